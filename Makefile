@@ -1,0 +1,22 @@
+PYTHON ?= python
+
+.PHONY: install format check test app
+
+install:
+	$(PYTHON) -m pip install -r requirements.txt -r requirements-dev.txt
+	$(PYTHON) -m pre_commit install
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+check:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+test:
+	$(PYTHON) tests/run.py
+
+app:
+	$(PYTHON) app.py

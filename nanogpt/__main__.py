@@ -1,0 +1,233 @@
+"""The command line: `python -m nanogpt train | sample | eval | runs | ladder`.
+
+Every command prints its result on stdout; an error is one line on stderr and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import sys
+import time
+
+from .config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, TrainConfig, knobs
+from .run import Run, all_runs, free_name
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its errors in one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
+
+
+def add_knobs(parser: argparse.ArgumentParser, *configs: type) -> None:
+    """A flag for every knob. Not given means None, so that a preset's value stands."""
+    for config in configs:
+        group = parser.add_argument_group(config.__name__, (config.__doc__ or "").splitlines()[0])
+        for k in knobs(config):
+            usual = f" Usual: {k.usual}." if k.usual else ""
+            group.add_argument(
+                k.flag, metavar=k.kind.__name__.upper(), help=f"{k.help}{usual} [{k.default}]".replace("%", "%%")
+            )
+
+
+def given(arguments: argparse.Namespace, *configs: type) -> dict:
+    """The knobs set on the command line, by name."""
+    names = [k.name for config in configs for k in knobs(config)]
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def train_command(arguments: argparse.Namespace) -> int:
+    """Train on files, or on the built-in text where none is given; --resume goes on with a run."""
+    from . import corpus, jobs
+
+    changes = given(arguments, ModelConfig, TrainConfig)
+    if arguments.resume:
+        if arguments.files or set(changes) - {"max_iters"}:
+            raise NanoGPTError("A resumed run keeps its text and settings; only --max-iters can be given anew.")
+        run = Run(arguments.resume)
+        jobs.prepare_to_continue(run, changes.get("max_iters"))
+    else:
+        text = corpus.add_files(arguments.files) if arguments.files else corpus.builtin("python-reference")
+        run = jobs.new_run(arguments.name or free_name(text.name), text, arguments.preset, **changes)
+        print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)
+    return follow(run)
+
+
+def follow(run: Run) -> int:
+    """Train in this process. Ctrl-C saves and says how to go on; a second one ends at once."""
+    from . import train
+
+    def ask_to_stop(*_):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        print("\nStopping at the next step; once more ends at once, without saving.", file=sys.stderr, flush=True)
+        run.stop_file.touch()
+
+    signal.signal(signal.SIGINT, ask_to_stop)
+    code = train.main(run.name)
+    status = run.status()
+    if code:
+        raise NanoGPTError(status.message)
+    if status.state == "stopped":
+        print(f"{status.message} Go on with: python -m nanogpt train --resume {run.name}", file=sys.stderr)
+        return 130
+    samples = run.history().samples
+    print(f"\n{samples[-1]['text']}\n\nWrite with it: python -m nanogpt sample {run.name}")
+    return 0
+
+
+def sample_command(arguments: argparse.Namespace) -> int:
+    """Write with a run's best weights: the text alone goes to stdout."""
+    from .device import pick_device
+    from .formats import load_model
+    from .sample import stream
+    from .tokenizer import CharTokenizer
+
+    config = SampleConfig.of(given(arguments, SampleConfig))
+    run = Run(arguments.name)
+    run.settings()
+    tokenizer = CharTokenizer.load(run.folder)
+    prompt = tokenizer.fit(arguments.prompt)
+    if prompt.replaced:
+        print(prompt, file=sys.stderr)
+    for piece in stream(load_model(run.folder, pick_device(arguments.device).type), tokenizer, prompt.text, config):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    return 0
+
+
+def eval_command(arguments: argparse.Namespace) -> int:
+    """The loss over a run's whole held-out text, or over a file: one JSON object."""
+    from . import corpus
+    from .data import split
+    from .device import pick_device
+    from .formats import load_model
+    from .tokenizer import CharTokenizer
+    from .train import estimate_loss
+
+    run = Run(arguments.name)
+    settings = run.settings()
+    if arguments.file:
+        import torch
+
+        tokenizer = CharTokenizer.load(run.folder)
+        text = tokenizer.fit(corpus.read_text(arguments.file))
+        if text.replaced:
+            print(text, file=sys.stderr)
+        data = torch.from_numpy(tokenizer.encode_array(text.text).astype("int32"))
+    else:
+        data = split(corpus.load(settings["corpus"]["id"]).tokens())[1]
+    if len(data) < 2:
+        raise NanoGPTError(
+            "There is nothing to predict: the text has fewer than two characters of this model's alphabet."
+        )
+    device = pick_device(arguments.device)
+    loss = estimate_loss(load_model(run.folder, device.type), data, device)
+    print(json.dumps(dict(val_loss=loss, bits_per_character=loss / math.log(2), characters=len(data) - 1)))
+    return 0
+
+
+def runs_command(arguments: argparse.Namespace) -> int:
+    """List the runs: a line each, or one JSON array."""
+    rows = []
+    for run in all_runs():
+        status, settings = run.status(), run.settings()
+        best = run.history().best
+        rows.append(
+            dict(
+                name=run.name,
+                state=status.state,
+                step=status.step,
+                max_iters=status.max_iters,
+                val_loss=best and best["val_loss"],
+                seconds=status.seconds,
+                corpus=settings["corpus"]["name"],
+                created=settings["created"],
+                message=status.message,
+            )  # fmt: skip
+        )
+    if arguments.json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif not rows:
+        print("No runs yet. Train one: python -m nanogpt train")
+    for row in [] if arguments.json else rows:
+        loss = f"{row['val_loss']:.4f}" if row["val_loss"] else "-"
+        print(
+            f"{row['name']:<32} {row['state']:<9} {row['step']:>8,}/{row['max_iters']:<8,} val {loss:<8} {row['corpus']}"
+        )
+    return 0
+
+
+def ladder_command(arguments: argparse.Namespace) -> int:
+    """Train the lecture's models one after another, from the bigram table up."""
+    from . import corpus
+    from .lecture import print_ladder
+
+    text = corpus.read_text(arguments.file)
+    print_ladder(text, arguments.stage, device=arguments.device, max_iters=arguments.max_iters, seed=arguments.seed)
+    return 0
+
+
+def parser() -> Parser:
+    """All commands with their flags."""
+    main = Parser(prog="python -m nanogpt", description="Train a GPT on your own text, and write with it.")
+    commands = main.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+    def command(name, run):
+        added = commands.add_parser(name, help=run.__doc__.splitlines()[0], description=run.__doc__)
+        added.set_defaults(run=run)
+        return added
+
+    train = command("train", train_command)
+    train.add_argument(
+        "files", nargs="*", metavar="FILE", help="text files; without one, the Python Language Reference"
+    )
+    train.add_argument("--name", help="the run's name; made from the text's where it is not given")
+    train.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)} [quick]")
+    train.add_argument("--resume", metavar="NAME", help="go on with a run exactly where it was")
+    add_knobs(train, ModelConfig, TrainConfig)
+
+    sample = command("sample", sample_command)
+    sample.add_argument("name", metavar="NAME", help="the run")
+    sample.add_argument("--prompt", default="", help="what the text begins with")
+    sample.add_argument("--device", default="cpu", help="auto, cuda, mps or cpu [cpu]")
+    add_knobs(sample, SampleConfig)
+
+    evaluate = command("eval", eval_command)
+    evaluate.add_argument("name", metavar="NAME", help="the run")
+    evaluate.add_argument("file", nargs="?", metavar="FILE", help="a text; without one, the run's held-out tenth")
+    evaluate.add_argument("--device", default="auto", help="auto, cuda, mps or cpu [auto]")
+
+    runs = command("runs", runs_command)
+    runs.add_argument("--json", action="store_true", help="one JSON array")
+
+    ladder = command("ladder", ladder_command)
+    ladder.add_argument("file", metavar="FILE", help="a text")
+    ladder.add_argument("--stage", type=int, help="only this stage, 1 to 7")
+    ladder.add_argument("--max-iters", type=int, help="shorter or longer than in the lecture")
+    ladder.add_argument("--seed", type=int, default=1337)
+    ladder.add_argument("--device", default="cpu", help="cuda, mps or cpu [cpu]")
+    return main
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except NanoGPTError as error:
+        print(f"nanogpt: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `… | head` has read enough
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

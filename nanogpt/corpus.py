@@ -1,0 +1,306 @@
+"""The text: from files, from the clipboard or from what comes with Python, to one checked corpus on disk.
+
+    corpora/<first 16 hex digits of the text's SHA-256>/
+        text.txt       the text in UTF-8, newlines as they are
+        tokens.npy     its ids in its own alphabet, read through a memory map
+        corpus.json    name, where it came from, what was assumed and repaired, the alphabet; written last
+
+A folder without corpus.json does not count. Try it: `python -m nanogpt.corpus FILE...` prints what is in a text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import http.client
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import sysconfig
+import unicodedata
+import urllib.request
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import disk
+from .config import NanoGPTError
+from .encoding import ENCODINGS
+from .prepare import Prepared, check, check_size, max_bytes, prepare, read_text, utf8
+from .repairs import REPAIRS, Repaired
+from .report import Report, count_characters, passes, report
+from .tokenizer import CharTokenizer
+
+__all__ = [
+    "BUILTINS", "ENCODINGS", "REPAIRS", "Corpus", "Prepared", "Repaired", "Report", "add", "add_files", "builtin",
+    "delete", "listed", "load", "max_bytes", "passes", "prepare", "read_text", "rename", "report", "size_on_disk",
+]  # fmt: skip
+
+ID = re.compile(r"[0-9a-f]{16}")
+
+BUILTINS = {  # key -> the name, and what it is
+    "python-reference": (
+        "Python reference",
+        "Python's own reference manual, in English with examples: 0.46 million characters that come with Python.",
+    ),
+    "python-stdlib": (
+        "Python standard library",
+        "The source code of Python's standard library, to learn to write code: up to 5 million characters.",
+    ),
+    "shakespeare": (
+        "Tiny Shakespeare",
+        "The lecture's text: 1.1 million characters of plays, downloaded once.",
+    ),
+}
+BUILT_IN = "built-in: "  # how the source of such a text begins
+STDLIB_CHARACTERS = 5_000_000
+SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text on disk with its ids. `chars` is its alphabet, sorted, as one string."""
+
+    id: str
+    name: str
+    sha256: str
+    characters: int
+    created: str  # ISO 8601, UTC
+    source: str
+    encoding: str
+    repairs: tuple[str, ...]
+    chars: str
+
+    @property
+    def folder(self) -> Path:
+        return _corpora() / self.id
+
+    def text(self) -> str:
+        """The text. NanoGPTError where its file is gone or damaged."""
+        try:
+            return (self.folder / "text.txt").read_bytes().decode("utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise _damaged(self.id) from None
+
+    def tokens(self) -> np.ndarray:
+        """Its ids, of which only what is used is read from disk. NanoGPTError where their file is gone or damaged."""
+        try:
+            return np.load(self.folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            raise _damaged(self.id) from None
+
+    def report(self) -> Report:
+        return report(self.text(), self.encoding, repairs=self.repairs)
+
+
+def add(text: str | Prepared, name: str = "", source: str = "pasted") -> Corpus:
+    """Put a text on disk: a Prepared one, or a str exactly as it is. NanoGPTError where it is none to train on.
+
+    The same text is kept once: it keeps its first date and gets the new name. A built-in text keeps its name, too.
+    """
+    if isinstance(text, str):
+        check_size(len(utf8(text)))
+        check(text)
+        text = Prepared(text, "Pasted text", source, "Unicode")
+    data = utf8(text.text)
+    sha256 = hashlib.sha256(data).hexdigest()
+    id, title = sha256[:16], _title(name) or _title(text.name) or "Untitled"
+    try:
+        old = load(id)
+    except NanoGPTError:
+        tokenizer = CharTokenizer(count_characters(text.text))
+        tokens = io.BytesIO()
+        np.save(tokens, tokenizer.encode_array(text.text), allow_pickle=False)
+        disk.write_whole(_corpora() / id / "text.txt", data)
+        disk.write_whole(_corpora() / id / "tokens.npy", tokens.getvalue())
+        created = datetime.now(UTC).isoformat()
+        about = (created, text.source, text.encoding, text.done, "".join(tokenizer.chars))
+        return _write(Corpus(id, title, sha256, len(text.text), *about))
+    keeps_name = old.source.startswith(BUILT_IN)
+    return old if keeps_name or old.name == title else rename(id, title)
+
+
+def add_files(
+    paths: Sequence[str | os.PathLike[str]],
+    name: str | None = None,
+    encoding: str | None = None,
+    decline: Collection[str] = (),
+    accept: Collection[str] = (),
+) -> Corpus:
+    """`prepare` some files and `add` them as one corpus, named after the first where no name is given."""
+    return add(prepare(list(paths), encoding, decline, accept), name or "")
+
+
+def load(id: str) -> Corpus:
+    """The corpus of that id. NanoGPTError where there is none, or its folder is incomplete."""
+    if not isinstance(id, str) or not ID.fullmatch(id):
+        raise NanoGPTError(f"The corpus was {str(id)[:40]!r}; its id has 16 of the digits 0-9 and a-f.")
+    folder = _corpora() / id
+    try:
+        about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
+        sizes = [(folder / part).stat().st_size for part in ("text.txt", "tokens.npy")]
+        whole = min(sizes) >= found.characters and found.sha256.startswith(id)  # a character is a byte or more in both
+    except FileNotFoundError:
+        raise NanoGPTError(f"There is no corpus {id}; its text was deleted, or never added. Add it again.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise _damaged(id) from None
+    if not whole:
+        raise _damaged(id)
+    return found
+
+
+def listed() -> list[Corpus]:
+    """Every complete corpus, the newest first."""
+    found = []
+    for folder in _corpora().iterdir() if _corpora().is_dir() else []:
+        try:
+            found.append(load(folder.name))
+        except NanoGPTError:
+            continue  # half written, or not ours
+    return sorted(found, key=lambda corpus: (corpus.created, corpus.id), reverse=True)
+
+
+def size_on_disk(corpus: Corpus) -> int:
+    """Bytes of its folder."""
+    return sum(path.stat().st_size for path in corpus.folder.glob("*") if path.is_file())
+
+
+def rename(id: str, name: str) -> Corpus:
+    """Give a corpus another name. NanoGPTError where the name is empty or there is no such corpus."""
+    if not _title(name):
+        raise NanoGPTError("The name was empty; a text needs a name to be found by.")
+    return _write(dataclasses.replace(load(id), name=_title(name)))
+
+
+def delete(id: str) -> None:
+    """Remove a corpus, whether or not anything still needs it. NanoGPTError where there is none."""
+    folder = load(id).folder
+    try:
+        (folder / "corpus.json").unlink()  # first: from here on the folder does not count
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise NanoGPTError(f"{id} could not be deleted ({error.strerror}); is something still reading it?") from None
+
+
+def _corpora() -> Path:
+    return disk.home() / "corpora"
+
+
+def _write(corpus: Corpus) -> Corpus:
+    about = {key: value for key, value in dataclasses.asdict(corpus).items() if key != "id"}
+    disk.write_whole(corpus.folder / "corpus.json", json.dumps(about, ensure_ascii=False, indent=1))
+    return corpus
+
+
+def _damaged(id: str) -> NanoGPTError:
+    return NanoGPTError(f"The corpus {id} is damaged on disk; add its text again.")
+
+
+def _title(name: str) -> str:
+    """A name as one short line that can be seen: no control or formatting characters."""
+    seen = "".join(ch if unicodedata.category(ch)[0] != "C" or ch in "\u200c\u200d" else " " for ch in str(name))
+    return " ".join(seen.split())[:100]
+
+
+# --- the texts that come with it -----------------------------------------------------------------------------------
+
+
+def builtin(key: str = "python-reference") -> Corpus:
+    """A built-in text, put on disk the first time. NanoGPTError where there is none such or it cannot be had.
+
+    Which text that is, is remembered for this very build of Python: another one's reference is another text.
+    """
+    if key not in BUILTINS:
+        raise NanoGPTError(f"The built-in text was {str(key)[:40]!r}; there are {', '.join(BUILTINS)}.")
+    source = BUILT_IN + key
+    if key == "shakespeare":
+        remembered = {source: SHAKESPEARE_SHA256[:16]}
+    else:
+        source += f", Python {platform.python_version()} of {platform.python_build()[1]}"
+        remembered = _remembered()
+    try:
+        return load(remembered.get(source, ""))
+    except NanoGPTError:
+        corpus = add(Prepared(_TEXTS[key](), BUILTINS[key][0], source, "Unicode"))
+    if key != "shakespeare":
+        disk.write_whole(_corpora() / "built-in.json", json.dumps({**_remembered(), source: corpus.id}, indent=1))
+    return corpus
+
+
+def _remembered() -> dict[str, str]:
+    try:
+        return dict(json.loads((_corpora() / "built-in.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _reference() -> str:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise NanoGPTError("This Python comes without its reference; choose another text.") from None
+    return "\n".join(topics[name] for name in sorted(topics))
+
+
+def _stdlib() -> str:
+    texts: list[str] = []
+    size = 0
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if size + len(text) > STDLIB_CHARACTERS:
+            break
+        texts.append(text)
+        size += len(text) + 1
+    if not texts:
+        raise NanoGPTError("This Python comes without its source code; choose another text.")
+    return "\n".join(texts)
+
+
+def _shakespeare() -> str:
+    if named := os.environ.get("NANOGPT_TINYSHAKESPEARE"):
+        origin = "The file that NANOGPT_TINYSHAKESPEARE names"
+        try:
+            data = Path(named).read_bytes()
+        except OSError as error:
+            raise NanoGPTError(f"{origin} could not be read ({error.strerror}); correct or unset it.") from None
+    else:
+        origin = "What was downloaded"
+        try:
+            with urllib.request.urlopen(SHAKESPEARE_URL, timeout=20) as answer:
+                data = answer.read(2_000_000)  # a little more than it has
+        except (OSError, http.client.HTTPException):
+            raise NanoGPTError(
+                "Tiny Shakespeare could not be downloaded; connect to the internet, or choose another text."
+            ) from None
+    if hashlib.sha256(data).hexdigest() != SHAKESPEARE_SHA256:
+        raise NanoGPTError(f"{origin} is not Tiny Shakespeare; its SHA-256 differs. Choose another text.")
+    return data.decode("ascii")
+
+
+_TEXTS = {"python-reference": _reference, "python-stdlib": _stdlib, "shakespeare": _shakespeare}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m nanogpt.corpus", description="What is in a text.")
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--encoding", help=f"one of {', '.join(ENCODINGS)}; found out where it is not given")
+    parser.add_argument("--decline", nargs="*", default=(), choices=REPAIRS, help="repairs not to do")
+    parser.add_argument("--accept", nargs="*", default=(), choices=REPAIRS, help="repairs to do though off by default")
+    arguments = parser.parse_args()
+    try:
+        print(prepare(arguments.files, arguments.encoding, arguments.decline, arguments.accept).report())
+    except NanoGPTError as error:
+        parser.exit(2, f"{error}\n")

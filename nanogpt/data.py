@@ -1,0 +1,70 @@
+"""From tokens to batches: the split, `get_batch`, and the windows a model is judged on.
+
+The first nine tenths of the text are for learning, the last tenth is held out. Try it: `python -m nanogpt.data FILE`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .config import NanoGPTError
+
+
+def split(tokens: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first 90 % of the ids to train on, the rest to validate on: two 1-D tensors, one byte an id where that fits."""
+    kind = torch.uint8 if tokens.dtype == np.uint8 else torch.int32
+    data = torch.from_numpy(np.array(tokens)).to(kind)  # np.array: out of the read-only map of the file, into memory
+    n = int(0.9 * len(data))
+    return data[:n], data[n:]
+
+
+def get_batch(data: torch.Tensor, block_size: int, batch_size: int, generator: torch.Generator, device="cpu"):
+    """`batch_size` pieces of text from random places: xb, and yb one character ahead, both (B, T)."""
+    ix = torch.randint(len(data) - block_size, (batch_size, 1), generator=generator)  # (B, 1)
+    piece = data[ix + torch.arange(block_size + 1)].long().to(device)  # (B, T+1)
+    return piece[:, :-1], piece[:, 1:]
+
+
+def fitting_block_size(tokens: int, block_size: int) -> int:
+    """`block_size`, halved until the held-out tenth of so many tokens holds two windows of it."""
+    tail = tokens - int(0.9 * tokens)
+    while block_size > 2 and tail < 2 * block_size + 1:
+        block_size //= 2
+    if tail < 2 * block_size + 1:
+        raise NanoGPTError(
+            f"The text has {tokens:,} characters; that is too short to hold any of it out. Add more text."
+        )
+    return block_size
+
+
+def windows(data: torch.Tensor, block_size: int, most: int | None = None, device="cpu"):
+    """Yield (xb, yb) batches that cover `data` in windows side by side, so that each character is predicted once.
+
+    With `most`, only so many windows, evenly spaced, always the same ones. The last window may be shorter.
+    """
+    starts = torch.arange(0, len(data) - 1, block_size)
+    if most is not None and most < len(starts):
+        starts = starts[torch.linspace(0, len(starts) - 2, most).long()]  # -2: leave out the last, shorter window
+    full = starts[starts + block_size < len(data)]
+    for some in full.split(max(1, 4096 // block_size)):  # about 4,096 characters a pass: fast, and small in memory
+        piece = data[some[:, None] + torch.arange(block_size + 1)].long().to(device)  # (B, T+1)
+        yield piece[:, :-1], piece[:, 1:]
+    for start in starts[len(full) :]:
+        piece = data[start:].long().to(device)[None]  # (1, what is left)
+        yield piece[:, :-1], piece[:, 1:]
+
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    from .tokenizer import CharTokenizer
+
+    text = Path(sys.argv[1]).read_text(encoding="utf-8")
+    tokenizer = CharTokenizer(text)
+    train, val = split(tokenizer.encode_array(text))
+    xb, yb = get_batch(train, block_size=8, batch_size=4, generator=torch.Generator().manual_seed(1337))
+    print(f"{len(train):,} characters to train on, {len(val):,} held out; a batch of shape {tuple(xb.shape)}:")
+    for x, y in zip(xb, yb):
+        print(f"  {tokenizer.decode(x)!r} -> {tokenizer.decode(y)!r}")

@@ -1,0 +1,72 @@
+"""Where the numbers are crunched: the best device there is, its precision, and how many threads it may use."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .config import NanoGPTError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place to compute, in torch's words and in the reader's."""
+
+    type: str  # cuda, mps or cpu
+    dtype: torch.dtype  # what the matrix products run in; weights and optimizer stay float32
+    name: str
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which the forward pass runs."""
+        if self.dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.type, dtype=self.dtype)
+
+    def __str__(self) -> str:
+        return f"{self.name}, {str(self.dtype).removeprefix('torch.')}"
+
+
+def pick_device(wanted: str = "auto") -> Device:
+    """The device asked for, or with "auto" the best there is. NanoGPTError where it is not here."""
+    if wanted in ("auto", "cuda") and torch.cuda.is_available():
+        # bf16 only where the card has it: older cards emulate it, and say that they support it
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Device("cuda", torch.bfloat16 if native else torch.float32, torch.cuda.get_device_name())
+    if wanted == "cuda":
+        raise NanoGPTError(
+            f"device was 'cuda', and there is no usable NVIDIA card here. {cuda_hint() or 'Use cpu or auto.'}"
+        )
+    if wanted in ("auto", "mps") and torch.backends.mps.is_available():
+        return Device("mps", torch.float32, "Apple GPU")
+    if wanted == "mps":
+        raise NanoGPTError("device was 'mps', and there is no usable Apple GPU here. Use cpu or auto.")
+    threads = usable_cpus()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # tiny numbers in Adam's second moments would crawl
+    return Device("cpu", torch.float32, f"CPU, {threads} thread{'s' if threads > 1 else ''}")
+
+
+def cuda_hint() -> str:
+    """What to do where there is an NVIDIA card and a torch that cannot use it; empty where there is nothing to do."""
+    card = any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("C:/Windows/System32/nvidia-smi.exe").exists()
+    if card and torch.version.cuda is None:
+        return (
+            "There is an NVIDIA card, and this torch was built for the CPU alone. This mends it: "
+            "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128"
+        )
+    return ""
+
+
+def usable_cpus() -> int:
+    """CPUs this process may use: what the scheduler allows, and no more than a container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # cgroup v2: "200000 100000" or "max 100000"
+        allowed = min(allowed, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return allowed

@@ -1,0 +1,390 @@
+"""The program of the lecture "let's build GPT", from the bigram table up to the GPT: `python -m nanogpt.lecture FILE`.
+
+Read it from the top, as it was typed: text, batch, loss, then one model after the other, then the loop. `STAGES` is the
+ladder: every stage on the same text from the same seed, so that the losses say what each idea is worth. Nothing here is
+fast; it is the judge of model.py, which is.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from torch.nn import functional as F
+
+from .config import NanoGPTError
+
+# ---- The text, as integers -------------------------------------------------------------------------------------------
+
+
+class Vocabulary:
+    """The distinct characters of a text, sorted; a character's number is its place among them."""
+
+    def __init__(self, text):
+        self.chars = sorted(set(text))
+        self.stoi = {ch: i for i, ch in enumerate(self.chars)}
+        self.itos = {i: ch for i, ch in enumerate(self.chars)}
+
+    def encode(self, s):
+        return [self.stoi[c] for c in s]
+
+    def decode(self, l):
+        return "".join(self.itos[i] for i in l)
+
+
+def get_batch(data, batch_size, block_size, device="cpu", generator=None):
+    """Random windows of the text, and the same windows one character on: what the model should have said."""
+    # A window may begin anywhere as long as one character is left over behind it, for the end of yb.
+    ix = torch.randint(len(data) - block_size, (batch_size,), generator=generator)
+    xb = torch.stack([data[i : i + block_size] for i in ix])  # (B, T)
+    yb = torch.stack([data[i + 1 : i + block_size + 1] for i in ix])  # (B, T)
+    # A row is T examples, not one: go on after 1 character, after 2, ... after T. So generate may begin from one.
+    return xb.to(device), yb.to(device)
+
+
+@torch.no_grad()
+def estimate_loss(model, data, stage, device="cpu", seed=1337):
+    """The mean loss of many batches: that of a single one is too noisy to see progress by."""
+    # Its own generator, begun anew each time: every estimate asks about the same windows, and the batches of the
+    # training stay the same however often one looks.
+    generator = torch.Generator().manual_seed(seed)
+    out = {}
+    model.eval()  # no dropout
+    for name in ("train", "val"):
+        losses = torch.zeros(stage.eval_iters)
+        for k in range(stage.eval_iters):
+            xb, yb = get_batch(data[name], stage.batch_size, stage.block_size, device, generator)
+            _, loss = model(xb, yb)
+            losses[k] = loss.item()
+        out[name] = losses.mean().item()
+    model.train()
+    return out
+
+
+# ---- Stage 1: the bigram table ---------------------------------------------------------------------------------------
+
+
+class LanguageModel(nn.Module):
+    """What no stage changes: how wrong the predictions are, and how to write with them."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.block_size, self.dropout = sizes.block_size, sizes.dropout
+        self.n_layer, self.n_head, self.n_embd = sizes.n_layer, sizes.n_head, sizes.n_embd
+
+    def forward(self, idx, targets=None):
+        logits = self.logits(idx)  # (B, T, vocab_size)
+        if targets is None:
+            return logits, None
+        B, T, C = logits.shape
+        # To cross_entropy, B rows of T characters are simply B*T questions.
+        loss = F.cross_entropy(logits.view(B * T, C), targets.view(B * T))
+        return logits, loss
+
+    @torch.no_grad()
+    def generate(self, idx, max_new_tokens, generator=None):
+        """Write on from `idx`, (B, T), one character after the other."""
+        for _ in range(max_new_tokens):
+            # There is no place beyond block_size, so what is older is forgotten.
+            idx_cond = idx[:, -self.block_size :]  # (B, T)
+            logits, _ = self(idx_cond)  # (B, T, vocab_size)
+            logits = logits[:, -1, :]  # (B, vocab_size)   only the last prediction is about a character not there yet
+            probs = F.softmax(logits, dim=-1)  # (B, vocab_size)
+            # Drawn by lot. Always taking the likeliest soon goes round in a circle.
+            idx_next = torch.multinomial(probs, num_samples=1, generator=generator)  # (B, 1)
+            idx = torch.cat((idx, idx_next), dim=1)  # (B, T+1)
+        return idx
+
+
+class Bigram(LanguageModel):
+    """Stage 1: each character looks up in a table what comes next, and knows of no other character."""
+
+    def __init__(self, sizes, vocab_size):
+        super().__init__(sizes)
+        self.token_embedding_table = nn.Embedding(vocab_size, vocab_size)
+
+    def logits(self, idx):
+        return self.token_embedding_table(idx)  # (B, T, vocab_size)
+
+
+# ---- Stages 2, 3, 4: the characters talk to each other, in several conversations, and think --------------------------
+
+
+class Head(nn.Module):
+    """One head of self-attention: an average over the past, in which each character chooses whom it listens to."""
+
+    def __init__(self, n_embd, head_size, block_size, dropout=0.0):
+        super().__init__()
+        self.key = nn.Linear(n_embd, head_size, bias=False)
+        self.query = nn.Linear(n_embd, head_size, bias=False)
+        self.value = nn.Linear(n_embd, head_size, bias=False)
+        # A buffer and not a parameter: nobody trains it, but it must follow the model to the GPU.
+        self.register_buffer("tril", torch.tril(torch.ones(block_size, block_size)))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        B, T, C = x.shape
+        k = self.key(x)  # (B, T, hs)   what I have
+        q = self.query(x)  # (B, T, hs)   what I look for
+        # Scaled by the head size. Without it wide heads begin with large scores, softmax then points at one character
+        # only, and the others get no gradient.
+        wei = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # (B, T, hs) @ (B, hs, T) -> (B, T, T)
+        # Nobody sees the future: it holds the answers. Were all scores zero, the next two lines would make the plain
+        # average of the past, the "bag of words" with which the lecture starts.
+        wei = wei.masked_fill(self.tril[:T, :T] == 0, float("-inf"))  # (B, T, T)
+        wei = F.softmax(wei, dim=-1)  # (B, T, T)
+        wei = self.dropout(wei)  # (B, T, T)   now and then two characters may not talk, so nobody relies on one alone
+        v = self.value(x)  # (B, T, hs)   what I tell those who listen
+        return wei @ v  # (B, T, T) @ (B, T, hs) -> (B, T, hs)
+
+
+class OneHead(LanguageModel):
+    """Stage 2: a character is n_embd numbers, knows its place, and looks back at those before it."""
+
+    def __init__(self, sizes, vocab_size):
+        super().__init__(sizes)
+        self.token_embedding_table = nn.Embedding(vocab_size, self.n_embd)
+        # Attention sees a set, not a sequence: without its place in it a character has no notion of "just before me".
+        self.position_embedding_table = nn.Embedding(self.block_size, self.n_embd)
+        self.sa = Head(self.n_embd, self.n_embd, self.block_size, self.dropout)
+        self.lm_head = nn.Linear(self.n_embd, vocab_size, bias=False)
+
+    def logits(self, idx):
+        B, T = idx.shape
+        tok_emb = self.token_embedding_table(idx)  # (B, T, C)
+        pos_emb = self.position_embedding_table(torch.arange(T, device=idx.device))  # (T, C)
+        x = self.middle(tok_emb + pos_emb)  # (B, T, C)
+        return self.lm_head(x)  # (B, T, vocab_size)
+
+    def middle(self, x):
+        return self.sa(x)  # (B, T, C)
+
+
+class ManyHeads(OneHead):
+    """Stage 3: four narrow heads for one wide one, at the same price; there is more than one thing to ask the past."""
+
+    def __init__(self, sizes, vocab_size):
+        super().__init__(sizes, vocab_size)
+        head_size = self.n_embd // self.n_head
+        self.sa = nn.ModuleList(
+            [Head(self.n_embd, head_size, self.block_size, self.dropout) for _ in range(self.n_head)]
+        )
+
+    def middle(self, x):
+        return torch.cat([head(x) for head in self.sa], dim=-1)  # (B, T, C)
+
+
+class Thinking(ManyHeads):
+    """Stage 4: having listened, each character thinks it over by itself before it must answer."""
+
+    def __init__(self, sizes, vocab_size):
+        super().__init__(sizes, vocab_size)
+        self.ffwd = nn.Sequential(nn.Linear(self.n_embd, self.n_embd), nn.ReLU())
+
+    def middle(self, x):
+        return self.ffwd(super().middle(x))  # (B, T, C)
+
+
+# ---- Stages 5, 6, 7: the two parts become a block, and blocks are stacked --------------------------------------------
+
+
+class MultiHeadAttention(nn.Module):
+    """Stage 3's heads, and a projection which brings what they heard back onto the residual road."""
+
+    def __init__(self, n_embd, n_head, block_size, dropout=0.0):
+        super().__init__()
+        head_size = n_embd // n_head
+        self.heads = nn.ModuleList([Head(n_embd, head_size, block_size, dropout) for _ in range(n_head)])
+        self.proj = nn.Linear(n_head * head_size, n_embd)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        out = torch.cat([head(x) for head in self.heads], dim=-1)  # (B, T, C)
+        return self.dropout(self.proj(out))  # (B, T, C)
+
+
+class FeedForward(nn.Module):
+    """Stage 4's thinking, with more room to do it in, and its own way back."""
+
+    def __init__(self, n_embd, dropout=0.0):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(n_embd, 4 * n_embd),  # four times as wide inside, as in the paper
+            nn.ReLU(),
+            nn.Linear(4 * n_embd, n_embd),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x):
+        return self.net(x)  # (B, T, C)
+
+
+class Block(nn.Module):
+    """Communication, then computation."""
+
+    def __init__(self, n_embd, n_head, block_size, dropout=0.0, norm=nn.LayerNorm):
+        super().__init__()
+        self.sa = MultiHeadAttention(n_embd, n_head, block_size, dropout)
+        self.ffwd = FeedForward(n_embd, dropout)
+        self.ln1 = norm(n_embd)
+        self.ln2 = norm(n_embd)
+
+    def forward(self, x):
+        # The sum hands the gradient on undivided, so x is a straight road from the loss to the first layer; the parts
+        # are side roads. The norms stand on the side roads, before each part. (The paper put them after, on the road.)
+        x = x + self.sa(self.ln1(x))  # (B, T, C)
+        x = x + self.ffwd(self.ln2(x))  # (B, T, C)
+        return x
+
+
+class GPT(LanguageModel):
+    """Stages 6 and 7: the whole. `sizes` has block_size, n_layer, n_head, n_embd and dropout; a Stage does."""
+
+    norm = nn.LayerNorm
+
+    def __init__(self, sizes, vocab_size):
+        super().__init__(sizes)
+        self.token_embedding_table = nn.Embedding(vocab_size, self.n_embd)
+        self.position_embedding_table = nn.Embedding(self.block_size, self.n_embd)
+        block = lambda: Block(self.n_embd, self.n_head, self.block_size, self.dropout, self.norm)
+        self.blocks = nn.Sequential(*[block() for _ in range(self.n_layer)])
+        self.ln_f = self.norm(self.n_embd)
+        # THE departure from the lecture: no bias here. GPT-2 has none, and what we save has to be a GPT-2.
+        self.lm_head = nn.Linear(self.n_embd, vocab_size, bias=False)
+
+    def logits(self, idx):
+        B, T = idx.shape
+        tok_emb = self.token_embedding_table(idx)  # (B, T, C)
+        pos_emb = self.position_embedding_table(torch.arange(T, device=idx.device))  # (T, C)
+        x = tok_emb + pos_emb  # (B, T, C)
+        x = self.blocks(x)  # (B, T, C)
+        x = self.ln_f(x)  # (B, T, C)
+        return self.lm_head(x)  # (B, T, vocab_size)
+
+
+class Residual(GPT):
+    """Stage 5: the blocks while they still have no layer norm."""
+
+    norm = nn.Identity
+
+
+# ---- The ladder ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The numbers of one stage; those written here are the lecture's for stages 2 to 6."""
+
+    number: int = 0
+    name: str = ""
+    model: type = GPT
+    lecture_loss: str = ""  # on validation, in the lecture or by those who typed along
+    batch_size: int = 32  # how many windows at a time
+    block_size: int = 8  # how far a character can look back
+    n_embd: int = 32
+    n_head: int = 4
+    n_layer: int = 3
+    dropout: float = 0.0
+    learning_rate: float = 1e-3
+    max_iters: int = 5000
+    eval_interval: int = 500
+    eval_iters: int = 200
+    needs_gpu: bool = False
+
+
+LADDER = (
+    Stage(1, "bigram table", Bigram, "2.49", learning_rate=1e-2, max_iters=3000, eval_interval=300),
+    Stage(2, "one head of self-attention", OneHead, "2.4-2.5"),
+    Stage(3, "several heads", ManyHeads, "2.28"),
+    Stage(4, "and feed-forward", Thinking, "2.24-2.27"),
+    Stage(5, "blocks with residual connections", Residual, "2.08-2.09"),
+    Stage(6, "and layer norm", GPT, "2.06-2.08"),
+    Stage(7, "scaled up, with dropout", GPT, "1.48", 64, 256, 384, 6, 6, 0.2, learning_rate=3e-4, needs_gpu=True),
+)
+STAGES = {stage.number: stage for stage in LADDER}
+WITHOUT_A_GPU = "On two CPU cores it takes about a day; the lecture's A100 took 15 minutes."
+
+
+def read(text, stage):
+    """The vocabulary of a text, and the text in two: nine tenths to learn from, the rest never trained on."""
+    vocabulary = Vocabulary(text)
+    data = torch.tensor(vocabulary.encode(text), dtype=torch.long)
+    n = int(0.9 * len(data))
+    if len(data) - n <= stage.block_size:
+        needed = 10 * stage.block_size + 1
+        raise NanoGPTError(
+            f"The text has {len(text):,} characters; stage {stage.number} needs {needed:,} or more, "
+            f"so that the tenth kept for validation holds a window of {stage.block_size}."
+        )
+    return vocabulary, {"train": data[:n], "val": data[n:]}
+
+
+def train_stage(text, stage, device="cpu", seed=1337, max_iters=None):
+    """Train one stage, yielding a dict an evaluation; the last one has `parameters`, `seconds` and a `sample` too."""
+    max_iters = stage.max_iters if max_iters is None else max_iters
+    if max_iters < 0:
+        raise NanoGPTError(f"max_iters was {max_iters}; it must be 0 or more.")
+    vocabulary, data = read(text, stage)
+    torch.manual_seed(seed)
+    start = time.perf_counter()
+    model = stage.model(stage, len(vocabulary.chars)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate)
+
+    for step in range(max_iters + 1):
+        # every once in a while, and at the end: how far are we?
+        if step % stage.eval_interval == 0 or step == max_iters:
+            losses = estimate_loss(model, data, stage, device, seed)
+            event = {"stage": stage.number, "step": step, "train_loss": losses["train"], "val_loss": losses["val"]}
+            if step == max_iters:
+                break
+            yield event
+
+        xb, yb = get_batch(data["train"], stage.batch_size, stage.block_size, device)  # (B, T), (B, T)
+        _, loss = model(xb, yb)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    event["seconds"] = time.perf_counter() - start
+    event["parameters"] = sum(p.numel() for p in model.parameters())
+    model.eval()  # the lecture samples with dropout still on, which only makes it write worse
+    context = torch.zeros((1, 1), dtype=torch.long, device=device)  # character 0 to start from: mostly the line break
+    idx = model.generate(context, 300, torch.Generator(device).manual_seed(seed))  # (1, 1 + 300)
+    yield event | {"sample": vocabulary.decode(idx[0, 1:].tolist())}
+
+
+def stages_for(device):
+    """The stages worth starting on this device: without a GPU, all but the big one."""
+    return [stage for stage in LADDER if not stage.needs_gpu or torch.device(device).type != "cpu"]
+
+
+def ladder(text, stages=None, device="cpu", seed=1337, max_iters=None):
+    """Train stage after stage, yielding the events of each."""
+    for stage in stages_for(device) if stages is None else stages:
+        yield from train_stage(text, stage, device, seed, max_iters)
+
+
+def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=1337):
+    """Print one stage, or the whole ladder, as it trains: a line an evaluation, the final losses, a sample."""
+    if stage_number not in (None, *STAGES):
+        raise NanoGPTError(f"stage was {stage_number}; it must be a whole number from 1 to {len(STAGES)}.")
+    stages = stages_for(device) if stage_number is None else [STAGES[stage_number]]
+    for event in ladder(text, stages, device, seed, max_iters):
+        stage = STAGES[event["stage"]]
+        if event["step"] == 0:
+            print(f"stage {stage.number}: {stage.name}\n{'step':>7}{'train':>9}{'val':>9}", flush=True)
+        print(f"{event['step']:7,}{event['train_loss']:9.4f}{event['val_loss']:9.4f}", flush=True)
+        if "sample" in event:
+            print(f"{event['parameters']:,} parameters, {event['seconds']:.0f} seconds;", end=" ")
+            print(f"the lecture on Tiny Shakespeare: {stage.lecture_loss}. It writes:\n{event['sample']}\n", flush=True)
+    if len(stages) < len(LADDER) and stage_number is None:
+        print(f"Stage 7 ({STAGES[7].name}) is left out, for want of a GPU. {WITHOUT_A_GPU}")
+        print("To train it here all the same, ask for stage 7.")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m nanogpt.lecture FILE    (more to choose from: python -m nanogpt ladder --help)")
+    print_ladder(Path(sys.argv[1]).read_text(encoding="utf-8"))

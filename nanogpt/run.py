@@ -1,0 +1,319 @@
+"""The run folder, `checkpoints/NAME/`: the only truth about a run.
+
+| file                                    | one writer | what                                                          |
+|-----------------------------------------|------------|---------------------------------------------------------------|
+| run.json                                | launcher   | training settings, corpus name and hash, versions, when       |
+| config.json, generation_config.json     | launcher   | the model, in transformers' form                              |
+| tokenizer.json, tokenizer_config.json   | launcher   | the alphabet, in tokenizers' form                             |
+| metrics.jsonl                           | trainer    | an object a line: losses of a step, or an `event`             |
+| samples.jsonl                           | trainer    | at evaluations: step, and text from the same prompt and seed  |
+| model.safetensors                       | trainer    | weights of the best validation loss so far                    |
+| last.safetensors                        | trainer    | all that an exact resume needs                                |
+| log.txt                                 | launcher   | the trainer's output                                          |
+| stop                                    | anyone     | its presence asks the trainer to save and stop                |
+| .lock                                   | trainer    | held while it lives; the system frees it, even after kill -9  |
+
+Status is never stored: it is read off the lock, the queue and the last event. No torch here: listing runs is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from . import __version__, tickets
+from .config import NanoGPTError, TrainConfig
+from .disk import PROJECT, checked_name, home, slug, write_whole
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a run is doing, as its folder tells it."""
+
+    state: str  # queued, running, stopping, finished, stopped, failed or crashed
+    step: int = 0
+    max_iters: int = 0
+    seconds: float = 0.0  # spent training so far
+    message: str = ""  # one sentence, where there is something to say
+    place: int = 0  # in the queue: 1 is next
+
+    @property
+    def busy(self) -> bool:
+        """Whether a trainer has this run in hand, or soon will."""
+        return self.state in ("queued", "running", "stopping")
+
+    @property
+    def can_continue(self) -> bool:
+        return self.state in ("stopped", "crashed", "failed") and self.step < self.max_iters
+
+
+class Run:
+    """One run, by its name. Making the object touches nothing on the disk."""
+
+    def __init__(self, name: str):
+        self.name = checked_name(name)
+        self.folder = home() / "checkpoints" / name
+        if not self.folder.exists() and (PROJECT / "checkpoints" / name / "run.json").exists():
+            self.folder = PROJECT / "checkpoints" / name  # what ships with the project, wherever NANOGPT_HOME points
+
+    # ---- written by the launcher ------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, name: str, settings: Mapping[str, Any], files: Mapping[str, str]) -> Run:
+        """A new run folder: `run.json` from the settings, and the model's and the alphabet's files.
+
+        NanoGPTError where the name is none, or taken.
+        """
+        run = cls(name)
+        try:
+            run.folder.mkdir(parents=True)
+        except FileExistsError:
+            raise NanoGPTError(
+                f"There is already a run named {name}. Choose another name, or continue that one."
+            ) from None
+        for file, text in files.items():
+            write_whole(run.folder / file, text)
+        about = dict(name=name, created=_now(), parent=None, owner=None, versions=_versions())
+        write_whole(run.folder / "run.json", json.dumps({**about, **settings}, indent=1, ensure_ascii=False))
+        return run
+
+    def change(self, **settings: Any) -> None:
+        """Set some entries of `run.json` otherwise, before a trainer continues the run."""
+        write_whole(self.folder / "run.json", json.dumps({**self.settings(), **settings}, indent=1, ensure_ascii=False))
+
+    # ---- written by the trainer -------------------------------------------------------------------------------
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The run's lock. NanoGPTError where another process has it."""
+        try:
+            with FileLock(self.folder / ".lock", timeout=2):  # 2 s: somebody may just be looking whether it is held
+                yield
+        except Timeout:
+            raise NanoGPTError(f"{self.name} is being trained by another process already.") from None
+
+    def log(self, **row: Any) -> None:
+        """One line of `metrics.jsonl`."""
+        _append(self.folder / "metrics.jsonl", row)
+
+    def event(self, event: str, **facts: Any) -> None:
+        """One line of `metrics.jsonl` that is not a measurement."""
+        self.log(event=event, time=_now(), **facts)
+
+    def sample(self, step: int, text: str) -> None:
+        """One line of `samples.jsonl`."""
+        _append(self.folder / "samples.jsonl", dict(step=step, text=text))
+
+    def cut_back(self, step: int) -> None:
+        """Forget what was logged after `step`, so that a resumed run repeats no step."""
+        for file in ("metrics.jsonl", "samples.jsonl"):
+            rows = [row for row in read_jsonl(self.folder / file) if row.get("step", 0) <= step]
+            write_whole(self.folder / file, "".join(_line(row) for row in rows))
+
+    @property
+    def stop_file(self) -> Path:
+        return self.folder / "stop"
+
+    # ---- read by anyone ---------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        return (self.folder / "run.json").exists()
+
+    def settings(self) -> dict[str, Any]:
+        """`run.json`. NanoGPTError where there is no such run."""
+        try:
+            settings = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise NanoGPTError(f"There is no run named {self.name}. `python -m nanogpt runs` lists them.") from None
+        except ValueError:
+            raise NanoGPTError(f"The run.json of {self.name} cannot be read.") from None
+        return settings
+
+    def history(self) -> History:
+        """Everything logged so far, read on from where the last look ended."""
+        history = _history(self.folder)
+        history.refresh()
+        return history
+
+    def status(self) -> Status:
+        """What the run is doing: from the lock, the queue and the last event, in that order."""
+        train, history = TrainConfig.of(self.settings()["train"]), self.history()
+        facts = dict(step=history.step, max_iters=train.max_iters, seconds=history.seconds)
+        if tickets.is_held(self.folder / ".lock"):
+            return Status("stopping" if self.stop_file.exists() else "running", **facts)
+        queue = tickets.waiting()
+        if self.name in queue:
+            return Status("queued", place=queue.index(self.name) + 1, **facts)
+        last = history.events[-1] if history.events else None
+        if last is None:
+            return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
+        if last["event"] == "started":
+            return Status(
+                "crashed", message="The trainer ended without a word; Continue goes on from its last save.", **facts
+            )
+        return Status(last["event"], message=last.get("message", ""), **facts)
+
+    def request_stop(self) -> None:
+        """Ask the trainer to save and stop; a run that still waits leaves the queue."""
+        if not tickets.drop(self.name) and tickets.is_held(self.folder / ".lock"):
+            self.stop_file.touch()
+
+    def log_tail(self, lines: int = 1) -> str:
+        """The end of `log.txt`, what the trainer printed."""
+        try:
+            text = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.strip().splitlines()[-lines:])
+
+    def delete(self) -> None:
+        """Remove the folder. NanoGPTError while it is in use."""
+        if self.status().busy:
+            raise NanoGPTError(f"{self.name} is being trained; stop it first.")
+        shutil.rmtree(self.folder)
+
+
+class History:
+    """The logged rows of a run, kept in memory and read on as the files grow."""
+
+    def __init__(self, folder: Path):
+        self._metrics, self._samples = Tail(folder / "metrics.jsonl"), Tail(folder / "samples.jsonl")
+
+    def refresh(self) -> None:
+        self._metrics.refresh()
+        self._samples.refresh()
+
+    @property
+    def rows(self) -> list[dict]:
+        """The measurements, in order of their steps."""
+        return [row for row in self._metrics.rows if "event" not in row]
+
+    @property
+    def events(self) -> list[dict]:
+        return [row for row in self._metrics.rows if "event" in row]
+
+    @property
+    def samples(self) -> list[dict]:
+        return self._samples.rows
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes whenever there is something new to see."""
+        return (self._metrics.version, self._samples.version)
+
+    @property
+    def step(self) -> int:
+        return max((row["step"] for row in self._metrics.rows if "step" in row), default=0)
+
+    @property
+    def seconds(self) -> float:
+        return next((row["seconds"] for row in reversed(self._metrics.rows) if "seconds" in row), 0.0)
+
+    @property
+    def best(self) -> dict | None:
+        """The row of the lowest validation loss."""
+        rows = [row for row in self.rows if "val_loss" in row]
+        return min(rows, key=lambda row: row["val_loss"]) if rows else None
+
+
+@lru_cache(maxsize=256)
+def _history(folder: Path) -> History:
+    return History(folder)
+
+
+class Tail:
+    """The rows of a growing JSONL file: each look reads only what is new, and an unfinished last line waits."""
+
+    def __init__(self, path: Path):
+        self.path, self.rows, self.version = path, [], 0
+        self._inode, self._offset = 0, 0
+
+    def refresh(self) -> None:
+        try:
+            with self.path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:  # another file has taken its place: a resumed run cut it back
+                    self._inode, self._offset, self.rows = inode, 0, []
+                file.seek(self._offset)
+                new = file.read()
+        except FileNotFoundError:
+            if self._inode:
+                self.__init__(self.path)  # type: ignore[misc]
+            return
+        whole = new.rfind(b"\n") + 1
+        if whole:
+            self._offset += whole
+            self.rows = self.rows + [row for line in new[:whole].splitlines() if (row := _parsed(line)) is not None]
+            self.version += 1
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """Every whole line of a JSONL file; none where there is no file."""
+    tail = Tail(path)
+    tail.refresh()
+    return tail.rows
+
+
+def all_runs() -> list[Run]:
+    """Every run there is, the newest first; what ships with the project last."""
+    folders = [home() / "checkpoints", *([PROJECT / "checkpoints"] if home() != PROJECT else [])]
+    names: dict[str, Run] = {}
+    for folder in folders:
+        found = [p.parent for p in folder.glob("*/run.json")]
+        for path in sorted(found, key=lambda p: (p / "run.json").stat().st_mtime, reverse=True):
+            if slug(path.name) == path.name:
+                names.setdefault(path.name, Run(path.name))
+    return list(names.values())
+
+
+def free_name(wanted: str) -> str:
+    """`wanted` as a name nobody has: with -2, -3, … at its end where it is taken."""
+    base = slug(wanted)[:56].strip("-") or "run"
+    taken = {run.name for run in all_runs()} | {p.name for p in (home() / "checkpoints").glob("*")}
+    return next(name for i in range(1, 100_000) if (name := base if i == 1 else f"{base}-{i}") not in taken)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def _parsed(line: bytes) -> dict | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("ab") as file:  # one write a line: a reader sees it whole or unfinished, and passes over the latter
+        file.write(_line(row).encode("utf-8"))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    return dict(nanogpt=__version__, torch=version("torch"), python=platform.python_version(), system=platform.system())
+
+
+def wait_for(run: Run, seconds: float = 30.0) -> Status:
+    """Wait until a launched run has begun, or has ended without beginning."""
+    deadline = time.monotonic() + seconds
+    while (status := run.status()).state == "queued" and status.place == 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return status

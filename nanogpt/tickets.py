@@ -1,0 +1,112 @@
+"""One run at a time a device: trainers wait here, in the order in which they were launched.
+
+A launcher draws a ticket, an empty file in `checkpoints/.queue/` whose name begins with the time. The trainer itself
+holds a lock on its ticket while it waits, so the queue outlives the server, counts the command line in, and a trainer
+that was killed while waiting holds nobody up: the operating system has freed its lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .disk import home, write_whole
+
+GRACE = 60.0  # seconds a drawn ticket counts before its trainer has had time to start and hold it
+
+
+def folder() -> Path:
+    return home() / "checkpoints" / ".queue"
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock on this file. A look holds it for an instant itself, so look twice."""
+    for _ in range(2):
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            time.sleep(0.01)
+    return True
+
+
+def draw(name: str) -> Path:
+    """Take a place at the end of the queue for the run of this name."""
+    drop(name)
+    ticket = folder() / f"{time.time_ns():020d}.{name}"
+    ticket.parent.mkdir(parents=True, exist_ok=True)
+    ticket.touch()
+    return ticket
+
+
+def drop(name: str) -> bool:
+    """Give up the place of a run that has not begun. Whether it had one."""
+    tickets = list(folder().glob(f"*.{name}"))
+    for ticket in tickets:
+        ticket.unlink(missing_ok=True)
+    return bool(tickets)
+
+
+def waiting() -> list[str]:
+    """Names of the runs that wait, the next one first. Tickets nobody stands behind any more are thrown away."""
+    return [ticket.name.split(".", 1)[1] for ticket in _alive()]
+
+
+def _alive() -> list[Path]:
+    alive = []
+    for ticket in sorted(folder().glob("*.*")):
+        if ticket.suffix in (".lock", ".now"):
+            continue
+        try:
+            young = time.time() - ticket.stat().st_mtime < GRACE
+        except FileNotFoundError:
+            continue
+        if young or is_held(ticket):
+            alive.append(ticket)
+        else:
+            ticket.unlink(missing_ok=True)
+    return alive
+
+
+def running() -> list[str]:
+    """Names of the runs that hold a device now."""
+    held = [lock for lock in sorted(folder().glob("*.lock")) if is_held(lock)]
+    notes = [lock.with_suffix(".now") for lock in held]
+    return [note.read_text(encoding="utf-8") for note in notes if note.exists()]
+
+
+class Withdrawn(Exception):
+    """The ticket of a waiting run was taken away: it is not to begin."""
+
+
+@contextmanager
+def turn(name: str, device: str) -> Iterator[None]:
+    """Wait for one's turn on a device, and hold the device until the block ends.
+
+    Raises Withdrawn when the ticket disappears while waiting.
+    """
+    ticket = next(iter(folder().glob(f"*.{name}")), None) or draw(name)
+    lock = FileLock(folder() / f"{device}.lock")
+    with FileLock(ticket):
+        while True:
+            if not ticket.exists():
+                raise Withdrawn(name)
+            if _alive()[:1] == [ticket]:
+                try:
+                    lock.acquire(timeout=0.5)
+                    break
+                except Timeout:
+                    continue
+            time.sleep(0.2)
+        write_whole(folder() / f"{device}.now", name)
+        ticket.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,139 @@
+"""The alphabet: every distinct character of the text is one token, as in the lecture.
+
+    stoi = {ch: i}, itos = {i: ch}, encode: text -> ids, decode: ids -> text
+
+It is kept in the run folder as `tokenizer.json` in the form of Hugging Face's tokenizers (a BPE without merges), so
+that `AutoTokenizer` opens it and gives the same ids. Try it: `python -m nanogpt.tokenizer FILE`.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .config import NanoGPTError
+
+# Characters that look alike to a reader and differ to a computer: typographic marks and their typewriter forms.
+LOOKALIKES = dict(zip("‘’‚‛′`´“”„‟″«»‐‑‒–—―−…\u00a0\u2009\u202f·•×", "'''''''\"\"\"\"\"\"\"-------. \u0020\u0020..x"))
+LOOKALIKES["\t"] = " "
+PIECE = 1 << 18  # characters that encode_array takes at a time, so that what it makes of them stays in the cache
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A prompt in the model's alphabet, and what had to be done to it."""
+
+    text: str
+    replaced: dict[str, str]  # unknown character -> the known one written instead; "" where it was left out
+
+    def __str__(self) -> str:
+        """What was changed, in one sentence; empty where nothing was."""
+        swaps = [f"{_shown(a)} → {_shown(b)}" for a, b in self.replaced.items() if b]
+        drops = [_shown(a) for a, b in self.replaced.items() if not b]
+        parts = [f"written as {', '.join(swaps)}"] if swaps else []
+        parts += [f"left out: {' '.join(drops)}"] if drops else []
+        return f"Characters this model never saw: {'; '.join(parts)}." if parts else ""
+
+
+class CharTokenizer:
+    """The characters of a text, sorted, each with its id."""
+
+    def __init__(self, chars: Iterable[str]):
+        self.chars = sorted(set(chars))
+        self.stoi = {ch: i for i, ch in enumerate(self.chars)}
+        self.itos = dict(enumerate(self.chars))
+        self.vocab_size = len(self.chars)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the characters. NanoGPTError names a character that is not in the alphabet."""
+        try:
+            return [self.stoi[ch] for ch in text]
+        except KeyError as unknown:
+            raise NanoGPTError(f"The character {_shown(unknown.args[0])} is not in this model's alphabet.") from None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join([self.itos[int(i)] for i in ids])
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """The same ids as `encode`, as a numpy array of the smallest unsigned type: megabytes in a moment."""
+        table = np.full(0x110000, -1, dtype=np.int32)  # code point -> id; looking up is 20 times as fast as searching
+        table[[ord(ch) for ch in self.chars]] = range(self.vocab_size)
+        small = np.uint8 if self.vocab_size <= 256 else np.uint16 if self.vocab_size <= 65536 else np.uint32
+        ids = np.empty(len(text), dtype=small)
+        for start in range(0, len(text), PIECE):
+            # surrogatepass: half a character, as a pasted text may hold, is unknown like any other
+            points = np.frombuffer(text[start : start + PIECE].encode("utf-32-le", "surrogatepass"), dtype="<u4")
+            found = table[points]
+            if found.min() < 0:
+                raise NanoGPTError(
+                    f"The character {_shown(chr(points[found < 0][0]))} is not in this model's alphabet."
+                )
+            ids[start : start + PIECE] = found
+        return ids
+
+    def fit(self, text: str) -> Fitted:
+        """Write `text` in this alphabet: an unknown character becomes the nearest known one or is left out."""
+        replaced = {ch: self._nearest(ch) for ch in dict.fromkeys(text) if ch not in self.stoi}
+        return Fitted("".join([replaced.get(ch, ch) for ch in text]), replaced)
+
+    def _nearest(self, ch: str) -> str:
+        bare = "".join(c for c in unicodedata.normalize("NFKD", ch) if not unicodedata.combining(c))
+        look = LOOKALIKES.get(ch, "")
+        swapped = ch.swapcase() if len(ch.swapcase()) == 1 else ch.casefold()  # ß is written ss, not SS
+        for guess in (swapped, look, unicodedata.normalize("NFKC", ch), bare, bare.swapcase()):
+            if guess and all(c in self.stoi for c in guess):
+                return guess
+        return ""
+
+    def files(self, model_max_length: int) -> dict[str, str]:
+        """The alphabet as {file name: text}, in the form of Hugging Face's tokenizers; run.py writes them."""
+        model: dict[str, Any] = dict(
+            type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None, end_of_word_suffix=None,
+            fuse_unk=False, byte_fallback=False, ignore_merges=False, vocab=self.stoi, merges=[],
+        )  # fmt: skip
+        tokenizer: dict[str, Any] = dict(
+            version="1.0", truncation=None, padding=None, added_tokens=[], normalizer=None, pre_tokenizer=None,
+            post_processor=None, decoder={"type": "Fuse"}, model=model,
+        )  # fmt: skip
+        config = dict(
+            tokenizer_class="PreTrainedTokenizerFast",
+            clean_up_tokenization_spaces=False,
+            model_max_length=model_max_length,
+        )
+        return {
+            "tokenizer.json": json.dumps(tokenizer, ensure_ascii=False, indent=1),
+            "tokenizer_config.json": json.dumps(config, indent=1),
+        }
+
+    @classmethod
+    def load(cls, folder: Path) -> CharTokenizer:
+        """Read `tokenizer.json`. NanoGPTError where it is missing or is not an alphabet of single characters."""
+        try:
+            vocab = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+            tokenizer = cls(vocab)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise NanoGPTError(f"{folder.name} has no readable tokenizer.json, so its letters are not known.") from None
+        if tokenizer.stoi != vocab or any(len(ch) != 1 for ch in vocab):
+            raise NanoGPTError(f"The tokenizer.json of {folder.name} is not an alphabet of single characters.")
+        return tokenizer
+
+
+def _shown(ch: str) -> str:
+    """A character as a sentence can hold it: its name where it would not be seen."""
+    if ch.isprintable() and not ch.isspace():
+        return ch
+    return {"\n": "newline", "\t": "tab", " ": "space", "\r": "carriage return"}.get(ch, f"U+{ord(ch):04X}")
+
+
+if __name__ == "__main__":
+    import sys
+
+    tokenizer = CharTokenizer(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    print(tokenizer.vocab_size, "characters:", "".join(tokenizer.chars))
+    print(tokenizer.encode("".join(tokenizer.chars[-5:])))

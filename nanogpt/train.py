@@ -1,0 +1,241 @@
+"""The loop. Read `train` from top to bottom: it is the lecture's, and it can be stopped, killed and resumed.
+
+`train(run)` is a plain function; `python -m nanogpt.train NAME` is the process around it that the page starts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from . import corpus, tickets
+from .config import NanoGPTError, SampleConfig, TrainConfig
+from .data import get_batch, split, windows
+from .device import Device, pick_device
+from .disk import write_whole
+from .formats import load_model, read_config, weights_bytes
+from .model import GPT
+from .optim import get_lr, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from .run import Run
+from .sample import stream
+from .tokenizer import CharTokenizer
+
+SAVE_SECONDS = 60  # a crash never costs more than this, however rare the evaluations are
+DIVERGED = (
+    "The loss was no longer a number at step {step:,}, so training stopped; the best weights so far are kept. "
+    "Try a third of the learning rate."
+)
+nan = math.nan
+
+
+@dataclass
+class Progress:
+    """Where a run stands, beside its tensors: kept in the metadata of last.safetensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_val_loss: float = math.inf
+    evaluated_step: int = -1
+    loss_sum: float = 0.0  # of the batches since the last logged training loss
+    loss_count: int = 0
+
+
+@torch.inference_mode()
+def estimate_loss(model: GPT, data: torch.Tensor, device: Device, most: int | None = None) -> float:
+    """Mean loss in nats a character over windows of the model's own block_size, side by side: no chance in it.
+
+    With `most`, over so many evenly spaced windows instead of all.
+    """
+    model.eval()
+    total, count = 0.0, 0
+    for xb, yb in windows(data, model.config.block_size, most, device.type):
+        with device.autocast():
+            _, loss = model(xb, yb)
+        total, count = total + loss.double() * yb.numel(), count + yb.numel()
+    model.train()
+    return float(total) / count
+
+
+def evaluation_windows(config: TrainConfig, share: float = 0.0025) -> int:
+    """How many windows an evaluation may look at: `share` of the run's own work, a forward pass being a third of a step.
+
+    At twenty evaluations a run that is 5 %. It depends on nothing that changes when one evaluates more often.
+    """
+    return max(8, int(share * 3 * config.max_iters * config.batch_size))
+
+
+def save_state(run: Run, model: GPT, optimizer, generator: torch.Generator, progress: Progress) -> None:
+    """last.safetensors: weights, the optimizer's memory, the random states, and where we are."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizer).items()}
+    tensors |= {"random.torch": torch.get_rng_state(), "random.batches": generator.get_state()}
+    if model.device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_whole(run.folder / "last.safetensors", save(tensors, metadata={"progress": json.dumps(asdict(progress))}))
+
+
+def load_state(run: Run, model: GPT, optimizer, generator: torch.Generator) -> Progress:
+    """Put everything back from last.safetensors; a fresh Progress where the run has not begun."""
+    try:
+        data = (run.folder / "last.safetensors").read_bytes()
+        tensors = load(data)
+    except FileNotFoundError:
+        return Progress()
+    except SafetensorError as broken:
+        raise NanoGPTError(
+            f"last.safetensors of {run.name} cannot be read ({broken}); it cannot be continued."
+        ) from None
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    model.load_state_dict(part("model."))
+    load_optimizer_tensors(optimizer, part("optimizer."))
+    torch.set_rng_state(tensors["random.torch"])
+    generator.set_state(tensors["random.batches"])
+    if "random.cuda" in tensors and model.device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return Progress(**json.loads(header["__metadata__"]["progress"]))
+
+
+def write_sample(model: GPT, tokenizer: CharTokenizer) -> str:
+    """A short text from the same start and seed each time, so that two evaluations can be compared."""
+    model.eval()
+    text = "".join(stream(model, tokenizer, "", SampleConfig(length=300, temperature=0.8, seed=1337)))
+    model.train()
+    return text
+
+
+def train(run: Run) -> None:
+    """Train a run from wherever it stands to its end, or until its `stop` file appears.
+
+    Waits for its turn on the device, holds the run's lock meanwhile, and writes everything into the run folder.
+    Raises NanoGPTError for what the reader can put right, tickets.Withdrawn if the run left the queue.
+    """
+    settings = run.settings()
+    config, tokenizer = TrainConfig.of(settings["train"]), CharTokenizer.load(run.folder)
+    device = pick_device(config.device)
+    with tickets.turn(run.name, device.type), run.held():
+        run.stop_file.unlink(missing_ok=True)
+        train_data, val_data = split(corpus.load(settings["corpus"]["id"]).tokens())
+        torch.manual_seed(config.seed)
+        model = GPT(read_config(run.folder)).to(device.type)
+        optimizer = make_optimizer(model, config)
+        generator = torch.Generator().manual_seed(config.seed)  # draws the batches and nothing else
+        at = load_state(run, model, optimizer, generator)
+        run.cut_back(at.step)
+        run.event("started", step=at.step, device=str(device), parameters=model.count_parameters())
+
+        block_size, batch_size = model.config.block_size, config.batch_size
+        log_interval, some_windows = max(1, config.max_iters // 200), evaluation_windows(config)
+        loss_sum = torch.tensor(at.loss_sum, device=device.type)
+        began = saved = time.perf_counter()
+        mark_step, mark_time, seconds_before = at.step, began, at.seconds
+
+        for step in range(at.step, config.max_iters + 1):
+            now = time.perf_counter()
+            at.step, at.seconds = step, seconds_before + now - began
+            last, stopping = step == config.max_iters, run.stop_file.exists()
+            row: dict = {}
+
+            # Every once in a while: say how it goes …
+            if step % log_interval == 0 and at.loss_count:
+                row["train_loss"] = float(loss_sum) / at.loss_count
+                row["learning_rate"], row["grad_norm"] = lr, float(grad_norm)
+                row["tokens_per_second"] = round((step - mark_step) * batch_size * block_size / (now - mark_time))
+                loss_sum.zero_()
+                at.loss_count = 0
+                if not math.isfinite(row["train_loss"]):
+                    raise NanoGPTError(DIVERGED.format(step=step))
+            elif step == 0:
+                row["train_loss"] = estimate_loss(model, train_data, device, some_windows)
+            # … judge the model on what it never saw, keep it if it is the best so far, let it write …
+            evaluating = (step % config.evaluate_every == 0 or last or stopping) and at.evaluated_step != step
+            if evaluating:
+                row["val_loss"] = estimate_loss(model, val_data, device, some_windows)
+                at.evaluated_step = step
+                if row["val_loss"] < at.best_val_loss:
+                    at.best_val_loss = row["val_loss"]
+                    write_whole(run.folder / "model.safetensors", weights_bytes(model))
+                run.sample(step, write_sample(model, tokenizer))
+                print(
+                    f"step {step:>6,}: train loss {row.get('train_loss', nan):.4f}, val loss {row['val_loss']:.4f}",
+                    flush=True,
+                )
+            if row:
+                run.log(step=step, seconds=round(at.seconds, 3), tokens=step * batch_size * block_size, **row)
+            # … and save all that is needed to go on from exactly here.
+            if evaluating or now - saved > SAVE_SECONDS:
+                at.loss_sum = float(loss_sum)
+                save_state(run, model, optimizer, generator, at)
+                saved = time.perf_counter()
+            if row:
+                mark_step, mark_time = step, time.perf_counter()
+            if last or stopping:
+                break
+
+            xb, yb = get_batch(train_data, block_size, batch_size, generator, device.type)
+            with device.autocast():
+                _, loss = model(xb, yb)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
+            lr = get_lr(step, config)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+            loss_sum += loss.detach()
+            at.loss_count += 1
+
+        if last:
+            finish(run, model, val_data, device, config)
+        else:
+            run.event(
+                "stopped", step=at.step, message=f"Stopped at step {at.step:,} of {config.max_iters:,}; all is saved."
+            )
+
+
+def finish(run: Run, model: GPT, val_data: torch.Tensor, device: Device, config: TrainConfig) -> None:
+    """Judge the best and the last weights on the whole held-out text, keep the better, and say so.
+
+    A held-out text so large that this would take longer than a tenth of the run is judged on evenly spaced windows.
+    """
+    most = evaluation_windows(config, share=0.05)
+    best = load_model(run.folder, device.type)
+    best_loss, last_loss = (estimate_loss(m, val_data, device, most) for m in (best, model))
+    if last_loss <= best_loss:
+        write_whole(run.folder / "model.safetensors", weights_bytes(model))
+    characters = min(len(val_data) - 1, most * model.config.block_size)
+    loss = min(best_loss, last_loss)
+    message = f"Finished: validation loss {loss:.4f} nats a character, {loss / math.log(2):.3f} bits."
+    run.event(
+        "finished", step=config.max_iters, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
+        val_characters=characters, message=message,
+    )  # fmt: skip
+    print(message, flush=True)
+
+
+def main(name: str) -> int:
+    """The process around `train`: what goes wrong is written to the run folder in one sentence, and to the log in full."""
+    run = Run(name)
+    try:
+        train(run)
+    except tickets.Withdrawn:
+        return 0
+    except Exception as error:
+        traceback.print_exc()
+        message = str(error) if isinstance(error, NanoGPTError) else f"{type(error).__name__}: {error}"
+        run.event("failed", message=message)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

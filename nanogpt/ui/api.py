@@ -1,0 +1,97 @@
+"""Six endpoints for programs: the same handlers the page uses, with names and types. Try them with gradio_client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from .. import corpus, jobs
+from ..config import NanoGPTError
+from ..run import Run, all_runs, free_name
+from . import sample_tab
+
+
+def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
+    """Store a text to train on. Its id, name, and how many characters it has."""
+    added = corpus.add(text, name)
+    return dict(id=added.id, name=added.name, characters=added.characters, distinct=len(added.chars))
+
+
+def start_training(
+    corpus_id: str, name: str = "", preset: str = "quick", settings: dict | None = None
+) -> dict[str, Any]:
+    """Start a run on a stored text, or on a built-in one by its key. Settings by their names change the preset."""
+    text = corpus.builtin(corpus_id) if corpus_id in corpus.BUILTINS else corpus.load(corpus_id)
+    run = jobs.new_run(name or free_name(text.name), text, preset, **(settings or {}))
+    jobs.start(run)
+    return run_status(run.name)
+
+
+def run_status(name: str) -> dict[str, Any]:
+    """What a run is doing: state, step, seconds, the latest losses, the latest sample."""
+    run = Run(name)
+    status, history = run.status(), run.history()
+    latest = {
+        key: next((row[key] for row in reversed(history.rows) if key in row), None)
+        for key in ("train_loss", "val_loss")
+    }
+    best = history.best
+    return dict(
+        name=name, state=status.state, step=status.step, max_iters=status.max_iters, seconds=status.seconds,
+        place=status.place, message=status.message, best_val_loss=best["val_loss"] if best else None,
+        sample=history.samples[-1]["text"] if history.samples else "", **latest,
+    )  # fmt: skip
+
+
+def stop_training(name: str) -> dict[str, Any]:
+    """Ask a run to save and stop."""
+    Run(name).settings()
+    Run(name).request_stop()
+    return run_status(name)
+
+
+def list_runs() -> list[dict[str, Any]]:
+    """Every run, the newest first."""
+    return [run_status(run.name) for run in all_runs()]
+
+
+def sample(
+    name: str, prompt: str = "", temperature: float = 0.8, length: int = 500, top_k: int = 0, top_p: float = 1.0,
+    seed: int = 1337,
+) -> Iterator[str]:  # fmt: skip
+    """The growing text, prompt first."""
+    yield from sample_tab.write(name, prompt, temperature, length, top_k, top_p, seed)
+
+
+def build() -> None:
+    """Add the endpoints to the page that is being built."""
+    for function in (add_corpus, start_training, run_status, stop_training, list_runs):
+        gr.api(_speaking(function), api_name=function.__name__, concurrency_limit=8)
+    gr.api(_speaking(sample), api_name="sample", concurrency_limit=4)
+
+
+def _speaking(function):
+    """The function with our errors as Gradio's, so that their sentence reaches the caller."""
+    import functools
+    import inspect
+
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def wrapped(*inputs):
+            try:
+                yield from function(*inputs)
+            except NanoGPTError as error:
+                raise gr.Error(str(error), print_exception=False) from None
+    else:
+
+        @functools.wraps(function)
+        def wrapped(*inputs):
+            try:
+                return function(*inputs)
+            except NanoGPTError as error:
+                raise gr.Error(str(error), print_exception=False) from None
+
+    return wrapped

@@ -1,0 +1,29 @@
+// What is in a text: draw(root, {title, facts: [[label, value], …], notes: [{kind, text}, …], preview}).
+function draw(root, data) {
+  const add = (parent, tag, className, text) => {
+    const node = document.createElement(tag);
+    if (className) node.className = className;
+    if (text !== undefined) node.textContent = text;
+    parent.append(node);
+    return node;
+  };
+  const box = document.createElement("div");
+  box.className = "report";
+  if (data) {
+    add(box, "h3", "", data.title);
+    const list = add(box, "dl", "report-facts");
+    for (const [label, value] of data.facts) {
+      const pair = add(list, "div");
+      add(pair, "dt", "", label);
+      add(pair, "dd", "", value);
+    }
+    for (const note of data.notes) add(box, "p", "note note-" + note.kind, note.text);
+    if (data.preview) {
+      add(box, "h4", "", "How it begins");
+      const text = add(box, "pre", "report-preview", data.preview);
+      text.tabIndex = 0;
+      text.dir = "auto";
+    }
+  }
+  root.replaceChildren(box);
+}

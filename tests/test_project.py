@@ -1,0 +1,320 @@
+"""The project about itself: which way imports point, how long functions are, whether the documents tell the truth."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Each module imports only what stands to its left. Where modules are joined by "=", the order between them is free,
+# but they must not import each other in a circle.
+ORDER = """
+    config · disk · device · encoding · repairs · report · corpus = tokenizer = data · lecture · model · optim
+    · fast_* · formats · sample · tickets · run · train · calibrate · baselines · insight · jobs · page_export · hub
+    · ui · __main__ · app
+"""
+PLACE = {name: place for place, group in enumerate(ORDER.split("·")) for name in group.replace("=", " ").split()}
+LINES = 60  # of a function, its nested ones included
+LINES_OF = {"nanogpt/train.py:train": 90}  # the loop
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+# What a run folder holds, and folders made by use: named in the documents, not files of the project.
+MADE_BY_USE = re.compile(r"(corpora|checkpoints/(?!shakespeare)[^/]+|\.venv)(/.*)?")
+PATH = re.compile(r"[\w.*-]+(/[\w.*-]+)*/?")
+SUFFIX = re.compile(r"\.(py|md|txt|toml|svg|png|gif|html|js|css|json|jsonl|yml|yaml|safetensors)$|/$")
+
+
+# --- what is in the tree -------------------------------------------------------------------------------------------
+
+
+@cache
+def files() -> list[Path]:
+    """The files of the project as git sees them, those not yet added too; without git, all but hidden and made ones."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        git = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, encoding="utf-8")
+        found = [ROOT / name for name in git.stdout.split("\0") if name]
+    except (OSError, subprocess.CalledProcessError):
+        made = re.compile(r"(^|/)(\.(?!ci|github)\w[^/]*/|__pycache__/|corpora/|checkpoints/(?!shakespeare/)|venv)")
+        found = [path for path in ROOT.rglob("*") if not made.search(path.relative_to(ROOT).as_posix())]
+    return sorted(path for path in found if path.is_file())
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def text_of(path: Path) -> str:
+    content = path.read_bytes()
+    return "" if b"\0" in content else content.decode("utf-8")
+
+
+def python_files() -> list[Path]:
+    return [path for path in files() if path.suffix == ".py"]
+
+
+def package_files() -> list[Path]:
+    """The package and app.py."""
+    return [path for path in python_files() if name_of(path) == "app.py" or name_of(path).startswith("nanogpt/")]
+
+
+# --- imports point one way -----------------------------------------------------------------------------------------
+
+
+def module_of(path: Path) -> str:
+    """nanogpt/ui/train_tab.py -> nanogpt.ui.train_tab"""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source: str, module: str, is_package: bool = False) -> Iterator[str]:
+    """Every dotted name a module imports, at its top or inside a function; `from . import x` gives the module x."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            full = ".".join([*base, *filter(None, [node.module])])
+            yield from (f"{full}.{alias.name}" for alias in node.names)
+
+
+def chapter(dotted: str) -> str | None:
+    """The name in ORDER that a dotted name belongs to; None for what is not ours, and for the package itself."""
+    if dotted.split(".")[0] == "app":
+        return "app"
+    own = re.match(r"nanogpt\.(\w+)", dotted)
+    if not own or not (own[1] in PLACE or (ROOT / "nanogpt" / f"{own[1]}.py").exists()):
+        return None  # torch, or a plain name such as nanogpt.__version__
+    return "fast_*" if own[1].startswith("fast_") else own[1]
+
+
+def modules_imported(path: Path) -> list[str]:
+    return list(imported(text_of(path), module_of(path), path.name == "__init__.py"))
+
+
+def wrong_arrows(module: str, names: list[str]) -> list[str]:
+    """Imports that do not point to the left. Inside one place of ORDER, and inside ui, any direction is allowed."""
+    here = chapter(module)
+    if here is None:
+        return [f"{module} -> {name}" for name in names if chapter(name)]  # nanogpt/__init__.py imports nothing of ours
+    last = len(PLACE)  # a module without a place may import all and be imported by nobody, until it is given one
+    places = {name: PLACE.get(there, last) for name in names if (there := chapter(name))}
+    return [f"{module} -> {name}" for name, place in places.items() if place > PLACE.get(here, last)]
+
+
+def test_every_module_has_its_place_in_the_order():
+    present = {chapter(module_of(path)) for path in package_files()} - {None}
+    assert present - PLACE.keys() == set(), "give the new module its place in ORDER"
+    assert PLACE.keys() - present - {"fast_*"} == set(), "ORDER names modules that are not there"
+
+
+@pytest.mark.parametrize("path", package_files(), ids=name_of)
+def test_imports_point_to_the_left(path):
+    assert wrong_arrows(module_of(path), modules_imported(path)) == []
+
+
+def test_the_map_for_contributors_shows_the_same_order():
+    maps = [block for block in blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")) if "·" in block]
+    assert [one.split() for one in maps] == [ORDER.split()]
+
+
+def test_no_circle_of_imports():
+    modules = {module_of(path) for path in package_files()}
+
+    def ours(name: str) -> str:  # nanogpt.config.ModelConfig -> nanogpt.config
+        return name if name in modules else name.rpartition(".")[0]
+
+    graph = {module_of(p): {ours(n) for n in modules_imported(p)} & modules - {"nanogpt"} for p in package_files()}
+    assert any(graph.values())
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+
+
+@pytest.mark.parametrize("path", package_files(), ids=name_of)
+def test_only_the_page_knows_gradio_and_nothing_knows_transformers(path):
+    roots = {name.split(".")[0] for name in modules_imported(path)}
+    assert "transformers" not in roots
+    if not (name_of(path) == "app.py" or name_of(path).startswith("nanogpt/ui/")):
+        assert not roots & {"gradio", "gradio_client"}
+
+
+def test_the_checks_of_imports_see_what_they_should():
+    source = "from . import page\nfrom ..train import train\ndef later():\n    import nanogpt.ui.page"
+    names = list(imported(source, "nanogpt.ui.train_tab"))
+    assert names == ["nanogpt.ui.page", "nanogpt.train.train", "nanogpt.ui.page"]
+    assert list(imported("from . import model", "nanogpt", is_package=True)) == ["nanogpt.model"]
+    assert wrong_arrows("nanogpt.train", ["nanogpt.ui.page", "torch.nn"]) == ["nanogpt.train -> nanogpt.ui.page"]
+    assert wrong_arrows("nanogpt.model", ["nanogpt.optim"]) == ["nanogpt.model -> nanogpt.optim"]
+    assert wrong_arrows("nanogpt", ["nanogpt.model.GPT"]) == ["nanogpt -> nanogpt.model.GPT"]
+    assert wrong_arrows("nanogpt.corpus", ["nanogpt.tokenizer", "nanogpt.config", "nanogpt.__version__"]) == []
+
+
+def test_importing_all_but_the_page_is_silent_and_needs_no_gradio():
+    modules = [m for p in package_files() if (m := module_of(p)) != "app" and chapter(m) not in {"ui", "__main__"}]
+    assert "nanogpt.train" in modules
+    script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
+    script += "assert not {'gradio', 'transformers'} & sys.modules.keys()"
+    command = [sys.executable, "-c", script, *modules]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# --- budgets -------------------------------------------------------------------------------------------------------
+
+
+def function_lengths(source: str) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+@pytest.mark.parametrize("path", python_files(), ids=name_of)
+def test_functions_fit_on_a_screen(path):
+    lengths = {f"{name_of(path)}:{name}": lines for name, lines in function_lengths(text_of(path))}
+    assert {name: lines for name, lines in lengths.items() if lines > LINES_OF.get(name, LINES)} == {}
+
+
+def test_the_length_of_a_function_is_counted():
+    assert list(function_lengths("def f():\n    x = 1\n\n    return x\n")) == [("f", 4)]
+
+
+# --- the documents -------------------------------------------------------------------------------------------------
+
+
+def blocks(text: str) -> list[str]:
+    """The fenced blocks."""
+    return re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
+
+
+def is_path(name: str) -> bool:
+    """`nanogpt/ui/`, `app.py`, `docs/anything`; neither `n_embd` nor a repository's `owner/name`."""
+    first, slash, _ = name.partition("/")
+    return bool(PATH.fullmatch(name) and (SUFFIX.search(name) or (slash and (ROOT / first).is_dir())))
+
+
+def paths_in_tree(block: str) -> Iterator[str]:
+    """The paths of a file tree, drawn with lines or by indentation: a name first in its line, then what it is for."""
+    parents: list[tuple[int, str]] = []
+    for line in block.splitlines():
+        line = re.sub(r"[│├└─|]", " ", line)
+        if not (entry := re.match(r"( *)(\S+)(?:  |$)", line)) or not is_path(entry[2]):
+            continue
+        while parents and parents[-1][0] >= len(entry[1]):
+            parents.pop()
+        path = (parents[-1][1] if parents else "") + entry[2]
+        if path.endswith("/"):
+            parents.append((len(entry[1]), path))
+        yield path
+
+
+def paths_named(text: str) -> Iterator[str]:
+    """The files a document speaks of: in backticks, as targets of links, in file trees, and those its commands take."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    yield from (name for name in re.findall(r"`([^`\n]+)`", prose) if is_path(name))
+    yield from (name for name in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose) if "://" not in name)
+    for block in blocks(text):
+        if re.search(r"^\W*nanogpt/(\s|$)", block, re.M):
+            yield from paths_in_tree(block)
+        yield from re.findall(r"(?:python3? |-r )([\w/-]+\.(?:py|txt))", block)
+
+
+def exists(path: str) -> bool:
+    """In the tree, or made by use: a run folder's files are those that nanogpt/run.py names."""
+    if MADE_BY_USE.fullmatch(path.rstrip("/")) or (ROOT / path).exists():
+        return True
+    if "*" in path:  # fast_*.py: a form that names may have
+        return (ROOT / path).parent.is_dir()
+    return path in re.findall(r"[\w./-]+", (ROOT / "nanogpt/run.py").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_named_in_the_documents_exist(document):
+    named = set(paths_named((ROOT / document).read_text(encoding="utf-8")))
+    assert len(named) >= 5
+    assert {path for path in named if not exists(path)} == set()
+
+
+def test_names_of_files_are_found_in_a_document():
+    tree = (
+        "```\napp.py      the page\nnanogpt/\n├── model.py   GPT\n└── ui/\n    └── page.py  more, here\ntests/\n```\n"
+    )
+    text = "`nanogpt/model.py`, `n_embd`, `a / b`, `owner/name`, [the map](docs/map.md#top), [a site](https://example.org/x.md)\n"
+    text += tree + "```bash\npip install -r needs.txt\npython tool.py\n```\n"
+    found = {"nanogpt/model.py", "docs/map.md", "app.py", "nanogpt/", "nanogpt/ui/", "nanogpt/ui/page.py", "tests/"}
+    assert set(paths_named(text)) == found | {"needs.txt", "tool.py"}
+    assert not exists("nanogpt/no_such_file.py")
+
+
+def commands_named(text: str) -> set[str]:
+    return set(re.findall(r"python3? -m nanogpt ([a-z][a-z-]*)", text))
+
+
+def readme() -> str:
+    path = ROOT / "README.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def test_the_readme_names_the_commands():
+    assert {"train", "sample"} <= commands_named(readme())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", sorted(commands_named(readme())))
+def test_commands_of_the_readme_exist(command):
+    call = [sys.executable, "-m", "nanogpt", command, "--help"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert command in done.stdout
+
+
+def test_the_first_command_of_the_readme_comes_early():
+    text = re.sub(r"\A---\n.*?^---\n", "", readme(), flags=re.M | re.S)  # the front matter of a Space
+    before, fence, after = text.partition("\n```")
+    assert fence, "README.md has no command"
+    assert re.match(r"\w*\n(pip|python|git) ", after)
+    before = re.sub(r"!\[[^\]]*\]\([^)]*\)|<[^>]+>", "", before)  # pictures
+    assert len(before.split()) <= 120
+
+
+# --- what must not be in the tree ----------------------------------------------------------------------------------
+
+# Written with brackets, so that this file does not name them itself.
+UNWANTED = {
+    "a path of somebody's machine": r"(?<![\w.~-])[/](work|opt/pypi|opt/wheels|home/(?!user\b)\w+|Users)/",
+    "a package index": r"pypi[.]org|files[.]pythonhosted|download[.]pytorch|--(extra-)?index[-]url",
+    "loading of pickles": r"\b(torch|pickle|joblib|dill)[.]loads?\b|\b(weights_only=[F]alse|allow_pickle=[T]rue)",
+    "work left undone": r"\b(TO[D]O|FIX[M]E)\b",
+}
+
+
+@pytest.mark.parametrize("what", UNWANTED)
+def test_nothing_unwanted_is_named(what):
+    assert len(files()) > 20
+    pattern = re.compile(UNWANTED[what])
+    assert [f"{name_of(path)}: {hit[0]}" for path in files() if (hit := pattern.search(text_of(path)))] == []
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("a path of somebody's machine", "see " + "/wo" + "rk/shared/x.txt"),
+        ("a path of somebody's machine", "'" + "/Us" + "ers/me/x'"),
+        ("a package index", "pip install --index" + "-url x"),
+        ("loading of pickles", "torch." + "load(path)"),
+        ("loading of pickles", "pickle." + "loads(data)"),
+        ("work left undone", "# TO" + "DO: later"),
+    ],
+)
+def test_the_unwanted_would_be_seen(what, line):
+    assert re.search(UNWANTED[what], line)
+    assert not re.search(UNWANTED[what], "model.load_state_dict(tensors)  # docs/work/x.md")
