@@ -10,7 +10,6 @@ import json
 import math
 import signal
 import sys
-import time
 
 from .config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, TrainConfig, knobs
 from .run import Run, all_runs, free_name
@@ -156,9 +155,8 @@ def runs_command(arguments: argparse.Namespace) -> int:
         print("No runs yet. Train one: python -m nanogpt train")
     for row in [] if arguments.json else rows:
         loss = f"{row['val_loss']:.4f}" if row["val_loss"] else "-"
-        print(
-            f"{row['name']:<32} {row['state']:<9} {row['step']:>8,}/{row['max_iters']:<8,} val {loss:<8} {row['corpus']}"
-        )
+        steps = f"{row['step']:,}/{row['max_iters']:,}"
+        print(f"{row['name']:<32} {row['state']:<9} {steps:>17}  val {loss:<7} {row['corpus']}")
     return 0
 
 

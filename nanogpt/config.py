@@ -51,8 +51,7 @@ class Knob:
             raise NanoGPTError(f"{self.name} was {value!r}; it must be {allowed}.") from None
         if self.choices and number not in self.choices:
             raise NanoGPTError(f"{self.name} was {value!r}; it must be {allowed}.")
-        outside = self.low is not None and not self.low <= number <= self.high  # `not` catches NaN as well
-        if outside:
+        if self.low is not None and self.high is not None and not self.low <= number <= self.high:  # `not`: NaN, too
             raise NanoGPTError(f"{self.name} was {value}; it must be {allowed}.")
         return number
 
@@ -204,16 +203,23 @@ PRESETS: dict[str, Preset] = {
     "quick": Preset(
         "Quick look",
         "About a minute on two CPU cores: words and line shapes appear, sense does not.",
-        dict(n_layer=4, n_head=4, n_embd=128, block_size=64, batch_size=16, max_iters=1000, learning_rate=3e-3, min_lr=1e-5, warmup_iters=50),
+        dict(
+            n_layer=4, n_head=4, n_embd=128, block_size=64,
+            batch_size=16, max_iters=1000, learning_rate=3e-3, min_lr=1e-5, warmup_iters=50,
+        ),
     ),
     "laptop": Preset(
         "Laptop",
         "nanoGPT's settings for a CPU, a few minutes: a validation loss near 1.88 on Tiny Shakespeare.",
-        dict(n_layer=4, n_head=4, n_embd=128, block_size=64, batch_size=12, max_iters=2000, learning_rate=1e-3, min_lr=1e-4),
+        dict(
+            n_layer=4, n_head=4, n_embd=128, block_size=64,
+            batch_size=12, max_iters=2000, learning_rate=1e-3, min_lr=1e-4, warmup_iters=100,
+        ),
     ),
     "lecture": Preset(
         "Lecture",
-        "The lecture's last model: minutes on a GPU, many hours on a laptop. A validation loss near 1.48 on Tiny Shakespeare.",
+        "The lecture's last model: minutes on a GPU, many hours on a laptop. "
+        "A validation loss near 1.48 on Tiny Shakespeare.",
         dict(
             n_layer=6, n_head=6, n_embd=384, block_size=256, dropout=0.2,
             batch_size=64, max_iters=5000, eval_interval=500, learning_rate=3e-4, min_lr=3e-4, warmup_iters=0,

@@ -12,7 +12,7 @@ from .config import NanoGPTError
 
 
 def split(tokens: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first 90 % of the ids to train on, the rest to validate on: two 1-D tensors, one byte an id where that fits."""
+    """The first 90 % of the ids to train on, the rest to validate on: two 1-D tensors, a byte an id where that fits."""
     kind = torch.uint8 if tokens.dtype == np.uint8 else torch.int32
     data = torch.from_numpy(np.array(tokens)).to(kind)  # np.array: out of the read-only map of the file, into memory
     n = int(0.9 * len(data))

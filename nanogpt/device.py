@@ -55,8 +55,8 @@ def cuda_hint() -> str:
     card = any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("C:/Windows/System32/nvidia-smi.exe").exists()
     if card and torch.version.cuda is None:
         return (
-            "There is an NVIDIA card, and this torch was built for the CPU alone. This mends it: "
-            "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128"
+            "There is an NVIDIA card, and this torch was built for the CPU alone. Choose CUDA at "
+            "pytorch.org/get-started and run the command it shows, with --force-reinstall."
         )
     return ""
 

@@ -7,6 +7,7 @@ letters are Latin we count how well they fit the languages written with them, fo
 from __future__ import annotations
 
 import codecs
+import dataclasses
 from dataclasses import dataclass
 
 from .config import NanoGPTError
@@ -94,7 +95,8 @@ LATIN = {
     "cp850": WEST,
 }
 SAMPLE_LINES = 5_000
-MARKS = frozenset("‘’‚“”„–—…«»‹›°€£§•")
+INSIDE = frozenset("’–—…")  # marks that stand between letters, too
+MARKS = INSIDE | frozenset("‘‚“”„«»‹›°€£§•©®™½¼±×†‡¶")
 OTHERS = [codec for codec in ENCODINGS if codec not in LATIN and not codec.startswith(("utf", "latin-1", "iso2022"))]
 
 WORD = "open it in its program and save it as plain text (.txt)"
@@ -137,7 +139,11 @@ class Decoded:
 
     @property
     def encoding(self) -> str:
-        return ENCODINGS[self.codec.removesuffix("-le").removesuffix("-be")]
+        return _label(self.codec)
+
+
+def _label(codec: str) -> str:
+    return ENCODINGS[codec.removesuffix("-le").removesuffix("-be")]
 
 
 def codec_of(encoding: str) -> str:
@@ -164,15 +170,15 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
     _refuse_other_kinds(data, name)
     asked = codec_of(encoding) if encoding else None
     codec = _with_byte_order(data, asked) if asked else _certain(data)
-    if not (codec or asked or "").startswith(("utf-16", "utf-32")):
+    wide = str(codec).startswith(("utf-16", "utf-32"))  # where zero bytes belong to the letters
+    if not wide:
         _refuse_binary(data, name)
-    guessed = codec is None
-    codec = codec or _guess(data)
-    decoded = _decoded(data, codec, guessed)
+    decoded = _decoded(data, codec) if codec else _guessed(data)
     if decoded is None:
-        said = f"cannot be read as {ENCODINGS[asked]}" if asked else "is in no encoding that is known here"
-        raise NanoGPTError(f"{name} {said}; choose another encoding, or save it as UTF-8 in an editor.")
-    if codec.startswith(("utf-16", "utf-32")):
+        raise NanoGPTError(
+            f"{name} cannot be read as {_label(str(codec))}; choose another encoding, or save it as UTF-8."
+        )
+    if wide:
         _refuse_binary(decoded.text.encode("utf-8"), name)
     return decoded
 
@@ -218,16 +224,16 @@ def _certain(data: bytes) -> str | None:
     return "utf-8" if _decoded(data, "utf-8") else None
 
 
-def _decoded(data: bytes, codec: str, guessed: bool = False) -> Decoded | None:
+def _decoded(data: bytes, codec: str) -> Decoded | None:
     """The text in that encoding; None where more than a few bytes do not fit."""
     try:
-        return Decoded(data.decode(codec), codec, guessed)
+        return Decoded(data.decode(codec), codec)
     except UnicodeDecodeError as error:
         _, broken, good = _with_broken(data[error.start : error.start + 10_000], codec)
         if broken > max(20, good):  # another encoding altogether; all of a large file would take a second
             return None
     text, broken, good = _with_broken(data, codec)
-    return Decoded(text, codec, guessed, broken) if broken * 5 <= good else None
+    return Decoded(text, codec, broken=broken) if broken * 5 <= good else None
 
 
 def _with_broken(data: bytes, codec: str) -> tuple[str, int, int]:
@@ -237,12 +243,24 @@ def _with_broken(data: bytes, codec: str) -> tuple[str, int, int]:
     return text, broken, len(text) - len(text.encode("ascii", "ignore")) - broken
 
 
+def _guessed(data: bytes) -> Decoded:
+    """The text in the likeliest encoding that its bytes fit; every byte is something in Latin-1, if nothing better."""
+    fitting = (found for codec in (_guess(data), "cp1252") if (found := _decoded(data, codec)))
+    return dataclasses.replace(next(fitting, Decoded(data.decode("latin-1"), "latin-1")), guessed=True)
+
+
 def _guess(data: bytes) -> str:
     """The likeliest of ENCODINGS for bytes that are not Unicode."""
     from charset_normalizer import from_bytes
 
     lines = [line for line in data.splitlines() if not line.isascii()][:SAMPLE_LINES]  # the others say nothing
-    fits = _latin_fits(b"\n".join(lines[:: len(lines) // 100 + 1])[:10_000])
+    sample = b"\n".join(lines[:: len(lines) // 100 + 1])[:10_000]
+    for codec in ("cp932", "euc-jp"):
+        kana = [ch for ch in sample.decode(codec, "replace") if not ch.isascii()]
+        hiragana = sum("ぁ" <= ch <= "ん" for ch in kana)
+        if hiragana - 2 * kana.count("\ufffd") > 0.2 * len(kana):  # no other language looks like that
+            return codec
+    fits = _latin_fits(sample)
     likeliest = max(fits, key=fits.__getitem__)  # the first of equals
     if fits[likeliest] >= 0.8:
         return likeliest
@@ -269,7 +287,7 @@ def _fit(text: str, letters: str) -> float:
             continue
         total += 1
         if ch in MARKS:
-            good += ch == "’" or not (before.isalpha() and after.isalpha())
+            good += ch in INSIDE or not (before.isalpha() and after.isalpha())
         elif ch.lower() in letters:
             out_of_place = (ch.isupper() and before.islower()) or (
                 before.isalpha() and after.isalpha() and not before.isascii() and not after.isascii()

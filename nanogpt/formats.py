@@ -18,8 +18,14 @@ from .config import ModelConfig, NanoGPTError
 from .model import GPT
 
 # Ours -> GPT-2's, inside a block and outside of it. GPT-2 keeps its matrices the other way round (its Conv1D).
-BLOCK = {"ln1": "ln_1", "sa.qkv": "attn.c_attn", "sa.proj": "attn.c_proj", "ln2": "ln_2", "ffwd.net.0": "mlp.c_fc", "ffwd.net.2": "mlp.c_proj"}  # fmt: skip
-OUTSIDE = {"token_embedding_table": "transformer.wte", "position_embedding_table": "transformer.wpe", "ln_f": "transformer.ln_f", "lm_head": "lm_head"}  # fmt: skip
+BLOCK = {
+    "ln1": "ln_1", "sa.qkv": "attn.c_attn", "sa.proj": "attn.c_proj",
+    "ln2": "ln_2", "ffwd.net.0": "mlp.c_fc", "ffwd.net.2": "mlp.c_proj",
+}  # fmt: skip
+OUTSIDE = {
+    "token_embedding_table": "transformer.wte", "position_embedding_table": "transformer.wpe",
+    "ln_f": "transformer.ln_f", "lm_head": "lm_head",
+}  # fmt: skip
 
 
 def config_files(config: ModelConfig) -> dict[str, str]:

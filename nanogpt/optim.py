@@ -18,15 +18,21 @@ def get_lr(step: int, config: TrainConfig) -> float:
 
 
 def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter, 2017). Weight decay pulls on matrices only: it has no business with gains and biases."""
+    """AdamW (Loshchilov & Hutter, 2017). Weight decay pulls on matrices only, not on gains and biases."""
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
     groups = [dict(params=matrices, weight_decay=config.weight_decay), dict(params=others, weight_decay=0.0)]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
 
 
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group of weights the learning rate of the step."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """What the optimizer remembers, flat: {"0.exp_avg": tensor, …}. The other half of a run's state, beside the weights."""
+    """What the optimizer remembers, flat: {"0.exp_avg": tensor, …}; with the weights, all of a run's state."""
     state = optimizer.state_dict()["state"]
     return {f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
 

@@ -97,7 +97,7 @@ def count_characters(text: str) -> dict[str, int]:
 
 def name_of(ch: str) -> str:
     """What a character is called: newline, tab, or its name in Unicode; its number where it has none."""
-    return NAMES.get(ch) or unicodedata.name(ch, f"U+{ord(ch):04X}").lower().replace("u+", "U+")
+    return NAMES.get(ch) or unicodedata.name(ch, "").lower() or f"U+{ord(ch):04X}"
 
 
 def _advice(text: str, counts: dict[str, int]) -> list[str]:

@@ -238,8 +238,10 @@ class Tail:
     """The rows of a growing JSONL file: each look reads only what is new, and an unfinished last line waits."""
 
     def __init__(self, path: Path):
-        self.path, self.rows, self.version = path, [], 0
-        self._inode, self._offset = 0, 0
+        self.path = path
+        self.rows: list[dict] = []
+        self.version = 0
+        self._inode = self._offset = 0
 
     def refresh(self) -> None:
         try:

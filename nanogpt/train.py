@@ -23,7 +23,7 @@ from .device import Device, pick_device
 from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
 from .model import GPT
-from .optim import get_lr, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from .optim import get_lr, load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr
 from .run import Run
 from .sample import stream
 from .tokenizer import CharTokenizer
@@ -33,7 +33,6 @@ DIVERGED = (
     "The loss was no longer a number at step {step:,}, so training stopped; the best weights so far are kept. "
     "Try a third of the learning rate."
 )
-nan = math.nan
 
 
 @dataclass
@@ -65,7 +64,7 @@ def estimate_loss(model: GPT, data: torch.Tensor, device: Device, most: int | No
 
 
 def evaluation_windows(config: TrainConfig, share: float = 0.0025) -> int:
-    """How many windows an evaluation may look at: `share` of the run's own work, a forward pass being a third of a step.
+    """How many windows an evaluation may look at: `share` of the run's work, a forward pass being a third of a step.
 
     At twenty evaluations a run that is 5 %. It depends on nothing that changes when one evaluates more often.
     """
@@ -105,6 +104,20 @@ def load_state(run: Run, model: GPT, optimizer, generator: torch.Generator) -> P
     return Progress(**json.loads(header["__metadata__"]["progress"]))
 
 
+def keep_best(run: Run, model: GPT, val_loss: float, at: Progress) -> None:
+    """Write the weights when their validation loss is the lowest so far."""
+    at.evaluated_step = at.step
+    if val_loss < at.best_val_loss:
+        at.best_val_loss = val_loss
+        write_whole(run.folder / "model.safetensors", weights_bytes(model))
+
+
+def step_line(row: dict, at: Progress) -> str:
+    """What the lecture prints at an evaluation."""
+    train_loss = f"train loss {row['train_loss']:.4f}, " if "train_loss" in row else ""
+    return f"step {at.step:>6,}: {train_loss}val loss {row['val_loss']:.4f}, {at.seconds:.0f} s"
+
+
 def write_sample(model: GPT, tokenizer: CharTokenizer) -> str:
     """A short text from the same start and seed each time, so that two evaluations can be compared."""
     model.eval()
@@ -136,8 +149,9 @@ def train(run: Run) -> None:
         block_size, batch_size = model.config.block_size, config.batch_size
         log_interval, some_windows = max(1, config.max_iters // 200), evaluation_windows(config)
         loss_sum = torch.tensor(at.loss_sum, device=device.type)
-        began = saved = time.perf_counter()
-        mark_step, mark_time, seconds_before = at.step, began, at.seconds
+        lr = grad_norm = 0.0
+        began = saved = mark_time = time.perf_counter()
+        mark_step, seconds_before = at.step, at.seconds
 
         for step in range(at.step, config.max_iters + 1):
             now = time.perf_counter()
@@ -160,24 +174,17 @@ def train(run: Run) -> None:
             evaluating = (step % config.evaluate_every == 0 or last or stopping) and at.evaluated_step != step
             if evaluating:
                 row["val_loss"] = estimate_loss(model, val_data, device, some_windows)
-                at.evaluated_step = step
-                if row["val_loss"] < at.best_val_loss:
-                    at.best_val_loss = row["val_loss"]
-                    write_whole(run.folder / "model.safetensors", weights_bytes(model))
+                keep_best(run, model, row["val_loss"], at)
                 run.sample(step, write_sample(model, tokenizer))
-                print(
-                    f"step {step:>6,}: train loss {row.get('train_loss', nan):.4f}, val loss {row['val_loss']:.4f}",
-                    flush=True,
-                )
+                print(step_line(row, at), flush=True)
             if row:
                 run.log(step=step, seconds=round(at.seconds, 3), tokens=step * batch_size * block_size, **row)
+                mark_step, mark_time = step, time.perf_counter()
             # … and save all that is needed to go on from exactly here.
             if evaluating or now - saved > SAVE_SECONDS:
                 at.loss_sum = float(loss_sum)
                 save_state(run, model, optimizer, generator, at)
                 saved = time.perf_counter()
-            if row:
-                mark_step, mark_time = step, time.perf_counter()
             if last or stopping:
                 break
 
@@ -188,8 +195,7 @@ def train(run: Run) -> None:
             loss.backward()
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
             lr = get_lr(step, config)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            set_lr(optimizer, lr)
             optimizer.step()
             loss_sum += loss.detach()
             at.loss_count += 1
@@ -197,9 +203,8 @@ def train(run: Run) -> None:
         if last:
             finish(run, model, val_data, device, config)
         else:
-            run.event(
-                "stopped", step=at.step, message=f"Stopped at step {at.step:,} of {config.max_iters:,}; all is saved."
-            )
+            said = f"Stopped at step {at.step:,} of {config.max_iters:,}; all is saved."
+            run.event("stopped", step=at.step, message=said)
 
 
 def finish(run: Run, model: GPT, val_data: torch.Tensor, device: Device, config: TrainConfig) -> None:
@@ -223,7 +228,7 @@ def finish(run: Run, model: GPT, val_data: torch.Tensor, device: Device, config:
 
 
 def main(name: str) -> int:
-    """The process around `train`: what goes wrong is written to the run folder in one sentence, and to the log in full."""
+    """The process around `train`: what goes wrong goes to the run folder in one sentence, and to the log in full."""
     run = Run(name)
     try:
         train(run)

@@ -17,6 +17,7 @@ from nanogpt.lecture import (
     STAGES,
     Bigram,
     Block,
+    FeedForward,
     Head,
     MultiHeadAttention,
     Residual,
@@ -157,6 +158,29 @@ def test_from_stage_two_on_the_past_counts(number):
     assert not torch.allclose(model(idx)[0][:, -1], model(other)[0][:, -1])
 
 
+@pytest.mark.parametrize("number", [2, 3, 4, 5, 6])
+def test_from_stage_two_on_the_place_counts(number):
+    logits, _ = STAGES[number].model(STAGES[number], vocab_size=20)(torch.zeros((1, 8), dtype=torch.long))
+    assert not torch.allclose(logits[0, 1:], logits[0, :-1], atol=1e-3)  # eight times the same character
+
+
+def test_stage_four_thinks_over_what_stage_three_heard():
+    model, x = STAGES[4].model(STAGES[4], vocab_size=20), torch.randn(1, 8, 32)
+    heard = torch.cat([head_by_hand(head, x[0]) for head in model.sa], dim=-1)
+    linear = model.ffwd[0]
+    expected = (heard @ linear.weight.T + linear.bias).clamp(min=0)
+    torch.testing.assert_close(model.middle(x)[0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_dropout_is_in_every_part_and_only_while_training():
+    x = torch.randn(2, 4, 8)
+    for part in Head(8, 4, 4, dropout=1.0), MultiHeadAttention(8, 2, 4, dropout=1.0), FeedForward(8, dropout=1.0):
+        assert part(x).abs().max() == 0
+        assert part.eval()(x).abs().min() > 0
+    drops = [module.p for module in GPT(SMALL_BIG, 5).modules() if isinstance(module, torch.nn.Dropout)]
+    assert drops == [0.2] * (2 * (6 + 1 + 1))  # a block's six heads, their projection, the feed-forward
+
+
 # --- the models ----------------------------------------------------------------------------------------------------
 
 
@@ -236,9 +260,11 @@ def test_writing_forgets_what_is_older_than_the_window():
     model = GPT(Stage(block_size=6, n_layer=1, n_head=2, n_embd=8), vocab_size=9).eval()
     model.lm_head.weight.data *= 20  # so that it minds what it has read
     idx = torch.randint(9, (1, 20))
-    write = lambda start: model.generate(start, 10, torch.Generator().manual_seed(2))[0, -10:].tolist()
-    assert write(idx) == write(idx[:, -6:])
-    assert write(idx) != write((idx + 1) % 9)
+    expected, generator = idx, torch.Generator().manual_seed(2)
+    for _ in range(10):
+        probs = model(expected[:, -6:])[0][:, -1].softmax(dim=-1)
+        expected = torch.cat((expected, probs.multinomial(1, generator=generator)), dim=1)
+    assert torch.equal(model.generate(idx, 10, torch.Generator().manual_seed(2)), expected)
 
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -252,8 +278,8 @@ def entropy(counts):
 
 @small_stages
 def test_each_stage_learns(stage, tiny_text):
-    events = list(train_stage(tiny_text, quick(stage, eval_interval=100, learning_rate=1e-2), max_iters=150))
-    assert [event["step"] for event in events] == [0, 100, 150]
+    events = list(train_stage(tiny_text, quick(stage, eval_interval=80, learning_rate=1e-2), max_iters=100))
+    assert [event["step"] for event in events] == [0, 80, 100]
     first, last = events[0], events[-1]
     assert last["train_loss"] < first["train_loss"] - 0.5
     # Better than one who knows how frequent each character is: it uses what stands before.
@@ -291,8 +317,15 @@ def test_looking_more_often_changes_nothing(number, tiny_text):
 
 def test_the_seed_decides_the_run(tiny_text):
     run = lambda seed: without_time(list(train_stage(tiny_text, quick(SMALL[7]), seed=seed, max_iters=10))[-1])
-    assert run(1) == run(1)
-    assert run(1)["train_loss"] != run(2)["train_loss"]
+    first = run(1)
+    assert first == run(1)
+    assert first["train_loss"] != run(2)["train_loss"]
+
+
+def test_the_sample_is_written_without_dropout(tiny_text):
+    (wet,) = train_stage(tiny_text, quick(SMALL[7], dropout=0.9), max_iters=0)
+    (dry,) = train_stage(tiny_text, quick(SMALL[7], dropout=0.0), max_iters=0)
+    assert wet["sample"] == dry["sample"]
 
 
 def test_an_estimate_is_without_dropout_and_of_both_pieces():
@@ -301,7 +334,7 @@ def test_an_estimate_is_without_dropout_and_of_both_pieces():
     data = {"train": torch.randint(2, (500,)), "val": torch.randint(2, 4, (500,))}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(60):
-        loss = model(*get_batch(data["train"], 32, 8))[1]
+        loss = model(*get_batch(data["train"], 8, 32))[1]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

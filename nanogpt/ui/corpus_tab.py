@@ -58,8 +58,8 @@ def shown(name: str, report: corpus.Report) -> dict[str, Any]:
         ("Distinct characters", f"{report.distinct:,}"),
         ("To train on (90 %)", f"{report.train_characters:,}"),
         ("Held out to judge (10 %)", f"{report.val_characters:,}"),
-        ("Encoding", report.encoding),
     ]
+    facts += [("Encoding", report.encoding)] if report.encoding != "Unicode" else []
     notes = [dict(kind="advice", text=text) for text in report.advice]
     notes += [dict(kind="note", text=text) for text in (*report.notes, *report.repairs)]
     if report.rare:
@@ -75,8 +75,16 @@ def shown(name: str, report: corpus.Report) -> dict[str, Any]:
 def stored() -> list[tuple[str, str]]:
     """(label, id) of the texts that were added, the newest first."""
     return [
-        (f"{one.name} ({one.characters:,})", one.id) for one in corpus.listed() if not one.source.startswith("built-in")
+        (f"{one.name} ({one.characters:,})", one.id)
+        for one in corpus.listed()
+        if not one.source.startswith(corpus.BUILT_IN)
     ]
+
+
+def stored_choices(chosen: str | None = None) -> gr.Dropdown:
+    """The dropdown of those texts; not to be seen while there are none."""
+    texts = stored()
+    return gr.Dropdown(texts, value=chosen if chosen in [id for _, id in texts] else None, visible=bool(texts))
 
 
 def about(corpus_id: str | None) -> str:
@@ -107,17 +115,17 @@ def build(corpus_id: gr.State) -> CorpusTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             upload = gr.File(
-                label="Your text: one or more files, any encoding",
-                file_count="multiple",
-                height=130,
-                elem_id="corpus-upload",
+                label="Your text: any text files", file_count="multiple", height=150, elem_id="corpus-upload"
             )
             paste = gr.Textbox(label="or paste it", lines=3, max_lines=8, elem_id="corpus-paste")
             use = gr.Button("Use the pasted text", elem_id="corpus-use", size="sm")
             builtins = gr.Radio(
-                [(name, key) for key, (name, _) in corpus.BUILTINS.items()], value=DEFAULT, label="or take one that is here",
-                info=" ".join(f"{name}: {says}" for name, says in corpus.BUILTINS.values()), elem_id="corpus-builtin",
-            )  # fmt: skip
+                [(name, key) for key, (name, _) in corpus.BUILTINS.items()],
+                value=DEFAULT,
+                label="or take one that is here",
+                info="They come with Python; Tiny Shakespeare is downloaded once.",
+                elem_id="corpus-builtin",
+            )
             earlier = gr.Dropdown(
                 [], value=None, label="or one you gave before", visible=False, elem_id="corpus-stored"
             )
@@ -134,52 +142,41 @@ def build(corpus_id: gr.State) -> CorpusTab:
             next_button = gr.Button("Next: train on this text", variant="primary", elem_id="corpus-next")
 
     outputs = [corpus_id, report, earlier, otherwise, repairs, source]
-
-    def attempt(choose, given, *how):
-        """Choose a text and show it. What cannot be read is said above what was chosen before, which stays chosen."""
-        try:
-            choice = choose(given, *how)
-        except NanoGPTError as error:
-            return [gr.skip(), refused(str(error)), *[gr.skip()] * 4]
-        texts = stored()
-        is_new = choose is choose_new
-        return [
-            choice.corpus_id,
-            choice.report,
-            gr.Dropdown(
-                texts,
-                value=choice.corpus_id if choice.corpus_id in dict(map(reversed, texts)) else None,
-                visible=bool(texts),
-            ),
-            gr.Accordion(visible=is_new),
-            gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
-            given if is_new else None,
-        ]
-
-    quiet = dict(queue=False, show_progress="hidden", api_visibility="private")
-    fresh = lambda given: attempt(choose_new, given)
-    again = lambda given, enc, keep: attempt(choose_new, given, enc or None, keep) if given else [gr.skip()] * 6
-    reset = lambda: ""
-    upload.upload(reset, None, encoding, **quiet).then(
-        fresh, upload, outputs, show_progress_on=report, api_visibility="private"
-    )
-    use.click(reset, None, encoding, **quiet).then(
-        fresh, paste, outputs, show_progress_on=report, api_visibility="private"
-    )
-    builtins.input(
-        lambda key: attempt(choose_builtin, key), builtins, outputs, show_progress_on=report, api_visibility="private"
-    )
-    earlier.input(lambda id: attempt(choose_stored, id), earlier, outputs, **quiet)
-    encoding.input(
-        lambda given, enc: attempt(choose_new, given, enc or None) if given else [gr.skip()] * 6,
-        [source, encoding],
-        outputs,
-        **quiet,
-    )
-    repairs.input(again, [source, encoding, repairs], outputs, **quiet)
+    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+    slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private")
+    detect = lambda: ""
+    upload.upload(detect, None, encoding, **quiet).then(take_new, upload, outputs, **slow)
+    use.click(detect, None, encoding, **quiet).then(take_new, paste, outputs, **slow)
+    builtins.input(lambda key: attempt(choose_builtin, key), builtins, outputs, **slow)
+    earlier.input(lambda id: attempt(choose_stored, id), earlier, outputs, **slow)
+    encoding.input(lambda given, codec: take_new(given, codec), [source, encoding], outputs, **slow)
+    repairs.input(take_new, [source, encoding, repairs], outputs, **slow)
     return CorpusTab(report, builtins, earlier, next_button)
+
+
+def attempt(choose, given, *how) -> list:
+    """Choose a text and show it. What cannot be read is said in the report; the text chosen before stays chosen."""
+    try:
+        choice = choose(given, *how)
+    except NanoGPTError as error:
+        return [gr.skip(), refused(str(error)), *[gr.skip()] * 4]
+    is_new = choose is choose_new
+    return [
+        choice.corpus_id,
+        choice.report,
+        stored_choices(choice.corpus_id),
+        gr.Accordion(visible=is_new),
+        gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
+        given if is_new else None,
+    ]
+
+
+def take_new(given, codec: str = "", keep: list[str] | None = None) -> list:
+    """`attempt` for files or a pasted text, where there are any."""
+    return attempt(choose_new, given, codec or None, keep) if given else [gr.skip()] * 6
 
 
 def refused(sentence: str) -> dict[str, Any]:
     """A report that says why there is none."""
-    return dict(title="This text was not taken", facts=[], notes=[dict(kind="error", text=sentence)], preview="")
+    facts: list = []
+    return dict(title="This text was not taken", facts=facts, notes=[dict(kind="error", text=sentence)], preview="")

@@ -71,8 +71,8 @@ function draw(root, data) {
     const { train: raw, val, max_iters } = view.data;
     const train = view.smooth ? smoothed(raw) : raw;
     view.steps = [...new Set([...raw, ...val].map(([x]) => x))].sort((a, b) => a - b);
-    const width = Math.max(260, root.clientWidth), height = 320;
-    const left = 46, right = 14, top = 10, bottom = 34;
+    const width = Math.max(260, root.clientWidth), height = 280;
+    const left = 46, right = 28, top = 10, bottom = 42;
     const losses = [...train, ...val].map(([, y]) => y);
     let low = losses.length ? Math.min(...losses) : 0, high = losses.length ? Math.max(...losses) : 4;
     const pad = Math.max((high - low) * 0.06, 0.02);
@@ -88,9 +88,9 @@ function draw(root, data) {
       parts.push(make("text", { x: left - 8, y: y(t) + 4, "text-anchor": "end" }, String(t)));
     }
     for (const t of ticks(0, max_iters, width < 500 ? 3 : 6)) {
-      parts.push(make("text", { x: x(t), y: height - 14, "text-anchor": "middle" }, t.toLocaleString("en")));
+      parts.push(make("text", { x: x(t), y: height - 24, "text-anchor": "middle" }, t.toLocaleString("en")));
     }
-    parts.push(make("text", { x: (left + width - right) / 2, y: height - 1, "text-anchor": "middle", class: "plot-axis" }, "step"));
+    parts.push(make("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle", class: "plot-axis" }, "step"));
     const path = (points) => "M" + points.map(([a, b]) => x(a).toFixed(1) + "," + y(b).toFixed(1)).join("L");
     if (train.length) parts.push(make("path", { d: path(train), class: "plot-line plot-train" }));
     if (val.length) parts.push(make("path", { d: path(val), class: "plot-line plot-val" }));

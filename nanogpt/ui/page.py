@@ -12,7 +12,6 @@ from ..config import NanoGPTError
 from . import api, corpus_tab, sample_tab, train_tab
 from .drawn import drawn
 from .guard import middleware
-from .words import page_line
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
@@ -21,7 +20,7 @@ def build_app() -> gr.Blocks:
     """Draw and wire the page. Nothing is trained, downloaded or read before somebody opens it."""
     with gr.Blocks(title="nanogpt", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         with gr.Row(elem_id="header"):
-            gr.Markdown("# nanogpt", container=False)
+            gr.Markdown("# nanogpt", container=False, elem_id="title")
             line = drawn("status_line", dict(text="", state="idle"), elem_id="page-status")
         corpus_id = gr.State()
         with gr.Tabs() as tabs:
@@ -35,7 +34,7 @@ def build_app() -> gr.Blocks:
 
         quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **quiet)
-        corpus_id.change(corpus_tab.about, corpus_id, training.about_text, **quiet)
+        texts.report.change(corpus_tab.about, corpus_id, training.about_text, **quiet)
         sample.select(sample_tab.choices, training.run, writing.run, **quiet)
         train.select(open_train, training.run, [training.run, *training.refresh], **quiet)
         demo.load(open_page, None, [corpus_id, texts.report, texts.stored, *training.preset_fields], **quiet)
@@ -46,17 +45,12 @@ def build_app() -> gr.Blocks:
 
 def open_page() -> list:
     """On first open a text and a preset are chosen already, so that one click trains."""
-    earlier = corpus_tab.stored()
+    earlier = corpus_tab.stored_choices()
     try:
         chosen = corpus_tab.choose_builtin(corpus_tab.DEFAULT)
     except NanoGPTError as error:  # a Python without its reference
-        return [
-            None,
-            corpus_tab.refused(str(error)),
-            gr.Dropdown(earlier, visible=bool(earlier)),
-            *train_tab.first_preset(),
-        ]
-    return [chosen.corpus_id, chosen.report, gr.Dropdown(earlier, visible=bool(earlier)), *train_tab.first_preset()]
+        return [None, corpus_tab.refused(str(error)), earlier, *train_tab.first_preset()]
+    return [chosen.corpus_id, chosen.report, earlier, *train_tab.first_preset()]
 
 
 def open_train(name: str | None = None) -> list:

@@ -96,8 +96,9 @@ class TrainTab:
 
 def shown(name: str | None, seen, force: bool = False) -> list:
     """Updates for `TrainTab.refresh`. Plot and sample are sent only when there is something new to see."""
-    state = look(name)
+    state, line = look(name), page_line()
     changed = force or state["version"] != seen
+    watching = state["busy"] or line["state"] == "running"  # nothing runs: no request is sent
     return [
         state["line"],
         state["plot"] if changed else gr.skip(),
@@ -105,9 +106,15 @@ def shown(name: str | None, seen, force: bool = False) -> list:
         gr.Button(interactive=state["busy"]),
         gr.Button(interactive=state["can_continue"]),
         state["version"],
-        page_line(),
-        gr.Timer(active=state["busy"]) if changed or not state["busy"] else gr.skip(),
+        line,
+        gr.Timer(active=watching) if changed or not watching else gr.skip(),
     ]
+
+
+def stop(name: str) -> list:
+    """Ask a run to stop, and show that it was asked."""
+    Run(name).request_stop()
+    return shown(name, None, force=True)
 
 
 def field(k: Knob) -> gr.Number | gr.Dropdown:
@@ -140,17 +147,17 @@ def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
                 label="How long: iterations", info=knobs(TrainConfig)[0].help, elem_id="train-max-iters"
             )
             start_button = gr.Button("Start", variant="primary", elem_id="train-start")
+            with gr.Row():
+                stop_button = gr.Button("Stop and save", interactive=False, elem_id="train-stop")
+                continue_button = gr.Button("Continue", interactive=False, elem_id="train-continue")
             with gr.Accordion("Advanced", open=False):
                 fields = [field(k) for k in ADVANCED]
         with gr.Column(scale=3, min_width=320):
             run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="train-run")
             status = drawn("status_line", run_line(None), elem_id="train-status")
             plot = drawn("loss_plot", EMPTY, elem_id="train-plot")
-            with gr.Row():
-                stop_button = gr.Button("Stop and save", interactive=False, elem_id="train-stop")
-                continue_button = gr.Button("Continue", interactive=False, elem_id="train-continue")
             sample = gr.Textbox(
-                label="What it writes at this point", lines=7, max_lines=12, interactive=False, elem_id="train-sample"
+                label="What it writes at this point", lines=6, max_lines=12, interactive=False, elem_id="train-sample"
             )
     seen, timer = gr.State(), gr.Timer(1.0, active=False)
     refresh = [status, plot, sample, stop_button, continue_button, seen, page_status, timer]
@@ -170,7 +177,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
     started = start_button.click(lambda *a: attempt(start, *a), inputs, [run, *refresh], **quiet)
     started.then(lambda: "", None, name, **quiet)
     continue_button.click(lambda *a: attempt(go_on, *a), [run, max_iters], [run, *refresh], **quiet)
-    stop_button.click(lambda n: (Run(n).request_stop(), shown(n, None))[1], run, refresh, **quiet)
+    stop_button.click(stop, run, refresh, **quiet)
     timer.tick(shown, [run, seen], refresh, **quiet)
     run.input(lambda n: shown(n, None, force=True), run, refresh, **quiet)
     return TrainTab(about_text, preset_fields, run, refresh, timer)

@@ -1,0 +1,256 @@
+"""The page as a person uses it: a real server process, real trainers, a real Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow
+SMALL = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4}
+
+
+class Server:
+    """`python app.py` as its own process, which can be killed and started again."""
+
+    def __init__(self, home: Path):
+        self.home = home
+        self.process: subprocess.Popen | None = None
+        self.url = ""
+        self.start()
+
+    def start(self) -> None:
+        port = re.search(r":(\d+)", self.url)
+        command = [sys.executable, "-u", "app.py", *(["--port", port[1]] if port else [])]
+        environment = {**os.environ, "NANOGPT_HOME": str(self.home)}
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                self.url = found[0]
+                return
+        raise AssertionError("the server ended before it named its address")
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM if os.name != "nt" else signal.SIGBREAK)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[Server]:
+    running = Server(home)
+    yield running
+    for stop in home.glob("checkpoints/*/run.json"):  # ask trainers to end before their folder goes
+        (stop.parent / "stop").touch()
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=chromium_path,
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser, server: Server):
+    """An open page; at the end it must have complained of nothing and asked nobody but its own server."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    errors: list[str] = []
+    strangers: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    opened.on("request", lambda request: strangers.append(request.url) if stranger(request.url, server) else None)
+    opened.set_default_timeout(30_000)
+    opened.goto(server.url)
+    opened.wait_for_selector("#corpus-report h3")
+    yield opened
+    opened.close()
+    # a restarted server leaves broken requests behind; anything else is a fault of the page
+    assert [error for error in errors if "net::ERR_" not in error and "Failed to fetch" not in error] == []
+    assert strangers == []
+
+
+def stranger(url: str, server: Server) -> bool:
+    return not url.startswith((server.url, "data:", "blob:"))
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def upload(page, path: Path) -> None:
+    page.set_input_files("#corpus-upload input[type=file]", str(path))
+    page.wait_for_function("name => document.querySelector('#corpus-report h3')?.textContent === name", arg=path.stem)
+
+
+def fill_small(page, max_iters: int) -> None:
+    """Settings for a model that trains in seconds."""
+    page.locator("#train-max-iters input").fill(str(max_iters))
+    page.get_by_role("button", name="Advanced").first.click()
+    for name, value in SMALL.items():
+        page.locator(f"#train-{name.replace('_', '-')} input").fill(str(value))
+
+
+def wait_for_state(page, *states: str) -> None:
+    page.wait_for_function(
+        "states => states.includes(document.querySelector('#train-status .status-line')?.dataset.state)",
+        arg=list(states),
+    )
+
+
+def step(page) -> int:
+    """The last step on the plot."""
+    return int(page.locator("#train-plot svg").get_attribute("data-step") or 0)
+
+
+def wait_for_step(page, at_least: int) -> None:
+    page.wait_for_function(
+        "n => Number(document.querySelector('#train-plot svg')?.dataset.step || 0) >= n", arg=at_least
+    )
+
+
+@pytest.fixture
+def text_file(tmp_path: Path, tiny_text: str) -> Path:
+    path = tmp_path / "millers-play.txt"
+    path.write_text(tiny_text, encoding="utf-8")
+    return path
+
+
+def test_the_main_job(page, server: Server, text_file: Path, home: Path):
+    upload(page, text_file)
+    facts = page.locator("#corpus-report dl").inner_text()
+    assert f"{len(text_file.read_text()):,}" in facts
+
+    page.locator("#corpus-next").click()
+    fill_small(page, 100_000)
+    page.locator("#train-start").click()
+    wait_for_state(page, "running")
+    wait_for_step(page, 1)
+    svg = page.locator("#train-plot svg").element_handle()
+
+    # the plot goes on, in the same <svg>
+    before = step(page)
+    wait_for_step(page, before + 1)
+    assert svg.evaluate("node => node.isConnected")
+
+    # a refresh in the middle changes nothing: the page finds its run again
+    page.reload()
+    open_tab(page, "Train")
+    wait_for_state(page, "running")
+    wait_for_step(page, before + 2)
+
+    # neither does the server's end: the trainer survives, and the new server's page finds it
+    trainer = home / "checkpoints" / "millers-play" / "metrics.jsonl"
+    server.stop()
+    size = trainer.stat().st_size
+    server.start()
+    page.goto(server.url)
+    open_tab(page, "Train")
+    wait_for_state(page, "running")
+    wait_for_step(page, before + 3)
+    assert trainer.stat().st_size > size
+
+    # stop saves, continue goes on from the same step
+    page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")
+    stopped = step(page)
+    assert page.locator("#train-sample textarea").input_value()
+    page.locator("#train-continue").click()
+    wait_for_state(page, "running")
+    wait_for_step(page, stopped + 1)
+    rows = trainer.read_text().count(f'"step":{stopped},')
+    assert rows in (1, 2, 3)  # its row, and the events of stopping and starting there
+
+    # it writes while it trains; the same seed writes the same; stopping keeps what there is
+    open_tab(page, "Sample")
+    page.locator("#sample-prompt textarea").fill("The ")
+    page.locator("#sample-length input[type=number]").fill("40")
+    page.locator("#sample-length input[type=number]").press("Tab")
+    page.locator("#sample-generate").click()
+    page.wait_for_function("document.querySelector('#sample-output textarea').value.length === 44")
+    page.locator("#sample-length input[type=number]").fill("10000")
+    page.locator("#sample-length input[type=number]").press("Tab")
+    page.locator("#sample-generate").click()
+    page.wait_for_function("document.querySelector('#sample-output textarea').value.length > 60")
+    page.locator("#sample-stop").click()
+    page.wait_for_timeout(1000)
+    written = page.locator("#sample-output textarea").input_value()
+    page.wait_for_timeout(1000)
+    assert page.locator("#sample-output textarea").input_value() == written
+    assert written.startswith("The ")
+    assert 60 < len(written) < 10_004
+
+    open_tab(page, "Train")
+    page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")
+
+
+def test_what_cannot_be_done_is_said_where_it_happened(page, tmp_path: Path):
+    short = tmp_path / "short.txt"
+    short.write_text("too short", encoding="utf-8")
+    page.set_input_files("#corpus-upload input[type=file]", str(short))
+    page.wait_for_selector("#corpus-report .note-error")
+    assert "characters" in page.locator("#corpus-report .note-error").inner_text()
+
+    # the text chosen before is still chosen, and a wrong number is a sentence in the tab
+    open_tab(page, "Train")
+    page.get_by_role("button", name="Advanced").first.click()
+    page.locator("#train-n-head input").fill("3")
+    page.locator("#train-start").click()
+    wait_for_state(page, "failed")
+    assert "n_embd" in page.locator("#train-status").inner_text()
+    assert page.locator("#train-n-head input").input_value() == "3"
+
+
+def test_pasted_text_is_text_and_never_html(page):
+    hostile = "<img src=x onerror=window.owned=1> ${window.owned=1} {{value}} 你好 🙂 \n" * 40
+    page.locator("#corpus-paste textarea").fill(hostile)
+    page.locator("#corpus-use").click()
+    page.wait_for_function("document.querySelector('#corpus-report pre')?.textContent.includes('onerror')")
+    assert page.evaluate("window.owned") is None
+    assert page.locator("#corpus-report img").count() == 0
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu(page, text_file: Path):
+    upload(page, text_file)
+    open_tab(page, "Train")
+    fill_small(page, 100_000)
+    page.locator("#train-start").click()
+    wait_for_state(page, "running")
+    wait_for_step(page, 1)
+    assert "CPU" not in page.locator("#train-status").inner_text()
+    page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")
+    stopped = step(page)
+    page.locator("#train-continue").click()
+    wait_for_step(page, stopped + 1)
+    open_tab(page, "Sample")
+    page.locator("#sample-generate").click()
+    page.wait_for_function("document.querySelector('#sample-output textarea').value.length > 60")
+    open_tab(page, "Train")
+    page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")
