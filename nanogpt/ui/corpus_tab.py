@@ -96,7 +96,7 @@ def about(corpus_id: str | None) -> str:
     return f"Text: {found.name}, {found.characters:,} characters"
 
 
-# ---- the tab -----------------------------------------------------------------------------------------------------------
+# ---- the tab -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -133,9 +133,12 @@ def build(corpus_id: gr.State) -> CorpusTab:
             report = drawn("report", elem_id="corpus-report")
             with gr.Accordion("Read it otherwise", open=False, visible=False) as otherwise:
                 encoding = gr.Dropdown(
-                    [(DETECT, ""), *((label, key) for key, label in corpus.ENCODINGS.items())], value="", label="Encoding",
-                    info="Choose another where letters in the first lines are wrong.", elem_id="corpus-encoding",
-                )  # fmt: skip
+                    [(DETECT, ""), *((label, key) for key, label in corpus.ENCODINGS.items())],
+                    value="",
+                    label="Encoding",
+                    info="Choose another where letters in the first lines are wrong.",
+                    elem_id="corpus-encoding",
+                )
                 repairs = gr.CheckboxGroup(
                     [], label="Repairs; untick what should stay as it was", elem_id="corpus-repairs"
                 )
