@@ -101,6 +101,9 @@ class ModelConfig(Config):
     """The shape of a GPT. `vocab_size` comes from the text, everything else is chosen."""
 
     vocab_size: int = 0  # distinct characters of the text; 0 until the text is known
+    layout: str = knob(
+        "classic", "classic is the lecture's model, modern learns faster.", choices=("classic", "modern")
+    )
     block_size: int = knob(64, "How many characters back the model can see.", 2, 4096, usual="64 to 256")
     n_layer: int = knob(4, "How many blocks stand on top of each other.", 1, 48, usual="4 to 6")
     n_head: int = knob(4, "How many attention heads work side by side; must divide n_embd.", 1, 64, usual="4 to 6")
@@ -115,6 +118,10 @@ class ModelConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.layout == "modern" and (self.n_embd // self.n_head) % 2:
+            raise NanoGPTError(
+                f"n_embd was {self.n_embd} and n_head {self.n_head}; in the modern layout n_embd / n_head must be even."
+            )
         if self.n_embd % self.n_head:
             raise NanoGPTError(
                 f"n_embd was {self.n_embd} and n_head {self.n_head}; n_embd must be a multiple of n_head, "
@@ -134,8 +141,14 @@ class TrainConfig(Config):
         1e-3, "How large a step the weights take after each batch.", 1e-6, 1.0, usual="3e-4 to 3e-3"
     )
     min_lr: float = knob(
-        1e-4, "The learning rate at the end; it falls there along a cosine. Equal to learning_rate: constant.", 0.0, 1.0
+        1e-4, "The learning rate at the end of the run. Equal to learning_rate: constant.", 0.0, 1.0
     )
+    schedule: str = knob("cosine", "The way the learning rate falls.", choices=("cosine", "linear"))
+    optimizer: str = knob(
+        "adamw", "adamw as in the lecture; muon for the matrices with adamw for the rest.", choices=("adamw", "muon")
+    )
+    matrix_lr: float = knob(0.03, "Muon's learning rate, for the matrices inside the blocks.", 1e-6, 1.0, usual="0.02 to 0.05")
+    momentum: float = knob(0.95, "Muon's memory of past gradients.", 0.0, 0.9999)
     warmup_iters: int = knob(
         100, "Over how many batches the learning rate rises from zero.", 0, 100_000, usual="0 to 200"
     )

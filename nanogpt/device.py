@@ -62,11 +62,12 @@ def cuda_hint() -> str:
 
 
 def usable_cpus() -> int:
-    """CPUs this process may use: what the scheduler allows, and no more than a container's quota."""
+    """CPUs this process may use: what the scheduler allows, a container's quota, and OMP_NUM_THREADS where it is set."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # cgroup v2: "200000 100000" or "max 100000"
         allowed = min(allowed, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
         pass
-    return allowed
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(allowed, int(wished))) if wished.isdigit() else allowed

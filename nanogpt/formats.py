@@ -1,39 +1,45 @@
 """Our names and transformers' names: the one place that knows both.
 
 Writes and reads the model part of a run folder (config.json, generation_config.json, model.safetensors) in the form
-of transformers' GPT2LMHeadModel, so that `AutoModelForCausalLM.from_pretrained("checkpoints/NAME")` needs no code of
-ours. Reading is safetensors and JSON only: nothing in a run folder is ever executed.
+of transformers' GPT2LMHeadModel (classic) or NanoChatForCausalLM (modern), so that
+`AutoModelForCausalLM.from_pretrained("checkpoints/NAME")` needs no code of ours. Reading is safetensors and JSON only:
+nothing in a run folder is ever executed.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from .config import ModelConfig, NanoGPTError
-from .model import GPT
+from .model import GPT, ROPE_THETA, rotary_table
 
-# Ours -> GPT-2's, inside a block and outside of it. GPT-2 keeps its matrices the other way round (its Conv1D).
-BLOCK = {
-    "ln1": "ln_1", "sa.qkv": "attn.c_attn", "sa.proj": "attn.c_proj",
-    "ln2": "ln_2", "ffwd.net.0": "mlp.c_fc", "ffwd.net.2": "mlp.c_proj",
-}  # fmt: skip
-OUTSIDE = {
-    "token_embedding_table": "transformer.wte", "position_embedding_table": "transformer.wpe",
-    "ln_f": "transformer.ln_f", "lm_head": "lm_head",
-}  # fmt: skip
+NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # left out, transformers would put its own
+
+
+# ---- The shape: config.json ------------------------------------------------------------------------------------------
 
 
 def config_files(config: ModelConfig) -> dict[str, str]:
     """The model's shape as {file name: text}, in transformers' words; run.py writes them."""
-    described = {
+    described = _gpt2(config) if config.layout == "classic" else _nanochat(config)
+    described = {**described, "vocab_size": config.vocab_size, "tie_word_embeddings": False, "dtype": "float32"}
+    generation = {"do_sample": True, "temperature": 0.8, "max_length": config.block_size}
+    return {
+        "config.json": json.dumps({**described, **NO_TOKENS}, indent=1),
+        "generation_config.json": json.dumps(generation, indent=1),
+    }
+
+
+def _gpt2(config: ModelConfig) -> dict[str, Any]:
+    return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
-        "vocab_size": config.vocab_size,
         "n_positions": config.block_size,
         "n_embd": config.n_embd,
         "n_layer": config.n_layer,
@@ -45,16 +51,26 @@ def config_files(config: ModelConfig) -> dict[str, str]:
         "attn_pdrop": config.dropout,
         "layer_norm_epsilon": 1e-5,
         "scale_attn_weights": True,
-        "tie_word_embeddings": False,
-        "bos_token_id": None,  # left out, transformers would put GPT-2's 50256 here
-        "eos_token_id": None,
-        "pad_token_id": None,
-        "dtype": "float32",
     }
-    generation = {"do_sample": True, "temperature": 0.8, "max_length": config.block_size}
+
+
+def _nanochat(config: ModelConfig) -> dict[str, Any]:
     return {
-        "config.json": json.dumps(described, indent=1),
-        "generation_config.json": json.dumps(generation, indent=1),
+        "architectures": ["NanoChatForCausalLM"],
+        "model_type": "nanochat",
+        "max_position_embeddings": config.block_size,
+        "hidden_size": config.n_embd,
+        "intermediate_size": 4 * config.n_embd,
+        "num_hidden_layers": config.n_layer,
+        "num_attention_heads": config.n_head,
+        "num_key_value_heads": config.n_head,
+        "hidden_act": "relu2",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "dropout": config.dropout,  # ours; transformers' class has none outside of attention
+        "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA},
+        "rms_norm_eps": 1e-6,
+        "final_logit_softcapping": None,  # left out, transformers would cap at 15
     }
 
 
@@ -62,37 +78,73 @@ def read_config(folder: Path) -> ModelConfig:
     """The shape from `config.json`. NanoGPTError where it is missing, unreadable, or not a model of this kind."""
     try:
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if described["model_type"] != "gpt2" or described["activation_function"] != "relu":
+        kind = described["model_type"]
+        if kind not in ("gpt2", "nanochat") or {**described, **_fixed(kind)} != described:
             raise NanoGPTError(f"{folder.name} is not a model of this program: its config.json says something else.")
-        return ModelConfig(
-            vocab_size=described["vocab_size"],
-            block_size=described["n_positions"],
-            n_layer=described["n_layer"],
-            n_head=described["n_head"],
-            n_embd=described["n_embd"],
-            dropout=described["resid_pdrop"],
-        )
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+        if kind == "nanochat":
+            names = ("max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size", "dropout")
+        else:
+            names = ("n_positions", "n_layer", "n_head", "n_embd", "resid_pdrop")
+        block_size, n_layer, n_head, n_embd, dropout = (described[name] for name in names)
+        vocab_size = described["vocab_size"]
+        if not isinstance(vocab_size, int) or not 0 < vocab_size < 2**21:
+            raise NanoGPTError(f"The config.json of {folder.name} names {vocab_size!r} characters, which cannot be.")
+        layout = "classic" if kind == "gpt2" else "modern"
+        return ModelConfig(vocab_size, layout, block_size, n_layer, n_head, n_embd, dropout)
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, NanoGPTError):
+            raise
         raise NanoGPTError(f"{folder.name} has no readable config.json, so the model's shape is not known.") from None
 
 
-def _renamed(ours: str) -> tuple[str, bool]:
-    """transformers' name of one of our tensors, and whether it lies there transposed."""
-    parts = ours.split(".")
-    kind = parts[-1]
-    if parts[0] == "blocks":
-        module = ".".join(parts[2:-1])
-        return f"transformer.h.{parts[1]}.{BLOCK[module]}.{kind}", kind == "weight" and not module.startswith("ln")
-    return f"{OUTSIDE['.'.join(parts[:-1])]}.{kind}", False
+def _fixed(kind: str) -> dict[str, Any]:
+    """What config.json must say for our forward pass to be the right one."""
+    if kind == "gpt2":
+        return dict(activation_function="relu", tie_word_embeddings=False)
+    rope = {"rope_type": "default", "rope_theta": ROPE_THETA}
+    return dict(hidden_act="relu2", tie_word_embeddings=False, final_logit_softcapping=None, rope_parameters=rope)
+
+
+# ---- The weights: model.safetensors ----------------------------------------------------------------------------------
+
+# Ours -> GPT-2's and nanochat's, inside a block and outside of it. GPT-2 keeps its matrices the other way round (its
+# Conv1D); nanochat keeps query, key and value apart.
+GPT2 = {
+    "ln1": "ln_1", "sa.qkv": "attn.c_attn", "sa.proj": "attn.c_proj",
+    "ln2": "ln_2", "ffwd.net.0": "mlp.c_fc", "ffwd.net.2": "mlp.c_proj",
+    "token_embedding_table": "transformer.wte", "position_embedding_table": "transformer.wpe",
+    "ln_f": "transformer.ln_f", "lm_head": "lm_head", "blocks": "transformer.h",
+}  # fmt: skip
+NANOCHAT = {
+    "sa.q": "self_attn.q_proj", "sa.k": "self_attn.k_proj", "sa.v": "self_attn.v_proj", "sa.proj": "self_attn.o_proj",
+    "ffwd.net.0": "mlp.fc1", "ffwd.net.2": "mlp.fc2",
+    "token_embedding_table": "model.embed_tokens", "lm_head": "lm_head", "blocks": "model.layers",
+}  # fmt: skip
+
+
+def _places(name: str, layout: str) -> list[str]:
+    """transformers' names for one of our tensors: one, or for nanochat's query, key and value three."""
+    module, kind = name.rsplit(".", 1)
+    names = GPT2 if layout == "classic" else NANOCHAT
+    if not module.startswith("blocks."):
+        return [f"{names[module]}.{kind}"]
+    _, number, inside = module.split(".", 2)
+    insides = ["sa.q", "sa.k", "sa.v"] if layout == "modern" and inside == "sa.qkv" else [inside]
+    return [f"{names['blocks']}.{number}.{names[one]}.{kind}" for one in insides]
+
+
+def _transposed(name: str, layout: str) -> bool:
+    return layout == "classic" and name.startswith("blocks.") and name.endswith("weight") and ".ln" not in name
 
 
 def weights_bytes(model: GPT) -> bytes:
     """model.safetensors: the weights under transformers' names, as float32 on the CPU."""
-    tensors = {}
-    for ours, tensor in model.state_dict().items():
-        theirs, transposed = _renamed(ours)
+    layout, tensors = model.config.layout, {}
+    for name, tensor in model.state_dict().items():
         tensor = tensor.detach().float().cpu()
-        tensors[theirs] = (tensor.t() if transposed else tensor).contiguous()
+        places = _places(name, layout)
+        for place, part in zip(places, tensor.chunk(len(places))):
+            tensors[place] = (part.t() if _transposed(name, layout) else part).contiguous().clone()
     return save(tensors, metadata={"format": "pt"})  # without "format" transformers refuses the file
 
 
@@ -102,23 +154,21 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> GPT:
     try:
         tensors = load((folder / "model.safetensors").read_bytes())
     except OSError:
-        raise NanoGPTError(
-            f"{folder.name} has no weights yet: its first evaluation has not come. Wait a moment."
-        ) from None
+        raise NanoGPTError(f"{folder.name} has no weights yet; they come with its first evaluation.") from None
     except SafetensorError as broken:
         raise NanoGPTError(f"The weights of {folder.name} cannot be read ({broken}).") from None
     with torch.device("meta"):  # shapes only: the numbers come from the file
         model = GPT(config)
     ours = {}
     for name, expected in model.state_dict().items():
-        theirs, transposed = _renamed(name)
-        if theirs not in tensors:
-            raise NanoGPTError(f"The weights of {folder.name} lack {theirs}; they are not those of its config.json.")
-        tensor = tensors[theirs].t() if transposed else tensors[theirs]
-        if tensor.shape != expected.shape:
-            raise NanoGPTError(
-                f"In the weights of {folder.name}, {theirs} does not have the shape config.json gives it."
-            )
-        ours[name] = tensor.contiguous().float()
+        places = _places(name, config.layout)
+        if missing := [place for place in places if place not in tensors]:
+            raise NanoGPTError(f"The weights of {folder.name} lack {missing[0]}; they are not those of its config.json.")
+        parts = [tensors[place].t() if _transposed(name, config.layout) else tensors[place] for place in places]
+        if any(part.shape[1:] != expected.shape[1:] for part in parts) or sum(map(len, parts)) != len(expected):
+            raise NanoGPTError(f"In the weights of {folder.name}, {places[0]} has not the shape its config.json says.")
+        ours[name] = torch.cat(parts).contiguous().float()
     model.load_state_dict(ours, assign=True)
+    if config.layout == "modern":
+        model.rotary = rotary_table(config)  # follows from the config and is not in the file
     return model.to(device).eval()

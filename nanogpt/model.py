@@ -2,9 +2,11 @@
 
 Three marked departures from `lecture.py`: the heads of a layer are computed together from one `qkv` matrix, torch's
 fused attention takes the place of the lecture's four lines (which stand above it as its judge), and a key-value cache
-can be threaded through for sampling. The layout is GPT-2's, so `transformers` opens a saved model as it is.
+can be threaded through for sampling.
 
-Print its parts: `python -m nanogpt.model`.
+There are two layouts, and `transformers` opens both as they are saved. The classic one is GPT-2's, as in the lecture.
+The modern one is nanochat's: rotary positions, norms without weights, ReLU squared, no biases; it learns faster, and
+docs/lecture.md says what each departure is worth. Print the parts of both: `python -m nanogpt.model`.
 """
 
 from __future__ import annotations
@@ -27,20 +29,48 @@ def attention_by_hand(q, k, v):
     return wei @ v, wei  # (B, nh, T, T) @ (B, nh, T, hs) -> (B, nh, T, hs)
 
 
+class RMSNorm(nn.Module):
+    """Divides each character's numbers by their root mean square: LayerNorm without its mean, gain and bias."""
+
+    def forward(self, x):
+        return F.rms_norm(x, (x.shape[-1],), eps=1e-6)
+
+
+class ReLUSquared(nn.Module):
+    """ReLU, then the square (So et al., 2021)."""
+
+    def forward(self, x):
+        return F.relu(x).square()
+
+
+def rotate(x, cos, sin):
+    """Rotary positions (Su et al., 2021): each pair of numbers is turned by an angle that grows with the place.
+
+    x is (B, nh, T, hs); cos and sin are (T, hs / 2). What a query and a key have in common then depends on how far
+    they stand apart, not on where they stand.
+    """
+    a, b = x.chunk(2, dim=-1)  # two of (B, nh, T, hs / 2)
+    return torch.cat([a * cos + b * sin, b * cos - a * sin], dim=-1)  # (B, nh, T, hs)
+
+
 class MultiHeadAttention(nn.Module):
     """All heads of self-attention side by side: each character looks back and gathers what it needs."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        classic = config.layout == "classic"
         self.n_head = config.n_head
-        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd)  # query, key and value of all heads in one product
-        self.proj = nn.Linear(config.n_embd, config.n_embd)
+        # query, key and value of all heads in one product
+        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=classic)
+        self.proj = nn.Linear(config.n_embd, config.n_embd, bias=classic)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x, cache=None):
+    def forward(self, x, cache=None, rotary=None):
         B, T, C = x.shape
         q, k, v = self.qkv(x).split(C, dim=-1)  # three of (B, T, C)
         q, k, v = (z.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for z in (q, k, v))  # (B, nh, T, hs)
+        if rotary is not None:  # modern: turned by its place, then all of one length, so that scores stay bounded
+            q, k = (F.rms_norm(rotate(z, *rotary), (C // self.n_head,), eps=1e-6) for z in (q, k))
         if cache is not None:
             k, v = cache.extend(k, v)  # (B, nh, everything so far, hs)
         # Attention's own dropout only on a GPU: on a CPU it would leave torch's fused path and hold (T, T) weights.
@@ -55,10 +85,11 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        classic = config.layout == "classic"
         self.net = nn.Sequential(
-            nn.Linear(config.n_embd, 4 * config.n_embd),
-            nn.ReLU(),
-            nn.Linear(4 * config.n_embd, config.n_embd),
+            nn.Linear(config.n_embd, 4 * config.n_embd, bias=classic),
+            nn.ReLU() if classic else ReLUSquared(),
+            nn.Linear(4 * config.n_embd, config.n_embd, bias=classic),
             nn.Dropout(config.dropout),
         )
 
@@ -71,13 +102,14 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.ln1 = nn.LayerNorm(config.n_embd)
+        norm = lambda: nn.LayerNorm(config.n_embd) if config.layout == "classic" else RMSNorm()
+        self.ln1 = norm()
         self.sa = MultiHeadAttention(config)
-        self.ln2 = nn.LayerNorm(config.n_embd)
+        self.ln2 = norm()
         self.ffwd = FeedForward(config)
 
-    def forward(self, x, cache=None):
-        x = x + self.sa(self.ln1(x), cache)
+    def forward(self, x, cache=None, rotary=None):
+        x = x + self.sa(self.ln1(x), cache, rotary)
         x = x + self.ffwd(self.ln2(x))
         return x
 
@@ -89,23 +121,33 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding_table = nn.Embedding(config.vocab_size, config.n_embd)
-        self.position_embedding_table = nn.Embedding(config.block_size, config.n_embd)
+        if config.layout == "classic":
+            self.position_embedding_table = nn.Embedding(config.block_size, config.n_embd)
+            self.ln_f = nn.LayerNorm(config.n_embd)
+        else:
+            self.norm_in, self.ln_f = RMSNorm(), RMSNorm()
+            # cos and sin of every place, (block_size, hs / 2) each; not saved, they follow from the config
+            self.register_buffer("rotary", rotary_table(config), persistent=False)  # (2, block_size, hs / 2)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layer)])
-        self.ln_f = nn.LayerNorm(config.n_embd)
-        self.lm_head = nn.Linear(
-            config.n_embd, config.vocab_size, bias=False
-        )  # GPT-2's head has no bias; the lecture's has
-        self.apply(self._init_weights)
-        for name, p in self.named_parameters():
-            if name.endswith(("proj.weight", "net.2.weight")):  # what each layer adds to the residual path: GPT-2's
-                nn.init.normal_(p, std=0.02 / math.sqrt(2 * config.n_layer))  # scaling, so that the sum stays small
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)  # the lecture's has a bias, GPT-2's none
+        self.init_weights()
 
-    @staticmethod
-    def _init_weights(module):
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+    @torch.no_grad()
+    def init_weights(self):
+        """Small random numbers; what a layer adds to the residual path begins small (classic) or at nothing (modern)."""
+        classic = self.config.layout == "classic"
+        for name, p in self.named_parameters():
+            adds = name.endswith(("proj.weight", "net.2.weight"))
+            if p.dim() < 2:
+                p.fill_(1.0 if "ln" in name and name.endswith("weight") else 0.0)
+            elif classic:  # GPT-2's
+                p.normal_(std=0.02 / math.sqrt(2 * self.config.n_layer) if adds else 0.02)
+            elif name == "token_embedding_table.weight":
+                p.normal_(std=1.0)
+            elif adds or name == "lm_head.weight":
+                p.zero_()
+            else:
+                p.normal_(std=self.config.n_embd**-0.5)
 
     def forward(self, idx, targets=None, cache=None):
         """Logits (B, T, vocab_size) and, where targets are given, the mean cross-entropy in nats a character.
@@ -116,10 +158,14 @@ class GPT(nn.Module):
         T = idx.shape[1]
         start = cache[0].length if cache else 0
         assert T == 1 or start == 0, "a piece longer than one character must meet an empty cache"
-        pos = torch.arange(start, start + T, device=idx.device)
-        x = self.token_embedding_table(idx) + self.position_embedding_table(pos)  # (B, T, C) + (T, C)
+        x = self.token_embedding_table(idx)  # (B, T, C)
+        rotary = None
+        if self.config.layout == "classic":
+            x = x + self.position_embedding_table.weight[start : start + T]  # (B, T, C) + (T, C)
+        else:
+            x, rotary = self.norm_in(x), self.rotary[:, start : start + T]  # (2, T, hs / 2)
         for i, block in enumerate(self.blocks):
-            x = block(x, cache[i] if cache else None)  # (B, T, C)
+            x = block(x, cache[i] if cache else None, rotary)  # (B, T, C)
         logits = self.lm_head(self.ln_f(x))  # (B, T, vocab_size)
         if targets is None:
             return logits, None
@@ -135,8 +181,21 @@ class GPT(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
+ROPE_THETA = 1000.0  # windows here are short: the slowest pair should still turn a good way across one
+
+
+def rotary_table(config: ModelConfig) -> torch.Tensor:
+    """cos and sin of each place's angles: (2, block_size, hs / 2)."""
+    hs = config.n_embd // config.n_head
+    frequency = ROPE_THETA ** (-torch.arange(0, hs, 2, dtype=torch.float32) / hs)  # (hs / 2,)
+    angle = torch.outer(torch.arange(config.block_size, dtype=torch.float32), frequency)  # (block_size, hs / 2)
+    return torch.stack([angle.cos(), angle.sin()])
+
+
 if __name__ == "__main__":
-    model = GPT(ModelConfig(vocab_size=65))
-    for name, p in model.named_parameters():
-        print(f"{name:40} {str(tuple(p.shape)):>14} {p.numel():>9,}")
-    print(f"{'all':40} {'':>14} {model.count_parameters():>9,}")
+    for layout in ("classic", "modern"):
+        model = GPT(ModelConfig(vocab_size=65, layout=layout))
+        print(layout)
+        for name, p in model.named_parameters():
+            print(f"  {name:40} {str(tuple(p.shape)):>14} {p.numel():>9,}")
+        print(f"  {'all':40} {'':>14} {model.count_parameters():>9,}")

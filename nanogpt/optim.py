@@ -1,4 +1,10 @@
-"""The optimizer and its learning rate: AdamW as in the lecture, warmed up and lowered as in nanoGPT."""
+"""The optimizers and their learning rate: AdamW as in the lecture, Muon beside it for the modern recipe.
+
+Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) replaces the update of a matrix by the nearest
+orthogonal one, so that it moves all directions equally. It is for the matrices inside the blocks; embeddings, head,
+gains and biases stay with AdamW. torch.optim.Muon computes in bf16 and one matrix at a time, which on a CPU is several
+times slower; this one stacks matrices of one shape, and computes in float32 on a CPU and in bf16 on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -10,37 +16,106 @@ from .config import TrainConfig
 
 
 def get_lr(step: int, config: TrainConfig) -> float:
-    """The learning rate of a step: a straight rise, then a cosine from `learning_rate` down to `min_lr`."""
+    """The learning rate of a step: a straight rise, then down to `min_lr` along a cosine (nanoGPT) or a line."""
     if step < config.warmup_iters:
         return config.learning_rate * (step + 1) / config.warmup_iters
     progress = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)  # 0 .. 1
-    return config.min_lr + (config.learning_rate - config.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    left = 0.5 * (1 + math.cos(math.pi * min(1.0, progress))) if config.schedule == "cosine" else 1 - min(1.0, progress)
+    return config.min_lr + (config.learning_rate - config.min_lr) * left
 
 
-def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter, 2017). Weight decay pulls on matrices only, not on gains and biases."""
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    others = [p for p in model.parameters() if p.dim() < 2]
-    groups = [dict(params=matrices, weight_decay=config.weight_decay), dict(params=others, weight_decay=0.0)]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+def orthogonalize(matrices, steps: int = 5):
+    """The nearest orthogonal matrices, roughly: (N, rows, columns) to the same, by Newton-Schulz iteration.
+
+    The coefficients are Jordan's: they push every singular value to between 0.7 and 1.2, which is near enough.
+    """
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices  # the smaller side first: fewer operations
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # all singular values below 1, where the iteration converges
+    for _ in range(steps):
+        a = x @ x.mT  # (N, r, r)
+        b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)  # (N, r, r)
+        x = torch.baddbmm(x, b, x, beta=3.4445)  # (N, r, c)
+    return x.mT if tall else x
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group of weights the learning rate of the step."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalized. Every parameter is a matrix, or several of one shape stacked in its rows (`qkv`).
+
+    `parts` of a group says how many: query, key and value are three matrices, and each is orthogonalized by itself.
+    """
+
+    def __init__(self, groups, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+        super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        stacks: dict = {}  # shape -> what there is of it: one iteration for all matrices of a shape
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                memory = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                memory.lerp_(p.grad, 1 - group["momentum"])
+                update = p.grad.lerp(memory, group["momentum"])  # Nesterov's: the gradient, looked at one step ahead
+                rows, columns = p.shape[0] // group["parts"], p.shape[1]
+                stacks.setdefault((rows, columns), []).append((p, group, update.view(-1, rows, columns)))
+        for (rows, columns), entries in stacks.items():
+            stacked = torch.cat([update for _, _, update in entries])  # (N, rows, columns)
+            done = orthogonalize(stacked.bfloat16() if stacked.is_cuda else stacked).to(stacked.dtype)
+            for (p, group, update), part in zip(entries, done.split([len(update) for _, _, update in entries])):
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(part.reshape(p.shape), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """What the optimizer remembers, flat: {"0.exp_avg": tensor, …}; with the weights, all of a run's state."""
-    state = optimizer.state_dict()["state"]
-    return {f"{i}.{key}": torch.as_tensor(value) for i, entry in state.items() for key, value in entry.items()}
+def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW (Loshchilov & Hutter, 2017) for everything, or Muon for the matrices in the blocks and AdamW for the rest.
+
+    AdamW's weight decay pulls on matrices only, not on gains and biases.
+    """
+    named = dict(model.named_parameters())
+    muon = [n for n, p in named.items() if config.optimizer == "muon" and n.startswith("blocks.") and p.dim() == 2]
+    rest = [p for n, p in named.items() if n not in muon]
+    groups = [
+        dict(params=[p for p in rest if p.dim() >= 2], weight_decay=config.weight_decay if not muon else 0.0),
+        dict(params=[p for p in rest if p.dim() < 2], weight_decay=0.0),
+    ]
+    betas = (config.beta1, config.beta2)
+    groups = [group for group in groups if group["params"]]
+    adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+    if not muon:
+        return [adamw]
+    parts = [
+        dict(params=[named[n] for n in muon if ("qkv" in n) is fused], parts=3 if fused else 1) for fused in (True, False)
+    ]
+    return [adamw, Muon(parts, lr=config.matrix_lr, momentum=config.momentum, weight_decay=config.weight_decay)]
 
 
-def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def set_lr(optimizers: list[torch.optim.Optimizer], lr: float, config: TrainConfig) -> None:
+    """Give every group its learning rate of the step; Muon's falls in the same proportion."""
+    for optimizer in optimizers:
+        share = config.matrix_lr / config.learning_rate if isinstance(optimizer, Muon) else 1.0
+        for group in optimizer.param_groups:
+            group["lr"] = lr * share
+
+
+def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
+    """What the optimizers remember, flat: {"0.3.exp_avg": tensor, …}; with the weights, all of a run's state."""
+    states = [optimizer.state_dict()["state"] for optimizer in optimizers]
+    return {
+        f"{number}.{i}.{key}": torch.as_tensor(value)
+        for number, state in enumerate(states)
+        for i, entry in state.items()
+        for key, value in entry.items()
+    }
+
+
+def load_optimizer_tensors(optimizers: list[torch.optim.Optimizer], tensors: dict[str, torch.Tensor]) -> None:
     """Put back what `optimizer_tensors` gave."""
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        i, key = name.split(".")
-        state.setdefault(int(i), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for number, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in tensors.items():
+            of, i, key = name.split(".")
+            if int(of) == number:
+                state.setdefault(int(i), {})[key] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

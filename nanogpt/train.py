@@ -23,7 +23,7 @@ from .device import Device, pick_device
 from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
 from .model import GPT
-from .optim import get_lr, load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr
+from .optim import get_lr, load_optimizer_tensors, make_optimizers, optimizer_tensors, set_lr
 from .run import Run
 from .sample import stream
 from .tokenizer import CharTokenizer
@@ -71,10 +71,10 @@ def evaluation_windows(config: TrainConfig, share: float = 0.0025) -> int:
     return max(8, int(share * 3 * config.max_iters * config.batch_size))
 
 
-def save_state(run: Run, model: GPT, optimizer, generator: torch.Generator, progress: Progress) -> None:
+def save_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator, progress: Progress) -> None:
     """last.safetensors: weights, the optimizer's memory, the random states, and where we are."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizer).items()}
+    tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizers).items()}
     tensors |= {"random.torch": torch.get_rng_state(), "random.batches": generator.get_state()}
     if model.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -82,7 +82,7 @@ def save_state(run: Run, model: GPT, optimizer, generator: torch.Generator, prog
     write_whole(run.folder / "last.safetensors", save(tensors, metadata={"progress": json.dumps(asdict(progress))}))
 
 
-def load_state(run: Run, model: GPT, optimizer, generator: torch.Generator) -> Progress:
+def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator) -> Progress:
     """Put everything back from last.safetensors; a fresh Progress where the run has not begun."""
     try:
         data = (run.folder / "last.safetensors").read_bytes()
@@ -96,7 +96,7 @@ def load_state(run: Run, model: GPT, optimizer, generator: torch.Generator) -> P
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     model.load_state_dict(part("model."))
-    load_optimizer_tensors(optimizer, part("optimizer."))
+    load_optimizer_tensors(optimizers, part("optimizer."))
     torch.set_rng_state(tensors["random.torch"])
     generator.set_state(tensors["random.batches"])
     if "random.cuda" in tensors and model.device.type == "cuda":
@@ -140,9 +140,9 @@ def train(run: Run) -> None:
         train_data, val_data = split(corpus.load(settings["corpus"]["id"]).tokens())
         torch.manual_seed(config.seed)
         model = GPT(read_config(run.folder)).to(device.type)
-        optimizer = make_optimizer(model, config)
+        optimizers = make_optimizers(model, config)
         generator = torch.Generator().manual_seed(config.seed)  # draws the batches and nothing else
-        at = load_state(run, model, optimizer, generator)
+        at = load_state(run, model, optimizers, generator)
         run.cut_back(at.step)
         run.event("started", step=at.step, device=str(device), parameters=model.count_parameters())
 
@@ -183,7 +183,7 @@ def train(run: Run) -> None:
             # … and save all that is needed to go on from exactly here.
             if evaluating or now - saved > SAVE_SECONDS:
                 at.loss_sum = float(loss_sum)
-                save_state(run, model, optimizer, generator, at)
+                save_state(run, model, optimizers, generator, at)
                 saved = time.perf_counter()
             if last or stopping:
                 break
@@ -191,12 +191,13 @@ def train(run: Run) -> None:
             xb, yb = get_batch(train_data, block_size, batch_size, generator, device.type)
             with device.autocast():
                 _, loss = model(xb, yb)
-            optimizer.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             loss.backward()
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
             lr = get_lr(step, config)
-            set_lr(optimizer, lr)
-            optimizer.step()
+            set_lr(optimizers, lr, config)
+            for optimizer in optimizers:
+                optimizer.step()
             loss_sum += loss.detach()
             at.loss_count += 1
 
@@ -233,7 +234,7 @@ def main(name: str) -> int:
     try:
         train(run)
     except tickets.Withdrawn:
-        return 0
+        run.event("stopped", message="Withdrawn from the queue before its turn came.")
     except Exception as error:
         traceback.print_exc()
         message = str(error) if isinstance(error, NanoGPTError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,151 @@
+"""The knobs: what is in range is taken over in its own type, everything else is one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, TrainConfig, knobs, preset
+
+CONFIGS = (ModelConfig, TrainConfig, SampleConfig)
+ALL = [pytest.param(config, k, id=f"{config.__name__}.{k.name}") for config in CONFIGS for k in knobs(config)]
+NUMBERS = [param for param in ALL if not param.values[1].choices]
+NO_NUMBER = ["abc", "", None, [], {}, (1,), b"x", object(), math.nan, "nan", 1j]
+
+
+@pytest.mark.parametrize(("config", "k"), ALL)
+def test_the_default_of_a_knob_is_allowed_and_explained(config, k):
+    assert k.parse(k.default) == k.default
+    assert k.help.endswith(".")
+    assert getattr(config(), k.name) == k.default
+
+
+@pytest.mark.parametrize(("config", "k"), NUMBERS)
+def test_the_ends_of_the_range_belong_to_it_and_what_lies_beyond_does_not(config, k):
+    assert k.parse(k.low) == k.low
+    assert k.parse(k.high) == k.high
+    beyond = 1 if k.kind is int else (k.high - k.low) / 1000
+    for value in (k.low - beyond, k.high + beyond, math.inf, -math.inf, "inf", 10**400, -(10**400)):
+        with pytest.raises(NanoGPTError, match=f"^{k.name} was "):
+            k.parse(value)
+
+
+@pytest.mark.parametrize(("config", "k"), NUMBERS)
+def test_what_is_no_number_is_refused_in_one_sentence(config, k):
+    for value in NO_NUMBER:
+        with pytest.raises(NanoGPTError, match=f"^{k.name} was .*it must be a .*number from ") as refused:
+            config(**{k.name: value})
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["tpu", "CPU", "", None, 0, []])
+def test_a_choice_is_one_of_those_named(value):
+    with pytest.raises(NanoGPTError, match="^device was .*it must be one of auto, cuda, mps, cpu"):
+        TrainConfig(device=value)
+
+
+@pytest.mark.parametrize(("given", "taken"), [(7, 7), (7.0, 7), ("7", 7), ("7.0", 7), (" 7 ", 7)])
+def test_a_whole_number_is_taken_from_what_a_form_or_a_flag_gives(given, taken):
+    value = ModelConfig(n_embd=8, n_head=1, n_layer=given).n_layer
+    assert value == taken
+    assert type(value) is int
+
+
+@pytest.mark.parametrize("given", [7.5, "7.5", "7,5", "seven"])
+def test_a_broken_number_is_not_rounded(given):
+    with pytest.raises(NanoGPTError, match="n_layer was"):
+        ModelConfig(n_layer=given)
+
+
+def test_the_largest_seed_keeps_its_last_digit():
+    assert TrainConfig(seed="9007199254740991").seed == 9007199254740991
+    assert TrainConfig(seed=9007199254740991).seed == 9007199254740991
+
+
+@pytest.mark.parametrize("size", [-1, -(2**40), 1.5, "65", None, [65], math.nan, math.inf, 10**30])
+def test_the_size_of_the_vocabulary_is_checked_like_a_knob(size):
+    with pytest.raises(NanoGPTError, match="vocab_size"):
+        ModelConfig(vocab_size=size)
+
+
+def test_heads_divide_the_embedding_and_the_sentence_says_what_would():
+    with pytest.raises(NanoGPTError, match="n_embd must be a multiple of n_head, for example 129"):
+        ModelConfig(n_embd=128, n_head=3)
+    assert ModelConfig(n_embd=129, n_head=3).n_embd == 129
+
+
+def test_the_learning_rate_does_not_end_above_where_it_began():
+    with pytest.raises(NanoGPTError, match="min_lr was 0.01 and learning_rate 0.001"):
+        TrainConfig(learning_rate=1e-3, min_lr=1e-2)
+    assert TrainConfig(learning_rate=1e-3, min_lr=1e-3).min_lr == 1e-3
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_config_survives_the_way_through_a_dict_and_cannot_be_changed(config):
+    first = next(k for k in knobs(config) if k.kind is int)
+    made = config(**{first.name: first.high})
+    assert config.of(made.as_dict()) == made
+    assert config.of({**made.as_dict(), "from_a_later_version": 1}) == made
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, first.name, 1)
+
+
+@pytest.mark.parametrize(
+    ("max_iters", "eval_interval", "every"), [(2000, 0, 100), (19, 0, 1), (1, 0, 1), (45, 0, 2), (2000, 7, 7)]
+)
+def test_no_interval_means_twenty_evaluations_a_run(max_iters, eval_interval, every):
+    assert TrainConfig(max_iters=max_iters, eval_interval=eval_interval).evaluate_every == every
+
+
+def test_no_two_knobs_of_a_command_have_the_same_flag():
+    for command in ((ModelConfig, TrainConfig), (SampleConfig,)):
+        flags = [k.flag for config in command for k in knobs(config)]
+        assert len(set(flags)) == len(flags) > 4
+        assert all(flag.startswith("--") and "_" not in flag for flag in flags)
+
+
+# --- presets -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", PRESETS)
+def test_a_preset_is_found_by_key_and_label_and_names_only_knobs(key):
+    assert preset(key) is preset(PRESETS[key].label.upper()) is PRESETS[key]
+    known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
+    assert PRESETS[key].settings.keys() <= known
+    model, train = PRESETS[key].configs()
+    assert {**model.as_dict(), **train.as_dict()}.items() >= PRESETS[key].settings.items()
+
+
+def test_the_lecture_s_numbers():
+    model, train = preset("lecture").configs()
+    assert (model.n_layer, model.n_head, model.n_embd, model.block_size, model.dropout) == (6, 6, 384, 256, 0.2)
+    assert (train.batch_size, train.max_iters, train.learning_rate, train.min_lr) == (64, 5000, 3e-4, 3e-4)
+    assert (train.eval_interval, train.warmup_iters, train.grad_clip) == (500, 0, 0.0)
+    defaults_of_adamw = (0.9, 0.999, 0.01)
+    assert (train.beta1, train.beta2, train.weight_decay) == defaults_of_adamw
+
+
+def test_a_changed_knob_is_taken_and_none_leaves_the_preset_s():
+    model, train = preset("quick").configs(n_layer="2", max_iters=None, dropout=0.1)
+    assert (model.n_layer, model.dropout, train.max_iters) == (2, 0.1, PRESETS["quick"].settings["max_iters"])
+
+
+def test_a_small_learning_rate_pulls_the_hidden_end_down_with_it():
+    _, train = preset("quick").configs(learning_rate=1e-6)
+    assert (train.learning_rate, train.min_lr) == (1e-6, 1e-6)
+    with pytest.raises(NanoGPTError, match="min_lr"):
+        preset("quick").configs(learning_rate=1e-6, min_lr=1e-3)
+
+
+@pytest.mark.parametrize("value", ["abc", "", [], {}, math.nan, -1, "1e"])
+def test_a_bad_learning_rate_is_a_sentence_in_a_preset_too(value):
+    with pytest.raises(NanoGPTError, match="^learning_rate was"):
+        preset("quick").configs(learning_rate=value)
+
+
+@pytest.mark.parametrize("name", ["huge", "", "quick look!", "../quick"])
+def test_an_unknown_preset_names_those_there_are(name):
+    with pytest.raises(NanoGPTError, match=f"there are {', '.join(PRESETS)}"):
+        preset(name)

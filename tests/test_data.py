@@ -1,0 +1,160 @@
+"""Batches and windows against what can be counted: ids that say where they stand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nanogpt.config import NanoGPTError
+from nanogpt.data import fitting_block_size, get_batch, split, windows
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# --- the split -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"), [(np.uint8, torch.uint8), (np.uint16, torch.int32), (np.uint32, torch.int32)]
+)
+def test_nine_tenths_are_for_learning_and_nothing_is_lost(kind, taken):
+    top = min(np.iinfo(kind).max, 2**31 - 1)
+    tokens = np.array([top, *range(123)], dtype=kind)
+    train, val = split(tokens)
+    assert (len(train), len(val)) == (111, 13)  # int(0.9 * 124), as in the lecture
+    assert torch.cat([train, val]).tolist() == tokens.tolist()
+    assert train.dtype == val.dtype == taken
+
+
+def test_the_split_is_in_memory_even_when_the_file_is_only_mapped(tmp_path):
+    np.save(tmp_path / "tokens.npy", np.arange(100, dtype=np.uint8))
+    mapped = np.load(tmp_path / "tokens.npy", mmap_mode="r")
+    train, _ = split(mapped)
+    train[0] = 77  # a read-only map would refuse, or warn
+    assert mapped[0] == 0
+
+
+# --- get_batch -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32])
+def test_a_batch_is_pieces_of_the_text_and_the_same_one_character_on(kind):
+    data = torch.arange(200).to(kind)
+    xb, yb = get_batch(data, block_size=8, batch_size=32, generator=seeded())
+    assert xb.shape == yb.shape == (32, 8)
+    assert xb.dtype == yb.dtype == torch.long
+    assert torch.equal(xb, xb[:, :1] + torch.arange(8))
+    assert torch.equal(yb, xb + 1)
+    assert len(xb[:, 0].unique()) > 16
+
+
+def test_batches_reach_every_start_equally_often_and_the_last_character():
+    data = torch.arange(12)
+    xb, yb = get_batch(data, block_size=8, batch_size=8000, generator=seeded(1))
+    starts, counts = xb[:, 0].unique(return_counts=True)
+    assert starts.tolist() == [0, 1, 2, 3]
+    assert yb.max() == 11
+    chi_square = ((counts - 2000) ** 2 / 2000).sum()
+    assert chi_square < 16.3  # 0.1 % of fair draws are worse, and the seed is fixed
+
+
+def test_the_only_piece_there_is():
+    xb, yb = get_batch(torch.arange(9), block_size=8, batch_size=3, generator=seeded())
+    assert xb.tolist() == [list(range(8))] * 3
+    assert yb.tolist() == [list(range(1, 9))] * 3
+
+
+def test_the_generator_alone_decides_the_batch():
+    data, before = torch.arange(1000), torch.get_rng_state()
+    first, _ = get_batch(data, 8, 8, seeded(3))
+    torch.rand(5)
+    again, _ = get_batch(data, 8, 8, seeded(3))
+    other, _ = get_batch(data, 8, 8, seeded(4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    torch.set_rng_state(before)
+    get_batch(data, 8, 8, seeded(3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- windows -------------------------------------------------------------------------------------------------------
+
+
+def pairs(batches):
+    """Every (character, the one to predict) of the batches, flat, in order."""
+    return [pair for xb, yb in batches for pair in zip(xb.flatten().tolist(), yb.flatten().tolist())]
+
+
+@pytest.mark.parametrize("block_size", [2, 3, 8, 64])
+@pytest.mark.parametrize("length", [2, 3, 8, 9, 10, 16, 17, 18, 1000])
+def test_windows_ask_for_every_character_but_the_first_exactly_once(length, block_size):
+    batches = list(windows(torch.arange(length), block_size))
+    assert pairs(batches) == [(i, i + 1) for i in range(length - 1)]
+    assert all(xb.shape == yb.shape and 1 <= xb.shape[1] <= block_size for xb, yb in batches)
+    assert all(xb.shape[1] == block_size for xb, _ in batches[:-1])
+
+
+def test_a_pass_over_windows_stays_small_however_long_the_text_is():
+    sizes = [xb.numel() for xb, _ in windows(torch.zeros(100_001, dtype=torch.uint8), 16)]
+    assert max(sizes) <= 4096
+    assert sum(sizes) == 100_000
+    assert max(xb.numel() for xb, _ in windows(torch.zeros(20_000, dtype=torch.uint8), 5000)) == 5000
+
+
+@pytest.mark.parametrize("most", [*range(1, 8), 13, 20, 27, *range(33, 41)])
+def test_some_windows_are_whole_different_and_evenly_spaced(most):
+    data, block_size = torch.arange(40 * 8 + 5), 8  # 40 whole windows, and a shorter one
+    chosen = torch.cat([xb for xb, _ in windows(data, block_size, most)])
+    assert chosen.shape == (most, block_size)
+    assert torch.equal(chosen, chosen[:, :1] + torch.arange(8))
+    starts = chosen[:, 0]
+    assert (starts % block_size == 0).all()
+    gaps = (starts.diff() // block_size).tolist()
+    assert all(gap >= 1 for gap in gaps)
+    assert not gaps or max(gaps) - min(gaps) <= 1
+    assert starts[0] == 0
+    assert most == 1 or starts[-1] == 39 * 8  # from the first whole window to the last
+    again = torch.cat([xb for xb, _ in windows(data, block_size, most)])
+    assert torch.equal(chosen, again)
+
+
+@pytest.mark.parametrize("most", [41, 42, 10_000, None])
+def test_more_windows_than_there_are_means_all(most):
+    data = torch.arange(40 * 8 + 5)
+    assert pairs(windows(data, 8, most)) == [(i, i + 1) for i in range(len(data) - 1)]
+
+
+# --- fitting_block_size --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tokens", "wanted", "fits"),
+    [
+        (100_000, 256, 256),
+        (1290, 64, 64),  # 129 held out: two windows of 64, and the character after them
+        (1280, 64, 32),  # 128 held out: one too few
+        (1000, 4096, 32),
+        (1000, 50, 25),
+        (50, 64, 2),
+    ],
+)
+def test_block_size_is_halved_until_the_held_out_tenth_holds_two_windows(tokens, wanted, fits):
+    assert fitting_block_size(tokens, wanted) == fits
+    tail = len(split(np.zeros(tokens, dtype=np.uint8))[1])
+    assert tail >= 2 * fits + 1
+    assert fits == wanted or tail < 4 * fits + 1
+
+
+@pytest.mark.parametrize("wanted", [2, 3, 5, 7, 64])
+def test_what_fits_is_never_below_the_smallest_block_size(wanted):
+    for tokens in range(60):
+        try:
+            fits = fitting_block_size(tokens, wanted)
+        except NanoGPTError as refused:
+            assert "too short" in str(refused)
+            assert tokens - int(0.9 * tokens) < 5, tokens
+        else:
+            assert 2 <= fits <= wanted, tokens

@@ -1,0 +1,371 @@
+"""The loop: stopped, killed and resumed it must give the run that nothing disturbed, to the bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from nanogpt import corpus, jobs
+from nanogpt.config import NanoGPTError, TrainConfig
+from nanogpt.data import split
+from nanogpt.device import pick_device
+from nanogpt.formats import load_model, read_config
+from nanogpt.optim import get_lr
+from nanogpt.run import Run, read_jsonl
+from nanogpt.train import estimate_loss, evaluation_windows, main, train
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow
+TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2)
+TIMES = {"seconds", "tokens_per_second"}  # which differ from one time to the next
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    """One NANOGPT_HOME for all of these, so that an undisturbed run is made once."""
+    path = tmp_path_factory.mktemp("train")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOGPT_HOME", str(path))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def text(home, tiny_text):
+    return corpus.add(tiny_text, "A play")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(text):
+    """Makes a run of some settings and trains it in one go; the same settings give the same run again."""
+    made: dict[str, Run] = {}
+
+    def run_of(**settings) -> Run:
+        key = json.dumps(settings, sort_keys=True)
+        if key not in made:
+            made[key] = jobs.new_run(f"undisturbed-{len(made)}", text, **{**TINY, **settings})
+            train(made[key])
+        return made[key]
+
+    return run_of
+
+
+def state(run: Run) -> dict[str, torch.Tensor]:
+    """Everything in last.safetensors that is a tensor: weights, optimizer, random states."""
+    return load((run.folder / "last.safetensors").read_bytes())
+
+
+def progress(run: Run) -> dict:
+    data = (run.folder / "last.safetensors").read_bytes()
+    return json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["progress"])
+
+
+def same_state(one: Run, other: Run) -> None:
+    a, b = state(one), state(other)
+    assert a.keys() == b.keys()
+    assert {name for name in a if not torch.equal(a[name], b[name])} == set()
+
+
+def rows(run: Run, leave_out=frozenset()) -> list[dict]:
+    measured = [row for row in read_jsonl(run.folder / "metrics.jsonl") if "event" not in row]
+    return [{key: value for key, value in row.items() if key not in TIMES | leave_out} for row in measured]
+
+
+def events(run: Run) -> list[str]:
+    return [row["event"] for row in read_jsonl(run.folder / "metrics.jsonl") if "event" in row]
+
+
+def steps(run: Run) -> list[int]:
+    return [row["step"] for row in rows(run)]
+
+
+def train_until(run: Run, step: int) -> int:
+    """Train in this process; the stop file appears when the step is logged. The step it stopped at."""
+
+    def ask():
+        while not any(row.get("step", -1) >= step for row in read_jsonl(run.folder / "metrics.jsonl")):
+            time.sleep(0.001)
+        run.stop_file.touch()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    train(run)
+    asking.join()
+    return run.status().step
+
+
+def kill_trainer(run: Run, ready) -> None:
+    """A trainer process of its own, killed as the system kills: at the moment that `ready` says, wherever it is."""
+    with subprocess.Popen([sys.executable, "-m", "nanogpt.train", run.name], cwd=ROOT, stdout=subprocess.DEVNULL) as child:
+        while not ready():
+            assert child.poll() is None, "it ended before it could be killed"
+            time.sleep(0.001)
+        child.kill()
+    assert child.returncode != 0
+    assert run.status().state == "crashed"
+
+
+# --- an undisturbed run --------------------------------------------------------------------------------------------
+
+PLAIN = dict(max_iters=120, eval_interval=30)
+DROPOUT = dict(max_iters=120, eval_interval=30, dropout=0.2)
+
+
+def test_a_run_from_its_first_word_to_its_last(undisturbed, text):
+    run = undisturbed(**PLAIN)
+    status = run.status()
+    assert (status.state, status.step, status.max_iters) == ("finished", 120, 120)
+    assert events(run) == ["started", "finished"]
+    assert steps(run) == list(range(121))  # max_iters // 200 is 0: each step is logged
+    evaluated = [row["step"] for row in rows(run) if "val_loss" in row]
+    assert evaluated == [row["step"] for row in run.history().samples] == [0, 30, 60, 90, 120]
+    config = TrainConfig.of(run.settings()["train"])
+    for row in run.history().rows[1:]:
+        assert row["learning_rate"] == get_lr(row["step"] - 1, config)
+        assert row["tokens"] == row["step"] * 4 * 16
+        assert row["tokens_per_second"] > 0
+        assert math.isfinite(row["grad_norm"])
+    vocab_size = read_config(run.folder).vocab_size
+    assert rows(run)[0]["val_loss"] == pytest.approx(math.log(vocab_size), abs=0.1)
+    assert rows(run)[-1]["val_loss"] < math.log(vocab_size) - 0.5
+    assert all(len(sample["text"]) == 300 for sample in run.history().samples)
+    assert not run.stop_file.exists()
+    assert not list(run.folder.glob(".*.safetensors*"))  # nothing half written is left
+
+
+def test_the_last_word_is_the_loss_over_the_whole_held_out_text(undisturbed, text):
+    run = undisturbed(**PLAIN)
+    last = run.history().events[-1]
+    held_out = split(text.tokens())[1]
+    model = load_model(run.folder)
+    loss = estimate_loss(model, held_out, pick_device("cpu"))
+    assert last["val_loss"] == loss == min(last["best_val_loss"], last["last_val_loss"])
+    assert last["val_characters"] == len(held_out) - 1
+    assert f"{loss:.4f}" in last["message"]
+    by_hand, T = 0.0, 16
+    with torch.no_grad():
+        for start in range(0, len(held_out) - 1, T):
+            piece = held_out[start : start + T + 1].long()
+            logits = model(piece[None, :-1])[0][0].double()
+            by_hand -= logits.log_softmax(-1)[torch.arange(len(piece) - 1), piece[1:]].sum().item()
+    assert loss == pytest.approx(by_hand / (len(held_out) - 1), abs=1e-5)
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text):
+    first = undisturbed(**PLAIN)
+    again = jobs.new_run("again", text, **{**TINY, **PLAIN})
+    train(again)
+    same_state(first, again)
+    assert rows(first) == rows(again)
+    assert first.history().samples == again.history().samples
+    other = undisturbed(**PLAIN, seed=7)
+    assert not torch.equal(state(first)["model.lm_head.weight"], state(other)["model.lm_head.weight"])
+    assert rows(first)[0]["val_loss"] != rows(other)[0]["val_loss"]
+
+
+# --- stopped, killed, resumed --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [PLAIN, DROPOUT], ids=["plain", "dropout"])
+def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
+    expected = undisturbed(**settings)
+    run = jobs.new_run(f"stopped-{len(settings)}", text, **{**TINY, **settings})
+    stops = []
+    for step in (13, 60):
+        stops.append(train_until(run, step))
+        assert run.status().state == "stopped"
+        assert f"step {stops[-1]:,} of 120" in run.status().message
+        assert progress(run)["step"] == stops[-1]
+    assert 0 < stops[0] < stops[1] < 120
+    jobs.prepare_to_continue(run)
+    train(run)
+    assert run.status().state == "finished"
+    assert events(run) == ["started", "stopped"] * 2 + ["started", "finished"]
+    same_state(expected, run)
+    assert steps(run) == steps(expected)  # none twice, none lost
+    assert rows(run, {"val_loss"}) == rows(expected, {"val_loss"})
+    val_loss = {row["step"]: row["val_loss"] for row in rows(run) if "val_loss" in row}
+    assert {step: val_loss[step] for step in (0, 30, 60, 90, 120)} == {
+        row["step"]: row["val_loss"] for row in rows(expected) if "val_loss" in row
+    }
+    assert run.history().events[-1]["last_val_loss"] == expected.history().events[-1]["last_val_loss"]
+
+
+@pytest.mark.parametrize("settings", [DROPOUT, dict(max_iters=600, eval_interval=25)], ids=["dropout", "longer"])
+def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
+    expected = undisturbed(**settings)
+    run = jobs.new_run(f"killed-{len(settings)}", text, **{**TINY, **settings})
+    for share in (0.1, 0.5):
+        reached = share * settings["max_iters"]
+        kill_trainer(run, lambda reached=reached: any(step >= reached for step in steps(run)))
+    train(run)
+    assert run.status().state == "finished"
+    assert events(run).count("started") == 3
+    same_state(expected, run)
+    assert rows(run) == rows(expected)
+    assert run.history().samples == expected.history().samples
+    assert (run.folder / "model.safetensors").read_bytes() == (expected.folder / "model.safetensors").read_bytes()
+    assert {**progress(run), "seconds": 0} == {**progress(expected), "seconds": 0}
+
+
+def test_killed_before_its_second_save_it_begins_again_and_repeats_no_step(undisturbed, text):
+    settings = dict(max_iters=120, eval_interval=120)
+    expected = undisturbed(**settings)
+    run = jobs.new_run("killed-early", text, **{**TINY, **settings})
+    kill_trainer(run, lambda: len(steps(run)) > 5)
+    assert progress(run)["step"] == 0
+    train(run)
+    same_state(expected, run)
+    assert rows(run) == rows(expected)
+
+
+def test_killed_before_its_first_save_it_begins_again(undisturbed, text):
+    expected = undisturbed(**PLAIN)
+    run = jobs.new_run("killed-at-once", text, **{**TINY, **PLAIN})
+    kill_trainer(run, lambda: "started" in events(run))
+    train(run)
+    same_state(expected, run)
+    assert rows(run) == rows(expected)
+
+
+@pytest.mark.parametrize("settings", [PLAIN, DROPOUT], ids=["plain", "dropout"])
+def test_evaluating_more_often_changes_nothing(undisturbed, settings):
+    seldom, often = undisturbed(**settings), undisturbed(**{**settings, "eval_interval": 7})
+    same_state(seldom, often)
+    assert rows(seldom, {"val_loss"}) == rows(often, {"val_loss"})
+    both = {row["step"]: row["val_loss"] for row in rows(seldom) if "val_loss" in row}
+    more = {row["step"]: row["val_loss"] for row in rows(often) if "val_loss" in row}
+    assert len(more) == 19
+    assert {step: more[step] for step in (0, 120)} == {step: both[step] for step in (0, 120)}
+
+
+def test_a_run_may_go_on_to_another_length(text):
+    """Then the interval of the log is another one, too, and may fall on the very step where the run stands."""
+    run = jobs.new_run("other-length", text, **{**TINY, "max_iters": 200_000, "eval_interval": 5})  # logs each 1,000
+    reached = train_until(run, 5)
+    assert reached < 1000
+    run.change(train={**run.settings()["train"], "max_iters": 200 * reached})
+    train_until(run, 2 * reached)
+    assert "failed" not in events(run)
+    assert steps(run) == sorted(set(steps(run)))
+    logged = [row for row in run.history().rows if "learning_rate" in row]
+    assert logged[0]["step"] == 2 * reached
+    config = TrainConfig.of(run.settings()["train"])
+    for row in logged:
+        assert row["learning_rate"] == get_lr(row["step"] - 1, config)
+        assert row["tokens_per_second"] > 0
+
+
+def test_a_finished_run_goes_on(undisturbed, text):
+    run = jobs.new_run("goes-on", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
+    train(run)
+    jobs.prepare_to_continue(run, 30)
+    train(run)
+    assert run.status().state == "finished"
+    assert steps(run) == list(range(31))
+    assert [row["step"] for row in rows(run) if "val_loss" in row] == [0, 10, 20, 30]
+    assert events(run) == ["started", "finished", "started", "finished"]
+
+
+# --- the best weights ----------------------------------------------------------------------------------------------
+
+
+def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
+    run = jobs.new_run("best", text, **{**TINY, "max_iters": 400, "eval_interval": 5, "learning_rate": 0.5})
+    train_until(run, 60)
+    best = run.history().best
+    losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
+    assert best["val_loss"] == min(losses) < losses[-1]  # with such a learning rate the last are not the best
+    config = TrainConfig.of(run.settings()["train"])
+    held_out = split(text.tokens())[1]
+    loss = estimate_loss(load_model(run.folder), held_out, pick_device("cpu"), evaluation_windows(config))
+    assert loss == best["val_loss"]
+    assert progress(run)["best_val_loss"] == best["val_loss"]
+
+
+def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
+    run = undisturbed(**PLAIN)
+    held_out, device, model = split(text.tokens())[1], pick_device("cpu"), load_model(run.folder)
+    whole = estimate_loss(model, held_out, device)
+    some = estimate_loss(model, held_out, device, 8)
+    assert some != whole
+    assert estimate_loss(model, held_out, device, 8) == some
+    assert estimate_loss(model, held_out, device, 10_000) == whole
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------------------
+
+DIVERGES = dict(max_iters=300, eval_interval=4, learning_rate=1.0, min_lr=1.0, weight_decay=10.0, warmup_iters=0)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(text, capfd):
+    run = jobs.new_run("diverged", text, **{**TINY, **DIVERGES})
+    assert main(run.name) == 1
+    status = run.status()
+    assert (status.state, status.can_continue) == ("failed", True)
+    assert status.message.startswith("The loss was no longer a number at step ")
+    assert status.message.endswith("the best weights so far are kept. Try a third of the learning rate.")
+    model = load_model(run.folder)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert all(torch.isfinite(t).all() for name, t in state(run).items() if name.startswith("model."))
+    for line in (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        json.loads(line, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+
+
+def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
+    other = corpus.add(tiny_text[::-1], "Backwards")
+    run = jobs.new_run("no-text", other, **{**TINY, **PLAIN})
+    corpus.delete(other.id)
+    with pytest.raises(NanoGPTError, match=f"There is no corpus {other.id}"):
+        train(run)
+    assert main(run.name) == 1
+    assert run.status().message.startswith(f"There is no corpus {other.id}")
+    assert not run.stop_file.exists()
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:5000]])
+def test_a_damaged_save_is_said_to_be_one(text, damage):
+    run = jobs.new_run(f"damaged-{time.time_ns()}", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    train(run)
+    saved = run.folder / "last.safetensors"
+    saved.write_bytes(damage(saved.read_bytes()))
+    jobs.prepare_to_continue(run, 9)
+    with pytest.raises(NanoGPTError, match=f"last.safetensors of {run.name} cannot be read"):
+        train(run)
+
+
+def test_a_save_of_something_else_is_a_sentence(text, undisturbed):
+    run = jobs.new_run("foreign", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    (run.folder / "last.safetensors").write_bytes((undisturbed(**PLAIN).folder / "model.safetensors").read_bytes())
+    with pytest.raises(NanoGPTError, match="last.safetensors of foreign"):
+        train(run)
+
+
+def test_a_run_that_somebody_else_trains_is_left_to_them(text):
+    run = jobs.new_run("taken", text, **{**TINY, **PLAIN})
+    with run.held():
+        assert main(run.name) == 1
+    assert events(run) == []  # the other one writes this log
+
+
+def test_an_old_stop_file_does_not_stop_a_new_start(text):
+    run = jobs.new_run("stopped-before", text, **{**TINY, "max_iters": 3})
+    run.stop_file.touch()
+    train(run)
+    assert run.status().state == "finished"
+
+
+def test_the_alphabet_and_the_text_of_many_characters(home):
+    words = "".join(chr(0x4E00 + i) for i in range(400)) * 6 + "\n"  # more than fit in a byte
+    run = jobs.new_run("many", corpus.add(words), **{**TINY, "max_iters": 3, "eval_interval": 3})
+    train(run)
+    assert read_config(run.folder).vocab_size == 401
+    assert rows(run)[0]["train_loss"] == pytest.approx(math.log(401), abs=0.1)
