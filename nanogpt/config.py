@@ -140,14 +140,14 @@ class TrainConfig(Config):
     learning_rate: float = knob(
         1e-3, "How large a step the weights take after each batch.", 1e-6, 1.0, usual="3e-4 to 3e-3"
     )
-    min_lr: float = knob(
-        1e-4, "The learning rate at the end of the run. Equal to learning_rate: constant.", 0.0, 1.0
-    )
+    min_lr: float = knob(1e-4, "The learning rate at the end of the run. Equal to learning_rate: constant.", 0.0, 1.0)
     schedule: str = knob("cosine", "The way the learning rate falls.", choices=("cosine", "linear"))
     optimizer: str = knob(
         "adamw", "adamw as in the lecture; muon for the matrices with adamw for the rest.", choices=("adamw", "muon")
     )
-    matrix_lr: float = knob(0.03, "Muon's learning rate, for the matrices inside the blocks.", 1e-6, 1.0, usual="0.02 to 0.05")
+    matrix_lr: float = knob(
+        0.03, "Muon's learning rate, for the matrices inside the blocks.", 1e-6, 1.0, usual="0.02 to 0.05"
+    )
     momentum: float = knob(0.95, "Muon's memory of past gradients.", 0.0, 0.9999)
     warmup_iters: int = knob(
         100, "Over how many batches the learning rate rises from zero.", 0, 100_000, usual="0 to 200"
@@ -158,6 +158,9 @@ class TrainConfig(Config):
     grad_clip: float = knob(1.0, "Longest gradient let through; 0 switches clipping off.", 0.0, 1e6, usual="1")
     eval_interval: int = knob(
         0, "Batches between two evaluations, each with a sample and a save; 0 means twenty a run.", 0, 10_000_000
+    )
+    patience: int = knob(
+        5, "Stop early after so many evaluations in a row 0.05 above the best validation loss; 0 never does.", 0, 10_000
     )
     seed: int = knob(1337, "The same seed and settings give the same run.", 0, 2**53 - 1)
     device: str = knob("auto", "Where to train; auto takes the best there is.", choices=("auto", "cuda", "mps", "cpu"))
@@ -203,14 +206,21 @@ class Preset:
     settings: Mapping[str, Any]
 
     def configs(self, **changes: Any) -> tuple[ModelConfig, TrainConfig]:
-        """The preset's two configs with some knobs set otherwise."""
-        settings = {**self.settings, **{key: value for key, value in changes.items() if value is not None}}
-        if (
-            "learning_rate" in changes and "min_lr" not in changes
-        ):  # one changed number must not contradict a hidden one
-            settings["min_lr"] = min(settings["min_lr"], float(settings["learning_rate"] or 0))
+        """The preset's two configs with some knobs set otherwise. The modern layout brings its own recipe along."""
+        changes = {key: value for key, value in changes.items() if value is not None}
+        recipe = MODERN if changes.get("layout") == "modern" else {}
+        settings = {**self.settings, **recipe, **changes}
+        if "learning_rate" in changes and "min_lr" not in changes:
+            rate = next(k for k in knobs(TrainConfig) if k.name == "learning_rate").parse(changes["learning_rate"])
+            settings["min_lr"] = min(settings["min_lr"], rate)  # the number that was changed wins over one that was not
         return ModelConfig.of(settings), TrainConfig.of(settings)
 
+
+# How the modern layout is trained: measured on Tiny Shakespeare, see benchmarks/README.md.
+MODERN: dict[str, Any] = dict(
+    layout="modern", optimizer="muon", schedule="linear", learning_rate=0.012, matrix_lr=0.03, momentum=0.9, min_lr=0.0,
+    warmup_iters=0, beta1=0.8, beta2=0.95, weight_decay=0.0,
+)  # fmt: skip
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(

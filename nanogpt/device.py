@@ -62,7 +62,7 @@ def cuda_hint() -> str:
 
 
 def usable_cpus() -> int:
-    """CPUs this process may use: what the scheduler allows, a container's quota, and OMP_NUM_THREADS where it is set."""
+    """CPUs this process may use: as the scheduler, a container's quota and, where it is set, OMP_NUM_THREADS allow."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # cgroup v2: "200000 100000" or "max 100000"

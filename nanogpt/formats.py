@@ -163,7 +163,9 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> GPT:
     for name, expected in model.state_dict().items():
         places = _places(name, config.layout)
         if missing := [place for place in places if place not in tensors]:
-            raise NanoGPTError(f"The weights of {folder.name} lack {missing[0]}; they are not those of its config.json.")
+            raise NanoGPTError(
+                f"The weights of {folder.name} lack {missing[0]}; they are not those of its config.json."
+            )
         parts = [tensors[place].t() if _transposed(name, config.layout) else tensors[place] for place in places]
         if any(part.shape[1:] != expected.shape[1:] for part in parts) or sum(map(len, parts)) != len(expected):
             raise NanoGPTError(f"In the weights of {folder.name}, {places[0]} has not the shape its config.json says.")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import tickets
+from . import calibrate, tickets
 from .config import ModelConfig, NanoGPTError, TrainConfig, preset
 from .corpus import Corpus
 from .data import fitting_block_size
@@ -26,12 +26,13 @@ _children: dict[str, subprocess.Popen] = {}  # only so that ended trainers are r
 def new_run(name: str, text: Corpus, preset_name: str = "quick", **changes: Any) -> Run:
     """A run folder for training on a text with a preset's settings, some of them changed.
 
-    NanoGPTError where a setting is out of its range or the name is taken.
+    NanoGPTError where a setting is out of its range, the name is taken, or the memory would not suffice.
     """
     model, train = preset(preset_name).configs(**changes)
     tokenizer = CharTokenizer(text.chars)
     block_size = fitting_block_size(text.characters, model.block_size)
     model = ModelConfig.of({**model.as_dict(), "vocab_size": tokenizer.vocab_size, "block_size": block_size})
+    calibrate.check_memory(model, train)
     about = dict(id=text.id, name=text.name, sha256=text.sha256, characters=text.characters)
     settings = dict(preset=preset_name, corpus=about, train=train.as_dict())
     return Run.create(name, settings, {**config_files(model), **tokenizer.files(block_size)})

@@ -134,7 +134,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self):
-        """Small random numbers; what a layer adds to the residual path begins small (classic) or at nothing (modern)."""
+        """Small random numbers. What a layer adds to the residual path begins small (classic) or at zero (modern)."""
         classic = self.config.layout == "classic"
         for name, p in self.named_parameters():
             adds = name.endswith(("proj.weight", "net.2.weight"))

@@ -63,7 +63,7 @@ class Muon(torch.optim.Optimizer):
         for (rows, columns), entries in stacks.items():
             stacked = torch.cat([update for _, _, update in entries])  # (N, rows, columns)
             done = orthogonalize(stacked.bfloat16() if stacked.is_cuda else stacked).to(stacked.dtype)
-            for (p, group, update), part in zip(entries, done.split([len(update) for _, _, update in entries])):
+            for (p, group, _), part in zip(entries, done.split([len(update) for _, _, update in entries])):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(part.reshape(p.shape), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
@@ -86,7 +86,8 @@ def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.o
     if not muon:
         return [adamw]
     parts = [
-        dict(params=[named[n] for n in muon if ("qkv" in n) is fused], parts=3 if fused else 1) for fused in (True, False)
+        dict(params=[named[n] for n in muon if ("qkv" in n) is fused], parts=3 if fused else 1)
+        for fused in (True, False)
     ]
     return [adamw, Muon(parts, lr=config.matrix_lr, momentum=config.momentum, weight_decay=config.weight_decay)]
 

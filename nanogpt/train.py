@@ -29,6 +29,7 @@ from .sample import stream
 from .tokenizer import CharTokenizer
 
 SAVE_SECONDS = 60  # a crash never costs more than this, however rare the evaluations are
+CLEARLY_WORSE = 0.05  # nats above the best validation loss; less than that is noise, or a slope that may turn
 DIVERGED = (
     "The loss was no longer a number at step {step:,}, so training stopped; the best weights so far are kept. "
     "Try a third of the learning rate."
@@ -42,7 +43,9 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     best_val_loss: float = math.inf
+    best_step: int = 0
     evaluated_step: int = -1
+    worse: int = 0  # evaluations in a row that were clearly above the best
     loss_sum: float = 0.0  # of the batches since the last logged training loss
     loss_count: int = 0
 
@@ -107,8 +110,9 @@ def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
 def keep_best(run: Run, model: GPT, val_loss: float, at: Progress) -> None:
     """Write the weights when their validation loss is the lowest so far."""
     at.evaluated_step = at.step
+    at.worse = at.worse + 1 if val_loss > at.best_val_loss + CLEARLY_WORSE else 0
     if val_loss < at.best_val_loss:
-        at.best_val_loss = val_loss
+        at.best_val_loss, at.best_step = val_loss, at.step
         write_whole(run.folder / "model.safetensors", weights_bytes(model))
 
 
@@ -185,7 +189,8 @@ def train(run: Run) -> None:
                 at.loss_sum = float(loss_sum)
                 save_state(run, model, optimizers, generator, at)
                 saved = time.perf_counter()
-            if last or stopping:
+            overfitting = 0 < config.patience <= at.worse
+            if last or stopping or overfitting:
                 break
 
             xb, yb = get_batch(train_data, block_size, batch_size, generator, device.type)
@@ -201,18 +206,18 @@ def train(run: Run) -> None:
             loss_sum += loss.detach()
             at.loss_count += 1
 
-        if last:
-            finish(run, model, val_data, device, config)
-        else:
-            said = f"Stopped at step {at.step:,} of {config.max_iters:,}; all is saved."
-            run.event("stopped", step=at.step, message=said)
+        finish(run, model, val_data, device, config, at, stopped=stopping and not last)
 
 
-def finish(run: Run, model: GPT, val_data: torch.Tensor, device: Device, config: TrainConfig) -> None:
-    """Judge the best and the last weights on the whole held-out text, keep the better, and say so.
+def finish(run: Run, model: GPT, val_data, device: Device, config: TrainConfig, at: Progress, stopped: bool) -> None:
+    """Judge the best and the last weights on the whole held-out text, keep the better, and say so; if not stopped.
 
     A held-out text so large that this would take longer than a tenth of the run is judged on evenly spaced windows.
     """
+    if stopped:
+        said = f"Stopped at step {at.step:,} of {config.max_iters:,}; all is saved."
+        run.event("stopped", step=at.step, message=said)
+        return
     most = evaluation_windows(config, share=0.05)
     best = load_model(run.folder, device.type)
     best_loss, last_loss = (estimate_loss(m, val_data, device, most) for m in (best, model))
@@ -221,11 +226,26 @@ def finish(run: Run, model: GPT, val_data: torch.Tensor, device: Device, config:
     characters = min(len(val_data) - 1, most * model.config.block_size)
     loss = min(best_loss, last_loss)
     message = f"Finished: validation loss {loss:.4f} nats a character, {loss / math.log(2):.3f} bits."
+    if at.step < config.max_iters:
+        message = (
+            f"Stopped early at step {at.step:,}: the model was learning its text by heart. Validation loss had been "
+            f"{CLEARLY_WORSE} above its best for {at.worse} evaluations; the best weights, of step {at.best_step:,}, "
+            f"are kept. {message}"
+        )
     run.event(
-        "finished", step=config.max_iters, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
+        "finished", step=at.step, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
         val_characters=characters, message=message,
     )  # fmt: skip
     print(message, flush=True)
+
+
+def said_of(error: Exception) -> str:
+    """An error as the reader's sentence."""
+    if isinstance(error, NanoGPTError):
+        return str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error):
+        return "The memory did not suffice. Halve batch_size, or take a smaller n_embd, n_layer or block_size."
+    return f"{type(error).__name__}: {error} (log.txt has the whole story)"
 
 
 def main(name: str) -> int:
@@ -237,8 +257,7 @@ def main(name: str) -> int:
         run.event("stopped", message="Withdrawn from the queue before its turn came.")
     except Exception as error:
         traceback.print_exc()
-        message = str(error) if isinstance(error, NanoGPTError) else f"{type(error).__name__}: {error}"
-        run.event("failed", message=message)
+        run.event("failed", message=said_of(error))
         return 1
     return 0
 

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from nanogpt.run import Run
+from nanogpt.run import Run, all_runs
 
 pytestmark = pytest.mark.slow
 SIX = {"/add_corpus", "/start_training", "/run_status", "/stop_training", "/list_runs", "/sample"}
@@ -20,6 +20,14 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NANOGPT_HOME", str(path))
         yield path
+        stop_all_but()
+
+
+def stop_all_but(*names) -> None:
+    """End what a failed test may have started."""
+    for run in all_runs():
+        if run.name not in names and run.status().busy:
+            run.request_stop()
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +203,12 @@ def test_a_run_that_is_not_there(client, name):
     ids=str,
 )
 def test_a_run_that_cannot_be_started(client, trained, corpus_id, named, sentence):
-    before = ask(client, "/list_runs")
-    assert sentence in refused(client, "/start_training", **{"corpus_id": corpus_id, **named})
-    assert ask(client, "/list_runs") == before
+    before = [run.name for run in all_runs()]
+    try:
+        assert sentence in refused(client, "/start_training", **{"corpus_id": corpus_id, **named})
+        assert [run.name for run in all_runs()] == before
+    finally:
+        stop_all_but(*before)
 
 
 @pytest.mark.parametrize("text", ["", "too short", "\0" * 2000])
@@ -205,7 +216,9 @@ def test_a_text_that_is_none(client, text):
     assert refused(client, "/add_corpus", text=text).startswith("The text ")
 
 
-@pytest.mark.parametrize("named", [dict(length=0), dict(temperature=-1), dict(top_p=2), dict(top_k="x"), dict(seed=0.5)], ids=str)
+@pytest.mark.parametrize(
+    "named", [dict(length=0), dict(temperature=-1), dict(top_p=2), dict(top_k="x"), dict(seed=0.5)], ids=str
+)
 def test_a_sample_that_cannot_be(client, trained, named):
     assert refused(client, "/sample", name="one", **named).startswith(f"{next(iter(named))} was ")
 
@@ -221,7 +234,8 @@ def post(url, way, **headers):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    "origin", ["https://example.org", "http://127.0.0.1:1", "null", "", "file://", "http://127.0.0.1:{port}.example.org"]
+    "origin",
+    ["https://example.org", "http://127.0.0.1:1", "null", "", "file://", "http://127.0.0.1:{port}.example.org"],
 )
 def test_a_page_of_another_site_is_sent_away(url, way, origin):
     answer = post(url, way, origin=origin.format(port=url.rsplit(":")[-1]))

@@ -64,16 +64,17 @@ def test_the_largest_seed_keeps_its_last_digit():
     assert TrainConfig(seed=9007199254740991).seed == 9007199254740991
 
 
-@pytest.mark.parametrize("size", [-1, -(2**40), 1.5, "65", None, [65], math.nan, math.inf, 10**30])
-def test_the_size_of_the_vocabulary_is_checked_like_a_knob(size):
-    with pytest.raises(NanoGPTError, match="vocab_size"):
-        ModelConfig(vocab_size=size)
-
-
 def test_heads_divide_the_embedding_and_the_sentence_says_what_would():
     with pytest.raises(NanoGPTError, match="n_embd must be a multiple of n_head, for example 129"):
         ModelConfig(n_embd=128, n_head=3)
     assert ModelConfig(n_embd=129, n_head=3).n_embd == 129
+
+
+def test_rotary_positions_turn_pairs_of_numbers():
+    with pytest.raises(NanoGPTError, match="in the modern layout n_embd / n_head must be even"):
+        ModelConfig(layout="modern", n_embd=12, n_head=4)
+    assert ModelConfig(layout="modern", n_embd=16, n_head=4).layout == "modern"
+    assert ModelConfig(layout="classic", n_embd=12, n_head=4).layout == "classic"
 
 
 def test_the_learning_rate_does_not_end_above_where_it_began():
@@ -137,6 +138,15 @@ def test_a_small_learning_rate_pulls_the_hidden_end_down_with_it():
     assert (train.learning_rate, train.min_lr) == (1e-6, 1e-6)
     with pytest.raises(NanoGPTError, match="min_lr"):
         preset("quick").configs(learning_rate=1e-6, min_lr=1e-3)
+
+
+def test_the_modern_layout_brings_its_recipe_and_what_is_set_by_hand_wins():
+    model, train = preset("quick").configs(layout="modern", beta1=0.7)
+    assert (model.layout, train.optimizer, train.schedule, train.min_lr) == ("modern", "muon", "linear", 0.0)
+    assert train.beta1 == 0.7
+    assert train.max_iters == PRESETS["quick"].settings["max_iters"]
+    model, train = preset("quick").configs(layout="classic")
+    assert (model.layout, train.optimizer, train.schedule) == ("classic", "adamw", "cosine")
 
 
 @pytest.mark.parametrize("value", ["abc", "", [], {}, math.nan, -1, "1e"])

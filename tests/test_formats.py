@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,12 +19,19 @@ TEXT = "Ünïcode — 漢字 🙂\tand\n\nlines,   spaces; <s> </s> [UNK] 0123 \
 CONFIG = ModelConfig(
     vocab_size=CharTokenizer(TEXT).vocab_size, block_size=16, n_layer=2, n_head=2, n_embd=8, dropout=0.25
 )
+LAYOUTS = {"classic": CONFIG, "modern": replace(CONFIG, layout="modern")}
+CLASSES = {"classic": "GPT2LMHeadModel", "modern": "NanoChatForCausalLM"}
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def layout(request) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def model() -> GPT:
+def model(layout) -> GPT:
     torch.manual_seed(0)
-    made = GPT(CONFIG)
+    made = GPT(LAYOUTS[layout])
     with torch.no_grad():
         for p in made.parameters():  # biases and gains as well
             p.add_(0.3 * torch.randn_like(p))
@@ -33,7 +41,7 @@ def model() -> GPT:
 @pytest.fixture
 def folder(tmp_path, model):
     """A folder as a run has it."""
-    for name, text in {**config_files(CONFIG), **CharTokenizer(TEXT).files(CONFIG.block_size)}.items():
+    for name, text in {**config_files(model.config), **CharTokenizer(TEXT).files(CONFIG.block_size)}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     (tmp_path / "model.safetensors").write_bytes(weights_bytes(model))
     return tmp_path
@@ -63,12 +71,14 @@ def refused(folder) -> str:
 # --- transformers opens it -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("opened_as", ["GPT2LMHeadModel", "AutoModelForCausalLM"])
-def test_transformers_opens_it_and_gives_our_numbers(folder, model, opened_as):
+@pytest.mark.parametrize("auto", [False, True])
+def test_transformers_opens_it_and_gives_our_numbers(folder, model, layout, auto):
     import transformers
 
-    theirs, report = getattr(transformers, opened_as).from_pretrained(folder, output_loading_info=True)
-    assert type(theirs) is transformers.GPT2LMHeadModel
+    their_class = getattr(transformers, CLASSES[layout])
+    opened_as = transformers.AutoModelForCausalLM if auto else their_class
+    theirs, report = opened_as.from_pretrained(folder, output_loading_info=True)
+    assert type(theirs) is their_class
     assert not any(report.values()), report  # nothing missing, unexpected or of another shape
     assert (theirs.config.bos_token_id, theirs.config.eos_token_id) == (None, None)
     assert sum(p.numel() for p in theirs.parameters()) == model.count_parameters()
@@ -92,12 +102,12 @@ def test_transformers_tokenizer_gives_our_ids_and_our_text(folder):
 
 
 def test_transformers_writes_with_it_greedily_as_we_do(folder, model):
-    from transformers import GPT2LMHeadModel
+    from transformers import AutoModelForCausalLM
 
     from nanogpt.config import SampleConfig
     from nanogpt.sample import generate
 
-    theirs = GPT2LMHeadModel.from_pretrained(folder).eval()
+    theirs = AutoModelForCausalLM.from_pretrained(folder).eval()
     ours = generate(model, [3, 1, 4], SampleConfig(temperature=0, length=13))
     written = theirs.generate(
         torch.tensor([[3, 1, 4]]), attention_mask=torch.ones(1, 3), do_sample=False, max_length=16, pad_token_id=0
@@ -110,7 +120,7 @@ def test_transformers_writes_with_it_greedily_as_we_do(folder, model):
 
 def test_what_is_read_back_is_the_model_to_the_bit(folder, model):
     back = load_model(folder)
-    assert back.config == CONFIG == read_config(folder)
+    assert back.config == model.config == read_config(folder)
     ours, theirs = model.state_dict(), back.state_dict()
     assert ours.keys() == theirs.keys()
     for name in ours:
@@ -118,6 +128,8 @@ def test_what_is_read_back_is_the_model_to_the_bit(folder, model):
         assert theirs[name].is_contiguous()
     assert not back.training
     assert weights_bytes(back) == weights_bytes(model)
+    idx = torch.randint(CONFIG.vocab_size, (2, CONFIG.block_size), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(back(idx)[0], model(idx)[0])
 
 
 def test_what_is_read_back_can_be_trained(folder):
@@ -181,10 +193,13 @@ def test_hostile_weights(folder, content):
     assert folder.name in refused(folder)
 
 
+IN_A_BLOCK = {"classic": "transformer.h.1.attn.c_attn.weight", "modern": "model.layers.1.self_attn.k_proj.weight"}
+
+
 @pytest.mark.parametrize(
-    "replace",
+    "change",
     [
-        lambda t: t.t().contiguous(),
+        lambda t: torch.cat([t, t], dim=1),
         lambda t: t[:-1],
         lambda t: t[None],
         lambda t: t[..., None],
@@ -192,23 +207,36 @@ def test_hostile_weights(folder, content):
         lambda t: torch.tensor(0.0),
         lambda t: t[:0],
     ],
-    ids=["transposed", "short", "three dimensions", "three the other way", "flat", "a number", "empty"],
+    ids=["wide", "short", "three dimensions", "three the other way", "flat", "a number", "empty"],
 )
-@pytest.mark.parametrize("name", ["transformer.h.1.attn.c_attn.weight", "lm_head.weight"])
-def test_weights_of_another_shape(folder, name, replace):
-    change_weights(folder, lambda tensors: tensors.update({name: replace(tensors[name])}))
-    assert name in refused(folder)
+@pytest.mark.parametrize("name", ["a block's", "the head's"])
+def test_weights_of_another_shape(folder, layout, name, change):
+    name = "lm_head.weight" if name == "the head's" else IN_A_BLOCK[layout]
+    change_weights(folder, lambda tensors: tensors.update({name: change(tensors[name])}))
+    assert (name if layout == "classic" or "head" in name else "model.layers.1.self_attn.") in refused(folder)
 
 
-def test_a_missing_weight_is_named(folder):
-    change_weights(folder, lambda tensors: tensors.pop("transformer.h.1.mlp.c_fc.bias"))
-    assert "transformer.h.1.mlp.c_fc.bias" in refused(folder)
+def test_a_missing_weight_is_named(folder, layout):
+    change_weights(folder, lambda tensors: tensors.pop(IN_A_BLOCK[layout]))
+    assert IN_A_BLOCK[layout] in refused(folder)
 
 
-def test_weights_with_a_layer_too_many_are_not_those_of_the_config(folder):
-    layer = {f"transformer.h.2.{name}": torch.zeros(8) for name in ("ln_1.weight", "ln_1.bias")}
-    change_weights(folder, lambda tensors: tensors.update(layer))
-    assert "transformer.h.2.ln_1" in refused(folder)
+def test_weights_with_a_layer_too_many_are_not_those_of_the_config(folder, layout):
+    extra = IN_A_BLOCK[layout].replace(".1.", ".2.")
+    change_weights(folder, lambda tensors: tensors.update({extra: tensors[IN_A_BLOCK[layout]].clone()}))
+    assert extra in refused(folder)
+
+
+def test_queries_keys_and_values_are_of_one_size_each(folder, layout):
+    if layout == "classic":
+        pytest.skip("there they are one matrix")
+    q, k = (f"model.layers.1.self_attn.{part}_proj.weight" for part in "qk")
+
+    def move_a_row(tensors):
+        tensors[q], tensors[k] = torch.cat([tensors[q], tensors[k][:1]]), tensors[k][1:].clone()
+
+    change_weights(folder, move_a_row)
+    assert q in refused(folder)
 
 
 @pytest.mark.parametrize("kind", [torch.complex64, torch.int64, torch.bool])
@@ -237,41 +265,55 @@ def test_no_config(folder):
     assert "config.json" in refused(folder)
 
 
-@pytest.mark.parametrize("changes", [{"model_type": "llama"}, {"activation_function": "gelu_new"}, {"model_type": []}])
-def test_a_foreign_model_is_called_one(folder, changes):
-    change_config(folder, **changes)
+FOREIGN = {
+    "classic": [dict(activation_function="gelu_new"), dict(tie_word_embeddings=True), dict(n_inner=99), dict(layer_norm_epsilon=0.1)],
+    "modern": [dict(hidden_act="silu"), dict(final_logit_softcapping=15.0), dict(num_key_value_heads=1), dict(rms_norm_eps=0.1)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_a_model_whose_numbers_would_differ_is_called_foreign(folder, layout, number):
+    everywhere = [dict(model_type="llama"), dict(model_type=[]), dict(model_type=None)]
+    change_config(folder, **(everywhere + FOREIGN[layout])[number])
     assert "not a model of this program" in refused(folder)
 
 
-SIZES = ["vocab_size", "n_positions", "n_layer", "n_head", "n_embd"]
+SIZES = {
+    "classic": ["vocab_size", "n_positions", "n_layer", "n_head", "n_embd", "resid_pdrop"],
+    "modern": ["vocab_size", "max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size", "dropout"],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("key", [*SIZES, "resid_pdrop"])
+@pytest.mark.parametrize("place", range(6))
 @pytest.mark.parametrize("value", [-1, None, "many", [], {}, 2**62, 10**30, float("nan"), float("inf"), 0.5**0.5 * 3])
-def test_sizes_that_cannot_be(folder, key, value):
-    change_config(folder, **{key: value})
+def test_sizes_that_cannot_be(folder, layout, place, value):
+    change_config(folder, **{SIZES[layout][place]: value})
     refused(folder)
 
 
-@pytest.mark.parametrize("key", [key for key in SIZES if key != "n_head"])  # which no shape tells
-def test_sizes_other_than_the_weights(folder, key):
+@pytest.mark.parametrize("place", [0, 1, 2, 4])  # no shape tells how many heads there are
+def test_sizes_other_than_the_weights(folder, layout, place):
+    if layout == "modern" and place == 1:
+        pytest.skip("rotary positions have no weights")
+    key = SIZES[layout][place]
     before = json.loads((folder / "config.json").read_text(encoding="utf-8"))[key]
     change_config(folder, **{key: before + 2})
     refused(folder)
 
 
-@pytest.mark.parametrize("key", [*SIZES, "resid_pdrop", "model_type"])
-def test_a_size_left_out(folder, key):
+@pytest.mark.parametrize("place", range(7))
+def test_a_size_left_out(folder, layout, place):
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    del described[key]
+    del described[[*SIZES[layout], "model_type"][place]]
     (folder / "config.json").write_text(json.dumps(described), encoding="utf-8")
     assert "config.json" in refused(folder)
 
 
-def test_a_giant_of_a_config_takes_no_memory_before_it_is_refused(folder):
-    import resource
-
-    change_config(folder, n_embd=4096, n_head=1, n_layer=48, vocab_size=100_000, n_positions=4096)
+def test_a_giant_of_a_config_takes_no_memory_before_it_is_refused(folder, layout):
+    resource = pytest.importorskip("resource")  # not on Windows
+    vocab_size, block_size, layers, heads, width, _ = SIZES[layout]
+    giant = {vocab_size: 100_000, block_size: 4096, layers: 48, heads: 1, width: 4096, "num_key_value_heads": 1}
+    change_config(folder, **giant)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused(folder)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB; its weights would be 40 GB

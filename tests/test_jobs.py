@@ -41,9 +41,7 @@ def test_a_new_run_knows_its_text_its_model_and_its_settings(text, tiny_text):
     model, settings = read_config(run.folder), run.settings()
     assert (model.n_layer, model.vocab_size) == (2, len(set(tiny_text)))
     assert CharTokenizer.load(run.folder).chars == sorted(set(tiny_text))
-    assert settings["corpus"] == dict(
-        id=text.id, name="A play", sha256=text.sha256, characters=len(tiny_text)
-    )
+    assert settings["corpus"] == dict(id=text.id, name="A play", sha256=text.sha256, characters=len(tiny_text))
     assert settings["preset"] == "laptop"
     assert settings["train"]["max_iters"] == 7
     assert settings["train"]["batch_size"] == PRESETS["laptop"].settings["batch_size"]

@@ -11,15 +11,22 @@ from torch.nn import functional as F
 from nanogpt import lecture
 from nanogpt.config import ModelConfig
 from nanogpt.data import get_batch
-from nanogpt.model import GPT, attention_by_hand
+from nanogpt.model import GPT, attention_by_hand, rotary_table, rotate
 from nanogpt.sample import LayerCache
 
-SHAPES = [
+CLASSIC = [
     ModelConfig(vocab_size=11, block_size=8, n_layer=1, n_head=1, n_embd=8),
     ModelConfig(vocab_size=13, block_size=16, n_layer=3, n_head=4, n_embd=24),
     ModelConfig(vocab_size=2, block_size=5, n_layer=2, n_head=3, n_embd=9, dropout=0.3),
 ]
-shapes = pytest.mark.parametrize("config", SHAPES, ids=lambda c: f"{c.n_layer}x{c.n_head}x{c.n_embd}")
+MODERN = [
+    ModelConfig(vocab_size=11, layout="modern", block_size=8, n_layer=1, n_head=1, n_embd=8),
+    ModelConfig(vocab_size=13, layout="modern", block_size=16, n_layer=3, n_head=4, n_embd=24, dropout=0.3),
+]
+name_of = lambda c: f"{c.layout} {c.n_layer}x{c.n_head}x{c.n_embd}"
+classic_shapes = pytest.mark.parametrize("config", CLASSIC, ids=name_of)
+shapes = pytest.mark.parametrize("config", CLASSIC + MODERN, ids=name_of)
+layouts = pytest.mark.parametrize("layout", ["classic", "modern"])
 
 
 def a_model(config, seed=0, scale=1.0):
@@ -64,7 +71,7 @@ def copy_into_lecture(model: GPT) -> lecture.GPT:
     return theirs.eval()
 
 
-@shapes
+@classic_shapes
 def test_with_the_lecture_s_weights_it_gives_the_lecture_s_numbers(config):
     model = a_model(config)
     for block in model.blocks:
@@ -79,7 +86,7 @@ def test_with_the_lecture_s_weights_it_gives_the_lecture_s_numbers(config):
 
 
 def test_the_biases_of_queries_keys_and_values_are_the_linear_layer_s():
-    config = SHAPES[1]
+    config = CLASSIC[1]
     model = a_model(config)
     attention, x = model.blocks[0].sa, torch.randn(2, 7, config.n_embd)
     size = config.n_embd // config.n_head
@@ -93,7 +100,7 @@ def test_the_biases_of_queries_keys_and_values_are_the_linear_layer_s():
     torch.testing.assert_close(attention(x), expected, atol=1e-5, rtol=1e-5)
 
 
-@shapes
+@classic_shapes
 def test_with_the_lecture_s_weights_it_learns_the_same_too(config):
     model = a_model(config)
     for block in model.blocks:
@@ -136,18 +143,25 @@ def test_a_later_character_never_changes_an_earlier_logit(config):
 @shapes
 def test_every_earlier_character_is_seen(config):
     model, idx = a_model(config), text_of(config, rows=1)
-    embedded = model.token_embedding_table(idx).detach().requires_grad_()
-    x = embedded + model.position_embedding_table(torch.arange(config.block_size))
-    for block in model.blocks:
-        x = block(x)
-    model.ln_f(x)[0, -1].square().cumsum(0)[-3].backward()
-    assert (embedded.grad[0].abs().sum(-1) > 0).all()
+    seen = []
+    model.token_embedding_table.register_forward_hook(lambda _, __, out: seen.append(out) or out.retain_grad())
+    logits, _ = model(idx)
+    (logits[0, -1] * torch.randn(config.vocab_size)).sum().backward()
+    assert (seen[0].grad[0].abs().sum(-1) > 1e-8).all()
 
 
+@shapes
+def test_the_order_of_earlier_characters_matters(config):
+    model = a_model(config)
+    one, other = (torch.tensor([ids]) for ids in ([0, 1, 0, 0, 1], [1, 0, 0, 0, 1]))
+    assert not torch.allclose(model(one)[0][0, -1], model(other)[0][0, -1], atol=1e-4)
+
+
+@layouts
 @pytest.mark.parametrize("vocab_size", [2, 65, 1000])
-def test_at_the_start_it_knows_nothing(vocab_size):
+def test_at_the_start_it_knows_nothing(vocab_size, layout):
     torch.manual_seed(0)
-    config = ModelConfig(vocab_size=vocab_size, block_size=32, n_layer=4, n_head=4, n_embd=64)
+    config = ModelConfig(vocab_size=vocab_size, layout=layout, block_size=32, n_layer=4, n_head=4, n_embd=64)
     idx, targets = text_of(config, rows=16), text_of(config, rows=16, seed=2)
     with torch.no_grad():
         _, loss = GPT(config)(idx, targets)
@@ -159,7 +173,9 @@ def test_the_residual_road_does_not_widen_with_depth():
     spread = {}
     for n_layer in (1, 16):
         model = GPT(ModelConfig(vocab_size=65, block_size=32, n_layer=n_layer, n_head=4, n_embd=64))
-        projections = [p.std().item() for n, p in model.named_parameters() if n.endswith(("proj.weight", "net.2.weight"))]
+        projections = [
+            p.std().item() for n, p in model.named_parameters() if n.endswith(("proj.weight", "net.2.weight"))
+        ]
         assert projections == pytest.approx([0.02 / math.sqrt(2 * n_layer)] * (2 * n_layer), rel=0.1)
         seen = []
         model.ln_f.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].std().item()))
@@ -168,21 +184,20 @@ def test_the_residual_road_does_not_widen_with_depth():
     assert spread[16] < 1.2 * spread[1]
 
 
-def test_the_loss_is_the_mean_cross_entropy_written_out():
-    config = SHAPES[1]
+@shapes
+def test_the_loss_is_the_mean_cross_entropy_written_out(config):
     model, idx, targets = a_model(config), text_of(config), text_of(config, seed=2)
     logits, loss = model(idx, targets)
     p = torch.softmax(logits.double(), dim=-1)
-    by_hand = -torch.stack(
-        [p[b, t, targets[b, t]].log() for b in range(3) for t in range(config.block_size)]
-    ).mean()
+    by_hand = -torch.stack([p[b, t, targets[b, t]].log() for b in range(3) for t in range(config.block_size)]).mean()
     assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
     assert model(idx)[1] is None
 
 
-def test_one_batch_can_be_learned_by_heart():
+@layouts
+def test_one_batch_can_be_learned_by_heart(layout):
     torch.manual_seed(0)
-    model = GPT(ModelConfig(vocab_size=20, block_size=16, n_layer=2, n_head=2, n_embd=32))
+    model = GPT(ModelConfig(vocab_size=20, layout=layout, block_size=16, n_layer=2, n_head=2, n_embd=32))
     data = torch.randint(20, (100,), generator=torch.Generator().manual_seed(0))
     xb, yb = get_batch(data, 16, 4, torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -195,8 +210,8 @@ def test_one_batch_can_be_learned_by_heart():
     assert (model.eval()(xb)[0].argmax(-1) == yb).float().mean() > 0.95
 
 
-def test_dropout_acts_in_training_only():
-    config = SHAPES[2]
+@pytest.mark.parametrize("config", [CLASSIC[2], MODERN[1]], ids=name_of)
+def test_dropout_acts_in_training_only(config):
     model, idx = a_model(config), text_of(config)
     assert torch.equal(model(idx)[0], model(idx)[0])
     model.train()
@@ -223,9 +238,9 @@ def test_with_a_cache_the_numbers_are_those_without(config):
             assert {layer.length for layer in cache} == {config.block_size}
 
 
+@shapes
 @torch.inference_mode()
-def test_a_longer_piece_must_meet_an_empty_cache():
-    config = SHAPES[1]
+def test_a_longer_piece_must_meet_an_empty_cache(config):
     model, idx = a_model(config), text_of(config)
     cache = [LayerCache(config.block_size) for _ in model.blocks]
     model(idx[:, :3], cache=cache)
@@ -238,3 +253,34 @@ def test_parameters_are_counted_as_worked_out_by_hand():
     block = 2 * 2 * C + (3 * C * C + 3 * C) + (C * C + C) + (4 * C * C + 4 * C) + (4 * C * C + C)
     model = GPT(ModelConfig(vocab_size=V, block_size=T, n_layer=L, n_head=4, n_embd=C))
     assert model.count_parameters() == V * C + T * C + L * block + 2 * C + V * C
+    modern = GPT(ModelConfig(vocab_size=V, layout="modern", block_size=T, n_layer=L, n_head=4, n_embd=C))
+    assert modern.count_parameters() == V * C + L * 12 * C * C + V * C  # matrices alone
+
+
+# --- what is the modern layout's own -------------------------------------------------------------------------------
+
+
+def test_rotary_positions_tell_how_far_apart_two_characters_stand_and_not_where():
+    table = rotary_table(ModelConfig(layout="modern", block_size=32, n_head=2, n_embd=16))  # (2, T, hs / 2)
+    torch.manual_seed(0)
+    q, k = torch.randn(8), torch.randn(8)
+    turned = lambda x: rotate(x.expand(1, 1, 32, 8), *table)[0, 0]  # the same vector at every place
+    scores = turned(q) @ turned(k).T  # (T, T)
+    for apart in (0, 1, 5, 20):
+        diagonal = scores.diagonal(apart)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4, rtol=1e-4)
+    assert scores[0].std() > 0.1
+    torch.testing.assert_close(turned(q).norm(dim=-1), q.norm().expand(32))  # turned, not stretched
+
+
+def test_in_the_modern_layout_the_length_of_queries_and_keys_does_not_matter():
+    config = MODERN[1]
+    model, idx = a_model(config), text_of(config)
+    before, _ = model(idx)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.sa.qkv.weight[: 2 * config.n_embd].mul_(1000)
+    torch.testing.assert_close(model(idx)[0], before, atol=1e-3, rtol=1e-3)
+    with torch.no_grad():
+        model.blocks[0].sa.qkv.weight[2 * config.n_embd :].mul_(2)  # values do
+    assert not torch.allclose(model(idx)[0], before, atol=1e-2)

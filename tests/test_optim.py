@@ -11,24 +11,30 @@ from torch.nn import functional as F
 
 from nanogpt.config import ModelConfig, TrainConfig
 from nanogpt.model import GPT
-from nanogpt.optim import get_lr, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from nanogpt.optim import get_lr, load_optimizer_tensors, make_optimizers, optimizer_tensors, orthogonalize, set_lr
 
-MODEL = ModelConfig(vocab_size=7, block_size=8, n_layer=1, n_head=2, n_embd=8)
+SIZES = dict(vocab_size=7, block_size=8, n_layer=1, n_head=2, n_embd=8)
+both = pytest.mark.parametrize(("layout", "optimizer"), [("classic", "adamw"), ("modern", "muon"), ("classic", "muon")])
 
 
-def a_model(seed=0):
+def a_model(seed=0, layout="classic"):
     torch.manual_seed(seed)
-    return GPT(MODEL)
+    model = GPT(ModelConfig(layout=layout, **SIZES))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return model
 
 
-def learn(model, optimizer, steps, seed=0):
+def learn(model, optimizers, steps, seed=0):
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         idx = torch.randint(7, (4, 9), generator=generator)
         logits, _ = model(idx[:, :-1])
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         F.cross_entropy(logits.reshape(-1, 7), idx[:, 1:].reshape(-1)).backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 # --- the schedule --------------------------------------------------------------------------------------------------
@@ -66,6 +72,21 @@ def test_without_warm_up_it_starts_at_the_top_and_equal_ends_make_it_constant():
     assert {get_lr(step, plain) for step in range(101)} == {3e-4}
 
 
+def test_the_linear_schedule_is_a_line():
+    line = TrainConfig(learning_rate=1e-2, min_lr=0.0, warmup_iters=10, max_iters=110, schedule="linear")
+    expected = [1e-3, 1e-2, 1e-2, 7.5e-3, 5e-3, 1e-4, 0.0, 0.0]
+    assert [get_lr(step, line) for step in (0, 9, 10, 35, 60, 109, 110, 500)] == pytest.approx(expected, abs=1e-15)
+
+
+def test_muon_s_learning_rate_falls_in_proportion():
+    config = TrainConfig(optimizer="muon", learning_rate=1e-2, matrix_lr=3e-2, momentum=0.9)
+    adamw, muon = make_optimizers(a_model(layout="modern"), config)
+    set_lr([adamw, muon], 5e-3, config)
+    assert {group["lr"] for group in adamw.param_groups} == {5e-3}
+    assert [group["lr"] for group in muon.param_groups] == pytest.approx([1.5e-2, 1.5e-2])
+    assert {group["momentum"] for group in muon.param_groups} == {0.9}
+
+
 def test_a_run_shorter_than_its_warm_up_only_rises():
     short = TrainConfig(learning_rate=1e-2, min_lr=0.0, warmup_iters=100, max_iters=50)
     assert [get_lr(step, short) for step in (0, 24, 49)] == pytest.approx([1e-4, 2.5e-3, 5e-3])
@@ -78,7 +99,7 @@ def test_a_run_shorter_than_its_warm_up_only_rises():
 def test_weight_decay_pulls_on_matrices_only():
     model = a_model()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizer = make_optimizer(model, TrainConfig(learning_rate=0.1, min_lr=0.1, weight_decay=0.5))
+    (optimizer,) = make_optimizers(model, TrainConfig(learning_rate=0.1, min_lr=0.1, weight_decay=0.5))
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
@@ -91,7 +112,7 @@ def test_one_step_is_that_of_adamw_worked_out_by_hand():
     model = a_model()
     before = {name: p.detach().double() for name, p in model.named_parameters()}
     config = TrainConfig(learning_rate=1e-2, min_lr=1e-2, weight_decay=0.1, beta1=0.9, beta2=0.99)
-    learn(model, make_optimizer(model, config), 1)
+    learn(model, make_optimizers(model, config), 1)
     for name, p in model.named_parameters():
         g = p.grad.double()
         m, v = 0.1 * g / (1 - 0.9), 0.01 * g**2 / (1 - 0.99)  # with the bias corrections of the first step
@@ -100,20 +121,24 @@ def test_one_step_is_that_of_adamw_worked_out_by_hand():
         torch.testing.assert_close(p.detach().double(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_optimizer_s_memory_goes_through_a_file_and_back_to_the_bit():
-    config = TrainConfig()
-    model = a_model()
-    optimizer = make_optimizer(model, config)
-    learn(model, optimizer, 5)
+@both
+def test_the_optimizers_memory_goes_through_a_file_and_back_to_the_bit(layout, optimizer):
+    config = TrainConfig(optimizer=optimizer)
+    model = a_model(layout=layout)
+    optimizers = make_optimizers(model, config)
+    learn(model, optimizers, 5)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    kept = load(save(optimizer_tensors(optimizer)))
+    kept = load(save(optimizer_tensors(optimizers)))
+    by_muon = [
+        n for n, p in model.named_parameters() if optimizer == "muon" and n.startswith("blocks.") and p.dim() == 2
+    ]
     parameters = sum(1 for _ in model.parameters())
-    assert len(kept) == 3 * parameters  # step, exp_avg, exp_avg_sq of each
-    learn(model, optimizer, 5, seed=1)
+    assert len(kept) == 3 * (parameters - len(by_muon)) + len(by_muon)  # step, exp_avg, exp_avg_sq; or a momentum
+    learn(model, optimizers, 5, seed=1)
 
-    other = a_model(seed=9)
+    other = a_model(seed=9, layout=layout)
     other.load_state_dict(weights)
-    fresh = make_optimizer(other, config)
+    fresh = make_optimizers(other, config)
     load_optimizer_tensors(fresh, kept)
     again = optimizer_tensors(fresh)
     assert again.keys() == kept.keys()
@@ -121,15 +146,60 @@ def test_the_optimizer_s_memory_goes_through_a_file_and_back_to_the_bit():
     learn(other, fresh, 5, seed=1)
     for (name, a), b in zip(model.state_dict().items(), other.state_dict().values()):
         assert torch.equal(a, b), name
-    forgetful = a_model(seed=9)
+    forgetful = a_model(seed=9, layout=layout)
     forgetful.load_state_dict(weights)
-    learn(forgetful, make_optimizer(forgetful, config), 5, seed=1)
-    assert not torch.equal(model.lm_head.weight, forgetful.lm_head.weight)  # the memory does matter
+    learn(forgetful, make_optimizers(forgetful, config), 5, seed=1)
+    for name, p in model.named_parameters():
+        assert not torch.equal(p, forgetful.get_parameter(name)), name  # the memory of each does matter
 
 
-def test_a_fresh_optimizer_remembers_nothing():
-    model = a_model()
-    optimizer = make_optimizer(model, TrainConfig())
-    assert optimizer_tensors(optimizer) == {}
-    load_optimizer_tensors(optimizer, {})
-    learn(model, optimizer, 1)
+@both
+def test_a_fresh_optimizer_remembers_nothing(layout, optimizer):
+    model = a_model(layout=layout)
+    optimizers = make_optimizers(model, TrainConfig(optimizer=optimizer))
+    assert optimizer_tensors(optimizers) == {}
+    load_optimizer_tensors(optimizers, {})
+    learn(model, optimizers, 1)
+
+
+@both
+def test_every_parameter_belongs_to_exactly_one_optimizer(layout, optimizer):
+    model = a_model(layout=layout)
+    optimizers = make_optimizers(model, TrainConfig(optimizer=optimizer))
+    held = [id(p) for one in optimizers for group in one.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in model.parameters())
+
+
+# --- Muon ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 32), (32, 8), (3, 5)])
+def test_the_nearest_orthogonal_matrix_is_that_of_the_singular_value_decomposition(shape):
+    torch.manual_seed(0)
+    matrices = torch.randn(4, *shape) * torch.tensor([1.0, 1e-3, 1e3, 1.0]).view(4, 1, 1)
+    found = orthogonalize(matrices)
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    in_their_axes = u.mT @ found @ v.mT  # diagonal, and near one, where `found` is u @ v
+    size = torch.diagonal(in_their_axes, dim1=-2, dim2=-1)
+    assert 0.6 < size.min()
+    assert size.max() < 1.3
+    torch.testing.assert_close(in_their_axes, torch.diag_embed(size), atol=1e-3, rtol=0)
+
+
+def test_a_step_of_muon_is_that_worked_out_by_hand():
+    model = a_model(layout="modern")
+    config = TrainConfig(optimizer="muon", matrix_lr=0.02, momentum=0.9, weight_decay=0.1)
+    optimizers = make_optimizers(model, config)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    memory = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    learn(model, optimizers, 1)
+    for name, p in model.named_parameters():
+        if not name.startswith("blocks."):
+            continue
+        memory[name] = 0.1 * p.grad
+        update = 0.1 * p.grad + 0.9 * memory[name]
+        parts = update.chunk(3) if "qkv" in name else [update]  # query, key and value each by itself
+        turned = torch.cat([orthogonalize(part[None])[0] for part in parts])
+        rows, columns = parts[0].shape
+        expected = before[name] * (1 - 0.02 * 0.1) - 0.02 * max(1, rows / columns) ** 0.5 * turned
+        torch.testing.assert_close(p.detach(), expected, atol=1e-5, rtol=1e-4)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # but they must not import each other in a circle.
 ORDER = """
     config · disk · device · encoding · repairs · report · prepare · corpus = tokenizer = data · lecture · model
-    · optim · fast_* · formats · sample · tickets · run · train · jobs · ui · __main__ · app
+    · optim · fast_* · formats · sample · tickets · run · train · calibrate · jobs · ui · __main__ · app
 """
 PLACE = {name: place for place, group in enumerate(ORDER.split("·")) for name in group.replace("=", " ").split()}
 LINES = 60  # of a function, its nested ones included

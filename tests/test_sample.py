@@ -19,10 +19,11 @@ TOKENIZER = CharTokenizer("\nabcdefghij")
 GREEDY, SEEDED = SampleConfig(temperature=0), SampleConfig(temperature=1.0, top_k=7, top_p=0.95, seed=5)
 
 
-@pytest.fixture(scope="module")
-def model() -> GPT:
+@pytest.fixture(scope="module", params=["classic", "modern"])
+def model(request) -> GPT:
     torch.manual_seed(0)
-    made = GPT(ModelConfig(vocab_size=TOKENIZER.vocab_size, block_size=T, n_layer=2, n_head=2, n_embd=16))
+    sizes = dict(block_size=T, n_layer=2, n_head=2, n_embd=16)
+    made = GPT(ModelConfig(vocab_size=TOKENIZER.vocab_size, layout=request.param, **sizes))
     with torch.no_grad():
         for p in made.parameters():
             p.add_(0.4 * torch.randn_like(p))

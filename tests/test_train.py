@@ -21,11 +21,11 @@ from nanogpt.device import pick_device
 from nanogpt.formats import load_model, read_config
 from nanogpt.optim import get_lr
 from nanogpt.run import Run, read_jsonl
-from nanogpt.train import estimate_loss, evaluation_windows, main, train
+from nanogpt.train import CLEARLY_WORSE, estimate_loss, evaluation_windows, main, train
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
-TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2)
+TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
 TIMES = {"seconds", "tokens_per_second"}  # which differ from one time to the next
 
 
@@ -104,7 +104,8 @@ def train_until(run: Run, step: int) -> int:
 
 def kill_trainer(run: Run, ready) -> None:
     """A trainer process of its own, killed as the system kills: at the moment that `ready` says, wherever it is."""
-    with subprocess.Popen([sys.executable, "-m", "nanogpt.train", run.name], cwd=ROOT, stdout=subprocess.DEVNULL) as child:
+    command = [sys.executable, "-m", "nanogpt.train", run.name]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
         while not ready():
             assert child.poll() is None, "it ended before it could be killed"
             time.sleep(0.001)
@@ -117,6 +118,7 @@ def kill_trainer(run: Run, ready) -> None:
 
 PLAIN = dict(max_iters=120, eval_interval=30)
 DROPOUT = dict(max_iters=120, eval_interval=30, dropout=0.2)
+MODERN = dict(max_iters=120, eval_interval=30, dropout=0.1, layout="modern", seed=3)
 
 
 def test_a_run_from_its_first_word_to_its_last(undisturbed, text):
@@ -174,7 +176,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text)
 # --- stopped, killed, resumed --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [PLAIN, DROPOUT], ids=["plain", "dropout"])
+@pytest.mark.parametrize("settings", [PLAIN, DROPOUT, MODERN], ids=["plain", "dropout", "modern"])
 def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)
     run = jobs.new_run(f"stopped-{len(settings)}", text, **{**TINY, **settings})
@@ -199,7 +201,9 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
     assert run.history().events[-1]["last_val_loss"] == expected.history().events[-1]["last_val_loss"]
 
 
-@pytest.mark.parametrize("settings", [DROPOUT, dict(max_iters=600, eval_interval=25)], ids=["dropout", "longer"])
+@pytest.mark.parametrize(
+    "settings", [DROPOUT, dict(max_iters=300, eval_interval=20, layout="modern")], ids=["dropout", "modern"]
+)
 def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)
     run = jobs.new_run(f"killed-{len(settings)}", text, **{**TINY, **settings})
@@ -236,7 +240,7 @@ def test_killed_before_its_first_save_it_begins_again(undisturbed, text):
     assert rows(run) == rows(expected)
 
 
-@pytest.mark.parametrize("settings", [PLAIN, DROPOUT], ids=["plain", "dropout"])
+@pytest.mark.parametrize("settings", [PLAIN, DROPOUT, MODERN], ids=["plain", "dropout", "modern"])
 def test_evaluating_more_often_changes_nothing(undisturbed, settings):
     seldom, often = undisturbed(**settings), undisturbed(**{**settings, "eval_interval": 7})
     same_state(seldom, often)
@@ -302,6 +306,44 @@ def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def overfits(text):
+    """Settings with which the validation loss soon rises: high steps, and no text worth the name to learn from."""
+    return {**TINY, "max_iters": 1000, "eval_interval": 10, "learning_rate": 0.5, "patience": 3}
+
+
+def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
+    run = jobs.new_run("overfits", text, **overfits)
+    train(run)
+    losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
+    worse = [loss > min(losses[:i], default=math.inf) + CLEARLY_WORSE for i, loss in enumerate(losses)]
+    assert worse[-3:] == [True] * 3
+    assert [True] * 3 not in [worse[i : i + 3] for i in range(len(worse) - 3)]  # and not an evaluation later
+    status, last = run.status(), run.history().events[-1]
+    assert (status.state, last["event"], last["step"]) == ("finished", "finished", status.step)
+    assert status.step < 1000
+    assert "Stopped early at step" in status.message
+    assert f"of step {run.history().best['step']}" in status.message
+    try:
+        jobs.prepare_to_continue(run)
+    except NanoGPTError:
+        return  # said that it is over
+    train(run)  # or it goes on indeed
+    assert run.status().step > status.step
+
+
+def test_a_stop_between_two_evaluations_costs_no_patience(overfits, text):
+    straight, stopped = (jobs.new_run(name, text, **overfits) for name in ("patient", "patient-stopped"))
+    train(straight)
+    for step in (13, 17, 22, 25, 28):
+        if train_until(stopped, step) >= straight.status().step or stopped.status().state == "finished":
+            break
+    train(stopped)
+    assert stopped.status().step == straight.status().step
+    same_state(straight, stopped)
+
 
 DIVERGES = dict(max_iters=300, eval_interval=4, learning_rate=1.0, min_lr=1.0, weight_decay=10.0, warmup_iters=0)
 
