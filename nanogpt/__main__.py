@@ -53,6 +53,8 @@ def train_command(arguments: argparse.Namespace) -> int:
         text = corpus.add_files(arguments.files) if arguments.files else corpus.builtin("python-reference")
         run = jobs.new_run(arguments.name or free_name(text.name), text, arguments.preset, **changes)
         print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)
+        if plan := run.settings()["plan"]:
+            print(plan, flush=True)
     return follow(run)
 
 
@@ -82,20 +84,24 @@ def sample_command(arguments: argparse.Namespace) -> int:
     """Write with a run's best weights: the text alone goes to stdout."""
     from .device import pick_device
     from .formats import load_model
-    from .sample import stream
+    from .sample import DASHES, stream_many, unescaped
     from .tokenizer import CharTokenizer
 
-    config = SampleConfig.of(given(arguments, SampleConfig))
+    config = SampleConfig.of({**given(arguments, SampleConfig), "stop": unescaped(arguments.stop or "")})
     run = Run(arguments.name)
     run.settings()
     tokenizer = CharTokenizer.load(run.folder)
     prompt = tokenizer.fit(arguments.prompt)
     if prompt.replaced:
         print(prompt, file=sys.stderr)
-    for piece in stream(load_model(run.folder, pick_device(arguments.device).type), tokenizer, prompt.text, config):
-        sys.stdout.write(piece)
+    model = load_model(run.folder, pick_device(arguments.device).type)
+    others: list[list[str]] = [[] for _ in range(config.num_samples - 1)]
+    for first, *rest in stream_many(model, tokenizer, prompt.text, config):
+        sys.stdout.write(first)  # the first is seen as it is written, the others, made beside it, after it
         sys.stdout.flush()
-    sys.stdout.write("\n")
+        for text, piece in zip(others, rest):
+            text.append(piece)
+    sys.stdout.write("".join(DASHES + "".join(text) for text in others) + "\n")
     return 0
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from .config import ModelConfig, NanoGPTError, TrainConfig
+from .config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from .device import Device, pick_device
 from .model import GPT
 from .optim import make_optimizers
@@ -104,12 +105,80 @@ def speed(model: ModelConfig, train: TrainConfig) -> float:
 
 def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
     """About how long a run takes here, its evaluations included."""
+    if train.budget:
+        return train.budget
     return 1.08 * train.max_iters * step_flops(model, train.batch_size) / speed(model, train)
 
 
-if __name__ == "__main__":
-    from .config import PRESETS
+@dataclass(frozen=True)
+class Size:
+    """A model and a batch that is about right for so much arithmetic, and the loss it reached on Tiny Shakespeare."""
 
+    flops: float
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+    batch_size: int
+    val_loss: float
+
+
+# From small to large; a budget takes the last one it can afford. Measured up to the rule, extrapolated beyond.
+SIZES = (
+    Size(0.0, 3, 2, 64, 64, 8, 2.0),
+    Size(7e11, 3, 3, 96, 64, 8, 1.85),
+    Size(4e12, 4, 4, 128, 128, 8, 1.65),
+    Size(2e13, 4, 4, 160, 128, 8, 1.56),
+    # --------
+    Size(1e14, 6, 6, 192, 256, 8, 1.50),
+    Size(5e14, 6, 6, 256, 256, 16, 1.48),
+    Size(2e15, 6, 6, 384, 256, 64, 1.47),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a time budget buys on this machine."""
+
+    settings: dict[str, Any]
+    parameters: int
+    val_loss: float  # about what to expect, on a text like Tiny Shakespeare
+
+    def __str__(self) -> str:
+        s = self.settings
+        return (
+            f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
+            f"{self.parameters:,} parameters, about {s['max_iters']:,} batches of {s['batch_size']}. "
+            f"Expect a validation loss near {self.val_loss:.2f} on a text like Shakespeare's."
+        )
+
+
+def choose(budget: float, vocab_size: int, layout: str = "modern", device: str = "auto") -> Plan:
+    """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds."""
+    if budget < 5:
+        raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
+    recipe = dict(layout=layout, budget=budget, device=device)
+    guess = _configs(SIZES[2], vocab_size, recipe)
+    flops = 0.85 * budget * speed(*guess)  # the rest goes to evaluations, samples and saving
+    size = [one for one in SIZES if one.flops <= flops][-1]
+    model, train = _configs(size, vocab_size, recipe)
+    steps = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
+    larger = next((one for one in SIZES if one.flops > flops), size)
+    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
+    settings = {
+        **recipe,
+        **{k: v for k, v in asdict(size).items() if k not in ("flops", "val_loss")},
+        "max_iters": steps,
+    }
+    return Plan(settings, count_parameters(model), size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss))
+
+
+def _configs(size: Size, vocab_size: int, recipe: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
+    model, train = PRESETS["timed"].configs(**{**asdict(size), **recipe})
+    return replace(model, vocab_size=vocab_size), train
+
+
+if __name__ == "__main__":
     for name, preset in PRESETS.items():
         shape, settings = preset.configs()
         shape = replace(shape, vocab_size=65)
@@ -117,3 +186,5 @@ if __name__ == "__main__":
         print(
             f"{name:8} {count_parameters(shape):>11,} parameters, {gb:.1f} GB, {seconds_needed(shape, settings):,.0f} s"
         )
+    for seconds in (10, 30, 180, 600, 3600):
+        print(f"{seconds:>5} s: {choose(seconds, 65)}")

@@ -7,6 +7,7 @@ names, and a value is checked here, where it enters. Adding a knob is adding a l
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,8 @@ class Knob:
     def parse(self, value: Any) -> Any:
         """The value in the knob's own type and range; a sentence (NanoGPTError) when it does not fit."""
         allowed = self._allowed()
+        if self.name == "budget" and isinstance(value, str):
+            value = duration(value)
         try:
             number = self.kind(value) if self.kind is not int else _whole(value)
         except (TypeError, ValueError, OverflowError):
@@ -61,6 +64,14 @@ class Knob:
         if self.low is None:
             return "text" if self.kind is str else "a number"
         return f"a {'whole ' if self.kind is int else ''}number from {self.low:,} to {self.high:,}"
+
+
+def duration(text: str) -> float:
+    """Seconds of "90", "90s", "3m", "1.5h" or "1d". NanoGPTError for anything else."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\w*\s*", text.lower())
+    if not found:
+        raise NanoGPTError(f"The time was {text!r}; write it as 90s, 3m or 1h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 def _whole(value: Any) -> int:
@@ -136,6 +147,9 @@ class TrainConfig(Config):
     max_iters: int = knob(
         2000, "How many batches to learn from: the length of the run.", 1, 10_000_000, usual="500 to 5,000"
     )
+    budget: float = knob(
+        0.0, "Train for so long instead: seconds, or with a unit as in 90s, 3m, 1h; 0 goes by max_iters.", 0.0, 86400.0
+    )
     batch_size: int = knob(12, "How many pieces of text are in one batch.", 1, 4096, usual="12 to 64")
     learning_rate: float = knob(
         1e-3, "How large a step the weights take after each batch.", 1e-6, 1.0, usual="3e-4 to 3e-3"
@@ -195,6 +209,8 @@ class SampleConfig(Config):
         1.0, "Choose only among the likeliest characters that together have this probability; 1 means all.", 0.0, 1.0
     )
     seed: int = knob(1337, "The same seed and settings give the same text.", 0, 2**53 - 1)
+    num_samples: int = knob(1, "How many texts to write side by side; each has the next seed.", 1, 16)
+    stop: str = knob("", r"End before this text; empty means none. \n is a new line.", usual=r"\n\n")
 
 
 @dataclass(frozen=True)
@@ -223,6 +239,11 @@ MODERN: dict[str, Any] = dict(
 )  # fmt: skip
 
 PRESETS: dict[str, Preset] = {
+    "timed": Preset(
+        "By the clock",
+        "Measures this machine for a moment, chooses a model for the time you have, and is done when it is over.",
+        dict(budget=60.0, n_layer=3, n_head=3, n_embd=96, block_size=64, batch_size=8, max_iters=1000, **MODERN),
+    ),
     "quick": Preset(
         "Quick look",
         "About a minute on two CPU cores: words and line shapes appear, sense does not.",

@@ -41,7 +41,8 @@ from .tokenizer import CharTokenizer
 
 __all__ = [
     "BUILTINS", "ENCODINGS", "REPAIRS", "Corpus", "Prepared", "Repaired", "Report", "add", "add_files", "builtin",
-    "delete", "listed", "load", "max_bytes", "passes", "prepare", "read_text", "rename", "report", "size_on_disk",
+    "delete", "listed", "load", "max_bytes", "passes", "prepare", "read_text", "reference", "rename", "report",
+    "size_on_disk",
 ]  # fmt: skip
 
 ID = re.compile(r"[0-9a-f]{16}")
@@ -222,12 +223,8 @@ def builtin(key: str = "python-reference") -> Corpus:
     """
     if key not in BUILTINS:
         raise NanoGPTError(f"The built-in text was {str(key)[:40]!r}; there are {', '.join(BUILTINS)}.")
-    source = BUILT_IN + key
-    if key == "shakespeare":
-        remembered = {source: SHAKESPEARE_SHA256[:16]}
-    else:
-        source += f", Python {platform.python_version()} of {platform.python_build()[1]}"
-        remembered = _remembered()
+    source = _source(key)
+    remembered = {source: SHAKESPEARE_SHA256[:16]} if key == "shakespeare" else _remembered()
     try:
         return load(remembered.get(source, ""))
     except NanoGPTError:
@@ -235,6 +232,17 @@ def builtin(key: str = "python-reference") -> Corpus:
     if key != "shakespeare":
         disk.write_whole(_corpora() / "built-in.json", json.dumps({**_remembered(), source: corpus.id}, indent=1))
     return corpus
+
+
+def reference(corpus: Corpus) -> str:
+    """What names a text for the command line: the key of a built-in one that is this Python's, else its id."""
+    return next((key for key in BUILTINS if corpus.source == _source(key)), corpus.id)
+
+
+def _source(key: str) -> str:
+    if key == "shakespeare":
+        return BUILT_IN + key
+    return f"{BUILT_IN}{key}, Python {platform.python_version()} of {platform.python_build()[1]}"
 
 
 def _remembered() -> dict[str, str]:

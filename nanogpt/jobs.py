@@ -5,10 +5,10 @@ A trainer is a process of its own that knows nothing of its launcher: it outlive
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from . import calibrate, tickets
@@ -21,6 +21,7 @@ from .run import Run
 from .tokenizer import CharTokenizer
 
 _children: dict[str, subprocess.Popen] = {}  # only so that ended trainers are reaped; the truth is in the folders
+_spare: list[subprocess.Popen] = []  # at most one trainer that waits for a name
 
 
 def new_run(name: str, text: Corpus, preset_name: str = "quick", **changes: Any) -> Run:
@@ -28,13 +29,19 @@ def new_run(name: str, text: Corpus, preset_name: str = "quick", **changes: Any)
 
     NanoGPTError where a setting is out of its range, the name is taken, or the memory would not suffice.
     """
-    model, train = preset(preset_name).configs(**changes)
     tokenizer = CharTokenizer(text.chars)
+    changes = {key: value for key, value in changes.items() if value not in (None, "")}
+    model, train = preset(preset_name).configs(**changes)
+    plan = None
+    if train.budget:  # sizes and steps follow from the time, unless they were given
+        plan = calibrate.choose(train.budget, tokenizer.vocab_size, changes.get("layout", "modern"), train.device)
+        preset_name = "timed"
+        model, train = preset("timed").configs(**{**plan.settings, **changes})
     block_size = fitting_block_size(text.characters, model.block_size)
     model = ModelConfig.of({**model.as_dict(), "vocab_size": tokenizer.vocab_size, "block_size": block_size})
     calibrate.check_memory(model, train)
     about = dict(id=text.id, name=text.name, sha256=text.sha256, characters=text.characters)
-    settings = dict(preset=preset_name, corpus=about, train=train.as_dict())
+    settings = dict(preset=preset_name, plan=plan and str(plan), corpus=about, train=train.as_dict())
     return Run.create(name, settings, {**config_files(model), **tokenizer.files(block_size)})
 
 
@@ -57,15 +64,28 @@ def start(run: Run) -> None:
     for name in [name for name, child in _children.items() if child.poll() is not None]:
         del _children[name]
     tickets.draw(run.name)
-    command = [sys.executable, "-m", "nanogpt.train", run.name]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
-    }
+    spare = _spare.pop() if _spare else None
+    if spare is not None and spare.poll() is None and spare.stdin is not None:
+        with contextlib.suppress(OSError):  # it ended this very moment: start another
+            spare.stdin.write(f"{run.name}\n".encode())
+            spare.stdin.close()
+            _children[run.name] = spare
+            return
+    with (run.folder / "log.txt").open("ab") as log:
+        _children[run.name] = _launch([run.name], stdin=subprocess.DEVNULL, stdout=log)
+
+
+def warm() -> None:
+    """Keep one trainer ready that has torch imported and waits for the name of a run. It ends with this process."""
+    if not _spare or _spare[0].poll() is not None:
+        _spare[:] = [_launch(["--wait"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)]
+
+
+def _launch(arguments: list[str], stdin: int, stdout: Any) -> subprocess.Popen:
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     alone: dict[str, Any] = {"start_new_session": True}  # Ctrl-C in the server's terminal must not reach it
     if sys.platform == "win32":
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
-    with Path(run.folder / "log.txt").open("ab") as log:
-        _children[run.name] = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, **alone
-        )
+    command = [sys.executable, "-m", "nanogpt.train", *arguments]
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, env=environment, **alone)

@@ -15,12 +15,16 @@ import torch
 from .config import TrainConfig
 
 
-def get_lr(step: int, config: TrainConfig) -> float:
-    """The learning rate of a step: a straight rise, then down to `min_lr` along a cosine (nanoGPT) or a line."""
+def get_lr(step: int, config: TrainConfig, share: float | None = None) -> float:
+    """The learning rate of a step: a straight rise, then down to `min_lr` along a cosine (nanoGPT) or a line.
+
+    `share`, 0 to 1, is how much of the run is over where the clock decides it and not the step.
+    """
     if step < config.warmup_iters:
         return config.learning_rate * (step + 1) / config.warmup_iters
-    progress = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)  # 0 .. 1
-    left = 0.5 * (1 + math.cos(math.pi * min(1.0, progress))) if config.schedule == "cosine" else 1 - min(1.0, progress)
+    steps = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)
+    gone = min(1.0, share if config.budget and share is not None else steps)  # 0 .. 1
+    left = 0.5 * (1 + math.cos(math.pi * gone)) if config.schedule == "cosine" else 1 - gone
     return config.min_lr + (config.learning_rate - config.min_lr) * left
 
 

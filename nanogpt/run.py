@@ -157,6 +157,8 @@ class Run:
         queue = tickets.waiting()
         if self.name in queue:
             return Status("queued", place=queue.index(self.name) + 1, **facts)
+        if tickets.is_withdrawn(self.name):
+            return Status("stopped", message="Withdrawn from the queue before its turn came.", **facts)
         last = history.events[-1] if history.events else None
         if last is None:
             return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
@@ -168,7 +170,7 @@ class Run:
 
     def request_stop(self) -> None:
         """Ask the trainer to save and stop; a run that still waits leaves the queue."""
-        if not tickets.drop(self.name) and tickets.is_held(self.folder / ".lock"):
+        if not tickets.withdraw(self.name) and tickets.is_held(self.folder / ".lock"):
             self.stop_file.touch()
 
     def log_tail(self, lines: int = 1) -> str:
@@ -179,11 +181,31 @@ class Run:
             return ""
         return "\n".join(text.strip().splitlines()[-lines:])
 
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    def rename(self, name: str) -> Run:
+        """The run under another name. NanoGPTError while it is in use, or where the name is none or taken."""
+        self._leave_alone("renamed")
+        renamed = Run(name)
+        if renamed.folder.exists():
+            raise NanoGPTError(f"There is already a run named {name}. Choose another name.")
+        self.folder.rename(renamed.folder)
+        renamed.change(name=name)
+        return renamed
+
     def delete(self) -> None:
         """Remove the folder. NanoGPTError while it is in use."""
-        if self.status().busy:
-            raise NanoGPTError(f"{self.name} is being trained; stop it first.")
+        self._leave_alone("deleted")
         shutil.rmtree(self.folder)
+
+    def _leave_alone(self, done: str) -> None:
+        """NanoGPTError for a run that must not be `done`: it is in a trainer's hands, or comes with the project."""
+        if self.status().busy:
+            raise NanoGPTError(f"{self.name} is being trained; stop it first. Only then can it be {done}.")
+        if self.folder.parent != home() / "checkpoints":
+            raise NanoGPTError(f"{self.name} comes with the project; it cannot be {done}.")
 
 
 class History:

@@ -1,12 +1,14 @@
 """Writing with the model: probabilities, a choice, and the same again.
 
 `generate` is the lecture's loop and the judge; `stream` gives the same text from a key-value cache, one full pass and
-then one character at a time. Try it: `python -m nanogpt sample NAME`.
+then one character at a time, and `stream_many` several texts side by side. Try it: `python -m nanogpt sample NAME`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +16,11 @@ import torch
 from .config import SampleConfig
 from .model import GPT
 from .tokenizer import CharTokenizer
+
+try:
+    from .fast_decode import FastDecoder
+except ImportError:  # without that file the plain decoder runs
+    FastDecoder = None  # type: ignore[assignment, misc]
 
 
 class LayerCache:
@@ -35,26 +42,70 @@ class LayerCache:
         return self.k[:, :, :end], self.v[:, :, :end]
 
 
-def probabilities(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
-    """The distribution the next character is drawn from: logits (vocab_size,) after temperature, top-k and top-p."""
+    def keep(self, texts: list[int]) -> None:
+        """Forget all but some of the B texts."""
+        self.k, self.v = self.k[texts], self.v[texts]
+
+
+class Decoder:
+    """The model and what it has read of `texts` texts, side by side and equally long."""
+
+    def __init__(self, model: GPT, texts: int = 1):
+        self.model, self.block_size = model, model.config.block_size
+        self.restart()
+
+    @property
+    def length(self) -> int:
+        """Characters read of each text."""
+        return self.cache[0].length
+
+    def restart(self) -> None:
+        """Forget what was read."""
+        self.cache = [LayerCache(self.block_size) for _ in self.model.blocks]
+
+    def keep(self, texts: list[int]) -> None:
+        """Go on with some of the texts only."""
+        for layer in self.cache:
+            layer.keep(texts)
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """The scores of what comes after these newest characters: (B, T) -> (B, vocab_size)."""
+        # here and not around a generator, which would leave the mode switched on for whoever takes its values
+        with torch.inference_mode():
+            logits, _ = self.model(torch.from_numpy(ids).to(self.model.device), cache=self.cache)  # (B, T, vocab_size)
+            return logits[:, -1].float().cpu().numpy()
+
+
+def decoder_for(model: GPT, texts: int) -> Decoder | FastDecoder:
+    """The fast decoder on a CPU, the plain one elsewhere."""
+    return FastDecoder(model, texts) if FastDecoder and model.device.type == "cpu" else Decoder(model, texts)
+
+
+def weights(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
+    """How likely each next character is, up to a common factor: logits (vocab_size,) after temperature, top-k, top-p."""
     if config.temperature == 0:  # greedy
         return np.eye(len(logits))[np.argmax(logits)]
     p = np.exp((logits.astype(np.float64) - logits.max()) / config.temperature)
-    p /= p.sum()
-    order = np.argsort(-p, kind="stable")  # likeliest first
-    keep = len(p)
-    if config.top_k:
-        keep = min(keep, config.top_k)
-    if config.top_p < 1:
-        keep = min(keep, int(np.searchsorted(np.cumsum(p[order]), config.top_p)) + 1)  # Holtzman et al., 2019
-    p[order[keep:]] = 0.0
+    if config.top_k or config.top_p < 1:  # only then: putting them in order takes longer than all the rest
+        p /= p.sum()
+        order = np.argsort(-p, kind="stable")  # likeliest first
+        keep = min(len(p), config.top_k or len(p))
+        if config.top_p < 1:
+            keep = min(keep, int(np.searchsorted(np.cumsum(p[order]), config.top_p)) + 1)  # Holtzman et al., 2019
+        p[order[keep:]] = 0.0
+    return p
+
+
+def probabilities(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
+    """The distribution the next character is drawn from: logits (vocab_size,) -> (vocab_size,) with the sum 1."""
+    p = weights(logits, config)
     return p / p.sum()
 
 
 def pick(logits: np.ndarray, config: SampleConfig, rng: np.random.Generator) -> int:
     """Draw the next id. One uniform number a character, so that a seed means the same text on every path and device."""
-    heaped = np.cumsum(probabilities(logits, config))
-    return min(int(np.searchsorted(heaped, rng.random() * heaped[-1], side="right")), len(logits) - 1)
+    heaped = weights(logits, config).cumsum()
+    return min(int(heaped.searchsorted(rng.random() * heaped[-1], side="right")), len(logits) - 1)
 
 
 @torch.inference_mode()
@@ -69,35 +120,86 @@ def generate(model: GPT, ids: list[int], config: SampleConfig) -> list[int]:
     return new
 
 
-def generate_cached(model: GPT, ids: list[int], config: SampleConfig) -> Iterator[int]:
-    """The same ids as `generate` while they fit the window, at a fraction of the work.
+class Text:
+    """One text in the making: its random numbers, what was drawn, and how much of that may be shown."""
 
-    Beyond the window the cache starts again from its newer half: one full pass each `block_size / 2` characters.
-    Learned positions do not slide, so a full window cannot simply drop its oldest character.
+    def __init__(self, seed: int, stop: Sequence[int]):
+        self.rng = np.random.default_rng(seed)
+        self.stop, self.new, self.shown = list(stop), list[int](), 0
+        self.ended = False
+
+    def add(self, i: int, last: bool) -> list[int]:
+        """Take the next id. What can be shown now: an end that might become the stop text waits until it is clear."""
+        self.new.append(i)
+        most = min(len(self.stop), len(self.new))
+        held = next((n for n in range(most, 0, -1) if self.new[-n:] == self.stop[:n]), 0)  # letters of the stop text
+        found = 0 < held == len(self.stop)
+        self.ended = found or last
+        until = len(self.new) if last and not found else len(self.new) - held
+        piece, self.shown = self.new[self.shown : until], until
+        return piece
+
+
+def generate_many(
+    decoder: Decoder | FastDecoder, ids: list[int], config: SampleConfig, stop: Sequence[int] = ()
+) -> Iterator[list[list[int]]]:
+    """Continue the same text `num_samples` times side by side; each round the ids that are new in each.
+
+    The same ids as `generate` while they fit the window, at a fraction of the work. Beyond it the cache starts again
+    from the window's newer half: one full pass each `block_size / 2` characters. Learned positions do not slide, so a
+    full window cannot simply drop its oldest character. Sample i draws with seed + i: alone it would be the same.
     """
-    rng = np.random.default_rng(config.seed)
-    T = model.config.block_size
-    seen = list(ids)[-T:]
-    fresh = seen  # what the cache has not met yet
-    cache = [LayerCache(T) for _ in model.blocks]
-    for _ in range(config.length):
-        if cache[0].length + len(fresh) > T:
-            fresh = seen = seen[-(T // 2) :]
-            cache = [LayerCache(T) for _ in model.blocks]
-        # inside the loop, since a generator must not leave the mode switched on for whoever takes the value
-        with torch.inference_mode():
-            logits, _ = model(torch.tensor([fresh], device=model.device), cache=cache)  # (1, T, vocab_size)
-            scores = logits[0, -1].float().cpu().numpy()  # (vocab_size,)
-        fresh = [pick(scores, config, rng)]
-        seen.extend(fresh)
-        yield fresh[0]
+    block_size, B = decoder.block_size, config.num_samples
+    texts = [Text(config.seed + i, stop) for i in range(B)]
+    alive = list(range(B))  # the texts that go on; the decoder's row r is the text alive[r]
+    fresh = np.array([ids[-block_size:]] * B)  # (B, T): what the cache has not met yet
+    for step in range(config.length):
+        if decoder.length + fresh.shape[1] > block_size:
+            fresh = np.array([(ids + texts[i].new)[-(block_size // 2) :] for i in alive])  # (B, T)
+            decoder.restart()
+        scores = decoder.read(fresh)  # (B, vocab_size)
+        pieces: list[list[int]] = [[] for _ in texts]
+        for row, i in zip(scores, alive):
+            pieces[i] = texts[i].add(pick(row, config, texts[i].rng), last=step == config.length - 1)
+        yield pieces
+        going = [row for row, i in enumerate(alive) if not texts[i].ended]
+        if not going:
+            return
+        if len(going) < len(alive):
+            decoder.keep(going)
+            alive = [alive[row] for row in going]
+        fresh = np.array([[texts[i].new[-1]] for i in alive])  # (B, 1)
+
+
+def generate_cached(model: GPT, ids: list[int], config: SampleConfig) -> Iterator[int]:
+    """One text from the plain decoder: what the fast one is compared with."""
+    for [piece] in generate_many(Decoder(model), ids, dataclasses.replace(config, num_samples=1)):
+        yield from piece
+
+
+def stream_many(model: GPT, tokenizer: CharTokenizer, prompt: str, config: SampleConfig) -> Iterator[list[str]]:
+    """`num_samples` continuations of a prompt side by side: each time what is new in each, mostly a character.
+
+    An empty prompt starts as after a line break. The prompt must be in the model's alphabet: see `CharTokenizer.fit`.
+    A continuation ends before the stop text, where there is one.
+    """
+    ids = tokenizer.encode(prompt) if prompt else [tokenizer.stoi.get("\n", 0)]  # the lecture starts from token 0
+    known = all(ch in tokenizer.stoi for ch in config.stop)  # what the model cannot write needs no looking for
+    stop = tokenizer.encode(config.stop) if known else []
+    for pieces in generate_many(decoder_for(model, config.num_samples), ids, config, stop):
+        yield [tokenizer.decode(piece) for piece in pieces]
 
 
 def stream(model: GPT, tokenizer: CharTokenizer, prompt: str, config: SampleConfig) -> Iterator[str]:
-    """The model's continuation of a prompt, character by character.
+    """The model's continuation of a prompt, character by character: `stream_many` for one."""
+    for [piece] in stream_many(model, tokenizer, prompt, dataclasses.replace(config, num_samples=1)):
+        if piece:
+            yield piece
 
-    An empty prompt starts as after a line break. The prompt must be in the model's alphabet: see `CharTokenizer.fit`.
-    """
-    ids = tokenizer.encode(prompt) if prompt else [tokenizer.stoi.get("\n", 0)]  # the lecture starts from token 0
-    for i in generate_cached(model, ids, config):
-        yield tokenizer.itos[i]
+
+DASHES = "\n---------------\n"  # between two samples, as in nanoGPT
+
+
+def unescaped(text: str) -> str:
+    """A typed text in which \\n means a new line and \\t a tab, as a field of one line or a shell needs it."""
+    return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), text)

@@ -36,9 +36,15 @@ def is_held(path: Path) -> bool:
     return True
 
 
+def _tickets(name: str = "*") -> list[Path]:
+    """The tickets of a run, or of all, in their order: twenty digits, a dot, the name. Nothing else here looks so."""
+    return sorted(folder().glob("[0-9]" * 20 + f".{name}"))
+
+
 def draw(name: str) -> Path:
     """Take a place at the end of the queue for the run of this name."""
     drop(name)
+    _withdrawal(name).unlink(missing_ok=True)
     ticket = folder() / f"{time.time_ns():020d}.{name}"
     ticket.parent.mkdir(parents=True, exist_ok=True)
     ticket.touch()
@@ -47,10 +53,27 @@ def draw(name: str) -> Path:
 
 def drop(name: str) -> bool:
     """Give up the place of a run that has not begun. Whether it had one."""
-    tickets = list(folder().glob(f"*.{name}"))
+    tickets = _tickets(name)
     for ticket in tickets:
         ticket.unlink(missing_ok=True)
     return bool(tickets)
+
+
+def withdraw(name: str) -> bool:
+    """`drop`, and leave a note for a trainer that has not got as far as the queue: it must not draw a ticket itself."""
+    if not _tickets(name):
+        return False
+    _withdrawal(name).touch()
+    return drop(name)
+
+
+def is_withdrawn(name: str) -> bool:
+    """Whether the run was withdrawn and its trainer has not said so yet."""
+    return _withdrawal(name).exists()
+
+
+def _withdrawal(name: str) -> Path:
+    return folder() / f"withdrawn-{name}"
 
 
 def waiting() -> list[str]:
@@ -60,9 +83,7 @@ def waiting() -> list[str]:
 
 def _alive() -> list[Path]:
     alive = []
-    for ticket in sorted(folder().glob("*.*")):
-        if ticket.suffix in (".lock", ".now"):
-            continue
+    for ticket in _tickets():
         try:
             young = time.time() - ticket.stat().st_mtime < GRACE
         except FileNotFoundError:
@@ -76,7 +97,7 @@ def _alive() -> list[Path]:
 
 def running() -> list[str]:
     """Names of the runs that hold a device now."""
-    held = [lock for lock in sorted(folder().glob("*.lock")) if is_held(lock)]
+    held = [lock for lock in sorted(folder().glob("[a-z]*.lock")) if is_held(lock)]
     notes = [lock.with_suffix(".now") for lock in held]
     return [note.read_text(encoding="utf-8") for note in notes if note.exists()]
 
@@ -91,11 +112,15 @@ def turn(name: str, device: str) -> Iterator[None]:
 
     Raises Withdrawn when the ticket disappears while waiting.
     """
-    ticket = next(iter(folder().glob(f"*.{name}")), None) or draw(name)
+    if is_withdrawn(name):
+        _withdrawal(name).unlink(missing_ok=True)
+        raise Withdrawn(name)
+    ticket = next(iter(_tickets(name)), None) or draw(name)
     lock = FileLock(folder() / f"{device}.lock")
     with FileLock(ticket):
         while True:
             if not ticket.exists():
+                _withdrawal(name).unlink(missing_ok=True)
                 raise Withdrawn(name)
             if _alive()[:1] == [ticket]:
                 try:

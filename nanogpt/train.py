@@ -1,12 +1,15 @@
 """The loop. Read `train` from top to bottom: it is the lecture's, and it can be stopped, killed and resumed.
 
-`train(run)` is a plain function; `python -m nanogpt.train NAME` is the process around it that the page starts.
+`train(run)` is a plain function; `python -m nanogpt.train NAME` is the process around it that the page starts. With
+`--wait` in place of a name it imports everything first, then reads the name from stdin: a press of Start is quick.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import os
 import sys
 import time
 import traceback
@@ -26,6 +29,7 @@ from .model import GPT
 from .optim import get_lr, load_optimizer_tensors, make_optimizers, optimizer_tensors, set_lr
 from .run import Run
 from .sample import stream
+from .timetable import Timetable
 from .tokenizer import CharTokenizer
 
 SAVE_SECONDS = 60  # a crash never costs more than this, however rare the evaluations are
@@ -64,14 +68,6 @@ def estimate_loss(model: GPT, data: torch.Tensor, device: Device, most: int | No
         total, count = total + loss.double() * yb.numel(), count + yb.numel()
     model.train()
     return float(total) / count
-
-
-def evaluation_windows(config: TrainConfig, share: float = 0.0025) -> int:
-    """How many windows an evaluation may look at: `share` of the run's work, a forward pass being a third of a step.
-
-    At twenty evaluations a run that is 5 %. It depends on nothing that changes when one evaluates more often.
-    """
-    return max(8, int(share * 3 * config.max_iters * config.batch_size))
 
 
 def save_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator, progress: Progress) -> None:
@@ -151,20 +147,20 @@ def train(run: Run) -> None:
         run.event("started", step=at.step, device=str(device), parameters=model.count_parameters())
 
         block_size, batch_size = model.config.block_size, config.batch_size
-        log_interval, some_windows = max(1, config.max_iters // 200), evaluation_windows(config)
+        due = Timetable(config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size))
         loss_sum = torch.tensor(at.loss_sum, device=device.type)
         lr = grad_norm = 0.0
-        began = saved = mark_time = time.perf_counter()
-        mark_step, seconds_before = at.step, at.seconds
+        saved = mark_time = time.perf_counter()
+        mark_step = at.step
 
-        for step in range(at.step, config.max_iters + 1):
-            now = time.perf_counter()
-            at.step, at.seconds = step, seconds_before + now - began
-            last, stopping = step == config.max_iters, run.stop_file.exists()
+        for step in itertools.count(at.step):
+            due.look(step)
+            now, at.step, at.seconds = time.perf_counter(), step, due.seconds
+            stopping = run.stop_file.exists()
             row: dict = {}
 
             # Every once in a while: say how it goes …
-            if step % log_interval == 0 and at.loss_count:
+            if due.logging and at.loss_count:
                 row["train_loss"] = float(loss_sum) / at.loss_count
                 row["learning_rate"], row["grad_norm"] = lr, float(grad_norm)
                 row["tokens_per_second"] = round((step - mark_step) * batch_size * block_size / (now - mark_time))
@@ -173,11 +169,12 @@ def train(run: Run) -> None:
                 if not math.isfinite(row["train_loss"]):
                     raise NanoGPTError(DIVERGED.format(step=step))
             elif step == 0:
-                row["train_loss"] = estimate_loss(model, train_data, device, some_windows)
+                row["train_loss"] = estimate_loss(model, train_data, device, due.windows)
             # … judge the model on what it never saw, keep it if it is the best so far, let it write …
-            evaluating = (step % config.evaluate_every == 0 or last or stopping) and at.evaluated_step != step
+            evaluating = (due.evaluating or due.last or stopping) and at.evaluated_step != step
             if evaluating:
-                row["val_loss"] = estimate_loss(model, val_data, device, some_windows)
+                row["val_loss"] = estimate_loss(model, val_data, device, due.windows)
+                due.evaluated(due.seconds - at.seconds)
                 keep_best(run, model, row["val_loss"], at)
                 run.sample(step, write_sample(model, tokenizer))
                 print(step_line(row, at), flush=True)
@@ -190,7 +187,7 @@ def train(run: Run) -> None:
                 save_state(run, model, optimizers, generator, at)
                 saved = time.perf_counter()
             overfitting = 0 < config.patience <= at.worse
-            if last or stopping or overfitting:
+            if due.last or stopping or overfitting:
                 break
 
             xb, yb = get_batch(train_data, block_size, batch_size, generator, device.type)
@@ -199,26 +196,26 @@ def train(run: Run) -> None:
             model.zero_grad(set_to_none=True)
             loss.backward()
             grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
-            lr = get_lr(step, config)
+            lr = get_lr(step, config, due.share)
             set_lr(optimizers, lr, config)
             for optimizer in optimizers:
                 optimizer.step()
             loss_sum += loss.detach()
             at.loss_count += 1
 
-        finish(run, model, val_data, device, config, at, stopped=stopping and not last)
+        finish(run, model, val_data, device, due, at, stopped=stopping and not due.last)
 
 
-def finish(run: Run, model: GPT, val_data, device: Device, config: TrainConfig, at: Progress, stopped: bool) -> None:
+def finish(run: Run, model: GPT, val_data, device: Device, due: Timetable, at: Progress, stopped: bool) -> None:
     """Judge the best and the last weights on the whole held-out text, keep the better, and say so; if not stopped.
 
-    A held-out text so large that this would take longer than a tenth of the run is judged on evenly spaced windows.
+    A held-out text so large that this would take too much of the run's time is judged on evenly spaced windows.
     """
     if stopped:
-        said = f"Stopped at step {at.step:,} of {config.max_iters:,}; all is saved."
+        said = f"Stopped at step {at.step:,}; all is saved."
         run.event("stopped", step=at.step, message=said)
         return
-    most = evaluation_windows(config, share=0.05)
+    most = due.final_windows
     best = load_model(run.folder, device.type)
     best_loss, last_loss = (estimate_loss(m, val_data, device, most) for m in (best, model))
     if last_loss <= best_loss:
@@ -226,7 +223,7 @@ def finish(run: Run, model: GPT, val_data, device: Device, config: TrainConfig, 
     characters = min(len(val_data) - 1, most * model.config.block_size)
     loss = min(best_loss, last_loss)
     message = f"Finished: validation loss {loss:.4f} nats a character, {loss / math.log(2):.3f} bits."
-    if at.step < config.max_iters:
+    if not due.last:
         message = (
             f"Stopped early at step {at.step:,}: the model was learning its text by heart. Validation loss had been "
             f"{CLEARLY_WORSE} above its best for {at.worse} evaluations; the best weights, of step {at.best_step:,}, "
@@ -262,5 +259,16 @@ def main(name: str) -> int:
     return 0
 
 
+def wait_for_name() -> str:
+    """The name of a run from stdin, and stdout and stderr into its log; empty when the launcher is gone."""
+    name = sys.stdin.readline().strip()
+    if name:
+        with (Run(name).folder / "log.txt").open("ab") as log:
+            for stream_number in (1, 2):
+                os.dup2(log.fileno(), stream_number)
+    return name
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    chosen = wait_for_name() if sys.argv[1:] == ["--wait"] else sys.argv[1]
+    sys.exit(main(chosen) if chosen else 0)

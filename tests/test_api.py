@@ -108,10 +108,9 @@ def test_there_are_six_endpoints_with_names_and_types(client):
     found = client.view_api(return_format="dict", print_info=False)
     assert set(found["named_endpoints"]) == SIX
     assert found["unnamed_endpoints"] == {}
-    inputs = {
-        endpoint: {p["parameter_name"]: (p["parameter_has_default"], p["python_type"]["type"].split("(")[0]) for p in about["parameters"]}
-        for endpoint, about in found["named_endpoints"].items()
-    }  # fmt: skip
+    kind = lambda p: (p["parameter_has_default"], p["python_type"]["type"].split("(")[0])
+    named = found["named_endpoints"].items()
+    inputs = {name: {p["parameter_name"]: kind(p) for p in about["parameters"]} for name, about in named}
     assert inputs["/add_corpus"] == {"text": (False, "str"), "name": (True, "str")}
     assert inputs["/run_status"] == inputs["/stop_training"] == {"name": (False, "str")}
     assert inputs["/list_runs"] == {}

@@ -18,6 +18,7 @@ import torch
 
 from nanogpt import corpus, jobs, tickets
 from nanogpt.__main__ import main
+from nanogpt.config import PRESETS
 from nanogpt.data import split
 from nanogpt.formats import load_model
 from nanogpt.run import Run
@@ -118,7 +119,7 @@ MISTAKES = [
     (["eval", "first", "no-such-file.txt"], "no-such-file.txt could not be read"),
     (["eval", "first", "--device", "tpu"], "device was 'tpu'"),
     (["train", "no-such-file.txt"], "no-such-file.txt could not be read"),
-    (["train", "FILE", "--preset", "huge"], "There is no preset 'huge'; there are quick, laptop, lecture"),
+    (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'; there are {', '.join(PRESETS)}."),
     (["train", "FILE", "--name", "first"], "There is already a run named first"),
     (["train", "FILE", "--name", "Not a Name"], "The name was 'Not a Name'"),
     (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),

@@ -11,7 +11,8 @@ from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, Tra
 
 CONFIGS = (ModelConfig, TrainConfig, SampleConfig)
 ALL = [pytest.param(config, k, id=f"{config.__name__}.{k.name}") for config in CONFIGS for k in knobs(config)]
-NUMBERS = [param for param in ALL if not param.values[1].choices]
+NUMBERS = [param for param in ALL if not param.values[1].choices and param.values[1].low is not None]
+WAS = ("^{} was .*; it must be a .*number from ", "^(The time|{}) was ")  # a budget may be written as 90s
 NO_NUMBER = ["abc", "", None, [], {}, (1,), b"x", object(), math.nan, "nan", 1j]
 
 
@@ -28,14 +29,14 @@ def test_the_ends_of_the_range_belong_to_it_and_what_lies_beyond_does_not(config
     assert k.parse(k.high) == k.high
     beyond = 1 if k.kind is int else (k.high - k.low) / 1000
     for value in (k.low - beyond, k.high + beyond, math.inf, -math.inf, "inf", 10**400, -(10**400)):
-        with pytest.raises(NanoGPTError, match=f"^{k.name} was "):
+        with pytest.raises(NanoGPTError, match=WAS[k.name == "budget"].format(k.name)):
             k.parse(value)
 
 
 @pytest.mark.parametrize(("config", "k"), NUMBERS)
 def test_what_is_no_number_is_refused_in_one_sentence(config, k):
     for value in NO_NUMBER:
-        with pytest.raises(NanoGPTError, match=f"^{k.name} was .*it must be a .*number from ") as refused:
+        with pytest.raises(NanoGPTError, match=WAS[k.name == "budget"].format(k.name)) as refused:
             config(**{k.name: value})
         assert "\n" not in str(refused.value)
 
@@ -51,6 +52,14 @@ def test_a_whole_number_is_taken_from_what_a_form_or_a_flag_gives(given, taken):
     value = ModelConfig(n_embd=8, n_head=1, n_layer=given).n_layer
     assert value == taken
     assert type(value) is int
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("90", 90), ("90s", 90), (" 3m ", 180), ("1.5h", 5400), ("1d", 86400), ("2 minutes", 120), (45, 45)],
+)
+def test_a_budget_may_have_a_unit(given, seconds):
+    assert TrainConfig(budget=given).budget == seconds
 
 
 @pytest.mark.parametrize("given", [7.5, "7.5", "7,5", "seven"])

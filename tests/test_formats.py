@@ -216,6 +216,14 @@ def test_weights_of_another_shape(folder, layout, name, change):
     assert (name if layout == "classic" or "head" in name else "model.layers.1.self_attn.") in refused(folder)
 
 
+def test_a_number_in_the_place_of_a_bias(folder, layout):
+    if layout == "modern":
+        pytest.skip("it has no biases")
+    name = "transformer.h.1.attn.c_attn.bias"
+    change_weights(folder, lambda tensors: tensors.update({name: torch.tensor(0.0)}))
+    assert name in refused(folder)
+
+
 def test_a_missing_weight_is_named(folder, layout):
     change_weights(folder, lambda tensors: tensors.pop(IN_A_BLOCK[layout]))
     assert IN_A_BLOCK[layout] in refused(folder)
@@ -266,8 +274,12 @@ def test_no_config(folder):
 
 
 FOREIGN = {
-    "classic": [dict(activation_function="gelu_new"), dict(tie_word_embeddings=True), dict(n_inner=99), dict(layer_norm_epsilon=0.1)],
-    "modern": [dict(hidden_act="silu"), dict(final_logit_softcapping=15.0), dict(num_key_value_heads=1), dict(rms_norm_eps=0.1)],
+    "classic": [
+        dict(activation_function="gelu_new"), dict(tie_word_embeddings=True), dict(n_inner=99), dict(layer_norm_epsilon=0.1),
+    ],
+    "modern": [
+        dict(hidden_act="silu"), dict(final_logit_softcapping=15.0), dict(num_key_value_heads=1), dict(rms_norm_eps=0.1),
+    ],
 }  # fmt: skip
 
 
@@ -280,7 +292,9 @@ def test_a_model_whose_numbers_would_differ_is_called_foreign(folder, layout, nu
 
 SIZES = {
     "classic": ["vocab_size", "n_positions", "n_layer", "n_head", "n_embd", "resid_pdrop"],
-    "modern": ["vocab_size", "max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size", "dropout"],
+    "modern": [
+        "vocab_size", "max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size", "dropout",
+    ],
 }  # fmt: skip
 
 

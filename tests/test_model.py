@@ -173,9 +173,8 @@ def test_the_residual_road_does_not_widen_with_depth():
     spread = {}
     for n_layer in (1, 16):
         model = GPT(ModelConfig(vocab_size=65, block_size=32, n_layer=n_layer, n_head=4, n_embd=64))
-        projections = [
-            p.std().item() for n, p in model.named_parameters() if n.endswith(("proj.weight", "net.2.weight"))
-        ]
+        adds = ("proj.weight", "net.2.weight")
+        projections = [p.std().item() for n, p in model.named_parameters() if n.endswith(adds)]
         assert projections == pytest.approx([0.02 / math.sqrt(2 * n_layer)] * (2 * n_layer), rel=0.1)
         seen = []
         model.ln_f.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].std().item()))

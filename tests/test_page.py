@@ -2,99 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Server
 
-ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
 SMALL = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4}
-
-
-class Server:
-    """`python app.py` as its own process, which can be killed and started again."""
-
-    def __init__(self, home: Path):
-        self.home = home
-        self.process: subprocess.Popen | None = None
-        self.url = ""
-        self.start()
-
-    def start(self) -> None:
-        port = re.search(r":(\d+)", self.url)
-        command = [sys.executable, "-u", "app.py", *(["--port", port[1]] if port else [])]
-        environment = {**os.environ, "NANOGPT_HOME": str(self.home)}
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                self.url = found[0]
-                return
-        raise AssertionError("the server ended before it named its address")
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM if os.name != "nt" else signal.SIGBREAK)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def server(home: Path) -> Iterator[Server]:
-    running = Server(home)
-    yield running
-    for stop in home.glob("checkpoints/*/run.json"):  # ask trainers to end before their folder goes
-        (stop.parent / "stop").touch()
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=chromium_path,
-            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def page(browser, server: Server):
-    """An open page; at the end it must have complained of nothing and asked nobody but its own server."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    errors: list[str] = []
-    strangers: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    opened.on("request", lambda request: strangers.append(request.url) if stranger(request.url, server) else None)
-    opened.set_default_timeout(30_000)
-    opened.goto(server.url)
-    opened.wait_for_selector("#corpus-report h3")
-    yield opened
-    opened.close()
-    # a restarted server leaves broken requests behind; anything else is a fault of the page
-    assert [error for error in errors if "net::ERR_" not in error and "Failed to fetch" not in error] == []
-    assert strangers == []
-
-
-def stranger(url: str, server: Server) -> bool:
-    return not url.startswith((server.url, "data:", "blob:"))
 
 
 def open_tab(page, name: str) -> None:

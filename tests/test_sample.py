@@ -147,7 +147,10 @@ def test_all_are_kept_by_default():
 
 @pytest.mark.parametrize(
     ("top_k", "alive"),
-    [(0, range(6)), (1, [1]), (2, [1, 3]), (3, [1, 3, 5]), (4, [1, 2, 3, 5]), (5, [0, 1, 2, 3, 5]), (6, range(6)), (99, range(6))],
+    [
+        (0, range(6)), (1, [1]), (2, [1, 3]), (3, [1, 3, 5]), (4, [1, 2, 3, 5]), (5, [0, 1, 2, 3, 5]), (6, range(6)),
+        (99, range(6)),
+    ],
 )  # fmt: skip
 def test_top_k_keeps_exactly_k_and_of_equals_the_first(top_k, alive):
     assert kept(top_k=top_k) == list(alive)

@@ -192,8 +192,7 @@ def test_one_that_is_killed_while_it_waits_or_runs_holds_nobody_up(home):
             tickets.draw(name)
             children[name] = stack.enter_context(process(TRAINER, name, "cpu"))
             until(lambda name=name: is_waiting(name))
-        age(ticket_of("killed"))
-        assert tickets.waiting() == ["killed", "next"]  # old, but somebody stands behind it
+        assert tickets.waiting() == ["killed", "next"]
         children["killed"].kill()
         children["killed"].wait()
         until(lambda: tickets.waiting() == ["next"])
@@ -202,6 +201,19 @@ def test_one_that_is_killed_while_it_waits_or_runs_holds_nobody_up(home):
         assert said(children["next"]) == "began"
         assert tickets.running() == ["next"]
         let_go(children["next"])
+
+
+def test_an_old_ticket_counts_as_long_as_somebody_stands_behind_it(home):
+    with process(TRAINER, "busy", "cpu") as busy:
+        assert said(busy) == "began"
+        tickets.draw("patient")
+        with process(TRAINER, "patient", "cpu") as child:
+            until(lambda: is_waiting("patient"))
+            age(ticket_of("patient"))
+            assert tickets.waiting() == ["patient"]
+            let_go(busy)
+            assert said(child) == "began"
+            let_go(child)
 
 
 def test_one_that_leaves_the_queue_does_not_begin(home):

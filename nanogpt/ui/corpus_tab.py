@@ -9,6 +9,7 @@ import gradio as gr
 
 from .. import corpus
 from ..config import NanoGPTError
+from . import text_panel
 from .drawn import drawn
 
 DEFAULT = "python-reference"
@@ -143,8 +144,9 @@ def build(corpus_id: gr.State) -> CorpusTab:
                     [], label="Repairs; untick what should stay as it was", elem_id="corpus-repairs"
                 )
             next_button = gr.Button("Next: train on this text", variant="primary", elem_id="corpus-next")
+            outputs = [corpus_id, report, earlier, otherwise, repairs, source]
+            text_panel.build(corpus_id, report, after_change, outputs)
 
-    outputs = [corpus_id, report, earlier, otherwise, repairs, source]
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
     slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private")
     detect = lambda: ""
@@ -172,6 +174,15 @@ def attempt(choose, given, *how) -> list:
         gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
         given if is_new else None,
     ]
+
+
+def after_change(in_use: str | None, changed: str) -> list:
+    """`attempt` after a text was renamed or deleted: the one in use is shown anew, or the default if it is gone."""
+    if in_use != changed:
+        return [gr.skip(), gr.skip(), stored_choices(in_use), *[gr.skip()] * 3]
+    if changed in [id for _, id in stored()]:
+        return attempt(choose_stored, changed)
+    return attempt(choose_builtin, DEFAULT)
 
 
 def take_new(given, codec: str = "", keep: list[str] | None = None) -> list:

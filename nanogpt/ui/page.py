@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from .. import corpus
+from .. import archive, corpus
 from ..config import NanoGPTError
 from . import api, corpus_tab, sample_tab, train_tab
 from .drawn import drawn
@@ -55,9 +55,7 @@ def open_page() -> list:
 
 def open_train(name: str | None = None) -> list:
     """The runs there are, and the one to look at: the one in view, else the one being trained, else the newest."""
-    names = train_tab.names()
-    chosen = name if name in names else train_tab.newest()
-    return [gr.Dropdown(names, value=chosen), *train_tab.shown(chosen, None, force=True)]
+    return train_tab.view(name if name in train_tab.names() else None)
 
 
 def launch_options(host: str) -> dict[str, Any]:
@@ -72,7 +70,8 @@ def launch_options(host: str) -> dict[str, Any]:
         run_history=False,  # would keep every input in the browser's storage
         enable_monitoring=False,
         show_error=False,  # our own sentences are shown; anything else belongs in the log
-        max_file_size=corpus.max_bytes() + 1_000_000,  # a little above our own limit, so that ours is the sentence seen
+        # a little above our own limits, so that ours are the sentences seen
+        max_file_size=max(corpus.max_bytes(), archive.MAX_BYTES) + 1_000_000,
         state_session_capacity=200,
         ssr_mode=False,
         pwa=False,

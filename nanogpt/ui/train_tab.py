@@ -9,6 +9,7 @@ import gradio as gr
 from .. import corpus, jobs
 from ..config import PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, knobs, preset
 from ..run import Run, all_runs, free_name
+from . import run_panel
 from .drawn import drawn, plot_data
 from .words import page_line, run_line
 
@@ -21,10 +22,14 @@ EMPTY = dict(max_iters=1000, train=[], val=[])
 
 def preset_values(name: str) -> list:
     """What choosing a preset writes into the fields: its sentence, the length, and everything under Advanced."""
-    chosen = preset(name)
-    model, train = chosen.configs()
-    numbers = {**model.as_dict(), **train.as_dict()}
-    return [chosen.expect, numbers["max_iters"], *(numbers[k.name] for k in ADVANCED)]
+    model, train = preset(name).configs()
+    return field_values({**model.as_dict(), **train.as_dict(), "preset": name})[1:]
+
+
+def field_values(settings: dict) -> list:
+    """What a preset's name and the values of all knobs write into the fields, the preset's own first."""
+    expect = preset(settings["preset"]).expect
+    return [settings["preset"], expect, settings["max_iters"], *(settings[k.name] for k in ADVANCED)]
 
 
 def start(corpus_id: str, preset_name: str, name: str, max_iters: float, *advanced) -> str:
@@ -50,17 +55,27 @@ def go_on(name: str | None, max_iters: float) -> str:
 def look(name: str | None) -> dict:
     """Everything the tab shows of a run: plain data."""
     if not name or not Run(name).exists():
-        return dict(line=run_line(None), plot=EMPTY, sample="", busy=False, can_continue=False, version=None)
+        return dict(line=run_line(None), plot=EMPTY, state="", busy=False, can_continue=False, version=None)
     run = Run(name)
     status, history = run.status(), run.history()
     return dict(
         line=run_line(name),
         plot=plot_data(history.rows, status.max_iters),
-        sample=history.samples[-1]["text"].strip() if history.samples else "",
+        state=status.state,
         busy=status.busy,
         can_continue=not status.busy,
         version=(name, *history.version),
     )
+
+
+def written(name: str | None, number: int | None = None) -> tuple[str, str, int, int]:
+    """What a run wrote at one of its evaluations, the newest without a number: label, text, its number, how many."""
+    samples = Run(name).history().samples if name and Run(name).exists() else []
+    if not samples:
+        return "What it writes at this point", "", 0, 0
+    number = max(1, min(int(number or len(samples)), len(samples)))
+    one = samples[number - 1]
+    return f"What it wrote at step {one['step']:,}", one["text"].strip(), number, len(samples)
 
 
 def first_preset() -> list:
@@ -94,16 +109,24 @@ class TrainTab:
     timer: gr.Timer
 
 
-def shown(name: str | None, seen, force: bool = False) -> list:
-    """Updates for `TrainTab.refresh`. Plot and sample are sent only when there is something new to see."""
+def shown(name: str | None, seen, back: int | None = None, force: bool = False) -> list:
+    """Updates for `TrainTab.refresh`. Plot and sample are sent only when there is something new to see.
+
+    `back` is the number of the earlier sample that the reader went back to; None follows the newest.
+    """
     state, line = look(name), page_line()
     changed = force or state["version"] != seen
     watching = state["busy"] or line["state"] == "running"  # nothing runs: no request is sent
+    label, text, number, count = written(name)
+    newer = force or not (seen and state["version"]) or seen[0] != name or seen[2] != state["version"][2]
+    follows = {} if back else dict(value=number)
     return [
         state["line"],
         state["plot"] if changed else gr.skip(),
-        state["sample"] if changed else gr.skip(),
-        gr.Button(interactive=state["busy"]),
+        gr.Textbox(text, label=label) if newer and not back else gr.skip(),
+        gr.Slider(maximum=max(count, 2), visible=count > 1, **follows) if newer else gr.skip(),
+        None if force else gr.skip(),
+        gr.Button("Withdraw" if state["state"] == "queued" else "Stop and save", interactive=state["busy"]),
         gr.Button(interactive=state["can_continue"]),
         state["version"],
         line,
@@ -111,10 +134,22 @@ def shown(name: str | None, seen, force: bool = False) -> list:
     ]
 
 
+def view(name: str | None = None) -> list:
+    """Updates for the dropdown of the runs and `TrainTab.refresh`: one run, or the one to show first."""
+    chosen = name or newest()
+    return [gr.Dropdown(names(), value=chosen), *shown(chosen, None, force=True)]
+
+
 def stop(name: str) -> list:
-    """Ask a run to stop, and show that it was asked."""
+    """Ask a run to stop, or take it out of the queue, and show that it was asked."""
     Run(name).request_stop()
     return shown(name, None, force=True)
+
+
+def look_back(name: str | None, number: float) -> list:
+    """Another of the run's samples, and its number to stay at; the newest is followed."""
+    label, text, number, count = written(name, int(number))
+    return [gr.Textbox(text, label=label), number if number < count else None]
 
 
 def field(k: Knob) -> gr.Number | gr.Dropdown:
@@ -123,6 +158,17 @@ def field(k: Knob) -> gr.Number | gr.Dropdown:
         return gr.Dropdown(list(k.choices), value=k.default, label=k.name, info=k.help, elem_id=f"train-{k.name}")
     info = f"{k.help}{f' Usual: {k.usual}.' if k.usual else ''}"
     return gr.Number(k.default, label=k.name, info=info, elem_id=f"train-{k.name.replace('_', '-')}")
+
+
+def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
+    """What the run wrote, and the way back to what it wrote earlier."""
+    sample = gr.Textbox(
+        label="What it writes at this point", lines=6, max_lines=12, interactive=False, elem_id="train-sample"
+    )
+    when = gr.Slider(
+        1, 2, 1, step=1, label="Go back to an earlier evaluation", visible=False, buttons=[], elem_id="train-sample-at"
+    )
+    return sample, when
 
 
 def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
@@ -152,15 +198,13 @@ def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
                 continue_button = gr.Button("Continue", interactive=False, elem_id="train-continue")
             with gr.Accordion("Advanced", open=False):
                 fields = [field(k) for k in ADVANCED]
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=3, min_width=320) as right:
             run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="train-run")
             status = drawn("status_line", run_line(None), elem_id="train-status")
             plot = drawn("loss_plot", EMPTY, elem_id="train-plot")
-            sample = gr.Textbox(
-                label="What it writes at this point", lines=6, max_lines=12, interactive=False, elem_id="train-sample"
-            )
-    seen, timer = gr.State(), gr.Timer(1.0, active=False)
-    refresh = [status, plot, sample, stop_button, continue_button, seen, page_status, timer]
+            sample, when = draw_sample()
+    seen, back, timer = gr.State(), gr.State(), gr.Timer(1.0, active=False)
+    refresh = [status, plot, sample, when, back, stop_button, continue_button, seen, page_status, timer]
 
     def attempt(action, *inputs):
         """Do it and show the run; what cannot be done is said in the tab's own status line."""
@@ -168,7 +212,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
             chosen = action(*inputs)
         except NanoGPTError as error:
             return [gr.skip(), dict(text=str(error), state="failed", share=None), *[gr.skip()] * (len(refresh) - 1)]
-        return [gr.Dropdown(names(), value=chosen), *shown(chosen, None, force=True)[:-1], gr.Timer(active=True)]
+        return [*view(chosen)[:-1], gr.Timer(active=True)]
 
     quiet = dict(queue=False, show_progress="hidden", api_visibility="private")
     preset_fields = [expect, max_iters, *fields]
@@ -178,6 +222,10 @@ def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
     started.then(lambda: "", None, name, **quiet)
     continue_button.click(lambda *a: attempt(go_on, *a), [run, max_iters], [run, *refresh], **quiet)
     stop_button.click(stop, run, refresh, **quiet)
-    timer.tick(shown, [run, seen], refresh, **quiet)
+    timer.tick(shown, [run, seen, back], refresh, **quiet)
+    when.input(look_back, [run, when], [sample, back], trigger_mode="always_last", **quiet)
     run.input(lambda n: shown(n, None, force=True), run, refresh, **quiet)
+    with right:
+        fields = [presets, *preset_fields]
+        run_panel.build(run_panel.View(run, view, [run, *refresh], field_values, fields))
     return TrainTab(about_text, preset_fields, run, refresh, timer)

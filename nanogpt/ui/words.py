@@ -58,7 +58,7 @@ def run_line(name: str | None) -> dict:
         status = run.status()
     except NanoGPTError as error:
         return dict(text=str(error), state="failed", share=None)
-    text = STATES[status.state]
+    text, history = STATES[status.state], run.history()
     if status.state == "queued":
         text += f": number {status.place} in the queue" if status.place > 1 else ": next in the queue, starting"
     elif status.busy:
@@ -67,6 +67,8 @@ def run_line(name: str | None) -> dict:
         said = status.message or f"step {status.step:,} of {status.max_iters:,}"
         text = said if said.startswith(text) else f"{text}: {said}"
         text += f" {progress(run, status)}." if status.step else ""
+    if status.busy and history.rows:
+        text += f" · {losses(history)}"
     share = status.step / status.max_iters if status.busy else None
     return dict(text=text, state=status.state, share=share)
 

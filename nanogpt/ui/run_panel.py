@@ -1,0 +1,316 @@
+"""The runs themselves, under the Train tab's plot: take one along, repeat, rename, delete it; import an archive."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from .. import archive, record
+from ..config import NanoGPTError
+from ..run import Run, all_runs
+from .drawn import drawn
+from .words import STATES
+
+NO_RUN = "There is no run yet; press Start to make one, or import an archive."
+COLUMNS = ["Name", "State", "Validation loss", "Step", "On disk", "Text"]
+WIDTHS = ["160px", "95px", "130px", "125px", "80px", "100px"]  # wider than a phone, on which the table is scrolled
+LOG_LINES = 200
+SAVED = {  # what can be saved as one file -> its name after the run's, its label
+    "settings": ("-settings.json", "Save settings (JSON)"),
+    "curves": ("-curves.csv", "Save curves (CSV)"),
+    "samples": ("-samples.txt", "Save samples (text)"),
+    "log": ("-log.txt", "Save log (text)"),
+}
+DOWNLOAD = """(file) => {
+  if (!file) return;
+  const link = document.createElement("a");
+  link.href = file.url;
+  link.download = file.orig_name || "";
+  document.body.append(link);
+  link.click();
+  link.remove();
+}"""
+
+
+# ---- handlers: plain functions of names and files ------------------------------------------------------------------
+
+
+def size(count: int) -> str:
+    """Bytes as a reader counts them."""
+    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
+
+
+def loss(run: Run) -> str:
+    """The validation loss a run ended with, over all of the held-out text; until then the best so far."""
+    history = run.history()
+    found = (history.events or [{}])[-1].get("val_loss", history.best and history.best["val_loss"])
+    return "–" if found is None else f"{found:.4f}"
+
+
+def table() -> list[list[str]]:
+    """Every run in a line of text: name, state, best validation loss, steps, size, text."""
+    rows = []
+    for run in all_runs():
+        try:
+            status, text = run.status(), run.settings()["corpus"]["name"]
+        except NanoGPTError:
+            rows.append([run.name, "Cannot be read", "", "", size(run.size()), ""])
+            continue
+        steps = f"{status.step:,} of {status.max_iters:,}"
+        rows.append([run.name, STATES[status.state], loss(run), steps, size(run.size()), text])
+    return rows
+
+
+def facts(name: str | None) -> list[str]:
+    """What there is to say of a run: a line about it, and the command that repeats it."""
+    if not name:
+        return [NO_RUN, ""]
+    try:
+        run = Run(name)
+        text, state = run.settings()["corpus"]["name"], STATES[run.status().state].lower()
+        parts = [name, state, f"validation loss {loss(run)}", f"{size(run.size())} on disk", f"trained on {text}"]
+        return [" · ".join(parts), record.command(run)]
+    except NanoGPTError as error:
+        return [str(error), ""]
+
+
+def log(name: str | None) -> str:
+    """The end of what the trainer printed."""
+    return (record.log_text(Run(name), LOG_LINES) if name else "") or "The trainer has printed nothing yet."
+
+
+def save(name: str | None, what: str, to_continue: bool = False) -> str:
+    """Write one of SAVED, or the archive, into a folder of its own for the browser to fetch. The file's path."""
+    run = existing(name)
+    folder = Path(tempfile.mkdtemp(dir=made(Path(get_upload_folder()))))  # Gradio deletes it after a day
+    if what == "archive":
+        path = folder / f"{run.name}.zip"
+        archive.pack(run, path, to_continue)
+        return str(path)
+    text = dict(
+        settings=record.settings_json, curves=record.curves_csv, samples=record.samples_text, log=record.log_text
+    )[what](run)
+    if not text:
+        raise NanoGPTError(f"{run.name} has no {what} yet.")
+    path = folder / f"{run.name}{SAVED[what][0]}"
+    path.write_text(text, encoding="utf-8", newline="")
+    return str(path)
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def existing(name: str | None) -> Run:
+    """The run of that name. NanoGPTError where there is none."""
+    if not name:
+        raise NanoGPTError(NO_RUN)
+    run = Run(name)
+    run.settings()
+    return run
+
+
+def rename(name: str | None, new: str) -> str:
+    """Give a run another name; the new name."""
+    run = existing(name)
+    if not new.strip():
+        raise NanoGPTError("The new name is empty; type one in the field beside the button.")
+    return run.rename(new.strip()).name
+
+
+def question(name: str | None) -> str:
+    """What is asked before a run is deleted. NanoGPTError where that cannot be done at all."""
+    run = existing(name)
+    if run.status().busy:
+        raise NanoGPTError(f"{run.name} is being trained; stop it first. Only then can it be deleted.")
+    return f"Delete {run.name}, {size(run.size())}, with its weights, curves and samples? It cannot be brought back."
+
+
+def delete(name: str | None) -> None:
+    """Delete a run for good."""
+    existing(name).delete()
+
+
+def load(path: str) -> str:
+    """Import an archive; the new run's name."""
+    return archive.unpack(Path(path)).name
+
+
+def told(text: str, state: str = "idle") -> gr.HTML:
+    """A line that says what was done, or why it was not."""
+    return gr.HTML(dict(text=text, state=state, share=None), visible=bool(text))
+
+
+# ---- the panel -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class View:
+    """What the panel is told of the tab around it."""
+
+    run: gr.Dropdown
+    show: Callable[[str | None], list]  # a name, or None for the newest -> updates for `shown`
+    shown: list
+    fill: Callable[[dict], list]  # settings -> updates for `fields`
+    fields: list
+
+
+def said(elem_id: str) -> gr.HTML:
+    """Where `told` goes."""
+    return drawn("status_line", dict(text="", state="idle", share=None), visible=False, elem_id=elem_id)
+
+
+def build(view: View) -> None:
+    """Draw both accordions and wire them."""
+    with gr.Accordion("This run", open=False, elem_id="run-panel") as this:
+        about = gr.Textbox(show_label=False, container=False, interactive=False, max_lines=3, elem_id="run-about")
+        command = gr.Textbox(
+            label="The command that repeats it", info="On another machine, name the text's file instead of --text.",
+            lines=2, max_lines=6, interactive=False, buttons=["copy"], elem_id="run-command",
+        )  # fmt: skip
+        build_saving(view)
+        build_log(view)
+        build_changing(view)
+    with gr.Accordion("All runs", open=False, elem_id="run-all") as every:
+        runs = gr.Dataframe(
+            headers=COLUMNS, datatype="str", interactive=False, label="Choose a line to look at that run",
+            max_height=320, column_widths=WIDTHS, buttons=[], elem_id="run-table",
+        )  # fmt: skip
+        import_button = gr.UploadButton(
+            "Import an archive (.zip)", file_types=[".zip"], size="sm", elem_id="run-import"
+        )
+        imported = said("run-import-said")
+
+    def take(file):
+        try:
+            name = load(file)
+        except NanoGPTError as error:
+            return [told(str(error), "failed"), gr.skip(), *[gr.skip()] * len(view.shown)]
+        return [told(f"Imported as {name}."), table(), *view.show(name)]
+
+    def choose(event: gr.SelectData):
+        return view.show(event.row_value[0])
+
+    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+    gr.on([this.expand, view.run.change], facts, view.run, [about, command], **quiet)
+    gr.on([every.expand, view.run.change], table, None, runs, **quiet)
+    runs.select(choose, None, view.shown, **quiet)
+    import_button.upload(
+        take, import_button, [imported, runs, *view.shown], api_visibility="private", show_progress_on=import_button
+    )
+
+
+def build_saving(view: View) -> None:
+    """Files to save, and settings to put back into the fields."""
+    with gr.Row():
+        buttons = {
+            what: gr.Button(label, size="sm", min_width=140, elem_id=f"run-save-{what}")
+            for what, (_, label) in SAVED.items()
+        }
+    with gr.Group():
+        to_continue = gr.Checkbox(
+            False, label="with all that is needed to continue it", elem_id="run-to-continue",
+            info="The archive is about three times as large then; to write with the run it is not needed.",
+        )  # fmt: skip
+        pack = gr.Button("Save the whole run as an archive (.zip)", size="sm", elem_id="run-save-archive")
+    with gr.Row():
+        use = gr.Button("Put its settings into the fields", size="sm", min_width=180, elem_id="run-use-settings")
+        upload = gr.UploadButton(
+            "Put settings from a file into the fields", file_types=[".json"], size="sm", min_width=180,
+            elem_id="run-load-settings",
+        )  # fmt: skip
+    note = said("run-said")
+    file = gr.DownloadButton(visible=False)
+
+    def fetch(name, what, wanted=False):
+        try:
+            return [save(name, what, wanted), told("")]
+        except NanoGPTError as error:
+            return [None, told(str(error), "failed")]
+
+    def fill(read: Callable[[], dict], done: str):
+        try:
+            return [told(done), *view.fill(read())]
+        except NanoGPTError as error:
+            return [told(str(error), "failed"), *[gr.skip()] * len(view.fields)]
+
+    outputs, quiet = [file, note], dict(queue=False, api_visibility="private")
+    for what, button in buttons.items():
+        fetched = button.click(lambda name, what=what: fetch(name, what), view.run, outputs, **quiet)
+        fetched.then(None, file, None, js=DOWNLOAD)
+    packed = pack.click(lambda name, wanted: fetch(name, "archive", wanted), [view.run, to_continue], outputs, **quiet)
+    packed.then(None, file, None, js=DOWNLOAD)
+    filled = [note, *view.fields]
+    done = "The fields have {} now; look under Advanced, then press Start."
+    of_run, of_file = done.format("this run's settings"), done.format("the file's settings")
+    use.click(lambda name: fill(lambda: record.settings_of(existing(name)), of_run), view.run, filled, **quiet)
+    upload.upload(
+        lambda path: fill(lambda: record.read_settings(Path(path).read_bytes()), of_file), upload, filled, **quiet
+    )
+
+
+def build_log(view: View) -> None:
+    """What the trainer printed."""
+    with gr.Accordion("Log", open=False, elem_id="run-log-panel") as panel:
+        text = gr.Textbox(
+            label=f"The last {LOG_LINES} lines that the trainer printed", lines=8, max_lines=16, interactive=False,
+            buttons=["copy"], elem_id="run-log",
+        )  # fmt: skip
+        refresh = gr.Button("Refresh the log", size="sm", elem_id="run-log-refresh")
+    gr.on(
+        [panel.expand, refresh.click, view.run.change], log, view.run, text,
+        queue=False, show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+
+
+def build_changing(view: View) -> None:
+    """Another name, or away with it."""
+    asked = gr.State()  # the run that the question is about, whichever is shown by then
+    new = gr.Textbox(
+        label="New name", placeholder="lower-case letters, digits, hyphens", max_lines=1, elem_id="run-new-name"
+    )
+    with gr.Row():
+        rename_button = gr.Button("Rename this run", size="sm", min_width=120, elem_id="run-rename")
+        delete_button = gr.Button("Delete this run …", size="sm", min_width=120, elem_id="run-delete")
+    with gr.Group(visible=False, elem_id="run-sure") as sure:
+        ask = gr.Textbox(label="Are you sure?", interactive=False, max_lines=3, elem_id="run-question")
+        with gr.Row():
+            yes = gr.Button("Delete for good", variant="stop", size="sm", elem_id="run-delete-yes")
+            no = gr.Button("Keep it", size="sm", elem_id="run-delete-no")
+    note = said("run-changed-said")
+
+    def pose(name):
+        try:
+            return [question(name), gr.Group(visible=True), name, told("")]
+        except NanoGPTError as error:
+            return [gr.skip(), gr.Group(visible=False), None, told(str(error), "failed")]
+
+    def change(action, *inputs):
+        try:
+            chosen, done = action(*inputs)
+        except NanoGPTError as error:
+            return [told(str(error), "failed"), *[gr.skip()] * (len(view.shown) + 1)]
+        return [told(done), "", *view.show(chosen)]
+
+    def renamed(name, wanted):
+        chosen = rename(name, wanted)
+        return chosen, f"{name} is called {chosen} now."
+
+    def deleted(name):
+        delete(name)
+        return None, f"{name} is deleted."
+
+    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+    closed = lambda: [gr.Group(visible=False), None]
+    outputs = [note, new, *view.shown]
+    gr.on([rename_button.click, new.submit], lambda *a: change(renamed, *a), [view.run, new], outputs, **quiet)
+    delete_button.click(pose, view.run, [ask, sure, asked, note], **quiet)
+    yes.click(lambda name: change(deleted, name), asked, outputs, **quiet).then(closed, None, [sure, asked], **quiet)
+    gr.on([no.click, view.run.change], closed, None, [sure, asked], **quiet)
