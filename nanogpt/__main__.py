@@ -45,10 +45,10 @@ def train_command(arguments: argparse.Namespace) -> int:
 
     changes = given(arguments, ModelConfig, TrainConfig)
     if arguments.resume:
-        if arguments.files or set(changes) - {"max_iters"}:
-            raise NanoGPTError("A resumed run keeps its text and settings; only --max-iters can be given anew.")
+        if arguments.files or set(changes) - {"max_iters", "budget"}:
+            raise NanoGPTError("A resumed run keeps its text and settings; only its length can be given anew.")
         run = Run(arguments.resume)
-        jobs.prepare_to_continue(run, changes.get("max_iters"))
+        jobs.prepare_to_continue(run, changes.get("max_iters"), changes.get("budget"))
     else:
         text = corpus.add_files(arguments.files) if arguments.files else corpus.builtin("python-reference")
         run = jobs.new_run(arguments.name or free_name(text.name), text, arguments.preset, **changes)

@@ -147,9 +147,9 @@ class Threads:
 
 
 def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
-    """How many threads NumPy's own OpenBLAS uses, and its switch; elsewhere (Accelerate, MKL) a switch that does nothing."""
+    """How many threads NumPy's own OpenBLAS uses, and its switch; with another library one that does nothing."""
     try:
-        library = ctypes.CDLL(np._core._multiarray_umath.__file__)
+        library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]
         return library.scipy_openblas_get_num_threads64_, library.scipy_openblas_set_num_threads64_
     except (AttributeError, OSError):
         return lambda: 1, lambda threads: None

@@ -45,18 +45,20 @@ def new_run(name: str, text: Corpus, preset_name: str = "quick", **changes: Any)
     return Run.create(name, settings, {**config_files(model), **tokenizer.files(block_size)})
 
 
-def prepare_to_continue(run: Run, max_iters: int | None = None) -> None:
+def prepare_to_continue(run: Run, max_iters: int | None = None, budget: float | None = None) -> None:
     """Check that a run can go on, with a new length where one is given. NanoGPTError says why it cannot."""
-    status = run.status()
+    status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
         raise NanoGPTError(f"{run.name} is {status.state} already.")
-    if max_iters is not None:
-        train = TrainConfig.of({**run.settings()["train"], "max_iters": max_iters})
-        if train.max_iters < status.step:
-            raise NanoGPTError(f"{run.name} is at step {status.step:,} already; max_iters must be larger.")
+    longer = {name: value for name, value in (("max_iters", max_iters), ("budget", budget)) if value is not None}
+    train = TrainConfig.of({**before.as_dict(), **longer})
+    if train.budget:
+        if status.seconds >= train.budget or (status.state == "finished" and train.budget <= before.budget):
+            raise NanoGPTError(f"{run.name} has used its {before.budget:g} seconds. Give a longer budget to go on.")
+    elif status.step > train.max_iters or (status.step == train.max_iters and not longer):
+        raise NanoGPTError(f"{run.name} has reached step {status.step:,}. Give a larger max_iters to go on.")
+    if longer:
         run.change(train=train.as_dict())
-    elif status.step >= status.max_iters:
-        raise NanoGPTError(f"{run.name} has reached its last step, {status.step:,}. Give a larger max_iters to go on.")
 
 
 def start(run: Run) -> None:

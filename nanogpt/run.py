@@ -151,7 +151,7 @@ class Run:
     def status(self) -> Status:
         """What the run is doing: from the lock, the queue and the last event, in that order."""
         train, history = TrainConfig.of(self.settings()["train"]), self.history()
-        facts = dict(step=history.step, max_iters=train.max_iters, seconds=history.seconds)
+        facts: dict[str, Any] = dict(step=history.step, max_iters=_length(train, history), seconds=history.seconds)
         if tickets.is_held(self.folder / ".lock"):
             return Status("stopping" if self.stop_file.exists() else "running", **facts)
         queue = tickets.waiting()
@@ -249,6 +249,16 @@ class History:
         """The row of the lowest validation loss."""
         rows = [row for row in self.rows if "val_loss" in row]
         return min(rows, key=lambda row: row["val_loss"]) if rows else None
+
+
+def _length(train: TrainConfig, history: History) -> int:
+    """How many steps the run has in all. By the clock that is a guess, ever better, until it is over."""
+    if not train.budget:
+        return train.max_iters
+    if history.events and history.events[-1]["event"] == "finished":
+        return history.step
+    gone = history.seconds / train.budget
+    return max(history.step + 1, round(history.step / gone) if gone > 0.05 else train.max_iters)
 
 
 @lru_cache(maxsize=256)

@@ -41,7 +41,6 @@ class LayerCache:
         self.length = end
         return self.k[:, :, :end], self.v[:, :, :end]
 
-
     def keep(self, texts: list[int]) -> None:
         """Forget all but some of the B texts."""
         self.k, self.v = self.k[texts], self.v[texts]
@@ -78,11 +77,11 @@ class Decoder:
 
 def decoder_for(model: GPT, texts: int) -> Decoder | FastDecoder:
     """The fast decoder on a CPU, the plain one elsewhere."""
-    return FastDecoder(model, texts) if FastDecoder and model.device.type == "cpu" else Decoder(model, texts)
+    return (FastDecoder if FastDecoder is not None and model.device.type == "cpu" else Decoder)(model, texts)
 
 
 def weights(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
-    """How likely each next character is, up to a common factor: logits (vocab_size,) after temperature, top-k, top-p."""
+    """How likely each next character is, up to a factor: logits (vocab_size,) after temperature, top-k and top-p."""
     if config.temperature == 0:  # greedy
         return np.eye(len(logits))[np.argmax(logits)]
     p = np.exp((logits.astype(np.float64) - logits.max()) / config.temperature)

@@ -6,7 +6,7 @@ import time
 
 from .config import TrainConfig
 
-LOGS, EVALUATIONS = 200, 12  # of a timed run; one of fixed steps evaluates each `eval_interval`
+LOGS, EVALUATIONS = 200, 20  # of a timed run; one of fixed steps evaluates each `eval_interval`
 SOME = 32  # windows, the fewest an evaluation looks at
 
 

@@ -155,7 +155,8 @@ def test_sample_streams_a_growing_text(client, trained):
     job = client.submit(name="one", prompt="The ", length=4000, temperature=0.7, seed=3, api_name="/sample")
     pieces = list(job)
     assert len(pieces) > 2
-    assert all(later.startswith(earlier) and later != earlier for earlier, later in zip(pieces, pieces[1:]))
+    assert all(later.startswith(earlier) for earlier, later in zip(pieces, pieces[1:]))
+    assert len(set(pieces)) > 2
     assert pieces[0].startswith("The ")
     assert len(pieces[-1]) == 4 + 4000
 

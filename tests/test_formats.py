@@ -275,10 +275,12 @@ def test_no_config(folder):
 
 FOREIGN = {
     "classic": [
-        dict(activation_function="gelu_new"), dict(tie_word_embeddings=True), dict(n_inner=99), dict(layer_norm_epsilon=0.1),
+        dict(activation_function="gelu_new"), dict(tie_word_embeddings=True), dict(n_inner=99),
+        dict(layer_norm_epsilon=0.1),
     ],
     "modern": [
-        dict(hidden_act="silu"), dict(final_logit_softcapping=15.0), dict(num_key_value_heads=1), dict(rms_norm_eps=0.1),
+        dict(hidden_act="silu"), dict(final_logit_softcapping=15.0), dict(num_key_value_heads=1),
+        dict(rms_norm_eps=0.1),
     ],
 }  # fmt: skip
 

@@ -22,7 +22,8 @@ def upload(page, path: Path) -> None:
 
 def fill_small(page, max_iters: int) -> None:
     """Settings for a model that trains in seconds."""
-    page.locator("#train-max-iters input").fill(str(max_iters))
+    page.get_by_label("Quick look").check()
+    page.locator("#train-max-iters input").fill(str(max_iters))  # it appears when the preset has filled the fields
     page.get_by_role("button", name="Advanced").first.click()
     for name, value in SMALL.items():
         page.locator(f"#train-{name.replace('_', '-')} input").fill(str(value))

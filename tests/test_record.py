@@ -43,12 +43,17 @@ def repeated(run: Run) -> tuple[ModelConfig, TrainConfig]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {}, dict(seed=7), dict(learning_rate=1e-5), dict(learning_rate=2e-6, min_lr=1e-6), dict(layout="modern"),
-        dict(layout="modern", learning_rate=1e-3, optimizer="adamw", dropout=0.1), dict(max_iters=10_000_000, eval_interval=3),
+        {},
+        dict(seed=7),
+        dict(learning_rate=1e-5),
+        dict(learning_rate=2e-6, min_lr=1e-6),
+        dict(layout="modern"),
+        dict(layout="modern", learning_rate=1e-3, optimizer="adamw", dropout=0.1),
+        dict(max_iters=10_000_000, eval_interval=3),
         dict(min_lr=0.0, grad_clip=0.5, device="cpu"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, changes):
     run = jobs.new_run("one", text, key, **{**SMALL, **changes})
     model, train = repeated(run)
@@ -57,7 +62,8 @@ def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, ch
     flags = [word for word in words_of(run)[6:] if word.startswith("--")]
     assert flags[0] == "--preset"
     asked = {"--" + name.replace("_", "-") for name in {**SMALL, **changes}}
-    assert set(flags[1:]) <= asked | {"--min-lr"}  # lowered with the learning rate
+    followed = {"--min-lr"} | ({"--max-iters"} if key == "timed" else set())  # the learning rate, or the clock
+    assert set(flags[1:]) <= asked | followed
 
 
 def test_a_run_with_a_preset_s_own_settings_needs_no_flags(text):
@@ -98,14 +104,23 @@ def test_settings_that_are_not_named_are_the_preset_s():
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "not a settings file"), (b"[]", "not a settings file"), (b"\xff", "not a settings file"), (b"[" * 90_000, "not a settings"),
-        (b"{" + b" " * 100_000 + b"}", "not a settings file"), (b'{"n_layr": 3, "seed": 1}', "no setting: n_layr."),
-        (json.dumps({f"k{i}" * 100: 0 for i in range(50)}).encode(), "and 45 more"), (b'{"preset": "huge"}', "no preset"),
-        (b'{"preset": [1]}', "no preset"), (b'{"n_layer": "many"}', "n_layer"), (b'{"n_layer": 1e999}', "n_layer"),
-        (b'{"n_embd": 10, "n_head": 4}', "multiple of n_head"), (b'{"seed": {}}', "seed"), (b'{"device": "tpu"}', "device"),
+        (b"", "not a settings file"),
+        (b"[]", "not a settings file"),
+        (b"\xff", "not a settings file"),
+        (b"[" * 90_000, "not a settings"),
+        (b"{" + b" " * 100_000 + b"}", "not a settings file"),
+        (b'{"n_layr": 3, "seed": 1}', "no setting: n_layr."),
+        (json.dumps({f"k{i}" * 100: 0 for i in range(50)}).encode(), "and 45 more"),
+        (b'{"preset": "huge"}', "no preset"),
+        (b'{"preset": [1]}', "no preset"),
+        (b'{"n_layer": "many"}', "n_layer"),
+        (b'{"n_layer": 1e999}', "n_layer"),
+        (b'{"n_embd": 10, "n_head": 4}', "multiple of n_head"),
+        (b'{"seed": {}}', "seed"),
+        (b'{"device": "tpu"}', "device"),
     ],
     ids=lambda value: str(value)[:30],
-)  # fmt: skip
+)
 def test_what_is_no_settings_file_is_a_sentence(data, said):
     with pytest.raises(NanoGPTError, match=said) as error:
         read_settings(data)
@@ -135,8 +150,15 @@ def test_the_curves_are_a_row_a_step(text):
     assert [row["step"] for row in rows] == ["0", "5"]
     assert rows[0]["grad_norm"] == ""
     assert {key: float(value) for key, value in rows[1].items()} == dict(
-        step=5, seconds=1.6, tokens=320, train_loss=4.0, val_loss=3.9, learning_rate=1e-3, grad_norm=1.25, tokens_per_second=99,
-    )  # fmt: skip
+        step=5,
+        seconds=1.6,
+        tokens=320,
+        train_loss=4.0,
+        val_loss=3.9,
+        learning_rate=1e-3,
+        grad_norm=1.25,
+        tokens_per_second=99,
+    )
 
 
 def test_the_samples_are_one_text(text):
@@ -154,7 +176,10 @@ def test_the_samples_are_one_text(text):
         ("  File 'C:\\Users x\\me\\nanogpt\\train.py'", "  File 'train.py'"),
         ("OSError: /srv/me/x.bin is full", "OSError: x.bin is full"),
         ("at D:\\data\\run\\log.txt: no", "at log.txt: no"),
-        ("step 5: 3/4 done, see https://example.org/a/b and a/b/c", "step 5: 3/4 done, see https://example.org/a/b and a/b/c"),
+        (
+            "step 5: 3/4 done, see https://example.org/a/b and a/b/c",
+            "step 5: 3/4 done, see https://example.org/a/b and a/b/c",
+        ),
     ],
 )
 def test_the_log_does_not_say_where_things_are(text, line, shown):

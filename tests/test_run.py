@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -17,6 +18,7 @@ from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import slug, write_whole
 from nanogpt.run import Run, Tail, all_runs, free_name, read_jsonl
 
+ROOT = Path(__file__).resolve().parent.parent
 HOLDER = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print('held', flush=True)\n sys.stdin.readline()"
 
 
@@ -49,9 +51,9 @@ def test_a_name_becomes_a_folder_that_is_found_again(home, name):
 
 
 HOSTILE = [
-    "", ".", "..", "../x", "x/../../y", "/etc/passwd", "..\\x", "C:\\x", "a/b", "a\\b", "-a", "--help", "A", "a.b", "a b",
-    "a\n", "\na", "a\0", "ä", "名前", "ａ", "a" * 65, "a" * 100_000, ".queue", "~", "~root", "$HOME", "%2e%2e", "con:", "a_b",
-    None, 5, b"a", ["a"],
+    "", ".", "..", "../x", "x/../../y", "/etc/passwd", "..\\x", "C:\\x", "a/b", "a\\b", "-a", "--help", "A", "a.b",
+    "a b", "a\n", "\na", "a\0", "ä", "名前", "ａ", "a" * 65, "a" * 100_000, ".queue", "~", "~root", "$HOME",
+    "%2e%2e", "con:", "a_b", None, 5, b"a", ["a"],
 ]  # fmt: skip
 
 
@@ -220,6 +222,37 @@ def test_a_life(home):
     assert states(run) == ("finished", False, False)
     run.request_stop()
     assert not run.stop_file.exists()  # nobody there to ask
+
+
+SESSIONS = """
+import sys
+from nanogpt import tickets
+from nanogpt.run import Run
+for name in sys.argv[1:]:
+    run = Run(name)
+    with tickets.turn(name, "cpu"), run.held():
+        run.event("started", step=0)
+        run.event("stopped", step=1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [30, 1], ids=["beginning", "going on"])
+def test_a_status_is_never_wrong_in_passing(home, runs):
+    """A page that saw a run "crashed" or "failed" for a moment would stop looking."""
+    names = [a_run(f"run-{i}", max_iters=2).name for i in range(runs)]
+    for name in names:
+        tickets.draw(name)
+    command = [sys.executable, "-c", SESSIONS, *names * (30 // runs)]
+    with subprocess.Popen(command, cwd=ROOT) as child:
+        for name in names:
+            seen = []
+            while child.poll() is None and not (runs > 1 and seen[-1:] == ["stopped"]):
+                seen.append(Run(name).status().state)
+            assert set(seen) <= {"queued", "running", "stopped"}
+            assert runs == 1 or seen == sorted(seen, key=("queued", "running", "stopped").index)
+    assert child.returncode == 0
+    assert {Run(name).status().state for name in names} == {"stopped"}
 
 
 def test_the_lock_is_one_s_alone(home):

@@ -209,7 +209,7 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
 
 
 @pytest.mark.parametrize(
-    "settings", [DROPOUT, dict(max_iters=300, eval_interval=20, layout="modern")], ids=["dropout", "modern"]
+    "settings", [DROPOUT, dict(max_iters=160, eval_interval=20, layout="modern")], ids=["dropout", "modern"]
 )
 def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from .. import archive, corpus
+from .. import archive, corpus, jobs
 from ..config import NanoGPTError
-from . import api, corpus_tab, sample_tab, train_tab
+from . import api, corpus_tab, form, sample_tab, train_tab
 from .drawn import drawn
 from .guard import middleware
 
@@ -36,8 +36,10 @@ def build_app() -> gr.Blocks:
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **quiet)
         texts.report.change(corpus_tab.about, corpus_id, training.about_text, **quiet)
         sample.select(sample_tab.choices, training.run, writing.run, **quiet)
-        train.select(open_train, training.run, [training.run, *training.refresh], **quiet)
-        demo.load(open_page, None, [corpus_id, texts.report, texts.stored, *training.preset_fields], **quiet)
+        shown = train.select(open_train, training.run, [training.run, *training.refresh], **quiet)
+        shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **quiet)
+        train.select(jobs.warm, **quiet)
+        demo.load(open_page, None, [corpus_id, texts.report, texts.stored, *training.form.fields], **quiet)
         demo.load(open_train, None, [training.run, *training.refresh], **quiet)
         demo.load(lambda: sample_tab.choices(None), None, writing.run, **quiet)
     return demo.queue(max_size=64, default_concurrency_limit=4)
@@ -49,8 +51,8 @@ def open_page() -> list:
     try:
         chosen = corpus_tab.choose_builtin(corpus_tab.DEFAULT)
     except NanoGPTError as error:  # a Python without its reference
-        return [None, corpus_tab.refused(str(error)), earlier, *train_tab.first_preset()]
-    return [chosen.corpus_id, chosen.report, earlier, *train_tab.first_preset()]
+        return [None, corpus_tab.refused(str(error)), earlier, *form.first_values()]
+    return [chosen.corpus_id, chosen.report, earlier, *form.first_values()]
 
 
 def open_train(name: str | None = None) -> list:

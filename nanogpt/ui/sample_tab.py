@@ -1,4 +1,4 @@
-"""The Sample tab: write with a run's best weights."""
+"""The Sample tab: write with a run's best weights, one text or several side by side."""
 
 from __future__ import annotations
 
@@ -13,8 +13,18 @@ import gradio as gr
 from ..config import NanoGPTError, SampleConfig, knobs
 from ..formats import load_model
 from ..run import Run, all_runs
-from ..sample import stream
+from ..sample import DASHES, stream_many, unescaped
 from ..tokenizer import CharTokenizer
+from .drawn import drawn
+
+DOWNLOAD = """(name, text) => {
+  if (!text) return;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  link.download = `${name || "text"}.txt`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}"""
 
 
 @lru_cache(maxsize=4)
@@ -30,22 +40,50 @@ def write(
     name: str | None, prompt: str = "", temperature=0.8, length=500, top_k=0, top_p=1.0, seed=1337
 ) -> Iterator[str]:
     """The growing text, prompt first, a few times a second. NanoGPTError for what cannot be done."""
-    if not name:
-        raise NanoGPTError("There is no run to write with yet; train one first.")
-    config = SampleConfig(temperature, length, top_k, top_p, seed)
-    run = Run(name)
-    run.settings()
+    yield from write_many(name, prompt, SampleConfig(temperature, length, top_k, top_p, seed))
+
+
+def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[str]:
+    """As `write`, with all the settings: several texts have a line of dashes between them."""
+    run = existing(name)
     tokenizer = CharTokenizer.load(run.folder)
     weights = run.folder / "model.safetensors"
     model = _model(run.folder, weights.stat().st_mtime_ns if weights.exists() else 0)
-    text = tokenizer.fit(prompt or "").text
-    shown = time.monotonic()
-    for piece in stream(model, tokenizer, text, config):
-        text += piece
-        if time.monotonic() - shown > 0.05:  # a message a character would be slower than the model
-            shown = time.monotonic()
-            yield text
-    yield text
+    start = tokenizer.fit(prompt or "").text
+    texts = [[start] for _ in range(config.num_samples)]
+    joined = lambda: DASHES.join("".join(text) for text in texts)
+    shown, pause = time.monotonic(), 0.05  # a message a character would be slower than the model
+    for pieces in stream_many(model, tokenizer, start, config):
+        for text, piece in zip(texts, pieces):
+            text.append(piece)
+        if time.monotonic() - shown > pause:
+            yield joined()
+            shown, pause = time.monotonic(), 0.05 + sum(map(len, texts)) / 1e6
+    yield joined()
+
+
+def existing(name: str | None) -> Run:
+    """The run to write with. NanoGPTError where there is none."""
+    if not name:
+        raise NanoGPTError("There is no run to write with yet; train one first.")
+    run = Run(name)
+    run.settings()
+    return run
+
+
+def whose(run: Run) -> str:
+    """Which step's weights a run writes with, in a sentence."""
+    history, busy = run.history(), run.status().busy
+    best = history.best
+    if best is None:
+        return f"{run.name}: the weights of its first evaluation."
+    step, loss = best["step"], best["val_loss"]
+    ended = history.events[-1]
+    if ended["event"] == "finished" and not busy:  # then best and last were judged on all of the held-out text
+        step = ended["step"] if ended["last_val_loss"] <= ended["best_val_loss"] else step
+        loss = ended["val_loss"]
+    so_far = ", the best so far; it is still training" if busy else ""
+    return f"{run.name}: the weights of step {step:,}, validation loss {loss:.4f}{so_far}."
 
 
 def note(name: str | None, prompt: str) -> str:
@@ -54,6 +92,23 @@ def note(name: str | None, prompt: str) -> str:
         return str(CharTokenizer.load(Run(name).folder).fit(prompt or "")) if name else ""
     except NanoGPTError as error:
         return str(error)
+
+
+def told(text: str, state: str = "idle") -> dict:
+    """What status_line.js draws."""
+    return dict(text=text, state=state, share=None)
+
+
+def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, stop) -> Iterator[list]:
+    """The growing text, and beside it whose it is; what cannot be done is said there, and the text stays."""
+    try:
+        config = SampleConfig(temperature, length, top_k, top_p, seed, num_samples, unescaped(stop or ""))
+        line = told(whose(existing(name)))
+        yield [gr.skip(), line]
+        for text in write_many(name, prompt, config):
+            yield [text, line]
+    except NanoGPTError as error:
+        yield [gr.skip(), told(str(error), "failed")]
 
 
 # ---- the tab -------------------------------------------------------------------------------------------------------
@@ -68,60 +123,71 @@ class SampleTab:
 
 def build() -> SampleTab:
     """Draw the tab and wire it."""
-    k = {knob.name: knob for knob in knobs(SampleConfig)}
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="sample-run")
             prompt = gr.Textbox(
                 label="Prompt", info="What the text begins with; may be empty.", lines=2, elem_id="sample-prompt"
             )
-            prompt_note = gr.Textbox(visible=False, show_label=False, container=False, elem_id="sample-note")
-            temperature = gr.Slider(
-                0, 2, k["temperature"].default, step=0.05, label="Temperature", info=k["temperature"].help,
-                elem_id="sample-temperature",
-            )  # fmt: skip
-            length = gr.Slider(
-                1, k["length"].high, k["length"].default, step=1, label="Length", info=k["length"].help,
-                elem_id="sample-length",
-            )  # fmt: skip
-            with gr.Accordion("Advanced", open=False):
-                top_k = gr.Number(
-                    k["top_k"].default, label="top_k", info=k["top_k"].help, elem_id="sample-top-k", precision=0
-                )
-                top_p = gr.Slider(
-                    0, 1, k["top_p"].default, step=0.01, label="top_p", info=k["top_p"].help, elem_id="sample-top-p"
-                )
-                seed = gr.Number(
-                    k["seed"].default, label="seed", info=k["seed"].help, elem_id="sample-seed", precision=0
-                )
+            # always there, though empty: a screen reader reads out what changes in a region it knows
+            prompt_note = drawn("status_line", told(""), elem_id="sample-note", elem_classes="quiet-line")
+            settings = build_settings()
         with gr.Column(scale=3, min_width=320):
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", elem_id="sample-generate")
                 stop = gr.Button("Stop", elem_id="sample-stop", interactive=False)
+                download = gr.Button("Download", elem_id="sample-download")
+            whose_line = drawn("status_line", told(""), elem_id="sample-whose", elem_classes="quiet-line")
             output = gr.Textbox(
                 label="Text", lines=18, max_lines=28, interactive=False, buttons=["copy"], elem_id="sample-output",
                 placeholder="Press Generate, and the model writes here.",
             )  # fmt: skip
 
-    def run_it(*inputs):
-        try:
-            yield from write(*inputs)
-        except NanoGPTError as error:
-            raise gr.Error(str(error), duration=None, print_exception=False) from None
-
     buttons = [generate, stop]
     writing = lambda on: [gr.Button(interactive=not on), gr.Button(interactive=on)]
     quiet = dict(queue=False, show_progress="hidden", api_visibility="private")
-    inputs = [run, prompt, temperature, length, top_k, top_p, seed]
     begun = generate.click(lambda: writing(True), None, buttons, **quiet)
-    event = begun.then(run_it, inputs, output, show_progress="hidden", concurrency_limit=4, api_visibility="private")
+    event = begun.then(
+        on_page, [run, prompt, *settings], [output, whose_line], show_progress="hidden", concurrency_limit=4,
+        api_visibility="private",
+    )  # fmt: skip
     event.then(lambda: writing(False), None, buttons, **quiet)
     stop.click(lambda: writing(False), None, buttons, cancels=[event], **quiet)
+    download.click(None, [run, output], None, js=DOWNLOAD)
     gr.on(
-        [prompt.change, run.change],
-        lambda n, p: gr.Textbox(note(n, p), visible=bool(note(n, p))), [run, prompt], prompt_note, **quiet,
+        [prompt.change, run.change], lambda n, p: told(note(n, p)), [run, prompt], prompt_note,
+        trigger_mode="always_last", **quiet,  # whatever was typed while the last answer was on its way
     )  # fmt: skip
     return SampleTab(run)
+
+
+def build_settings() -> list:
+    """How it writes: temperature, length, num_samples, and under Advanced top_k, top_p, seed, stop."""
+    k = {knob.name: knob for knob in knobs(SampleConfig)}
+    temperature = gr.Slider(
+        0, 2, k["temperature"].default, step=0.05, label="Temperature", info=k["temperature"].help,
+        elem_id="sample-temperature",
+    )  # fmt: skip
+    with gr.Row():
+        length = gr.Slider(
+            1, k["length"].high, k["length"].default, step=1, label="Length", info=k["length"].help, min_width=140,
+            elem_id="sample-length",
+        )  # fmt: skip
+        num_samples = gr.Slider(
+            1, k["num_samples"].high, k["num_samples"].default, step=1, label="How many", info="Texts side by side.",
+            min_width=140, elem_id="sample-num-samples",
+        )  # fmt: skip
+    with gr.Accordion("Advanced", open=False):
+        top_k = gr.Number(k["top_k"].default, label="top_k", info=k["top_k"].help, elem_id="sample-top-k", precision=0)
+        top_p = gr.Slider(
+            0, 1, k["top_p"].default, step=0.01, label="top_p", info=k["top_p"].help, elem_id="sample-top-p"
+        )
+        seed = gr.Number(k["seed"].default, label="seed", info=k["seed"].help, elem_id="sample-seed", precision=0)
+        stop = gr.Textbox(
+            k["stop"].default, label="stop", info=f"{k['stop'].help} Usual: {k['stop'].usual}", max_lines=1,
+            elem_id="sample-stop-text",
+        )  # fmt: skip
+    return [temperature, length, num_samples, top_k, top_p, seed, stop]
 
 
 def choices(chosen: str | None) -> gr.Dropdown:

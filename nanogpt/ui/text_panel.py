@@ -127,7 +127,8 @@ def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], list
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
     closed = lambda: [gr.Group(visible=False), None]
     changed = [note, new, rows, pick, *outputs]
-    gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], pick, [rows, pick], **quiet)
+    # not `pick` itself as the input: Gradio would refuse the value of a text that has just gone
+    gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **quiet)
     rows.select(by_line, None, pick, **quiet)
     gr.on([rename_button.click, new.submit], lambda *a: change(rename, *a), [corpus_id, pick, new], changed, **quiet)
     delete_button.click(pose, pick, [ask, sure, asked, note], **quiet)

@@ -7,47 +7,39 @@ from dataclasses import dataclass
 import gradio as gr
 
 from .. import corpus, jobs
-from ..config import PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, knobs, preset
+from ..config import NanoGPTError, TrainConfig, duration
 from ..run import Run, all_runs, free_name
-from . import run_panel
+from . import form, run_panel
 from .drawn import drawn, plot_data
 from .words import page_line, run_line
 
-ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name != "max_iters"]
 EMPTY = dict(max_iters=1000, train=[], val=[])
 
 
 # ---- handlers: plain functions of names and numbers ------------------------------------------------------------
 
 
-def preset_values(name: str) -> list:
-    """What choosing a preset writes into the fields: its sentence, the length, and everything under Advanced."""
-    model, train = preset(name).configs()
-    return field_values({**model.as_dict(), **train.as_dict(), "preset": name})[1:]
-
-
-def field_values(settings: dict) -> list:
-    """What a preset's name and the values of all knobs write into the fields, the preset's own first."""
-    expect = preset(settings["preset"]).expect
-    return [settings["preset"], expect, settings["max_iters"], *(settings[k.name] for k in ADVANCED)]
-
-
-def start(corpus_id: str, preset_name: str, name: str, max_iters: float, *advanced) -> str:
-    """Create a run from the fields and launch its trainer. The run's name."""
+def start(corpus_id: str, name: str, preset_name: str, *fields) -> str:
+    """Create a run from the form's fields and launch its trainer. The run's name."""
     text = corpus.load(corpus_id)
-    changes = {k.name: value for k, value in zip(ADVANCED, advanced) if value is not None}
-    run = jobs.new_run(name.strip() or free_name(text.name), text, preset_name, max_iters=max_iters, **changes)
+    changes = form.changes(preset_name, *fields)
+    run = jobs.new_run(name.strip() or free_name(text.name), text, preset_name, **changes)
     jobs.start(run)
     return run.name
 
 
-def go_on(name: str | None, max_iters: float) -> str:
-    """Continue a run where it stopped; one that has reached its end goes on to the length in the field."""
+def go_on(name: str | None, budget: str, max_iters: float) -> str:
+    """Continue a run where it stopped; one that has reached its end goes on to the length in the form."""
     if not name:
         raise NanoGPTError("There is no run to continue yet; press Start.")
     run = Run(name)
-    longer = int(max_iters or 0) if run.status().step >= run.status().max_iters else None
-    jobs.prepare_to_continue(run, longer if longer is None or longer > run.status().step else None)
+    status, train = run.status(), TrainConfig.of(run.settings()["train"])
+    longer: dict = {}
+    if status.state == "finished" and train.budget:
+        longer = dict(budget=duration(budget))
+    elif status.state == "finished" and int(max_iters or 0) > status.step:
+        longer = dict(max_iters=int(max_iters))
+    jobs.prepare_to_continue(run, **longer)
     jobs.start(run)
     return name
 
@@ -78,11 +70,6 @@ def written(name: str | None, number: int | None = None) -> tuple[str, str, int,
     return f"What it wrote at step {one['step']:,}", one["text"].strip(), number, len(samples)
 
 
-def first_preset() -> list:
-    """`preset_values` of the preset that is chosen when the page opens."""
-    return preset_values(next(iter(PRESETS)))
-
-
 def names() -> list[str]:
     """Every run, the newest first."""
     return [run.name for run in all_runs()]
@@ -103,7 +90,7 @@ class TrainTab:
     """The parts the rest of the page talks to."""
 
     about_text: gr.Textbox
-    preset_fields: list  # outputs of `preset_values`
+    form: form.Form
     run: gr.Dropdown
     refresh: list  # outputs of `shown`
     timer: gr.Timer
@@ -152,14 +139,6 @@ def look_back(name: str | None, number: float) -> list:
     return [gr.Textbox(text, label=label), number if number < count else None]
 
 
-def field(k: Knob) -> gr.Number | gr.Dropdown:
-    """The input of one knob under Advanced."""
-    if k.choices:
-        return gr.Dropdown(list(k.choices), value=k.default, label=k.name, info=k.help, elem_id=f"train-{k.name}")
-    info = f"{k.help}{f' Usual: {k.usual}.' if k.usual else ''}"
-    return gr.Number(k.default, label=k.name, info=info, elem_id=f"train-{k.name.replace('_', '-')}")
-
-
 def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
     """What the run wrote, and the way back to what it wrote earlier."""
     sample = gr.Textbox(
@@ -173,31 +152,23 @@ def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
 
 def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
     """Draw the tab and wire it."""
-    first = next(iter(PRESETS))
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             about_text = gr.Textbox(
                 show_label=False, container=False, interactive=False, max_lines=2, elem_id="train-text"
             )
-            presets = gr.Radio(
-                [(p.label, key) for key, p in PRESETS.items()], value=first, label="Preset", elem_id="train-preset"
-            )
-            expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
+            chosen = form.build()
             name = gr.Textbox(
                 label="Name of the run",
                 placeholder="named after the text if left empty",
                 elem_id="train-name",
                 max_lines=1,
             )
-            max_iters = gr.Number(
-                label="How long: iterations", info=knobs(TrainConfig)[0].help, elem_id="train-max-iters"
-            )
             start_button = gr.Button("Start", variant="primary", elem_id="train-start")
             with gr.Row():
                 stop_button = gr.Button("Stop and save", interactive=False, elem_id="train-stop")
                 continue_button = gr.Button("Continue", interactive=False, elem_id="train-continue")
-            with gr.Accordion("Advanced", open=False):
-                fields = [field(k) for k in ADVANCED]
+            form.build_advanced(chosen, corpus_id)
         with gr.Column(scale=3, min_width=320) as right:
             run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="train-run")
             status = drawn("status_line", run_line(None), elem_id="train-status")
@@ -209,23 +180,22 @@ def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
     def attempt(action, *inputs):
         """Do it and show the run; what cannot be done is said in the tab's own status line."""
         try:
-            chosen = action(*inputs)
+            done = action(*inputs)
         except NanoGPTError as error:
             return [gr.skip(), dict(text=str(error), state="failed", share=None), *[gr.skip()] * (len(refresh) - 1)]
-        return [*view(chosen)[:-1], gr.Timer(active=True)]
+        return [*view(done)[:-1], gr.Timer(active=True)]
 
     quiet = dict(queue=False, show_progress="hidden", api_visibility="private")
-    preset_fields = [expect, max_iters, *fields]
-    presets.input(preset_values, presets, preset_fields, **quiet)
-    inputs = [corpus_id, presets, name, max_iters, *fields]
+    inputs = [corpus_id, name, *chosen.inputs]
     started = start_button.click(lambda *a: attempt(start, *a), inputs, [run, *refresh], **quiet)
-    started.then(lambda: "", None, name, **quiet)
-    continue_button.click(lambda *a: attempt(go_on, *a), [run, max_iters], [run, *refresh], **quiet)
+    started.then(lambda: "", None, name, **quiet).then(jobs.warm, **quiet)
+    continue_button.click(
+        lambda *a: attempt(go_on, *a), [run, chosen.budget, chosen.max_iters], [run, *refresh], **quiet
+    )
     stop_button.click(stop, run, refresh, **quiet)
     timer.tick(shown, [run, seen, back], refresh, **quiet)
     when.input(look_back, [run, when], [sample, back], trigger_mode="always_last", **quiet)
     run.input(lambda n: shown(n, None, force=True), run, refresh, **quiet)
     with right:
-        fields = [presets, *preset_fields]
-        run_panel.build(run_panel.View(run, view, [run, *refresh], field_values, fields))
-    return TrainTab(about_text, preset_fields, run, refresh, timer)
+        run_panel.build(run_panel.View(run, view, [run, *refresh], form.field_values, chosen.fields))
+    return TrainTab(about_text, chosen, run, refresh, timer)

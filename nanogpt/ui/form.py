@@ -1,0 +1,171 @@
+"""The form of the Train tab: a preset, a layout, how long, and every knob under Advanced; and what it would take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from .. import calibrate, corpus, tickets
+from ..config import PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
+from ..device import cuda_hint, pick_device
+
+LAYOUTS = [("Faster", "modern"), ("As in the lecture", "classic")]
+OWN_FIELDS = ("layout", "budget", "max_iters")  # those with a place of their own, outside of Advanced
+ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
+KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
+
+
+# ---- handlers: plain functions of names and numbers --------------------------------------------------------------
+
+
+def settings_of(preset_name: str, layout: str | None = None) -> dict[str, Any]:
+    """Every knob of a preset by its name, in a layout or in its own."""
+    model, train = preset(preset_name).configs(layout=layout)
+    return {**model.as_dict(), **train.as_dict(), "preset": preset_name}
+
+
+def field_values(settings: dict[str, Any]) -> list:
+    """What settings write into `Form.fields`."""
+    timed = settings["budget"] > 0
+    return [
+        settings["preset"],
+        preset(settings["preset"]).expect,
+        settings["layout"],
+        gr.Textbox(clock_words(settings["budget"] or 60.0), visible=timed),
+        gr.Number(settings["max_iters"], visible=not timed),
+        *(settings[k.name] for k in ADVANCED),
+    ]
+
+
+def first_values() -> list:
+    """`field_values` of the preset that is chosen when the page opens."""
+    return field_values(settings_of(next(iter(PRESETS))))
+
+
+def changes(preset_name: str, layout: str, budget: str, max_iters: float, *advanced) -> dict[str, Any]:
+    """What the form says otherwise than its preset. NanoGPTError where a number is not one, or out of its range."""
+    before = settings_of(preset_name, layout)
+    now: dict[str, Any] = {"layout": layout}
+    if before["budget"]:
+        now["budget"] = KNOB["budget"].parse(duration(budget))
+    else:
+        now["max_iters"] = max_iters
+    now |= {k.name: value for k, value in zip(ADVANCED, advanced)}
+    parsed = {name: KNOB[name].parse(value) for name, value in now.items() if value is not None}
+    return {name: value for name, value in parsed.items() if name in ("layout", "budget") or value != before[name]}
+
+
+def estimate(corpus_id: str | None, *fields) -> str:
+    """What the form would take on this machine: time, memory, passes; for a time budget, what would be chosen."""
+    try:
+        text = corpus.load(corpus_id or "")
+        said = changes(*fields)
+        model, train = preset(fields[0]).configs(**said)
+        model = replace(model, vocab_size=len(text.chars))
+        device = f"{pick_device(train.device)}. {cuda_hint()}".strip()
+        if tickets.running():
+            return f"{device} How long this takes is measured when nothing else trains."
+        if train.budget:
+            return f"{device} {calibrate.choose(train.budget, model.vocab_size, model.layout, train.device)}"
+        gigabytes = calibrate.memory_needed(model, train, pick_device(train.device)) / 1e9
+        passes = train.max_iters * train.batch_size * model.block_size / (0.9 * text.characters)
+        time = about(calibrate.seconds_needed(model, train))
+        numbers = f"{calibrate.count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory, {passes:.1f} passes"
+        return f"{device} About {time}. {numbers} over the text."
+    except NanoGPTError as error:
+        return str(error)
+
+
+def about(seconds: float) -> str:
+    """A time as one would say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.0f} hours"
+
+
+def clock_words(seconds: float) -> str:
+    """Seconds as the budget field wants them: 90s, 3m, 1h."""
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
+# ---- the form ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Form:
+    """What the tab reads (`inputs`) and what settings are written into (`fields`, see `field_values`)."""
+
+    presets: gr.Radio
+    expect: gr.Markdown
+    layout: gr.Radio
+    budget: gr.Textbox
+    max_iters: gr.Number
+    estimate: gr.Textbox
+    advanced: list
+
+    @property
+    def inputs(self) -> list:
+        return [self.presets, self.layout, self.budget, self.max_iters, *self.advanced]
+
+    @property
+    def fields(self) -> list:
+        return [self.presets, self.expect, self.layout, self.budget, self.max_iters, *self.advanced]
+
+
+def field(k: Knob) -> gr.Number | gr.Dropdown:
+    """The input of one knob under Advanced."""
+    elem_id = f"train-{k.name.replace('_', '-')}"
+    if k.choices:
+        return gr.Dropdown(list(k.choices), value=k.default, label=k.name, info=k.help, elem_id=elem_id)
+    info = f"{k.help}{f' Usual: {k.usual}.' if k.usual else ''}"
+    return gr.Number(k.default, label=k.name, info=info, elem_id=elem_id)
+
+
+def build() -> Form:
+    """Draw the upper part, in the order in which one decides. `build_advanced` follows below the buttons."""
+    first = next(iter(PRESETS))
+    presets = gr.Radio([(p.label, key) for key, p in PRESETS.items()], value=first, label="How", elem_id="train-preset")
+    expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
+    with gr.Row():
+        budget = gr.Textbox(
+            "1m",
+            label="How long do you have?",
+            info="10 seconds to a day: 90s, 3m, 1h",
+            max_lines=1,
+            min_width=150,
+            elem_id="train-budget",
+        )
+        max_iters = gr.Number(
+            label="How long: iterations",
+            info="Batches to learn from.",
+            visible=False,
+            min_width=150,
+            elem_id="train-max-iters",
+        )
+        layout = gr.Radio(LAYOUTS, value="modern", label="Layout", min_width=150, elem_id="train-layout")
+    told = gr.Textbox(
+        show_label=False, container=False, interactive=False, lines=2, max_lines=6, elem_id="train-estimate"
+    )
+    return Form(presets, expect, layout, budget, max_iters, told, [])
+
+
+def build_advanced(form: Form, corpus_id: gr.State) -> None:
+    """Draw every other knob, and wire the form: what was chosen fills the fields, what is entered is checked."""
+    with gr.Accordion("Advanced", open=False):
+        form.advanced = [field(k) for k in ADVANCED]
+    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+    asked = dict(inputs=[corpus_id, *form.inputs], outputs=form.estimate, trigger_mode="always_last", **quiet)
+    fill = form.presets.input(lambda name: field_values(settings_of(name)), form.presets, form.fields, **quiet)
+    fill.then(estimate, **asked)
+    refill = form.layout.input(
+        lambda name, layout: field_values(settings_of(name, layout)), [form.presets, form.layout], form.fields, **quiet
+    )
+    refill.then(estimate, **asked)
+    gr.on([form.budget.blur, form.budget.submit, form.max_iters.blur, form.max_iters.submit], estimate, **asked)
+    for one in form.advanced:
+        (one.input if isinstance(one, gr.Dropdown) else one.blur)(estimate, **asked)

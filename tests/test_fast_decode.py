@@ -1,0 +1,204 @@
+"""The fast decoder against the plain one and against the lecture's loop."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from nanogpt import fast_decode, sample
+from nanogpt.config import ModelConfig, SampleConfig
+from nanogpt.fast_decode import FastDecoder, Threads, openblas
+from nanogpt.model import GPT
+from nanogpt.sample import Decoder, decoder_for, generate, generate_cached, generate_many, stream
+from nanogpt.tokenizer import CharTokenizer
+
+TOKENIZER = CharTokenizer("\nabcdefghij")
+V, T = TOKENIZER.vocab_size, 16
+SHAPES = [
+    dict(n_layer=2, n_head=2, n_embd=16),
+    dict(n_layer=1, n_head=1, n_embd=6),
+    dict(n_layer=3, n_head=4, n_embd=40),
+]
+LAYOUTS = ["classic", "modern"]
+CONFIGS = [
+    pytest.param(SampleConfig(temperature=0), id="greedy"),
+    pytest.param(SampleConfig(seed=5), id="seeded"),
+    pytest.param(SampleConfig(temperature=1.2, top_k=7, top_p=0.9, seed=6), id="top-k-p"),
+]
+
+
+def made(layout: str, noise: float = 0.3, **shape) -> GPT:
+    """A model in which nothing is zero: biases, gains and heads count."""
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(vocab_size=V, layout=layout, block_size=T, **(shape or SHAPES[0])))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(noise * torch.randn_like(p))
+    return model.eval()
+
+
+def prompts(texts: int, length: int) -> np.ndarray:
+    return np.random.default_rng(length).integers(0, V, (texts, length))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("texts", [1, 3])
+@pytest.mark.parametrize("length", [1, 2, 5, T])
+def test_the_scores_are_those_of_the_whole_model(layout, shape, texts, length):
+    model, ids = made(layout, **shape), prompts(texts, T)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(ids))[0].numpy()  # (B, T, vocab_size)
+    assert np.abs(expected).max() > 1
+    for decoder in (FastDecoder(model, texts), Decoder(model, texts)):
+        for _ in range(2):  # the second time after a restart, over what the first has left behind
+            np.testing.assert_allclose(decoder.read(ids[:, :length]), expected[:, length - 1], atol=2e-5)
+            for t in range(length, T):
+                np.testing.assert_allclose(decoder.read(ids[:, t : t + 1]), expected[:, t], atol=2e-5)
+            assert decoder.length == T
+            decoder.restart()
+            assert decoder.length == 0
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("length", [1, 3, T])
+def test_inside_the_window_it_writes_what_the_lecture_s_loop_writes(layout, length, config):
+    model, ids = made(layout), prompts(1, length)[0].tolist()
+    config = SampleConfig.of({**config.as_dict(), "length": T - length + 1})
+    expected = generate(model, ids, config)
+    assert len(set(expected)) > 1 or len(expected) < 5
+    assert [i for [piece] in generate_many(FastDecoder(model), ids, config) for i in piece] == expected
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("length", [1, T, 3 * T])
+def test_beyond_the_window_it_writes_what_the_plain_decoder_writes(layout, length, config):
+    model, ids = made(layout), prompts(1, length)[0].tolist()
+    config = SampleConfig.of({**config.as_dict(), "length": 6 * T})
+    expected = list(generate_cached(model, ids, config))
+    assert [i for [piece] in generate_many(FastDecoder(model), ids, config) for i in piece] == expected
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_it_is_chosen_on_a_cpu_and_without_it_the_plain_one_writes_the_same(layout, monkeypatch):
+    model, config = made(layout), SampleConfig(length=50)
+    assert isinstance(decoder_for(model, 1), FastDecoder)
+    fast = "".join(stream(model, TOKENIZER, "ab", config))
+    monkeypatch.setattr(sample, "FastDecoder", None)
+    assert isinstance(decoder_for(model, 1), Decoder)
+    assert "".join(stream(model, TOKENIZER, "ab", config)) == fast
+    assert isinstance(decoder_for(GPT(ModelConfig(vocab_size=V)).to("meta"), 1), Decoder)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", [FastDecoder, Decoder])
+def test_some_texts_can_be_dropped(layout, kind):
+    model, ids = made(layout), prompts(4, 8)
+    all_of_them, some = kind(model, 4), kind(model, 4)
+    all_of_them.read(ids[:, :5]), some.read(ids[:, :5])
+    some.keep([0, 3])
+    np.testing.assert_allclose(some.read(ids[[0, 3], 5:6]), all_of_them.read(ids[:, 5:6])[[0, 3]], atol=1e-5)
+    some.keep([1])
+    np.testing.assert_allclose(some.read(ids[[3], 6:7]), all_of_them.read(ids[:, 6:7])[[3]], atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("scores", [1, 50, 200])
+def test_attention_in_pieces_is_attention(layout, scores, monkeypatch):
+    model, ids = made(layout), prompts(2, T)
+    whole = FastDecoder(model, 2).read(ids)
+    monkeypatch.setattr(fast_decode, "SCORES", scores)
+    np.testing.assert_allclose(FastDecoder(model, 2).read(ids), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_extreme_weights_give_no_nan(layout):
+    model, ids = made(layout, noise=30.0), prompts(2, T)
+    decoder = FastDecoder(model, 2)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(ids))[0].numpy()
+    for t in range(T):
+        scores = decoder.read(ids[:, t : t + 1])
+        np.testing.assert_allclose(scores, expected[:, t], rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    assert np.isfinite(FastDecoder(model, 2).read(ids)).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_model_is_left_as_it_was_and_later_training_does_not_reach_the_decoder(layout):
+    model, ids = made(layout), prompts(1, 4)
+    before, decoder = copy.deepcopy(model.state_dict()), FastDecoder(model)
+    scores = decoder.read(ids)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    decoder.restart()
+    assert np.array_equal(decoder.read(ids), scores)
+
+
+# --- threads -------------------------------------------------------------------------------------------------------
+
+
+def reads(threads: Threads, seconds: dict[int, float], count: int) -> list[int]:
+    """Which numbers of threads `count` reads use, when a read takes so long with each."""
+    used = []
+    for _ in range(count):
+        used.append(threads.now)
+        threads.learn(seconds[threads.now])
+    return used
+
+
+def two_threads(monkeypatch) -> Threads:
+    monkeypatch.setattr(fast_decode, "openblas", lambda: (lambda: 2, lambda threads: None))
+    return Threads()
+
+
+def test_all_threads_are_used_where_they_are_faster(monkeypatch):
+    threads = two_threads(monkeypatch)
+    assert reads(threads, {1: 1.0, 2: 0.6}, 8) == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert reads(threads, {1: 1.0, 2: 0.6}, 1000).count(1) < 100  # now and again one is tried
+    assert reads(threads, {1: 1.0, 2: 8.0}, 1000)[-500:].count(2) < 10  # a trainer has come
+
+
+def test_one_thread_is_used_where_all_are_in_each_others_way(monkeypatch):
+    threads = two_threads(monkeypatch)
+    used = reads(threads, {1: 1.0, 2: 9.0}, 1000)
+    assert used.count(2) <= 8  # one read a trial, and ever fewer trials
+    assert reads(threads, {1: 1.0, 2: 0.5}, 1000)[-300:].count(1) < 60  # the trainer has gone: noticed in the end
+
+
+def test_how_many_threads_others_have_is_left_as_it_was():
+    get, switch = openblas()
+    before = get()
+    try:
+        for threads in (1, 2):
+            switch(threads)
+            there = get()
+            FastDecoder(made("classic")).read(prompts(1, 5))
+            assert get() == there
+    finally:
+        switch(before)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_text_is_the_same_to_the_bit_whatever_the_threads(layout):
+    get, switch = openblas()
+    before = get()
+    shape = dict(n_layer=1, n_head=2, n_embd=256)  # large enough for OpenBLAS to share the work out
+    results = []
+    try:
+        for threads in (1, 2):
+            switch(threads)
+            decoder = FastDecoder(made(layout, noise=0.02, **shape))
+            if decoder.threads.most != threads:
+                pytest.skip("this NumPy has no OpenBLAS whose threads could be set")
+            decoder.threads.now = threads
+            results.append([decoder.read(prompts(1, 9)), *(decoder.read(prompts(1, 1)) for _ in range(3))])
+    finally:
+        switch(before)
+    assert all(np.array_equal(a, b) for a, b in zip(*results))

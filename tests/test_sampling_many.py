@@ -1,0 +1,289 @@
+"""Several texts at once, the stop text, the Sample tab, the command, the benchmark."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from nanogpt import corpus, jobs
+from nanogpt import sample as sample_module
+from nanogpt.__main__ import main
+from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
+from nanogpt.disk import write_whole
+from nanogpt.model import GPT
+from nanogpt.run import Run
+from nanogpt.sample import DASHES, Text, pick, stream, stream_many, unescaped
+from nanogpt.tokenizer import CharTokenizer
+
+TOKENIZER = CharTokenizer("\nabcd")
+T = 16
+SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=0)
+
+
+@pytest.fixture(scope="module", params=["classic", "modern"])
+def model(request) -> GPT:
+    torch.manual_seed(0)
+    shape = dict(block_size=T, n_layer=2, n_head=2, n_embd=16, layout=request.param)
+    made = GPT(ModelConfig(vocab_size=TOKENIZER.vocab_size, **shape)).eval()
+    with torch.no_grad():
+        for p in made.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return made
+
+
+def alone(model, prompt="ab", **settings) -> str:
+    return "".join(stream(model, TOKENIZER, prompt, SampleConfig(**settings)))
+
+
+def together(model, prompt="ab", **settings) -> list[str]:
+    return ["".join(pieces) for pieces in zip(*stream_many(model, TOKENIZER, prompt, SampleConfig(**settings)))]
+
+
+# --- several at once -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+def test_each_text_is_the_one_its_seed_alone_gives(model, count, plain, monkeypatch):
+    if plain:
+        monkeypatch.setattr(sample_module, "FastDecoder", None)
+    texts = together(model, num_samples=count, seed=7, length=4 * T)
+    assert texts == [alone(model, seed=7 + i, length=4 * T) for i in range(count)]
+    assert len(set(texts)) == count
+
+
+def test_the_last_seed_there_is_has_neighbours(model):
+    assert len(set(together(model, num_samples=3, seed=2**53 - 1, length=40))) == 3
+
+
+def test_stream_is_one_text_whatever_the_number(model):
+    assert alone(model, num_samples=9, length=20) == alone(model, length=20)
+
+
+# --- the stop text -------------------------------------------------------------------------------------------------
+
+
+def until(text: str, stop: str) -> str:
+    return text[: text.index(stop)] if stop and stop in text else text
+
+
+@pytest.mark.parametrize("stop", ["", "a", "ab", "aa", "aab", "aba", "\n\n", "abcd" * 20, "Z", "aZ"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_text_ends_before_the_stop_text(model, stop, seed):
+    whole = alone(model, seed=seed, length=100)
+    assert alone(model, seed=seed, length=100, stop=stop) == until(whole, stop)
+
+
+def test_texts_side_by_side_end_each_for_itself(model):
+    whole = together(model, num_samples=8, length=60)
+    stop = next(a + b for a in "abcd" for b in "abcd" if 2 <= sum(a + b in text for text in whole) <= 7)
+    assert together(model, num_samples=8, length=60, stop=stop) == [until(text, stop) for text in whole]
+    lengths = [len(text) for text in together(model, num_samples=8, length=60, stop=stop)]
+    assert len(set(lengths)) > 2
+
+
+def test_nothing_is_shown_that_turns_out_to_be_the_stop_text():
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(500):
+        drawn, stop = rng.integers(0, 2, 12).tolist(), rng.integers(0, 2, rng.integers(1, 5)).tolist()
+        text, shown = Text(0, stop), []
+        for k, i in enumerate(drawn):
+            shown += text.add(i, last=k == len(drawn) - 1)
+            if text.ended:
+                break
+        ends = [k for k in range(len(drawn)) if drawn[k : k + len(stop)] == stop]
+        assert shown == (drawn[: ends[0]] if ends else drawn)
+        found += bool(ends)
+    assert 100 < found < 500
+
+
+def test_a_stop_text_in_the_prompt_stops_nothing(model):
+    assert alone(model, prompt="cab", length=1, stop="ab") == alone(model, prompt="cab", length=1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [(r"\n\n", "\n\n"), (r"a\tb", "a\tb"), (r"\\n", r"\n"), ("\n", "\n"), (r"\x", r"\x"), ("", "")]
+)
+def test_a_typed_n_after_a_backslash_is_a_new_line(typed, meant):
+    assert unescaped(typed) == meant
+
+
+# --- a draw --------------------------------------------------------------------------------------------------------
+
+
+def old_pick(logits, config, rng):
+    """As it was written before it was made fast: everything put in order, everything normalised twice."""
+    p = np.exp((logits.astype(np.float64) - logits.max()) / config.temperature)
+    p /= p.sum()
+    order = np.argsort(-p, kind="stable")
+    keep = min(len(p), config.top_k or len(p))
+    if config.top_p < 1:
+        keep = min(keep, int(np.searchsorted(np.cumsum(p[order]), config.top_p)) + 1)
+    p[order[keep:]] = 0.0
+    heaped = np.cumsum(p / p.sum())
+    return min(int(np.searchsorted(heaped, rng.random() * heaped[-1], side="right")), len(logits) - 1)
+
+
+@pytest.mark.parametrize("settings", [{}, dict(top_k=5), dict(top_p=0.8), dict(top_k=9, top_p=0.5, temperature=1.5)])
+def test_the_fast_draw_draws_what_the_slow_one_drew(settings):
+    config, logits = SampleConfig(**settings), np.random.default_rng(1).normal(0, 3, (2000, 65)).astype(np.float32)
+    rngs = [np.random.default_rng(2), np.random.default_rng(2)]
+    draws = [(pick(row, config, rngs[0]), old_pick(row, config, rngs[1])) for row in logits]
+    assert [a for a, _ in draws] == [b for _, b in draws]
+    assert len({a for a, _ in draws}) > 50
+
+
+# --- command and tab -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(home, tiny_text) -> Run:
+    from nanogpt.train import train
+
+    run = jobs.new_run("one", corpus.add(tiny_text), max_iters=4, eval_interval=2, **SMALL)
+    train(run)
+    return run
+
+
+def test_the_command_writes_several_with_dashes_between(trained, capfd):
+    def printed(*flags: str) -> str:
+        assert main(["sample", "one", "--length", "30", *flags]) == 0
+        return capfd.readouterr().out
+
+    texts = [printed("--seed", str(1337 + i))[:-1] for i in range(3)]
+    assert printed("--num-samples", "1") == texts[0] + "\n"
+    assert printed("--num-samples", "3") == DASHES.join(texts) + "\n"
+    stop = texts[0][10:12]
+    assert printed("--stop", stop.replace("\n", r"\n")) == until(texts[0], stop) + "\n"
+    assert main(["sample", "one", "--num-samples", "17"]) == 2
+    assert "num_samples was 17" in capfd.readouterr().err
+
+
+def test_the_tab_writes_several_and_says_whose_weights_they_are(trained):
+    from nanogpt.ui import sample_tab
+
+    updates = list(sample_tab.on_page("one", "The ", 0.8, 40, 3, 0, 1.0, 5, ""))
+    texts = [list(sample_tab.write("one", "The ", length=40, seed=5 + i))[-1] for i in range(3)]
+    assert updates[-1][0] == DASHES.join(texts)
+    line = updates[0][1]["text"]
+    best = trained.history().best
+    assert re.search(r"^one: the weights of step [24], validation loss \d\.\d{4}\.$", line)
+    assert f"step {best['step']}," in line
+    write_whole(trained.folder / "metrics.jsonl", '{"event": "started"}\n{"step": 70, "val_loss": 2.5}\n')
+    assert "step 70, validation loss 2.5000" in sample_tab.whose(trained)
+    assert "still training" not in sample_tab.whose(trained)
+    with trained.held():
+        assert sample_tab.whose(trained).endswith("the best so far; it is still training.")
+
+
+def test_the_weights_of_the_end_are_called_so_when_they_were_kept(trained):
+    from nanogpt.ui import sample_tab
+
+    rows = '{"step": 70, "val_loss": 2.5}\n{"step": 90, "val_loss": 2.6}\n'
+    for last, step in ((2.4, 90), (2.8, 70)):
+        end = f'{{"event": "finished", "step": 90, "val_loss": 2.4, "best_val_loss": 2.5, "last_val_loss": {last}}}\n'
+        write_whole(trained.folder / "metrics.jsonl", '{"event": "started"}\n' + rows + end)
+        assert f"step {step}, validation loss 2.4000." in sample_tab.whose(trained)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (dict(name=None), "train one first"), (dict(name="nobody"), "no run named nobody"),
+        (dict(length=10_001), "length was 10001"), (dict(length=0), "length was 0"),
+        (dict(temperature=2.1), "temperature was 2.1"), (dict(temperature=None), "temperature was None"),
+        (dict(num_samples=17), "num_samples was 17"), (dict(seed="x"), "seed was 'x'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said_in_the_tab_and_the_text_stays(trained, given, said):
+    from nanogpt.ui import sample_tab
+
+    fields = dict(name="one", prompt="", temperature=0.8, length=5, num_samples=1, top_k=0, top_p=1.0, seed=1, stop="")
+    *_, (text, line) = sample_tab.on_page(**{**fields, **given})
+    assert not isinstance(text, str)
+    assert line["state"] == "failed"
+    assert said in line["text"]
+
+
+def test_the_api_s_sample_is_as_it_was(trained):
+    from nanogpt.ui import sample_tab
+
+    *_, last = sample_tab.write("one", "The ", 0.8, 30, 0, 1.0, 3)
+    model = sample_tab.load_model(trained.folder)
+    tokenizer = CharTokenizer.load(trained.folder)
+    assert last == "The " + "".join(stream(model, tokenizer, "The ", SampleConfig(length=30, seed=3)))
+    with pytest.raises(NanoGPTError, match="length was 0"):
+        list(sample_tab.write("one", length=0))
+
+
+def test_the_benchmark_runs(capsys, monkeypatch):
+    from benchmarks import sampling
+
+    monkeypatch.setattr(sampling, "write_result", lambda *_: pytest.fail("--quick writes nothing"))
+    measured = sampling.main(["--quick", "--rounds", "1"])
+    assert [row["layout"] for row in measured["models"]] == ["classic", "modern"]
+    for row in measured["models"]:
+        assert row["times_the_peer"] > 0
+        assert set(row["characters_per_second"]) == {"peer", "plain cache", "ours", "ours, 16 texts"}
+    assert "modern" in capsys.readouterr().out
+
+
+# --- the page ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_page_writes_several_stops_and_saves(trained, page):
+    text = "document.querySelector('#sample-output textarea').value"
+    line = lambda name: page.locator(f"#sample-{name} span[role=status]").text_content()
+    page.get_by_role("tab", name="Sample", exact=True).click()
+    page.wait_for_function("document.querySelector('#sample-run input').value === 'one'")
+
+    # letters the model never saw are told of while typing, in a region that was there before
+    region = page.locator("#sample-note span[role=status]").element_handle()
+    assert region.text_content() == ""
+    page.locator("#sample-prompt textarea").press_sequentially("Thé 漢", delay=5)
+    page.wait_for_function("node => node.textContent.includes('漢')", arg=region)
+    assert "é → e" in line("note")
+    page.locator("#sample-prompt textarea").fill("The ")
+    page.wait_for_function("node => node.textContent === ''", arg=region)
+
+    # sixteen texts of full length, stopped: within half a second nothing comes any more, and what there is stays
+    for name, value in (("length", "10000"), ("num-samples", "16")):
+        page.locator(f"#sample-{name} input[type=number]").fill(value)
+        page.locator(f"#sample-{name} input[type=number]").press("Tab")
+    page.locator("#sample-generate").click()
+    page.wait_for_function(f"{text}.length > 2000")
+    page.locator("#sample-stop").click()
+    page.wait_for_timeout(500)
+    written = page.evaluate(text)
+    page.wait_for_timeout(1000)
+    assert page.evaluate(text) == written
+    assert len(written) < 16 * 10_000
+    assert written.split(DASHES)[15].startswith("The ")
+    assert re.match(r"one: the weights of step \d", line("whose"))
+
+    with page.expect_download() as saved:
+        page.locator("#sample-download").click()
+    assert saved.value.suggested_filename == "one.txt"
+    assert saved.value.path().read_text(encoding="utf-8") == written
+
+    # what cannot be done is said in the tab, and the text is still there
+    page.get_by_role("button", name="Advanced").last.click()
+    page.locator("#sample-seed input").fill("-1")
+    page.locator("#sample-generate").click()
+    page.wait_for_function("document.querySelector('#sample-whose span').textContent.includes('seed was')")
+    assert page.evaluate(text) == written
+    assert page.locator(".toast-body").count() == 0
+
+    page.locator("#sample-seed input").fill("5")
+    page.locator("#sample-stop-text input, #sample-stop-text textarea").fill(r"\n")
+    page.locator("#sample-num-samples input[type=number]").fill("1")
+    page.locator("#sample-num-samples input[type=number]").press("Tab")
+    page.locator("#sample-generate").click()
+    page.wait_for_function("document.querySelector('#sample-whose span').textContent.includes('weights of')")
+    page.wait_for_function(f"{text}.length < 10000 && !document.querySelector('#sample-generate').disabled")
+    assert "\n" not in page.evaluate(text)
