@@ -14,6 +14,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from .model import GPT
 
 F32 = np.float32
 SCORES = 1 << 20  # attention scores held at a time: 4 MB, so that they stay in the cache
+SHARED = 1 << 23  # multiplications worth waking another thread for: about 0.1 ms
 
 
 class Weights:
@@ -92,10 +94,10 @@ def centred(W: np.ndarray) -> np.ndarray:
 class Rows:
     """Where R characters are worked on at once. Plain vectors for R = 1, which NumPy multiplies with less ado."""
 
-    def __init__(self, R: int, w: Weights):
+    def __init__(self, R: int, w: Weights, dot: Callable | None = None):
         C, one = w.nh * w.hs, int(w.classic)
         shape = (R,) if R > 1 else ()
-        self.dot = np.matmul if R > 1 else np.dot
+        self.dot = dot or (np.matmul if R > 1 else np.dot)
         self.h, self.gathered, self.hidden = (np.ones((*shape, n + one), F32) for n in (C, C, 4 * C))
         self.h_C, self.gathered_C, self.hidden_4C = (
             z[..., : z.shape[-1] - one] for z in (self.h, self.gathered, self.hidden)
@@ -133,17 +135,19 @@ class Threads:
         """Take note of how long a read took, and choose for the next."""
         self.times[self.now].append(seconds)
         self.left -= 1
-        hopeless = self.now != self.usual and seconds > 3 * min(self.times[self.usual])
-        if self.left > 0 and not hopeless:
-            return
-        if self.now == self.usual:  # try the other for three reads
+        better = min(self.times[self.now]) < 0.95 * min(self.times[self.usual])
+        if self.now > 1 and seconds > 2 * min(self.times[1]):  # somebody else wants the processor
+            self.use(1, wait=min(512, 2 * self.patience))
+        elif self.left == 0 and self.now == self.usual:  # try the other for three reads
             self.now, self.left = self.most + 1 - self.now, 3
             self.times[self.now].clear()
-        else:
-            better = min(self.times[self.now]) < 0.95 * min(self.times[self.usual])
-            self.usual = self.now = self.now if better else self.usual
-            self.patience = 16 if better else min(512, 2 * self.patience)
-            self.left = self.patience
+        elif self.left == 0:
+            self.use(self.now if better else self.usual, wait=16 if better else min(512, 2 * self.patience))
+
+    def use(self, threads: int, wait: int) -> None:
+        """Stay with so many threads for some reads."""
+        self.usual = self.now = threads
+        self.patience = self.left = wait
 
 
 def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
@@ -165,6 +169,7 @@ class FastDecoder:
         self.kv = [np.ones((2, texts, w.nh, self.block_size, w.hs + 1), F32) for _ in w.layers]
         self.rows = Rows(texts, w)
         self.threads = Threads()
+        self.helper = ThreadPoolExecutor(1) if self.threads.most > 1 else None  # its thread starts when first needed
 
     def restart(self) -> None:
         """Forget what was read."""
@@ -181,9 +186,9 @@ class FastDecoder:
         if threads.most == 1:
             return self.forward(ids)
         before = threads.get()
-        # The products of a single character come out the same to the bit on any number of threads, longer ones do not:
-        # with one thread for those, a text alone is the same to the bit every time.
-        threads.set(1 if ids.shape[0] == 1 < ids.shape[1] else threads.now)
+        # OpenBLAS's products of a single character come out the same to the bit on any number of threads, longer ones
+        # do not. Those are shared out by `halves`, so that a text alone is the same to the bit every time.
+        threads.set(threads.now if ids.shape[1] == 1 else 1)
         began = time.perf_counter()
         try:
             return self.forward(ids)
@@ -196,12 +201,12 @@ class FastDecoder:
         """`read`, on as many threads as are set."""
         w, (B, T), start = self.w, ids.shape, self.length
         self.length += T
-        rows = self.rows if T == 1 else Rows(B * T, w)
+        rows = self.rows if T == 1 else Rows(B * T, w, self.dot_by_halves)
         x = w.wte[ids]  # (B, T, C)
         if w.classic:
             x += w.wpe[start : start + T]
         x = x.reshape(rows.out.shape)  # (B * T, C), or (C,) for a single character
-        attend = self.attend_one if B * T == 1 else self.attend_many
+        attend = self.attend_one if B * T == 1 else self.attend_many if B == 1 else self.attend_by_halves
         for i, (qkv, proj, up, down) in enumerate(w.layers, 1):
             rows.dot(rows.norm(x), qkv, out=rows.qkv)
             whole = rows
@@ -216,6 +221,35 @@ class FastDecoder:
                 np.multiply(rows.hidden, rows.hidden, out=rows.hidden)
             x += rows.dot(rows.hidden, down, out=rows.out)
         return rows.dot(rows.norm(x), w.head).reshape(B, -1)  # (B, vocab_size)
+
+    def halves(self, work: Callable, first: tuple, second: tuple) -> None:
+        """Do two halves of some work, the one in another thread: NumPy lets go of Python's lock while it counts.
+
+        Nothing in them waits for the other, so a busy second core costs no more than its half.
+        """
+        other = self.helper.submit(work, *first) if self.helper else None
+        work(*second)
+        if other:
+            other.result()
+        else:
+            work(*first)
+
+    def dot_by_halves(self, x: np.ndarray, W: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """x @ W, the rows of x shared out: the same numbers whoever does them."""
+        if x.size * W.shape[1] < SHARED:
+            return np.matmul(x, W, out=out)
+        h = len(x) // 2
+        self.halves(np.matmul, (x[:h], W, out[:h]), (x[h:], W, out[h:]))
+        return out
+
+    def attend_by_halves(self, kv, qkv, gathered, start: int, B: int, T: int) -> None:
+        """`attend_many`, the texts shared out."""
+        if T * kv[0, :, :, : start + T].size < SHARED // 16:  # reading the keys takes longer than multiplying
+            return self.attend_many(kv, qkv, gathered, start, B, T)
+        h = B // 2
+        q, g = h * T, h * (len(gathered) // B)  # rows of the first half
+        first = (kv[:, :h], qkv[:q], gathered[:g], start, h, T)
+        return self.halves(self.attend_many, first, (kv[:, h:], qkv[q:], gathered[g:], start, B - h, T))
 
     def attend_one(self, kv, qkv, gathered, t: int, B: int, T: int) -> None:
         """Attention of the character at place t, in the fewest calls."""

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from . import calibrate, tickets
-from .config import ModelConfig, NanoGPTError, TrainConfig, preset
+from .config import ModelConfig, NanoGPTError, TrainConfig, knobs, preset
 from .corpus import Corpus
 from .data import fitting_block_size
 from .disk import PROJECT
@@ -29,6 +29,9 @@ def new_run(name: str, text: Corpus, preset_name: str = "quick", **changes: Any)
 
     NanoGPTError where a setting is out of its range, the name is taken, or the memory would not suffice.
     """
+    known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
+    if unknown := [str(key) for key in changes if key not in known]:
+        raise NanoGPTError(f"There is no setting {unknown[0]!r}; there are {', '.join(known)}.")
     tokenizer = CharTokenizer(text.chars)
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)

@@ -192,6 +192,7 @@ class Run:
         if renamed.folder.exists():
             raise NanoGPTError(f"There is already a run named {name}. Choose another name.")
         self.folder.rename(renamed.folder)
+        _history.cache_clear()  # what was read belongs to the folder, not to the name
         renamed.change(name=name)
         return renamed
 
@@ -199,6 +200,7 @@ class Run:
         """Remove the folder. NanoGPTError while it is in use."""
         self._leave_alone("deleted")
         shutil.rmtree(self.folder)
+        _history.cache_clear()
 
     def _leave_alone(self, done: str) -> None:
         """NanoGPTError for a run that must not be `done`: it is in a trainer's hands, or comes with the project."""

@@ -14,7 +14,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
 from nanogpt.model import GPT
 from nanogpt.run import Run
-from nanogpt.ui import corpus_tab, run_panel, text_panel, train_tab
+from nanogpt.ui import corpus_tab, form, run_panel, text_panel, train_tab
 from nanogpt.ui.words import run_line
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -119,6 +119,14 @@ def test_a_run_is_deleted_after_a_question_and_never_while_it_is_busy(run):
         run_panel.delete("one")
 
 
+def test_a_new_run_under_a_deleted_one_s_name_has_no_past(run, text):
+    assert run_panel.table()[0][2] == "3.0000"
+    run_panel.delete("one")
+    again = jobs.new_run("one", text, **SMALL)
+    again.event("started", step=0, device="CPU")
+    assert run_panel.table()[0][2:4] == ["–", "0 of 50"]
+
+
 def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
     project = tmp_path / "project"
     (project / "checkpoints").mkdir(parents=True)
@@ -131,11 +139,11 @@ def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
 
 
 def test_settings_fill_the_fields_from_the_preset_on(run):
-    filled = train_tab.field_values(record.settings_of(run))
-    names = ["preset", "expect", "max_iters", *(k.name for k in train_tab.ADVANCED)]
-    assert len(filled) == len(names)
-    shown = dict(zip(names, filled))
-    assert (shown["preset"], shown["max_iters"], shown["n_embd"]) == ("quick", 50, 16)
+    filled = form.field_values(record.settings_of(run))
+    advanced = dict(zip([k.name for k in form.ADVANCED], filled[-len(form.ADVANCED) :]))
+    assert filled[0] == "quick"
+    assert (advanced["n_embd"], advanced["batch_size"]) == (16, 4)
+    assert 50 in [getattr(one, "value", one) for one in filled]  # max_iters
 
 
 # --- samples, and the way back -------------------------------------------------------------------------------------

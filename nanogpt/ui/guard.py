@@ -26,7 +26,7 @@ class SameOrigin:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
             origin = urlsplit(headers.get("origin", "")).netloc
-            ours = {headers.get("host", ""), headers.get("x-forwarded-host", ""), *spaces_hosts()}
+            ours = {headers.get("host"), headers.get("x-forwarded-host"), *spaces_hosts()} - {None, ""}
             # No Origin at all: not a browser's page (gradio_client, curl), so not what this is against.
             if "origin" in headers and origin not in ours:
                 await PlainTextResponse("This request came from another site.", 403)(scope, receive, send)

@@ -18,8 +18,8 @@ from .drawn import drawn
 from .words import STATES
 
 NO_RUN = "There is no run yet; press Start to make one, or import an archive."
-COLUMNS = ["Name", "State", "Validation loss", "Step", "On disk", "Text"]
-WIDTHS = ["160px", "95px", "130px", "125px", "80px", "100px"]  # wider than a phone, on which the table is scrolled
+COLUMNS = ["Name", "State", "Loss", "Step", "On disk", "Text"]
+WIDTHS = ["170px", "95px", "75px", "130px", "80px", "140px"]  # wider than a phone, on which the table is scrolled
 LOG_LINES = 200
 SAVED = {  # what can be saved as one file -> its name after the run's, its label
     "settings": ("-settings.json", "Save settings (JSON)"),

@@ -57,7 +57,8 @@ def question(corpus_id: str | None) -> str:
     found = chosen(corpus_id)
     busy, others = users(found.id)
     if busy:
-        raise NanoGPTError(f"{found.name} is in use: {in_words(busy)} is being trained on it. Stop that first.")
+        are = "is" if len(busy) == 1 else "are"
+        raise NanoGPTError(f"{found.name} is in use: {in_words(busy)} {are} being trained on it. Stop that first.")
     asked = f"Delete {found.name}, {size(corpus.size_on_disk(found))}?"
     if others:
         goes = "was trained on it and keeps" if len(others) == 1 else "were trained on it and keep"
@@ -97,7 +98,7 @@ def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], list
     with gr.Accordion("Your texts", open=False, elem_id="text-panel") as panel:
         rows = gr.Dataframe(
             headers=COLUMNS, datatype="str", interactive=False, label="Texts you uploaded or pasted", max_height=260,
-            column_widths=["260px", "120px", "110px", "130px"], buttons=[], elem_id="text-table",
+            column_widths=["190px", "110px", "100px", "120px"], buttons=[], elem_id="text-table",
         )  # fmt: skip
         pick = gr.Dropdown([], label="Text", info="Which one to rename or delete.", elem_id="text-pick")
         new = gr.Textbox(label="New name", max_lines=1, elem_id="text-new-name")
