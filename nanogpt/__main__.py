@@ -6,6 +6,7 @@ Every command prints its result on stdout; an error is one line on stderr and ex
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import signal
@@ -42,19 +43,28 @@ def given(arguments: argparse.Namespace, *configs: type) -> dict:
 def train_command(arguments: argparse.Namespace) -> int:
     """Train on files, or on the built-in text where none is given; --resume goes on with a run."""
     from . import corpus, jobs
+    from .formats import read_config
 
     changes = given(arguments, ModelConfig, TrainConfig)
-    if arguments.resume:
-        if arguments.files or set(changes) - {"max_iters", "budget"}:
-            raise NanoGPTError("A resumed run keeps its text and settings; only its length can be given anew.")
+    if arguments.resume is not None:
+        new = arguments.files or arguments.text or arguments.name or arguments.preset
+        if new or set(changes) - {"max_iters", "budget"}:
+            raise NanoGPTError(
+                "A resumed run keeps its text and settings; only --max-iters or --budget can be given anew."
+            )
         run = Run(arguments.resume)
         jobs.prepare_to_continue(run, changes.get("max_iters"), changes.get("budget"))
-    else:
-        text = corpus.add_files(arguments.files) if arguments.files else corpus.builtin("python-reference")
-        run = jobs.new_run(arguments.name or free_name(text.name), text, arguments.preset, **changes)
-        print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)
-        if plan := run.settings()["plan"]:
-            print(plan, flush=True)
+        return follow(run)
+    if arguments.files and arguments.text:
+        raise NanoGPTError("Both a FILE and --text were given; give one of them.")
+    text = corpus.add_files(arguments.files) if arguments.files else corpus.find(arguments.text or "python-reference")
+    run = jobs.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
+    print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)
+    fits = read_config(run.folder).block_size
+    if fits < int(changes.get("block_size") or 0):
+        print(f"block_size is {fits}: the held-out tenth of the text must hold two windows of it.", flush=True)
+    if plan := run.settings()["plan"]:
+        print(plan, flush=True)
     return follow(run)
 
 
@@ -65,7 +75,7 @@ def follow(run: Run) -> int:
     def ask_to_stop(*_):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         print("\nStopping at the next step; once more ends at once, without saving.", file=sys.stderr, flush=True)
-        run.stop_file.touch()
+        run.request_stop()
 
     signal.signal(signal.SIGINT, ask_to_stop)
     code = train.main(run.name)
@@ -140,7 +150,11 @@ def runs_command(arguments: argparse.Namespace) -> int:
     """List the runs: a line each, or one JSON array."""
     rows = []
     for run in all_runs():
-        status, settings = run.status(), run.settings()
+        try:
+            status, settings = run.status(), run.settings()
+        except NanoGPTError as error:  # one broken run does not hide the others
+            print(error, file=sys.stderr)
+            continue
         best = run.history().best
         rows.append(
             dict(
@@ -169,8 +183,10 @@ def runs_command(arguments: argparse.Namespace) -> int:
 def ladder_command(arguments: argparse.Namespace) -> int:
     """Train the lecture's models one after another, from the bigram table up."""
     from . import corpus
+    from .device import pick_device
     from .lecture import print_ladder
 
+    pick_device(arguments.device)
     text = corpus.read_text(arguments.file)
     print_ladder(text, arguments.stage, device=arguments.device, max_iters=arguments.max_iters, seed=arguments.seed)
     return 0
@@ -190,8 +206,11 @@ def parser() -> Parser:
     train.add_argument(
         "files", nargs="*", metavar="FILE", help="text files; without one, the Python Language Reference"
     )
+    train.add_argument(
+        "--text", metavar="TEXT", help="instead of FILE: a built-in text by its key, or a stored one by its id"
+    )
     train.add_argument("--name", help="the run's name; made from the text's where it is not given")
-    train.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS)} [quick]")
+    train.add_argument("--preset", help=f"{', '.join(PRESETS)} [quick]")
     train.add_argument("--resume", metavar="NAME", help="go on with a run exactly where it was")
     add_knobs(train, ModelConfig, TrainConfig)
 
@@ -220,6 +239,9 @@ def parser() -> Parser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; its exit status."""
+    for out in (sys.stdout, sys.stderr):
+        if isinstance(out, io.TextIOWrapper):
+            out.reconfigure(errors="replace")  # a terminal that lacks a letter shows ?
     arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -231,6 +253,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `… | head` has read enough
         sys.stderr.close()
         return 0
+    except OSError as error:
+        print(f"nanogpt: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -122,6 +122,11 @@ class Size:
     batch_size: int
     val_loss: float
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The knobs among them."""
+        return {name: value for name, value in asdict(self).items() if name not in ("flops", "val_loss")}
+
 
 # From small to large; a budget takes the last one it can afford. Measured up to the rule, extrapolated beyond.
 SIZES = (
@@ -174,7 +179,7 @@ def choose(budget: float, vocab_size: int, layout: str = "modern", device: str =
 
 
 def _configs(size: Size, vocab_size: int, recipe: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    model, train = PRESETS["timed"].configs(**{**asdict(size), **recipe})
+    model, train = PRESETS["timed"].configs(**{**size.settings, **recipe})
     return replace(model, vocab_size=vocab_size), train
 
 

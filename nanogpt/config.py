@@ -223,6 +223,9 @@ class Preset:
 
     def configs(self, **changes: Any) -> tuple[ModelConfig, TrainConfig]:
         """The preset's two configs with some knobs set otherwise. The modern layout brings its own recipe along."""
+        known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
+        if unknown := sorted(set(changes) - known):
+            raise NanoGPTError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
         changes = {key: value for key, value in changes.items() if value is not None}
         recipe = MODERN if changes.get("layout") == "modern" else {}
         settings = {**self.settings, **recipe, **changes}
@@ -276,6 +279,6 @@ PRESETS: dict[str, Preset] = {
 def preset(name: str) -> Preset:
     """The preset of that name, by key or by label."""
     for key, found in PRESETS.items():
-        if name.strip().lower() in (key, found.label.lower()):
+        if str(name).strip().lower() in (key, found.label.lower()):
             return found
     raise NanoGPTError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")

@@ -160,6 +160,11 @@ def load(id: str) -> Corpus:
     return found
 
 
+def find(reference: str) -> Corpus:
+    """A built-in text by its key, or a stored one by its id. NanoGPTError where there is none."""
+    return builtin(reference) if isinstance(reference, str) and reference in BUILTINS else load(reference)
+
+
 def listed() -> list[Corpus]:
     """Every complete corpus, the newest first."""
     found = []

@@ -30,7 +30,7 @@ def fitting_block_size(tokens: int, block_size: int) -> int:
     """`block_size`, halved until the held-out tenth of so many tokens holds two windows of it."""
     tail = tokens - int(0.9 * tokens)
     while block_size > 2 and tail < 2 * block_size + 1:
-        block_size //= 2
+        block_size = max(2, block_size // 2)
     if tail < 2 * block_size + 1:
         raise NanoGPTError(
             f"The text has {tokens:,} characters; that is too short to hold any of it out. Add more text."

@@ -32,6 +32,8 @@ class Device:
 
 def pick_device(wanted: str = "auto") -> Device:
     """The device asked for, or with "auto" the best there is. NanoGPTError where it is not here."""
+    if wanted not in ("auto", "cuda", "mps", "cpu"):
+        raise NanoGPTError(f"device was {wanted!r}; it must be one of auto, cuda, mps, cpu.")
     if wanted in ("auto", "cuda") and torch.cuda.is_available():
         # bf16 only where the card has it: older cards emulate it, and say that they support it
         native = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -50,8 +50,10 @@ class Weights:
             cos, sin = array(model.rotary).astype(np.float64)  # (block_size, hs / 2) each
             # q and k are brought to length 1 in `Decoder`; their product is to be sqrt(hs) times as large
             self.turn = ((cos - 1j * sin) * self.hs**0.25).astype(np.complex64)
-        self.layers = [self.layer(block) for block in model.blocks]
-        self.head = self.after_norm(model.lm_head, model.ln_f)  # (C + 1, vocab_size); modern: (C, vocab_size)
+        *packed, self.head = side_by_side(  # the head: (C + 1, vocab_size); modern: (C, vocab_size)
+            [W for block in model.blocks for W in self.layer(block)] + [self.after_norm(model.lm_head, model.ln_f)]
+        )
+        self.layers = [packed[i : i + 4] for i in range(0, len(packed), 4)]
 
     def layer(self, block) -> tuple[np.ndarray, ...]:
         """qkv, proj and the two of the MLP, each (in + 1, out); modern: (in, out)."""
@@ -89,6 +91,23 @@ def array(tensor) -> np.ndarray:
 def centred(W: np.ndarray) -> np.ndarray:
     """Each row without its mean."""
     return W - W.mean(axis=1, keepdims=True, dtype=np.float64).astype(F32)
+
+
+def side_by_side(matrices: list[np.ndarray]) -> list[np.ndarray]:
+    """The matrices in one piece of memory, each from a cache line's start.
+
+    NumPy asks Linux for large pages where a piece has 4 MB: reading 42 MB of weights then takes a fifth less time.
+    """
+    line = 16  # floats
+    sizes = [-(-W.size // line) * line for W in matrices]
+    memory = np.empty(sum(sizes) + line, F32)
+    place = -memory.ctypes.data // 4 % line
+    packed = []
+    for W, size in zip(matrices, sizes):
+        packed.append(memory[place : place + W.size].reshape(W.shape))
+        packed[-1][...] = W
+        place += size
+    return packed
 
 
 class Rows:
@@ -166,7 +185,7 @@ class FastDecoder:
         self.w = w = Weights(model)
         self.block_size, self.length = model.config.block_size, 0
         # Keys and values of each layer. Behind each value stands a one: a weighted sum of values sums the weights, too.
-        self.kv = [np.ones((2, texts, w.nh, self.block_size, w.hs + 1), F32) for _ in w.layers]
+        self.kv = list(np.ones((len(w.layers), 2, texts, w.nh, self.block_size, w.hs + 1), F32))
         self.rows = Rows(texts, w)
         self.threads = Threads()
         self.helper = ThreadPoolExecutor(1) if self.threads.most > 1 else None  # its thread starts when first needed

@@ -79,7 +79,11 @@ def read_config(folder: Path) -> ModelConfig:
     try:
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = described["model_type"]
-        if kind not in ("gpt2", "nanochat") or {**described, **_fixed(kind)} != described:
+        if (
+            kind not in ("gpt2", "nanochat")
+            or {**described, **_fixed(kind)} != described
+            or (kind == "nanochat" and described["num_key_value_heads"] != described["num_attention_heads"])
+        ):
             raise NanoGPTError(f"{folder.name} is not a model of this program: its config.json says something else.")
         if kind == "nanochat":
             names = ("max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size", "dropout")
@@ -91,7 +95,7 @@ def read_config(folder: Path) -> ModelConfig:
             raise NanoGPTError(f"The config.json of {folder.name} names {vocab_size!r} characters, which cannot be.")
         layout = "classic" if kind == "gpt2" else "modern"
         return ModelConfig(vocab_size, layout, block_size, n_layer, n_head, n_embd, dropout)
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, NanoGPTError):
             raise
         raise NanoGPTError(f"{folder.name} has no readable config.json, so the model's shape is not known.") from None
@@ -100,9 +104,10 @@ def read_config(folder: Path) -> ModelConfig:
 def _fixed(kind: str) -> dict[str, Any]:
     """What config.json must say for our forward pass to be the right one."""
     if kind == "gpt2":
-        return dict(activation_function="relu", tie_word_embeddings=False)
+        return dict(activation_function="relu", tie_word_embeddings=False, n_inner=None, layer_norm_epsilon=1e-5)
     rope = {"rope_type": "default", "rope_theta": ROPE_THETA}
-    return dict(hidden_act="relu2", tie_word_embeddings=False, final_logit_softcapping=None, rope_parameters=rope)
+    fixed = dict(hidden_act="relu2", tie_word_embeddings=False, final_logit_softcapping=None, rms_norm_eps=1e-6)
+    return dict(**fixed, attention_bias=False, rope_parameters=rope)
 
 
 # ---- The weights: model.safetensors ----------------------------------------------------------------------------------
@@ -155,7 +160,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> GPT:
         tensors = load((folder / "model.safetensors").read_bytes())
     except OSError:
         raise NanoGPTError(f"{folder.name} has no weights yet; they come with its first evaluation.") from None
-    except SafetensorError as broken:
+    except (SafetensorError, KeyError) as broken:  # KeyError: a type of number that torch has not
         raise NanoGPTError(f"The weights of {folder.name} cannot be read ({broken}).") from None
     with torch.device("meta"):  # shapes only: the numbers come from the file
         model = GPT(config)
@@ -166,10 +171,15 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> GPT:
             raise NanoGPTError(
                 f"The weights of {folder.name} lack {missing[0]}; they are not those of its config.json."
             )
-        parts = [tensors[place].t() if _transposed(name, config.layout) else tensors[place] for place in places]
-        if any(part.shape[1:] != expected.shape[1:] for part in parts) or sum(map(len, parts)) != len(expected):
-            raise NanoGPTError(f"In the weights of {folder.name}, {places[0]} has not the shape its config.json says.")
-        ours[name] = torch.cat(parts).contiguous().float()
+        size = (len(expected) // len(places), *expected.shape[1:])
+        size = size[::-1] if _transposed(name, config.layout) else size
+        parts = [tensors.pop(place) for place in places]
+        for place, part in zip(places, parts):
+            if part.shape != size or not part.is_floating_point():
+                raise NanoGPTError(f"In the weights of {folder.name}, {place} has not the shape its config.json says.")
+        ours[name] = torch.cat([p.t() if _transposed(name, config.layout) else p for p in parts]).contiguous().float()
+    if tensors:
+        raise NanoGPTError(f"The weights of {folder.name} have {min(tensors)}, which its config.json knows nothing of.")
     model.load_state_dict(ours, assign=True)
     if config.layout == "modern":
         model.rotary = rotary_table(config)  # follows from the config and is not in the file

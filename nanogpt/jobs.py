@@ -55,11 +55,15 @@ def prepare_to_continue(run: Run, max_iters: int | None = None, budget: float | 
         raise NanoGPTError(f"{run.name} is {status.state} already.")
     longer = {name: value for name, value in (("max_iters", max_iters), ("budget", budget)) if value is not None}
     train = TrainConfig.of({**before.as_dict(), **longer})
-    if train.budget:
-        if status.seconds >= train.budget or (status.state == "finished" and train.budget <= before.budget):
-            raise NanoGPTError(f"{run.name} has used its {before.budget:g} seconds. Give a longer budget to go on.")
-    elif status.step > train.max_iters or (status.step == train.max_iters and not longer):
-        raise NanoGPTError(f"{run.name} has reached step {status.step:,}. Give a larger max_iters to go on.")
+    finished = status.state == "finished"
+    if finished and not before.budget and status.step < before.max_iters:
+        raise NanoGPTError(f"{run.name} stopped early, since it only learned its text by heart. Start a new run.")
+    if finished and train.budget and train.budget <= before.budget:
+        raise NanoGPTError(f"{run.name} has used its {before.budget:g} seconds. Give a longer budget to go on.")
+    if not train.budget and train.max_iters < status.step:
+        raise NanoGPTError(f"{run.name} is at step {status.step:,} already; max_iters must be larger.")
+    if finished and not train.budget and train.max_iters == status.step:
+        raise NanoGPTError(f"{run.name} has reached its last step, {status.step:,}. Give a larger max_iters to go on.")
     if longer:
         run.change(train=train.as_dict())
 

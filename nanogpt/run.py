@@ -19,6 +19,7 @@ Status is never stored: it is read off the lock, the queue and the last event. N
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -36,7 +37,11 @@ from filelock import FileLock, Timeout
 
 from . import __version__, tickets
 from .config import NanoGPTError, TrainConfig
-from .disk import PROJECT, checked_name, home, slug, write_whole
+from .disk import NAME, PROJECT, checked_name, home, slug, write_whole
+
+
+class Busy(NanoGPTError):
+    """Another process has the run's lock."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Status:
 
     @property
     def can_continue(self) -> bool:
-        return self.state in ("stopped", "crashed", "failed") and self.step < self.max_iters
+        return self.state == "crashed" or (self.state in ("stopped", "failed") and self.step < self.max_iters)
 
 
 class Run:
@@ -103,7 +108,7 @@ class Run:
             with FileLock(self.folder / ".lock", timeout=2):  # 2 s: somebody may just be looking whether it is held
                 yield
         except Timeout:
-            raise NanoGPTError(f"{self.name} is being trained by another process already.") from None
+            raise Busy(f"{self.name} is being trained by another process already.") from None
 
     def log(self, **row: Any) -> None:
         """One line of `metrics.jsonl`."""
@@ -138,8 +143,12 @@ class Run:
             settings = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise NanoGPTError(f"There is no run named {self.name}. `python -m nanogpt runs` lists them.") from None
-        except ValueError:
+        except (ValueError, RecursionError):
+            settings = None
+        if not isinstance(settings, dict):
             raise NanoGPTError(f"The run.json of {self.name} cannot be read.") from None
+        if not all(isinstance(settings.get(key), dict) for key in ("train", "corpus")):
+            raise NanoGPTError(f"The run.json of {self.name} lacks its settings.")
         return settings
 
     def history(self) -> History:
@@ -150,11 +159,16 @@ class Run:
 
     def status(self) -> Status:
         """What the run is doing: from the lock, the queue and the last event, in that order."""
-        train, history = TrainConfig.of(self.settings()["train"]), self.history()
+        train = TrainConfig.of(self.settings()["train"])
+        while True:  # until nothing was logged while we looked: lock, queue and events are then of one moment
+            history, queue = self.history(), tickets.waiting()
+            version = history.version
+            held = tickets.is_held(self.folder / ".lock") or self.name in tickets.running()
+            if held or self.history().version == version:
+                break
         facts: dict[str, Any] = dict(step=history.step, max_iters=_length(train, history), seconds=history.seconds)
-        if tickets.is_held(self.folder / ".lock"):
+        if held:
             return Status("stopping" if self.stop_file.exists() else "running", **facts)
-        queue = tickets.waiting()
         if self.name in queue:
             return Status("queued", place=queue.index(self.name) + 1, **facts)
         if tickets.is_withdrawn(self.name):
@@ -249,7 +263,7 @@ class History:
     @property
     def best(self) -> dict | None:
         """The row of the lowest validation loss."""
-        rows = [row for row in self.rows if "val_loss" in row]
+        rows = [row for row in self.rows if row.get("val_loss") is not None]
         return min(rows, key=lambda row: row["val_loss"]) if rows else None
 
 
@@ -276,13 +290,17 @@ class Tail:
         self.rows: list[dict] = []
         self.version = 0
         self._inode = self._offset = 0
+        self._before = b""  # the end of what was read: a new file may get the number of one that is gone
 
     def refresh(self) -> None:
         try:
             with self.path.open("rb") as file:
                 inode = os.fstat(file.fileno()).st_ino
-                if inode != self._inode:  # another file has taken its place: a resumed run cut it back
-                    self._inode, self._offset, self.rows = inode, 0, []
+                file.seek(self._offset - len(self._before))
+                if inode != self._inode or file.read(len(self._before)) != self._before:
+                    if self.rows:  # another file has taken its place: a resumed run cut it back
+                        self.version += 1
+                    self._inode, self._offset, self._before, self.rows = inode, 0, b"", []
                 file.seek(self._offset)
                 new = file.read()
         except FileNotFoundError:
@@ -292,6 +310,7 @@ class Tail:
         whole = new.rfind(b"\n") + 1
         if whole:
             self._offset += whole
+            self._before = new[max(0, whole - 200) : whole]
             self.rows = self.rows + [row for line in new[:whole].splitlines() if (row := _parsed(line)) is not None]
             self.version += 1
 
@@ -310,7 +329,7 @@ def all_runs() -> list[Run]:
     for folder in folders:
         found = [p.parent for p in folder.glob("*/run.json")]
         for path in sorted(found, key=lambda p: (p / "run.json").stat().st_mtime, reverse=True):
-            if slug(path.name) == path.name:
+            if NAME.fullmatch(path.name):
                 names.setdefault(path.name, Run(path.name))
     return list(names.values())
 
@@ -323,20 +342,28 @@ def free_name(wanted: str) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """NaN and infinity are no JSON: null."""
+    return {key: None if isinstance(x, float) and not math.isfinite(x) else x for key, x in row.items()}
 
 
 def _parsed(line: bytes) -> dict | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("ab") as file:  # one write a line: a reader sees it whole or unfinished, and passes over the latter
-        file.write(_line(row).encode("utf-8"))
+    with path.open("a+b") as file:  # one write a line: a reader sees it whole or unfinished, and passes over the latter
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = end and file.read(1) != b"\n"  # whoever wrote last was killed over it
+        file.write(b"\n" * bool(torn) + _line(row).encode("utf-8"))
 
 
 def _now() -> str:

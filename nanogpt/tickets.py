@@ -7,6 +7,7 @@ that was killed while waiting holds nobody up: the operating system has freed it
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,6 +119,8 @@ def turn(name: str, device: str) -> Iterator[None]:
     ticket = next(iter(_tickets(name)), None) or draw(name)
     lock = FileLock(folder() / f"{device}.lock")
     with FileLock(ticket):
+        if ticket.exists():
+            os.utime(ticket, (0, 0))  # from here on it counts as long as this process holds it, and no longer
         while True:
             if not ticket.exists():
                 _withdrawal(name).unlink(missing_ok=True)
@@ -134,4 +137,5 @@ def turn(name: str, device: str) -> Iterator[None]:
     try:
         yield
     finally:
+        (folder() / f"{device}.now").unlink(missing_ok=True)  # before the next one has the device
         lock.release()

@@ -27,7 +27,7 @@ from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
 from .model import GPT
 from .optim import get_lr, load_optimizer_tensors, make_optimizers, optimizer_tensors, set_lr
-from .run import Run
+from .run import Busy, Run
 from .sample import stream
 from .timetable import Timetable
 from .tokenizer import CharTokenizer
@@ -92,6 +92,11 @@ def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
         raise NanoGPTError(
             f"last.safetensors of {run.name} cannot be read ({broken}); it cannot be continued."
         ) from None
+    if (
+        not {"random.torch", "random.batches"} <= tensors.keys()
+        or f"model.{next(iter(model.state_dict()))}" not in tensors
+    ):
+        raise NanoGPTError(f"last.safetensors of {run.name} is not a run's; it cannot be continued.")
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     model.load_state_dict(part("model."))
@@ -103,10 +108,11 @@ def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
     return Progress(**json.loads(header["__metadata__"]["progress"]))
 
 
-def keep_best(run: Run, model: GPT, val_loss: float, at: Progress) -> None:
+def keep_best(run: Run, model: GPT, val_loss: float, at: Progress, regular: bool) -> None:
     """Write the weights when their validation loss is the lowest so far."""
     at.evaluated_step = at.step
-    at.worse = at.worse + 1 if val_loss > at.best_val_loss + CLEARLY_WORSE else 0
+    if regular:
+        at.worse = at.worse + 1 if val_loss > at.best_val_loss + CLEARLY_WORSE else 0
     if val_loss < at.best_val_loss:
         at.best_val_loss, at.best_step = val_loss, at.step
         write_whole(run.folder / "model.safetensors", weights_bytes(model))
@@ -160,7 +166,7 @@ def train(run: Run) -> None:
             row: dict = {}
 
             # Every once in a while: say how it goes …
-            if due.logging and at.loss_count:
+            if due.logging and at.loss_count and step > mark_step:  # not where a resumed run stands
                 row["train_loss"] = float(loss_sum) / at.loss_count
                 row["learning_rate"], row["grad_norm"] = lr, float(grad_norm)
                 row["tokens_per_second"] = round((step - mark_step) * batch_size * block_size / (now - mark_time))
@@ -168,14 +174,14 @@ def train(run: Run) -> None:
                 at.loss_count = 0
                 if not math.isfinite(row["train_loss"]):
                     raise NanoGPTError(DIVERGED.format(step=step))
-            elif step == 0:
+            elif at.evaluated_step < 0:  # the very first
                 row["train_loss"] = estimate_loss(model, train_data, device, due.windows)
             # … judge the model on what it never saw, keep it if it is the best so far, let it write …
             evaluating = (due.evaluating or due.last or stopping) and at.evaluated_step != step
             if evaluating:
                 row["val_loss"] = estimate_loss(model, val_data, device, due.windows)
                 due.evaluated(due.seconds - at.seconds)
-                keep_best(run, model, row["val_loss"], at)
+                keep_best(run, model, row["val_loss"], at, due.evaluating)
                 run.sample(step, write_sample(model, tokenizer))
                 print(step_line(row, at), flush=True)
             if row:
@@ -252,8 +258,12 @@ def main(name: str) -> int:
         train(run)
     except tickets.Withdrawn:
         run.event("stopped", message="Withdrawn from the queue before its turn came.")
+    except Busy:
+        print(f"{name} is being trained by another process already.", file=sys.stderr)
+        return 1
     except Exception as error:
-        traceback.print_exc()
+        with (run.folder / "log.txt").open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
         run.event("failed", message=said_of(error))
         return 1
     return 0

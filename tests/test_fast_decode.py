@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -202,3 +203,20 @@ def test_one_text_is_the_same_to_the_bit_whatever_the_threads(layout):
     finally:
         switch(before)
     assert all(np.array_equal(a, b) for a, b in zip(*results))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("texts", [1, 2, 5])
+def test_work_that_is_shared_out_gives_the_same_to_the_bit_with_and_without_a_helper(layout, texts, monkeypatch):
+    model, ids = made(layout), prompts(texts, T)
+    plain = FastDecoder(model, texts)
+    expected = [plain.read(ids[:, :5]), plain.read(ids[:, 5:6])]
+    monkeypatch.setattr(fast_decode, "SHARED", 1)
+    shared = []
+    for helped in (False, True):
+        decoder = FastDecoder(model, texts)
+        decoder.helper = ThreadPoolExecutor(1) if helped else None
+        shared.append([decoder.read(ids[:, :5]), decoder.read(ids[:, 5:6])])
+    for whole, alone, together in zip(expected, *shared):
+        assert np.array_equal(alone, together)
+        np.testing.assert_allclose(alone, whole, atol=1e-5)

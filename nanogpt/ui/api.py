@@ -23,9 +23,9 @@ def start_training(
     corpus_id: str, name: str = "", preset: str = "quick", settings: dict | None = None
 ) -> dict[str, Any]:
     """Start a run on a stored text, or on a built-in one by its key. Settings by their names change the preset."""
-    if not isinstance(settings or {}, dict):
-        raise NanoGPTError(f"settings was {settings!r}; it must be an object such as {{'max_iters': 500}}.")
-    text = corpus.builtin(corpus_id) if str(corpus_id) in corpus.BUILTINS else corpus.load(corpus_id)
+    if not isinstance(settings or {}, dict) or {"name", "text", "preset_name"} & set(settings or {}):
+        raise NanoGPTError("The settings must be an object of knobs by their names, such as {'max_iters': 500}.")
+    text = corpus.find(corpus_id)
     run = jobs.new_run(name or free_name(text.name), text, preset, **(settings or {}))
     jobs.start(run)
     return run_status(run.name)

@@ -26,7 +26,7 @@ class SameOrigin:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
             origin = urlsplit(headers.get("origin", "")).netloc
-            ours = {headers.get("host"), headers.get("x-forwarded-host"), *spaces_hosts()} - {None, ""}
+            ours = {headers.get("host"), *spaces_hosts(), *named_hosts()} - {None, ""}
             # No Origin at all: not a browser's page (gradio_client, curl), so not what this is against.
             if "origin" in headers and origin not in ours:
                 await PlainTextResponse("This request came from another site.", 403)(scope, receive, send)
@@ -39,10 +39,15 @@ def spaces_hosts() -> list[str]:
     return [host.strip() for host in os.environ.get("SPACE_HOST", "").split(",") if host.strip()]
 
 
+def named_hosts() -> list[str]:
+    """Further names of this server, as behind a proxy: NANOGPT_HOSTS."""
+    return [name.strip() for name in os.environ.get("NANOGPT_HOSTS", "").split(",") if name.strip()]
+
+
 def middleware(host: str) -> list[Middleware]:
     """For `launch(app_kwargs=…)`. `host` is the address the server listens on; NANOGPT_HOSTS names further ones."""
     known = ["127.0.0.1", "localhost", "[::1]", "testserver", host, *spaces_hosts()]
-    known += [name.strip() for name in os.environ.get("NANOGPT_HOSTS", "").split(",") if name.strip()]
+    known += named_hosts()
     if host in ("0.0.0.0", "::"):  # everything this machine is called
         name = socket.gethostname()
         known += [name, socket.getfqdn(), f"{name}.local", *own_addresses()]
