@@ -170,11 +170,7 @@ def choose(budget: float, vocab_size: int, layout: str = "modern", device: str =
     steps = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
     larger = next((one for one in SIZES if one.flops > flops), size)
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
-    settings = {
-        **recipe,
-        **{k: v for k, v in asdict(size).items() if k not in ("flops", "val_loss")},
-        "max_iters": steps,
-    }
+    settings = {**recipe, **size.settings, "max_iters": steps}
     return Plan(settings, count_parameters(model), size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss))
 
 
