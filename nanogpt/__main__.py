@@ -57,7 +57,9 @@ def train_command(arguments: argparse.Namespace) -> int:
         return follow(run)
     if arguments.files and arguments.text:
         raise NanoGPTError("Both a FILE and --text were given; give one of them.")
-    text = corpus.add_files(arguments.files) if arguments.files else corpus.find(arguments.text or "python-reference")
+    if changes.get("budget") and arguments.preset not in (None, "timed"):
+        raise NanoGPTError("A time budget chooses its own sizes; leave out --preset, or give --max-iters instead.")
+    text = given_text(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
     run = jobs.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
     print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)
     fits = read_config(run.folder).block_size
@@ -68,9 +70,21 @@ def train_command(arguments: argparse.Namespace) -> int:
     return follow(run)
 
 
+def given_text(arguments: argparse.Namespace):
+    """The files as one stored text; what was assumed and put right on the way is said on stderr."""
+    from . import corpus
+
+    prepared = corpus.prepare(list(arguments.files), arguments.encoding, arguments.keep or ())
+    for sentence in (*prepared.notes, *prepared.done):
+        print(sentence, file=sys.stderr)
+    return corpus.add(prepared)
+
+
 def follow(run: Run) -> int:
     """Train in this process. Ctrl-C saves and says how to go on; a second one ends at once."""
     from . import train
+
+    run.stop_file.unlink(missing_ok=True)  # an old wish; from here on a stop is meant
 
     def ask_to_stop(*_):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -186,9 +200,9 @@ def ladder_command(arguments: argparse.Namespace) -> int:
     from .device import pick_device
     from .lecture import print_ladder
 
-    pick_device(arguments.device)
     text = corpus.read_text(arguments.file)
-    print_ladder(text, arguments.stage, device=arguments.device, max_iters=arguments.max_iters, seed=arguments.seed)
+    device = pick_device(arguments.device).type
+    print_ladder(text, arguments.stage, device=device, max_iters=arguments.max_iters, seed=arguments.seed)
     return 0
 
 
@@ -207,7 +221,11 @@ def parser() -> Parser:
         "files", nargs="*", metavar="FILE", help="text files; without one, the Python Language Reference"
     )
     train.add_argument(
-        "--text", metavar="TEXT", help="instead of FILE: a built-in text by its key, or a stored one by its id"
+        "--text", metavar="TEXT", help="in place of FILE: a built-in text's key, or a stored one's id"
+    )
+    train.add_argument("--encoding", help="the files' encoding, such as cp1252; found out where it is not given")
+    train.add_argument(
+        "--keep", nargs="*", metavar="REPAIR", help="repairs not to do, such as line-endings or gutenberg"
     )
     train.add_argument("--name", help="the run's name; made from the text's where it is not given")
     train.add_argument("--preset", help=f"{', '.join(PRESETS)} [quick]")
@@ -233,7 +251,7 @@ def parser() -> Parser:
     ladder.add_argument("--stage", type=int, help="only this stage, 1 to 7")
     ladder.add_argument("--max-iters", type=int, help="shorter or longer than in the lecture")
     ladder.add_argument("--seed", type=int, default=1337)
-    ladder.add_argument("--device", default="cpu", help="cuda, mps or cpu [cpu]")
+    ladder.add_argument("--device", default="auto", help="auto, cuda, mps or cpu [auto]")
     return main
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -10,6 +12,7 @@ from typing import Any
 
 import torch
 
+from . import tickets
 from .config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from .device import Device, pick_device
 from .model import GPT
@@ -47,6 +50,8 @@ def memory_free(device: Device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info()[0]
     free = 0
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS tells no more than what there is in all
+        free = int(0.7 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable"):
@@ -64,6 +69,8 @@ def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None =
     """NanoGPTError where a run would not fit into the memory that is free."""
     device = device or pick_device(train.device)
     needed, free = memory_needed(model, train, device), memory_free(device)
+    if tickets.running():
+        return  # what is free now says nothing about the moment when this run's turn comes
     if free and needed > free:
         raise NanoGPTError(
             f"These settings need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
@@ -72,12 +79,21 @@ def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None =
         )
 
 
-@lru_cache(maxsize=64)
 def speed(model: ModelConfig, train: TrainConfig) -> float:
     """Operations a second in real training steps of a model of this shape: measured once, in about a second.
 
     One block of it and a part of the batch stand for the whole, so that a large model takes no longer to measure.
     """
+    kept = ("batch_size", "optimizer", "device", "learning_rate", "min_lr")  # the others change nothing about the speed
+    with _measuring:
+        return _speed(model, TrainConfig.of({key: value for key, value in train.as_dict().items() if key in kept}))
+
+
+_measuring = threading.Lock()  # two measurements at once would disturb each other
+
+
+@lru_cache(maxsize=64)
+def _speed(model: ModelConfig, train: TrainConfig) -> float:
     device = pick_device(train.device)
     trial = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
     budget = 2e10 if device.type == "cpu" else 4e12  # operations a step: a fifth of a second on a slow machine

@@ -68,10 +68,18 @@ class Knob:
 
 def duration(text: str) -> float:
     """Seconds of "90", "90s", "3m", "1.5h" or "1d". NanoGPTError for anything else."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\w*\s*", text.lower())
-    if not found:
-        raise NanoGPTError(f"The time was {text!r}; write it as 90s, 3m or 1h.")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    unit = r"(?:(s|seconds?|secs?)|(m|minutes?|mins?)|(h|hours?)|(d|days?))"
+    part = rf"(\d+(?:\.\d+)?)\s*{unit}\s*"
+    said = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", said):
+        return float(said)
+    if not re.fullmatch(f"(?:{part})+", said):
+        raise NanoGPTError(f"The time was {text!r}; write it as 90s, 3m, 1h or 1h 30m.")
+    sizes = (1, 60, 3600, 86400)
+    return sum(
+        float(found[1]) * next(size for size, name in zip(sizes, found.groups()[1:]) if name)
+        for found in re.finditer(part, said)
+    )
 
 
 def _whole(value: Any) -> int:
@@ -227,7 +235,8 @@ class Preset:
         if unknown := sorted(set(changes) - known):
             raise NanoGPTError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
         changes = {key: value for key, value in changes.items() if value is not None}
-        recipe = MODERN if changes.get("layout") == "modern" else {}
+        layout = changes.get("layout", self.settings.get("layout", "classic"))
+        recipe = MODERN if layout == "modern" else {}
         settings = {**self.settings, **recipe, **changes}
         if "learning_rate" in changes and "min_lr" not in changes:
             rate = next(k for k in knobs(TrainConfig) if k.name == "learning_rate").parse(changes["learning_rate"])
@@ -245,7 +254,10 @@ PRESETS: dict[str, Preset] = {
     "timed": Preset(
         "By the clock",
         "Measures this machine for a moment, chooses a model for the time you have, and is done when it is over.",
-        dict(budget=60.0, n_layer=3, n_head=3, n_embd=96, block_size=64, batch_size=8, max_iters=1000, **MODERN),
+        dict(budget=60.0, n_layer=3, n_head=3, n_embd=96, block_size=64, batch_size=8, max_iters=1000,
+            # the lecture's optimizer, where its layout is chosen
+            learning_rate=3e-3, min_lr=1e-5, warmup_iters=50, layout="modern",
+        ),
     ),
     "quick": Preset(
         "Quick look",
@@ -274,6 +286,9 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
 }  # fmt: skip
+
+
+PLANNED = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")  # what a time budget chooses, unless it is given
 
 
 def preset(name: str) -> Preset:

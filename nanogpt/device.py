@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -42,23 +44,48 @@ def pick_device(wanted: str = "auto") -> Device:
         raise NanoGPTError(
             f"device was 'cuda', and there is no usable NVIDIA card here. {cuda_hint() or 'Use cpu or auto.'}"
         )
-    if wanted in ("auto", "mps") and torch.backends.mps.is_available():
+    if wanted in ("auto", "mps") and torch.backends.mps.is_available() and computes_alike("mps"):
         return Device("mps", torch.float32, "Apple GPU")
     if wanted == "mps":
-        raise NanoGPTError("device was 'mps', and there is no usable Apple GPU here. Use cpu or auto.")
+        raise NanoGPTError("device was 'mps', and there is no Apple GPU here that computes correctly. Use cpu or auto.")
     threads = usable_cpus()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # tiny numbers in Adam's second moments would crawl
     return Device("cpu", torch.float32, f"CPU, {threads} thread{'s' if threads > 1 else ''}")
 
 
+@lru_cache
+def computes_alike(device: str) -> bool:
+    """Whether a few training steps of a tiny model lose as much on the device as on the CPU.
+
+    Apple's GPUs have come with wrong results more than once (pytorch#107294, #109457), silently.
+    """
+    losses = []
+    for place in ("cpu", device):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(
+            torch.nn.Embedding(16, 32), torch.nn.LayerNorm(32), torch.nn.Linear(32, 64), torch.nn.ReLU(),
+            torch.nn.Linear(64, 16),
+        ).to(place)  # fmt: skip
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+        ids = torch.arange(160, device=place) * 7 % 16
+        for _ in range(10):
+            loss = torch.nn.functional.cross_entropy(net(ids[:-1]), ids[1:])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+    return abs(losses[0] - losses[1]) < 0.01
+
+
 def cuda_hint() -> str:
     """What to do where there is an NVIDIA card and a torch that cannot use it; empty where there is nothing to do."""
-    card = any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("C:/Windows/System32/nvidia-smi.exe").exists()
+    card = any(Path("/proc/driver/nvidia/gpus").glob("*")) or shutil.which("nvidia-smi")
     if card and torch.version.cuda is None:
         return (
-            "There is an NVIDIA card, and this torch was built for the CPU alone. Choose CUDA at "
-            "pytorch.org/get-started and run the command it shows, with --force-reinstall."
+            "There is an NVIDIA card, and this torch was built for the CPU alone. On Linux this mends it: "
+            'pip install --force-reinstall "torch>=2.9,<2.14". On Windows choose CUDA at pytorch.org/get-started '
+            "and run the command it shows."
         )
     return ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 import unicodedata
 from pathlib import Path
 
@@ -30,10 +31,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # the name must not reach the disk before the content does
         os.chmod(temporary, 0o644)  # mkstemp's 0o600 would hide a run from other users of a shared machine
-        os.replace(temporary, path)
+        _replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _replace(temporary: str, path: Path) -> None:
+    """os.replace; where a reader has the file open Windows refuses for a moment, so try again for two seconds."""
+    for _ in range(40):
+        try:
+            return os.replace(temporary, path)
+        except PermissionError:
+            time.sleep(0.05)
+    os.replace(temporary, path)
 
 
 def slug(title: str) -> str:

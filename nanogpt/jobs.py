@@ -11,9 +11,8 @@ import subprocess
 import sys
 from typing import Any
 
-from . import calibrate, tickets
+from . import calibrate, corpus, tickets
 from .config import ModelConfig, NanoGPTError, TrainConfig, knobs, preset
-from .corpus import Corpus
 from .data import fitting_block_size
 from .disk import PROJECT
 from .formats import config_files
@@ -24,7 +23,7 @@ _children: dict[str, subprocess.Popen] = {}  # only so that ended trainers are r
 _spare: list[subprocess.Popen] = []  # at most one trainer that waits for a name
 
 
-def new_run(name: str, text: Corpus, preset_name: str = "quick", **changes: Any) -> Run:
+def new_run(name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
     """A run folder for training on a text with a preset's settings, some of them changed.
 
     NanoGPTError where a setting is out of its range, the name is taken, or the memory would not suffice.
@@ -53,6 +52,9 @@ def prepare_to_continue(run: Run, max_iters: int | None = None, budget: float | 
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
         raise NanoGPTError(f"{run.name} is {status.state} already.")
+    if (run.folder / "model.safetensors").exists() and not (run.folder / "last.safetensors").exists():
+        raise NanoGPTError(f"{run.name} came without its save, so it can write but not be trained on.")
+    corpus.load(run.settings()["corpus"]["id"])
     longer = {name: value for name, value in (("max_iters", max_iters), ("budget", budget)) if value is not None}
     train = TrainConfig.of({**before.as_dict(), **longer})
     finished = status.state == "finished"
@@ -71,7 +73,8 @@ def prepare_to_continue(run: Run, max_iters: int | None = None, budget: float | 
 def start(run: Run) -> None:
     """Launch a trainer for the run: it waits for its turn, trains, and ends."""
     for name in [name for name, child in _children.items() if child.poll() is not None]:
-        del _children[name]
+        _children.pop(name, None)
+    run.stop_file.unlink(missing_ok=True)  # an old wish; from here on a stop is meant
     tickets.draw(run.name)
     spare = _spare.pop() if _spare else None
     if spare is not None and spare.poll() is None and spare.stdin is not None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import corpus
-from .config import PRESETS, Config, ModelConfig, NanoGPTError, TrainConfig, knobs, preset
+from .config import PLANNED, PRESETS, Config, ModelConfig, NanoGPTError, TrainConfig, knobs, preset
 from .formats import read_config
 from .run import Run, read_jsonl
 
@@ -63,8 +63,12 @@ def command(run: Run) -> str:
     wanted = settings_of(run)
     chosen = preset(wanted.pop("preset"))
     flags = dict(wanted)
-    for name in wanted:  # whatever one setting says about another: a flag goes only if all stays as it was without it
+    if wanted["budget"]:
+        flags.pop("max_iters")  # the clock decides
+    for name in list(flags):  # whatever one setting says about another: a flag goes only if all stays as it was
         fewer = {key: value for key, value in flags.items() if key != name}
+        if wanted["budget"] and name in PLANNED:
+            continue  # measured anew, another machine or moment would choose otherwise
         try:
             flags = fewer if values(*chosen.configs(**fewer)) == wanted else flags
         except NanoGPTError:

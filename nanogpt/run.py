@@ -184,7 +184,7 @@ class Run:
 
     def request_stop(self) -> None:
         """Ask the trainer to save and stop; a run that still waits leaves the queue."""
-        if not tickets.withdraw(self.name) and tickets.is_held(self.folder / ".lock"):
+        if not tickets.withdraw(self.name) and self.status().busy:
             self.stop_file.touch()
 
     def log_tail(self, lines: int = 1) -> str:

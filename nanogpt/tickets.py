@@ -7,6 +7,7 @@ that was killed while waiting holds nobody up: the operating system has freed it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ def folder() -> Path:
 def is_held(path: Path) -> bool:
     """Whether some process holds the lock on this file. A look holds it for an instant itself, so look twice."""
     for _ in range(2):
-        if not path.exists():
+        if not path.exists():  # FileLock would make it, and its folder
             return False
         try:
             with FileLock(path, timeout=0):
@@ -56,7 +57,8 @@ def drop(name: str) -> bool:
     """Give up the place of a run that has not begun. Whether it had one."""
     tickets = _tickets(name)
     for ticket in tickets:
-        ticket.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # Windows: its trainer holds it, and lets go when it sees the note
+            ticket.unlink(missing_ok=True)
     return bool(tickets)
 
 
@@ -113,29 +115,30 @@ def turn(name: str, device: str) -> Iterator[None]:
 
     Raises Withdrawn when the ticket disappears while waiting.
     """
-    if is_withdrawn(name):
-        _withdrawal(name).unlink(missing_ok=True)
-        raise Withdrawn(name)
-    ticket = next(iter(_tickets(name)), None) or draw(name)
+    ticket = next(iter(_tickets(name)), None) or (None if is_withdrawn(name) else draw(name))
     lock = FileLock(folder() / f"{device}.lock")
-    with FileLock(ticket):
-        if ticket.exists():
-            os.utime(ticket, (0, 0))  # from here on it counts as long as this process holds it, and no longer
-        while True:
-            if not ticket.exists():
-                _withdrawal(name).unlink(missing_ok=True)
-                raise Withdrawn(name)
-            if _alive()[:1] == [ticket]:
-                try:
-                    lock.acquire(timeout=0.5)
-                    break
-                except Timeout:
-                    continue
-            time.sleep(0.2)
-        write_whole(folder() / f"{device}.now", name)
-        ticket.unlink(missing_ok=True)
+    _wait(name, ticket, lock)
     try:
+        write_whole(folder() / f"{device}.now", name)
+        drop(name)  # only now that nobody holds a lock on it: Windows would refuse
         yield
     finally:
         (folder() / f"{device}.now").unlink(missing_ok=True)  # before the next one has the device
         lock.release()
+
+
+def _wait(name: str, ticket: Path | None, lock: FileLock) -> None:
+    """Hold the ticket until it is the first of all, then take the device's lock."""
+    if ticket is not None and ticket.exists() and not is_withdrawn(name):
+        with FileLock(ticket):
+            if ticket.exists():
+                os.utime(ticket, (0, 0))  # from here on it counts as long as this process holds it, and no longer
+            while ticket.exists() and not is_withdrawn(name):
+                if _alive()[:1] == [ticket]:
+                    with contextlib.suppress(Timeout):
+                        lock.acquire(timeout=0.5)
+                        return
+                time.sleep(0.2)
+    drop(name)
+    _withdrawal(name).unlink(missing_ok=True)
+    raise Withdrawn(name)

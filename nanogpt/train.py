@@ -65,9 +65,9 @@ def estimate_loss(model: GPT, data: torch.Tensor, device: Device, most: int | No
     for xb, yb in windows(data, model.config.block_size, most, device.type):
         with device.autocast():
             _, loss = model(xb, yb)
-        total, count = total + loss.double() * yb.numel(), count + yb.numel()
+        total, count = total + float(loss) * yb.numel(), count + yb.numel()
     model.train()
-    return float(total) / count
+    return total / count
 
 
 def save_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator, progress: Progress) -> None:
@@ -118,6 +118,12 @@ def keep_best(run: Run, model: GPT, val_loss: float, at: Progress, regular: bool
         write_whole(run.folder / "model.safetensors", weights_bytes(model))
 
 
+def refuse_nan(step: int, loss: float) -> None:
+    """End a run that has diverged before anything of it is saved: the last good weights stay."""
+    if not math.isfinite(loss):
+        raise NanoGPTError(DIVERGED.format(step=step))
+
+
 def step_line(row: dict, at: Progress) -> str:
     """What the lecture prints at an evaluation."""
     train_loss = f"train loss {row['train_loss']:.4f}, " if "train_loss" in row else ""
@@ -142,7 +148,6 @@ def train(run: Run) -> None:
     config, tokenizer = TrainConfig.of(settings["train"]), CharTokenizer.load(run.folder)
     device = pick_device(config.device)
     with tickets.turn(run.name, device.type), run.held():
-        run.stop_file.unlink(missing_ok=True)
         train_data, val_data = split(corpus.load(settings["corpus"]["id"]).tokens())
         torch.manual_seed(config.seed)
         model = GPT(read_config(run.folder)).to(device.type)
@@ -170,17 +175,17 @@ def train(run: Run) -> None:
                 row["train_loss"] = float(loss_sum) / at.loss_count
                 row["learning_rate"], row["grad_norm"] = lr, float(grad_norm)
                 row["tokens_per_second"] = round((step - mark_step) * batch_size * block_size / (now - mark_time))
+                refuse_nan(step, row["train_loss"])
                 loss_sum.zero_()
                 at.loss_count = 0
-                if not math.isfinite(row["train_loss"]):
-                    raise NanoGPTError(DIVERGED.format(step=step))
-            elif at.evaluated_step < 0:  # the very first
+            elif at.evaluated_step < 0:  # a new run begins: the first point of both curves
                 row["train_loss"] = estimate_loss(model, train_data, device, due.windows)
             # … judge the model on what it never saw, keep it if it is the best so far, let it write …
             evaluating = (due.evaluating or due.last or stopping) and at.evaluated_step != step
             if evaluating:
                 row["val_loss"] = estimate_loss(model, val_data, device, due.windows)
-                due.evaluated(due.seconds - at.seconds)
+                refuse_nan(step, row["val_loss"])
+                due.evaluated(time.perf_counter() - now)
                 keep_best(run, model, row["val_loss"], at, due.evaluating)
                 run.sample(step, write_sample(model, tokenizer))
                 print(step_line(row, at), flush=True)
@@ -190,6 +195,7 @@ def train(run: Run) -> None:
             # … and save all that is needed to go on from exactly here.
             if evaluating or now - saved > SAVE_SECONDS:
                 at.loss_sum = float(loss_sum)
+                refuse_nan(step, at.loss_sum)
                 save_state(run, model, optimizers, generator, at)
                 saved = time.perf_counter()
             overfitting = 0 < config.patience <= at.worse

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from .. import calibrate, corpus, tickets
-from ..config import PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
+from ..config import PLANNED, PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
 from ..device import cuda_hint, pick_device
 
 LAYOUTS = [("Faster", "modern"), ("As in the lecture", "classic")]
@@ -35,8 +35,13 @@ def field_values(settings: dict[str, Any]) -> list:
         settings["layout"],
         gr.Textbox(clock_words(settings["budget"] or 60.0), visible=timed),
         gr.Number(settings["max_iters"], visible=not timed),
-        *(settings[k.name] for k in ADVANCED),
+        *(_shown(k, settings[k.name], timed) for k in ADVANCED),
     ]
+
+
+def _shown(k: Knob, value: Any, timed: bool) -> Any:
+    """A value under Advanced; what the clock chooses is not asked for."""
+    return gr.Number(value, visible=not timed) if k.name in PLANNED else value
 
 
 def first_values() -> list:
@@ -52,7 +57,7 @@ def changes(preset_name: str, layout: str, budget: str, max_iters: float, *advan
         now["budget"] = KNOB["budget"].parse(duration(budget))
     else:
         now["max_iters"] = max_iters
-    now |= {k.name: value for k, value in zip(ADVANCED, advanced)}
+    now |= {k.name: value for k, value in zip(ADVANCED, advanced) if not (before["budget"] and k.name in PLANNED)}
     parsed = {name: KNOB[name].parse(value) for name, value in now.items() if value is not None}
     return {name: value for name, value in parsed.items() if name in ("layout", "budget") or value != before[name]}
 
