@@ -220,9 +220,7 @@ def parser() -> Parser:
     train.add_argument(
         "files", nargs="*", metavar="FILE", help="text files; without one, the Python Language Reference"
     )
-    train.add_argument(
-        "--text", metavar="TEXT", help="in place of FILE: a built-in text's key, or a stored one's id"
-    )
+    train.add_argument("--text", metavar="TEXT", help="in place of FILE: a built-in text's key, or a stored one's id")
     train.add_argument("--encoding", help="the files' encoding, such as cp1252; found out where it is not given")
     train.add_argument(
         "--keep", nargs="*", metavar="REPAIR", help="repairs not to do, such as line-endings or gutenberg"

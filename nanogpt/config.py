@@ -254,9 +254,8 @@ PRESETS: dict[str, Preset] = {
     "timed": Preset(
         "By the clock",
         "Measures this machine for a moment, chooses a model for the time you have, and is done when it is over.",
-        dict(budget=60.0, n_layer=3, n_head=3, n_embd=96, block_size=64, batch_size=8, max_iters=1000,
-            # the lecture's optimizer, where its layout is chosen
-            learning_rate=3e-3, min_lr=1e-5, warmup_iters=50, layout="modern",
+        dict(
+            budget=60.0, layout="modern", n_layer=3, n_head=3, n_embd=96, block_size=64, batch_size=8, max_iters=1000,
         ),
     ),
     "quick": Preset(

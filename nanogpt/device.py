@@ -47,7 +47,9 @@ def pick_device(wanted: str = "auto") -> Device:
     if wanted in ("auto", "mps") and torch.backends.mps.is_available() and computes_alike("mps"):
         return Device("mps", torch.float32, "Apple GPU")
     if wanted == "mps":
-        raise NanoGPTError("device was 'mps', and there is no Apple GPU here that computes correctly. Use cpu or auto.")
+        raise NanoGPTError(
+            "device was 'mps', and there is no usable Apple GPU here (one that computes correctly). Use cpu or auto."
+        )
     threads = usable_cpus()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # tiny numbers in Adam's second moments would crawl

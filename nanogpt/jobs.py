@@ -52,9 +52,9 @@ def prepare_to_continue(run: Run, max_iters: int | None = None, budget: float | 
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
         raise NanoGPTError(f"{run.name} is {status.state} already.")
+    corpus.load(run.settings()["corpus"]["id"])
     if (run.folder / "model.safetensors").exists() and not (run.folder / "last.safetensors").exists():
         raise NanoGPTError(f"{run.name} came without its save, so it can write but not be trained on.")
-    corpus.load(run.settings()["corpus"]["id"])
     longer = {name: value for name, value in (("max_iters", max_iters), ("budget", budget)) if value is not None}
     train = TrainConfig.of({**before.as_dict(), **longer})
     finished = status.state == "finished"

@@ -62,9 +62,9 @@ def command(run: Run) -> str:
     """The command line that repeats the run: its text, its preset, and the flags without which it would be another."""
     wanted = settings_of(run)
     chosen = preset(wanted.pop("preset"))
-    flags = dict(wanted)
     if wanted["budget"]:
-        flags.pop("max_iters")  # the clock decides
+        wanted["max_iters"] = chosen.settings["max_iters"]  # it was a guess; the clock decides
+    flags = dict(wanted)
     for name in list(flags):  # whatever one setting says about another: a flag goes only if all stays as it was
         fewer = {key: value for key, value in flags.items() if key != name}
         if wanted["budget"] and name in PLANNED:

@@ -24,7 +24,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,7 +48,7 @@ class Busy(NanoGPTError):
 class Status:
     """What a run is doing, as its folder tells it."""
 
-    state: str  # queued, running, stopping, finished, stopped, failed or crashed
+    state: str  # queued, running, stopping, finished, stopped, failed, crashed, or damaged: its run.json cannot be read
     step: int = 0
     max_iters: int = 0
     seconds: float = 0.0  # spent training so far
@@ -62,7 +62,8 @@ class Status:
 
     @property
     def can_continue(self) -> bool:
-        return self.state == "crashed" or (self.state in ("stopped", "failed") and self.step < self.max_iters)
+        """Whether it can go on; a finished one needs a new length for that."""
+        return not self.busy and self.state != "damaged"
 
 
 class Run:
@@ -105,6 +106,7 @@ class Run:
     def held(self) -> Iterator[None]:
         """The run's lock. NanoGPTError where another process has it."""
         try:
+            self.settings()  # the lock would make the folder of a run that has been deleted anew
             with FileLock(self.folder / ".lock", timeout=2):  # 2 s: somebody may just be looking whether it is held
                 yield
         except Timeout:
@@ -125,7 +127,8 @@ class Run:
     def cut_back(self, step: int) -> None:
         """Forget what was logged after `step`, so that a resumed run repeats no step."""
         for file in ("metrics.jsonl", "samples.jsonl"):
-            rows = [row for row in read_jsonl(self.folder / file) if row.get("step", 0) <= step]
+            rows = [row for row in read_jsonl(self.folder / file) if _is_number(row.get("step", 0))]
+            rows = [row for row in rows if row.get("step", 0) <= step]
             write_whole(self.folder / file, "".join(_line(row) for row in rows))
 
     @property
@@ -143,11 +146,11 @@ class Run:
             settings = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise NanoGPTError(f"There is no run named {self.name}. `python -m nanogpt runs` lists them.") from None
-        except (ValueError, RecursionError):
+        except (OSError, ValueError, RecursionError):
             settings = None
         if not isinstance(settings, dict):
             raise NanoGPTError(f"The run.json of {self.name} cannot be read.") from None
-        if not all(isinstance(settings.get(key), dict) for key in ("train", "corpus")):
+        if not isinstance(settings.get("train"), dict) or not _is_about_a_text(settings.get("corpus")):
             raise NanoGPTError(f"The run.json of {self.name} lacks its settings.")
         return settings
 
@@ -182,9 +185,16 @@ class Run:
             )
         return Status(last["event"], message=last.get("message", ""), **facts)
 
+    def glance(self) -> Status:
+        """`status` for a list of runs: a run that cannot be read is "damaged", and does not hide the others."""
+        try:
+            return self.status()
+        except NanoGPTError as error:
+            return Status("damaged", message=str(error))
+
     def request_stop(self) -> None:
         """Ask the trainer to save and stop; a run that still waits leaves the queue."""
-        if not tickets.withdraw(self.name) and self.status().busy:
+        if not tickets.withdraw(self.name) and self._in_use():
             self.stop_file.touch()
 
     def log_tail(self, lines: int = 1) -> str:
@@ -197,10 +207,11 @@ class Run:
 
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return sum(_size(path) for path in self.folder.rglob("*"))
 
     def rename(self, name: str) -> Run:
         """The run under another name. NanoGPTError while it is in use, or where the name is none or taken."""
+        self.settings()
         self._leave_alone("renamed")
         renamed = Run(name)
         if renamed.folder.exists():
@@ -216,9 +227,15 @@ class Run:
         shutil.rmtree(self.folder)
         _history.cache_clear()
 
+    def _in_use(self) -> bool:
+        """Whether a trainer has it; one that cannot be read may be in use, too."""
+        return self.glance().busy or tickets.is_held(self.folder / ".lock")
+
     def _leave_alone(self, done: str) -> None:
         """NanoGPTError for a run that must not be `done`: it is in a trainer's hands, or comes with the project."""
-        if self.status().busy:
+        if not self.exists():
+            self.settings()  # says that there is none
+        if self._in_use():
             raise NanoGPTError(f"{self.name} is being trained; stop it first. Only then can it be {done}.")
         if self.folder.parent != home() / "checkpoints":
             raise NanoGPTError(f"{self.name} comes with the project; it cannot be {done}.")
@@ -228,7 +245,8 @@ class History:
     """The logged rows of a run, kept in memory and read on as the files grow."""
 
     def __init__(self, folder: Path):
-        self._metrics, self._samples = Tail(folder / "metrics.jsonl"), Tail(folder / "samples.jsonl")
+        self._metrics = Tail(folder / "metrics.jsonl", _is_logged)
+        self._samples = Tail(folder / "samples.jsonl", _is_sample)
 
     def refresh(self) -> None:
         self._metrics.refresh()
@@ -254,11 +272,16 @@ class History:
 
     @property
     def step(self) -> int:
-        return max((row["step"] for row in self._metrics.rows if "step" in row), default=0)
+        return max((row["step"] for row in self._metrics.rows if _is_number(row.get("step"))), default=0)
 
     @property
     def seconds(self) -> float:
-        return next((row["seconds"] for row in reversed(self._metrics.rows) if "seconds" in row), 0.0)
+        rows = reversed(self._metrics.rows)
+        return next((row["seconds"] for row in rows if _is_number(row.get("seconds"))), 0.0)
+
+    def latest(self, key: str) -> float | None:
+        """The number that was measured last."""
+        return next((row[key] for row in reversed(self.rows) if row.get(key) is not None), None)
 
     @property
     def best(self) -> dict | None:
@@ -285,8 +308,8 @@ def _history(folder: Path) -> History:
 class Tail:
     """The rows of a growing JSONL file: each look reads only what is new, and an unfinished last line waits."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, wanted: Callable[[dict], bool] = lambda row: True):
+        self.path, self.wanted = path, wanted
         self.rows: list[dict] = []
         self.version = 0
         self._inode = self._offset = 0
@@ -305,13 +328,14 @@ class Tail:
                 new = file.read()
         except FileNotFoundError:
             if self._inode:
-                self.__init__(self.path)  # type: ignore[misc]
+                self.__init__(self.path, self.wanted)  # type: ignore[misc]
             return
         whole = new.rfind(b"\n") + 1
         if whole:
             self._offset += whole
             self._before = new[max(0, whole - 200) : whole]
-            self.rows = self.rows + [row for line in new[:whole].splitlines() if (row := _parsed(line)) is not None]
+            rows = [row for line in new[:whole].splitlines() if (row := _parsed(line)) is not None]
+            self.rows = self.rows + [row for row in rows if self.wanted(row)]
             self.version += 1
 
 
@@ -327,11 +351,40 @@ def all_runs() -> list[Run]:
     folders = [home() / "checkpoints", *([PROJECT / "checkpoints"] if home() != PROJECT else [])]
     names: dict[str, Run] = {}
     for folder in folders:
-        found = [p.parent for p in folder.glob("*/run.json")]
-        for path in sorted(found, key=lambda p: (p / "run.json").stat().st_mtime, reverse=True):
-            if NAME.fullmatch(path.name):
-                names.setdefault(path.name, Run(path.name))
+        found = [(modified, path.parent.name) for path in folder.glob("*/run.json") if (modified := _modified(path))]
+        for _, name in sorted(found, reverse=True):
+            if NAME.fullmatch(name):
+                names.setdefault(name, Run(name))
     return list(names.values())
+
+
+def users_of(corpus_id: str) -> tuple[list[str], list[str]]:
+    """The names of the runs on a text: those a trainer has in hand or soon will, which need it, and the others."""
+    busy: list[str] = []
+    others: list[str] = []
+    for run in all_runs():
+        try:
+            if run.settings()["corpus"]["id"] == corpus_id:
+                (busy if run.status().busy else others).append(run.name)
+        except NanoGPTError:
+            continue  # a run.json that cannot be read names no text
+    return busy, others
+
+
+def _modified(path: Path) -> int:
+    """When a file was written last, in nanoseconds; 0 where it has gone since it was listed."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 of a folder, or where a trainer has just put another file in its place."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def free_name(wanted: str) -> str:
@@ -356,6 +409,28 @@ def _parsed(line: bytes) -> dict | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_logged(row: Mapping[str, Any]) -> bool:
+    """Whether a row is what a trainer logs: an event, or a step and numbers, null where there was none."""
+    if "event" in row:
+        return isinstance(row["event"], str)
+    return _is_number(row.get("step")) and all(value is None or _is_number(value) for value in row.values())
+
+
+def _is_sample(row: Mapping[str, Any]) -> bool:
+    return _is_number(row.get("step")) and isinstance(row.get("text"), str)
+
+
+def _is_about_a_text(about: Any) -> bool:
+    """Whether `corpus` in a run.json says what everyone relies on."""
+    if not isinstance(about, dict) or not all(isinstance(about.get(key), str) for key in ("id", "name")):
+        return False
+    return _is_number(about.get("characters")) and about["characters"] > 0
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:

@@ -70,7 +70,7 @@ def refused(client, endpoint, *inputs, **named) -> str:
 @pytest.fixture(scope="module")
 def corpus_id(client, tiny_text) -> str:
     added = ask(client, "/add_corpus", text=tiny_text, name="A play")
-    assert added.keys() == {"id", "name", "characters", "distinct"}
+    assert added.keys() == {"id", "name", "characters", "distinct", "notes"}
     assert (added["name"], added["characters"], added["distinct"]) == ("A play", len(tiny_text), len(set(tiny_text)))
     return added["id"]
 

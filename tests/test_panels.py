@@ -14,8 +14,8 @@ from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
 from nanogpt.model import GPT
 from nanogpt.run import Run
-from nanogpt.ui import corpus_tab, form, run_panel, text_panel, train_tab
-from nanogpt.ui.words import run_line
+from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
+from nanogpt.ui.words import page_line, run_line
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
@@ -142,7 +142,7 @@ def test_settings_fill_the_fields_from_the_preset_on(run):
     filled = form.field_values(record.settings_of(run))
     advanced = dict(zip([k.name for k in form.ADVANCED], filled[-len(form.ADVANCED) :]))
     assert filled[0] == "quick"
-    assert (advanced["n_embd"], advanced["batch_size"]) == (16, 4)
+    assert (advanced["n_embd"].value, advanced["batch_size"].value) == (16, 4)
     assert 50 in [getattr(one, "value", one) for one in filled]  # max_iters
 
 
@@ -158,22 +158,70 @@ def test_the_reader_goes_back_to_an_earlier_sample(run):
     assert train_tab.look_back("one", 3)[1] is None  # the newest is followed
 
 
-def is_skipped(update) -> bool:
-    return update == {"__type__": "update"}
-
-
 def test_a_sample_is_sent_once_and_not_to_a_reader_who_went_back(run):
     first = train_tab.shown("one", None)
     seen = train_tab.look("one")["version"]
-    assert first[2].value == "text 50"
-    assert (first[3].maximum, first[3].value) == (3, 3)
-    assert all(is_skipped(update) for update in train_tab.shown("one", seen)[1:5])
+    assert first["sample"].value == "text 50"
+    assert (first["when"].maximum, first["when"].value) == (3, 3)
+    assert not {"plot", "sample", "when", "back"} & train_tab.shown("one", seen).keys()
     run.sample(75, "text 75")
     run.log(step=75, seconds=1.0, tokens=1, val_loss=2.0)
-    assert train_tab.shown("one", seen)[2].value == "text 75"
+    assert train_tab.shown("one", seen)["sample"].value == "text 75"
     back = train_tab.shown("one", seen, 2)
-    assert is_skipped(back[2])
-    assert back[3].maximum == 4
+    assert "sample" not in back
+    assert back["when"].maximum == 4
+
+
+# --- one damaged run -----------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_run_stops_no_listing(run, text):
+    broken = jobs.new_run("broken", text, **SMALL)
+    (broken.folder / "run.json").write_text("{", encoding="utf-8")
+    (broken.folder / "model.safetensors").write_bytes(b"")
+    assert set(train_tab.names()) == {"one", "broken"}
+    assert train_tab.newest("one") == "one"
+    assert run_line("broken") == dict(text="The run.json of broken cannot be read.", state="damaged", share=None)
+    shown = train_tab.view("broken")
+    assert not shown["go_on"].interactive
+    assert not shown["stop"].interactive
+    assert sample_tab.choices("broken").choices == [("one", "one")]
+    states = {row["name"]: (row["state"], row["message"]) for row in api.list_runs()}
+    assert states["broken"] == ("damaged", "The run.json of broken cannot be read.")
+    assert states["one"][0] == "finished"
+    assert text_panel.question(text.id)
+    with tickets.turn("broken", "cpu"):
+        assert "broken" in page_line()["text"]
+    assert "broken" in run_panel.question("broken")
+    run_panel.delete("broken")
+    assert train_tab.names() == ["one"]
+
+
+def test_a_word_that_a_later_version_logged(run):
+    run.event("paused", step=50)
+    assert run_line("one")["text"].startswith("Paused: step 50 of 50")
+    assert run_panel.table()[0][1] == "Paused"
+    assert "paused" in run_panel.facts("one")[0]
+    assert "step 50" in sample_tab.whose(run)
+
+
+def test_the_run_to_show_first(run, text):
+    jobs.new_run("two", text, **SMALL)
+    jobs.new_run("three", text, **SMALL)
+    assert train_tab.newest("one") == "one"
+    assert train_tab.newest("gone") in ("two", "three")
+    tickets.draw("two")
+    assert train_tab.newest("one") == "two"
+    assert train_tab.in_view("one") == "one"
+    assert train_tab.in_view("gone") == "two"
+
+
+def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
+    jobs.new_run("two", text, **SMALL)
+    assert not train_tab.view("one")["timer"].active
+    with tickets.turn("two", "cpu"), Run("two").held():
+        assert train_tab.newest("one") == "two"
+        assert train_tab.view("one")["timer"].active
 
 
 # --- the queue -----------------------------------------------------------------------------------------------------
@@ -184,7 +232,7 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
     for name in ("one", "two"):
         tickets.draw(name)
     assert "number 2" in run_line("two")["text"]
-    assert train_tab.shown("two", None)[5].value == "Withdraw"
+    assert train_tab.shown("two", None)["stop"].value == "Withdraw"
     train_tab.stop("two")
     assert tickets.waiting() == ["one"]
     line = run_line("two")
@@ -231,9 +279,63 @@ def test_a_text_is_deleted_but_not_while_a_run_needs_it(run, text):
 def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
     other = corpus.add("Another text, long enough to be one. " * 40, "Other")
     corpus.delete(text.id)
-    assert is_skipped(corpus_tab.after_change(other.id, text.id)[0])
-    assert corpus_tab.after_change(text.id, text.id)[0] == corpus.builtin(corpus_tab.DEFAULT).id
-    assert corpus_tab.after_change(other.id, other.id)[0] == other.id
+    assert corpus_tab.after_change(other.id, text.id).keys() == {"stored"}
+    assert corpus_tab.after_change(text.id, text.id)["corpus_id"] == corpus.builtin(corpus_tab.DEFAULT).id
+    assert corpus_tab.after_change(other.id, other.id)["corpus_id"] == other.id
+
+
+def test_the_text_chosen_before_is_chosen_again(text):
+    again = corpus_tab.choose_first(text.id)
+    assert (again["corpus_id"], again["builtin"]) == (text.id, None)
+    default = corpus.builtin(corpus_tab.DEFAULT).id
+    for unknown in (None, "", "0" * 16, "../../x", 5, ["x"], {}):
+        first = corpus_tab.choose_first(unknown)
+        assert (first["corpus_id"], first["builtin"]) == (default, corpus_tab.DEFAULT)
+
+
+def test_reading_a_text_three_times_leaves_one(home, tmp_path):
+    path = tmp_path / "menu.txt"
+    path.write_bytes("Das süße Brötchen kostet viel.\r\n".encode("cp1252") * 80)
+    given, ids = corpus_tab.take_new([str(path)])["given"], []
+    for codec in ("cp1251", "latin-1", "cp1252"):
+        given = corpus_tab.take_again(given, codec)["given"]
+        ids.append(given.added)
+    tried = corpus_tab.take_again(given, "cp1252", [])
+    assert [one.id for one in corpus.listed()] == [tried["corpus_id"]]
+    assert "\r" in corpus.load(tried["corpus_id"]).text()
+    assert len(set(ids)) > 1
+
+
+def test_a_text_that_was_here_before_or_has_a_run_is_kept(home, tmp_path):
+    path = tmp_path / "menu.txt"
+    path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
+    here = corpus.add_files([path], encoding="cp1252")
+    given = corpus_tab.take_new([str(path)])["given"]
+    assert given.added is None
+    given = corpus_tab.take_again(given, "cp1251")["given"]
+    jobs.new_run("one", corpus.load(given.added), **SMALL)
+    last = corpus_tab.take_again(given, "cp1250")["given"]
+    assert {one.id for one in corpus.listed()} == {here.id, given.added, last.added or here.id}
+
+
+def test_a_text_over_the_api_is_repaired_as_on_the_page(home, tiny_text):
+    added = api.add_corpus("\ufeff" + tiny_text.replace("\n", "\r\n"), "A play")
+    assert added["id"] == corpus.add(tiny_text).id
+    assert added["notes"]
+    assert all(note[:1].isupper() or note[:1].isdigit() for note in added["notes"])
+    with pytest.raises(NanoGPTError, match="one string"):
+        api.add_corpus(["/etc/passwd"])
+
+
+# --- who is let in -------------------------------------------------------------------------------------------------
+
+
+def test_the_host_names_we_answer_to(monkeypatch):
+    hosts = lambda: guard.middleware("127.0.0.1")[0].kwargs["allowed_hosts"]
+    monkeypatch.delenv("NANOGPT_HOSTS", raising=False)
+    assert hosts() == ["127.0.0.1", "[::1]", "localhost"]
+    monkeypatch.setenv("NANOGPT_HOSTS", "testserver, my.school")
+    assert {"testserver", "my.school"} <= set(hosts())
 
 
 # --- in a browser --------------------------------------------------------------------------------------------------

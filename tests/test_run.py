@@ -16,7 +16,7 @@ from filelock import FileLock
 from nanogpt import tickets
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import slug, write_whole
-from nanogpt.run import Run, Tail, all_runs, free_name, read_jsonl
+from nanogpt.run import Run, Tail, all_runs, free_name, read_jsonl, users_of
 
 ROOT = Path(__file__).resolve().parent.parent
 HOLDER = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print('held', flush=True)\n sys.stdin.readline()"
@@ -149,6 +149,73 @@ def test_a_broken_run_json_is_a_sentence(home, content):
             run.settings()
 
 
+@pytest.mark.parametrize("content", [*BROKEN, *INCOMPLETE], ids=lambda content: content[:16].decode("latin-1"))
+def test_a_damaged_run_is_listed_and_can_only_be_deleted(home, content):
+    a_run("sound")
+    run = a_run()
+    (run.folder / "run.json").write_bytes(content)
+    assert {found.name: found.glance().state for found in all_runs()} == {"sound": "failed", "one": "damaged"}
+    status = run.glance()
+    assert (status.busy, status.can_continue, status.message[-1]) == (False, False, ".")
+    assert users_of("0" * 16)[1][:1] == ["sound"]
+    with trainer(run), pytest.raises(NanoGPTError, match="being trained; stop it first"):
+        run.delete()
+    with pytest.raises(NanoGPTError, match=r"\.$"):
+        run.rename("two")
+    run.delete()
+    assert [found.name for found in all_runs()] == ["sound"]
+
+
+def test_a_run_json_that_is_no_file(home):
+    run = a_run()
+    (run.folder / "run.json").unlink()
+    (run.folder / "run.json").mkdir()
+    assert [found.glance().state for found in all_runs()] == ["damaged"]
+
+
+def test_a_run_that_goes_while_it_is_listed(home, monkeypatch):
+    for name in ("one", "two"):
+        a_run(name)
+    glob = Path.glob
+
+    def listed(folder, pattern):
+        found = list(glob(folder, pattern))
+        shutil.rmtree(home / "checkpoints" / "two", ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "glob", listed)
+    assert [run.name for run in all_runs()] == ["one"]
+
+
+def test_the_size_of_a_run_whose_files_come_and_go(home, monkeypatch):
+    run = a_run()
+    size = run.size()
+    (run.folder / "gone").symlink_to("nowhere")
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    assert run.size() >= size
+
+
+def test_a_look_at_a_deleted_run_does_not_bring_it_back(home):
+    run = a_run()
+    with run.held():
+        pass
+    shutil.rmtree(run.folder)
+    run.glance()
+    run.request_stop()
+    run.history()
+    with pytest.raises(NanoGPTError, match="no run named one"), run.held():
+        pytest.fail("it was held")
+    assert not run.folder.exists()
+
+
+def test_who_is_on_a_text(home):
+    for name in ("one", "two"):
+        a_run(name)
+    tickets.draw("two")
+    assert users_of("0" * 16) == (["two"], ["one"])
+    assert users_of("1" * 16) == ([], [])
+
+
 def test_a_run_is_deleted_unless_it_is_in_use(home):
     run = a_run()
     with trainer(run), pytest.raises(NanoGPTError, match="one is being trained; stop it first"):
@@ -219,7 +286,7 @@ def test_a_life(home):
     assert states(run) == ("failed", False, True)
     run.event("started", step=5)
     run.event("finished", step=10, message="Done.")
-    assert states(run) == ("finished", False, False)
+    assert states(run) == ("finished", False, True)  # given a new length
     run.request_stop()
     assert not run.stop_file.exists()  # nobody there to ask
 
@@ -297,6 +364,21 @@ def test_the_history_is_what_was_logged(home):
     assert run.history().version == version
     run.log(step=11)
     assert run.history().version != version
+
+
+def test_rows_that_no_trainer_logged_are_passed_over(home):
+    run = a_run()
+    run.log(step=1, seconds=1.0, train_loss=2.0, val_loss=float("nan"))
+    for row in (dict(step="2"), dict(train_loss=1.0), dict(step=3, val_loss="low"), dict(event=5), dict(seconds="x")):
+        run.log(**row)
+    run.sample(1, "text")
+    for sample in ('{"step":2}', '{"step":2,"text":5}', '{"text":"x"}'):
+        with (run.folder / "samples.jsonl").open("a", encoding="utf-8") as file:
+            file.write(sample + "\n")
+    history = run.history()
+    assert (len(history.rows), history.events, history.seconds, len(history.samples)) == (1, [], 1.0, 1)
+    assert (history.latest("train_loss"), history.latest("val_loss")) == (2.0, None)
+    assert run.glance().state == "failed"
 
 
 def test_an_unfinished_last_line_waits(tmp_path):

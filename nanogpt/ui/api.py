@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 
 from .. import corpus, jobs
 from ..config import NanoGPTError
-from ..run import Run, all_runs, free_name
+from ..run import Run, Status, all_runs, free_name
 from . import sample_tab
 
 
 def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
-    """Store a text to train on. Its id, name, and how many characters it has."""
-    added = corpus.add(text, name)
-    return dict(id=added.id, name=added.name, characters=added.characters, distinct=len(added.chars))
+    """Store a text to train on. Its id, name, how many characters it has, and what was put right in it."""
+    if not isinstance(text, str):  # a list would be read as names of files, and these are the server's
+        raise NanoGPTError("The text must be one string.")
+    prepared = corpus.prepare(text)
+    added = corpus.add(prepared, name)
+    notes = [*prepared.notes, *prepared.done]
+    return dict(id=added.id, name=added.name, characters=added.characters, distinct=len(added.chars), notes=notes)
 
 
 def start_training(
@@ -33,18 +38,7 @@ def start_training(
 
 def run_status(name: str) -> dict[str, Any]:
     """What a run is doing: state, step, seconds, the latest losses, the latest sample."""
-    run = Run(name)
-    status, history = run.status(), run.history()
-    latest = {
-        key: next((row[key] for row in reversed(history.rows) if key in row), None)
-        for key in ("train_loss", "val_loss")
-    }
-    best = history.best
-    return dict(
-        name=name, state=status.state, step=status.step, max_iters=status.max_iters, seconds=status.seconds,
-        place=status.place, message=status.message, best_val_loss=best["val_loss"] if best else None,
-        sample=history.samples[-1]["text"] if history.samples else "", **latest,
-    )  # fmt: skip
+    return _told(Run(name), Run(name).status())
 
 
 def stop_training(name: str) -> dict[str, Any]:
@@ -55,8 +49,19 @@ def stop_training(name: str) -> dict[str, Any]:
 
 
 def list_runs() -> list[dict[str, Any]]:
-    """Every run, the newest first."""
-    return [run_status(run.name) for run in all_runs()]
+    """Every run, the newest first. One whose run.json cannot be read has the state "damaged"."""
+    return [_told(run, run.glance()) for run in all_runs()]
+
+
+def _told(run: Run, status: Status) -> dict[str, Any]:
+    history = run.history()
+    best = history.best
+    return dict(
+        name=run.name, state=status.state, step=status.step, max_iters=status.max_iters, seconds=status.seconds,
+        place=status.place, message=status.message, best_val_loss=best["val_loss"] if best else None,
+        sample=history.samples[-1]["text"] if history.samples else "", train_loss=history.latest("train_loss"),
+        val_loss=history.latest("val_loss"),
+    )  # fmt: skip
 
 
 def sample(
@@ -64,36 +69,21 @@ def sample(
     seed: int = 1337,
 ) -> Iterator[str]:  # fmt: skip
     """The growing text, prompt first."""
-    yield from sample_tab.write(name, prompt, temperature, length, top_k, top_p, seed)
+    with spoken():
+        yield from sample_tab.write(name, prompt, temperature, length, top_k, top_p, seed)
 
 
 def build() -> None:
     """Add the endpoints to the page that is being built."""
     for function in (add_corpus, start_training, run_status, stop_training, list_runs):
-        gr.api(_speaking(function), api_name=function.__name__, concurrency_limit=8)
-    gr.api(_speaking(sample), api_name="sample", concurrency_limit=4)
+        gr.api(spoken()(function), api_name=function.__name__, concurrency_limit=8)
+    gr.api(sample, api_name="sample", concurrency_limit=4)
 
 
-def _speaking(function):
-    """The function with our errors as Gradio's, so that their sentence reaches the caller."""
-    import functools
-    import inspect
-
-    if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def wrapped(*inputs):
-            try:
-                yield from function(*inputs)
-            except NanoGPTError as error:
-                raise gr.Error(str(error), print_exception=False) from None
-    else:
-
-        @functools.wraps(function)
-        def wrapped(*inputs):
-            try:
-                return function(*inputs)
-            except NanoGPTError as error:
-                raise gr.Error(str(error), print_exception=False) from None
-
-    return wrapped
+@contextmanager
+def spoken() -> Iterator[None]:
+    """Our errors as Gradio's, so that their sentence reaches the caller; around a block or, decorating, a function."""
+    try:
+        yield
+    except NanoGPTError as error:
+        raise gr.Error(str(error), print_exception=False) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +10,21 @@ import gradio as gr
 
 from .. import corpus
 from ..config import NanoGPTError
+from ..run import users_of
 from . import text_panel
 from .drawn import drawn
+from .parts import Parts
 
 DEFAULT = "python-reference"
 DETECT = "found out by itself"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was uploaded or pasted, to read it again otherwise."""
+
+    source: str | list[str]
+    added: str | None  # the text that reading it has added, if it was not here before
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Choice:
     report: dict[str, Any]
     repairs: list[tuple[str, str]] = field(default_factory=list)  # (sentence, key) of what there was to repair
     applied: list[str] = field(default_factory=list)  # keys of those that were done
+    given: Given | None = None  # what was uploaded or pasted
 
 
 # ---- handlers: plain functions of files, strings and names ---------------------------------------------------------
@@ -40,15 +52,31 @@ def choose_stored(corpus_id: str) -> Choice:
     return Choice(corpus_id, shown(found.name, found.report()))
 
 
-def choose_new(source: str | list[str], encoding: str | None = None, keep: list[str] | None = None) -> Choice:
-    """A pasted text (str) or files (paths). `keep` names the repairs to do; None does those that are on by default."""
+def choose_new(
+    source: str | list[str], encoding: str | None = None, keep: list[str] | None = None, instead_of: str | None = None
+) -> Choice:
+    """A pasted text (str) or files (paths). `keep` names the repairs to do; None does those that are on by default.
+
+    `instead_of` is a text that the same source was read as before: it goes, unless a run was trained on it.
+    """
     wanted = {} if keep is None else dict(decline=[key for key in corpus.REPAIRS if key not in keep], accept=keep)
     prepared = corpus.prepare(source, encoding, **wanted)
+    here = [one.id for one in corpus.listed()]
     added = corpus.add(prepared)
+    is_new = added.id not in here or added.id == instead_of
+    if instead_of and instead_of != added.id:
+        forget(instead_of)
     offered = [(one.label, one.key) for one in prepared.repairs]
-    return Choice(
-        added.id, shown(added.name, prepared.report()), offered, [one.key for one in prepared.repairs if one.applied]
-    )
+    applied = [one.key for one in prepared.repairs if one.applied]
+    report = shown(added.name, prepared.report())
+    return Choice(added.id, report, offered, applied, Given(source, added.id if is_new else None))
+
+
+def forget(corpus_id: str) -> None:
+    """Delete a text that was only tried."""
+    if not any(users_of(corpus_id)):
+        with suppress(NanoGPTError):  # it has gone already
+            corpus.delete(corpus_id)
 
 
 def shown(name: str, report: corpus.Report) -> dict[str, Any]:
@@ -73,18 +101,9 @@ def shown(name: str, report: corpus.Report) -> dict[str, Any]:
     return dict(title=name, facts=facts, notes=notes, preview=report.first_lines)
 
 
-def stored() -> list[tuple[str, str]]:
-    """(label, id) of the texts that were added, the newest first."""
-    return [
-        (f"{one.name} ({one.characters:,})", one.id)
-        for one in corpus.listed()
-        if not one.source.startswith(corpus.BUILT_IN)
-    ]
-
-
 def stored_choices(chosen: str | None = None) -> gr.Dropdown:
     """The dropdown of those texts; not to be seen while there are none."""
-    texts = stored()
+    texts = text_panel.choices()
     return gr.Dropdown(texts, value=chosen if chosen in [id for _, id in texts] else None, visible=bool(texts))
 
 
@@ -105,14 +124,13 @@ class CorpusTab:
     """The parts the rest of the page talks to."""
 
     report: gr.HTML
-    builtin: gr.Radio
-    stored: gr.Dropdown
+    shown: Parts  # what `attempt` updates
     next: gr.Button
 
 
 def build(corpus_id: gr.State) -> CorpusTab:
     """Draw the tab and wire it."""
-    source = gr.State()  # what was given last, to read it again in another encoding
+    given = gr.State()
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             upload = gr.File(
@@ -144,50 +162,75 @@ def build(corpus_id: gr.State) -> CorpusTab:
                     [], label="Repairs; untick what should stay as it was", elem_id="corpus-repairs"
                 )
             next_button = gr.Button("Next: train on this text", variant="primary", elem_id="corpus-next")
-            outputs = [corpus_id, report, earlier, otherwise, repairs, source]
-            text_panel.build(corpus_id, report, after_change, outputs)
+            parts = Parts(
+                corpus_id=corpus_id, report=report, builtin=builtins, stored=earlier, otherwise=otherwise,
+                repairs=repairs, given=given,
+            )  # fmt: skip
+            text_panel.build(corpus_id, report, after_change, parts)
 
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-    slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private")
+
+    def on(event, handler, inputs):
+        """Wire a handler that says by name what changes."""
+        slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private")
+        return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **slow)
+
     detect = lambda: ""
-    upload.upload(detect, None, encoding, **quiet).then(take_new, upload, outputs, **slow)
-    use.click(detect, None, encoding, **quiet).then(take_new, paste, outputs, **slow)
-    builtins.input(lambda key: attempt(choose_builtin, key), builtins, outputs, **slow)
-    earlier.input(lambda id: attempt(choose_stored, id), earlier, outputs, **slow)
-    encoding.input(lambda given, codec: take_new(given, codec), [source, encoding], outputs, **slow)
-    repairs.input(take_new, [source, encoding, repairs], outputs, **slow)
-    return CorpusTab(report, builtins, earlier, next_button)
+    on(upload.upload(detect, None, encoding, **quiet).then, take_new, upload)
+    on(use.click(detect, None, encoding, **quiet).then, take_new, paste)
+    on(builtins.input, lambda key: attempt(choose_builtin, key), builtins)
+    on(earlier.input, lambda id: attempt(choose_stored, id), earlier)
+    on(encoding.input, take_again, [given, encoding])
+    on(repairs.input, take_again, [given, encoding, repairs])
+    return CorpusTab(report, parts, next_button)
 
 
-def attempt(choose, given, *how) -> list:
+def attempt(choose, *how) -> dict[str, Any]:
     """Choose a text and show it. What cannot be read is said in the report; the text chosen before stays chosen."""
     try:
-        choice = choose(given, *how)
+        choice: Choice = choose(*how)
     except NanoGPTError as error:
-        return [gr.skip(), refused(str(error)), *[gr.skip()] * 4]
-    is_new = choose is choose_new
-    return [
-        choice.corpus_id,
-        choice.report,
-        stored_choices(choice.corpus_id),
-        gr.Accordion(visible=is_new),
-        gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
-        given if is_new else None,
-    ]
+        return dict(report=refused(str(error)))
+    key = corpus.reference(corpus.load(choice.corpus_id))
+    return dict(
+        corpus_id=choice.corpus_id,
+        report=choice.report,
+        builtin=key if key in corpus.BUILTINS else None,
+        stored=stored_choices(choice.corpus_id),
+        otherwise=gr.Accordion(visible=choice.given is not None),
+        repairs=gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
+        given=choice.given,
+    )
 
 
-def after_change(in_use: str | None, changed: str) -> list:
+def choose_first(before: str | None) -> dict[str, Any]:
+    """`attempt` when the page opens: the text that was chosen before, if it is still here, or the default."""
+    try:
+        corpus.load(before or "")
+    except NanoGPTError:
+        return {"stored": stored_choices(), **attempt(choose_builtin, DEFAULT)}
+    return attempt(choose_stored, before)
+
+
+def after_change(in_use: str | None, changed: str) -> dict[str, Any]:
     """`attempt` after a text was renamed or deleted: the one in use is shown anew, or the default if it is gone."""
     if in_use != changed:
-        return [gr.skip(), gr.skip(), stored_choices(in_use), *[gr.skip()] * 3]
-    if changed in [id for _, id in stored()]:
+        return dict(stored=stored_choices(in_use))
+    if changed in [id for _, id in text_panel.choices()]:
         return attempt(choose_stored, changed)
     return attempt(choose_builtin, DEFAULT)
 
 
-def take_new(given, codec: str = "", keep: list[str] | None = None) -> list:
+def take_new(source: str | list[str] | None) -> dict[str, Any]:
     """`attempt` for files or a pasted text, where there are any."""
-    return attempt(choose_new, given, codec or None, keep) if given else [gr.skip()] * 6
+    return attempt(choose_new, source) if source else dict(given=gr.skip())
+
+
+def take_again(given: Given | None, codec: str, keep: list[str] | None = None) -> dict[str, Any]:
+    """`attempt` for what was given last, in another encoding or with other repairs."""
+    if given is None:
+        return dict(given=gr.skip())
+    return attempt(choose_new, given.source, codec or None, keep, given.added)
 
 
 def refused(sentence: str) -> dict[str, Any]:

@@ -31,3 +31,8 @@ def points(rows: list[dict], key: str, most: int = 500) -> list[list[float]]:
 def plot_data(rows: list[dict], max_iters: int) -> dict[str, Any]:
     """What loss_plot.js draws: the two curves, and how far the run is to go."""
     return dict(max_iters=max_iters, train=points(rows, "train_loss"), val=points(rows, "val_loss"))
+
+
+def line(text: str, state: str = "idle", share: float | None = None) -> dict[str, Any]:
+    """What status_line.js draws: a sentence, and where there is one, how far the work is."""
+    return dict(text=text, state=state, share=share)

@@ -46,8 +46,7 @@ def named_hosts() -> list[str]:
 
 def middleware(host: str) -> list[Middleware]:
     """For `launch(app_kwargs=…)`. `host` is the address the server listens on; NANOGPT_HOSTS names further ones."""
-    known = ["127.0.0.1", "localhost", "[::1]", "testserver", host, *spaces_hosts()]
-    known += named_hosts()
+    known = ["127.0.0.1", "localhost", "[::1]", host, *spaces_hosts(), *named_hosts()]
     if host in ("0.0.0.0", "::"):  # everything this machine is called
         name = socket.gethostname()
         known += [name, socket.getfqdn(), f"{name}.local", *own_addresses()]

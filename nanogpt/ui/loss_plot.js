@@ -1,5 +1,6 @@
 // The loss plot: draw(root, {max_iters, train: [[step, loss], …], val: […]}) keeps one <svg> in `root` up to date.
-// Scale and smoothing are the reader's and live here; values of the nearest step follow the pointer or the arrow keys.
+// Scale and smoothing are the reader's and live here; values of the nearest step follow the pointer or the arrow keys,
+// and are read out while the keys move.
 function draw(root, data) {
   const NS = "http://www.w3.org/2000/svg";
   const make = (tag, attributes, text) => {
@@ -45,8 +46,12 @@ function draw(root, data) {
       const now = view.at === null ? view.steps.length - 1 : view.steps.indexOf(nearest(view.at));
       view.at = view.steps[Math.min(view.steps.length - 1, Math.max(0, now + way))];
       paint();
+      view.said.textContent = words(view.at);
     });
-    root.replaceChildren(bar, view.svg);
+    view.svg.addEventListener("blur", () => { view.at = null; view.said.textContent = ""; paint(); });
+    view.said = Object.assign(document.createElement("div"), { className: "plot-said" });
+    view.said.setAttribute("aria-live", "polite");
+    root.replaceChildren(bar, view.svg, view.said);
     new ResizeObserver(() => paint()).observe(root);
   }
   view.data = data || { max_iters: 1, train: [], val: [] };
@@ -54,6 +59,13 @@ function draw(root, data) {
 
   function nearest(step) {
     return view.steps.reduce((a, b) => (Math.abs(b - step) < Math.abs(a - step) ? b : a));
+  }
+  function words(step) {
+    const said = [["training loss", view.data.train], ["validation loss", view.data.val]]
+      .map(([label, points]) => [label, points.find(([s]) => s === step)])
+      .filter(([, found]) => found)
+      .map(([label, found]) => `${label} ${found[1].toFixed(4)}`);
+    return [`Step ${step.toLocaleString("en")}`, ...said].join(", ") + ".";
   }
   function smoothed(points) {
     let mean = null; // an exponential moving average, as most training dashboards have it

@@ -8,12 +8,13 @@ from typing import Any
 import gradio as gr
 
 from .. import archive, corpus, jobs
-from ..config import NanoGPTError
 from . import api, corpus_tab, form, sample_tab, train_tab
 from .drawn import drawn
+from .drawn import line as drawn_line
 from .guard import middleware
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+NO_SECRET = "nanogpt"  # Gradio wants one; with a random one a restarted server could not read what it had kept
 
 
 def build_app() -> gr.Blocks:
@@ -21,43 +22,51 @@ def build_app() -> gr.Blocks:
     with gr.Blocks(title="nanogpt", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         with gr.Row(elem_id="header"):
             gr.Markdown("# nanogpt", container=False, elem_id="title")
-            line = drawn("status_line", dict(text="", state="idle"), elem_id="page-status")
-        corpus_id = gr.State()
+            line = drawn("status_line", drawn_line(""), elem_id="page-status")
+        corpus_id, timer = gr.State(), gr.Timer(1.0, active=False)
+        # which text and which run were looked at, for when the page is opened again
+        kept_text = gr.BrowserState(storage_key="nanogpt-text", secret=NO_SECRET)
+        kept_run = gr.BrowserState(storage_key="nanogpt-run", secret=NO_SECRET)
         with gr.Tabs() as tabs:
             with gr.Tab("Corpus", id="corpus"):
                 texts = corpus_tab.build(corpus_id)
             with gr.Tab("Train", id="train") as train:
-                training = train_tab.build(corpus_id, line)
+                training = train_tab.build(corpus_id, line, timer)
             with gr.Tab("Sample", id="sample") as sample:
                 writing = sample_tab.build()
         api.build()
 
+        def open_page(before):
+            """On first open a text and a preset are chosen already, so that one click trains."""
+            chosen = corpus_tab.choose_first(before)
+            about = corpus_tab.about(chosen.get("corpus_id"))
+            fields = dict(zip(training.form.fields, form.first_values()))
+            return {**texts.shown.put(chosen), training.about_text: about, **fields}
+
+        def open_train(name):
+            """The runs there are, and one of them."""
+            return training.shown.put(train_tab.view(name))
+
         quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+        runs, opened = training.shown.outputs, [*texts.shown.outputs, training.about_text, *training.form.fields]
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **quiet)
-        texts.report.change(corpus_tab.about, corpus_id, training.about_text, **quiet)
+        texts.report.change(
+            lambda id: [corpus_tab.about(id), kept(id)], corpus_id, [training.about_text, kept_text], **quiet
+        )
+        training.run.change(kept, training.run, kept_run, **quiet)
         sample.select(sample_tab.choices, training.run, writing.run, **quiet)
-        shown = train.select(open_train, training.run, [training.run, *training.refresh], **quiet)
-        shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **quiet)
-        train.select(jobs.warm, **quiet)
-        demo.load(open_page, None, [corpus_id, texts.report, texts.stored, *training.form.fields], **quiet)
-        demo.load(open_train, None, [training.run, *training.refresh], **quiet)
+        shown = train.select(lambda name: open_train(train_tab.in_view(name)), training.run, runs, **quiet)
+        estimated = shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **quiet)
+        estimated.then(jobs.warm, **quiet)  # only now: a process that imports torch would spoil what is measured
+        demo.load(open_page, kept_text, opened, **quiet)
+        demo.load(lambda name: open_train(train_tab.newest(name)), kept_run, runs, **quiet)
         demo.load(lambda: sample_tab.choices(None), None, writing.run, **quiet)
     return demo.queue(max_size=64, default_concurrency_limit=4)
 
 
-def open_page() -> list:
-    """On first open a text and a preset are chosen already, so that one click trains."""
-    earlier = corpus_tab.stored_choices()
-    try:
-        chosen = corpus_tab.choose_builtin(corpus_tab.DEFAULT)
-    except NanoGPTError as error:  # a Python without its reference
-        return [None, corpus_tab.refused(str(error)), earlier, *form.first_values()]
-    return [chosen.corpus_id, chosen.report, earlier, *form.first_values()]
-
-
-def open_train(name: str | None = None) -> list:
-    """The runs there are, and the one to look at: the one in view, else the one being trained, else the newest."""
-    return train_tab.view(name if name in train_tab.names() else None)
+def kept(chosen: str | None) -> Any:
+    """What the browser is to remember: what is chosen, and while nothing is, what was chosen before."""
+    return chosen or gr.skip()
 
 
 def launch_options(host: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from gradio.utils import get_upload_folder
 from .. import archive, record
 from ..config import NanoGPTError
 from ..run import Run, all_runs
-from .drawn import drawn
-from .words import STATES
+from .drawn import drawn, line
+from .parts import Parts
+from .words import existing, state_word
 
 NO_RUN = "There is no run yet; press Start to make one, or import an archive."
 COLUMNS = ["Name", "State", "Loss", "Step", "On disk", "Text"]
@@ -50,20 +51,19 @@ def loss(run: Run) -> str:
     """The validation loss a run ended with, over all of the held-out text; until then the best so far."""
     history = run.history()
     found = (history.events or [{}])[-1].get("val_loss", history.best and history.best["val_loss"])
-    return "–" if found is None else f"{found:.4f}"
+    return f"{found:.4f}" if isinstance(found, int | float) else "–"
 
 
 def table() -> list[list[str]]:
     """Every run in a line of text: name, state, best validation loss, steps, size, text."""
     rows = []
     for run in all_runs():
-        try:
-            status, text = run.status(), run.settings()["corpus"]["name"]
-        except NanoGPTError:
-            rows.append([run.name, "Cannot be read", "", "", size(run.size()), ""])
+        status, on_disk = run.glance(), size(run.size())
+        if status.state == "damaged":
+            rows.append([run.name, state_word(status), "", "", on_disk, ""])
             continue
-        steps = f"{status.step:,} of {status.max_iters:,}"
-        rows.append([run.name, STATES[status.state], loss(run), steps, size(run.size()), text])
+        steps, text = f"{status.step:,} of {status.max_iters:,}", run.settings()["corpus"]["name"]
+        rows.append([run.name, state_word(status), loss(run), steps, on_disk, text])
     return rows
 
 
@@ -73,7 +73,7 @@ def facts(name: str | None) -> list[str]:
         return [NO_RUN, ""]
     try:
         run = Run(name)
-        text, state = run.settings()["corpus"]["name"], STATES[run.status().state].lower()
+        text, state = run.settings()["corpus"]["name"], state_word(run.status()).lower()
         parts = [name, state, f"validation loss {loss(run)}", f"{size(run.size())} on disk", f"trained on {text}"]
         return [" · ".join(parts), record.command(run)]
     except NanoGPTError as error:
@@ -87,7 +87,7 @@ def log(name: str | None) -> str:
 
 def save(name: str | None, what: str, to_continue: bool = False) -> str:
     """Write one of SAVED, or the archive, into a folder of its own for the browser to fetch. The file's path."""
-    run = existing(name)
+    run = existing(name, NO_RUN)
     folder = Path(tempfile.mkdtemp(dir=made(Path(get_upload_folder()))))  # Gradio deletes it after a day
     if what == "archive":
         path = folder / f"{run.name}.zip"
@@ -108,18 +108,9 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def existing(name: str | None) -> Run:
-    """The run of that name. NanoGPTError where there is none."""
-    if not name:
-        raise NanoGPTError(NO_RUN)
-    run = Run(name)
-    run.settings()
-    return run
-
-
 def rename(name: str | None, new: str) -> str:
     """Give a run another name; the new name."""
-    run = existing(name)
+    run = existing(name, NO_RUN)
     if not new.strip():
         raise NanoGPTError("The new name is empty; type one in the field beside the button.")
     return run.rename(new.strip()).name
@@ -127,15 +118,20 @@ def rename(name: str | None, new: str) -> str:
 
 def question(name: str | None) -> str:
     """What is asked before a run is deleted. NanoGPTError where that cannot be done at all."""
-    run = existing(name)
-    if run.status().busy:
+    run = deletable(name)
+    if run.glance().busy:
         raise NanoGPTError(f"{run.name} is being trained; stop it first. Only then can it be deleted.")
     return f"Delete {run.name}, {size(run.size())}, with its weights, curves and samples? It cannot be brought back."
 
 
+def deletable(name: str | None) -> Run:
+    """As `existing`, but one that cannot be read will do: deleting is what is left to do with it."""
+    return Run(name) if name and Run(name).exists() else existing(name, NO_RUN)
+
+
 def delete(name: str | None) -> None:
     """Delete a run for good."""
-    existing(name).delete()
+    deletable(name).delete()
 
 
 def load(path: str) -> str:
@@ -145,7 +141,7 @@ def load(path: str) -> str:
 
 def told(text: str, state: str = "idle") -> gr.HTML:
     """A line that says what was done, or why it was not."""
-    return gr.HTML(dict(text=text, state=state, share=None), visible=bool(text))
+    return gr.HTML(line(text, state), visible=bool(text))
 
 
 # ---- the panel -----------------------------------------------------------------------------------------------------
@@ -156,15 +152,15 @@ class View:
     """What the panel is told of the tab around it."""
 
     run: gr.Dropdown
-    show: Callable[[str | None], list]  # a name, or None for the newest -> updates for `shown`
-    shown: list
+    show: Callable[[str | None], dict]  # a name, or None for the newest -> updates for `shown`
+    shown: Parts
     fill: Callable[[dict], list]  # settings -> updates for `fields`
     fields: list
 
 
 def said(elem_id: str) -> gr.HTML:
     """Where `told` goes."""
-    return drawn("status_line", dict(text="", state="idle", share=None), visible=False, elem_id=elem_id)
+    return drawn("status_line", line(""), visible=False, elem_id=elem_id)
 
 
 def build(view: View) -> None:
@@ -192,18 +188,22 @@ def build(view: View) -> None:
         try:
             name = load(file)
         except NanoGPTError as error:
-            return [told(str(error), "failed"), gr.skip(), *[gr.skip()] * len(view.shown)]
-        return [told(f"Imported as {name}."), table(), *view.show(name)]
+            return {imported: told(str(error), "failed")}
+        return {imported: told(f"Imported as {name}."), runs: table(), **view.shown.put(view.show(name))}
 
     def choose(event: gr.SelectData):
-        return view.show(event.row_value[0])
+        return view.shown.put(view.show(event.row_value[0]))
 
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
     gr.on([this.expand, view.run.change], facts, view.run, [about, command], **quiet)
     gr.on([every.expand, view.run.change], table, None, runs, **quiet)
-    runs.select(choose, None, view.shown, **quiet)
+    runs.select(choose, None, view.shown.outputs, **quiet)
     import_button.upload(
-        take, import_button, [imported, runs, *view.shown], api_visibility="private", show_progress_on=import_button
+        take,
+        import_button,
+        [imported, runs, *view.shown.outputs],
+        api_visibility="private",
+        show_progress_on=import_button,
     )
 
 
@@ -250,7 +250,7 @@ def build_saving(view: View) -> None:
     filled = [note, *view.fields]
     done = "The fields have {} now; look under Advanced, then press Start."
     of_run, of_file = done.format("this run's settings"), done.format("the file's settings")
-    use.click(lambda name: fill(lambda: record.settings_of(existing(name)), of_run), view.run, filled, **quiet)
+    use.click(lambda name: fill(lambda: record.settings_of(existing(name, NO_RUN)), of_run), view.run, filled, **quiet)
     upload.upload(
         lambda path: fill(lambda: record.read_settings(Path(path).read_bytes()), of_file), upload, filled, **quiet
     )
@@ -296,8 +296,8 @@ def build_changing(view: View) -> None:
         try:
             chosen, done = action(*inputs)
         except NanoGPTError as error:
-            return [told(str(error), "failed"), *[gr.skip()] * (len(view.shown) + 1)]
-        return [told(done), "", *view.show(chosen)]
+            return {note: told(str(error), "failed")}
+        return {note: told(done), new: "", **view.shown.put(view.show(chosen))}
 
     def renamed(name, wanted):
         chosen = rename(name, wanted)
@@ -309,7 +309,7 @@ def build_changing(view: View) -> None:
 
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
     closed = lambda: [gr.Group(visible=False), None]
-    outputs = [note, new, *view.shown]
+    outputs = [note, new, *view.shown.outputs]
     gr.on([rename_button.click, new.submit], lambda *a: change(renamed, *a), [view.run, new], outputs, **quiet)
     delete_button.click(pose, view.run, [ask, sure, asked, note], **quiet)
     yes.click(lambda name: change(deleted, name), asked, outputs, **quiet).then(closed, None, [sure, asked], **quiet)

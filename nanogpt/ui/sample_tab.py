@@ -15,7 +15,10 @@ from ..formats import load_model
 from ..run import Run, all_runs
 from ..sample import DASHES, stream_many, unescaped
 from ..tokenizer import CharTokenizer
-from .drawn import drawn
+from .drawn import drawn, line
+from .words import existing
+
+NO_RUN = "There is no run to write with yet; train one first."
 
 DOWNLOAD = """(name, text) => {
   if (!text) return;
@@ -45,7 +48,7 @@ def write(
 
 def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[str]:
     """As `write`, with all the settings: several texts have a line of dashes between them."""
-    run = existing(name)
+    run = existing(name, NO_RUN)
     tokenizer = CharTokenizer.load(run.folder)
     weights = run.folder / "model.safetensors"
     model = _model(run.folder, weights.stat().st_mtime_ns if weights.exists() else 0)
@@ -62,15 +65,6 @@ def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[
     yield joined()
 
 
-def existing(name: str | None) -> Run:
-    """The run to write with. NanoGPTError where there is none."""
-    if not name:
-        raise NanoGPTError("There is no run to write with yet; train one first.")
-    run = Run(name)
-    run.settings()
-    return run
-
-
 def whose(run: Run) -> str:
     """Which step's weights a run writes with, in a sentence."""
     history, busy = run.history(), run.status().busy
@@ -78,8 +72,9 @@ def whose(run: Run) -> str:
     if best is None:
         return f"{run.name}: the weights of its first evaluation."
     step, loss = best["step"], best["val_loss"]
-    ended = history.events[-1]
-    if ended["event"] == "finished" and not busy:  # then best and last were judged on all of the held-out text
+    ended = (history.events or [{}])[-1]
+    if not busy and {"step", "val_loss", "last_val_loss", "best_val_loss"} <= ended.keys():
+        # it finished: best and last were judged on all of the held-out text
         step = ended["step"] if ended["last_val_loss"] <= ended["best_val_loss"] else step
         loss = ended["val_loss"]
     so_far = ", the best so far; it is still training" if busy else ""
@@ -94,21 +89,16 @@ def note(name: str | None, prompt: str) -> str:
         return str(error)
 
 
-def told(text: str, state: str = "idle") -> dict:
-    """What status_line.js draws."""
-    return dict(text=text, state=state, share=None)
-
-
 def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, stop) -> Iterator[list]:
     """The growing text, and beside it whose it is; what cannot be done is said there, and the text stays."""
     try:
         config = SampleConfig(temperature, length, top_k, top_p, seed, num_samples, unescaped(stop or ""))
-        line = told(whose(existing(name)))
-        yield [gr.skip(), line]
+        whose_line = line(whose(existing(name, NO_RUN)))
+        yield [gr.skip(), whose_line]
         for text in write_many(name, prompt, config):
-            yield [text, line]
+            yield [text, whose_line]
     except NanoGPTError as error:
-        yield [gr.skip(), told(str(error), "failed")]
+        yield [gr.skip(), line(str(error), "failed")]
 
 
 # ---- the tab -------------------------------------------------------------------------------------------------------
@@ -130,14 +120,14 @@ def build() -> SampleTab:
                 label="Prompt", info="What the text begins with; may be empty.", lines=2, elem_id="sample-prompt"
             )
             # always there, though empty: a screen reader reads out what changes in a region it knows
-            prompt_note = drawn("status_line", told(""), elem_id="sample-note", elem_classes="quiet-line")
+            prompt_note = drawn("status_line", line(""), elem_id="sample-note", elem_classes="quiet-line")
             settings = build_settings()
         with gr.Column(scale=3, min_width=320):
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", elem_id="sample-generate")
                 stop = gr.Button("Stop", elem_id="sample-stop", interactive=False)
                 download = gr.Button("Download", elem_id="sample-download")
-            whose_line = drawn("status_line", told(""), elem_id="sample-whose", elem_classes="quiet-line")
+            whose_line = drawn("status_line", line(""), elem_id="sample-whose", elem_classes="quiet-line")
             output = gr.Textbox(
                 label="Text", lines=18, max_lines=28, interactive=False, buttons=["copy"], elem_id="sample-output",
                 placeholder="Press Generate, and the model writes here.",
@@ -155,7 +145,7 @@ def build() -> SampleTab:
     stop.click(lambda: writing(False), None, buttons, cancels=[event], **quiet)
     download.click(None, [run, output], None, js=DOWNLOAD)
     gr.on(
-        [prompt.change, run.change], lambda n, p: told(note(n, p)), [run, prompt], prompt_note,
+        [prompt.change, run.change], lambda n, p: line(note(n, p)), [run, prompt], prompt_note,
         trigger_mode="always_last", **quiet,  # whatever was typed while the last answer was on its way
     )  # fmt: skip
     return SampleTab(run)
@@ -192,5 +182,6 @@ def build_settings() -> list:
 
 def choices(chosen: str | None) -> gr.Dropdown:
     """The runs that have weights, with one of them chosen."""
-    names = [run.name for run in all_runs() if (run.folder / "model.safetensors").exists()]
+    trained = [run for run in all_runs() if (run.folder / "model.safetensors").exists()]
+    names = [run.name for run in trained if run.glance().state != "damaged"]
     return gr.Dropdown(names, value=chosen if chosen in names else next(iter(names), None))

@@ -9,7 +9,8 @@ import gradio as gr
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..run import all_runs
+from ..run import users_of
+from .parts import Parts
 from .run_panel import said, size, told
 
 COLUMNS = ["Name", "Characters", "On disk", "Added"]
@@ -33,19 +34,6 @@ def choices() -> list[tuple[str, str]]:
     return [(f"{one.name} ({one.characters:,})", one.id) for one in texts()]
 
 
-def users(corpus_id: str) -> tuple[list[str], list[str]]:
-    """The names of the runs on that text: those a trainer has in hand or soon will, and the others."""
-    busy: list[str] = []
-    others: list[str] = []
-    for run in all_runs():
-        try:
-            if run.settings()["corpus"]["id"] == corpus_id:
-                (busy if run.status().busy else others).append(run.name)
-        except NanoGPTError:
-            continue  # a run.json that cannot be read names no text
-    return busy, others
-
-
 def in_words(names: list[str]) -> str:
     """The first names and how many more."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -55,7 +43,7 @@ def in_words(names: list[str]) -> str:
 def question(corpus_id: str | None) -> str:
     """What is asked before a text is deleted. NanoGPTError while a run needs it."""
     found = chosen(corpus_id)
-    busy, others = users(found.id)
+    busy, others = users_of(found.id)
     if busy:
         are = "is" if len(busy) == 1 else "are"
         raise NanoGPTError(f"{found.name} is in use: {in_words(busy)} {are} being trained on it. Stop that first.")
@@ -92,8 +80,8 @@ def chosen(corpus_id: str | None) -> corpus.Corpus:
 # ---- the panel -----------------------------------------------------------------------------------------------------
 
 
-def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], list], outputs: list) -> None:
-    """Draw the accordion and wire it. `after(the text in use, the one that changed)` gives updates for `outputs`."""
+def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], dict], shown: Parts) -> None:
+    """Draw the accordion and wire it. `after(the text in use, the one that changed)` gives updates for `shown`."""
     asked = gr.State()  # the text that the question is about
     with gr.Accordion("Your texts", open=False, elem_id="text-panel") as panel:
         rows = gr.Dataframe(
@@ -122,12 +110,12 @@ def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], list
         try:
             done = action(id, *name)
         except NanoGPTError as error:
-            return [told(str(error), "failed"), *[gr.skip()] * (len(outputs) + 3)]
-        return [told(done), "", table(), listing(id), *after(in_use, id)]
+            return {note: told(str(error), "failed")}
+        return {note: told(done), new: "", rows: table(), pick: listing(id), **shown.put(after(in_use, id))}
 
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
     closed = lambda: [gr.Group(visible=False), None]
-    changed = [note, new, rows, pick, *outputs]
+    changed = [note, new, rows, pick, *shown.outputs]
     # not `pick` itself as the input: Gradio would refuse the value of a text that has just gone
     gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **quiet)
     rows.select(by_line, None, pick, **quiet)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -10,7 +12,8 @@ from .. import corpus, jobs
 from ..config import NanoGPTError, TrainConfig, duration
 from ..run import Run, all_runs, free_name
 from . import form, run_panel
-from .drawn import drawn, plot_data
+from .drawn import drawn, line, plot_data
+from .parts import Parts
 from .words import page_line, run_line
 
 EMPTY = dict(max_iters=1000, train=[], val=[])
@@ -49,13 +52,13 @@ def look(name: str | None) -> dict:
     if not name or not Run(name).exists():
         return dict(line=run_line(None), plot=EMPTY, state="", busy=False, can_continue=False, version=None)
     run = Run(name)
-    status, history = run.status(), run.history()
+    status, history = run.glance(), run.history()
     return dict(
         line=run_line(name),
         plot=plot_data(history.rows, status.max_iters),
         state=status.state,
         busy=status.busy,
-        can_continue=not status.busy,
+        can_continue=status.can_continue,
         version=(name, *history.version),
     )
 
@@ -75,11 +78,16 @@ def names() -> list[str]:
     return [run.name for run in all_runs()]
 
 
-def newest() -> str | None:
-    """The run to show first: the one that is being trained, else the newest."""
+def newest(before: str | None = None) -> str | None:
+    """The run to show first: the one that is being trained, else the one looked at before, else the newest."""
     runs = all_runs()
-    busy = [run.name for run in runs if run.status().busy]
-    return next(iter(busy + [run.name for run in runs]), None)
+    busy = [run.name for run in runs if run.glance().busy]
+    return next(iter(busy + [run.name for run in runs if run.name == before] + [run.name for run in runs]), None)
+
+
+def in_view(name: str | None) -> str | None:
+    """The run that a reader looks at, or the one to show first where it has gone."""
+    return name if name in names() else newest()
 
 
 # ---- the tab -----------------------------------------------------------------------------------------------------
@@ -92,45 +100,56 @@ class TrainTab:
     about_text: gr.Textbox
     form: form.Form
     run: gr.Dropdown
-    refresh: list  # outputs of `shown`
-    timer: gr.Timer
+    shown: Parts  # what `view` updates
 
 
-def shown(name: str | None, seen, back: int | None = None, force: bool = False) -> list:
-    """Updates for `TrainTab.refresh`. Plot and sample are sent only when there is something new to see.
+def shown(name: str | None, seen, back: int | None = None, force: bool = False) -> dict[str, Any]:
+    """Updates for `TrainTab.shown`. Plot and sample are sent only when there is something new to see.
 
     `back` is the number of the earlier sample that the reader went back to; None follows the newest.
     """
-    state, line = look(name), page_line()
-    changed = force or state["version"] != seen
-    watching = state["busy"] or line["state"] == "running"  # nothing runs: no request is sent
-    label, text, number, count = written(name)
-    newer = force or not (seen and state["version"]) or seen[0] != name or seen[2] != state["version"][2]
-    follows = {} if back else dict(value=number)
-    return [
-        state["line"],
-        state["plot"] if changed else gr.skip(),
-        gr.Textbox(text, label=label) if newer and not back else gr.skip(),
-        gr.Slider(maximum=max(count, 2), visible=count > 1, **follows) if newer else gr.skip(),
-        None if force else gr.skip(),
-        gr.Button("Withdraw" if state["state"] == "queued" else "Stop and save", interactive=state["busy"]),
-        gr.Button(interactive=state["can_continue"]),
-        state["version"],
-        line,
-        gr.Timer(active=watching) if changed or not watching else gr.skip(),
-    ]
+    now, page = look(name), page_line()
+    updates: dict[str, Any] = dict(
+        status=now["line"],
+        page_status=page,
+        stop=gr.Button("Withdraw" if now["state"] == "queued" else "Stop and save", interactive=now["busy"]),
+        go_on=gr.Button(interactive=now["can_continue"]),
+        seen=now["version"],
+    )
+    watching = now["busy"] or page["state"] == "running"  # nothing runs: no request is sent
+    if force or now["version"] != seen:
+        updates |= dict(plot=now["plot"], timer=gr.Timer(active=watching))
+    elif not watching:
+        updates |= dict(timer=gr.Timer(active=False))
+    if force:
+        updates |= dict(back=None)
+    if force or not (seen and now["version"]) or seen[0] != name or seen[2] != now["version"][2]:
+        label, text, number, count = written(name)
+        follows = {} if back else dict(value=number)
+        updates |= dict(when=gr.Slider(maximum=max(count, 2), visible=count > 1, **follows))
+        updates |= {} if back else dict(sample=gr.Textbox(text, label=label))
+    return updates
 
 
-def view(name: str | None = None) -> list:
-    """Updates for the dropdown of the runs and `TrainTab.refresh`: one run, or the one to show first."""
+def view(name: str | None = None) -> dict[str, Any]:
+    """Updates for all of `TrainTab.shown`: one run, or the one to show first."""
     chosen = name or newest()
-    return [gr.Dropdown(names(), value=chosen), *shown(chosen, None, force=True)]
+    return dict(run=gr.Dropdown(names(), value=chosen), **shown(chosen, None, force=True))
 
 
-def stop(name: str) -> list:
+def stop(name: str) -> dict[str, Any]:
     """Ask a run to stop, or take it out of the queue, and show that it was asked."""
     Run(name).request_stop()
     return shown(name, None, force=True)
+
+
+def attempt(action: Callable[..., str], *inputs) -> dict[str, Any]:
+    """Do it and show the run; what cannot be done is said in the tab's own status line."""
+    try:
+        done = action(*inputs)
+    except NanoGPTError as error:
+        return dict(status=line(str(error), "failed"))
+    return {**view(done), "timer": gr.Timer(active=True)}
 
 
 def look_back(name: str | None, number: float) -> list:
@@ -150,8 +169,8 @@ def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
     return sample, when
 
 
-def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
-    """Draw the tab and wire it."""
+def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTab:
+    """Draw the tab and wire it. The timer stands outside of the tab: it must tick before the tab was ever opened."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             about_text = gr.Textbox(
@@ -174,28 +193,25 @@ def build(corpus_id: gr.State, page_status: gr.HTML) -> TrainTab:
             status = drawn("status_line", run_line(None), elem_id="train-status")
             plot = drawn("loss_plot", EMPTY, elem_id="train-plot")
             sample, when = draw_sample()
-    seen, back, timer = gr.State(), gr.State(), gr.Timer(1.0, active=False)
-    refresh = [status, plot, sample, when, back, stop_button, continue_button, seen, page_status, timer]
+    seen, back = gr.State(), gr.State()
+    parts = Parts(
+        run=run, status=status, plot=plot, sample=sample, when=when, back=back, stop=stop_button,
+        go_on=continue_button, seen=seen, page_status=page_status, timer=timer,
+    )  # fmt: skip
+    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
 
-    def attempt(action, *inputs):
-        """Do it and show the run; what cannot be done is said in the tab's own status line."""
-        try:
-            done = action(*inputs)
-        except NanoGPTError as error:
-            return [gr.skip(), dict(text=str(error), state="failed", share=None), *[gr.skip()] * (len(refresh) - 1)]
-        return [*view(done)[:-1], gr.Timer(active=True)]
+    def on(event, handler, inputs):
+        """Wire a handler that says by name what changes."""
+        return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **quiet)
 
-    quiet = dict(queue=False, show_progress="hidden", api_visibility="private")
     inputs = [corpus_id, name, *chosen.inputs]
-    started = start_button.click(lambda *a: attempt(start, *a), inputs, [run, *refresh], **quiet)
+    started = on(start_button.click, lambda *a: attempt(start, *a), inputs)
     started.then(lambda: "", None, name, **quiet).then(jobs.warm, **quiet)
-    continue_button.click(
-        lambda *a: attempt(go_on, *a), [run, chosen.budget, chosen.max_iters], [run, *refresh], **quiet
-    )
-    stop_button.click(stop, run, refresh, **quiet)
-    timer.tick(shown, [run, seen, back], refresh, **quiet)
+    on(continue_button.click, lambda *a: attempt(go_on, *a), [run, chosen.budget, chosen.max_iters])
+    on(stop_button.click, stop, run)
+    on(timer.tick, shown, [run, seen, back])
+    on(run.input, lambda n: shown(n, None, force=True), run)
     when.input(look_back, [run, when], [sample, back], trigger_mode="always_last", **quiet)
-    run.input(lambda n: shown(n, None, force=True), run, refresh, **quiet)
     with right:
-        run_panel.build(run_panel.View(run, view, [run, *refresh], form.field_values, chosen.fields))
-    return TrainTab(about_text, chosen, run, refresh, timer)
+        run_panel.build(run_panel.View(run, view, parts, form.field_values, chosen.fields))
+    return TrainTab(about_text, chosen, run, parts)

@@ -7,11 +7,26 @@ import math
 from .. import tickets
 from ..config import NanoGPTError
 from ..run import History, Run, Status, all_runs
+from .drawn import line
 
 STATES = dict(
     queued="Waiting", running="Training", stopping="Stopping", finished="Finished", stopped="Stopped", failed="Failed",
-    crashed="Interrupted",
+    crashed="Interrupted", damaged="Cannot be read",
 )  # fmt: skip
+
+
+def state_word(status: Status) -> str:
+    """A state in a word, also one that a later version logged."""
+    return STATES.get(status.state, status.state.capitalize())
+
+
+def existing(name: str | None, none_yet: str) -> Run:
+    """The run of that name. NanoGPTError where there is none, or none is chosen."""
+    if not name:
+        raise NanoGPTError(none_yet)
+    run = Run(name)
+    run.settings()
+    return run
 
 
 def clock(seconds: float) -> str:
@@ -25,7 +40,7 @@ def losses(history: History) -> str:
     """The latest losses in nats and bits a character."""
     parts = []
     for key, label in (("train_loss", "training loss"), ("val_loss", "validation loss")):
-        value = next((row[key] for row in reversed(history.rows) if key in row), None)
+        value = history.latest(key)
         if value is not None:
             parts.append(f"{label} {value:.4f} ({value / math.log(2):.3f} bits)")
     return ", ".join(parts)
@@ -35,8 +50,7 @@ def progress(run: Run, status: Status) -> str:
     """Step, passes over the text, speed, time gone and time left: what there is to say of a run, in one line."""
     settings, history = run.settings(), run.history()
     started = next((event for event in reversed(history.events) if event["event"] == "started"), None)
-    speed = next((row["tokens_per_second"] for row in reversed(history.rows) if "tokens_per_second" in row), None)
-    tokens = next((row["tokens"] for row in reversed(history.rows)), 0)
+    speed, tokens = history.latest("tokens_per_second"), history.latest("tokens") or 0
     parts = [f"step {status.step:,} of {status.max_iters:,}"]
     parts.append(f"{tokens / (0.9 * settings['corpus']['characters']):.1f} passes over the text")
     if speed:
@@ -44,7 +58,7 @@ def progress(run: Run, status: Status) -> str:
     parts.append(f"{clock(status.seconds)} gone")
     if status.state == "running" and status.step:
         parts.append(f"{clock((status.max_iters - status.step) * status.seconds / status.step)} left")
-    if started:
+    if started and "device" in started:
         parts.append(str(started["device"]))
     return " · ".join(parts)
 
@@ -52,13 +66,12 @@ def progress(run: Run, status: Status) -> str:
 def run_line(name: str | None) -> dict:
     """The status of one run as status_line.js draws it."""
     if not name:
-        return dict(text="Choose a preset and press Start.", state="idle", share=None)
+        return line("Choose a preset and press Start.")
     run = Run(name)
-    try:
-        status = run.status()
-    except NanoGPTError as error:
-        return dict(text=str(error), state="failed", share=None)
-    text, history = STATES[status.state], run.history()
+    status = run.glance()
+    if status.state == "damaged":
+        return line(status.message, status.state)
+    text, history = state_word(status), run.history()
     if status.state == "queued":
         text += f": number {status.place} in the queue" if status.place > 1 else ": next in the queue, starting"
     elif status.busy:
@@ -69,29 +82,23 @@ def run_line(name: str | None) -> dict:
         text += f" {progress(run, status)}." if status.step else ""
     if status.busy and history.rows:
         text += f" · {losses(history)}"
-    share = status.step / status.max_iters if status.busy else None
-    return dict(text=text, state=status.state, share=share)
+    return line(text, status.state, status.step / status.max_iters if status.busy else None)
 
 
 def page_line() -> dict:
     """The line above the tabs: what is running and how long it has to go, whichever run the tabs show."""
     running, waiting = tickets.running(), tickets.waiting()
     if not running and not waiting:
-        runs = all_runs()
-        if not runs:
-            return dict(
-                text="Nothing is running. A text and a preset are chosen: open Train and press Start.", state="idle"
-            )
-        count = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
-        return dict(text=f"Nothing is running. {count} here to write with, in Sample.", state="idle")
+        count = len(all_runs())
+        if not count:
+            return line("Nothing is running. A text and a preset are chosen: open Train and press Start.")
+        return line(f"Nothing is running. {count} run{'s' if count > 1 else ''} here to write with, in Sample.")
     texts = []
     for name in running:
-        status = Run(name).status()
+        status = Run(name).glance()
         left = (status.max_iters - status.step) * status.seconds / status.step if status.step else 0
-        texts.append(
-            f"{STATES[status.state]} {name}: step {status.step:,} of {status.max_iters:,}"
-            + (f", {clock(left)} left" if left else "")
-        )
+        steps = f": step {status.step:,} of {status.max_iters:,}" if status.max_iters else ""
+        texts.append(f"{state_word(status)} {name}{steps}" + (f", {clock(left)} left" if left else ""))
     if waiting:
         texts.append(f"{len(waiting)} waiting")
-    return dict(text="; ".join(texts) + ".", state="running")
+    return line("; ".join(texts) + ".", "running")
