@@ -1,4 +1,4 @@
-"""The page: `python app.py` opens it on http://127.0.0.1:7860. The repository is a Hugging Face Space as it stands."""
+"""The page: `python app.py` opens it on http://127.0.0.1:7860."""
 
 from __future__ import annotations
 

@@ -9,5 +9,5 @@ __version__ = "0.1.0"
 
 # Before torch is imported: its threads (GNU OpenMP) wait for each other in a busy loop, which on a machine that has
 # something else to do as well made a training step up to forty times slower (77 ms became 3 s on two busy cores).
-# A short spin, then sleep, keeps most of the speed of a quiet machine; benchmarks/README.md has the figures.
+# So they spin for a moment and then sleep; benchmarks/README.md has the figures.
 os.environ.setdefault("GOMP_SPINCOUNT", "300")

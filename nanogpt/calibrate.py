@@ -144,7 +144,8 @@ class Size:
         return {name: value for name, value in asdict(self).items() if name not in ("flops", "val_loss")}
 
 
-# From small to large; a budget takes the last one it can afford. Measured up to the rule, extrapolated beyond.
+# From small to large; a budget takes the last one it can afford. The losses up to the rule rest on the runs in
+# benchmarks/README.md, those beyond are extrapolated.
 SIZES = (
     Size(0.0, 3, 2, 64, 64, 8, 2.0),
     Size(7e11, 3, 3, 96, 64, 8, 1.85),

@@ -5,8 +5,8 @@ fused attention takes the place of the lecture's four lines (which stand above i
 can be threaded through for sampling.
 
 There are two layouts, and `transformers` opens both as they are saved. The classic one is GPT-2's, as in the lecture.
-The modern one is nanochat's: rotary positions, norms without weights, ReLU squared, no biases; it learns faster, and
-docs/lecture.md says what each departure is worth. Print the parts of both: `python -m nanogpt.model`.
+The modern one is nanochat's: rotary positions, norms without weights, ReLU squared, no biases; it learns faster.
+Print the parts of both: `python -m nanogpt.model`.
 """
 
 from __future__ import annotations

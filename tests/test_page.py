@@ -240,10 +240,11 @@ def test_the_page_sees_what_was_started_elsewhere_and_remembers_the_run_in_view(
     page.reload()
     page.wait_for_function(text.format("2 runs here"))
     open_tab(page, "Train")
+    page.wait_for_function("document.querySelector('#train-run input')?.value === 'newer'")
+    before = page.wait_for_function("localStorage.getItem('nanogpt-run')").json_value()
     page.locator("#train-run input").click()
     page.get_by_role("option", name="older").click()
-    page.wait_for_function("localStorage.getItem('nanogpt-run') !== null")
-    page.wait_for_timeout(500)
+    page.wait_for_function("before => localStorage.getItem('nanogpt-run') !== before", arg=before)
     server.stop()
     server.start()  # its address is the same, and what the browser kept can still be read
     page.goto(server.url)

@@ -199,7 +199,7 @@ def test_a_damaged_run_stops_no_listing(run, text):
 
 def test_a_word_that_a_later_version_logged(run):
     run.event("paused", step=50)
-    assert run_line("one")["text"].startswith("Paused: step 50 of 50")
+    assert run_line("one")["text"].startswith("Paused: step 50 of 50 · ")
     assert run_panel.table()[0][1] == "Paused"
     assert "paused" in run_panel.facts("one")[0]
     assert "step 50" in sample_tab.whose(run)
@@ -214,6 +214,8 @@ def test_the_run_to_show_first(run, text):
     assert train_tab.newest("one") == "two"
     assert train_tab.in_view("one") == "one"
     assert train_tab.in_view("gone") == "two"
+    tickets.drop("two")
+    assert train_tab.in_view(None, "one") == "one"
 
 
 def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):

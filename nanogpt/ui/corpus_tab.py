@@ -128,8 +128,8 @@ class CorpusTab:
     next: gr.Button
 
 
-def build(corpus_id: gr.State) -> CorpusTab:
-    """Draw the tab and wire it."""
+def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
+    """Draw the tab and wire it. `kept` is the chosen text, for when the page is opened again."""
     given = gr.State()
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
@@ -163,7 +163,7 @@ def build(corpus_id: gr.State) -> CorpusTab:
                 )
             next_button = gr.Button("Next: train on this text", variant="primary", elem_id="corpus-next")
             parts = Parts(
-                corpus_id=corpus_id, report=report, builtin=builtins, stored=earlier, otherwise=otherwise,
+                corpus_id=corpus_id, kept=kept, report=report, builtin=builtins, stored=earlier, otherwise=otherwise,
                 repairs=repairs, given=given,
             )  # fmt: skip
             text_panel.build(corpus_id, report, after_change, parts)
@@ -194,6 +194,7 @@ def attempt(choose, *how) -> dict[str, Any]:
     key = corpus.reference(corpus.load(choice.corpus_id))
     return dict(
         corpus_id=choice.corpus_id,
+        kept=choice.corpus_id,
         report=choice.report,
         builtin=key if key in corpus.BUILTINS else None,
         stored=stored_choices(choice.corpus_id),

@@ -29,7 +29,7 @@ def build_app() -> gr.Blocks:
         kept_run = gr.BrowserState(storage_key="nanogpt-run", secret=NO_SECRET)
         with gr.Tabs() as tabs:
             with gr.Tab("Corpus", id="corpus"):
-                texts = corpus_tab.build(corpus_id)
+                texts = corpus_tab.build(corpus_id, kept_text)
             with gr.Tab("Train", id="train") as train:
                 training = train_tab.build(corpus_id, line, timer)
             with gr.Tab("Sample", id="sample") as sample:
@@ -50,23 +50,17 @@ def build_app() -> gr.Blocks:
         quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
         runs, opened = training.shown.outputs, [*texts.shown.outputs, training.about_text, *training.form.fields]
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **quiet)
-        texts.report.change(
-            lambda id: [corpus_tab.about(id), kept(id)], corpus_id, [training.about_text, kept_text], **quiet
-        )
-        training.run.change(kept, training.run, kept_run, **quiet)
+        texts.report.change(corpus_tab.about, corpus_id, training.about_text, **quiet)
+        training.run.change(lambda name: name or gr.skip(), training.run, kept_run, **quiet)
         sample.select(sample_tab.choices, training.run, writing.run, **quiet)
-        shown = train.select(lambda name: open_train(train_tab.in_view(name)), training.run, runs, **quiet)
+        looked = lambda name, before: open_train(train_tab.in_view(name, before))
+        shown = train.select(looked, [training.run, kept_run], runs, **quiet)
         estimated = shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **quiet)
         estimated.then(jobs.warm, **quiet)  # only now: a process that imports torch would spoil what is measured
         demo.load(open_page, kept_text, opened, **quiet)
         demo.load(lambda name: open_train(train_tab.newest(name)), kept_run, runs, **quiet)
         demo.load(lambda: sample_tab.choices(None), None, writing.run, **quiet)
     return demo.queue(max_size=64, default_concurrency_limit=4)
-
-
-def kept(chosen: str | None) -> Any:
-    """What the browser is to remember: what is chosen, and while nothing is, what was chosen before."""
-    return chosen or gr.skip()
 
 
 def launch_options(host: str) -> dict[str, Any]:

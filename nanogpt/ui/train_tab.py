@@ -85,9 +85,9 @@ def newest(before: str | None = None) -> str | None:
     return next(iter(busy + [run.name for run in runs if run.name == before] + [run.name for run in runs]), None)
 
 
-def in_view(name: str | None) -> str | None:
-    """The run that a reader looks at, or the one to show first where it has gone."""
-    return name if name in names() else newest()
+def in_view(name: str | None, before: str | None = None) -> str | None:
+    """The run that a reader looks at; where it has gone, or the page has just been opened, the one to show first."""
+    return name if name in names() else newest(before)
 
 
 # ---- the tab -----------------------------------------------------------------------------------------------------

@@ -77,9 +77,9 @@ def run_line(name: str | None) -> dict:
     elif status.busy:
         text += f": {progress(run, status)}"
     else:
-        said = status.message or f"step {status.step:,} of {status.max_iters:,}"
-        text = said if said.startswith(text) else f"{text}: {said}"
-        text += f" {progress(run, status)}." if status.step else ""
+        gone = f"{progress(run, status)}." if status.step else ""
+        said = f"{status.message} {gone}".strip()
+        text = said if said.startswith(text) else f"{text}: {said}".rstrip(": ")
     if status.busy and history.rows:
         text += f" · {losses(history)}"
     return line(text, status.state, status.step / status.max_iters if status.busy else None)
