@@ -105,7 +105,7 @@ def follow(run: Run) -> int:
 
 
 def sample_command(arguments: argparse.Namespace) -> int:
-    """Write with a run's best weights: the text alone goes to stdout."""
+    """Write with a run's best weights: the text alone, its prompt first as on the page, goes to stdout."""
     from .device import pick_device
     from .formats import load_model
     from .sample import DASHES, stream_many, unescaped
@@ -119,7 +119,8 @@ def sample_command(arguments: argparse.Namespace) -> int:
     if prompt.replaced:
         print(prompt, file=sys.stderr)
     model = load_model(run.folder, pick_device(arguments.device).type)
-    others: list[list[str]] = [[] for _ in range(config.num_samples - 1)]
+    others: list[list[str]] = [[prompt.text] for _ in range(config.num_samples - 1)]
+    sys.stdout.write(prompt.text)
     for first, *rest in stream_many(model, tokenizer, prompt.text, config):
         sys.stdout.write(first)  # the first is seen as it is written, the others, made beside it, after it
         sys.stdout.flush()

@@ -156,35 +156,57 @@ class TrainConfig(Config):
         2000, "How many batches to learn from: the length of the run.", 1, 10_000_000, usual="500 to 5,000"
     )
     budget: float = knob(
-        0.0, "Train for so long instead: seconds, or with a unit as in 90s, 3m, 1h; 0 goes by max_iters.", 0.0, 86400.0
+        0.0,
+        "Train for so long instead: seconds, or with a unit as in 90s, 3m, 1h; 0 goes by max_iters.",
+        0.0,
+        86400.0,
+        usual="1m to 1h",
     )
     batch_size: int = knob(12, "How many pieces of text are in one batch.", 1, 4096, usual="12 to 64")
     learning_rate: float = knob(
         1e-3, "How large a step the weights take after each batch.", 1e-6, 1.0, usual="3e-4 to 3e-3"
     )
-    min_lr: float = knob(1e-4, "The learning rate at the end of the run. Equal to learning_rate: constant.", 0.0, 1.0)
-    schedule: str = knob("cosine", "The way the learning rate falls.", choices=("cosine", "linear"))
+    min_lr: float = knob(
+        1e-4,
+        "How large that step still is at the end; set it to learning_rate to keep it the same all the time.",
+        0.0,
+        1.0,
+        usual="a tenth of learning_rate, or 0",
+    )
+    schedule: str = knob(
+        "cosine", "Whether the learning rate falls along a cosine or a straight line.", choices=("cosine", "linear")
+    )
     optimizer: str = knob(
-        "adamw", "adamw as in the lecture; muon for the matrices with adamw for the rest.", choices=("adamw", "muon")
+        "adamw",
+        "What turns gradients into steps: adamw as in the lecture, or muon, which is faster, for the large matrices.",
+        choices=("adamw", "muon"),
     )
     matrix_lr: float = knob(
         0.03, "Muon's learning rate, for the matrices inside the blocks.", 1e-6, 1.0, usual="0.02 to 0.05"
     )
-    momentum: float = knob(0.95, "Muon's memory of past gradients.", 0.0, 0.9999)
+    momentum: float = knob(0.95, "Muon's memory of past gradients.", 0.0, 0.9999, usual="0.9 to 0.95")
     warmup_iters: int = knob(
         100, "Over how many batches the learning rate rises from zero.", 0, 100_000, usual="0 to 200"
     )
     weight_decay: float = knob(0.1, "How strongly the matrices are pulled towards zero.", 0.0, 10.0, usual="0 to 0.1")
-    beta1: float = knob(0.9, "AdamW's memory of past gradients.", 0.0, 0.9999)
+    beta1: float = knob(0.9, "AdamW's memory of past gradients.", 0.0, 0.9999, usual="0.8 to 0.9")
     beta2: float = knob(0.99, "AdamW's memory of past squared gradients.", 0.0, 0.99999, usual="0.95 to 0.999")
     grad_clip: float = knob(1.0, "Longest gradient let through; 0 switches clipping off.", 0.0, 1e6, usual="1")
     eval_interval: int = knob(
-        0, "Batches between two evaluations, each with a sample and a save; 0 means twenty a run.", 0, 10_000_000
+        0,
+        "Batches between two evaluations, each with a sample and a save; 0 means twenty a run.",
+        0,
+        10_000_000,
+        usual="0",
     )
     patience: int = knob(
-        5, "Stop early after so many evaluations in a row 0.05 above the best validation loss; 0 never does.", 0, 10_000
+        5,
+        "Stop early after so many evaluations in a row 0.05 above the best validation loss; 0 never does.",
+        0,
+        10_000,
+        usual="5",
     )
-    seed: int = knob(1337, "The same seed and settings give the same run.", 0, 2**53 - 1)
+    seed: int = knob(1337, "The same seed and settings give the same run.", 0, 2**53 - 1, usual="any")
     device: str = knob("auto", "Where to train; auto takes the best there is.", choices=("auto", "cuda", "mps", "cpu"))
 
     def __post_init__(self):

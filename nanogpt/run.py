@@ -44,6 +44,12 @@ class Busy(NanoGPTError):
     """Another process has the run's lock."""
 
 
+CRASHED = (
+    "The trainer was ended from outside, as when memory runs out or the machine is switched off. "
+    "Continue goes on from its last save."
+)
+
+
 @dataclass(frozen=True)
 class Status:
     """What a run is doing, as its folder tells it."""
@@ -181,7 +187,9 @@ class Run:
             return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
         if last["event"] == "started":
             return Status(
-                "crashed", message="The trainer ended without a word; Continue goes on from its last save.", **facts
+                "crashed",
+                message="The trainer was ended from outside, as when memory runs out or the machine goes off; Continue goes on from its last save.",
+                **facts,
             )
         return Status(last["event"], message=last.get("message", ""), **facts)
 

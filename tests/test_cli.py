@@ -255,7 +255,8 @@ def test_sample_writes_the_text_alone_and_the_same_again(first, tiny_text, capfd
         texts.append(capfd.readouterr().out)
     assert texts[0] == texts[1] != texts[2]
     for text in texts:
-        assert len(text) == 81
+        assert len(text) == len(prompt) + 81
+        assert text.startswith(prompt)
         assert text.endswith("\n")
         assert set(text) <= letters
 

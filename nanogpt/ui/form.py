@@ -73,14 +73,20 @@ def estimate(corpus_id: str | None, *fields) -> str:
         if tickets.running():
             return f"{device} How long this takes is measured when nothing else trains."
         if train.budget:
-            return f"{device} {calibrate.choose(train.budget, model.vocab_size, model.layout, train.device)}"
+            plan = calibrate.choose(train.budget, model.vocab_size, model.layout, train.device)
+            return f"{device} {plan} That is {passes(plan.settings, text):.1f} passes over the text."
         gigabytes = calibrate.memory_needed(model, train, pick_device(train.device)) / 1e9
-        passes = train.max_iters * train.batch_size * model.block_size / (0.9 * text.characters)
         time = about(calibrate.seconds_needed(model, train))
-        numbers = f"{calibrate.count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory, {passes:.1f} passes"
-        return f"{device} About {time}. {numbers} over the text."
+        numbers = f"{calibrate.count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory"
+        often = passes({**model.as_dict(), **train.as_dict()}, text)
+        return f"{device} About {time}. {numbers}, {often:.1f} passes over the text."
     except NanoGPTError as error:
         return str(error)
+
+
+def passes(settings: dict[str, Any], text: corpus.Corpus) -> float:
+    """How many times a run of these settings reads the part of a text that it trains on."""
+    return settings["max_iters"] * settings["batch_size"] * settings["block_size"] / (0.9 * text.characters)
 
 
 def about(seconds: float) -> str:
