@@ -186,11 +186,7 @@ class Run:
         if last is None:
             return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
         if last["event"] == "started":
-            return Status(
-                "crashed",
-                message="The trainer was ended from outside, as when memory runs out or the machine goes off; Continue goes on from its last save.",
-                **facts,
-            )
+            return Status("crashed", message=CRASHED, **facts)
         return Status(last["event"], message=last.get("message", ""), **facts)
 
     def glance(self) -> Status:

@@ -101,8 +101,11 @@ def _alive() -> list[Path]:
 def running() -> list[str]:
     """Names of the runs that hold a device now."""
     held = [lock for lock in sorted(folder().glob("[a-z]*.lock")) if is_held(lock)]
-    notes = [lock.with_suffix(".now") for lock in held]
-    return [note.read_text(encoding="utf-8") for note in notes if note.exists()]
+    names = []
+    for lock in held:
+        with contextlib.suppress(FileNotFoundError):  # it ends this very moment
+            names.append(lock.with_suffix(".now").read_text(encoding="utf-8"))
+    return names
 
 
 class Withdrawn(Exception):

@@ -409,7 +409,10 @@ def test_a_run_that_somebody_else_trains_is_left_to_them(text):
 def test_an_old_stop_file_does_not_stop_a_new_start(text):
     run = jobs.new_run("stopped-before", text, **{**TINY, "max_iters": 3})
     run.stop_file.touch()
-    train(run)
+    jobs.start(run)
+    deadline = time.monotonic() + 60
+    while run.status().busy and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert run.status().state == "finished"
 
 
