@@ -182,7 +182,7 @@ def page(browser, server: Server):
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     opened.on("request", lambda request: strangers.append(request.url) if stranger(request.url, server) else None)
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(90_000)  # a busy machine is no fault of the page
     opened.goto(server.url)
     opened.wait_for_selector("#corpus-report h3")
     yield opened
@@ -194,3 +194,13 @@ def page(browser, server: Server):
 
 def stranger(url: str, server: Server) -> bool:
     return not url.startswith((server.url, "data:", "blob:"))
+
+
+def wait_until_still(page, expression: str) -> str:
+    """The value once it has not changed for a second; how soon that is depends on the machine."""
+    for _ in range(20):
+        before = page.evaluate(expression)
+        page.wait_for_timeout(1000)
+        if page.evaluate(expression) == before:
+            return before
+    raise AssertionError("it never came to rest")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Server
+from conftest import Server, wait_until_still
 
 from nanogpt import corpus, jobs, tickets
 from nanogpt.run import Run
@@ -129,10 +129,7 @@ def it_writes_and_can_be_stopped(page) -> None:
     page.locator("#sample-generate").click()
     page.wait_for_function(f"{text}.length > 1000")
     page.locator("#sample-stop").click()
-    page.wait_for_timeout(700)  # Stop takes effect within half a second …
-    written = page.evaluate(text)
-    page.wait_for_timeout(1000)
-    assert page.evaluate(text) == written  # … and keeps what there is
+    written = wait_until_still(page, text)  # … and keeps what there is
     assert written.startswith("The ")
     assert 1000 < len(written) < 16 * 10_004
 
