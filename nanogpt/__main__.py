@@ -12,8 +12,8 @@ import math
 import signal
 import sys
 
-from .config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, TrainConfig, knobs
-from .run import Run, all_runs, free_name
+from .config import PRESETS, Knob, ModelConfig, NanoGPTError, SampleConfig, TrainConfig, knobs
+from .run import Run, all_runs, free_name, kept_loss
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,15 +23,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
 
 
+def metavar(k: Knob) -> str:
+    """What a flag wants, for --help."""
+    if k.name == "budget":
+        return "TIME"
+    return "{" + ",".join(k.choices) + "}" if k.choices else k.kind.__name__.upper()
+
+
 def add_knobs(parser: argparse.ArgumentParser, *configs: type) -> None:
     """A flag for every knob. Not given means None, so that a preset's value stands."""
     for config in configs:
         group = parser.add_argument_group(config.__name__, (config.__doc__ or "").splitlines()[0])
         for k in knobs(config):
             usual = f" Usual: {k.usual}." if k.usual else ""
-            group.add_argument(
-                k.flag, metavar=k.kind.__name__.upper(), help=f"{k.help}{usual} [{k.default}]".replace("%", "%%")
-            )
+            group.add_argument(k.flag, metavar=metavar(k), help=f"{k.help}{usual} [{k.default}]".replace("%", "%%"))
 
 
 def given(arguments: argparse.Namespace, *configs: type) -> dict:
@@ -170,19 +175,18 @@ def runs_command(arguments: argparse.Namespace) -> int:
         except NanoGPTError as error:  # one broken run does not hide the others
             print(error, file=sys.stderr)
             continue
-        best = run.history().best
         rows.append(
             dict(
                 name=run.name,
                 state=status.state,
                 step=status.step,
                 max_iters=status.max_iters,
-                val_loss=best and best["val_loss"],
+                val_loss=kept_loss(run.history()),
                 seconds=status.seconds,
                 corpus=settings["corpus"]["name"],
                 created=settings["created"],
                 message=status.message,
-            )  # fmt: skip
+            )
         )
     if arguments.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))

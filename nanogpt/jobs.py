@@ -35,6 +35,8 @@ def new_run(name: str, text: corpus.Corpus, preset_name: str = "quick", **change
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
     plan = None
+    if preset_name == "timed" and not train.budget:
+        raise NanoGPTError("By the clock needs a time, such as 60s or 3m; without one choose another preset.")
     if train.budget:  # sizes and steps follow from the time, unless they were given
         plan = calibrate.choose(train.budget, tokenizer.vocab_size, changes.get("layout", "modern"), train.device)
         preset_name = "timed"

@@ -294,6 +294,12 @@ class History:
         return min(rows, key=lambda row: row["val_loss"]) if rows else None
 
 
+def kept_loss(history: History) -> float | None:
+    """The validation loss of the kept weights: over the whole held-out text once a run has finished, else the best."""
+    last = history.events[-1] if history.events else {}
+    return last.get("val_loss", history.best and history.best["val_loss"])
+
+
 def _length(train: TrainConfig, history: History) -> int:
     """How many steps the run has in all. By the clock that is a guess, ever better, until it is over."""
     if not train.budget:

@@ -237,4 +237,9 @@ def take_again(given: Given | None, codec: str, keep: list[str] | None = None) -
 def refused(sentence: str) -> dict[str, Any]:
     """A report that says why there is none."""
     facts: list = []
-    return dict(title="This text was not taken", facts=facts, notes=[dict(kind="error", text=sentence)], preview="")
+    return dict(
+        title="This text was not taken; the one chosen before stays chosen",
+        facts=facts,
+        notes=[dict(kind="error", text=sentence)],
+        preview="",
+    )

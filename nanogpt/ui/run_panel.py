@@ -13,7 +13,7 @@ from gradio.utils import get_upload_folder
 
 from .. import archive, record
 from ..config import NanoGPTError
-from ..run import Run, all_runs
+from ..run import Run, all_runs, kept_loss
 from .drawn import drawn, line
 from .parts import Parts
 from .words import existing, state_word
@@ -50,7 +50,7 @@ def size(count: int) -> str:
 def loss(run: Run) -> str:
     """The validation loss a run ended with, over all of the held-out text; until then the best so far."""
     history = run.history()
-    found = (history.events or [{}])[-1].get("val_loss", history.best and history.best["val_loss"])
+    found = kept_loss(history)
     return f"{found:.4f}" if isinstance(found, int | float) else "–"
 
 

@@ -46,6 +46,14 @@ def losses(history: History) -> str:
     return ", ".join(parts)
 
 
+def left(run: Run, status: Status) -> float:
+    """Seconds a run still has to go: by its clock, or at the pace of its steps so far."""
+    budget = run.settings()["train"].get("budget")
+    return (
+        max(0.0, budget - status.seconds) if budget else (status.max_iters - status.step) * status.seconds / status.step
+    )
+
+
 def progress(run: Run, status: Status) -> str:
     """Step, passes over the text, speed, time gone and time left: what there is to say of a run, in one line."""
     settings, history = run.settings(), run.history()
@@ -57,7 +65,7 @@ def progress(run: Run, status: Status) -> str:
         parts.append(f"{speed:,} characters a second")
     parts.append(f"{clock(status.seconds)} gone")
     if status.state == "running" and status.step:
-        parts.append(f"{clock((status.max_iters - status.step) * status.seconds / status.step)} left")
+        parts.append(f"{clock(left(run, status))} left")
     if started and "device" in started:
         parts.append(str(started["device"]))
     return " · ".join(parts)
@@ -96,9 +104,9 @@ def page_line() -> dict:
     texts = []
     for name in running:
         status = Run(name).glance()
-        left = (status.max_iters - status.step) * status.seconds / status.step if status.step else 0
+        rest = left(Run(name), status) if status.step else 0
         steps = f": step {status.step:,} of {status.max_iters:,}" if status.max_iters else ""
-        texts.append(f"{state_word(status)} {name}{steps}" + (f", {clock(left)} left" if left else ""))
+        texts.append(f"{state_word(status)} {name}{steps}" + (f", {clock(rest)} left" if rest else ""))
     if waiting:
         texts.append(f"{len(waiting)} waiting")
     return line("; ".join(texts) + ".", "running")
