@@ -171,7 +171,7 @@ class Plan:
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
             f"{self.parameters:,} parameters, about {s['max_iters']:,} batches of {s['batch_size']}. "
-            f"Expect a validation loss near {self.val_loss:.2f} on a megabyte of Shakespeare, a higher one on a shorter text."
+            f"Expect a validation loss near {self.val_loss:.2f} on Tiny Shakespeare, a higher one on less text."
         )
 
 
