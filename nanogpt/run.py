@@ -23,7 +23,6 @@ import math
 import os
 import platform
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -457,11 +456,3 @@ def _now() -> str:
 
 def _versions() -> dict[str, str]:
     return dict(nanogpt=__version__, torch=version("torch"), python=platform.python_version(), system=platform.system())
-
-
-def wait_for(run: Run, seconds: float = 30.0) -> Status:
-    """Wait until a launched run has begun, or has ended without beginning."""
-    deadline = time.monotonic() + seconds
-    while (status := run.status()).state == "queued" and status.place == 1 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return status
