@@ -16,8 +16,10 @@ from . import tickets
 from .config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from .device import Device, pick_device
 from .model import GPT
-from .optim import make_optimizers
+from .train import make_step
 
+# On ZeroGPU, which cannot be measured before a call: a guess at seconds a step however small, and operations a second.
+ZERO_STEP, ZERO_SPEED = 0.006, 1e13
 TRIAL_SECONDS = 1.0  # of steps: enough to be right within a fifth or so, short enough to wait for
 
 
@@ -47,6 +49,8 @@ def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int
 
 def memory_free(device: Device) -> int:
     """Bytes that can still be had on the device; 0 where the system does not say."""
+    if device.elsewhere:
+        return 0
     if device.type == "cuda":
         return torch.cuda.mem_get_info()[0]
     free = 0
@@ -84,6 +88,9 @@ def speed(model: ModelConfig, train: TrainConfig) -> float:
 
     One block of it and a part of the batch stand for the whole, so that a large model takes no longer to measure.
     """
+    if pick_device(train.device).elsewhere:
+        flops = step_flops(model, train.batch_size)
+        return flops / (ZERO_STEP + flops / ZERO_SPEED)
     kept = ("batch_size", "optimizer", "device", "learning_rate", "min_lr")  # the others change nothing about the speed
     with _measuring:
         return _speed(model, TrainConfig.of({key: value for key, value in train.as_dict().items() if key in kept}))
@@ -101,18 +108,13 @@ def _speed(model: ModelConfig, train: TrainConfig) -> float:
     layers = max(1, min(model.n_layer, int(budget / step_flops(trial, batch_size))))
     trial = replace(trial, n_layer=layers)
     net = GPT(trial).to(device.type)
-    optimizers = make_optimizers(net, train)
+    take_step = make_step(net, train, device)
     xb = torch.randint(trial.vocab_size, (batch_size, trial.block_size), device=device.type)
     times: list[float] = []
     until = time.perf_counter() + TRIAL_SECONDS
     while len(times) < 3 or time.perf_counter() < until:
         began = time.perf_counter()
-        with device.autocast():
-            _, loss = net(xb, xb)
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-        net.zero_grad(set_to_none=True)
+        loss, _ = take_step(xb, xb, train.learning_rate)
         loss.item()  # on a GPU: wait for it
         times.append(time.perf_counter() - began)
     typical = sorted(times[1:])[len(times[1:]) // 2]

@@ -19,10 +19,13 @@ def split(tokens: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     return data[:n], data[n:]
 
 
-def get_batch(data: torch.Tensor, block_size: int, batch_size: int, generator: torch.Generator, device="cpu"):
-    """`batch_size` pieces of text from random places: xb, and yb one character ahead, both (B, T)."""
-    ix = torch.randint(len(data) - block_size, (batch_size, 1), generator=generator)  # (B, 1)
-    piece = data[ix + torch.arange(block_size + 1)].long().to(device)  # (B, T+1)
+def get_batch(data: torch.Tensor, block_size: int, batch_size: int, generator: torch.Generator):
+    """`batch_size` pieces of text from random places: xb, and yb one character ahead, both (B, T), where `data` is.
+
+    The places come from a generator on the CPU, so that a seed means the same batches on every device.
+    """
+    ix = torch.randint(len(data) - block_size, (batch_size, 1), generator=generator).to(data.device)  # (B, 1)
+    piece = data[ix + torch.arange(block_size + 1, device=data.device)].long()  # (B, T+1)
     return piece[:, :-1], piece[:, 1:]
 
 
@@ -38,20 +41,22 @@ def fitting_block_size(tokens: int, block_size: int) -> int:
     return block_size
 
 
-def windows(data: torch.Tensor, block_size: int, most: int | None = None, device="cpu"):
+def windows(data: torch.Tensor, block_size: int, most: int | None = None):
     """Yield (xb, yb) batches that cover `data` in windows side by side, so that each character is predicted once.
 
     With `most`, only so many windows, evenly spaced, always the same ones. The last window may be shorter.
     """
-    starts = torch.arange(0, len(data) - 1, block_size)
+    starts = torch.arange(0, len(data) - 1, block_size, device=data.device)
     if most is not None and most < len(starts):
-        starts = starts[torch.linspace(0, len(starts) - 2, most).long()]  # -2: leave out the last, shorter window
+        starts = starts[
+            torch.linspace(0, len(starts) - 2, most).long().to(data.device)
+        ]  # -2: leave out the last, shorter window
     full = starts[starts + block_size < len(data)]
     for some in full.split(max(1, 4096 // block_size)):  # about 4,096 characters a pass: fast, and small in memory
-        piece = data[some[:, None] + torch.arange(block_size + 1)].long().to(device)  # (B, T+1)
+        piece = data[some[:, None] + torch.arange(block_size + 1, device=data.device)].long()  # (B, T+1)
         yield piece[:, :-1], piece[:, 1:]
     for start in starts[len(full) :]:
-        piece = data[start:].long().to(device)[None]  # (1, what is left)
+        piece = data[start:].long()[None]  # (1, what is left)
         yield piece[:, :-1], piece[:, 1:]
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import torch
 
 from .config import NanoGPTError
+from .limits import on_zero_gpu
+
+lent = False  # on ZeroGPU: whether this process is one that has been lent the card; zero.py says so
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Device:
     type: str  # cuda, mps or cpu
     dtype: torch.dtype  # what the matrix products run in; weights and optimizer stay float32
     name: str
+    elsewhere: bool = False  # ZeroGPU: the card is there only inside a call, and this is not one
 
     def autocast(self) -> AbstractContextManager:
         """The context in which the forward pass runs."""
@@ -36,6 +40,8 @@ def pick_device(wanted: str = "auto") -> Device:
     """The device asked for, or with "auto" the best there is. NanoGPTError where it is not here."""
     if wanted not in ("auto", "cuda", "mps", "cpu"):
         raise NanoGPTError(f"device was {wanted!r}; it must be one of auto, cuda, mps, cpu.")
+    if wanted in ("auto", "cuda") and on_zero_gpu() and not lent:
+        return Device("cuda", torch.bfloat16, "ZeroGPU", elsewhere=True)  # asking torch about it would fail
     if wanted in ("auto", "cuda") and torch.cuda.is_available():
         # bf16 only where the card has it: older cards emulate it, and say that they support it
         native = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -54,6 +60,11 @@ def pick_device(wanted: str = "auto") -> Device:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # tiny numbers in Adam's second moments would crawl
     return Device("cpu", torch.float32, f"CPU, {threads} thread{'s' if threads > 1 else ''}")
+
+
+def native_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself; one that emulates it is slower than with float32."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 @lru_cache

@@ -75,7 +75,8 @@ class MultiHeadAttention(nn.Module):
             k, v = cache.extend(k, v)  # (B, nh, everything so far, hs)
         # Attention's own dropout only on a GPU: on a CPU it would leave torch's fused path and hold (T, T) weights.
         p = self.dropout.p if self.training and x.is_cuda else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=T > 1)  # (B, nh, T, hs)
+        mask = cache.mask if cache is not None else None
+        out = F.scaled_dot_product_attention(q, k, v, mask, p, is_causal=T > 1)  # (B, nh, T, hs)
         out = out.transpose(1, 2).reshape(B, T, C)  # heads side by side again
         return self.dropout(self.proj(out))
 
@@ -153,7 +154,8 @@ class GPT(nn.Module):
         """Logits (B, T, vocab_size) and, where targets are given, the mean cross-entropy in nats a character.
 
         `idx` and `targets` are (B, T). `cache` is a list with one object a layer that has `.length` and
-        `.extend(k, v)`; a piece longer than one character must meet an empty one.
+        `.extend(k, v)`, and `.mask` for a single character where not all that it gives back counts; a piece longer than
+        one character must meet an empty one.
         """
         T = idx.shape[1]
         start = cache[0].length if cache else 0

@@ -3,16 +3,18 @@
 Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) replaces the update of a matrix by the nearest
 orthogonal one, so that it moves all directions equally. It is for the matrices inside the blocks; embeddings, head,
 gains and biases stay with AdamW. torch.optim.Muon computes in bf16 and one matrix at a time, which on a CPU is several
-times slower; this one stacks matrices of one shape, and computes in float32 on a CPU and in bf16 on a GPU.
+times slower; this one stacks matrices of one shape, and computes in bf16 only where the chip does.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
 from .config import TrainConfig
+from .device import native_bfloat16
 
 
 def get_lr(step: int, config: TrainConfig, share: float | None = None) -> float:
@@ -51,25 +53,34 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(self, groups, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
         super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1))
+        self.orthogonalize: Callable = orthogonalize  # fast_cpu.py has one that is divided among threads
 
     @torch.no_grad()
     def step(self, closure=None):
         stacks: dict = {}  # shape -> what there is of it: one iteration for all matrices of a shape
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                memory = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                memory.lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(memory, group["momentum"])  # Nesterov's: the gradient, looked at one step ahead
+            params = [p for p in group["params"] if p.grad is not None]
+            for p in params:
+                if not self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            grads, memories = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
+            torch._foreach_lerp_(memories, grads, 1 - group["momentum"])
+            # Nesterov's: the gradient, looked at one step ahead
+            for p, update in zip(params, torch._foreach_lerp(grads, memories, group["momentum"])):
+                matrices = update.view(group["parts"], -1, p.shape[1])
+                wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
+                stacks.setdefault(wide.shape[1:], []).append((p, group, wide))
+        for entries in stacks.values():
+            stacked = torch.cat([wide for _, _, wide in entries])  # (N, smaller side, larger side)
+            rough = stacked.is_cuda or native_bfloat16()  # its own numbers are rough enough for bf16's
+            done = self.orthogonalize(stacked.bfloat16() if rough else stacked).to(stacked.dtype)
+            done.mul_(-entries[0][1]["lr"])  # which may be a tensor that a CUDA graph reads
+            for (p, group, _), part in zip(entries, done.split([len(wide) for _, _, wide in entries])):
                 rows, columns = p.shape[0] // group["parts"], p.shape[1]
-                stacks.setdefault((rows, columns), []).append((p, group, update.view(-1, rows, columns)))
-        for (rows, columns), entries in stacks.items():
-            stacked = torch.cat([update for _, _, update in entries])  # (N, rows, columns)
-            done = orthogonalize(stacked.bfloat16() if stacked.is_cuda else stacked).to(stacked.dtype)
-            for (p, group, _), part in zip(entries, done.split([len(update) for _, _, update in entries])):
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(part.reshape(p.shape), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+                if group["weight_decay"]:
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                turned = part if rows <= columns else part.mT
+                p.add_(turned.reshape(p.shape), alpha=max(1.0, rows / columns) ** 0.5)
 
 
 def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -101,7 +112,10 @@ def set_lr(optimizers: list[torch.optim.Optimizer], lr: float, config: TrainConf
     for optimizer in optimizers:
         share = config.matrix_lr / config.learning_rate if isinstance(optimizer, Muon) else 1.0
         for group in optimizer.param_groups:
-            group["lr"] = lr * share
+            if isinstance(group["lr"], torch.Tensor):  # a CUDA graph reads it there
+                group["lr"].fill_(lr * share)
+            else:
+                group["lr"] = lr * share
 
 
 def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,16 @@ try:
     from .fast_decode import FastDecoder
 except ImportError:  # without that file the plain decoder runs
     FastDecoder = None  # type: ignore[assignment, misc]
+try:
+    from .fast_cuda_decode import StaticDecoder
+except ImportError:
+    StaticDecoder = None  # type: ignore[assignment, misc]
 
 
 class LayerCache:
     """Keys and values one layer has computed so far, in a buffer that never moves."""
+
+    mask = None  # all that is given back counts
 
     def __init__(self, block_size: int):
         self.block_size = block_size
@@ -75,9 +82,10 @@ class Decoder:
             return logits[:, -1].float().cpu().numpy()
 
 
-def decoder_for(model: GPT, texts: int) -> Decoder | FastDecoder:
-    """The fast decoder on a CPU, the plain one elsewhere."""
-    return (FastDecoder if FastDecoder is not None and model.device.type == "cpu" else Decoder)(model, texts)
+def decoder_for(model: GPT, texts: int) -> Decoder | FastDecoder | StaticDecoder:
+    """The fastest decoder there is for the model's device; elsewhere the plain one."""
+    kinds: dict[str, Any] = {"cpu": FastDecoder, "cuda": StaticDecoder}
+    return (kinds.get(model.device.type) or Decoder)(model, texts)
 
 
 def weights(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
@@ -140,7 +148,7 @@ class Text:
 
 
 def generate_many(
-    decoder: Decoder | FastDecoder, ids: list[int], config: SampleConfig, stop: Sequence[int] = ()
+    decoder: Decoder | FastDecoder | StaticDecoder, ids: list[int], config: SampleConfig, stop: Sequence[int] = ()
 ) -> Iterator[list[list[int]]]:
     """Continue the same text `num_samples` times side by side; each round the ids that are new in each.
 

@@ -53,6 +53,14 @@ def draw(name: str) -> Path:
     return ticket
 
 
+def keep(name: str, seconds: float) -> None:
+    """Let the ticket of a run count for so long, though no process stands behind it yet."""
+    until = time.time() + seconds - GRACE
+    for ticket in _tickets(name):
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(ticket, (until, until))
+
+
 def drop(name: str) -> bool:
     """Give up the place of a run that has not begun. Whether it had one."""
     tickets = _tickets(name)
@@ -113,14 +121,16 @@ class Withdrawn(Exception):
 
 
 @contextmanager
-def turn(name: str, device: str) -> Iterator[None]:
+def turn(name: str, device: str, alone: bool = False) -> Iterator[None]:
     """Wait for one's turn on a device, and hold the device until the block ends.
 
+    With `alone` the device was given to this run and to no other, so that there is nothing to wait for.
     Raises Withdrawn when the ticket disappears while waiting.
     """
     ticket = next(iter(_tickets(name)), None) or (None if is_withdrawn(name) else draw(name))
+    device = f"{device}-of-{name}" if alone else device
     lock = FileLock(folder() / f"{device}.lock")
-    _wait(name, ticket, lock)
+    _wait(name, ticket, lock, alone)
     try:
         write_whole(folder() / f"{device}.now", name)
         drop(name)  # only now that nobody holds a lock on it: Windows would refuse
@@ -128,16 +138,18 @@ def turn(name: str, device: str) -> Iterator[None]:
     finally:
         (folder() / f"{device}.now").unlink(missing_ok=True)  # before the next one has the device
         lock.release()
+        if alone:
+            (folder() / f"{device}.lock").unlink(missing_ok=True)  # nobody else waits for it
 
 
-def _wait(name: str, ticket: Path | None, lock: FileLock) -> None:
-    """Hold the ticket until it is the first of all, then take the device's lock."""
+def _wait(name: str, ticket: Path | None, lock: FileLock, alone: bool = False) -> None:
+    """Hold the ticket until it is the first of all, or need not be, then take the device's lock."""
     if ticket is not None and ticket.exists() and not is_withdrawn(name):
         with FileLock(ticket):
             if ticket.exists():
                 os.utime(ticket, (0, 0))  # from here on it counts as long as this process holds it, and no longer
             while ticket.exists() and not is_withdrawn(name):
-                if _alive()[:1] == [ticket]:
+                if alone or _alive()[:1] == [ticket]:
                     with contextlib.suppress(Timeout):
                         lock.acquire(timeout=0.5)
                         return

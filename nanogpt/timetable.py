@@ -18,8 +18,9 @@ class Timetable:
     one evaluates more often. By the clock it is measured.
     """
 
-    def __init__(self, config: TrainConfig, seconds: float, all_windows: int):
+    def __init__(self, config: TrainConfig, seconds: float, all_windows: int, at_a_time: float | None = None):
         self.config = config
+        self.at_a_time = at_a_time  # seconds after which the run makes room for others; None: it need not
         self.all_windows = all_windows
         self.share = 0.0
         self.logging = self.evaluating = self.last = False
@@ -28,12 +29,18 @@ class Timetable:
         self.final_windows = min(all_windows, max(SOME, int(0.05 * work)))
         self._reserve = 0.0  # seconds at the end of a timed run for judging its best and last weights
         self._began = time.perf_counter() - seconds  # those of earlier sessions count
+        self._earlier = seconds
         self._log_interval = max(1, config.max_iters // LOGS)
 
     @property
     def seconds(self) -> float:
         """Spent on the run so far."""
         return time.perf_counter() - self._began
+
+    @property
+    def makes_room(self) -> bool:
+        """Whether the seconds at a time are over."""
+        return self.at_a_time is not None and self.seconds - self._earlier >= self.at_a_time
 
     def look(self, step: int) -> None:
         """What is due before this step."""

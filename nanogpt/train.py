@@ -19,16 +19,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from . import corpus, tickets
+from . import corpus, limits, tickets
 from .config import NanoGPTError, SampleConfig, TrainConfig
 from .data import get_batch, split, windows
 from .device import Device, pick_device
 from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
 from .model import GPT
-from .optim import get_lr, load_optimizer_tensors, make_optimizers, optimizer_tensors, set_lr
+from .optim import get_lr, load_optimizer_tensors, optimizer_tensors
 from .run import Busy, Run
 from .sample import stream
+from .step import Step
 from .timetable import Timetable
 from .tokenizer import CharTokenizer
 
@@ -54,6 +55,22 @@ class Progress:
     loss_count: int = 0
 
 
+def make_step(model: GPT, config: TrainConfig, device: Device) -> Step:
+    """The fastest way through a training step that there is on this device; the plain one where its file is missing."""
+    try:
+        if device.type == "cpu":
+            from .fast_cpu import CrewStep
+
+            return CrewStep(model, config, device)
+        if device.type == "cuda":
+            from .fast_cuda import GraphStep
+
+            return GraphStep(model, config, device)
+    except ImportError:
+        pass
+    return Step(model, config, device)
+
+
 @torch.inference_mode()
 def estimate_loss(model: GPT, data: torch.Tensor, device: Device, most: int | None = None) -> float:
     """Mean loss in nats a character over windows of the model's own block_size, side by side: no chance in it.
@@ -62,7 +79,7 @@ def estimate_loss(model: GPT, data: torch.Tensor, device: Device, most: int | No
     """
     model.eval()
     total, count = 0.0, 0
-    for xb, yb in windows(data, model.config.block_size, most, device.type):
+    for xb, yb in windows(data, model.config.block_size, most):
         with device.autocast():
             _, loss = model(xb, yb)
         total, count = total + float(loss) * yb.numel(), count + yb.numel()
@@ -138,27 +155,30 @@ def write_sample(model: GPT, tokenizer: CharTokenizer) -> str:
     return text
 
 
-def train(run: Run) -> None:
-    """Train a run from wherever it stands to its end, or until its `stop` file appears.
+def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
+    """Train a run from wherever it stands to its end, or until its `stop` file appears or so many seconds are over.
 
-    Waits for its turn on the device, holds the run's lock meanwhile, and writes everything into the run folder.
+    Waits for its turn on the device, unless it is `alone` there, holds the run's lock meanwhile, and writes everything
+    into the run folder.
     Raises NanoGPTError for what the reader can put right, tickets.Withdrawn if the run left the queue.
     """
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), CharTokenizer.load(run.folder)
     device = pick_device(config.device)
-    with tickets.turn(run.name, device.type), run.held():
-        train_data, val_data = split(corpus.load(settings["corpus"]["id"]).tokens())
+    with tickets.turn(run.name, device.type, alone), run.held():
+        tokens = corpus.load(settings["corpus"]["id"]).tokens()
+        train_data, val_data = (part.to(device.type) for part in split(tokens))  # at home where they are used
         torch.manual_seed(config.seed)
         model = GPT(read_config(run.folder)).to(device.type)
-        optimizers = make_optimizers(model, config)
+        take_step = make_step(model, config, device)
+        optimizers = take_step.optimizers
         generator = torch.Generator().manual_seed(config.seed)  # draws the batches and nothing else
         at = load_state(run, model, optimizers, generator)
         run.cut_back(at.step)
         run.event("started", step=at.step, device=str(device), parameters=model.count_parameters())
 
         block_size, batch_size = model.config.block_size, config.batch_size
-        due = Timetable(config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size))
+        due = Timetable(config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size), at_a_time=seconds)
         loss_sum = torch.tensor(at.loss_sum, device=device.type)
         lr = grad_norm = 0.0
         saved = mark_time = time.perf_counter()
@@ -167,7 +187,7 @@ def train(run: Run) -> None:
         for step in itertools.count(at.step):
             due.look(step)
             now, at.step, at.seconds = time.perf_counter(), step, due.seconds
-            stopping = run.stop_file.exists()
+            stopping = run.stop_file.exists() or due.makes_room
             row: dict = {}
 
             # Every once in a while: say how it goes …
@@ -202,17 +222,10 @@ def train(run: Run) -> None:
             if due.last or stopping or overfitting:
                 break
 
-            xb, yb = get_batch(train_data, block_size, batch_size, generator, device.type)
-            with device.autocast():
-                _, loss = model(xb, yb)
-            model.zero_grad(set_to_none=True)
-            loss.backward()
-            grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
+            xb, yb = get_batch(train_data, block_size, batch_size, generator)
             lr = get_lr(step, config, due.share)
-            set_lr(optimizers, lr, config)
-            for optimizer in optimizers:
-                optimizer.step()
-            loss_sum += loss.detach()
+            loss, grad_norm = take_step(xb, yb, lr)  # forward, backward, clip, optimizers: step.py
+            loss_sum += loss
             at.loss_count += 1
 
         finish(run, model, val_data, device, due, at, stopped=stopping and not due.last)
@@ -225,6 +238,11 @@ def finish(run: Run, model: GPT, val_data, device: Device, due: Timetable, at: P
     """
     if stopped:
         said = f"Stopped at step {at.step:,}; all is saved."
+        if due.at_a_time is not None and due.makes_room:
+            after = limits.in_words(due.at_a_time)
+            said = (
+                f"Stopped at step {at.step:,} after {after}, the most at a time here; all is saved. Continue goes on."
+            )
         run.event("stopped", step=at.step, message=said)
         return
     most = due.final_windows
@@ -257,11 +275,11 @@ def said_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (log.txt has the whole story)"
 
 
-def main(name: str) -> int:
+def main(name: str, alone: bool = False) -> int:
     """The process around `train`: what goes wrong goes to the run folder in one sentence, and to the log in full."""
     run = Run(name)
     try:
-        train(run)
+        train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
     except tickets.Withdrawn:
         run.event("stopped", message="Withdrawn from the queue before its turn came.")
     except Busy:

@@ -1,0 +1,85 @@
+"""Whether the clock chooses well: a budget's own choice against sizes set by hand, each trained in the same time.
+
+    python -m benchmarks.budget [FILE] [--budgets 30 180] [--at-once 1]
+
+Every combination of the table below is one run by the clock with that model and batch; the first and the last of all
+runs are the budget's own choice, so that a machine that grows slower shows. `--at-once 2` trains two side by side, each
+on one thread, the budget's own choice too: half the time to wait, and the same question on a smaller machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from benchmarks.machine import RESULTS, write_result
+
+SHAPES = [(2, 2, 64), (3, 3, 96), (4, 4, 128), (4, 4, 192), (6, 4, 128), (6, 6, 192)]  # layers, heads, width
+BATCHES = [(64, 8), (64, 16), (128, 8), (256, 4)]  # block_size, batch_size
+OWN = "the budget's own choice"
+
+
+def train(home: str, file: str, budget: float, threads: int | None, name: str, settings: dict) -> dict:
+    """One run in a process of its own; its loss over the whole held-out tenth, and how long it took in all."""
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
+    command = [sys.executable, "-m", "nanogpt", "train", file, "--name", name, f"--budget={budget:g}s", *flags]
+    environment = {**os.environ, "NANOGPT_HOME": home, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    began = time.perf_counter()
+    subprocess.run(command, cwd=RESULTS.parent.parent, env=environment, check=True, stdout=subprocess.DEVNULL)
+    folder = Path(home) / "checkpoints" / name
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    config = json.loads((folder / "config.json").read_text())
+    sizes = dict(
+        n_layer=config["num_hidden_layers"], n_embd=config["hidden_size"], block_size=config["max_position_embeddings"]
+    )
+    return dict(
+        name=name, **sizes, steps=rows[-1]["step"], val_loss=rows[-1]["val_loss"], trained_seconds=rows[-2]["seconds"],
+        seconds=time.perf_counter() - began,
+    )  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
+    parser.add_argument("--budgets", type=float, nargs="+", default=[30.0, 180.0])
+    parser.add_argument("--at-once", type=int, default=1)
+    args = parser.parse_args(argv)
+    if not args.file:
+        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+    by_hand = [
+        dict(n_layer=layers, n_head=heads, n_embd=width, block_size=block, batch_size=batch)
+        for (layers, heads, width), (block, batch) in itertools.product(SHAPES, BATCHES)
+    ]
+    threads = None if args.at_once == 1 else 1
+    for budget in args.budgets:
+        with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor(args.at_once) as pool:
+            jobs = [("own-1", {})]
+            jobs += [(f"by-hand-{number}", settings) for number, settings in enumerate(by_hand)]
+            jobs += [("own-2", {})]
+            runs = []
+            for row in pool.map(partial(train, home, args.file, budget, threads), *zip(*jobs)):
+                runs.append(row)
+                print(
+                    f"{row['name']:12} {row['n_layer']} layers {row['n_embd']:4} wide {row['block_size']:4} back "
+                    f"{row['steps']:6,} steps {row['seconds']:6.1f} s  val {row['val_loss']:.4f}",
+                    flush=True,
+                )
+        own = [row["val_loss"] for row in runs if row["name"].startswith("own")]
+        best = min(row["val_loss"] for row in runs if row["name"].startswith("by-hand"))
+        mean = sum(own) / len(own)
+        print(f"{budget:g} s: {OWN} {mean:.4f}, the best of {len(by_hand)} by hand {best:.4f}: {mean / best - 1:+.1%}")
+        result = dict(budget=budget, at_once=args.at_once, own=own, best_by_hand=best, over=mean / best - 1, runs=runs)
+        write_result(f"budget-{budget:g}", result)
+
+
+if __name__ == "__main__":
+    main()

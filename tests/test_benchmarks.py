@@ -1,0 +1,61 @@
+"""The benchmarks run, at a tiny size: whoever has the machine for them finds them working."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def text_file(tmp_path: Path, tiny_text: str) -> str:
+    path = tmp_path / "tiny.txt"
+    path.write_text(tiny_text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("recipes", ["cpu", "cuda"])
+def test_time_to_loss(recipes, text_file, home, monkeypatch):
+    from benchmarks import time_to_loss
+
+    monkeypatch.setattr(time_to_loss, "write_result", lambda *_: pytest.fail("--quick writes nothing"))
+    table = time_to_loss.main([text_file, "--recipes", recipes, "--quick"])
+    assert [row["name"] for row in table][0] == time_to_loss.PEER
+    assert len(table) == 3
+    assert all(1.0 < row["val_loss"] < 6.0 for row in table)
+
+
+def test_a_card_that_is_not_there_is_said_in_one_line(text_file, capsys):
+    import torch
+
+    from benchmarks import time_to_loss
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a card here")
+    with pytest.raises(SystemExit):
+        time_to_loss.main([text_file, "--device", "cuda", "--quick"])
+    assert "no usable NVIDIA card" in capsys.readouterr().err
+
+
+def test_the_steps_are_compared(monkeypatch):
+    from benchmarks import step
+
+    monkeypatch.setattr(step, "SIZES", [("modern", 1, 32, 16, 4), ("classic", 1, 32, 16, 4)])
+    table = step.main(["--quick"])
+    assert {row["layout"] for row in table} == {"modern"}
+    assert [row["way"] for row in table][0] == "plain"
+    assert all(row["milliseconds"] > 0 for row in table)
+
+
+def test_a_budgets_choice_is_compared_with_one_by_hand(text_file, monkeypatch, tmp_path):
+    from benchmarks import budget
+
+    monkeypatch.setattr(budget, "SHAPES", [(1, 2, 16)])
+    monkeypatch.setattr(budget, "BATCHES", [(16, 2)])
+    written = []
+    monkeypatch.setattr(budget, "write_result", lambda name, result: written.append((name, result)))
+    budget.main([text_file, "--budgets", "5", "--at-once", "2"])
+    [(name, result)] = written
+    assert name == "budget-5"
+    assert [run["name"] for run in result["runs"]] == ["own-1", "by-hand-0", "own-2"]
+    assert result["runs"][1]["n_layer"] == 1
