@@ -9,18 +9,21 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from . import corpus
+from . import corpus, limits
 from .config import NanoGPTError, TrainConfig
 from .disk import home
 from .formats import load_model, read_config
@@ -80,26 +83,45 @@ def _content(run: Run, name: str) -> BinaryIO:
 # ---- in: an archive as a new run -------------------------------------------------------------------------------------
 
 
-def unpack(path: Path) -> Run:
-    """The run in an archive, under a name that is free. NanoGPTError, and nothing left behind, where it is none."""
-    (home() / "checkpoints").mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=home() / "checkpoints", prefix=".import-"))  # no run's name begins with a dot
+def unpack(path: Path, owner: str | None = None, named: Callable[[str], str] = free_name) -> Run:
+    """The run in an archive, under a name that is free. NanoGPTError, and nothing left behind, where it is none.
+
+    On a public server it belongs to its `owner`, and `named` makes its name.
+    """
     try:
-        folder = scratch / "archive"
-        folder.mkdir()
-        _unpack(path, folder)
-        settings = _checked(folder)
-        name = free_name(settings["name"])
-        about = {**settings, "name": name, "owner": None}
-        (folder / "run.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8", newline="")
-        os.rename(folder, home() / "checkpoints" / name)
-        return Run(name)
+        with scratch() as folder:
+            _unpack(path, folder)
+            return adopt(folder, owner, named)
     except NanoGPTError as error:
         raise NanoGPTError(str(error)[:300]) from None  # what is quoted from an archive may be long
     except OSError as error:
         raise NanoGPTError(f"The archive could not be imported ({error.strerror or 'it cannot be read'}).") from None
+
+
+@contextmanager
+def scratch(called: str = "archive") -> Iterator[Path]:
+    """An empty folder beside the runs, for files that may become one. It is gone afterwards, whatever happened."""
+    (home() / "checkpoints").mkdir(parents=True, exist_ok=True)
+    above = Path(tempfile.mkdtemp(dir=home() / "checkpoints", prefix=".import-"))  # no run's name begins with a dot
+    try:
+        folder = above / called
+        folder.mkdir()
+        yield folder
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(above, ignore_errors=True)
+
+
+def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = free_name, **more: Any) -> Run:
+    """Move a `scratch` folder among the runs, with `more` in its run.json. NanoGPTError where it is no run's."""
+    settings = _checked(folder)
+    name = named(settings["name"])
+    text = _text_here(settings, owner)
+    about = {**settings, "name": name, "owner": owner, "corpus": text, **more}
+    if "public" in settings:
+        about["public"] = False  # what was for everybody elsewhere is not so here
+    (folder / "run.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8", newline="")
+    os.rename(folder, home() / "checkpoints" / name)
+    return Run(name)
 
 
 def _unpack(path: Path, folder: Path) -> None:
@@ -157,29 +179,30 @@ def _entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
 def _checked(folder: Path) -> dict[str, Any]:
     """`run.json` of an unpacked run, all of whose files can be read as what they should be."""
     for path in folder.glob("*.json"):
-        _json(path)  # whoever reads it next may be less patient with what is in it
+        read_object(path)  # whoever reads it next may be less patient with what is in it
     settings = _settings(folder / "run.json")
     config = read_config(folder)
     tokenizer = CharTokenizer.load(folder)
     if tokenizer.vocab_size != config.vocab_size:
-        raise NanoGPTError("The alphabet in the archive is not that of its model; nothing was imported.")
+        raise NanoGPTError("The alphabet is not that of its model; nothing was imported.")
     model = load_model(folder)
+    limits.check_model(model.count_parameters())
     if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
-        raise NanoGPTError("The weights in the archive are not all numbers; nothing was imported.")
+        raise NanoGPTError("The weights are not all numbers; nothing was imported.")
     for name, right in (("metrics.jsonl", _is_metric), ("samples.jsonl", _is_sample)):
         rows = _rows(folder / name)
         if not all(map(right, rows)):
-            raise NanoGPTError(f"{name} in the archive has lines that are none of a run's; nothing was imported.")
+            raise NanoGPTError(f"{name} has lines that are none of a run's; nothing was imported.")
         events = [row for row in rows if "event" in row]
         if events and events[-1]["event"] not in LAST_WORDS:
-            raise NanoGPTError(f"{name} in the archive does not say how the run ended; nothing was imported.")
+            raise NanoGPTError(f"{name} does not say how the run ended; nothing was imported.")
     if (folder / TO_CONTINUE).exists():
         _check_save(folder / TO_CONTINUE, model)
     return settings
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    settings = _json(path)
+    settings = read_object(path)
     about = settings.get("corpus")
     text: dict[str, Any] = about if isinstance(about, dict) else {}
     strings = [settings.get("name"), settings.get("created"), settings.get("preset"), text.get("id"), text.get("name")]
@@ -187,18 +210,31 @@ def _settings(path: Path) -> dict[str, Any]:
     if not (
         right and corpus.ID.fullmatch(text["id"]) and _is_number(text.get("characters")) and text["characters"] > 0
     ):
-        raise NanoGPTError("run.json in the archive is not that of a run; nothing was imported.")
+        raise NanoGPTError("run.json is not that of a run; nothing was imported.")
     TrainConfig.of(settings["train"])
     return settings
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _text_here(settings: dict[str, Any], owner: str | None) -> dict[str, Any]:
+    """`corpus` of a run.json with the id that the same text has here, for this owner, if it is here or comes later."""
+    text = settings["corpus"]
+    sha256 = text.get("sha256")
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+        return text if owner is None else {**text, "id": corpus.id_of("unknown", owner)}  # never another visitor's
+    for everybody in corpus.listed():
+        if everybody.owner is None and everybody.sha256 == sha256 and everybody.source.startswith(corpus.BUILT_IN):
+            return {**text, "id": everybody.id}
+    return {**text, "id": corpus.id_of(sha256, owner)}
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. NanoGPTError for anything else, however deep."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise NanoGPTError(f"{path.name} in the archive cannot be read; nothing was imported.")
+        raise NanoGPTError(f"{path.name} cannot be read; nothing was imported.")
     return found
 
 
@@ -209,7 +245,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     except (ValueError, RecursionError):
         rows = [None]
     if not all(isinstance(row, dict) for row in rows):
-        raise NanoGPTError(f"{path.name} in the archive cannot be read; nothing was imported.")
+        raise NanoGPTError(f"{path.name} cannot be read; nothing was imported.")
     return rows
 
 
@@ -240,4 +276,4 @@ def _check_save(path: Path, model: GPT) -> None:
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
         right = False
     if not right:
-        raise NanoGPTError(f"{path.name} in the archive is not a save of its model; nothing was imported.")
+        raise NanoGPTError(f"{path.name} is not a save of its model; nothing was imported.")

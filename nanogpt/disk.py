@@ -12,12 +12,23 @@ from pathlib import Path
 from .config import NanoGPTError
 
 PROJECT = Path(__file__).resolve().parent.parent  # checkpoints/ and corpora/ stand here unless NANOGPT_HOME moves them
+DURABLE = Path("/data")  # where a Space has its storage, if it has any that lasts
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def home() -> Path:
-    """The folder that holds `checkpoints/` and `corpora/`: the one named by NANOGPT_HOME, else the project itself."""
+    """The folder that holds `checkpoints/` and `corpora/`: the one named by NANOGPT_HOME, else the project itself.
+
+    On a Space with storage of its own it is that: everything else there is gone after a restart.
+    """
+    if not os.environ.get("NANOGPT_HOME") and os.environ.get("SPACE_ID") and os.access(DURABLE, os.W_OK):
+        return DURABLE
     return Path(os.environ.get("NANOGPT_HOME") or PROJECT).expanduser()
+
+
+def is_lasting() -> bool:
+    """Whether what is written survives a restart of the machine, as far as we can tell."""
+    return not os.environ.get("SPACE_ID") or home() == DURABLE
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -45,6 +56,11 @@ def _replace(temporary: str, path: Path) -> None:
         except PermissionError:
             time.sleep(0.05)
     os.replace(temporary, path)
+
+
+def size(count: int) -> str:
+    """Bytes as a reader counts them."""
+    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
 
 
 def slug(title: str) -> str:

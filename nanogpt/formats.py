@@ -79,12 +79,14 @@ def read_config(folder: Path) -> ModelConfig:
     try:
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = described["model_type"]
-        if (
-            kind not in ("gpt2", "nanochat")
-            or {**described, **_fixed(kind)} != described
-            or (kind == "nanochat" and described["num_key_value_heads"] != described["num_attention_heads"])
-        ):
-            raise NanoGPTError(f"{folder.name} is not a model of this program: its config.json says something else.")
+        if kind not in ("gpt2", "nanochat"):
+            raise NanoGPTError(f"{folder.name} is not a model of this program, but one of the kind {str(kind)[:40]!r}.")
+        wanted = _fixed(described)
+        if wrong := [name for name, value in wanted.items() if name not in described or described[name] != value]:
+            raise NanoGPTError(
+                f"{folder.name} is not a model of this program: in its config.json {wrong[0]} is "
+                f"{str(described.get(wrong[0], 'missing'))[:40]}, where we need {wanted[wrong[0]]}."
+            )
         if kind == "nanochat":
             names = ("max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size", "dropout")
         else:
@@ -101,13 +103,14 @@ def read_config(folder: Path) -> ModelConfig:
         raise NanoGPTError(f"{folder.name} has no readable config.json, so the model's shape is not known.") from None
 
 
-def _fixed(kind: str) -> dict[str, Any]:
+def _fixed(described: dict[str, Any]) -> dict[str, Any]:
     """What config.json must say for our forward pass to be the right one."""
-    if kind == "gpt2":
+    if described["model_type"] == "gpt2":
         return dict(activation_function="relu", tie_word_embeddings=False, n_inner=None, layer_norm_epsilon=1e-5)
     rope = {"rope_type": "default", "rope_theta": ROPE_THETA}
     fixed = dict(hidden_act="relu2", tie_word_embeddings=False, final_logit_softcapping=None, rms_norm_eps=1e-6)
-    return dict(**fixed, attention_bias=False, rope_parameters=rope)
+    heads = described["num_attention_heads"]
+    return dict(**fixed, attention_bias=False, rope_parameters=rope, num_key_value_heads=heads)
 
 
 # ---- The weights: model.safetensors ----------------------------------------------------------------------------------
@@ -153,7 +156,7 @@ def weights_bytes(model: GPT) -> bytes:
     return save(tensors, metadata={"format": "pt"})  # without "format" transformers refuses the file
 
 
-def load_model(folder: Path, device: str | torch.device = "cpu") -> GPT:
+def load_model(folder: Path, device: str | torch.device = "cpu", kind: type[GPT] = GPT) -> GPT:
     """The model of a run folder, ready to write. NanoGPTError where a file is missing, broken or of another shape."""
     config = read_config(folder)
     try:
@@ -163,7 +166,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> GPT:
     except (SafetensorError, KeyError) as broken:  # KeyError: a type of number that torch has not
         raise NanoGPTError(f"The weights of {folder.name} cannot be read ({broken}).") from None
     with torch.device("meta"):  # shapes only: the numbers come from the file
-        model = GPT(config)
+        model = kind(config)
     ours = {}
     for name, expected in model.state_dict().items():
         places = _places(name, config.layout)

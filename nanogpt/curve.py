@@ -1,0 +1,93 @@
+"""The loss curve as a picture (PNG), for places that show pictures and run no code: the model card."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean as mean
+
+from PIL import Image, ImageDraw, ImageFont
+
+WIDTH, HEIGHT, FINE = 840, 400, 2  # drawn twice as large and shrunk: smooth lines
+LEFT, TOP, RIGHT, BOTTOM = 64, 48, 24, 52  # margins
+INK, PALE, LINE = "#0f172a", "#64748b", "#e2e8f0"
+COLORS = {"train_loss": "#f59e0b", "val_loss": "#2563eb"}
+LABELS = {"train_loss": "training loss", "val_loss": "validation loss"}
+
+
+def png(rows: Sequence[Mapping], bigram: float | None = None) -> bytes:
+    """Both losses in nats a character over the steps; `bigram` is drawn as a line to compare with.
+
+    `rows` are measurements as in metrics.jsonl. Empty where fewer than two losses were measured.
+    """
+    curves = {key: [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float)] for key in COLORS}
+    points = [point for curve in curves.values() for point in curve]
+    if len({step for step, _ in points}) < 2:
+        return b""
+    high = max(loss for _, loss in points)
+    low = min([loss for _, loss in points] + [bigram or high])
+    steps, losses = ticks(0, max(step for step, _ in points)), ticks(low, high)
+    right, bottom, top = max(step for step, _ in points), losses[0], max(losses[-1], high)
+    x = lambda step: LEFT + (WIDTH - LEFT - RIGHT) * step / right
+    y = lambda loss: TOP + (HEIGHT - TOP - BOTTOM) * (top - loss) / (top - bottom)
+    picture = Drawing()
+    for loss in losses:
+        picture.line([(LEFT, y(loss)), (WIDTH - RIGHT, y(loss))], LINE)
+        picture.text((LEFT - 10, y(loss)), f"{loss:g}", PALE, "rm")
+    for step in steps:
+        picture.text((x(step), HEIGHT - BOTTOM + 10), f"{step:,.0f}", PALE, "mt")
+    picture.text((WIDTH - RIGHT, HEIGHT - 10), "step", PALE, "rb")
+    picture.text((WIDTH - RIGHT, 22), "nats a character", PALE, "rm")
+    place = float(LEFT)
+    for key, curve in curves.items():
+        if curve:
+            picture.line([(x(step), y(loss)) for step, loss in smooth(curve)], COLORS[key], 2)
+            picture.line([(place, 22), (place + 22, 22)], COLORS[key], 2)
+            place = picture.text((place + 30, 22), LABELS[key], INK, "lm") + 28
+    if bigram is not None and bottom <= bigram <= top:
+        for start in range(LEFT, WIDTH - RIGHT, 12):
+            picture.line([(start, y(bigram)), (start + 6, y(bigram))], PALE)
+        for dash in (place, place + 12):
+            picture.line([(dash, 22), (dash + 8, 22)], PALE)
+        picture.text((place + 30, 22), "pairs of characters, counted", INK, "lm")
+    return picture.png()
+
+
+def smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The curve with each loss as the mean around it, where it has so many points that they would hide its course."""
+    reach = len(curve) // 60
+    around = lambda i: [loss for _, loss in curve[max(0, i - reach) : i + reach + 1]]
+    return [(curve[i][0], mean(around(i))) for i in range(0, len(curve), max(1, len(curve) // 800))]
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Four to nine round numbers; the first is not above `low`, the last not above `high`."""
+    rough = max(high - low, 1e-9) / 5
+    size = 10 ** math.floor(math.log10(rough))
+    step = next(size * n for n in (1, 2, 5, 10) if size * n >= rough)
+    return [round(i * step, 10) for i in range(math.floor(low / step), math.floor(high / step) + 1)]
+
+
+class Drawing:
+    """A white sheet in the picture's own measures."""
+
+    def __init__(self):
+        self.image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), "white")
+        self.draw = ImageDraw.Draw(self.image)
+        self.font = ImageFont.load_default(14 * FINE)
+
+    def line(self, points, color: str, width: float = 1) -> None:
+        self.draw.line([(a * FINE, b * FINE) for a, b in points], color, round(width * FINE), joint="curve")
+
+    def text(self, at, text: str, color: str, anchor: str) -> float:
+        """Write; where it ends on the right."""
+        place = (at[0] * FINE, at[1] * FINE)
+        self.draw.text(place, text, color, self.font, anchor)
+        return self.draw.textbbox(place, text, self.font, anchor)[2] / FINE
+
+    def png(self) -> bytes:
+        out = io.BytesIO()
+        small = self.image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+        small.quantize(64).save(out, "PNG", optimize=True)  # without a date: the same curve gives the same bytes
+        return out.getvalue()

@@ -1,0 +1,52 @@
+"""A model of the Hub to write with, in the Sample tab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+from gradio.context import Context
+
+from .. import hub
+from ..config import NanoGPTError
+from ..run import Run
+from . import sign_in
+from .drawn import drawn, line
+from .following import following
+from .visit import visitor
+
+
+def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """`hub.pull` as lines, the last of them with the new run's name."""
+    visitor().has_room()
+    owner, named, pulled = visitor().id, visitor().free_name, list[Run]()
+
+    def work(tell: hub.Tell) -> str:
+        pulled.append(hub.pull(repo, token, owner, named, tell))
+        return f"{pulled[0].name} is here, from {repo.strip()}."
+
+    for shown in following(work):
+        yield shown, pulled[0].name if pulled and shown["state"] == "finished" else None
+
+
+def build(run: gr.Dropdown, listed: Callable[[str | None], Any]) -> None:
+    """Draw the accordion and wire it. `listed(name)` gives the dropdown with the new run chosen."""
+    page = Context.root_block
+    with gr.Accordion("Take a model from the Hub", open=False, elem_id="pull-panel"):
+        repo = gr.Textbox(
+            label="Repository", placeholder="user/name or its address", max_lines=1, elem_id="pull-repo",
+            info="One that was pushed from here, or any small GPT-2 or NanoChat of single characters.",
+        )  # fmt: skip
+        button = gr.Button("Pull", size="sm", elem_id="pull")
+        note = drawn("status_line", line(""), elem_id="pull-said", elem_classes="quiet-line")
+
+    def fetch(repo, oauth: gr.OAuthToken | None):
+        token = sign_in.token(page, None, oauth)
+        try:
+            for shown, name in pull(repo or "", token):
+                yield [shown, listed(name) if name else gr.skip()]
+        except NanoGPTError as error:
+            yield [line(str(error), "failed"), gr.skip()]
+
+    gr.on([button.click, repo.submit], fetch, repo, [note, run], show_progress="hidden", api_visibility="private")

@@ -1,0 +1,270 @@
+"""The Share tab: put a run on the Hub, make a Space of it, or take it along as one page or one program."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.context import Context
+from gradio.utils import get_upload_folder
+
+from .. import card, code_export, deploy, hub, page_export
+from ..config import NanoGPTError
+from ..disk import size
+from . import sign_in
+from .drawn import drawn, line
+from .following import following, lines
+from .run_panel import DOWNLOAD, loss, made, said
+from .visit import visitor
+from .words import existing
+
+NO_RUN = "There is no run to share yet; train one first."
+FILES = {  # what can be taken along as one file -> its name after the run's, what writes it
+    "page": (".html", page_export.html),
+    "code": (".py", code_export.python),
+}
+SPACES = [
+    ("This program with the model: others write with it and train their own", "gradio"),
+    ("One page that writes in the browser: free for everybody, never asleep", "static"),
+]
+HARDWARE = [
+    ("ZeroGPU: free, a borrowed GPU while it trains", deploy.FREE),
+    ("CPU: wants a paid account", "cpu-basic"),
+    ("T4 GPU: paid by the hour", "t4-small"),
+    ("L4 GPU: paid by the hour", "l4x1"),
+]
+LICENSES = [("none yet", ""), *((words, key) for key, words in card.LICENSES.items())]
+
+
+# ---- handlers: plain functions of names and settings -----------------------------------------------------------------
+
+
+def about(name: str | None) -> dict[str, Any]:
+    """What would be shared, in a line."""
+    try:
+        run = existing(name, NO_RUN)
+        weights = run.folder / "model.safetensors"
+        if not weights.exists():
+            return line(f"{run.name} has no weights yet; they come with its first evaluation.", "failed")
+        text = run.settings()["corpus"]["name"]
+        parts = [run.name, f"validation loss {loss(run)}", f"{size(weights.stat().st_size)} of weights"]
+        return line(" · ".join([*parts, f"trained on {text}, which is never sent"]), "finished")
+    except NanoGPTError as error:
+        return line(str(error), "failed")
+
+
+def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[list[str]], str]:
+    """What a push would send: (name, bytes) of each file, and the card."""
+    repo = hub.repository(repo or existing(name, NO_RUN).name, "you")
+    files = hub.offered(existing(name, NO_RUN), repo, license or None, quote)
+    rows = [[file, f"{len(content):,}"] for file, content in files.items()]
+    return [*rows, ["in all", f"{sum(map(len, files.values())):,}"]], files["README.md"].decode()
+
+
+def take(name: str | None, what: str) -> str:
+    """Write one of FILES into a folder of its own for the browser to fetch. The file's path."""
+    run = existing(name, NO_RUN)
+    end, write = FILES[what]
+    content = write(run)
+    path = (
+        Path(tempfile.mkdtemp(dir=made(Path(get_upload_folder())))) / f"{run.name}{end}"
+    )  # Gradio deletes it after a day
+    path.write_text(content, encoding="utf-8", newline="")
+    return str(path)
+
+
+def push(name, repo, private, license, quote, token: str | None) -> Iterator[dict[str, Any]]:
+    """`hub.push` as lines."""
+    run = existing(name, NO_RUN)
+    wish = dict(private=private, license=license or None, quote=quote)
+    yield from following(lambda tell: hub.push(run, repo or run.name, token, **wish, tell=tell))
+
+
+def create_space(name, space, kind, hardware, private, license, token: str | None) -> Iterator[dict[str, Any]]:
+    """`deploy.deploy` as lines."""
+    run = existing(name, NO_RUN)
+    wish = dict(static=kind == "static", hardware=hardware, private=private, license=license or None)
+    yield from following(lambda tell: deploy.deploy(run, space or run.name, token, **wish, tell=tell))
+
+
+# ---- the tab ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ShareTab:
+    """The parts the rest of the page talks to: `open` gives updates for `shown`, of a run and of who asks."""
+
+    open: Callable[..., list]
+    shown: list
+
+
+@dataclass
+class Account:
+    """Where the page says who is signed in, and takes a token instead."""
+
+    page: gr.Blocks
+    said: gr.HTML
+    typed: gr.Textbox
+
+
+def choices(chosen: str | None) -> tuple[list[str], str | None]:
+    """Every run there is for whoever asks, and the one of them to show first."""
+    names = [run.name for run in visitor().runs()]
+    return names, chosen if chosen in names else next(iter(names), None)
+
+
+def build() -> ShareTab:
+    """Draw the tab and wire it."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="share-run")
+            shared = drawn("status_line", line(""), elem_id="share-about")
+        with gr.Column(scale=3, min_width=320):
+            account = build_account()
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=320):
+            license = build_push(run, account)
+        with gr.Column(scale=1, min_width=320):
+            build_files(run)
+            build_space(run, license, account)
+    run.change(about, run, shared, queue=False, show_progress="hidden", api_visibility="private")
+
+    def opened(name, oauth: gr.OAuthToken | None):
+        names, chosen = choices(name)
+        return [gr.Dropdown(names, value=chosen), about(chosen), line(sign_in.told(account.page, oauth))]
+
+    return ShareTab(opened, [run, shared, account.said])
+
+
+def build_account() -> Account:
+    """Who is signed in, and a box for a token, which is emptied the moment it is used."""
+    page = Context.root_block
+    shown = drawn("status_line", line(""), elem_id="share-account")
+    with gr.Accordion("Use a token", open=False, elem_id="share-token-panel"):
+        typed = gr.Textbox(
+            type="password", label="Hub token", elem_id="share-token", max_lines=1,
+            info="Used once for the next Push or Create, then forgotten: it is kept nowhere, and the box is emptied at "
+            "once. Make one of the kind Write at huggingface.co/settings/tokens.",
+            html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
+        )  # fmt: skip
+    return Account(page, shown, typed)
+
+
+def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
+    """A model on the Hub. The dropdown of its licence, which a Space shares."""
+    gr.Markdown(
+        "### A model on the Hub\nAnyone can then load it with `transformers` or this program. The weights, the "
+        "alphabet, the settings, the losses and a card go there in one commit; your text, the log and the save to "
+        "continue from never do. Mind that a model can repeat passages of its text. A dry run shows exactly what "
+        "would be sent.",
+        elem_classes="share-head",
+    )
+    with gr.Group():
+        repo = gr.Textbox(
+            label="Repository", placeholder="user/name", max_lines=1, elem_id="share-repo",
+            info="A name alone is put under your own account; left empty, it is named after the run.",
+        )  # fmt: skip
+        private = gr.Checkbox(
+            True, label="Private", elem_id="share-private",
+            info="Only you can see it until you change that on the Hub. Untick to publish at once.",
+        )  # fmt: skip
+        license = gr.Dropdown(
+            LICENSES,
+            value="",
+            label="Licence",
+            elem_id="share-license",
+            info="What others may do with the model; without one, nothing but look.",
+        )
+        quote = gr.Checkbox(
+            False, label="Quote the text on the card", elem_id="share-quote",
+            info=f"Shows its first {card.QUOTED} characters. In any case the card names the text, its size, its hash.",
+        )  # fmt: skip
+    with gr.Row():
+        dry = gr.Button("Dry run", elem_id="share-dry", min_width=150)
+        button = gr.Button("Push", variant="primary", elem_id="share-push", min_width=150)
+    progress = drawn("status_line", line(""), elem_id="share-push-said", elem_classes="quiet-line")
+    with gr.Column(visible=False, elem_id="share-offer") as offered:
+        files = gr.Dataframe(
+            headers=["File", "Bytes"], datatype="str", interactive=False, label="Exactly these files",
+            column_widths=["70%", "30%"], max_height=460, buttons=[], elem_id="share-files",
+        )  # fmt: skip
+        shown = gr.Textbox(
+            label="The card (README.md)", lines=12, max_lines=22, interactive=False, buttons=["copy"],
+            elem_id="share-card",
+        )  # fmt: skip
+
+    def preview(name, where, license, quote):
+        try:
+            rows, text = offer(name, where, license, quote)
+        except NanoGPTError as error:
+            return [gr.skip(), gr.skip(), gr.skip(), line(str(error), "failed")]
+        return [gr.Column(visible=True), rows, text, line("Nothing was sent; this is what Push would send.")]
+
+    def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
+        token = sign_in.token(account.page, typed, oauth)
+        for shown in lines(lambda: push(name, where, private, license, quote, token)):
+            yield [shown, ""]  # the box is empty from the first answer on
+
+    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+    dry.click(preview, [run, repo, license, quote], [offered, files, shown, progress], **quiet)
+    button.click(send, [run, repo, private, license, quote, account.typed], [progress, account.typed], **quiet)
+    return license
+
+
+def build_files(run: gr.Dropdown) -> None:
+    """One page, one program."""
+    gr.Markdown(
+        "### One file to take along\nThe page holds the model and writes by itself: offline, in any browser, on a "
+        "phone. The program is one readable Python file that needs only torch and trains this very model on this text.",
+        elem_classes="share-head",
+    )
+    with gr.Row():
+        page = gr.Button("Save as a web page", elem_id="share-page", min_width=150)
+        code = gr.Button("Save the code", elem_id="share-code", min_width=150)
+    note = said("share-file-said")
+    file = gr.DownloadButton(visible=False)
+
+    def fetch(name, what):
+        try:
+            return [take(name, what), gr.HTML(visible=False)]
+        except NanoGPTError as error:
+            return [None, gr.HTML(line(str(error), "failed"), visible=True)]
+
+    for button, what in ((page, "page"), (code, "code")):
+        fetched = button.click(lambda name, what=what: fetch(name, what), run, [file, note], api_visibility="private")
+        fetched.then(None, file, None, js=DOWNLOAD)
+
+
+def build_space(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> None:
+    """A Space with the model inside."""
+    gr.Markdown(
+        "### A Space\nA page of its own on the Hub where others write with your model.", elem_classes="share-head"
+    )
+    with gr.Group():
+        kind = gr.Radio(SPACES, value="static", label="What is put there", elem_id="share-kind")
+        space = gr.Textbox(
+            label="Space", placeholder="user/name", max_lines=1, elem_id="share-space",
+            info="A name alone is put under your own account; left empty, it is named after the run.",
+        )  # fmt: skip
+        hardware = gr.Dropdown(
+            HARDWARE, value=deploy.FREE, label="Hardware", visible=False, elem_id="share-hardware",
+            info="What it runs on; the Hub says what it costs, and lets you change it later.",
+        )  # fmt: skip
+        private = gr.Checkbox(True, label="Private", elem_id="share-space-private", info="Only you can open it.")
+    button = gr.Button("Create the Space", elem_id="share-create")
+    progress = drawn("status_line", line(""), elem_id="share-space-said", elem_classes="quiet-line")
+
+    def create(name, where, kind, hardware, private, license, typed, oauth: gr.OAuthToken | None):
+        token = sign_in.token(account.page, typed, oauth)
+        for shown in lines(lambda: create_space(name, where, kind, hardware, private, license, token)):
+            yield [shown, ""]
+
+    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+    kind.change(lambda kind: gr.Dropdown(visible=kind == "gradio"), kind, hardware, queue=False, **quiet)
+    button.click(
+        create, [run, space, kind, hardware, private, license, account.typed], [progress, account.typed], **quiet
+    )

@@ -1,0 +1,50 @@
+"""With whose token the page talks to the Hub; it is used and forgotten, and never shown, logged or kept."""
+
+from __future__ import annotations
+
+import os
+
+import gradio as gr
+
+from .. import hub, limits
+from ..config import NanoGPTError
+from .guard import named_hosts
+from .visit import request
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host")
+
+
+def at_home(page: gr.Blocks) -> bool:
+    """Whether whoever asks sits at the machine that serves: it listens to nobody else, and nothing stands between."""
+    alone = getattr(page, "server_name", None) in LOOPBACK and not getattr(page, "share", False)
+    headers = getattr(request(), "headers", None) or {}
+    return alone and not limits.is_public() and not named_hosts() and not any(name in headers for name in FORWARDED)
+
+
+def saved(page: gr.Blocks) -> str | None:
+    """The login saved on this machine, for its owner alone."""
+    if not at_home(page):
+        return None
+    try:
+        return hub.saved_token()
+    except NanoGPTError:  # a login that cannot be read or renewed
+        return None
+
+
+def token(page: gr.Blocks, typed: str | None, visitor: gr.OAuthToken | None) -> str | None:
+    """The token that was typed, else of the visitor who signed in, else of the login saved here."""
+    return (typed or "").strip() or (visitor.token if visitor else None) or saved(page)
+
+
+def told(page: gr.Blocks, visitor: gr.OAuthToken | None) -> str:
+    """Which of them would be used, in a sentence."""
+    if visitor:
+        return "Signed in to the Hub: what you share goes to your own account."
+    if saved(page):
+        return "The Hub login saved on this machine is used (from hf auth login or HF_TOKEN)."
+    if os.environ.get("OAUTH_CLIENT_ID"):
+        return "Sign in above to share to the Hub under your own account, or use a token of your own."
+    if limits.is_public():
+        return "To share to the Hub under your own account, use a token of your own."
+    return "Not signed in to the Hub: run hf auth login once, or use a token."
