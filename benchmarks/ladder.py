@@ -1,6 +1,8 @@
-"""Measure the lecture's ladder: `python -m benchmarks.ladder [FILE] [--seeds 1337 1338] [--device cpu]`.
+"""Measure the ladder: `python -m benchmarks.ladder [FILE] [--rungs 8 9 ...] [--seeds 1337 1338] [--device cpu]`.
 
-FILE is Tiny Shakespeare; without it, what NANOGPT_TINYSHAKESPEARE names. Writes benchmarks/results/ladder.json.
+FILE is Tiny Shakespeare; without it, what NANOGPT_TINYSHAKESPEARE names. The lecture's stages go to
+benchmarks/results/ladder.json; with `--rungs`, which without numbers means all from 8 on, those from the lecture's
+recipe to the modern one go to benchmarks/results/rungs.json, where rungs not measured this time stay as they are.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.machine import RESULTS, write_result
 from nanogpt import __version__
+from nanogpt.device import pick_device
 from nanogpt.lecture import ladder, stages_for
+from nanogpt.rungs import FIRST, LAST, RUNGS, train_rung
 
-RESULTS = Path(__file__).parent / "results" / "ladder.json"
+ALIKE = ["batch_size", "block_size", "n_embd", "n_head", "n_layer", "max_iters"]
 SETTINGS = ["batch_size", "block_size", "n_embd", "n_head", "n_layer", "dropout", "learning_rate", "max_iters"]
 
 
@@ -33,19 +38,9 @@ def machine(device: str) -> str:
     return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1338, 1339])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--machine", help="what to call this machine, where the system does not say it well")
-    args = parser.parse_args()
-    if not args.file:
-        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+def measure_stages(text: str, args: argparse.Namespace) -> None:
+    """The lecture's: losses are means of 200 batches, as there."""
     torch.set_num_threads(args.threads)
-    text = Path(args.file).read_text(encoding="utf-8")
-
     stages = stages_for(args.device)
     runs: dict[int, list[dict]] = {stage.number: [] for stage in stages}
     for seed in args.seeds:
@@ -74,8 +69,51 @@ def main() -> None:
             for stage in stages
         ],
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (RESULTS / "ladder.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def measure_rungs(text: str, args: argparse.Namespace) -> None:
+    """Those that follow: losses over the whole held-out tenth, windows side by side, every character once."""
+    device = pick_device(args.device)
+    torch.set_num_threads(args.threads)
+    path = RESULTS / "rungs.json"
+    known = json.loads(path.read_text(encoding="utf-8"))["rungs"] if path.exists() else []
+    rungs = {rung["rung"]: rung for rung in known}
+    for rung in [RUNGS[number - FIRST] for number in args.rungs] or RUNGS:
+        runs = []
+        for seed in args.seeds:
+            *_, last = train_rung(text, rung, device, seed)
+            facts = {key: round(last[key], 4) for key in ("train_loss", "val_loss", "seconds")}
+            runs.append({"seed": seed, "parameters": last["parameters"], **facts})
+            print(rung.number, runs[-1], flush=True)
+        mean = round(statistics.mean(run["val_loss"] for run in runs), 4)
+        today = datetime.date.today().isoformat()
+        rungs[rung.number] = dict(rung=rung.number, name=rung.name, date=today, val_loss_mean=mean, runs=runs)
+        write_result(
+            "rungs",
+            {
+                "what": "from the lecture's recipe to the modern one, a departure a rung: nats a character over the "
+                "whole held-out tenth; seconds with the evaluations, and of whatever else the machine was doing",
+                "threads": args.threads,
+                "settings": {key: getattr(rung, key) for key in ALIKE},
+                "rungs": [rungs[number] for number in sorted(rungs)],
+            },
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
+    parser.add_argument("--rungs", type=int, nargs="*", choices=range(FIRST, LAST + 1), metavar="N")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1338, 1339])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--machine", help="what to call this machine, where the system does not say it well")
+    args = parser.parse_args()
+    if not args.file:
+        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+    text = Path(args.file).read_text(encoding="utf-8")
+    (measure_stages if args.rungs is None else measure_rungs)(text, args)
 
 
 if __name__ == "__main__":

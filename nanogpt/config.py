@@ -261,8 +261,10 @@ class Preset:
         recipe = MODERN if layout == "modern" else {}
         settings = {**self.settings, **recipe, **changes}
         if "learning_rate" in changes and "min_lr" not in changes:
-            rate = next(k for k in knobs(TrainConfig) if k.name == "learning_rate").parse(changes["learning_rate"])
-            settings["min_lr"] = min(settings["min_lr"], rate)  # the number that was changed wins over one that was not
+            knob_of = {k.name: k for k in knobs(TrainConfig)}
+            rate = knob_of["learning_rate"].parse(changes["learning_rate"])
+            usual = settings.get("min_lr", knob_of["min_lr"].default)
+            settings["min_lr"] = min(usual, rate)  # the number that was changed wins over one that was not
         return ModelConfig.of(settings), TrainConfig.of(settings)
 
 

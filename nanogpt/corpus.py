@@ -1,6 +1,6 @@
 """The text: from files, from the clipboard or from what comes with Python, to one checked corpus on disk.
 
-    corpora/<first 16 hex digits of the text's SHA-256>/
+    corpora/<first 16 hex digits of the text's SHA-256, of a visitor's copy on a public server another 16>/
         text.txt       the text in UTF-8, newlines as they are
         tokens.npy     its ids in its own alphabet, read through a memory map
         corpus.json    name, where it came from, what was assumed and repaired, the alphabet; written last
@@ -80,6 +80,7 @@ class Corpus:
     encoding: str
     repairs: tuple[str, ...]
     chars: str
+    owner: str | None = None  # a visitor of a public server, to whom alone this copy belongs
 
     @property
     def folder(self) -> Path:
@@ -103,10 +104,16 @@ class Corpus:
         return report(self.text(), self.encoding, repairs=self.repairs)
 
 
-def add(text: str | Prepared, name: str = "", source: str = "pasted") -> Corpus:
+def id_of(sha256: str, owner: str | None = None) -> str:
+    """The id of the text with that hash. A visitor's own copy has one that nobody else arrives at."""
+    return (sha256 if owner is None else hashlib.sha256(f"{owner} {sha256}".encode()).hexdigest())[:16]
+
+
+def add(text: str | Prepared, name: str = "", source: str = "pasted", owner: str | None = None) -> Corpus:
     """Put a text on disk: a Prepared one, or a str exactly as it is. NanoGPTError where it is none to train on.
 
     The same text is kept once: it keeps its first date and gets the new name. A built-in text keeps its name, too.
+    For an owner it is kept apart: another visitor with the same text neither sees nor changes nor deletes it.
     """
     if isinstance(text, str):
         check_size(len(utf8(text)))
@@ -114,7 +121,7 @@ def add(text: str | Prepared, name: str = "", source: str = "pasted") -> Corpus:
         text = Prepared(text, "Pasted text", source, "Unicode")
     data = utf8(text.text)
     sha256 = hashlib.sha256(data).hexdigest()
-    id, title = sha256[:16], _title(name) or _title(text.name) or "Untitled"
+    id, title = id_of(sha256, owner), _title(name) or _title(text.name) or "Untitled"
     try:
         old = load(id)
     except NanoGPTError:
@@ -125,7 +132,7 @@ def add(text: str | Prepared, name: str = "", source: str = "pasted") -> Corpus:
         disk.write_whole(_corpora() / id / "tokens.npy", tokens.getvalue())
         created = datetime.now(UTC).isoformat()
         about = (created, text.source, text.encoding, text.done, "".join(tokenizer.chars))
-        return _write(Corpus(id, title, sha256, len(text.text), *about))
+        return _write(Corpus(id, title, sha256, len(text.text), *about, owner))
     keeps_name = old.source.startswith(BUILT_IN)
     return old if keeps_name or old.name == title else rename(id, title)
 
@@ -150,14 +157,19 @@ def load(id: str) -> Corpus:
         about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
         sizes = [(folder / part).stat().st_size for part in ("text.txt", "tokens.npy")]
-        whole = min(sizes) >= found.characters and found.sha256.startswith(id)  # a character is a byte or more in both
+        whole = min(sizes) >= found.characters and id == id_of(found.sha256, found.owner)  # a byte or more a character
     except FileNotFoundError:
-        raise NanoGPTError(f"There is no corpus {id}; its text was deleted, or never added. Add it again.") from None
+        raise missing(id) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise _damaged(id) from None
     if not whole:
         raise _damaged(id)
     return found
+
+
+def missing(id: str) -> NanoGPTError:
+    """What is said where there is no such text, or none that the asker may know of."""
+    return NanoGPTError(f"There is no corpus {id}; its text was deleted, or never added. Add it again.")
 
 
 def find(reference: str) -> Corpus:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
-from . import calibrate, corpus, tickets
+from . import calibrate, corpus, limits, tickets
 from .config import ModelConfig, NanoGPTError, TrainConfig, knobs, preset
 from .data import fitting_block_size
 from .disk import PROJECT
@@ -23,10 +23,13 @@ _children: dict[str, subprocess.Popen] = {}  # only so that ended trainers are r
 _spare: list[subprocess.Popen] = []  # at most one trainer that waits for a name
 
 
-def new_run(name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
+def new_run(
+    name: str, text: corpus.Corpus, preset_name: str = "quick", owner: str | None = None, **changes: Any
+) -> Run:
     """A run folder for training on a text with a preset's settings, some of them changed.
 
-    NanoGPTError where a setting is out of its range, the name is taken, or the memory would not suffice.
+    NanoGPTError where a setting is out of its range, the name is taken, or memory or the server's limits would not
+    suffice. `owner` is the visitor to whom it belongs, on a public server.
     """
     known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
     if unknown := [str(key) for key in changes if key not in known]:
@@ -43,9 +46,11 @@ def new_run(name: str, text: corpus.Corpus, preset_name: str = "quick", **change
         model, train = preset("timed").configs(**{**plan.settings, **changes})
     block_size = fitting_block_size(text.characters, model.block_size)
     model = ModelConfig.of({**model.as_dict(), "vocab_size": tokenizer.vocab_size, "block_size": block_size})
+    limits.check_model(calibrate.count_parameters(model))
+    limits.check_seconds(train.budget)
     calibrate.check_memory(model, train)
     about = dict(id=text.id, name=text.name, sha256=text.sha256, characters=text.characters)
-    settings = dict(preset=preset_name, plan=plan and str(plan), corpus=about, train=train.as_dict())
+    settings = dict(preset=preset_name, plan=plan and str(plan), corpus=about, train=train.as_dict(), owner=owner)
     return Run.create(name, settings, {**config_files(model), **tokenizer.files(block_size)})
 
 
@@ -69,6 +74,7 @@ def prepare_to_continue(run: Run, max_iters: int | None = None, budget: float | 
     if finished and not train.budget and train.max_iters == status.step:
         raise NanoGPTError(f"{run.name} has reached its last step, {status.step:,}. Give a larger max_iters to go on.")
     if longer:
+        limits.check_seconds(train.budget - status.seconds if train.budget else 0)
         run.change(train=train.as_dict())
 
 

@@ -364,6 +364,16 @@ def ladder(text, stages=None, device="cpu", seed=1337, max_iters=None):
         yield from train_stage(text, stage, device, seed, max_iters)
 
 
+def print_event(event, name, compare=""):
+    """A line an evaluation, above the first the stage's name; with the last what it took, and the sample."""
+    if event["step"] == 0:
+        print(f"stage {event['stage']}: {name}\n{'step':>7}{'train':>9}{'val':>9}", flush=True)
+    print(f"{event['step']:7,}{event['train_loss']:9.4f}{event['val_loss']:9.4f}", flush=True)
+    if "sample" in event:
+        print(f"{event['parameters']:,} parameters, {event['seconds']:.0f} seconds;", end=" ")
+        print(f"{compare}. It writes:\n{event['sample']}\n", flush=True)
+
+
 def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=1337):
     """Print one stage, or the whole ladder, as it trains: a line an evaluation, the final losses, a sample."""
     if stage_number not in (None, *STAGES):
@@ -371,12 +381,7 @@ def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=133
     stages = stages_for(device) if stage_number is None else [STAGES[stage_number]]
     for event in ladder(text, stages, device, seed, max_iters):
         stage = STAGES[event["stage"]]
-        if event["step"] == 0:
-            print(f"stage {stage.number}: {stage.name}\n{'step':>7}{'train':>9}{'val':>9}", flush=True)
-        print(f"{event['step']:7,}{event['train_loss']:9.4f}{event['val_loss']:9.4f}", flush=True)
-        if "sample" in event:
-            print(f"{event['parameters']:,} parameters, {event['seconds']:.0f} seconds;", end=" ")
-            print(f"the lecture on Tiny Shakespeare: {stage.lecture_loss}. It writes:\n{event['sample']}\n", flush=True)
+        print_event(event, stage.name, f"the lecture on Tiny Shakespeare: {stage.lecture_loss}")
     if len(stages) < len(LADDER) and stage_number is None:
         print(f"Stage 7 ({STAGES[7].name}) is left out, for want of a GPU. {WITHOUT_A_GPU}")
         print("To train it here all the same, ask for stage 7.")

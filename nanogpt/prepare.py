@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .config import NanoGPTError
 from .encoding import Decoded, decode
+from .limits import limit
 from .repairs import Repaired, repair, together
 from .report import Report, report
 
 MIN_CHARACTERS = 1_000
-MAX_BYTES = 20_000_000  # of all files together; NANOGPT_MAX_BYTES sets it otherwise, for a server that many share
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,8 @@ class Prepared:
 
 
 def max_bytes() -> int:
-    """The most bytes a text may have. NanoGPTError where NANOGPT_MAX_BYTES is not a number."""
-    given = os.environ.get("NANOGPT_MAX_BYTES") or str(MAX_BYTES)
-    if not given.isascii() or not given.isdigit():
-        raise NanoGPTError(f"NANOGPT_MAX_BYTES was {given[:40]!r}; it must be a whole number of bytes.")
-    return int(given)
+    """The most bytes that a text may have, all its files together. NanoGPTError where the limit is not a number."""
+    return limit("NANOGPT_MAX_BYTES") or sys.maxsize
 
 
 def prepare(

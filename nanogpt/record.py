@@ -52,10 +52,16 @@ def read_settings(data: bytes) -> dict[str, Any]:
     if unknown := [key[:40] for key in given if key not in known and key != "preset"]:
         more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
         raise NanoGPTError(f"The settings file has what is no setting: {', '.join(unknown[:5])}{more}.")
-    chosen = given.pop("preset", next(iter(PRESETS)))
+    return whole(given)
+
+
+def whole(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every knob, where some are given: the others are as in the preset, which is the first where none is named."""
+    changes = dict(given)
+    chosen = changes.pop("preset", next(iter(PRESETS)))
     if not isinstance(chosen, str) or chosen not in PRESETS:
         raise NanoGPTError(f"There is no preset {str(chosen)[:40]!r}; there are {', '.join(PRESETS)}.")
-    return dict(preset=chosen, **values(*preset(chosen).configs(**given)))
+    return dict(preset=chosen, **values(*preset(chosen).configs(**changes)))
 
 
 def command(run: Run) -> str:

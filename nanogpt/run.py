@@ -150,7 +150,7 @@ class Run:
         try:
             settings = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise NanoGPTError(f"There is no run named {self.name}. `python -m nanogpt runs` lists them.") from None
+            raise self.missing() from None
         except (OSError, ValueError, RecursionError):
             settings = None
         if not isinstance(settings, dict):
@@ -158,6 +158,10 @@ class Run:
         if not isinstance(settings.get("train"), dict) or not _is_about_a_text(settings.get("corpus")):
             raise NanoGPTError(f"The run.json of {self.name} lacks its settings.")
         return settings
+
+    def missing(self) -> NanoGPTError:
+        """What is said where there is no such run, or none that the asker may know of."""
+        return NanoGPTError(f"There is no run named {self.name}. `python -m nanogpt runs` lists them.")
 
     def history(self) -> History:
         """Everything logged so far, read on from where the last look ended."""

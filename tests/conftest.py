@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_hub import Hub
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRATCH = Path(tempfile.mkdtemp(prefix="nanogpt-tests-"))
@@ -24,11 +28,21 @@ NETWORK = os.environ.get("NANOGPT_TEST_NETWORK") == "1"
 REAL_HOME = Path(os.environ.get("NANOGPT_HOME") or ROOT)
 TINY_SHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"  # its SHA-256
 
+
+def free_port(first: int) -> int:
+    """The first port from `first` on that nobody has."""
+    for port in range(first, first + 5000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free")
+
+
 # Read when gradio, huggingface_hub or torch is first imported, and inherited by the processes that tests start.
 os.environ.update(
     GRADIO_ANALYTICS_ENABLED="False",
     GRADIO_TEMP_DIR=str(SCRATCH / "gradio"),
     HF_HUB_DISABLE_TELEMETRY="1",
+    HF_HUB_DISABLE_XET="1",  # the tests' own Hub takes plain HTTP
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     HF_HOME=str(SCRATCH / "huggingface"),  # neither the developer's login nor their cache
     NANOGPT_HOME=str(SCRATCH / "home"),  # for a test that forgets the fixture `home`
@@ -37,7 +51,8 @@ os.environ.update(
 os.environ.pop("HF_TOKEN", None)
 if not NETWORK:
     # Not HF_HUB_OFFLINE=1: that refuses the tests' own Hub on the loopback address, too.
-    os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # the discard port; nobody listens
+    # Nobody listens there until a test starts a Hub of its own, the fixture `hub`. Below the ports that clients get.
+    os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{free_port(20_000 + os.getpid() % 5000)}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,6 +81,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder as NANOGPT_HOME, for checkpoints/ and corpora/ of this test alone."""
     monkeypatch.setenv("NANOGPT_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A Hub on the loopback address, at the address that every client here has been told is the Hub's."""
+    if NETWORK:
+        pytest.skip("the real Hub is asked in this run")
+    running = Hub(int(os.environ["HF_ENDPOINT"].rpartition(":")[2]))
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")
@@ -119,23 +144,27 @@ def chromium_path() -> str:
 class Server:
     """`python app.py` as its own process, which can be killed and started again."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, *arguments: str, program: str = "app.py", **environment: str):
         self.home = home
+        self.program, self.arguments, self.environment = program, arguments, environment
         self.process: subprocess.Popen | None = None
         self.url = ""
         self.start()
 
     def start(self) -> None:
         port = re.search(r":(\d+)", self.url)
-        command = [sys.executable, "-u", "app.py", *(["--port", port[1]] if port else [])]
-        environment = {**os.environ, "NANOGPT_HOME": str(self.home)}
+        command = [sys.executable, "-u", self.program, *self.arguments, *(["--port", port[1]] if port else [])]
+        environment = {**os.environ, "NANOGPT_HOME": str(self.home), **self.environment}
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(r"http://127\.0\.0\.1:\d+", line):
                 self.url = found[0]
+                self.reader = threading.Thread(target=self.process.stdout.read, daemon=True)
+                self.reader.start()  # a full pipe would hold the server up
                 return
         raise AssertionError("the server ended before it named its address")
 
@@ -147,6 +176,10 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if os.name != "nt":
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)  # what it has forked; trainers have groups of their own
+        self.reader.join(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
 

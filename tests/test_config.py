@@ -168,3 +168,8 @@ def test_a_bad_learning_rate_is_a_sentence_in_a_preset_too(value):
 def test_an_unknown_preset_names_those_there_are(name):
     with pytest.raises(NanoGPTError, match=f"there are {', '.join(PRESETS)}"):
         preset(name)
+
+
+def test_a_learning_rate_in_a_preset_that_leaves_min_lr_to_its_default():
+    _, train = preset("timed").configs(layout="classic", learning_rate=5e-5)
+    assert (train.learning_rate, train.min_lr) == (5e-5, 5e-5)

@@ -18,9 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Each module imports only what stands to its left. Where modules are joined by "=", the order between them is free,
 # but they must not import each other in a circle.
 ORDER = """
-    config · disk · device · encoding · repairs · report · prepare · corpus = tokenizer = data · lecture · model
-    · optim · fast_* · formats · sample · tickets · timetable · run · record · archive · train · calibrate · jobs · ui
-    · __main__ · app
+    config · disk · limits · device · encoding · repairs · report · prepare · corpus = tokenizer = data · lecture
+    · model · optim · step · fast_* · formats · sample · rungs · tickets · timetable · run · record · archive
+    · page_export · code_export · train · calibrate · jobs · zero · visitors
+    · baselines · curve · card · hub_errors · hub · deploy · pretrained · hub_commands · ui · __main__ · app
 """
 PLACE = {name: place for place, group in enumerate(ORDER.split("·")) for name in group.replace("=", " ").split()}
 LINES = 60  # of a function, its nested ones included
@@ -146,6 +147,25 @@ def test_only_the_page_knows_gradio_and_nothing_knows_transformers(path):
     assert "transformers" not in roots
     if not (name_of(path) == "app.py" or name_of(path).startswith("nanogpt/ui/")):
         assert not roots & {"gradio", "gradio_client"}
+
+
+def asks_past_the_visitor(source: str) -> list[str]:
+    """Calls that reach runs and texts without asking whose they are."""
+    called = [ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    direct = r"(run\.)?(Run|all_runs|free_name)|(run\.)?Run\.create|jobs\.new_run|archive\.(unpack|adopt)"
+    texts = r"corpus\.(load|find|listed|add|add_files|rename|delete)"
+    return [name for name in called if re.fullmatch(f"{direct}|{texts}", name)]
+
+
+@pytest.mark.parametrize("path", [p for p in package_files() if name_of(p).startswith("nanogpt/ui/")], ids=name_of)
+def test_the_page_reaches_runs_and_texts_through_the_visitor_alone(path):
+    allowed = ["Run"] if name_of(path) == "nanogpt/ui/visit.py" else []
+    assert asks_past_the_visitor(text_of(path)) == allowed
+
+
+def test_a_way_past_the_visitor_would_be_seen():
+    source = "x = Run(name).status()\nvisitor().run(name)\ny = corpus.load(id)\nrun: Run = jobs.new_run('a', t)"
+    assert sorted(asks_past_the_visitor(source)) == ["Run", "corpus.load", "jobs.new_run"]
 
 
 def test_the_checks_of_imports_see_what_they_should():

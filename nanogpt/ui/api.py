@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from .. import corpus, jobs
+from .. import corpus, zero
 from ..config import NanoGPTError
-from ..run import Run, Status, all_runs, free_name
-from . import sample_tab
+from ..run import Run, Status
+from . import sample_tab, train_tab
+from .visit import visitor
 
 
 def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
@@ -19,7 +20,7 @@ def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
     if not isinstance(text, str):  # a list would be read as names of files, and these are the server's
         raise NanoGPTError("The text must be one string.")
     prepared = corpus.prepare(text)
-    added = corpus.add(prepared, name)
+    added = visitor().add_text(prepared, name)
     notes = [*prepared.notes, *prepared.done]
     return dict(id=added.id, name=added.name, characters=added.characters, distinct=len(added.chars), notes=notes)
 
@@ -28,29 +29,32 @@ def start_training(
     corpus_id: str, name: str = "", preset: str = "quick", settings: dict | None = None
 ) -> dict[str, Any]:
     """Start a run on a stored text, or on a built-in one by its key. Settings by their names change the preset."""
-    if not isinstance(settings or {}, dict) or {"name", "text", "preset_name"} & set(settings or {}):
+    if not isinstance(settings or {}, dict) or {"name", "text", "preset_name", "owner"} & set(settings or {}):
         raise NanoGPTError("The settings must be an object of knobs by their names, such as {'max_iters': 500}.")
-    text = corpus.find(corpus_id)
-    run = jobs.new_run(name or free_name(text.name), text, preset, **(settings or {}))
-    jobs.start(run)
+    run = visitor().new_run(name, visitor().find_text(corpus_id), preset, **(settings or {}))
+    train_tab.launch(run)
+    if zero.HERE:
+        zero.train_now(run.name)  # in this very request, whose quota it takes
     return run_status(run.name)
 
 
 def run_status(name: str) -> dict[str, Any]:
     """What a run is doing: state, step, seconds, the latest losses, the latest sample."""
-    return _told(Run(name), Run(name).status())
+    run = visitor().run(name)
+    return _told(run, run.status())
 
 
 def stop_training(name: str) -> dict[str, Any]:
     """Ask a run to save and stop."""
-    Run(name).settings()
-    Run(name).request_stop()
+    run = visitor().own_run(name)
+    run.settings()
+    run.request_stop()
     return run_status(name)
 
 
 def list_runs() -> list[dict[str, Any]]:
     """Every run, the newest first. One whose run.json cannot be read has the state "damaged"."""
-    return [_told(run, run.glance()) for run in all_runs()]
+    return [_told(run, run.glance()) for run in visitor().runs()]
 
 
 def _told(run: Run, status: Status) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ..run import users_of
 from . import text_panel
 from .drawn import drawn
 from .parts import Parts
+from .visit import visitor
 
 DEFAULT = "python-reference"
 DETECT = "found out by itself"
@@ -48,7 +49,7 @@ def choose_builtin(key: str) -> Choice:
 
 def choose_stored(corpus_id: str) -> Choice:
     """A text that was added before."""
-    found = corpus.load(corpus_id)
+    found = visitor().text(corpus_id)
     return Choice(corpus_id, shown(found.name, found.report()))
 
 
@@ -61,8 +62,8 @@ def choose_new(
     """
     wanted = {} if keep is None else dict(decline=[key for key in corpus.REPAIRS if key not in keep], accept=keep)
     prepared = corpus.prepare(source, encoding, **wanted)
-    here = [one.id for one in corpus.listed()]
-    added = corpus.add(prepared)
+    here = [one.id for one in visitor().texts()]
+    added = visitor().add_text(prepared)
     is_new = added.id not in here or added.id == instead_of
     if instead_of and instead_of != added.id:
         forget(instead_of)
@@ -76,7 +77,7 @@ def forget(corpus_id: str) -> None:
     """Delete a text that was only tried."""
     if not any(users_of(corpus_id)):
         with suppress(NanoGPTError):  # it has gone already
-            corpus.delete(corpus_id)
+            visitor().delete_text(corpus_id)
 
 
 def shown(name: str, report: corpus.Report) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def stored_choices(chosen: str | None = None) -> gr.Dropdown:
 def about(corpus_id: str | None) -> str:
     """The chosen text in a line."""
     try:
-        found = corpus.load(corpus_id or "")
+        found = visitor().text(corpus_id or "")
     except NanoGPTError:
         return "No text is chosen yet; choose one under Corpus."
     return f"Text: {found.name}, {found.characters:,} characters"
@@ -191,7 +192,7 @@ def attempt(choose, *how) -> dict[str, Any]:
         choice: Choice = choose(*how)
     except NanoGPTError as error:
         return dict(report=refused(str(error)))
-    key = corpus.reference(corpus.load(choice.corpus_id))
+    key = corpus.reference(visitor().text(choice.corpus_id))
     return dict(
         corpus_id=choice.corpus_id,
         kept=choice.corpus_id,
@@ -207,7 +208,7 @@ def attempt(choose, *how) -> dict[str, Any]:
 def choose_first(before: str | None) -> dict[str, Any]:
     """`attempt` when the page opens: the text that was chosen before, if it is still here, or the default."""
     try:
-        corpus.load(before or "")
+        visitor().text(before or "")
     except NanoGPTError:
         return {"stored": stored_choices(), **attempt(choose_builtin, DEFAULT)}
     return attempt(choose_stored, before)

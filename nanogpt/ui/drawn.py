@@ -33,6 +33,6 @@ def plot_data(rows: list[dict], max_iters: int) -> dict[str, Any]:
     return dict(max_iters=max_iters, train=points(rows, "train_loss"), val=points(rows, "val_loss"))
 
 
-def line(text: str, state: str = "idle", share: float | None = None) -> dict[str, Any]:
-    """What status_line.js draws: a sentence, and where there is one, how far the work is."""
-    return dict(text=text, state=state, share=share)
+def line(text: str, state: str = "idle", share: float | None = None, link: str = "") -> dict[str, Any]:
+    """What status_line.js draws: a sentence, where there is one how far the work is, and an address to open."""
+    return dict(text=text, state=state, share=share) | (dict(link=link) if link else {})

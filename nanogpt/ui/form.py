@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from .. import calibrate, corpus, tickets
+from .. import calibrate, corpus, limits, tickets
 from ..config import PLANNED, PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
 from ..device import cuda_hint, pick_device
+from .visit import visitor
 
 LAYOUTS = [("Faster", "modern"), ("As in the lecture", "classic")]
 OWN_FIELDS = ("layout", "budget", "max_iters")  # those with a place of their own, outside of Advanced
@@ -26,6 +28,11 @@ def settings_of(preset_name: str, layout: str | None = None) -> dict[str, Any]:
     return {**model.as_dict(), **train.as_dict(), "preset": preset_name}
 
 
+def preset_key(name: str) -> str:
+    """A preset's key, of its key or its label."""
+    return next(key for key, one in PRESETS.items() if one is preset(name))
+
+
 def field_values(settings: dict[str, Any]) -> list:
     """What settings write into `Form.fields`."""
     timed = settings["budget"] > 0
@@ -33,7 +40,7 @@ def field_values(settings: dict[str, Any]) -> list:
         settings["preset"],
         preset(settings["preset"]).expect,
         settings["layout"],
-        gr.Textbox(clock_words(settings["budget"] or 60.0), visible=timed),
+        gr.Textbox(clock_words(min(settings["budget"] or 60.0, at_a_time())), visible=timed),
         gr.Number(settings["max_iters"], visible=not timed),
         *(_shown(k, settings[k.name], timed) for k in ADVANCED),
     ]
@@ -42,6 +49,11 @@ def field_values(settings: dict[str, Any]) -> list:
 def _shown(k: Knob, value: Any, timed: bool) -> Any:
     """A value under Advanced; what the clock chooses is not asked for."""
     return gr.Number(value, visible=not timed) if k.name in PLANNED else value
+
+
+def at_a_time() -> float:
+    """The most seconds that a run trains here before others have their turn."""
+    return limits.limit("NANOGPT_MAX_SECONDS") or math.inf
 
 
 def first_values() -> list:
@@ -65,10 +77,13 @@ def changes(preset_name: str, layout: str, budget: str, max_iters: float, *advan
 def estimate(corpus_id: str | None, *fields) -> str:
     """What the form would take on this machine: time, memory, passes; for a time budget, what would be chosen."""
     try:
-        text = corpus.load(corpus_id or "")
+        text = visitor().text(corpus_id or "")
+        limits.check_training()
         said = changes(*fields)
         model, train = preset(fields[0]).configs(**said)
         model = replace(model, vocab_size=len(text.chars))
+        limits.check_model(calibrate.count_parameters(model))
+        limits.check_seconds(train.budget)
         device = f"{pick_device(train.device)}. {cuda_hint()}".strip()
         if tickets.running():
             return f"{device} How long this takes is measured when nothing else trains."
@@ -76,7 +91,10 @@ def estimate(corpus_id: str | None, *fields) -> str:
             plan = calibrate.choose(train.budget, model.vocab_size, model.layout, train.device)
             return f"{device} {plan} That is {passes(plan.settings, text):.1f} passes over the text."
         gigabytes = calibrate.memory_needed(model, train, pick_device(train.device)) / 1e9
-        time = about(calibrate.seconds_needed(model, train))
+        seconds = calibrate.seconds_needed(model, train)
+        time = about(seconds)
+        if seconds > at_a_time():
+            time += f", {limits.in_words(at_a_time())} at a time on this server, then Continue"
         numbers = f"{calibrate.count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory"
         often = passes({**model.as_dict(), **train.as_dict()}, text)
         return f"{device} About {time}. {numbers}, {often:.1f} passes over the text."

@@ -13,7 +13,10 @@ from urllib.parse import urlsplit
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .. import limits, visitors
+from .visit import words
 
 
 class SameOrigin:
@@ -34,6 +37,41 @@ class SameOrigin:
         await self.app(scope, receive, send)
 
 
+class VisitorCookie:
+    """Gives whoever opens the page of a public server a random word, by which they are known again.
+
+    Scripts cannot read it. On a Space the page stands in a frame of another site, so its cookie has to be sent there.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        opening = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/"
+        cookies = [value.decode("latin-1") for key, value in scope.get("headers", ()) if key == b"cookie"]
+        if not opening or visitors.visitor_of(words("; ".join(cookies))).id != "":
+            await self.app(scope, receive, send)
+            return
+        word = visitors.new_word()
+
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                message["headers"] = headers + [(b"set-cookie", one.encode("latin-1")) for one in new_cookies(word)]
+            await send(message)
+
+        await self.app(scope, receive, send_with_cookie)
+
+
+def new_cookies(word: str) -> list[str]:
+    """Set-Cookie headers for a visitor's word, which is kept for a year."""
+    always = f"={word}; Path=/; Max-Age=31536000; HttpOnly; SameSite="
+    if not spaces_hosts():
+        return [f"{visitors.COOKIES[0]}{always}Lax"]
+    framed = f"{always}None; Secure"
+    return [f"{visitors.COOKIES[0]}{framed}", f"{visitors.COOKIES[1]}{framed}; Partitioned"]
+
+
 def spaces_hosts() -> list[str]:
     """The host names under which a Hugging Face Space is served; none elsewhere."""
     return [host.strip() for host in os.environ.get("SPACE_HOST", "").split(",") if host.strip()]
@@ -52,7 +90,8 @@ def middleware(host: str) -> list[Middleware]:
         known += [name, socket.getfqdn(), f"{name}.local", *own_addresses()]
     if spaces_hosts():
         known += ["*.hf.space", "huggingface.co"]
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=sorted(set(known))), Middleware(SameOrigin)]
+    doors = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted(set(known))), Middleware(SameOrigin)]
+    return [*doors, Middleware(VisitorCookie)] if limits.is_public() else doors
 
 
 def own_addresses() -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_space
 
-from .. import archive, corpus, jobs
-from . import api, corpus_tab, form, sample_tab, train_tab
+from .. import archive, corpus, limits
+from . import api, corpus_tab, form, link, sample_tab, share_tab, train_tab, visit
 from .drawn import drawn
 from .drawn import line as drawn_line
 from .guard import middleware
@@ -17,14 +21,33 @@ CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 NO_SECRET = "nanogpt"  # Gradio wants one; with a random one a restarted server could not read what it had kept
 
 
+@dataclass
+class Page:
+    """The parts that are told of each other, and what a browser keeps for when the page is opened again."""
+
+    tabs: gr.Tabs
+    terms: gr.Textbox
+    asked: gr.HTML
+    texts: corpus_tab.CorpusTab
+    training: train_tab.TrainTab
+    writing: sample_tab.SampleTab
+    kept_text: gr.BrowserState
+    kept_run: gr.BrowserState
+
+
 def build_app() -> gr.Blocks:
     """Draw and wire the page. Nothing is trained, downloaded or read before somebody opens it."""
     with gr.Blocks(title="nanogpt", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         with gr.Row(elem_id="header"):
             gr.Markdown("# nanogpt", container=False, elem_id="title")
             line = drawn("status_line", drawn_line(""), elem_id="page-status")
+            if can_sign_in():
+                gr.LoginButton(size="sm", elem_id="sign-in")
+        terms = gr.Textbox(
+            show_label=False, container=False, interactive=False, visible=False, max_lines=6, elem_id="page-terms"
+        )
+        asked = drawn("status_line", drawn_line(""), visible=False, elem_id="page-asked")
         corpus_id, timer = gr.State(), gr.Timer(1.0, active=False)
-        # which text and which run were looked at, for when the page is opened again
         kept_text = gr.BrowserState(storage_key="nanogpt-text", secret=NO_SECRET)
         kept_run = gr.BrowserState(storage_key="nanogpt-run", secret=NO_SECRET)
         with gr.Tabs() as tabs:
@@ -34,33 +57,60 @@ def build_app() -> gr.Blocks:
                 training = train_tab.build(corpus_id, line, timer)
             with gr.Tab("Sample", id="sample") as sample:
                 writing = sample_tab.build()
+            with gr.Tab("Share", id="share") as share:
+                sharing = share_tab.build()
         api.build()
-
-        def open_page(before):
-            """On first open a text and a preset are chosen already, so that one click trains."""
-            chosen = corpus_tab.choose_first(before)
-            about = corpus_tab.about(chosen.get("corpus_id"))
-            fields = dict(zip(training.form.fields, form.first_values()))
-            return {**texts.shown.put(chosen), training.about_text: about, **fields}
-
-        def open_train(name):
-            """The runs there are, and one of them."""
-            return training.shown.put(train_tab.view(name))
+        page = Page(tabs, terms, asked, texts, training, writing, kept_text, kept_run)
 
         quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-        runs, opened = training.shown.outputs, [*texts.shown.outputs, training.about_text, *training.form.fields]
+        runs, run, form_inputs = training.shown.outputs, training.run, training.form.inputs
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **quiet)
         texts.report.change(corpus_tab.about, corpus_id, training.about_text, **quiet)
-        training.run.change(lambda name: name or gr.skip(), training.run, kept_run, **quiet)
-        sample.select(sample_tab.choices, training.run, writing.run, **quiet)
-        looked = lambda name, before: open_train(train_tab.in_view(name, before))
-        shown = train.select(looked, [training.run, kept_run], runs, **quiet)
-        estimated = shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **quiet)
-        estimated.then(jobs.warm, **quiet)  # only now: a process that imports torch would spoil what is measured
-        demo.load(open_page, kept_text, opened, **quiet)
-        demo.load(lambda name: open_train(train_tab.newest(name)), kept_run, runs, **quiet)
-        demo.load(lambda: sample_tab.choices(None), None, writing.run, **quiet)
+        run.change(lambda name: name or gr.skip(), run, kept_run, **quiet)
+        sample.select(sample_tab.choices, run, writing.run, **quiet)
+        share.select(sharing.open, run, sharing.shown, **quiet)
+        looked = lambda name, before: open_train(page, train_tab.in_view(name, before))
+        shown = train.select(looked, [run, kept_run], runs, **quiet)
+        estimated = shown.then(form.estimate, [corpus_id, *form_inputs], training.form.estimate, **quiet)
+        estimated.then(train_tab.warm, **quiet)  # only now: a process that imports torch would spoil what is measured
+        opened = [terms, asked, tabs, *texts.shown.outputs, training.about_text, *training.form.fields]
+        demo.load(lambda before: open_page(page, before), kept_text, opened, **quiet)
+        demo.load(lambda before: open_runs(page, before), kept_run, [*runs, writing.run], **quiet)
     return demo.queue(max_size=64, default_concurrency_limit=4)
+
+
+def open_page(page: Page, before: str | None) -> dict:
+    """What the address asks for. On first open a text and a preset are chosen already, so that one click trains."""
+    wanted, chosen = link.read(visit.asked()), corpus_tab.choose_first(before)
+    if wanted.text:
+        chosen |= corpus_tab.attempt(corpus_tab.choose_builtin, wanted.text)
+    values = form.field_values(wanted.settings) if wanted.settings else form.first_values()
+    said = gr.HTML(drawn_line(" ".join(wanted.said), "failed"), visible=bool(wanted.said))
+    return {
+        page.terms: visit.terms(),
+        page.asked: said,
+        page.tabs: gr.Tabs(selected="train") if wanted.settings or wanted.run else gr.skip(),
+        page.training.about_text: corpus_tab.about(chosen.get("corpus_id")),
+        **page.texts.shown.put(chosen),
+        **dict(zip(page.training.form.fields, values)),
+    }
+
+
+def open_runs(page: Page, before: str | None) -> dict:
+    """The run that the address names, else the one to show first; and those to write with."""
+    named = link.read(visit.asked()).run
+    return {**open_train(page, named or train_tab.newest(before)), page.writing.run: sample_tab.choices(named)}
+
+
+def open_train(page: Page, name: str | None) -> dict:
+    """The runs there are, and one of them."""
+    return page.training.shown.put(train_tab.view(name))
+
+
+def can_sign_in() -> bool:
+    """Whether this is a Space with a sign-in of its own; elsewhere Gradio's button would ask who runs the machine."""
+    installed = find_spec("authlib") and find_spec("itsdangerous")  # as they are in a Space's image
+    return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID") and installed)
 
 
 def launch_options(host: str) -> dict[str, Any]:
@@ -76,7 +126,7 @@ def launch_options(host: str) -> dict[str, Any]:
         enable_monitoring=False,
         show_error=False,  # our own sentences are shown; anything else belongs in the log
         # a little above our own limits, so that ours are the sentences seen
-        max_file_size=max(corpus.max_bytes(), archive.MAX_BYTES) + 1_000_000,
+        max_file_size=max(corpus.max_bytes(), limits.archive_bytes(archive.MAX_BYTES)) + 1_000_000,
         state_session_capacity=200,
         ssr_mode=False,
         pwa=False,

@@ -13,9 +13,11 @@ from gradio.utils import get_upload_folder
 
 from .. import archive, record
 from ..config import NanoGPTError
-from ..run import Run, all_runs, kept_loss
+from ..disk import size
+from ..run import Run, kept_loss
 from .drawn import drawn, line
 from .parts import Parts
+from .visit import seen, visitor
 from .words import existing, state_word
 
 NO_RUN = "There is no run yet; press Start to make one, or import an archive."
@@ -42,11 +44,6 @@ DOWNLOAD = """(file) => {
 # ---- handlers: plain functions of names and files ------------------------------------------------------------------
 
 
-def size(count: int) -> str:
-    """Bytes as a reader counts them."""
-    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
-
-
 def loss(run: Run) -> str:
     """The validation loss a run ended with, over all of the held-out text; until then the best so far."""
     history = run.history()
@@ -57,7 +54,7 @@ def loss(run: Run) -> str:
 def table() -> list[list[str]]:
     """Every run in a line of text: name, state, best validation loss, steps, size, text."""
     rows = []
-    for run in all_runs():
+    for run in visitor().runs():
         status, on_disk = run.glance(), size(run.size())
         if status.state == "damaged":
             rows.append([run.name, state_word(status), "", "", on_disk, ""])
@@ -72,7 +69,7 @@ def facts(name: str | None) -> list[str]:
     if not name:
         return [NO_RUN, ""]
     try:
-        run = Run(name)
+        run = visitor().run(name)
         text, state = run.settings()["corpus"]["name"], state_word(run.status()).lower()
         parts = [name, state, f"validation loss {loss(run)}", f"{size(run.size())} on disk", f"trained on {text}"]
         return [" · ".join(parts), record.command(run)]
@@ -82,7 +79,8 @@ def facts(name: str | None) -> list[str]:
 
 def log(name: str | None) -> str:
     """The end of what the trainer printed."""
-    return (record.log_text(Run(name), LOG_LINES) if name else "") or "The trainer has printed nothing yet."
+    run = seen(name)
+    return (record.log_text(run, LOG_LINES) if run else "") or "The trainer has printed nothing yet."
 
 
 def save(name: str | None, what: str, to_continue: bool = False) -> str:
@@ -113,7 +111,7 @@ def rename(name: str | None, new: str) -> str:
     run = existing(name, NO_RUN)
     if not new.strip():
         raise NanoGPTError("The new name is empty; type one in the field beside the button.")
-    return run.rename(new.strip()).name
+    return visitor().rename(visitor().own_run(run.name), new.strip()).name
 
 
 def question(name: str | None) -> str:
@@ -126,7 +124,8 @@ def question(name: str | None) -> str:
 
 def deletable(name: str | None) -> Run:
     """As `existing`, but one that cannot be read will do: deleting is what is left to do with it."""
-    return Run(name) if name and Run(name).exists() else existing(name, NO_RUN)
+    run = seen(name) or existing(name, NO_RUN)
+    return visitor().own_run(run.name)
 
 
 def delete(name: str | None) -> None:
@@ -136,7 +135,7 @@ def delete(name: str | None) -> None:
 
 def load(path: str) -> str:
     """Import an archive; the new run's name."""
-    return archive.unpack(Path(path)).name
+    return visitor().unpack(Path(path)).name
 
 
 def told(text: str, state: str = "idle") -> gr.HTML:

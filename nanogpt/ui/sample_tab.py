@@ -12,10 +12,12 @@ import gradio as gr
 
 from ..config import NanoGPTError, SampleConfig, knobs
 from ..formats import load_model
-from ..run import Run, all_runs
+from ..run import Run
 from ..sample import DASHES, stream_many, unescaped
 from ..tokenizer import CharTokenizer
+from . import pull_panel
 from .drawn import drawn, line
+from .visit import seen, visitor
 from .words import existing
 
 NO_RUN = "There is no run to write with yet; train one first."
@@ -68,7 +70,9 @@ def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[
 def whose(run: Run) -> str:
     """Which step's weights a run writes with, in a sentence."""
     history, busy = run.history(), run.status().busy
-    best = history.best
+    best, origin = history.best, run.settings().get("pulled")
+    if best is None and isinstance(origin, dict):
+        return f"{run.name}: the weights of {origin.get('repo')}, from the Hub."
     if best is None:
         return f"{run.name}: the weights of its first evaluation."
     step, loss = best["step"], best["val_loss"]
@@ -84,7 +88,8 @@ def whose(run: Run) -> str:
 def note(name: str | None, prompt: str) -> str:
     """What will happen to characters of the prompt that the model never saw."""
     try:
-        return str(CharTokenizer.load(Run(name).folder).fit(prompt or "")) if name else ""
+        run = seen(name)
+        return str(CharTokenizer.load(run.folder).fit(prompt or "")) if run else ""
     except NanoGPTError as error:
         return str(error)
 
@@ -122,6 +127,7 @@ def build() -> SampleTab:
             # always there, though empty: a screen reader reads out what changes in a region it knows
             prompt_note = drawn("status_line", line(""), elem_id="sample-note", elem_classes="quiet-line")
             settings = build_settings()
+            pull_panel.build(run, choices)
         with gr.Column(scale=3, min_width=320):
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", elem_id="sample-generate")
@@ -182,6 +188,6 @@ def build_settings() -> list:
 
 def choices(chosen: str | None) -> gr.Dropdown:
     """The runs that have weights, with one of them chosen."""
-    trained = [run for run in all_runs() if (run.folder / "model.safetensors").exists()]
+    trained = [run for run in visitor().runs() if (run.folder / "model.safetensors").exists()]
     names = [run.name for run in trained if run.glance().state != "damaged"]
     return gr.Dropdown(names, value=chosen if chosen in names else next(iter(names), None))

@@ -12,6 +12,7 @@ from ..config import NanoGPTError
 from ..run import users_of
 from .parts import Parts
 from .run_panel import said, size, told
+from .visit import visitor
 
 COLUMNS = ["Name", "Characters", "On disk", "Added"]
 
@@ -21,7 +22,7 @@ COLUMNS = ["Name", "Characters", "On disk", "Added"]
 
 def texts() -> list[corpus.Corpus]:
     """Those that were uploaded or pasted, the newest first; what comes with Python is no one's."""
-    return [one for one in corpus.listed() if not one.source.startswith(corpus.BUILT_IN)]
+    return [one for one in visitor().texts() if not one.source.startswith(corpus.BUILT_IN)]
 
 
 def table() -> list[list[str]]:
@@ -60,21 +61,21 @@ def delete(corpus_id: str | None) -> str:
     """Delete a text that no trainer needs; what is said of it."""
     question(corpus_id)
     found = chosen(corpus_id)
-    corpus.delete(found.id)
+    visitor().delete_text(found.id)
     return f"{found.name} is deleted."
 
 
 def rename(corpus_id: str | None, name: str) -> str:
     """Give a text another name; what is said of it."""
     found = chosen(corpus_id)
-    return f"{found.name} is called {corpus.rename(found.id, name).name} now."
+    return f"{found.name} is called {visitor().rename_text(found.id, name).name} now."
 
 
 def chosen(corpus_id: str | None) -> corpus.Corpus:
     """The text of that id. NanoGPTError where none is chosen."""
     if not corpus_id:
         raise NanoGPTError("No text is chosen; choose one of yours above.")
-    return corpus.load(corpus_id)
+    return visitor().text(corpus_id)
 
 
 # ---- the panel -----------------------------------------------------------------------------------------------------

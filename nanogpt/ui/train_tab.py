@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from .. import corpus, jobs
+from .. import jobs, limits, zero
 from ..config import NanoGPTError, TrainConfig, duration
-from ..run import Run, all_runs, free_name
-from . import form, run_panel
+from ..run import Run
+from . import form, link, run_panel
 from .drawn import drawn, line, plot_data
 from .parts import Parts
+from .visit import seen, visitor
 from .words import page_line, run_line
 
 EMPTY = dict(max_iters=1000, train=[], val=[])
@@ -24,18 +25,30 @@ EMPTY = dict(max_iters=1000, train=[], val=[])
 
 def start(corpus_id: str, name: str, preset_name: str, *fields) -> str:
     """Create a run from the form's fields and launch its trainer. The run's name."""
-    text = corpus.load(corpus_id)
-    changes = form.changes(preset_name, *fields)
-    run = jobs.new_run(name.strip() or free_name(text.name), text, preset_name, **changes)
-    jobs.start(run)
+    me = visitor()
+    text, changes = me.text(corpus_id), form.changes(preset_name, *fields)
+    run = me.new_run(name, text, preset_name, **changes)
+    launch(run)
     return run.name
+
+
+def warm() -> None:
+    """Have a trainer ready for the next press of Start, where a process can train and anybody may."""
+    if not zero.HERE and not limits.training_is_off():
+        jobs.warm()
+
+
+def launch(run: Run) -> None:
+    """Have a run trained: by a process of its own, or on ZeroGPU by the call that the caller makes next."""
+    if zero.HERE:
+        zero.announce(run)
+    else:
+        jobs.start(run)
 
 
 def go_on(name: str | None, budget: str, max_iters: float) -> str:
     """Continue a run where it stopped; one that has reached its end goes on to the length in the form."""
-    if not name:
-        raise NanoGPTError("There is no run to continue yet; press Start.")
-    run = Run(name)
+    run = visitor().to_continue(name, "There is no run to continue yet; press Start.")
     status, train = run.status(), TrainConfig.of(run.settings()["train"])
     longer: dict = {}
     if status.state == "finished" and train.budget:
@@ -43,29 +56,32 @@ def go_on(name: str | None, budget: str, max_iters: float) -> str:
     elif status.state == "finished" and int(max_iters or 0) > status.step:
         longer = dict(max_iters=int(max_iters))
     jobs.prepare_to_continue(run, **longer)
-    jobs.start(run)
-    return name
+    launch(run)
+    return run.name
 
 
 def look(name: str | None) -> dict:
     """Everything the tab shows of a run: plain data."""
-    if not name or not Run(name).exists():
-        return dict(line=run_line(None), plot=EMPTY, state="", busy=False, can_continue=False, version=None)
-    run = Run(name)
-    status, history = run.glance(), run.history()
+    run = seen(name)
+    if run is None:
+        cannot = dict(busy=False, can_stop=False, can_continue=False)
+        return dict(line=run_line(None), plot=EMPTY, state="", version=None, **cannot)
+    status, history, own = run.glance(), run.history(), visitor().owns(run)
     return dict(
         line=run_line(name),
         plot=plot_data(history.rows, status.max_iters),
         state=status.state,
         busy=status.busy,
-        can_continue=status.can_continue,
+        can_stop=status.busy and own,
+        can_continue=status.can_continue and own and not limits.training_is_off(),
         version=(name, *history.version),
     )
 
 
 def written(name: str | None, number: int | None = None) -> tuple[str, str, int, int]:
     """What a run wrote at one of its evaluations, the newest without a number: label, text, its number, how many."""
-    samples = Run(name).history().samples if name and Run(name).exists() else []
+    run = seen(name)
+    samples = run.history().samples if run else []
     if not samples:
         return "What it writes at this point", "", 0, 0
     number = max(1, min(int(number or len(samples)), len(samples)))
@@ -74,13 +90,13 @@ def written(name: str | None, number: int | None = None) -> tuple[str, str, int,
 
 
 def names() -> list[str]:
-    """Every run, the newest first."""
-    return [run.name for run in all_runs()]
+    """Every run there is for whoever asks, the newest first."""
+    return [run.name for run in visitor().runs()]
 
 
 def newest(before: str | None = None) -> str | None:
     """The run to show first: the one that is being trained, else the one looked at before, else the newest."""
-    runs = all_runs()
+    runs = visitor().runs()
     busy = [run.name for run in runs if run.glance().busy]
     return next(iter(busy + [run.name for run in runs if run.name == before] + [run.name for run in runs]), None)
 
@@ -112,7 +128,7 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
     updates: dict[str, Any] = dict(
         status=now["line"],
         page_status=page,
-        stop=gr.Button("Withdraw" if now["state"] == "queued" else "Stop and save", interactive=now["busy"]),
+        stop=gr.Button("Withdraw" if now["state"] == "queued" else "Stop and save", interactive=now["can_stop"]),
         go_on=gr.Button(interactive=now["can_continue"]),
         seen=now["version"],
     )
@@ -134,12 +150,13 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
 def view(name: str | None = None) -> dict[str, Any]:
     """Updates for all of `TrainTab.shown`: one run, or the one to show first."""
     chosen = name or newest()
-    return dict(run=gr.Dropdown(names(), value=chosen), **shown(chosen, None, force=True))
+    start_button = gr.Button(interactive=not limits.training_is_off())
+    return dict(run=gr.Dropdown(names(), value=chosen), start=start_button, **shown(chosen, None, force=True))
 
 
 def stop(name: str) -> dict[str, Any]:
     """Ask a run to stop, or take it out of the queue, and show that it was asked."""
-    Run(name).request_stop()
+    visitor().own_run(name).request_stop()
     return shown(name, None, force=True)
 
 
@@ -150,6 +167,18 @@ def attempt(action: Callable[..., str], *inputs) -> dict[str, Any]:
     except NanoGPTError as error:
         return dict(status=line(str(error), "failed"))
     return {**view(done), "timer": gr.Timer(active=True)}
+
+
+def attempt_now(action: Callable[..., str], *inputs) -> Iterator[dict[str, Any]]:
+    """`attempt` on ZeroGPU: the training is a part of the click itself, and on the quota of whoever clicked."""
+    try:
+        name = action(*inputs)
+    except NanoGPTError as error:
+        yield dict(status=line(str(error), "failed"))
+        return
+    yield {**view(name), "timer": gr.Timer(active=True)}
+    zero.train_now(name)
+    yield view(name)
 
 
 def look_back(name: str | None, number: float) -> list:
@@ -188,6 +217,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
                 stop_button = gr.Button("Stop and save", interactive=False, elem_id="train-stop")
                 continue_button = gr.Button("Continue", interactive=False, elem_id="train-continue")
             form.build_advanced(chosen, corpus_id)
+            link.build(corpus_id, chosen.inputs)
         with gr.Column(scale=3, min_width=320) as right:
             run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="train-run")
             status = drawn("status_line", run_line(None), elem_id="train-status")
@@ -195,7 +225,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
             sample, when = draw_sample()
     seen, back = gr.State(), gr.State()
     parts = Parts(
-        run=run, status=status, plot=plot, sample=sample, when=when, back=back, stop=stop_button,
+        run=run, start=start_button, status=status, plot=plot, sample=sample, when=when, back=back, stop=stop_button,
         go_on=continue_button, seen=seen, page_status=page_status, timer=timer,
     )  # fmt: skip
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
@@ -204,10 +234,20 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
         """Wire a handler that says by name what changes."""
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **quiet)
 
-    inputs = [corpus_id, name, *chosen.inputs]
-    started = on(start_button.click, lambda *a: attempt(start, *a), inputs)
-    started.then(lambda: "", None, name, **quiet).then(jobs.warm, **quiet)
-    on(continue_button.click, lambda *a: attempt(go_on, *a), [run, chosen.budget, chosen.max_iters])
+    def on_click(event, action, inputs):
+        """Wire what trains."""
+        if not zero.HERE:
+            return on(event, lambda *a: attempt(action, *a), inputs)
+
+        def steps(*a):
+            yield from (parts.put(updates) for updates in attempt_now(action, *a))
+
+        waits: dict[str, Any] = dict(show_progress="hidden", api_visibility="private", concurrency_limit=16)
+        return event(steps, inputs, parts.outputs, **waits)
+
+    started = on_click(start_button.click, start, [corpus_id, name, *chosen.inputs])
+    started.then(lambda: "", None, name, **quiet).then(warm, **quiet)
+    on_click(continue_button.click, go_on, [run, chosen.budget, chosen.max_iters])
     on(stop_button.click, stop, run)
     on(timer.tick, shown, [run, seen, back])
     on(run.input, lambda n: shown(n, None, force=True), run)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from .. import tickets
+from .. import limits, tickets
 from ..config import NanoGPTError
-from ..run import History, Run, Status, all_runs
+from ..run import History, Run, Status
 from .drawn import line
+from .visit import seen, visitor
 
 STATES = dict(
     queued="Waiting", running="Training", stopping="Stopping", finished="Finished", stopped="Stopped", failed="Failed",
@@ -24,7 +25,7 @@ def existing(name: str | None, none_yet: str) -> Run:
     """The run of that name. NanoGPTError where there is none, or none is chosen."""
     if not name:
         raise NanoGPTError(none_yet)
-    run = Run(name)
+    run = visitor().run(name)
     run.settings()
     return run
 
@@ -73,9 +74,9 @@ def progress(run: Run, status: Status) -> str:
 
 def run_line(name: str | None) -> dict:
     """The status of one run as status_line.js draws it."""
-    if not name:
+    run = seen(name)
+    if run is None:
         return line("Choose a preset and press Start.")
-    run = Run(name)
     status = run.glance()
     if status.state == "damaged":
         return line(status.message, status.state)
@@ -97,14 +98,20 @@ def page_line() -> dict:
     """The line above the tabs: what is running and how long it has to go, whichever run the tabs show."""
     running, waiting = tickets.running(), tickets.waiting()
     if not running and not waiting:
-        count = len(all_runs())
+        count = len(visitor().runs())
+        if not count and limits.training_is_off():
+            return line("Nothing is running, and there is no model here yet.")
         if not count:
             return line("Nothing is running. A text and a preset are chosen: open Train and press Start.")
         return line(f"Nothing is running. {count} run{'s' if count > 1 else ''} here to write with, in Sample.")
     texts = []
     for name in running:
-        status = Run(name).glance()
-        rest = left(Run(name), status) if status.step else 0
+        run = seen(name)
+        if run is None:
+            texts.append("Training another visitor's run")
+            continue
+        status = run.glance()
+        rest = left(run, status) if status.step else 0
         steps = f": step {status.step:,} of {status.max_iters:,}" if status.max_iters else ""
         texts.append(f"{state_word(status)} {name}{steps}" + (f", {clock(rest)} left" if rest else ""))
     if waiting:

@@ -1,0 +1,119 @@
+"""Settings as a link: ?text=python-reference&preset=laptop&n_layer=3 fills the form, ?run=NAME opens a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from .. import corpus, limits, record
+from ..config import PRESETS, NanoGPTError
+from . import form
+from .drawn import drawn, line
+from .visit import seen, visitor
+
+OTHERS = ("view", "deep_link", "session_hash", "fn_index", "logs")  # what Gradio and Spaces put into an address
+COPY = """async (query, said) => {
+  if (!query.startsWith("?")) return [query, said];
+  const link = location.origin + location.pathname + query;
+  try { await navigator.clipboard.writeText(link); } catch { return [link, said]; }
+  return [link, { ...said, text: "Copied. " + said.text }];
+}"""
+
+
+@dataclass
+class Asked:
+    """What an address asks for, and what in it cannot be had."""
+
+    text: str | None = None
+    run: str | None = None
+    settings: dict[str, Any] | None = None
+    said: list[str] = field(default_factory=list)
+
+
+# ---- handlers: plain functions of names and numbers ----------------------------------------------------------------
+
+
+def query(corpus_id: str | None, *fields) -> str:
+    """The form as the end of an address: the built-in text, the preset, and what is otherwise than in the preset."""
+    chosen = form.preset_key(fields[0])
+    usual = form.settings_of(chosen)
+    always = ("layout", "budget")  # are named even where they are the preset's own
+    changed = {k: value for k, value in form.changes(*fields).items() if k not in always or value != usual[k]}
+    if "budget" in changed:
+        changed["budget"] = form.clock_words(changed["budget"])
+    text = built_in(corpus_id)
+    return "?" + urlencode({**({"text": text} if text else {}), "preset": chosen, **changed})
+
+
+def built_in(corpus_id: str | None) -> str | None:
+    """The key of a built-in text; None for one of the visitor's own, which no link can carry."""
+    try:
+        key = corpus.reference(visitor().text(corpus_id or ""))
+    except NanoGPTError:
+        return None
+    return key if key in corpus.BUILTINS else None
+
+
+def offered(corpus_id: str | None, *fields) -> list:
+    """The link's field, and what is to be known of the link."""
+    try:
+        found = query(corpus_id, *fields)
+    except NanoGPTError as error:
+        return [gr.Textbox(visible=False), gr.HTML(line(str(error), "failed"), visible=True)]
+    said = "Whoever opens the link finds these settings"
+    said += " and this text." if built_in(corpus_id) else ". It cannot carry your own text; they bring the same one."
+    return [gr.Textbox(found, visible=True), gr.HTML(line(said), visible=True)]
+
+
+def read(address: Mapping[str, str]) -> Asked:
+    """What the page's address asks for. What is wrong in it is said, and the rest of the page is as always."""
+    given = {key: value for key, value in address.items() if not key.startswith("_") and key not in OTHERS}
+    asked = Asked()
+    if (name := given.pop("run", None)) is not None:
+        asked.run = _run(name, asked.said)
+    if (text := given.pop("text", None)) is not None:
+        if text in corpus.BUILTINS:
+            asked.text = text
+        else:
+            asked.said.append(f"The link's text was {text[:40]!r}; a link can name {', '.join(corpus.BUILTINS)}.")
+    if unknown := [key for key in given if key not in form.KNOB and key != "preset"]:
+        asked.said.append(f"The link has {unknown[0][:40]!r} in it, which is no setting; it was passed over.")
+    given = {key: value for key, value in given.items() if key not in unknown}
+    if given:
+        try:
+            asked.settings = record.whole({"preset": next(iter(PRESETS)), **given})
+        except NanoGPTError as error:
+            asked.said.append(f"{str(error)[:300]} So the link's settings were not taken.")
+    return asked
+
+
+def _run(name: str, said: list[str]) -> str | None:
+    try:
+        run = seen(name)
+    except NanoGPTError as error:
+        said.append(str(error))
+        return None
+    if run is None:
+        others = ", or it is another visitor's" if limits.is_public() else ""
+        said.append(f"There is no run named {name} here{others}.")
+    return run.name if run else None
+
+
+# ---- the control ---------------------------------------------------------------------------------------------------
+
+
+def build(corpus_id: gr.State, inputs: list) -> None:
+    """Draw the button and where the link appears, and wire them. `inputs` are the form's."""
+    copy = gr.Button("Copy link to these settings", size="sm", elem_id="link-copy")
+    address = gr.Textbox(
+        label="Link to these settings", interactive=False, visible=False, buttons=["copy"], max_lines=3,
+        elem_id="link-address",
+    )  # fmt: skip
+    note = drawn("status_line", line(""), visible=False, elem_id="link-said")
+    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+    made = copy.click(offered, [corpus_id, *inputs], [address, note], **quiet)
+    made.then(None, [address, note], [address, note], js=COPY)
