@@ -10,9 +10,12 @@ Hyper-parameters were fixed before.
 
 from __future__ import annotations
 
+import os
+
+os.environ["GOMP_SPINCOUNT"] = "300000"  # torch's own, for the peer's sake; ours is set for busy machines
+
 import argparse
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -26,6 +29,7 @@ from nanogpt import corpus, jobs
 from nanogpt.config import NanoGPTError
 from nanogpt.data import get_batch, split, windows
 from nanogpt.device import Device, pick_device
+from nanogpt.fast_cpu import keep_freed_memory
 from nanogpt.formats import load_model
 from nanogpt.train import train
 
@@ -190,6 +194,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
     with tempfile.TemporaryDirectory() as home:
         os.environ["NANOGPT_HOME"] = home
         try:
+            keep_freed_memory()  # ours does it anyway, and in one process the peer shall have it from the beginning
             device = pick_device(args.device)
             print(f"on {device}")
             seeds = args.seeds[:1] if args.quick else args.seeds

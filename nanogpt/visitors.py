@@ -81,6 +81,7 @@ class Visitor:
 
     def new_run(self, name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
         """`jobs.new_run` for this visitor, where the server's limits allow one. Without a name, after the text."""
+        limits.check_training()
         called = self.name_for(name.strip() if isinstance(name, str) else name, text.name)
         if self.id is None:
             return jobs.new_run(called, text, preset_name, **changes)
@@ -94,6 +95,7 @@ class Visitor:
         """A run of theirs that the server's limits let go on, on a text of theirs. NanoGPTError says why not."""
         if not name:
             raise NanoGPTError(none_yet)
+        limits.check_training()
         run = self.own_run(name)
         if self.id is not None:
             self.text(run.settings()["corpus"]["id"])  # not somebody else's, whatever the folder says
@@ -167,7 +169,6 @@ class Visitor:
 
     def may_train(self) -> None:
         """NanoGPTError where the server's limits do not allow a visitor to train now."""
-        limits.check_training()
         self.has_room()
         most, most_of_all = limits.limit("NANOGPT_MAX_RUNS"), limits.limit("NANOGPT_MAX_WAITING")
         if most is not None and len(self.waiting()) >= most:

@@ -17,7 +17,7 @@ from nanogpt.__main__ import main
 from nanogpt.config import PRESETS, ModelConfig, NanoGPTError
 from nanogpt.data import get_batch
 from nanogpt.device import pick_device
-from nanogpt.lecture import read
+from nanogpt.lecture import STAGES, read
 from nanogpt.model import GPT, MultiHeadAttention, RMSNorm, attention_by_hand, rotate
 from nanogpt.optim import get_lr
 from nanogpt.rungs import FIRST, LAST, RUNGS, Rung, make_model, make_recipe, mean_loss, print_rungs, train_rung
@@ -246,7 +246,7 @@ def test_the_command_prints_a_rung(tiny_text, tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.startswith("stage 9: rotary positions\n")
     assert len(re.findall(r"^ +[01] +\d\.\d{4} +\d\.\d{4}$", out, re.M)) == 2
-    assert f"here on Tiny Shakespeare: {RUNGS[1].loss}." in out
+    assert f"measured on Tiny Shakespeare: {RUNGS[1].loss}." in out
 
 
 def test_without_a_number_all_rungs_are_climbed(tiny_text, tmp_path, capsys, monkeypatch):
@@ -256,6 +256,16 @@ def test_without_a_number_all_rungs_are_climbed(tiny_text, tmp_path, capsys, mon
     assert main(["ladder", str(file), "--modern", "--max-iters", "1", "--device", "cpu"]) == 0
     stages = re.findall(r"^stage (\d+): (.*)$", capsys.readouterr().out, re.M)
     assert stages == [(str(rung.number), rung.name) for rung in RUNGS]
+
+
+def test_the_lecture_s_ladder_says_how_to_go_on(tiny_text, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("nanogpt.lecture.LADDER", (replace(STAGES[1], eval_iters=1),))
+    file = tmp_path / "play.txt"
+    file.write_text(tiny_text, encoding="utf-8")
+    assert main(["ladder", str(file), "--max-iters", "1", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("stage 1: bigram table\n")
+    assert "stages 8 to 17, it goes with --modern" in out
 
 
 def test_the_measured_losses_are_told_everywhere_alike():
@@ -270,5 +280,5 @@ def test_the_measured_losses_are_told_everywhere_alike():
         row = next(line for line in lecture.splitlines() if line.startswith(f"| {rung.number} "))
         assert f" {mean:.3f} " in row
         if before is not None:
-            assert f"| {mean - before:+.3f} " in row.replace("−", "-")
+            assert f"| {mean - before:+.3f} |" in row
         before = mean

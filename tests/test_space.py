@@ -246,7 +246,7 @@ def test_a_click_trains_and_continue_goes_on(space, browser, tiny_text):
         page.goto(f"{server.url}/?preset=quick&max_iters=1000000&n_layer=1&n_head=2&n_embd=16&block_size=16")
         page.locator("#train-start").click()
         state = "document.querySelector('#train-status .status-line')?.dataset.state === '{}'"
-        page.wait_for_function(state.format("running"))  # seen while the click itself is not over
+        page.wait_for_function(f"{state.format('queued')} || {state.format('running')}")  # while the click is not over
         page.wait_for_function(state.format("stopped"))
         assert "Continue goes on" in page.locator("#train-status").inner_text()
         step = "Number(document.querySelector('#train-plot svg')?.dataset.step || 0)"

@@ -21,7 +21,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
 from nanogpt.model import GPT
 from nanogpt.run import Run, all_runs
-from nanogpt.ui import corpus_tab, form, link, run_panel, sample_tab, text_panel, train_tab
+from nanogpt.ui import corpus_tab, form, link, run_panel, sample_tab, text_panel, train_tab, visit
 from nanogpt.ui.words import page_line
 from nanogpt.visitors import Visitor, visitor_of
 
@@ -52,6 +52,7 @@ def given(visitor: Visitor, text: str, name: str = "A play") -> corpus.Corpus:
 def written(visitor: Visitor, text: corpus.Corpus, name: str = "one") -> Run:
     """A run that can write, without having been trained."""
     run = visitor.new_run(name, text, "quick", **TINY, max_iters=50)
+    tickets.drop(run.name)
     (run.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(run.folder))))
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=1.0, tokens=0, train_loss=4.0, val_loss=4.0)
@@ -394,6 +395,13 @@ def test_the_line_above_the_tabs_names_no_other_visitor_s_run(anna, tiny_text):
         with asking("otto"):
             assert page_line()["text"] == "Training another visitor's run."
             assert train_tab.newest() is None
+
+
+def test_a_browser_without_cookies_is_told_at_once(public):
+    with asking(None):
+        assert visit.terms().value == visitors.NO_COOKIE
+    with asking("anna"):
+        assert visit.terms().value == visitors.terms()
 
 
 def test_on_one_s_own_machine_a_handler_needs_no_request(home, tiny_text):

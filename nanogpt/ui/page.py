@@ -44,7 +44,7 @@ def build_app() -> gr.Blocks:
             if can_sign_in():
                 gr.LoginButton(size="sm", elem_id="sign-in")
         terms = gr.Textbox(
-            show_label=False, container=False, interactive=False, visible=False, max_lines=6, elem_id="page-terms"
+            show_label=False, container=False, interactive=False, visible=False, max_lines=20, elem_id="page-terms"
         )
         asked = drawn("status_line", drawn_line(""), visible=False, elem_id="page-asked")
         corpus_id, timer = gr.State(), gr.Timer(1.0, active=False)
