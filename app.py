@@ -7,6 +7,7 @@ import contextlib
 import os
 import threading
 import time
+import traceback
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported home
 if os.environ.get("SPACES_ZERO_GPU"):
@@ -41,7 +42,10 @@ def main() -> None:
 def tidy() -> None:
     """Every ten minutes, delete what visitors have left behind for too long."""
     while True:
-        visitors.expire()
+        try:
+            visitors.expire()
+        except Exception:  # a damaged folder, a limit that is no number: to be read in the log, and tried again
+            traceback.print_exc()
         time.sleep(600)
 
 

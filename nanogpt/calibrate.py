@@ -43,6 +43,8 @@ def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int
     size = 4 if device.dtype is torch.float32 else 2
     tokens = train.batch_size * model.block_size
     per_layer = (20 if model.layout == "classic" else 28) * model.n_embd + (6 * model.n_embd if model.dropout else 0)
+    if device.type == "cpu" and model.layout == "modern" and not model.dropout:
+        per_layer += model.n_head * model.block_size  # fast_block.py keeps the attention weights
     activations = tokens * (model.n_layer * per_layer * size + 4 * 4 * model.vocab_size + 8 * model.n_embd)
     return kept + activations + 400_000_000  # torch itself
 

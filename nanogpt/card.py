@@ -188,9 +188,11 @@ def making(run: Run) -> str:
     ]
     history = run.history()
     took = f"{history.step:,} steps, {history.seconds:,.1f} seconds of training. " if history.step else ""
-    versions = run.settings().get("versions", {})
-    made = ", ".join(f"{key} {versions[key]}" for key in ("nanogpt", "torch", "python") if key in versions)
-    return f"{took}{made}.\n\n```bash\n{public_command(run)}\n```\n\n" + "\n".join(table)
+    found = run.settings().get("versions")
+    versions = found if isinstance(found, dict) else {}  # of a pulled run somebody else wrote them
+    number = lambda key: re.fullmatch(r"[0-9][\w.+-]{0,40}", str(versions.get(key)))
+    made = ", ".join(f"{key} {versions[key]}" for key in ("nanogpt", "torch", "python") if number(key))
+    return f"{took}{made and made + '.'}\n\n```bash\n{public_command(run)}\n```\n\n" + "\n".join(table)
 
 
 def public_command(run: Run) -> str:

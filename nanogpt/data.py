@@ -24,7 +24,10 @@ def get_batch(data: torch.Tensor, block_size: int, batch_size: int, generator: t
 
     The places come from a generator on the CPU, so that a seed means the same batches on every device.
     """
-    ix = torch.randint(len(data) - block_size, (batch_size, 1), generator=generator).to(data.device)  # (B, 1)
+    ix = torch.randint(len(data) - block_size, (batch_size, 1), generator=generator)  # (B, 1)
+    if data.is_cuda:
+        ix = ix.pin_memory()  # or each batch would wait until the card has done the step before
+    ix = ix.to(data.device, non_blocking=data.is_cuda)
     piece = data[ix + torch.arange(block_size + 1, device=data.device)].long()  # (B, T+1)
     return piece[:, :-1], piece[:, 1:]
 

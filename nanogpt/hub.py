@@ -40,7 +40,7 @@ NEEDED = ("config.json", "tokenizer.json", "model.safetensors")  # what a reposi
 WANTED = (*NEEDED, "run.json", "metrics.jsonl")  # all that a pull ever takes
 OURS = {"run.json", "nanogpt/run.py"}  # one of them is in every repository that was made here
 ENDED = ("step", "val_loss", "best_val_loss", "last_val_loss", "val_characters", "message")  # of a finished run, public
-ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.I)
+ADDRESS = re.compile(r"\A(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.I)
 
 Tell = Callable[[str], None]  # takes a sentence about what is being done
 
@@ -188,7 +188,7 @@ def publish(
         _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
         notes = ["It is private: only you can see it."] if head.private else []
         changed = _changed(api, repo, kind, head.sha, files)
-        if "README.md" in changed and names & OURS and _edited(api, repo, kind, head.sha):
+        if "README.md" in changed and "README.md" in names and names & OURS and _edited(api, repo, kind, head.sha):
             del changed["README.md"]
             notes.append("Its card was changed by hand and stays as it is.")
         gone = [name for name in PUBLIC if kind == "model" and name in names and name not in files]

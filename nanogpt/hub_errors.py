@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,9 +70,12 @@ def sentence(error: Exception, repo: str = "") -> str:
         status = error.response.status_code
         if status >= 500:
             return f"The Hub has trouble of its own at the moment ({status}); try again later. {SAFE}"
+        if status in SENTENCES:
+            return SENTENCES[status].format(repo=repo)
         said = " ".join((error.server_message or "no reason given").split())[:200]
-        return SENTENCES.get(status, f"The Hub refused ({status}: {said}).").format(repo=repo)
-    if isinstance(error, HTTPError | LocalEntryNotFoundError | ConnectionError | TimeoutError):
+        return f"The Hub refused ({status}: {said})."
+    # json: a page instead of an answer, as from a network that wants one to sign in first
+    if isinstance(error, HTTPError | LocalEntryNotFoundError | ConnectionError | TimeoutError | json.JSONDecodeError):
         return UNREACHABLE
     if isinstance(error, ValueError):  # its check of the card's front matter
         return f"The Hub does not take the card: {' '.join(str(error).split())[:200]}"

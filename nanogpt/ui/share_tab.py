@@ -15,6 +15,7 @@ from gradio.utils import get_upload_folder
 from .. import card, code_export, deploy, hub, page_export
 from ..config import NanoGPTError
 from ..disk import size
+from ..run import Run
 from . import sign_in
 from .drawn import drawn, line
 from .following import following, lines
@@ -59,10 +60,18 @@ def about(name: str | None) -> dict[str, Any]:
 
 def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[list[str]], str]:
     """What a push would send: (name, bytes) of each file, and the card."""
-    repo = hub.repository(repo or existing(name, NO_RUN).name, "you")
-    files = hub.offered(existing(name, NO_RUN), repo, license or None, quote)
+    run = shareable(name, quote)
+    files = hub.offered(run, hub.repository(repo or run.name, "you"), license or None, quote)
     rows = [[file, f"{len(content):,}"] for file, content in files.items()]
     return [*rows, ["in all", f"{sum(map(len, files.values())):,}"]], files["README.md"].decode()
+
+
+def shareable(name: str | None, quote: bool) -> Run:
+    """The run of that name. NanoGPTError where its text is to be quoted and is not there for whoever asks."""
+    run = existing(name, NO_RUN)
+    if quote:
+        visitor().text(run.settings()["corpus"]["id"])  # everybody may write with a public run, not read its text
+    return run
 
 
 def take(name: str | None, what: str) -> str:
@@ -79,7 +88,7 @@ def take(name: str | None, what: str) -> str:
 
 def push(name, repo, private, license, quote, token: str | None) -> Iterator[dict[str, Any]]:
     """`hub.push` as lines."""
-    run = existing(name, NO_RUN)
+    run = shareable(name, quote)
     wish = dict(private=private, license=license or None, quote=quote)
     yield from following(lambda tell: hub.push(run, repo or run.name, token, **wish, tell=tell))
 
