@@ -22,28 +22,34 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.machine import RESULTS, write_result
+from nanogpt.data import split
+from nanogpt.device import pick_device
+from nanogpt.formats import load_model, read_config
+from nanogpt.tokenizer import CharTokenizer
+from nanogpt.train import estimate_loss
 
 SHAPES = [(2, 2, 64), (3, 3, 96), (4, 4, 128), (4, 4, 192), (6, 4, 128), (6, 6, 192)]  # layers, heads, width
 BATCHES = [(64, 8), (64, 16), (128, 8), (256, 4)]  # block_size, batch_size
 OWN = "the budget's own choice"
 
 
-def train(home: str, file: str, budget: float, threads: int | None, name: str, settings: dict) -> dict:
-    """One run in a process of its own; its loss over the whole held-out tenth, and how long it took in all."""
+def train(root: str, file: str, budget: float, threads: int | None, name: str, settings: dict) -> dict:
+    """One run in a process and a folder of its own; its loss over the whole held-out tenth, and the seconds of all."""
+    home = Path(root) / name  # of its own: in one and the same folder the runs would wait for each other
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
     command = [sys.executable, "-m", "nanogpt", "train", file, "--name", name, f"--budget={budget:g}s", *flags]
-    environment = {**os.environ, "NANOGPT_HOME": home, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    environment = {**os.environ, "NANOGPT_HOME": str(home), **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     began = time.perf_counter()
     subprocess.run(command, cwd=RESULTS.parent.parent, env=environment, check=True, stdout=subprocess.DEVNULL)
-    folder = Path(home) / "checkpoints" / name
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    config = json.loads((folder / "config.json").read_text())
-    sizes = dict(
-        n_layer=config["num_hidden_layers"], n_embd=config["hidden_size"], block_size=config["max_position_embeddings"]
-    )
+    seconds = time.perf_counter() - began
+    folder = home / "checkpoints" / name
+    model, config = load_model(folder), read_config(folder)
+    [text] = (home / "corpora").rglob("*.txt")
+    _, tail = split(CharTokenizer.load(folder).encode_array(text.read_text(encoding="utf-8")))
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()][-1]
     return dict(
-        name=name, **sizes, steps=rows[-1]["step"], val_loss=rows[-1]["val_loss"], trained_seconds=rows[-2]["seconds"],
-        seconds=time.perf_counter() - began,
+        name=name, n_layer=config.n_layer, n_embd=config.n_embd, block_size=config.block_size, steps=steps,
+        val_loss=estimate_loss(model, tail, pick_device("cpu")), seconds=seconds,
     )  # fmt: skip
 
 

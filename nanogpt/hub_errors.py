@@ -70,10 +70,8 @@ def sentence(error: Exception, repo: str = "") -> str:
         status = error.response.status_code
         if status >= 500:
             return f"The Hub has trouble of its own at the moment ({status}); try again later. {SAFE}"
-        if status in SENTENCES:
-            return SENTENCES[status].format(repo=repo)
         said = " ".join((error.server_message or "no reason given").split())[:200]
-        return f"The Hub refused ({status}: {said})."
+        return SENTENCES.get(status, "").format(repo=repo) or f"The Hub refused ({status}: {said})."
     # json: a page instead of an answer, as from a network that wants one to sign in first
     if isinstance(error, HTTPError | LocalEntryNotFoundError | ConnectionError | TimeoutError | json.JSONDecodeError):
         return UNREACHABLE

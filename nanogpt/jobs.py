@@ -15,7 +15,7 @@ from . import calibrate, corpus, limits, tickets
 from .config import ModelConfig, NanoGPTError, TrainConfig, knobs, preset
 from .data import fitting_block_size
 from .disk import PROJECT
-from .formats import config_files
+from .formats import config_files, read_config
 from .run import Run
 from .tokenizer import CharTokenizer
 
@@ -73,6 +73,7 @@ def prepare_to_continue(run: Run, max_iters: int | None = None, budget: float | 
         raise NanoGPTError(f"{run.name} is at step {status.step:,} already; max_iters must be larger.")
     if finished and not train.budget and train.max_iters == status.step:
         raise NanoGPTError(f"{run.name} has reached its last step, {status.step:,}. Give a larger max_iters to go on.")
+    calibrate.check_memory(read_config(run.folder), train)  # it may have come from a larger machine
     if longer:
         limits.check_seconds(train.budget - status.seconds if train.budget else 0)
         run.change(train=train.as_dict())

@@ -117,7 +117,7 @@ class CharTokenizer:
         try:
             vocab = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
             tokenizer = cls(vocab)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise NanoGPTError(f"{folder.name} has no readable tokenizer.json, so its letters are not known.") from None
         if tokenizer.stoi != vocab or any(len(ch) != 1 for ch in vocab):
             raise NanoGPTError(f"The tokenizer.json of {folder.name} is not an alphabet of single characters.")

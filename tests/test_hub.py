@@ -156,6 +156,14 @@ def test_a_card_that_was_changed_by_hand_stays(hub, run):
     assert repo.files["README.md"].endswith(b"my own words\n")
 
 
+def test_a_card_that_was_deleted_by_hand_is_written_again(hub, run):
+    push()
+    repo = hub.repos["models/maya/play"]
+    repo.commits.append({name: content for name, content in repo.files.items() if name != "README.md"})
+    assert push().commit
+    assert set(repo.files) == PUBLIC
+
+
 def test_a_file_that_is_no_longer_part_of_it_goes(hub, run):
     push()
     repo = hub.repos["models/maya/play"]
@@ -218,6 +226,8 @@ def at(part: str, status: int, said: str = "no"):
         (MAYA, "maya/play", at("auth-check", 403), "may not write"),
         (MAYA, "maya/play", at("validate-yaml", 400, "bad card"), "does not take the card"),
         (MAYA, "maya/play", at("/commit/main", 413), "too large"),
+        (MAYA, "maya/play", at("/commit/main", 418, "no {room} for {}"), "refused .418: no .room. for"),
+        (MAYA, "myhf.co/maya/play", None, "write it as user/name"),
         (MAYA, "maya/play", at("/commit/main", 418, f"a teapot {MAYA}"), "refused .418: a teapot hf_…"),
     ],
     ids=lambda value: value if isinstance(value, str) and not value.startswith("hf_") else "",
@@ -272,6 +282,11 @@ def test_without_a_hub_it_says_so(run, monkeypatch):
     refused("could not be reached", "pull", "maya/play")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     refused("could not be reached|set offline", "push")
+
+
+def test_a_page_in_place_of_an_answer_is_no_hub():
+    with pytest.raises(NanoGPTError, match="could not be reached"), hub_errors.spoken():
+        json.loads("<html>Sign in to this network first</html>")
 
 
 def test_a_run_without_weights_and_an_unknown_licence(hub, run, tiny_text):
@@ -366,7 +381,7 @@ HOSTILE = "<script>alert(1)</script>\n```\n---\n# Not a heading\n````` \u202e [x
 
 
 def test_names_and_samples_cannot_become_markup(run):
-    run.change(corpus={**run.settings()["corpus"], "name": HOSTILE})
+    run.change(corpus={**run.settings()["corpus"], "name": HOSTILE}, versions={"torch": HOSTILE, "python": ["3"]})
     run.sample(9, HOSTILE)
     card = ours.offered(run, "maya/play")["README.md"].decode()
     assert front_matter(card)["model-index"][0]["results"][0]["dataset"]["name"].startswith("<script>")

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from nanogpt import corpus, jobs, tickets
-from nanogpt.config import PRESETS, NanoGPTError
+from nanogpt import calibrate, corpus, jobs, tickets
+from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
+from nanogpt.device import pick_device
 from nanogpt.formats import read_config
 from nanogpt.run import Run, all_runs
 from nanogpt.tokenizer import CharTokenizer
@@ -174,3 +175,32 @@ def test_a_trainer_that_cannot_begin_leaves_its_sentence(text):
     status = run.status()
     assert status.state == "failed"
     assert status.message == f"There is no corpus {text.id}; its text was deleted, or never added. Add it again."
+
+
+def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted():
+    """(B nh, T, T) of each layer in the modern layout without dropout; torch's own attention keeps none."""
+    train, few_many = TrainConfig(batch_size=8), []
+    for wish in (
+        dict(layout="modern", dropout=0.0),
+        dict(layout="classic", dropout=0.0),
+        dict(layout="modern", dropout=0.1),
+    ):
+        few, many = (
+            calibrate.memory_needed(
+                ModelConfig(vocab_size=65, n_layer=2, n_head=heads, n_embd=128, block_size=512, **wish),
+                train,
+                pick_device("cpu"),
+            )
+            for heads in (2, 8)
+        )
+        few_many.append(many - few)
+    assert few_many == [2 * 8 * 6 * 512 * 512 * 4, 0, 0]
+
+
+def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monkeypatch):
+    """It may have come in an archive."""
+    run = jobs.new_run("one", corpus.add(tiny_text), "quick", n_layer=1, n_head=2, n_embd=16, block_size=16)
+    jobs.prepare_to_continue(run)
+    monkeypatch.setattr(calibrate, "memory_free", lambda device: 1000)
+    with pytest.raises(NanoGPTError, match="need about .* GB of memory"):
+        jobs.prepare_to_continue(run)

@@ -21,7 +21,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
 from nanogpt.model import GPT
 from nanogpt.run import Run, all_runs
-from nanogpt.ui import corpus_tab, form, link, run_panel, sample_tab, text_panel, train_tab, visit
+from nanogpt.ui import corpus_tab, form, link, run_panel, sample_tab, share_tab, text_panel, train_tab, visit
 from nanogpt.ui.words import page_line
 from nanogpt.visitors import Visitor, visitor_of
 
@@ -126,6 +126,19 @@ def test_a_public_run_is_for_everybody_to_write_with(anna, otto, tiny_text, monk
     assert otto.runs() == []
     monkeypatch.setenv("NANOGPT_PUBLIC_RUNS", f"other, {run.name}")
     assert [r.name for r in otto.runs()] == [run.name]
+
+
+def test_the_text_of_a_public_run_is_quoted_to_its_owner_alone(anna, tiny_text):
+    run = written(anna, given(anna, tiny_text))
+    run.change(public=True)
+    with asking("anna"):
+        assert tiny_text[:40] in share_tab.offer(run.name, "", "", True)[1]
+    with asking("otto"):
+        assert tiny_text[:40] not in share_tab.offer(run.name, "", "", False)[1]
+        with pytest.raises(NanoGPTError, match="There is no corpus"):
+            share_tab.offer(run.name, "", "", True)
+        with pytest.raises(NanoGPTError, match="There is no corpus"):
+            next(share_tab.push(run.name, "", True, "", True, None))
 
 
 def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, otto, tiny_text, tmp_path):

@@ -176,7 +176,14 @@ def build() -> Form:
             min_width=150,
             elem_id="train-max-iters",
         )
-        layout = gr.Radio(LAYOUTS, value="modern", label="Layout", min_width=150, elem_id="train-layout")
+        layout = gr.Radio(
+            LAYOUTS,
+            value="modern",
+            label="Layout",
+            info="Faster learns more in the same time.",
+            min_width=150,
+            elem_id="train-layout",
+        )
     told = gr.Textbox(
         show_label=False, container=False, interactive=False, lines=2, max_lines=6, elem_id="train-estimate"
     )
