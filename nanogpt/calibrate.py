@@ -152,8 +152,8 @@ class Size:
 # benchmarks/README.md, those beyond are extrapolated.
 SIZES = (
     Size(0.0, 2, 2, 64, 64, 8, 2.1),
-    Size(3e11, 3, 3, 96, 64, 16, 1.85),
-    Size(3e12, 3, 4, 128, 128, 8, 1.63),
+    Size(3e11, 3, 3, 96, 64, 16, 1.80),
+    Size(4e12, 3, 4, 128, 128, 8, 1.62),
     Size(1.2e13, 4, 4, 128, 256, 4, 1.53),
     # --------
     Size(6e13, 5, 5, 160, 256, 8, 1.48),
