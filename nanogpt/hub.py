@@ -29,7 +29,7 @@ from .card import card, is_untouched, judged
 from .config import NanoGPTError
 from .disk import size
 from .formats import config_files, load_model, read_config, weights_bytes
-from .hub_errors import BAD_NAME, NO_TOKEN, spoken
+from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, spoken
 from .record import COLUMNS
 from .run import Run, free_name
 from .tokenizer import CharTokenizer
@@ -85,6 +85,8 @@ def signed_in(token: str | None) -> tuple[HfApi, str]:
 def repository(text: str, owner: str = "") -> str:
     """user/name from what was typed: that itself, the page's address, or a name alone where the owner is known."""
     typed = text.strip().rstrip("/")
+    if TOKEN.search(typed):
+        raise NanoGPTError("That looks like a token, and here goes the name of a repository, as user/name.")
     local = constants.ENDPOINT.rstrip("/") + "/"
     rest = typed[len(local) :] if typed.startswith(local) else ADDRESS.sub("", typed, count=1)
     if rest != typed:
@@ -177,8 +179,11 @@ def publish(
     """
     with spoken(repo):
         tell(f"Asking whether you may write to {repo}.")
+        notes = []
         try:
             head = api.repo_info(repo, repo_type=kind)
+            if creation.get("space_hardware"):
+                notes.append("It was there already: its hardware stays as it was, change it on the Hub under Settings.")
         except RepositoryNotFoundError:
             tell(f"Creating {repo}.")
             api.create_repo(repo, repo_type=kind, **creation)
@@ -186,7 +191,7 @@ def publish(
         api.auth_check(repo, repo_type=kind, write=True)
         names = {sibling.rfilename for sibling in head.siblings or []}
         _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
-        notes = ["It is private: only you can see it."] if head.private else []
+        notes += ["It is private: only you can see it."] if head.private else []
         changed = _changed(api, repo, kind, head.sha, files)
         if "README.md" in changed and "README.md" in names and names & OURS and _edited(api, repo, kind, head.sha):
             del changed["README.md"]

@@ -119,7 +119,7 @@ def test_nothing_private_is_sent(hub, run, tiny_text):
     (run.folder / "snapshots").mkdir()
     (run.folder / "diary.txt").write_text("secret", encoding="utf-8")
     run.change(owner="olga", plan="measured on Olga's machine", parent="secret-run")
-    run.event("failed", message="Traceback in /work/olga/secret.py")
+    run.event("failed", message="Traceback in /home/olga/secret.py")
     push()
     sent = b"".join(hub.repos["models/maya/play"].files.values())
     for secret in (b"secret", b"olga", b"Olga", tiny_text[:200].encode(), b"last.safetensors", b"system"):
@@ -656,3 +656,10 @@ def test_a_space_on_a_cpu_wants_a_paid_account(hub, run, capsys):
     assert "--static" in said
     assert "zero-a10g" in said
     assert hub.repos == {}
+
+
+@pytest.mark.parametrize("typed", ["hf_abcdefghijklmnopqrstuvwxyz012345", "me/hf_abcdefghijklmnopqrstuvwxyz012345"])
+def test_a_token_in_the_wrong_box_is_neither_sent_nor_repeated(typed):
+    with pytest.raises(NanoGPTError, match="looks like a token") as refused:
+        ours.repository(typed, "me")
+    assert "hf_" not in str(refused.value)

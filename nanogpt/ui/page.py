@@ -76,7 +76,9 @@ def build_app() -> gr.Blocks:
         opened = [terms, asked, tabs, *texts.shown.outputs, training.about_text, *training.form.fields]
         demo.load(lambda before: open_page(page, before), kept_text, opened, **quiet)
         demo.load(lambda before: open_runs(page, before), kept_run, [*runs, writing.run], **quiet)
-    return demo.queue(max_size=64, default_concurrency_limit=4)
+    demo.queue(max_size=64, default_concurrency_limit=4)
+    demo._queue.sleep_when_free = 0.02  # Gradio looks for work a thousand times a second: 4 % of a core, all day long
+    return demo
 
 
 def open_page(page: Page, before: str | None) -> dict:

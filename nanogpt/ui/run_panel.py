@@ -80,6 +80,8 @@ def facts(name: str | None) -> list[str]:
 def log(name: str | None) -> str:
     """The end of what the trainer printed."""
     run = seen(name)
+    if run and not visitor().owns(run):
+        return "What the trainer printed is for the owner of the run."
     return (record.log_text(run, LOG_LINES) if run else "") or "The trainer has printed nothing yet."
 
 
@@ -89,7 +91,7 @@ def save(name: str | None, what: str, to_continue: bool = False) -> str:
     folder = Path(tempfile.mkdtemp(dir=made(Path(get_upload_folder()))))  # Gradio deletes it after a day
     if what == "archive":
         path = folder / f"{run.name}.zip"
-        archive.pack(run, path, to_continue)
+        archive.pack(run, path, to_continue and visitor().owns(run))  # the save is its owner's
         return str(path)
     text = dict(
         settings=record.settings_json, curves=record.curves_csv, samples=record.samples_text, log=record.log_text
