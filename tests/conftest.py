@@ -78,8 +78,9 @@ def one_torch_thread() -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as NANOGPT_HOME, for checkpoints/ and corpora/ of this test alone."""
+    """An empty folder as NANOGPT_HOME, for checkpoints/ and corpora/ of this test alone; nothing shipped shows in it."""
     monkeypatch.setenv("NANOGPT_HOME", str(tmp_path))
+    monkeypatch.setattr("nanogpt.run.PROJECT", tmp_path)
     return tmp_path
 
 
