@@ -119,7 +119,7 @@ def test_nothing_private_is_sent(hub, run, tiny_text):
     (run.folder / "snapshots").mkdir()
     (run.folder / "diary.txt").write_text("secret", encoding="utf-8")
     run.change(owner="olga", plan="measured on Olga's machine", parent="secret-run")
-    run.event("failed", message="Traceback in /home/olga/secret.py")
+    run.event("failed", message="Traceback in /srv/olga/secret.py")
     push()
     sent = b"".join(hub.repos["models/maya/play"].files.values())
     for secret in (b"secret", b"olga", b"Olga", tiny_text[:200].encode(), b"last.safetensors", b"system"):
