@@ -1,0 +1,40 @@
+"""The model that ships with the project: small, whole, for everybody, and as good as its README says."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from conftest import ROOT
+
+from nanogpt.config import SampleConfig
+from nanogpt.data import split
+from nanogpt.device import pick_device
+from nanogpt.formats import load_model
+from nanogpt.sample import stream
+from nanogpt.tokenizer import CharTokenizer
+from nanogpt.train import estimate_loss
+
+FOLDER = ROOT / "checkpoints" / "shakespeare"
+
+
+def test_it_is_small_and_says_what_it_is():
+    files = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
+    assert sum(files.values()) < 10_000_000
+    assert not {"last.safetensors", "log.txt"} & files.keys()
+    settings = json.loads((FOLDER / "run.json").read_text(encoding="utf-8"))
+    assert settings["public"] is True
+    assert settings["owner"] is None
+
+
+def test_it_writes():
+    text = "".join(stream(load_model(FOLDER), CharTokenizer.load(FOLDER), "ROMEO:", SampleConfig(length=300, seed=1)))
+    assert len(text) == 300
+    assert len(set(text.split())) > 20
+
+
+def test_its_loss_is_the_one_its_readme_names(shakespeare):
+    [said] = re.findall(r"validation loss of (\d\.\d{3})", (FOLDER / "README.md").read_text(encoding="utf-8"))
+    _, tail = split(CharTokenizer.load(FOLDER).encode_array(shakespeare))
+    assert estimate_loss(load_model(FOLDER), tail, pick_device("cpu")) == pytest.approx(float(said), abs=0.002)
