@@ -77,7 +77,7 @@ class Run:
     def __init__(self, name: str):
         self.name = checked_name(name)
         self.folder = home() / "checkpoints" / name
-        if not self.folder.exists() and (PROJECT / "checkpoints" / name / "run.json").exists():
+        if not self.folder.exists() and any((folder / name / "run.json").exists() for folder in _shipped()):
             self.folder = PROJECT / "checkpoints" / name  # what ships with the project, wherever NANOGPT_HOME points
 
     # ---- written by the launcher ------------------------------------------------------------------------------
@@ -359,9 +359,14 @@ def read_jsonl(path: Path) -> list[dict]:
     return tail.rows
 
 
+def _shipped() -> list[Path]:
+    """Where what ships with the project stands; nowhere with NANOGPT_SHIPPED=off."""
+    return [] if os.environ.get("NANOGPT_SHIPPED") == "off" else [PROJECT / "checkpoints"]
+
+
 def all_runs() -> list[Run]:
     """Every run there is, the newest first; what ships with the project last."""
-    folders = [home() / "checkpoints", *([PROJECT / "checkpoints"] if home() != PROJECT else [])]
+    folders = [home() / "checkpoints", *(_shipped() if home() != PROJECT else [])]
     names: dict[str, Run] = {}
     for folder in folders:
         found = [(modified, path.parent.name) for path in folder.glob("*/run.json") if (modified := _modified(path))]

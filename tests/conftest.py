@@ -46,6 +46,7 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     HF_HOME=str(SCRATCH / "huggingface"),  # neither the developer's login nor their cache
     NANOGPT_HOME=str(SCRATCH / "home"),  # for a test that forgets the fixture `home`
+    NANOGPT_SHIPPED="off",  # a test has the runs that it made
     OMP_NUM_THREADS="1",  # torch's threads
 )
 os.environ.pop("HF_TOKEN", None)
@@ -78,9 +79,8 @@ def one_torch_thread() -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as NANOGPT_HOME, for checkpoints/ and corpora/ of this test alone; nothing shipped shows in it."""
+    """An empty folder as NANOGPT_HOME, for checkpoints/ and corpora/ of this test alone."""
     monkeypatch.setenv("NANOGPT_HOME", str(tmp_path))
-    monkeypatch.setattr("nanogpt.run.PROJECT", tmp_path)
     return tmp_path
 
 

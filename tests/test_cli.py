@@ -375,6 +375,7 @@ def test_a_broken_run_does_not_hide_the_others(first, home, capfd, content):
 
 def test_no_runs_yet(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("NANOGPT_HOME", str(tmp_path))
+    monkeypatch.delenv("NANOGPT_SHIPPED")
     shipped = [path.parent.name for path in (ROOT / "checkpoints").glob("*/run.json")]
     assert main(["runs", "--json"]) == 0
     assert sorted(row["name"] for row in json.loads(capfd.readouterr().out)) == sorted(shipped)
