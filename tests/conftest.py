@@ -84,6 +84,31 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@contextlib.contextmanager
+def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """`home` for all the tests of a module together."""
+    path = tmp_path_factory.mktemp(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOGPT_HOME", str(path))
+        yield path
+
+
+def ended_run(text, **sizes):
+    """A run named one that has ended, without having been trained."""
+    from nanogpt import jobs
+    from nanogpt.formats import read_config, weights_bytes
+    from nanogpt.model import GPT
+
+    made = jobs.new_run("one", text, "quick", **sizes)
+    (made.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(made.folder))))
+    made.event("started", step=0, device="CPU")
+    for step in (0, 25, 50):
+        made.log(step=step, seconds=1.0, tokens=step * 64, train_loss=4.0 - step / 50, val_loss=4.1 - step / 50)
+        made.sample(step, f"text {step}")
+    made.event("finished", step=50, val_loss=3.0, message="Finished.")
+    return made
+
+
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     """A Hub on the loopback address, at the address that every client here has been told is the Hub's."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import home_for_all
 
 from nanogpt import code_export, corpus, jobs, train
 from nanogpt.__main__ import main
@@ -34,9 +35,7 @@ RECIPES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("code")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NANOGPT_HOME", str(path))
+    with home_for_all(tmp_path_factory, "code") as path:
         yield path
 
 

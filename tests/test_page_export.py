@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import home_for_all
 
 from nanogpt import page_export
 from nanogpt.__main__ import main
@@ -32,9 +33,7 @@ QUICK = dict(n_layer=4, n_head=4, n_embd=128, block_size=64)
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("pages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NANOGPT_HOME", str(path))
+    with home_for_all(tmp_path_factory, "pages") as path:
         yield path
 
 

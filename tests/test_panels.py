@@ -8,11 +8,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import ended_run
 
 from nanogpt import corpus, jobs, record, tickets
 from nanogpt.config import NanoGPTError
-from nanogpt.formats import read_config, weights_bytes
-from nanogpt.model import GPT
 from nanogpt.run import Run
 from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
 from nanogpt.ui.words import page_line, run_line
@@ -28,14 +27,7 @@ def text(home, tiny_text):
 @pytest.fixture
 def run(text) -> Run:
     """A run that has ended, without having been trained."""
-    made = jobs.new_run("one", text, "quick", **SMALL)
-    (made.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(made.folder))))
-    made.event("started", step=0, device="CPU")
-    for step in (0, 25, 50):
-        made.log(step=step, seconds=1.0, tokens=step * 64, train_loss=4.0 - step / 50, val_loss=4.1 - step / 50)
-        made.sample(step, f"text {step}")
-    made.event("finished", step=50, val_loss=3.0, message="Finished.")
-    return made
+    return ended_run(text, **SMALL)
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------
@@ -132,6 +124,7 @@ def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
     (project / "checkpoints").mkdir(parents=True)
     run.folder.rename(project / "checkpoints" / "one")
     monkeypatch.setattr("nanogpt.run.PROJECT", project)
+    monkeypatch.setenv("NANOGPT_SHIPPED", "on")
     for action in (run_panel.delete, lambda name: run_panel.rename(name, "two")):
         with pytest.raises(NanoGPTError, match="comes with the project"):
             action("one")

@@ -10,14 +10,12 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from conftest import Server
+from conftest import Server, ended_run
 from fake_hub import MAYA, OLGA
 from gradio.helpers import special_args
 
 from nanogpt import code_export, corpus, jobs, page_export
 from nanogpt.config import NanoGPTError
-from nanogpt.formats import read_config, weights_bytes
-from nanogpt.model import GPT
 from nanogpt.run import Run
 from nanogpt.ui import following, share_tab, sign_in
 from nanogpt.ui.page import build_app
@@ -28,14 +26,7 @@ SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_it
 @pytest.fixture
 def run(home, tiny_text) -> Run:
     """A run that has ended, without having been trained."""
-    made = jobs.new_run("one", corpus.add(tiny_text, "A <b>play</b>"), "quick", **SMALL)
-    (made.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(made.folder))))
-    made.event("started", step=0, device="CPU")
-    for step in (0, 25, 50):
-        made.log(step=step, seconds=1.0, tokens=step * 64, train_loss=4.0 - step / 50, val_loss=4.1 - step / 50)
-        made.sample(step, f"text {step}")
-    made.event("finished", step=50, val_loss=3.0, message="Finished.")
-    return made
+    return ended_run(corpus.add(tiny_text, "A <b>play</b>"), **SMALL)
 
 
 # --- whose token ---------------------------------------------------------------------------------------------------
