@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from benchmarks.machine import write_result
 from nanogpt.config import ModelConfig, SampleConfig
-from nanogpt.fast_decode import FastDecoder, openblas
+from nanogpt.fast_decode import openblas
 from nanogpt.model import GPT
-from nanogpt.sample import Decoder, generate_many
+from nanogpt.sample import Decoder, decoder_for, generate_many
 
 SIZES = {
     "10.65 M": dict(n_layer=6, n_head=6, n_embd=384, block_size=256),
@@ -46,9 +46,9 @@ def peer(model: GPT, length: int, temperature: float = 0.8) -> torch.Tensor:
     return idx
 
 
-def ours(model: GPT, length: int, texts: int = 1, decoder: type = FastDecoder) -> None:
+def ours(model: GPT, length: int, texts: int = 1, decoder: Callable | None = None) -> None:
     """What `stream` does; making the decoder counts."""
-    for _ in generate_many(decoder(model, texts), [0], SampleConfig(length=length, num_samples=texts)):
+    for _ in generate_many((decoder or decoder_for)(model, texts), [0], SampleConfig(length=length, num_samples=texts)):
         pass
 
 

@@ -1,8 +1,9 @@
-"""The cached decoder in NumPy: what `sample.Decoder` does, near the speed at which a CPU reads the weights.
+"""The cached decoder for one text in NumPy: what `sample.Decoder` does, near the speed at which a CPU reads weights.
 
 A character needs every weight once and next to no arithmetic, so what counts is how fast the weights stream past and
 how little stands between them. NumPy's `dot` reads a matrix about twice as fast as torch's does, and a call costs
-0.5 us instead of 3. Everything that does not depend on the text is folded into the weights first (`Weights`).
+0.5 us instead of 3. Everything that does not depend on the text is folded into the weights first (`Weights`). A piece
+of several characters is read by the packed model of fast_packed.py.
 
 The numbers are those of `model.py` but for rounding; tests/test_fast_decode.py holds them to it.
 """
@@ -14,15 +15,15 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 
+from .fast_packed import packed
 from .model import GPT
 
 F32 = np.float32
-SCORES = 1 << 20  # attention scores held at a time: 4 MB, so that they stay in the cache
-SHARED = 1 << 23  # multiplications worth waking another thread for: about 0.1 ms
 
 
 class Weights:
@@ -50,10 +51,10 @@ class Weights:
             cos, sin = array(model.rotary).astype(np.float64)  # (block_size, hs / 2) each
             # q and k are brought to length 1 in `Decoder`; their product is to be sqrt(hs) times as large
             self.turn = ((cos - 1j * sin) * self.hs**0.25).astype(np.complex64)
-        *packed, self.head = side_by_side(  # the head: (C + 1, vocab_size); modern: (C, vocab_size)
+        *inner, self.head = side_by_side(  # the head: (C + 1, vocab_size); modern: (C, vocab_size)
             [W for block in model.blocks for W in self.layer(block)] + [self.after_norm(model.lm_head, model.ln_f)]
         )
-        self.layers = [packed[i : i + 4] for i in range(0, len(packed), 4)]
+        self.layers = [inner[i : i + 4] for i in range(0, len(inner), 4)]
 
     def layer(self, block) -> tuple[np.ndarray, ...]:
         """qkv, proj and the two of the MLP, each (in + 1, out); modern: (in, out)."""
@@ -110,32 +111,6 @@ def side_by_side(matrices: list[np.ndarray]) -> list[np.ndarray]:
     return packed
 
 
-class Rows:
-    """Where R characters are worked on at once. Plain vectors for R = 1, which NumPy multiplies with less ado."""
-
-    def __init__(self, R: int, w: Weights, dot: Callable | None = None):
-        C, one = w.nh * w.hs, int(w.classic)
-        shape = (R,) if R > 1 else ()
-        self.dot = dot or (np.matmul if R > 1 else np.dot)
-        self.h, self.gathered, self.hidden = (np.ones((*shape, n + one), F32) for n in (C, C, 4 * C))
-        self.h_C, self.gathered_C, self.hidden_4C = (
-            z[..., : z.shape[-1] - one] for z in (self.h, self.gathered, self.hidden)
-        )
-        self.qkv, self.out = np.empty((*shape, 3 * C), F32), np.empty((*shape, C), F32)
-        self.zero = np.zeros(self.hidden_4C.shape[-1], F32)  # an array is compared with faster than a number
-        self.eps = w.eps
-        self.norm = self.norm_many if R > 1 else self.norm_one
-
-    def norm_one(self, x: np.ndarray) -> np.ndarray:
-        np.multiply(x, 1.0 / math.sqrt(x.dot(x) + self.eps), out=self.h_C)
-        return self.h
-
-    def norm_many(self, x: np.ndarray) -> np.ndarray:
-        size = np.sqrt(np.vecdot(x, x) + self.eps)  # (R,)
-        np.divide(x, size[:, None], out=self.h_C)
-        return self.h
-
-
 class Threads:
     """One thread of NumPy's OpenBLAS, or all of them: whichever is the faster now.
 
@@ -178,101 +153,97 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
         return lambda: 1, lambda threads: None
 
 
-class FastDecoder:
-    """Reads `texts` texts side by side and tells the scores of what comes next: see `sample.Decoder`."""
+class Ready:
+    """A model's weights in both forms, as they are now."""
 
-    def __init__(self, model: GPT, texts: int = 1):
-        self.w = w = Weights(model)
+    def __init__(self, model: GPT):
+        self.weights, self.packed = Weights(model), packed(model)
+
+
+_ready: WeakKeyDictionary[GPT, tuple[list, Ready]] = WeakKeyDictionary()
+
+
+def ready(model: GPT) -> Ready:
+    """The same again while nobody changes the model: who writes a second time with it does not wait."""
+    now = [(p.data_ptr(), p._version) for p in model.parameters()]
+    then, made = _ready.get(model, (None, None))
+    if made is None or then != now:
+        made = Ready(model)
+        _ready[model] = (now, made)
+    return made
+
+
+class FastDecoder:
+    """Reads one text and tells the scores of what comes next: see `sample.Decoder`."""
+
+    def __init__(self, model: GPT):
+        made = ready(model)
+        w = self.w = made.weights
+        self.model = made.packed
         self.block_size, self.length = model.config.block_size, 0
         # Keys and values of each layer. Behind each value stands a one: a weighted sum of values sums the weights, too.
-        self.kv = list(np.ones((len(w.layers), 2, texts, w.nh, self.block_size, w.hs + 1), F32))
-        self.rows = Rows(texts, w)
+        self.kv = list(np.ones((len(w.layers), 2, w.nh, self.block_size, w.hs + 1), F32))
+        C, one = w.nh * w.hs, int(w.classic)  # a one at the end of an input meets the bias
+        self.h, self.gathered, self.hidden = (np.ones(n + one, F32) for n in (C, C, 4 * C))
+        self.qkv, self.out = np.empty(3 * C, F32), np.empty(C, F32)
+        self.zero = np.zeros(4 * C, F32)  # an array is compared with faster than a number
         self.threads = Threads()
-        self.helper = ThreadPoolExecutor(1) if self.threads.most > 1 else None  # its thread starts when first needed
 
     def restart(self) -> None:
         """Forget what was read."""
         self.length = 0
 
     def keep(self, texts: list[int]) -> None:
-        """Go on with some of the texts only."""
-        self.kv = [kv[:, texts] for kv in self.kv]
-        self.rows = Rows(len(texts), self.w)
+        """There is but one."""
 
     def read(self, ids: np.ndarray) -> np.ndarray:
-        """The scores after the newest characters: (B, T) -> (B, vocab_size)."""
+        """The scores after the newest characters: (1, T) -> (1, vocab_size)."""
+        start = self.length
+        self.length += ids.shape[1]
+        if ids.shape[1] > 1:
+            return self.read_piece(ids, start)
         threads = self.threads
         if threads.most == 1:
-            return self.forward(ids)
+            return self.read_one(ids, start)
         before = threads.get()
-        # OpenBLAS's products of a single character come out the same to the bit on any number of threads, longer ones
-        # do not. Those are shared out by `halves`, so that a text alone is the same to the bit every time.
-        threads.set(threads.now if ids.shape[1] == 1 else 1)
+        threads.set(threads.now)  # the products come out the same to the bit on any number
         began = time.perf_counter()
         try:
-            return self.forward(ids)
+            return self.read_one(ids, start)
         finally:
             threads.set(before)
-            if ids.shape[1] == 1:
-                threads.learn(time.perf_counter() - began)
+            threads.learn(time.perf_counter() - began)
 
-    def forward(self, ids: np.ndarray) -> np.ndarray:
-        """`read`, on as many threads as are set."""
-        w, (B, T), start = self.w, ids.shape, self.length
-        self.length += T
-        rows = self.rows if T == 1 else Rows(B * T, w, self.dot_by_halves)
-        x = w.wte[ids]  # (B, T, C)
-        if w.classic:
-            x += w.wpe[start : start + T]
-        x = x.reshape(rows.out.shape)  # (B * T, C), or (C,) for a single character
-        attend = self.attend_one if B * T == 1 else self.attend_many if B == 1 else self.attend_by_halves
-        for i, (qkv, proj, up, down) in enumerate(w.layers, 1):
-            rows.dot(rows.norm(x), qkv, out=rows.qkv)
-            whole = rows
-            if i == len(w.layers) and T > 1:  # after the last layer's attention, only the last place is asked for
-                rows = self.rows
-                x = x[T - 1 :: T].reshape(rows.out.shape)
-            attend(self.kv[i - 1], whole.qkv, rows.gathered_C, start, B, T)
-            x += rows.dot(rows.gathered, proj, out=rows.out)
-            rows.dot(rows.norm(x), up, out=rows.hidden_4C)
-            np.maximum(rows.hidden_4C, rows.zero, out=rows.hidden_4C)
+    def read_piece(self, ids: np.ndarray, start: int) -> np.ndarray:
+        """Several characters, from the packed matrices: (1, T) -> (1, vocab_size)."""
+        cache = [Keeper(self, kv, start) for kv in self.kv]
+        with torch.inference_mode():
+            logits, _ = self.model(torch.from_numpy(ids), cache=cache)  # (1, T, vocab_size)
+            return logits[:, -1].numpy()
+
+    def read_one(self, ids: np.ndarray, t: int) -> np.ndarray:
+        """The character at place t: (1, 1) -> (1, vocab_size)."""
+        w, C, dot, add = self.w, self.out.size, np.dot, np.add
+        x = w.wte[ids[0, 0]] + w.wpe[t] if w.classic else w.wte[ids[0, 0]].copy()  # (C,)
+        for kv, (qkv, proj, up, down) in zip(self.kv, w.layers):
+            self.attend(kv, dot(self.norm(x), qkv, out=self.qkv), t)
+            add(x, dot(self.gathered, proj, out=self.out), out=x)
+            hidden = self.hidden[: 4 * C]
+            dot(self.norm(x), up, out=hidden)
+            np.maximum(hidden, self.zero, out=hidden)
             if not w.classic:
-                np.multiply(rows.hidden, rows.hidden, out=rows.hidden)
-            x += rows.dot(rows.hidden, down, out=rows.out)
-        return rows.dot(rows.norm(x), w.head).reshape(B, -1)  # (B, vocab_size)
+                np.multiply(hidden, hidden, out=hidden)
+            add(x, dot(self.hidden, down, out=self.out), out=x)
+        return dot(self.norm(x), w.head)[None]  # (1, vocab_size)
 
-    def halves(self, work: Callable, first: tuple, second: tuple) -> None:
-        """Do two halves of some work, the one in another thread: NumPy lets go of Python's lock while it counts.
+    def norm(self, x: np.ndarray) -> np.ndarray:
+        """x by its length: (C,) -> (C,), with the one of the bias behind it in the classic layout."""
+        np.multiply(x, 1.0 / math.sqrt(x.dot(x) + self.w.eps), out=self.h[: x.size])
+        return self.h
 
-        Nothing in them waits for the other, so a busy second core costs no more than its half.
-        """
-        other = self.helper.submit(work, *first) if self.helper else None
-        work(*second)
-        if other:
-            other.result()
-        else:
-            work(*first)
-
-    def dot_by_halves(self, x: np.ndarray, W: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """x @ W, the rows of x shared out: the same numbers whoever does them."""
-        if x.size * W.shape[1] < SHARED:
-            return np.matmul(x, W, out=out)
-        h = len(x) // 2
-        self.halves(np.matmul, (x[:h], W, out[:h]), (x[h:], W, out[h:]))
-        return out
-
-    def attend_by_halves(self, kv, qkv, gathered, start: int, B: int, T: int) -> None:
-        """`attend_many`, the texts shared out."""
-        if T * kv[0, :, :, : start + T].size < SHARED // 16:  # reading the keys takes longer than multiplying
-            return self.attend_many(kv, qkv, gathered, start, B, T)
-        h = B // 2
-        q, g = h * T, h * (len(gathered) // B)  # rows of the first half
-        first = (kv[:, :h], qkv[:q], gathered[:g], start, h, T)
-        return self.halves(self.attend_many, first, (kv[:, h:], qkv[q:], gathered[g:], start, B - h, T))
-
-    def attend_one(self, kv, qkv, gathered, t: int, B: int, T: int) -> None:
-        """Attention of the character at place t, in the fewest calls."""
-        w, kv = self.w, kv[:, 0]
+    def attend(self, kv, qkv, t: int) -> None:
+        """Attention of the character at place t, from its qkv (3C,) into `gathered`."""
+        w = self.w
         z = qkv.reshape(3, w.nh, w.hs)
         if not w.classic:
             self.rotate(z[:2], w.turn[t])
@@ -283,33 +254,29 @@ class FastDecoder:
             np.subtract(flat, np.maximum.reduce(flat, axis=1, keepdims=True), out=flat)
         np.exp(flat, out=flat)
         out = wei @ kv[1, :, : t + 1]  # (nh, 1, t + 1) @ (nh, t + 1, hs + 1) -> (nh, 1, hs + 1)
-        np.divide(out[:, 0, :-1], out[:, 0, -1:], out=gathered.reshape(w.nh, w.hs))
-
-    def attend_many(self, kv, qkv, gathered, start: int, B: int, T: int) -> None:
-        """Attention of T characters of each of B texts, or of the last of them where `gathered` has room for one."""
-        w, end = self.w, start + T
-        z = qkv.reshape(B, T, 3, w.nh, w.hs)
-        if not w.classic:
-            self.rotate(z[:, :, :2], w.turn[start:end, None, None])
-        kv[:, :, :, start:end, :-1] = z[:, :, 1:].transpose(2, 0, 3, 1, 4)  # (2, B, nh, T, hs)
-        gathered = gathered.reshape(B, -1, w.nh, w.hs).swapaxes(1, 2)  # (B, nh, T or 1, hs)
-        first = T - gathered.shape[2]
-        q = z[:, :, 0].swapaxes(1, 2)  # (B, nh, T, hs)
-        piece = max(1, SCORES // (B * w.nh * end))
-        for a in range(first, T, piece):
-            b = min(T, a + piece)
-            k, v = kv[0, :, :, : start + b, :-1], kv[1, :, :, : start + b]
-            wei = q[:, :, a:b] @ k.swapaxes(2, 3)  # (B, nh, b - a, hs) @ (B, nh, hs, start + b)
-            if b - a > 1:  # no looking ahead
-                wei[..., start + a :] += np.triu(np.full((b - a, b - a), -np.inf, F32), 1)
-            if w.classic:
-                wei -= wei.max(axis=-1, keepdims=True)
-            np.exp(wei, out=wei)
-            out = wei @ v  # (B, nh, b - a, hs + 1)
-            np.divide(out[..., :-1], out[..., -1:], out=gathered[:, :, a - first : b - first])
+        np.divide(out[:, 0, :-1], out[:, 0, -1:], out=self.gathered[: self.out.size].reshape(w.nh, w.hs))
 
     def rotate(self, qk, turn) -> None:
-        """Queries and keys turned by their place, and brought to one length; in place. Their scores stay bounded."""
+        """Query and key (2, nh, hs), turned by their place and brought to one length; in place."""
         size = np.sqrt(np.vecdot(qk, qk) + F32(self.w.hs * 1e-6))
         qk.view(np.complex64)[...] *= turn
         qk /= size[..., None]
+
+
+class Keeper:
+    """Takes down a layer's keys and values of a piece, which the packed model computes, for the characters after it."""
+
+    mask = None
+
+    def __init__(self, decoder: FastDecoder, kv: np.ndarray, start: int):
+        self.w, self.kv, self.length = decoder.w, kv, start
+
+    def extend(self, k, v):
+        """See `sample.LayerCache`; k and v are (1, nh, T, hs), and so is what comes back."""
+        w, T = self.w, k.shape[2]
+        keys = k[0].numpy()  # (nh, T, hs)
+        if not w.classic:  # pairs side by side, and of the length that `Weights` asks for
+            halves = keys.reshape(w.nh, T, 2, w.hs // 2).swapaxes(2, 3)
+            keys = halves.reshape(w.nh, T, w.hs) * F32(w.hs**-0.25)
+        self.kv[0, :, :T, :-1], self.kv[1, :, :T, :-1] = keys, v[0].numpy()
+        return k, v

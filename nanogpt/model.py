@@ -64,6 +64,7 @@ class MultiHeadAttention(nn.Module):
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=classic)
         self.proj = nn.Linear(config.n_embd, config.n_embd, bias=classic)
         self.dropout = nn.Dropout(config.dropout)
+        self.attend = F.scaled_dot_product_attention
 
     def forward(self, x, cache=None, rotary=None):
         B, T, C = x.shape
@@ -76,7 +77,7 @@ class MultiHeadAttention(nn.Module):
         # Attention's own dropout only on a GPU: on a CPU it would leave torch's fused path and hold (T, T) weights.
         p = self.dropout.p if self.training and x.is_cuda else 0.0
         mask = cache.mask if cache is not None else None
-        out = F.scaled_dot_product_attention(q, k, v, mask, p, is_causal=T > 1)  # (B, nh, T, hs)
+        out = self.attend(q, k, v, mask, p, is_causal=T > 1)  # (B, nh, T, hs)
         out = out.transpose(1, 2).reshape(B, T, C)  # heads side by side again
         return self.dropout(self.proj(out))
 

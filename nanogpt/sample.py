@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from .model import GPT
 from .tokenizer import CharTokenizer
 
 try:
-    from .fast_decode import FastDecoder
+    from .fast_decode import FastDecoder, ready
 except ImportError:  # without that file the plain decoder runs
     FastDecoder = None  # type: ignore[assignment, misc]
 try:
@@ -84,8 +83,11 @@ class Decoder:
 
 def decoder_for(model: GPT, texts: int) -> Decoder | FastDecoder | StaticDecoder:
     """The fastest decoder there is for the model's device; elsewhere the plain one."""
-    kinds: dict[str, Any] = {"cpu": FastDecoder, "cuda": StaticDecoder}
-    return (kinds.get(model.device.type) or Decoder)(model, texts)
+    if model.device.type == "cuda" and StaticDecoder is not None:
+        return StaticDecoder(model, texts)
+    if model.device.type == "cpu" and FastDecoder is not None:
+        return FastDecoder(model) if texts == 1 else Decoder(ready(model).packed, texts)
+    return Decoder(model, texts)
 
 
 def weights(logits: np.ndarray, config: SampleConfig) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,8 +10,9 @@ import torch
 
 from nanogpt import fast_decode, sample
 from nanogpt.config import ModelConfig, SampleConfig
-from nanogpt.fast_decode import FastDecoder, Threads, openblas
-from nanogpt.model import GPT
+from nanogpt.fast_decode import FastDecoder, Threads, openblas, ready
+from nanogpt.fast_packed import Packed, attend_one, packed
+from nanogpt.model import GPT, attention_by_hand
 from nanogpt.sample import Decoder, decoder_for, generate, generate_cached, generate_many, stream
 from nanogpt.tokenizer import CharTokenizer
 
@@ -54,7 +54,7 @@ def test_the_scores_are_those_of_the_whole_model(layout, shape, texts, length):
     with torch.no_grad():
         expected = model(torch.from_numpy(ids))[0].numpy()  # (B, T, vocab_size)
     assert np.abs(expected).max() > 1
-    for decoder in (FastDecoder(model, texts), Decoder(model, texts)):
+    for decoder in (decoder_for(model, texts), Decoder(model, texts)):
         for _ in range(2):  # the second time after a restart, over what the first has left behind
             np.testing.assert_allclose(decoder.read(ids[:, :length]), expected[:, length - 1], atol=2e-5)
             for t in range(length, T):
@@ -97,7 +97,7 @@ def test_it_is_chosen_on_a_cpu_and_without_it_the_plain_one_writes_the_same(layo
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kind", [FastDecoder, Decoder])
+@pytest.mark.parametrize("kind", [decoder_for, Decoder])
 def test_some_texts_can_be_dropped(layout, kind):
     model, ids = made(layout), prompts(4, 8)
     all_of_them, some = kind(model, 4), kind(model, 4)
@@ -109,24 +109,49 @@ def test_some_texts_can_be_dropped(layout, kind):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("scores", [1, 50, 200])
-def test_attention_in_pieces_is_attention(layout, scores, monkeypatch):
-    model, ids = made(layout), prompts(2, T)
-    whole = FastDecoder(model, 2).read(ids)
-    monkeypatch.setattr(fast_decode, "SCORES", scores)
-    np.testing.assert_allclose(FastDecoder(model, 2).read(ids), whole, atol=1e-5)
+@pytest.mark.parametrize("onednn", [True, False])
+def test_packed_matrices_give_the_models_scores(layout, onednn, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
+    for shape in SHAPES:
+        model, ids = made(layout, **shape), torch.from_numpy(prompts(3, T))
+        ours = packed(model)
+        assert isinstance(ours.lm_head, Packed) is onednn
+        with torch.no_grad():
+            torch.testing.assert_close(ours(ids)[0], model(ids)[0][:, -1:], atol=1e-4, rtol=1e-4)
+
+
+def test_attention_of_one_query_is_attention():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(2, 3, 1, 8), torch.randn(2, 3, 9, 8), torch.randn(2, 3, 9, 8)
+    torch.testing.assert_close(attend_one(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v))
+    many = attend_one(k, k, v, is_causal=True)
+    torch.testing.assert_close(many, attention_by_hand(k, k, v)[0])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_extreme_weights_give_no_nan(layout):
-    model, ids = made(layout, noise=30.0), prompts(2, T)
-    decoder = FastDecoder(model, 2)
+def test_the_weights_are_made_ready_once_and_again_when_they_change(layout):
+    model, other = made(layout), made(layout)
+    first = ready(model)
+    assert ready(model) is first
+    assert ready(other) is not first
+    before = FastDecoder(model).read(prompts(1, 4))
+    with torch.no_grad():
+        model.lm_head.weight.mul_(2.0)
+    assert ready(model) is not first
+    np.testing.assert_allclose(FastDecoder(model).read(prompts(1, 4)), 2 * before, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("texts", [1, 2])
+def test_extreme_weights_give_no_nan(layout, texts):
+    model, ids = made(layout, noise=30.0), prompts(texts, T)
+    decoder = decoder_for(model, texts)
     with torch.no_grad():
         expected = model(torch.from_numpy(ids))[0].numpy()
     for t in range(T):
         scores = decoder.read(ids[:, t : t + 1])
         np.testing.assert_allclose(scores, expected[:, t], rtol=1e-3, atol=1e-3 * np.abs(expected).max())
-    assert np.isfinite(FastDecoder(model, 2).read(ids)).all()
+    assert np.isfinite(decoder_for(model, texts).read(ids)).all()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -203,20 +228,3 @@ def test_one_text_is_the_same_to_the_bit_whatever_the_threads(layout):
     finally:
         switch(before)
     assert all(np.array_equal(a, b) for a, b in zip(*results))
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("texts", [1, 2, 5])
-def test_work_that_is_shared_out_gives_the_same_to_the_bit_with_and_without_a_helper(layout, texts, monkeypatch):
-    model, ids = made(layout), prompts(texts, T)
-    plain = FastDecoder(model, texts)
-    expected = [plain.read(ids[:, :5]), plain.read(ids[:, 5:6])]
-    monkeypatch.setattr(fast_decode, "SHARED", 1)
-    shared = []
-    for helped in (False, True):
-        decoder = FastDecoder(model, texts)
-        decoder.helper = ThreadPoolExecutor(1) if helped else None
-        shared.append([decoder.read(ids[:, :5]), decoder.read(ids[:, 5:6])])
-    for whole, alone, together in zip(expected, *shared):
-        assert np.array_equal(alone, together)
-        np.testing.assert_allclose(alone, whole, atol=1e-5)
