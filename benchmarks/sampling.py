@@ -47,7 +47,7 @@ def peer(model: GPT, length: int, temperature: float = 0.8) -> torch.Tensor:
 
 
 def ours(model: GPT, length: int, texts: int = 1, decoder: Callable | None = None) -> None:
-    """What `stream` does; making the decoder counts."""
+    """What `stream` does."""
     for _ in generate_many((decoder or decoder_for)(model, texts), [0], SampleConfig(length=length, num_samples=texts)):
         pass
 
@@ -95,7 +95,7 @@ def best_threads(model: GPT) -> int:
 def measure(layout: str, size: dict, length: int, rounds: int) -> dict:
     """Peer, plain cache, ours and sixteen of ours in turn, `rounds` times: medians, also of each round's ratios."""
     torch.manual_seed(1337)
-    model = GPT(ModelConfig(vocab_size=VOCAB, layout=layout, **size)).eval()
+    model = GPT(ModelConfig(vocab_size=VOCAB, layout=layout, **size)).eval().requires_grad_(False)  # as on the page
     with torch.no_grad():
         model.lm_head.weight.normal_(std=0.02)  # the modern layout's begins at nothing
     reads = bandwidth(weight_bytes(model))

@@ -162,6 +162,15 @@ SIZES = (
 )
 
 
+def weight_decay(passes: float) -> float:
+    """How strong a pull against learning by heart a modern model wants that reads its text so many times.
+
+    Next to none for one reading, 0.05 for five, 0.4 for fourteen (benchmarks/README.md); more was not measured. That so
+    much is right for many readings: Kim et al., 2025, arXiv 2509.14786.
+    """
+    return round(min(1.0, 0.002 * passes**2), 3)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a time budget buys on this machine."""
@@ -172,15 +181,20 @@ class Plan:
 
     def __str__(self) -> str:
         s = self.settings
+        decay = f", weight decay {s['weight_decay']:g}" if "weight_decay" in s else ""
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
-            f"{self.parameters:,} parameters, about {s['max_iters']:,} batches of {s['batch_size']}. "
+            f"{self.parameters:,} parameters, about {s['max_iters']:,} batches of {s['batch_size']}"
+            f"{decay}. "
             f"Expect a validation loss near {self.val_loss:.2f} on Tiny Shakespeare, a higher one on less text."
         )
 
 
-def choose(budget: float, vocab_size: int, layout: str = "modern", device: str = "auto") -> Plan:
-    """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds."""
+def choose(budget: float, vocab_size: int, characters: int, layout: str = "modern", device: str = "auto") -> Plan:
+    """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds.
+
+    `characters` is how long the text is: the more often a run reads it, the more it needs against learning by heart.
+    """
     if budget < 5:
         raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
     recipe = dict(layout=layout, budget=budget, device=device)
@@ -192,6 +206,9 @@ def choose(budget: float, vocab_size: int, layout: str = "modern", device: str =
     larger = next((one for one in SIZES if one.flops > flops), size)
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
     settings = {**recipe, **size.settings, "max_iters": steps}
+    if layout == "modern":
+        passes = steps * train.batch_size * model.block_size / (0.9 * characters)
+        settings["weight_decay"] = weight_decay(passes)
     return Plan(settings, count_parameters(model), size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss))
 
 
@@ -209,4 +226,4 @@ if __name__ == "__main__":
             f"{name:8} {count_parameters(shape):>11,} parameters, {gb:.1f} GB, {seconds_needed(shape, settings):,.0f} s"
         )
     for seconds in (10, 30, 180, 600, 3600):
-        print(f"{seconds:>5} s: {choose(seconds, 65)}")
+        print(f"{seconds:>5} s: {choose(seconds, 65, 1_000_000)}")

@@ -39,7 +39,7 @@ def python(run: Run) -> str:
     if train.budget:
         length = _length(train, history, steps)
         train = TrainConfig.of({**train.as_dict(), "budget": 0.0, "max_iters": length, "eval_interval": 0})
-    tags = {model.layout, train.optimizer, "warmup" if train.warmup_iters else "steady"}
+    tags = {model.layout, train.optimizer, train.batches, "warmup" if train.warmup_iters else "steady"}
     tags |= {"clip"} if train.grad_clip else set()
     judging = _judging(settings["corpus"]["characters"], model, train, history)
     words = dict(

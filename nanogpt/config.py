@@ -163,6 +163,11 @@ class TrainConfig(Config):
         usual="1m to 1h",
     )
     batch_size: int = knob(12, "How many pieces of text are in one batch.", 1, 4096, usual="12 to 64")
+    batches: str = knob(
+        "random",
+        "Where those pieces are from: random places as in the lecture, or shuffled passes that take each piece once.",
+        choices=("random", "shuffled"),
+    )
     learning_rate: float = knob(
         1e-3, "How large a step the weights take after each batch.", 1e-6, 1.0, usual="3e-4 to 3e-3"
     )
@@ -271,7 +276,7 @@ class Preset:
 # How the modern layout is trained: measured on Tiny Shakespeare, see benchmarks/README.md.
 MODERN: dict[str, Any] = dict(
     layout="modern", optimizer="muon", schedule="linear", learning_rate=0.012, matrix_lr=0.03, momentum=0.9, min_lr=0.0,
-    warmup_iters=0, beta1=0.8, beta2=0.95, weight_decay=0.0,
+    warmup_iters=0, beta1=0.8, beta2=0.95, weight_decay=0.0, batches="shuffled",
 )  # fmt: skip
 
 PRESETS: dict[str, Preset] = {
@@ -311,7 +316,8 @@ PRESETS: dict[str, Preset] = {
 }  # fmt: skip
 
 
-PLANNED = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")  # what a time budget chooses, unless it is given
+# what a time budget chooses, unless it is given
+PLANNED = ("n_layer", "n_head", "n_embd", "block_size", "batch_size", "weight_decay")
 
 
 def preset(name: str) -> Preset:

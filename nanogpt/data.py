@@ -1,4 +1,4 @@
-"""From tokens to batches: the split, `get_batch`, and the windows a model is judged on.
+"""From tokens to batches: the split, `get_batch` and `Shuffled`, and the windows a model is judged on.
 
 The first nine tenths of the text are for learning, the last tenth is held out. Try it: `python -m nanogpt.data FILE`.
 """
@@ -24,12 +24,47 @@ def get_batch(data: torch.Tensor, block_size: int, batch_size: int, generator: t
 
     The places come from a generator on the CPU, so that a seed means the same batches on every device.
     """
-    ix = torch.randint(len(data) - block_size, (batch_size, 1), generator=generator)  # (B, 1)
+    ix = torch.randint(len(data) - block_size, (batch_size,), generator=generator)  # (B,)
+    return pieces(data, ix, block_size)
+
+
+def pieces(data: torch.Tensor, ix: torch.Tensor, block_size: int):
+    """The text from each of the places `ix` (B,) on: xb, and yb one character ahead, both (B, T), where `data` is."""
     if data.is_cuda:
         ix = ix.pin_memory()  # or each batch would wait until the card has done the step before
     ix = ix.to(data.device, non_blocking=data.is_cuda)
-    piece = data[ix + torch.arange(block_size + 1, device=data.device)].long()  # (B, T+1)
+    piece = data[ix[:, None] + torch.arange(block_size + 1, device=data.device)].long()  # (B, T+1)
     return piece[:, :-1], piece[:, 1:]
+
+
+class Shuffled:
+    """Batches in passes over the text: each pass takes every piece of it once, in another order.
+
+    From random places, after five passes' worth of batches, one character in 150 was never met and another was met ten
+    times. The pieces of a pass lie side by side from a start of its own, so that no character is always a piece's
+    first. What a step gets follows from the seed and its number alone: a resumed run has nothing to remember.
+    """
+
+    def __init__(self, data: torch.Tensor, block_size: int, batch_size: int, seed: int):
+        self.data, self.block_size, self.batch_size, self.seed = data, block_size, batch_size, seed
+        self.count = max(1, (len(data) - block_size) // block_size)  # pieces of a pass, wherever it starts
+        self.number, self.places = -1, torch.empty(0)  # the pass that was asked for last, and where its pieces are
+
+    def __call__(self, step: int):
+        """The batch of a step: xb, and yb one character ahead, both (B, T), where the data is."""
+        at = range(step * self.batch_size, (step + 1) * self.batch_size)
+        ix = torch.stack([self.pass_over(i // self.count)[i % self.count] for i in at])  # (B,)
+        return pieces(self.data, ix, self.block_size)
+
+    def pass_over(self, number: int) -> torch.Tensor:
+        """Where the pieces of a pass are, in its order: (count,)."""
+        if number != self.number:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
+            room = min(self.block_size, len(self.data) - self.count * self.block_size)  # places a pass can start at
+            start = torch.randint(room, (1,), generator=generator)
+            self.places = start + self.block_size * torch.randperm(self.count, generator=generator)
+            self.number = number
+        return self.places
 
 
 def fitting_block_size(tokens: int, block_size: int) -> int:

@@ -14,6 +14,7 @@ from .device import native_bfloat16
 from .model import GPT, Block
 
 EPS = 1e-6
+ROWS = 128  # queries that attention takes at a time: few enough to skip what lies ahead, enough for quick products
 
 
 def quicken(model: GPT, dtype: torch.dtype | None = None) -> GPT:
@@ -25,10 +26,8 @@ def quicken(model: GPT, dtype: torch.dtype | None = None) -> GPT:
     config = model.config
     if config.layout == "modern" and not config.dropout and model.device.type == "cpu":
         dtype = dtype or (torch.bfloat16 if native_bfloat16() else torch.float32)
-        T = config.block_size
-        ahead = torch.full((T, T), float("-inf"), dtype=dtype).triu_(1)  # what no place may look at
         for block in model.blocks:
-            block.forward = _Chosen(block, *rotation(model), ahead)
+            block.forward = _Chosen(block, *rotation(model), dtype)
     return model
 
 
@@ -71,13 +70,49 @@ def rms_backward(grad, y, r):
     return grad.addcmul_(y, inner, value=-1.0).mul_(r)
 
 
+def attend(q, k, v):
+    """Causal attention: q, k and v (G, T, hs), a head of a text each, to the output (G, T, hs) and what backward needs.
+
+    Scores of queries and keys of length sqrt(hs) are at most sqrt(hs): exp can take them as they are, without softmax's
+    search for the largest. What no place may look at is for the most part not computed: `ROWS` queries at a time meet
+    the keys up to the last of them.
+    """
+    G, T, hs = q.shape
+    y, parts = torch.empty_like(q), []
+    inverse = q.new_empty(G, T, 1)  # 1 / sum of a query's weights
+    for i in range(0, T, ROWS):
+        e = min(T, i + ROWS)
+        nothing = q.new_empty(1, 1, 1)  # beta=0: it is not looked at
+        wei = torch.baddbmm(nothing, q[:, i:e], k[:, :e].mT, beta=0, alpha=hs**-0.5).exp_()  # (G, e - i, e)
+        wei[:, :, i:].tril_()
+        torch.reciprocal(wei.sum(-1, keepdim=True), out=inverse[:, i:e])
+        torch.mul(wei @ v[:, :e], inverse[:, i:e], out=y[:, i:e])
+        parts.append(wei)
+    return y, inverse, parts
+
+
+def attend_backward(grad, q, k, v, y, inverse, parts):
+    """Gradients of sqrt(hs) q, sqrt(hs) k and v at the output's `grad`, all (G, T, hs)."""
+    grad = grad * inverse
+    inner = (grad * y).sum(-1, keepdim=True)  # (G, T, 1): what softmax takes away from each of a query's weights
+    dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    for wei in reversed(parts):  # the last queries saw all keys, so they begin every sum
+        e = wei.shape[2]
+        i = e - wei.shape[1]
+        dwei = torch.bmm(grad[:, i:e], v[:, :e].mT).sub_(inner[:, i:e]).mul_(wei)  # (G, e - i, e)
+        torch.bmm(dwei, k[:, :e], out=dq[:, i:e])
+        for total, weights, rows in ((dk, dwei, q), (dv, wei, grad)):
+            torch.baddbmm(total[:, :e], weights.mT, rows[:, i:e], beta=float(e < len(q[0])), out=total[:, :e])
+    return dq, dk, dv
+
+
 class ByHand(torch.autograd.Function):
     """One modern block: x (B, T, C) and its four weights to the block's output (B, T, C)."""
 
     @staticmethod
-    def forward(ctx, x, qkv, proj, fc, out, n_head, table, order, ahead):
+    def forward(ctx, x, qkv, proj, fc, out, n_head, table, order, dtype):
         B, T, C = x.shape
-        N, hs, dtype = B * T, C // n_head, ahead.dtype
+        N, hs = B * T, C // n_head
         qkv, proj, fc, out = qkv[order].to(dtype), proj.to(dtype), fc.to(dtype), out.to(dtype)
         # attention
         r1 = rms(x.view(N, C))  # (N, 1)
@@ -90,20 +125,21 @@ class ByHand(torch.autograd.Function):
         torch.mul(turned, rq, out=qk.permute(1, 3, 0, 2, 4))
         q, k = qk.view(2, B * n_head, T, hs)
         v = z[:, 2 * C :].view(B, T, n_head, hs).transpose(1, 2).reshape(B * n_head, T, hs)
-        wei = torch.baddbmm(ahead[:T, :T], q, k.transpose(1, 2), alpha=hs**-0.5).softmax(-1)  # (B nh, T, T)
-        y = (wei @ v).view(B, n_head, T, hs).transpose(1, 2).reshape(N, C)
+        heads, inverse, parts = attend(q, k, v)  # (B nh, T, hs)
+        y = heads.view(B, n_head, T, hs).transpose(1, 2).reshape(N, C)
         x = x.view(N, C) + y @ proj.t()
         # feed-forward
         r2 = rms(x)
         h2 = (x * r2).to(dtype)
         a = (h2 @ fc.t()).relu_()  # (N, 4C)
         s = a * a
-        ctx.save_for_backward(qkv, proj, fc, out, r1, h1, rq, qk, v, wei, y, r2, h2, a, s, table, order)
+        own = qkv, proj, fc, out, r1, h1, rq, qk, v, y, r2, h2, a, s, table, order
+        ctx.save_for_backward(*own, heads, inverse, *parts)
         return (x + s @ out.t()).view(B, T, C)
 
     @staticmethod
     def backward(ctx, grad):
-        qkv, proj, fc, out, r1, h1, rq, qk, v, wei, y, r2, h2, a, s, table, order = ctx.saved_tensors
+        qkv, proj, fc, out, r1, h1, rq, qk, v, y, r2, h2, a, s, table, order, heads, inverse, *parts = ctx.saved_tensors
         B, T, C = grad.shape
         n_head, hs = qk.shape[2], qk.shape[4]
         N, dtype = B * T, h1.dtype
@@ -118,12 +154,11 @@ class ByHand(torch.autograd.Function):
         g = grad.to(dtype)
         d_proj = g.t() @ y
         dy = (g @ proj).view(B, T, n_head, hs).transpose(1, 2).reshape(B * n_head, T, hs)
-        dz = torch.empty(B, T, 3, n_head, hs, dtype=dtype)
-        dz[:, :, 2] = (wei.transpose(1, 2) @ dy).view(B, n_head, T, hs).transpose(1, 2)
-        y = y.view(B, T, n_head, hs).transpose(1, 2).reshape(B * n_head, T, hs)
-        dwei = (dy @ v.transpose(1, 2)).sub_((dy * y).sum(-1, keepdim=True)).mul_(wei)  # (B nh, T, T), before softmax
         q, k = qk.view(2, B * n_head, T, hs)
-        dqk = torch.stack([dwei @ k, dwei.transpose(1, 2) @ q]).view(2, B, n_head, T, hs).permute(1, 3, 0, 2, 4)
+        dq, dk, dv = attend_backward(dy, q, k, v, heads, inverse, parts)
+        dz = torch.empty(B, T, 3, n_head, hs, dtype=dtype)
+        dz[:, :, 2] = dv.view(B, n_head, T, hs).transpose(1, 2)
+        dqk = torch.stack([dq, dk]).view(2, B, n_head, T, hs).permute(1, 3, 0, 2, 4)
         turned = rms_backward(dqk.float().contiguous(), qk.permute(1, 3, 0, 2, 4).float(), rq * hs**-0.5)
         back = torch.view_as_complex(turned.view(B, T, C, 2)) * table[:T].conj()
         dz[:, :, :2] = torch.view_as_real(back).view(B, T, 2, n_head, hs)

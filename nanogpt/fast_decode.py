@@ -164,7 +164,12 @@ _ready: WeakKeyDictionary[GPT, tuple[list, Ready]] = WeakKeyDictionary()
 
 
 def ready(model: GPT) -> Ready:
-    """The same again while nobody changes the model: who writes a second time with it does not wait."""
+    """A model in both forms; if none of it is being trained, the same again: who writes a second time does not wait.
+
+    Whether a model that is trained has changed cannot be told: fused optimizers do not count a tensor's versions up.
+    """
+    if any(p.requires_grad for p in model.parameters()):
+        return Ready(model)
     now = [(p.data_ptr(), p._version) for p in model.parameters()]
     then, made = _ready.get(model, (None, None))
     if made is None or then != now:

@@ -92,7 +92,7 @@ def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.o
     muon = [n for n, p in named.items() if config.optimizer == "muon" and n.startswith("blocks.") and p.dim() == 2]
     rest = [p for n, p in named.items() if n not in muon]
     groups = [
-        dict(params=[p for p in rest if p.dim() >= 2], weight_decay=config.weight_decay if not muon else 0.0),
+        dict(params=[p for p in rest if p.dim() >= 2], weight_decay=config.weight_decay),
         dict(params=[p for p in rest if p.dim() < 2], weight_decay=0.0),
     ]
     betas = (config.beta1, config.beta2)

@@ -1,4 +1,4 @@
-"""From the lecture's recipe to today's, one departure at a time: stages 8 to 17 of the ladder.
+"""From the lecture's recipe to today's, one departure at a time: stages 8 to 18 of the ladder.
 
 A rung changes one thing, in a GPT of model.py or in the numbers it is trained with, and stands on all rungs before it.
 The first is the classic layout trained as in the lecture, the last the modern layout trained as `MODERN` in config.py
@@ -17,7 +17,7 @@ import torch.nn as nn
 from torch.nn import functional as F
 
 from .config import MODERN, ModelConfig, NanoGPTError, SampleConfig, TrainConfig
-from .data import get_batch, windows
+from .data import Shuffled, get_batch, windows
 from .device import Device
 from .lecture import print_event, read
 from .model import GPT, MultiHeadAttention, ReLUSquared, RMSNorm, rotary_table, rotate
@@ -135,6 +135,7 @@ RUNGS = (
         of_modern("learning_rate", "beta1", "beta2", min_lr=MODERN["learning_rate"], grad_clip=1.0), "1.970",
     ),
     Rung(17, "a rate that falls to zero", None, of_modern("schedule", "min_lr"), "1.808"),
+    Rung(18, "shuffled passes over the text", None, of_modern("batches"), "1.804"),
 )  # fmt: skip
 FIRST, LAST = RUNGS[0].number, RUNGS[-1].number
 
@@ -187,7 +188,8 @@ def train_rung(
     start = time.perf_counter()
     model = make_model(rung, len(vocabulary.chars)).to(device.type)
     take_step = Step(model, config, device)
-    generator = torch.Generator().manual_seed(seed)  # the same batches on every rung
+    generator = torch.Generator().manual_seed(seed)  # the same batches on every rung but the last
+    shuffled = Shuffled(data["train"], rung.block_size, config.batch_size, seed)
 
     for step in range(config.max_iters + 1):
         last = step == config.max_iters
@@ -197,7 +199,10 @@ def train_rung(
             if last:
                 break
             yield event
-        xb, yb = get_batch(data["train"], rung.block_size, config.batch_size, generator)  # (B, T), (B, T)
+        if config.batches == "shuffled":
+            xb, yb = shuffled(step)  # (B, T), (B, T)
+        else:
+            xb, yb = get_batch(data["train"], rung.block_size, config.batch_size, generator)  # (B, T), (B, T)
         take_step(xb, yb, get_lr(step, config))
 
     event["val_loss"] = mean_loss(model, data["val"])

@@ -138,7 +138,7 @@ MISTAKES = [
     (["train", "--resume", "nobody", "--preset", "laptop"], "only --max-iters or --budget can be given anew"),
     (["train", "--resume", "", "--max-iters", "1"], "The name was ''"),
     (["ladder", "FILE", "--device", "cuda:99"], "device was 'cuda:99'"),
-    (["ladder", "FILE", "--stage", "18"], "stage was 18; it must be a whole number from 1 to 17"),
+    (["ladder", "FILE", "--stage", "19"], "stage was 19; it must be a whole number from 1 to 18"),
     (["ladder", "FILE", "--stage", "x"], "invalid int value: 'x'"),
     (["ladder", "FILE", "--device", "tpu"], "device was 'tpu'"),
     (["ladder", "FILE", "--stage", "1", "--max-iters", "-1"], "max_iters was -1"),

@@ -27,7 +27,7 @@ TINY = dict(n_layer=2, n_head=2, n_embd=24, block_size=16, batch_size=8, max_ite
 RECIPES = {
     "lecture": dict(layout="classic", dropout=0.1),
     "modern": dict(layout="modern"),
-    "muon": dict(layout="classic", optimizer="muon", schedule="linear", warmup_iters=0, weight_decay=0.1),
+    "muon": dict(layout="classic", optimizer="muon", schedule="linear", warmup_iters=0, batches="shuffled"),
     "adamw": dict(layout="modern", optimizer="adamw", warmup_iters=20, grad_clip=0.0, schedule="cosine"),
     "clock": dict(budget=5.0, layout="modern"),
 }
@@ -140,7 +140,7 @@ def test_the_program_reads_well(text):
         source = code_export.python(other)
         compile(source, "program.py", "exec")
         lines = source.splitlines()
-        assert len(lines) < 290
+        assert len(lines) <= 300
         assert max(map(len, lines)) <= 120
         assert "{{" not in source
         assert "#:" not in source

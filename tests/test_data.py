@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nanogpt.config import NanoGPTError
-from nanogpt.data import fitting_block_size, get_batch, split, windows
+from nanogpt.data import Shuffled, fitting_block_size, get_batch, split, windows
 
 
 def seeded(seed=0):
@@ -78,6 +78,43 @@ def test_the_generator_alone_decides_the_batch():
     torch.set_rng_state(before)
     get_batch(data, 8, 8, seeded(3))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- Shuffled ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("length", "block_size", "batch_size"), [(1000, 8, 4), (100, 16, 3), (17, 8, 5), (9, 8, 2)])
+def test_a_pass_takes_every_piece_once(length, block_size, batch_size):
+    batches = Shuffled(torch.arange(length), block_size, batch_size, seed=3)
+    drawn = [batches(step) for step in range(4 * length)]
+    for xb, yb in drawn:
+        assert xb.shape == yb.shape == (batch_size, block_size)
+        assert torch.equal(yb, xb + 1)
+        assert torch.equal(xb, xb[:, :1] + torch.arange(block_size))
+        assert yb.max() < length
+    firsts = torch.cat([xb[:, 0] for xb, _ in drawn]).tolist()
+    passes = [firsts[i : i + batches.count] for i in range(0, len(firsts) - batches.count, batches.count)]
+    for one in passes:
+        assert sorted(one) == list(range(min(one), min(one) + batches.count * block_size, block_size))
+    if batches.count > 10:
+        assert len({tuple(one) for one in passes}) == len(passes)  # in another order
+        assert len({min(one) for one in passes}) > 4  # and from another start
+
+
+def test_a_shuffled_batch_follows_from_the_seed_and_the_step_alone():
+    data = torch.arange(5000)
+    one, two = Shuffled(data, 8, 7, seed=1), Shuffled(data, 8, 7, seed=1)
+    there = [one(step)[0] for step in range(300)]
+    for step in (299, 0, 90, 91, 89):  # in any order, over the border between two passes
+        assert torch.equal(two(step)[0], there[step])
+    assert not torch.equal(Shuffled(data, 8, 7, seed=2)(0)[0], there[0])
+    assert Shuffled(data, 8, 7, seed=2**53 - 1)(10**7)[0].shape == (7, 8)
+
+
+def test_over_many_passes_a_character_stands_at_every_place_of_a_piece():
+    batches = Shuffled(torch.arange(400), 8, batch_size=10, seed=0)
+    places = {int((200 - xb[:, 0])[(xb == 200).any(1)][0]) for xb, _ in map(batches, range(1000)) if (xb == 200).any()}
+    assert places == set(range(8))
 
 
 # --- windows -------------------------------------------------------------------------------------------------------

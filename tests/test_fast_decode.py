@@ -130,7 +130,7 @@ def test_attention_of_one_query_is_attention():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_weights_are_made_ready_once_and_again_when_they_change(layout):
-    model, other = made(layout), made(layout)
+    model, other = made(layout).requires_grad_(False), made(layout).requires_grad_(False)
     first = ready(model)
     assert ready(model) is first
     assert ready(other) is not first
@@ -165,6 +165,19 @@ def test_the_model_is_left_as_it_was_and_later_training_does_not_reach_the_decod
             p.zero_()
     decoder.restart()
     assert np.array_equal(decoder.read(ids), scores)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_model_that_is_being_trained_writes_with_its_newest_weights(layout):
+    model, ids = made(layout), torch.from_numpy(prompts(2, T))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    for _ in range(2):
+        for texts in (1, 2):
+            with torch.no_grad():
+                expected = model(ids[:texts])[0][:, -1].numpy()
+            np.testing.assert_allclose(decoder_for(model, texts).read(ids[:texts].numpy()), expected, atol=1e-4)
+        model(ids, ids)[1].backward()
+        optimizer.step()
 
 
 # --- threads -------------------------------------------------------------------------------------------------------

@@ -108,6 +108,19 @@ def test_weight_decay_pulls_on_matrices_only():
         torch.testing.assert_close(p.detach(), expected, rtol=1e-6, atol=0)
 
 
+def test_beside_muon_weight_decay_pulls_on_every_matrix_at_its_own_rate():
+    model = a_model(layout="modern")
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    rates = dict(learning_rate=0.1, min_lr=0.1, matrix_lr=0.2)
+    for optimizer in make_optimizers(model, TrainConfig(optimizer="muon", weight_decay=0.5, **rates)):
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+    for name, p in model.named_parameters():
+        rate = 0.2 if name.startswith("blocks.") else 0.1
+        torch.testing.assert_close(p.detach(), before[name] * (1 - rate * 0.5), rtol=1e-5, atol=1e-7)
+
+
 def test_one_step_is_that_of_adamw_worked_out_by_hand():
     model = a_model()
     before = {name: p.detach().double() for name, p in model.named_parameters()}

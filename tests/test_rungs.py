@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from nanogpt.__main__ import main
 from nanogpt.config import PRESETS, ModelConfig, NanoGPTError
-from nanogpt.data import get_batch
+from nanogpt.data import Shuffled, get_batch
 from nanogpt.device import pick_device
 from nanogpt.lecture import STAGES, read
 from nanogpt.model import GPT, MultiHeadAttention, RMSNorm, attention_by_hand, rotate
@@ -78,14 +78,16 @@ def test_the_last_recipe_is_that_of_the_modern_layout():
     assert {key: getattr(model, key) for key in sizes} == sizes
 
 
-def by_hand(text: str, rung: Rung, model: GPT, take_step) -> float:
+def by_hand(text: str, rung: Rung, model: GPT, take_step, shuffled: bool = False) -> float:
     """The validation loss after the rung's batches, each given to `take_step(xb, yb, step)`."""
     torch.manual_seed(1337)
     vocabulary, data = read(text, rung)
     model.load_state_dict(make_model(rung, len(vocabulary.chars)).state_dict())
     generator = torch.Generator().manual_seed(1337)
+    passes = Shuffled(data["train"], rung.block_size, rung.batch_size, 1337)
     for step in range(rung.max_iters):
-        take_step(*get_batch(data["train"], rung.block_size, rung.batch_size, generator), step)
+        random = get_batch(data["train"], rung.block_size, rung.batch_size, generator)
+        take_step(*(passes(step) if shuffled else random), step)
     return mean_loss(model, data["val"])
 
 
@@ -113,7 +115,7 @@ def test_the_last_rung_trains_as_a_run_of_the_modern_layout_does(tiny_text):
     )
     step_of = Step(model, recipe, pick_device("cpu"))
     *_, last = train_rung(tiny_text, rung, pick_device("cpu"))
-    expected = by_hand(tiny_text, rung, model, lambda xb, yb, step: step_of(xb, yb, get_lr(step, recipe)))
+    expected = by_hand(tiny_text, rung, model, lambda xb, yb, step: step_of(xb, yb, get_lr(step, recipe)), True)
     assert last["val_loss"] == pytest.approx(expected, abs=1e-4)
 
 
@@ -125,7 +127,7 @@ def test_each_departure_takes_away_what_it_says():
     counts = [model_of(rung.number).count_parameters() for rung in RUNGS]
     lost = [before - after for before, after in zip(counts, counts[1:])]
     biases = layers * (3 * C + C + 4 * C + C)
-    assert lost == [T * C, (2 * layers + 1) * 2 * C, 0, 0, biases, 0, 0, 0, 0]
+    assert lost == [T * C, (2 * layers + 1) * 2 * C, 0, 0, biases, 0, 0, 0, 0, 0]
 
 
 def test_each_departure_keeps_the_weights_but_the_one_about_beginnings():
@@ -143,6 +145,7 @@ def test_each_departure_of_the_recipe_is_one_thing():
     assert changed(15) == {"optimizer": "muon", "momentum": 0.9, "weight_decay": 0.0}
     assert changed(16) == {"learning_rate": 0.012, "min_lr": 0.012, "beta1": 0.8, "beta2": 0.95, "grad_clip": 1.0}
     assert changed(17) == {"schedule": "linear", "min_lr": 0.0}
+    assert changed(18) == {"batches": "shuffled"}
 
 
 def test_up_to_the_last_rung_the_rate_stays_and_then_it_falls():
@@ -235,7 +238,7 @@ def test_what_does_not_fit_is_refused(tiny_text):
         print_rungs("ab" * 250, 9, device)
     with pytest.raises(NanoGPTError, match=r"max_iters was 0; it must be a whole number from 1"):
         print_rungs(tiny_text, 9, device, max_iters=0)
-    with pytest.raises(NanoGPTError, match=r"stage was 0; it must be a whole number from 1 to 17"):
+    with pytest.raises(NanoGPTError, match=r"stage was 0; it must be a whole number from 1 to 18"):
         print_rungs(tiny_text, 0, device)
 
 
@@ -265,7 +268,7 @@ def test_the_lecture_s_ladder_says_how_to_go_on(tiny_text, tmp_path, capsys, mon
     assert main(["ladder", str(file), "--max-iters", "1", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("stage 1: bigram table\n")
-    assert "stages 8 to 17, it goes with --modern" in out
+    assert "stages 8 to 18, it goes with --modern" in out
 
 
 def test_the_measured_losses_are_told_everywhere_alike():

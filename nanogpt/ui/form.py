@@ -88,7 +88,7 @@ def estimate(corpus_id: str | None, *fields) -> str:
         if tickets.running():
             return f"{device} How long this takes is measured when nothing else trains."
         if train.budget:
-            plan = calibrate.choose(train.budget, model.vocab_size, model.layout, train.device)
+            plan = calibrate.choose(train.budget, model.vocab_size, text.characters, model.layout, train.device)
             return f"{device} {plan} That is {passes(plan.settings, text):.1f} passes over the text."
         gigabytes = calibrate.memory_needed(model, train, pick_device(train.device)) / 1e9
         seconds = calibrate.seconds_needed(model, train)

@@ -35,7 +35,7 @@ DOWNLOAD = """(name, text) => {
 @lru_cache(maxsize=4)
 def _model(folder: Path, written: int):
     """The model as it was at a time: while a run trains, better weights arrive."""
-    return load_model(folder)
+    return load_model(folder).requires_grad_(False)  # not to be trained: it is made ready to write once
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
