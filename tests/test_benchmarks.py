@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_time_to_loss(recipes, text_file, home, monkeypatch):
     assert all(1.0 < row["val_loss"] < 6.0 for row in table)
 
 
-def test_a_card_that_is_not_there_is_said_in_one_line(text_file, capsys):
+def test_a_card_that_is_not_there_is_said_in_one_line_and_in_the_result(text_file, capsys, monkeypatch, tmp_path):
     import torch
 
     from benchmarks import time_to_loss
@@ -35,6 +36,25 @@ def test_a_card_that_is_not_there_is_said_in_one_line(text_file, capsys):
     with pytest.raises(SystemExit):
         time_to_loss.main([text_file, "--device", "cuda", "--quick"])
     assert "no usable NVIDIA card" in capsys.readouterr().err
+    monkeypatch.setattr(time_to_loss, "RESULTS", tmp_path)
+    written = []
+    monkeypatch.setattr(time_to_loss, "write_result", lambda name, result: written.append((name, result)))
+    measured = tmp_path / "time_to_loss-cuda.json"
+    for before, says in ((None, True), ({"table": time_to_loss.NOT_MEASURED}, True), ({"table": [1]}, False)):
+        written.clear()
+        if before:
+            measured.write_text(json.dumps(before), encoding="utf-8")
+        with pytest.raises(SystemExit):
+            time_to_loss.main([text_file, "--device", "cuda"])
+        assert written == [("time_to_loss-cuda", {"table": time_to_loss.NOT_MEASURED})] * says
+
+
+def test_a_step_and_a_character_are_timed_beside_the_arithmetic(monkeypatch):
+    from benchmarks import card
+
+    found = card.main(["--device", "cpu", "--quick"])
+    assert found["step"]["times_the_floor"] > 1
+    assert found["characters_per_second"] > 0
 
 
 def test_the_steps_are_compared(monkeypatch):
