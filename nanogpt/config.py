@@ -165,11 +165,11 @@ class TrainConfig(Config):
     batch_size: int = knob(12, "How many pieces of text are in one batch.", 1, 4096, usual="12 to 64")
     batches: str = knob(
         "random",
-        "Where those pieces are from: random places as in the lecture, or shuffled passes that take each piece once.",
+        "Where the pieces of a batch are from: random places as in the lecture, or shuffled passes that take each once.",
         choices=("random", "shuffled"),
     )
     learning_rate: float = knob(
-        1e-3, "How large a step the weights take after each batch.", 1e-6, 1.0, usual="3e-4 to 3e-3"
+        1e-3, "How large a step the weights take after each batch.", 1e-6, 1.0, usual="3e-4 to 3e-3; beside muon 0.012"
     )
     min_lr: float = knob(
         1e-4,
@@ -193,7 +193,13 @@ class TrainConfig(Config):
     warmup_iters: int = knob(
         100, "Over how many batches the learning rate rises from zero.", 0, 100_000, usual="0 to 200"
     )
-    weight_decay: float = knob(0.1, "How strongly the matrices are pulled towards zero.", 0.0, 10.0, usual="0 to 0.1")
+    weight_decay: float = knob(
+        0.1,
+        "How strongly the matrices are pulled towards zero, against learning by heart.",
+        0.0,
+        10.0,
+        usual="0 to 0.1; more where a text is read many times",
+    )
     beta1: float = knob(0.9, "AdamW's memory of past gradients.", 0.0, 0.9999, usual="0.8 to 0.9")
     beta2: float = knob(0.99, "AdamW's memory of past squared gradients.", 0.0, 0.99999, usual="0.95 to 0.999")
     grad_clip: float = knob(1.0, "Longest gradient let through; 0 switches clipping off.", 0.0, 1e6, usual="1")

@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import torch
 
+from .config import ModelConfig
 from .device import native_bfloat16
 from .model import GPT, Block
 
 EPS = 1e-6
 ROWS = 128  # queries that attention takes at a time: few enough to skip what lies ahead, enough for quick products
+
+
+def product_dtype(config: ModelConfig, device: str) -> torch.dtype | None:
+    """What the products of a model's blocks run in if they train by this file; None if they do not."""
+    if config.layout != "modern" or config.dropout or device != "cpu":
+        return None
+    return torch.bfloat16 if native_bfloat16() else torch.float32
 
 
 def quicken(model: GPT, dtype: torch.dtype | None = None) -> GPT:
@@ -23,11 +31,10 @@ def quicken(model: GPT, dtype: torch.dtype | None = None) -> GPT:
     Only training takes this way; evaluation and sampling run the plain block. `dtype` is that of the products, by
     default the fastest. Returns the model.
     """
-    config = model.config
-    if config.layout == "modern" and not config.dropout and model.device.type == "cpu":
-        dtype = dtype or (torch.bfloat16 if native_bfloat16() else torch.float32)
+    usual = product_dtype(model.config, model.device.type)
+    if usual:
         for block in model.blocks:
-            block.forward = _Chosen(block, *rotation(model), dtype)
+            block.forward = _Chosen(block, *rotation(model), dtype or usual)
     return model
 
 

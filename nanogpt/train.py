@@ -13,14 +13,14 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from . import corpus, limits, tickets
-from .config import NanoGPTError, SampleConfig, TrainConfig
+from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from .data import Shuffled, get_batch, split, windows
 from .device import Device, pick_device
 from .disk import write_whole
@@ -69,6 +69,15 @@ def make_step(model: GPT, config: TrainConfig, device: Device) -> Step:
     except ImportError:
         pass
     return Step(model, config, device)
+
+
+def in_words(device: Device, config: ModelConfig) -> str:
+    """The device in the reader's words, with the precision in which a model of this shape is trained there."""
+    try:
+        from .fast_block import product_dtype
+    except ImportError:
+        return str(device)
+    return str(replace(device, dtype=product_dtype(config, device.type) or device.dtype))
 
 
 @torch.inference_mode()
@@ -175,7 +184,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         generator = torch.Generator().manual_seed(config.seed)  # draws the batches and nothing else
         at = load_state(run, model, optimizers, generator)
         run.cut_back(at.step)
-        run.event("started", step=at.step, device=str(device), parameters=model.count_parameters())
+        run.event("started", step=at.step, device=in_words(device, model.config), parameters=model.count_parameters())
 
         block_size, batch_size = model.config.block_size, config.batch_size
         shuffled = Shuffled(train_data, block_size, batch_size, config.seed) if config.batches == "shuffled" else None

@@ -11,6 +11,7 @@ import gradio as gr
 from .. import calibrate, corpus, limits, tickets
 from ..config import PLANNED, PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
 from ..device import cuda_hint, pick_device
+from ..train import in_words
 from .visit import visitor
 
 LAYOUTS = [("Faster", "modern"), ("As in the lecture", "classic")]
@@ -84,7 +85,7 @@ def estimate(corpus_id: str | None, *fields) -> str:
         model = replace(model, vocab_size=len(text.chars))
         limits.check_model(calibrate.count_parameters(model))
         limits.check_seconds(train.budget)
-        device = f"{pick_device(train.device)}. {cuda_hint()}".strip()
+        device = f"{in_words(pick_device(train.device), model)}. {cuda_hint()}".strip()
         if tickets.running():
             return f"{device} How long this takes is measured when nothing else trains."
         if train.budget:
@@ -192,7 +193,7 @@ def build() -> Form:
 
 def build_advanced(form: Form, corpus_id: gr.State) -> None:
     """Draw every other knob, and wire the form: what was chosen fills the fields, what is entered is checked."""
-    with gr.Accordion("Advanced", open=False):
+    with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
         form.advanced = [field(k) for k in ADVANCED]
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
     asked = dict(inputs=[corpus_id, *form.inputs], outputs=form.estimate, trigger_mode="always_last", **quiet)
