@@ -165,7 +165,7 @@ class TrainConfig(Config):
     batch_size: int = knob(12, "How many pieces of text are in one batch.", 1, 4096, usual="12 to 64")
     batches: str = knob(
         "random",
-        "Where the pieces of a batch are from: random places as in the lecture, or shuffled passes that take each once.",
+        "Where the pieces of a batch are from: random places as in the lecture, or passes that take each once.",
         choices=("random", "shuffled"),
     )
     learning_rate: float = knob(
