@@ -10,6 +10,8 @@ import time
 import traceback
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported home
+import nanogpt  # noqa: F401  it says how torch's threads wait, before anything imports torch
+
 if os.environ.get("SPACES_ZERO_GPU"):
     with contextlib.suppress(ImportError):
         import spaces  # noqa: F401  it must come before torch

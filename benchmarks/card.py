@@ -63,7 +63,7 @@ def step_figures(model: ModelConfig, train: TrainConfig, device: Device, n: int,
 
 def characters_a_second(model: ModelConfig, device: Device, length: int) -> float:
     """One text from one character: the median of three, after a first one."""
-    net = GPT(model).to(device.type).eval().requires_grad_(False)
+    net = GPT(model).to(device.type).eval()
     with torch.no_grad():
         net.lm_head.weight.normal_(std=0.02)  # the modern layout's begins at nothing
     write = lambda: list(generate_many(decoder_for(net, 1), [0], SampleConfig(length=length)))

@@ -207,15 +207,18 @@ def main(argv: list[str] | None = None) -> list[dict]:
         os.environ["NANOGPT_HOME"] = home
         try:
             keep_freed_memory()  # ours does it anyway, and in one process the peer shall have it from the beginning
-            device = pick_device(args.device)
+            try:
+                device = pick_device(args.device)
+            except NanoGPTError:
+                if args.device == "cuda" and not args.quick:
+                    not_measured()
+                raise
             print(f"on {device}")
             seeds = args.seeds[:1] if args.quick else args.seeds
             recipes = args.recipes or args.device
             rows = measure(args.file, seeds, device, recipes, args.quick)
             more = {"card": card.figures(device, args.quick)} if recipes == "cuda" else {}
         except NanoGPTError as error:
-            if args.device == "cuda" and not args.quick:
-                not_measured()
             parser.error(str(error))
         finally:
             os.environ.pop("NANOGPT_HOME")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from . import tickets
 from .config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
+from .data import fitting_block_size
 from .device import Device, pick_device
 from .model import GPT
 from .train import make_step
@@ -39,7 +41,9 @@ def step_flops(config: ModelConfig, batch_size: int) -> float:
 def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
     """Bytes a run takes at its largest: weights, gradients, optimizer, and what the backward pass must remember."""
     numbers = count_parameters(model)
-    kept = 4 * numbers * (3 if train.optimizer == "muon" else 4) + 4 * numbers  # the last: a copy while saving
+    kept = (
+        4 * numbers * (3 if train.optimizer == "muon" else 4) + 8 * numbers
+    )  # the last: copies for saving, or writing
     size = 4 if device.dtype is torch.float32 else 2
     tokens = train.batch_size * model.block_size
     per_layer = (20 if model.layout == "classic" else 28) * model.n_embd + (6 * model.n_embd if model.dropout else 0)
@@ -165,8 +169,8 @@ SIZES = (
 def weight_decay(passes: float) -> float:
     """How strong a pull against learning by heart a modern model wants that reads its text so many times.
 
-    Next to none for one reading, 0.05 for five, 0.4 for fourteen (benchmarks/README.md); more was not measured. That so
-    much is right for many readings: Kim et al., 2025, arXiv 2509.14786.
+    Next to none for one reading, 0.05 for five, 0.4 for fourteen (benchmarks/README.md). More readings bring no more,
+    and 1.0 limits the harm. That so much is right for many readings: Kim et al., 2025, arXiv 2509.14786.
     """
     return round(min(1.0, 0.002 * passes**2), 3)
 
@@ -190,30 +194,33 @@ class Plan:
         )
 
 
-def choose(budget: float, vocab_size: int, characters: int, layout: str = "modern", device: str = "auto") -> Plan:
+def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, Any]) -> Plan:
     """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds.
 
     `characters` is how long the text is: the more often a run reads it, the more it needs against learning by heart.
+    Settings that are `given` are not chosen, and the others follow from them.
     """
     if budget < 5:
         raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
-    recipe = dict(layout=layout, budget=budget, device=device)
-    guess = _configs(SIZES[2], vocab_size, recipe)
+    recipe = {"layout": "modern", **given, "budget": budget}
+    guess = _configs(SIZES[2].settings | recipe, vocab_size)
     flops = 0.85 * budget * speed(*guess)  # the rest goes to evaluations, samples and saving
     size = [one for one in SIZES if one.flops <= flops][-1]
-    model, train = _configs(size, vocab_size, recipe)
-    steps = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
+    settings = size.settings | recipe
+    model, train = _configs(settings, vocab_size)
+    settings["block_size"] = fitting_block_size(characters, model.block_size)
+    model = replace(model, block_size=settings["block_size"])
+    settings["max_iters"] = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
+    if model.layout == "modern" and "weight_decay" not in given:
+        read = settings["max_iters"] * train.batch_size * model.block_size
+        settings["weight_decay"] = weight_decay(read / (0.9 * characters))
     larger = next((one for one in SIZES if one.flops > flops), size)
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
-    settings = {**recipe, **size.settings, "max_iters": steps}
-    if layout == "modern":
-        passes = steps * train.batch_size * model.block_size / (0.9 * characters)
-        settings["weight_decay"] = weight_decay(passes)
     return Plan(settings, count_parameters(model), size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss))
 
 
-def _configs(size: Size, vocab_size: int, recipe: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    model, train = PRESETS["timed"].configs(**{**size.settings, **recipe})
+def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
+    model, train = PRESETS["timed"].configs(**settings)
     return replace(model, vocab_size=vocab_size), train
 
 
@@ -226,4 +233,4 @@ if __name__ == "__main__":
             f"{name:8} {count_parameters(shape):>11,} parameters, {gb:.1f} GB, {seconds_needed(shape, settings):,.0f} s"
         )
     for seconds in (10, 30, 180, 600, 3600):
-        print(f"{seconds:>5} s: {choose(seconds, 65, 1_000_000)}")
+        print(f"{seconds:>5} s: {choose(seconds, 65, 1_000_000, {})}")

@@ -42,7 +42,8 @@ class Shuffled:
 
     From random places, after five passes' worth of batches, one character in 150 was never met and another was met ten
     times. The pieces of a pass lie side by side from a start of its own, so that no character is always a piece's
-    first. What a step gets follows from the seed and its number alone: a resumed run has nothing to remember.
+    first; what is left over at both ends, one to two pieces in all, is another part of the text each time. What a step
+    gets follows from the seed and its number alone: a resumed run has nothing to remember.
     """
 
     def __init__(self, data: torch.Tensor, block_size: int, batch_size: int, seed: int):
@@ -52,16 +53,19 @@ class Shuffled:
 
     def __call__(self, step: int):
         """The batch of a step: xb, and yb one character ahead, both (B, T), where the data is."""
-        at = range(step * self.batch_size, (step + 1) * self.batch_size)
-        ix = torch.stack([self.pass_over(i // self.count)[i % self.count] for i in at])  # (B,)
-        return pieces(self.data, ix, self.block_size)
+        first, end = step * self.batch_size, (step + 1) * self.batch_size
+        parts = []
+        while first < end:  # to the end of the batch, or of the pass
+            number, at = divmod(first, self.count)
+            parts.append(self.pass_over(number)[at : at + end - first])
+            first += len(parts[-1])
+        return pieces(self.data, torch.cat(parts), self.block_size)
 
     def pass_over(self, number: int) -> torch.Tensor:
         """Where the pieces of a pass are, in its order: (count,)."""
         if number != self.number:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
-            room = min(self.block_size, len(self.data) - self.count * self.block_size)  # places a pass can start at
-            start = torch.randint(room, (1,), generator=generator)
+            start = torch.randint(len(self.data) - self.count * self.block_size, (1,), generator=generator)
             self.places = start + self.block_size * torch.randperm(self.count, generator=generator)
             self.number = number
         return self.places

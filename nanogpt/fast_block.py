@@ -109,7 +109,8 @@ def attend_backward(grad, q, k, v, y, inverse, parts):
         dwei = torch.bmm(grad[:, i:e], v[:, :e].mT).sub_(inner[:, i:e]).mul_(wei)  # (G, e - i, e)
         torch.bmm(dwei, k[:, :e], out=dq[:, i:e])
         for total, weights, rows in ((dk, dwei, q), (dv, wei, grad)):
-            torch.baddbmm(total[:, :e], weights.mT, rows[:, i:e], beta=float(e < len(q[0])), out=total[:, :e])
+            before = 0.0 if e == q.shape[1] else 1.0  # nothing is there before the first
+            torch.baddbmm(total[:, :e], weights.mT, rows[:, i:e], beta=before, out=total[:, :e])
     return dq, dk, dv
 
 

@@ -15,7 +15,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -154,38 +154,27 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
 
 
 class Ready:
-    """A model's weights in both forms, as they are now."""
+    """A model's weights in the form for one text and in that for several, each made when it is first needed."""
 
     def __init__(self, model: GPT):
-        self.weights, self.packed = Weights(model), packed(model)
+        self.model = model
 
+    @cached_property
+    def weights(self) -> Weights:
+        return Weights(self.model)
 
-_ready: WeakKeyDictionary[GPT, tuple[list, Ready]] = WeakKeyDictionary()
-
-
-def ready(model: GPT) -> Ready:
-    """A model in both forms; if none of it is being trained, the same again: who writes a second time does not wait.
-
-    Whether a model that is trained has changed cannot be told: fused optimizers do not count a tensor's versions up.
-    """
-    if any(p.requires_grad for p in model.parameters()):
-        return Ready(model)
-    now = [(p.data_ptr(), p._version) for p in model.parameters()]
-    then, made = _ready.get(model, (None, None))
-    if made is None or then != now:
-        made = Ready(model)
-        _ready[model] = (now, made)
-    return made
+    @cached_property
+    def packed(self) -> GPT:
+        return packed(self.model)
 
 
 class FastDecoder:
     """Reads one text and tells the scores of what comes next: see `sample.Decoder`."""
 
-    def __init__(self, model: GPT):
-        made = ready(model)
-        w = self.w = made.weights
-        self.model = made.packed
-        self.block_size, self.length = model.config.block_size, 0
+    def __init__(self, ready: Ready):
+        w = self.w = ready.weights
+        self.ready = ready
+        self.block_size, self.length = ready.model.config.block_size, 0
         # Keys and values of each layer. Behind each value stands a one: a weighted sum of values sums the weights, too.
         self.kv = list(np.ones((len(w.layers), 2, w.nh, self.block_size, w.hs + 1), F32))
         C, one = w.nh * w.hs, int(w.classic)  # a one at the end of an input meets the bias
@@ -223,7 +212,7 @@ class FastDecoder:
         """Several characters, from the packed matrices: (1, T) -> (1, vocab_size)."""
         cache = [Keeper(self, kv, start) for kv in self.kv]
         with torch.inference_mode():
-            logits, _ = self.model(torch.from_numpy(ids), cache=cache)  # (1, T, vocab_size)
+            logits, _ = self.ready.packed(torch.from_numpy(ids), cache=cache)  # (1, 1, vocab_size)
             return logits[:, -1].numpy()
 
     def read_one(self, ids: np.ndarray, t: int) -> np.ndarray:

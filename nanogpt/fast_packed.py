@@ -7,6 +7,7 @@ processor, and about as much on others, if it may keep the matrices in its own o
 from __future__ import annotations
 
 import copy
+from functools import cache
 
 import torch
 import torch.nn as nn
@@ -19,7 +20,7 @@ class Packed(nn.Module):
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().float())
         self.bias = linear.bias
 
     def forward(self, x):
@@ -46,15 +47,14 @@ class LastBlock(Block):
 
 @torch.no_grad()
 def packed(model: GPT) -> GPT:
-    """A copy of a model for sampling: its scores are those of the newest place alone, (B, 1, vocab_size).
+    """A copy of a model for sampling: its scores are those of the newest place alone, (B, 1, vocab_size), in float32.
 
     Its matrices are packed where this torch has oneDNN for them.
     """
-    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    shared = {id(m.weight): m.weight for m in linear}  # they are packed, which copies them
-    ours = copy.deepcopy(model, shared).eval()
-    has_onednn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    pack = Packed if has_onednn else copy.deepcopy
+    inside = [m.weight for block in model.blocks for m in block.modules() if isinstance(m, nn.Linear)]
+    instead = {id(weight): weight for weight in inside} | {id(model.ready): None}  # packing will copy the weights
+    ours = copy.deepcopy(model, instead).eval()
+    pack = Packed if has_onednn() else copy.deepcopy
     for module in list(ours.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):
@@ -62,4 +62,15 @@ def packed(model: GPT) -> GPT:
     for block in ours.blocks:
         block.sa.attend = attend_one
     ours.blocks[-1].__class__ = LastBlock
-    return ours
+    return ours.float()
+
+
+@cache
+def has_onednn() -> bool:
+    """Whether this torch multiplies by packed matrices: torch's compiler does it by the same two functions."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        return Packed(nn.Linear(2, 3))(torch.ones(1, 2)).shape == (1, 3)
+    except (AttributeError, RuntimeError):  # not in this torch, or not on this processor
+        return False

@@ -41,8 +41,7 @@ def new_run(
     if preset_name == "timed" and not train.budget:
         raise NanoGPTError("By the clock needs a time, such as 60s or 3m; without one choose another preset.")
     if train.budget:  # sizes and steps follow from the time, unless they were given
-        layout = changes.get("layout", "modern")
-        plan = calibrate.choose(train.budget, tokenizer.vocab_size, text.characters, layout, train.device)
+        plan = calibrate.choose(train.budget, tokenizer.vocab_size, text.characters, changes)
         preset_name = "timed"
         model, train = preset("timed").configs(**{**plan.settings, **changes})
     block_size = fitting_block_size(text.characters, model.block_size)

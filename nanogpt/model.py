@@ -12,6 +12,7 @@ Print the parts of both: `python -m nanogpt.model`.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -64,7 +65,7 @@ class MultiHeadAttention(nn.Module):
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=classic)
         self.proj = nn.Linear(config.n_embd, config.n_embd, bias=classic)
         self.dropout = nn.Dropout(config.dropout)
-        self.attend = F.scaled_dot_product_attention
+        self.attend = F.scaled_dot_product_attention  # fast_packed.py has another for a single query
 
     def forward(self, x, cache=None, rotary=None):
         B, T, C = x.shape
@@ -118,6 +119,8 @@ class Block(nn.Module):
 
 class GPT(nn.Module):
     """Characters in, for each place the scores of the next character out."""
+
+    ready: Any = None  # what `sample.keep_ready` has made of the weights
 
     def __init__(self, config: ModelConfig):
         super().__init__()

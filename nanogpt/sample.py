@@ -18,7 +18,7 @@ from .model import GPT
 from .tokenizer import CharTokenizer
 
 try:
-    from .fast_decode import FastDecoder, ready
+    from .fast_decode import FastDecoder, Ready
 except ImportError:  # without that file the plain decoder runs
     FastDecoder = None  # type: ignore[assignment, misc]
 try:
@@ -86,8 +86,16 @@ def decoder_for(model: GPT, texts: int) -> Decoder | FastDecoder | StaticDecoder
     if model.device.type == "cuda" and StaticDecoder is not None:
         return StaticDecoder(model, texts)
     if model.device.type == "cpu" and FastDecoder is not None:
-        return FastDecoder(model) if texts == 1 else Decoder(ready(model).packed, texts)
+        ready = model.ready or Ready(model)
+        return FastDecoder(ready) if texts == 1 else Decoder(ready.packed, texts)
     return Decoder(model, texts)
+
+
+def keep_ready(model: GPT) -> GPT:
+    """Keep with a model what decoders make of its weights; it must not be trained after this. Returns the model."""
+    if model.device.type == "cpu" and FastDecoder is not None:
+        model.ready = Ready(model)
+    return model
 
 
 def weights(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
@@ -156,7 +164,8 @@ def generate_many(
 
     The same ids as `generate` while they fit the window, at a fraction of the work. Beyond it the cache starts again
     from the window's newer half: one full pass each `block_size / 2` characters. Learned positions do not slide, so a
-    full window cannot simply drop its oldest character. Sample i draws with seed + i: alone it would be the same.
+    full window cannot simply drop its oldest character. Sample i draws with seed + i: alone it would be the same, but
+    where rounding tips a draw.
     """
     block_size, B = decoder.block_size, config.num_samples
     texts = [Text(config.seed + i, stop) for i in range(B)]

@@ -49,7 +49,7 @@ def test_a_card_that_is_not_there_is_said_in_one_line_and_in_the_result(text_fil
         assert written == [("time_to_loss-cuda", {"table": time_to_loss.NOT_MEASURED})] * says
 
 
-def test_a_step_and_a_character_are_timed_beside_the_arithmetic(monkeypatch):
+def test_a_step_and_a_character_are_timed_beside_the_arithmetic():
     from benchmarks import card
 
     found = card.main(["--device", "cpu", "--quick"])

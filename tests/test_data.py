@@ -111,6 +111,14 @@ def test_a_shuffled_batch_follows_from_the_seed_and_the_step_alone():
     assert Shuffled(data, 8, 7, seed=2**53 - 1)(10**7)[0].shape == (7, 8)
 
 
+@pytest.mark.parametrize(("length", "block_size"), [(400, 16), (380, 16), (399, 16), (17, 8), (9, 8)])
+def test_over_many_passes_every_character_is_read_and_foretold(length, block_size):
+    batches = Shuffled(torch.arange(length), block_size, 10, seed=0)
+    drawn = [batches(step) for step in range(20 * length // block_size + 20)]
+    assert set(torch.cat([xb for xb, _ in drawn]).flatten().tolist()) == set(range(length - 1))
+    assert set(torch.cat([yb for _, yb in drawn]).flatten().tolist()) == set(range(1, length))
+
+
 def test_over_many_passes_a_character_stands_at_every_place_of_a_piece():
     batches = Shuffled(torch.arange(400), 8, batch_size=10, seed=0)
     places = {int((200 - xb[:, 0])[(xb == 200).any(1)][0]) for xb, _ in map(batches, range(1000)) if (xb == 200).any()}

@@ -7,11 +7,12 @@ import copy
 import pytest
 import torch
 
+from nanogpt import fast_block
 from nanogpt.config import ModelConfig, TrainConfig
 from nanogpt.device import native_bfloat16, pick_device
 from nanogpt.fast_block import quicken
 from nanogpt.fast_cpu import CrewStep
-from nanogpt.model import GPT
+from nanogpt.model import GPT, attention_by_hand
 from nanogpt.optim import orthogonalize
 from nanogpt.step import Step
 from nanogpt.train import make_step
@@ -53,6 +54,29 @@ def test_a_block_by_hand_gives_the_plain_blocks_loss_and_gradients(sizes, length
     assert found == pytest.approx(loss, abs=1e-5)
     for name, grad in grads.items():
         torch.testing.assert_close(grad, expected[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [5, 8, 12, 23])
+def test_attention_a_few_queries_at_a_time_gives_the_same_gradients(rows, monkeypatch):
+    plain = a_model()
+    fast = quicken(copy.deepcopy(plain), torch.float32)
+    batch = a_batch()
+    expected_loss, expected = gradients(plain, *batch)
+    monkeypatch.setattr(fast_block, "ROWS", rows)
+    loss, grads = gradients(fast, *batch)
+    assert loss == pytest.approx(expected_loss, abs=1e-5)
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, expected[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("hs", [8, 512, 4096])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_largest_scores_there_can_be_are_no_trouble(hs, dtype):
+    x = torch.nn.functional.normalize(torch.randn(2, 9, hs), dim=-1) * hs**0.5
+    q, k, v = x.to(dtype), (x * torch.tensor([1.0, -1.0, 1.0] * 3)[:, None]).to(dtype), torch.randn(2, 9, hs).to(dtype)
+    y, inverse, parts = fast_block.attend(q, k, v)
+    torch.testing.assert_close(y.float(), attention_by_hand(q.float(), k.float(), v.float())[0], rtol=0.05, atol=0.05)
+    assert all(torch.isfinite(z).all() for z in fast_block.attend_backward(v, q, k, v, y, inverse, parts))
 
 
 def test_in_bfloat16_the_gradients_point_the_same_way():

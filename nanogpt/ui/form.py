@@ -43,13 +43,18 @@ def field_values(settings: dict[str, Any]) -> list:
         settings["layout"],
         gr.Textbox(clock_words(min(settings["budget"] or 60.0, at_a_time())), visible=timed),
         gr.Number(settings["max_iters"], visible=not timed),
-        *(_shown(k, settings[k.name], timed) for k in ADVANCED),
+        *(_shown(k, settings[k.name], timed, settings["layout"]) for k in ADVANCED),
     ]
 
 
-def _shown(k: Knob, value: Any, timed: bool) -> Any:
+def _shown(k: Knob, value: Any, timed: bool, layout: str) -> Any:
     """A value under Advanced; what the clock chooses is not asked for."""
-    return gr.Number(value, visible=not timed) if k.name in PLANNED else value
+    return gr.Number(value, visible=not (timed and _planned(k, layout))) if k.name in PLANNED else value
+
+
+def _planned(k: Knob, layout: str) -> bool:
+    """Whether the clock chooses it. For the lecture's layout it does not choose the weight decay."""
+    return k.name in PLANNED and (k.name, layout) != ("weight_decay", "classic")
 
 
 def at_a_time() -> float:
@@ -70,7 +75,7 @@ def changes(preset_name: str, layout: str, budget: str, max_iters: float, *advan
         now["budget"] = KNOB["budget"].parse(duration(budget))
     else:
         now["max_iters"] = max_iters
-    now |= {k.name: value for k, value in zip(ADVANCED, advanced) if not (before["budget"] and k.name in PLANNED)}
+    now |= {k.name: value for k, value in zip(ADVANCED, advanced) if not (before["budget"] and _planned(k, layout))}
     parsed = {name: KNOB[name].parse(value) for name, value in now.items() if value is not None}
     return {name: value for name, value in parsed.items() if name in ("layout", "budget") or value != before[name]}
 
@@ -89,7 +94,7 @@ def estimate(corpus_id: str | None, *fields) -> str:
         if tickets.running():
             return f"{device} How long this takes is measured when nothing else trains."
         if train.budget:
-            plan = calibrate.choose(train.budget, model.vocab_size, text.characters, model.layout, train.device)
+            plan = calibrate.choose(train.budget, model.vocab_size, text.characters, said)
             return f"{device} {plan} That is {passes(plan.settings, text):.1f} passes over the text."
         gigabytes = calibrate.memory_needed(model, train, pick_device(train.device)) / 1e9
         seconds = calibrate.seconds_needed(model, train)

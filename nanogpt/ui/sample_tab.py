@@ -13,7 +13,7 @@ import gradio as gr
 from ..config import NanoGPTError, SampleConfig, knobs
 from ..formats import load_model
 from ..run import Run
-from ..sample import DASHES, stream_many, unescaped
+from ..sample import DASHES, keep_ready, stream_many, unescaped
 from ..tokenizer import CharTokenizer
 from . import pull_panel
 from .drawn import drawn, line
@@ -32,10 +32,10 @@ DOWNLOAD = """(name, text) => {
 }"""
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _model(folder: Path, written: int):
     """The model as it was at a time: while a run trains, better weights arrive."""
-    return load_model(folder).requires_grad_(False)  # not to be trained: it is made ready to write once
+    return keep_ready(load_model(folder))
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
