@@ -11,6 +11,7 @@ from functools import cache
 
 import torch
 import torch.nn as nn
+from torch.nn.utils import skip_init
 
 from .model import GPT, Block
 
@@ -71,6 +72,6 @@ def has_onednn() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     try:
-        return Packed(nn.Linear(2, 3))(torch.ones(1, 2)).shape == (1, 3)
+        return Packed(skip_init(nn.Linear, 2, 3))(torch.ones(1, 2)).shape == (1, 3)  # whose numbers nobody draws
     except (AttributeError, RuntimeError):  # not in this torch, or not on this processor
         return False

@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 from . import calibrate, corpus, limits, tickets
@@ -37,11 +38,13 @@ def new_run(
     tokenizer = CharTokenizer(text.chars)
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
-    plan = None
+    plan, planning = None, 0.0
     if preset_name == "timed" and not train.budget:
         raise NanoGPTError("By the clock needs a time, such as 60s or 3m; without one choose another preset.")
     if train.budget:  # sizes and steps follow from the time, unless they were given
+        began = time.perf_counter()
         plan = calibrate.choose(train.budget, tokenizer.vocab_size, text.characters, changes)
+        planning = round(time.perf_counter() - began, 3)
         preset_name = "timed"
         model, train = preset("timed").configs(**{**plan.settings, **changes})
     block_size = fitting_block_size(text.characters, model.block_size)
@@ -51,6 +54,8 @@ def new_run(
     calibrate.check_memory(model, train)
     about = dict(id=text.id, name=text.name, sha256=text.sha256, characters=text.characters)
     settings = dict(preset=preset_name, plan=plan and str(plan), corpus=about, train=train.as_dict(), owner=owner)
+    if planning:
+        settings["planning"] = planning  # seconds that are gone already when the training starts
     return Run.create(name, settings, {**config_files(model), **tokenizer.files(block_size)})
 
 

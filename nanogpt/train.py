@@ -183,6 +183,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         optimizers = take_step.optimizers
         generator = torch.Generator().manual_seed(config.seed)  # draws the batches and nothing else
         at = load_state(run, model, optimizers, generator)
+        at.seconds = at.seconds or settings.get("planning", 0.0)  # choosing a model took some of the time already
         run.cut_back(at.step)
         run.event("started", step=at.step, device=in_words(device, model.config), parameters=model.count_parameters())
 
