@@ -66,6 +66,8 @@ def train_command(arguments: argparse.Namespace) -> int:
         raise NanoGPTError("Both a FILE and --text were given; give one of them.")
     if changes.get("budget") and arguments.preset not in (None, "timed"):
         raise NanoGPTError("A time budget chooses its own sizes; leave out --preset, or give --max-iters instead.")
+    if changes.get("budget") and "max_iters" in changes:
+        raise NanoGPTError("Both --budget and --max-iters were given, and with a budget the clock decides; give one.")
     text = given_text(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
     run = jobs.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
     print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)

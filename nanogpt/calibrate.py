@@ -190,7 +190,7 @@ class Plan:
             f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
             f"{self.parameters:,} parameters, about {s['max_iters']:,} batches of {s['batch_size']}"
             f"{decay}. "
-            f"Expect a validation loss near {self.val_loss:.2f} on Tiny Shakespeare, a higher one on less text."
+            f"On Tiny Shakespeare that comes to a validation loss near {self.val_loss:.2f}; on other texts to another."
         )
 
 

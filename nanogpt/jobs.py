@@ -53,7 +53,8 @@ def new_run(
     limits.check_seconds(train.budget)
     calibrate.check_memory(model, train)
     about = dict(id=text.id, name=text.name, sha256=text.sha256, characters=text.characters)
-    settings = dict(preset=preset_name, plan=plan and str(plan), corpus=about, train=train.as_dict(), owner=owner)
+    settings: dict[str, Any] = dict(preset=preset_name, plan=plan and str(plan), corpus=about, owner=owner)
+    settings["train"] = train.as_dict()
     if planning:
         settings["planning"] = planning  # seconds that are gone already when the training starts
     return Run.create(name, settings, {**config_files(model), **tokenizer.files(block_size)})

@@ -246,8 +246,9 @@ def page(browser, server: Server):
     opened.wait_for_selector("#corpus-report h3")
     yield opened
     opened.close()
-    # a restarted server leaves broken requests behind; anything else is a fault of the page
-    assert [error for error in errors if "net::ERR_" not in error and "Failed to fetch" not in error] == []
+    # A restarted server leaves broken requests behind, a page that is left gives its own up; all else is its fault.
+    harmless = ("net::ERR_", "Failed to fetch", "AbortError: signal is aborted without reason")
+    assert [error for error in errors if not any(kind in error for kind in harmless)] == []
     assert strangers == []
 
 

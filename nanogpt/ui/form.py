@@ -17,6 +17,7 @@ from .visit import visitor
 LAYOUTS = [("Faster", "modern"), ("As in the lecture", "classic")]
 OWN_FIELDS = ("layout", "budget", "max_iters")  # those with a place of their own, outside of Advanced
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
+LENGTHS = (3, 4)  # where the time and the iterations stand among the fields
 KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
 
 
@@ -45,6 +46,12 @@ def field_values(settings: dict[str, Any]) -> list:
         gr.Number(settings["max_iters"], visible=not timed),
         *(_shown(k, settings[k.name], timed, settings["layout"]) for k in ADVANCED),
     ]
+
+
+def layout_values(name: str, layout: str) -> list:
+    """`field_values` of a preset in another layout; how long it is to take stays as it was entered."""
+    values = field_values(settings_of(name, layout))
+    return [gr.skip() if number in LENGTHS else value for number, value in enumerate(values)]
 
 
 def _shown(k: Knob, value: Any, timed: bool, layout: str) -> Any:
@@ -191,7 +198,7 @@ def build() -> Form:
             elem_id="train-layout",
         )
     told = gr.Textbox(
-        show_label=False, container=False, interactive=False, lines=2, max_lines=6, elem_id="train-estimate"
+        show_label=False, container=False, interactive=False, lines=2, max_lines=9, elem_id="train-estimate"
     )
     return Form(presets, expect, layout, budget, max_iters, told, [])
 
@@ -204,10 +211,11 @@ def build_advanced(form: Form, corpus_id: gr.State) -> None:
     asked = dict(inputs=[corpus_id, *form.inputs], outputs=form.estimate, trigger_mode="always_last", **quiet)
     fill = form.presets.input(lambda name: field_values(settings_of(name)), form.presets, form.fields, **quiet)
     fill.then(estimate, **asked)
-    refill = form.layout.input(
-        lambda name, layout: field_values(settings_of(name, layout)), [form.presets, form.layout], form.fields, **quiet
-    )
+    refill = form.layout.input(layout_values, [form.presets, form.layout], form.fields, **quiet)
     refill.then(estimate, **asked)
-    gr.on([form.budget.blur, form.budget.submit, form.max_iters.blur, form.max_iters.submit], estimate, **asked)
+    entered = [form.budget.submit, form.budget.blur, form.max_iters.submit, form.max_iters.blur]
+    chosen = [form.presets.input, form.layout.input]
+    gr.on([*chosen, *entered], None, None, form.estimate, js="() => 'Measuring …'")  # at once, in the browser
+    gr.on(entered, estimate, **asked)
     for one in form.advanced:
         (one.input if isinstance(one, gr.Dropdown) else one.blur)(estimate, **asked)

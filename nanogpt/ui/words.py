@@ -55,12 +55,19 @@ def left(run: Run, status: Status) -> float:
     )
 
 
+def steps(run: Run, status: Status) -> str:
+    """The step, and of how many; while a run goes by the clock, of about how many."""
+    if status.busy and run.settings()["train"].get("budget"):
+        return f"step {status.step:,} of about {float(f'{status.max_iters:.2g}'):,.0f}"
+    return f"step {status.step:,} of {status.max_iters:,}"
+
+
 def progress(run: Run, status: Status) -> str:
     """Step, passes over the text, speed, time gone and time left: what there is to say of a run, in one line."""
     settings, history = run.settings(), run.history()
     started = next((event for event in reversed(history.events) if event["event"] == "started"), None)
     speed, tokens = history.latest("tokens_per_second"), history.latest("tokens") or 0
-    parts = [f"step {status.step:,} of {status.max_iters:,}"]
+    parts = [steps(run, status)]
     parts.append(f"{tokens / (0.9 * settings['corpus']['characters']):.1f} passes over the text")
     if speed:
         parts.append(f"{speed:,} characters a second")
@@ -112,8 +119,8 @@ def page_line() -> dict:
             continue
         status = run.glance()
         rest = left(run, status) if status.step else 0
-        steps = f": step {status.step:,} of {status.max_iters:,}" if status.max_iters else ""
-        texts.append(f"{state_word(status)} {name}{steps}" + (f", {clock(rest)} left" if rest else ""))
+        at = f": {steps(run, status)}" if status.max_iters else ""
+        texts.append(f"{state_word(status)} {name}{at}" + (f", {clock(rest)} left" if rest else ""))
     if waiting:
         texts.append(f"{len(waiting)} waiting")
     return line("; ".join(texts) + ".", "running")
