@@ -130,8 +130,8 @@ class Threads:
         self.times[self.now].append(seconds)
         self.left -= 1
         better = min(self.times[self.now]) < 0.95 * min(self.times[self.usual])
-        if self.now > 1 and seconds > 2 * min(self.times[1]):  # somebody else wants the processor
-            self.use(1, wait=min(512, 2 * self.patience))
+        if self.now > 1 and seconds > 2 * min(self.times[1]):  # somebody else wants the processor, if only for a moment
+            self.use(1, wait=min(512, 2 * self.patience) if self.usual == 1 else 8)
         elif self.left == 0 and self.now == self.usual:  # try the other for three reads
             self.now, self.left = self.most + 1 - self.now, 3
             self.times[self.now].clear()

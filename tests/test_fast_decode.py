@@ -199,6 +199,15 @@ def test_one_thread_is_used_where_all_are_in_each_others_way(monkeypatch):
     assert reads(threads, {1: 1.0, 2: 0.5}, 1000)[-300:].count(1) < 60  # the trainer has gone: noticed in the end
 
 
+def test_one_slow_read_does_not_make_one_thread_of_many_for_long(monkeypatch):
+    threads = two_threads(monkeypatch)
+    reads(threads, {1: 1.0, 2: 0.6}, 200)
+    while threads.now == 1 or threads.usual == 1:
+        threads.learn({1: 1.0, 2: 0.6}[threads.now])
+    threads.learn(9.0)  # something else wanted the processor, once
+    assert reads(threads, {1: 1.0, 2: 0.6}, 100).count(2) > 80
+
+
 def test_how_many_threads_others_have_is_left_as_it_was():
     get, switch = openblas()
     before = get()
