@@ -124,6 +124,8 @@ MISTAKES = [
     (["train", "FILE", "--name", "Not a Name"], "The name was 'Not a Name'"),
     (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),
     (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),
+    (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Both --budget and --max-iters were given"),
+    (["train", "FILE", "--batches", "both"], "batches was 'both'; it must be one of random, shuffled"),
     (["train", "FILE", "--learning-rate", "fast"], "learning_rate was 'fast'"),
     (["train", "FILE", "--n-embd", "10", "--n-head", "4"], "n_embd must be a multiple of n_head"),
     (["train", "FILE", "--device", "tpu"], "device was 'tpu'"),

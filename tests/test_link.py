@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from urllib.parse import parse_qsl
 
+import gradio as gr
 import pytest
 
 from nanogpt import corpus, jobs, record
@@ -146,3 +147,16 @@ def copied(page) -> str:
     page.locator("#link-copy").click()
     field = "document.querySelector('#link-address textarea, #link-address input')"
     return page.wait_for_function(f"{field}?.value.startsWith('http') && {field}.value").json_value()
+
+
+def test_another_layout_brings_its_recipe_and_leaves_the_time_as_it_was_entered():
+    for layout, optimizer in (("classic", "adamw"), ("modern", "muon")):
+        values = form.layout_values("timed", layout)
+        advanced = dict(zip([k.name for k in form.ADVANCED], values[-len(form.ADVANCED) :]))
+        assert advanced["optimizer"] == optimizer
+        left_alone = [number for number, value in enumerate(values) if isinstance(value, dict) and value == gr.skip()]
+        assert left_alone == [3, 4]  # the time and the iterations
+        assert advanced["weight_decay"].visible is (layout == "classic")  # in the other the clock chooses it
+    assert form.changes("timed", "classic", "1m", 0, *[{"weight_decay": 0.3}.get(k.name) for k in form.ADVANCED]) == {
+        "layout": "classic", "budget": 60.0, "weight_decay": 0.3,
+    }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from conftest import ended_run
 
 from nanogpt import corpus, jobs, record, tickets
 from nanogpt.config import NanoGPTError
-from nanogpt.run import Run
+from nanogpt.run import Run, Status
 from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
-from nanogpt.ui.words import page_line, run_line
+from nanogpt.ui.words import page_line, run_line, steps
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
@@ -446,3 +447,11 @@ def the_text_is_kept_until_nobody_needs_it(page) -> None:
     page.locator("#text-delete-yes").click()
     said(page, "#text-said", "millers-play is deleted.")
     said(page, "#corpus-report h3", "Python reference")
+
+
+def test_while_a_run_goes_by_the_clock_its_steps_are_about_so_many(run):
+    status = Status("running", step=93, max_iters=1696)
+    assert steps(run, status) == "step 93 of 1,696"
+    run.change(train={**run.settings()["train"], "budget": 60.0})
+    assert steps(run, status) == "step 93 of about 1,700"
+    assert steps(run, replace(status, state="finished")) == "step 93 of 1,696"
