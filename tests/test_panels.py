@@ -455,3 +455,9 @@ def test_while_a_run_goes_by_the_clock_its_steps_are_about_so_many(run):
     run.change(train={**run.settings()["train"], "budget": 60.0})
     assert steps(run, status) == "step 93 of about 1,700"
     assert steps(run, replace(status, state="finished")) == "step 93 of 1,696"
+
+
+def test_an_empty_paste_is_answered_and_no_file_is_not(home):
+    [note] = corpus_tab.take_new("")["report"]["notes"]
+    assert note == {"kind": "error", "text": "The text is empty; paste some text or choose a file with text in it."}
+    assert list(corpus_tab.take_new(None)) == list(corpus_tab.take_new([])) == ["given"]

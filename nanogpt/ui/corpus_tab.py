@@ -224,8 +224,8 @@ def after_change(in_use: str | None, changed: str) -> dict[str, Any]:
 
 
 def take_new(source: str | list[str] | None) -> dict[str, Any]:
-    """`attempt` for files or a pasted text, where there are any."""
-    return attempt(choose_new, source) if source else dict(given=gr.skip())
+    """`attempt` for files, where there are any, or for a pasted text; that it is empty is said."""
+    return attempt(choose_new, source) if source or source == "" else dict(given=gr.skip())
 
 
 def take_again(given: Given | None, codec: str, keep: list[str] | None = None) -> dict[str, Any]:
