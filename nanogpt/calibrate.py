@@ -166,13 +166,15 @@ SIZES = (
 )
 
 
-def weight_decay(passes: float) -> float:
+def weight_decay(passes: float, parameters: int, characters: int) -> float:
     """How strong a pull against learning by heart a modern model wants that reads its text so many times.
 
     Next to none for one reading, 0.05 for five, 0.4 for fourteen (benchmarks/README.md). More readings bring no more,
-    and 1.0 limits the harm. That so much is right for many readings: Kim et al., 2025, arXiv 2509.14786.
+    and 1.0 limits the harm. A model with few numbers for its text cannot learn it by heart, and is pulled less. That so
+    much is right for many readings: Kim et al., 2025, arXiv 2509.14786.
     """
-    return round(min(1.0, 0.002 * passes**2), 3)
+    room = min(1.0, parameters / (0.7 * characters))  # 1 for 0.8 M numbers on Tiny Shakespeare
+    return round(min(1.0, 0.002 * passes**2 * room), 3)
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,8 @@ def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, 
     settings["max_iters"] = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
     if model.layout == "modern" and "weight_decay" not in given:
         read = settings["max_iters"] * train.batch_size * model.block_size
-        settings["weight_decay"] = weight_decay(read / (0.9 * characters))
+        passes = read / (0.9 * characters)
+        settings["weight_decay"] = weight_decay(passes, count_parameters(model), characters)
     larger = next((one for one in SIZES if one.flops > flops), size)
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
     return Plan(settings, count_parameters(model), size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss))
