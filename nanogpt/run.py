@@ -77,8 +77,8 @@ class Run:
     def __init__(self, name: str):
         self.name = checked_name(name)
         self.folder = home() / "checkpoints" / name
-        if not self.folder.exists() and any((folder / name / "run.json").exists() for folder in _shipped()):
-            self.folder = PROJECT / "checkpoints" / name  # what ships with the project, wherever NANOGPT_HOME points
+        if not self.folder.exists() and _ships(PROJECT / "checkpoints" / name):
+            self.folder = PROJECT / "checkpoints" / name  # wherever NANOGPT_HOME points
 
     # ---- written by the launcher ------------------------------------------------------------------------------
 
@@ -359,19 +359,24 @@ def read_jsonl(path: Path) -> list[dict]:
     return tail.rows
 
 
-def _shipped() -> list[Path]:
-    """Where what ships with the project stands; nowhere with NANOGPT_SHIPPED=off."""
-    return [] if os.environ.get("NANOGPT_SHIPPED") == "off" else [PROJECT / "checkpoints"]
+def _ships(folder: Path) -> bool:
+    """Whether a run beside the code came with the project: it is for everybody. None does with NANOGPT_SHIPPED=off."""
+    if os.environ.get("NANOGPT_SHIPPED") == "off":
+        return False
+    try:
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))["public"] is True
+    except (OSError, ValueError, KeyError, TypeError):  # none, broken, or somebody's own
+        return False
 
 
 def all_runs() -> list[Run]:
     """Every run there is, the newest first; what ships with the project last."""
-    folders = [home() / "checkpoints", *(_shipped() if home() != PROJECT else [])]
+    here, beside = home() / "checkpoints", PROJECT / "checkpoints"
     names: dict[str, Run] = {}
-    for folder in folders:
+    for folder in [here] if here == beside else [here, beside]:
         found = [(modified, path.parent.name) for path in folder.glob("*/run.json") if (modified := _modified(path))]
         for _, name in sorted(found, reverse=True):
-            if NAME.fullmatch(name):
+            if NAME.fullmatch(name) and (folder == here or _ships(folder / name)):
                 names.setdefault(name, Run(name))
     return list(names.values())
 

@@ -123,6 +123,7 @@ def test_a_new_run_under_a_deleted_one_s_name_has_no_past(run, text):
 def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
     project = tmp_path / "project"
     (project / "checkpoints").mkdir(parents=True)
+    run.change(public=True)
     run.folder.rename(project / "checkpoints" / "one")
     monkeypatch.setattr("nanogpt.run.PROJECT", project)
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
@@ -130,6 +131,21 @@ def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
         with pytest.raises(NanoGPTError, match="comes with the project"):
             action("one")
     assert Run("one").exists()
+
+
+def test_what_was_trained_beside_the_code_is_not_seen_from_another_home(home, tmp_path, monkeypatch, run):
+    project = tmp_path / "project"
+    (project / "checkpoints").mkdir(parents=True)
+    run.folder.rename(project / "checkpoints" / "one")
+    monkeypatch.setattr("nanogpt.run.PROJECT", project)
+    monkeypatch.setenv("NANOGPT_SHIPPED", "on")
+    for written in (None, "{", "[]", '{"public": false}', '{"public": 1}'):
+        if written:
+            (project / "checkpoints" / "one" / "run.json").write_text(written, encoding="utf-8")
+        assert train_tab.names() == []
+        assert not Run("one").exists()
+    monkeypatch.setenv("NANOGPT_HOME", str(project))
+    assert train_tab.names() == ["one"]
 
 
 def test_settings_fill_the_fields_from_the_preset_on(run):
