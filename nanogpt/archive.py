@@ -43,6 +43,7 @@ NEEDED = ("run.json", "config.json", "tokenizer.json", "model.safetensors")
 TO_CONTINUE = "last.safetensors"
 LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.status reads a state off
 DAMAGED = "The archive is damaged or no .zip file, so nothing was imported; save or download it again."
+# What zipfile raises on a damaged archive, an encrypted one, and one packed in a way that Python cannot read.
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError)
 
 

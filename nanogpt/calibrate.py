@@ -41,9 +41,8 @@ def step_flops(config: ModelConfig, batch_size: int) -> float:
 def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
     """Bytes a run takes at its largest: weights, gradients, optimizer, and what the backward pass must remember."""
     numbers = count_parameters(model)
-    kept = (
-        4 * numbers * (3 if train.optimizer == "muon" else 4) + 8 * numbers
-    )  # the last: copies for saving, or writing
+    remembered = 3 if train.optimizer == "muon" else 4  # of each: itself, its gradient, and what the optimizer keeps
+    kept = 4 * numbers * (remembered + 2)  # and copies for saving, or for writing
     size = 4 if device.dtype is torch.float32 else 2
     tokens = train.batch_size * model.block_size
     per_layer = (20 if model.layout == "classic" else 28) * model.n_embd + (6 * model.n_embd if model.dropout else 0)
@@ -188,10 +187,10 @@ class Plan:
     def __str__(self) -> str:
         s = self.settings
         decay = f", weight decay {s['weight_decay']:g}" if "weight_decay" in s else ""
+        steps = f"about {s['max_iters']:,} batches of {s['batch_size']}{decay}"
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
-            f"{self.parameters:,} parameters, about {s['max_iters']:,} batches of {s['batch_size']}"
-            f"{decay}. "
+            f"{self.parameters:,} parameters, {steps}. "
             f"On Tiny Shakespeare that comes to a validation loss near {self.val_loss:.2f}; on other texts to another."
         )
 

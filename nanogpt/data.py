@@ -5,10 +5,12 @@ The first nine tenths of the text are for learning, the last tenth is held out. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
-from .config import NanoGPTError
+from .config import NanoGPTError, TrainConfig
 
 
 def split(tokens: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,6 +71,13 @@ class Shuffled:
             self.places = start + self.block_size * torch.randperm(self.count, generator=generator)
             self.number = number
         return self.places
+
+
+def make_get_batch(data: torch.Tensor, block_size: int, config: TrainConfig, generator: torch.Generator) -> Callable:
+    """What gives a step its batch, `get_batch(step)` -> xb, yb, both (B, T): as `config.batches` says."""
+    if config.batches == "shuffled":
+        return Shuffled(data, block_size, config.batch_size, config.seed)
+    return lambda step: get_batch(data, block_size, config.batch_size, generator)
 
 
 def fitting_block_size(tokens: int, block_size: int) -> int:

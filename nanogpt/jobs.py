@@ -46,7 +46,7 @@ def new_run(
         plan = calibrate.choose(train.budget, tokenizer.vocab_size, text.characters, changes)
         planning = round(time.perf_counter() - began, 3)
         preset_name = "timed"
-        model, train = preset("timed").configs(**{**plan.settings, **changes})
+        model, train = preset("timed").configs(**plan.settings)
     block_size = fitting_block_size(text.characters, model.block_size)
     model = ModelConfig.of({**model.as_dict(), "vocab_size": tokenizer.vocab_size, "block_size": block_size})
     limits.check_model(calibrate.count_parameters(model))

@@ -17,7 +17,7 @@ import torch.nn as nn
 from torch.nn import functional as F
 
 from .config import MODERN, ModelConfig, NanoGPTError, SampleConfig, TrainConfig
-from .data import Shuffled, get_batch, windows
+from .data import make_get_batch, windows
 from .device import Device
 from .lecture import print_event, read
 from .model import GPT, MultiHeadAttention, ReLUSquared, RMSNorm, rotary_table, rotate
@@ -189,7 +189,7 @@ def train_rung(
     model = make_model(rung, len(vocabulary.chars)).to(device.type)
     take_step = Step(model, config, device)
     generator = torch.Generator().manual_seed(seed)  # the same batches on every rung but the last
-    shuffled = Shuffled(data["train"], rung.block_size, config.batch_size, seed)
+    get_batch = make_get_batch(data["train"], rung.block_size, config, generator)
 
     for step in range(config.max_iters + 1):
         last = step == config.max_iters
@@ -199,10 +199,7 @@ def train_rung(
             if last:
                 break
             yield event
-        if config.batches == "shuffled":
-            xb, yb = shuffled(step)  # (B, T), (B, T)
-        else:
-            xb, yb = get_batch(data["train"], rung.block_size, config.batch_size, generator)  # (B, T), (B, T)
+        xb, yb = get_batch(step)  # (B, T), (B, T)
         take_step(xb, yb, get_lr(step, config))
 
     event["val_loss"] = mean_loss(model, data["val"])

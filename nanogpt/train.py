@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 
 from . import corpus, limits, tickets
 from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
-from .data import Shuffled, get_batch, split, windows
+from .data import make_get_batch, split, windows
 from .device import Device, pick_device
 from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
@@ -188,7 +188,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         run.event("started", step=at.step, device=in_words(device, model.config), parameters=model.count_parameters())
 
         block_size, batch_size = model.config.block_size, config.batch_size
-        shuffled = Shuffled(train_data, block_size, batch_size, config.seed) if config.batches == "shuffled" else None
+        get_batch = make_get_batch(train_data, block_size, config, generator)
         due = Timetable(config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size), at_a_time=seconds)
         loss_sum = torch.tensor(at.loss_sum, device=device.type)
         lr = grad_norm = 0.0
@@ -233,7 +233,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
             if due.last or stopping or overfitting:
                 break
 
-            xb, yb = shuffled(step) if shuffled else get_batch(train_data, block_size, batch_size, generator)
+            xb, yb = get_batch(step)  # (B, T), (B, T)
             lr = get_lr(step, config, due.share)
             loss, grad_norm = take_step(xb, yb, lr)  # forward, backward, clip, optimizers: step.py
             loss_sum += loss
