@@ -15,7 +15,8 @@ from pathlib import Path
 
 from . import hub_commands
 from .config import PRESETS, Knob, ModelConfig, NanoGPTError, SampleConfig, TrainConfig, knobs
-from .run import Run, all_runs, free_name, kept_loss
+from .history import kept_loss
+from .run import Run, all_runs, free_name
 
 
 class Parser(argparse.ArgumentParser):

@@ -20,8 +20,9 @@ from .baselines import baselines
 from .config import NanoGPTError
 from .disk import slug
 from .formats import read_config
+from .history import kept_loss
 from .record import command, settings_of
-from .run import Run, kept_loss
+from .run import Run
 from .tokenizer import CharTokenizer
 
 LICENSES = {  # what the Hub calls it -> what it is

@@ -14,8 +14,9 @@ from typing import Any
 from .config import ModelConfig, NanoGPTError, TrainConfig
 from .disk import slug
 from .formats import read_config
+from .history import History, kept_loss
 from .model import ROPE_THETA
-from .run import History, Run, kept_loss
+from .run import Run
 from .timetable import Timetable
 
 TEMPLATE = Path(__file__).parent / "exported" / "train.txt"

@@ -21,8 +21,9 @@ import torch
 
 from .config import ModelConfig, NanoGPTError
 from .formats import load_model, read_config
+from .history import kept_loss
 from .model import GPT, ROPE_THETA
-from .run import Run, kept_loss
+from .run import Run
 from .tokenizer import LOOKALIKES, CharTokenizer
 
 HERE = Path(__file__).parent / "exported"

@@ -14,7 +14,8 @@ from typing import Any
 from . import corpus
 from .config import PLANNED, PRESETS, Config, ModelConfig, NanoGPTError, TrainConfig, knobs, preset
 from .formats import read_config
-from .run import Run, read_jsonl
+from .history import read_jsonl
+from .run import Run
 
 COLUMNS = ("step", "seconds", "tokens", "train_loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_second")
 LOG_BYTES = 1_000_000  # of a log's end

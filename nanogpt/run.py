@@ -19,15 +19,13 @@ Status is never stored: it is read off the lock, the queue and the last event. N
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +35,7 @@ from filelock import FileLock, Timeout
 from . import __version__, tickets
 from .config import NanoGPTError, TrainConfig
 from .disk import NAME, PROJECT, checked_name, home, slug, write_whole
+from .history import History, append, as_line, history_of, is_number, read_jsonl
 
 
 class Busy(NanoGPTError):
@@ -119,7 +118,7 @@ class Run:
 
     def log(self, **row: Any) -> None:
         """One line of `metrics.jsonl`."""
-        _append(self.folder / "metrics.jsonl", row)
+        append(self.folder / "metrics.jsonl", row)
 
     def event(self, event: str, **facts: Any) -> None:
         """One line of `metrics.jsonl` that is not a measurement."""
@@ -127,14 +126,14 @@ class Run:
 
     def sample(self, step: int, text: str) -> None:
         """One line of `samples.jsonl`."""
-        _append(self.folder / "samples.jsonl", dict(step=step, text=text))
+        append(self.folder / "samples.jsonl", dict(step=step, text=text))
 
     def cut_back(self, step: int) -> None:
         """Forget what was logged after `step`, so that a resumed run repeats no step."""
         for file in ("metrics.jsonl", "samples.jsonl"):
-            rows = [row for row in read_jsonl(self.folder / file) if _is_number(row.get("step", 0))]
+            rows = [row for row in read_jsonl(self.folder / file) if is_number(row.get("step", 0))]
             rows = [row for row in rows if row.get("step", 0) <= step]
-            write_whole(self.folder / file, "".join(_line(row) for row in rows))
+            write_whole(self.folder / file, "".join(as_line(row) for row in rows))
 
     @property
     def stop_file(self) -> Path:
@@ -165,7 +164,7 @@ class Run:
 
     def history(self) -> History:
         """Everything logged so far, read on from where the last look ended."""
-        history = _history(self.folder)
+        history = history_of(self.folder)
         history.refresh()
         return history
 
@@ -224,7 +223,7 @@ class Run:
         if renamed.folder.exists():
             raise NanoGPTError(f"There is already a run named {name}. Choose another name.")
         self.folder.rename(renamed.folder)
-        _history.cache_clear()  # what was read belongs to the folder, not to the name
+        history_of.cache_clear()  # what was read belongs to the folder, not to the name
         renamed.change(name=name)
         return renamed
 
@@ -232,7 +231,7 @@ class Run:
         """Remove the folder. NanoGPTError while it is in use."""
         self._leave_alone("deleted")
         shutil.rmtree(self.folder)
-        _history.cache_clear()
+        history_of.cache_clear()
 
     def _in_use(self) -> bool:
         """Whether a trainer has it; one that cannot be read may be in use, too."""
@@ -248,61 +247,6 @@ class Run:
             raise NanoGPTError(f"{self.name} comes with the project; it cannot be {done}.")
 
 
-class History:
-    """The logged rows of a run, kept in memory and read on as the files grow."""
-
-    def __init__(self, folder: Path):
-        self._metrics = Tail(folder / "metrics.jsonl", _is_logged)
-        self._samples = Tail(folder / "samples.jsonl", _is_sample)
-
-    def refresh(self) -> None:
-        self._metrics.refresh()
-        self._samples.refresh()
-
-    @property
-    def rows(self) -> list[dict]:
-        """The measurements, in order of their steps."""
-        return [row for row in self._metrics.rows if "event" not in row]
-
-    @property
-    def events(self) -> list[dict]:
-        return [row for row in self._metrics.rows if "event" in row]
-
-    @property
-    def samples(self) -> list[dict]:
-        return self._samples.rows
-
-    @property
-    def version(self) -> tuple[int, int]:
-        """Changes whenever there is something new to see."""
-        return (self._metrics.version, self._samples.version)
-
-    @property
-    def step(self) -> int:
-        return max((row["step"] for row in self._metrics.rows if _is_number(row.get("step"))), default=0)
-
-    @property
-    def seconds(self) -> float:
-        rows = reversed(self._metrics.rows)
-        return next((row["seconds"] for row in rows if _is_number(row.get("seconds"))), 0.0)
-
-    def latest(self, key: str) -> float | None:
-        """The number that was measured last."""
-        return next((row[key] for row in reversed(self.rows) if row.get(key) is not None), None)
-
-    @property
-    def best(self) -> dict | None:
-        """The row of the lowest validation loss."""
-        rows = [row for row in self.rows if row.get("val_loss") is not None]
-        return min(rows, key=lambda row: row["val_loss"]) if rows else None
-
-
-def kept_loss(history: History) -> float | None:
-    """The validation loss of the kept weights: over the whole held-out text once a run has finished, else the best."""
-    last = history.events[-1] if history.events else {}
-    return last.get("val_loss", history.best and history.best["val_loss"])
-
-
 def _length(train: TrainConfig, history: History) -> int:
     """How many steps the run has in all. By the clock that is a guess, ever better, until it is over."""
     if not train.budget:
@@ -311,52 +255,6 @@ def _length(train: TrainConfig, history: History) -> int:
         return history.step
     gone = history.seconds / train.budget
     return max(history.step + 1, round(history.step / gone) if gone > 0.05 else train.max_iters)
-
-
-@lru_cache(maxsize=256)
-def _history(folder: Path) -> History:
-    return History(folder)
-
-
-class Tail:
-    """The rows of a growing JSONL file: each look reads only what is new, and an unfinished last line waits."""
-
-    def __init__(self, path: Path, wanted: Callable[[dict], bool] = lambda row: True):
-        self.path, self.wanted = path, wanted
-        self.rows: list[dict] = []
-        self.version = 0
-        self._inode = self._offset = 0
-        self._before = b""  # the end of what was read: a new file may get the number of one that is gone
-
-    def refresh(self) -> None:
-        try:
-            with self.path.open("rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
-                file.seek(self._offset - len(self._before))
-                if inode != self._inode or file.read(len(self._before)) != self._before:
-                    if self.rows:  # another file has taken its place: a resumed run cut it back
-                        self.version += 1
-                    self._inode, self._offset, self._before, self.rows = inode, 0, b"", []
-                file.seek(self._offset)
-                new = file.read()
-        except FileNotFoundError:
-            if self._inode:
-                self.__init__(self.path, self.wanted)  # type: ignore[misc]
-            return
-        whole = new.rfind(b"\n") + 1
-        if whole:
-            self._offset += whole
-            self._before = new[max(0, whole - 200) : whole]
-            rows = [row for line in new[:whole].splitlines() if (row := _parsed(line)) is not None]
-            self.rows = self.rows + [row for row in rows if self.wanted(row)]
-            self.version += 1
-
-
-def read_jsonl(path: Path) -> list[dict]:
-    """Every whole line of a JSONL file; none where there is no file."""
-    tail = Tail(path)
-    tail.refresh()
-    return tail.rows
 
 
 def _ships(folder: Path) -> bool:
@@ -417,51 +315,11 @@ def free_name(wanted: str) -> str:
     return next(name for i in range(1, 100_000) if (name := base if i == 1 else f"{base}-{i}") not in taken)
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
-
-
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """NaN and infinity are no JSON: null."""
-    return {key: None if isinstance(x, float) and not math.isfinite(x) else x for key, x in row.items()}
-
-
-def _parsed(line: bytes) -> dict | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_logged(row: Mapping[str, Any]) -> bool:
-    """Whether a row is what a trainer logs: an event, or a step and numbers, null where there was none."""
-    if "event" in row:
-        return isinstance(row["event"], str)
-    return _is_number(row.get("step")) and all(value is None or _is_number(value) for value in row.values())
-
-
-def _is_sample(row: Mapping[str, Any]) -> bool:
-    return _is_number(row.get("step")) and isinstance(row.get("text"), str)
-
-
 def _is_about_a_text(about: Any) -> bool:
     """Whether `corpus` in a run.json says what everyone relies on."""
     if not isinstance(about, dict) or not all(isinstance(about.get(key), str) for key in ("id", "name")):
         return False
-    return _is_number(about.get("characters")) and about["characters"] > 0
-
-
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("a+b") as file:  # one write a line: a reader sees it whole or unfinished, and passes over the latter
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - 1))
-        torn = end and file.read(1) != b"\n"  # whoever wrote last was killed over it
-        file.write(b"\n" * bool(torn) + _line(row).encode("utf-8"))
+    return is_number(about.get("characters")) and about["characters"] > 0
 
 
 def _now() -> str:

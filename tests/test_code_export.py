@@ -19,8 +19,9 @@ from nanogpt import code_export, corpus, jobs, train
 from nanogpt.__main__ import main
 from nanogpt.code_export import filled
 from nanogpt.config import NanoGPTError, TrainConfig
+from nanogpt.history import kept_loss
 from nanogpt.optim import get_lr
-from nanogpt.run import Run, kept_loss
+from nanogpt.run import Run
 
 pytestmark = pytest.mark.slow
 TINY = dict(n_layer=2, n_head=2, n_embd=24, block_size=16, batch_size=8, max_iters=60, device="cpu")

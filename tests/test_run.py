@@ -16,7 +16,8 @@ from filelock import FileLock
 from nanogpt import tickets
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import slug, write_whole
-from nanogpt.run import Run, Tail, all_runs, free_name, read_jsonl, users_of
+from nanogpt.history import Tail, read_jsonl
+from nanogpt.run import Run, all_runs, free_name, users_of
 
 ROOT = Path(__file__).resolve().parent.parent
 HOLDER = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print('held', flush=True)\n sys.stdin.readline()"

@@ -19,8 +19,9 @@ from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.data import split
 from nanogpt.device import pick_device
 from nanogpt.formats import load_model, read_config
+from nanogpt.history import read_jsonl
 from nanogpt.optim import get_lr
-from nanogpt.run import Run, read_jsonl
+from nanogpt.run import Run
 from nanogpt.timetable import Timetable
 from nanogpt.train import CLEARLY_WORSE, estimate_loss, main, train
 

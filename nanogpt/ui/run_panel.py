@@ -14,7 +14,8 @@ from gradio.utils import get_upload_folder
 from .. import archive, record
 from ..config import NanoGPTError
 from ..disk import size
-from ..run import Run, kept_loss
+from ..history import kept_loss
+from ..run import Run
 from .drawn import drawn, line
 from .parts import Parts
 from .visit import seen, visitor

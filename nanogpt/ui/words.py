@@ -6,7 +6,8 @@ import math
 
 from .. import limits, tickets
 from ..config import NanoGPTError
-from ..run import History, Run, Status
+from ..history import History
+from ..run import Run, Status
 from .drawn import line
 from .visit import seen, visitor
 
