@@ -33,11 +33,11 @@ BATCHES = [(64, 8), (64, 16), (128, 8), (256, 4)]  # block_size, batch_size
 OWN = "the budget's own choice"
 
 
-def train(root: str, file: str, budget: float, threads: int | None, name: str, settings: dict) -> dict:
-    """One run in a process and a folder of its own; its loss over the whole held-out tenth, and the seconds of all."""
+def train(root: str, file: str, threads: int | None, name: str, settings: dict) -> dict:
+    """One run by the command, in a folder of its own: its loss over the whole held-out tenth, and its seconds."""
     home = Path(root) / name  # of its own: in one and the same folder the runs would wait for each other
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
-    command = [sys.executable, "-m", "nanogpt", "train", file, "--name", name, f"--budget={budget:g}s", *flags]
+    command = [sys.executable, "-m", "nanogpt", "train", file, "--name", name, *flags]
     environment = {**os.environ, "NANOGPT_HOME": str(home), **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     began = time.perf_counter()
     subprocess.run(command, cwd=RESULTS.parent.parent, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -68,11 +68,12 @@ def main(argv: list[str] | None = None) -> None:
     threads = None if args.at_once == 1 else 1
     for budget in args.budgets:
         with tempfile.TemporaryDirectory() as home, ThreadPoolExecutor(args.at_once) as pool:
-            jobs = [("own-1", {})]
-            jobs += [(f"by-hand-{number}", settings) for number, settings in enumerate(by_hand)]
-            jobs += [("own-2", {})]
+            clock = dict(budget=f"{budget:g}s")
+            jobs = [("own-1", clock)]
+            jobs += [(f"by-hand-{number}", settings | clock) for number, settings in enumerate(by_hand)]
+            jobs += [("own-2", clock)]
             runs = []
-            for row in pool.map(partial(train, home, args.file, budget, threads), *zip(*jobs)):
+            for row in pool.map(partial(train, home, args.file, threads), *zip(*jobs)):
                 runs.append(row)
                 print(
                     f"{row['name']:12} {row['n_layer']} layers {row['n_embd']:4} wide {row['block_size']:4} back "

@@ -79,3 +79,12 @@ def test_a_budgets_choice_is_compared_with_one_by_hand(text_file, monkeypatch, t
     assert name == "budget-5"
     assert [run["name"] for run in result["runs"]] == ["own-1", "by-hand-0", "own-2"]
     assert result["runs"][1]["n_layer"] == 1
+
+
+def test_a_newcomers_run_is_timed_and_judged(text_file):
+    from benchmarks import newcomer
+
+    [row] = newcomer.main([text_file, "--quick"])["runs"]
+    assert (row["name"], row["n_embd"]) == ("tiny", 16)
+    assert row["seconds"] > 0
+    assert 1.0 < row["val_loss"] < 6.0

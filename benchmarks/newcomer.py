@@ -1,0 +1,86 @@
+"""What a newcomer waits for, and what comes of it: the figures of the README's table.
+
+    python -m benchmarks.newcomer [FILE] [--quick]
+
+How soon the page answers after `python app.py`, how soon the first point is on the plot after Start (the Train tab
+open, its estimate there), and runs from the command line as the README names them: the wall clock from the start of the
+process to its end, and the loss over the whole held-out tenth. FILE is Tiny Shakespeare. The machine should be idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from typing import Any
+
+from benchmarks.budget import train
+from benchmarks.machine import write_result
+from benchmarks.overhead import served
+
+RUNS: dict[str, dict[str, Any]] = {
+    "clock-30s": dict(budget="30s"),
+    "clock-1m": dict(budget="1m"),
+    "quick": dict(preset="quick"),
+    "laptop": dict(preset="laptop"),
+}
+QUICK: dict[str, dict[str, Any]] = {"tiny": dict(max_iters=5, n_layer=1, n_embd=16, n_head=2, block_size=16)}
+STATE = "document.querySelector('#train-status .status-line')?.dataset.state"
+POINTS = "document.querySelectorAll('#train-plot .plot-dot').length"
+
+
+def first_moments() -> dict[str, float]:
+    """Seconds until the page answers, and from Start to the first point."""
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+        os.environ["NANOGPT_SHIPPED"] = "off"  # no finished run's points on the plot
+        began = time.perf_counter()
+        server, url = served(home)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        page.goto(url)
+        page.wait_for_selector("#corpus-report h3")
+        answers = time.perf_counter() - began
+        page.get_by_role("tab", name="Train").click()
+        page.wait_for_function("document.querySelector('#train-estimate textarea').value.includes('parameters')")
+        time.sleep(5)  # a reader's time, in which the spare trainer gets ready
+        began = time.perf_counter()
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.wait_for_function(f"{STATE} === 'running' && {POINTS} > 0")
+        point = time.perf_counter() - began
+        page.get_by_role("button", name="Stop and save").click()
+        page.wait_for_function(f"{STATE} === 'stopped'")
+        browser.close()
+        server.terminate()
+        server.wait()
+        del os.environ["NANOGPT_SHIPPED"]
+    return dict(page_answers_seconds=round(answers, 1), first_point_seconds=round(point, 1))
+
+
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
+    parser.add_argument("--quick", action="store_true", help="a tiny run and no page, to see that it runs")
+    args = parser.parse_args(argv)
+    if not args.file:
+        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+    found: dict[str, Any] = {} if args.quick else first_moments()
+    print(found, flush=True)
+    with tempfile.TemporaryDirectory() as home:
+        found["runs"] = []
+        for name, settings in (QUICK if args.quick else RUNS).items():
+            row = train(home, args.file, None, name, settings)
+            print(f"{name:12} {row['seconds']:6.1f} s  val {row['val_loss']:.4f}", flush=True)
+            found["runs"].append(row)
+    if not args.quick:
+        write_result("readme", found)
+    return found
+
+
+if __name__ == "__main__":
+    main()
