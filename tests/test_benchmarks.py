@@ -88,3 +88,11 @@ def test_a_newcomers_run_is_timed_and_judged(text_file):
     assert (row["name"], row["n_embd"]) == ("tiny", 16)
     assert row["seconds"] > 0
     assert 1.0 < row["val_loss"] < 6.0
+
+
+def test_weight_decays_are_compared(text_file):
+    from benchmarks import passes
+
+    rows = passes.main([text_file, "--quick"])
+    assert [row["batches"] for row in rows] == ["random", "shuffled"]
+    assert all(1.0 < row["mean"] < 6.0 for row in rows)
