@@ -1,4 +1,4 @@
-"""What a text that is read many times wants: shuffled passes and weight decay, on which `calibrate.weight_decay` rests.
+"""What a text that is read many times wants: shuffled passes and weight decay, on which `optim.weight_decay` rests.
 
     python -m benchmarks.passes [FILE] [--seeds 1337 1338] [--quick]
 

@@ -17,18 +17,13 @@ from . import tickets
 from .config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from .data import fitting_block_size
 from .device import Device, pick_device
-from .model import GPT
+from .model import GPT, count_parameters
+from .optim import settled
 from .train import make_step
 
 # On ZeroGPU, which cannot be measured before a call: a guess at seconds a step however small, and operations a second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
 TRIAL_SECONDS = 1.0  # of steps: enough to be right within a fifth or so, short enough to wait for
-
-
-def count_parameters(config: ModelConfig) -> int:
-    """Numbers that training sets, without making the model."""
-    with torch.device("meta"):
-        return GPT(config).count_parameters()
 
 
 def step_flops(config: ModelConfig, batch_size: int) -> float:
@@ -165,29 +160,18 @@ SIZES = (
 )
 
 
-def weight_decay(passes: float, parameters: int, characters: int) -> float:
-    """How strong a pull against learning by heart a modern model wants that reads its text so many times.
-
-    Next to none for one reading, 0.05 for five, 0.4 for fourteen (benchmarks/README.md). More readings bring no more,
-    and 1.0 limits the harm. A model with few numbers for its text cannot learn it by heart, and is pulled less. That so
-    much is right for many readings: Kim et al., 2025, arXiv 2509.14786.
-    """
-    room = min(1.0, parameters / (0.7 * characters))  # 1 for 0.8 M numbers on Tiny Shakespeare
-    return round(min(1.0, 0.002 * passes**2 * room), 3)
-
-
 @dataclass(frozen=True)
 class Plan:
     """What a time budget buys on this machine."""
 
     settings: dict[str, Any]
     parameters: int
+    weight_decay: float  # for about so many readings of the text
     val_loss: float  # about what to expect, on a text like Tiny Shakespeare
 
     def __str__(self) -> str:
         s = self.settings
-        decay = f", weight decay {s['weight_decay']:g}" if "weight_decay" in s else ""
-        steps = f"about {s['max_iters']:,} batches of {s['batch_size']}{decay}"
+        steps = f"about {s['max_iters']:,} batches of {s['batch_size']}, weight decay {self.weight_decay:g}"
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
             f"{self.parameters:,} parameters, {steps}. "
@@ -198,8 +182,7 @@ class Plan:
 def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, Any]) -> Plan:
     """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds.
 
-    `characters` is how long the text is: the more often a run reads it, the more it needs against learning by heart.
-    Settings that are `given` are not chosen, and the others follow from them.
+    `characters` is how long the text is. Settings that are `given` are not chosen, and the others follow from them.
     """
     if budget < 5:
         raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
@@ -212,13 +195,11 @@ def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, 
     settings["block_size"] = fitting_block_size(characters, model.block_size)
     model = replace(model, block_size=settings["block_size"])
     settings["max_iters"] = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
-    if model.layout == "modern" and "weight_decay" not in given:
-        read = settings["max_iters"] * train.batch_size * model.block_size
-        passes = read / (0.9 * characters)
-        settings["weight_decay"] = weight_decay(passes, count_parameters(model), characters)
+    decay = settled(replace(train, max_iters=settings["max_iters"]), model, characters).weight_decay
     larger = next((one for one in SIZES if one.flops > flops), size)
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
-    return Plan(settings, count_parameters(model), size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss))
+    val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
+    return Plan(settings, count_parameters(model), decay, val_loss)
 
 
 def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:

@@ -16,6 +16,7 @@ from .disk import slug
 from .formats import read_config
 from .history import History, kept_loss
 from .model import ROPE_THETA
+from .optim import settled
 from .run import Run
 from .timetable import Timetable
 
@@ -36,7 +37,7 @@ def python(run: Run) -> str:
     steps = max(evaluated, default=0)
     if steps < 1:
         raise NanoGPTError(f"{run.name} has not learned anything yet; its program comes with its second evaluation.")
-    train = TrainConfig.of(settings["train"])
+    train = settled(TrainConfig.of(settings["train"]), model, settings["corpus"]["characters"])
     if train.budget:
         length = _length(train, history, steps)
         train = TrainConfig.of({**train.as_dict(), "budget": 0.0, "max_iters": length, "eval_interval": 0})

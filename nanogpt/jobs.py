@@ -69,6 +69,8 @@ def prepare_to_continue(run: Run, max_iters: int | None = None, budget: float | 
     if (run.folder / "model.safetensors").exists() and not (run.folder / "last.safetensors").exists():
         raise NanoGPTError(f"{run.name} came without its save, so it can write but not be trained on.")
     longer = {name: value for name, value in (("max_iters", max_iters), ("budget", budget)) if value is not None}
+    if budget is not None and before.budget and max_iters is None:  # the clock decides; this is for the weight decay
+        longer["max_iters"] = max(1, round(status.max_iters * budget / before.budget))
     train = TrainConfig.of({**before.as_dict(), **longer})
     finished = status.state == "finished"
     if finished and not before.budget and status.step < before.max_iters:

@@ -187,6 +187,12 @@ class GPT(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
+def count_parameters(config: ModelConfig) -> int:
+    """Numbers that training sets, without making the model."""
+    with torch.device("meta"):
+        return GPT(config).count_parameters()
+
+
 ROPE_THETA = 1000.0  # windows here are short: the slowest pair should still turn a good way across one
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
-from .config import TrainConfig
+from .config import ModelConfig, TrainConfig
 from .device import native_bfloat16
+from .model import count_parameters
 
 
 def get_lr(step: int, config: TrainConfig, share: float | None = None) -> float:
@@ -83,16 +85,36 @@ class Muon(torch.optim.Optimizer):
                 p.add_(turned.reshape(p.shape), alpha=max(1.0, rows / columns) ** 0.5)
 
 
+def weight_decay(passes: float, parameters: int, characters: int) -> float:
+    """How strong a pull against learning by heart a model wants that Muon trains and that reads its text so many times.
+
+    Next to none for one reading, 0.05 for five, 0.4 for fourteen (benchmarks/README.md). More readings bring no more,
+    and 1.0 limits the harm. A model with few numbers for its text cannot learn it by heart, and is pulled less. That so
+    much is right for many readings: Kim et al., 2025, arXiv 2509.14786.
+    """
+    room = min(1.0, parameters / (0.7 * characters))  # 1 for 0.8 M numbers on Tiny Shakespeare
+    return round(min(1.0, 0.002 * passes**2 * room), 3)
+
+
+def settled(config: TrainConfig, shape: ModelConfig, characters: int) -> TrainConfig:
+    """A config whose weight decay is a number: where it was to go by how often a text of so many characters is read."""
+    if config.weight_decay >= 0:
+        return config
+    passes = config.max_iters * config.batch_size * shape.block_size / (0.9 * characters)
+    return replace(config, weight_decay=weight_decay(passes, count_parameters(shape), characters))
+
+
 def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW (Loshchilov & Hutter, 2017) for everything, or Muon for the matrices in the blocks and AdamW for the rest.
 
-    AdamW's weight decay pulls on matrices only, not on gains and biases.
+    Weight decay pulls on matrices only, not on gains and biases. One that is not `settled` counts as none.
     """
+    decay = max(0.0, config.weight_decay)
     named = dict(model.named_parameters())
     muon = [n for n, p in named.items() if config.optimizer == "muon" and n.startswith("blocks.") and p.dim() == 2]
     rest = [p for n, p in named.items() if n not in muon]
     groups = [
-        dict(params=[p for p in rest if p.dim() >= 2], weight_decay=config.weight_decay),
+        dict(params=[p for p in rest if p.dim() >= 2], weight_decay=decay),
         dict(params=[p for p in rest if p.dim() < 2], weight_decay=0.0),
     ]
     betas = (config.beta1, config.beta2)
@@ -104,7 +126,7 @@ def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.o
         dict(params=[named[n] for n in muon if ("qkv" in n) is fused], parts=3 if fused else 1)
         for fused in (True, False)
     ]
-    return [adamw, Muon(parts, lr=config.matrix_lr, momentum=config.momentum, weight_decay=config.weight_decay)]
+    return [adamw, Muon(parts, lr=config.matrix_lr, momentum=config.momentum, weight_decay=decay)]
 
 
 def set_lr(optimizers: list[torch.optim.Optimizer], lr: float, config: TrainConfig) -> None:

@@ -21,7 +21,7 @@ from .data import make_get_batch, windows
 from .device import Device
 from .lecture import print_event, read
 from .model import GPT, MultiHeadAttention, ReLUSquared, RMSNorm, rotary_table, rotate
-from .optim import get_lr
+from .optim import get_lr, settled
 from .sample import generate
 from .step import Step
 
@@ -181,8 +181,9 @@ def train_rung(
 
     Losses are of 200 windows, and at the end the validation loss is that of all the held-out text.
     """
-    config = make_recipe(rung, max_iters, seed)
     vocabulary, data = read(text, rung)
+    shape = ModelConfig.of({**asdict(rung), "layout": "classic", "vocab_size": len(vocabulary.chars)})
+    config = settled(make_recipe(rung, max_iters, seed), shape, len(text))
     data = {name: part.to(device.type) for name, part in data.items()}
     torch.manual_seed(seed)
     start = time.perf_counter()

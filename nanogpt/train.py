@@ -26,7 +26,7 @@ from .device import Device, pick_device
 from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
 from .model import GPT
-from .optim import get_lr, load_optimizer_tensors, optimizer_tensors
+from .optim import get_lr, load_optimizer_tensors, optimizer_tensors, settled
 from .run import Busy, Run
 from .sample import stream
 from .step import Step
@@ -176,6 +176,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
     device = pick_device(config.device)
     with tickets.turn(run.name, device.type, alone), run.held():
         tokens = corpus.load(settings["corpus"]["id"]).tokens()
+        config = settled(config, read_config(run.folder), len(tokens))
         train_data, val_data = (part.to(device.type) for part in split(tokens))  # at home where they are used
         torch.manual_seed(config.seed)
         model = GPT(read_config(run.folder)).to(device.type)

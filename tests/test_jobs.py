@@ -204,3 +204,15 @@ def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monk
     monkeypatch.setattr(calibrate, "memory_free", lambda device: 1000)
     with pytest.raises(NanoGPTError, match="need about .* GB of memory"):
         jobs.prepare_to_continue(run)
+
+
+def test_a_longer_clock_means_more_readings_of_the_text(text):
+    run = jobs.new_run("timed", text, "timed", budget=10)
+    steps = run.settings()["train"]["max_iters"]
+    run.event("started", step=0)
+    run.log(step=steps // 2, seconds=5.0)
+    run.event("stopped", step=steps // 2)
+    jobs.prepare_to_continue(run, budget=40)
+    train = run.settings()["train"]
+    assert train["budget"] == 40
+    assert train["max_iters"] == pytest.approx(4 * steps, rel=0.02)

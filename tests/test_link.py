@@ -156,7 +156,3 @@ def test_another_layout_brings_its_recipe_and_leaves_the_time_as_it_was_entered(
         assert advanced["optimizer"] == optimizer
         left_alone = [number for number, value in enumerate(values) if isinstance(value, dict) and value == gr.skip()]
         assert left_alone == [3, 4]  # the time and the iterations
-        assert advanced["weight_decay"].visible is (layout == "classic")  # in the other the clock chooses it
-    assert form.changes("timed", "classic", "1m", 0, *[{"weight_decay": 0.3}.get(k.name) for k in form.ADVANCED]) == {
-        "layout": "classic", "budget": 60.0, "weight_decay": 0.3,
-    }  # fmt: skip

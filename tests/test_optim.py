@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch.nn import functional as F
 
-from nanogpt.config import ModelConfig, TrainConfig
+from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.model import GPT
-from nanogpt.optim import get_lr, load_optimizer_tensors, make_optimizers, optimizer_tensors, orthogonalize, set_lr
+from nanogpt.optim import (
+    get_lr,
+    load_optimizer_tensors,
+    make_optimizers,
+    optimizer_tensors,
+    orthogonalize,
+    set_lr,
+    settled,
+    weight_decay,
+)
 
 SIZES = dict(vocab_size=7, block_size=8, n_layer=1, n_head=2, n_embd=8)
 both = pytest.mark.parametrize(("layout", "optimizer"), [("classic", "adamw"), ("modern", "muon"), ("classic", "muon")])
@@ -119,6 +129,25 @@ def test_beside_muon_weight_decay_pulls_on_every_matrix_at_its_own_rate():
     for name, p in model.named_parameters():
         rate = 0.2 if name.startswith("blocks.") else 0.1
         torch.testing.assert_close(p.detach(), before[name] * (1 - rate * 0.5), rtol=1e-5, atol=1e-7)
+
+
+def test_weight_decay_goes_by_the_square_of_the_passes_and_for_small_models_by_their_size():
+    characters = 1_115_394
+    decays = [weight_decay(p, 803_072, characters) for p in (0.5, 1, 5, 10, 14.2, 22.4, 1000)]
+    assert decays == [0.001, 0.002, 0.05, 0.2, 0.403, 1.0, 1.0]
+    assert weight_decay(10, 10_000_000, characters) == weight_decay(10, 803_072, 1000) == 0.2
+    assert weight_decay(10, 80_308, characters) == 0.021  # 0.2 of 80,308 / (0.7 * 1,115,394)
+
+
+def test_a_weight_decay_is_settled_where_it_was_left_open():
+    shape, numbers = ModelConfig(layout="modern", **SIZES), a_model(layout="modern").count_parameters()
+    left_open = TrainConfig(weight_decay=-1.0, max_iters=900, batch_size=10)  # ten passes over nine tenths of 8,000
+    assert settled(left_open, shape, 8000) == replace(left_open, weight_decay=weight_decay(10, numbers, 8000))
+    for decay in (0.0, 0.3):
+        config = TrainConfig(weight_decay=decay)
+        assert settled(config, shape, 8000) is config
+    with pytest.raises(NanoGPTError, match="weight_decay was -2"):
+        TrainConfig(weight_decay=-2)
 
 
 def test_one_step_is_that_of_adamw_worked_out_by_hand():

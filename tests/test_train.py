@@ -20,7 +20,7 @@ from nanogpt.data import split
 from nanogpt.device import pick_device
 from nanogpt.formats import load_model, read_config
 from nanogpt.history import read_jsonl
-from nanogpt.optim import get_lr
+from nanogpt.optim import get_lr, settled
 from nanogpt.run import Run
 from nanogpt.timetable import Timetable
 from nanogpt.train import CLEARLY_WORSE, estimate_loss, main, train
@@ -423,3 +423,18 @@ def test_the_alphabet_and_the_text_of_many_characters(home):
     train(run)
     assert read_config(run.folder).vocab_size == 401
     assert rows(run)[0]["train_loss"] == pytest.approx(math.log(401), abs=0.1)
+
+
+# --- weight decay --------------------------------------------------------------------------------------------------
+
+
+def test_a_weight_decay_that_goes_by_the_passes_is_that_number_from_the_first_step_to_the_last(undisturbed, text):
+    shape = dict(layout="modern", max_iters=60, eval_interval=20)
+    left_open = undisturbed(**shape)
+    assert left_open.settings()["train"]["weight_decay"] == -1.0
+    config = TrainConfig.of(left_open.settings()["train"])
+    number = settled(config, read_config(left_open.folder), text.characters).weight_decay
+    assert number > 0
+    same_state(left_open, undisturbed(**shape, weight_decay=number))
+    none = state(undisturbed(**shape, weight_decay=0.0))
+    assert not torch.equal(none["model.lm_head.weight"], state(left_open)["model.lm_head.weight"])

@@ -11,6 +11,7 @@ import gradio as gr
 from .. import calibrate, corpus, limits, tickets
 from ..config import PLANNED, PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
 from ..device import cuda_hint, pick_device
+from ..optim import settled
 from ..train import in_words
 from .visit import visitor
 
@@ -44,7 +45,7 @@ def field_values(settings: dict[str, Any]) -> list:
         settings["layout"],
         gr.Textbox(clock_words(min(settings["budget"] or 60.0, at_a_time())), visible=timed),
         gr.Number(settings["max_iters"], visible=not timed),
-        *(_shown(k, settings[k.name], timed, settings["layout"]) for k in ADVANCED),
+        *(_shown(k, settings[k.name], timed) for k in ADVANCED),
     ]
 
 
@@ -54,14 +55,9 @@ def layout_values(name: str, layout: str) -> list:
     return [gr.skip() if number in LENGTHS else value for number, value in enumerate(values)]
 
 
-def _shown(k: Knob, value: Any, timed: bool, layout: str) -> Any:
+def _shown(k: Knob, value: Any, timed: bool) -> Any:
     """A value under Advanced; what the clock chooses is not asked for."""
-    return gr.Number(value, visible=not (timed and _planned(k, layout))) if k.name in PLANNED else value
-
-
-def _planned(k: Knob, layout: str) -> bool:
-    """Whether the clock chooses it. For the lecture's layout it does not choose the weight decay."""
-    return k.name in PLANNED and (k.name, layout) != ("weight_decay", "classic")
+    return gr.Number(value, visible=not timed) if k.name in PLANNED else value
 
 
 def at_a_time() -> float:
@@ -82,7 +78,7 @@ def changes(preset_name: str, layout: str, budget: str, max_iters: float, *advan
         now["budget"] = KNOB["budget"].parse(duration(budget))
     else:
         now["max_iters"] = max_iters
-    now |= {k.name: value for k, value in zip(ADVANCED, advanced) if not (before["budget"] and _planned(k, layout))}
+    now |= {k.name: value for k, value in zip(ADVANCED, advanced) if not (before["budget"] and k.name in PLANNED)}
     parsed = {name: KNOB[name].parse(value) for name, value in now.items() if value is not None}
     return {name: value for name, value in parsed.items() if name in ("layout", "budget") or value != before[name]}
 
@@ -110,7 +106,8 @@ def estimate(corpus_id: str | None, *fields) -> str:
             time += f", {limits.in_words(at_a_time())} at a time on this server, then Continue"
         numbers = f"{calibrate.count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory"
         often = passes({**model.as_dict(), **train.as_dict()}, text)
-        return f"{device} About {time}. {numbers}, {often:.1f} passes over the text."
+        decay = settled(train, model, text.characters).weight_decay
+        return f"{device} About {time}. {numbers}, {often:.1f} passes over the text, weight decay {decay:g}."
     except NanoGPTError as error:
         return str(error)
 
