@@ -171,11 +171,12 @@ class Plan:
 
     def __str__(self) -> str:
         s = self.settings
+        way = "that" if s["layout"] == "modern" else "the faster layout, in this time,"  # the sizes are measured in it
         steps = f"about {s['max_iters']:,} batches of {s['batch_size']}, weight decay {self.weight_decay:g}"
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
             f"{self.parameters:,} parameters, {steps}. "
-            f"On Tiny Shakespeare that comes to a validation loss near {self.val_loss:.2f}; on other texts to another."
+            f"On Tiny Shakespeare {way} comes to a validation loss near {self.val_loss:.2f}; on other texts to another."
         )
 
 

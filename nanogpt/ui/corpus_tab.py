@@ -87,7 +87,7 @@ def shown(name: str, report: corpus.Report) -> dict[str, Any]:
         ("Lines", f"{report.lines:,}"),
         ("Distinct characters", f"{report.distinct:,}"),
         ("To train on (90 %)", f"{report.train_characters:,}"),
-        ("Held out to judge (10 %)", f"{report.val_characters:,}"),
+        ("Held out (10 %)", f"{report.val_characters:,}"),
     ]
     facts += [("Encoding", report.encoding)] if report.encoding != "Unicode" else []
     notes = [dict(kind="advice", text=text) for text in report.advice]

@@ -190,12 +190,18 @@ def build() -> Form:
             LAYOUTS,
             value="modern",
             label="Layout",
-            info="Faster learns more in the same time.",
+            info="Faster has ten changes since then, each measured: docs/lecture.md.",
             min_width=150,
             elem_id="train-layout",
         )
     told = gr.Textbox(
-        show_label=False, container=False, interactive=False, lines=2, max_lines=9, elem_id="train-estimate"
+        "Measuring …",
+        show_label=False,
+        container=False,
+        interactive=False,
+        lines=2,
+        max_lines=9,
+        elem_id="train-estimate",
     )
     return Form(presets, expect, layout, budget, max_iters, told, [])
 

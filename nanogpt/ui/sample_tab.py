@@ -170,8 +170,8 @@ def build_settings() -> list:
             elem_id="sample-length",
         )  # fmt: skip
         num_samples = gr.Slider(
-            1, k["num_samples"].high, k["num_samples"].default, step=1, label="How many texts",
-            info="One below the other.", min_width=140, elem_id="sample-num-samples",
+            1, k["num_samples"].high, k["num_samples"].default, step=1, label="Texts",
+            info="How many, one below the other.", min_width=140, elem_id="sample-num-samples",
         )  # fmt: skip
     with gr.Accordion("Advanced", open=False):
         top_k = gr.Number(k["top_k"].default, label="top_k", info=k["top_k"].help, elem_id="sample-top-k", precision=0)
