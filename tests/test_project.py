@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # but they must not import each other in a circle.
 ORDER = """
     config · disk · limits · device · encoding · repairs · report · prepare · corpus = tokenizer = data · lecture
-    · model · optim · step · fast_* · formats · sample · rungs · tickets · timetable · history · run · record
-    · archive · page_export · code_export · train · calibrate · jobs · zero · visitors
+    · model · optim · step · fast_* · formats · sample · rungs · tickets · timetable · history · run · checkpoint
+    · record · archive · page_export · code_export · train · calibrate · jobs · zero · visitors
     · baselines · curve · card · hub_errors · hub · deploy · pretrained · hub_commands · ui · __main__ · app
 """
 PLACE = {name: place for place, group in enumerate(ORDER.split("·")) for name in group.replace("=", " ").split()}
