@@ -171,22 +171,37 @@ def generate_many(
     texts = [Text(config.seed + i, stop) for i in range(B)]
     alive = list(range(B))  # the texts that go on; the decoder's row r is the text alive[r]
     fresh = np.array([ids[-block_size:]] * B)  # (B, T): what the cache has not met yet
+    drawn: list[dict[int, int]] = []  # characters that the decoder drew ahead by itself: text -> id
     for step in range(config.length):
-        if decoder.length + fresh.shape[1] > block_size:
-            fresh = np.array([(ids + texts[i].new)[-(block_size // 2) :] for i in alive])  # (B, T)
-            decoder.restart()
-        scores = decoder.read(fresh)  # (B, vocab_size)
+        if not drawn:
+            if decoder.length + fresh.shape[1] > block_size:
+                fresh = np.array([(ids + texts[i].new)[-(block_size // 2) :] for i in alive])  # (B, T)
+                decoder.restart()
+            drawn = next_characters(decoder, fresh, [texts[i].rng for i in alive], config, config.length - step)
+            drawn = [dict(zip(alive, row)) for row in drawn]
+        row = drawn.pop(0)
         pieces: list[list[int]] = [[] for _ in texts]
-        for row, i in zip(scores, alive):
-            pieces[i] = texts[i].add(pick(row, config, texts[i].rng), last=step == config.length - 1)
+        for i in alive:
+            pieces[i] = texts[i].add(row[i], last=step == config.length - 1)
         yield pieces
-        going = [row for row, i in enumerate(alive) if not texts[i].ended]
+        going = [at for at, i in enumerate(alive) if not texts[i].ended]
         if not going:
             return
         if len(going) < len(alive):
             decoder.keep(going)
-            alive = [alive[row] for row in going]
+            alive = [alive[at] for at in going]
         fresh = np.array([[texts[i].new[-1]] for i in alive])  # (B, 1)
+
+
+def next_characters(
+    decoder: Decoder | FastDecoder | StaticDecoder, fresh: np.ndarray, rngs: list, config: SampleConfig, wanted: int
+) -> list[list[int]]:
+    """Return the ids that follow `fresh` (B, T), a list of B per character: one, or as many as a GPU draws at once."""
+    ahead = decoder.draws(config, wanted) if hasattr(decoder, "draws") and fresh.shape[1] == 1 else 0
+    if ahead:
+        uniforms = np.array([rng.random(ahead) for rng in rngs]).T  # (ahead, B): the numbers that `pick` would draw
+        return decoder.draw(fresh, uniforms, config.temperature).tolist()
+    return [[pick(scores, config, rng) for scores, rng in zip(decoder.read(fresh), rngs)]]
 
 
 def generate_cached(model: GPT, ids: list[int], config: SampleConfig) -> Iterator[int]:

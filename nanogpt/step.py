@@ -21,14 +21,21 @@ class Step:
     def __init__(self, model: GPT, config: TrainConfig, device: Device):
         self.model, self.config, self.device = model, config, device
         self.optimizers = make_optimizers(model, config)
+        # float16 has no number below 6e-8, so the loss is scaled up before the backward pass, and steps whose gradients
+        # overflow are skipped (Micikevicius et al., 2017); elsewhere this does nothing
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.dtype is torch.float16)
+        self.note = ""  # a sentence for the run's page, if something did not work as it should
 
     def __call__(self, xb, yb, lr: float):
         """Train on a batch, `xb` and `yb` (B, T): its mean loss in nats a character, and the norm of the gradients."""
         loss = self.forward_backward(xb, yb)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         grad_norm = self.clip()
         self.set_lr(lr)
         for optimizer in self.optimizers:
-            optimizer.step()
+            self.scaler.step(optimizer)
+        self.scaler.update()
         return loss, grad_norm
 
     def forward_backward(self, xb, yb):
@@ -36,7 +43,7 @@ class Step:
         with self.device.autocast():
             _, loss = self.model(xb, yb)
         self.model.zero_grad(set_to_none=True)
-        loss.backward()
+        self.scaler.scale(loss).backward()
         return loss.detach()
 
     def clip(self):
