@@ -26,7 +26,7 @@ NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # lef
 
 
 def config_files(config: ModelConfig) -> dict[str, str]:
-    """The model's shape as {file name: text}, in transformers' words; run.py writes them."""
+    """The model's shape as {file name: text}, in transformers' words; runs/run.py writes them."""
     described = _gpt2(config) if config.layout == "classic" else _nanochat(config)
     described = {**described, "vocab_size": config.vocab_size, "tie_word_embeddings": False, "dtype": "float32"}
     generation = {"do_sample": True, "temperature": 0.8, "max_length": config.block_size}

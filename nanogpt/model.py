@@ -65,7 +65,7 @@ class MultiHeadAttention(nn.Module):
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=classic)
         self.proj = nn.Linear(config.n_embd, config.n_embd, bias=classic)
         self.dropout = nn.Dropout(config.dropout)
-        self.attend = F.scaled_dot_product_attention  # fast_packed.py has another for a single query
+        self.attend = F.scaled_dot_product_attention  # fast/packed.py has another for a single query
 
     def forward(self, x, cache=None, rotary=None):
         B, T, C = x.shape

@@ -18,11 +18,11 @@ from .model import GPT
 from .tokenizer import CharTokenizer
 
 try:
-    from .fast_decode import FastDecoder, Ready
+    from .fast.decode import FastDecoder, Ready
 except ImportError:  # without that file the plain decoder runs
     FastDecoder = None  # type: ignore[assignment, misc]
 try:
-    from .fast_cuda_decode import StaticDecoder
+    from .fast.cuda_decode import StaticDecoder
 except ImportError:
     StaticDecoder = None  # type: ignore[assignment, misc]
 

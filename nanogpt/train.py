@@ -16,18 +16,17 @@ from dataclasses import replace
 
 import torch
 
-from . import corpus, limits, tickets
-from .checkpoint import Progress, load_state, save_state
+from . import corpus, limits
 from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from .data import make_get_batch, split, windows
 from .device import Device, pick_device
 from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
 from .model import GPT
-from .optim import get_lr, settled
-from .run import Busy, Run
+from .optim import Step, get_lr, settled
+from .runs import Busy, Run, queue
+from .runs.checkpoint import Progress, load_state, save_state
 from .sample import stream
-from .step import Step
 from .timetable import Timetable
 from .tokenizer import CharTokenizer
 
@@ -42,11 +41,11 @@ def make_step(model: GPT, config: TrainConfig, device: Device) -> Step:
     """The fastest way through a training step that there is on this device; the plain one where its file is missing."""
     try:
         if device.type == "cpu":
-            from .fast_cpu import CrewStep
+            from .fast.cpu import CrewStep
 
             return CrewStep(model, config, device)
         if device.type == "cuda":
-            from .fast_cuda import GraphStep
+            from .fast.cuda import GraphStep
 
             return GraphStep(model, config, device)
     except ImportError:
@@ -57,7 +56,7 @@ def make_step(model: GPT, config: TrainConfig, device: Device) -> Step:
 def in_words(device: Device, config: ModelConfig) -> str:
     """The device in the reader's words, with the precision in which a model of this shape is trained there."""
     try:
-        from .fast_block import product_dtype
+        from .fast.block import product_dtype
     except ImportError:
         return str(device)
     return str(replace(device, dtype=product_dtype(config, device.type) or device.dtype))
@@ -126,12 +125,12 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
 
     Waits for its turn on the device, unless it is `alone` there, holds the run's lock meanwhile, and writes everything
     into the run folder.
-    Raises NanoGPTError for what the reader can put right, tickets.Withdrawn if the run left the queue.
+    Raises NanoGPTError for what the reader can put right, queue.Withdrawn if the run left the queue.
     """
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), CharTokenizer.load(run.folder)
     device = pick_device(config.device, probe=True)
-    with tickets.turn(run.name, device.type, alone), run.held():
+    with queue.turn(run.name, device.type, alone), run.held():
         tokens = corpus.load(settings["corpus"]["id"]).tokens()
         config = settled(config, read_config(run.folder), len(tokens))
         train_data, val_data = (part.to(device.type) for part in split(tokens))  # at home where they are used
@@ -206,7 +205,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
             xb, yb = get_batch(step)  # (B, T), (B, T)
             lr = get_lr(step, config, due.share)
             began = time.perf_counter()
-            loss, grad_norm = take_step(xb, yb, lr)  # forward, backward, clip, optimizers: step.py
+            loss, grad_norm = take_step(xb, yb, lr)  # forward, backward, clip, optimizers: optim.py
             loss_sum += loss
             at.loss_count += 1
             if step == first:  # on a GPU it was recorded, which takes a second
@@ -266,7 +265,7 @@ def main(name: str, alone: bool = False) -> int:
     run = Run(name)
     try:
         train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
-    except tickets.Withdrawn:
+    except queue.Withdrawn:
         run.event("stopped", message="Withdrawn from the queue before its turn came.")
     except Busy:
         print(f"{name} is being trained by another process already.", file=sys.stderr)
