@@ -22,8 +22,8 @@ SPREAD = 132  # programs to spread a product over, about the number of multiproc
 class Character:
     """The model's forward pass for the newest character of `texts` texts, and the draw of the next one.
 
-    `at` (1,) is the place of the first character of a chunk and `idx` (texts, 1) the newest character of each text, both
-    on the GPU. `k` and `v` are lists of caches, one per block, (texts, nh, block_size, hs).
+    `at` (1,) is the place of the first character of a chunk and `idx` (texts, 1) the newest character of each text, on the
+    GPU both. `k` and `v` are lists of caches, one per block, (texts, nh, block_size, hs).
     """
 
     def __init__(self, model: GPT, idx, at, k: list, v: list):
@@ -80,22 +80,20 @@ class Character:
             ROTARY=not self.classic, HS=triton.next_power_of_2(hs), BLOCK=64, EPS=1e-6,
         )  # fmt: skip
 
-    def draw(self, uniforms, temperature, drawn) -> None:
-        """Draw the next character of each text into `idx` and `drawn` (texts,).
+    def draw(self, uniforms, temperature, drawn, i: int) -> None:
+        """Draw the next character of each text into `idx` and row i of `drawn`, with the numbers in row i of `uniforms`.
 
-        `uniforms` (texts,) are float64 from 0 to 1, `temperature` (1,) is float64 and above 0. The same draw as
-        `sample.pick`.
+        `drawn` is (n, texts), `uniforms` the same in float64 from 0 to 1, `temperature` (1,) is float64 and above 0. The
+        same draw as `sample.pick`.
         """
         V = self.model.config.vocab_size
         draw_kernel[(self.texts,)](
-            self.logits, uniforms, temperature, self.idx, drawn, V, BLOCK=triton.next_power_of_2(V)
+            self.logits, uniforms, temperature, self.idx, drawn, V, i * self.texts, BLOCK=triton.next_power_of_2(V)
         )
 
 
 @triton.jit(do_not_specialize=["offset"])
-def embed_kernel(
-    idx, at, table, places, x, C, offset, PLACES: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr
-):
+def embed_kernel(idx, at, table, places, x, C, offset, PLACES: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr):
     text, c = tl.program_id(0), tl.arange(0, BLOCK)
     v = tl.load(table + tl.load(idx + text) * C + c, c < C, 0.0)
     if PLACES:
@@ -149,7 +147,7 @@ def attend_kernel(
     z, rotary, keys, values, at, y, block_size, H, hs, scale, offset,
     ROTARY: tl.constexpr, HS: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """One head of one text: the softmax is kept as a running maximum, sum and weighted sum (Milakov and Gimelshein, 2018)."""
+    """One head of one text, with a running softmax (Milakov and Gimelshein, 2018)."""
     head, text, d = tl.program_id(0), tl.program_id(1), tl.arange(0, HS)
     place, inside = (tl.load(at) + offset).to(tl.int32), d < hs
     z += (text * 3 * H + head) * hs
@@ -185,14 +183,14 @@ def attend_kernel(
     tl.store(y + (text * H + head) * hs + d, gathered / total, inside)
 
 
-@triton.jit
-def draw_kernel(logits, uniforms, temperature, idx, drawn, V, BLOCK: tl.constexpr):
-    text, i = tl.program_id(0), tl.arange(0, BLOCK)
+@triton.jit(do_not_specialize=["row"])
+def draw_kernel(logits, uniforms, temperature, idx, drawn, V, row, BLOCK: tl.constexpr):
+    text, i = tl.program_id(0), tl.arange(0, BLOCK)  # `row` is where this character's numbers begin
     scores = tl.load(logits + text * V + i, i < V, float("-inf")).to(tl.float64)
     p = tl.exp((scores - tl.max(scores, 0)) / tl.load(temperature))
     p = tl.where(i < V, p, 0.0)
     heaped = tl.cumsum(p, 0)
-    mark = tl.load(uniforms + text) * tl.sum(p, 0)
+    mark = tl.load(uniforms + row + text) * tl.sum(p, 0)
     new = tl.minimum(tl.sum(((heaped <= mark) & (i < V)).to(tl.int32), 0), V - 1)
     tl.store(idx + text, new)
-    tl.store(drawn + text, new)
+    tl.store(drawn + row + text, new)

@@ -159,7 +159,7 @@ class StaticDecoder:
         for i in range(n):
             if self.character is not None:
                 self.logits = self.character.forward(i)
-                self.character.draw(self.uniforms[i], self.temperature, self.drawn[i])
+                self.character.draw(self.uniforms, self.temperature, self.drawn, i)
             else:
                 self.logits = self.one(self.at + i)
                 scores = self.logits.double()
