@@ -320,11 +320,9 @@ def sampling() -> None:
             say(**row)
 
 
-def commands() -> None:
+def commands(*budgets: int) -> None:
     """Run whole commands by the clock: when the first point came, steps, evaluations, the loss."""
-    from nanogpt.disk import home
-
-    for budget in (3,) if QUICK else (5, 5, 30):
+    for budget in (3,) if QUICK else budgets or (5, 5):
         name, began = f"timed-{budget}-{time.time_ns()}", time.perf_counter()
         command = [sys.executable, "-m", "nanogpt", "train", FILE, "--name", name, "--budget", f"{max(5, budget)}s"]
         done = subprocess.run([*command, "--device", DEVICE], cwd=ROOT, capture_output=True, text=True)
@@ -334,7 +332,69 @@ def commands() -> None:
         say(budget=budget, seconds=seconds, rc=done.returncode, said=done.stdout[:300] + done.stderr[-300:],
             first_point=rows and rows[0]["seconds"], steps=history.step, last_point=rows and rows[-1],
             evaluations=[(r["step"], r["seconds"], round(r["val_loss"], 4)) for r in rows if "val_loss" in r],
-            end=history.events[-1], notes=history.notes, home=str(home()))  # fmt: skip
+            end=history.events[-1], notes=history.notes)  # fmt: skip
+
+
+def decode_profile() -> None:
+    """Print how long each kernel of a character takes, and what other divisions of the work would give."""
+    from nanogpt.fast import cuda_character, cuda_decode
+
+    for warps, spread in ((4, 132), (4, 264), (4, 528), (8, 132), (2, 264), (2, 528), (1, 528)):
+        cuda_character.WARPS, cuda_character.SPREAD = warps, spread
+        for layout in ("modern",) if (warps, spread) != (4, 264) else ("modern", "classic"):
+            shape, _ = configs(layout)
+            torch.manual_seed(1)
+            net = GPT(shape).to(DEVICE).eval()
+            with torch.no_grad():
+                net.lm_head.weight.normal_(std=0.05)
+            decoder = cuda_decode.StaticDecoder(net, 1)
+            write = lambda length, decoder=decoder: list(generate_many(decoder, [0], SampleConfig(length=length)))
+            began = time.perf_counter()
+            write(300)
+            row: dict[str, Any] = dict(warps=warps, spread=spread, layout=layout, first=time.perf_counter() - began)
+            decoder.restart()
+            began = time.perf_counter()
+            write(3000)
+            row["characters_per_second"] = 3000 / (time.perf_counter() - began)
+            if DEVICE == "cuda":
+                replay = lambda decoder=decoder: decoder.graphs[16].replay()
+                decoder.at.fill_(200)
+                row["graph_16_ms"] = milliseconds(replay, 20)
+                with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+                    replay()
+                    synchronize()
+                row["kernels_us"] = [
+                    [r.key[:60], r.count, round(r.self_device_time_total / r.count, 2)] for r in profiler.key_averages()
+                ]
+            say(**row)
+
+
+def small_batches() -> None:
+    """Time the step with smaller batches, longer contexts and a wider model, with dropout."""
+    global QUICK
+    device = pick_device(DEVICE)
+    for other in ({}, dict(n_layer=8, n_head=8, n_embd=512)):
+        for batch_size, block_size in ((64, 256), (32, 256), (16, 256), (8, 256), (32, 512), (16, 512), (8, 512)):
+            shape, recipe = configs("modern")
+            shape = replace(shape, dropout=0.2, **({} if QUICK else dict(block_size=block_size, **other)))
+            recipe = replace(recipe, batch_size=2 if QUICK else batch_size, weight_decay=0.1)
+            take_step: Any = make_step(GPT(shape).to(DEVICE), recipe, device)
+            x = torch.randint(VOCAB, (recipe.batch_size, shape.block_size), device=DEVICE)
+            take_step(x, x, 1e-3)
+            each = milliseconds(lambda: take_step(x, x, 1e-3), 2 if QUICK else 30, 3)  # noqa: B023
+            say(n_embd=shape.n_embd, batch_size=batch_size, block_size=block_size, ms=round(each, 3),
+                tokens_per_second=round(1e3 * recipe.batch_size * shape.block_size / each))  # fmt: skip
+            if (batch_size, block_size) == (16, 256) and not other and DEVICE == "cuda":
+                with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+                    take_step(x, x, 1e-3)
+                    synchronize()
+                rows = sorted(profiler.key_averages(), key=lambda row: -row.self_device_time_total)
+                say(total_ms=sum(r.self_device_time_total for r in rows) / 1000, kernels=sum(r.count for r in rows),
+                    rows=[[r.key[:90], r.count, round(r.self_device_time_total)] for r in rows[:40]])  # fmt: skip
+
+
+def longer_command() -> None:
+    commands(30)
 
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
@@ -355,7 +415,7 @@ def try_recipes(rows: list[dict[str, Any]]) -> None:
             say(skipped=given)
             continue
         began = time.perf_counter()
-        run = local.new_run(f"r{number}", text, "quick", device=DEVICE, eval_interval=max(1, how["max_iters"] // 4), **how)
+        run = local.new_run(f"r{number}", text, "quick", device=DEVICE, eval_interval=max(1, -(-how["max_iters"] // 3)), **how)
         train(run)
         seconds = time.perf_counter() - began
         end = run.history().events[-1]
@@ -363,6 +423,21 @@ def try_recipes(rows: list[dict[str, Any]]) -> None:
         rate = max((r.get("tokens_per_second", 0) for r in run.history().rows), default=0)
         say(given=given, steps=how["max_iters"], seconds=round(seconds, 2), tokens_per_second=rate, curve=curve,
             best=end.get("best_val_loss"), last=end.get("last_val_loss"))  # fmt: skip
+
+
+def recipes2() -> None:
+    small = dict(batch_size=16, dropout=0.2, weight_decay=0.2)
+    try_recipes([
+        dict(passes=8, batch_size=16, dropout=0.1),
+        dict(small, passes=20),
+        dict(small, passes=20, block_size=512),
+        dict(small, passes=20, block_size=512, batch_size=8),
+        dict(passes=7, batch_size=32, dropout=0.0, weight_decay=0.3),
+        dict(small, passes=20, block_size=512, dropout=0.3, n_layer=8, n_head=8, n_embd=512),
+        dict(small, passes=20, block_size=512, weight_decay=0.4),
+        dict(small, passes=20, block_size=512, dropout=0.3, weight_decay=0.1),
+        dict(passes=8, batch_size=16, dropout=0.05, matrix_lr=0.02, learning_rate=0.008),
+    ])  # fmt: skip
 
 
 def recipes() -> None:
@@ -385,6 +460,7 @@ def recipes() -> None:
 CHECKS = dict(
     tests=tests, failed_wait=failed_wait, failed_memory=failed_memory, evaluations=evaluations, resume=resume,
     ceilings=ceilings, step=step, compiled=compiled_step, sampling=sampling, commands=commands, recipes=recipes,
+    recipes2=recipes2, decode_profile=decode_profile, longer_command=longer_command, small_batches=small_batches,
 )  # fmt: skip
 
 

@@ -26,8 +26,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 # name -> seconds it may take; those in TOGETHER only look whether something is right, and run side by side
 TOGETHER = {"tests": 100, "failed_wait": 60, "failed_memory": 60, "evaluations": 70, "resume": 90}
-FIRST = {"ceilings": 30, "step": 110, "sampling": 70, "commands": 110, "recipes": 120, "compiled": 110}
-SECOND = {"race": 260, "long_run": 240, "recipes2": 200}
+FIRST = {"ceilings": 30, "step": 110, "sampling": 70, "commands": 60, "longer_command": 70, "recipes": 120, "compiled": 110}
+SECOND = {"decode_profile": 40, "small_batches": 40, "commands": 40, "recipes2": 80, "race": 260, "long_run": 240}
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:

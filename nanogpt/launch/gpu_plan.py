@@ -6,6 +6,11 @@ back from memorizing. The sizes below were measured on Tiny Shakespeare (benchma
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +19,9 @@ from typing import Any
 import torch
 
 from ..device import Device
+from ..disk import PROJECT, home, write_whole
+
+SLOW = 2e13  # operations per second, if they could not be measured
 
 PER_STEP = 0.0008  # seconds of a step however small: the gaps between its kernels
 OF_THE_PEAK = 0.33  # of the speed of a large product: what a step of the lecture's size reaches
@@ -48,16 +56,40 @@ SIZES = (
 
 @lru_cache
 def product_speed(device: Device) -> float:
-    """Return the operations per second of a large matrix product in the device's precision, in a tenth of a second."""
-    a, b = (torch.randn(4096, 4096, device=device.type, dtype=device.dtype) for _ in range(2))
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    a @ b  # the first one loads the library
-    start.record()
-    for _ in range(10):
+    """Return the operations per second of a large matrix product in the device's precision.
+
+    Measured once per GPU and version of PyTorch, in a process of its own, whose memory on the GPU is free again after.
+    """
+    path, key = home() / "machine.json", f"{device.name}, {device.dtype}, torch {torch.__version__}"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return float(known[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        speed = float(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return SLOW
+    with contextlib.suppress(OSError):
+        write_whole(path, json.dumps({key: speed}))
+    return speed
+
+
+def measure(dtype: torch.dtype) -> float:
+    """Return the operations per second of the best of ten products of 4,096 x 4,096 matrices on the GPU."""
+    a, b = (torch.randn(4096, 4096, device="cuda", dtype=dtype) for _ in range(2))
+    took = []
+    for _ in range(11):  # the first one loads the library
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
         a @ b
-    end.record()
-    end.synchronize()
-    return 10 * 2 * 4096**3 / (start.elapsed_time(end) / 1000)
+        end.record()
+        end.synchronize()
+        took.append(start.elapsed_time(end) / 1000)
+    return 2 * 4096**3 / min(took)
 
 
 def step_seconds(flops: float, speed: float) -> float:
@@ -74,3 +106,7 @@ def passes(seconds: float, flops_per_character: float, characters_per_step: int,
 def choose_size(reads: Mapping[GpuSize, float]) -> GpuSize:
     """Return the largest size whose passes over the text, `reads`, are worth it; the smallest if none are."""
     return next((size for size in reversed(SIZES) if reads[size] >= size.passes), SIZES[0])
+
+
+if __name__ == "__main__":
+    print(measure(getattr(torch, sys.argv[1])))

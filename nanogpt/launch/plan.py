@@ -208,6 +208,13 @@ def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, 
     return Plan(settings, count_parameters(model), decay, val_loss)
 
 
+def measure_once(wanted: str) -> None:
+    """Measure what `choose` will ask about the device, if nobody did on this machine: not part of a run's time."""
+    device = pick_device(wanted)
+    if device.type == "cuda" and not device.elsewhere:
+        gpu_plan.product_speed(device)
+
+
 def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, characters: int, device: Device) -> Plan:
     """As `choose`, for a GPU, from the speed of one product."""
     rate = gpu_plan.product_speed(device)
