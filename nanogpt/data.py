@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from .config import NanoGPTError, TrainConfig
+from .holdout import train_length
 
 
 def split(tokens: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """The first 90 % of the ids to train on, the rest to validate on: two 1-D tensors, a byte an id where that fits."""
     kind = torch.uint8 if tokens.dtype == np.uint8 else torch.int32
     data = torch.from_numpy(np.array(tokens)).to(kind)  # np.array: out of the read-only map of the file, into memory
-    n = int(0.9 * len(data))
+    n = train_length(len(data))
     return data[:n], data[n:]
 
 
@@ -82,7 +83,7 @@ def make_get_batch(data: torch.Tensor, block_size: int, config: TrainConfig, gen
 
 def fitting_block_size(tokens: int, block_size: int) -> int:
     """`block_size`, halved until the held-out tenth of so many tokens holds two windows of it."""
-    tail = tokens - int(0.9 * tokens)
+    tail = tokens - train_length(tokens)
     while block_size > 2 and tail < 2 * block_size + 1:
         block_size = max(2, block_size // 2)
     if tail < 2 * block_size + 1:

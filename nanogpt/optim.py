@@ -18,6 +18,7 @@ import torch
 
 from .config import ModelConfig, TrainConfig
 from .device import Device, native_bfloat16
+from .holdout import epochs
 from .model import GPT, count_parameters
 
 
@@ -102,7 +103,7 @@ def settled(config: TrainConfig, shape: ModelConfig, characters: int) -> TrainCo
     """A config whose weight decay is a number: where it was to go by how often a text of so many characters is read."""
     if config.weight_decay >= 0:
         return config
-    passes = config.max_iters * config.batch_size * shape.block_size / (0.9 * characters)
+    passes = epochs(config.max_iters * config.batch_size * shape.block_size, characters)
     return replace(config, weight_decay=weight_decay(passes, count_parameters(shape), characters))
 
 

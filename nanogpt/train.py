@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import torch
 
-from . import corpus, limits
+from . import corpus, durations, limits
 from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from .data import make_get_batch, split, windows
 from .device import Device, pick_device
@@ -224,7 +224,7 @@ def finish(run: Run, model: GPT, val_data, device: Device, due: Timetable, at: P
     if stopped:
         said = f"Stopped at step {at.step:,}; all is saved."
         if due.at_a_time is not None and due.makes_room:
-            after = limits.in_words(due.at_a_time)
+            after = durations.in_words(due.at_a_time)
             said = (
                 f"Stopped at step {at.step:,} after {after}, the most at a time here; all is saved. Continue goes on."
             )

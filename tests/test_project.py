@@ -347,6 +347,56 @@ def test_the_first_command_of_the_readme_comes_early():
     assert len(before.split()) <= 120
 
 
+# --- a fact has one home -------------------------------------------------------------------------------------------
+
+
+def code_of(source: str) -> str:
+    """The source without its comments and docstrings, in one form of writing."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = ""
+    return ast.unparse(tree)
+
+
+# fact -> its home, and how a second home would look in the code
+HOMES = {
+    "the share of a text that is trained on": (
+        "nanogpt/holdout.py",
+        r"TRAIN_SHARE \*|\b0?\.9 \* (?!several)|\* 0?\.9\b",  # several: of languages, in corpus/encoding.py
+    ),
+    "epochs": ("nanogpt/holdout.py", r"/ (max\(1, )?train_length\(|def (passes|epochs)\b"),
+    "seconds in words": ("nanogpt/durations.py", r"(?<!/)/ (60|3600)\b|divmod\(.*(60|3600)\)"),
+}
+
+
+@pytest.mark.parametrize("fact", HOMES)
+def test_a_fact_has_one_home(fact):
+    home, look = HOMES[fact]
+    assert {name_of(path) for path in package_files() if re.search(look, code_of(text_of(path)))} == {home}
+
+
+@pytest.mark.parametrize(
+    ("fact", "line"),
+    [
+        ("the share of a text that is trained on", "n = int(0.9 * len(data))"),
+        ("the share of a text that is trained on", "epochs = read / (0.9 * characters)"),
+        ("epochs", "often = read / train_length(n)"),
+        ("epochs", "def passes(read, n): pass"),
+        ("seconds in words", "print(f'{seconds / 60:.0f} min')"),
+        ("seconds in words", "minutes, rest = divmod(int(seconds), 60)"),
+    ],
+)
+def test_a_second_home_would_be_seen(fact, line):
+    assert re.search(HOMES[fact][1], code_of(line))
+    assert not re.search(HOMES[fact][1], code_of(f'"""{line}"""  # {line}'))
+
+
+def test_the_exported_program_is_given_the_share():
+    template = (ROOT / "nanogpt/publish/exported/train.txt").read_text(encoding="utf-8")
+    assert re.findall(r"n = .*", template) == ["n = int({{train_share}} * len(data))"]
+
+
 # --- what must not be in the tree ----------------------------------------------------------------------------------
 
 # Written with brackets, so that this file does not name them itself.

@@ -8,7 +8,7 @@ from .builtin import BUILTINS, builtin, find, reference
 from .encoding import ENCODINGS
 from .prepare import Prepared, max_bytes, prepare, read_text
 from .repairs import REPAIRS, Repaired
-from .report import Report, passes, report
+from .report import Report, report
 from .store import (
     BUILT_IN,
     ID,
@@ -26,6 +26,5 @@ from .store import (
 
 __all__ = [
     "BUILTINS", "BUILT_IN", "ENCODINGS", "ID", "REPAIRS", "Corpus", "Prepared", "Repaired", "Report", "add",
-    "add_files", "builtin", "delete", "find", "id_of", "listed", "load", "max_bytes", "missing", "passes", "prepare",
-    "read_text", "reference", "rename", "report", "size_on_disk",
+    "add_files", "builtin", "delete", "find", "id_of", "listed", "load", "max_bytes", "missing", "prepare", "read_text", "reference", "rename", "report", "size_on_disk",
 ]  # fmt: skip

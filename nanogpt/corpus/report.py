@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..holdout import train_length
 from .repairs import has_gutenberg_frame
 
 SMALL = 20_000  # characters; below, a model learns the text by heart
@@ -62,7 +63,7 @@ class Report:
 def report(text: str, encoding: str = "UTF-8", notes: Iterable[str] = (), repairs: Iterable[str] = ()) -> Report:
     """Look through a text, which must not be empty."""
     counts = count_characters(text)
-    train = int(0.9 * len(text))  # as data.split does
+    train = train_length(len(text))
     rare = sorted((count, ch) for ch, count in counts.items() if count < RARE)
     return Report(
         characters=len(text),
@@ -78,11 +79,6 @@ def report(text: str, encoding: str = "UTF-8", notes: Iterable[str] = (), repair
         repairs=tuple(repairs),
         advice=tuple(_advice(text, counts)),
     )
-
-
-def passes(report: Report, batch_size: int, block_size: int, max_iters: int) -> float:
-    """How many times a training run sees the part of the text it trains on."""
-    return batch_size * block_size * max_iters / max(1, report.train_characters)
 
 
 def count_characters(text: str) -> dict[str, int]:
@@ -170,7 +166,7 @@ def _tags(text: str) -> str:
 
 
 def _repeated(text: str) -> str:
-    end = text.rfind("\n", 0, int(0.9 * len(text))) + 1
+    end = text.rfind("\n", 0, train_length(len(text))) + 1
     learned = set(text[:end].split("\n"))
     held_out = [line for line in text[end:].split("\n") if len(line) >= 20]  # shorter ones may well be written twice
     share = sum(len(line) for line in held_out if line in learned) / (len(text) - end)

@@ -10,10 +10,12 @@ import math
 
 import numpy as np
 
+from ..holdout import train_length
+
 
 def baselines(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
     """Losses in nats a character: {"uniform", "unigram", "bigram"}. `tokens` are the ids of the whole text, (N,)."""
-    n = int(0.9 * len(tokens))  # as in data.split
+    n = train_length(len(tokens))
     train, val = tokens[:n].astype(np.int64), tokens[n:].astype(np.int64)
     # every character once more than it was seen: none is impossible
     counts = np.bincount(train, minlength=vocab_size)  # (V,)

@@ -21,6 +21,7 @@ from typing import Any
 from .. import corpus, limits
 from ..config import NanoGPTError
 from ..disk import checked_name, is_lasting, slug
+from ..durations import in_words
 from ..runs import Run, all_runs, archive, free_name, queue
 from . import local
 
@@ -221,7 +222,7 @@ def terms() -> str:
     if parameters := limits.limit("NANOGPT_MAX_PARAMETERS"):
         allowed.append(f"{parameters / 1e6:,.3g} million parameters")
     if seconds := limits.limit("NANOGPT_MAX_SECONDS"):
-        allowed.append(f"{limits.in_words(seconds)} at a time")
+        allowed.append(f"{in_words(seconds)} at a time")
     if runs := limits.limit("NANOGPT_MAX_RUNS"):
         allowed.append(f"{runs} run{'s' if runs > 1 else ''} at once")
     said.append(f"At most {', '.join(allowed)}.")

@@ -13,7 +13,9 @@ from typing import Any
 
 from ..config import ModelConfig, NanoGPTError, TrainConfig
 from ..disk import slug
+from ..durations import in_words
 from ..formats import read_config
+from ..holdout import TRAIN_SHARE, train_length
 from ..model import ROPE_THETA
 from ..optim import settled
 from ..runs import History, Run, kept_loss
@@ -47,6 +49,7 @@ def python(run: Run) -> str:
         name=run.name, text_file=f"{slug(settings['corpus']['name']) or 'input'}.txt", reached=_reached(run, history),
         corpus=literal(settings["corpus"]["name"]), characters=f"{settings['corpus']['characters']:,}",
         sha256=literal(settings["corpus"].get("sha256", "")), device=DEVICES.get(train.device, BEST_DEVICE),
+        train_share=TRAIN_SHARE,
         last_step="max_iters" if steps == train.max_iters else f"{steps}  # where the run ended",
         eval_interval=train.evaluate_every, bias=model.layout == "classic", rope_theta=ROPE_THETA,
         activation="nn.ReLU" if model.layout == "classic" else "ReLUSquared", s="s" * (train.optimizer == "muon"),
@@ -92,7 +95,7 @@ def _length(train: TrainConfig, history: History, steps: int) -> int:
 
 def _judging(characters: int, model: ModelConfig, train: TrainConfig, history: History) -> dict[str, int]:
     """On how many windows of the held-out text the run was judged, on its way and in the end."""
-    tail = characters - int(0.9 * characters)
+    tail = characters - train_length(characters)
     due = Timetable(train, 0.0, all_windows=-(-(tail - 1) // model.block_size))
     judged = history.events[-1].get("val_characters") if history.events else None
     final = -(-judged // model.block_size) if isinstance(judged, int) else due.windows
@@ -101,9 +104,8 @@ def _judging(characters: int, model: ModelConfig, train: TrainConfig, history: H
 
 def _reached(run: Run, history: History) -> str:
     """What the run came to, in a sentence or two of a docstring."""
-    said = f"The run it is made from reached a validation loss of {kept_loss(history):.4f}"
-    seconds = history.seconds
-    said += f" in {seconds:.0f} seconds." if seconds < 120 else f" in {seconds / 60:.0f} minutes."
+    took = in_words(history.seconds, rough=True)
+    said = f"The run it is made from reached a validation loss of {kept_loss(history):.4f} in {took}."
     if TrainConfig.of(run.settings()["train"]).budget:
         said += "\nIt went by the clock; this file takes as many steps, and comes to about the same loss."
     if [event["event"] for event in history.events].count("finished") > 1:

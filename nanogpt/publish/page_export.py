@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from ..config import ModelConfig, NanoGPTError
+from ..durations import in_words
 from ..formats import load_model, read_config
 from ..model import GPT, ROPE_THETA
 from ..runs import Run, kept_loss
@@ -100,12 +101,8 @@ def _facts(run: Run, config: ModelConfig, parameters: int) -> str:
     facts["Layers and heads"] = f"{config.n_layer} and {config.n_head}, {config.n_embd} wide"
     facts["Layout"] = "as in the lecture" if config.layout == "classic" else "modern"
     if history.step:
-        facts["Training"] = f"{history.step:,} steps in {_duration(history.seconds)}"
+        facts["Training"] = f"{history.step:,} steps in {in_words(history.seconds, rough=True)}"
     return "\n".join(f"<div><dt>{_text(what)}</dt><dd>{_text(said)}</dd></div>" for what, said in facts.items())
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _how(config: ModelConfig) -> str:

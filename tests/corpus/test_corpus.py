@@ -23,6 +23,7 @@ from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.corpus.encoding import ENCODINGS, codec_of, decode
 from nanogpt.data import split
+from nanogpt.holdout import epochs
 from nanogpt.tokenizer import CharTokenizer
 
 texts = importlib.import_module("nanogpt.corpus.builtin")  # the module: the room exports a function of that name
@@ -441,7 +442,7 @@ def test_the_report_counts_what_is_there(tmp_path):
     assert (report.train_characters, report.val_characters) == (len(train), len(val))
     assert report.first_lines == "\n".join(text.split("\n")[:20])
     assert len(corpus.report("x" * 5000).first_lines) == 1000
-    assert corpus.passes(report, batch_size=10, block_size=50, max_iters=76) == pytest.approx(38000 / len(train))
+    assert epochs(10 * 50 * 76, report.characters) == pytest.approx(38000 / len(train))
     assert f"{len(text):,} characters in 2,001 lines" in str(report)
 
 

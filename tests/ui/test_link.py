@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import pytest
 
-from nanogpt import corpus
+from nanogpt import corpus, durations
 from nanogpt.config import PRESETS
 from nanogpt.launch import local
 from nanogpt.runs import record
@@ -19,7 +19,7 @@ SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_it
 
 def entered(settings: dict) -> list:
     """The form's inputs with some settings in them, as a browser would send them."""
-    budget = form.clock_words(settings["budget"] or 60.0)
+    budget = durations.short(settings["budget"] or 60.0)
     advanced = [settings[knob.name] for knob in form.ADVANCED]
     return [settings["preset"], settings["layout"], budget, settings["max_iters"], *advanced]
 
