@@ -18,17 +18,18 @@ import torch
 
 from . import corpus, durations, limits
 from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
-from .data import make_get_batch, split, windows
+from .data import Data, make_get_batch, scored_characters, split, windows
 from .device import Device, pick_device
 from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
+from .holdout import train_length
 from .model import GPT
 from .optim import Step, get_lr, settled
 from .runs import Busy, Run, queue
 from .runs.checkpoint import Progress, load_state, save_state
 from .sample import stream
 from .timetable import Timetable
-from .tokenizer import CharTokenizer
+from .tokenizer import Tokenizer, load_tokenizer, token_lengths
 
 CLEARLY_WORSE = 0.05  # nats above the best validation loss; less than that is noise, or a slope that may turn
 DIVERGED = (
@@ -62,20 +63,32 @@ def in_words(device: Device, config: ModelConfig) -> str:
     return str(replace(device, dtype=product_dtype(config, device.type) or device.dtype))
 
 
-@torch.inference_mode()
-def estimate_loss(model: GPT, data: torch.Tensor, device: Device, most: int | None = None) -> float:
-    """Mean loss in nats a character over windows of the model's own block_size, side by side: no chance in it.
+def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device) -> Data:
+    """Return a stored text, split and on the device. Raise NanoGPTError if it is gone or damaged."""
+    text, lengths = corpus.load(corpus_id), token_lengths(tokenizer)
+    train_data, val_data = (part.to(device.type) for part in split(text.tokens(), lengths))
+    per_token = train_length(text.characters) / len(train_data)
+    return Data(train_data, val_data, torch.from_numpy(lengths).to(device.type), per_token)
 
-    With `most`, over so many evenly spaced windows instead of all.
+
+@torch.inference_mode()
+def estimate_loss(
+    model: GPT, data: torch.Tensor, device: Device, most: int | None = None, lengths: torch.Tensor | None = None
+) -> float:
+    """Return the mean loss in nats per character over windows of the model's own block_size, side by side.
+
+    With `most`, over so many evenly spaced windows instead of all. `lengths` (vocab_size,), where the data is, are the
+    characters of each token; None if each has one.
     """
     model.eval()
-    total, count = 0.0, 0
+    nats, characters = 0.0, 0
     for xb, yb in windows(data, model.config.block_size, most):
         with device.autocast():
-            _, loss = model(xb, yb)
-        total, count = total + float(loss) * yb.numel(), count + yb.numel()
+            _, loss = model(xb, yb)  # nats per token
+        nats += float(loss) * yb.numel()
+        characters += yb.numel() if lengths is None else int(lengths[yb].sum())
     model.train()
-    return total / count
+    return nats / characters
 
 
 class Best:
@@ -112,7 +125,7 @@ def step_line(row: dict, at: Progress) -> str:
     return f"step {at.step:>6,}: {train_loss}val loss {row['val_loss']:.4f}, {at.seconds:.0f} s"
 
 
-def write_sample(model: GPT, tokenizer: CharTokenizer) -> str:
+def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
     """A short text from the same start and seed each time, so that two evaluations can be compared."""
     model.eval()
     text = "".join(stream(model, tokenizer, "", SampleConfig(length=300, temperature=0.8, seed=1337)))
@@ -128,12 +141,11 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
     Raises NanoGPTError for what the reader can put right, queue.Withdrawn if the run left the queue.
     """
     settings = run.settings()
-    config, tokenizer = TrainConfig.of(settings["train"]), CharTokenizer.load(run.folder)
+    config, tokenizer = TrainConfig.of(settings["train"]), load_tokenizer(run.folder)
     device = pick_device(config.device, probe=True)
     with queue.turn(run.name, device.type, alone), run.held():
-        tokens = corpus.load(settings["corpus"]["id"]).tokens()
-        config = settled(config, read_config(run.folder), len(tokens))
-        train_data, val_data = (part.to(device.type) for part in split(tokens))  # at home where they are used
+        data = load_data(settings["corpus"]["id"], tokenizer, device)
+        config = settled(config, read_config(run.folder), len(data.train) + len(data.val))
         torch.manual_seed(config.seed)
         model = GPT(read_config(run.folder)).to(device.type)
         take_step = make_step(model, config, device)
@@ -144,10 +156,10 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         run.cut_back(at.step)
         run.event("started", step=at.step, device=in_words(device, model.config), parameters=model.count_parameters())
 
-        block_size, batch_size = model.config.block_size, config.batch_size
-        get_batch = make_get_batch(train_data, block_size, config, generator)
+        block_size, per_token = model.config.block_size, data.per_token
+        get_batch = make_get_batch(data.train, block_size, config, generator)
         due = Timetable(
-            config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size), at_a_time=seconds,
+            config, at.seconds, all_windows=-(-(len(data.val) - 1) // block_size), at_a_time=seconds,
             size=16 * model.count_parameters(),
         )  # fmt: skip
         loss_sum = torch.tensor(at.loss_sum, device=device.type)
@@ -164,21 +176,22 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
 
             # Every once in a while: say how it goes …
             if due.logging and at.loss_count and step > mark_step:  # not where a resumed run stands
-                row["train_loss"] = float(loss_sum) / at.loss_count  # on a GPU: waits for the steps before this one
+                nats = float(loss_sum) / at.loss_count  # per token; on a GPU this waits for the steps before this one
+                row["train_loss"] = nats / per_token
                 row["learning_rate"], row["grad_norm"] = lr, float(grad_norm)
-                took = time.perf_counter() - mark_time
-                row["tokens_per_second"] = round((step - mark_step) * batch_size * block_size / took)
+                speed = (step - mark_step) * config.batch_size * block_size / (time.perf_counter() - mark_time)
+                row["tokens_per_second"], row["characters_per_second"] = round(speed), round(speed * per_token)
                 refuse_nan(step, row["train_loss"])
                 loss_sum.zero_()
                 at.loss_count = 0
             elif at.evaluated_step < 0:  # a new run begins: the first point of both curves
-                row["train_loss"] = estimate_loss(model, train_data, device, due.windows)
+                row["train_loss"] = estimate_loss(model, data.train, device, due.windows, data.lengths)
                 due.took(other=due.seconds - at.seconds)
             # … judge the model on what it never saw, keep it if it is the best so far, let it write …
             began = time.perf_counter()
             evaluating = (due.evaluating or due.last or stopping) and at.evaluated_step != step
             if evaluating:
-                row["val_loss"] = estimate_loss(model, val_data, device, due.windows)
+                row["val_loss"] = estimate_loss(model, data.val, device, due.windows, data.lengths)
                 due.took(window=(time.perf_counter() - began) / due.windows)
                 refuse_nan(step, row["val_loss"])
                 best.judge(model, row["val_loss"], at, due.evaluating)
@@ -187,7 +200,8 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
                 print(step_line(row, at), flush=True)
                 due.took(evaluation=time.perf_counter() - began)
             if row:
-                run.log(step=step, seconds=round(at.seconds, 3), tokens=step * batch_size * block_size, **row)
+                read = step * config.batch_size * block_size  # tokens
+                run.log(step=step, seconds=round(at.seconds, 3), tokens=read, characters=round(read * per_token), **row)
                 mark_step, mark_time = step, time.perf_counter()
             # … and save all that is needed to go on from exactly here.
             overfitting = 0 < config.patience <= at.worse
@@ -213,10 +227,10 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
                 if take_step.note:
                     run.event("note", step=step, message=take_step.note)
 
-        finish(run, model, val_data, device, due, at, stopped=stopping and not due.last)
+        finish(run, model, data, device, due, at, stopped=stopping and not due.last)
 
 
-def finish(run: Run, model: GPT, val_data, device: Device, due: Timetable, at: Progress, stopped: bool) -> None:
+def finish(run: Run, model: GPT, data: Data, device: Device, due: Timetable, at: Progress, stopped: bool) -> None:
     """Judge the best and the last weights on the whole held-out text, keep the better, and say so; if not stopped.
 
     A held-out text so large that this would take too much of the run's time is judged on evenly spaced windows.
@@ -232,10 +246,10 @@ def finish(run: Run, model: GPT, val_data, device: Device, due: Timetable, at: P
         return
     most = due.final_windows
     best = load_model(run.folder, device.type)
-    best_loss, last_loss = (estimate_loss(m, val_data, device, most) for m in (best, model))
+    best_loss, last_loss = (estimate_loss(m, data.val, device, most, data.lengths) for m in (best, model))
     if last_loss <= best_loss:
         write_whole(run.folder / "model.safetensors", weights_bytes(model))
-    characters = min(len(val_data) - 1, most * model.config.block_size)
+    characters = scored_characters(data.val, model.config.block_size, data.lengths, most)
     loss = min(best_loss, last_loss)
     message = f"Finished: validation loss {loss:.4f} nats a character, {loss / math.log(2):.3f} bits."
     if not due.last:

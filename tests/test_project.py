@@ -392,6 +392,28 @@ def test_a_second_home_would_be_seen(fact, line):
     assert not re.search(HOMES[fact][1], code_of(f'"""{line}"""  # {line}'))
 
 
+def named_in(source: str, name: str) -> list[str]:
+    """The functions, classes and the module itself in whose code a name stands."""
+    tree = ast.parse(code_of(source))
+    tops = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name != name]
+    found = [node.name for node in tops if re.search(rf"\b{name}\b", ast.unparse(node))]
+    rest = [node for node in tree.body if node not in tops and getattr(node, "name", "") != name]
+    return found + ["the module" for node in rest if re.search(rf"\b{name}\b", ast.unparse(node))]
+
+
+def test_a_class_of_tokenizer_is_named_where_a_text_becomes_one_and_where_a_folder_is_loaded():
+    named = {name_of(path): named_in(text_of(path), "CharTokenizer") for path in package_files()}
+    assert {path: places for path, places in named.items() if places} == {
+        "nanogpt/tokenizer.py": ["make_tokenizer", "load_tokenizer"]
+    }
+
+
+def test_a_class_of_tokenizer_named_elsewhere_would_be_seen():
+    source = "from .tokenizer import CharTokenizer\ndef f(folder):\n    return CharTokenizer.load(folder)\n"
+    assert named_in(source, "CharTokenizer") == ["f", "the module"]
+    assert named_in('class CharTokenizer: pass\ndef f():\n    "A CharTokenizer."', "CharTokenizer") == []
+
+
 def test_the_exported_program_is_given_the_share():
     template = (ROOT / "nanogpt/publish/exported/train.txt").read_text(encoding="utf-8")
     assert re.findall(r"n = .*", template) == ["n = int({{train_share}} * len(data))"]

@@ -28,7 +28,7 @@ from nanogpt.train import CLEARLY_WORSE, estimate_loss, main, train
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
-TIMES = {"seconds", "tokens_per_second"}  # which differ from one time to the next
+TIMES = {"seconds", "tokens_per_second", "characters_per_second"}  # which differ from one time to the next
 
 
 @pytest.fixture(scope="module", autouse=True)

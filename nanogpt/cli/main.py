@@ -119,12 +119,12 @@ def sample_command(arguments: argparse.Namespace) -> int:
     from ..device import pick_device
     from ..formats import load_model
     from ..sample import DASHES, stream_many, unescaped
-    from ..tokenizer import CharTokenizer
+    from ..tokenizer import load_tokenizer
 
     config = SampleConfig.of({**given(arguments, SampleConfig), "stop": unescaped(arguments.stop or "")})
     run = Run(arguments.name)
     run.settings()
-    tokenizer = CharTokenizer.load(run.folder)
+    tokenizer = load_tokenizer(run.folder)
     prompt = tokenizer.fit(arguments.prompt)
     if prompt.replaced:
         print(prompt, file=sys.stderr)
@@ -142,32 +142,32 @@ def sample_command(arguments: argparse.Namespace) -> int:
 
 def eval_command(arguments: argparse.Namespace) -> int:
     """The loss over a run's whole held-out text, or over a file: one JSON object."""
+    import torch
+
     from .. import corpus
-    from ..data import split
+    from ..data import scored_characters
     from ..device import pick_device
     from ..formats import load_model
-    from ..tokenizer import CharTokenizer
-    from ..train import estimate_loss
+    from ..tokenizer import load_tokenizer, token_lengths
+    from ..train import estimate_loss, load_data
 
     run = Run(arguments.name)
-    settings = run.settings()
+    settings, tokenizer, device = run.settings(), load_tokenizer(run.folder), pick_device(arguments.device)
     if arguments.file:
-        import torch
-
-        tokenizer = CharTokenizer.load(run.folder)
         text = tokenizer.fit(corpus.read_text(arguments.file))
         if text.replaced:
             print(text, file=sys.stderr)
-        data = torch.from_numpy(tokenizer.encode_array(text.text).astype("int32"))
+        data = torch.from_numpy(tokenizer.encode_array(text.text).astype("int32")).to(device.type)  # (N,)
     else:
-        data = split(corpus.load(settings["corpus"]["id"]).tokens())[1]
+        data = load_data(settings["corpus"]["id"], tokenizer, device).val
     if len(data) < 2:
         raise NanoGPTError(
             "There is nothing to predict: the text has fewer than two characters of this model's alphabet."
         )
-    device = pick_device(arguments.device)
-    loss = estimate_loss(load_model(run.folder, device.type), data, device)
-    print(json.dumps(dict(val_loss=loss, bits_per_character=loss / math.log(2), characters=len(data) - 1)))
+    model, lengths = load_model(run.folder, device.type), torch.from_numpy(token_lengths(tokenizer)).to(device.type)
+    loss = estimate_loss(model, data, device, lengths=lengths)
+    characters = scored_characters(data, model.config.block_size, lengths)
+    print(json.dumps(dict(val_loss=loss, bits_per_character=loss / math.log(2), characters=characters)))
     return 0
 
 

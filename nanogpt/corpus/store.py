@@ -21,6 +21,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ import numpy as np
 
 from .. import disk
 from ..config import NanoGPTError
-from ..tokenizer import CharTokenizer
+from ..holdout import train_length
+from ..tokenizer import Tokenizer, make_tokenizer
 from .prepare import Prepared, check, check_size, prepare, utf8
-from .report import Report, count_characters, report
+from .report import Report, report
 
 ID = re.compile(r"[0-9a-f]{16}")
 
@@ -63,8 +65,12 @@ class Corpus:
         except (OSError, UnicodeDecodeError):
             raise _damaged(self.id) from None
 
+    def tokenizer(self) -> Tokenizer:
+        """Return the tokenizer that was made for the text. Raise NanoGPTError if the text is gone or damaged."""
+        return _tokenizer_for(self)
+
     def tokens(self) -> np.ndarray:
-        """Its ids, of which only what is used is read from disk. NanoGPTError where their file is gone or damaged."""
+        """Return the text's ids in its tokenizer, (N,), as a memory map. Raise NanoGPTError if they are gone or damaged."""
         try:
             return np.load(self.folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
@@ -95,9 +101,10 @@ def add(text: str | Prepared, name: str = "", source: str = "pasted", owner: str
     try:
         old = load(id)
     except NanoGPTError:
-        tokenizer = CharTokenizer(count_characters(text.text))
+        tokenizer, cut = make_tokenizer(text.text), train_length(len(text.text))
+        parts = [tokenizer.encode_array(part) for part in (text.text[:cut], text.text[cut:])]  # no token across the cut
         tokens = io.BytesIO()
-        np.save(tokens, tokenizer.encode_array(text.text), allow_pickle=False)
+        np.save(tokens, np.concatenate(parts), allow_pickle=False)
         disk.write_whole(corpora() / id / "text.txt", data)
         disk.write_whole(corpora() / id / "tokens.npy", tokens.getvalue())
         created = datetime.now(UTC).isoformat()
@@ -126,8 +133,8 @@ def load(id: str) -> Corpus:
     try:
         about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
-        sizes = [(folder / part).stat().st_size for part in ("text.txt", "tokens.npy")]
-        whole = min(sizes) >= found.characters and id == id_of(found.sha256, found.owner)  # a byte or more a character
+        whole = (folder / "text.txt").stat().st_size >= found.characters  # a byte or more per character
+        whole = whole and len(found.tokens()) > 0 and id == id_of(found.sha256, found.owner)
     except FileNotFoundError:
         raise missing(id) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -178,6 +185,12 @@ def delete(id: str) -> None:
 def corpora() -> Path:
     """Return the folder that holds every stored text."""
     return disk.home() / "corpora"
+
+
+@lru_cache(maxsize=4)
+def _tokenizer_for(corpus: Corpus) -> Tokenizer:
+    """Return the tokenizer for a stored text, which never changes."""
+    return make_tokenizer(corpus.text())
 
 
 def _write(corpus: Corpus) -> Corpus:

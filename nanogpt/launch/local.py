@@ -19,7 +19,7 @@ from ..disk import PROJECT
 from ..formats import config_files, read_config
 from ..model import count_parameters
 from ..runs import Run, queue
-from ..tokenizer import CharTokenizer
+from ..tokenizer import unit
 from .plan import check_memory, choose
 
 _children: dict[str, subprocess.Popen] = {}  # only so that ended trainers are reaped; the truth is in the folders
@@ -37,7 +37,7 @@ def new_run(
     known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
     if unknown := [str(key) for key in changes if key not in known]:
         raise NanoGPTError(f"There is no setting {unknown[0]!r}; there are {', '.join(known)}.")
-    tokenizer = CharTokenizer(text.chars)
+    tokenizer, tokens = text.tokenizer(), len(text.tokens())
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
     plan, planning = None, 0.0
@@ -45,11 +45,11 @@ def new_run(
         raise NanoGPTError("By the clock needs a time, such as 60s or 3m; without one choose another preset.")
     if train.budget:  # sizes and steps follow from the time, unless they were given
         began = time.perf_counter()
-        plan = choose(train.budget, tokenizer.vocab_size, text.characters, changes)
+        plan = choose(train.budget, tokenizer.vocab_size, tokens, changes, unit(tokenizer))
         planning = round(time.perf_counter() - began, 3)
         preset_name = "timed"
         model, train = preset("timed").configs(**plan.settings)
-    block_size = fitting_block_size(text.characters, model.block_size)
+    block_size = fitting_block_size(tokens, model.block_size)
     model = ModelConfig.of({**model.as_dict(), "vocab_size": tokenizer.vocab_size, "block_size": block_size})
     limits.check_model(count_parameters(model))
     limits.check_seconds(train.budget)

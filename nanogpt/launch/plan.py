@@ -168,22 +168,24 @@ class Plan:
     parameters: int
     weight_decay: float  # for about so many readings of the text
     val_loss: float  # about what to expect, on a text like Tiny Shakespeare
+    unit: str = "character"  # what a sentence calls a token
 
     def __str__(self) -> str:
         s = self.settings
         way = "that" if s["layout"] == "modern" else "the faster layout, in this time,"  # the sizes are measured in it
         steps = f"about {s['max_iters']:,} batches of {s['batch_size']}, weight decay {self.weight_decay:g}"
         return (
-            f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
+            f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} {self.unit}s back: "
             f"{self.parameters:,} parameters, {steps}. "
             f"On Tiny Shakespeare {way} comes to a validation loss near {self.val_loss:.2f}; on other texts to another."
         )
 
 
-def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, Any]) -> Plan:
+def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any], unit: str = "character") -> Plan:
     """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds.
 
-    `characters` is how long the text is. Settings that are `given` are not chosen, and the others follow from them.
+    `tokens` is how long the text is, `unit` what a sentence calls one of them. Settings that are `given` are not
+    chosen, and the others follow from them.
     """
     if budget < 5:
         raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
@@ -193,14 +195,14 @@ def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, 
     size = [one for one in SIZES if one.flops <= flops][-1]
     settings = size.settings | recipe
     model, train = _configs(settings, vocab_size)
-    settings["block_size"] = fitting_block_size(characters, model.block_size)
+    settings["block_size"] = fitting_block_size(tokens, model.block_size)
     model = replace(model, block_size=settings["block_size"])
     settings["max_iters"] = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
-    decay = settled(replace(train, max_iters=settings["max_iters"]), model, characters).weight_decay
+    decay = settled(replace(train, max_iters=settings["max_iters"]), model, tokens).weight_decay
     larger = next((one for one in SIZES if one.flops > flops), size)
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
     val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
-    return Plan(settings, count_parameters(model), decay, val_loss)
+    return Plan(settings, count_parameters(model), decay, val_loss, unit)
 
 
 def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:

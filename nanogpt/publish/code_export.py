@@ -20,6 +20,7 @@ from ..model import ROPE_THETA
 from ..optim import settled
 from ..runs import History, Run, kept_loss
 from ..timetable import Timetable
+from ..tokenizer import load_tokenizer, unit
 
 TEMPLATE = Path(__file__).parent / "exported" / "train.txt"
 DEVICES = {"cpu": '"cpu"', "mps": '"mps"'}  # where one was asked for; else the best there is
@@ -34,6 +35,10 @@ def python(run: Run) -> str:
     falling by steps instead of by the clock.
     """
     settings, model, history = run.settings(), read_config(run.folder), run.history()
+    if unit(load_tokenizer(run.folder)) != "character":
+        raise NanoGPTError(
+            f"The tokens of {run.name} are longer than a character; only a program for single ones is here."
+        )
     evaluated = [row["step"] for row in history.rows if row.get("val_loss") is not None]
     steps = max(evaluated, default=0)
     if steps < 1:

@@ -24,7 +24,7 @@ from ..durations import in_words
 from ..formats import load_model, read_config
 from ..model import GPT, ROPE_THETA
 from ..runs import Run, kept_loss
-from ..tokenizer import LOOKALIKES, CharTokenizer
+from ..tokenizer import LOOKALIKES, load_tokenizer, unit
 
 HERE = Path(__file__).parent / "exported"
 LETTERS = 4  # of base64 a number: 24 bits, of which 16 are its digits, so that it is right to 1 part in 131,072
@@ -36,7 +36,12 @@ def html(run: Run) -> str:
 
     Its scores differ from PyTorch's by less than 1e-3, which tests/test_page_export.py holds it to.
     """
-    settings, config, tokenizer = run.settings(), read_config(run.folder), CharTokenizer.load(run.folder)
+    settings, config, tokenizer = run.settings(), read_config(run.folder), load_tokenizer(run.folder)
+    if unit(tokenizer) != "character":
+        raise NanoGPTError(
+            f"The tokens of {run.name} are longer than a character, which a page cannot write yet. Publish the model "
+            "instead."
+        )
     with torch.device("meta"):  # shapes only
         parameters = GPT(config).count_parameters()
     if parameters * LETTERS > MAX_MB * 1_000_000:

@@ -61,9 +61,10 @@ def progress(run: Run, status: Status) -> str:
     """Step, passes over the text, speed, time gone and time left: what there is to say of a run, in one line."""
     settings, history = run.settings(), run.history()
     started = next((event for event in reversed(history.events) if event["event"] == "started"), None)
-    speed, tokens = history.latest("tokens_per_second"), history.latest("tokens") or 0
+    speed = history.latest("characters_per_second") or history.latest("tokens_per_second")  # of an older run
+    read = history.latest("characters") or history.latest("tokens") or 0
     parts = [steps(run, status)]
-    parts.append(f"{epochs(tokens, settings['corpus']['characters']):.1f} passes over the text")
+    parts.append(f"{epochs(read, settings['corpus']['characters']):.1f} passes over the text")
     if speed:
         parts.append(f"{speed:,} characters a second")
     parts.append(f"{clock(status.seconds)} gone")

@@ -147,11 +147,13 @@ def test_the_curves_are_a_row_a_step(text):
     run = local.new_run("one", text, **SMALL)
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=0.0, tokens=0, train_loss=4.5, val_loss=4.4)
-    run.log(step=5, seconds=1.5, tokens=320, train_loss=4.0, learning_rate=1e-3, grad_norm=1.25, tokens_per_second=99)
+    rates = dict(tokens_per_second=99, characters=640, characters_per_second=198)
+    run.log(step=5, seconds=1.5, tokens=320, train_loss=4.0, learning_rate=1e-3, grad_norm=1.25, **rates)
     run.log(step=5, seconds=1.6, tokens=320, val_loss=3.9, note="=SUM(A1)")
     run.event("stopped", step=5)
     table = curves_csv(run)
-    assert table.splitlines()[0] == "step,seconds,tokens,train_loss,val_loss,learning_rate,grad_norm,tokens_per_second"
+    header = "step,seconds,tokens,train_loss,val_loss,learning_rate,grad_norm,tokens_per_second,"
+    assert table.splitlines()[0] == f"{header}characters,characters_per_second"
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["step"] for row in rows] == ["0", "5"]
     assert rows[0]["grad_norm"] == ""
@@ -164,6 +166,8 @@ def test_the_curves_are_a_row_a_step(text):
         learning_rate=1e-3,
         grad_norm=1.25,
         tokens_per_second=99,
+        characters=640,
+        characters_per_second=198,
     )
 
 
