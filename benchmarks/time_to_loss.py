@@ -167,7 +167,7 @@ def whole_loss(model, data, block_size: int) -> float:
 
 def measure(file: str, seeds: list[int], device: Device, recipes: str, quick: bool) -> dict[str, list[dict]]:
     """Every recipe in turn, seed by seed: how long each took, and the loss of what came of it."""
-    text = corpus.add_files([file])
+    text = corpus.add([file])
     train_data, val_data = (part.to(device.type) for part in split(text.tokens()))
     rows: dict[str, list[dict]] = {name: [] for name in (PEER, *OURS[recipes])}
     for seed in seeds:

@@ -159,6 +159,22 @@ def test_a_room_exports_what_exists(room):
     assert len((ast.get_docstring(ast.parse(text_of(path))) or "").splitlines()) >= 3
 
 
+def shadowing(init: str, modules: set[str]) -> list[str]:
+    """Names that a room's __init__ takes out of a module and that are names of its modules as well."""
+    taken = [node for node in ast.parse(init).body if isinstance(node, ast.ImportFrom) and node.module]
+    return sorted({alias.asname or alias.name for node in taken for alias in node.names} & modules)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_name_of_a_room_hides_a_module_of_it(room):
+    path = ROOT / "nanogpt" / room / "__init__.py"
+    assert shadowing(text_of(path), {one.stem for one in path.parent.glob("*.py")}) == []
+
+
+def test_a_hidden_module_would_be_seen():
+    assert shadowing("from .report import Report, report\nfrom . import store", {"report", "store"}) == ["report"]
+
+
 def test_no_circle_of_imports():
     modules = {module_of(path) for path in package_files()}
 

@@ -84,10 +84,10 @@ def given_text(arguments: argparse.Namespace):
     """The files as one stored text; what was assumed and put right on the way is said on stderr."""
     from .. import corpus
 
-    prepared = corpus.prepare(list(arguments.files), arguments.encoding, arguments.keep or ())
-    for sentence in (*prepared.notes, *prepared.done):
+    text = corpus.add(list(arguments.files), encoding=arguments.encoding, decline=arguments.keep or ())
+    for sentence in text.notes:
         print(sentence, file=sys.stderr)
-    return corpus.add(prepared)
+    return text
 
 
 def follow(run: Run) -> int:

@@ -45,6 +45,27 @@ class Report:
     repairs: tuple[str, ...]  # what was put right
     advice: tuple[str, ...]  # what is worth knowing or doing before training
 
+    @classmethod
+    def of(cls, text: str, encoding: str = "UTF-8", notes: Iterable[str] = (), repairs: Iterable[str] = ()) -> Report:
+        """Look through a text, which must not be empty."""
+        counts = count_characters(text)
+        train = train_length(len(text))
+        rare = sorted((count, ch) for ch, count in counts.items() if count < RARE)
+        return cls(
+            characters=len(text),
+            lines=text.count("\n") + (not text.endswith("\n")),
+            distinct=len(counts),
+            chars="".join(counts),
+            rare=tuple(Rare(ch, count, name_of(ch)) for count, ch in rare),
+            train_characters=train,
+            val_characters=len(text) - train,
+            first_lines="\n".join(text[:PREVIEW_CHARACTERS].split("\n")[:PREVIEW_LINES]),
+            encoding=encoding,
+            notes=tuple(notes),
+            repairs=tuple(repairs),
+            advice=tuple(_advice(text, counts)),
+        )
+
     def __str__(self) -> str:
         """The report as lines of text."""
         rare = ", ".join(f"{one.name} ({one.count})" for one in self.rare[:12])
@@ -58,27 +79,6 @@ class Report:
             *(f"advice: {advice}" for advice in self.advice),
         ]
         return "\n".join([*facts, "", self.first_lines])
-
-
-def report(text: str, encoding: str = "UTF-8", notes: Iterable[str] = (), repairs: Iterable[str] = ()) -> Report:
-    """Look through a text, which must not be empty."""
-    counts = count_characters(text)
-    train = train_length(len(text))
-    rare = sorted((count, ch) for ch, count in counts.items() if count < RARE)
-    return Report(
-        characters=len(text),
-        lines=text.count("\n") + (not text.endswith("\n")),
-        distinct=len(counts),
-        chars="".join(counts),
-        rare=tuple(Rare(ch, count, name_of(ch)) for count, ch in rare),
-        train_characters=train,
-        val_characters=len(text) - train,
-        first_lines="\n".join(text[:PREVIEW_CHARACTERS].split("\n")[:PREVIEW_LINES]),
-        encoding=encoding,
-        notes=tuple(notes),
-        repairs=tuple(repairs),
-        advice=tuple(_advice(text, counts)),
-    )
 
 
 def count_characters(text: str) -> dict[str, int]:

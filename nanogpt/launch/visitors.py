@@ -142,7 +142,7 @@ class Visitor:
     def find_text(self, reference: str) -> corpus.Corpus:
         """A built-in text by its key, or one of theirs by its id."""
         built_in = isinstance(reference, str) and reference in corpus.BUILTINS
-        return corpus.builtin(reference) if built_in else self.text(reference)
+        return corpus.find(reference) if built_in else self.text(reference)
 
     def sees_text(self, one: corpus.Corpus) -> bool:
         return self.id is None or one.source.startswith(corpus.BUILT_IN) or (self.id != "" and one.owner == self.id)
@@ -162,10 +162,10 @@ class Visitor:
         """Delete a text of theirs, whether or not anything still needs it."""
         corpus.delete(self.own_text(id).id)
 
-    def add_text(self, prepared: corpus.Prepared, name: str = "") -> corpus.Corpus:
-        """Keep a text of theirs."""
+    def add_text(self, source: corpus.Source, name: str = "", **how: Any) -> corpus.Corpus:
+        """`corpus.add` for this visitor, where the server has room for another text of theirs."""
         self.has_room()
-        return corpus.add(prepared, name, owner=self.id)
+        return corpus.add(source, name, **how, owner=self.id)
 
     # ---- what the server allows ------------------------------------------------------------------------------------
 

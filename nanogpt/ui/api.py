@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from .. import corpus
 from ..config import NanoGPTError
 from ..launch import zero
 from ..runs import Run, Status
@@ -20,10 +19,9 @@ def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
     """Store a text to train on. Its id, name, how many characters it has, and what was put right in it."""
     if not isinstance(text, str):  # a list would be read as names of files, and these are the server's
         raise NanoGPTError("The text must be one string.")
-    prepared = corpus.prepare(text)
-    added = visitor().add_text(prepared, name)
-    notes = [*prepared.notes, *prepared.done]
-    return dict(id=added.id, name=added.name, characters=added.characters, distinct=len(added.chars), notes=notes)
+    added = visitor().add_text(text, name)
+    about = dict(id=added.id, name=added.name, characters=added.characters, distinct=len(added.chars))
+    return about | dict(notes=list(added.notes))
 
 
 def start_training(

@@ -47,7 +47,7 @@ def otto(public) -> Visitor:
 
 
 def given(visitor: Visitor, text: str, name: str = "A play") -> corpus.Corpus:
-    return visitor.add_text(corpus.prepare(text), name)
+    return visitor.add_text(text, name)
 
 
 def written(visitor: Visitor, text: corpus.Corpus, name: str = "one") -> Run:

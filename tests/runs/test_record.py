@@ -79,7 +79,7 @@ def test_a_run_with_a_preset_s_own_settings_needs_no_flags(text):
 def test_the_text_is_named_by_key_by_id_or_by_its_file(text, home):
     run = local.new_run("one", text, **SMALL)
     assert words_of(run)[4:6] == ["--text", text.id]
-    builtin = corpus.builtin("python-reference")
+    builtin = corpus.find("python-reference")
     assert words_of(local.new_run("two", builtin, **SMALL))[4:6] == ["--text", "python-reference"]
     corpus.rename(text.id, "-rf $(x); 'quoted'")
     run = local.new_run("three", corpus.load(text.id), **SMALL)

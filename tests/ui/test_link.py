@@ -61,7 +61,7 @@ def test_a_preset_as_it_stands_is_only_named(home, preset):
 
 def test_the_link_has_the_differences_and_a_text_that_all_have(home, tiny_text):
     fields = entered(record.whole(dict(preset="laptop", n_layer=3, learning_rate=3e-3)))
-    mine, everybody_s = corpus.add(tiny_text), corpus.builtin("python-reference")
+    mine, everybody_s = corpus.add(tiny_text), corpus.find("python-reference")
     expected = "?text=python-reference&preset=laptop&n_layer=3&learning_rate=0.003"
     assert link.query(everybody_s.id, *fields) == expected
     assert link.query(mine.id, *fields) == expected.replace("text=python-reference&", "")

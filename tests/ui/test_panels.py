@@ -261,7 +261,7 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
 
 
 def test_the_table_of_texts_has_those_that_were_given(text):
-    corpus.builtin("python-reference")
+    corpus.find("python-reference")
     [line] = text_panel.table()
     assert line[:2] == ["A <b>play</b>", f"{text.characters:,}"]
     assert line[3] == text.created[:10]
@@ -293,14 +293,14 @@ def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
     other = corpus.add("Another text, long enough to be one. " * 40, "Other")
     corpus.delete(text.id)
     assert corpus_tab.after_change(other.id, text.id).keys() == {"stored"}
-    assert corpus_tab.after_change(text.id, text.id)["corpus_id"] == corpus.builtin(corpus_tab.DEFAULT).id
+    assert corpus_tab.after_change(text.id, text.id)["corpus_id"] == corpus.find(corpus_tab.DEFAULT).id
     assert corpus_tab.after_change(other.id, other.id)["corpus_id"] == other.id
 
 
 def test_the_text_chosen_before_is_chosen_again(text):
     again = corpus_tab.choose_first(text.id)
     assert (again["corpus_id"], again["builtin"]) == (text.id, None)
-    default = corpus.builtin(corpus_tab.DEFAULT).id
+    default = corpus.find(corpus_tab.DEFAULT).id
     for unknown in (None, "", "0" * 16, "../../x", 5, ["x"], {}):
         first = corpus_tab.choose_first(unknown)
         assert (first["corpus_id"], first["builtin"]) == (default, corpus_tab.DEFAULT)
@@ -322,7 +322,7 @@ def test_reading_a_text_three_times_leaves_one(home, tmp_path):
 def test_a_text_that_was_here_before_or_has_a_run_is_kept(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
-    here = corpus.add_files([path], encoding="cp1252")
+    here = corpus.add([path], encoding="cp1252")
     given = corpus_tab.take_new([str(path)])["given"]
     assert given.added is None
     given = corpus_tab.take_again(given, "cp1251")["given"]
