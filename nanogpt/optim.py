@@ -70,6 +70,8 @@ class Muon(torch.optim.Optimizer):
                     self.state[p]["momentum"] = torch.zeros_like(p)
             grads, memories = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
             torch._foreach_lerp_(memories, grads, 1 - group["momentum"])
+            if group["weight_decay"]:
+                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
             # Nesterov's: the gradient, looked at one step ahead
             for p, update in zip(params, torch._foreach_lerp(grads, memories, group["momentum"])):
                 matrices = update.view(group["parts"], -1, p.shape[1])
@@ -82,10 +84,8 @@ class Muon(torch.optim.Optimizer):
             done.mul_(-entries[0][1]["lr"])  # which may be a tensor that a CUDA graph reads
             for (p, group, _), part in zip(entries, done.split([len(wide) for _, _, wide in entries])):
                 rows, columns = p.shape[0] // group["parts"], p.shape[1]
-                if group["weight_decay"]:
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
                 turned = part if rows <= columns else part.mT
-                p.add_(turned.reshape(p.shape), alpha=max(1.0, rows / columns) ** 0.5)
+                p.view(group["parts"], rows, columns).add_(turned, alpha=max(1.0, rows / columns) ** 0.5)
 
 
 def weight_decay(passes: float, parameters: int, tokens: int) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,10 +82,10 @@ class Decoder:
             return logits[:, -1].float().cpu().numpy()
 
 
-def decoder_for(model: GPT, texts: int) -> Decoder | FastDecoder | StaticDecoder:
-    """The fastest decoder there is for the model's device; elsewhere the plain one."""
+def decoder_for(model: GPT, texts: int, compiling: bool = True) -> Decoder | FastDecoder | StaticDecoder:
+    """Return the fastest decoder for the model's device; not one that has to be compiled first unless `compiling`."""
     if model.device.type == "cuda" and StaticDecoder is not None:
-        return StaticDecoder(model, texts)
+        return StaticDecoder(model, texts, kernels=compiling)
     if model.device.type == "cpu" and FastDecoder is not None:
         ready = model.ready or Ready(model)
         return FastDecoder(ready) if texts == 1 else Decoder(ready.packed, texts)
@@ -228,7 +229,9 @@ def generate_cached(model: GPT, ids: list[int], config: SampleConfig) -> Iterato
         yield from piece
 
 
-def stream_many(model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig) -> Iterator[list[str]]:
+def stream_many(
+    model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig, decoder: Any = None
+) -> Iterator[list[str]]:
     """`num_samples` continuations of a prompt side by side: each time what is new in each, mostly a character.
 
     An empty prompt starts as after a line break. The prompt must be in the model's alphabet: see `Tokenizer.fit`.
@@ -237,13 +240,15 @@ def stream_many(model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleCon
     ids = tokenizer.encode(prompt) if prompt else [tokenizer.stoi.get("\n", 0)]  # the lecture starts from token 0
     seeds = range(config.seed, config.seed + config.num_samples)
     texts = [Text(seed, config.length, tokenizer.itos, config.stop) for seed in seeds]
-    for pieces in generate_many(decoder_for(model, config.num_samples), ids, config, texts):
+    for pieces in generate_many(decoder or decoder_for(model, config.num_samples), ids, config, texts):
         yield ["".join(piece) for piece in pieces]
 
 
-def stream(model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig) -> Iterator[str]:
+def stream(
+    model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig, decoder: Any = None
+) -> Iterator[str]:
     """The model's continuation of a prompt, character by character: `stream_many` for one."""
-    for [piece] in stream_many(model, tokenizer, prompt, dataclasses.replace(config, num_samples=1)):
+    for [piece] in stream_many(model, tokenizer, prompt, dataclasses.replace(config, num_samples=1), decoder):
         if piece:
             yield piece
 

@@ -1,4 +1,4 @@
-"""When a run logs, evaluates, saves and ends, and how much text it evaluates: by steps, or by the clock with a budget."""
+"""When a run logs, evaluates, saves and ends, and on how much text it is evaluated: by steps, or by the clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .config import TrainConfig
 LOGS, EVALUATIONS = 200, 20  # of a timed run; one of fixed steps evaluates each `eval_interval`
 SOME = 32  # windows, the fewest an evaluation looks at
 SAVE_SECONDS = 60  # a crash never costs more than this, however rare the evaluations are
-DISK = 200e6  # bytes per second, a guess until the first save has been measured
+DISK, SAMPLE = 400e6, 0.25  # bytes per second, and seconds: guesses until the first save and sample were measured
 
 
 def overhead(budget: float) -> float:
@@ -21,8 +21,8 @@ def overhead(budget: float) -> float:
 class Timetable:
     """Look at it once per step. `share` is how much of the run is over, 0 to 1; the others say what is due.
 
-    By steps everything is arithmetic (a forward pass is a third of a step; an evaluation may cost 0.25 % of the run, the
-    last ones, of the best and the last weights, 5 % each), so that nothing changes if one evaluates more often.
+    By steps everything is arithmetic (a forward pass is a third of a step; an evaluation may cost 0.25 % of the run,
+    the last ones, of the best and the last weights, 5 % each), so that evaluating more often changes nothing else.
     By the clock it is measured: what an evaluation, a sample and a save cost decides how many of them there are.
     """
 
@@ -40,7 +40,7 @@ class Timetable:
         self.final_windows = min(all_windows, max(SOME, int(0.05 * work)))
         self._window = math.inf  # seconds to evaluate one
         self._spent = 0.0  # seconds on anything but training steps
-        self._evaluation = 0.0  # seconds of the last one, with its sample
+        self._evaluation, self._sample = 0.0, SAMPLE  # seconds of the last one
         self._save = size / DISK
         self._began = self._saved = time.perf_counter()
         self._began -= seconds  # those of earlier sessions count
@@ -61,7 +61,7 @@ class Timetable:
     def reserve(self) -> float:
         """Seconds at the end of a timed run for its last evaluation, sample and save."""
         final = 0.0 if self._window == math.inf else 2 * self.final_windows * self._window
-        return min(0.5 * self.config.budget, 1.2 * (final + self._evaluation + self._save))
+        return min(0.5 * self.config.budget, 1.2 * (final + self._evaluation + self._sample + self._save))
 
     def look(self, step: int) -> None:
         """Find out what is due before this step."""
@@ -74,8 +74,9 @@ class Timetable:
             self.share = min(1.0, self.seconds / max(1e-3, self.config.budget - self.reserve))
             crossed = lambda parts: step == 0 or int(before * parts) < int(self.share * parts)
             # as much of the overhead as of the run: what is dear comes less often, and evenly spread
-            affordable = self._spent + self._evaluation <= self.share * (overhead(self.config.budget) - self.reserve)
-            self.evaluating = step == 0 or (crossed(EVALUATIONS) and affordable)
+            affordable = self.share * (overhead(self.config.budget) - self.reserve)
+            cost = self._evaluation + self._sample
+            self.evaluating = step == 0 or (crossed(EVALUATIONS) and self._spent + cost <= affordable)
             self.logging = self.evaluating or crossed(LOGS)
         self.last = self.share >= 1.0
 
@@ -90,13 +91,13 @@ class Timetable:
         cheap = not self.config.budget or self.share > 0 and self._save * EVALUATIONS <= 0.02 * self.config.budget
         return (self.evaluating and cheap) or time.perf_counter() - self._saved > SAVE_SECONDS
 
-    def took(self, *, window: float = 0.0, evaluation: float = 0.0, save: float = 0.0, other: float = 0.0) -> None:
+    def took(self, *, window=0.0, evaluation=0.0, sample=0.0, save=0.0, other=0.0) -> None:
         """Note how many seconds were spent on something other than training steps.
 
         `window` is one of an evaluation, which counts it already. A timed run then looks at as many as its time allows.
         """
-        self._spent += evaluation + save + other
-        self._evaluation = evaluation or self._evaluation
+        self._spent += evaluation + sample + save + other
+        self._evaluation, self._sample = evaluation or self._evaluation, sample or self._sample
         if save:
             self._save, self._saved = save, time.perf_counter()
         if window and self.config.budget:

@@ -27,7 +27,7 @@ from .model import GPT
 from .optim import Step, get_lr, settled
 from .runs import Busy, Run, queue
 from .runs.checkpoint import Progress, load_state, save_state
-from .sample import stream
+from .sample import decoder_for, stream
 from .timetable import Timetable
 from .tokenizer import Tokenizer, load_tokenizer, token_lengths
 
@@ -128,7 +128,9 @@ def step_line(row: dict, at: Progress) -> str:
 def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
     """A short text from the same start and seed each time, so that two evaluations can be compared."""
     model.eval()
-    text = "".join(stream(model, tokenizer, "", SampleConfig(length=300, temperature=0.8, seed=1337)))
+    config = SampleConfig(length=300, temperature=0.8, seed=1337)
+    decoder = decoder_for(model, 1, compiling=False)  # for so little text that would take longer than it saves
+    text = "".join(stream(model, tokenizer, "", config, decoder))
     model.train()
     return text
 
@@ -158,6 +160,8 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
 
         block_size, per_token = model.config.block_size, data.per_token
         get_batch = make_get_batch(data.train, block_size, config, generator)
+        if device.type == "cuda":  # loads the libraries' kernels: part of starting, not of the run's time
+            estimate_loss(model, data.val, device, most=1)
         due = Timetable(
             config, at.seconds, all_windows=-(-(len(data.val) - 1) // block_size), at_a_time=seconds,
             size=16 * model.count_parameters(),
@@ -195,10 +199,12 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
                 due.took(window=(time.perf_counter() - began) / due.windows)
                 refuse_nan(step, row["val_loss"])
                 best.judge(model, row["val_loss"], at, due.evaluating)
-                if due.sampling:
-                    run.sample(step, write_sample(model, tokenizer))
-                print(step_line(row, at), flush=True)
                 due.took(evaluation=time.perf_counter() - began)
+                if due.sampling:
+                    began = time.perf_counter()
+                    run.sample(step, write_sample(model, tokenizer))
+                    due.took(sample=time.perf_counter() - began)
+                print(step_line(row, at), flush=True)
             if row:
                 read = step * config.batch_size * block_size  # tokens
                 run.log(step=step, seconds=round(at.seconds, 3), tokens=read, characters=round(read * per_token), **row)

@@ -132,7 +132,7 @@ class GraphStep(Step):
         """Return the same from fused kernels."""
         self.seed += 1000  # more than there are places of dropout in a step
         p = self.dropout if dropout is None else dropout
-        return cuda_block.loss_of(self.low, self.xb, self.yb, p, self.seed)
+        return cuda_block.loss_of(self.low, self.model.rotary, self.xb, self.yb, p, self.seed)
 
     def whole_step(self):
         """Take a step at the learning rate in the optimizers' groups: loss, and the norm of the gradients."""

@@ -30,15 +30,16 @@ def fits(model: GPT, B: int, T: int) -> bool:
     return config.layout == "modern" and config.n_embd <= 4096 and B * T * 4 * config.n_embd < LARGEST
 
 
-def loss_of(model: GPT, xb, yb, dropout: float, seed):
+def loss_of(model: GPT, rotary, xb, yb, dropout: float, seed):
     """Return the mean loss in nats per character, as `model(xb, yb)` does.
 
-    `model` holds its weights in bfloat16, `xb` and `yb` are (B, T), `seed` is an int64 tensor (1,) on the GPU that
-    dropout draws from: another number for each step, the same in its forward and backward pass.
+    `model` holds its weights in bfloat16, `rotary` (2, block_size, hs / 2) is the float32 model's. `xb` and `yb` are
+    (B, T). `seed`, int64 and (1,), is what dropout draws from: another number for each step, the same in its forward and
+    backward pass.
     """
     config = model.config
     B, T = xb.shape
-    rotary = model.rotary[:, :T].float().contiguous()  # (2, T, hs / 2)
+    rotary = rotary[:, :T].contiguous()  # (2, T, hs / 2)
     x = F.rms_norm(embed(model.token_embedding_table.weight, xb.reshape(-1)), (config.n_embd,), eps=EPS)  # (N, C)
     x, h = x.to(RESIDUAL), F.rms_norm(x, (config.n_embd,), eps=EPS)  # (N, C), (N, C)
     for i, block in enumerate(model.blocks):
@@ -176,7 +177,7 @@ def rotate_backward_kernel(
     c, s = tl.load(cos + t * half + i, i < half, 0.0), tl.load(sin + t * half + i, i < half, 0.0)
     out, place = dz + row * 3 * H * hs, head * hs + i
     for part in tl.static_range(2):  # the queries, then the keys
-        if part == 0:
+        if part == 0:  # noqa: SIM108, Triton has no such expression for pointers
             g = dq + b * q_b + t * q_t + head * q_h + i
         else:
             g = dk + b * k_b + t * k_t + head * k_h + i

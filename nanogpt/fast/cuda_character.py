@@ -16,14 +16,15 @@ from ..model import GPT
 
 RMS, LAYER = 1, 2  # norms
 RELU, RELU_SQUARED = 1, 2  # activations
+WARPS = 4  # of a program
 SPREAD = 132  # programs to spread a product over, about the number of multiprocessors of a large GPU
 
 
 class Character:
     """The model's forward pass for the newest character of `texts` texts, and the draw of the next one.
 
-    `at` (1,) is the place of the first character of a chunk and `idx` (texts, 1) the newest character of each text, both
-    on the GPU. `k` and `v` are lists of caches, one per block, (texts, nh, block_size, hs).
+    `at` (1,) is the place of the first character of a chunk and `idx` (texts, 1) the newest character of each text, on the
+    GPU both. `k` and `v` are lists of caches, one per block, (texts, nh, block_size, hs).
     """
 
     def __init__(self, model: GPT, idx, at, k: list, v: list):
@@ -67,7 +68,7 @@ class Character:
             x, layer.weight, layer.bias if layer.bias is not None else x, norm.weight if gain else x,
             norm.bias if gain else x, out, N, K,
             NORM=kind, EPS=1e-5 if self.classic else 1e-6, BIAS=layer.bias is not None, ACTIVATION=activation, ADD=add,
-            ROWS=rows, BLOCK=min(512, triton.next_power_of_2(K)),
+            ROWS=rows, BLOCK=min(512, triton.next_power_of_2(K)), num_warps=WARPS,
         )  # fmt: skip
 
     def attend(self, k, v, offset: int) -> None:
@@ -75,27 +76,27 @@ class Character:
         config = self.model.config
         H, hs = config.n_head, config.n_embd // config.n_head
         rotary = self.at if self.classic else self.model.rotary  # (2, block_size, hs / 2)
+        block = min(256, triton.next_power_of_2(config.block_size))
         attend_kernel[(H, self.texts)](
-            self.z, rotary, k, v, self.at, self.y, config.block_size, H, hs, hs**-0.5, offset,
-            ROTARY=not self.classic, HS=triton.next_power_of_2(hs), BLOCK=64, EPS=1e-6,
+            self.z, rotary, k, v, self.at, self.y, hs**-0.5, offset, config.block_size, H, hs,
+            ROTARY=not self.classic, HS=triton.next_power_of_2(hs), BLOCK=block, EPS=1e-6,
+            num_warps=8 if block * hs >= 4096 else 4,
         )  # fmt: skip
 
-    def draw(self, uniforms, temperature, drawn) -> None:
-        """Draw the next character of each text into `idx` and `drawn` (texts,).
+    def draw(self, uniforms, temperature, drawn, i: int) -> None:
+        """Draw the next character of each text into `idx` and row i of `drawn`, with the numbers in row i of `uniforms`.
 
-        `uniforms` (texts,) are float64 from 0 to 1, `temperature` (1,) is float64 and above 0. The same draw as
-        `sample.pick`.
+        `drawn` is (n, texts), `uniforms` the same in float64 from 0 to 1, `temperature` (1,) is float64 and above 0. The
+        same draw as `sample.pick`.
         """
         V = self.model.config.vocab_size
         draw_kernel[(self.texts,)](
-            self.logits, uniforms, temperature, self.idx, drawn, V, BLOCK=triton.next_power_of_2(V)
+            self.logits, uniforms, temperature, self.idx, drawn, V, i * self.texts, BLOCK=triton.next_power_of_2(V)
         )
 
 
 @triton.jit(do_not_specialize=["offset"])
-def embed_kernel(
-    idx, at, table, places, x, C, offset, PLACES: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr
-):
+def embed_kernel(idx, at, table, places, x, C, offset, PLACES: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr):
     text, c = tl.program_id(0), tl.arange(0, BLOCK)
     v = tl.load(table + tl.load(idx + text) * C + c, c < C, 0.0)
     if PLACES:
@@ -107,31 +108,34 @@ def embed_kernel(
 
 @triton.jit
 def project_kernel(
-    x, w, bias, gain, shift, out, N, K,
+    x, w, bias, gain, shift, out, N: tl.constexpr, K: tl.constexpr,
     NORM: tl.constexpr, EPS: tl.constexpr, BIAS: tl.constexpr, ACTIVATION: tl.constexpr, ADD: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """ROWS rows of the weights (N, K) times one text's x (K,)."""
+    """ROWS rows of the weights (N, K) times one text's x (K,), in one pass: a norm only scales and shifts the sums."""
     n, k = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK)
     x += tl.program_id(1) * K
-    if NORM:
-        total, squares = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
-        for start in range(0, K, BLOCK):
-            a = tl.load(x + start + k, start + k < K, 0.0)
-            total += a
-            squares += a * a
-        mean = tl.sum(total, 0) / K if NORM == 2 else 0.0  # LayerNorm's
-        inverse = tl.rsqrt(tl.sum(squares, 0) / K - mean * mean + EPS)
-    sums = tl.zeros((ROWS, BLOCK), tl.float32)
+    sums, squares, total = tl.zeros((ROWS, BLOCK), tl.float32), tl.zeros((BLOCK,), tl.float32), 0.0
+    if NORM == 2:
+        means, shifts = tl.zeros((ROWS, BLOCK), tl.float32), tl.zeros((ROWS, BLOCK), tl.float32)
     for start in range(0, K, BLOCK):
         inside = start + k < K
+        weights = tl.load(w + n[:, None] * K + (start + k)[None, :], (n < N)[:, None] & inside[None, :], 0.0)
         a = tl.load(x + start + k, inside, 0.0)
         if NORM:
-            a = (a - mean) * inverse
+            squares += a * a
         if NORM == 2:
-            a = a * tl.load(gain + start + k, inside, 0.0) + tl.load(shift + start + k, inside, 0.0)
-        sums += a[None, :] * tl.load(w + n[:, None] * K + (start + k)[None, :], (n < N)[:, None] & inside[None, :], 0.0)
+            total += tl.sum(a, 0)
+            shifts += weights * tl.load(shift + start + k, inside, 0.0)[None, :]
+            weights *= tl.load(gain + start + k, inside, 0.0)[None, :]
+            means += weights
+        sums += weights * a[None, :]
     y = tl.sum(sums, 1)  # (ROWS,)
+    if NORM == 1:  # RMS
+        y *= tl.rsqrt(tl.sum(squares, 0) / K + EPS)
+    if NORM == 2:  # LayerNorm
+        mean = total / K
+        y = (y - mean * tl.sum(means, 1)) * tl.rsqrt(tl.sum(squares, 0) / K - mean * mean + EPS) + tl.sum(shifts, 1)
     if BIAS:
         y += tl.load(bias + n, n < N, 0.0)
     if ACTIVATION:
@@ -146,12 +150,19 @@ def project_kernel(
 
 @triton.jit(do_not_specialize=["offset"])
 def attend_kernel(
-    z, rotary, keys, values, at, y, block_size, H, hs, scale, offset,
+    z, rotary, keys, values, at, y, scale, offset, block_size: tl.constexpr, H: tl.constexpr, hs: tl.constexpr,
     ROTARY: tl.constexpr, HS: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """One head of one text: the softmax is kept as a running maximum, sum and weighted sum (Milakov and Gimelshein, 2018)."""
+    """One head of one text, with a running softmax (Milakov and Gimelshein, 2018)."""
     head, text, d = tl.program_id(0), tl.program_id(1), tl.arange(0, HS)
     place, inside = (tl.load(at) + offset).to(tl.int32), d < hs
+    keys += (text * H + head) * block_size * hs
+    values += (text * H + head) * block_size * hs
+    # asked for first, since it takes longest to arrive: what was there before, (BLOCK, HS)
+    t = tl.arange(0, BLOCK)
+    there, cell = t < place, t[:, None] * hs + d[None, :]
+    filled = there[:, None] & inside[None, :]
+    first_keys, first_values = tl.load(keys + cell, filled, 0.0), tl.load(values + cell, filled, 0.0)
     z += (text * 3 * H + head) * hs
     q, k = tl.load(z + d, inside, 0.0), tl.load(z + H * hs + d, inside, 0.0)
     v = tl.load(z + 2 * H * hs + d, inside, 0.0)
@@ -165,34 +176,37 @@ def attend_kernel(
         k = k * c + tl.load(z + H * hs + other, inside, 0.0) * s
         q *= tl.rsqrt(tl.sum(q * q, 0) / hs + EPS)
         k *= tl.rsqrt(tl.sum(k * k, 0) / hs + EPS)
-    keys += (text * H + head) * block_size * hs
-    values += (text * H + head) * block_size * hs
     tl.store(keys + place * hs + d, k, inside)
     tl.store(values + place * hs + d, v, inside)
-    # the newest character itself, then the cache in pieces
+    # the newest character itself, then the cache
     most, total, gathered = tl.sum(q * k, 0) * scale, 1.0, v
-    for start in range(0, place, BLOCK):
-        t = start + tl.arange(0, BLOCK)
-        there, cell = t < place, t[:, None] * hs + d[None, :]  # (BLOCK, HS)
-        filled = there[:, None] & inside[None, :]
-        scores = tl.sum(tl.load(keys + cell, filled, 0.0) * q[None, :], 1) * scale  # (BLOCK,)
-        scores = tl.where(there, scores, float("-inf"))
-        higher = tl.maximum(most, tl.max(scores, 0))
-        shrink, wei = tl.exp(most - higher), tl.exp(scores - higher)
-        total = total * shrink + tl.sum(wei, 0)
-        gathered = gathered * shrink + tl.sum(wei[:, None] * tl.load(values + cell, filled, 0.0), 0)
-        most = higher
+    most, total, gathered = gather(q, scale, there, first_keys, first_values, most, total, gathered)
+    for start in range(BLOCK, place, BLOCK):
+        there = start + t < place
+        filled, cell = there[:, None] & inside[None, :], (start + t)[:, None] * hs + d[None, :]
+        more_keys, more_values = tl.load(keys + cell, filled, 0.0), tl.load(values + cell, filled, 0.0)
+        most, total, gathered = gather(q, scale, there, more_keys, more_values, most, total, gathered)
     tl.store(y + (text * H + head) * hs + d, gathered / total, inside)
 
 
 @triton.jit
-def draw_kernel(logits, uniforms, temperature, idx, drawn, V, BLOCK: tl.constexpr):
-    text, i = tl.program_id(0), tl.arange(0, BLOCK)
+def gather(q, scale, there, keys, values, most, total, gathered):
+    """Add some of the cache, (BLOCK, HS), to a running softmax: its largest score, sum and weighted sum of values."""
+    scores = tl.where(there, tl.sum(keys * q[None, :], 1) * scale, float("-inf"))  # (BLOCK,)
+    higher = tl.maximum(most, tl.max(scores, 0))
+    shrink, wei = tl.exp(most - higher), tl.exp(scores - higher)
+    total = total * shrink + tl.sum(wei, 0)
+    return higher, total, gathered * shrink + tl.sum(wei[:, None] * values, 0)
+
+
+@triton.jit(do_not_specialize=["row"])
+def draw_kernel(logits, uniforms, temperature, idx, drawn, V, row, BLOCK: tl.constexpr):
+    text, i = tl.program_id(0), tl.arange(0, BLOCK)  # `row` is where this character's numbers begin
     scores = tl.load(logits + text * V + i, i < V, float("-inf")).to(tl.float64)
     p = tl.exp((scores - tl.max(scores, 0)) / tl.load(temperature))
     p = tl.where(i < V, p, 0.0)
     heaped = tl.cumsum(p, 0)
-    mark = tl.load(uniforms + text) * tl.sum(p, 0)
+    mark = tl.load(uniforms + row + text) * tl.sum(p, 0)
     new = tl.minimum(tl.sum(((heaped <= mark) & (i < V)).to(tl.int32), 0), V - 1)
     tl.store(idx + text, new)
-    tl.store(drawn + text, new)
+    tl.store(drawn + row + text, new)

@@ -9,6 +9,7 @@ Where nothing can be recorded the kernels are started one by one. Without this f
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,18 +53,20 @@ class StaticLayer:
 class StaticDecoder:
     """As sample.Decoder: what has been read of `texts` texts, side by side and equally long. It also draws."""
 
-    def __init__(self, model: GPT, texts: int = 1):
+    def __init__(self, model: GPT, texts: int = 1, kernels: bool = True):
+        """Without `kernels`, which take seconds to compile when they are first used, by torch's operations."""
         self.model, self.block_size = model, model.config.block_size
         new = lambda *shape, dtype: torch.zeros(shape, dtype=dtype, device=model.device)
         self.idx, self.at = new(texts, 1, dtype=torch.long), new(1, dtype=torch.long)
         self.uniforms, self.drawn = new(CHUNK, texts, dtype=torch.double), new(CHUNK, texts, dtype=torch.long)
         self.temperature = new(1, dtype=torch.double).fill_(1.0)
+        self.half = new(texts, max(2, self.block_size // 2), dtype=torch.long)
         self.cache = [StaticLayer(model, texts) for _ in model.blocks]
         self.rows = list(range(texts))  # those that go on; the others are computed and not looked at
-        self.graphs: dict[int, Any] = {}  # how many characters -> the graph that writes them
+        self.graphs: dict[int | str, Any] = {}  # how many characters, or "half" -> the graph
         self.refused = model.device.type != "cuda"
         self.character: Any = None
-        if Character is not None and not self.refused:
+        if kernels and Character is not None and not self.refused:
             self.character = Character(model, self.idx, self.at, *zip(*((layer.k, layer.v) for layer in self.cache)))
         self.restart()
 
@@ -77,17 +80,29 @@ class StaticDecoder:
 
     def read(self, ids: np.ndarray) -> np.ndarray:
         """Return the scores of what comes after these newest characters: (B, T) to (B, vocab_size)."""
+        T = ids.shape[1]
         with torch.inference_mode():
-            if ids.shape[1] > 1:  # a beginning: all of it at once
-                every = torch.zeros(len(self.idx), ids.shape[1], dtype=torch.long)
-                every[self.rows] = torch.from_numpy(ids).long()
-                logits = self.model(every.to(self.model.device), cache=self.cache)[0][:, -1]
-            else:
+            if T == 1:
                 self.place(ids)
                 self.write(1)
-                logits = self.logits
-            self.length += ids.shape[1]
-            return logits.float().cpu().numpy()[self.rows]
+            else:
+                self.begin(ids)
+            self.length += T
+            return self.logits.float().cpu().numpy()[self.rows]
+
+    def begin(self, ids: np.ndarray) -> None:
+        """Read a beginning, all of it at once; the half window that a long text goes on from is recorded, too."""
+        every = torch.zeros(len(self.idx), ids.shape[1], dtype=torch.long)
+        every[self.rows] = torch.from_numpy(ids).long()
+        if ids.shape[1] != self.half.shape[1]:
+            self.logits = self.model(every.to(self.model.device), cache=self.cache)[0][:, -1]
+            return
+        self.half.copy_(every)
+        self.replay("half", self.read_half)
+        self.logits = self.half_logits
+
+    def read_half(self) -> None:
+        self.half_logits = self.model(self.half, cache=self.cache)[0][:, -1]
 
     def draws(self, config: SampleConfig, wanted: int) -> int:
         """Return how many characters `draw` may write at once; 0 if `read` and sample.py's `pick` must do it."""
@@ -118,30 +133,35 @@ class StaticDecoder:
         self.idx.copy_(every)
         self.at.fill_(self.length)
 
-    # ---- n characters, as recorded ----------------------------------------------------------------------------------
+    # ---- recorded work ----------------------------------------------------------------------------------------------
 
     def write(self, n: int) -> None:
         """Write n characters after `idx`: into `drawn`, and the scores of the last one into `logits`."""
-        if n not in self.graphs and not self.refused:
-            self.try_to_record(n)
-        if self.refused:
-            self.several(n)
-        else:
-            self.graphs[n].replay()
+        self.replay(n, lambda: self.several(n))
+        self.logits = self.scores
 
-    def try_to_record(self, n: int) -> None:
-        """Record n characters. A warm-up writes the same keys and values into the same places and leaves no trace."""
+    def replay(self, key: int | str, work: Callable[[], None]) -> None:
+        """Do some work as it was recorded under a key, recording it first; plainly if it can't be recorded."""
+        if key not in self.graphs and not self.refused:
+            self.try_to_record(key, work)
+        if self.refused:
+            work()
+        else:
+            self.graphs[key].replay()
+
+    def try_to_record(self, key: int | str, work: Callable[[], None]) -> None:
+        """Record some work. A warm-up writes the same keys and values into the same places and leaves no trace."""
         idx, problem = self.idx.clone(), ""
         home, stream = torch.cuda.current_stream(), recording_stream("decoder")
         try:
             stream.wait_stream(home)
             with torch.cuda.stream(stream):
-                self.several(1)
+                self.several(1) if isinstance(key, int) else work()
             home.wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                self.several(n)
-            self.graphs[n] = graph
+                work()
+            self.graphs[key] = graph
         except Exception as error:  # torch's and Triton's own
             problem = f"{type(error).__name__}: {str(error)[:200]}"
         torch.cuda.set_stream(home)
@@ -150,7 +170,8 @@ class StaticDecoder:
             print(f"This GPU takes the slower way to sample: {problem}", file=sys.stderr, flush=True)
             if self.character is not None:  # torch's operations, then
                 self.character = None
-                self.try_to_record(n)
+                self.graphs.clear()
+                self.try_to_record(key, work)
             else:
                 self.refused = True
 
@@ -158,11 +179,11 @@ class StaticDecoder:
         """Take n characters through the model, each drawn from the one before."""
         for i in range(n):
             if self.character is not None:
-                self.logits = self.character.forward(i)
-                self.character.draw(self.uniforms[i], self.temperature, self.drawn[i])
+                self.scores = self.character.forward(i)
+                self.character.draw(self.uniforms, self.temperature, self.drawn, i)
             else:
-                self.logits = self.one(self.at + i)
-                scores = self.logits.double()
+                self.scores = self.one(self.at + i)
+                scores = self.scores.double()
                 p = ((scores - scores.amax(-1, keepdim=True)) / self.temperature).exp()  # (texts, vocab_size)
                 heaped = p.cumsum(-1)
                 new = (heaped <= self.uniforms[i][:, None] * heaped[:, -1:]).sum(-1).clamp(max=p.shape[-1] - 1)

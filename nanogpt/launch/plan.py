@@ -16,10 +16,13 @@ import torch
 from ..config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from ..data import fitting_block_size
 from ..device import Device, pick_device
+from ..holdout import epochs
 from ..model import GPT, count_parameters
 from ..optim import settled
 from ..runs import queue
+from ..timetable import overhead
 from ..train import make_step
+from . import gpu_plan
 
 # On ZeroGPU, which cannot be measured before a call: a guess at seconds a step however small, and operations a second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
@@ -190,6 +193,9 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     if budget < 5:
         raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
     recipe = {"layout": "modern", **given, "budget": budget}
+    device = pick_device(str(given.get("device") or "auto"))
+    if device.type == "cuda" and not device.elsewhere:
+        return _choose_on_a_gpu(recipe, vocab_size, tokens, device, unit)
     guess = _configs(SIZES[2].settings | recipe, vocab_size)
     flops = 0.85 * budget * speed(*guess)  # the rest goes to evaluations, samples and saving
     size = [one for one in SIZES if one.flops <= flops][-1]
@@ -203,6 +209,31 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
     val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
     return Plan(settings, count_parameters(model), decay, val_loss, unit)
+
+
+def measure_once(wanted: str) -> None:
+    """Measure what `choose` will ask about the device, if nobody did on this machine: not part of a run's time."""
+    device = pick_device(wanted)
+    if device.type == "cuda" and not device.elsewhere:
+        gpu_plan.product_speed(device)
+
+
+def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Device, unit: str) -> Plan:
+    """As `choose`, for a GPU, from the speed of one product."""
+    rate = gpu_plan.product_speed(device)
+    seconds = recipe["budget"] - overhead(recipe["budget"])
+    reads, made = {}, {}
+    for size in gpu_plan.SIZES:
+        model, train = _configs(size.settings | recipe, vocab_size)
+        model = replace(model, block_size=fitting_block_size(tokens, model.block_size))
+        steps = seconds / gpu_plan.step_seconds(step_flops(model, train.batch_size), rate)
+        made[size] = model, train, max(20, int(steps))
+        reads[size] = epochs(steps * train.batch_size * model.block_size, tokens)
+    size = gpu_plan.choose_size(reads)
+    model, train, max_iters = made[size]
+    settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
+    decay = settled(replace(train, max_iters=max_iters), model, tokens).weight_decay
+    return Plan(settings, count_parameters(model), decay, size.val_loss, unit)
 
 
 def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
