@@ -197,8 +197,9 @@ def test_only_the_page_knows_gradio_and_nothing_knows_transformers(path):
 def asks_past_the_visitor(source: str) -> list[str]:
     """Calls that reach runs and texts without asking whose they are."""
     called = [ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    direct = r"(runs?\.)?(Run|all_runs|free_name)|(runs?\.)?Run\.create|local\.new_run|archive\.(unpack|adopt)"
-    texts = r"corpus\.(load|find|listed|add|add_files|rename|delete)"
+    direct = r"(runs?\.)?(Run|all_runs|free_name)|(runs?\.)?Run\.create|archive\.(unpack|adopt)"
+    direct += r"|prepare\.\w+|place\.start|(local|zero)\.\w+"
+    texts = r"corpus\.(load|find|listed|add|rename|delete)"
     return [name for name in called if re.fullmatch(f"{direct}|{texts}", name)]
 
 
@@ -208,9 +209,15 @@ def test_the_page_reaches_runs_and_texts_through_the_visitor_alone(path):
     assert asks_past_the_visitor(text_of(path)) == allowed
 
 
+@pytest.mark.parametrize("path", [p for p in package_files() if name_of(p).startswith("nanogpt/ui/")], ids=name_of)
+def test_the_page_does_not_choose_where_a_run_trains(path):
+    launch = {name.split(".")[2] for name in modules_imported(path) if name.startswith("nanogpt.launch.")}
+    assert launch <= {"visitors", "place", "plan"}
+
+
 def test_a_way_past_the_visitor_would_be_seen():
-    source = "x = Run(name).status()\nvisitor().run(name)\ny = corpus.load(id)\nrun: Run = local.new_run('a', t)"
-    assert sorted(asks_past_the_visitor(source)) == ["Run", "corpus.load", "local.new_run"]
+    source = "x = Run(name).status()\nvisitor().run(name)\ny = corpus.load(id)\nrun: Run = prepare.new_run('a', t)"
+    assert sorted(asks_past_the_visitor(source)) == ["Run", "corpus.load", "prepare.new_run"]
 
 
 def test_the_checks_of_imports_see_what_they_should():

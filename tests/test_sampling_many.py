@@ -14,7 +14,7 @@ from nanogpt import sample as sample_module
 from nanogpt.cli.main import main
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
 from nanogpt.disk import write_whole
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.model import GPT
 from nanogpt.runs import Run
 from nanogpt.sample import DASHES, Text, pick, stream, stream_many, unescaped
@@ -165,7 +165,7 @@ def test_the_fast_draw_draws_what_the_slow_one_drew(settings):
 def trained(home, tiny_text) -> Run:
     from nanogpt.train import train
 
-    run = local.new_run("one", corpus.add(tiny_text), max_iters=4, eval_interval=2, **SMALL)
+    run = prepare.new_run("one", corpus.add(tiny_text), max_iters=4, eval_interval=2, **SMALL)
     train(run)
     return run
 

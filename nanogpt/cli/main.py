@@ -51,7 +51,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     """Train on files, or on the built-in text where none is given; --resume goes on with a run."""
     from .. import corpus
     from ..formats import read_config
-    from ..launch import local
+    from ..launch import prepare
 
     changes = given(arguments, ModelConfig, TrainConfig)
     if arguments.resume is not None:
@@ -61,7 +61,7 @@ def train_command(arguments: argparse.Namespace) -> int:
                 "A resumed run keeps its text and settings; only --max-iters or --budget can be given anew."
             )
         run = Run(arguments.resume)
-        local.prepare_to_continue(run, changes.get("max_iters"), changes.get("budget"))
+        prepare.to_continue(run, changes.get("max_iters"), changes.get("budget"))
         return follow(run)
     if arguments.files and arguments.text:
         raise NanoGPTError("Both a FILE and --text were given; give one of them.")
@@ -70,7 +70,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     if changes.get("budget") and "max_iters" in changes:
         raise NanoGPTError("Both --budget and --max-iters were given, and with a budget the clock decides; give one.")
     text = given_text(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
-    run = local.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
+    run = prepare.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
     print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)
     fits = read_config(run.folder).block_size
     if fits < int(changes.get("block_size") or 0):

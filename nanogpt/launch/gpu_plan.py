@@ -67,7 +67,10 @@ def product_speed(device: Device) -> float:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
+    }
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
         speed = float(done.stdout)

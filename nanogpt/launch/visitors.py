@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import corpus, limits
-from ..config import NanoGPTError
+from ..config import NanoGPTError, TrainConfig, duration
 from ..disk import checked_name, is_lasting, slug
 from ..durations import in_words
 from ..runs import Run, all_runs, archive, free_name, queue
-from . import local
+from . import place, prepare
 
 COOKIE = "nanogpt-visitor"
 COOKIES = (COOKIE, f"{COOKIE}-here")  # the second is for a browser that keeps a framed page's cookies with the frame
@@ -81,15 +81,37 @@ class Visitor:
         """Their own runs that a trainer has in hand, or soon will."""
         return [run for run in self.runs() if self.owns(run) and run.glance().busy]
 
+    def start(self, text: str, name: str = "", preset_name: str = "quick", **changes: Any) -> Run:
+        """Start a run on a text of theirs by its id, or on a built-in one by its key. Raise NanoGPTError as `new_run`.
+
+        The caller calls `place.attend` next.
+        """
+        run = self.new_run(name, self.find_text(text), preset_name, **changes)
+        place.start(run)
+        return run
+
+    def go_on(self, name: str | None, budget: str, max_iters: float) -> Run:
+        """Continue a run where it stopped; one that has reached its end goes on to this length. Then as `start`."""
+        run = self.to_continue(name, "There is no run to continue yet; press Start.")
+        status, train = run.status(), TrainConfig.of(run.settings()["train"])
+        longer: dict[str, Any] = {}
+        if status.state == "finished" and train.budget:
+            longer = dict(budget=duration(budget))
+        elif status.state == "finished" and int(max_iters or 0) > status.step:
+            longer = dict(max_iters=int(max_iters))
+        prepare.to_continue(run, **longer)
+        place.start(run)
+        return run
+
     def new_run(self, name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
-        """`local.new_run` for this visitor, where the server's limits allow one. Without a name, after the text."""
+        """`prepare.new_run` for this visitor, where the server's limits allow one. Without a name, after the text."""
         limits.check_training()
         called = self.name_for(name.strip() if isinstance(name, str) else name, text.name)
         if self.id is None:
-            return local.new_run(called, text, preset_name, **changes)
+            return prepare.new_run(called, text, preset_name, **changes)
         with _counting:
             self.may_train()
-            run = local.new_run(called, text, preset_name, owner=self.id, **changes)
+            run = prepare.new_run(called, text, preset_name, owner=self.id, **changes)
             queue.draw(run.name)  # so that the next one counts it
         return run
 

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from ..config import NanoGPTError
-from ..launch import zero
+from ..launch import place
 from ..runs import Run, Status
-from . import sample_tab, train_tab
+from . import sample_tab
 from .visit import visitor
 
 
@@ -30,10 +30,8 @@ def start_training(
     """Start a run on a stored text, or on a built-in one by its key. Settings by their names change the preset."""
     if not isinstance(settings or {}, dict) or {"name", "text", "preset_name", "owner"} & set(settings or {}):
         raise NanoGPTError("The settings must be an object of knobs by their names, such as {'max_iters': 500}.")
-    run = visitor().new_run(name, visitor().find_text(corpus_id), preset, **(settings or {}))
-    train_tab.launch(run)
-    if zero.HERE:
-        zero.train_now(run.name)  # in this very request, whose quota it takes
+    run = visitor().start(corpus_id, name, preset, **(settings or {}))
+    place.attend(run)
     return run_status(run.name)
 
 

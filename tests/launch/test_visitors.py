@@ -19,7 +19,7 @@ from gradio.context import LocalContext
 from nanogpt import corpus, disk, limits
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
-from nanogpt.launch import local, visitors
+from nanogpt.launch import prepare, visitors
 from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
@@ -88,7 +88,7 @@ def test_a_visitor_is_a_hash_of_a_long_word(public):
 def test_nobody_without_a_cookie_owns_anything(anna, tiny_text):
     nobody = visitor_of(None)
     text = given(anna, tiny_text)
-    unowned = local.new_run("unowned", text, "quick", **TINY)
+    unowned = prepare.new_run("unowned", text, "quick", **TINY)
     assert unowned.settings()["owner"] is None
     assert nobody.runs() == anna.runs() == []
     assert nobody.texts() == []
@@ -296,7 +296,7 @@ def test_what_nobody_touched_for_long_goes(anna, otto, public, tiny_text, monkey
     text = given(anna, tiny_text)
     runs = {name: written(anna, text, name) for name in ("old", "public", "busy")}
     fresh = written(otto, given(otto, tiny_text), "fresh")
-    house = local.new_run("house", corpus.add(tiny_text), "quick", **TINY)
+    house = prepare.new_run("house", corpus.add(tiny_text), "quick", **TINY)
     runs["public"].change(public=True)
     queue.draw(runs["busy"].name)
     for run in (*runs.values(), house):
@@ -313,7 +313,7 @@ def test_what_nobody_touched_for_long_goes(anna, otto, public, tiny_text, monkey
 
 
 def test_on_one_s_own_machine_nothing_goes(home, tiny_text):
-    run = local.new_run("one", corpus.add(tiny_text), "quick", **TINY)
+    run = prepare.new_run("one", corpus.add(tiny_text), "quick", **TINY)
     age(run.folder, 10_000)
     assert visitors.expire() == []
     assert run.exists()

@@ -18,7 +18,7 @@ from conftest import home_for_all
 from nanogpt import corpus, train
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError, TrainConfig
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.optim import get_lr
 from nanogpt.publish import code_export
 from nanogpt.publish.code_export import filled
@@ -48,7 +48,7 @@ def text(home, tiny_text) -> corpus.Corpus:
 
 def made(name: str, text: corpus.Corpus, **changes) -> Run:
     preset = "timed" if changes.get("budget") else "quick"
-    return local.new_run(name, text, preset, **{**TINY, **changes})
+    return prepare.new_run(name, text, preset, **{**TINY, **changes})
 
 
 def trained(name: str, text: corpus.Corpus, **changes) -> Run:

@@ -26,7 +26,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.disk import slug
 from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.publish import curve, hub_errors, page_export
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
@@ -46,7 +46,7 @@ def trained(tmp_path_factory, tiny_text) -> dict[str, bytes]:
         patch.setenv("NANOGPT_HOME", str(tmp_path_factory.mktemp("home")))
         text = corpus.add(tiny_text, "A ``play`` | <b>of</b> millers\n--- ")
         for layout in ("classic", "modern"):
-            run = local.new_run(layout, text, max_iters=6, layout=layout, **TINY)
+            run = prepare.new_run(layout, text, max_iters=6, layout=layout, **TINY)
             assert train.main(run.name) == 0
             (run.folder / "log.txt").write_text("secret of the log", encoding="utf-8")
         home = run.folder.parent.parent

@@ -10,7 +10,7 @@ import pytest
 
 from nanogpt import corpus, durations
 from nanogpt.config import PRESETS
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import record
 from nanogpt.ui import form, link
 
@@ -107,7 +107,7 @@ def test_a_text_or_a_run_that_cannot_be_had(home, tiny_text):
     assert "There is no run named nobody here." in found.said
     assert found.settings["preset"] == "quick"
     assert "The name was '../x'" in link.read(dict(run="../x")).said[0]
-    local.new_run("one", corpus.add(tiny_text), "quick", **SMALL)
+    prepare.new_run("one", corpus.add(tiny_text), "quick", **SMALL)
     assert link.read(dict(run="one")) == link.Asked(run="one")
 
 
@@ -123,10 +123,10 @@ def test_what_others_put_into_an_address_is_not_asked_for(home):
 @pytest.mark.slow
 def test_a_teacher_s_link(page, server, home, tiny_text):
     """Settings are entered, copied as a link, opened, and copied again: the same link. And a run is opened by one."""
-    run = local.new_run("lesson", corpus.add(tiny_text), "quick", **SMALL)
+    run = prepare.new_run("lesson", corpus.add(tiny_text), "quick", **SMALL)
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=1.0, tokens=0, train_loss=4.0, val_loss=4.0)
-    local.new_run("newer", corpus.add(tiny_text), "quick", **SMALL)
+    prepare.new_run("newer", corpus.add(tiny_text), "quick", **SMALL)
     page.goto(f"{server.url}/?text=python-reference&preset=laptop&n_layer=3&n_head=many")
     page.wait_for_function("document.querySelector('#page-asked')?.innerText.includes('n_head was')")
     page.get_by_role("tab", name="Train", exact=True).click()
