@@ -216,10 +216,10 @@ def next_characters(
     decoder: Decoder | FastDecoder | StaticDecoder, fresh: np.ndarray, rngs: list, config: SampleConfig, wanted: int
 ) -> list[list[int]]:
     """Return the ids that follow `fresh` (B, T), a list of B per character: one, or as many as a GPU draws at once."""
-    if StaticDecoder is not None and isinstance(decoder, StaticDecoder) and fresh.shape[1] == 1:
-        if ahead := decoder.draws(config, wanted):
-            uniforms = np.array([rng.random(ahead) for rng in rngs]).T  # (ahead, B): the numbers `pick` would draw
-            return decoder.draw(fresh, uniforms, config.temperature).tolist()
+    draws = StaticDecoder is not None and isinstance(decoder, StaticDecoder) and fresh.shape[1] == 1
+    if draws and (ahead := decoder.draws(config, wanted)):  # type: ignore[union-attr]
+        uniforms = np.array([rng.random(ahead) for rng in rngs]).T  # (ahead, B): the numbers that `pick` would draw
+        return decoder.draw(fresh, uniforms, config.temperature).tolist()  # type: ignore[union-attr]
     return [[pick(scores, config, rng) for scores, rng in zip(decoder.read(fresh), rngs)]]
 
 

@@ -335,7 +335,7 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
     assert (status.state, last["event"], last["step"]) == ("finished", "finished", status.step)
     assert status.step < 1000
     assert "Stopped early at step" in status.message
-    assert f"of step {run.history().best['step']}" in status.message
+    assert f"from step {run.history().best['step']}" in status.message
     try:
         prepare.to_continue(run)
     except NanoGPTError:
@@ -364,7 +364,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(text, 
     status = run.status()
     assert (status.state, status.can_continue) == ("failed", True)
     assert status.message.startswith("Training diverged at step ")
-    assert status.message.endswith("the best weights so far are kept. Try a third of the learning rate.")
+    assert status.message.endswith("The best weights so far are kept; try a learning rate three times lower.")
     model = load_model(run.folder)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert all(torch.isfinite(t).all() for name, t in state(run).items() if name.startswith("model."))
