@@ -84,6 +84,33 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Clock:
+    """A stand-in for the module `time`, for timed runs that take the same steps on every machine.
+
+    Each look at it takes `tick` seconds; a test may also set `now` itself.
+    """
+
+    def __init__(self, tick: float = 0.0):
+        self.now, self.tick = 0.0, tick
+
+    def perf_counter(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+@contextlib.contextmanager
+def steady_clock(tick: float) -> Iterator[Clock]:
+    """A `Clock` for the plan of a timed run and for its loop. The speed of this machine is not measured."""
+    from nanogpt import calibrate, jobs, timetable, train
+
+    clock = Clock(tick)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (jobs, timetable, train):
+            patch.setattr(module, "time", clock)
+        patch.setattr(calibrate, "speed", lambda model, train: 1e9)  # operations per second
+        yield clock
+
+
 @contextlib.contextmanager
 def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
     """`home` for all the tests of a module together."""

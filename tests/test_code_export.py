@@ -10,10 +10,11 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from conftest import home_for_all
+from conftest import home_for_all, steady_clock
 
 from nanogpt import code_export, corpus, jobs, train
 from nanogpt.__main__ import main
@@ -95,10 +96,12 @@ def test_the_program_alone_comes_to_the_loss_of_the_run(text, tmp_path):
 
 @pytest.mark.parametrize("recipe", ["muon", "adamw", "clock"])
 def test_every_recipe_comes_to_its_loss(text, tmp_path, monkeypatch, capsys, recipe):
-    if recipe == "clock":  # a text on which the loss comes to rest: the clock never counts the same steps
+    if recipe == "clock":  # a text on which the loss comes to rest: the program's rate falls by steps, not by the clock
         text = corpus.add(text.text() * 3, "A Play")
-    run = trained(recipe, text, **RECIPES[recipe])
+    with steady_clock(0.005) if recipe == "clock" else nullcontext():  # about 250 steps, however busy the machine is
+        run = trained(recipe, text, **RECIPES[recipe])
     printed = in_this_process(export(run, tmp_path), monkeypatch, capsys)
+    assert kept_loss(run.history()) < 3.2  # it has learned something
     assert loss_in(printed) == pytest.approx(kept_loss(run.history()), abs=0.02)
 
 
