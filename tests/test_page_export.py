@@ -37,8 +37,10 @@ def home(tmp_path_factory) -> Iterator[Path]:
         yield path
 
 
-def made(name: str, layout: str = "classic", chars: str = LATIN, corpus: str = "A Play", noise=0.3, **shape) -> Run:
-    """A run with random weights, none of which is zero."""
+def made(
+    name: str, layout: str = "classic", chars: str = LATIN, corpus: str = "A Play", noise=0.3, loudness=1.0, **shape
+) -> Run:
+    """A run with random weights, none of which is zero; `loudness` multiplies those of queries, keys and values."""
     tokenizer = CharTokenizer(chars)
     config = ModelConfig(tokenizer.vocab_size, layout, **(shape or SMALL))
     about = dict(id="0123456789abcdef", name=corpus, sha256="", characters=5000)
@@ -49,6 +51,8 @@ def made(name: str, layout: str = "classic", chars: str = LATIN, corpus: str = "
     with torch.no_grad():
         for p in model.parameters():
             p.add_(noise * torch.randn_like(p))
+        for block in model.blocks:
+            block.sa.qkv.weight.mul_(loudness)
     write_whole(run.folder / "model.safetensors", weights_bytes(model))
     run.log(step=100, seconds=3.0, tokens=1, val_loss=1.8)
     return run
@@ -130,6 +134,26 @@ def test_scores_are_pytorch_s_inside_the_window_and_beyond(opened, layout, size)
     worst = np.abs(np.array(scores) - np.array(decoder.seen)).max()
     assert worst < 1e-3
     assert worst < 2e-4  # what is usual
+
+
+def test_scores_of_attention_too_large_for_a_plain_exponential(opened):
+    """In float32 exp(89) is infinite; q and k of one length never come that far, so only the classic layout can."""
+    run = made("loud", loudness=8.0)
+    page, model = opened(run), load_model(run.folder)
+    ids = np.random.default_rng(3).integers(0, model.config.vocab_size, 16).tolist()
+    loudest = []
+    for block in model.blocks:
+
+        def listen(_, __, qkv, hs=6):
+            q, k, _ = (z.view(16, 3, hs).transpose(0, 1) for z in qkv[0].chunk(3, dim=-1))  # (nh, T, hs)
+            loudest.append((q @ k.mT).tril().max().item() / hs**0.5)
+
+        block.sa.qkv.register_forward_hook(listen)
+    with torch.no_grad():
+        expected = model(torch.tensor([ids]))[0][0, -1].numpy()
+    assert max(loudest) > 89
+    _, scores = page.evaluate(WRITE, [ids, dict(temperature=0, length=1, seed=1)])
+    assert np.abs(np.array(scores[0]) - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

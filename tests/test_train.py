@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import steady_clock
 from safetensors.torch import load
 
 from nanogpt import corpus, jobs
@@ -302,6 +303,67 @@ def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
     loss = estimate_loss(load_model(run.folder), held_out, pick_device("cpu"), most)
     assert loss == best["val_loss"]
     assert progress(run)["best_val_loss"] == best["val_loss"]
+
+
+@pytest.fixture
+def scripted(text, monkeypatch):
+    """Train a run whose validation losses are made up: at steps 0, 10 and 20, then of the best and the last weights.
+
+    The run, and the weights that the model had at each of the three evaluations.
+    """
+
+    def run_with(losses: list[float]) -> tuple[Run, list[dict]]:
+        made_up, weights = iter([4.0, *losses]), []  # the first is that of the text to train on, at step 0
+
+        def look(model, *_):
+            weights.append({name: value.clone() for name, value in model.state_dict().items()})
+            return next(made_up)
+
+        monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
+        run = jobs.new_run(f"scripted-{time.time_ns()}", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
+        train(run)
+        assert next(made_up, None) is None
+        return run, weights[1:4]
+
+    return run_with
+
+
+@pytest.mark.parametrize(
+    ("losses", "best_step", "kept_step", "loss"),
+    [
+        pytest.param([3.0, 2.0, 2.5, 2.1, 2.6], 10, 10, 2.1, id="overfitted"),
+        pytest.param([3.0, 2.5, 2.0, 2.1, 2.1], 20, 20, 2.1, id="still falling"),
+        pytest.param([2.0, 2.03, 2.01, 2.0, 2.01], 0, 0, 2.0, id="a little worse"),
+        pytest.param([3.0, 2.0, 2.02, 2.2, 2.1], 10, 20, 2.1, id="better on the whole"),
+    ],
+)
+def test_the_weights_that_stay_are_the_better_on_the_whole_held_out_text(scripted, losses, best_step, kept_step, loss):
+    run, weights = scripted(losses)
+    kept = load_model(run.folder).state_dict()
+    same = [all(torch.equal(kept[name], value) for name, value in one.items()) for one in weights]
+    assert same == [step == kept_step for step in (0, 10, 20)]
+    assert (progress(run)["best_step"], progress(run)["best_val_loss"]) == (best_step, min(losses[:3]))
+    last = run.history().events[-1]
+    assert (last["val_loss"], last["best_val_loss"], last["last_val_loss"]) == (loss, *losses[3:])
+    assert f"validation loss {loss:.4f}" in last["message"]
+
+
+def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
+    """On a made-up clock: a step takes about a tenth of a second, a window of an evaluation three hundredths."""
+    looked = []
+    with steady_clock(0.03) as clock:
+
+        def look(model, data, device, most):
+            looked.append(most)
+            clock.now += 0.03 * most
+            return 3.0
+
+        monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
+        run = jobs.new_run("by-the-clock", text, "timed", **TINY, budget=60.0)
+        train(run)
+    assert run.status().state == "finished"
+    assert looked[-2:] == [32, 32]  # of the best and of the last weights: all windows that there are
+    assert 55 < clock.now <= 60
 
 
 def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
