@@ -70,6 +70,59 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="talks to the Hub: set NANOGPT_TEST_NETWORK=1"))
 
 
+# --- the mark slow: what starts a process, or takes seconds, has it; and nothing else has -------------------------
+
+STARTS = {
+    "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system", "os.startfile",
+}  # fmt: skip
+started: list[str] = []  # by the test that runs now
+starting: set[tuple[pytest.Collector | pytest.Item, str]] = set()  # fixtures that started something, and where
+seconds: dict[str, float] = {}  # that each test took which passed
+
+
+def watch(event: str, arguments: tuple) -> None:
+    if event in STARTS:
+        started.append(f"{event}({', '.join(map(repr, arguments[:2]))})")
+
+
+sys.addaudithook(watch)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest):
+    before = len(started)
+    try:
+        return (yield)
+    finally:
+        if len(started) > before:
+            starting.add((request.node, fixturedef.argname))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.passed and report.when in ("setup", "call"):
+        seconds[report.nodeid] = seconds.get(report.nodeid, 0.0) + report.duration
+    elif report.when == "call":
+        seconds.pop(report.nodeid, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    started.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item):
+    """Fail a test that starts a process and is not marked slow, or is marked and is not slow at all."""
+    done = yield
+    slow = item.get_closest_marker("slow")
+    if started and not slow:
+        pytest.fail(f"{item.name} starts a process and is not marked slow: {started[0][:200]}", pytrace=False)
+    shared = any((node, name) in starting for node in item.listchain() for name in item.fixturenames)
+    if slow and not started and not shared and seconds.get(item.nodeid, 1.0) < 0.2:
+        pytest.fail(f"{item.name} is marked slow, but starts no process and takes no time", pytrace=False)
+    return done
+
+
 @pytest.fixture(autouse=True)
 def one_torch_thread() -> None:
     """Undo what an earlier test set; sums then come out the same on every machine."""
@@ -82,6 +135,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder as NANOGPT_HOME, for checkpoints/ and corpora/ of this test alone."""
     monkeypatch.setenv("NANOGPT_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan timed runs as on a machine of known speed, which saves the second of measuring this one."""
+    from nanogpt import calibrate
+
+    monkeypatch.setattr(calibrate, "speed", lambda model, train: 2e10)  # operations per second
 
 
 class Clock:

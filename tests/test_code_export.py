@@ -24,7 +24,6 @@ from nanogpt.history import kept_loss
 from nanogpt.optim import get_lr
 from nanogpt.run import Run
 
-pytestmark = pytest.mark.slow
 TINY = dict(n_layer=2, n_head=2, n_embd=24, block_size=16, batch_size=8, max_iters=60, device="cpu")
 RECIPES = {
     "lecture": dict(layout="classic", dropout=0.1),
@@ -76,6 +75,7 @@ def in_this_process(program: Path, monkeypatch, capsys) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_program_alone_comes_to_the_loss_of_the_run(text, tmp_path):
     runs = [trained(f"alone-{recipe}", text, **RECIPES[recipe]) for recipe in ("lecture", "modern")]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -94,6 +94,7 @@ def test_the_program_alone_comes_to_the_loss_of_the_run(text, tmp_path):
         assert set(sample) <= set(text.chars)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["muon", "adamw", "clock"])
 def test_every_recipe_comes_to_its_loss(text, tmp_path, monkeypatch, capsys, recipe):
     if recipe == "clock":  # a text on which the loss comes to rest: the program's rate falls by steps, not by the clock

@@ -723,6 +723,7 @@ def test_no_network_is_said_in_a_sentence(home, elsewhere, monkeypatch):
 # --- all of it, large, and on the command line ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_twenty_megabytes_take_seconds(home):
     words = np.array(text_of("Russian").split(" "))
     picked = np.random.default_rng(1).choice(words, 3_500_000)
@@ -735,6 +736,7 @@ def test_twenty_megabytes_take_seconds(home):
     assert kept.characters == report.characters == len(kept.tokens()) == 19_990_000
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_report_or_one_sentence(home):
     path = write(home, "a.txt", text_of("German").encode("cp1252"))
     command = [sys.executable, "-m", "nanogpt.corpus"]
@@ -750,6 +752,7 @@ def test_the_command_prints_the_report_or_one_sentence(home):
     assert not (home / "corpora").exists()
 
 
+@pytest.mark.slow
 def test_importing_it_is_for_free():
     heavy = (
         "import sys, nanogpt.corpus; print([m for m in ('torch', 'gradio', 'charset_normalizer') if m in sys.modules])"

@@ -444,7 +444,6 @@ def snippets(card: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", card, re.M | re.S)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["classic", "modern"])
 def test_transformers_loads_what_was_pushed_and_the_code_on_the_card_works(hub, run, layout, monkeypatch, capsys):
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -477,6 +476,7 @@ def test_a_program_loads_it_with_its_alphabet(hub, run, where, capsys):
     assert capsys.readouterr().out == model.write("Thé ", length=40) + "\n"
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_torch():
     script = "import sys, nanogpt; assert 'torch' not in sys.modules; nanogpt.GPT; assert 'torch' in sys.modules"
     script += "\ntry: nanogpt.nothing\nexcept AttributeError as error: print(error)"
@@ -487,7 +487,6 @@ def test_importing_the_package_does_not_import_torch():
 # --- repositories of others ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["classic", "modern"])
 def test_a_model_of_the_same_form_made_by_others_can_be_pulled(hub, run, layout, tmp_path):
     """Saved by transformers itself, with none of our files beside it."""

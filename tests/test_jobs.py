@@ -212,7 +212,7 @@ def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monk
         jobs.prepare_to_continue(run)
 
 
-def test_a_longer_clock_means_more_readings_of_the_text(text):
+def test_a_longer_clock_means_more_readings_of_the_text(text, known_speed):
     run = jobs.new_run("timed", text, "timed", budget=10)
     steps = run.settings()["train"]["max_iters"]
     run.event("started", step=0)

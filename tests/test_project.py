@@ -179,6 +179,7 @@ def test_the_checks_of_imports_see_what_they_should():
     assert wrong_arrows("nanogpt.corpus", ["nanogpt.tokenizer", "nanogpt.config", "nanogpt.__version__"]) == []
 
 
+@pytest.mark.slow
 def test_importing_all_but_the_page_is_silent_and_needs_no_gradio():
     modules = [m for p in package_files() if (m := module_of(p)) != "app" and chapter(m) not in {"ui", "__main__"}]
     assert "nanogpt.train" in modules

@@ -27,7 +27,6 @@ from nanogpt.timetable import Timetable
 from nanogpt.train import CLEARLY_WORSE, estimate_loss, main, train
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.slow
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
 TIMES = {"seconds", "tokens_per_second"}  # which differ from one time to the next
 
@@ -128,6 +127,14 @@ def kill_trainer(run: Run, ready) -> None:
 PLAIN = dict(max_iters=120, eval_interval=30)
 DROPOUT = dict(max_iters=120, eval_interval=30, dropout=0.2)
 MODERN = dict(max_iters=120, eval_interval=30, dropout=0.1, layout="modern", seed=3)
+each_kind = pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(PLAIN, id="plain"),
+        pytest.param(DROPOUT, id="dropout", marks=pytest.mark.slow),
+        pytest.param(MODERN, id="modern", marks=pytest.mark.slow),
+    ],
+)
 
 
 def test_a_run_from_its_first_word_to_its_last(undisturbed, text):
@@ -170,6 +177,7 @@ def test_the_last_word_is_the_loss_over_the_whole_held_out_text(undisturbed, tex
     assert loss == pytest.approx(by_hand / (len(held_out) - 1), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text):
     first = undisturbed(**PLAIN)
     again = jobs.new_run("again", text, **{**TINY, **PLAIN})
@@ -185,7 +193,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text)
 # --- stopped, killed, resumed --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [PLAIN, DROPOUT, MODERN], ids=["plain", "dropout", "modern"])
+@each_kind
 def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)
     run = jobs.new_run(f"stopped-{len(settings)}", text, **{**TINY, **settings})
@@ -210,6 +218,7 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
     assert run.history().events[-1]["last_val_loss"] == expected.history().events[-1]["last_val_loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [DROPOUT, dict(max_iters=160, eval_interval=20, layout="modern")], ids=["dropout", "modern"]
 )
@@ -229,6 +238,7 @@ def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed,
     assert {**progress(run), "seconds": 0} == {**progress(expected), "seconds": 0}
 
 
+@pytest.mark.slow
 def test_killed_before_its_second_save_it_begins_again_and_repeats_no_step(undisturbed, text):
     settings = dict(max_iters=120, eval_interval=120)
     expected = undisturbed(**settings)
@@ -240,6 +250,7 @@ def test_killed_before_its_second_save_it_begins_again_and_repeats_no_step(undis
     assert rows(run) == rows(expected)
 
 
+@pytest.mark.slow
 def test_killed_before_its_first_save_it_begins_again(undisturbed, text):
     expected = undisturbed(**PLAIN)
     run = jobs.new_run("killed-at-once", text, **{**TINY, **PLAIN})
@@ -249,7 +260,7 @@ def test_killed_before_its_first_save_it_begins_again(undisturbed, text):
     assert rows(run) == rows(expected)
 
 
-@pytest.mark.parametrize("settings", [PLAIN, DROPOUT, MODERN], ids=["plain", "dropout", "modern"])
+@each_kind
 def test_evaluating_more_often_changes_nothing(undisturbed, settings):
     seldom, often = undisturbed(**settings), undisturbed(**{**settings, "eval_interval": 7})
     same_state(seldom, often)
@@ -291,6 +302,7 @@ def test_a_finished_run_goes_on(undisturbed, text):
 # --- the best weights ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
     run = jobs.new_run("best", text, **{**TINY, "max_iters": 400, "eval_interval": 5, "learning_rate": 0.5})
     train_until(run, 60)
@@ -348,10 +360,11 @@ def test_the_weights_that_stay_are_the_better_on_the_whole_held_out_text(scripte
     assert f"validation loss {loss:.4f}" in last["message"]
 
 
+@pytest.mark.slow
 def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
-    """On a made-up clock: a step takes about a tenth of a second, a window of an evaluation three hundredths."""
+    """On a made-up clock: a step takes less than half a second, a window of an evaluation three hundredths."""
     looked = []
-    with steady_clock(0.03) as clock:
+    with steady_clock(0.1) as clock:
 
         def look(model, data, device, most):
             looked.append(most)
@@ -405,6 +418,7 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
     assert run.status().step > status.step
 
 
+@pytest.mark.slow
 def test_a_stop_between_two_evaluations_costs_no_patience(overfits, text):
     straight, stopped = (jobs.new_run(name, text, **overfits) for name in ("patient", "patient-stopped"))
     train(straight)
@@ -469,6 +483,7 @@ def test_a_run_that_somebody_else_trains_is_left_to_them(text):
     assert events(run) == []  # the other one writes this log
 
 
+@pytest.mark.slow
 def test_an_old_stop_file_does_not_stop_a_new_start(text):
     run = jobs.new_run("stopped-before", text, **{**TINY, "max_iters": 3})
     run.stop_file.touch()
@@ -490,6 +505,7 @@ def test_the_alphabet_and_the_text_of_many_characters(home):
 # --- weight decay --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_weight_decay_that_goes_by_the_passes_is_that_number_from_the_first_step_to_the_last(undisturbed, text):
     shape = dict(layout="modern", max_iters=60, eval_interval=20)
     left_open = undisturbed(**shape)

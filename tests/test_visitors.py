@@ -229,7 +229,9 @@ def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
         ("NANOGPT_MAX_RUNS", "few", "NANOGPT_MAX_RUNS was 'few'; it must be a whole number of runs"),
     ],
 )
-def test_each_limit_is_a_sentence_before_a_run_is_made(anna, tiny_text, monkeypatch, name, value, sentence):
+def test_each_limit_is_a_sentence_before_a_run_is_made(
+    anna, tiny_text, monkeypatch, known_speed, name, value, sentence
+):
     text = given(anna, tiny_text)
     monkeypatch.setenv(name, value)
     settings = dict(budget=60, device="cpu") if name == "NANOGPT_MAX_SECONDS" else dict(TINY, max_iters=5)
