@@ -611,10 +611,11 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     assert set(inside) == {f"checkpoints/classic/{name}" for name in (*ours.MODEL, "run.json", "metrics.jsonl")}
     rest = set(space.files) - set(inside)
     allowed = re.compile(
-        r"(nanogpt/[\w/]+\.(py|js|css|html|txt)|app\.py|requirements\.txt|LICENSE|README\.md|\.gitattributes)"
+        r"(nanogpt/[\w/]+\.(py|js|css|html|txt)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
     )
     assert {name for name in rest if not allowed.fullmatch(name)} == set()
     assert {"app.py", "nanogpt/ui/page.py", "nanogpt/ui/page.css", "nanogpt/train.py", "requirements.txt"} <= rest
+    assert space.files["pre-requirements.txt"] == (ROOT / "pre-requirements.txt").read_bytes()  # the torch of ZeroGPU
     made_by_tools = {".pyc", ".pyi"}
     package = {path for path in (ROOT / "nanogpt").rglob("*") if path.is_file() and path.suffix not in made_by_tools}
     assert {path.relative_to(ROOT).as_posix() for path in package} <= rest
