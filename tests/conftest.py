@@ -81,8 +81,12 @@ seconds: dict[str, float] = {}  # that each test took which passed
 
 
 def watch(event: str, arguments: tuple) -> None:
-    if event in STARTS:
-        started.append(f"{event}({', '.join(map(repr, arguments[:2]))})")
+    if event not in STARTS:
+        return
+    program = str(arguments[0] or arguments[1][0]) if event == "subprocess.Popen" else event
+    # Libraries ask the system short questions, such as NumPy, which runs lscpu; a test runs Python or a browser.
+    if event != "subprocess.Popen" or re.match("python|node|chrom|msedge", Path(program).name, re.I):
+        started.append(program)
 
 
 sys.addaudithook(watch)
@@ -269,10 +273,12 @@ class Server:
         port = re.search(r":(\d+)", self.url)
         command = [sys.executable, "-u", self.program, *self.arguments, *(["--port", port[1]] if port else [])]
         environment = {**os.environ, "NANOGPT_HOME": str(self.home), **self.environment}
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,
-        )  # fmt: skip
+        if sys.platform == "win32":
+            alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # or Ctrl-Break would reach the tests, too
+        else:
+            alone = {"start_new_session": True}
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **alone)
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(r"http://127\.0\.0\.1:\d+", line):
@@ -284,14 +290,14 @@ class Server:
 
     def stop(self) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM if os.name != "nt" else signal.SIGBREAK)
+        self.process.send_signal(signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGTERM)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if os.name != "nt":
-            with contextlib.suppress(ProcessLookupError):
+        if sys.platform != "win32":
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter is macOS's word for no process
                 os.killpg(self.process.pid, signal.SIGKILL)  # what it has forked; trainers have groups of their own
         self.reader.join(10)
         assert self.process.stdout is not None

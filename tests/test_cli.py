@@ -30,6 +30,9 @@ from nanogpt.run import Run
 from nanogpt.tokenizer import CharTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
+ctrl_c = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows sends Ctrl-C to all processes of a console, this one among them"
+)
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "4"]
 
 
@@ -228,6 +231,7 @@ def test_a_lowered_block_size_is_said(file):
     assert any("block_size" in line and "128" in line for line in said), said
 
 
+@ctrl_c
 @pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on_and_it_goes_on(file):
     with popen("train", file, "--name", "stopped", "--max-iters", 100_000, "--eval-interval", 20, *TINY) as process:
@@ -252,7 +256,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_it_goes_on(file):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", ["Ctrl-C", "the page"])
+@pytest.mark.parametrize("by", [pytest.param("Ctrl-C", marks=ctrl_c), "the page"])
 def test_a_run_that_still_waits_can_be_called_off(file, by):
     name = f"waits-{by[0].lower()}"
     with tickets.turn("busy", "cpu"), popen("train", file, "--name", name, "--max-iters", 50, *TINY) as process:

@@ -133,6 +133,27 @@ def test_private_functions_are_seen():
     assert private_names(source + public) == {"_foreach_add_", "_sleep", "_is_it"}
 
 
+# --- the workflow on GitHub ----------------------------------------------------------------------------------------
+
+
+def test_ci_runs_on_every_system_and_on_the_oldest_and_newest_python():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))["jobs"]
+    matrix = jobs["test"]["strategy"]["matrix"]
+    assert matrix["os"] == ["ubuntu-latest", "macos-latest", "windows-latest"]
+    oldest, newest = matrix["python"]
+    assert oldest == str(floor(pythons()))
+    assert f"Python {oldest} to {newest}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = {job: [step.get("run", "") for step in about["steps"]] for job, about in jobs.items()}
+    for job in commands.values():
+        assert job[-1] == "python tests/run.py"
+    [install] = [command for command in commands["lowest"] if "lowest-direct" in command]
+    assert install.endswith(f"-r {NEEDED} -r {FOR_TESTS}")
+    assert [f"-r {BEFORE}" in command for command in commands["space"]].index(True) < [
+        f"-r {NEEDED}" in command for command in commands["space"]
+    ].index(True)
+    assert jobs["space"]["steps"][1]["with"]["python-version"] == front_matter()["python_version"]
+
+
 # --- the lowest versions -------------------------------------------------------------------------------------------
 
 

@@ -198,7 +198,10 @@ def test_a_run_that_goes_while_it_is_listed(home, monkeypatch):
 def test_the_size_of_a_run_whose_files_come_and_go(home, monkeypatch):
     run = a_run()
     size = run.size()
-    (run.folder / "gone").symlink_to("nowhere")
+    try:
+        (run.folder / "gone").symlink_to("nowhere")
+    except OSError:
+        pytest.skip("this system lets only administrators make links")
     monkeypatch.setattr(Path, "is_file", lambda path: True)
     assert run.size() >= size
 
