@@ -16,7 +16,8 @@ if os.environ.get("SPACES_ZERO_GPU"):
     with contextlib.suppress(ImportError):
         import spaces  # noqa: F401  it must come before torch
 
-from nanogpt import limits, visitors
+from nanogpt import limits
+from nanogpt.launch import visitors
 from nanogpt.ui.page import build_app, launch_options
 
 demo = build_app()

@@ -3,7 +3,7 @@
     python -m benchmarks.card [--device cuda | cpu] [--quick]
 
 The lecture's size in the modern layout, a batch of 64 x 256. The floor of a step is its operations
-(`calibrate.step_flops`) at the speed of a large product in the step's own precision, measured in the same run.
+(`plan.step_flops`) at the speed of a large product in the step's own precision, measured in the same run.
 `python -m benchmarks.time_to_loss --device cuda` takes these figures along.
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from benchmarks.machine import write_result
-from nanogpt.calibrate import step_flops
 from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from nanogpt.device import Device, pick_device
+from nanogpt.launch.plan import step_flops
 from nanogpt.model import GPT
 from nanogpt.sample import decoder_for, generate_many
 from nanogpt.train import make_step

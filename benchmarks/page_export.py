@@ -21,12 +21,12 @@ import torch
 
 from benchmarks.machine import write_result
 from benchmarks.sampling import QUICK, SIZES, VOCAB
-from nanogpt import page_export
 from nanogpt.config import ModelConfig
 from nanogpt.disk import write_whole
 from nanogpt.formats import config_files, load_model, weights_bytes
 from nanogpt.model import GPT
-from nanogpt.run import Run
+from nanogpt.publish import page_export
+from nanogpt.runs import Run
 from nanogpt.tokenizer import CharTokenizer
 from tests.run import find_browser
 

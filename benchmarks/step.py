@@ -1,4 +1,4 @@
-"""Milliseconds of a training step on a CPU: the plain one, and what each part of `fast_*.py` brings, in turn.
+"""Milliseconds of a training step on a CPU: the plain one, and what each part of `nanogpt/fast/` brings, in turn.
 
     python -m benchmarks.step [--rounds 5] [--quick]
 
@@ -20,10 +20,10 @@ import torch
 from benchmarks.machine import write_result
 from nanogpt.config import PRESETS, ModelConfig
 from nanogpt.device import native_bfloat16, pick_device
-from nanogpt.fast_block import quicken
-from nanogpt.fast_cpu import CrewStep, keep_freed_memory
+from nanogpt.fast.block import quicken
+from nanogpt.fast.cpu import CrewStep, keep_freed_memory
 from nanogpt.model import GPT
-from nanogpt.step import Step
+from nanogpt.optim import Step
 
 SIZES = [("modern", 4, 128, 128, 8), ("modern", 3, 96, 64, 16), ("modern", 6, 384, 256, 4), ("classic", 4, 128, 64, 12)]
 

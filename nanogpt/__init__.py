@@ -18,5 +18,5 @@ os.environ.setdefault("GOMP_SPINCOUNT", "300")
 def __getattr__(name: str) -> Any:
     """`nanogpt.GPT`, for programs. Only who asks for it waits for torch."""
     if name == "GPT":
-        return importlib.import_module(".pretrained", __name__).GPT
+        return importlib.import_module(".publish.pretrained", __name__).GPT
     raise AttributeError(f"module 'nanogpt' has no attribute {name!r}")

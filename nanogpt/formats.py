@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from .config import ModelConfig, NanoGPTError
-from .model import GPT, ROPE_THETA, rotary_table
+from .model import GPT, ROPE_THETA, ShapesOnly, rotary_table
 
 NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # left out, transformers would put its own
 
@@ -26,7 +26,7 @@ NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # lef
 
 
 def config_files(config: ModelConfig) -> dict[str, str]:
-    """The model's shape as {file name: text}, in transformers' words; run.py writes them."""
+    """The model's shape as {file name: text}, in transformers' words; runs/run.py writes them."""
     described = _gpt2(config) if config.layout == "classic" else _nanochat(config)
     described = {**described, "vocab_size": config.vocab_size, "tie_word_embeddings": False, "dtype": "float32"}
     generation = {"do_sample": True, "temperature": 0.8, "max_length": config.block_size}
@@ -145,10 +145,13 @@ def _transposed(name: str, layout: str) -> bool:
     return layout == "classic" and name.startswith("blocks.") and name.endswith("weight") and ".ln" not in name
 
 
-def weights_bytes(model: GPT) -> bytes:
-    """model.safetensors: the weights under transformers' names, as float32 on the CPU."""
+def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) -> bytes:
+    """Return model.safetensors: the weights under transformers' names, as float32 on the CPU.
+
+    `weights` is a state dict of the model's from an earlier step; without it, those it has now.
+    """
     layout, tensors = model.config.layout, {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in (weights or model.state_dict()).items():
         tensor = tensor.detach().float().cpu()
         places = _places(name, layout)
         for place, part in zip(places, tensor.chunk(len(places))):
@@ -165,7 +168,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu", kind: type[GPT]
         raise NanoGPTError(f"{folder.name} has no weights yet; they come with its first evaluation.") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a type of number that torch has not
         raise NanoGPTError(f"The weights of {folder.name} cannot be read ({broken}).") from None
-    with torch.device("meta"):  # shapes only: the numbers come from the file
+    with ShapesOnly():  # shapes only: the numbers come from the file
         model = kind(config)
     ours = {}
     for name, expected in model.state_dict().items():

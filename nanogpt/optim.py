@@ -1,9 +1,11 @@
-"""The optimizers and their learning rate: AdamW as in the lecture, Muon beside it for the modern recipe.
+"""AdamW as in the lecture, Muon for the modern recipe, the learning rate, and one training step.
 
 Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) replaces the update of a matrix by the nearest
 orthogonal one, so that it moves all directions equally. It is for the matrices inside the blocks; embeddings, head,
 gains and biases stay with AdamW. torch.optim.Muon computes in bf16 and one matrix at a time, which on a CPU is several
 times slower; this one stacks matrices of one shape, and computes in bf16 only where the chip does.
+
+`Step` is the plain training step. `fast/cpu.py` and `fast/cuda.py` have faster ones; `make_step` in train.py chooses.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from dataclasses import replace
 import torch
 
 from .config import ModelConfig, TrainConfig
-from .device import native_bfloat16
-from .model import count_parameters
+from .device import Device, native_bfloat16
+from .model import GPT, count_parameters
 
 
 def get_lr(step: int, config: TrainConfig, share: float | None = None) -> float:
@@ -55,7 +57,7 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(self, groups, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
         super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1))
-        self.orthogonalize: Callable = orthogonalize  # fast_cpu.py has one that is divided among threads
+        self.orthogonalize: Callable = orthogonalize  # fast/cpu.py has one that is divided among threads
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -67,6 +69,8 @@ class Muon(torch.optim.Optimizer):
                     self.state[p]["momentum"] = torch.zeros_like(p)
             grads, memories = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
             torch._foreach_lerp_(memories, grads, 1 - group["momentum"])
+            if group["weight_decay"]:
+                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
             # Nesterov's: the gradient, looked at one step ahead
             for p, update in zip(params, torch._foreach_lerp(grads, memories, group["momentum"])):
                 matrices = update.view(group["parts"], -1, p.shape[1])
@@ -79,10 +83,8 @@ class Muon(torch.optim.Optimizer):
             done.mul_(-entries[0][1]["lr"])  # which may be a tensor that a CUDA graph reads
             for (p, group, _), part in zip(entries, done.split([len(wide) for _, _, wide in entries])):
                 rows, columns = p.shape[0] // group["parts"], p.shape[1]
-                if group["weight_decay"]:
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
                 turned = part if rows <= columns else part.mT
-                p.add_(turned.reshape(p.shape), alpha=max(1.0, rows / columns) ** 0.5)
+                p.view(group["parts"], rows, columns).add_(turned, alpha=max(1.0, rows / columns) ** 0.5)
 
 
 def weight_decay(passes: float, parameters: int, characters: int) -> float:
@@ -160,3 +162,46 @@ def load_optimizer_tensors(optimizers: list[torch.optim.Optimizer], tensors: dic
             if int(of) == number:
                 state.setdefault(int(i), {})[key] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+class Step:
+    """Call it with a batch. `optimizers` are made here, and hold what has to be kept for a resume."""
+
+    def __init__(self, model: GPT, config: TrainConfig, device: Device):
+        self.model, self.config, self.device = model, config, device
+        self.optimizers = make_optimizers(model, config)
+        # float16 has no number below 6e-8, so the loss is scaled up before the backward pass, and steps whose gradients
+        # overflow are skipped (Micikevicius et al., 2017); elsewhere this does nothing
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.dtype is torch.float16)
+        self.note = ""  # a sentence for the run's page, if something did not work as it should
+
+    def __call__(self, xb, yb, lr: float):
+        """Train on a batch, `xb` and `yb` (B, T): its mean loss in nats a character, and the norm of the gradients."""
+        loss = self.forward_backward(xb, yb)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        grad_norm = self.clip()
+        self.set_lr(lr)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        return loss, grad_norm
+
+    def warm(self, xb, yb) -> None:
+        """Load and compile what the first step on such a batch would have to; here there is nothing."""
+
+    def forward_backward(self, xb, yb):
+        """Gradients of the mean loss into `.grad`; returns that loss."""
+        with self.device.autocast():
+            _, loss = self.model(xb, yb)
+        self.model.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def clip(self):
+        """Shorten the gradients where together they are longer than `grad_clip`; returns how long they were."""
+        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf)
+
+    def set_lr(self, lr: float) -> None:
+        """Give every group its learning rate; Muon's falls in the same proportion."""
+        set_lr(self.optimizers, lr, self.config)

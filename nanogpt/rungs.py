@@ -21,9 +21,8 @@ from .data import make_get_batch, windows
 from .device import Device
 from .lecture import print_event, read
 from .model import GPT, MultiHeadAttention, ReLUSquared, RMSNorm, rotary_table, rotate
-from .optim import get_lr, settled
+from .optim import Step, get_lr, settled
 from .sample import generate
-from .step import Step
 
 # ---- What changes in the model: each of these takes a GPT and departs from the lecture in one thing ------------------
 

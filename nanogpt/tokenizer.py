@@ -92,7 +92,7 @@ class CharTokenizer:
         return ""
 
     def files(self, model_max_length: int) -> dict[str, str]:
-        """The alphabet as {file name: text}, in the form of Hugging Face's tokenizers; run.py writes them."""
+        """The alphabet as {file name: text}, in the form of Hugging Face's tokenizers; runs/run.py writes them."""
         model: dict[str, Any] = dict(
             type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None, end_of_word_suffix=None,
             fuse_unk=False, byte_fallback=False, ignore_merges=False, vocab=self.stoi, merges=[],

@@ -16,22 +16,20 @@ from dataclasses import replace
 
 import torch
 
-from . import corpus, limits, tickets
-from .checkpoint import Progress, load_state, save_state
+from . import corpus, limits
 from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
-from .data import make_get_batch, split, windows
+from .data import make_get_batch, pieces, split, windows
 from .device import Device, pick_device
 from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
 from .model import GPT
-from .optim import get_lr, settled
-from .run import Busy, Run
-from .sample import stream
-from .step import Step
+from .optim import Step, get_lr, settled
+from .runs import Busy, Run, queue
+from .runs.checkpoint import Progress, load_state, save_state
+from .sample import decoder_for, stream
 from .timetable import Timetable
 from .tokenizer import CharTokenizer
 
-SAVE_SECONDS = 60  # a crash never costs more than this, however rare the evaluations are
 CLEARLY_WORSE = 0.05  # nats above the best validation loss; less than that is noise, or a slope that may turn
 DIVERGED = (
     "The loss was no longer a number at step {step:,}, so training stopped; the best weights so far are kept. "
@@ -43,11 +41,11 @@ def make_step(model: GPT, config: TrainConfig, device: Device) -> Step:
     """The fastest way through a training step that there is on this device; the plain one where its file is missing."""
     try:
         if device.type == "cpu":
-            from .fast_cpu import CrewStep
+            from .fast.cpu import CrewStep
 
             return CrewStep(model, config, device)
         if device.type == "cuda":
-            from .fast_cuda import GraphStep
+            from .fast.cuda import GraphStep
 
             return GraphStep(model, config, device)
     except ImportError:
@@ -58,7 +56,7 @@ def make_step(model: GPT, config: TrainConfig, device: Device) -> Step:
 def in_words(device: Device, config: ModelConfig) -> str:
     """The device in the reader's words, with the precision in which a model of this shape is trained there."""
     try:
-        from .fast_block import product_dtype
+        from .fast.block import product_dtype
     except ImportError:
         return str(device)
     return str(replace(device, dtype=product_dtype(config, device.type) or device.dtype))
@@ -80,14 +78,26 @@ def estimate_loss(model: GPT, data: torch.Tensor, device: Device, most: int | No
     return total / count
 
 
-def keep_best(run: Run, model: GPT, val_loss: float, at: Progress, regular: bool) -> None:
-    """Write the weights when their validation loss is the lowest so far."""
-    at.evaluated_step = at.step
-    if regular:
-        at.worse = at.worse + 1 if val_loss > at.best_val_loss + CLEARLY_WORSE else 0
-    if val_loss < at.best_val_loss:
-        at.best_val_loss, at.best_step = val_loss, at.step
-        write_whole(run.folder / "model.safetensors", weights_bytes(model))
+class Best:
+    """The weights with the lowest validation loss so far: kept in memory, and written with the next save."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def judge(self, model: GPT, val_loss: float, at: Progress, regular: bool) -> None:
+        """Keep a copy of the weights if their validation loss is the lowest so far."""
+        at.evaluated_step = at.step
+        if regular:
+            at.worse = at.worse + 1 if val_loss > at.best_val_loss + CLEARLY_WORSE else 0
+        if val_loss < at.best_val_loss:
+            at.best_val_loss, at.best_step = val_loss, at.step
+            self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def save(self, run: Run, model: GPT) -> None:
+        """Write them to model.safetensors if they are new."""
+        if self.weights:
+            write_whole(run.folder / "model.safetensors", weights_bytes(model, self.weights))
+            self.weights = {}
 
 
 def refuse_nan(step: int, loss: float) -> None:
@@ -105,7 +115,9 @@ def step_line(row: dict, at: Progress) -> str:
 def write_sample(model: GPT, tokenizer: CharTokenizer) -> str:
     """A short text from the same start and seed each time, so that two evaluations can be compared."""
     model.eval()
-    text = "".join(stream(model, tokenizer, "", SampleConfig(length=300, temperature=0.8, seed=1337)))
+    config = SampleConfig(length=300, temperature=0.8, seed=1337)
+    decoder = decoder_for(model, 1, compiling=False)  # for so little text that would take longer than it saves
+    text = "".join(stream(model, tokenizer, "", config, decoder))
     model.train()
     return text
 
@@ -115,12 +127,12 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
 
     Waits for its turn on the device, unless it is `alone` there, holds the run's lock meanwhile, and writes everything
     into the run folder.
-    Raises NanoGPTError for what the reader can put right, tickets.Withdrawn if the run left the queue.
+    Raises NanoGPTError for what the reader can put right, queue.Withdrawn if the run left the queue.
     """
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), CharTokenizer.load(run.folder)
-    device = pick_device(config.device)
-    with tickets.turn(run.name, device.type, alone), run.held():
+    device = pick_device(config.device, probe=True)
+    with queue.turn(run.name, device.type, alone), run.held():
         tokens = corpus.load(settings["corpus"]["id"]).tokens()
         config = settled(config, read_config(run.folder), len(tokens))
         train_data, val_data = (part.to(device.type) for part in split(tokens))  # at home where they are used
@@ -130,61 +142,83 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         optimizers = take_step.optimizers
         generator = torch.Generator().manual_seed(config.seed)  # draws the batches and nothing else
         at = load_state(run, model, optimizers, generator)
-        at.seconds = at.seconds or settings.get("planning", 0.0)  # choosing a model took some of the time already
+        at.seconds = at.seconds or min(settings.get("planning", 0.0), 0.1 * config.budget)  # of choosing a model
         run.cut_back(at.step)
         run.event("started", step=at.step, device=in_words(device, model.config), parameters=model.count_parameters())
 
         block_size, batch_size = model.config.block_size, config.batch_size
         get_batch = make_get_batch(train_data, block_size, config, generator)
-        due = Timetable(config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size), at_a_time=seconds)
+        if device.type == "cuda":  # loading libraries and compiling kernels is part of starting, not of the run's time
+            estimate_loss(model, val_data, device, most=1)
+            take_step.warm(*pieces(train_data, torch.zeros(batch_size, dtype=torch.long), block_size))
+        due = Timetable(
+            config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size), at_a_time=seconds,
+            size=16 * model.count_parameters(),
+        )  # fmt: skip
         loss_sum = torch.tensor(at.loss_sum, device=device.type)
         lr = grad_norm = 0.0
-        saved = mark_time = time.perf_counter()
-        mark_step = at.step
+        best = Best()
+        first = mark_step = at.step
+        mark_time = time.perf_counter()
 
         for step in itertools.count(at.step):
             due.look(step)
-            now, at.step, at.seconds = time.perf_counter(), step, due.seconds
+            at.step, at.seconds = step, due.seconds
             stopping = run.stop_file.exists() or due.makes_room
             row: dict = {}
 
             # Every once in a while: say how it goes …
             if due.logging and at.loss_count and step > mark_step:  # not where a resumed run stands
-                row["train_loss"] = float(loss_sum) / at.loss_count
+                row["train_loss"] = float(loss_sum) / at.loss_count  # on a GPU: waits for the steps before this one
                 row["learning_rate"], row["grad_norm"] = lr, float(grad_norm)
-                row["tokens_per_second"] = round((step - mark_step) * batch_size * block_size / (now - mark_time))
+                took = time.perf_counter() - mark_time
+                row["tokens_per_second"] = round((step - mark_step) * batch_size * block_size / took)
                 refuse_nan(step, row["train_loss"])
                 loss_sum.zero_()
                 at.loss_count = 0
             elif at.evaluated_step < 0:  # a new run begins: the first point of both curves
                 row["train_loss"] = estimate_loss(model, train_data, device, due.windows)
+                due.took(other=due.seconds - at.seconds)
             # … judge the model on what it never saw, keep it if it is the best so far, let it write …
+            began = time.perf_counter()
             evaluating = (due.evaluating or due.last or stopping) and at.evaluated_step != step
             if evaluating:
                 row["val_loss"] = estimate_loss(model, val_data, device, due.windows)
+                due.took(window=(time.perf_counter() - began) / due.windows)
                 refuse_nan(step, row["val_loss"])
-                due.evaluated(time.perf_counter() - now)
-                keep_best(run, model, row["val_loss"], at, due.evaluating)
-                run.sample(step, write_sample(model, tokenizer))
+                best.judge(model, row["val_loss"], at, due.evaluating)
+                due.took(evaluation=time.perf_counter() - began)
+                if due.sampling:
+                    began = time.perf_counter()
+                    run.sample(step, write_sample(model, tokenizer))
+                    due.took(sample=time.perf_counter() - began)
                 print(step_line(row, at), flush=True)
             if row:
                 run.log(step=step, seconds=round(at.seconds, 3), tokens=step * batch_size * block_size, **row)
                 mark_step, mark_time = step, time.perf_counter()
             # … and save all that is needed to go on from exactly here.
-            if evaluating or now - saved > SAVE_SECONDS:
+            overfitting = 0 < config.patience <= at.worse
+            ending = due.last or stopping or overfitting
+            if due.saving or ending:
+                began = time.perf_counter()
                 at.loss_sum = float(loss_sum)
                 refuse_nan(step, at.loss_sum)
+                best.save(run, model)
                 save_state(run, model, optimizers, generator, at)
-                saved = time.perf_counter()
-            overfitting = 0 < config.patience <= at.worse
-            if due.last or stopping or overfitting:
+                due.took(save=time.perf_counter() - began)
+            if ending:
                 break
 
             xb, yb = get_batch(step)  # (B, T), (B, T)
             lr = get_lr(step, config, due.share)
-            loss, grad_norm = take_step(xb, yb, lr)  # forward, backward, clip, optimizers: step.py
+            began = time.perf_counter()
+            loss, grad_norm = take_step(xb, yb, lr)  # forward, backward, clip, optimizers: optim.py
             loss_sum += loss
             at.loss_count += 1
+            if step == first:  # on a GPU it was recorded, which takes a second
+                due.took(other=time.perf_counter() - began)
+                if take_step.note:
+                    run.event("note", step=step, message=take_step.note)
 
         finish(run, model, val_data, device, due, at, stopped=stopping and not due.last)
 
@@ -238,7 +272,7 @@ def main(name: str, alone: bool = False) -> int:
     run = Run(name)
     try:
         train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
-    except tickets.Withdrawn:
+    except queue.Withdrawn:
         run.event("stopped", message="Withdrawn from the queue before its turn came.")
     except Busy:
         print(f"{name} is being trained by another process already.", file=sys.stderr)
@@ -253,6 +287,8 @@ def main(name: str, alone: bool = False) -> int:
 
 def wait_for_name() -> str:
     """The name of a run from stdin, and stdout and stderr into its log; empty when the launcher is gone."""
+    import torch._dynamo  # noqa: F401, the optimizers import it at their first use, which takes two seconds
+
     name = sys.stdin.readline().strip()
     if name:
         with (Run(name).folder / "log.txt").open("ab") as log:

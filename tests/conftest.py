@@ -144,9 +144,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plan timed runs as on a machine of known speed, which saves the second of measuring this one."""
-    from nanogpt import calibrate
+    from nanogpt.launch import plan
 
-    monkeypatch.setattr(calibrate, "speed", lambda model, train: 2e10)  # operations per second
+    monkeypatch.setattr(plan, "speed", lambda model, train: 2e10)  # operations per second
 
 
 class Clock:
@@ -166,13 +166,14 @@ class Clock:
 @contextlib.contextmanager
 def steady_clock(tick: float) -> Iterator[Clock]:
     """A `Clock` for the plan of a timed run and for its loop. The speed of this machine is not measured."""
-    from nanogpt import calibrate, jobs, timetable, train
+    from nanogpt import timetable, train
+    from nanogpt.launch import local, plan
 
     clock = Clock(tick)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (jobs, timetable, train):
+        for module in (local, timetable, train):
             patch.setattr(module, "time", clock)
-        patch.setattr(calibrate, "speed", lambda model, train: 1e9)  # operations per second
+        patch.setattr(plan, "speed", lambda model, train: 1e9)  # operations per second
         yield clock
 
 
@@ -187,11 +188,11 @@ def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterato
 
 def ended_run(text, **sizes):
     """A run named one that has ended, without having been trained."""
-    from nanogpt import jobs
     from nanogpt.formats import read_config, weights_bytes
+    from nanogpt.launch import local
     from nanogpt.model import GPT
 
-    made = jobs.new_run("one", text, "quick", **sizes)
+    made = local.new_run("one", text, "quick", **sizes)
     (made.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(made.folder))))
     made.event("started", step=0, device="CPU")
     for step in (0, 25, 50):

@@ -15,19 +15,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Each module imports only what stands to its left. Where modules are joined by "=", the order between them is free,
-# but they must not import each other in a circle.
-ORDER = """
-    config · disk · limits · device · encoding · repairs · report · prepare · corpus = tokenizer = data · lecture
-    · model · optim · step · fast_* · formats · sample · rungs · tickets · timetable · history · run · checkpoint
-    · record · archive · page_export · code_export · train · calibrate · jobs · zero · visitors
-    · baselines · curve · card · hub_errors · hub · deploy · pretrained · hub_commands · ui · __main__ · app
-"""
-PLACE = {name: place for place, group in enumerate(ORDER.split("·")) for name in group.replace("=", " ").split()}
 LINES = 60  # of a function, its nested ones included
 LINES_OF = {"nanogpt/train.py:train": 90}  # the loop
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+ROOMS = sorted(path.parent.name for path in (ROOT / "nanogpt").glob("*/__init__.py"))
 # What a run folder holds, and folders made by use: named in the documents, not files of the project.
 MADE_BY_USE = re.compile(r"(corpora|checkpoints/(?!shakespeare)[^/]+|\.venv)(/.*)?")
 PATH = re.compile(r"[\w.*-]+(/[\w.*-]+)*/?")
@@ -90,14 +82,21 @@ def imported(source: str, module: str, is_package: bool = False) -> Iterator[str
             yield from (f"{full}.{alias.name}" for alias in node.names)
 
 
+@cache
+def order() -> dict[str, int]:
+    """The place of each flat module and each room in the import order, as the map in CONTRIBUTING.md gives it."""
+    [one] = [block for block in blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")) if "·" in block]
+    return {name.strip(): place for place, name in enumerate(one.split("·"))}
+
+
 def chapter(dotted: str) -> str | None:
-    """The name in ORDER that a dotted name belongs to; None for what is not ours, and for the package itself."""
+    """The flat module or room that a dotted name belongs to; None for what is not ours, and for the package itself."""
     if dotted.split(".")[0] == "app":
         return "app"
     own = re.match(r"nanogpt\.(\w+)", dotted)
-    if not own or not (own[1] in PLACE or (ROOT / "nanogpt" / f"{own[1]}.py").exists()):
+    if not own or not (own[1] in order() or own[1] in ROOMS or (ROOT / "nanogpt" / f"{own[1]}.py").exists()):
         return None  # torch, or a plain name such as nanogpt.__version__
-    return "fast_*" if own[1].startswith("fast_") else own[1]
+    return own[1]
 
 
 def modules_imported(path: Path) -> list[str]:
@@ -105,19 +104,38 @@ def modules_imported(path: Path) -> list[str]:
 
 
 def wrong_arrows(module: str, names: list[str]) -> list[str]:
-    """Imports that do not point to the left. Inside one place of ORDER, and inside ui, any direction is allowed."""
+    """Imports that do not point to the left. Inside a room any direction is allowed, but no circle."""
     here = chapter(module)
     if here is None:
         return [f"{module} -> {name}" for name in names if chapter(name)]  # nanogpt/__init__.py imports nothing of ours
-    last = len(PLACE)  # a module without a place may import all and be imported by nobody, until it is given one
-    places = {name: PLACE.get(there, last) for name in names if (there := chapter(name))}
-    return [f"{module} -> {name}" for name, place in places.items() if place > PLACE.get(here, last)]
+    last = len(order())  # a module without a place may import all and be imported by none, until it is given one
+    places = {name: order().get(there, last) for name in names if (there := chapter(name)) not in (None, here)}
+    return [f"{module} -> {name}" for name, place in places.items() if place >= order().get(here, last)]
 
 
-def test_every_module_has_its_place_in_the_order():
+def exported(source: str) -> list[str]:
+    """`__all__` of a room: the names and modules that others may use."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return ast.literal_eval(node.value)
+    return []
+
+
+def past_the_door(module: str, names: list[str]) -> list[str]:
+    """Imports from another room of something that its `__all__` does not name."""
+    wrong = []
+    for name in names:
+        _, room, *inside = [*name.split("."), ""][:3]
+        if chapter(name) in ROOMS and room != chapter(module):
+            init = (ROOT / "nanogpt" / room / "__init__.py").read_text(encoding="utf-8")
+            wrong += [f"{module} -> {name}"] if inside[0] and inside[0] not in exported(init) else []
+    return wrong
+
+
+def test_every_module_and_room_has_its_place_in_the_order():
     present = {chapter(module_of(path)) for path in package_files()} - {None}
-    assert present - PLACE.keys() == set(), "give the new module its place in ORDER"
-    assert PLACE.keys() - present - {"fast_*"} == set(), "ORDER names modules that are not there"
+    assert present - order().keys() == set(), "give it a place in the map of CONTRIBUTING.md"
+    assert order().keys() - present == set(), "the map of CONTRIBUTING.md names what is not there"
 
 
 @pytest.mark.parametrize("path", package_files(), ids=name_of)
@@ -125,9 +143,20 @@ def test_imports_point_to_the_left(path):
     assert wrong_arrows(module_of(path), modules_imported(path)) == []
 
 
-def test_the_map_for_contributors_shows_the_same_order():
-    maps = [block for block in blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")) if "·" in block]
-    assert [one.split() for one in maps] == [ORDER.split()]
+@pytest.mark.parametrize("path", package_files(), ids=name_of)
+def test_a_room_is_entered_through_what_it_exports(path):
+    assert past_the_door(module_of(path), modules_imported(path)) == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_exports_what_exists(room):
+    """And says in its first lines what it is for."""
+    path = ROOT / "nanogpt" / room / "__init__.py"
+    here = {name.rpartition(".")[2] for name in modules_imported(path)} | {one.stem for one in path.parent.glob("*.py")}
+    names = exported(text_of(path))
+    assert names
+    assert set(names) <= here
+    assert len((ast.get_docstring(ast.parse(text_of(path))) or "").splitlines()) >= 3
 
 
 def test_no_circle_of_imports():
@@ -152,7 +181,7 @@ def test_only_the_page_knows_gradio_and_nothing_knows_transformers(path):
 def asks_past_the_visitor(source: str) -> list[str]:
     """Calls that reach runs and texts without asking whose they are."""
     called = [ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    direct = r"(run\.)?(Run|all_runs|free_name)|(run\.)?Run\.create|jobs\.new_run|archive\.(unpack|adopt)"
+    direct = r"(runs?\.)?(Run|all_runs|free_name)|(runs?\.)?Run\.create|local\.new_run|archive\.(unpack|adopt)"
     texts = r"corpus\.(load|find|listed|add|add_files|rename|delete)"
     return [name for name in called if re.fullmatch(f"{direct}|{texts}", name)]
 
@@ -164,8 +193,8 @@ def test_the_page_reaches_runs_and_texts_through_the_visitor_alone(path):
 
 
 def test_a_way_past_the_visitor_would_be_seen():
-    source = "x = Run(name).status()\nvisitor().run(name)\ny = corpus.load(id)\nrun: Run = jobs.new_run('a', t)"
-    assert sorted(asks_past_the_visitor(source)) == ["Run", "corpus.load", "jobs.new_run"]
+    source = "x = Run(name).status()\nvisitor().run(name)\ny = corpus.load(id)\nrun: Run = local.new_run('a', t)"
+    assert sorted(asks_past_the_visitor(source)) == ["Run", "corpus.load", "local.new_run"]
 
 
 def test_the_checks_of_imports_see_what_they_should():
@@ -175,8 +204,22 @@ def test_the_checks_of_imports_see_what_they_should():
     assert list(imported("from . import model", "nanogpt", is_package=True)) == ["nanogpt.model"]
     assert wrong_arrows("nanogpt.train", ["nanogpt.ui.page", "torch.nn"]) == ["nanogpt.train -> nanogpt.ui.page"]
     assert wrong_arrows("nanogpt.model", ["nanogpt.optim"]) == ["nanogpt.model -> nanogpt.optim"]
+    assert wrong_arrows("nanogpt.corpus.store", ["nanogpt.runs.Run"]) == ["nanogpt.corpus.store -> nanogpt.runs.Run"]
     assert wrong_arrows("nanogpt", ["nanogpt.model.GPT"]) == ["nanogpt -> nanogpt.model.GPT"]
-    assert wrong_arrows("nanogpt.corpus", ["nanogpt.tokenizer", "nanogpt.config", "nanogpt.__version__"]) == []
+    assert wrong_arrows("nanogpt.corpus.store", ["nanogpt.corpus.report.report", "nanogpt.config"]) == []
+    assert wrong_arrows("nanogpt.runs.run", ["nanogpt.__version__"]) == []
+    names = ["nanogpt.runs.history.Tail", "nanogpt.runs.Run", "nanogpt.runs.archive.pack", "nanogpt.config.knobs"]
+    assert past_the_door("nanogpt.ui.page", names) == ["nanogpt.ui.page -> nanogpt.runs.history.Tail"]
+    assert past_the_door("nanogpt.runs.run", names) == []
+    assert exported("x = 1\n__all__ = ['a', 'b']") == ["a", "b"]
+
+
+def test_listing_runs_texts_and_commands_needs_no_torch():
+    script = "import sys, nanogpt.cli.main, nanogpt.corpus, nanogpt.runs.queue\n"
+    script += "nanogpt.runs.all_runs(), nanogpt.corpus.listed(), nanogpt.cli.main.parser()\n"
+    script += "assert not {'torch', 'gradio', 'huggingface_hub'} & sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.slow
@@ -250,12 +293,10 @@ def paths_named(text: str) -> Iterator[str]:
 
 
 def exists(path: str) -> bool:
-    """In the tree, or made by use: a run folder's files are those that nanogpt/run.py names."""
+    """In the tree, or made by use: a run folder's files are those that nanogpt/runs/run.py names."""
     if MADE_BY_USE.fullmatch(path.rstrip("/")) or (ROOT / path).exists():
         return True
-    if "*" in path:  # fast_*.py: a form that names may have
-        return (ROOT / path).parent.is_dir()
-    return path in re.findall(r"[\w./-]+", (ROOT / "nanogpt/run.py").read_text(encoding="utf-8"))
+    return path in re.findall(r"[\w./-]+", (ROOT / "nanogpt/runs/run.py").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

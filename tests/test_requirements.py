@@ -22,10 +22,10 @@ NEEDED, BEFORE, FOR_TESTS = (f"{name}.txt" for name in ("requirements", "pre-req
 ZERO_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")  # the versions that ZeroGPU's documentation names
 ZERO_PYTHON = ("3.10", "3.12")
 # What the program uses of torch though its name begins with an underscore; each is in the sources of torch 2.9.1,
-# 2.11.0 and 2.13.0. The last two and the check of the CPU may be absent: the program then does without.
+# 2.11.0 and 2.13.0. The last three may be absent: the program then does without.
 PRIVATE = {
-    "_foreach_add_", "_foreach_copy_", "_foreach_lerp", "_foreach_lerp_", "_is_avx512_bf16_supported",
-    "_linear_pointwise", "_reorder_linear_weight",
+    "_dynamo", "_foreach_add_", "_foreach_copy_", "_foreach_lerp", "_foreach_lerp_", "_foreach_mul_",
+    "_is_avx512_bf16_supported", "_linear_pointwise", "_reorder_linear_weight",
 }  # fmt: skip
 
 

@@ -13,15 +13,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nanogpt.__main__ import main
+from nanogpt.cli.main import main
 from nanogpt.config import PRESETS, ModelConfig, NanoGPTError
 from nanogpt.data import Shuffled, get_batch
 from nanogpt.device import pick_device
 from nanogpt.lecture import STAGES, read
 from nanogpt.model import GPT, MultiHeadAttention, RMSNorm, attention_by_hand, rotate
-from nanogpt.optim import get_lr, settled
+from nanogpt.optim import Step, get_lr, settled
 from nanogpt.rungs import FIRST, LAST, RUNGS, Rung, make_model, make_recipe, mean_loss, print_rungs, train_rung
-from nanogpt.step import Step
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = dict(block_size=16, n_embd=24, n_head=3, n_layer=2, eval_interval=40)

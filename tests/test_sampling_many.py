@@ -9,13 +9,14 @@ import pytest
 import torch
 from conftest import wait_until_still
 
-from nanogpt import corpus, jobs
+from nanogpt import corpus
 from nanogpt import sample as sample_module
-from nanogpt.__main__ import main
+from nanogpt.cli.main import main
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
 from nanogpt.disk import write_whole
+from nanogpt.launch import local
 from nanogpt.model import GPT
-from nanogpt.run import Run
+from nanogpt.runs import Run
 from nanogpt.sample import DASHES, Text, pick, stream, stream_many, unescaped
 from nanogpt.tokenizer import CharTokenizer
 
@@ -145,7 +146,7 @@ def test_the_fast_draw_draws_what_the_slow_one_drew(settings):
 def trained(home, tiny_text) -> Run:
     from nanogpt.train import train
 
-    run = jobs.new_run("one", corpus.add(tiny_text), max_iters=4, eval_interval=2, **SMALL)
+    run = local.new_run("one", corpus.add(tiny_text), max_iters=4, eval_interval=2, **SMALL)
     train(run)
     return run
 

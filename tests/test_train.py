@@ -15,14 +15,14 @@ import torch
 from conftest import steady_clock
 from safetensors.torch import load
 
-from nanogpt import corpus, jobs
+from nanogpt import corpus
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.data import split
 from nanogpt.device import pick_device
 from nanogpt.formats import load_model, read_config
-from nanogpt.history import read_jsonl
+from nanogpt.launch import local
 from nanogpt.optim import get_lr, settled
-from nanogpt.run import Run
+from nanogpt.runs import Run, read_jsonl
 from nanogpt.timetable import Timetable
 from nanogpt.train import CLEARLY_WORSE, estimate_loss, main, train
 
@@ -53,7 +53,7 @@ def undisturbed(text):
     def run_of(**settings) -> Run:
         key = json.dumps(settings, sort_keys=True)
         if key not in made:
-            made[key] = jobs.new_run(f"undisturbed-{len(made)}", text, **{**TINY, **settings})
+            made[key] = local.new_run(f"undisturbed-{len(made)}", text, **{**TINY, **settings})
             train(made[key])
         return made[key]
 
@@ -180,7 +180,7 @@ def test_the_last_word_is_the_loss_over_the_whole_held_out_text(undisturbed, tex
 @pytest.mark.slow
 def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text):
     first = undisturbed(**PLAIN)
-    again = jobs.new_run("again", text, **{**TINY, **PLAIN})
+    again = local.new_run("again", text, **{**TINY, **PLAIN})
     train(again)
     same_state(first, again)
     assert rows(first) == rows(again)
@@ -196,7 +196,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text)
 @each_kind
 def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)
-    run = jobs.new_run(f"stopped-{len(settings)}", text, **{**TINY, **settings})
+    run = local.new_run(f"stopped-{len(settings)}", text, **{**TINY, **settings})
     stops = []
     for step in (13, 60):
         stops.append(train_until(run, step))
@@ -204,7 +204,7 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
         assert f"Stopped at step {stops[-1]:,}" in run.status().message
         assert progress(run)["step"] == stops[-1]
     assert 0 < stops[0] < stops[1] < 120
-    jobs.prepare_to_continue(run)
+    local.prepare_to_continue(run)
     train(run)
     assert run.status().state == "finished"
     assert events(run) == ["started", "stopped"] * 2 + ["started", "finished"]
@@ -224,7 +224,7 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
 )
 def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)
-    run = jobs.new_run(f"killed-{settings.get('layout', 'classic')}", text, **{**TINY, **settings})
+    run = local.new_run(f"killed-{settings.get('layout', 'classic')}", text, **{**TINY, **settings})
     for share in (0.1, 0.5):
         reached = share * settings["max_iters"]
         kill_trainer(run, lambda reached=reached: any(step >= reached for step in steps(run)))
@@ -242,7 +242,7 @@ def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed,
 def test_killed_before_its_second_save_it_begins_again_and_repeats_no_step(undisturbed, text):
     settings = dict(max_iters=120, eval_interval=120)
     expected = undisturbed(**settings)
-    run = jobs.new_run("killed-early", text, **{**TINY, **settings})
+    run = local.new_run("killed-early", text, **{**TINY, **settings})
     kill_trainer(run, lambda: len(steps(run)) > 5)
     assert progress(run)["step"] == 0
     train(run)
@@ -253,7 +253,7 @@ def test_killed_before_its_second_save_it_begins_again_and_repeats_no_step(undis
 @pytest.mark.slow
 def test_killed_before_its_first_save_it_begins_again(undisturbed, text):
     expected = undisturbed(**PLAIN)
-    run = jobs.new_run("killed-at-once", text, **{**TINY, **PLAIN})
+    run = local.new_run("killed-at-once", text, **{**TINY, **PLAIN})
     kill_trainer(run, lambda: "started" in events(run))
     train(run)
     same_state(expected, run)
@@ -273,7 +273,7 @@ def test_evaluating_more_often_changes_nothing(undisturbed, settings):
 
 def test_a_run_may_go_on_to_another_length(text):
     """Then the interval of the log is another one, too, and may fall on the very step where the run stands."""
-    run = jobs.new_run("other-length", text, **{**TINY, "max_iters": 200_000, "eval_interval": 5})  # logs each 1,000
+    run = local.new_run("other-length", text, **{**TINY, "max_iters": 200_000, "eval_interval": 5})  # logs each 1,000
     reached = train_until(run, 5)
     assert reached < 1000
     run.change(train={**run.settings()["train"], "max_iters": 200 * reached})
@@ -289,9 +289,9 @@ def test_a_run_may_go_on_to_another_length(text):
 
 
 def test_a_finished_run_goes_on(undisturbed, text):
-    run = jobs.new_run("goes-on", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
+    run = local.new_run("goes-on", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
     train(run)
-    jobs.prepare_to_continue(run, 30)
+    local.prepare_to_continue(run, 30)
     train(run)
     assert run.status().state == "finished"
     assert steps(run) == list(range(31))
@@ -304,7 +304,7 @@ def test_a_finished_run_goes_on(undisturbed, text):
 
 @pytest.mark.slow
 def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
-    run = jobs.new_run("best", text, **{**TINY, "max_iters": 400, "eval_interval": 5, "learning_rate": 0.5})
+    run = local.new_run("best", text, **{**TINY, "max_iters": 400, "eval_interval": 5, "learning_rate": 0.5})
     train_until(run, 60)
     best = run.history().best
     losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
@@ -332,7 +332,7 @@ def scripted(text, monkeypatch):
             return next(made_up)
 
         monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
-        run = jobs.new_run(f"scripted-{time.time_ns()}", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
+        run = local.new_run(f"scripted-{time.time_ns()}", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
         train(run)
         assert next(made_up, None) is None
         return run, weights[1:4]
@@ -362,9 +362,9 @@ def test_the_weights_that_stay_are_the_better_on_the_whole_held_out_text(scripte
 
 @pytest.mark.slow
 def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
-    """On a made-up clock: a step takes less than half a second, a window of an evaluation three hundredths."""
+    """On a made-up clock: a step takes about a tenth of a second, a window of an evaluation three hundredths."""
     looked = []
-    with steady_clock(0.1) as clock:
+    with steady_clock(0.02) as clock:
 
         def look(model, data, device, most):
             looked.append(most)
@@ -372,7 +372,7 @@ def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
             return 3.0
 
         monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
-        run = jobs.new_run("by-the-clock", text, "timed", **TINY, budget=60.0)
+        run = local.new_run("by-the-clock", text, "timed", **TINY, budget=60.0)
         train(run)
     assert run.status().state == "finished"
     assert looked[-2:] == [32, 32]  # of the best and of the last weights: all windows that there are
@@ -399,7 +399,7 @@ def overfits(text):
 
 
 def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
-    run = jobs.new_run("overfits", text, **overfits)
+    run = local.new_run("overfits", text, **overfits)
     train(run)
     losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
     worse = [loss > min(losses[:i], default=math.inf) + CLEARLY_WORSE for i, loss in enumerate(losses)]
@@ -411,7 +411,7 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
     assert "Stopped early at step" in status.message
     assert f"of step {run.history().best['step']}" in status.message
     try:
-        jobs.prepare_to_continue(run)
+        local.prepare_to_continue(run)
     except NanoGPTError:
         return  # said that it is over
     train(run)  # or it goes on indeed
@@ -420,7 +420,7 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
 
 @pytest.mark.slow
 def test_a_stop_between_two_evaluations_costs_no_patience(overfits, text):
-    straight, stopped = (jobs.new_run(name, text, **overfits) for name in ("patient", "patient-stopped"))
+    straight, stopped = (local.new_run(name, text, **overfits) for name in ("patient", "patient-stopped"))
     train(straight)
     for step in range(3, 1000, 7):
         train_until(stopped, step)
@@ -434,7 +434,7 @@ DIVERGES = dict(max_iters=300, eval_interval=4, learning_rate=1.0, min_lr=1.0, w
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(text, capfd):
-    run = jobs.new_run("diverged", text, **{**TINY, **DIVERGES})
+    run = local.new_run("diverged", text, **{**TINY, **DIVERGES})
     assert main(run.name) == 1
     status = run.status()
     assert (status.state, status.can_continue) == ("failed", True)
@@ -449,7 +449,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(text, 
 
 def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
     other = corpus.add(tiny_text[::-1], "Backwards")
-    run = jobs.new_run("no-text", other, **{**TINY, **PLAIN})
+    run = local.new_run("no-text", other, **{**TINY, **PLAIN})
     corpus.delete(other.id)
     with pytest.raises(NanoGPTError, match=f"There is no corpus {other.id}"):
         train(run)
@@ -460,24 +460,24 @@ def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:5000]])
 def test_a_damaged_save_is_said_to_be_one(text, damage):
-    run = jobs.new_run(f"damaged-{time.time_ns()}", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    run = local.new_run(f"damaged-{time.time_ns()}", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
     train(run)
     saved = run.folder / "last.safetensors"
     saved.write_bytes(damage(saved.read_bytes()))
-    jobs.prepare_to_continue(run, 9)
+    local.prepare_to_continue(run, 9)
     with pytest.raises(NanoGPTError, match=f"last.safetensors of {run.name} cannot be read"):
         train(run)
 
 
 def test_a_save_of_something_else_is_a_sentence(text, undisturbed):
-    run = jobs.new_run("foreign", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    run = local.new_run("foreign", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
     (run.folder / "last.safetensors").write_bytes((undisturbed(**PLAIN).folder / "model.safetensors").read_bytes())
     with pytest.raises(NanoGPTError, match="last.safetensors of foreign"):
         train(run)
 
 
 def test_a_run_that_somebody_else_trains_is_left_to_them(text):
-    run = jobs.new_run("taken", text, **{**TINY, **PLAIN})
+    run = local.new_run("taken", text, **{**TINY, **PLAIN})
     with run.held():
         assert main(run.name) == 1
     assert events(run) == []  # the other one writes this log
@@ -485,9 +485,9 @@ def test_a_run_that_somebody_else_trains_is_left_to_them(text):
 
 @pytest.mark.slow
 def test_an_old_stop_file_does_not_stop_a_new_start(text):
-    run = jobs.new_run("stopped-before", text, **{**TINY, "max_iters": 3})
+    run = local.new_run("stopped-before", text, **{**TINY, "max_iters": 3})
     run.stop_file.touch()
-    jobs.start(run)
+    local.start(run)
     deadline = time.monotonic() + 60
     while run.status().busy and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -496,7 +496,7 @@ def test_an_old_stop_file_does_not_stop_a_new_start(text):
 
 def test_the_alphabet_and_the_text_of_many_characters(home):
     words = "".join(chr(0x4E00 + i) for i in range(400)) * 6 + "\n"  # more than fit in a byte
-    run = jobs.new_run("many", corpus.add(words), **{**TINY, "max_iters": 3, "eval_interval": 3})
+    run = local.new_run("many", corpus.add(words), **{**TINY, "max_iters": 3, "eval_interval": 3})
     train(run)
     assert read_config(run.folder).vocab_size == 401
     assert rows(run)[0]["train_loss"] == pytest.approx(math.log(401), abs=0.1)

@@ -8,9 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from .. import corpus, zero
+from .. import corpus
 from ..config import NanoGPTError
-from ..run import Run, Status
+from ..launch import zero
+from ..runs import Run, Status
 from . import sample_tab, train_tab
 from .visit import visitor
 

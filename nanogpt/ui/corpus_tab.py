@@ -10,7 +10,7 @@ import gradio as gr
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..run import users_of
+from ..runs import users_of
 from . import text_panel
 from .drawn import drawn
 from .parts import Parts

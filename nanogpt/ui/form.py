@@ -8,10 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from .. import calibrate, corpus, limits, tickets
+from .. import corpus, limits
 from ..config import PLANNED, PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
 from ..device import cuda_hint, pick_device
+from ..launch.plan import choose, memory_needed, seconds_needed
+from ..model import count_parameters
 from ..optim import settled
+from ..runs import queue
 from ..train import in_words
 from .visit import visitor
 
@@ -91,20 +94,20 @@ def estimate(corpus_id: str | None, *fields) -> str:
         said = changes(*fields)
         model, train = preset(fields[0]).configs(**said)
         model = replace(model, vocab_size=len(text.chars))
-        limits.check_model(calibrate.count_parameters(model))
+        limits.check_model(count_parameters(model))
         limits.check_seconds(train.budget)
         device = f"{in_words(pick_device(train.device), model)}. {cuda_hint()}".strip()
-        if tickets.running():
+        if queue.running():
             return f"{device} How long this takes is measured when nothing else trains."
         if train.budget:
-            plan = calibrate.choose(train.budget, model.vocab_size, text.characters, said)
+            plan = choose(train.budget, model.vocab_size, text.characters, said)
             return f"{device} {plan} That is {passes(plan.settings, text):.1f} passes over the text."
-        gigabytes = calibrate.memory_needed(model, train, pick_device(train.device)) / 1e9
-        seconds = calibrate.seconds_needed(model, train)
+        gigabytes = memory_needed(model, train, pick_device(train.device)) / 1e9
+        seconds = seconds_needed(model, train)
         time = about(seconds)
         if seconds > at_a_time():
             time += f", {limits.in_words(at_a_time())} at a time on this server, then Continue"
-        numbers = f"{calibrate.count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory"
+        numbers = f"{count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory"
         often = passes({**model.as_dict(), **train.as_dict()}, text)
         decay = settled(train, model, text.characters).weight_decay
         return f"{device} About {time}. {numbers}, {often:.1f} passes over the text, weight decay {decay:g}."

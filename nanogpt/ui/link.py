@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from .. import corpus, limits, record
+from .. import corpus, limits
 from ..config import PRESETS, NanoGPTError
+from ..runs import record
 from . import form
 from .drawn import drawn, line
 from .visit import seen, visitor

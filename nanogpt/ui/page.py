@@ -11,7 +11,8 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_space
 
-from .. import archive, corpus, limits
+from .. import corpus, limits
+from ..runs import archive
 from . import api, corpus_tab, form, link, sample_tab, share_tab, train_tab, visit
 from .drawn import drawn
 from .drawn import line as drawn_line

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from .. import hub
 from ..config import NanoGPTError
-from ..run import Run
+from ..publish import hub
+from ..runs import Run
 from . import sign_in
 from .drawn import drawn, line
 from .following import following

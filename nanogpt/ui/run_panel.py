@@ -11,11 +11,9 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from .. import archive, record
 from ..config import NanoGPTError
 from ..disk import size
-from ..history import kept_loss
-from ..run import Run
+from ..runs import Run, archive, kept_loss, record
 from .drawn import drawn, line
 from .parts import Parts
 from .visit import seen, visitor

@@ -12,7 +12,7 @@ import gradio as gr
 
 from ..config import NanoGPTError, SampleConfig, knobs
 from ..formats import load_model
-from ..run import Run
+from ..runs import Run
 from ..sample import DASHES, keep_ready, stream_many, unescaped
 from ..tokenizer import CharTokenizer
 from . import pull_panel

@@ -12,10 +12,10 @@ import gradio as gr
 from gradio.context import Context
 from gradio.utils import get_upload_folder
 
-from .. import card, code_export, deploy, hub, page_export
 from ..config import NanoGPTError
 from ..disk import size
-from ..run import Run
+from ..publish import card, code_export, deploy, hub, page_export
+from ..runs import Run
 from . import sign_in
 from .drawn import drawn, line
 from .following import following, lines

@@ -6,8 +6,9 @@ import os
 
 import gradio as gr
 
-from .. import hub, limits
+from .. import limits
 from ..config import NanoGPTError
+from ..publish import hub
 from .guard import named_hosts
 from .visit import request
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..run import users_of
+from ..runs import users_of
 from .parts import Parts
 from .run_panel import said, size, told
 from .visit import visitor

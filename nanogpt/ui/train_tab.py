@@ -8,9 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from .. import jobs, limits, zero
+from .. import limits
 from ..config import NanoGPTError, TrainConfig, duration
-from ..run import Run
+from ..launch import local, zero
+from ..runs import Run
 from . import form, link, run_panel
 from .drawn import drawn, line, plot_data
 from .parts import Parts
@@ -35,7 +36,7 @@ def start(corpus_id: str, name: str, preset_name: str, *fields) -> str:
 def warm() -> None:
     """Have a trainer ready for the next press of Start, where a process can train and anybody may."""
     if not zero.HERE and not limits.training_is_off():
-        jobs.warm()
+        local.warm()
 
 
 def launch(run: Run) -> None:
@@ -43,7 +44,7 @@ def launch(run: Run) -> None:
     if zero.HERE:
         zero.announce(run)
     else:
-        jobs.start(run)
+        local.start(run)
 
 
 def go_on(name: str | None, budget: str, max_iters: float) -> str:
@@ -55,7 +56,7 @@ def go_on(name: str | None, budget: str, max_iters: float) -> str:
         longer = dict(budget=duration(budget))
     elif status.state == "finished" and int(max_iters or 0) > status.step:
         longer = dict(max_iters=int(max_iters))
-    jobs.prepare_to_continue(run, **longer)
+    local.prepare_to_continue(run, **longer)
     launch(run)
     return run.name
 

@@ -8,9 +8,10 @@ import gradio as gr
 from gradio.context import LocalContext
 from starlette.requests import cookie_parser
 
-from .. import limits, visitors
-from ..run import Run
-from ..visitors import Visitor
+from .. import limits
+from ..launch import visitors
+from ..launch.visitors import Visitor
+from ..runs import Run
 
 
 def request() -> Any | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from .. import limits, tickets
+from .. import limits
 from ..config import NanoGPTError
-from ..history import History
-from ..run import Run, Status
+from ..runs import History, Run, Status, queue
 from .drawn import line
 from .visit import seen, visitor
 
@@ -104,7 +103,7 @@ def run_line(name: str | None) -> dict:
 
 def page_line() -> dict:
     """The line above the tabs: what is running and how long it has to go, whichever run the tabs show."""
-    running, waiting = tickets.running(), tickets.waiting()
+    running, waiting = queue.running(), queue.waiting()
     if not running and not waiting:
         count = len(visitor().runs())
         if not count and limits.training_is_off():

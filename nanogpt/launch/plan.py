@@ -1,0 +1,254 @@
+"""What a run will take on this machine: memory by arithmetic, time by a second of real training steps."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
+from ..data import fitting_block_size
+from ..device import Device, pick_device
+from ..model import GPT, count_parameters
+from ..optim import settled
+from ..runs import queue
+from ..timetable import overhead
+from ..train import make_step
+from . import gpu_plan
+
+# On ZeroGPU, which cannot be measured before a call: a guess at seconds a step however small, and operations a second.
+ZERO_STEP, ZERO_SPEED = 0.006, 1e13
+TRIAL_SECONDS = 1.0  # of steps: enough to be right within a fifth or so, short enough to wait for
+
+
+def step_flops(config: ModelConfig, batch_size: int) -> float:
+    """Arithmetic of one training step: six operations a weight and character, and attention (Kaplan et al., 2020)."""
+    weights = 12 * config.n_layer * config.n_embd**2 + config.vocab_size * config.n_embd
+    attention = 6 * config.n_layer * config.block_size * config.n_embd  # half of the full square: it is causal
+    return batch_size * config.block_size * 6 * (weights + attention)
+
+
+def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
+    """Bytes a run takes at its largest: weights, gradients, optimizer, and what the backward pass must remember."""
+    numbers = count_parameters(model)
+    remembered = 3 if train.optimizer == "muon" else 4  # of each: itself, its gradient, and what the optimizer keeps
+    kept = 4 * numbers * (remembered + 2)  # and copies for saving, or for writing
+    size = 4 if device.dtype is torch.float32 else 2
+    tokens = train.batch_size * model.block_size
+    per_layer = (20 if model.layout == "classic" else 28) * model.n_embd + (6 * model.n_embd if model.dropout else 0)
+    if device.type == "cpu" and model.layout == "modern" and not model.dropout:
+        per_layer += model.n_head * model.block_size  # fast/block.py keeps the attention weights
+    activations = tokens * (model.n_layer * per_layer * size + 4 * 4 * model.vocab_size + 8 * model.n_embd)
+    return kept + activations + 400_000_000  # torch itself
+
+
+def memory_free(device: Device) -> int:
+    """Bytes that can still be had on the device; 0 where the system does not say."""
+    if device.elsewhere:
+        return 0
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    free = 0
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS tells no more than what there is in all
+        free = int(0.7 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                free = int(line.split()[1]) * 1024
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            free = min(free, int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    return free
+
+
+def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None = None) -> None:
+    """NanoGPTError where a run would not fit into the memory that is free."""
+    device = device or pick_device(train.device)
+    needed, free = memory_needed(model, train, device), memory_free(device)
+    if queue.running():
+        return  # what is free now says nothing about the moment when this run's turn comes
+    if free and needed > free:
+        raise NanoGPTError(
+            f"These settings need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
+            f"Lower batch_size (now {train.batch_size}), block_size ({model.block_size}), n_embd ({model.n_embd}) "
+            f"or n_layer ({model.n_layer})."
+        )
+
+
+def speed(model: ModelConfig, train: TrainConfig) -> float:
+    """Operations a second in real training steps of a model of this shape: measured once, in about a second.
+
+    One block of it and a part of the batch stand for the whole, so that a large model takes no longer to measure.
+    """
+    if pick_device(train.device).elsewhere:
+        flops = step_flops(model, train.batch_size)
+        return flops / (ZERO_STEP + flops / ZERO_SPEED)
+    kept = ("batch_size", "optimizer", "device", "learning_rate", "min_lr")  # the others change nothing about the speed
+    with _measuring:
+        return _speed(model, TrainConfig.of({key: value for key, value in train.as_dict().items() if key in kept}))
+
+
+_measuring = threading.Lock()  # two measurements at once would disturb each other
+
+
+@lru_cache(maxsize=64)
+def _speed(model: ModelConfig, train: TrainConfig) -> float:
+    device = pick_device(train.device)
+    trial = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
+    budget = 2e10 if device.type == "cpu" else 4e12  # operations a step: a fifth of a second on a slow machine
+    batch_size = max(1, min(train.batch_size, int(budget / step_flops(trial, 1))))
+    layers = max(1, min(model.n_layer, int(budget / step_flops(trial, batch_size))))
+    trial = replace(trial, n_layer=layers)
+    net = GPT(trial).to(device.type)
+    take_step = make_step(net, train, device)
+    xb = torch.randint(trial.vocab_size, (batch_size, trial.block_size), device=device.type)
+    times: list[float] = []
+    until = time.perf_counter() + TRIAL_SECONDS
+    while len(times) < 3 or time.perf_counter() < until:
+        began = time.perf_counter()
+        loss, _ = take_step(xb, xb, train.learning_rate)
+        loss.item()  # on a GPU: wait for it
+        times.append(time.perf_counter() - began)
+    typical = sorted(times[1:])[len(times[1:]) // 2]
+    return step_flops(trial, batch_size) / typical
+
+
+def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
+    """About how long a run takes here, its evaluations included."""
+    if train.budget:
+        return train.budget
+    return 1.08 * train.max_iters * step_flops(model, train.batch_size) / speed(model, train)
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and a batch that is about right for so much arithmetic, and the loss it reached on Tiny Shakespeare."""
+
+    flops: float
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+    batch_size: int
+    val_loss: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The knobs among them."""
+        return {name: value for name, value in asdict(self).items() if name not in ("flops", "val_loss")}
+
+
+# From small to large; a budget takes the last one it can afford. The losses up to the rule rest on the runs in
+# benchmarks/README.md, those beyond are extrapolated.
+SIZES = (
+    Size(0.0, 2, 2, 64, 64, 8, 2.1),
+    Size(3e11, 3, 3, 96, 64, 16, 1.92),
+    Size(5.2e12, 3, 4, 128, 128, 8, 1.60),
+    Size(1.2e13, 4, 4, 128, 256, 4, 1.50),
+    # --------
+    Size(6e13, 5, 5, 160, 256, 8, 1.43),
+    Size(4e14, 6, 8, 256, 256, 16, 1.42),
+    Size(2e15, 6, 6, 384, 256, 64, 1.41),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a time budget buys on this machine."""
+
+    settings: dict[str, Any]
+    parameters: int
+    weight_decay: float  # for about so many readings of the text
+    val_loss: float  # about what to expect, on a text like Tiny Shakespeare
+
+    def __str__(self) -> str:
+        s = self.settings
+        way = "that" if s["layout"] == "modern" else "the faster layout, in this time,"  # the sizes are measured in it
+        steps = f"about {s['max_iters']:,} batches of {s['batch_size']}, weight decay {self.weight_decay:g}"
+        return (
+            f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
+            f"{self.parameters:,} parameters, {steps}. "
+            f"On Tiny Shakespeare {way} comes to a validation loss near {self.val_loss:.2f}; on other texts to another."
+        )
+
+
+def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, Any]) -> Plan:
+    """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds.
+
+    `characters` is how long the text is. Settings that are `given` are not chosen, and the others follow from them.
+    """
+    if budget < 5:
+        raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
+    recipe = {"layout": "modern", **given, "budget": budget}
+    device = pick_device(str(given.get("device") or "auto"))
+    if device.type == "cuda" and not device.elsewhere:
+        return _choose_on_a_gpu(recipe, vocab_size, characters, device)
+    guess = _configs(SIZES[2].settings | recipe, vocab_size)
+    flops = 0.85 * budget * speed(*guess)  # the rest goes to evaluations, samples and saving
+    size = [one for one in SIZES if one.flops <= flops][-1]
+    settings = size.settings | recipe
+    model, train = _configs(settings, vocab_size)
+    settings["block_size"] = fitting_block_size(characters, model.block_size)
+    model = replace(model, block_size=settings["block_size"])
+    settings["max_iters"] = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
+    decay = settled(replace(train, max_iters=settings["max_iters"]), model, characters).weight_decay
+    larger = next((one for one in SIZES if one.flops > flops), size)
+    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
+    val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
+    return Plan(settings, count_parameters(model), decay, val_loss)
+
+
+def measure_once(wanted: str) -> None:
+    """Measure what `choose` will ask about the device, if nobody did on this machine: not part of a run's time."""
+    device = pick_device(wanted)
+    if device.type == "cuda" and not device.elsewhere:
+        gpu_plan.product_speed(device)
+
+
+def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, characters: int, device: Device) -> Plan:
+    """As `choose`, for a GPU, from the speed of one product."""
+    rate = gpu_plan.product_speed(device)
+    seconds = recipe["budget"] - overhead(recipe["budget"])
+    reads, made = {}, {}
+    for size in gpu_plan.SIZES:
+        model, train = _configs(size.settings | recipe, vocab_size)
+        model = replace(model, block_size=fitting_block_size(characters, model.block_size))
+        per_step = train.batch_size * model.block_size
+        step = gpu_plan.step_seconds(model.n_layer, step_flops(model, train.batch_size), rate)
+        made[size] = model, train, per_step
+        reads[size] = seconds / step * per_step / (0.9 * characters)
+    size = gpu_plan.choose_size(reads)
+    model, train, per_step = made[size]
+    passes = min(reads[size], size.most)  # more would only memorize, so a long budget is not used up
+    steps = max(20, int(passes * 0.9 * characters / per_step))
+    settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=steps)
+    settings["budget"] = round(recipe["budget"] * passes / reads[size], 1)
+    decay = settled(replace(train, max_iters=steps), model, characters).weight_decay
+    return Plan(settings, count_parameters(model), decay, size.val_loss)
+
+
+def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
+    model, train = PRESETS["timed"].configs(**settings)
+    return replace(model, vocab_size=vocab_size), train
+
+
+if __name__ == "__main__":
+    for name, preset in PRESETS.items():
+        shape, settings = preset.configs()
+        shape = replace(shape, vocab_size=65)
+        gb = memory_needed(shape, settings, pick_device()) / 1e9
+        print(
+            f"{name:8} {count_parameters(shape):>11,} parameters, {gb:.1f} GB, {seconds_needed(shape, settings):,.0f} s"
+        )
+    for seconds in (10, 30, 180, 600, 3600):
+        print(f"{seconds:>5} s: {choose(seconds, 65, 1_000_000, {})}")

@@ -1,0 +1,444 @@
+"""The command line as people and scripts use it; an error is one line on stderr and exit status 2.
+
+Where a real process shows nothing that a call of `main` does not, it is a call, which saves the start of torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from nanogpt import corpus
+from nanogpt.cli.main import main
+from nanogpt.config import PRESETS
+from nanogpt.data import split
+from nanogpt.formats import load_model
+from nanogpt.launch import local
+from nanogpt.runs import Run, queue
+from nanogpt.tokenizer import CharTokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+ctrl_c = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows sends Ctrl-C to all processes of a console, this one among them"
+)
+TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "4"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOGPT_HOME", str(path))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def file(home, tiny_text) -> Path:
+    (home / "A Play.txt").write_text(tiny_text, encoding="utf-8")
+    return home / "A Play.txt"
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "nanogpt", *map(str, arguments)]
+
+
+def nanogpt(*arguments, **environment) -> subprocess.CompletedProcess:
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
+    return subprocess.run(command(*arguments), cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=120)
+
+
+def popen(*arguments) -> subprocess.Popen:
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command(*arguments), cwd=ROOT, **pipes)
+
+
+def until(true, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not (result := true()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+    return result
+
+
+def one_line(stderr: str) -> str:
+    """An error as it must be: no traceback, and nothing beside it."""
+    assert stderr.endswith("\n")
+    assert stderr.count("\n") == 1, stderr
+    return stderr
+
+
+TWENTY = ["--preset", "quick", "--max-iters", "20", "--eval-interval", "10", *TINY]
+
+
+def finished(name: str, stdout: str) -> Run:
+    """The run that a command has trained for 20 steps, if it said what it should."""
+    run = Run(name)
+    assert run.status().state == "finished"
+    lines = stdout.splitlines()
+    assert lines[0].startswith(f"{name}: A Play, 5,")
+    assert [int(line.split()[1].rstrip(":")) for line in lines if line.startswith("step ")] == [0, 10, 20]
+    assert any(line.startswith("Finished: validation loss ") for line in lines)
+    assert run.history().samples[-1]["text"] in stdout
+    assert lines[-1].endswith(f"python -m nanogpt sample {name}")
+    return run
+
+
+@pytest.fixture(scope="module")
+def first(file) -> Run:
+    """A run trained by the command, in this process to save the start of torch."""
+    before = signal.getsignal(signal.SIGINT)
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = main(["train", str(file), "--name", "first", *TWENTY])
+    signal.signal(signal.SIGINT, before)
+    assert (status, err.getvalue()) == (0, "")
+    return finished("first", out.getvalue())
+
+
+@pytest.mark.slow
+def test_a_process_trains_the_same_run(file, first):
+    done = nanogpt("train", file, "--name", "process", *TWENTY)
+    assert (done.returncode, done.stderr) == (0, "")
+    ours = finished("process", done.stdout).folder
+    assert (ours / "model.safetensors").read_bytes() == (first.folder / "model.safetensors").read_bytes()
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+
+def fails(*arguments) -> str:
+    """Run a command that must be refused, as a process; its one line."""
+    done = nanogpt(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    return one_line(done.stderr)
+
+
+@pytest.mark.slow
+def test_errors_of_a_real_process(first, file):
+    assert "There is no run named nobody" in fails("sample", "nobody")
+    assert "the following arguments are required" in fails()
+    assert "max_iters was 'many'; it must be a whole number" in fails("train", file, "--max-iters", "many")
+
+
+MISTAKES = [
+    (["sample", "nobody"], "There is no run named nobody"),
+    (["sample", "../first"], "The name was '../first'"),
+    (["sample", "first", "--temperature", "hot"], "temperature was 'hot'"),
+    (["sample", "first", "--temperature", "nan"], "temperature was nan"),
+    (["sample", "first", "--length", "0"], "length was 0"),
+    (["sample", "first", "--top-k", "-1"], "top_k was -1"),
+    (["sample", "first", "--device", "tpu"], "device was 'tpu'"),
+    (["sample", "first", "--colour", "red"], "unrecognized arguments: --colour red"),
+    (["sample"], "the following arguments are required: NAME"),
+    (["eval", "nobody"], "There is no run named nobody"),
+    (["eval", "first", "no-such-file.txt"], "no-such-file.txt could not be read"),
+    (["eval", "first", "--device", "tpu"], "device was 'tpu'"),
+    (["train", "no-such-file.txt"], "no-such-file.txt could not be read"),
+    (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'; there are {', '.join(PRESETS)}."),
+    (["train", "FILE", "--name", "first"], "There is already a run named first"),
+    (["train", "FILE", "--name", "Not a Name"], "The name was 'Not a Name'"),
+    (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),
+    (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),
+    (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Both --budget and --max-iters were given"),
+    (["train", "FILE", "--batches", "both"], "batches was 'both'; it must be one of random, shuffled"),
+    (["train", "FILE", "--learning-rate", "fast"], "learning_rate was 'fast'"),
+    (["train", "FILE", "--n-embd", "10", "--n-head", "4"], "n_embd must be a multiple of n_head"),
+    (["train", "FILE", "--device", "tpu"], "device was 'tpu'"),
+    (["train", "FILE", "--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+    (["train", "--resume", "nobody"], "There is no run named nobody"),
+    (["train", "--resume", "first"], "first has reached its last step, 20. Give a larger max_iters"),
+    (["train", "--resume", "first", "--max-iters", "10"], "max_iters must be larger"),
+    (["train", "--resume", "first", "--max-iters", "x"], "max_iters was 'x'"),
+    (["train", "--resume", "first", "--n-layer", "2"], "only --max-iters or --budget can be given anew"),
+    (["train", "FILE", "--resume", "first"], "only --max-iters or --budget can be given anew"),
+    (["train", "--resume", "nobody", "--name", "second"], "only --max-iters or --budget can be given anew"),
+    (["train", "--resume", "nobody", "--preset", "laptop"], "only --max-iters or --budget can be given anew"),
+    (["train", "--resume", "", "--max-iters", "1"], "The name was ''"),
+    (["ladder", "FILE", "--device", "cuda:99"], "device was 'cuda:99'"),
+    (["ladder", "FILE", "--stage", "19"], "stage was 19; it must be a whole number from 1 to 18"),
+    (["ladder", "FILE", "--stage", "x"], "invalid int value: 'x'"),
+    (["ladder", "FILE", "--device", "tpu"], "device was 'tpu'"),
+    (["ladder", "FILE", "--stage", "1", "--max-iters", "-1"], "max_iters was -1"),
+    (["ladder", "no-such-file.txt"], "no-such-file.txt could not be read"),
+    (["fly"], "invalid choice: 'fly'"),
+    ([], "the following arguments are required"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=[" ".join(one)[:50] for one, _ in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_status_2(first, file, capfd, arguments, sentence):
+    """In this process, to save the start of torch for each; `test_errors_of_a_real_process` shows it is the same."""
+    before = set(os.listdir(first.folder.parent)) | {".queue"}
+    try:
+        status = main([str(file) if argument == "FILE" else argument for argument in arguments])
+    except SystemExit as ended:  # argparse's way
+        status = ended.code
+    out, err = capfd.readouterr()
+    made = set(os.listdir(first.folder.parent)) - before
+    for name in made:
+        shutil.rmtree(first.folder.parent / name)  # so that one failure does not become many
+    assert (status, out) == (2, "")
+    assert sentence in one_line(err)
+    assert made == set()
+    assert first.settings()["train"]["max_iters"] == 20
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_while_it_trains_is_one_line_too(file):
+    options = ["--learning-rate", 1, "--weight-decay", 10, "--warmup-iters", 0, "--max-iters", 300, *TINY]
+    done = nanogpt("train", file, "--name", "diverges", *options)
+    assert done.returncode == 2
+    assert one_line(done.stderr).startswith("nanogpt: The loss was no longer a number at step ")
+
+
+@pytest.mark.slow
+def test_a_run_whose_text_is_gone(home, first, tiny_text):
+    added = corpus.add(tiny_text[::-1], "Backwards")
+    run = local.new_run("no-text", added, n_layer=1, n_embd=16)
+    (run.folder / "model.safetensors").write_bytes((first.folder / "model.safetensors").read_bytes())
+    corpus.delete(added.id)
+    assert f"There is no corpus {added.id}" in fails("train", "--resume", "no-text")
+    assert f"There is no corpus {added.id}" in fails("eval", "no-text")
+    run.delete()
+
+
+@pytest.mark.slow
+def test_a_home_that_cannot_be_one(file):
+    done = nanogpt("train", file, NANOGPT_HOME=str(file))
+    assert done.returncode == 2
+    one_line(done.stderr)
+
+
+# --- train ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_lowered_block_size_is_said(file):
+    done = nanogpt("train", file, "--name", "lowered", "--max-iters", 1, *TINY[:-4], "--block-size", 4096)
+    assert done.returncode == 0
+    said = done.stdout.splitlines()[:3] + done.stderr.splitlines()
+    assert any("block_size" in line and "128" in line for line in said), said
+
+
+@ctrl_c
+@pytest.mark.slow
+def test_ctrl_c_saves_and_says_how_to_go_on_and_it_goes_on(file):
+    with popen("train", file, "--name", "stopped", "--max-iters", 100_000, "--eval-interval", 20, *TINY) as process:
+        run = Run("stopped")
+        until(lambda: run.exists() and run.history().step >= 20)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert "python -m nanogpt train --resume stopped" in err.splitlines()[-1]
+    assert run.status().state == "stopped"
+    reached = run.status().step
+    assert f"Stopped at step {reached:,}" in err
+
+    done = nanogpt("train", "--resume", "stopped", "--max-iters", reached + 30)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert run.status().state == "finished"
+    assert run.status().step == reached + 30
+    steps = [row["step"] for row in run.history().rows]
+    assert steps == sorted(set(steps))
+    assert [event["event"] for event in run.history().events] == ["started", "stopped", "started", "finished"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [pytest.param("Ctrl-C", marks=ctrl_c), "the page"])
+def test_a_run_that_still_waits_can_be_called_off(file, by):
+    name = f"waits-{by[0].lower()}"
+    with queue.turn("busy", "cpu"), popen("train", file, "--name", name, "--max-iters", 50, *TINY) as process:
+        try:
+            until(lambda: any(queue.is_held(ticket) for ticket in queue.folder().glob(f"[0-9]*.{name}")))
+            if by == "Ctrl-C":
+                process.send_signal(signal.SIGINT)
+            else:
+                Run(name).request_stop()
+            out, err = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert name not in queue.waiting()
+    assert not (Run(name).folder / "last.safetensors").exists()
+    assert Run(name).status().state == "stopped"
+
+
+# --- sample --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_sample_writes_the_text_alone_and_the_same_again(first, tiny_text, capfd):
+    prompt, letters = tiny_text[:5], set(tiny_text)
+    arguments = ["sample", "first", "--prompt", prompt, "--length", "80", "--seed"]
+    done = nanogpt(*arguments, 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    texts = [done.stdout]
+    for seed in ("1", "2"):
+        assert main([*arguments, seed]) == 0
+        texts.append(capfd.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+    for text in texts:
+        assert len(text) == len(prompt) + 81
+        assert text.startswith(prompt)
+        assert text.endswith("\n")
+        assert set(text) <= letters
+
+
+def test_a_prompt_in_other_letters_is_fitted_and_said_on_stderr(first, capfd):
+    assert main(["sample", "first", "--prompt", "thé 漢", "--length", "20"]) == 0
+    fitted, note = capfd.readouterr()
+    assert main(["sample", "first", "--prompt", "the ", "--length", "20"]) == 0
+    assert (fitted, "") == capfd.readouterr()
+    assert note.count("\n") == 1
+    assert "é" in note
+    assert "漢" in note
+
+
+@pytest.mark.slow
+def test_whoever_reads_only_the_beginning_is_not_complained_to(first):
+    with popen("sample", "first", "--length", 10_000) as process:
+        assert len(process.stdout.read(10)) == 10
+        process.stdout.close()  # as `| head -c 10` does
+        err = process.stderr.read()
+    assert err == ""
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_terminal_without_the_letters_gets_no_traceback(home):
+    words = "".join(chr(0x4E00 + i) for i in range(30)) * 50 + "\n"
+    run = local.new_run(
+        "far", corpus.add(words), n_layer=1, n_head=1, n_embd=8, block_size=8, max_iters=1, warmup_iters=0
+    )
+    from nanogpt.train import train
+
+    train(run)
+    done = nanogpt("sample", "far", "--length", 20, PYTHONIOENCODING="cp1252", PYTHONUTF8="0")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+
+
+# --- eval, runs, ladder --------------------------------------------------------------------------------------------
+
+
+def loss_by_hand(run: Run, ids: list[int]) -> float:
+    """The mean loss over windows side by side, character after character."""
+    model = load_model(run.folder)
+    T, total = model.config.block_size, 0.0
+    with torch.no_grad():
+        for start in range(0, len(ids) - 1, T):
+            piece = torch.tensor(ids[start : start + T + 1])
+            scores = model(piece[None, :-1])[0][0].double().log_softmax(-1)
+            total -= sum(scores[t, piece[t + 1]].item() for t in range(len(piece) - 1))
+    return total / (len(ids) - 1)
+
+
+def evaluated(stdout: str) -> dict:
+    found = json.loads(stdout)
+    assert found.keys() == {"val_loss", "bits_per_character", "characters"}
+    assert found["bits_per_character"] == pytest.approx(found["val_loss"] / math.log(2))
+    return found
+
+
+@pytest.mark.slow
+def test_eval_is_the_loss_over_the_held_out_tenth(first):
+    done = nanogpt("eval", "first")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = evaluated(done.stdout)
+    held_out = split(corpus.load(first.settings()["corpus"]["id"]).tokens())[1].tolist()
+    assert found["characters"] == len(held_out) - 1
+    assert found["val_loss"] == pytest.approx(loss_by_hand(first, held_out), abs=1e-5)
+    assert found["val_loss"] == pytest.approx(first.history().events[-1]["val_loss"], abs=1e-9)
+
+
+def test_eval_of_a_file_is_the_loss_over_that_text(first, home, tiny_text, capfd):
+    (home / "other.txt").write_text(tiny_text[100:333], encoding="utf-8")
+    assert main(["eval", "first", str(home / "other.txt")]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    found = evaluated(out)
+    assert found["characters"] == 232
+    ids = CharTokenizer.load(first.folder).encode(tiny_text[100:333])
+    assert found["val_loss"] == pytest.approx(loss_by_hand(first, ids), abs=1e-5)
+
+
+@pytest.mark.parametrize("content", ["漢字", "a", ""])
+def test_eval_of_a_file_with_nothing_to_predict(first, home, capfd, content):
+    (home / "nothing.txt").write_text(content, encoding="utf-8")
+    assert main(["eval", "first", str(home / "nothing.txt")]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_runs_lists_them_for_people_and_for_programs(first, capfd):
+    assert main(["runs", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
+    row = rows["first"]
+    assert (row["state"], row["step"], row["max_iters"], row["corpus"]) == ("finished", 20, 20, "A Play")
+    assert row["val_loss"] == min(r["val_loss"] for r in first.history().rows if "val_loss" in r)
+    assert main(["runs"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    line = next(line for line in out.splitlines() if line.startswith("first "))
+    assert re.search(r"finished +20/20 ", line)
+    assert f"{row['val_loss']:.4f}" in line
+    assert len(out.splitlines()) == len(rows)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"train": {}}'])
+def test_a_broken_run_does_not_hide_the_others(first, home, capfd, content):
+    broken = home / "checkpoints" / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text(content, encoding="utf-8")
+    try:
+        assert main(["runs"]) == 0
+        assert "first " in capfd.readouterr().out
+        assert main(["runs", "--json"]) == 0
+        assert "first" in [row["name"] for row in json.loads(capfd.readouterr().out)]
+    finally:
+        shutil.rmtree(broken)
+
+
+def test_no_runs_yet(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("NANOGPT_HOME", str(tmp_path))
+    monkeypatch.delenv("NANOGPT_SHIPPED")
+    shipped = [path.parent.name for path in (ROOT / "checkpoints").glob("*/run.json")]
+    assert main(["runs", "--json"]) == 0
+    assert sorted(row["name"] for row in json.loads(capfd.readouterr().out)) == sorted(shipped)
+    assert main(["runs"]) == 0
+    assert ("No runs yet" in capfd.readouterr().out) == (not shipped)
+
+
+@pytest.mark.slow
+def test_a_stage_of_the_ladder(file):
+    done = nanogpt("ladder", file, "--stage", 1, "--max-iters", 20)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("stage 1: bigram table\n")
+    losses = re.findall(r"^ +(\d+) +(\d\.\d{4}) +(\d\.\d{4})$", done.stdout, re.M)
+    assert [int(step) for step, _, _ in losses] == [0, 20]
+    assert float(losses[1][2]) < float(losses[0][2])
+
+
+@pytest.mark.slow
+def test_help_names_every_knob_and_costs_no_torch():
+    script = "import sys\nfrom nanogpt.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    script += "assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", script, "train", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    for flag in ("--max-iters", "--learning-rate", "--n-layer", "--block-size", "--resume", "--preset"):
+        assert flag in done.stdout

@@ -1,0 +1,763 @@
+"""Any text a stranger brings: read rightly or refused in a sentence, repaired only by name, stored once, read back."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import http.server
+import importlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from nanogpt import corpus
+from nanogpt.config import NanoGPTError
+from nanogpt.corpus.encoding import ENCODINGS, codec_of, decode
+from nanogpt.data import split
+from nanogpt.tokenizer import CharTokenizer
+
+texts = importlib.import_module("nanogpt.corpus.builtin")  # the module: the room exports a function of that name
+
+PARAGRAPHS = {
+    "English": "“It’s a truth universally acknowledged,” she said — “that a single man in possession of a good fortune "
+    "must be in want of a wife.” He didn’t answer; the café was closed… and the naïve waiter had gone home.",
+    "German": "Die schöne Müllerin ging früh am Morgen über die Brücke, um Äpfel und Öl für die Küche zu kaufen. „Grüß "
+    "Gott“, sagte der Bäcker, „heute gibt es süße Brötchen – drei für zwei.“ Größe, Höhe und Länge waren ihr gleich.",
+    "French": "L'été dernier, nous étions allés à la mer où les élèves chantaient près du château. Le garçon, déçu, "
+    "s'était assis à côté de sa mère : « Où êtes-vous allés ? » Çà et là, des pêcheurs tiraient leurs filets.",
+    "Spanish": "El niño corrió detrás de la cigüeña mientras su mamá gritaba: ¡No vayas tan rápido! ¿Qué dirá tu papá "
+    "mañana? En un lugar de la Mancha, de cuyo nombre no quiero acordarme, no ha mucho tiempo que vivía un hidalgo.",
+    "Portuguese": "Não há coração que não se emocione com a canção da manhã; às vezes, porém, a solidão é a única "
+    "companhia. Três irmãos viviam além das montanhas, e a avó lhes contava histórias de pão, maçã e limão.",
+    "Swedish": "Där är ån, sade den gamle mannen och pekade över ängen. Hösten hade kommit tidigt det året, och på "
+    "åkrarna låg dimman tät över säden. Många människor hade redan gått hem för att äta.",
+    "Danish": "Der var engang en gammel mand, som boede på en ø langt ude i havet. Hver dag gik han "
+    "ned til stranden for "
+    "at se på bølgerne og høre på mågerne, og når aftenen kom, tændte han lyset og læste for sine børn.",
+    "Polish": "Był piękny, słoneczny dzień; rzeka płynęła wolno między łąkami, gdzie pasły się krowy i źrebięta. "
+    "Wieczorem wszyscy wrócili do domu, żeby zjeść kolację, a babcia opowiadała dzieciom stare baśnie.",
+    "Czech": "Na kopci stál starý dům, ve kterém bydlela babička se svými vnoučaty. Každé ráno vařila čaj a vyprávěla "
+    "jim příběhy o kouzelných lesích a řekách. Žluťoučký kůň se pásl za plotem a tiše poslouchal.",
+    "Hungarian": "Egyszer volt, hol nem volt, az Óperenciás-tengeren is túl, volt egyszer egy "
+    "szegény ember, akinek három "
+    "fia volt. A legidősebb elindult világgá, hogy szerencsét próbáljon. Az öreg szülők sírtak, és "
+    "őrizték a tűzhelyet.",
+    "Turkish": "Bir varmış bir yokmuş, evvel zaman içinde kalbur saman içinde, çok uzak bir ülkede yaşlı bir padişah "
+    "yaşarmış. Padişahın üç oğlu varmış; en küçüğü çok akıllı ve güzelmiş. Günlerden bir gün şehre bir adam gelmiş.",
+    "Lithuanian": "Seniai seniai gyveno karalius, kuris turėjo tris sūnus. Vyriausias išjojo į pasaulį ieškoti laimės, "
+    "bet negrįžo. Jauniausias brolis pasiėmė žirgą, atsisveikino su tėvu ir išvyko per ąžuolų mišką.",
+    "Russian": "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива "
+    "по-своему. Всё смешалось "
+    "в доме. Жена узнала, что муж был в связи с бывшею в их доме гувернанткой, и объявила, что уезжает.",
+    "Ukrainian": "Реве та стогне Дніпр широкий, сердитий вітер завива, додолу верби гне високі, "
+    "горами хвилю підійма. І "
+    "блідий місяць на ту пору із хмари де-де виглядав, неначе човен в синім морі, то виринав, то потопав.",
+    "Greek": "Μια φορά κι έναν καιρό ζούσε σε ένα μικρό χωριό ένας φτωχός ψαράς. Κάθε πρωί έβγαινε "
+    "στη θάλασσα με τη βάρκα "
+    "του και γύριζε το βράδυ με λίγα ψάρια. Η γυναίκα του τον περίμενε στο σπίτι με τα παιδιά τους.",
+    "Hebrew": "בראשית ברא אלהים את השמים ואת הארץ. והארץ היתה תהו ובהו וחשך על פני תהום ורוח אלהים מרחפת על פני המים. "
+    "ויאמר אלהים יהי אור ויהי אור. וירא אלהים את האור כי טוב ויבדל אלהים בין האור ובין החשך.",
+    "Arabic": "كان يا ما كان في قديم الزمان ملك عادل يحكم بلادا واسعة، وكان له ثلاثة أبناء. وفي يوم "
+    "من الأيام قال لهم: من "
+    "يأتيني بماء الحياة فله نصف المملكة. فخرج الأبناء الثلاثة في طريق طويل عبر الصحراء.",
+    "Thai": "กาลครั้งหนึ่งนานมาแล้ว มีชายชราคนหนึ่งอาศัยอยู่ในหมู่บ้านเล็ก ๆ ริมแม่น้ำ ทุกเช้าเขาจะออกไปจับปลา "
+    "แล้วกลับมาบ้านในตอนเย็น ภรรยาของเขาทำอาหารรออยู่เสมอ",
+    "Japanese": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗いじめじめした所で"
+    "ニャーニャー泣いていた事だけは記憶している。吾輩はここで始めて人間というものを見た。",
+    "Chinese": "话说天下大势，分久必合，合久必分。周末七国分争，并入于秦；及秦灭之后，楚、汉分争，又并入于汉。"
+    "汉朝自高祖斩白蛇而起义，一统天下，后来光武中兴，传至献帝，遂分为三国。",
+    "Taiwanese": "話說天下大勢，分久必合，合久必分。周末七國分爭，并入於秦；及秦滅之後，楚、漢分爭，又并入於漢。"
+    "漢朝自高祖斬白蛇而起義，一統天下，後來光武中興，傳至獻帝，遂分為三國。",
+    "Korean": "옛날 옛적에 어느 마을에 마음씨 착한 흥부와 욕심 많은 놀부 형제가 살았습니다. 어느 날 흥부는 다리를 다친 "
+    "제비를 발견하고 정성껏 돌보아 주었습니다. 이듬해 봄에 제비는 박씨 하나를 물고 돌아왔습니다.",
+}
+LEGACY = {
+    "English": "cp1252 mac-roman",
+    "German": "cp1252 mac-roman",
+    "French": "cp1252 latin-1 mac-roman cp850",
+    "Spanish": "cp1252 latin-1",
+    "Portuguese": "cp1252 latin-1",
+    "Swedish": "cp1252 latin-1 cp850",
+    "Danish": "cp1252 latin-1",
+    "Polish": "cp1250 iso8859-2",
+    "Czech": "cp1250 iso8859-2",
+    "Hungarian": "cp1250 iso8859-2",
+    "Turkish": "cp1254",
+    "Lithuanian": "cp1257",
+    "Russian": "cp1251 koi8-r cp866 iso8859-5 mac-cyrillic",
+    "Ukrainian": "cp1251 koi8-u",
+    "Greek": "cp1253 iso8859-7",
+    "Hebrew": "cp1255",
+    "Arabic": "cp1256",
+    "Thai": "tis-620",
+    "Japanese": "shift_jis cp932 euc-jp iso2022-jp",
+    "Chinese": "gb18030 gbk",
+    "Taiwanese": "big5 cp950",
+    "Korean": "euc-kr cp949",
+}
+CASES = [(language, codec) for language, names in LEGACY.items() for codec in names.split()]
+UNICODE = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]  # the last two write a mark in the machine's own order
+HOSTILE = (
+    "中文和日本語とคนไทย, العربية من اليمين, עברית\n"
+    "👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 ❤️ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 \U0010fffd\n"
+    "e\u0301 is not é, Å is not Å, ﬁ ﬀ ① ½ Ⅷ, tab\there, nbsp\u00a0here, zwnj\u200chere\n"
+    "separators \x85 \u2028 \u2029 stay, bidi \u202eoverride\u202c too\n"
+)
+
+
+def text_of(language: str = "English", lines: int = 12) -> str:
+    """Lines enough for a corpus, none like another."""
+    return "".join(f"{i}. {PARAGRAPHS[language]}\n" for i in range(lines))
+
+
+def write(folder, name: str, content: str | bytes):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+def done(prepared: corpus.Prepared) -> dict[str, int]:
+    return {one.key: one.count for one in prepared.repairs if one.applied}
+
+
+# --- encodings -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("language", "codec"), CASES)
+def test_a_paragraph_in_an_old_encoding_is_read_rightly(language, codec):
+    found = decode(PARAGRAPHS[language].encode(codec), "a.txt")
+    assert found.text == PARAGRAPHS[language]
+    assert found.encoding in ENCODINGS.values()
+    assert found.broken == 0
+
+
+@pytest.mark.parametrize(("language", "codec"), CASES)
+def test_so_is_a_file_of_it_and_the_guess_is_said(tmp_path, language, codec):
+    text = "Chapter one, in plain letters.\n" * 40 + text_of(language)
+    prepared = corpus.prepare([write(tmp_path, "a.txt", text.encode(codec))])
+    assert prepared.text == text
+    if codec != "iso2022-jp":  # which says itself what it is
+        assert "guess" in prepared.notes[0]
+    assert prepared.encoding in prepared.notes[0]
+
+
+@pytest.mark.parametrize("codec", [*UNICODE, "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("language", ["English", "Russian", "Japanese"])
+def test_unicode_is_never_a_guess(tmp_path, language, codec):
+    text = text_of(language, 40)
+    mark = "\ufeff" if codec.endswith("e") and language != "English" else ""  # the -le and -be codecs write none
+    prepared = corpus.prepare([write(tmp_path, "a.txt", (mark + text).encode(codec))])
+    assert prepared.text == text
+    assert "guess" not in " ".join(prepared.notes)
+    assert prepared.encoding == codec.removesuffix("-sig").removesuffix("-le").removesuffix("-be").upper()
+
+
+@pytest.mark.parametrize("bom", [codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE])
+def test_both_byte_orders(bom):
+    codec = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be", b"\xff\xfe\0\0": "utf-32-le"}.get(bom, "utf-32-be")
+    for asked in (None, "utf-16" if "16" in codec else "utf-32"):
+        assert decode(bom + HOSTILE.encode(codec), "a.txt", asked).text == "\ufeff" + HOSTILE
+
+
+def test_several_western_languages_in_one_text():
+    text = "\n".join(PARAGRAPHS[name] for name in ("German", "French", "Spanish", "Danish", "Swedish", "Portuguese"))
+    assert decode(text.encode("cp1252"), "a.txt").text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "codec"),
+    [
+        ("He came — too late—and said nothing… She paid £5 for 30° at the café.\n", "cp1252"),
+        ("Copyright © 1999 Somebody. All rights reserved ®.\n", "cp1252"),
+        ("‘It’s what they’d say,’ she said; “don’t you think?”\n", "cp1252"),
+        ("DIE SCHÖNE MÜLLERIN UND DER BÄCKER. ÜBER GRÖSSE\n", "cp1252"),
+        ("ГЛАВА ПЕРВАЯ. НАЧАЛО ПУТИ\n", "koi8-r"),
+        ("「おはよう」と彼女は言った。「いい天気ですね。」\n", "cp932"),
+        ("こんにちは、世界。\n", "euc-jp"),
+        ("The word мир means peace.\n" + PARAGRAPHS["Russian"], "cp1251"),
+    ],
+)
+def test_sparse_and_unusual_letters(text, codec):
+    assert decode((text * 20).encode(codec), "a.txt").text == text * 20
+
+
+def test_another_encoding_can_be_chosen(tmp_path):
+    path = write(tmp_path, "a.txt", text_of("Russian").encode("koi8-r"))
+    assert corpus.prepare([path], encoding="koi8-r").text == text_of("Russian")
+    assert corpus.prepare([path], encoding="koi8-r").notes == ("a.txt was read as Russian (KOI8-R).",)
+    assert corpus.prepare([path], encoding="cp1251").text != text_of("Russian")
+    for chosen in ENCODINGS:
+        assert codec_of(ENCODINGS[chosen]) == codec_of(chosen) == chosen
+        codecs.lookup(chosen)
+    assert [codec_of(name) for name in ("Windows-1252", "SHIFT_JIS", "gbk", "utf8")] == [
+        "cp1252",
+        "cp932",
+        "gb18030",
+        "utf-8",
+    ]
+    for wrong in ("klingon", "hex", "utf-7", "idna", "a\0b", ""):
+        with pytest.raises(NanoGPTError, match="must be one of"):
+            codec_of(wrong)
+
+
+def test_an_encoding_that_does_not_fit_is_refused(tmp_path):
+    path = write(tmp_path, "a.txt", text_of("German").encode("cp1252"))
+    with pytest.raises(NanoGPTError, match=r"^a\.txt cannot be read as UTF-8; choose another encoding"):
+        corpus.prepare([path], encoding="utf-8")
+
+
+def test_a_file_cut_off_in_the_middle_of_a_letter_is_still_read(tmp_path):
+    cut = corpus.prepare([write(tmp_path, "a.txt", (text_of("Russian") + "я").encode()[:-1])])
+    assert cut.text == text_of("Russian") + "\ufffd"
+    assert cut.notes == ("a.txt has 1 place that cannot be read as UTF-8; � stands there.",)
+    assert not done(cut)
+    assert corpus.prepare([tmp_path / "a.txt"], accept=["broken"]).text == text_of("Russian")
+
+
+def test_one_broken_byte_for_five_letters_is_read_and_one_more_is_not():
+    text = "\n".join(["dix œufs à la crème très frais"] * 20)  # four letters beyond ASCII a line
+    assert sum(not ch.isascii() for ch in text) == 80
+    for broken in (15, 16):
+        found = decode(text.encode() + b" \xff" * broken, "a.txt", "utf-8")
+        assert (found.codec, found.broken) == ("utf-8", broken)
+        assert decode(text.encode() + b" \xff" * broken, "a.txt").codec == "utf-8"
+    with pytest.raises(NanoGPTError, match=r"^a\.txt cannot be read as UTF-8"):
+        decode(text.encode() + b" \xff" * 17, "a.txt", "utf-8")
+    assert decode(text.encode() + b" \xff" * 17, "a.txt").codec != "utf-8"
+
+
+@pytest.mark.parametrize(("language", "codec"), [("Japanese", "cp932"), ("Chinese", "gb18030"), ("Korean", "euc-kr")])
+def test_a_few_broken_bytes_do_not_change_the_guess(language, codec):
+    lines = text_of(language, 30).split("\n")
+    lines[7] += "!"
+    damaged = "\n".join(lines).encode(codec).replace(b"!", b"\xff\xff")
+    found = decode(damaged, "a.txt")
+    assert 1 <= found.broken <= 2 or codec == "cp932"  # where a lone FF is a letter of its own
+    assert found.text.split("\n")[8:] == lines[8:]
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------
+
+
+def archive(member: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("[Content_Types].xml", "<Types/>")
+        made.writestr(member, "<a/>" * 500)
+    return content.getvalue()
+
+
+REFUSED = {
+    "nothing": (b"", "is empty; paste some text"),
+    "spaces": (b" \r\n\t" * 999, "is empty; paste some text"),
+    "short": (b"Once upon a time.", "has 17 characters; a model needs 1,000"),
+    "zip": (archive("a.txt"), r"^f is a zip archive, not plain text; unpack it"),
+    "docx": (archive("word/document.xml"), r"Word document \(docx\), not plain text; .* save it as plain text"),
+    "odt": (archive("mimetypeapplication/vnd.oasis"), r"OpenDocument file \(odt\)"),
+    "pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj" + b"x" * 2000, r"is a PDF, .* copy its text and paste"),
+    "doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000), "old Office document"),
+    "rtf": (b"{\\rtf1\\ansi " + b"words " * 400, "rich-text document"),
+    "png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(2000), r"picture \(PNG\)"),
+    "jpeg": (b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(2000), r"picture \(JPEG\)"),
+    "wav": (b"RIFF\x24\0\0\0WAVE" + bytes(2000), "sound"),
+    "gzip": (b"\x1f\x8b\x08\0" + bytes(range(256)) * 9, "gzip archive"),
+    "noise": (np.random.default_rng(1).bytes(5000), "not plain text"),
+    "zeros": (bytes(5000), "not plain text"),
+    "zero-filled": (text_of().encode() + bytes(500), "not plain text"),
+    "numbers": (np.arange(2000, dtype="<f8").tobytes(), "not plain text"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_text_is_refused_in_one_sentence(tmp_path, kind):
+    content, sentence = REFUSED[kind]
+    with pytest.raises(NanoGPTError, match=sentence) as error:
+        corpus.prepare([write(tmp_path, "f", content)])
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 250
+
+
+def test_texts_that_only_begin_like_something_else_are_texts(tmp_path):
+    for begin in ("RIFFRAFF", "ID3 tags", "GIF8 or not", "Rar! said", "BZh", "PK", "MZ"):
+        assert corpus.prepare([write(tmp_path, "a.txt", begin + text_of())]).text == begin + text_of()
+
+
+@pytest.mark.parametrize("points", [[0xD800], [0xDFFF], [0xDE00, 0xD83D]])
+def test_half_a_character_is_refused(home, points):
+    broken = "".join(map(chr, points))
+    for attempt in (corpus.prepare, corpus.add):
+        with pytest.raises(NanoGPTError, match=r"half a character in it \(U\+D"):
+            attempt(text_of() + broken)
+    for codec in ("utf-8", "utf-16"):
+        path = write(home, "a.txt", ((broken + " ") * 999 + text_of()).encode(codec, "surrogatepass"))
+        with pytest.raises(NanoGPTError, match="a.txt cannot be read as UTF"):
+            corpus.prepare([path], encoding=codec)
+
+
+def test_nulls_are_refused_when_pasted(home):
+    with pytest.raises(NanoGPTError, match="null characters"):
+        corpus.prepare(text_of() + "\0" * 500, decline=["control-characters"])
+    with pytest.raises(NanoGPTError, match="null characters"):
+        corpus.add(text_of() + "\0" * 500)
+
+
+def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = write(tmp_path, "a.txt", text_of())
+    with path.open("r+b") as file:
+        file.truncate(20_000_001)  # a file with a hole: large only by name
+    with pytest.raises(NanoGPTError, match=r"has 20\.0 MB; at most 20\.0 MB"):
+        corpus.prepare([path])
+    monkeypatch.setenv("NANOGPT_MAX_BYTES", "5000")
+    assert corpus.max_bytes() == 5000
+    small = [write(tmp_path, name, text_of(lines=12)) for name in "ab"]
+    assert corpus.prepare(small[:1]).text == text_of(lines=12)
+    for attempt in (lambda: corpus.prepare(small), lambda: corpus.prepare("é" * 2501), lambda: corpus.add("é" * 2501)):
+        with pytest.raises(NanoGPTError, match="at most 0.0 MB are allowed"):
+            attempt()
+    monkeypatch.setenv("NANOGPT_MAX_BYTES", "many")
+    with pytest.raises(NanoGPTError, match="NANOGPT_MAX_BYTES was 'many'"):
+        corpus.prepare(small)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    for paths in ([tmp_path / "none.txt"], [tmp_path]):
+        with pytest.raises(NanoGPTError, match=r"could not be read \(.+\); choose a text file"):
+            corpus.prepare(paths)
+    with pytest.raises(NanoGPTError, match="No file was given"):
+        corpus.prepare([])
+
+
+# --- several files, and repairs ------------------------------------------------------------------------------------
+
+
+def test_several_files_are_joined_in_the_given_order(tmp_path):
+    one, two = text_of("German"), text_of("Russian")
+    b = write(tmp_path, "b.txt", one.rstrip("\n").encode("cp1252"))
+    a = write(tmp_path, "a.txt", two.encode())
+    empty = write(tmp_path, "empty.txt", b"")
+    prepared = corpus.prepare([b, empty, str(a)])
+    assert prepared.text == one + two
+    assert prepared.name == "b and 2 more"
+    assert prepared.source == "files: b.txt, empty.txt, a.txt"
+    assert prepared.encoding == "Western European (Windows-1252), UTF-8"
+    assert [note.split(" ")[0] for note in prepared.notes] == ["b.txt", "empty.txt"]
+
+
+BOOK = """The Project Gutenberg eBook of A Small Book
+
+*** START OF THE PROJECT GUTENBERG EBOOK A SMALL
+BOOK ***
+
+
+{text}
+
+
+End of the Project Gutenberg EBook of A Small Book, by Nobody
+
+*** END OF THE PROJECT GUTENBERG EBOOK A SMALL BOOK ***
+
+Updated editions will replace the previous one.
+"""
+BODY = text_of().strip("\n")
+FLAWED = {  # repair -> a text, the text put right, and the count
+    "line-endings": (BODY.replace("\n", "\r\n") + "\rlast\r\n", BODY + "\nlast\n", BODY.count("\n") + 2),
+    "mojibake": (
+        BODY.encode().decode("cp1252", "replace").replace("\ufffd", "\x9d"),
+        BODY,
+        sum(not ch.isascii() for ch in BODY),
+    ),
+    "byte-order-marks": ("\ufeff" + BODY[:500] + "\ufeff" + BODY[500:], BODY, 2),
+    "gutenberg": (BOOK.format(text=BODY), BODY + "\n", len(BOOK) - len("{text}") - 1),
+    "control-characters": (BODY[:99] + "\x1b\x00\x7f" + BODY[99:] + "\fend", BODY + "\nend", 4),
+    "broken": (BODY[:99] + "\ufffd" + BODY[99:], BODY, 1),
+    "trailing-spaces": (BODY.replace("\n", " \t\n") + "  ", BODY, 2 * BODY.count("\n") + 2),
+}
+
+
+def test_every_repair_is_tried_here():
+    assert FLAWED.keys() == corpus.REPAIRS.keys()
+
+
+@pytest.mark.parametrize("key", FLAWED)
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_repair_is_named_counted_and_can_be_declined(tmp_path, key, as_file):
+    flawed, right, count = FLAWED[key]
+    source = [write(tmp_path, "a.txt", flawed)] if as_file else flawed
+    by_default = corpus.REPAIRS[key].default
+    repaired = corpus.prepare(source, accept=[] if by_default else [key])
+    assert repaired.text == right
+    assert done(repaired) == {key: count}
+    assert f"{count:,}" in repaired.done[0]
+    assert repaired.report().repairs == repaired.done
+
+    untouched = corpus.prepare(source, decline=[key] if by_default else [])
+    assert untouched.text == flawed
+    assert untouched.done == ()
+    assert {one.key: one.count for one in untouched.repairs} == {key: count}  # still said, so that it can be chosen
+
+
+def test_unknown_repairs_are_refused():
+    with pytest.raises(NanoGPTError, match="no repair 'spelling'; there are line-endings"):
+        corpus.prepare(text_of(), decline=["spelling"])
+
+
+def test_a_clean_text_is_not_touched(tmp_path):
+    text = HOSTILE * 8
+    assert corpus.prepare(text).text == text
+    prepared = corpus.prepare([write(tmp_path, "a.txt", text)])
+    assert (prepared.text, prepared.notes, prepared.repairs) == (text, (), ())
+
+
+def test_gutenberg_frames_of_all_ages():
+    old = "Small print!\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\n{}\n\nEnd of Project"
+    two = BOOK.format(text=BODY) + old.format(BODY) + " Gutenberg Etext\n"
+    assert corpus.prepare(two).text == f"{BODY}\n\n\n{BODY}\n"
+    only_footer = BODY + "\n\n***END OF THE PROJECT GUTENBERG EBOOK A SMALL BOOK***\nlicence\n"
+    assert corpus.prepare(only_footer).text == BODY + "\n"
+    windows = corpus.prepare(BOOK.format(text=BODY).replace("\n", "\r\n"), decline=["line-endings"])
+    assert windows.text.strip() == BODY.replace("\n", "\r\n")
+    nothing_inside = BOOK.format(text="") + "x" * 1000
+    assert corpus.prepare(nothing_inside).text == nothing_inside
+    assert corpus.prepare(BODY + "\nProject Gutenberg is a library.\n").repairs == ()
+
+
+def test_letters_that_were_meant_are_not_taken_for_mojibake():
+    for text in ("«LE CAFÉ» et «NOËL», MANHÔ\n" * 50, "Ã é Â â€“ \n" * 200, text_of("Portuguese").upper()):
+        assert corpus.prepare(text).text == text
+
+
+# --- the report ----------------------------------------------------------------------------------------------------
+
+
+def test_the_report_counts_what_is_there(tmp_path):
+    text = "The quick brown fox.\n" * 2000 + "Zoë…\t"
+    report = corpus.prepare([write(tmp_path, "a.txt", text)]).report()
+    assert (report.characters, report.lines, report.distinct) == (len(text), 2001, len(set(text)))
+    assert report.chars == "".join(sorted(set(text)))
+    assert [(one.ch, one.count, one.name) for one in report.rare] == [
+        ("\t", 1, "tab"),
+        ("Z", 1, "latin capital letter z"),
+        ("ë", 1, "latin small letter e with diaeresis"),
+        ("…", 1, "horizontal ellipsis"),
+    ]
+    train, val = split(np.zeros(len(text), dtype=np.uint8))
+    assert (report.train_characters, report.val_characters) == (len(train), len(val))
+    assert report.first_lines == "\n".join(text.split("\n")[:20])
+    assert len(corpus.report("x" * 5000).first_lines) == 1000
+    assert corpus.passes(report, batch_size=10, block_size=50, max_iters=76) == pytest.approx(38000 / len(train))
+    assert f"{len(text):,} characters in 2,001 lines" in str(report)
+
+
+def test_rare_characters_that_cannot_be_seen_have_names():
+    named = {one.ch: one.name for one in corpus.report("a" * 50 + "\n\x07\ue000 \u200d👍").rare}
+    assert named == {
+        "\n": "newline", "\x07": "U+0007", "\ue000": "U+E000", " ": "space", "\u200d": "zero width joiner",
+        "👍": "thumbs up sign",
+    }  # fmt: skip
+
+
+ADVICE = {
+    "5,000 characters are few": text_of()[:999] + "".join(f"{i:05}" for i in range(4001 // 5 + 1))[:4001],
+    r"98% of the text is one character \(latin small letter a\)": "a" * 49_000 + "bcdefghijk" * 100,
+    "only 3 distinct characters": "abc" * 10_000,
+    "There are 2,501 distinct characters": "\n".join(chr(0x4E00 + i * 7 % 2500) * 9 for i in range(5000)),
+    "control codes, unassigned or unreadable": text_of("German", 200).encode("cp1252").decode("latin-1"),
+    "Project Gutenberg's header or footer is in the text": BOOK.format(text=text_of(lines=150)),
+    "a web page with its tags": "<!DOCTYPE html>\n<p>" + text_of(lines=150),
+    r"100% of the held-out part are lines that also stand": (text_of(lines=15)) * 10,
+}
+
+
+@pytest.mark.parametrize("sentence", ADVICE)
+def test_advice(sentence):
+    advice = corpus.report(ADVICE[sentence]).advice
+    with pytest.raises(NanoGPTError, match=sentence):
+        raise NanoGPTError(" ".join(advice))
+    assert len(advice) == 1
+
+
+def test_a_good_text_needs_no_advice():
+    assert corpus.report(text_of("German", 150)).advice == ()
+
+
+# --- on disk -------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_comes_back_as_it_was(home):
+    text = HOSTILE * 9 + "\r\n kept \r as it is \n"
+    kept = corpus.add(text, "  My\ttext\n\u202e ", source="somewhere")
+    assert kept.folder == home / "corpora" / kept.sha256[:16]
+    assert (kept.name, kept.source, kept.characters) == ("My text", "somewhere", len(text))
+    assert kept.text() == text
+    assert (kept.folder / "text.txt").read_bytes() == text.encode()
+    assert corpus.load(kept.id) == kept
+    assert kept.chars == "".join(sorted(set(text)))
+    assert corpus.size_on_disk(kept) == sum(file.stat().st_size for file in kept.folder.iterdir())
+    assert sorted(file.name for file in kept.folder.iterdir()) == ["corpus.json", "text.txt", "tokens.npy"]
+    assert kept.report().chars == kept.chars
+
+
+def test_tokens_are_mapped_not_read(home):
+    for text, kind in ((text_of(), np.uint8), ("".join(map(chr, range(0x4E00, 0x5200))) * 2, np.uint16)):
+        kept = corpus.add(text)
+        tokens = kept.tokens()
+        assert isinstance(tokens, np.memmap)
+        assert tokens.dtype == kind
+        assert tokens.tolist() == CharTokenizer(kept.chars).encode(text)
+
+
+def test_a_file_becomes_a_corpus(home):
+    path = write(home, "Mein Märchen.txt", text_of("German").replace("\n", "\r\n").encode("cp1252"))
+    kept = corpus.add_files([str(path)])
+    assert (kept.name, kept.source) == ("Mein Märchen", "files: Mein Märchen.txt")
+    assert kept.encoding == "Western European (Windows-1252)"
+    assert kept.repairs == ("Turn 12 line endings of Windows or old Macs into newlines.",)
+    assert kept.text() == corpus.read_text(path) == text_of("German")
+    assert corpus.load(kept.id) == kept
+    declined = corpus.add_files([path], name="Other", encoding="cp1252", decline=["line-endings"])
+    assert declined.id != kept.id
+    assert (declined.name, declined.text()) == ("Other", text_of("German").replace("\n", "\r\n"))
+
+
+def test_read_text_takes_short_files_but_not_empty_ones(tmp_path):
+    assert corpus.read_text(write(tmp_path, "a.txt", "Hé\r\n".encode("utf-16"))) == "Hé\n"
+    with pytest.raises(NanoGPTError, match="b is empty"):
+        corpus.read_text(write(tmp_path, "b.txt", ""))
+
+
+def test_the_same_text_is_kept_once(home):
+    first = corpus.add(text_of(), "First")
+    again = corpus.add(corpus.prepare(text_of()), "Second")
+    assert (again.id, again.created, again.name) == (first.id, first.created, "Second")
+    assert corpus.listed() == [again]
+    (again.folder / "tokens.npy").write_bytes(b"")  # as after a full disk
+    assert corpus.listed() == []
+    mended = corpus.add(text_of(), "Third")
+    assert mended.id == first.id
+    assert mended.tokens().tolist() == CharTokenizer(mended.chars).encode(text_of())
+
+
+def test_list_rename_delete(home):
+    assert corpus.listed() == []
+    kept = [corpus.add(text_of(language), language) for language in ("German", "French", "Greek")]
+    assert [one.name for one in corpus.listed()] == ["Greek", "French", "German"]
+    assert corpus.rename(kept[0].id, "Deutsch\n").name == "Deutsch"
+    assert corpus.load(kept[0].id).created == kept[0].created
+    with pytest.raises(NanoGPTError, match="The name was empty"):
+        corpus.rename(kept[0].id, " \u200b")
+    corpus.delete(kept[1].id)
+    assert not kept[1].folder.exists()
+    assert [one.name for one in corpus.listed()] == ["Greek", "Deutsch"]
+    for act in (corpus.load, corpus.delete, lambda id: corpus.rename(id, "x")):
+        with pytest.raises(NanoGPTError, match="There is no corpus"):
+            act(kept[1].id)
+    with pytest.raises(NanoGPTError, match="is damaged on disk"):
+        kept[1].text()
+    with pytest.raises(NanoGPTError, match="is damaged on disk"):
+        kept[1].tokens()
+
+
+@pytest.mark.parametrize(
+    "id", ["", "../../etc", "0" * 15, "0" * 17, "A" * 16, "0" * 15 + "/", "0" * 16 + "\n", None, 7]
+)
+def test_only_ids_become_paths(home, id):
+    with pytest.raises(NanoGPTError, match="its id has 16 of the digits"):
+        corpus.load(id)
+
+
+def test_broken_folders_do_not_count(home):
+    good = corpus.add(text_of())
+    about = json.loads((good.folder / "corpus.json").read_text(encoding="utf-8"))
+    broken = {
+        "no json": None, "not json": "{", "a list": "[]", "other keys": '{"repairs": []}', "no number": "7",
+        "another text": json.dumps({**about, "sha256": "f" * 64}), "no hash": json.dumps({**about, "sha256": 7}),
+        "longer": json.dumps({**about, "characters": 10**9}),
+    }  # fmt: skip
+    for i, content in enumerate(broken.values()):
+        folder = home / "corpora" / f"{i:016x}"
+        folder.mkdir()
+        for name in ("text.txt", "tokens.npy"):
+            (folder / name).write_bytes((good.folder / name).read_bytes())
+        if content is not None:
+            (folder / "corpus.json").write_text(content, encoding="utf-8")
+        with pytest.raises(NanoGPTError, match=r"is damaged|no corpus"):
+            corpus.load(folder.name)
+    (home / "corpora" / "notes.txt").write_text("not ours")
+    assert corpus.listed() == [good]
+
+
+# --- the texts that come with it -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["python-reference", "python-stdlib"])
+def test_what_comes_with_python(home, key):
+    kept = corpus.builtin(key)
+    assert kept.name == corpus.BUILTINS[key][0]
+    assert 300_000 < kept.characters <= texts.STDLIB_CHARACTERS
+    before = {path: path.stat().st_mtime_ns for path in (home / "corpora").rglob("*")}
+    started = time.perf_counter()
+    assert corpus.builtin(key) == kept
+    assert time.perf_counter() - started < 0.02
+    assert {path: path.stat().st_mtime_ns for path in (home / "corpora").rglob("*")} == before
+    assert kept.text() == kept.text().replace("\r", "")
+    renamed = corpus.add(kept.text(), "Mine")
+    assert renamed == kept, "a built-in text is everybody's and keeps its name"
+
+
+def test_another_python_has_another_reference(home, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr("platform.python_version", lambda: "3.10.0")
+        corpus.builtin()
+    remembered = home / "corpora" / "built-in.json"
+    corpus.builtin()
+    assert len(json.loads(remembered.read_text())) == 2
+    kept = corpus.builtin()
+    corpus.delete(kept.id)
+    assert corpus.builtin().text() == kept.text()
+    remembered.write_text("[")
+    assert corpus.builtin().id == kept.id
+
+
+def test_the_reference_is_not_bound_by_the_limit_for_visitors(home, monkeypatch):
+    monkeypatch.setenv("NANOGPT_MAX_BYTES", "5000")
+    assert corpus.builtin().characters > 300_000
+
+
+def test_an_unknown_built_in_text(home):
+    with pytest.raises(NanoGPTError, match="there are python-reference, python-stdlib, shakespeare"):
+        corpus.builtin("bible")
+
+
+@pytest.fixture
+def site():
+    """A web server on the loopback address; set `.content` to what it answers, None for an error."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.asked += 1
+            self.send_response(200 if server.content is not None else 404)
+            self.send_header("Content-Length", str(len(server.content or b"") + server.missing))
+            self.end_headers()
+            self.wfile.write(server.content or b"")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server.content, server.missing, server.asked = None, 0, 0
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, site):
+    """Tiny Shakespeare is neither at hand nor on the internet, only on `site`."""
+    monkeypatch.delenv("NANOGPT_TINYSHAKESPEARE", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(texts, "SHAKESPEARE_URL", f"http://127.0.0.1:{site.server_port}/input.txt")
+    return site
+
+
+def test_shakespeare_is_downloaded_once(home, shakespeare, elsewhere):
+    elsewhere.content = shakespeare.encode()
+    kept = corpus.builtin("shakespeare")
+    assert (kept.name, kept.sha256, kept.characters) == ("Tiny Shakespeare", texts.SHAKESPEARE_SHA256, 1_115_394)
+    assert corpus.builtin("shakespeare") == kept
+    assert elsewhere.asked == 1
+
+
+def test_a_download_is_kept_where_its_hash_is_right(home, elsewhere, monkeypatch):
+    elsewhere.content = BODY.encode("ascii", "ignore")
+    monkeypatch.setattr(texts, "SHAKESPEARE_SHA256", hashlib.sha256(elsewhere.content).hexdigest())
+    kept = corpus.builtin("shakespeare")
+    assert kept.text() == elsewhere.content.decode()
+    assert corpus.builtin("shakespeare") == kept
+    assert elsewhere.asked == 1
+
+
+def test_shakespeare_from_a_file(home, shakespeare, elsewhere, monkeypatch):
+    path = write(home, "input.txt", shakespeare)
+    monkeypatch.setenv("NANOGPT_TINYSHAKESPEARE", str(path))
+    assert corpus.builtin("shakespeare").text() == shakespeare
+    assert elsewhere.asked == 0
+
+
+def test_another_text_is_not_shakespeare(home, elsewhere, monkeypatch):
+    elsewhere.content = text_of().encode()
+    with pytest.raises(NanoGPTError, match="What was downloaded is not Tiny Shakespeare"):
+        corpus.builtin("shakespeare")
+    monkeypatch.setenv("NANOGPT_TINYSHAKESPEARE", str(write(home, "input.txt", text_of())))
+    with pytest.raises(NanoGPTError, match="names is not Tiny Shakespeare"):
+        corpus.builtin("shakespeare")
+    monkeypatch.setenv("NANOGPT_TINYSHAKESPEARE", str(home / "none.txt"))
+    with pytest.raises(NanoGPTError, match="could not be read"):
+        corpus.builtin("shakespeare")
+    assert corpus.listed() == []
+
+
+def test_no_network_is_said_in_a_sentence(home, elsewhere, monkeypatch):
+    sentence = "Tiny Shakespeare could not be downloaded; connect to the internet, or choose another text"
+    with pytest.raises(NanoGPTError, match=sentence):  # 404
+        corpus.builtin("shakespeare")
+    elsewhere.content, elsewhere.missing = b"First Citizen:", 100  # cut off on the way
+    with pytest.raises(NanoGPTError, match="could not be downloaded|is not Tiny Shakespeare"):
+        corpus.builtin("shakespeare")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(texts, "SHAKESPEARE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/input.txt")
+        with pytest.raises(NanoGPTError, match=sentence):
+            corpus.builtin("shakespeare")
+    assert corpus.listed() == []
+
+
+# --- all of it, large, and on the command line ---------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_twenty_megabytes_take_seconds(home):
+    words = np.array(text_of("Russian").split(" "))
+    picked = np.random.default_rng(1).choice(words, 3_500_000)
+    path = write(home, "large.txt", " ".join(picked).encode("cp1251")[:19_990_000])
+    started = time.perf_counter()
+    prepared = corpus.prepare([path])
+    report = prepared.report()
+    kept = corpus.add(prepared)
+    assert time.perf_counter() - started < 10  # about 1.5 on two cores; this only catches a slip into Python loops
+    assert kept.characters == report.characters == len(kept.tokens()) == 19_990_000
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_report_or_one_sentence(home):
+    path = write(home, "a.txt", text_of("German").encode("cp1252"))
+    command = [sys.executable, "-m", "nanogpt.corpus"]
+    told = subprocess.run(
+        [*command, str(path)], capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"}
+    )
+    assert told.returncode == 0
+    assert "Western European (Windows-1252)" in told.stdout
+    assert "schöne Müllerin" in told.stdout
+    refused = subprocess.run([*command, str(home / "none.txt")], capture_output=True, encoding="utf-8")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "none.txt could not be read (No such file or directory); choose a text file.\n"
+    assert not (home / "corpora").exists()
+
+
+@pytest.mark.slow
+def test_importing_it_is_for_free():
+    heavy = (
+        "import sys, nanogpt.corpus; print([m for m in ('torch', 'gradio', 'charset_normalizer') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,204 @@
+"""The fast training steps against the plain one: the same loss, the same gradients, the same bits each time."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from nanogpt.config import ModelConfig, TrainConfig
+from nanogpt.device import native_bfloat16, pick_device
+from nanogpt.fast import block
+from nanogpt.fast.block import quicken
+from nanogpt.fast.cpu import CrewStep
+from nanogpt.model import GPT, attention_by_hand
+from nanogpt.optim import Step, orthogonalize
+from nanogpt.train import make_step
+
+T = 24
+both = pytest.mark.parametrize(("layout", "optimizer"), [("classic", "adamw"), ("modern", "muon")])
+
+
+def a_model(layout="modern", dropout=0.0, seed=0, **sizes) -> GPT:
+    """Small, and stirred, so that no part of it is silent."""
+    torch.manual_seed(seed)
+    sizes = {**dict(vocab_size=19, n_layer=2, n_head=2, n_embd=32, block_size=T), **sizes}
+    model = GPT(ModelConfig(layout=layout, dropout=dropout, **sizes))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p), alpha=0.1)
+    return model
+
+
+def a_batch(B=6, length=T, seed=1):
+    piece = torch.randint(19, (B, length + 1), generator=torch.Generator().manual_seed(seed))
+    return piece[:, :-1], piece[:, 1:]
+
+
+def gradients(model: GPT, xb, yb) -> tuple[float, dict]:
+    model.zero_grad()
+    _, loss = model(xb, yb)
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("sizes", [{}, dict(n_head=4), dict(n_head=1, n_embd=16), dict(n_layer=1, block_size=40)])
+@pytest.mark.parametrize("length", [T, T - 5, 1])
+def test_a_block_by_hand_gives_the_plain_blocks_loss_and_gradients(sizes, length):
+    plain = a_model(**sizes)
+    fast = quicken(copy.deepcopy(plain), torch.float32)
+    batch = a_batch(length=length)
+    (loss, expected), (found, grads) = gradients(plain, *batch), gradients(fast, *batch)
+    assert found == pytest.approx(loss, abs=1e-5)
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, expected[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [5, 8, 12, 23])
+def test_attention_a_few_queries_at_a_time_gives_the_same_gradients(rows, monkeypatch):
+    plain = a_model()
+    fast = quicken(copy.deepcopy(plain), torch.float32)
+    batch = a_batch()
+    expected_loss, expected = gradients(plain, *batch)
+    monkeypatch.setattr(block, "ROWS", rows)
+    loss, grads = gradients(fast, *batch)
+    assert loss == pytest.approx(expected_loss, abs=1e-5)
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, expected[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("hs", [8, 512, 4096])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_largest_scores_there_can_be_are_no_trouble(hs, dtype):
+    x = torch.nn.functional.normalize(torch.randn(2, 9, hs), dim=-1) * hs**0.5
+    q, k, v = x.to(dtype), (x * torch.tensor([1.0, -1.0, 1.0] * 3)[:, None]).to(dtype), torch.randn(2, 9, hs).to(dtype)
+    y, inverse, parts = block.attend(q, k, v)
+    torch.testing.assert_close(y.float(), attention_by_hand(q.float(), k.float(), v.float())[0], rtol=0.05, atol=0.05)
+    assert all(torch.isfinite(z).all() for z in block.attend_backward(v, q, k, v, y, inverse, parts))
+
+
+def test_in_bfloat16_the_gradients_point_the_same_way():
+    plain = a_model()
+    fast = quicken(copy.deepcopy(plain), torch.bfloat16)
+    batch = a_batch(B=16)
+    (loss, expected), (found, grads) = gradients(plain, *batch), gradients(fast, *batch)
+    assert found == pytest.approx(loss, abs=0.02)
+    for name, grad in grads.items():
+        assert grad.dtype is torch.float32
+        assert torch.cosine_similarity(grad.flatten(), expected[name].flatten(), dim=0) > 0.995, name
+
+
+def test_only_training_takes_the_way_by_hand():
+    """Evaluation and sampling are the plain block's, to the bit."""
+    plain = a_model()
+    fast = quicken(copy.deepcopy(plain), torch.bfloat16)
+    xb, yb = a_batch()
+    with torch.no_grad():
+        assert torch.equal(plain.eval()(xb)[0], fast.eval()(xb)[0])
+    for model in (a_model("classic"), a_model(dropout=0.1)):
+        assert all("forward" not in vars(block) for block in quicken(model).blocks)
+
+
+@both
+@pytest.mark.parametrize("cores", [2, 3, 4])
+@pytest.mark.parametrize("B", [1, 2, 5, 8])
+def test_a_divided_step_is_the_plain_one(layout, optimizer, cores, B, monkeypatch):
+    monkeypatch.setattr("nanogpt.fast.block.native_bfloat16", lambda: False)
+    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: False)
+    config, device = TrainConfig(optimizer=optimizer), pick_device("cpu")
+    plain = a_model(layout)
+    divided, start = copy.deepcopy(plain), copy.deepcopy(plain)
+    one, before = Step(plain, config, device), torch.get_num_threads()
+    try:
+        torch.set_num_threads(cores)
+        many = CrewStep(divided, config, device)
+        assert many.size == cores
+        for seed in range(3):
+            batch = a_batch(B, seed=seed)
+            (loss, norm), (found, found_norm) = one(*batch, 1e-3), many(*batch, 1e-3)
+            assert float(found) == pytest.approx(float(loss), abs=1e-4)
+            assert float(found_norm) == pytest.approx(float(norm), rel=1e-3)
+            for p, q in zip(plain.parameters(), divided.parameters()):
+                torch.testing.assert_close(q.grad, p.grad, rtol=0.02, atol=1e-5)
+        assert torch.get_num_threads() == cores
+    finally:
+        torch.set_num_threads(before)
+    # Both optimizers make much of the smallest gradients, so it is the whole of a parameter's way that is compared.
+    for begin, p, q in zip(start.parameters(), plain.parameters(), divided.parameters()):
+        way = (p - begin).norm()
+        assert way > 0
+        assert (p - q).norm() < 0.02 * way
+        assert (p - q).abs().max() < 0.02 * p.abs().max()
+
+
+def test_gradients_are_cut_to_the_length_they_may_have():
+    model = a_model(n_layer=1)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    p = model.lm_head.weight
+    for limit, kept in [(1.0, [0.6, 0.8]), (6.0, [3.0, 4.0]), (0.0, [3.0, 4.0])]:  # 0 switches it off
+        p.grad[0, 0], p.grad[5, 2] = 3.0, 4.0
+        norm = Step(model, TrainConfig(grad_clip=limit), pick_device("cpu")).clip()
+        assert float(norm) == pytest.approx(5.0)  # as it was before
+        assert [float(p.grad[0, 0]), float(p.grad[5, 2])] == pytest.approx(kept, rel=1e-5)
+
+
+@both
+@pytest.mark.parametrize("kind", [Step, CrewStep])
+def test_a_step_cuts_its_gradients(kind, layout, optimizer):
+    model = a_model(layout)
+    step = kind(model, TrainConfig(optimizer=optimizer, grad_clip=0.01), pick_device("cpu"))
+    _, norm = step(*a_batch(), 1e-3)
+    assert norm > 0.1
+    after = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+    assert float(after) == pytest.approx(0.01, rel=1e-3)
+
+
+@both
+def test_a_step_repeats_to_the_bit(layout, optimizer):
+    ends = []
+    for _ in range(2):
+        model = a_model(layout)
+        step = make_step(model, TrainConfig(optimizer=optimizer), pick_device("cpu"))
+        for seed in range(5):
+            step(*a_batch(8, seed=seed), 1e-2)
+        ends.append([p.detach().clone() for p in model.parameters()])
+    assert all(torch.equal(p, q) for p, q in zip(*ends))
+
+
+def test_with_dropout_the_batch_is_not_divided():
+    """Several threads would draw from one generator, and who comes first is chance."""
+    step = make_step(a_model(dropout=0.2), TrainConfig(), pick_device("cpu"))
+    assert isinstance(step, CrewStep)
+    assert step.size == 1
+    step(*a_batch(), 1e-3)
+
+
+def test_orthogonalizing_is_divided_too():
+    step = CrewStep(a_model(), TrainConfig(optimizer="muon"), pick_device("cpu"))
+    matrices = torch.randn(5, 8, 20, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(step.orthogonalize(matrices), orthogonalize(matrices), rtol=1e-3, atol=1e-4)
+
+
+def test_what_the_cpu_can_do_is_asked_without_fail(monkeypatch):
+    assert native_bfloat16() in (True, False)
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert native_bfloat16() is False
+
+
+@pytest.mark.gpu
+@both
+def test_a_replayed_step_is_the_plain_one(layout, optimizer):
+    """Both in the card's own precision, so what remains is the order of additions."""
+    device = pick_device("cuda")
+    config = TrainConfig(optimizer=optimizer, device="cuda")
+    plain = a_model(layout).to("cuda")
+    recorded = copy.deepcopy(plain)
+    one, other = Step(plain, config, device), make_step(recorded, config, device)
+    for seed in range(20):
+        batch = [part.to("cuda") for part in a_batch(8, seed=seed)]
+        (loss, _), (found, _) = one(*batch, 1e-3), other(*batch, 1e-3)
+        assert float(found) == pytest.approx(float(loss), abs=0.02)
+    assert other.graph is not None
+    assert not other.refused

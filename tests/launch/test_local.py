@@ -1,0 +1,223 @@
+"""New runs, going on, and real trainer processes that take turns."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from nanogpt import corpus
+from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
+from nanogpt.device import pick_device
+from nanogpt.formats import read_config
+from nanogpt.launch import local, plan
+from nanogpt.runs import Run, all_runs, queue
+from nanogpt.tokenizer import CharTokenizer
+
+TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=0)
+
+
+@pytest.fixture
+def text(home, tiny_text):
+    return corpus.add(tiny_text, "A play")
+
+
+def until(true, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not (result := true()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+    return result
+
+
+def ended(run: Run):
+    """Wait for its trainer process to end."""
+    return local._children[run.name].wait(60)
+
+
+# --- new runs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_run_knows_its_text_its_model_and_its_settings(text, tiny_text):
+    run = local.new_run("one", text, "laptop", n_layer="2", max_iters=7)
+    model, settings = read_config(run.folder), run.settings()
+    assert (model.n_layer, model.vocab_size) == (2, len(set(tiny_text)))
+    assert CharTokenizer.load(run.folder).chars == sorted(set(tiny_text))
+    assert settings["corpus"] == dict(id=text.id, name="A play", sha256=text.sha256, characters=len(tiny_text))
+    assert settings["preset"] == "laptop"
+    assert settings["train"]["max_iters"] == 7
+    assert settings["train"]["batch_size"] == PRESETS["laptop"].settings["batch_size"]
+
+
+@pytest.mark.parametrize(("block_size", "fits"), [(4096, 128), (256, 128), (100, 100), (64, 64)])
+def test_a_short_text_lowers_block_size_in_every_file(text, tiny_text, block_size, fits):
+    assert len(tiny_text) - int(0.9 * len(tiny_text)) >= 2 * fits + 1
+    run = local.new_run("one", text, block_size=block_size)
+    assert read_config(run.folder).block_size == fits
+    assert f'"model_max_length": {fits}' in (run.folder / "tokenizer_config.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(n_layer=0), dict(n_embd=10, n_head=4), dict(learning_rate="fast"), dict(max_iters=0), dict(device="tpu"),
+        dict(dropout=float("nan")), dict(n_layr=3), dict(learning_rate=[1]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_setting_makes_no_run(text, home, wrong):
+    with pytest.raises(NanoGPTError, match=next(iter(wrong))):
+        local.new_run("one", text, **wrong)
+    assert all_runs() == []
+    assert not (home / "checkpoints" / "one").exists()
+
+
+@pytest.mark.parametrize("preset", ["huge", "", None, 5])
+def test_an_unknown_preset_makes_no_run(text, home, preset):
+    with pytest.raises(NanoGPTError, match="There is no preset"):
+        local.new_run("one", text, preset)
+    assert all_runs() == []
+
+
+# --- going on ------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_go_on_says_why(text):
+    run = local.new_run("one", text, max_iters=10, **TINY)
+    run.event("started", step=0)
+    run.log(step=10, val_loss=1.0)
+    run.event("finished", step=10)
+    with pytest.raises(NanoGPTError, match="reached its last step, 10. Give a larger max_iters"):
+        local.prepare_to_continue(run)
+    for wrong in (5, 0, "x", 10**9):
+        with pytest.raises(NanoGPTError, match="max_iters"):
+            local.prepare_to_continue(run, wrong)
+    assert run.settings()["train"]["max_iters"] == 10
+    local.prepare_to_continue(run, 20)
+    assert run.settings()["train"]["max_iters"] == 20
+    assert run.status().max_iters == 20
+    queue.draw("one")
+    with pytest.raises(NanoGPTError, match="one is queued already"):
+        local.prepare_to_continue(run)
+    queue.drop("one")
+    with run.held(), pytest.raises(NanoGPTError, match="one is running already"):
+        local.prepare_to_continue(run)
+    with pytest.raises(NanoGPTError, match="There is no run named nobody"):
+        local.prepare_to_continue(Run("nobody"))
+
+
+def test_a_run_killed_after_its_last_step_but_before_its_last_word_can_go_on(text):
+    run = local.new_run("one", text, max_iters=10, **TINY)
+    run.event("started", step=0)
+    run.log(step=10, val_loss=1.0)
+    assert run.status().state == "crashed"
+    assert run.status().can_continue
+    local.prepare_to_continue(run)
+
+
+# --- real trainers -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_trainers_on_one_device_run_one_after_the_other(text):
+    runs = [local.new_run(name, text, max_iters=30, eval_interval=15, **TINY) for name in ("first", "second")]
+    with queue.turn("busy", "cpu"):
+        for run in runs:
+            local.start(run)
+        assert [run.status().state for run in runs] == ["queued", "queued"]
+        assert [run.status().place for run in runs] == [1, 2]
+        with pytest.raises(NanoGPTError, match="second is queued already"):
+            local.prepare_to_continue(runs[1])
+    together = []
+
+    def both_ended():
+        busy = [run.name for run in runs if queue.is_held(run.folder / ".lock")]
+        together.append(len(busy))
+        return all(child.poll() is not None for child in (local._children["first"], local._children["second"]))
+
+    until(both_ended)
+    assert max(together) <= 1
+    assert [run.status().state for run in runs] == ["finished", "finished"]
+    first, second = (run.folder / "metrics.jsonl" for run in runs)
+    assert first.stat().st_mtime_ns < second.stat().st_mtime_ns
+    times = [(run.history().events[0]["time"], run.history().events[-1]["time"]) for run in runs]
+    assert times[0][0] <= times[0][1] <= times[1][0]
+    losses = [[row["train_loss"] for row in run.history().rows] for run in runs]
+    assert losses[0] == losses[1]  # same seed and settings, same run
+    assert "step     30" in (runs[0].folder / "log.txt").read_text(encoding="utf-8")
+    assert queue.waiting() == queue.running() == []
+
+
+@pytest.mark.slow
+def test_a_run_withdrawn_while_its_trainer_starts_or_waits_never_begins(text):
+    early, late = (local.new_run(name, text, max_iters=30, **TINY) for name in ("early", "late"))
+    with queue.turn("busy", "cpu"):
+        local.start(early)
+        early.request_stop()  # before its process has got anywhere
+        local.start(late)
+        until(lambda: any(queue.is_held(ticket) for ticket in queue.folder().glob("[0-9]*.late")))
+        late.request_stop()
+        assert ended(late) == 0
+        until(lambda: local._children["early"].poll() is not None or "early" in queue.waiting())
+    assert ended(early) == 0
+    for run in (early, late):
+        assert not (run.folder / "last.safetensors").exists()
+        status = run.status()
+        assert (status.state, status.can_continue) == ("stopped", True)
+        assert "did not start" not in status.message  # that is for those that could not
+
+
+@pytest.mark.slow
+def test_a_trainer_that_cannot_begin_leaves_its_sentence(text):
+    run = local.new_run("one", text, max_iters=30, **TINY)
+    corpus.delete(text.id)
+    local.start(run)
+    assert ended(run) == 1
+    status = run.status()
+    assert status.state == "failed"
+    assert status.message == f"There is no corpus {text.id}; its text was deleted, or never added. Add it again."
+
+
+def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted():
+    """(B nh, T, T) of each layer in the modern layout without dropout; torch's own attention keeps none."""
+    train, few_many = TrainConfig(batch_size=8), []
+    for wish in (
+        dict(layout="modern", dropout=0.0),
+        dict(layout="classic", dropout=0.0),
+        dict(layout="modern", dropout=0.1),
+    ):
+        few, many = (
+            plan.memory_needed(
+                ModelConfig(vocab_size=65, n_layer=2, n_head=heads, n_embd=128, block_size=512, **wish),
+                train,
+                pick_device("cpu"),
+            )
+            for heads in (2, 8)
+        )
+        few_many.append(many - few)
+    assert few_many == [2 * 8 * 6 * 512 * 512 * 4, 0, 0]
+
+
+def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monkeypatch):
+    """It may have come in an archive."""
+    run = local.new_run("one", corpus.add(tiny_text), "quick", n_layer=1, n_head=2, n_embd=16, block_size=16)
+    local.prepare_to_continue(run)
+    needed = plan.memory_needed(read_config(run.folder), TrainConfig.of(run.settings()["train"]), pick_device("cpu"))
+    assert 0.4e9 < needed < 0.5e9  # nearly all of it torch itself
+    monkeypatch.setattr(plan, "memory_free", lambda device: needed)
+    local.prepare_to_continue(run)
+    monkeypatch.setattr(plan, "memory_free", lambda device: needed - 1)
+    with pytest.raises(NanoGPTError, match=r"need about 0\.4 GB of memory, and 0\.4 GB are free"):
+        local.prepare_to_continue(run)
+
+
+def test_a_longer_clock_means_more_readings_of_the_text(text, known_speed):
+    run = local.new_run("timed", text, "timed", budget=10)
+    steps = run.settings()["train"]["max_iters"]
+    run.event("started", step=0)
+    run.log(step=steps // 2, seconds=5.0)
+    run.event("stopped", step=steps // 2)
+    local.prepare_to_continue(run, budget=40)
+    train = run.settings()["train"]
+    assert train["budget"] == 40
+    assert train["max_iters"] == pytest.approx(4 * steps, rel=0.02)

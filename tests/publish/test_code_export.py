@@ -1,0 +1,209 @@
+"""The exported program against the run it was made from: it is run, and must come to the same loss."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from conftest import home_for_all, steady_clock
+
+from nanogpt import corpus, train
+from nanogpt.cli.main import main
+from nanogpt.config import NanoGPTError, TrainConfig
+from nanogpt.launch import local
+from nanogpt.optim import get_lr
+from nanogpt.publish import code_export
+from nanogpt.publish.code_export import filled
+from nanogpt.runs import Run, kept_loss
+
+TINY = dict(n_layer=2, n_head=2, n_embd=24, block_size=16, batch_size=8, max_iters=60, device="cpu")
+RECIPES = {
+    "lecture": dict(layout="classic", dropout=0.1),
+    "modern": dict(layout="modern"),
+    "muon": dict(layout="classic", optimizer="muon", schedule="linear", warmup_iters=0, batches="shuffled"),
+    "adamw": dict(layout="modern", optimizer="adamw", warmup_iters=20, grad_clip=0.0, schedule="cosine"),
+    "clock": dict(budget=5.0, layout="modern"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory) -> Iterator[Path]:
+    with home_for_all(tmp_path_factory, "code") as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def text(home, tiny_text) -> corpus.Corpus:
+    return corpus.add(tiny_text, "A Play")
+
+
+def made(name: str, text: corpus.Corpus, **changes) -> Run:
+    preset = "timed" if changes.get("budget") else "quick"
+    return local.new_run(name, text, preset, **{**TINY, **changes})
+
+
+def trained(name: str, text: corpus.Corpus, **changes) -> Run:
+    run = made(name, text, **changes)
+    assert train.main(run.name) == 0, run.log_tail(20)
+    return run
+
+
+def export(run: Run, folder: Path) -> Path:
+    """The program and its text, written by the command."""
+    program = folder / f"{run.name}.py"
+    assert main(["export", run.name, "--code", str(program), "--text", str(folder / "a-play.txt")]) == 0
+    return program
+
+
+def loss_in(printed: str) -> float:
+    return float(re.findall(r"^validation loss (\d+\.\d{4}) nats a character$", printed, re.M)[0])
+
+
+def in_this_process(program: Path, monkeypatch, capsys) -> str:
+    monkeypatch.chdir(program.parent)
+    monkeypatch.setattr(sys, "argv", [program.name])
+    capsys.readouterr()
+    runpy.run_path(str(program))
+    return capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_program_alone_comes_to_the_loss_of_the_run(text, tmp_path):
+    runs = [trained(f"alone-{recipe}", text, **RECIPES[recipe]) for recipe in ("lecture", "modern")]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-I"]  # -I: nothing of ours can be imported
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    commands = [[*command, export(run, tmp_path).name] for run in runs]
+    started = [subprocess.Popen(one, cwd=tmp_path, env=environment, **pipes) for one in commands]
+    for run, process in zip(runs, started):
+        printed, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (0, "")
+        assert "Note:" not in printed
+        assert kept_loss(run.history()) < 3.2  # it has learned something
+        assert loss_in(printed) == pytest.approx(kept_loss(run.history()), abs=0.02)
+        sample = printed.rpartition("nats a character\n\n")[2]
+        assert len(sample) == 502  # a line break to begin with, 500 characters, and print's own
+        assert set(sample) <= set(text.chars)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["muon", "adamw", "clock"])
+def test_every_recipe_comes_to_its_loss(text, tmp_path, monkeypatch, capsys, recipe):
+    if recipe == "clock":  # a text on which the loss comes to rest: the program's rate falls by steps, not by the clock
+        text = corpus.add(text.text() * 3, "A Play")
+    with steady_clock(0.005) if recipe == "clock" else nullcontext():  # about 250 steps, however busy the machine is
+        run = trained(recipe, text, **RECIPES[recipe])
+    printed = in_this_process(export(run, tmp_path), monkeypatch, capsys)
+    assert kept_loss(run.history()) < 3.2  # it has learned something
+    assert loss_in(printed) == pytest.approx(kept_loss(run.history()), abs=0.02)
+
+
+def test_its_first_steps_are_the_run_s_own(text, tmp_path, monkeypatch, capsys):
+    """The same weights at the start, the same batches, the same dropout: the losses on the way agree."""
+    run = trained("steps", text, **RECIPES["lecture"], max_iters=20, eval_interval=5)
+    printed = in_this_process(export(run, tmp_path), monkeypatch, capsys)
+    theirs = [float(loss) for loss in re.findall(r"^step .*: val loss (\d+\.\d+)$", printed, re.M)]
+    ours = [row["val_loss"] for row in run.history().rows if "val_loss" in row]
+    assert len(ours) == 5
+    assert theirs == pytest.approx(ours, abs=2e-4)
+
+
+def test_a_run_that_ended_early_ends_there(text, tmp_path, monkeypatch, capsys):
+    run = trained("early", text, max_iters=20, eval_interval=10)
+    run.change(train={**run.settings()["train"], "max_iters": 1000})
+    program = export(run, tmp_path)
+    assert "last_step = 20  # where the run ended\n" in program.read_text(encoding="utf-8")
+    printed = in_this_process(program, monkeypatch, capsys)
+    assert re.findall(r"^step +(\d+):", printed, re.M) == ["0", "10", "20"]
+
+
+def test_another_text_is_noticed(text, tiny_text, tmp_path, monkeypatch, capsys):
+    run = trained("noticed", text, max_iters=2)
+    program = export(run, tmp_path)
+    (tmp_path / "a-play.txt").write_text(tiny_text.replace("\n", "\r\n"), encoding="utf-8", newline="")
+    printed = in_this_process(program, monkeypatch, capsys)
+    assert "Note: a-play.txt is not, to the letter, the text this was made for" in printed
+
+
+def test_the_program_reads_well(text):
+    """Every recipe: no longer than the lecture's by much, nothing left unfilled, and it compiles."""
+    for layout, optimizer, schedule, warmup, clip in itertools.product(
+        ("classic", "modern"), ("adamw", "muon"), ("cosine", "linear"), (0, 10), (0.0, 1.0)
+    ):
+        recipe = dict(optimizer=optimizer, schedule=schedule, warmup_iters=warmup, grad_clip=clip)
+        name = f"form-{layout}-{optimizer}-{schedule}-{warmup}-{int(clip)}"
+        other = made(name, text, layout=layout, **recipe)
+        other.log(step=60, seconds=200.0, tokens=1, val_loss=2.0)
+        source = code_export.python(other)
+        compile(source, "program.py", "exec")
+        lines = source.splitlines()
+        assert len(lines) <= 300
+        assert max(map(len, lines)) <= 120
+        assert "{{" not in source
+        assert "#:" not in source
+        assert "loss of 2.0000 in 3 minutes." in source
+        assert ("muon" in source) == (optimizer == "muon")
+        assert ("grad_clip" in source) == (clip > 0)
+
+
+def test_nothing_from_a_run_s_files_becomes_code(text, tmp_path, monkeypatch, capsys):
+    """A run may have come in an archive from somebody else."""
+    run = trained("foreign", text, max_iters=2)
+    evil = '"""\nprint("broken in")\n\'\'\' \\ {{seed}} #\u2028\ud800'
+    about = {**run.settings()["corpus"], "name": evil, "sha256": evil}
+    settings = json.dumps({**run.settings(), "corpus": about})
+    (run.folder / "run.json").write_text(settings, encoding="utf-8")
+    program = tmp_path / "foreign.py"
+    assert main(["export", "foreign", "--code", str(program)]) == 0
+    (tmp_path / "print-broken-in-seed.txt").write_text(text.text(), encoding="utf-8")
+    assert "\nbroken in" not in in_this_process(program, monkeypatch, capsys)
+
+
+def test_the_command_does_not_write_over_another_text(text, tmp_path, capsys):
+    made("kept", text)
+    diary = tmp_path / "diary.txt"
+    diary.write_text("not to be lost", encoding="utf-8")
+    assert main(["export", "kept", "--text", str(diary)]) == 2
+    assert "is there already, and is another text; give --text another name." in capsys.readouterr().err
+    assert diary.read_text(encoding="utf-8") == "not to be lost"
+    for _ in range(2):  # its own may be written again
+        assert main(["export", "kept", "--text", str(tmp_path / "play.txt")]) == 0
+    assert (tmp_path / "play.txt").read_bytes() == text.text().encode("utf-8")
+
+
+def test_a_template_s_sections():
+    template = "a = {{x}}\n#: red\nb\n#: red round\nc\n#:\nd = {{y}}"
+    assert filled(template, {"red"}, dict(x="{{y}}", y=2)) == "a = {{y}}\nb\nd = 2\n"
+    assert filled(template, {"red", "round"}, dict(x=1, y=2)) == "a = 1\nb\nc\nd = 2\n"
+
+
+def test_a_run_that_has_learned_nothing_yet_has_no_program(text):
+    run = made("untrained", text)
+    run.log(step=0, seconds=0.0, tokens=0, val_loss=3.9)
+    with pytest.raises(NanoGPTError, match="untrained has not learned anything yet"):
+        code_export.python(run)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_timed_run_takes_the_steps_it_came_to(text, schedule):
+    run = made(f"timed-{schedule}", text, budget=60.0, layout="modern", schedule=schedule)
+    train = TrainConfig.of(run.settings()["train"])
+    rate = lambda share: get_lr(1, train, share)
+    run.log(step=437, seconds=59.5, tokens=1, val_loss=2.0, learning_rate=rate(0.999))
+    source = code_export.python(run)
+    assert "max_iters = 437 " in source
+    assert "last_step = max_iters\n" in source
+    assert "It went by the clock" in source
+    run.log(step=500, seconds=30.0, tokens=1, val_loss=2.1, learning_rate=rate(0.25))  # it ended at a quarter
+    source = code_export.python(run)
+    assert "max_iters = 2000 " in source
+    assert "last_step = 500 " in source

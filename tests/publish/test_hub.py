@@ -1,0 +1,668 @@
+"""Push, pull and deploy with the real client, against a Hub on the loopback address."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from fake_hub import MAYA, OLGA, READER, Refusal, Repo
+from PIL import Image
+from safetensors.torch import load, save
+
+import nanogpt
+from nanogpt import corpus, train
+from nanogpt.cli.main import main
+from nanogpt.config import NanoGPTError
+from nanogpt.disk import slug
+from nanogpt.explain.baselines import baselines
+from nanogpt.formats import load_model
+from nanogpt.launch import local
+from nanogpt.publish import curve, hub_errors, page_export
+from nanogpt.publish import hub as ours
+from nanogpt.runs import Run, archive
+from nanogpt.tokenizer import CharTokenizer
+
+TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, learning_rate=1e-2, eval_interval=3)
+PUBLIC = {
+    ".gitattributes", "README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "model.safetensors", "run.json", "metrics.jsonl", "loss.png",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_text) -> dict[str, bytes]:
+    """The files of two runs that were trained, one in each layout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOGPT_HOME", str(tmp_path_factory.mktemp("home")))
+        text = corpus.add(tiny_text, "A ``play`` | <b>of</b> millers\n--- ")
+        for layout in ("classic", "modern"):
+            run = local.new_run(layout, text, max_iters=6, layout=layout, **TINY)
+            assert train.main(run.name) == 0
+            (run.folder / "log.txt").write_text("secret of the log", encoding="utf-8")
+        home = run.folder.parent.parent
+        return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def run(home, trained, monkeypatch) -> Run:
+    """The classic one, in a home of this test's own, and Maya signed in on this machine."""
+    for name, content in trained.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(content)
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    return Run("classic")
+
+
+def logits(model) -> torch.Tensor:
+    ids = torch.arange(12)[None] % model.config.vocab_size
+    with torch.no_grad():
+        out = model(ids)
+        return out.logits if hasattr(out, "logits") else out[0]
+
+
+def refused(said: str, *command: str) -> None:
+    """The command ends with one sentence."""
+    with pytest.raises(NanoGPTError, match=said) as error:
+        {"push": push, "pull": lambda repo: ours.pull(repo, MAYA)}[command[0]](*command[1:])
+    assert "\n" not in str(error.value)
+    assert "hf_" not in str(error.value)
+
+
+def push(name: str = "classic", repo: str = "maya/play", token: str | None = MAYA, **wish) -> ours.Pushed:
+    return ours.push(Run(name), repo, token, **wish)
+
+
+# --- there and back ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["classic", "modern"])
+@pytest.mark.parametrize("large", [False, True], ids=["plain", "lfs"])
+def test_a_run_goes_there_and_comes_back_to_the_bit(hub, run, layout, large, capsys):
+    hub.large = large
+    assert main(["push", layout, "maya/play", "--license", "mit"]) == 0
+    assert capsys.readouterr().out == f"{hub.url}/maya/play has it now.\n"
+    repo = hub.repos["models/maya/play"]
+    assert set(repo.files) == PUBLIC
+    assert len(repo.commits) == 2  # the Hub's own, and ours
+    assert bool(hub.lfs) == large
+    assert main(["pull", "maya/play"]) == 0
+    back, source = Run(f"{layout}-2"), Run(layout)
+    assert torch.equal(logits(load_model(back.folder)), logits(load_model(source.folder)))
+    for name in ours.MODEL:
+        assert (back.folder / name).read_bytes() == (source.folder / name).read_bytes() == repo.files[name]
+    assert back.status().state == "finished"
+    assert back.history().best == source.history().best
+    assert main(["sample", back.name, "--length", "5"]) == 0
+
+
+def test_a_dry_run_shows_exactly_what_is_then_sent(hub, run, capsys):
+    assert main(["push", "classic", "maya/play", "--dry-run", "--license", "cc0-1.0", "--quote"]) == 0
+    listed, _, card = capsys.readouterr().out.partition("nothing was sent\n\n")
+    assert hub.requests == []
+    push(license="cc0-1.0", quote=True)
+    sent = hub.repos["models/maya/play"].files
+    assert card == sent["README.md"].decode() + "\n"
+    lines = [line.split() for line in listed.splitlines()[:-1]]
+    assert {name: int(count.replace(",", "")) for count, name in lines} == {
+        name: len(content) for name, content in sent.items() if name != ".gitattributes"
+    }
+
+
+def test_nothing_private_is_sent(hub, run, tiny_text):
+    (run.folder / "snapshots").mkdir()
+    (run.folder / "diary.txt").write_text("secret", encoding="utf-8")
+    run.change(owner="olga", plan="measured on Olga's machine", parent="secret-run")
+    run.event("failed", message="Traceback in /srv/olga/secret.py")
+    push()
+    sent = b"".join(hub.repos["models/maya/play"].files.values())
+    for secret in (b"secret", b"olga", b"Olga", tiny_text[:200].encode(), b"last.safetensors", b"system"):
+        assert secret not in sent
+    assert json.loads(hub.repos["models/maya/play"].files["run.json"])["corpus"]["sha256"] == corpus.listed()[0].sha256
+    again = ours.pull("maya/play", MAYA)
+    assert again.status().state == "stopped"
+    assert again.settings()["owner"] is None
+
+
+def test_pushed_again_only_what_changed_makes_a_commit(hub, run, capsys):
+    first = push(license="mit")
+    assert first.commit
+    again = push(license="mit")
+    assert again.commit == ""
+    assert "all of it already; nothing was sent" in str(again)
+    repo = hub.repos["models/maya/play"]
+    assert len(repo.commits) == 2
+    before = repo.files
+    changed = push(license="cc0-1.0")
+    assert changed.commit
+    assert len(repo.commits) == 3
+    assert {name for name in before if before[name] != repo.files[name]} == {"README.md"}
+    hub.large = True  # as when the Hub keeps the weights apart: known by their SHA-256
+    assert push(license="cc0-1.0").commit == ""
+
+
+def test_a_card_that_was_changed_by_hand_stays(hub, run):
+    push()
+    repo = hub.repos["models/maya/play"]
+    repo.commits.append({**repo.files, "README.md": b"---\nlicense: mit\n---\nmy own words\n"})
+    run.sample(6, "another text")
+    assert "changed by hand" in str(push())
+    assert repo.files["README.md"].endswith(b"my own words\n")
+
+
+def test_a_card_that_was_deleted_by_hand_is_written_again(hub, run):
+    push()
+    repo = hub.repos["models/maya/play"]
+    repo.commits.append({name: content for name, content in repo.files.items() if name != "README.md"})
+    assert push().commit
+    assert set(repo.files) == PUBLIC
+
+
+def test_a_file_that_is_no_longer_part_of_it_goes(hub, run):
+    push()
+    repo = hub.repos["models/maya/play"]
+    (run.folder / "metrics.jsonl").write_text("", encoding="utf-8")
+    push()
+    assert set(repo.files) == PUBLIC - {"loss.png"}
+
+
+def test_a_commit_is_whole_or_not_at_all(hub, run):
+    hub.refuse = lambda request: Refusal(500, "", "oops") if "/commit/" in request else None
+    refused("trouble of its own", "push")
+    assert len(hub.repos["models/maya/play"].commits) == 1
+    hub.refuse = lambda request: None
+    assert push().commit
+    assert set(hub.repos["models/maya/play"].files) == PUBLIC
+
+
+def test_what_somebody_else_pushed_meanwhile_is_not_overwritten(hub, run):
+    push()
+    repo = hub.repos["models/maya/play"]
+
+    def meanwhile(request):
+        if "/preupload/" in request:
+            repo.commits.append({**repo.files, "theirs.txt": b"x"})
+
+    hub.refuse = meanwhile
+    with pytest.raises(NanoGPTError, match="changed by somebody else"):
+        push(license="mit")
+    assert "theirs.txt" in repo.files
+    assert b"license: mit" not in repo.files["README.md"]
+
+
+# --- what is refused, in one sentence ------------------------------------------------------------------------------
+
+
+def at(part: str, status: int, said: str = "no"):
+    return lambda request: Refusal(status, "", said) if part in request else None
+
+
+@pytest.mark.parametrize(
+    ("token", "repo", "refuse", "said"),
+    [
+        (None, "maya/play", None, "not signed in"),
+        ("", "maya/play", None, "not signed in"),
+        ("hf_" + "x" * 34, "maya/play", None, "does not take this token"),
+        (READER, "maya/play", None, "may only read"),
+        (MAYA, "olga/play", None, "may not write to olga/play"),
+        (MAYA, "nobody/play", None, "not there or not yours"),
+        (MAYA, "maya/a b", None, "The repository was 'maya/a b'; write it as user/name"),
+        (MAYA, "maya/x/y", None, "write it as user/name"),
+        (MAYA, "../play", None, "write it as user/name"),
+        (MAYA, "", None, "write it as user/name"),
+        (MAYA, "https://example.org/maya/play", None, "write it as user/name"),
+        (MAYA, "https://huggingface.co/spaces/maya/play", None, "a Space or a dataset"),
+        (MAYA, "maya/play", at("whoami", 429), "wait some minutes"),
+        (MAYA, "maya/play", at("whoami", 503), "trouble of its own at the moment .503."),
+        (MAYA, "maya/play", at("create", 409), "is taken"),
+        (MAYA, "maya/play", at("create", 402), "asks for payment"),
+        (MAYA, "maya/play", at("create", 401), "lacks the right"),
+        (MAYA, "maya/play", at("auth-check", 403), "may not write"),
+        (MAYA, "maya/play", at("validate-yaml", 400, "bad card"), "does not take the card"),
+        (MAYA, "maya/play", at("/commit/main", 413), "too large"),
+        (MAYA, "maya/play", at("/commit/main", 418, "no {room} for {}"), "refused .418: no .room. for"),
+        (MAYA, "myhf.co/maya/play", None, "write it as user/name"),
+        (MAYA, "maya/play", at("/commit/main", 418, f"a teapot {MAYA}"), "refused .418: a teapot hf_…"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and not value.startswith("hf_") else "",
+)
+def test_each_refusal_is_a_sentence(hub, run, token, repo, refuse, said):
+    hub.refuse = refuse or hub.refuse
+    before = {path: path.read_bytes() for path in run.folder.iterdir()}
+    with pytest.raises(NanoGPTError, match=said) as error:
+        push(repo=repo, token=token)
+    sentence = str(error.value)
+    assert "\n" not in sentence
+    assert len(sentence) < 400
+    assert MAYA not in sentence
+    assert error.value.__cause__ is None  # the client's own error holds the request, and that the token
+    assert error.value.__context__ is None or error.value.__suppress_context__
+    assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+    assert all(len(found.commits) == 1 for found in hub.repos.values())
+
+
+def test_an_upload_that_fails_is_a_sentence_too(hub, run):
+    hub.large = True
+    hub.refuse = at("PUT /lfs", 403)
+    refused("may not write", "push")
+
+
+def test_a_taken_name_is_left_alone(hub, run):
+    theirs = Repo()
+    theirs.commits.append({"README.md": b"mine", "pytorch_model.bin": b"x"})
+    hub.repos["models/maya/play"] = theirs
+    refused("was not made here; choose another name", "push")
+    assert len(theirs.commits) == 2
+    hub.repos["models/maya/new"] = Repo()  # made on the Hub's own page, nothing in it yet
+    assert push(repo="maya/new").commit
+
+
+def test_a_private_push_never_lands_in_a_public_repository(hub, run):
+    push()
+    with pytest.raises(NanoGPTError, match="and public"):
+        push(private=True, license="mit")
+    push(repo="maya/secret", private=True)
+    assert hub.repos["models/maya/secret"].private
+    assert "It is private" in str(push(repo="maya/secret", license="mit"))
+    with pytest.raises(NanoGPTError, match="no repository maya/secret"):
+        ours.pull("maya/secret", OLGA)
+    with pytest.raises(NanoGPTError, match="no repository maya/secret"):
+        ours.pull("maya/secret", None)
+    assert ours.pull("maya/secret", MAYA).name == "classic-2"
+
+
+def test_without_a_hub_it_says_so(run, monkeypatch):
+    refused("could not be reached", "push")
+    refused("could not be reached", "pull", "maya/play")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refused("could not be reached|set offline", "push")
+
+
+def test_a_page_in_place_of_an_answer_is_no_hub():
+    with pytest.raises(NanoGPTError, match="could not be reached"), hub_errors.spoken():
+        json.loads("<html>Sign in to this network first</html>")
+
+
+def test_a_run_without_weights_and_an_unknown_licence(hub, run, tiny_text):
+    with pytest.raises(NanoGPTError, match="the licence|The licence"):
+        push(license="wtf")
+    (run.folder / "model.safetensors").unlink()
+    refused("no weights yet", "push")
+    with pytest.raises(NanoGPTError, match="no run named gone"):
+        push("gone")
+    assert not hub.asked("create")
+
+
+@pytest.mark.parametrize(
+    ("typed", "repo"),
+    [
+        ("maya/play", "maya/play"),
+        (" maya/play ", "maya/play"),
+        ("play", "maya/play"),
+        ("https://huggingface.co/maya/play", "maya/play"),
+        ("huggingface.co/maya/play/tree/main?x=1#y", "maya/play"),
+        ("https://hf.co/maya/play/", "maya/play"),
+    ],
+)
+def test_a_repository_is_given_in_several_ways(typed, repo):
+    assert ours.repository(typed, "maya") == repo
+
+
+# --- tokens --------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_goes_nowhere_but_to_the_hub(hub, run, home, capsys, caplog):
+    hub.large = True
+    with caplog.at_level("DEBUG"):
+        assert main(["push", "classic", "maya/play"]) == 0
+        assert main(["pull", "maya/play"]) == 0
+        assert main(["deploy", "classic", "maya/space", "--static"]) == 0
+        assert main(["push", "classic", "olga/play"]) == 2
+    out = capsys.readouterr()
+    assert MAYA not in out.out + out.err + caplog.text
+    assert all(MAYA.encode() not in body for body in hub.bodies)
+    assert all(MAYA.encode() not in path.read_bytes() for path in home.rglob("*") if path.is_file())
+
+
+def test_what_looks_like_a_token_is_taken_out_of_a_sentence():
+    said = hub_errors.redacted(f"x {MAYA}, hf_oauth_eyJhbGciOi.J9.e30-x_y; hf_hub stays")
+    assert said == "x hf_…, hf_…; hf_hub stays"
+
+
+# --- the card ------------------------------------------------------------------------------------------------------
+
+
+def front_matter(card: str) -> dict:
+    return yaml.safe_load(card.removeprefix("---\n").split("\n---\n")[0])
+
+
+def test_the_card_says_what_a_stranger_needs(hub, run):
+    text = corpus.listed()[0]
+    card = ours.offered(run, "maya/play", "mit")["README.md"].decode()
+    about = front_matter(card)
+    loss = run.history().events[-1]["val_loss"]
+    assert about["license"] == "mit"
+    assert about["library_name"] == "transformers"
+    metrics = about["model-index"][0]["results"][0]["metrics"]
+    assert [metric["value"] for metric in metrics] == [round(loss, 4), round(loss / math.log(2), 4)]
+    for said in (
+        text.sha256,
+        f"{text.characters:,} characters",
+        f"{loss:.4f}",
+        "![",
+        "loss.png",
+        "max_new_tokens",
+        "MIT",
+    ):
+        assert said in card
+    assert f"{baselines(text.tokens(), len(text.chars))['bigram']:.4f}" in card
+    assert run.history().samples[-1]["text"].strip() in card
+    assert f"python -m nanogpt train {slug(text.name)}.txt" in card
+
+
+def test_the_text_is_quoted_only_where_its_owner_wants_that(run, tiny_text):
+    start = tiny_text[:400]
+    assert start not in ours.offered(run, "maya/play")["README.md"].decode()
+    assert start in ours.offered(run, "maya/play", quote=True)["README.md"].decode()
+    assert tiny_text[:600] not in ours.offered(run, "maya/play", quote=True)["README.md"].decode()
+    corpus.delete(corpus.listed()[0].id)
+    assert "| Every character equally likely |" in ours.offered(run, "maya/play")["README.md"].decode()
+    with pytest.raises(NanoGPTError, match="no corpus"):
+        ours.offered(run, "maya/play", quote=True)
+
+
+HOSTILE = "<script>alert(1)</script>\n```\n---\n# Not a heading\n````` \u202e [x](javascript:y) | `"
+
+
+def test_names_and_samples_cannot_become_markup(run):
+    run.change(corpus={**run.settings()["corpus"], "name": HOSTILE}, versions={"torch": HOSTILE, "python": ["3"]})
+    run.sample(9, HOSTILE)
+    card = ours.offered(run, "maya/play")["README.md"].decode()
+    assert front_matter(card)["model-index"][0]["results"][0]["dataset"]["name"].startswith("<script>")
+    body = card.split("\n---\n", 1)[1]
+    inside, outside, fence = [], [], ""
+    for row in body.splitlines():  # as Markdown reads it: a block ends at a fence at least as long as its first
+        found = re.match(r"(`{3,})(.*)$", row)
+        if not fence and found and "`" not in found[2]:
+            fence = found[1]
+        elif fence and found and len(found[1]) >= len(fence) and not found[2].strip():
+            fence = ""
+        else:
+            (inside if fence else outside).append(row)
+    assert fence == ""
+    assert "<script>alert(1)</script>" in inside
+    assert "\u202e" not in card
+    spans = re.sub(r"(`+)(?!`)(.*?)(?<!`)\1(?!`)", "", "\n".join(outside))  # without code inside of a line
+    assert "<script>" not in spans
+    assert "javascript:" not in spans
+
+
+def test_the_baselines_are_those_counted_by_hand():
+    tokens = np.array([0, 1, 0, 1, 2, 0, 1, 0, 0, 1] * 3, dtype=np.uint8)
+    n = int(0.9 * len(tokens))
+    known, held = tokens[:n].tolist(), tokens[n:].tolist()
+    frequent = [(known.count(i) + 1) / (n + 4) for i in range(4)]
+    pairs = list(zip(known, known[1:]))
+    losses = {"unigram": [], "bigram": []}
+    for a, b in zip(held, held[1:]):
+        losses["unigram"].append(-math.log(frequent[b]))
+        likely = (pairs.count((a, b)) + frequent[b]) / (known[:-1].count(a) + 1)
+        losses["bigram"].append(-math.log(likely))
+    expected = {"uniform": math.log(4), **{key: sum(some) / len(some) for key, some in losses.items()}}
+    assert baselines(tokens, 4) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_curve_is_a_picture():
+    rows = [dict(step=step, train_loss=4 / (1 + step), val_loss=4 - step / 10) for step in range(20)]
+    picture = Image.open(io.BytesIO(curve.png(rows, 2.5)))
+    assert (picture.format, picture.size) == ("PNG", (curve.WIDTH, curve.HEIGHT))
+    colors = {color for _, color in picture.convert("RGB").getcolors(100_000)}
+    blue = tuple(bytes.fromhex(curve.COLORS["val_loss"][1:]))
+    assert any(max(abs(a - b) for a, b in zip(color, blue)) < 24 for color in colors)
+    assert curve.png(rows, 2.5) == curve.png(rows, 2.5)
+    assert curve.png(rows[:1]) == curve.png([]) == b""
+
+
+@pytest.mark.parametrize(("low", "high", "marks"), [(0, 5000, 6), (1.8, 4.2, 6), (2.0, 2.0, 1), (0.001, 0.0015, 6)])
+def test_the_marks_of_an_axis_are_round(low, high, marks):
+    found = curve.ticks(low, high)
+    assert found[0] <= low
+    assert found[-1] <= high + 1e-9
+    assert len(found) <= 9
+
+
+# --- loaded elsewhere ----------------------------------------------------------------------------------------------
+
+
+def snippets(card: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", card, re.M | re.S)
+
+
+@pytest.mark.parametrize("layout", ["classic", "modern"])
+def test_transformers_loads_what_was_pushed_and_the_code_on_the_card_works(hub, run, layout, monkeypatch, capsys):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    monkeypatch.delenv("HF_TOKEN")
+    hub.large = layout == "modern"
+    repo = f"maya/{layout}"
+    push(layout, repo)
+    model = AutoModelForCausalLM.from_pretrained(repo)
+    source = load_model(Run(layout).folder)
+    assert torch.allclose(logits(model), logits(source), atol=1e-6, rtol=0)
+    assert AutoTokenizer.from_pretrained(repo)("The old").input_ids == source_ids(layout, "The old")
+    with_transformers, with_ours = snippets(hub.repos[f"models/{repo}"].files["README.md"].decode())
+    exec(with_transformers, {})
+    assert len(capsys.readouterr().out) > 5
+    exec(with_ours, {})
+    assert len(capsys.readouterr().out) > 500
+
+
+def source_ids(name: str, text: str) -> list[int]:
+    return CharTokenizer.load(Run(name).folder).encode(text)
+
+
+@pytest.mark.parametrize("where", ["repo", "folder"])
+def test_a_program_loads_it_with_its_alphabet(hub, run, where, capsys):
+    push()
+    model = nanogpt.GPT.from_pretrained("maya/play" if where == "repo" else run.folder)
+    assert torch.equal(logits(model), logits(load_model(run.folder)))
+    assert main(["sample", "classic", "--prompt", "Thé ", "--length", "40"]) == 0
+    assert capsys.readouterr().out == model.write("Thé ", length=40) + "\n"
+
+
+@pytest.mark.slow
+def test_importing_the_package_does_not_import_torch():
+    script = "import sys, nanogpt; assert 'torch' not in sys.modules; nanogpt.GPT; assert 'torch' in sys.modules"
+    script += "\ntry: nanogpt.nothing\nexcept AttributeError as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "module 'nanogpt' has no attribute 'nothing'\n", "")
+
+
+# --- repositories of others ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["classic", "modern"])
+def test_a_model_of_the_same_form_made_by_others_can_be_pulled(hub, run, layout, tmp_path):
+    """Saved by transformers itself, with none of our files beside it."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    push(layout, "maya/play")
+    theirs = tmp_path / "theirs"
+    AutoModelForCausalLM.from_pretrained("maya/play").save_pretrained(theirs)
+    AutoTokenizer.from_pretrained("maya/play").save_pretrained(theirs)
+    hub.repos["models/olga/other"] = Repo(commits=[{}, {path.name: path.read_bytes() for path in theirs.iterdir()}])
+    pulled = ours.pull("https://huggingface.co/olga/other", MAYA)
+    assert pulled.name == "other"
+    assert torch.equal(logits(load_model(pulled.folder)), logits(load_model(Run(layout).folder)))
+    assert pulled.settings()["pulled"]["repo"] == "olga/other"
+    assert main(["sample", "other", "--length", "5"]) == 0
+    assert main(["runs"]) == 0
+
+
+def hostile(hub, files: dict[str, bytes | None]) -> None:
+    """What was pushed, with some files otherwise, or without them."""
+    pushed = hub.repos["models/maya/play"].files
+    changed = {name: content for name, content in {**pushed, **files}.items() if content is not None}
+    hub.repos["models/evil/model"] = Repo(commits=[{}, changed])
+
+
+def config_with(files: dict[str, bytes], **changes) -> bytes:
+    return json.dumps({**json.loads(files["config.json"]), **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "said"),
+    [
+        ("model.safetensors", lambda f: None, "no model.safetensors"),
+        ("tokenizer.json", lambda f: None, "no tokenizer.json"),
+        ("config.json", lambda f: b"{", "cannot be read"),
+        ("config.json", lambda f: b"[" * 100_000, "cannot be read"),
+        ("config.json", lambda f: config_with(f, n_layer=10**9), "n_layer"),
+        ("config.json", lambda f: config_with(f, n_layer=2), "lack"),
+        ("config.json", lambda f: config_with(f, model_type="llama"), "not a model of this program"),
+        ("config.json", lambda f: config_with(f, activation_function="gelu_new"), "not a model of this program"),
+        ("config.json", lambda f: b" " * 2_000_000, "at most 1.0 MB"),
+        ("tokenizer.json", lambda f: b'{"model":{"vocab":' * 50_000, "cannot be read"),
+        ("tokenizer.json", lambda f: b'{"model":{"vocab":{"ab":0}}}', "single characters"),
+        ("tokenizer.json", lambda f: b'{"model":{"vocab":{"\\ud800":0}}}', "could not be taken in"),
+        ("model.safetensors", lambda f: b"\x80\x04.", "cannot be read"),
+        ("model.safetensors", lambda f: b"\xff" * 100, "cannot be read"),
+        ("model.safetensors", lambda f: f["model.safetensors"][:-10], "cannot be read"),
+        ("model.safetensors", lambda f: with_nan(f["model.safetensors"]), "not all numbers"),
+        ("run.json", lambda f: b'{"name":5}', "run.json"),
+        ("run.json", lambda f: b'{"corpus":[],"train":7,"versions":"x"}', "run.json"),
+        ("metrics.jsonl", lambda f: b'{"event":"<b>"}\n', "metrics.jsonl"),
+    ],
+)
+def test_a_hostile_repository_gets_a_sentence_and_leaves_nothing(hub, run, home, name, make, said):
+    push()
+    hostile(hub, {name: make(hub.repos["models/maya/play"].files)})
+    before = sorted(home.rglob("*"))
+    with pytest.raises(NanoGPTError, match=said) as error:
+        ours.pull("evil/model", None)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) <= 300
+    assert str(home) not in str(error.value)
+    assert sorted(home.rglob("*")) == before
+
+
+def with_nan(weights: bytes) -> bytes:
+    tensors = load(weights)
+    tensors["lm_head.weight"][0, 0] = float("nan")
+    return save(tensors, {"format": "pt"})
+
+
+def test_only_what_is_wanted_is_fetched(hub, run, home):
+    push()
+    hostile(
+        hub, {"model.py": b"import os", "pytorch_model.bin": b"\x80", "last.safetensors": b"x", "samples.jsonl": b"x"}
+    )
+    hub.repos["models/evil/model"].files["run.json"] = json.dumps(
+        {**json.loads(hub.repos["models/maya/play"].files["run.json"]), "owner": "x", "public": True, "evil": "x"}
+    ).encode()
+    hub.requests.clear()
+    pulled = ours.pull("evil/model", None)
+    fetched = {request.split("/")[-1] for request in hub.asked("^GET .*/resolve/")}
+    assert fetched == set(ours.WANTED)
+    assert {path.name for path in pulled.folder.iterdir()} == {*ours.MODEL, "run.json", "metrics.jsonl"}
+    assert "public" not in pulled.settings()
+    assert "evil" not in pulled.settings()
+
+
+def test_a_model_too_large_is_refused_before_it_is_fetched(hub, run, monkeypatch):
+    push()
+    monkeypatch.setitem(archive.FILES, "model.safetensors", 10_000)
+    hub.requests.clear()
+    refused("at most 10.0 kB are taken", "pull", "maya/play")
+    assert not hub.asked("/resolve/")
+    monkeypatch.setitem(archive.FILES, "model.safetensors", 10**9)
+    monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", "100")
+    refused("at most 100 are allowed", "pull", "maya/play")
+
+
+def test_a_pulled_run_has_the_name_that_was_asked_for(hub, run, capsys):
+    push()
+    assert main(["pull", "maya/play", "--name", "mine"]) == 0
+    assert Run("mine").settings()["name"] == "mine"
+    assert main(["pull", "maya/play", "--name", "mine"]) == 2
+    assert main(["pull", "maya/play", "--name", "../mine"]) == 2
+    assert main(["pull", "maya/gone"]) == 2
+    assert "no repository maya/gone" in capsys.readouterr().err
+
+
+# --- Spaces --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, tmp_path, capsys):
+    (home / ".env").write_text("secret", encoding="utf-8")
+    assert main(["deploy", "classic", "maya/space"]) == 0
+    space = hub.repos["spaces/maya/space"]
+    assert space.facts["sdk"] == "gradio"
+    assert space.facts["hardware"] == "zero-a10g"
+    assert len(space.commits) == 2
+    inside = [name for name in space.files if name.startswith("checkpoints/")]
+    assert set(inside) == {f"checkpoints/classic/{name}" for name in (*ours.MODEL, "run.json", "metrics.jsonl")}
+    rest = set(space.files) - set(inside)
+    allowed = re.compile(
+        r"(nanogpt/[\w/]+\.(py|js|css|html|txt)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
+    )
+    assert {name for name in rest if not allowed.fullmatch(name)} == set()
+    assert {"app.py", "nanogpt/ui/page.py", "nanogpt/ui/page.css", "nanogpt/train.py", "requirements.txt"} <= rest
+    assert space.files["pre-requirements.txt"] == (ROOT / "pre-requirements.txt").read_bytes()  # the torch of ZeroGPU
+    made_by_tools = {".pyc", ".pyi"}
+    package = {path for path in (ROOT / "nanogpt").rglob("*") if path.is_file() and path.suffix not in made_by_tools}
+    assert {path.relative_to(ROOT).as_posix() for path in package} <= rest
+    about = front_matter(space.files["README.md"].decode())
+    assert (about["title"], about["sdk"], about["app_file"]) == ("space", "gradio", "app.py")
+    for name, content in space.files.items():  # as the Space has it: the run is found there, and is for everybody
+        (tmp_path / "space" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "space" / name).write_bytes(content)
+    there = tmp_path / "space" / "checkpoints" / "classic"
+    assert torch.equal(logits(load_model(there)), logits(load_model(run.folder)))
+    environment = {key: value for key, value in os.environ.items() if key != "NANOGPT_HOME"} | {
+        "SPACE_ID": "maya/space"
+    }
+    script = "from nanogpt.launch.visitors import Visitor; print([run.name for run in Visitor('somebody').runs()])"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path / "space", env=environment, capture_output=True, encoding="utf-8")
+    assert (done.stdout, done.stderr) == ("['classic']\n", "")
+    assert main(["deploy", "classic", "maya/space"]) == 0
+    assert "nothing was sent" in capsys.readouterr().out
+
+
+def test_a_static_space_is_the_page_alone(hub, run, capsys):
+    assert main(["deploy", "modern", "maya/page", "--static", "--private", "--license", "mit"]) == 0
+    space = hub.repos["spaces/maya/page"]
+    assert (space.facts["sdk"], space.private) == ("static", True)
+    assert "hardware" not in space.facts
+    assert set(space.files) == {".gitattributes", "README.md", "index.html", "run.json"}
+    assert space.files["index.html"].decode() == page_export.html(Run("modern"))
+    assert front_matter(space.files["README.md"].decode())["sdk"] == "static"
+    assert main(["deploy", "modern", "maya/page", "--static", "--dry-run"]) == 0
+    assert "index.html" in capsys.readouterr().out
+
+
+def test_a_space_on_a_cpu_wants_a_paid_account(hub, run, capsys):
+    assert main(["deploy", "classic", "maya/space", "--hardware", "cpu-basic"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "payment" in said
+    assert "--static" in said
+    assert "zero-a10g" in said
+    assert hub.repos == {}
+
+
+@pytest.mark.parametrize("typed", ["hf_abcdefghijklmnopqrstuvwxyz012345", "me/hf_abcdefghijklmnopqrstuvwxyz012345"])
+def test_a_token_in_the_wrong_box_is_neither_sent_nor_repeated(typed):
+    with pytest.raises(NanoGPTError, match="looks like a token") as refused:
+        ours.repository(typed, "me")
+    assert "hf_" not in str(refused.value)

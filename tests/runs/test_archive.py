@@ -1,0 +1,418 @@
+"""An archive of a run: the way out and back to the bit, and everything that is no such archive."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import stat
+import struct
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from nanogpt import corpus, train
+from nanogpt.config import NanoGPTError
+from nanogpt.formats import load_model, weights_bytes
+from nanogpt.launch import local
+from nanogpt.runs import Run, all_runs, archive, queue
+from nanogpt.runs.archive import pack, unpack
+
+TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=0, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_text) -> bytes:
+    """The archive of a run that stopped at its 6th step, made once."""
+    home = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOGPT_HOME", str(home))
+        run = local.new_run("a-play", corpus.add(tiny_text, "A play"), max_iters=6, eval_interval=3, **TINY)
+        train.train(run)
+        (run.folder / "log.txt").write_text("step 0\nstep 6\n", encoding="utf-8")
+        (run.folder / "stop").touch()
+        pack(run, home / "run.zip", to_continue=True)
+        return (home / "run.zip").read_bytes()
+
+
+@pytest.fixture
+def file(home) -> Path:
+    """Where a test puts its archive; beside checkpoints/, which must hold nothing but runs at its end."""
+    (home / "in").mkdir()
+    return home / "in" / "run.zip"
+
+
+def contents(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as found:
+        return {name: found.read(name) for name in found.namelist()}
+
+
+def zipped(parts, how=zipfile.ZIP_DEFLATED) -> bytes:
+    """A .zip of (name or ZipInfo, content) pairs, whatever they are."""
+    out = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", how) as made:
+        warnings.simplefilter("ignore")  # zipfile warns of a name that is there twice
+        for name, content in parts:
+            made.writestr(name, content)
+    return out.getvalue()
+
+
+def changed(trained: bytes, **parts) -> bytes:
+    """The archive with some files otherwise (their names with _ for .), or without them (None)."""
+    found = {**contents(trained), **{name.replace("__", "."): part for name, part in parts.items()}}
+    return zipped((name, part) for name, part in found.items() if part is not None)
+
+
+def refused(file: Path, data: bytes, match: str | None = None) -> None:
+    """It is refused in one sentence, and nothing is left of it."""
+    file.write_bytes(data)
+    before = sorted(path for path in file.parent.parent.rglob("*") if path.is_file())
+    with pytest.raises(NanoGPTError, match=match) as error:
+        unpack(file)
+    sentence = str(error.value)
+    assert len(sentence) <= 300
+    assert "\n" not in sentence
+    assert str(file.parent.parent) not in sentence
+    assert sorted(path for path in file.parent.parent.rglob("*") if path.is_file()) == before
+    assert list((file.parent.parent / "checkpoints").glob("[!.]*")) == []
+    assert list((file.parent.parent / "checkpoints").glob(".import*")) == []
+    assert all_runs() == []
+
+
+# --- there and back ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_comes_back_to_the_bit(file, trained, tmp_path):
+    file.write_bytes(trained)
+    run = unpack(file)
+    assert run.name == "a-play"
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == contents(trained)
+    assert set(contents(trained)) == set(archive.FILES)  # neither the lock nor the stop file
+    again = tmp_path / "again.zip"
+    pack(run, again, to_continue=True)
+    assert again.read_bytes() == trained
+    assert (run.status().state, run.history().step) == ("finished", 6)
+    assert len(run.history().samples) == 3
+
+
+def test_it_can_be_continued_where_its_text_is_and_only_with_its_save(file, trained, tiny_text):
+    file.write_bytes(trained)
+    whole, light = unpack(file), None
+    pack(whole, file)
+    light = unpack(file)
+    assert light.name == "a-play-2"
+    assert not (light.folder / "last.safetensors").exists()
+    corpus.add(tiny_text, "A play")
+    local.prepare_to_continue(whole, 8)
+    train.train(whole)
+    assert [row["step"] for row in whole.history().rows] == sorted({row["step"] for row in whole.history().rows})
+    assert whole.status().step == 8
+
+
+def test_a_name_that_is_taken_gets_a_number(file, trained):
+    file.write_bytes(trained)
+    names = [unpack(file).name for _ in range(3)]
+    assert names == ["a-play", "a-play-2", "a-play-3"]
+    assert [Run(name).settings()["name"] for name in names] == names
+
+
+@pytest.mark.parametrize(("name", "becomes"), [("../../x", "x"), ("", "run"), ("A Play!", "a-play"), ("ü" * 99, None)])
+def test_a_hostile_name_of_the_run_becomes_a_name(file, trained, name, becomes):
+    settings = json.loads(contents(trained)["run.json"])
+    file.write_bytes(changed(trained, run__json=json.dumps({**settings, "name": name, "owner": "somebody"})))
+    run = unpack(file)
+    assert run.name == (becomes or run.name)
+    assert run.settings()["owner"] is None
+    assert run.folder.parent == file.parent.parent / "checkpoints"
+
+
+def test_a_run_is_packed_while_it_is_written_to(file, trained):
+    file.write_bytes(trained)
+    run = unpack(file)
+    with (run.folder / "metrics.jsonl").open("ab") as metrics:
+        metrics.write(b'{"step":7,"sec')
+    with queue.turn(run.name, "cpu"), run.held():
+        pack(run, file)
+    assert contents(file.read_bytes())["metrics.jsonl"] == contents(trained)["metrics.jsonl"]
+
+
+def test_a_run_without_weights_is_not_packed(home, tiny_text):
+    run = local.new_run("one", corpus.add(tiny_text), max_iters=6, **TINY)
+    with pytest.raises(NanoGPTError, match="no weights yet"):
+        pack(run, home / "run.zip")
+    with pytest.raises(NanoGPTError, match="no run named two"):
+        pack(Run("two"), home / "run.zip")
+    assert not (home / "run.zip").exists()
+
+
+def test_what_is_too_large_is_not_packed(file, trained, monkeypatch):
+    file.write_bytes(trained)
+    run = unpack(file)
+    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
+    with pytest.raises(NanoGPTError, match="may have"):
+        pack(run, file)
+    with pytest.raises(NanoGPTError, match="at most"):
+        unpack(file)
+
+
+# --- what is no archive --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"hello" * 1000, b"PK\5\6" + b"\0" * 18, b"\x80\x04.", b"%PDF-1.7"])
+def test_what_is_no_zip_is_refused(file, data):
+    refused(file, data, "damaged or no .zip|has no run.json")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.999])
+def test_a_part_of_an_archive_is_refused(file, trained, share):
+    refused(file, trained[: int(share * len(trained))], "damaged")
+
+
+def test_no_single_damaged_byte_gets_further_than_a_sentence(file, trained):
+    """Anything but a sentence would be raised here; a byte that nothing depends on may change."""
+    for at in range(0, len(trained), max(1, len(trained) // 150)):
+        damaged = bytearray(trained)
+        damaged[at] ^= 0xFF
+        file.write_bytes(damaged)
+        with contextlib.suppress(NanoGPTError):
+            unpack(file).delete()
+        assert all_runs() == []
+
+
+# --- hostile names -------------------------------------------------------------------------------------------------
+
+NAMES = [
+    "../run.json",
+    "../../evil.txt",
+    "/etc/evil",
+    "C:\\evil",
+    "..\\evil",
+    "run.json/",
+    "./run.json",
+    "x/run.json",
+    "checkpoints/x/run.json",
+    "evil.py",
+    "model.pkl",
+    "pytorch_model.bin",
+    "last.pt",
+    "stop",
+    ".lock",
+    "RUN.JSON",
+    "run.json ",
+    "con",
+    "\u202egnp.exe",
+    "a" * 5000,
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:20])
+def test_a_file_that_no_run_has_is_refused(file, trained, name):
+    parts = contents(trained)
+    parts.pop("log.txt")  # as many as there may be
+    refused(file, zipped([*parts.items(), (name, b"x")]), "no file of a run|more in it")
+
+
+def test_a_name_cut_short_by_a_zero_is_refused(file, trained):
+    data = zipped([*contents(changed(trained, log__txt=None)).items(), ("log.txtX.py", b"x")])
+    refused(file, data.replace(b"log.txtX.py", b"log.txt\0.py"), "no file of a run|damaged")
+
+
+def test_a_name_that_is_there_twice_is_refused(file, trained):
+    parts = contents(changed(trained, log__txt=None))
+    refused(file, zipped([*parts.items(), ("run.json", b"{}")]), "twice")
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFDIR])
+def test_a_link_is_refused(file, trained, kind):
+    link = zipfile.ZipInfo("log.txt")
+    link.external_attr = (kind | 0o777) << 16
+    parts = contents(changed(trained, log__txt=None))
+    refused(file, zipped([*parts.items(), (link, b"/etc/passwd")]), "link or a device")
+
+
+@pytest.mark.parametrize("name", archive.NEEDED)
+def test_a_needed_file_must_be_there(file, trained, name):
+    refused(file, changed(trained, **{name.replace(".", "__"): None}), f"no {name}")
+
+
+# --- bombs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_bomb_is_refused_unread(file, trained):
+    bomb = changed(trained, metrics__jsonl=b"\n" * 40_000_000)
+    assert len(bomb) < len(trained) + 100_000
+    refused(file, bomb, "would unpack to 40,000,000 bytes")
+    refused(file, changed(trained, run__json=b"{" + b" " * 2_000_000 + b"}"), "would unpack")
+
+
+def test_a_size_that_is_a_lie_is_not_believed(file, trained):
+    """The directory says 100 bytes, the data are 2 million: no more than 100 are ever written."""
+    data = bytearray(changed(trained, log__txt=b"\n" * 2_000_000))
+    at = data.rindex(b"log.txt") - 46
+    assert data[at : at + 4] == b"PK\1\2"
+    data[at + 24 : at + 28] = struct.pack("<I", 100)
+    refused(file, bytes(data), "damaged")
+
+
+def test_thousands_of_files_are_refused_before_they_are_listed(file, trained, monkeypatch):
+    many = zipped([(f"{i}.txt", b"") for i in range(70_000)], zipfile.ZIP_STORED)
+    monkeypatch.setattr(zipfile, "ZipFile", None)  # would read the whole directory into memory
+    refused(file, many, "more in it")
+
+
+def test_a_lie_about_their_number_does_not_help(file, monkeypatch):
+    data = bytearray(zipped([(f"{i}.txt", b"") for i in range(1000)], zipfile.ZIP_STORED))
+    data[-22 + 8 : -22 + 12] = struct.pack("<HH", 1, 1)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    refused(file, bytes(data), "more in it")
+
+
+def test_a_second_directory_of_zip64_is_refused(file, trained, monkeypatch):
+    end = trained[-22:]
+    locator = b"PK\6\7" + struct.pack("<LQL", 0, 0, 1)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    refused(file, trained[:-22] + locator + end, "more in it")
+
+
+def test_entries_that_share_their_bytes_are_refused(file, trained):
+    """As in the bombs whose files all point to the same compressed bytes."""
+    data = bytearray(trained)
+    first = data.index(b"PK\1\2")
+    second = data.index(b"PK\1\2", first + 4)
+    data[second + 42 : second + 46] = data[first + 42 : first + 46]
+    refused(file, bytes(data))
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_unusual_compression_is_refused(file, trained, how):
+    refused(file, zipped(contents(trained).items(), how), "unusual")
+
+
+def test_an_encrypted_archive_is_refused(file, trained):
+    data = bytearray(trained)
+    at = data.index(b"PK\1\2")
+    data[at + 8] |= 1
+    refused(file, bytes(data), "encrypted")
+
+
+# --- contents ------------------------------------------------------------------------------------------------------
+
+
+class Evil:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was opened",))
+
+
+def test_a_pickle_under_the_name_of_weights_is_refused_unopened(file, trained):
+    out = io.BytesIO()
+    torch.save({"x": Evil()}, out)
+    refused(file, changed(trained, model__safetensors=out.getvalue()), "cannot be read")
+    refused(file, changed(trained, last__safetensors=out.getvalue()), "not a save")
+
+
+def test_weights_of_another_shape_are_refused(file, trained):
+    config = json.loads(contents(trained)["config.json"])
+    for key, value in (("n_layer", 2), ("n_embd", 32), ("n_positions", 8)):
+        refused(file, changed(trained, config__json=json.dumps({**config, key: value})), "shape|lack")
+    refused(file, changed(trained, config__json=json.dumps({**config, "vocab_size": 7})), "alphabet")
+    refused(file, changed(trained, config__json=json.dumps({**config, "n_layer": 10**9})), "n_layer")
+    tensors = load(contents(trained)["model.safetensors"])
+    tensors["lm_head.weight"][0, 0] = float("nan")
+    refused(file, changed(trained, model__safetensors=save(tensors, {"format": "pt"})), "not all numbers")
+
+
+def test_a_save_of_another_model_is_refused(file, trained):
+    tensors = load(contents(trained)["last.safetensors"])
+    progress = {"progress": json.dumps(dict(step=3))}
+    for metadata in (None, {"progress": "{"}, {"progress": "[]"}, {"progress": '{"step":-1}'}):
+        refused(file, changed(trained, last__safetensors=save(tensors, metadata)), "not a save")
+    tensors["model.lm_head.weight"] = tensors["model.lm_head.weight"][1:].clone()
+    refused(file, changed(trained, last__safetensors=save(tensors, progress)), "not a save")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"5",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"name":"x"}',
+        b'{"train":{},"corpus":{}}',
+    ],
+    ids=lambda c: ascii(c)[:20],
+)
+@pytest.mark.parametrize("name", ["run.json", "config.json", "tokenizer.json", "metrics.jsonl", "samples.jsonl"])
+def test_json_of_something_else_is_refused(file, trained, name, content):
+    if content == b"" and name.endswith(".jsonl"):
+        pytest.skip("a run that has logged nothing")
+    refused(file, changed(trained, **{name.replace(".", "__"): content}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(train=None),
+        dict(train={"max_iters": -1}),
+        dict(train={"max_iters": "9" * 5000}),
+        dict(corpus=None),
+        dict(corpus={}),
+        dict(corpus=dict(id="../../etc/passwd!", name="x", characters=5000)),
+        dict(corpus=dict(id="0" * 16, name="x", characters=0)),
+        dict(corpus=dict(id="0" * 16, name=["x"], characters=5000)),
+        dict(corpus=dict(id="0" * 16, name="x", characters=True)),
+        dict(name=5),
+        dict(created=None),
+        dict(preset=[]),
+        dict(name="x" * 100_000),
+    ],
+    ids=lambda c: str(c)[:40],
+)
+def test_run_json_with_a_wrong_entry_is_refused(file, trained, change):
+    settings = json.loads(contents(trained)["run.json"])
+    refused(file, changed(trained, run__json=json.dumps({**settings, **change})))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{}",
+        '{"step":1}',
+        '{"step":"1","seconds":1,"tokens":1}',
+        '{"step":-1,"seconds":1,"tokens":1}',
+        '{"step":NaN,"seconds":1,"tokens":1}',
+        '{"step":1,"seconds":1,"tokens":1,"val_loss":NaN}',
+        '{"step":1,"seconds":1,"tokens":1,"val_loss":true}',
+        '{"step":1e400,"seconds":1,"tokens":1}',
+        '{"step":1' + "0" * 400 + ',"seconds":1,"tokens":1}',
+        '{"event":5}',
+        '{"event":"started"}',
+        '{"event":"<b>","message":"x"}',
+        '{"event":"failed","message":["x"]}',
+        '{"event":"finished","val_loss":"low"}',
+        '"text"',
+        "{",
+    ],
+    ids=lambda row: row[:40],
+)
+def test_a_line_that_no_trainer_wrote_is_refused(file, trained, row):
+    metrics = contents(trained)["metrics.jsonl"] + row.encode() + b"\n"
+    refused(file, changed(trained, metrics__jsonl=metrics), "metrics.jsonl")
+
+
+@pytest.mark.parametrize("row", ["{}", '{"step":1}', '{"step":1,"text":5}', '{"step":"1","text":"x"}'])
+def test_a_sample_that_is_none_is_refused(file, trained, row):
+    refused(file, changed(trained, samples__jsonl=row + "\n"), "samples.jsonl")
+
+
+def test_what_was_imported_can_write(file, trained):
+    file.write_bytes(trained)
+    assert weights_bytes(load_model(unpack(file).folder)) == contents(trained)["model.safetensors"]

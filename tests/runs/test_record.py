@@ -1,0 +1,203 @@
+"""What a run leaves to read: settings that come back, a command that repeats it, a table, samples and a log."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from nanogpt import corpus
+from nanogpt.cli.main import given, parser
+from nanogpt.config import PLANNED, PRESETS, ModelConfig, NanoGPTError, TrainConfig, preset
+from nanogpt.formats import read_config
+from nanogpt.launch import local
+from nanogpt.runs import Run, record
+from nanogpt.runs.record import command, curves_csv, log_text, read_settings, samples_text, settings_json, settings_of
+
+SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16)
+
+
+@pytest.fixture
+def text(home, tiny_text, known_speed):
+    return corpus.add(tiny_text, "A play")
+
+
+def words_of(run: Run) -> list[str]:
+    return shlex.split(command(run))
+
+
+def repeated(run: Run) -> tuple[ModelConfig, TrainConfig]:
+    """The configs that the command line makes of the command, with a file in place of --text."""
+    words = words_of(run)
+    assert words[:5] == ["python", "-m", "nanogpt", "train", "--text"]
+    arguments = parser().parse_args(["train", "a-play.txt", *words[6:]])
+    return preset(arguments.preset).configs(**given(arguments, ModelConfig, TrainConfig))
+
+
+# --- settings and command ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", PRESETS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        dict(seed=7),
+        dict(learning_rate=1e-5),
+        dict(learning_rate=2e-6, min_lr=1e-6),
+        dict(layout="modern"),
+        dict(layout="modern", learning_rate=1e-3, optimizer="adamw", dropout=0.1),
+        dict(max_iters=10_000_000, eval_interval=3),
+        dict(min_lr=0.0, grad_clip=0.5, device="cpu"),
+    ],
+    ids=str,
+)
+def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, changes):
+    run = local.new_run("one", text, key, **{**SMALL, **changes})
+    model, train = repeated(run)
+    wanted = TrainConfig.of(run.settings()["train"])
+    if wanted.budget:  # its steps were a guess; the clock decides
+        train, wanted = replace(train, max_iters=1), replace(wanted, max_iters=1)
+    assert train == wanted
+    assert model == ModelConfig.of({**read_config(run.folder).as_dict(), "vocab_size": 0})
+    flags = [word for word in words_of(run)[6:] if word.startswith("--")]
+    assert flags[0] == "--preset"
+    asked = {"--" + name.replace("_", "-") for name in {**SMALL, **changes}}
+    planned = {"--" + name.replace("_", "-") for name in PLANNED}  # measured, so that they are always said
+    followed = {"--min-lr"} | (planned if key == "timed" else set())
+    assert set(flags[1:]) <= asked | followed
+
+
+def test_a_run_with_a_preset_s_own_settings_needs_no_flags(text):
+    assert words_of(local.new_run("one", text, "quick"))[5:] == [text.id, "--preset", "quick"]
+
+
+def test_the_text_is_named_by_key_by_id_or_by_its_file(text, home):
+    run = local.new_run("one", text, **SMALL)
+    assert words_of(run)[4:6] == ["--text", text.id]
+    builtin = corpus.builtin("python-reference")
+    assert words_of(local.new_run("two", builtin, **SMALL))[4:6] == ["--text", "python-reference"]
+    corpus.rename(text.id, "-rf $(x); 'quoted'")
+    run = local.new_run("three", corpus.load(text.id), **SMALL)
+    corpus.delete(text.id)
+    assert words_of(run)[4] == "./-rf $(x); 'quoted'"  # nothing a shell would run, and no flag
+
+
+def test_a_preset_that_is_no_more_is_spelled_out(text):
+    run = local.new_run("one", text, "laptop", **SMALL)
+    run.change(preset="gone")
+    assert settings_of(run)["preset"] in PRESETS
+    assert repeated(run)[1] == TrainConfig.of(run.settings()["train"])
+
+
+@pytest.mark.parametrize("key", PRESETS)
+def test_settings_come_back_from_their_file(text, key):
+    run = local.new_run("one", text, key, **SMALL, dropout=0.25, seed=99)
+    back = read_settings(settings_json(run).encode())
+    assert back == settings_of(run)
+    assert (back["preset"], back["dropout"], back["seed"]) == (key, 0.25, 99)
+
+
+def test_settings_that_are_not_named_are_the_preset_s():
+    assert read_settings(b'{"preset": "laptop", "n_layer": 2}')["max_iters"] == PRESETS["laptop"].settings["max_iters"]
+    assert read_settings(b"\xef\xbb\xbf{}")["preset"] == next(iter(PRESETS))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "not a settings file"),
+        (b"[]", "not a settings file"),
+        (b"\xff", "not a settings file"),
+        (b"[" * 90_000, "not a settings"),
+        (b"{" + b" " * 100_000 + b"}", "not a settings file"),
+        (b'{"n_layr": 3, "seed": 1}', "no setting: n_layr."),
+        (json.dumps({f"k{i}" * 100: 0 for i in range(50)}).encode(), "and 45 more"),
+        (b'{"preset": "huge"}', "no preset"),
+        (b'{"preset": [1]}', "no preset"),
+        (b'{"n_layer": "many"}', "n_layer"),
+        (b'{"n_layer": 1e999}', "n_layer"),
+        (b'{"n_embd": 10, "n_head": 4}', "multiple of n_head"),
+        (b'{"seed": {}}', "seed"),
+        (b'{"device": "tpu"}', "device"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_is_no_settings_file_is_a_sentence(data, said):
+    with pytest.raises(NanoGPTError, match=said) as error:
+        read_settings(data)
+    assert len(str(error.value)) < 400
+
+
+def test_of_a_run_that_is_not_there(home):
+    for read in (settings_json, command, curves_csv, samples_text):
+        with pytest.raises(NanoGPTError, match="no run named one"):
+            read(Run("one"))
+    assert log_text(Run("one")) == ""
+
+
+# --- curves, samples, log ------------------------------------------------------------------------------------------
+
+
+def test_the_curves_are_a_row_a_step(text):
+    run = local.new_run("one", text, **SMALL)
+    run.event("started", step=0, device="CPU")
+    run.log(step=0, seconds=0.0, tokens=0, train_loss=4.5, val_loss=4.4)
+    run.log(step=5, seconds=1.5, tokens=320, train_loss=4.0, learning_rate=1e-3, grad_norm=1.25, tokens_per_second=99)
+    run.log(step=5, seconds=1.6, tokens=320, val_loss=3.9, note="=SUM(A1)")
+    run.event("stopped", step=5)
+    table = curves_csv(run)
+    assert table.splitlines()[0] == "step,seconds,tokens,train_loss,val_loss,learning_rate,grad_norm,tokens_per_second"
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row["step"] for row in rows] == ["0", "5"]
+    assert rows[0]["grad_norm"] == ""
+    assert {key: float(value) for key, value in rows[1].items()} == dict(
+        step=5,
+        seconds=1.6,
+        tokens=320,
+        train_loss=4.0,
+        val_loss=3.9,
+        learning_rate=1e-3,
+        grad_norm=1.25,
+        tokens_per_second=99,
+    )
+
+
+def test_the_samples_are_one_text(text):
+    run = local.new_run("one", text, **SMALL)
+    assert samples_text(run) == ""
+    run.sample(0, "\nzq x\n")
+    run.sample(1000, "To be")
+    assert samples_text(run) == "---- step 0 ----\nzq x\n\n---- step 1,000 ----\nTo be\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('  File "/srv/me and you/nanogpt/train.py", line 7', '  File "train.py", line 7'),
+        ("  File 'C:\\Users x\\me\\nanogpt\\train.py'", "  File 'train.py'"),
+        ("OSError: /srv/me/x.bin is full", "OSError: x.bin is full"),
+        ("at D:\\data\\run\\log.txt: no", "at log.txt: no"),
+        (
+            "step 5: 3/4 done, see https://example.org/a/b and a/b/c",
+            "step 5: 3/4 done, see https://example.org/a/b and a/b/c",
+        ),
+    ],
+)
+def test_the_log_does_not_say_where_things_are(text, line, shown):
+    run = local.new_run("one", text, **SMALL)
+    (run.folder / "log.txt").write_text(line + "\n", encoding="utf-8")
+    assert log_text(run) == shown + "\n"
+
+
+def test_the_log_is_its_end(text, monkeypatch):
+    run = local.new_run("one", text, **SMALL)
+    (run.folder / "log.txt").write_bytes(b"\xff" + b"".join(b"line %d\n" % i for i in range(1000)))
+    assert log_text(run, 2) == "line 998\nline 999"
+    monkeypatch.setattr(record, "LOG_BYTES", 20)
+    assert log_text(run).endswith("line 999\n")
+    assert len(log_text(run)) == 20

@@ -1,0 +1,502 @@
+"""The run folder: names, what is read from it while somebody writes, and a status that follows from it alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from nanogpt.config import NanoGPTError, TrainConfig
+from nanogpt.disk import slug, write_whole
+from nanogpt.runs import Run, all_runs, free_name, queue, users_of
+from nanogpt.runs.history import Tail, read_jsonl
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLDER = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print('held', flush=True)\n sys.stdin.readline()"
+
+
+def a_run(name="one", files=None, **train) -> Run:
+    settings = dict(train=TrainConfig(**train).as_dict(), corpus=dict(id="0" * 16, name="a text", characters=5000))
+    return Run.create(name, settings, files or {})
+
+
+@contextmanager
+def trainer(run: Run):
+    """Another process that holds the run's lock."""
+    command = [sys.executable, "-c", HOLDER, str(run.folder / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "held\n"
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+@contextmanager
+def taken(run: Run):
+    """Hold the run's lock, as another process would."""
+    with FileLock(run.folder / ".lock"):
+        yield
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a", "0", "a-b", "my--run", "run-", "lock", "a" * 64])
+def test_a_name_becomes_a_folder_that_is_found_again(home, name):
+    run = a_run(name)
+    assert run.folder == home / "checkpoints" / name
+    assert [found.name for found in all_runs()] == [name]
+    assert json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["name"] == name
+
+
+HOSTILE = [
+    "", ".", "..", "../x", "x/../../y", "/etc/passwd", "..\\x", "C:\\x", "a/b", "a\\b", "-a", "--help", "A", "a.b",
+    "a b", "a\n", "\na", "a\0", "ä", "名前", "ａ", "a" * 65, "a" * 100_000, ".queue", "~", "~root", "$HOME",
+    "%2e%2e", "con:", "a_b", None, 5, b"a", ["a"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:20])
+def test_what_is_no_name_touches_nothing(home, name):
+    for attempt in (Run, a_run):
+        with pytest.raises(NanoGPTError, match="^The name was .*; a name has 1 to 64 lower-case letters") as refused:
+            attempt(name)
+        assert len(str(refused.value)) < 400
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("My Text.txt", "my-text-txt"), ("Ünïcode Façade", "unicode-facade"), ("名前", ""), ("--a--", "a"),
+        ("a" * 100, "a" * 64), ("../../etc", "etc"), ("", ""), ("x" * 63 + " y", "x" * 63),
+    ],
+)  # fmt: skip
+def test_a_title_as_a_name(title, name):
+    assert slug(title) == name
+    if name:
+        assert Run(name).name == name
+
+
+def test_a_taken_name_is_refused_and_the_run_left_alone(home):
+    run = a_run("one", max_iters=7)
+    with pytest.raises(NanoGPTError, match="already a run named one"):
+        a_run("one", max_iters=9)
+    assert run.settings()["train"]["max_iters"] == 7
+
+
+def test_a_free_name_is_the_wanted_one_or_the_next(home):
+    assert free_name("My Text") == "my-text"
+    a_run("my-text")
+    assert free_name("My Text") == "my-text-2"
+    (home / "checkpoints" / "my-text-2").mkdir()  # a folder without run.json is in the way as well
+    a_run("my-text-3")
+    assert free_name("my text!") == "my-text-4"
+    for title in ("", "漢字", "..", "a" * 200, "a" * 55 + "-" * 20 + "b"):
+        name = free_name(title)
+        assert Run(name).name == name
+        a_run(name)
+        assert free_name(title) != name
+        a_run(free_name(title))
+
+
+# --- creating, listing, deleting -----------------------------------------------------------------------------------
+
+
+def test_a_new_run_has_its_files_and_says_what_made_it(home):
+    run = a_run(files={"config.json": "{}", "tokenizer.json": "ü"})
+    assert sorted(path.name for path in run.folder.iterdir()) == ["config.json", "run.json", "tokenizer.json"]
+    assert (run.folder / "tokenizer.json").read_bytes() == "ü".encode()
+    settings = run.settings()
+    assert settings["versions"].keys() >= {"nanogpt", "torch", "python"}
+    assert (settings["parent"], settings["owner"]) == (None, None)
+    run.change(train={"max_iters": 5})
+    assert run.settings() == {**settings, "train": {"max_iters": 5}}
+
+
+def test_runs_are_listed_the_newest_first(home):
+    assert all_runs() == []
+    for age, name in enumerate(("new", "older", "oldest")):
+        os.utime(a_run(name).folder / "run.json", (1e9 - age,) * 2)
+    (home / "checkpoints" / "half-made").mkdir()
+    write_whole(home / "checkpoints" / "Not A Name" / "run.json", "{}")
+    assert [run.name for run in all_runs()] == ["new", "older", "oldest"]
+
+
+def test_there_is_no_such_run(home):
+    run = Run("nobody")
+    assert not run.exists()
+    for ask in (run.settings, run.status, run.delete, lambda: run.change(train={})):
+        with pytest.raises(NanoGPTError, match="There is no run named nobody"):
+            ask()
+    assert list(home.iterdir()) == []
+
+
+BROKEN = [b"", b"{", b"\xff\xfe", b"[]", b"null", b"5", b"[" * 100_000, b'{"train": ' + b"9" * 5000 + b"}"]
+INCOMPLETE = [b"{}", b'{"train": null}', b'{"train": [1]}', b'{"train": {"max_iters": "x"}}']
+
+
+@pytest.mark.parametrize("content", [*BROKEN, *INCOMPLETE], ids=lambda content: content[:16].decode("latin-1"))
+def test_a_broken_run_json_is_a_sentence(home, content):
+    run = a_run()
+    (run.folder / "run.json").write_bytes(content)
+    with pytest.raises(NanoGPTError) as refused:
+        run.status()
+    assert "\n" not in str(refused.value)
+    if content in BROKEN:
+        with pytest.raises(NanoGPTError, match=r"run\.json of one cannot be read"):
+            run.settings()
+
+
+@pytest.mark.parametrize("content", [*BROKEN, *INCOMPLETE], ids=lambda content: content[:16].decode("latin-1"))
+def test_a_damaged_run_is_listed_and_can_only_be_deleted(home, content):
+    a_run("sound")
+    run = a_run()
+    (run.folder / "run.json").write_bytes(content)
+    assert {found.name: found.glance().state for found in all_runs()} == {"sound": "failed", "one": "damaged"}
+    status = run.glance()
+    assert (status.busy, status.can_continue, status.message[-1]) == (False, False, ".")
+    assert users_of("0" * 16)[1][:1] == ["sound"]
+    with taken(run), pytest.raises(NanoGPTError, match="being trained; stop it first"):
+        run.delete()
+    with pytest.raises(NanoGPTError, match=r"\.$"):
+        run.rename("two")
+    run.delete()
+    assert [found.name for found in all_runs()] == ["sound"]
+
+
+def test_a_run_json_that_is_no_file(home):
+    run = a_run()
+    (run.folder / "run.json").unlink()
+    (run.folder / "run.json").mkdir()
+    assert [found.glance().state for found in all_runs()] == ["damaged"]
+
+
+def test_a_run_that_goes_while_it_is_listed(home, monkeypatch):
+    for name in ("one", "two"):
+        a_run(name)
+    glob = Path.glob
+
+    def listed(folder, pattern):
+        found = list(glob(folder, pattern))
+        shutil.rmtree(home / "checkpoints" / "two", ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "glob", listed)
+    assert [run.name for run in all_runs()] == ["one"]
+
+
+def test_the_size_of_a_run_whose_files_come_and_go(home, monkeypatch):
+    run = a_run()
+    size = run.size()
+    try:
+        (run.folder / "gone").symlink_to("nowhere")
+    except OSError:
+        pytest.skip("this system lets only administrators make links")
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    assert run.size() >= size
+
+
+def test_a_look_at_a_deleted_run_does_not_bring_it_back(home):
+    run = a_run()
+    with run.held():
+        pass
+    shutil.rmtree(run.folder)
+    run.glance()
+    run.request_stop()
+    run.history()
+    with pytest.raises(NanoGPTError, match="no run named one"), run.held():
+        pytest.fail("it was held")
+    assert not run.folder.exists()
+
+
+def test_who_is_on_a_text(home):
+    for name in ("one", "two"):
+        a_run(name)
+    queue.draw("two")
+    assert users_of("0" * 16) == (["two"], ["one"])
+    assert users_of("1" * 16) == ([], [])
+
+
+def test_a_run_is_deleted_unless_it_is_in_use(home):
+    run = a_run()
+    with taken(run), pytest.raises(NanoGPTError, match="one is being trained; stop it first"):
+        run.delete()
+    queue.draw("one")
+    with pytest.raises(NanoGPTError, match="being trained"):
+        run.delete()
+    queue.drop("one")
+    run.delete()
+    assert not run.folder.exists()
+
+
+# --- status: every state, from the folder alone --------------------------------------------------------------------
+
+
+def states(run: Run) -> tuple[str, bool, bool]:
+    """As this process sees it, and as one that was started just now does."""
+    status = run.status()
+    assert Run(run.name).status() == status
+    return status.state, status.busy, status.can_continue
+
+
+def test_never_begun(home):
+    run = a_run(max_iters=10)
+    (run.folder / "log.txt").write_text("one\nMemoryError: no more\n", encoding="utf-8")
+    assert states(run) == ("failed", False, True)
+    assert run.status().message == "The trainer did not start. MemoryError: no more"
+
+
+def test_waiting(home):
+    run = a_run(max_iters=10)
+    for name in ("before", "one", "after"):
+        queue.draw(name)
+    assert states(run) == ("queued", True, False)
+    assert run.status().place == 2
+    run.request_stop()
+    assert queue.waiting() == ["before", "after"]
+    assert not run.stop_file.exists()
+    assert not run.status().busy
+
+
+@pytest.mark.slow
+def test_a_life(home):
+    run = a_run(max_iters=10)
+    with trainer(run) as child:
+        assert states(run) == ("running", True, False)
+        run.event("started", step=0)
+        run.log(step=4, seconds=1.5, train_loss=2.0)
+        assert states(run) == ("running", True, False)
+        assert (run.status().step, run.status().max_iters, run.status().seconds) == (4, 10, 1.5)
+        run.request_stop()
+        assert run.stop_file.exists()
+        assert states(run) == ("stopping", True, False)
+        child.kill()  # as the OS does when memory runs out: nothing is cleaned up
+        child.wait()
+        assert states(run) == ("crashed", False, True)
+    with trainer(run):
+        run.stop_file.unlink()
+        assert states(run) == ("running", True, False)
+        run.event("started", step=4)
+        run.event("stopped", step=5, message="Stopped.")
+        assert states(run) == ("running", True, False)  # it still has the lock: the last word is not spoken
+    assert states(run) == ("stopped", False, True)
+    assert run.status().message == "Stopped."
+    queue.draw("one")
+    assert states(run) == ("queued", True, False)  # on its way to go on
+    queue.drop("one")
+    run.event("failed", message="No.")
+    assert states(run) == ("failed", False, True)
+    run.event("started", step=5)
+    run.event("finished", step=10, message="Done.")
+    assert states(run) == ("finished", False, True)  # given a new length
+    run.request_stop()
+    assert not run.stop_file.exists()  # nobody there to ask
+
+
+SESSIONS = """
+import sys
+from nanogpt.runs import queue
+from nanogpt.runs import Run
+for name in sys.argv[1:]:
+    run = Run(name)
+    with queue.turn(name, "cpu"), run.held():
+        run.event("started", step=0)
+        run.event("stopped", step=1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [30, 1], ids=["beginning", "going on"])
+def test_a_status_is_never_wrong_in_passing(home, runs):
+    """A page that saw a run "crashed" or "failed" for a moment would stop looking."""
+    names = [a_run(f"run-{i}", max_iters=2).name for i in range(runs)]
+    for name in names:
+        queue.draw(name)
+    command = [sys.executable, "-c", SESSIONS, *names * (30 // runs)]
+    with subprocess.Popen(command, cwd=ROOT) as child:
+        for name in names:
+            seen = []
+            while child.poll() is None and not (runs > 1 and seen[-1:] == ["stopped"]):
+                seen.append(Run(name).status().state)
+            assert set(seen) <= {"queued", "running", "stopped"}
+            assert runs == 1 or seen == sorted(seen, key=("queued", "running", "stopped").index)
+    assert child.returncode == 0
+    assert {Run(name).status().state for name in names} == {"stopped"}
+
+
+@pytest.mark.slow
+def test_the_lock_is_one_s_alone(home):
+    run = a_run()
+    with trainer(run) as child:
+        with pytest.raises(NanoGPTError, match="being trained by another process already"), run.held():
+            raise AssertionError("it was held twice")
+        child.kill()
+        child.wait()
+        with run.held():
+            assert queue.is_held(run.folder / ".lock")
+    assert not queue.is_held(run.folder / ".lock")
+
+
+def test_a_look_does_not_keep_a_trainer_from_its_lock(home):
+    run = a_run()
+    with FileLock(run.folder / ".lock"):
+        pass
+    assert not queue.is_held(run.folder / ".lock")
+    with run.held():
+        assert run.status().state == "running"
+
+
+# --- the log -------------------------------------------------------------------------------------------------------
+
+
+def test_the_history_is_what_was_logged(home):
+    run = a_run()
+    run.event("started", step=0)
+    rows = [dict(step=0, seconds=0.0, val_loss=4.0), dict(step=5, seconds=1.0, train_loss=3.0, val_loss=2.5)]
+    rows += [dict(step=10, seconds=2.0, train_loss=2.0, val_loss=2.75)]
+    for row in rows:
+        run.log(**row)
+        run.sample(row["step"], f"text {row['step']}\n\u2028ü")
+    history = run.history()
+    assert history.rows == rows
+    assert [event["event"] for event in history.events] == ["started"]
+    assert history.best == rows[1]
+    assert (history.step, history.seconds) == (10, 2.0)
+    assert history.samples[-1] == dict(step=10, text="text 10\n\u2028ü")
+    version = history.version
+    assert run.history().version == version
+    run.log(step=11)
+    assert run.history().version != version
+
+
+def test_rows_that_no_trainer_logged_are_passed_over(home):
+    run = a_run()
+    run.log(step=1, seconds=1.0, train_loss=2.0, val_loss=float("nan"))
+    for row in (dict(step="2"), dict(train_loss=1.0), dict(step=3, val_loss="low"), dict(event=5), dict(seconds="x")):
+        run.log(**row)
+    run.sample(1, "text")
+    for sample in ('{"step":2}', '{"step":2,"text":5}', '{"text":"x"}'):
+        with (run.folder / "samples.jsonl").open("a", encoding="utf-8") as file:
+            file.write(sample + "\n")
+    history = run.history()
+    assert (len(history.rows), history.events, history.seconds, len(history.samples)) == (1, [], 1.0, 1)
+    assert (history.latest("train_loss"), history.latest("val_loss")) == (2.0, None)
+    assert run.glance().state == "failed"
+
+
+def test_an_unfinished_last_line_waits(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    tail = Tail(path)
+    tail.refresh()
+    assert (tail.rows, tail.version) == ([], 0)
+    whole = '{"step":1,"text":"ü"}\n{"step":2}\n'.encode()
+    for end in range(len(whole) + 1):
+        path.open("ab").close()
+        with path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(whole[file.tell() : end])
+        tail.refresh()
+        assert [row["step"] for row in tail.rows] == list(range(1, 1 + whole[:end].count(b"\n")))
+    assert tail.version == 2
+    assert read_jsonl(path) == tail.rows == [dict(step=1, text="ü"), dict(step=2)]
+
+
+def test_lines_that_are_no_rows_are_passed_over(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step":1}\nnot json\n[1]\n\n5\n\xff\xfe\n{"step":2}\n' + b"[" * 100_000 + b'\n{"step":3}\n')
+    assert read_jsonl(path) == [dict(step=1), dict(step=2), dict(step=3)]
+    assert read_jsonl(tmp_path / "none.jsonl") == []
+
+
+def lines(*steps) -> str:
+    return "".join(f'{{"step":{step}}}\n' for step in steps)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+@pytest.mark.parametrize("after", [(1,), (1, 2, 3), (1, 2, 3, 4, 5), (7, 8, 9), ()], ids=str)
+def test_a_file_that_was_replaced_is_read_anew(tmp_path, times, after):
+    path = tmp_path / "metrics.jsonl"
+    write_whole(path, lines(1, 2, 3))
+    tail = Tail(path)
+    tail.refresh()
+    for _ in range(times):  # the file system may give the new file the number of one long gone
+        write_whole(path, lines(*after))
+    tail.refresh()
+    assert [row["step"] for row in tail.rows] == list(after)
+    with path.open("ab") as file:
+        file.write(lines(10).encode())
+    tail.refresh()
+    assert [row["step"] for row in tail.rows] == [*after, 10]
+
+
+def test_a_file_that_is_gone_is_empty(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write_whole(path, lines(1, 2))
+    tail = Tail(path)
+    tail.refresh()
+    path.unlink()
+    tail.refresh()
+    assert tail.rows == []
+    write_whole(path, lines(3))
+    tail.refresh()
+    assert tail.rows == [dict(step=3)]
+
+
+def test_a_new_run_under_an_old_name_has_no_past(home):
+    run = a_run(max_iters=10)
+    run.event("started", step=0)
+    run.log(step=10, val_loss=1.0)
+    run.event("finished", step=10)
+    assert run.status().state == "finished"
+    shutil.rmtree(run.folder)
+    run = a_run(max_iters=10)
+    run.event("started", step=0)
+    assert run.history().rows == []
+    assert run.status().state == "crashed"
+
+
+def test_what_is_logged_after_the_last_save_is_forgotten(home):
+    run = a_run()
+    run.event("started", step=0)
+    for step in range(0, 50, 10):
+        run.log(step=step, train_loss=1.0)
+        run.sample(step, "text")
+    run.event("stopped", step=40)
+    with (run.folder / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step":20,"half')  # killed while it wrote
+    assert run.history().step == 40
+    run.cut_back(20)
+    history = run.history()
+    assert [row["step"] for row in history.rows] == [0, 10, 20]
+    assert [row["step"] for row in history.samples] == [0, 10, 20]
+    assert [event["event"] for event in history.events] == ["started"]
+    run.log(step=30)
+    assert [row["step"] for row in read_jsonl(run.folder / "metrics.jsonl")] == [0, 0, 10, 20, 30]
+    run.cut_back(-1)
+    assert run.history().rows == []
+
+
+def test_a_word_after_a_torn_line_is_still_heard(home):
+    run = a_run()
+    run.event("started", step=0)
+    with (run.folder / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step":20,"half')  # the last trainer was killed while it wrote, and the next cannot begin
+    run.event("failed", message="There is no corpus.")
+    assert (run.status().state, run.status().message) == ("failed", "There is no corpus.")
+
+
+def test_the_end_of_the_log(home):
+    run = a_run()
+    assert run.log_tail() == ""
+    (run.folder / "log.txt").write_bytes(b"first\nsecond \xff\n\n")
+    assert run.log_tail() == "second \ufffd"
+    assert run.log_tail(5) == "first\nsecond \ufffd"

@@ -1,0 +1,271 @@
+"""The six endpoints, over a real server with Gradio's own client; and who is not let in."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from nanogpt.runs import Run, all_runs
+
+SIX = {"/add_corpus", "/start_training", "/run_status", "/stop_training", "/list_runs", "/sample"}
+TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=20)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    path = tmp_path_factory.mktemp("api")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOGPT_HOME", str(path))
+        yield path
+        stop_all_but()
+
+
+def stop_all_but(*names) -> None:
+    """End what a failed test may have started."""
+    for run in all_runs():
+        if run.name not in names and run.status().busy:
+            run.request_stop()
+
+
+@pytest.fixture(scope="module")
+def url(home):
+    import app
+    from nanogpt.ui.page import launch_options
+
+    options = launch_options("127.0.0.1")
+    app.demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **options)
+    yield app.demo.local_url.rstrip("/")
+    app.demo.close()
+
+
+@pytest.fixture(scope="module")
+def client(url):
+    from gradio_client import Client
+
+    connected = Client(url, verbose=False)
+    yield connected
+    connected.close()
+
+
+def ask(client, endpoint, *inputs, **named):
+    return client.predict(*inputs, api_name=endpoint, **named)
+
+
+def refused(client, endpoint, *inputs, **named) -> str:
+    """The sentence with which a call is refused."""
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError) as error:
+        ask(client, endpoint, *inputs, **named)
+    sentence = str(error.value)
+    assert "upstream Gradio app has raised an exception" not in sentence  # what it says of a bug
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    return sentence
+
+
+@pytest.fixture(scope="module")
+def corpus_id(client, tiny_text) -> str:
+    added = ask(client, "/add_corpus", text=tiny_text, name="A play")
+    assert added.keys() == {"id", "name", "characters", "distinct", "notes"}
+    assert (added["name"], added["characters"], added["distinct"]) == ("A play", len(tiny_text), len(set(tiny_text)))
+    return added["id"]
+
+
+@pytest.fixture(scope="module")
+def trained(client, corpus_id):
+    """A long run, started and stopped over the API."""
+    settings = {**TINY, "max_iters": 100_000}
+    started = ask(client, "/start_training", corpus_id=corpus_id, name="one", preset="quick", settings=settings)
+    assert (started["name"], started["state"], started["max_iters"]) == ("one", "queued", 100_000)
+    try:
+        status = until(client, "one", lambda status: status["step"] >= 40)
+        assert status["state"] == "running"
+        assert status["val_loss"] > 0
+        assert len(status["sample"]) == 300
+    finally:
+        ask(client, "/stop_training", name="one")
+    status = until(client, "one", lambda status: status["state"] not in ("running", "stopping"))
+    assert status["state"] == "stopped"
+    return status
+
+
+def until(client, name, true, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not true(status := ask(client, "/run_status", name=name)):
+        assert time.monotonic() < deadline, status
+        time.sleep(0.1)
+    return status
+
+
+# --- what there is -------------------------------------------------------------------------------------------------
+
+
+def test_there_are_six_endpoints_with_names_and_types(client):
+    found = client.view_api(return_format="dict", print_info=False)
+    assert set(found["named_endpoints"]) == SIX
+    assert found["unnamed_endpoints"] == {}
+    kind = lambda p: (p["parameter_has_default"], p["python_type"]["type"].split("(")[0])
+    named = found["named_endpoints"].items()
+    inputs = {name: {p["parameter_name"]: kind(p) for p in about["parameters"]} for name, about in named}
+    assert inputs["/add_corpus"] == {"text": (False, "str"), "name": (True, "str")}
+    assert inputs["/run_status"] == inputs["/stop_training"] == {"name": (False, "str")}
+    assert inputs["/list_runs"] == {}
+    assert list(inputs["/start_training"]) == ["corpus_id", "name", "preset", "settings"]
+    assert [has for has, _ in inputs["/start_training"].values()] == [False, True, True, True]
+    assert inputs["/sample"] == {
+        "name": (False, "str"), "prompt": (True, "str"), "temperature": (True, "float"), "length": (True, "int"),
+        "top_k": (True, "int"), "top_p": (True, "float"), "seed": (True, "int"),
+    }  # fmt: skip
+    assert all(about["returns"] for about in found["named_endpoints"].values())
+
+
+def test_the_page_s_own_events_are_not_offered(client, url):
+    info = httpx.get(f"{url}/gradio_api/info").json()
+    assert set(info["named_endpoints"]) == SIX
+    for name in ("/shown", "/run_it", "/preset_values", "/open_train", "/lambda"):
+        with pytest.raises(ValueError, match="Cannot find a function"):
+            ask(client, name)
+
+
+# --- a life --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_run_is_started_watched_stopped_and_listed(client, trained, corpus_id):
+    assert trained["step"] >= 40
+    assert trained["best_val_loss"] <= trained["val_loss"]
+    assert trained["message"].startswith("Stopped at step ")
+    assert Run("one").settings()["corpus"]["id"] == corpus_id
+    assert Run("one").settings()["train"]["batch_size"] == 4
+    assert ask(client, "/run_status", name="one") == trained
+    assert trained in ask(client, "/list_runs")
+
+
+@pytest.mark.slow
+def test_a_run_without_a_name_is_named_after_its_text(client, corpus_id):
+    started = ask(client, "/start_training", corpus_id=corpus_id, settings={**TINY, "max_iters": 2})
+    assert started["name"] == "a-play"
+    assert until(client, "a-play", lambda status: status["state"] == "finished")["step"] == 2
+    assert ask(client, "/run_status", name="a-play")["train_loss"] > 0
+
+
+@pytest.mark.slow
+def test_sample_streams_a_growing_text(client, trained):
+    job = client.submit(name="one", prompt="The ", length=4000, temperature=0.7, seed=3, api_name="/sample")
+    pieces = list(job)
+    assert len(pieces) > 2
+    assert all(later.startswith(earlier) for earlier, later in zip(pieces, pieces[1:]))
+    assert len(set(pieces)) > 2
+    assert pieces[0].startswith("The ")
+    assert len(pieces[-1]) == 4 + 4000
+
+    from nanogpt.config import SampleConfig
+    from nanogpt.formats import load_model
+    from nanogpt.sample import stream
+    from nanogpt.tokenizer import CharTokenizer
+
+    config, folder = SampleConfig(temperature=0.7, length=4000, seed=3), Run("one").folder
+    expected = "".join(stream(load_model(folder), CharTokenizer.load(folder), "The ", config))
+    assert pieces[-1] == "The " + expected
+
+
+@pytest.mark.slow
+def test_sample_fits_the_prompt_and_keeps_to_its_settings(client, trained):
+    assert ask(client, "/sample", name="one", prompt="thé 漢", length=5).startswith("the ")
+    greedy = [ask(client, "/sample", name="one", length=30, **only) for only in (dict(temperature=0), dict(top_k=1))]
+    assert greedy[0] == greedy[1]
+
+
+# --- errors --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["nobody", "../one", "", "One"])
+def test_a_run_that_is_not_there(client, name):
+    for endpoint in ("/run_status", "/stop_training", "/sample"):
+        assert refused(client, endpoint, name=name).startswith(("There is no run", "The name was"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        (dict(corpus_id="x"), "The corpus was 'x'"),
+        (dict(corpus_id="0" * 16), "There is no corpus 0000000000000000"),
+        (dict(corpus_id=["x"]), "The corpus was"),
+        (dict(name="Not a Name"), "The name was 'Not a Name'"),
+        (dict(name="one"), "There is already a run named one"),
+        (dict(preset="huge"), "There is no preset 'huge'"),
+        (dict(settings=dict(n_layer=0)), "n_layer was 0"),
+        (dict(settings=dict(learning_rate="fast")), "learning_rate was 'fast'"),
+        (dict(settings=dict(n_layr=3)), "n_layr"),
+        (dict(settings=dict(name="two")), "name"),
+        (dict(settings=[1]), "settings"),
+    ],
+    ids=str,
+)
+def test_a_run_that_cannot_be_started(client, trained, corpus_id, named, sentence):
+    before = [run.name for run in all_runs()]
+    try:
+        assert sentence in refused(client, "/start_training", **{"corpus_id": corpus_id, **named})
+        assert [run.name for run in all_runs()] == before
+    finally:
+        stop_all_but(*before)
+
+
+@pytest.mark.parametrize("text", ["", "too short", "\0" * 2000])
+def test_a_text_that_is_none(client, text):
+    assert refused(client, "/add_corpus", text=text).startswith("The text ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "named", [dict(length=0), dict(temperature=-1), dict(top_p=2), dict(top_k="x"), dict(seed=0.5)], ids=str
+)
+def test_a_sample_that_cannot_be(client, trained, named):
+    assert refused(client, "/sample", name="one", **named).startswith(f"{next(iter(named))} was ")
+
+
+# --- who is let in -------------------------------------------------------------------------------------------------
+
+WAYS = ["/gradio_api/call/list_runs", "/gradio_api/run/list_runs", "/gradio_api/queue/join", "/gradio_api/upload"]
+
+
+def post(url, way, **headers):
+    return httpx.post(url + way, json={"data": []}, headers=headers)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "origin",
+    ["https://example.org", "http://127.0.0.1:1", "null", "", "file://", "http://127.0.0.1:{port}.example.org"],
+)
+def test_a_page_of_another_site_is_sent_away(url, way, origin):
+    answer = post(url, way, origin=origin.format(port=url.rsplit(":")[-1]))
+    assert (answer.status_code, answer.text) == (403, "This request came from another site.")
+
+
+def test_a_page_of_another_site_does_not_get_in_by_naming_itself_a_proxy(url):
+    claimed = {"origin": "https://example.org", "x-forwarded-host": "example.org"}
+    assert post(url, WAYS[0], **claimed).status_code == 403
+
+
+def test_our_own_page_and_programs_are_let_in(url):
+    for headers in ({"origin": url}, {}):
+        answer = post(url, "/gradio_api/call/list_runs", **headers)
+        assert answer.status_code == 200
+        assert "event_id" in answer.json()
+
+
+@pytest.mark.parametrize("host", ["example.org", "127.0.0.1.example.org", "", "169.254.169.254"])
+def test_an_unknown_host_name_is_refused(url, host):
+    for answer in (httpx.get(url, headers={"host": host}), post(url, WAYS[0], host=host)):
+        assert (answer.status_code, answer.text) == (400, "Invalid host header")
+
+
+def test_our_host_names_are_known(url):
+    port = url.rsplit(":")[-1]
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
+        assert httpx.get(url, headers={"host": host}).status_code == 200

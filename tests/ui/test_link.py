@@ -1,0 +1,160 @@
+"""Settings as a link: what the form says comes back out of the address, and what cannot be is said in a sentence."""
+
+from __future__ import annotations
+
+import random
+from urllib.parse import parse_qsl
+
+import gradio as gr
+import pytest
+
+from nanogpt import corpus
+from nanogpt.config import PRESETS
+from nanogpt.launch import local
+from nanogpt.runs import record
+from nanogpt.ui import form, link
+
+SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
+
+
+def entered(settings: dict) -> list:
+    """The form's inputs with some settings in them, as a browser would send them."""
+    budget = form.clock_words(settings["budget"] or 60.0)
+    advanced = [settings[knob.name] for knob in form.ADVANCED]
+    return [settings["preset"], settings["layout"], budget, settings["max_iters"], *advanced]
+
+
+def address(query: str) -> dict[str, str]:
+    assert query.startswith("?")
+    return dict(parse_qsl(query[1:]))
+
+
+def varied(preset: str, seed: int) -> dict:
+    """A preset with about a third of its knobs set to something else."""
+    rng = random.Random(seed)
+    wanted: dict = dict(preset=preset, layout=rng.choice(["classic", "modern"]))
+    if preset == "timed":
+        wanted["budget"] = rng.choice([30, 90, 3600, 12.5])
+    else:
+        wanted |= dict(rng.sample([*dict(n_layer=1, batch_size=4, max_iters=50, seed=2**40, dropout=0.15).items()], 3))
+        wanted |= dict(n_head=1, n_embd=16)
+    wanted |= dict(rng.sample([*dict(learning_rate=0.0123, min_lr=1e-5, beta2=0.999, grad_clip=0.0).items()], 2))
+    return record.whole(wanted)
+
+
+# --- there and back ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_come_back_as_they_were(home, preset):
+    for seed in range(40):
+        wanted = varied(preset, seed)
+        asked = link.read(address(link.query(None, *entered(wanted))))
+        assert asked.said == []
+        assert asked.settings == wanted
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_as_it_stands_is_only_named(home, preset):
+    assert link.query(None, *entered(form.settings_of(preset))) == f"?preset={preset}"
+
+
+def test_the_link_has_the_differences_and_a_text_that_all_have(home, tiny_text):
+    fields = entered(record.whole(dict(preset="laptop", n_layer=3, learning_rate=3e-3)))
+    mine, everybody_s = corpus.add(tiny_text), corpus.builtin("python-reference")
+    expected = "?text=python-reference&preset=laptop&n_layer=3&learning_rate=0.003"
+    assert link.query(everybody_s.id, *fields) == expected
+    assert link.query(mine.id, *fields) == expected.replace("text=python-reference&", "")
+    assert "cannot carry your own text" in link.offered(mine.id, *fields)[1].value["text"]
+    assert "and this text" in link.offered(everybody_s.id, *fields)[1].value["text"]
+
+
+def test_what_the_form_cannot_mean_is_no_link(home):
+    fields = entered(record.whole(dict(preset="laptop")))
+    fields[3] = "many"
+    shown, said = link.offered(None, *fields)
+    assert not shown.visible
+    assert said.value["text"].startswith("max_iters was 'many'")
+
+
+# --- what cannot be ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (dict(n_layer="0"), "n_layer was 0; it must be a whole number from 1 to 48."),
+        (dict(n_layer="<b>"), "n_layer was '<b>'"),
+        (dict(preset="huge"), "There is no preset 'huge'"),
+        (dict(preset="laptop", n_head="3"), "n_embd must be a multiple of n_head"),
+        (dict(budget="soon"), "The time was 'soon'"),
+        (dict(seed="9" * 5000), "seed was"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_a_sentence_and_change_nothing(home, asked, sentence):
+    found = link.read(asked)
+    assert found.settings is None
+    assert sentence in found.said[0]
+    assert len(found.said[0]) < 400
+    assert found.said[0].endswith("So the link's settings were not taken.")
+
+
+def test_a_text_or_a_run_that_cannot_be_had(home, tiny_text):
+    found = link.read(dict(text="../../etc", run="nobody", preset="quick"))
+    assert (found.text, found.run) == (None, None)
+    assert "a link can name python-reference" in " ".join(found.said)
+    assert "There is no run named nobody here." in found.said
+    assert found.settings["preset"] == "quick"
+    assert "The name was '../x'" in link.read(dict(run="../x")).said[0]
+    local.new_run("one", corpus.add(tiny_text), "quick", **SMALL)
+    assert link.read(dict(run="one")) == link.Asked(run="one")
+
+
+def test_what_others_put_into_an_address_is_not_asked_for(home):
+    assert link.read(dict(__theme="dark", view="api", _x="1")) == link.Asked()
+    [said] = link.read(dict(n_layr="3")).said
+    assert said == "The link has 'n_layr' in it, which is no setting; it was passed over."
+
+
+# --- in a browser --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_teacher_s_link(page, server, home, tiny_text):
+    """Settings are entered, copied as a link, opened, and copied again: the same link. And a run is opened by one."""
+    run = local.new_run("lesson", corpus.add(tiny_text), "quick", **SMALL)
+    run.event("started", step=0, device="CPU")
+    run.log(step=0, seconds=1.0, tokens=0, train_loss=4.0, val_loss=4.0)
+    local.new_run("newer", corpus.add(tiny_text), "quick", **SMALL)
+    page.goto(f"{server.url}/?text=python-reference&preset=laptop&n_layer=3&n_head=many")
+    page.wait_for_function("document.querySelector('#page-asked')?.innerText.includes('n_head was')")
+    page.get_by_role("tab", name="Train", exact=True).click()
+    page.get_by_label("Quick look").check()
+    page.wait_for_selector("#train-max-iters input")
+    page.get_by_role("button", name="Advanced").first.click()
+    page.locator("#train-n-embd input").fill("96")
+    made = copied(page)
+    assert made == f"{server.url}/?text=python-reference&preset=quick&n_embd=96"
+    page.goto(made)
+    page.wait_for_selector("#train-max-iters input")  # it opened at Train, and the preset is chosen
+    assert page.get_by_label("Quick look").is_checked()
+    assert copied(page) == made
+    page.goto(f"{server.url}/?run=lesson")
+    page.wait_for_function("document.querySelector('#train-run input')?.value === 'lesson'")
+
+
+def copied(page) -> str:
+    """What the button puts into the field beneath it."""
+    page.locator("#link-copy").click()
+    field = "document.querySelector('#link-address textarea, #link-address input')"
+    return page.wait_for_function(f"{field}?.value.startsWith('http') && {field}.value").json_value()
+
+
+def test_another_layout_brings_its_recipe_and_leaves_the_time_as_it_was_entered():
+    for layout, optimizer in (("classic", "adamw"), ("modern", "muon")):
+        values = form.layout_values("timed", layout)
+        advanced = dict(zip([k.name for k in form.ADVANCED], values[-len(form.ADVANCED) :]))
+        assert advanced["optimizer"] == optimizer
+        left_alone = [number for number, value in enumerate(values) if isinstance(value, dict) and value == gr.skip()]
+        assert left_alone == [3, 4]  # the time and the iterations

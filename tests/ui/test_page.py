@@ -1,0 +1,297 @@
+"""The page as a person uses it: a real server process, real trainers, a real Chromium."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Server, wait_until_still
+
+from nanogpt import corpus
+from nanogpt.launch import local
+from nanogpt.runs import Run, queue
+
+pytestmark = pytest.mark.slow
+SMALL = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4}
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def upload(page, path: Path) -> None:
+    page.set_input_files("#corpus-upload input[type=file]", str(path))
+    page.wait_for_function("name => document.querySelector('#corpus-report h3')?.textContent === name", arg=path.stem)
+
+
+def fill_small(page, max_iters: int) -> None:
+    """Settings for a model that trains in seconds."""
+    page.get_by_label("Quick look").check()
+    page.locator("#train-max-iters input").fill(str(max_iters))  # it appears when the preset has filled the fields
+    page.get_by_role("button", name="Advanced").first.click()
+    for name, value in SMALL.items():
+        page.locator(f"#train-{name.replace('_', '-')} input").fill(str(value))
+
+
+def wait_for_state(page, *states: str) -> None:
+    page.wait_for_function(
+        "states => states.includes(document.querySelector('#train-status .status-line')?.dataset.state)",
+        arg=list(states),
+    )
+
+
+def step(page) -> int:
+    """The last step on the plot."""
+    return int(page.locator("#train-plot svg").get_attribute("data-step") or 0)
+
+
+def wait_for_step(page, at_least: int) -> None:
+    page.wait_for_function(
+        "n => Number(document.querySelector('#train-plot svg')?.dataset.step || 0) >= n", arg=at_least
+    )
+
+
+@pytest.fixture
+def text_file(tmp_path: Path, tiny_text: str) -> Path:
+    path = tmp_path / "millers-play.txt"
+    path.write_text(tiny_text, encoding="utf-8")
+    return path
+
+
+def test_the_main_job(page, server: Server, text_file: Path, home: Path):
+    upload(page, text_file)
+    assert f"{len(text_file.read_text()):,}" in page.locator("#corpus-report dl").inner_text()
+    page.locator("#corpus-next").click()
+    fill_small(page, 100_000)
+    page.locator("#train-start").click()
+    wait_for_state(page, "running")
+    wait_for_step(page, 1)
+    the_plot_goes_on_in_place(page)
+    a_refresh_changes_nothing(page)
+    neither_does_a_new_server(page, server, home / "checkpoints" / "millers-play" / "metrics.jsonl")
+    stop_saves_and_continue_goes_on(page)
+    open_tab(page, "Sample")
+    it_writes_and_can_be_stopped(page)
+    open_tab(page, "Train")
+    page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")
+
+
+def the_plot_goes_on_in_place(page) -> None:
+    svg = page.locator("#train-plot svg").element_handle()
+    wait_for_step(page, step(page) + 1)
+    assert svg.evaluate("node => node.isConnected")
+
+
+def a_refresh_changes_nothing(page) -> None:
+    before = step(page)
+    page.reload()
+    open_tab(page, "Train")
+    wait_for_state(page, "running")
+    wait_for_step(page, before + 1)
+
+
+def neither_does_a_new_server(page, server: Server, metrics: Path) -> None:
+    before = step(page)
+    page.goto("about:blank")  # an open page loads itself again when the server is back, and would cross our own loading
+    server.stop()
+    size = metrics.stat().st_size
+    server.start()
+    page.goto(server.url)
+    open_tab(page, "Train")
+    wait_for_state(page, "running")
+    wait_for_step(page, before + 1)
+    assert metrics.stat().st_size > size
+
+
+def stop_saves_and_continue_goes_on(page) -> None:
+    page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")
+    stopped = step(page)
+    assert page.locator("#train-sample textarea").input_value()
+    page.locator("#train-continue").click()
+    wait_for_state(page, "running")
+    wait_for_step(page, stopped + 1)
+
+
+def it_writes_and_can_be_stopped(page) -> None:
+    text = "document.querySelector('#sample-output textarea').value"
+    length = page.locator("#sample-length input[type=number]")
+    page.locator("#sample-prompt textarea").fill("The ")
+    length.fill("40")
+    length.press("Tab")
+    page.locator("#sample-generate").click()
+    page.wait_for_function(f"{text}.length === 44")
+    length.fill("10000")
+    length.press("Tab")
+    many = page.locator("#sample-num-samples input[type=number]")
+    many.fill("16")  # one text of a model as small as this would be done before Stop is pressed
+    many.press("Tab")
+    page.locator("#sample-generate").click()
+    page.wait_for_function(f"{text}.length > 1000")
+    page.locator("#sample-stop").click()
+    written = wait_until_still(page, text)  # … and keeps what there is
+    assert written.startswith("The ")
+    assert 1000 < len(written) < 16 * 10_004
+
+
+def test_what_cannot_be_done_is_said_where_it_happened(page, tmp_path: Path):
+    short = tmp_path / "short.txt"
+    short.write_text("too short", encoding="utf-8")
+    page.set_input_files("#corpus-upload input[type=file]", str(short))
+    page.wait_for_selector("#corpus-report .note-error")
+    assert "characters" in page.locator("#corpus-report .note-error").inner_text()
+
+    # the text chosen before is still chosen, and a wrong number is a sentence in the tab
+    open_tab(page, "Train")
+    page.get_by_label("Quick look").check()
+    page.wait_for_selector("#train-max-iters input")  # the preset has filled the fields
+    page.get_by_role("button", name="Advanced").first.click()
+    page.locator("#train-n-head input").fill("3")
+    page.locator("#train-start").click()
+    wait_for_state(page, "failed")
+    assert "n_embd" in page.locator("#train-status").inner_text()
+    assert page.locator("#train-n-head input").input_value() == "3"
+
+
+def test_pasted_text_is_text_and_never_html(page):
+    hostile = "<img src=x onerror=window.owned=1> ${window.owned=1} {{value}} 你好 🙂 \n" * 40
+    page.locator("#corpus-paste textarea").fill(hostile)
+    page.locator("#corpus-use").click()
+    page.wait_for_function("document.querySelector('#corpus-report pre')?.textContent.includes('onerror')")
+    assert page.evaluate("window.owned") is None
+    assert page.locator("#corpus-report img").count() == 0
+
+
+CYRILLIC = "Мельник ждал у старой реки, пока лодка плыла под мостом.\n"
+
+
+def test_another_alphabet_in_another_encoding(page, tmp_path: Path, home: Path):
+    mine = tmp_path / "Мельник.txt"
+    mine.write_bytes((CYRILLIC * 60).encode("koi8-r"))
+    upload(page, mine)
+    report = page.locator("#corpus-report")
+    assert CYRILLIC.strip() in report.locator("pre").inner_text()
+    assert "KOI8" in report.locator("dl").inner_text()
+    assert f"{len(set(CYRILLIC))}" in report.locator("dl").inner_text()
+    for label in ("Windows-1251", "KOI8-R"):  # read otherwise, and back again: one text is kept
+        before = report.locator("pre").inner_text()
+        page.get_by_role("button", name="Read it otherwise").click() if label == "Windows-1251" else None
+        page.locator("#corpus-encoding input").fill(label)
+        page.get_by_role("option").filter(has_text=label).first.click()
+        page.wait_for_function("was => document.querySelector('#corpus-report pre')?.innerText !== was", arg=before)
+    assert CYRILLIC.strip() in report.locator("pre").inner_text()
+    stored = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("corpora/*/corpus.json")]
+    assert [one["name"] for one in stored if one["source"].startswith("files")] == ["Мельник"]
+    page.reload()  # it is still the chosen one
+    page.wait_for_function("document.querySelector('#corpus-report h3')?.textContent === 'Мельник'")
+    open_tab(page, "Train")
+    page.wait_for_function("document.querySelector('#train-text textarea')?.value.startsWith('Text: Мельник')")
+
+
+def put_run(name: str, tiny_text: str, *events: str) -> Run:
+    """A run with losses of three steps, that no trainer has trained."""
+    made = local.new_run(name, corpus.add(tiny_text, "A play"), "quick", **SMALL, max_iters=50)
+    made.event("started", step=0, device="CPU")
+    for at in (0, 25, 50):
+        made.log(step=at, seconds=1.0, tokens=at * 64, train_loss=4.0 - at / 50, val_loss=4.1 - at / 50)
+        made.sample(at, f"text {at}")
+    for event in events:
+        made.event(event, step=50)
+    return made
+
+
+def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
+    put_run("one", tiny_text, "finished")
+    open_tab(page, "Train")
+    wait_for_step(page, 50)
+    focus = "document.activeElement.matches('#train-plot svg')"
+    page.locator("#train-plot input[type=range]").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate(focus)
+    spoken = page.locator("#train-plot [aria-live]")
+    page.keyboard.press("ArrowLeft")
+    assert spoken.inner_text() == "Step 25, training loss 3.5000, validation loss 3.6000."
+    assert "training 3.5000" in page.locator("#train-plot .plot-tip").inner_html()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")  # no further than the last
+    assert spoken.inner_text().startswith("Step 50,")
+    page.keyboard.press("Tab")
+    assert not page.evaluate(focus)
+    assert page.locator("#train-plot .plot-tip").count() == 0
+
+
+def test_the_curves_have_the_colours_of_the_theme(page, home: Path, tiny_text: str):
+    put_run("one", tiny_text, "finished")
+    open_tab(page, "Train")
+    wait_for_step(page, 50)
+    colour = "getComputedStyle(document.querySelector('#train-plot .plot-line.plot-val')).stroke"
+    assert page.evaluate(colour) == "rgb(37, 99, 235)"
+    page.evaluate("document.body.classList.add('dark')")
+    assert page.evaluate(colour) == "rgb(96, 165, 250)"
+
+
+def test_the_page_sees_what_was_started_elsewhere_and_remembers_the_run_in_view(page, server, home, tiny_text):
+    for name in ("older", "newer"):
+        put_run(name, tiny_text, "finished")
+    text = "document.querySelector('#page-status')?.innerText.includes({!r})"
+    page.reload()
+    page.wait_for_function(text.format("2 runs here"))
+    open_tab(page, "Train")
+    page.wait_for_function("document.querySelector('#train-run input')?.value === 'newer'")
+    before = page.wait_for_function("localStorage.getItem('nanogpt-run')").json_value()
+    page.locator("#train-run input").click()
+    page.get_by_role("option", name="older").click()
+    page.wait_for_function("before => localStorage.getItem('nanogpt-run') !== before", arg=before)
+    page.goto("about:blank")  # as above
+    server.stop()
+    server.start()  # its address is the same, and what the browser kept can still be read
+    page.goto(server.url)
+    open_tab(page, "Train")
+    page.wait_for_function("document.querySelector('#train-run input')?.value === 'older'")
+    run = put_run("elsewhere", tiny_text)
+    with queue.turn("elsewhere", "cpu"), run.held():
+        page.goto(server.url)  # and no tab is opened
+        page.wait_for_function(text.format("elsewhere: step 50 of 50"))
+        run.log(step=60, seconds=2.0, tokens=1)
+        page.wait_for_function(text.format("elsewhere: step 60 of"))
+        open_tab(page, "Train")
+        page.wait_for_function("document.querySelector('#train-run input')?.value === 'elsewhere'")
+        wait_for_state(page, "running")
+
+
+def test_one_damaged_run_leaves_the_page_usable(page, server, home: Path, tiny_text: str):
+    put_run("sound", tiny_text, "finished")
+    (put_run("broken", tiny_text, "finished").folder / "run.json").write_text("{", encoding="utf-8")
+    page.reload()
+    open_tab(page, "Train")
+    wait_for_state(page, "damaged")
+    assert "The run.json of broken cannot be read." in page.locator("#train-status").inner_text()
+    assert page.locator("#train-continue").is_disabled()
+    page.locator("#train-run input").click()
+    page.get_by_role("option", name="sound").click()
+    wait_for_state(page, "finished")
+    assert not page.locator("#train-continue").is_disabled()
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu(page, text_file: Path):
+    upload(page, text_file)
+    open_tab(page, "Train")
+    fill_small(page, 100_000)
+    page.locator("#train-start").click()
+    wait_for_state(page, "running")
+    wait_for_step(page, 1)
+    assert "CPU" not in page.locator("#train-status").inner_text()
+    page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")
+    stopped = step(page)
+    page.locator("#train-continue").click()
+    wait_for_step(page, stopped + 1)
+    open_tab(page, "Sample")
+    page.locator("#sample-generate").click()
+    page.wait_for_function("document.querySelector('#sample-output textarea').value.length > 60")
+    open_tab(page, "Train")
+    page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")

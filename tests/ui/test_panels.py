@@ -1,0 +1,500 @@
+"""Runs and texts managed on the page: the handlers by themselves, then all of it in a real Chromium."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import ended_run
+
+from nanogpt import corpus
+from nanogpt.config import NanoGPTError
+from nanogpt.launch import local
+from nanogpt.runs import Run, Status, queue, record
+from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
+from nanogpt.ui.words import losses, page_line, progress, run_line, steps
+
+SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
+
+
+@pytest.fixture
+def text(home, tiny_text):
+    return corpus.add(tiny_text, "A <b>play</b>")
+
+
+@pytest.fixture
+def run(text) -> Run:
+    """A run that has ended, without having been trained."""
+    return ended_run(text, **SMALL)
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_names_every_run(run, text):
+    broken = local.new_run("broken", text, **SMALL)
+    (broken.folder / "run.json").write_text("{", encoding="utf-8")
+    local.new_run("two", text, **SMALL)
+    queue.draw("two")
+    lines = {line[0]: line for line in run_panel.table()}
+    assert set(lines) == {"one", "two", "broken"}
+    assert lines["one"][1:4] == ["Finished", "3.0000", "50 of 50"]
+    assert lines["one"][4] == run_panel.size(sum(path.stat().st_size for path in run.folder.iterdir()))
+    assert lines["one"][5] == "A <b>play</b>"
+    assert lines["two"][1:4] == ["Waiting", "–", "0 of 50"]
+    assert lines["broken"][1] == "Cannot be read"
+    assert all(
+        isinstance(cell, str) and len(line) == len(run_panel.COLUMNS) for line in lines.values() for cell in line
+    )
+
+
+def test_the_line_about_a_run_and_its_command(run):
+    line, command = run_panel.facts("one")
+    assert "finished" in line
+    assert "3.0000" in line
+    assert command == record.command(run)
+    assert run_panel.facts(None) == [run_panel.NO_RUN, ""]
+    assert "no run named gone" in run_panel.facts("gone")[0]
+
+
+def test_the_line_of_a_running_run_has_its_step_its_speed_and_its_times(text):
+    run = local.new_run("one", text, "quick", **SMALL)
+    run.event("started", step=0, device="CPU, 2 threads, float32")
+    tokens = int(2.5 * 0.9 * text.characters)
+    run.log(step=20, seconds=30.0, tokens=tokens, train_loss=2.0, val_loss=1.9, tokens_per_second=4265)
+    said = "2.5 passes over the text · 4,265 characters a second · 0:30 gone"
+    bits = "training loss 2.0000 (2.885 bits), validation loss 1.9000 (2.741 bits)"  # 2.0 / ln 2, 1.9 / ln 2
+    assert losses(run.history()) == bits
+    with queue.turn("one", "cpu"), run.held():
+        line = f"step 20 of 50 · {said} · 0:45 left · CPU, 2 threads, float32"  # 30 steps to go, at 1.5 s a step
+        assert progress(run, run.status()) == line
+        shown = run_line("one")
+        assert (shown["text"], shown["state"], shown["share"]) == (f"Training: {line} · {bits}", "running", 0.4)
+        assert page_line()["text"] == "Training one: step 20 of 50, 0:45 left."
+        run.change(train={**run.settings()["train"], "budget": 3700.0})  # then the clock says what is left
+        assert "0:30 gone · 1:01:10 left" in progress(run, run.status())
+    run.event("stopped", step=20, message="Stopped.")
+    assert progress(run, run.status()).endswith(f"{said} · CPU, 2 threads, float32")  # and nothing is left to wait for
+
+
+@pytest.mark.parametrize("what", run_panel.SAVED)
+def test_what_is_saved_is_a_file_with_the_run_s_name(run, what):
+    (run.folder / "log.txt").write_text("step 0\n", encoding="utf-8")
+    path = Path(run_panel.save("one", what))
+    assert path.name == f"one{run_panel.SAVED[what][0]}"
+    content = path.read_text(encoding="utf-8")
+    if what == "settings":
+        assert json.loads(content)["n_embd"] == 16
+    elif what == "curves":
+        assert len(list(csv.DictReader(content.splitlines()))) == 3
+    else:
+        assert content == {"log": "step 0\n", "samples": record.samples_text(run)}[what]
+
+
+def test_an_archive_is_saved_and_comes_back_as_another_run(run):
+    path = run_panel.save("one", "archive")
+    assert "last.safetensors" not in zipfile.ZipFile(path).namelist()
+    assert run_panel.load(path) == "one-2"
+    assert [line[0] for line in run_panel.table()] == ["one-2", "one"] or len(run_panel.table()) == 2
+
+
+def test_nothing_is_saved_of_what_is_not_there(run):
+    for name, what, said in (("one", "log", "has no log yet"), (None, "curves", "no run yet"), ("x", "log", "no run")):
+        with pytest.raises(NanoGPTError, match=said):
+            run_panel.save(name, what)
+    assert run_panel.log("one") == run_panel.log(None) == "The trainer has printed nothing yet."
+
+
+def test_a_run_is_renamed(run, text):
+    local.new_run("two", text, **SMALL)
+    for new, said in (("two", "already"), ("A B", "lower-case"), ("../x", "lower-case"), ("  ", "empty")):
+        with pytest.raises(NanoGPTError, match=said):
+            run_panel.rename("one", new)
+    assert run_panel.rename("one", " three ") == "three"
+    assert Run("three").settings()["name"] == "three"
+    assert len(Run("three").history().samples) == 3
+    assert not Run("one").exists()
+
+
+def test_a_run_is_deleted_after_a_question_and_never_while_it_is_busy(run):
+    assert "one" in run_panel.question("one")
+    queue.draw("one")
+    for action in (run_panel.question, run_panel.delete, lambda name: run_panel.rename(name, "two")):
+        with pytest.raises(NanoGPTError, match="being trained; stop it first"):
+            action("one")
+    queue.drop("one")
+    run_panel.delete("one")
+    assert not run.folder.exists()
+    with pytest.raises(NanoGPTError, match="no run named one"):
+        run_panel.delete("one")
+
+
+def test_a_new_run_under_a_deleted_one_s_name_has_no_past(run, text):
+    assert run_panel.table()[0][2] == "3.0000"
+    run_panel.delete("one")
+    again = local.new_run("one", text, **SMALL)
+    again.event("started", step=0, device="CPU")
+    assert run_panel.table()[0][2:4] == ["–", "0 of 50"]
+
+
+def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
+    project = tmp_path / "project"
+    (project / "checkpoints").mkdir(parents=True)
+    run.change(public=True)
+    run.folder.rename(project / "checkpoints" / "one")
+    monkeypatch.setattr("nanogpt.runs.run.PROJECT", project)
+    monkeypatch.setenv("NANOGPT_SHIPPED", "on")
+    for action in (run_panel.delete, lambda name: run_panel.rename(name, "two")):
+        with pytest.raises(NanoGPTError, match="comes with the project"):
+            action("one")
+    assert Run("one").exists()
+
+
+def test_what_was_trained_beside_the_code_is_not_seen_from_another_home(home, tmp_path, monkeypatch, run):
+    project = tmp_path / "project"
+    (project / "checkpoints").mkdir(parents=True)
+    run.folder.rename(project / "checkpoints" / "one")
+    monkeypatch.setattr("nanogpt.runs.run.PROJECT", project)
+    monkeypatch.setenv("NANOGPT_SHIPPED", "on")
+    for written in (None, "{", "[]", '{"public": false}', '{"public": 1}'):
+        if written:
+            (project / "checkpoints" / "one" / "run.json").write_text(written, encoding="utf-8")
+        assert train_tab.names() == []
+        assert not Run("one").exists()
+    monkeypatch.setenv("NANOGPT_HOME", str(project))
+    assert train_tab.names() == ["one"]
+
+
+def test_settings_fill_the_fields_from_the_preset_on(run):
+    filled = form.field_values(record.settings_of(run))
+    advanced = dict(zip([k.name for k in form.ADVANCED], filled[-len(form.ADVANCED) :]))
+    assert filled[0] == "quick"
+    assert (advanced["n_embd"].value, advanced["batch_size"].value) == (16, 4)
+    assert 50 in [getattr(one, "value", one) for one in filled]  # max_iters
+
+
+# --- samples, and the way back -------------------------------------------------------------------------------------
+
+
+def test_the_reader_goes_back_to_an_earlier_sample(run):
+    assert train_tab.written("one") == ("What it wrote at step 50", "text 50", 3, 3)
+    assert train_tab.written("one", 1) == ("What it wrote at step 0", "text 0", 1, 3)
+    assert train_tab.written("one", 99)[2] == 3
+    assert train_tab.written(None)[2:] == train_tab.written("gone")[2:] == (0, 0)
+    assert train_tab.look_back("one", 2)[1] == 2
+    assert train_tab.look_back("one", 3)[1] is None  # the newest is followed
+
+
+def test_a_sample_is_sent_once_and_not_to_a_reader_who_went_back(run):
+    first = train_tab.shown("one", None)
+    seen = train_tab.look("one")["version"]
+    assert first["sample"].value == "text 50"
+    assert (first["when"].maximum, first["when"].value) == (3, 3)
+    assert not {"plot", "sample", "when", "back"} & train_tab.shown("one", seen).keys()
+    run.sample(75, "text 75")
+    run.log(step=75, seconds=1.0, tokens=1, val_loss=2.0)
+    assert train_tab.shown("one", seen)["sample"].value == "text 75"
+    back = train_tab.shown("one", seen, 2)
+    assert "sample" not in back
+    assert back["when"].maximum == 4
+
+
+# --- one damaged run -----------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_run_stops_no_listing(run, text):
+    broken = local.new_run("broken", text, **SMALL)
+    (broken.folder / "run.json").write_text("{", encoding="utf-8")
+    (broken.folder / "model.safetensors").write_bytes(b"")
+    assert set(train_tab.names()) == {"one", "broken"}
+    assert train_tab.newest("one") == "one"
+    assert run_line("broken") == dict(text="The run.json of broken cannot be read.", state="damaged", share=None)
+    shown = train_tab.view("broken")
+    assert not shown["go_on"].interactive
+    assert not shown["stop"].interactive
+    assert sample_tab.choices("broken").choices == [("one", "one")]
+    states = {row["name"]: (row["state"], row["message"]) for row in api.list_runs()}
+    assert states["broken"] == ("damaged", "The run.json of broken cannot be read.")
+    assert states["one"][0] == "finished"
+    assert text_panel.question(text.id)
+    with queue.turn("broken", "cpu"):
+        assert "broken" in page_line()["text"]
+    assert "broken" in run_panel.question("broken")
+    run_panel.delete("broken")
+    assert train_tab.names() == ["one"]
+
+
+def test_a_word_that_a_later_version_logged(run):
+    run.event("paused", step=50)
+    assert run_line("one")["text"].startswith("Paused: step 50 of 50 · ")
+    assert run_panel.table()[0][1] == "Paused"
+    assert "paused" in run_panel.facts("one")[0]
+    assert "step 50" in sample_tab.whose(run)
+
+
+def test_the_run_to_show_first(run, text):
+    local.new_run("two", text, **SMALL)
+    local.new_run("three", text, **SMALL)
+    assert train_tab.newest("one") == "one"
+    assert train_tab.newest("gone") in ("two", "three")
+    queue.draw("two")
+    assert train_tab.newest("one") == "two"
+    assert train_tab.in_view("one") == "one"
+    assert train_tab.in_view("gone") == "two"
+    queue.drop("two")
+    assert train_tab.in_view(None, "one") == "one"
+
+
+def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
+    local.new_run("two", text, **SMALL)
+    assert not train_tab.view("one")["timer"].active
+    with queue.turn("two", "cpu"), Run("two").held():
+        assert train_tab.newest("one") == "two"
+        assert train_tab.view("one")["timer"].active
+
+
+# --- the queue -----------------------------------------------------------------------------------------------------
+
+
+def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
+    local.new_run("two", text, **SMALL)
+    for name in ("one", "two"):
+        queue.draw(name)
+    assert "number 2" in run_line("two")["text"]
+    assert train_tab.shown("two", None)["stop"].value == "Withdraw"
+    train_tab.stop("two")
+    assert queue.waiting() == ["one"]
+    line = run_line("two")
+    assert (line["state"], line["share"]) == ("stopped", None)
+    assert "Withdrawn from the queue" in line["text"]
+    with pytest.raises(queue.Withdrawn), queue.turn("two", "cpu"):  # its trainer gets to the queue only now
+        pytest.fail("it began")
+    queue.draw("two")
+    assert Run("two").status().state == "queued"
+
+
+# --- texts ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_texts_has_those_that_were_given(text):
+    corpus.builtin("python-reference")
+    [line] = text_panel.table()
+    assert line[:2] == ["A <b>play</b>", f"{text.characters:,}"]
+    assert line[3] == text.created[:10]
+    assert [id for _, id in text_panel.choices()] == [text.id]
+
+
+def test_a_text_is_renamed(text):
+    assert "is called Hamlet now" in text_panel.rename(text.id, "  Hamlet ")
+    for id, name, said in ((text.id, " ", "empty"), (None, "x", "No text is chosen"), ("../..", "x", "id has 16")):
+        with pytest.raises(NanoGPTError, match=said):
+            text_panel.rename(id, name)
+    assert corpus.load(text.id).name == "Hamlet"
+
+
+def test_a_text_is_deleted_but_not_while_a_run_needs_it(run, text):
+    assert "one was trained on it" in text_panel.question(text.id)
+    local.new_run("two", text, **SMALL)
+    assert "were trained on it" in text_panel.question(text.id)
+    queue.draw("two")
+    for action in (text_panel.question, text_panel.delete):
+        with pytest.raises(NanoGPTError, match="in use: two is being trained"):
+            action(text.id)
+    queue.drop("two")
+    assert text_panel.delete(text.id).endswith("is deleted.")
+    assert text_panel.table() == []
+
+
+def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
+    other = corpus.add("Another text, long enough to be one. " * 40, "Other")
+    corpus.delete(text.id)
+    assert corpus_tab.after_change(other.id, text.id).keys() == {"stored"}
+    assert corpus_tab.after_change(text.id, text.id)["corpus_id"] == corpus.builtin(corpus_tab.DEFAULT).id
+    assert corpus_tab.after_change(other.id, other.id)["corpus_id"] == other.id
+
+
+def test_the_text_chosen_before_is_chosen_again(text):
+    again = corpus_tab.choose_first(text.id)
+    assert (again["corpus_id"], again["builtin"]) == (text.id, None)
+    default = corpus.builtin(corpus_tab.DEFAULT).id
+    for unknown in (None, "", "0" * 16, "../../x", 5, ["x"], {}):
+        first = corpus_tab.choose_first(unknown)
+        assert (first["corpus_id"], first["builtin"]) == (default, corpus_tab.DEFAULT)
+
+
+def test_reading_a_text_three_times_leaves_one(home, tmp_path):
+    path = tmp_path / "menu.txt"
+    path.write_bytes("Das süße Brötchen kostet viel.\r\n".encode("cp1252") * 80)
+    given, ids = corpus_tab.take_new([str(path)])["given"], []
+    for codec in ("cp1251", "latin-1", "cp1252"):
+        given = corpus_tab.take_again(given, codec)["given"]
+        ids.append(given.added)
+    tried = corpus_tab.take_again(given, "cp1252", [])
+    assert [one.id for one in corpus.listed()] == [tried["corpus_id"]]
+    assert "\r" in corpus.load(tried["corpus_id"]).text()
+    assert len(set(ids)) > 1
+
+
+def test_a_text_that_was_here_before_or_has_a_run_is_kept(home, tmp_path):
+    path = tmp_path / "menu.txt"
+    path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
+    here = corpus.add_files([path], encoding="cp1252")
+    given = corpus_tab.take_new([str(path)])["given"]
+    assert given.added is None
+    given = corpus_tab.take_again(given, "cp1251")["given"]
+    local.new_run("one", corpus.load(given.added), **SMALL)
+    last = corpus_tab.take_again(given, "cp1250")["given"]
+    assert {one.id for one in corpus.listed()} == {here.id, given.added, last.added or here.id}
+
+
+def test_a_text_over_the_api_is_repaired_as_on_the_page(home, tiny_text):
+    added = api.add_corpus("\ufeff" + tiny_text.replace("\n", "\r\n"), "A play")
+    assert added["id"] == corpus.add(tiny_text).id
+    assert added["notes"]
+    assert all(note[:1].isupper() or note[:1].isdigit() for note in added["notes"])
+    with pytest.raises(NanoGPTError, match="one string"):
+        api.add_corpus(["/etc/passwd"])
+
+
+# --- who is let in -------------------------------------------------------------------------------------------------
+
+
+def test_the_host_names_we_answer_to(monkeypatch):
+    hosts = lambda: guard.middleware("127.0.0.1")[0].kwargs["allowed_hosts"]
+    monkeypatch.delenv("NANOGPT_HOSTS", raising=False)
+    assert hosts() == ["127.0.0.1", "[::1]", "localhost"]
+    monkeypatch.setenv("NANOGPT_HOSTS", "testserver, my.school")
+    assert {"testserver", "my.school"} <= set(hosts())
+
+
+# --- in a browser --------------------------------------------------------------------------------------------------
+
+
+def said(page, where: str, words: str) -> None:
+    page.wait_for_function(
+        "([where, words]) => document.querySelector(where)?.innerText.includes(words)", arg=[where, words]
+    )
+
+
+def state(page, *states: str) -> None:
+    page.wait_for_function(
+        "states => states.includes(document.querySelector('#train-status .status-line')?.dataset.state)",
+        arg=list(states),
+    )
+
+
+def start(page, name: str, max_iters: int) -> None:
+    page.locator("#train-name input, #train-name textarea").first.fill(name)
+    page.locator("#train-max-iters input").fill(str(max_iters))
+    page.locator("#train-start").click()
+
+
+@pytest.mark.slow
+def test_runs_and_texts_are_managed(page, home: Path, tmp_path: Path, tiny_text: str):
+    mine = tmp_path / "millers-play.txt"
+    mine.write_text(tiny_text, encoding="utf-8")
+    page.set_input_files("#corpus-upload input[type=file]", str(mine))
+    said(page, "#corpus-report h3", "millers-play")
+    page.get_by_role("tab", name="Train", exact=True).click()
+    page.get_by_label("Quick look").check()
+    page.get_by_role("button", name="Advanced").first.click()
+    for name in ("n_layer", "n_head", "n_embd", "block_size", "batch_size"):
+        page.locator(f"#train-{name.replace('_', '-')} input").fill(str(SMALL[name]))
+    start(page, "short", 40)
+    state(page, "finished")
+    it_goes_back_to_earlier_samples(page)
+    it_saves_imports_renames_and_deletes(page, home)
+    one_waits_and_is_withdrawn(page)
+    the_text_is_kept_until_nobody_needs_it(page)
+
+
+def it_goes_back_to_earlier_samples(page) -> None:
+    said(page, "#train-sample", "step 40")
+    page.locator("#train-sample-at input[type=range]").focus()
+    page.keyboard.press("Home")
+    said(page, "#train-sample", "step 0")
+    page.keyboard.press("End")
+    said(page, "#train-sample", "step 40")
+
+
+def it_saves_imports_renames_and_deletes(page, home: Path) -> None:
+    page.locator("#run-panel > button").click()
+    page.locator("#run-all > button").click()
+    page.wait_for_function("document.querySelector('#run-command textarea')?.value.includes('--max-iters 40')")
+    with page.expect_download() as curves:
+        page.locator("#run-save-curves").click()
+    assert curves.value.suggested_filename == "short-curves.csv"
+    assert curves.value.path().read_text(encoding="utf-8").startswith("step,seconds,tokens")
+    page.get_by_label("with all that is needed").check()
+    with page.expect_download() as packed:
+        page.locator("#run-save-archive").click()
+    assert "last.safetensors" in zipfile.ZipFile(packed.value.path()).namelist()
+    archive = home / packed.value.suggested_filename
+    packed.value.save_as(archive)
+    give(page, archive)
+    said(page, "#run-import-said", "Imported as short-2.")
+    archive.write_bytes(b"no archive at all")
+    give(page, archive)
+    said(page, "#run-import-said", "damaged")
+    page.locator("#run-new-name input, #run-new-name textarea").first.fill("renamed")
+    page.locator("#run-rename").click()
+    said(page, "#run-changed-said", "short-2 is called renamed now.")
+    page.locator("#run-delete").click()
+    page.locator("#run-delete-yes").click()
+    said(page, "#run-changed-said", "renamed is deleted.")
+    assert not (home / "checkpoints" / "renamed").exists()
+
+
+def give(page, archive: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.locator("#run-import").click()
+    chooser.value.set_files(str(archive))
+
+
+def one_waits_and_is_withdrawn(page) -> None:
+    start(page, "long", 1_000_000)
+    state(page, "running")
+    start(page, "second", 40)
+    state(page, "queued")
+    said(page, "#train-stop", "Withdraw")
+    page.locator("#train-stop").click()
+    state(page, "stopped")
+    said(page, "#train-status", "Withdrawn from the queue")
+    said(page, "#train-stop", "Stop and save")
+
+
+def the_text_is_kept_until_nobody_needs_it(page) -> None:
+    page.get_by_role("tab", name="Corpus", exact=True).click()
+    page.locator("#text-panel > button").click()
+    said(page, "#text-table", "millers-play")
+    page.locator("#text-delete").click()
+    said(page, "#text-said", "long is being trained on it")
+    page.get_by_role("tab", name="Train", exact=True).click()
+    page.locator("#train-run input").click()
+    page.get_by_role("option", name="long").click()
+    state(page, "running")
+    page.locator("#train-stop").click()
+    state(page, "stopped")
+    page.get_by_role("tab", name="Corpus", exact=True).click()
+    page.locator("#text-delete").click()
+    page.locator("#text-delete-yes").click()
+    said(page, "#text-said", "millers-play is deleted.")
+    said(page, "#corpus-report h3", "Python reference")
+
+
+def test_while_a_run_goes_by_the_clock_its_steps_are_about_so_many(run):
+    status = Status("running", step=93, max_iters=1696)
+    assert steps(run, status) == "step 93 of 1,696"
+    run.change(train={**run.settings()["train"], "budget": 60.0})
+    assert steps(run, status) == "step 93 of about 1,700"
+    assert steps(run, replace(status, state="finished")) == "step 93 of 1,696"
+
+
+def test_an_empty_paste_is_answered_and_no_file_is_not(home):
+    [note] = corpus_tab.take_new("")["report"]["notes"]
+    assert note == {"kind": "error", "text": "The text is empty; paste some text or choose a file with text in it."}
+    assert list(corpus_tab.take_new(None)) == list(corpus_tab.take_new([])) == ["given"]

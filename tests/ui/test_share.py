@@ -1,0 +1,267 @@
+"""The Share tab: whose token is used, the handlers by themselves, then all of it in a real Chromium."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from conftest import Server, ended_run
+from fake_hub import MAYA, OLGA
+from gradio.helpers import special_args
+
+from nanogpt import corpus
+from nanogpt.config import NanoGPTError
+from nanogpt.launch import local
+from nanogpt.publish import code_export, page_export
+from nanogpt.runs import Run
+from nanogpt.ui import following, share_tab, sign_in
+from nanogpt.ui.page import build_app
+
+SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
+
+
+@pytest.fixture
+def run(home, tiny_text) -> Run:
+    """A run that has ended, without having been trained."""
+    return ended_run(corpus.add(tiny_text, "A <b>play</b>"), **SMALL)
+
+
+# --- whose token ---------------------------------------------------------------------------------------------------
+
+
+def served(host: str | None = "127.0.0.1", share: bool = False):
+    return SimpleNamespace(server_name=host, share=share)
+
+
+VISITOR = gr.OAuthToken(token=OLGA, scope="contribute-repos", expires_at=0)
+
+
+def test_the_saved_login_is_for_whoever_sits_at_the_machine(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    assert sign_in.token(served(), "", None) == MAYA
+    assert sign_in.token(served("localhost"), None, None) == MAYA
+    for page in (served("0.0.0.0"), served("192.168.1.7"), served(None), served(share=True), None):
+        assert sign_in.token(page, "", None) is None
+        assert "saved" not in sign_in.told(page, None)
+    assert "saved on this machine is used" in sign_in.told(served(), None)
+
+
+@pytest.mark.parametrize("name", ["SPACE_ID", "NANOGPT_PUBLIC", "NANOGPT_HOSTS"])
+def test_a_public_server_never_uses_its_owner_s_login(monkeypatch, name):
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    monkeypatch.setenv(name, "1")
+    assert sign_in.token(served(), "", None) is None
+    assert sign_in.token(served(), "", VISITOR) == OLGA
+
+
+@pytest.mark.parametrize("header", sign_in.FORWARDED)
+def test_neither_does_one_behind_a_proxy(monkeypatch, header):
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    asked = SimpleNamespace(headers={header: "1.2.3.4"})
+    monkeypatch.setattr(sign_in, "request", lambda: asked)
+    assert sign_in.token(served(), "", None) is None
+
+
+def test_what_was_typed_comes_first(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    assert sign_in.token(served(), f" {OLGA}\n", None) == OLGA
+    assert sign_in.token(served(), "", VISITOR) == OLGA
+    assert "your own account" in sign_in.told(served(), VISITOR)
+    monkeypatch.delenv("HF_TOKEN")
+    assert sign_in.token(served(), " ", None) is None
+    assert "hf auth login" in sign_in.told(served(), None)
+
+
+# --- handlers ------------------------------------------------------------------------------------------------------
+
+
+def test_the_line_about_a_run(run, tiny_text):
+    assert "3.0000" in share_tab.about("one")["text"]
+    assert "A <b>play</b>, which is never sent" in share_tab.about("one")["text"]
+    local.new_run("two", corpus.listed()[0], **SMALL)
+    assert "no weights yet" in share_tab.about("two")["text"]
+    assert share_tab.about(None)["text"] == share_tab.NO_RUN
+    assert share_tab.choices(None)[0] == ["two", "one"]
+    assert share_tab.choices("one")[1] == "one"
+
+
+def test_one_file_is_what_its_exporter_writes(run):
+    assert Path(share_tab.take("one", "page")).read_text(encoding="utf-8") == page_export.html(run)
+    assert Path(share_tab.take("one", "code")).read_text(encoding="utf-8") == code_export.python(run)
+    assert Path(share_tab.take("one", "page")).name == "one.html"
+    (run.folder / "model.safetensors").unlink()
+    with pytest.raises(NanoGPTError, match="no weights yet"):
+        share_tab.take("one", "page")
+
+
+def test_work_is_followed_to_its_end_and_goes_on_without_a_reader():
+    def work(tell):
+        tell("halfway")
+        done.append(1)
+        return SimpleNamespace(url="https://example.org/x")
+
+    done: list[int] = []
+    lines = list(following.following(work))
+    assert [one["state"] for one in lines] == ["running"] * (len(lines) - 1) + ["finished"]
+    assert any("halfway" in one["text"] for one in lines)
+    assert lines[-1]["link"] == "https://example.org/x"
+    started = following.following(work)
+    next(started)
+    started.close()  # the page was closed
+    for _ in range(100):
+        if len(done) == 2:
+            break
+        time.sleep(0.02)
+    assert len(done) == 2
+
+
+def test_only_so_many_work_at_once():
+    end, begun = threading.Event(), [following.following(lambda tell: end.wait(20)) for _ in range(following.AT_ONCE)]
+    for one in begun:
+        next(one)
+    with pytest.raises(NanoGPTError, match="8 others are sharing"):
+        next(following.following(lambda tell: None))
+    end.set()
+    assert [list(one)[-1]["state"] for one in begun] == ["finished"] * following.AT_ONCE
+    assert list(following.following(lambda tell: "done"))[-1]["text"] == "done"
+
+
+def test_a_visitor_who_signed_in_shares_with_their_own_token(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    monkeypatch.setenv("SPACE_ID", "maya/space")
+    info = dict(access_token=OLGA, scope="contribute-repos", expires_at=time.time() + 60, userinfo={})
+    request = SimpleNamespace(scope={"session": {"oauth_info": info}}, headers={})
+    asked, demo = set(), build_app()
+    for one in demo.fns.values():
+        if one.fn and "oauth" in inspect.signature(one.fn).parameters:
+            given = special_args(one.fn, [None] * len(one.inputs), request)[0]
+            assert given[-1].token == OLGA
+            assert special_args(one.fn, [None] * len(one.inputs), SimpleNamespace(scope={}))[0][-1] is None
+            assert one.api_visibility == "private"
+            asked.add(one.fn.__name__)
+    assert asked == {"send", "create", "fetch", "opened"}
+
+
+def test_what_cannot_be_done_is_the_last_line():
+    def refuse(tell):
+        raise NanoGPTError("no")
+
+    assert list(following.following(refuse))[-1] == dict(text="no", state="failed", share=None)
+    assert list(following.lines(lambda: share_tab.push(None, "", True, "", False, None)))[-1]["state"] == "failed"
+
+
+# --- in the browser ------------------------------------------------------------------------------------------------
+
+
+def said(page, elem_id: str) -> str:
+    """The line's last word."""
+    page.wait_for_function(
+        "id => ['finished', 'failed'].includes(document.querySelector(`#${id} .status-line`)?.dataset.state)"
+        " && document.querySelector(`#${id} .status-line span`).textContent !== window.before",
+        arg=elem_id,
+    )
+    text = page.locator(f"#{elem_id} .status-line span").inner_text()
+    page.evaluate("text => { window.before = text; }", text)
+    return text
+
+
+def type_token(page, token: str) -> None:
+    if not page.locator("#share-token input").is_visible():
+        page.get_by_role("button", name="Use a token").click()
+    page.locator("#share-token input").fill(token)
+
+
+@pytest.mark.slow
+def test_the_share_tab(hub, run, page, server: Server, home: Path):
+    local.new_run("two", corpus.listed()[0], **SMALL)
+    page.get_by_role("tab", name="Share", exact=True).click()
+    assert "A <b>play</b>" in said(page, "share-about")
+    for name, told in (("two", "no weights yet"), ("one", "A <b>play</b>")):
+        page.locator("#share-run input").click()
+        page.get_by_role("option", name=name, exact=True).click()
+        assert told in said(page, "share-about")
+    a_dry_run_sends_nothing(page, hub)
+    a_push_uses_the_token_once(page, hub)
+    files_are_saved(page, run)
+    a_static_space_is_created(page, hub)
+    what_was_pushed_is_pulled(page)
+    the_token_is_nowhere(page, server, home)
+
+
+def a_dry_run_sends_nothing(page, hub) -> None:
+    page.locator("#share-repo").get_by_role("textbox").fill("maya/play")
+    page.locator("#share-dry").click()
+    page.wait_for_function("document.querySelector('#share-card textarea')?.value.includes('# play')")
+    assert "A <b>play</b>" in page.locator("#share-card textarea").input_value()
+    assert page.locator("#share-offer b, #share-offer img").count() == 0
+    assert "model.safetensors" in page.locator("#share-files").inner_text()
+    assert hub.requests == []
+
+
+def a_push_uses_the_token_once(page, hub) -> None:
+    type_token(page, OLGA)
+    page.locator("#share-push").click()
+    assert "may not write to maya/play" in said(page, "share-push-said")
+    page.locator("#share-push").click()
+    assert "not signed in" in said(page, "share-push-said")  # the box is empty: used once
+    type_token(page, MAYA)
+    page.locator("#share-license input").click()
+    page.get_by_role("option", name="MIT:").click()
+    page.locator("#share-push").click()
+    assert f"{hub.url}/maya/play has it now." in said(page, "share-push-said")
+    assert page.locator("#share-push-said a").get_attribute("href") == f"{hub.url}/maya/play"
+    assert page.locator("#share-token input").input_value() == ""
+    assert hub.repos["models/maya/play"].private
+    assert b"license: mit" in hub.repos["models/maya/play"].files["README.md"]
+
+
+def files_are_saved(page, run: Run) -> None:
+    for button, end, write in (("page", ".html", page_export.html), ("code", ".py", code_export.python)):
+        with page.expect_download() as download:
+            page.locator(f"#share-{button}").click()
+        assert download.value.suggested_filename == f"one{end}"
+        assert Path(download.value.path()).read_text(encoding="utf-8") == write(run)
+
+
+def a_static_space_is_created(page, hub) -> None:
+    type_token(page, MAYA)
+    page.locator("#share-create").click()
+    assert "/spaces/maya/one has it now" in said(page, "share-space-said")
+    assert hub.repos["spaces/maya/one"].facts["sdk"] == "static"
+    hub.repos["models/maya/play"].private = False  # as its owner may decide on the Hub
+
+
+def what_was_pushed_is_pulled(page) -> None:
+    page.get_by_role("tab", name="Sample", exact=True).click()
+    page.get_by_role("button", name="Take a model from the Hub").click()
+    page.locator("#pull-repo").get_by_role("textbox").fill("https://huggingface.co/maya/gone")
+    page.locator("#pull").click()
+    assert "no repository maya/gone" in said(page, "pull-said")
+    page.locator("#pull-repo").get_by_role("textbox").fill("maya/play")
+    page.locator("#pull").click()
+    assert "one-2 is here" in said(page, "pull-said")
+    page.wait_for_function("document.querySelector('#sample-run input').value === 'one-2'")
+    page.locator("#sample-generate").click()
+    page.wait_for_function("document.querySelector('#sample-output textarea').value.length > 100")
+
+
+def the_token_is_nowhere(page, server: Server, home: Path) -> None:
+    shown = page.evaluate(
+        "() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, document.body.innerHTML,"
+        " [...document.querySelectorAll('input, textarea')].map(field => field.value)])"
+    )
+    for path in ("/config", "/gradio_api/info"):
+        shown += page.request.get(server.url + path).text()
+    shown += "".join(path.read_text(errors="replace") for path in home.rglob("*") if path.is_file())
+    assert server.process is not None
+    server.process.terminate()
+    assert server.process.stdout is not None
+    shown += server.process.stdout.read()
+    page.goto("about:blank")
+    for token in (MAYA, OLGA):
+        assert token not in shown
