@@ -246,6 +246,7 @@ def test_listing_runs_texts_and_commands_needs_no_torch():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_importing_all_but_the_page_is_silent_and_needs_no_gradio():
     modules = [m for p in package_files() if (m := module_of(p)) != "app" and chapter(m) not in {"ui", "__main__"}]
     if importlib.util.find_spec("triton") is None:  # comes with torch for NVIDIA GPUs alone
