@@ -19,7 +19,7 @@ from .. import corpus
 from ..config import NanoGPTError
 from ..disk import slug
 from ..explain.baselines import baselines
-from ..formats import read_config
+from ..formats import kind_of, read_config
 from ..runs import Run, kept_loss
 from ..runs.record import command, settings_of
 from ..tokenizer import CharTokenizer
@@ -119,13 +119,13 @@ def metadata(run: Run, loss: float | None, license: str | None) -> str:
 def introduction(run: Run) -> str:
     config, text = read_config(run.folder), run.settings()["corpus"]
     how = {
-        "classic": "It is the GPT of Andrej Karpathy's lecture *Let's build GPT*, saved as `GPT2LMHeadModel`",
-        "modern": "It has rotary positions, RMS norm and ReLU squared, and is saved as `NanoChatForCausalLM`",
+        "gpt2": "It is the GPT of Andrej Karpathy's lecture *Let's build GPT*, saved as `GPT2LMHeadModel`",
+        "nanochat": "It has rotary positions, RMS norm and ReLU squared, and is saved as `NanoChatForCausalLM`",
     }
     return (
         f"A small GPT that writes character by character, trained from nothing on {code(text['name'])}: "
         f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} numbers a character, a window of "
-        f"{config.block_size} characters, an alphabet of {config.vocab_size}. {how[config.layout]}; "
+        f"{config.block_size} characters, an alphabet of {config.vocab_size}. {how[kind_of(config.features)]}; "
         "no code has to be trusted to load it."
     )
 
@@ -206,13 +206,14 @@ def public_command(run: Run) -> str:
 
 def limits(run: Run) -> str:
     config = read_config(run.folder)
-    beyond = {
-        "classic": "with more, transformers ends with an IndexError",
-        "modern": "with more, transformers goes on, but the text soon falls apart",
-    }
+    beyond = (
+        "with more, transformers goes on, but the text soon falls apart"
+        if config.features.rotary
+        else "with more, transformers ends with an IndexError"
+    )
     return (
         f"- The window has {config.block_size} characters: in transformers `max_new_tokens` may be at most "
-        f"{config.block_size} less the characters of the prompt ({beyond[config.layout]}). `model.write` goes beyond.\n"
+        f"{config.block_size} less the characters of the prompt ({beyond}). `model.write` goes beyond.\n"
         f"- A prompt can only have the {config.vocab_size} characters of its alphabet; transformers drops others "
         "silently.\n"
         "- It learned letters, not facts: it writes in the manner of its text, knows nothing, and may repeat passages "
