@@ -47,8 +47,6 @@ class Knob:
 
     def parse(self, value: Any) -> Any:
         """The value in the knob's own type and range; a sentence (NanoGPTError) when it does not fit."""
-        if self.name == "layout" and isinstance(value, Layout):  # one without a name, as in rungs.py
-            return value
         allowed = self._allowed()
         if self.name == "budget" and isinstance(value, str):
             value = duration(value)
@@ -107,7 +105,9 @@ class Config:
 
     def __post_init__(self):
         for k in knobs(type(self)):
-            object.__setattr__(self, k.name, k.parse(getattr(self, k.name)))
+            value = getattr(self, k.name)
+            if not (k.name == "layout" and isinstance(value, Layout)):  # which has no name to check, as in rungs.py
+                object.__setattr__(self, k.name, k.parse(value))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]):
@@ -116,6 +116,7 @@ class Config:
         return cls(**{key: value for key, value in settings.items() if key in known})
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the settings by name. Not dataclasses.asdict, which would take a Layout apart."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
 
@@ -153,7 +154,7 @@ class ModelConfig(Config):
 
     @property
     def features(self) -> Layout:
-        """The layout itself, where `layout` is its name."""
+        """Return the layout that `layout` names, or is."""
         return self.layout if isinstance(self.layout, Layout) else LAYOUTS[self.layout]
 
 
@@ -293,7 +294,9 @@ MODERN: dict[str, Any] = dict(
     layout="modern", optimizer="muon", schedule="linear", learning_rate=0.012, matrix_lr=0.03, momentum=0.9, min_lr=0.0,
     warmup_iters=0, beta1=0.8, beta2=0.95, weight_decay=-1.0, batches="shuffled",
 )  # fmt: skip
-RECIPES = {"modern": MODERN}  # layout -> the settings it brings with it; a layout that is not here keeps the preset's
+# The settings that a layout brings with it, by the layout's name: how a model is trained is no feature of it. A layout
+# that is not here is trained as the preset says.
+RECIPES = {"modern": MODERN}
 
 PRESETS: dict[str, Preset] = {
     "timed": Preset(

@@ -16,9 +16,7 @@ from ..model import GPT, Block
 
 EPS = 1e-6
 ROWS = 128  # queries that attention takes at a time: few enough to skip what lies ahead, enough for quick products
-
-
-# What a block must be like; how its weights start, and what comes before the first block, is of no concern here.
+# The block that is written out here; how its weights start makes no difference.
 FEATURES = dict(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False)
 
 

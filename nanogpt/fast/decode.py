@@ -48,12 +48,12 @@ class Weights:
         self.eps = F32(c.n_embd * (1e-6 if layout.plain_norms else 1e-5))
         self.wte = self.added(array(model.token_embedding_table.weight))  # (vocab_size, C)
         # `Decoder` brings q and k to length 1 for QK norm; their product is to be sqrt(hs) times as large
-        self.length = self.hs**0.25 if layout.qk_norm else 1.0
+        self.scale = self.hs**0.25 if layout.qk_norm else 1.0
         if layout.rotary:
             if layout.plain_norms:  # the norm after the embedding
                 self.wte = self.wte / np.sqrt((self.wte**2).mean(axis=1, keepdims=True) + F32(1e-6))
             cos, sin = array(model.rotary).astype(np.float64)  # (block_size, hs / 2) each
-            self.turn = ((cos - 1j * sin) * self.length).astype(np.complex64)
+            self.turn = ((cos - 1j * sin) * self.scale).astype(np.complex64)
         else:
             self.wpe = self.added(array(model.position_embedding_table.weight))  # (block_size, C)
         *inner, self.head = side_by_side(  # the head: (C + 1, vocab_size), or without bias rows (C, vocab_size)
@@ -276,7 +276,7 @@ class FastDecoder:
         if w.layout.qk_norm:
             qk /= size[..., None]
             if not w.layout.rotary:
-                qk *= w.length  # `turn` has it already
+                qk *= w.scale  # `turn` has it already
 
 
 class Keeper:
