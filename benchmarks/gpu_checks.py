@@ -161,7 +161,7 @@ def resume() -> None:
     how = size(layout="modern", dropout=0.1, batch_size=2 if QUICK else 64, max_iters=steps, device=DEVICE, patience=0,
                eval_interval=steps // 2)  # fmt: skip
     for name in ("whole", "halves"):
-        run = local.new_run(name, text, "quick", **how)
+        run = prepare.new_run(name, text, "quick", **how)
         if name == "halves":
             train(run, seconds=0.001)  # evaluates, saves and makes room at once
             train(run, seconds=1.0)
@@ -418,7 +418,7 @@ def try_recipes(rows: list[dict[str, Any]]) -> None:
             say(skipped=given)
             continue
         began = time.perf_counter()
-        run = local.new_run(
+        run = prepare.new_run(
             f"r{number}", text, "quick", device=DEVICE, eval_interval=max(1, -(-how["max_iters"] // 3)), **how
         )
         train(run)
@@ -466,7 +466,7 @@ def page_training() -> None:
     text = corpus.add_files([FILE])
     local.warm()
     time.sleep(2 if QUICK else 9)
-    run = local.new_run("page", text, "timed", budget=5.0, device=DEVICE)
+    run = prepare.new_run("page", text, "timed", budget=5.0, device=DEVICE)
     began = time.perf_counter()
     local.start(run)
     first = 0.0

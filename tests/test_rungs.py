@@ -17,10 +17,22 @@ from nanogpt.cli.main import main
 from nanogpt.config import PRESETS, ModelConfig, NanoGPTError
 from nanogpt.data import Shuffled, get_batch
 from nanogpt.device import pick_device
+from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.lecture import STAGES, read
 from nanogpt.model import GPT, MultiHeadAttention, RMSNorm, attention_by_hand, rotate
 from nanogpt.optim import Step, get_lr, settled
-from nanogpt.rungs import FIRST, LAST, RUNGS, Rung, make_model, make_recipe, mean_loss, print_rungs, train_rung
+from nanogpt.rungs import (
+    FIRST,
+    LAST,
+    RUNGS,
+    Rung,
+    make_layout,
+    make_model,
+    make_recipe,
+    mean_loss,
+    print_rungs,
+    train_rung,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = dict(block_size=16, n_embd=24, n_head=3, n_layer=2, eval_interval=40)
@@ -120,6 +132,43 @@ def test_the_last_rung_trains_as_a_run_of_the_modern_layout_does(tiny_text):
 
 
 # --- each step -----------------------------------------------------------------------------------------------------
+
+# Validation losses after 30 steps from the weights of `given`, from when each rung's model was made by changing the
+# parts of a classic GPT one after the other.
+BY_SURGERY = {
+    8: 3.772982, 9: 3.753732, 10: 3.063277, 11: 3.045183, 12: 3.023065, 13: 2.993824, 14: 2.993824,
+    15: 2.392775, 16: 1.133438, 17: 1.685983, 18: 1.676420,
+}  # fmt: skip
+
+
+def given(model: GPT) -> GPT:
+    """With weights that depend on their place and shape alone."""
+    for i, p in enumerate(model.parameters()):
+        p.data = 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i))
+    return model
+
+
+@every_rung
+def test_a_layout_trains_as_the_model_changed_by_hand_did(rung, tiny_text, monkeypatch):
+    make = make_model
+    monkeypatch.setattr("nanogpt.rungs.make_model", lambda *rung_and_size: given(make(*rung_and_size)))
+    *_, last = train_rung(tiny_text, number(rung.number), pick_device("cpu"), max_iters=30)
+    assert last["val_loss"] == pytest.approx(BY_SURGERY[rung.number], abs=1e-3)
+
+
+def test_a_rung_changes_one_feature_or_the_recipe():
+    layouts = [asdict(make_layout(rung)) for rung in RUNGS]
+    changed = [[name for name in now if now[name] != before[name]] for before, now in zip(layouts, layouts[1:])]
+    assert changed[:6] == [[feature] for feature in asdict(Layout())]  # in this order, and so none is left out
+    assert changed[6:] == [[]] * 4
+    assert (make_layout(RUNGS[0]), make_layout(RUNGS[-1])) == (LAYOUTS["classic"], LAYOUTS["modern"])
+    assert [bool(rung.recipe) for rung in RUNGS] == [True] + [False] * 6 + [True] * 4
+
+
+def test_the_last_rungs_begin_with_the_weights_of_a_run_of_the_modern_layout():
+    ours = model_of(LAST)
+    torch.manual_seed(5)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), of_layout("modern").parameters()))
 
 
 def test_each_departure_takes_away_what_it_says():

@@ -333,7 +333,7 @@ def scripted(text, monkeypatch):
             return next(made_up)
 
         monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
-        run = local.new_run(f"scripted-{time.time_ns()}", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
+        run = prepare.new_run(f"scripted-{time.time_ns()}", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
         train(run)
         assert next(made_up, None) is None
         return run, weights[1:4]
@@ -373,7 +373,7 @@ def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
             return 3.0
 
         monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
-        run = local.new_run("by-the-clock", text, "timed", **TINY, budget=60.0)
+        run = prepare.new_run("by-the-clock", text, "timed", **TINY, budget=60.0)
         train(run)
     assert run.status().state == "finished"
     assert looked[-2:] == [32, 32]  # of the best and of the last weights: all windows that there are

@@ -27,7 +27,8 @@ RESIDUAL = torch.bfloat16  # of the residual path and its gradient
 def fits(model: GPT, B: int, T: int) -> bool:
     """Return whether this file can train the model on batches of shape (B, T)."""
     config = model.config
-    return config.layout == "modern" and config.n_embd <= 4096 and B * T * 4 * config.n_embd < LARGEST
+    block = config.features.has(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False)
+    return block and config.n_embd <= 4096 and B * T * 4 * config.n_embd < LARGEST
 
 
 def loss_of(model: GPT, rotary, xb, yb, dropout: float, seed):

@@ -192,12 +192,8 @@ class StaticDecoder:
 
     def one(self, at):
         """Run GPT.forward for the character at the place `at`, a tensor: (texts, vocab_size)."""
-        model, rotary = self.model, None
-        x = model.token_embedding_table(self.idx)  # (texts, 1, C)
-        if model.config.layout == "classic":
-            x = x + model.position_embedding_table(at)  # (texts, 1, C) + (1, C)
-        else:
-            x, rotary = model.norm_in(x), model.rotary[:, at]  # (2, 1, hs / 2)
+        model = self.model
+        x, rotary = model.embed(self.idx, at)  # (texts, 1, C), (2, 1, hs / 2)
         for block, layer in zip(model.blocks, self.cache):
             layer.at = at
             x = block(x, layer, rotary)

@@ -43,11 +43,22 @@ def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int
     kept = 4 * numbers * (remembered + 2)  # and copies for saving, or for writing
     size = 4 if device.dtype is torch.float32 else 2
     tokens = train.batch_size * model.block_size
-    per_layer = (20 if model.layout == "classic" else 28) * model.n_embd + (6 * model.n_embd if model.dropout else 0)
-    if device.type == "cpu" and model.layout == "modern" and not model.dropout:
-        per_layer += model.n_head * model.block_size  # fast/block.py keeps the attention weights
+    layout = model.features  # a rotated, normed or squared copy is kept beside what it was made from
+    copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
+    per_layer = (20 + copies) * model.n_embd
+    if keeps_attention(model, device):
+        per_layer += model.n_head * model.block_size
     activations = tokens * (model.n_layer * per_layer * size + 4 * 4 * model.vocab_size + 8 * model.n_embd)
     return kept + activations + 400_000_000  # torch itself
+
+
+def keeps_attention(model: ModelConfig, device: Device) -> bool:
+    """Return whether the backward pass keeps the attention weights: only fast/block.py does."""
+    try:
+        from ..fast.block import product_dtype
+    except ImportError:
+        return False
+    return product_dtype(model, device.type) is not None
 
 
 def memory_free(device: Device) -> int:
@@ -149,6 +160,7 @@ class Size:
         return {name: value for name, value in asdict(self).items() if name not in ("flops", "val_loss")}
 
 
+MEASURED_LAYOUT = "modern"  # what SIZES are measured in, and so what a budget takes unless another is given
 # From small to large; a budget takes the last one it can afford. The losses up to the rule rest on the runs in
 # benchmarks/README.md, those beyond are extrapolated.
 SIZES = (
@@ -175,7 +187,7 @@ class Plan:
 
     def __str__(self) -> str:
         s = self.settings
-        way = "that" if s["layout"] == "modern" else "the faster layout, in this time,"  # the sizes are measured in it
+        way = "that" if s["layout"] == MEASURED_LAYOUT else "the faster layout, in this time,"
         steps = f"about {s['max_iters']:,} batches of {s['batch_size']}, weight decay {self.weight_decay:g}"
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} {self.unit}s back: "
@@ -192,7 +204,7 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     """
     if budget < 5:
         raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
-    recipe = {"layout": "modern", **given, "budget": budget}
+    recipe = {"layout": MEASURED_LAYOUT, **given, "budget": budget}
     device = pick_device(str(given.get("device") or "auto"))
     if device.type == "cuda" and not device.elsewhere:
         return _choose_on_a_gpu(recipe, vocab_size, tokens, device, unit)

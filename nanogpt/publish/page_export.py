@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import re
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ..tokenizer import LOOKALIKES, load_tokenizer, unit
 
 HERE = Path(__file__).parent / "exported"
 LETTERS = 4  # of base64 a number: 24 bits, of which 16 are its digits, so that it is right to 1 part in 131,072
+LAYOUT_WORDS = {"classic": "as in the lecture"}  # others go by their name
 MAX_MB = 50  # of a page; a phone has to hold it as text and as numbers
 
 
@@ -48,7 +50,7 @@ def html(run: Run) -> str:
             f"{run.name} has {parameters / 1e6:.1f} million numbers, which would make a page of "
             f"{parameters * LETTERS / 1e6:.0f} MB; a phone opens one of up to {MAX_MB} MB. Publish the model instead."
         )
-    about = dict(config={**config.as_dict(), "rope_theta": ROPE_THETA}, chars=tokenizer.chars, lookalikes=LOOKALIKES)
+    about = dict(config=_config(config), chars=tokenizer.chars, lookalikes=LOOKALIKES)
     style, gpt, page = (_source(name) for name in ("page.css", "gpt.js", "page.js"))
     parts = dict(
         name=_text(run.name), text=_text(settings["corpus"]["name"]), facts=_facts(run, config, parameters),
@@ -57,6 +59,12 @@ def html(run: Run) -> str:
     )  # fmt: skip
     # in one pass: what was put in is not looked at again, whatever it looks like
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _source("page.html"))
+
+
+def _config(config: ModelConfig) -> dict[str, Any]:
+    """The sizes and features that `exported/gpt.js` reads."""
+    sizes = {name: getattr(config, name) for name in ("block_size", "n_layer", "n_head", "n_embd", "vocab_size")}
+    return {**sizes, **asdict(config.features), "rope_theta": ROPE_THETA}
 
 
 def _source(name: str) -> str:
@@ -103,7 +111,7 @@ def _facts(run: Run, config: ModelConfig, parameters: int) -> str:
     facts["Alphabet"] = f"{config.vocab_size:,} characters"
     facts["Sees back"] = f"{config.block_size:,} characters"
     facts["Layers and heads"] = f"{config.n_layer} and {config.n_head}, {config.n_embd} wide"
-    facts["Layout"] = "as in the lecture" if config.layout == "classic" else "modern"
+    facts["Layout"] = LAYOUT_WORDS.get(str(config.layout), str(config.layout))
     if history.step:
         facts["Training"] = f"{history.step:,} steps in {in_words(history.seconds, rough=True)}"
     return "\n".join(f"<div><dt>{_text(what)}</dt><dd>{_text(said)}</dd></div>" for what, said in facts.items())

@@ -14,11 +14,19 @@ import pytest
 import torch
 
 from nanogpt.config import ModelConfig, SampleConfig
+from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT
 from nanogpt.sample import Decoder, pick
 
+# The named layouts, and others in which every feature stands without its usual company.
+CASES = LAYOUTS | {
+    "rotary": Layout(rotary=True),
+    "plain": Layout(plain_norms=True, relu_squared=True),
+    "normed": Layout(qk_norm=True, biases=False),
+}
 
-def a_model(layout: str, **sizes) -> GPT:
+
+def a_model(layout: Layout, **sizes) -> GPT:
     torch.manual_seed(0)
     model = GPT(ModelConfig(vocab_size=11, layout=layout, n_layer=2, block_size=12, **sizes)).eval()
     with torch.no_grad():
@@ -37,7 +45,7 @@ class Number:
         return self.number
 
 
-def check_scores_and_draws(device: str, layout: str, steps: int) -> None:
+def check_scores_and_draws(device: str, layout: Layout, steps: int) -> None:
     from nanogpt.fast import cuda_character
 
     cuda_character.SPREAD = 1 if device == "cpu" else cuda_character.SPREAD  # the interpreter is slow per program
@@ -68,17 +76,17 @@ def check_scores_and_draws(device: str, layout: str, steps: int) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("layout", ["classic", "modern"])
+@pytest.mark.parametrize("layout", CASES)
 def test_on_a_gpu(layout):
-    check_scores_and_draws("cuda", layout, steps=12)
+    check_scores_and_draws("cuda", CASES[layout], steps=12)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-@pytest.mark.parametrize("layout", ["classic", "modern"])
+@pytest.mark.parametrize("layout", CASES)
 def test_in_tritons_interpreter(layout):
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_cuda_character as t\n"
-    script += f"t.check_scores_and_draws('cpu', {layout!r}, 3)"
+    script += f"t.check_scores_and_draws('cpu', t.CASES[{layout!r}], 3)"
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True
     )

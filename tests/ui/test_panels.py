@@ -62,7 +62,7 @@ def test_the_line_about_a_run_and_its_command(run):
 
 
 def test_the_line_of_a_running_run_has_its_step_its_speed_and_its_times(text):
-    run = local.new_run("one", text, "quick", **SMALL)
+    run = prepare.new_run("one", text, "quick", **SMALL)
     run.event("started", step=0, device="CPU, 2 threads, float32")
     tokens = int(2.5 * 0.9 * text.characters)
     run.log(step=20, seconds=30.0, tokens=tokens, train_loss=2.0, val_loss=1.9, tokens_per_second=4265)
