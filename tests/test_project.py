@@ -393,6 +393,7 @@ HOMES = {
         r"TRAIN_SHARE \*|\b0?\.9 \* (?!several)|\* 0?\.9\b",  # several: of languages, in corpus/encoding.py
     ),
     "epochs": ("nanogpt/holdout.py", r"/ (max\(1, )?train_length\(|def (passes|epochs)\b"),
+    "the question before a deletion": ("nanogpt/ui/changing.py", r"variant='stop'"),
     "seconds in words": ("nanogpt/durations.py", r"(?<!/)/ (60|3600)\b|divmod\(.*(60|3600)\)"),
 }
 
@@ -410,6 +411,7 @@ def test_a_fact_has_one_home(fact):
         ("the share of a text that is trained on", "epochs = read / (0.9 * characters)"),
         ("epochs", "often = read / train_length(n)"),
         ("epochs", "def passes(read, n): pass"),
+        ("the question before a deletion", "yes = gr.Button('Delete', variant='stop', size='sm')"),
         ("seconds in words", "print(f'{seconds / 60:.0f} min')"),
         ("seconds in words", "minutes, rest = divmod(int(seconds), 60)"),
     ],
