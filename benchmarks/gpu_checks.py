@@ -19,7 +19,7 @@ from nanogpt import corpus
 from nanogpt.config import PRESETS, ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
 from nanogpt.device import pick_device
-from nanogpt.launch import gpu_plan, local, plan
+from nanogpt.launch import gpu_plan, local, plan, prepare
 from nanogpt.model import GPT
 from nanogpt.optim import Step
 from nanogpt.runs import Run
@@ -157,7 +157,7 @@ def evaluations() -> None:
 
 def resume() -> None:
     """Train undisturbed, and stopped in the middle and resumed: the validation losses of both."""
-    text, steps = corpus.add_files([FILE]), 6 if QUICK else 200
+    text, steps = corpus.add([FILE]), 6 if QUICK else 200
     how = size(layout="modern", dropout=0.1, batch_size=2 if QUICK else 64, max_iters=steps, device=DEVICE, patience=0,
                eval_interval=steps // 2)  # fmt: skip
     for name in ("whole", "halves"):
@@ -405,7 +405,7 @@ def longer_command() -> None:
 
 def try_recipes(rows: list[dict[str, Any]]) -> None:
     """Train each: its losses on the whole validation set, best and last. Leaves out what would not fit the limit."""
-    text = corpus.add_files([FILE])
+    text = corpus.add([FILE])
     longest = 0.0
     for number, given in enumerate(rows[: 2 if QUICK else None]):
         how = {**size(), **dict(layout="modern", batch_size=64, patience=0), **given}
@@ -446,7 +446,7 @@ def race() -> None:
     from benchmarks import time_to_loss
     from nanogpt.data import split
 
-    text, device = corpus.add_files([FILE]), pick_device(DEVICE)
+    text, device = corpus.add([FILE]), pick_device(DEVICE)
     train_data, val_data = (part.to(device.type) for part in split(text.tokens()))
     tiny = time_to_loss.TINY if QUICK else {}
     for seed in (1337, 1338, 1339):
@@ -463,7 +463,7 @@ def race() -> None:
 
 def page_training() -> None:
     """Start a run as the page does, with a trainer that waits: seconds from Start to the first point."""
-    text = corpus.add_files([FILE])
+    text = corpus.add([FILE])
     local.warm()
     time.sleep(2 if QUICK else 9)
     run = prepare.new_run("page", text, "timed", budget=5.0, device=DEVICE)
