@@ -146,7 +146,7 @@ def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plan timed runs as on a machine of known speed, which saves the second of measuring this one."""
     from nanogpt.launch import plan
 
-    monkeypatch.setattr(plan, "speed", lambda model, train: 2e10)  # operations per second
+    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 2e10)  # operations per second
 
 
 class Clock:
@@ -173,7 +173,7 @@ def steady_clock(tick: float) -> Iterator[Clock]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (local, timetable, train):
             patch.setattr(module, "time", clock)
-        patch.setattr(plan, "speed", lambda model, train: 1e9)  # operations per second
+        patch.setattr(plan, "speed", lambda model, train, seconds=1.0: 1e9)  # operations per second
         yield clock
 
 

@@ -205,7 +205,7 @@ def test_the_page_tells_speed_and_epochs_in_characters(run, text):
 
 
 def test_the_estimate_counts_in_tokens(text, monkeypatch):
-    monkeypatch.setattr(plan, "speed", lambda model, train: 2e11)
+    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 2e11)
     settings = form.settings_of("timed")
     advanced = [settings[k.name] for k in form.ADVANCED]
     said = form.estimate(text.id, "timed", "modern", "30s", 1, *advanced)
