@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import disk
+from .. import disk, paths
 from ..config import NanoGPTError
 from ..tokenizer import CharTokenizer
 from .prepare import Prepared, check, check_size, prepare, utf8
@@ -177,7 +177,7 @@ def delete(id: str) -> None:
 
 def corpora() -> Path:
     """Return the folder that holds every stored text."""
-    return disk.home() / "corpora"
+    return paths.home() / "corpora"
 
 
 def _write(corpus: Corpus) -> Corpus:

@@ -15,9 +15,9 @@ from typing import Any
 from .. import corpus, limits
 from ..config import ModelConfig, NanoGPTError, TrainConfig, knobs, preset
 from ..data import fitting_block_size
-from ..disk import PROJECT
 from ..formats import config_files, read_config
 from ..model import count_parameters
+from ..paths import PACKAGE
 from ..runs import Run, queue
 from ..tokenizer import CharTokenizer
 from .plan import check_memory, choose
@@ -113,7 +113,7 @@ def warm() -> None:
 
 
 def _launch(arguments: list[str], stdin: int, stdout: Any) -> subprocess.Popen:
-    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     alone: dict[str, Any] = {"start_new_session": True}  # Ctrl-C in the server's terminal must not reach it
     if sys.platform == "win32":
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}

@@ -20,7 +20,7 @@ from typing import Any
 
 from .. import corpus, limits
 from ..config import NanoGPTError
-from ..disk import checked_name, is_lasting, slug
+from ..paths import checked_name, is_lasting, slug
 from ..runs import Run, all_runs, archive, free_name, queue
 from . import local
 

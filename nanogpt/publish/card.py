@@ -17,9 +17,9 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..disk import slug
 from ..explain.baselines import baselines
 from ..formats import read_config
+from ..paths import slug
 from ..runs import Run, kept_loss
 from ..runs.record import command, settings_of
 from ..tokenizer import CharTokenizer

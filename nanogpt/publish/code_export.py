@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ModelConfig, NanoGPTError, TrainConfig
-from ..disk import slug
 from ..formats import read_config
 from ..model import ROPE_THETA
 from ..optim import settled
+from ..paths import slug
 from ..runs import History, Run, kept_loss
 from ..timetable import Timetable
 

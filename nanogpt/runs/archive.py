@@ -25,9 +25,9 @@ from safetensors import SafetensorError, safe_open
 
 from .. import corpus, limits
 from ..config import NanoGPTError, TrainConfig
-from ..disk import home
 from ..formats import load_model, read_config
 from ..model import GPT
+from ..paths import home
 from ..tokenizer import CharTokenizer
 from .record import COLUMNS, log_text
 from .run import Run, free_name

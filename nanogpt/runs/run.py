@@ -34,7 +34,8 @@ from filelock import FileLock, Timeout
 
 from .. import __version__
 from ..config import NanoGPTError, TrainConfig
-from ..disk import NAME, PROJECT, checked_name, home, slug, write_whole
+from ..disk import write_whole
+from ..paths import NAME, SHIPPED, checked_name, home, slug
 from . import queue
 from .history import History, append, as_line, history_of, is_number, read_jsonl
 
@@ -77,8 +78,8 @@ class Run:
     def __init__(self, name: str):
         self.name = checked_name(name)
         self.folder = home() / "checkpoints" / name
-        if not self.folder.exists() and _ships(PROJECT / "checkpoints" / name):
-            self.folder = PROJECT / "checkpoints" / name  # wherever NANOGPT_HOME points
+        if not self.folder.exists() and _ships(SHIPPED / name):
+            self.folder = SHIPPED / name  # wherever NANOGPT_HOME points
 
     # ---- written by the launcher ------------------------------------------------------------------------------
 
@@ -270,7 +271,7 @@ def _ships(folder: Path) -> bool:
 
 def all_runs() -> list[Run]:
     """Every run there is, the newest first; what ships with the project last."""
-    here, beside = home() / "checkpoints", PROJECT / "checkpoints"
+    here, beside = home() / "checkpoints", SHIPPED
     names: dict[str, Run] = {}
     for folder in [here] if here == beside else [here, beside]:
         found = [(modified, path.parent.name) for path in folder.glob("*/run.json") if (modified := _modified(path))]

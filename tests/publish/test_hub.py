@@ -23,10 +23,10 @@ import nanogpt
 from nanogpt import corpus, train
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
-from nanogpt.disk import slug
 from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
 from nanogpt.launch import local
+from nanogpt.paths import slug
 from nanogpt.publish import curve, hub_errors, page_export
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
