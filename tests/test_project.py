@@ -317,7 +317,8 @@ def test_names_of_files_are_found_in_a_document():
 
 
 def commands_named(text: str) -> set[str]:
-    return set(re.findall(r"python3? -m nanogpt ([a-z][a-z-]*)", text))
+    """`nanogpt train` or `python -m nanogpt train`: at the beginning of a line or of code in a sentence."""
+    return set(re.findall(r"(?:^|`|&& )(?:python3? -m )?nanogpt ([a-z][a-z-]*)", text, re.M))
 
 
 def readme() -> str:
@@ -326,7 +327,9 @@ def readme() -> str:
 
 
 def test_the_readme_names_the_commands():
-    assert {"train", "sample"} <= commands_named(readme())
+    assert {"serve", "train", "sample"} <= commands_named(readme())
+    said = "an installed nanogpt keeps\nnanogpt runs --json\nsee `python -m nanogpt eval`, x && nanogpt serve"
+    assert commands_named(said) == {"runs", "eval", "serve"}
 
 
 @pytest.mark.slow

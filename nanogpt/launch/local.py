@@ -118,5 +118,7 @@ def _launch(arguments: list[str], stdin: int, stdout: Any) -> subprocess.Popen:
     if sys.platform == "win32":
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
     command = [sys.executable, "-m", "nanogpt.train", *arguments]
-    environment = {**os.environ, "PYTHONPATH": path}
+    # The trainer must import the code that runs here. Without the second variable, -m would look in the working folder
+    # first: started in a checkout, an installed nanogpt would train with the checkout's code and look for its runs.
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, env=environment, **alone)

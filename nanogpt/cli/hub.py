@@ -1,17 +1,17 @@
-"""The commands that talk to the Hub: push, pull, deploy. Their errors are sentences, their progress goes to stderr."""
+"""`push`, `pull` and `deploy`: the commands that talk to the Hub. Their progress goes to stderr."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 
 from ..config import NanoGPTError
 from ..runs import Run, free_name
+from .flags import PROGRAM, Command
 
 
 def tell(sentence: str) -> None:
-    """Progress, which is not the result."""
+    """Print progress, which is not the result."""
     print(sentence, file=sys.stderr, flush=True)
 
 
@@ -38,7 +38,7 @@ def pull_command(arguments: argparse.Namespace) -> int:
         raise NanoGPTError(f"There is already a run named {arguments.name}. Choose another name.")
     named = lambda wanted: arguments.name or free_name(wanted)
     run = hub.pull(arguments.repo, hub.saved_token(), named=named, tell=tell)
-    print(f"{run.name} is here. Write with it: python -m nanogpt sample {run.name}")
+    print(f"{run.name} is here. Write with it: {PROGRAM} sample {run.name}")
     return 0
 
 
@@ -59,13 +59,13 @@ def deploy_command(arguments: argparse.Namespace) -> int:
 
 
 def listing(files: dict[str, bytes]) -> str:
-    """What would be sent: a line a file with its bytes, and their sum."""
+    """List what would be sent: one line per file with its bytes, and their sum."""
     lines = [f"{len(content):>12,}  {name}" for name, content in files.items()]
     return "\n".join([*lines, f"{sum(map(len, files.values())):>12,}  in all; nothing was sent", ""])
 
 
-def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Their flags. `command(name, function)` gives a parser."""
+def add_commands(command: Command) -> None:
+    """Add `push`, `pull` and `deploy` with their flags."""
     push = command("push", push_command)
     push.add_argument("name", metavar="NAME", help="the run")
     push.add_argument("repo", metavar="USER/REPO", help="where to; REPO alone is under your own account")
