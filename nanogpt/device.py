@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -36,19 +37,21 @@ class Device:
         return f"{self.name}, {str(self.dtype).removeprefix('torch.')}"
 
 
-def pick_device(wanted: str = "auto") -> Device:
-    """The device asked for, or with "auto" the best there is. NanoGPTError where it is not here."""
+def pick_device(wanted: str = "auto", probe: bool = False) -> Device:
+    """Return the device asked for, or with "auto" the best there is. NanoGPTError if it is not usable here.
+
+    With `probe` a GPU has to multiply two matrices first, which takes some of its memory for as long as the process
+    lives: for processes that train, not for the page.
+    """
     if wanted not in ("auto", "cuda", "mps", "cpu"):
         raise NanoGPTError(f"device was {wanted!r}; it must be one of auto, cuda, mps, cpu.")
     if wanted in ("auto", "cuda") and on_zero_gpu() and not lent:
         return Device("cuda", torch.bfloat16, "ZeroGPU", elsewhere=True)  # asking torch about it would fail
-    if wanted in ("auto", "cuda") and torch.cuda.is_available():
-        # bf16 only where the card has it: older cards emulate it, and say that they support it
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Device("cuda", torch.bfloat16 if native else torch.float32, torch.cuda.get_device_name())
+    if wanted in ("auto", "cuda") and torch.cuda.is_available() and not cuda_problem(probe):
+        return Device("cuda", cuda_dtype(), torch.cuda.get_device_name())
     if wanted == "cuda":
         raise NanoGPTError(
-            f"device was 'cuda', and there is no usable NVIDIA card here. {cuda_hint() or 'Use cpu or auto.'}"
+            f"device was 'cuda', and there is no usable NVIDIA GPU here. {cuda_hint() or 'Use cpu or auto.'}"
         )
     if wanted in ("auto", "mps") and torch.backends.mps.is_available() and computes_alike("mps"):
         return Device("mps", torch.float32, "Apple GPU")
@@ -91,16 +94,54 @@ def computes_alike(device: str) -> bool:
     return abs(losses[0] - losses[1]) < 0.01
 
 
+def cuda_dtype() -> torch.dtype:
+    """Return what this GPU multiplies fastest and can train in.
+
+    bfloat16 only where the GPU has it itself: older ones emulate it, and say that they support it. From Volta to Turing
+    (a T4, say) float16, whose loss is scaled in training; before that there are no tensor cores to gain from.
+    """
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16 if torch.cuda.get_device_capability() >= (7, 0) else torch.float32
+
+
+@lru_cache
+def cuda_problem(probe: bool = False) -> str:
+    """Return why the GPU that torch sees can't be used, in a sentence; empty if it can."""
+    name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    built = [(int(arch[3:-1]), int(arch[-1])) for arch in torch.cuda.get_arch_list() if re.fullmatch(r"sm_\d+", arch)]
+    if built and not any(major == capability[0] and minor <= capability[1] for major, minor in built):
+        if capability < min(built):
+            return f"Your GPU ({name}) is too old for this version of PyTorch, so the CPU is used."
+        if capability[0] > max(built)[0] and not torch.cuda.get_arch_list()[-1].startswith("compute_"):
+            return f"Your GPU ({name}) is newer than this version of PyTorch, so the CPU is used. Update PyTorch."
+    if probe:
+        try:
+            ones = torch.ones(64, 64, device="cuda")
+            if (ones @ ones).sum().item() != 64**3:
+                return f"Your GPU ({name}) computes wrong results, so the CPU is used."
+        except RuntimeError as error:
+            return f"Your GPU ({name}) can't be used ({str(error).splitlines()[0]}), so the CPU is used."
+    return ""
+
+
 def cuda_hint() -> str:
-    """What to do where there is an NVIDIA card and a torch that cannot use it; empty where there is nothing to do."""
-    card = any(Path("/proc/driver/nvidia/gpus").glob("*")) or shutil.which("nvidia-smi")
-    if card and torch.version.cuda is None:
+    """Return what to do where there is an NVIDIA GPU that torch can't use; empty if there is nothing to do."""
+    if torch.cuda.is_available():
+        return cuda_problem()
+    present = any(Path("/proc/driver/nvidia/gpus").glob("*")) or shutil.which("nvidia-smi")
+    if not present:
+        return ""
+    if torch.version.cuda is None:
         return (
-            "There is an NVIDIA card, and this torch was built for the CPU alone. On Linux this mends it: "
+            "There is an NVIDIA GPU, but this build of PyTorch only supports the CPU. On Linux this fixes it: "
             'pip install --force-reinstall "torch>=2.9,<2.14". On Windows choose CUDA at pytorch.org/get-started '
             "and run the command it shows."
         )
-    return ""
+    return (
+        f"There is an NVIDIA GPU, but its driver is too old for this build of PyTorch (CUDA {torch.version.cuda}). "
+        "Update the NVIDIA driver, or install PyTorch for an older CUDA from pytorch.org/get-started."
+    )
 
 
 def usable_cpus() -> int:

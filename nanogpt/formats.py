@@ -145,10 +145,13 @@ def _transposed(name: str, layout: str) -> bool:
     return layout == "classic" and name.startswith("blocks.") and name.endswith("weight") and ".ln" not in name
 
 
-def weights_bytes(model: GPT) -> bytes:
-    """model.safetensors: the weights under transformers' names, as float32 on the CPU."""
+def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) -> bytes:
+    """Return model.safetensors: the weights under transformers' names, as float32 on the CPU.
+
+    `weights` is a state dict of the model's from an earlier step; without it, those it has now.
+    """
     layout, tensors = model.config.layout, {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in (weights or model.state_dict()).items():
         tensor = tensor.detach().float().cpu()
         places = _places(name, layout)
         for place, part in zip(places, tensor.chunk(len(places))):

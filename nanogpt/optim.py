@@ -69,6 +69,8 @@ class Muon(torch.optim.Optimizer):
                     self.state[p]["momentum"] = torch.zeros_like(p)
             grads, memories = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
             torch._foreach_lerp_(memories, grads, 1 - group["momentum"])
+            if group["weight_decay"]:
+                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
             # Nesterov's: the gradient, looked at one step ahead
             for p, update in zip(params, torch._foreach_lerp(grads, memories, group["momentum"])):
                 matrices = update.view(group["parts"], -1, p.shape[1])
@@ -81,10 +83,8 @@ class Muon(torch.optim.Optimizer):
             done.mul_(-entries[0][1]["lr"])  # which may be a tensor that a CUDA graph reads
             for (p, group, _), part in zip(entries, done.split([len(wide) for _, _, wide in entries])):
                 rows, columns = p.shape[0] // group["parts"], p.shape[1]
-                if group["weight_decay"]:
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
                 turned = part if rows <= columns else part.mT
-                p.add_(turned.reshape(p.shape), alpha=max(1.0, rows / columns) ** 0.5)
+                p.view(group["parts"], rows, columns).add_(turned, alpha=max(1.0, rows / columns) ** 0.5)
 
 
 def weight_decay(passes: float, parameters: int, characters: int) -> float:
@@ -170,14 +170,21 @@ class Step:
     def __init__(self, model: GPT, config: TrainConfig, device: Device):
         self.model, self.config, self.device = model, config, device
         self.optimizers = make_optimizers(model, config)
+        # float16 has no number below 6e-8, so the loss is scaled up before the backward pass, and steps whose gradients
+        # overflow are skipped (Micikevicius et al., 2017); elsewhere this does nothing
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.dtype is torch.float16)
+        self.note = ""  # a sentence for the run's page, if something did not work as it should
 
     def __call__(self, xb, yb, lr: float):
         """Train on a batch, `xb` and `yb` (B, T): its mean loss in nats a character, and the norm of the gradients."""
         loss = self.forward_backward(xb, yb)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         grad_norm = self.clip()
         self.set_lr(lr)
         for optimizer in self.optimizers:
-            optimizer.step()
+            self.scaler.step(optimizer)
+        self.scaler.update()
         return loss, grad_norm
 
     def forward_backward(self, xb, yb):
@@ -185,7 +192,7 @@ class Step:
         with self.device.autocast():
             _, loss = self.model(xb, yb)
         self.model.zero_grad(set_to_none=True)
-        loss.backward()
+        self.scaler.scale(loss).backward()
         return loss.detach()
 
     def clip(self):

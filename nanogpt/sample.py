@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,10 +82,10 @@ class Decoder:
             return logits[:, -1].float().cpu().numpy()
 
 
-def decoder_for(model: GPT, texts: int) -> Decoder | FastDecoder | StaticDecoder:
-    """The fastest decoder there is for the model's device; elsewhere the plain one."""
+def decoder_for(model: GPT, texts: int, compiling: bool = True) -> Decoder | FastDecoder | StaticDecoder:
+    """Return the fastest decoder for the model's device; not one that has to be compiled first unless `compiling`."""
     if model.device.type == "cuda" and StaticDecoder is not None:
-        return StaticDecoder(model, texts)
+        return StaticDecoder(model, texts, kernels=compiling)
     if model.device.type == "cpu" and FastDecoder is not None:
         ready = model.ready or Ready(model)
         return FastDecoder(ready) if texts == 1 else Decoder(ready.packed, texts)
@@ -171,22 +172,37 @@ def generate_many(
     texts = [Text(config.seed + i, stop) for i in range(B)]
     alive = list(range(B))  # the texts that go on; the decoder's row r is the text alive[r]
     fresh = np.array([ids[-block_size:]] * B)  # (B, T): what the cache has not met yet
+    drawn: list[dict[int, int]] = []  # characters that the decoder drew ahead by itself: text -> id
     for step in range(config.length):
-        if decoder.length + fresh.shape[1] > block_size:
-            fresh = np.array([(ids + texts[i].new)[-(block_size // 2) :] for i in alive])  # (B, T)
-            decoder.restart()
-        scores = decoder.read(fresh)  # (B, vocab_size)
+        if not drawn:
+            if decoder.length + fresh.shape[1] > block_size:
+                fresh = np.array([(ids + texts[i].new)[-(block_size // 2) :] for i in alive])  # (B, T)
+                decoder.restart()
+            drawn = next_characters(decoder, fresh, [texts[i].rng for i in alive], config, config.length - step)
+            drawn = [dict(zip(alive, row)) for row in drawn]
+        row = drawn.pop(0)
         pieces: list[list[int]] = [[] for _ in texts]
-        for row, i in zip(scores, alive):
-            pieces[i] = texts[i].add(pick(row, config, texts[i].rng), last=step == config.length - 1)
+        for i in alive:
+            pieces[i] = texts[i].add(row[i], last=step == config.length - 1)
         yield pieces
-        going = [row for row, i in enumerate(alive) if not texts[i].ended]
+        going = [at for at, i in enumerate(alive) if not texts[i].ended]
         if not going:
             return
         if len(going) < len(alive):
             decoder.keep(going)
-            alive = [alive[row] for row in going]
+            alive = [alive[at] for at in going]
         fresh = np.array([[texts[i].new[-1]] for i in alive])  # (B, 1)
+
+
+def next_characters(
+    decoder: Decoder | FastDecoder | StaticDecoder, fresh: np.ndarray, rngs: list, config: SampleConfig, wanted: int
+) -> list[list[int]]:
+    """Return the ids that follow `fresh` (B, T), a list of B per character: one, or as many as a GPU draws at once."""
+    ahead = decoder.draws(config, wanted) if hasattr(decoder, "draws") and fresh.shape[1] == 1 else 0
+    if ahead:
+        uniforms = np.array([rng.random(ahead) for rng in rngs]).T  # (ahead, B): the numbers that `pick` would draw
+        return decoder.draw(fresh, uniforms, config.temperature).tolist()
+    return [[pick(scores, config, rng) for scores, rng in zip(decoder.read(fresh), rngs)]]
 
 
 def generate_cached(model: GPT, ids: list[int], config: SampleConfig) -> Iterator[int]:
@@ -195,7 +211,9 @@ def generate_cached(model: GPT, ids: list[int], config: SampleConfig) -> Iterato
         yield from piece
 
 
-def stream_many(model: GPT, tokenizer: CharTokenizer, prompt: str, config: SampleConfig) -> Iterator[list[str]]:
+def stream_many(
+    model: GPT, tokenizer: CharTokenizer, prompt: str, config: SampleConfig, decoder: Any = None
+) -> Iterator[list[str]]:
     """`num_samples` continuations of a prompt side by side: each time what is new in each, mostly a character.
 
     An empty prompt starts as after a line break. The prompt must be in the model's alphabet: see `CharTokenizer.fit`.
@@ -204,13 +222,15 @@ def stream_many(model: GPT, tokenizer: CharTokenizer, prompt: str, config: Sampl
     ids = tokenizer.encode(prompt) if prompt else [tokenizer.stoi.get("\n", 0)]  # the lecture starts from token 0
     known = all(ch in tokenizer.stoi for ch in config.stop)  # what the model cannot write needs no looking for
     stop = tokenizer.encode(config.stop) if known else []
-    for pieces in generate_many(decoder_for(model, config.num_samples), ids, config, stop):
+    for pieces in generate_many(decoder or decoder_for(model, config.num_samples), ids, config, stop):
         yield [tokenizer.decode(piece) for piece in pieces]
 
 
-def stream(model: GPT, tokenizer: CharTokenizer, prompt: str, config: SampleConfig) -> Iterator[str]:
+def stream(
+    model: GPT, tokenizer: CharTokenizer, prompt: str, config: SampleConfig, decoder: Any = None
+) -> Iterator[str]:
     """The model's continuation of a prompt, character by character: `stream_many` for one."""
-    for [piece] in stream_many(model, tokenizer, prompt, dataclasses.replace(config, num_samples=1)):
+    for [piece] in stream_many(model, tokenizer, prompt, dataclasses.replace(config, num_samples=1), decoder):
         if piece:
             yield piece
 

@@ -26,11 +26,10 @@ from .model import GPT
 from .optim import Step, get_lr, settled
 from .runs import Busy, Run, queue
 from .runs.checkpoint import Progress, load_state, save_state
-from .sample import stream
+from .sample import decoder_for, stream
 from .timetable import Timetable
 from .tokenizer import CharTokenizer
 
-SAVE_SECONDS = 60  # a crash never costs more than this, however rare the evaluations are
 CLEARLY_WORSE = 0.05  # nats above the best validation loss; less than that is noise, or a slope that may turn
 DIVERGED = (
     "The loss was no longer a number at step {step:,}, so training stopped; the best weights so far are kept. "
@@ -79,14 +78,26 @@ def estimate_loss(model: GPT, data: torch.Tensor, device: Device, most: int | No
     return total / count
 
 
-def keep_best(run: Run, model: GPT, val_loss: float, at: Progress, regular: bool) -> None:
-    """Write the weights when their validation loss is the lowest so far."""
-    at.evaluated_step = at.step
-    if regular:
-        at.worse = at.worse + 1 if val_loss > at.best_val_loss + CLEARLY_WORSE else 0
-    if val_loss < at.best_val_loss:
-        at.best_val_loss, at.best_step = val_loss, at.step
-        write_whole(run.folder / "model.safetensors", weights_bytes(model))
+class Best:
+    """The weights with the lowest validation loss so far: kept in memory, and written with the next save."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def judge(self, model: GPT, val_loss: float, at: Progress, regular: bool) -> None:
+        """Keep a copy of the weights if their validation loss is the lowest so far."""
+        at.evaluated_step = at.step
+        if regular:
+            at.worse = at.worse + 1 if val_loss > at.best_val_loss + CLEARLY_WORSE else 0
+        if val_loss < at.best_val_loss:
+            at.best_val_loss, at.best_step = val_loss, at.step
+            self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def save(self, run: Run, model: GPT) -> None:
+        """Write them to model.safetensors if they are new."""
+        if self.weights:
+            write_whole(run.folder / "model.safetensors", weights_bytes(model, self.weights))
+            self.weights = {}
 
 
 def refuse_nan(step: int, loss: float) -> None:
@@ -104,7 +115,9 @@ def step_line(row: dict, at: Progress) -> str:
 def write_sample(model: GPT, tokenizer: CharTokenizer) -> str:
     """A short text from the same start and seed each time, so that two evaluations can be compared."""
     model.eval()
-    text = "".join(stream(model, tokenizer, "", SampleConfig(length=300, temperature=0.8, seed=1337)))
+    config = SampleConfig(length=300, temperature=0.8, seed=1337)
+    decoder = decoder_for(model, 1, compiling=False)  # for so little text that would take longer than it saves
+    text = "".join(stream(model, tokenizer, "", config, decoder))
     model.train()
     return text
 
@@ -118,7 +131,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
     """
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), CharTokenizer.load(run.folder)
-    device = pick_device(config.device)
+    device = pick_device(config.device, probe=True)
     with queue.turn(run.name, device.type, alone), run.held():
         tokens = corpus.load(settings["corpus"]["id"]).tokens()
         config = settled(config, read_config(run.folder), len(tokens))
@@ -135,55 +148,76 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
 
         block_size, batch_size = model.config.block_size, config.batch_size
         get_batch = make_get_batch(train_data, block_size, config, generator)
-        due = Timetable(config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size), at_a_time=seconds)
+        if device.type == "cuda":  # loads the libraries' kernels: part of starting, not of the run's time
+            estimate_loss(model, val_data, device, most=1)
+        due = Timetable(
+            config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size), at_a_time=seconds,
+            size=16 * model.count_parameters(),
+        )  # fmt: skip
         loss_sum = torch.tensor(at.loss_sum, device=device.type)
         lr = grad_norm = 0.0
-        saved = mark_time = time.perf_counter()
-        mark_step = at.step
+        best = Best()
+        first = mark_step = at.step
+        mark_time = time.perf_counter()
 
         for step in itertools.count(at.step):
             due.look(step)
-            now, at.step, at.seconds = time.perf_counter(), step, due.seconds
+            at.step, at.seconds = step, due.seconds
             stopping = run.stop_file.exists() or due.makes_room
             row: dict = {}
 
             # Every once in a while: say how it goes …
             if due.logging and at.loss_count and step > mark_step:  # not where a resumed run stands
-                row["train_loss"] = float(loss_sum) / at.loss_count
+                row["train_loss"] = float(loss_sum) / at.loss_count  # on a GPU: waits for the steps before this one
                 row["learning_rate"], row["grad_norm"] = lr, float(grad_norm)
-                row["tokens_per_second"] = round((step - mark_step) * batch_size * block_size / (now - mark_time))
+                took = time.perf_counter() - mark_time
+                row["tokens_per_second"] = round((step - mark_step) * batch_size * block_size / took)
                 refuse_nan(step, row["train_loss"])
                 loss_sum.zero_()
                 at.loss_count = 0
             elif at.evaluated_step < 0:  # a new run begins: the first point of both curves
                 row["train_loss"] = estimate_loss(model, train_data, device, due.windows)
+                due.took(other=due.seconds - at.seconds)
             # … judge the model on what it never saw, keep it if it is the best so far, let it write …
+            began = time.perf_counter()
             evaluating = (due.evaluating or due.last or stopping) and at.evaluated_step != step
             if evaluating:
                 row["val_loss"] = estimate_loss(model, val_data, device, due.windows)
+                due.took(window=(time.perf_counter() - began) / due.windows)
                 refuse_nan(step, row["val_loss"])
-                due.evaluated(time.perf_counter() - now)
-                keep_best(run, model, row["val_loss"], at, due.evaluating)
-                run.sample(step, write_sample(model, tokenizer))
+                best.judge(model, row["val_loss"], at, due.evaluating)
+                due.took(evaluation=time.perf_counter() - began)
+                if due.sampling:
+                    began = time.perf_counter()
+                    run.sample(step, write_sample(model, tokenizer))
+                    due.took(sample=time.perf_counter() - began)
                 print(step_line(row, at), flush=True)
             if row:
                 run.log(step=step, seconds=round(at.seconds, 3), tokens=step * batch_size * block_size, **row)
                 mark_step, mark_time = step, time.perf_counter()
             # … and save all that is needed to go on from exactly here.
-            if evaluating or now - saved > SAVE_SECONDS:
+            overfitting = 0 < config.patience <= at.worse
+            ending = due.last or stopping or overfitting
+            if due.saving or ending:
+                began = time.perf_counter()
                 at.loss_sum = float(loss_sum)
                 refuse_nan(step, at.loss_sum)
+                best.save(run, model)
                 save_state(run, model, optimizers, generator, at)
-                saved = time.perf_counter()
-            overfitting = 0 < config.patience <= at.worse
-            if due.last or stopping or overfitting:
+                due.took(save=time.perf_counter() - began)
+            if ending:
                 break
 
             xb, yb = get_batch(step)  # (B, T), (B, T)
             lr = get_lr(step, config, due.share)
+            began = time.perf_counter()
             loss, grad_norm = take_step(xb, yb, lr)  # forward, backward, clip, optimizers: optim.py
             loss_sum += loss
             at.loss_count += 1
+            if step == first:  # on a GPU it was recorded, which takes a second
+                due.took(other=time.perf_counter() - began)
+                if take_step.note:
+                    run.event("note", step=step, message=take_step.note)
 
         finish(run, model, val_data, device, due, at, stopped=stopping and not due.last)
 

@@ -20,7 +20,7 @@ from ..model import count_parameters
 from ..paths import PACKAGE
 from ..runs import Run, queue
 from ..tokenizer import CharTokenizer
-from .plan import check_memory, choose
+from .plan import check_memory, choose, measure_once
 
 _children: dict[str, subprocess.Popen] = {}  # only so that ended trainers are reaped; the truth is in the folders
 _spare: list[subprocess.Popen] = []  # at most one trainer that waits for a name
@@ -44,6 +44,7 @@ def new_run(
     if preset_name == "timed" and not train.budget:
         raise NanoGPTError("By the clock needs a time, such as 60s or 3m; without one choose another preset.")
     if train.budget:  # sizes and steps follow from the time, unless they were given
+        measure_once(str(changes.get("device") or "auto"))
         began = time.perf_counter()
         plan = choose(train.budget, tokenizer.vocab_size, text.characters, changes)
         planning = round(time.perf_counter() - began, 3)

@@ -19,7 +19,9 @@ from ..device import Device, pick_device
 from ..model import GPT, count_parameters
 from ..optim import settled
 from ..runs import queue
+from ..timetable import overhead
 from ..train import make_step
+from . import gpu_plan
 
 # On ZeroGPU, which cannot be measured before a call: a guess at seconds a step however small, and operations a second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
@@ -188,6 +190,9 @@ def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, 
     if budget < 5:
         raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
     recipe = {"layout": "modern", **given, "budget": budget}
+    device = pick_device(str(given.get("device") or "auto"))
+    if device.type == "cuda" and not device.elsewhere:
+        return _choose_on_a_gpu(recipe, vocab_size, characters, device)
     guess = _configs(SIZES[2].settings | recipe, vocab_size)
     flops = 0.85 * budget * speed(*guess)  # the rest goes to evaluations, samples and saving
     size = [one for one in SIZES if one.flops <= flops][-1]
@@ -201,6 +206,33 @@ def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, 
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
     val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
     return Plan(settings, count_parameters(model), decay, val_loss)
+
+
+def measure_once(wanted: str) -> None:
+    """Measure what `choose` will ask about the device, if nobody did on this machine: not part of a run's time."""
+    device = pick_device(wanted)
+    if device.type == "cuda" and not device.elsewhere:
+        gpu_plan.product_speed(device)
+
+
+def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, characters: int, device: Device) -> Plan:
+    """As `choose`, for a GPU, from the speed of one product."""
+    rate = gpu_plan.product_speed(device)
+    seconds = recipe["budget"] - overhead(recipe["budget"])
+    reads, made = {}, {}
+    for size in gpu_plan.SIZES:
+        model, train = _configs(size.settings | recipe, vocab_size)
+        model = replace(model, block_size=fitting_block_size(characters, model.block_size))
+        per_step = train.batch_size * model.block_size
+        per_character = step_flops(model, 1) / model.block_size
+        made[size] = model, train, per_step
+        reads[size] = gpu_plan.passes(seconds, per_character, per_step, int(0.9 * characters), rate)
+    size = gpu_plan.choose_size(reads)
+    model, train, per_step = made[size]
+    steps = max(20, int(reads[size] * 0.9 * characters / per_step))
+    settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=steps)
+    decay = settled(replace(train, max_iters=steps), model, characters).weight_decay
+    return Plan(settings, count_parameters(model), decay, size.val_loss)
 
 
 def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:

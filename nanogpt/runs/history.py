@@ -32,7 +32,13 @@ class History:
 
     @property
     def events(self) -> list[dict]:
-        return [row for row in self._metrics.rows if "event" in row]
+        """What the run's state follows from: started, stopped, finished, failed."""
+        return [row for row in self._metrics.rows if row.get("event", "note") != "note"]
+
+    @property
+    def notes(self) -> list[str]:
+        """Return sentences about what did not work as it should, but did not end the run."""
+        return [str(row.get("message", "")) for row in self._metrics.rows if row.get("event") == "note"]
 
     @property
     def samples(self) -> list[dict]:

@@ -14,9 +14,9 @@ from nanogpt.sample import Decoder, generate, generate_many
 layouts = pytest.mark.parametrize("layout", ["classic", "modern"])
 
 
-def a_model(layout: str) -> GPT:
+def a_model(layout: str, block_size: int = 12) -> GPT:
     torch.manual_seed(0)
-    model = GPT(ModelConfig(vocab_size=11, layout=layout, n_layer=2, n_head=2, n_embd=16, block_size=12)).eval()
+    model = GPT(ModelConfig(vocab_size=11, layout=layout, n_layer=2, n_head=2, n_embd=16, block_size=block_size)).eval()
     with torch.no_grad():
         for p in model.parameters():
             p.normal_(std=0.5)
@@ -67,4 +67,45 @@ def test_a_replayed_character_has_the_plain_scores(layout):
     for length in (3, 1, 1, 1, 1, 1):
         ids = rng.integers(0, 11, (2, length))
         np.testing.assert_allclose(static.read(ids), plain.read(ids), atol=1e-3)
-    assert static.graph is not None
+    assert list(static.graphs) == [1]
+
+
+def check_draws(device: str) -> None:
+    """Several characters are drawn at once, across the end of the window, in two texts of which one ends early."""
+    for layout in ("classic", "modern"):
+        model = a_model(layout, block_size=40).to(device)
+        config = SampleConfig(length=100, seed=3, num_samples=2)
+        alone = [generate(model, [1], SampleConfig(length=38, seed=seed)) for seed in (3, 4)]
+        stop = alone[1][20:23]
+        static = StaticDecoder(model, 2)
+        texts: list[list[int]] = [[], []]
+        for pieces in generate_many(static, [1], config, stop):
+            for text, piece in zip(texts, pieces):
+                text += piece
+        ends = [next((i for i in range(97) if text[i : i + 3] == stop), 100) for text in alone]
+        for text, expected, end in zip(texts, alone, ends):
+            assert text[:38] == expected[: min(38, end)]
+        plain: list[list[int]] = [[], []]
+        for pieces in generate_many(Decoder(model, 2), [1], config, stop):
+            for text, piece in zip(plain, pieces):
+                text += piece
+        assert texts == plain
+
+
+def test_characters_drawn_ahead_are_those_of_the_plain_decoder():
+    check_draws("cpu")
+
+
+@pytest.mark.gpu
+def test_characters_drawn_ahead_on_a_gpu():
+    check_draws("cuda")
+
+
+@pytest.mark.gpu
+def test_the_kernels_are_taken_and_16_characters_recorded():
+    model = a_model("modern", block_size=64).to("cuda")
+    static = StaticDecoder(model, 1)
+    for _ in generate_many(static, [1], SampleConfig(length=50)):
+        pass
+    assert static.character is not None
+    assert 16 in static.graphs

@@ -1,0 +1,470 @@
+"""The checks of gpu_day.py, one function each. A check prints what it found, one JSON object per line."""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nanogpt import corpus
+from nanogpt.config import PRESETS, ModelConfig, SampleConfig, TrainConfig
+from nanogpt.data import get_batch
+from nanogpt.device import Device, pick_device
+from nanogpt.launch import gpu_plan, local, plan
+from nanogpt.model import GPT
+from nanogpt.optim import Step
+from nanogpt.runs import Run
+from nanogpt.sample import Decoder, decoder_for, generate, generate_many
+from nanogpt.train import make_step, train
+
+ROOT = Path(__file__).resolve().parent.parent
+VOCAB = 65
+FILE = DEVICE = ""
+QUICK, LIMIT = False, 300.0
+BEGAN = time.monotonic()
+
+
+def say(**row: Any) -> None:
+    print(json.dumps(row, default=str), flush=True)
+
+
+def size(**other: Any) -> dict[str, Any]:
+    """Return the lecture's size, or a tiny one."""
+    return {**(dict(n_layer=1, n_head=2, n_embd=16, block_size=16) if QUICK else
+               dict(n_layer=6, n_head=6, n_embd=384, block_size=256)), **other}  # fmt: skip
+
+
+def configs(layout: str, **other: Any) -> tuple[ModelConfig, TrainConfig]:
+    preset = "timed" if layout == "modern" else "lecture"
+    batch_size = 2 if QUICK else 64
+    shape, recipe = PRESETS[preset].configs(
+        **size(layout=layout, budget=0.0, dropout=0.0, batch_size=batch_size, device=DEVICE, **other)
+    )
+    return replace(shape, vocab_size=VOCAB), recipe
+
+
+def synchronize() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def text_ids() -> torch.Tensor:
+    text = Path(FILE).read_text(encoding="utf-8")[:300_000]
+    ids = {c: i for i, c in enumerate(sorted(set(text)))}
+    return torch.tensor([ids[c] for c in text], device=DEVICE).to(torch.uint8)
+
+
+def milliseconds(work: Callable[[], Any], times: int, rounds: int = 5) -> float:
+    found = []
+    for _ in range(rounds):
+        synchronize()
+        began = time.perf_counter()
+        for _ in range(times):
+            work()
+        synchronize()
+        found.append(1e3 * (time.perf_counter() - began) / times)
+    return statistics.median(found)
+
+
+# --- looks whether something is right ---------------------------------------------------------------------------------
+
+
+def tests() -> None:
+    """Run the tests that need a GPU."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider", "-rA"]
+    files = ["tests/fast", "tests/test_device.py"]
+    done = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    say(rc=done.returncode, last=lines[-1:], outcomes=[x for x in lines if x.startswith(("PASSED", "FAILED", "ERROR"))],
+        errors=[x for x in lines if x.startswith("E  ")][:40])  # fmt: skip
+
+
+def failed(kind: str) -> None:
+    """Let a recording fail, by a wait inside it or for want of memory; then train on, with dropout, plainly."""
+    device = pick_device(DEVICE)
+    shape, recipe = configs("classic" if kind == "wait" else "modern")
+    shape = replace(shape, dropout=0.2)
+    step: Any = make_step(GPT(shape).to(DEVICE), recipe, device)
+    x = torch.randint(VOCAB, (recipe.batch_size, shape.block_size), device=DEVICE)
+    if kind == "memory" and DEVICE == "cuda":  # room for the plain step, not for a recording beside it
+        torch.cuda.reset_peak_memory_stats()
+        Step(GPT(shape).to(DEVICE), recipe, device)(x, x, 1e-3)
+        peak = torch.cuda.max_memory_allocated()
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(1.25 * peak / torch.cuda.get_device_properties(0).total_memory)
+    elif DEVICE == "cuda":
+        inner, calls = step.whole_step, [0]
+
+        def broken():
+            calls[0] += 1
+            if calls[0] == 4:  # the recorded one
+                torch.cuda.synchronize()
+            return inner()
+
+        step.whole_step = broken
+    losses: list[Any] = []
+    for _ in range(5):
+        try:
+            losses.append(float(step(x, x, 1e-3)[0]))
+        except Exception as error:
+            losses.append(f"{type(error).__name__}: {str(error)[:300]}")
+    held = torch.cuda.memory_allocated() / 1e9 if DEVICE == "cuda" else 0
+    say(refused=getattr(step, "refused", None), note=step.note, losses=losses, allocated_GB=held)
+
+
+def failed_wait() -> None:
+    failed("wait")
+
+
+def failed_memory() -> None:
+    failed("memory")
+
+
+def evaluations() -> None:
+    """Write samples between replays, as evaluations do, eight times (pytorch#193402): do the losses stay the plain ones?"""
+    device = pick_device(DEVICE)
+    shape, recipe = configs("modern")
+    data = text_ids()
+    torch.manual_seed(1)
+    one = GPT(shape).to(DEVICE)
+    two = copy.deepcopy(one)
+    plain, graph = Step(one, recipe, device), make_step(two, recipe, device)
+    generator, worst, took = torch.Generator().manual_seed(1), 0.0, []
+    for _ in range(2 if QUICK else 8):
+        two.eval()
+        began = time.perf_counter()
+        list(generate_many(decoder_for(two, 1), [0], SampleConfig(length=30 if QUICK else 300)))
+        took.append(time.perf_counter() - began)
+        two.train()
+        for _ in range(5):
+            batch = get_batch(data, shape.block_size, recipe.batch_size, generator)
+            worst = max(worst, abs(float(plain(*batch, 3e-3)[0]) - float(graph(*batch, 3e-3)[0])))
+        if DEVICE == "cuda":
+            filler = torch.randn(64 << 20, device=DEVICE)  # whatever was freed is overwritten
+            del filler
+            torch.cuda.empty_cache()
+    say(worst_loss_difference=worst, sample_seconds=took)
+
+
+def resume() -> None:
+    """Train undisturbed twice, and once stopped in the middle and resumed: the validation losses of all three."""
+    text, steps = corpus.add_files([FILE]), 6 if QUICK else 200
+    how = size(layout="modern", dropout=0.1, batch_size=2 if QUICK else 64, max_iters=steps, device=DEVICE, patience=0,
+               eval_interval=steps // 2)  # fmt: skip
+    for name in ("whole", "again", "halves"):
+        run = local.new_run(name, text, "quick", **how)
+        if name == "halves":
+            train(run, seconds=0.001)  # evaluates, saves and makes room at once
+            train(run, seconds=1.0)
+        train(run)
+        rows = [(row["step"], row["val_loss"]) for row in run.history().rows if "val_loss" in row]
+        say(name=name, val_losses=rows, end=run.history().events[-1]["val_loss"], notes=run.history().notes)
+
+
+# --- how fast ---------------------------------------------------------------------------------------------------------
+
+
+def ceilings() -> None:
+    n = 256 if QUICK else 8192
+    a, b = (torch.randn(n, n, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
+    x = torch.empty(n * n, device=DEVICE)
+    y = torch.empty_like(x)
+    product, copied = milliseconds(lambda: a @ b, 3), milliseconds(lambda: y.copy_(x), 3)
+    row = dict(TFLOPs=2 * n**3 / product / 1e9, copy_TBs=2 * x.nbytes / copied / 1e9)
+    if DEVICE == "cuda":
+        began = time.perf_counter()
+        row["planned_by_TFLOPs"] = gpu_plan.product_speed(pick_device(DEVICE)) / 1e12
+        row["planning_seconds"] = time.perf_counter() - began
+    say(**row)
+
+
+def one_form(name: str, layout: str, dropout: float, change: Callable[[Any], None] | None, plain: bool = False) -> None:
+    """Take 30 steps on real batches from the same start, then time more: losses, milliseconds, memory."""
+    device, (shape, recipe), data = pick_device(DEVICE), configs(layout), text_ids()
+    torch.manual_seed(1337)
+    model = GPT(replace(shape, dropout=dropout)).to(DEVICE)
+    step: Any = Step(model, recipe, device) if plain else make_step(model, recipe, device)
+    if change and DEVICE == "cuda":
+        change(step)
+    generator, losses = torch.Generator().manual_seed(1), []
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    batch = get_batch(data, shape.block_size, recipe.batch_size, generator)
+    synchronize()
+    began = time.perf_counter()
+    losses.append(float(step(*batch, recipe.learning_rate)[0]))
+    first = time.perf_counter() - began
+    for _ in range(3 if QUICK else 30):
+        batch = get_batch(data, shape.block_size, recipe.batch_size, generator)
+        losses.append(float(step(*batch, recipe.learning_rate)[0]))
+    each = milliseconds(lambda: step(*batch, recipe.learning_rate), 2 if QUICK else 20)
+    batches = milliseconds(lambda: get_batch(data, shape.block_size, recipe.batch_size, generator), 20)
+    synchronize()
+    began = time.perf_counter()
+    step(*batch, recipe.learning_rate)
+    host = 1e3 * (time.perf_counter() - began)
+    flops = plan.step_flops(shape, recipe.batch_size)
+    memory = torch.cuda.max_memory_reserved() / 1e9 if DEVICE == "cuda" else None
+    estimate = plan.memory_needed(replace(shape, dropout=dropout), recipe, device) / 1e9
+    say(form=name, ms=each, batch_ms=batches, host_ms=host, first_seconds=first, TFLOPs=flops / each / 1e9,
+        loss_first=losses[0], loss_last=losses[-1], reserved_GB=memory, estimated_GB=estimate,
+        graph=getattr(step, "graph", None) is not None, note=step.note)  # fmt: skip
+
+
+def without_fusion(step: Any) -> None:
+    from nanogpt.fast import cuda
+
+    cuda.cuda_block = None  # type: ignore[assignment]
+
+
+def compiled(kind: str = "default") -> Callable[[Any], None]:
+    """Return a change of a step by which its forward and backward pass go through torch.compile, block by block."""
+
+    def change(step: Any) -> None:
+        from nanogpt.fast import cuda
+
+        cuda.cuda_block = None  # type: ignore[assignment]
+        prepare = step.prepare
+
+        def and_compile() -> None:
+            prepare()
+            if kind == "blocks":
+                for block in step.low.blocks:
+                    block.compile()
+            else:
+                step.low.compile()
+
+        step.prepare = and_compile
+
+    return change
+
+
+def residual_in_float32(step: Any) -> None:
+    from nanogpt.fast import cuda_block
+
+    cuda_block.RESIDUAL = torch.float32
+
+
+def step() -> None:
+    one_form("modern, fused", "modern", 0.0, None)
+    one_form("modern, fused, warm", "modern", 0.0, None)
+    profile()
+    one_form("modern, fused, dropout", "modern", 0.2, None)
+    one_form("modern, fused, float32 residual", "modern", 0.0, residual_in_float32)
+    one_form("modern, plain", "modern", 0.0, None, plain=True)
+    one_form("classic, plain", "classic", 0.2, None, plain=True)
+    one_form("classic, recorded", "classic", 0.2, None)
+    one_form("modern, recorded", "modern", 0.0, without_fusion)
+
+
+def profile() -> None:
+    """Print which kernels a fused step spends its time in."""
+    if DEVICE != "cuda":
+        return
+    device, (shape, recipe) = pick_device(DEVICE), configs("modern")
+    step: Any = make_step(GPT(shape).to(DEVICE), recipe, device)
+    batch = get_batch(text_ids(), shape.block_size, recipe.batch_size, torch.Generator().manual_seed(1))
+    step(*batch, 1e-3)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        for _ in range(3):
+            step(*batch, 1e-3)
+        synchronize()
+    rows = sorted(profiler.key_averages(), key=lambda row: -row.self_device_time_total)[:45]
+    total = sum(row.self_device_time_total for row in profiler.key_averages()) / 3000
+    say(profile=[[row.key[:110], row.count // 3, round(row.self_device_time_total / 3)] for row in rows], ms=total)
+
+
+def compiled_step() -> None:
+    one_form("modern, compiled by blocks", "modern", 0.0, compiled("blocks"))
+    one_form("classic, compiled by blocks", "classic", 0.2, compiled("blocks"))
+    one_form("modern, compiled", "modern", 0.0, compiled())
+
+
+def sampling() -> None:
+    """Characters per second in one text and in sixteen, by kernels, by recorded operations and plainly."""
+    for layout in ("modern", "classic"):
+        for other in ({}, dict(n_layer=4, n_head=4, n_embd=128)):
+            shape, _ = configs(layout)
+            shape = replace(shape, **({} if QUICK else other))
+            torch.manual_seed(1)
+            net = GPT(shape).to(DEVICE).eval()
+            with torch.no_grad():
+                net.lm_head.weight.normal_(std=0.05)
+            row: dict[str, Any] = dict(layout=layout, n_layer=shape.n_layer, n_embd=shape.n_embd)
+            for kind in ("kernels", "operations", "plain"):
+                for texts in (1, 16):
+                    decoder: Any = Decoder(net, texts) if kind == "plain" else decoder_for(net, texts)
+                    if kind == "operations":
+                        decoder.character = None
+                    length = 20 if QUICK else 300 if kind == "plain" else 2000
+                    began = time.perf_counter()
+                    list(generate_many(decoder, [0], SampleConfig(length=40, num_samples=texts)))
+                    row[f"{kind}_{texts}_first_seconds"] = round(time.perf_counter() - began, 3)
+                    decoder.restart()
+                    synchronize()
+                    began = time.perf_counter()
+                    list(generate_many(decoder, [0], SampleConfig(length=length, num_samples=texts)))
+                    row[f"{kind}_{texts}"] = round(texts * length / (time.perf_counter() - began))
+            same = [i for [piece] in generate_many(decoder_for(net, 1), [0], SampleConfig(length=200)) for i in piece]
+            row["as_the_lecture"] = sum(a == b for a, b in zip(same, generate(net, [0], SampleConfig(length=200))))
+            say(**row)
+
+
+def commands(*budgets: int) -> None:
+    """Run whole commands by the clock: when the first point came, steps, evaluations, the loss."""
+    for budget in (3,) if QUICK else budgets or (5, 5):
+        name, began = f"timed-{budget}-{time.time_ns()}", time.perf_counter()
+        command = [sys.executable, "-m", "nanogpt", "train", FILE, "--name", name, "--budget", f"{max(5, budget)}s"]
+        done = subprocess.run([*command, "--device", DEVICE], cwd=ROOT, capture_output=True, text=True)
+        seconds = time.perf_counter() - began
+        history = Run(name).history()
+        rows = history.rows
+        say(budget=budget, seconds=seconds, rc=done.returncode, said=done.stdout[:300] + done.stderr[-300:],
+            first_point=rows and rows[0]["seconds"], steps=history.step, last_point=rows and rows[-1],
+            evaluations=[(r["step"], r["seconds"], round(r["val_loss"], 4)) for r in rows if "val_loss" in r],
+            end=history.events[-1], notes=history.notes)  # fmt: skip
+
+
+def decode_profile() -> None:
+    """Print how long each kernel of a character takes, and what other divisions of the work would give."""
+    from nanogpt.fast import cuda_character, cuda_decode
+
+    for warps, spread in ((4, 132), (4, 264), (4, 528), (8, 132), (2, 264), (2, 528), (1, 528)):
+        cuda_character.WARPS, cuda_character.SPREAD = warps, spread
+        for layout in ("modern",) if (warps, spread) != (4, 264) else ("modern", "classic"):
+            shape, _ = configs(layout)
+            torch.manual_seed(1)
+            net = GPT(shape).to(DEVICE).eval()
+            with torch.no_grad():
+                net.lm_head.weight.normal_(std=0.05)
+            decoder = cuda_decode.StaticDecoder(net, 1)
+            write = lambda length, decoder=decoder: list(generate_many(decoder, [0], SampleConfig(length=length)))
+            began = time.perf_counter()
+            write(300)
+            row: dict[str, Any] = dict(warps=warps, spread=spread, layout=layout, first=time.perf_counter() - began)
+            decoder.restart()
+            began = time.perf_counter()
+            write(3000)
+            row["characters_per_second"] = 3000 / (time.perf_counter() - began)
+            if DEVICE == "cuda":
+                replay = lambda decoder=decoder: decoder.graphs[16].replay()
+                decoder.at.fill_(200)
+                row["graph_16_ms"] = milliseconds(replay, 20)
+                with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+                    replay()
+                    synchronize()
+                row["kernels_us"] = [
+                    [r.key[:60], r.count, round(r.self_device_time_total / r.count, 2)] for r in profiler.key_averages()
+                ]
+            say(**row)
+
+
+def small_batches() -> None:
+    """Time the step with smaller batches, longer contexts and a wider model, with dropout."""
+    global QUICK
+    device = pick_device(DEVICE)
+    for other in ({}, dict(n_layer=8, n_head=8, n_embd=512)):
+        for batch_size, block_size in ((64, 256), (32, 256), (16, 256), (8, 256), (32, 512), (16, 512), (8, 512)):
+            shape, recipe = configs("modern")
+            shape = replace(shape, dropout=0.2, **({} if QUICK else dict(block_size=block_size, **other)))
+            recipe = replace(recipe, batch_size=2 if QUICK else batch_size, weight_decay=0.1)
+            take_step: Any = make_step(GPT(shape).to(DEVICE), recipe, device)
+            x = torch.randint(VOCAB, (recipe.batch_size, shape.block_size), device=DEVICE)
+            take_step(x, x, 1e-3)
+            each = milliseconds(lambda: take_step(x, x, 1e-3), 2 if QUICK else 30, 3)  # noqa: B023
+            say(n_embd=shape.n_embd, batch_size=batch_size, block_size=block_size, ms=round(each, 3),
+                tokens_per_second=round(1e3 * recipe.batch_size * shape.block_size / each))  # fmt: skip
+            if (batch_size, block_size) == (16, 256) and not other and DEVICE == "cuda":
+                with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+                    take_step(x, x, 1e-3)
+                    synchronize()
+                rows = sorted(profiler.key_averages(), key=lambda row: -row.self_device_time_total)
+                say(total_ms=sum(r.self_device_time_total for r in rows) / 1000, kernels=sum(r.count for r in rows),
+                    rows=[[r.key[:90], r.count, round(r.self_device_time_total)] for r in rows[:40]])  # fmt: skip
+
+
+def longer_command() -> None:
+    commands(30)
+
+
+# --- recipes ----------------------------------------------------------------------------------------------------------
+
+
+def try_recipes(rows: list[dict[str, Any]]) -> None:
+    """Train each: its losses on the whole held-out tenth, best and last. Stops where the next would not fit the limit."""
+    text = corpus.add_files([FILE])
+    longest = 0.0
+    for number, given in enumerate(rows[: 2 if QUICK else None]):
+        how = {**size(), **dict(layout="modern", batch_size=64, patience=0), **given}
+        passes = how.pop("passes")
+        per_step = how["batch_size"] * how["block_size"]
+        how["max_iters"] = 4 if QUICK else max(1, round(passes * 0.9 * text.characters / per_step))
+        if QUICK:
+            how |= dict(size(), batch_size=2)
+        if time.monotonic() - BEGAN + 1.3 * longest * passes > LIMIT:
+            say(skipped=given)
+            continue
+        began = time.perf_counter()
+        run = local.new_run(f"r{number}", text, "quick", device=DEVICE, eval_interval=max(1, -(-how["max_iters"] // 3)), **how)
+        train(run)
+        seconds = time.perf_counter() - began
+        end = run.history().events[-1]
+        curve = [(r["step"], round(r["val_loss"], 4), round(r.get("train_loss", 0), 3)) for r in run.history().rows if "val_loss" in r]
+        rate = max((r.get("tokens_per_second", 0) for r in run.history().rows), default=0)
+        say(given=given, steps=how["max_iters"], seconds=round(seconds, 2), tokens_per_second=rate, curve=curve,
+            best=end.get("best_val_loss"), last=end.get("last_val_loss"))  # fmt: skip
+
+
+def recipes2() -> None:
+    small = dict(batch_size=16, dropout=0.2, weight_decay=0.2)
+    try_recipes([
+        dict(passes=8, batch_size=16, dropout=0.1),
+        dict(small, passes=20),
+        dict(small, passes=20, block_size=512),
+        dict(small, passes=20, block_size=512, batch_size=8),
+        dict(passes=7, batch_size=32, dropout=0.0, weight_decay=0.3),
+        dict(small, passes=20, block_size=512, dropout=0.3, n_layer=8, n_head=8, n_embd=512),
+        dict(small, passes=20, block_size=512, weight_decay=0.4),
+        dict(small, passes=20, block_size=512, dropout=0.3, weight_decay=0.1),
+        dict(passes=8, batch_size=16, dropout=0.05, matrix_lr=0.02, learning_rate=0.008),
+    ])  # fmt: skip
+
+
+def recipes() -> None:
+    try_recipes([
+        dict(passes=10, dropout=0.0),
+        dict(passes=10, dropout=0.1),
+        dict(passes=20, dropout=0.2, weight_decay=0.8),
+        dict(passes=20, dropout=0.2, weight_decay=0.3),
+        dict(passes=20, dropout=0.3, weight_decay=1.5),
+        dict(passes=20, dropout=0.3, weight_decay=1.0, n_layer=8, n_head=8, n_embd=512),
+        dict(passes=8, dropout=0.0),
+        dict(passes=40, dropout=0.3, weight_decay=1.0),
+        dict(passes=10, dropout=0.1, batch_size=32),
+        dict(passes=10, dropout=0.1, matrix_lr=0.02, learning_rate=0.008),
+        dict(passes=20, dropout=0.2, weight_decay=0.8, block_size=512, batch_size=32),
+        dict(passes=40, dropout=0.4, weight_decay=1.0, n_layer=8, n_head=8, n_embd=512),
+    ])  # fmt: skip
+
+
+CHECKS = dict(
+    tests=tests, failed_wait=failed_wait, failed_memory=failed_memory, evaluations=evaluations, resume=resume,
+    ceilings=ceilings, step=step, compiled=compiled_step, sampling=sampling, commands=commands, recipes=recipes,
+    recipes2=recipes2, decode_profile=decode_profile, longer_command=longer_command, small_batches=small_batches,
+)  # fmt: skip
+
+
+if __name__ == "__main__":
+    name, FILE, DEVICE, quick, limit = sys.argv[1:6]
+    QUICK, LIMIT = quick == "1", float(limit)
+    CHECKS[name]()

@@ -1,0 +1,212 @@
+"""One character through the model on an NVIDIA GPU, in five Triton kernels per block.
+
+With torch's own operations a character takes some two hundred kernels, each of which only waits for the one before.
+Here a norm is computed inside the product that follows it, the activation and the residual sum inside the product that
+precedes them, and rotation, cache and attention are one. Everything is float32, as in the plain decoder.
+`cuda_decode.py` records these kernels in a CUDA graph; without this file or Triton it records torch's operations.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from ..model import GPT
+
+RMS, LAYER = 1, 2  # norms
+RELU, RELU_SQUARED = 1, 2  # activations
+WARPS = 4  # of a program
+SPREAD = 132  # programs to spread a product over, about the number of multiprocessors of a large GPU
+
+
+class Character:
+    """The model's forward pass for the newest character of `texts` texts, and the draw of the next one.
+
+    `at` (1,) is the place of the first character of a chunk and `idx` (texts, 1) the newest character of each text, on the
+    GPU both. `k` and `v` are lists of caches, one per block, (texts, nh, block_size, hs).
+    """
+
+    def __init__(self, model: GPT, idx, at, k: list, v: list):
+        config = model.config
+        self.model, self.idx, self.at, self.k, self.v = model, idx, at, k, v
+        self.texts, self.classic = len(idx), config.layout == "classic"
+        new = lambda n: torch.empty(self.texts, n, device=idx.device)
+        C = config.n_embd
+        self.x, self.z, self.y, self.s = new(C), new(3 * C), new(C), new(4 * C)
+        self.logits = new(config.vocab_size)
+
+    def forward(self, offset: int):
+        """Return the scores of the next character, (texts, vocab_size), for the one at the place `at + offset`."""
+        self.embed(offset)
+        for block, k, v in zip(self.model.blocks, self.k, self.v):
+            self.project(self.x, block.sa.qkv, self.z, norm=block.ln1)
+            self.attend(k, v, offset)
+            self.project(self.y, block.sa.proj, self.x, add=True)
+            activation = RELU if self.classic else RELU_SQUARED
+            self.project(self.x, block.ffwd.net[0], self.s, norm=block.ln2, activation=activation)
+            self.project(self.s, block.ffwd.net[2], self.x, add=True)
+        self.project(self.x, self.model.lm_head, self.logits, norm=self.model.ln_f)
+        return self.logits
+
+    def embed(self, offset: int) -> None:
+        """Write the embedding of the newest character into `x`."""
+        table, C = self.model.token_embedding_table.weight, self.model.config.n_embd
+        places = self.model.position_embedding_table.weight if self.classic else table
+        embed_kernel[(self.texts,)](
+            self.idx, self.at, table, places, self.x, C, offset,
+            PLACES=self.classic, BLOCK=triton.next_power_of_2(C), EPS=1e-6,
+        )  # fmt: skip
+
+    def project(self, x, layer, out, norm=None, activation: int = 0, add: bool = False) -> None:
+        """Write a linear layer of x (texts, K) to out (texts, N): normed before, activated or added after."""
+        N, K = layer.weight.shape
+        gain = norm is not None and self.classic
+        rows = triton.next_power_of_2(max(1, N // SPREAD))  # of the weights, per program
+        kind = 0 if norm is None else LAYER if self.classic else RMS
+        project_kernel[(triton.cdiv(N, rows), self.texts)](
+            x, layer.weight, layer.bias if layer.bias is not None else x, norm.weight if gain else x,
+            norm.bias if gain else x, out, N, K,
+            NORM=kind, EPS=1e-5 if self.classic else 1e-6, BIAS=layer.bias is not None, ACTIVATION=activation, ADD=add,
+            ROWS=rows, BLOCK=min(512, triton.next_power_of_2(K)), num_warps=WARPS,
+        )  # fmt: skip
+
+    def attend(self, k, v, offset: int) -> None:
+        """Turn query and key, keep key and value in the cache, and write what the heads gather into `y`."""
+        config = self.model.config
+        H, hs = config.n_head, config.n_embd // config.n_head
+        rotary = self.at if self.classic else self.model.rotary  # (2, block_size, hs / 2)
+        block = min(256, triton.next_power_of_2(config.block_size))
+        attend_kernel[(H, self.texts)](
+            self.z, rotary, k, v, self.at, self.y, hs**-0.5, offset, config.block_size, H, hs,
+            ROTARY=not self.classic, HS=triton.next_power_of_2(hs), BLOCK=block, EPS=1e-6,
+            num_warps=8 if block * hs >= 4096 else 4,
+        )  # fmt: skip
+
+    def draw(self, uniforms, temperature, drawn, i: int) -> None:
+        """Draw the next character of each text into `idx` and row i of `drawn`, with the numbers in row i of `uniforms`.
+
+        `drawn` is (n, texts), `uniforms` the same in float64 from 0 to 1, `temperature` (1,) is float64 and above 0. The
+        same draw as `sample.pick`.
+        """
+        V = self.model.config.vocab_size
+        draw_kernel[(self.texts,)](
+            self.logits, uniforms, temperature, self.idx, drawn, V, i * self.texts, BLOCK=triton.next_power_of_2(V)
+        )
+
+
+@triton.jit(do_not_specialize=["offset"])
+def embed_kernel(idx, at, table, places, x, C, offset, PLACES: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr):
+    text, c = tl.program_id(0), tl.arange(0, BLOCK)
+    v = tl.load(table + tl.load(idx + text) * C + c, c < C, 0.0)
+    if PLACES:
+        v += tl.load(places + (tl.load(at) + offset) * C + c, c < C, 0.0)
+    else:
+        v *= tl.rsqrt(tl.sum(v * v, 0) / C + EPS)
+    tl.store(x + text * C + c, v, c < C)
+
+
+@triton.jit
+def project_kernel(
+    x, w, bias, gain, shift, out, N: tl.constexpr, K: tl.constexpr,
+    NORM: tl.constexpr, EPS: tl.constexpr, BIAS: tl.constexpr, ACTIVATION: tl.constexpr, ADD: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """ROWS rows of the weights (N, K) times one text's x (K,), in one pass: a norm only scales and shifts the sums."""
+    n, k = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK)
+    x += tl.program_id(1) * K
+    sums, squares, total = tl.zeros((ROWS, BLOCK), tl.float32), tl.zeros((BLOCK,), tl.float32), 0.0
+    if NORM == 2:
+        means, shifts = tl.zeros((ROWS, BLOCK), tl.float32), tl.zeros((ROWS, BLOCK), tl.float32)
+    for start in range(0, K, BLOCK):
+        inside = start + k < K
+        weights = tl.load(w + n[:, None] * K + (start + k)[None, :], (n < N)[:, None] & inside[None, :], 0.0)
+        a = tl.load(x + start + k, inside, 0.0)
+        if NORM:
+            squares += a * a
+        if NORM == 2:
+            total += tl.sum(a, 0)
+            shifts += weights * tl.load(shift + start + k, inside, 0.0)[None, :]
+            weights *= tl.load(gain + start + k, inside, 0.0)[None, :]
+            means += weights
+        sums += weights * a[None, :]
+    y = tl.sum(sums, 1)  # (ROWS,)
+    if NORM == 1:  # RMS
+        y *= tl.rsqrt(tl.sum(squares, 0) / K + EPS)
+    if NORM == 2:  # LayerNorm
+        mean = total / K
+        y = (y - mean * tl.sum(means, 1)) * tl.rsqrt(tl.sum(squares, 0) / K - mean * mean + EPS) + tl.sum(shifts, 1)
+    if BIAS:
+        y += tl.load(bias + n, n < N, 0.0)
+    if ACTIVATION:
+        y = tl.maximum(y, 0.0)
+    if ACTIVATION == 2:  # ReLU squared
+        y = y * y
+    out += tl.program_id(1) * N + n
+    if ADD:
+        y += tl.load(out, n < N, 0.0)
+    tl.store(out, y, n < N)
+
+
+@triton.jit(do_not_specialize=["offset"])
+def attend_kernel(
+    z, rotary, keys, values, at, y, scale, offset, block_size: tl.constexpr, H: tl.constexpr, hs: tl.constexpr,
+    ROTARY: tl.constexpr, HS: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """One head of one text, with a running softmax (Milakov and Gimelshein, 2018)."""
+    head, text, d = tl.program_id(0), tl.program_id(1), tl.arange(0, HS)
+    place, inside = (tl.load(at) + offset).to(tl.int32), d < hs
+    keys += (text * H + head) * block_size * hs
+    values += (text * H + head) * block_size * hs
+    # asked for first, since it takes longest to arrive: what was there before, (BLOCK, HS)
+    t = tl.arange(0, BLOCK)
+    there, cell = t < place, t[:, None] * hs + d[None, :]
+    filled = there[:, None] & inside[None, :]
+    first_keys, first_values = tl.load(keys + cell, filled, 0.0), tl.load(values + cell, filled, 0.0)
+    z += (text * 3 * H + head) * hs
+    q, k = tl.load(z + d, inside, 0.0), tl.load(z + H * hs + d, inside, 0.0)
+    v = tl.load(z + 2 * H * hs + d, inside, 0.0)
+    if ROTARY:
+        half = hs // 2
+        other = tl.where(d < half, d + half, d - half)  # the other number of the pair
+        angle = rotary + place * half + tl.where(d < half, d, d - half)
+        c, s = tl.load(angle, inside, 0.0), tl.load(angle + block_size * half, inside, 0.0)
+        s = tl.where(d < half, s, -s)
+        q = q * c + tl.load(z + other, inside, 0.0) * s
+        k = k * c + tl.load(z + H * hs + other, inside, 0.0) * s
+        q *= tl.rsqrt(tl.sum(q * q, 0) / hs + EPS)
+        k *= tl.rsqrt(tl.sum(k * k, 0) / hs + EPS)
+    tl.store(keys + place * hs + d, k, inside)
+    tl.store(values + place * hs + d, v, inside)
+    # the newest character itself, then the cache
+    most, total, gathered = tl.sum(q * k, 0) * scale, 1.0, v
+    most, total, gathered = gather(q, scale, there, first_keys, first_values, most, total, gathered)
+    for start in range(BLOCK, place, BLOCK):
+        there = start + t < place
+        filled, cell = there[:, None] & inside[None, :], (start + t)[:, None] * hs + d[None, :]
+        more_keys, more_values = tl.load(keys + cell, filled, 0.0), tl.load(values + cell, filled, 0.0)
+        most, total, gathered = gather(q, scale, there, more_keys, more_values, most, total, gathered)
+    tl.store(y + (text * H + head) * hs + d, gathered / total, inside)
+
+
+@triton.jit
+def gather(q, scale, there, keys, values, most, total, gathered):
+    """Add some of the cache, (BLOCK, HS), to a running softmax: its largest score, sum and weighted sum of values."""
+    scores = tl.where(there, tl.sum(keys * q[None, :], 1) * scale, float("-inf"))  # (BLOCK,)
+    higher = tl.maximum(most, tl.max(scores, 0))
+    shrink, wei = tl.exp(most - higher), tl.exp(scores - higher)
+    total = total * shrink + tl.sum(wei, 0)
+    return higher, total, gathered * shrink + tl.sum(wei[:, None] * values, 0)
+
+
+@triton.jit(do_not_specialize=["row"])
+def draw_kernel(logits, uniforms, temperature, idx, drawn, V, row, BLOCK: tl.constexpr):
+    text, i = tl.program_id(0), tl.arange(0, BLOCK)  # `row` is where this character's numbers begin
+    scores = tl.load(logits + text * V + i, i < V, float("-inf")).to(tl.float64)
+    p = tl.exp((scores - tl.max(scores, 0)) / tl.load(temperature))
+    p = tl.where(i < V, p, 0.0)
+    heaped = tl.cumsum(p, 0)
+    mark = tl.load(uniforms + row + text) * tl.sum(p, 0)
+    new = tl.minimum(tl.sum(((heaped <= mark) & (i < V)).to(tl.int32), 0), V - 1)
+    tl.store(idx + text, new)
+    tl.store(drawn + row + text, new)

@@ -1,0 +1,112 @@
+"""What a time budget buys on an NVIDIA GPU: how wide a model, how much dropout, how many passes over the text.
+
+A GPU reads a short text so often that learning, not arithmetic, sets the limit: what pays is a larger model that is held
+back from memorizing. The sizes below were measured on Tiny Shakespeare (benchmarks/README.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from ..device import Device
+from ..disk import PROJECT, home, write_whole
+
+SLOW = 2e13  # operations per second, if they could not be measured
+
+PER_STEP = 0.0008  # seconds of a step however small: the gaps between its kernels
+OF_THE_PEAK = 0.33  # of the speed of a large product: what a step of the lecture's size reaches
+
+
+@dataclass(frozen=True)
+class GpuSize:
+    """A model and a batch, and between how many passes over the text it is the best choice."""
+
+    passes: float  # from here on it beats the size before it
+    most: float  # more of them only memorize
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+    batch_size: int
+    dropout: float
+    val_loss: float  # on Tiny Shakespeare, at its best
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        names = ("n_layer", "n_head", "n_embd", "block_size", "batch_size", "dropout")
+        return {name: getattr(self, name) for name in names}
+
+
+SIZES = (
+    GpuSize(0, 8, 4, 4, 256, 256, 32, 0.0, 1.55),
+    GpuSize(5, 15, 6, 6, 384, 256, 64, 0.1, 1.44),
+    GpuSize(15, 40, 8, 8, 512, 256, 64, 0.3, 1.40),
+)
+
+
+@lru_cache
+def product_speed(device: Device) -> float:
+    """Return the operations per second of a large matrix product in the device's precision.
+
+    Measured once per GPU and version of PyTorch, in a process of its own, whose memory on the GPU is free again after.
+    """
+    path, key = home() / "machine.json", f"{device.name}, {device.dtype}, torch {torch.__version__}"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return float(known[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        speed = float(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return SLOW
+    with contextlib.suppress(OSError):
+        write_whole(path, json.dumps({key: speed}))
+    return speed
+
+
+def measure(dtype: torch.dtype) -> float:
+    """Return the operations per second of the best of ten products of 4,096 x 4,096 matrices on the GPU."""
+    a, b = (torch.randn(4096, 4096, device="cuda", dtype=dtype) for _ in range(2))
+    took = []
+    for _ in range(11):  # the first one loads the library
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        a @ b
+        end.record()
+        end.synchronize()
+        took.append(start.elapsed_time(end) / 1000)
+    return 2 * 4096**3 / min(took)
+
+
+def step_seconds(flops: float, speed: float) -> float:
+    """Return about how long a step of so many operations takes on a GPU of this speed."""
+    return PER_STEP + flops / (OF_THE_PEAK * speed)
+
+
+def passes(seconds: float, flops_per_character: float, characters_per_step: int, characters: int, speed: float) -> float:
+    """Return how often so many seconds of steps read a text's training part of so many characters."""
+    steps = seconds / step_seconds(flops_per_character * characters_per_step, speed)
+    return steps * characters_per_step / characters
+
+
+def choose_size(reads: Mapping[GpuSize, float]) -> GpuSize:
+    """Return the largest size whose passes over the text, `reads`, are worth it; the smallest if none are."""
+    return next((size for size in reversed(SIZES) if reads[size] >= size.passes), SIZES[0])
+
+
+if __name__ == "__main__":
+    print(measure(getattr(torch, sys.argv[1])))
