@@ -37,6 +37,16 @@ def data_folder() -> Path:
     return user_data_path("nanogpt", appauthor=False)
 
 
+def environment() -> dict[str, str]:
+    """Return an environment in which another Python process imports the code that runs here.
+
+    Without PYTHONSAFEPATH, `python -m` would look in the working folder first: started in a checkout, an installed
+    nanogpt would train with the checkout's code, which looks for runs in the checkout.
+    """
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+
+
 def is_lasting() -> bool:
     """Return whether what is written survives a restart, as far as we can tell."""
     return not os.environ.get("SPACE_ID") or home() == DURABLE

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,7 +18,8 @@ from typing import Any
 import torch
 
 from ..device import Device
-from ..disk import PROJECT, home, write_whole
+from ..disk import write_whole
+from ..paths import environment, home
 
 SLOW = 2e13  # operations per second, if they could not be measured
 
@@ -67,9 +67,8 @@ def product_speed(device: Device) -> float:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
         speed = float(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return SLOW

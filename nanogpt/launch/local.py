@@ -6,7 +6,6 @@ A trainer is a process of its own that knows nothing of its launcher: it outlive
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from ..config import ModelConfig, NanoGPTError, TrainConfig, knobs, preset
 from ..data import fitting_block_size
 from ..formats import config_files, read_config
 from ..model import count_parameters
-from ..paths import PACKAGE
+from ..paths import environment
 from ..runs import Run, queue
 from ..tokenizer import CharTokenizer
 from .plan import check_memory, choose, measure_once
@@ -114,12 +113,8 @@ def warm() -> None:
 
 
 def _launch(arguments: list[str], stdin: int, stdout: Any) -> subprocess.Popen:
-    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     alone: dict[str, Any] = {"start_new_session": True}  # Ctrl-C in the server's terminal must not reach it
     if sys.platform == "win32":
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
     command = [sys.executable, "-m", "nanogpt.train", *arguments]
-    # The trainer must import the code that runs here. Without the second variable, -m would look in the working folder
-    # first: started in a checkout, an installed nanogpt would train with the checkout's code and look for its runs.
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, env=environment, **alone)
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, env=environment(), **alone)

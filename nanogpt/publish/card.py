@@ -21,7 +21,7 @@ from ..explain.baselines import baselines
 from ..formats import read_config
 from ..paths import slug
 from ..runs import Run, kept_loss
-from ..runs.record import command, settings_of
+from ..runs.settings import command, settings_of
 from ..tokenizer import CharTokenizer
 
 LICENSES = {  # what the Hub calls it -> what it is

@@ -29,7 +29,7 @@ from ..config import NanoGPTError
 from ..disk import size
 from ..formats import config_files, load_model, read_config, weights_bytes
 from ..runs import Run, archive, free_name
-from ..runs.record import COLUMNS
+from ..runs.logs import COLUMNS
 from ..tokenizer import CharTokenizer
 from . import curve
 from .card import card, is_untouched, judged

@@ -29,7 +29,7 @@ from ..formats import load_model, read_config
 from ..model import GPT
 from ..paths import home
 from ..tokenizer import CharTokenizer
-from .record import COLUMNS, log_text
+from .logs import COLUMNS, log_text
 from .run import Run, free_name
 
 MAX_BYTES = 1_000_000_000  # of an archive, and of what is in it

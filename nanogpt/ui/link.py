@@ -11,7 +11,7 @@ import gradio as gr
 
 from .. import corpus, limits
 from ..config import PRESETS, NanoGPTError
-from ..runs import record
+from ..runs import settings
 from . import form
 from .drawn import drawn, line
 from .visit import seen, visitor
@@ -86,7 +86,7 @@ def read(address: Mapping[str, str]) -> Asked:
     given = {key: value for key, value in given.items() if key not in unknown}
     if given:
         try:
-            asked.settings = record.whole({"preset": next(iter(PRESETS)), **given})
+            asked.settings = settings.complete({"preset": next(iter(PRESETS)), **given})
         except NanoGPTError as error:
             asked.said.append(f"{str(error)[:300]} So the link's settings were not taken.")
     return asked

@@ -14,7 +14,9 @@ from conftest import ended_run
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.launch import local
-from nanogpt.runs import Run, Status, queue, record
+from nanogpt.runs import Run, Status, logs, queue
+from nanogpt.runs.settings import command as command_of
+from nanogpt.runs.settings import settings_of
 from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
 from nanogpt.ui.words import page_line, run_line, steps
 
@@ -56,7 +58,7 @@ def test_the_line_about_a_run_and_its_command(run):
     line, command = run_panel.facts("one")
     assert "finished" in line
     assert "3.0000" in line
-    assert command == record.command(run)
+    assert command == command_of(run)
     assert run_panel.facts(None) == [run_panel.NO_RUN, ""]
     assert "no run named gone" in run_panel.facts("gone")[0]
 
@@ -72,7 +74,7 @@ def test_what_is_saved_is_a_file_with_the_run_s_name(run, what):
     elif what == "curves":
         assert len(list(csv.DictReader(content.splitlines()))) == 3
     else:
-        assert content == {"log": "step 0\n", "samples": record.samples_text(run)}[what]
+        assert content == {"log": "step 0\n", "samples": logs.samples_text(run)}[what]
 
 
 def test_an_archive_is_saved_and_comes_back_as_another_run(run):
@@ -150,7 +152,7 @@ def test_what_was_trained_beside_the_code_is_not_seen_from_another_home(home, tm
 
 
 def test_settings_fill_the_fields_from_the_preset_on(run):
-    filled = form.field_values(record.settings_of(run))
+    filled = form.field_values(settings_of(run))
     advanced = dict(zip([k.name for k in form.ADVANCED], filled[-len(form.ADVANCED) :]))
     assert filled[0] == "quick"
     assert (advanced["n_embd"].value, advanced["batch_size"].value) == (16, 4)
