@@ -143,13 +143,18 @@ def use(run: Run, repo: str) -> str:
 
 
 def opening(run: Run) -> str:
-    """A prompt in the model's alphabet: the word it writes most often, else its first letter."""
+    """Return a prompt in the model's alphabet: the word it writes most often, else its first letter."""
     alphabet, most = CharTokenizer.load(run.folder), read_config(run.folder).block_size // 2
+    letters = [ch for ch in alphabet.chars if ch.isalnum()] or alphabet.chars
+    start = favorite_word(run, most)
+    return start if start and all(ch in alphabet.stoi for ch in start) else letters[0]
+
+
+def favorite_word(run: Run, most: int) -> str:
+    """Return the word of 3 to `most` letters, `most` not included, that the last samples have most often, or ""."""
     written = " ".join(row["text"] for row in run.history().samples[-3:])
     words = [word for word in written.split() if word.isalpha() and 2 < len(word) < most]
-    letters = [ch for ch in alphabet.chars if ch.isalnum()] or alphabet.chars
-    start = Counter(words).most_common(1)[0][0] if words else letters[0]
-    return start if all(ch in alphabet.stoi for ch in start) else letters[0]
+    return Counter(words).most_common(1)[0][0] if words else ""
 
 
 def quality(run: Run, loss: float | None, compared: dict[str, float]) -> str:
