@@ -28,7 +28,7 @@ from .. import corpus, limits
 from ..config import NanoGPTError
 from ..disk import size
 from ..formats import config_files, load_model, read_config, weights_bytes
-from ..runs import Run, archive, free_name
+from ..runs import Run, archive, checks, free_name
 from ..runs.logs import COLUMNS
 from ..tokenizer import CharTokenizer
 from . import curve
@@ -297,12 +297,12 @@ def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
 def _rewrite(folder: Path, repo: str) -> None:
     """Read what came, and write it as this program would have: nothing else of the repository stays."""
     for path in folder.glob("*.json"):
-        archive.read_object(path)
+        checks.read_object(path)
     config, tokenizer, model = read_config(folder), CharTokenizer.load(folder), load_model(folder)
     files: dict[str, str | bytes] = {**config_files(config), **tokenizer.files(config.block_size)}
     files["model.safetensors"] = weights_bytes(model)
     if (folder / "run.json").exists():
-        files["run.json"] = json.dumps({**_public(archive.read_object(folder / "run.json")), "parent": None})
+        files["run.json"] = json.dumps({**_public(checks.read_object(folder / "run.json")), "parent": None})
     else:  # somebody else's: what it was trained on and how is not known
         text = dict(id="0" * 16, name=f"a text that {repo} does not name", characters=1)
         about = dict(name=repo.split("/")[1], created=datetime.now(UTC).isoformat(timespec="seconds"), preset="")

@@ -186,12 +186,9 @@ class Run:
             return Status("queued", place=waiting.index(self.name) + 1, **facts)
         if queue.is_withdrawn(self.name):
             return Status("stopped", message="Withdrawn from the queue before its turn came.", **facts)
-        last = history.events[-1] if history.events else None
-        if last is None:
+        if not history.events:
             return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
-        if last["event"] == "started":
-            return Status("crashed", message=CRASHED, **facts)
-        return Status(last["event"], message=last.get("message", ""), **facts)
+        return _ended(history.events[-1], facts)
 
     def glance(self) -> Status:
         """`status` for a list of runs: a run that cannot be read is "damaged", and does not hide the others."""
@@ -247,6 +244,13 @@ class Run:
             raise NanoGPTError(f"{self.name} is being trained; stop it first. Only then can it be {done}.")
         if self.folder.parent != home() / "checkpoints":
             raise NanoGPTError(f"{self.name} comes with the project; it cannot be {done}.")
+
+
+def _ended(last: Mapping[str, Any], facts: dict[str, Any]) -> Status:
+    """Return the status of a run that nothing trains, from its last event."""
+    if last["event"] == "started":
+        return Status("crashed", message=CRASHED, **facts)
+    return Status(last["event"], message=last.get("message", ""), **facts)
 
 
 def _length(train: TrainConfig, history: History) -> int:
