@@ -140,12 +140,23 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
         updates |= dict(timer=gr.Timer(active=False))
     if force:
         updates |= dict(back=None)
-    if force or not (seen and now["version"]) or seen[0] != name or seen[2] != now["version"][2]:
-        label, text, number, count = written(name)
-        follows = {} if back else dict(value=number)
-        updates |= dict(when=gr.Slider(maximum=max(count, 2), visible=count > 1, **follows))
-        updates |= {} if back else dict(sample=gr.Textbox(text, label=label))
+    if force or _has_new_sample(name, now["version"], seen):
+        updates |= newest_sample(name, back)
     return updates
+
+
+def _has_new_sample(name: str | None, version, seen) -> bool:
+    """Compare versions as `look` gives them: (name, that of the losses, that of the samples), or None without a run."""
+    return not (seen and version) or seen[0] != name or seen[2] != version[2]
+
+
+def newest_sample(name: str | None, back: int | None) -> dict[str, Any]:
+    """Updates for the newest sample. A reader who went back to an earlier one keeps that, with one more to choose."""
+    label, text, number, count = written(name)
+    slider = dict(maximum=max(count, 2), visible=count > 1)
+    if back:
+        return dict(when=gr.Slider(**slider))
+    return dict(when=gr.Slider(value=number, **slider), sample=gr.Textbox(text, label=label))
 
 
 def view(name: str | None = None) -> dict[str, Any]:
