@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from .config import ModelConfig, NanoGPTError
-from .model import GPT, ROPE_THETA, rotary_table
+from .model import GPT, ROPE_THETA, ShapesOnly, rotary_table
 
 NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # left out, transformers would put its own
 
@@ -168,7 +168,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu", kind: type[GPT]
         raise NanoGPTError(f"{folder.name} has no weights yet; they come with its first evaluation.") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a type of number that torch has not
         raise NanoGPTError(f"The weights of {folder.name} cannot be read ({broken}).") from None
-    with torch.device("meta"):  # shapes only: the numbers come from the file
+    with ShapesOnly():  # shapes only: the numbers come from the file
         model = kind(config)
     ours = {}
     for name, expected in model.state_dict().items():

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from .config import ModelConfig
 
@@ -187,9 +188,32 @@ class GPT(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
+class ShapesOnly(TorchFunctionMode):
+    """Make models without numbers: `with ShapesOnly(): GPT(config)`, on the meta device.
+
+    Random numbers for that device would be drawn by torch's compiler, whose import takes seconds, so they are left out.
+    """
+
+    DRAWS = ("normal_", "uniform_", "kaiming_uniform_", "ones_", "zeros_", "fill_", "zero_")
+
+    def __enter__(self):
+        self.place = torch.device("meta")
+        self.place.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *problem):
+        super().__exit__(*problem)
+        self.place.__exit__(*problem)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") in self.DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def count_parameters(config: ModelConfig) -> int:
-    """Numbers that training sets, without making the model."""
-    with torch.device("meta"):
+    """Return how many numbers training sets, without making the model."""
+    with ShapesOnly():
         return GPT(config).count_parameters()
 
 
@@ -199,8 +223,9 @@ ROPE_THETA = 1000.0  # windows here are short: the slowest pair should still tur
 def rotary_table(config: ModelConfig) -> torch.Tensor:
     """cos and sin of each place's angles: (2, block_size, hs / 2)."""
     hs = config.n_embd // config.n_head
-    frequency = ROPE_THETA ** (-torch.arange(0, hs, 2, dtype=torch.float32) / hs)  # (hs / 2,)
-    angle = torch.outer(torch.arange(config.block_size, dtype=torch.float32), frequency)  # (block_size, hs / 2)
+    numbers = lambda *range: torch.arange(*range, dtype=torch.float32, device="cpu")  # numbers even within ShapesOnly
+    frequency = ROPE_THETA ** (-numbers(0, hs, 2) / hs)  # (hs / 2,)
+    angle = torch.outer(numbers(config.block_size), frequency)  # (block_size, hs / 2)
     return torch.stack([angle.cos(), angle.sin()])
 
 

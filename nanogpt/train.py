@@ -142,7 +142,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         optimizers = take_step.optimizers
         generator = torch.Generator().manual_seed(config.seed)  # draws the batches and nothing else
         at = load_state(run, model, optimizers, generator)
-        at.seconds = at.seconds or settings.get("planning", 0.0)  # choosing a model took some of the time already
+        at.seconds = at.seconds or min(settings.get("planning", 0.0), 0.1 * config.budget)  # of choosing a model
         run.cut_back(at.step)
         run.event("started", step=at.step, device=in_words(device, model.config), parameters=model.count_parameters())
 
@@ -286,6 +286,8 @@ def main(name: str, alone: bool = False) -> int:
 
 def wait_for_name() -> str:
     """The name of a run from stdin, and stdout and stderr into its log; empty when the launcher is gone."""
+    import torch._dynamo  # noqa: F401, the optimizers import it at their first use, which takes two seconds
+
     name = sys.stdin.readline().strip()
     if name:
         with (Run(name).folder / "log.txt").open("ab") as log:

@@ -224,13 +224,15 @@ def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, characters: int, d
         model, train = _configs(size.settings | recipe, vocab_size)
         model = replace(model, block_size=fitting_block_size(characters, model.block_size))
         per_step = train.batch_size * model.block_size
-        per_character = step_flops(model, 1) / model.block_size
+        step = gpu_plan.step_seconds(model.n_layer, step_flops(model, train.batch_size), rate)
         made[size] = model, train, per_step
-        reads[size] = gpu_plan.passes(seconds, per_character, per_step, int(0.9 * characters), rate)
+        reads[size] = seconds / step * per_step / (0.9 * characters)
     size = gpu_plan.choose_size(reads)
     model, train, per_step = made[size]
-    steps = max(20, int(reads[size] * 0.9 * characters / per_step))
+    passes = min(reads[size], size.most)  # more would only memorize, so a long budget is not used up
+    steps = max(20, int(passes * 0.9 * characters / per_step))
     settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=steps)
+    settings["budget"] = round(recipe["budget"] * passes / reads[size], 1)
     decay = settled(replace(train, max_iters=steps), model, characters).weight_decay
     return Plan(settings, count_parameters(model), decay, size.val_loss)
 

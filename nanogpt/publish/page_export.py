@@ -21,7 +21,7 @@ import torch
 
 from ..config import ModelConfig, NanoGPTError
 from ..formats import load_model, read_config
-from ..model import GPT, ROPE_THETA
+from ..model import GPT, ROPE_THETA, ShapesOnly
 from ..runs import Run, kept_loss
 from ..tokenizer import LOOKALIKES, CharTokenizer
 
@@ -36,7 +36,7 @@ def html(run: Run) -> str:
     Its scores differ from PyTorch's by less than 1e-3, which tests/test_page_export.py holds it to.
     """
     settings, config, tokenizer = run.settings(), read_config(run.folder), CharTokenizer.load(run.folder)
-    with torch.device("meta"):  # shapes only
+    with ShapesOnly():  # shapes only
         parameters = GPT(config).count_parameters()
     if parameters * LETTERS > MAX_MB * 1_000_000:
         raise NanoGPTError(

@@ -101,7 +101,9 @@ def test_in_bfloat16_on_a_gpu_it_learns_what_the_plain_step_learns(dropout):
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 @pytest.mark.parametrize("check", ["check_loss_and_gradients", "check_dropout"])
 def test_in_tritons_interpreter(check):
-    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_cuda_block as t\nt.{check}('cpu')"
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_cuda_block as t\nt.{check}('cpu')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True
     )

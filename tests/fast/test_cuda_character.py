@@ -43,7 +43,10 @@ def check_scores_and_draws(device: str, layout: str, steps: int) -> None:
     for sizes in (dict(n_head=2, n_embd=16), dict(n_head=3, n_embd=36)):
         model, texts = a_model(layout, **sizes).to(device), 2
         idx = torch.zeros(texts, 1, dtype=torch.long, device=device)
-        at, drawn = torch.zeros(1, dtype=torch.long, device=device), torch.zeros(3, texts, dtype=torch.long, device=device)
+        at, drawn = (
+            torch.zeros(1, dtype=torch.long, device=device),
+            torch.zeros(3, texts, dtype=torch.long, device=device),
+        )
         cache = []
         for _ in range(2):
             shape = (2, texts, sizes["n_head"], 12, sizes["n_embd"] // sizes["n_head"])
