@@ -125,6 +125,9 @@ def test_it_trains_and_samples_from_another_folder(installed, tmp_path, tiny_tex
     assert installed.run("sample", "shakespeare", "--prompt", "ROMEO:", "--length", "20", cwd=tmp_path)[:6] == "ROMEO:"
     assert [line.split()[0] for line in installed.run("runs", cwd=tmp_path).splitlines()] == ["play", "shakespeare"]
     assert files_in(tmp_path) == {"play.txt"}
+    installed.environment["NANOGPT_HOME"] = "elsewhere"
+    assert installed.run("runs", cwd=tmp_path).startswith("shakespeare ")
+    installed.environment["NANOGPT_HOME"] = ""
 
 
 @pytest.mark.usefixtures("nothing_else_is_written")

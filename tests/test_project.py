@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -230,6 +231,13 @@ def test_importing_all_but_the_page_is_silent_and_needs_no_gradio():
     command = [sys.executable, "-c", script, *modules]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_wheel_holds_every_room():
+    """tests/test_package.py builds it; this one is quick."""
+    packages = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["setuptools"]["packages"]
+    rooms = ["nanogpt", *(f"nanogpt.{room}" for room in ROOMS)]
+    assert sorted(packages) == sorted([*rooms, "nanogpt.checkpoints.shakespeare"])
 
 
 # --- budgets -------------------------------------------------------------------------------------------------------

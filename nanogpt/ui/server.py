@@ -7,15 +7,23 @@ import time
 import traceback
 
 from .. import limits
+from ..config import NanoGPTError
 from ..launch import visitors
 from .page import build_app, launch_options
 
 
 def serve(host: str, port: int | None) -> None:
-    """Serve the page until Ctrl-C: at `port`, or at the first free one from 7860 on."""
+    """Serve the page until Ctrl-C: at `port`, or at the first free one from 7860 on. NanoGPTError if it is taken."""
     if limits.is_public():
         threading.Thread(target=tidy, daemon=True).start()
-    build_app().launch(server_name=host, server_port=port, **launch_options(host))
+    demo = build_app()
+    try:
+        demo.launch(server_name=host, server_port=port, **launch_options(host))
+    except OSError:  # Gradio's message is about its own parameters
+        raise NanoGPTError(
+            f"The page can't be served at {host}, port {port or 7860}: the port is in use, or this machine does not "
+            "have that address. Choose another with --port or --host."
+        ) from None
 
 
 def tidy() -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -104,6 +105,8 @@ def test_errors_of_a_real_process(first, file):
     assert "There is no run named nobody" in fails("sample", "nobody")
     assert "the following arguments are required: NAME" in fails("sample")
     assert "max_iters was 'many'; it must be a whole number" in fails("train", file, "--max-iters", "many")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "the port is in use" in fails("serve", "--port", taken.getsockname()[1])
 
 
 MISTAKES = [
