@@ -42,7 +42,7 @@ def metavar(k: Knob) -> str:
     return "{" + ",".join(k.choices) + "}" if k.choices else k.kind.__name__.upper()
 
 
-def given(arguments: argparse.Namespace, *configs: type) -> dict[str, Any]:
+def settings_in(arguments: argparse.Namespace, *configs: type) -> dict[str, Any]:
     """Return the settings that were given on the command line, by name."""
     names = [k.name for config in configs for k in knobs(config)]
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}

@@ -9,7 +9,7 @@ import sys
 
 from ..config import NanoGPTError, SampleConfig
 from ..runs import Run
-from .flags import Command, add_knobs, given
+from .flags import Command, add_knobs, settings_in
 
 
 def sample_command(arguments: argparse.Namespace) -> int:
@@ -19,7 +19,7 @@ def sample_command(arguments: argparse.Namespace) -> int:
     from ..sample import DASHES, stream_many, unescaped
     from ..tokenizer import CharTokenizer
 
-    config = SampleConfig.of({**given(arguments, SampleConfig), "stop": unescaped(arguments.stop or "")})
+    config = SampleConfig.of({**settings_in(arguments, SampleConfig), "stop": unescaped(arguments.stop or "")})
     run = Run(arguments.name)
     run.settings()  # raises if there is no such run
     tokenizer = CharTokenizer.load(run.folder)

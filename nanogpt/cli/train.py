@@ -9,18 +9,18 @@ from typing import Any
 
 from ..config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from ..runs import Run, free_name
-from .flags import PROGRAM, Command, add_knobs, given
+from .flags import PROGRAM, Command, add_knobs, settings_in
 
 
 def train_command(arguments: argparse.Namespace) -> int:
     """Train on files, or on a built-in text if you name none; --resume continues a run."""
-    changes = given(arguments, ModelConfig, TrainConfig)
+    changes = settings_in(arguments, ModelConfig, TrainConfig)
     if arguments.resume is not None:
-        return follow(resumed(arguments, changes))
+        return follow(run_to_resume(arguments, changes))
     return follow(new_run(arguments, changes))
 
 
-def resumed(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
+def run_to_resume(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     """Return the run to resume, made longer if that was asked for."""
     from ..launch import local
 
@@ -39,7 +39,7 @@ def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     from ..launch import local
 
     check_flags(arguments, changes)
-    text = given_text(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
+    text = text_of(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
     run = local.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
     print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)
     fits = read_config(run.folder).block_size
@@ -60,7 +60,7 @@ def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
         raise NanoGPTError("Both --budget and --max-iters were given, and with a budget the clock decides; give one.")
 
 
-def given_text(arguments: argparse.Namespace):
+def text_of(arguments: argparse.Namespace):
     """Store the files as one text and return it. What was assumed or repaired on the way goes to stderr."""
     from .. import corpus
 

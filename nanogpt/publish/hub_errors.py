@@ -64,9 +64,9 @@ def sentence(error: Exception, repo: str = "") -> str:
     """Say what went wrong between us and the Hub, and what to do."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # "Error while uploading ..."
         return sentence(error.__cause__, repo)
-    for kind, said in BY_KIND:
+    for kind, text in BY_KIND:
         if isinstance(error, kind):
-            return said.format(repo=repo)
+            return text.format(repo=repo)
     if isinstance(error, HfHubHTTPError):
         return refusal(error.response.status_code, error.server_message, repo)
     # json: a page instead of an answer, as from a network that wants one to sign in first

@@ -188,7 +188,7 @@ class Run:
             return Status("stopped", message="Withdrawn from the queue before its turn came.", **facts)
         if not history.events:
             return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
-        return _ended(history.events[-1], facts)
+        return _status_after(history.events[-1], facts)
 
     def glance(self) -> Status:
         """`status` for a list of runs: a run that cannot be read is "damaged", and does not hide the others."""
@@ -246,7 +246,7 @@ class Run:
             raise NanoGPTError(f"{self.name} comes with the project; it cannot be {done}.")
 
 
-def _ended(last: Mapping[str, Any], facts: dict[str, Any]) -> Status:
+def _status_after(last: Mapping[str, Any], facts: dict[str, Any]) -> Status:
     """Return the status of a run that nothing trains, from its last event."""
     if last["event"] == "started":
         return Status("crashed", message=CRASHED, **facts)

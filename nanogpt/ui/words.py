@@ -87,12 +87,12 @@ def run_line(name: str | None) -> dict:
     status = run.glance()
     if status.state == "damaged":
         return line(status.message, status.state)
-    said = _doing(run, status) if status.busy else _done(run, status)
-    return line(said, status.state, status.step / status.max_iters if status.busy else None)
+    text = _busy_words(run, status) if status.busy else _ended_words(run, status)
+    return line(text, status.state, status.step / status.max_iters if status.busy else None)
 
 
-def _doing(run: Run, status: Status) -> str:
-    """A run that a trainer has in hand or soon will: its place in the queue, or its progress, and its losses."""
+def _busy_words(run: Run, status: Status) -> str:
+    """Return the place in the queue or the progress of a run that trains or soon will, and its losses."""
     text, history = state_word(status), run.history()
     if status.state == "queued":
         text += f": number {status.place} in the queue" if status.place > 1 else ": next in the queue, starting"
@@ -101,26 +101,26 @@ def _doing(run: Run, status: Status) -> str:
     return f"{text} · {losses(history)}" if history.rows else text
 
 
-def _done(run: Run, status: Status) -> str:
-    """A run that has ended: how, and how far it came."""
-    text = state_word(status)
-    gone = f"{progress(run, status)}." if status.step else ""
-    said = f"{status.message} {gone}".strip()
-    return said if said.startswith(text) else f"{text}: {said}".rstrip(": ")
+def _ended_words(run: Run, status: Status) -> str:
+    """Return how a run ended, and how far it came."""
+    state = state_word(status)
+    reach = f"{progress(run, status)}." if status.step else ""
+    text = f"{status.message} {reach}".strip()
+    return text if text.startswith(state) else f"{state}: {text}".rstrip(": ")
 
 
 def page_line() -> dict:
     """The line above the tabs: what is running and how long it has to go, whichever run the tabs show."""
     running, waiting = queue.running(), queue.waiting()
     if not running and not waiting:
-        return line(_idle())
-    texts = [_running(name) for name in running]
+        return line(_idle_words())
+    texts = [_running_words(name) for name in running]
     if waiting:
         texts.append(f"{len(waiting)} waiting")
     return line("; ".join(texts) + ".", "running")
 
 
-def _idle() -> str:
+def _idle_words() -> str:
     count = len(visitor().runs())
     if not count and limits.training_is_off():
         return "Nothing is running, and there is no model here yet."
@@ -129,7 +129,7 @@ def _idle() -> str:
     return f"Nothing is running. {count} run{'s' if count > 1 else ''} here to write with, in Sample."
 
 
-def _running(name: str) -> str:
+def _running_words(name: str) -> str:
     run = seen(name)
     if run is None:
         return "Training another visitor's run"

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from nanogpt import corpus
-from nanogpt.cli.flags import given
+from nanogpt.cli.flags import settings_in
 from nanogpt.cli.main import parser
 from nanogpt.config import PLANNED, PRESETS, ModelConfig, NanoGPTError, TrainConfig, preset
 from nanogpt.formats import read_config
@@ -34,7 +34,7 @@ def repeated(run: Run) -> tuple[ModelConfig, TrainConfig]:
     words = words_of(run)
     assert words[:5] == ["python", "-m", "nanogpt", "train", "--text"]
     arguments = parser().parse_args(["train", "a-play.txt", *words[6:]])
-    return preset(arguments.preset).configs(**given(arguments, ModelConfig, TrainConfig))
+    return preset(arguments.preset).configs(**settings_in(arguments, ModelConfig, TrainConfig))
 
 
 @pytest.mark.parametrize("key", PRESETS)
