@@ -187,6 +187,9 @@ class Step:
         self.scaler.update()
         return loss, grad_norm
 
+    def warm(self, xb, yb) -> None:
+        """Load and compile what the first step on such a batch would have to; here there is nothing."""
+
     def forward_backward(self, xb, yb):
         """Gradients of the mean loss into `.grad`; returns that loss."""
         with self.device.autocast():

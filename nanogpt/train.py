@@ -18,7 +18,7 @@ import torch
 
 from . import corpus, limits
 from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
-from .data import make_get_batch, split, windows
+from .data import make_get_batch, pieces, split, windows
 from .device import Device, pick_device
 from .disk import write_whole
 from .formats import load_model, read_config, weights_bytes
@@ -148,8 +148,9 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
 
         block_size, batch_size = model.config.block_size, config.batch_size
         get_batch = make_get_batch(train_data, block_size, config, generator)
-        if device.type == "cuda":  # loads the libraries' kernels: part of starting, not of the run's time
+        if device.type == "cuda":  # loading libraries and compiling kernels is part of starting, not of the run's time
             estimate_loss(model, val_data, device, most=1)
+            take_step.warm(*pieces(train_data, torch.zeros(batch_size, dtype=torch.long), block_size))
         due = Timetable(
             config, at.seconds, all_windows=-(-(len(val_data) - 1) // block_size), at_a_time=seconds,
             size=16 * model.count_parameters(),
