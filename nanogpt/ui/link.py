@@ -14,6 +14,7 @@ from ..config import PRESETS, NanoGPTError
 from ..runs import settings
 from . import form
 from .drawn import drawn, line
+from .parts import QUIET
 from .visit import seen, visitor
 
 OTHERS = ("view", "deep_link", "session_hash", "fn_index", "logs")  # what Gradio and Spaces put into an address
@@ -124,6 +125,5 @@ def build(corpus_id: gr.State, inputs: list) -> None:
         elem_id="link-address",
     )  # fmt: skip
     note = drawn("status_line", line(""), visible=False, elem_id="link-said")
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-    made = copy.click(offered, [corpus_id, *inputs], [address, note], **quiet)
+    made = copy.click(offered, [corpus_id, *inputs], [address, note], **QUIET)
     made.then(None, [address, note], [address, note], js=COPY)

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -15,7 +14,7 @@ from ..config import NanoGPTError
 from ..disk import size
 from ..runs import Run, archive, kept_loss, logs, settings
 from .drawn import drawn, line
-from .parts import Parts
+from .parts import QUIET, Parts
 from .visit import seen, visitor
 from .words import existing, state_word
 
@@ -193,10 +192,9 @@ def build(view: View) -> None:
     def choose(event: gr.SelectData):
         return view.shown.put(view.show(event.row_value[0]))
 
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-    gr.on([this.expand, view.run.change], facts, view.run, [about, command], **quiet)
-    gr.on([every.expand, view.run.change], table, None, runs, **quiet)
-    runs.select(choose, None, view.shown.outputs, **quiet)
+    gr.on([this.expand, view.run.change], facts, view.run, [about, command], **QUIET)
+    gr.on([every.expand, view.run.change], table, None, runs, **QUIET)
+    runs.select(choose, None, view.shown.outputs, **QUIET)
     import_button.upload(
         take,
         import_button,
@@ -266,7 +264,7 @@ def build_log(view: View) -> None:
         refresh = gr.Button("Refresh the log", size="sm", elem_id="run-log-refresh")
     gr.on(
         [panel.expand, refresh.click, view.run.change], log, view.run, text,
-        queue=False, show_progress="hidden", api_visibility="private",
+        **QUIET,
     )  # fmt: skip
 
 
@@ -307,10 +305,9 @@ def build_changing(view: View) -> None:
         delete(name)
         return None, f"{name} is deleted."
 
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
     closed = lambda: [gr.Group(visible=False), None]
     outputs = [note, new, *view.shown.outputs]
-    gr.on([rename_button.click, new.submit], lambda *a: change(renamed, *a), [view.run, new], outputs, **quiet)
-    delete_button.click(pose, view.run, [ask, sure, asked, note], **quiet)
-    yes.click(lambda name: change(deleted, name), asked, outputs, **quiet).then(closed, None, [sure, asked], **quiet)
-    gr.on([no.click, view.run.change], closed, None, [sure, asked], **quiet)
+    gr.on([rename_button.click, new.submit], lambda *a: change(renamed, *a), [view.run, new], outputs, **QUIET)
+    delete_button.click(pose, view.run, [ask, sure, asked, note], **QUIET)
+    yes.click(lambda name: change(deleted, name), asked, outputs, **QUIET).then(closed, None, [sure, asked], **QUIET)
+    gr.on([no.click, view.run.change], closed, None, [sure, asked], **QUIET)

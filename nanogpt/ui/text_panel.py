@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import gradio as gr
 
 from .. import corpus
 from ..config import NanoGPTError
 from ..runs import users_of
-from .parts import Parts
+from .parts import QUIET, Parts
 from .run_panel import said, size, told
 from .visit import visitor
 
@@ -114,17 +113,16 @@ def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], dict
             return {note: told(str(error), "failed")}
         return {note: told(done), new: "", rows: table(), pick: listing(id), **shown.put(after(in_use, id))}
 
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
     closed = lambda: [gr.Group(visible=False), None]
     changed = [note, new, rows, pick, *shown.outputs]
     # not `pick` itself as the input: Gradio would refuse the value of a text that has just gone
-    gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **quiet)
-    rows.select(by_line, None, pick, **quiet)
-    gr.on([rename_button.click, new.submit], lambda *a: change(rename, *a), [corpus_id, pick, new], changed, **quiet)
-    delete_button.click(pose, pick, [ask, sure, asked, note], **quiet)
-    gone = yes.click(lambda *a: change(delete, *a), [corpus_id, asked], changed, **quiet)
-    gone.then(closed, None, [sure, asked], **quiet)
-    gr.on([no.click, pick.change], closed, None, [sure, asked], **quiet)
+    gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **QUIET)
+    rows.select(by_line, None, pick, **QUIET)
+    gr.on([rename_button.click, new.submit], lambda *a: change(rename, *a), [corpus_id, pick, new], changed, **QUIET)
+    delete_button.click(pose, pick, [ask, sure, asked, note], **QUIET)
+    gone = yes.click(lambda *a: change(delete, *a), [corpus_id, asked], changed, **QUIET)
+    gone.then(closed, None, [sure, asked], **QUIET)
+    gr.on([no.click, pick.change], closed, None, [sure, asked], **QUIET)
 
 
 def listing(id: str | None) -> gr.Dropdown:

@@ -14,7 +14,7 @@ from ..launch import local, zero
 from ..runs import Run
 from . import form, link, run_panel
 from .drawn import drawn, line, plot_data
-from .parts import Parts
+from .parts import QUIET, Parts
 from .visit import seen, visitor
 from .words import page_line, run_line
 
@@ -240,11 +240,10 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
         run=run, start=start_button, status=status, plot=plot, sample=sample, when=when, back=back, stop=stop_button,
         go_on=continue_button, seen=seen, page_status=page_status, timer=timer,
     )  # fmt: skip
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
 
     def on(event, handler, inputs):
         """Wire a handler that says by name what changes."""
-        return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **quiet)
+        return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **QUIET)
 
     def on_click(event, action, inputs):
         """Wire what trains."""
@@ -258,12 +257,12 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
         return event(steps, inputs, parts.outputs, **waits)
 
     started = on_click(start_button.click, start, [corpus_id, name, *chosen.inputs])
-    started.then(lambda: "", None, name, **quiet).then(warm, **quiet)
+    started.then(lambda: "", None, name, **QUIET).then(warm, **QUIET)
     on_click(continue_button.click, go_on, [run, chosen.budget, chosen.max_iters])
     on(stop_button.click, stop, run)
     on(timer.tick, shown, [run, seen, back])
     on(run.input, lambda n: shown(n, None, force=True), run)
-    when.input(look_back, [run, when], [sample, back], trigger_mode="always_last", **quiet)
+    when.input(look_back, [run, when], [sample, back], trigger_mode="always_last", **QUIET)
     with right:
         run_panel.build(run_panel.View(run, view, parts, form.field_values, chosen.fields))
     return TrainTab(about_text, chosen, run, parts)
