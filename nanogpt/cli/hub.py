@@ -22,9 +22,7 @@ def push_command(arguments: argparse.Namespace) -> int:
     run = Run(arguments.name)
     if arguments.dry_run:
         files = hub.offered(run, hub.repository(arguments.repo, "user"), arguments.license, arguments.quote)
-        print(listing(files))
-        print(files["README.md"].decode())
-        return 0
+        return show(files)
     wish = dict(private=arguments.private, license=arguments.license, quote=arguments.quote)
     print(hub.push(run, arguments.repo, hub.saved_token(), **wish, tell=tell))
     return 0
@@ -50,18 +48,18 @@ def deploy_command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         space = hub.repository(arguments.space, "user")
         files = deploy.offered(run, space, arguments.static, arguments.license)
-        print(listing(files))
-        print(files["README.md"].decode())
-        return 0
+        return show(files)
     wish = dict(static=arguments.static, hardware=arguments.hardware, private=arguments.private)
     print(deploy.deploy(run, arguments.space, hub.saved_token(), **wish, license=arguments.license, tell=tell))
     return 0
 
 
-def listing(files: dict[str, bytes]) -> str:
-    """List what would be sent: one line per file with its bytes, and their sum."""
-    lines = [f"{len(content):>12,}  {name}" for name, content in files.items()]
-    return "\n".join([*lines, f"{sum(map(len, files.values())):>12,}  in all; nothing was sent", ""])
+def show(files: dict[str, bytes]) -> int:
+    """Print what would be sent: one line per file with its bytes, their sum, and the card."""
+    for name, content in files.items():
+        print(f"{len(content):>12,}  {name}")
+    print(f"{sum(map(len, files.values())):>12,}  in all; nothing was sent\n\n{files['README.md'].decode()}")
+    return 0
 
 
 def add_commands(command: Command) -> None:

@@ -5,7 +5,8 @@ The names imported below need no torch, so listing runs is instant; some of the 
 """
 
 from .history import History, kept_loss, read_jsonl
-from .run import Busy, Run, Status, all_runs, free_name, users_of
+from .listing import all_runs, free_name, users_of
+from .run import Busy, Run, Status
 
 __all__ = [
     "Busy", "History", "Run", "Status", "all_runs", "archive", "checkpoint", "checks", "free_name", "kept_loss", "logs",

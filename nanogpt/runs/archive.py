@@ -24,8 +24,9 @@ from .. import corpus
 from ..config import NanoGPTError
 from ..paths import home
 from .checks import TO_CONTINUE, check_folder
+from .listing import free_name
 from .logs import log_text
-from .run import Run, free_name
+from .run import Run
 
 MAX_BYTES = 1_000_000_000  # of an archive, and of what is in it
 MB = 1_000_000

@@ -128,7 +128,7 @@ def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
     (project / "checkpoints").mkdir(parents=True)
     run.change(public=True)
     run.folder.rename(project / "checkpoints" / "one")
-    monkeypatch.setattr("nanogpt.runs.run.SHIPPED", project / "checkpoints")
+    monkeypatch.setattr("nanogpt.paths.SHIPPED", project / "checkpoints")
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
     for action in (run_panel.delete, lambda name: run_panel.rename(name, "two")):
         with pytest.raises(NanoGPTError, match="comes with the project"):
@@ -140,7 +140,7 @@ def test_what_was_trained_beside_the_code_is_not_seen_from_another_home(home, tm
     project = tmp_path / "project"
     (project / "checkpoints").mkdir(parents=True)
     run.folder.rename(project / "checkpoints" / "one")
-    monkeypatch.setattr("nanogpt.runs.run.SHIPPED", project / "checkpoints")
+    monkeypatch.setattr("nanogpt.paths.SHIPPED", project / "checkpoints")
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
     for written in (None, "{", "[]", '{"public": false}', '{"public": 1}'):
         if written:
