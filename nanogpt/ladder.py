@@ -4,12 +4,13 @@ lecture.py has stages 1 to 7, rungs.py has stages 8 to 18.
 """
 
 from .config import NanoGPTError
+from .holdout import train_length
 
 
 def check_length(text, stage):
     """Raise NanoGPTError if the last tenth of the text, kept for validation, holds no window of the stage."""
     needed = 10 * stage.block_size + 1
-    if len(text) - int(0.9 * len(text)) <= stage.block_size:
+    if len(text) - train_length(len(text)) <= stage.block_size:
         raise NanoGPTError(
             f"The text has {len(text):,} characters; stage {stage.number} needs {needed:,} or more, "
             f"so that the tenth kept for validation holds a window of {stage.block_size}."

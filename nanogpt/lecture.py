@@ -15,6 +15,7 @@ import torch.nn as nn
 from torch.nn import functional as F
 
 from .config import NanoGPTError
+from .holdout import train_length
 from .ladder import check_length, print_event
 
 # ---- The text, as integers -------------------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ def read(text, stage):
     check_length(text, stage)
     vocabulary = Vocabulary(text)
     data = torch.tensor(vocabulary.encode(text), dtype=torch.long)
-    n = int(0.9 * len(data))
+    n = train_length(len(data))
     return vocabulary, {"train": data[:n], "val": data[n:]}
 
 

@@ -23,7 +23,7 @@ from .ladder import check_length, print_event
 from .model import GPT, MultiHeadAttention, ReLUSquared, RMSNorm, rotary_table, rotate
 from .optim import Step, get_lr, settled
 from .sample import generate
-from .tokenizer import CharTokenizer
+from .tokenizer import make_tokenizer
 
 # ---- What changes in the model: each of these takes a GPT and departs from the lecture in one thing ------------------
 
@@ -182,7 +182,7 @@ def train_rung(
     Losses are of 200 windows, and at the end the validation loss is that of all the held-out text.
     """
     check_length(text, rung)
-    tokenizer = CharTokenizer(text)
+    tokenizer = make_tokenizer(text)
     train, val = (part.to(device.type) for part in split(tokenizer.encode_array(text)))  # (N,), (N / 9,)
     shape = ModelConfig.of({**asdict(rung), "layout": "classic", "vocab_size": tokenizer.vocab_size})
     config = settled(make_recipe(rung, max_iters, seed), shape, len(text))

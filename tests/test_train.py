@@ -19,16 +19,17 @@ from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.data import split
 from nanogpt.device import pick_device
 from nanogpt.formats import load_model, read_config
-from nanogpt.launch import local
+from nanogpt.launch import local, prepare
+from nanogpt.launch.trainer import main
 from nanogpt.optim import get_lr, settled
 from nanogpt.runs import Run, read_jsonl
 from nanogpt.timetable import Timetable
-from nanogpt.train import CLEARLY_WORSE, estimate_loss, main, train
+from nanogpt.train import CLEARLY_WORSE, estimate_loss, train
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
-TIMES = {"seconds", "tokens_per_second"}  # which differ from one time to the next
+TIMES = {"seconds", "tokens_per_second", "characters_per_second"}  # which differ from one time to the next
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,7 +54,7 @@ def undisturbed(text):
     def run_of(**settings) -> Run:
         key = json.dumps(settings, sort_keys=True)
         if key not in made:
-            made[key] = local.new_run(f"undisturbed-{len(made)}", text, **{**TINY, **settings})
+            made[key] = prepare.new_run(f"undisturbed-{len(made)}", text, **{**TINY, **settings})
             train(made[key])
         return made[key]
 
@@ -112,7 +113,7 @@ def train_until(run: Run, step: int) -> int:
 
 def kill_trainer(run: Run, ready) -> None:
     """A trainer process of its own, killed as the system kills: at the moment that `ready` says, wherever it is."""
-    command = [sys.executable, "-m", "nanogpt.train", run.name]
+    command = [sys.executable, "-m", "nanogpt.launch.trainer", run.name]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
         while not ready():
             assert child.poll() is None, "it ended before it could be killed"
@@ -171,7 +172,7 @@ def test_the_last_word_is_the_loss_over_the_whole_held_out_text(undisturbed, tex
 
 def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text):
     first = undisturbed(**PLAIN)
-    again = local.new_run("again", text, **{**TINY, **PLAIN})
+    again = prepare.new_run("again", text, **{**TINY, **PLAIN})
     train(again)
     same_state(first, again)
     assert rows(first) == rows(again)
@@ -187,7 +188,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text)
 @pytest.mark.parametrize("settings", [PLAIN, DROPOUT, MODERN], ids=["plain", "dropout", "modern"])
 def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)
-    run = local.new_run(f"stopped-{len(settings)}", text, **{**TINY, **settings})
+    run = prepare.new_run(f"stopped-{len(settings)}", text, **{**TINY, **settings})
     stops = []
     for step in (13, 60):
         stops.append(train_until(run, step))
@@ -195,7 +196,7 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
         assert f"Stopped at step {stops[-1]:,}" in run.status().message
         assert progress(run)["step"] == stops[-1]
     assert 0 < stops[0] < stops[1] < 120
-    local.prepare_to_continue(run)
+    prepare.to_continue(run)
     train(run)
     assert run.status().state == "finished"
     assert events(run) == ["started", "stopped"] * 2 + ["started", "finished"]
@@ -214,7 +215,7 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
 )
 def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)
-    run = local.new_run(f"killed-{settings.get('layout', 'classic')}", text, **{**TINY, **settings})
+    run = prepare.new_run(f"killed-{settings.get('layout', 'classic')}", text, **{**TINY, **settings})
     for share in (0.1, 0.5):
         reached = share * settings["max_iters"]
         kill_trainer(run, lambda reached=reached: any(step >= reached for step in steps(run)))
@@ -231,7 +232,7 @@ def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed,
 def test_killed_before_its_second_save_it_begins_again_and_repeats_no_step(undisturbed, text):
     settings = dict(max_iters=120, eval_interval=120)
     expected = undisturbed(**settings)
-    run = local.new_run("killed-early", text, **{**TINY, **settings})
+    run = prepare.new_run("killed-early", text, **{**TINY, **settings})
     kill_trainer(run, lambda: len(steps(run)) > 5)
     assert progress(run)["step"] == 0
     train(run)
@@ -241,7 +242,7 @@ def test_killed_before_its_second_save_it_begins_again_and_repeats_no_step(undis
 
 def test_killed_before_its_first_save_it_begins_again(undisturbed, text):
     expected = undisturbed(**PLAIN)
-    run = local.new_run("killed-at-once", text, **{**TINY, **PLAIN})
+    run = prepare.new_run("killed-at-once", text, **{**TINY, **PLAIN})
     kill_trainer(run, lambda: "started" in events(run))
     train(run)
     same_state(expected, run)
@@ -261,7 +262,7 @@ def test_evaluating_more_often_changes_nothing(undisturbed, settings):
 
 def test_a_run_may_go_on_to_another_length(text):
     """Then the interval of the log is another one, too, and may fall on the very step where the run stands."""
-    run = local.new_run("other-length", text, **{**TINY, "max_iters": 200_000, "eval_interval": 5})  # logs each 1,000
+    run = prepare.new_run("other-length", text, **{**TINY, "max_iters": 200_000, "eval_interval": 5})  # logs each 1,000
     reached = train_until(run, 5)
     assert reached < 1000
     run.change(train={**run.settings()["train"], "max_iters": 200 * reached})
@@ -277,9 +278,9 @@ def test_a_run_may_go_on_to_another_length(text):
 
 
 def test_a_finished_run_goes_on(undisturbed, text):
-    run = local.new_run("goes-on", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
+    run = prepare.new_run("goes-on", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
     train(run)
-    local.prepare_to_continue(run, 30)
+    prepare.to_continue(run, 30)
     train(run)
     assert run.status().state == "finished"
     assert steps(run) == list(range(31))
@@ -291,7 +292,7 @@ def test_a_finished_run_goes_on(undisturbed, text):
 
 
 def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
-    run = local.new_run("best", text, **{**TINY, "max_iters": 400, "eval_interval": 5, "learning_rate": 0.5})
+    run = prepare.new_run("best", text, **{**TINY, "max_iters": 400, "eval_interval": 5, "learning_rate": 0.5})
     train_until(run, 60)
     best = run.history().best
     losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
@@ -324,7 +325,7 @@ def overfits(text):
 
 
 def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
-    run = local.new_run("overfits", text, **overfits)
+    run = prepare.new_run("overfits", text, **overfits)
     train(run)
     losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
     worse = [loss > min(losses[:i], default=math.inf) + CLEARLY_WORSE for i, loss in enumerate(losses)]
@@ -336,7 +337,7 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
     assert "Stopped early at step" in status.message
     assert f"of step {run.history().best['step']}" in status.message
     try:
-        local.prepare_to_continue(run)
+        prepare.to_continue(run)
     except NanoGPTError:
         return  # said that it is over
     train(run)  # or it goes on indeed
@@ -344,7 +345,7 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
 
 
 def test_a_stop_between_two_evaluations_costs_no_patience(overfits, text):
-    straight, stopped = (local.new_run(name, text, **overfits) for name in ("patient", "patient-stopped"))
+    straight, stopped = (prepare.new_run(name, text, **overfits) for name in ("patient", "patient-stopped"))
     train(straight)
     for step in range(3, 1000, 7):
         train_until(stopped, step)
@@ -358,11 +359,11 @@ DIVERGES = dict(max_iters=300, eval_interval=4, learning_rate=1.0, min_lr=1.0, w
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(text, capfd):
-    run = local.new_run("diverged", text, **{**TINY, **DIVERGES})
+    run = prepare.new_run("diverged", text, **{**TINY, **DIVERGES})
     assert main(run.name) == 1
     status = run.status()
     assert (status.state, status.can_continue) == ("failed", True)
-    assert status.message.startswith("The loss was no longer a number at step ")
+    assert status.message.startswith("Training diverged at step ")
     assert status.message.endswith("the best weights so far are kept. Try a third of the learning rate.")
     model = load_model(run.folder)
     assert all(torch.isfinite(p).all() for p in model.parameters())
@@ -373,7 +374,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(text, 
 
 def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
     other = corpus.add(tiny_text[::-1], "Backwards")
-    run = local.new_run("no-text", other, **{**TINY, **PLAIN})
+    run = prepare.new_run("no-text", other, **{**TINY, **PLAIN})
     corpus.delete(other.id)
     with pytest.raises(NanoGPTError, match=f"There is no corpus {other.id}"):
         train(run)
@@ -384,31 +385,31 @@ def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:5000]])
 def test_a_damaged_save_is_said_to_be_one(text, damage):
-    run = local.new_run(f"damaged-{time.time_ns()}", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    run = prepare.new_run(f"damaged-{time.time_ns()}", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
     train(run)
     saved = run.folder / "last.safetensors"
     saved.write_bytes(damage(saved.read_bytes()))
-    local.prepare_to_continue(run, 9)
+    prepare.to_continue(run, 9)
     with pytest.raises(NanoGPTError, match=f"last.safetensors of {run.name} cannot be read"):
         train(run)
 
 
 def test_a_save_of_something_else_is_a_sentence(text, undisturbed):
-    run = local.new_run("foreign", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    run = prepare.new_run("foreign", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
     (run.folder / "last.safetensors").write_bytes((undisturbed(**PLAIN).folder / "model.safetensors").read_bytes())
     with pytest.raises(NanoGPTError, match="last.safetensors of foreign"):
         train(run)
 
 
 def test_a_run_that_somebody_else_trains_is_left_to_them(text):
-    run = local.new_run("taken", text, **{**TINY, **PLAIN})
+    run = prepare.new_run("taken", text, **{**TINY, **PLAIN})
     with run.held():
         assert main(run.name) == 1
     assert events(run) == []  # the other one writes this log
 
 
 def test_an_old_stop_file_does_not_stop_a_new_start(text):
-    run = local.new_run("stopped-before", text, **{**TINY, "max_iters": 3})
+    run = prepare.new_run("stopped-before", text, **{**TINY, "max_iters": 3})
     run.stop_file.touch()
     local.start(run)
     deadline = time.monotonic() + 60
@@ -419,7 +420,7 @@ def test_an_old_stop_file_does_not_stop_a_new_start(text):
 
 def test_the_alphabet_and_the_text_of_many_characters(home):
     words = "".join(chr(0x4E00 + i) for i in range(400)) * 6 + "\n"  # more than fit in a byte
-    run = local.new_run("many", corpus.add(words), **{**TINY, "max_iters": 3, "eval_interval": 3})
+    run = prepare.new_run("many", corpus.add(words), **{**TINY, "max_iters": 3, "eval_interval": 3})
     train(run)
     assert read_config(run.folder).vocab_size == 401
     assert rows(run)[0]["train_loss"] == pytest.approx(math.log(401), abs=0.1)

@@ -17,12 +17,12 @@ def sample_command(arguments: argparse.Namespace) -> int:
     from ..device import pick_device
     from ..formats import load_model
     from ..sample import DASHES, stream_many, unescaped
-    from ..tokenizer import CharTokenizer
+    from ..tokenizer import load_tokenizer
 
     config = SampleConfig.of({**settings_in(arguments, SampleConfig), "stop": unescaped(arguments.stop or "")})
     run = Run(arguments.name)
     run.settings()  # raises if there is no such run
-    tokenizer = CharTokenizer.load(run.folder)
+    tokenizer = load_tokenizer(run.folder)
     prompt = tokenizer.fit(arguments.prompt)
     if prompt.replaced:
         print(prompt, file=sys.stderr)
@@ -40,43 +40,40 @@ def sample_command(arguments: argparse.Namespace) -> int:
 
 def eval_command(arguments: argparse.Namespace) -> int:
     """The loss over a run's whole held-out text, or over a file: one JSON object."""
+    import torch
+
+    from ..data import scored_characters
     from ..device import pick_device
     from ..formats import load_model
-    from ..train import estimate_loss
+    from ..tokenizer import load_tokenizer, token_lengths
+    from ..train import estimate_loss, load_data
 
     run = Run(arguments.name)
-    data = file_data(run, arguments.file) if arguments.file else held_out_data(run)
+    settings, tokenizer, device = run.settings(), load_tokenizer(run.folder), pick_device(arguments.device)
+    if arguments.file:
+        ids = ids_of(arguments.file, tokenizer)
+        data = torch.from_numpy(ids.astype("int32")).to(device.type)  # (N,)
+    else:
+        data = load_data(settings["corpus"]["id"], tokenizer, device).val  # (N,)
     if len(data) < 2:
         raise NanoGPTError(
             "There is nothing to predict: the text has fewer than two characters of this model's alphabet."
         )
-    device = pick_device(arguments.device)
-    loss = estimate_loss(load_model(run.folder, device.type), data, device)
-    print(json.dumps(dict(val_loss=loss, bits_per_character=loss / math.log(2), characters=len(data) - 1)))
+    model, lengths = load_model(run.folder, device.type), torch.from_numpy(token_lengths(tokenizer)).to(device.type)
+    loss = estimate_loss(model, data, device, lengths=lengths)
+    characters = scored_characters(data, model.config.block_size, lengths)
+    print(json.dumps(dict(val_loss=loss, bits_per_character=loss / math.log(2), characters=characters)))
     return 0
 
 
-def held_out_data(run: Run):
-    """Return the ids of the tenth of its text that a run never trained on, (N,)."""
+def ids_of(file: str, tokenizer):
+    """Return a file's ids, (N,). Characters that the tokenizer lacks are replaced, and named on stderr."""
     from .. import corpus
-    from ..data import split
 
-    return split(corpus.load(run.settings()["corpus"]["id"]).tokens())[1]
-
-
-def file_data(run: Run, file: str):
-    """Return a file's ids in the vocabulary of a run, (N,). Replaced characters are named on stderr."""
-    import torch
-
-    from .. import corpus
-    from ..tokenizer import CharTokenizer
-
-    run.settings()  # raises if there is no such run
-    tokenizer = CharTokenizer.load(run.folder)
     text = tokenizer.fit(corpus.read_text(file))
     if text.replaced:
         print(text, file=sys.stderr)
-    return torch.from_numpy(tokenizer.encode_array(text.text).astype("int32"))
+    return tokenizer.encode_array(text.text)
 
 
 def add_commands(command: Command) -> None:

@@ -22,13 +22,13 @@ def train_command(arguments: argparse.Namespace) -> int:
 
 def run_to_resume(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     """Return the run to resume, made longer if that was asked for."""
-    from ..launch import local
+    from ..launch import prepare
 
     new = arguments.files or arguments.text or arguments.name or arguments.preset
     if new or set(changes) - {"max_iters", "budget"}:
         raise NanoGPTError("A resumed run keeps its text and settings; only --max-iters or --budget can be given anew.")
     run = Run(arguments.resume)
-    local.prepare_to_continue(run, changes.get("max_iters"), changes.get("budget"))
+    prepare.to_continue(run, changes.get("max_iters"), changes.get("budget"))
     return run
 
 
@@ -36,11 +36,11 @@ def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     """Make a run of the text and the settings that were given, and print what it will train on."""
     from .. import corpus
     from ..formats import read_config
-    from ..launch import local
+    from ..launch import prepare
 
     check_flags(arguments, changes)
     text = text_of(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
-    run = local.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
+    run = prepare.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
     print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)
     fits = read_config(run.folder).block_size
     if fits < int(changes.get("block_size") or 0):
@@ -64,15 +64,15 @@ def text_of(arguments: argparse.Namespace):
     """Store the files as one text and return it. What was assumed or repaired on the way goes to stderr."""
     from .. import corpus
 
-    prepared = corpus.prepare(list(arguments.files), arguments.encoding, arguments.keep or ())
-    for sentence in (*prepared.notes, *prepared.done):
+    text = corpus.add(list(arguments.files), encoding=arguments.encoding, decline=arguments.keep or ())
+    for sentence in text.notes:
         print(sentence, file=sys.stderr)
-    return corpus.add(prepared)
+    return text
 
 
 def follow(run: Run) -> int:
     """Train in this process. Ctrl-C saves and says how to resume; a second one quits at once."""
-    from .. import train
+    from ..launch import trainer
 
     run.stop_file.unlink(missing_ok=True)  # a stale request; from here on a stop is meant
 
@@ -82,7 +82,7 @@ def follow(run: Run) -> int:
         run.request_stop()
 
     signal.signal(signal.SIGINT, ask_to_stop)
-    code = train.main(run.name)
+    code = trainer.main(run.name)
     status = run.status()
     if code:
         raise NanoGPTError(status.message)

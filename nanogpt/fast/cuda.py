@@ -1,10 +1,10 @@
 """A training step on an NVIDIA GPU: fused by Triton where possible, recorded once and replayed as a CUDA graph.
 
 The lecture's model is so small that a GPU spends most of a plainly written step waiting for Python to start its
-hundreds of kernels; a graph starts them all at once. The batch, the learning rate, the loss and the norm of the gradients stay at
-fixed places on the GPU. Weights and optimizers are float32; the forward and backward pass run on a bfloat16 copy of the
-weights, made once per step. Where the step can't be recorded, or its replay does not give the plain step's loss, the
-plain step runs.
+hundreds of kernels; a graph starts them all at once. The batch, the learning rate, the loss and the norm of the
+gradients stay at fixed places on the GPU. Weights and optimizers are float32; the forward and backward pass run on a
+bfloat16 copy of the weights, made once per step. Where the step can't be recorded, or its replay does not give the
+plain step's loss, the plain step runs.
 
 Source: PyTorch's notes on CUDA graphs, "Whole-network capture".
 """
@@ -35,7 +35,7 @@ CLOSE = 0.02  # nats by which the losses of two ways through the same step may d
 
 
 class GraphStep(Step):
-    """Recorded at its first call, when a resumed run has its state back. `note` says in a sentence what did not work."""
+    """Recorded by `ready`, once a resumed run has its state back. `note` says in a sentence what did not work."""
 
     def __init__(self, model: GPT, config: TrainConfig, device: Device):
         super().__init__(model, config, device)
@@ -45,18 +45,16 @@ class GraphStep(Step):
         self.note = ""
         self.queue: list[torch.cuda.Event] = []
 
-    def warm(self, xb, yb) -> None:
-        """Compile the kernels for batches like this one: seconds, the first time on a machine."""
-        if not self.refused:
-            self.xb, self.yb = xb.clone(), yb.clone()
-            self.trying(self.prepare)
+    def ready(self, xb, yb) -> None:
+        """Compile the kernels for batches like this one, seconds the first time on a machine, and record the step."""
+        self.xb, self.yb = xb.clone(), yb.clone()
+        for work in (self.prepare, self.record):
+            if not self.refused:
+                self.trying(work)
 
     def __call__(self, xb, yb, lr: float):
         if self.graph is None and not self.refused:
-            if not hasattr(self, "low"):
-                self.warm(xb, yb)
-            if not self.refused:
-                self.trying(self.record)
+            self.ready(xb, yb)
         if self.refused:
             return super().__call__(xb, yb, lr)
         self.xb.copy_(xb)

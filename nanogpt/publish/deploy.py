@@ -15,6 +15,7 @@ from ..config import NanoGPTError
 from ..formats import read_config
 from ..paths import CHECKOUT
 from ..runs import Run
+from ..tokenizer import load_tokenizer, unit
 from . import page_export
 from .card import checked_license, code, signed
 from .hub import Pushed, Tell, model_files, publish, repository, signed_in
@@ -79,9 +80,9 @@ def static_readme(run: Run, space: str, license: str | None) -> str:
 
 
 def about(run: Run, space: str) -> str:
-    config, text = read_config(run.folder), run.settings()["corpus"]
+    config, text, one = read_config(run.folder), run.settings()["corpus"], unit(load_tokenizer(run.folder))
     return (
-        f"# {title(space)}\n\nWrite with a GPT of {config.n_layer} layers that was trained, character by character, on "
+        f"# {title(space)}\n\nWrite with a GPT of {config.n_layer} layers that was trained, {one} by {one}, on "
         f"{code(text['name'])}."
     )
 

@@ -14,7 +14,7 @@ from .. import corpus, limits
 from ..config import NanoGPTError, TrainConfig
 from ..formats import load_model, read_config
 from ..model import GPT
-from ..tokenizer import CharTokenizer
+from ..tokenizer import load_tokenizer
 from .logs import COLUMNS
 
 TO_CONTINUE = "last.safetensors"
@@ -61,7 +61,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _model(folder: Path) -> GPT:
     config = read_config(folder)
-    if CharTokenizer.load(folder).vocab_size != config.vocab_size:
+    if load_tokenizer(folder).vocab_size != config.vocab_size:
         raise NanoGPTError("The alphabet is not that of its model; nothing was imported.")
     model = load_model(folder)
     limits.check_model(model.count_parameters())

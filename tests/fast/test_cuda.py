@@ -161,7 +161,8 @@ def test_a_replay_that_gives_another_loss_is_not_used(recorder, monkeypatch):
     model = a_model("modern")
     step = cuda.GraphStep(model, TrainConfig(optimizer="muon", learning_rate=0.1), HERE)
     before = [p.detach().clone() for p in model.parameters()]
-    step.warm(*next(batches(1)))
+    step.xb, step.yb = next(batches(1))
+    step.prepare()
     step.low_loss = lambda loss=step.low_loss: loss() + step.counter.add_(1)  # each step's is another
     step.counter = torch.zeros(())
     step(*next(batches(1)), 1e-3)

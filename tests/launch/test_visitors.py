@@ -19,7 +19,7 @@ from gradio.context import LocalContext
 from nanogpt import corpus, limits, paths
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
-from nanogpt.launch import local, visitors
+from nanogpt.launch import prepare, visitors
 from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
@@ -47,7 +47,7 @@ def otto(public) -> Visitor:
 
 
 def given(visitor: Visitor, text: str, name: str = "A play") -> corpus.Corpus:
-    return visitor.add_text(corpus.prepare(text), name)
+    return visitor.add_text(text, name)
 
 
 def written(visitor: Visitor, text: corpus.Corpus, name: str = "one") -> Run:
@@ -88,7 +88,7 @@ def test_a_visitor_is_a_hash_of_a_long_word(public):
 def test_nobody_without_a_cookie_owns_anything(anna, tiny_text):
     nobody = visitor_of(None)
     text = given(anna, tiny_text)
-    unowned = local.new_run("unowned", text, "quick", **TINY)
+    unowned = prepare.new_run("unowned", text, "quick", **TINY)
     assert unowned.settings()["owner"] is None
     assert nobody.runs() == anna.runs() == []
     assert nobody.texts() == []
@@ -276,7 +276,7 @@ def test_a_run_makes_room_for_others_and_goes_on_later(anna, tiny_text):
     status = run.status()
     assert status.state == "stopped"
     assert status.message == (
-        f"Stopped at step {status.step:,} after 1 second, the most at a time here; all is saved. Continue goes on."
+        f"Stopped at step {status.step:,} after 1 second, the most at a time here, and saved. You can resume it."
     )
     train.train(run, seconds=0.3)
     assert run.status().step > status.step
@@ -296,7 +296,7 @@ def test_what_nobody_touched_for_long_goes(anna, otto, public, tiny_text, monkey
     text = given(anna, tiny_text)
     runs = {name: written(anna, text, name) for name in ("old", "public", "busy")}
     fresh = written(otto, given(otto, tiny_text), "fresh")
-    house = local.new_run("house", corpus.add(tiny_text), "quick", **TINY)
+    house = prepare.new_run("house", corpus.add(tiny_text), "quick", **TINY)
     runs["public"].change(public=True)
     queue.draw(runs["busy"].name)
     for run in (*runs.values(), house):
@@ -313,7 +313,7 @@ def test_what_nobody_touched_for_long_goes(anna, otto, public, tiny_text, monkey
 
 
 def test_on_one_s_own_machine_nothing_goes(home, tiny_text):
-    run = local.new_run("one", corpus.add(tiny_text), "quick", **TINY)
+    run = prepare.new_run("one", corpus.add(tiny_text), "quick", **TINY)
     age(run.folder, 10_000)
     assert visitors.expire() == []
     assert run.exists()

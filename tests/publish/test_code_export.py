@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from conftest import home_for_all
 
-from nanogpt import corpus, train
+from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError, TrainConfig
-from nanogpt.launch import local
+from nanogpt.launch import prepare, trainer
 from nanogpt.optim import get_lr
 from nanogpt.publish import code_export
 from nanogpt.publish.code_export import filled
@@ -48,12 +48,12 @@ def text(home, tiny_text) -> corpus.Corpus:
 
 def made(name: str, text: corpus.Corpus, **changes) -> Run:
     preset = "timed" if changes.get("budget") else "quick"
-    return local.new_run(name, text, preset, **{**TINY, **changes})
+    return prepare.new_run(name, text, preset, **{**TINY, **changes})
 
 
 def trained(name: str, text: corpus.Corpus, **changes) -> Run:
     run = made(name, text, **changes)
-    assert train.main(run.name) == 0, run.log_tail(20)
+    assert trainer.main(run.name) == 0, run.log_tail(20)
     return run
 
 

@@ -20,12 +20,12 @@ from PIL import Image
 from safetensors.torch import load, save
 
 import nanogpt
-from nanogpt import corpus, train
+from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
-from nanogpt.launch import local
+from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
 from nanogpt.publish import curve, hub_errors, page_export
 from nanogpt.publish import hub as ours
@@ -46,8 +46,8 @@ def trained(tmp_path_factory, tiny_text) -> dict[str, bytes]:
         patch.setenv("NANOGPT_HOME", str(tmp_path_factory.mktemp("home")))
         text = corpus.add(tiny_text, "A ``play`` | <b>of</b> millers\n--- ")
         for layout in ("classic", "modern"):
-            run = local.new_run(layout, text, max_iters=6, layout=layout, **TINY)
-            assert train.main(run.name) == 0
+            run = prepare.new_run(layout, text, max_iters=6, layout=layout, **TINY)
+            assert trainer.main(run.name) == 0
             (run.folder / "log.txt").write_text("secret of the log", encoding="utf-8")
         home = run.folder.parent.parent
         return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}

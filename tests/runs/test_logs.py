@@ -9,7 +9,7 @@ import pytest
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import Run, logs
 from nanogpt.runs.logs import curves_csv, log_text, samples_text
 
@@ -29,14 +29,16 @@ def test_of_a_run_that_is_not_there(home):
 
 
 def test_the_curves_are_a_row_a_step(text):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=0.0, tokens=0, train_loss=4.5, val_loss=4.4)
-    run.log(step=5, seconds=1.5, tokens=320, train_loss=4.0, learning_rate=1e-3, grad_norm=1.25, tokens_per_second=99)
+    rates = dict(tokens_per_second=99, characters=640, characters_per_second=198)
+    run.log(step=5, seconds=1.5, tokens=320, train_loss=4.0, learning_rate=1e-3, grad_norm=1.25, **rates)
     run.log(step=5, seconds=1.6, tokens=320, val_loss=3.9, note="=SUM(A1)")
     run.event("stopped", step=5)
     table = curves_csv(run)
-    assert table.splitlines()[0] == "step,seconds,tokens,train_loss,val_loss,learning_rate,grad_norm,tokens_per_second"
+    header = "step,seconds,tokens,train_loss,val_loss,learning_rate,grad_norm,tokens_per_second,"
+    assert table.splitlines()[0] == f"{header}characters,characters_per_second"
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["step"] for row in rows] == ["0", "5"]
     assert rows[0]["grad_norm"] == ""
@@ -49,11 +51,13 @@ def test_the_curves_are_a_row_a_step(text):
         learning_rate=1e-3,
         grad_norm=1.25,
         tokens_per_second=99,
+        characters=640,
+        characters_per_second=198,
     )
 
 
 def test_the_samples_are_one_text(text):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     assert samples_text(run) == ""
     run.sample(0, "\nzq x\n")
     run.sample(1000, "To be")
@@ -74,13 +78,13 @@ def test_the_samples_are_one_text(text):
     ],
 )
 def test_the_log_does_not_say_where_things_are(text, line, shown):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     (run.folder / "log.txt").write_text(line + "\n", encoding="utf-8")
     assert log_text(run) == shown + "\n"
 
 
 def test_the_log_is_its_end(text, monkeypatch):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     (run.folder / "log.txt").write_bytes(b"\xff" + b"".join(b"line %d\n" % i for i in range(1000)))
     assert log_text(run, 2) == "line 998\nline 999"
     monkeypatch.setattr(logs, "LOG_BYTES", 20)

@@ -13,7 +13,7 @@ from nanogpt.cli.flags import settings_in
 from nanogpt.cli.main import parser
 from nanogpt.config import PLANNED, PRESETS, ModelConfig, NanoGPTError, TrainConfig, preset
 from nanogpt.formats import read_config
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import Run
 from nanogpt.runs.settings import command, read_settings, settings_json, settings_of
 
@@ -53,7 +53,7 @@ def repeated(run: Run) -> tuple[ModelConfig, TrainConfig]:
     ids=str,
 )
 def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, changes):
-    run = local.new_run("one", text, key, **{**SMALL, **changes})
+    run = prepare.new_run("one", text, key, **{**SMALL, **changes})
     model, train = repeated(run)
     wanted = TrainConfig.of(run.settings()["train"])
     if wanted.budget:  # its steps were a guess; the clock decides
@@ -69,22 +69,22 @@ def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, ch
 
 
 def test_a_run_with_a_preset_s_own_settings_needs_no_flags(text):
-    assert words_of(local.new_run("one", text, "quick"))[5:] == [text.id, "--preset", "quick"]
+    assert words_of(prepare.new_run("one", text, "quick"))[5:] == [text.id, "--preset", "quick"]
 
 
 def test_the_text_is_named_by_key_by_id_or_by_its_file(text, home):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     assert words_of(run)[4:6] == ["--text", text.id]
-    builtin = corpus.builtin("python-reference")
-    assert words_of(local.new_run("two", builtin, **SMALL))[4:6] == ["--text", "python-reference"]
+    builtin = corpus.find("python-reference")
+    assert words_of(prepare.new_run("two", builtin, **SMALL))[4:6] == ["--text", "python-reference"]
     corpus.rename(text.id, "-rf $(x); 'quoted'")
-    run = local.new_run("three", corpus.load(text.id), **SMALL)
+    run = prepare.new_run("three", corpus.load(text.id), **SMALL)
     corpus.delete(text.id)
     assert words_of(run)[4] == "./-rf $(x); 'quoted'"  # nothing a shell would run, and no flag
 
 
 def test_a_preset_that_is_no_more_is_spelled_out(text):
-    run = local.new_run("one", text, "laptop", **SMALL)
+    run = prepare.new_run("one", text, "laptop", **SMALL)
     run.change(preset="gone")
     assert settings_of(run)["preset"] in PRESETS
     assert repeated(run)[1] == TrainConfig.of(run.settings()["train"])
@@ -92,7 +92,7 @@ def test_a_preset_that_is_no_more_is_spelled_out(text):
 
 @pytest.mark.parametrize("key", PRESETS)
 def test_settings_come_back_from_their_file(text, key):
-    run = local.new_run("one", text, key, **SMALL, dropout=0.25, seed=99)
+    run = prepare.new_run("one", text, key, **SMALL, dropout=0.25, seed=99)
     back = read_settings(settings_json(run).encode())
     assert back == settings_of(run)
     assert (back["preset"], back["dropout"], back["seed"]) == (key, 0.25, 99)

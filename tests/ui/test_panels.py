@@ -13,7 +13,7 @@ from conftest import ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import Run, Status, logs, queue
 from nanogpt.runs.settings import command as command_of
 from nanogpt.runs.settings import settings_of
@@ -38,9 +38,9 @@ def run(text) -> Run:
 
 
 def test_the_table_names_every_run(run, text):
-    broken = local.new_run("broken", text, **SMALL)
+    broken = prepare.new_run("broken", text, **SMALL)
     (broken.folder / "run.json").write_text("{", encoding="utf-8")
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     queue.draw("two")
     lines = {line[0]: line for line in run_panel.table()}
     assert set(lines) == {"one", "two", "broken"}
@@ -92,7 +92,7 @@ def test_nothing_is_saved_of_what_is_not_there(run):
 
 
 def test_a_run_is_renamed(run, text):
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     for new, said in (("two", "already"), ("A B", "lower-case"), ("../x", "lower-case"), ("  ", "empty")):
         with pytest.raises(NanoGPTError, match=said):
             run_panel.rename("one", new)
@@ -118,7 +118,7 @@ def test_a_run_is_deleted_after_a_question_and_never_while_it_is_busy(run):
 def test_a_new_run_under_a_deleted_one_s_name_has_no_past(run, text):
     assert run_panel.table()[0][2] == "3.0000"
     run_panel.delete("one")
-    again = local.new_run("one", text, **SMALL)
+    again = prepare.new_run("one", text, **SMALL)
     again.event("started", step=0, device="CPU")
     assert run_panel.table()[0][2:4] == ["–", "0 of 50"]
 
@@ -189,7 +189,7 @@ def test_a_sample_is_sent_once_and_not_to_a_reader_who_went_back(run):
 
 
 def test_a_damaged_run_stops_no_listing(run, text):
-    broken = local.new_run("broken", text, **SMALL)
+    broken = prepare.new_run("broken", text, **SMALL)
     (broken.folder / "run.json").write_text("{", encoding="utf-8")
     (broken.folder / "model.safetensors").write_bytes(b"")
     assert set(train_tab.names()) == {"one", "broken"}
@@ -219,8 +219,8 @@ def test_a_word_that_a_later_version_logged(run):
 
 
 def test_the_run_to_show_first(run, text):
-    local.new_run("two", text, **SMALL)
-    local.new_run("three", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
+    prepare.new_run("three", text, **SMALL)
     assert train_tab.newest("one") == "one"
     assert train_tab.newest("gone") in ("two", "three")
     queue.draw("two")
@@ -232,7 +232,7 @@ def test_the_run_to_show_first(run, text):
 
 
 def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     assert not train_tab.view("one")["timer"].active
     with queue.turn("two", "cpu"), Run("two").held():
         assert train_tab.newest("one") == "two"
@@ -243,7 +243,7 @@ def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
 
 
 def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     for name in ("one", "two"):
         queue.draw(name)
     assert "number 2" in run_line("two")["text"]
@@ -263,7 +263,7 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
 
 
 def test_the_table_of_texts_has_those_that_were_given(text):
-    corpus.builtin("python-reference")
+    corpus.find("python-reference")
     [line] = text_panel.table()
     assert line[:2] == ["A <b>play</b>", f"{text.characters:,}"]
     assert line[3] == text.created[:10]
@@ -280,7 +280,7 @@ def test_a_text_is_renamed(text):
 
 def test_a_text_is_deleted_but_not_while_a_run_needs_it(run, text):
     assert "one was trained on it" in text_panel.question(text.id)
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     assert "were trained on it" in text_panel.question(text.id)
     queue.draw("two")
     for action in (text_panel.question, text_panel.delete):
@@ -295,14 +295,14 @@ def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
     other = corpus.add("Another text, long enough to be one. " * 40, "Other")
     corpus.delete(text.id)
     assert corpus_tab.after_change(other.id, text.id).keys() == {"stored"}
-    assert corpus_tab.after_change(text.id, text.id)["corpus_id"] == corpus.builtin(corpus_tab.DEFAULT).id
+    assert corpus_tab.after_change(text.id, text.id)["corpus_id"] == corpus.find(corpus_tab.DEFAULT).id
     assert corpus_tab.after_change(other.id, other.id)["corpus_id"] == other.id
 
 
 def test_the_text_chosen_before_is_chosen_again(text):
     again = corpus_tab.choose_first(text.id)
     assert (again["corpus_id"], again["builtin"]) == (text.id, None)
-    default = corpus.builtin(corpus_tab.DEFAULT).id
+    default = corpus.find(corpus_tab.DEFAULT).id
     for unknown in (None, "", "0" * 16, "../../x", 5, ["x"], {}):
         first = corpus_tab.choose_first(unknown)
         assert (first["corpus_id"], first["builtin"]) == (default, corpus_tab.DEFAULT)
@@ -324,11 +324,11 @@ def test_reading_a_text_three_times_leaves_one(home, tmp_path):
 def test_a_text_that_was_here_before_or_has_a_run_is_kept(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
-    here = corpus.add_files([path], encoding="cp1252")
+    here = corpus.add([path], encoding="cp1252")
     given = corpus_tab.take_new([str(path)])["given"]
     assert given.added is None
     given = corpus_tab.take_again(given, "cp1251")["given"]
-    local.new_run("one", corpus.load(given.added), **SMALL)
+    prepare.new_run("one", corpus.load(given.added), **SMALL)
     last = corpus_tab.take_again(given, "cp1250")["given"]
     assert {one.id for one in corpus.listed()} == {here.id, given.added, last.added or here.id}
 
