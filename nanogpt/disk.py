@@ -1,38 +1,15 @@
-"""Where things live, and how a file gets there: whole, or not at all."""
+"""Atomic file writes: a reader sees the old content or the new, never a part."""
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import time
-import unicodedata
 from pathlib import Path
-
-from .config import NanoGPTError
-
-PROJECT = Path(__file__).resolve().parent.parent  # checkpoints/ and corpora/ stand here unless NANOGPT_HOME moves them
-DURABLE = Path("/data")  # where a Space has its storage, if it has any that lasts
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-
-
-def home() -> Path:
-    """The folder that holds `checkpoints/` and `corpora/`: the one named by NANOGPT_HOME, else the project itself.
-
-    On a Space with storage of its own it is that: everything else there is gone after a restart.
-    """
-    if not os.environ.get("NANOGPT_HOME") and os.environ.get("SPACE_ID") and os.access(DURABLE, os.W_OK):
-        return DURABLE
-    return Path(os.environ.get("NANOGPT_HOME") or PROJECT).expanduser()
-
-
-def is_lasting() -> bool:
-    """Whether what is written survives a restart of the machine, as far as we can tell."""
-    return not os.environ.get("SPACE_ID") or home() == DURABLE
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a machine that loses power, sees the old content or the new, never a part."""
+    """Write a file, its folder too if needed, so that even after a power cut it is the old one or the new one."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -49,7 +26,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def _replace(temporary: str, path: Path) -> None:
-    """os.replace; where a reader has the file open Windows refuses for a moment, so try again for two seconds."""
+    """Call os.replace for up to two seconds: Windows refuses it while a reader has the file open."""
     for _ in range(40):
         try:
             return os.replace(temporary, path)
@@ -59,22 +36,5 @@ def _replace(temporary: str, path: Path) -> None:
 
 
 def size(count: int) -> str:
-    """Bytes as a reader counts them."""
+    """Format a number of bytes: 12.3 kB, 4.5 MB."""
     return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
-
-
-def slug(title: str) -> str:
-    """A title as a name: lower-case letters, digits and hyphens. Empty where nothing of it can be kept."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
-
-
-def checked_name(name: str) -> str:
-    """The name itself when it is one; the only thing that ever becomes part of a path."""
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        hint = f" Try {slug(str(name))!r}." if slug(str(name)) else ""
-        raise NanoGPTError(
-            f"The name was {str(name)[:80]!r}; a name has 1 to 64 lower-case letters, digits and hyphens, "
-            f"and begins with a letter or digit.{hint}"
-        )
-    return name

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from .config import NanoGPTError
 from .holdout import train_length
+from .ladder import check_length, print_event
 
 # ---- The text, as integers -------------------------------------------------------------------------------------------
 
@@ -308,15 +309,10 @@ WITHOUT_A_GPU = "On two CPU cores it takes about 16 hours; the lecture's A100 to
 
 def read(text, stage):
     """The vocabulary of a text, and the text in two: nine tenths to learn from, the rest never trained on."""
+    check_length(text, stage)
     vocabulary = Vocabulary(text)
     data = torch.tensor(vocabulary.encode(text), dtype=torch.long)
     n = train_length(len(data))
-    if len(data) - n <= stage.block_size:
-        needed = 10 * stage.block_size + 1
-        raise NanoGPTError(
-            f"The text has {len(text):,} characters; stage {stage.number} needs {needed:,} or more, "
-            f"so that the tenth kept for validation holds a window of {stage.block_size}."
-        )
     return vocabulary, {"train": data[:n], "val": data[n:]}
 
 
@@ -363,16 +359,6 @@ def ladder(text, stages=None, device="cpu", seed=1337, max_iters=None):
     """Train stage after stage, yielding the events of each."""
     for stage in stages_for(device) if stages is None else stages:
         yield from train_stage(text, stage, device, seed, max_iters)
-
-
-def print_event(event, name, compare=""):
-    """A line an evaluation, above the first the stage's name; with the last what it took, and the sample."""
-    if event["step"] == 0:
-        print(f"stage {event['stage']}: {name}\n{'step':>7}{'train':>9}{'val':>9}", flush=True)
-    print(f"{event['step']:7,}{event['train_loss']:9.4f}{event['val_loss']:9.4f}", flush=True)
-    if "sample" in event:
-        print(f"{event['parameters']:,} parameters, {event['seconds']:.0f} seconds;", end=" ")
-        print(f"{compare}. It writes:\n{event['sample']}\n", flush=True)
 
 
 def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=1337):

@@ -7,6 +7,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -259,6 +260,13 @@ def test_importing_all_but_the_page_is_silent_and_needs_no_gradio():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_the_wheel_holds_every_room():
+    """tests/test_package.py builds it; this one is quick."""
+    packages = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["setuptools"]["packages"]
+    rooms = ["nanogpt", *(f"nanogpt.{room}" for room in ROOMS)]
+    assert sorted(packages) == sorted([*rooms, "nanogpt.checkpoints.shakespeare"])
+
+
 # --- budgets -------------------------------------------------------------------------------------------------------
 
 
@@ -344,7 +352,8 @@ def test_names_of_files_are_found_in_a_document():
 
 
 def commands_named(text: str) -> set[str]:
-    return set(re.findall(r"python3? -m nanogpt ([a-z][a-z-]*)", text))
+    """`nanogpt train` or `python -m nanogpt train`: at the beginning of a line or of code in a sentence."""
+    return set(re.findall(r"(?:^|`|&& )(?:python3? -m )?nanogpt ([a-z][a-z-]*)", text, re.M))
 
 
 def readme() -> str:
@@ -353,7 +362,9 @@ def readme() -> str:
 
 
 def test_the_readme_names_the_commands():
-    assert {"train", "sample"} <= commands_named(readme())
+    assert {"serve", "train", "sample"} <= commands_named(readme())
+    said = "an installed nanogpt keeps\nnanogpt runs --json\nsee `python -m nanogpt eval`, x && nanogpt serve"
+    assert commands_named(said) == {"runs", "eval", "serve"}
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ held back from memorizing. The sizes below were measured on Tiny Shakespeare (be
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 
 from ..device import Device
-from ..disk import PROJECT
+from ..paths import environment
 from . import measured
 
 SLOW = 2e13  # operations per second, if they could not be measured
@@ -65,12 +64,8 @@ def product_speed(device: Device) -> float:
     if known := measured.recall(key):
         return known
     command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
-    }
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
         speed = float(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return SLOW

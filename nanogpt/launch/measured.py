@@ -16,7 +16,8 @@ import torch
 
 from ..config import ModelConfig, TrainConfig
 from ..device import Device
-from ..disk import home, write_whole
+from ..disk import write_whole
+from ..paths import home
 
 MOST = 200  # speeds to keep: the oldest go first
 

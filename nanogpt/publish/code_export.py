@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ModelConfig, NanoGPTError, TrainConfig
-from ..disk import slug
 from ..durations import in_words
 from ..formats import read_config
 from ..holdout import TRAIN_SHARE, train_length
 from ..layout import Layout
 from ..model import ROPE_THETA
 from ..optim import settled
+from ..paths import slug
 from ..runs import History, Run, kept_loss
 from ..timetable import Timetable
 from ..tokenizer import load_tokenizer, unit

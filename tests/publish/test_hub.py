@@ -23,10 +23,10 @@ import nanogpt
 from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
-from nanogpt.disk import slug
 from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare, trainer
+from nanogpt.paths import slug
 from nanogpt.publish import curve, hub_errors, page_export
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
@@ -614,7 +614,7 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     assert set(inside) == {f"checkpoints/classic/{name}" for name in (*ours.MODEL, "run.json", "metrics.jsonl")}
     rest = set(space.files) - set(inside)
     allowed = re.compile(
-        r"(nanogpt/[\w/]+\.(py|js|css|html|txt)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
+        r"(nanogpt/[\w/]+\.(py|typed|js|css|html|txt)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
     )
     assert {name for name in rest if not allowed.fullmatch(name)} == set()
     assert {"app.py", "nanogpt/ui/page.py", "nanogpt/ui/page.css", "nanogpt/train.py", "requirements.txt"} <= rest
