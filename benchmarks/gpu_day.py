@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_day.py first | second [FILE] --out FOLDER [--device cuda | cpu] [--seconds N] [--quick]
 
-`first`: the tests marked `gpu`, ceilings, the step in every form, failed recordings, resume, sampling, whole commands,
-and, with the time that is left, recipes. `second`: nanoGPT's recipe, compiled as published, beside ours, and a long run.
+`first`: the tests marked `gpu`, ceilings, the step in every form, failed recordings, resume, sampling, whole commands.
+`second`: nanoGPT's recipe, compiled as published, beside ours; long runs; torch.compile; recipes with larger batches.
 Each check is a process of its own with its own limit, and what it found is written to FOLDER at once, so that a check
 that dies, hangs or is cut off costs nothing but itself. FILE is Tiny Shakespeare; without it, what
 NANOGPT_TINYSHAKESPEARE names. Needs neither gradio nor a network. `--quick` is for a CPU: tiny sizes, to see that the
@@ -26,8 +26,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 # name -> seconds it may take; those in TOGETHER only look whether something is right, and run side by side
 TOGETHER = {"tests": 100, "failed_wait": 60, "failed_memory": 60, "evaluations": 70, "resume": 90}
-FIRST = {"ceilings": 30, "step": 110, "sampling": 70, "commands": 60, "longer_command": 70, "recipes": 120, "compiled": 110}
-SECOND = {"decode_profile": 40, "small_batches": 40, "commands": 40, "recipes2": 80, "race": 260, "long_run": 240}
+FIRST = {
+    "ceilings": 30, "step": 90, "small_batches": 40, "character_profile": 30, "sampling": 70, "commands": 40,
+    "page_training": 45, "longer_command": 60,
+}  # fmt: skip
+SECOND = {"race": 150, "long_runs": 180, "compiled_step": 100, "recipes": 120}
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--seconds", type=float, default=0, help="stop after this long; 300 and 360 if not given")
-    parser.add_argument("--only", nargs="+", default=[], help="only these checks")
+    parser.add_argument("--only", nargs="+", default=[], help="only these checks, in this order")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
     if not args.file:
@@ -54,13 +57,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         whole = json.dumps({**about(), "checks": found}, indent=1, default=str)
         (args.out / f"{args.part}.json").write_text(whole + "\n", encoding="utf-8")
 
-    wanted = lambda checks: {n: s for n, s in checks.items() if not args.only or n in args.only}
-    if args.part == "first":
+    if args.part == "first" and not args.only:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(check, wanted(TOGETHER), wanted(TOGETHER).values()))
-    for name, limit in wanted(FIRST if args.part == "first" else SECOND).items():
+            list(pool.map(check, TOGETHER, TOGETHER.values()))
+    for name in args.only or (FIRST if args.part == "first" else SECOND):
         if end - time.monotonic() > 5:
-            check(name, limit)
+            check(name, {**TOGETHER, **FIRST, **SECOND}[name])
     return found
 
 

@@ -20,7 +20,7 @@ import torch
 from benchmarks.machine import write_result
 from nanogpt.config import PRESETS, ModelConfig
 from nanogpt.device import native_bfloat16, pick_device
-from nanogpt.fast.block import quicken
+from nanogpt.fast.block import product_dtype, quicken
 from nanogpt.fast.cpu import CrewStep, keep_freed_memory
 from nanogpt.model import GPT
 from nanogpt.optim import Step
@@ -33,7 +33,7 @@ def ways(model: GPT, layout: str) -> dict[str, Callable]:
     device, (_, config) = pick_device("cpu"), PRESETS["timed"].configs(layout=layout)
     fresh = lambda: copy.deepcopy(model)
     found: dict[str, Callable] = {"plain": Step(fresh(), config, device)}
-    if layout == "modern":
+    if product_dtype(model.config, "cpu"):
         found["block by hand, float32"] = Step(quicken(fresh(), torch.float32), config, device)
         if native_bfloat16():
             found["block by hand, bfloat16"] = Step(quicken(fresh(), torch.bfloat16), config, device)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from .layout import LAYOUTS, Layout
 
 
 class NanoGPTError(ValueError):
@@ -19,7 +21,7 @@ class NanoGPTError(ValueError):
 
 def knob(default: Any, help: str, low: float | None = None, high: float | None = None, *, usual: str = "", choices=()):
     """A dataclass field that knows its own range and its own sentence."""
-    return field(default=default, metadata=dict(help=help, low=low, high=high, usual=usual, choices=tuple(choices)))
+    return field(default=default, metadata=dict(help=help, low=low, high=high, usual=usual, choices=choices))
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Knob:
     low: float | None
     high: float | None
     usual: str
-    choices: tuple
+    choices: Collection[str]
 
     @property
     def flag(self) -> str:
@@ -103,7 +105,9 @@ class Config:
 
     def __post_init__(self):
         for k in knobs(type(self)):
-            object.__setattr__(self, k.name, k.parse(getattr(self, k.name)))
+            value = getattr(self, k.name)
+            if not (k.name == "layout" and isinstance(value, Layout)):  # which has no name to check, as in rungs.py
+                object.__setattr__(self, k.name, k.parse(value))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]):
@@ -112,7 +116,8 @@ class Config:
         return cls(**{key: value for key, value in settings.items() if key in known})
 
     def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
+        """Return the settings by name. Not dataclasses.asdict, which would take a Layout apart."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -120,9 +125,8 @@ class ModelConfig(Config):
     """The shape of a GPT. `vocab_size` comes from the text, everything else is chosen."""
 
     vocab_size: int = 0  # distinct characters of the text; 0 until the text is known
-    layout: str = knob(
-        "classic", "classic is the lecture's model, modern learns faster.", choices=("classic", "modern")
-    )
+    # a name in files and on the command line; from Python also a Layout that has no name
+    layout: str | Layout = knob("classic", "classic is the lecture's model, modern learns faster.", choices=LAYOUTS)
     block_size: int = knob(64, "How many characters back the model can see.", 2, 4096, usual="64 to 256")
     n_layer: int = knob(4, "How many blocks stand on top of each other.", 1, 48, usual="4 to 6")
     n_head: int = knob(4, "How many attention heads work side by side; must divide n_embd.", 1, 64, usual="4 to 6")
@@ -137,15 +141,21 @@ class ModelConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.layout == "modern" and (self.n_embd // self.n_head) % 2:
+        if self.features.rotary and (self.n_embd // self.n_head) % 2:  # numbers are rotated in pairs
             raise NanoGPTError(
-                f"n_embd was {self.n_embd} and n_head {self.n_head}; in the modern layout n_embd / n_head must be even."
+                f"n_embd was {self.n_embd} and n_head {self.n_head}; in the {self.layout} layout n_embd / n_head must "
+                "be even."
             )
         if self.n_embd % self.n_head:
             raise NanoGPTError(
                 f"n_embd was {self.n_embd} and n_head {self.n_head}; n_embd must be a multiple of n_head, "
                 f"for example {max(1, round(self.n_embd / self.n_head)) * self.n_head}."
             )
+
+    @property
+    def features(self) -> Layout:
+        """Return the layout that `layout` names, or is."""
+        return self.layout if isinstance(self.layout, Layout) else LAYOUTS[self.layout]
 
 
 @dataclass(frozen=True)
@@ -264,14 +274,13 @@ class Preset:
     settings: Mapping[str, Any]
 
     def configs(self, **changes: Any) -> tuple[ModelConfig, TrainConfig]:
-        """The preset's two configs with some knobs set otherwise. The modern layout brings its own recipe along."""
+        """Return the preset's two configs with some knobs changed. A layout brings its recipe with it."""
         known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
         if unknown := sorted(set(changes) - known):
             raise NanoGPTError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
         changes = {key: value for key, value in changes.items() if value is not None}
-        layout = changes.get("layout", self.settings.get("layout", "classic"))
-        recipe = MODERN if layout == "modern" else {}
-        settings = {**self.settings, **recipe, **changes}
+        layout = changes.get("layout", self.settings.get("layout", ModelConfig.layout))
+        settings = {**self.settings, **RECIPES.get(str(layout), {}), **changes}
         if "learning_rate" in changes and "min_lr" not in changes:
             knob_of = {k.name: k for k in knobs(TrainConfig)}
             rate = knob_of["learning_rate"].parse(changes["learning_rate"])
@@ -285,6 +294,9 @@ MODERN: dict[str, Any] = dict(
     layout="modern", optimizer="muon", schedule="linear", learning_rate=0.012, matrix_lr=0.03, momentum=0.9, min_lr=0.0,
     warmup_iters=0, beta1=0.8, beta2=0.95, weight_decay=-1.0, batches="shuffled",
 )  # fmt: skip
+# The settings that a layout brings with it, by the layout's name: how a model is trained is no feature of it. A layout
+# that is not here is trained as the preset says.
+RECIPES = {"modern": MODERN}
 
 PRESETS: dict[str, Preset] = {
     "timed": Preset(

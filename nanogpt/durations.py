@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def in_words(seconds: float, rough: bool = False) -> str:
-    """Return "45 seconds" or "30 minutes". An exact time is in minutes only if they are whole; a rough one is rounded."""
+    """Return "45 seconds" or "30 minutes". An exact time is in minutes only if they are whole."""
     if rough and seconds >= 5400:
         return f"{seconds / 3600:.0f} hours"
     if seconds >= 120 and (rough or seconds % 60 == 0):

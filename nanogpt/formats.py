@@ -2,8 +2,8 @@
 
 Writes and reads the model part of a run folder (config.json, generation_config.json, model.safetensors) in the form
 of transformers' GPT2LMHeadModel (classic) or NanoChatForCausalLM (modern), so that
-`AutoModelForCausalLM.from_pretrained("checkpoints/NAME")` needs no code of ours. Reading is safetensors and JSON only:
-nothing in a run folder is ever executed.
+`AutoModelForCausalLM.from_pretrained("checkpoints/NAME")` needs no code of ours. A layout that neither of them computes
+cannot be saved. Reading is safetensors and JSON only: nothing in a run folder is ever executed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,36 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from .config import ModelConfig, NanoGPTError
-from .model import GPT, ROPE_THETA, rotary_table
+from .layout import LAYOUTS, Layout
+from .model import GPT, ROPE_THETA, ShapesOnly, rotary_table
 
 NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # left out, transformers would put its own
+
+
+# ---- The layout: transformers' model_type ----------------------------------------------------------------------------
+
+# What each of transformers' models computes. How weights start is not in config.json: it follows from `LAYOUTS`.
+FEATURES = {
+    "gpt2": dict(rotary=False, plain_norms=False, qk_norm=False, relu_squared=False, biases=True),
+    "nanochat": dict(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False),
+}
+
+
+def layout_of(kind: str) -> str:
+    """Return the name of the layout that a config.json of this model_type stands for: the first with its features."""
+    return next(name for name, layout in LAYOUTS.items() if layout.has(**FEATURES[kind]))
+
+
+def kind_of(layout: Layout) -> str:
+    """Return the model_type a layout is saved as, and read back from. NanoGPTError where there is none."""
+    for kind in FEATURES:
+        if LAYOUTS[layout_of(kind)] == layout:
+            return kind
+    name = next((f"{name} " for name, value in LAYOUTS.items() if value == layout), "")
+    others = " and ".join(f"{layout_of(kind)} ({LAYOUTS[layout_of(kind)]})" for kind in FEATURES)
+    raise NanoGPTError(
+        f"The layout {name}({layout}) can't be saved: transformers only has models for {others}. Choose one of those."
+    )
 
 
 # ---- The shape: config.json ------------------------------------------------------------------------------------------
@@ -27,7 +54,7 @@ NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # lef
 
 def config_files(config: ModelConfig) -> dict[str, str]:
     """The model's shape as {file name: text}, in transformers' words; runs/run.py writes them."""
-    described = _gpt2(config) if config.layout == "classic" else _nanochat(config)
+    described = {"gpt2": _gpt2, "nanochat": _nanochat}[kind_of(config.features)](config)
     described = {**described, "vocab_size": config.vocab_size, "tie_word_embeddings": False, "dtype": "float32"}
     generation = {"do_sample": True, "temperature": 0.8, "max_length": config.block_size}
     return {
@@ -82,7 +109,7 @@ def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
     try:
         described = json.loads((content or (folder / "config.json").read_bytes()).decode("utf-8"))
         kind = described["model_type"]
-        if kind not in ("gpt2", "nanochat"):
+        if kind not in tuple(FEATURES):  # it may be anything that JSON can say
             raise NanoGPTError(f"{folder.name} is not a model of this program, but one of the kind {str(kind)[:40]!r}.")
         wanted = _fixed(described)
         if wrong := [name for name, value in wanted.items() if name not in described or described[name] != value]:
@@ -98,8 +125,7 @@ def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
         vocab_size = described["vocab_size"]
         if not isinstance(vocab_size, int) or not 0 < vocab_size < 2**21:
             raise NanoGPTError(f"The config.json of {folder.name} names {vocab_size!r} characters, which cannot be.")
-        layout = "classic" if kind == "gpt2" else "modern"
-        return ModelConfig(vocab_size, layout, block_size, n_layer, n_head, n_embd, dropout)
+        return ModelConfig(vocab_size, layout_of(kind), block_size, n_layer, n_head, n_embd, dropout)
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, NanoGPTError):
             raise
@@ -133,19 +159,22 @@ NANOCHAT = {
 }  # fmt: skip
 
 
-def _places(name: str, layout: str) -> list[str]:
+NAMES = {"gpt2": GPT2, "nanochat": NANOCHAT}
+
+
+def _places(name: str, kind: str) -> list[str]:
     """transformers' names for one of our tensors: one, or for nanochat's query, key and value three."""
-    module, kind = name.rsplit(".", 1)
-    names = GPT2 if layout == "classic" else NANOCHAT
+    module, end = name.rsplit(".", 1)
+    names = NAMES[kind]
     if not module.startswith("blocks."):
-        return [f"{names[module]}.{kind}"]
+        return [f"{names[module]}.{end}"]
     _, number, inside = module.split(".", 2)
-    insides = ["sa.q", "sa.k", "sa.v"] if layout == "modern" and inside == "sa.qkv" else [inside]
-    return [f"{names['blocks']}.{number}.{names[one]}.{kind}" for one in insides]
+    insides = [inside] if inside in names else ["sa.q", "sa.k", "sa.v"]
+    return [f"{names['blocks']}.{number}.{names[one]}.{end}" for one in insides]
 
 
-def _transposed(name: str, layout: str) -> bool:
-    return layout == "classic" and name.startswith("blocks.") and name.endswith("weight") and ".ln" not in name
+def _transposed(name: str, kind: str) -> bool:
+    return kind == "gpt2" and name.startswith("blocks.") and name.endswith("weight") and ".ln" not in name
 
 
 def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) -> bytes:
@@ -153,12 +182,12 @@ def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) ->
 
     `weights` is a state dict of the model's from an earlier step; without it, those it has now.
     """
-    layout, tensors = model.config.layout, {}
+    kind, tensors = kind_of(model.config.features), {}
     for name, tensor in (weights or model.state_dict()).items():
         tensor = tensor.detach().float().cpu()
-        places = _places(name, layout)
+        places = _places(name, kind)
         for place, part in zip(places, tensor.chunk(len(places))):
-            tensors[place] = (part.t() if _transposed(name, layout) else part).contiguous().clone()
+            tensors[place] = (part.t() if _transposed(name, kind) else part).contiguous().clone()
     return save(tensors, metadata={"format": "pt"})  # without "format" transformers refuses the file
 
 
@@ -171,31 +200,32 @@ def load_model(
     Raise NanoGPTError if a file is missing, broken or of another shape.
     """
     config = config or read_config(folder)
+    form = kind_of(config.features)
     try:
         tensors = load(weights or (folder / "model.safetensors").read_bytes())
     except OSError:
         raise NanoGPTError(f"{folder.name} has no weights yet; they come with its first evaluation.") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a type of number that torch has not
         raise NanoGPTError(f"The weights of {folder.name} cannot be read ({broken}).") from None
-    with torch.device("meta"):  # shapes only: the numbers come from the file
+    with ShapesOnly():  # shapes only: the numbers come from the file
         model = kind(config)
     ours = {}
     for name, expected in model.state_dict().items():
-        places = _places(name, config.layout)
+        places = _places(name, form)
         if missing := [place for place in places if place not in tensors]:
             raise NanoGPTError(
                 f"The weights of {folder.name} lack {missing[0]}; they are not those of its config.json."
             )
         size = (len(expected) // len(places), *expected.shape[1:])
-        size = size[::-1] if _transposed(name, config.layout) else size
+        size = size[::-1] if _transposed(name, form) else size
         parts = [tensors.pop(place) for place in places]
         for place, part in zip(places, parts):
             if part.shape != size or not part.is_floating_point():
                 raise NanoGPTError(f"In the weights of {folder.name}, {place} has not the shape its config.json says.")
-        ours[name] = torch.cat([p.t() if _transposed(name, config.layout) else p for p in parts]).contiguous().float()
+        ours[name] = torch.cat([p.t() if _transposed(name, form) else p for p in parts]).contiguous().float()
     if tensors:
         raise NanoGPTError(f"The weights of {folder.name} have {min(tensors)}, which its config.json knows nothing of.")
     model.load_state_dict(ours, assign=True)
-    if config.layout == "modern":
+    if config.features.rotary:
         model.rotary = rotary_table(config)  # follows from the config and is not in the file
     return model.to(device).eval()

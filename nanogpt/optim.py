@@ -188,6 +188,9 @@ class Step:
         self.scaler.update()
         return loss, grad_norm
 
+    def ready(self, xb, yb) -> None:
+        """Load and compile what a step on a batch like this one needs; for the plain step there is nothing."""
+
     def forward_backward(self, xb, yb):
         """Gradients of the mean loss into `.grad`; returns that loss."""
         with self.device.autocast():

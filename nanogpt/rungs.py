@@ -1,88 +1,27 @@
-"""From the lecture's recipe to today's, one departure at a time: stages 8 to 18 of the ladder.
+"""From the lecture's recipe to today's, one change at a time: stages 8 to 18 of the ladder.
 
-A rung changes one thing, in a GPT of model.py or in the numbers it is trained with, and stands on all rungs before it.
-The first is the classic layout trained as in the lecture, the last the modern layout trained as `MODERN` in config.py
-says. docs/lecture.md has what each is worth: `python -m nanogpt ladder FILE --stage 9`.
+A rung changes one feature of the model's layout, or some of the numbers it is trained with, and keeps the changes of
+all rungs before it. The first is the classic layout trained as in the lecture, the last the modern layout trained as
+`MODERN` in config.py says. docs/lecture.md has what each is worth. Run one: `python -m nanogpt ladder FILE --stage 9`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn as nn
-from torch.nn import functional as F
 
 from .config import MODERN, ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from .data import make_get_batch, windows
 from .device import Device
+from .layout import Layout
 from .lecture import print_event, read
-from .model import GPT, MultiHeadAttention, ReLUSquared, RMSNorm, rotary_table, rotate
+from .model import GPT
 from .optim import Step, get_lr, settled
 from .sample import generate
-
-# ---- What changes in the model: each of these takes a GPT and departs from the lecture in one thing ------------------
-
-
-class Turned(MultiHeadAttention):
-    """Attention with rotary positions and nothing else; model.py's goes on and gives q and k one length."""
-
-    def forward(self, x, cache=None, rotary=None):
-        B, T, C = x.shape
-        q, k, v = self.qkv(x).split(C, dim=-1)  # three of (B, T, C)
-        q, k, v = (z.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for z in (q, k, v))  # (B, nh, T, hs)
-        out = F.scaled_dot_product_attention(rotate(q, *rotary), rotate(k, *rotary), v, is_causal=True)
-        return self.proj(out.transpose(1, 2).reshape(B, T, C))
-
-
-def change_attention(model: GPT, kind: type[MultiHeadAttention]) -> None:
-    """Another kind of attention in every block, with the weights of the one that is there."""
-    for block in model.blocks:
-        weights, block.sa = block.sa.state_dict(), kind(replace(model.config, layout="classic"))  # still with biases
-        block.sa.load_state_dict(weights)
-
-
-def turn_places(model: GPT) -> None:
-    """A place turns queries and keys, where it was a row of a table added to the character."""
-    del model.position_embedding_table
-    model.config = replace(model.config, layout="modern")  # what GPT.forward goes by
-    model.norm_in = nn.Identity()
-    model.register_buffer("rotary", rotary_table(model.config), persistent=False)  # (2, block_size, hs / 2)
-    change_attention(model, Turned)
-
-
-def simplify_norms(model: GPT) -> None:
-    """Norms that only divide, and one more, straight after the embedding."""
-    model.norm_in, model.ln_f = RMSNorm(), RMSNorm()
-    for block in model.blocks:
-        block.ln1, block.ln2 = RMSNorm(), RMSNorm()
-
-
-def norm_queries_and_keys(model: GPT) -> None:
-    """Queries and keys all have one length, so that a score only says how well their directions agree."""
-    change_attention(model, MultiHeadAttention)
-
-
-def square_the_relu(model: GPT) -> None:
-    """A thought counts more the stronger it is."""
-    for block in model.blocks:
-        block.ffwd.net[1] = ReLUSquared()
-
-
-def drop_biases(model: GPT) -> None:
-    """Nothing is added that does not come from the text."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            module.bias = None
-
-
-def begin_at_nothing(model: GPT) -> None:
-    """A block adds nothing at first, and every next character is equally likely; the embedding begins large."""
-    model.init_weights()  # the modern layout's, which `model.config` has named since the rotary positions
-
 
 # ---- The rungs -------------------------------------------------------------------------------------------------------
 
@@ -101,13 +40,13 @@ LECTURE = dict(
 
 @dataclass(frozen=True)
 class Rung:
-    """One departure, and the size at which it is tried; by their names the numbers are knobs of config.py."""
+    """One change, and the size at which it is tried; the fields named like settings of config.py are such settings."""
 
     number: int
     name: str
-    change: Callable[[GPT], None] | None  # in the model
-    recipe: Mapping[str, Any]  # in the training
     loss: str  # on validation, measured on Tiny Shakespeare: benchmarks/results/rungs.json
+    features: Mapping[str, bool] = field(default_factory=dict)  # of the layout: what changes
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # of the training: what changes
     block_size: int = 64
     n_embd: int = 128
     n_head: int = 4
@@ -118,48 +57,63 @@ class Rung:
 
 
 RUNGS = (
-    Rung(8, "the lecture's recipe, at a size for two cores", None, LECTURE, "2.292"),
-    Rung(9, "rotary positions", turn_places, {}, "2.059"),
-    Rung(10, "norms without weights, one more after the embedding", simplify_norms, {}, "2.053"),
-    Rung(11, "queries and keys of one length", norm_queries_and_keys, {}, "2.037"),
-    Rung(12, "ReLU squared", square_the_relu, {}, "2.030"),
-    Rung(13, "no biases", drop_biases, {}, "2.026"),
-    Rung(14, "beginning at nothing", begin_at_nothing, {}, "2.027"),
+    Rung(8, "the lecture's recipe, at a size for two cores", "2.292", recipe=LECTURE),
+    Rung(9, "rotary positions", "2.059", dict(rotary=True)),
+    Rung(10, "norms without weights, one more after the embedding", "2.053", dict(plain_norms=True)),
+    Rung(11, "queries and keys of one length", "2.037", dict(qk_norm=True)),
+    Rung(12, "ReLU squared", "2.030", dict(relu_squared=True)),
+    Rung(13, "no biases", "2.026", dict(biases=False)),
+    Rung(14, "beginning at nothing", "2.027", dict(zero_init=True)),
     Rung(
-        15, "Muon for the matrices", None,
-        of_modern("optimizer", "matrix_lr", "momentum", "weight_decay"), "1.934",
+        15, "Muon for the matrices", "1.934",
+        recipe=of_modern("optimizer", "matrix_lr", "momentum", "weight_decay"),
     ),
     Rung(
-        16, "a bolder AdamW for the rest", None,
-        of_modern("learning_rate", "beta1", "beta2", min_lr=MODERN["learning_rate"], grad_clip=1.0), "1.970",
+        16, "a bolder AdamW for the rest", "1.970",
+        recipe=of_modern("learning_rate", "beta1", "beta2", min_lr=MODERN["learning_rate"], grad_clip=1.0),
     ),
-    Rung(17, "a rate that falls to zero", None, of_modern("schedule", "min_lr"), "1.808"),
-    Rung(18, "shuffled passes over the text", None, of_modern("batches"), "1.790"),
+    Rung(17, "a rate that falls to zero", "1.808", recipe=of_modern("schedule", "min_lr")),
+    Rung(18, "shuffled passes over the text", "1.790", recipe=of_modern("batches")),
 )  # fmt: skip
 FIRST, LAST = RUNGS[0].number, RUNGS[-1].number
 
 
 def up_to(rung: Rung) -> tuple[Rung, ...]:
-    """The rungs it stands on, and itself."""
+    """Return the rungs it stands on, and itself."""
     return (*RUNGS[: rung.number - FIRST], rung)
 
 
+def make_layout(rung: Rung) -> Layout:
+    """Return the lecture's layout with every change up to this rung."""
+    layout = Layout()
+    for below in up_to(rung):
+        layout = replace(layout, **below.features)
+    return layout
+
+
+def make_shape(rung: Rung, vocab_size: int) -> ModelConfig:
+    """Return the rung's model config."""
+    return ModelConfig.of({**asdict(rung), "layout": make_layout(rung), "vocab_size": vocab_size})
+
+
 def make_model(rung: Rung, vocab_size: int) -> GPT:
-    """The lecture's GPT with every departure up to this rung."""
-    model = GPT(ModelConfig.of({**asdict(rung), "layout": "classic", "vocab_size": vocab_size}))
-    for departure in up_to(rung):
-        if departure.change:
-            departure.change(model)
+    """Return the rung's model. Until a rung changes how weights start, all start from the lecture's random numbers."""
+    shape = make_shape(rung, vocab_size)
+    if shape.features.zero_init:
+        return GPT(shape)
+    lecture = GPT(replace(shape, layout=Layout())).state_dict()
+    model = GPT(shape)
+    model.load_state_dict({name: lecture[name] for name in model.state_dict()})
     return model
 
 
 def make_recipe(rung: Rung, max_iters: int | None = None, seed: int = 1337) -> TrainConfig:
-    """The lecture's numbers with every departure up to this rung."""
+    """Return the lecture's training settings with every change up to this rung."""
     settings = {**asdict(rung), "seed": seed}
     if max_iters is not None:
         settings["max_iters"] = max_iters
-    for departure in up_to(rung):
-        settings |= departure.recipe
+    for below in up_to(rung):
+        settings |= below.recipe
     return TrainConfig.of(settings)
 
 
@@ -181,7 +135,7 @@ def train_rung(
     Losses are of 200 windows, and at the end the validation loss is that of all the held-out text.
     """
     vocabulary, data = read(text, rung)
-    shape = ModelConfig.of({**asdict(rung), "layout": "classic", "vocab_size": len(vocabulary.chars)})
+    shape = make_shape(rung, len(vocabulary.chars))
     config = settled(make_recipe(rung, max_iters, seed), shape, len(text))
     data = {name: part.to(device.type) for name, part in data.items()}
     torch.manual_seed(seed)

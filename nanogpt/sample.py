@@ -199,8 +199,8 @@ def generate_many(
             if decoder.length + fresh.shape[1] > block_size:
                 fresh = np.array([(ids + texts[i].new)[-(block_size // 2) :] for i in alive])  # (B, T)
                 decoder.restart()
-            drawn = next_characters(decoder, fresh, [texts[i].rng for i in alive], config, config.length - step)
-            drawn = [dict(zip(alive, row)) for row in drawn]
+            ids_ahead = next_characters(decoder, fresh, [texts[i].rng for i in alive], config, config.length - step)
+            drawn = [dict(zip(alive, row)) for row in ids_ahead]
         row = drawn.pop(0)
         yield [texts[i].add(row[i]) if i in alive else [] for i in range(B)]
         going = [at for at, i in enumerate(alive) if not texts[i].ended]
@@ -216,10 +216,10 @@ def next_characters(
     decoder: Decoder | FastDecoder | StaticDecoder, fresh: np.ndarray, rngs: list, config: SampleConfig, wanted: int
 ) -> list[list[int]]:
     """Return the ids that follow `fresh` (B, T), a list of B per character: one, or as many as a GPU draws at once."""
-    ahead = decoder.draws(config, wanted) if hasattr(decoder, "draws") and fresh.shape[1] == 1 else 0
-    if ahead:
+    draws = StaticDecoder is not None and isinstance(decoder, StaticDecoder) and fresh.shape[1] == 1
+    if draws and (ahead := decoder.draws(config, wanted)):  # type: ignore[union-attr]
         uniforms = np.array([rng.random(ahead) for rng in rngs]).T  # (ahead, B): the numbers that `pick` would draw
-        return decoder.draw(fresh, uniforms, config.temperature).tolist()
+        return decoder.draw(fresh, uniforms, config.temperature).tolist()  # type: ignore[union-attr]
     return [[pick(scores, config, rng) for scores, rng in zip(decoder.read(fresh), rngs)]]
 
 
@@ -244,9 +244,7 @@ def stream_many(
         yield ["".join(piece) for piece in pieces]
 
 
-def stream(
-    model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig, decoder: Any = None
-) -> Iterator[str]:
+def stream(model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig, decoder: Any = None) -> Iterator[str]:
     """The model's continuation of a prompt, character by character: `stream_many` for one."""
     for [piece] in stream_many(model, tokenizer, prompt, dataclasses.replace(config, num_samples=1), decoder):
         if piece:

@@ -78,7 +78,7 @@ class Timetable:
             cost = self._evaluation + self._sample
             self.evaluating = step == 0 or (crossed(EVALUATIONS) and self._spent + cost <= affordable)
             self.logging = self.evaluating or crossed(LOGS)
-        self.last = self.share >= 1.0
+        self.last = self.share >= 1.0 and step > 0  # no run ends before it has trained
 
     @property
     def sampling(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -245,8 +246,11 @@ def test_listing_runs_texts_and_commands_needs_no_torch():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_importing_all_but_the_page_is_silent_and_needs_no_gradio():
     modules = [m for p in package_files() if (m := module_of(p)) != "app" and chapter(m) not in {"ui", "__main__"}]
+    if importlib.util.find_spec("triton") is None:  # comes with torch for NVIDIA GPUs alone
+        modules = [m for m in modules if m not in {"nanogpt.fast.cuda_block", "nanogpt.fast.cuda_character"}]
     assert "nanogpt.train" in modules
     script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
     script += "assert not {'gradio', 'transformers'} & sys.modules.keys()"

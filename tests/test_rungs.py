@@ -17,10 +17,22 @@ from nanogpt.cli.main import main
 from nanogpt.config import PRESETS, ModelConfig, NanoGPTError
 from nanogpt.data import Shuffled, get_batch
 from nanogpt.device import pick_device
+from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.lecture import STAGES, read
 from nanogpt.model import GPT, MultiHeadAttention, RMSNorm, attention_by_hand, rotate
-from nanogpt.optim import Step, get_lr
-from nanogpt.rungs import FIRST, LAST, RUNGS, Rung, make_model, make_recipe, mean_loss, print_rungs, train_rung
+from nanogpt.optim import Step, get_lr, settled
+from nanogpt.rungs import (
+    FIRST,
+    LAST,
+    RUNGS,
+    Rung,
+    make_layout,
+    make_model,
+    make_recipe,
+    mean_loss,
+    print_rungs,
+    train_rung,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = dict(block_size=16, n_embd=24, n_head=3, n_layer=2, eval_interval=40)
@@ -108,17 +120,55 @@ def test_the_first_rung_is_the_lecture_s_loop(tiny_text):
 
 def test_the_last_rung_trains_as_a_run_of_the_modern_layout_does(tiny_text):
     rung = replace(number(LAST), max_iters=20)
-    config, recipe = PRESETS["quick"].configs(layout="modern", batch_size=rung.batch_size, max_iters=20)
-    model = GPT(
-        replace(config, **{k: v for k, v in SMALL.items() if k != "eval_interval"}, vocab_size=len(set(tiny_text)))
-    )
+    config, recipe = PRESETS["quick"].configs(layout="modern", batch_size=rung.batch_size, max_iters=rung.max_iters)
+    config = replace(config, **{k: v for k, v in SMALL.items() if k != "eval_interval"}, vocab_size=len(set(tiny_text)))
+    recipe = settled(recipe, config, len(tiny_text))
+    assert recipe.weight_decay > 0  # as in a run: its size follows from how often the text is read
+    model = GPT(config)
     step_of = Step(model, recipe, pick_device("cpu"))
     *_, last = train_rung(tiny_text, rung, pick_device("cpu"))
     expected = by_hand(tiny_text, rung, model, lambda xb, yb, step: step_of(xb, yb, get_lr(step, recipe)), True)
-    assert last["val_loss"] == pytest.approx(expected, abs=1e-4)
+    assert last["val_loss"] == expected  # the same arithmetic in the same order, in whatever precision
 
 
 # --- each step -----------------------------------------------------------------------------------------------------
+
+# Validation losses after 30 steps from the weights of `given`, from when each rung's model was made by changing the
+# parts of a classic GPT one after the other.
+BY_SURGERY = {
+    8: 3.772982, 9: 3.753732, 10: 3.063277, 11: 3.045183, 12: 3.023065, 13: 2.993824, 14: 2.993824,
+    15: 2.392775, 16: 1.133438, 17: 1.685983, 18: 1.676420,
+}  # fmt: skip
+
+
+def given(model: GPT) -> GPT:
+    """With weights that depend on their place and shape alone."""
+    for i, p in enumerate(model.parameters()):
+        p.data = 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i))
+    return model
+
+
+@every_rung
+def test_a_layout_trains_as_the_model_changed_by_hand_did(rung, tiny_text, monkeypatch):
+    make = make_model
+    monkeypatch.setattr("nanogpt.rungs.make_model", lambda *rung_and_size: given(make(*rung_and_size)))
+    *_, last = train_rung(tiny_text, number(rung.number), pick_device("cpu"), max_iters=30)
+    assert last["val_loss"] == pytest.approx(BY_SURGERY[rung.number], abs=1e-3)
+
+
+def test_a_rung_changes_one_feature_or_the_recipe():
+    layouts = [asdict(make_layout(rung)) for rung in RUNGS]
+    changed = [[name for name in now if now[name] != before[name]] for before, now in zip(layouts, layouts[1:])]
+    assert changed[:6] == [[feature] for feature in asdict(Layout())]  # in this order, and so none is left out
+    assert changed[6:] == [[]] * 4
+    assert (make_layout(RUNGS[0]), make_layout(RUNGS[-1])) == (LAYOUTS["classic"], LAYOUTS["modern"])
+    assert [bool(rung.recipe) for rung in RUNGS] == [True] + [False] * 6 + [True] * 4
+
+
+def test_the_last_rungs_begin_with_the_weights_of_a_run_of_the_modern_layout():
+    ours = model_of(LAST)
+    torch.manual_seed(5)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), of_layout("modern").parameters()))
 
 
 def test_each_departure_takes_away_what_it_says():
@@ -212,6 +262,7 @@ def entropy(counts):
     return -sum(n / total * math.log(n / total) for n in counts.values())
 
 
+@pytest.mark.slow
 @every_rung
 def test_each_rung_learns(rung, tiny_text):
     first, *_, last = train_rung(tiny_text, number(rung.number), pick_device("cpu"), max_iters=100)
@@ -222,6 +273,7 @@ def test_each_rung_learns(rung, tiny_text):
     assert last["val_loss"] < entropy(Counter(tiny_text)) < first["val_loss"]
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_run(tiny_text):
     def run(seed):
         *_, last = train_rung(tiny_text, number(17), pick_device("cpu"), seed=seed, max_iters=5)
@@ -241,6 +293,7 @@ def test_what_does_not_fit_is_refused(tiny_text):
         print_rungs(tiny_text, 0, device)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_rung(tiny_text, tmp_path, capsys):
     file = tmp_path / "play.txt"
     file.write_text(tiny_text, encoding="utf-8")
@@ -251,6 +304,7 @@ def test_the_command_prints_a_rung(tiny_text, tmp_path, capsys):
     assert f"measured on Tiny Shakespeare: {RUNGS[1].loss}." in out
 
 
+@pytest.mark.slow
 def test_without_a_number_all_rungs_are_climbed(tiny_text, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("nanogpt.rungs.RUNGS", tuple(number(rung.number) for rung in RUNGS))
     file = tmp_path / "play.txt"

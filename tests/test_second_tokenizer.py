@@ -165,7 +165,7 @@ def test_the_validation_loss_is_per_character(run, text):
     last = run.history().events[-1]
     assert last["val_loss"] == pytest.approx(loss, abs=1e-5)
     assert last["val_characters"] == characters
-    assert f"validation loss {loss:.4f} nats a character, {loss / math.log(2):.3f} bits" in run.status().message
+    assert f"validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits" in run.status().message
     untrained = run.history().rows[0]["val_loss"]  # log(V) per token
     assert untrained == pytest.approx(math.log(text.tokenizer().vocab_size) * (len(val) - 1) / characters, rel=0.02)
     assert untrained > loss
@@ -206,7 +206,7 @@ def test_the_page_tells_speed_and_epochs_in_characters(run, text):
 
 
 def test_the_estimate_counts_in_tokens(text, monkeypatch):
-    monkeypatch.setattr(plan, "speed", lambda model, train: 2e11)
+    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 2e11)
     settings = form.settings_of("timed")
     advanced = [settings[k.name] for k in form.ADVANCED]
     said = form.estimate(text.id, "timed", "modern", "30s", 1, *advanced)

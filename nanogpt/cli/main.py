@@ -92,7 +92,7 @@ def given_text(arguments: argparse.Namespace):
 
 def follow(run: Run) -> int:
     """Train in this process. Ctrl-C saves and says how to go on; a second one ends at once."""
-    from .. import train
+    from ..launch import trainer
 
     run.stop_file.unlink(missing_ok=True)  # an old wish; from here on a stop is meant
 
@@ -102,7 +102,7 @@ def follow(run: Run) -> int:
         run.request_stop()
 
     signal.signal(signal.SIGINT, ask_to_stop)
-    code = train.main(run.name)
+    code = trainer.main(run.name)
     status = run.status()
     if code:
         raise NanoGPTError(status.message)

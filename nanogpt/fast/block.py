@@ -16,17 +16,19 @@ from ..model import GPT, Block
 
 EPS = 1e-6
 ROWS = 128  # queries that attention takes at a time: few enough to skip what lies ahead, enough for quick products
+# The block that is written out here; how its weights start makes no difference.
+FEATURES = dict(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False)
 
 
 def product_dtype(config: ModelConfig, device: str) -> torch.dtype | None:
-    """What the products of a model's blocks run in if they train by this file; None if they do not."""
-    if config.layout != "modern" or config.dropout or device != "cpu":
+    """Return the dtype of the products of blocks that train by this file, or None where the plain block trains."""
+    if not config.features.has(**FEATURES) or config.dropout or device != "cpu":
         return None
     return torch.bfloat16 if native_bfloat16() else torch.float32
 
 
 def quicken(model: GPT, dtype: torch.dtype | None = None) -> GPT:
-    """Let a model's blocks train by this file where they can: modern layout, on a CPU, without dropout.
+    """Let a model's blocks train by this file where they can: with its `FEATURES`, on a CPU, without dropout.
 
     Only training takes this way; evaluation and sampling run the plain block. `dtype` is that of the products, by
     default the fastest. Returns the model.

@@ -2,7 +2,7 @@
 
 Keys and values have room for the whole window from the beginning, and the place of the newest character is a tensor on
 the GPU. So each character is the same kernels at the same addresses, recorded once as a CUDA graph and then replayed.
-The next character is drawn on the GPU as well, so that a replay writes `CHUNK` of them before the CPU is asked again.
+The next character is drawn on the GPU as well, so that a replay writes many of them before the CPU is asked again.
 Where nothing can be recorded the kernels are started one by one. Without this file the plain decoder runs.
 """
 
@@ -24,7 +24,7 @@ try:
 except ImportError:  # no Triton, or the file was deleted: torch's own operations are recorded
     Character = None  # type: ignore[assignment, misc]
 
-CHUNK = 16  # characters per replay: 2 ms, so that a stream still looks smooth
+CHUNKS = (32, 4, 1)  # characters per replay: 3 ms for the most, so that a stream still looks smooth
 
 
 class StaticLayer:
@@ -58,7 +58,7 @@ class StaticDecoder:
         self.model, self.block_size = model, model.config.block_size
         new = lambda *shape, dtype: torch.zeros(shape, dtype=dtype, device=model.device)
         self.idx, self.at = new(texts, 1, dtype=torch.long), new(1, dtype=torch.long)
-        self.uniforms, self.drawn = new(CHUNK, texts, dtype=torch.double), new(CHUNK, texts, dtype=torch.long)
+        self.uniforms, self.drawn = new(CHUNKS[0], texts, dtype=torch.double), new(CHUNKS[0], texts, dtype=torch.long)
         self.temperature = new(1, dtype=torch.double).fill_(1.0)
         self.half = new(texts, max(2, self.block_size // 2), dtype=torch.long)
         self.cache = [StaticLayer(model, texts) for _ in model.blocks]
@@ -67,7 +67,7 @@ class StaticDecoder:
         self.refused = model.device.type != "cuda"
         self.character: Any = None
         if kernels and Character is not None and not self.refused:
-            self.character = Character(model, self.idx, self.at, *zip(*((layer.k, layer.v) for layer in self.cache)))
+            self.character = Character(model, self.idx, self.at, self.cache)
         self.restart()
 
     def restart(self) -> None:
@@ -108,7 +108,7 @@ class StaticDecoder:
         """Return how many characters `draw` may write at once; 0 if `read` and sample.py's `pick` must do it."""
         usual = config.temperature > 0 and not config.top_k and config.top_p == 1
         room = min(wanted, self.block_size - self.length)
-        return (CHUNK if room >= CHUNK else 1) if usual and room > 0 else 0
+        return next((chunk for chunk in CHUNKS if chunk <= room), 0) if usual else 0
 
     def draw(self, ids: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
         """Continue after the newest characters (B, 1) by n, one for each row of `uniforms` (n, B): their ids (n, B).
@@ -192,12 +192,8 @@ class StaticDecoder:
 
     def one(self, at):
         """Run GPT.forward for the character at the place `at`, a tensor: (texts, vocab_size)."""
-        model, rotary = self.model, None
-        x = model.token_embedding_table(self.idx)  # (texts, 1, C)
-        if model.config.layout == "classic":
-            x = x + model.position_embedding_table(at)  # (texts, 1, C) + (1, C)
-        else:
-            x, rotary = model.norm_in(x), model.rotary[:, at]  # (2, 1, hs / 2)
+        model = self.model
+        x, rotary = model.embed(self.idx, at)  # (texts, 1, C), (2, 1, hs / 2)
         for block, layer in zip(model.blocks, self.cache):
             layer.at = at
             x = block(x, layer, rotary)

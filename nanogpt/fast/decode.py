@@ -36,33 +36,38 @@ class Weights:
     - A bias is one more row of its matrix, which meets a one at the end of the input.
     - The 1 / sqrt(hs) of attention goes into the queries.
     - Rotating a pair of numbers is one product of complex numbers when the two stand side by side.
+
+    Which of these apply depends on the features of the model's layout.
     """
 
     def __init__(self, model: GPT):
         c = model.config
-        self.classic = c.layout == "classic"
+        layout = self.layout = c.features
         self.nh, self.hs = c.n_head, c.n_embd // c.n_head
-        self.eps = F32(c.n_embd * (1e-5 if self.classic else 1e-6))
-        wte = array(model.token_embedding_table.weight)  # (vocab_size, C)
-        if self.classic:
-            self.wte, self.wpe = centred(wte), centred(array(model.position_embedding_table.weight))
-        else:
-            self.wte = wte / np.sqrt((wte**2).mean(axis=1, keepdims=True) + F32(1e-6))
+        self.bias_rows = layout.biases or not layout.plain_norms
+        self.eps = F32(c.n_embd * (1e-6 if layout.plain_norms else 1e-5))
+        self.wte = self.added(array(model.token_embedding_table.weight))  # (vocab_size, C)
+        # `Decoder` brings q and k to length 1 for QK norm; their product is to be sqrt(hs) times as large
+        self.scale = self.hs**0.25 if layout.qk_norm else 1.0
+        if layout.rotary:
+            if layout.plain_norms:  # the norm after the embedding
+                self.wte = self.wte / np.sqrt((self.wte**2).mean(axis=1, keepdims=True) + F32(1e-6))
             cos, sin = array(model.rotary).astype(np.float64)  # (block_size, hs / 2) each
-            # q and k are brought to length 1 in `Decoder`; their product is to be sqrt(hs) times as large
-            self.turn = ((cos - 1j * sin) * self.hs**0.25).astype(np.complex64)
-        *inner, self.head = side_by_side(  # the head: (C + 1, vocab_size); modern: (C, vocab_size)
+            self.turn = ((cos - 1j * sin) * self.scale).astype(np.complex64)
+        else:
+            self.wpe = self.added(array(model.position_embedding_table.weight))  # (block_size, C)
+        *inner, self.head = side_by_side(  # the head: (C + 1, vocab_size), or without bias rows (C, vocab_size)
             [W for block in model.blocks for W in self.layer(block)] + [self.after_norm(model.lm_head, model.ln_f)]
         )
         self.layers = [inner[i : i + 4] for i in range(0, len(inner), 4)]
 
     def layer(self, block) -> tuple[np.ndarray, ...]:
-        """qkv, proj and the two of the MLP, each (in + 1, out); modern: (in, out)."""
+        """qkv, proj and the two of the MLP, each (in + 1, out), or without bias rows (in, out)."""
         C = self.nh * self.hs
         qkv = self.after_norm(block.sa.qkv, block.ln1)
-        if self.classic:
+        if not self.layout.qk_norm:
             qkv[:, :C] *= F32(self.hs**-0.5)
-        else:  # the two of a pair, which stand hs / 2 apart, side by side
+        if self.layout.rotary:  # the two of a pair, which stand hs / 2 apart, side by side
             halves = qkv[:, : 2 * C].reshape(-1, 2 * self.nh, 2, self.hs // 2)
             qkv[:, : 2 * C] = halves.swapaxes(2, 3).reshape(-1, 2 * C)
         up = self.after_norm(block.ffwd.net[0], block.ln2)
@@ -70,19 +75,23 @@ class Weights:
 
     def after_norm(self, linear, norm) -> np.ndarray:
         """The matrix behind a norm, which then has only to divide by the root of the sum of squares."""
-        W = array(linear.weight).T * F32(math.sqrt(linear.in_features))  # (in, out)
-        if not self.classic:
-            return np.ascontiguousarray(W)
-        b = array(norm.bias) @ array(linear.weight).T  # (out,)
-        if linear.bias is not None:
-            b += array(linear.bias)
-        return np.vstack([array(norm.weight)[:, None] * W, b])
+        W, b = array(linear.weight).T * F32(math.sqrt(linear.in_features)), self.bias(linear)  # (in, out), (out,)
+        if not self.layout.plain_norms:
+            W, b = array(norm.weight)[:, None] * W, array(norm.bias) @ array(linear.weight).T + b
+        return np.vstack([W, b]) if self.bias_rows else np.ascontiguousarray(W)
 
     def matrix(self, linear) -> np.ndarray:
         """A matrix whose result is added to the residual path."""
-        if not self.classic:
-            return np.ascontiguousarray(array(linear.weight).T)
-        return centred(np.vstack([array(linear.weight).T, array(linear.bias)]))
+        W = array(linear.weight).T
+        return self.added(np.vstack([W, self.bias(linear)]) if self.bias_rows else np.ascontiguousarray(W))
+
+    def bias(self, linear) -> np.ndarray:
+        """The bias of a linear layer, zeros where it has none: (out,)."""
+        return np.zeros(linear.out_features, F32) if linear.bias is None else array(linear.bias)
+
+    def added(self, W: np.ndarray) -> np.ndarray:
+        """A matrix whose rows are added to the residual path: centred where LayerNorm would take the mean away."""
+        return W if self.layout.plain_norms else centred(W)
 
 
 def array(tensor) -> np.ndarray:
@@ -177,7 +186,7 @@ class FastDecoder:
         self.block_size, self.length = ready.model.config.block_size, 0
         # Keys and values of each layer. Behind each value stands a one: a weighted sum of values sums the weights, too.
         self.kv = list(np.ones((len(w.layers), 2, w.nh, self.block_size, w.hs + 1), F32))
-        C, one = w.nh * w.hs, int(w.classic)  # a one at the end of an input meets the bias
+        C, one = w.nh * w.hs, int(w.bias_rows)  # a one at the end of an input meets the bias
         self.h, self.gathered, self.hidden = (np.ones(n + one, F32) for n in (C, C, 4 * C))
         self.qkv, self.out = np.empty(3 * C, F32), np.empty(C, F32)
         self.zero = np.zeros(4 * C, F32)  # an array is compared with faster than a number
@@ -218,20 +227,28 @@ class FastDecoder:
     def read_one(self, ids: np.ndarray, t: int) -> np.ndarray:
         """The character at place t: (1, 1) -> (1, vocab_size)."""
         w, C, dot, add = self.w, self.out.size, np.dot, np.add
-        x = w.wte[ids[0, 0]] + w.wpe[t] if w.classic else w.wte[ids[0, 0]].copy()  # (C,)
+        x = self.embed(ids[0, 0], t)  # (C,)
         for kv, (qkv, proj, up, down) in zip(self.kv, w.layers):
             self.attend(kv, dot(self.norm(x), qkv, out=self.qkv), t)
             add(x, dot(self.gathered, proj, out=self.out), out=x)
             hidden = self.hidden[: 4 * C]
             dot(self.norm(x), up, out=hidden)
             np.maximum(hidden, self.zero, out=hidden)
-            if not w.classic:
+            if w.layout.relu_squared:
                 np.multiply(hidden, hidden, out=hidden)
             add(x, dot(self.hidden, down, out=self.out), out=x)
         return dot(self.norm(x), w.head)[None]  # (1, vocab_size)
 
+    def embed(self, id: int, t: int) -> np.ndarray:
+        """A character at place t, as it enters the first block: (C,)."""
+        w = self.w
+        if w.layout.rotary:
+            return w.wte[id].copy()
+        x = w.wte[id] + w.wpe[t]
+        return x * F32(1.0 / math.sqrt(x.dot(x) / x.size + 1e-6)) if w.layout.plain_norms else x
+
     def norm(self, x: np.ndarray) -> np.ndarray:
-        """x by its length: (C,) -> (C,), with the one of the bias behind it in the classic layout."""
+        """x by its length: (C,) -> (C,), with a one behind it where there are bias rows."""
         np.multiply(x, 1.0 / math.sqrt(x.dot(x) + self.w.eps), out=self.h[: x.size])
         return self.h
 
@@ -239,22 +256,27 @@ class FastDecoder:
         """Attention of the character at place t, from its qkv (3C,) into `gathered`."""
         w = self.w
         z = qkv.reshape(3, w.nh, w.hs)
-        if not w.classic:
-            self.rotate(z[:2], w.turn[t])
+        self.place(z[:2], t)
         kv[:, :, t, :-1] = z[1:]
         wei = z[0][:, None] @ kv[0, :, : t + 1, :-1].swapaxes(1, 2)  # (nh, 1, hs) @ (nh, hs, t + 1) -> (nh, 1, t + 1)
         flat = wei[:, 0]  # (nh, t + 1)
-        if w.classic:  # the modern layout's scores are at most sqrt(hs), which exp can take
+        if not w.layout.qk_norm:  # with it scores are at most sqrt(hs), which exp can take
             np.subtract(flat, np.maximum.reduce(flat, axis=1, keepdims=True), out=flat)
         np.exp(flat, out=flat)
         out = wei @ kv[1, :, : t + 1]  # (nh, 1, t + 1) @ (nh, t + 1, hs + 1) -> (nh, 1, hs + 1)
         np.divide(out[:, 0, :-1], out[:, 0, -1:], out=self.gathered[: self.out.size].reshape(w.nh, w.hs))
 
-    def rotate(self, qk, turn) -> None:
-        """Query and key (2, nh, hs), turned by their place and brought to one length; in place."""
-        size = np.sqrt(np.vecdot(qk, qk) + F32(self.w.hs * 1e-6))
-        qk.view(np.complex64)[...] *= turn
-        qk /= size[..., None]
+    def place(self, qk, t: int) -> None:
+        """Query and key (2, nh, hs), turned by their place t and brought to one length; in place."""
+        w = self.w
+        if w.layout.qk_norm:
+            size = np.sqrt(np.vecdot(qk, qk) + F32(w.hs * 1e-6))
+        if w.layout.rotary:
+            qk.view(np.complex64)[...] *= w.turn[t]
+        if w.layout.qk_norm:
+            qk /= size[..., None]
+            if not w.layout.rotary:
+                qk *= w.scale  # `turn` has it already
 
 
 class Keeper:
@@ -269,8 +291,9 @@ class Keeper:
         """See `sample.LayerCache`; k and v are (1, nh, T, hs), and so is what comes back."""
         w, T = self.w, k.shape[2]
         keys = k[0].numpy()  # (nh, T, hs)
-        if not w.classic:  # pairs side by side, and of the length that `Weights` asks for
-            halves = keys.reshape(w.nh, T, 2, w.hs // 2).swapaxes(2, 3)
-            keys = halves.reshape(w.nh, T, w.hs) * F32(w.hs**-0.25)
+        if w.layout.rotary:  # pairs side by side
+            keys = keys.reshape(w.nh, T, 2, w.hs // 2).swapaxes(2, 3).reshape(w.nh, T, w.hs)
+        if w.layout.qk_norm:  # of the length that `Weights` asks for, where the model has sqrt(hs)
+            keys = keys * F32(w.hs**-0.25)
         self.kv[0, :, :T, :-1], self.kv[1, :, :T, :-1] = keys, v[0].numpy()
         return k, v

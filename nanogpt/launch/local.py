@@ -46,6 +46,6 @@ def _launch(arguments: list[str], stdin: int, stdout: Any) -> subprocess.Popen:
     alone: dict[str, Any] = {"start_new_session": True}  # Ctrl-C in the server's terminal must not reach it
     if sys.platform == "win32":
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
-    command = [sys.executable, "-m", "nanogpt.train", *arguments]
+    command = [sys.executable, "-m", "nanogpt.launch.trainer", *arguments]
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, env=environment, **alone)

@@ -19,7 +19,7 @@ from .. import corpus
 from ..config import NanoGPTError
 from ..disk import slug
 from ..explain.baselines import baselines_of
-from ..formats import read_config
+from ..formats import kind_of, read_config
 from ..runs import Run, kept_loss
 from ..runs.record import command, settings_of
 from ..tokenizer import load_tokenizer, unit
@@ -121,13 +121,13 @@ def introduction(run: Run) -> str:
     one = unit(load_tokenizer(run.folder))
     vocabulary = "an alphabet" if one == "character" else "a vocabulary"
     how = {
-        "classic": "It is the GPT of Andrej Karpathy's lecture *Let's build GPT*, saved as `GPT2LMHeadModel`",
-        "modern": "It has rotary positions, RMS norm and ReLU squared, and is saved as `NanoChatForCausalLM`",
+        "gpt2": "It is the GPT of Andrej Karpathy's lecture *Let's build GPT*, saved as `GPT2LMHeadModel`",
+        "nanochat": "It has rotary positions, RMS norm and ReLU squared, and is saved as `NanoChatForCausalLM`",
     }
     return (
         f"A small GPT that writes {one} by {one}, trained from nothing on {code(text['name'])}: "
         f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} numbers a {one}, a window of "
-        f"{config.block_size} {one}s, {vocabulary} of {config.vocab_size}. {how[config.layout]}; "
+        f"{config.block_size} {one}s, {vocabulary} of {config.vocab_size}. {how[kind_of(config.features)]}; "
         "no code has to be trusted to load it."
     )
 
@@ -209,13 +209,14 @@ def public_command(run: Run) -> str:
 def limits(run: Run) -> str:
     config, tokenizer = read_config(run.folder), load_tokenizer(run.folder)
     one = unit(tokenizer)
-    beyond = {
-        "classic": "with more, transformers ends with an IndexError",
-        "modern": "with more, transformers goes on, but the text soon falls apart",
-    }
+    beyond = (
+        "with more, transformers goes on, but the text soon falls apart"
+        if config.features.rotary
+        else "with more, transformers ends with an IndexError"
+    )
     return (
         f"- The window has {config.block_size} {one}s: in transformers `max_new_tokens` may be at most "
-        f"{config.block_size} less the {one}s of the prompt ({beyond[config.layout]}). `model.write` goes beyond.\n"
+        f"{config.block_size} less the {one}s of the prompt ({beyond}). `model.write` goes beyond.\n"
         f"- A prompt can only have the {len(tokenizer.chars)} characters of its alphabet; transformers drops others "
         "silently.\n"
         "- It learned letters, not facts: it writes in the manner of its text, knows nothing, and may repeat passages "

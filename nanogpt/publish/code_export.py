@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..disk import slug
 from ..durations import in_words
 from ..formats import read_config
 from ..holdout import TRAIN_SHARE, train_length
+from ..layout import Layout
 from ..model import ROPE_THETA
 from ..optim import settled
 from ..runs import History, Run, kept_loss
@@ -47,7 +49,7 @@ def python(run: Run) -> str:
     if train.budget:
         length = _length(train, history, steps)
         train = TrainConfig.of({**train.as_dict(), "budget": 0.0, "max_iters": length, "eval_interval": 0})
-    tags = {model.layout, train.optimizer, train.batches, "warmup" if train.warmup_iters else "steady"}
+    tags = {train.optimizer, train.batches, "warmup" if train.warmup_iters else "steady", *_features(model.features)}
     tags |= {"clip"} if train.grad_clip else set()
     judging = _judging(settings["corpus"]["characters"], model, train, history)
     words = dict(
@@ -56,11 +58,10 @@ def python(run: Run) -> str:
         sha256=literal(settings["corpus"].get("sha256", "")), device=DEVICES.get(train.device, BEST_DEVICE),
         train_share=TRAIN_SHARE,
         last_step="max_iters" if steps == train.max_iters else f"{steps}  # where the run ended",
-        eval_interval=train.evaluate_every, bias=model.layout == "classic", rope_theta=ROPE_THETA,
-        activation="nn.ReLU" if model.layout == "classic" else "ReLUSquared", s="s" * (train.optimizer == "muon"),
+        eval_interval=train.evaluate_every, s="s" * (train.optimizer == "muon"),
         line={"cosine": "cosine", "linear": "line"}[train.schedule], left=LINES[train.schedule],
     )  # fmt: skip
-    values = {**model.as_dict(), **train.as_dict(), **judging, **words}
+    values = {**model.as_dict(), **train.as_dict(), **judging, **words, **_code(model.features)}
     return filled(TEMPLATE.read_text(encoding="utf-8"), tags, values)
 
 
@@ -82,6 +83,24 @@ def filled(template: str, tags: set[str], values: dict[str, Any]) -> str:
         elif wanted:
             lines.append(re.sub(r"\{\{(\w+)\}\}", lambda found: str(values[found[1]]), line))
     return "\n".join(lines) + "\n"
+
+
+def _features(layout: Layout) -> set[str]:
+    """The tags of a layout's sections: `rotary` or `no-rotary`, and so on for each feature."""
+    features = asdict(layout)
+    features["norm"] = layout.plain_norms or layout.qk_norm
+    features["vectors"] = layout.biases or not layout.plain_norms  # parameters that are no matrices
+    return {name if on else f"no-{name}" for name, on in features.items()}
+
+
+def _code(layout: Layout) -> dict[str, Any]:
+    """What the model's lines say in a layout."""
+    norms = {name: "norm" if layout.plain_norms else f"self.{name}" for name in ("ln1", "ln2", "ln_f")}
+    return dict(
+        **norms, bias=layout.biases, activation="ReLUSquared" if layout.relu_squared else "nn.ReLU",
+        rope_theta=ROPE_THETA, angles=", cos, sin" if layout.rotary else "",
+        rotary=", *self.rotary[:, :T]" if layout.rotary else "",
+    )  # fmt: skip
 
 
 def _length(train: TrainConfig, history: History, steps: int) -> int:

@@ -20,7 +20,7 @@ from .card import checked_license, code, signed
 from .hub import Pushed, Tell, model_files, publish, repository, signed_in
 from .run_files import RunFiles
 
-FILES = ("app.py", "requirements.txt", "LICENSE")  # of the project, beside the package
+FILES = ("app.py", "pre-requirements.txt", "requirements.txt", "LICENSE")  # of the project, beside the package
 SUFFIXES = {".py", ".js", ".css", ".html", ".txt"}  # of the package's files; what tools make of them stays here
 FREE = "zero-a10g"  # what the Hub calls ZeroGPU
 

@@ -12,22 +12,23 @@ import hashlib
 import json
 import math
 import re
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..config import ModelConfig, NanoGPTError
 from ..durations import in_words
-from ..model import GPT, ROPE_THETA
+from ..model import GPT, ROPE_THETA, ShapesOnly
 from ..runs import Run, kept_loss
 from ..tokenizer import LOOKALIKES, unit
 from .run_files import RunFiles
 
 HERE = Path(__file__).parent / "exported"
 LETTERS = 4  # of base64 a number: 24 bits, of which 16 are its digits, so that it is right to 1 part in 131,072
+LAYOUT_WORDS = {"classic": "as in the lecture"}  # others go by their name
 MAX_MB = 50  # of a page; a phone has to hold it as text and as numbers
 
 
@@ -47,14 +48,14 @@ def page(source: RunFiles) -> str:
             f"The tokens of {source.name} are longer than a character, which a page cannot write yet. Publish the "
             "model instead."
         )
-    with torch.device("meta"):  # shapes only
+    with ShapesOnly():
         parameters = GPT(config).count_parameters()
     if parameters * LETTERS > MAX_MB * 1_000_000:
         raise NanoGPTError(
             f"{source.name} has {parameters / 1e6:.1f} million numbers, which would make a page of "
             f"{parameters * LETTERS / 1e6:.0f} MB; a phone opens one of up to {MAX_MB} MB. Publish the model instead."
         )
-    about = dict(config={**config.as_dict(), "rope_theta": ROPE_THETA}, chars=tokenizer.chars, lookalikes=LOOKALIKES)
+    about = dict(config=_config(config), chars=tokenizer.chars, lookalikes=LOOKALIKES)
     style, gpt, fields = (_source(name) for name in ("page.css", "gpt.js", "page.js"))
     parts = dict(
         name=_text(source.name), text=_text(text), facts=_facts(source, parameters),
@@ -63,6 +64,12 @@ def page(source: RunFiles) -> str:
     )  # fmt: skip
     # in one pass: what was put in is not looked at again, whatever it looks like
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _source("page.html"))
+
+
+def _config(config: ModelConfig) -> dict[str, Any]:
+    """The sizes and features that `exported/gpt.js` reads."""
+    sizes = {name: getattr(config, name) for name in ("block_size", "n_layer", "n_head", "n_embd", "vocab_size")}
+    return {**sizes, **asdict(config.features), "rope_theta": ROPE_THETA}
 
 
 def _source(name: str) -> str:
@@ -109,7 +116,7 @@ def _facts(source: RunFiles, parameters: int) -> str:
     facts["Alphabet"] = f"{config.vocab_size:,} characters"
     facts["Sees back"] = f"{config.block_size:,} characters"
     facts["Layers and heads"] = f"{config.n_layer} and {config.n_head}, {config.n_embd} wide"
-    facts["Layout"] = "as in the lecture" if config.layout == "classic" else "modern"
+    facts["Layout"] = LAYOUT_WORDS.get(str(config.layout), str(config.layout))
     if history.step:
         facts["Training"] = f"{history.step:,} steps in {in_words(history.seconds, rough=True)}"
     return "\n".join(f"<div><dt>{_text(what)}</dt><dd>{_text(said)}</dd></div>" for what, said in facts.items())

@@ -13,6 +13,7 @@ from ..config import PLANNED, PRESETS, Knob, ModelConfig, NanoGPTError, TrainCon
 from ..device import cuda_hint, pick_device
 from ..holdout import epochs
 from ..launch.plan import choose, memory_needed, seconds_needed
+from ..layout import LAYOUTS
 from ..model import count_parameters
 from ..optim import settled
 from ..runs import queue
@@ -20,7 +21,7 @@ from ..tokenizer import unit
 from ..train import in_words
 from .visit import visitor
 
-LAYOUTS = [("Faster", "modern"), ("As in the lecture", "classic")]
+LABELS = {"modern": "Faster", "classic": "As in the lecture"}  # of layouts; others go by their name
 OWN_FIELDS = ("layout", "budget", "max_iters")  # those with a place of their own, outside of Advanced
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
 LENGTHS = (3, 4)  # where the time and the iterations stand among the fields
@@ -178,7 +179,7 @@ def build() -> Form:
             elem_id="train-max-iters",
         )
         layout = gr.Radio(
-            LAYOUTS,
+            [(LABELS.get(name, name), name) for name in dict.fromkeys([*LABELS, *LAYOUTS])],
             value="modern",
             label="Layout",
             info="Faster has ten changes since then, each measured: docs/lecture.md.",

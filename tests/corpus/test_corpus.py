@@ -225,6 +225,18 @@ def test_a_file_cut_off_in_the_middle_of_a_letter_is_still_read(tmp_path):
     assert read([tmp_path / "a.txt"], accept=["broken"]).text == text_of("Russian")
 
 
+def test_one_broken_byte_for_five_letters_is_read_and_one_more_is_not():
+    text = "\n".join(["dix œufs à la crème très frais"] * 20)  # four letters beyond ASCII a line
+    assert sum(not ch.isascii() for ch in text) == 80
+    for broken in (15, 16):
+        found = decode(text.encode() + b" \xff" * broken, "a.txt", "utf-8")
+        assert (found.codec, found.broken) == ("utf-8", broken)
+        assert decode(text.encode() + b" \xff" * broken, "a.txt").codec == "utf-8"
+    with pytest.raises(NanoGPTError, match=r"^a\.txt cannot be read as UTF-8"):
+        decode(text.encode() + b" \xff" * 17, "a.txt", "utf-8")
+    assert decode(text.encode() + b" \xff" * 17, "a.txt").codec != "utf-8"
+
+
 @pytest.mark.parametrize(("language", "codec"), [("Japanese", "cp932"), ("Chinese", "gb18030"), ("Korean", "euc-kr")])
 def test_a_few_broken_bytes_do_not_change_the_guess(language, codec):
     lines = text_of(language, 30).split("\n")
@@ -748,6 +760,7 @@ def test_no_network_is_said_in_a_sentence(home, elsewhere, monkeypatch):
 # --- all of it, large, and on the command line ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_twenty_megabytes_take_seconds(home):
     words = np.array(text_of("Russian").split(" "))
     picked = np.random.default_rng(1).choice(words, 3_500_000)
@@ -759,6 +772,7 @@ def test_twenty_megabytes_take_seconds(home):
     assert kept.characters == report.characters == len(kept.tokens()) == 19_990_000
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_report_or_one_sentence(home):
     path = write(home, "a.txt", text_of("German").encode("cp1252"))
     command = [sys.executable, "-m", "nanogpt.corpus"]
@@ -774,6 +788,7 @@ def test_the_command_prints_the_report_or_one_sentence(home):
     assert not (home / "corpora").exists()
 
 
+@pytest.mark.slow
 def test_importing_it_is_for_free():
     heavy = (
         "import sys, nanogpt.corpus; print([m for m in ('torch', 'gradio', 'charset_normalizer') if m in sys.modules])"

@@ -1,4 +1,4 @@
-"""The fused training pass against the plain model: on a GPU, and on the CPU in Triton's interpreter where it is there."""
+"""The fused training pass against the plain model: on a GPU, and in Triton's interpreter where it is installed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from nanogpt.config import ModelConfig
+from nanogpt.layout import LAYOUTS
 from nanogpt.model import GPT
 
 SIZES = (dict(n_embd=48, n_head=3, block_size=10), dict(n_embd=32, n_head=4, block_size=7))
@@ -66,6 +68,17 @@ def check_dropout(device: str) -> None:
     assert (other != kept).float().mean() > 0.3
 
 
+def check_other_layouts(device: str) -> None:
+    """A model with any feature changed but how its weights start is left to the plain pass."""
+    from nanogpt.fast import cuda_block
+
+    modern = LAYOUTS["modern"]
+    for feature, on in asdict(modern).items():
+        layout = replace(modern, **{feature: not on})
+        model = GPT(ModelConfig(vocab_size=19, layout=layout, **SIZES[0])).to(device)
+        assert cuda_block.fits(model, 2, 8) is (feature == "zero_init")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("check", [check_loss_and_gradients, check_dropout])
 def test_on_a_gpu(check):
@@ -99,9 +112,11 @@ def test_in_bfloat16_on_a_gpu_it_learns_what_the_plain_step_learns(dropout):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-@pytest.mark.parametrize("check", ["check_loss_and_gradients", "check_dropout"])
+@pytest.mark.parametrize("check", ["check_loss_and_gradients", "check_dropout", "check_other_layouts"])
 def test_in_tritons_interpreter(check):
-    script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_cuda_block as t\nt.{check}('cpu')"
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_cuda_block as t\nt.{check}('cpu')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True
     )

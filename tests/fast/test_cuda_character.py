@@ -7,17 +7,26 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from nanogpt.config import ModelConfig, SampleConfig
+from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT
 from nanogpt.sample import Decoder, pick
 
+# The named layouts, and others in which every feature stands without its usual company.
+CASES = LAYOUTS | {
+    "rotary": Layout(rotary=True),
+    "plain": Layout(plain_norms=True, relu_squared=True),
+    "normed": Layout(qk_norm=True, biases=False),
+}
 
-def a_model(layout: str, **sizes) -> GPT:
+
+def a_model(layout: Layout, **sizes) -> GPT:
     torch.manual_seed(0)
     model = GPT(ModelConfig(vocab_size=11, layout=layout, n_layer=2, block_size=12, **sizes)).eval()
     with torch.no_grad():
@@ -36,19 +45,20 @@ class Number:
         return self.number
 
 
-def check_scores_and_draws(device: str, layout: str, steps: int) -> None:
+def check_scores_and_draws(device: str, layout: Layout, steps: int) -> None:
     from nanogpt.fast import cuda_character
 
     cuda_character.SPREAD = 1 if device == "cpu" else cuda_character.SPREAD  # the interpreter is slow per program
     for sizes in (dict(n_head=2, n_embd=16), dict(n_head=3, n_embd=36)):
         model, texts = a_model(layout, **sizes).to(device), 2
         idx = torch.zeros(texts, 1, dtype=torch.long, device=device)
-        at, drawn = torch.zeros(1, dtype=torch.long, device=device), torch.zeros(3, texts, dtype=torch.long, device=device)
-        cache = []
-        for _ in range(2):
-            shape = (2, texts, sizes["n_head"], 12, sizes["n_embd"] // sizes["n_head"])
-            cache.append(torch.zeros(shape, device=device))
-        character = cuda_character.Character(model, idx, at, [c[0] for c in cache], [c[1] for c in cache])
+        at, drawn = (
+            torch.zeros(1, dtype=torch.long, device=device),
+            torch.zeros(3, texts, dtype=torch.long, device=device),
+        )
+        shape = (2, texts, sizes["n_head"], 12, sizes["n_embd"] // sizes["n_head"])
+        cache = [SimpleNamespace(k=room[0], v=room[1]) for room in torch.zeros((2, *shape), device=device)]
+        character = cuda_character.Character(model, idx, at, cache)
         plain, rng, config = Decoder(model, texts), np.random.default_rng(0), SampleConfig(temperature=0.7)
         for step in range(steps):
             ids, offset = rng.integers(0, 11, (texts, 1)), min(step, 2)
@@ -66,17 +76,17 @@ def check_scores_and_draws(device: str, layout: str, steps: int) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("layout", ["classic", "modern"])
+@pytest.mark.parametrize("layout", CASES)
 def test_on_a_gpu(layout):
-    check_scores_and_draws("cuda", layout, steps=12)
+    check_scores_and_draws("cuda", CASES[layout], steps=12)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-@pytest.mark.parametrize("layout", ["classic", "modern"])
+@pytest.mark.parametrize("layout", CASES)
 def test_in_tritons_interpreter(layout):
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nimport test_cuda_character as t\n"
-    script += f"t.check_scores_and_draws('cpu', {layout!r}, 3)"
+    script += f"t.check_scores_and_draws('cpu', t.CASES[{layout!r}], 3)"
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True
     )

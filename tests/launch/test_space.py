@@ -82,7 +82,7 @@ def test_the_process_without_the_card_asks_torch_nothing_about_it(elsewhere, mon
     found = device.pick_device()
     assert (found.type, found.elsewhere, str(found)) == ("cuda", True, "ZeroGPU, bfloat16")
     assert plan.memory_free(found) == 0
-    monkeypatch.setattr(plan, "_speed", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(plan, "trial", lambda *_: pytest.fail("measured"))
     run = prepare.new_run("one", corpus.add(tiny_text), "timed", budget=45)
     assert run.settings()["train"]["budget"] == 45
     monkeypatch.setattr(device, "lent", True)
@@ -249,7 +249,7 @@ def test_a_click_trains_and_continue_goes_on(space, browser, tiny_text):
         state = "document.querySelector('#train-status .status-line')?.dataset.state === '{}'"
         page.wait_for_function(f"{state.format('queued')} || {state.format('running')}")  # while the click is not over
         page.wait_for_function(state.format("stopped"))
-        assert "Continue goes on" in page.locator("#train-status").inner_text()
+        assert "You can resume it" in page.locator("#train-status").inner_text()
         step = "Number(document.querySelector('#train-plot svg')?.dataset.step || 0)"
         before = page.evaluate(step)
         assert before > 0

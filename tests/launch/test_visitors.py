@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -129,6 +130,18 @@ def test_a_public_run_is_for_everybody_to_write_with(anna, otto, tiny_text, monk
     assert [r.name for r in otto.runs()] == [run.name]
 
 
+def test_the_save_of_a_public_run_is_its_owner_s_alone(anna, tiny_text):
+    run = written(anna, given(anna, tiny_text))
+    (run.folder / "last.safetensors").write_bytes(b"a save")
+    run.change(public=True)
+    for who, has_save in [("otto", False), (None, False), ("anna", True)]:
+        with asking(who), zipfile.ZipFile(run_panel.save(run.name, "archive", True)) as saved:
+            assert "model.safetensors" in saved.namelist()
+            assert ("last.safetensors" in saved.namelist()) is has_save
+    with asking("anna"), zipfile.ZipFile(run_panel.save(run.name, "archive", False)) as saved:
+        assert "last.safetensors" not in saved.namelist()  # nor hers where she does not ask for it
+
+
 def test_the_text_of_a_public_run_is_quoted_to_its_owner_alone(anna, tiny_text):
     run = written(anna, given(anna, tiny_text))
     run.change(public=True)
@@ -217,7 +230,9 @@ def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
         ("NANOGPT_MAX_RUNS", "few", "NANOGPT_MAX_RUNS was 'few'; it must be a whole number of runs"),
     ],
 )
-def test_each_limit_is_a_sentence_before_a_run_is_made(anna, tiny_text, monkeypatch, name, value, sentence):
+def test_each_limit_is_a_sentence_before_a_run_is_made(
+    anna, tiny_text, monkeypatch, known_speed, name, value, sentence
+):
     text = given(anna, tiny_text)
     monkeypatch.setenv(name, value)
     settings = dict(budget=60, device="cpu") if name == "NANOGPT_MAX_SECONDS" else dict(TINY, max_iters=5)
@@ -276,7 +291,7 @@ def test_a_run_makes_room_for_others_and_goes_on_later(anna, tiny_text):
     status = run.status()
     assert status.state == "stopped"
     assert status.message == (
-        f"Stopped at step {status.step:,} after 1 second, the most at a time here; all is saved. Continue goes on."
+        f"Stopped at step {status.step:,} after 1 second, the most at a time here, and saved. You can resume it."
     )
     train.train(run, seconds=0.3)
     assert run.status().step > status.step

@@ -22,7 +22,7 @@ SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16)
 
 
 @pytest.fixture
-def text(home, tiny_text):
+def text(home, tiny_text, known_speed):
     return corpus.add(tiny_text, "A play")
 
 

@@ -16,7 +16,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.launch import prepare
 from nanogpt.runs import Run, Status, queue, record
 from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
-from nanogpt.ui.words import page_line, run_line, steps
+from nanogpt.ui.words import losses, page_line, progress, run_line, steps
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
@@ -59,6 +59,26 @@ def test_the_line_about_a_run_and_its_command(run):
     assert command == record.command(run)
     assert run_panel.facts(None) == [run_panel.NO_RUN, ""]
     assert "no run named gone" in run_panel.facts("gone")[0]
+
+
+def test_the_line_of_a_running_run_has_its_step_its_speed_and_its_times(text):
+    run = prepare.new_run("one", text, "quick", **SMALL)
+    run.event("started", step=0, device="CPU, 2 threads, float32")
+    tokens = int(2.5 * 0.9 * text.characters)
+    run.log(step=20, seconds=30.0, tokens=tokens, train_loss=2.0, val_loss=1.9, tokens_per_second=4265)
+    said = "2.5 passes over the text · 4,265 characters a second · 0:30 gone"
+    bits = "training loss 2.0000 (2.885 bits), validation loss 1.9000 (2.741 bits)"  # 2.0 / ln 2, 1.9 / ln 2
+    assert losses(run.history()) == bits
+    with queue.turn("one", "cpu"), run.held():
+        line = f"step 20 of 50 · {said} · 0:45 left · CPU, 2 threads, float32"  # 30 steps to go, at 1.5 s a step
+        assert progress(run, run.status()) == line
+        shown = run_line("one")
+        assert (shown["text"], shown["state"], shown["share"]) == (f"Training: {line} · {bits}", "running", 0.4)
+        assert page_line()["text"] == "Training one: step 20 of 50, 0:45 left."
+        run.change(train={**run.settings()["train"], "budget": 3700.0})  # then the clock says what is left
+        assert "0:30 gone · 1:01:10 left" in progress(run, run.status())
+    run.event("stopped", step=20, message="Stopped.")
+    assert progress(run, run.status()).endswith(f"{said} · CPU, 2 threads, float32")  # and nothing is left to wait for
 
 
 @pytest.mark.parametrize("what", run_panel.SAVED)

@@ -5,7 +5,8 @@
 // ---- the model -------------------------------------------------------------------------------------------------------
 
 class GPT {
-  // config: layout, block_size, n_layer, n_head, n_embd, vocab_size, rope_theta.
+  // config: block_size, n_layer, n_head, n_embd, vocab_size, rope_theta, and the features of layout.py. Biases are added
+  // where there are any in w.
   // w: name -> Float32Array; a matrix row by row, (out, in), as torch keeps it: a result is a product with one row.
   constructor(config, w) {
     const { n_layer, n_embd: C, block_size: T } = config;
@@ -17,9 +18,8 @@ class GPT {
       values: new Float32Array(T * C), // (T, C)
     });
     this.config = config;
-    this.classic = config.layout === "classic";
     this.embeddings = part("token_embedding_table"); // (vocab_size, C)
-    this.positions = part("position_embedding_table"); // (T, C), classic only
+    this.positions = part("position_embedding_table"); // (T, C), unless positions are rotary
     this.blocks = Array.from({ length: n_layer }, (_, i) => block(i));
     this.ln_f = part("ln_f");
     this.lm_head = part("lm_head");
@@ -32,7 +32,7 @@ class GPT {
     this.hidden = new Float32Array(4 * C);
     this.added = new Float32Array(C);
     this.logits = new Float32Array(config.vocab_size);
-    if (!this.classic) this.turns = rotaryTable(T, C / config.n_head, config.rope_theta);
+    if (config.rotary) this.turns = rotaryTable(T, C / config.n_head, config.rope_theta);
   }
 
   // Forget what was read.
@@ -43,9 +43,10 @@ class GPT {
   // Take the next character into account; there must be room for it in the window.
   read(token) {
     const { x, h, qkv, gathered, hidden, added } = this, C = x.length, t = this.length++;
+    const { rotary, plain_norms, relu_squared } = this.config;
     for (let i = 0; i < C; i++) x[i] = this.embeddings.weight[token * C + i];
-    if (this.classic) for (let i = 0; i < C; i++) x[i] += this.positions.weight[t * C + i];
-    else rmsNorm(x, x, 0, C);
+    if (!rotary) for (let i = 0; i < C; i++) x[i] += this.positions.weight[t * C + i];
+    if (plain_norms) rmsNorm(x, x, 0, C);
     for (const block of this.blocks) {
       this.norm(h, x, block.ln1);
       linear(qkv, block.qkv, h);
@@ -56,7 +57,7 @@ class GPT {
       linear(hidden, block.up, h); // … followed by computation
       for (let i = 0; i < hidden.length; i++) {
         const a = Math.max(0, hidden[i]);
-        hidden[i] = this.classic ? a : a * a;
+        hidden[i] = relu_squared ? a * a : a;
       }
       linear(added, block.down, hidden);
       add(x, added);
@@ -71,14 +72,17 @@ class GPT {
   }
 
   norm(out, x, part) {
-    if (this.classic) layerNorm(out, x, part);
-    else rmsNorm(out, x, 0, x.length);
+    if (this.config.plain_norms) rmsNorm(out, x, 0, x.length);
+    else layerNorm(out, x, part);
   }
 
   // Self-attention of the character at place t, head by head.
   attend({ keys, values }, t) {
-    const { qkv, wei, gathered } = this, C = gathered.length, hs = C / this.config.n_head;
-    if (!this.classic) for (let z = 0; z < 2 * C; z += hs) this.rotate(qkv, z, hs, t); // queries, then keys
+    const { qkv, wei, gathered } = this, C = gathered.length, { n_head, rotary, qk_norm } = this.config, hs = C / n_head;
+    for (let z = 0; z < 2 * C; z += hs) { // queries, then keys
+      if (rotary) this.rotate(qkv, z, hs, t);
+      if (qk_norm) rmsNorm(qkv, qkv, z, hs);
+    }
     keys.set(qkv.subarray(C, 2 * C), t * C);
     values.set(qkv.subarray(2 * C), t * C);
     gathered.fill(0);
@@ -98,7 +102,7 @@ class GPT {
     }
   }
 
-  // Rotary positions: pairs of numbers are turned by an angle that grows with the place; then all are of one length.
+  // Rotary positions: pairs of numbers are turned by an angle that grows with the place.
   rotate(z, start, hs, t) {
     const half = hs / 2, { cos: coses, sin: sines } = this.turns;
     for (let i = 0; i < half; i++) {
@@ -106,7 +110,6 @@ class GPT {
       z[start + i] = a * cos + b * sin;
       z[start + half + i] = b * cos - a * sin;
     }
-    rmsNorm(z, z, start, hs);
   }
 }
 

@@ -1,0 +1,496 @@
+"""A layout that the project does not have, and a walk over every part: each handles it, or refuses it by name.
+
+What can be computed is tested with all combinations of features, against a forward pass written out here.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import copy
+import io
+import itertools
+import re
+import runpy
+import sys
+from contextlib import redirect_stdout
+from dataclasses import fields, replace
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nanogpt import corpus
+from nanogpt.cli.main import main
+from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig, preset
+from nanogpt.data import make_get_batch, split
+from nanogpt.device import pick_device
+from nanogpt.fast.block import product_dtype, quicken
+from nanogpt.fast.cpu import CrewStep
+from nanogpt.fast.cuda_decode import StaticDecoder
+from nanogpt.fast.decode import FastDecoder
+from nanogpt.formats import config_files, load_model, read_config, weights_bytes
+from nanogpt.launch import local, plan
+from nanogpt.layout import LAYOUTS, Layout
+from nanogpt.model import GPT, attention_by_hand, rotate
+from nanogpt.optim import Step, get_lr, make_optimizers, settled
+from nanogpt.publish import card, code_export, page_export
+from nanogpt.runs import Run, all_runs
+from nanogpt.runs.record import settings_json
+from nanogpt.sample import Decoder, decoder_for, generate, generate_many
+from nanogpt.train import estimate_loss, in_words
+from nanogpt.ui import form
+
+ROOT = Path(__file__).resolve().parent.parent
+THIRD = Layout(rotary=True)  # rotary positions with LayerNorm
+WORDS = r"rotary positions, LayerNorm, ReLU, biases"
+SIZES = dict(vocab_size=13, block_size=12, n_layer=2, n_head=2, n_embd=16)
+FEATURES = [field.name for field in fields(Layout)]
+ALL = [Layout(*on) for on in itertools.product((False, True), repeat=len(FEATURES))]
+every_layout = pytest.mark.parametrize("layout", ALL, ids=str)
+# All that compute something of their own: how weights begin does not count once they are stirred.
+every_computation = pytest.mark.parametrize("layout", [one for one in ALL if not one.zero_init], ids=str)
+CPU = pick_device("cpu")
+
+
+@pytest.fixture
+def third(monkeypatch) -> str:
+    """The name of one more layout."""
+    monkeypatch.setitem(LAYOUTS, "third", THIRD)
+    return "third"
+
+
+def stirred(layout: Layout | str, **sizes) -> GPT:
+    """A model in which no parameter is 0 or 1, so that each counts."""
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(layout=layout, **{**SIZES, **sizes}))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return model.eval()
+
+
+def ids(texts: int = 3) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, SIZES["vocab_size"], (texts, SIZES["block_size"]))
+
+
+def written_out(model: GPT, idx):
+    """The logits of a layout, from its definition and a model's weights: (B, T) -> (B, T, vocab_size)."""
+    layout, w = model.config.features, dict(model.named_parameters())
+    (B, T), C, nh = idx.shape, SIZES["n_embd"], SIZES["n_head"]
+
+    def rms(x):
+        return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+
+    def norm(x, name):
+        if layout.plain_norms:
+            return rms(x)
+        centred = x - x.mean(-1, keepdim=True)
+        spread = (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return centred / spread * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    def linear(x, name):
+        return x @ w[f"{name}.weight"].T + (w[f"{name}.bias"] if layout.biases else 0)
+
+    x = w["token_embedding_table.weight"][idx]
+    x = x if layout.rotary else x + w["position_embedding_table.weight"][:T]
+    x = rms(x) if layout.plain_norms else x
+    for i in range(SIZES["n_layer"]):
+        block = f"blocks.{i}"
+        z = linear(norm(x, f"{block}.ln1"), f"{block}.sa.qkv")  # (B, T, 3C)
+        q, k, v = z.view(B, T, 3, nh, C // nh).permute(2, 0, 3, 1, 4)  # three of (B, nh, T, hs)
+        if layout.rotary:
+            q, k = rotate(q, *model.rotary[:, :T]), rotate(k, *model.rotary[:, :T])
+        if layout.qk_norm:
+            q, k = rms(q), rms(k)
+        heard, _ = attention_by_hand(q, k, v)
+        x = x + linear(heard.transpose(1, 2).reshape(B, T, C), f"{block}.sa.proj")
+        hidden = linear(norm(x, f"{block}.ln2"), f"{block}.ffwd.net.0").clamp(min=0)
+        x = x + linear(hidden**2 if layout.relu_squared else hidden, f"{block}.ffwd.net.2")
+    return norm(x, "ln_f") @ w["lm_head.weight"].T
+
+
+# --- the value -----------------------------------------------------------------------------------------------------
+
+
+def test_a_layout_cannot_be_changed_and_says_what_it_is():
+    with pytest.raises(AttributeError):
+        THIRD.rotary = False  # type: ignore[misc]
+    assert str(THIRD) == WORDS
+    assert str(LAYOUTS["modern"]) == "rotary positions, RMS norm, QK norm, ReLU squared, no biases, zero init"
+    assert len({str(layout) for layout in ALL}) == 2 ** len(FEATURES)  # no feature is left out
+    assert THIRD.has(rotary=True, biases=True)
+    assert not THIRD.has(rotary=True, biases=False)
+
+
+def test_a_config_takes_a_name_or_a_layout(third):
+    named, unnamed = ModelConfig(layout=third), ModelConfig(layout=THIRD)
+    assert (named.layout, named.features, unnamed.features) == ("third", THIRD, THIRD)
+    assert ModelConfig.of(unnamed.as_dict()) == replace(unnamed) == unnamed
+    with pytest.raises(NanoGPTError, match=r"layout was 'fourth'; it must be one of classic, modern, third\."):
+        ModelConfig(layout="fourth")
+    with pytest.raises(NanoGPTError, match=r"in the third layout n_embd / n_head must be even"):
+        ModelConfig(layout=third, n_embd=9, n_head=3)
+    with pytest.raises(NanoGPTError, match=rf"in the {WORDS} layout n_embd / n_head must be even"):
+        ModelConfig(layout=THIRD, n_embd=9, n_head=3)
+
+
+def test_a_layout_without_a_recipe_keeps_the_preset_s(third):
+    (_, ours), (_, classic) = (preset("quick").configs(layout=layout) for layout in (third, "classic"))
+    assert ours == classic != preset("quick").configs(layout="modern")[1]
+
+
+# --- the model -----------------------------------------------------------------------------------------------------
+
+
+@every_computation
+def test_the_model_computes_what_its_layout_says(layout):
+    model, idx = stirred(layout), torch.from_numpy(ids())
+    torch.testing.assert_close(model(idx)[0], written_out(model, idx), atol=1e-4, rtol=1e-4)
+
+
+@every_layout
+def test_the_first_weights_are_those_of_the_layout(layout):
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(layout=layout, **{**SIZES, "n_embd": 64}))
+    spread = {name: p.std().item() for name, p in model.named_parameters() if p.dim() == 2}
+    if layout.zero_init:
+        zero = {name for name, std in spread.items() if std == 0}
+        assert zero == {name for name in spread if name.endswith(("proj.weight", "net.2.weight", "lm_head.weight"))}
+        assert spread["token_embedding_table.weight"] == pytest.approx(1, rel=0.1)
+        assert spread["blocks.0.sa.qkv.weight"] == pytest.approx(1 / 8, rel=0.1)
+    else:
+        assert spread["lm_head.weight"] == pytest.approx(0.02, rel=0.1)
+        assert spread["blocks.1.sa.proj.weight"] == pytest.approx(0.01, rel=0.1)
+    gains = {name for name, p in model.named_parameters() if p.dim() == 1 and (p == 1).all()}
+    zeros = {name for name, p in model.named_parameters() if p.dim() == 1 and (p == 0).all()}
+    assert gains == {name for name, _ in model.named_parameters() if "ln" in name and name.endswith("weight")}
+    assert zeros == {name for name, _ in model.named_parameters() if name.endswith("bias")}
+    assert model.count_parameters() == sum(p.numel() for p in stirred(layout, n_embd=64).parameters())
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+def losses_of(model: GPT, text: str, kind: type[Step], config: TrainConfig) -> list[float]:
+    """Train for `max_iters` steps in the plain loop; validation losses before and after."""
+    chars = sorted(set(text))
+    train, val = split(np.array([chars.index(ch) for ch in text], np.uint16))
+    get_batch = make_get_batch(train, model.config.block_size, config, torch.Generator().manual_seed(config.seed))
+    step = kind(model, config, CPU)
+    before = estimate_loss(model, val, CPU)
+    for i in range(config.max_iters):
+        step(*get_batch(i), get_lr(i, config))
+    return [before, estimate_loss(model, val, CPU)]
+
+
+def model_for(text: str, layout: Layout | str, seed: int = 1337) -> GPT:
+    torch.manual_seed(seed)
+    return GPT(ModelConfig(layout=layout, **{**SIZES, "vocab_size": len(set(text))}))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_third_layout_learns_in_the_plain_step_and_in_the_fast_one_alike(third, tiny_text, optimizer):
+    config = TrainConfig(max_iters=60, batch_size=8, learning_rate=1e-2, optimizer=optimizer, warmup_iters=10)
+    plain, fast = (losses_of(model_for(tiny_text, third), tiny_text, kind, config) for kind in (Step, CrewStep))
+    assert plain[1] < 2.9 < plain[0]  # 2.9: the loss of one who knows how frequent each character is
+    assert fast == pytest.approx(plain, abs=1e-3)
+
+
+@every_layout
+def test_only_a_block_that_is_written_out_by_hand_trains_by_hand(layout):
+    model = stirred(layout)
+    by_hand = replace(layout, zero_init=True) == LAYOUTS["modern"]
+    assert (product_dtype(model.config, "cpu") is not None) is by_hand
+    quick = quicken(copy.deepcopy(model))
+    assert all(("forward" in vars(block)) is by_hand for block in quick.blocks)
+    idx = torch.from_numpy(ids())
+    quick.train()
+    loss = quick(idx, idx)[1]
+    expected = F.cross_entropy(written_out(model, idx).flatten(0, 1), idx.flatten())
+    assert loss.item() == pytest.approx(expected.item(), rel=0.02)  # in bfloat16, where the processor has it
+    loss.backward()
+    assert all(p.grad is not None for p in quick.parameters())
+
+
+def test_the_device_line_names_the_precision_of_the_plain_block(third):
+    assert in_words(CPU, ModelConfig(layout=third, **SIZES)) == str(CPU)
+
+
+@every_computation
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_every_parameter_has_its_optimizer_and_only_matrices_decay(layout, optimizer):
+    model = stirred(layout)
+    optimizers = make_optimizers(model, TrainConfig(optimizer=optimizer, weight_decay=0.1))
+    groups = [(type(one).__name__, group) for one in optimizers for group in one.param_groups]
+    held = [id(p) for _, group in groups for p in group["params"]]
+    assert sorted(held) == sorted(map(id, model.parameters()))  # each once
+    for kind, group in groups:
+        for p in group["params"]:
+            assert group["weight_decay"] == (0.1 if p.dim() == 2 else 0)
+            assert kind == "AdamW" or p.dim() == 2
+    matrices = [p for name, p in model.named_parameters() if name.startswith("blocks") and p.dim() == 2]
+    by_muon = [p for kind, group in groups if kind == "Muon" for p in group["params"]]
+    assert len(by_muon) == (len(matrices) if optimizer == "muon" else 0)
+
+
+def test_weight_decay_by_epochs_counts_the_layout_s_own_parameters(third):
+    by_size = TrainConfig(weight_decay=-1.0, max_iters=4000)
+    decays = [
+        settled(by_size, ModelConfig(layout=layout, **SIZES), 40_000).weight_decay for layout in (third, "modern")
+    ]
+    assert decays[0] > decays[1] > 0  # biases and gains are parameters, too
+
+
+def test_memory_is_estimated_by_features(third):
+    def needed(layout, **sizes):
+        return plan.memory_needed(ModelConfig(layout=layout, **{**SIZES, "block_size": 512, **sizes}), train, CPU)
+
+    train = TrainConfig(batch_size=8)
+    classic, ours, modern = (needed(layout) for layout in ("classic", third, "modern"))
+    assert classic < ours + 4 * 6 * 512 * 16  # the learned table, which it lacks, with all copies
+    assert ours < modern
+    assert needed(third, n_head=8) == needed(third)  # torch's attention keeps no weights
+    kept = [needed(replace(LAYOUTS["modern"], qk_norm=on), n_head=8, n_embd=64) for on in (True, False)]
+    assert kept[0] - kept[1] >= 8 * 2 * 8 * 512 * 512 * 4  # the block by hand does
+
+
+def test_a_time_budget_is_planned_for_a_third_layout(third, monkeypatch):
+    monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.05)
+    chosen = plan.choose(20, 13, 50_000, {"layout": third})
+    assert chosen.settings["layout"] == third
+    assert "the faster layout, in this time," in str(chosen)  # no loss is promised that was not measured
+
+
+# --- sampling ------------------------------------------------------------------------------------------------------
+
+
+@every_computation
+@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize("texts", [1, 3])
+def test_every_decoder_gives_the_scores_of_the_whole_model(layout, length, texts):
+    model, idx = stirred(layout), ids(texts)
+    expected = written_out(model, torch.from_numpy(idx)).detach().numpy()  # (B, T, vocab_size)
+    fast = decoder_for(model, texts)
+    assert isinstance(fast, FastDecoder if texts == 1 else Decoder)
+    for decoder in (fast, Decoder(model, texts), StaticDecoder(model, texts)):
+        np.testing.assert_allclose(decoder.read(idx[:, :length]), expected[:, length - 1], atol=1e-3, rtol=1e-3)
+        for t in range(length, idx.shape[1]):
+            np.testing.assert_allclose(decoder.read(idx[:, t : t + 1]), expected[:, t], atol=1e-3, rtol=1e-3)
+
+
+def test_a_third_layout_writes_the_lecture_s_text_from_every_decoder(third):
+    model, config = stirred(third), SampleConfig(length=11, seed=4)
+    text = generate(model, [3], config)
+    for decoder in (decoder_for(model, 1), Decoder(model), StaticDecoder(model)):
+        assert [i for [piece] in generate_many(decoder, [3], config) for i in piece] == text
+
+
+# --- saving --------------------------------------------------------------------------------------------------------
+
+REFUSED = (
+    r"The layout {}\({}\) can't be saved: transformers only has models for classic \(learned positions, LayerNorm, "
+    r"ReLU, biases\) and modern \(rotary positions, RMS norm, QK norm, ReLU squared, no biases, zero init\)\."
+)
+
+
+@every_layout
+def test_what_transformers_has_no_model_for_is_not_saved(layout, tmp_path):
+    model = stirred(layout)
+    if layout in LAYOUTS.values():
+        for name, text in config_files(model.config).items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / "model.safetensors").write_bytes(weights_bytes(model))
+        assert LAYOUTS[read_config(tmp_path).layout] == layout
+        idx = torch.from_numpy(ids())
+        torch.testing.assert_close(load_model(tmp_path)(idx)[0], model(idx)[0])
+        return
+    for save in (lambda: config_files(model.config), lambda: weights_bytes(model)):
+        with pytest.raises(NanoGPTError, match=REFUSED.format("", layout)):
+            save()
+
+
+def test_a_layout_s_name_is_in_the_refusal(third):
+    for save in (lambda: config_files(stirred(third).config), lambda: weights_bytes(stirred(third))):
+        with pytest.raises(NanoGPTError, match=REFUSED.format("third ", WORDS)):
+            save()
+
+
+def test_a_run_of_a_third_layout_is_refused_before_anything_is_written(home, third, tiny_text, tmp_path, capsys):
+    text = corpus.add(tiny_text, "A Play")
+    with pytest.raises(NanoGPTError, match=REFUSED.format("third ", WORDS)):
+        local.new_run("ours", text, "quick", layout=third)
+    file = tmp_path / "play.txt"
+    file.write_text(tiny_text, encoding="utf-8")
+    assert main(["train", str(file), "--layout", third, "--name", "ours"]) == 2
+    assert "can't be saved" in capsys.readouterr().err
+    assert all_runs() == []
+
+
+def test_a_saved_layout_goes_by_the_first_name_that_has_its_features(monkeypatch, tmp_path):
+    monkeypatch.setitem(LAYOUTS, "twin", LAYOUTS["modern"])
+    for name, text in config_files(ModelConfig(layout="twin", **SIZES)).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert read_config(tmp_path).layout == "modern"
+
+
+# --- what is made of a run -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(home, tiny_text) -> Run:
+    """One of the classic layout, whose folder the tests below take for one of another layout."""
+    made = local.new_run(
+        "ours", corpus.add(tiny_text, "A Play"), "quick", n_layer=2, n_head=2, n_embd=16, block_size=12, batch_size=8,
+        max_iters=20, eval_interval=20, learning_rate=1e-2, warmup_iters=5, device="cpu",
+    )  # fmt: skip
+    made.log(step=20, seconds=1.0, tokens=1, val_loss=2.0)
+    made.event("finished", step=20, val_loss=2.0, val_characters=len(tiny_text) // 10)  # judged on all of the tail
+    return made
+
+
+def taken_for(run: Run, layout: Layout | str, monkeypatch) -> ModelConfig:
+    config = replace(read_config(run.folder), layout=layout)
+    for part in (page_export, code_export, card):
+        monkeypatch.setattr(part, "read_config", lambda folder: config)
+    return config
+
+
+def program_of(run: Run, folder: Path) -> Path:
+    """Its exported program, and its text beside it."""
+    (folder / "a-play.txt").write_text(corpus.load(run.settings()["corpus"]["id"]).text(), encoding="utf-8", newline="")
+    path = folder / "program.py"
+    path.write_text(code_export.python(run), encoding="utf-8")
+    return path
+
+
+def test_the_exported_program_has_the_model_of_every_layout(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["program.py"])
+    for layout in ALL:
+        config = taken_for(run, layout, monkeypatch)
+        source = program_of(run, tmp_path).read_text(encoding="utf-8")
+        compile(source, "program.py", "exec")
+        assert "{{" not in source
+        assert "#:" not in source
+        until_the_optimizer, _, _ = source.partition("# ---- the optimizer")
+        names: dict = {}
+        with redirect_stdout(io.StringIO()):
+            exec(until_the_optimizer, names)
+        theirs = names["model"]
+        torch.manual_seed(TrainConfig().seed)
+        ours = GPT(config)
+        assert dict(ours.named_parameters()).keys() == dict(theirs.named_parameters()).keys()
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters()))
+        for model in (ours, theirs):
+            for i, p in enumerate(model.parameters()):
+                p.data.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(i)), alpha=0.3)
+        idx = torch.from_numpy(ids())
+        torch.testing.assert_close(theirs(idx)[0], ours(idx)[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_exported_program_of_a_third_layout_comes_to_the_plain_loop_s_loss(
+    run, third, tiny_text, monkeypatch, tmp_path, optimizer
+):
+    run.change(train={**run.settings()["train"], "optimizer": optimizer})
+    config = taken_for(run, third, monkeypatch)
+    program = program_of(run, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["program.py"])
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        runpy.run_path(str(program))
+    train = TrainConfig.of(run.settings()["train"])
+    torch.manual_seed(train.seed)
+    expected = losses_of(GPT(config), tiny_text, Step, train)
+    [found] = re.findall(r"^validation loss (\d+\.\d{4}) nats", printed.getvalue(), re.M)
+    assert float(found) == pytest.approx(expected[1], abs=2e-3)
+    assert expected[1] < expected[0] - 0.3
+
+
+@pytest.mark.slow
+def test_the_exported_page_gives_the_scores_of_every_layout(browser):
+    page = browser.new_page()
+    page.add_script_tag(path=str(ROOT / "nanogpt/publish/exported/gpt.js"))
+    scores_of = """([config, tensors, ids]) => {
+        const w = {};
+        for (const [name, text] of Object.entries(tensors)) {
+            w[name] = new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+        }
+        const gpt = new GPT(config, w);
+        return ids.map((id) => { gpt.read(id); return Array.from(gpt.scores()); });
+    }"""
+    for layout in (one for one in ALL if not one.zero_init):
+        model, [text] = stirred(layout), ids(1)
+        tensors = {n: base64.b64encode(p.detach().numpy().tobytes()).decode() for n, p in model.named_parameters()}
+        found = page.evaluate(scores_of, [page_export._config(model.config), tensors, text.tolist()])
+        expected = written_out(model, torch.from_numpy(text[None]))[0].detach().numpy()  # (T, vocab_size)
+        np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3, err_msg=str(layout))
+    page.close()
+
+
+def test_the_exported_page_names_a_third_layout(run, third, monkeypatch):
+    config = taken_for(run, third, monkeypatch)
+    monkeypatch.setattr(page_export, "load_model", lambda folder: GPT(config))
+    assert "<dt>Layout</dt><dd>third</dd>" in page_export.html(run)
+
+
+def test_the_model_card_is_refused_where_its_sentences_would_not_be_true(run, third, monkeypatch):
+    taken_for(run, third, monkeypatch)
+    with pytest.raises(NanoGPTError, match=REFUSED.format("third ", WORDS)):
+        card.introduction(run)
+
+
+def test_the_settings_of_a_run_have_its_layout_s_name(run):
+    assert '"layout": "classic"' in settings_json(run)
+
+
+def test_the_form_and_the_command_line_offer_a_third_layout(third, capsys):
+    with gr.Blocks():
+        choices = form.build().layout.choices
+    assert choices == [("Faster", "modern"), ("As in the lecture", "classic"), ("third", "third")]
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert "{classic,modern,third}" in capsys.readouterr().out
+
+
+# --- no part goes by a layout's name -------------------------------------------------------------------------------
+
+
+def names_compared(source: str) -> list[str]:
+    """Comparisons and look-ups in a module's code that go by a layout's name."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        inside = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+        inside += node.keys if isinstance(node, ast.Dict) else []
+        found += [one.value for one in inside if isinstance(one, ast.Constant) and one.value in ("classic", "modern")]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "nanogpt").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_code_reads_features_and_not_names(path):
+    allowed = {
+        "layout.py": ["classic", "modern"],  # where the names are given
+        "config.py": ["modern"],  # RECIPES: what is trained how is not a feature
+        "form.py": ["modern", "classic"],  # what a person reads
+        "page_export.py": ["classic"],  # the same
+    }
+    assert names_compared(path.read_text(encoding="utf-8")) == allowed.get(path.name, [])
+
+
+@pytest.mark.parametrize("name", ["gpt.js", "train.txt"])
+def test_the_exports_read_features_and_not_names(name):
+    source = (ROOT / "nanogpt/publish/exported" / name).read_text(encoding="utf-8")
+    assert "classic" not in source
+    assert "modern" not in source
+
+
+def test_a_name_that_is_compared_would_be_seen():
+    assert names_compared("x = config.layout == 'classic'\ny = {'modern': 1}[z]\nlayout='modern'") == [
+        "classic",
+        "modern",
+    ]
