@@ -101,10 +101,13 @@ def _nanochat(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """The shape from `config.json`. NanoGPTError where it is missing, unreadable, or not a model of this kind."""
+def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
+    """Return the shape from `config.json`, whose `content` may have been read already.
+
+    Raise NanoGPTError if it is missing, unreadable, or not a model of this kind.
+    """
     try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        described = json.loads((content or (folder / "config.json").read_bytes()).decode("utf-8"))
         kind = described["model_type"]
         if kind not in tuple(FEATURES):  # it may be anything that JSON can say
             raise NanoGPTError(f"{folder.name} is not a model of this program, but one of the kind {str(kind)[:40]!r}.")
@@ -188,12 +191,18 @@ def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) ->
     return save(tensors, metadata={"format": "pt"})  # without "format" transformers refuses the file
 
 
-def load_model(folder: Path, device: str | torch.device = "cpu", kind: type[GPT] = GPT) -> GPT:
-    """The model of a run folder, ready to write. NanoGPTError where a file is missing, broken or of another shape."""
-    config = read_config(folder)
+def load_model(
+    folder: Path, device: str | torch.device = "cpu", kind: type[GPT] = GPT, config: ModelConfig | None = None,
+    weights: bytes | None = None,
+) -> GPT:  # fmt: skip
+    """Return the model of a run folder, ready to write. `config` and `weights` are given if they were read already.
+
+    Raise NanoGPTError if a file is missing, broken or of another shape.
+    """
+    config = config or read_config(folder)
     form = kind_of(config.features)
     try:
-        tensors = load((folder / "model.safetensors").read_bytes())
+        tensors = load(weights or (folder / "model.safetensors").read_bytes())
     except OSError:
         raise NanoGPTError(f"{folder.name} has no weights yet; they come with its first evaluation.") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a type of number that torch has not

@@ -72,9 +72,12 @@ def make_tokenizer(text: str) -> Tokenizer:
     return CharTokenizer(text)
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Return the tokenizer of a run folder. Raise NanoGPTError if its `tokenizer.json` is missing or unreadable."""
-    return CharTokenizer.load(folder)
+def load_tokenizer(folder: Path, content: bytes | None = None) -> Tokenizer:
+    """Return the tokenizer of a run folder from `tokenizer.json`, whose `content` may have been read already.
+
+    Raise NanoGPTError if it is missing or unreadable.
+    """
+    return CharTokenizer.load(folder, content)
 
 
 def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
@@ -158,10 +161,10 @@ class CharTokenizer:
         }
 
     @classmethod
-    def load(cls, folder: Path) -> CharTokenizer:
+    def load(cls, folder: Path, content: bytes | None = None) -> CharTokenizer:
         """Read `tokenizer.json`. NanoGPTError where it is missing or is not an alphabet of single characters."""
         try:
-            vocab = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+            vocab = json.loads((content or (folder / "tokenizer.json").read_bytes()).decode("utf-8"))["model"]["vocab"]
             tokenizer = cls(vocab)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise NanoGPTError(f"{folder.name} has no readable tokenizer.json, so its letters are not known.") from None

@@ -28,12 +28,13 @@ from .. import corpus, limits
 from ..config import NanoGPTError
 from ..disk import size
 from ..formats import config_files, load_model, read_config, weights_bytes
-from ..runs import Run, archive, checks, free_name
+from ..runs import History, Run, archive, checks, free_name
 from ..runs.logs import COLUMNS
 from ..tokenizer import load_tokenizer
 from . import curve
 from .card import card, is_untouched, judged
 from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, spoken
+from .run_files import RunFiles
 
 MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 PUBLIC = ("README.md", *MODEL, "run.json", "metrics.jsonl", "loss.png")  # all that a push ever sends
@@ -108,14 +109,14 @@ def repository(text: str, owner: str = "") -> str:
 # ---- out: what is public of a run ------------------------------------------------------------------------------------
 
 
-def model_files(run: Run) -> dict[str, bytes]:
+def model_files(source: RunFiles) -> dict[str, bytes]:
     """The public part of a run folder: content by name. NanoGPTError where the run has no weights yet."""
-    settings = run.settings()
-    if not (run.folder / "model.safetensors").exists():
-        raise NanoGPTError(f"{run.name} has no weights yet; they come with its first evaluation.")
-    files = {name: (run.folder / name).read_bytes() for name in MODEL if (run.folder / name).exists()}
-    files["run.json"] = (json.dumps(_public(settings), indent=1, ensure_ascii=False) + "\n").encode()
-    files["metrics.jsonl"] = "".join(_line(row) for row in _measured(run)).encode()
+    about = _public(source.settings)
+    if source.content("model.safetensors") is None:
+        raise NanoGPTError(f"{source.name} has no weights yet; they come with its first evaluation.")
+    files = {name: content for name in MODEL if (content := source.content(name)) is not None}
+    files["run.json"] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
+    files["metrics.jsonl"] = "".join(_line(row) for row in _measured(source.history)).encode()
     return files
 
 
@@ -133,9 +134,8 @@ def _part(found: Any, *keys: str) -> dict[str, Any]:
     return {key: found[key] for key in keys if key in found} if isinstance(found, Mapping) else {}
 
 
-def _measured(run: Run) -> list[dict[str, Any]]:
+def _measured(history: History) -> list[dict[str, Any]]:
     """What was measured, and how it ended; other events may name files of this machine."""
-    history = run.history()
     rows = [{key: row[key] for key in COLUMNS if key in row} for row in history.rows]
     last = history.events[-1] if history.events else {}
     if last.get("event") == "finished":
@@ -149,7 +149,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def offered(run: Run, repo: str, license: str | None = None, quote: bool = False) -> dict[str, bytes]:
     """Exactly what a push would send: content by name, the card first."""
-    files = model_files(run)
+    files = model_files(RunFiles(run))
     compared = judged(run)
     text = card(run, repo, compared, license, quote)
     picture = curve.png(run.history().rows, compared.get("bigram"))

@@ -9,6 +9,8 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
-from nanogpt.publish import curve, hub_errors, page_export
+from nanogpt.publish import curve, deploy, hub_errors, page_export
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
 from nanogpt.tokenizer import CharTokenizer
@@ -650,6 +652,24 @@ def test_a_static_space_is_the_page_alone(hub, run, capsys):
     assert front_matter(space.files["README.md"].decode())["sdk"] == "static"
     assert main(["deploy", "modern", "maya/page", "--static", "--dry-run"]) == 0
     assert "index.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize("layout", ["classic", "modern"])
+def test_a_space_reads_a_run_once(run, monkeypatch, layout, static):
+    folder, opened = Run(layout).folder, Counter()
+    real = io.open
+
+    def counting(path, *rest, **named):
+        if Path(path).parent == folder:
+            opened[Path(path).name] += 1
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(io, "open", counting)  # which pathlib calls
+    files = deploy.offered(Run(layout), "maya/space", static)
+    assert {"run.json", "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"} <= opened.keys()
+    assert set(opened.values()) == {1}
+    assert "README.md" in files
 
 
 def test_a_space_on_a_cpu_wants_a_paid_account(hub, run, capsys):
