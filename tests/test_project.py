@@ -239,6 +239,7 @@ def test_the_checks_of_imports_see_what_they_should():
     assert exported("x = 1\n__all__ = ['a', 'b']") == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_listing_runs_texts_and_commands_needs_no_torch():
     script = "import sys, nanogpt.cli.main, nanogpt.corpus, nanogpt.runs.queue\n"
     script += "nanogpt.runs.all_runs(), nanogpt.corpus.listed(), nanogpt.cli.main.parser()\n"
