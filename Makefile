@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: install format check test app
+.PHONY: install format check fast test app
 
 install:
 	$(PYTHON) -m pip install -r requirements.txt -r requirements-dev.txt
@@ -14,6 +14,9 @@ check:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+fast:
+	$(PYTHON) tests/run.py --fast
 
 test:
 	$(PYTHON) tests/run.py

@@ -18,8 +18,8 @@ import torch
 from nanogpt import corpus
 from nanogpt.config import PRESETS, ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
-from nanogpt.device import Device, pick_device
-from nanogpt.launch import gpu_plan, local, plan
+from nanogpt.device import pick_device
+from nanogpt.launch import gpu_plan, local, plan, prepare
 from nanogpt.model import GPT
 from nanogpt.optim import Step
 from nanogpt.runs import Run
@@ -130,7 +130,7 @@ def failed_memory() -> None:
 
 
 def evaluations() -> None:
-    """Write samples between replays, as evaluations do, eight times (pytorch#193402): do the losses stay the plain ones?"""
+    """Write samples between replays, as evaluations do (pytorch#193402): do the losses stay the plain ones?"""
     device = pick_device(DEVICE)
     shape, recipe = configs("modern")
     data = text_ids()
@@ -157,11 +157,11 @@ def evaluations() -> None:
 
 def resume() -> None:
     """Train undisturbed, and stopped in the middle and resumed: the validation losses of both."""
-    text, steps = corpus.add_files([FILE]), 6 if QUICK else 200
+    text, steps = corpus.add([FILE]), 6 if QUICK else 200
     how = size(layout="modern", dropout=0.1, batch_size=2 if QUICK else 64, max_iters=steps, device=DEVICE, patience=0,
                eval_interval=steps // 2)  # fmt: skip
     for name in ("whole", "halves"):
-        run = local.new_run(name, text, "quick", **how)
+        run = prepare.new_run(name, text, "quick", **how)
         if name == "halves":
             train(run, seconds=0.001)  # evaluates, saves and makes room at once
             train(run, seconds=1.0)
@@ -404,8 +404,8 @@ def longer_command() -> None:
 
 
 def try_recipes(rows: list[dict[str, Any]]) -> None:
-    """Train each: its losses on the whole held-out tenth, best and last. Stops where the next would not fit the limit."""
-    text = corpus.add_files([FILE])
+    """Train each: its losses on the whole validation set, best and last. Leaves out what would not fit the limit."""
+    text = corpus.add([FILE])
     longest = 0.0
     for number, given in enumerate(rows[: 2 if QUICK else None]):
         how = {**size(), **dict(layout="modern", batch_size=64, patience=0), **given}
@@ -418,7 +418,7 @@ def try_recipes(rows: list[dict[str, Any]]) -> None:
             say(skipped=given)
             continue
         began = time.perf_counter()
-        run = local.new_run(
+        run = prepare.new_run(
             f"r{number}", text, "quick", device=DEVICE, eval_interval=max(1, -(-how["max_iters"] // 3)), **how
         )
         train(run)
@@ -446,7 +446,7 @@ def race() -> None:
     from benchmarks import time_to_loss
     from nanogpt.data import split
 
-    text, device = corpus.add_files([FILE]), pick_device(DEVICE)
+    text, device = corpus.add([FILE]), pick_device(DEVICE)
     train_data, val_data = (part.to(device.type) for part in split(text.tokens()))
     tiny = time_to_loss.TINY if QUICK else {}
     for seed in (1337, 1338, 1339):
@@ -463,14 +463,14 @@ def race() -> None:
 
 def page_training() -> None:
     """Start a run as the page does, with a trainer that waits: seconds from Start to the first point."""
-    text = corpus.add_files([FILE])
+    text = corpus.add([FILE])
     local.warm()
     time.sleep(2 if QUICK else 9)
-    run = local.new_run("page", text, "timed", budget=5.0, device=DEVICE)
+    run = prepare.new_run("page", text, "timed", budget=5.0, device=DEVICE)
     began = time.perf_counter()
     local.start(run)
     first = 0.0
-    while time.perf_counter() - began < 30 and not run.history().events[-1:] == ["finished"]:
+    while time.perf_counter() - began < 30:
         first = first or (time.perf_counter() - began if run.history().rows else 0.0)
         if run.history().events and run.history().events[-1]["event"] in ("finished", "failed"):
             break
@@ -495,14 +495,13 @@ def recipes() -> None:
     ])  # fmt: skip
 
 
-CHECKS = dict(
-    tests=tests, failed_wait=failed_wait, failed_memory=failed_memory, evaluations=evaluations, resume=resume,
-    ceilings=ceilings, step=step, compiled=compiled_step, sampling=sampling, commands=commands, recipes=recipes,
-    long_runs=long_runs, race=race, page_training=page_training, character_profile=character_profile, longer_command=longer_command, small_batches=small_batches,
+CHECKS = (
+    tests, failed_wait, failed_memory, evaluations, resume, ceilings, step, compiled_step, sampling, commands,
+    longer_command, page_training, character_profile, small_batches, race, long_runs, recipes,
 )  # fmt: skip
 
 
 if __name__ == "__main__":
     name, FILE, DEVICE, quick, limit = sys.argv[1:6]
     QUICK, LIMIT = quick == "1", float(limit)
-    CHECKS[name]()
+    {check.__name__: check for check in CHECKS}[name]()

@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_day.py first | second [FILE] --out FOLDER [--device cuda | cpu] [--seconds N] [--quick]
 
-`first`: the tests marked `gpu`, ceilings, the step in every form, failed recordings, resume, sampling, whole commands,
-and, with the time that is left, recipes. `second`: nanoGPT's recipe, compiled as published, beside ours, and a long run.
+`first`: the tests marked `gpu`, ceilings, the step in every form, failed recordings, resume, sampling, whole commands.
+`second`: nanoGPT's recipe, compiled as published, beside ours; long runs; torch.compile; recipes with larger batches.
 Each check is a process of its own with its own limit, and what it found is written to FOLDER at once, so that a check
 that dies, hangs or is cut off costs nothing but itself. FILE is Tiny Shakespeare; without it, what
 NANOGPT_TINYSHAKESPEARE names. Needs neither gradio nor a network. `--quick` is for a CPU: tiny sizes, to see that the
@@ -30,7 +30,7 @@ FIRST = {
     "ceilings": 30, "step": 90, "small_batches": 40, "character_profile": 30, "sampling": 70, "commands": 40,
     "page_training": 45, "longer_command": 60,
 }  # fmt: skip
-SECOND = {"race": 150, "long_runs": 180, "compiled": 100, "recipes": 120}
+SECOND = {"race": 150, "long_runs": 180, "compiled_step": 100, "recipes": 120}
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.budget import train
 from benchmarks.machine import write_result
+from nanogpt.holdout import epochs
 
 MODEL: dict[str, Any] = dict(layout="modern", n_layer=4, n_head=4, n_embd=128)
 TINY: dict[str, Any] = dict(layout="modern", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4)
@@ -67,7 +68,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
         for (characters, settings), found in zip(rows, jobs):
             losses = [job.result() for job in found]
             read = settings["max_iters"] * settings["batch_size"] * settings["block_size"]
-            passes = read / (0.9 * (characters or len(text)))
+            passes = epochs(read, characters or len(text))
             mean = statistics.mean(losses)
             row = dict(
                 characters=characters or len(text), passes=round(passes, 1), **settings, val_loss=losses, mean=mean

@@ -34,7 +34,7 @@ from nanogpt.data import get_batch, split, windows
 from nanogpt.device import Device, pick_device
 from nanogpt.fast.cpu import keep_freed_memory
 from nanogpt.formats import load_model
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.train import train
 
 PEER = "nanoGPT's recipe"
@@ -153,7 +153,7 @@ def run_peer(train_data, val_data, vocab_size: int, seed: int, how: dict, device
 def run_ours(text: corpus.Corpus, seed: int, settings: dict, device: Device) -> tuple[float, nn.Module]:
     """A whole run of this program: calibration, training, evaluations, samples, saving."""
     began = time.perf_counter()
-    run = local.new_run(f"run-{seed}-{time.time_ns()}", text, seed=seed, device=device.type, **settings)
+    run = prepare.new_run(f"run-{seed}-{time.time_ns()}", text, seed=seed, device=device.type, **settings)
     train(run)
     return time.perf_counter() - began, load_model(run.folder, device.type)
 
@@ -170,7 +170,7 @@ def whole_loss(model, data, block_size: int) -> float:
 
 def measure(file: str, seeds: list[int], device: Device, recipes: str, quick: bool) -> dict[str, list[dict]]:
     """Every recipe in turn, seed by seed: how long each took, and the loss of what came of it."""
-    text = corpus.add_files([file])
+    text = corpus.add([file])
     train_data, val_data = (part.to(device.type) for part in split(text.tokens()))
     rows: dict[str, list[dict]] = {name: [] for name in (PEER, *OURS[recipes])}
     for seed in seeds:

@@ -6,19 +6,34 @@ The first nine tenths of the text are for learning, the last tenth is held out. 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from .config import NanoGPTError, TrainConfig
+from .holdout import train_length, train_tokens
 
 
-def split(tokens: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first 90 % of the ids to train on, the rest to validate on: two 1-D tensors, a byte an id where that fits."""
+def split(tokens: np.ndarray, lengths: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut a text's ids into the training set, its first 90 %, and the validation set: 1-D tensors, uint8 if that fits.
+
+    The share is one of characters: `lengths` (vocab_size,) are those of each token, None if each has one.
+    """
     kind = torch.uint8 if tokens.dtype == np.uint8 else torch.int32
     data = torch.from_numpy(np.array(tokens)).to(kind)  # np.array: out of the read-only map of the file, into memory
-    n = int(0.9 * len(data))
+    n = train_length(len(data)) if lengths is None else train_tokens(tokens, lengths)
     return data[:n], data[n:]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A text as the training loop needs it: both parts where the model is, and how long their tokens are."""
+
+    train: torch.Tensor  # (N,) ids of the training set
+    val: torch.Tensor  # (N,) ids of the validation set
+    lengths: torch.Tensor  # (vocab_size,) characters of each token: all 1 where a token is a character
+    per_token: float  # characters of a token of the training set, on average: exactly 1.0 there
 
 
 def get_batch(data: torch.Tensor, block_size: int, batch_size: int, generator: torch.Generator):
@@ -81,14 +96,12 @@ def make_get_batch(data: torch.Tensor, block_size: int, config: TrainConfig, gen
 
 
 def fitting_block_size(tokens: int, block_size: int) -> int:
-    """`block_size`, halved until the held-out tenth of so many tokens holds two windows of it."""
-    tail = tokens - int(0.9 * tokens)
+    """Return `block_size`, halved until the held-out tenth of so many tokens holds two windows of it."""
+    tail = tokens - train_length(tokens)
     while block_size > 2 and tail < 2 * block_size + 1:
         block_size = max(2, block_size // 2)
     if tail < 2 * block_size + 1:
-        raise NanoGPTError(
-            f"The text has {tokens:,} characters; that is too short to hold any of it out. Add more text."
-        )
+        raise NanoGPTError(f"The text has {tokens:,} tokens; that is too short to hold any of it out. Add more text.")
     return block_size
 
 
@@ -112,16 +125,21 @@ def windows(data: torch.Tensor, block_size: int, most: int | None = None):
         yield piece[:, :-1], piece[:, 1:]
 
 
+def scored_characters(data: torch.Tensor, block_size: int, lengths: torch.Tensor, most: int | None = None) -> int:
+    """Return how many characters are predicted in the `windows`; `lengths` (vocab_size,) are those of each token."""
+    return sum(int(lengths[yb].sum()) for _, yb in windows(data, block_size, most))
+
+
 if __name__ == "__main__":
     import sys
     from pathlib import Path
 
-    from .tokenizer import CharTokenizer
+    from .tokenizer import make_tokenizer, token_lengths, unit
 
     text = Path(sys.argv[1]).read_text(encoding="utf-8")
-    tokenizer = CharTokenizer(text)
-    train, val = split(tokenizer.encode_array(text))
+    tokenizer = make_tokenizer(text)
+    train, val = split(tokenizer.encode_array(text), token_lengths(tokenizer))
     xb, yb = get_batch(train, block_size=8, batch_size=4, generator=torch.Generator().manual_seed(1337))
-    print(f"{len(train):,} characters to train on, {len(val):,} held out; a batch of shape {tuple(xb.shape)}:")
+    print(f"{len(train):,} {unit(tokenizer)}s to train on, {len(val):,} held out; a batch of shape {tuple(xb.shape)}:")
     for x, y in zip(xb, yb):
         print(f"  {tokenizer.decode(x)!r} -> {tokenizer.decode(y)!r}")

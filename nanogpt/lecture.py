@@ -15,6 +15,7 @@ import torch.nn as nn
 from torch.nn import functional as F
 
 from .config import NanoGPTError
+from .holdout import train_length
 
 # ---- The text, as integers -------------------------------------------------------------------------------------------
 
@@ -309,7 +310,7 @@ def read(text, stage):
     """The vocabulary of a text, and the text in two: nine tenths to learn from, the rest never trained on."""
     vocabulary = Vocabulary(text)
     data = torch.tensor(vocabulary.encode(text), dtype=torch.long)
-    n = int(0.9 * len(data))
+    n = train_length(len(data))
     if len(data) - n <= stage.block_size:
         needed = 10 * stage.block_size + 1
         raise NanoGPTError(

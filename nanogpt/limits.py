@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 
 from .config import NanoGPTError
+from .durations import in_words
 
 ZERO_SECONDS = 45  # of training in one ZeroGPU call of a minute: the rest goes to beginning, judging and saving
 
@@ -93,9 +94,3 @@ def check_seconds(seconds: float) -> None:
             f"The time was {seconds:,.0f} s; this server trains {in_words(most)} at a time. Give at most that; "
             "Continue goes on afterwards."
         )
-
-
-def in_words(seconds: float) -> str:
-    """30 minutes, 45 seconds."""
-    whole = seconds >= 120 and seconds % 60 == 0
-    return f"{seconds / 60:,.0f} minutes" if whole else f"{seconds:,.0f} second{'' if seconds == 1 else 's'}"

@@ -18,6 +18,7 @@ import torch
 
 from .config import ModelConfig, TrainConfig
 from .device import Device, native_bfloat16
+from .holdout import epochs
 from .model import GPT, count_parameters
 
 
@@ -87,23 +88,23 @@ class Muon(torch.optim.Optimizer):
                 p.view(group["parts"], rows, columns).add_(turned, alpha=max(1.0, rows / columns) ** 0.5)
 
 
-def weight_decay(passes: float, parameters: int, characters: int) -> float:
+def weight_decay(passes: float, parameters: int, tokens: int) -> float:
     """How strong a pull against learning by heart a model wants that Muon trains and that reads its text so many times.
 
     Next to none for one reading, 0.05 for five, 0.4 for fourteen (benchmarks/README.md). More readings bring no more,
     and 1.0 limits the harm. A model with few numbers for its text cannot learn it by heart, and is pulled less. That so
     much is right for many readings: Kim et al., 2025, arXiv 2509.14786.
     """
-    room = min(1.0, parameters / (0.7 * characters))  # 1 for 0.8 M numbers on Tiny Shakespeare
+    room = min(1.0, parameters / (0.7 * tokens))  # 1 for 0.8 M numbers on Tiny Shakespeare
     return round(min(1.0, 0.002 * passes**2 * room), 3)
 
 
-def settled(config: TrainConfig, shape: ModelConfig, characters: int) -> TrainConfig:
-    """A config whose weight decay is a number: where it was to go by how often a text of so many characters is read."""
+def settled(config: TrainConfig, shape: ModelConfig, tokens: int) -> TrainConfig:
+    """A config whose weight decay is a number: where it was to go by how often a text of so many tokens is read."""
     if config.weight_decay >= 0:
         return config
-    passes = config.max_iters * config.batch_size * shape.block_size / (0.9 * characters)
-    return replace(config, weight_decay=weight_decay(passes, count_parameters(shape), characters))
+    passes = epochs(config.max_iters * config.batch_size * shape.block_size, tokens)
+    return replace(config, weight_decay=weight_decay(passes, count_parameters(shape), tokens))
 
 
 def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -186,6 +187,9 @@ class Step:
             self.scaler.step(optimizer)
         self.scaler.update()
         return loss, grad_norm
+
+    def ready(self, xb, yb) -> None:
+        """Load and compile what a step on a batch like this one needs; for the plain step there is nothing."""
 
     def forward_backward(self, xb, yb):
         """Gradients of the mean loss into `.grad`; returns that loss."""

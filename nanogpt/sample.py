@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 
 from .config import SampleConfig
 from .model import GPT
-from .tokenizer import CharTokenizer
+from .tokenizer import Tokenizer
 
 try:
     from .fast.decode import FastDecoder, Ready
@@ -138,53 +138,71 @@ def generate(model: GPT, ids: list[int], config: SampleConfig) -> list[int]:
     return new
 
 
-class Text:
-    """One text in the making: its random numbers, what was drawn, and how much of that may be shown."""
+class Draws:
+    """The ids of one text: its random numbers, what was drawn so far, and whether it is as long as was asked for."""
 
-    def __init__(self, seed: int, stop: Sequence[int]):
+    def __init__(self, seed: int, length: int):
         self.rng = np.random.default_rng(seed)
-        self.stop, self.new, self.shown = list(stop), list[int](), 0
+        self.new, self.length = list[int](), length
         self.ended = False
 
-    def add(self, i: int, last: bool) -> list[int]:
-        """Take the next id. What can be shown now: an end that might become the stop text waits until it is clear."""
+    def add(self, i: int) -> list:
+        """Take the next id. Return what is new in the text: that id."""
         self.new.append(i)
-        most = min(len(self.stop), len(self.new))
-        held = next((n for n in range(most, 0, -1) if self.new[-n:] == self.stop[:n]), 0)  # letters of the stop text
-        found = 0 < held == len(self.stop)
-        self.ended = found or last
-        until = len(self.new) if last and not found else len(self.new) - held
-        piece, self.shown = self.new[self.shown : until], until
-        return piece
+        self.ended = len(self.new) == self.length
+        return [i]
+
+
+class Text(Draws):
+    """One text in characters: it ends after `length` of them or before the stop text, wherever its tokens begin."""
+
+    def __init__(self, seed: int, length: int, itos: Mapping[int, str], stop: str = ""):
+        super().__init__(seed, length)
+        self.itos, self.stop = itos, stop
+        self.left, self.waiting = length, ""  # how many characters are still to be shown; those that are not yet
+
+    def add(self, i: int) -> list:
+        """Take the next id. Return the characters to show now: an end that may become the stop text waits."""
+        self.new.append(i)
+        text = (self.waiting + self.itos[i])[: self.left]  # the last token may be longer than what is left
+        until = text.find(self.stop) if self.stop else -1
+        self.ended = until >= 0 or len(text) == self.left
+        if until < 0:  # no stop text
+            until = len(text) if self.ended else len(text) - self.begun(text)
+        self.left, self.waiting = self.left - until, text[until:]
+        return [text[:until]] if until else []
+
+    def begun(self, text: str) -> int:
+        """Return how many characters at the end of `text` may be the beginning of the stop text."""
+        most = min(len(self.stop) - 1, len(text))
+        return next((n for n in range(most, 0, -1) if text.endswith(self.stop[:n])), 0)
 
 
 def generate_many(
-    decoder: Decoder | FastDecoder | StaticDecoder, ids: list[int], config: SampleConfig, stop: Sequence[int] = ()
-) -> Iterator[list[list[int]]]:
-    """Continue the same text `num_samples` times side by side; each round the ids that are new in each.
+    decoder: Decoder | FastDecoder | StaticDecoder, ids: list[int], config: SampleConfig, texts: Sequence[Draws] = ()
+) -> Iterator[list[list]]:
+    """Continue the same text `num_samples` times side by side. Yield what is new in each: a list per text.
 
+    What is new is what one of `texts` makes of its next id; without them it is that id, until there are `length` ids.
     The same ids as `generate` while they fit the window, at a fraction of the work. Beyond it the cache starts again
     from the window's newer half: one full pass each `block_size / 2` characters. Learned positions do not slide, so a
     full window cannot simply drop its oldest character. Sample i draws with seed + i: alone it would be the same, but
     where rounding tips a draw.
     """
     block_size, B = decoder.block_size, config.num_samples
-    texts = [Text(config.seed + i, stop) for i in range(B)]
+    texts = texts or [Draws(config.seed + i, config.length) for i in range(B)]
     alive = list(range(B))  # the texts that go on; the decoder's row r is the text alive[r]
     fresh = np.array([ids[-block_size:]] * B)  # (B, T): what the cache has not met yet
     drawn: list[dict[int, int]] = []  # characters that the decoder drew ahead by itself: text -> id
-    for step in range(config.length):
+    for step in range(config.length):  # at most: a token has at least one character
         if not drawn:
             if decoder.length + fresh.shape[1] > block_size:
                 fresh = np.array([(ids + texts[i].new)[-(block_size // 2) :] for i in alive])  # (B, T)
                 decoder.restart()
-            drawn = next_characters(decoder, fresh, [texts[i].rng for i in alive], config, config.length - step)
-            drawn = [dict(zip(alive, row)) for row in drawn]
+            ids_ahead = next_characters(decoder, fresh, [texts[i].rng for i in alive], config, config.length - step)
+            drawn = [dict(zip(alive, row)) for row in ids_ahead]
         row = drawn.pop(0)
-        pieces: list[list[int]] = [[] for _ in texts]
-        for i in alive:
-            pieces[i] = texts[i].add(row[i], last=step == config.length - 1)
-        yield pieces
+        yield [texts[i].add(row[i]) if i in alive else [] for i in range(B)]
         going = [at for at, i in enumerate(alive) if not texts[i].ended]
         if not going:
             return
@@ -198,10 +216,10 @@ def next_characters(
     decoder: Decoder | FastDecoder | StaticDecoder, fresh: np.ndarray, rngs: list, config: SampleConfig, wanted: int
 ) -> list[list[int]]:
     """Return the ids that follow `fresh` (B, T), a list of B per character: one, or as many as a GPU draws at once."""
-    ahead = decoder.draws(config, wanted) if hasattr(decoder, "draws") and fresh.shape[1] == 1 else 0
-    if ahead:
+    draws = StaticDecoder is not None and isinstance(decoder, StaticDecoder) and fresh.shape[1] == 1
+    if draws and (ahead := decoder.draws(config, wanted)):  # type: ignore[union-attr]
         uniforms = np.array([rng.random(ahead) for rng in rngs]).T  # (ahead, B): the numbers that `pick` would draw
-        return decoder.draw(fresh, uniforms, config.temperature).tolist()
+        return decoder.draw(fresh, uniforms, config.temperature).tolist()  # type: ignore[union-attr]
     return [[pick(scores, config, rng) for scores, rng in zip(decoder.read(fresh), rngs)]]
 
 
@@ -212,23 +230,21 @@ def generate_cached(model: GPT, ids: list[int], config: SampleConfig) -> Iterato
 
 
 def stream_many(
-    model: GPT, tokenizer: CharTokenizer, prompt: str, config: SampleConfig, decoder: Any = None
+    model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig, decoder: Any = None
 ) -> Iterator[list[str]]:
     """`num_samples` continuations of a prompt side by side: each time what is new in each, mostly a character.
 
-    An empty prompt starts as after a line break. The prompt must be in the model's alphabet: see `CharTokenizer.fit`.
+    An empty prompt starts as after a line break. The prompt must be in the model's alphabet: see `Tokenizer.fit`.
     A continuation ends before the stop text, where there is one.
     """
     ids = tokenizer.encode(prompt) if prompt else [tokenizer.stoi.get("\n", 0)]  # the lecture starts from token 0
-    known = all(ch in tokenizer.stoi for ch in config.stop)  # what the model cannot write needs no looking for
-    stop = tokenizer.encode(config.stop) if known else []
-    for pieces in generate_many(decoder or decoder_for(model, config.num_samples), ids, config, stop):
-        yield [tokenizer.decode(piece) for piece in pieces]
+    seeds = range(config.seed, config.seed + config.num_samples)
+    texts = [Text(seed, config.length, tokenizer.itos, config.stop) for seed in seeds]
+    for pieces in generate_many(decoder or decoder_for(model, config.num_samples), ids, config, texts):
+        yield ["".join(piece) for piece in pieces]
 
 
-def stream(
-    model: GPT, tokenizer: CharTokenizer, prompt: str, config: SampleConfig, decoder: Any = None
-) -> Iterator[str]:
+def stream(model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig, decoder: Any = None) -> Iterator[str]:
     """The model's continuation of a prompt, character by character: `stream_many` for one."""
     for [piece] in stream_many(model, tokenizer, prompt, dataclasses.replace(config, num_samples=1), decoder):
         if piece:

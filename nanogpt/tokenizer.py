@@ -1,9 +1,11 @@
-"""The alphabet: every distinct character of the text is one token, as in the lecture.
+"""From text to ids and back. Every distinct character of the text is one token, as in the lecture.
 
     stoi = {ch: i}, itos = {i: ch}, encode: text -> ids, decode: ids -> text
 
-It is kept in the run folder as `tokenizer.json` in the form of Hugging Face's tokenizers (a BPE without merges), so
-that `AutoTokenizer` opens it and gives the same ids. Try it: `python -m nanogpt.tokenizer FILE`.
+`Tokenizer` is what the rest of the package asks of one. To add a tokenizer, write a class beside `CharTokenizer` and
+name it in `make_tokenizer` and `load_tokenizer`: no other file names a class. A run folder keeps it as `tokenizer.json`
+in the form of Hugging Face's tokenizers, so that `AutoTokenizer` opens it and gives the same ids. Try it:
+`python -m nanogpt.tokenizer FILE`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,6 +41,50 @@ class Fitted:
         parts = [f"written as {', '.join(swaps)}"] if swaps else []
         parts += [f"left out: {' '.join(drops)}"] if drops else []
         return f"Characters this model never saw: {'; '.join(parts)}." if parts else ""
+
+
+class Tokenizer(Protocol):
+    """What the package asks of a tokenizer. Each token is a string of one or more characters."""
+
+    stoi: dict[str, int]  # token -> id
+    itos: dict[int, str]  # id -> token; decoding joins them
+    vocab_size: int
+    chars: list[str]  # the alphabet: every character that its tokens can write, sorted
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text. Raise NanoGPTError, naming the character, if one is not in the alphabet."""
+
+    def encode_array(self, text: str) -> np.ndarray:
+        """Return the ids of a long text as an array (N,) of the smallest unsigned type. Raise as `encode` does."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of some ids."""
+
+    def fit(self, text: str) -> Fitted:
+        """Write a prompt in the alphabet: each unknown character becomes the nearest known one or is left out."""
+
+    def files(self, model_max_length: int) -> dict[str, str]:
+        """Return the tokenizer as {file name: text}, in the form of Hugging Face's tokenizers."""
+
+
+def make_tokenizer(text: str) -> Tokenizer:
+    """Return the tokenizer for a text."""
+    return CharTokenizer(text)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a run folder. Raise NanoGPTError if its `tokenizer.json` is missing or unreadable."""
+    return CharTokenizer.load(folder)
+
+
+def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
+    """Return how many characters each token has, (vocab_size,): what turns a loss per token into one per character."""
+    return np.array([len(tokenizer.itos[i]) for i in range(tokenizer.vocab_size)], dtype=np.int32)
+
+
+def unit(tokenizer: Tokenizer) -> str:
+    """Return what a sentence calls one token: "character" if none is longer than that, else "token"."""
+    return "character" if all(len(token) == 1 for token in tokenizer.stoi) else "token"
 
 
 class CharTokenizer:
@@ -92,7 +138,7 @@ class CharTokenizer:
         return ""
 
     def files(self, model_max_length: int) -> dict[str, str]:
-        """The alphabet as {file name: text}, in the form of Hugging Face's tokenizers; runs/run.py writes them."""
+        """The alphabet as {file name: text}, in the form of Hugging Face's tokenizers (a BPE without merges)."""
         model: dict[str, Any] = dict(
             type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None, end_of_word_suffix=None,
             fuse_unk=False, byte_fallback=False, ignore_merges=False, vocab=self.stoi, merges=[],
@@ -134,6 +180,6 @@ def _shown(ch: str) -> str:
 if __name__ == "__main__":
     import sys
 
-    tokenizer = CharTokenizer(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    print(tokenizer.vocab_size, "characters:", "".join(tokenizer.chars))
+    tokenizer = make_tokenizer(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    print(tokenizer.vocab_size, f"{unit(tokenizer)}s:", "".join(tokenizer.chars))
     print(tokenizer.encode("".join(tokenizer.chars[-5:])))

@@ -70,6 +70,63 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="talks to the Hub: set NANOGPT_TEST_NETWORK=1"))
 
 
+# --- the mark slow: what starts a process, or takes seconds, has it; and nothing else has -------------------------
+
+STARTS = {
+    "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system", "os.startfile",
+}  # fmt: skip
+started: list[str] = []  # by the test that runs now
+starting: set[tuple[pytest.Collector | pytest.Item, str]] = set()  # fixtures that started something, and where
+seconds: dict[str, float] = {}  # that each test took which passed
+
+
+def watch(event: str, arguments: tuple) -> None:
+    if event not in STARTS:
+        return
+    program = str(arguments[0] or arguments[1][0]) if event == "subprocess.Popen" else event
+    # Libraries ask the system short questions, such as NumPy, which runs lscpu; a test runs Python or a browser.
+    if event != "subprocess.Popen" or re.match("python|node|chrom|msedge", Path(program).name, re.I):
+        started.append(program)
+
+
+sys.addaudithook(watch)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest):
+    before = len(started)
+    try:
+        return (yield)
+    finally:
+        if len(started) > before:
+            starting.add((request.node, fixturedef.argname))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.passed and report.when in ("setup", "call"):
+        seconds[report.nodeid] = seconds.get(report.nodeid, 0.0) + report.duration
+    elif report.when == "call":
+        seconds.pop(report.nodeid, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    started.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item):
+    """Fail a test that starts a process and is not marked slow, or is marked and is not slow at all."""
+    done = yield
+    slow = item.get_closest_marker("slow")
+    if started and not slow:
+        pytest.fail(f"{item.name} starts a process and is not marked slow: {started[0][:200]}", pytrace=False)
+    shared = any((node, name) in starting for node in item.listchain() for name in item.fixturenames)
+    if slow and not started and not shared and seconds.get(item.nodeid, 1.0) < 0.2:
+        pytest.fail(f"{item.name} is marked slow, but starts no process and takes no time", pytrace=False)
+    return done
+
+
 @pytest.fixture(autouse=True)
 def one_torch_thread() -> None:
     """Undo what an earlier test set; sums then come out the same on every machine."""
@@ -84,6 +141,42 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan timed runs as on a machine of known speed, which saves the second of measuring this one."""
+    from nanogpt.launch import plan
+
+    monkeypatch.setattr(plan, "speed", lambda model, train: 2e10)  # operations per second
+
+
+class Clock:
+    """A stand-in for the module `time`, for timed runs that take the same steps on every machine.
+
+    Each look at it takes `tick` seconds; a test may also set `now` itself.
+    """
+
+    def __init__(self, tick: float = 0.0):
+        self.now, self.tick = 0.0, tick
+
+    def perf_counter(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+@contextlib.contextmanager
+def steady_clock(tick: float) -> Iterator[Clock]:
+    """A `Clock` for the plan of a timed run and for its loop. The speed of this machine is not measured."""
+    from nanogpt import timetable, train
+    from nanogpt.launch import local, plan
+
+    clock = Clock(tick)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (local, timetable, train):
+            patch.setattr(module, "time", clock)
+        patch.setattr(plan, "speed", lambda model, train: 1e9)  # operations per second
+        yield clock
+
+
 @contextlib.contextmanager
 def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
     """`home` for all the tests of a module together."""
@@ -96,10 +189,10 @@ def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterato
 def ended_run(text, **sizes):
     """A run named one that has ended, without having been trained."""
     from nanogpt.formats import read_config, weights_bytes
-    from nanogpt.launch import local
+    from nanogpt.launch import prepare
     from nanogpt.model import GPT
 
-    made = local.new_run("one", text, "quick", **sizes)
+    made = prepare.new_run("one", text, "quick", **sizes)
     (made.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(made.folder))))
     made.event("started", step=0, device="CPU")
     for step in (0, 25, 50):
@@ -181,10 +274,12 @@ class Server:
         port = re.search(r":(\d+)", self.url)
         command = [sys.executable, "-u", self.program, *self.arguments, *(["--port", port[1]] if port else [])]
         environment = {**os.environ, "NANOGPT_HOME": str(self.home), **self.environment}
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,
-        )  # fmt: skip
+        if sys.platform == "win32":
+            alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # or Ctrl-Break would reach the tests, too
+        else:
+            alone = {"start_new_session": True}
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **alone)
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(r"http://127\.0\.0\.1:\d+", line):
@@ -196,14 +291,14 @@ class Server:
 
     def stop(self) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM if os.name != "nt" else signal.SIGBREAK)
+        self.process.send_signal(signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGTERM)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if os.name != "nt":
-            with contextlib.suppress(ProcessLookupError):
+        if sys.platform != "win32":
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter is macOS's word for no process
                 os.killpg(self.process.pid, signal.SIGKILL)  # what it has forked; trainers have groups of their own
         self.reader.join(10)
         assert self.process.stdout is not None

@@ -1,7 +1,8 @@
-"""Every check of the project with one command, on a bare machine too: python tests/run.py [arguments for pytest]
+"""Run every check of the project, on a bare machine too: python tests/run.py [--fast] [arguments for pytest]
 
-It installs what the two requirements files ask for, finds or installs a Chromium for the tests of the page, then runs
-ruff, mypy and pytest. The exit status is not zero if any of them fails; the last line is pytest's own.
+Install what the two requirements files ask for, find or install a Chromium for the tests of the page, then run ruff,
+mypy and pytest. The exit status is not zero if any of them fails; the last line is pytest's own.
+With --fast, leave out the tests marked slow and use two or more cores: it takes about a minute, and needs no browser.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ CHECKS = {
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
 }
+FAST = [
+    "-m", "not slow",
+    "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile",  # each process imports torch and gradio
+    "--durations", "5", "--durations-min", "2",  # what takes longer than that wants the mark
+]  # fmt: skip
 BROWSERS = [
     "chromium",
     "chromium-browser",
@@ -121,8 +127,12 @@ def main(arguments: list[str]) -> int:
         sys.exit("tests/run.py: nanogpt needs Python 3.11 or newer; this is " + sys.version.split()[0])
     leave_managed_python(arguments)
     install_requirements()
+    # Without bytecode, pytest and every process that a test starts would compile the project again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     failed = []
-    if browser := find_browser() or install_browser():
+    if "--fast" in arguments:
+        arguments = [*FAST, *(argument for argument in arguments if argument != "--fast")]
+    elif browser := find_browser() or install_browser():
         os.environ["NANOGPT_CHROMIUM"] = browser
     elif os.environ.get("CI"):
         failed.append("Chromium (there is none, and CI must not skip the tests of the page)")

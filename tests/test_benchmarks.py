@@ -67,6 +67,7 @@ def test_the_steps_are_compared(monkeypatch):
     assert all(row["milliseconds"] > 0 for row in table)
 
 
+@pytest.mark.slow
 def test_a_budgets_choice_is_compared_with_one_by_hand(text_file, monkeypatch, tmp_path):
     from benchmarks import budget
 
@@ -81,6 +82,7 @@ def test_a_budgets_choice_is_compared_with_one_by_hand(text_file, monkeypatch, t
     assert result["runs"][1]["n_layer"] == 1
 
 
+@pytest.mark.slow
 def test_a_newcomers_run_is_timed_and_judged(text_file):
     from benchmarks import newcomer
 
@@ -90,6 +92,7 @@ def test_a_newcomers_run_is_timed_and_judged(text_file):
     assert 1.0 < row["val_loss"] < 6.0
 
 
+@pytest.mark.slow
 def test_weight_decays_are_compared(text_file):
     from benchmarks import passes
 

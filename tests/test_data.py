@@ -83,8 +83,12 @@ def test_the_generator_alone_decides_the_batch():
 # --- Shuffled ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("length", "block_size", "batch_size"), [(1000, 8, 4), (100, 16, 3), (17, 8, 5), (9, 8, 2)])
-def test_a_pass_takes_every_piece_once(length, block_size, batch_size):
+@pytest.mark.parametrize(
+    ("length", "block_size", "batch_size", "count"),
+    [(1000, 8, 4, 124), (1001, 8, 4, 124), (100, 16, 3, 5), (17, 8, 5, 1), (25, 8, 5, 2), (9, 8, 2, 1)],
+)
+def test_a_pass_takes_every_piece_once(length, block_size, batch_size, count):
+    """As many pieces as fit, with the character after the last one, and with room to begin elsewhere."""
     batches = Shuffled(torch.arange(length), block_size, batch_size, seed=3)
     drawn = [batches(step) for step in range(4 * length)]
     for xb, yb in drawn:
@@ -93,10 +97,10 @@ def test_a_pass_takes_every_piece_once(length, block_size, batch_size):
         assert torch.equal(xb, xb[:, :1] + torch.arange(block_size))
         assert yb.max() < length
     firsts = torch.cat([xb[:, 0] for xb, _ in drawn]).tolist()
-    passes = [firsts[i : i + batches.count] for i in range(0, len(firsts) - batches.count, batches.count)]
+    passes = [firsts[i : i + count] for i in range(0, len(firsts) - count, count)]
     for one in passes:
-        assert sorted(one) == list(range(min(one), min(one) + batches.count * block_size, block_size))
-    if batches.count > 10:
+        assert sorted(one) == list(range(min(one), min(one) + count * block_size, block_size))
+    if count > 10:
         assert len({tuple(one) for one in passes}) == len(passes)  # in another order
         assert len({min(one) for one in passes}) > 4  # and from another start
 

@@ -276,7 +276,10 @@ def entropy(counts):
     return -sum(n / total * math.log(n / total) for n in counts.values())
 
 
-@small_stages
+@pytest.mark.parametrize(
+    "stage",
+    [pytest.param(stage, marks=pytest.mark.slow if n > 2 else (), id=f"stage{n}") for n, stage in SMALL.items()],
+)
 def test_each_stage_learns(stage, tiny_text):
     events = list(train_stage(tiny_text, quick(stage, eval_interval=80, learning_rate=1e-2), max_iters=100))
     assert [event["step"] for event in events] == [0, 80, 100]
@@ -308,13 +311,14 @@ def without_time(event):
     return {key: value for key, value in event.items() if key != "seconds"}
 
 
-@pytest.mark.parametrize("number", [1, 3, 7])
+@pytest.mark.parametrize("number", [1, 3, pytest.param(7, marks=pytest.mark.slow)])
 def test_looking_more_often_changes_nothing(number, tiny_text):
     *_, seldom = train_stage(tiny_text, quick(SMALL[number], eval_interval=20), max_iters=20)
     *_, often = train_stage(tiny_text, quick(SMALL[number], eval_interval=3), max_iters=20)
     assert without_time(seldom) == without_time(often)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_run(tiny_text):
     run = lambda seed: without_time(list(train_stage(tiny_text, quick(SMALL[7]), seed=seed, max_iters=10))[-1])
     first = run(1)
@@ -383,7 +387,8 @@ def test_each_stage_is_the_one_before_and_something_more(tiny_text):
     assert parameters == sorted(parameters)
 
 
-def test_the_printed_ladder_has_a_line_an_evaluation_and_a_sample(tiny_text, capsys):
+def test_the_printed_ladder_has_a_line_an_evaluation_and_a_sample(tiny_text, capsys, monkeypatch):
+    monkeypatch.setitem(STAGES, 2, quick(STAGES[2]))
     print_ladder(tiny_text, stage_number=2, max_iters=1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "stage 2: one head of self-attention"
@@ -397,13 +402,15 @@ def test_the_printed_ladder_has_a_line_an_evaluation_and_a_sample(tiny_text, cap
     assert not any("left out" in line for line in lines)
 
 
-def test_the_printed_ladder_says_what_it_left_out(tiny_text, capsys):
+def test_the_printed_ladder_says_what_it_left_out(tiny_text, capsys, monkeypatch):
+    monkeypatch.setattr("nanogpt.lecture.LADDER", tuple(map(quick, LADDER)))
     print_ladder(tiny_text, max_iters=0)
     out = capsys.readouterr().out
     assert [f"stage {n}:" in out for n in range(1, 8)] == [True] * 6 + [False]
     assert "Stage 7 (scaled up, with dropout) is left out" in out
 
 
+@pytest.mark.slow
 def test_the_bigram_reaches_the_lecture_s_loss(shakespeare):
     *_, last = train_stage(shakespeare, replace(STAGES[1], eval_interval=3000))
     assert last["val_loss"] == pytest.approx(2.49, abs=0.05)

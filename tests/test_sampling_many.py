@@ -14,7 +14,7 @@ from nanogpt import sample as sample_module
 from nanogpt.cli.main import main
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
 from nanogpt.disk import write_whole
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.model import GPT
 from nanogpt.runs import Run
 from nanogpt.sample import DASHES, Text, pick, stream, stream_many, unescaped
@@ -91,16 +91,35 @@ def test_nothing_is_shown_that_turns_out_to_be_the_stop_text():
     rng = np.random.default_rng(0)
     found = 0
     for _ in range(500):
-        drawn, stop = rng.integers(0, 2, 12).tolist(), rng.integers(0, 2, rng.integers(1, 5)).tolist()
-        text, shown = Text(0, stop), []
-        for k, i in enumerate(drawn):
-            shown += text.add(i, last=k == len(drawn) - 1)
-            if text.ended:
-                break
-        ends = [k for k in range(len(drawn)) if drawn[k : k + len(stop)] == stop]
-        assert shown == (drawn[: ends[0]] if ends else drawn)
-        found += bool(ends)
+        drawn, stop = letters(rng, 12), letters(rng, rng.integers(1, 5))
+        assert shown_of(Text(0, 12, {0: "a", 1: "b"}, stop), ["ab".index(ch) for ch in drawn]) == until(drawn, stop)
+        found += stop in drawn
     assert 100 < found < 500
+
+
+def test_a_text_of_long_tokens_ends_in_the_middle_of_one():
+    itos, rng, found = {0: "a", 1: "b", 2: "ab", 3: "bba"}, np.random.default_rng(1), 0
+    for _ in range(500):
+        ids, stop = rng.integers(0, 4, 12).tolist(), letters(rng, rng.integers(1, 7))
+        length = int(rng.integers(1, 12))  # fewer characters than the ids have
+        drawn = "".join(itos[i] for i in ids)[:length]
+        assert shown_of(Text(0, length, itos, stop), ids) == until(drawn, stop)
+        found += stop in drawn
+    assert 50 < found < 450
+
+
+def letters(rng: np.random.Generator, count: int) -> str:
+    return "".join(rng.choice(["a", "b"], count))
+
+
+def shown_of(text: Text, ids: list[int]) -> str:
+    """All that a text shows of some ids; no piece of it may be taken back."""
+    shown = ""
+    for i in ids:
+        shown += "".join(text.add(i))
+        if text.ended:
+            return shown
+    raise AssertionError("it never ended")
 
 
 def test_a_stop_text_in_the_prompt_stops_nothing(model):
@@ -146,7 +165,7 @@ def test_the_fast_draw_draws_what_the_slow_one_drew(settings):
 def trained(home, tiny_text) -> Run:
     from nanogpt.train import train
 
-    run = local.new_run("one", corpus.add(tiny_text), max_iters=4, eval_interval=2, **SMALL)
+    run = prepare.new_run("one", corpus.add(tiny_text), max_iters=4, eval_interval=2, **SMALL)
     train(run)
     return run
 

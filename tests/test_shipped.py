@@ -34,6 +34,7 @@ def test_it_writes():
     assert len(set(text.split())) > 20
 
 
+@pytest.mark.slow
 def test_its_loss_is_the_one_its_readme_names(shakespeare):
     [said] = re.findall(r"validation loss of (\d\.\d{3})", (FOLDER / "README.md").read_text(encoding="utf-8"))
     _, tail = split(CharTokenizer.load(FOLDER).encode_array(shakespeare))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import steady_clock
 from safetensors.torch import load
 
 from nanogpt import corpus
@@ -19,16 +20,16 @@ from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.data import split
 from nanogpt.device import pick_device
 from nanogpt.formats import load_model, read_config
-from nanogpt.launch import local
+from nanogpt.launch import local, prepare
+from nanogpt.launch.trainer import main
 from nanogpt.optim import get_lr, settled
 from nanogpt.runs import Run, read_jsonl
 from nanogpt.timetable import Timetable
-from nanogpt.train import CLEARLY_WORSE, estimate_loss, main, train
+from nanogpt.train import CLEARLY_WORSE, estimate_loss, train
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.slow
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
-TIMES = {"seconds", "tokens_per_second"}  # which differ from one time to the next
+TIMES = {"seconds", "tokens_per_second", "characters_per_second"}  # which differ from one time to the next
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,7 +54,7 @@ def undisturbed(text):
     def run_of(**settings) -> Run:
         key = json.dumps(settings, sort_keys=True)
         if key not in made:
-            made[key] = local.new_run(f"undisturbed-{len(made)}", text, **{**TINY, **settings})
+            made[key] = prepare.new_run(f"undisturbed-{len(made)}", text, **{**TINY, **settings})
             train(made[key])
         return made[key]
 
@@ -112,7 +113,7 @@ def train_until(run: Run, step: int) -> int:
 
 def kill_trainer(run: Run, ready) -> None:
     """A trainer process of its own, killed as the system kills: at the moment that `ready` says, wherever it is."""
-    command = [sys.executable, "-m", "nanogpt.train", run.name]
+    command = [sys.executable, "-m", "nanogpt.launch.trainer", run.name]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
         while not ready():
             assert child.poll() is None, "it ended before it could be killed"
@@ -127,6 +128,14 @@ def kill_trainer(run: Run, ready) -> None:
 PLAIN = dict(max_iters=120, eval_interval=30)
 DROPOUT = dict(max_iters=120, eval_interval=30, dropout=0.2)
 MODERN = dict(max_iters=120, eval_interval=30, dropout=0.1, layout="modern", seed=3)
+each_kind = pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(PLAIN, id="plain"),
+        pytest.param(DROPOUT, id="dropout", marks=pytest.mark.slow),
+        pytest.param(MODERN, id="modern", marks=pytest.mark.slow),
+    ],
+)
 
 
 def test_a_run_from_its_first_word_to_its_last(undisturbed, text):
@@ -169,9 +178,10 @@ def test_the_last_word_is_the_loss_over_the_whole_held_out_text(undisturbed, tex
     assert loss == pytest.approx(by_hand / (len(held_out) - 1), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text):
     first = undisturbed(**PLAIN)
-    again = local.new_run("again", text, **{**TINY, **PLAIN})
+    again = prepare.new_run("again", text, **{**TINY, **PLAIN})
     train(again)
     same_state(first, again)
     assert rows(first) == rows(again)
@@ -184,10 +194,10 @@ def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text)
 # --- stopped, killed, resumed --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [PLAIN, DROPOUT, MODERN], ids=["plain", "dropout", "modern"])
+@each_kind
 def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)
-    run = local.new_run(f"stopped-{len(settings)}", text, **{**TINY, **settings})
+    run = prepare.new_run(f"stopped-{len(settings)}", text, **{**TINY, **settings})
     stops = []
     for step in (13, 60):
         stops.append(train_until(run, step))
@@ -195,7 +205,7 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
         assert f"Stopped at step {stops[-1]:,}" in run.status().message
         assert progress(run)["step"] == stops[-1]
     assert 0 < stops[0] < stops[1] < 120
-    local.prepare_to_continue(run)
+    prepare.to_continue(run)
     train(run)
     assert run.status().state == "finished"
     assert events(run) == ["started", "stopped"] * 2 + ["started", "finished"]
@@ -209,12 +219,13 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
     assert run.history().events[-1]["last_val_loss"] == expected.history().events[-1]["last_val_loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [DROPOUT, dict(max_iters=160, eval_interval=20, layout="modern")], ids=["dropout", "modern"]
 )
 def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
     expected = undisturbed(**settings)
-    run = local.new_run(f"killed-{settings.get('layout', 'classic')}", text, **{**TINY, **settings})
+    run = prepare.new_run(f"killed-{settings.get('layout', 'classic')}", text, **{**TINY, **settings})
     for share in (0.1, 0.5):
         reached = share * settings["max_iters"]
         kill_trainer(run, lambda reached=reached: any(step >= reached for step in steps(run)))
@@ -228,10 +239,11 @@ def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed,
     assert {**progress(run), "seconds": 0} == {**progress(expected), "seconds": 0}
 
 
+@pytest.mark.slow
 def test_killed_before_its_second_save_it_begins_again_and_repeats_no_step(undisturbed, text):
     settings = dict(max_iters=120, eval_interval=120)
     expected = undisturbed(**settings)
-    run = local.new_run("killed-early", text, **{**TINY, **settings})
+    run = prepare.new_run("killed-early", text, **{**TINY, **settings})
     kill_trainer(run, lambda: len(steps(run)) > 5)
     assert progress(run)["step"] == 0
     train(run)
@@ -239,16 +251,17 @@ def test_killed_before_its_second_save_it_begins_again_and_repeats_no_step(undis
     assert rows(run) == rows(expected)
 
 
+@pytest.mark.slow
 def test_killed_before_its_first_save_it_begins_again(undisturbed, text):
     expected = undisturbed(**PLAIN)
-    run = local.new_run("killed-at-once", text, **{**TINY, **PLAIN})
+    run = prepare.new_run("killed-at-once", text, **{**TINY, **PLAIN})
     kill_trainer(run, lambda: "started" in events(run))
     train(run)
     same_state(expected, run)
     assert rows(run) == rows(expected)
 
 
-@pytest.mark.parametrize("settings", [PLAIN, DROPOUT, MODERN], ids=["plain", "dropout", "modern"])
+@each_kind
 def test_evaluating_more_often_changes_nothing(undisturbed, settings):
     seldom, often = undisturbed(**settings), undisturbed(**{**settings, "eval_interval": 7})
     same_state(seldom, often)
@@ -261,7 +274,7 @@ def test_evaluating_more_often_changes_nothing(undisturbed, settings):
 
 def test_a_run_may_go_on_to_another_length(text):
     """Then the interval of the log is another one, too, and may fall on the very step where the run stands."""
-    run = local.new_run("other-length", text, **{**TINY, "max_iters": 200_000, "eval_interval": 5})  # logs each 1,000
+    run = prepare.new_run("other-length", text, **{**TINY, "max_iters": 200_000, "eval_interval": 5})  # logs each 1,000
     reached = train_until(run, 5)
     assert reached < 1000
     run.change(train={**run.settings()["train"], "max_iters": 200 * reached})
@@ -277,9 +290,9 @@ def test_a_run_may_go_on_to_another_length(text):
 
 
 def test_a_finished_run_goes_on(undisturbed, text):
-    run = local.new_run("goes-on", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
+    run = prepare.new_run("goes-on", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
     train(run)
-    local.prepare_to_continue(run, 30)
+    prepare.to_continue(run, 30)
     train(run)
     assert run.status().state == "finished"
     assert steps(run) == list(range(31))
@@ -290,8 +303,9 @@ def test_a_finished_run_goes_on(undisturbed, text):
 # --- the best weights ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
-    run = local.new_run("best", text, **{**TINY, "max_iters": 400, "eval_interval": 5, "learning_rate": 0.5})
+    run = prepare.new_run("best", text, **{**TINY, "max_iters": 400, "eval_interval": 5, "learning_rate": 0.5})
     train_until(run, 60)
     best = run.history().best
     losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
@@ -302,6 +316,68 @@ def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
     loss = estimate_loss(load_model(run.folder), held_out, pick_device("cpu"), most)
     assert loss == best["val_loss"]
     assert progress(run)["best_val_loss"] == best["val_loss"]
+
+
+@pytest.fixture
+def scripted(text, monkeypatch):
+    """Train a run whose validation losses are made up: at steps 0, 10 and 20, then of the best and the last weights.
+
+    The run, and the weights that the model had at each of the three evaluations.
+    """
+
+    def run_with(losses: list[float]) -> tuple[Run, list[dict]]:
+        made_up, weights = iter([4.0, *losses]), []  # the first is that of the text to train on, at step 0
+
+        def look(model, *_):
+            weights.append({name: value.clone() for name, value in model.state_dict().items()})
+            return next(made_up)
+
+        monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
+        run = prepare.new_run(f"scripted-{time.time_ns()}", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
+        train(run)
+        assert next(made_up, None) is None
+        return run, weights[1:4]
+
+    return run_with
+
+
+@pytest.mark.parametrize(
+    ("losses", "best_step", "kept_step", "loss"),
+    [
+        pytest.param([3.0, 2.0, 2.5, 2.1, 2.6], 10, 10, 2.1, id="overfitted"),
+        pytest.param([3.0, 2.5, 2.0, 2.1, 2.1], 20, 20, 2.1, id="still falling"),
+        pytest.param([2.0, 2.03, 2.01, 2.0, 2.01], 0, 0, 2.0, id="a little worse"),
+        pytest.param([3.0, 2.0, 2.02, 2.2, 2.1], 10, 20, 2.1, id="better on the whole"),
+    ],
+)
+def test_the_weights_that_stay_are_the_better_on_the_whole_held_out_text(scripted, losses, best_step, kept_step, loss):
+    run, weights = scripted(losses)
+    kept = load_model(run.folder).state_dict()
+    same = [all(torch.equal(kept[name], value) for name, value in one.items()) for one in weights]
+    assert same == [step == kept_step for step in (0, 10, 20)]
+    assert (progress(run)["best_step"], progress(run)["best_val_loss"]) == (best_step, min(losses[:3]))
+    last = run.history().events[-1]
+    assert (last["val_loss"], last["best_val_loss"], last["last_val_loss"]) == (loss, *losses[3:])
+    assert f"validation loss {loss:.4f}" in last["message"]
+
+
+@pytest.mark.slow
+def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
+    """On a made-up clock: a step takes about a tenth of a second, a window of an evaluation three hundredths."""
+    looked = []
+    with steady_clock(0.02) as clock:
+
+        def look(model, data, device, most):
+            looked.append(most)
+            clock.now += 0.03 * most
+            return 3.0
+
+        monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
+        run = prepare.new_run("by-the-clock", text, "timed", **TINY, budget=60.0)
+        train(run)
+    assert run.status().state == "finished"
+    assert looked[-2:] == [32, 32]  # of the best and of the last weights: all windows that there are
+    assert 55 < clock.now <= 60
 
 
 def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
@@ -324,7 +400,7 @@ def overfits(text):
 
 
 def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
-    run = local.new_run("overfits", text, **overfits)
+    run = prepare.new_run("overfits", text, **overfits)
     train(run)
     losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
     worse = [loss > min(losses[:i], default=math.inf) + CLEARLY_WORSE for i, loss in enumerate(losses)]
@@ -334,17 +410,18 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
     assert (status.state, last["event"], last["step"]) == ("finished", "finished", status.step)
     assert status.step < 1000
     assert "Stopped early at step" in status.message
-    assert f"of step {run.history().best['step']}" in status.message
+    assert f"from step {run.history().best['step']}" in status.message
     try:
-        local.prepare_to_continue(run)
+        prepare.to_continue(run)
     except NanoGPTError:
         return  # said that it is over
     train(run)  # or it goes on indeed
     assert run.status().step > status.step
 
 
+@pytest.mark.slow
 def test_a_stop_between_two_evaluations_costs_no_patience(overfits, text):
-    straight, stopped = (local.new_run(name, text, **overfits) for name in ("patient", "patient-stopped"))
+    straight, stopped = (prepare.new_run(name, text, **overfits) for name in ("patient", "patient-stopped"))
     train(straight)
     for step in range(3, 1000, 7):
         train_until(stopped, step)
@@ -358,12 +435,12 @@ DIVERGES = dict(max_iters=300, eval_interval=4, learning_rate=1.0, min_lr=1.0, w
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(text, capfd):
-    run = local.new_run("diverged", text, **{**TINY, **DIVERGES})
+    run = prepare.new_run("diverged", text, **{**TINY, **DIVERGES})
     assert main(run.name) == 1
     status = run.status()
     assert (status.state, status.can_continue) == ("failed", True)
-    assert status.message.startswith("The loss was no longer a number at step ")
-    assert status.message.endswith("the best weights so far are kept. Try a third of the learning rate.")
+    assert status.message.startswith("Training diverged at step ")
+    assert status.message.endswith("The best weights so far are kept; try a learning rate three times lower.")
     model = load_model(run.folder)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert all(torch.isfinite(t).all() for name, t in state(run).items() if name.startswith("model."))
@@ -373,7 +450,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(text, 
 
 def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
     other = corpus.add(tiny_text[::-1], "Backwards")
-    run = local.new_run("no-text", other, **{**TINY, **PLAIN})
+    run = prepare.new_run("no-text", other, **{**TINY, **PLAIN})
     corpus.delete(other.id)
     with pytest.raises(NanoGPTError, match=f"There is no corpus {other.id}"):
         train(run)
@@ -384,31 +461,32 @@ def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: data[:5000]])
 def test_a_damaged_save_is_said_to_be_one(text, damage):
-    run = local.new_run(f"damaged-{time.time_ns()}", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    run = prepare.new_run(f"damaged-{time.time_ns()}", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
     train(run)
     saved = run.folder / "last.safetensors"
     saved.write_bytes(damage(saved.read_bytes()))
-    local.prepare_to_continue(run, 9)
+    prepare.to_continue(run, 9)
     with pytest.raises(NanoGPTError, match=f"last.safetensors of {run.name} cannot be read"):
         train(run)
 
 
 def test_a_save_of_something_else_is_a_sentence(text, undisturbed):
-    run = local.new_run("foreign", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    run = prepare.new_run("foreign", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
     (run.folder / "last.safetensors").write_bytes((undisturbed(**PLAIN).folder / "model.safetensors").read_bytes())
     with pytest.raises(NanoGPTError, match="last.safetensors of foreign"):
         train(run)
 
 
 def test_a_run_that_somebody_else_trains_is_left_to_them(text):
-    run = local.new_run("taken", text, **{**TINY, **PLAIN})
+    run = prepare.new_run("taken", text, **{**TINY, **PLAIN})
     with run.held():
         assert main(run.name) == 1
     assert events(run) == []  # the other one writes this log
 
 
+@pytest.mark.slow
 def test_an_old_stop_file_does_not_stop_a_new_start(text):
-    run = local.new_run("stopped-before", text, **{**TINY, "max_iters": 3})
+    run = prepare.new_run("stopped-before", text, **{**TINY, "max_iters": 3})
     run.stop_file.touch()
     local.start(run)
     deadline = time.monotonic() + 60
@@ -419,7 +497,7 @@ def test_an_old_stop_file_does_not_stop_a_new_start(text):
 
 def test_the_alphabet_and_the_text_of_many_characters(home):
     words = "".join(chr(0x4E00 + i) for i in range(400)) * 6 + "\n"  # more than fit in a byte
-    run = local.new_run("many", corpus.add(words), **{**TINY, "max_iters": 3, "eval_interval": 3})
+    run = prepare.new_run("many", corpus.add(words), **{**TINY, "max_iters": 3, "eval_interval": 3})
     train(run)
     assert read_config(run.folder).vocab_size == 401
     assert rows(run)[0]["train_loss"] == pytest.approx(math.log(401), abs=0.1)
@@ -428,6 +506,7 @@ def test_the_alphabet_and_the_text_of_many_characters(home):
 # --- weight decay --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_weight_decay_that_goes_by_the_passes_is_that_number_from_the_first_step_to_the_last(undisturbed, text):
     shape = dict(layout="modern", max_iters=60, eval_interval=20)
     left_open = undisturbed(**shape)

@@ -51,7 +51,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     """Train on files, or on the built-in text where none is given; --resume goes on with a run."""
     from .. import corpus
     from ..formats import read_config
-    from ..launch import local
+    from ..launch import prepare
 
     changes = given(arguments, ModelConfig, TrainConfig)
     if arguments.resume is not None:
@@ -61,7 +61,7 @@ def train_command(arguments: argparse.Namespace) -> int:
                 "A resumed run keeps its text and settings; only --max-iters or --budget can be given anew."
             )
         run = Run(arguments.resume)
-        local.prepare_to_continue(run, changes.get("max_iters"), changes.get("budget"))
+        prepare.to_continue(run, changes.get("max_iters"), changes.get("budget"))
         return follow(run)
     if arguments.files and arguments.text:
         raise NanoGPTError("Both a FILE and --text were given; give one of them.")
@@ -70,7 +70,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     if changes.get("budget") and "max_iters" in changes:
         raise NanoGPTError("Both --budget and --max-iters were given, and with a budget the clock decides; give one.")
     text = given_text(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
-    run = local.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
+    run = prepare.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
     print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} distinct", flush=True)
     fits = read_config(run.folder).block_size
     if fits < int(changes.get("block_size") or 0):
@@ -84,15 +84,15 @@ def given_text(arguments: argparse.Namespace):
     """The files as one stored text; what was assumed and put right on the way is said on stderr."""
     from .. import corpus
 
-    prepared = corpus.prepare(list(arguments.files), arguments.encoding, arguments.keep or ())
-    for sentence in (*prepared.notes, *prepared.done):
+    text = corpus.add(list(arguments.files), encoding=arguments.encoding, decline=arguments.keep or ())
+    for sentence in text.notes:
         print(sentence, file=sys.stderr)
-    return corpus.add(prepared)
+    return text
 
 
 def follow(run: Run) -> int:
     """Train in this process. Ctrl-C saves and says how to go on; a second one ends at once."""
-    from .. import train
+    from ..launch import trainer
 
     run.stop_file.unlink(missing_ok=True)  # an old wish; from here on a stop is meant
 
@@ -102,7 +102,7 @@ def follow(run: Run) -> int:
         run.request_stop()
 
     signal.signal(signal.SIGINT, ask_to_stop)
-    code = train.main(run.name)
+    code = trainer.main(run.name)
     status = run.status()
     if code:
         raise NanoGPTError(status.message)
@@ -119,12 +119,12 @@ def sample_command(arguments: argparse.Namespace) -> int:
     from ..device import pick_device
     from ..formats import load_model
     from ..sample import DASHES, stream_many, unescaped
-    from ..tokenizer import CharTokenizer
+    from ..tokenizer import load_tokenizer
 
     config = SampleConfig.of({**given(arguments, SampleConfig), "stop": unescaped(arguments.stop or "")})
     run = Run(arguments.name)
     run.settings()
-    tokenizer = CharTokenizer.load(run.folder)
+    tokenizer = load_tokenizer(run.folder)
     prompt = tokenizer.fit(arguments.prompt)
     if prompt.replaced:
         print(prompt, file=sys.stderr)
@@ -142,32 +142,32 @@ def sample_command(arguments: argparse.Namespace) -> int:
 
 def eval_command(arguments: argparse.Namespace) -> int:
     """The loss over a run's whole held-out text, or over a file: one JSON object."""
+    import torch
+
     from .. import corpus
-    from ..data import split
+    from ..data import scored_characters
     from ..device import pick_device
     from ..formats import load_model
-    from ..tokenizer import CharTokenizer
-    from ..train import estimate_loss
+    from ..tokenizer import load_tokenizer, token_lengths
+    from ..train import estimate_loss, load_data
 
     run = Run(arguments.name)
-    settings = run.settings()
+    settings, tokenizer, device = run.settings(), load_tokenizer(run.folder), pick_device(arguments.device)
     if arguments.file:
-        import torch
-
-        tokenizer = CharTokenizer.load(run.folder)
         text = tokenizer.fit(corpus.read_text(arguments.file))
         if text.replaced:
             print(text, file=sys.stderr)
-        data = torch.from_numpy(tokenizer.encode_array(text.text).astype("int32"))
+        data = torch.from_numpy(tokenizer.encode_array(text.text).astype("int32")).to(device.type)  # (N,)
     else:
-        data = split(corpus.load(settings["corpus"]["id"]).tokens())[1]
+        data = load_data(settings["corpus"]["id"], tokenizer, device).val
     if len(data) < 2:
         raise NanoGPTError(
             "There is nothing to predict: the text has fewer than two characters of this model's alphabet."
         )
-    device = pick_device(arguments.device)
-    loss = estimate_loss(load_model(run.folder, device.type), data, device)
-    print(json.dumps(dict(val_loss=loss, bits_per_character=loss / math.log(2), characters=len(data) - 1)))
+    model, lengths = load_model(run.folder, device.type), torch.from_numpy(token_lengths(tokenizer)).to(device.type)
+    loss = estimate_loss(model, data, device, lengths=lengths)
+    characters = scored_characters(data, model.config.block_size, lengths)
+    print(json.dumps(dict(val_loss=loss, bits_per_character=loss / math.log(2), characters=characters)))
     return 0
 
 

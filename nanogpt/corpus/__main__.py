@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 from ..config import NanoGPTError
-from . import ENCODINGS, REPAIRS, prepare
+from . import ENCODINGS, REPAIRS
+from .reading import read
 
 
 def main() -> None:
-    """Read the files as `prepare` does and print their report. Exit with status 2 on an error."""
+    """Read the files as `add` does and print their report. Exit with status 2 on an error."""
     parser = argparse.ArgumentParser(prog="python -m nanogpt.corpus", description="What is in a text.")
     parser.add_argument("files", nargs="+")
     parser.add_argument("--encoding", help=f"one of {', '.join(ENCODINGS)}; found out where it is not given")
@@ -17,7 +18,7 @@ def main() -> None:
     parser.add_argument("--accept", nargs="*", default=(), choices=REPAIRS, help="repairs to do though off by default")
     arguments = parser.parse_args()
     try:
-        print(prepare(arguments.files, arguments.encoding, arguments.decline, arguments.accept).report())
+        print(read(arguments.files, arguments.encoding, arguments.decline, arguments.accept).report())
     except NanoGPTError as error:
         parser.exit(2, f"{error}\n")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from .. import disk
 from ..config import NanoGPTError
-from .prepare import Prepared
-from .store import BUILT_IN, Corpus, add, corpora, load
+from .reading import Reading
+from .store import BUILT_IN, Corpus, corpora, keep, load
 
 BUILTINS = {  # key -> the name, and what it is
     "python-reference": (
@@ -37,10 +37,10 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 
 def find(reference: str) -> Corpus:
     """A built-in text by its key, or a stored one by its id. NanoGPTError where there is none."""
-    return builtin(reference) if isinstance(reference, str) and reference in BUILTINS else load(reference)
+    return load_builtin(reference) if isinstance(reference, str) and reference in BUILTINS else load(reference)
 
 
-def builtin(key: str = "python-reference") -> Corpus:
+def load_builtin(key: str) -> Corpus:
     """A built-in text, put on disk the first time. NanoGPTError where there is none such or it cannot be had.
 
     Which text that is, is remembered for this very build of Python: another one's reference is another text.
@@ -52,7 +52,7 @@ def builtin(key: str = "python-reference") -> Corpus:
     try:
         return load(remembered.get(source, ""))
     except NanoGPTError:
-        corpus = add(Prepared(_TEXTS[key](), BUILTINS[key][0], source, "Unicode"))
+        corpus = keep(Reading(_TEXTS[key](), BUILTINS[key][0], source, "Unicode"))
     if key != "shakespeare":
         disk.write_whole(corpora() / "built-in.json", json.dumps({**_remembered(), source: corpus.id}, indent=1))
     return corpus

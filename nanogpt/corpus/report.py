@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..holdout import train_length
 from .repairs import has_gutenberg_frame
 
 SMALL = 20_000  # characters; below, a model learns the text by heart
@@ -44,6 +45,27 @@ class Report:
     repairs: tuple[str, ...]  # what was put right
     advice: tuple[str, ...]  # what is worth knowing or doing before training
 
+    @classmethod
+    def of(cls, text: str, encoding: str = "UTF-8", notes: Iterable[str] = (), repairs: Iterable[str] = ()) -> Report:
+        """Look through a text, which must not be empty."""
+        counts = count_characters(text)
+        train = train_length(len(text))
+        rare = sorted((count, ch) for ch, count in counts.items() if count < RARE)
+        return cls(
+            characters=len(text),
+            lines=text.count("\n") + (not text.endswith("\n")),
+            distinct=len(counts),
+            chars="".join(counts),
+            rare=tuple(Rare(ch, count, name_of(ch)) for count, ch in rare),
+            train_characters=train,
+            val_characters=len(text) - train,
+            first_lines="\n".join(text[:PREVIEW_CHARACTERS].split("\n")[:PREVIEW_LINES]),
+            encoding=encoding,
+            notes=tuple(notes),
+            repairs=tuple(repairs),
+            advice=tuple(_advice(text, counts)),
+        )
+
     def __str__(self) -> str:
         """The report as lines of text."""
         rare = ", ".join(f"{one.name} ({one.count})" for one in self.rare[:12])
@@ -57,32 +79,6 @@ class Report:
             *(f"advice: {advice}" for advice in self.advice),
         ]
         return "\n".join([*facts, "", self.first_lines])
-
-
-def report(text: str, encoding: str = "UTF-8", notes: Iterable[str] = (), repairs: Iterable[str] = ()) -> Report:
-    """Look through a text, which must not be empty."""
-    counts = count_characters(text)
-    train = int(0.9 * len(text))  # as data.split does
-    rare = sorted((count, ch) for ch, count in counts.items() if count < RARE)
-    return Report(
-        characters=len(text),
-        lines=text.count("\n") + (not text.endswith("\n")),
-        distinct=len(counts),
-        chars="".join(counts),
-        rare=tuple(Rare(ch, count, name_of(ch)) for count, ch in rare),
-        train_characters=train,
-        val_characters=len(text) - train,
-        first_lines="\n".join(text[:PREVIEW_CHARACTERS].split("\n")[:PREVIEW_LINES]),
-        encoding=encoding,
-        notes=tuple(notes),
-        repairs=tuple(repairs),
-        advice=tuple(_advice(text, counts)),
-    )
-
-
-def passes(report: Report, batch_size: int, block_size: int, max_iters: int) -> float:
-    """How many times a training run sees the part of the text it trains on."""
-    return batch_size * block_size * max_iters / max(1, report.train_characters)
 
 
 def count_characters(text: str) -> dict[str, int]:
@@ -170,7 +166,7 @@ def _tags(text: str) -> str:
 
 
 def _repeated(text: str) -> str:
-    end = text.rfind("\n", 0, int(0.9 * len(text))) + 1
+    end = text.rfind("\n", 0, train_length(len(text))) + 1
     learned = set(text[:end].split("\n"))
     held_out = [line for line in text[end:].split("\n") if len(line) >= 20]  # shorter ones may well be written twice
     share = sum(len(line) for line in held_out if line in learned) / (len(text) - end)

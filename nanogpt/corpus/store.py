@@ -14,13 +14,13 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ import numpy as np
 
 from .. import disk
 from ..config import NanoGPTError
-from ..tokenizer import CharTokenizer
-from .prepare import Prepared, check, check_size, prepare, utf8
-from .report import Report, count_characters, report
+from ..holdout import train_length
+from ..tokenizer import Tokenizer, make_tokenizer
+from .reading import Reading, Source, read, utf8
+from .report import Report
 
 ID = re.compile(r"[0-9a-f]{16}")
 
@@ -51,27 +52,35 @@ class Corpus:
     repairs: tuple[str, ...]
     chars: str
     owner: str | None = None  # a visitor of a public server, to whom alone this copy belongs
+    reading: Reading | None = field(default=None, compare=False, repr=False)  # if `add` has just read it; not stored
 
     @property
     def folder(self) -> Path:
         return corpora() / self.id
 
     def text(self) -> str:
-        """The text. NanoGPTError where its file is gone or damaged."""
-        try:
-            return (self.folder / "text.txt").read_bytes().decode("utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise _damaged(self.id) from None
+        """Return the text. Raise NanoGPTError if its file is gone or damaged."""
+        return _text_in(self.folder)
+
+    def tokenizer(self) -> Tokenizer:
+        """Return the tokenizer that was made for the text. Raise NanoGPTError if the text is gone or damaged."""
+        return _tokenizer_for(self.folder)
 
     def tokens(self) -> np.ndarray:
-        """Its ids, of which only what is used is read from disk. NanoGPTError where their file is gone or damaged."""
+        """Return the text's ids in its tokenizer, (N,), as a memory map. Raise NanoGPTError if they are damaged."""
         try:
             return np.load(self.folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             raise _damaged(self.id) from None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed and repaired when the text was read, in sentences."""
+        return (*self.reading.notes, *self.reading.done) if self.reading else self.repairs
+
     def report(self) -> Report:
-        return report(self.text(), self.encoding, repairs=self.repairs)
+        """Return what is in the text, with what was assumed and repaired when it was read."""
+        return self.reading.report() if self.reading else Report.of(self.text(), self.encoding, repairs=self.repairs)
 
 
 def id_of(sha256: str, owner: str | None = None) -> str:
@@ -79,43 +88,52 @@ def id_of(sha256: str, owner: str | None = None) -> str:
     return (sha256 if owner is None else hashlib.sha256(f"{owner} {sha256}".encode()).hexdigest())[:16]
 
 
-def add(text: str | Prepared, name: str = "", source: str = "pasted", owner: str | None = None) -> Corpus:
-    """Put a text on disk: a Prepared one, or a str exactly as it is. NanoGPTError where it is none to train on.
+def add(
+    source: Source,
+    name: str = "",
+    encoding: str | None = None,
+    decline: Collection[str] = (),
+    accept: Collection[str] = (),
+    owner: str | None = None,
+) -> Corpus:
+    """Read a text, repair it, and store it: a pasted text (str), the bytes of a file, or a list of files (paths).
+
+    `encoding`, `decline` and `accept` are those of `reading.read`. The result has the `reading`: what was assumed, and
+    what there was to repair. Raise NanoGPTError if it is not a text to train on.
+    """
+    return keep(read(source, encoding, decline, accept), name, owner)
+
+
+def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
+    """Store a text as it was read.
 
     The same text is kept once: it keeps its first date and gets the new name. A built-in text keeps its name, too.
     For an owner it is kept apart: another visitor with the same text neither sees nor changes nor deletes it.
     """
-    if isinstance(text, str):
-        check_size(len(utf8(text)))
-        check(text)
-        text = Prepared(text, "Pasted text", source, "Unicode")
-    data = utf8(text.text)
+    data = utf8(reading.text)
     sha256 = hashlib.sha256(data).hexdigest()
-    id, title = id_of(sha256, owner), _title(name) or _title(text.name) or "Untitled"
+    id, title = id_of(sha256, owner), _title(name) or _title(reading.name) or "Untitled"
     try:
-        old = load(id)
+        stored = load(id)
     except NanoGPTError:
-        tokenizer = CharTokenizer(count_characters(text.text))
-        tokens = io.BytesIO()
-        np.save(tokens, tokenizer.encode_array(text.text), allow_pickle=False)
-        disk.write_whole(corpora() / id / "text.txt", data)
-        disk.write_whole(corpora() / id / "tokens.npy", tokens.getvalue())
+        tokenizer = _write_text(corpora() / id, reading.text, data)
         created = datetime.now(UTC).isoformat()
-        about = (created, text.source, text.encoding, text.done, "".join(tokenizer.chars))
-        return _write(Corpus(id, title, sha256, len(text.text), *about, owner))
-    keeps_name = old.source.startswith(BUILT_IN)
-    return old if keeps_name or old.name == title else rename(id, title)
+        about = (created, reading.source, reading.encoding, reading.done, "".join(tokenizer.chars))
+        stored = _write(Corpus(id, title, sha256, len(reading.text), *about, owner))
+    if stored.name != title and not stored.source.startswith(BUILT_IN):
+        stored = rename(id, title)
+    return dataclasses.replace(stored, reading=reading)
 
 
-def add_files(
-    paths: Sequence[str | os.PathLike[str]],
-    name: str | None = None,
-    encoding: str | None = None,
-    decline: Collection[str] = (),
-    accept: Collection[str] = (),
-) -> Corpus:
-    """`prepare` some files and `add` them as one corpus, named after the first where no name is given."""
-    return add(prepare(list(paths), encoding, decline, accept), name or "")
+def _write_text(folder: Path, text: str, data: bytes) -> Tokenizer:
+    """Write a text, as UTF-8, and its ids. Return the tokenizer that was made for it."""
+    tokenizer, cut = make_tokenizer(text), train_length(len(text))
+    parts = [tokenizer.encode_array(part) for part in (text[:cut], text[cut:])]  # so that no token lies across the cut
+    tokens = io.BytesIO()
+    np.save(tokens, np.concatenate(parts), allow_pickle=False)
+    disk.write_whole(folder / "text.txt", data)
+    disk.write_whole(folder / "tokens.npy", tokens.getvalue())
+    return tokenizer
 
 
 def load(id: str) -> Corpus:
@@ -126,8 +144,8 @@ def load(id: str) -> Corpus:
     try:
         about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
-        sizes = [(folder / part).stat().st_size for part in ("text.txt", "tokens.npy")]
-        whole = min(sizes) >= found.characters and id == id_of(found.sha256, found.owner)  # a byte or more a character
+        whole = (folder / "text.txt").stat().st_size >= found.characters  # a byte or more per character
+        whole = whole and len(found.tokens()) > 0 and id == id_of(found.sha256, found.owner)
     except FileNotFoundError:
         raise missing(id) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -180,8 +198,21 @@ def corpora() -> Path:
     return disk.home() / "corpora"
 
 
+def _text_in(folder: Path) -> str:
+    try:
+        return (folder / "text.txt").read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise _damaged(folder.name) from None
+
+
+@lru_cache(maxsize=4)
+def _tokenizer_for(folder: Path) -> Tokenizer:
+    """Return the tokenizer for the text in a folder, which is named after the text's hash: it never changes."""
+    return make_tokenizer(_text_in(folder))
+
+
 def _write(corpus: Corpus) -> Corpus:
-    about = {key: value for key, value in dataclasses.asdict(corpus).items() if key != "id"}
+    about = {key: value for key, value in vars(corpus).items() if key not in ("id", "reading")}
     disk.write_whole(corpus.folder / "corpus.json", json.dumps(about, ensure_ascii=False, indent=1))
     return corpus
 

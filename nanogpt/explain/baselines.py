@@ -10,10 +10,21 @@ import math
 
 import numpy as np
 
+from ..holdout import train_length
+
+
+def baselines_of(text: str) -> dict[str, float]:
+    """Return the `baselines` of a text's characters, whatever tokens a model reads."""
+    points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")  # (N,) code points
+    known = np.flatnonzero(np.bincount(points))  # (V,) those that occur, sorted
+    ids = np.zeros(int(known[-1]) + 1, dtype=np.int64)
+    ids[known] = np.arange(len(known))
+    return baselines(ids[points], len(known))
+
 
 def baselines(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
-    """Losses in nats a character: {"uniform", "unigram", "bigram"}. `tokens` are the ids of the whole text, (N,)."""
-    n = int(0.9 * len(tokens))  # as in data.split
+    """Losses in nats a character: {"uniform", "unigram", "bigram"}. `tokens` (N,) has an id for each character."""
+    n = train_length(len(tokens))
     train, val = tokens[:n].astype(np.int64), tokens[n:].astype(np.int64)
     # every character once more than it was seen: none is impossible
     counts = np.bincount(train, minlength=vocab_size)  # (V,)
@@ -37,9 +48,6 @@ if __name__ == "__main__":
     import sys
     from pathlib import Path
 
-    from ..tokenizer import CharTokenizer
-
     text = Path(sys.argv[1]).read_text(encoding="utf-8")
-    tokenizer = CharTokenizer(text)
-    for name, loss in baselines(tokenizer.encode_array(text), tokenizer.vocab_size).items():
+    for name, loss in baselines_of(text).items():
         print(f"{name:8} {loss:.4f} nats a character, {loss / math.log(2):.3f} bits")

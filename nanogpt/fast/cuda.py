@@ -1,10 +1,10 @@
-"""A training step on an NVIDIA GPU: fused by Triton where that is possible, recorded once and replayed as a CUDA graph.
+"""A training step on an NVIDIA GPU: fused by Triton where possible, recorded once and replayed as a CUDA graph.
 
-The lecture's model is so small that a GPU spends most of a plainly written step waiting for Python to start its hundreds
-of kernels; a graph starts them all at once. The batch, the learning rate, the loss and the norm of the gradients stay at
-fixed places on the GPU. Weights and optimizers are float32; the forward and backward pass run on a bfloat16 copy of the
-weights, made once per step. Where the step can't be recorded, or its replay does not give the plain step's loss, the
-plain step runs.
+The lecture's model is so small that a GPU spends most of a plainly written step waiting for Python to start its
+hundreds of kernels; a graph starts them all at once. The batch, the learning rate, the loss and the norm of the
+gradients stay at fixed places on the GPU. Weights and optimizers are float32; the forward and backward pass run on a
+bfloat16 copy of the weights, made once per step. Where the step can't be recorded, or its replay does not give the
+plain step's loss, the plain step runs.
 
 Source: PyTorch's notes on CUDA graphs, "Whole-network capture".
 """
@@ -35,7 +35,7 @@ CLOSE = 0.02  # nats by which the losses of two ways through the same step may d
 
 
 class GraphStep(Step):
-    """Recorded at its first call, when a resumed run has its state back. `note` says in a sentence what did not work."""
+    """Recorded by `ready`, once a resumed run has its state back. `note` says in a sentence what did not work."""
 
     def __init__(self, model: GPT, config: TrainConfig, device: Device):
         super().__init__(model, config, device)
@@ -45,9 +45,16 @@ class GraphStep(Step):
         self.note = ""
         self.queue: list[torch.cuda.Event] = []
 
+    def ready(self, xb, yb) -> None:
+        """Compile the kernels for batches like this one, seconds the first time on a machine, and record the step."""
+        self.xb, self.yb = xb.clone(), yb.clone()
+        for work in (self.prepare, self.record):
+            if not self.refused:
+                self.trying(work)
+
     def __call__(self, xb, yb, lr: float):
         if self.graph is None and not self.refused:
-            self.try_to_record(xb, yb)
+            self.ready(xb, yb)
         if self.refused:
             return super().__call__(xb, yb, lr)
         self.xb.copy_(xb)
@@ -65,21 +72,20 @@ class GraphStep(Step):
         if len(self.queue) > AHEAD:
             self.queue.pop(0).synchronize()
 
-    def try_to_record(self, xb, yb) -> None:
-        """Record the step, or clean up after a recording that failed and go on plainly."""
+    def trying(self, work: Callable[[], None]) -> str:
+        """Do some of the preparing; if it fails, clean up and let the plain step run. Return what went wrong."""
         random = torch.cuda.get_rng_state()  # dropout draws in the warm-up, too
-        self.xb, self.yb = xb.clone(), yb.clone()
         problem = ""
         try:
-            self.prepare()
-            self.record()
+            work()
         except RuntimeError as error:  # out of memory included
-            problem = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        if problem:  # not inside `except`, where the traceback still holds the failed recording's memory
+            problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        if problem:  # not inside `except`, where the traceback still holds a failed recording's memory
             self.refused = True
             self.give_up()
             self.say(f"CUDA graphs don't work here, so each step takes longer ({problem})")
         torch.cuda.set_rng_state(random)
+        return problem
 
     def say(self, note: str) -> None:
         self.note = note
@@ -106,23 +112,26 @@ class GraphStep(Step):
         self.seed = torch.randint(2**40, (1,), device=self.xb.device)  # what dropout draws from in the fused pass
         self.dropout = self.model.config.dropout
         self.low_loss: Callable = self.plain_loss
-        if cuda_block is None or not cuda_block.fits(self.model, *self.xb.shape):
-            return
+        if cuda_block is not None and cuda_block.fits(self.model, *self.xb.shape):
+            if problem := self.why_not_fused():
+                self.say(f"Fused kernels don't work here, so each step takes longer ({problem})")
+            else:
+                self.low_loss = self.fused_loss
+
+    def why_not_fused(self) -> str:
+        """Compile the fused pass and return why it can't be used; empty if it gives the plain one's loss."""
         try:
             with torch.no_grad():
                 self.low.eval()
                 plain, found = float(self.plain_loss()), float(self.fused_loss(dropout=0.0))
+            torch.autograd.grad(self.fused_loss(), self.low_weights)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # Triton's own, of many kinds: no C compiler, a GPU it does not know
-            self.say(f"Fused kernels don't work here, so each step takes longer ({type(error).__name__}: {error})")
-            return
+            return f"{type(error).__name__}: {str(error)[:200]}"
         finally:
             self.low.train()
-        if abs(found - plain) <= CLOSE:
-            self.low_loss = self.fused_loss
-        else:
-            self.say(f"Fused kernels gave a loss of {found:.4f} where the plain step's was {plain:.4f}; not used.")
+        return "" if abs(found - plain) <= CLOSE else f"a loss of {found:.4f} where the plain step's is {plain:.4f}"
 
     def plain_loss(self):
         """Return model.py's loss, all in bfloat16."""

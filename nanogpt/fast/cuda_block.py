@@ -35,8 +35,8 @@ def loss_of(model: GPT, rotary, xb, yb, dropout: float, seed):
     """Return the mean loss in nats per character, as `model(xb, yb)` does.
 
     `model` holds its weights in bfloat16, `rotary` (2, block_size, hs / 2) is the float32 model's. `xb` and `yb` are
-    (B, T). `seed`, int64 and (1,), is what dropout draws from: another number for each step, the same in its forward and
-    backward pass.
+    (B, T). `seed`, int64 and (1,), is what dropout draws from: another number for each step, the same in its forward
+    and backward pass.
     """
     config = model.config
     B, T = xb.shape
@@ -210,8 +210,10 @@ class Attention(torch.autograd.Function):
         q, k = qk.unbind(2)
         v = z.view(B, T, 3, n_head, hs)[:, :, 2]
         with torch.enable_grad():  # torch's attention keeps what its own backward pass needs
-            leaves = [part.transpose(1, 2).detach().requires_grad_() for part in (q, k, v)]  # three of (B, nh, T, hs)
-            y = F.scaled_dot_product_attention(*leaves, dropout_p=p, is_causal=True)  # (B, nh, T, hs)
+            leaves = q, k, v = [
+                z.transpose(1, 2).detach().requires_grad_() for z in (q, k, v)
+            ]  # three of (B, nh, T, hs)
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)  # (B, nh, T, hs)
         ctx.leaves, ctx.y = leaves, y
         ctx.save_for_backward(qk, r, rotary)
         return y.detach().transpose(1, 2).reshape(N, C)

@@ -67,7 +67,7 @@ class StaticDecoder:
         self.refused = model.device.type != "cuda"
         self.character: Any = None
         if kernels and Character is not None and not self.refused:
-            self.character = Character(model, self.idx, self.at, *zip(*((layer.k, layer.v) for layer in self.cache)))
+            self.character = Character(model, self.idx, self.at, self.cache)
         self.restart()
 
     def restart(self) -> None:

@@ -1,7 +1,8 @@
-"""From settings to a running trainer: each module is one place to train, or a check made before training starts.
+"""From settings to a running trainer.
 
-`plan` estimates time and memory, `local` starts a process on this machine, `zero` trains on a ZeroGPU Space.
-`visitors` decides what each visitor of a public server may see and start.
+`visitors` decides what each visitor of a public server may see and start; its `start` and `go_on` are the page's one
+call. `prepare` resolves the preset, checks everything and writes the run folder, with `plan` for time and memory.
+`place` chooses where it trains: `local` is a process on this machine (`trainer`), `zero` a ZeroGPU Space.
 """
 
-__all__ = ["local", "plan", "visitors", "zero"]
+__all__ = ["local", "place", "plan", "prepare", "trainer", "visitors", "zero"]

@@ -1,7 +1,7 @@
 """What a time budget buys on an NVIDIA GPU: how wide a model, how much dropout, how many passes over the text.
 
-A GPU reads a short text so often that learning, not arithmetic, sets the limit: what pays is a larger model that is held
-back from memorizing. The sizes below were measured on Tiny Shakespeare (benchmarks/README.md).
+A GPU reads a short text so often that learning, not arithmetic, sets the limit: what pays is a larger model that is
+held back from memorizing. The sizes below were measured on Tiny Shakespeare (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..disk import PROJECT, home, write_whole
 
 SLOW = 2e13  # operations per second, if they could not be measured
 
-# A step of 6 x 384 and dropout on an H200 takes 1.6 ms and 0.23 us per character: 2.5 ms for 16 x 256, 5.4 for 64 x 256.
+# A step of 6 x 384 with dropout on an H200 takes 1.5 ms and 0.24 us per character: 2.5 ms for 16 x 256.
 PER_STEP, OF_THE_PEAK = 0.0002, 0.40  # seconds per layer however small the batch, and the share of a product's speed
 
 

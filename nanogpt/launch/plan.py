@@ -16,6 +16,7 @@ import torch
 from ..config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from ..data import fitting_block_size
 from ..device import Device, pick_device
+from ..holdout import epochs
 from ..model import GPT, count_parameters
 from ..optim import settled
 from ..runs import queue
@@ -182,42 +183,44 @@ class Plan:
     parameters: int
     weight_decay: float  # for about so many readings of the text
     val_loss: float  # about what to expect, on a text like Tiny Shakespeare
+    unit: str = "character"  # what a sentence calls a token
 
     def __str__(self) -> str:
         s = self.settings
         way = "that" if s["layout"] == MEASURED_LAYOUT else "the faster layout, in this time,"
         steps = f"about {s['max_iters']:,} batches of {s['batch_size']}, weight decay {self.weight_decay:g}"
         return (
-            f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} characters back: "
+            f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} {self.unit}s back: "
             f"{self.parameters:,} parameters, {steps}. "
             f"On Tiny Shakespeare {way} comes to a validation loss near {self.val_loss:.2f}; on other texts to another."
         )
 
 
-def choose(budget: float, vocab_size: int, characters: int, given: Mapping[str, Any]) -> Plan:
+def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any], unit: str = "character") -> Plan:
     """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds.
 
-    `characters` is how long the text is. Settings that are `given` are not chosen, and the others follow from them.
+    `tokens` is how long the text is, `unit` what a sentence calls one of them. Settings that are `given` are not
+    chosen, and the others follow from them.
     """
     if budget < 5:
         raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
     recipe = {"layout": MEASURED_LAYOUT, **given, "budget": budget}
     device = pick_device(str(given.get("device") or "auto"))
     if device.type == "cuda" and not device.elsewhere:
-        return _choose_on_a_gpu(recipe, vocab_size, characters, device)
+        return _choose_on_a_gpu(recipe, vocab_size, tokens, device, unit)
     guess = _configs(SIZES[2].settings | recipe, vocab_size)
     flops = 0.85 * budget * speed(*guess)  # the rest goes to evaluations, samples and saving
     size = [one for one in SIZES if one.flops <= flops][-1]
     settings = size.settings | recipe
     model, train = _configs(settings, vocab_size)
-    settings["block_size"] = fitting_block_size(characters, model.block_size)
+    settings["block_size"] = fitting_block_size(tokens, model.block_size)
     model = replace(model, block_size=settings["block_size"])
     settings["max_iters"] = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
-    decay = settled(replace(train, max_iters=settings["max_iters"]), model, characters).weight_decay
+    decay = settled(replace(train, max_iters=settings["max_iters"]), model, tokens).weight_decay
     larger = next((one for one in SIZES if one.flops > flops), size)
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
     val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
-    return Plan(settings, count_parameters(model), decay, val_loss)
+    return Plan(settings, count_parameters(model), decay, val_loss, unit)
 
 
 def measure_once(wanted: str) -> None:
@@ -227,26 +230,25 @@ def measure_once(wanted: str) -> None:
         gpu_plan.product_speed(device)
 
 
-def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, characters: int, device: Device) -> Plan:
+def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Device, unit: str) -> Plan:
     """As `choose`, for a GPU, from the speed of one product."""
     rate = gpu_plan.product_speed(device)
     seconds = recipe["budget"] - overhead(recipe["budget"])
     reads, made = {}, {}
     for size in gpu_plan.SIZES:
         model, train = _configs(size.settings | recipe, vocab_size)
-        model = replace(model, block_size=fitting_block_size(characters, model.block_size))
-        per_step = train.batch_size * model.block_size
+        model = replace(model, block_size=fitting_block_size(tokens, model.block_size))
         step = gpu_plan.step_seconds(model.n_layer, step_flops(model, train.batch_size), rate)
-        made[size] = model, train, per_step
-        reads[size] = seconds / step * per_step / (0.9 * characters)
+        made[size] = model, train, seconds / step
+        reads[size] = epochs(seconds / step * train.batch_size * model.block_size, tokens)
     size = gpu_plan.choose_size(reads)
-    model, train, per_step = made[size]
-    passes = min(reads[size], size.most)  # more would only memorize, so a long budget is not used up
-    steps = max(20, int(passes * 0.9 * characters / per_step))
-    settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=steps)
-    settings["budget"] = round(recipe["budget"] * passes / reads[size], 1)
-    decay = settled(replace(train, max_iters=steps), model, characters).weight_decay
-    return Plan(settings, count_parameters(model), decay, size.val_loss)
+    model, train, steps = made[size]
+    used = min(1.0, size.most / reads[size])  # of the time: more epochs would only memorize
+    max_iters = max(20, int(used * steps))
+    settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
+    settings["budget"] = round(used * recipe["budget"], 1)
+    decay = settled(replace(train, max_iters=max_iters), model, tokens).weight_decay
+    return Plan(settings, count_parameters(model), decay, size.val_loss, unit)
 
 
 def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:

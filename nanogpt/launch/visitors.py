@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import corpus, limits
-from ..config import NanoGPTError
+from ..config import NanoGPTError, TrainConfig, duration
 from ..disk import checked_name, is_lasting, slug
+from ..durations import in_words
 from ..runs import Run, all_runs, archive, free_name, queue
-from . import local
+from . import place, prepare
 
 COOKIE = "nanogpt-visitor"
 COOKIES = (COOKIE, f"{COOKIE}-here")  # the second is for a browser that keeps a framed page's cookies with the frame
@@ -80,15 +81,37 @@ class Visitor:
         """Their own runs that a trainer has in hand, or soon will."""
         return [run for run in self.runs() if self.owns(run) and run.glance().busy]
 
+    def start(self, text: str, name: str = "", preset_name: str = "quick", **changes: Any) -> Run:
+        """Start a run on a text of theirs by its id, or on a built-in one by its key. Raise NanoGPTError as `new_run`.
+
+        The caller calls `place.attend` next.
+        """
+        run = self.new_run(name, self.find_text(text), preset_name, **changes)
+        place.start(run)
+        return run
+
+    def go_on(self, name: str | None, budget: str, max_iters: float) -> Run:
+        """Continue a run where it stopped; one that has reached its end goes on to this length. Then as `start`."""
+        run = self.to_continue(name, "There is no run to continue yet; press Start.")
+        status, train = run.status(), TrainConfig.of(run.settings()["train"])
+        longer: dict[str, Any] = {}
+        if status.state == "finished" and train.budget:
+            longer = dict(budget=duration(budget))
+        elif status.state == "finished" and int(max_iters or 0) > status.step:
+            longer = dict(max_iters=int(max_iters))
+        prepare.to_continue(run, **longer)
+        place.start(run)
+        return run
+
     def new_run(self, name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
-        """`local.new_run` for this visitor, where the server's limits allow one. Without a name, after the text."""
+        """`prepare.new_run` for this visitor, where the server's limits allow one. Without a name, after the text."""
         limits.check_training()
         called = self.name_for(name.strip() if isinstance(name, str) else name, text.name)
         if self.id is None:
-            return local.new_run(called, text, preset_name, **changes)
+            return prepare.new_run(called, text, preset_name, **changes)
         with _counting:
             self.may_train()
-            run = local.new_run(called, text, preset_name, owner=self.id, **changes)
+            run = prepare.new_run(called, text, preset_name, owner=self.id, **changes)
             queue.draw(run.name)  # so that the next one counts it
         return run
 
@@ -141,7 +164,7 @@ class Visitor:
     def find_text(self, reference: str) -> corpus.Corpus:
         """A built-in text by its key, or one of theirs by its id."""
         built_in = isinstance(reference, str) and reference in corpus.BUILTINS
-        return corpus.builtin(reference) if built_in else self.text(reference)
+        return corpus.find(reference) if built_in else self.text(reference)
 
     def sees_text(self, one: corpus.Corpus) -> bool:
         return self.id is None or one.source.startswith(corpus.BUILT_IN) or (self.id != "" and one.owner == self.id)
@@ -161,10 +184,10 @@ class Visitor:
         """Delete a text of theirs, whether or not anything still needs it."""
         corpus.delete(self.own_text(id).id)
 
-    def add_text(self, prepared: corpus.Prepared, name: str = "") -> corpus.Corpus:
-        """Keep a text of theirs."""
+    def add_text(self, source: corpus.Source, name: str = "", **how: Any) -> corpus.Corpus:
+        """`corpus.add` for this visitor, where the server has room for another text of theirs."""
         self.has_room()
-        return corpus.add(prepared, name, owner=self.id)
+        return corpus.add(source, name, **how, owner=self.id)
 
     # ---- what the server allows ------------------------------------------------------------------------------------
 
@@ -221,7 +244,7 @@ def terms() -> str:
     if parameters := limits.limit("NANOGPT_MAX_PARAMETERS"):
         allowed.append(f"{parameters / 1e6:,.3g} million parameters")
     if seconds := limits.limit("NANOGPT_MAX_SECONDS"):
-        allowed.append(f"{limits.in_words(seconds)} at a time")
+        allowed.append(f"{in_words(seconds)} at a time")
     if runs := limits.limit("NANOGPT_MAX_RUNS"):
         allowed.append(f"{runs} run{'s' if runs > 1 else ''} at once")
     said.append(f"At most {', '.join(allowed)}.")

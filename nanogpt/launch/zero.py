@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import sys
 
-from .. import device, limits, train
+from .. import device, limits
 from ..config import TrainConfig
 from ..runs import Run, queue
+from . import trainer
 
 CALL = 60  # seconds, the longest call: a longer one may be refused
 AROUND = CALL - limits.ZERO_SECONDS  # of a call, for beginning, judging and saving
@@ -59,7 +60,7 @@ def seconds_wanted(name: str) -> int:
 
 def _train(name: str) -> None:
     device.lent = True  # in the forked process alone
-    train.main(name, alone=True)
+    trainer.main(name, alone=True)
 
 
 if HERE:

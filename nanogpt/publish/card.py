@@ -18,11 +18,11 @@ from huggingface_hub import EvalResult, ModelCardData
 from .. import corpus
 from ..config import NanoGPTError
 from ..disk import slug
-from ..explain.baselines import baselines
+from ..explain.baselines import baselines_of
 from ..formats import kind_of, read_config
 from ..runs import Run, kept_loss
 from ..runs.record import command, settings_of
-from ..tokenizer import CharTokenizer
+from ..tokenizer import load_tokenizer, unit
 
 LICENSES = {  # what the Hub calls it -> what it is
     "mit": "MIT: do what you like, keep the notice",
@@ -46,11 +46,10 @@ BASELINES = {
 
 def judged(run: Run) -> dict[str, float]:
     """The baselines of a run's text, if it is still here; what needs no text at all otherwise."""
-    vocab_size = read_config(run.folder).vocab_size
     try:
-        return baselines(corpus.load(run.settings()["corpus"]["id"]).tokens(), vocab_size)
+        return baselines_of(corpus.load(run.settings()["corpus"]["id"]).text())
     except NanoGPTError:
-        return {"uniform": math.log(vocab_size)}
+        return {"uniform": math.log(len(load_tokenizer(run.folder).chars))}
 
 
 def card(run: Run, repo: str, compared: dict[str, float], license: str | None = None, quote: bool = False) -> str:
@@ -99,6 +98,7 @@ def checked_license(license: str | None) -> None:
 def metadata(run: Run, loss: float | None, license: str | None) -> str:
     """The card's front matter (YAML), with `model-index` for the loss."""
     text, layout = run.settings()["corpus"], read_config(run.folder).layout
+    level = f"{unit(load_tokenizer(run.folder))}-level"
     name = " ".join(seen(text["name"]).split())
     about = dict(task_type="text-generation", dataset_type=slug(name) or "text", dataset_name=name or "text")
     results = []
@@ -110,7 +110,7 @@ def metadata(run: Run, loss: float | None, license: str | None) -> str:
             results.append(EvalResult(metric_type=kind, metric_name=words, metric_value=round(value, 4), **about))
     data = ModelCardData(
         license=license, library_name="transformers", pipeline_tag="text-generation",
-        tags=["nanogpt", "character-level", layout], model_name=run.name if results else None,
+        tags=["nanogpt", level, layout], model_name=run.name if results else None,
         eval_results=results or None,
     )  # fmt: skip
     return str(data)
@@ -118,14 +118,16 @@ def metadata(run: Run, loss: float | None, license: str | None) -> str:
 
 def introduction(run: Run) -> str:
     config, text = read_config(run.folder), run.settings()["corpus"]
+    one = unit(load_tokenizer(run.folder))
+    vocabulary = "an alphabet" if one == "character" else "a vocabulary"
     how = {
         "gpt2": "It is the GPT of Andrej Karpathy's lecture *Let's build GPT*, saved as `GPT2LMHeadModel`",
         "nanochat": "It has rotary positions, RMS norm and ReLU squared, and is saved as `NanoChatForCausalLM`",
     }
     return (
-        f"A small GPT that writes character by character, trained from nothing on {code(text['name'])}: "
-        f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} numbers a character, a window of "
-        f"{config.block_size} characters, an alphabet of {config.vocab_size}. {how[kind_of(config.features)]}; "
+        f"A small GPT that writes {one} by {one}, trained from nothing on {code(text['name'])}: "
+        f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} numbers a {one}, a window of "
+        f"{config.block_size} {one}s, {vocabulary} of {config.vocab_size}. {how[kind_of(config.features)]}; "
         "no code has to be trusted to load it."
     )
 
@@ -144,12 +146,12 @@ def use(run: Run, repo: str) -> str:
 
 def opening(run: Run) -> str:
     """A prompt in the model's alphabet: the word it writes most often, else its first letter."""
-    alphabet, most = CharTokenizer.load(run.folder), read_config(run.folder).block_size // 2
+    alphabet, most = load_tokenizer(run.folder), read_config(run.folder).block_size // 2
     written = " ".join(row["text"] for row in run.history().samples[-3:])
     words = [word for word in written.split() if word.isalpha() and 2 < len(word) < most]
     letters = [ch for ch in alphabet.chars if ch.isalnum()] or alphabet.chars
     start = Counter(words).most_common(1)[0][0] if words else letters[0]
-    return start if all(ch in alphabet.stoi for ch in start) else letters[0]
+    return start if set(start) <= set(alphabet.chars) else letters[0]
 
 
 def quality(run: Run, loss: float | None, compared: dict[str, float]) -> str:
@@ -205,16 +207,17 @@ def public_command(run: Run) -> str:
 
 
 def limits(run: Run) -> str:
-    config = read_config(run.folder)
+    config, tokenizer = read_config(run.folder), load_tokenizer(run.folder)
+    one = unit(tokenizer)
     beyond = (
         "with more, transformers goes on, but the text soon falls apart"
         if config.features.rotary
         else "with more, transformers ends with an IndexError"
     )
     return (
-        f"- The window has {config.block_size} characters: in transformers `max_new_tokens` may be at most "
-        f"{config.block_size} less the characters of the prompt ({beyond}). `model.write` goes beyond.\n"
-        f"- A prompt can only have the {config.vocab_size} characters of its alphabet; transformers drops others "
+        f"- The window has {config.block_size} {one}s: in transformers `max_new_tokens` may be at most "
+        f"{config.block_size} less the {one}s of the prompt ({beyond}). `model.write` goes beyond.\n"
+        f"- A prompt can only have the {len(tokenizer.chars)} characters of its alphabet; transformers drops others "
         "silently.\n"
         "- It learned letters, not facts: it writes in the manner of its text, knows nothing, and may repeat passages "
         "of its text word for word."

@@ -14,12 +14,15 @@ from typing import Any
 
 from ..config import ModelConfig, NanoGPTError, TrainConfig
 from ..disk import slug
+from ..durations import in_words
 from ..formats import read_config
+from ..holdout import TRAIN_SHARE, train_length
 from ..layout import Layout
 from ..model import ROPE_THETA
 from ..optim import settled
 from ..runs import History, Run, kept_loss
 from ..timetable import Timetable
+from ..tokenizer import load_tokenizer, unit
 
 TEMPLATE = Path(__file__).parent / "exported" / "train.txt"
 DEVICES = {"cpu": '"cpu"', "mps": '"mps"'}  # where one was asked for; else the best there is
@@ -34,6 +37,10 @@ def python(run: Run) -> str:
     falling by steps instead of by the clock.
     """
     settings, model, history = run.settings(), read_config(run.folder), run.history()
+    if unit(load_tokenizer(run.folder)) != "character":
+        raise NanoGPTError(
+            f"The tokens of {run.name} are longer than a character; only a program for single ones is here."
+        )
     evaluated = [row["step"] for row in history.rows if row.get("val_loss") is not None]
     steps = max(evaluated, default=0)
     if steps < 1:
@@ -49,6 +56,7 @@ def python(run: Run) -> str:
         name=run.name, text_file=f"{slug(settings['corpus']['name']) or 'input'}.txt", reached=_reached(run, history),
         corpus=literal(settings["corpus"]["name"]), characters=f"{settings['corpus']['characters']:,}",
         sha256=literal(settings["corpus"].get("sha256", "")), device=DEVICES.get(train.device, BEST_DEVICE),
+        train_share=TRAIN_SHARE,
         last_step="max_iters" if steps == train.max_iters else f"{steps}  # where the run ended",
         eval_interval=train.evaluate_every, s="s" * (train.optimizer == "muon"),
         line={"cosine": "cosine", "linear": "line"}[train.schedule], left=LINES[train.schedule],
@@ -114,7 +122,7 @@ def _length(train: TrainConfig, history: History, steps: int) -> int:
 
 def _judging(characters: int, model: ModelConfig, train: TrainConfig, history: History) -> dict[str, int]:
     """On how many windows of the held-out text the run was judged, on its way and in the end."""
-    tail = characters - int(0.9 * characters)
+    tail = characters - train_length(characters)
     due = Timetable(train, 0.0, all_windows=-(-(tail - 1) // model.block_size))
     judged = history.events[-1].get("val_characters") if history.events else None
     final = -(-judged // model.block_size) if isinstance(judged, int) else due.windows
@@ -123,9 +131,8 @@ def _judging(characters: int, model: ModelConfig, train: TrainConfig, history: H
 
 def _reached(run: Run, history: History) -> str:
     """What the run came to, in a sentence or two of a docstring."""
-    said = f"The run it is made from reached a validation loss of {kept_loss(history):.4f}"
-    seconds = history.seconds
-    said += f" in {seconds:.0f} seconds." if seconds < 120 else f" in {seconds / 60:.0f} minutes."
+    took = in_words(history.seconds, rough=True)
+    said = f"The run it is made from reached a validation loss of {kept_loss(history):.4f} in {took}."
     if TrainConfig.of(run.settings()["train"]).budget:
         said += "\nIt went by the clock; this file takes as many steps, and comes to about the same loss."
     if [event["event"] for event in history.events].count("finished") > 1:

@@ -15,11 +15,12 @@ from ..config import NanoGPTError
 from ..disk import PROJECT
 from ..formats import read_config
 from ..runs import Run
+from ..tokenizer import load_tokenizer, unit
 from . import page_export
 from .card import checked_license, code, signed
 from .hub import Pushed, Tell, model_files, publish, repository, signed_in
 
-FILES = ("app.py", "requirements.txt", "LICENSE")  # of the project, beside the package
+FILES = ("app.py", "pre-requirements.txt", "requirements.txt", "LICENSE")  # of the project, beside the package
 SUFFIXES = {".py", ".js", ".css", ".html", ".txt"}  # of the package's files; what tools make of them stays here
 FREE = "zero-a10g"  # what the Hub calls ZeroGPU
 
@@ -80,9 +81,9 @@ def static_readme(run: Run, space: str, license: str | None) -> str:
 
 
 def about(run: Run, space: str) -> str:
-    config, text = read_config(run.folder), run.settings()["corpus"]
+    config, text, one = read_config(run.folder), run.settings()["corpus"], unit(load_tokenizer(run.folder))
     return (
-        f"# {title(space)}\n\nWrite with a GPT of {config.n_layer} layers that was trained, character by character, on "
+        f"# {title(space)}\n\nWrite with a GPT of {config.n_layer} layers that was trained, {one} by {one}, on "
         f"{code(text['name'])}."
     )
 

@@ -30,7 +30,7 @@ from ..disk import size
 from ..formats import config_files, load_model, read_config, weights_bytes
 from ..runs import Run, archive, free_name
 from ..runs.record import COLUMNS
-from ..tokenizer import CharTokenizer
+from ..tokenizer import load_tokenizer
 from . import curve
 from .card import card, is_untouched, judged
 from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, spoken
@@ -288,7 +288,7 @@ def _rewrite(folder: Path, repo: str) -> None:
     """Read what came, and write it as this program would have: nothing else of the repository stays."""
     for path in folder.glob("*.json"):
         archive.read_object(path)
-    config, tokenizer, model = read_config(folder), CharTokenizer.load(folder), load_model(folder)
+    config, tokenizer, model = read_config(folder), load_tokenizer(folder), load_model(folder)
     files: dict[str, str | bytes] = {**config_files(config), **tokenizer.files(config.block_size)}
     files["model.safetensors"] = weights_bytes(model)
     if (folder / "run.json").exists():

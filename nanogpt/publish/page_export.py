@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..config import ModelConfig, NanoGPTError
+from ..durations import in_words
 from ..formats import load_model, read_config
 from ..model import GPT, ROPE_THETA, ShapesOnly
 from ..runs import Run, kept_loss
-from ..tokenizer import LOOKALIKES, CharTokenizer
+from ..tokenizer import LOOKALIKES, load_tokenizer, unit
 
 HERE = Path(__file__).parent / "exported"
 LETTERS = 4  # of base64 a number: 24 bits, of which 16 are its digits, so that it is right to 1 part in 131,072
@@ -37,8 +37,13 @@ def html(run: Run) -> str:
 
     Its scores differ from PyTorch's by less than 1e-3, which tests/test_page_export.py holds it to.
     """
-    settings, config, tokenizer = run.settings(), read_config(run.folder), CharTokenizer.load(run.folder)
-    with ShapesOnly():  # shapes only
+    settings, config, tokenizer = run.settings(), read_config(run.folder), load_tokenizer(run.folder)
+    if unit(tokenizer) != "character":
+        raise NanoGPTError(
+            f"The tokens of {run.name} are longer than a character, which a page cannot write yet. Publish the model "
+            "instead."
+        )
+    with ShapesOnly():
         parameters = GPT(config).count_parameters()
     if parameters * LETTERS > MAX_MB * 1_000_000:
         raise NanoGPTError(
@@ -108,12 +113,8 @@ def _facts(run: Run, config: ModelConfig, parameters: int) -> str:
     facts["Layers and heads"] = f"{config.n_layer} and {config.n_head}, {config.n_embd} wide"
     facts["Layout"] = LAYOUT_WORDS.get(str(config.layout), str(config.layout))
     if history.step:
-        facts["Training"] = f"{history.step:,} steps in {_duration(history.seconds)}"
+        facts["Training"] = f"{history.step:,} steps in {in_words(history.seconds, rough=True)}"
     return "\n".join(f"<div><dt>{_text(what)}</dt><dd>{_text(said)}</dd></div>" for what, said in facts.items())
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _how(config: ModelConfig) -> str:

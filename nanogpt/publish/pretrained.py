@@ -12,15 +12,15 @@ from .. import model
 from ..config import ModelConfig, NanoGPTError, SampleConfig
 from ..formats import load_model
 from ..sample import stream
-from ..tokenizer import CharTokenizer
+from ..tokenizer import Tokenizer, load_tokenizer
 from .hub import NEEDED, repository
 from .hub_errors import spoken
 
 
 class GPT(model.GPT):
-    """The model together with its alphabet."""
+    """The model together with its tokenizer."""
 
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
@@ -40,7 +40,7 @@ class GPT(model.GPT):
                 folder = Path(snapshot_download(repo, allow_patterns=list(NEEDED), token=token))
         loaded = load_model(folder, device, cls)
         assert isinstance(loaded, GPT)
-        loaded.tokenizer = CharTokenizer.load(folder)
+        loaded.tokenizer = load_tokenizer(folder)
         if loaded.tokenizer.vocab_size != loaded.config.vocab_size:
             raise NanoGPTError(f"The alphabet of {repo_or_folder} is not that of its model.")
         return loaded

@@ -28,7 +28,7 @@ from ..config import NanoGPTError, TrainConfig
 from ..disk import home
 from ..formats import load_model, read_config
 from ..model import GPT
-from ..tokenizer import CharTokenizer
+from ..tokenizer import load_tokenizer
 from .record import COLUMNS, log_text
 from .run import Run, free_name
 
@@ -183,7 +183,7 @@ def _checked(folder: Path) -> dict[str, Any]:
         read_object(path)  # whoever reads it next may be less patient with what is in it
     settings = _settings(folder / "run.json")
     config = read_config(folder)
-    tokenizer = CharTokenizer.load(folder)
+    tokenizer = load_tokenizer(folder)
     if tokenizer.vocab_size != config.vocab_size:
         raise NanoGPTError("The alphabet is not that of its model; nothing was imported.")
     model = load_model(folder)

@@ -15,7 +15,11 @@ from typing import Any
 
 
 class History:
-    """The logged rows of a run, kept in memory and read on as the files grow."""
+    """The logged rows of a run, kept in memory and read on as the files grow.
+
+    `tokens` and `characters` of a row are what was trained on so far, `tokens_per_second` and `characters_per_second`
+    how fast. Where each token is a character they are the same; older runs have only the former.
+    """
 
     def __init__(self, folder: Path):
         self._metrics = Tail(folder / "metrics.jsonl", _is_logged)

@@ -17,7 +17,10 @@ from ..formats import read_config
 from .history import read_jsonl
 from .run import Run
 
-COLUMNS = ("step", "seconds", "tokens", "train_loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_second")
+COLUMNS = (  # of a measurement in metrics.jsonl; losses are in nats per character, whatever a token is
+    "step", "seconds", "tokens", "train_loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_second",
+    "characters", "characters_per_second",
+)  # fmt: skip
 LOG_BYTES = 1_000_000  # of a log's end
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from .. import corpus
 from ..config import NanoGPTError
-from ..launch import zero
+from ..launch import place
 from ..runs import Run, Status
-from . import sample_tab, train_tab
+from . import sample_tab
 from .visit import visitor
 
 
@@ -20,10 +19,9 @@ def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
     """Store a text to train on. Its id, name, how many characters it has, and what was put right in it."""
     if not isinstance(text, str):  # a list would be read as names of files, and these are the server's
         raise NanoGPTError("The text must be one string.")
-    prepared = corpus.prepare(text)
-    added = visitor().add_text(prepared, name)
-    notes = [*prepared.notes, *prepared.done]
-    return dict(id=added.id, name=added.name, characters=added.characters, distinct=len(added.chars), notes=notes)
+    added = visitor().add_text(text, name)
+    about = dict(id=added.id, name=added.name, characters=added.characters, distinct=len(added.chars))
+    return about | dict(notes=list(added.notes))
 
 
 def start_training(
@@ -32,10 +30,8 @@ def start_training(
     """Start a run on a stored text, or on a built-in one by its key. Settings by their names change the preset."""
     if not isinstance(settings or {}, dict) or {"name", "text", "preset_name", "owner"} & set(settings or {}):
         raise NanoGPTError("The settings must be an object of knobs by their names, such as {'max_iters': 500}.")
-    run = visitor().new_run(name, visitor().find_text(corpus_id), preset, **(settings or {}))
-    train_tab.launch(run)
-    if zero.HERE:
-        zero.train_now(run.name)  # in this very request, whose quota it takes
+    run = visitor().start(corpus_id, name, preset, **(settings or {}))
+    place.attend(run)
     return run_status(run.name)
 
 

@@ -44,7 +44,7 @@ class Choice:
 
 def choose_builtin(key: str) -> Choice:
     """A text that comes with Python, or the lecture's."""
-    return choose_stored(corpus.builtin(key).id)
+    return choose_stored(visitor().find_text(key).id)
 
 
 def choose_stored(corpus_id: str) -> Choice:
@@ -60,16 +60,16 @@ def choose_new(
 
     `instead_of` is a text that the same source was read as before: it goes, unless a run was trained on it.
     """
-    wanted = {} if keep is None else dict(decline=[key for key in corpus.REPAIRS if key not in keep], accept=keep)
-    prepared = corpus.prepare(source, encoding, **wanted)
     here = [one.id for one in visitor().texts()]
-    added = visitor().add_text(prepared)
+    declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
+    added = visitor().add_text(source, encoding=encoding, decline=declined, accept=keep or ())
     is_new = added.id not in here or added.id == instead_of
     if instead_of and instead_of != added.id:
         forget(instead_of)
-    offered = [(one.label, one.key) for one in prepared.repairs]
-    applied = [one.key for one in prepared.repairs if one.applied]
-    report = shown(added.name, prepared.report())
+    repairs = added.reading.repairs if added.reading else ()
+    offered = [(one.label, one.key) for one in repairs]
+    applied = [one.key for one in repairs if one.applied]
+    report = shown(added.name, added.report())
     return Choice(added.id, report, offered, applied, Given(source, added.id if is_new else None))
 
 

@@ -33,6 +33,16 @@ def plot_data(rows: list[dict], max_iters: int) -> dict[str, Any]:
     return dict(max_iters=max_iters, train=points(rows, "train_loss"), val=points(rows, "val_loss"))
 
 
+def said(elem_id: str) -> gr.HTML:
+    """Draw the line for what an action did, empty and unseen until there is something to say."""
+    return drawn("status_line", line(""), visible=False, elem_id=elem_id)
+
+
+def told(text: str, state: str = "idle") -> gr.HTML:
+    """Return the update of a `said` line: what was done, or why it was not."""
+    return gr.HTML(line(text, state), visible=bool(text))
+
+
 def line(text: str, state: str = "idle", share: float | None = None, link: str = "") -> dict[str, Any]:
     """What status_line.js draws: a sentence, where there is one how far the work is, and an address to open."""
     return dict(text=text, state=state, share=share) | (dict(link=link) if link else {})

@@ -8,14 +8,16 @@ from typing import Any
 
 import gradio as gr
 
-from .. import corpus, limits
+from .. import durations, limits
 from ..config import PLANNED, PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
 from ..device import cuda_hint, pick_device
+from ..holdout import epochs
 from ..launch.plan import choose, memory_needed, seconds_needed
 from ..layout import LAYOUTS
 from ..model import count_parameters
 from ..optim import settled
 from ..runs import queue
+from ..tokenizer import unit
 from ..train import in_words
 from .visit import visitor
 
@@ -47,7 +49,7 @@ def field_values(settings: dict[str, Any]) -> list:
         settings["preset"],
         preset(settings["preset"]).expect,
         settings["layout"],
-        gr.Textbox(clock_words(min(settings["budget"] or 60.0, at_a_time())), visible=timed),
+        gr.Textbox(durations.short(min(settings["budget"] or 60.0, at_a_time())), visible=timed),
         gr.Number(settings["max_iters"], visible=not timed),
         *(_shown(k, settings[k.name], timed) for k in ADVANCED),
     ]
@@ -94,46 +96,32 @@ def estimate(corpus_id: str | None, *fields) -> str:
         limits.check_training()
         said = changes(*fields)
         model, train = preset(fields[0]).configs(**said)
-        model = replace(model, vocab_size=len(text.chars))
+        tokenizer, tokens = text.tokenizer(), len(text.tokens())
+        model = replace(model, vocab_size=tokenizer.vocab_size)
         limits.check_model(count_parameters(model))
         limits.check_seconds(train.budget)
         device = f"{in_words(pick_device(train.device), model)}. {cuda_hint()}".strip()
         if queue.running():
             return f"{device} How long this takes is measured when nothing else trains."
         if train.budget:
-            plan = choose(train.budget, model.vocab_size, text.characters, said)
-            return f"{device} {plan} That is {passes(plan.settings, text):.1f} passes over the text."
+            plan = choose(train.budget, model.vocab_size, tokens, said, unit(tokenizer))
+            return f"{device} {plan} That is {epochs_of(plan.settings, tokens):.1f} passes over the text."
         gigabytes = memory_needed(model, train, pick_device(train.device)) / 1e9
         seconds = seconds_needed(model, train)
-        time = about(seconds)
+        time = durations.in_words(seconds, rough=True)
         if seconds > at_a_time():
-            time += f", {limits.in_words(at_a_time())} at a time on this server, then Continue"
+            time += f", {durations.in_words(at_a_time())} at a time on this server, then Continue"
         numbers = f"{count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory"
-        often = passes({**model.as_dict(), **train.as_dict()}, text)
-        decay = settled(train, model, text.characters).weight_decay
+        often = epochs_of({**model.as_dict(), **train.as_dict()}, tokens)
+        decay = settled(train, model, tokens).weight_decay
         return f"{device} About {time}. {numbers}, {often:.1f} passes over the text, weight decay {decay:g}."
     except NanoGPTError as error:
         return str(error)
 
 
-def passes(settings: dict[str, Any], text: corpus.Corpus) -> float:
-    """How many times a run of these settings reads the part of a text that it trains on."""
-    return settings["max_iters"] * settings["batch_size"] * settings["block_size"] / (0.9 * text.characters)
-
-
-def about(seconds: float) -> str:
-    """A time as one would say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.0f} hours"
-
-
-def clock_words(seconds: float) -> str:
-    """Seconds as the budget field wants them: 90s, 3m, 1h."""
-    for unit, size in (("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:g}s"
+def epochs_of(settings: dict[str, Any], tokens: int) -> float:
+    """Return how often a run of these settings reads the training set of a text of so many tokens."""
+    return epochs(settings["max_iters"] * settings["batch_size"] * settings["block_size"], tokens)
 
 
 # ---- the form ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from .. import corpus, limits
+from .. import corpus, durations, limits
 from ..config import PRESETS, NanoGPTError
 from ..runs import record
 from . import form
@@ -45,7 +45,7 @@ def query(corpus_id: str | None, *fields) -> str:
     always = ("layout", "budget")  # are named even where they are the preset's own
     changed = {k: value for k, value in form.changes(*fields).items() if k not in always or value != usual[k]}
     if "budget" in changed:
-        changed["budget"] = form.clock_words(changed["budget"])
+        changed["budget"] = durations.short(changed["budget"])
     text = built_in(corpus_id)
     return "?" + urlencode({**({"text": text} if text else {}), "preset": chosen, **changed})
 

@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.utils import get_space
 
 from .. import corpus, limits
+from ..launch import place
 from ..runs import archive
 from . import api, corpus_tab, form, link, sample_tab, share_tab, train_tab, visit
 from .drawn import drawn
@@ -73,7 +74,7 @@ def build_app() -> gr.Blocks:
         looked = lambda name, before: open_train(page, train_tab.in_view(name, before))
         shown = train.select(looked, [run, kept_run], runs, **quiet)
         estimated = shown.then(form.estimate, [corpus_id, *form_inputs], training.form.estimate, **quiet)
-        estimated.then(train_tab.warm, **quiet)  # only now: a process that imports torch would spoil what is measured
+        estimated.then(place.warm, **quiet)  # only now: a process that imports torch would spoil what is measured
         opened = [terms, asked, tabs, *texts.shown.outputs, training.about_text, *training.form.fields]
         demo.load(lambda before: open_page(page, before), kept_text, opened, **quiet)
         demo.load(lambda before: open_runs(page, before), kept_run, [*runs, writing.run], **quiet)

@@ -14,7 +14,8 @@ from gradio.utils import get_upload_folder
 from ..config import NanoGPTError
 from ..disk import size
 from ..runs import Run, archive, kept_loss, record
-from .drawn import drawn, line
+from . import changing
+from .drawn import said, told
 from .parts import Parts
 from .visit import seen, visitor
 from .words import existing, state_word
@@ -139,11 +140,6 @@ def load(path: str) -> str:
     return visitor().unpack(Path(path)).name
 
 
-def told(text: str, state: str = "idle") -> gr.HTML:
-    """A line that says what was done, or why it was not."""
-    return gr.HTML(line(text, state), visible=bool(text))
-
-
 # ---- the panel -----------------------------------------------------------------------------------------------------
 
 
@@ -156,11 +152,6 @@ class View:
     shown: Parts
     fill: Callable[[dict], list]  # settings -> updates for `fields`
     fields: list
-
-
-def said(elem_id: str) -> gr.HTML:
-    """Where `told` goes."""
-    return drawn("status_line", line(""), visible=False, elem_id=elem_id)
 
 
 def build(view: View) -> None:
@@ -272,45 +263,14 @@ def build_log(view: View) -> None:
 
 def build_changing(view: View) -> None:
     """Another name, or away with it."""
-    asked = gr.State()  # the run that the question is about, whichever is shown by then
-    new = gr.Textbox(
-        label="New name", placeholder="lower-case letters, digits, hyphens", max_lines=1, elem_id="run-new-name"
-    )
-    with gr.Row():
-        rename_button = gr.Button("Rename this run", size="sm", min_width=120, elem_id="run-rename")
-        delete_button = gr.Button("Delete this run …", size="sm", min_width=120, elem_id="run-delete")
-    with gr.Group(visible=False, elem_id="run-sure") as sure:
-        ask = gr.Textbox(label="Are you sure?", interactive=False, max_lines=3, elem_id="run-question")
-        with gr.Row():
-            yes = gr.Button("Delete for good", variant="stop", size="sm", elem_id="run-delete-yes")
-            no = gr.Button("Keep it", size="sm", elem_id="run-delete-no")
-    note = said("run-changed-said")
-
-    def pose(name):
-        try:
-            return [question(name), gr.Group(visible=True), name, told("")]
-        except NanoGPTError as error:
-            return [gr.skip(), gr.Group(visible=False), None, told(str(error), "failed")]
-
-    def change(action, *inputs):
-        try:
-            chosen, done = action(*inputs)
-        except NanoGPTError as error:
-            return {note: told(str(error), "failed")}
-        return {note: told(done), new: "", **view.shown.put(view.show(chosen))}
 
     def renamed(name, wanted):
         chosen = rename(name, wanted)
-        return chosen, f"{name} is called {chosen} now."
+        return f"{name} is called {chosen} now.", view.shown.put(view.show(chosen))
 
     def deleted(name):
         delete(name)
-        return None, f"{name} is deleted."
+        return f"{name} is deleted.", view.shown.put(view.show(None))
 
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-    closed = lambda: [gr.Group(visible=False), None]
-    outputs = [note, new, *view.shown.outputs]
-    gr.on([rename_button.click, new.submit], lambda *a: change(renamed, *a), [view.run, new], outputs, **quiet)
-    delete_button.click(pose, view.run, [ask, sure, asked, note], **quiet)
-    yes.click(lambda name: change(deleted, name), asked, outputs, **quiet).then(closed, None, [sure, asked], **quiet)
-    gr.on([no.click, view.run.change], closed, None, [sure, asked], **quiet)
+    hint = "lower-case letters, digits, hyphens"
+    changing.build("run", view.run, question, renamed, deleted, view.shown.outputs, placeholder=hint)

@@ -14,7 +14,7 @@ from ..config import NanoGPTError, SampleConfig, knobs
 from ..formats import load_model
 from ..runs import Run
 from ..sample import DASHES, keep_ready, stream_many, unescaped
-from ..tokenizer import CharTokenizer
+from ..tokenizer import load_tokenizer
 from . import pull_panel
 from .drawn import drawn, line
 from .visit import seen, visitor
@@ -51,7 +51,7 @@ def write(
 def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[str]:
     """As `write`, with all the settings: several texts have a line of dashes between them."""
     run = existing(name, NO_RUN)
-    tokenizer = CharTokenizer.load(run.folder)
+    tokenizer = load_tokenizer(run.folder)
     weights = run.folder / "model.safetensors"
     model = _model(run.folder, weights.stat().st_mtime_ns if weights.exists() else 0)
     start = tokenizer.fit(prompt or "").text
@@ -89,7 +89,7 @@ def note(name: str | None, prompt: str) -> str:
     """What will happen to characters of the prompt that the model never saw."""
     try:
         run = seen(name)
-        return str(CharTokenizer.load(run.folder).fit(prompt or "")) if run else ""
+        return str(load_tokenizer(run.folder).fit(prompt or "")) if run else ""
     except NanoGPTError as error:
         return str(error)
 

@@ -17,9 +17,9 @@ from ..disk import size
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
 from . import sign_in
-from .drawn import drawn, line
+from .drawn import drawn, line, said
 from .following import following, lines
-from .run_panel import DOWNLOAD, loss, made, said
+from .run_panel import DOWNLOAD, loss, made
 from .visit import visitor
 from .words import existing
 

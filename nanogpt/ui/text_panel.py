@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from .. import corpus
 from ..config import NanoGPTError
+from ..disk import size
 from ..runs import users_of
+from . import changing
 from .parts import Parts
-from .run_panel import said, size, told
 from .visit import visitor
 
 COLUMNS = ["Name", "Characters", "On disk", "Added"]
@@ -83,48 +85,26 @@ def chosen(corpus_id: str | None) -> corpus.Corpus:
 
 def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], dict], shown: Parts) -> None:
     """Draw the accordion and wire it. `after(the text in use, the one that changed)` gives updates for `shown`."""
-    asked = gr.State()  # the text that the question is about
     with gr.Accordion("Your texts", open=False, elem_id="text-panel") as panel:
         rows = gr.Dataframe(
             headers=COLUMNS, datatype="str", interactive=False, label="Texts you uploaded or pasted", max_height=260,
             column_widths=["190px", "110px", "100px", "120px"], buttons=[], elem_id="text-table",
         )  # fmt: skip
         pick = gr.Dropdown([], label="Text", info="Which one to rename or delete.", elem_id="text-pick")
-        new = gr.Textbox(label="New name", max_lines=1, elem_id="text-new-name")
-        with gr.Row():
-            rename_button = gr.Button("Rename this text", size="sm", min_width=120, elem_id="text-rename")
-            delete_button = gr.Button("Delete this text …", size="sm", min_width=120, elem_id="text-delete")
-        with gr.Group(visible=False, elem_id="text-sure") as sure:
-            ask = gr.Textbox(label="Are you sure?", interactive=False, max_lines=4, elem_id="text-question")
-            with gr.Row():
-                yes = gr.Button("Delete for good", variant="stop", size="sm", elem_id="text-delete-yes")
-                no = gr.Button("Keep it", size="sm", elem_id="text-delete-no")
-        note = said("text-said")
 
-    def pose(id):
-        try:
-            return [question(id), gr.Group(visible=True), id, told("")]
-        except NanoGPTError as error:
-            return [gr.skip(), gr.Group(visible=False), None, told(str(error), "failed")]
+        def change(act, in_use, id, *name):
+            sentence = act(id, *name)
+            return sentence, {rows: table(), pick: listing(id), **shown.put(after(in_use, id))}
 
-    def change(action, in_use, id, *name):
-        try:
-            done = action(id, *name)
-        except NanoGPTError as error:
-            return {note: told(str(error), "failed")}
-        return {note: told(done), new: "", rows: table(), pick: listing(id), **shown.put(after(in_use, id))}
+        changing.build(
+            "text", pick, question, partial(change, rename), partial(change, delete), [rows, pick, *shown.outputs],
+            beside=[corpus_id],
+        )  # fmt: skip
 
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-    closed = lambda: [gr.Group(visible=False), None]
-    changed = [note, new, rows, pick, *shown.outputs]
     # not `pick` itself as the input: Gradio would refuse the value of a text that has just gone
     gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **quiet)
     rows.select(by_line, None, pick, **quiet)
-    gr.on([rename_button.click, new.submit], lambda *a: change(rename, *a), [corpus_id, pick, new], changed, **quiet)
-    delete_button.click(pose, pick, [ask, sure, asked, note], **quiet)
-    gone = yes.click(lambda *a: change(delete, *a), [corpus_id, asked], changed, **quiet)
-    gone.then(closed, None, [sure, asked], **quiet)
-    gr.on([no.click, pick.change], closed, None, [sure, asked], **quiet)
 
 
 def listing(id: str | None) -> gr.Dropdown:

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from .. import limits
-from ..config import NanoGPTError, TrainConfig, duration
-from ..launch import local, zero
+from ..config import NanoGPTError
+from ..launch import place
 from ..runs import Run
 from . import form, link, run_panel
 from .drawn import drawn, line, plot_data
@@ -24,41 +24,14 @@ EMPTY = dict(max_iters=1000, train=[], val=[])
 # ---- handlers: plain functions of names and numbers ------------------------------------------------------------
 
 
-def start(corpus_id: str, name: str, preset_name: str, *fields) -> str:
-    """Create a run from the form's fields and launch its trainer. The run's name."""
-    me = visitor()
-    text, changes = me.text(corpus_id), form.changes(preset_name, *fields)
-    run = me.new_run(name, text, preset_name, **changes)
-    launch(run)
-    return run.name
+def start(corpus_id: str, name: str, preset_name: str, *fields) -> Run:
+    """Start a run with the form's fields."""
+    return visitor().start(corpus_id, name, preset_name, **form.changes(preset_name, *fields))
 
 
-def warm() -> None:
-    """Have a trainer ready for the next press of Start, where a process can train and anybody may."""
-    if not zero.HERE and not limits.training_is_off():
-        local.warm()
-
-
-def launch(run: Run) -> None:
-    """Have a run trained: by a process of its own, or on ZeroGPU by the call that the caller makes next."""
-    if zero.HERE:
-        zero.announce(run)
-    else:
-        local.start(run)
-
-
-def go_on(name: str | None, budget: str, max_iters: float) -> str:
+def go_on(name: str | None, budget: str, max_iters: float) -> Run:
     """Continue a run where it stopped; one that has reached its end goes on to the length in the form."""
-    run = visitor().to_continue(name, "There is no run to continue yet; press Start.")
-    status, train = run.status(), TrainConfig.of(run.settings()["train"])
-    longer: dict = {}
-    if status.state == "finished" and train.budget:
-        longer = dict(budget=duration(budget))
-    elif status.state == "finished" and int(max_iters or 0) > status.step:
-        longer = dict(max_iters=int(max_iters))
-    local.prepare_to_continue(run, **longer)
-    launch(run)
-    return run.name
+    return visitor().go_on(name, budget, max_iters)
 
 
 def look(name: str | None) -> dict:
@@ -161,25 +134,20 @@ def stop(name: str) -> dict[str, Any]:
     return shown(name, None, force=True)
 
 
-def attempt(action: Callable[..., str], *inputs) -> dict[str, Any]:
-    """Do it and show the run; what cannot be done is said in the tab's own status line."""
-    try:
-        done = action(*inputs)
-    except NanoGPTError as error:
-        return dict(status=line(str(error), "failed"))
-    return {**view(done), "timer": gr.Timer(active=True)}
+def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
+    """Do what starts a run and show it; what cannot be done is said in the tab's own status line.
 
-
-def attempt_now(action: Callable[..., str], *inputs) -> Iterator[dict[str, Any]]:
-    """`attempt` on ZeroGPU: the training is a part of the click itself, and on the quota of whoever clicked."""
+    Where the run trains within the click, on the quota of whoever clicked, it is shown again when that is over.
+    """
     try:
-        name = action(*inputs)
+        run = action(*inputs)
     except NanoGPTError as error:
         yield dict(status=line(str(error), "failed"))
         return
-    yield {**view(name), "timer": gr.Timer(active=True)}
-    zero.train_now(name)
-    yield view(name)
+    yield {**view(run.name), "timer": gr.Timer(active=True)}
+    if place.takes_the_request():
+        place.attend(run)
+        yield view(run.name)
 
 
 def look_back(name: str | None, number: float) -> list:
@@ -237,17 +205,17 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
 
     def on_click(event, action, inputs):
         """Wire what trains."""
-        if not zero.HERE:
-            return on(event, lambda *a: attempt(action, *a), inputs)
+        if not place.takes_the_request():
+            return on(event, lambda *a: next(attempt(action, *a)), inputs)
 
         def steps(*a):
-            yield from (parts.put(updates) for updates in attempt_now(action, *a))
+            yield from (parts.put(updates) for updates in attempt(action, *a))
 
         waits: dict[str, Any] = dict(show_progress="hidden", api_visibility="private", concurrency_limit=16)
         return event(steps, inputs, parts.outputs, **waits)
 
     started = on_click(start_button.click, start, [corpus_id, name, *chosen.inputs])
-    started.then(lambda: "", None, name, **quiet).then(warm, **quiet)
+    started.then(lambda: "", None, name, **quiet).then(place.warm, **quiet)
     on_click(continue_button.click, go_on, [run, chosen.budget, chosen.max_iters])
     on(stop_button.click, stop, run)
     on(timer.tick, shown, [run, seen, back])

@@ -6,6 +6,8 @@ import math
 
 from .. import limits
 from ..config import NanoGPTError
+from ..durations import clock
+from ..holdout import epochs
 from ..runs import History, Run, Status, queue
 from .drawn import line
 from .visit import seen, visitor
@@ -28,13 +30,6 @@ def existing(name: str | None, none_yet: str) -> Run:
     run = visitor().run(name)
     run.settings()
     return run
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 0:07, 3:25 or 1:02:03."""
-    whole = int(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def losses(history: History) -> str:
@@ -66,9 +61,10 @@ def progress(run: Run, status: Status) -> str:
     """Step, passes over the text, speed, time gone and time left: what there is to say of a run, in one line."""
     settings, history = run.settings(), run.history()
     started = next((event for event in reversed(history.events) if event["event"] == "started"), None)
-    speed, tokens = history.latest("tokens_per_second"), history.latest("tokens") or 0
+    speed = history.latest("characters_per_second") or history.latest("tokens_per_second")  # of an older run
+    read = history.latest("characters") or history.latest("tokens") or 0
     parts = [steps(run, status)]
-    parts.append(f"{tokens / (0.9 * settings['corpus']['characters']):.1f} passes over the text")
+    parts.append(f"{epochs(read, settings['corpus']['characters']):.1f} passes over the text")
     if speed:
         parts.append(f"{speed:,} characters a second")
     parts.append(f"{clock(status.seconds)} gone")

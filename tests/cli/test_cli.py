@@ -1,7 +1,12 @@
-"""The command line as people and scripts use it: real processes; an error is one line on stderr and exit status 2."""
+"""The command line as people and scripts use it; an error is one line on stderr and exit status 2.
+
+Where a real process shows nothing that a call of `main` does not, it is a call, which saves the start of torch.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import os
@@ -21,12 +26,14 @@ from nanogpt.cli.main import main
 from nanogpt.config import PRESETS
 from nanogpt.data import split
 from nanogpt.formats import load_model
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import Run, queue
 from nanogpt.tokenizer import CharTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
+ctrl_c = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows sends Ctrl-C to all processes of a console, this one among them"
+)
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--batch-size", "4"]
 
 
@@ -73,21 +80,39 @@ def one_line(stderr: str) -> str:
     return stderr
 
 
-@pytest.fixture(scope="module")
-def first(file) -> Run:
-    """A run trained by the command itself, 20 steps long."""
-    options = ["--preset", "quick", "--max-iters", 20, "--eval-interval", 10, *TINY]
-    done = nanogpt("train", file, "--name", "first", *options)
-    assert (done.returncode, done.stderr) == (0, "")
-    run = Run("first")
+TWENTY = ["--preset", "quick", "--max-iters", "20", "--eval-interval", "10", *TINY]
+
+
+def finished(name: str, stdout: str) -> Run:
+    """The run that a command has trained for 20 steps, if it said what it should."""
+    run = Run(name)
     assert run.status().state == "finished"
-    lines = done.stdout.splitlines()
-    assert lines[0].startswith("first: A Play, 5,")
+    lines = stdout.splitlines()
+    assert lines[0].startswith(f"{name}: A Play, 5,")
     assert [int(line.split()[1].rstrip(":")) for line in lines if line.startswith("step ")] == [0, 10, 20]
     assert any(line.startswith("Finished: validation loss ") for line in lines)
-    assert run.history().samples[-1]["text"] in done.stdout
-    assert lines[-1].endswith("python -m nanogpt sample first")
+    assert run.history().samples[-1]["text"] in stdout
+    assert lines[-1].endswith(f"python -m nanogpt sample {name}")
     return run
+
+
+@pytest.fixture(scope="module")
+def first(file) -> Run:
+    """A run trained by the command, in this process to save the start of torch."""
+    before = signal.getsignal(signal.SIGINT)
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = main(["train", str(file), "--name", "first", *TWENTY])
+    signal.signal(signal.SIGINT, before)
+    assert (status, err.getvalue()) == (0, "")
+    return finished("first", out.getvalue())
+
+
+@pytest.mark.slow
+def test_a_process_trains_the_same_run(file, first):
+    done = nanogpt("train", file, "--name", "process", *TWENTY)
+    assert (done.returncode, done.stderr) == (0, "")
+    ours = finished("process", done.stdout).folder
+    assert (ours / "model.safetensors").read_bytes() == (first.folder / "model.safetensors").read_bytes()
 
 
 # --- errors --------------------------------------------------------------------------------------------------------
@@ -100,6 +125,7 @@ def fails(*arguments) -> str:
     return one_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_errors_of_a_real_process(first, file):
     assert "There is no run named nobody" in fails("sample", "nobody")
     assert "the following arguments are required" in fails()
@@ -169,16 +195,18 @@ def test_a_mistake_is_one_line_and_exit_status_2(first, file, capfd, arguments, 
     assert first.settings()["train"]["max_iters"] == 20
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_while_it_trains_is_one_line_too(file):
     options = ["--learning-rate", 1, "--weight-decay", 10, "--warmup-iters", 0, "--max-iters", 300, *TINY]
     done = nanogpt("train", file, "--name", "diverges", *options)
     assert done.returncode == 2
-    assert one_line(done.stderr).startswith("nanogpt: The loss was no longer a number at step ")
+    assert one_line(done.stderr).startswith("nanogpt: Training diverged at step ")
 
 
+@pytest.mark.slow
 def test_a_run_whose_text_is_gone(home, first, tiny_text):
     added = corpus.add(tiny_text[::-1], "Backwards")
-    run = local.new_run("no-text", added, n_layer=1, n_embd=16)
+    run = prepare.new_run("no-text", added, n_layer=1, n_embd=16)
     (run.folder / "model.safetensors").write_bytes((first.folder / "model.safetensors").read_bytes())
     corpus.delete(added.id)
     assert f"There is no corpus {added.id}" in fails("train", "--resume", "no-text")
@@ -186,6 +214,7 @@ def test_a_run_whose_text_is_gone(home, first, tiny_text):
     run.delete()
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_one(file):
     done = nanogpt("train", file, NANOGPT_HOME=str(file))
     assert done.returncode == 2
@@ -195,6 +224,7 @@ def test_a_home_that_cannot_be_one(file):
 # --- train ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_lowered_block_size_is_said(file):
     done = nanogpt("train", file, "--name", "lowered", "--max-iters", 1, *TINY[:-4], "--block-size", 4096)
     assert done.returncode == 0
@@ -202,6 +232,8 @@ def test_a_lowered_block_size_is_said(file):
     assert any("block_size" in line and "128" in line for line in said), said
 
 
+@ctrl_c
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on_and_it_goes_on(file):
     with popen("train", file, "--name", "stopped", "--max-iters", 100_000, "--eval-interval", 20, *TINY) as process:
         run = Run("stopped")
@@ -224,7 +256,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_it_goes_on(file):
     assert [event["event"] for event in run.history().events] == ["started", "stopped", "started", "finished"]
 
 
-@pytest.mark.parametrize("by", ["Ctrl-C", "the page"])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [pytest.param("Ctrl-C", marks=ctrl_c), "the page"])
 def test_a_run_that_still_waits_can_be_called_off(file, by):
     name = f"waits-{by[0].lower()}"
     with queue.turn("busy", "cpu"), popen("train", file, "--name", name, "--max-iters", 50, *TINY) as process:
@@ -247,6 +280,7 @@ def test_a_run_that_still_waits_can_be_called_off(file, by):
 # --- sample --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sample_writes_the_text_alone_and_the_same_again(first, tiny_text, capfd):
     prompt, letters = tiny_text[:5], set(tiny_text)
     arguments = ["sample", "first", "--prompt", prompt, "--length", "80", "--seed"]
@@ -274,6 +308,7 @@ def test_a_prompt_in_other_letters_is_fitted_and_said_on_stderr(first, capfd):
     assert "漢" in note
 
 
+@pytest.mark.slow
 def test_whoever_reads_only_the_beginning_is_not_complained_to(first):
     with popen("sample", "first", "--length", 10_000) as process:
         assert len(process.stdout.read(10)) == 10
@@ -283,9 +318,10 @@ def test_whoever_reads_only_the_beginning_is_not_complained_to(first):
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_letters_gets_no_traceback(home):
     words = "".join(chr(0x4E00 + i) for i in range(30)) * 50 + "\n"
-    run = local.new_run(
+    run = prepare.new_run(
         "far", corpus.add(words), n_layer=1, n_head=1, n_embd=8, block_size=8, max_iters=1, warmup_iters=0
     )
     from nanogpt.train import train
@@ -318,6 +354,7 @@ def evaluated(stdout: str) -> dict:
     return found
 
 
+@pytest.mark.slow
 def test_eval_is_the_loss_over_the_held_out_tenth(first):
     done = nanogpt("eval", "first")
     assert (done.returncode, done.stderr) == (0, "")
@@ -354,12 +391,13 @@ def test_runs_lists_them_for_people_and_for_programs(first, capfd):
     row = rows["first"]
     assert (row["state"], row["step"], row["max_iters"], row["corpus"]) == ("finished", 20, 20, "A Play")
     assert row["val_loss"] == min(r["val_loss"] for r in first.history().rows if "val_loss" in r)
-    done = nanogpt("runs")
-    assert (done.returncode, done.stderr) == (0, "")
-    line = next(line for line in done.stdout.splitlines() if line.startswith("first "))
+    assert main(["runs"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    line = next(line for line in out.splitlines() if line.startswith("first "))
     assert re.search(r"finished +20/20 ", line)
     assert f"{row['val_loss']:.4f}" in line
-    assert len(done.stdout.splitlines()) == len(rows)
+    assert len(out.splitlines()) == len(rows)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "{}", '{"train": {}}'])
@@ -386,6 +424,7 @@ def test_no_runs_yet(tmp_path, monkeypatch, capfd):
     assert ("No runs yet" in capfd.readouterr().out) == (not shipped)
 
 
+@pytest.mark.slow
 def test_a_stage_of_the_ladder(file):
     done = nanogpt("ladder", file, "--stage", 1, "--max-iters", 20)
     assert (done.returncode, done.stderr) == (0, "")
@@ -395,6 +434,7 @@ def test_a_stage_of_the_ladder(file):
     assert float(losses[1][2]) < float(losses[0][2])
 
 
+@pytest.mark.slow
 def test_help_names_every_knob_and_costs_no_torch():
     script = "import sys\nfrom nanogpt.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     script += "assert 'torch' not in sys.modules"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import http.server
-import importlib
 import io
 import json
 import os
@@ -21,11 +20,14 @@ import pytest
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
+from nanogpt.corpus import builtin as texts
 from nanogpt.corpus.encoding import ENCODINGS, codec_of, decode
+from nanogpt.corpus.reading import Reading, read
+from nanogpt.corpus.report import Report
+from nanogpt.corpus.store import keep
 from nanogpt.data import split
+from nanogpt.holdout import epochs
 from nanogpt.tokenizer import CharTokenizer
-
-texts = importlib.import_module("nanogpt.corpus.builtin")  # the module: the room exports a function of that name
 
 PARAGRAPHS = {
     "English": "“It’s a truth universally acknowledged,” she said — “that a single man in possession of a good fortune "
@@ -125,7 +127,7 @@ def write(folder, name: str, content: str | bytes):
     return path
 
 
-def done(prepared: corpus.Prepared) -> dict[str, int]:
+def done(prepared: Reading) -> dict[str, int]:
     return {one.key: one.count for one in prepared.repairs if one.applied}
 
 
@@ -143,7 +145,7 @@ def test_a_paragraph_in_an_old_encoding_is_read_rightly(language, codec):
 @pytest.mark.parametrize(("language", "codec"), CASES)
 def test_so_is_a_file_of_it_and_the_guess_is_said(tmp_path, language, codec):
     text = "Chapter one, in plain letters.\n" * 40 + text_of(language)
-    prepared = corpus.prepare([write(tmp_path, "a.txt", text.encode(codec))])
+    prepared = read([write(tmp_path, "a.txt", text.encode(codec))])
     assert prepared.text == text
     if codec != "iso2022-jp":  # which says itself what it is
         assert "guess" in prepared.notes[0]
@@ -155,7 +157,7 @@ def test_so_is_a_file_of_it_and_the_guess_is_said(tmp_path, language, codec):
 def test_unicode_is_never_a_guess(tmp_path, language, codec):
     text = text_of(language, 40)
     mark = "\ufeff" if codec.endswith("e") and language != "English" else ""  # the -le and -be codecs write none
-    prepared = corpus.prepare([write(tmp_path, "a.txt", (mark + text).encode(codec))])
+    prepared = read([write(tmp_path, "a.txt", (mark + text).encode(codec))])
     assert prepared.text == text
     assert "guess" not in " ".join(prepared.notes)
     assert prepared.encoding == codec.removesuffix("-sig").removesuffix("-le").removesuffix("-be").upper()
@@ -192,9 +194,9 @@ def test_sparse_and_unusual_letters(text, codec):
 
 def test_another_encoding_can_be_chosen(tmp_path):
     path = write(tmp_path, "a.txt", text_of("Russian").encode("koi8-r"))
-    assert corpus.prepare([path], encoding="koi8-r").text == text_of("Russian")
-    assert corpus.prepare([path], encoding="koi8-r").notes == ("a.txt was read as Russian (KOI8-R).",)
-    assert corpus.prepare([path], encoding="cp1251").text != text_of("Russian")
+    assert read([path], encoding="koi8-r").text == text_of("Russian")
+    assert read([path], encoding="koi8-r").notes == ("a.txt was read as Russian (KOI8-R).",)
+    assert read([path], encoding="cp1251").text != text_of("Russian")
     for chosen in ENCODINGS:
         assert codec_of(ENCODINGS[chosen]) == codec_of(chosen) == chosen
         codecs.lookup(chosen)
@@ -212,15 +214,27 @@ def test_another_encoding_can_be_chosen(tmp_path):
 def test_an_encoding_that_does_not_fit_is_refused(tmp_path):
     path = write(tmp_path, "a.txt", text_of("German").encode("cp1252"))
     with pytest.raises(NanoGPTError, match=r"^a\.txt cannot be read as UTF-8; choose another encoding"):
-        corpus.prepare([path], encoding="utf-8")
+        read([path], encoding="utf-8")
 
 
 def test_a_file_cut_off_in_the_middle_of_a_letter_is_still_read(tmp_path):
-    cut = corpus.prepare([write(tmp_path, "a.txt", (text_of("Russian") + "я").encode()[:-1])])
+    cut = read([write(tmp_path, "a.txt", (text_of("Russian") + "я").encode()[:-1])])
     assert cut.text == text_of("Russian") + "\ufffd"
     assert cut.notes == ("a.txt has 1 place that cannot be read as UTF-8; � stands there.",)
     assert not done(cut)
-    assert corpus.prepare([tmp_path / "a.txt"], accept=["broken"]).text == text_of("Russian")
+    assert read([tmp_path / "a.txt"], accept=["broken"]).text == text_of("Russian")
+
+
+def test_one_broken_byte_for_five_letters_is_read_and_one_more_is_not():
+    text = "\n".join(["dix œufs à la crème très frais"] * 20)  # four letters beyond ASCII a line
+    assert sum(not ch.isascii() for ch in text) == 80
+    for broken in (15, 16):
+        found = decode(text.encode() + b" \xff" * broken, "a.txt", "utf-8")
+        assert (found.codec, found.broken) == ("utf-8", broken)
+        assert decode(text.encode() + b" \xff" * broken, "a.txt").codec == "utf-8"
+    with pytest.raises(NanoGPTError, match=r"^a\.txt cannot be read as UTF-8"):
+        decode(text.encode() + b" \xff" * 17, "a.txt", "utf-8")
+    assert decode(text.encode() + b" \xff" * 17, "a.txt").codec != "utf-8"
 
 
 @pytest.mark.parametrize(("language", "codec"), [("Japanese", "cp932"), ("Chinese", "gb18030"), ("Korean", "euc-kr")])
@@ -269,33 +283,33 @@ REFUSED = {
 def test_what_is_no_text_is_refused_in_one_sentence(tmp_path, kind):
     content, sentence = REFUSED[kind]
     with pytest.raises(NanoGPTError, match=sentence) as error:
-        corpus.prepare([write(tmp_path, "f", content)])
+        read([write(tmp_path, "f", content)])
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 250
 
 
 def test_texts_that_only_begin_like_something_else_are_texts(tmp_path):
     for begin in ("RIFFRAFF", "ID3 tags", "GIF8 or not", "Rar! said", "BZh", "PK", "MZ"):
-        assert corpus.prepare([write(tmp_path, "a.txt", begin + text_of())]).text == begin + text_of()
+        assert read([write(tmp_path, "a.txt", begin + text_of())]).text == begin + text_of()
 
 
 @pytest.mark.parametrize("points", [[0xD800], [0xDFFF], [0xDE00, 0xD83D]])
 def test_half_a_character_is_refused(home, points):
     broken = "".join(map(chr, points))
-    for attempt in (corpus.prepare, corpus.add):
+    for attempt in (read, corpus.add):
         with pytest.raises(NanoGPTError, match=r"half a character in it \(U\+D"):
             attempt(text_of() + broken)
     for codec in ("utf-8", "utf-16"):
         path = write(home, "a.txt", ((broken + " ") * 999 + text_of()).encode(codec, "surrogatepass"))
         with pytest.raises(NanoGPTError, match="a.txt cannot be read as UTF"):
-            corpus.prepare([path], encoding=codec)
+            read([path], encoding=codec)
 
 
 def test_nulls_are_refused_when_pasted(home):
     with pytest.raises(NanoGPTError, match="null characters"):
-        corpus.prepare(text_of() + "\0" * 500, decline=["control-characters"])
+        read(text_of() + "\0" * 500, decline=["control-characters"])
     with pytest.raises(NanoGPTError, match="null characters"):
-        corpus.add(text_of() + "\0" * 500)
+        corpus.add(text_of() + "\0" * 500, decline=["control-characters"])
 
 
 def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
@@ -303,25 +317,25 @@ def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
     with path.open("r+b") as file:
         file.truncate(20_000_001)  # a file with a hole: large only by name
     with pytest.raises(NanoGPTError, match=r"has 20\.0 MB; at most 20\.0 MB"):
-        corpus.prepare([path])
+        read([path])
     monkeypatch.setenv("NANOGPT_MAX_BYTES", "5000")
     assert corpus.max_bytes() == 5000
     small = [write(tmp_path, name, text_of(lines=12)) for name in "ab"]
-    assert corpus.prepare(small[:1]).text == text_of(lines=12)
-    for attempt in (lambda: corpus.prepare(small), lambda: corpus.prepare("é" * 2501), lambda: corpus.add("é" * 2501)):
+    assert read(small[:1]).text == text_of(lines=12)
+    for attempt in (lambda: read(small), lambda: read("é" * 2501), lambda: corpus.add("é" * 2501)):
         with pytest.raises(NanoGPTError, match="at most 0.0 MB are allowed"):
             attempt()
     monkeypatch.setenv("NANOGPT_MAX_BYTES", "many")
     with pytest.raises(NanoGPTError, match="NANOGPT_MAX_BYTES was 'many'"):
-        corpus.prepare(small)
+        read(small)
 
 
 def test_files_that_cannot_be_read(tmp_path):
     for paths in ([tmp_path / "none.txt"], [tmp_path]):
         with pytest.raises(NanoGPTError, match=r"could not be read \(.+\); choose a text file"):
-            corpus.prepare(paths)
+            read(paths)
     with pytest.raises(NanoGPTError, match="No file was given"):
-        corpus.prepare([])
+        read([])
 
 
 # --- several files, and repairs ------------------------------------------------------------------------------------
@@ -332,7 +346,7 @@ def test_several_files_are_joined_in_the_given_order(tmp_path):
     b = write(tmp_path, "b.txt", one.rstrip("\n").encode("cp1252"))
     a = write(tmp_path, "a.txt", two.encode())
     empty = write(tmp_path, "empty.txt", b"")
-    prepared = corpus.prepare([b, empty, str(a)])
+    prepared = read([b, empty, str(a)])
     assert prepared.text == one + two
     assert prepared.name == "b and 2 more"
     assert prepared.source == "files: b.txt, empty.txt, a.txt"
@@ -381,13 +395,13 @@ def test_a_repair_is_named_counted_and_can_be_declined(tmp_path, key, as_file):
     flawed, right, count = FLAWED[key]
     source = [write(tmp_path, "a.txt", flawed)] if as_file else flawed
     by_default = corpus.REPAIRS[key].default
-    repaired = corpus.prepare(source, accept=[] if by_default else [key])
+    repaired = read(source, accept=[] if by_default else [key])
     assert repaired.text == right
     assert done(repaired) == {key: count}
     assert f"{count:,}" in repaired.done[0]
     assert repaired.report().repairs == repaired.done
 
-    untouched = corpus.prepare(source, decline=[key] if by_default else [])
+    untouched = read(source, decline=[key] if by_default else [])
     assert untouched.text == flawed
     assert untouched.done == ()
     assert {one.key: one.count for one in untouched.repairs} == {key: count}  # still said, so that it can be chosen
@@ -395,32 +409,32 @@ def test_a_repair_is_named_counted_and_can_be_declined(tmp_path, key, as_file):
 
 def test_unknown_repairs_are_refused():
     with pytest.raises(NanoGPTError, match="no repair 'spelling'; there are line-endings"):
-        corpus.prepare(text_of(), decline=["spelling"])
+        read(text_of(), decline=["spelling"])
 
 
 def test_a_clean_text_is_not_touched(tmp_path):
     text = HOSTILE * 8
-    assert corpus.prepare(text).text == text
-    prepared = corpus.prepare([write(tmp_path, "a.txt", text)])
+    assert read(text).text == text
+    prepared = read([write(tmp_path, "a.txt", text)])
     assert (prepared.text, prepared.notes, prepared.repairs) == (text, (), ())
 
 
 def test_gutenberg_frames_of_all_ages():
     old = "Small print!\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\n{}\n\nEnd of Project"
     two = BOOK.format(text=BODY) + old.format(BODY) + " Gutenberg Etext\n"
-    assert corpus.prepare(two).text == f"{BODY}\n\n\n{BODY}\n"
+    assert read(two).text == f"{BODY}\n\n\n{BODY}\n"
     only_footer = BODY + "\n\n***END OF THE PROJECT GUTENBERG EBOOK A SMALL BOOK***\nlicence\n"
-    assert corpus.prepare(only_footer).text == BODY + "\n"
-    windows = corpus.prepare(BOOK.format(text=BODY).replace("\n", "\r\n"), decline=["line-endings"])
+    assert read(only_footer).text == BODY + "\n"
+    windows = read(BOOK.format(text=BODY).replace("\n", "\r\n"), decline=["line-endings"])
     assert windows.text.strip() == BODY.replace("\n", "\r\n")
     nothing_inside = BOOK.format(text="") + "x" * 1000
-    assert corpus.prepare(nothing_inside).text == nothing_inside
-    assert corpus.prepare(BODY + "\nProject Gutenberg is a library.\n").repairs == ()
+    assert read(nothing_inside).text == nothing_inside
+    assert read(BODY + "\nProject Gutenberg is a library.\n").repairs == ()
 
 
 def test_letters_that_were_meant_are_not_taken_for_mojibake():
     for text in ("«LE CAFÉ» et «NOËL», MANHÔ\n" * 50, "Ã é Â â€“ \n" * 200, text_of("Portuguese").upper()):
-        assert corpus.prepare(text).text == text
+        assert read(text).text == text
 
 
 # --- the report ----------------------------------------------------------------------------------------------------
@@ -428,7 +442,7 @@ def test_letters_that_were_meant_are_not_taken_for_mojibake():
 
 def test_the_report_counts_what_is_there(tmp_path):
     text = "The quick brown fox.\n" * 2000 + "Zoë…\t"
-    report = corpus.prepare([write(tmp_path, "a.txt", text)]).report()
+    report = read([write(tmp_path, "a.txt", text)]).report()
     assert (report.characters, report.lines, report.distinct) == (len(text), 2001, len(set(text)))
     assert report.chars == "".join(sorted(set(text)))
     assert [(one.ch, one.count, one.name) for one in report.rare] == [
@@ -440,13 +454,13 @@ def test_the_report_counts_what_is_there(tmp_path):
     train, val = split(np.zeros(len(text), dtype=np.uint8))
     assert (report.train_characters, report.val_characters) == (len(train), len(val))
     assert report.first_lines == "\n".join(text.split("\n")[:20])
-    assert len(corpus.report("x" * 5000).first_lines) == 1000
-    assert corpus.passes(report, batch_size=10, block_size=50, max_iters=76) == pytest.approx(38000 / len(train))
+    assert len(Report.of("x" * 5000).first_lines) == 1000
+    assert epochs(10 * 50 * 76, report.characters) == pytest.approx(38000 / len(train))
     assert f"{len(text):,} characters in 2,001 lines" in str(report)
 
 
 def test_rare_characters_that_cannot_be_seen_have_names():
-    named = {one.ch: one.name for one in corpus.report("a" * 50 + "\n\x07\ue000 \u200d👍").rare}
+    named = {one.ch: one.name for one in Report.of("a" * 50 + "\n\x07\ue000 \u200d👍").rare}
     assert named == {
         "\n": "newline", "\x07": "U+0007", "\ue000": "U+E000", " ": "space", "\u200d": "zero width joiner",
         "👍": "thumbs up sign",
@@ -467,14 +481,14 @@ ADVICE = {
 
 @pytest.mark.parametrize("sentence", ADVICE)
 def test_advice(sentence):
-    advice = corpus.report(ADVICE[sentence]).advice
+    advice = Report.of(ADVICE[sentence]).advice
     with pytest.raises(NanoGPTError, match=sentence):
         raise NanoGPTError(" ".join(advice))
     assert len(advice) == 1
 
 
 def test_a_good_text_needs_no_advice():
-    assert corpus.report(text_of("German", 150)).advice == ()
+    assert Report.of(text_of("German", 150)).advice == ()
 
 
 # --- on disk -------------------------------------------------------------------------------------------------------
@@ -482,7 +496,7 @@ def test_a_good_text_needs_no_advice():
 
 def test_a_text_comes_back_as_it_was(home):
     text = HOSTILE * 9 + "\r\n kept \r as it is \n"
-    kept = corpus.add(text, "  My\ttext\n\u202e ", source="somewhere")
+    kept = keep(Reading(text, "A name", "somewhere", "Unicode"), "  My\ttext\n\u202e ")
     assert kept.folder == home / "corpora" / kept.sha256[:16]
     assert (kept.name, kept.source, kept.characters) == ("My text", "somewhere", len(text))
     assert kept.text() == text
@@ -505,15 +519,47 @@ def test_tokens_are_mapped_not_read(home):
 
 def test_a_file_becomes_a_corpus(home):
     path = write(home, "Mein Märchen.txt", text_of("German").replace("\n", "\r\n").encode("cp1252"))
-    kept = corpus.add_files([str(path)])
+    kept = corpus.add([str(path)])
     assert (kept.name, kept.source) == ("Mein Märchen", "files: Mein Märchen.txt")
     assert kept.encoding == "Western European (Windows-1252)"
     assert kept.repairs == ("Turn 12 line endings of Windows or old Macs into newlines.",)
     assert kept.text() == corpus.read_text(path) == text_of("German")
     assert corpus.load(kept.id) == kept
-    declined = corpus.add_files([path], name="Other", encoding="cp1252", decline=["line-endings"])
+    declined = corpus.add([path], "Other", encoding="cp1252", decline=["line-endings"])
     assert declined.id != kept.id
     assert (declined.name, declined.text()) == ("Other", text_of("German").replace("\n", "\r\n"))
+
+
+def test_one_call_takes_a_text_in_and_tells_all_about_it(home):
+    """Bytes of a file, a file, and what was pasted: read, repaired, reported and stored without coming back out."""
+    data = ("Chapter one.\n" * 40 + text_of("Russian")).replace("\n", "\r\n").encode("cp1251")
+    path = write(home, "a.txt", data)
+    for source, name in ((data, "text"), ([path], "a")):
+        kept = corpus.add(source, "Наш текст")
+        assert (kept.name, kept.reading.name, kept.encoding) == ("Наш текст", name, "Cyrillic (Windows-1251)")
+        assert kept.notes == (*kept.reading.notes, "Turn 52 line endings of Windows or old Macs into newlines.")
+        assert kept.notes[0].startswith(
+            f"{'a.txt' if name == 'a' else 'text'} is not in UTF-8; it was read as Cyrillic"
+        )
+        assert kept.report() == read(source).report()
+        assert kept.text() == data.decode("cp1251").replace("\r", "")
+    as_it_is = corpus.add(data.decode("cp1251"), decline=["line-endings"])
+    assert as_it_is.text() == data.decode("cp1251")
+    assert [(one.key, one.applied) for one in as_it_is.reading.repairs] == [("line-endings", False)]
+    later = corpus.load(kept.id)
+    assert later == kept
+    assert later.reading is None
+    assert later.notes == kept.repairs  # what was put right is stored with it
+    with pytest.raises(NanoGPTError, match="is a PDF"):
+        corpus.add(b"%PDF-1.7" + data)
+
+
+def test_a_text_read_again_is_reported_as_it_was_read_now(home):
+    first = corpus.add(text_of().encode("utf-8"))
+    again = corpus.add(text_of().encode("utf-16"))
+    assert again.id == first.id
+    assert (first.report().encoding, again.report().encoding) == ("UTF-8", "UTF-16")
+    assert corpus.load(first.id).report().encoding == "UTF-8"
 
 
 def test_read_text_takes_short_files_but_not_empty_ones(tmp_path):
@@ -524,7 +570,7 @@ def test_read_text_takes_short_files_but_not_empty_ones(tmp_path):
 
 def test_the_same_text_is_kept_once(home):
     first = corpus.add(text_of(), "First")
-    again = corpus.add(corpus.prepare(text_of()), "Second")
+    again = keep(read(text_of()), "Second")
     assert (again.id, again.created, again.name) == (first.id, first.created, "Second")
     assert corpus.listed() == [again]
     (again.folder / "tokens.npy").write_bytes(b"")  # as after a full disk
@@ -588,41 +634,41 @@ def test_broken_folders_do_not_count(home):
 
 @pytest.mark.parametrize("key", ["python-reference", "python-stdlib"])
 def test_what_comes_with_python(home, key):
-    kept = corpus.builtin(key)
+    kept = corpus.find(key)
     assert kept.name == corpus.BUILTINS[key][0]
     assert 300_000 < kept.characters <= texts.STDLIB_CHARACTERS
     before = {path: path.stat().st_mtime_ns for path in (home / "corpora").rglob("*")}
     started = time.perf_counter()
-    assert corpus.builtin(key) == kept
+    assert corpus.find(key) == kept
     assert time.perf_counter() - started < 0.02
     assert {path: path.stat().st_mtime_ns for path in (home / "corpora").rglob("*")} == before
     assert kept.text() == kept.text().replace("\r", "")
-    renamed = corpus.add(kept.text(), "Mine")
+    renamed = corpus.add(kept.text(), "Mine", decline=corpus.REPAIRS)
     assert renamed == kept, "a built-in text is everybody's and keeps its name"
 
 
 def test_another_python_has_another_reference(home, monkeypatch):
     with monkeypatch.context() as before:
         before.setattr("platform.python_version", lambda: "3.10.0")
-        corpus.builtin()
+        corpus.find("python-reference")
     remembered = home / "corpora" / "built-in.json"
-    corpus.builtin()
+    corpus.find("python-reference")
     assert len(json.loads(remembered.read_text())) == 2
-    kept = corpus.builtin()
+    kept = corpus.find("python-reference")
     corpus.delete(kept.id)
-    assert corpus.builtin().text() == kept.text()
+    assert corpus.find("python-reference").text() == kept.text()
     remembered.write_text("[")
-    assert corpus.builtin().id == kept.id
+    assert corpus.find("python-reference").id == kept.id
 
 
 def test_the_reference_is_not_bound_by_the_limit_for_visitors(home, monkeypatch):
     monkeypatch.setenv("NANOGPT_MAX_BYTES", "5000")
-    assert corpus.builtin().characters > 300_000
+    assert corpus.find("python-reference").characters > 300_000
 
 
 def test_an_unknown_built_in_text(home):
     with pytest.raises(NanoGPTError, match="there are python-reference, python-stdlib, shakespeare"):
-        corpus.builtin("bible")
+        texts.load_builtin("bible")
 
 
 @pytest.fixture
@@ -661,71 +707,72 @@ def elsewhere(monkeypatch, site):
 
 def test_shakespeare_is_downloaded_once(home, shakespeare, elsewhere):
     elsewhere.content = shakespeare.encode()
-    kept = corpus.builtin("shakespeare")
+    kept = corpus.find("shakespeare")
     assert (kept.name, kept.sha256, kept.characters) == ("Tiny Shakespeare", texts.SHAKESPEARE_SHA256, 1_115_394)
-    assert corpus.builtin("shakespeare") == kept
+    assert corpus.find("shakespeare") == kept
     assert elsewhere.asked == 1
 
 
 def test_a_download_is_kept_where_its_hash_is_right(home, elsewhere, monkeypatch):
     elsewhere.content = BODY.encode("ascii", "ignore")
     monkeypatch.setattr(texts, "SHAKESPEARE_SHA256", hashlib.sha256(elsewhere.content).hexdigest())
-    kept = corpus.builtin("shakespeare")
+    kept = corpus.find("shakespeare")
     assert kept.text() == elsewhere.content.decode()
-    assert corpus.builtin("shakespeare") == kept
+    assert corpus.find("shakespeare") == kept
     assert elsewhere.asked == 1
 
 
 def test_shakespeare_from_a_file(home, shakespeare, elsewhere, monkeypatch):
     path = write(home, "input.txt", shakespeare)
     monkeypatch.setenv("NANOGPT_TINYSHAKESPEARE", str(path))
-    assert corpus.builtin("shakespeare").text() == shakespeare
+    assert corpus.find("shakespeare").text() == shakespeare
     assert elsewhere.asked == 0
 
 
 def test_another_text_is_not_shakespeare(home, elsewhere, monkeypatch):
     elsewhere.content = text_of().encode()
     with pytest.raises(NanoGPTError, match="What was downloaded is not Tiny Shakespeare"):
-        corpus.builtin("shakespeare")
+        corpus.find("shakespeare")
     monkeypatch.setenv("NANOGPT_TINYSHAKESPEARE", str(write(home, "input.txt", text_of())))
     with pytest.raises(NanoGPTError, match="names is not Tiny Shakespeare"):
-        corpus.builtin("shakespeare")
+        corpus.find("shakespeare")
     monkeypatch.setenv("NANOGPT_TINYSHAKESPEARE", str(home / "none.txt"))
     with pytest.raises(NanoGPTError, match="could not be read"):
-        corpus.builtin("shakespeare")
+        corpus.find("shakespeare")
     assert corpus.listed() == []
 
 
 def test_no_network_is_said_in_a_sentence(home, elsewhere, monkeypatch):
     sentence = "Tiny Shakespeare could not be downloaded; connect to the internet, or choose another text"
     with pytest.raises(NanoGPTError, match=sentence):  # 404
-        corpus.builtin("shakespeare")
+        corpus.find("shakespeare")
     elsewhere.content, elsewhere.missing = b"First Citizen:", 100  # cut off on the way
     with pytest.raises(NanoGPTError, match="could not be downloaded|is not Tiny Shakespeare"):
-        corpus.builtin("shakespeare")
+        corpus.find("shakespeare")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setattr(texts, "SHAKESPEARE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/input.txt")
         with pytest.raises(NanoGPTError, match=sentence):
-            corpus.builtin("shakespeare")
+            corpus.find("shakespeare")
     assert corpus.listed() == []
 
 
 # --- all of it, large, and on the command line ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_twenty_megabytes_take_seconds(home):
     words = np.array(text_of("Russian").split(" "))
     picked = np.random.default_rng(1).choice(words, 3_500_000)
     path = write(home, "large.txt", " ".join(picked).encode("cp1251")[:19_990_000])
     started = time.perf_counter()
-    prepared = corpus.prepare([path])
-    report = prepared.report()
-    kept = corpus.add(prepared)
+    kept = corpus.add([path])
+    report = kept.report()
     assert time.perf_counter() - started < 10  # about 1.5 on two cores; this only catches a slip into Python loops
     assert kept.characters == report.characters == len(kept.tokens()) == 19_990_000
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_report_or_one_sentence(home):
     path = write(home, "a.txt", text_of("German").encode("cp1252"))
     command = [sys.executable, "-m", "nanogpt.corpus"]
@@ -741,6 +788,7 @@ def test_the_command_prints_the_report_or_one_sentence(home):
     assert not (home / "corpora").exists()
 
 
+@pytest.mark.slow
 def test_importing_it_is_for_free():
     heavy = (
         "import sys, nanogpt.corpus; print([m for m in ('torch', 'gradio', 'charset_normalizer') if m in sys.modules])"

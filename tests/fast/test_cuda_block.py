@@ -1,4 +1,4 @@
-"""The fused training pass against the plain model: on a GPU, and on the CPU in Triton's interpreter where it is there."""
+"""The fused training pass against the plain model: on a GPU, and in Triton's interpreter where it is installed."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,11 +56,9 @@ def check_scores_and_draws(device: str, layout: Layout, steps: int) -> None:
             torch.zeros(1, dtype=torch.long, device=device),
             torch.zeros(3, texts, dtype=torch.long, device=device),
         )
-        cache = []
-        for _ in range(2):
-            shape = (2, texts, sizes["n_head"], 12, sizes["n_embd"] // sizes["n_head"])
-            cache.append(torch.zeros(shape, device=device))
-        character = cuda_character.Character(model, idx, at, [c[0] for c in cache], [c[1] for c in cache])
+        shape = (2, texts, sizes["n_head"], 12, sizes["n_embd"] // sizes["n_head"])
+        cache = [SimpleNamespace(k=room[0], v=room[1]) for room in torch.zeros((2, *shape), device=device)]
+        character = cuda_character.Character(model, idx, at, cache)
         plain, rng, config = Decoder(model, texts), np.random.default_rng(0), SampleConfig(temperature=0.7)
         for step in range(steps):
             ids, offset = rng.integers(0, 11, (texts, 1)), min(step, 2)

@@ -9,7 +9,7 @@ import torch
 from nanogpt.config import ModelConfig, SampleConfig
 from nanogpt.fast.cuda_decode import StaticDecoder
 from nanogpt.model import GPT
-from nanogpt.sample import Decoder, generate, generate_many
+from nanogpt.sample import Decoder, Draws, generate, generate_many
 
 layouts = pytest.mark.parametrize("layout", ["classic", "modern"])
 
@@ -75,21 +75,15 @@ def check_draws(device: str) -> None:
     for layout in ("classic", "modern"):
         model = a_model(layout, block_size=40).to(device)
         config = SampleConfig(length=100, seed=3, num_samples=2)
-        alone = [generate(model, [1], SampleConfig(length=38, seed=seed)) for seed in (3, 4)]
-        stop = alone[1][20:23]
-        static = StaticDecoder(model, 2)
-        texts: list[list[int]] = [[], []]
-        for pieces in generate_many(static, [1], config, stop):
-            for text, piece in zip(texts, pieces):
-                text += piece
-        ends = [next((i for i in range(97) if text[i : i + 3] == stop), 100) for text in alone]
-        for text, expected, end in zip(texts, alone, ends):
-            assert text[:38] == expected[: min(38, end)]
-        plain: list[list[int]] = [[], []]
-        for pieces in generate_many(Decoder(model, 2), [1], config, stop):
-            for text, piece in zip(plain, pieces):
-                text += piece
-        assert texts == plain
+        found = []
+        for decoder in (StaticDecoder(model, 2), Decoder(model, 2)):
+            texts = [Draws(3, 100), Draws(4, 23)]
+            for _ in generate_many(decoder, [1], config, texts):
+                pass
+            found.append([text.new for text in texts])
+        assert found[0] == found[1]
+        assert [len(ids) for ids in found[0]] == [100, 23]
+        assert found[0][0][:38] == generate(model, [1], SampleConfig(length=38, seed=3))
 
 
 def test_characters_drawn_ahead_are_those_of_the_plain_decoder():

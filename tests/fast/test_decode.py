@@ -129,6 +129,8 @@ def test_attention_of_one_query_is_attention():
     torch.testing.assert_close(attend_one(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v))
     many = attend_one(k, k, v, is_causal=True)
     torch.testing.assert_close(many, attention_by_hand(k, k, v)[0])
+    mask = torch.tensor([[True] * 4 + [False] * 5])  # (1, 9): the last five keys are not to be seen
+    torch.testing.assert_close(attend_one(q, k, v, mask), attend_one(q, k[:, :, :4], v[:, :, :4]))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -108,7 +108,7 @@ def test_a_divided_step_is_the_plain_one(layout, optimizer, cores, B, monkeypatc
     monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: False)
     config, device = TrainConfig(optimizer=optimizer), pick_device("cpu")
     plain = a_model(layout)
-    divided = copy.deepcopy(plain)
+    divided, start = copy.deepcopy(plain), copy.deepcopy(plain)
     one, before = Step(plain, config, device), torch.get_num_threads()
     try:
         torch.set_num_threads(cores)
@@ -119,12 +119,40 @@ def test_a_divided_step_is_the_plain_one(layout, optimizer, cores, B, monkeypatc
             (loss, norm), (found, found_norm) = one(*batch, 1e-3), many(*batch, 1e-3)
             assert float(found) == pytest.approx(float(loss), abs=1e-4)
             assert float(found_norm) == pytest.approx(float(norm), rel=1e-3)
+            for p, q in zip(plain.parameters(), divided.parameters()):
+                torch.testing.assert_close(q.grad, p.grad, rtol=0.02, atol=1e-5)
         assert torch.get_num_threads() == cores
     finally:
         torch.set_num_threads(before)
-    if optimizer == "muon":  # whose iteration, like AdamW's first steps, makes much of the smallest differences
-        for p, q in zip(plain.parameters(), divided.parameters()):
-            assert (p - q).abs().max() < 0.02 * p.abs().max()
+    # Both optimizers make much of the smallest gradients, so it is the whole of a parameter's way that is compared.
+    for begin, p, q in zip(start.parameters(), plain.parameters(), divided.parameters()):
+        way = (p - begin).norm()
+        assert way > 0
+        assert (p - q).norm() < 0.02 * way
+        assert (p - q).abs().max() < 0.02 * p.abs().max()
+
+
+def test_gradients_are_cut_to_the_length_they_may_have():
+    model = a_model(n_layer=1)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    p = model.lm_head.weight
+    for limit, kept in [(1.0, [0.6, 0.8]), (6.0, [3.0, 4.0]), (0.0, [3.0, 4.0])]:  # 0 switches it off
+        p.grad[0, 0], p.grad[5, 2] = 3.0, 4.0
+        norm = Step(model, TrainConfig(grad_clip=limit), pick_device("cpu")).clip()
+        assert float(norm) == pytest.approx(5.0)  # as it was before
+        assert [float(p.grad[0, 0]), float(p.grad[5, 2])] == pytest.approx(kept, rel=1e-5)
+
+
+@both
+@pytest.mark.parametrize("kind", [Step, CrewStep])
+def test_a_step_cuts_its_gradients(kind, layout, optimizer):
+    model = a_model(layout)
+    step = kind(model, TrainConfig(optimizer=optimizer, grad_clip=0.01), pick_device("cpu"))
+    _, norm = step(*a_batch(), 1e-3)
+    assert norm > 0.1
+    after = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+    assert float(after) == pytest.approx(0.01, rel=1e-3)
 
 
 @both

@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT, Server
 
 from nanogpt import corpus, device, limits
-from nanogpt.launch import local, plan, visitors, zero
+from nanogpt.launch import plan, prepare, visitors, zero
 from nanogpt.runs import Run, queue
 from nanogpt.ui import guard, visit
 
@@ -83,7 +83,7 @@ def test_the_process_without_the_card_asks_torch_nothing_about_it(elsewhere, mon
     assert (found.type, found.elsewhere, str(found)) == ("cuda", True, "ZeroGPU, bfloat16")
     assert plan.memory_free(found) == 0
     monkeypatch.setattr(plan, "_speed", lambda *_: pytest.fail("measured"))
-    run = local.new_run("one", corpus.add(tiny_text), "timed", budget=45)
+    run = prepare.new_run("one", corpus.add(tiny_text), "timed", budget=45)
     assert run.settings()["train"]["budget"] == 45
     monkeypatch.setattr(device, "lent", True)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -95,9 +95,9 @@ def test_a_call_is_a_minute_at_most(elsewhere, monkeypatch, tiny_text):
     monkeypatch.setenv("NANOGPT_MAX_SECONDS", "3600")
     assert limits.limit("NANOGPT_MAX_SECONDS") == limits.ZERO_SECONDS
     text = corpus.add(tiny_text)
-    local.new_run("long", text, "quick", **TINY)
+    prepare.new_run("long", text, "quick", **TINY)
     assert zero.seconds_wanted("long") == zero.CALL
-    run = local.new_run("short", text, "timed", budget=20)
+    run = prepare.new_run("short", text, "timed", budget=20)
     assert zero.seconds_wanted("short") == 20 + zero.AROUND
     run.log(step=5, seconds=15.0, tokens=1)
     assert zero.seconds_wanted("short") == 5 + zero.AROUND
@@ -111,7 +111,7 @@ def test_what_the_card_s_lender_says_is_the_run_s_message(home, monkeypatch, tin
     def refuse(name):
         raise Refusal
 
-    run = local.new_run("one", corpus.add(tiny_text), "quick", **TINY)
+    run = prepare.new_run("one", corpus.add(tiny_text), "quick", **TINY)
     zero.announce(run)
     assert run.status().state == "queued"
     monkeypatch.setattr(zero, "_train", refuse)
@@ -249,7 +249,7 @@ def test_a_click_trains_and_continue_goes_on(space, browser, tiny_text):
         state = "document.querySelector('#train-status .status-line')?.dataset.state === '{}'"
         page.wait_for_function(f"{state.format('queued')} || {state.format('running')}")  # while the click is not over
         page.wait_for_function(state.format("stopped"))
-        assert "Continue goes on" in page.locator("#train-status").inner_text()
+        assert "You can resume it" in page.locator("#train-status").inner_text()
         step = "Number(document.querySelector('#train-plot svg')?.dataset.step || 0)"
         before = page.evaluate(step)
         assert before > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from gradio.context import LocalContext
 from nanogpt import corpus, disk, limits
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
-from nanogpt.launch import local, visitors
+from nanogpt.launch import prepare, visitors
 from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
@@ -47,7 +48,7 @@ def otto(public) -> Visitor:
 
 
 def given(visitor: Visitor, text: str, name: str = "A play") -> corpus.Corpus:
-    return visitor.add_text(corpus.prepare(text), name)
+    return visitor.add_text(text, name)
 
 
 def written(visitor: Visitor, text: corpus.Corpus, name: str = "one") -> Run:
@@ -88,7 +89,7 @@ def test_a_visitor_is_a_hash_of_a_long_word(public):
 def test_nobody_without_a_cookie_owns_anything(anna, tiny_text):
     nobody = visitor_of(None)
     text = given(anna, tiny_text)
-    unowned = local.new_run("unowned", text, "quick", **TINY)
+    unowned = prepare.new_run("unowned", text, "quick", **TINY)
     assert unowned.settings()["owner"] is None
     assert nobody.runs() == anna.runs() == []
     assert nobody.texts() == []
@@ -127,6 +128,18 @@ def test_a_public_run_is_for_everybody_to_write_with(anna, otto, tiny_text, monk
     assert otto.runs() == []
     monkeypatch.setenv("NANOGPT_PUBLIC_RUNS", f"other, {run.name}")
     assert [r.name for r in otto.runs()] == [run.name]
+
+
+def test_the_save_of_a_public_run_is_its_owner_s_alone(anna, tiny_text):
+    run = written(anna, given(anna, tiny_text))
+    (run.folder / "last.safetensors").write_bytes(b"a save")
+    run.change(public=True)
+    for who, has_save in [("otto", False), (None, False), ("anna", True)]:
+        with asking(who), zipfile.ZipFile(run_panel.save(run.name, "archive", True)) as saved:
+            assert "model.safetensors" in saved.namelist()
+            assert ("last.safetensors" in saved.namelist()) is has_save
+    with asking("anna"), zipfile.ZipFile(run_panel.save(run.name, "archive", False)) as saved:
+        assert "last.safetensors" not in saved.namelist()  # nor hers where she does not ask for it
 
 
 def test_the_text_of_a_public_run_is_quoted_to_its_owner_alone(anna, tiny_text):
@@ -217,7 +230,9 @@ def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
         ("NANOGPT_MAX_RUNS", "few", "NANOGPT_MAX_RUNS was 'few'; it must be a whole number of runs"),
     ],
 )
-def test_each_limit_is_a_sentence_before_a_run_is_made(anna, tiny_text, monkeypatch, name, value, sentence):
+def test_each_limit_is_a_sentence_before_a_run_is_made(
+    anna, tiny_text, monkeypatch, known_speed, name, value, sentence
+):
     text = given(anna, tiny_text)
     monkeypatch.setenv(name, value)
     settings = dict(budget=60, device="cpu") if name == "NANOGPT_MAX_SECONDS" else dict(TINY, max_iters=5)
@@ -276,7 +291,7 @@ def test_a_run_makes_room_for_others_and_goes_on_later(anna, tiny_text):
     status = run.status()
     assert status.state == "stopped"
     assert status.message == (
-        f"Stopped at step {status.step:,} after 1 second, the most at a time here; all is saved. Continue goes on."
+        f"Stopped at step {status.step:,} after 1 second, the most at a time here, and saved. You can resume it."
     )
     train.train(run, seconds=0.3)
     assert run.status().step > status.step
@@ -296,7 +311,7 @@ def test_what_nobody_touched_for_long_goes(anna, otto, public, tiny_text, monkey
     text = given(anna, tiny_text)
     runs = {name: written(anna, text, name) for name in ("old", "public", "busy")}
     fresh = written(otto, given(otto, tiny_text), "fresh")
-    house = local.new_run("house", corpus.add(tiny_text), "quick", **TINY)
+    house = prepare.new_run("house", corpus.add(tiny_text), "quick", **TINY)
     runs["public"].change(public=True)
     queue.draw(runs["busy"].name)
     for run in (*runs.values(), house):
@@ -313,7 +328,7 @@ def test_what_nobody_touched_for_long_goes(anna, otto, public, tiny_text, monkey
 
 
 def test_on_one_s_own_machine_nothing_goes(home, tiny_text):
-    run = local.new_run("one", corpus.add(tiny_text), "quick", **TINY)
+    run = prepare.new_run("one", corpus.add(tiny_text), "quick", **TINY)
     age(run.folder, 10_000)
     assert visitors.expire() == []
     assert run.exists()

@@ -10,21 +10,21 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from conftest import home_for_all
+from conftest import home_for_all, steady_clock
 
-from nanogpt import corpus, train
+from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError, TrainConfig
-from nanogpt.launch import local
+from nanogpt.launch import prepare, trainer
 from nanogpt.optim import get_lr
 from nanogpt.publish import code_export
 from nanogpt.publish.code_export import filled
 from nanogpt.runs import Run, kept_loss
 
-pytestmark = pytest.mark.slow
 TINY = dict(n_layer=2, n_head=2, n_embd=24, block_size=16, batch_size=8, max_iters=60, device="cpu")
 RECIPES = {
     "lecture": dict(layout="classic", dropout=0.1),
@@ -48,12 +48,12 @@ def text(home, tiny_text) -> corpus.Corpus:
 
 def made(name: str, text: corpus.Corpus, **changes) -> Run:
     preset = "timed" if changes.get("budget") else "quick"
-    return local.new_run(name, text, preset, **{**TINY, **changes})
+    return prepare.new_run(name, text, preset, **{**TINY, **changes})
 
 
 def trained(name: str, text: corpus.Corpus, **changes) -> Run:
     run = made(name, text, **changes)
-    assert train.main(run.name) == 0, run.log_tail(20)
+    assert trainer.main(run.name) == 0, run.log_tail(20)
     return run
 
 
@@ -76,6 +76,7 @@ def in_this_process(program: Path, monkeypatch, capsys) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_program_alone_comes_to_the_loss_of_the_run(text, tmp_path):
     runs = [trained(f"alone-{recipe}", text, **RECIPES[recipe]) for recipe in ("lecture", "modern")]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -94,12 +95,15 @@ def test_the_program_alone_comes_to_the_loss_of_the_run(text, tmp_path):
         assert set(sample) <= set(text.chars)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["muon", "adamw", "clock"])
 def test_every_recipe_comes_to_its_loss(text, tmp_path, monkeypatch, capsys, recipe):
-    if recipe == "clock":  # a text on which the loss comes to rest: the clock never counts the same steps
+    if recipe == "clock":  # a text on which the loss comes to rest: the program's rate falls by steps, not by the clock
         text = corpus.add(text.text() * 3, "A Play")
-    run = trained(recipe, text, **RECIPES[recipe])
+    with steady_clock(0.005) if recipe == "clock" else nullcontext():  # about 250 steps, however busy the machine is
+        run = trained(recipe, text, **RECIPES[recipe])
     printed = in_this_process(export(run, tmp_path), monkeypatch, capsys)
+    assert kept_loss(run.history()) < 3.2  # it has learned something
     assert loss_in(printed) == pytest.approx(kept_loss(run.history()), abs=0.02)
 
 

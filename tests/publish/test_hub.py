@@ -20,13 +20,13 @@ from PIL import Image
 from safetensors.torch import load, save
 
 import nanogpt
-from nanogpt import corpus, train
+from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.disk import slug
 from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
-from nanogpt.launch import local
+from nanogpt.launch import prepare, trainer
 from nanogpt.publish import curve, hub_errors, page_export
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
@@ -46,8 +46,8 @@ def trained(tmp_path_factory, tiny_text) -> dict[str, bytes]:
         patch.setenv("NANOGPT_HOME", str(tmp_path_factory.mktemp("home")))
         text = corpus.add(tiny_text, "A ``play`` | <b>of</b> millers\n--- ")
         for layout in ("classic", "modern"):
-            run = local.new_run(layout, text, max_iters=6, layout=layout, **TINY)
-            assert train.main(run.name) == 0
+            run = prepare.new_run(layout, text, max_iters=6, layout=layout, **TINY)
+            assert trainer.main(run.name) == 0
             (run.folder / "log.txt").write_text("secret of the log", encoding="utf-8")
         home = run.folder.parent.parent
         return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
@@ -447,7 +447,6 @@ def snippets(card: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", card, re.M | re.S)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["classic", "modern"])
 def test_transformers_loads_what_was_pushed_and_the_code_on_the_card_works(hub, run, layout, monkeypatch, capsys):
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -480,6 +479,7 @@ def test_a_program_loads_it_with_its_alphabet(hub, run, where, capsys):
     assert capsys.readouterr().out == model.write("Thé ", length=40) + "\n"
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_torch():
     script = "import sys, nanogpt; assert 'torch' not in sys.modules; nanogpt.GPT; assert 'torch' in sys.modules"
     script += "\ntry: nanogpt.nothing\nexcept AttributeError as error: print(error)"
@@ -490,7 +490,6 @@ def test_importing_the_package_does_not_import_torch():
 # --- repositories of others ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["classic", "modern"])
 def test_a_model_of_the_same_form_made_by_others_can_be_pulled(hub, run, layout, tmp_path):
     """Saved by transformers itself, with none of our files beside it."""
@@ -615,10 +614,11 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     assert set(inside) == {f"checkpoints/classic/{name}" for name in (*ours.MODEL, "run.json", "metrics.jsonl")}
     rest = set(space.files) - set(inside)
     allowed = re.compile(
-        r"(nanogpt/[\w/]+\.(py|js|css|html|txt)|app\.py|requirements\.txt|LICENSE|README\.md|\.gitattributes)"
+        r"(nanogpt/[\w/]+\.(py|js|css|html|txt)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
     )
     assert {name for name in rest if not allowed.fullmatch(name)} == set()
     assert {"app.py", "nanogpt/ui/page.py", "nanogpt/ui/page.css", "nanogpt/train.py", "requirements.txt"} <= rest
+    assert space.files["pre-requirements.txt"] == (ROOT / "pre-requirements.txt").read_bytes()  # the torch of ZeroGPU
     made_by_tools = {".pyc", ".pyi"}
     package = {path for path in (ROOT / "nanogpt").rglob("*") if path.is_file() and path.suffix not in made_by_tools}
     assert {path.relative_to(ROOT).as_posix() for path in package} <= rest

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from nanogpt import corpus, train
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import load_model, weights_bytes
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import Run, all_runs, archive, queue
 from nanogpt.runs.archive import pack, unpack
 
@@ -31,7 +31,7 @@ def trained(tmp_path_factory, tiny_text) -> bytes:
     home = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NANOGPT_HOME", str(home))
-        run = local.new_run("a-play", corpus.add(tiny_text, "A play"), max_iters=6, eval_interval=3, **TINY)
+        run = prepare.new_run("a-play", corpus.add(tiny_text, "A play"), max_iters=6, eval_interval=3, **TINY)
         train.train(run)
         (run.folder / "log.txt").write_text("step 0\nstep 6\n", encoding="utf-8")
         (run.folder / "stop").touch()
@@ -107,7 +107,7 @@ def test_it_can_be_continued_where_its_text_is_and_only_with_its_save(file, trai
     assert light.name == "a-play-2"
     assert not (light.folder / "last.safetensors").exists()
     corpus.add(tiny_text, "A play")
-    local.prepare_to_continue(whole, 8)
+    prepare.to_continue(whole, 8)
     train.train(whole)
     assert [row["step"] for row in whole.history().rows] == sorted({row["step"] for row in whole.history().rows})
     assert whole.status().step == 8
@@ -141,7 +141,7 @@ def test_a_run_is_packed_while_it_is_written_to(file, trained):
 
 
 def test_a_run_without_weights_is_not_packed(home, tiny_text):
-    run = local.new_run("one", corpus.add(tiny_text), max_iters=6, **TINY)
+    run = prepare.new_run("one", corpus.add(tiny_text), max_iters=6, **TINY)
     with pytest.raises(NanoGPTError, match="no weights yet"):
         pack(run, home / "run.zip")
     with pytest.raises(NanoGPTError, match="no run named two"):

@@ -15,7 +15,6 @@ from filelock import FileLock
 from nanogpt.runs import queue
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
 
 # Waits for its turn, says so, and holds the device until it is told to go on. Light: no torch in it.
 TRAINER = """
@@ -76,6 +75,7 @@ def age(ticket, seconds=3600) -> None:
 # --- locks ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_lock_is_held_as_long_as_its_process_lives(tmp_path):
     lock = tmp_path / ".lock"
     assert not queue.is_held(lock)
@@ -126,6 +126,7 @@ def test_a_ticket_nobody_stands_behind_is_thrown_away_after_a_while(home):
     assert [path.name.split(".")[1] for path in queue.folder().iterdir()] == ["new"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lock", "now", "cpu"])
 def test_any_name_may_be_a_run_s(home, name):
     with queue.turn("other", "cpu"):
@@ -162,6 +163,7 @@ def test_a_turn_that_ends_in_an_error_gives_the_device_back(home):
     assert queue.running() == queue.waiting() == []
 
 
+@pytest.mark.slow
 def test_they_take_turns_in_the_order_of_their_tickets_not_of_their_start(home):
     with ExitStack() as stack:
         with queue.turn("busy", "cpu"):
@@ -183,6 +185,7 @@ def test_they_take_turns_in_the_order_of_their_tickets_not_of_their_start(home):
     assert queue.running() == queue.waiting() == []
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_while_it_waits_or_runs_holds_nobody_up(home):
     with ExitStack() as stack:
         runs = stack.enter_context(process(TRAINER, "runs", "cpu"))
@@ -203,6 +206,7 @@ def test_one_that_is_killed_while_it_waits_or_runs_holds_nobody_up(home):
         let_go(children["next"])
 
 
+@pytest.mark.slow
 def test_an_old_ticket_counts_as_long_as_somebody_stands_behind_it(home):
     with process(TRAINER, "busy", "cpu") as busy:
         assert said(busy) == "began"
@@ -216,6 +220,7 @@ def test_an_old_ticket_counts_as_long_as_somebody_stands_behind_it(home):
             let_go(child)
 
 
+@pytest.mark.slow
 def test_one_that_leaves_the_queue_does_not_begin(home):
     with process(TRAINER, "busy", "cpu") as busy:
         assert said(busy) == "began"
@@ -230,6 +235,7 @@ def test_one_that_leaves_the_queue_does_not_begin(home):
         let_go(busy)
 
 
+@pytest.mark.slow
 def test_two_devices_run_side_by_side(home):
     with process(TRAINER, "one", "cpu") as one, process(TRAINER, "two", "cuda") as two:
         assert said(one) == said(two) == "began"

@@ -14,7 +14,7 @@ from nanogpt import corpus
 from nanogpt.cli.main import given, parser
 from nanogpt.config import PLANNED, PRESETS, ModelConfig, NanoGPTError, TrainConfig, preset
 from nanogpt.formats import read_config
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import Run, record
 from nanogpt.runs.record import command, curves_csv, log_text, read_settings, samples_text, settings_json, settings_of
 
@@ -22,7 +22,7 @@ SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16)
 
 
 @pytest.fixture
-def text(home, tiny_text):
+def text(home, tiny_text, known_speed):
     return corpus.add(tiny_text, "A play")
 
 
@@ -57,7 +57,7 @@ def repeated(run: Run) -> tuple[ModelConfig, TrainConfig]:
     ids=str,
 )
 def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, changes):
-    run = local.new_run("one", text, key, **{**SMALL, **changes})
+    run = prepare.new_run("one", text, key, **{**SMALL, **changes})
     model, train = repeated(run)
     wanted = TrainConfig.of(run.settings()["train"])
     if wanted.budget:  # its steps were a guess; the clock decides
@@ -73,22 +73,22 @@ def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, ch
 
 
 def test_a_run_with_a_preset_s_own_settings_needs_no_flags(text):
-    assert words_of(local.new_run("one", text, "quick"))[5:] == [text.id, "--preset", "quick"]
+    assert words_of(prepare.new_run("one", text, "quick"))[5:] == [text.id, "--preset", "quick"]
 
 
 def test_the_text_is_named_by_key_by_id_or_by_its_file(text, home):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     assert words_of(run)[4:6] == ["--text", text.id]
-    builtin = corpus.builtin("python-reference")
-    assert words_of(local.new_run("two", builtin, **SMALL))[4:6] == ["--text", "python-reference"]
+    builtin = corpus.find("python-reference")
+    assert words_of(prepare.new_run("two", builtin, **SMALL))[4:6] == ["--text", "python-reference"]
     corpus.rename(text.id, "-rf $(x); 'quoted'")
-    run = local.new_run("three", corpus.load(text.id), **SMALL)
+    run = prepare.new_run("three", corpus.load(text.id), **SMALL)
     corpus.delete(text.id)
     assert words_of(run)[4] == "./-rf $(x); 'quoted'"  # nothing a shell would run, and no flag
 
 
 def test_a_preset_that_is_no_more_is_spelled_out(text):
-    run = local.new_run("one", text, "laptop", **SMALL)
+    run = prepare.new_run("one", text, "laptop", **SMALL)
     run.change(preset="gone")
     assert settings_of(run)["preset"] in PRESETS
     assert repeated(run)[1] == TrainConfig.of(run.settings()["train"])
@@ -96,7 +96,7 @@ def test_a_preset_that_is_no_more_is_spelled_out(text):
 
 @pytest.mark.parametrize("key", PRESETS)
 def test_settings_come_back_from_their_file(text, key):
-    run = local.new_run("one", text, key, **SMALL, dropout=0.25, seed=99)
+    run = prepare.new_run("one", text, key, **SMALL, dropout=0.25, seed=99)
     back = read_settings(settings_json(run).encode())
     assert back == settings_of(run)
     assert (back["preset"], back["dropout"], back["seed"]) == (key, 0.25, 99)
@@ -144,14 +144,16 @@ def test_of_a_run_that_is_not_there(home):
 
 
 def test_the_curves_are_a_row_a_step(text):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=0.0, tokens=0, train_loss=4.5, val_loss=4.4)
-    run.log(step=5, seconds=1.5, tokens=320, train_loss=4.0, learning_rate=1e-3, grad_norm=1.25, tokens_per_second=99)
+    rates = dict(tokens_per_second=99, characters=640, characters_per_second=198)
+    run.log(step=5, seconds=1.5, tokens=320, train_loss=4.0, learning_rate=1e-3, grad_norm=1.25, **rates)
     run.log(step=5, seconds=1.6, tokens=320, val_loss=3.9, note="=SUM(A1)")
     run.event("stopped", step=5)
     table = curves_csv(run)
-    assert table.splitlines()[0] == "step,seconds,tokens,train_loss,val_loss,learning_rate,grad_norm,tokens_per_second"
+    header = "step,seconds,tokens,train_loss,val_loss,learning_rate,grad_norm,tokens_per_second,"
+    assert table.splitlines()[0] == f"{header}characters,characters_per_second"
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["step"] for row in rows] == ["0", "5"]
     assert rows[0]["grad_norm"] == ""
@@ -164,11 +166,13 @@ def test_the_curves_are_a_row_a_step(text):
         learning_rate=1e-3,
         grad_norm=1.25,
         tokens_per_second=99,
+        characters=640,
+        characters_per_second=198,
     )
 
 
 def test_the_samples_are_one_text(text):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     assert samples_text(run) == ""
     run.sample(0, "\nzq x\n")
     run.sample(1000, "To be")
@@ -189,13 +193,13 @@ def test_the_samples_are_one_text(text):
     ],
 )
 def test_the_log_does_not_say_where_things_are(text, line, shown):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     (run.folder / "log.txt").write_text(line + "\n", encoding="utf-8")
     assert log_text(run) == shown + "\n"
 
 
 def test_the_log_is_its_end(text, monkeypatch):
-    run = local.new_run("one", text, **SMALL)
+    run = prepare.new_run("one", text, **SMALL)
     (run.folder / "log.txt").write_bytes(b"\xff" + b"".join(b"line %d\n" % i for i in range(1000)))
     assert log_text(run, 2) == "line 998\nline 999"
     monkeypatch.setattr(record, "LOG_BYTES", 20)

@@ -39,6 +39,13 @@ def trainer(run: Run):
             child.kill()
 
 
+@contextmanager
+def taken(run: Run):
+    """Hold the run's lock, as another process would."""
+    with FileLock(run.folder / ".lock"):
+        yield
+
+
 # --- names ---------------------------------------------------------------------------------------------------------
 
 
@@ -158,7 +165,7 @@ def test_a_damaged_run_is_listed_and_can_only_be_deleted(home, content):
     status = run.glance()
     assert (status.busy, status.can_continue, status.message[-1]) == (False, False, ".")
     assert users_of("0" * 16)[1][:1] == ["sound"]
-    with trainer(run), pytest.raises(NanoGPTError, match="being trained; stop it first"):
+    with taken(run), pytest.raises(NanoGPTError, match="being trained; stop it first"):
         run.delete()
     with pytest.raises(NanoGPTError, match=r"\.$"):
         run.rename("two")
@@ -190,7 +197,10 @@ def test_a_run_that_goes_while_it_is_listed(home, monkeypatch):
 def test_the_size_of_a_run_whose_files_come_and_go(home, monkeypatch):
     run = a_run()
     size = run.size()
-    (run.folder / "gone").symlink_to("nowhere")
+    try:
+        (run.folder / "gone").symlink_to("nowhere")
+    except OSError:
+        pytest.skip("this system lets only administrators make links")
     monkeypatch.setattr(Path, "is_file", lambda path: True)
     assert run.size() >= size
 
@@ -218,7 +228,7 @@ def test_who_is_on_a_text(home):
 
 def test_a_run_is_deleted_unless_it_is_in_use(home):
     run = a_run()
-    with trainer(run), pytest.raises(NanoGPTError, match="one is being trained; stop it first"):
+    with taken(run), pytest.raises(NanoGPTError, match="one is being trained; stop it first"):
         run.delete()
     queue.draw("one")
     with pytest.raises(NanoGPTError, match="being trained"):
@@ -257,6 +267,7 @@ def test_waiting(home):
     assert not run.status().busy
 
 
+@pytest.mark.slow
 def test_a_life(home):
     run = a_run(max_iters=10)
     with trainer(run) as child:
@@ -322,6 +333,7 @@ def test_a_status_is_never_wrong_in_passing(home, runs):
     assert {Run(name).status().state for name in names} == {"stopped"}
 
 
+@pytest.mark.slow
 def test_the_lock_is_one_s_alone(home):
     run = a_run()
     with trainer(run) as child:

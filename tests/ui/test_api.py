@@ -9,7 +9,6 @@ import pytest
 
 from nanogpt.runs import Run, all_runs
 
-pytestmark = pytest.mark.slow
 SIX = {"/add_corpus", "/start_training", "/run_status", "/stop_training", "/list_runs", "/sample"}
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=20)
 
@@ -134,6 +133,7 @@ def test_the_page_s_own_events_are_not_offered(client, url):
 # --- a life --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_is_started_watched_stopped_and_listed(client, trained, corpus_id):
     assert trained["step"] >= 40
     assert trained["best_val_loss"] <= trained["val_loss"]
@@ -144,6 +144,7 @@ def test_a_run_is_started_watched_stopped_and_listed(client, trained, corpus_id)
     assert trained in ask(client, "/list_runs")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_name_is_named_after_its_text(client, corpus_id):
     started = ask(client, "/start_training", corpus_id=corpus_id, settings={**TINY, "max_iters": 2})
     assert started["name"] == "a-play"
@@ -151,6 +152,7 @@ def test_a_run_without_a_name_is_named_after_its_text(client, corpus_id):
     assert ask(client, "/run_status", name="a-play")["train_loss"] > 0
 
 
+@pytest.mark.slow
 def test_sample_streams_a_growing_text(client, trained):
     job = client.submit(name="one", prompt="The ", length=4000, temperature=0.7, seed=3, api_name="/sample")
     pieces = list(job)
@@ -170,6 +172,7 @@ def test_sample_streams_a_growing_text(client, trained):
     assert pieces[-1] == "The " + expected
 
 
+@pytest.mark.slow
 def test_sample_fits_the_prompt_and_keeps_to_its_settings(client, trained):
     assert ask(client, "/sample", name="one", prompt="thé 漢", length=5).startswith("the ")
     greedy = [ask(client, "/sample", name="one", length=30, **only) for only in (dict(temperature=0), dict(top_k=1))]
@@ -185,6 +188,7 @@ def test_a_run_that_is_not_there(client, name):
         assert refused(client, endpoint, name=name).startswith(("There is no run", "The name was"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [
@@ -216,6 +220,7 @@ def test_a_text_that_is_none(client, text):
     assert refused(client, "/add_corpus", text=text).startswith("The text ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "named", [dict(length=0), dict(temperature=-1), dict(top_p=2), dict(top_k="x"), dict(seed=0.5)], ids=str
 )

@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import pytest
 
-from nanogpt import corpus
+from nanogpt import corpus, durations
 from nanogpt.config import PRESETS
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import record
 from nanogpt.ui import form, link
 
@@ -19,7 +19,7 @@ SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_it
 
 def entered(settings: dict) -> list:
     """The form's inputs with some settings in them, as a browser would send them."""
-    budget = form.clock_words(settings["budget"] or 60.0)
+    budget = durations.short(settings["budget"] or 60.0)
     advanced = [settings[knob.name] for knob in form.ADVANCED]
     return [settings["preset"], settings["layout"], budget, settings["max_iters"], *advanced]
 
@@ -61,7 +61,7 @@ def test_a_preset_as_it_stands_is_only_named(home, preset):
 
 def test_the_link_has_the_differences_and_a_text_that_all_have(home, tiny_text):
     fields = entered(record.whole(dict(preset="laptop", n_layer=3, learning_rate=3e-3)))
-    mine, everybody_s = corpus.add(tiny_text), corpus.builtin("python-reference")
+    mine, everybody_s = corpus.add(tiny_text), corpus.find("python-reference")
     expected = "?text=python-reference&preset=laptop&n_layer=3&learning_rate=0.003"
     assert link.query(everybody_s.id, *fields) == expected
     assert link.query(mine.id, *fields) == expected.replace("text=python-reference&", "")
@@ -107,7 +107,7 @@ def test_a_text_or_a_run_that_cannot_be_had(home, tiny_text):
     assert "There is no run named nobody here." in found.said
     assert found.settings["preset"] == "quick"
     assert "The name was '../x'" in link.read(dict(run="../x")).said[0]
-    local.new_run("one", corpus.add(tiny_text), "quick", **SMALL)
+    prepare.new_run("one", corpus.add(tiny_text), "quick", **SMALL)
     assert link.read(dict(run="one")) == link.Asked(run="one")
 
 
@@ -123,10 +123,10 @@ def test_what_others_put_into_an_address_is_not_asked_for(home):
 @pytest.mark.slow
 def test_a_teacher_s_link(page, server, home, tiny_text):
     """Settings are entered, copied as a link, opened, and copied again: the same link. And a run is opened by one."""
-    run = local.new_run("lesson", corpus.add(tiny_text), "quick", **SMALL)
+    run = prepare.new_run("lesson", corpus.add(tiny_text), "quick", **SMALL)
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=1.0, tokens=0, train_loss=4.0, val_loss=4.0)
-    local.new_run("newer", corpus.add(tiny_text), "quick", **SMALL)
+    prepare.new_run("newer", corpus.add(tiny_text), "quick", **SMALL)
     page.goto(f"{server.url}/?text=python-reference&preset=laptop&n_layer=3&n_head=many")
     page.wait_for_function("document.querySelector('#page-asked')?.innerText.includes('n_head was')")
     page.get_by_role("tab", name="Train", exact=True).click()

@@ -9,7 +9,7 @@ import pytest
 from conftest import Server, wait_until_still
 
 from nanogpt import corpus
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import Run, queue
 
 pytestmark = pytest.mark.slow
@@ -192,7 +192,7 @@ def test_another_alphabet_in_another_encoding(page, tmp_path: Path, home: Path):
 
 def put_run(name: str, tiny_text: str, *events: str) -> Run:
     """A run with losses of three steps, that no trainer has trained."""
-    made = local.new_run(name, corpus.add(tiny_text, "A play"), "quick", **SMALL, max_iters=50)
+    made = prepare.new_run(name, corpus.add(tiny_text, "A play"), "quick", **SMALL, max_iters=50)
     made.event("started", step=0, device="CPU")
     for at in (0, 25, 50):
         made.log(step=at, seconds=1.0, tokens=at * 64, train_loss=4.0 - at / 50, val_loss=4.1 - at / 50)

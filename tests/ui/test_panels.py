@@ -13,10 +13,10 @@ from conftest import ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.runs import Run, Status, queue, record
 from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
-from nanogpt.ui.words import page_line, run_line, steps
+from nanogpt.ui.words import losses, page_line, progress, run_line, steps
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
@@ -36,9 +36,9 @@ def run(text) -> Run:
 
 
 def test_the_table_names_every_run(run, text):
-    broken = local.new_run("broken", text, **SMALL)
+    broken = prepare.new_run("broken", text, **SMALL)
     (broken.folder / "run.json").write_text("{", encoding="utf-8")
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     queue.draw("two")
     lines = {line[0]: line for line in run_panel.table()}
     assert set(lines) == {"one", "two", "broken"}
@@ -59,6 +59,26 @@ def test_the_line_about_a_run_and_its_command(run):
     assert command == record.command(run)
     assert run_panel.facts(None) == [run_panel.NO_RUN, ""]
     assert "no run named gone" in run_panel.facts("gone")[0]
+
+
+def test_the_line_of_a_running_run_has_its_step_its_speed_and_its_times(text):
+    run = prepare.new_run("one", text, "quick", **SMALL)
+    run.event("started", step=0, device="CPU, 2 threads, float32")
+    tokens = int(2.5 * 0.9 * text.characters)
+    run.log(step=20, seconds=30.0, tokens=tokens, train_loss=2.0, val_loss=1.9, tokens_per_second=4265)
+    said = "2.5 passes over the text · 4,265 characters a second · 0:30 gone"
+    bits = "training loss 2.0000 (2.885 bits), validation loss 1.9000 (2.741 bits)"  # 2.0 / ln 2, 1.9 / ln 2
+    assert losses(run.history()) == bits
+    with queue.turn("one", "cpu"), run.held():
+        line = f"step 20 of 50 · {said} · 0:45 left · CPU, 2 threads, float32"  # 30 steps to go, at 1.5 s a step
+        assert progress(run, run.status()) == line
+        shown = run_line("one")
+        assert (shown["text"], shown["state"], shown["share"]) == (f"Training: {line} · {bits}", "running", 0.4)
+        assert page_line()["text"] == "Training one: step 20 of 50, 0:45 left."
+        run.change(train={**run.settings()["train"], "budget": 3700.0})  # then the clock says what is left
+        assert "0:30 gone · 1:01:10 left" in progress(run, run.status())
+    run.event("stopped", step=20, message="Stopped.")
+    assert progress(run, run.status()).endswith(f"{said} · CPU, 2 threads, float32")  # and nothing is left to wait for
 
 
 @pytest.mark.parametrize("what", run_panel.SAVED)
@@ -90,7 +110,7 @@ def test_nothing_is_saved_of_what_is_not_there(run):
 
 
 def test_a_run_is_renamed(run, text):
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     for new, said in (("two", "already"), ("A B", "lower-case"), ("../x", "lower-case"), ("  ", "empty")):
         with pytest.raises(NanoGPTError, match=said):
             run_panel.rename("one", new)
@@ -116,7 +136,7 @@ def test_a_run_is_deleted_after_a_question_and_never_while_it_is_busy(run):
 def test_a_new_run_under_a_deleted_one_s_name_has_no_past(run, text):
     assert run_panel.table()[0][2] == "3.0000"
     run_panel.delete("one")
-    again = local.new_run("one", text, **SMALL)
+    again = prepare.new_run("one", text, **SMALL)
     again.event("started", step=0, device="CPU")
     assert run_panel.table()[0][2:4] == ["–", "0 of 50"]
 
@@ -187,7 +207,7 @@ def test_a_sample_is_sent_once_and_not_to_a_reader_who_went_back(run):
 
 
 def test_a_damaged_run_stops_no_listing(run, text):
-    broken = local.new_run("broken", text, **SMALL)
+    broken = prepare.new_run("broken", text, **SMALL)
     (broken.folder / "run.json").write_text("{", encoding="utf-8")
     (broken.folder / "model.safetensors").write_bytes(b"")
     assert set(train_tab.names()) == {"one", "broken"}
@@ -217,8 +237,8 @@ def test_a_word_that_a_later_version_logged(run):
 
 
 def test_the_run_to_show_first(run, text):
-    local.new_run("two", text, **SMALL)
-    local.new_run("three", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
+    prepare.new_run("three", text, **SMALL)
     assert train_tab.newest("one") == "one"
     assert train_tab.newest("gone") in ("two", "three")
     queue.draw("two")
@@ -230,7 +250,7 @@ def test_the_run_to_show_first(run, text):
 
 
 def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     assert not train_tab.view("one")["timer"].active
     with queue.turn("two", "cpu"), Run("two").held():
         assert train_tab.newest("one") == "two"
@@ -241,7 +261,7 @@ def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
 
 
 def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     for name in ("one", "two"):
         queue.draw(name)
     assert "number 2" in run_line("two")["text"]
@@ -261,7 +281,7 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
 
 
 def test_the_table_of_texts_has_those_that_were_given(text):
-    corpus.builtin("python-reference")
+    corpus.find("python-reference")
     [line] = text_panel.table()
     assert line[:2] == ["A <b>play</b>", f"{text.characters:,}"]
     assert line[3] == text.created[:10]
@@ -278,7 +298,7 @@ def test_a_text_is_renamed(text):
 
 def test_a_text_is_deleted_but_not_while_a_run_needs_it(run, text):
     assert "one was trained on it" in text_panel.question(text.id)
-    local.new_run("two", text, **SMALL)
+    prepare.new_run("two", text, **SMALL)
     assert "were trained on it" in text_panel.question(text.id)
     queue.draw("two")
     for action in (text_panel.question, text_panel.delete):
@@ -293,14 +313,14 @@ def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
     other = corpus.add("Another text, long enough to be one. " * 40, "Other")
     corpus.delete(text.id)
     assert corpus_tab.after_change(other.id, text.id).keys() == {"stored"}
-    assert corpus_tab.after_change(text.id, text.id)["corpus_id"] == corpus.builtin(corpus_tab.DEFAULT).id
+    assert corpus_tab.after_change(text.id, text.id)["corpus_id"] == corpus.find(corpus_tab.DEFAULT).id
     assert corpus_tab.after_change(other.id, other.id)["corpus_id"] == other.id
 
 
 def test_the_text_chosen_before_is_chosen_again(text):
     again = corpus_tab.choose_first(text.id)
     assert (again["corpus_id"], again["builtin"]) == (text.id, None)
-    default = corpus.builtin(corpus_tab.DEFAULT).id
+    default = corpus.find(corpus_tab.DEFAULT).id
     for unknown in (None, "", "0" * 16, "../../x", 5, ["x"], {}):
         first = corpus_tab.choose_first(unknown)
         assert (first["corpus_id"], first["builtin"]) == (default, corpus_tab.DEFAULT)
@@ -322,11 +342,11 @@ def test_reading_a_text_three_times_leaves_one(home, tmp_path):
 def test_a_text_that_was_here_before_or_has_a_run_is_kept(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
-    here = corpus.add_files([path], encoding="cp1252")
+    here = corpus.add([path], encoding="cp1252")
     given = corpus_tab.take_new([str(path)])["given"]
     assert given.added is None
     given = corpus_tab.take_again(given, "cp1251")["given"]
-    local.new_run("one", corpus.load(given.added), **SMALL)
+    prepare.new_run("one", corpus.load(given.added), **SMALL)
     last = corpus_tab.take_again(given, "cp1250")["given"]
     assert {one.id for one in corpus.listed()} == {here.id, given.added, last.added or here.id}
 

@@ -16,7 +16,7 @@ from gradio.helpers import special_args
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.launch import local
+from nanogpt.launch import prepare
 from nanogpt.publish import code_export, page_export
 from nanogpt.runs import Run
 from nanogpt.ui import following, share_tab, sign_in
@@ -83,7 +83,7 @@ def test_what_was_typed_comes_first(monkeypatch):
 def test_the_line_about_a_run(run, tiny_text):
     assert "3.0000" in share_tab.about("one")["text"]
     assert "A <b>play</b>, which is never sent" in share_tab.about("one")["text"]
-    local.new_run("two", corpus.listed()[0], **SMALL)
+    prepare.new_run("two", corpus.listed()[0], **SMALL)
     assert "no weights yet" in share_tab.about("two")["text"]
     assert share_tab.about(None)["text"] == share_tab.NO_RUN
     assert share_tab.choices(None)[0] == ["two", "one"]
@@ -178,7 +178,7 @@ def type_token(page, token: str) -> None:
 
 @pytest.mark.slow
 def test_the_share_tab(hub, run, page, server: Server, home: Path):
-    local.new_run("two", corpus.listed()[0], **SMALL)
+    prepare.new_run("two", corpus.listed()[0], **SMALL)
     page.get_by_role("tab", name="Share", exact=True).click()
     assert "A <b>play</b>" in said(page, "share-about")
     for name, told in (("two", "no weights yet"), ("one", "A <b>play</b>")):

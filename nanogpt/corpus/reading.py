@@ -1,10 +1,10 @@
-"""From files or a pasted text to one text that can be trained on, with what was assumed and put right on the way."""
+"""From files or a pasted text to one text that can be trained on, with what was assumed and repaired on the way."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,15 @@ from ..config import NanoGPTError
 from ..limits import limit
 from .encoding import Decoded, decode
 from .repairs import Repaired, repair, together
-from .report import Report, report
+from .report import Report
 
 MIN_CHARACTERS = 1_000
+Source = str | bytes | Sequence[str | os.PathLike[str]]  # a pasted text, a file's content, or paths of files
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A text ready to be looked at and added, and all that was assumed and done on the way."""
+class Reading:
+    """A text as it was read: what was assumed about it, and what there was to repair."""
 
     text: str
     name: str
@@ -33,7 +34,7 @@ class Prepared:
         return tuple(one.label for one in self.repairs if one.applied)
 
     def report(self) -> Report:
-        return report(self.text, self.encoding, self.notes, self.done)
+        return Report.of(self.text, self.encoding, self.notes, self.done)
 
 
 def max_bytes() -> int:
@@ -41,66 +42,73 @@ def max_bytes() -> int:
     return limit("NANOGPT_MAX_BYTES") or sys.maxsize
 
 
-def prepare(
-    source: str | Sequence[str | os.PathLike[str]],
-    encoding: str | None = None,
-    decline: Collection[str] = (),
-    accept: Collection[str] = (),
-) -> Prepared:
-    """One text from a pasted text (a str) or from files (a list of paths), several joined in the given order.
+def read(
+    source: Source, encoding: str | None = None, decline: Collection[str] = (), accept: Collection[str] = ()
+) -> Reading:
+    """Read one text from a pasted text (str), the bytes of a file, or files (paths), joined in the given order.
 
-    `encoding` is one of ENCODINGS, or None to find out. `decline` and `accept` name REPAIRS not to do, or to do though
-    they are off by default. NanoGPTError where there is no text in it, too little or too much, or something that is
-    not plain text.
+    `encoding` is one of ENCODINGS, None to detect it. `decline` and `accept` name REPAIRS not to do, or to do although
+    they are off by default. Raise NanoGPTError for too little text, too much, or something that is not plain text.
     """
     if isinstance(source, str):
-        prepared = _from_paste(source, decline, accept)
+        reading = _from_paste(source, decline, accept)
+    elif isinstance(source, bytes):
+        check_size(len(source))
+        reading = _from_contents([("text", source)], encoding, decline, accept)
     else:
-        prepared = _from_files([Path(path) for path in source], encoding, decline, accept)
-    check(prepared.text)
-    return prepared
+        reading = _from_files([Path(path) for path in source], encoding, decline, accept)
+    check(reading.text)
+    return reading
 
 
 def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
-    """The text of one file of any length, with the usual repairs. NanoGPTError as for `prepare`."""
-    prepared = _from_files([Path(path)], encoding, (), ())
-    if not prepared.text:
-        raise NanoGPTError(f"{prepared.name} is empty; give a file with text in it.")
-    return prepared.text
+    """Return the text of one file of any length, with the usual repairs. Raise NanoGPTError as `read` does."""
+    reading = _from_files([Path(path)], encoding, (), ())
+    if not reading.text:
+        raise NanoGPTError(f"{reading.name} is empty; give a file with text in it.")
+    return reading.text
 
 
-def _from_paste(pasted: str, decline: Collection[str], accept: Collection[str]) -> Prepared:
+def _from_paste(pasted: str, decline: Collection[str], accept: Collection[str]) -> Reading:
     check_size(len(utf8(pasted)))
     text, found = repair(pasted, decline, accept)
-    return Prepared(text, "Pasted text", "pasted", "Unicode", repairs=together([found]))
+    return Reading(text, "Pasted text", "pasted", "Unicode", repairs=together([found]))
 
 
-def _from_files(paths: list[Path], encoding: str | None, decline: Collection[str], accept: Collection[str]) -> Prepared:
+def _from_files(paths: list[Path], encoding: str | None, decline: Collection[str], accept: Collection[str]) -> Reading:
     if not paths:
         raise NanoGPTError("No file was given; add at least one text file.")
+    return _from_contents(_contents(paths), encoding, decline, accept)
+
+
+def _from_contents(
+    contents: Iterable[tuple[str, bytes]], encoding: str | None, decline: Collection[str], accept: Collection[str]
+) -> Reading:
+    """Decode and repair the content of each file, and join them. Names are for the notes."""
+    names: list[str] = []
     texts: list[str] = []
     found: list[list[Repaired]] = []
     notes: list[str] = []
     encodings: list[str] = []
-    for name, data in _read(paths):
-        decoded = decode(data, name, encoding)
+    for name, data in contents:
+        decoded = decode(data, name[:80], encoding)
         text, repaired = repair(decoded.text, decline, accept)  # each file by itself: each has its own header
-        notes += _notes(name, decoded)
+        notes += _notes(name[:80], decoded)
+        names.append(name)
         texts.append(text)
         found.append(repaired)
         encodings.append(decoded.encoding)
     joined = "".join(text if text.endswith("\n") or not text else text + "\n" for text in texts[:-1]) + texts[-1]
-    names = [path.name for path in paths]
     title = Path(names[0]).stem + (f" and {len(names) - 1} more" if len(names) > 1 else "")
     source = "files: " + ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-    return Prepared(joined, title, source, ", ".join(dict.fromkeys(encodings)), tuple(notes), together(found))
+    return Reading(joined, title, source, ", ".join(dict.fromkeys(encodings)), tuple(notes), together(found))
 
 
-def _read(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
+def _contents(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
     try:
         check_size(sum(path.stat().st_size for path in paths))  # before a byte of it is in memory
         for path in paths:
-            yield path.name[:80], path.read_bytes()
+            yield path.name, path.read_bytes()
     except OSError as error:
         name = Path(error.filename or "file").name[:80]
         raise NanoGPTError(f"{name} could not be read ({error.strerror}); choose a text file.") from None

@@ -1,0 +1,65 @@
+"""The process around the training loop: `python -m nanogpt.launch.trainer NAME`.
+
+With `--wait` in place of a name it imports torch first and then reads the name from stdin, so that Start responds at
+once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import torch
+
+from .. import limits
+from ..config import NanoGPTError
+from ..runs import Busy, Run, queue
+from ..train import train
+
+# How torch and CUDA say it, apart from torch.OutOfMemoryError: the CPU's allocator, a driver call, a matrix product
+NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def user_message(error: Exception) -> str:
+    """Turn an exception into a sentence for the user."""
+    if isinstance(error, NanoGPTError):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY):
+        return "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
+    return f"{type(error).__name__}: {error} (see log.txt for details)"
+
+
+def main(name: str, alone: bool = False) -> int:
+    """Train a run. What goes wrong goes to its folder in a sentence and to its log in full. Return the exit status."""
+    run = Run(name)
+    try:
+        train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
+    except queue.Withdrawn:
+        run.event("stopped", message="Withdrawn from the queue before its turn came.")
+    except Busy:
+        print(f"{name} is being trained by another process already.", file=sys.stderr)
+        return 1
+    except Exception as error:
+        with (run.folder / "log.txt").open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+        run.event("failed", message=user_message(error))
+        return 1
+    return 0
+
+
+def wait_for_name() -> str:
+    """Read a run's name from stdin and redirect the output to its log. Return "" if the launcher is gone."""
+    import torch._dynamo  # noqa: F401, the optimizers import it at their first use, which takes two seconds
+
+    name = sys.stdin.readline().strip()
+    if name:
+        with (Run(name).folder / "log.txt").open("ab") as log:
+            for stream_number in (1, 2):
+                os.dup2(log.fileno(), stream_number)
+    return name
+
+
+if __name__ == "__main__":
+    chosen = wait_for_name() if sys.argv[1:] == ["--wait"] else sys.argv[1]
+    sys.exit(main(chosen) if chosen else 0)

@@ -1,0 +1,182 @@
+"""The recorded step without a GPU: a recorder stands in for CUDA graphs and does again what was recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+
+import pytest
+import torch
+
+from nanogpt.config import ModelConfig, TrainConfig
+from nanogpt.device import Device
+from nanogpt.fast import cuda
+from nanogpt.model import GPT
+from nanogpt.optim import Step
+
+
+class Recorder:
+    """Stands in for torch.cuda.CUDAGraph: a replay runs the operations that were dispatched while it recorded."""
+
+    def __init__(self):
+        self.operations: list = []
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for function, args, kwargs, outputs in self.operations:
+            found = function(*args, **kwargs)
+            for place, value in zip(leaves(outputs), leaves(found)):
+                if place is not value and place.data_ptr() != value.data_ptr():
+                    place.copy_(value)  # results stand at fixed places, as on a GPU
+
+
+def leaves(values) -> list[torch.Tensor]:
+    if isinstance(values, torch.Tensor):
+        return [values]
+    return [x for part in values for x in leaves(part)] if isinstance(values, tuple | list) else []
+
+
+class Listening(torch.utils._python_dispatch.TorchDispatchMode):
+    """Write down every operation, and undo what it changed afterwards: a real recording computes nothing."""
+
+    def __init__(self, recorder: Recorder):
+        super().__init__()
+        self.recorder = recorder
+        self.before: dict[int, tuple[torch.Tensor, torch.Tensor] | None] = {}  # by storage; None: made while recording
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        for x in leaves([*args, *(kwargs or {}).values()]):
+            self.before.setdefault(x.untyped_storage().data_ptr(), (x, x.clone()))
+        found = function(*args, **(kwargs or {}))
+        for x in leaves(found):
+            self.before.setdefault(x.untyped_storage().data_ptr(), None)
+        self.recorder.operations.append((function, args, kwargs or {}, found))
+        return found
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        for kept in self.before.values():
+            if kept:
+                kept[0].copy_(kept[1])
+
+
+class Stream:
+    def wait_stream(self, other) -> None:
+        pass
+
+
+class Event:
+    def record(self) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+
+class Generator:
+    def clone_state(self):
+        return self
+
+    def graphsafe_set_state(self, state) -> None:
+        self.state = state
+
+
+@pytest.fixture
+def recorder(monkeypatch) -> None:
+    """Make torch.cuda record on the CPU."""
+
+    @contextlib.contextmanager
+    def graph(recorder, stream, capture_error_mode):
+        listening = Listening(recorder)
+        with listening:
+            yield
+        listening.undo()
+
+    stand_ins = dict(
+        CUDAGraph=Recorder, graph=graph, Stream=Stream, Event=Event, current_stream=Stream,
+        stream=lambda stream: contextlib.nullcontext(), set_stream=lambda stream: None, current_device=lambda: 0,
+        default_generators=[Generator()], empty_cache=lambda: None,
+        get_rng_state=torch.get_rng_state, set_rng_state=torch.set_rng_state,
+    )  # fmt: skip
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(cuda, "recording_stream", lambda use: Stream())
+
+
+def a_model(layout: str) -> GPT:
+    torch.manual_seed(0)
+    return GPT(ModelConfig(vocab_size=19, layout=layout, n_layer=2, n_head=2, n_embd=32, block_size=16))
+
+
+def batches(number: int):
+    for seed in range(number):
+        piece = torch.randint(19, (4, 17), generator=torch.Generator().manual_seed(seed))
+        yield piece[:, :-1], piece[:, 1:]
+
+
+HERE = Device("cpu", torch.bfloat16, "a recorder")
+both = pytest.mark.parametrize(("layout", "optimizer"), [("classic", "adamw"), ("modern", "muon")])
+
+
+@both
+def test_a_recorded_step_gives_the_plain_steps_losses(recorder, layout, optimizer):
+    plain = a_model(layout)
+    recorded = copy.deepcopy(plain)
+    config = TrainConfig(optimizer=optimizer, weight_decay=0.1)
+    one, other = Step(plain, config, HERE), cuda.GraphStep(recorded, config, HERE)
+    for step, batch in enumerate(batches(12)):
+        lr = 1e-2 * (1 - step / 12)
+        (loss, norm), (found, found_norm) = one(*batch, lr), other(*batch, lr)
+        assert float(found) == pytest.approx(float(loss), abs=0.03)
+        assert float(found_norm) == pytest.approx(float(norm), rel=0.1)
+    assert other.graph is not None
+    assert not other.note
+
+
+@both
+def test_after_a_recording_that_fails_the_plain_step_runs_and_says_so(recorder, layout, optimizer):
+    plain = a_model(layout)
+    failing = copy.deepcopy(plain)
+    config = TrainConfig(optimizer=optimizer)
+    one, other = Step(plain, config, HERE), cuda.GraphStep(failing, config, HERE)
+    whole_step, calls = other.whole_step, []
+
+    def third_one_fails():
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 48.00 MiB.\nmore")
+        return whole_step()
+
+    other.whole_step = third_one_fails
+    for batch in batches(5):
+        (loss, _), (found, _) = one(*batch, 1e-3), other(*batch, 1e-3)
+        assert float(found) == pytest.approx(float(loss), abs=1e-3)
+    assert other.refused
+    assert other.note.endswith("(OutOfMemoryError: CUDA out of memory. Tried to allocate 48.00 MiB.)")
+    assert not hasattr(other, "low")  # what the recording held is free
+
+
+def test_a_replay_that_gives_another_loss_is_not_used(recorder, monkeypatch):
+    monkeypatch.setattr(Recorder, "replay", lambda self: None)  # the loss stays that of the recording
+    model = a_model("modern")
+    step = cuda.GraphStep(model, TrainConfig(optimizer="muon", learning_rate=0.1), HERE)
+    before = [p.detach().clone() for p in model.parameters()]
+    step.xb, step.yb = next(batches(1))
+    step.prepare()
+    step.low_loss = lambda loss=step.low_loss: loss() + step.counter.add_(1)  # each step's is another
+    step.counter = torch.zeros(())
+    step(*next(batches(1)), 1e-3)
+    assert step.refused
+    assert "a replay's loss was" in step.note
+    assert any((p - q).abs().max() > 0 for p, q in zip(before, model.parameters()))  # the plain step was taken
+
+
+def test_float16_trains_plainly_with_a_scaled_loss(recorder):
+    model = a_model("classic")
+    here = Device("cpu", torch.float16, "a T4")
+    step = cuda.GraphStep(model, TrainConfig(), here)
+    assert step.refused
+    assert step.scaler.is_enabled()
+    batch = next(batches(1))
+    losses = [float(step(*batch, 1e-2)[0]) for _ in range(10)]
+    assert losses[-1] < losses[0] - 0.1

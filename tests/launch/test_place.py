@@ -1,0 +1,133 @@
+"""One call from Start to a trainer: it resolves, checks, writes, and starts where this machine trains."""
+
+from __future__ import annotations
+
+import pytest
+
+from nanogpt import corpus
+from nanogpt.config import NanoGPTError
+from nanogpt.launch import local, place, plan, zero
+from nanogpt.launch.visitors import visitor_of
+from nanogpt.runs import Run, all_runs, queue
+from nanogpt.ui import api, form, train_tab
+
+TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=20)
+
+
+@pytest.fixture
+def text(home, tiny_text):
+    return corpus.add(tiny_text, "A play")
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[str]:
+    """The names of the runs that would get a process."""
+    names: list[str] = []
+    monkeypatch.setattr(local, "start", lambda run: names.append(run.name))
+    return names
+
+
+@pytest.fixture
+def lent(monkeypatch) -> list[str]:
+    """ZeroGPU without a GPU: the names of the runs that were trained in a request."""
+    names: list[str] = []
+
+    def train(name: str) -> None:
+        names.append(name)
+        Run(name).event("started", step=0, device="ZeroGPU")
+        Run(name).event("finished", step=20, message="Finished.")
+
+    monkeypatch.setattr(zero, "HERE", True)
+    monkeypatch.setattr(zero, "_train", train)
+    return names
+
+
+def fields(preset_name: str, **changes) -> list:
+    """The form as the page sends it."""
+    settings = {**form.settings_of(preset_name), **changes}
+    return [settings["layout"], "1m", settings["max_iters"], *(settings[k.name] for k in form.ADVANCED)]
+
+
+def test_start_is_one_call_and_comes_to_a_run_that_is_started(text, started):
+    run = visitor_of(None).start(text.id, "", "quick", **TINY)
+    assert (run.name, run.settings()["corpus"]["id"], run.settings()["preset"]) == ("a-play", text.id, "quick")
+    assert run.settings()["train"]["max_iters"] == 20
+    assert started == ["a-play"]
+
+
+def test_the_tab_and_the_api_start_the_same_run(text, started):
+    one = train_tab.start(text.id, "one", "quick", *fields("quick", **TINY))
+    two = api.start_training(text.id, "two", "quick", TINY)
+    assert one.settings()["train"] == Run(two["name"]).settings()["train"]
+    assert started == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (dict(preset_name="huge"), "no preset 'huge'"),
+        (dict(n_layr=3), "no setting 'n_layr'"),
+        (dict(n_layer=0), "n_layer was 0"),
+        (dict(name="A B"), "The name was 'A B'"),
+        (dict(text="0" * 16), "There is no corpus"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_writes_no_folder_and_starts_nothing(text, started, wanted, said):
+    with pytest.raises(NanoGPTError, match=said):
+        visitor_of(None).start(**{"text": text.id, **wanted})
+    assert (started, all_runs()) == ([], [])
+
+
+def test_everything_is_checked_before_a_folder_is_written(text, started, monkeypatch):
+    monkeypatch.setattr(plan, "memory_free", lambda device: 1000)
+    with pytest.raises(NanoGPTError, match="GB of memory"):
+        visitor_of(None).start(text.id, "one", **TINY)
+    assert (started, all_runs()) == ([], [])
+
+
+def test_on_zero_gpu_the_request_trains_and_no_process_is_started(text, started, lent):
+    shown = list(train_tab.attempt(train_tab.start, text.id, "one", "quick", *fields("quick", **TINY)))
+    assert [one["run"].value for one in shown] == ["one", "one"]
+    assert shown[-1]["status"]["state"] == "finished"
+    assert api.start_training(text.id, "two", "quick", TINY)["state"] == "finished"
+    assert (started, lent, queue.waiting()) == ([], ["one", "two"], [])
+
+
+def test_elsewhere_the_request_only_starts(text, started):
+    assert not place.takes_the_request()
+    [shown] = train_tab.attempt(train_tab.start, text.id, "one", "quick", *fields("quick", **TINY))
+    assert shown["run"].value == "one"
+    place.attend(Run("one"))
+    assert started == ["one"]
+    assert Run("one").history().events == []
+
+
+def test_what_cannot_start_is_said_in_the_tab(text, started):
+    [shown] = train_tab.attempt(train_tab.go_on, None, "1m", 5)
+    assert shown == dict(status=dict(text="There is no run to continue yet; press Start.", state="failed", share=None))
+
+
+def test_a_trainer_is_kept_warm_only_where_it_is_a_process(monkeypatch, home):
+    warmed = []
+    monkeypatch.setattr(local, "warm", lambda: warmed.append(1))
+    place.warm()
+    monkeypatch.setenv("NANOGPT_TRAINING", "off")
+    place.warm()
+    monkeypatch.delenv("NANOGPT_TRAINING")
+    monkeypatch.setattr(zero, "HERE", True)
+    place.warm()
+    assert warmed == [1]
+
+
+def test_a_finished_run_goes_on_to_the_length_in_the_form(text, started):
+    me = visitor_of(None)
+    run = me.start(text.id, "one", **TINY)
+    run.event("started", step=0)
+    run.log(step=20, seconds=1.0)
+    run.event("finished", step=20)
+    with pytest.raises(NanoGPTError, match="has reached its last step"):
+        me.go_on("one", "2m", 10)
+    assert started == ["one"]
+    assert me.go_on("one", "2m", 30).settings()["train"]["max_iters"] == 30
+    assert started == ["one", "one"]

@@ -1,0 +1,39 @@
+"""Seconds in words, on a clock, and as a flag that is read back."""
+
+from __future__ import annotations
+
+import pytest
+
+from nanogpt.config import duration
+from nanogpt.durations import clock, in_words, short
+
+
+@pytest.mark.parametrize(
+    ("seconds", "exact", "rough"),
+    [
+        (0, "0 seconds", "0 seconds"), (1, "1 second", "1 second"), (1.3, "1 second", "1 second"),
+        (45, "45 seconds", "45 seconds"), (119.4, "119 seconds", "119 seconds"), (120, "2 minutes", "2 minutes"),
+        (150, "150 seconds", "2 minutes"), (1234.5, "1,234 seconds", "21 minutes"), (1800, "30 minutes", "30 minutes"),
+        (5340, "89 minutes", "89 minutes"), (5400, "90 minutes", "2 hours"), (86400, "1,440 minutes", "24 hours"),
+    ],
+)  # fmt: skip
+def test_a_time_in_words(seconds, exact, rough):
+    assert in_words(seconds) == exact
+    assert in_words(seconds, rough=True) == rough
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0:00"), (7.9, "0:07"), (205, "3:25"), (3599, "59:59"), (3600, "1:00:00"), (3723, "1:02:03")],
+)
+def test_a_time_on_a_clock(seconds, shown):
+    assert clock(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0.5, "0.5s"), (59, "59s"), (60, "1m"), (90, "90s"), (180, "3m"), (3600, "1h"), (5400, "90m"), (86400, "24h")],
+)
+def test_a_short_time_is_read_back_as_the_same(seconds, written):
+    assert short(seconds) == written
+    assert duration(written) == seconds

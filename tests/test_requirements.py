@@ -1,0 +1,165 @@
+"""The requirements files agree with each other, with ZeroGPU's documentation and with what is used of torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from importlib.metadata import version
+from itertools import product
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+NEEDED, BEFORE, FOR_TESTS = (f"{name}.txt" for name in ("requirements", "pre-requirements", "requirements-dev"))
+ZERO_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")  # the versions that ZeroGPU's documentation names
+ZERO_PYTHON = ("3.10", "3.12")
+# What the program uses of torch though its name begins with an underscore; each is in the sources of torch 2.9.1,
+# 2.11.0 and 2.13.0. The last three may be absent: the program then does without.
+PRIVATE = {
+    "_dynamo", "_foreach_add_", "_foreach_copy_", "_foreach_lerp", "_foreach_lerp_", "_foreach_mul_",
+    "_is_avx512_bf16_supported", "_linear_pointwise", "_reorder_linear_weight",
+}  # fmt: skip
+
+
+def required(name: str) -> dict[str, Requirement]:
+    """The requirements of a file by the names of their packages; each package may stand there once."""
+    lines = (line.partition(" #")[0] for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert len({one.name for one in found}) == len(found)
+    return {one.name: one for one in found}
+
+
+def floor(specifier: SpecifierSet) -> Version:
+    return max(Version(one.version) for one in specifier if one.operator in (">=", "=="))
+
+
+def pythons() -> SpecifierSet:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return SpecifierSet(project["requires-python"])
+
+
+def front_matter() -> dict[str, Any]:
+    """The settings of a Space, with which README.md begins."""
+    return yaml.safe_load((ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+
+
+# --- a Space -------------------------------------------------------------------------------------------------------
+
+
+def test_a_space_s_torch_is_the_newest_that_zerogpu_documents_and_the_program_allows():
+    [(name, pinned)] = required(BEFORE).items()
+    [pin] = pinned.specifier
+    assert (name, pin.operator) == ("torch", "==")
+    allowed = required(NEEDED)["torch"].specifier
+    assert pin.version == max((one for one in ZERO_TORCH if allowed.contains(one)), key=Version)
+
+
+def test_a_space_s_python_is_one_that_zerogpu_documents():
+    assert front_matter()["python_version"] in ZERO_PYTHON
+    assert pythons().contains(front_matter()["python_version"])
+
+
+def conflicts(files: list[dict[str, Requirement]]) -> list[str]:
+    """Packages that two of the files want in versions that exclude each other, as far as their bounds tell."""
+    found = []
+    for one, other in product([r for file in files for r in file.values()], repeat=2):
+        if one.name == other.name and not other.specifier.contains(floor(one.specifier), prereleases=True):
+            higher = floor(other.specifier) > floor(one.specifier)  # then its own floor decides, in the other order
+            if not (higher and one.specifier.contains(floor(other.specifier), prereleases=True)):
+                found.append(f"{one} and {other}")
+    return found
+
+
+def test_the_files_can_be_installed_one_after_the_other():
+    assert conflicts([required(BEFORE), required(NEEDED), required(FOR_TESTS)]) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "fits"),
+    [
+        ("torch==2.11.0", "torch>=2.9,<2.14", True),
+        ("torch==2.8.0", "torch>=2.9,<2.14", False),
+        ("torch==2.14.0", "torch>=2.9,<2.14", False),
+        ("gradio>=6.31,<7", "gradio[oauth]>=6.33,<7", True),
+        ("gradio>=6.31,<6.33", "gradio[oauth]>=6.33,<7", False),
+        ("gradio>=6.31,<7", "torch==2.8.0", True),
+    ],
+)
+def test_conflicts_are_seen(one, other, fits):
+    assert (conflicts([{"a": Requirement(one)}, {"b": Requirement(other)}]) == []) is fits
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_the_files_of_a_space_resolve_together():
+    """As an installer sees it, for the Python and the platform of a Space; nothing is installed."""
+    if not (uv := shutil.which("uv")):
+        pytest.skip("needs uv, which resolves for another Python and platform: pip install uv")
+    space = ["--python-version", "3.12", "--python-platform", "x86_64-manylinux_2_28", "--only-binary", ":all:"]
+    command = [uv, "pip", "compile", "--quiet", *space, ROOT / BEFORE, ROOT / NEEDED]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    chosen = dict(re.findall(r"^([\w-]+)==(\S+)", done.stdout, re.M))
+    for one in [*required(BEFORE).values(), *required(NEEDED).values()]:
+        assert one.specifier.contains(chosen[one.name])
+
+
+# --- what is used of torch -----------------------------------------------------------------------------------------
+
+
+def private_names(source: str) -> set[str]:
+    """Find torch.cpu._x and getattr(torch.cpu, "_x")."""
+    return set(re.findall(r'\btorch(?:\.\w+)*(?:\.|, ")(_(?!_)\w+)', source))
+
+
+def test_of_torch_s_private_functions_only_known_ones_are_used():
+    """Public ones stay from version to version; CI runs all tests with the lowest torch and with a Space's."""
+    programs = [ROOT / "app.py", *(ROOT / "nanogpt").rglob("*.py"), *(ROOT / "nanogpt").rglob("exported/*.txt")]
+    names = set().union(*(private_names(path.read_text(encoding="utf-8")) for path in programs))
+    assert names == PRIVATE
+
+
+def test_private_functions_are_seen():
+    source = 'torch._foreach_add_(a)\nx = torch.cuda._sleep\ny = getattr(torch.cpu, "_is_it", bool)\n'
+    public = "torch.add(a)\ntorch.cuda.is_bf16_supported()\ntorch.__version__\nself._torch"
+    assert private_names(source + public) == {"_foreach_add_", "_sleep", "_is_it"}
+
+
+# --- the workflow on GitHub ----------------------------------------------------------------------------------------
+
+
+def test_ci_runs_on_every_system_and_on_the_oldest_and_newest_python():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))["jobs"]
+    matrix = jobs["test"]["strategy"]["matrix"]
+    assert matrix["os"] == ["ubuntu-latest", "macos-latest", "windows-latest"]
+    oldest, newest = matrix["python"]
+    assert oldest == str(floor(pythons()))
+    assert f"Python {oldest} to {newest}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = {job: [step.get("run", "") for step in about["steps"]] for job, about in jobs.items()}
+    for job in commands.values():
+        assert job[-1] == "python tests/run.py"
+    [install] = [command for command in commands["lowest"] if "lowest-direct" in command]
+    assert install.endswith(f"-r {NEEDED} -r {FOR_TESTS}")
+    assert [f"-r {BEFORE}" in command for command in commands["space"]].index(True) < [
+        f"-r {NEEDED}" in command for command in commands["space"]
+    ].index(True)
+    assert jobs["space"]["steps"][1]["with"]["python-version"] == front_matter()["python_version"]
+
+
+# --- the lowest versions -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.environ.get("NANOGPT_TEST_FLOORS") != "1", reason="set NANOGPT_TEST_FLOORS=1 at the floors")
+def test_this_run_is_at_the_floors():
+    """Where the lowest allowed versions are to be tested, these and no others are installed."""
+    wanted = {name: floor(one.specifier) for name, one in required(NEEDED).items()}
+    release = lambda name: Version(Version(version(name)).base_version)
+    assert {name: release(name) for name in wanted} == wanted

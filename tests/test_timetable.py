@@ -1,0 +1,43 @@
+"""How much of a run its evaluations may take: the documented shares, as numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from nanogpt.config import TrainConfig
+from nanogpt.timetable import Timetable
+
+MANY = 10**6  # windows of the held-out text: more than any run may look at
+
+
+def test_by_steps_an_evaluation_takes_a_quarter_of_a_percent_and_the_last_ones_five_percent():
+    due = Timetable(TrainConfig(max_iters=1000, batch_size=16), 0.0, MANY)
+    work = 1000 * 16 * 3  # in windows of one forward pass: forward and backward take three times as long
+    assert (due.windows, due.final_windows) == (120, 2400) == (0.0025 * work, 0.05 * work)
+    due.took(window=1e-6, evaluation=1e6)  # how long it took changes nothing
+    assert (due.windows, due.final_windows) == (120, 2400)
+
+
+def test_by_the_clock_an_evaluation_takes_a_quarter_of_a_percent_of_the_time_and_the_last_ones_two_percent():
+    due = Timetable(TrainConfig(budget=100.0), 0.0, MANY)
+    assert due.windows == 32  # few, until it is known what a window takes
+    due.took(window=0.001)
+    assert (due.windows, due.final_windows) == (250, 2000)  # 0.25 s and 2 s
+    due.took(window=1.0)  # a busy moment; the fastest one counts
+    assert (due.windows, due.final_windows) == (250, 2000)
+    due.took(window=0.0005)
+    assert (due.windows, due.final_windows) == (500, 4000)
+
+
+@pytest.mark.parametrize("config", [TrainConfig(max_iters=1000, batch_size=16), TrainConfig(budget=100.0)])
+def test_no_evaluation_looks_at_more_than_there_is(config):
+    due = Timetable(config, 0.0, 20)
+    due.took(window=0.001)
+    assert (due.windows, due.final_windows) == (20, 20)
+
+
+@pytest.mark.parametrize("config", [TrainConfig(max_iters=1, batch_size=1), TrainConfig(budget=5.0)])
+def test_each_evaluation_looks_at_some(config):
+    due = Timetable(config, 0.0, MANY)
+    due.took(window=1.0)
+    assert (due.windows, due.final_windows) == (32, 32)
