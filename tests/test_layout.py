@@ -21,6 +21,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
+from nanogpt.runs.record import settings_json
 from torch.nn import functional as F
 
 from nanogpt import corpus
@@ -39,7 +40,6 @@ from nanogpt.model import GPT, attention_by_hand, rotate
 from nanogpt.optim import Step, get_lr, make_optimizers, settled
 from nanogpt.publish import card, code_export, page_export
 from nanogpt.runs import Run, all_runs
-from nanogpt.runs.record import settings_json
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
 from nanogpt.train import estimate_loss, in_words
 from nanogpt.ui import form

@@ -26,6 +26,7 @@ from . import gpu_plan, measured
 
 # On ZeroGPU, which cannot be measured before a call: a guess at seconds a step however small, and operations a second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
+AVERAGED = 60.0  # seconds, over which the system averages its load
 TRIAL_SECONDS = 0.8  # of steps: enough to be right within a fifth or so, short enough to wait for
 
 
@@ -149,7 +150,7 @@ def learned_from(run: Run) -> None:
     device = pick_device(train.device)
     if rates and device.type == "cpu":
         per_token = step_flops(model, train.batch_size) / (train.batch_size * model.block_size)
-        own = torch.get_num_threads() * min(1.0, run.history().seconds / 60)  # the load is an average over a minute
+        own = torch.get_num_threads() * min(1.0, run.history().seconds / AVERAGED)
         measured.keep(measured.key_of(device, model, train, own), per_token * rates[len(rates) // 2])
 
 
