@@ -1,4 +1,4 @@
-"""Where things live, and how a file gets there: whole, or not at all."""
+"""Paths and atomic file writes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from .config import NanoGPTError
 
-PROJECT = Path(__file__).resolve().parent.parent  # checkpoints/ and corpora/ stand here unless NANOGPT_HOME moves them
-DURABLE = Path("/data")  # where a Space has its storage, if it has any that lasts
+PROJECT = Path(__file__).resolve().parent.parent  # holds checkpoints/ and corpora/, unless NANOGPT_HOME is set
+DURABLE = Path("/data")  # a Space's persistent storage, if it has any
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 def home() -> Path:
-    """The folder that holds `checkpoints/` and `corpora/`: the one named by NANOGPT_HOME, else the project itself.
+    """Return the folder that holds `checkpoints/` and `corpora/`: NANOGPT_HOME, or the project folder by default.
 
-    On a Space with storage of its own it is that: everything else there is gone after a restart.
+    On a Space with persistent storage, return that; everything else on a Space is lost after a restart.
     """
     if not os.environ.get("NANOGPT_HOME") and os.environ.get("SPACE_ID") and os.access(DURABLE, os.W_OK):
         return DURABLE
@@ -27,12 +27,12 @@ def home() -> Path:
 
 
 def is_lasting() -> bool:
-    """Whether what is written survives a restart of the machine, as far as we can tell."""
+    """Return True if files written to `home` survive a restart, as far as we can tell."""
     return not os.environ.get("SPACE_ID") or home() == DURABLE
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a machine that loses power, sees the old content or the new, never a part."""
+    """Write a file atomically: readers see the old content or the new, never a part, even after a power failure."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -40,8 +40,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())  # the name must not reach the disk before the content does
-        os.chmod(temporary, 0o644)  # mkstemp's 0o600 would hide a run from other users of a shared machine
+            os.fsync(file.fileno())  # the content must reach the disk before the new name does
+        os.chmod(temporary, 0o644)  # mkstemp's 0o600 would hide runs from other users of a shared machine
         _replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -49,7 +49,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def _replace(temporary: str, path: Path) -> None:
-    """os.replace; where a reader has the file open Windows refuses for a moment, so try again for two seconds."""
+    """Call os.replace, retrying for two seconds: Windows refuses while another process has the file open."""
     for _ in range(40):
         try:
             return os.replace(temporary, path)
@@ -59,22 +59,21 @@ def _replace(temporary: str, path: Path) -> None:
 
 
 def size(count: int) -> str:
-    """Bytes as a reader counts them."""
+    """Return a number of bytes as text, in kB or MB."""
     return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
 
 
 def slug(title: str) -> str:
-    """A title as a name: lower-case letters, digits and hyphens. Empty where nothing of it can be kept."""
+    """Return a title as a name of lower-case letters, digits and hyphens, or "" if none of it can be kept."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
 
 
 def checked_name(name: str) -> str:
-    """The name itself when it is one; the only thing that ever becomes part of a path."""
+    """Return the name if it is valid, else raise NanoGPTError. Only names checked here ever become part of a path."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        hint = f" Try {slug(str(name))!r}." if slug(str(name)) else ""
         raise NanoGPTError(
-            f"The name was {str(name)[:80]!r}; a name has 1 to 64 lower-case letters, digits and hyphens, "
-            f"and begins with a letter or digit.{hint}"
+            f"{str(name)[:80]!r} can't be used as a name. Use 1 to 64 lower-case letters, digits and hyphens, starting "
+            f"with a letter or digit, e.g. {slug(str(name)) or 'my-run'}."
         )
     return name
