@@ -64,7 +64,7 @@ def estimate_loss(model, data, stage, device="cpu", seed=1337):
     return out
 
 
-# ---- Stage 1: the bigram table ---------------------------------------------------------------------------------------
+# ---- Stage 1: the bigram model ---------------------------------------------------------------------------------------
 
 
 class LanguageModel(nn.Module):
@@ -294,7 +294,7 @@ class Stage:
 
 
 LADDER = (
-    Stage(1, "bigram table", Bigram, "2.49", 32, 8, 0, 0, 0, learning_rate=1e-2, max_iters=3000, eval_interval=300),
+    Stage(1, "bigram model", Bigram, "2.49", 32, 8, 0, 0, 0, learning_rate=1e-2, max_iters=3000, eval_interval=300),
     Stage(2, "one head of self-attention", OneHead, "2.4-2.5", n_head=1, n_layer=1),
     Stage(3, "several heads", ManyHeads, "2.28", n_layer=1),
     Stage(4, "and feed-forward", Thinking, "2.24-2.27", n_layer=1),

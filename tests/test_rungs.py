@@ -320,7 +320,7 @@ def test_the_lecture_s_ladder_says_how_to_go_on(tiny_text, tmp_path, capsys, mon
     file.write_text(tiny_text, encoding="utf-8")
     assert main(["ladder", str(file), "--max-iters", "1", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("stage 1: bigram table\n")
+    assert out.startswith("stage 1: bigram model\n")
     assert "stages 8 to 18, it goes with --modern" in out
 
 
