@@ -428,7 +428,7 @@ def test_no_runs_yet(tmp_path, monkeypatch, capfd):
 def test_a_stage_of_the_ladder(file):
     done = nanogpt("ladder", file, "--stage", 1, "--max-iters", 20)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("stage 1: bigram table\n")
+    assert done.stdout.startswith("stage 1: bigram model\n")
     losses = re.findall(r"^ +(\d+) +(\d\.\d{4}) +(\d\.\d{4})$", done.stdout, re.M)
     assert [int(step) for step, _, _ in losses] == [0, 20]
     assert float(losses[1][2]) < float(losses[0][2])
