@@ -102,10 +102,13 @@ def _nanochat(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """Read `config.json`. Raise NanoGPTError if it is missing, unreadable, or describes a model we can't load."""
+def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
+    """Return the model config from `config.json`, or from its `content` if it has already been read.
+
+    Raise NanoGPTError if it is missing, unreadable, or describes a model we can't load.
+    """
     try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        described = json.loads((content or (folder / "config.json").read_bytes()).decode("utf-8"))
         kind = described["model_type"]
         if kind not in tuple(FEATURES):  # a tuple, because `kind` may be any JSON value, even an unhashable one
             raise NanoGPTError(
@@ -194,12 +197,18 @@ def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) ->
     return save(tensors, metadata={"format": "pt"})  # without "format" transformers refuses the file
 
 
-def load_model(folder: Path, device: str | torch.device = "cpu", kind: type[GPT] = GPT) -> GPT:
-    """Load the model of a run folder, ready to sample from. Raise NanoGPTError if a file is missing or doesn't fit."""
-    config = read_config(folder)
+def load_model(
+    folder: Path, device: str | torch.device = "cpu", kind: type[GPT] = GPT, config: ModelConfig | None = None,
+    weights: bytes | None = None,
+) -> GPT:  # fmt: skip
+    """Load the model of a run folder, ready to sample from. Pass `config` and `weights` if they have already been read.
+
+    Raise NanoGPTError if a file is missing or broken, or doesn't match the config.
+    """
+    config = config or read_config(folder)
     form = kind_of(config.features)
     try:
-        tensors = load((folder / "model.safetensors").read_bytes())
+        tensors = load(weights or (folder / "model.safetensors").read_bytes())
     except OSError:
         raise NanoGPTError(f"{folder.name} has no weights yet. They are saved at its first evaluation.") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have

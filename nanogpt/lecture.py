@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from .config import NanoGPTError
 from .holdout import train_length
+from .ladder import check_length, print_event
 
 # ---- The text, as integers -------------------------------------------------------------------------------------------
 
@@ -311,15 +312,10 @@ def read(text, stage):
 
     Raise NanoGPTError if the text is too short for the stage.
     """
+    check_length(text, stage)
     vocabulary = Vocabulary(text)
     data = torch.tensor(vocabulary.encode(text), dtype=torch.long)
     n = train_length(len(data))
-    if len(data) - n <= stage.block_size:
-        needed = 10 * stage.block_size + 1
-        raise NanoGPTError(
-            f"The text has only {len(text):,} characters. Stage {stage.number} needs at least {needed:,}, "
-            f"so that the validation set (the last 10%) holds a window of {stage.block_size}."
-        )
     return vocabulary, {"train": data[:n], "val": data[n:]}
 
 
@@ -366,16 +362,6 @@ def ladder(text, stages=None, device="cpu", seed=1337, max_iters=None):
     """Train one stage after another. Yield the events of each."""
     for stage in stages_for(device) if stages is None else stages:
         yield from train_stage(text, stage, device, seed, max_iters)
-
-
-def print_event(event, name, compare=""):
-    """Print one line per evaluation: a header before the first, and the cost and a sample after the last."""
-    if event["step"] == 0:
-        print(f"stage {event['stage']}: {name}\n{'step':>7}{'train':>9}{'val':>9}", flush=True)
-    print(f"{event['step']:7,}{event['train_loss']:9.4f}{event['val_loss']:9.4f}", flush=True)
-    if "sample" in event:
-        print(f"{event['parameters']:,} parameters, {event['seconds']:.0f} seconds;", end=" ")
-        print(f"{compare}. Sample:\n{event['sample']}\n", flush=True)
 
 
 def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=1337):

@@ -1,6 +1,6 @@
 """Server limits: how much text, time and disk each visitor of a public server may use.
 
-On your own machine only the size of a text is limited. Every limit is an environment variable that is read here and
+On your own machine, only the size of a text is limited. Every limit is an environment variable that is read here and
 nowhere else; docs/space.md lists them.
 """
 

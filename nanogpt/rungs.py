@@ -15,13 +15,14 @@ from typing import Any
 import torch
 
 from .config import MODERN, ModelConfig, NanoGPTError, SampleConfig, TrainConfig
-from .data import make_get_batch, windows
+from .data import make_get_batch, split, windows
 from .device import Device
+from .ladder import check_length, print_event
 from .layout import Layout
-from .lecture import print_event, read
 from .model import GPT
 from .optim import Step, get_lr, settled
 from .sample import generate
+from .tokenizer import make_tokenizer
 
 # ---- The rungs -------------------------------------------------------------------------------------------------------
 
@@ -134,21 +135,22 @@ def train_rung(
 
     Losses are the mean of 200 windows; the last validation loss covers the whole validation set.
     """
-    vocabulary, data = read(text, rung)
-    shape = make_shape(rung, len(vocabulary.chars))
+    check_length(text, rung)
+    tokenizer = make_tokenizer(text)
+    train, val = (part.to(device.type) for part in split(tokenizer.encode_array(text)))  # (N,), (N / 9,)
+    shape = make_shape(rung, tokenizer.vocab_size)
     config = settled(make_recipe(rung, max_iters, seed), shape, len(text))
-    data = {name: part.to(device.type) for name, part in data.items()}
     torch.manual_seed(seed)
     start = time.perf_counter()
-    model = make_model(rung, len(vocabulary.chars)).to(device.type)
+    model = make_model(rung, tokenizer.vocab_size).to(device.type)
     take_step = Step(model, config, device)
     generator = torch.Generator().manual_seed(seed)  # gives the same batches on every rung but the last
-    get_batch = make_get_batch(data["train"], rung.block_size, config, generator)
+    get_batch = make_get_batch(train, rung.block_size, config, generator)
 
     for step in range(config.max_iters + 1):
         last = step == config.max_iters
         if step % config.eval_interval == 0 or last:
-            train_loss, val_loss = mean_loss(model, data["train"], 200), mean_loss(model, data["val"], 200)
+            train_loss, val_loss = mean_loss(model, train, 200), mean_loss(model, val, 200)
             event = {"stage": rung.number, "step": step, "train_loss": train_loss, "val_loss": val_loss}
             if last:
                 break
@@ -156,18 +158,15 @@ def train_rung(
         xb, yb = get_batch(step)  # (B, T), (B, T)
         take_step(xb, yb, get_lr(step, config))
 
-    event["val_loss"] = mean_loss(model, data["val"])
+    event["val_loss"] = mean_loss(model, val)
     event["seconds"] = time.perf_counter() - start
     event["parameters"] = model.count_parameters()
     ids = generate(model, [0], SampleConfig(length=300, temperature=1.0, seed=seed))
-    yield event | {"sample": vocabulary.decode(ids)}
+    yield event | {"sample": tokenizer.decode(ids)}
 
 
 def print_rungs(text: str, number: int | None, device: Device, max_iters: int | None = None, seed: int = 1337) -> None:
-    """Train one rung, or all of them with None, and print the progress as `lecture.print_ladder` does.
-
-    Raise NanoGPTError if the stage does not exist.
-    """
+    """Train one rung, or all of them with None, and print the progress. Raise NanoGPTError if it does not exist."""
     if number is not None and not FIRST <= number <= LAST:
         raise NanoGPTError(f"stage was {number}; it must be a whole number from 1 to {LAST}.")
     for rung in RUNGS if number is None else [RUNGS[number - FIRST]]:

@@ -72,9 +72,12 @@ def make_tokenizer(text: str) -> Tokenizer:
     return CharTokenizer(text)
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Return the tokenizer of a run folder. Raise NanoGPTError if its `tokenizer.json` is missing or unreadable."""
-    return CharTokenizer.load(folder)
+def load_tokenizer(folder: Path, content: bytes | None = None) -> Tokenizer:
+    """Load the tokenizer of a run folder from `tokenizer.json`, or from its `content` if it has already been read.
+
+    Raise NanoGPTError if it is missing or unreadable.
+    """
+    return CharTokenizer.load(folder, content)
 
 
 def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
@@ -159,10 +162,13 @@ class CharTokenizer:
         }
 
     @classmethod
-    def load(cls, folder: Path) -> CharTokenizer:
-        """Read `tokenizer.json`. Raise NanoGPTError if it is missing, unreadable, or not character-level."""
+    def load(cls, folder: Path, content: bytes | None = None) -> CharTokenizer:
+        """Load `tokenizer.json`, or its `content` if it has already been read.
+
+        Raise NanoGPTError if it is missing, unreadable, or not character-level.
+        """
         try:
-            vocab = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+            vocab = json.loads((content or (folder / "tokenizer.json").read_bytes()).decode("utf-8"))["model"]["vocab"]
             tokenizer = cls(vocab)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise NanoGPTError(

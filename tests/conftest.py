@@ -146,7 +146,7 @@ def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plan timed runs as on a machine of known speed, which saves the second of measuring this one."""
     from nanogpt.launch import plan
 
-    monkeypatch.setattr(plan, "speed", lambda model, train: 2e10)  # operations per second
+    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 2e10)  # operations per second
 
 
 class Clock:
@@ -173,7 +173,7 @@ def steady_clock(tick: float) -> Iterator[Clock]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (local, timetable, train):
             patch.setattr(module, "time", clock)
-        patch.setattr(plan, "speed", lambda model, train: 1e9)  # operations per second
+        patch.setattr(plan, "speed", lambda model, train, seconds=1.0: 1e9)  # operations per second
         yield clock
 
 
@@ -261,25 +261,28 @@ def chromium_path() -> str:
 
 
 class Server:
-    """`python app.py` as its own process, which can be killed and started again."""
+    """`python app.py`, or another command, as its own process, which can be killed and started again."""
 
-    def __init__(self, home: Path, *arguments: str, program: str = "app.py", **environment: str):
+    def __init__(
+        self, home: Path, *arguments: str, program: str = "app.py", command: list[str] | None = None, cwd: Path = ROOT,
+        **environment: str,
+    ):  # fmt: skip
         self.home = home
-        self.program, self.arguments, self.environment = program, arguments, environment
+        self.command, self.cwd = [*(command or [sys.executable, program]), *arguments], cwd
+        self.environment = {"NANOGPT_HOME": str(home), "PYTHONUNBUFFERED": "1", **environment}
         self.process: subprocess.Popen | None = None
         self.url = ""
         self.start()
 
     def start(self) -> None:
         port = re.search(r":(\d+)", self.url)
-        command = [sys.executable, "-u", self.program, *self.arguments, *(["--port", port[1]] if port else [])]
-        environment = {**os.environ, "NANOGPT_HOME": str(self.home), **self.environment}
+        command = [*self.command, *(["--port", port[1]] if port else [])]
         if sys.platform == "win32":
             alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # or Ctrl-Break would reach the tests, too
         else:
             alone = {"start_new_session": True}
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **alone)
+        self.process = subprocess.Popen(command, cwd=self.cwd, env=os.environ | self.environment, **pipes, **alone)
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(r"http://127\.0\.0\.1:\d+", line):

@@ -21,6 +21,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
+from nanogpt.runs.record import settings_json
 from torch.nn import functional as F
 
 from nanogpt import corpus
@@ -33,13 +34,12 @@ from nanogpt.fast.cpu import CrewStep
 from nanogpt.fast.cuda_decode import StaticDecoder
 from nanogpt.fast.decode import FastDecoder
 from nanogpt.formats import config_files, load_model, read_config, weights_bytes
-from nanogpt.launch import local, plan
+from nanogpt.launch import plan, prepare
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT, attention_by_hand, rotate
 from nanogpt.optim import Step, get_lr, make_optimizers, settled
 from nanogpt.publish import card, code_export, page_export
 from nanogpt.runs import Run, all_runs
-from nanogpt.runs.record import settings_json
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
 from nanogpt.train import estimate_loss, in_words
 from nanogpt.ui import form
@@ -319,10 +319,14 @@ def test_a_layout_s_name_is_in_the_refusal(third):
             save()
 
 
-def test_a_run_of_a_third_layout_is_refused_before_anything_is_written(home, third, tiny_text, tmp_path, capsys):
+def test_a_run_of_a_third_layout_is_refused_before_anything_is_measured_or_written(
+    home, third, tiny_text, tmp_path, capsys, monkeypatch
+):
     text = corpus.add(tiny_text, "A Play")
-    with pytest.raises(NanoGPTError, match=REFUSED.format("third ", WORDS)):
-        local.new_run("ours", text, "quick", layout=third)
+    monkeypatch.setattr(prepare, "choose_by_time", None)
+    for given in (dict(preset_name="quick"), dict(preset_name="timed", budget=20)):
+        with pytest.raises(NanoGPTError, match=REFUSED.format("third ", WORDS)):
+            prepare.new_run("ours", text, layout=third, **given)
     file = tmp_path / "play.txt"
     file.write_text(tiny_text, encoding="utf-8")
     assert main(["train", str(file), "--layout", third, "--name", "ours"]) == 2
@@ -343,7 +347,7 @@ def test_a_saved_layout_goes_by_the_first_name_that_has_its_features(monkeypatch
 @pytest.fixture
 def run(home, tiny_text) -> Run:
     """One of the classic layout, whose folder the tests below take for one of another layout."""
-    made = local.new_run(
+    made = prepare.new_run(
         "ours", corpus.add(tiny_text, "A Play"), "quick", n_layer=2, n_head=2, n_embd=16, block_size=12, batch_size=8,
         max_iters=20, eval_interval=20, learning_rate=1e-2, warmup_iters=5, device="cpu",
     )  # fmt: skip

@@ -25,6 +25,7 @@ from nanogpt.launch import plan
 from nanogpt.model import GPT
 from nanogpt.optim import weight_decay
 from nanogpt.publish import card, code_export, deploy, hub, page_export
+from nanogpt.publish.run_files import RunFiles
 from nanogpt.runs import Run, archive, record
 from nanogpt.sample import stream, stream_many
 from nanogpt.tokenizer import CharTokenizer, Fitted, load_tokenizer, token_lengths, unit
@@ -70,9 +71,9 @@ class PairTokenizer:
         return {"tokenizer.json": json.dumps(dict(pairs=self.stoi)), "tokenizer_config.json": "{}"}
 
     @classmethod
-    def load(cls, folder: Path) -> PairTokenizer:
+    def load(cls, folder: Path, content: bytes | None = None) -> PairTokenizer:
         found = cls("")
-        found._number(list(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["pairs"]))
+        found._number(list(json.loads(content or (folder / "tokenizer.json").read_bytes())["pairs"]))
         return found
 
 
@@ -205,7 +206,7 @@ def test_the_page_tells_speed_and_epochs_in_characters(run, text):
 
 
 def test_the_estimate_counts_in_tokens(text, monkeypatch):
-    monkeypatch.setattr(plan, "speed", lambda model, train: 2e11)
+    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 2e11)
     settings = form.settings_of("timed")
     advanced = [settings[k.name] for k in form.ADVANCED]
     said = form.estimate(text.id, "timed", "modern", "30s", 1, *advanced)
@@ -278,7 +279,7 @@ def test_the_card_speaks_of_tokens_and_compares_characters(run, text, tiny_text)
     assert f"A prompt can only have the {len(set(tiny_text))} characters of its alphabet" in written
     assert "token-level" in written
     assert "character-level" not in written
-    assert "trained, token by token, on" in deploy.about(run, "user/space")
+    assert "trained, token by token, on" in deploy.about(RunFiles(run), "user/space")
 
 
 def test_the_exports_that_know_single_characters_only_refuse_it_by_name(run):
@@ -288,7 +289,7 @@ def test_the_exports_that_know_single_characters_only_refuse_it_by_name(run):
 
 
 def test_it_is_pushed_and_packed_with_its_tokenizer(run, tmp_path):
-    assert b"pairs" in hub.model_files(run)["tokenizer.json"]
+    assert b"pairs" in hub.model_files(RunFiles(run))["tokenizer.json"]
     archive.pack(run, tmp_path / "one.zip")
     there = archive.unpack(tmp_path / "one.zip")
     assert load_tokenizer(there.folder).stoi == load_tokenizer(run.folder).stoi

@@ -1,7 +1,7 @@
-"""The command line: one function per command, which prints its result on stdout.
+"""The command line: one file per group of commands; each command prints its result on stdout.
 
-`main.main(arguments)` runs one command and returns its exit status; `python -m nanogpt` calls it.
-Commands import torch only when they run, so `--help` needs none.
+`main.main(arguments)` runs one command and returns its exit status; `nanogpt` and `python -m nanogpt` call it.
+Flags are read before anything heavy is imported: torch and gradio wait until a command needs them.
 """
 
 __all__ = ["main"]

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import disk
+from .. import disk, paths
 from ..config import NanoGPTError
 from ..holdout import train_length
 from ..tokenizer import Tokenizer, make_tokenizer
@@ -195,7 +195,7 @@ def delete(id: str) -> None:
 
 def corpora() -> Path:
     """Return the folder that holds every stored text."""
-    return disk.home() / "corpora"
+    return paths.home() / "corpora"
 
 
 def _text_in(folder: Path) -> str:

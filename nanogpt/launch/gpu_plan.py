@@ -6,9 +6,6 @@ held back from memorizing. The sizes below were measured on Tiny Shakespeare (be
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,7 +16,8 @@ from typing import Any
 import torch
 
 from ..device import Device
-from ..disk import PROJECT, home, write_whole
+from ..paths import environment
+from . import measured
 
 SLOW = 2e13  # operations per second, if they could not be measured
 
@@ -62,25 +60,28 @@ def product_speed(device: Device) -> float:
 
     Measured once per GPU and version of PyTorch, in a process of its own, whose memory on the GPU is free again after.
     """
-    path, key = home() / "machine.json", f"{device.name}, {device.dtype}, torch {torch.__version__}"
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        return float(known[key])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    key = f"{device.name}, {device.dtype}, torch {torch.__version__}: product"
+    if known := measured.recall(key):
+        return known
     command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
-    }
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
         speed = float(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return SLOW
-    with contextlib.suppress(OSError):
-        write_whole(path, json.dumps({key: speed}))
+    measured.keep(key, speed)
     return speed
+
+
+def memory_free() -> int:
+    """Return the bytes that are free on the GPU, without taking some of them for this process as torch would."""
+    properties = torch.cuda.get_device_properties(0)
+    command = ["nvidia-smi", "-i", f"GPU-{properties.uuid}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        return int(done.stdout) * 2**20
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return properties.total_memory
 
 
 def measure(dtype: torch.dtype) -> float:

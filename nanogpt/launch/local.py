@@ -6,12 +6,11 @@ A trainer is a process of its own that knows nothing of its launcher: it outlive
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from typing import Any
 
-from ..disk import PROJECT
+from ..paths import environment
 from ..runs import Run, queue
 
 _children: dict[str, subprocess.Popen] = {}  # only so that ended trainers are reaped; the truth is in the folders
@@ -42,10 +41,8 @@ def warm() -> None:
 
 
 def _launch(arguments: list[str], stdin: int, stdout: Any) -> subprocess.Popen:
-    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     alone: dict[str, Any] = {"start_new_session": True}  # Ctrl-C in the server's terminal must not reach it
     if sys.platform == "win32":
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
     command = [sys.executable, "-m", "nanogpt.launch.trainer", *arguments]
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, env=environment, **alone)
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, env=environment(), **alone)

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,19 @@ import torch
 from ..config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from ..data import fitting_block_size
 from ..device import Device, pick_device
+from ..formats import read_config
 from ..holdout import epochs
 from ..model import GPT, count_parameters
 from ..optim import settled
-from ..runs import queue
+from ..runs import Run, queue
 from ..timetable import overhead
 from ..train import make_step
-from . import gpu_plan
+from . import gpu_plan, measured
 
 # On ZeroGPU, which cannot be measured before a call: a guess at seconds a step however small, and operations a second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
-TRIAL_SECONDS = 1.0  # of steps: enough to be right within a fifth or so, short enough to wait for
+AVERAGED = 60.0  # seconds, over which the system averages its load
+TRIAL_SECONDS = 0.8  # of steps: enough to be right within a fifth or so, short enough to wait for
 
 
 def step_flops(config: ModelConfig, batch_size: int) -> float:
@@ -66,7 +67,7 @@ def memory_free(device: Device) -> int:
     if device.elsewhere:
         return 0
     if device.type == "cuda":
-        return torch.cuda.mem_get_info()[0]
+        return gpu_plan.memory_free()
     free = 0
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS tells no more than what there is in all
         free = int(0.7 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -97,42 +98,60 @@ def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None =
         )
 
 
-def speed(model: ModelConfig, train: TrainConfig) -> float:
-    """Operations a second in real training steps of a model of this shape: measured once, in about a second.
+def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS) -> float:
+    """Return the operations per second of training steps of a model of this shape: measured once per machine.
 
-    One block of it and a part of the batch stand for the whole, so that a large model takes no longer to measure.
+    On a CPU by training steps for about so many `seconds`, on a GPU from the speed of one product.
     """
-    if pick_device(train.device).elsewhere:
-        flops = step_flops(model, train.batch_size)
+    device, flops = pick_device(train.device), step_flops(model, train.batch_size)
+    if device.elsewhere:
         return flops / (ZERO_STEP + flops / ZERO_SPEED)
-    kept = ("batch_size", "optimizer", "device", "learning_rate", "min_lr")  # the others change nothing about the speed
+    if device.type == "cuda":
+        return flops / gpu_plan.step_seconds(model.n_layer, flops, gpu_plan.product_speed(device))
     with _measuring:
-        return _speed(model, TrainConfig.of({key: value for key, value in train.as_dict().items() if key in kept}))
+        key = measured.key_of(device, model, train)
+        known = measured.recall(key)
+        if known is None:
+            known = trial(device, model, train, seconds)
+            measured.keep(key, known)
+        return known
 
 
 _measuring = threading.Lock()  # two measurements at once would disturb each other
 
 
-@lru_cache(maxsize=64)
-def _speed(model: ModelConfig, train: TrainConfig) -> float:
-    device = pick_device(train.device)
-    trial = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
-    budget = 2e10 if device.type == "cpu" else 4e12  # operations a step: a fifth of a second on a slow machine
-    batch_size = max(1, min(train.batch_size, int(budget / step_flops(trial, 1))))
-    layers = max(1, min(model.n_layer, int(budget / step_flops(trial, batch_size))))
-    trial = replace(trial, n_layer=layers)
-    net = GPT(trial).to(device.type)
-    take_step = make_step(net, train, device)
-    xb = torch.randint(trial.vocab_size, (batch_size, trial.block_size), device=device.type)
+def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float) -> float:
+    """Train for a moment on random text and return the operations per second.
+
+    One block and a part of the batch stand for a large model, so that it takes no longer to measure.
+    """
+    small = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
+    most = 2e10  # operations per step: a fifth of a second on a slow machine
+    batch_size = max(1, min(train.batch_size, int(most / step_flops(small, 1))))
+    layers = max(1, min(model.n_layer, int(most / step_flops(small, batch_size))))
+    small = replace(small, n_layer=layers)
+    take_step = make_step(GPT(small).to(device.type), train, device)
+    xb = torch.randint(small.vocab_size, (batch_size, small.block_size), device=device.type)
     times: list[float] = []
-    until = time.perf_counter() + TRIAL_SECONDS
+    until = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < until:
         began = time.perf_counter()
         loss, _ = take_step(xb, xb, train.learning_rate)
         loss.item()  # on a GPU: wait for it
         times.append(time.perf_counter() - began)
     typical = sorted(times[1:])[len(times[1:]) // 2]
-    return step_flops(trial, batch_size) / typical
+    return step_flops(small, batch_size) / typical
+
+
+def learned_from(run: Run) -> None:
+    """Keep the speed at which a run was really trained: the next plan for its shape needs no trial."""
+    train, model = TrainConfig.of(run.settings()["train"]), read_config(run.folder)
+    rates = sorted(row["tokens_per_second"] for row in run.history().rows if row.get("tokens_per_second"))
+    device = pick_device(train.device)
+    if rates and device.type == "cpu":
+        per_token = step_flops(model, train.batch_size) / (train.batch_size * model.block_size)
+        own = torch.get_num_threads() * min(1.0, run.history().seconds / AVERAGED)
+        measured.keep(measured.key_of(device, model, train, own), per_token * rates[len(rates) // 2])
 
 
 def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
@@ -209,13 +228,15 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     if device.type == "cuda" and not device.elsewhere:
         return _choose_on_a_gpu(recipe, vocab_size, tokens, device, unit)
     guess = _configs(SIZES[2].settings | recipe, vocab_size)
-    flops = 0.85 * budget * speed(*guess)  # the rest goes to evaluations, samples and saving
+    moment = min(TRIAL_SECONDS, 0.03 * budget)  # twice, and what it takes to make the models: a tenth of the time
+    flops = 0.85 * budget * speed(*guess, moment)  # the rest goes to evaluations, samples and saving
     size = [one for one in SIZES if one.flops <= flops][-1]
     settings = size.settings | recipe
     model, train = _configs(settings, vocab_size)
     settings["block_size"] = fitting_block_size(tokens, model.block_size)
     model = replace(model, block_size=settings["block_size"])
-    settings["max_iters"] = max(20, int(0.85 * budget * speed(model, train) / step_flops(model, train.batch_size)))
+    step = step_flops(model, train.batch_size) / speed(model, train, moment)  # seconds
+    settings["max_iters"] = max(20, int(0.85 * budget / step))
     decay = settled(replace(train, max_iters=settings["max_iters"]), model, tokens).weight_decay
     larger = next((one for one in SIZES if one.flops > flops), size)
     near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's

@@ -12,7 +12,7 @@ from typing import Any
 from .. import corpus, limits
 from ..config import ModelConfig, NanoGPTError, TrainConfig, knobs, preset
 from ..data import fitting_block_size
-from ..formats import config_files, read_config
+from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
 from ..runs import Run, Status
 from ..tokenizer import Tokenizer, unit
@@ -51,6 +51,7 @@ def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> R
         raise NanoGPTError(f"There is no setting {unknown[0]!r}; there are {', '.join(known)}.")
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
+    kind_of(model.features)  # refuses a layout that no run folder can hold, before anything is measured
     if preset_name == "timed" and not train.budget:
         raise NanoGPTError("By the clock needs a time, such as 60s or 3m; without one choose another preset.")
     tokenizer, tokens = text.tokenizer(), len(text.tokens())

@@ -16,6 +16,7 @@ from .. import limits
 from ..config import NanoGPTError
 from ..runs import Busy, Run, queue
 from ..train import train
+from . import plan
 
 # How torch and CUDA say it, apart from torch.OutOfMemoryError: the CPU's allocator, a driver call, a matrix product
 NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -35,6 +36,7 @@ def main(name: str, alone: bool = False) -> int:
     run = Run(name)
     try:
         train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
+        plan.learned_from(run)
     except queue.Withdrawn:
         run.event("stopped", message="Withdrawn from the queue before its turn came.")
     except Busy:

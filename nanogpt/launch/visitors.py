@@ -20,8 +20,8 @@ from typing import Any
 
 from .. import corpus, limits
 from ..config import NanoGPTError, TrainConfig, duration
-from ..disk import checked_name, is_lasting, slug
 from ..durations import in_words
+from ..paths import checked_name, is_lasting, slug
 from ..runs import Run, all_runs, archive, free_name, queue
 from . import place, prepare
 

@@ -17,11 +17,11 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..disk import slug
 from ..explain.baselines import baselines_of
 from ..formats import kind_of, read_config
+from ..paths import slug
 from ..runs import Run, kept_loss
-from ..runs.record import command, settings_of
+from ..runs.settings import command, settings_of
 from ..tokenizer import load_tokenizer, unit
 
 LICENSES = {  # what the Hub calls it -> what it is
@@ -145,13 +145,18 @@ def use(run: Run, repo: str) -> str:
 
 
 def opening(run: Run) -> str:
-    """A prompt in the model's alphabet: the word it writes most often, else its first letter."""
-    alphabet, most = load_tokenizer(run.folder), read_config(run.folder).block_size // 2
+    """Return a prompt in the model's alphabet: the word it writes most often, else its first letter."""
+    alphabet, most = load_tokenizer(run.folder).chars, read_config(run.folder).block_size // 2
+    letters = [ch for ch in alphabet if ch.isalnum()] or alphabet
+    start = favorite_word(run, most)
+    return start if start and set(start) <= set(alphabet) else letters[0]
+
+
+def favorite_word(run: Run, most: int) -> str:
+    """Return the word of 3 to `most` letters, `most` not included, that the last samples have most often, or ""."""
     written = " ".join(row["text"] for row in run.history().samples[-3:])
     words = [word for word in written.split() if word.isalpha() and 2 < len(word) < most]
-    letters = [ch for ch in alphabet.chars if ch.isalnum()] or alphabet.chars
-    start = Counter(words).most_common(1)[0][0] if words else letters[0]
-    return start if set(start) <= set(alphabet.chars) else letters[0]
+    return Counter(words).most_common(1)[0][0] if words else ""
 
 
 def quality(run: Run, loss: float | None, compared: dict[str, float]) -> str:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ModelConfig, NanoGPTError, TrainConfig
-from ..disk import slug
 from ..durations import in_words
 from ..formats import read_config
 from ..holdout import TRAIN_SHARE, train_length
 from ..layout import Layout
 from ..model import ROPE_THETA
 from ..optim import settled
+from ..paths import slug
 from ..runs import History, Run, kept_loss
 from ..timetable import Timetable
 from ..tokenizer import load_tokenizer, unit
@@ -89,6 +89,7 @@ def _features(layout: Layout) -> set[str]:
     """The tags of a layout's sections: `rotary` or `no-rotary`, and so on for each feature."""
     features = asdict(layout)
     features["norm"] = layout.plain_norms or layout.qk_norm
+    features["placed"] = layout.rotary or layout.qk_norm  # queries and keys, before they meet
     features["vectors"] = layout.biases or not layout.plain_norms  # parameters that are no matrices
     return {name if on else f"no-{name}" for name, on in features.items()}
 
@@ -96,8 +97,10 @@ def _features(layout: Layout) -> set[str]:
 def _code(layout: Layout) -> dict[str, Any]:
     """What the model's lines say in a layout."""
     norms = {name: "norm" if layout.plain_norms else f"self.{name}" for name in ("ln1", "ln2", "ln_f")}
+    rotated = {z: f"rotate({z}, cos, sin)" if layout.rotary else z for z in "qk"}
+    placed = {z: f"norm({rotated[z]})" if layout.qk_norm else rotated[z] for z in "qk"}
     return dict(
-        **norms, bias=layout.biases, activation="ReLUSquared" if layout.relu_squared else "nn.ReLU",
+        **norms, **placed, bias=layout.biases, activation="ReLUSquared" if layout.relu_squared else "nn.ReLU",
         rope_theta=ROPE_THETA, angles=", cos, sin" if layout.rotary else "",
         rotary=", *self.rotary[:, :T]" if layout.rotary else "",
     )  # fmt: skip

@@ -17,52 +17,79 @@ LABELS = {"train_loss": "training loss", "val_loss": "validation loss"}
 
 
 def png(rows: Sequence[Mapping], bigram: float | None = None) -> bytes:
-    """Both losses in nats a character over the steps; `bigram` is drawn as a line to compare with.
+    """Draw both losses, in nats per character, over the steps; `bigram` is a line to compare with.
 
-    `rows` are measurements as in metrics.jsonl. Empty where fewer than two losses were measured.
+    `rows` are measurements as in metrics.jsonl. Return b"" if fewer than two losses were measured.
     """
     curves = {key: [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float)] for key in COLORS}
     points = [point for curve in curves.values() for point in curve]
     if len({step for step, _ in points}) < 2:
         return b""
-    high = max(loss for _, loss in points)
-    low = min([loss for _, loss in points] + [bigram or high])
-    steps, losses = ticks(0, max(step for step, _ in points)), ticks(low, high)
-    right, bottom, top = max(step for step, _ in points), losses[0], max(losses[-1], high)
-    x = lambda step: LEFT + (WIDTH - LEFT - RIGHT) * step / right
-    y = lambda loss: TOP + (HEIGHT - TOP - BOTTOM) * (top - loss) / (top - bottom)
-    picture = Drawing()
-    for loss in losses:
-        picture.line([(LEFT, y(loss)), (WIDTH - RIGHT, y(loss))], LINE)
-        picture.text((LEFT - 10, y(loss)), f"{loss:g}", PALE, "rm")
-    for step in steps:
-        picture.text((x(step), HEIGHT - BOTTOM + 10), f"{step:,.0f}", PALE, "mt")
-    picture.text((WIDTH - RIGHT, HEIGHT - 10), "step", PALE, "rb")
-    picture.text((WIDTH - RIGHT, 22), "nats a character", PALE, "rm")
-    place = float(LEFT)
-    for key, curve in curves.items():
-        if curve:
-            picture.line([(x(step), y(loss)) for step, loss in smooth(curve)], COLORS[key], 2)
-            picture.line([(place, 22), (place + 22, 22)], COLORS[key], 2)
-            place = picture.text((place + 30, 22), LABELS[key], INK, "lm") + 28
-    if bigram is not None and bottom <= bigram <= top:
-        for start in range(LEFT, WIDTH - RIGHT, 12):
-            picture.line([(start, y(bigram)), (start + 6, y(bigram))], PALE)
-        for dash in (place, place + 12):
-            picture.line([(dash, 22), (dash + 8, 22)], PALE)
-        picture.text((place + 30, 22), "pairs of characters, counted", INK, "lm")
+    picture, axes = Drawing(), Axes(points, bigram)
+    draw_grid(picture, axes)
+    place = draw_curves(picture, axes, curves)
+    if bigram is not None and axes.bottom <= bigram <= axes.top:
+        draw_baseline(picture, axes.y(bigram), place)
     return picture.png()
 
 
+class Axes:
+    """Where a step and a loss are on the picture, and the round numbers to write beside it."""
+
+    def __init__(self, points: Sequence[tuple[float, float]], bigram: float | None):
+        losses = [loss for _, loss in points]
+        high = max(losses)
+        self.right = max(step for step, _ in points)
+        self.steps, self.losses = ticks(0, self.right), ticks(min([*losses, bigram or high]), high)
+        self.bottom, self.top = self.losses[0], max(self.losses[-1], high)
+
+    def x(self, step: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * step / self.right
+
+    def y(self, loss: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (self.top - loss) / (self.top - self.bottom)
+
+
+def draw_grid(picture: Drawing, axes: Axes) -> None:
+    """Draw a line for each round loss, and write the numbers along both axes."""
+    for loss in axes.losses:
+        picture.line([(LEFT, axes.y(loss)), (WIDTH - RIGHT, axes.y(loss))], LINE)
+        picture.text((LEFT - 10, axes.y(loss)), f"{loss:g}", PALE, "rm")
+    for step in axes.steps:
+        picture.text((axes.x(step), HEIGHT - BOTTOM + 10), f"{step:,.0f}", PALE, "mt")
+    picture.text((WIDTH - RIGHT, HEIGHT - 10), "step", PALE, "rb")
+    picture.text((WIDTH - RIGHT, 22), "nats a character", PALE, "rm")
+
+
+def draw_curves(picture: Drawing, axes: Axes, curves: Mapping[str, list[tuple[float, float]]]) -> float:
+    """Draw the curves and the legend above them; return where the legend ends."""
+    place = float(LEFT)
+    for key, curve in curves.items():
+        if curve:
+            picture.line([(axes.x(step), axes.y(loss)) for step, loss in smooth(curve)], COLORS[key], 2)
+            picture.line([(place, 22), (place + 22, 22)], COLORS[key], 2)
+            place = picture.text((place + 30, 22), LABELS[key], INK, "lm") + 28
+    return place
+
+
+def draw_baseline(picture: Drawing, y: float, place: float) -> None:
+    """Draw a dashed line at the height `y`, and its entry in the legend at `place`."""
+    for start in range(LEFT, WIDTH - RIGHT, 12):
+        picture.line([(start, y), (start + 6, y)], PALE)
+    for dash in (place, place + 12):
+        picture.line([(dash, 22), (dash + 8, 22)], PALE)
+    picture.text((place + 30, 22), "pairs of characters, counted", INK, "lm")
+
+
 def smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The curve with each loss as the mean around it, where it has so many points that they would hide its course."""
+    """Replace each loss by the mean around it, if there are so many points that noise would hide the curve."""
     reach = len(curve) // 60
     around = lambda i: [loss for _, loss in curve[max(0, i - reach) : i + reach + 1]]
     return [(curve[i][0], mean(around(i))) for i in range(0, len(curve), max(1, len(curve) // 800))]
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Four to nine round numbers; the first is not above `low`, the last not above `high`."""
+    """Return four to nine round numbers; the first is not above `low`, the last not above `high`."""
     rough = max(high - low, 1e-9) / 5
     size = 10 ** math.floor(math.log10(rough))
     step = next(size * n for n in (1, 2, 5, 10) if size * n >= rough)
@@ -70,7 +97,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 class Drawing:
-    """A white sheet in the picture's own measures."""
+    """A white sheet, measured in pixels of the finished picture."""
 
     def __init__(self):
         self.image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), "white")
@@ -81,7 +108,7 @@ class Drawing:
         self.draw.line([(a * FINE, b * FINE) for a, b in points], color, round(width * FINE), joint="curve")
 
     def text(self, at, text: str, color: str, anchor: str) -> float:
-        """Write; where it ends on the right."""
+        """Write a text and return where it ends on the right."""
         place = (at[0] * FINE, at[1] * FINE)
         self.draw.text(place, text, color, self.font, anchor)
         return self.draw.textbbox(place, text, self.font, anchor)[2] / FINE

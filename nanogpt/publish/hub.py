@@ -28,12 +28,13 @@ from .. import corpus, limits
 from ..config import NanoGPTError
 from ..disk import size
 from ..formats import config_files, load_model, read_config, weights_bytes
-from ..runs import Run, archive, free_name
-from ..runs.record import COLUMNS
+from ..runs import History, Run, archive, checks, free_name
+from ..runs.logs import COLUMNS
 from ..tokenizer import load_tokenizer
 from . import curve
 from .card import card, is_untouched, judged
 from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, spoken
+from .run_files import RunFiles
 
 MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 PUBLIC = ("README.md", *MODEL, "run.json", "metrics.jsonl", "loss.png")  # all that a push ever sends
@@ -41,6 +42,7 @@ NEEDED = ("config.json", "tokenizer.json", "model.safetensors")  # what a reposi
 WANTED = (*NEEDED, "run.json", "metrics.jsonl")  # all that a pull ever takes
 OURS = {"run.json", "nanogpt/run.py", "nanogpt/runs/run.py"}  # one of them is in every repository that was made here
 ENDED = ("step", "val_loss", "best_val_loss", "last_val_loss", "val_characters", "message")  # of a finished run, public
+ABOVE = {"model": "", "space": "spaces/"}  # what stands before user/repo in the address of its page
 ADDRESS = re.compile(r"\A(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.I)
 
 Tell = Callable[[str], None]  # takes a sentence about what is being done
@@ -107,14 +109,14 @@ def repository(text: str, owner: str = "") -> str:
 # ---- out: what is public of a run ------------------------------------------------------------------------------------
 
 
-def model_files(run: Run) -> dict[str, bytes]:
+def model_files(source: RunFiles) -> dict[str, bytes]:
     """The public part of a run folder: content by name. NanoGPTError where the run has no weights yet."""
-    settings = run.settings()
-    if not (run.folder / "model.safetensors").exists():
-        raise NanoGPTError(f"{run.name} has no weights yet; they come with its first evaluation.")
-    files = {name: (run.folder / name).read_bytes() for name in MODEL if (run.folder / name).exists()}
-    files["run.json"] = (json.dumps(_public(settings), indent=1, ensure_ascii=False) + "\n").encode()
-    files["metrics.jsonl"] = "".join(_line(row) for row in _measured(run)).encode()
+    about = _public(source.settings)
+    if source.content("model.safetensors") is None:
+        raise NanoGPTError(f"{source.name} has no weights yet; they come with its first evaluation.")
+    files = {name: content for name in MODEL if (content := source.content(name)) is not None}
+    files["run.json"] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
+    files["metrics.jsonl"] = "".join(_line(row) for row in _measured(source.history)).encode()
     return files
 
 
@@ -132,9 +134,8 @@ def _part(found: Any, *keys: str) -> dict[str, Any]:
     return {key: found[key] for key in keys if key in found} if isinstance(found, Mapping) else {}
 
 
-def _measured(run: Run) -> list[dict[str, Any]]:
+def _measured(history: History) -> list[dict[str, Any]]:
     """What was measured, and how it ended; other events may name files of this machine."""
-    history = run.history()
     rows = [{key: row[key] for key in COLUMNS if key in row} for row in history.rows]
     last = history.events[-1] if history.events else {}
     if last.get("event") == "finished":
@@ -148,7 +149,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def offered(run: Run, repo: str, license: str | None = None, quote: bool = False) -> dict[str, bytes]:
     """Exactly what a push would send: content by name, the card first."""
-    files = model_files(run)
+    files = model_files(RunFiles(run))
     compared = judged(run)
     text = card(run, repo, compared, license, quote)
     picture = curve.png(run.history().rows, compared.get("bigram"))
@@ -174,31 +175,21 @@ def push(
 def publish(
     api: HfApi, repo: str, kind: str, files: Mapping[str, bytes], message: str, tell: Tell, creation: dict[str, Any]
 ) -> Pushed:
-    """One commit of files to a repository of ours, made if it is not there; none where all of it is there already.
+    """Commit files to a repository of ours, made if it is not there. No commit if all of it is there already.
 
     `creation` is what create_repo takes for a new one. A repository with something else in it is left alone.
     """
+    url = f"{constants.ENDPOINT}/{ABOVE[kind]}{repo}"
     with spoken(repo):
         tell(f"Asking whether you may write to {repo}.")
-        notes = []
-        try:
-            head = api.repo_info(repo, repo_type=kind)
-            if creation.get("space_hardware"):
-                notes.append("It was there already: its hardware stays as it was, change it on the Hub under Settings.")
-        except RepositoryNotFoundError:
-            tell(f"Creating {repo}.")
-            api.create_repo(repo, repo_type=kind, **creation)
-            head = api.repo_info(repo, repo_type=kind)
-        api.auth_check(repo, repo_type=kind, write=True)
+        head, notes = _open(api, repo, kind, creation, tell)
         names = {sibling.rfilename for sibling in head.siblings or []}
         _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
-        notes += ["It is private: only you can see it."] if head.private else []
         changed = _changed(api, repo, kind, head.sha, files)
-        if "README.md" in changed and "README.md" in names and names & OURS and _edited(api, repo, kind, head.sha):
+        if "README.md" in changed and _edited(api, repo, kind, head.sha, names):
             del changed["README.md"]
             notes.append("Its card was changed by hand and stays as it is.")
-        gone = [name for name in PUBLIC if kind == "model" and name in names and name not in files]
-        url = f"{constants.ENDPOINT}/{'spaces/' if kind == 'space' else ''}{repo}"
+        gone = [name for name in PUBLIC if name in names - files.keys()] if kind == "model" else []
         if not changed and not gone:
             return Pushed(url, "", tuple(notes))
         tell(f"Sending {len(changed)} file{'s' * (len(changed) != 1)}, {size(sum(map(len, changed.values())))}.")
@@ -206,6 +197,23 @@ def publish(
         # parent_commit: refused if somebody else has changed it since we looked
         done = api.create_commit(repo, steps, commit_message=message, repo_type=kind, parent_commit=head.sha)
     return Pushed(url, done.oid, tuple(notes))
+
+
+def _open(api: HfApi, repo: str, kind: str, creation: dict[str, Any], tell: Tell) -> tuple[Any, list[str]]:
+    """Return what the Hub says of a repository that we may write to, and notes for the reader; make it if need be."""
+    notes = []
+    try:
+        head = api.repo_info(repo, repo_type=kind)
+        if creation.get("space_hardware"):
+            notes.append("It was there already: its hardware stays as it was, change it on the Hub under Settings.")
+    except RepositoryNotFoundError:
+        tell(f"Creating {repo}.")
+        api.create_repo(repo, repo_type=kind, **creation)
+        head = api.repo_info(repo, repo_type=kind)
+    api.auth_check(repo, repo_type=kind, write=True)
+    if head.private:
+        notes.append("It is private: only you can see it.")
+    return head, notes
 
 
 def _leave_alone(api: HfApi, repo: str, kind: str, names: set[str], private: bool, wanted: bool) -> None:
@@ -219,8 +227,10 @@ def _leave_alone(api: HfApi, repo: str, kind: str, names: set[str], private: boo
         )
 
 
-def _edited(api: HfApi, repo: str, kind: str, revision: str | None) -> bool:
-    """Whether somebody has rewritten the card since it was pushed."""
+def _edited(api: HfApi, repo: str, kind: str, revision: str | None, names: set[str]) -> bool:
+    """Return whether a repository of ours, with these files, has a card that was rewritten since it was pushed."""
+    if "README.md" not in names or not names & OURS:
+        return False
     with tempfile.TemporaryDirectory() as folder:
         card = api.hf_hub_download(repo, "README.md", repo_type=kind, revision=revision, local_dir=folder)
         return not is_untouched(Path(card).read_text(encoding="utf-8"))
@@ -287,12 +297,12 @@ def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
 def _rewrite(folder: Path, repo: str) -> None:
     """Read what came, and write it as this program would have: nothing else of the repository stays."""
     for path in folder.glob("*.json"):
-        archive.read_object(path)
+        checks.read_object(path)
     config, tokenizer, model = read_config(folder), load_tokenizer(folder), load_model(folder)
     files: dict[str, str | bytes] = {**config_files(config), **tokenizer.files(config.block_size)}
     files["model.safetensors"] = weights_bytes(model)
     if (folder / "run.json").exists():
-        files["run.json"] = json.dumps({**_public(archive.read_object(folder / "run.json")), "parent": None})
+        files["run.json"] = json.dumps({**_public(checks.read_object(folder / "run.json")), "parent": None})
     else:  # somebody else's: what it was trained on and how is not known
         text = dict(id="0" * 16, name=f"a text that {repo} does not name", characters=1)
         about = dict(name=repo.split("/")[1], created=datetime.now(UTC).isoformat(timespec="seconds"), preset="")

@@ -33,7 +33,13 @@ BAD_NAME = (
     "'..', and at most 96 characters long."
 )
 MISSING = "There is no repository {repo} on the Hub, or it is private and this account may not see it."
-SENTENCES = {
+BY_KIND = (
+    (LocalTokenNotFoundError, NO_TOKEN),
+    (OfflineModeIsEnabled, "The Hub's client is set offline (HF_HUB_OFFLINE); unset that and try again."),
+    (HFValidationError, BAD_NAME),
+    (RepositoryNotFoundError, MISSING),
+)
+BY_STATUS = {
     401: "The Hub does not take this token: it is mistyped, has expired, was revoked or lacks the right for this. "
     f"Make one of the kind Write at {TOKENS}, or sign in anew.",
     402: "The Hub asks for payment before it creates {repo}. A free account can have public models, static Spaces "
@@ -55,29 +61,29 @@ def redacted(text: str) -> str:
 
 
 def sentence(error: Exception, repo: str = "") -> str:
-    """What went wrong between us and the Hub, and what to do."""
-    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # "Error while uploading …"
+    """Say what went wrong between us and the Hub, and what to do."""
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # "Error while uploading ..."
         return sentence(error.__cause__, repo)
-    if isinstance(error, LocalTokenNotFoundError):
-        return NO_TOKEN
-    if isinstance(error, OfflineModeIsEnabled):
-        return "The Hub's client is set offline (HF_HUB_OFFLINE); unset that and try again."
-    if isinstance(error, HFValidationError):
-        return BAD_NAME.format(repo=repo)
-    if isinstance(error, RepositoryNotFoundError):
-        return MISSING.format(repo=repo)
+    for kind, text in BY_KIND:
+        if isinstance(error, kind):
+            return text.format(repo=repo)
     if isinstance(error, HfHubHTTPError):
-        status = error.response.status_code
-        if status >= 500:
-            return f"The Hub has trouble of its own at the moment ({status}); try again later. {SAFE}"
-        said = " ".join((error.server_message or "no reason given").split())[:200]
-        return SENTENCES.get(status, "").format(repo=repo) or f"The Hub refused ({status}: {said})."
+        return refusal(error.response.status_code, error.server_message, repo)
     # json: a page instead of an answer, as from a network that wants one to sign in first
     if isinstance(error, HTTPError | LocalEntryNotFoundError | ConnectionError | TimeoutError | json.JSONDecodeError):
         return UNREACHABLE
     if isinstance(error, ValueError):  # its check of the card's front matter
         return f"The Hub does not take the card: {' '.join(str(error).split())[:200]}"
     return f"That could not be done ({getattr(error, 'strerror', None) or type(error).__name__}). {SAFE}"
+
+
+def refusal(status: int, message: str | None, repo: str) -> str:
+    """Say what an HTTP status of the Hub means; for an unusual one, with the Hub's own words."""
+    if status >= 500:
+        return f"The Hub has trouble of its own at the moment ({status}); try again later. {SAFE}"
+    if status in BY_STATUS:
+        return BY_STATUS[status].format(repo=repo)
+    return f"The Hub refused ({status}: {' '.join((message or 'no reason given').split())[:200]})."
 
 
 @contextmanager

@@ -21,10 +21,10 @@ import numpy as np
 
 from ..config import ModelConfig, NanoGPTError
 from ..durations import in_words
-from ..formats import load_model, read_config
 from ..model import GPT, ROPE_THETA, ShapesOnly
 from ..runs import Run, kept_loss
-from ..tokenizer import LOOKALIKES, load_tokenizer, unit
+from ..tokenizer import LOOKALIKES, unit
+from .run_files import RunFiles
 
 HERE = Path(__file__).parent / "exported"
 LETTERS = 4  # of base64 a number: 24 bits, of which 16 are its digits, so that it is right to 1 part in 131,072
@@ -37,25 +37,30 @@ def html(run: Run) -> str:
 
     Its scores differ from PyTorch's by less than 1e-3, which tests/test_page_export.py holds it to.
     """
-    settings, config, tokenizer = run.settings(), read_config(run.folder), load_tokenizer(run.folder)
+    return page(RunFiles(run))
+
+
+def page(source: RunFiles) -> str:
+    """`html`, of a run whose files may have been read already."""
+    text, config, tokenizer = source.settings["corpus"]["name"], source.config, source.tokenizer
     if unit(tokenizer) != "character":
         raise NanoGPTError(
-            f"The tokens of {run.name} are longer than a character, which a page cannot write yet. Publish the model "
-            "instead."
+            f"The tokens of {source.name} are longer than a character, which a page cannot write yet. Publish the "
+            "model instead."
         )
     with ShapesOnly():
         parameters = GPT(config).count_parameters()
     if parameters * LETTERS > MAX_MB * 1_000_000:
         raise NanoGPTError(
-            f"{run.name} has {parameters / 1e6:.1f} million numbers, which would make a page of "
+            f"{source.name} has {parameters / 1e6:.1f} million numbers, which would make a page of "
             f"{parameters * LETTERS / 1e6:.0f} MB; a phone opens one of up to {MAX_MB} MB. Publish the model instead."
         )
     about = dict(config=_config(config), chars=tokenizer.chars, lookalikes=LOOKALIKES)
-    style, gpt, page = (_source(name) for name in ("page.css", "gpt.js", "page.js"))
+    style, gpt, fields = (_source(name) for name in ("page.css", "gpt.js", "page.js"))
     parts = dict(
-        name=_text(run.name), text=_text(settings["corpus"]["name"]), facts=_facts(run, config, parameters),
-        how=_how(config), style=style, gpt=gpt, page=page, about=_json(about), weights=_weights(load_model(run.folder)),
-        style_hash=_hash(style), script_hashes=f"{_hash(gpt)} {_hash(page)}",
+        name=_text(source.name), text=_text(text), facts=_facts(source, parameters),
+        how=_how(config), style=style, gpt=gpt, page=fields, about=_json(about), weights=_weights(source.model),
+        style_hash=_hash(style), script_hashes=f"{_hash(gpt)} {_hash(fields)}",
     )  # fmt: skip
     # in one pass: what was put in is not looked at again, whatever it looks like
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _source("page.html"))
@@ -101,9 +106,9 @@ def _packed(numbers: np.ndarray) -> str:
     return base64.b64encode(rounded.view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()).decode()
 
 
-def _facts(run: Run, config: ModelConfig, parameters: int) -> str:
+def _facts(source: RunFiles, parameters: int) -> str:
     """What there is to say in numbers, as the entries of a list."""
-    about, history = run.settings()["corpus"], run.history()
+    about, config, history = source.settings["corpus"], source.config, source.history
     facts = {"Text": f"{about['characters']:,} characters"}
     if (loss := kept_loss(history)) is not None:
         facts["Validation loss"] = f"{loss:.2f} nats ({loss / math.log(2):.2f} bits) a character"

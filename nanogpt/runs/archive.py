@@ -1,7 +1,7 @@
 """A run to take along: its folder as one archive, and back again as a new run.
 
 An archive is a .zip of the files in FILES, side by side, and of nothing else. Importing one runs no code in it: it is
-measured before it is unpacked, unpacked beside the runs, and becomes a run only if all of it can be read as one.
+measured before it is unpacked, unpacked beside the runs, and becomes a run only if checks.py finds nothing wrong.
 """
 
 from __future__ import annotations
@@ -20,17 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
-from safetensors import SafetensorError, safe_open
-
-from .. import corpus, limits
-from ..config import NanoGPTError, TrainConfig
-from ..disk import home
-from ..formats import load_model, read_config
-from ..model import GPT
-from ..tokenizer import load_tokenizer
-from .record import COLUMNS, log_text
-from .run import Run, free_name
+from .. import corpus
+from ..config import NanoGPTError
+from ..paths import home
+from .checks import TO_CONTINUE, check_folder
+from .listing import free_name
+from .logs import log_text
+from .run import Run
 
 MAX_BYTES = 1_000_000_000  # of an archive, and of what is in it
 MB = 1_000_000
@@ -40,8 +36,6 @@ FILES = {  # name -> the most bytes it may have
     "model.safetensors": MAX_BYTES, "last.safetensors": MAX_BYTES,
 }  # fmt: skip
 NEEDED = ("run.json", "config.json", "tokenizer.json", "model.safetensors")
-TO_CONTINUE = "last.safetensors"
-LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.status reads a state off
 DAMAGED = "The archive is damaged or no .zip file, so nothing was imported; save or download it again."
 # What zipfile raises on a damaged archive, an encrypted one, and one packed in a way that Python cannot read.
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError)
@@ -114,7 +108,7 @@ def scratch(called: str = "archive") -> Iterator[Path]:
 
 def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = free_name, **more: Any) -> Run:
     """Move a `scratch` folder among the runs, with `more` in its run.json. NanoGPTError where it is no run's."""
-    settings = _checked(folder)
+    settings = check_folder(folder)
     name = named(settings["name"])
     text = _text_here(settings, owner)
     about = {**settings, "name": name, "owner": owner, "corpus": text, **more}
@@ -154,66 +148,34 @@ def _check_directory(path: Path) -> None:
 
 
 def _entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
-    """What is in the archive, if it is what a run has and no more. Names are compared, never followed."""
+    """Return what is in the archive, if it is what a run has and no more. Names are compared, never followed."""
     infos = archive.infolist()
-    names = [info.orig_filename for info in infos]
+    _check_names([info.orig_filename for info in infos])
+    for info in infos:
+        _check_entry(info)
+    if sum(info.file_size for info in infos) > MAX_BYTES or sum(info.compress_size for info in infos) > size:
+        raise NanoGPTError("The archive would unpack to more than it can have in it; nothing was imported.")
+    return infos
+
+
+def _check_names(names: list[str]) -> None:
     if strange := [name for name in names if name not in FILES]:
         raise NanoGPTError(f"The archive has {strange[0][:80]!r} in it, no file of a run; nothing was imported.")
     if len(set(names)) < len(names):
         raise NanoGPTError("The archive has a file in it twice; nothing was imported.")
     if missing := [name for name in NEEDED if name not in names]:
         raise NanoGPTError(f"The archive has no {missing[0]} in it, so it is no run; nothing was imported.")
-    for info in infos:
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            raise NanoGPTError(f"{info.filename} in the archive is a link or a device; nothing was imported.")
-        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise NanoGPTError(f"{info.filename} in the archive is encrypted or packed in an unusual way.")
-        many_times = info.file_size > MB and info.file_size > 100 * info.compress_size
-        if info.file_size > FILES[info.filename] or many_times:
-            raise NanoGPTError(f"{info.filename} in the archive would unpack to {info.file_size:,} bytes, too many.")
-    if sum(info.file_size for info in infos) > MAX_BYTES or sum(info.compress_size for info in infos) > size:
-        raise NanoGPTError("The archive would unpack to more than it can have in it; nothing was imported.")
-    return infos
 
 
-def _checked(folder: Path) -> dict[str, Any]:
-    """`run.json` of an unpacked run, all of whose files can be read as what they should be."""
-    for path in folder.glob("*.json"):
-        read_object(path)  # whoever reads it next may be less patient with what is in it
-    settings = _settings(folder / "run.json")
-    config = read_config(folder)
-    tokenizer = load_tokenizer(folder)
-    if tokenizer.vocab_size != config.vocab_size:
-        raise NanoGPTError("The alphabet is not that of its model; nothing was imported.")
-    model = load_model(folder)
-    limits.check_model(model.count_parameters())
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
-        raise NanoGPTError("The weights are not all numbers; nothing was imported.")
-    for name, right in (("metrics.jsonl", _is_metric), ("samples.jsonl", _is_sample)):
-        rows = _rows(folder / name)
-        if not all(map(right, rows)):
-            raise NanoGPTError(f"{name} has lines that are none of a run's; nothing was imported.")
-        events = [row for row in rows if "event" in row]
-        if events and events[-1]["event"] not in LAST_WORDS:
-            raise NanoGPTError(f"{name} does not say how the run ended; nothing was imported.")
-    if (folder / TO_CONTINUE).exists():
-        _check_save(folder / TO_CONTINUE, model)
-    return settings
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    settings = read_object(path)
-    about = settings.get("corpus")
-    text: dict[str, Any] = about if isinstance(about, dict) else {}
-    strings = [settings.get("name"), settings.get("created"), settings.get("preset"), text.get("id"), text.get("name")]
-    right = isinstance(settings.get("train"), dict) and all(isinstance(s, str) and len(s) <= 200 for s in strings)
-    if not (
-        right and corpus.ID.fullmatch(text["id"]) and _is_number(text.get("characters")) and text["characters"] > 0
-    ):
-        raise NanoGPTError("run.json is not that of a run; nothing was imported.")
-    TrainConfig.of(settings["train"])
-    return settings
+def _check_entry(info: zipfile.ZipInfo) -> None:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise NanoGPTError(f"{info.filename} in the archive is a link or a device; nothing was imported.")
+    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NanoGPTError(f"{info.filename} in the archive is encrypted or packed in an unusual way.")
+    many_times = info.file_size > MB and info.file_size > 100 * info.compress_size
+    if info.file_size > FILES[info.filename] or many_times:
+        raise NanoGPTError(f"{info.filename} in the archive would unpack to {info.file_size:,} bytes, too many.")
 
 
 def _text_here(settings: dict[str, Any], owner: str | None) -> dict[str, Any]:
@@ -226,55 +188,3 @@ def _text_here(settings: dict[str, Any], owner: str | None) -> dict[str, Any]:
         if everybody.owner is None and everybody.sha256 == sha256 and everybody.source.startswith(corpus.BUILT_IN):
             return {**text, "id": everybody.id}
     return {**text, "id": corpus.id_of(sha256, owner)}
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. NanoGPTError for anything else, however deep."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise NanoGPTError(f"{path.name} cannot be read; nothing was imported.")
-    return found
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    try:
-        rows = [json.loads(line) for line in lines]
-    except (ValueError, RecursionError):
-        rows = [None]
-    if not all(isinstance(row, dict) for row in rows):
-        raise NanoGPTError(f"{path.name} cannot be read; nothing was imported.")
-    return rows
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not
-
-
-def _is_metric(row: dict) -> bool:
-    numbers = all(_is_number(row[key]) for key in COLUMNS if key in row and key != "grad_norm")  # that may be infinite
-    if "event" not in row:
-        return numbers and all(key in row for key in ("step", "seconds", "tokens")) and row["step"] >= 0
-    said = isinstance(row["event"], str) and isinstance(row.get("message", ""), str)
-    return numbers and said and (row["event"] != "started" or isinstance(row.get("device"), str))
-
-
-def _is_sample(row: dict) -> bool:
-    return _is_number(row.get("step")) and isinstance(row.get("text"), str)
-
-
-def _check_save(path: Path, model: GPT) -> None:
-    """Whether last.safetensors is a save of this model, without reading its tensors."""
-    expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
-    try:
-        with safe_open(path, "pt") as file:
-            progress = json.loads((file.metadata() or {})["progress"])
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys() if name.startswith("model.")}  # noqa: SIM118
-        right = shapes == expected and _is_number(progress["step"]) and progress["step"] >= 0
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
-        right = False
-    if not right:
-        raise NanoGPTError(f"{path.name} is not a save of its model; nothing was imported.")

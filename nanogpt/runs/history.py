@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 class History:
@@ -95,14 +95,10 @@ class Tail:
         self._before = b""  # the end of what was read: a new file may get the number of one that is gone
 
     def refresh(self) -> None:
+        """Read on. If another file has taken the place of the one read before, begin again."""
         try:
             with self.path.open("rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
-                file.seek(self._offset - len(self._before))
-                if inode != self._inode or file.read(len(self._before)) != self._before:
-                    if self.rows:  # another file has taken its place: a resumed run cut it back
-                        self.version += 1
-                    self._inode, self._offset, self._before, self.rows = inode, 0, b"", []
+                self._begin_again_if_replaced(file)
                 file.seek(self._offset)
                 new = file.read()
         except FileNotFoundError:
@@ -116,6 +112,14 @@ class Tail:
             rows = [row for line in new[:whole].splitlines() if (row := _parsed(line)) is not None]
             self.rows = self.rows + [row for row in rows if self.wanted(row)]
             self.version += 1
+
+    def _begin_again_if_replaced(self, file: BinaryIO) -> None:
+        inode = os.fstat(file.fileno()).st_ino
+        file.seek(self._offset - len(self._before))
+        if inode == self._inode and file.read(len(self._before)) == self._before:
+            return
+        self.version += bool(self.rows)  # a resumed run cut the file back
+        self._inode, self._offset, self._before, self.rows = inode, 0, b"", []
 
 
 def read_jsonl(path: Path) -> list[dict]:

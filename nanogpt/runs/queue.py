@@ -16,7 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..disk import home, write_whole
+from ..disk import write_whole
+from ..paths import home
 
 GRACE = 60.0  # seconds a drawn ticket counts before its trainer has had time to start and hold it
 

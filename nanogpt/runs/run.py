@@ -32,9 +32,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .. import __version__
+from .. import __version__, paths
 from ..config import NanoGPTError, TrainConfig
-from ..disk import NAME, PROJECT, checked_name, home, slug, write_whole
+from ..disk import write_whole
+from ..paths import checked_name, home
 from . import queue
 from .history import History, append, as_line, history_of, is_number, read_jsonl
 
@@ -77,8 +78,8 @@ class Run:
     def __init__(self, name: str):
         self.name = checked_name(name)
         self.folder = home() / "checkpoints" / name
-        if not self.folder.exists() and _ships(PROJECT / "checkpoints" / name):
-            self.folder = PROJECT / "checkpoints" / name  # wherever NANOGPT_HOME points
+        if not self.folder.exists() and ships(paths.SHIPPED / name):
+            self.folder = paths.SHIPPED / name  # wherever NANOGPT_HOME points
 
     # ---- written by the launcher ------------------------------------------------------------------------------
 
@@ -185,12 +186,9 @@ class Run:
             return Status("queued", place=waiting.index(self.name) + 1, **facts)
         if queue.is_withdrawn(self.name):
             return Status("stopped", message="Withdrawn from the queue before its turn came.", **facts)
-        last = history.events[-1] if history.events else None
-        if last is None:
+        if not history.events:
             return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
-        if last["event"] == "started":
-            return Status("crashed", message=CRASHED, **facts)
-        return Status(last["event"], message=last.get("message", ""), **facts)
+        return _status_after(history.events[-1], facts)
 
     def glance(self) -> Status:
         """`status` for a list of runs: a run that cannot be read is "damaged", and does not hide the others."""
@@ -248,6 +246,13 @@ class Run:
             raise NanoGPTError(f"{self.name} comes with the project; it cannot be {done}.")
 
 
+def _status_after(last: Mapping[str, Any], facts: dict[str, Any]) -> Status:
+    """Return the status of a run that nothing trains, from its last event."""
+    if last["event"] == "started":
+        return Status("crashed", message=CRASHED, **facts)
+    return Status(last["event"], message=last.get("message", ""), **facts)
+
+
 def _length(train: TrainConfig, history: History) -> int:
     """How many steps the run has in all. By the clock that is a guess, ever better, until it is over."""
     if not train.budget:
@@ -258,8 +263,8 @@ def _length(train: TrainConfig, history: History) -> int:
     return max(history.step + 1, round(history.step / gone) if gone > 0.05 else train.max_iters)
 
 
-def _ships(folder: Path) -> bool:
-    """Whether a run beside the code came with the project: it is for everybody. None does with NANOGPT_SHIPPED=off."""
+def ships(folder: Path) -> bool:
+    """Return whether a run beside the code came with the project: it is public. None does with NANOGPT_SHIPPED=off."""
     if os.environ.get("NANOGPT_SHIPPED") == "off":
         return False
     try:
@@ -268,52 +273,12 @@ def _ships(folder: Path) -> bool:
         return False
 
 
-def all_runs() -> list[Run]:
-    """Every run there is, the newest first; what ships with the project last."""
-    here, beside = home() / "checkpoints", PROJECT / "checkpoints"
-    names: dict[str, Run] = {}
-    for folder in [here] if here == beside else [here, beside]:
-        found = [(modified, path.parent.name) for path in folder.glob("*/run.json") if (modified := _modified(path))]
-        for _, name in sorted(found, reverse=True):
-            if NAME.fullmatch(name) and (folder == here or _ships(folder / name)):
-                names.setdefault(name, Run(name))
-    return list(names.values())
-
-
-def users_of(corpus_id: str) -> tuple[list[str], list[str]]:
-    """The names of the runs on a text: those a trainer has in hand or soon will, which need it, and the others."""
-    busy: list[str] = []
-    others: list[str] = []
-    for run in all_runs():
-        try:
-            if run.settings()["corpus"]["id"] == corpus_id:
-                (busy if run.status().busy else others).append(run.name)
-        except NanoGPTError:
-            continue  # a run.json that cannot be read names no text
-    return busy, others
-
-
-def _modified(path: Path) -> int:
-    """When a file was written last, in nanoseconds; 0 where it has gone since it was listed."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def _size(path: Path) -> int:
     """Bytes of a file; 0 of a folder, or where a trainer has just put another file in its place."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:
         return 0
-
-
-def free_name(wanted: str) -> str:
-    """`wanted` as a name nobody has: with -2, -3, … at its end where it is taken."""
-    base = slug(wanted)[:56].strip("-") or "run"
-    taken = {run.name for run in all_runs()} | {p.name for p in (home() / "checkpoints").glob("*")}
-    return next(name for i in range(1, 100_000) if (name := base if i == 1 else f"{base}-{i}") not in taken)
 
 
 def _is_about_a_text(about: Any) -> bool:

@@ -13,7 +13,7 @@ from ..config import NanoGPTError
 from ..runs import users_of
 from . import text_panel
 from .drawn import drawn
-from .parts import Parts
+from .parts import QUIET, Parts
 from .visit import visitor
 
 DEFAULT = "python-reference"
@@ -169,16 +169,14 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
             )  # fmt: skip
             text_panel.build(corpus_id, report, after_change, parts)
 
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-
     def on(event, handler, inputs):
         """Wire a handler that says by name what changes."""
         slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private")
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **slow)
 
     detect = lambda: ""
-    on(upload.upload(detect, None, encoding, **quiet).then, take_new, upload)
-    on(use.click(detect, None, encoding, **quiet).then, take_new, paste)
+    on(upload.upload(detect, None, encoding, **QUIET).then, take_new, upload)
+    on(use.click(detect, None, encoding, **QUIET).then, take_new, paste)
     on(builtins.input, lambda key: attempt(choose_builtin, key), builtins)
     on(earlier.input, lambda id: attempt(choose_stored, id), earlier)
     on(encoding.input, take_again, [given, encoding])

@@ -19,6 +19,7 @@ from ..optim import settled
 from ..runs import queue
 from ..tokenizer import unit
 from ..train import in_words
+from .parts import QUIET
 from .visit import visitor
 
 LABELS = {"modern": "Faster", "classic": "As in the lecture"}  # of layouts; others go by their name
@@ -202,11 +203,10 @@ def build_advanced(form: Form, corpus_id: gr.State) -> None:
     """Draw every other knob, and wire the form: what was chosen fills the fields, what is entered is checked."""
     with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
         form.advanced = [field(k) for k in ADVANCED]
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-    asked = dict(inputs=[corpus_id, *form.inputs], outputs=form.estimate, trigger_mode="always_last", **quiet)
-    fill = form.presets.input(lambda name: field_values(settings_of(name)), form.presets, form.fields, **quiet)
+    asked = dict(inputs=[corpus_id, *form.inputs], outputs=form.estimate, trigger_mode="always_last", **QUIET)
+    fill = form.presets.input(lambda name: field_values(settings_of(name)), form.presets, form.fields, **QUIET)
     fill.then(estimate, **asked)
-    refill = form.layout.input(layout_values, [form.presets, form.layout], form.fields, **quiet)
+    refill = form.layout.input(layout_values, [form.presets, form.layout], form.fields, **QUIET)
     refill.then(estimate, **asked)
     entered = [form.budget.submit, form.budget.blur, form.max_iters.submit, form.max_iters.blur]
     chosen = [form.presets.input, form.layout.input]

@@ -11,9 +11,10 @@ import gradio as gr
 
 from .. import corpus, durations, limits
 from ..config import PRESETS, NanoGPTError
-from ..runs import record
+from ..runs import settings
 from . import form
 from .drawn import drawn, line
+from .parts import QUIET
 from .visit import seen, visitor
 
 OTHERS = ("view", "deep_link", "session_hash", "fn_index", "logs")  # what Gradio and Spaces put into an address
@@ -71,24 +72,14 @@ def offered(corpus_id: str | None, *fields) -> list:
 
 
 def read(address: Mapping[str, str]) -> Asked:
-    """What the page's address asks for. What is wrong in it is said, and the rest of the page is as always."""
+    """Return what the page's address asks for. What is wrong in it is said, and the rest of the page is as always."""
     given = {key: value for key, value in address.items() if not key.startswith("_") and key not in OTHERS}
     asked = Asked()
     if (name := given.pop("run", None)) is not None:
         asked.run = _run(name, asked.said)
     if (text := given.pop("text", None)) is not None:
-        if text in corpus.BUILTINS:
-            asked.text = text
-        else:
-            asked.said.append(f"The link's text was {text[:40]!r}; a link can name {', '.join(corpus.BUILTINS)}.")
-    if unknown := [key for key in given if key not in form.KNOB and key != "preset"]:
-        asked.said.append(f"The link has {unknown[0][:40]!r} in it, which is no setting; it was passed over.")
-    given = {key: value for key, value in given.items() if key not in unknown}
-    if given:
-        try:
-            asked.settings = record.whole({"preset": next(iter(PRESETS)), **given})
-        except NanoGPTError as error:
-            asked.said.append(f"{str(error)[:300]} So the link's settings were not taken.")
+        asked.text = _text(text, asked.said)
+    asked.settings = _settings(given, asked.said)
     return asked
 
 
@@ -104,6 +95,25 @@ def _run(name: str, said: list[str]) -> str | None:
     return run.name if run else None
 
 
+def _text(key: str, said: list[str]) -> str | None:
+    if key in corpus.BUILTINS:
+        return key
+    said.append(f"The link's text was {key[:40]!r}; a link can name {', '.join(corpus.BUILTINS)}.")
+    return None
+
+
+def _settings(given: dict[str, str], said: list[str]) -> dict[str, Any] | None:
+    unknown = [key for key in given if key not in form.KNOB and key != "preset"]
+    if unknown:
+        said.append(f"The link has {unknown[0][:40]!r} in it, which is no setting; it was passed over.")
+    known = {key: value for key, value in given.items() if key not in unknown}
+    try:
+        return settings.complete({"preset": next(iter(PRESETS)), **known}) if known else None
+    except NanoGPTError as error:
+        said.append(f"{str(error)[:300]} So the link's settings were not taken.")
+        return None
+
+
 # ---- the control ---------------------------------------------------------------------------------------------------
 
 
@@ -115,6 +125,5 @@ def build(corpus_id: gr.State, inputs: list) -> None:
         elem_id="link-address",
     )  # fmt: skip
     note = drawn("status_line", line(""), visible=False, elem_id="link-said")
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-    made = copy.click(offered, [corpus_id, *inputs], [address, note], **quiet)
+    made = copy.click(offered, [corpus_id, *inputs], [address, note], **QUIET)
     made.then(None, [address, note], [address, note], js=COPY)

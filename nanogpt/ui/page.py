@@ -18,6 +18,7 @@ from . import api, corpus_tab, form, link, sample_tab, share_tab, train_tab, vis
 from .drawn import drawn
 from .drawn import line as drawn_line
 from .guard import middleware
+from .parts import QUIET
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 NO_SECRET = "nanogpt"  # Gradio wants one; with a random one a restarted server could not read what it had kept
@@ -64,20 +65,19 @@ def build_app() -> gr.Blocks:
         api.build()
         page = Page(tabs, terms, asked, texts, training, writing, kept_text, kept_run)
 
-        quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
         runs, run, form_inputs = training.shown.outputs, training.run, training.form.inputs
-        texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **quiet)
-        texts.report.change(corpus_tab.about, corpus_id, training.about_text, **quiet)
-        run.change(lambda name: name or gr.skip(), run, kept_run, **quiet)
-        sample.select(sample_tab.choices, run, writing.run, **quiet)
-        share.select(sharing.open, run, sharing.shown, **quiet)
+        texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **QUIET)
+        texts.report.change(corpus_tab.about, corpus_id, training.about_text, **QUIET)
+        run.change(lambda name: name or gr.skip(), run, kept_run, **QUIET)
+        sample.select(sample_tab.choices, run, writing.run, **QUIET)
+        share.select(sharing.open, run, sharing.shown, **QUIET)
         looked = lambda name, before: open_train(page, train_tab.in_view(name, before))
-        shown = train.select(looked, [run, kept_run], runs, **quiet)
-        estimated = shown.then(form.estimate, [corpus_id, *form_inputs], training.form.estimate, **quiet)
-        estimated.then(place.warm, **quiet)  # only now: a process that imports torch would spoil what is measured
+        shown = train.select(looked, [run, kept_run], runs, **QUIET)
+        estimated = shown.then(form.estimate, [corpus_id, *form_inputs], training.form.estimate, **QUIET)
+        estimated.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
         opened = [terms, asked, tabs, *texts.shown.outputs, training.about_text, *training.form.fields]
-        demo.load(lambda before: open_page(page, before), kept_text, opened, **quiet)
-        demo.load(lambda before: open_runs(page, before), kept_run, [*runs, writing.run], **quiet)
+        demo.load(lambda before: open_page(page, before), kept_text, opened, **QUIET)
+        demo.load(lambda before: open_runs(page, before), kept_run, [*runs, writing.run], **QUIET)
     demo.queue(max_size=64, default_concurrency_limit=4)
     demo._queue.sleep_when_free = 0.02  # Gradio looks for work a thousand times a second: 4 % of a core, all day long
     return demo

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+# How to wire a handler that answers at once: it waits for no other, shows no progress, and is no part of the API.
+QUIET: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+
 
 class Parts(dict[str, Any]):
     """The components that a tab's handlers write to, by their names there."""

@@ -6,17 +6,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 
 from ..config import NanoGPTError
 from ..disk import size
-from ..runs import Run, archive, kept_loss, record
+from ..runs import Run, archive, kept_loss, logs, settings
 from . import changing
 from .drawn import said, told
-from .parts import Parts
+from .parts import QUIET, Parts
 from .visit import seen, visitor
 from .words import existing, state_word
 
@@ -24,11 +23,11 @@ NO_RUN = "There is no run yet; press Start to make one, or import an archive."
 COLUMNS = ["Name", "State", "Loss", "Step", "On disk", "Text"]
 WIDTHS = ["170px", "95px", "75px", "130px", "80px", "140px"]  # wider than a phone, on which the table is scrolled
 LOG_LINES = 200
-SAVED = {  # what can be saved as one file -> its name after the run's, its label
-    "settings": ("-settings.json", "Save settings (JSON)"),
-    "curves": ("-curves.csv", "Save curves (CSV)"),
-    "samples": ("-samples.txt", "Save samples (text)"),
-    "log": ("-log.txt", "Save log (text)"),
+SAVED = {  # what can be saved as one file -> the end of the file's name, the button, the content
+    "settings": ("-settings.json", "Save settings (JSON)", settings.settings_json),
+    "curves": ("-curves.csv", "Save curves (CSV)", logs.curves_csv),
+    "samples": ("-samples.txt", "Save samples (text)", logs.samples_text),
+    "log": ("-log.txt", "Save log (text)", logs.log_text),
 }
 DOWNLOAD = """(file) => {
   if (!file) return;
@@ -72,7 +71,7 @@ def facts(name: str | None) -> list[str]:
         run = visitor().run(name)
         text, state = run.settings()["corpus"]["name"], state_word(run.status()).lower()
         parts = [name, state, f"validation loss {loss(run)}", f"{size(run.size())} on disk", f"trained on {text}"]
-        return [" · ".join(parts), record.command(run)]
+        return [" · ".join(parts), settings.command(run)]
     except NanoGPTError as error:
         return [str(error), ""]
 
@@ -82,7 +81,7 @@ def log(name: str | None) -> str:
     run = seen(name)
     if run and not visitor().owns(run):
         return "What the trainer printed is for the owner of the run."
-    return (record.log_text(run, LOG_LINES) if run else "") or "The trainer has printed nothing yet."
+    return (logs.log_text(run, LOG_LINES) if run else "") or "The trainer has printed nothing yet."
 
 
 def save(name: str | None, what: str, to_continue: bool = False) -> str:
@@ -93,12 +92,11 @@ def save(name: str | None, what: str, to_continue: bool = False) -> str:
         path = folder / f"{run.name}.zip"
         archive.pack(run, path, to_continue and visitor().owns(run))  # the save is its owner's
         return str(path)
-    text = dict(
-        settings=record.settings_json, curves=record.curves_csv, samples=record.samples_text, log=record.log_text
-    )[what](run)
+    ending, _, content = SAVED[what]
+    text = content(run)
     if not text:
         raise NanoGPTError(f"{run.name} has no {what} yet.")
-    path = folder / f"{run.name}{SAVED[what][0]}"
+    path = folder / f"{run.name}{ending}"
     path.write_text(text, encoding="utf-8", newline="")
     return str(path)
 
@@ -185,10 +183,9 @@ def build(view: View) -> None:
     def choose(event: gr.SelectData):
         return view.shown.put(view.show(event.row_value[0]))
 
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-    gr.on([this.expand, view.run.change], facts, view.run, [about, command], **quiet)
-    gr.on([every.expand, view.run.change], table, None, runs, **quiet)
-    runs.select(choose, None, view.shown.outputs, **quiet)
+    gr.on([this.expand, view.run.change], facts, view.run, [about, command], **QUIET)
+    gr.on([every.expand, view.run.change], table, None, runs, **QUIET)
+    runs.select(choose, None, view.shown.outputs, **QUIET)
     import_button.upload(
         take,
         import_button,
@@ -203,7 +200,7 @@ def build_saving(view: View) -> None:
     with gr.Row():
         buttons = {
             what: gr.Button(label, size="sm", min_width=140, elem_id=f"run-save-{what}")
-            for what, (_, label) in SAVED.items()
+            for what, (_, label, _) in SAVED.items()
         }
     with gr.Group():
         to_continue = gr.Checkbox(
@@ -241,9 +238,10 @@ def build_saving(view: View) -> None:
     filled = [note, *view.fields]
     done = "The fields have {} now; look under Advanced, then press Start."
     of_run, of_file = done.format("this run's settings"), done.format("the file's settings")
-    use.click(lambda name: fill(lambda: record.settings_of(existing(name, NO_RUN)), of_run), view.run, filled, **quiet)
+    settings_of = lambda name: settings.settings_of(existing(name, NO_RUN))
+    use.click(lambda name: fill(lambda: settings_of(name), of_run), view.run, filled, **quiet)
     upload.upload(
-        lambda path: fill(lambda: record.read_settings(Path(path).read_bytes()), of_file), upload, filled, **quiet
+        lambda path: fill(lambda: settings.read_settings(Path(path).read_bytes()), of_file), upload, filled, **quiet
     )
 
 
@@ -257,7 +255,7 @@ def build_log(view: View) -> None:
         refresh = gr.Button("Refresh the log", size="sm", elem_id="run-log-refresh")
     gr.on(
         [panel.expand, refresh.click, view.run.change], log, view.run, text,
-        queue=False, show_progress="hidden", api_visibility="private",
+        **QUIET,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from ..sample import DASHES, keep_ready, stream_many, unescaped
 from ..tokenizer import load_tokenizer
 from . import pull_panel
 from .drawn import drawn, line
+from .parts import QUIET
 from .visit import seen, visitor
 from .words import existing
 
@@ -141,18 +142,17 @@ def build() -> SampleTab:
 
     buttons = [generate, stop]
     writing = lambda on: [gr.Button(interactive=not on), gr.Button(interactive=on)]
-    quiet = dict(queue=False, show_progress="hidden", api_visibility="private")
-    begun = generate.click(lambda: writing(True), None, buttons, **quiet)
+    begun = generate.click(lambda: writing(True), None, buttons, **QUIET)
     event = begun.then(
         on_page, [run, prompt, *settings], [output, whose_line], show_progress="hidden", concurrency_limit=4,
         api_visibility="private",
     )  # fmt: skip
-    event.then(lambda: writing(False), None, buttons, **quiet)
-    stop.click(lambda: writing(False), None, buttons, cancels=[event], **quiet)
+    event.then(lambda: writing(False), None, buttons, **QUIET)
+    stop.click(lambda: writing(False), None, buttons, cancels=[event], **QUIET)
     download.click(None, [run, output], None, js=DOWNLOAD)
     gr.on(
         [prompt.change, run.change], lambda n, p: line(note(n, p)), [run, prompt], prompt_note,
-        trigger_mode="always_last", **quiet,  # whatever was typed while the last answer was on its way
+        trigger_mode="always_last", **QUIET,  # whatever was typed while the last answer was on its way
     )  # fmt: skip
     return SampleTab(run)
 

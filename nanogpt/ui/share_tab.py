@@ -19,6 +19,7 @@ from ..runs import Run
 from . import sign_in
 from .drawn import drawn, line, said
 from .following import following, lines
+from .parts import QUIET
 from .run_panel import DOWNLOAD, loss, made
 from .visit import visitor
 from .words import existing
@@ -140,7 +141,7 @@ def build() -> ShareTab:
         with gr.Column(scale=1, min_width=320):
             build_files(run)
             build_space(run, license, account)
-    run.change(about, run, shared, queue=False, show_progress="hidden", api_visibility="private")
+    run.change(about, run, shared, **QUIET)
 
     def opened(name, oauth: gr.OAuthToken | None):
         names, chosen = choices(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import gradio as gr
 
@@ -13,7 +12,7 @@ from ..config import NanoGPTError
 from ..disk import size
 from ..runs import users_of
 from . import changing
-from .parts import Parts
+from .parts import QUIET, Parts
 from .visit import visitor
 
 COLUMNS = ["Name", "Characters", "On disk", "Added"]
@@ -101,10 +100,9 @@ def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], dict
             beside=[corpus_id],
         )  # fmt: skip
 
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
     # not `pick` itself as the input: Gradio would refuse the value of a text that has just gone
-    gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **quiet)
-    rows.select(by_line, None, pick, **quiet)
+    gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **QUIET)
+    rows.select(by_line, None, pick, **QUIET)
 
 
 def listing(id: str | None) -> gr.Dropdown:

@@ -14,7 +14,7 @@ from ..launch import place
 from ..runs import Run
 from . import form, link, run_panel
 from .drawn import drawn, line, plot_data
-from .parts import Parts
+from .parts import QUIET, Parts
 from .visit import seen, visitor
 from .words import page_line, run_line
 
@@ -113,12 +113,23 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
         updates |= dict(timer=gr.Timer(active=False))
     if force:
         updates |= dict(back=None)
-    if force or not (seen and now["version"]) or seen[0] != name or seen[2] != now["version"][2]:
-        label, text, number, count = written(name)
-        follows = {} if back else dict(value=number)
-        updates |= dict(when=gr.Slider(maximum=max(count, 2), visible=count > 1, **follows))
-        updates |= {} if back else dict(sample=gr.Textbox(text, label=label))
+    if force or _has_new_sample(name, now["version"], seen):
+        updates |= newest_sample(name, back)
     return updates
+
+
+def _has_new_sample(name: str | None, version, seen) -> bool:
+    """Compare versions as `look` gives them: (name, that of the losses, that of the samples), or None without a run."""
+    return not (seen and version) or seen[0] != name or seen[2] != version[2]
+
+
+def newest_sample(name: str | None, back: int | None) -> dict[str, Any]:
+    """Updates for the newest sample. A reader who went back to an earlier one keeps that, with one more to choose."""
+    label, text, number, count = written(name)
+    slider = dict(maximum=max(count, 2), visible=count > 1)
+    if back:
+        return dict(when=gr.Slider(**slider))
+    return dict(when=gr.Slider(value=number, **slider), sample=gr.Textbox(text, label=label))
 
 
 def view(name: str | None = None) -> dict[str, Any]:
@@ -197,11 +208,10 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
         run=run, start=start_button, status=status, plot=plot, sample=sample, when=when, back=back, stop=stop_button,
         go_on=continue_button, seen=seen, page_status=page_status, timer=timer,
     )  # fmt: skip
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
 
     def on(event, handler, inputs):
         """Wire a handler that says by name what changes."""
-        return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **quiet)
+        return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **QUIET)
 
     def on_click(event, action, inputs):
         """Wire what trains."""
@@ -215,12 +225,12 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
         return event(steps, inputs, parts.outputs, **waits)
 
     started = on_click(start_button.click, start, [corpus_id, name, *chosen.inputs])
-    started.then(lambda: "", None, name, **quiet).then(place.warm, **quiet)
+    started.then(lambda: "", None, name, **QUIET).then(place.warm, **QUIET)
     on_click(continue_button.click, go_on, [run, chosen.budget, chosen.max_iters])
     on(stop_button.click, stop, run)
     on(timer.tick, shown, [run, seen, back])
     on(run.input, lambda n: shown(n, None, force=True), run)
-    when.input(look_back, [run, when], [sample, back], trigger_mode="always_last", **quiet)
+    when.input(look_back, [run, when], [sample, back], trigger_mode="always_last", **QUIET)
     with right:
         run_panel.build(run_panel.View(run, view, parts, form.field_values, chosen.fields))
     return TrainTab(about_text, chosen, run, parts)

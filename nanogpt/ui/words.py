@@ -83,40 +83,53 @@ def run_line(name: str | None) -> dict:
     status = run.glance()
     if status.state == "damaged":
         return line(status.message, status.state)
+    text = _busy_words(run, status) if status.busy else _ended_words(run, status)
+    return line(text, status.state, status.step / status.max_iters if status.busy else None)
+
+
+def _busy_words(run: Run, status: Status) -> str:
+    """Return the place in the queue or the progress of a run that trains or soon will, and its losses."""
     text, history = state_word(status), run.history()
     if status.state == "queued":
         text += f": number {status.place} in the queue" if status.place > 1 else ": next in the queue, starting"
-    elif status.busy:
-        text += f": {progress(run, status)}"
     else:
-        gone = f"{progress(run, status)}." if status.step else ""
-        said = f"{status.message} {gone}".strip()
-        text = said if said.startswith(text) else f"{text}: {said}".rstrip(": ")
-    if status.busy and history.rows:
-        text += f" · {losses(history)}"
-    return line(text, status.state, status.step / status.max_iters if status.busy else None)
+        text += f": {progress(run, status)}"
+    return f"{text} · {losses(history)}" if history.rows else text
+
+
+def _ended_words(run: Run, status: Status) -> str:
+    """Return how a run ended, and how far it came."""
+    state = state_word(status)
+    reach = f"{progress(run, status)}." if status.step else ""
+    text = f"{status.message} {reach}".strip()
+    return text if text.startswith(state) else f"{state}: {text}".rstrip(": ")
 
 
 def page_line() -> dict:
     """The line above the tabs: what is running and how long it has to go, whichever run the tabs show."""
     running, waiting = queue.running(), queue.waiting()
     if not running and not waiting:
-        count = len(visitor().runs())
-        if not count and limits.training_is_off():
-            return line("Nothing is running, and there is no model here yet.")
-        if not count:
-            return line("Nothing is running. A text and a preset are chosen: open Train and press Start.")
-        return line(f"Nothing is running. {count} run{'s' if count > 1 else ''} here to write with, in Sample.")
-    texts = []
-    for name in running:
-        run = seen(name)
-        if run is None:
-            texts.append("Training another visitor's run")
-            continue
-        status = run.glance()
-        rest = left(run, status) if status.step else 0
-        at = f": {steps(run, status)}" if status.max_iters else ""
-        texts.append(f"{state_word(status)} {name}{at}" + (f", {clock(rest)} left" if rest else ""))
+        return line(_idle_words())
+    texts = [_running_words(name) for name in running]
     if waiting:
         texts.append(f"{len(waiting)} waiting")
     return line("; ".join(texts) + ".", "running")
+
+
+def _idle_words() -> str:
+    count = len(visitor().runs())
+    if not count and limits.training_is_off():
+        return "Nothing is running, and there is no model here yet."
+    if not count:
+        return "Nothing is running. A text and a preset are chosen: open Train and press Start."
+    return f"Nothing is running. {count} run{'s' if count > 1 else ''} here to write with, in Sample."
+
+
+def _running_words(name: str) -> str:
+    run = seen(name)
+    if run is None:
+        return "Training another visitor's run"
+    status = run.glance()
+    rest = left(run, status) if status.step else 0
+    at = f": {steps(run, status)}" if status.max_iters else ""
+    return f"{state_word(status)} {name}{at}" + (f", {clock(rest)} left" if rest else "")

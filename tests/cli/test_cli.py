@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nanogpt import corpus
+from nanogpt import __version__, corpus
 from nanogpt.cli.main import main
 from nanogpt.config import PRESETS
 from nanogpt.data import split
@@ -128,8 +129,10 @@ def fails(*arguments) -> str:
 @pytest.mark.slow
 def test_errors_of_a_real_process(first, file):
     assert "There is no run named nobody" in fails("sample", "nobody")
-    assert "the following arguments are required" in fails()
+    assert "the following arguments are required: NAME" in fails("sample")
     assert "max_iters was 'many'; it must be a whole number" in fails("train", file, "--max-iters", "many")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "the port is in use" in fails("serve", "--port", taken.getsockname()[1])
 
 
 MISTAKES = [
@@ -173,7 +176,8 @@ MISTAKES = [
     (["ladder", "FILE", "--stage", "1", "--max-iters", "-1"], "max_iters was -1"),
     (["ladder", "no-such-file.txt"], "no-such-file.txt could not be read"),
     (["fly"], "invalid choice: 'fly'"),
-    ([], "the following arguments are required"),
+    (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+    (["serve", "--port", "x"], "invalid int value: 'x'"),
 ]
 
 
@@ -434,11 +438,48 @@ def test_a_stage_of_the_ladder(file):
     assert float(losses[1][2]) < float(losses[0][2])
 
 
+# --- help ----------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.slow
-def test_help_names_every_knob_and_costs_no_torch():
-    script = "import sys\nfrom nanogpt.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-    script += "assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", script, "train", "--help"], cwd=ROOT, capture_output=True, text=True)
+def test_help_names_every_knob():
+    done = nanogpt("train", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     for flag in ("--max-iters", "--learning-rate", "--n-layer", "--block-size", "--resume", "--preset"):
         assert flag in done.stdout
+
+
+def test_without_a_command_the_help_is_printed(home):
+    done = nanogpt()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == nanogpt("--help").stdout
+    assert done.stdout.startswith("usage: python -m nanogpt ")
+    assert all(f"    {name} " in done.stdout for name in COMMANDS)
+    assert str(home) in done.stdout
+    assert nanogpt("--version").stdout == f"nanogpt {__version__}\n"
+
+
+COMMANDS = ("serve", "train", "sample", "eval", "runs", "export", "ladder", "push", "pull", "deploy")
+QUICK = [[], ["--version"], ["runs"], ["runs", "--json"], *([name, "--help"] for name in COMMANDS)]
+
+
+def test_help_version_and_lists_import_nothing_heavy(first):
+    """Each in a process of its own would take a second; one process runs them all, and `python app.py --help`."""
+    script = """
+import contextlib, io, json, runpy, sys
+from nanogpt.cli.main import main
+
+def quick(action):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        action()
+    return sorted({"torch", "gradio", "huggingface_hub", "numpy", "PIL"} & sys.modules.keys())
+
+heavy = {" ".join(words): found for words in json.loads(sys.argv[1]) if (found := quick(lambda: main(words)))}
+sys.argv = ["app.py", "--help"]
+heavy |= {"app.py": found for found in [quick(lambda: runpy.run_path("app.py", run_name="__main__"))] if found}
+print(json.dumps(heavy))
+"""
+    command = [sys.executable, "-c", script, json.dumps(QUICK)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {}

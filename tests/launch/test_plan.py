@@ -15,7 +15,7 @@ SPEED = 2e11  # operations a second
 
 @pytest.fixture(autouse=True)
 def known_speed(monkeypatch) -> None:
-    monkeypatch.setattr(plan, "speed", lambda model, train: SPEED)
+    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: SPEED)
 
 
 def expected_decay(plan: Plan) -> float:

@@ -82,7 +82,7 @@ def test_the_process_without_the_card_asks_torch_nothing_about_it(elsewhere, mon
     found = device.pick_device()
     assert (found.type, found.elsewhere, str(found)) == ("cuda", True, "ZeroGPU, bfloat16")
     assert plan.memory_free(found) == 0
-    monkeypatch.setattr(plan, "_speed", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(plan, "trial", lambda *_: pytest.fail("measured"))
     run = prepare.new_run("one", corpus.add(tiny_text), "timed", budget=45)
     assert run.settings()["train"]["budget"] == 45
     monkeypatch.setattr(device, "lent", True)

@@ -17,7 +17,7 @@ import pytest
 from conftest import Server
 from gradio.context import LocalContext
 
-from nanogpt import corpus, disk, limits
+from nanogpt import corpus, limits, paths
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
 from nanogpt.launch import prepare, visitors
@@ -336,15 +336,15 @@ def test_on_one_s_own_machine_nothing_goes(home, tiny_text):
 
 def test_a_space_s_own_storage_is_used_where_there_is_some(tmp_path, monkeypatch):
     monkeypatch.delenv("NANOGPT_HOME", raising=False)
-    monkeypatch.setattr(disk, "DURABLE", tmp_path)
-    assert disk.home() == disk.PROJECT
-    assert disk.is_lasting()
+    monkeypatch.setattr(paths, "DURABLE", tmp_path)
+    assert paths.home() == paths.CHECKOUT
+    assert paths.is_lasting()
     monkeypatch.setenv("SPACE_ID", "user/space")
-    assert disk.home() == tmp_path
-    assert disk.is_lasting()
-    monkeypatch.setattr(disk, "DURABLE", tmp_path / "none")
-    assert disk.home() == disk.PROJECT
-    assert not disk.is_lasting()
+    assert paths.home() == tmp_path
+    assert paths.is_lasting()
+    monkeypatch.setattr(paths, "DURABLE", tmp_path / "none")
+    assert paths.home() == paths.CHECKOUT
+    assert not paths.is_lasting()
 
 
 # --- the page's handlers, with Otto's request and Anna's names --------------------------------------------------------

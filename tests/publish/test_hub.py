@@ -9,6 +9,8 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,11 +25,11 @@ import nanogpt
 from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
-from nanogpt.disk import slug
 from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare, trainer
-from nanogpt.publish import curve, hub_errors, page_export
+from nanogpt.paths import slug
+from nanogpt.publish import curve, deploy, hub_errors, page_export
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
 from nanogpt.tokenizer import CharTokenizer
@@ -614,7 +616,7 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     assert set(inside) == {f"checkpoints/classic/{name}" for name in (*ours.MODEL, "run.json", "metrics.jsonl")}
     rest = set(space.files) - set(inside)
     allowed = re.compile(
-        r"(nanogpt/[\w/]+\.(py|js|css|html|txt)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
+        r"(nanogpt/[\w/]+\.(py|typed|js|css|html|txt)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
     )
     assert {name for name in rest if not allowed.fullmatch(name)} == set()
     assert {"app.py", "nanogpt/ui/page.py", "nanogpt/ui/page.css", "nanogpt/train.py", "requirements.txt"} <= rest
@@ -650,6 +652,24 @@ def test_a_static_space_is_the_page_alone(hub, run, capsys):
     assert front_matter(space.files["README.md"].decode())["sdk"] == "static"
     assert main(["deploy", "modern", "maya/page", "--static", "--dry-run"]) == 0
     assert "index.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize("layout", ["classic", "modern"])
+def test_a_space_reads_a_run_once(run, monkeypatch, layout, static):
+    folder, opened = Run(layout).folder, Counter()
+    real = io.open
+
+    def counting(path, *rest, **named):
+        if Path(path).parent == folder:
+            opened[Path(path).name] += 1
+        return real(path, *rest, **named)
+
+    monkeypatch.setattr(io, "open", counting)  # which pathlib calls
+    files = deploy.offered(Run(layout), "maya/space", static)
+    assert {"run.json", "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"} <= opened.keys()
+    assert set(opened.values()) == {1}
+    assert "README.md" in files
 
 
 def test_a_space_on_a_cpu_wants_a_paid_account(hub, run, capsys):

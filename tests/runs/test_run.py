@@ -14,7 +14,8 @@ import pytest
 from filelock import FileLock
 
 from nanogpt.config import NanoGPTError, TrainConfig
-from nanogpt.disk import slug, write_whole
+from nanogpt.disk import write_whole
+from nanogpt.paths import slug
 from nanogpt.runs import Run, all_runs, free_name, queue, users_of
 from nanogpt.runs.history import Tail, read_jsonl
 

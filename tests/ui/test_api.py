@@ -31,13 +31,12 @@ def stop_all_but(*names) -> None:
 
 @pytest.fixture(scope="module")
 def url(home):
-    import app
-    from nanogpt.ui.page import launch_options
+    from nanogpt.ui.page import build_app, launch_options
 
-    options = launch_options("127.0.0.1")
-    app.demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **options)
-    yield app.demo.local_url.rstrip("/")
-    app.demo.close()
+    demo, options = build_app(), launch_options("127.0.0.1")
+    demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **options)
+    yield demo.local_url.rstrip("/")
+    demo.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from nanogpt import corpus, durations
 from nanogpt.config import PRESETS
 from nanogpt.launch import prepare
-from nanogpt.runs import record
+from nanogpt.runs.settings import complete
 from nanogpt.ui import form, link
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -39,7 +39,7 @@ def varied(preset: str, seed: int) -> dict:
         wanted |= dict(rng.sample([*dict(n_layer=1, batch_size=4, max_iters=50, seed=2**40, dropout=0.15).items()], 3))
         wanted |= dict(n_head=1, n_embd=16)
     wanted |= dict(rng.sample([*dict(learning_rate=0.0123, min_lr=1e-5, beta2=0.999, grad_clip=0.0).items()], 2))
-    return record.whole(wanted)
+    return complete(wanted)
 
 
 # --- there and back ------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def test_a_preset_as_it_stands_is_only_named(home, preset):
 
 
 def test_the_link_has_the_differences_and_a_text_that_all_have(home, tiny_text):
-    fields = entered(record.whole(dict(preset="laptop", n_layer=3, learning_rate=3e-3)))
+    fields = entered(complete(dict(preset="laptop", n_layer=3, learning_rate=3e-3)))
     mine, everybody_s = corpus.add(tiny_text), corpus.find("python-reference")
     expected = "?text=python-reference&preset=laptop&n_layer=3&learning_rate=0.003"
     assert link.query(everybody_s.id, *fields) == expected
@@ -70,7 +70,7 @@ def test_the_link_has_the_differences_and_a_text_that_all_have(home, tiny_text):
 
 
 def test_what_the_form_cannot_mean_is_no_link(home):
-    fields = entered(record.whole(dict(preset="laptop")))
+    fields = entered(complete(dict(preset="laptop")))
     fields[3] = "many"
     shown, said = link.offered(None, *fields)
     assert not shown.visible

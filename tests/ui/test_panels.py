@@ -14,7 +14,9 @@ from conftest import ended_run
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.launch import prepare
-from nanogpt.runs import Run, Status, queue, record
+from nanogpt.runs import Run, Status, logs, queue
+from nanogpt.runs.settings import command as command_of
+from nanogpt.runs.settings import settings_of
 from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
 from nanogpt.ui.words import losses, page_line, progress, run_line, steps
 
@@ -56,7 +58,7 @@ def test_the_line_about_a_run_and_its_command(run):
     line, command = run_panel.facts("one")
     assert "finished" in line
     assert "3.0000" in line
-    assert command == record.command(run)
+    assert command == command_of(run)
     assert run_panel.facts(None) == [run_panel.NO_RUN, ""]
     assert "no run named gone" in run_panel.facts("gone")[0]
 
@@ -92,7 +94,7 @@ def test_what_is_saved_is_a_file_with_the_run_s_name(run, what):
     elif what == "curves":
         assert len(list(csv.DictReader(content.splitlines()))) == 3
     else:
-        assert content == {"log": "step 0\n", "samples": record.samples_text(run)}[what]
+        assert content == {"log": "step 0\n", "samples": logs.samples_text(run)}[what]
 
 
 def test_an_archive_is_saved_and_comes_back_as_another_run(run):
@@ -146,7 +148,7 @@ def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
     (project / "checkpoints").mkdir(parents=True)
     run.change(public=True)
     run.folder.rename(project / "checkpoints" / "one")
-    monkeypatch.setattr("nanogpt.runs.run.PROJECT", project)
+    monkeypatch.setattr("nanogpt.paths.SHIPPED", project / "checkpoints")
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
     for action in (run_panel.delete, lambda name: run_panel.rename(name, "two")):
         with pytest.raises(NanoGPTError, match="comes with the project"):
@@ -158,7 +160,7 @@ def test_what_was_trained_beside_the_code_is_not_seen_from_another_home(home, tm
     project = tmp_path / "project"
     (project / "checkpoints").mkdir(parents=True)
     run.folder.rename(project / "checkpoints" / "one")
-    monkeypatch.setattr("nanogpt.runs.run.PROJECT", project)
+    monkeypatch.setattr("nanogpt.paths.SHIPPED", project / "checkpoints")
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
     for written in (None, "{", "[]", '{"public": false}', '{"public": 1}'):
         if written:
@@ -170,7 +172,7 @@ def test_what_was_trained_beside_the_code_is_not_seen_from_another_home(home, tm
 
 
 def test_settings_fill_the_fields_from_the_preset_on(run):
-    filled = form.field_values(record.settings_of(run))
+    filled = form.field_values(settings_of(run))
     advanced = dict(zip([k.name for k in form.ADVANCED], filled[-len(form.ADVANCED) :]))
     assert filled[0] == "quick"
     assert (advanced["n_embd"].value, advanced["batch_size"].value) == (16, 4)

@@ -1,17 +1,17 @@
-"""The commands that talk to the Hub: push, pull, deploy. Their errors are sentences, their progress goes to stderr."""
+"""`push`, `pull` and `deploy`: the commands that talk to the Hub. Their progress goes to stderr."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 
 from ..config import NanoGPTError
 from ..runs import Run, free_name
+from .flags import PROGRAM, Command
 
 
 def tell(sentence: str) -> None:
-    """Progress, which is not the result."""
+    """Print progress, which is not the result."""
     print(sentence, file=sys.stderr, flush=True)
 
 
@@ -22,9 +22,7 @@ def push_command(arguments: argparse.Namespace) -> int:
     run = Run(arguments.name)
     if arguments.dry_run:
         files = hub.offered(run, hub.repository(arguments.repo, "user"), arguments.license, arguments.quote)
-        print(listing(files))
-        print(files["README.md"].decode())
-        return 0
+        return show(files)
     wish = dict(private=arguments.private, license=arguments.license, quote=arguments.quote)
     print(hub.push(run, arguments.repo, hub.saved_token(), **wish, tell=tell))
     return 0
@@ -38,7 +36,7 @@ def pull_command(arguments: argparse.Namespace) -> int:
         raise NanoGPTError(f"There is already a run named {arguments.name}. Choose another name.")
     named = lambda wanted: arguments.name or free_name(wanted)
     run = hub.pull(arguments.repo, hub.saved_token(), named=named, tell=tell)
-    print(f"{run.name} is here. Write with it: python -m nanogpt sample {run.name}")
+    print(f"{run.name} is here. Write with it: {PROGRAM} sample {run.name}")
     return 0
 
 
@@ -50,22 +48,22 @@ def deploy_command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         space = hub.repository(arguments.space, "user")
         files = deploy.offered(run, space, arguments.static, arguments.license)
-        print(listing(files))
-        print(files["README.md"].decode())
-        return 0
+        return show(files)
     wish = dict(static=arguments.static, hardware=arguments.hardware, private=arguments.private)
     print(deploy.deploy(run, arguments.space, hub.saved_token(), **wish, license=arguments.license, tell=tell))
     return 0
 
 
-def listing(files: dict[str, bytes]) -> str:
-    """What would be sent: a line a file with its bytes, and their sum."""
-    lines = [f"{len(content):>12,}  {name}" for name, content in files.items()]
-    return "\n".join([*lines, f"{sum(map(len, files.values())):>12,}  in all; nothing was sent", ""])
+def show(files: dict[str, bytes]) -> int:
+    """Print what would be sent: one line per file with its bytes, their sum, and the card."""
+    for name, content in files.items():
+        print(f"{len(content):>12,}  {name}")
+    print(f"{sum(map(len, files.values())):>12,}  in all; nothing was sent\n\n{files['README.md'].decode()}")
+    return 0
 
 
-def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Their flags. `command(name, function)` gives a parser."""
+def add_commands(command: Command) -> None:
+    """Add `push`, `pull` and `deploy` with their flags."""
     push = command("push", push_command)
     push.add_argument("name", metavar="NAME", help="the run")
     push.add_argument("repo", metavar="USER/REPO", help="where to; REPO alone is under your own account")

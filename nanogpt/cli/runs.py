@@ -1,0 +1,110 @@
+"""`runs` and `export`: what there is, and a run as a file to take along."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..config import NanoGPTError
+from ..runs import Run, all_runs, kept_loss
+from .flags import PROGRAM, Command
+
+
+def runs_command(arguments: argparse.Namespace) -> int:
+    """List the runs: one line each, or one JSON array."""
+    rows = []
+    for run in all_runs():
+        try:
+            rows.append(facts(run))
+        except NanoGPTError as error:  # one broken run does not hide the others
+            print(error, file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif rows:
+        print("\n".join(map(line, rows)))
+    else:
+        print(f"No runs yet. Train one: {PROGRAM} train")
+    return 0
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """Return what the list says of one run. NanoGPTError if it cannot be read."""
+    status, settings = run.status(), run.settings()
+    return dict(
+        name=run.name,
+        state=status.state,
+        step=status.step,
+        max_iters=status.max_iters,
+        val_loss=kept_loss(run.history()),
+        seconds=status.seconds,
+        corpus=settings["corpus"]["name"],
+        created=settings["created"],
+        message=status.message,
+    )
+
+
+def line(row: dict[str, Any]) -> str:
+    """Format `facts` for people."""
+    loss = f"{row['val_loss']:.4f}" if row["val_loss"] else "-"
+    steps = f"{row['step']:,}/{row['max_iters']:,}"
+    return f"{row['name']:<32} {row['state']:<9} {steps:>17}  val {loss:<7} {row['corpus']}"
+
+
+def export_command(arguments: argparse.Namespace) -> int:
+    """Write a run as one page that works offline in a browser, or as one program that trains it again.
+
+    A page or program that is there already is written over, a text is not; - is standard output.
+    """
+    files = contents(arguments)
+    if not files:
+        raise NanoGPTError("Say what to write: --html FILE, --code FILE or --text FILE.")
+    report = sys.stderr if "-" in files else sys.stdout
+    for file, content in files.items():
+        data = content.encode("utf-8")
+        if file == "-":
+            sys.stdout.buffer.write(data)
+            continue
+        write(file, data, keep=file == arguments.text)
+        print(f"{file}: {len(data) / 1e6:.2f} MB", file=report)
+    return 0
+
+
+def contents(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what was asked for: content by the name of the file it goes to."""
+    from .. import corpus
+    from ..publish import code_export, page_export
+
+    run = Run(arguments.name)
+    files: dict[str, str] = {}
+    if arguments.html:
+        files[arguments.html] = page_export.html(run)
+    if arguments.code:
+        files[arguments.code] = code_export.python(run)
+    if arguments.text:
+        files[arguments.text] = corpus.load(run.settings()["corpus"]["id"]).text()
+    return files
+
+
+def write(file: str, data: bytes, keep: bool) -> None:
+    """Write a file. With `keep`, NanoGPTError if it is there already with other content."""
+    try:
+        if keep and Path(file).is_file() and Path(file).read_bytes() != data:
+            raise NanoGPTError(f"{file} is there already, and is another text; give --text another name.")
+        Path(file).write_bytes(data)
+    except OSError as error:
+        raise NanoGPTError(f"{file} could not be written: {error.strerror}.") from None
+
+
+def add_commands(command: Command) -> None:
+    """Add `runs` and `export` with their flags."""
+    runs = command("runs", runs_command)
+    runs.add_argument("--json", action="store_true", help="one JSON array")
+
+    export = command("export", export_command)
+    export.add_argument("name", metavar="NAME", help="the run")
+    export.add_argument("--html", metavar="FILE", help="a page with the weights inside, which writes by itself")
+    export.add_argument("--code", metavar="FILE", help="a program that needs torch alone and trains the same model")
+    export.add_argument("--text", metavar="FILE", help="the text the run learned from, which that program reads")

@@ -1,0 +1,90 @@
+"""`sample` and `eval`: what a trained model writes, and how well it predicts a text."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+
+from ..config import NanoGPTError, SampleConfig
+from ..runs import Run
+from .flags import Command, add_knobs, settings_in
+
+
+def sample_command(arguments: argparse.Namespace) -> int:
+    """Write with a run's best weights: the text alone, its prompt first as on the page, goes to stdout."""
+    from ..device import pick_device
+    from ..formats import load_model
+    from ..sample import DASHES, stream_many, unescaped
+    from ..tokenizer import load_tokenizer
+
+    config = SampleConfig.of({**settings_in(arguments, SampleConfig), "stop": unescaped(arguments.stop or "")})
+    run = Run(arguments.name)
+    run.settings()  # raises if there is no such run
+    tokenizer = load_tokenizer(run.folder)
+    prompt = tokenizer.fit(arguments.prompt)
+    if prompt.replaced:
+        print(prompt, file=sys.stderr)
+    model = load_model(run.folder, pick_device(arguments.device).type)
+    others: list[list[str]] = [[prompt.text] for _ in range(config.num_samples - 1)]
+    sys.stdout.write(prompt.text)
+    for first, *rest in stream_many(model, tokenizer, prompt.text, config):
+        sys.stdout.write(first)  # the first sample appears as it is written; the others, made beside it, follow
+        sys.stdout.flush()
+        for text, piece in zip(others, rest):
+            text.append(piece)
+    sys.stdout.write("".join(DASHES + "".join(text) for text in others) + "\n")
+    return 0
+
+
+def eval_command(arguments: argparse.Namespace) -> int:
+    """The loss over a run's whole held-out text, or over a file: one JSON object."""
+    import torch
+
+    from ..data import scored_characters
+    from ..device import pick_device
+    from ..formats import load_model
+    from ..tokenizer import load_tokenizer, token_lengths
+    from ..train import estimate_loss, load_data
+
+    run = Run(arguments.name)
+    settings, tokenizer, device = run.settings(), load_tokenizer(run.folder), pick_device(arguments.device)
+    if arguments.file:
+        ids = ids_of(arguments.file, tokenizer)
+        data = torch.from_numpy(ids.astype("int32")).to(device.type)  # (N,)
+    else:
+        data = load_data(settings["corpus"]["id"], tokenizer, device).val  # (N,)
+    if len(data) < 2:
+        raise NanoGPTError(
+            "There is nothing to predict: the text has fewer than two characters of this model's alphabet."
+        )
+    model, lengths = load_model(run.folder, device.type), torch.from_numpy(token_lengths(tokenizer)).to(device.type)
+    loss = estimate_loss(model, data, device, lengths=lengths)
+    characters = scored_characters(data, model.config.block_size, lengths)
+    print(json.dumps(dict(val_loss=loss, bits_per_character=loss / math.log(2), characters=characters)))
+    return 0
+
+
+def ids_of(file: str, tokenizer):
+    """Return a file's ids, (N,). Characters that the tokenizer lacks are replaced, and named on stderr."""
+    from .. import corpus
+
+    text = tokenizer.fit(corpus.read_text(file))
+    if text.replaced:
+        print(text, file=sys.stderr)
+    return tokenizer.encode_array(text.text)
+
+
+def add_commands(command: Command) -> None:
+    """Add `sample` and `eval` with their flags."""
+    sample = command("sample", sample_command)
+    sample.add_argument("name", metavar="NAME", help="the run")
+    sample.add_argument("--prompt", default="", help="what the text begins with")
+    sample.add_argument("--device", default="cpu", help="auto, cuda, mps or cpu [cpu]")
+    add_knobs(sample, SampleConfig)
+
+    evaluate = command("eval", eval_command)
+    evaluate.add_argument("name", metavar="NAME", help="the run")
+    evaluate.add_argument("file", nargs="?", metavar="FILE", help="a text; without one, the run's held-out tenth")
+    evaluate.add_argument("--device", default="auto", help="auto, cuda, mps or cpu [auto]")

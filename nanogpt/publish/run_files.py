@@ -1,0 +1,51 @@
+"""A run that is to be shared: each of its files is read once, whatever is made of it.
+
+A page and a Space need the same few files. If each read them again, a run that is being trained could change in
+between, and large weights would be in memory twice.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from ..config import ModelConfig
+from ..formats import load_model, read_config
+from ..model import GPT
+from ..runs import History, Run
+from ..tokenizer import Tokenizer, load_tokenizer
+
+
+class RunFiles:
+    """The files of a run, and what they say. Nothing is read before it is asked for."""
+
+    def __init__(self, run: Run):
+        self.name, self.run = run.name, run
+        self._contents: dict[str, bytes | None] = {}
+
+    def content(self, name: str) -> bytes | None:
+        """Return the bytes of a file; None if there is no such file."""
+        if name not in self._contents:
+            path = self.run.folder / name
+            self._contents[name] = path.read_bytes() if path.exists() else None
+        return self._contents[name]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        return self.run.settings()
+
+    @cached_property
+    def history(self) -> History:
+        return self.run.history()
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        return read_config(self.run.folder, self.content("config.json"))
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return load_tokenizer(self.run.folder, self.content("tokenizer.json"))
+
+    @cached_property
+    def model(self) -> GPT:
+        return load_model(self.run.folder, config=self.config, weights=self.content("model.safetensors"))

@@ -1,0 +1,126 @@
+"""Check that a folder that came from elsewhere is a run: all of its files can be read as what they should be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from .. import corpus, limits
+from ..config import NanoGPTError, TrainConfig
+from ..formats import load_model, read_config
+from ..model import GPT
+from ..tokenizer import load_tokenizer
+from .logs import COLUMNS
+
+TO_CONTINUE = "last.safetensors"
+LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.status reads a state off
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """Return the run.json of the folder. NanoGPTError says which file is not that of a run."""
+    for path in folder.glob("*.json"):
+        read_object(path)  # whoever reads it next may be less patient with what is in it
+    settings = _settings(folder / "run.json")
+    model = _model(folder)
+    _check_rows(folder / "metrics.jsonl", _is_metric)
+    _check_rows(folder / "samples.jsonl", _is_sample)
+    if (folder / TO_CONTINUE).exists():
+        _check_save(folder / TO_CONTINUE, model)
+    return settings
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file. NanoGPTError for anything else, however deep."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise NanoGPTError(f"{path.name} cannot be read; nothing was imported.")
+    return found
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    settings = read_object(path)
+    about = settings.get("corpus")
+    text: dict[str, Any] = about if isinstance(about, dict) else {}
+    strings = [settings.get("name"), settings.get("created"), settings.get("preset"), text.get("id"), text.get("name")]
+    right = isinstance(settings.get("train"), dict) and all(isinstance(s, str) and len(s) <= 200 for s in strings)
+    if not (
+        right and corpus.ID.fullmatch(text["id"]) and _is_number(text.get("characters")) and text["characters"] > 0
+    ):
+        raise NanoGPTError("run.json is not that of a run; nothing was imported.")
+    TrainConfig.of(settings["train"])
+    return settings
+
+
+def _model(folder: Path) -> GPT:
+    config = read_config(folder)
+    if load_tokenizer(folder).vocab_size != config.vocab_size:
+        raise NanoGPTError("The alphabet is not that of its model; nothing was imported.")
+    model = load_model(folder)
+    limits.check_model(model.count_parameters())
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
+        raise NanoGPTError("The weights are not all numbers; nothing was imported.")
+    return model
+
+
+def _check_rows(path: Path, right: Callable[[dict], bool]) -> None:
+    """Raise NanoGPTError unless all lines are `right`, and the last event is one that says how the run ended."""
+    rows = _rows(path)
+    if not all(map(right, rows)):
+        raise NanoGPTError(f"{path.name} has lines that are none of a run's; nothing was imported.")
+    events = [row for row in rows if "event" in row]
+    if events and events[-1]["event"] not in LAST_WORDS:
+        raise NanoGPTError(f"{path.name} does not say how the run ended; nothing was imported.")
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    try:
+        rows = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError):
+        rows = [None]
+    if not all(isinstance(row, dict) for row in rows):
+        raise NanoGPTError(f"{path.name} cannot be read; nothing was imported.")
+    return rows
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not
+
+
+def _is_metric(row: dict) -> bool:
+    if not all(_is_number(row[key]) for key in COLUMNS if key in row and key != "grad_norm"):  # that may be infinite
+        return False
+    if "event" in row:
+        return _is_event(row)
+    return all(key in row for key in ("step", "seconds", "tokens")) and row["step"] >= 0
+
+
+def _is_event(row: dict) -> bool:
+    texts = [row["event"], row.get("message", ""), row.get("device") if row["event"] == "started" else ""]
+    return all(isinstance(text, str) for text in texts)
+
+
+def _is_sample(row: dict) -> bool:
+    return _is_number(row.get("step")) and isinstance(row.get("text"), str)
+
+
+def _check_save(path: Path, model: GPT) -> None:
+    """Raise NanoGPTError unless last.safetensors is a save of this model. Its tensors are not read."""
+    expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
+    try:
+        with safe_open(path, "pt") as file:
+            progress = json.loads((file.metadata() or {})["progress"])
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys() if name.startswith("model.")}  # noqa: SIM118
+        right = shapes == expected and _is_number(progress["step"]) and progress["step"] >= 0
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+        right = False
+    if not right:
+        raise NanoGPTError(f"{path.name} is not a save of its model; nothing was imported.")

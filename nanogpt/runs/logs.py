@@ -1,0 +1,61 @@
+"""What a run wrote while it trained, as files for other programs: its curves, its samples and its log."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .history import read_jsonl
+from .run import Run
+
+COLUMNS = (  # of a measurement in metrics.jsonl; losses are in nats per character, whatever a token is
+    "step", "seconds", "tokens", "train_loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_second",
+    "characters", "characters_per_second",
+)  # fmt: skip
+LOG_BYTES = 1_000_000  # of the end of log.txt
+
+
+def curves_csv(run: Run) -> str:
+    """Return what was logged as a table: one row per step, empty where nothing was measured."""
+    run.settings()  # raises if there is no such run
+    steps: dict[int, dict[str, Any]] = {}
+    for row in read_jsonl(run.folder / "metrics.jsonl"):
+        if "event" not in row and isinstance(row.get("step"), int):
+            steps.setdefault(row["step"], {}).update(_numbers(row))
+    out = io.StringIO()
+    table = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(steps.values())
+    return out.getvalue()
+
+
+def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from ((key, row[key]) for key in COLUMNS if isinstance(row.get(key), int | float))
+
+
+def samples_text(run: Run) -> str:
+    """Return every sample of the run, the first one first."""
+    run.settings()  # raises if there is no such run
+    rows = read_jsonl(run.folder / "samples.jsonl")
+    return "\n".join(f"---- step {row['step']:,} ----\n{row['text'].strip()}\n" for row in rows)
+
+
+QUOTED_PATH = re.compile(r"""(["'])(?:[A-Za-z]:)?[\\/][^"'\n]*[\\/]([^"'\\/\n]*)\1""")
+BARE_PATH = re.compile(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[\\/](?:[^\s"'\\/]+[\\/])+([^\s"'\\/]*)""")
+
+
+def log_text(run: Run, lines: int | None = None) -> str:
+    """Return the end of `log.txt`, at most a megabyte, with the names of files but not their folders."""
+    try:
+        with (run.folder / "log.txt").open("rb") as file:
+            file.seek(-min(LOG_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    if lines is not None:
+        text = "\n".join(text.splitlines()[-lines:])
+    return BARE_PATH.sub(r"\1", QUOTED_PATH.sub(r"\1\2\1", text))

@@ -1,0 +1,69 @@
+"""Speeds that are kept: measured once, found again by all that they depend on, and learned from runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from nanogpt import corpus
+from nanogpt.config import PRESETS
+from nanogpt.device import pick_device
+from nanogpt.launch import measured, plan, prepare, trainer
+
+
+@pytest.fixture(autouse=True)
+def idle(home, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
+
+
+def test_a_speed_is_measured_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(plan, "trial", lambda *_: calls.append(1) or 3e9)
+    model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
+    assert plan.speed(model, train) == plan.speed(model, train) == 3e9
+    wider, _ = PRESETS["quick"].configs(n_layer=1, n_embd=32, n_head=2, device="cpu")
+    plan.speed(wider, train)
+    assert len(calls) == 2
+
+
+def test_a_busy_machine_is_measured_anew(monkeypatch):
+    monkeypatch.setattr(plan, "trial", lambda *_: 3e9)
+    model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
+    plan.speed(model, train)
+    monkeypatch.setattr("os.getloadavg", lambda: (3.1, 0.0, 0.0), raising=False)
+    assert measured.recall(measured.key_of(pick_device("cpu"), model, train)) is None
+    assert measured.recall(measured.key_of(pick_device("cpu"), model, train, own=3.0)) == 3e9
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"x": "fast"}', "{"])
+def test_a_damaged_file_is_measured_over(home, content):
+    (home / "machine.json").write_text(content, encoding="utf-8")
+    assert measured.recall("x") is None
+    measured.keep("x", 2.0)
+    assert measured.recall("x") == 2.0
+
+
+def test_a_folder_that_cannot_be_written_loses_nothing_but_the_speed(home, monkeypatch):
+    monkeypatch.setenv("NANOGPT_HOME", str(home / "file"))
+    (home / "file").write_text("in the way", encoding="utf-8")
+    measured.keep("x", 2.0)
+    assert measured.recall("x") is None
+
+
+def test_the_oldest_speeds_go_first():
+    for i in range(measured.MOST + 5):
+        measured.keep(str(i), 1.0 + i)
+    assert measured.recall("4") is None
+    assert measured.recall(str(measured.MOST + 4)) == measured.MOST + 5.0
+
+
+def test_a_run_teaches_its_speed(tiny_text, monkeypatch):
+    run = prepare.new_run(
+        "one", corpus.add(tiny_text), "quick", n_layer=1, n_embd=16, n_head=2, block_size=16, batch_size=4,
+        max_iters=50, device="cpu",
+    )  # fmt: skip
+    assert trainer.main(run.name) == 0
+    monkeypatch.setattr(plan, "trial", lambda *_: pytest.fail("measured again"))
+    model, train = plan.read_config(run.folder), plan.TrainConfig.of(run.settings()["train"])
+    rates = [row["tokens_per_second"] for row in run.history().rows if "tokens_per_second" in row]
+    per_token = plan.step_flops(model, 4) / (4 * 16)
+    assert min(rates) * per_token <= plan.speed(model, train) <= max(rates) * per_token
