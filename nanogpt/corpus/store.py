@@ -144,8 +144,9 @@ def load(id: str) -> Corpus:
     try:
         about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
-        whole = (folder / "text.txt").stat().st_size >= found.characters  # a byte or more per character
-        whole = whole and len(found.tokens()) > 0 and id == id_of(found.sha256, found.owner)
+        size, _ = ((folder / part).stat().st_size for part in ("text.txt", "tokens.npy"))
+        whole = size >= found.characters and len(found.tokens()) > 0  # a byte or more per character
+        whole = whole and id == id_of(found.sha256, found.owner)
     except FileNotFoundError:
         raise missing(id) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
