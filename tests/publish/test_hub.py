@@ -378,7 +378,7 @@ def test_the_text_is_quoted_only_where_its_owner_wants_that(run, tiny_text):
     assert tiny_text[:600] not in ours.offered(run, "maya/play", quote=True)["README.md"].decode()
     corpus.delete(corpus.listed()[0].id)
     assert "| Every character equally likely |" in ours.offered(run, "maya/play")["README.md"].decode()
-    with pytest.raises(NanoGPTError, match="no corpus"):
+    with pytest.raises(NanoGPTError, match="There is no text"):
         ours.offered(run, "maya/play", quote=True)
 
 
