@@ -161,8 +161,8 @@ def check(text: str) -> None:
         raise NanoGPTError("The text is empty. Paste some text, or choose a file with text in it.")
     if len(text) < MIN_CHARACTERS:
         raise NanoGPTError(
-            f"The text has only {len(text):,} characters. Add more: at least {MIN_CHARACTERS:,} are needed, and 100,000 "
-            "or more is better."
+            f"The text has only {len(text):,} characters. Add more: at least {MIN_CHARACTERS:,} are needed, and "
+            "100,000 or more is better."
         )
     if text.count("\0") * 1000 > len(text):
         raise NanoGPTError("The text is full of null characters, so it isn't plain text. Save it as plain text (.txt).")
