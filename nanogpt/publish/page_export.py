@@ -114,7 +114,7 @@ def _facts(source: RunFiles, parameters: int) -> str:
     if (loss := kept_loss(history)) is not None:
         facts["Validation loss"] = f"{loss:.2f} nats ({loss / math.log(2):.2f} bits) per character"
     facts["Parameters"] = f"{parameters:,}"
-    facts["Vocabulary"] = f"{config.vocab_size:,} characters"
+    facts["Alphabet"] = f"{config.vocab_size:,} characters"
     facts["Context length"] = f"{config.block_size:,} characters"
     facts["Size"] = f"{config.n_layer} layers, {config.n_head} heads, width {config.n_embd}"
     facts["Architecture"] = LAYOUT_WORDS.get(str(config.layout), str(config.layout))
@@ -128,5 +128,5 @@ def _how(config: ModelConfig) -> str:
     return (
         f"The model reads the last {config.block_size:,} characters. In each layer, every character attends to "
         "the ones before it and gathers what it needs. The result is a probability for each character in the "
-        "vocabulary to come next; one is drawn, added to the text, and the model runs again."
+        "alphabet to come next; one is drawn, added to the text, and the model runs again."
     )
