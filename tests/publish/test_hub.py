@@ -92,7 +92,7 @@ def push(name: str = "classic", repo: str = "maya/play", token: str | None = MAY
 def test_a_run_goes_there_and_comes_back_to_the_bit(hub, run, layout, large, capsys):
     hub.large = large
     assert main(["push", layout, "maya/play", "--license", "mit"]) == 0
-    assert capsys.readouterr().out == f"{hub.url}/maya/play has it now.\n"
+    assert capsys.readouterr().out == f"Published to {hub.url}/maya/play.\n"
     repo = hub.repos["models/maya/play"]
     assert set(repo.files) == PUBLIC
     assert len(repo.commits) == 2  # the Hub's own, and ours
@@ -270,7 +270,7 @@ def test_a_taken_name_is_left_alone(hub, run):
 
 def test_a_private_push_never_lands_in_a_public_repository(hub, run):
     push()
-    with pytest.raises(NanoGPTError, match="and public"):
+    with pytest.raises(NanoGPTError, match="and is public, so nothing was sent"):
         push(private=True, license="mit")
     push(repo="maya/secret", private=True)
     assert hub.repos["models/maya/secret"].private
