@@ -338,7 +338,7 @@ def test_a_status_is_never_wrong_in_passing(home, runs):
 def test_the_lock_is_one_s_alone(home):
     run = a_run()
     with trainer(run) as child:
-        with pytest.raises(NanoGPTError, match="being trained by another process already"), run.held():
+        with pytest.raises(NanoGPTError, match="already being trained by another process"), run.held():
             raise AssertionError("it was held twice")
         child.kill()
         child.wait()

@@ -272,7 +272,7 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
     assert queue.waiting() == ["one"]
     line = run_line("two")
     assert (line["state"], line["share"]) == ("stopped", None)
-    assert "Withdrawn from the queue" in line["text"]
+    assert "Canceled before training started" in line["text"]
     with pytest.raises(queue.Withdrawn), queue.turn("two", "cpu"):  # its trainer gets to the queue only now
         pytest.fail("it began")
     queue.draw("two")
@@ -465,7 +465,7 @@ def one_waits_and_is_withdrawn(page) -> None:
     said(page, "#train-stop", "Withdraw")
     page.locator("#train-stop").click()
     state(page, "stopped")
-    said(page, "#train-status", "Withdrawn from the queue")
+    said(page, "#train-status", "Canceled before training started")
     said(page, "#train-stop", "Stop and save")
 
 
