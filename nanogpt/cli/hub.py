@@ -75,9 +75,13 @@ def add_commands(command: Command) -> None:
     push.add_argument("repo", metavar="USER/REPO", help="the repository; REPO alone goes to your account")
     push.add_argument("--private", action="store_true", help="create the repository as private")
     push.add_argument(
-        "--license", metavar="ID", help="mit, apache-2.0, cc0-1.0, cc-by-4.0, …; default: no license, all rights reserved"
+        "--license",
+        metavar="ID",
+        help="mit, apache-2.0, cc0-1.0, cc-by-4.0, …; default: no license, all rights reserved",
     )
-    push.add_argument("--quote", action="store_true", help="show the first 500 characters of the text on the model card")
+    push.add_argument(
+        "--quote", action="store_true", help="show the first 500 characters of the text on the model card"
+    )
     push.add_argument("--dry-run", action="store_true", help="show what would be uploaded without uploading it")
 
     pull = command("pull", pull_command)

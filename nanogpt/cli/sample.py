@@ -59,9 +59,7 @@ def eval_command(arguments: argparse.Namespace) -> int:
     else:
         data = load_data(settings["corpus"]["id"], tokenizer, device).val  # (N,)
     if len(data) < 2:
-        raise NanoGPTError(
-            "Nothing to evaluate: the text has fewer than two characters that this model knows."
-        )
+        raise NanoGPTError("Nothing to evaluate: the text has fewer than two characters that this model knows.")
     model, lengths = load_model(run.folder, device.type), torch.from_numpy(token_lengths(tokenizer)).to(device.type)
     loss = estimate_loss(model, data, device, lengths=lengths)
     characters = scored_characters(data, model.config.block_size, lengths)

@@ -55,7 +55,9 @@ def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
     if arguments.files and arguments.text:
         raise NanoGPTError("Give either a FILE or --text, not both.")
     if changes.get("budget") and arguments.preset not in (None, "timed"):
-        raise NanoGPTError("--budget chooses the model itself. Leave out --preset, or use --max-iters instead of --budget.")
+        raise NanoGPTError(
+            "--budget chooses the model itself. Leave out --preset, or use --max-iters instead of --budget."
+        )
     if changes.get("budget") and "max_iters" in changes:
         raise NanoGPTError("Give either --budget or --max-iters, not both.")
 
@@ -97,10 +99,10 @@ def follow(run: Run) -> int:
 def add_commands(command: Command) -> None:
     """Add `train` with its flags."""
     train = command("train", train_command)
+    train.add_argument("files", nargs="*", metavar="FILE", help="text files; default: the Python Language Reference")
     train.add_argument(
-        "files", nargs="*", metavar="FILE", help="text files; default: the Python Language Reference"
+        "--text", metavar="TEXT", help="use a built-in text (by key) or a stored one (by id) instead of FILE"
     )
-    train.add_argument("--text", metavar="TEXT", help="use a built-in text (by key) or a stored one (by id) instead of FILE")
     train.add_argument("--encoding", help="encoding of the files, e.g. cp1252; detected automatically by default")
     train.add_argument("--keep", nargs="*", metavar="REPAIR", help="clean-ups to skip, e.g. line-endings, gutenberg")
     train.add_argument("--name", help="name of the run; default: the text's name")

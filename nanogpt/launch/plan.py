@@ -210,8 +210,8 @@ class Plan:
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, width {s['n_embd']}, context {s['block_size']} {self.unit}s: "
             f"{self.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']}, "
-            f"weight decay {self.weight_decay:g}. "
-            f"Expect a validation loss of about {self.val_loss:.2f}{layout} on Tiny Shakespeare; other texts will differ."
+            f"weight decay {self.weight_decay:g}. Expect a validation loss of about {self.val_loss:.2f}{layout} on "
+            "Tiny Shakespeare; other texts will differ."
         )
 
 
@@ -228,7 +228,7 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     if device.type == "cuda" and not device.elsewhere:
         return _choose_on_a_gpu(recipe, vocab_size, tokens, device, unit)
     guess = _configs(SIZES[2].settings | recipe, vocab_size)
-    moment = min(TRIAL_SECONDS, 0.03 * budget)  # per measurement: both, and building the models, take a tenth of the budget
+    moment = min(TRIAL_SECONDS, 0.03 * budget)  # there are two trials: a tenth of the budget, all in all
     flops = 0.85 * budget * speed(*guess, moment)  # the rest is for evaluating, sampling and saving
     size = [one for one in SIZES if one.flops <= flops][-1]
     settings = size.settings | recipe
@@ -239,7 +239,7 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     settings["max_iters"] = max(20, int(0.85 * budget / step))
     decay = settled(replace(train, max_iters=settings["max_iters"]), model, tokens).weight_decay
     larger = next((one for one in SIZES if one.flops > flops), size)
-    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # interpolates between this size's loss and the next one's
+    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # 0 to 1: how near the next size is
     val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
     return Plan(settings, count_parameters(model), decay, val_loss, unit)
 

@@ -103,7 +103,7 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     if (run.folder / "model.safetensors").exists() and not (run.folder / "last.safetensors").exists():
         raise NanoGPTError(f"{run.name} has no checkpoint, so it can't be resumed. You can still sample from it.")
     longer = {name: value for name, value in (("max_iters", max_iters), ("budget", budget)) if value is not None}
-    if budget is not None and before.budget and max_iters is None:  # the clock ends the run; the steps only set the weight decay
+    if budget is not None and before.budget and max_iters is None:  # only the weight decay depends on it
         longer["max_iters"] = max(1, round(status.max_iters * budget / before.budget))
     train = TrainConfig.of({**before.as_dict(), **longer})
     check_length(run.name, status, before, train)
@@ -117,7 +117,9 @@ def check_length(name: str, status: Status, before: TrainConfig, train: TrainCon
     """Raise NanoGPTError if the run has no steps left: `before` are its old settings, `train` the new ones."""
     finished = status.state == "finished"
     if finished and not before.budget and status.step < before.max_iters:
-        raise NanoGPTError(f"{name} stopped early because it was overfitting, so training longer won't help. Start a new run.")
+        raise NanoGPTError(
+            f"{name} stopped early because it was overfitting, so training longer won't help. Start a new run."
+        )
     if train.budget:
         if finished and train.budget <= before.budget:
             raise NanoGPTError(f"{name} has used its {before.budget:g} seconds. Give a larger budget to resume it.")

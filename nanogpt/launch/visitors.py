@@ -67,7 +67,9 @@ class Visitor:
         """Return a run to train, stop, rename or delete. Raise NanoGPTError if the visitor does not own it."""
         run = self.run(name)
         if not self.owns(run):
-            raise NanoGPTError(f"{run.name} is shared by all visitors, so you can only sample from it. Start a run of your own.")
+            raise NanoGPTError(
+                f"{run.name} is shared by all visitors, so you can only sample from it. Start a run of your own."
+            )
         return run
 
     def sees(self, run: Run) -> bool:

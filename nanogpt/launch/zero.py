@@ -1,8 +1,8 @@
 """ZeroGPU: train on a GPU that exists only during a call, for up to a minute, on the quota of the visitor who clicked.
 
 The `spaces` package, present only on ZeroGPU Spaces, forks a process that has the GPU and pickles arguments and results
-to and from it. So the call takes only a run's name; everything else goes through the run folder, which the page reads as
-usual. Locks are taken inside the call, because a lock held across a fork would never be released.
+to and from it. So the call takes only a run's name; everything else goes through the run folder, which the page reads
+as usual. Locks are taken inside the call, because a lock held across a fork would never be released.
 """
 
 from __future__ import annotations
