@@ -1,7 +1,7 @@
-"""The numbers: each knob once, with its default, its range and its sentence.
+"""All settings, each defined once with its default, range and help text.
 
-The command line's flags and the page's sliders are built from these fields, `run.json` keeps them under the same
-names, and a value is checked here, where it enters. Adding a knob is adding a line.
+Command-line flags and sliders are built from these fields, `run.json` stores them under the same names, and every
+value is validated here. To add a setting, add a line.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from .layout import LAYOUTS, Layout
 
 
 class NanoGPTError(ValueError):
-    """Something the reader can put right. Its text is the one sentence they see, on the page or on the command line."""
+    """An error that the user can fix. Its message is shown as it is, on the page and on the command line."""
 
 
 def knob(default: Any, help: str, low: float | None = None, high: float | None = None, *, usual: str = "", choices=()):
-    """A dataclass field that knows its own range and its own sentence."""
+    """Return a dataclass field that carries its range and help text."""
     return field(default=default, metadata=dict(help=help, low=low, high=high, usual=usual, choices=choices))
 
 
 @dataclass(frozen=True)
 class Knob:
-    """One setting as a flag or a slider needs it."""
+    """One setting: what a flag or a slider needs to know about it."""
 
     name: str
     default: Any
@@ -46,7 +46,7 @@ class Knob:
         return self.name.replace("_", " ").capitalize()
 
     def parse(self, value: Any) -> Any:
-        """The value in the knob's own type and range; a sentence (NanoGPTError) when it does not fit."""
+        """Return the value in the setting's own type. Raise NanoGPTError if it is invalid or out of range."""
         allowed = self._allowed()
         if self.name == "budget" and isinstance(value, str):
             value = duration(value)
@@ -56,7 +56,7 @@ class Knob:
             raise NanoGPTError(f"{self.name} was {value!r}; it must be {allowed}.") from None
         if self.choices and number not in self.choices:
             raise NanoGPTError(f"{self.name} was {value!r}; it must be {allowed}.")
-        if self.low is not None and self.high is not None and not self.low <= number <= self.high:  # `not`: NaN, too
+        if self.low is not None and self.high is not None and not self.low <= number <= self.high:  # `not` catches NaN
             raise NanoGPTError(f"{self.name} was {value}; it must be {allowed}.")
         return number
 
@@ -69,14 +69,14 @@ class Knob:
 
 
 def duration(text: str) -> float:
-    """Seconds of "90", "90s", "3m", "1.5h" or "1d". NanoGPTError for anything else."""
+    """Return the seconds in "90", "90s", "3m", "1.5h", "1h 30m" or "1d". Raise NanoGPTError for anything else."""
     unit = r"(?:(s|seconds?|secs?)|(m|minutes?|mins?)|(h|hours?)|(d|days?))"
     part = rf"(\d+(?:\.\d+)?)\s*{unit}\s*"
     said = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", said):
         return float(said)
     if not re.fullmatch(f"(?:{part})+", said):
-        raise NanoGPTError(f"The time was {text!r}; write it as 90s, 3m, 1h or 1h 30m.")
+        raise NanoGPTError(f"Couldn't read {text!r} as a time. Try 90s, 3m or 1h 30m.")
     sizes = (1, 60, 3600, 86400)
     return sum(
         float(found[1]) * next(size for size, name in zip(sizes, found.groups()[1:]) if name)
@@ -92,7 +92,7 @@ def _whole(value: Any) -> int:
 
 
 def knobs(config: type) -> list[Knob]:
-    """Every knob of a config class, in the order in which it is written there."""
+    """Return the settings of a config class, in the order they are defined."""
     return [
         Knob(f.name, f.default, type(f.default), **f.metadata)
         for f in dataclasses.fields(config)
@@ -101,183 +101,171 @@ def knobs(config: type) -> list[Knob]:
 
 
 class Config:
-    """What the three configs share: checked on creation, read from and written to plain dicts."""
+    """The base of the three configs: validated on creation, converted from and to plain dicts."""
 
     def __post_init__(self):
         for k in knobs(type(self)):
             value = getattr(self, k.name)
-            if not (k.name == "layout" and isinstance(value, Layout)):  # which has no name to check, as in rungs.py
+            if not (k.name == "layout" and isinstance(value, Layout)):  # a Layout object has no name to validate
                 object.__setattr__(self, k.name, k.parse(value))
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]):
-        """A config from those entries of `settings` that it knows."""
+        """Return a config from a dict, ignoring the keys that belong to other configs."""
         known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         return cls(**{key: value for key, value in settings.items() if key in known})
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the settings by name. Not dataclasses.asdict, which would take a Layout apart."""
+        """Return the settings by name. Unlike dataclasses.asdict, keep a Layout whole."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
-    """The shape of a GPT. `vocab_size` comes from the text, everything else is chosen."""
+    """The shape of a GPT. `vocab_size` comes from the text; the rest is up to you."""
 
-    vocab_size: int = 0  # distinct characters of the text; 0 until the text is known
-    # a name in files and on the command line; from Python also a Layout that has no name
-    layout: str | Layout = knob("classic", "classic is the lecture's model, modern learns faster.", choices=LAYOUTS)
-    block_size: int = knob(64, "How many characters back the model can see.", 2, 4096, usual="64 to 256")
-    n_layer: int = knob(4, "How many blocks stand on top of each other.", 1, 48, usual="4 to 6")
-    n_head: int = knob(4, "How many attention heads work side by side; must divide n_embd.", 1, 64, usual="4 to 6")
-    n_embd: int = knob(128, "How many numbers describe one character inside the model.", 4, 4096, usual="128 to 384")
+    vocab_size: int = 0  # unique characters in the text; 0 until the text is known
+    # a name in files and on the command line; Python code may pass a Layout instead
+    layout: str | Layout = knob(
+        "classic", "Architecture: classic (as in the lecture) or modern (faster).", choices=LAYOUTS
+    )
+    block_size: int = knob(64, "Context length in characters.", 2, 4096, usual="64 to 256")
+    n_layer: int = knob(4, "Number of Transformer blocks.", 1, 48, usual="4 to 6")
+    n_head: int = knob(4, "Attention heads per block; must divide n_embd.", 1, 64, usual="4 to 6")
+    n_embd: int = knob(128, "Embedding width.", 4, 4096, usual="128 to 384")
     dropout: float = knob(
-        0.0,
-        "The share of activations switched off at random while training, against overfitting.",
-        0.0,
-        0.9,
-        usual="0 to 0.3",
+        0.0, "Fraction of activations dropped during training, to reduce overfitting.", 0.0, 0.9, usual="0 to 0.3"
     )
 
     def __post_init__(self):
         super().__post_init__()
-        if self.features.rotary and (self.n_embd // self.n_head) % 2:  # numbers are rotated in pairs
+        if self.features.rotary and (self.n_embd // self.n_head) % 2:  # rotary positions turn numbers in pairs
             raise NanoGPTError(
-                f"n_embd was {self.n_embd} and n_head {self.n_head}; in the {self.layout} layout n_embd / n_head must "
-                "be even."
+                f"n_embd ({self.n_embd}) / n_head ({self.n_head}) must be even in the {self.layout} layout."
             )
         if self.n_embd % self.n_head:
+            nearest = max(1, round(self.n_embd / self.n_head)) * self.n_head
             raise NanoGPTError(
-                f"n_embd was {self.n_embd} and n_head {self.n_head}; n_embd must be a multiple of n_head, "
-                f"for example {max(1, round(self.n_embd / self.n_head)) * self.n_head}."
+                f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}). Try n_embd {nearest}."
             )
 
     @property
     def features(self) -> Layout:
-        """Return the layout that `layout` names, or is."""
+        """Return `layout` as a Layout, looking it up if it is a name."""
         return self.layout if isinstance(self.layout, Layout) else LAYOUTS[self.layout]
 
 
 @dataclass(frozen=True)
 class TrainConfig(Config):
-    """How a GPT is trained: how long, how fast, and on what."""
+    """How a GPT is trained: for how long, how fast, and on which device."""
 
-    max_iters: int = knob(
-        2000, "How many batches to learn from: the length of the run.", 1, 10_000_000, usual="500 to 5,000"
-    )
+    max_iters: int = knob(2000, "Number of training steps.", 1, 10_000_000, usual="500 to 5,000")
     budget: float = knob(
         0.0,
-        "Train for so long instead: seconds, or with a unit as in 90s, 3m, 1h; 0 goes by max_iters.",
+        "Train for this long instead of max_iters, e.g. 90s, 3m, 1h (0 = off).",
         0.0,
         86400.0,
         usual="1m to 1h",
     )
-    batch_size: int = knob(12, "How many pieces of text are in one batch.", 1, 4096, usual="12 to 64")
+    batch_size: int = knob(12, "Sequences per batch.", 1, 4096, usual="12 to 64")
     batches: str = knob(
         "random",
-        "Where the pieces of a batch are from: random places as in the lecture, or passes that take each once.",
+        "Sample sequences at random (as in the lecture) or in shuffled epochs.",
         choices=("random", "shuffled"),
     )
-    learning_rate: float = knob(
-        1e-3, "How large a step the weights take after each batch.", 1e-6, 1.0, usual="3e-4 to 3e-3; beside muon 0.012"
-    )
+    learning_rate: float = knob(1e-3, "Learning rate.", 1e-6, 1.0, usual="3e-4 to 3e-3; 0.012 with Muon")
     min_lr: float = knob(
         1e-4,
-        "How large that step still is at the end; set it to learning_rate to keep it the same all the time.",
+        "Final learning rate; set it equal to learning_rate for a constant rate.",
         0.0,
         1.0,
         usual="a tenth of learning_rate, or 0",
     )
     schedule: str = knob(
-        "cosine", "Whether the learning rate falls along a cosine or a straight line.", choices=("cosine", "linear")
+        "cosine", "Learning rate schedule: cosine or linear decay to min_lr.", choices=("cosine", "linear")
     )
     optimizer: str = knob(
         "adamw",
-        "What turns gradients into steps: adamw as in the lecture, or muon, which is faster, for the large matrices.",
+        "Optimizer: adamw (as in the lecture), or muon for the weight matrices (faster).",
         choices=("adamw", "muon"),
     )
     matrix_lr: float = knob(
-        0.03, "Muon's learning rate, for the matrices inside the blocks.", 1e-6, 1.0, usual="0.02 to 0.05"
+        0.03, "Muon's learning rate, for the weight matrices in the blocks.", 1e-6, 1.0, usual="0.02 to 0.05"
     )
-    momentum: float = knob(0.95, "Muon's memory of past gradients.", 0.0, 0.9999, usual="0.9 to 0.95")
-    warmup_iters: int = knob(
-        100, "Over how many batches the learning rate rises from zero.", 0, 100_000, usual="0 to 200"
-    )
+    momentum: float = knob(0.95, "Muon's momentum.", 0.0, 0.9999, usual="0.9 to 0.95")
+    warmup_iters: int = knob(100, "Warm-up steps.", 0, 100_000, usual="0 to 200")
     weight_decay: float = knob(
         0.1,
-        "How strongly the matrices are pulled towards zero, against learning by heart; "
-        "-1 goes by how often the text is read.",
+        "Weight decay (regularization); -1 chooses it from the number of epochs.",
         -1.0,
         10.0,
         usual="-1, or 0 to 0.1",
     )
-    beta1: float = knob(0.9, "AdamW's memory of past gradients.", 0.0, 0.9999, usual="0.8 to 0.9")
-    beta2: float = knob(0.99, "AdamW's memory of past squared gradients.", 0.0, 0.99999, usual="0.95 to 0.999")
-    grad_clip: float = knob(1.0, "Longest gradient let through; 0 switches clipping off.", 0.0, 1e6, usual="1")
+    beta1: float = knob(0.9, "AdamW's beta1: decay of the gradient average.", 0.0, 0.9999, usual="0.8 to 0.9")
+    beta2: float = knob(
+        0.99, "AdamW's beta2: decay of the squared-gradient average.", 0.0, 0.99999, usual="0.95 to 0.999"
+    )
+    grad_clip: float = knob(1.0, "Gradient-norm clipping (0 = off).", 0.0, 1e6, usual="1")
     eval_interval: int = knob(
-        0,
-        "Batches between two evaluations, each with a sample and a save; 0 means twenty a run.",
-        0,
-        10_000_000,
-        usual="0",
+        0, "Steps between evaluations, each with a sample and a save (0 = 20 per run).", 0, 10_000_000, usual="0"
     )
     patience: int = knob(
         5,
-        "Stop early after so many evaluations in a row 0.05 above the best validation loss; 0 never does.",
+        "Stop after this many evaluations in a row more than 0.05 above the best (0 = never).",
         0,
         10_000,
         usual="5",
     )
-    seed: int = knob(1337, "The same seed and settings give the same run.", 0, 2**53 - 1, usual="any")
-    device: str = knob("auto", "Where to train; auto takes the best there is.", choices=("auto", "cuda", "mps", "cpu"))
+    seed: int = knob(1337, "Random seed; the same seed and settings give the same run.", 0, 2**53 - 1, usual="any")
+    device: str = knob(
+        "auto", "Device to train on; auto picks the fastest one available.", choices=("auto", "cuda", "mps", "cpu")
+    )
 
     def __post_init__(self):
         super().__post_init__()
         if self.min_lr > self.learning_rate:
-            raise NanoGPTError(
-                f"min_lr was {self.min_lr} and learning_rate {self.learning_rate}; min_lr must not be the larger."
-            )
+            raise NanoGPTError(f"min_lr ({self.min_lr}) must not be larger than learning_rate ({self.learning_rate}).")
 
     @property
     def evaluate_every(self) -> int:
-        """`eval_interval` with 0 spelled out: twenty evaluations a run."""
+        """Return the steps between evaluations: `eval_interval`, or a twentieth of the run if that is 0."""
         return self.eval_interval or max(1, self.max_iters // 20)
 
 
 @dataclass(frozen=True)
 class SampleConfig(Config):
-    """How the model writes."""
+    """How text is generated."""
 
     temperature: float = knob(
         0.8,
-        "Below 1 plays safe, above 1 takes risks, 0 always takes the likeliest character.",
+        "Lower is safer, higher is wilder; 0 always picks the likeliest character.",
         0.0,
         2.0,
         usual="0.7 to 1",
     )
-    length: int = knob(500, "How many characters to write.", 1, 10_000)
-    top_k: int = knob(0, "Choose only among the k likeliest characters; 0 means all.", 0, 10_000, usual="0 or 10 to 50")
+    length: int = knob(500, "Number of characters to generate.", 1, 10_000)
+    top_k: int = knob(0, "Sample from the k likeliest characters only (0 = all).", 0, 10_000, usual="0 or 10 to 50")
     top_p: float = knob(
-        1.0, "Choose only among the likeliest characters that together have this probability; 1 means all.", 0.0, 1.0
+        1.0, "Sample from the smallest set of characters with this total probability (1 = all).", 0.0, 1.0
     )
-    seed: int = knob(1337, "The same seed and settings give the same text.", 0, 2**53 - 1)
-    num_samples: int = knob(1, "How many texts to write side by side; each has the next seed.", 1, 16)
-    stop: str = knob("", r"End before this text; empty means none. \n is a new line.", usual=r"\n\n")
+    seed: int = knob(1337, "Random seed; the same seed and settings give the same text.", 0, 2**53 - 1)
+    num_samples: int = knob(1, "Number of samples; each one uses the next seed.", 1, 16)
+    stop: str = knob("", r"Stop sequence (optional): end before this text. Write \n for a new line.", usual=r"\n\n")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A named set of numbers, and what to expect of it."""
+    """A named set of settings, and what to expect from it."""
 
     label: str
     expect: str
     settings: Mapping[str, Any]
 
     def configs(self, **changes: Any) -> tuple[ModelConfig, TrainConfig]:
-        """Return the preset's two configs with some knobs changed. A layout brings its recipe with it."""
+        """Return the preset's two configs with some settings changed. A layout brings its training recipe with it."""
         known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
         if unknown := sorted(set(changes) - known):
-            raise NanoGPTError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
+            raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose one of {', '.join(sorted(known))}.")
         changes = {key: value for key, value in changes.items() if value is not None}
         layout = changes.get("layout", self.settings.get("layout", ModelConfig.layout))
         settings = {**self.settings, **RECIPES.get(str(layout), {}), **changes}
@@ -285,30 +273,31 @@ class Preset:
             knob_of = {k.name: k for k in knobs(TrainConfig)}
             rate = knob_of["learning_rate"].parse(changes["learning_rate"])
             usual = settings.get("min_lr", knob_of["min_lr"].default)
-            settings["min_lr"] = min(usual, rate)  # the number that was changed wins over one that was not
+            settings["min_lr"] = min(usual, rate)  # a rate the user chose wins over a default
         return ModelConfig.of(settings), TrainConfig.of(settings)
 
 
-# How the modern layout is trained: measured on Tiny Shakespeare, see benchmarks/README.md.
+# How the modern layout is trained. Measured on Tiny Shakespeare; see benchmarks/README.md.
 MODERN: dict[str, Any] = dict(
     layout="modern", optimizer="muon", schedule="linear", learning_rate=0.012, matrix_lr=0.03, momentum=0.9, min_lr=0.0,
     warmup_iters=0, beta1=0.8, beta2=0.95, weight_decay=-1.0, batches="shuffled",
 )  # fmt: skip
-# The settings that a layout brings with it, by the layout's name: how a model is trained is no feature of it. A layout
-# that is not here is trained as the preset says.
+# The training settings that come with a layout, by its name: they aren't features of the model, so Layout doesn't hold
+# them. A layout not listed here is trained as the preset says.
 RECIPES = {"modern": MODERN}
 
 PRESETS: dict[str, Preset] = {
     "timed": Preset(
         "By the clock",
-        "Measures this machine for a moment, chooses a model for the time you have, and is done when it is over.",
+        "Picks the biggest useful model for the time you give it.",
         dict(
             budget=60.0, layout="modern", n_layer=3, n_head=3, n_embd=96, block_size=64, batch_size=8, max_iters=1000,
         ),
     ),
     "quick": Preset(
         "Quick look",
-        "About a minute on two CPU cores: words and line shapes appear, sense does not. 1.90 on Tiny Shakespeare.",
+        "About 1 minute on two CPU cores. Expect word-like output, little sense. "
+        "Validation loss about 1.90 on Tiny Shakespeare.",
         dict(
             n_layer=4, n_head=4, n_embd=128, block_size=64,
             batch_size=16, max_iters=1000, learning_rate=3e-3, min_lr=1e-5, warmup_iters=50,
@@ -316,7 +305,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "laptop": Preset(
         "Laptop",
-        "nanoGPT's settings for a CPU, two to three minutes: a validation loss near 1.79 on Tiny Shakespeare.",
+        "nanoGPT's settings for a CPU: 2 to 3 minutes. Validation loss about 1.79 on Tiny Shakespeare.",
         dict(
             n_layer=4, n_head=4, n_embd=128, block_size=64,
             batch_size=12, max_iters=2000, learning_rate=1e-3, min_lr=1e-4, warmup_iters=100,
@@ -324,7 +313,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "lecture": Preset(
         "Lecture",
-        "The lecture's last model: minutes on a GPU, many hours on a laptop. "
+        "The lecture's final model: minutes on a GPU, many hours on a laptop. "
         "The lecture reached a validation loss of 1.48 on Tiny Shakespeare.",
         dict(
             n_layer=6, n_head=6, n_embd=384, block_size=256, dropout=0.2,
@@ -335,12 +324,12 @@ PRESETS: dict[str, Preset] = {
 }  # fmt: skip
 
 
-PLANNED = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")  # what a time budget chooses, unless it is given
+PLANNED = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")  # chosen by a time budget, unless you set them
 
 
 def preset(name: str) -> Preset:
-    """The preset of that name, by key or by label."""
+    """Return the preset with this key or label. Raise NanoGPTError if there is none."""
     for key, found in PRESETS.items():
         if str(name).strip().lower() in (key, found.label.lower()):
             return found
-    raise NanoGPTError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+    raise NanoGPTError(f"There is no preset {name!r}. Choose one of {', '.join(PRESETS)}.")

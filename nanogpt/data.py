@@ -1,6 +1,7 @@
-"""From tokens to batches: the split, `get_batch` and `Shuffled`, and the windows a model is judged on.
+"""Batches of tokens: the train/validation split, `get_batch`, shuffled epochs, and the windows used for evaluation.
 
-The first nine tenths of the text are for learning, the last tenth is held out. Try it: `python -m nanogpt.data FILE`.
+The first nine tenths of the text are the training set, the last tenth is the validation set. Try it:
+`python -m nanogpt.data FILE`.
 """
 
 from __future__ import annotations
@@ -16,70 +17,70 @@ from .holdout import train_length, train_tokens
 
 
 def split(tokens: np.ndarray, lengths: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cut a text's ids into the training set, its first 90 %, and the validation set: 1-D tensors, uint8 if that fits.
+    """Split a text's ids into the training set (the first 90%) and the validation set: 1-D tensors, uint8 if ids fit.
 
-    The share is one of characters: `lengths` (vocab_size,) are those of each token, None if each has one.
+    The 90% are counted in characters. `lengths` (vocab_size,) is the number of characters per token; None means 1.
     """
     kind = torch.uint8 if tokens.dtype == np.uint8 else torch.int32
-    data = torch.from_numpy(np.array(tokens)).to(kind)  # np.array: out of the read-only map of the file, into memory
+    data = torch.from_numpy(np.array(tokens)).to(kind)  # np.array copies a read-only memory-mapped file into memory
     n = train_length(len(data)) if lengths is None else train_tokens(tokens, lengths)
     return data[:n], data[n:]
 
 
 @dataclass(frozen=True)
 class Data:
-    """A text as the training loop needs it: both parts where the model is, and how long their tokens are."""
+    """A text, ready for the training loop: both splits on the model's device, and the length of the tokens."""
 
     train: torch.Tensor  # (N,) ids of the training set
     val: torch.Tensor  # (N,) ids of the validation set
-    lengths: torch.Tensor  # (vocab_size,) characters of each token: all 1 where a token is a character
-    per_token: float  # characters of a token of the training set, on average: exactly 1.0 there
+    lengths: torch.Tensor  # (vocab_size,) characters per token: all 1 with the character tokenizer
+    per_token: float  # average characters per token in the training set: exactly 1.0 with the character tokenizer
 
 
 def get_batch(data: torch.Tensor, block_size: int, batch_size: int, generator: torch.Generator):
-    """`batch_size` pieces of text from random places: xb, and yb one character ahead, both (B, T), where `data` is.
+    """Return `batch_size` random sequences: xb, and yb one token ahead, both (B, T), on the device of `data`.
 
-    The places come from a generator on the CPU, so that a seed means the same batches on every device.
+    The generator is on the CPU, so that a seed gives the same batches on every device.
     """
     ix = torch.randint(len(data) - block_size, (batch_size,), generator=generator)  # (B,)
     return pieces(data, ix, block_size)
 
 
 def pieces(data: torch.Tensor, ix: torch.Tensor, block_size: int):
-    """The text from each of the places `ix` (B,) on: xb, and yb one character ahead, both (B, T), where `data` is."""
+    """Return the sequences starting at `ix` (B,): xb, and yb one token ahead, both (B, T), on the device of `data`."""
     if data.is_cuda:
-        ix = ix.pin_memory()  # or each batch would wait until the card has done the step before
+        ix = ix.pin_memory()  # otherwise each batch would wait for the GPU to finish the previous step
     ix = ix.to(data.device, non_blocking=data.is_cuda)
     piece = data[ix[:, None] + torch.arange(block_size + 1, device=data.device)].long()  # (B, T+1)
     return piece[:, :-1], piece[:, 1:]
 
 
 class Shuffled:
-    """Batches in passes over the text: each pass takes every piece of it once, in another order.
+    """Batches in shuffled epochs: each epoch uses every sequence of the text once, in a new order.
 
-    From random places, after five passes' worth of batches, one character in 150 was never met and another was met ten
-    times. The pieces of a pass lie side by side from a start of its own, so that no character is always a piece's
-    first; what is left over at both ends, one to two pieces in all, is another part of the text each time. What a step
-    gets follows from the seed and its number alone: a resumed run has nothing to remember.
+    With random sampling, after five epochs' worth of batches, one character in 150 has never been seen while others
+    have been seen ten times. Each epoch cuts the text into adjacent sequences from a random offset, so that no
+    character is always first in its sequence; the one or two sequences' worth of text left over at the ends differs
+    each time. A step's batch depends only on the seed and the step number, so a resumed run needs no extra state.
     """
 
     def __init__(self, data: torch.Tensor, block_size: int, batch_size: int, seed: int):
         self.data, self.block_size, self.batch_size, self.seed = data, block_size, batch_size, seed
-        self.count = max(1, (len(data) - block_size) // block_size)  # pieces of a pass, wherever it starts
-        self.number, self.places = -1, torch.empty(0)  # the pass that was asked for last, and where its pieces are
+        self.count = max(1, (len(data) - block_size) // block_size)  # sequences per epoch, whatever its offset
+        self.number, self.places = -1, torch.empty(0)  # the latest epoch, and where its sequences start
 
     def __call__(self, step: int):
-        """The batch of a step: xb, and yb one character ahead, both (B, T), where the data is."""
+        """Return the batch of a step: xb, and yb one token ahead, both (B, T), on the device of the data."""
         first, end = step * self.batch_size, (step + 1) * self.batch_size
         parts = []
-        while first < end:  # to the end of the batch, or of the pass
+        while first < end:  # a batch may span two epochs
             number, at = divmod(first, self.count)
             parts.append(self.pass_over(number)[at : at + end - first])
             first += len(parts[-1])
         return pieces(self.data, torch.cat(parts), self.block_size)
 
     def pass_over(self, number: int) -> torch.Tensor:
-        """Where the pieces of a pass are, in its order: (count,)."""
+        """Return the starts of an epoch's sequences, in shuffled order: (count,)."""
         if number != self.number:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
             start = torch.randint(len(self.data) - self.count * self.block_size, (1,), generator=generator)
@@ -89,26 +90,29 @@ class Shuffled:
 
 
 def make_get_batch(data: torch.Tensor, block_size: int, config: TrainConfig, generator: torch.Generator) -> Callable:
-    """What gives a step its batch, `get_batch(step)` -> xb, yb, both (B, T): as `config.batches` says."""
+    """Return the function `get_batch(step)` -> xb, yb, both (B, T), for the kind of batches that `config` asks for."""
     if config.batches == "shuffled":
         return Shuffled(data, block_size, config.batch_size, config.seed)
     return lambda step: get_batch(data, block_size, config.batch_size, generator)
 
 
 def fitting_block_size(tokens: int, block_size: int) -> int:
-    """Return `block_size`, halved until the held-out tenth of so many tokens holds two windows of it."""
+    """Return `block_size`, halved until the validation set of a text of `tokens` tokens holds two windows.
+
+    Raise NanoGPTError if the text is too short even for the smallest block size.
+    """
     tail = tokens - train_length(tokens)
     while block_size > 2 and tail < 2 * block_size + 1:
         block_size = max(2, block_size // 2)
     if tail < 2 * block_size + 1:
-        raise NanoGPTError(f"The text has {tokens:,} tokens; that is too short to hold any of it out. Add more text.")
+        raise NanoGPTError(f"The text has only {tokens:,} tokens, too few for a validation set. Add more text.")
     return block_size
 
 
 def windows(data: torch.Tensor, block_size: int, most: int | None = None):
-    """Yield (xb, yb) batches that cover `data` in windows side by side, so that each character is predicted once.
+    """Yield (xb, yb) batches that cover `data` in adjacent windows, so that each token is predicted exactly once.
 
-    With `most`, only so many windows, evenly spaced, always the same ones. The last window may be shorter.
+    With `most`, yield only that many windows, evenly spaced and always the same ones. The last window may be shorter.
     """
     starts = torch.arange(0, len(data) - 1, block_size, device=data.device)
     if most is not None and most < len(starts):
@@ -116,17 +120,17 @@ def windows(data: torch.Tensor, block_size: int, most: int | None = None):
             torch.linspace(0, len(starts) - 2, most).long().to(data.device)
         ]  # -2: leave out the last, shorter window
     full = starts[starts + block_size < len(data)]
-    at_once = 65_536 if data.is_cuda else 4096  # characters per pass: fast, and small in memory
+    at_once = 65_536 if data.is_cuda else 4096  # tokens per forward pass: fast, and light on memory
     for some in full.split(max(1, at_once // block_size)):
         piece = data[some[:, None] + torch.arange(block_size + 1, device=data.device)].long()  # (B, T+1)
         yield piece[:, :-1], piece[:, 1:]
     for start in starts[len(full) :]:
-        piece = data[start:].long()[None]  # (1, what is left)
+        piece = data[start:].long()[None]  # (1, rest)
         yield piece[:, :-1], piece[:, 1:]
 
 
 def scored_characters(data: torch.Tensor, block_size: int, lengths: torch.Tensor, most: int | None = None) -> int:
-    """Return how many characters are predicted in the `windows`; `lengths` (vocab_size,) are those of each token."""
+    """Return how many characters `windows` predicts; `lengths` (vocab_size,) is the number of characters per token."""
     return sum(int(lengths[yb].sum()) for _, yb in windows(data, block_size, most))
 
 
@@ -140,6 +144,7 @@ if __name__ == "__main__":
     tokenizer = make_tokenizer(text)
     train, val = split(tokenizer.encode_array(text), token_lengths(tokenizer))
     xb, yb = get_batch(train, block_size=8, batch_size=4, generator=torch.Generator().manual_seed(1337))
-    print(f"{len(train):,} {unit(tokenizer)}s to train on, {len(val):,} held out; a batch of shape {tuple(xb.shape)}:")
+    print(f"training set: {len(train):,} {unit(tokenizer)}s, validation set: {len(val):,}")
+    print(f"a batch of shape {tuple(xb.shape)}:")
     for x, y in zip(xb, yb):
         print(f"  {tokenizer.decode(x)!r} -> {tokenizer.decode(y)!r}")

@@ -1,4 +1,4 @@
-"""Where the numbers are crunched: the best device there is, its precision, and how many threads it may use."""
+"""Device selection: which accelerator to use, its precision, and how many CPU threads."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import torch
 from .config import NanoGPTError
 from .limits import on_zero_gpu
 
-lent = False  # on ZeroGPU: whether this process is one that has been lent the card; zero.py says so
+lent = False  # ZeroGPU only: True in a process that currently has the GPU; set by launch/zero.py
 
 
 @dataclass(frozen=True)
 class Device:
-    """A place to compute, in torch's words and in the reader's."""
+    """A device to compute on, with its torch type and a name for people."""
 
     type: str  # cuda, mps or cpu
-    dtype: torch.dtype  # what the matrix products run in; weights and optimizer stay float32
+    dtype: torch.dtype  # precision of matrix products; weights and optimizer state stay float32
     name: str
-    elsewhere: bool = False  # ZeroGPU: the card is there only inside a call, and this is not one
+    elsewhere: bool = False  # ZeroGPU: this process doesn't have the GPU, which exists only inside a call
 
     def autocast(self) -> AbstractContextManager:
-        """The context in which the forward pass runs."""
+        """Return the context manager for the forward pass: autocast to `dtype`, or nothing for float32."""
         if self.dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self.type, dtype=self.dtype)
@@ -38,43 +38,43 @@ class Device:
 
 
 def pick_device(wanted: str = "auto", probe: bool = False) -> Device:
-    """Return the device asked for, or with "auto" the best there is. NanoGPTError if it is not usable here.
+    """Return the requested device, or the fastest one with "auto". Raise NanoGPTError if it can't be used here.
 
-    With `probe` a GPU has to multiply two matrices first, which takes some of its memory for as long as the process
-    lives: for processes that train, not for the page.
+    With `probe`, check that the GPU multiplies two matrices correctly. That holds some GPU memory until the process
+    exits, so use it in processes that train, not in the server.
     """
     if wanted not in ("auto", "cuda", "mps", "cpu"):
         raise NanoGPTError(f"device was {wanted!r}; it must be one of auto, cuda, mps, cpu.")
     if wanted in ("auto", "cuda") and on_zero_gpu() and not lent:
-        return Device("cuda", torch.bfloat16, "ZeroGPU", elsewhere=True)  # asking torch about it would fail
+        return Device("cuda", torch.bfloat16, "ZeroGPU", elsewhere=True)  # torch calls fail without the GPU
     if wanted in ("auto", "cuda") and torch.cuda.is_available() and not cuda_problem(probe):
         return Device("cuda", cuda_dtype(), torch.cuda.get_device_name())
     if wanted == "cuda":
         raise NanoGPTError(
-            f"device was 'cuda', and there is no usable NVIDIA GPU here. {cuda_hint() or 'Use cpu or auto.'}"
+            f"device is set to cuda, but there is no usable NVIDIA GPU here. {cuda_hint() or 'Use cpu or auto.'}"
         )
     if wanted in ("auto", "mps") and torch.backends.mps.is_available() and computes_alike("mps"):
         return Device("mps", torch.float32, "Apple GPU")
     if wanted == "mps":
         raise NanoGPTError(
-            "device was 'mps', and there is no usable Apple GPU here (one that computes correctly). Use cpu or auto."
+            "device is set to mps, but there is no Apple GPU here that computes correctly. Use cpu or auto."
         )
     threads = usable_cpus()
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # tiny numbers in Adam's second moments would crawl
+    torch.set_flush_denormal(True)  # denormals in Adam's second moments would be very slow
     return Device("cpu", torch.float32, f"CPU, {threads} thread{'s' if threads > 1 else ''}")
 
 
 def native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself; one that emulates it is slower than with float32."""
+    """Return True if this CPU has native bfloat16 products. Emulated ones are slower than float32."""
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 @lru_cache
 def computes_alike(device: str) -> bool:
-    """Whether a few training steps of a tiny model lose as much on the device as on the CPU.
+    """Return True if a few training steps of a tiny model reach the same loss on the device as on the CPU.
 
-    Apple's GPUs have come with wrong results more than once (pytorch#107294, #109457), silently.
+    Apple GPUs have silently computed wrong results more than once (pytorch#107294, #109457).
     """
     losses = []
     for place in ("cpu", device):
@@ -95,10 +95,10 @@ def computes_alike(device: str) -> bool:
 
 
 def cuda_dtype() -> torch.dtype:
-    """Return what this GPU multiplies fastest and can train in.
+    """Return the fastest dtype that this GPU can train in.
 
-    bfloat16 only where the GPU has it itself: older ones emulate it, and say that they support it. From Volta to Turing
-    (a T4, say) float16, whose loss is scaled in training; before that there are no tensor cores to gain from.
+    That is bfloat16 only if the hardware supports it; older GPUs emulate it, yet report it as supported. Volta and
+    Turing GPUs (such as a T4) get float16 with loss scaling; older ones have no tensor cores to benefit from.
     """
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
@@ -107,7 +107,7 @@ def cuda_dtype() -> torch.dtype:
 
 @lru_cache
 def cuda_problem(probe: bool = False) -> str:
-    """Return why the GPU that torch sees can't be used, in a sentence; empty if it can."""
+    """Return a sentence that says why the GPU torch sees can't be used, or "" if it can."""
     name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
     built = [(int(arch[3:-1]), int(arch[-1])) for arch in torch.cuda.get_arch_list() if re.fullmatch(r"sm_\d+", arch)]
     if built and not any(major == capability[0] and minor <= capability[1] for major, minor in built):
@@ -126,7 +126,7 @@ def cuda_problem(probe: bool = False) -> str:
 
 
 def cuda_hint() -> str:
-    """Return what to do where there is an NVIDIA GPU that torch can't use; empty if there is nothing to do."""
+    """Return what to do about an NVIDIA GPU that torch can't use, or "" if there is nothing to do."""
     if torch.cuda.is_available():
         return cuda_problem()
     present = any(Path("/proc/driver/nvidia/gpus").glob("*")) or shutil.which("nvidia-smi")
@@ -145,7 +145,7 @@ def cuda_hint() -> str:
 
 
 def usable_cpus() -> int:
-    """CPUs this process may use: as the scheduler, a container's quota and, where it is set, OMP_NUM_THREADS allow."""
+    """Return how many CPUs this process may use, given its affinity, the container's quota and OMP_NUM_THREADS."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # cgroup v2: "200000 100000" or "max 100000"

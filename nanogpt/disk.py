@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, its folder too if needed, so that even after a power cut it is the old one or the new one."""
+    """Write a file atomically, creating its folder if needed: even after a power failure it is all old or all new."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -17,8 +17,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())  # the name must not reach the disk before the content does
-        os.chmod(temporary, 0o644)  # mkstemp's 0o600 would hide a run from other users of a shared machine
+            os.fsync(file.fileno())  # the content must reach the disk before the new name does
+        os.chmod(temporary, 0o644)  # mkstemp's 0o600 would hide runs from other users of a shared machine
         _replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -26,7 +26,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def _replace(temporary: str, path: Path) -> None:
-    """Call os.replace for up to two seconds: Windows refuses it while a reader has the file open."""
+    """Call os.replace, retrying for up to two seconds: Windows refuses while another process has the file open."""
     for _ in range(40):
         try:
             return os.replace(temporary, path)

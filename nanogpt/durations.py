@@ -1,13 +1,13 @@
-"""Seconds as a reader would write them: in words, on a clock, and as the flag `--budget` takes them.
+"""Format seconds: in words, as a clock, and in the form that `--budget` accepts.
 
-The way back, from "3m" to 180 seconds, is `config.duration`.
+`config.duration` does the reverse, from "3m" to 180 seconds.
 """
 
 from __future__ import annotations
 
 
 def in_words(seconds: float, rough: bool = False) -> str:
-    """Return "45 seconds" or "30 minutes". An exact time is in minutes only if they are whole."""
+    """Return "45 seconds" or "30 minutes". Use minutes only if they are whole, unless the time may be `rough`."""
     if rough and seconds >= 5400:
         return f"{seconds / 3600:.0f} hours"
     if seconds >= 120 and (rough or seconds % 60 == 0):
@@ -17,14 +17,14 @@ def in_words(seconds: float, rough: bool = False) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return 0:07, 3:25 or 1:02:03."""
+    """Return seconds as 0:07, 3:25 or 1:02:03."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def short(seconds: float) -> str:
-    """Return 90s, 3m or 1h, which `config.duration` reads as the same time."""
+    """Return seconds as 90s, 3m or 1h, a form that `config.duration` can read."""
     for unit, size in (("h", 3600), ("m", 60)):
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:.0f}{unit}"

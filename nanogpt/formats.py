@@ -1,9 +1,10 @@
-"""Our names and transformers' names: the one place that knows both.
+"""Save and load models in transformers' format.
 
-Writes and reads the model part of a run folder (config.json, generation_config.json, model.safetensors) in the form
-of transformers' GPT2LMHeadModel (classic) or NanoChatForCausalLM (modern), so that
-`AutoModelForCausalLM.from_pretrained("checkpoints/NAME")` needs no code of ours. A layout that neither of them computes
-cannot be saved. Reading is safetensors and JSON only: nothing in a run folder is ever executed.
+Writes and reads the model files of a run folder (config.json, generation_config.json, model.safetensors) as
+transformers' GPT2LMHeadModel (classic) or NanoChatForCausalLM (modern), so that
+`AutoModelForCausalLM.from_pretrained("checkpoints/NAME")` works without this package. This is the only module that
+knows both sets of names. A layout that neither model can compute can't be saved. Loading reads safetensors and JSON
+only: nothing in a run folder is ever executed.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from .config import ModelConfig, NanoGPTError
 from .layout import LAYOUTS, Layout
 from .model import GPT, ROPE_THETA, ShapesOnly, rotary_table
 
-NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # left out, transformers would put its own
+NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # without these, transformers adds defaults
 
 
 # ---- The layout: transformers' model_type ----------------------------------------------------------------------------
 
-# What each of transformers' models computes. How weights start is not in config.json: it follows from `LAYOUTS`.
+# The features of each of transformers' models. config.json doesn't store how weights are initialized; `LAYOUTS` does.
 FEATURES = {
     "gpt2": dict(rotary=False, plain_norms=False, qk_norm=False, relu_squared=False, biases=True),
     "nanochat": dict(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False),
@@ -33,12 +34,12 @@ FEATURES = {
 
 
 def layout_of(kind: str) -> str:
-    """Return the name of the layout that a config.json of this model_type stands for: the first with its features."""
+    """Return the name of the layout for this model_type: the first in `LAYOUTS` with its features."""
     return next(name for name, layout in LAYOUTS.items() if layout.has(**FEATURES[kind]))
 
 
 def kind_of(layout: Layout) -> str:
-    """Return the model_type a layout is saved as, and read back from. NanoGPTError where there is none."""
+    """Return the model_type that a layout is saved as. Raise NanoGPTError if there is none."""
     for kind in FEATURES:
         if LAYOUTS[layout_of(kind)] == layout:
             return kind
@@ -53,7 +54,7 @@ def kind_of(layout: Layout) -> str:
 
 
 def config_files(config: ModelConfig) -> dict[str, str]:
-    """The model's shape as {file name: text}, in transformers' words; runs/run.py writes them."""
+    """Return config.json and generation_config.json as {file name: text}. runs/run.py writes them."""
     described = {"gpt2": _gpt2, "nanochat": _nanochat}[kind_of(config.features)](config)
     described = {**described, "vocab_size": config.vocab_size, "tie_word_embeddings": False, "dtype": "float32"}
     generation = {"do_sample": True, "temperature": 0.8, "max_length": config.block_size}
@@ -94,28 +95,31 @@ def _nanochat(config: ModelConfig) -> dict[str, Any]:
         "hidden_act": "relu2",
         "attention_bias": False,
         "attention_dropout": 0.0,
-        "dropout": config.dropout,  # ours; transformers' class has none outside of attention
+        "dropout": config.dropout,  # our own key: transformers' class has dropout in attention only
         "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA},
         "rms_norm_eps": 1e-6,
-        "final_logit_softcapping": None,  # left out, transformers would cap at 15
+        "final_logit_softcapping": None,  # without this, transformers caps logits at 15
     }
 
 
 def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
-    """Return the shape from `config.json`, whose `content` may have been read already.
+    """Return the model config from `config.json`, or from its `content` if it has already been read.
 
-    Raise NanoGPTError if it is missing, unreadable, or not a model of this kind.
+    Raise NanoGPTError if it is missing, unreadable, or describes a model we can't load.
     """
     try:
         described = json.loads((content or (folder / "config.json").read_bytes()).decode("utf-8"))
         kind = described["model_type"]
-        if kind not in tuple(FEATURES):  # it may be anything that JSON can say
-            raise NanoGPTError(f"{folder.name} is not a model of this program, but one of the kind {str(kind)[:40]!r}.")
+        if kind not in tuple(FEATURES):  # a tuple, because `kind` may be any JSON value, even an unhashable one
+            raise NanoGPTError(
+                f"{folder.name} is a {str(kind)[:40]!r} model, which can't be loaded here. "
+                f"Only {' and '.join(FEATURES)} models work."
+            )
         wanted = _fixed(described)
         if wrong := [name for name, value in wanted.items() if name not in described or described[name] != value]:
             raise NanoGPTError(
-                f"{folder.name} is not a model of this program: in its config.json {wrong[0]} is "
-                f"{str(described.get(wrong[0], 'missing'))[:40]}, where we need {wanted[wrong[0]]}."
+                f"{folder.name} can't be loaded here: its config.json has {wrong[0]}="
+                f"{str(described.get(wrong[0], 'missing'))[:40]}; expected {wanted[wrong[0]]}."
             )
         if kind == "nanochat":
             names = ("max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size", "dropout")
@@ -124,16 +128,18 @@ def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
         block_size, n_layer, n_head, n_embd, dropout = (described[name] for name in names)
         vocab_size = described["vocab_size"]
         if not isinstance(vocab_size, int) or not 0 < vocab_size < 2**21:
-            raise NanoGPTError(f"The config.json of {folder.name} names {vocab_size!r} characters, which cannot be.")
+            raise NanoGPTError(
+                f"The config.json of {folder.name} has vocab_size={str(vocab_size)[:40]}; expected 1 to {2**21 - 1:,}."
+            )
         return ModelConfig(vocab_size, layout_of(kind), block_size, n_layer, n_head, n_embd, dropout)
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, NanoGPTError):
             raise
-        raise NanoGPTError(f"{folder.name} has no readable config.json, so the model's shape is not known.") from None
+        raise NanoGPTError(f"{folder.name} has no readable config.json. Restore the file to load the model.") from None
 
 
 def _fixed(described: dict[str, Any]) -> dict[str, Any]:
-    """What config.json must say for our forward pass to be the right one."""
+    """Return the config.json entries that must have these values for our forward pass to be correct."""
     if described["model_type"] == "gpt2":
         return dict(activation_function="relu", tie_word_embeddings=False, n_inner=None, layer_norm_epsilon=1e-5)
     rope = {"rope_type": "default", "rope_theta": ROPE_THETA}
@@ -144,8 +150,8 @@ def _fixed(described: dict[str, Any]) -> dict[str, Any]:
 
 # ---- The weights: model.safetensors ----------------------------------------------------------------------------------
 
-# Ours -> GPT-2's and nanochat's, inside a block and outside of it. GPT-2 keeps its matrices the other way round (its
-# Conv1D); nanochat keeps query, key and value apart.
+# Our names -> GPT-2's and nanochat's, inside and outside of blocks. GPT-2 stores its matrices transposed (Conv1D);
+# nanochat stores query, key and value separately.
 GPT2 = {
     "ln1": "ln_1", "sa.qkv": "attn.c_attn", "sa.proj": "attn.c_proj",
     "ln2": "ln_2", "ffwd.net.0": "mlp.c_fc", "ffwd.net.2": "mlp.c_proj",
@@ -163,7 +169,7 @@ NAMES = {"gpt2": GPT2, "nanochat": NANOCHAT}
 
 
 def _places(name: str, kind: str) -> list[str]:
-    """transformers' names for one of our tensors: one, or for nanochat's query, key and value three."""
+    """Return transformers' names for one of our tensors: three for nanochat's query, key and value, else one."""
     module, end = name.rsplit(".", 1)
     names = NAMES[kind]
     if not module.startswith("blocks."):
@@ -178,9 +184,9 @@ def _transposed(name: str, kind: str) -> bool:
 
 
 def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) -> bytes:
-    """Return model.safetensors: the weights under transformers' names, as float32 on the CPU.
+    """Return the bytes of model.safetensors: the weights under transformers' names, in float32.
 
-    `weights` is a state dict of the model's from an earlier step; without it, those it has now.
+    `weights` is a state dict from an earlier step; by default use the model's current weights.
     """
     kind, tensors = kind_of(model.config.features), {}
     for name, tensor in (weights or model.state_dict()).items():
@@ -195,37 +201,42 @@ def load_model(
     folder: Path, device: str | torch.device = "cpu", kind: type[GPT] = GPT, config: ModelConfig | None = None,
     weights: bytes | None = None,
 ) -> GPT:  # fmt: skip
-    """Return the model of a run folder, ready to write. `config` and `weights` are given if they were read already.
+    """Load the model of a run folder, ready to sample from. Pass `config` and `weights` if they have already been read.
 
-    Raise NanoGPTError if a file is missing, broken or of another shape.
+    Raise NanoGPTError if a file is missing or broken, or doesn't match the config.
     """
     config = config or read_config(folder)
     form = kind_of(config.features)
     try:
         tensors = load(weights or (folder / "model.safetensors").read_bytes())
     except OSError:
-        raise NanoGPTError(f"{folder.name} has no weights yet; they come with its first evaluation.") from None
-    except (SafetensorError, KeyError) as broken:  # KeyError: a type of number that torch has not
-        raise NanoGPTError(f"The weights of {folder.name} cannot be read ({broken}).") from None
-    with ShapesOnly():  # shapes only: the numbers come from the file
+        raise NanoGPTError(f"{folder.name} has no weights yet. They are saved at its first evaluation.") from None
+    except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have
+        raise NanoGPTError(f"The model.safetensors of {folder.name} cannot be read ({broken}). Restore it.") from None
+    with ShapesOnly():  # the weights come from the file
         model = kind(config)
     ours = {}
     for name, expected in model.state_dict().items():
         places = _places(name, form)
         if missing := [place for place in places if place not in tensors]:
             raise NanoGPTError(
-                f"The weights of {folder.name} lack {missing[0]}; they are not those of its config.json."
+                f"The model.safetensors of {folder.name} doesn't match its config.json: {missing[0]} is missing."
             )
         size = (len(expected) // len(places), *expected.shape[1:])
         size = size[::-1] if _transposed(name, form) else size
         parts = [tensors.pop(place) for place in places]
         for place, part in zip(places, parts):
             if part.shape != size or not part.is_floating_point():
-                raise NanoGPTError(f"In the weights of {folder.name}, {place} has not the shape its config.json says.")
+                raise NanoGPTError(
+                    f"The model.safetensors of {folder.name} doesn't match its config.json: {place} has the wrong "
+                    "shape or type."
+                )
         ours[name] = torch.cat([p.t() if _transposed(name, form) else p for p in parts]).contiguous().float()
     if tensors:
-        raise NanoGPTError(f"The weights of {folder.name} have {min(tensors)}, which its config.json knows nothing of.")
+        raise NanoGPTError(
+            f"The model.safetensors of {folder.name} doesn't match its config.json: unexpected tensor {min(tensors)}."
+        )
     model.load_state_dict(ours, assign=True)
     if config.features.rotary:
-        model.rotary = rotary_table(config)  # follows from the config and is not in the file
+        model.rotary = rotary_table(config)  # computed from the config, not stored in the file
     return model.to(device).eval()

@@ -1,8 +1,8 @@
-"""Which part of a text trains the model, which part judges it, and how often the first part is read.
+"""The split into training and validation set, and how many epochs a run trains for.
 
-As in the lecture, the first nine tenths are the training set, and the last tenth is held out as the validation set.
-These facts stand here alone, because the report on a text, the plan of a run, the trainer, the page and the exported
-program must agree on them. No torch, so that reading a text or listing runs stays instant.
+As in the lecture, the first nine tenths of a text are the training set and the last tenth is the validation set. The
+split is defined only here, because the text report, the run planner, the trainer, the page and the exported program
+must all agree on it. This module doesn't import torch, so that reading a text or listing runs stays instant.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ TRAIN_SHARE = 0.9
 
 
 def train_length(n: int) -> int:
-    """Return how many of a text's `n` characters are in the training set. The others are held out."""
+    """Return how many of a text's `n` characters are in the training set. The rest is the validation set."""
     return int(TRAIN_SHARE * n)
 
 
 def train_tokens(tokens: np.ndarray, lengths: np.ndarray) -> int:
-    """Return how many of a text's ids are in the training set: those that end in its first `train_length` characters.
-
-    `tokens` (N,) are the ids of the whole text, `lengths` (vocab_size,) the characters of each token. So every
-    tokenizer holds out the same characters, and losses per character can be compared.
+    """Return how many of a text's ids are in the training set: those within its first `train_length` characters.
+    `tokens` (N,) are the ids of the whole text; `lengths` (vocab_size,) is the number of characters in each token.
+    Counting characters gives every tokenizer the same validation text, so that losses per character are comparable.
     """
     ends = np.cumsum(lengths[tokens], dtype=np.int64)  # (N,) characters up to the end of each token
     return int(np.searchsorted(ends, train_length(int(ends[-1])), side="right"))
 
 
 def epochs(read: float, n: int) -> float:
-    """Return how often a text's training set has been read: `read` of `n` tokens, or both in characters."""
+    """Return the number of epochs after `read` tokens of a text of `n` tokens (or after as many characters)."""
     return read / max(1, train_length(n))

@@ -1,6 +1,6 @@
-"""What every stage of the ladder needs around its model: a text that is long enough, and lines that show it train.
+"""Shared by all stages of the ladder: the check that a text is long enough, and the printed progress.
 
-lecture.py has stages 1 to 7, rungs.py has stages 8 to 18.
+Stages 1 to 7 are in lecture.py, stages 8 to 18 in rungs.py.
 """
 
 from .config import NanoGPTError
@@ -8,20 +8,20 @@ from .holdout import train_length
 
 
 def check_length(text, stage):
-    """Raise NanoGPTError if the last tenth of the text, kept for validation, holds no window of the stage."""
+    """Raise NanoGPTError if the text is too short: its validation set must hold a window of the stage's block size."""
     needed = 10 * stage.block_size + 1
     if len(text) - train_length(len(text)) <= stage.block_size:
         raise NanoGPTError(
-            f"The text has {len(text):,} characters; stage {stage.number} needs {needed:,} or more, "
-            f"so that the tenth kept for validation holds a window of {stage.block_size}."
+            f"The text has only {len(text):,} characters. Stage {stage.number} needs at least {needed:,}, "
+            f"so that the validation set (the last 10%) holds a window of {stage.block_size}."
         )
 
 
 def print_event(event, name, compare=""):
-    """Print one line per evaluation: before the first the stage's name, after the last what it took, and a sample."""
+    """Print one line per evaluation, with a header before the first, and the cost and a sample after the last."""
     if event["step"] == 0:
         print(f"stage {event['stage']}: {name}\n{'step':>7}{'train':>9}{'val':>9}", flush=True)
     print(f"{event['step']:7,}{event['train_loss']:9.4f}{event['val_loss']:9.4f}", flush=True)
     if "sample" in event:
         print(f"{event['parameters']:,} parameters, {event['seconds']:.0f} seconds;", end=" ")
-        print(f"{compare}. It writes:\n{event['sample']}\n", flush=True)
+        print(f"{compare}. Sample:\n{event['sample']}\n", flush=True)

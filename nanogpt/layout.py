@@ -1,9 +1,9 @@
-"""Architectures as data: the features in which one GPT differs from another.
+"""Architectures as data: the features that tell one GPT from another.
 
-A `Layout` is a set of features, and `LAYOUTS` names those you can choose: `classic` is the lecture's model, `modern`
-learns faster. The rungs between the two (rungs.py) are values of it as well. Code reads features, never names. A part
-that cannot handle a combination of features refuses it with a NanoGPTError; fast/ leaves it to the plain code. To add
-an architecture, add a value to `LAYOUTS`; to add a feature, add a field here and read it in model.py.
+A `Layout` is a set of features, and `LAYOUTS` names the ones you can choose: `classic` is the lecture's model, `modern`
+learns faster. The rungs between the two (rungs.py) are Layouts as well. Code checks features, never names. Code that
+can't handle a combination raises a NanoGPTError; modules in fast/ leave it to the plain code. To add an architecture,
+add a value to `LAYOUTS`; to add a feature, add a field here and read it in model.py.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """The features of a GPT. Every default is the lecture's choice, which is GPT-2's."""
+    """The features of a GPT. The defaults are the lecture's choices, which are GPT-2's."""
 
-    rotary: bool = False  # rotate queries and keys by an angle that grows with the position; else add a learned table
-    plain_norms: bool = False  # RMS norm without weights, one more after the embedding; else LayerNorm
-    qk_norm: bool = False  # scale queries and keys to the same length, which bounds the scores of attention
+    rotary: bool = False  # rotate queries and keys by an angle that grows with the position; else a learned table
+    plain_norms: bool = False  # RMS norm without weights, plus one after the embedding; else LayerNorm
+    qk_norm: bool = False  # normalize queries and keys, which bounds the attention scores
     relu_squared: bool = False  # square the output of the ReLU
     biases: bool = True  # in the linear layers of the blocks; the output head never has one
-    zero_init: bool = False  # blocks add nothing at first and all logits are 0; else GPT-2's small random numbers
+    zero_init: bool = False  # blocks start by adding nothing and all logits are 0; else GPT-2's small random weights
 
     def has(self, **features: bool) -> bool:
-        """Return whether these features are on and off as given; the others may be either."""
+        """Return True if these features are set as given. The others don't matter."""
         return all(getattr(self, name) is value for name, value in features.items())
 
     def __str__(self) -> str:
-        """Return the features in words, for messages."""
+        """Return the features in words, for error messages."""
         words = [
             "rotary positions" if self.rotary else "learned positions",
             "RMS norm" if self.plain_norms else "LayerNorm",

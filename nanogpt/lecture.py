@@ -1,8 +1,8 @@
-"""The program of the lecture "let's build GPT", from the bigram table up to the GPT: `python -m nanogpt.lecture FILE`.
+"""The program of the lecture "let's build GPT", from the bigram model to the GPT: `python -m nanogpt.lecture FILE`.
 
-Read it from the top, as it was typed: text, batch, loss, then one model after the other, then the loop. `STAGES` is the
-ladder: every stage on the same text from the same seed, so that the losses say what each idea is worth. Nothing here is
-fast; it is the judge of model.py, which is.
+Read it from top to bottom, in the order it was typed: text, batch, loss, one model after another, then the loop.
+`STAGES` is the ladder: every stage trains on the same text from the same seed, so that the losses show what each idea
+is worth. Nothing here is optimized; model.py is, and its tests compare it with this file.
 """
 
 import sys
@@ -22,7 +22,7 @@ from .ladder import check_length, print_event
 
 
 class Vocabulary:
-    """The distinct characters of a text, sorted; a character's number is its place among them."""
+    """The unique characters of a text, sorted. A character's id is its index."""
 
     def __init__(self, text):
         self.chars = sorted(set(text))
@@ -37,20 +37,20 @@ class Vocabulary:
 
 
 def get_batch(data, block_size, batch_size, generator=None, device="cpu"):
-    """Random windows of the text, and the same windows one character on: what the model should have said."""
-    # A window may begin anywhere as long as one character is left over behind it, for the end of yb.
+    """Return random windows of the text (B, T), and the same windows shifted by one character: the targets (B, T)."""
+    # A window may start anywhere, as long as one more character follows it for the end of yb.
     ix = torch.randint(len(data) - block_size, (batch_size,), generator=generator)
     xb = torch.stack([data[i : i + block_size] for i in ix])  # (B, T)
     yb = torch.stack([data[i + 1 : i + block_size + 1] for i in ix])  # (B, T)
-    # A row is T examples, not one: go on after 1 character, after 2, ... after T. So generate may begin from one.
+    # A row is T examples, not one: predict after 1 character, after 2, ... after T. So generate can start from 1.
     return xb.to(device), yb.to(device)
 
 
 @torch.no_grad()
 def estimate_loss(model, data, stage, device="cpu", seed=1337):
-    """The mean loss of many batches: that of a single one is too noisy to see progress by."""
-    # Its own generator, begun anew each time: every estimate asks about the same windows, and the batches of the
-    # training stay the same however often one looks.
+    """Return the mean train and val loss over many batches, because a single batch is too noisy to show progress."""
+    # A separate generator with a fixed seed: every estimate uses the same windows, and evaluating more often doesn't
+    # change the training batches.
     generator = torch.Generator().manual_seed(seed)
     out = {}
     model.eval()  # no dropout
@@ -65,11 +65,11 @@ def estimate_loss(model, data, stage, device="cpu", seed=1337):
     return out
 
 
-# ---- Stage 1: the bigram table ---------------------------------------------------------------------------------------
+# ---- Stage 1: the bigram model ---------------------------------------------------------------------------------------
 
 
 class LanguageModel(nn.Module):
-    """What no stage changes: how wrong the predictions are, and how to write with them."""
+    """The base of all stages: the loss and text generation, which stay the same."""
 
     def __init__(self, sizes):
         super().__init__()
@@ -81,27 +81,27 @@ class LanguageModel(nn.Module):
         if targets is None:
             return logits, None
         B, T, C = logits.shape
-        # To cross_entropy, B rows of T characters are simply B*T questions.
+        # cross_entropy wants (N, C), so B rows of T characters become B*T predictions.
         loss = F.cross_entropy(logits.view(B * T, C), targets.view(B * T))
         return logits, loss
 
     @torch.no_grad()
     def generate(self, idx, max_new_tokens, generator=None):
-        """Write on from `idx`, (B, T), one character after the other."""
+        """Continue `idx` (B, T) by `max_new_tokens` characters, one at a time: (B, T + max_new_tokens)."""
         for _ in range(max_new_tokens):
-            # There is no place beyond block_size, so what is older is forgotten.
+            # There is no position beyond block_size, so crop the context.
             idx_cond = idx[:, -self.block_size :]  # (B, T)
             logits, _ = self(idx_cond)  # (B, T, vocab_size)
-            logits = logits[:, -1, :]  # (B, vocab_size)   only the last prediction is about a character not there yet
+            logits = logits[:, -1, :]  # (B, vocab_size)   only the last position predicts a new character
             probs = F.softmax(logits, dim=-1)  # (B, vocab_size)
-            # Drawn by lot. Always taking the likeliest soon goes round in a circle.
+            # Sample. Always picking the likeliest character soon ends in a loop.
             idx_next = torch.multinomial(probs, num_samples=1, generator=generator)  # (B, 1)
             idx = torch.cat((idx, idx_next), dim=1)  # (B, T+1)
         return idx
 
 
 class Bigram(LanguageModel):
-    """Stage 1: each character looks up in a table what comes next, and knows of no other character."""
+    """Stage 1: each character looks up in a table what comes next, and sees no other character."""
 
     def __init__(self, sizes, vocab_size):
         super().__init__(sizes)
@@ -111,44 +111,44 @@ class Bigram(LanguageModel):
         return self.token_embedding_table(idx)  # (B, T, vocab_size)
 
 
-# ---- Stages 2, 3, 4: the characters talk to each other, in several conversations, and think --------------------------
+# ---- Stages 2, 3, 4: the characters talk to each other, through several heads, and then compute ----------------------
 
 
 class Head(nn.Module):
-    """One head of self-attention: an average over the past, in which each character chooses whom it listens to."""
+    """One head of self-attention: a weighted average over the past, where each character chooses the weights."""
 
     def __init__(self, n_embd, head_size, block_size, dropout=0.0):
         super().__init__()
         self.key = nn.Linear(n_embd, head_size, bias=False)
         self.query = nn.Linear(n_embd, head_size, bias=False)
         self.value = nn.Linear(n_embd, head_size, bias=False)
-        # A buffer and not a parameter: nobody trains it, but it must follow the model to the GPU.
+        # A buffer, not a parameter: it isn't trained, but it must move to the GPU with the model.
         self.register_buffer("tril", torch.tril(torch.ones(block_size, block_size)))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x):
         B, T, C = x.shape
         k = self.key(x)  # (B, T, hs)   what I have
-        q = self.query(x)  # (B, T, hs)   what I look for
-        # Scaled by the head size. Without it wide heads begin with large scores, softmax then points at one character
-        # only, and the others get no gradient.
+        q = self.query(x)  # (B, T, hs)   what I am looking for
+        # Scale by the head size. Otherwise wide heads start with large scores, softmax puts all its weight on one
+        # character, and the others get no gradient.
         wei = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5  # (B, T, hs) @ (B, hs, T) -> (B, T, T)
-        # Nobody sees the future: it holds the answers. Were all scores zero, the next two lines would make the plain
-        # average of the past, the "bag of words" with which the lecture starts.
+        # No looking ahead: the future holds the answers. If all scores were zero, the next two lines would compute the
+        # plain average of the past, the "bag of words" that the lecture starts with.
         wei = wei.masked_fill(self.tril[:T, :T] == 0, float("-inf"))  # (B, T, T)
         wei = F.softmax(wei, dim=-1)  # (B, T, T)
-        wei = self.dropout(wei)  # (B, T, T)   now and then two characters may not talk, so nobody relies on one alone
-        v = self.value(x)  # (B, T, hs)   what I tell those who listen
+        wei = self.dropout(wei)  # (B, T, T)   cut some connections, so that no character relies on a single other one
+        v = self.value(x)  # (B, T, hs)   what I communicate if you attend to me
         return wei @ v  # (B, T, T) @ (B, T, hs) -> (B, T, hs)
 
 
 class OneHead(LanguageModel):
-    """Stage 2: a character is n_embd numbers, knows its place, and looks back at those before it."""
+    """Stage 2: a character is an embedding of n_embd numbers, knows its position, and attends to those before it."""
 
     def __init__(self, sizes, vocab_size):
         super().__init__(sizes)
         self.token_embedding_table = nn.Embedding(vocab_size, self.n_embd)
-        # Attention sees a set, not a sequence: without its place in it a character has no notion of "just before me".
+        # Attention sees a set, not a sequence: without positions, a character has no notion of "just before me".
         self.position_embedding_table = nn.Embedding(self.block_size, self.n_embd)
         self.sa = Head(self.n_embd, self.n_embd, self.block_size)
         self.lm_head = nn.Linear(self.n_embd, vocab_size, bias=False)
@@ -165,7 +165,7 @@ class OneHead(LanguageModel):
 
 
 class ManyHeads(OneHead):
-    """Stage 3: four narrow heads for one wide one, at the same price; there is more than one thing to ask the past."""
+    """Stage 3: four narrow heads for the cost of a wide one, because there is more than one thing to ask the past."""
 
     def __init__(self, sizes, vocab_size):
         super().__init__(sizes, vocab_size)
@@ -177,7 +177,7 @@ class ManyHeads(OneHead):
 
 
 class Thinking(ManyHeads):
-    """Stage 4: having listened, each character thinks it over by itself before it must answer."""
+    """Stage 4: after attention, each character thinks on its own before it makes a prediction."""
 
     def __init__(self, sizes, vocab_size):
         super().__init__(sizes, vocab_size)
@@ -187,11 +187,11 @@ class Thinking(ManyHeads):
         return self.ffwd(super().middle(x))  # (B, T, C)
 
 
-# ---- Stages 5, 6, 7: the two parts become a block, and blocks are stacked --------------------------------------------
+# ---- Stages 5, 6, 7: attention and feed-forward become a block, and blocks are stacked -------------------------------
 
 
 class MultiHeadAttention(nn.Module):
-    """Stage 3's heads, and a projection which brings what they heard back onto the residual road."""
+    """Stage 3's heads, plus a projection back into the residual path."""
 
     def __init__(self, n_embd, n_head, block_size, dropout=0.0):
         super().__init__()
@@ -206,7 +206,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Stage 4's thinking, with more room to do it in, and its own way back."""
+    """Stage 4's feed-forward layer, four times as wide inside, plus a projection back into the residual path."""
 
     def __init__(self, n_embd, dropout=0.0):
         super().__init__()
@@ -222,7 +222,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Communication, then computation."""
+    """A Transformer block: communication, then computation."""
 
     def __init__(self, n_embd, n_head, block_size, dropout=0.0, norm=nn.LayerNorm):
         super().__init__()
@@ -232,15 +232,15 @@ class Block(nn.Module):
         self.ln2 = norm(n_embd)
 
     def forward(self, x):
-        # The sum hands the gradient on undivided, so x is a straight road from the loss to the first layer; the parts
-        # are side roads. The norms stand on the side roads, before each part. (The paper put them after, on the road.)
+        # A sum passes the gradient through unchanged, so x is a highway from the loss to the first layer, and attention
+        # and feed-forward branch off it. Each branch starts with a norm. (The paper puts the norms after the sum.)
         x = x + self.sa(self.ln1(x))  # (B, T, C)
         x = x + self.ffwd(self.ln2(x))  # (B, T, C)
         return x
 
 
 class GPT(LanguageModel):
-    """Stages 6 and 7: the whole. `sizes` has block_size, n_layer, n_head, n_embd and dropout; a Stage does."""
+    """Stages 6 and 7: the GPT. `sizes` is a Stage, or has its block_size, n_layer, n_head, n_embd and dropout."""
 
     norm = nn.LayerNorm
 
@@ -251,7 +251,7 @@ class GPT(LanguageModel):
         block = lambda: Block(self.n_embd, self.n_head, self.block_size, self.dropout, self.norm)
         self.blocks = nn.Sequential(*[block() for _ in range(self.n_layer)])
         self.ln_f = self.norm(self.n_embd)
-        # THE departure from the lecture: no bias here. GPT-2 has none, and what we save has to be a GPT-2.
+        # THE departure from the lecture: no bias here. GPT-2 has none, and our models are saved as a GPT-2.
         self.lm_head = nn.Linear(self.n_embd, vocab_size, bias=False)
 
     def logits(self, idx):
@@ -265,7 +265,7 @@ class GPT(LanguageModel):
 
 
 class Residual(GPT):
-    """Stage 5: the blocks while they still have no layer norm."""
+    """Stage 5: the blocks, before layer norm is added."""
 
     norm = nn.Identity
 
@@ -275,14 +275,14 @@ class Residual(GPT):
 
 @dataclass(frozen=True)
 class Stage:
-    """The numbers of one stage; those written here are the lecture's for stages 5 and 6."""
+    """The settings of one stage. The defaults are the lecture's for stages 5 and 6."""
 
     number: int = 0
     name: str = ""
     model: type = GPT
-    lecture_loss: str = ""  # on validation, in the lecture or by those who typed along
-    batch_size: int = 32  # how many windows at a time
-    block_size: int = 8  # how far a character can look back
+    lecture_loss: str = ""  # validation loss in the lecture, or as reproduced by people who followed it
+    batch_size: int = 32  # sequences per batch
+    block_size: int = 8  # context length in characters
     n_embd: int = 32
     n_head: int = 4
     n_layer: int = 3
@@ -295,7 +295,7 @@ class Stage:
 
 
 LADDER = (
-    Stage(1, "bigram table", Bigram, "2.49", 32, 8, 0, 0, 0, learning_rate=1e-2, max_iters=3000, eval_interval=300),
+    Stage(1, "bigram model", Bigram, "2.49", 32, 8, 0, 0, 0, learning_rate=1e-2, max_iters=3000, eval_interval=300),
     Stage(2, "one head of self-attention", OneHead, "2.4-2.5", n_head=1, n_layer=1),
     Stage(3, "several heads", ManyHeads, "2.28", n_layer=1),
     Stage(4, "and feed-forward", Thinking, "2.24-2.27", n_layer=1),
@@ -304,11 +304,14 @@ LADDER = (
     Stage(7, "scaled up, with dropout", GPT, "1.48", 64, 256, 384, 6, 6, 0.2, learning_rate=3e-4, needs_gpu=True),
 )
 STAGES = {stage.number: stage for stage in LADDER}
-WITHOUT_A_GPU = "On two CPU cores it takes about 16 hours; the lecture's A100 took 15 minutes."
+WITHOUT_A_GPU = "It takes about 16 hours on two CPU cores; the lecture's A100 took 15 minutes."
 
 
 def read(text, stage):
-    """The vocabulary of a text, and the text in two: nine tenths to learn from, the rest never trained on."""
+    """Return the vocabulary of a text, and its ids split into {"train": first nine tenths, "val": the rest}.
+
+    Raise NanoGPTError if the text is too short for the stage.
+    """
     check_length(text, stage)
     vocabulary = Vocabulary(text)
     data = torch.tensor(vocabulary.encode(text), dtype=torch.long)
@@ -317,7 +320,7 @@ def read(text, stage):
 
 
 def train_stage(text, stage, device="cpu", seed=1337, max_iters=None):
-    """Train one stage, yielding a dict an evaluation; the last one has `parameters`, `seconds` and a `sample` too."""
+    """Train one stage. Yield a dict per evaluation; the last one also has `parameters`, `seconds` and a `sample`."""
     max_iters = stage.max_iters if max_iters is None else max_iters
     if max_iters < 0:
         raise NanoGPTError(f"max_iters was {max_iters}; it must be 0 or more.")
@@ -328,7 +331,7 @@ def train_stage(text, stage, device="cpu", seed=1337, max_iters=None):
     optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate)
 
     for step in range(max_iters + 1):
-        # every once in a while, and at the end: how far are we?
+        # every once in a while, and at the end, evaluate the loss on train and val sets
         if step % stage.eval_interval == 0 or step == max_iters:
             losses = estimate_loss(model, data, stage, device, seed)
             event = {"stage": stage.number, "step": step, "train_loss": losses["train"], "val_loss": losses["val"]}
@@ -344,37 +347,40 @@ def train_stage(text, stage, device="cpu", seed=1337, max_iters=None):
 
     event["seconds"] = time.perf_counter() - start
     event["parameters"] = sum(p.numel() for p in model.parameters())
-    model.eval()  # the lecture samples with dropout still on, which only makes it write worse
-    context = torch.zeros((1, 1), dtype=torch.long, device=device)  # character 0 to start from: mostly the line break
+    model.eval()  # the lecture samples with dropout still on, which only makes the text worse
+    context = torch.zeros((1, 1), dtype=torch.long, device=device)  # start from character 0, usually the newline
     idx = model.generate(context, 300, torch.Generator(device).manual_seed(seed))  # (1, 1 + 300)
     yield event | {"sample": vocabulary.decode(idx[0, 1:].tolist())}
 
 
 def stages_for(device):
-    """The stages worth starting on this device: without a GPU, all but the big one."""
+    """Return the stages that are practical on this device: without a GPU, all but the big one."""
     return [stage for stage in LADDER if not stage.needs_gpu or torch.device(device).type != "cpu"]
 
 
 def ladder(text, stages=None, device="cpu", seed=1337, max_iters=None):
-    """Train stage after stage, yielding the events of each."""
+    """Train one stage after another. Yield the events of each."""
     for stage in stages_for(device) if stages is None else stages:
         yield from train_stage(text, stage, device, seed, max_iters)
 
 
 def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=1337):
-    """Print one stage, or the whole ladder, as it trains: a line an evaluation, the final losses, a sample."""
+    """Train one stage, or the whole ladder, and print one line per evaluation, the final losses and a sample.
+
+    Raise NanoGPTError if the stage does not exist.
+    """
     if stage_number not in (None, *STAGES):
         raise NanoGPTError(f"stage was {stage_number}; it must be a whole number from 1 to {len(STAGES)}.")
     stages = stages_for(device) if stage_number is None else [STAGES[stage_number]]
     for event in ladder(text, stages, device, seed, max_iters):
         stage = STAGES[event["stage"]]
-        print_event(event, stage.name, f"the lecture on Tiny Shakespeare: {stage.lecture_loss}")
+        print_event(event, stage.name, f"the lecture's loss on Tiny Shakespeare: {stage.lecture_loss}")
     if len(stages) < len(LADDER) and stage_number is None:
-        print(f"Stage 7 ({STAGES[7].name}) is left out, for want of a GPU. {WITHOUT_A_GPU}")
-        print("To train it here all the same, ask for stage 7.")
+        print(f"Skipped stage 7 ({STAGES[7].name}) because there is no GPU. {WITHOUT_A_GPU}")
+        print("To train it anyway, use --stage 7.")
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m nanogpt.lecture FILE    (more to choose from: python -m nanogpt ladder --help)")
+        sys.exit("usage: python -m nanogpt.lecture FILE    (for more options: python -m nanogpt ladder --help)")
     print_ladder(Path(sys.argv[1]).read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
-"""What a server allows. On one's own machine nothing is limited; a public one divides time and disk among strangers.
+"""Server limits: how much text, time and disk each visitor of a public server may use.
 
-Every limit is an environment variable, read here and nowhere else; docs/space.md has them as a table.
+On your own machine, only the size of a text is limited. Every limit is an environment variable that is read here and
+nowhere else; docs/space.md lists them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from dataclasses import dataclass
 from .config import NanoGPTError
 from .durations import in_words
 
-ZERO_SECONDS = 45  # of training in one ZeroGPU call of a minute: the rest goes to beginning, judging and saving
+ZERO_SECONDS = 45  # of training in a one-minute ZeroGPU call; the rest goes to startup, evaluation and saving
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One of them: what it counts, and what holds where nothing is set."""
+    """One limit: its unit, and its defaults on a public server and on your own machine."""
 
     unit: str
     public: int
@@ -24,28 +25,28 @@ class Limit:
 
 
 LIMITS = {
-    "NANOGPT_MAX_BYTES": Limit("bytes", 5_000_000, 20_000_000),  # of a text, all its files together
-    "NANOGPT_MAX_PARAMETERS": Limit("parameters", 15_000_000),  # of a model
-    "NANOGPT_MAX_SECONDS": Limit("seconds", 1800),  # that a run trains before others have their turn
-    "NANOGPT_MAX_RUNS": Limit("runs", 2),  # of one visitor, training or waiting
-    "NANOGPT_MAX_WAITING": Limit("runs", 20),  # of all visitors, in the queue
-    "NANOGPT_MAX_DISK": Limit("bytes", 1_000_000_000),  # of one visitor's runs and texts
-    "NANOGPT_EXPIRE_HOURS": Limit("hours", 48),  # until what nobody has touched is deleted
+    "NANOGPT_MAX_BYTES": Limit("bytes", 5_000_000, 20_000_000),  # per text, over all its files
+    "NANOGPT_MAX_PARAMETERS": Limit("parameters", 15_000_000),  # per model
+    "NANOGPT_MAX_SECONDS": Limit("seconds", 1800),  # of training before a run must make room for others
+    "NANOGPT_MAX_RUNS": Limit("runs", 2),  # training or queued, per visitor
+    "NANOGPT_MAX_WAITING": Limit("runs", 20),  # in the queue, over all visitors
+    "NANOGPT_MAX_DISK": Limit("bytes", 1_000_000_000),  # for runs and texts, per visitor
+    "NANOGPT_EXPIRE_HOURS": Limit("hours", 48),  # before unused runs and texts are deleted
 }
 
 
 def is_public() -> bool:
-    """Whether strangers share this server: a Space, or `app.py --public`."""
+    """Return True in multi-user mode: on a Space, or with `app.py --public`."""
     return bool(os.environ.get("SPACE_ID")) or os.environ.get("NANOGPT_PUBLIC") == "1"
 
 
 def on_zero_gpu() -> bool:
-    """Whether this is a Space whose card is there only inside a call (ZeroGPU)."""
+    """Return True on a ZeroGPU Space, where a GPU is available only inside a call."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def limit(name: str) -> int | None:
-    """One of LIMITS as it holds here, None for no limit. NanoGPTError where the variable is not a whole number."""
+    """Return one of LIMITS as it applies here, None for no limit. Raise NanoGPTError if the variable is invalid."""
     known = LIMITS[name]
     given = os.environ.get(name)
     if given and not (given.isascii() and given.isdigit()):
@@ -57,40 +58,42 @@ def limit(name: str) -> int | None:
 
 
 def training_is_off() -> bool:
-    """Whether the owner lets visitors write with models only: NANOGPT_TRAINING=off."""
+    """Return True if visitors can only sample, not train: NANOGPT_TRAINING=off."""
     return os.environ.get("NANOGPT_TRAINING", "").strip().lower() in ("off", "0", "no", "false")
 
 
 def archive_bytes(most: int) -> int:
-    """The most bytes that an archive with the largest model allowed here may have: its weights, and a save of them."""
+    """Return the size limit for an archive in bytes: `most`, or what the largest model and its checkpoint need."""
     parameters = limit("NANOGPT_MAX_PARAMETERS")
     return most if parameters is None else min(most, 20 * parameters + 10_000_000)
 
 
-# ---- checks: each a sentence where a limit bites -------------------------------------------------------------------
+# ---- checks: each raises with a clear message when a limit is exceeded ----------------------------------------------
 
 
 def check_training() -> None:
-    """NanoGPTError where training is switched off."""
+    """Raise NanoGPTError if training is turned off."""
     if training_is_off():
-        raise NanoGPTError("Training is switched off on this server; write with the models here, or train on your own.")
+        raise NanoGPTError(
+            "Training is turned off on this server. You can sample from its models, or train on your own machine."
+        )
 
 
 def check_model(parameters: int) -> None:
-    """NanoGPTError for a larger model than is allowed."""
+    """Raise NanoGPTError if the model is too large."""
     most = limit("NANOGPT_MAX_PARAMETERS")
     if most is not None and parameters > most:
         raise NanoGPTError(
-            f"The model would have {parameters:,} parameters; at most {most:,} are allowed here. "
-            "Lower n_embd or n_layer, or train it on a machine of your own."
+            f"The model would have {parameters:,} parameters; this server allows {most:,}. "
+            "Lower n_embd or n_layer, or train it on your own machine."
         )
 
 
 def check_seconds(seconds: float) -> None:
-    """NanoGPTError for more training at a time than is allowed."""
+    """Raise NanoGPTError if the time budget is too long."""
     most = limit("NANOGPT_MAX_SECONDS")
     if most is not None and seconds > most:
         raise NanoGPTError(
-            f"The time was {seconds:,.0f} s; this server trains {in_words(most)} at a time. Give at most that; "
-            "Continue goes on afterwards."
+            f"This server allows {in_words(most)} of training at a time, not {in_words(seconds)}; "
+            "ask for less and resume the run afterwards."
         )

@@ -1,12 +1,12 @@
-"""The lecture's model, made fast: same classes, same names, and for copied weights the same numbers.
+"""The GPT: the lecture's model, made fast. Same classes, same names, and with the same weights the same numbers.
 
-Three marked departures from `lecture.py`: the heads of a layer are computed together from one `qkv` matrix, torch's
-fused attention takes the place of the lecture's four lines (which stand above it as its judge), and a key-value cache
-can be threaded through for sampling.
+It departs from `lecture.py` in three places: one `qkv` matrix computes all heads of a layer together, torch's fused
+attention replaces the lecture's four lines (kept as `attention_by_hand`, which the tests compare it with), and sampling
+can pass a key-value cache through.
 
-What differs between architectures is a value, the config's `features` (layout.py). `transformers` opens two of them as
-they are saved: the classic layout is GPT-2's, as in the lecture; the modern one is nanochat's: rotary positions, norms
-without weights, ReLU squared, no biases. Print the parts of both: `python -m nanogpt.model`.
+Architectures differ only in the config's `features` (layout.py). `transformers` opens both named ones as they are
+saved: the classic layout is GPT-2's, as in the lecture; the modern one is nanochat's, with rotary positions, norms
+without weights, ReLU squared and no biases. Print the parameters of both: `python -m nanogpt.model`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .layout import LAYOUTS
 
 
 def attention_by_hand(q, k, v):
-    """The lecture's four lines, for queries, keys and values of shape (B, nh, T, hs): also returns the weights."""
+    """Compute attention with the lecture's four lines. q, k and v are (B, nh, T, hs); return the output and weights."""
     T, hs = q.shape[-2:]
     wei = q @ k.transpose(-2, -1) * hs**-0.5  # (B, nh, T, hs) @ (B, nh, hs, T) -> (B, nh, T, T)
     wei = wei.masked_fill(torch.ones(T, T, device=q.device).tril() == 0, float("-inf"))  # no looking ahead
@@ -33,46 +33,46 @@ def attention_by_hand(q, k, v):
 
 
 class RMSNorm(nn.Module):
-    """Divides each character's numbers by their root mean square: LayerNorm without its mean, gain and bias."""
+    """Divide each embedding by its root mean square: LayerNorm without the mean, gain and bias."""
 
     def forward(self, x):
         return F.rms_norm(x, (x.shape[-1],), eps=1e-6)
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
-    """Return the norm that stands before each part of a block, and before the output head."""
+    """Return the norm used before attention, before the feed-forward layer, and before the output head."""
     return RMSNorm() if config.features.plain_norms else nn.LayerNorm(config.n_embd)
 
 
 class ReLUSquared(nn.Module):
-    """ReLU, then the square (So et al., 2021)."""
+    """ReLU, squared (So et al., 2021)."""
 
     def forward(self, x):
         return F.relu(x).square()
 
 
 def rotate(x, cos, sin):
-    """Rotary positions (Su et al., 2021): each pair of numbers is turned by an angle that grows with the place.
+    """Apply rotary positions (Su et al., 2021): rotate each pair of numbers by an angle that grows with the position.
 
-    x is (B, nh, T, hs); cos and sin are (T, hs / 2). What a query and a key have in common then depends on how far
-    they stand apart, not on where they stand.
+    x is (B, nh, T, hs); cos and sin are (T, hs / 2). The dot product of a query and a key then depends on the distance
+    between them, not on their absolute positions.
     """
     a, b = x.chunk(2, dim=-1)  # two of (B, nh, T, hs / 2)
     return torch.cat([a * cos + b * sin, b * cos - a * sin], dim=-1)  # (B, nh, T, hs)
 
 
 class MultiHeadAttention(nn.Module):
-    """All heads of self-attention side by side: each character looks back and gathers what it needs."""
+    """Multi-head causal self-attention: each character looks back and gathers what it needs."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         layout = config.features
         self.n_head, self.qk_norm = config.n_head, layout.qk_norm
-        # query, key and value of all heads in one product
+        # query, key and value of all heads in one matrix
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=layout.biases)
         self.proj = nn.Linear(config.n_embd, config.n_embd, bias=layout.biases)
         self.dropout = nn.Dropout(config.dropout)
-        self.attend = F.scaled_dot_product_attention  # fast/packed.py has another for a single query
+        self.attend = F.scaled_dot_product_attention  # fast/packed.py replaces it for single queries
 
     def forward(self, x, cache=None, rotary=None):
         B, T, C = x.shape
@@ -80,20 +80,20 @@ class MultiHeadAttention(nn.Module):
         q, k, v = (z.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for z in (q, k, v))  # (B, nh, T, hs)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
-        if self.qk_norm:  # all of length sqrt(hs), so that the scores stay bounded
+        if self.qk_norm:  # every length becomes sqrt(hs), which keeps the scores bounded
             q, k = (F.rms_norm(z, (C // self.n_head,), eps=1e-6) for z in (q, k))
         if cache is not None:
-            k, v = cache.extend(k, v)  # (B, nh, everything so far, hs)
-        # Attention's own dropout only on a GPU: on a CPU it would leave torch's fused path and hold (T, T) weights.
+            k, v = cache.extend(k, v)  # (B, nh, all so far, hs)
+        # Attention dropout only on a GPU: on a CPU it would leave torch's fused kernel and materialize (T, T) weights.
         p = self.dropout.p if self.training and x.is_cuda else 0.0
         mask = cache.mask if cache is not None else None
         out = self.attend(q, k, v, mask, p, is_causal=T > 1)  # (B, nh, T, hs)
-        out = out.transpose(1, 2).reshape(B, T, C)  # heads side by side again
+        out = out.transpose(1, 2).reshape(B, T, C)  # concatenate the heads
         return self.dropout(self.proj(out))
 
 
 class FeedForward(nn.Module):
-    """What was gathered is thought over, each character for itself."""
+    """The feed-forward layer: each character processes what it gathered, on its own."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -110,7 +110,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Communication followed by computation, each beside a residual path."""
+    """A Transformer block: communication followed by computation, each with a residual connection."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -126,16 +126,16 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Characters in, for each place the scores of the next character out."""
+    """A GPT: characters in, and at every position the scores of the next character out."""
 
-    ready: Any = None  # what `sample.keep_ready` has made of the weights
+    ready: Any = None  # weights prepared for sampling; set by `sample.keep_ready`
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config, layout = config, config.features
         self.token_embedding_table = nn.Embedding(config.vocab_size, config.n_embd)
         if layout.rotary:
-            # cos and sin of the angle at each position; not saved, because they follow from the config
+            # cos and sin of the angle at each position; not saved, because they can be computed from the config
             self.register_buffer("rotary", rotary_table(config), persistent=False)  # (2, block_size, hs / 2)
         else:
             self.position_embedding_table = nn.Embedding(config.block_size, config.n_embd)
@@ -147,13 +147,13 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self):
-        """Draw the first weights. What a layer adds to the residual path starts small, or at 0 with `zero_init`."""
+        """Initialize the weights. Layers that add to the residual path start small, or at 0 with `zero_init`."""
         zero_init = self.config.features.zero_init
         for name, p in self.named_parameters():
             adds = name.endswith(("proj.weight", "net.2.weight"))
             if p.dim() < 2:
                 p.fill_(1.0 if "ln" in name and name.endswith("weight") else 0.0)
-            elif not zero_init:  # GPT-2's
+            elif not zero_init:  # GPT-2's initialization
                 p.normal_(std=0.02 / math.sqrt(2 * self.config.n_layer) if adds else 0.02)
             elif name == "token_embedding_table.weight":
                 p.normal_(std=1.0)
@@ -163,9 +163,9 @@ class GPT(nn.Module):
                 p.normal_(std=self.config.n_embd**-0.5)
 
     def embed(self, idx, places):
-        """Return the embeddings (B, T, C) of characters `idx` (B, T), and the rotation (2, T, hs / 2) of their places.
+        """Return the embeddings (B, T, C) of `idx` (B, T), and cos and sin (2, T, hs / 2) of their positions.
 
-        `places` is a slice or a tensor of T positions. The rotation is None where positions are learned.
+        `places` is a slice or a tensor of T positions. With learned positions there is no rotation, so return None.
         """
         x = self.token_embedding_table(idx)  # (B, T, C)
         if self.config.features.rotary:
@@ -174,15 +174,14 @@ class GPT(nn.Module):
         return self.norm_in(x), None
 
     def forward(self, idx, targets=None, cache=None):
-        """Logits (B, T, vocab_size) and, where targets are given, the mean cross-entropy in nats a character.
+        """Return logits (B, T, vocab_size) and the mean cross-entropy in nats per token, or None without targets.
 
-        `idx` and `targets` are (B, T). `cache` is a list with one object a layer that has `.length` and
-        `.extend(k, v)`, and `.mask` for a single character where not all that it gives back counts; a piece longer than
-        one character must meet an empty one.
+        `idx` and `targets` are (B, T). `cache` is a list of one object per layer with `.length`, `.extend(k, v)` and
+        `.mask`, the attention mask for a single character (None if all keys count). It must be empty if T > 1.
         """
         T = idx.shape[1]
         start = cache[0].length if cache else 0
-        assert T == 1 or start == 0, "a piece longer than one character must meet an empty cache"
+        assert T == 1 or start == 0, "the cache must be empty unless T is 1"
         x, rotary = self.embed(idx, slice(start, start + T))  # (B, T, C), (2, T, hs / 2)
         for i, block in enumerate(self.blocks):
             x = block(x, cache[i] if cache else None, rotary)  # (B, T, C)
@@ -197,14 +196,14 @@ class GPT(nn.Module):
         return self.lm_head.weight.device
 
     def count_parameters(self) -> int:
-        """Numbers that training sets."""
+        """Return the number of trainable parameters."""
         return sum(p.numel() for p in self.parameters())
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Make models without numbers: `with ShapesOnly(): GPT(config)`, on the meta device.
+    """Build models without allocating weights, on the meta device: `with ShapesOnly(): GPT(config)`.
 
-    Random numbers for that device would be drawn by torch's compiler, whose import takes seconds, so they are left out.
+    Skip initialization, because random numbers on the meta device import torch's compiler, which takes seconds.
     """
 
     DRAWS = ("normal_", "uniform_", "kaiming_uniform_", "ones_", "zeros_", "fill_", "zero_")
@@ -225,18 +224,18 @@ class ShapesOnly(TorchFunctionMode):
 
 
 def count_parameters(config: ModelConfig) -> int:
-    """Return how many numbers training sets, without making the model."""
+    """Return the number of trainable parameters of a config, without allocating the model."""
     with ShapesOnly():
         return GPT(config).count_parameters()
 
 
-ROPE_THETA = 1000.0  # windows here are short: the slowest pair should still turn a good way across one
+ROPE_THETA = 1000.0  # below the usual 10,000, because contexts are short and the slowest pair should still turn visibly
 
 
 def rotary_table(config: ModelConfig) -> torch.Tensor:
-    """cos and sin of each place's angles: (2, block_size, hs / 2)."""
+    """Return cos and sin of the angles at each position: (2, block_size, hs / 2)."""
     hs = config.n_embd // config.n_head
-    numbers = lambda *range: torch.arange(*range, dtype=torch.float32, device="cpu")  # numbers even within ShapesOnly
+    numbers = lambda *range: torch.arange(*range, dtype=torch.float32, device="cpu")  # real even within ShapesOnly
     frequency = ROPE_THETA ** (-numbers(0, hs, 2) / hs)  # (hs / 2,)
     angle = torch.outer(numbers(config.block_size), frequency)  # (block_size, hs / 2)
     return torch.stack([angle.cos(), angle.sin()])

@@ -1,9 +1,10 @@
-"""AdamW as in the lecture, Muon for the modern recipe, the learning rate, and one training step.
+"""Optimizers, the learning rate schedule, and one training step.
 
-Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) replaces the update of a matrix by the nearest
-orthogonal one, so that it moves all directions equally. It is for the matrices inside the blocks; embeddings, head,
-gains and biases stay with AdamW. torch.optim.Muon computes in bf16 and one matrix at a time, which on a CPU is several
-times slower; this one stacks matrices of one shape, and computes in bf16 only where the chip does.
+AdamW is the lecture's optimizer. Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) is the modern recipe's:
+it replaces the update of a matrix with the nearest orthogonal matrix, which moves all directions equally. Muon trains
+the matrices inside the blocks; embeddings, head, gains and biases stay with AdamW. On a CPU this version is several
+times faster than torch.optim.Muon, which works in bfloat16 on one matrix at a time: it stacks matrices of the same
+shape and uses bfloat16 only if the hardware supports it.
 
 `Step` is the plain training step. `fast/cpu.py` and `fast/cuda.py` have faster ones; `make_step` in train.py chooses.
 """
@@ -23,9 +24,9 @@ from .model import GPT, count_parameters
 
 
 def get_lr(step: int, config: TrainConfig, share: float | None = None) -> float:
-    """The learning rate of a step: a straight rise, then down to `min_lr` along a cosine (nanoGPT) or a line.
+    """Return the learning rate at a step: linear warm-up, then cosine (as in nanoGPT) or linear decay to `min_lr`.
 
-    `share`, 0 to 1, is how much of the run is over where the clock decides it and not the step.
+    `share`, 0 to 1, is the fraction of a time budget used so far; runs without a budget go by the step instead.
     """
     if step < config.warmup_iters:
         return config.learning_rate * (step + 1) / config.warmup_iters
@@ -36,13 +37,13 @@ def get_lr(step: int, config: TrainConfig, share: float | None = None) -> float:
 
 
 def orthogonalize(matrices, steps: int = 5):
-    """The nearest orthogonal matrices, roughly: (N, rows, columns) to the same, by Newton-Schulz iteration.
+    """Return approximately the nearest orthogonal matrices, by Newton-Schulz iteration: (N, rows, columns) to the same.
 
-    The coefficients are Jordan's: they push every singular value to between 0.7 and 1.2, which is near enough.
+    The coefficients are Jordan's. They bring every singular value to between 0.7 and 1.2, which is close enough.
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices  # the smaller side first: fewer operations
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # all singular values below 1, where the iteration converges
+    x = matrices.mT if tall else matrices  # smaller side first, for fewer operations
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # all singular values below 1, so that the iteration converges
     for _ in range(steps):
         a = x @ x.mT  # (N, r, r)
         b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)  # (N, r, r)
@@ -51,18 +52,19 @@ def orthogonalize(matrices, steps: int = 5):
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalized. Every parameter is a matrix, or several of one shape stacked in its rows (`qkv`).
+    """Momentum SGD with orthogonalized updates. Parameters are matrices, or several matrices stacked by rows (`qkv`).
 
-    `parts` of a group says how many: query, key and value are three matrices, and each is orthogonalized by itself.
+    A group's `parts` is the number of stacked matrices: `qkv` has three, and each is orthogonalized on its own.
     """
 
     def __init__(self, groups, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
         super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1))
-        self.orthogonalize: Callable = orthogonalize  # fast/cpu.py has one that is divided among threads
+        self.orthogonalize: Callable = orthogonalize  # fast/cpu.py replaces it with a multi-threaded one
 
     @torch.no_grad()
     def step(self, closure=None):
-        stacks: dict = {}  # shape -> what there is of it: one iteration for all matrices of a shape
+        """Update all parameters."""
+        stacks: dict = {}  # shape -> updates of this shape, which are orthogonalized together
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             for p in params:
@@ -72,16 +74,16 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_lerp_(memories, grads, 1 - group["momentum"])
             if group["weight_decay"]:
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            # Nesterov's: the gradient, looked at one step ahead
+            # Nesterov momentum: use the gradient as it would be one step ahead
             for p, update in zip(params, torch._foreach_lerp(grads, memories, group["momentum"])):
                 matrices = update.view(group["parts"], -1, p.shape[1])
                 wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
                 stacks.setdefault(wide.shape[1:], []).append((p, group, wide))
         for entries in stacks.values():
             stacked = torch.cat([wide for _, _, wide in entries])  # (N, smaller side, larger side)
-            rough = stacked.is_cuda or native_bfloat16()  # its own numbers are rough enough for bf16's
+            rough = stacked.is_cuda or native_bfloat16()  # the iteration is approximate anyway, so bfloat16 will do
             done = self.orthogonalize(stacked.bfloat16() if rough else stacked).to(stacked.dtype)
-            done.mul_(-entries[0][1]["lr"])  # which may be a tensor that a CUDA graph reads
+            done.mul_(-entries[0][1]["lr"])  # the rate may be a tensor, which a CUDA graph reads at each replay
             for (p, group, _), part in zip(entries, done.split([len(wide) for _, _, wide in entries])):
                 rows, columns = p.shape[0] // group["parts"], p.shape[1]
                 turned = part if rows <= columns else part.mT
@@ -89,18 +91,18 @@ class Muon(torch.optim.Optimizer):
 
 
 def weight_decay(passes: float, parameters: int, tokens: int) -> float:
-    """How strong a pull against learning by heart a model wants that Muon trains and that reads its text so many times.
+    """Return the weight decay that keeps a model trained with Muon from memorizing its text, given `passes` epochs.
 
-    Next to none for one reading, 0.05 for five, 0.4 for fourteen (benchmarks/README.md). More readings bring no more,
-    and 1.0 limits the harm. A model with few numbers for its text cannot learn it by heart, and is pulled less. That so
-    much is right for many readings: Kim et al., 2025, arXiv 2509.14786.
+    About 0 for one epoch, 0.05 for five, 0.4 for fourteen (benchmarks/README.md), and never more than 1.0. A model that
+    is small for its text can't memorize it and gets less. Kim et al., 2025, arXiv 2509.14786, found that training for
+    many epochs needs this much.
     """
-    room = min(1.0, parameters / (0.7 * tokens))  # 1 for 0.8 M numbers on Tiny Shakespeare
+    room = min(1.0, parameters / (0.7 * tokens))  # 1 for 0.8 M parameters on Tiny Shakespeare
     return round(min(1.0, 0.002 * passes**2 * room), 3)
 
 
 def settled(config: TrainConfig, shape: ModelConfig, tokens: int) -> TrainConfig:
-    """A config whose weight decay is a number: where it was to go by how often a text of so many tokens is read."""
+    """Return the config with its weight decay resolved: -1 becomes the value for a text of `tokens` tokens."""
     if config.weight_decay >= 0:
         return config
     passes = epochs(config.max_iters * config.batch_size * shape.block_size, tokens)
@@ -108,9 +110,9 @@ def settled(config: TrainConfig, shape: ModelConfig, tokens: int) -> TrainConfig
 
 
 def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW (Loshchilov & Hutter, 2017) for everything, or Muon for the matrices in the blocks and AdamW for the rest.
+    """Return AdamW (Loshchilov & Hutter, 2017) for all parameters, or AdamW plus Muon for the matrices in the blocks.
 
-    Weight decay pulls on matrices only, not on gains and biases. One that is not `settled` counts as none.
+    Weight decay applies to matrices only, not to gains and biases. A negative one (not yet `settled`) is treated as 0.
     """
     decay = max(0.0, config.weight_decay)
     named = dict(model.named_parameters())
@@ -133,18 +135,18 @@ def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.o
 
 
 def set_lr(optimizers: list[torch.optim.Optimizer], lr: float, config: TrainConfig) -> None:
-    """Give every group its learning rate of the step; Muon's falls in the same proportion."""
+    """Set every group's learning rate for a step. Muon's is scaled by the same schedule."""
     for optimizer in optimizers:
         share = config.matrix_lr / config.learning_rate if isinstance(optimizer, Muon) else 1.0
         for group in optimizer.param_groups:
-            if isinstance(group["lr"], torch.Tensor):  # a CUDA graph reads it there
+            if isinstance(group["lr"], torch.Tensor):  # a CUDA graph reads this tensor
                 group["lr"].fill_(lr * share)
             else:
                 group["lr"] = lr * share
 
 
 def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
-    """What the optimizers remember, flat: {"0.3.exp_avg": tensor, …}; with the weights, all of a run's state."""
+    """Return the optimizers' state as a flat dict, {"0.3.exp_avg": tensor, …}, for the checkpoint."""
     states = [optimizer.state_dict()["state"] for optimizer in optimizers]
     return {
         f"{number}.{i}.{key}": torch.as_tensor(value)
@@ -155,7 +157,7 @@ def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, torc
 
 
 def load_optimizer_tensors(optimizers: list[torch.optim.Optimizer], tensors: dict[str, torch.Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Load what `optimizer_tensors` returned."""
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in tensors.items():
@@ -166,18 +168,18 @@ def load_optimizer_tensors(optimizers: list[torch.optim.Optimizer], tensors: dic
 
 
 class Step:
-    """Call it with a batch. `optimizers` are made here, and hold what has to be kept for a resume."""
+    """The plain training step: call it with a batch. Creates the optimizers, whose state a checkpoint must keep."""
 
     def __init__(self, model: GPT, config: TrainConfig, device: Device):
         self.model, self.config, self.device = model, config, device
         self.optimizers = make_optimizers(model, config)
-        # float16 has no number below 6e-8, so the loss is scaled up before the backward pass, and steps whose gradients
-        # overflow are skipped (Micikevicius et al., 2017); elsewhere this does nothing
+        # float16 can't represent numbers below 6e-8, so scale the loss up before the backward pass and skip steps whose
+        # gradients overflow (Micikevicius et al., 2017); with other dtypes the scaler does nothing
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.dtype is torch.float16)
-        self.note = ""  # a sentence for the run's page, if something did not work as it should
+        self.note = ""  # a message for the run's page if something had to fall back
 
     def __call__(self, xb, yb, lr: float):
-        """Train on a batch, `xb` and `yb` (B, T): its mean loss in nats a character, and the norm of the gradients."""
+        """Train on a batch, `xb` and `yb` (B, T). Return its mean loss in nats per token and the gradient norm."""
         loss = self.forward_backward(xb, yb)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
@@ -189,10 +191,10 @@ class Step:
         return loss, grad_norm
 
     def ready(self, xb, yb) -> None:
-        """Load and compile what a step on a batch like this one needs; for the plain step there is nothing."""
+        """Load and compile what steps on batches of this shape need. The plain step needs nothing."""
 
     def forward_backward(self, xb, yb):
-        """Gradients of the mean loss into `.grad`; returns that loss."""
+        """Compute the gradients of the mean loss into `.grad`. Return the loss."""
         with self.device.autocast():
             _, loss = self.model(xb, yb)
         self.model.zero_grad(set_to_none=True)
@@ -200,9 +202,9 @@ class Step:
         return loss.detach()
 
     def clip(self):
-        """Shorten the gradients where together they are longer than `grad_clip`; returns how long they were."""
+        """Clip the gradients to norm `grad_clip`. Return their norm before clipping."""
         return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf)
 
     def set_lr(self, lr: float) -> None:
-        """Give every group its learning rate; Muon's falls in the same proportion."""
+        """Set every group's learning rate. Muon's is scaled by the same schedule."""
         set_lr(self.optimizers, lr, self.config)

@@ -1,7 +1,7 @@
-"""Where runs and texts live, and which names may become part of a path.
+"""Paths: where runs and texts are stored, and which names may become part of a path.
 
-They live in the first of these folders that applies: the one NANOGPT_HOME names, a Space's own storage, the checkout
-the code runs from, or, for an installed package, the user's data folder.
+They are stored in the first of these folders that applies: NANOGPT_HOME, a Space's persistent storage, the checkout
+that the code runs from, or the user's data folder for an installed package.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 from .config import NanoGPTError
 
 PACKAGE = Path(__file__).resolve().parent
-# A checkout, and a Space made from one, has these two files beside the package; site-packages does not.
+# A checkout, or a Space made from one, has these two files next to the package; site-packages doesn't.
 CHECKOUT = PACKAGE.parent if all((PACKAGE.parent / name).is_file() for name in ("app.py", "requirements.txt")) else None
-SHIPPED = (CHECKOUT or PACKAGE) / "checkpoints"  # holds the model that comes with the project; read only
-DURABLE = Path("/data")  # where a Space mounts its storage, if it has any
+SHIPPED = (CHECKOUT or PACKAGE) / "checkpoints"  # holds the model that ships with the project; read-only
+DURABLE = Path("/data")  # a Space's persistent storage, if it has any
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -26,44 +26,43 @@ def home() -> Path:
     if named := os.environ.get("NANOGPT_HOME"):
         return Path(named).expanduser()
     if os.environ.get("SPACE_ID") and os.access(DURABLE, os.W_OK):
-        return DURABLE  # the rest of a Space's disk is erased at a restart
+        return DURABLE  # everything else on a Space is erased at a restart
     return CHECKOUT or data_folder()
 
 
 def data_folder() -> Path:
     """Return the user's data folder for nanogpt, such as ~/.local/share/nanogpt on Linux."""
-    from platformdirs import user_data_path  # 15 ms, and a checkout never needs it
+    from platformdirs import user_data_path  # imported here because it takes 15 ms and a checkout never needs it
 
     return user_data_path("nanogpt", appauthor=False)
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which another Python process imports the code that runs here.
+    """Return an environment in which another Python process imports the same code as this one.
 
-    Without PYTHONSAFEPATH, `python -m` would look in the working folder first: started in a checkout, an installed
-    nanogpt would train with the checkout's code, which looks for runs in the checkout.
+    Without PYTHONSAFEPATH, `python -m` looks in the working directory first: an installed nanogpt that was started in a
+    checkout would train with the checkout's code, which looks for runs in the checkout.
     """
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def is_lasting() -> bool:
-    """Return whether what is written survives a restart, as far as we can tell."""
+    """Return True if files written to `home` survive a restart, as far as we can tell."""
     return not os.environ.get("SPACE_ID") or home() == DURABLE
 
 
 def slug(title: str) -> str:
-    """Turn a title into a name: lower-case letters, digits and hyphens. Return "" if nothing of it can be kept."""
+    """Return a title as a name of lower-case letters, digits and hyphens, or "" if none of it can be kept."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
 
 
 def checked_name(name: str) -> str:
-    """Return the name if it is a valid one, else raise NanoGPTError. Nothing else ever becomes part of a path."""
+    """Return the name if it is valid, else raise NanoGPTError. Only names checked here ever become part of a path."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        hint = f" Try {slug(str(name))!r}." if slug(str(name)) else ""
         raise NanoGPTError(
-            f"The name was {str(name)[:80]!r}; a name has 1 to 64 lower-case letters, digits and hyphens, "
-            f"and begins with a letter or digit.{hint}"
+            f"{str(name)[:80]!r} can't be used as a name. Use 1 to 64 lower-case letters, digits and hyphens, starting "
+            f"with a letter or digit, e.g. {slug(str(name)) or 'my-run'}."
         )
     return name

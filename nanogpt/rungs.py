@@ -1,8 +1,8 @@
-"""From the lecture's recipe to today's, one change at a time: stages 8 to 18 of the ladder.
+"""Stages 8 to 18 of the ladder: from the lecture's recipe to the modern one, one change at a time.
 
-A rung changes one feature of the model's layout, or some of the numbers it is trained with, and keeps the changes of
-all rungs before it. The first is the classic layout trained as in the lecture, the last the modern layout trained as
-`MODERN` in config.py says. docs/lecture.md has what each is worth. Run one: `python -m nanogpt ladder FILE --stage 9`.
+Each rung changes one feature of the layout, or a few training settings, and keeps the changes of all rungs before it.
+The first rung is the classic layout trained as in the lecture; the last is the modern layout trained with `MODERN` from
+config.py. docs/lecture.md lists what each change is worth. Run one: `python -m nanogpt ladder FILE --stage 9`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .tokenizer import make_tokenizer
 
 
 def of_modern(*names: str, **more: Any) -> dict[str, Any]:
-    """These numbers of the modern recipe, and others."""
+    """Return these settings of the modern recipe, plus others."""
     return {name: MODERN[name] for name in names} | more
 
 
-# The lecture's AdamW: torch's own numbers at a steady 1e-3, the rate of its models that are not the big one.
+# The lecture's AdamW: torch's defaults at a constant 1e-3, the rate of all its models but the big one.
 LECTURE = dict(
     optimizer="adamw", learning_rate=1e-3, min_lr=1e-3, warmup_iters=0, beta1=0.9, beta2=0.999, weight_decay=0.01,
     grad_clip=0.0,
@@ -41,13 +41,13 @@ LECTURE = dict(
 
 @dataclass(frozen=True)
 class Rung:
-    """One change, and the size at which it is tried; the fields named like settings of config.py are such settings."""
+    """One change, and the model size it is measured at. Fields named like a setting in config.py mean that setting."""
 
     number: int
     name: str
-    loss: str  # on validation, measured on Tiny Shakespeare: benchmarks/results/rungs.json
-    features: Mapping[str, bool] = field(default_factory=dict)  # of the layout: what changes
-    recipe: Mapping[str, Any] = field(default_factory=dict)  # of the training: what changes
+    loss: str  # validation loss measured on Tiny Shakespeare; see benchmarks/results/rungs.json
+    features: Mapping[str, bool] = field(default_factory=dict)  # changes to the layout
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # changes to the training settings
     block_size: int = 64
     n_embd: int = 128
     n_head: int = 4
@@ -58,29 +58,29 @@ class Rung:
 
 
 RUNGS = (
-    Rung(8, "the lecture's recipe, at a size for two cores", "2.292", recipe=LECTURE),
+    Rung(8, "the lecture's recipe, sized for two cores", "2.292", recipe=LECTURE),
     Rung(9, "rotary positions", "2.059", dict(rotary=True)),
-    Rung(10, "norms without weights, one more after the embedding", "2.053", dict(plain_norms=True)),
-    Rung(11, "queries and keys of one length", "2.037", dict(qk_norm=True)),
+    Rung(10, "RMS norm without weights, plus one after the embedding", "2.053", dict(plain_norms=True)),
+    Rung(11, "QK norm", "2.037", dict(qk_norm=True)),
     Rung(12, "ReLU squared", "2.030", dict(relu_squared=True)),
     Rung(13, "no biases", "2.026", dict(biases=False)),
-    Rung(14, "beginning at nothing", "2.027", dict(zero_init=True)),
+    Rung(14, "zero init", "2.027", dict(zero_init=True)),
     Rung(
-        15, "Muon for the matrices", "1.934",
+        15, "Muon for the weight matrices", "1.934",
         recipe=of_modern("optimizer", "matrix_lr", "momentum", "weight_decay"),
     ),
     Rung(
-        16, "a bolder AdamW for the rest", "1.970",
+        16, "a higher AdamW rate for the rest", "1.970",
         recipe=of_modern("learning_rate", "beta1", "beta2", min_lr=MODERN["learning_rate"], grad_clip=1.0),
     ),
-    Rung(17, "a rate that falls to zero", "1.808", recipe=of_modern("schedule", "min_lr")),
-    Rung(18, "shuffled passes over the text", "1.790", recipe=of_modern("batches")),
+    Rung(17, "linear decay to zero", "1.808", recipe=of_modern("schedule", "min_lr")),
+    Rung(18, "shuffled epochs", "1.790", recipe=of_modern("batches")),
 )  # fmt: skip
 FIRST, LAST = RUNGS[0].number, RUNGS[-1].number
 
 
 def up_to(rung: Rung) -> tuple[Rung, ...]:
-    """Return the rungs it stands on, and itself."""
+    """Return all rungs up to and including this one."""
     return (*RUNGS[: rung.number - FIRST], rung)
 
 
@@ -98,7 +98,7 @@ def make_shape(rung: Rung, vocab_size: int) -> ModelConfig:
 
 
 def make_model(rung: Rung, vocab_size: int) -> GPT:
-    """Return the rung's model. Until a rung changes how weights start, all start from the lecture's random numbers."""
+    """Return the rung's model. Rungs without `zero_init` all start from the same random weights, the lecture's."""
     shape = make_shape(rung, vocab_size)
     if shape.features.zero_init:
         return GPT(shape)
@@ -118,12 +118,12 @@ def make_recipe(rung: Rung, max_iters: int | None = None, seed: int = 1337) -> T
     return TrainConfig.of(settings)
 
 
-# ---- Climbing --------------------------------------------------------------------------------------------------------
+# ---- Training a rung -------------------------------------------------------------------------------------------------
 
 
 @torch.inference_mode()
 def mean_loss(model: GPT, data: torch.Tensor, most: int | None = None) -> float:
-    """Nats a character over windows side by side: all of them, or `most`, evenly spaced."""
+    """Return the mean loss in nats per character over all adjacent windows, or over `most` evenly spaced ones."""
     losses = [(model(xb, yb)[1].item(), yb.numel()) for xb, yb in windows(data, model.config.block_size, most)]
     return sum(loss * n for loss, n in losses) / sum(n for _, n in losses)
 
@@ -131,9 +131,9 @@ def mean_loss(model: GPT, data: torch.Tensor, most: int | None = None) -> float:
 def train_rung(
     text: str, rung: Rung, device: Device, seed: int = 1337, max_iters: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Train one rung, yielding a dict an evaluation; the last has `parameters`, `seconds` and a `sample` too.
+    """Train one rung. Yield a dict per evaluation; the last one also has `parameters`, `seconds` and a `sample`.
 
-    Losses are of 200 windows, and at the end the validation loss is that of all the held-out text.
+    Losses are the mean of 200 windows; the last validation loss covers the whole validation set.
     """
     check_length(text, rung)
     tokenizer = make_tokenizer(text)
@@ -144,7 +144,7 @@ def train_rung(
     start = time.perf_counter()
     model = make_model(rung, tokenizer.vocab_size).to(device.type)
     take_step = Step(model, config, device)
-    generator = torch.Generator().manual_seed(seed)  # the same batches on every rung but the last
+    generator = torch.Generator().manual_seed(seed)  # gives the same batches on every rung but the last
     get_batch = make_get_batch(train, rung.block_size, config, generator)
 
     for step in range(config.max_iters + 1):
@@ -166,7 +166,7 @@ def train_rung(
 
 
 def print_rungs(text: str, number: int | None, device: Device, max_iters: int | None = None, seed: int = 1337) -> None:
-    """Print one rung, or with None all of them, as it trains."""
+    """Train one rung, or all of them with None, and print the progress. Raise NanoGPTError if it does not exist."""
     if number is not None and not FIRST <= number <= LAST:
         raise NanoGPTError(f"stage was {number}; it must be a whole number from 1 to {LAST}.")
     for rung in RUNGS if number is None else [RUNGS[number - FIRST]]:

@@ -1,11 +1,11 @@
-"""From text to ids and back. Every distinct character of the text is one token, as in the lecture.
+"""Tokenizers: text to ids and back. Every unique character of the text is one token, as in the lecture.
 
     stoi = {ch: i}, itos = {i: ch}, encode: text -> ids, decode: ids -> text
 
-`Tokenizer` is what the rest of the package asks of one. To add a tokenizer, write a class beside `CharTokenizer` and
-name it in `make_tokenizer` and `load_tokenizer`: no other file names a class. A run folder keeps it as `tokenizer.json`
-in the form of Hugging Face's tokenizers, so that `AutoTokenizer` opens it and gives the same ids. Try it:
-`python -m nanogpt.tokenizer FILE`.
+`Tokenizer` is the interface that the rest of the package uses. To add a tokenizer, write a class like `CharTokenizer`
+and return it from `make_tokenizer` and `load_tokenizer`; no other file names a tokenizer class. A run folder stores it
+as `tokenizer.json` in the format of Hugging Face's tokenizers, so that `AutoTokenizer` loads it and produces the same
+ids. Try it: `python -m nanogpt.tokenizer FILE`.
 """
 
 from __future__ import annotations
@@ -21,50 +21,50 @@ import numpy as np
 
 from .config import NanoGPTError
 
-# Characters that look alike to a reader and differ to a computer: typographic marks and their typewriter forms.
+# Typographic characters and the ASCII characters that look like them.
 LOOKALIKES = dict(zip("‘’‚‛′`´“”„‟″«»‐‑‒–—―−…\u00a0\u2009\u202f·•×", "'''''''\"\"\"\"\"\"\"-------. \u0020\u0020..x"))
 LOOKALIKES["\t"] = " "
-PIECE = 1 << 18  # characters that encode_array takes at a time, so that what it makes of them stays in the cache
+PIECE = 1 << 18  # characters that encode_array processes at a time, so that temporary arrays stay in the CPU cache
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A prompt in the model's alphabet, and what had to be done to it."""
+    """A prompt written in the model's alphabet, and which characters were changed."""
 
     text: str
-    replaced: dict[str, str]  # unknown character -> the known one written instead; "" where it was left out
+    replaced: dict[str, str]  # unknown character -> its replacement, "" if it was skipped
 
     def __str__(self) -> str:
-        """What was changed, in one sentence; empty where nothing was."""
+        """Return a sentence that says what was changed, or "" if nothing was."""
         swaps = [f"{_shown(a)} → {_shown(b)}" for a, b in self.replaced.items() if b]
         drops = [_shown(a) for a, b in self.replaced.items() if not b]
-        parts = [f"written as {', '.join(swaps)}"] if swaps else []
-        parts += [f"left out: {' '.join(drops)}"] if drops else []
-        return f"Characters this model never saw: {'; '.join(parts)}." if parts else ""
+        parts = [f"replaced {', '.join(swaps)}"] if swaps else []
+        parts += [f"skipped {' '.join(drops)}"] if drops else []
+        return f"Not in this model's alphabet: {'; '.join(parts)}." if parts else ""
 
 
 class Tokenizer(Protocol):
-    """What the package asks of a tokenizer. Each token is a string of one or more characters."""
+    """The interface of a tokenizer. Each token is a string of one or more characters."""
 
     stoi: dict[str, int]  # token -> id
     itos: dict[int, str]  # id -> token; decoding joins them
     vocab_size: int
-    chars: list[str]  # the alphabet: every character that its tokens can write, sorted
+    chars: list[str]  # the alphabet: every character that occurs in a token, sorted
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text. Raise NanoGPTError, naming the character, if one is not in the alphabet."""
+        """Return the ids of a text. Raise NanoGPTError, naming the character, if one isn't in the alphabet."""
 
     def encode_array(self, text: str) -> np.ndarray:
-        """Return the ids of a long text as an array (N,) of the smallest unsigned type. Raise as `encode` does."""
+        """Return the ids of a long text as an array (N,) of the smallest unsigned dtype. Raise as `encode` does."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of some ids."""
 
     def fit(self, text: str) -> Fitted:
-        """Write a prompt in the alphabet: each unknown character becomes the nearest known one or is left out."""
+        """Return a prompt in the alphabet: replace unknown characters by the nearest known ones, or skip them."""
 
     def files(self, model_max_length: int) -> dict[str, str]:
-        """Return the tokenizer as {file name: text}, in the form of Hugging Face's tokenizers."""
+        """Return the tokenizer as {file name: text}, in the format of Hugging Face's tokenizers."""
 
 
 def make_tokenizer(text: str) -> Tokenizer:
@@ -73,7 +73,7 @@ def make_tokenizer(text: str) -> Tokenizer:
 
 
 def load_tokenizer(folder: Path, content: bytes | None = None) -> Tokenizer:
-    """Return the tokenizer of a run folder from `tokenizer.json`, whose `content` may have been read already.
+    """Load the tokenizer of a run folder from `tokenizer.json`, or from its `content` if it has already been read.
 
     Raise NanoGPTError if it is missing or unreadable.
     """
@@ -81,17 +81,17 @@ def load_tokenizer(folder: Path, content: bytes | None = None) -> Tokenizer:
 
 
 def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
-    """Return how many characters each token has, (vocab_size,): what turns a loss per token into one per character."""
+    """Return the number of characters in each token, (vocab_size,), to convert losses per token to per character."""
     return np.array([len(tokenizer.itos[i]) for i in range(tokenizer.vocab_size)], dtype=np.int32)
 
 
 def unit(tokenizer: Tokenizer) -> str:
-    """Return what a sentence calls one token: "character" if none is longer than that, else "token"."""
+    """Return the word for one token in messages: "character" if every token is one character, else "token"."""
     return "character" if all(len(token) == 1 for token in tokenizer.stoi) else "token"
 
 
 class CharTokenizer:
-    """The characters of a text, sorted, each with its id."""
+    """A tokenizer with one token per unique character of a text, in sorted order."""
 
     def __init__(self, chars: Iterable[str]):
         self.chars = sorted(set(chars))
@@ -100,23 +100,24 @@ class CharTokenizer:
         self.vocab_size = len(self.chars)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of the characters. NanoGPTError names a character that is not in the alphabet."""
+        """Return the ids of a text. Raise NanoGPTError, naming the character, if one isn't in the alphabet."""
         try:
             return [self.stoi[ch] for ch in text]
         except KeyError as unknown:
             raise NanoGPTError(f"The character {_shown(unknown.args[0])} is not in this model's alphabet.") from None
 
     def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of some ids."""
         return "".join([self.itos[int(i)] for i in ids])
 
     def encode_array(self, text: str) -> np.ndarray:
-        """The same ids as `encode`, as a numpy array of the smallest unsigned type: megabytes in a moment."""
-        table = np.full(0x110000, -1, dtype=np.int32)  # code point -> id; looking up is 20 times as fast as searching
+        """Return the ids as `encode` does, but as an array (N,) of the smallest unsigned dtype, and much faster."""
+        table = np.full(0x110000, -1, dtype=np.int32)  # code point -> id; a table is 20 times as fast as searchsorted
         table[[ord(ch) for ch in self.chars]] = range(self.vocab_size)
         small = np.uint8 if self.vocab_size <= 256 else np.uint16 if self.vocab_size <= 65536 else np.uint32
         ids = np.empty(len(text), dtype=small)
         for start in range(0, len(text), PIECE):
-            # surrogatepass: half a character, as a pasted text may hold, is unknown like any other
+            # surrogatepass: pasted text may contain unpaired surrogates, which are unknown characters like any other
             points = np.frombuffer(text[start : start + PIECE].encode("utf-32-le", "surrogatepass"), dtype="<u4")
             found = table[points]
             if found.min() < 0:
@@ -127,7 +128,7 @@ class CharTokenizer:
         return ids
 
     def fit(self, text: str) -> Fitted:
-        """Write `text` in this alphabet: an unknown character becomes the nearest known one or is left out."""
+        """Return `text` in this alphabet: replace unknown characters by the nearest known ones, or skip them."""
         replaced = {ch: self._nearest(ch) for ch in dict.fromkeys(text) if ch not in self.stoi}
         return Fitted("".join([replaced.get(ch, ch) for ch in text]), replaced)
 
@@ -141,7 +142,7 @@ class CharTokenizer:
         return ""
 
     def files(self, model_max_length: int) -> dict[str, str]:
-        """The alphabet as {file name: text}, in the form of Hugging Face's tokenizers (a BPE without merges)."""
+        """Return the alphabet as {file name: text}, in Hugging Face's tokenizers format (a BPE without merges)."""
         model: dict[str, Any] = dict(
             type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None, end_of_word_suffix=None,
             fuse_unk=False, byte_fallback=False, ignore_merges=False, vocab=self.stoi, merges=[],
@@ -162,19 +163,24 @@ class CharTokenizer:
 
     @classmethod
     def load(cls, folder: Path, content: bytes | None = None) -> CharTokenizer:
-        """Read `tokenizer.json`. NanoGPTError where it is missing or is not an alphabet of single characters."""
+        """Load `tokenizer.json`, or its `content` if it has already been read.
+
+        Raise NanoGPTError if it is missing, unreadable, or not character-level.
+        """
         try:
             vocab = json.loads((content or (folder / "tokenizer.json").read_bytes()).decode("utf-8"))["model"]["vocab"]
             tokenizer = cls(vocab)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise NanoGPTError(f"{folder.name} has no readable tokenizer.json, so its letters are not known.") from None
+            raise NanoGPTError(
+                f"{folder.name} has no readable tokenizer.json. Restore the file to use the model."
+            ) from None
         if tokenizer.stoi != vocab or any(len(ch) != 1 for ch in vocab):
             raise NanoGPTError(f"The tokenizer.json of {folder.name} is not an alphabet of single characters.")
         return tokenizer
 
 
 def _shown(ch: str) -> str:
-    """A character as a sentence can hold it: its name where it would not be seen."""
+    """Return a character as shown in messages: itself if it is visible, else its name or code point."""
     if ch.isprintable() and not ch.isspace():
         return ch
     return {"\n": "newline", "\t": "tab", " ": "space", "\r": "carriage return"}.get(ch, f"U+{ord(ch):04X}")

@@ -201,7 +201,7 @@ def test_block_size_is_halved_until_the_held_out_tenth_holds_two_windows(tokens,
 def test_what_fits_is_never_below_the_smallest_block_size(wanted):
     for tokens in range(60):
         if tokens - int(0.9 * tokens) < 5:  # two windows of two, and the character after them
-            with pytest.raises(NanoGPTError, match="too short"):
+            with pytest.raises(NanoGPTError, match="too few for a validation set"):
                 fitting_block_size(tokens, wanted)
         else:
             assert 2 <= fitting_block_size(tokens, wanted) <= wanted, tokens

@@ -132,9 +132,9 @@ def test_a_config_takes_a_name_or_a_layout(third):
     assert ModelConfig.of(unnamed.as_dict()) == replace(unnamed) == unnamed
     with pytest.raises(NanoGPTError, match=r"layout was 'fourth'; it must be one of classic, modern, third\."):
         ModelConfig(layout="fourth")
-    with pytest.raises(NanoGPTError, match=r"in the third layout n_embd / n_head must be even"):
+    with pytest.raises(NanoGPTError, match=r"n_embd \(\d+\) / n_head \(\d+\) must be even in the third layout"):
         ModelConfig(layout=third, n_embd=9, n_head=3)
-    with pytest.raises(NanoGPTError, match=rf"in the {WORDS} layout n_embd / n_head must be even"):
+    with pytest.raises(NanoGPTError, match=rf"n_embd \(\d+\) / n_head \(\d+\) must be even in the {WORDS} layout"):
         ModelConfig(layout=THIRD, n_embd=9, n_head=3)
 
 

@@ -349,11 +349,11 @@ def test_an_estimate_is_without_dropout_and_of_both_pieces():
 
 
 def test_a_text_needs_a_window_in_its_last_tenth():
-    with pytest.raises(NanoGPTError, match=r"The text has 80 characters; stage 1 needs 81 or more"):
+    with pytest.raises(NanoGPTError, match=r"The text has only 80 characters. Stage 1 needs at least 81"):
         next(train_stage("ab" * 40, STAGES[1]))
-    with pytest.raises(NanoGPTError, match=r"The text has 0 characters"):
+    with pytest.raises(NanoGPTError, match=r"The text has only 0 characters"):
         next(train_stage("", STAGES[6]))
-    with pytest.raises(NanoGPTError, match=r"stage 7 needs 2,561"):
+    with pytest.raises(NanoGPTError, match=r"Stage 7 needs at least 2,561"):
         next(train_stage("ab" * 1280, STAGES[7]))
     assert next(train_stage("ab" * 40 + "a", STAGES[1], max_iters=0))["step"] == 0
 
@@ -399,7 +399,7 @@ def test_the_printed_ladder_has_a_line_an_evaluation_and_a_sample(tiny_text, cap
     assert (train, val) == (f"{last['train_loss']:.4f}", f"{last['val_loss']:.4f}")
     assert "2.4-2.5" in lines[4]
     assert "\n".join(lines[5:-1]) == last["sample"]
-    assert not any("left out" in line for line in lines)
+    assert not any("Skipped" in line for line in lines)
 
 
 def test_the_printed_ladder_says_what_it_left_out(tiny_text, capsys, monkeypatch):
@@ -407,7 +407,7 @@ def test_the_printed_ladder_says_what_it_left_out(tiny_text, capsys, monkeypatch
     print_ladder(tiny_text, max_iters=0)
     out = capsys.readouterr().out
     assert [f"stage {n}:" in out for n in range(1, 8)] == [True] * 6 + [False]
-    assert "Stage 7 (scaled up, with dropout) is left out" in out
+    assert "Skipped stage 7 (scaled up, with dropout)" in out
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LINES = 60  # of a function, its nested ones included
 LINES_OF = {"nanogpt/train.py:train": 90}  # the loop
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "docs/lecture.md", "docs/space.md"]
 ROOMS = sorted(path.parent.name for path in (ROOT / "nanogpt").glob("*/__init__.py"))
 # What a run folder holds, and folders made by use: named in the documents, not files of the project.
 MADE_BY_USE = re.compile(r"(corpora|checkpoints/(?!shakespeare)[^/]+|\.venv)(/.*)?")
@@ -319,7 +319,7 @@ def paths_in_tree(block: str) -> Iterator[str]:
 def paths_named(text: str) -> Iterator[str]:
     """The files a document speaks of: in backticks, as targets of links, in file trees, and those its commands take."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
-    yield from (name for name in re.findall(r"`([^`\n]+)`", prose) if is_path(name))
+    yield from (name for name in re.findall(r"`([^`\n]+)`", prose) if is_path(name) and "NAME" not in name)
     yield from (name for name in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose) if "://" not in name)
     for block in blocks(text):
         if re.search(r"^\W*nanogpt/(\s|$)", block, re.M):
@@ -327,9 +327,9 @@ def paths_named(text: str) -> Iterator[str]:
         yield from re.findall(r"(?:python3? |-r )([\w/-]+\.(?:py|txt))", block)
 
 
-def exists(path: str) -> bool:
+def exists(path: str, beside: Path = ROOT) -> bool:
     """In the tree, or made by use: a run folder's files are those that nanogpt/runs/run.py names."""
-    if MADE_BY_USE.fullmatch(path.rstrip("/")) or (ROOT / path).exists():
+    if MADE_BY_USE.fullmatch(path.rstrip("/")) or (ROOT / path).exists() or (beside / path).exists():
         return True
     return path in re.findall(r"[\w./-]+", (ROOT / "nanogpt/runs/run.py").read_text(encoding="utf-8"))
 
@@ -337,8 +337,109 @@ def exists(path: str) -> bool:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_named_in_the_documents_exist(document):
     named = set(paths_named((ROOT / document).read_text(encoding="utf-8")))
-    assert len(named) >= 5
-    assert {path for path in named if not exists(path)} == set()
+    assert len(named) >= (0 if document == "CHANGELOG.md" else 5)
+    assert {path for path in named if not exists(path, (ROOT / document).parent)} == set()
+
+
+def test_every_document_is_looked_at():
+    found = {name_of(path) for path in files() if path.suffix == ".md" and name_of(path).split("/")[0] != "checkpoints"}
+    assert found == set(DOCUMENTS)
+
+
+def symbols_named(text: str) -> set[tuple[str, str]]:
+    """`name` in `file.py`: a function, class or variable that a document says is there."""
+    return set(re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`)]*\))?` (?:in|of|from) `([\w/]+\.py)`", text))
+
+
+def defines(path: Path, symbol: str) -> bool:
+    """Whether a module has a function, class, method or variable of this name, "Class.method" included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(text_of(path))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+            names |= {f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return symbol in names
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_symbols_named_in_the_documents_exist(document):
+    named = symbols_named((ROOT / document).read_text(encoding="utf-8"))
+    assert {(symbol, file) for symbol, file in named if not defines(ROOT / file, symbol)} == set()
+
+
+def test_symbols_are_found_in_a_document():
+    text = "`GPT.forward` in `nanogpt/model.py`, `get_lr(step)` of `nanogpt/optim.py` and `x` alone"
+    assert symbols_named(text) == {("GPT.forward", "nanogpt/model.py"), ("get_lr", "nanogpt/optim.py")}
+    assert defines(ROOT / "nanogpt/model.py", "GPT.forward")
+    assert not defines(ROOT / "nanogpt/model.py", "get_lr")
+
+
+def calls_named(text: str) -> list[tuple[str, list[str]]]:
+    """`python -m MODULE ...` and `nanogpt COMMAND ...` in a text's code: the module and its arguments."""
+    calls = []
+    for rest in re.findall(r"python3? -m ([^`\n]+)", text):
+        module, *arguments = re.split(r"[\s`]+", rest.strip())
+        calls.append((module.rstrip(".,;:"), arguments))
+    fenced = [line for block in blocks(text) for line in block.splitlines() if line.startswith("nanogpt ")]
+    for line in [*fenced, *re.findall(r"(?:^ {4,}|`|&& )(nanogpt [a-z][^`\n]*)", text, re.M)]:
+        calls.append(("nanogpt", line.split()[1:]))
+    return calls
+
+
+def texts_of_the_project() -> dict[str, str]:
+    """The documents, and the docstrings of the package and the benchmarks."""
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+    for path in python_files():
+        if name_of(path).split("/")[0] in ("nanogpt", "benchmarks", "app.py"):
+            kinds = (ast.Module, ast.FunctionDef, ast.ClassDef)
+            nodes = [node for node in ast.walk(ast.parse(text_of(path))) if isinstance(node, kinds)]
+            texts[name_of(path)] = "\n".join(ast.get_docstring(node) or "" for node in nodes)
+    return texts
+
+
+def wrong_call(module: str, arguments: list[str], commands: dict[str, set[str]]) -> str:
+    """What is wrong with a call that a text names: a module that can't be run, an unknown command or flag."""
+    if module in ("venv", "pip", "pytest"):
+        return ""
+    if module == "nanogpt":
+        words = [word.strip(".,;:()") for word in arguments]
+        if not words or words[0].startswith("-") or not words[0].islower():  # a placeholder such as COMMAND
+            return ""
+        if words[0] not in commands:
+            return f"no command {words[0]}"
+        flags = {re.split(r"[=\[]", word)[0] for word in words if word.startswith("--")}
+        return ", ".join(sorted(flags - commands[words[0]] - {"--help"}))
+    path = ROOT / module.replace(".", "/")
+    if path.is_dir():
+        return "" if (path / "__main__.py").exists() else "no __main__.py"
+    file = path.with_suffix(".py")
+    return "" if file.exists() and "__main__" in file.read_text(encoding="utf-8") else "does not run"
+
+
+def flags_of_commands() -> dict[str, set[str]]:
+    from nanogpt.cli.main import parser
+
+    [choices] = [action.choices for action in parser()._actions if action.choices and not action.option_strings]
+    return {name: {flag for action in sub._actions for flag in action.option_strings} for name, sub in choices.items()}
+
+
+def test_calls_named_in_documents_and_docstrings_work():
+    commands, wrong = flags_of_commands(), []
+    for name, text in texts_of_the_project().items():
+        for module, arguments in calls_named(text):
+            if problem := wrong_call(module, arguments, commands):
+                wrong.append(f"{name}: {module} {' '.join(arguments)}: {problem}")
+    assert wrong == []
+
+
+def test_a_call_that_does_not_work_is_found():
+    commands = flags_of_commands()
+    text = "try `python -m nanogpt.model`, `nanogpt train x --budget 3m`\n    python -m benchmarks.step --quick\n"
+    assert [wrong_call(*call, commands) for call in calls_named(text)] == ["", "", ""]
+    for bad in ("python -m nanogpt.gone", "python -m nanogpt.holdout", "`nanogpt tran x`", "`nanogpt train --no-flag`"):
+        assert [bool(wrong_call(*call, commands)) for call in calls_named(bad)] == [True], bad
 
 
 def test_names_of_files_are_found_in_a_document():

@@ -285,7 +285,7 @@ def test_the_seed_decides_the_run(tiny_text):
 
 def test_what_does_not_fit_is_refused(tiny_text):
     device = pick_device("cpu")
-    with pytest.raises(NanoGPTError, match=r"The text has 500 characters; stage 9 needs 641 or more"):
+    with pytest.raises(NanoGPTError, match=r"The text has only 500 characters. Stage 9 needs at least 641"):
         print_rungs("ab" * 250, 9, device)
     with pytest.raises(NanoGPTError, match=r"max_iters was 0; it must be a whole number from 1"):
         print_rungs(tiny_text, 9, device, max_iters=0)
@@ -320,7 +320,7 @@ def test_the_lecture_s_ladder_says_how_to_go_on(tiny_text, tmp_path, capsys, mon
     file.write_text(tiny_text, encoding="utf-8")
     assert main(["ladder", str(file), "--max-iters", "1", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("stage 1: bigram table\n")
+    assert out.startswith("stage 1: bigram model\n")
     assert "stages 8 to 18, it goes with --modern" in out
 
 

@@ -260,10 +260,10 @@ def test_a_text_ends_before_the_stop_text_though_it_lies_across_two_tokens(run):
 
 
 def test_a_prompt_is_fitted_to_the_alphabet(run, capfd):
-    assert sample_tab.note("one", "Thé 漢") == "Characters this model never saw: written as é → e; left out: 漢."
+    assert sample_tab.note("one", "Thé 漢") == "Not in this model's alphabet: replaced é → e; skipped 漢."
     assert list(sample_tab.write("one", "Thé 漢", length=5))[-1].startswith("The ")
     assert main(["sample", "one", "--prompt", "Thé", "--length", "1"]) == 0
-    assert "written as é → e" in capfd.readouterr().err
+    assert "replaced é → e" in capfd.readouterr().err
 
 
 # --- taken along ---------------------------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ def test_unknown_characters_become_the_nearest_or_are_left_out(alphabet, prompt,
 
 def test_what_was_changed_is_said():
     fitted = CharTokenizer("abc ").fit("Ab\u00a0ñ😀\n")
-    assert str(fitted) == "Characters this model never saw: written as A → a, U+00A0 → space; left out: ñ 😀 newline."
+    assert str(fitted) == "Not in this model's alphabet: replaced A → a, U+00A0 → space; skipped ñ 😀 newline."
     assert str(CharTokenizer("abc").fit("abc")) == str(Fitted("abc", {})) == ""
 
 

@@ -1,7 +1,7 @@
-"""What a model has learned, and what its loss means, as plain data that a page or a card can draw.
+"""Explanations of a model and its loss, as plain data that the page or a model card can show.
 
-`baselines` is what counting characters and pairs of characters would reach on the same text.
-Import the module of a view; none of them imports the page.
+`baselines` computes the loss of simple character counts on the same text. Import the module you need; none of them
+imports the page.
 """
 
 __all__ = ["baselines"]

@@ -1,7 +1,7 @@
-"""What a loss means: the loss of three plain counters on the same held-out tenth.
+"""Baselines for a loss: what three simple counting models reach on the same validation set.
 
-Each learns from the first nine tenths, as the model does, and is judged as the model is, in nats a character.
-Try it: `python -m nanogpt.explain.baselines FILE`.
+Each is fit to the training set and evaluated on the validation set, as the model is, in nats per character. Try it:
+`python -m nanogpt.explain.baselines FILE`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from ..holdout import train_length
 
 
 def baselines_of(text: str) -> dict[str, float]:
-    """Return the `baselines` of a text's characters, whatever tokens a model reads."""
+    """Return the `baselines` of a text's characters, whatever tokenizer a model uses."""
     points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")  # (N,) code points
-    known = np.flatnonzero(np.bincount(points))  # (V,) those that occur, sorted
+    known = np.flatnonzero(np.bincount(points))  # (V,) code points that occur, sorted
     ids = np.zeros(int(known[-1]) + 1, dtype=np.int64)
     ids[known] = np.arange(len(known))
     return baselines(ids[points], len(known))
 
 
 def baselines(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
-    """Losses in nats a character: {"uniform", "unigram", "bigram"}. `tokens` (N,) has an id for each character."""
+    """Return losses in nats per character, {"uniform", "unigram", "bigram"}. `tokens` (N,) has one id per character."""
     n = train_length(len(tokens))
     train, val = tokens[:n].astype(np.int64), tokens[n:].astype(np.int64)
-    # every character once more than it was seen: none is impossible
+    # count every character once more than it occurs, so that none has probability 0
     counts = np.bincount(train, minlength=vocab_size)  # (V,)
     frequent = (counts + 1) / (n + vocab_size)  # (V,)
     before, after = val[:-1], val[1:]
-    # after each character its followers as counted, with the frequencies above as one more observation
+    # for each character, the counts of its followers, with the frequencies above as one more observation
     pairs, times = np.unique(train[:-1] * vocab_size + train[1:], return_counts=True)
     wanted = before * vocab_size + after
     at = np.searchsorted(pairs, wanted).clip(max=len(pairs) - 1)
@@ -50,4 +50,4 @@ if __name__ == "__main__":
 
     text = Path(sys.argv[1]).read_text(encoding="utf-8")
     for name, loss in baselines_of(text).items():
-        print(f"{name:8} {loss:.4f} nats a character, {loss / math.log(2):.3f} bits")
+        print(f"{name:8} {loss:.4f} nats per character, {loss / math.log(2):.3f} bits")

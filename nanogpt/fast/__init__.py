@@ -1,7 +1,7 @@
-"""The plain functions of model.py, optim.py and sample.py, faster: one module per trick, each with an equality test.
+"""Faster versions of functions in model.py, optim.py and sample.py: one module per trick, each tested for equality.
 
-A module is chosen in one line, in sample.py or train.py. Delete the module and the plain function runs instead.
-So nothing is imported here: import the module you need.
+One line in sample.py or train.py chooses a module; if you delete the module, the plain function runs instead. That's
+why nothing is imported here: import the module you need.
 """
 
 __all__ = ["block", "cpu", "cuda", "cuda_decode", "decode"]

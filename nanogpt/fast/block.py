@@ -1,9 +1,9 @@
-"""The modern block's training step on a CPU, by hand: `Block` of model.py in fewer passes over memory.
+"""The modern block's training step on a CPU, written by hand: model.py's `Block` with fewer passes over memory.
 
-Forward and backward of one block are one function each, so that between the matrix products there is as little as can
-be: torch's own backward of the norms, the rotation and ReLU squared takes as long as the products. Where the CPU
-multiplies bfloat16 natively (AVX512-BF16: AMD from Zen 4, Intel from Sapphire Rapids) the products run in it, three to
-four times as fast; weights, their gradients and the residual path stay float32. Without this file the plain block runs.
+The forward and backward pass of a block are one function each, with as little as possible between the matrix products:
+torch's own backward pass of the norms, the rotation and ReLU squared takes as long as the products. On CPUs with native
+bfloat16 (AVX512-BF16: AMD since Zen 4, Intel since Sapphire Rapids) the products run in bfloat16, three to four times
+as fast; weights, gradients and the residual path stay float32. Without this file the plain block runs.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from ..device import native_bfloat16
 from ..model import GPT, Block
 
 EPS = 1e-6
-ROWS = 128  # queries that attention takes at a time: few enough to skip what lies ahead, enough for quick products
-# The block that is written out here; how its weights start makes no difference.
+ROWS = 128  # queries per step of attention: few enough to skip most masked scores, enough for efficient products
+# The features that this file implements. Initialization doesn't matter here.
 FEATURES = dict(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False)
 
 
 def product_dtype(config: ModelConfig, device: str) -> torch.dtype | None:
-    """Return the dtype of the products of blocks that train by this file, or None where the plain block trains."""
+    """Return the dtype of matrix products if this file can train the model, or None if the plain block must."""
     if not config.features.has(**FEATURES) or config.dropout or device != "cpu":
         return None
     return torch.bfloat16 if native_bfloat16() else torch.float32
 
 
 def quicken(model: GPT, dtype: torch.dtype | None = None) -> GPT:
-    """Let a model's blocks train by this file where they can: with its `FEATURES`, on a CPU, without dropout.
+    """Make a model's blocks train with this file if possible: with its `FEATURES`, on a CPU, without dropout.
 
-    Only training takes this way; evaluation and sampling run the plain block. `dtype` is that of the products, by
-    default the fastest. Returns the model.
+    Evaluation and sampling still run the plain block. `dtype` is that of the matrix products, by default the fastest.
+    Return the model.
     """
     usual = product_dtype(model.config, model.device.type)
     if usual:
@@ -41,9 +41,9 @@ def quicken(model: GPT, dtype: torch.dtype | None = None) -> GPT:
 
 
 def rotation(model: GPT):
-    """The angles as complex numbers, (T, 2 nh hs/2), and the order of `qkv`'s rows that puts each pair side by side.
+    """Return the angles as complex numbers (T, 2 nh hs/2), and a row order of `qkv` that puts each pair side by side.
 
-    Scores do not change when queries and keys are reordered in the same way.
+    Reordering queries and keys in the same way doesn't change the attention scores.
     """
     config = model.config
     hs = config.n_embd // config.n_head
@@ -55,7 +55,7 @@ def rotation(model: GPT):
 
 
 class _Chosen:
-    """A block's `forward`: by hand while training, as written in model.py otherwise."""
+    """A block's `forward` that runs `ByHand` in training and model.py's forward in evaluation."""
 
     def __init__(self, block: Block, *how):
         self.block, self.how = block, how
@@ -69,29 +69,33 @@ class _Chosen:
 
 
 def rms(x):
-    """1 / root mean square over the last dimension, which is kept: (…, C) -> (…, 1)."""
+    """Return 1 / root mean square over the last dimension: (…, C) -> (…, 1)."""
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(EPS).rsqrt_()
 
 
 def rms_backward(grad, y, r):
-    """Gradient of x at y = x r: what changes only x's length is taken out. All float32, (…, C); `grad` is used up."""
+    """Return the gradient of x for y = x * r, given y's `grad`, which is overwritten. All float32, (…, C).
+
+    A norm doesn't depend on the length of x, so remove the component along y.
+    """
     inner = (grad * y).mean(dim=-1, keepdim=True)  # (…, 1)
     return grad.addcmul_(y, inner, value=-1.0).mul_(r)
 
 
 def attend(q, k, v):
-    """Causal attention: q, k and v (G, T, hs), a head of a text each, to the output (G, T, hs) and what backward needs.
+    """Compute causal attention of q, k and v (G, T, hs), one row per head and text.
 
-    Scores of queries and keys of length sqrt(hs) are at most sqrt(hs): exp can take them as they are, without softmax's
-    search for the largest. What no place may look at is for the most part not computed: `ROWS` queries at a time meet
-    the keys up to the last of them.
+    Return the output (G, T, hs), 1 / the sum of each query's weights (G, T, 1), and the weights in parts, for backward.
+    Normalized queries and keys have length sqrt(hs), so scores are at most sqrt(hs) and exp can't overflow: softmax
+    doesn't need to subtract the maximum. Most masked scores are never computed, because each group of `ROWS` queries
+    only meets the keys up to its last query.
     """
     G, T, hs = q.shape
     y, parts = torch.empty_like(q), []
-    inverse = q.new_empty(G, T, 1)  # 1 / sum of a query's weights
+    inverse = q.new_empty(G, T, 1)
     for i in range(0, T, ROWS):
         e = min(T, i + ROWS)
-        nothing = q.new_empty(1, 1, 1)  # beta=0: it is not looked at
+        nothing = q.new_empty(1, 1, 1)  # ignored, because beta=0
         wei = torch.baddbmm(nothing, q[:, i:e], k[:, :e].mT, beta=0, alpha=hs**-0.5).exp_()  # (G, e - i, e)
         wei[:, :, i:].tril_()
         torch.reciprocal(wei.sum(-1, keepdim=True), out=inverse[:, i:e])
@@ -101,23 +105,23 @@ def attend(q, k, v):
 
 
 def attend_backward(grad, q, k, v, y, inverse, parts):
-    """Gradients of sqrt(hs) q, sqrt(hs) k and v at the output's `grad`, all (G, T, hs)."""
+    """Return the gradients of sqrt(hs) q, sqrt(hs) k and v, given the output's `grad`, all (G, T, hs)."""
     grad = grad * inverse
-    inner = (grad * y).sum(-1, keepdim=True)  # (G, T, 1): what softmax takes away from each of a query's weights
+    inner = (grad * y).sum(-1, keepdim=True)  # (G, T, 1): softmax's backward subtracts this from each query's weights
     dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-    for wei in reversed(parts):  # the last queries saw all keys, so they begin every sum
+    for wei in reversed(parts):  # the last queries see all keys, so they initialize every sum
         e = wei.shape[2]
         i = e - wei.shape[1]
         dwei = torch.bmm(grad[:, i:e], v[:, :e].mT).sub_(inner[:, i:e]).mul_(wei)  # (G, e - i, e)
         torch.bmm(dwei, k[:, :e], out=dq[:, i:e])
         for total, weights, rows in ((dk, dwei, q), (dv, wei, grad)):
-            before = 0.0 if e == q.shape[1] else 1.0  # nothing is there before the first
+            before = 0.0 if e == q.shape[1] else 1.0  # the first part overwrites, the others add
             torch.baddbmm(total[:, :e], weights.mT, rows[:, i:e], beta=before, out=total[:, :e])
     return dq, dk, dv
 
 
 class ByHand(torch.autograd.Function):
-    """One modern block: x (B, T, C) and its four weights to the block's output (B, T, C)."""
+    """One modern block, forward and backward: x (B, T, C) and the block's four weights to its output (B, T, C)."""
 
     @staticmethod
     def forward(ctx, x, qkv, proj, fc, out, n_head, table, order, dtype):

@@ -1,10 +1,10 @@
-"""A training step on an NVIDIA GPU: fused by Triton where possible, recorded once and replayed as a CUDA graph.
+"""A training step on an NVIDIA GPU: fused with Triton if possible, recorded once, then replayed as a CUDA graph.
 
-The lecture's model is so small that a GPU spends most of a plainly written step waiting for Python to start its
-hundreds of kernels; a graph starts them all at once. The batch, the learning rate, the loss and the norm of the
-gradients stay at fixed places on the GPU. Weights and optimizers are float32; the forward and backward pass run on a
-bfloat16 copy of the weights, made once per step. Where the step can't be recorded, or its replay does not give the
-plain step's loss, the plain step runs.
+The lecture's model is so small that in a plain step the GPU mostly waits for Python to launch its hundreds of kernels;
+a graph launches them all at once. The batch, the learning rate, the loss and the gradient norm stay at fixed addresses
+on the GPU. Weights and optimizer state are float32; the forward and backward pass use a bfloat16 copy of the weights,
+made once per step. If the step can't be recorded, or its replay doesn't reproduce the plain step's loss, the plain step
+runs.
 
 Source: PyTorch's notes on CUDA graphs, "Whole-network capture".
 """
@@ -27,30 +27,33 @@ from ..optim import Step, optimizer_tensors
 
 try:
     from . import cuda_block
-except ImportError:  # no Triton (on Windows, say), or the file was deleted: the plain forward pass is recorded
+except ImportError:  # no Triton (as on Windows), or the file was deleted: record the plain forward pass
     cuda_block = None  # type: ignore[assignment]
 
-AHEAD = 8  # steps that may wait on the GPU, so that the loop's clock stays close to the GPU's
-CLOSE = 0.02  # nats by which the losses of two ways through the same step may differ, in bfloat16
+AHEAD = 8  # steps that may be queued on the GPU, so that the training loop doesn't run far ahead of it
+CLOSE = 0.02  # nats by which the losses of two versions of the same step may differ, in bfloat16
 
 
 class GraphStep(Step):
-    """Recorded by `ready`, once a resumed run has its state back. `note` says in a sentence what did not work."""
+    """A training step as a CUDA graph. `ready` records it; call it after a resumed run has loaded its state.
+
+    `note` is a message if something had to fall back.
+    """
 
     def __init__(self, model: GPT, config: TrainConfig, device: Device):
         super().__init__(model, config, device)
         self.parameters = list(model.parameters())
         self.graph: Any = None
-        self.refused = device.dtype is torch.float16  # its loss scaling asks the GPU at each step whether it overflowed
+        self.refused = device.dtype is torch.float16  # loss scaling reads a GPU value each step, which graphs can't do
         self.note = ""
         self.queue: list[torch.cuda.Event] = []
 
     def ready(self, xb, yb) -> None:
-        """Compile the kernels for batches like this one, seconds the first time on a machine, and record the step."""
+        """Compile the kernels for batches of this shape (takes seconds the first time) and record the step."""
         self.xb, self.yb = xb.clone(), yb.clone()
         for work in (self.prepare, self.record):
             if not self.refused:
-                self.trying(work)
+                self.attempt(work)
 
     def __call__(self, xb, yb, lr: float):
         if self.graph is None and not self.refused:
@@ -65,22 +68,22 @@ class GraphStep(Step):
         return self.loss, self.grad_norm
 
     def wait(self) -> None:
-        """Let the GPU be a few steps behind, not a thousand."""
+        """Wait until the GPU is at most `AHEAD` steps behind."""
         done = torch.cuda.Event()
         done.record()
         self.queue.append(done)
         if len(self.queue) > AHEAD:
             self.queue.pop(0).synchronize()
 
-    def trying(self, work: Callable[[], None]) -> str:
-        """Do some of the preparing; if it fails, clean up and let the plain step run. Return what went wrong."""
-        random = torch.cuda.get_rng_state()  # dropout draws in the warm-up, too
+    def attempt(self, work: Callable[[], None]) -> str:
+        """Do a part of the preparation. If it fails, clean up, fall back to the plain step, and return the problem."""
+        random = torch.cuda.get_rng_state()  # to undo the warm-up's dropout draws
         problem = ""
         try:
             work()
         except RuntimeError as error:  # out of memory included
             problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-        if problem:  # not inside `except`, where the traceback still holds a failed recording's memory
+        if problem:  # not inside `except`, where the traceback keeps the failed recording's memory alive
             self.refused = True
             self.give_up()
             self.say(f"CUDA graphs don't work here, so each step takes longer ({problem})")
@@ -88,11 +91,12 @@ class GraphStep(Step):
         return problem
 
     def say(self, note: str) -> None:
+        """Keep a message for the run's page and print it."""
         self.note = note
         print(note, file=sys.stderr, flush=True)
 
     def give_up(self) -> None:
-        """Free what a failed recording held, and give dropout a generator that no longer counts itself as recorded."""
+        """Free the memory of a failed recording, and reset the random generator, which still thinks it is recorded."""
         for name in ("xb", "yb", "low", "weights", "low_weights", "loss", "grad_norm"):
             vars(self).pop(name, None)
         self.model.zero_grad(set_to_none=True)
@@ -104,12 +108,12 @@ class GraphStep(Step):
     # ---- the forward and backward pass ------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the bfloat16 copy of the model, and choose the fused pass where it gives the plain one's loss."""
+        """Make the bfloat16 copy of the model, and use the fused pass if it gives the same loss as the plain one."""
         self.low = copy.deepcopy(self.model).to(self.device.dtype)
         self.low_weights = list(self.low.parameters())
-        for p in self.parameters:  # at a fixed place, which the optimizers read
+        for p in self.parameters:  # at a fixed address, which the optimizers read
             p.grad = torch.zeros_like(p)
-        self.seed = torch.randint(2**40, (1,), device=self.xb.device)  # what dropout draws from in the fused pass
+        self.seed = torch.randint(2**40, (1,), device=self.xb.device)  # for dropout in the fused pass
         self.dropout = self.model.config.dropout
         self.low_loss: Callable = self.plain_loss
         if cuda_block is not None and cuda_block.fits(self.model, *self.xb.shape):
@@ -119,7 +123,7 @@ class GraphStep(Step):
                 self.low_loss = self.fused_loss
 
     def why_not_fused(self) -> str:
-        """Compile the fused pass and return why it can't be used; empty if it gives the plain one's loss."""
+        """Compile the fused pass. Return why it can't be used, or "" if it gives the plain pass's loss."""
         try:
             with torch.no_grad():
                 self.low.eval()
@@ -127,24 +131,24 @@ class GraphStep(Step):
             torch.autograd.grad(self.fused_loss(), self.low_weights)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # Triton's own, of many kinds: no C compiler, a GPU it does not know
+        except Exception as error:  # Triton raises many types of errors: no C compiler, an unknown GPU
             return f"{type(error).__name__}: {str(error)[:200]}"
         finally:
             self.low.train()
-        return "" if abs(found - plain) <= CLOSE else f"a loss of {found:.4f} where the plain step's is {plain:.4f}"
+        return "" if abs(found - plain) <= CLOSE else f"their loss was {found:.4f}, the plain step's {plain:.4f}"
 
     def plain_loss(self):
-        """Return model.py's loss, all in bfloat16."""
+        """Return the loss of the bfloat16 model, computed by model.py."""
         return self.low(self.xb, self.yb)[1]
 
     def fused_loss(self, dropout: float | None = None):
-        """Return the same from fused kernels."""
-        self.seed += 1000  # more than there are places of dropout in a step
+        """Return the loss of the bfloat16 model, computed by fused kernels."""
+        self.seed += 1000  # more than the number of dropout layers, so that no two draws share a seed
         p = self.dropout if dropout is None else dropout
         return cuda_block.loss_of(self.low, self.model.rotary, self.xb, self.yb, p, self.seed)
 
     def whole_step(self):
-        """Take a step at the learning rate in the optimizers' groups: loss, and the norm of the gradients."""
+        """Take a step with the learning rate set in the optimizers. Return the loss and the gradient norm."""
         with torch.no_grad():
             torch._foreach_copy_(self.low_weights, self.parameters)
         loss = self.low_loss()
@@ -158,7 +162,7 @@ class GraphStep(Step):
     # ---- recording --------------------------------------------------------------------------------------------------
 
     def record(self) -> None:
-        """Warm up on the recording's own stream, put everything back, record. RuntimeError if that can't be done."""
+        """Warm up on the recording stream, restore all state, then record. Raise RuntimeError if that fails."""
         home, stream = torch.cuda.current_stream(), recording_stream("step")
         weights = [p.detach().clone() for p in self.parameters]
         kept = {key: value.clone() for key, value in optimizer_tensors(self.optimizers).items()}
@@ -177,21 +181,21 @@ class GraphStep(Step):
                 self.loss, self.grad_norm = self.whole_step()
             self.judge(graph, losses)
         finally:
-            torch.cuda.set_stream(home)  # a recording that fails leaves its own behind
+            torch.cuda.set_stream(home)  # a failed recording leaves its own stream active
             self.put_back(weights, kept)
         self.graph = graph
 
     def judge(self, graph: Any, losses: list[float]) -> None:
-        """Replay as many steps as were taken plainly. RuntimeError if their losses differ, or are NaN."""
+        """Replay the warm-up's steps and compare. Raise RuntimeError if the losses differ or are NaN."""
         for plain in losses:
             graph.replay()
             found = float(self.loss)
             if not self.dropout and not abs(found - plain) <= CLOSE:
-                raise RuntimeError(f"a replay's loss was {found:.4f}, the plain step's {plain:.4f}")
+                raise RuntimeError(f"the replay's loss was {found:.4f}, the plain step's {plain:.4f}")
 
     @torch.no_grad()
     def put_back(self, weights: list[torch.Tensor], kept: dict[str, torch.Tensor]) -> None:
-        """Set weights and optimizer state to what they were; what did not exist yet becomes zero, at its place."""
+        """Restore weights and optimizer state in place. State that didn't exist before the warm-up becomes zero."""
         torch._foreach_copy_(self.parameters, weights)
         for key, value in optimizer_tensors(self.optimizers).items():
             value.copy_(kept[key]) if key in kept else value.zero_()
@@ -199,9 +203,9 @@ class GraphStep(Step):
 
 @lru_cache
 def recording_stream(use: str) -> torch.cuda.Stream:
-    """Return the stream on which graphs for one use are recorded, always the same one.
+    """Return the stream on which all graphs for this use are recorded.
 
     cuBLAS keeps a workspace per stream, 32 MB on a large GPU, and freeing a graph frees the workspaces of all graphs
-    recorded on its stream (pytorch#193402), so steps and decoders must not share one.
+    recorded on its stream (pytorch#193402), so steps and decoders must not share a stream.
     """
     return torch.cuda.Stream()

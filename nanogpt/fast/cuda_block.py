@@ -1,10 +1,10 @@
-"""The modern model's training pass on an NVIDIA GPU, with its elementwise work fused by Triton.
+"""The modern model's forward and backward pass on an NVIDIA GPU, with elementwise operations fused in Triton.
 
-A step of the lecture's size is 1.1 trillion operations, which a large GPU does in under 2 ms. Written plainly it takes
-five times as long, nearly all of it spent on norms, rotations, ReLU squared and residual sums, each of which reads and
-writes whole activations. Here each of those is one kernel, forward and backward, and everything between the matrix
-products is bfloat16. The products and attention are torch's own. `tests/fast/test_cuda_block.py` compares every kernel
-with the plain operation. Without this file, or without Triton, the plain forward pass of model.py trains.
+A step at the lecture's size is 1.1 trillion operations, which a large GPU can do in under 2 ms. The plain step takes
+five times as long, and spends nearly all of it on norms, rotations, ReLU squared and residual sums, each of which reads
+and writes whole activations. Here each of those is a single kernel, forward and backward, and everything between the
+matrix products is bfloat16. The products and attention are torch's. `tests/fast/test_cuda_block.py` compares every
+kernel with the plain operation. Without this file, or without Triton, model.py's plain forward pass runs.
 
 Method: kernel fusion as in Liger Kernel (Hsu et al., 2024, arXiv 2410.10989), written from scratch for this model.
 """
@@ -19,13 +19,13 @@ from torch.nn import functional as F
 from ..model import GPT
 
 EPS = 1e-6  # of model.py's RMSNorm
-LARGEST = 2**31  # the kernels count elements in 32 bits
+LARGEST = 2**31  # the kernels index elements with 32 bits
 ROWS = 4  # rows of activations per program: enough work to hide the latency of a load
-RESIDUAL = torch.bfloat16  # of the residual path and its gradient
+RESIDUAL = torch.bfloat16  # dtype of the residual path and its gradient
 
 
 def fits(model: GPT, B: int, T: int) -> bool:
-    """Return whether this file can train the model on batches of shape (B, T)."""
+    """Return True if this file can train the model on batches of shape (B, T)."""
     config = model.config
     block = config.features.has(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False)
     return block and config.n_embd <= 4096 and B * T * 4 * config.n_embd < LARGEST
@@ -34,8 +34,8 @@ def fits(model: GPT, B: int, T: int) -> bool:
 def loss_of(model: GPT, rotary, xb, yb, dropout: float, seed):
     """Return the mean loss in nats per character, as `model(xb, yb)` does.
 
-    `model` holds its weights in bfloat16, `rotary` (2, block_size, hs / 2) is the float32 model's. `xb` and `yb` are
-    (B, T). `seed`, int64 and (1,), is what dropout draws from: another number for each step, the same in its forward
+    `model` has bfloat16 weights; `rotary` (2, block_size, hs / 2) comes from the float32 model. `xb` and `yb` are
+    (B, T). `seed`, int64 and (1,), seeds dropout: it must differ from step to step, but not between a step's forward
     and backward pass.
     """
     config = model.config
@@ -48,7 +48,7 @@ def loss_of(model: GPT, rotary, xb, yb, dropout: float, seed):
         x, h = AddNorm.apply(x, F.linear(y, block.sa.proj.weight), seed, 2 * i, dropout)
         s = ReLUSquared.apply(F.linear(h, block.ffwd.net[0].weight))  # (N, 4C)
         x, h = AddNorm.apply(x, F.linear(s, block.ffwd.net[2].weight), seed, 2 * i + 1, dropout)
-    # With a vocabulary of 65 these products would take a slow path; 72, a multiple of 8, has the tensor cores' speed.
+    # Pad the vocabulary, say from 65 to 72: tensor cores need a multiple of 8, and other sizes are slow.
     head = F.pad(model.lm_head.weight, (0, 0, 0, -config.vocab_size % 8))
     logits = F.linear(h, head)[:, : config.vocab_size]  # (N, vocab_size)
     return F.cross_entropy(logits.float(), yb.reshape(-1))
@@ -57,7 +57,7 @@ def loss_of(model: GPT, rotary, xb, yb, dropout: float, seed):
 def embed(table, idx):
     """Return the rows `idx` (N,) of a table (vocab_size, C): (N, C).
 
-    For a small vocabulary as a product with one-hot rows, so that the backward pass is a product, too, and not a sort.
+    For a small vocabulary, multiply by one-hot rows, so that the backward pass is a matrix product instead of a sort.
     """
     V = len(table)
     if V > 1024:
@@ -99,18 +99,18 @@ def add_norm_backward_kernel(
     dy = tl.load(dh + at, inside, 0.0).to(tl.float32)
     y = tl.load(h + at, inside, 0.0).to(tl.float32)
     inverse = tl.load(r + rows, rows < N, 0.0)
-    inner = tl.sum(dy * y, 1) / C  # (ROWS,): what changes only a row's length is taken out
+    inner = tl.sum(dy * y, 1) / C  # (ROWS,): the norm removes a row's length, so remove the gradient along it
     g = tl.load(dx + at, inside, 0.0).to(tl.float32) + (dy - y * inner[:, None]) * inverse[:, None]
     tl.store(grad + at, g, inside)
     if DROP:
-        g = tl.where(tl.rand(tl.load(seed) + salt, at) >= p, g / (1 - p), 0.0)  # the forward pass's draws again
+        g = tl.where(tl.rand(tl.load(seed) + salt, at) >= p, g / (1 - p), 0.0)  # the same draws as in the forward pass
     tl.store(grad_branch + at, g, inside)
 
 
 class AddNorm(torch.autograd.Function):
-    """x + dropout(branch), and that sum's RMS norm: two of (N, C) to two of (N, C).
+    """x + dropout(branch), and the RMS norm of that sum: two of (N, C) to two of (N, C).
 
-    `salt` tells the places of dropout in a step apart.
+    `salt` is different for each dropout layer in a step.
     """
 
     @staticmethod
@@ -144,12 +144,12 @@ class AddNorm(torch.autograd.Function):
 def rotate_kernel(
     z, cos, sin, qk, r, T, hs, HEADS: tl.constexpr, PADDED: tl.constexpr, HALF: tl.constexpr, EPS: tl.constexpr
 ):
-    """One row of `qkv`'s output: its queries and keys, HEADS in all, turned by their place and divided by their RMS."""
+    """Rotate and normalize the queries and keys (HEADS in all) in one row of `qkv`'s output."""
     row = tl.program_id(0)
     half = hs // 2
     head, i = tl.arange(0, PADDED), tl.arange(0, HALF)
     inside = (head < HEADS)[:, None] & (i < half)[None, :]
-    first = head[:, None] * hs + i[None, :]  # (PADDED, HALF): the first of each pair; the second is `half` further on
+    first = head[:, None] * hs + i[None, :]  # (PADDED, HALF): the first of each pair; the second is `half` later
     angle = (row % T) * half + i
     c = tl.load(cos + angle, i < half, 0.0)[None, :]
     s = tl.load(sin + angle, i < half, 0.0)[None, :]
@@ -170,7 +170,7 @@ def rotate_backward_kernel(
     q_b, q_h, q_t, k_b, k_h, k_t, v_b, v_h, v_t,
     H: tl.constexpr, PADDED: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """One row's gradient of `qkv`'s output from those of queries, keys and values (each at its own strides)."""
+    """Compute one row of the gradient of `qkv`'s output from the gradients of q, k and v, each with its strides."""
     row = tl.program_id(0)
     b, t, half = row // T, row % T, hs // 2
     head, i = tl.arange(0, PADDED)[:, None], tl.arange(0, HALF)[None, :]
@@ -178,7 +178,7 @@ def rotate_backward_kernel(
     c, s = tl.load(cos + t * half + i, i < half, 0.0), tl.load(sin + t * half + i, i < half, 0.0)
     out, place = dz + row * 3 * H * hs, head * hs + i
     for part in tl.static_range(2):  # the queries, then the keys
-        if part == 0:  # noqa: SIM108, Triton has no such expression for pointers
+        if part == 0:  # noqa: SIM108, Triton has no conditional expressions for pointers
             g = dq + b * q_b + t * q_t + head * q_h + i
         else:
             g = dk + b * k_b + t * k_t + head * k_h + i
@@ -196,7 +196,7 @@ def rotate_backward_kernel(
 
 
 class Attention(torch.autograd.Function):
-    """From `qkv`'s output (N, 3C) to the heads' outputs side by side (N, C); `rotary` is (2, T, hs / 2)."""
+    """Attention from `qkv`'s output (N, 3C) to the concatenated heads (N, C); `rotary` is (2, T, hs / 2)."""
 
     @staticmethod
     def forward(ctx, z, rotary, B: int, n_head: int, p: float):
@@ -209,7 +209,7 @@ class Attention(torch.autograd.Function):
         )  # fmt: skip
         q, k = qk.unbind(2)
         v = z.view(B, T, 3, n_head, hs)[:, :, 2]
-        with torch.enable_grad():  # torch's attention keeps what its own backward pass needs
+        with torch.enable_grad():  # torch's attention saves what its own backward pass needs
             leaves = q, k, v = [
                 z.transpose(1, 2).detach().requires_grad_() for z in (q, k, v)
             ]  # three of (B, nh, T, hs)
@@ -251,7 +251,7 @@ def relu_squared_backward_kernel(z, ds, dz, n, BLOCK: tl.constexpr):
 
 
 class ReLUSquared(torch.autograd.Function):
-    """ReLU, then the square; any shape to the same."""
+    """ReLU, squared. Any shape to the same."""
 
     @staticmethod
     def forward(ctx, z):

@@ -1,8 +1,8 @@
-"""One character through the model on an NVIDIA GPU, in five Triton kernels per block.
+"""The forward pass for one new character on an NVIDIA GPU, in five Triton kernels per block.
 
-With torch's own operations a character takes some two hundred kernels, each of which only waits for the one before.
-Here a norm is computed inside the product that follows it, the activation and the residual sum inside the product that
-precedes them, and rotation, cache and attention are one. Everything is float32, as in the plain decoder.
+With torch's own operations a character takes about two hundred kernels, each of which only waits for the one before.
+Here a norm is computed inside the product that follows it, activations and residual sums inside the product before
+them, and rotation, cache and attention are a single kernel. Everything is float32, as in the plain decoder.
 `cuda_decode.py` records these kernels in a CUDA graph; without this file or Triton it records torch's operations.
 """
 
@@ -16,16 +16,16 @@ from ..model import GPT
 
 RMS, LAYER = 1, 2  # norms
 RELU, RELU_SQUARED = 1, 2  # activations
-# Programs to spread a product over, and warps of each. Characters per second of 6 x 384 on an H200: with 4 warps 7,850
-# for 132 programs and 8,380 for 528; with 528 programs, 8,410 for 2 warps and 8,940 for 1.
+# Programs per product, and warps per program. Characters per second for 6 layers of width 384 on an H200: with 4 warps,
+# 7,850 for 132 programs and 8,380 for 528; with 528 programs, 8,410 for 2 warps and 8,940 for 1.
 SPREAD, WARPS = 528, 1
 
 
 class Character:
-    """The model's forward pass for the newest character of `texts` texts, and the draw of the next one.
+    """The model's forward pass for the newest character of each text, and the draw of the next one.
 
-    On the GPU, `at` (1,) is the place of the first character of a chunk and `idx` (texts, 1) holds the newest character
-    of each text. `cache` has a layer per block, whose `k` and `v` are (texts, nh, block_size, hs).
+    These tensors are on the GPU: `at` (1,) is the position of the first character of a chunk, `idx` (texts, 1) the
+    newest character of each text. `cache` has one layer per block, whose `k` and `v` are (texts, nh, block_size, hs).
     """
 
     def __init__(self, model: GPT, idx, at, cache: list):
@@ -38,7 +38,7 @@ class Character:
         self.logits = new(config.vocab_size)
 
     def forward(self, offset: int):
-        """Return the scores of the next character, (texts, vocab_size), for the one at the place `at + offset`."""
+        """Process the character at position `at + offset`. Return the logits of the next one, (texts, vocab_size)."""
         self.embed(offset)
         for block, layer in zip(self.model.blocks, self.cache):
             self.project(self.x, block.sa.qkv, self.z, norm=block.ln1)
@@ -60,7 +60,7 @@ class Character:
         )  # fmt: skip
 
     def project(self, x, layer, out, norm=None, activation: int = 0, add: bool = False) -> None:
-        """Write a linear layer of x (texts, K) to out (texts, N): normed before, activated or added after."""
+        """Apply a linear layer to x (texts, K) after a norm, and write it, activated or added, to out (texts, N)."""
         N, K = layer.weight.shape
         layer_norm = not self.layout.plain_norms
         gain = norm is not None and layer_norm
@@ -74,10 +74,10 @@ class Character:
         )  # fmt: skip
 
     def attend(self, k, v, offset: int) -> None:
-        """Turn query and key, keep key and value in the cache, and write what the heads gather into `y`."""
+        """Rotate query and key, store key and value in the cache, and write the heads' output to `y`."""
         config = self.model.config
         H, hs = config.n_head, config.n_embd // config.n_head
-        rotary = self.model.rotary if self.layout.rotary else self.at  # (2, block_size, hs / 2), or not read
+        rotary = self.model.rotary if self.layout.rotary else self.at  # (2, block_size, hs / 2), or a dummy
         block = min(256, triton.next_power_of_2(config.block_size))
         attend_kernel[(H, self.texts)](
             self.z, rotary, k, v, self.at, self.y, hs**-0.5, offset, config.block_size, H, hs,
@@ -86,10 +86,10 @@ class Character:
         )  # fmt: skip
 
     def draw(self, uniforms, temperature, drawn, i: int) -> None:
-        """Draw the next character of each text into `idx` and row i of `drawn`, by the numbers in row i of `uniforms`.
+        """Draw the next character of each text, using row i of `uniforms`. Write it to `idx` and to row i of `drawn`.
 
-        `drawn` is (n, texts), `uniforms` the same in float64 from 0 to 1, `temperature` (1,) is float64 and above 0.
-        The same draw as `sample.pick`.
+        `drawn` is (n, texts); `uniforms` is (n, texts), float64, from 0 to 1; `temperature` is (1,), float64, positive.
+        The result is the same as from `sample.pick`.
         """
         V = self.model.config.vocab_size
         draw_kernel[(self.texts,)](
@@ -112,12 +112,12 @@ def embed_kernel(
 
 
 @triton.jit
-def project_kernel(  # noqa: C901, its branches are taken when it is compiled
+def project_kernel(  # noqa: C901, the branches are resolved at compile time
     x, w, bias, gain, shift, out, N: tl.constexpr, K: tl.constexpr,
     NORM: tl.constexpr, EPS: tl.constexpr, BIAS: tl.constexpr, ACTIVATION: tl.constexpr, ADD: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """ROWS rows of the weights (N, K) times one text's x (K,), in one pass: a norm only scales and shifts the sums."""
+    """Multiply ROWS rows of the weights (N, K) by a text's x (K,) in one pass. A norm scales and shifts the sums."""
     n, k = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK)
     x += tl.program_id(1) * K
     sums, squares, total = tl.zeros((ROWS, BLOCK), tl.float32), tl.zeros((BLOCK,), tl.float32), 0.0
@@ -158,12 +158,12 @@ def attend_kernel(
     z, rotary, keys, values, at, y, scale, offset, block_size: tl.constexpr, H: tl.constexpr, hs: tl.constexpr,
     ROTARY: tl.constexpr, NORM: tl.constexpr, HS: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """One head of one text, with a running softmax (Milakov and Gimelshein, 2018)."""
+    """Compute one head of one text, with an online softmax (Milakov and Gimelshein, 2018)."""
     head, text, d = tl.program_id(0), tl.program_id(1), tl.arange(0, HS)
     place, inside = (tl.load(at) + offset).to(tl.int32), d < hs
     keys += (text * H + head) * block_size * hs
     values += (text * H + head) * block_size * hs
-    # asked for first, since it takes longest to arrive: what was there before, (BLOCK, HS)
+    # load the cache first, because it takes longest to arrive: (BLOCK, HS)
     t = tl.arange(0, BLOCK)
     there, cell = t < place, t[:, None] * hs + d[None, :]
     filled = there[:, None] & inside[None, :]
@@ -197,7 +197,7 @@ def attend_kernel(
 
 @triton.jit
 def gather(q, scale, there, keys, values, most, total, gathered):
-    """Add some of the cache, (BLOCK, HS), to a running softmax: its largest score, sum and weighted sum of values."""
+    """Add a part of the cache, (BLOCK, HS), to an online softmax: its maximum score, sum and weighted sum of values."""
     scores = tl.where(there, tl.sum(keys * q[None, :], 1) * scale, float("-inf"))  # (BLOCK,)
     higher = tl.maximum(most, tl.max(scores, 0))
     shrink, wei = tl.exp(most - higher), tl.exp(scores - higher)
@@ -207,7 +207,7 @@ def gather(q, scale, there, keys, values, most, total, gathered):
 
 @triton.jit(do_not_specialize=["row"])
 def draw_kernel(logits, uniforms, temperature, idx, drawn, V, row, BLOCK: tl.constexpr):
-    text, i = tl.program_id(0), tl.arange(0, BLOCK)  # `row` is where this character's numbers begin
+    text, i = tl.program_id(0), tl.arange(0, BLOCK)  # `row` is the offset of this character's row
     scores = tl.load(logits + text * V + i, i < V, float("-inf")).to(tl.float64)
     p = tl.exp((scores - tl.max(scores, 0)) / tl.load(temperature))
     p = tl.where(i < V, p, 0.0)

@@ -1,9 +1,9 @@
-"""Several characters at a time on an NVIDIA GPU: the decoder of sample.py with a cache that stays in its place.
+"""A decoder for NVIDIA GPUs: sample.py's decoder with a static cache, recorded as a CUDA graph.
 
-Keys and values have room for the whole window from the beginning, and the place of the newest character is a tensor on
-the GPU. So each character is the same kernels at the same addresses, recorded once as a CUDA graph and then replayed.
-The next character is drawn on the GPU as well, so that a replay writes many of them before the CPU is asked again.
-Where nothing can be recorded the kernels are started one by one. Without this file the plain decoder runs.
+The cache has room for the whole context from the start, and the position of the newest character is a tensor on the
+GPU. So every character runs the same kernels at the same addresses, which are recorded once as a CUDA graph and then
+replayed. The next character is drawn on the GPU as well, so that one replay generates many characters before it returns
+to the CPU. If recording fails, the kernels are launched one by one. Without this file the plain decoder runs.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .cuda import recording_stream
 
 try:
     from .cuda_character import Character
-except ImportError:  # no Triton, or the file was deleted: torch's own operations are recorded
+except ImportError:  # no Triton, or the file was deleted: record torch's own operations
     Character = None  # type: ignore[assignment, misc]
 
-CHUNKS = (32, 4, 1)  # characters per replay: 3 ms for the most, so that a stream still looks smooth
+CHUNKS = (32, 4, 1)  # characters per replay; 32 take 3 ms, so that a stream still looks smooth
 
 
 class StaticLayer:
-    """Keys and values of one layer, (texts, nh, block_size, hs) each; `at` is the place of the newest character."""
+    """Keys and values of one layer, (texts, nh, block_size, hs) each. `at` is the newest character's position."""
 
     def __init__(self, model: GPT, texts: int):
         config = model.config
@@ -38,7 +38,7 @@ class StaticLayer:
         self.places = torch.arange(config.block_size, device=model.device)
 
     def extend(self, k, v):
-        """Keep the new ones, (B, nh, T, hs). For a single one all of the room comes back; `mask` says what counts."""
+        """Store keys and values (B, nh, T, hs). If T is 1, return the whole buffer and mask what isn't filled."""
         T = k.shape[2]
         if T > 1:
             self.k[:, :, :T], self.v[:, :, :T] = k, v
@@ -51,10 +51,10 @@ class StaticLayer:
 
 
 class StaticDecoder:
-    """As sample.Decoder: what has been read of `texts` texts, side by side and equally long. It also draws."""
+    """A decoder with the interface of `sample.Decoder`, for a batch of `texts` texts. It can also draw characters."""
 
     def __init__(self, model: GPT, texts: int = 1, kernels: bool = True):
-        """Without `kernels`, which take seconds to compile when they are first used, by torch's operations."""
+        """Use torch's operations instead of Triton without `kernels`, which take seconds to compile on first use."""
         self.model, self.block_size = model, model.config.block_size
         new = lambda *shape, dtype: torch.zeros(shape, dtype=dtype, device=model.device)
         self.idx, self.at = new(texts, 1, dtype=torch.long), new(1, dtype=torch.long)
@@ -62,8 +62,8 @@ class StaticDecoder:
         self.temperature = new(1, dtype=torch.double).fill_(1.0)
         self.half = new(texts, max(2, self.block_size // 2), dtype=torch.long)
         self.cache = [StaticLayer(model, texts) for _ in model.blocks]
-        self.rows = list(range(texts))  # those that go on; the others are computed and not looked at
-        self.graphs: dict[int | str, Any] = {}  # how many characters, or "half" -> the graph
+        self.rows = list(range(texts))  # unfinished texts; the others are still computed, but ignored
+        self.graphs: dict[int | str, Any] = {}  # number of characters, or "half" -> graph
         self.refused = model.device.type != "cuda"
         self.character: Any = None
         if kernels and Character is not None and not self.refused:
@@ -71,15 +71,15 @@ class StaticDecoder:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was read."""
+        """Empty the cache."""
         self.length = 0
 
     def keep(self, texts: list[int]) -> None:
-        """Go on with some of the texts only."""
+        """Continue with these rows of the batch only."""
         self.rows = [self.rows[i] for i in texts]
 
     def read(self, ids: np.ndarray) -> np.ndarray:
-        """Return the scores of what comes after these newest characters: (B, T) to (B, vocab_size)."""
+        """Append tokens `ids` (B, T) and return the logits of the next one, (B, vocab_size)."""
         T = ids.shape[1]
         with torch.inference_mode():
             if T == 1:
@@ -91,7 +91,7 @@ class StaticDecoder:
             return self.logits.float().cpu().numpy()[self.rows]
 
     def begin(self, ids: np.ndarray) -> None:
-        """Read a beginning, all of it at once; the half window that a long text goes on from is recorded, too."""
+        """Read a prompt (B, T) in one pass. If it is the half context that long texts restart from, replay a graph."""
         every = torch.zeros(len(self.idx), ids.shape[1], dtype=torch.long)
         every[self.rows] = torch.from_numpy(ids).long()
         if ids.shape[1] != self.half.shape[1]:
@@ -102,18 +102,19 @@ class StaticDecoder:
         self.logits = self.half_logits
 
     def read_half(self) -> None:
+        """Read the half context in `half`."""
         self.half_logits = self.model(self.half, cache=self.cache)[0][:, -1]
 
     def draws(self, config: SampleConfig, wanted: int) -> int:
-        """Return how many characters `draw` may write at once; 0 if `read` and sample.py's `pick` must do it."""
+        """Return how many characters `draw` can generate at once, or 0 if the caller must use `read` and `pick`."""
         usual = config.temperature > 0 and not config.top_k and config.top_p == 1
         room = min(wanted, self.block_size - self.length)
         return next((chunk for chunk in CHUNKS if chunk <= room), 0) if usual else 0
 
     def draw(self, ids: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
-        """Continue after the newest characters (B, 1) by n, one for each row of `uniforms` (n, B): their ids (n, B).
+        """Append tokens `ids` (B, 1) and generate n more, one per row of `uniforms` (n, B). Return their ids, (n, B).
 
-        What `pick` draws from the same scores and numbers. n is what `draws` gave.
+        The result is what `pick` would draw with the same random numbers. n must be the value that `draws` returned.
         """
         n = len(uniforms)
         with torch.inference_mode():
@@ -127,7 +128,7 @@ class StaticDecoder:
             return self.drawn[:n].cpu().numpy()[:, self.rows]
 
     def place(self, ids: np.ndarray) -> None:
-        """Put the newest characters and their place where the kernels read them."""
+        """Copy the newest tokens and their position to where the kernels read them."""
         every = torch.zeros_like(self.idx, device="cpu")
         every[self.rows] = torch.from_numpy(ids).long()
         self.idx.copy_(every)
@@ -136,12 +137,12 @@ class StaticDecoder:
     # ---- recorded work ----------------------------------------------------------------------------------------------
 
     def write(self, n: int) -> None:
-        """Write n characters after `idx`: into `drawn`, and the scores of the last one into `logits`."""
+        """Generate n tokens after `idx` into `drawn`, and the last one's logits into `logits`."""
         self.replay(n, lambda: self.several(n))
         self.logits = self.scores
 
     def replay(self, key: int | str, work: Callable[[], None]) -> None:
-        """Do some work as it was recorded under a key, recording it first; plainly if it can't be recorded."""
+        """Replay the graph stored under a key, recording `work` first. If that fails, run `work` directly."""
         if key not in self.graphs and not self.refused:
             self.try_to_record(key, work)
         if self.refused:
@@ -150,7 +151,7 @@ class StaticDecoder:
             self.graphs[key].replay()
 
     def try_to_record(self, key: int | str, work: Callable[[], None]) -> None:
-        """Record some work. A warm-up writes the same keys and values into the same places and leaves no trace."""
+        """Record some work. The warm-up before it only writes the same keys and values to the same addresses."""
         idx, problem = self.idx.clone(), ""
         home, stream = torch.cuda.current_stream(), recording_stream("decoder")
         try:
@@ -162,13 +163,13 @@ class StaticDecoder:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 work()
             self.graphs[key] = graph
-        except Exception as error:  # torch's and Triton's own
+        except Exception as error:  # torch and Triton raise many types
             problem = f"{type(error).__name__}: {str(error)[:200]}"
         torch.cuda.set_stream(home)
         self.idx.copy_(idx)
-        if problem:  # not inside `except`, which holds what the recording made
-            print(f"This GPU takes the slower way to sample: {problem}", file=sys.stderr, flush=True)
-            if self.character is not None:  # torch's operations, then
+        if problem:  # not inside `except`, where the traceback keeps the recording's memory alive
+            print(f"Sampling falls back to a slower method on this GPU: {problem}", file=sys.stderr, flush=True)
+            if self.character is not None:  # retry with torch's operations
                 self.character = None
                 self.graphs.clear()
                 self.try_to_record(key, work)
@@ -176,7 +177,7 @@ class StaticDecoder:
                 self.refused = True
 
     def several(self, n: int) -> None:
-        """Take n characters through the model, each drawn from the one before."""
+        """Generate n tokens, each from the logits after the previous one."""
         for i in range(n):
             if self.character is not None:
                 self.scores = self.character.forward(i)
@@ -191,7 +192,7 @@ class StaticDecoder:
                 self.idx.copy_(new[:, None])
 
     def one(self, at):
-        """Run GPT.forward for the character at the place `at`, a tensor: (texts, vocab_size)."""
+        """Run GPT.forward for the token at position `at`, a tensor. Return logits (texts, vocab_size)."""
         model = self.model
         x, rotary = model.embed(self.idx, at)  # (texts, 1, C), (2, 1, hs / 2)
         for block, layer in zip(model.blocks, self.cache):

@@ -1,7 +1,7 @@
-"""A model for sampling several characters at once on a CPU: several texts side by side, or the beginning of one.
+"""A model for reading several tokens at once on a CPU: a batch of texts, or a prompt.
 
-There arithmetic counts. oneDNN, which comes with torch, does twice as much of it as torch's own products on an AMD
-processor, and about as much on others, if it may keep the matrices in its own order. Everything else is `model.py`.
+Here the bottleneck is arithmetic, not memory. oneDNN, which comes with torch, is twice as fast as torch's own products
+on AMD CPUs and about as fast on others, if the matrices are stored in its own packed format. The rest is `model.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..model import GPT, Block
 
 
 class Packed(nn.Module):
-    """A linear layer whose matrix is in oneDNN's own order."""
+    """A linear layer whose matrix is stored in oneDNN's packed format."""
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
@@ -29,9 +29,9 @@ class Packed(nn.Module):
 
 
 def attend_one(q, k, v, mask=None, p=0.0, is_causal=False):
-    """torch's fused attention, in two products where there is one query: its kernel takes twice as long for that.
+    """Compute attention; for a single query use two plain products, which take half as long as torch's fused kernel.
 
-    q is (B, nh, T, hs), k and v (B, nh, everything so far, hs); the result is (B, nh, T, hs).
+    q is (B, nh, T, hs), k and v are (B, nh, all so far, hs); the result is (B, nh, T, hs).
     """
     if is_causal or mask is not None:
         return nn.functional.scaled_dot_product_attention(q, k, v, mask, p, is_causal)
@@ -39,7 +39,7 @@ def attend_one(q, k, v, mask=None, p=0.0, is_causal=False):
 
 
 class LastBlock(Block):
-    """The topmost block, of which only the newest place is asked for once attention has looked at all."""
+    """The last block. After attention it computes only the newest position, the only one that is needed."""
 
     def forward(self, x, cache=None, rotary=None):
         x = (x + self.sa(self.ln1(x), cache, rotary))[:, -1:]  # (B, 1, C)
@@ -48,12 +48,11 @@ class LastBlock(Block):
 
 @torch.no_grad()
 def packed(model: GPT) -> GPT:
-    """A copy of a model for sampling: its scores are those of the newest place alone, (B, 1, vocab_size), in float32.
-
-    Its matrices are packed where this torch has oneDNN for them.
+    """Return a float32 copy of a model that computes only the newest position's logits, (B, 1, vocab_size).
+    Its matrices are packed if this build of torch supports it.
     """
     inside = [m.weight for block in model.blocks for m in block.modules() if isinstance(m, nn.Linear)]
-    instead = {id(weight): weight for weight in inside} | {id(model.ready): None}  # packing will copy the weights
+    instead = {id(weight): weight for weight in inside} | {id(model.ready): None}  # don't copy: packing will do that
     ours = copy.deepcopy(model, instead).eval()
     pack = Packed if has_onednn() else copy.deepcopy
     for module in list(ours.modules()):
@@ -68,10 +67,10 @@ def packed(model: GPT) -> GPT:
 
 @cache
 def has_onednn() -> bool:
-    """Whether this torch multiplies by packed matrices: torch's compiler does it by the same two functions."""
+    """Return True if this build of torch can multiply packed matrices, using the functions that its compiler uses."""
     if not torch.backends.mkldnn.is_available():
         return False
     try:
-        return Packed(skip_init(nn.Linear, 2, 3))(torch.ones(1, 2)).shape == (1, 3)  # whose numbers nobody draws
-    except (AttributeError, RuntimeError):  # not in this torch, or not on this processor
+        return Packed(skip_init(nn.Linear, 2, 3))(torch.ones(1, 2)).shape == (1, 3)  # skip_init draws no random numbers
+    except (AttributeError, RuntimeError):  # missing in this version of torch, or unsupported on this CPU
         return False

@@ -48,7 +48,7 @@ def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> R
     """Return the full settings for a preset and `changes`, given this text and this machine."""
     known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
     if unknown := [str(key) for key in changes if key not in known]:
-        raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose from {', '.join(known)}.")
+        raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose one of {', '.join(known)}.")
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
     kind_of(model.features)  # fails before measuring if config.json can't describe the layout

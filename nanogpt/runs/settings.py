@@ -51,7 +51,7 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     changes = dict(given)
     chosen = changes.pop("preset", next(iter(PRESETS)))
     if not isinstance(chosen, str) or chosen not in PRESETS:
-        raise NanoGPTError(f"There is no preset {str(chosen)[:40]!r}. Choose from {', '.join(PRESETS)}.")
+        raise NanoGPTError(f"There is no preset {str(chosen)[:40]!r}. Choose one of {', '.join(PRESETS)}.")
     return dict(preset=chosen, **values(*preset(chosen).configs(**changes)))
 
 

@@ -137,7 +137,7 @@ def test_errors_of_a_real_process(first, file):
 
 MISTAKES = [
     (["sample", "nobody"], "There is no run named nobody"),
-    (["sample", "../first"], "The name was '../first'"),
+    (["sample", "../first"], "'../first' can't be used as a name"),
     (["sample", "first", "--temperature", "hot"], "temperature was 'hot'"),
     (["sample", "first", "--temperature", "nan"], "temperature was nan"),
     (["sample", "first", "--length", "0"], "length was 0"),
@@ -149,15 +149,15 @@ MISTAKES = [
     (["eval", "first", "no-such-file.txt"], "no-such-file.txt could not be read"),
     (["eval", "first", "--device", "tpu"], "device was 'tpu'"),
     (["train", "no-such-file.txt"], "no-such-file.txt could not be read"),
-    (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'; there are {', '.join(PRESETS)}."),
+    (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'. Choose one of {', '.join(PRESETS)}."),
     (["train", "FILE", "--name", "first"], "There is already a run named first"),
-    (["train", "FILE", "--name", "Not a Name"], "The name was 'Not a Name'"),
+    (["train", "FILE", "--name", "Not a Name"], "'Not a Name' can't be used as a name"),
     (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),
     (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),
     (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Give either --budget or --max-iters, not both."),
     (["train", "FILE", "--batches", "both"], "batches was 'both'; it must be one of random, shuffled"),
     (["train", "FILE", "--learning-rate", "fast"], "learning_rate was 'fast'"),
-    (["train", "FILE", "--n-embd", "10", "--n-head", "4"], "n_embd must be a multiple of n_head"),
+    (["train", "FILE", "--n-embd", "10", "--n-head", "4"], "n_embd (10) must be divisible by n_head (4)"),
     (["train", "FILE", "--device", "tpu"], "device was 'tpu'"),
     (["train", "FILE", "--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     (["train", "--resume", "nobody"], "There is no run named nobody"),
@@ -168,7 +168,7 @@ MISTAKES = [
     (["train", "FILE", "--resume", "first"], "you can change only --max-iters or --budget"),
     (["train", "--resume", "nobody", "--name", "second"], "you can change only --max-iters or --budget"),
     (["train", "--resume", "nobody", "--preset", "laptop"], "you can change only --max-iters or --budget"),
-    (["train", "--resume", "", "--max-iters", "1"], "The name was ''"),
+    (["train", "--resume", "", "--max-iters", "1"], "'' can't be used as a name"),
     (["ladder", "FILE", "--device", "cuda:99"], "device was 'cuda:99'"),
     (["ladder", "FILE", "--stage", "19"], "stage was 19; it must be a whole number from 1 to 18"),
     (["ladder", "FILE", "--stage", "x"], "invalid int value: 'x'"),
@@ -432,7 +432,7 @@ def test_no_runs_yet(tmp_path, monkeypatch, capfd):
 def test_a_stage_of_the_ladder(file):
     done = nanogpt("ladder", file, "--stage", 1, "--max-iters", 20)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("stage 1: bigram table\n")
+    assert done.stdout.startswith("stage 1: bigram model\n")
     losses = re.findall(r"^ +(\d+) +(\d\.\d{4}) +(\d\.\d{4})$", done.stdout, re.M)
     assert [int(step) for step, _, _ in losses] == [0, 20]
     assert float(losses[1][2]) < float(losses[0][2])

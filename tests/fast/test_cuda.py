@@ -167,7 +167,7 @@ def test_a_replay_that_gives_another_loss_is_not_used(recorder, monkeypatch):
     step.counter = torch.zeros(())
     step(*next(batches(1)), 1e-3)
     assert step.refused
-    assert "a replay's loss was" in step.note
+    assert "the replay's loss was" in step.note
     assert any((p - q).abs().max() > 0 for p, q in zip(before, model.parameters()))  # the plain step was taken
 
 

@@ -529,9 +529,9 @@ def config_with(files: dict[str, bytes], **changes) -> bytes:
         ("config.json", lambda f: b"{", "cannot be read"),
         ("config.json", lambda f: b"[" * 100_000, "cannot be read"),
         ("config.json", lambda f: config_with(f, n_layer=10**9), "n_layer"),
-        ("config.json", lambda f: config_with(f, n_layer=2), "lack"),
-        ("config.json", lambda f: config_with(f, model_type="llama"), "not a model of this program"),
-        ("config.json", lambda f: config_with(f, activation_function="gelu_new"), "not a model of this program"),
+        ("config.json", lambda f: config_with(f, n_layer=2), "doesn't match its config.json"),
+        ("config.json", lambda f: config_with(f, model_type="llama"), "can't be loaded here"),
+        ("config.json", lambda f: config_with(f, activation_function="gelu_new"), "can't be loaded here"),
         ("config.json", lambda f: b" " * 2_000_000, "at most 1.0 MB"),
         ("tokenizer.json", lambda f: b'{"model":{"vocab":' * 50_000, "cannot be read"),
         ("tokenizer.json", lambda f: b'{"model":{"vocab":{"ab":0}}}', "single characters"),
@@ -588,7 +588,7 @@ def test_a_model_too_large_is_refused_before_it_is_fetched(hub, run, monkeypatch
     assert not hub.asked("/resolve/")
     monkeypatch.setitem(archive.FILES, "model.safetensors", 10**9)
     monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", "100")
-    refused("at most 100 are allowed", "pull", "maya/play")
+    refused("this server allows 100", "pull", "maya/play")
 
 
 def test_a_pulled_run_has_the_name_that_was_asked_for(hub, run, capsys):

@@ -228,7 +228,7 @@ def test_whatever_is_in_a_text_or_a_name_stays_text(opened):
     assert page.locator("bdi").evaluate("element => element.textContent") == HOSTILE
     written = write(page, prompt="</script>🙂<script>x", length=300)
     assert page.locator("#given").evaluate("element => element.textContent") == "</script>🙂<script>"
-    assert page.locator("#note").inner_text() == "Characters this model never saw: left out: x."
+    assert page.locator("#note").inner_text() == "Not in this model's alphabet: skipped x."
     assert len(written) == 300  # Python's characters: none was cut in two
     assert set(written) <= set(ODD)
     assert len(set(written)) > 10

@@ -68,7 +68,7 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:20])
 def test_what_is_no_name_touches_nothing(home, name):
     for attempt in (Run, a_run):
-        with pytest.raises(NanoGPTError, match="^The name was .*; a name has 1 to 64 lower-case letters") as refused:
+        with pytest.raises(NanoGPTError, match="can't be used as a name. Use 1 to 64 lower-case letters") as refused:
             attempt(name)
         assert len(str(refused.value)) < 400
     assert list(home.iterdir()) == []

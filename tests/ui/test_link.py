@@ -86,8 +86,8 @@ def test_what_the_form_cannot_mean_is_no_link(home):
         (dict(n_layer="0"), "n_layer was 0; it must be a whole number from 1 to 48."),
         (dict(n_layer="<b>"), "n_layer was '<b>'"),
         (dict(preset="huge"), "There is no preset 'huge'"),
-        (dict(preset="laptop", n_head="3"), "n_embd must be a multiple of n_head"),
-        (dict(budget="soon"), "The time was 'soon'"),
+        (dict(preset="laptop", n_head="3"), "n_embd (128) must be divisible by n_head (3)"),
+        (dict(budget="soon"), "Couldn't read 'soon' as a time"),
         (dict(seed="9" * 5000), "seed was"),
     ],
     ids=str,
@@ -106,7 +106,7 @@ def test_a_text_or_a_run_that_cannot_be_had(home, tiny_text):
     assert "a link can name python-reference" in " ".join(found.said)
     assert "There is no run named nobody here." in found.said
     assert found.settings["preset"] == "quick"
-    assert "The name was '../x'" in link.read(dict(run="../x")).said[0]
+    assert "'../x' can't be used as a name" in link.read(dict(run="../x")).said[0]
     prepare.new_run("one", corpus.add(tiny_text), "quick", **SMALL)
     assert link.read(dict(run="one")) == link.Asked(run="one")
 

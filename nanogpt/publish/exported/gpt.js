@@ -226,9 +226,9 @@ function encode(text, chars, lookalikes) {
   const swaps = [...replaced].filter(([, to]) => to).map(([ch, to]) => `${shown(ch)} → ${shown(to)}`);
   const drops = [...replaced].filter(([, to]) => !to).map(([ch]) => shown(ch));
   const done = [];
-  if (swaps.length) done.push(`written as ${swaps.join(", ")}`);
-  if (drops.length) done.push(`left out: ${drops.join(" ")}`);
-  const note = done.length ? `Characters this model never saw: ${done.join("; ")}.` : "";
+  if (swaps.length) done.push(`replaced ${swaps.join(", ")}`);
+  if (drops.length) done.push(`skipped ${drops.join(" ")}`);
+  const note = done.length ? `Not in this model's alphabet: ${done.join("; ")}.` : "";
   return { ids: [...fitted].map((ch) => stoi.get(ch)), text: fitted, note };
 }
 
