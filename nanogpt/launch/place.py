@@ -1,6 +1,6 @@
-"""Where a run trains: in a process on this machine, or on ZeroGPU. Only this module chooses.
+"""Choose where a run trains: in a process on this machine, or on ZeroGPU. Only this module decides.
 
-A place to train is one module of this room that can start a run; name it here.
+To add a place to train, write a module in this package that can start a run, and call it from here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from . import local, zero
 
 
 def start(run: Run) -> None:
-    """Have a run trained. It waits for its turn, trains and ends; call `attend` next."""
+    """Queue a run for training. Call `attend` next."""
     if zero.HERE:
         zero.announce(run)
     else:
@@ -19,17 +19,17 @@ def start(run: Run) -> None:
 
 
 def takes_the_request() -> bool:
-    """Return True where a run trains inside the request that starts it, which so lasts until the run has ended."""
+    """Return True if a run trains inside the request that starts it, so that the request lasts until it ends."""
     return zero.HERE
 
 
 def attend(run: Run) -> None:
-    """Do what the place wants of the request that has started a run: on ZeroGPU train it now, elsewhere nothing."""
+    """Finish the request that started a run: on ZeroGPU, train it now; anywhere else, do nothing."""
     if zero.HERE:
         zero.train_now(run.name)
 
 
 def warm() -> None:
-    """Keep a trainer ready for the next start, where it is a process and visitors may train."""
+    """Keep a trainer process ready for the next start, if runs train in processes and training is allowed."""
     if not zero.HERE and not limits.training_is_off():
         local.warm()

@@ -1,4 +1,4 @@
-"""What a run will take on this machine: memory by arithmetic, time by a second of real training steps."""
+"""Estimate what a run needs on this machine: memory by arithmetic, time by running real training steps for a second."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from ..timetable import overhead
 from ..train import make_step
 from . import gpu_plan, measured
 
-# On ZeroGPU, which cannot be measured before a call: a guess at seconds a step however small, and operations a second.
+# ZeroGPU can't be measured before a call, so guess: seconds of overhead per step, and operations per second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
 AVERAGED = 60.0  # seconds, over which the system averages its load
-TRIAL_SECONDS = 0.8  # of steps: enough to be right within a fifth or so, short enough to wait for
+TRIAL_SECONDS = 0.8  # long enough to be accurate within about 20%, short enough to wait for
 
 
 def step_flops(config: ModelConfig, batch_size: int) -> float:
-    """Arithmetic of one training step: six operations a weight and character, and attention (Kaplan et al., 2020)."""
+    """Return the operations per training step: six per weight and token, plus attention (Kaplan et al., 2020)."""
     weights = 12 * config.n_layer * config.n_embd**2 + config.vocab_size * config.n_embd
     attention = 6 * config.n_layer * config.block_size * config.n_embd  # half of the full square: it is causal
     return batch_size * config.block_size * 6 * (weights + attention)
 
 
 def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
-    """Bytes a run takes at its largest: weights, gradients, optimizer, and what the backward pass must remember."""
-    numbers = count_parameters(model)
-    remembered = 3 if train.optimizer == "muon" else 4  # of each: itself, its gradient, and what the optimizer keeps
-    kept = 4 * numbers * (remembered + 2)  # and copies for saving, or for writing
+    """Return the peak memory of a run in bytes: weights, gradients, optimizer state and activations."""
+    parameters = count_parameters(model)
+    per_parameter = 3 if train.optimizer == "muon" else 4  # the weight, its gradient and the optimizer's state
+    kept = 4 * parameters * (per_parameter + 2)  # two more copies, for saving and sampling
     size = 4 if device.dtype is torch.float32 else 2
     tokens = train.batch_size * model.block_size
-    layout = model.features  # a rotated, normed or squared copy is kept beside what it was made from
+    layout = model.features  # autograd keeps the rotated, normalized or squared tensor as well as its input
     copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
     per_layer = (20 + copies) * model.n_embd
     if keeps_attention(model, device):
@@ -54,7 +54,7 @@ def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int
 
 
 def keeps_attention(model: ModelConfig, device: Device) -> bool:
-    """Return whether the backward pass keeps the attention weights: only fast/block.py does."""
+    """Return True if the attention weights are kept for the backward pass, which only fast/block.py does."""
     try:
         from ..fast.block import product_dtype
     except ImportError:
@@ -63,13 +63,13 @@ def keeps_attention(model: ModelConfig, device: Device) -> bool:
 
 
 def memory_free(device: Device) -> int:
-    """Bytes that can still be had on the device; 0 where the system does not say."""
+    """Return the free memory of the device in bytes, or 0 if the system does not report it."""
     if device.elsewhere:
         return 0
     if device.type == "cuda":
         return gpu_plan.memory_free()
     free = 0
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS tells no more than what there is in all
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS reports only the total
         free = int(0.7 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -85,11 +85,11 @@ def memory_free(device: Device) -> int:
 
 
 def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None = None) -> None:
-    """NanoGPTError where a run would not fit into the memory that is free."""
+    """Raise NanoGPTError if the run would not fit into free memory."""
     device = device or pick_device(train.device)
     needed, free = memory_needed(model, train, device), memory_free(device)
     if queue.running():
-        return  # what is free now says nothing about the moment when this run's turn comes
+        return  # what is free now says nothing about later, when this run's turn comes
     if free and needed > free:
         raise NanoGPTError(
             f"These settings need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
@@ -99,9 +99,9 @@ def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None =
 
 
 def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS) -> float:
-    """Return the operations per second of training steps of a model of this shape: measured once per machine.
+    """Return the operations per second that training steps of this shape reach, measured once per machine.
 
-    On a CPU by training steps for about so many `seconds`, on a GPU from the speed of one product.
+    On a CPU, measure training steps for about `seconds`; on a GPU, derive it from the speed of a matrix product.
     """
     device, flops = pick_device(train.device), step_flops(model, train.batch_size)
     if device.elsewhere:
@@ -117,13 +117,13 @@ def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS
         return known
 
 
-_measuring = threading.Lock()  # two measurements at once would disturb each other
+_measuring = threading.Lock()  # two measurements at once would skew each other
 
 
 def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float) -> float:
-    """Train for a moment on random text and return the operations per second.
+    """Train on random tokens for about `seconds` and return the operations per second.
 
-    One block and a part of the batch stand for a large model, so that it takes no longer to measure.
+    A large model is measured with fewer blocks and a smaller batch, so that it takes no longer than a small one.
     """
     small = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
     most = 2e10  # operations per step: a fifth of a second on a slow machine
@@ -137,14 +137,14 @@ def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float
     while len(times) < 3 or time.perf_counter() < until:
         began = time.perf_counter()
         loss, _ = take_step(xb, xb, train.learning_rate)
-        loss.item()  # on a GPU: wait for it
+        loss.item()  # wait until the device has finished
         times.append(time.perf_counter() - began)
     typical = sorted(times[1:])[len(times[1:]) // 2]
     return step_flops(small, batch_size) / typical
 
 
 def learned_from(run: Run) -> None:
-    """Keep the speed at which a run was really trained: the next plan for its shape needs no trial."""
+    """Cache the speed that a run reached in training, so that the next plan for this shape needs no trial."""
     train, model = TrainConfig.of(run.settings()["train"]), read_config(run.folder)
     rates = sorted(row["tokens_per_second"] for row in run.history().rows if row.get("tokens_per_second"))
     device = pick_device(train.device)
@@ -155,7 +155,7 @@ def learned_from(run: Run) -> None:
 
 
 def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
-    """About how long a run takes here, its evaluations included."""
+    """Return an estimate of the run's length in seconds, including evaluations."""
     if train.budget:
         return train.budget
     return 1.08 * train.max_iters * step_flops(model, train.batch_size) / speed(model, train)
@@ -163,9 +163,9 @@ def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
 
 @dataclass(frozen=True)
 class Size:
-    """A model and a batch that is about right for so much arithmetic, and the loss it reached on Tiny Shakespeare."""
+    """A model and batch size that suit a compute budget, and the validation loss it reached on Tiny Shakespeare."""
 
-    flops: float
+    flops: float  # operations per run from which this size is the best choice
     n_layer: int
     n_head: int
     n_embd: int
@@ -175,13 +175,13 @@ class Size:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The knobs among them."""
+        """Return the settings among the fields."""
         return {name: value for name, value in asdict(self).items() if name not in ("flops", "val_loss")}
 
 
-MEASURED_LAYOUT = "modern"  # what SIZES are measured in, and so what a budget takes unless another is given
-# From small to large; a budget takes the last one it can afford. The losses up to the rule rest on the runs in
-# benchmarks/README.md, those beyond are extrapolated.
+MEASURED_LAYOUT = "modern"  # SIZES were measured with it, so it is the default for time budgets
+# From small to large; a budget gets the last one it can afford. Losses above the dashes come from the runs in
+# benchmarks/README.md; those below are extrapolated.
 SIZES = (
     Size(0.0, 2, 2, 64, 64, 8, 2.1),
     Size(3e11, 3, 3, 96, 64, 16, 1.92),
@@ -196,63 +196,63 @@ SIZES = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What a time budget buys on this machine."""
+    """The model and the number of steps chosen for a time budget on this machine."""
 
     settings: dict[str, Any]
     parameters: int
-    weight_decay: float  # for about so many readings of the text
-    val_loss: float  # about what to expect, on a text like Tiny Shakespeare
-    unit: str = "character"  # what a sentence calls a token
+    weight_decay: float  # for about this many epochs
+    val_loss: float  # to expect on a text like Tiny Shakespeare, in nats per character
+    unit: str = "character"  # the word for a token in messages
 
     def __str__(self) -> str:
         s = self.settings
-        way = "that" if s["layout"] == MEASURED_LAYOUT else "the faster layout, in this time,"
-        steps = f"about {s['max_iters']:,} batches of {s['batch_size']}, weight decay {self.weight_decay:g}"
+        layout = "" if s["layout"] == MEASURED_LAYOUT else f" from the {MEASURED_LAYOUT} architecture"
         return (
-            f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} {self.unit}s back: "
-            f"{self.parameters:,} parameters, {steps}. "
-            f"On Tiny Shakespeare {way} comes to a validation loss near {self.val_loss:.2f}; on other texts to another."
+            f"{s['n_layer']} layers, {s['n_head']} heads, width {s['n_embd']}, context {s['block_size']} {self.unit}s: "
+            f"{self.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']}, "
+            f"weight decay {self.weight_decay:g}. Expect a validation loss of about {self.val_loss:.2f}{layout} on "
+            "Tiny Shakespeare; other texts will differ."
         )
 
 
 def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any], unit: str = "character") -> Plan:
-    """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds.
+    """Choose a model and the number of steps for a budget in seconds, by measuring steps for about two seconds.
 
-    `tokens` is how long the text is, `unit` what a sentence calls one of them. Settings that are `given` are not
-    chosen, and the others follow from them.
+    `tokens` is the length of the text, `unit` the word for a token in messages. Settings in `given` are kept, and the
+    others are chosen to go with them. Raise NanoGPTError if the budget is below 5 seconds.
     """
     if budget < 5:
-        raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
+        raise NanoGPTError(f"{budget:g} seconds is too short. Give at least 5 seconds; a minute or more is better.")
     recipe = {"layout": MEASURED_LAYOUT, **given, "budget": budget}
     device = pick_device(str(given.get("device") or "auto"))
     if device.type == "cuda" and not device.elsewhere:
         return _choose_on_a_gpu(recipe, vocab_size, tokens, device, unit)
     guess = _configs(SIZES[2].settings | recipe, vocab_size)
-    moment = min(TRIAL_SECONDS, 0.03 * budget)  # twice, and what it takes to make the models: a tenth of the time
-    flops = 0.85 * budget * speed(*guess, moment)  # the rest goes to evaluations, samples and saving
+    moment = min(TRIAL_SECONDS, 0.03 * budget)  # there are two trials: a tenth of the budget, all in all
+    flops = 0.85 * budget * speed(*guess, moment)  # the rest is for evaluating, sampling and saving
     size = [one for one in SIZES if one.flops <= flops][-1]
     settings = size.settings | recipe
     model, train = _configs(settings, vocab_size)
     settings["block_size"] = fitting_block_size(tokens, model.block_size)
     model = replace(model, block_size=settings["block_size"])
-    step = step_flops(model, train.batch_size) / speed(model, train, moment)  # seconds
+    step = step_flops(model, train.batch_size) / speed(model, train, moment)  # seconds per step
     settings["max_iters"] = max(20, int(0.85 * budget / step))
     decay = settled(replace(train, max_iters=settings["max_iters"]), model, tokens).weight_decay
     larger = next((one for one in SIZES if one.flops > flops), size)
-    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
+    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # 0 to 1: how near the next size is
     val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
     return Plan(settings, count_parameters(model), decay, val_loss, unit)
 
 
 def measure_once(wanted: str) -> None:
-    """Measure what `choose` will ask about the device, if nobody did on this machine: not part of a run's time."""
+    """Measure the GPU for `choose` if it has not been measured yet, so that this does not count as the run's time."""
     device = pick_device(wanted)
     if device.type == "cuda" and not device.elsewhere:
         gpu_plan.product_speed(device)
 
 
 def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Device, unit: str) -> Plan:
-    """As `choose`, for a GPU, from the speed of one product."""
+    """`choose` for a GPU, from the speed of one matrix product."""
     rate = gpu_plan.product_speed(device)
     seconds = recipe["budget"] - overhead(recipe["budget"])
     reads, made = {}, {}
@@ -264,7 +264,7 @@ def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, devic
         reads[size] = epochs(seconds / step * train.batch_size * model.block_size, tokens)
     size = gpu_plan.choose_size(reads)
     model, train, steps = made[size]
-    used = min(1.0, size.most / reads[size])  # of the time: more epochs would only memorize
+    used = min(1.0, size.most / reads[size])  # share of the budget to use: more epochs would only overfit
     max_iters = max(20, int(used * steps))
     settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
     settings["budget"] = round(used * recipe["budget"], 1)

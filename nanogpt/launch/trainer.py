@@ -1,7 +1,7 @@
-"""The process around the training loop: `python -m nanogpt.launch.trainer NAME`.
+"""Run the training loop in a process of its own: `python -m nanogpt.launch.trainer NAME`.
 
-With `--wait` in place of a name it imports torch first and then reads the name from stdin, so that Start responds at
-once.
+With `--wait` instead of a name, the process imports torch first and then reads the run's name from stdin, so that Start
+responds at once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..runs import Busy, Run, queue
 from ..train import train
 from . import plan
 
-# How torch and CUDA say it, apart from torch.OutOfMemoryError: the CPU's allocator, a driver call, a matrix product
+# Out-of-memory errors that are not a torch.OutOfMemoryError: from the CPU allocator, the CUDA driver and cuBLAS
 NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def user_message(error: Exception) -> str:
-    """Turn an exception into a sentence for the user."""
+    """Turn an exception into a user-facing message."""
     if isinstance(error, NanoGPTError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY):
@@ -32,15 +32,18 @@ def user_message(error: Exception) -> str:
 
 
 def main(name: str, alone: bool = False) -> int:
-    """Train a run. What goes wrong goes to its folder in a sentence and to its log in full. Return the exit status."""
+    """Train a run and return the exit status.
+
+    Errors are recorded in the run folder as a short message, and with their traceback in log.txt.
+    """
     run = Run(name)
     try:
         train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
         plan.learned_from(run)
     except queue.Withdrawn:
-        run.event("stopped", message="Withdrawn from the queue before its turn came.")
+        run.event("stopped", message="Canceled before training started.")
     except Busy:
-        print(f"{name} is being trained by another process already.", file=sys.stderr)
+        print(f"{name} is already being trained by another process.", file=sys.stderr)
         return 1
     except Exception as error:
         with (run.folder / "log.txt").open("a", encoding="utf-8") as log:
@@ -51,8 +54,8 @@ def main(name: str, alone: bool = False) -> int:
 
 
 def wait_for_name() -> str:
-    """Read a run's name from stdin and redirect the output to its log. Return "" if the launcher is gone."""
-    import torch._dynamo  # noqa: F401, the optimizers import it at their first use, which takes two seconds
+    """Read a run's name from stdin and redirect output to its log. Return "" if the launcher has exited."""
+    import torch._dynamo  # noqa: F401, otherwise imported when the first optimizer is made, which takes two seconds
 
     name = sys.stdin.readline().strip()
     if name:

@@ -1,8 +1,8 @@
-"""ZeroGPU: a card that is there only inside a call, for a minute at a time, on the quota of whoever clicked.
+"""ZeroGPU: train on a GPU that exists only during a call, for up to a minute, on the quota of the visitor who clicked.
 
-The package `spaces`, which only such a Space has, forks a process that has the card, and sends it the arguments and
-the result as pickles. So the call gets a name and gives a sentence; everything else is in the run folder, where
-the page reads it as always. Locks are taken inside the call: a lock held at a fork would be held for ever.
+The `spaces` package, present only on ZeroGPU Spaces, forks a process that has the GPU and pickles arguments and results
+to and from it. So the call takes only a run's name; everything else goes through the run folder, which the page reads
+as usual. Locks are taken inside the call, because a lock held across a fork would never be released.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from ..runs import Run, queue
 from . import trainer
 
 CALL = 60  # seconds, the longest call: a longer one may be refused
-AROUND = CALL - limits.ZERO_SECONDS  # of a call, for beginning, judging and saving
+AROUND = CALL - limits.ZERO_SECONDS  # seconds of a call for starting, evaluating and saving
 HERE = limits.on_zero_gpu() and "spaces" in sys.modules  # app.py imports it, before torch
-PATIENCE = 600.0  # seconds that a run waits for a card before it counts as not begun
+PATIENCE = 600.0  # seconds that a run may wait for a GPU before it counts as not started
 
 
 def announce(run: Run) -> None:
-    """Show the run as waiting, until `train_now` has a card for it."""
-    run.stop_file.unlink(missing_ok=True)  # an old wish; from here on a stop is meant
+    """Show the run as queued until `train_now` gets a GPU for it."""
+    run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
     queue.draw(run.name)
     queue.keep(run.name, PATIENCE)
 
 
 def train_now(name: str) -> None:
-    """Train a run on a borrowed card until it ends or the call is over. What goes wrong is in the run folder.
+    """Train a run on a ZeroGPU until it ends or the call is over. Errors are recorded in the run folder.
 
-    To be called in the event of the click itself: the quota is that of the visitor who made the request.
+    Call this from the click's own event, because the quota is that of the visitor who made the request.
     """
     run = Run(name)
     before = len(run.history().events)
     try:
         _train(name)
-    except Exception as error:  # whatever `spaces` raises: no card, no quota, a call that took too long
+    except Exception as error:  # whatever `spaces` raises: no GPU, no quota, a timeout
         if len(run.history().events) == before:
-            run.event("failed", message=f"ZeroGPU did not train it: {in_a_line(error)}")
+            run.event("failed", message=f"ZeroGPU could not train this run: {in_a_line(error)}")
     finally:
         queue.drop(name)
 
 
 def in_a_line(error: Exception) -> str:
-    """What an error of ZeroGPU says, without the page's markup in it."""
+    """Return an error's message as one line, without the HTML that `spaces` puts in it."""
     said = re.sub(r"<[^>]*>", "", str(getattr(error, "message", error)))
     return " ".join(said.split())[:300]
 
 
 def seconds_wanted(name: str) -> int:
-    """How long a call the run needs; less is asked for where its clock says so, which saves the visitor's quota."""
+    """Return the seconds to request for a call. A run with little time left asks for less, to save quota."""
     run = Run(name)
     budget = TrainConfig.of(run.settings()["train"]).budget
     left = budget - run.history().seconds if budget else limits.ZERO_SECONDS
@@ -59,7 +59,7 @@ def seconds_wanted(name: str) -> int:
 
 
 def _train(name: str) -> None:
-    device.lent = True  # in the forked process alone
+    device.lent = True  # only in the forked process
     trainer.main(name, alone=True)
 
 

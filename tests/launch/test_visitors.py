@@ -122,7 +122,7 @@ def test_a_public_run_is_for_everybody_to_write_with(anna, otto, tiny_text, monk
     run.change(public=True)
     assert [r.name for r in otto.runs()] == [run.name]
     assert otto.run(run.name).name == run.name
-    with pytest.raises(NanoGPTError, match="start a run of your own"):
+    with pytest.raises(NanoGPTError, match="Start a run of your own"):
         otto.own_run(run.name)
     run.change(public=False)
     assert otto.runs() == []
@@ -202,7 +202,7 @@ def test_a_built_in_text_is_everybody_s_and_nobody_s(anna, otto):
     for visitor in (anna, otto):
         text = visitor.find_text("python-reference")
         assert visitor.text(text.id) == text
-        with pytest.raises(NanoGPTError, match="for everybody"):
+        with pytest.raises(NanoGPTError, match="shared by all visitors, so it can't be changed"):
             visitor.own_text(text.id)
 
 
@@ -224,9 +224,9 @@ def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
         ("NANOGPT_TRAINING", "off", "Training is turned off on this server"),
         ("NANOGPT_MAX_PARAMETERS", "1000", r"would have [\d,]+ parameters; this server allows 1,000"),
         ("NANOGPT_MAX_SECONDS", "30", "This server allows 30 seconds of training at a time, not 60 seconds"),
-        ("NANOGPT_MAX_RUNS", "0", "You have 0 runs training or waiting already"),
-        ("NANOGPT_MAX_WAITING", "0", "0 runs are waiting on this server"),
-        ("NANOGPT_MAX_DISK", "10", "take up 0 MB; at most 0 MB are kept"),
+        ("NANOGPT_MAX_RUNS", "0", "You already have 0 runs training or queued"),
+        ("NANOGPT_MAX_WAITING", "0", "The queue is full: 0 runs are waiting"),
+        ("NANOGPT_MAX_DISK", "10", "take up 0 MB; this server allows 0 MB"),
         ("NANOGPT_MAX_RUNS", "few", "NANOGPT_MAX_RUNS was 'few'; it must be a whole number of runs"),
     ],
 )
@@ -253,7 +253,7 @@ def test_a_visitor_s_waiting_runs_are_counted_and_no_other_s(anna, otto, tiny_te
     monkeypatch.setenv("NANOGPT_MAX_RUNS", "1")
     hers = anna.new_run("one", given(anna, tiny_text), "quick", **TINY)
     queue.draw(hers.name)
-    with pytest.raises(NanoGPTError, match="You have 1 run training"):
+    with pytest.raises(NanoGPTError, match="You already have 1 run training"):
         anna.may_train()
     otto.may_train()
 
@@ -274,13 +274,13 @@ def test_many_starts_at_once_are_counted(anna, tiny_text):
 
 def test_the_terms_name_what_holds(public, monkeypatch):
     said = visitors.terms()
-    for words in ("48 hours", "5 MB of text", "15 million parameters", "30 minutes at a time", "2 runs"):
+    for words in ("48 hours", "5 MB of text", "15 million parameters", "30 minutes of training at a time", "2 runs"):
         assert words in said
     assert "restarts" not in said
     monkeypatch.setenv("SPACE_ID", "user/space")
     assert "forgets everything when it restarts" in visitors.terms()
     monkeypatch.setenv("NANOGPT_TRAINING", "off")
-    assert "Training is switched off" in visitors.terms()
+    assert "Training is turned off" in visitors.terms()
 
 
 def test_a_run_makes_room_for_others_and_goes_on_later(anna, tiny_text):

@@ -173,7 +173,7 @@ def test_the_command_does_not_write_over_another_text(text, tmp_path, capsys):
     diary = tmp_path / "diary.txt"
     diary.write_text("not to be lost", encoding="utf-8")
     assert main(["export", "kept", "--text", str(diary)]) == 2
-    assert "is there already, and is another text; give --text another name." in capsys.readouterr().err
+    assert "already exists with different contents. Choose another file name for --text." in capsys.readouterr().err
     assert diary.read_text(encoding="utf-8") == "not to be lost"
     for _ in range(2):  # its own may be written again
         assert main(["export", "kept", "--text", str(tmp_path / "play.txt")]) == 0

@@ -539,7 +539,7 @@ def config_with(files: dict[str, bytes], **changes) -> bytes:
         ("model.safetensors", lambda f: b"\x80\x04.", "cannot be read"),
         ("model.safetensors", lambda f: b"\xff" * 100, "cannot be read"),
         ("model.safetensors", lambda f: f["model.safetensors"][:-10], "cannot be read"),
-        ("model.safetensors", lambda f: with_nan(f["model.safetensors"]), "not all numbers"),
+        ("model.safetensors", lambda f: with_nan(f["model.safetensors"]), "contain NaN or infinity"),
         ("run.json", lambda f: b'{"name":5}', "run.json"),
         ("run.json", lambda f: b'{"corpus":[],"train":7,"versions":"x"}', "run.json"),
         ("metrics.jsonl", lambda f: b'{"event":"<b>"}\n', "metrics.jsonl"),
