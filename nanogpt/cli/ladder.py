@@ -8,7 +8,7 @@ from .flags import Command
 
 
 def ladder_command(arguments: argparse.Namespace) -> int:
-    """Train the lecture's models one after another, from the bigram table up.
+    """Train the lecture's models one after another, starting from the bigram model.
 
     On two CPU cores stages 1 to 6 take about two minutes. Stage 7 is the lecture's last model, and without a GPU only
     trained when it is asked for. Stages 8 to 18 go from the lecture's recipe to the modern one, each with one
