@@ -1,7 +1,7 @@
-"""What a time budget buys on an NVIDIA GPU: how wide a model, how much dropout, how many passes over the text.
+"""Choose a model for a time budget on an NVIDIA GPU: its size, dropout and number of epochs.
 
-A GPU reads a short text so often that learning, not arithmetic, sets the limit: what pays is a larger model that is
-held back from memorizing. The sizes below were measured on Tiny Shakespeare (benchmarks/README.md).
+A GPU gets through so many epochs of a short text that memorization, not arithmetic, is the limit: a larger model with
+more regularization works best. The sizes below were measured on Tiny Shakespeare (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ..device import Device
 from ..paths import environment
 from . import measured
 
-SLOW = 2e13  # operations per second, if they could not be measured
+SLOW = 2e13  # operations per second to assume if measuring fails
 
-# A step of 6 x 384 with dropout on an H200 takes 1.5 ms and 0.24 us per character: 2.5 ms for 16 x 256.
-PER_STEP, OF_THE_PEAK = 0.0002, 0.40  # seconds per layer however small the batch, and the share of a product's speed
+# On an H200 a step of 6 layers of width 384 with dropout takes 1.5 ms plus 0.24 us per character: 2.5 ms for 16 x 256.
+PER_STEP, OF_THE_PEAK = 0.0002, 0.40  # fixed seconds per layer and step, and the share of a large product's speed
 
 
 @dataclass(frozen=True)
 class GpuSize:
-    """A model and a batch, and between how many passes over the text it is the best choice."""
+    """A model and batch size, and the number of epochs it is the best choice for."""
 
-    passes: float  # from here on it beats the size before it
-    most: float  # more of them only memorize
+    passes: float  # epochs from which it beats the previous size
+    most: float  # epochs beyond which it only memorizes
     n_layer: int
     n_head: int
     n_embd: int
@@ -38,14 +38,15 @@ class GpuSize:
     batch_size: int
     dropout: float
     weight_decay: float
-    val_loss: float  # on Tiny Shakespeare, at its best
+    val_loss: float  # best validation loss on Tiny Shakespeare
 
     @property
     def settings(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key not in ("passes", "most", "val_loss")}
 
 
-# Small batches: of 6 x 384 and 10 passes, 64 x 256 reach 1.476, 32 x 256 1.421; of 8 passes, 16 x 256 1.404.
+# Small batches are better: with 6 layers of width 384, 64 x 256 reaches 1.476 and 32 x 256 1.421 after 10 epochs, and
+# 16 x 256 reaches 1.404 after 8.
 SIZES = (
     GpuSize(0, 8, 4, 4, 256, 256, 16, 0.0, 0.1, 1.50),
     GpuSize(3, 13, 6, 6, 384, 256, 16, 0.1, 0.1, 1.40),
@@ -58,7 +59,7 @@ SIZES = (
 def product_speed(device: Device) -> float:
     """Return the operations per second of a large matrix product in the device's precision.
 
-    Measured once per GPU and version of PyTorch, in a process of its own, whose memory on the GPU is free again after.
+    Measure once per GPU and version of PyTorch, in a separate process, so that its GPU memory is freed afterwards.
     """
     key = f"{device.name}, {device.dtype}, torch {torch.__version__}: product"
     if known := measured.recall(key):
@@ -74,7 +75,7 @@ def product_speed(device: Device) -> float:
 
 
 def memory_free() -> int:
-    """Return the bytes that are free on the GPU, without taking some of them for this process as torch would."""
+    """Return the free bytes on the GPU. Unlike torch, don't allocate GPU memory for this process to find out."""
     properties = torch.cuda.get_device_properties(0)
     command = ["nvidia-smi", "-i", f"GPU-{properties.uuid}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     try:
@@ -88,7 +89,7 @@ def measure(dtype: torch.dtype) -> float:
     """Return the operations per second of the best of ten products of 4,096 x 4,096 matrices on the GPU."""
     a, b = (torch.randn(4096, 4096, device="cuda", dtype=dtype) for _ in range(2))
     took = []
-    for _ in range(11):  # the first one loads the library
+    for _ in range(11):  # the first one is a warm-up
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         a @ b
@@ -99,12 +100,12 @@ def measure(dtype: torch.dtype) -> float:
 
 
 def step_seconds(layers: int, flops: float, speed: float) -> float:
-    """Return about how long a step of so many operations takes on a GPU of this speed."""
+    """Estimate the seconds of a step with `flops` operations on a GPU of this speed."""
     return PER_STEP * layers + flops / (OF_THE_PEAK * speed)
 
 
 def choose_size(reads: Mapping[GpuSize, float]) -> GpuSize:
-    """Return the largest size whose passes over the text, `reads`, are worth it; the smallest if none are."""
+    """Return the largest size that gets enough epochs (`reads` has the epochs of each), or the smallest if none does."""
     return next((size for size in reversed(SIZES) if reads[size] >= size.passes), SIZES[0])
 
 

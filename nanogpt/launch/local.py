@@ -1,6 +1,6 @@
-"""Trainers as processes on this machine.
+"""Trainer processes on this machine.
 
-A trainer is a process of its own that knows nothing of its launcher: it outlives the page, the server and the terminal.
+A trainer is independent of the process that starts it: it keeps running if the page, server or terminal is closed.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 from ..paths import environment
 from ..runs import Run, queue
 
-_children: dict[str, subprocess.Popen] = {}  # only so that ended trainers are reaped; the truth is in the folders
-_spare: list[subprocess.Popen] = []  # at most one trainer that waits for a name
+_children: dict[str, subprocess.Popen] = {}  # kept only to reap trainers that have ended; the state is in the folders
+_spare: list[subprocess.Popen] = []  # at most one pre-warmed trainer process
 
 
 def start(run: Run) -> None:
-    """Launch a trainer for the run: it waits for its turn, trains, and ends."""
+    """Start a trainer process for the run. It waits for its turn, trains, and exits."""
     for name in [name for name, child in _children.items() if child.poll() is not None]:
         _children.pop(name, None)
-    run.stop_file.unlink(missing_ok=True)  # an old wish; from here on a stop is meant
+    run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
     queue.draw(run.name)
     spare = _spare.pop() if _spare else None
     if spare is not None and spare.poll() is None and spare.stdin is not None:
-        with contextlib.suppress(OSError):  # it ended this very moment: start another
+        with contextlib.suppress(OSError):  # it exited just now: start another
             spare.stdin.write(f"{run.name}\n".encode())
             spare.stdin.close()
             _children[run.name] = spare
@@ -35,13 +35,13 @@ def start(run: Run) -> None:
 
 
 def warm() -> None:
-    """Keep one trainer ready that has torch imported and waits for the name of a run. It ends with this process."""
+    """Keep one trainer process ready, with torch imported, waiting for a run's name. It exits with this process."""
     if not _spare or _spare[0].poll() is not None:
         _spare[:] = [_launch(["--wait"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)]
 
 
 def _launch(arguments: list[str], stdin: int, stdout: Any) -> subprocess.Popen:
-    alone: dict[str, Any] = {"start_new_session": True}  # Ctrl-C in the server's terminal must not reach it
+    alone: dict[str, Any] = {"start_new_session": True}  # so that Ctrl-C in the server's terminal doesn't reach it
     if sys.platform == "win32":
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
     command = [sys.executable, "-m", "nanogpt.launch.trainer", *arguments]

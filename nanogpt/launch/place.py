@@ -1,6 +1,6 @@
 """Where a run trains: in a process on this machine, or on ZeroGPU. Only this module chooses.
 
-A place to train is one module of this room that can start a run; name it here.
+Each place to train is a module in this package that can start a run. To add one, call it here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from . import local, zero
 
 
 def start(run: Run) -> None:
-    """Have a run trained. It waits for its turn, trains and ends; call `attend` next."""
+    """Queue a run for training. Call `attend` next."""
     if zero.HERE:
         zero.announce(run)
     else:
@@ -19,17 +19,17 @@ def start(run: Run) -> None:
 
 
 def takes_the_request() -> bool:
-    """Return True where a run trains inside the request that starts it, which so lasts until the run has ended."""
+    """Return True if a run trains inside the request that starts it, so that the request lasts as long as the run."""
     return zero.HERE
 
 
 def attend(run: Run) -> None:
-    """Do what the place wants of the request that has started a run: on ZeroGPU train it now, elsewhere nothing."""
+    """Train a run inside the request that started it, on ZeroGPU. Do nothing elsewhere."""
     if zero.HERE:
         zero.train_now(run.name)
 
 
 def warm() -> None:
-    """Keep a trainer ready for the next start, where it is a process and visitors may train."""
+    """Keep a pre-warmed trainer process ready, if runs train in processes and training is allowed."""
     if not zero.HERE and not limits.training_is_off():
         local.warm()

@@ -1,4 +1,7 @@
-"""What a run will take on this machine: memory by arithmetic, time by a second of real training steps."""
+"""Estimate the memory and time of a run on this machine, and choose a model for a time budget.
+
+Memory is computed; time comes from measuring real training steps for about a second.
+"""
 
 from __future__ import annotations
 
@@ -24,27 +27,29 @@ from ..timetable import overhead
 from ..train import make_step
 from . import gpu_plan, measured
 
-# On ZeroGPU, which cannot be measured before a call: a guess at seconds a step however small, and operations a second.
+# ZeroGPU can't be measured before a call, so guess the fixed seconds per step and the operations per second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
-AVERAGED = 60.0  # seconds, over which the system averages its load
-TRIAL_SECONDS = 0.8  # of steps: enough to be right within a fifth or so, short enough to wait for
+AVERAGED = 60.0  # seconds over which the system averages its load
+TRIAL_SECONDS = 0.8  # of training steps: long enough to be accurate to about 20%, short enough to wait for
 
 
 def step_flops(config: ModelConfig, batch_size: int) -> float:
-    """Arithmetic of one training step: six operations a weight and character, and attention (Kaplan et al., 2020)."""
+    """Return the operations of one training step: six per weight and token, plus attention (Kaplan et al., 2020)."""
     weights = 12 * config.n_layer * config.n_embd**2 + config.vocab_size * config.n_embd
-    attention = 6 * config.n_layer * config.block_size * config.n_embd  # half of the full square: it is causal
+    attention = (
+        6 * config.n_layer * config.block_size * config.n_embd
+    )  # half of the full square, because attention is causal
     return batch_size * config.block_size * 6 * (weights + attention)
 
 
 def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
-    """Bytes a run takes at its largest: weights, gradients, optimizer, and what the backward pass must remember."""
+    """Estimate the peak memory of a run in bytes: weights, gradients, optimizer state and activations."""
     numbers = count_parameters(model)
-    remembered = 3 if train.optimizer == "muon" else 4  # of each: itself, its gradient, and what the optimizer keeps
-    kept = 4 * numbers * (remembered + 2)  # and copies for saving, or for writing
+    remembered = 3 if train.optimizer == "muon" else 4  # per parameter: itself, its gradient and optimizer state
+    kept = 4 * numbers * (remembered + 2)  # plus copies for saving and sampling
     size = 4 if device.dtype is torch.float32 else 2
     tokens = train.batch_size * model.block_size
-    layout = model.features  # a rotated, normed or squared copy is kept beside what it was made from
+    layout = model.features  # backward needs rotated, normalized and squared copies, too
     copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
     per_layer = (20 + copies) * model.n_embd
     if keeps_attention(model, device):
@@ -54,7 +59,7 @@ def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int
 
 
 def keeps_attention(model: ModelConfig, device: Device) -> bool:
-    """Return whether the backward pass keeps the attention weights: only fast/block.py does."""
+    """Return True if the backward pass keeps the attention weights, as fast/block.py does."""
     try:
         from ..fast.block import product_dtype
     except ImportError:
@@ -63,13 +68,13 @@ def keeps_attention(model: ModelConfig, device: Device) -> bool:
 
 
 def memory_free(device: Device) -> int:
-    """Bytes that can still be had on the device; 0 where the system does not say."""
+    """Return the free memory of the device in bytes, or 0 if the system doesn't tell."""
     if device.elsewhere:
         return 0
     if device.type == "cuda":
         return gpu_plan.memory_free()
     free = 0
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS tells no more than what there is in all
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS only tells the total
         free = int(0.7 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -85,23 +90,23 @@ def memory_free(device: Device) -> int:
 
 
 def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None = None) -> None:
-    """NanoGPTError where a run would not fit into the memory that is free."""
+    """Raise NanoGPTError if a run wouldn't fit into the free memory."""
     device = device or pick_device(train.device)
     needed, free = memory_needed(model, train, device), memory_free(device)
     if queue.running():
-        return  # what is free now says nothing about the moment when this run's turn comes
+        return  # the memory that is free now says nothing about when this run's turn comes
     if free and needed > free:
         raise NanoGPTError(
-            f"These settings need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
+            f"These settings need about {needed / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB are free. "
             f"Lower batch_size (now {train.batch_size}), block_size ({model.block_size}), n_embd ({model.n_embd}) "
             f"or n_layer ({model.n_layer})."
         )
 
 
 def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS) -> float:
-    """Return the operations per second of training steps of a model of this shape: measured once per machine.
+    """Return the operations per second in training steps of a model of this shape, measured once per machine.
 
-    On a CPU by training steps for about so many `seconds`, on a GPU from the speed of one product.
+    On a CPU, measure training steps for about `seconds`; on a GPU, derive it from the speed of a single product.
     """
     device, flops = pick_device(train.device), step_flops(model, train.batch_size)
     if device.elsewhere:
@@ -117,13 +122,13 @@ def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS
         return known
 
 
-_measuring = threading.Lock()  # two measurements at once would disturb each other
+_measuring = threading.Lock()  # simultaneous measurements would slow each other down
 
 
 def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float) -> float:
-    """Train for a moment on random text and return the operations per second.
+    """Train briefly on random text and return the operations per second.
 
-    One block and a part of the batch stand for a large model, so that it takes no longer to measure.
+    Use fewer blocks and a smaller batch for a large model, so that measuring takes no longer.
     """
     small = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
     most = 2e10  # operations per step: a fifth of a second on a slow machine
@@ -144,7 +149,7 @@ def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float
 
 
 def learned_from(run: Run) -> None:
-    """Keep the speed at which a run was really trained: the next plan for its shape needs no trial."""
+    """Store the speed at which a run actually trained, so that the next plan for its shape needs no trial."""
     train, model = TrainConfig.of(run.settings()["train"]), read_config(run.folder)
     rates = sorted(row["tokens_per_second"] for row in run.history().rows if row.get("tokens_per_second"))
     device = pick_device(train.device)
@@ -155,7 +160,7 @@ def learned_from(run: Run) -> None:
 
 
 def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
-    """About how long a run takes here, its evaluations included."""
+    """Estimate the seconds that a run takes on this machine, including evaluations."""
     if train.budget:
         return train.budget
     return 1.08 * train.max_iters * step_flops(model, train.batch_size) / speed(model, train)
@@ -163,7 +168,7 @@ def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
 
 @dataclass(frozen=True)
 class Size:
-    """A model and a batch that is about right for so much arithmetic, and the loss it reached on Tiny Shakespeare."""
+    """A model and batch size that suits about `flops` operations, and the loss it reached on Tiny Shakespeare."""
 
     flops: float
     n_layer: int
@@ -175,13 +180,13 @@ class Size:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The knobs among them."""
+        """Return the fields that are settings."""
         return {name: value for name, value in asdict(self).items() if name not in ("flops", "val_loss")}
 
 
-MEASURED_LAYOUT = "modern"  # what SIZES are measured in, and so what a budget takes unless another is given
-# From small to large; a budget takes the last one it can afford. The losses up to the rule rest on the runs in
-# benchmarks/README.md, those beyond are extrapolated.
+MEASURED_LAYOUT = "modern"  # the layout that SIZES were measured with, and the default for a time budget
+# From small to large; a budget gets the largest one it can afford. Losses above the line are based on the runs in
+# benchmarks/README.md, those below it are extrapolated.
 SIZES = (
     Size(0.0, 2, 2, 64, 64, 8, 2.1),
     Size(3e11, 3, 3, 96, 64, 16, 1.92),
@@ -196,40 +201,43 @@ SIZES = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What a time budget buys on this machine."""
+    """The model and settings chosen for a time budget on this machine."""
 
     settings: dict[str, Any]
     parameters: int
-    weight_decay: float  # for about so many readings of the text
-    val_loss: float  # about what to expect, on a text like Tiny Shakespeare
-    unit: str = "character"  # what a sentence calls a token
+    weight_decay: float  # for the number of epochs that fit into the budget
+    val_loss: float  # expected validation loss on Tiny Shakespeare
+    unit: str = "character"  # the word for a token in messages
 
     def __str__(self) -> str:
+        """Return the plan in words, with a loss to expect. Only the modern layout's losses were measured."""
         s = self.settings
-        way = "that" if s["layout"] == MEASURED_LAYOUT else "the faster layout, in this time,"
-        steps = f"about {s['max_iters']:,} batches of {s['batch_size']}, weight decay {self.weight_decay:g}"
+        loss = f"a validation loss of about {self.val_loss:.2f} on Tiny Shakespeare"
+        expect = (
+            f"Expect {loss}" if s["layout"] == MEASURED_LAYOUT else f"The modern layout reaches {loss} in this time"
+        )
         return (
-            f"{s['n_layer']} layers, {s['n_head']} heads, {s['n_embd']} wide, {s['block_size']} {self.unit}s back: "
-            f"{self.parameters:,} parameters, {steps}. "
-            f"On Tiny Shakespeare {way} comes to a validation loss near {self.val_loss:.2f}; on other texts to another."
+            f"{s['n_layer']} layers, {s['n_head']} heads, width {s['n_embd']}, context {s['block_size']} {self.unit}s: "
+            f"{self.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']}, "
+            f"weight decay {self.weight_decay:g}. {expect}; other texts will differ."
         )
 
 
 def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any], unit: str = "character") -> Plan:
-    """Sizes and steps for so many seconds, from about two seconds of measured steps. NanoGPTError below 5 seconds.
+    """Choose sizes and steps for a budget in seconds, measuring training steps for about two seconds if necessary.
 
-    `tokens` is how long the text is, `unit` what a sentence calls one of them. Settings that are `given` are not
-    chosen, and the others follow from them.
+    The text has `tokens` tokens; `unit` is the word for one in messages. Settings in `given` are kept, and the others
+    are chosen to fit. Raise NanoGPTError if the budget is below 5 seconds.
     """
     if budget < 5:
-        raise NanoGPTError(f"The time was {budget:g} s; give at least 5 seconds, better a minute.")
+        raise NanoGPTError(f"The training time must be at least 5 seconds, not {budget:g}. A minute or more is better.")
     recipe = {"layout": MEASURED_LAYOUT, **given, "budget": budget}
     device = pick_device(str(given.get("device") or "auto"))
     if device.type == "cuda" and not device.elsewhere:
         return _choose_on_a_gpu(recipe, vocab_size, tokens, device, unit)
     guess = _configs(SIZES[2].settings | recipe, vocab_size)
-    moment = min(TRIAL_SECONDS, 0.03 * budget)  # twice, and what it takes to make the models: a tenth of the time
-    flops = 0.85 * budget * speed(*guess, moment)  # the rest goes to evaluations, samples and saving
+    moment = min(TRIAL_SECONDS, 0.03 * budget)  # measured twice; with creating the models, a tenth of the budget
+    flops = 0.85 * budget * speed(*guess, moment)  # the rest is for evaluations, samples and saving
     size = [one for one in SIZES if one.flops <= flops][-1]
     settings = size.settings | recipe
     model, train = _configs(settings, vocab_size)
@@ -239,20 +247,20 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     settings["max_iters"] = max(20, int(0.85 * budget / step))
     decay = settled(replace(train, max_iters=settings["max_iters"]), model, tokens).weight_decay
     larger = next((one for one in SIZES if one.flops > flops), size)
-    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # between this size's loss and the next one's
+    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # interpolate between this size and the next
     val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
     return Plan(settings, count_parameters(model), decay, val_loss, unit)
 
 
 def measure_once(wanted: str) -> None:
-    """Measure what `choose` will ask about the device, if nobody did on this machine: not part of a run's time."""
+    """Measure the GPU for `choose` if that hasn't been done on this machine, so that no run's budget pays for it."""
     device = pick_device(wanted)
     if device.type == "cuda" and not device.elsewhere:
         gpu_plan.product_speed(device)
 
 
 def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Device, unit: str) -> Plan:
-    """As `choose`, for a GPU, from the speed of one product."""
+    """Choose as `choose` does, for a GPU, from the speed of a single product."""
     rate = gpu_plan.product_speed(device)
     seconds = recipe["budget"] - overhead(recipe["budget"])
     reads, made = {}, {}
@@ -264,7 +272,7 @@ def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, devic
         reads[size] = epochs(seconds / step * train.batch_size * model.block_size, tokens)
     size = gpu_plan.choose_size(reads)
     model, train, steps = made[size]
-    used = min(1.0, size.most / reads[size])  # of the time: more epochs would only memorize
+    used = min(1.0, size.most / reads[size])  # fraction of the budget: more epochs would only memorize
     max_iters = max(20, int(used * steps))
     settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
     settings["budget"] = round(used * recipe["budget"], 1)

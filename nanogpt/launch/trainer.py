@@ -1,7 +1,7 @@
 """The process around the training loop: `python -m nanogpt.launch.trainer NAME`.
 
-With `--wait` in place of a name it imports torch first and then reads the name from stdin, so that Start responds at
-once.
+With `--wait` instead of a name, the process imports torch first and then reads the run's name from stdin, so that Start
+responds at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..runs import Busy, Run, queue
 from ..train import train
 from . import plan
 
-# How torch and CUDA say it, apart from torch.OutOfMemoryError: the CPU's allocator, a driver call, a matrix product
+# Out-of-memory errors that aren't a torch.OutOfMemoryError: from the CPU allocator, a driver call, a matrix product
 NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -32,7 +32,7 @@ def user_message(error: Exception) -> str:
 
 
 def main(name: str, alone: bool = False) -> int:
-    """Train a run. What goes wrong goes to its folder in a sentence and to its log in full. Return the exit status."""
+    """Train a run and return the exit status. Errors go to the run's events as a message and to its log in full."""
     run = Run(name)
     try:
         train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
@@ -40,7 +40,7 @@ def main(name: str, alone: bool = False) -> int:
     except queue.Withdrawn:
         run.event("stopped", message="Withdrawn from the queue before its turn came.")
     except Busy:
-        print(f"{name} is being trained by another process already.", file=sys.stderr)
+        print(f"{name} is already being trained by another process.", file=sys.stderr)
         return 1
     except Exception as error:
         with (run.folder / "log.txt").open("a", encoding="utf-8") as log:
@@ -51,8 +51,8 @@ def main(name: str, alone: bool = False) -> int:
 
 
 def wait_for_name() -> str:
-    """Read a run's name from stdin and redirect the output to its log. Return "" if the launcher is gone."""
-    import torch._dynamo  # noqa: F401, the optimizers import it at their first use, which takes two seconds
+    """Read a run's name from stdin and redirect the output to its log. Return "" if the launcher has exited."""
+    import torch._dynamo  # noqa: F401, optimizers import it on first use, which takes two seconds
 
     name = sys.stdin.readline().strip()
     if name:

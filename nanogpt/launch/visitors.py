@@ -1,8 +1,9 @@
-"""Who looks, and what is theirs: on one's own machine everything, on a public server only what one made oneself.
+"""Visitors: who is asking, and which runs and texts they own.
 
-A visitor is a random word in a cookie; runs and texts keep a hash of it as their owner. What belongs to nobody or to
-somebody else is not there for a visitor: it is not listed, and asked for by its name it gets the sentence that a name
-gets which does not exist. A run whose run.json says `"public": true` is for everybody to write with.
+On your own machine you own everything. On a public server each visitor is identified by a random token in a cookie, and
+runs and texts store a hash of it as their owner. A visitor sees only what they own: anything else isn't listed, and
+asking for it by name gives the same error as a name that doesn't exist. Everyone can sample from a run whose run.json
+says `"public": true`.
 """
 
 from __future__ import annotations
@@ -26,72 +27,75 @@ from ..runs import Run, all_runs, archive, free_name, queue
 from . import place, prepare
 
 COOKIE = "nanogpt-visitor"
-COOKIES = (COOKIE, f"{COOKIE}-here")  # the second is for a browser that keeps a framed page's cookies with the frame
+COOKIES = (COOKIE, f"{COOKIE}-here")  # the second is for browsers that partition the cookies of framed pages
 WORD = re.compile(r"[A-Za-z0-9_-]{22,64}")
 SUFFIX = re.compile(r"-[0-9a-f]{8}$")
 NO_COOKIE = (
-    "This server keeps its visitors' runs and texts apart by a cookie, and your browser sent none. Allow cookies, or "
-    "open the page in a tab of its own; a program sends a word of its own: "
+    "This server uses a cookie to keep visitors' runs and texts apart, and your browser didn't send one. Allow "
+    "cookies, or open the page in its own tab. A program must send its own token: "
     f'Client(url, headers={{"Cookie": "{COOKIE}=" + secrets.token_urlsafe()}}).'
 )
 
 
-_counting = threading.Lock()  # a visitor who presses Start ten times at once is counted ten times
+_counting = threading.Lock()  # counts correctly when a visitor presses Start ten times at once
 
 
 def new_word() -> str:
-    """For the cookie of somebody who has none."""
+    """Return a random token for a new visitor's cookie."""
     return secrets.token_urlsafe(24)
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody at the page. `id` is None for whoever runs their own machine, and empty for one without a cookie."""
+    """A visitor to the page. `id` is None for the user of this machine, and "" for a visitor without a cookie."""
 
     id: str | None = None
 
     # ---- runs ------------------------------------------------------------------------------------------------------
 
     def runs(self) -> list[Run]:
-        """Those that may be looked at and written with, the newest first."""
+        """Return the runs that the visitor may view and sample from, newest first."""
         return [run for run in all_runs() if self.sees(run)]
 
     def run(self, name: str) -> Run:
-        """The run of that name. NanoGPTError where there is none, or it is somebody else's: the same sentence."""
+        """Return the run with this name. Raise the same NanoGPTError if it doesn't exist or is another visitor's."""
         run = Run(name)
         if not self.sees(run):
             raise run.missing()
         return run
 
     def own_run(self, name: str) -> Run:
-        """A run to train, stop, rename or delete. NanoGPTError where it is not the visitor's."""
+        """Return a run to train, stop, rename or delete. Raise NanoGPTError if the visitor doesn't own it."""
         run = self.run(name)
         if not self.owns(run):
-            raise NanoGPTError(f"{run.name} is there for everybody to write with; start a run of your own to change.")
+            raise NanoGPTError(
+                f"{run.name} is shared by all visitors and can't be changed. Start your own run instead."
+            )
         return run
 
     def sees(self, run: Run) -> bool:
-        """Whether the run is theirs or everybody's; on one's own machine everything is, even what is not there."""
+        """Return True if the visitor may view the run. On your own machine that's all runs, even missing ones."""
         return self.owns(run) or is_for_all(run)
 
     def owns(self, run: Run) -> bool:
+        """Return True if the visitor may change the run."""
         return self.id is None or (self.id != "" and _owner(run) == self.id)
 
     def waiting(self) -> list[Run]:
-        """Their own runs that a trainer has in hand, or soon will."""
+        """Return the visitor's own runs that are training or queued."""
         return [run for run in self.runs() if self.owns(run) and run.glance().busy]
 
     def start(self, text: str, name: str = "", preset_name: str = "quick", **changes: Any) -> Run:
-        """Start a run on a text of theirs by its id, or on a built-in one by its key. Raise NanoGPTError as `new_run`.
+        """Start a run on a stored text (by its id) or a built-in one (by its key). Call `place.attend` next.
 
-        The caller calls `place.attend` next.
+        Raise NanoGPTError as `new_run` does.
         """
         run = self.new_run(name, self.find_text(text), preset_name, **changes)
         place.start(run)
         return run
 
     def go_on(self, name: str | None, budget: str, max_iters: float) -> Run:
-        """Continue a run where it stopped; one that has reached its end goes on to this length. Then as `start`."""
+        """Resume a run, or extend a finished one to a new length. Call `place.attend` next."""
         run = self.to_continue(name, "There is no run to continue yet; press Start.")
         status, train = run.status(), TrainConfig.of(run.settings()["train"])
         longer: dict[str, Any] = {}
@@ -104,7 +108,7 @@ class Visitor:
         return run
 
     def new_run(self, name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
-        """`prepare.new_run` for this visitor, where the server's limits allow one. Without a name, after the text."""
+        """Create a run for this visitor, within the server's limits. Without a name, use the text's."""
         limits.check_training()
         called = self.name_for(name.strip() if isinstance(name, str) else name, text.name)
         if self.id is None:
@@ -112,38 +116,38 @@ class Visitor:
         with _counting:
             self.may_train()
             run = prepare.new_run(called, text, preset_name, owner=self.id, **changes)
-            queue.draw(run.name)  # so that the next one counts it
+            queue.draw(run.name)  # so that the visitor's next run counts this one
         return run
 
     def to_continue(self, name: str | None, none_yet: str) -> Run:
-        """A run of theirs that the server's limits let go on, on a text of theirs. NanoGPTError says why not."""
+        """Return one of the visitor's runs to resume. Raise NanoGPTError if they or the server's limits forbid it."""
         if not name:
             raise NanoGPTError(none_yet)
         limits.check_training()
         run = self.own_run(name)
         if self.id is not None:
-            self.text(run.settings()["corpus"]["id"])  # not somebody else's, whatever the folder says
+            self.text(run.settings()["corpus"]["id"])  # must be visible to the visitor, whatever the folder says
             self.may_train()
         return run
 
     def unpack(self, path: Path) -> Run:
-        """Import an archive, as a run of theirs."""
+        """Import an archive as a run of this visitor."""
         self.has_room()
         return archive.unpack(path, self.id, self.free_name)
 
     def rename(self, run: Run, name: str) -> Run:
-        """Give a run of theirs another name."""
+        """Rename a run of this visitor."""
         end = SUFFIX.search(run.name) if limits.is_public() else None
         return run.rename(self.name_for(name.removesuffix(end[0]) if end else name, run.name))
 
     def name_for(self, wanted: str, otherwise: str) -> str:
-        """A name for a run: the wanted one, or one after `otherwise`."""
+        """Return a name for a run: the wanted one, or one based on `otherwise`."""
         if not wanted:
             return self.free_name(otherwise)
         return checked_name(wanted) if self.id is None else self.free_name(checked_name(wanted))
 
     def free_name(self, like: str) -> str:
-        """A name that nobody has. On a public server it ends by chance: none tells that another visitor has it."""
+        """Return an unused name, with a random end on a public server so that names reveal nothing about others' runs."""
         if self.id is None:
             return free_name(like)
         return f"{slug(like)[:54].strip('-') or 'run'}-{secrets.token_hex(4)}"
@@ -151,94 +155,95 @@ class Visitor:
     # ---- texts -----------------------------------------------------------------------------------------------------
 
     def texts(self) -> list[corpus.Corpus]:
-        """Those they gave and the built-in ones, the newest first."""
+        """Return the visitor's own texts and the built-in ones, newest first."""
         return [one for one in corpus.listed() if self.sees_text(one)]
 
     def text(self, id: str) -> corpus.Corpus:
-        """The text of that id. NanoGPTError where there is none, or it is somebody else's: the same sentence."""
+        """Return the text with this id. Raise the same NanoGPTError if it doesn't exist or is another visitor's."""
         found = corpus.load(id)
         if not self.sees_text(found):
             raise corpus.missing(id)
         return found
 
     def find_text(self, reference: str) -> corpus.Corpus:
-        """A built-in text by its key, or one of theirs by its id."""
+        """Return a built-in text by its key, or one of the visitor's by its id."""
         built_in = isinstance(reference, str) and reference in corpus.BUILTINS
         return corpus.find(reference) if built_in else self.text(reference)
 
     def sees_text(self, one: corpus.Corpus) -> bool:
+        """Return True if the visitor may use the text."""
         return self.id is None or one.source.startswith(corpus.BUILT_IN) or (self.id != "" and one.owner == self.id)
 
     def own_text(self, id: str) -> corpus.Corpus:
-        """A text to rename or delete. NanoGPTError where it is not the visitor's."""
+        """Return a text to rename or delete. Raise NanoGPTError if the visitor doesn't own it."""
         found = self.text(id)
         if self.id is not None and found.owner != self.id:
-            raise NanoGPTError(f"{found.name} is there for everybody; it cannot be changed.")
+            raise NanoGPTError(f"{found.name} is shared by all visitors and can't be changed.")
         return found
 
     def rename_text(self, id: str, name: str) -> corpus.Corpus:
-        """Give a text of theirs another name."""
+        """Rename a text of this visitor."""
         return corpus.rename(self.own_text(id).id, name)
 
     def delete_text(self, id: str) -> None:
-        """Delete a text of theirs, whether or not anything still needs it."""
+        """Delete a text of this visitor, even if a run still needs it."""
         corpus.delete(self.own_text(id).id)
 
     def add_text(self, source: corpus.Source, name: str = "", **how: Any) -> corpus.Corpus:
-        """`corpus.add` for this visitor, where the server has room for another text of theirs."""
+        """Add a text for this visitor, if they have disk space left."""
         self.has_room()
         return corpus.add(source, name, **how, owner=self.id)
 
     # ---- what the server allows ------------------------------------------------------------------------------------
 
     def may_train(self) -> None:
-        """NanoGPTError where the server's limits do not allow a visitor to train now."""
+        """Raise NanoGPTError if the server's limits don't allow the visitor to train now."""
         self.has_room()
         most, most_of_all = limits.limit("NANOGPT_MAX_RUNS"), limits.limit("NANOGPT_MAX_WAITING")
         if most is not None and len(self.waiting()) >= most:
             s = "" if most == 1 else "s"
             raise NanoGPTError(
-                f"You have {most} run{s} training or waiting already, the most at a time on this server. "
-                "Stop one, or wait until it is done."
+                f"You already have {most} run{s} training or queued, the maximum on this server. "
+                "Stop one, or wait until it finishes."
             )
         if most_of_all is not None and len(queue.waiting()) >= most_of_all:
-            raise NanoGPTError(f"{most_of_all} runs are waiting on this server, the most it takes. Try again later.")
+            raise NanoGPTError(f"The queue is full: {most_of_all} runs are waiting on this server. Try again later.")
 
     def has_room(self) -> None:
-        """NanoGPTError for a visitor without a cookie, or whose share of the disk is used up."""
+        """Raise NanoGPTError if the visitor has no cookie, or has used up their disk space."""
         if self.id == "":
             raise NanoGPTError(NO_COOKIE)
         most = limits.limit("NANOGPT_MAX_DISK")
         if most is not None and self.id is not None and self.on_disk() >= most:
             raise NanoGPTError(
-                f"Your runs and texts take up {self.on_disk() / 1e6:,.0f} MB; at most {most / 1e6:,.0f} MB are kept "
-                "here. Save what you want to keep, then delete some."
+                f"Your runs and texts take up {self.on_disk() / 1e6:,.0f} MB; this server allows {most / 1e6:,.0f} MB. "
+                "Export what you want to keep, then delete some."
             )
 
     def on_disk(self) -> int:
-        """Bytes of all that is theirs."""
+        """Return the bytes that the visitor's runs and texts use."""
         runs = sum(run.size() for run in self.runs() if self.owns(run))
         return runs + sum(corpus.size_on_disk(one) for one in self.texts() if one.owner == self.id)
 
 
 def visitor_of(word: str | None) -> Visitor:
-    """The visitor whose cookie holds that word. On one's own machine that is always its owner."""
+    """Return the visitor with this cookie. On your own machine, that's always its user."""
     if not limits.is_public():
         return Visitor(None)
     if not word or not WORD.fullmatch(word):
         return Visitor("")
-    return Visitor(hashlib.sha256(word.encode()).hexdigest()[:32])  # the word itself is never written down
+    return Visitor(hashlib.sha256(word.encode()).hexdigest()[:32])  # the token itself is never stored
 
 
 def terms() -> str:
-    """What holds for the visitors of this server, in a few sentences."""
-    said = ["Your runs and texts are yours alone here; a cookie tells you from other visitors."]
+    """Return this server's terms for visitors, in a few sentences."""
+    said = ["Only you can see your runs and texts; a cookie identifies you."]
     if hours := limits.limit("NANOGPT_EXPIRE_HOURS"):
-        said.append(f"They are deleted after {hours:,} hours, so save what you want to keep.")
+        said.append(f"They are deleted after {hours:,} hours without use, so export what you want to keep.")
     if not is_lasting():
-        said.append("This server forgets everything when it restarts.")
+        said.append("This server loses everything when it restarts.")
     if limits.training_is_off():
-        said.append("Training is switched off; write with the models that are here.")
+        said.append("Training is turned off; you can sample from the models on this server.")
         return " ".join(said)
     allowed = [f"{corpus.max_bytes() / 1e6:,.3g} MB of text"]
     if parameters := limits.limit("NANOGPT_MAX_PARAMETERS"):
@@ -249,12 +254,12 @@ def terms() -> str:
         allowed.append(f"{runs} run{'s' if runs > 1 else ''} at once")
     said.append(f"At most {', '.join(allowed)}.")
     if limits.on_zero_gpu():
-        said.append("Start and Continue train on a borrowed GPU, from your own daily quota; Sample writes on the CPU.")
+        said.append("Training uses a shared GPU, from your own daily quota; sampling runs on the CPU.")
     return " ".join(said)
 
 
 def is_for_all(run: Run) -> bool:
-    """Whether a run is for everybody: its run.json says so, or NANOGPT_PUBLIC_RUNS names it."""
+    """Return True if all visitors may sample from a run: its run.json or NANOGPT_PUBLIC_RUNS says so."""
     named = [name.strip() for name in os.environ.get("NANOGPT_PUBLIC_RUNS", "").split(",")]
     return run.name in named or _setting(run, "public") is True
 
@@ -270,11 +275,11 @@ def _setting(run: Run, key: str) -> Any:
         return None
 
 
-# ---- what nobody has touched for long goes -------------------------------------------------------------------------
+# ---- expiry --------------------------------------------------------------------------------------------------------
 
 
 def expire(now: float | None = None) -> list[str]:
-    """Delete visitors' runs and texts that nobody has touched for NANOGPT_EXPIRE_HOURS; what was deleted."""
+    """Delete visitors' runs and texts that haven't changed for NANOGPT_EXPIRE_HOURS. Return what was deleted."""
     hours = limits.limit("NANOGPT_EXPIRE_HOURS")
     if hours is None:
         return []
@@ -282,7 +287,7 @@ def expire(now: float | None = None) -> list[str]:
     for run in all_runs():
         if _owner(run) is None or is_for_all(run) or _touched(run.folder) > before or run.glance().busy:
             continue
-        with contextlib.suppress(NanoGPTError, OSError):  # a trainer took it this very moment
+        with contextlib.suppress(NanoGPTError, OSError):  # a trainer has just started on it
             run.delete()
             gone.append(run.name)
     needed = {_setting(run, "corpus")["id"] for run in all_runs() if _setting(run, "corpus")}
@@ -296,7 +301,7 @@ def expire(now: float | None = None) -> list[str]:
 
 
 def _touched(folder: Path) -> float:
-    """When the newest file in a folder was written, locks aside; now, where it cannot be seen."""
+    """Return when the newest file in a folder was written, ignoring hidden files, or now if it can't be read."""
     try:
         written = [path.stat().st_mtime for path in folder.iterdir() if not path.name.startswith(".")]
         return max(written, default=time.time())

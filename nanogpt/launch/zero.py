@@ -1,8 +1,8 @@
-"""ZeroGPU: a card that is there only inside a call, for a minute at a time, on the quota of whoever clicked.
+"""Training on ZeroGPU, where a GPU is available only inside a call, for up to a minute, on the visitor's quota.
 
-The package `spaces`, which only such a Space has, forks a process that has the card, and sends it the arguments and
-the result as pickles. So the call gets a name and gives a sentence; everything else is in the run folder, where
-the page reads it as always. Locks are taken inside the call: a lock held at a fork would be held for ever.
+The package `spaces`, which is installed only on ZeroGPU Spaces, forks a process that has the GPU and passes arguments
+and results as pickles. So a call takes only a run's name; everything else is in the run folder, where the page reads it
+as usual. Locks are taken inside the call, because a lock held during a fork would never be released.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ from ..config import TrainConfig
 from ..runs import Run, queue
 from . import trainer
 
-CALL = 60  # seconds, the longest call: a longer one may be refused
-AROUND = CALL - limits.ZERO_SECONDS  # of a call, for beginning, judging and saving
-HERE = limits.on_zero_gpu() and "spaces" in sys.modules  # app.py imports it, before torch
-PATIENCE = 600.0  # seconds that a run waits for a card before it counts as not begun
+CALL = 60  # seconds per call; longer calls may be refused
+AROUND = CALL - limits.ZERO_SECONDS  # seconds of a call for startup, evaluation and saving
+HERE = limits.on_zero_gpu() and "spaces" in sys.modules  # app.py imports it before torch
+PATIENCE = 600.0  # seconds that a run waits for a GPU before it counts as not started
 
 
 def announce(run: Run) -> None:
-    """Show the run as waiting, until `train_now` has a card for it."""
-    run.stop_file.unlink(missing_ok=True)  # an old wish; from here on a stop is meant
+    """Show the run as queued until `train_now` gets a GPU for it."""
+    run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
     queue.draw(run.name)
     queue.keep(run.name, PATIENCE)
 
 
 def train_now(name: str) -> None:
-    """Train a run on a borrowed card until it ends or the call is over. What goes wrong is in the run folder.
+    """Train a run on a shared GPU until it finishes or the call ends. Errors are recorded in the run folder.
 
-    To be called in the event of the click itself: the quota is that of the visitor who made the request.
+    Call this in the click's own event handler, because the quota used is that of the visitor who made the request.
     """
     run = Run(name)
     before = len(run.history().events)
     try:
         _train(name)
-    except Exception as error:  # whatever `spaces` raises: no card, no quota, a call that took too long
+    except Exception as error:  # `spaces` raises many types: no GPU, no quota, a call that took too long
         if len(run.history().events) == before:
-            run.event("failed", message=f"ZeroGPU did not train it: {in_a_line(error)}")
+            run.event("failed", message=f"ZeroGPU couldn't train this run: {in_a_line(error)}")
     finally:
         queue.drop(name)
 
 
 def in_a_line(error: Exception) -> str:
-    """What an error of ZeroGPU says, without the page's markup in it."""
+    """Return the message of a ZeroGPU error on one line, without HTML."""
     said = re.sub(r"<[^>]*>", "", str(getattr(error, "message", error)))
     return " ".join(said.split())[:300]
 
 
 def seconds_wanted(name: str) -> int:
-    """How long a call the run needs; less is asked for where its clock says so, which saves the visitor's quota."""
+    """Return the length of the call that the run needs. Shorter time budgets save the visitor's quota."""
     run = Run(name)
     budget = TrainConfig.of(run.settings()["train"]).budget
     left = budget - run.history().seconds if budget else limits.ZERO_SECONDS
@@ -59,7 +59,7 @@ def seconds_wanted(name: str) -> int:
 
 
 def _train(name: str) -> None:
-    device.lent = True  # in the forked process alone
+    device.lent = True  # only in the forked process
     trainer.main(name, alone=True)
 
 

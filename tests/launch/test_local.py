@@ -97,10 +97,10 @@ def test_what_cannot_go_on_says_why(text):
     assert run.settings()["train"]["max_iters"] == 20
     assert run.status().max_iters == 20
     queue.draw("one")
-    with pytest.raises(NanoGPTError, match="one is queued already"):
+    with pytest.raises(NanoGPTError, match="one is already queued"):
         prepare.to_continue(run)
     queue.drop("one")
-    with run.held(), pytest.raises(NanoGPTError, match="one is running already"):
+    with run.held(), pytest.raises(NanoGPTError, match="one is already running"):
         prepare.to_continue(run)
     with pytest.raises(NanoGPTError, match="There is no run named nobody"):
         prepare.to_continue(Run("nobody"))
@@ -126,7 +126,7 @@ def test_two_trainers_on_one_device_run_one_after_the_other(text):
             local.start(run)
         assert [run.status().state for run in runs] == ["queued", "queued"]
         assert [run.status().place for run in runs] == [1, 2]
-        with pytest.raises(NanoGPTError, match="second is queued already"):
+        with pytest.raises(NanoGPTError, match="second is already queued"):
             prepare.to_continue(runs[1])
     together = []
 
@@ -207,7 +207,7 @@ def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monk
     monkeypatch.setattr(plan, "memory_free", lambda device: needed)
     prepare.to_continue(run)
     monkeypatch.setattr(plan, "memory_free", lambda device: needed - 1)
-    with pytest.raises(NanoGPTError, match=r"need about 0\.4 GB of memory, and 0\.4 GB are free"):
+    with pytest.raises(NanoGPTError, match=r"need about 0\.4 GB of memory, but only 0\.4 GB are free"):
         prepare.to_continue(run)
 
 

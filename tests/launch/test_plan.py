@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from nanogpt.config import ModelConfig, NanoGPTError
@@ -59,8 +61,8 @@ def test_a_short_text_is_read_more_often_and_in_shorter_pieces():
 def test_the_lectures_layout_keeps_its_weight_decay():
     plan = choose(60, 65, CHARACTERS, dict(layout="classic"))
     assert plan.weight_decay == 0.1
-    assert "On Tiny Shakespeare the faster layout, in this time, comes to a validation loss near" in str(plan)
-    assert "On Tiny Shakespeare that comes to" in str(choose(60, 65, CHARACTERS, {}))
+    assert re.search(r"The modern layout reaches a validation loss of about \d\.\d\d .* in this time;", str(plan))
+    assert "Expect a validation loss of about" in str(choose(60, 65, CHARACTERS, {}))
 
 
 def test_no_time_is_refused():

@@ -202,7 +202,7 @@ def test_a_built_in_text_is_everybody_s_and_nobody_s(anna, otto):
     for visitor in (anna, otto):
         text = visitor.find_text("python-reference")
         assert visitor.text(text.id) == text
-        with pytest.raises(NanoGPTError, match="for everybody"):
+        with pytest.raises(NanoGPTError, match="is shared by all visitors"):
             visitor.own_text(text.id)
 
 
@@ -224,9 +224,9 @@ def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
         ("NANOGPT_TRAINING", "off", "Training is turned off on this server"),
         ("NANOGPT_MAX_PARAMETERS", "1000", r"would have [\d,]+ parameters; this server allows 1,000"),
         ("NANOGPT_MAX_SECONDS", "30", "This server allows 30 seconds of training at a time, not 60 seconds"),
-        ("NANOGPT_MAX_RUNS", "0", "You have 0 runs training or waiting already"),
-        ("NANOGPT_MAX_WAITING", "0", "0 runs are waiting on this server"),
-        ("NANOGPT_MAX_DISK", "10", "take up 0 MB; at most 0 MB are kept"),
+        ("NANOGPT_MAX_RUNS", "0", "You already have 0 runs training or queued"),
+        ("NANOGPT_MAX_WAITING", "0", "The queue is full: 0 runs are waiting on this server"),
+        ("NANOGPT_MAX_DISK", "10", "take up 0 MB; this server allows 0 MB"),
         ("NANOGPT_MAX_RUNS", "few", "NANOGPT_MAX_RUNS was 'few'; it must be a whole number of runs"),
     ],
 )
@@ -278,9 +278,9 @@ def test_the_terms_name_what_holds(public, monkeypatch):
         assert words in said
     assert "restarts" not in said
     monkeypatch.setenv("SPACE_ID", "user/space")
-    assert "forgets everything when it restarts" in visitors.terms()
+    assert "loses everything when it restarts" in visitors.terms()
     monkeypatch.setenv("NANOGPT_TRAINING", "off")
-    assert "Training is switched off" in visitors.terms()
+    assert "Training is turned off" in visitors.terms()
 
 
 def test_a_run_makes_room_for_others_and_goes_on_later(anna, tiny_text):
