@@ -105,7 +105,7 @@ def step_seconds(layers: int, flops: float, speed: float) -> float:
 
 
 def choose_size(reads: Mapping[GpuSize, float]) -> GpuSize:
-    """Return the largest size that gets enough epochs (`reads` has the epochs of each), or the smallest if none does."""
+    """Return the largest size that gets enough epochs (`reads` has those of each), or the smallest if none does."""
     return next((size for size in reversed(SIZES) if reads[size] >= size.passes), SIZES[0])
 
 

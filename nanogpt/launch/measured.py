@@ -1,4 +1,4 @@
-"""Speeds measured on this machine, in operations per second: kept in `machine.json`, so that each is measured once.
+"""Speeds measured on this machine, in operations per second, stored in `machine.json` so that each is measured once.
 
 A key names everything that a speed depends on: the processor, the version of PyTorch, threads, load, the model's shape.
 """
@@ -19,17 +19,17 @@ from ..device import Device
 from ..disk import write_whole
 from ..paths import home
 
-MOST = 200  # speeds to keep: the oldest go first
+MOST = 200  # speeds to keep; older ones are dropped
 
 
 def recall(key: str) -> float | None:
-    """Return a speed that was kept; None if there is none."""
+    """Return a stored speed, or None if there is none."""
     speed = _all().get(key)
     return speed if isinstance(speed, float) and speed > 0 else None
 
 
 def keep(key: str, speed: float) -> None:
-    """Remember a speed. If the folder can't be written, it is measured again next time."""
+    """Store a speed. If the folder isn't writable, it will be measured again next time."""
     known = {name: value for name, value in _all().items() if name != key} | {key: float(speed)}
     with contextlib.suppress(OSError):
         write_whole(home() / "machine.json", json.dumps(dict(list(known.items())[-MOST:]), indent=1))

@@ -36,9 +36,7 @@ TRIAL_SECONDS = 0.8  # of training steps: long enough to be accurate to about 20
 def step_flops(config: ModelConfig, batch_size: int) -> float:
     """Return the operations of one training step: six per weight and token, plus attention (Kaplan et al., 2020)."""
     weights = 12 * config.n_layer * config.n_embd**2 + config.vocab_size * config.n_embd
-    attention = (
-        6 * config.n_layer * config.block_size * config.n_embd
-    )  # half of the full square, because attention is causal
+    attention = 6 * config.n_layer * config.block_size * config.n_embd  # half the full square, since it is causal
     return batch_size * config.block_size * 6 * (weights + attention)
 
 
@@ -213,9 +211,8 @@ class Plan:
         """Return the plan in words, with a loss to expect. Only the modern layout's losses were measured."""
         s = self.settings
         loss = f"a validation loss of about {self.val_loss:.2f} on Tiny Shakespeare"
-        expect = (
-            f"Expect {loss}" if s["layout"] == MEASURED_LAYOUT else f"The modern layout reaches {loss} in this time"
-        )
+        was_measured = s["layout"] == MEASURED_LAYOUT
+        expect = f"Expect {loss}" if was_measured else f"The modern layout reaches {loss} in this time"
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, width {s['n_embd']}, context {s['block_size']} {self.unit}s: "
             f"{self.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']}, "

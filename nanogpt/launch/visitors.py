@@ -140,14 +140,14 @@ class Visitor:
         end = SUFFIX.search(run.name) if limits.is_public() else None
         return run.rename(self.name_for(name.removesuffix(end[0]) if end else name, run.name))
 
-    def name_for(self, wanted: str, otherwise: str) -> str:
-        """Return a name for a run: the wanted one, or one based on `otherwise`."""
+    def name_for(self, wanted: str, fallback: str) -> str:
+        """Return a name for a run: the wanted one, or one based on `fallback`."""
         if not wanted:
-            return self.free_name(otherwise)
+            return self.free_name(fallback)
         return checked_name(wanted) if self.id is None else self.free_name(checked_name(wanted))
 
     def free_name(self, like: str) -> str:
-        """Return an unused name, with a random end on a public server so that names reveal nothing about others' runs."""
+        """Return an unused name. On a public server, end it at random so that it reveals nothing about others' runs."""
         if self.id is None:
             return free_name(like)
         return f"{slug(like)[:54].strip('-') or 'run'}-{secrets.token_hex(4)}"
