@@ -211,7 +211,7 @@ def test_the_estimate_counts_in_tokens(text, monkeypatch):
     advanced = [settings[k.name] for k in form.ADVANCED]
     said = form.estimate(text.id, "timed", "modern", "30s", 1, *advanced)
     tokens, chosen = len(text.tokens()), plan.choose(30, text.tokenizer().vocab_size, len(text.tokens()), {}, "token")
-    assert f"{chosen.settings['block_size']} tokens back: {chosen.parameters:,} parameters" in said
+    assert f"context {chosen.settings['block_size']} tokens: {chosen.parameters:,} parameters" in said
     read = chosen.settings["max_iters"] * chosen.settings["batch_size"] * chosen.settings["block_size"]
     assert f"That is {epochs(read, tokens):.1f} passes over the text." in said
     assert chosen.weight_decay == weight_decay(epochs(read, tokens), chosen.parameters, tokens)
