@@ -94,7 +94,7 @@ def test_nobody_without_a_cookie_owns_anything(anna, tiny_text):
     assert nobody.runs() == anna.runs() == []
     assert nobody.texts() == []
     for action in (lambda: given(nobody, tiny_text), lambda: nobody.new_run("x", text, "quick"), nobody.may_train):
-        with pytest.raises(NanoGPTError, match="by a cookie"):
+        with pytest.raises(NanoGPTError, match="uses a cookie"):
             action()
 
 
