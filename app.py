@@ -1,4 +1,4 @@
-"""What a Hugging Face Space runs. On your own machine, `python app.py` is the same as `nanogpt serve`."""
+"""The entry point of a Hugging Face Space. On your own machine, `python app.py` does the same as `nanogpt serve`."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from nanogpt.cli.main import main  # imports no torch yet
 
 if os.environ.get("SPACES_ZERO_GPU"):
     with contextlib.suppress(ImportError):
-        import spaces  # noqa: F401  it must come before torch
+        import spaces  # noqa: F401  must be imported before torch
 
 if __name__ == "__main__":
     sys.exit(main(["serve", *sys.argv[1:]]))

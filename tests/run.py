@@ -1,8 +1,8 @@
-"""Run every check of the project, on a bare machine too: python tests/run.py [--fast] [arguments for pytest]
+"""Run all checks, even on a bare machine: python tests/run.py [--fast] [arguments for pytest]
 
-Install what the two requirements files ask for, find or install a Chromium for the tests of the page, then run ruff,
-mypy and pytest. The exit status is not zero if any of them fails; the last line is pytest's own.
-With --fast, leave out the tests marked slow and use two or more cores: it takes about a minute, and needs no browser.
+Install both requirements files, find or install a Chromium for the browser tests, then run ruff, mypy and pytest. The
+exit status is nonzero if any of them fails; the last line is pytest's own.
+With --fast, skip the tests marked slow and use several cores: it takes about a minute and needs no browser.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHECKS = {
 FAST = [
     "-m", "not slow",
     "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile",  # each process imports torch and gradio
-    "--durations", "5", "--durations-min", "2",  # what takes longer than that wants the mark
+    "--durations", "5", "--durations-min", "2",  # slower tests need the marker
 ]  # fmt: skip
 BROWSERS = [
     "chromium",
@@ -37,21 +37,22 @@ BROWSERS = [
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     r"C:\Program Files\Google\Chrome\Application\chrome.exe",
     r"C:\Program Files (x86)\Google\Chrome\Application\chrome.exe",
-    r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",  # a Chromium, and on every Windows
+    r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",  # based on Chromium, and part of Windows
 ]
 
 
 def say(sentence: str) -> None:
+    """Print a progress message."""
     print(f"tests/run.py: {sentence}", flush=True)
 
 
 def python(*arguments: str) -> bool:
-    """Run this interpreter in the project's folder; true if it succeeds."""
+    """Run this interpreter in the project's folder. Return True if it succeeds."""
     return subprocess.run([sys.executable, *arguments], cwd=ROOT).returncode == 0
 
 
 def apt_install(package: str) -> bool:
-    """Install a Debian package where that needs no password."""
+    """Install a Debian package, if that needs no password. Return True if it succeeds."""
     sudo = [] if getattr(os, "geteuid", lambda: 1)() == 0 else ["sudo", "-n"]
     if not shutil.which("apt-get") or (sudo and not shutil.which("sudo")):
         return False
@@ -61,21 +62,21 @@ def apt_install(package: str) -> bool:
 
 
 def leave_managed_python(arguments: list[str]) -> None:
-    """Where the system forbids pip in its Python (PEP 668), make .venv in the project and go on there."""
+    """If the system manages this Python and forbids pip (PEP 668), create .venv in the project and continue there."""
     marker = Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
     if sys.prefix != sys.base_prefix or not marker.exists():
         return
-    say("this Python belongs to the system; going on in .venv")
+    say("the system manages this Python; continuing in .venv")
     if importlib.util.find_spec("ensurepip") is None:
         apt_install("python3-venv")
     interpreter = ROOT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not interpreter.exists() and not python("-m", "venv", "--clear", ".venv"):
-        sys.exit("tests/run.py: could not make .venv; install your system's package for Python's venv module")
+        sys.exit("tests/run.py: could not create .venv; install your system's package for Python's venv module")
     sys.exit(subprocess.run([str(interpreter), __file__, *arguments]).returncode)
 
 
 def install_requirements() -> None:
-    """A second or two where all is there already: pip then asks nobody."""
+    """Install both requirements files with pip. If nothing is missing, this takes a second and no network."""
     if importlib.util.find_spec("pip") is None:
         python("-m", "ensurepip")
     say("installing what is missing from requirements.txt and requirements-dev.txt")
@@ -86,9 +87,9 @@ def install_requirements() -> None:
 
 
 def starts(browser: str) -> bool:
-    """Whether the file runs at all: Ubuntu's chromium-browser may be a mere pointer to a snap."""
+    """Return True if the browser runs: Ubuntu's chromium-browser may be a stub that only points to a snap."""
     if sys.platform != "linux":
-        return True  # there, --version may open a window
+        return True  # elsewhere, --version may open a window
     try:
         return subprocess.run([browser, "--version"], capture_output=True, timeout=60).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
@@ -96,10 +97,10 @@ def starts(browser: str) -> bool:
 
 
 def find_browser() -> str | None:
-    """The Chromium for the tests of the page: named, installed, or playwright's own."""
+    """Return a Chromium for the browser tests (NANOGPT_CHROMIUM, installed, or playwright's), or None."""
     if named := os.environ.get("NANOGPT_CHROMIUM"):
         if not shutil.which(named):
-            sys.exit(f"NANOGPT_CHROMIUM is {named!r}, which is not a program on this machine")
+            sys.exit(f"tests/run.py: NANOGPT_CHROMIUM is {named!r}, but there is no such program")
         return shutil.which(named)
     for name in BROWSERS:
         if (path := shutil.which(name)) and starts(path):
@@ -114,20 +115,21 @@ def find_browser() -> str | None:
 
 
 def install_browser() -> str | None:
-    say("no Chromium here, and the tests of the page want one")
+    """Try to install a Chromium and return it; None if that fails."""
+    say("the browser tests need a Chromium, and none was found")
     if apt_install("chromium") and (browser := find_browser()):
         return browser
-    say("asking playwright for its Chromium")
+    say("installing playwright's Chromium")
     python("-m", "playwright", "install", "chromium")
     return find_browser()
 
 
 def main(arguments: list[str]) -> int:
-    if sys.version_info < (3, 11):  # noqa: UP036, whoever is too old for us gets this far
+    if sys.version_info < (3, 11):  # noqa: UP036, this file must run on older versions to say so
         sys.exit("tests/run.py: nanogpt needs Python 3.11 or newer; this is " + sys.version.split()[0])
     leave_managed_python(arguments)
     install_requirements()
-    # Without bytecode, pytest and every process that a test starts would compile the project again.
+    # Without bytecode files, pytest and every process that a test starts would compile the project again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     failed = []
     if "--fast" in arguments:
@@ -135,9 +137,9 @@ def main(arguments: list[str]) -> int:
     elif browser := find_browser() or install_browser():
         os.environ["NANOGPT_CHROMIUM"] = browser
     elif os.environ.get("CI"):
-        failed.append("Chromium (there is none, and CI must not skip the tests of the page)")
+        failed.append("Chromium (not found, and CI must not skip the browser tests)")
     else:
-        say("no Chromium could be found or installed: the tests of the page will be skipped")
+        say("could not find or install a Chromium; the browser tests will be skipped")
     for name, command in CHECKS.items():
         say(name)
         if not python("-m", *command):

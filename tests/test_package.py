@@ -119,7 +119,7 @@ def test_it_trains_and_samples_from_another_folder(installed, tmp_path, tiny_tex
     (tmp_path / "play.txt").write_text(tiny_text, encoding="utf-8")
     flags = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     printed = installed.run("train", "play.txt", *flags, cwd=tmp_path)
-    assert printed.endswith("Write with it: nanogpt sample play\n")
+    assert printed.endswith("Try it: nanogpt sample play\n")
     assert (installed.data / "checkpoints" / "play" / "model.safetensors").is_file()
     assert len(installed.run("sample", "play", "--length", "20", cwd=tmp_path)) == 21
     assert installed.run("sample", "shakespeare", "--prompt", "ROMEO:", "--length", "20", cwd=tmp_path)[:6] == "ROMEO:"

@@ -26,7 +26,7 @@ from nanogpt.model import GPT
 from nanogpt.optim import weight_decay
 from nanogpt.publish import card, code_export, deploy, hub, page_export
 from nanogpt.publish.run_files import RunFiles
-from nanogpt.runs import Run, archive, record
+from nanogpt.runs import Run, archive, logs
 from nanogpt.sample import stream, stream_many
 from nanogpt.tokenizer import CharTokenizer, Fitted, load_tokenizer, token_lengths, unit
 from nanogpt.ui import form, sample_tab
@@ -189,7 +189,7 @@ def test_tokens_and_characters_are_counted_apart(run, text):
         assert row["characters"] == round(row["tokens"] * per_token(text))
     for row in run.history().rows[1:]:
         assert row["characters_per_second"] == pytest.approx(row["tokens_per_second"] * per_token(text), abs=2)
-    header, *lines = record.curves_csv(run).splitlines()
+    header, *lines = logs.curves_csv(run).splitlines()
     assert header.startswith("step,seconds,tokens,")
     assert dict(zip(header.split(","), lines[-1].split(",")))["characters"] == str(round(60 * 64 * per_token(text)))
 

@@ -1,7 +1,7 @@
-"""The command line: one file per group of commands; each command prints its result on stdout.
+"""The command line: one file per group of commands.
 
-`main.main(arguments)` runs one command and returns its exit status; `nanogpt` and `python -m nanogpt` call it.
-Flags are read before anything heavy is imported: torch and gradio wait until a command needs them.
+`main.main(arguments)` runs one command and returns its exit status; both `nanogpt` and `python -m nanogpt` call it.
+Flags are parsed before any heavy import: torch and gradio load only when a command needs them, so `--help` is fast.
 """
 
 __all__ = ["main"]

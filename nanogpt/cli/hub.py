@@ -1,4 +1,4 @@
-"""`push`, `pull` and `deploy`: the commands that talk to the Hub. Their progress goes to stderr."""
+"""`push`, `pull` and `deploy`: the commands that talk to the Hugging Face Hub. Progress goes to stderr."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from .flags import PROGRAM, Command
 
 
 def tell(sentence: str) -> None:
-    """Print progress, which is not the result."""
+    """Print progress to stderr, so that stdout holds only the result."""
     print(sentence, file=sys.stderr, flush=True)
 
 
 def push_command(arguments: argparse.Namespace) -> int:
-    """Put a run on the Hub as a model that transformers opens; never its text, its log or what continues it."""
+    """Publish a run to the Hub as a model that transformers can load.
+
+    Uploads the weights, tokenizer, settings, losses and a model card; never the text, the log or the checkpoint.
+    """
     from ..publish import hub
 
     run = Run(arguments.name)
@@ -29,19 +32,22 @@ def push_command(arguments: argparse.Namespace) -> int:
 
 
 def pull_command(arguments: argparse.Namespace) -> int:
-    """Take a model from the Hub as a run that can write: safetensors and JSON only, measured beforehand."""
+    """Download a model from the Hub as a run you can sample from.
+
+    Only safetensors and JSON files are downloaded, and their sizes are checked first.
+    """
     from ..publish import hub
 
     if arguments.name is not None and Run(arguments.name).exists():
         raise NanoGPTError(f"There is already a run named {arguments.name}. Choose another name.")
     named = lambda wanted: arguments.name or free_name(wanted)
     run = hub.pull(arguments.repo, hub.saved_token(), named=named, tell=tell)
-    print(f"{run.name} is here. Write with it: {PROGRAM} sample {run.name}")
+    print(f"Downloaded {run.name}. Try it: {PROGRAM} sample {run.name}")
     return 0
 
 
 def deploy_command(arguments: argparse.Namespace) -> int:
-    """Make a Space of this program with a model inside, or with --static one of a single page that writes."""
+    """Create a Space that runs this app with your model, or with --static a single page that generates text."""
     from ..publish import deploy, hub
 
     run = Run(arguments.name)
@@ -55,10 +61,10 @@ def deploy_command(arguments: argparse.Namespace) -> int:
 
 
 def show(files: dict[str, bytes]) -> int:
-    """Print what would be sent: one line per file with its bytes, their sum, and the card."""
+    """Print what would be uploaded: the size of each file in bytes, the total, and the model card."""
     for name, content in files.items():
         print(f"{len(content):>12,}  {name}")
-    print(f"{sum(map(len, files.values())):>12,}  in all; nothing was sent\n\n{files['README.md'].decode()}")
+    print(f"{sum(map(len, files.values())):>12,}  total; nothing was uploaded\n\n{files['README.md'].decode()}")
     return 0
 
 
@@ -66,25 +72,29 @@ def add_commands(command: Command) -> None:
     """Add `push`, `pull` and `deploy` with their flags."""
     push = command("push", push_command)
     push.add_argument("name", metavar="NAME", help="the run")
-    push.add_argument("repo", metavar="USER/REPO", help="where to; REPO alone is under your own account")
-    push.add_argument("--private", action="store_true", help="for your eyes only, if it is a new repository")
+    push.add_argument("repo", metavar="USER/REPO", help="the repository; REPO alone goes to your account")
+    push.add_argument("--private", action="store_true", help="create the repository as private")
     push.add_argument(
-        "--license", metavar="ID", help="mit, apache-2.0, cc0-1.0, cc-by-4.0, …; without it the card has none"
+        "--license",
+        metavar="ID",
+        help="mit, apache-2.0, cc0-1.0, cc-by-4.0, …; default: no license, all rights reserved",
     )
-    push.add_argument("--quote", action="store_true", help="show on the card how the text begins")
-    push.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    push.add_argument(
+        "--quote", action="store_true", help="show the first 500 characters of the text on the model card"
+    )
+    push.add_argument("--dry-run", action="store_true", help="show what would be uploaded without uploading it")
 
     pull = command("pull", pull_command)
-    pull.add_argument("repo", metavar="USER/REPO", help="the repository, or the address of its page")
-    pull.add_argument("--name", help="the run's name; made from its own where it is not given")
+    pull.add_argument("repo", metavar="USER/REPO", help="the repository, or its URL")
+    pull.add_argument("--name", help="name of the new run; default: the model's name")
 
     deploy = command("deploy", deploy_command)
     deploy.add_argument("name", metavar="NAME", help="the run")
-    deploy.add_argument("space", metavar="USER/SPACE", help="where to; SPACE alone is under your own account")
+    deploy.add_argument("space", metavar="USER/SPACE", help="the Space; SPACE alone goes to your account")
     deploy.add_argument(
-        "--static", action="store_true", help="one page that writes by itself: free, nothing trains there"
+        "--static", action="store_true", help="one page that samples in the visitor's browser: free, but it can't train"
     )
-    deploy.add_argument("--hardware", metavar="ID", help="such as zero-a10g (free), cpu-basic or t4-small [zero-a10g]")
-    deploy.add_argument("--private", action="store_true", help="for your eyes only, if it is a new Space")
-    deploy.add_argument("--license", metavar="ID", help="of the model inside; see push")
-    deploy.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    deploy.add_argument("--hardware", metavar="ID", help="e.g. zero-a10g (free), cpu-basic, t4-small [zero-a10g]")
+    deploy.add_argument("--private", action="store_true", help="create the Space as private")
+    deploy.add_argument("--license", metavar="ID", help="the model's license; see push")
+    deploy.add_argument("--dry-run", action="store_true", help="show what would be uploaded without uploading it")

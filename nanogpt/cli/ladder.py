@@ -1,4 +1,4 @@
-"""`ladder`: the lecture's models one after another, and the way from there to the modern recipe."""
+"""`ladder`: train the lecture's models one after another, then each step from there to the modern recipe."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .flags import Command
 def ladder_command(arguments: argparse.Namespace) -> int:
     """Train the lecture's models one after another, starting from the bigram model.
 
-    On two CPU cores stages 1 to 6 take about two minutes. Stage 7 is the lecture's last model, and without a GPU only
-    trained when it is asked for. Stages 8 to 18 go from the lecture's recipe to the modern one, each with one
-    departure more; each takes about half a minute.
+    Stages 1 to 6 take about two minutes on two CPU cores. Stage 7 is the lecture's final model; without a GPU it runs
+    only if you ask for it with --stage 7. Stages 8 to 18 turn the lecture's recipe into the modern one, one change per
+    stage, at about half a minute each.
     """
     from .. import corpus
     from ..device import pick_device
@@ -26,19 +26,19 @@ def ladder_command(arguments: argparse.Namespace) -> int:
     else:
         print_ladder(text, stage, device.type, arguments.max_iters, arguments.seed)
         if stage is None:
-            print("From here to the modern recipe, stages 8 to 18, it goes with --modern.")
+            print("Run with --modern for stages 8 to 18, which lead to the modern recipe.")
     return 0
 
 
 def add_commands(command: Command) -> None:
     """Add `ladder` with its flags."""
     ladder = command("ladder", ladder_command)
-    ladder.add_argument("file", metavar="FILE", help="a text")
+    ladder.add_argument("file", metavar="FILE", help="a text file")
     which = ladder.add_mutually_exclusive_group()
-    which.add_argument("--stage", type=int, help="only this stage, 1 to 18")
+    which.add_argument("--stage", type=int, help="train only this stage, 1 to 18")
     which.add_argument(
-        "--modern", action="store_true", help="stages 8 to 18 in place of 1 to 7: about five minutes on a CPU"
+        "--modern", action="store_true", help="train stages 8 to 18 instead of 1 to 7: about five minutes on a CPU"
     )
-    ladder.add_argument("--max-iters", type=int, help="shorter or longer than the stage's own number of steps")
+    ladder.add_argument("--max-iters", type=int, help="override the number of steps per stage")
     ladder.add_argument("--seed", type=int, default=1337)
     ladder.add_argument("--device", default="auto", help="auto, cuda, mps or cpu [auto]")

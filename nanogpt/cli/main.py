@@ -1,6 +1,6 @@
 """The command line: `nanogpt train | sample | eval | runs | ladder | export | push | pull | deploy | serve`.
 
-`python -m nanogpt` is the same. Every command prints its result on stdout; an error is one line on stderr and exit
+`python -m nanogpt` does the same. Commands print their result to stdout; an error is one line on stderr and exit
 status 2.
 """
 
@@ -18,12 +18,12 @@ from .flags import PROGRAM, Parser
 
 
 def parser() -> Parser:
-    """Build the parser of all commands with their flags."""
+    """Build the parser, with all commands and their flags."""
     main = Parser(
         prog=PROGRAM,
-        description="Train a GPT on your own text, and sample from it.",
-        epilog=f"Runs and texts are kept in {home()}\n(set NANOGPT_HOME to move them).",
-        formatter_class=argparse.RawDescriptionHelpFormatter,  # does not break the path
+        description="Train a GPT from scratch on your own text, and sample from it.",
+        epilog=f"Runs and texts are stored in {home()}\n(set NANOGPT_HOME to use another folder).",
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # or argparse would wrap the path
     )
     main.add_argument("--version", action="version", version=f"nanogpt {__version__}")
     commands = main.add_subparsers(metavar="COMMAND", parser_class=Parser)
@@ -39,10 +39,10 @@ def parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status. Without a command, print the help."""
+    """Run one command and return its exit status. Print the help if there is no command."""
     for out in (sys.stdout, sys.stderr):
         if isinstance(out, io.TextIOWrapper):
-            out.reconfigure(errors="replace")  # a terminal that lacks a letter shows ?
+            out.reconfigure(errors="replace")  # print ? for letters the terminal can't show
     commands = parser()
     arguments = commands.parse_args(argv)
     try:
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `... | head` has read enough
+    except BrokenPipeError:  # e.g. `... | head` has exited
         sys.stderr.close()
         return 0
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`runs` and `export`: what there is, and a run as a file to take along."""
+"""`runs` and `export`: list the runs, and export one as a single file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .flags import PROGRAM, Command
 
 
 def runs_command(arguments: argparse.Namespace) -> int:
-    """List the runs: one line each, or one JSON array."""
+    """List your runs, one per line or as a JSON array."""
     rows = []
     for run in all_runs():
         try:
             rows.append(facts(run))
-        except NanoGPTError as error:  # one broken run does not hide the others
+        except NanoGPTError as error:  # a damaged run must not hide the others
             print(error, file=sys.stderr)
     if arguments.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -31,7 +31,7 @@ def runs_command(arguments: argparse.Namespace) -> int:
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """Return what the list says of one run. NanoGPTError if it cannot be read."""
+    """Return one row of the list. Raise NanoGPTError if the run can't be read."""
     status, settings = run.status(), run.settings()
     return dict(
         name=run.name,
@@ -47,20 +47,20 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def line(row: dict[str, Any]) -> str:
-    """Format `facts` for people."""
+    """Format a row of `facts` as a line of text."""
     loss = f"{row['val_loss']:.4f}" if row["val_loss"] else "-"
     steps = f"{row['step']:,}/{row['max_iters']:,}"
     return f"{row['name']:<32} {row['state']:<9} {steps:>17}  val {loss:<7} {row['corpus']}"
 
 
 def export_command(arguments: argparse.Namespace) -> int:
-    """Write a run as one page that works offline in a browser, or as one program that trains it again.
+    """Export a run as a web page that generates text offline, or as a script that retrains the model.
 
-    A page or program that is there already is written over, a text is not; - is standard output.
+    An existing page or script is overwritten; an existing text file is not. Use - to write to stdout.
     """
     files = contents(arguments)
     if not files:
-        raise NanoGPTError("Say what to write: --html FILE, --code FILE or --text FILE.")
+        raise NanoGPTError("Choose an output: --html FILE, --code FILE or --text FILE.")
     report = sys.stderr if "-" in files else sys.stdout
     for file, content in files.items():
         data = content.encode("utf-8")
@@ -73,7 +73,7 @@ def export_command(arguments: argparse.Namespace) -> int:
 
 
 def contents(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return what was asked for: content by the name of the file it goes to."""
+    """Return the contents to write, by file name."""
     from .. import corpus
     from ..publish import code_export, page_export
 
@@ -89,22 +89,22 @@ def contents(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def write(file: str, data: bytes, keep: bool) -> None:
-    """Write a file. With `keep`, NanoGPTError if it is there already with other content."""
+    """Write a file. With `keep`, raise NanoGPTError if it already exists with different contents."""
     try:
         if keep and Path(file).is_file() and Path(file).read_bytes() != data:
-            raise NanoGPTError(f"{file} is there already, and is another text; give --text another name.")
+            raise NanoGPTError(f"{file} already exists with different contents. Choose another file name for --text.")
         Path(file).write_bytes(data)
     except OSError as error:
-        raise NanoGPTError(f"{file} could not be written: {error.strerror}.") from None
+        raise NanoGPTError(f"Couldn't write {file}: {error.strerror}.") from None
 
 
 def add_commands(command: Command) -> None:
     """Add `runs` and `export` with their flags."""
     runs = command("runs", runs_command)
-    runs.add_argument("--json", action="store_true", help="one JSON array")
+    runs.add_argument("--json", action="store_true", help="print a JSON array")
 
     export = command("export", export_command)
     export.add_argument("name", metavar="NAME", help="the run")
-    export.add_argument("--html", metavar="FILE", help="a page with the weights inside, which writes by itself")
-    export.add_argument("--code", metavar="FILE", help="a program that needs torch alone and trains the same model")
-    export.add_argument("--text", metavar="FILE", help="the text the run learned from, which that program reads")
+    export.add_argument("--html", metavar="FILE", help="a web page that generates text offline in any browser")
+    export.add_argument("--code", metavar="FILE", help="a Python script that retrains the model and needs only torch")
+    export.add_argument("--text", metavar="FILE", help="the training text, which that script reads")

@@ -1,4 +1,4 @@
-"""`sample` and `eval`: what a trained model writes, and how well it predicts a text."""
+"""`sample` and `eval`: generate text from a trained model, and measure how well it predicts a text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .flags import Command, add_knobs, settings_in
 
 
 def sample_command(arguments: argparse.Namespace) -> int:
-    """Write with a run's best weights: the text alone, its prompt first as on the page, goes to stdout."""
+    """Generate text from a run's best weights. Prints the prompt followed by the text, and nothing else."""
     from ..device import pick_device
     from ..formats import load_model
     from ..sample import DASHES, stream_many, unescaped
@@ -30,7 +30,7 @@ def sample_command(arguments: argparse.Namespace) -> int:
     others: list[list[str]] = [[prompt.text] for _ in range(config.num_samples - 1)]
     sys.stdout.write(prompt.text)
     for first, *rest in stream_many(model, tokenizer, prompt.text, config):
-        sys.stdout.write(first)  # the first sample appears as it is written; the others, made beside it, follow
+        sys.stdout.write(first)  # stream the first sample; the others, generated in the same batch, follow at the end
         sys.stdout.flush()
         for text, piece in zip(others, rest):
             text.append(piece)
@@ -39,7 +39,10 @@ def sample_command(arguments: argparse.Namespace) -> int:
 
 
 def eval_command(arguments: argparse.Namespace) -> int:
-    """The loss over a run's whole held-out text, or over a file: one JSON object."""
+    """Print the loss over a run's whole validation set, or over a file, as a JSON object.
+
+    Losses are in nats per character.
+    """
     import torch
 
     from ..data import scored_characters
@@ -56,9 +59,7 @@ def eval_command(arguments: argparse.Namespace) -> int:
     else:
         data = load_data(settings["corpus"]["id"], tokenizer, device).val  # (N,)
     if len(data) < 2:
-        raise NanoGPTError(
-            "There is nothing to predict: the text has fewer than two characters of this model's alphabet."
-        )
+        raise NanoGPTError("Nothing to evaluate: the text has fewer than two characters that this model knows.")
     model, lengths = load_model(run.folder, device.type), torch.from_numpy(token_lengths(tokenizer)).to(device.type)
     loss = estimate_loss(model, data, device, lengths=lengths)
     characters = scored_characters(data, model.config.block_size, lengths)
@@ -67,7 +68,7 @@ def eval_command(arguments: argparse.Namespace) -> int:
 
 
 def ids_of(file: str, tokenizer):
-    """Return a file's ids, (N,). Characters that the tokenizer lacks are replaced, and named on stderr."""
+    """Return a file's token ids, (N,). Characters the tokenizer doesn't know are replaced, and listed on stderr."""
     from .. import corpus
 
     text = tokenizer.fit(corpus.read_text(file))
@@ -80,11 +81,11 @@ def add_commands(command: Command) -> None:
     """Add `sample` and `eval` with their flags."""
     sample = command("sample", sample_command)
     sample.add_argument("name", metavar="NAME", help="the run")
-    sample.add_argument("--prompt", default="", help="what the text begins with")
+    sample.add_argument("--prompt", default="", help="how the text should start")
     sample.add_argument("--device", default="cpu", help="auto, cuda, mps or cpu [cpu]")
     add_knobs(sample, SampleConfig)
 
     evaluate = command("eval", eval_command)
     evaluate.add_argument("name", metavar="NAME", help="the run")
-    evaluate.add_argument("file", nargs="?", metavar="FILE", help="a text; without one, the run's held-out tenth")
+    evaluate.add_argument("file", nargs="?", metavar="FILE", help="a text file; default: the run's validation set")
     evaluate.add_argument("--device", default="auto", help="auto, cuda, mps or cpu [auto]")

@@ -1,4 +1,4 @@
-"""`serve`: the page. `python app.py` does the same."""
+"""`serve`: start the web app. `python app.py` does the same."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .flags import Command
 
 
 def serve_command(arguments: argparse.Namespace) -> int:
-    """Serve the page at http://127.0.0.1:7860. Press Ctrl-C to end; running trainers carry on."""
+    """Start the web app at http://127.0.0.1:7860. Ctrl-C stops the server; runs in progress keep training."""
     if arguments.public:
-        os.environ["NANOGPT_PUBLIC"] = "1"  # for the trainers, too
+        os.environ["NANOGPT_PUBLIC"] = "1"  # in the environment, so that trainer processes inherit it
     from ..ui import server
 
     server.serve(arguments.host, arguments.port)
@@ -23,9 +23,9 @@ def add_commands(command: Command) -> None:
     on_space = bool(os.environ.get("SPACE_ID"))
     serve = command("serve", serve_command)
     serve.add_argument(
-        "--host", default="0.0.0.0" if on_space else "127.0.0.1", help="address to listen on [%(default)s]"
+        "--host", default="0.0.0.0" if on_space else "127.0.0.1", help="address to bind to [%(default)s]"
     )
-    serve.add_argument("--port", type=int, help="port [7860, or the next free one]")
+    serve.add_argument("--port", type=int, help="port to listen on [7860, or the next free one]")
     serve.add_argument(
-        "--public", action="store_true", help="for a class or a lab: each visitor sees only their own runs and texts"
+        "--public", action="store_true", help="multi-user mode: each visitor sees only their own runs and texts"
     )

@@ -1,7 +1,7 @@
-"""Choose a model for a time budget on an NVIDIA GPU: its size, dropout and number of epochs.
+"""Choose a model for a time budget on an NVIDIA GPU: its width, its dropout and the number of epochs.
 
-A GPU gets through so many epochs of a short text that memorization, not arithmetic, is the limit: a larger model with
-more regularization works best. The sizes below were measured on Tiny Shakespeare (benchmarks/README.md).
+A GPU goes through a short text so many times that overfitting, not arithmetic, is the limit. A larger model with more
+regularization then pays off. The sizes below were measured on Tiny Shakespeare (benchmarks/README.md).
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from ..device import Device
 from ..paths import environment
 from . import measured
 
-SLOW = 2e13  # operations per second to assume if measuring fails
+SLOW = 2e13  # operations per second to assume if the measurement fails
 
-# On an H200 a step of 6 layers of width 384 with dropout takes 1.5 ms plus 0.24 us per character: 2.5 ms for 16 x 256.
-PER_STEP, OF_THE_PEAK = 0.0002, 0.40  # fixed seconds per layer and step, and the share of a large product's speed
+# On an H200, a training step of 6 layers of width 384 with dropout takes 1.5 ms plus 0.24 us per character: 2.5 ms for
+# a batch of 16 x 256. PER_STEP is the fixed part, in seconds per layer; OF_THE_PEAK is the share of the speed of one
+# large matrix product that the rest reaches.
+PER_STEP, OF_THE_PEAK = 0.0002, 0.40
 
 
 @dataclass(frozen=True)
 class GpuSize:
-    """A model and batch size, and the number of epochs it is the best choice for."""
+    """A model and batch size, and the range of epochs for which it is the best choice."""
 
     passes: float  # epochs from which it beats the previous size
-    most: float  # epochs beyond which it only memorizes
+    most: float  # epochs after which it only overfits
     n_layer: int
     n_head: int
     n_embd: int
@@ -38,15 +40,16 @@ class GpuSize:
     batch_size: int
     dropout: float
     weight_decay: float
-    val_loss: float  # best validation loss on Tiny Shakespeare
+    val_loss: float  # best validation loss on Tiny Shakespeare, nats per character
 
     @property
     def settings(self) -> dict[str, Any]:
+        """Return the settings among the fields."""
         return {key: value for key, value in asdict(self).items() if key not in ("passes", "most", "val_loss")}
 
 
-# Small batches are better: with 6 layers of width 384, 64 x 256 reaches 1.476 and 32 x 256 1.421 after 10 epochs, and
-# 16 x 256 reaches 1.404 after 8.
+# Small batches win. With 6 layers of width 384: 1.476 for 64 x 256 and 1.421 for 32 x 256 after 10 epochs, 1.404 for
+# 16 x 256 after 8.
 SIZES = (
     GpuSize(0, 8, 4, 4, 256, 256, 16, 0.0, 0.1, 1.50),
     GpuSize(3, 13, 6, 6, 384, 256, 16, 0.1, 0.1, 1.40),
@@ -57,9 +60,9 @@ SIZES = (
 
 @lru_cache
 def product_speed(device: Device) -> float:
-    """Return the operations per second of a large matrix product in the device's precision.
+    """Return the operations per second of a large matrix product, in the device's precision.
 
-    Measure once per GPU and version of PyTorch, in a separate process, so that its GPU memory is freed afterwards.
+    It is measured once per GPU and PyTorch version, in a separate process so that its GPU memory is freed afterwards.
     """
     key = f"{device.name}, {device.dtype}, torch {torch.__version__}: product"
     if known := measured.recall(key):
@@ -75,7 +78,7 @@ def product_speed(device: Device) -> float:
 
 
 def memory_free() -> int:
-    """Return the free bytes on the GPU. Unlike torch, don't allocate GPU memory for this process to find out."""
+    """Return the free GPU memory in bytes. Asks nvidia-smi: torch would allocate a CUDA context in this process."""
     properties = torch.cuda.get_device_properties(0)
     command = ["nvidia-smi", "-i", f"GPU-{properties.uuid}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     try:
@@ -86,10 +89,10 @@ def memory_free() -> int:
 
 
 def measure(dtype: torch.dtype) -> float:
-    """Return the operations per second of the best of ten products of 4,096 x 4,096 matrices on the GPU."""
+    """Return the operations per second of a product of 4,096 x 4,096 matrices on the GPU, the best of ten."""
     a, b = (torch.randn(4096, 4096, device="cuda", dtype=dtype) for _ in range(2))
     took = []
-    for _ in range(11):  # the first one is a warm-up
+    for _ in range(11):  # the first one loads the library, so it is never the fastest
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         a @ b
@@ -100,12 +103,12 @@ def measure(dtype: torch.dtype) -> float:
 
 
 def step_seconds(layers: int, flops: float, speed: float) -> float:
-    """Estimate the seconds of a step with `flops` operations on a GPU of this speed."""
+    """Return an estimate of the seconds per step: `flops` operations on a GPU that does `speed` per second."""
     return PER_STEP * layers + flops / (OF_THE_PEAK * speed)
 
 
 def choose_size(reads: Mapping[GpuSize, float]) -> GpuSize:
-    """Return the largest size that gets enough epochs (`reads` has those of each), or the smallest if none does."""
+    """Return the largest size that gets enough epochs (`reads`) to pay off, or the smallest if none does."""
     return next((size for size in reversed(SIZES) if reads[size] >= size.passes), SIZES[0])
 
 

@@ -1,6 +1,6 @@
-"""Speeds measured on this machine, in operations per second, stored in `machine.json` so that each is measured once.
+"""Speeds measured on this machine, in operations per second, cached in `machine.json` so each is measured only once.
 
-A key names everything that a speed depends on: the processor, the version of PyTorch, threads, load, the model's shape.
+A key names everything the speed depends on: the processor, the PyTorch version, threads, load and the model's shape.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from ..device import Device
 from ..disk import write_whole
 from ..paths import home
 
-MOST = 200  # speeds to keep; older ones are dropped
+MOST = 200  # entries; the oldest are dropped first
 
 
 def recall(key: str) -> float | None:
-    """Return a stored speed, or None if there is none."""
+    """Return a cached speed, or None."""
     speed = _all().get(key)
     return speed if isinstance(speed, float) and speed > 0 else None
 
 
 def keep(key: str, speed: float) -> None:
-    """Store a speed. If the folder isn't writable, it will be measured again next time."""
+    """Cache a speed. If the folder is read-only, it will be measured again next time."""
     known = {name: value for name, value in _all().items() if name != key} | {key: float(speed)}
     with contextlib.suppress(OSError):
         write_whole(home() / "machine.json", json.dumps(dict(list(known.items())[-MOST:]), indent=1))
 
 
 def key_of(device: Device, model: ModelConfig, train: TrainConfig, own: float = 0.0) -> str:
-    """Return the key for training steps of a model of this shape, on this machine at its present load.
+    """Return the key for training steps of a model of this shape, on this machine at its current load.
 
-    `own` is how much of that load this process has made itself.
+    `own` is the part of that load caused by this process.
     """
     shape = f"{model.layout} {model.n_layer} x {model.n_embd}, {model.n_head} heads, dropout {model.dropout:g}"
     batch = f"{train.batch_size} x {model.block_size}, {train.optimizer}"
@@ -48,7 +48,7 @@ def key_of(device: Device, model: ModelConfig, train: TrainConfig, own: float = 
 
 @lru_cache
 def processor() -> str:
-    """Return the processor's name."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -1,6 +1,6 @@
-"""Where a run trains: in a process on this machine, or on ZeroGPU. Only this module chooses.
+"""Choose where a run trains: in a process on this machine, or on ZeroGPU. Only this module decides.
 
-Each place to train is a module in this package that can start a run. To add one, call it here.
+To add a place to train, write a module in this package that can start a run, and call it from here.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ def start(run: Run) -> None:
 
 
 def takes_the_request() -> bool:
-    """Return True if a run trains inside the request that starts it, so that the request lasts as long as the run."""
+    """Return True if a run trains inside the request that starts it, so that the request lasts until it ends."""
     return zero.HERE
 
 
 def attend(run: Run) -> None:
-    """Train a run inside the request that started it, on ZeroGPU. Do nothing elsewhere."""
+    """Finish the request that started a run: on ZeroGPU, train it now; anywhere else, do nothing."""
     if zero.HERE:
         zero.train_now(run.name)
 
 
 def warm() -> None:
-    """Keep a pre-warmed trainer process ready, if runs train in processes and training is allowed."""
+    """Keep a trainer process ready for the next start, if runs train in processes and training is allowed."""
     if not zero.HERE and not limits.training_is_off():
         local.warm()

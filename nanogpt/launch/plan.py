@@ -1,7 +1,4 @@
-"""Estimate the memory and time of a run on this machine, and choose a model for a time budget.
-
-Memory is computed; time comes from measuring real training steps for about a second.
-"""
+"""Estimate what a run needs on this machine: memory by arithmetic, time by running real training steps for a second."""
 
 from __future__ import annotations
 
@@ -27,27 +24,27 @@ from ..timetable import overhead
 from ..train import make_step
 from . import gpu_plan, measured
 
-# ZeroGPU can't be measured before a call, so guess the fixed seconds per step and the operations per second.
+# ZeroGPU can't be measured before a call, so guess: seconds of overhead per step, and operations per second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
-AVERAGED = 60.0  # seconds over which the system averages its load
-TRIAL_SECONDS = 0.8  # of training steps: long enough to be accurate to about 20%, short enough to wait for
+AVERAGED = 60.0  # seconds, over which the system averages its load
+TRIAL_SECONDS = 0.8  # long enough to be accurate within about 20%, short enough to wait for
 
 
 def step_flops(config: ModelConfig, batch_size: int) -> float:
-    """Return the operations of one training step: six per weight and token, plus attention (Kaplan et al., 2020)."""
+    """Return the operations per training step: six per weight and token, plus attention (Kaplan et al., 2020)."""
     weights = 12 * config.n_layer * config.n_embd**2 + config.vocab_size * config.n_embd
-    attention = 6 * config.n_layer * config.block_size * config.n_embd  # half the full square, since it is causal
+    attention = 6 * config.n_layer * config.block_size * config.n_embd  # half of the full square: it is causal
     return batch_size * config.block_size * 6 * (weights + attention)
 
 
 def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
-    """Estimate the peak memory of a run in bytes: weights, gradients, optimizer state and activations."""
-    numbers = count_parameters(model)
-    remembered = 3 if train.optimizer == "muon" else 4  # per parameter: itself, its gradient and optimizer state
-    kept = 4 * numbers * (remembered + 2)  # plus copies for saving and sampling
+    """Return the peak memory of a run in bytes: weights, gradients, optimizer state and activations."""
+    parameters = count_parameters(model)
+    per_parameter = 3 if train.optimizer == "muon" else 4  # the weight, its gradient and the optimizer's state
+    kept = 4 * parameters * (per_parameter + 2)  # two more copies, for saving and sampling
     size = 4 if device.dtype is torch.float32 else 2
     tokens = train.batch_size * model.block_size
-    layout = model.features  # backward needs rotated, normalized and squared copies, too
+    layout = model.features  # autograd keeps the rotated, normalized or squared tensor as well as its input
     copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
     per_layer = (20 + copies) * model.n_embd
     if keeps_attention(model, device):
@@ -57,7 +54,7 @@ def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int
 
 
 def keeps_attention(model: ModelConfig, device: Device) -> bool:
-    """Return True if the backward pass keeps the attention weights, as fast/block.py does."""
+    """Return True if the attention weights are kept for the backward pass, which only fast/block.py does."""
     try:
         from ..fast.block import product_dtype
     except ImportError:
@@ -66,13 +63,13 @@ def keeps_attention(model: ModelConfig, device: Device) -> bool:
 
 
 def memory_free(device: Device) -> int:
-    """Return the free memory of the device in bytes, or 0 if the system doesn't tell."""
+    """Return the free memory of the device in bytes, or 0 if the system does not report it."""
     if device.elsewhere:
         return 0
     if device.type == "cuda":
         return gpu_plan.memory_free()
     free = 0
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS only tells the total
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS reports only the total
         free = int(0.7 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -88,23 +85,23 @@ def memory_free(device: Device) -> int:
 
 
 def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None = None) -> None:
-    """Raise NanoGPTError if a run wouldn't fit into the free memory."""
+    """Raise NanoGPTError if the run would not fit into free memory."""
     device = device or pick_device(train.device)
     needed, free = memory_needed(model, train, device), memory_free(device)
     if queue.running():
-        return  # the memory that is free now says nothing about when this run's turn comes
+        return  # what is free now says nothing about later, when this run's turn comes
     if free and needed > free:
         raise NanoGPTError(
-            f"These settings need about {needed / 1e9:.1f} GB of memory, but only {free / 1e9:.1f} GB are free. "
+            f"These settings need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
             f"Lower batch_size (now {train.batch_size}), block_size ({model.block_size}), n_embd ({model.n_embd}) "
             f"or n_layer ({model.n_layer})."
         )
 
 
 def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS) -> float:
-    """Return the operations per second in training steps of a model of this shape, measured once per machine.
+    """Return the operations per second that training steps of this shape reach, measured once per machine.
 
-    On a CPU, measure training steps for about `seconds`; on a GPU, derive it from the speed of a single product.
+    On a CPU, measure training steps for about `seconds`; on a GPU, derive it from the speed of a matrix product.
     """
     device, flops = pick_device(train.device), step_flops(model, train.batch_size)
     if device.elsewhere:
@@ -120,13 +117,13 @@ def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS
         return known
 
 
-_measuring = threading.Lock()  # simultaneous measurements would slow each other down
+_measuring = threading.Lock()  # two measurements at once would skew each other
 
 
 def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float) -> float:
-    """Train briefly on random text and return the operations per second.
+    """Train on random tokens for about `seconds` and return the operations per second.
 
-    Use fewer blocks and a smaller batch for a large model, so that measuring takes no longer.
+    A large model is measured with fewer blocks and a smaller batch, so that it takes no longer than a small one.
     """
     small = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
     most = 2e10  # operations per step: a fifth of a second on a slow machine
@@ -140,14 +137,14 @@ def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float
     while len(times) < 3 or time.perf_counter() < until:
         began = time.perf_counter()
         loss, _ = take_step(xb, xb, train.learning_rate)
-        loss.item()  # on a GPU: wait for it
+        loss.item()  # wait until the device has finished
         times.append(time.perf_counter() - began)
     typical = sorted(times[1:])[len(times[1:]) // 2]
     return step_flops(small, batch_size) / typical
 
 
 def learned_from(run: Run) -> None:
-    """Store the speed at which a run actually trained, so that the next plan for its shape needs no trial."""
+    """Cache the speed that a run reached in training, so that the next plan for this shape needs no trial."""
     train, model = TrainConfig.of(run.settings()["train"]), read_config(run.folder)
     rates = sorted(row["tokens_per_second"] for row in run.history().rows if row.get("tokens_per_second"))
     device = pick_device(train.device)
@@ -158,7 +155,7 @@ def learned_from(run: Run) -> None:
 
 
 def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
-    """Estimate the seconds that a run takes on this machine, including evaluations."""
+    """Return an estimate of the run's length in seconds, including evaluations."""
     if train.budget:
         return train.budget
     return 1.08 * train.max_iters * step_flops(model, train.batch_size) / speed(model, train)
@@ -166,9 +163,9 @@ def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
 
 @dataclass(frozen=True)
 class Size:
-    """A model and batch size that suits about `flops` operations, and the loss it reached on Tiny Shakespeare."""
+    """A model and batch size that suit a compute budget, and the validation loss it reached on Tiny Shakespeare."""
 
-    flops: float
+    flops: float  # operations per run from which this size is the best choice
     n_layer: int
     n_head: int
     n_embd: int
@@ -178,13 +175,13 @@ class Size:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return the fields that are settings."""
+        """Return the settings among the fields."""
         return {name: value for name, value in asdict(self).items() if name not in ("flops", "val_loss")}
 
 
-MEASURED_LAYOUT = "modern"  # the layout that SIZES were measured with, and the default for a time budget
-# From small to large; a budget gets the largest one it can afford. Losses above the line are based on the runs in
-# benchmarks/README.md, those below it are extrapolated.
+MEASURED_LAYOUT = "modern"  # SIZES were measured with it, so it is the default for time budgets
+# From small to large; a budget gets the last one it can afford. Losses above the dashes come from the runs in
+# benchmarks/README.md; those below are extrapolated.
 SIZES = (
     Size(0.0, 2, 2, 64, 64, 8, 2.1),
     Size(3e11, 3, 3, 96, 64, 16, 1.92),
@@ -199,65 +196,63 @@ SIZES = (
 
 @dataclass(frozen=True)
 class Plan:
-    """The model and settings chosen for a time budget on this machine."""
+    """The model and the number of steps chosen for a time budget on this machine."""
 
     settings: dict[str, Any]
     parameters: int
-    weight_decay: float  # for the number of epochs that fit into the budget
-    val_loss: float  # expected validation loss on Tiny Shakespeare
+    weight_decay: float  # for about this many epochs
+    val_loss: float  # to expect on a text like Tiny Shakespeare, in nats per character
     unit: str = "character"  # the word for a token in messages
 
     def __str__(self) -> str:
-        """Return the plan in words, with a loss to expect. Only the modern layout's losses were measured."""
         s = self.settings
-        loss = f"a validation loss of about {self.val_loss:.2f} on Tiny Shakespeare"
-        was_measured = s["layout"] == MEASURED_LAYOUT
-        expect = f"Expect {loss}" if was_measured else f"The modern layout reaches {loss} in this time"
+        layout = "" if s["layout"] == MEASURED_LAYOUT else f" from the {MEASURED_LAYOUT} architecture"
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, width {s['n_embd']}, context {s['block_size']} {self.unit}s: "
             f"{self.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']}, "
-            f"weight decay {self.weight_decay:g}. {expect}; other texts will differ."
+            f"weight decay {self.weight_decay:g}. Expect a validation loss of about {self.val_loss:.2f}{layout} on "
+            "Tiny Shakespeare; other texts will differ."
         )
 
 
 def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any], unit: str = "character") -> Plan:
-    """Choose sizes and steps for a budget in seconds, measuring training steps for about two seconds if necessary.
+    """Choose a model and the number of steps for a budget in seconds, by measuring steps for about two seconds.
 
-    The text has `tokens` tokens; `unit` is the word for one in messages. Settings in `given` are kept, and the others
-    are chosen to fit. Raise NanoGPTError if the budget is below 5 seconds.
+    `tokens` is the length of the text, `unit` the word for a token in messages. Settings in `given` are kept, and the
+    others are chosen to go with them. Raise NanoGPTError if the budget is below 5 seconds.
     """
     if budget < 5:
-        raise NanoGPTError(f"The training time must be at least 5 seconds, not {budget:g}. A minute or more is better.")
+        raise NanoGPTError(f"{budget:g} seconds is too short. Give at least 5 seconds; a minute or more is better.")
     recipe = {"layout": MEASURED_LAYOUT, **given, "budget": budget}
     device = pick_device(str(given.get("device") or "auto"))
     if device.type == "cuda" and not device.elsewhere:
         return _choose_on_a_gpu(recipe, vocab_size, tokens, device, unit)
     guess = _configs(SIZES[2].settings | recipe, vocab_size)
-    moment = min(TRIAL_SECONDS, 0.03 * budget)  # measured twice; with creating the models, a tenth of the budget
-    flops = 0.85 * budget * speed(*guess, moment)  # the rest is for evaluations, samples and saving
+    moment = min(TRIAL_SECONDS, 0.03 * budget)  # there are two trials: a tenth of the budget, all in all
+    flops = 0.85 * budget * speed(*guess, moment)  # the rest is for evaluating, sampling and saving
     size = [one for one in SIZES if one.flops <= flops][-1]
     settings = size.settings | recipe
     model, train = _configs(settings, vocab_size)
     settings["block_size"] = fitting_block_size(tokens, model.block_size)
     model = replace(model, block_size=settings["block_size"])
-    step = step_flops(model, train.batch_size) / speed(model, train, moment)  # seconds
+    step = step_flops(model, train.batch_size) / speed(model, train, moment)  # seconds per step
     settings["max_iters"] = max(20, int(0.85 * budget / step))
     decay = settled(replace(train, max_iters=settings["max_iters"]), model, tokens).weight_decay
     larger = next((one for one in SIZES if one.flops > flops), size)
-    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # interpolate between this size and the next
+    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # 0 to 1: how near the next size is
     val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
     return Plan(settings, count_parameters(model), decay, val_loss, unit)
 
 
 def measure_once(wanted: str) -> None:
-    """Measure the GPU for `choose` if that hasn't been done on this machine, so that no run's budget pays for it."""
+    """Measure the GPU for `choose` if it has not been measured yet, so that this does not count as the run's time."""
     device = pick_device(wanted)
     if device.type == "cuda" and not device.elsewhere:
         gpu_plan.product_speed(device)
 
 
 def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Device, unit: str) -> Plan:
-    """Choose as `choose` does, for a GPU, from the speed of a single product."""
+    """`choose` for a GPU, from the speed of one matrix product."""
     rate = gpu_plan.product_speed(device)
     seconds = recipe["budget"] - overhead(recipe["budget"])
     reads, made = {}, {}
@@ -269,7 +264,7 @@ def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, devic
         reads[size] = epochs(seconds / step * train.batch_size * model.block_size, tokens)
     size = gpu_plan.choose_size(reads)
     model, train, steps = made[size]
-    used = min(1.0, size.most / reads[size])  # fraction of the budget: more epochs would only memorize
+    used = min(1.0, size.most / reads[size])  # share of the budget to use: more epochs would only overfit
     max_iters = max(20, int(used * steps))
     settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
     settings["budget"] = round(used * recipe["budget"], 1)

@@ -1,6 +1,6 @@
-"""Prepare a run for training: resolve the preset, check settings and limits, write the run folder.
+"""Prepare a run for training: resolve its preset, check its settings and write its folder.
 
-`new_run` creates the folder of a new run; `to_continue` prepares a run to be resumed. Neither starts a trainer.
+`new_run` creates a run's folder; `to_continue` prepares an existing run to be resumed. Neither starts a trainer.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from .plan import Plan, check_memory, choose, measure_once
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings of a run: from its preset, changed by the user, or derived from the text."""
+    """All settings of a run: its preset's, the ones you changed, and those that depend on the text."""
 
     preset: str
     model: ModelConfig
     train: TrainConfig
     tokenizer: Tokenizer
-    plan: Plan | None = None  # the choice made for a time budget
-    planning: float = 0.0  # seconds it took to choose
+    plan: Plan | None = None  # for a time budget
+    planning: float = 0.0  # seconds it took to choose the plan
 
 
 def new_run(
     name: str, text: corpus.Corpus, preset_name: str = "quick", owner: str | None = None, **changes: Any
 ) -> Run:
-    """Create the folder of a run on a text, with a preset's settings and some `changes`.
+    """Create a run's folder, with a preset's settings and `changes` to them.
 
-    `owner` is the visitor it belongs to, on a public server. Raise NanoGPTError if a setting is invalid, the name is
-    taken, or the run would exceed the free memory or the server's limits.
+    `owner` is the id of the visitor who owns the run, on a public server. Raise NanoGPTError if a setting is out of
+    range, the name is taken, or the run exceeds the free memory or the server's limits.
     """
     recipe = resolve(text, preset_name, changes)
     check(recipe.model, recipe.train)
@@ -45,15 +45,15 @@ def new_run(
 
 
 def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> Recipe:
-    """Return the complete settings for a preset and some changes, on this text and this machine."""
+    """Return the full settings for a preset and `changes`, given this text and this machine."""
     known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
     if unknown := [str(key) for key in changes if key not in known]:
         raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose one of {', '.join(known)}.")
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
-    kind_of(model.features)  # reject a layout that can't be saved, before measuring anything
+    kind_of(model.features)  # fails before measuring if config.json can't describe the layout
     if preset_name == "timed" and not train.budget:
-        raise NanoGPTError("Set a time budget, such as 60s or 3m, or choose another preset.")
+        raise NanoGPTError("Enter a time budget, such as 60s or 3m, or choose another preset.")
     tokenizer, tokens = text.tokenizer(), len(text.tokens())
     recipe = Recipe(preset_name, model, train, tokenizer)
     if train.budget:
@@ -63,7 +63,7 @@ def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> R
 
 
 def choose_by_time(recipe: Recipe, tokens: int, changes: dict[str, Any]) -> Recipe:
-    """Return the recipe with sizes and steps that fit its time budget, except for settings in `changes`."""
+    """Return the recipe with a model and number of steps that fit its time budget; settings in `changes` stay."""
     measure_once(str(changes.get("device") or "auto"))
     began = time.perf_counter()
     plan = choose(recipe.train.budget, recipe.tokenizer.vocab_size, tokens, changes, unit(recipe.tokenizer))
@@ -73,7 +73,7 @@ def choose_by_time(recipe: Recipe, tokens: int, changes: dict[str, Any]) -> Reci
 
 
 def check(model: ModelConfig, train: TrainConfig) -> None:
-    """Raise NanoGPTError if the run would exceed the server's limits or the free memory."""
+    """Raise NanoGPTError if the run exceeds the server's limits or the free memory."""
     limits.check_model(count_parameters(model))
     limits.check_seconds(train.budget)
     check_memory(model, train)
@@ -86,13 +86,16 @@ def write(name: str, text: corpus.Corpus, recipe: Recipe, owner: str | None = No
     settings: dict[str, Any] = dict(preset=recipe.preset, plan=plan, corpus=about, owner=owner)
     settings["train"] = recipe.train.as_dict()
     if recipe.planning:
-        settings["planning"] = recipe.planning  # seconds of the budget already used when training starts
+        settings["planning"] = recipe.planning  # seconds of the budget used before training starts
     files = {**config_files(recipe.model), **recipe.tokenizer.files(recipe.model.block_size)}
     return Run.create(name, settings, files)
 
 
 def to_continue(run: Run, max_iters: int | None = None, budget: float | None = None) -> None:
-    """Check that a run can be resumed, and set its new length if one is given. Raise NanoGPTError if it can't."""
+    """Check that a run can be resumed, and set its new length if one is given.
+
+    `budget` is in seconds. Raise NanoGPTError if the run can't be resumed.
+    """
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
         raise NanoGPTError(f"{run.name} is already {status.state}.")
@@ -100,26 +103,28 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     if (run.folder / "model.safetensors").exists() and not (run.folder / "last.safetensors").exists():
         raise NanoGPTError(f"{run.name} has no checkpoint, so it can't be resumed. You can still sample from it.")
     longer = {name: value for name, value in (("max_iters", max_iters), ("budget", budget)) if value is not None}
-    if budget is not None and before.budget and max_iters is None:  # only affects the weight decay
+    if budget is not None and before.budget and max_iters is None:  # only the weight decay depends on it
         longer["max_iters"] = max(1, round(status.max_iters * budget / before.budget))
     train = TrainConfig.of({**before.as_dict(), **longer})
     check_length(run.name, status, before, train)
-    check_memory(read_config(run.folder), train)  # it may have been imported from a larger machine
+    check_memory(read_config(run.folder), train)  # the run may come from a larger machine
     if longer:
         limits.check_seconds(train.budget - status.seconds if train.budget else 0)
         run.change(train=train.as_dict())
 
 
 def check_length(name: str, status: Status, before: TrainConfig, train: TrainConfig) -> None:
-    """Raise NanoGPTError if a run has nothing left to do after its settings change from `before` to `train`."""
+    """Raise NanoGPTError if the run has no steps left: `before` are its old settings, `train` the new ones."""
     finished = status.state == "finished"
     if finished and not before.budget and status.step < before.max_iters:
-        raise NanoGPTError(f"{name} stopped early because it was memorizing its text. Start a new run instead.")
+        raise NanoGPTError(
+            f"{name} stopped early because it was overfitting, so training longer won't help. Start a new run."
+        )
     if train.budget:
         if finished and train.budget <= before.budget:
-            raise NanoGPTError(f"{name} has used its {before.budget:g} seconds. Give a longer budget to resume it.")
+            raise NanoGPTError(f"{name} has used its {before.budget:g} seconds. Give a larger budget to resume it.")
         return
     if train.max_iters < status.step:
-        raise NanoGPTError(f"{name} is already at step {status.step:,}; max_iters must be larger.")
+        raise NanoGPTError(f"{name} is already at step {status.step:,}. max_iters must be larger than that.")
     if finished and train.max_iters == status.step:
         raise NanoGPTError(f"{name} has reached its last step, {status.step:,}. Give a larger max_iters to resume it.")

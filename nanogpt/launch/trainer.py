@@ -1,4 +1,4 @@
-"""The process around the training loop: `python -m nanogpt.launch.trainer NAME`.
+"""Run the training loop in a process of its own: `python -m nanogpt.launch.trainer NAME`.
 
 With `--wait` instead of a name, the process imports torch first and then reads the run's name from stdin, so that Start
 responds at once.
@@ -18,12 +18,12 @@ from ..runs import Busy, Run, queue
 from ..train import train
 from . import plan
 
-# Out-of-memory errors that aren't a torch.OutOfMemoryError: from the CPU allocator, a driver call, a matrix product
+# Out-of-memory errors that are not a torch.OutOfMemoryError: from the CPU allocator, the CUDA driver and cuBLAS
 NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def user_message(error: Exception) -> str:
-    """Turn an exception into a sentence for the user."""
+    """Turn an exception into a user-facing message."""
     if isinstance(error, NanoGPTError):
         return str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY):
@@ -32,13 +32,16 @@ def user_message(error: Exception) -> str:
 
 
 def main(name: str, alone: bool = False) -> int:
-    """Train a run and return the exit status. Errors go to the run's events as a message and to its log in full."""
+    """Train a run and return the exit status.
+
+    Errors are recorded in the run folder as a short message, and with their traceback in log.txt.
+    """
     run = Run(name)
     try:
         train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
         plan.learned_from(run)
     except queue.Withdrawn:
-        run.event("stopped", message="Withdrawn from the queue before its turn came.")
+        run.event("stopped", message="Canceled before training started.")
     except Busy:
         print(f"{name} is already being trained by another process.", file=sys.stderr)
         return 1
@@ -51,8 +54,8 @@ def main(name: str, alone: bool = False) -> int:
 
 
 def wait_for_name() -> str:
-    """Read a run's name from stdin and redirect the output to its log. Return "" if the launcher has exited."""
-    import torch._dynamo  # noqa: F401, optimizers import it on first use, which takes two seconds
+    """Read a run's name from stdin and redirect output to its log. Return "" if the launcher has exited."""
+    import torch._dynamo  # noqa: F401, otherwise imported when the first optimizer is made, which takes two seconds
 
     name = sys.stdin.readline().strip()
     if name:

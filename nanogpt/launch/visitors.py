@@ -1,9 +1,8 @@
-"""Visitors: who is asking, and which runs and texts they own.
+"""Visitors: who is asking, and which runs and texts they own. On your own machine you own everything.
 
-On your own machine you own everything. On a public server each visitor is identified by a random token in a cookie, and
-runs and texts store a hash of it as their owner. A visitor sees only what they own: anything else isn't listed, and
-asking for it by name gives the same error as a name that doesn't exist. Everyone can sample from a run whose run.json
-says `"public": true`.
+On a public server, a visitor is identified by a random word in a cookie, and runs and texts store its hash as their
+owner. Other people's runs and texts are hidden: they are not listed, and asking for one by name gives the same error as
+a name that does not exist. A run whose run.json says `"public": true` can be sampled from by all visitors.
 """
 
 from __future__ import annotations
@@ -27,76 +26,76 @@ from ..runs import Run, all_runs, archive, free_name, queue
 from . import place, prepare
 
 COOKIE = "nanogpt-visitor"
-COOKIES = (COOKIE, f"{COOKIE}-here")  # the second is for browsers that partition the cookies of framed pages
+COOKIES = (COOKIE, f"{COOKIE}-here")  # the second one is partitioned: browsers keep it per embedding site
 WORD = re.compile(r"[A-Za-z0-9_-]{22,64}")
 SUFFIX = re.compile(r"-[0-9a-f]{8}$")
 NO_COOKIE = (
-    "This server uses a cookie to keep visitors' runs and texts apart, and your browser didn't send one. Allow "
-    "cookies, or open the page in its own tab. A program must send its own token: "
+    "This server tells visitors apart by a cookie, and your browser sent none. Allow cookies, or open the page in its "
+    "own tab. From a program, send a random one: "
     f'Client(url, headers={{"Cookie": "{COOKIE}=" + secrets.token_urlsafe()}}).'
 )
 
 
-_counting = threading.Lock()  # counts correctly when a visitor presses Start ten times at once
+_counting = threading.Lock()  # so that ten clicks on Start at the same moment count as ten runs
 
 
 def new_word() -> str:
-    """Return a random token for a new visitor's cookie."""
+    """Return a random word for a new visitor's cookie."""
     return secrets.token_urlsafe(24)
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """A visitor to the page. `id` is None for the user of this machine, and "" for a visitor without a cookie."""
+    """A visitor to the page. `id` is None for the owner of the machine, and empty for a visitor without a cookie."""
 
     id: str | None = None
 
     # ---- runs ------------------------------------------------------------------------------------------------------
 
     def runs(self) -> list[Run]:
-        """Return the runs that the visitor may view and sample from, newest first."""
+        """Return the runs the visitor may open and sample from, newest first."""
         return [run for run in all_runs() if self.sees(run)]
 
     def run(self, name: str) -> Run:
-        """Return the run with this name. Raise the same NanoGPTError if it doesn't exist or is another visitor's."""
+        """Return a run by name. Raise the same NanoGPTError if it does not exist or belongs to another visitor."""
         run = Run(name)
         if not self.sees(run):
             raise run.missing()
         return run
 
     def own_run(self, name: str) -> Run:
-        """Return a run to train, stop, rename or delete. Raise NanoGPTError if the visitor doesn't own it."""
+        """Return a run to train, stop, rename or delete. Raise NanoGPTError if the visitor does not own it."""
         run = self.run(name)
         if not self.owns(run):
             raise NanoGPTError(
-                f"{run.name} is shared by all visitors and can't be changed. Start your own run instead."
+                f"{run.name} is shared by all visitors, so you can only sample from it. Start a run of your own."
             )
         return run
 
     def sees(self, run: Run) -> bool:
-        """Return True if the visitor may view the run. On your own machine that's all runs, even missing ones."""
+        """Return True if the visitor owns the run or it is public. The machine's owner sees every name."""
         return self.owns(run) or is_for_all(run)
 
     def owns(self, run: Run) -> bool:
-        """Return True if the visitor may change the run."""
+        """Return True if the run belongs to the visitor."""
         return self.id is None or (self.id != "" and _owner(run) == self.id)
 
     def waiting(self) -> list[Run]:
-        """Return the visitor's own runs that are training or queued."""
+        """Return the visitor's runs that are queued or training."""
         return [run for run in self.runs() if self.owns(run) and run.glance().busy]
 
     def start(self, text: str, name: str = "", preset_name: str = "quick", **changes: Any) -> Run:
-        """Start a run on a stored text (by its id) or a built-in one (by its key). Call `place.attend` next.
+        """Start a run on one of the visitor's texts (by id) or a built-in one (by key). Call `place.attend` next.
 
-        Raise NanoGPTError as `new_run` does.
+        Raise NanoGPTError like `new_run`.
         """
         run = self.new_run(name, self.find_text(text), preset_name, **changes)
         place.start(run)
         return run
 
     def go_on(self, name: str | None, budget: str, max_iters: float) -> Run:
-        """Resume a run, or extend a finished one to a new length. Call `place.attend` next."""
-        run = self.to_continue(name, "There is no run to continue yet; press Start.")
+        """Resume a run where it stopped, or extend a finished one to the given length. Call `place.attend` next."""
+        run = self.to_continue(name, "There is no run to resume yet. Press Start.")
         status, train = run.status(), TrainConfig.of(run.settings()["train"])
         longer: dict[str, Any] = {}
         if status.state == "finished" and train.budget:
@@ -108,7 +107,7 @@ class Visitor:
         return run
 
     def new_run(self, name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
-        """Create a run for this visitor, within the server's limits. Without a name, use the text's."""
+        """Create a run for this visitor, if the server's limits allow. Its name defaults to the text's."""
         limits.check_training()
         called = self.name_for(name.strip() if isinstance(name, str) else name, text.name)
         if self.id is None:
@@ -116,38 +115,41 @@ class Visitor:
         with _counting:
             self.may_train()
             run = prepare.new_run(called, text, preset_name, owner=self.id, **changes)
-            queue.draw(run.name)  # so that the visitor's next run counts this one
+            queue.draw(run.name)  # so that the next call counts this run
         return run
 
     def to_continue(self, name: str | None, none_yet: str) -> Run:
-        """Return one of the visitor's runs to resume. Raise NanoGPTError if they or the server's limits forbid it."""
+        """Return one of the visitor's runs, if it may be resumed now. Raise NanoGPTError if not.
+
+        `none_yet` is the message if no name is given.
+        """
         if not name:
             raise NanoGPTError(none_yet)
         limits.check_training()
         run = self.own_run(name)
         if self.id is not None:
-            self.text(run.settings()["corpus"]["id"])  # must be visible to the visitor, whatever the folder says
+            self.text(run.settings()["corpus"]["id"])  # fails on another visitor's text, whatever run.json says
             self.may_train()
         return run
 
     def unpack(self, path: Path) -> Run:
-        """Import an archive as a run of this visitor."""
+        """Import an archive as one of the visitor's runs."""
         self.has_room()
         return archive.unpack(path, self.id, self.free_name)
 
     def rename(self, run: Run, name: str) -> Run:
-        """Rename a run of this visitor."""
+        """Rename one of the visitor's runs."""
         end = SUFFIX.search(run.name) if limits.is_public() else None
         return run.rename(self.name_for(name.removesuffix(end[0]) if end else name, run.name))
 
-    def name_for(self, wanted: str, fallback: str) -> str:
-        """Return a name for a run: the wanted one, or one based on `fallback`."""
+    def name_for(self, wanted: str, default: str) -> str:
+        """Return the wanted name for a run, or a free one like `default` if none is wanted."""
         if not wanted:
-            return self.free_name(fallback)
+            return self.free_name(default)
         return checked_name(wanted) if self.id is None else self.free_name(checked_name(wanted))
 
     def free_name(self, like: str) -> str:
-        """Return an unused name. On a public server, end it at random so that it reveals nothing about others' runs."""
+        """Return a name no run has. A public server adds a random suffix, so names do not reveal other visitors'."""
         if self.id is None:
             return free_name(like)
         return f"{slug(like)[:54].strip('-') or 'run'}-{secrets.token_hex(4)}"
@@ -155,11 +157,11 @@ class Visitor:
     # ---- texts -----------------------------------------------------------------------------------------------------
 
     def texts(self) -> list[corpus.Corpus]:
-        """Return the visitor's own texts and the built-in ones, newest first."""
+        """Return the visitor's texts and the built-in ones, newest first."""
         return [one for one in corpus.listed() if self.sees_text(one)]
 
     def text(self, id: str) -> corpus.Corpus:
-        """Return the text with this id. Raise the same NanoGPTError if it doesn't exist or is another visitor's."""
+        """Return a text by id. Raise the same NanoGPTError if it does not exist or belongs to another visitor."""
         found = corpus.load(id)
         if not self.sees_text(found):
             raise corpus.missing(id)
@@ -171,95 +173,95 @@ class Visitor:
         return corpus.find(reference) if built_in else self.text(reference)
 
     def sees_text(self, one: corpus.Corpus) -> bool:
-        """Return True if the visitor may use the text."""
+        """Return True if the text belongs to the visitor or is built in."""
         return self.id is None or one.source.startswith(corpus.BUILT_IN) or (self.id != "" and one.owner == self.id)
 
     def own_text(self, id: str) -> corpus.Corpus:
-        """Return a text to rename or delete. Raise NanoGPTError if the visitor doesn't own it."""
+        """Return a text to rename or delete. Raise NanoGPTError if the visitor does not own it."""
         found = self.text(id)
         if self.id is not None and found.owner != self.id:
-            raise NanoGPTError(f"{found.name} is shared by all visitors and can't be changed.")
+            raise NanoGPTError(f"{found.name} is shared by all visitors, so it can't be changed.")
         return found
 
     def rename_text(self, id: str, name: str) -> corpus.Corpus:
-        """Rename a text of this visitor."""
+        """Rename one of the visitor's texts."""
         return corpus.rename(self.own_text(id).id, name)
 
     def delete_text(self, id: str) -> None:
-        """Delete a text of this visitor, even if a run still needs it."""
+        """Delete one of the visitor's texts, even if a run still needs it."""
         corpus.delete(self.own_text(id).id)
 
     def add_text(self, source: corpus.Source, name: str = "", **how: Any) -> corpus.Corpus:
-        """Add a text for this visitor, if they have disk space left."""
+        """Store a text for this visitor with `corpus.add`, if they have disk space left."""
         self.has_room()
         return corpus.add(source, name, **how, owner=self.id)
 
     # ---- what the server allows ------------------------------------------------------------------------------------
 
     def may_train(self) -> None:
-        """Raise NanoGPTError if the server's limits don't allow the visitor to train now."""
+        """Raise NanoGPTError if the server's limits do not let the visitor start training now."""
         self.has_room()
-        most, most_of_all = limits.limit("NANOGPT_MAX_RUNS"), limits.limit("NANOGPT_MAX_WAITING")
+        most, most_waiting = limits.limit("NANOGPT_MAX_RUNS"), limits.limit("NANOGPT_MAX_WAITING")
         if most is not None and len(self.waiting()) >= most:
             s = "" if most == 1 else "s"
             raise NanoGPTError(
-                f"You already have {most} run{s} training or queued, the maximum on this server. "
-                "Stop one, or wait until it finishes."
+                f"You already have {most} run{s} training or queued, the most this server allows. "
+                "Stop one, or wait until it is done."
             )
-        if most_of_all is not None and len(queue.waiting()) >= most_of_all:
-            raise NanoGPTError(f"The queue is full: {most_of_all} runs are waiting on this server. Try again later.")
+        if most_waiting is not None and len(queue.waiting()) >= most_waiting:
+            raise NanoGPTError(f"The queue is full: {most_waiting} runs are waiting. Try again later.")
 
     def has_room(self) -> None:
-        """Raise NanoGPTError if the visitor has no cookie, or has used up their disk space."""
+        """Raise NanoGPTError if the visitor has no cookie or no disk space left."""
         if self.id == "":
             raise NanoGPTError(NO_COOKIE)
         most = limits.limit("NANOGPT_MAX_DISK")
         if most is not None and self.id is not None and self.on_disk() >= most:
             raise NanoGPTError(
-                f"Your runs and texts take up {self.on_disk() / 1e6:,.0f} MB; this server allows {most / 1e6:,.0f} MB. "
-                "Export what you want to keep, then delete some."
+                f"Your runs and texts take up {self.on_disk() / 1e6:,.0f} MB; this server allows "
+                f"{most / 1e6:,.0f} MB. Export what you want to keep, then delete some."
             )
 
     def on_disk(self) -> int:
-        """Return the bytes that the visitor's runs and texts use."""
+        """Return the size of the visitor's runs and texts in bytes."""
         runs = sum(run.size() for run in self.runs() if self.owns(run))
         return runs + sum(corpus.size_on_disk(one) for one in self.texts() if one.owner == self.id)
 
 
 def visitor_of(word: str | None) -> Visitor:
-    """Return the visitor with this cookie. On your own machine, that's always its user."""
+    """Return the visitor whose cookie holds this word; unless the server is public, the machine's owner."""
     if not limits.is_public():
         return Visitor(None)
     if not word or not WORD.fullmatch(word):
         return Visitor("")
-    return Visitor(hashlib.sha256(word.encode()).hexdigest()[:32])  # the token itself is never stored
+    return Visitor(hashlib.sha256(word.encode()).hexdigest()[:32])  # the word itself is never stored
 
 
 def terms() -> str:
-    """Return this server's terms for visitors, in a few sentences."""
+    """Return the rules for visitors of this server, in a few sentences."""
     said = ["Only you can see your runs and texts; a cookie identifies you."]
     if hours := limits.limit("NANOGPT_EXPIRE_HOURS"):
         said.append(f"They are deleted after {hours:,} hours without use, so export what you want to keep.")
     if not is_lasting():
-        said.append("This server loses everything when it restarts.")
+        said.append("This server forgets everything when it restarts.")
     if limits.training_is_off():
-        said.append("Training is turned off; you can sample from the models on this server.")
+        said.append("Training is turned off, but you can sample from the models here.")
         return " ".join(said)
     allowed = [f"{corpus.max_bytes() / 1e6:,.3g} MB of text"]
     if parameters := limits.limit("NANOGPT_MAX_PARAMETERS"):
         allowed.append(f"{parameters / 1e6:,.3g} million parameters")
     if seconds := limits.limit("NANOGPT_MAX_SECONDS"):
-        allowed.append(f"{in_words(seconds)} at a time")
+        allowed.append(f"{in_words(seconds)} of training at a time")
     if runs := limits.limit("NANOGPT_MAX_RUNS"):
         allowed.append(f"{runs} run{'s' if runs > 1 else ''} at once")
-    said.append(f"At most {', '.join(allowed)}.")
+    said.append(f"Limits: {', '.join(allowed)}.")
     if limits.on_zero_gpu():
-        said.append("Training uses a shared GPU, from your own daily quota; sampling runs on the CPU.")
+        said.append("Training uses a shared GPU and counts against your daily quota; sampling runs on the CPU.")
     return " ".join(said)
 
 
 def is_for_all(run: Run) -> bool:
-    """Return True if all visitors may sample from a run: its run.json or NANOGPT_PUBLIC_RUNS says so."""
+    """Return True if all visitors may sample from the run: run.json says so, or NANOGPT_PUBLIC_RUNS names it."""
     named = [name.strip() for name in os.environ.get("NANOGPT_PUBLIC_RUNS", "").split(",")]
     return run.name in named or _setting(run, "public") is True
 
@@ -279,7 +281,10 @@ def _setting(run: Run, key: str) -> Any:
 
 
 def expire(now: float | None = None) -> list[str]:
-    """Delete visitors' runs and texts that haven't changed for NANOGPT_EXPIRE_HOURS. Return what was deleted."""
+    """Delete visitors' runs and texts not used for NANOGPT_EXPIRE_HOURS. Return the names and ids deleted.
+
+    `now` is in seconds since the epoch.
+    """
     hours = limits.limit("NANOGPT_EXPIRE_HOURS")
     if hours is None:
         return []
@@ -301,7 +306,7 @@ def expire(now: float | None = None) -> list[str]:
 
 
 def _touched(folder: Path) -> float:
-    """Return when the newest file in a folder was written, ignoring hidden files, or now if it can't be read."""
+    """Return when the newest file in a folder was written, ignoring locks; the current time if that is unknown."""
     try:
         written = [path.stat().st_mtime for path in folder.iterdir() if not path.name.startswith(".")]
         return max(written, default=time.time())

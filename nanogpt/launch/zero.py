@@ -1,8 +1,8 @@
-"""Training on ZeroGPU, where a GPU is available only inside a call, for up to a minute, on the visitor's quota.
+"""ZeroGPU: train on a GPU that exists only during a call, for up to a minute, on the quota of the visitor who clicked.
 
-The package `spaces`, which is installed only on ZeroGPU Spaces, forks a process that has the GPU and passes arguments
-and results as pickles. So a call takes only a run's name; everything else is in the run folder, where the page reads it
-as usual. Locks are taken inside the call, because a lock held during a fork would never be released.
+The `spaces` package, present only on ZeroGPU Spaces, forks a process that has the GPU and pickles arguments and results
+to and from it. So the call takes only a run's name; everything else goes through the run folder, which the page reads
+as usual. Locks are taken inside the call, because a lock held across a fork would never be released.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..config import TrainConfig
 from ..runs import Run, queue
 from . import trainer
 
-CALL = 60  # seconds per call; longer calls may be refused
-AROUND = CALL - limits.ZERO_SECONDS  # seconds of a call for startup, evaluation and saving
-HERE = limits.on_zero_gpu() and "spaces" in sys.modules  # app.py imports it before torch
-PATIENCE = 600.0  # seconds that a run waits for a GPU before it counts as not started
+CALL = 60  # seconds, the longest call: a longer one may be refused
+AROUND = CALL - limits.ZERO_SECONDS  # seconds of a call for starting, evaluating and saving
+HERE = limits.on_zero_gpu() and "spaces" in sys.modules  # app.py imports it, before torch
+PATIENCE = 600.0  # seconds that a run may wait for a GPU before it counts as not started
 
 
 def announce(run: Run) -> None:
@@ -29,29 +29,29 @@ def announce(run: Run) -> None:
 
 
 def train_now(name: str) -> None:
-    """Train a run on a shared GPU until it finishes or the call ends. Errors are recorded in the run folder.
+    """Train a run on a ZeroGPU until it ends or the call is over. Errors are recorded in the run folder.
 
-    Call this in the click's own event handler, because the quota used is that of the visitor who made the request.
+    Call this from the click's own event, because the quota is that of the visitor who made the request.
     """
     run = Run(name)
     before = len(run.history().events)
     try:
         _train(name)
-    except Exception as error:  # `spaces` raises many types: no GPU, no quota, a call that took too long
+    except Exception as error:  # whatever `spaces` raises: no GPU, no quota, a timeout
         if len(run.history().events) == before:
-            run.event("failed", message=f"ZeroGPU couldn't train this run: {in_a_line(error)}")
+            run.event("failed", message=f"ZeroGPU could not train this run: {in_a_line(error)}")
     finally:
         queue.drop(name)
 
 
 def in_a_line(error: Exception) -> str:
-    """Return the message of a ZeroGPU error on one line, without HTML."""
+    """Return an error's message as one line, without the HTML that `spaces` puts in it."""
     said = re.sub(r"<[^>]*>", "", str(getattr(error, "message", error)))
     return " ".join(said.split())[:300]
 
 
 def seconds_wanted(name: str) -> int:
-    """Return the length of the call that the run needs. Shorter time budgets save the visitor's quota."""
+    """Return the seconds to request for a call. A run with little time left asks for less, to save quota."""
     run = Run(name)
     budget = TrainConfig.of(run.settings()["train"]).budget
     left = budget - run.history().seconds if budget else limits.ZERO_SECONDS

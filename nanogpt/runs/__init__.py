@@ -1,7 +1,7 @@
-"""The run folder, the single source of truth about a run: what is in it, what happened, whose turn it is.
+"""The run folder, the single source of truth for a run: its files, its history and its place in the queue.
 
-The names imported below need no torch, so listing runs is instant; some of the modules do, so import what you need.
-`queue` gives each device to one run at a time; `settings`, `logs` and `archive` turn a run into files to take along.
+Nothing imported below needs torch, so listing runs is instant; import the modules that do (such as `checkpoint`) only
+when needed. `queue` lets one run at a time use a device; `settings`, `logs` and `archive` export a run as files.
 """
 
 from .history import History, kept_loss, read_jsonl

@@ -1,7 +1,7 @@
-"""A run to take along: its folder as one archive, and back again as a new run.
+"""Export a run as a .zip archive, and import one as a new run.
 
-An archive is a .zip of the files in FILES, side by side, and of nothing else. Importing one runs no code in it: it is
-measured before it is unpacked, unpacked beside the runs, and becomes a run only if checks.py finds nothing wrong.
+An archive holds the files in FILES at its top level and nothing else. Importing never runs code from it: its size is
+checked before it is unpacked into a temporary folder, which becomes a run only if it passes checks.py.
 """
 
 from __future__ import annotations
@@ -28,39 +28,40 @@ from .listing import free_name
 from .logs import log_text
 from .run import Run
 
-MAX_BYTES = 1_000_000_000  # of an archive, and of what is in it
+MAX_BYTES = 1_000_000_000  # of an archive, and of its unpacked contents
 MB = 1_000_000
-FILES = {  # name -> the most bytes it may have
+FILES = {  # file name -> maximum size in bytes
     "run.json": MB, "config.json": MB, "generation_config.json": MB, "tokenizer.json": 50 * MB,
     "tokenizer_config.json": MB, "metrics.jsonl": 50 * MB, "samples.jsonl": 50 * MB, "log.txt": 5 * MB,
     "model.safetensors": MAX_BYTES, "last.safetensors": MAX_BYTES,
 }  # fmt: skip
 NEEDED = ("run.json", "config.json", "tokenizer.json", "model.safetensors")
-DAMAGED = "The archive is damaged or no .zip file, so nothing was imported; save or download it again."
-# What zipfile raises on a damaged archive, an encrypted one, and one packed in a way that Python cannot read.
+DAMAGED = "That file is damaged or not a .zip. Nothing was imported."
+# What zipfile raises for archives that are damaged, encrypted or compressed by a method Python can't read.
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError)
 
 
-# ---- out: the folder as an archive -----------------------------------------------------------------------------------
+# ---- export ----------------------------------------------------------------------------------------------------------
 
 
 def pack(run: Run, path: Path, to_continue: bool = False) -> None:
-    """Write the run's archive, with or without what is needed to train it further. NanoGPTError without weights.
+    """Write a run to an archive, and its checkpoint, too, if `to_continue`. Raise NanoGPTError if it has no weights.
 
-    A run that is being trained can be packed: each file is whole, and what was logged later is cut when it goes on.
+    A run can be exported while it trains: files are replaced atomically, and resuming discards rows that were logged
+    after the checkpoint.
     """
     run.settings()
     if not (run.folder / "model.safetensors").exists():
-        raise NanoGPTError(f"{run.name} has no weights yet; they come with its first evaluation.")
+        raise NanoGPTError(f"{run.name} has no weights yet. They are saved at its first evaluation.")
     names = [name for name in FILES if (run.folder / name).exists() and (to_continue or name != TO_CONTINUE)]
-    names.sort(key=lambda name: name != TO_CONTINUE)  # first: the log must not be older than the save
+    names.sort(key=lambda name: name != TO_CONTINUE)  # first: the log must not be older than the checkpoint
     size = sum((run.folder / name).stat().st_size for name in names)
     if size > MAX_BYTES:
-        raise NanoGPTError(f"{run.name} has {size / MB:,.0f} MB; an archive may have {MAX_BYTES / MB:,.0f} MB.")
+        raise NanoGPTError(f"{run.name} is {size / MB:,.0f} MB; an archive can hold at most {MAX_BYTES / MB:,.0f} MB.")
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
             how = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
-            info = zipfile.ZipInfo(name)  # without a date: the same run gives the same archive
+            info = zipfile.ZipInfo(name)  # without a date, so that the same run gives the same archive
             info.compress_type, info.external_attr = how, 0o644 << 16
             with archive.open(info, "w") as target, _content(run, name) as source:
                 shutil.copyfileobj(source, target, MB)
@@ -71,33 +72,33 @@ def _content(run: Run, name: str) -> BinaryIO:
         return io.BytesIO(log_text(run).encode("utf-8"))
     if name.endswith(".jsonl"):
         data = (run.folder / name).read_bytes()
-        return io.BytesIO(data[: data.rfind(b"\n") + 1])  # without a line that is just being written
+        return io.BytesIO(data[: data.rfind(b"\n") + 1])  # without a half-written last line
     return (run.folder / name).open("rb")
 
 
-# ---- in: an archive as a new run -------------------------------------------------------------------------------------
+# ---- import ----------------------------------------------------------------------------------------------------------
 
 
 def unpack(path: Path, owner: str | None = None, named: Callable[[str], str] = free_name) -> Run:
-    """The run in an archive, under a name that is free. NanoGPTError, and nothing left behind, where it is none.
+    """Import an archive as a new run. Raise NanoGPTError, leaving nothing behind, if it is not valid.
 
-    On a public server it belongs to its `owner`, and `named` makes its name.
+    `owner` is the id of the visitor who will own it, on a public server; `named` turns its name into a free one.
     """
     try:
         with scratch() as folder:
             _unpack(path, folder)
             return adopt(folder, owner, named)
     except NanoGPTError as error:
-        raise NanoGPTError(str(error)[:300]) from None  # what is quoted from an archive may be long
+        raise NanoGPTError(str(error)[:300]) from None  # text quoted from an archive may be long
     except OSError as error:
-        raise NanoGPTError(f"The archive could not be imported ({error.strerror or 'it cannot be read'}).") from None
+        raise NanoGPTError(f"Couldn't import the archive: {error.strerror or 'it cannot be read'}.") from None
 
 
 @contextmanager
 def scratch(called: str = "archive") -> Iterator[Path]:
-    """An empty folder beside the runs, for files that may become one. It is gone afterwards, whatever happened."""
+    """Create an empty folder on the same disk as the runs, and delete it in the end if `adopt` has not moved it."""
     (home() / "checkpoints").mkdir(parents=True, exist_ok=True)
-    above = Path(tempfile.mkdtemp(dir=home() / "checkpoints", prefix=".import-"))  # no run's name begins with a dot
+    above = Path(tempfile.mkdtemp(dir=home() / "checkpoints", prefix=".import-"))  # run names can't start with a dot
     try:
         folder = above / called
         folder.mkdir()
@@ -107,23 +108,23 @@ def scratch(called: str = "archive") -> Iterator[Path]:
 
 
 def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = free_name, **more: Any) -> Run:
-    """Move a `scratch` folder among the runs, with `more` in its run.json. NanoGPTError where it is no run's."""
+    """Turn a `scratch` folder into a run, adding `more` to its run.json. Raise NanoGPTError if it is not valid."""
     settings = check_folder(folder)
     name = named(settings["name"])
     text = _text_here(settings, owner)
     about = {**settings, "name": name, "owner": owner, "corpus": text, **more}
     if "public" in settings:
-        about["public"] = False  # what was for everybody elsewhere is not so here
+        about["public"] = False  # being public elsewhere does not make it public here
     (folder / "run.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8", newline="")
     os.rename(folder, home() / "checkpoints" / name)
     return Run(name)
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Measure the archive, then write its files into the folder."""
+    """Check the archive's size and contents, then unpack it into the folder."""
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise NanoGPTError(f"The archive has {size / MB:,.0f} MB; at most {MAX_BYTES / MB:,.0f} MB are allowed.")
+        raise NanoGPTError(f"The archive is {size / MB:,.0f} MB; at most {MAX_BYTES / MB:,.0f} MB are allowed.")
     _check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -135,7 +136,7 @@ def _unpack(path: Path, folder: Path) -> None:
 
 
 def _check_directory(path: Path) -> None:
-    """Look at the .zip's last record by hand: zipfile would read a directory of millions of entries into memory."""
+    """Check the .zip's end record by hand: zipfile would load a directory of millions of entries into memory."""
     with path.open("rb") as file:
         file.seek(-min(42, path.stat().st_size), os.SEEK_END)
         end = file.read()
@@ -143,48 +144,48 @@ def _check_directory(path: Path) -> None:
     if len(record) < 22 or not record.startswith(b"PK\5\6") or record[20:] != b"\0\0":
         raise NanoGPTError(DAMAGED)
     count, directory = int.from_bytes(record[10:12], "little"), int.from_bytes(record[12:16], "little")
-    if count > len(FILES) or directory > 10_000 or before.startswith(b"PK\6\7"):  # the latter: zip64 says otherwise
-        raise NanoGPTError(f"The archive has more in it than the {len(FILES)} files of a run; nothing was imported.")
+    if count > len(FILES) or directory > 10_000 or before.startswith(b"PK\6\7"):  # the last is a zip64 record
+        raise NanoGPTError(f"The archive contains more than the {len(FILES)} files of a run. Nothing was imported.")
 
 
 def _entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
-    """Return what is in the archive, if it is what a run has and no more. Names are compared, never followed."""
+    """Return the archive's entries, all of them files of a run. Names are only compared, never used as paths."""
     infos = archive.infolist()
     _check_names([info.orig_filename for info in infos])
     for info in infos:
         _check_entry(info)
     if sum(info.file_size for info in infos) > MAX_BYTES or sum(info.compress_size for info in infos) > size:
-        raise NanoGPTError("The archive would unpack to more than it can have in it; nothing was imported.")
+        raise NanoGPTError("The archive would unpack to more than is allowed. Nothing was imported.")
     return infos
 
 
 def _check_names(names: list[str]) -> None:
-    if strange := [name for name in names if name not in FILES]:
-        raise NanoGPTError(f"The archive has {strange[0][:80]!r} in it, no file of a run; nothing was imported.")
+    if unknown := [name for name in names if name not in FILES]:
+        raise NanoGPTError(f"The archive contains {unknown[0][:80]!r}, which no run has. Nothing was imported.")
     if len(set(names)) < len(names):
-        raise NanoGPTError("The archive has a file in it twice; nothing was imported.")
+        raise NanoGPTError("The archive contains the same file twice. Nothing was imported.")
     if missing := [name for name in NEEDED if name not in names]:
-        raise NanoGPTError(f"The archive has no {missing[0]} in it, so it is no run; nothing was imported.")
+        raise NanoGPTError(f"The archive has no {missing[0]}, so it is not a run. Nothing was imported.")
 
 
 def _check_entry(info: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        raise NanoGPTError(f"{info.filename} in the archive is a link or a device; nothing was imported.")
+        raise NanoGPTError(f"{info.filename} in the archive is not a regular file. Nothing was imported.")
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise NanoGPTError(f"{info.filename} in the archive is encrypted or packed in an unusual way.")
-    many_times = info.file_size > MB and info.file_size > 100 * info.compress_size
-    if info.file_size > FILES[info.filename] or many_times:
-        raise NanoGPTError(f"{info.filename} in the archive would unpack to {info.file_size:,} bytes, too many.")
+        raise NanoGPTError(f"{info.filename} in the archive is encrypted or compressed by an unsupported method.")
+    is_zip_bomb = info.file_size > MB and info.file_size > 100 * info.compress_size
+    if info.file_size > FILES[info.filename] or is_zip_bomb:
+        raise NanoGPTError(f"{info.filename} in the archive is too large: {info.file_size:,} bytes when unpacked.")
 
 
 def _text_here(settings: dict[str, Any], owner: str | None) -> dict[str, Any]:
-    """`corpus` of a run.json with the id that the same text has here, for this owner, if it is here or comes later."""
+    """Return the run.json's `corpus` entry, with the id that this text has (or would have) here for this owner."""
     text = settings["corpus"]
     sha256 = text.get("sha256")
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         return text if owner is None else {**text, "id": corpus.id_of("unknown", owner)}  # never another visitor's
-    for everybody in corpus.listed():
-        if everybody.owner is None and everybody.sha256 == sha256 and everybody.source.startswith(corpus.BUILT_IN):
-            return {**text, "id": everybody.id}
+    for known in corpus.listed():
+        if known.owner is None and known.sha256 == sha256 and known.source.startswith(corpus.BUILT_IN):
+            return {**text, "id": known.id}
     return {**text, "id": corpus.id_of(sha256, owner)}

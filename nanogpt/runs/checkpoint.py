@@ -1,6 +1,6 @@
-"""last.safetensors: all that an exact resume needs, in one file.
+"""The checkpoint, last.safetensors: everything needed to resume a run exactly, in one file.
 
-The weights, the optimizers' memory and the random states are its tensors; where the run stands is in its metadata.
+Its tensors are the weights, the optimizer state and the random number generators; its metadata holds the progress.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from .run import Run
 
 @dataclass
 class Progress:
-    """Where a run stands, beside its tensors: kept in the metadata of last.safetensors."""
+    """A run's progress: what the checkpoint stores besides tensors."""
 
     step: int = 0
     seconds: float = 0.0
     best_val_loss: float = math.inf
     best_step: int = 0
     evaluated_step: int = -1
-    worse: int = 0  # evaluations in a row that were clearly above the best
-    loss_sum: float = 0.0  # of the batches since the last logged training loss
+    worse: int = 0  # evaluations in a row clearly above the best, for early stopping
+    loss_sum: float = 0.0  # over the batches since the training loss was last logged
     loss_count: int = 0
 
 
 def save_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator, progress: Progress) -> None:
-    """last.safetensors: weights, the optimizer's memory, the random states, and where we are."""
+    """Write the checkpoint: weights, optimizer state, random states and progress."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizers).items()}
     tensors |= {"random.torch": torch.get_rng_state(), "random.batches": generator.get_state()}
@@ -46,7 +46,10 @@ def save_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
 
 
 def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator) -> Progress:
-    """Put everything back from last.safetensors; a fresh Progress where the run has not begun."""
+    """Restore everything from the checkpoint and return the progress; a new Progress if there is no checkpoint yet.
+
+    Raise NanoGPTError if the file is damaged or belongs to another model.
+    """
     try:
         data = (run.folder / "last.safetensors").read_bytes()
         tensors = load(data)
@@ -54,13 +57,13 @@ def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
         return Progress()
     except SafetensorError as broken:
         raise NanoGPTError(
-            f"last.safetensors of {run.name} cannot be read ({broken}); it cannot be continued."
+            f"last.safetensors of {run.name} cannot be read ({broken}), so the run can't be resumed."
         ) from None
     if (
         not {"random.torch", "random.batches"} <= tensors.keys()
         or f"model.{next(iter(model.state_dict()))}" not in tensors
     ):
-        raise NanoGPTError(f"last.safetensors of {run.name} is not a run's; it cannot be continued.")
+        raise NanoGPTError(f"last.safetensors of {run.name} is not its checkpoint, so the run can't be resumed.")
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     model.load_state_dict(part("model."))

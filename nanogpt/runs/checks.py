@@ -1,4 +1,4 @@
-"""Check that a folder that came from elsewhere is a run: all of its files can be read as what they should be."""
+"""Check that an imported folder is a valid run: that every file can be read and holds what it should."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..tokenizer import load_tokenizer
 from .logs import COLUMNS
 
 TO_CONTINUE = "last.safetensors"
-LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.status reads a state off
+LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.status derives a state from
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """Return the run.json of the folder. NanoGPTError says which file is not that of a run."""
+    """Return the settings in the folder's run.json. Raise NanoGPTError, naming the file, if any file is not valid."""
     for path in folder.glob("*.json"):
-        read_object(path)  # whoever reads it next may be less patient with what is in it
+        read_object(path)  # the libraries that read these files later have poor error messages
     settings = _settings(folder / "run.json")
     model = _model(folder)
     _check_rows(folder / "metrics.jsonl", _is_metric)
@@ -35,13 +35,13 @@ def check_folder(folder: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file. NanoGPTError for anything else, however deep."""
+    """Return the object in a JSON file. Raise NanoGPTError if it holds anything else, or is nested too deeply."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise NanoGPTError(f"{path.name} cannot be read; nothing was imported.")
+        raise NanoGPTError(f"{path.name} cannot be read. Nothing was imported.")
     return found
 
 
@@ -54,7 +54,7 @@ def _settings(path: Path) -> dict[str, Any]:
     if not (
         right and corpus.ID.fullmatch(text["id"]) and _is_number(text.get("characters")) and text["characters"] > 0
     ):
-        raise NanoGPTError("run.json is not that of a run; nothing was imported.")
+        raise NanoGPTError("run.json lacks settings that every run has. Nothing was imported.")
     TrainConfig.of(settings["train"])
     return settings
 
@@ -62,22 +62,22 @@ def _settings(path: Path) -> dict[str, Any]:
 def _model(folder: Path) -> GPT:
     config = read_config(folder)
     if load_tokenizer(folder).vocab_size != config.vocab_size:
-        raise NanoGPTError("The alphabet is not that of its model; nothing was imported.")
+        raise NanoGPTError("The tokenizer does not match the model's vocab_size. Nothing was imported.")
     model = load_model(folder)
     limits.check_model(model.count_parameters())
     if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
-        raise NanoGPTError("The weights are not all numbers; nothing was imported.")
+        raise NanoGPTError("The weights contain NaN or infinity. Nothing was imported.")
     return model
 
 
 def _check_rows(path: Path, right: Callable[[dict], bool]) -> None:
-    """Raise NanoGPTError unless all lines are `right`, and the last event is one that says how the run ended."""
+    """Raise NanoGPTError unless all rows are `right` and the last event is a known one."""
     rows = _rows(path)
     if not all(map(right, rows)):
-        raise NanoGPTError(f"{path.name} has lines that are none of a run's; nothing was imported.")
+        raise NanoGPTError(f"{path.name} contains lines that no run writes. Nothing was imported.")
     events = [row for row in rows if "event" in row]
     if events and events[-1]["event"] not in LAST_WORDS:
-        raise NanoGPTError(f"{path.name} does not say how the run ended; nothing was imported.")
+        raise NanoGPTError(f"{path.name} does not say how the run ended. Nothing was imported.")
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -87,16 +87,16 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     except (ValueError, RecursionError):
         rows = [None]
     if not all(isinstance(row, dict) for row in rows):
-        raise NanoGPTError(f"{path.name} cannot be read; nothing was imported.")
+        raise NanoGPTError(f"{path.name} cannot be read. Nothing was imported.")
     return rows
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # False for NaN
 
 
 def _is_metric(row: dict) -> bool:
-    if not all(_is_number(row[key]) for key in COLUMNS if key in row and key != "grad_norm"):  # that may be infinite
+    if not all(_is_number(row[key]) for key in COLUMNS if key in row and key != "grad_norm"):  # which may be infinite
         return False
     if "event" in row:
         return _is_event(row)
@@ -113,7 +113,7 @@ def _is_sample(row: dict) -> bool:
 
 
 def _check_save(path: Path, model: GPT) -> None:
-    """Raise NanoGPTError unless last.safetensors is a save of this model. Its tensors are not read."""
+    """Raise NanoGPTError unless last.safetensors is a checkpoint of this model. Only its header is read."""
     expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
     try:
         with safe_open(path, "pt") as file:
@@ -123,4 +123,4 @@ def _check_save(path: Path, model: GPT) -> None:
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
         right = False
     if not right:
-        raise NanoGPTError(f"{path.name} is not a save of its model; nothing was imported.")
+        raise NanoGPTError(f"{path.name} is not a checkpoint of this model. Nothing was imported.")

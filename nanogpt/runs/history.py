@@ -1,6 +1,6 @@
-"""What happened in a run, a line each: metrics.jsonl and samples.jsonl, written a whole line at a time, and read on.
+"""The history of a run, metrics.jsonl and samples.jsonl: append rows, and read them while the files grow.
 
-Whoever looks again reads only what is new. An unfinished last line waits; a line that is none is passed over.
+Each refresh reads only what is new. An unfinished last line is left for the next one; invalid lines are skipped.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 
 
 class History:
-    """The logged rows of a run, kept in memory and read on as the files grow.
+    """The logged rows of a run, cached in memory; `refresh` adds new ones.
 
-    `tokens` and `characters` of a row are what was trained on so far, `tokens_per_second` and `characters_per_second`
-    how fast. Where each token is a character they are the same; older runs have only the former.
+    In each row, `tokens` and `characters` count what was trained on so far, and `tokens_per_second` and
+    `characters_per_second` give the speed. Older runs, where each token is a character, have only the first of each.
     """
 
     def __init__(self, folder: Path):
@@ -26,79 +26,87 @@ class History:
         self._samples = Tail(folder / "samples.jsonl", _is_sample)
 
     def refresh(self) -> None:
+        """Read the rows that were added to the files."""
         self._metrics.refresh()
         self._samples.refresh()
 
     @property
     def rows(self) -> list[dict]:
-        """The measurements, in order of their steps."""
+        """Return the measurements, in the order of their steps."""
         return [row for row in self._metrics.rows if "event" not in row]
 
     @property
     def events(self) -> list[dict]:
-        """What the run's state follows from: started, stopped, finished, failed."""
+        """Return the events that determine the run's state: started, stopped, finished, failed."""
         return [row for row in self._metrics.rows if row.get("event", "note") != "note"]
 
     @property
     def notes(self) -> list[str]:
-        """Return sentences about what did not work as it should, but did not end the run."""
+        """Return warnings about problems that did not end the run."""
         return [str(row.get("message", "")) for row in self._metrics.rows if row.get("event") == "note"]
 
     @property
     def samples(self) -> list[dict]:
+        """Return the samples, in the order of their steps."""
         return self._samples.rows
 
     @property
     def version(self) -> tuple[int, int]:
-        """Changes whenever there is something new to see."""
+        """Return a value that changes whenever rows are added or replaced."""
         return (self._metrics.version, self._samples.version)
 
     @property
     def step(self) -> int:
+        """Return the last step logged; 0 if there is none."""
         return max((row["step"] for row in self._metrics.rows if is_number(row.get("step"))), default=0)
 
     @property
     def seconds(self) -> float:
+        """Return the seconds of training so far."""
         rows = reversed(self._metrics.rows)
         return next((row["seconds"] for row in rows if is_number(row.get("seconds"))), 0.0)
 
     def latest(self, key: str) -> float | None:
-        """The number that was measured last."""
+        """Return the latest value of `key`, or None."""
         return next((row[key] for row in reversed(self.rows) if row.get(key) is not None), None)
 
     @property
     def best(self) -> dict | None:
-        """The row of the lowest validation loss."""
+        """Return the row with the lowest validation loss, or None."""
         rows = [row for row in self.rows if row.get("val_loss") is not None]
         return min(rows, key=lambda row: row["val_loss"]) if rows else None
 
 
 @lru_cache(maxsize=256)
 def history_of(folder: Path) -> History:
+    """Return the cached History of a run folder."""
     return History(folder)
 
 
 def kept_loss(history: History) -> float | None:
-    """The validation loss of the kept weights: over the whole held-out text once a run has finished, else the best."""
+    """Return the validation loss of the saved weights, in nats per character.
+
+    For a finished run it is computed over the whole validation set; before that, it is the best estimate so far.
+    """
     last = history.events[-1] if history.events else {}
     return last.get("val_loss", history.best and history.best["val_loss"])
 
 
 class Tail:
-    """The rows of a growing JSONL file: each look reads only what is new, and an unfinished last line waits."""
+    """The rows of a growing JSONL file. Each refresh reads only the lines that were completed since the last one."""
 
     def __init__(self, path: Path, wanted: Callable[[dict], bool] = lambda row: True):
         self.path, self.wanted = path, wanted
         self.rows: list[dict] = []
         self.version = 0
         self._inode = self._offset = 0
-        self._before = b""  # the end of what was read: a new file may get the number of one that is gone
+        self._before = b""  # the last bytes read: a new file may reuse the inode of a deleted one
 
     def refresh(self) -> None:
-        """Read on. If another file has taken the place of the one read before, begin again."""
+        """Read the new lines, or the whole file if it has been replaced."""
         try:
             with self.path.open("rb") as file:
-                self._begin_again_if_replaced(file)
+                self._start_over_if_replaced(file)
                 file.seek(self._offset)
                 new = file.read()
         except FileNotFoundError:
@@ -113,36 +121,38 @@ class Tail:
             self.rows = self.rows + [row for row in rows if self.wanted(row)]
             self.version += 1
 
-    def _begin_again_if_replaced(self, file: BinaryIO) -> None:
+    def _start_over_if_replaced(self, file: BinaryIO) -> None:
         inode = os.fstat(file.fileno()).st_ino
         file.seek(self._offset - len(self._before))
         if inode == self._inode and file.read(len(self._before)) == self._before:
             return
-        self.version += bool(self.rows)  # a resumed run cut the file back
+        self.version += bool(self.rows)  # e.g. when resuming a run cut the file back
         self._inode, self._offset, self._before, self.rows = inode, 0, b"", []
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """Every whole line of a JSONL file; none where there is no file."""
+    """Return the valid rows of a JSONL file; none if it does not exist."""
     tail = Tail(path)
     tail.refresh()
     return tail.rows
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("a+b") as file:  # one write a line: a reader sees it whole or unfinished, and passes over the latter
+    """Append a row to a JSONL file in a single write, so that readers see at most one unfinished line."""
+    with path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
-        torn = end and file.read(1) != b"\n"  # whoever wrote last was killed over it
+        torn = end and file.read(1) != b"\n"  # the last writer was killed in the middle of a line
         file.write(b"\n" * bool(torn) + as_line(row).encode("utf-8"))
 
 
 def as_line(row: Mapping[str, Any]) -> str:
+    """Return a row as a line of JSON."""
     return json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """NaN and infinity are no JSON: null."""
+    """Replace NaN and infinity, which JSON does not have, by None."""
     return {key: None if isinstance(x, float) and not math.isfinite(x) else x for key, x in row.items()}
 
 
@@ -155,11 +165,12 @@ def _parsed(line: bytes) -> dict | None:
 
 
 def is_number(value: Any) -> bool:
+    """Return True for an int or a float, but not for a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_logged(row: Mapping[str, Any]) -> bool:
-    """Whether a row is what a trainer logs: an event, or a step and numbers, null where there was none."""
+    """Return True if a row is valid in metrics.jsonl: an event, or a step with numbers or nulls."""
     if "event" in row:
         return isinstance(row["event"], str)
     return is_number(row.get("step")) and all(value is None or is_number(value) for value in row.values())

@@ -1,4 +1,4 @@
-"""What a run wrote while it trained, as files for other programs: its curves, its samples and its log."""
+"""Export what a run logged: its curves as CSV, its samples and its log as text."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from .history import read_jsonl
 from .run import Run
 
-COLUMNS = (  # of a measurement in metrics.jsonl; losses are in nats per character, whatever a token is
+COLUMNS = (  # of a row in metrics.jsonl; losses are in nats per character, for any tokenizer
     "step", "seconds", "tokens", "train_loss", "val_loss", "learning_rate", "grad_norm", "tokens_per_second",
     "characters", "characters_per_second",
 )  # fmt: skip
-LOG_BYTES = 1_000_000  # of the end of log.txt
+LOG_BYTES = 1_000_000  # read at most this much, from the end of log.txt
 
 
 def curves_csv(run: Run) -> str:
-    """Return what was logged as a table: one row per step, empty where nothing was measured."""
+    """Return the logged values as CSV: one row per step, with empty cells where a value was not measured."""
     run.settings()  # raises if there is no such run
     steps: dict[int, dict[str, Any]] = {}
     for row in read_jsonl(run.folder / "metrics.jsonl"):
@@ -38,7 +38,7 @@ def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def samples_text(run: Run) -> str:
-    """Return every sample of the run, the first one first."""
+    """Return all samples of the run, oldest first."""
     run.settings()  # raises if there is no such run
     rows = read_jsonl(run.folder / "samples.jsonl")
     return "\n".join(f"---- step {row['step']:,} ----\n{row['text'].strip()}\n" for row in rows)
@@ -49,7 +49,7 @@ BARE_PATH = re.compile(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[\\/](?:[^\s"'\\/]+[\\/])
 
 
 def log_text(run: Run, lines: int | None = None) -> str:
-    """Return the end of `log.txt`, at most a megabyte, with the names of files but not their folders."""
+    """Return the end of `log.txt`: the last `lines`, or up to a megabyte. Folders are removed from file paths."""
     try:
         with (run.folder / "log.txt").open("rb") as file:
             file.seek(-min(LOG_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)

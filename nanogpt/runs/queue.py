@@ -1,8 +1,8 @@
-"""One run at a time a device: trainers wait here, in the order in which they were launched.
+"""The queue: one run at a time per device, in the order in which they were started.
 
-A launcher draws a ticket, an empty file in `checkpoints/.queue/` whose name begins with the time. The trainer itself
-holds a lock on its ticket while it waits, so the queue outlives the server, counts the command line in, and a trainer
-that was killed while waiting holds nobody up: the operating system has freed its lock.
+A launcher creates a ticket, an empty file in `checkpoints/.queue/` whose name starts with the time. The trainer holds a
+lock on its ticket while it waits. So the queue survives the server, includes runs started from the command line, and is
+not blocked by a trainer that is killed while waiting, because the operating system frees its lock.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from filelock import FileLock, Timeout
 from ..disk import write_whole
 from ..paths import home
 
-GRACE = 60.0  # seconds a drawn ticket counts before its trainer has had time to start and hold it
+GRACE = 60.0  # seconds that a new ticket is valid without a lock, while its trainer starts
 
 
 def folder() -> Path:
+    """Return the folder with the tickets and the locks of the devices."""
     return home() / "checkpoints" / ".queue"
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the lock on this file. A look holds it for an instant itself, so look twice."""
+    """Return True if a process holds the lock on this file. Checking takes the lock briefly, so check twice."""
     for _ in range(2):
-        if not path.exists():  # FileLock would make it, and its folder
+        if not path.exists():  # FileLock would create it
             return False
         try:
             with FileLock(path, timeout=0):
@@ -40,12 +41,12 @@ def is_held(path: Path) -> bool:
 
 
 def _tickets(name: str = "*") -> list[Path]:
-    """The tickets of a run, or of all, in their order: twenty digits, a dot, the name. Nothing else here looks so."""
+    """Return the tickets of a run, or of all runs, in order. A ticket's name is twenty digits, a dot and the run."""
     return sorted(folder().glob("[0-9]" * 20 + f".{name}"))
 
 
 def draw(name: str) -> Path:
-    """Take a place at the end of the queue for the run of this name."""
+    """Add a run to the end of the queue and return its ticket."""
     drop(name)
     _withdrawal(name).unlink(missing_ok=True)
     ticket = folder() / f"{time.time_ns():020d}.{name}"
@@ -55,7 +56,7 @@ def draw(name: str) -> Path:
 
 
 def keep(name: str, seconds: float) -> None:
-    """Let the ticket of a run count for so long, though no process stands behind it yet."""
+    """Keep a run's ticket valid for `seconds`, although no process holds it yet."""
     until = time.time() + seconds - GRACE
     for ticket in _tickets(name):
         with contextlib.suppress(FileNotFoundError):
@@ -63,16 +64,21 @@ def keep(name: str, seconds: float) -> None:
 
 
 def drop(name: str) -> bool:
-    """Give up the place of a run that has not begun. Whether it had one."""
+    """Remove a run from the queue. Return True if it was queued."""
     tickets = _tickets(name)
     for ticket in tickets:
-        with contextlib.suppress(PermissionError):  # Windows: its trainer holds it, and lets go when it sees the note
+        with contextlib.suppress(
+            PermissionError
+        ):  # Windows can't delete a locked ticket; `withdraw` tells its trainer to
             ticket.unlink(missing_ok=True)
     return bool(tickets)
 
 
 def withdraw(name: str) -> bool:
-    """`drop`, and leave a note for a trainer that has not got as far as the queue: it must not draw a ticket itself."""
+    """Remove a run from the queue and tell its trainer, which may still be starting, not to queue it again.
+
+    Return True if it was queued.
+    """
     if not _tickets(name):
         return False
     _withdrawal(name).touch()
@@ -80,7 +86,7 @@ def withdraw(name: str) -> bool:
 
 
 def is_withdrawn(name: str) -> bool:
-    """Whether the run was withdrawn and its trainer has not said so yet."""
+    """Return True if the run was withdrawn and its trainer has not confirmed it yet."""
     return _withdrawal(name).exists()
 
 
@@ -89,7 +95,7 @@ def _withdrawal(name: str) -> Path:
 
 
 def waiting() -> list[str]:
-    """Names of the runs that wait, the next one first. Tickets nobody stands behind any more are thrown away."""
+    """Return the names of the queued runs, next one first. Tickets of dead trainers are deleted."""
     return [ticket.name.split(".", 1)[1] for ticket in _alive()]
 
 
@@ -108,25 +114,25 @@ def _alive() -> list[Path]:
 
 
 def running() -> list[str]:
-    """Names of the runs that hold a device now."""
+    """Return the names of the runs that are using a device now."""
     held = [lock for lock in sorted(folder().glob("[a-z]*.lock")) if is_held(lock)]
     names = []
     for lock in held:
-        with contextlib.suppress(FileNotFoundError):  # it ends this very moment
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
             names.append(lock.with_suffix(".now").read_text(encoding="utf-8"))
     return names
 
 
 class Withdrawn(Exception):
-    """The ticket of a waiting run was taken away: it is not to begin."""
+    """Raised when a waiting run has been removed from the queue."""
 
 
 @contextmanager
 def turn(name: str, device: str, alone: bool = False) -> Iterator[None]:
-    """Wait for one's turn on a device, and hold the device until the block ends.
+    """Wait for the run's turn on a device, and hold the device until the block ends.
 
-    With `alone` the device was given to this run and to no other, so that there is nothing to wait for.
-    Raises Withdrawn when the ticket disappears while waiting.
+    With `alone`, the device belongs to this run only, so there is nothing to wait for.
+    Raise Withdrawn if the run is removed from the queue while it waits.
     """
     ticket = next(iter(_tickets(name)), None) or (None if is_withdrawn(name) else draw(name))
     device = f"{device}-of-{name}" if alone else device
@@ -134,21 +140,21 @@ def turn(name: str, device: str, alone: bool = False) -> Iterator[None]:
     _wait(name, ticket, lock, alone)
     try:
         write_whole(folder() / f"{device}.now", name)
-        drop(name)  # only now that nobody holds a lock on it: Windows would refuse
+        drop(name)  # after its lock is released, because Windows can't delete a locked file
         yield
     finally:
-        (folder() / f"{device}.now").unlink(missing_ok=True)  # before the next one has the device
+        (folder() / f"{device}.now").unlink(missing_ok=True)  # before the next run gets the device
         lock.release()
         if alone:
-            (folder() / f"{device}.lock").unlink(missing_ok=True)  # nobody else waits for it
+            (folder() / f"{device}.lock").unlink(missing_ok=True)  # no other run uses it
 
 
 def _wait(name: str, ticket: Path | None, lock: FileLock, alone: bool = False) -> None:
-    """Hold the ticket until it is the first of all, or need not be, then take the device's lock."""
+    """Hold the ticket until it is first in the queue (at once if `alone`), then acquire the device's lock."""
     if ticket is not None and ticket.exists() and not is_withdrawn(name):
         with FileLock(ticket):
             if ticket.exists():
-                os.utime(ticket, (0, 0))  # from here on it counts as long as this process holds it, and no longer
+                os.utime(ticket, (0, 0))  # no grace: from here on the ticket is valid only while locked
             while ticket.exists() and not is_withdrawn(name):
                 if alone or _alive()[:1] == [ticket]:
                     with contextlib.suppress(Timeout):

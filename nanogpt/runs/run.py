@@ -1,19 +1,20 @@
-"""The run folder, `checkpoints/NAME/`: the only truth about a run.
+"""The run folder, `checkpoints/NAME/`: the single source of truth for a run.
 
-| file                                    | one writer | what                                                          |
+| file                                    | written by | contents                                                      |
 |-----------------------------------------|------------|---------------------------------------------------------------|
-| run.json                                | launcher   | training settings, corpus name and hash, versions, when       |
-| config.json, generation_config.json     | launcher   | the model, in transformers' form                              |
-| tokenizer.json, tokenizer_config.json   | launcher   | the alphabet, in tokenizers' form                             |
-| metrics.jsonl                           | trainer    | an object a line: losses of a step, or an `event`             |
-| samples.jsonl                           | trainer    | at evaluations: step, and text from the same prompt and seed  |
-| model.safetensors                       | trainer    | weights of the best validation loss so far                    |
-| last.safetensors                        | trainer    | all that an exact resume needs                                |
+| run.json                                | launcher   | training settings, the text's name and hash, versions, date   |
+| config.json, generation_config.json     | launcher   | the model, in the format of transformers                      |
+| tokenizer.json, tokenizer_config.json   | launcher   | the vocabulary, in the format of tokenizers                   |
+| metrics.jsonl                           | trainer    | one object per line: the losses of a step, or an `event`      |
+| samples.jsonl                           | trainer    | one sample per evaluation, from the same prompt and seed      |
+| model.safetensors                       | trainer    | the weights with the best validation loss so far              |
+| last.safetensors                        | trainer    | the checkpoint: everything an exact resume needs              |
 | log.txt                                 | launcher   | the trainer's output                                          |
-| stop                                    | anyone     | its presence asks the trainer to save and stop                |
-| .lock                                   | trainer    | held while it lives; the system frees it, even after kill -9  |
+| stop                                    | anyone     | while it exists, it asks the trainer to save and stop         |
+| .lock                                   | trainer    | locked while it runs; the system frees it, even after kill -9 |
 
-Status is never stored: it is read off the lock, the queue and the last event. No torch here: listing runs is instant.
+Status is computed from the lock, the queue and the last event, never stored. This module needs no torch, so that
+listing runs is instant.
 """
 
 from __future__ import annotations
@@ -41,60 +42,60 @@ from .history import History, append, as_line, history_of, is_number, read_jsonl
 
 
 class Busy(NanoGPTError):
-    """Another process has the run's lock."""
+    """Raised when another process holds the run's lock."""
 
 
 CRASHED = (
-    "The trainer was ended from outside, as when memory runs out or the machine is switched off. "
-    "Continue goes on from its last save."
+    "The training process was killed (out of memory, or a shutdown). "
+    "Resume the run to continue from its last checkpoint."
 )
 
 
 @dataclass(frozen=True)
 class Status:
-    """What a run is doing, as its folder tells it."""
+    """What a run is doing, as computed from its folder."""
 
-    state: str  # queued, running, stopping, finished, stopped, failed, crashed, or damaged: its run.json cannot be read
+    state: str  # queued, running, stopping, finished, stopped, failed, crashed, or damaged (run.json can't be read)
     step: int = 0
     max_iters: int = 0
-    seconds: float = 0.0  # spent training so far
-    message: str = ""  # one sentence, where there is something to say
-    place: int = 0  # in the queue: 1 is next
+    seconds: float = 0.0  # of training so far
+    message: str = ""  # for the user, often empty
+    place: int = 0  # in the queue; 1 is next
 
     @property
     def busy(self) -> bool:
-        """Whether a trainer has this run in hand, or soon will."""
+        """Return True if the run is queued or a trainer is working on it."""
         return self.state in ("queued", "running", "stopping")
 
     @property
     def can_continue(self) -> bool:
-        """Whether it can go on; a finished one needs a new length for that."""
+        """Return True if the run can be resumed; a finished one also needs a new length."""
         return not self.busy and self.state != "damaged"
 
 
 class Run:
-    """One run, by its name. Making the object touches nothing on the disk."""
+    """A run, by name. Creating the object does not touch the disk."""
 
     def __init__(self, name: str):
         self.name = checked_name(name)
         self.folder = home() / "checkpoints" / name
         if not self.folder.exists() and ships(paths.SHIPPED / name):
-            self.folder = paths.SHIPPED / name  # wherever NANOGPT_HOME points
+            self.folder = paths.SHIPPED / name  # a model that ships with the project
 
     # ---- written by the launcher ------------------------------------------------------------------------------
 
     @classmethod
     def create(cls, name: str, settings: Mapping[str, Any], files: Mapping[str, str]) -> Run:
-        """A new run folder: `run.json` from the settings, and the model's and the alphabet's files.
+        """Create a run folder with a `run.json` from `settings`, and the model's and the tokenizer's `files`.
 
-        NanoGPTError where the name is none, or taken.
+        Raise NanoGPTError if the name is invalid or taken.
         """
         run = cls(name)
         try:
             run.folder.mkdir(parents=True)
         except FileExistsError:
             raise NanoGPTError(
-                f"There is already a run named {name}. Choose another name, or continue that one."
+                f"There is already a run named {name}. Choose another name, or resume that run."
             ) from None
         for file, text in files.items():
             write_whole(run.folder / file, text)
@@ -103,35 +104,35 @@ class Run:
         return run
 
     def change(self, **settings: Any) -> None:
-        """Set some entries of `run.json` otherwise, before a trainer continues the run."""
+        """Change entries of `run.json`. Call it only while no trainer works on the run."""
         write_whole(self.folder / "run.json", json.dumps({**self.settings(), **settings}, indent=1, ensure_ascii=False))
 
     # ---- written by the trainer -------------------------------------------------------------------------------
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """The run's lock. NanoGPTError where another process has it."""
+        """Hold the run's lock until the block ends. Raise Busy if another process holds it."""
         try:
-            self.settings()  # the lock would make the folder of a run that has been deleted anew
-            with FileLock(self.folder / ".lock", timeout=2):  # 2 s: somebody may just be looking whether it is held
+            self.settings()  # raises if the run was deleted; the lock would create its folder again
+            with FileLock(self.folder / ".lock", timeout=2):  # 2 s, because `queue.is_held` takes it briefly
                 yield
         except Timeout:
-            raise Busy(f"{self.name} is being trained by another process already.") from None
+            raise Busy(f"{self.name} is already being trained by another process.") from None
 
     def log(self, **row: Any) -> None:
-        """One line of `metrics.jsonl`."""
+        """Append a measurement to `metrics.jsonl`."""
         append(self.folder / "metrics.jsonl", row)
 
     def event(self, event: str, **facts: Any) -> None:
-        """One line of `metrics.jsonl` that is not a measurement."""
+        """Append an event to `metrics.jsonl`, such as "started" or "finished"."""
         self.log(event=event, time=_now(), **facts)
 
     def sample(self, step: int, text: str) -> None:
-        """One line of `samples.jsonl`."""
+        """Append a sample to `samples.jsonl`."""
         append(self.folder / "samples.jsonl", dict(step=step, text=text))
 
     def cut_back(self, step: int) -> None:
-        """Forget what was logged after `step`, so that a resumed run repeats no step."""
+        """Delete what was logged after `step`, so that a resumed run logs no step twice."""
         for file in ("metrics.jsonl", "samples.jsonl"):
             rows = [row for row in read_jsonl(self.folder / file) if is_number(row.get("step", 0))]
             rows = [row for row in rows if row.get("step", 0) <= step]
@@ -139,15 +140,17 @@ class Run:
 
     @property
     def stop_file(self) -> Path:
+        """Return the path of the file that asks the trainer to stop."""
         return self.folder / "stop"
 
     # ---- read by anyone ---------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
+        """Return True if the run exists."""
         return (self.folder / "run.json").exists()
 
     def settings(self) -> dict[str, Any]:
-        """`run.json`. NanoGPTError where there is no such run."""
+        """Return the contents of `run.json`. Raise NanoGPTError if there is no such run or it can't be read."""
         try:
             settings = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -161,19 +164,22 @@ class Run:
         return settings
 
     def missing(self) -> NanoGPTError:
-        """What is said where there is no such run, or none that the asker may know of."""
+        """Return the error for a run that does not exist, or that a visitor must not know about."""
         return NanoGPTError(f"There is no run named {self.name}. `python -m nanogpt runs` lists them.")
 
     def history(self) -> History:
-        """Everything logged so far, read on from where the last look ended."""
+        """Return everything logged so far. Only new rows are read."""
         history = history_of(self.folder)
         history.refresh()
         return history
 
     def status(self) -> Status:
-        """What the run is doing: from the lock, the queue and the last event, in that order."""
+        """Return what the run is doing, from the lock, the queue and the last event, in that order.
+
+        Raise NanoGPTError if `run.json` can't be read.
+        """
         train = TrainConfig.of(self.settings()["train"])
-        while True:  # until nothing was logged while we looked: lock, queue and events are then of one moment
+        while True:  # until nothing is logged while reading, so that lock, queue and events match
             history, waiting = self.history(), queue.waiting()
             version = history.version
             held = queue.is_held(self.folder / ".lock") or self.name in queue.running()
@@ -185,25 +191,25 @@ class Run:
         if self.name in waiting:
             return Status("queued", place=waiting.index(self.name) + 1, **facts)
         if queue.is_withdrawn(self.name):
-            return Status("stopped", message="Withdrawn from the queue before its turn came.", **facts)
+            return Status("stopped", message="Canceled before training started.", **facts)
         if not history.events:
             return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
         return _status_after(history.events[-1], facts)
 
     def glance(self) -> Status:
-        """`status` for a list of runs: a run that cannot be read is "damaged", and does not hide the others."""
+        """Return `status`, or a status "damaged" if the run can't be read, so that it can be listed with the others."""
         try:
             return self.status()
         except NanoGPTError as error:
             return Status("damaged", message=str(error))
 
     def request_stop(self) -> None:
-        """Ask the trainer to save and stop; a run that still waits leaves the queue."""
+        """Ask the trainer to save and stop; if the run is still queued, remove it from the queue."""
         if not queue.withdraw(self.name) and self._in_use():
             self.stop_file.touch()
 
     def log_tail(self, lines: int = 1) -> str:
-        """The end of `log.txt`, what the trainer printed."""
+        """Return the last lines of `log.txt`."""
         try:
             text = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -211,50 +217,50 @@ class Run:
         return "\n".join(text.strip().splitlines()[-lines:])
 
     def size(self) -> int:
-        """Bytes on disk."""
+        """Return the size on disk in bytes."""
         return sum(_size(path) for path in self.folder.rglob("*"))
 
     def rename(self, name: str) -> Run:
-        """The run under another name. NanoGPTError while it is in use, or where the name is none or taken."""
+        """Rename the run and return it. Raise NanoGPTError if it is in use, or if the name is invalid or taken."""
         self.settings()
         self._leave_alone("renamed")
         renamed = Run(name)
         if renamed.folder.exists():
             raise NanoGPTError(f"There is already a run named {name}. Choose another name.")
         self.folder.rename(renamed.folder)
-        history_of.cache_clear()  # what was read belongs to the folder, not to the name
+        history_of.cache_clear()  # the cache is keyed by folder, which another run may get
         renamed.change(name=name)
         return renamed
 
     def delete(self) -> None:
-        """Remove the folder. NanoGPTError while it is in use."""
+        """Delete the folder. Raise NanoGPTError if the run is in use."""
         self._leave_alone("deleted")
         shutil.rmtree(self.folder)
         history_of.cache_clear()
 
     def _in_use(self) -> bool:
-        """Whether a trainer has it; one that cannot be read may be in use, too."""
+        """Return True if a trainer is using the run. An unreadable run may still be in use."""
         return self.glance().busy or queue.is_held(self.folder / ".lock")
 
     def _leave_alone(self, done: str) -> None:
-        """NanoGPTError for a run that must not be `done`: it is in a trainer's hands, or comes with the project."""
+        """Raise NanoGPTError if the run can't be `done` ("renamed"): it is in use, or ships with the project."""
         if not self.exists():
-            self.settings()  # says that there is none
+            self.settings()  # raises
         if self._in_use():
-            raise NanoGPTError(f"{self.name} is being trained; stop it first. Only then can it be {done}.")
+            raise NanoGPTError(f"{self.name} is being trained. Stop it before it can be {done}.")
         if self.folder.parent != home() / "checkpoints":
-            raise NanoGPTError(f"{self.name} comes with the project; it cannot be {done}.")
+            raise NanoGPTError(f"{self.name} ships with the project, so it can't be {done}.")
 
 
 def _status_after(last: Mapping[str, Any], facts: dict[str, Any]) -> Status:
-    """Return the status of a run that nothing trains, from its last event."""
+    """Return the status of a run that is not in use, from its last event."""
     if last["event"] == "started":
         return Status("crashed", message=CRASHED, **facts)
     return Status(last["event"], message=last.get("message", ""), **facts)
 
 
 def _length(train: TrainConfig, history: History) -> int:
-    """How many steps the run has in all. By the clock that is a guess, ever better, until it is over."""
+    """Return the run's total number of steps. With a time budget, it is an estimate until the run has finished."""
     if not train.budget:
         return train.max_iters
     if history.events and history.events[-1]["event"] == "finished":
@@ -264,17 +270,17 @@ def _length(train: TrainConfig, history: History) -> int:
 
 
 def ships(folder: Path) -> bool:
-    """Return whether a run beside the code came with the project: it is public. None does with NANOGPT_SHIPPED=off."""
+    """Return True if a run in the project's folder ships with it: it is public, and NANOGPT_SHIPPED is not "off"."""
     if os.environ.get("NANOGPT_SHIPPED") == "off":
         return False
     try:
         return json.loads((folder / "run.json").read_text(encoding="utf-8"))["public"] is True
-    except (OSError, ValueError, KeyError, TypeError):  # none, broken, or somebody's own
+    except (OSError, ValueError, KeyError, TypeError):  # missing, damaged, or your own run
         return False
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 of a folder, or where a trainer has just put another file in its place."""
+    """Return the size of a file in bytes; 0 for a folder, or a file that a trainer has just replaced."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:
@@ -282,7 +288,7 @@ def _size(path: Path) -> int:
 
 
 def _is_about_a_text(about: Any) -> bool:
-    """Whether `corpus` in a run.json says what everyone relies on."""
+    """Return True if `corpus` in a run.json has the entries that the rest of the code needs."""
     if not isinstance(about, dict) or not all(isinstance(about.get(key), str) for key in ("id", "name")):
         return False
     return is_number(about.get("characters")) and about["characters"] > 0

@@ -1,4 +1,4 @@
-"""The settings of a run as a file to load again, and as the command line that repeats the run."""
+"""Save a run's settings to a file, load them again, and write the command line that reproduces the run."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ FLAGS = {k.name: k.flag for config in (ModelConfig, TrainConfig) for k in knobs(
 
 
 def values(*configs: Config) -> dict[str, Any]:
-    """Return the settings of some configs by name."""
+    """Return the settings in `configs`, by name."""
     return {k.name: getattr(config, k.name) for config in configs for k in knobs(type(config))}
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """Return the preset of a run and all its settings, flat: what a settings file holds and the form is filled with."""
+    """Return a run's preset and all its settings in one flat dict, as stored in a settings file."""
     settings = run.settings()
     chosen = settings.get("preset") if settings.get("preset") in PRESETS else next(iter(PRESETS))
     return dict(preset=chosen, **values(read_config(run.folder), TrainConfig.of(settings["train"])))
 
 
 def settings_json(run: Run) -> str:
-    """Return `settings_of` as the text of a file."""
+    """Return the run's settings file."""
     return json.dumps(settings_of(run), indent=1) + "\n"
 
 
 def read_settings(data: bytes) -> dict[str, Any]:
-    """Return every setting, from a settings file. NanoGPTError says what is wrong with it."""
+    """Return all settings from a settings file. Raise NanoGPTError if the file is not valid."""
     try:
         given = json.loads(data.decode("utf-8-sig")) if len(data) <= 100_000 else None
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
-        raise NanoGPTError("This is not a settings file; it should be the JSON file that Settings saves.")
+        raise NanoGPTError("That is not a settings file. Choose a JSON file that you saved here from a run.")
     if unknown := [key[:40] for key in given if key not in FLAGS and key != "preset"]:
         more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
-        raise NanoGPTError(f"The settings file has what is no setting: {', '.join(unknown[:5])}{more}.")
+        raise NanoGPTError(f"The settings file contains unknown settings: {', '.join(unknown[:5])}{more}.")
     return complete(given)
 
 
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every setting when some are given: the others come from the preset, the first one if none is named."""
+    """Fill in missing settings from the preset, by default the first one. Raise NanoGPTError if one is invalid."""
     changes = dict(given)
     chosen = changes.pop("preset", next(iter(PRESETS)))
     if not isinstance(chosen, str) or chosen not in PRESETS:
-        raise NanoGPTError(f"There is no preset {str(chosen)[:40]!r}; there are {', '.join(PRESETS)}.")
+        raise NanoGPTError(f"There is no preset {str(chosen)[:40]!r}. Choose one of {', '.join(PRESETS)}.")
     return dict(preset=chosen, **values(*preset(chosen).configs(**changes)))
 
 
-# ---- the command that repeats the run --------------------------------------------------------------------------------
+# ---- the command that reproduces the run -----------------------------------------------------------------------------
 
 
 def command(run: Run) -> str:
-    """Return the command line that repeats the run: its text, its preset, and the flags that make a difference."""
+    """Return the command line that reproduces the run: its text, its preset, and the flags that differ from it."""
     wanted = settings_of(run)
     name = wanted.pop("preset")
     flags = needed_flags(preset(name), wanted)
@@ -68,10 +68,10 @@ def command(run: Run) -> str:
 
 
 def needed_flags(chosen: Preset, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return those of the settings without which the preset would give others.
+    """Return the settings that need a flag, because the preset alone would give other values.
 
-    One setting may decide another, so a flag goes only if all settings stay as they were. With a time budget the steps
-    were a guess, and the sizes were measured: another machine or moment would choose otherwise, so these are kept.
+    One setting can change another's default, so drop a flag only if all settings stay the same. With a time budget the
+    number of steps is an estimate, so it gets no flag; the sizes always get one, because they depend on the machine.
     """
     by_the_clock = bool(wanted["budget"])
     if by_the_clock:
@@ -85,7 +85,7 @@ def needed_flags(chosen: Preset, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gives(chosen: Preset, flags: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Return whether a preset with these flags comes to the settings that are wanted."""
+    """Return True if the preset with these flags gives exactly the wanted settings."""
     try:
         return values(*chosen.configs(**flags)) == wanted
     except NanoGPTError:
@@ -96,5 +96,5 @@ def _text(run: Run) -> list[str]:
     about = run.settings()["corpus"]
     try:
         return ["--text", corpus.reference(corpus.load(about["id"]))]
-    except NanoGPTError:  # deleted, or never here: its file, as it was called
+    except NanoGPTError:  # the text is not here, so name its file
         return [f"./{about['name']}" if about["name"].startswith("-") else about["name"]]

@@ -146,15 +146,15 @@ MISTAKES = [
     (["sample", "first", "--colour", "red"], "unrecognized arguments: --colour red"),
     (["sample"], "the following arguments are required: NAME"),
     (["eval", "nobody"], "There is no run named nobody"),
-    (["eval", "first", "no-such-file.txt"], "no-such-file.txt could not be read"),
+    (["eval", "first", "no-such-file.txt"], "no-such-file.txt can't be read"),
     (["eval", "first", "--device", "tpu"], "device was 'tpu'"),
-    (["train", "no-such-file.txt"], "no-such-file.txt could not be read"),
+    (["train", "no-such-file.txt"], "no-such-file.txt can't be read"),
     (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'. Choose one of {', '.join(PRESETS)}."),
     (["train", "FILE", "--name", "first"], "There is already a run named first"),
     (["train", "FILE", "--name", "Not a Name"], "'Not a Name' can't be used as a name"),
     (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),
     (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),
-    (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Both --budget and --max-iters were given"),
+    (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Give either --budget or --max-iters, not both."),
     (["train", "FILE", "--batches", "both"], "batches was 'both'; it must be one of random, shuffled"),
     (["train", "FILE", "--learning-rate", "fast"], "learning_rate was 'fast'"),
     (["train", "FILE", "--n-embd", "10", "--n-head", "4"], "n_embd (10) must be divisible by n_head (4)"),
@@ -164,17 +164,17 @@ MISTAKES = [
     (["train", "--resume", "first"], "first has reached its last step, 20. Give a larger max_iters"),
     (["train", "--resume", "first", "--max-iters", "10"], "max_iters must be larger"),
     (["train", "--resume", "first", "--max-iters", "x"], "max_iters was 'x'"),
-    (["train", "--resume", "first", "--n-layer", "2"], "only --max-iters or --budget can be given anew"),
-    (["train", "FILE", "--resume", "first"], "only --max-iters or --budget can be given anew"),
-    (["train", "--resume", "nobody", "--name", "second"], "only --max-iters or --budget can be given anew"),
-    (["train", "--resume", "nobody", "--preset", "laptop"], "only --max-iters or --budget can be given anew"),
+    (["train", "--resume", "first", "--n-layer", "2"], "you can change only --max-iters or --budget"),
+    (["train", "FILE", "--resume", "first"], "you can change only --max-iters or --budget"),
+    (["train", "--resume", "nobody", "--name", "second"], "you can change only --max-iters or --budget"),
+    (["train", "--resume", "nobody", "--preset", "laptop"], "you can change only --max-iters or --budget"),
     (["train", "--resume", "", "--max-iters", "1"], "'' can't be used as a name"),
     (["ladder", "FILE", "--device", "cuda:99"], "device was 'cuda:99'"),
     (["ladder", "FILE", "--stage", "19"], "stage was 19; it must be a whole number from 1 to 18"),
     (["ladder", "FILE", "--stage", "x"], "invalid int value: 'x'"),
     (["ladder", "FILE", "--device", "tpu"], "device was 'tpu'"),
     (["ladder", "FILE", "--stage", "1", "--max-iters", "-1"], "max_iters was -1"),
-    (["ladder", "no-such-file.txt"], "no-such-file.txt could not be read"),
+    (["ladder", "no-such-file.txt"], "no-such-file.txt can't be read"),
     (["fly"], "invalid choice: 'fly'"),
     (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     (["serve", "--port", "x"], "invalid int value: 'x'"),
@@ -213,8 +213,8 @@ def test_a_run_whose_text_is_gone(home, first, tiny_text):
     run = prepare.new_run("no-text", added, n_layer=1, n_embd=16)
     (run.folder / "model.safetensors").write_bytes((first.folder / "model.safetensors").read_bytes())
     corpus.delete(added.id)
-    assert f"There is no corpus {added.id}" in fails("train", "--resume", "no-text")
-    assert f"There is no corpus {added.id}" in fails("eval", "no-text")
+    assert f"There is no text {added.id}" in fails("train", "--resume", "no-text")
+    assert f"There is no text {added.id}" in fails("eval", "no-text")
     run.delete()
 
 

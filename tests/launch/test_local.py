@@ -175,7 +175,7 @@ def test_a_trainer_that_cannot_begin_leaves_its_sentence(text):
     assert ended(run) == 1
     status = run.status()
     assert status.state == "failed"
-    assert status.message == f"There is no corpus {text.id}; its text was deleted, or never added. Add it again."
+    assert status.message == f"There is no text {text.id}; it was deleted or never added. Add it again."
 
 
 def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted():
@@ -207,7 +207,7 @@ def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monk
     monkeypatch.setattr(plan, "memory_free", lambda device: needed)
     prepare.to_continue(run)
     monkeypatch.setattr(plan, "memory_free", lambda device: needed - 1)
-    with pytest.raises(NanoGPTError, match=r"need about 0\.4 GB of memory, but only 0\.4 GB are free"):
+    with pytest.raises(NanoGPTError, match=r"need about 0\.4 GB of memory, and 0\.4 GB are free"):
         prepare.to_continue(run)
 
 

@@ -69,7 +69,7 @@ def test_the_tab_and_the_api_start_the_same_run(text, started):
         (dict(n_layr=3), "no setting 'n_layr'"),
         (dict(n_layer=0), "n_layer was 0"),
         (dict(name="A B"), "'A B' can't be used as a name"),
-        (dict(text="0" * 16), "There is no corpus"),
+        (dict(text="0" * 16), "There is no text"),
     ],
     ids=str,
 )
@@ -105,7 +105,7 @@ def test_elsewhere_the_request_only_starts(text, started):
 
 def test_what_cannot_start_is_said_in_the_tab(text, started):
     [shown] = train_tab.attempt(train_tab.go_on, None, "1m", 5)
-    assert shown == dict(status=dict(text="There is no run to continue yet; press Start.", state="failed", share=None))
+    assert shown == dict(status=dict(text="There is no run to resume yet. Press Start.", state="failed", share=None))
 
 
 def test_a_trainer_is_kept_warm_only_where_it_is_a_process(monkeypatch, home):

@@ -117,7 +117,7 @@ def test_what_the_card_s_lender_says_is_the_run_s_message(home, monkeypatch, tin
     monkeypatch.setattr(zero, "_train", refuse)
     zero.train_now("one")
     assert run.status().state == "failed"
-    assert run.status().message == "ZeroGPU couldn't train this run: You have exceeded your quota."
+    assert run.status().message == "ZeroGPU could not train this run: You have exceeded your quota."
     assert queue.waiting() == []
 
 
@@ -219,7 +219,7 @@ def test_a_program_trains_within_its_own_request(space, tiny_text):
         assert {asked["durationSeconds"] for asked in lender.scheduled} == {str(1 + zero.AROUND)}
         assert len(client.predict(name=long["name"], length=20, api_name="/sample")) == 20
         lender.exhausted = True
-        assert train(max_iters=30)["message"].startswith("ZeroGPU couldn't train this run: ")
+        assert train(max_iters=30)["message"].startswith("ZeroGPU could not train this run: ")
     finally:
         lender.exhausted = False
         client.close()

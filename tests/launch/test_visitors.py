@@ -94,7 +94,7 @@ def test_nobody_without_a_cookie_owns_anything(anna, tiny_text):
     assert nobody.runs() == anna.runs() == []
     assert nobody.texts() == []
     for action in (lambda: given(nobody, tiny_text), lambda: nobody.new_run("x", text, "quick"), nobody.may_train):
-        with pytest.raises(NanoGPTError, match="uses a cookie"):
+        with pytest.raises(NanoGPTError, match="by a cookie"):
             action()
 
 
@@ -122,7 +122,7 @@ def test_a_public_run_is_for_everybody_to_write_with(anna, otto, tiny_text, monk
     run.change(public=True)
     assert [r.name for r in otto.runs()] == [run.name]
     assert otto.run(run.name).name == run.name
-    with pytest.raises(NanoGPTError, match="start a run of your own"):
+    with pytest.raises(NanoGPTError, match="Start a run of your own"):
         otto.own_run(run.name)
     run.change(public=False)
     assert otto.runs() == []
@@ -149,9 +149,9 @@ def test_the_text_of_a_public_run_is_quoted_to_its_owner_alone(anna, tiny_text):
         assert tiny_text[:40] in share_tab.offer(run.name, "", "", True)[1]
     with asking("otto"):
         assert tiny_text[:40] not in share_tab.offer(run.name, "", "", False)[1]
-        with pytest.raises(NanoGPTError, match="There is no corpus"):
+        with pytest.raises(NanoGPTError, match="There is no text"):
             share_tab.offer(run.name, "", "", True)
-        with pytest.raises(NanoGPTError, match="There is no corpus"):
+        with pytest.raises(NanoGPTError, match="There is no text"):
             next(share_tab.push(run.name, "", True, "", True, None))
 
 
@@ -166,7 +166,7 @@ def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, 
     assert taken.settings()["corpus"]["id"] != stolen
     assert [r.name for r in anna.runs()] == [run.name]
     taken.change(corpus={**taken.settings()["corpus"], "id": stolen})  # even then
-    with pytest.raises(NanoGPTError, match="There is no corpus"):
+    with pytest.raises(NanoGPTError, match="There is no text"):
         otto.to_continue(taken.name, "")
 
 
@@ -191,7 +191,7 @@ def test_the_same_text_given_twice_stays_two(anna, otto, tiny_text):
     assert (anna.text(hers.id).name, otto.text(his.id).name) == ("Secret diary", "A play")
     assert given(anna, tiny_text, "Secret diary").id == hers.id
     for action in (otto.text, otto.own_text, otto.find_text):
-        with pytest.raises(NanoGPTError, match=f"There is no corpus {hers.id}"):
+        with pytest.raises(NanoGPTError, match=f"There is no text {hers.id}"):
             action(hers.id)
     corpus.delete(otto.own_text(his.id).id)
     assert anna.text(hers.id).text() == tiny_text
@@ -202,14 +202,14 @@ def test_a_built_in_text_is_everybody_s_and_nobody_s(anna, otto):
     for visitor in (anna, otto):
         text = visitor.find_text("python-reference")
         assert visitor.text(text.id) == text
-        with pytest.raises(NanoGPTError, match="is shared by all visitors"):
+        with pytest.raises(NanoGPTError, match="shared by all visitors, so it can't be changed"):
             visitor.own_text(text.id)
 
 
 def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
     theirs = corpus.add(tiny_text, "Of the house")
     assert anna.texts() == []
-    with pytest.raises(NanoGPTError, match="There is no corpus"):
+    with pytest.raises(NanoGPTError, match="There is no text"):
         anna.text(theirs.id)
     corpus.delete(given(anna, tiny_text).id)
     assert corpus.load(theirs.id).name == "Of the house"
@@ -225,7 +225,7 @@ def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
         ("NANOGPT_MAX_PARAMETERS", "1000", r"would have [\d,]+ parameters; this server allows 1,000"),
         ("NANOGPT_MAX_SECONDS", "30", "This server allows 30 seconds of training at a time, not 60 seconds"),
         ("NANOGPT_MAX_RUNS", "0", "You already have 0 runs training or queued"),
-        ("NANOGPT_MAX_WAITING", "0", "The queue is full: 0 runs are waiting on this server"),
+        ("NANOGPT_MAX_WAITING", "0", "The queue is full: 0 runs are waiting"),
         ("NANOGPT_MAX_DISK", "10", "take up 0 MB; this server allows 0 MB"),
         ("NANOGPT_MAX_RUNS", "few", "NANOGPT_MAX_RUNS was 'few'; it must be a whole number of runs"),
     ],
@@ -253,7 +253,7 @@ def test_a_visitor_s_waiting_runs_are_counted_and_no_other_s(anna, otto, tiny_te
     monkeypatch.setenv("NANOGPT_MAX_RUNS", "1")
     hers = anna.new_run("one", given(anna, tiny_text), "quick", **TINY)
     queue.draw(hers.name)
-    with pytest.raises(NanoGPTError, match="You have 1 run training"):
+    with pytest.raises(NanoGPTError, match="You already have 1 run training"):
         anna.may_train()
     otto.may_train()
 
@@ -274,11 +274,11 @@ def test_many_starts_at_once_are_counted(anna, tiny_text):
 
 def test_the_terms_name_what_holds(public, monkeypatch):
     said = visitors.terms()
-    for words in ("48 hours", "5 MB of text", "15 million parameters", "30 minutes at a time", "2 runs"):
+    for words in ("48 hours", "5 MB of text", "15 million parameters", "30 minutes of training at a time", "2 runs"):
         assert words in said
     assert "restarts" not in said
     monkeypatch.setenv("SPACE_ID", "user/space")
-    assert "loses everything when it restarts" in visitors.terms()
+    assert "forgets everything when it restarts" in visitors.terms()
     monkeypatch.setenv("NANOGPT_TRAINING", "off")
     assert "Training is turned off" in visitors.terms()
 
@@ -490,7 +490,7 @@ def test_programs_with_other_cookies_are_other_visitors(served, tiny_text):
             for endpoint in ("/run_status", "/stop_training", "/sample"):
                 assert refused(other, endpoint, name=run.name).startswith(f"There is no run named {run.name}")
         text = run.settings()["corpus"]["id"]
-        assert refused(otto, "/start_training", corpus_id=text).startswith(f"There is no corpus {text}")
+        assert refused(otto, "/start_training", corpus_id=text).startswith(f"There is no text {text}")
         assert "by a cookie" in refused(nobody, "/add_corpus", text=tiny_text)
         his = otto.predict(text=tiny_text, name="Ottos play", api_name="/add_corpus")
         assert his["name"] == "Ottos play"

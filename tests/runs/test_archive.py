@@ -153,7 +153,7 @@ def test_what_is_too_large_is_not_packed(file, trained, monkeypatch):
     file.write_bytes(trained)
     run = unpack(file)
     monkeypatch.setattr(archive, "MAX_BYTES", 1000)
-    with pytest.raises(NanoGPTError, match="may have"):
+    with pytest.raises(NanoGPTError, match="can hold at most"):
         pack(run, file)
     with pytest.raises(NanoGPTError, match="at most"):
         unpack(file)
@@ -164,7 +164,7 @@ def test_what_is_too_large_is_not_packed(file, trained, monkeypatch):
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"hello" * 1000, b"PK\5\6" + b"\0" * 18, b"\x80\x04.", b"%PDF-1.7"])
 def test_what_is_no_zip_is_refused(file, data):
-    refused(file, data, "damaged or no .zip|has no run.json")
+    refused(file, data, "damaged or not a .zip|has no run.json")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.999])
@@ -213,17 +213,17 @@ NAMES = [
 def test_a_file_that_no_run_has_is_refused(file, trained, name):
     parts = contents(trained)
     parts.pop("log.txt")  # as many as there may be
-    refused(file, zipped([*parts.items(), (name, b"x")]), "no file of a run|more in it")
+    refused(file, zipped([*parts.items(), (name, b"x")]), "which no run has|contains more than")
 
 
 def test_a_name_cut_short_by_a_zero_is_refused(file, trained):
     data = zipped([*contents(changed(trained, log__txt=None)).items(), ("log.txtX.py", b"x")])
-    refused(file, data.replace(b"log.txtX.py", b"log.txt\0.py"), "no file of a run|damaged")
+    refused(file, data.replace(b"log.txtX.py", b"log.txt\0.py"), "which no run has|damaged")
 
 
 def test_a_name_that_is_there_twice_is_refused(file, trained):
     parts = contents(changed(trained, log__txt=None))
-    refused(file, zipped([*parts.items(), ("run.json", b"{}")]), "twice")
+    refused(file, zipped([*parts.items(), ("run.json", b"{}")]), "same file twice")
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFDIR])
@@ -231,12 +231,12 @@ def test_a_link_is_refused(file, trained, kind):
     link = zipfile.ZipInfo("log.txt")
     link.external_attr = (kind | 0o777) << 16
     parts = contents(changed(trained, log__txt=None))
-    refused(file, zipped([*parts.items(), (link, b"/etc/passwd")]), "link or a device")
+    refused(file, zipped([*parts.items(), (link, b"/etc/passwd")]), "not a regular file")
 
 
 @pytest.mark.parametrize("name", archive.NEEDED)
 def test_a_needed_file_must_be_there(file, trained, name):
-    refused(file, changed(trained, **{name.replace(".", "__"): None}), f"no {name}")
+    refused(file, changed(trained, **{name.replace(".", "__"): None}), f"has no {name}")
 
 
 # --- bombs ---------------------------------------------------------------------------------------------------------
@@ -245,8 +245,8 @@ def test_a_needed_file_must_be_there(file, trained, name):
 def test_a_bomb_is_refused_unread(file, trained):
     bomb = changed(trained, metrics__jsonl=b"\n" * 40_000_000)
     assert len(bomb) < len(trained) + 100_000
-    refused(file, bomb, "would unpack to 40,000,000 bytes")
-    refused(file, changed(trained, run__json=b"{" + b" " * 2_000_000 + b"}"), "would unpack")
+    refused(file, bomb, "too large: 40,000,000 bytes when unpacked")
+    refused(file, changed(trained, run__json=b"{" + b" " * 2_000_000 + b"}"), "too large: [0-9,]+ bytes when unpacked")
 
 
 def test_a_size_that_is_a_lie_is_not_believed(file, trained):
@@ -261,21 +261,21 @@ def test_a_size_that_is_a_lie_is_not_believed(file, trained):
 def test_thousands_of_files_are_refused_before_they_are_listed(file, trained, monkeypatch):
     many = zipped([(f"{i}.txt", b"") for i in range(70_000)], zipfile.ZIP_STORED)
     monkeypatch.setattr(zipfile, "ZipFile", None)  # would read the whole directory into memory
-    refused(file, many, "more in it")
+    refused(file, many, "contains more than")
 
 
 def test_a_lie_about_their_number_does_not_help(file, monkeypatch):
     data = bytearray(zipped([(f"{i}.txt", b"") for i in range(1000)], zipfile.ZIP_STORED))
     data[-22 + 8 : -22 + 12] = struct.pack("<HH", 1, 1)
     monkeypatch.setattr(zipfile, "ZipFile", None)
-    refused(file, bytes(data), "more in it")
+    refused(file, bytes(data), "contains more than")
 
 
 def test_a_second_directory_of_zip64_is_refused(file, trained, monkeypatch):
     end = trained[-22:]
     locator = b"PK\6\7" + struct.pack("<LQL", 0, 0, 1)
     monkeypatch.setattr(zipfile, "ZipFile", None)
-    refused(file, trained[:-22] + locator + end, "more in it")
+    refused(file, trained[:-22] + locator + end, "contains more than")
 
 
 def test_entries_that_share_their_bytes_are_refused(file, trained):
@@ -289,7 +289,7 @@ def test_entries_that_share_their_bytes_are_refused(file, trained):
 
 @pytest.mark.parametrize("how", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_an_unusual_compression_is_refused(file, trained, how):
-    refused(file, zipped(contents(trained).items(), how), "unusual")
+    refused(file, zipped(contents(trained).items(), how), "unsupported method")
 
 
 def test_an_encrypted_archive_is_refused(file, trained):
@@ -311,27 +311,27 @@ def test_a_pickle_under_the_name_of_weights_is_refused_unopened(file, trained):
     out = io.BytesIO()
     torch.save({"x": Evil()}, out)
     refused(file, changed(trained, model__safetensors=out.getvalue()), "cannot be read")
-    refused(file, changed(trained, last__safetensors=out.getvalue()), "not a save")
+    refused(file, changed(trained, last__safetensors=out.getvalue()), "not a checkpoint of this model")
 
 
 def test_weights_of_another_shape_are_refused(file, trained):
     config = json.loads(contents(trained)["config.json"])
     for key, value in (("n_layer", 2), ("n_embd", 32), ("n_positions", 8)):
         refused(file, changed(trained, config__json=json.dumps({**config, key: value})), "shape|lack")
-    refused(file, changed(trained, config__json=json.dumps({**config, "vocab_size": 7})), "alphabet")
+    refused(file, changed(trained, config__json=json.dumps({**config, "vocab_size": 7})), "tokenizer does not match")
     refused(file, changed(trained, config__json=json.dumps({**config, "n_layer": 10**9})), "n_layer")
     tensors = load(contents(trained)["model.safetensors"])
     tensors["lm_head.weight"][0, 0] = float("nan")
-    refused(file, changed(trained, model__safetensors=save(tensors, {"format": "pt"})), "not all numbers")
+    refused(file, changed(trained, model__safetensors=save(tensors, {"format": "pt"})), "contain NaN or infinity")
 
 
 def test_a_save_of_another_model_is_refused(file, trained):
     tensors = load(contents(trained)["last.safetensors"])
     progress = {"progress": json.dumps(dict(step=3))}
     for metadata in (None, {"progress": "{"}, {"progress": "[]"}, {"progress": '{"step":-1}'}):
-        refused(file, changed(trained, last__safetensors=save(tensors, metadata)), "not a save")
+        refused(file, changed(trained, last__safetensors=save(tensors, metadata)), "not a checkpoint of this model")
     tensors["model.lm_head.weight"] = tensors["model.lm_head.weight"][1:].clone()
-    refused(file, changed(trained, last__safetensors=save(tensors, progress)), "not a save")
+    refused(file, changed(trained, last__safetensors=save(tensors, progress)), "not a checkpoint of this model")
 
 
 @pytest.mark.parametrize(

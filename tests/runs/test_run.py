@@ -166,7 +166,7 @@ def test_a_damaged_run_is_listed_and_can_only_be_deleted(home, content):
     status = run.glance()
     assert (status.busy, status.can_continue, status.message[-1]) == (False, False, ".")
     assert users_of("0" * 16)[1][:1] == ["sound"]
-    with taken(run), pytest.raises(NanoGPTError, match="being trained; stop it first"):
+    with taken(run), pytest.raises(NanoGPTError, match="being trained. Stop it before it can be"):
         run.delete()
     with pytest.raises(NanoGPTError, match=r"\.$"):
         run.rename("two")
@@ -229,7 +229,7 @@ def test_who_is_on_a_text(home):
 
 def test_a_run_is_deleted_unless_it_is_in_use(home):
     run = a_run()
-    with taken(run), pytest.raises(NanoGPTError, match="one is being trained; stop it first"):
+    with taken(run), pytest.raises(NanoGPTError, match="one is being trained. Stop it before it can be"):
         run.delete()
     queue.draw("one")
     with pytest.raises(NanoGPTError, match="being trained"):
@@ -338,7 +338,7 @@ def test_a_status_is_never_wrong_in_passing(home, runs):
 def test_the_lock_is_one_s_alone(home):
     run = a_run()
     with trainer(run) as child:
-        with pytest.raises(NanoGPTError, match="being trained by another process already"), run.held():
+        with pytest.raises(NanoGPTError, match="already being trained by another process"), run.held():
             raise AssertionError("it was held twice")
         child.kill()
         child.wait()

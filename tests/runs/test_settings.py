@@ -111,7 +111,7 @@ def test_settings_that_are_not_named_are_the_preset_s():
         (b"\xff", "not a settings file"),
         (b"[" * 90_000, "not a settings"),
         (b"{" + b" " * 100_000 + b"}", "not a settings file"),
-        (b'{"n_layr": 3, "seed": 1}', "no setting: n_layr."),
+        (b'{"n_layr": 3, "seed": 1}', "unknown settings: n_layr."),
         (json.dumps({f"k{i}" * 100: 0 for i in range(50)}).encode(), "and 45 more"),
         (b'{"preset": "huge"}', "no preset"),
         (b'{"preset": [1]}', "no preset"),

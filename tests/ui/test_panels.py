@@ -126,7 +126,7 @@ def test_a_run_is_deleted_after_a_question_and_never_while_it_is_busy(run):
     assert "one" in run_panel.question("one")
     queue.draw("one")
     for action in (run_panel.question, run_panel.delete, lambda name: run_panel.rename(name, "two")):
-        with pytest.raises(NanoGPTError, match="being trained; stop it first"):
+        with pytest.raises(NanoGPTError, match="being trained. Stop it before it can be"):
             action("one")
     queue.drop("one")
     run_panel.delete("one")
@@ -151,7 +151,7 @@ def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
     monkeypatch.setattr("nanogpt.paths.SHIPPED", project / "checkpoints")
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
     for action in (run_panel.delete, lambda name: run_panel.rename(name, "two")):
-        with pytest.raises(NanoGPTError, match="comes with the project"):
+        with pytest.raises(NanoGPTError, match="ships with the project, so it can't be"):
             action("one")
     assert Run("one").exists()
 
@@ -272,7 +272,7 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
     assert queue.waiting() == ["one"]
     line = run_line("two")
     assert (line["state"], line["share"]) == ("stopped", None)
-    assert "Withdrawn from the queue" in line["text"]
+    assert "Canceled before training started" in line["text"]
     with pytest.raises(queue.Withdrawn), queue.turn("two", "cpu"):  # its trainer gets to the queue only now
         pytest.fail("it began")
     queue.draw("two")
@@ -292,7 +292,11 @@ def test_the_table_of_texts_has_those_that_were_given(text):
 
 def test_a_text_is_renamed(text):
     assert "is called Hamlet now" in text_panel.rename(text.id, "  Hamlet ")
-    for id, name, said in ((text.id, " ", "empty"), (None, "x", "No text is chosen"), ("../..", "x", "id has 16")):
+    for id, name, said in (
+        (text.id, " ", "empty"),
+        (None, "x", "No text is chosen"),
+        ("../..", "x", "is not the id of a text"),
+    ):
         with pytest.raises(NanoGPTError, match=said):
             text_panel.rename(id, name)
     assert corpus.load(text.id).name == "Hamlet"
@@ -465,7 +469,7 @@ def one_waits_and_is_withdrawn(page) -> None:
     said(page, "#train-stop", "Withdraw")
     page.locator("#train-stop").click()
     state(page, "stopped")
-    said(page, "#train-status", "Withdrawn from the queue")
+    said(page, "#train-status", "Canceled before training started")
     said(page, "#train-stop", "Stop and save")
 
 
