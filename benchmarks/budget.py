@@ -1,10 +1,10 @@
-"""Whether the clock chooses well: a budget's own choice against sizes set by hand, each trained in the same time.
+"""Compare the model that a time budget chooses with hand-picked ones that train for the same time.
 
     python -m benchmarks.budget [FILE] [--budgets 30 180] [--at-once 1]
 
-Every combination of the table below is one run by the clock with that model and batch; the first and the last of all
-runs are the budget's own choice, so that a machine that grows slower shows. `--at-once 2` trains two side by side, each
-on one thread, the budget's own choice too: half the time to wait, and the same question on a smaller machine.
+Each combination of the shapes and batch sizes below is one timed run. The first and the last run use the budget's own
+choice, which shows whether the machine slowed down in between. `--at-once 2` trains two runs at a time, each on one
+thread, the budget's own choice included: half the wait, and the same question for a smaller machine.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ OWN = "the budget's own choice"
 
 
 def train(root: str, file: str, threads: int | None, name: str, settings: dict) -> dict:
-    """One run by the command, in a folder of its own: its loss over the whole held-out tenth, and its seconds."""
-    home = Path(root) / name  # of its own: in one and the same folder the runs would wait for each other
+    """Train one run with the command. Return its size, steps, loss on the whole validation set, and seconds."""
+    home = Path(root) / name  # a separate home per run, because runs in one home wait for each other
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
     command = [sys.executable, "-m", "nanogpt", "train", file, "--name", name, *flags]
     environment = {**os.environ, "NANOGPT_HOME": str(home), **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--at-once", type=int, default=1)
     args = parser.parse_args(argv)
     if not args.file:
-        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+        parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
     by_hand = [
         dict(n_layer=layers, n_head=heads, n_embd=width, block_size=block, batch_size=batch)
         for (layers, heads, width), (block, batch) in itertools.product(SHAPES, BATCHES)
@@ -76,14 +76,14 @@ def main(argv: list[str] | None = None) -> None:
             for row in pool.map(partial(train, home, args.file, threads), *zip(*jobs)):
                 runs.append(row)
                 print(
-                    f"{row['name']:12} {row['n_layer']} layers {row['n_embd']:4} wide {row['block_size']:4} back "
+                    f"{row['name']:12} {row['n_layer']} layers, width {row['n_embd']:4}, block {row['block_size']:4} "
                     f"{row['steps']:6,} steps {row['seconds']:6.1f} s  val {row['val_loss']:.4f}",
                     flush=True,
                 )
         own = [row["val_loss"] for row in runs if row["name"].startswith("own")]
         best = min(row["val_loss"] for row in runs if row["name"].startswith("by-hand"))
         mean = sum(own) / len(own)
-        print(f"{budget:g} s: {OWN} {mean:.4f}, the best of {len(by_hand)} by hand {best:.4f}: {mean / best - 1:+.1%}")
+        print(f"{budget:g} s: {OWN} {mean:.4f}, best of {len(by_hand)} hand-picked {best:.4f}: {mean / best - 1:+.1%}")
         result = dict(budget=budget, at_once=args.at_once, own=own, best_by_hand=best, over=mean / best - 1, runs=runs)
         write_result(f"budget-{budget:g}", result)
 

@@ -1,10 +1,10 @@
-"""What a step of training and a character of sampling take on an NVIDIA card, beside what its arithmetic allows.
+"""Time a training step and sampling on an NVIDIA GPU, and compare the step with the GPU's arithmetic limit.
 
     python -m benchmarks.card [--device cuda | cpu] [--quick]
 
-The lecture's size in the modern layout, a batch of 64 x 256. The floor of a step is its operations
-(`plan.step_flops`) at the speed of a large product in the step's own precision, measured in the same run.
-`python -m benchmarks.time_to_loss --device cuda` takes these figures along.
+Uses the modern layout at the lecture's size, with batches of 64 x 256. The lower bound for a step is its number of
+operations (`plan.step_flops`) at the speed of a large product in the same precision, measured in the same run.
+`python -m benchmarks.time_to_loss --device cuda` includes these results.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VOCAB = 65
 
 
 def seconds(work: Callable[[], Any], device: Device) -> float:
-    """How long some work takes, until the card has really done it."""
+    """Return how many seconds some work takes, waiting until the GPU has finished it."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
     began = time.perf_counter()
@@ -41,13 +41,13 @@ def seconds(work: Callable[[], Any], device: Device) -> float:
 
 
 def product_speed(device: Device, n: int) -> float:
-    """Operations a second in products of n x n matrices: the best of ten."""
+    """Return operations per second in products of n x n matrices, the best of ten."""
     a, b = (torch.randn(n, n, device=device.type, dtype=device.dtype) for _ in range(2))
     return 2 * n**3 / min(seconds(lambda: a @ b, device) for _ in range(10))
 
 
 def step_figures(model: ModelConfig, train: TrainConfig, device: Device, n: int, steps: int = 50) -> dict[str, float]:
-    """Milliseconds of a training step, in rounds of `steps` after a first one, and how often its floor that is."""
+    """Return the milliseconds per training step, the lower bound, and their ratio, from rounds of `steps` steps."""
     take_step = make_step(GPT(model).to(device.type), train, device)
     xb = torch.randint(model.vocab_size, (train.batch_size, model.block_size), device=device.type)
 
@@ -62,23 +62,23 @@ def step_figures(model: ModelConfig, train: TrainConfig, device: Device, n: int,
 
 
 def characters_a_second(model: ModelConfig, device: Device, length: int) -> float:
-    """One text from one character: the median of three, after a first one."""
+    """Return the characters per second when generating one text: the median of three rounds after a warm-up."""
     net = GPT(model).to(device.type).eval()
     with torch.no_grad():
-        net.lm_head.weight.normal_(std=0.02)  # the modern layout's begins at nothing
+        net.lm_head.weight.normal_(std=0.02)  # the modern layout initializes it to zero
     write = lambda: list(generate_many(decoder_for(net, 1), [0], SampleConfig(length=length)))
     return length / statistics.median([seconds(write, device) for _ in range(4)][1:])
 
 
 def figures(device: Device, quick: bool = False) -> dict[str, Any]:
-    """Both, printed and as plain numbers."""
+    """Print the results for training and sampling, and return them as plain data."""
     model, train = PRESETS["timed"].configs(layout="modern", budget=0.0, **(TINY if quick else SIZE))
     model = ModelConfig.of({**model.as_dict(), "vocab_size": VOCAB})
     step = step_figures(model, train, device, 64 if quick else 8192, 3 if quick else 50)
     speed = characters_a_second(model, device, 20 if quick else 2000)
     print(
-        f"step {step['milliseconds']:.2f} ms, {step['times_the_floor']:.2f} times its arithmetic at the speed of large "
-        f"products; {speed:,.0f} characters a second in one text"
+        f"step {step['milliseconds']:.2f} ms, {step['times_the_floor']:.2f} x its arithmetic at the speed of large "
+        f"products; {speed:,.0f} characters per second in one text"
     )
     return dict(device=str(device), step=step, characters_per_second=speed)
 
@@ -86,7 +86,7 @@ def figures(device: Device, quick: bool = False) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--quick", action="store_true", help="a tiny model, to see that it runs; writes no result")
+    parser.add_argument("--quick", action="store_true", help="try the script with a tiny model; write no result")
     args = parser.parse_args(argv)
     try:
         found = figures(pick_device(args.device), args.quick)

@@ -1,4 +1,4 @@
-"""The checks of gpu_day.py, one function each. A check prints what it found, one JSON object per line."""
+"""The checks that gpu_day.py runs, one function each. A check prints its results, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ BEGAN = time.monotonic()
 
 
 def say(**row: Any) -> None:
+    """Print one result as a line of JSON."""
     print(json.dumps(row, default=str), flush=True)
 
 
 def size(**other: Any) -> dict[str, Any]:
-    """Return the lecture's size, or a tiny one."""
+    """Return the lecture's model size, or a tiny one with QUICK, plus other settings."""
     return {**(dict(n_layer=1, n_head=2, n_embd=16, block_size=16) if QUICK else
                dict(n_layer=6, n_head=6, n_embd=384, block_size=256)), **other}  # fmt: skip
 
@@ -75,7 +76,7 @@ def milliseconds(work: Callable[[], Any], times: int, rounds: int = 5) -> float:
     return statistics.median(found)
 
 
-# --- looks whether something is right ---------------------------------------------------------------------------------
+# --- correctness ------------------------------------------------------------------------------------------------------
 
 
 def tests() -> None:
@@ -89,13 +90,13 @@ def tests() -> None:
 
 
 def failed(kind: str) -> None:
-    """Let a recording fail, by a wait inside it or for want of memory; then train on, with dropout, plainly."""
+    """Make a recording fail, by a wait inside it or by running out of memory, then train with the plain step."""
     device = pick_device(DEVICE)
     shape, recipe = configs("classic")
     shape = replace(shape, dropout=0.2)
     step: Any = make_step(GPT(shape).to(DEVICE), recipe, device)
     x = torch.randint(VOCAB, (recipe.batch_size, shape.block_size), device=DEVICE)
-    if kind == "memory" and DEVICE == "cuda":  # room for the plain step, not for a recording beside it
+    if kind == "memory" and DEVICE == "cuda":  # leave room for the plain step, but not for a recording
         torch.cuda.reset_peak_memory_stats()
         Step(GPT(shape).to(DEVICE), recipe, device)(x, x, 1e-3)
         peak = torch.cuda.max_memory_allocated()
@@ -130,7 +131,7 @@ def failed_memory() -> None:
 
 
 def evaluations() -> None:
-    """Write samples between replays, as evaluations do (pytorch#193402): do the losses stay the plain ones?"""
+    """Generate samples between replays, as evaluations do (pytorch#193402), and compare losses with the plain step."""
     device = pick_device(DEVICE)
     shape, recipe = configs("modern")
     data = text_ids()
@@ -149,31 +150,32 @@ def evaluations() -> None:
             batch = get_batch(data, shape.block_size, recipe.batch_size, generator)
             worst = max(worst, abs(float(plain(*batch, 3e-3)[0]) - float(graph(*batch, 3e-3)[0])))
         if DEVICE == "cuda":
-            filler = torch.randn(64 << 20, device=DEVICE)  # whatever was freed is overwritten
+            filler = torch.randn(64 << 20, device=DEVICE)  # overwrite any freed memory
             del filler
             torch.cuda.empty_cache()
     say(worst_loss_difference=worst, sample_seconds=took)
 
 
 def resume() -> None:
-    """Train undisturbed, and stopped in the middle and resumed: the validation losses of both."""
+    """Compare the validation losses of an uninterrupted run and one that is stopped halfway and resumed."""
     text, steps = corpus.add([FILE]), 6 if QUICK else 200
     how = size(layout="modern", dropout=0.1, batch_size=2 if QUICK else 64, max_iters=steps, device=DEVICE, patience=0,
                eval_interval=steps // 2)  # fmt: skip
     for name in ("whole", "halves"):
         run = prepare.new_run(name, text, "quick", **how)
         if name == "halves":
-            train(run, seconds=0.001)  # evaluates, saves and makes room at once
+            train(run, seconds=0.001)  # evaluates, saves and stops at once
             train(run, seconds=1.0)
         train(run)
         rows = [(row["step"], row["val_loss"]) for row in run.history().rows if "val_loss" in row]
         say(name=name, val_losses=rows, end=run.history().events[-1]["val_loss"], notes=run.history().notes)
 
 
-# --- how fast ---------------------------------------------------------------------------------------------------------
+# --- speed ------------------------------------------------------------------------------------------------------------
 
 
 def ceilings() -> None:
+    """Measure the GPU's limits: the speed of a large product and of a copy."""
     n = 256 if QUICK else 8192
     a, b = (torch.randn(n, n, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
     x = torch.empty(n * n, device=DEVICE)
@@ -188,7 +190,7 @@ def ceilings() -> None:
 
 
 def one_form(name: str, layout: str, dropout: float, change: Callable[[Any], None] | None, plain: bool = False) -> None:
-    """Take 30 steps on real batches from the same start, then time more: losses, milliseconds, memory."""
+    """Take 30 steps on real batches from the same weights, then time more. Report losses, milliseconds and memory."""
     device, (shape, recipe), data = pick_device(DEVICE), configs(layout), text_ids()
     torch.manual_seed(1337)
     model = GPT(replace(shape, dropout=dropout)).to(DEVICE)
@@ -222,13 +224,14 @@ def one_form(name: str, layout: str, dropout: float, change: Callable[[Any], Non
 
 
 def without_fusion(step: Any) -> None:
+    """Make a step use the plain forward pass."""
     from nanogpt.fast import cuda
 
     cuda.cuda_block = None  # type: ignore[assignment]
 
 
 def compiled(kind: str = "default") -> Callable[[Any], None]:
-    """Return a change of a step by which its forward and backward pass go through torch.compile, block by block."""
+    """Return a function that makes a step use torch.compile, for the whole model or block by block."""
 
     def change(step: Any) -> None:
         from nanogpt.fast import cuda
@@ -250,12 +253,14 @@ def compiled(kind: str = "default") -> Callable[[Any], None]:
 
 
 def residual_in_float32(step: Any) -> None:
+    """Keep the residual path in float32."""
     from nanogpt.fast import cuda_block
 
     cuda_block.RESIDUAL = torch.float32
 
 
 def step() -> None:
+    """Time every version of the training step."""
     one_form("modern, fused", "modern", 0.0, None)
     one_form("modern, fused, warm", "modern", 0.0, None)
     profile()
@@ -268,7 +273,7 @@ def step() -> None:
 
 
 def profile() -> None:
-    """Print which kernels a fused step spends its time in."""
+    """Report which kernels a fused step spends its time in."""
     if DEVICE != "cuda":
         return
     device, (shape, recipe) = pick_device(DEVICE), configs("modern")
@@ -285,13 +290,14 @@ def profile() -> None:
 
 
 def compiled_step() -> None:
+    """Time the step with torch.compile."""
     one_form("modern, compiled by blocks", "modern", 0.0, compiled("blocks"))
     one_form("classic, compiled by blocks", "classic", 0.2, compiled("blocks"))
     one_form("modern, compiled", "modern", 0.0, compiled())
 
 
 def sampling() -> None:
-    """Characters per second in one text and in sixteen, by kernels, by recorded operations and plainly."""
+    """Measure characters per second for 1 and 16 texts, with our kernels, recorded operations and the plain decoder."""
     for layout in ("modern", "classic"):
         for other in ({}, dict(n_layer=4, n_head=4, n_embd=128)):
             shape, _ = configs(layout)
@@ -321,7 +327,7 @@ def sampling() -> None:
 
 
 def commands(*budgets: int) -> None:
-    """Run whole commands by the clock: when the first point came, steps, evaluations, the loss."""
+    """Run whole commands with a time budget. Report when the first point appears, steps, evaluations and the loss."""
     for budget in (3,) if QUICK else budgets or (5, 5):
         name, began = f"timed-{budget}-{time.time_ns()}", time.perf_counter()
         command = [sys.executable, "-m", "nanogpt", "train", FILE, "--name", name, "--budget", f"{max(5, budget)}s"]
@@ -336,7 +342,7 @@ def commands(*budgets: int) -> None:
 
 
 def character_profile() -> None:
-    """Print how long each kernel of a character takes, and a text of 3,000 characters."""
+    """Report how long each kernel takes per character, and the speed for a text of 3,000 characters."""
     for layout in ("modern", "classic"):
         shape, _ = configs(layout)
         torch.manual_seed(1)
@@ -373,7 +379,7 @@ def character_profile() -> None:
 
 
 def small_batches() -> None:
-    """Time the step with smaller batches, longer contexts and a wider model, with dropout."""
+    """Time the step with dropout for smaller batches, longer contexts and a wider model."""
     global QUICK
     device = pick_device(DEVICE)
     for other in ({}, dict(n_layer=8, n_head=8, n_embd=512)):
@@ -404,7 +410,7 @@ def longer_command() -> None:
 
 
 def try_recipes(rows: list[dict[str, Any]]) -> None:
-    """Train each: its losses on the whole validation set, best and last. Leaves out what would not fit the limit."""
+    """Train each recipe and report its best and last loss on the whole validation set. Skip what takes too long."""
     text = corpus.add([FILE])
     longest = 0.0
     for number, given in enumerate(rows[: 2 if QUICK else None]):
@@ -435,14 +441,14 @@ def try_recipes(rows: list[dict[str, Any]]) -> None:
 
 
 def long_runs() -> None:
-    """Train what three minutes allow, each with one seed."""
+    """Train as long as three minutes allow, with one seed each."""
     how = dict(passes=40, block_size=512, batch_size=8, weight_decay=0.2)
     wide = dict(how, n_layer=8, n_head=8, n_embd=512)
     try_recipes([dict(wide, dropout=0.3), dict(how, dropout=0.25), dict(wide, dropout=0.4, weight_decay=0.3)])
 
 
 def race() -> None:
-    """Run nanoGPT's recipe, compiled as published, and ours of 5 seconds, three seeds: seconds of all, and the loss."""
+    """Compare seconds and loss of nanoGPT's recipe, compiled as published, with our 5-second runs (three seeds)."""
     from benchmarks import time_to_loss
     from nanogpt.data import split
 
@@ -462,7 +468,7 @@ def race() -> None:
 
 
 def page_training() -> None:
-    """Start a run as the page does, with a trainer that waits: seconds from Start to the first point."""
+    """Start a run as the page does, with a pre-warmed trainer. Report the seconds from Start to the first point."""
     text = corpus.add([FILE])
     local.warm()
     time.sleep(2 if QUICK else 9)

@@ -1,13 +1,13 @@
-"""Everything that a GPU must show, in two parts of at most five and six minutes. The first is useful alone.
+"""Run all GPU checks, in two parts of at most five and six minutes. The first part is useful on its own.
 
     python benchmarks/gpu_day.py first | second [FILE] --out FOLDER [--device cuda | cpu] [--seconds N] [--quick]
 
-`first`: the tests marked `gpu`, ceilings, the step in every form, failed recordings, resume, sampling, whole commands.
-`second`: nanoGPT's recipe, compiled as published, beside ours; long runs; torch.compile; recipes with larger batches.
-Each check is a process of its own with its own limit, and what it found is written to FOLDER at once, so that a check
-that dies, hangs or is cut off costs nothing but itself. FILE is Tiny Shakespeare; without it, what
-NANOGPT_TINYSHAKESPEARE names. Needs neither gradio nor a network. `--quick` is for a CPU: tiny sizes, to see that the
-script runs.
+`first`: the tests marked `gpu`, the GPU's limits, all versions of the step, failed recordings, resuming, sampling,
+whole commands. `second`: nanoGPT's recipe, compiled as published, compared with ours; long runs; torch.compile; recipes
+with larger batches. Each check runs in its own process with its own time limit, and its results are written to FOLDER
+at once, so that a check that crashes, hangs or times out costs nothing else. FILE is Tiny Shakespeare, by default the
+file named by NANOGPT_TINYSHAKESPEARE. Neither gradio nor a network is needed. `--quick` tries the script with tiny
+sizes, on a CPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-# name -> seconds it may take; those in TOGETHER only look whether something is right, and run side by side
+# name -> time limit in seconds; checks in TOGETHER test correctness, not speed, so they run in parallel
 TOGETHER = {"tests": 100, "failed_wait": 60, "failed_memory": 60, "evaluations": 70, "resume": 90}
 FIRST = {
     "ceilings": 30, "step": 90, "small_batches": 40, "character_profile": 30, "sampling": 70, "commands": 40,
@@ -39,12 +39,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--seconds", type=float, default=0, help="stop after this long; 300 and 360 if not given")
-    parser.add_argument("--only", nargs="+", default=[], help="only these checks, in this order")
+    parser.add_argument("--seconds", type=float, default=0, help="stop after this many seconds; default 300 and 360")
+    parser.add_argument("--only", nargs="+", default=[], help="run only these checks, in this order")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args(argv)
     if not args.file:
-        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+        parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
     args.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + (args.seconds or (300 if args.part == "first" else 360))
     found: dict[str, Any] = {}
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 
 def about() -> dict[str, Any]:
-    """Return the machine and the versions, without importing torch into this process."""
+    """Return the GPU, date and Python version, without importing torch into this process."""
     ask = lambda *command: subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
     try:
         gpu = ask("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
@@ -77,7 +77,7 @@ def about() -> dict[str, Any]:
 
 
 def run_check(name: str, args: argparse.Namespace, limit: float) -> Any:
-    """Run one check in a process of its own; what it printed as JSON on its last line, or how it failed."""
+    """Run one check in its own process. Return the JSON objects it printed, or how it failed."""
     module = ["-m", "benchmarks.gpu_checks", name, args.file, args.device, str(int(args.quick)), f"{limit:.0f}"]
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as home:
         environment = {

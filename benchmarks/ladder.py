@@ -1,8 +1,8 @@
 """Measure the ladder: `python -m benchmarks.ladder [FILE] [--rungs 8 9 ...] [--seeds 1337 1338] [--device cpu]`.
 
-FILE is Tiny Shakespeare; without it, what NANOGPT_TINYSHAKESPEARE names. The lecture's stages go to
-benchmarks/results/ladder.json; with `--rungs`, which without numbers means all from 8 on, those from the lecture's
-recipe to the modern one go to benchmarks/results/rungs.json, where rungs not measured this time stay as they are.
+FILE is Tiny Shakespeare, by default the file named by NANOGPT_TINYSHAKESPEARE. Results for the lecture's stages go to
+benchmarks/results/ladder.json. `--rungs` measures stages 8 and up instead (all of them if you give no numbers) and
+updates benchmarks/results/rungs.json, keeping the results of rungs that aren't measured.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SETTINGS = ["batch_size", "block_size", "n_embd", "n_head", "n_layer", "dropout"
 
 
 def machine(device: str) -> str:
-    """The GPU's name, or the processor's with its cores and the threads used."""
+    """Return the GPU's name, or the CPU's with its cores and the threads used."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
@@ -39,7 +39,7 @@ def machine(device: str) -> str:
 
 
 def measure_stages(text: str, args: argparse.Namespace) -> None:
-    """The lecture's: losses are means of 200 batches, as there."""
+    """Measure the lecture's stages. Losses are means of 200 batches, as in the lecture."""
     torch.set_num_threads(args.threads)
     stages = stages_for(args.device)
     runs: dict[int, list[dict]] = {stage.number: [] for stage in stages}
@@ -51,7 +51,7 @@ def measure_stages(text: str, args: argparse.Namespace) -> None:
                 print(event["stage"], runs[event["stage"]][-1], flush=True)
     result = {
         "what": "the lecture's ladder on Tiny Shakespeare: losses in nats per character, mean of 200 batches; seconds "
-        "with the evaluations",
+        "include evaluations",
         "date": datetime.date.today().isoformat(),
         "machine": args.machine or machine(args.device),
         "torch": torch.__version__,
@@ -73,7 +73,7 @@ def measure_stages(text: str, args: argparse.Namespace) -> None:
 
 
 def measure_rungs(text: str, args: argparse.Namespace) -> None:
-    """Those that follow: losses over the whole held-out tenth, windows side by side, every character once."""
+    """Measure the rungs. Losses cover the whole validation set in adjacent windows, with every character once."""
     device = pick_device(args.device)
     torch.set_num_threads(args.threads)
     path = RESULTS / "rungs.json"
@@ -92,8 +92,8 @@ def measure_rungs(text: str, args: argparse.Namespace) -> None:
         write_result(
             "rungs",
             {
-                "what": "from the lecture's recipe to the modern one, a departure a rung: nats a character over the "
-                "whole held-out tenth; seconds with the evaluations, and of whatever else the machine was doing",
+                "what": "from the lecture's recipe to the modern one, one change per rung: nats per character on the "
+                "whole validation set; seconds include evaluations and are affected by other work on the machine",
                 "threads": args.threads,
                 "settings": {key: getattr(rung, key) for key in ALIKE},
                 "rungs": [rungs[number] for number in sorted(rungs)],
@@ -108,10 +108,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1338, 1339])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--machine", help="what to call this machine, where the system does not say it well")
+    parser.add_argument("--machine", help="name of this machine, if the detected one is not good")
     args = parser.parse_args()
     if not args.file:
-        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+        parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
     text = Path(args.file).read_text(encoding="utf-8")
     (measure_stages if args.rungs is None else measure_rungs)(text, args)
 

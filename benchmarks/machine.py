@@ -1,4 +1,4 @@
-"""What every result carries: the machine, the date, the commit."""
+"""Write benchmark results, along with the machine, date and commit they were measured on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> str:
-    """The processor, its cores, and the GPU where there is one."""
+    """Return the name of the CPU, its cores, and the GPU if there is one."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -25,7 +25,7 @@ def machine() -> str:
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:
-    """benchmarks/results/NAME.json, with all that is needed to measure it again."""
+    """Write benchmarks/results/NAME.json with the machine, date, commit and versions. Return its path."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent)
     about = dict(
         machine=machine(), date=datetime.date.today().isoformat(), commit=commit.stdout.strip() or None,

@@ -1,10 +1,10 @@
-"""What a newcomer waits for, and what comes of it: the figures of the README's table.
+"""Measure what a new user waits for, and the results they get: the numbers in the README's table.
 
     python -m benchmarks.newcomer [FILE] [--quick]
 
-How soon the page answers after `python app.py`, how soon the first point is on the plot after Start (the Train tab
-open, its estimate there), and runs from the command line as the README names them: the wall clock from the start of the
-process to its end, and the loss over the whole held-out tenth. FILE is Tiny Shakespeare. The machine should be idle.
+Measures how soon the page responds after `python app.py`, how soon the first point is on the plot after Start (with the
+Train tab open and its estimate shown), and the README's runs from the command line: wall-clock time of the process, and
+the loss on the whole validation set. FILE is Tiny Shakespeare. The machine should be idle.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.overhead import served
 
 RUNS: dict[str, dict[str, Any]] = {
     "clock-30s": dict(budget="30s"),
-    "clock-30s-busy": dict(budget="30s"),  # beside as many programs as there are cores, which want them all the time
+    "clock-30s-busy": dict(budget="30s"),  # with one other program per core that keeps it busy
     "clock-10s": dict(budget="10s"),
     "clock-1m": dict(budget="1m"),
     "quick": dict(preset="quick"),
@@ -39,7 +39,7 @@ POINTS = "document.querySelectorAll('#train-plot .plot-dot').length"
 
 @contextmanager
 def others(count: int) -> Iterator[None]:
-    """Programs that want a core each."""
+    """Run `count` programs that each keep a core busy."""
     programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -50,11 +50,11 @@ def others(count: int) -> Iterator[None]:
 
 
 def first_moments() -> dict[str, float]:
-    """Seconds until the page answers, and from Start to the first point."""
+    """Return the seconds until the page responds, and from Start to the first point on the plot."""
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
-        os.environ["NANOGPT_SHIPPED"] = "off"  # no finished run's points on the plot
+        os.environ["NANOGPT_SHIPPED"] = "off"  # so that the plot starts empty
         began = time.perf_counter()
         server, url = served(home)
         browser = playwright.chromium.launch(
@@ -66,7 +66,7 @@ def first_moments() -> dict[str, float]:
         answers = time.perf_counter() - began
         page.get_by_role("tab", name="Train").click()
         page.wait_for_function("document.querySelector('#train-estimate textarea').value.includes('parameters')")
-        time.sleep(5)  # a reader's time, in which the spare trainer gets ready
+        time.sleep(5)  # a user reads the page for a while, and the pre-warmed trainer gets ready
         began = time.perf_counter()
         page.get_by_role("button", name="Start", exact=True).click()
         page.wait_for_function(f"{STATE} === 'running' && {POINTS} > 0")
@@ -83,10 +83,10 @@ def first_moments() -> dict[str, float]:
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
-    parser.add_argument("--quick", action="store_true", help="a tiny run and no page, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="try the script with a tiny run and without the page")
     args = parser.parse_args(argv)
     if not args.file:
-        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+        parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
     found: dict[str, Any] = {} if args.quick else first_moments()
     print(found, flush=True)
     with tempfile.TemporaryDirectory() as home:

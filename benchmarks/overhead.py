@@ -1,10 +1,10 @@
-"""What watching costs: the server's share of a core while a page follows a run, against no page.
+"""Measure the cost of watching a run: the server's CPU time with and without an open page.
 
     python -m benchmarks.overhead [FILE] [--pairs 5] [--seconds 20]
 
-A real server and a real run; each pair is the same server with a Chromium that shows the Train tab, which asks once a
-second, and without. The time counted is the server process's alone, user and system, as Linux keeps it. The trainer and
-the browser, which take what they take, are not the server.
+Uses a real server and a real run. Each pair measures the same server with a Chromium that shows the Train tab, which
+polls once per second, and without. Only the server process's user and system time counts, as reported by Linux; the
+trainer's and the browser's don't.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ ROOT = RESULTS.parent.parent
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far."""
+    """Return the CPU time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def share(pid: int, seconds: float) -> float:
-    """Of one core, over so many seconds."""
+    """Return the share of one core that a process uses, measured over some seconds."""
     before, began = cpu_seconds(pid), time.perf_counter()
     time.sleep(seconds)
     return (cpu_seconds(pid) - before) / (time.perf_counter() - began)
 
 
 def served(home: str) -> tuple[subprocess.Popen, str]:
-    """A server of its own, and its address."""
+    """Start a server. Return its process and address."""
     process = subprocess.Popen(
         [sys.executable, "-u", "app.py"], cwd=ROOT, env={**os.environ, "NANOGPT_HOME": home}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -53,7 +53,7 @@ def served(home: str) -> tuple[subprocess.Popen, str]:
 
 
 def watched(playwright, url: str, pid: int, seconds: float) -> float:
-    """The share while a page shows the run."""
+    """Return the server's share of a core while a page shows the run."""
     browser = playwright.chromium.launch(
         executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     )
@@ -61,7 +61,7 @@ def watched(playwright, url: str, pid: int, seconds: float) -> float:
     page.goto(url)
     page.get_by_role("tab", name="Train").click()
     page.wait_for_function("document.querySelector('#train-status .status-line')?.dataset.state === 'running'")
-    time.sleep(5)  # what opening a page takes is not what watching takes
+    time.sleep(5)  # don't count opening the page
     found = share(pid, seconds)
     browser.close()
     time.sleep(3)
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     args = parser.parse_args()
     if not args.file:
-        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+        parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
@@ -94,7 +94,7 @@ def main() -> None:
         server.terminate()
         server.wait()
     extra = statistics.median(with_page - without for with_page, without in pairs)
-    print(f"median of {len(pairs)} pairs: watching takes the server {extra:.1%} of a core")
+    print(f"median of {len(pairs)} pairs: watching costs the server {extra:.1%} of a core")
     write_result("overhead", dict(watching=extra, pairs=pairs, seconds=args.seconds))
 
 

@@ -1,10 +1,10 @@
-"""How fast the one-file page writes, in a real Chromium without a network, and how near its scores are to PyTorch's.
+"""Measure the single-page export in Chromium, offline: its speed, and how close its logits are to PyTorch's.
 
     python -m benchmarks.page_export [--rounds 5] [--quick]
 
-The weights are random, which changes no time. 2,000 characters are written from one; so most are beyond the window,
-where each costs two passes: its own, and its part of the restarts. Inside the window it is one. Then the page itself:
-what it says after Write, drawing included.
+The weights are random, which doesn't affect the speed. Most of the 2,000 characters generated are beyond the context
+length, where each costs two forward passes: its own, and its share of the restarts. Within the context it costs one.
+Also records the speed that the page itself shows, which includes rendering.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SCORES = "ids => { gpt.restart(); return ids.map((id) => { gpt.read(id); return 
 
 
 def made(name: str, layout: str, size: dict) -> Run:
-    """A run with random weights as large as a trained model's."""
+    """Create a run whose random weights are about as large as a trained model's."""
     tokenizer = CharTokenizer(map(chr, range(32, 32 + VOCAB)))
     config = ModelConfig(VOCAB, layout, **size)
     about = dict(id="0" * 16, name="Random", sha256="", characters=1)
@@ -55,7 +55,7 @@ def made(name: str, layout: str, size: dict) -> Run:
 
 
 def measure(page, run: Run, folder: Path, rounds: int, length: int) -> dict:
-    """Open a run's page and let it write."""
+    """Open a run's page, generate text, and return the results."""
     model = load_model(run.folder)
     path = folder / "page.html"
     path.write_text(page_export.html(run), encoding="utf-8", newline="")
@@ -81,15 +81,15 @@ def measure(page, run: Run, folder: Path, rounds: int, length: int) -> dict:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    """Measure, print the table, write the result; with --quick a tiny model, and nothing is written."""
+    """Measure, print the table and write the result. With --quick use a tiny model and write nothing."""
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a tiny model, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="try the script with a tiny model")
     args = parser.parse_args(argv)
     load = [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None
-    print(f"load before: {load}; characters a second\n")
+    print(f"load before: {load}; characters per second\n")
     print(f"{'model':<8} {'layout':<8} {'MB':>6} {'inside':>8} {'2,000':>8} {'page':>8}  scores apart")
     rows = []
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
@@ -108,8 +108,8 @@ def main(argv: list[str] | None = None) -> dict:
                     flush=True,
                 )
         result = dict(
-            what="the one-file page in Chromium, offline: characters a second inside the window, of 2,000 characters, "
-            "and as the page says itself; and the largest difference of a score to PyTorch's",
+            what="the single-page export in Chromium, offline: characters per second within the context, for 2,000 "
+            "characters, and as the page shows; and the largest difference from PyTorch's logits",
             browser=browser.version, load_before=load, models=rows,
         )  # fmt: skip
         browser.close()

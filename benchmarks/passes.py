@@ -1,9 +1,9 @@
-"""What a text that is read many times wants: shuffled passes and weight decay, on which `optim.weight_decay` rests.
+"""Measure shuffled epochs and weight decay for many epochs. `optim.weight_decay` is based on these results.
 
     python -m benchmarks.passes [FILE] [--seeds 1337 1338] [--quick]
 
-Each row is a run of fixed steps in the modern layout on the beginning of Tiny Shakespeare, or on all of it, judged over
-the last tenth of that. Two runs side by side, each on one thread, which changes no more than their last digits.
+Each row is a run with fixed steps and the modern layout on the beginning of Tiny Shakespeare, or on all of it,
+evaluated on the last tenth of that text. Two runs at a time use one thread each, which only changes their last digits.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1338])
-    parser.add_argument("--quick", action="store_true", help="two tiny runs, to see that it runs; writes no result")
+    parser.add_argument("--quick", action="store_true", help="try the script with two tiny runs; write no result")
     args = parser.parse_args(argv)
     if not args.file:
-        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+        parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
     text = Path(args.file).read_text(encoding="utf-8")
     rows, seeds = (QUICK, args.seeds[:1]) if args.quick else (ROWS, args.seeds)
     table = []
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
             )
             table.append(row)
             print(
-                f"{row['characters']:>9,} characters, {passes:4.1f} passes, {settings.get('batches', 'shuffled'):8} "
+                f"{row['characters']:>9,} characters, {passes:4.1f} epochs, {settings.get('batches', 'shuffled'):8} "
                 f"weight decay {settings['weight_decay']:<4} val {mean:.4f}  {[round(loss, 4) for loss in losses]}",
                 flush=True,
             )

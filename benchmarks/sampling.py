@@ -1,12 +1,12 @@
-"""How fast a model writes on a CPU, against cacheless sampling of the same model in the same process.
+"""Measure sampling speed on a CPU, compared with sampling without a cache from the same model in the same process.
 
     python -m benchmarks.sampling [--rounds 3] [--quick]
 
-The peer is nanoGPT's way: crop to the window, run the whole model, softmax, torch.multinomial, append. 1,000 characters
-from one character. The weights are random, which changes no time, and made ready for sampling before, as on the page;
-what that took is `ready_milliseconds`. Read bandwidth is the best of some ways to read a buffer as large as the weights
-from end to end, on one core and on all, with the same libraries, in the same run.
-The machine should be idle: two threads that wait for each other suffer most from a third.
+The peer is nanoGPT's way: crop to the context, run the whole model, softmax, torch.multinomial, append. Each method
+generates 1,000 characters from a one-character prompt. The weights are random, which doesn't affect the speed, and are
+prepared for sampling beforehand, as on the page; `ready_milliseconds` is the time that takes. Read bandwidth is the
+best of several ways to read a buffer the size of the weights, on one core and on all, with the same libraries in the
+same run. The machine should be idle, because other programs slow down threads that wait for each other the most.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VOCAB = 65
 
 @torch.no_grad()
 def peer(model: GPT, length: int, temperature: float = 0.8) -> torch.Tensor:
-    """nanoGPT's `generate`, line by line."""
+    """Generate as nanoGPT's `generate` does, line by line."""
     idx = torch.zeros(1, 1, dtype=torch.long)
     for _ in range(length):
         idx_cond = idx if idx.size(1) <= model.config.block_size else idx[:, -model.config.block_size :]
@@ -48,7 +48,7 @@ def peer(model: GPT, length: int, temperature: float = 0.8) -> torch.Tensor:
 
 
 def ours(model: GPT, length: int, texts: int = 1, decoder: Callable | None = None) -> None:
-    """What `stream` does."""
+    """Generate as `stream` does."""
     for _ in generate_many((decoder or decoder_for)(model, texts), [0], SampleConfig(length=length, num_samples=texts)):
         pass
 
@@ -60,7 +60,7 @@ def seconds(function: Callable, *arguments) -> float:
 
 
 def bandwidth(size: int) -> dict[str, float]:
-    """GB/s at which `size` bytes are read: on one core, and on all that OpenBLAS has. The best of several tries."""
+    """Return the GB/s at which `size` bytes can be read on one core and on all of OpenBLAS's, the best of several."""
     get, switch = openblas()
     most = get()
     flat = np.ones(size // 4, np.float32)
@@ -78,12 +78,12 @@ def bandwidth(size: int) -> dict[str, float]:
 
 
 def weight_bytes(model: GPT) -> int:
-    """What one character needs read: every matrix but the embeddings, of which it needs a row."""
+    """Return the bytes read per character: all matrices except the embeddings, which need only one row."""
     return sum(4 * p.numel() for name, p in model.named_parameters() if "embedding" not in name)
 
 
 def best_threads(model: GPT) -> int:
-    """The number of torch threads with which the peer is faster now, at a full window."""
+    """Return the number of torch threads with which the peer is fastest at full context length."""
     taken = {}
     idx = torch.zeros(1, model.config.block_size, dtype=torch.long)
     for threads in {1, os.cpu_count() or 1}:
@@ -94,16 +94,19 @@ def best_threads(model: GPT) -> int:
 
 
 def measure(layout: str, size: dict, length: int, rounds: int) -> dict:
-    """Peer, plain cache, ours and sixteen of ours in turn, `rounds` times: medians, also of each round's ratios."""
+    """Run the peer, the plain cache, ours and ours with 16 texts in turn, `rounds` times. Return medians.
+
+    Ratios are medians of each round's ratio.
+    """
     torch.manual_seed(1337)
     model = keep_ready(GPT(ModelConfig(vocab_size=VOCAB, layout=layout, **size)).eval())  # as on the page
     with torch.no_grad():
-        model.lm_head.weight.normal_(std=0.02)  # the modern layout's begins at nothing
+        model.lm_head.weight.normal_(std=0.02)  # the modern layout initializes it to zero
     reads = bandwidth(weight_bytes(model))
     threads = best_threads(model)
     torch.set_num_threads(threads)
     preparing = seconds(decoder_for, model, 1) + seconds(decoder_for, model, 16)
-    ours(model, length), peer(model, 2)  # pages and threads are there before the clock runs
+    ours(model, length), peer(model, 2)  # warm up memory and threads
     times: dict[str, list[float]] = {"peer": [], "plain cache": [], "ours": [], "ours, 16 texts": []}
     for _ in range(rounds):
         times["peer"].append(seconds(peer, model, length))
@@ -125,6 +128,7 @@ def measure(layout: str, size: dict, length: int, rounds: int) -> dict:
 
 
 def show(name: str, row: dict) -> None:
+    """Print one row of the table."""
     speeds = row["characters_per_second"]
     print(
         f"{name:<8} {row['layout']:<8} {speeds['peer']:>8,} {speeds['plain cache']:>8,} {speeds['ours']:>8,} "
@@ -138,14 +142,14 @@ def show(name: str, row: dict) -> None:
 
 
 def main(argv: list[str] | None = None) -> dict:
-    """Measure, print the table, write the result; with --quick a tiny model, and nothing is written."""
+    """Measure, print the table and write the result. With --quick use a tiny model and write nothing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a tiny model, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="try the script with a tiny model")
     args = parser.parse_args(argv)
     sizes, length = (QUICK, 20) if args.quick else (SIZES, 1000)
     load = [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None
-    print(f"load before: {load}; characters a second\n")
+    print(f"load before: {load}; characters per second\n")
     print(
         f"{'model':<8} {'layout':<8} {'peer':>8} {'cache':>8} {'ours':>8} {'':>9} {'16 texts':>8} {'to one':>8} ",
         end="",
@@ -157,8 +161,9 @@ def main(argv: list[str] | None = None) -> dict:
             rows.append(measure(layout, size, length, args.rounds))
             show(name, rows[-1])
     result = dict(
-        what="1,000 characters from one, on a CPU: cacheless sampling as in nanoGPT (peer), a key-value cache in torch "
-        "(plain cache), ours, and sixteen texts at once; medians, and medians of the ratios of each round",
+        what="1,000 characters from a one-character prompt, on a CPU: without a cache as in nanoGPT (peer), with a "
+        "key-value cache in torch (plain cache), ours, and ours with 16 texts; medians, and medians of each round's "
+        "ratios",
         load_before=load, load_after=[round(x, 2) for x in os.getloadavg()] if load else None,
         openblas_threads=openblas()[0](), numpy=np.__version__, models=rows,
     )  # fmt: skip

@@ -1,9 +1,9 @@
-"""Milliseconds of a training step on a CPU: the plain one, and what each part of `nanogpt/fast/` brings, in turn.
+"""Time a training step on a CPU: the plain one, and with each of the tricks in `nanogpt/fast/`.
 
     python -m benchmarks.step [--rounds 5] [--quick]
 
-The text is random, which changes no time. Each round takes ten steps of every way, so that all of them see the same
-machine; the median over all steps counts.
+The text is random, which doesn't affect the speed. Each round takes ten steps of every version, so that all of them run
+under the same conditions. Reports the median over all steps.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ SIZES = [("modern", 4, 128, 128, 8), ("modern", 3, 96, 64, 16), ("modern", 6, 38
 
 
 def ways(model: GPT, layout: str) -> dict[str, Callable]:
-    """The step in each of its forms, every one with a model of its own."""
+    """Return all versions of the step, each with its own copy of the model."""
     device, (_, config) = pick_device("cpu"), PRESETS["timed"].configs(layout=layout)
     fresh = lambda: copy.deepcopy(model)
     found: dict[str, Callable] = {"plain": Step(fresh(), config, device)}
     if product_dtype(model.config, "cpu"):
-        found["block by hand, float32"] = Step(quicken(fresh(), torch.float32), config, device)
+        found["hand-written block, float32"] = Step(quicken(fresh(), torch.float32), config, device)
         if native_bfloat16():
-            found["block by hand, bfloat16"] = Step(quicken(fresh(), torch.bfloat16), config, device)
-    found["and divided among threads"] = CrewStep(fresh(), config, device)
+            found["hand-written block, bfloat16"] = Step(quicken(fresh(), torch.bfloat16), config, device)
+    found["and split among threads"] = CrewStep(fresh(), config, device)
     return found
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs; writes no result")
+    parser.add_argument("--quick", action="store_true", help="try the script with a few steps; write no result")
     args = parser.parse_args(argv)
-    keep_freed_memory()  # for all of them: once done it stays
+    keep_freed_memory()  # for every version, because it can't be undone
     table = []
     for layout, n_layer, n_embd, block_size, batch_size in SIZES[:1] if args.quick else SIZES:
         sizes = dict(vocab_size=65, n_layer=n_layer, n_head=n_embd // 32, n_embd=n_embd, block_size=block_size)
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
                     began = time.perf_counter()
                     step(xb, xb, 1e-3)
                     times[name].append(time.perf_counter() - began)
-        print(f"{layout}, {n_layer} layers, {n_embd} wide, batch {batch_size} x {block_size}:")
+        print(f"{layout}, {n_layer} layers, width {n_embd}, batch {batch_size} x {block_size}:")
         for name, found in times.items():
             ms = 1000 * statistics.median(found)
             table.append(dict(layout=layout, batch_size=batch_size, **sizes, way=name, milliseconds=round(ms, 1)))

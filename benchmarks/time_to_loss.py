@@ -1,19 +1,19 @@
-"""How soon which loss: nanoGPT's published recipe and ours, in turn, in one run on one machine.
+"""Compare the time to reach a loss: nanoGPT's published recipe and ours, in turn, on the same machine.
 
     python -m benchmarks.time_to_loss [FILE] [--device cpu | cuda] [--seeds 1337 1338 1339] [--quick]
 
-FILE is Tiny Shakespeare; without it, what NANOGPT_TINYSHAKESPEARE names. The clock counts everything: making the
-model, recording a CUDA graph, training, evaluations, samples and saving. Both losses are then computed by the same code
-over the whole held-out tenth, in windows of each model's own block_size side by side, every character once.
-Hyper-parameters were fixed before. With `--device cuda` the step's and the sampling's speed are measured, too
-(card.py); where there is no card, results/time_to_loss-cuda.json says that nothing was measured.
+FILE is Tiny Shakespeare, by default the file named by NANOGPT_TINYSHAKESPEARE. Times include everything: creating the
+model, recording a CUDA graph, training, evaluations, samples and saving. The same code then computes both losses on the
+whole validation set, in adjacent windows of each model's own block_size, with every character predicted once.
+Hyperparameters were fixed in advance. `--device cuda` also measures the speed of a step and of sampling (card.py);
+without an NVIDIA GPU, results/time_to_loss-cuda.json says that nothing was measured.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ["GOMP_SPINCOUNT"] = "300000"  # torch's own, for the peer's sake; ours is set for busy machines
+os.environ["GOMP_SPINCOUNT"] = "300000"  # the default, to be fair to the peer; this package sets a lower one
 
 import argparse
 import json
@@ -46,8 +46,8 @@ PEERS = {
         n_layer=6, n_head=6, n_embd=384, block_size=256, dropout=0.2, batch_size=64, max_iters=5000, evaluate=200
     ),
 }
-# Ours: what the command line would be given. The first is to meet the peer's loss, the last has three minutes, or on a
-# card as long as it takes.
+# Our settings, as on the command line. On a CPU: one run to match the peer's loss, and one of three minutes. On a GPU:
+# one of 5 seconds, and one of fixed steps.
 LECTURE_SIZE = dict(layout="modern", n_layer=6, n_head=6, n_embd=384, block_size=256, batch_size=64)
 OURS: dict[str, dict[str, dict]] = {
     "cpu": {
@@ -56,7 +56,7 @@ OURS: dict[str, dict[str, dict]] = {
     },
     "cuda": {
         "ours, 5 s": dict(**LECTURE_SIZE, budget=5.0),
-        # 16 passes; what is right for them is a guess from smaller models on less text: benchmarks/README.md
+        # 16 epochs; these settings are a guess based on smaller models on less text (benchmarks/README.md)
         "ours, many passes": dict(**LECTURE_SIZE, dropout=0.1, max_iters=1000),
     },
 }
@@ -65,7 +65,7 @@ TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=2, max_ite
 
 
 class PeerBlock(nn.Module):
-    """nanoGPT's block: LayerNorm, GELU, no biases."""
+    """nanoGPT's block, with LayerNorm, GELU and no biases."""
 
     def __init__(self, C: int, n_head: int, dropout: float):
         super().__init__()
@@ -84,7 +84,7 @@ class PeerBlock(nn.Module):
 
 
 class Peer(nn.Module):
-    """nanoGPT's model: the head is tied to the embedding."""
+    """nanoGPT's model, whose output head shares its weights with the embedding."""
 
     def __init__(self, vocab_size: int, block_size: int, n_layer: int, n_head: int, n_embd: int, dropout: float):
         super().__init__()
@@ -107,14 +107,14 @@ class Peer(nn.Module):
 
 
 def peer_lr(step: int, max_iters: int) -> float:
-    """100 steps of warm-up to 1e-3, then a cosine to 1e-4."""
+    """Return the peer's learning rate: 100 steps of warm-up to 1e-3, then cosine decay to 1e-4."""
     if step < 100:
         return 1e-3 * (step + 1) / 101
     return 1e-4 + 0.5 * (1 + math.cos(math.pi * (step - 100) / max(1, max_iters - 100))) * 9e-4
 
 
 def run_peer(train_data, val_data, vocab_size: int, seed: int, how: dict, device: Device) -> tuple[float, Peer]:
-    """Train the peer, with an evaluation of both splits each 250 steps: seconds of all, and the model."""
+    """Train the peer, evaluating both splits every 250 steps. Return the total seconds and the model."""
     how = dict(how)
     batch_size, max_iters, evaluate = (how.pop(name) for name in ("batch_size", "max_iters", "evaluate"))
     began = time.perf_counter()
@@ -151,7 +151,7 @@ def run_peer(train_data, val_data, vocab_size: int, seed: int, how: dict, device
 
 
 def run_ours(text: corpus.Corpus, seed: int, settings: dict, device: Device) -> tuple[float, nn.Module]:
-    """A whole run of this program: calibration, training, evaluations, samples, saving."""
+    """Do a whole run of this package, with calibration, evaluations, samples and saving. Return seconds and model."""
     began = time.perf_counter()
     run = prepare.new_run(f"run-{seed}-{time.time_ns()}", text, seed=seed, device=device.type, **settings)
     train(run)
@@ -160,7 +160,7 @@ def run_ours(text: corpus.Corpus, seed: int, settings: dict, device: Device) -> 
 
 @torch.inference_mode()
 def whole_loss(model, data, block_size: int) -> float:
-    """Nats a character over all of `data`, in float32: the judge of both."""
+    """Return nats per character over all of `data`, in float32, for either model."""
     model.eval()
     total, count = 0.0, 0
     for xb, yb in windows(data, block_size):
@@ -169,7 +169,7 @@ def whole_loss(model, data, block_size: int) -> float:
 
 
 def measure(file: str, seeds: list[int], device: Device, recipes: str, quick: bool) -> dict[str, list[dict]]:
-    """Every recipe in turn, seed by seed: how long each took, and the loss of what came of it."""
+    """Train every recipe in turn, seed by seed. Return the seconds and the loss of each run."""
     text = corpus.add([file])
     train_data, val_data = (part.to(device.type) for part in split(text.tokens()))
     rows: dict[str, list[dict]] = {name: [] for name in (PEER, *OURS[recipes])}
@@ -190,7 +190,7 @@ def measure(file: str, seeds: list[int], device: Device, recipes: str, quick: bo
 
 
 def not_measured() -> None:
-    """Say so in the result, unless a card was there before."""
+    """Record in the result file that nothing was measured, unless it has earlier measurements."""
     path = RESULTS / "time_to_loss-cuda.json"
     if not path.exists() or json.loads(path.read_text(encoding="utf-8"))["table"] == NOT_MEASURED:
         write_result("time_to_loss-cuda", dict(table=NOT_MEASURED))
@@ -200,17 +200,17 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--recipes", choices=("cpu", "cuda"), help="those of the other device, as to try them small")
+    parser.add_argument("--recipes", choices=("cpu", "cuda"), help="use the other device's recipes, to try them out")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1338, 1339])
-    parser.add_argument("--quick", action="store_true", help="a few tiny steps, to see that it runs; writes no result")
+    parser.add_argument("--quick", action="store_true", help="try the script with a few tiny steps; write no result")
     args = parser.parse_args(argv)
     if not args.file:
-        parser.error("name the file of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
+        parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
     before = os.environ.get("NANOGPT_HOME")
     with tempfile.TemporaryDirectory() as home:
         os.environ["NANOGPT_HOME"] = home
         try:
-            keep_freed_memory()  # ours does it anyway, and in one process the peer shall have it from the beginning
+            keep_freed_memory()  # our step does this anyway; do it up front, so that the peer benefits as well
             try:
                 device = pick_device(args.device)
             except NanoGPTError:

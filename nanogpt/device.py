@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,26 +44,41 @@ def pick_device(wanted: str = "auto", probe: bool = False) -> Device:
     With `probe`, check that the GPU multiplies two matrices correctly. That holds some GPU memory until the process
     exits, so use it in processes that train, not in the server.
     """
-    if wanted not in ("auto", "cuda", "mps", "cpu"):
+    if wanted not in ("auto", *FINDERS):
         raise NanoGPTError(f"device was {wanted!r}; it must be one of auto, cuda, mps, cpu.")
-    if wanted in ("auto", "cuda") and on_zero_gpu() and not lent:
+    for name in FINDERS if wanted == "auto" else [wanted]:  # the fastest first
+        if device := FINDERS[name](probe):
+            return device
+    hint = cuda_hint() if wanted == "cuda" else "One that computes wrong results is not used."
+    what = {"cuda": "NVIDIA GPU", "mps": "Apple GPU"}[wanted]
+    raise NanoGPTError(f"device is set to {wanted}, but there is no usable {what} here. {hint or ''} Use cpu or auto.")
+
+
+def find_cuda(probe: bool) -> Device | None:
+    """Return the NVIDIA GPU if it can be used."""
+    if on_zero_gpu() and not lent:
         return Device("cuda", torch.bfloat16, "ZeroGPU", elsewhere=True)  # torch calls fail without the GPU
-    if wanted in ("auto", "cuda") and torch.cuda.is_available() and not cuda_problem(probe):
+    if torch.cuda.is_available() and not cuda_problem(probe):
         return Device("cuda", cuda_dtype(), torch.cuda.get_device_name())
-    if wanted == "cuda":
-        raise NanoGPTError(
-            f"device is set to cuda, but there is no usable NVIDIA GPU here. {cuda_hint() or 'Use cpu or auto.'}"
-        )
-    if wanted in ("auto", "mps") and torch.backends.mps.is_available() and computes_alike("mps"):
+    return None
+
+
+def find_mps(probe: bool) -> Device | None:
+    """Return Apple's GPU if it is here and computes correctly."""
+    if torch.backends.mps.is_available() and computes_alike("mps"):
         return Device("mps", torch.float32, "Apple GPU")
-    if wanted == "mps":
-        raise NanoGPTError(
-            "device is set to mps, but there is no Apple GPU here that computes correctly. Use cpu or auto."
-        )
+    return None
+
+
+def find_cpu(probe: bool) -> Device:
+    """Return the CPU, and let torch use all the threads it may."""
     threads = usable_cpus()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormals in Adam's second moments would be very slow
     return Device("cpu", torch.float32, f"CPU, {threads} thread{'s' if threads > 1 else ''}")
+
+
+FINDERS: dict[str, Callable[[bool], Device | None]] = dict(cuda=find_cuda, mps=find_mps, cpu=find_cpu)
 
 
 def native_bfloat16() -> bool:
@@ -108,13 +124,9 @@ def cuda_dtype() -> torch.dtype:
 @lru_cache
 def cuda_problem(probe: bool = False) -> str:
     """Return a sentence that says why the GPU torch sees can't be used, or "" if it can."""
-    name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
-    built = [(int(arch[3:-1]), int(arch[-1])) for arch in torch.cuda.get_arch_list() if re.fullmatch(r"sm_\d+", arch)]
-    if built and not any(major == capability[0] and minor <= capability[1] for major, minor in built):
-        if capability < min(built):
-            return f"Your GPU ({name}) is too old for this version of PyTorch, so the CPU is used."
-        if capability[0] > max(built)[0] and not torch.cuda.get_arch_list()[-1].startswith("compute_"):
-            return f"Your GPU ({name}) is newer than this version of PyTorch, so the CPU is used. Update PyTorch."
+    name = torch.cuda.get_device_name()
+    if problem := build_problem(torch.cuda.get_device_capability(), torch.cuda.get_arch_list()):
+        return f"Your GPU ({name}) is {problem}"
     if probe:
         try:
             ones = torch.ones(64, 64, device="cuda")
@@ -122,6 +134,19 @@ def cuda_problem(probe: bool = False) -> str:
                 return f"Your GPU ({name}) computes wrong results, so the CPU is used."
         except RuntimeError as error:
             return f"Your GPU ({name}) can't be used ({str(error).splitlines()[0]}), so the CPU is used."
+    return ""
+
+
+def build_problem(capability: tuple[int, int], architectures: list[str]) -> str:
+    """Return why a build of PyTorch for these architectures, such as sm_90, has no code for a GPU; "" if it has."""
+    built = [(int(arch[3:-1]), int(arch[-1])) for arch in architectures if re.fullmatch(r"sm_\d+", arch)]
+    if not built or any(major == capability[0] and minor <= capability[1] for major, minor in built):
+        return ""
+    if capability < min(built):
+        return "too old for this build of PyTorch, so the CPU is used."
+    forward = any(arch.startswith("compute_") for arch in architectures)  # code that the driver compiles for new GPUs
+    if capability > max(built) and not forward:
+        return "newer than this build of PyTorch, so the CPU is used. Update PyTorch."
     return ""
 
 

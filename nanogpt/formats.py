@@ -215,28 +215,27 @@ def load_model(
         raise NanoGPTError(f"The model.safetensors of {folder.name} cannot be read ({broken}). Restore it.") from None
     with ShapesOnly():  # the weights come from the file
         model = kind(config)
-    ours = {}
-    for name, expected in model.state_dict().items():
-        places = _places(name, form)
-        if missing := [place for place in places if place not in tensors]:
-            raise NanoGPTError(
-                f"The model.safetensors of {folder.name} doesn't match its config.json: {missing[0]} is missing."
-            )
-        size = (len(expected) // len(places), *expected.shape[1:])
-        size = size[::-1] if _transposed(name, form) else size
-        parts = [tensors.pop(place) for place in places]
-        for place, part in zip(places, parts):
-            if part.shape != size or not part.is_floating_point():
-                raise NanoGPTError(
-                    f"The model.safetensors of {folder.name} doesn't match its config.json: {place} has the wrong "
-                    "shape or type."
-                )
-        ours[name] = torch.cat([p.t() if _transposed(name, form) else p for p in parts]).contiguous().float()
-    if tensors:
-        raise NanoGPTError(
-            f"The model.safetensors of {folder.name} doesn't match its config.json: unexpected tensor {min(tensors)}."
-        )
+    try:
+        ours = {name: _ours(tensors, name, shape.shape, form) for name, shape in model.state_dict().items()}
+        if tensors:
+            raise NanoGPTError(f"unexpected tensor {min(tensors)}.")
+    except NanoGPTError as problem:
+        raise NanoGPTError(f"The model.safetensors of {folder.name} doesn't match its config.json: {problem}") from None
     model.load_state_dict(ours, assign=True)
     if config.features.rotary:
         model.rotary = rotary_table(config)  # computed from the config, not stored in the file
     return model.to(device).eval()
+
+
+def _ours(tensors: dict[str, torch.Tensor], name: str, shape: torch.Size, form: str) -> torch.Tensor:
+    """Take what belongs to one of our parameters out of a file's tensors. Raise NanoGPTError if it doesn't fit."""
+    places, transposed = _places(name, form), _transposed(name, form)
+    if missing := [place for place in places if place not in tensors]:
+        raise NanoGPTError(f"{missing[0]} is missing.")
+    size = (shape[0] // len(places), *shape[1:])
+    size = size[::-1] if transposed else size
+    parts = [tensors.pop(place) for place in places]
+    for place, part in zip(places, parts):
+        if part.shape != size or not part.is_floating_point():
+            raise NanoGPTError(f"{place} has the wrong shape or type.")
+    return torch.cat([part.t() if transposed else part for part in parts]).contiguous().float()

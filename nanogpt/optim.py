@@ -66,17 +66,8 @@ class Muon(torch.optim.Optimizer):
         """Update all parameters."""
         stacks: dict = {}  # shape -> updates of this shape, which are orthogonalized together
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            for p in params:
-                if not self.state[p]:
-                    self.state[p]["momentum"] = torch.zeros_like(p)
-            grads, memories = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
-            torch._foreach_lerp_(memories, grads, 1 - group["momentum"])
-            if group["weight_decay"]:
-                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            # Nesterov momentum: use the gradient as it would be one step ahead
-            for p, update in zip(params, torch._foreach_lerp(grads, memories, group["momentum"])):
-                matrices = update.view(group["parts"], -1, p.shape[1])
+            for p, update in self.momentum_updates(group):
+                matrices = update.view(group["parts"], -1, p.shape[1])  # qkv: three
                 wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
                 stacks.setdefault(wide.shape[1:], []).append((p, group, wide))
         for entries in stacks.values():
@@ -85,9 +76,26 @@ class Muon(torch.optim.Optimizer):
             done = self.orthogonalize(stacked.bfloat16() if rough else stacked).to(stacked.dtype)
             done.mul_(-entries[0][1]["lr"])  # the rate may be a tensor, which a CUDA graph reads at each replay
             for (p, group, _), part in zip(entries, done.split([len(wide) for _, _, wide in entries])):
-                rows, columns = p.shape[0] // group["parts"], p.shape[1]
-                turned = part if rows <= columns else part.mT
-                p.view(group["parts"], rows, columns).add_(turned, alpha=max(1.0, rows / columns) ** 0.5)
+                add_update(p.view(group["parts"], -1, p.shape[1]), part)
+
+    def momentum_updates(self, group: dict) -> list[tuple]:
+        """Return a group's parameters with the updates that are to be orthogonalized. Apply its weight decay."""
+        params = [p for p in group["params"] if p.grad is not None]
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        grads, memories = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
+        torch._foreach_lerp_(memories, grads, 1 - group["momentum"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        # Nesterov momentum: use the gradient as it would be one step ahead
+        return list(zip(params, torch._foreach_lerp(grads, memories, group["momentum"])))
+
+
+def add_update(matrices, wide) -> None:
+    """Add orthogonalized updates, smaller side first, to matrices (parts, rows, columns); larger ones to tall ones."""
+    rows, columns = matrices.shape[1:]
+    matrices.add_(wide if rows <= columns else wide.mT, alpha=max(1.0, rows / columns) ** 0.5)
 
 
 def weight_decay(passes: float, parameters: int, tokens: int) -> float:
@@ -114,24 +122,27 @@ def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.o
 
     Weight decay applies to matrices only, not to gains and biases. A negative one (not yet `settled`) is treated as 0.
     """
-    decay = max(0.0, config.weight_decay)
-    named = dict(model.named_parameters())
-    muon = [n for n, p in named.items() if config.optimizer == "muon" and n.startswith("blocks.") and p.dim() == 2]
-    rest = [p for n, p in named.items() if n not in muon]
-    groups = [
-        dict(params=[p for p in rest if p.dim() >= 2], weight_decay=decay),
-        dict(params=[p for p in rest if p.dim() < 2], weight_decay=0.0),
-    ]
-    betas = (config.beta1, config.beta2)
+    decay, muon = max(0.0, config.weight_decay), config.optimizer == "muon"
+    sorts: dict[str, list] = {"matrices": [], "vectors": [], "qkv": [], "in blocks": []}
+    for name, p in model.named_parameters():
+        sorts[sort_of(name, p.dim(), muon)].append(p)
+    groups = [dict(params=sorts["matrices"], weight_decay=decay), dict(params=sorts["vectors"], weight_decay=0.0)]
     groups = [group for group in groups if group["params"]]
+    betas = (config.beta1, config.beta2)
     adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
     if not muon:
         return [adamw]
-    parts = [
-        dict(params=[named[n] for n in muon if ("qkv" in n) is fused], parts=3 if fused else 1)
-        for fused in (True, False)
-    ]
+    parts = [dict(params=sorts["qkv"], parts=3), dict(params=sorts["in blocks"], parts=1)]
     return [adamw, Muon(parts, lr=config.matrix_lr, momentum=config.momentum, weight_decay=decay)]
+
+
+def sort_of(name: str, dimensions: int, muon: bool) -> str:
+    """Return which of the optimizers' groups a parameter belongs to."""
+    if dimensions < 2:
+        return "vectors"
+    if not (muon and name.startswith("blocks.")):
+        return "matrices"
+    return "qkv" if "qkv" in name else "in blocks"
 
 
 def set_lr(optimizers: list[torch.optim.Optimizer], lr: float, config: TrainConfig) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -83,7 +83,10 @@ class Decoder:
             return logits[:, -1].float().cpu().numpy()
 
 
-def decoder_for(model: GPT, texts: int, compiling: bool = True) -> Decoder | FastDecoder | StaticDecoder:
+AnyDecoder: TypeAlias = Any  # Decoder, or one of fast/ with the same methods
+
+
+def decoder_for(model: GPT, texts: int, compiling: bool = True) -> AnyDecoder:
     """Return the fastest decoder for the model's device. Without `compiling`, avoid kernels that must be compiled."""
     if model.device.type == "cuda" and StaticDecoder is not None:
         return StaticDecoder(model, texts, kernels=compiling)
@@ -180,7 +183,7 @@ class Text(Draws):
 
 
 def generate_many(
-    decoder: Decoder | FastDecoder | StaticDecoder, ids: list[int], config: SampleConfig, texts: Sequence[Draws] = ()
+    decoder: AnyDecoder, ids: list[int], config: SampleConfig, texts: Sequence[Draws] = ()
 ) -> Iterator[list[list]]:
     """Continue the same prompt `num_samples` times in one batch. Yield the new part of each text: a list per text.
 
@@ -194,34 +197,48 @@ def generate_many(
     texts = texts or [Draws(config.seed + i, config.length) for i in range(B)]
     alive = list(range(B))  # the unfinished texts; row r of the decoder's batch is text alive[r]
     fresh = np.array([ids[-block_size:]] * B)  # (B, T): tokens not in the cache yet
-    drawn: list[dict[int, int]] = []  # tokens the decoder has drawn ahead: text -> id
+    drawn: list[dict[int, int]] = []  # tokens drawn and not yet given out: text -> id
     for step in range(config.length):  # enough, because every token has at least one character
         if not drawn:
-            if decoder.length + fresh.shape[1] > block_size:
-                fresh = np.array([(ids + texts[i].new)[-(block_size // 2) :] for i in alive])  # (B, T)
-                decoder.restart()
-            ids_ahead = next_characters(decoder, fresh, [texts[i].rng for i in alive], config, config.length - step)
-            drawn = [dict(zip(alive, row)) for row in ids_ahead]
+            fresh = fitted(decoder, fresh, ids, texts, alive)
+            drawn = next_tokens(decoder, fresh, texts, alive, config, config.length - step)
         row = drawn.pop(0)
         yield [texts[i].add(row[i]) if i in alive else [] for i in range(B)]
-        going = [at for at, i in enumerate(alive) if not texts[i].ended]
-        if not going:
+        alive = unfinished(decoder, texts, alive)
+        if not alive:
             return
-        if len(going) < len(alive):
-            decoder.keep(going)
-            alive = [alive[at] for at in going]
         fresh = np.array([[texts[i].new[-1]] for i in alive])  # (B, 1)
 
 
-def next_characters(
-    decoder: Decoder | FastDecoder | StaticDecoder, fresh: np.ndarray, rngs: list, config: SampleConfig, wanted: int
-) -> list[list[int]]:
-    """Return the ids that follow `fresh` (B, T), a list of B per step: one step, or as many as a GPU draws at once."""
-    draws = StaticDecoder is not None and isinstance(decoder, StaticDecoder) and fresh.shape[1] == 1
-    if draws and (ahead := decoder.draws(config, wanted)):  # type: ignore[union-attr]
+def fitted(decoder: AnyDecoder, fresh: np.ndarray, ids: list[int], texts: Sequence[Draws], alive: list[int]):
+    """Return `fresh` (B, T); or, if the window is full, restart the cache and return its newer half."""
+    if decoder.length + fresh.shape[1] <= decoder.block_size:
+        return fresh
+    decoder.restart()
+    return np.array([(ids + texts[i].new)[-(decoder.block_size // 2) :] for i in alive])  # (B, block_size / 2)
+
+
+def next_tokens(
+    decoder: AnyDecoder, fresh: np.ndarray, texts: Sequence[Draws], alive: list[int], config: SampleConfig, wanted: int
+) -> list[dict[int, int]]:
+    """Return what follows `fresh` (B, T), a dictionary from text to id per step: one step, or as many as a GPU draws.
+
+    At most `wanted` steps.
+    """
+    rngs = [texts[i].rng for i in alive]
+    on_a_gpu = StaticDecoder is not None and isinstance(decoder, StaticDecoder) and fresh.shape[1] == 1
+    if on_a_gpu and (ahead := decoder.draws(config, wanted)):
         uniforms = np.array([rng.random(ahead) for rng in rngs]).T  # (ahead, B): the same numbers as `pick` would use
-        return decoder.draw(fresh, uniforms, config.temperature).tolist()  # type: ignore[union-attr]
-    return [[pick(scores, config, rng) for scores, rng in zip(decoder.read(fresh), rngs)]]
+        return [dict(zip(alive, row)) for row in decoder.draw(fresh, uniforms, config.temperature).tolist()]
+    return [{i: pick(scores, config, rng) for i, scores, rng in zip(alive, decoder.read(fresh), rngs)}]
+
+
+def unfinished(decoder: AnyDecoder, texts: Sequence[Draws], alive: list[int]) -> list[int]:
+    """Return those of the texts that go on, and let the decoder forget the others."""
+    going = [row for row, i in enumerate(alive) if not texts[i].ended]
+    if 0 < len(going) < len(alive):
+        decoder.keep(going)
+    return [alive[row] for row in going]
 
 
 def generate_cached(model: GPT, ids: list[int], config: SampleConfig) -> Iterator[int]:

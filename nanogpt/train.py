@@ -1,7 +1,7 @@
 """The training loop: the lecture's, plus what it takes to stop, crash and resume without losing a step.
 
-`train(run)` is a plain function; `launch/trainer.py` runs it as a process. What happens in a run goes to its folder,
-which everything else only reads.
+`train(run)` is a plain function; `launch/trainer.py` runs it as a process. It writes everything to the run's folder;
+everything else only reads that folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .sample import decoder_for, stream
 from .timetable import Timetable
 from .tokenizer import Tokenizer, load_tokenizer, token_lengths
 
-CLEARLY_WORSE = 0.05  # nats above the best validation loss; less than that is noise, or a slope that may turn
+CLEARLY_WORSE = 0.05  # nats above the best validation loss; anything less may be noise or a temporary rise
 DIVERGED = (
     "Training diverged at step {step:,} (the loss became NaN). The best weights so far are kept; try a learning rate "
     "three times lower."
@@ -54,7 +54,7 @@ def make_step(model: GPT, config: TrainConfig, device: Device) -> Step:
 
 
 def in_words(device: Device, config: ModelConfig) -> str:
-    """Return the device's name with the precision in which a model of this shape is trained there."""
+    """Return the device's name and the precision that a model of this shape trains in."""
     try:
         from .fast.block import product_dtype
     except ImportError:
@@ -71,16 +71,16 @@ def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device) -> Data:
 
 
 def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
-    """Train a run from where it stands to its end, or until its `stop` file appears, or for at most so many seconds.
+    """Train or resume a run until it ends, its `stop` file appears, or `seconds` have passed.
 
-    Waits for its turn on the device unless it is `alone` there, and holds the run's lock meanwhile.
-    Raises NanoGPTError for what the user can fix, queue.Withdrawn if the run left the queue.
+    Wait for the run's turn on the device, unless it is `alone` there, and hold the run's lock while training. Raise
+    NanoGPTError for errors that the user can fix, and queue.Withdrawn if the run was removed from the queue.
     """
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), load_tokenizer(run.folder)
     device = pick_device(config.device, probe=True)
     with queue.turn(run.name, device.type, alone), run.held():
-        # the text as ids, split into what trains the model and what judges it
+        # the text as ids, split into training and validation set
         data = load_data(settings["corpus"]["id"], tokenizer, device)
         config = settled(config, read_config(run.folder), len(data.train) + len(data.val))
 
@@ -88,13 +88,13 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         torch.manual_seed(config.seed)
         model = GPT(read_config(run.folder)).to(device.type)
         take_step = make_step(model, config, device)
-        generator = torch.Generator().manual_seed(config.seed)  # draws the batches and nothing else
+        generator = torch.Generator().manual_seed(config.seed)  # only for batches
         at = load_state(run, model, take_step.optimizers, generator)
-        at.seconds = at.seconds or min(settings.get("planning", 0.0), 0.1 * config.budget)  # of choosing a model
+        at.seconds = at.seconds or min(settings.get("planning", 0.0), 0.1 * config.budget)  # spent on choosing a model
         run.cut_back(at.step)
         run.event("started", step=at.step, device=in_words(device, model.config), parameters=model.count_parameters())
 
-        # loading libraries and compiling kernels is part of starting, not of the run's time
+        # load libraries and compile kernels now, so that this doesn't count as training time
         get_batch = make_get_batch(data.train, model.config.block_size, config, generator)
         starts = torch.zeros(config.batch_size, dtype=torch.long)  # any batch will do
         take_step.ready(*pieces(data.train, starts, model.config.block_size))
@@ -103,7 +103,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
             run.event("note", step=at.step, message=take_step.note)
 
         windows_of = lambda part: -(-(len(part) - 1) // model.config.block_size)  # the last one may be shorter
-        size = 16 * model.count_parameters()  # bytes of a save: weights, the best of them, and the optimizer's state
+        size = 16 * model.count_parameters()  # bytes per save: current and best weights, and the optimizer's state
         due = Timetable(config, at.seconds, windows_of(data.val), seconds, size)
         save = partial(save_state, run, model, take_step.optimizers, generator, at)
         reporter = Reporter(run, model, tokenizer, data, device, config, due, at, save)
@@ -112,8 +112,8 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
             # every once in a while: log the loss, evaluate, write a sample, save
             if reporter.look(step):
                 break
-            # the lecture's four lines; forward, backward and update are `Step` in optim.py
-            xb, yb = get_batch(step)  # (B, T), and the same text one character ahead: (B, T)
+            # the lecture's four lines; `Step` in optim.py does forward, backward and update
+            xb, yb = get_batch(step)  # (B, T), and the same shifted by one: (B, T)
             lr = get_lr(step, config, due.share)
             loss, grad_norm = take_step(xb, yb, lr)
             reporter.add(loss, lr, grad_norm)
@@ -122,7 +122,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
 
 
 class Reporter:
-    """Writes down how a run goes: the training loss, evaluations, samples, and all that an exact resume needs."""
+    """Records a run's progress: training loss, evaluations, samples, and checkpoints for an exact resume."""
 
     def __init__(
         self, run: Run, model: GPT, tokenizer: Tokenizer, data: Data, device: Device, config: TrainConfig,
@@ -131,11 +131,11 @@ class Reporter:
         self.run, self.model, self.tokenizer, self.data, self.device = run, model, tokenizer, data, device
         self.config, self.due, self.at, self.save_state = config, due, at, save_state
         self.per_step = config.batch_size * model.config.block_size  # tokens
-        self.loss_sum = torch.tensor(at.loss_sum, device=device.type)  # added up there: reading it would wait
+        self.loss_sum = torch.tensor(at.loss_sum, device=device.type)  # on the device: reading it would wait
         self.lr = self.grad_norm = 0.0
         self.best_weights: dict[str, torch.Tensor] = {}  # not yet saved
         self.stopping = False
-        self.marked_step, self.marked_time = at.step, time.perf_counter()  # of the last line that was logged
+        self.marked_step, self.marked_time = at.step, time.perf_counter()  # of the latest row in the log
 
     def add(self, loss, lr: float, grad_norm) -> None:
         """Count a step's loss, a tensor in nats per token."""
@@ -164,13 +164,13 @@ class Reporter:
         return ending
 
     def training_loss(self) -> dict[str, float]:
-        """Return the mean loss since the last line, the learning rate, the gradients' norm and the speed, if due."""
+        """Return the mean loss since the last row, learning rate, gradient norm and speed, if due."""
         at, per_token = self.at, self.data.per_token
-        if at.evaluated_step < 0:  # a new run begins: the first point of both curves
+        if at.evaluated_step < 0:  # a new run: the first point of both curves
             loss = estimate_loss(self.model, self.data.train, self.device, self.due.windows, self.data.lengths)
             self.due.took(other=self.due.seconds - at.seconds)
             return dict(train_loss=loss)
-        if not (self.due.logging and at.loss_count and at.step > self.marked_step):  # not where a resumed run stands
+        if not (self.due.logging and at.loss_count and at.step > self.marked_step):  # not where a run resumes
             return {}
         loss = float(self.loss_sum) / at.loss_count / per_token  # on a GPU this waits for the steps so far
         refuse_nan(at.step, loss)
@@ -183,7 +183,7 @@ class Reporter:
         )  # fmt: skip
 
     def evaluation(self) -> dict[str, float]:
-        """Judge the model on text it has never seen, keep it if it is the best so far, let it write, if due."""
+        """If due, evaluate the model on the validation set, keep its weights if they are the best, write a sample."""
         at, due = self.at, self.due
         if at.evaluated_step == at.step or not (due.evaluating or due.last or self.stopping):
             return {}
@@ -192,7 +192,7 @@ class Reporter:
         due.took(window=(time.perf_counter() - began) / due.windows)
         refuse_nan(at.step, loss)
         at.evaluated_step = at.step
-        if due.evaluating:  # a regular one, which a stop in between must not change
+        if due.evaluating:  # only regular evaluations count, so that stopping a run doesn't change it
             at.worse = at.worse + 1 if loss > at.best_val_loss + CLEARLY_WORSE else 0
         if loss < at.best_val_loss:
             at.best_val_loss, at.best_step = loss, at.step
@@ -205,10 +205,10 @@ class Reporter:
         return dict(val_loss=loss)
 
     def save(self) -> None:
-        """Write the best weights, if they are new, and all that is needed to go on from exactly here."""
+        """Write the best weights, if they are new, and a checkpoint to resume from exactly here."""
         began = time.perf_counter()
         self.at.loss_sum = float(self.loss_sum)
-        refuse_nan(self.at.step, self.at.loss_sum)  # nothing of a run that diverged is kept
+        refuse_nan(self.at.step, self.at.loss_sum)  # never save a diverged run
         if self.best_weights:
             write_whole(self.run.folder / "model.safetensors", weights_bytes(self.model, self.best_weights))
             self.best_weights = {}
@@ -216,9 +216,9 @@ class Reporter:
         self.due.took(save=time.perf_counter() - began)
 
     def finish(self) -> None:
-        """Say that the run was stopped, or keep the better of its best and last weights by the whole validation set.
+        """Record that the run was stopped; or, if it is finished, keep the better of its best and its last weights.
 
-        A validation set so large that this would take too much of the run's time is judged on evenly spaced windows.
+        Compare them on the whole validation set, or on evenly spaced windows if that would take too long.
         """
         at, due, run = self.at, self.due, self.run
         if self.stopping and not due.last:
@@ -254,10 +254,10 @@ class Reporter:
 def estimate_loss(
     model: GPT, data: torch.Tensor, device: Device, most: int | None = None, lengths: torch.Tensor | None = None
 ) -> float:
-    """Return the mean loss in nats per character over windows of the model's own block_size, side by side.
+    """Return the mean loss in nats per character over adjacent windows of the model's block_size.
 
-    With `most`, over so many evenly spaced windows instead of all. `lengths` (vocab_size,), where the data is, are the
-    characters of each token; None if each has one.
+    With `most`, use only that many windows, evenly spaced. `lengths` (vocab_size,), on the same device as the data, is
+    the number of characters in each token; None means 1.
     """
     model.eval()
     nats, characters = 0.0, 0
@@ -271,16 +271,16 @@ def estimate_loss(
 
 
 def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
-    """Return a short text, from the same start and seed each time so that two evaluations can be compared."""
+    """Return a short sample, always from the same prompt and seed, so that evaluations can be compared."""
     model.eval()
     config = SampleConfig(length=300, temperature=0.8, seed=1337)
-    decoder = decoder_for(model, 1, compiling=False)  # for so little text that would take longer than it saves
+    decoder = decoder_for(model, 1, compiling=False)  # for such a short text, compiling takes longer than it saves
     text = "".join(stream(model, tokenizer, "", config, decoder))
     model.train()
     return text
 
 
 def refuse_nan(step: int, loss: float) -> None:
-    """Raise NanoGPTError if a run has diverged, before anything of it is saved: the last good weights stay."""
+    """Raise NanoGPTError if a run has diverged. Call this before saving, so that the last good weights are kept."""
     if not math.isfinite(loss):
         raise NanoGPTError(DIVERGED.format(step=step))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nanogpt.config import NanoGPTError
-from nanogpt.device import pick_device, usable_cpus
+from nanogpt.device import build_problem, cuda_dtype, cuda_hint, cuda_problem, pick_device, usable_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_the_cpu_computes_in_full_precision_and_says_what_it_is():
 def test_without_a_gpu_auto_is_the_cpu_and_a_gpu_is_refused():
     assert pick_device("auto").type == "cpu"
     for wanted in ("cuda", "mps"):
-        with pytest.raises(NanoGPTError, match=f"^device was '{wanted}', and there is no usable"):
+        with pytest.raises(NanoGPTError, match=f"^device is set to {wanted}, but there is no usable"):
             pick_device(wanted)
 
 
@@ -70,3 +70,81 @@ def test_omp_num_threads_is_respected(monkeypatch):
 def test_tiny_numbers_are_flushed_on_the_cpu():
     pick_device("cpu")
     assert (torch.tensor([1e-30]) * torch.tensor([1e-10])).item() == 0.0
+
+
+CU130 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "problem"),
+    [
+        ((6, 1), CU130, "too old"),  # a GTX 1080
+        ((7, 0), CU130, "too old"),
+        ((7, 5), CU130, ""),
+        ((8, 9), CU130, ""),  # runs what was built for 8.6
+        ((9, 0), CU130, ""),
+        ((13, 0), CU130, ""),  # the driver compiles for it
+        ((13, 0), CU130[:-1], "newer"),
+        ((9, 0), [], ""),  # unknown
+    ],
+)
+def test_a_gpu_that_pytorch_was_not_built_for_is_not_used(capability, architectures, problem):
+    found = build_problem(capability, architectures)
+    assert problem in found if problem else found == ""
+
+
+class Card:
+    """Stands in for torch.cuda on a machine with one GPU."""
+
+    def __init__(self, monkeypatch, capability=(9, 0), bf16=True):
+        self.error: Exception | None = None
+        stand_ins = dict(
+            is_available=lambda: True, get_device_name=lambda: "A GPU", get_device_capability=lambda: capability,
+            get_arch_list=lambda: CU130, is_bf16_supported=lambda including_emulation: bf16,
+        )  # fmt: skip
+        for name, stand_in in stand_ins.items():
+            monkeypatch.setattr(torch.cuda, name, stand_in)
+        monkeypatch.setattr(torch, "ones", self.ones)
+        cuda_problem.cache_clear()
+
+    def ones(self, *shape, device):
+        if self.error:
+            raise self.error
+        return torch.full(shape, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("capability", "bf16", "dtype"),
+    [((9, 0), True, torch.bfloat16), ((7, 5), False, torch.float16), ((6, 1), False, torch.float32)],
+)
+def test_the_precision_is_what_the_gpu_multiplies_fastest(monkeypatch, capability, bf16, dtype):
+    Card(monkeypatch, capability, bf16)
+    assert cuda_dtype() is dtype
+
+
+def test_a_gpu_is_tried_before_it_trains(monkeypatch):
+    card = Card(monkeypatch)
+    assert pick_device("auto").type == pick_device("auto", probe=True).type == "cuda"
+    card.error = RuntimeError("CUDA error: no kernel image is available\nmore")
+    cuda_problem.cache_clear()
+    assert pick_device("auto").type == "cuda"
+    assert pick_device("auto", probe=True).type == "cpu"
+    assert "no kernel image is available), so the CPU" in cuda_problem(True)
+    cuda_problem.cache_clear()
+
+
+def test_an_old_gpu_is_left_alone_and_the_page_says_so(monkeypatch):
+    Card(monkeypatch, (6, 1), False)
+    assert pick_device("auto").type == "cpu"
+    assert cuda_hint() == "Your GPU (A GPU) is too old for this build of PyTorch, so the CPU is used."
+    with pytest.raises(NanoGPTError, match="too old"):
+        pick_device("cuda")
+    cuda_problem.cache_clear()
+
+
+@pytest.mark.parametrize(("cuda", "words"), [(None, "only supports the CPU"), ("13.0", "driver is too old")])
+def test_a_gpu_that_torch_does_not_see_has_a_remedy(monkeypatch, cuda, words):
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert words in cuda_hint()

@@ -21,7 +21,6 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
-from nanogpt.runs.record import settings_json
 from torch.nn import functional as F
 
 from nanogpt import corpus
@@ -38,8 +37,9 @@ from nanogpt.launch import plan, prepare
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT, attention_by_hand, rotate
 from nanogpt.optim import Step, get_lr, make_optimizers, settled
-from nanogpt.publish import card, code_export, page_export
+from nanogpt.publish import card, code_export, page_export, run_files
 from nanogpt.runs import Run, all_runs
+from nanogpt.runs.settings import settings_json
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
 from nanogpt.train import estimate_loss, in_words
 from nanogpt.ui import form
@@ -262,7 +262,7 @@ def test_a_time_budget_is_planned_for_a_third_layout(third, monkeypatch):
     monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.05)
     chosen = plan.choose(20, 13, 50_000, {"layout": third})
     assert chosen.settings["layout"] == third
-    assert "the faster layout, in this time," in str(chosen)  # no loss is promised that was not measured
+    assert "The modern layout reaches a validation loss" in str(chosen)  # no loss is promised that was not measured
 
 
 # --- sampling ------------------------------------------------------------------------------------------------------
@@ -358,8 +358,8 @@ def run(home, tiny_text) -> Run:
 
 def taken_for(run: Run, layout: Layout | str, monkeypatch) -> ModelConfig:
     config = replace(read_config(run.folder), layout=layout)
-    for part in (page_export, code_export, card):
-        monkeypatch.setattr(part, "read_config", lambda folder: config)
+    for part in (run_files, code_export, card):
+        monkeypatch.setattr(part, "read_config", lambda *files: config)
     return config
 
 
@@ -439,7 +439,7 @@ def test_the_exported_page_gives_the_scores_of_every_layout(browser):
 
 def test_the_exported_page_names_a_third_layout(run, third, monkeypatch):
     config = taken_for(run, third, monkeypatch)
-    monkeypatch.setattr(page_export, "load_model", lambda folder: GPT(config))
+    monkeypatch.setattr(run_files, "load_model", lambda folder, **files: GPT(config))
     assert "<dt>Layout</dt><dd>third</dd>" in page_export.html(run)
 
 

@@ -26,7 +26,7 @@ from nanogpt.model import GPT
 from nanogpt.optim import weight_decay
 from nanogpt.publish import card, code_export, deploy, hub, page_export
 from nanogpt.publish.run_files import RunFiles
-from nanogpt.runs import Run, archive, record
+from nanogpt.runs import Run, archive, logs
 from nanogpt.sample import stream, stream_many
 from nanogpt.tokenizer import CharTokenizer, Fitted, load_tokenizer, token_lengths, unit
 from nanogpt.ui import form, sample_tab
@@ -189,7 +189,7 @@ def test_tokens_and_characters_are_counted_apart(run, text):
         assert row["characters"] == round(row["tokens"] * per_token(text))
     for row in run.history().rows[1:]:
         assert row["characters_per_second"] == pytest.approx(row["tokens_per_second"] * per_token(text), abs=2)
-    header, *lines = record.curves_csv(run).splitlines()
+    header, *lines = logs.curves_csv(run).splitlines()
     assert header.startswith("step,seconds,tokens,")
     assert dict(zip(header.split(","), lines[-1].split(",")))["characters"] == str(round(60 * 64 * per_token(text)))
 
@@ -211,7 +211,7 @@ def test_the_estimate_counts_in_tokens(text, monkeypatch):
     advanced = [settings[k.name] for k in form.ADVANCED]
     said = form.estimate(text.id, "timed", "modern", "30s", 1, *advanced)
     tokens, chosen = len(text.tokens()), plan.choose(30, text.tokenizer().vocab_size, len(text.tokens()), {}, "token")
-    assert f"{chosen.settings['block_size']} tokens back: {chosen.parameters:,} parameters" in said
+    assert f"context {chosen.settings['block_size']} tokens: {chosen.parameters:,} parameters" in said
     read = chosen.settings["max_iters"] * chosen.settings["batch_size"] * chosen.settings["block_size"]
     assert f"That is {epochs(read, tokens):.1f} passes over the text." in said
     assert chosen.weight_decay == weight_decay(epochs(read, tokens), chosen.parameters, tokens)

@@ -452,10 +452,10 @@ def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
     other = corpus.add(tiny_text[::-1], "Backwards")
     run = prepare.new_run("no-text", other, **{**TINY, **PLAIN})
     corpus.delete(other.id)
-    with pytest.raises(NanoGPTError, match=f"There is no corpus {other.id}"):
+    with pytest.raises(NanoGPTError, match=f"There is no text {other.id}"):
         train(run)
     assert main(run.name) == 1
-    assert run.status().message.startswith(f"There is no corpus {other.id}")
+    assert run.status().message.startswith(f"There is no text {other.id}")
     assert not run.stop_file.exists()
 
 

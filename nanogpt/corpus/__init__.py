@@ -1,7 +1,7 @@
-"""From a file or the clipboard to a checked text on disk: encoding, repairs, report, store, built-in texts.
+"""Read, clean up, check and store the texts that models are trained on, and provide the built-in ones.
 
-A stored text is a `Corpus`, found by the hash of its content. `add` does all of it in one call and returns one; `load`
-and `find` return one that is there. No torch here, so reading a text costs a moment.
+A stored text is a `Corpus`, identified by the hash of its content. `add` does everything in one call; `load` and `find`
+return a text that is already stored. Nothing here imports torch, so reading a text starts at once.
 """
 
 from .builtin import BUILTINS, find, reference

@@ -1,4 +1,4 @@
-"""`python -m nanogpt.corpus FILE...` prints what is in a text."""
+"""Print a report on a text: `python -m nanogpt.corpus FILE...`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .reading import read
 
 
 def main() -> None:
-    """Read the files as `add` does and print their report. Exit with status 2 on an error."""
-    parser = argparse.ArgumentParser(prog="python -m nanogpt.corpus", description="What is in a text.")
+    """Read the files as `add` does and print a report on them. Exit with status 2 on an error."""
+    parser = argparse.ArgumentParser(prog="python -m nanogpt.corpus", description="Report what is in a text.")
     parser.add_argument("files", nargs="+")
-    parser.add_argument("--encoding", help=f"one of {', '.join(ENCODINGS)}; found out where it is not given")
-    parser.add_argument("--decline", nargs="*", default=(), choices=REPAIRS, help="repairs not to do")
-    parser.add_argument("--accept", nargs="*", default=(), choices=REPAIRS, help="repairs to do though off by default")
+    parser.add_argument("--encoding", help=f"one of {', '.join(ENCODINGS)}; detected automatically by default")
+    parser.add_argument("--decline", nargs="*", default=(), choices=REPAIRS, help="clean-ups to skip")
+    parser.add_argument("--accept", nargs="*", default=(), choices=REPAIRS, help="off-by-default clean-ups to apply")
     arguments = parser.parse_args()
     try:
         print(read(arguments.files, arguments.encoding, arguments.decline, arguments.accept).report())

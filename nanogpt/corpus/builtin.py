@@ -1,4 +1,4 @@
-"""The texts that come with the project: two made from Python itself, and Tiny Shakespeare, downloaded once."""
+"""The built-in texts: two made from the running Python's own files, and Tiny Shakespeare, downloaded once."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..config import NanoGPTError
 from .reading import Reading
 from .store import BUILT_IN, Corpus, corpora, keep, load
 
-BUILTINS = {  # key -> the name, and what it is
+BUILTINS = {  # key -> (name, description)
     "python-reference": (
         "Python reference",
-        "Python's own reference manual, in English with examples: 0.46 million characters that come with Python.",
+        "Python's own reference manual, in English with examples: 0.46 million characters, included with Python.",
     ),
     "python-stdlib": (
         "Python standard library",
-        "The source code of Python's standard library, to learn to write code: up to 5 million characters.",
+        "The source code of Python's standard library, for a model that writes code: up to 5 million characters.",
     ),
     "shakespeare": (
         "Tiny Shakespeare",
-        "The lecture's text: 1.1 million characters of plays, downloaded once.",
+        "The lecture's text: 1.1 million characters of plays, downloaded the first time you use it.",
     ),
 }
 STDLIB_CHARACTERS = 5_000_000
@@ -36,17 +36,17 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 
 
 def find(reference: str) -> Corpus:
-    """A built-in text by its key, or a stored one by its id. NanoGPTError where there is none."""
+    """Return a built-in text by its key, or a stored text by its id. Raise NanoGPTError if there is no such text."""
     return load_builtin(reference) if isinstance(reference, str) and reference in BUILTINS else load(reference)
 
 
 def load_builtin(key: str) -> Corpus:
-    """A built-in text, put on disk the first time. NanoGPTError where there is none such or it cannot be had.
+    """Return a built-in text, storing it on first use. Raise NanoGPTError if it is unknown or unavailable.
 
-    Which text that is, is remembered for this very build of Python: another one's reference is another text.
+    The texts differ from one Python to the next, so built-in.json remembers which text belongs to which build.
     """
     if key not in BUILTINS:
-        raise NanoGPTError(f"The built-in text was {str(key)[:40]!r}; there are {', '.join(BUILTINS)}.")
+        raise NanoGPTError(f"There is no built-in text {str(key)[:40]!r}; choose one of {', '.join(BUILTINS)}.")
     source = _source(key)
     remembered = {source: SHAKESPEARE_SHA256[:16]} if key == "shakespeare" else _remembered()
     try:
@@ -59,7 +59,7 @@ def load_builtin(key: str) -> Corpus:
 
 
 def reference(corpus: Corpus) -> str:
-    """What names a text for the command line: the key of a built-in one that is this Python's, else its id."""
+    """Return what to call a text on the command line: its key if it is a built-in text of this Python, else its id."""
     return next((key for key in BUILTINS if corpus.source == _source(key)), corpus.id)
 
 
@@ -80,7 +80,7 @@ def _reference() -> str:
     try:
         from pydoc_data.topics import topics
     except ImportError:
-        raise NanoGPTError("This Python comes without its reference; choose another text.") from None
+        raise NanoGPTError("This Python was installed without its reference manual; choose another text.") from None
     return "\n".join(topics[name] for name in sorted(topics))
 
 
@@ -97,28 +97,28 @@ def _stdlib() -> str:
         texts.append(text)
         size += len(text) + 1
     if not texts:
-        raise NanoGPTError("This Python comes without its source code; choose another text.")
+        raise NanoGPTError("This Python was installed without its source code; choose another text.")
     return "\n".join(texts)
 
 
 def _shakespeare() -> str:
     if named := os.environ.get("NANOGPT_TINYSHAKESPEARE"):
-        origin = "The file that NANOGPT_TINYSHAKESPEARE names"
+        origin = "The file named by NANOGPT_TINYSHAKESPEARE"
         try:
             data = Path(named).read_bytes()
         except OSError as error:
-            raise NanoGPTError(f"{origin} could not be read ({error.strerror}); correct or unset it.") from None
+            raise NanoGPTError(f"{origin} can't be read ({error.strerror}). Correct or unset the variable.") from None
     else:
-        origin = "What was downloaded"
+        origin = "The downloaded file"
         try:
             with urllib.request.urlopen(SHAKESPEARE_URL, timeout=20) as answer:
-                data = answer.read(2_000_000)  # a little more than it has
+                data = answer.read(2_000_000)  # slightly more than the file has
         except (OSError, http.client.HTTPException):
             raise NanoGPTError(
-                "Tiny Shakespeare could not be downloaded; connect to the internet, or choose another text."
+                "Couldn't download Tiny Shakespeare. Check your internet connection, or choose another text."
             ) from None
     if hashlib.sha256(data).hexdigest() != SHAKESPEARE_SHA256:
-        raise NanoGPTError(f"{origin} is not Tiny Shakespeare; its SHA-256 differs. Choose another text.")
+        raise NanoGPTError(f"{origin} is not Tiny Shakespeare (its SHA-256 differs). Choose another text.")
     return data.decode("ascii")
 
 

@@ -1,6 +1,6 @@
-"""What is put right in a text on its way in: each repair has a name and a count, and can be declined.
+"""Clean up a text on import. Each repair has a name, is counted, and can be declined.
 
-Nothing else about a text is ever changed: no normalisation, no folding of quotes, no letters left out.
+Nothing else about a text ever changes: no Unicode normalization, no straightened quotes, no dropped letters.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 
 from ..config import NanoGPTError
 
-Fix = Callable[[str], tuple[str, int]]  # a text -> the text put right, and how many places that were
+Fix = Callable[[str], tuple[str, int]]  # text -> (repaired text, number of places repaired)
 
 
 @dataclass(frozen=True)
 class Repair:
-    """One thing that can be put right, by default or only on request."""
+    """One clean-up, applied by default or only on request."""
 
     key: str
-    says: str  # the sentence, with the count for {n} and the plural's s for {s}
+    says: str  # {n} is the count, {s} the plural s, {d} and {ed} the past tense once it has been applied
     fix: Fix
     default: bool = True
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair found in a text, and whether it was done."""
+    """What a repair found in a text, and whether it was applied."""
 
     key: str
     count: int
@@ -34,16 +34,18 @@ class Repaired:
 
     @property
     def label(self) -> str:
-        return REPAIRS[self.key].says.format(n=f"{self.count:,}", s="" if self.count == 1 else "s")
+        """The repair in one sentence: "Removed 3 ..." if it was applied, "Remove 3 ..." if it was not."""
+        past = dict(d="d", ed="ed") if self.applied else dict(d="", ed="")
+        return REPAIRS[self.key].says.format(n=f"{self.count:,}", s="" if self.count == 1 else "s", **past)
 
 
 def repair(text: str, decline: Collection[str] = (), accept: Collection[str] = ()) -> tuple[str, list[Repaired]]:
-    """The text with every repair done that is on by default or in `accept`, and not in `decline`; and what was found.
+    """Apply the default repairs, plus those in `accept`, minus those in `decline`. Return the text and what was found.
 
-    NanoGPTError where one of the names is not a key of REPAIRS.
+    Raise NanoGPTError if a name is not a key of REPAIRS.
     """
     if unknown := [key for key in (*decline, *accept) if key not in REPAIRS]:
-        raise NanoGPTError(f"There is no repair {str(unknown[0])[:40]!r}; there are {', '.join(REPAIRS)}.")
+        raise NanoGPTError(f"There is no clean-up {str(unknown[0])[:40]!r}; choose from {', '.join(REPAIRS)}.")
     found = []
     for key, one in REPAIRS.items():
         fixed, count = one.fix(text)
@@ -54,13 +56,13 @@ def repair(text: str, decline: Collection[str] = (), accept: Collection[str] = (
 
 
 def together(found: list[list[Repaired]]) -> tuple[Repaired, ...]:
-    """What was found in several files, as if they were one; only what there was to find."""
+    """Add up what was found in several files, leaving out repairs that found nothing."""
     sums = [Repaired(r[0].key, sum(one.count for one in r), any(one.applied for one in r)) for r in zip(*found)]
     return tuple(one for one in sums if one.count)
 
 
 def _newlines(text: str) -> tuple[str, int]:
-    count = text.count("\r")  # in Windows' CRLF, or alone as on old Macs
+    count = text.count("\r")  # part of CRLF on Windows, alone on old Macs
     return (text.replace("\r\n", "\n").replace("\r", "\n"), count) if count else (text, 0)
 
 
@@ -76,18 +78,18 @@ CP1252 = {ord(bytes([b]).decode("cp1252")): b for b in range(0x80, 0xA0) if b no
 
 
 def _mojibake(text: str) -> tuple[str, int]:
-    """UTF-8 that was read as Windows-1252 and saved so: Ã© for é. Only where all of the text beyond ASCII is such."""
+    """Repair UTF-8 that was decoded as Windows-1252 (Ã© for é), if all its non-ASCII characters are like that."""
     if not any(sign in text for sign in ("Ã", "Â", "â€", "Ð")):
         return text, 0
     try:
         fixed = text.removeprefix("\ufeff").translate(CP1252).encode("latin-1").decode("utf-8")
-    except UnicodeError:  # a single letter that was right proves that the text was
+    except UnicodeError:  # one character that was right proves that the others were, too
         return text, 0
     count = len(fixed) - len(fixed.encode("ascii", "ignore"))
-    return (fixed, count) if count >= 5 else (text, 0)  # a few might be meant, as in «CAFÉ»
+    return (fixed, count) if count >= 5 else (text, 0)  # a few may be intended, as in «CAFÉ»
 
 
-# Project Gutenberg's frame, as it has been written since the nineties; a title may run over several lines.
+# Project Gutenberg's header and footer, as written since the 1990s. A title may run over several lines.
 START = re.compile(
     r"(?:\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG[^*]{0,300}\*\*\*|\*END[* ]{1,3}THE SMALL PRINT!)"
     r"[^\r\n]*[\r\n]*"
@@ -98,11 +100,12 @@ END = re.compile(
 
 
 def has_gutenberg_frame(text: str) -> bool:
+    """Return True if a text has Project Gutenberg's header or footer."""
     return ("PROJECT GUTENBERG" in text or "Project Gutenberg" in text) and bool(START.search(text) or END.search(text))
 
 
 def _gutenberg(text: str) -> tuple[str, int]:
-    """What stands between header and footer; of several books in one file, all of them."""
+    """Keep what is between header and footer, for every book in the file."""
     if not has_gutenberg_frame(text):
         return text, 0
     starts = list(START.finditer(text))
@@ -117,7 +120,7 @@ def _gutenberg(text: str) -> tuple[str, int]:
     return (body, len(text) - len(body)) if body.strip() else (text, 0)
 
 
-BREAKS = "\v\f"  # between paragraphs and pages: a newline may stand for them
+BREAKS = "\v\f"  # vertical tabs and form feeds separate paragraphs and pages, so they become newlines
 UNSEEN = [chr(i) for i in (*range(32), 127) if chr(i) not in "\t\n\r" + BREAKS]
 
 
@@ -137,17 +140,12 @@ def _trailing(text: str) -> tuple[str, int]:
 REPAIRS = {
     one.key: one
     for one in (
-        Repair("line-endings", "Turn {n} line ending{s} of Windows or old Macs into newlines.", _newlines),
-        Repair("mojibake", "Put right {n} letter{s} saved in the wrong encoding, such as Ã© for é.", _mojibake),
-        Repair("byte-order-marks", "Leave out {n} invisible byte-order mark{s} (U+FEFF).", _byte_order_marks),
-        Repair("gutenberg", "Leave out Project Gutenberg's header and footer ({n} character{s}).", _gutenberg),
-        Repair("control-characters", "Leave out {n} control character{s}; page breaks become newlines.", _control),
-        Repair(
-            "broken",
-            "Leave out {n} sign{s} � written for unreadable bytes.",
-            _broken,
-            default=False,
-        ),
-        Repair("trailing-spaces", "Leave out {n} space{s} at the ends of lines.", _trailing, default=False),
+        Repair("line-endings", "Convert{ed} {n} Windows or old Mac line ending{s}.", _newlines),
+        Repair("mojibake", "Fix{ed} {n} mis-encoded letter{s}, such as Ã© for é.", _mojibake),
+        Repair("byte-order-marks", "Remove{d} {n} invisible byte-order mark{s} (U+FEFF).", _byte_order_marks),
+        Repair("gutenberg", "Remove{d} Project Gutenberg's header and footer ({n} character{s}).", _gutenberg),
+        Repair("control-characters", "Remove{d} {n} control character{s}, with newlines for page breaks.", _control),
+        Repair("broken", "Remove{d} {n} unreadable character{s} (�).", _broken, default=False),
+        Repair("trailing-spaces", "Remove{d} {n} space{s} at the ends of lines.", _trailing, default=False),
     )
 }

@@ -1,4 +1,4 @@
-"""What is in a text, told before anything is trained on it: its size, its characters, its split, and plain advice."""
+"""Report what is in a text before you train on it: size, characters, train/validation split, and advice."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from ..holdout import train_length
 from .repairs import has_gutenberg_frame
 
-SMALL = 20_000  # characters; below, a model learns the text by heart
-MANY = 2_000  # distinct characters; above, each is met too seldom
-RARE = 10  # a character met less often than this can hardly be learned
+SMALL = 20_000  # characters; a model memorizes anything shorter
+MANY = 2_000  # distinct characters; with more, each of them occurs too rarely
+RARE = 10  # a character that occurs less often than this is barely learned
 PREVIEW_LINES, PREVIEW_CHARACTERS = 20, 1_000
 NAMES = {"\n": "newline", "\t": "tab", "\r": "carriage return", "\v": "vertical tab", "\f": "form feed", "\0": "null"}
 
@@ -30,24 +30,24 @@ class Rare:
 
 @dataclass(frozen=True)
 class Report:
-    """Plain data about a text; the page and the command line only show it."""
+    """Facts about a text as plain data, for the page and the command line to show."""
 
     characters: int
     lines: int
     distinct: int
-    chars: str  # the alphabet, sorted
-    rare: tuple[Rare, ...]  # the rarest first
+    chars: str  # all distinct characters, sorted
+    rare: tuple[Rare, ...]  # rarest first
     train_characters: int
     val_characters: int
     first_lines: str
     encoding: str
-    notes: tuple[str, ...]  # what was assumed
-    repairs: tuple[str, ...]  # what was put right
-    advice: tuple[str, ...]  # what is worth knowing or doing before training
+    notes: tuple[str, ...]  # guesses made while reading
+    repairs: tuple[str, ...]  # clean-ups that were applied
+    advice: tuple[str, ...]  # things to know or do before training
 
     @classmethod
     def of(cls, text: str, encoding: str = "UTF-8", notes: Iterable[str] = (), repairs: Iterable[str] = ()) -> Report:
-        """Look through a text, which must not be empty."""
+        """Report on a text, which must not be empty."""
         counts = count_characters(text)
         train = train_length(len(text))
         rare = sorted((count, ch) for ch, count in counts.items() if count < RARE)
@@ -67,22 +67,22 @@ class Report:
         )
 
     def __str__(self) -> str:
-        """The report as lines of text."""
+        """Return the report as lines of text, for the terminal."""
         rare = ", ".join(f"{one.name} ({one.count})" for one in self.rare[:12])
         more = f" and {len(self.rare) - 12:,} more" if len(self.rare) > 12 else ""
         facts = [
             f"{self.characters:,} characters in {self.lines:,} lines, {self.distinct:,} distinct; {self.encoding}",
-            f"{self.train_characters:,} to train on, {self.val_characters:,} held out",
-            *([f"fewer than {RARE} times: {rare}{more}"] if self.rare else []),
+            f"{self.train_characters:,} in the training set, {self.val_characters:,} in the validation set",
+            *([f"occur fewer than {RARE} times: {rare}{more}"] if self.rare else []),
             *(f"note: {note}" for note in self.notes),
-            *(f"repair: {repair}" for repair in self.repairs),
+            *(f"clean-up: {repair}" for repair in self.repairs),
             *(f"advice: {advice}" for advice in self.advice),
         ]
         return "\n".join([*facts, "", self.first_lines])
 
 
 def count_characters(text: str) -> dict[str, int]:
-    """{character: how often}, in the order of the code points. A piece at a time, so that it stays in the cache."""
+    """Return {character: count} in code point order. Count in pieces that fit the CPU cache."""
     total = np.zeros(0x110000, dtype=np.int64)
     for start in range(0, len(text), 1 << 18):
         points = np.frombuffer(text[start : start + (1 << 18)].encode("utf-32-le"), dtype="<u4")
@@ -92,12 +92,12 @@ def count_characters(text: str) -> dict[str, int]:
 
 
 def name_of(ch: str) -> str:
-    """What a character is called: newline, tab, or its name in Unicode; its number where it has none."""
+    """Return the name of a character: newline, tab, its Unicode name, or U+XXXX if it has no name."""
     return NAMES.get(ch) or unicodedata.name(ch, "").lower() or f"U+{ord(ch):04X}"
 
 
 def _advice(text: str, counts: dict[str, int]) -> list[str]:
-    """At most one sentence from each question; each says what it is and what to do."""
+    """Return the advice on a text, at most one item per check; each says what was found and what to do."""
     questions = (
         _size(text),
         _variety(text, counts),
@@ -114,20 +114,18 @@ def _size(text: str) -> str:
     if len(text) >= SMALL:
         return ""
     return (
-        f"{len(text):,} characters are few: the model will soon know them by heart and write whole lines of them "
-        "instead of new ones. With 100,000 or more of the same kind it has something to learn; add more if you can."
+        f"{len(text):,} characters is very little: the model will memorize the text and repeat whole lines instead of "
+        "writing new ones. Aim for 100,000 or more of similar text."
     )
 
 
 def _variety(text: str, counts: dict[str, int]) -> str:
-    commonest = max(counts, key=counts.__getitem__)
-    share = counts[commonest] / len(text)
+    most_common = max(counts, key=counts.__getitem__)
+    share = counts[most_common] / len(text)
     if share > 0.5:
-        return (
-            f"{share:.0%} of the text is one character ({name_of(commonest)}); check that this is the text you meant."
-        )
+        return f"{share:.0%} of the text is one character ({name_of(most_common)}). Check that this is the right text."
     if len(counts) < 10:
-        return f"There are only {len(counts)} distinct characters; check that this is the text you meant."
+        return f"The text has only {len(counts)} distinct characters. Check that this is the right text."
     return ""
 
 
@@ -135,8 +133,8 @@ def _many(counts: dict[str, int]) -> str:
     if len(counts) <= MANY:
         return ""
     return (
-        f"There are {len(counts):,} distinct characters, as in Chinese or Japanese: the model meets each less often, "
-        "so it needs more text (a million characters or more), a larger n_embd and a longer run."
+        f"The text has {len(counts):,} distinct characters, as Chinese or Japanese does. Each of them is rarer, so use "
+        "more text (a million characters or more), a larger n_embd and a longer run."
     )
 
 
@@ -146,33 +144,31 @@ def _odd(text: str, counts: dict[str, int]) -> str:
     if odd * 1000 <= len(text):
         return ""
     return (
-        f"{odd:,} characters are control codes, unassigned or unreadable: the file may be in another encoding than "
-        "assumed, or no text. Look at the first lines, and choose another encoding where they are wrong."
+        f"{odd:,} characters are control codes, unassigned or unreadable, so the encoding may be wrong or the file may "
+        "not be text. If the preview looks wrong, choose another encoding."
     )
 
 
 def _frame(text: str) -> str:
     if not has_gutenberg_frame(text):
         return ""
-    return "Project Gutenberg's header or footer is in the text, and the model will learn it too; have it left out."
+    return "The text has Project Gutenberg's header or footer, and the model will learn it too. Have it removed."
 
 
 def _tags(text: str) -> str:
     if not re.search(r"<html|<!doctype html", text[:5000], re.IGNORECASE):
         return ""
-    return (
-        "This is a web page with its tags, and the model will learn them too; save it as plain text to leave them out."
-    )
+    return "The text is a web page with HTML tags, and the model will learn them too. Save the page as plain text."
 
 
 def _repeated(text: str) -> str:
     end = text.rfind("\n", 0, train_length(len(text))) + 1
-    learned = set(text[:end].split("\n"))
-    held_out = [line for line in text[end:].split("\n") if len(line) >= 20]  # shorter ones may well be written twice
-    share = sum(len(line) for line in held_out if line in learned) / (len(text) - end)
+    training = set(text[:end].split("\n"))
+    validation = [line for line in text[end:].split("\n") if len(line) >= 20]  # shorter lines often recur by chance
+    share = sum(len(line) for line in validation if line in training) / (len(text) - end)
     if share < 0.2:
         return ""
     return (
-        f"{share:.0%} of the held-out part are lines that also stand in the part to train on: the loss will look "
-        "better than it is, for they can be known by heart. Leave out copies if you can."
+        f"{share:.0%} of the validation set also appears in the training set, so the validation loss will look better "
+        "than it is. Remove duplicate lines if you can."
     )

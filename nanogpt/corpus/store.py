@@ -1,11 +1,11 @@
-"""The text: from files, from the clipboard or from what comes with Python, to one checked corpus on disk.
+"""Store texts on disk, one folder per text.
 
-    corpora/<first 16 hex digits of the text's SHA-256, of a visitor's copy on a public server another 16>/
-        text.txt       the text in UTF-8, newlines as they are
-        tokens.npy     its ids in its own alphabet, read through a memory map
-        corpus.json    name, where it came from, what was assumed and repaired, the alphabet; written last
+    corpora/<id: 16 hex digits of the text's SHA-256, or of its hash with the owner for a visitor's copy>/
+        text.txt       the text in UTF-8, line endings unchanged
+        tokens.npy     its token ids, read through a memory map
+        corpus.json    name, source, encoding, clean-ups and characters; written last
 
-A folder without corpus.json does not count. Try it: `python -m nanogpt.corpus FILE...` prints what is in a text.
+A folder without corpus.json is ignored. `python -m nanogpt.corpus FILE...` reports on a text without storing it.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from .report import Report
 
 ID = re.compile(r"[0-9a-f]{16}")
 
-BUILT_IN = "built-in: "  # how the source of such a text begins
+BUILT_IN = "built-in: "  # the prefix of a built-in text's source
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text on disk with its ids. `chars` is its alphabet, sorted, as one string."""
+    """A stored text and its token ids. `chars` holds the distinct characters of the text, sorted, as one string."""
 
     id: str
     name: str
@@ -51,23 +51,23 @@ class Corpus:
     encoding: str
     repairs: tuple[str, ...]
     chars: str
-    owner: str | None = None  # a visitor of a public server, to whom alone this copy belongs
-    reading: Reading | None = field(default=None, compare=False, repr=False)  # if `add` has just read it; not stored
+    owner: str | None = None  # the visitor of a public server who owns this copy
+    reading: Reading | None = field(default=None, compare=False, repr=False)  # set by `add`; not stored
 
     @property
     def folder(self) -> Path:
         return corpora() / self.id
 
     def text(self) -> str:
-        """Return the text. Raise NanoGPTError if its file is gone or damaged."""
+        """Return the text. Raise NanoGPTError if its file is missing or damaged."""
         return _text_in(self.folder)
 
     def tokenizer(self) -> Tokenizer:
-        """Return the tokenizer that was made for the text. Raise NanoGPTError if the text is gone or damaged."""
+        """Return the tokenizer made for the text. Raise NanoGPTError if the text is missing or damaged."""
         return _tokenizer_for(self.folder)
 
     def tokens(self) -> np.ndarray:
-        """Return the text's ids in its tokenizer, (N,), as a memory map. Raise NanoGPTError if they are damaged."""
+        """Return the text's token ids, (N,), as a memory map. Raise NanoGPTError if they are missing or damaged."""
         try:
             return np.load(self.folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
@@ -75,16 +75,16 @@ class Corpus:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was assumed and repaired when the text was read, in sentences."""
+        """The guesses and clean-ups made when the text was read, one sentence each."""
         return (*self.reading.notes, *self.reading.done) if self.reading else self.repairs
 
     def report(self) -> Report:
-        """Return what is in the text, with what was assumed and repaired when it was read."""
+        """Return a report on the text, including the guesses and clean-ups made when it was read."""
         return self.reading.report() if self.reading else Report.of(self.text(), self.encoding, repairs=self.repairs)
 
 
 def id_of(sha256: str, owner: str | None = None) -> str:
-    """The id of the text with that hash. A visitor's own copy has one that nobody else arrives at."""
+    """Return the id of the text with this hash. A visitor's copy has an id of its own."""
     return (sha256 if owner is None else hashlib.sha256(f"{owner} {sha256}".encode()).hexdigest())[:16]
 
 
@@ -96,19 +96,19 @@ def add(
     accept: Collection[str] = (),
     owner: str | None = None,
 ) -> Corpus:
-    """Read a text, repair it, and store it: a pasted text (str), the bytes of a file, or a list of files (paths).
+    """Read, repair and store a text: a string (pasted), the bytes of a file, or a list of file paths.
 
-    `encoding`, `decline` and `accept` are those of `reading.read`. The result has the `reading`: what was assumed, and
-    what there was to repair. Raise NanoGPTError if it is not a text to train on.
+    `encoding`, `decline` and `accept` are as in `reading.read`. The result's `reading` has the notes and the repairs.
+    Raise NanoGPTError if the text can't be trained on.
     """
     return keep(read(source, encoding, decline, accept), name, owner)
 
 
 def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
-    """Store a text as it was read.
+    """Store a text that has been read.
 
-    The same text is kept once: it keeps its first date and gets the new name. A built-in text keeps its name, too.
-    For an owner it is kept apart: another visitor with the same text neither sees nor changes nor deletes it.
+    A text is stored only once: adding it again keeps its date and changes its name, unless it is a built-in text.
+    Each owner has their own copy, so that visitors with the same text can't see, rename or delete each other's.
     """
     data = utf8(reading.text)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -126,9 +126,9 @@ def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
 
 
 def _write_text(folder: Path, text: str, data: bytes) -> Tokenizer:
-    """Write a text, as UTF-8, and its ids. Return the tokenizer that was made for it."""
+    """Write a text, as UTF-8, and its token ids. Return the tokenizer made for it."""
     tokenizer, cut = make_tokenizer(text), train_length(len(text))
-    parts = [tokenizer.encode_array(part) for part in (text[:cut], text[cut:])]  # so that no token lies across the cut
+    parts = [tokenizer.encode_array(part) for part in (text[:cut], text[cut:])]  # no token may straddle the split
     tokens = io.BytesIO()
     np.save(tokens, np.concatenate(parts), allow_pickle=False)
     disk.write_whole(folder / "text.txt", data)
@@ -137,15 +137,18 @@ def _write_text(folder: Path, text: str, data: bytes) -> Tokenizer:
 
 
 def load(id: str) -> Corpus:
-    """The corpus of that id. NanoGPTError where there is none, or its folder is incomplete."""
+    """Return the text with this id. Raise NanoGPTError if there is none, or if its folder is incomplete."""
+    if not id:
+        raise NanoGPTError("No text is chosen. Choose one, or add your own.")
     if not isinstance(id, str) or not ID.fullmatch(id):
-        raise NanoGPTError(f"The corpus was {str(id)[:40]!r}; its id has 16 of the digits 0-9 and a-f.")
+        raise NanoGPTError(f"{str(id)[:40]!r} is not the id of a text, which has 16 characters from 0-9 and a-f.")
     folder = corpora() / id
     try:
         about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
-        whole = (folder / "text.txt").stat().st_size >= found.characters  # a byte or more per character
-        whole = whole and len(found.tokens()) > 0 and id == id_of(found.sha256, found.owner)
+        size, _ = ((folder / part).stat().st_size for part in ("text.txt", "tokens.npy"))
+        whole = size >= found.characters and len(found.tokens()) > 0  # at least one byte per character
+        whole = whole and id == id_of(found.sha256, found.owner)
     except FileNotFoundError:
         raise missing(id) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -156,41 +159,43 @@ def load(id: str) -> Corpus:
 
 
 def missing(id: str) -> NanoGPTError:
-    """What is said where there is no such text, or none that the asker may know of."""
-    return NanoGPTError(f"There is no corpus {id}; its text was deleted, or never added. Add it again.")
+    """Return the error for a text that does not exist, or that the visitor may not know about."""
+    return NanoGPTError(f"There is no text {id}; it was deleted or never added. Add it again.")
 
 
 def listed() -> list[Corpus]:
-    """Every complete corpus, the newest first."""
+    """Return every complete text, newest first."""
     found = []
     for folder in corpora().iterdir() if corpora().is_dir() else []:
         try:
             found.append(load(folder.name))
         except NanoGPTError:
-            continue  # half written, or not ours
+            continue  # incomplete, or not one of ours
     return sorted(found, key=lambda corpus: (corpus.created, corpus.id), reverse=True)
 
 
 def size_on_disk(corpus: Corpus) -> int:
-    """Bytes of its folder."""
+    """Return the size of a text's folder in bytes."""
     return sum(path.stat().st_size for path in corpus.folder.glob("*") if path.is_file())
 
 
 def rename(id: str, name: str) -> Corpus:
-    """Give a corpus another name. NanoGPTError where the name is empty or there is no such corpus."""
+    """Rename a text. Raise NanoGPTError if the name is empty or there is no such text."""
     if not _title(name):
-        raise NanoGPTError("The name was empty; a text needs a name to be found by.")
+        raise NanoGPTError("The name is empty. Enter a name for the text.")
     return _write(dataclasses.replace(load(id), name=_title(name)))
 
 
 def delete(id: str) -> None:
-    """Remove a corpus, whether or not anything still needs it. NanoGPTError where there is none."""
+    """Delete a text, even if a run still needs it. Raise NanoGPTError if there is no such text."""
     folder = load(id).folder
     try:
-        (folder / "corpus.json").unlink()  # first: from here on the folder does not count
+        (folder / "corpus.json").unlink()  # first, so that a half-deleted folder is ignored
         shutil.rmtree(folder)
     except OSError as error:
-        raise NanoGPTError(f"{id} could not be deleted ({error.strerror}); is something still reading it?") from None
+        raise NanoGPTError(
+            f"Couldn't delete the text {id} ({error.strerror}). Close any program that is using it and try again."
+        ) from None
 
 
 def corpora() -> Path:
@@ -207,7 +212,7 @@ def _text_in(folder: Path) -> str:
 
 @lru_cache(maxsize=4)
 def _tokenizer_for(folder: Path) -> Tokenizer:
-    """Return the tokenizer for the text in a folder, which is named after the text's hash: it never changes."""
+    """Return the tokenizer for the text in a folder. Caching is safe: a folder is named after its text's hash."""
     return make_tokenizer(_text_in(folder))
 
 
@@ -218,10 +223,10 @@ def _write(corpus: Corpus) -> Corpus:
 
 
 def _damaged(id: str) -> NanoGPTError:
-    return NanoGPTError(f"The corpus {id} is damaged on disk; add its text again.")
+    return NanoGPTError(f"The text {id} is damaged on disk. Add it again.")
 
 
 def _title(name: str) -> str:
-    """A name as one short line that can be seen: no control or formatting characters."""
+    """Return a name as one short visible line, without control or formatting characters."""
     seen = "".join(ch if unicodedata.category(ch)[0] != "C" or ch in "\u200c\u200d" else " " for ch in str(name))
     return " ".join(seen.split())[:100]

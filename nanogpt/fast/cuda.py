@@ -179,13 +179,13 @@ class GraphStep(Step):
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self.loss, self.grad_norm = self.whole_step()
-            self.judge(graph, losses)
+            self.compare(graph, losses)
         finally:
             torch.cuda.set_stream(home)  # a failed recording leaves its own stream active
             self.put_back(weights, kept)
         self.graph = graph
 
-    def judge(self, graph: Any, losses: list[float]) -> None:
+    def compare(self, graph: Any, losses: list[float]) -> None:
         """Replay the warm-up's steps and compare. Raise RuntimeError if the losses differ or are NaN."""
         for plain in losses:
             graph.replay()

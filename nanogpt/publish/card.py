@@ -1,6 +1,6 @@
-"""The model card: what a stranger needs to know of a model, and the code that writes with it.
+"""Write the model card: what a newcomer needs to know about a model, and the code to use it.
 
-Texts and names are somebody's own: they are fenced, so that nothing in them is read as Markdown, HTML or YAML.
+Texts and names come from users, so they are quoted: nothing in them is read as Markdown, HTML or YAML.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from ..runs import Run, kept_loss
 from ..runs.settings import command, settings_of
 from ..tokenizer import load_tokenizer, unit
 
-LICENSES = {  # what the Hub calls it -> what it is
-    "mit": "MIT: do what you like, keep the notice",
-    "apache-2.0": "Apache 2.0: as MIT, with a grant of patents",
-    "cc0-1.0": "CC0: everybody's, no conditions",
-    "cc-by-4.0": "CC BY 4.0: name the author",
-    "cc-by-sa-4.0": "CC BY-SA 4.0: name the author, share alike",
-    "cc-by-nc-4.0": "CC BY-NC 4.0: name the author, not for money",
-    "cc-by-nc-sa-4.0": "CC BY-NC-SA 4.0: name the author, share alike, not for money",
-    "gpl-3.0": "GPL 3.0: share alike, as software",
-    "openrail": "OpenRAIL: with limits on use",
-    "other": "Another one, written into the card on the Hub",
+LICENSES = {  # the Hub's id -> a short description
+    "mit": "MIT: any use, keep the copyright notice",
+    "apache-2.0": "Apache 2.0: like MIT, plus a patent grant",
+    "cc0-1.0": "CC0: public domain, no conditions",
+    "cc-by-4.0": "CC BY 4.0: credit the author",
+    "cc-by-sa-4.0": "CC BY-SA 4.0: credit the author, share alike",
+    "cc-by-nc-4.0": "CC BY-NC 4.0: credit the author, non-commercial use only",
+    "cc-by-nc-sa-4.0": "CC BY-NC-SA 4.0: credit the author, share alike, non-commercial use only",
+    "gpl-3.0": "GPL 3.0: share alike, for software",
+    "openrail": "OpenRAIL: open, with use restrictions",
+    "other": "Other: described on the model card",
 }
-QUOTED = 500  # characters of the text, where its owner wants them on the card
+QUOTED = 500  # characters of the text to show on the card, if its owner agrees
 BASELINES = {
-    "uniform": "Every character equally likely",
-    "unigram": "Characters as often as in the text",
-    "bigram": "Pairs of characters as often as in the text",
+    "uniform": "Uniform: every character equally likely",
+    "unigram": "Unigram: character frequencies",
+    "bigram": "Bigram: frequencies of character pairs",
 }
 
 
 def judged(run: Run) -> dict[str, float]:
-    """The baselines of a run's text, if it is still here; what needs no text at all otherwise."""
+    """Return the baseline losses on a run's text, or only the uniform one if the text is no longer stored here."""
     try:
         return baselines_of(corpus.load(run.settings()["corpus"]["id"]).text())
     except NanoGPTError:
@@ -53,50 +53,53 @@ def judged(run: Run) -> dict[str, float]:
 
 
 def card(run: Run, repo: str, compared: dict[str, float], license: str | None = None, quote: bool = False) -> str:
-    """README.md of the repository. With `quote` it shows how the text begins. NanoGPTError for an unknown licence."""
+    """Return README.md for the repository. With `quote`, include the start of the text.
+
+    Raise NanoGPTError if the license is unknown, or if the text is to be quoted and is no longer here.
+    """
     checked_license(license)
     loss = kept_loss(run.history())
     parts = [
         f"---\n{metadata(run, loss, license)}\n---\n# {repo.split('/')[-1]}",
         introduction(run),
-        "## Use it",
+        "## Usage",
         use(run, repo),
-        "## How good is it",
+        "## Evaluation",
         quality(run, loss, compared),
-        "## What it was trained on",
+        "## Training data",
         text_facts(run, quote),
-        "## What it writes",
+        "## Sample",
         samples(run),
-        "## How it was made",
+        "## Training",
         making(run),
-        "## Limits",
+        "## Limitations",
         limits(run),
-        "## Licence",
+        "## License",
         f"{LICENSES[license]}."
         if license
-        else "None was chosen yet: ask its owner before you use it for more than a try.",
+        else "No license has been chosen yet. Ask the owner before you use the model for anything but trying it out.",
     ]
     return signed("\n\n".join(parts) + "\n")
 
 
 def signed(text: str) -> str:
-    """The card with a hash of itself, not to be seen, by which a later push knows whether it was changed by hand."""
+    """Append a hidden hash of the card, so that a later push can tell whether someone has edited it."""
     return f"{text}\n<!-- {sha256(text.encode()).hexdigest()} -->\n"
 
 
 def is_untouched(text: str) -> bool:
-    """Whether a card is as `signed` made it."""
+    """Return True if a card is unchanged since `signed`."""
     return text == signed(text.rpartition("\n<!-- ")[0])
 
 
 def checked_license(license: str | None) -> None:
-    """NanoGPTError for a licence that is none of LICENSES."""
+    """Raise NanoGPTError if the license is not one of LICENSES."""
     if license is not None and license not in LICENSES:
-        raise NanoGPTError(f"The licence was {license[:40]!r}; it must be one of {', '.join(LICENSES)}.")
+        raise NanoGPTError(f"Unknown license {license[:40]!r}; choose one of {', '.join(LICENSES)}.")
 
 
 def metadata(run: Run, loss: float | None, license: str | None) -> str:
-    """The card's front matter (YAML), with `model-index` for the loss."""
+    """Return the card's YAML front matter, with the loss as a `model-index`."""
     text, layout = run.settings()["corpus"], read_config(run.folder).layout
     level = f"{unit(load_tokenizer(run.folder))}-level"
     name = " ".join(seen(text["name"]).split())
@@ -104,8 +107,8 @@ def metadata(run: Run, loss: float | None, license: str | None) -> str:
     results = []
     if loss is not None:
         for kind, words, value in (
-            ("loss", "Validation loss, nats a character", loss),
-            ("bits-per-character", "Validation loss, bits a character", loss / math.log(2)),
+            ("loss", "Validation loss (nats per character)", loss),
+            ("bits-per-character", "Validation loss (bits per character)", loss / math.log(2)),
         ):
             results.append(EvalResult(metric_type=kind, metric_name=words, metric_value=round(value, 4), **about))
     data = ModelCardData(
@@ -117,27 +120,28 @@ def metadata(run: Run, loss: float | None, license: str | None) -> str:
 
 
 def introduction(run: Run) -> str:
+    """Return the first paragraph: what the model is, its size, and what it was trained on."""
     config, text = read_config(run.folder), run.settings()["corpus"]
     one = unit(load_tokenizer(run.folder))
-    vocabulary = "an alphabet" if one == "character" else "a vocabulary"
-    how = {
+    architecture = {
         "gpt2": "It is the GPT of Andrej Karpathy's lecture *Let's build GPT*, saved as `GPT2LMHeadModel`",
-        "nanochat": "It has rotary positions, RMS norm and ReLU squared, and is saved as `NanoChatForCausalLM`",
+        "nanochat": "It has rotary positions, RMSNorm and squared ReLU, and is saved as `NanoChatForCausalLM`",
     }
     return (
-        f"A small GPT that writes {one} by {one}, trained from nothing on {code(text['name'])}: "
-        f"{config.n_layer} layers, {config.n_head} heads, {config.n_embd} numbers a {one}, a window of "
-        f"{config.block_size} {one}s, {vocabulary} of {config.vocab_size}. {how[kind_of(config.features)]}; "
-        "no code has to be trusted to load it."
+        f"A small {one}-level GPT, trained from scratch on {code(text['name'])}: {config.n_layer} layers, "
+        f"{config.n_head} heads, an embedding width of {config.n_embd}, a context length of {config.block_size} {one}s "
+        f"and a vocabulary of {config.vocab_size} {one}s. {architecture[kind_of(config.features)]}; no custom code is "
+        "needed to load it."
     )
 
 
 def use(run: Run, repo: str) -> str:
+    """Return code that generates text with the model: transformers, this library, and the command line."""
     start = json.dumps(opening(run), ensure_ascii=False)
     return (
         f'```python\nfrom transformers import pipeline\nwriter = pipeline("text-generation", model="{repo}")\n'
         f'print(writer({start})[0]["generated_text"])\n```\n\n'
-        "Or with the program that made it, which also writes beyond the window:\n\n"
+        "Or with nanogpt, which made the model and can also generate past the context length:\n\n"
         f'```python\nimport nanogpt\nmodel = nanogpt.GPT.from_pretrained("{repo}")\n'
         f"print(model.write({start}, length=500, temperature=0.8))\n```\n\n"
         f"```bash\npython -m nanogpt pull {repo}\n```"
@@ -145,7 +149,7 @@ def use(run: Run, repo: str) -> str:
 
 
 def opening(run: Run) -> str:
-    """Return a prompt in the model's alphabet: the word it writes most often, else its first letter."""
+    """Return a prompt that the model can encode: the most common word of its samples, or else its first letter."""
     alphabet, most = load_tokenizer(run.folder).chars, read_config(run.folder).block_size // 2
     letters = [ch for ch in alphabet if ch.isalnum()] or alphabet
     start = favorite_word(run, most)
@@ -153,40 +157,46 @@ def opening(run: Run) -> str:
 
 
 def favorite_word(run: Run, most: int) -> str:
-    """Return the word of 3 to `most` letters, `most` not included, that the last samples have most often, or ""."""
+    """Return the most common word of the last samples that has at least 3 and fewer than `most` letters, or ""."""
     written = " ".join(row["text"] for row in run.history().samples[-3:])
     words = [word for word in written.split() if word.isalpha() and 2 < len(word) < most]
     return Counter(words).most_common(1)[0][0] if words else ""
 
 
 def quality(run: Run, loss: float | None, compared: dict[str, float]) -> str:
-    lines = ["| | nats a character | bits a character |", "|---|---:|---:|"]
+    """Return the loss curve and a table that compares the validation loss with the baselines."""
+    lines = ["| | nats per character | bits per character |", "|---|---:|---:|"]
     rows = [(label, compared[key]) for key, label in BASELINES.items() if key in compared]
     rows += [("**This model**", loss)] if loss is not None else []
     lines += [f"| {label} | {value:.4f} | {value / math.log(2):.3f} |" for label, value in rows]
-    said = "Loss over the last tenth of the text, which was held out; lower is better."
-    curve = "![Training and validation loss over the steps](loss.png)\n\n" if run.history().rows else ""
+    said = "Loss on the last 10% of the text, held out for validation. Lower is better."
+    curve = "![Training and validation loss by step](loss.png)\n\n" if run.history().rows else ""
     return f"{curve}{said}\n\n" + "\n".join(lines)
 
 
 def text_facts(run: Run, quote: bool) -> str:
+    """Return the text's name, length and hash, and the start of the text if `quote` is set."""
     about = run.settings()["corpus"]
     hashed = f", SHA-256 `{about['sha256']}`" if re.fullmatch("[0-9a-f]{64}", str(about.get("sha256"))) else ""
-    said = f"{code(about['name'])}, {about['characters']:,} characters{hashed}. The text itself is not part of this "
+    said = (
+        f"{code(about['name'])}, {about['characters']:,} characters{hashed}. The text itself is not included in this "
+    )
     said += "repository."
     if not quote:
         return said
-    return f"{said} It begins:\n\n{fenced(corpus.load(about['id']).text()[:QUOTED])}"
+    return f"{said} It starts like this:\n\n{fenced(corpus.load(about['id']).text()[:QUOTED])}"
 
 
 def samples(run: Run) -> str:
+    """Return the last sample that was logged during training."""
     written = run.history().samples
     if not written:
-        return "No sample was kept."
+        return "No sample was saved."
     return f"At step {written[-1]['step']:,}, temperature 0.8:\n\n{fenced(written[-1]['text'].strip())}"
 
 
 def making(run: Run) -> str:
+    """Return how the model was trained: steps, time, versions, the command and every setting."""
     settings = settings_of(run)
     table = [
         "| setting | value |",
@@ -196,14 +206,14 @@ def making(run: Run) -> str:
     history = run.history()
     took = f"{history.step:,} steps, {history.seconds:,.1f} seconds of training. " if history.step else ""
     found = run.settings().get("versions")
-    versions = found if isinstance(found, dict) else {}  # of a pulled run somebody else wrote them
+    versions = found if isinstance(found, dict) else {}  # a pulled run's run.json comes from a stranger
     number = lambda key: re.fullmatch(r"[0-9][\w.+-]{0,40}", str(versions.get(key)))
     made = ", ".join(f"{key} {versions[key]}" for key in ("nanogpt", "torch", "python") if number(key))
     return f"{took}{made and made + '.'}\n\n```bash\n{public_command(run)}\n```\n\n" + "\n".join(table)
 
 
 def public_command(run: Run) -> str:
-    """The command that repeats the run, for somebody who has the text but not this machine's id of it."""
+    """Return the command that reproduces the run, with a file name in place of this machine's id of the text."""
     words, about = shlex.split(command(run)), run.settings()["corpus"]
     if "--text" in words and words[words.index("--text") + 1] == about["id"]:
         at = words.index("--text")
@@ -212,43 +222,45 @@ def public_command(run: Run) -> str:
 
 
 def limits(run: Run) -> str:
+    """Return the model's limitations as a list: context length, characters, and what it can't know."""
     config, tokenizer = read_config(run.folder), load_tokenizer(run.folder)
     one = unit(tokenizer)
     beyond = (
-        "with more, transformers goes on, but the text soon falls apart"
+        "beyond that, transformers keeps going but the text soon degrades"
         if config.features.rotary
-        else "with more, transformers ends with an IndexError"
+        else "beyond that, transformers raises an IndexError"
     )
     return (
-        f"- The window has {config.block_size} {one}s: in transformers `max_new_tokens` may be at most "
-        f"{config.block_size} less the {one}s of the prompt ({beyond}). `model.write` goes beyond.\n"
-        f"- A prompt can only have the {len(tokenizer.chars)} characters of its alphabet; transformers drops others "
-        "silently.\n"
-        "- It learned letters, not facts: it writes in the manner of its text, knows nothing, and may repeat passages "
-        "of its text word for word."
+        f"- The context length is {config.block_size} {one}s: with transformers, the prompt and `max_new_tokens` "
+        f"together may be at most {config.block_size} ({beyond}). `model.write` has no such limit.\n"
+        f"- A prompt can only use the {len(tokenizer.chars)} characters that the model was trained on; transformers "
+        "silently drops any others.\n"
+        "- The model has learned spelling and style, not facts: it imitates its text, makes things up, and may repeat "
+        "passages word for word."
     )
 
 
-# ---- somebody's own words, in Markdown -------------------------------------------------------------------------------
+# ---- quoting what users wrote, in Markdown ---------------------------------------------------------------------------
 
 
 def seen(text: str) -> str:
-    """The text without control characters, which would hide or reorder what is read."""
+    """Replace control characters, which could hide or reorder the text around them."""
     return "".join(ch if category(ch)[0] != "C" or ch in "\n\t\u200c\u200d" else "\ufffd" for ch in text)
 
 
 def fence_safe(text: str) -> str:
+    """Return the text so that it can't close the code block around it."""
     return seen(text).replace("```", "'''")
 
 
 def fenced(text: str) -> str:
-    """A block of plain text; its fence is longer than any row of backticks in it."""
+    """Return the text as a code block, with a fence longer than any run of backticks inside."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}text\n{seen(text)}\n{fence}"
 
 
 def code(text: str) -> str:
-    """A name inside a sentence."""
-    plain = " ".join(seen(text).split()) or "a text without a name"
+    """Return a name as inline code."""
+    plain = " ".join(seen(text).split()) or "an unnamed text"
     marks = "`" * (1 + max(map(len, re.findall("`+", plain)), default=0))
     return f"{marks} {plain} {marks}" if plain[0] == "`" or plain[-1] == "`" else f"{marks}{plain}{marks}"

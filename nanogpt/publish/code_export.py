@@ -1,7 +1,7 @@
-"""A run as one readable file of Python, which needs torch alone and trains this very model again.
+"""Export a run as one readable Python file that needs only torch and retrains the same model.
 
-The file is `exported/train.txt` with the run's numbers put in, and without the sections that are for another layout or
-optimizer. It draws its random numbers in the order of train.py, so on a CPU it comes to the same loss.
+The file is `exported/train.txt` with the run's settings filled in and the sections for other layouts and optimizers
+left out. It draws random numbers in the same order as train.py, so on a CPU it reaches the same loss.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from ..timetable import Timetable
 from ..tokenizer import load_tokenizer, unit
 
 TEMPLATE = Path(__file__).parent / "exported" / "train.txt"
-DEVICES = {"cpu": '"cpu"', "mps": '"mps"'}  # where one was asked for; else the best there is
+DEVICES = {"cpu": '"cpu"', "mps": '"mps"'}  # if the run's settings name one; otherwise the best available
 BEST_DEVICE = '"cuda" if torch.cuda.is_available() else "cpu"'
-LINES = {"cosine": "0.5 * (1 + math.cos(math.pi * gone))", "linear": "(1 - gone)"}
+DECAY = {"cosine": "0.5 * (1 + math.cos(math.pi * progress))", "linear": "(1 - progress)"}
 
 
 def python(run: Run) -> str:
-    """The run's program. NanoGPTError where it has not learned anything yet.
+    """Return the run's program. Raise NanoGPTError if the run hasn't trained yet or its tokens are not characters.
 
-    It trains as many steps as the run has; one of a time budget has the steps it came to, with the learning rate
-    falling by steps instead of by the clock.
+    The program trains for as many steps as the run. If the run had a time budget, these are the steps it got through,
+    and the learning rate decays by step instead of by time.
     """
     settings, model, history = run.settings(), read_config(run.folder), run.history()
     if unit(load_tokenizer(run.folder)) != "character":
         raise NanoGPTError(
-            f"The tokens of {run.name} are longer than a character; only a program for single ones is here."
+            f"{run.name} has tokens longer than a character, which code export can't handle. Publish it instead."
         )
     evaluated = [row["step"] for row in history.rows if row.get("val_loss") is not None]
     steps = max(evaluated, default=0)
     if steps < 1:
-        raise NanoGPTError(f"{run.name} has not learned anything yet; its program comes with its second evaluation.")
+        raise NanoGPTError(f"{run.name} hasn't been trained yet. You can export it after its second evaluation.")
     train = settled(TrainConfig.of(settings["train"]), model, settings["corpus"]["characters"])
     if train.budget:
         length = _length(train, history, steps)
         train = TrainConfig.of({**train.as_dict(), "budget": 0.0, "max_iters": length, "eval_interval": 0})
     tags = {train.optimizer, train.batches, "warmup" if train.warmup_iters else "steady", *_features(model.features)}
     tags |= {"clip"} if train.grad_clip else set()
-    judging = _judging(settings["corpus"]["characters"], model, train, history)
+    windows = _eval_windows(settings["corpus"]["characters"], model, train, history)
     words = dict(
         name=run.name, text_file=f"{slug(settings['corpus']['name']) or 'input'}.txt", reached=_reached(run, history),
         corpus=literal(settings["corpus"]["name"]), characters=f"{settings['corpus']['characters']:,}",
@@ -59,22 +59,22 @@ def python(run: Run) -> str:
         train_share=TRAIN_SHARE,
         last_step="max_iters" if steps == train.max_iters else f"{steps}  # where the run ended",
         eval_interval=train.evaluate_every, s="s" * (train.optimizer == "muon"),
-        line={"cosine": "cosine", "linear": "line"}[train.schedule], left=LINES[train.schedule],
+        line=train.schedule, decay=DECAY[train.schedule],
     )  # fmt: skip
-    values = {**model.as_dict(), **train.as_dict(), **judging, **words, **_code(model.features)}
+    values = {**model.as_dict(), **train.as_dict(), **windows, **words, **_code(model.features)}
     return filled(TEMPLATE.read_text(encoding="utf-8"), tags, values)
 
 
 def literal(text: Any) -> str:
-    """A text as Python writes it down: whatever is in it, it cannot end its quotes or its line."""
+    """Return a text as a Python string literal, which nothing in the text can end early."""
     shown = repr(str(text))
     return shown if '"' in shown else f'"{shown[1:-1]}"'
 
 
 def filled(template: str, tags: set[str], values: dict[str, Any]) -> str:
-    """A template's lines with the values in their places.
+    """Fill in a template: `{{name}}` becomes `values[name]`.
 
-    A line `#: some tags` begins a section that is left out unless all of them are wanted; `#:` ends it.
+    A line `#: tag ...` starts a section that is kept only if all its tags are in `tags`; `#:` ends it.
     """
     lines, wanted = [], True
     for line in template.splitlines():
@@ -86,16 +86,16 @@ def filled(template: str, tags: set[str], values: dict[str, Any]) -> str:
 
 
 def _features(layout: Layout) -> set[str]:
-    """The tags of a layout's sections: `rotary` or `no-rotary`, and so on for each feature."""
+    """Return the section tags of a layout: `rotary` or `no-rotary`, and so on for each feature."""
     features = asdict(layout)
     features["norm"] = layout.plain_norms or layout.qk_norm
-    features["placed"] = layout.rotary or layout.qk_norm  # queries and keys, before they meet
-    features["vectors"] = layout.biases or not layout.plain_norms  # parameters that are no matrices
+    features["placed"] = layout.rotary or layout.qk_norm  # queries and keys change before attention
+    features["vectors"] = layout.biases or not layout.plain_norms  # parameters with one dimension
     return {name if on else f"no-{name}" for name, on in features.items()}
 
 
 def _code(layout: Layout) -> dict[str, Any]:
-    """What the model's lines say in a layout."""
+    """Return the values for the lines of the model that depend on the layout."""
     norms = {name: "norm" if layout.plain_norms else f"self.{name}" for name in ("ln1", "ln2", "ln_f")}
     rotated = {z: f"rotate({z}, cos, sin)" if layout.rotary else z for z in "qk"}
     placed = {z: f"norm({rotated[z]})" if layout.qk_norm else rotated[z] for z in "qk"}
@@ -107,34 +107,36 @@ def _code(layout: Layout) -> dict[str, Any]:
 
 
 def _length(train: TrainConfig, history: History, steps: int) -> int:
-    """The steps in which a timed run would have used its time; more than it has where it ended before that.
+    """Return how many steps a timed run would take in its full budget; if it stopped early, more than it took.
 
-    The learning rate that it logged last tells how much of its time was over.
+    The last learning rate it logged tells how much of the budget it had used.
     """
     rows = [row for row in history.rows if row.get("learning_rate") is not None and row["step"] > 0]
     if not rows or train.min_lr == train.learning_rate:
         return steps
     left = (rows[-1]["learning_rate"] - train.min_lr) / (train.learning_rate - train.min_lr)
     left = min(1.0, max(0.0, left))
-    gone = math.acos(2 * left - 1) / math.pi if train.schedule == "cosine" else 1 - left
-    return steps if not 0.01 < gone < 0.97 else max(steps, round(rows[-1]["step"] / gone))
+    used = math.acos(2 * left - 1) / math.pi if train.schedule == "cosine" else 1 - left
+    return steps if not 0.01 < used < 0.97 else max(steps, round(rows[-1]["step"] / used))
 
 
-def _judging(characters: int, model: ModelConfig, train: TrainConfig, history: History) -> dict[str, int]:
-    """On how many windows of the held-out text the run was judged, on its way and in the end."""
+def _eval_windows(characters: int, model: ModelConfig, train: TrainConfig, history: History) -> dict[str, int]:
+    """Return how many windows of the validation set the run was evaluated on, during training and at the end."""
     tail = characters - train_length(characters)
     due = Timetable(train, 0.0, all_windows=-(-(tail - 1) // model.block_size))
-    judged = history.events[-1].get("val_characters") if history.events else None
-    final = -(-judged // model.block_size) if isinstance(judged, int) else due.windows
+    evaluated = history.events[-1].get("val_characters") if history.events else None
+    final = -(-evaluated // model.block_size) if isinstance(evaluated, int) else due.windows
     return dict(eval_windows=due.windows, final_windows=final)
 
 
 def _reached(run: Run, history: History) -> str:
-    """What the run came to, in a sentence or two of a docstring."""
+    """Return what the run reached, as text for the program's docstring."""
     took = in_words(history.seconds, rough=True)
-    said = f"The run it is made from reached a validation loss of {kept_loss(history):.4f} in {took}."
+    said = f"The original run reached a validation loss of {kept_loss(history):.4f} in {took}."
     if TrainConfig.of(run.settings()["train"]).budget:
-        said += "\nIt went by the clock; this file takes as many steps, and comes to about the same loss."
+        said += "\nIt had a time budget; this file takes the same number of steps and reaches about the same loss."
     if [event["event"] for event in history.events].count("finished") > 1:
-        said += "\nIt was made longer after it had ended; here the learning rate falls once, so the loss will differ."
+        said += (
+            "\nIt was extended after it had finished; here the learning rate decays only once, so the loss will differ."
+        )
     return said

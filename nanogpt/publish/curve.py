@@ -1,4 +1,4 @@
-"""The loss curve as a picture (PNG), for places that show pictures and run no code: the model card."""
+"""Draw the loss curve as a PNG image, for the model card, which can show images but not run code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import fmean as mean
 
 from PIL import Image, ImageDraw, ImageFont
 
-WIDTH, HEIGHT, FINE = 840, 400, 2  # drawn twice as large and shrunk: smooth lines
+WIDTH, HEIGHT, FINE = 840, 400, 2  # drawn at twice the size, then scaled down for smooth lines
 LEFT, TOP, RIGHT, BOTTOM = 64, 48, 24, 52  # margins
 INK, PALE, LINE = "#0f172a", "#64748b", "#e2e8f0"
 COLORS = {"train_loss": "#f59e0b", "val_loss": "#2563eb"}
@@ -17,7 +17,7 @@ LABELS = {"train_loss": "training loss", "val_loss": "validation loss"}
 
 
 def png(rows: Sequence[Mapping], bigram: float | None = None) -> bytes:
-    """Draw both losses, in nats per character, over the steps; `bigram` is a line to compare with.
+    """Draw both losses, in nats per character, over the steps; `bigram` is a baseline to compare with.
 
     `rows` are measurements as in metrics.jsonl. Return b"" if fewer than two losses were measured.
     """
@@ -34,7 +34,7 @@ def png(rows: Sequence[Mapping], bigram: float | None = None) -> bytes:
 
 
 class Axes:
-    """Where a step and a loss are on the picture, and the round numbers to write beside it."""
+    """Map steps and losses to pixels, and choose round numbers for the ticks."""
 
     def __init__(self, points: Sequence[tuple[float, float]], bigram: float | None):
         losses = [loss for _, loss in points]
@@ -51,18 +51,18 @@ class Axes:
 
 
 def draw_grid(picture: Drawing, axes: Axes) -> None:
-    """Draw a line for each round loss, and write the numbers along both axes."""
+    """Draw a grid line for each loss tick, and label both axes."""
     for loss in axes.losses:
         picture.line([(LEFT, axes.y(loss)), (WIDTH - RIGHT, axes.y(loss))], LINE)
         picture.text((LEFT - 10, axes.y(loss)), f"{loss:g}", PALE, "rm")
     for step in axes.steps:
         picture.text((axes.x(step), HEIGHT - BOTTOM + 10), f"{step:,.0f}", PALE, "mt")
     picture.text((WIDTH - RIGHT, HEIGHT - 10), "step", PALE, "rb")
-    picture.text((WIDTH - RIGHT, 22), "nats a character", PALE, "rm")
+    picture.text((WIDTH - RIGHT, 22), "nats per character", PALE, "rm")
 
 
 def draw_curves(picture: Drawing, axes: Axes, curves: Mapping[str, list[tuple[float, float]]]) -> float:
-    """Draw the curves and the legend above them; return where the legend ends."""
+    """Draw the curves and the legend above them. Return the x position where the legend ends."""
     place = float(LEFT)
     for key, curve in curves.items():
         if curve:
@@ -73,23 +73,23 @@ def draw_curves(picture: Drawing, axes: Axes, curves: Mapping[str, list[tuple[fl
 
 
 def draw_baseline(picture: Drawing, y: float, place: float) -> None:
-    """Draw a dashed line at the height `y`, and its entry in the legend at `place`."""
+    """Draw a dashed line at height `y`, and its legend entry at x position `place`."""
     for start in range(LEFT, WIDTH - RIGHT, 12):
         picture.line([(start, y), (start + 6, y)], PALE)
     for dash in (place, place + 12):
         picture.line([(dash, 22), (dash + 8, 22)], PALE)
-    picture.text((place + 30, 22), "pairs of characters, counted", INK, "lm")
+    picture.text((place + 30, 22), "bigram baseline", INK, "lm")
 
 
 def smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Replace each loss by the mean around it, if there are so many points that noise would hide the curve."""
+    """Average each loss with its neighbors if there are so many points that noise would hide the curve."""
     reach = len(curve) // 60
     around = lambda i: [loss for _, loss in curve[max(0, i - reach) : i + reach + 1]]
     return [(curve[i][0], mean(around(i))) for i in range(0, len(curve), max(1, len(curve) // 800))]
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Return four to nine round numbers; the first is not above `low`, the last not above `high`."""
+    """Return four to nine round numbers, from at most `low` up to at most `high`."""
     rough = max(high - low, 1e-9) / 5
     size = 10 ** math.floor(math.log10(rough))
     step = next(size * n for n in (1, 2, 5, 10) if size * n >= rough)
@@ -97,7 +97,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 class Drawing:
-    """A white sheet, measured in pixels of the finished picture."""
+    """A white canvas; all coordinates are in pixels of the finished image."""
 
     def __init__(self):
         self.image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), "white")
@@ -105,16 +105,18 @@ class Drawing:
         self.font = ImageFont.load_default(14 * FINE)
 
     def line(self, points, color: str, width: float = 1) -> None:
+        """Draw a line through (x, y) points."""
         self.draw.line([(a * FINE, b * FINE) for a, b in points], color, round(width * FINE), joint="curve")
 
     def text(self, at, text: str, color: str, anchor: str) -> float:
-        """Write a text and return where it ends on the right."""
+        """Draw a text and return the x position where it ends."""
         place = (at[0] * FINE, at[1] * FINE)
         self.draw.text(place, text, color, self.font, anchor)
         return self.draw.textbbox(place, text, self.font, anchor)[2] / FINE
 
     def png(self) -> bytes:
+        """Return the image as a PNG file."""
         out = io.BytesIO()
         small = self.image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
-        small.quantize(64).save(out, "PNG", optimize=True)  # without a date: the same curve gives the same bytes
+        small.quantize(64).save(out, "PNG", optimize=True)  # no timestamp, so the same curve gives the same bytes
         return out.getvalue()

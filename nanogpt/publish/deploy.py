@@ -1,4 +1,4 @@
-"""A Space with a model inside: this program, which also trains there, or one page that only writes.
+"""Deploy a run as a Space: either this whole app, which can also train there, or a static page that only generates.
 
 python -m nanogpt deploy NAME user/space
 python -m nanogpt deploy NAME user/space --static
@@ -20,14 +20,19 @@ from .card import checked_license, code, signed
 from .hub import Pushed, Tell, model_files, publish, repository, signed_in
 from .run_files import RunFiles
 
-FILES = ("app.py", "pre-requirements.txt", "requirements.txt", "LICENSE")  # of the project, beside the package
-SUFFIXES = {".py", ".typed", ".js", ".css", ".html", ".txt"}  # of the package's files; what tools leave there stays
-FREE = "zero-a10g"  # what the Hub calls ZeroGPU
+FILES = (
+    "app.py",
+    "pre-requirements.txt",
+    "requirements.txt",
+    "LICENSE",
+)  # at the root of the project, next to the package
+SUFFIXES = {".py", ".typed", ".js", ".css", ".html", ".txt"}  # the package's own files, without what tools leave behind
+FREE = "zero-a10g"  # the Hub's name for ZeroGPU
 
 
 def offered(run: Run, space: str, static: bool = False, license: str | None = None) -> dict[str, bytes]:
-    """Exactly what would be sent: content by name. Of the run only what a push would send."""
-    source = RunFiles(run)  # read once: the files that are sent, the page and the words about it are of one moment
+    """Return exactly what would be uploaded, {file name: content}; of the run, only what a push would upload."""
+    source = RunFiles(run)  # read once, so that the files, the page and its README belong to the same step
     public = model_files(source)
     checked_license(license)
     if static:
@@ -38,8 +43,8 @@ def offered(run: Run, space: str, static: bool = False, license: str | None = No
         }
     if CHECKOUT is None:
         raise NanoGPTError(
-            "A Space is made from the project's own folder, not from an installed package. Download the project and "
-            "deploy from there, or make a static Space, which needs only the run."
+            "Creating an app Space needs the project folder, and nanogpt is installed as a package. Deploy from a "
+            "checkout of the project, or create a static Space, which needs only the run."
         )
     public["run.json"] = json.dumps({**json.loads(public["run.json"]), "public": True}, indent=1).encode()
     files = {"README.md": readme(source, space, (CHECKOUT / "README.md").read_text(encoding="utf-8")).encode()}
@@ -54,8 +59,8 @@ def deploy(
     run: Run, space: str, token: str | None, *, static: bool = False, hardware: str | None = None,
     private: bool = False, license: str | None = None, tell: Tell = lambda sentence: None,
 ) -> Pushed:  # fmt: skip
-    """Create the Space, or bring one made before up to date, in one commit. NanoGPTError where that cannot be done."""
-    tell("Asking the Hub who you are.")
+    """Create a Space, or update an existing one, in one commit. Raise NanoGPTError if that fails."""
+    tell("Signing in to the Hub.")
     api, owner = signed_in(token)
     space = repository(space, owner)
     files = offered(run, space, static, license)
@@ -65,27 +70,32 @@ def deploy(
 
 
 def readme(source: RunFiles, space: str, text: str) -> str:
-    """Return the README of a Space: the front matter of `text`, the project's own, retitled, and what is inside."""
+    """Return the README of an app Space: the front matter of `text`, the project's README, and what the model is."""
     given = RepoCard(text).data.to_dict() if text.startswith("---\n") else {}
     front = {**given, "title": title(space), "sdk": "gradio", "app_file": "app.py", "tags": ["nanogpt"]}
-    return signed(f"---\n{SpaceCardData(**front)}\n---\n{about(source, space)} Train your own under **Train**.\n")
+    return signed(
+        f"---\n{SpaceCardData(**front)}\n---\n{about(source, space)} To train your own, open the **Train** tab.\n"
+    )
 
 
 def static_readme(source: RunFiles, space: str, license: str | None) -> str:
+    """Return the README of a static Space."""
     front = dict(title=title(space), emoji="🖋️", colorFrom="blue", colorTo="gray", sdk="static", license=license)
     return signed(
-        f"---\n{SpaceCardData(**front, tags=['nanogpt'])}\n---\n{about(source, space)} It runs in your browser; "
-        "nothing you type leaves it.\n"
+        f"---\n{SpaceCardData(**front, tags=['nanogpt'])}\n---\n{about(source, space)} It runs in your browser, "
+        "and nothing you type leaves your device.\n"
     )
 
 
 def about(source: RunFiles, space: str) -> str:
+    """Return the title and a sentence on the model."""
     text, one = source.settings["corpus"], unit(source.tokenizer)
     return (
-        f"# {title(space)}\n\nWrite with a GPT of {source.config.n_layer} layers that was trained, {one} by {one}, on "
-        f"{code(text['name'])}."
+        f"# {title(space)}\n\nGenerate text with a small {one}-level GPT, {source.config.n_layer} layers deep, trained "
+        f"from scratch on {code(text['name'])}."
     )
 
 
 def title(space: str) -> str:
+    """Return the name of a Space without its owner."""
     return space.split("/")[-1]

@@ -1,10 +1,10 @@
-"""The Hub: a run becomes a repository that transformers opens, and a repository becomes a run.
+"""Push a run to the Hub as a repository that transformers can load, and pull a repository as a run.
 
     python -m nanogpt push NAME user/repo
     python -m nanogpt pull user/repo
 
-What is sent is PUBLIC and nothing else, in one commit: all of it or nothing. Never the text, the save to continue from,
-the log, or a fact about this machine or its owner. What is taken in is safetensors and JSON, measured before it comes.
+A push uploads the files in PUBLIC and nothing else, in one commit: never the text, the checkpoint, the log, or anything
+about this machine or its owner. A pull accepts only safetensors and JSON, and checks their sizes before downloading.
 """
 
 from __future__ import annotations
@@ -37,41 +37,48 @@ from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, spoken
 from .run_files import RunFiles
 
 MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
-PUBLIC = ("README.md", *MODEL, "run.json", "metrics.jsonl", "loss.png")  # all that a push ever sends
-NEEDED = ("config.json", "tokenizer.json", "model.safetensors")  # what a repository must have to be pulled
-WANTED = (*NEEDED, "run.json", "metrics.jsonl")  # all that a pull ever takes
-OURS = {"run.json", "nanogpt/run.py", "nanogpt/runs/run.py"}  # one of them is in every repository that was made here
-ENDED = ("step", "val_loss", "best_val_loss", "last_val_loss", "val_characters", "message")  # of a finished run, public
-ABOVE = {"model": "", "space": "spaces/"}  # what stands before user/repo in the address of its page
+PUBLIC = ("README.md", *MODEL, "run.json", "metrics.jsonl", "loss.png")  # everything a push may upload
+NEEDED = ("config.json", "tokenizer.json", "model.safetensors")  # a repository without these can't be pulled
+WANTED = (*NEEDED, "run.json", "metrics.jsonl")  # everything a pull may download
+OURS = {"run.json", "nanogpt/run.py", "nanogpt/runs/run.py"}  # every repository made by nanogpt contains one of these
+ENDED = (
+    "step",
+    "val_loss",
+    "best_val_loss",
+    "last_val_loss",
+    "val_characters",
+    "message",
+)  # public fields of a finished run's last event
+ABOVE = {"model": "", "space": "spaces/"}  # the URL prefix of user/repo
 ADDRESS = re.compile(r"\A(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.I)
 
-Tell = Callable[[str], None]  # takes a sentence about what is being done
+Tell = Callable[[str], None]  # takes a progress message
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where it is now; `commit` is empty where nothing had changed, `notes` is what else there is to say."""
+    """The result of an upload: the URL, the commit ("" if nothing had changed), and notes for the user."""
 
     url: str
     commit: str
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        done = "has it now." if self.commit else "has all of it already; nothing was sent."
-        return " ".join([self.url, done, *self.notes])
+        done = f"Published to {self.url}." if self.commit else f"{self.url} is already up to date; nothing was sent."
+        return " ".join([done, *self.notes])
 
 
 # ---- signing in ------------------------------------------------------------------------------------------------------
 
 
 def saved_token() -> str | None:
-    """The token of `hf auth login` or HF_TOKEN, for who sits at this machine. None where nobody has signed in."""
+    """Return the token of this machine's user, from `hf auth login` or HF_TOKEN, or None if they are not signed in."""
     with spoken():
         return get_token()
 
 
 def signed_in(token: str | None) -> tuple[HfApi, str]:
-    """The Hub's client for a token, and whose it is. NanoGPTError where there is none, or the Hub does not know it."""
+    """Return the Hub client for a token and the token's owner. Raise NanoGPTError for a bad token."""
     if not token:
         raise NanoGPTError(NO_TOKEN)
     api = HfApi(token=token)
@@ -80,22 +87,25 @@ def signed_in(token: str | None) -> tuple[HfApi, str]:
     described = (who.get("auth") or {}).get("accessToken") or {}
     if described.get("role") == "read":
         raise NanoGPTError(
-            "This token may only read. Make one of the kind Write at https://huggingface.co/settings/tokens."
+            "This token is read-only. Create one with Write permission at https://huggingface.co/settings/tokens."
         )
     return api, str(who["name"])
 
 
 def repository(text: str, owner: str = "") -> str:
-    """user/name from what was typed: that itself, the page's address, or a name alone where the owner is known."""
+    """Parse a repository as user/name from that, from its URL, or from the name alone if the owner is known.
+
+    Raise NanoGPTError if the text is none of these.
+    """
     typed = text.strip().rstrip("/")
     if TOKEN.search(typed):
-        raise NanoGPTError("That looks like a token, and here goes the name of a repository, as user/name.")
+        raise NanoGPTError("That looks like a token. Enter the repository here, as user/name.")
     local = constants.ENDPOINT.rstrip("/") + "/"
     rest = typed[len(local) :] if typed.startswith(local) else ADDRESS.sub("", typed, count=1)
     if rest != typed:
-        rest = "/".join(re.split(r"[?#]", rest)[0].split("/")[:2])  # /tree/main and the like say nothing more
+        rest = "/".join(re.split(r"[?#]", rest)[0].split("/")[:2])  # drop /tree/main and the like
     if rest.startswith(("spaces/", "datasets/")):
-        raise NanoGPTError(f"{typed[:100]!r} is the address of a Space or a dataset; give a model, as user/name.")
+        raise NanoGPTError(f"{typed[:100]!r} is the URL of a Space or a dataset. Enter just user/name.")
     repo = f"{owner}/{rest}" if owner and rest and "/" not in rest else rest
     try:
         validate_repo_id(repo)
@@ -106,14 +116,14 @@ def repository(text: str, owner: str = "") -> str:
     return repo
 
 
-# ---- out: what is public of a run ------------------------------------------------------------------------------------
+# ---- push: the public part of a run ----------------------------------------------------------------------------------
 
 
 def model_files(source: RunFiles) -> dict[str, bytes]:
-    """The public part of a run folder: content by name. NanoGPTError where the run has no weights yet."""
+    """Return the public files of a run, {file name: content}. Raise NanoGPTError if the run has no weights yet."""
     about = _public(source.settings)
     if source.content("model.safetensors") is None:
-        raise NanoGPTError(f"{source.name} has no weights yet; they come with its first evaluation.")
+        raise NanoGPTError(f"{source.name} has no weights yet. They are saved at its first evaluation.")
     files = {name: content for name in MODEL if (content := source.content(name)) is not None}
     files["run.json"] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
     files["metrics.jsonl"] = "".join(_line(row) for row in _measured(source.history)).encode()
@@ -121,21 +131,21 @@ def model_files(source: RunFiles) -> dict[str, bytes]:
 
 
 def _public(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run.json says how the model was made, and nothing of where and for whom."""
+    """Return the part of run.json that says how the model was trained, without where or for whom."""
     about = _part(settings.get("corpus"), "id", "name", "sha256", "characters")
     if isinstance(about.get("sha256"), str):
-        about["id"] = corpus.id_of(about["sha256"])  # a visitor's own id is nobody else's business
+        about["id"] = corpus.id_of(about["sha256"])  # not a visitor's own id, which would identify them
     versions = _part(settings.get("versions"), "nanogpt", "torch", "python")
     return {**_part(settings, "name", "created", "preset", "train"), "corpus": about, "versions": versions}
 
 
 def _part(found: Any, *keys: str) -> dict[str, Any]:
-    """Some entries of an object, where it is one and has them."""
+    """Return the given keys of a JSON object, as far as it is one and has them."""
     return {key: found[key] for key in keys if key in found} if isinstance(found, Mapping) else {}
 
 
 def _measured(history: History) -> list[dict[str, Any]]:
-    """What was measured, and how it ended; other events may name files of this machine."""
+    """Return the measurements and how the run ended. Other events are left out, as they may name local files."""
     rows = [{key: row[key] for key in COLUMNS if key in row} for row in history.rows]
     last = history.events[-1] if history.events else {}
     if last.get("event") == "finished":
@@ -144,11 +154,12 @@ def _measured(history: History) -> list[dict[str, Any]]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
+    """Return a row of metrics.jsonl."""
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def offered(run: Run, repo: str, license: str | None = None, quote: bool = False) -> dict[str, bytes]:
-    """Exactly what a push would send: content by name, the card first."""
+    """Return exactly what a push would upload, {file name: content}, with the card first."""
     files = model_files(RunFiles(run))
     compared = judged(run)
     text = card(run, repo, compared, license, quote)
@@ -160,14 +171,14 @@ def push(
     run: Run, repo: str, token: str | None, *, private: bool = False, license: str | None = None, quote: bool = False,
     tell: Tell = lambda sentence: None,
 ) -> Pushed:  # fmt: skip
-    """Put the public part of a run on the Hub as a model. NanoGPTError in one sentence where that cannot be done.
+    """Publish a run on the Hub as a model. Raise NanoGPTError if that fails.
 
-    Whether it may be done is asked before anything is sent. Pushed again, it makes a commit only if something changed.
+    Permissions are checked before anything is uploaded. Pushing again makes a commit only if something has changed.
     """
-    tell("Asking the Hub who you are.")
+    tell("Signing in to the Hub.")
     api, owner = signed_in(token)
     repo = repository(repo, owner)
-    tell("Drawing the card.")
+    tell("Writing the model card.")
     files = offered(run, repo, license, quote)
     return publish(api, repo, "model", files, f"{run.name}, pushed with nanogpt", tell, dict(private=private))
 
@@ -175,60 +186,62 @@ def push(
 def publish(
     api: HfApi, repo: str, kind: str, files: Mapping[str, bytes], message: str, tell: Tell, creation: dict[str, Any]
 ) -> Pushed:
-    """Commit files to a repository of ours, made if it is not there. No commit if all of it is there already.
+    """Commit files to a repository made by nanogpt, creating it if needed. Make no commit if nothing has changed.
 
-    `creation` is what create_repo takes for a new one. A repository with something else in it is left alone.
+    `creation` holds the arguments of create_repo for a new one. Raise NanoGPTError for a repository with other content.
     """
     url = f"{constants.ENDPOINT}/{ABOVE[kind]}{repo}"
     with spoken(repo):
-        tell(f"Asking whether you may write to {repo}.")
+        tell(f"Checking that you can write to {repo}.")
         head, notes = _open(api, repo, kind, creation, tell)
         names = {sibling.rfilename for sibling in head.siblings or []}
         _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
         changed = _changed(api, repo, kind, head.sha, files)
         if "README.md" in changed and _edited(api, repo, kind, head.sha, names):
             del changed["README.md"]
-            notes.append("Its card was changed by hand and stays as it is.")
+            notes.append("Its card was edited by hand, so it was left unchanged.")
         gone = [name for name in PUBLIC if name in names - files.keys()] if kind == "model" else []
         if not changed and not gone:
             return Pushed(url, "", tuple(notes))
-        tell(f"Sending {len(changed)} file{'s' * (len(changed) != 1)}, {size(sum(map(len, changed.values())))}.")
+        tell(f"Uploading {len(changed)} file{'s' * (len(changed) != 1)}, {size(sum(map(len, changed.values())))}.")
         steps = [*map(CommitOperationAdd, changed, changed.values()), *map(CommitOperationDelete, gone)]
-        # parent_commit: refused if somebody else has changed it since we looked
+        # parent_commit: fail if the repository has changed since we looked
         done = api.create_commit(repo, steps, commit_message=message, repo_type=kind, parent_commit=head.sha)
     return Pushed(url, done.oid, tuple(notes))
 
 
 def _open(api: HfApi, repo: str, kind: str, creation: dict[str, Any], tell: Tell) -> tuple[Any, list[str]]:
-    """Return what the Hub says of a repository that we may write to, and notes for the reader; make it if need be."""
+    """Return the Hub's description of a repository, created if needed, and notes. Check that we can write to it."""
     notes = []
     try:
         head = api.repo_info(repo, repo_type=kind)
         if creation.get("space_hardware"):
-            notes.append("It was there already: its hardware stays as it was, change it on the Hub under Settings.")
+            notes.append(
+                "The Space already existed, so its hardware is unchanged; you can change it in its settings on the Hub."
+            )
     except RepositoryNotFoundError:
         tell(f"Creating {repo}.")
         api.create_repo(repo, repo_type=kind, **creation)
         head = api.repo_info(repo, repo_type=kind)
     api.auth_check(repo, repo_type=kind, write=True)
     if head.private:
-        notes.append("It is private: only you can see it.")
+        notes.append("It is private, so only you can see it.")
     return head, notes
 
 
 def _leave_alone(api: HfApi, repo: str, kind: str, names: set[str], private: bool, wanted: bool) -> None:
-    """NanoGPTError for a repository with something else in it, or that is public though private was asked for."""
-    if not names & OURS and len(api.list_repo_commits(repo, repo_type=kind)) > 1:  # the first one is the Hub's own
-        raise NanoGPTError(f"There is a {kind} {repo} already that was not made here; choose another name.")
+    """Raise NanoGPTError if a repository has other content, or is public although a private one is wanted."""
+    if not names & OURS and len(api.list_repo_commits(repo, repo_type=kind)) > 1:  # the Hub creates the first commit
+        raise NanoGPTError(f"The {kind} {repo} already exists and was not made with nanogpt. Choose another name.")
     if wanted and not private:
         raise NanoGPTError(
-            f"{repo} is there already, and public. Make it private on the Hub first, or push it as public; "
-            "nothing was sent."
+            f"{repo} already exists and is public, so nothing was sent. Make it private on the Hub first, or publish "
+            "to it as public."
         )
 
 
 def _edited(api: HfApi, repo: str, kind: str, revision: str | None, names: set[str]) -> bool:
-    """Return whether a repository of ours, with these files, has a card that was rewritten since it was pushed."""
+    """Return True if a repository made by nanogpt, with these file names, has a card that was edited by hand."""
     if "README.md" not in names or not names & OURS:
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -237,7 +250,7 @@ def _edited(api: HfApi, repo: str, kind: str, revision: str | None, names: set[s
 
 
 def _changed(api: HfApi, repo: str, kind: str, revision: str | None, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Those of the files that the repository has not, or has otherwise."""
+    """Return those files that are missing from the repository or differ from its version."""
     there = {}
     for found in api.get_paths_info(repo, list(files), repo_type=kind, revision=revision):
         there[found.path] = found.lfs.sha256 if getattr(found, "lfs", None) else getattr(found, "blob_id", "")
@@ -246,33 +259,33 @@ def _changed(api: HfApi, repo: str, kind: str, revision: str | None, files: Mapp
     return {name: content for name, content in files.items() if not same(name, content)}
 
 
-# ---- in: a repository as a run ---------------------------------------------------------------------------------------
+# ---- pull: a repository as a run -------------------------------------------------------------------------------------
 
 
 def pull(
     repo: str, token: str | None, owner: str | None = None, named: Callable[[str], str] = free_name,
     tell: Tell = lambda sentence: None,
 ) -> Run:  # fmt: skip
-    """A repository's model as a run that can write: one that was pushed, or any of the same form.
+    """Download a model as a run that you can sample from. It may be from nanogpt or any other in the same format.
 
-    NanoGPTError, and nothing left behind, where it is missing, too large, hostile or of another form. `owner` and
-    `named` are as in `archive.unpack`.
+    `owner` and `named` are as in `archive.unpack`. Raise NanoGPTError, and leave nothing behind, if the repository is
+    missing, too large, malicious or in another format.
     """
     repo = repository(repo)
     with archive.scratch(repo.split("/")[1]) as folder:
-        tell(f"Asking what is in {repo}.")
+        tell(f"Looking at {repo}.")
         commit = _download(HfApi(token=token or False), repo, folder, tell)
-        tell("Checking it.")
+        tell("Checking the files.")
         try:
             _rewrite(folder, repo)
             return archive.adopt(folder, owner, named, pulled=dict(repo=repo, commit=commit))
         except (NanoGPTError, ValueError, OSError) as error:
             said = str(error) if isinstance(error, NanoGPTError) else "its files cannot be read."
-            raise NanoGPTError(f"{repo} could not be taken in: {said}"[:300]) from None
+            raise NanoGPTError(f"Couldn't load {repo}: {said}"[:300]) from None
 
 
 def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
-    """WANTED of a repository into a folder, once their sizes are known to be bearable; the commit they are of."""
+    """Download the WANTED files of a repository, if their sizes are within limits. Return the commit."""
     with spoken(repo):
         head = api.model_info(repo)
         there = {
@@ -280,22 +293,22 @@ def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
         }
         if missing := [name for name in NEEDED if name not in there]:
             raise NanoGPTError(
-                f"{repo} has no {missing[0]}; only safetensors with their config and alphabet can be pulled."
+                f"{repo} has no {missing[0]}. A model needs {NEEDED[0]}, {NEEDED[1]} and {NEEDED[2]} to be loaded."
             )
         for name, bytes_there in there.items():
             if bytes_there > (most := limits.archive_bytes(archive.FILES[name])):
-                raise NanoGPTError(f"{name} of {repo} has {size(bytes_there)}; at most {size(most)} are taken.")
+                raise NanoGPTError(f"{name} in {repo} is {size(bytes_there)}; at most {size(most)} is allowed.")
         for name, bytes_there in there.items():
-            tell(f"Fetching {name}, {size(bytes_there)}.")
+            tell(f"Downloading {name}, {size(bytes_there)}.")
             path = Path(api.hf_hub_download(repo, name, revision=head.sha, local_dir=folder.parent / "fetched"))
             if path.stat().st_size != bytes_there:
-                raise NanoGPTError(f"{name} of {repo} did not come whole; try again.")
+                raise NanoGPTError(f"The download of {name} from {repo} is incomplete. Try again.")
             os.replace(path, folder / name)
         return str(head.sha)
 
 
 def _rewrite(folder: Path, repo: str) -> None:
-    """Read what came, and write it as this program would have: nothing else of the repository stays."""
+    """Load the downloaded files and write them again ourselves, so that nothing else in them survives."""
     for path in folder.glob("*.json"):
         checks.read_object(path)
     config, tokenizer, model = read_config(folder), load_tokenizer(folder), load_model(folder)
@@ -303,8 +316,8 @@ def _rewrite(folder: Path, repo: str) -> None:
     files["model.safetensors"] = weights_bytes(model)
     if (folder / "run.json").exists():
         files["run.json"] = json.dumps({**_public(checks.read_object(folder / "run.json")), "parent": None})
-    else:  # somebody else's: what it was trained on and how is not known
-        text = dict(id="0" * 16, name=f"a text that {repo} does not name", characters=1)
+    else:  # not made with nanogpt, so the text and settings are unknown
+        text = dict(id="0" * 16, name=f"an unknown text ({repo})", characters=1)
         about = dict(name=repo.split("/")[1], created=datetime.now(UTC).isoformat(timespec="seconds"), preset="")
         files["run.json"] = json.dumps(dict(about, parent=None, corpus=text, train={}, versions={}))
         files["metrics.jsonl"] = _line(dict(event="finished", step=0, message=f"Pulled from {repo}."))

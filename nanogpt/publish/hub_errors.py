@@ -1,4 +1,4 @@
-"""What the Hub refuses, as one sentence that says what to do; a token is never part of it."""
+"""Turn errors from the Hub into messages that say what to do and never contain a token."""
 
 from __future__ import annotations
 
@@ -18,50 +18,48 @@ from huggingface_hub.errors import (
 
 from ..config import NanoGPTError
 
-HTTPError = HfHubHTTPError.__bases__[0]  # of the library that the Hub's client stands on; releases change it
-TOKEN = re.compile(r"hf_[\w.\-]{8,}")  # of a person and of a signed-in visitor
+HTTPError = HfHubHTTPError.__bases__[0]  # of the HTTP library under the Hub client, which differs between releases
+TOKEN = re.compile(r"hf_[\w.\-]{8,}")  # a user's token, or that of a visitor who signed in
 
 TOKENS = "https://huggingface.co/settings/tokens"
-SAFE = "The run is safe here."
 NO_TOKEN = (
-    "You are not signed in to the Hub: run `hf auth login` or set HF_TOKEN; on the page, type a token of the kind "
-    f"Write, made at {TOKENS}."
+    "You are not signed in to the Hub. Run `hf auth login` or set HF_TOKEN; on the page, paste a token with Write "
+    f"permission from {TOKENS}."
 )
-UNREACHABLE = f"The Hub could not be reached; check the connection and try again. {SAFE}"
+UNREACHABLE = "Couldn't reach the Hub. Check your connection and try again."
 BAD_NAME = (
-    "The repository was {repo!r}; write it as user/name, each of letters, digits, '-', '_' and '.', without '--' or "
-    "'..', and at most 96 characters long."
+    "{repo!r} is not a valid repository. Use the form user/name with letters, digits, '-', '_' and '.', but no '--' or "
+    "'..', and at most 96 characters."
 )
-MISSING = "There is no repository {repo} on the Hub, or it is private and this account may not see it."
+MISSING = "There is no repository {repo} on the Hub, or it is private. Check the name, and sign in if it is yours."
 BY_KIND = (
     (LocalTokenNotFoundError, NO_TOKEN),
-    (OfflineModeIsEnabled, "The Hub's client is set offline (HF_HUB_OFFLINE); unset that and try again."),
+    (OfflineModeIsEnabled, "The Hub client is in offline mode. Unset HF_HUB_OFFLINE and try again."),
     (HFValidationError, BAD_NAME),
     (RepositoryNotFoundError, MISSING),
 )
 BY_STATUS = {
-    401: "The Hub does not take this token: it is mistyped, has expired, was revoked or lacks the right for this. "
-    f"Make one of the kind Write at {TOKENS}, or sign in anew.",
-    402: "The Hub asks for payment before it creates {repo}. A free account can have public models, static Spaces "
-    "(--static) and up to two Spaces on ZeroGPU (--hardware zero-a10g), but none on a CPU or a GPU of its own.",
-    403: "This account or token may not write to {repo}: that user or organisation is not there or not yours, or the "
-    "token lacks the right. Take a name of your own, and a token of the kind Write.",
+    401: "The Hub rejected this token: it is mistyped, expired, revoked or lacks permission. Create one with Write "
+    f"permission at {TOKENS}, or sign in again.",
+    402: "The Hub requires payment to create {repo}. A free account can have public models, static Spaces (--static) "
+    "and up to two ZeroGPU Spaces (--hardware zero-a10g), but no Space with its own CPU or GPU.",
+    403: "You don't have permission to write to {repo}: the user or organization doesn't exist or isn't yours, or the "
+    "token can't write. Use your own account and a token with Write permission.",
     404: MISSING,
-    409: "The name {repo} is taken, or something else is being created there at this moment; try again or choose "
-    "another name.",
-    412: "{repo} was changed by somebody else at this moment, so nothing was written; try again.",
-    413: "The Hub says that this is too large for {repo}.",
-    429: f"The Hub takes no more requests from this account for now; wait some minutes and try again. {SAFE}",
+    409: "The name {repo} is taken, or is being created right now. Try again, or choose another name.",
+    412: "{repo} was changed by another upload in the meantime, so nothing was sent. Try again.",
+    413: "The Hub rejected this upload as too large for {repo}. Publish a smaller model.",
+    429: "The Hub is limiting requests from this account. Wait a few minutes and try again.",
 }
 
 
 def redacted(text: str) -> str:
-    """The text without anything that looks like a token."""
+    """Replace anything in the text that looks like a token."""
     return TOKEN.sub("hf_…", text)
 
 
 def sentence(error: Exception, repo: str = "") -> str:
-    """Say what went wrong between us and the Hub, and what to do."""
+    """Turn an exception from the Hub client into a message that says what happened and what to do."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # "Error while uploading ..."
         return sentence(error.__cause__, repo)
     for kind, text in BY_KIND:
@@ -69,29 +67,31 @@ def sentence(error: Exception, repo: str = "") -> str:
             return text.format(repo=repo)
     if isinstance(error, HfHubHTTPError):
         return refusal(error.response.status_code, error.server_message, repo)
-    # json: a page instead of an answer, as from a network that wants one to sign in first
+    # JSONDecodeError: we got a web page instead, as from a network with a login page
     if isinstance(error, HTTPError | LocalEntryNotFoundError | ConnectionError | TimeoutError | json.JSONDecodeError):
         return UNREACHABLE
-    if isinstance(error, ValueError):  # its check of the card's front matter
-        return f"The Hub does not take the card: {' '.join(str(error).split())[:200]}"
-    return f"That could not be done ({getattr(error, 'strerror', None) or type(error).__name__}). {SAFE}"
+    if isinstance(error, ValueError):  # the Hub client's check of the card's front matter
+        return f"The Hub rejected the model card: {' '.join(str(error).split())[:200]}"
+    return f"That failed ({getattr(error, 'strerror', None) or type(error).__name__}). Try again."
 
 
 def refusal(status: int, message: str | None, repo: str) -> str:
-    """Say what an HTTP status of the Hub means; for an unusual one, with the Hub's own words."""
+    """Turn an HTTP status into a message; for an unusual one, quote what the Hub said."""
     if status >= 500:
-        return f"The Hub has trouble of its own at the moment ({status}); try again later. {SAFE}"
+        return f"The Hub is having problems ({status}). Try again later."
     if status in BY_STATUS:
         return BY_STATUS[status].format(repo=repo)
-    return f"The Hub refused ({status}: {' '.join((message or 'no reason given').split())[:200]})."
+    return f"The Hub refused the request ({status}: {' '.join((message or 'no reason given').split())[:200]})."
 
 
 @contextmanager
 def spoken(repo: str = "") -> Iterator[None]:
-    """Around calls to the Hub's client: whatever they raise becomes a NanoGPTError of one sentence."""
+    """Turn whatever the Hub client raises inside the block into a NanoGPTError with a readable message."""
     try:
         yield
     except NanoGPTError:
         raise
-    except (HTTPError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: around an upload
-        raise NanoGPTError(redacted(sentence(error, repo))) from None  # the cause holds the request, and that the token
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:  # RuntimeError wraps upload errors
+        raise NanoGPTError(
+            redacted(sentence(error, repo))
+        ) from None  # the cause holds the request, which holds the token

@@ -1,4 +1,4 @@
-"""A trained model for programs: `nanogpt.GPT.from_pretrained("user/repo")`, then `model.write("Dear ")`."""
+"""Use a trained model from Python: `nanogpt.GPT.from_pretrained("user/repo")`, then `model.write("Dear ")`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .hub_errors import spoken
 
 
 class GPT(model.GPT):
-    """The model together with its tokenizer."""
+    """The model, together with its tokenizer."""
 
     tokenizer: Tokenizer
 
@@ -29,9 +29,9 @@ class GPT(model.GPT):
     def from_pretrained(
         cls, repo_or_folder: str | os.PathLike[str], device: str | torch.device = "cpu", token: str | None = None
     ) -> GPT:
-        """The model of a run folder, or of a repository on the Hub, which is kept in the Hub client's cache.
+        """Load a model from a run folder, or from the Hub by way of the Hub client's cache.
 
-        NanoGPTError where it is not there or of another form. Only safetensors and JSON are read.
+        Only safetensors and JSON are read. Raise NanoGPTError if the model is missing or in another format.
         """
         folder = Path(repo_or_folder)
         if not folder.is_dir():
@@ -42,13 +42,13 @@ class GPT(model.GPT):
         assert isinstance(loaded, GPT)
         loaded.tokenizer = load_tokenizer(folder)
         if loaded.tokenizer.vocab_size != loaded.config.vocab_size:
-            raise NanoGPTError(f"The alphabet of {repo_or_folder} is not that of its model.")
+            raise NanoGPTError(f"The tokenizer of {repo_or_folder} doesn't match its model. Download both again.")
         return loaded
 
     def write(self, prompt: str = "", **settings) -> str:
-        """The prompt and its continuation. Settings are those of SampleConfig: length, temperature, seed and so on.
+        """Return the prompt and its continuation. Settings are those of SampleConfig: length, temperature, seed, ...
 
-        Characters of the prompt that the model never saw are written as the nearest it knows, or left out.
+        Characters of the prompt that are not in the vocabulary are replaced by similar ones, or skipped.
         """
         start = self.tokenizer.fit(prompt).text
         return start + "".join(stream(self, self.tokenizer, start, SampleConfig(**settings)))

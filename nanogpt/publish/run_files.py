@@ -1,6 +1,6 @@
-"""A run that is to be shared: each of its files is read once, whatever is made of it.
+"""Read the files of a run that is being published, each of them once.
 
-A page and a Space need the same few files. If each read them again, a run that is being trained could change in
+A page and a Space need the same few files. If each read them again, a run that is still training could change in
 between, and large weights would be in memory twice.
 """
 
@@ -17,14 +17,14 @@ from ..tokenizer import Tokenizer, load_tokenizer
 
 
 class RunFiles:
-    """The files of a run, and what they say. Nothing is read before it is asked for."""
+    """The files of a run and what they contain, each read on first use and then kept."""
 
     def __init__(self, run: Run):
         self.name, self.run = run.name, run
         self._contents: dict[str, bytes | None] = {}
 
     def content(self, name: str) -> bytes | None:
-        """Return the bytes of a file; None if there is no such file."""
+        """Return the bytes of a file, or None if there is no such file."""
         if name not in self._contents:
             path = self.run.folder / name
             self._contents[name] = path.read_bytes() if path.exists() else None

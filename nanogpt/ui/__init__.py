@@ -1,11 +1,11 @@
-"""The page: one file per tab, handlers first, one `build` last. Only this room imports gradio.
+"""The web page: one file per tab, with handlers first and `build` last. No other package imports gradio.
 
-The page is a view of the run folders: it starts trainers and reads files, and holds no state that matters.
-`page.build_app` makes the whole page; `server.serve` opens it.
+The page is a view of the run folders: it starts training processes and reads files, and keeps no state that matters.
+`page.build_app` makes the whole page; `server.serve` serves it.
 """
 
 import os
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing is reported home
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before importing gradio, so that it sends no usage data
 
 __all__ = ["page", "server"]

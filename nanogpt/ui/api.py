@@ -1,4 +1,4 @@
-"""Six endpoints for programs: the same handlers the page uses, with names and types. Try them with gradio_client."""
+"""Six API endpoints: the handlers of the page, with names and types. Call them with gradio_client."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .visit import visitor
 
 
 def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
-    """Store a text to train on. Its id, name, how many characters it has, and what was put right in it."""
-    if not isinstance(text, str):  # a list would be read as names of files, and these are the server's
+    """Store a text to train on. Return its id, its name, its size in characters, and notes on what was cleaned up."""
+    if not isinstance(text, str):  # a list would be taken for paths of files on the server
         raise NanoGPTError("The text must be one string.")
     added = visitor().add_text(text, name)
     about = dict(id=added.id, name=added.name, characters=added.characters, distinct=len(added.chars))
@@ -27,7 +27,7 @@ def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
 def start_training(
     corpus_id: str, name: str = "", preset: str = "quick", settings: dict | None = None
 ) -> dict[str, Any]:
-    """Start a run on a stored text, or on a built-in one by its key. Settings by their names change the preset."""
+    """Start a run on a stored text (id) or a built-in one (key). `settings` override the preset. Return its status."""
     if not isinstance(settings or {}, dict) or {"name", "text", "preset_name", "owner"} & set(settings or {}):
         raise NanoGPTError("The settings must be an object of knobs by their names, such as {'max_iters': 500}.")
     run = visitor().start(corpus_id, name, preset, **(settings or {}))
@@ -36,13 +36,13 @@ def start_training(
 
 
 def run_status(name: str) -> dict[str, Any]:
-    """What a run is doing: state, step, seconds, the latest losses, the latest sample."""
+    """Return the status of a run: state, step, seconds, latest losses and latest sample."""
     run = visitor().run(name)
     return _told(run, run.status())
 
 
 def stop_training(name: str) -> dict[str, Any]:
-    """Ask a run to save and stop."""
+    """Ask a run to save and stop. Return its status."""
     run = visitor().own_run(name)
     run.settings()
     run.request_stop()
@@ -50,7 +50,7 @@ def stop_training(name: str) -> dict[str, Any]:
 
 
 def list_runs() -> list[dict[str, Any]]:
-    """Every run, the newest first. One whose run.json cannot be read has the state "damaged"."""
+    """Return the status of every run, newest first. A run with an unreadable run.json has the state "damaged"."""
     return [_told(run, run.glance()) for run in visitor().runs()]
 
 
@@ -69,13 +69,13 @@ def sample(
     name: str, prompt: str = "", temperature: float = 0.8, length: int = 500, top_k: int = 0, top_p: float = 1.0,
     seed: int = 1337,
 ) -> Iterator[str]:  # fmt: skip
-    """The growing text, prompt first."""
+    """Generate text with a run. Yield the text so far, beginning with the prompt."""
     with spoken():
         yield from sample_tab.write(name, prompt, temperature, length, top_k, top_p, seed)
 
 
 def build() -> None:
-    """Add the endpoints to the page that is being built."""
+    """Add the endpoints to the page being built."""
     for function in (add_corpus, start_training, run_status, stop_training, list_runs):
         gr.api(spoken()(function), api_name=function.__name__, concurrency_limit=8)
     gr.api(sample, api_name="sample", concurrency_limit=4)
@@ -83,7 +83,7 @@ def build() -> None:
 
 @contextmanager
 def spoken() -> Iterator[None]:
-    """Our errors as Gradio's, so that their sentence reaches the caller; around a block or, decorating, a function."""
+    """Turn NanoGPTError into gr.Error, so that the message reaches the caller. A context manager or decorator."""
     try:
         yield
     except NanoGPTError as error:

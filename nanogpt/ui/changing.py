@@ -1,4 +1,4 @@
-"""A new name for a run or a text, or its deletion after a question: one dialog for both."""
+"""The dialog to rename or delete a run or a text, with a question before anything is deleted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gradio as gr
 from ..config import NanoGPTError
 from .drawn import said, told
 
-Change = Callable[..., tuple[str, dict]]  # does it; returns what was done in a sentence, and updates by component
+Change = Callable[..., tuple[str, dict]]  # makes the change; returns a message and updates by component
 
 
 def build(
@@ -23,12 +23,12 @@ def build(
     beside: Sequence[Any] = (),
     placeholder: str | None = None,
 ) -> None:
-    """Draw the dialog for `what`, "run" or "text", and wire it. `chosen` is the dropdown with the one to change.
+    """Draw the dialog for `what`, "run" or "text", and wire it. `chosen` is the dropdown that selects the item.
 
-    `question(id)` is asked before a deletion. `rename(*beside, id, name)` and `delete(*beside, id)` update `outputs`;
-    `beside` are components whose values they need as well. A NanoGPTError of one of them is said under the buttons.
+    `question(id)` returns the question to confirm a deletion. `rename(*beside, id, name)` and `delete(*beside, id)`
+    update `outputs`; `beside` are components whose values they need. A NanoGPTError is shown below the buttons.
     """
-    asked = gr.State()  # the one that the question is about, whichever is chosen by then
+    asked = gr.State()  # the id that the question is about; the selection may change meanwhile
     new = gr.Textbox(label="New name", placeholder=placeholder, max_lines=1, elem_id=f"{what}-new-name")
     with gr.Row():
         rename_button = gr.Button(f"Rename this {what}", size="sm", min_width=120, elem_id=f"{what}-rename")

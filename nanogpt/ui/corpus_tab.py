@@ -1,4 +1,4 @@
-"""The Corpus tab: give a text, or take one that is here, and see what is in it before anything is trained."""
+"""The Corpus tab: add or choose a text, and see a report on it before training."""
 
 from __future__ import annotations
 
@@ -22,33 +22,35 @@ DETECT = "found out by itself"
 
 @dataclass(frozen=True)
 class Given:
-    """What was uploaded or pasted, to read it again otherwise."""
+    """What was uploaded or pasted, kept so that it can be read again with other options."""
 
     source: str | list[str]
-    added: str | None  # the text that reading it has added, if it was not here before
+    added: str | None  # the id of the text stored from it, if that text is new
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A text that was chosen, and how it may be read otherwise."""
+    """The chosen text, its report, and the clean-ups that can be toggled."""
 
     corpus_id: str
     report: dict[str, Any]
-    repairs: list[tuple[str, str]] = field(default_factory=list)  # (sentence, key) of what there was to repair
-    applied: list[str] = field(default_factory=list)  # keys of those that were done
-    given: Given | None = None  # what was uploaded or pasted
+    repairs: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # (label, key) of every clean-up that applies to the text
+    applied: list[str] = field(default_factory=list)  # keys of those that were applied
+    given: Given | None = None  # for an upload or a pasted text
 
 
 # ---- handlers: plain functions of files, strings and names ---------------------------------------------------------
 
 
 def choose_builtin(key: str) -> Choice:
-    """A text that comes with Python, or the lecture's."""
+    """Choose a built-in text by its key."""
     return choose_stored(visitor().find_text(key).id)
 
 
 def choose_stored(corpus_id: str) -> Choice:
-    """A text that was added before."""
+    """Choose a text that was added earlier."""
     found = visitor().text(corpus_id)
     return Choice(corpus_id, shown(found.name, found.report()))
 
@@ -56,9 +58,9 @@ def choose_stored(corpus_id: str) -> Choice:
 def choose_new(
     source: str | list[str], encoding: str | None = None, keep: list[str] | None = None, instead_of: str | None = None
 ) -> Choice:
-    """A pasted text (str) or files (paths). `keep` names the repairs to do; None does those that are on by default.
+    """Add and choose a pasted text (str) or files (paths). `keep` names the repairs to apply; None means the defaults.
 
-    `instead_of` is a text that the same source was read as before: it goes, unless a run was trained on it.
+    `instead_of` is the text stored from the same source before; it is deleted, unless a run was trained on it.
     """
     here = [one.id for one in visitor().texts()]
     declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
@@ -74,14 +76,14 @@ def choose_new(
 
 
 def forget(corpus_id: str) -> None:
-    """Delete a text that was only tried."""
+    """Delete a text that no run was trained on."""
     if not any(users_of(corpus_id)):
-        with suppress(NanoGPTError):  # it has gone already
+        with suppress(NanoGPTError):  # already deleted
             visitor().delete_text(corpus_id)
 
 
 def shown(name: str, report: corpus.Report) -> dict[str, Any]:
-    """A report as report.js draws it."""
+    """Return a report in the form that report.js draws."""
     facts = [
         ("Characters", f"{report.characters:,}"),
         ("Lines", f"{report.lines:,}"),
@@ -103,13 +105,13 @@ def shown(name: str, report: corpus.Report) -> dict[str, Any]:
 
 
 def stored_choices(chosen: str | None = None) -> gr.Dropdown:
-    """The dropdown of those texts; not to be seen while there are none."""
+    """Return the dropdown of earlier texts, hidden if there are none."""
     texts = text_panel.choices()
     return gr.Dropdown(texts, value=chosen if chosen in [id for _, id in texts] else None, visible=bool(texts))
 
 
 def about(corpus_id: str | None) -> str:
-    """The chosen text in a line."""
+    """Return the name and size of the chosen text."""
     try:
         found = visitor().text(corpus_id or "")
     except NanoGPTError:
@@ -122,7 +124,7 @@ def about(corpus_id: str | None) -> str:
 
 @dataclass
 class CorpusTab:
-    """The parts the rest of the page talks to."""
+    """The components that the rest of the page uses."""
 
     report: gr.HTML
     shown: Parts  # what `attempt` updates
@@ -130,7 +132,7 @@ class CorpusTab:
 
 
 def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
-    """Draw the tab and wire it. `kept` is the chosen text, for when the page is opened again."""
+    """Draw the tab and wire it. `kept` remembers the chosen text for the next time the page is opened."""
     given = gr.State()
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
@@ -170,7 +172,7 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
             text_panel.build(corpus_id, report, after_change, parts)
 
     def on(event, handler, inputs):
-        """Wire a handler that says by name what changes."""
+        """Wire a handler that returns updates by component name."""
         slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private")
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **slow)
 
@@ -185,7 +187,7 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
 
 
 def attempt(choose, *how) -> dict[str, Any]:
-    """Choose a text and show it. What cannot be read is said in the report; the text chosen before stays chosen."""
+    """Choose a text and return updates to show it. On an error, show that instead and keep the previous choice."""
     try:
         choice: Choice = choose(*how)
     except NanoGPTError as error:
@@ -204,7 +206,7 @@ def attempt(choose, *how) -> dict[str, Any]:
 
 
 def choose_first(before: str | None) -> dict[str, Any]:
-    """`attempt` when the page opens: the text that was chosen before, if it is still here, or the default."""
+    """Choose a text when the page opens: the previous one if it still exists, otherwise the default."""
     try:
         visitor().text(before or "")
     except NanoGPTError:
@@ -213,7 +215,7 @@ def choose_first(before: str | None) -> dict[str, Any]:
 
 
 def after_change(in_use: str | None, changed: str) -> dict[str, Any]:
-    """`attempt` after a text was renamed or deleted: the one in use is shown anew, or the default if it is gone."""
+    """Update the tab after a text was renamed or deleted. If it was the chosen one, show it again, or the default."""
     if in_use != changed:
         return dict(stored=stored_choices(in_use))
     if changed in [id for _, id in text_panel.choices()]:
@@ -222,19 +224,19 @@ def after_change(in_use: str | None, changed: str) -> dict[str, Any]:
 
 
 def take_new(source: str | list[str] | None) -> dict[str, Any]:
-    """`attempt` for files, where there are any, or for a pasted text; that it is empty is said."""
+    """Choose uploaded files, if there are any, or a pasted text. An empty paste shows an error."""
     return attempt(choose_new, source) if source or source == "" else dict(given=gr.skip())
 
 
 def take_again(given: Given | None, codec: str, keep: list[str] | None = None) -> dict[str, Any]:
-    """`attempt` for what was given last, in another encoding or with other repairs."""
+    """Read the last upload or paste again, with another encoding or other repairs."""
     if given is None:
         return dict(given=gr.skip())
     return attempt(choose_new, given.source, codec or None, keep, given.added)
 
 
 def refused(sentence: str) -> dict[str, Any]:
-    """A report that says why there is none."""
+    """Return a report that shows an error."""
     facts: list = []
     return dict(
         title="This text was not taken; the one chosen before stays chosen",

@@ -1,4 +1,4 @@
-"""Work that takes a while and tells how far it is, as lines on the page. It goes on though the page be closed."""
+"""Run slow work in the background and show its progress on the page. It continues if the page is closed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Any
 from ..config import NanoGPTError
 from .drawn import line
 
-Tell = Callable[[str], None]  # takes a sentence about what is being done
-AT_ONCE = 8  # since it goes on without the page, opening pages must not be a way to start ever more of it
+Tell = Callable[[str], None]  # takes a progress message
+AT_ONCE = 8  # a limit, because the work outlives the page that started it
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
 def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
-    """Run `work(tell)` in a thread; lines with what it tells and the seconds gone, the last one its result or error."""
+    """Run `work(tell)` in a thread. Yield a line per message, with the seconds elapsed, then the result or error.
+
+    Raise NanoGPTError if too much work is running already.
+    """
     if not _places.acquire(blocking=False):
         raise NanoGPTError(f"{AT_ONCE} others are sharing at this moment, the most at once; try again in a minute.")
     told: queue.Queue[tuple[str, str]] = queue.Queue()
@@ -42,12 +45,12 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
         try:
             sentence, state = told.get(timeout=1)
         except queue.Empty:
-            continue  # the seconds go on
+            continue  # only update the seconds
     yield line(sentence, state, link=getattr(done[0], "url", "") if done else "")
 
 
 def lines(work: Callable[[], Iterator[Any]]) -> Iterator[Any]:
-    """The lines of some work; what cannot even begin is a line, too."""
+    """Yield the lines of `work()`, and a line for the error if it can't start."""
     try:
         yield from work()
     except NanoGPTError as error:

@@ -1,4 +1,4 @@
-"""The form of the Train tab: a preset, a layout, how long, and every knob under Advanced; and what it would take."""
+"""The form of the Train tab: preset, layout, training time, every other setting under Advanced, and an estimate."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ..train import in_words
 from .parts import QUIET
 from .visit import visitor
 
-LABELS = {"modern": "Faster", "classic": "As in the lecture"}  # of layouts; others go by their name
-OWN_FIELDS = ("layout", "budget", "max_iters")  # those with a place of their own, outside of Advanced
+LABELS = {"modern": "Faster", "classic": "As in the lecture"}  # other layouts go by their name
+OWN_FIELDS = ("layout", "budget", "max_iters")  # shown above Advanced
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
-LENGTHS = (3, 4)  # where the time and the iterations stand among the fields
+LENGTHS = (3, 4)  # the positions of budget and max_iters in `Form.fields`
 KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
 
 
@@ -33,18 +33,18 @@ KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
 
 
 def settings_of(preset_name: str, layout: str | None = None) -> dict[str, Any]:
-    """Every knob of a preset by its name, in a layout or in its own."""
+    """Return every setting of a preset by name, in the given layout or its own."""
     model, train = preset(preset_name).configs(layout=layout)
     return {**model.as_dict(), **train.as_dict(), "preset": preset_name}
 
 
 def preset_key(name: str) -> str:
-    """A preset's key, of its key or its label."""
+    """Return a preset's key, given its key or its label."""
     return next(key for key, one in PRESETS.items() if one is preset(name))
 
 
 def field_values(settings: dict[str, Any]) -> list:
-    """What settings write into `Form.fields`."""
+    """Return the values of `Form.fields` for the given settings."""
     timed = settings["budget"] > 0
     return [
         settings["preset"],
@@ -57,28 +57,28 @@ def field_values(settings: dict[str, Any]) -> list:
 
 
 def layout_values(name: str, layout: str) -> list:
-    """`field_values` of a preset in another layout; how long it is to take stays as it was entered."""
+    """Return `field_values` for a preset in another layout, leaving the training time as entered."""
     values = field_values(settings_of(name, layout))
     return [gr.skip() if number in LENGTHS else value for number, value in enumerate(values)]
 
 
 def _shown(k: Knob, value: Any, timed: bool) -> Any:
-    """A value under Advanced; what the clock chooses is not asked for."""
+    """Return a value under Advanced, hidden if a time budget chooses it."""
     return gr.Number(value, visible=not timed) if k.name in PLANNED else value
 
 
 def at_a_time() -> float:
-    """The most seconds that a run trains here before others have their turn."""
+    """Return how many seconds a run may train at a time on this server (infinity without a limit)."""
     return limits.limit("NANOGPT_MAX_SECONDS") or math.inf
 
 
 def first_values() -> list:
-    """`field_values` of the preset that is chosen when the page opens."""
+    """Return `field_values` for the preset that is selected when the page opens."""
     return field_values(settings_of(next(iter(PRESETS))))
 
 
 def changes(preset_name: str, layout: str, budget: str, max_iters: float, *advanced) -> dict[str, Any]:
-    """What the form says otherwise than its preset. NanoGPTError where a number is not one, or out of its range."""
+    """Return the settings in which the form differs from its preset. Raise NanoGPTError for an invalid value."""
     before = settings_of(preset_name, layout)
     now: dict[str, Any] = {"layout": layout}
     if before["budget"]:
@@ -91,7 +91,7 @@ def changes(preset_name: str, layout: str, budget: str, max_iters: float, *advan
 
 
 def estimate(corpus_id: str | None, *fields) -> str:
-    """What the form would take on this machine: time, memory, passes; for a time budget, what would be chosen."""
+    """Estimate a run on this machine: time, memory and epochs, or for a time budget the model that would be chosen."""
     try:
         text = visitor().text(corpus_id or "")
         limits.check_training()
@@ -121,7 +121,7 @@ def estimate(corpus_id: str | None, *fields) -> str:
 
 
 def epochs_of(settings: dict[str, Any], tokens: int) -> float:
-    """Return how often a run of these settings reads the training set of a text of so many tokens."""
+    """Return how many epochs a run with these settings trains on a text of `tokens` tokens."""
     return epochs(settings["max_iters"] * settings["batch_size"] * settings["block_size"], tokens)
 
 
@@ -130,7 +130,7 @@ def epochs_of(settings: dict[str, Any], tokens: int) -> float:
 
 @dataclass
 class Form:
-    """What the tab reads (`inputs`) and what settings are written into (`fields`, see `field_values`)."""
+    """The components of the form: `inputs` are read by the tab, and `fields` are filled in by `field_values`."""
 
     presets: gr.Radio
     expect: gr.Markdown
@@ -150,7 +150,7 @@ class Form:
 
 
 def field(k: Knob) -> gr.Number | gr.Dropdown:
-    """The input of one knob under Advanced."""
+    """Return the input for one setting under Advanced."""
     elem_id = f"train-{k.name.replace('_', '-')}"
     if k.choices:
         return gr.Dropdown(list(k.choices), value=k.default, label=k.name, info=k.help, elem_id=elem_id)
@@ -159,7 +159,7 @@ def field(k: Knob) -> gr.Number | gr.Dropdown:
 
 
 def build() -> Form:
-    """Draw the upper part, in the order in which one decides. `build_advanced` follows below the buttons."""
+    """Draw the upper part, in the order in which you decide. `build_advanced` draws the rest, below the buttons."""
     first = next(iter(PRESETS))
     presets = gr.Radio([(p.label, key) for key, p in PRESETS.items()], value=first, label="How", elem_id="train-preset")
     expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
@@ -200,7 +200,7 @@ def build() -> Form:
 
 
 def build_advanced(form: Form, corpus_id: gr.State) -> None:
-    """Draw every other knob, and wire the form: what was chosen fills the fields, what is entered is checked."""
+    """Draw every other setting and wire the form: a preset fills in the fields, any change updates the estimate."""
     with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
         form.advanced = [field(k) for k in ADVANCED]
     asked = dict(inputs=[corpus_id, *form.inputs], outputs=form.estimate, trigger_mode="always_last", **QUIET)
@@ -210,7 +210,9 @@ def build_advanced(form: Form, corpus_id: gr.State) -> None:
     refill.then(estimate, **asked)
     entered = [form.budget.submit, form.budget.blur, form.max_iters.submit, form.max_iters.blur]
     chosen = [form.presets.input, form.layout.input]
-    gr.on([*chosen, *entered], None, None, form.estimate, js="() => 'Measuring …'")  # at once, in the browser
+    gr.on(
+        [*chosen, *entered], None, None, form.estimate, js="() => 'Measuring …'"
+    )  # in the browser, so that it shows at once
     gr.on(entered, estimate, **asked)
     for one in form.advanced:
         (one.input if isinstance(one, gr.Dropdown) else one.blur)(estimate, **asked)

@@ -1,7 +1,7 @@
-"""Who may talk to the server: pages it served itself, under a host name it knows.
+"""Restrict who can send requests to the server: only pages it served itself, under a known host name.
 
-Gradio accepts any Origin on some hosts and any Host on localhost, so without this a web page open in another tab could
-start training here (cross-site requests, DNS rebinding).
+Gradio accepts any Origin on some hosts and any Host on localhost. Without these checks, a web page in another tab could
+start training here (cross-site request forgery, DNS rebinding).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .visit import words
 
 
 class SameOrigin:
-    """Refuses requests that change something and come from a page of another origin."""
+    """Middleware that rejects requests from pages of another origin, unless they only read."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -31,7 +31,7 @@ class SameOrigin:
             headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
             origin = urlsplit(headers.get("origin", "")).netloc
             ours = {headers.get("host"), *spaces_hosts(), *named_hosts()} - {None, ""}
-            # No Origin at all: not a browser's page (gradio_client, curl), so not what this is against.
+            # A request without an Origin is not from a web page (gradio_client, curl), so it is let through.
             if "origin" in headers and origin not in ours:
                 await PlainTextResponse("This request came from another site.", 403)(scope, receive, send)
                 return
@@ -39,9 +39,9 @@ class SameOrigin:
 
 
 class VisitorCookie:
-    """Gives whoever opens the page of a public server a random word, by which they are known again.
+    """Middleware that gives each visitor of a public server a cookie with a random word, to recognize them by.
 
-    Scripts cannot read it. On a Space the page stands in a frame of another site, so its cookie has to be sent there.
+    Scripts can't read it. On a Space the page is in a frame on another site, so the cookie has to work across sites.
     """
 
     def __init__(self, app: ASGIApp):
@@ -65,7 +65,7 @@ class VisitorCookie:
 
 
 def new_cookies(word: str) -> list[str]:
-    """Set-Cookie headers for a visitor's word, which is kept for a year."""
+    """Return the Set-Cookie headers for a visitor's word, valid for a year."""
     always = f"={word}; Path=/; Max-Age=31536000; HttpOnly; SameSite="
     if not spaces_hosts():
         return [f"{visitors.COOKIES[0]}{always}Lax"]
@@ -74,19 +74,19 @@ def new_cookies(word: str) -> list[str]:
 
 
 def spaces_hosts() -> list[str]:
-    """The host names under which a Hugging Face Space is served; none elsewhere."""
+    """Return the host names of a Hugging Face Space, or nothing elsewhere."""
     return [host.strip() for host in os.environ.get("SPACE_HOST", "").split(",") if host.strip()]
 
 
 def named_hosts() -> list[str]:
-    """Further names of this server, as behind a proxy: NANOGPT_HOSTS."""
+    """Return the extra host names of this server from NANOGPT_HOSTS, for example behind a proxy."""
     return [name.strip() for name in os.environ.get("NANOGPT_HOSTS", "").split(",") if name.strip()]
 
 
 def middleware(host: str) -> list[Middleware]:
-    """For `launch(app_kwargs=…)`. `host` is the address the server listens on; NANOGPT_HOSTS names further ones."""
+    """Return the middleware for `launch(app_kwargs=…)`. `host` is the address that the server listens on."""
     known = ["127.0.0.1", "localhost", "[::1]", host, *spaces_hosts(), *named_hosts()]
-    if host in ("0.0.0.0", "::"):  # everything this machine is called
+    if host in ("0.0.0.0", "::"):  # listening on every address: allow every name of this machine
         name = socket.gethostname()
         known += [name, socket.getfqdn(), f"{name}.local", *own_addresses()]
     if spaces_hosts():
@@ -96,11 +96,11 @@ def middleware(host: str) -> list[Middleware]:
 
 
 def own_addresses() -> list[str]:
-    """This machine's addresses in its network."""
+    """Return this machine's addresses on its network."""
     try:
         found = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: asks which of our addresses would be used
+            probe.connect(("192.0.2.1", 9))  # sends nothing, but picks the address that would be used
             found.add(probe.getsockname()[0])
         return sorted(found)
     except OSError:

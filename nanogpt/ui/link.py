@@ -1,4 +1,4 @@
-"""Settings as a link: ?text=python-reference&preset=laptop&n_layer=3 fills the form, ?run=NAME opens a run."""
+"""Links to settings: ?text=python-reference&preset=laptop&n_layer=3 fills in the form, and ?run=NAME opens a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .drawn import drawn, line
 from .parts import QUIET
 from .visit import seen, visitor
 
-OTHERS = ("view", "deep_link", "session_hash", "fn_index", "logs")  # what Gradio and Spaces put into an address
+OTHERS = ("view", "deep_link", "session_hash", "fn_index", "logs")  # query parameters that Gradio and Spaces add
 COPY = """async (query, said) => {
   if (!query.startsWith("?")) return [query, said];
   const link = location.origin + location.pathname + query;
@@ -28,7 +28,7 @@ COPY = """async (query, said) => {
 
 @dataclass
 class Asked:
-    """What an address asks for, and what in it cannot be had."""
+    """What a URL asks for, and messages on what in it is invalid."""
 
     text: str | None = None
     run: str | None = None
@@ -40,10 +40,10 @@ class Asked:
 
 
 def query(corpus_id: str | None, *fields) -> str:
-    """The form as the end of an address: the built-in text, the preset, and what is otherwise than in the preset."""
+    """Return the form as a query string: the built-in text, the preset, and every setting that differs from it."""
     chosen = form.preset_key(fields[0])
     usual = form.settings_of(chosen)
-    always = ("layout", "budget")  # are named even where they are the preset's own
+    always = ("layout", "budget")  # always in `changes`, even if they equal the preset's
     changed = {k: value for k, value in form.changes(*fields).items() if k not in always or value != usual[k]}
     if "budget" in changed:
         changed["budget"] = durations.short(changed["budget"])
@@ -52,7 +52,7 @@ def query(corpus_id: str | None, *fields) -> str:
 
 
 def built_in(corpus_id: str | None) -> str | None:
-    """The key of a built-in text; None for one of the visitor's own, which no link can carry."""
+    """Return the key of a built-in text, or None for a visitor's own text, which a link can't include."""
     try:
         key = corpus.reference(visitor().text(corpus_id or ""))
     except NanoGPTError:
@@ -61,7 +61,7 @@ def built_in(corpus_id: str | None) -> str | None:
 
 
 def offered(corpus_id: str | None, *fields) -> list:
-    """The link's field, and what is to be known of the link."""
+    """Return updates for the link's field and the note below it."""
     try:
         found = query(corpus_id, *fields)
     except NanoGPTError as error:
@@ -72,7 +72,7 @@ def offered(corpus_id: str | None, *fields) -> list:
 
 
 def read(address: Mapping[str, str]) -> Asked:
-    """Return what the page's address asks for. What is wrong in it is said, and the rest of the page is as always."""
+    """Parse the page's URL. Invalid parts become messages in `said` and are ignored."""
     given = {key: value for key, value in address.items() if not key.startswith("_") and key not in OTHERS}
     asked = Asked()
     if (name := given.pop("run", None)) is not None:
@@ -118,7 +118,7 @@ def _settings(given: dict[str, str], said: list[str]) -> dict[str, Any] | None:
 
 
 def build(corpus_id: gr.State, inputs: list) -> None:
-    """Draw the button and where the link appears, and wire them. `inputs` are the form's."""
+    """Draw and wire the button and the field for the link. `inputs` are those of the form."""
     copy = gr.Button("Copy link to these settings", size="sm", elem_id="link-copy")
     address = gr.Textbox(
         label="Link to these settings", interactive=False, visible=False, buttons=["copy"], max_lines=3,

@@ -1,6 +1,6 @@
 // The loss plot: draw(root, {max_iters, train: [[step, loss], …], val: […]}) keeps one <svg> in `root` up to date.
-// Scale and smoothing are the reader's and live here; values of the nearest step follow the pointer or the arrow keys,
-// and are read out while the keys move.
+// The scale and the smoothing are chosen here and not sent to the server. The pointer and the arrow keys show the values
+// at the nearest step, and the keys also have screen readers announce them.
 function draw(root, data) {
   const NS = "http://www.w3.org/2000/svg";
   const make = (tag, attributes, text) => {
@@ -68,7 +68,7 @@ function draw(root, data) {
     return [`Step ${step.toLocaleString("en")}`, ...said].join(", ") + ".";
   }
   function smoothed(points) {
-    let mean = null; // an exponential moving average, as most training dashboards have it
+    let mean = null; // an exponential moving average, as in most training dashboards
     return points.map(([x, y]) => [x, (mean = mean === null ? y : view.smooth * mean + (1 - view.smooth) * y)]);
   }
   function ticks(low, high, count) {

@@ -1,4 +1,4 @@
-"""The whole page: the status line, the tabs, and what one tab tells another."""
+"""The whole page: the status line, the tabs, and the connections between them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .guard import middleware
 from .parts import QUIET
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-NO_SECRET = "nanogpt"  # Gradio wants one; with a random one a restarted server could not read what it had kept
+NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
 
 
 @dataclass
 class Page:
-    """The parts that are told of each other, and what a browser keeps for when the page is opened again."""
+    """The parts of the page that update each other, and what the browser remembers for the next visit."""
 
     tabs: gr.Tabs
     terms: gr.Textbox
@@ -39,7 +39,7 @@ class Page:
 
 
 def build_app() -> gr.Blocks:
-    """Draw and wire the page. Nothing is trained, downloaded or read before somebody opens it."""
+    """Draw and wire the page. Nothing is trained, downloaded or read until a browser opens it."""
     with gr.Blocks(title="nanogpt", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         with gr.Row(elem_id="header"):
             gr.Markdown("# nanogpt", container=False, elem_id="title")
@@ -79,12 +79,14 @@ def build_app() -> gr.Blocks:
         demo.load(lambda before: open_page(page, before), kept_text, opened, **QUIET)
         demo.load(lambda before: open_runs(page, before), kept_run, [*runs, writing.run], **QUIET)
     demo.queue(max_size=64, default_concurrency_limit=4)
-    demo._queue.sleep_when_free = 0.02  # Gradio looks for work a thousand times a second: 4 % of a core, all day long
+    demo._queue.sleep_when_free = (
+        0.02  # Gradio's default polls 1,000 times per second, which uses 4% of a core even when idle
+    )
     return demo
 
 
 def open_page(page: Page, before: str | None) -> dict:
-    """What the address asks for. On first open a text and a preset are chosen already, so that one click trains."""
+    """Fill in the page from its URL. By default a text and a preset are already selected, so one click trains."""
     wanted, chosen = link.read(visit.asked()), corpus_tab.choose_first(before)
     if wanted.text:
         chosen |= corpus_tab.attempt(corpus_tab.choose_builtin, wanted.text)
@@ -101,24 +103,24 @@ def open_page(page: Page, before: str | None) -> dict:
 
 
 def open_runs(page: Page, before: str | None) -> dict:
-    """The run that the address names, else the one to show first; and those to write with."""
+    """Show the run named in the URL, or the default one, and list the runs to sample from."""
     named = link.read(visit.asked()).run
     return {**open_train(page, named or train_tab.newest(before)), page.writing.run: sample_tab.choices(named)}
 
 
 def open_train(page: Page, name: str | None) -> dict:
-    """The runs there are, and one of them."""
+    """Show a run in the Train tab, and list all of them."""
     return page.training.shown.put(train_tab.view(name))
 
 
 def can_sign_in() -> bool:
-    """Whether this is a Space with a sign-in of its own; elsewhere Gradio's button would ask who runs the machine."""
-    installed = find_spec("authlib") and find_spec("itsdangerous")  # as they are in a Space's image
+    """Return True on a Space with sign-in. Anywhere else, Gradio's button would sign in as the machine's owner."""
+    installed = find_spec("authlib") and find_spec("itsdangerous")  # both are in a Space's image
     return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID") and installed)
 
 
 def launch_options(host: str) -> dict[str, Any]:
-    """For `launch`: the theme, and doors that are shut unless there is a reason to open them."""
+    """Return the options for `launch`: the theme, and every feature that we don't need turned off."""
     return dict(
         theme=gr.themes.Default(
             primary_hue="blue", neutral_hue="slate", font=["ui-sans-serif", "system-ui", "sans-serif"],
@@ -126,10 +128,10 @@ def launch_options(host: str) -> dict[str, Any]:
         ),
         css=CSS,
         footer_links=["api", "gradio", "settings"],
-        run_history=False,  # would keep every input in the browser's storage
+        run_history=False,  # it would store every input in the browser
         enable_monitoring=False,
-        show_error=False,  # our own sentences are shown; anything else belongs in the log
-        # a little above our own limits, so that ours are the sentences seen
+        show_error=False,  # we show our own messages; everything else goes to the log
+        # slightly above our own limits, so that our own messages are shown
         max_file_size=max(corpus.max_bytes(), limits.archive_bytes(archive.MAX_BYTES)) + 1_000_000,
         state_session_capacity=200,
         ssr_mode=False,

@@ -1,4 +1,4 @@
-"""A model of the Hub to write with, in the Sample tab."""
+"""Load a model from the Hub, in the Sample tab."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .visit import visitor
 
 
 def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """`hub.pull` as lines, the last of them with the new run's name."""
+    """Run `hub.pull` and yield status lines; the last one has the new run's name."""
     visitor().has_room()
     owner, named, pulled = visitor().id, visitor().free_name, list[Run]()
 
@@ -31,7 +31,7 @@ def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | N
 
 
 def build(run: gr.Dropdown, listed: Callable[[str | None], Any]) -> None:
-    """Draw the accordion and wire it. `listed(name)` gives the dropdown with the new run chosen."""
+    """Draw the accordion and wire it. `listed(name)` returns the dropdown of runs with the new one selected."""
     page = Context.root_block
     with gr.Accordion("Take a model from the Hub", open=False, elem_id="pull-panel"):
         repo = gr.Textbox(

@@ -1,4 +1,4 @@
-// What is in a text: draw(root, {title, facts: [[label, value], …], notes: [{kind, text}, …], preview}).
+// The report on a text: draw(root, {title, facts: [[label, value], …], notes: [{kind, text}, …], preview}).
 function draw(root, data) {
   const add = (parent, tag, className, text) => {
     const node = document.createElement(tag);

@@ -1,4 +1,4 @@
-"""The runs themselves, under the Train tab's plot: take one along, repeat, rename, delete it; import an archive."""
+"""Manage runs, below the plot in the Train tab: export, reproduce, rename and delete them, and import archives."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .words import existing, state_word
 
 NO_RUN = "There is no run yet; press Start to make one, or import an archive."
 COLUMNS = ["Name", "State", "Loss", "Step", "On disk", "Text"]
-WIDTHS = ["170px", "95px", "75px", "130px", "80px", "140px"]  # wider than a phone, on which the table is scrolled
+WIDTHS = ["170px", "95px", "75px", "130px", "80px", "140px"]  # wider than a phone, where the table scrolls
 LOG_LINES = 200
-SAVED = {  # what can be saved as one file -> the end of the file's name, the button, the content
+SAVED = {  # kind of file -> (suffix of its name, button, content)
     "settings": ("-settings.json", "Save settings (JSON)", settings.settings_json),
     "curves": ("-curves.csv", "Save curves (CSV)", logs.curves_csv),
     "samples": ("-samples.txt", "Save samples (text)", logs.samples_text),
@@ -44,14 +44,14 @@ DOWNLOAD = """(file) => {
 
 
 def loss(run: Run) -> str:
-    """The validation loss a run ended with, over all of the held-out text; until then the best so far."""
+    """Return a run's final validation loss, on the whole validation set, or the best so far."""
     history = run.history()
     found = kept_loss(history)
     return f"{found:.4f}" if isinstance(found, int | float) else "–"
 
 
 def table() -> list[list[str]]:
-    """Every run in a line of text: name, state, best validation loss, steps, size, text."""
+    """Return a row per run: name, state, best validation loss, steps, size, text."""
     rows = []
     for run in visitor().runs():
         status, on_disk = run.glance(), size(run.size())
@@ -64,7 +64,7 @@ def table() -> list[list[str]]:
 
 
 def facts(name: str | None) -> list[str]:
-    """What there is to say of a run: a line about it, and the command that repeats it."""
+    """Return a description of a run, and the command that reproduces it."""
     if not name:
         return [NO_RUN, ""]
     try:
@@ -77,7 +77,7 @@ def facts(name: str | None) -> list[str]:
 
 
 def log(name: str | None) -> str:
-    """The end of what the trainer printed."""
+    """Return the end of the training log."""
     run = seen(name)
     if run and not visitor().owns(run):
         return "What the trainer printed is for the owner of the run."
@@ -85,12 +85,12 @@ def log(name: str | None) -> str:
 
 
 def save(name: str | None, what: str, to_continue: bool = False) -> str:
-    """Write one of SAVED, or the archive, into a folder of its own for the browser to fetch. The file's path."""
+    """Write one of SAVED, or the archive, to a temporary folder for download. Return the path."""
     run = existing(name, NO_RUN)
     folder = Path(tempfile.mkdtemp(dir=made(Path(get_upload_folder()))))  # Gradio deletes it after a day
     if what == "archive":
         path = folder / f"{run.name}.zip"
-        archive.pack(run, path, to_continue and visitor().owns(run))  # the save is its owner's
+        archive.pack(run, path, to_continue and visitor().owns(run))  # only the owner may have the checkpoint
         return str(path)
     ending, _, content = SAVED[what]
     text = content(run)
@@ -107,7 +107,7 @@ def made(folder: Path) -> Path:
 
 
 def rename(name: str | None, new: str) -> str:
-    """Give a run another name; the new name."""
+    """Rename a run. Return the new name."""
     run = existing(name, NO_RUN)
     if not new.strip():
         raise NanoGPTError("The new name is empty; type one in the field beside the button.")
@@ -115,7 +115,7 @@ def rename(name: str | None, new: str) -> str:
 
 
 def question(name: str | None) -> str:
-    """What is asked before a run is deleted. NanoGPTError where that cannot be done at all."""
+    """Return the question to confirm deleting a run. Raise NanoGPTError if it can't be deleted."""
     run = deletable(name)
     if run.glance().busy:
         raise NanoGPTError(f"{run.name} is being trained; stop it first. Only then can it be deleted.")
@@ -123,18 +123,18 @@ def question(name: str | None) -> str:
 
 
 def deletable(name: str | None) -> Run:
-    """As `existing`, but one that cannot be read will do: deleting is what is left to do with it."""
+    """Return a run as `existing` does, but also one that can't be read, so that it can still be deleted."""
     run = seen(name) or existing(name, NO_RUN)
     return visitor().own_run(run.name)
 
 
 def delete(name: str | None) -> None:
-    """Delete a run for good."""
+    """Delete a run permanently."""
     deletable(name).delete()
 
 
 def load(path: str) -> str:
-    """Import an archive; the new run's name."""
+    """Import an archive. Return the new run's name."""
     return visitor().unpack(Path(path)).name
 
 
@@ -143,10 +143,10 @@ def load(path: str) -> str:
 
 @dataclass
 class View:
-    """What the panel is told of the tab around it."""
+    """The parts of the Train tab that the panel uses."""
 
     run: gr.Dropdown
-    show: Callable[[str | None], dict]  # a name, or None for the newest -> updates for `shown`
+    show: Callable[[str | None], dict]  # name, or None for the newest -> updates for `shown`
     shown: Parts
     fill: Callable[[dict], list]  # settings -> updates for `fields`
     fields: list
@@ -196,7 +196,7 @@ def build(view: View) -> None:
 
 
 def build_saving(view: View) -> None:
-    """Files to save, and settings to put back into the fields."""
+    """Draw and wire the files to export, and the buttons that load settings into the form."""
     with gr.Row():
         buttons = {
             what: gr.Button(label, size="sm", min_width=140, elem_id=f"run-save-{what}")
@@ -246,7 +246,7 @@ def build_saving(view: View) -> None:
 
 
 def build_log(view: View) -> None:
-    """What the trainer printed."""
+    """Draw and wire the training log."""
     with gr.Accordion("Log", open=False, elem_id="run-log-panel") as panel:
         text = gr.Textbox(
             label=f"The last {LOG_LINES} lines that the trainer printed", lines=8, max_lines=16, interactive=False,
@@ -260,7 +260,7 @@ def build_log(view: View) -> None:
 
 
 def build_changing(view: View) -> None:
-    """Another name, or away with it."""
+    """Draw and wire the dialog to rename or delete a run."""
 
     def renamed(name, wanted):
         chosen = rename(name, wanted)

@@ -1,4 +1,4 @@
-"""The Sample tab: write with a run's best weights, one text or several side by side."""
+"""The Sample tab: generate one or several texts with a run's best weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DOWNLOAD = """(name, text) => {
 
 @lru_cache(maxsize=2)
 def _model(folder: Path, written: int):
-    """The model as it was at a time: while a run trains, better weights arrive."""
+    """Load a model, or return it from the cache. `written` is the time of its weights, which change during training."""
     return keep_ready(load_model(folder))
 
 
@@ -45,12 +45,12 @@ def _model(folder: Path, written: int):
 def write(
     name: str | None, prompt: str = "", temperature=0.8, length=500, top_k=0, top_p=1.0, seed=1337
 ) -> Iterator[str]:
-    """The growing text, prompt first, a few times a second. NanoGPTError for what cannot be done."""
+    """Yield the text so far, prompt first, several times per second. Raise NanoGPTError if that fails."""
     yield from write_many(name, prompt, SampleConfig(temperature, length, top_k, top_p, seed))
 
 
 def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[str]:
-    """As `write`, with all the settings: several texts have a line of dashes between them."""
+    """Generate as `write` does, with all settings. Multiple texts are separated by a line of dashes."""
     run = existing(name, NO_RUN)
     tokenizer = load_tokenizer(run.folder)
     weights = run.folder / "model.safetensors"
@@ -58,7 +58,7 @@ def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[
     start = tokenizer.fit(prompt or "").text
     texts = [[start] for _ in range(config.num_samples)]
     joined = lambda: DASHES.join("".join(text) for text in texts)
-    shown, pause = time.monotonic(), 0.05  # a message a character would be slower than the model
+    shown, pause = time.monotonic(), 0.05  # sending every character would be slower than the model
     for pieces in stream_many(model, tokenizer, start, config):
         for text, piece in zip(texts, pieces):
             text.append(piece)
@@ -69,7 +69,7 @@ def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[
 
 
 def whose(run: Run) -> str:
-    """Which step's weights a run writes with, in a sentence."""
+    """Return a sentence that says which weights of a run are used."""
     history, busy = run.history(), run.status().busy
     best, origin = history.best, run.settings().get("pulled")
     if best is None and isinstance(origin, dict):
@@ -79,7 +79,7 @@ def whose(run: Run) -> str:
     step, loss = best["step"], best["val_loss"]
     ended = (history.events or [{}])[-1]
     if not busy and {"step", "val_loss", "last_val_loss", "best_val_loss"} <= ended.keys():
-        # it finished: best and last were judged on all of the held-out text
+        # at the end, the best and last weights are evaluated on the whole validation set
         step = ended["step"] if ended["last_val_loss"] <= ended["best_val_loss"] else step
         loss = ended["val_loss"]
     so_far = ", the best so far; it is still training" if busy else ""
@@ -87,7 +87,7 @@ def whose(run: Run) -> str:
 
 
 def note(name: str | None, prompt: str) -> str:
-    """What will happen to characters of the prompt that the model never saw."""
+    """Return how characters of the prompt that are not in the alphabet are replaced or skipped, or ""."""
     try:
         run = seen(name)
         return str(load_tokenizer(run.folder).fit(prompt or "")) if run else ""
@@ -96,7 +96,7 @@ def note(name: str | None, prompt: str) -> str:
 
 
 def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, stop) -> Iterator[list]:
-    """The growing text, and beside it whose it is; what cannot be done is said there, and the text stays."""
+    """Yield the text so far and which weights it is from. An error is shown in place of the latter."""
     try:
         config = SampleConfig(temperature, length, top_k, top_p, seed, num_samples, unescaped(stop or ""))
         whose_line = line(whose(existing(name, NO_RUN)))
@@ -112,7 +112,7 @@ def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, 
 
 @dataclass
 class SampleTab:
-    """The parts the rest of the page talks to."""
+    """The components that the rest of the page uses."""
 
     run: gr.Dropdown
 
@@ -125,7 +125,7 @@ def build() -> SampleTab:
             prompt = gr.Textbox(
                 label="Prompt", info="What the text begins with; may be empty.", lines=2, elem_id="sample-prompt"
             )
-            # always there, though empty: a screen reader reads out what changes in a region it knows
+            # present even if empty, because screen readers announce changes only in existing regions
             prompt_note = drawn("status_line", line(""), elem_id="sample-note", elem_classes="quiet-line")
             settings = build_settings()
             pull_panel.build(run, choices)
@@ -152,13 +152,13 @@ def build() -> SampleTab:
     download.click(None, [run, output], None, js=DOWNLOAD)
     gr.on(
         [prompt.change, run.change], lambda n, p: line(note(n, p)), [run, prompt], prompt_note,
-        trigger_mode="always_last", **QUIET,  # whatever was typed while the last answer was on its way
+        trigger_mode="always_last", **QUIET,  # after an update, check again what was typed meanwhile
     )  # fmt: skip
     return SampleTab(run)
 
 
 def build_settings() -> list:
-    """How it writes: temperature, length, num_samples, and under Advanced top_k, top_p, seed, stop."""
+    """Draw the sampling settings: temperature, length, num_samples, and under Advanced top_k, top_p, seed, stop."""
     k = {knob.name: knob for knob in knobs(SampleConfig)}
     temperature = gr.Slider(
         0, 2, k["temperature"].default, step=0.05, label="Temperature", info=k["temperature"].help,
@@ -187,7 +187,7 @@ def build_settings() -> list:
 
 
 def choices(chosen: str | None) -> gr.Dropdown:
-    """The runs that have weights, with one of them chosen."""
+    """Return the dropdown of the runs that have weights, with one of them selected."""
     trained = [run for run in visitor().runs() if (run.folder / "model.safetensors").exists()]
     names = [run.name for run in trained if run.glance().state != "damaged"]
     return gr.Dropdown(names, value=chosen if chosen in names else next(iter(names), None))

@@ -1,4 +1,4 @@
-"""The Share tab: put a run on the Hub, make a Space of it, or take it along as one page or one program."""
+"""The Share tab: publish a run on the Hub or as a Space, or export it as a web page or a Python program."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .visit import visitor
 from .words import existing
 
 NO_RUN = "There is no run to share yet; train one first."
-FILES = {  # what can be taken along as one file -> its name after the run's, what writes it
+FILES = {  # kind of file -> (suffix of its name, function that writes it)
     "page": (".html", page_export.html),
     "code": (".py", code_export.python),
 }
@@ -46,7 +46,7 @@ LICENSES = [("none yet", ""), *((words, key) for key, words in card.LICENSES.ite
 
 
 def about(name: str | None) -> dict[str, Any]:
-    """What would be shared, in a line."""
+    """Return a line that says what would be published."""
     try:
         run = existing(name, NO_RUN)
         weights = run.folder / "model.safetensors"
@@ -60,7 +60,7 @@ def about(name: str | None) -> dict[str, Any]:
 
 
 def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[list[str]], str]:
-    """What a push would send: (name, bytes) of each file, and the card."""
+    """Return what a push would upload: name and size of each file, and the card."""
     run = shareable(name, quote)
     files = hub.offered(run, hub.repository(repo or run.name, "you"), license or None, quote)
     rows = [[file, f"{len(content):,}"] for file, content in files.items()]
@@ -68,15 +68,15 @@ def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[
 
 
 def shareable(name: str | None, quote: bool) -> Run:
-    """The run of that name. NanoGPTError where its text is to be quoted and is not there for whoever asks."""
+    """Return a run. Raise NanoGPTError if its text is to be quoted, but the visitor has no access to it."""
     run = existing(name, NO_RUN)
     if quote:
-        visitor().text(run.settings()["corpus"]["id"])  # everybody may write with a public run, not read its text
+        visitor().text(run.settings()["corpus"]["id"])  # everyone may sample from a public run, but not read its text
     return run
 
 
 def take(name: str | None, what: str) -> str:
-    """Write one of FILES into a folder of its own for the browser to fetch. The file's path."""
+    """Write one of FILES to a temporary folder for download. Return the path."""
     run = existing(name, NO_RUN)
     end, write = FILES[what]
     content = write(run)
@@ -88,14 +88,14 @@ def take(name: str | None, what: str) -> str:
 
 
 def push(name, repo, private, license, quote, token: str | None) -> Iterator[dict[str, Any]]:
-    """`hub.push` as lines."""
+    """Run `hub.push` and yield status lines."""
     run = shareable(name, quote)
     wish = dict(private=private, license=license or None, quote=quote)
     yield from following(lambda tell: hub.push(run, repo or run.name, token, **wish, tell=tell))
 
 
 def create_space(name, space, kind, hardware, private, license, token: str | None) -> Iterator[dict[str, Any]]:
-    """`deploy.deploy` as lines."""
+    """Run `deploy.deploy` and yield status lines."""
     run = existing(name, NO_RUN)
     wish = dict(static=kind == "static", hardware=hardware, private=private, license=license or None)
     yield from following(lambda tell: deploy.deploy(run, space or run.name, token, **wish, tell=tell))
@@ -106,7 +106,7 @@ def create_space(name, space, kind, hardware, private, license, token: str | Non
 
 @dataclass
 class ShareTab:
-    """The parts the rest of the page talks to: `open` gives updates for `shown`, of a run and of who asks."""
+    """The components that the rest of the page uses. `open` returns updates for `shown`, given a run and a login."""
 
     open: Callable[..., list]
     shown: list
@@ -114,7 +114,7 @@ class ShareTab:
 
 @dataclass
 class Account:
-    """Where the page says who is signed in, and takes a token instead."""
+    """The components that show who is signed in, and accept a token instead."""
 
     page: gr.Blocks
     said: gr.HTML
@@ -122,7 +122,7 @@ class Account:
 
 
 def choices(chosen: str | None) -> tuple[list[str], str | None]:
-    """Every run there is for whoever asks, and the one of them to show first."""
+    """Return every run that the visitor can see, and the one to select first."""
     names = [run.name for run in visitor().runs()]
     return names, chosen if chosen in names else next(iter(names), None)
 
@@ -151,7 +151,7 @@ def build() -> ShareTab:
 
 
 def build_account() -> Account:
-    """Who is signed in, and a box for a token, which is emptied the moment it is used."""
+    """Draw who is signed in, and a field for a token, which is cleared as soon as it is used."""
     page = Context.root_block
     shown = drawn("status_line", line(""), elem_id="share-account")
     with gr.Accordion("Use a token", open=False, elem_id="share-token-panel"):
@@ -165,7 +165,7 @@ def build_account() -> Account:
 
 
 def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
-    """A model on the Hub. The dropdown of its licence, which a Space shares."""
+    """Draw and wire publishing a model on the Hub. Return the license dropdown, which Spaces also use."""
     gr.Markdown(
         "### A model on the Hub\nAnyone can then load it with `transformers` or this program. The weights, the "
         "alphabet, the settings, the losses and a card go there in one commit; your text, the log and the save to "
@@ -217,7 +217,7 @@ def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
     def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
         token = sign_in.token(account.page, typed, oauth)
         for shown in lines(lambda: push(name, where, private, license, quote, token)):
-            yield [shown, ""]  # the box is empty from the first answer on
+            yield [shown, ""]  # the token field is cleared with the first update
 
     quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
     dry.click(preview, [run, repo, license, quote], [offered, files, shown, progress], **quiet)
@@ -226,7 +226,7 @@ def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
 
 
 def build_files(run: gr.Dropdown) -> None:
-    """One page, one program."""
+    """Draw and wire the export as a web page or a Python program."""
     gr.Markdown(
         "### One file to take along\nThe page holds the model and writes by itself: offline, in any browser, on a "
         "phone. The program is one readable Python file that needs only torch and trains this very model on this text.",
@@ -250,7 +250,7 @@ def build_files(run: gr.Dropdown) -> None:
 
 
 def build_space(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> None:
-    """A Space with the model inside."""
+    """Draw and wire the creation of a Space with the model inside."""
     gr.Markdown(
         "### A Space\nA page of its own on the Hub where others write with your model.", elem_classes="share-head"
     )

@@ -1,4 +1,4 @@
-"""With whose token the page talks to the Hub; it is used and forgotten, and never shown, logged or kept."""
+"""Choose the token for the Hub. It is used once, and never shown, logged or stored."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host")
 
 
 def at_home(page: gr.Blocks) -> bool:
-    """Whether whoever asks sits at the machine that serves: it listens to nobody else, and nothing stands between."""
+    """Return True if the request comes from this machine: the server accepts no others, and there is no proxy."""
     alone = getattr(page, "server_name", None) in LOOPBACK and not getattr(page, "share", False)
     headers = getattr(request(), "headers", None) or {}
     return alone and not limits.is_public() and not named_hosts() and not any(name in headers for name in FORWARDED)
 
 
 def saved(page: gr.Blocks) -> str | None:
-    """The login saved on this machine, for its owner alone."""
+    """Return the token saved on this machine, only if the request comes from this machine."""
     if not at_home(page):
         return None
     try:
         return hub.saved_token()
-    except NanoGPTError:  # a login that cannot be read or renewed
+    except NanoGPTError:  # the saved login can't be read or renewed
         return None
 
 
 def token(page: gr.Blocks, typed: str | None, visitor: gr.OAuthToken | None) -> str | None:
-    """The token that was typed, else of the visitor who signed in, else of the login saved here."""
+    """Return the token that was typed, or that of the signed-in visitor, or the one saved on this machine."""
     return (typed or "").strip() or (visitor.token if visitor else None) or saved(page)
 
 
 def told(page: gr.Blocks, visitor: gr.OAuthToken | None) -> str:
-    """Which of them would be used, in a sentence."""
+    """Return a sentence that says which login would be used."""
     if visitor:
         return "Signed in to the Hub: what you share goes to your own account."
     if saved(page):

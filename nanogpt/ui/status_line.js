@@ -1,4 +1,4 @@
-// A sentence and, where there is one, how far the work is and an address to open: draw(root, {text, state, share, link}).
+// A message, with an optional progress bar and link: draw(root, {text, state, share, link}).
 function draw(root, data) {
   let view = root.__line;
   if (!view) {

@@ -1,4 +1,4 @@
-"""The texts that were given, under the Corpus tab's report: what they take up, another name, away with them."""
+"""Manage texts, below the report in the Corpus tab: see their sizes, rename them and delete them."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ COLUMNS = ["Name", "Characters", "On disk", "Added"]
 
 
 def texts() -> list[corpus.Corpus]:
-    """Those that were uploaded or pasted, the newest first; what comes with Python is no one's."""
+    """Return the visitor's uploaded and pasted texts, newest first, without the built-in ones."""
     return [one for one in visitor().texts() if not one.source.startswith(corpus.BUILT_IN)]
 
 
 def table() -> list[list[str]]:
-    """Every such text in a line: name, characters, size, date."""
+    """Return a row per text: name, characters, size, date."""
     return [[one.name, f"{one.characters:,}", size(corpus.size_on_disk(one)), one.created[:10]] for one in texts()]
 
 
 def choices() -> list[tuple[str, str]]:
-    """(label, id) of every such text."""
+    """Return (label, id) of every text."""
     return [(f"{one.name} ({one.characters:,})", one.id) for one in texts()]
 
 
 def in_words(names: list[str]) -> str:
-    """The first names and how many more."""
+    """List the first names, and count the rest."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
 
 def question(corpus_id: str | None) -> str:
-    """What is asked before a text is deleted. NanoGPTError while a run needs it."""
+    """Return the question to confirm deleting a text. Raise NanoGPTError while a run needs it."""
     found = chosen(corpus_id)
     busy, others = users_of(found.id)
     if busy:
@@ -59,7 +59,7 @@ def question(corpus_id: str | None) -> str:
 
 
 def delete(corpus_id: str | None) -> str:
-    """Delete a text that no trainer needs; what is said of it."""
+    """Delete a text that no active run needs. Return a message."""
     question(corpus_id)
     found = chosen(corpus_id)
     visitor().delete_text(found.id)
@@ -67,13 +67,13 @@ def delete(corpus_id: str | None) -> str:
 
 
 def rename(corpus_id: str | None, name: str) -> str:
-    """Give a text another name; what is said of it."""
+    """Rename a text. Return a message."""
     found = chosen(corpus_id)
     return f"{found.name} is called {visitor().rename_text(found.id, name).name} now."
 
 
 def chosen(corpus_id: str | None) -> corpus.Corpus:
-    """The text of that id. NanoGPTError where none is chosen."""
+    """Return the text with this id. Raise NanoGPTError if none is selected."""
     if not corpus_id:
         raise NanoGPTError("No text is chosen; choose one of yours above.")
     return visitor().text(corpus_id)
@@ -83,7 +83,7 @@ def chosen(corpus_id: str | None) -> corpus.Corpus:
 
 
 def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], dict], shown: Parts) -> None:
-    """Draw the accordion and wire it. `after(the text in use, the one that changed)` gives updates for `shown`."""
+    """Draw the accordion and wire it. `after(chosen id, changed id)` returns updates for `shown`."""
     with gr.Accordion("Your texts", open=False, elem_id="text-panel") as panel:
         rows = gr.Dataframe(
             headers=COLUMNS, datatype="str", interactive=False, label="Texts you uploaded or pasted", max_height=260,
@@ -100,18 +100,18 @@ def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], dict
             beside=[corpus_id],
         )  # fmt: skip
 
-    # not `pick` itself as the input: Gradio would refuse the value of a text that has just gone
+    # not with `pick` as the input, because Gradio rejects the value of a text that was just deleted
     gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **QUIET)
     rows.select(by_line, None, pick, **QUIET)
 
 
 def listing(id: str | None) -> gr.Dropdown:
-    """The dropdown of the texts, with one still chosen if it is still there."""
+    """Return the dropdown of texts, with the given one selected if it still exists."""
     ids = [one.id for one in texts()]
     return gr.Dropdown(choices(), value=id if id in ids else next(iter(ids), None))
 
 
 def by_line(event: gr.SelectData) -> str | None:
-    """The id of the text in the line that was chosen."""
+    """Return the id of the text in the selected row."""
     ids = [one.id for one in texts()]
     return ids[event.index[0]] if event.index[0] < len(ids) else None

@@ -1,4 +1,4 @@
-"""The Train tab: start a run, watch its losses fall, stop it, go on."""
+"""The Train tab: start a run, watch its loss, stop it and resume it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ EMPTY = dict(max_iters=1000, train=[], val=[])
 
 
 def start(corpus_id: str, name: str, preset_name: str, *fields) -> Run:
-    """Start a run with the form's fields."""
+    """Start a run with the settings in the form."""
     return visitor().start(corpus_id, name, preset_name, **form.changes(preset_name, *fields))
 
 
 def go_on(name: str | None, budget: str, max_iters: float) -> Run:
-    """Continue a run where it stopped; one that has reached its end goes on to the length in the form."""
+    """Resume a run where it stopped, or extend a finished one to the length in the form."""
     return visitor().go_on(name, budget, max_iters)
 
 
 def look(name: str | None) -> dict:
-    """Everything the tab shows of a run: plain data."""
+    """Return everything the tab shows about a run, as plain data."""
     run = seen(name)
     if run is None:
         cannot = dict(busy=False, can_stop=False, can_continue=False)
@@ -53,7 +53,7 @@ def look(name: str | None) -> dict:
 
 
 def written(name: str | None, number: int | None = None) -> tuple[str, str, int, int]:
-    """What a run wrote at one of its evaluations, the newest without a number: label, text, its number, how many."""
+    """Return a run's sample by number (default: the newest): label, text, its number, number of samples."""
     run = seen(name)
     samples = run.history().samples if run else []
     if not samples:
@@ -64,19 +64,19 @@ def written(name: str | None, number: int | None = None) -> tuple[str, str, int,
 
 
 def names() -> list[str]:
-    """Every run there is for whoever asks, the newest first."""
+    """Return the names of every run that the visitor can see, newest first."""
     return [run.name for run in visitor().runs()]
 
 
 def newest(before: str | None = None) -> str | None:
-    """The run to show first: the one that is being trained, else the one looked at before, else the newest."""
+    """Return the run to show first: one that is training, or the one shown before, or the newest."""
     runs = visitor().runs()
     busy = [run.name for run in runs if run.glance().busy]
     return next(iter(busy + [run.name for run in runs if run.name == before] + [run.name for run in runs]), None)
 
 
 def in_view(name: str | None, before: str | None = None) -> str | None:
-    """The run that a reader looks at; where it has gone, or the page has just been opened, the one to show first."""
+    """Return the selected run, or the one to show first if none is selected or it was deleted."""
     return name if name in names() else newest(before)
 
 
@@ -85,7 +85,7 @@ def in_view(name: str | None, before: str | None = None) -> str | None:
 
 @dataclass
 class TrainTab:
-    """The parts the rest of the page talks to."""
+    """The components that the rest of the page uses."""
 
     about_text: gr.Textbox
     form: form.Form
@@ -94,9 +94,9 @@ class TrainTab:
 
 
 def shown(name: str | None, seen, back: int | None = None, force: bool = False) -> dict[str, Any]:
-    """Updates for `TrainTab.shown`. Plot and sample are sent only when there is something new to see.
+    """Return updates for `TrainTab.shown`. The plot and the sample are sent only if they have changed.
 
-    `back` is the number of the earlier sample that the reader went back to; None follows the newest.
+    `back` is the number of the earlier sample that the user selected, or None to follow the newest.
     """
     now, page = look(name), page_line()
     updates: dict[str, Any] = dict(
@@ -106,7 +106,7 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
         go_on=gr.Button(interactive=now["can_continue"]),
         seen=now["version"],
     )
-    watching = now["busy"] or page["state"] == "running"  # nothing runs: no request is sent
+    watching = now["busy"] or page["state"] == "running"  # if nothing runs, stop polling
     if force or now["version"] != seen:
         updates |= dict(plot=now["plot"], timer=gr.Timer(active=watching))
     elif not watching:
@@ -119,12 +119,12 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
 
 
 def _has_new_sample(name: str | None, version, seen) -> bool:
-    """Compare versions as `look` gives them: (name, that of the losses, that of the samples), or None without a run."""
+    """Compare versions from `look`: (name, version of the losses, version of the samples), or None without a run."""
     return not (seen and version) or seen[0] != name or seen[2] != version[2]
 
 
 def newest_sample(name: str | None, back: int | None) -> dict[str, Any]:
-    """Updates for the newest sample. A reader who went back to an earlier one keeps that, with one more to choose."""
+    """Return updates for the newest sample. An earlier one that is selected stays; only the slider grows."""
     label, text, number, count = written(name)
     slider = dict(maximum=max(count, 2), visible=count > 1)
     if back:
@@ -133,22 +133,22 @@ def newest_sample(name: str | None, back: int | None) -> dict[str, Any]:
 
 
 def view(name: str | None = None) -> dict[str, Any]:
-    """Updates for all of `TrainTab.shown`: one run, or the one to show first."""
+    """Return updates for all of `TrainTab.shown`, for a run or the one to show first."""
     chosen = name or newest()
     start_button = gr.Button(interactive=not limits.training_is_off())
     return dict(run=gr.Dropdown(names(), value=chosen), start=start_button, **shown(chosen, None, force=True))
 
 
 def stop(name: str) -> dict[str, Any]:
-    """Ask a run to stop, or take it out of the queue, and show that it was asked."""
+    """Stop a run or remove it from the queue, and show that this was requested."""
     visitor().own_run(name).request_stop()
     return shown(name, None, force=True)
 
 
 def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
-    """Do what starts a run and show it; what cannot be done is said in the tab's own status line.
+    """Start or resume a run and show it. An error is shown in the tab's status line.
 
-    Where the run trains within the click, on the quota of whoever clicked, it is shown again when that is over.
+    If the run trains within the request, on the visitor's own quota, show it again at the end.
     """
     try:
         run = action(*inputs)
@@ -162,13 +162,13 @@ def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
 
 
 def look_back(name: str | None, number: float) -> list:
-    """Another of the run's samples, and its number to stay at; the newest is followed."""
+    """Return a sample of the run, and its number to stay at; None for the newest, to follow newer ones."""
     label, text, number, count = written(name, int(number))
     return [gr.Textbox(text, label=label), number if number < count else None]
 
 
 def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
-    """What the run wrote, and the way back to what it wrote earlier."""
+    """Draw the sample, and the slider that goes back to earlier ones."""
     sample = gr.Textbox(
         label="What it writes at this point", lines=6, max_lines=12, interactive=False, elem_id="train-sample"
     )
@@ -179,7 +179,7 @@ def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
 
 
 def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTab:
-    """Draw the tab and wire it. The timer stands outside of the tab: it must tick before the tab was ever opened."""
+    """Draw the tab and wire it. The timer is created outside the tab, because it must tick before the tab is opened."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             about_text = gr.Textbox(
@@ -210,11 +210,11 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
     )  # fmt: skip
 
     def on(event, handler, inputs):
-        """Wire a handler that says by name what changes."""
+        """Wire a handler that returns updates by component name."""
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **QUIET)
 
     def on_click(event, action, inputs):
-        """Wire what trains."""
+        """Wire a button that trains."""
         if not place.takes_the_request():
             return on(event, lambda *a: next(attempt(action, *a)), inputs)
 

@@ -1,4 +1,4 @@
-"""Whose request this is: the one place where a handler learns who asks."""
+"""Find out which visitor sent the current request. No other module reads the request for this."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..runs import Run
 
 
 def request() -> Any | None:
-    """The request that the running handler answers; None outside of one. Gradio sets it around every step of it."""
+    """Return the request that is being handled, or None. Gradio sets it while a handler runs."""
     return LocalContext.request.get(None)
 
 
 def visitor() -> Visitor:
-    """Who asks. Without a request, or without a cookie, it is nobody; on one's own machine always its owner."""
+    """Return the current visitor: anonymous without a request or a cookie, and on a private server the owner."""
     headers = getattr(request(), "headers", None) or {}
     return visitors.visitor_of(words(headers.get("cookie") or ""))
 
 
 def seen(name: str | None) -> Run | None:
-    """The run of that name, if it is there for whoever asks."""
+    """Return the run with this name, or None if it doesn't exist or the visitor can't see it."""
     if not name:
         return None
     run = Run(name)
@@ -34,18 +34,18 @@ def seen(name: str | None) -> Run | None:
 
 
 def terms() -> gr.Textbox:
-    """What a visitor of a public server should know before they begin; nothing on one's own machine."""
+    """Return the terms for visitors of a public server; hidden on a private one."""
     if not limits.is_public():
         return gr.Textbox(visible=False)
     return gr.Textbox(visitors.NO_COOKIE if visitor().id == "" else visitors.terms(), visible=True)
 
 
 def words(cookies: str) -> str | None:
-    """A visitor's word from a Cookie header."""
+    """Return the visitor's word from a Cookie header, or None."""
     found = cookie_parser(cookies)
     return next((found[name] for name in visitors.COOKIES if name in found), None)
 
 
 def asked() -> dict[str, str]:
-    """What the page's own address asked for, ?text=…&preset=…"""
+    """Return the query parameters of the page's URL: ?text=…&preset=…"""
     return {key: value for key, value in dict(getattr(request(), "query_params", None) or {}).items()}

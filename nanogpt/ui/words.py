@@ -1,4 +1,4 @@
-"""What a run is doing, in the page's words. Plain functions of a run folder."""
+"""Describe what a run is doing, in the words of the page. Plain functions of a run folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STATES = dict(
 
 
 def state_word(status: Status) -> str:
-    """A state in a word, also one that a later version logged."""
+    """Return the word for a state, even an unknown one from a later version."""
     return STATES.get(status.state, status.state.capitalize())
 
 
 def existing(name: str | None, none_yet: str) -> Run:
-    """The run of that name. NanoGPTError where there is none, or none is chosen."""
+    """Return the run with this name. Raise NanoGPTError if there is none, or if no name is given."""
     if not name:
         raise NanoGPTError(none_yet)
     run = visitor().run(name)
@@ -33,7 +33,7 @@ def existing(name: str | None, none_yet: str) -> Run:
 
 
 def losses(history: History) -> str:
-    """The latest losses in nats and bits a character."""
+    """Return the latest losses, in nats and bits per character."""
     parts = []
     for key, label in (("train_loss", "training loss"), ("val_loss", "validation loss")):
         value = history.latest(key)
@@ -43,7 +43,7 @@ def losses(history: History) -> str:
 
 
 def left(run: Run, status: Status) -> float:
-    """Seconds a run still has to go: by its clock, or at the pace of its steps so far."""
+    """Return the seconds remaining: of the time budget, or at the speed of the steps so far."""
     budget = run.settings()["train"].get("budget")
     return (
         max(0.0, budget - status.seconds) if budget else (status.max_iters - status.step) * status.seconds / status.step
@@ -51,17 +51,17 @@ def left(run: Run, status: Status) -> float:
 
 
 def steps(run: Run, status: Status) -> str:
-    """The step, and of how many; while a run goes by the clock, of about how many."""
+    """Return the step and the total, which is approximate while a run has a time budget."""
     if status.busy and run.settings()["train"].get("budget"):
         return f"step {status.step:,} of about {float(f'{status.max_iters:.2g}'):,.0f}"
     return f"step {status.step:,} of {status.max_iters:,}"
 
 
 def progress(run: Run, status: Status) -> str:
-    """Step, passes over the text, speed, time gone and time left: what there is to say of a run, in one line."""
+    """Return a line with the step, epochs, speed, time elapsed and time left."""
     settings, history = run.settings(), run.history()
     started = next((event for event in reversed(history.events) if event["event"] == "started"), None)
-    speed = history.latest("characters_per_second") or history.latest("tokens_per_second")  # of an older run
+    speed = history.latest("characters_per_second") or history.latest("tokens_per_second")  # older runs logged this key
     read = history.latest("characters") or history.latest("tokens") or 0
     parts = [steps(run, status)]
     parts.append(f"{epochs(read, settings['corpus']['characters']):.1f} passes over the text")
@@ -76,7 +76,7 @@ def progress(run: Run, status: Status) -> str:
 
 
 def run_line(name: str | None) -> dict:
-    """The status of one run as status_line.js draws it."""
+    """Return the status of a run in the form that status_line.js draws."""
     run = seen(name)
     if run is None:
         return line("Choose a preset and press Start.")
@@ -88,7 +88,7 @@ def run_line(name: str | None) -> dict:
 
 
 def _busy_words(run: Run, status: Status) -> str:
-    """Return the place in the queue or the progress of a run that trains or soon will, and its losses."""
+    """Describe a queued or training run: its place in the queue or its progress, and its losses."""
     text, history = state_word(status), run.history()
     if status.state == "queued":
         text += f": number {status.place} in the queue" if status.place > 1 else ": next in the queue, starting"
@@ -98,7 +98,7 @@ def _busy_words(run: Run, status: Status) -> str:
 
 
 def _ended_words(run: Run, status: Status) -> str:
-    """Return how a run ended, and how far it came."""
+    """Describe how a run ended, and how far it got."""
     state = state_word(status)
     reach = f"{progress(run, status)}." if status.step else ""
     text = f"{status.message} {reach}".strip()
@@ -106,7 +106,7 @@ def _ended_words(run: Run, status: Status) -> str:
 
 
 def page_line() -> dict:
-    """The line above the tabs: what is running and how long it has to go, whichever run the tabs show."""
+    """Return the line above the tabs: what is running and for how long, whichever run is selected."""
     running, waiting = queue.running(), queue.waiting()
     if not running and not waiting:
         return line(_idle_words())

@@ -146,9 +146,9 @@ MISTAKES = [
     (["sample", "first", "--colour", "red"], "unrecognized arguments: --colour red"),
     (["sample"], "the following arguments are required: NAME"),
     (["eval", "nobody"], "There is no run named nobody"),
-    (["eval", "first", "no-such-file.txt"], "no-such-file.txt could not be read"),
+    (["eval", "first", "no-such-file.txt"], "no-such-file.txt can't be read"),
     (["eval", "first", "--device", "tpu"], "device was 'tpu'"),
-    (["train", "no-such-file.txt"], "no-such-file.txt could not be read"),
+    (["train", "no-such-file.txt"], "no-such-file.txt can't be read"),
     (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'. Choose one of {', '.join(PRESETS)}."),
     (["train", "FILE", "--name", "first"], "There is already a run named first"),
     (["train", "FILE", "--name", "Not a Name"], "'Not a Name' can't be used as a name"),
@@ -174,7 +174,7 @@ MISTAKES = [
     (["ladder", "FILE", "--stage", "x"], "invalid int value: 'x'"),
     (["ladder", "FILE", "--device", "tpu"], "device was 'tpu'"),
     (["ladder", "FILE", "--stage", "1", "--max-iters", "-1"], "max_iters was -1"),
-    (["ladder", "no-such-file.txt"], "no-such-file.txt could not be read"),
+    (["ladder", "no-such-file.txt"], "no-such-file.txt can't be read"),
     (["fly"], "invalid choice: 'fly'"),
     (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     (["serve", "--port", "x"], "invalid int value: 'x'"),
@@ -213,8 +213,8 @@ def test_a_run_whose_text_is_gone(home, first, tiny_text):
     run = prepare.new_run("no-text", added, n_layer=1, n_embd=16)
     (run.folder / "model.safetensors").write_bytes((first.folder / "model.safetensors").read_bytes())
     corpus.delete(added.id)
-    assert f"There is no corpus {added.id}" in fails("train", "--resume", "no-text")
-    assert f"There is no corpus {added.id}" in fails("eval", "no-text")
+    assert f"There is no text {added.id}" in fails("train", "--resume", "no-text")
+    assert f"There is no text {added.id}" in fails("eval", "no-text")
     run.delete()
 
 

@@ -175,7 +175,7 @@ def test_a_trainer_that_cannot_begin_leaves_its_sentence(text):
     assert ended(run) == 1
     status = run.status()
     assert status.state == "failed"
-    assert status.message == f"There is no corpus {text.id}; its text was deleted, or never added. Add it again."
+    assert status.message == f"There is no text {text.id}; it was deleted or never added. Add it again."
 
 
 def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted():

@@ -69,7 +69,7 @@ def test_the_tab_and_the_api_start_the_same_run(text, started):
         (dict(n_layr=3), "no setting 'n_layr'"),
         (dict(n_layer=0), "n_layer was 0"),
         (dict(name="A B"), "'A B' can't be used as a name"),
-        (dict(text="0" * 16), "There is no corpus"),
+        (dict(text="0" * 16), "There is no text"),
     ],
     ids=str,
 )

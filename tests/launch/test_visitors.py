@@ -149,9 +149,9 @@ def test_the_text_of_a_public_run_is_quoted_to_its_owner_alone(anna, tiny_text):
         assert tiny_text[:40] in share_tab.offer(run.name, "", "", True)[1]
     with asking("otto"):
         assert tiny_text[:40] not in share_tab.offer(run.name, "", "", False)[1]
-        with pytest.raises(NanoGPTError, match="There is no corpus"):
+        with pytest.raises(NanoGPTError, match="There is no text"):
             share_tab.offer(run.name, "", "", True)
-        with pytest.raises(NanoGPTError, match="There is no corpus"):
+        with pytest.raises(NanoGPTError, match="There is no text"):
             next(share_tab.push(run.name, "", True, "", True, None))
 
 
@@ -166,7 +166,7 @@ def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, 
     assert taken.settings()["corpus"]["id"] != stolen
     assert [r.name for r in anna.runs()] == [run.name]
     taken.change(corpus={**taken.settings()["corpus"], "id": stolen})  # even then
-    with pytest.raises(NanoGPTError, match="There is no corpus"):
+    with pytest.raises(NanoGPTError, match="There is no text"):
         otto.to_continue(taken.name, "")
 
 
@@ -191,7 +191,7 @@ def test_the_same_text_given_twice_stays_two(anna, otto, tiny_text):
     assert (anna.text(hers.id).name, otto.text(his.id).name) == ("Secret diary", "A play")
     assert given(anna, tiny_text, "Secret diary").id == hers.id
     for action in (otto.text, otto.own_text, otto.find_text):
-        with pytest.raises(NanoGPTError, match=f"There is no corpus {hers.id}"):
+        with pytest.raises(NanoGPTError, match=f"There is no text {hers.id}"):
             action(hers.id)
     corpus.delete(otto.own_text(his.id).id)
     assert anna.text(hers.id).text() == tiny_text
@@ -209,7 +209,7 @@ def test_a_built_in_text_is_everybody_s_and_nobody_s(anna, otto):
 def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
     theirs = corpus.add(tiny_text, "Of the house")
     assert anna.texts() == []
-    with pytest.raises(NanoGPTError, match="There is no corpus"):
+    with pytest.raises(NanoGPTError, match="There is no text"):
         anna.text(theirs.id)
     corpus.delete(given(anna, tiny_text).id)
     assert corpus.load(theirs.id).name == "Of the house"
@@ -490,7 +490,7 @@ def test_programs_with_other_cookies_are_other_visitors(served, tiny_text):
             for endpoint in ("/run_status", "/stop_training", "/sample"):
                 assert refused(other, endpoint, name=run.name).startswith(f"There is no run named {run.name}")
         text = run.settings()["corpus"]["id"]
-        assert refused(otto, "/start_training", corpus_id=text).startswith(f"There is no corpus {text}")
+        assert refused(otto, "/start_training", corpus_id=text).startswith(f"There is no text {text}")
         assert "by a cookie" in refused(nobody, "/add_corpus", text=tiny_text)
         his = otto.predict(text=tiny_text, name="Ottos play", api_name="/add_corpus")
         assert his["name"] == "Ottos play"

@@ -65,7 +65,7 @@ def export(run: Run, folder: Path) -> Path:
 
 
 def loss_in(printed: str) -> float:
-    return float(re.findall(r"^validation loss (\d+\.\d{4}) nats a character$", printed, re.M)[0])
+    return float(re.findall(r"^validation loss (\d+\.\d{4}) nats per character$", printed, re.M)[0])
 
 
 def in_this_process(program: Path, monkeypatch, capsys) -> str:
@@ -90,7 +90,7 @@ def test_the_program_alone_comes_to_the_loss_of_the_run(text, tmp_path):
         assert "Note:" not in printed
         assert kept_loss(run.history()) < 3.2  # it has learned something
         assert loss_in(printed) == pytest.approx(kept_loss(run.history()), abs=0.02)
-        sample = printed.rpartition("nats a character\n\n")[2]
+        sample = printed.rpartition("nats per character\n\n")[2]
         assert len(sample) == 502  # a line break to begin with, 500 characters, and print's own
         assert set(sample) <= set(text.chars)
 
@@ -131,7 +131,7 @@ def test_another_text_is_noticed(text, tiny_text, tmp_path, monkeypatch, capsys)
     program = export(run, tmp_path)
     (tmp_path / "a-play.txt").write_text(tiny_text.replace("\n", "\r\n"), encoding="utf-8", newline="")
     printed = in_this_process(program, monkeypatch, capsys)
-    assert "Note: a-play.txt is not, to the letter, the text this was made for" in printed
+    assert "Note: a-play.txt is not exactly the text this program was made for" in printed
 
 
 def test_the_program_reads_well(text):
@@ -189,7 +189,7 @@ def test_a_template_s_sections():
 def test_a_run_that_has_learned_nothing_yet_has_no_program(text):
     run = made("untrained", text)
     run.log(step=0, seconds=0.0, tokens=0, val_loss=3.9)
-    with pytest.raises(NanoGPTError, match="untrained has not learned anything yet"):
+    with pytest.raises(NanoGPTError, match="untrained hasn't been trained yet"):
         code_export.python(run)
 
 
@@ -202,7 +202,7 @@ def test_a_timed_run_takes_the_steps_it_came_to(text, schedule):
     source = code_export.python(run)
     assert "max_iters = 437 " in source
     assert "last_step = max_iters\n" in source
-    assert "It went by the clock" in source
+    assert "It had a time budget" in source
     run.log(step=500, seconds=30.0, tokens=1, val_loss=2.1, learning_rate=rate(0.25))  # it ended at a quarter
     source = code_export.python(run)
     assert "max_iters = 2000 " in source

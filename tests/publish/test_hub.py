@@ -92,7 +92,7 @@ def push(name: str = "classic", repo: str = "maya/play", token: str | None = MAY
 def test_a_run_goes_there_and_comes_back_to_the_bit(hub, run, layout, large, capsys):
     hub.large = large
     assert main(["push", layout, "maya/play", "--license", "mit"]) == 0
-    assert capsys.readouterr().out == f"{hub.url}/maya/play has it now.\n"
+    assert capsys.readouterr().out == f"Published to {hub.url}/maya/play.\n"
     repo = hub.repos["models/maya/play"]
     assert set(repo.files) == PUBLIC
     assert len(repo.commits) == 2  # the Hub's own, and ours
@@ -140,7 +140,7 @@ def test_pushed_again_only_what_changed_makes_a_commit(hub, run, capsys):
     assert first.commit
     again = push(license="mit")
     assert again.commit == ""
-    assert "all of it already; nothing was sent" in str(again)
+    assert "is already up to date; nothing was sent" in str(again)
     repo = hub.repos["models/maya/play"]
     assert len(repo.commits) == 2
     before = repo.files
@@ -157,7 +157,7 @@ def test_a_card_that_was_changed_by_hand_stays(hub, run):
     repo = hub.repos["models/maya/play"]
     repo.commits.append({**repo.files, "README.md": b"---\nlicense: mit\n---\nmy own words\n"})
     run.sample(6, "another text")
-    assert "changed by hand" in str(push())
+    assert "edited by hand" in str(push())
     assert repo.files["README.md"].endswith(b"my own words\n")
 
 
@@ -179,7 +179,7 @@ def test_a_file_that_is_no_longer_part_of_it_goes(hub, run):
 
 def test_a_commit_is_whole_or_not_at_all(hub, run):
     hub.refuse = lambda request: Refusal(500, "", "oops") if "/commit/" in request else None
-    refused("trouble of its own", "push")
+    refused("having problems", "push")
     assert len(hub.repos["models/maya/play"].commits) == 1
     hub.refuse = lambda request: None
     assert push().commit
@@ -195,7 +195,7 @@ def test_what_somebody_else_pushed_meanwhile_is_not_overwritten(hub, run):
             repo.commits.append({**repo.files, "theirs.txt": b"x"})
 
     hub.refuse = meanwhile
-    with pytest.raises(NanoGPTError, match="changed by somebody else"):
+    with pytest.raises(NanoGPTError, match="changed by another upload"):
         push(license="mit")
     assert "theirs.txt" in repo.files
     assert b"license: mit" not in repo.files["README.md"]
@@ -213,27 +213,27 @@ def at(part: str, status: int, said: str = "no"):
     [
         (None, "maya/play", None, "not signed in"),
         ("", "maya/play", None, "not signed in"),
-        ("hf_" + "x" * 34, "maya/play", None, "does not take this token"),
-        (READER, "maya/play", None, "may only read"),
-        (MAYA, "olga/play", None, "may not write to olga/play"),
-        (MAYA, "nobody/play", None, "not there or not yours"),
-        (MAYA, "maya/a b", None, "The repository was 'maya/a b'; write it as user/name"),
-        (MAYA, "maya/x/y", None, "write it as user/name"),
-        (MAYA, "../play", None, "write it as user/name"),
-        (MAYA, "", None, "write it as user/name"),
-        (MAYA, "https://example.org/maya/play", None, "write it as user/name"),
+        ("hf_" + "x" * 34, "maya/play", None, "rejected this token"),
+        (READER, "maya/play", None, "is read-only"),
+        (MAYA, "olga/play", None, "permission to write to olga/play"),
+        (MAYA, "nobody/play", None, "doesn't exist or isn't yours"),
+        (MAYA, "maya/a b", None, "'maya/a b' is not a valid repository. Use the form user/name"),
+        (MAYA, "maya/x/y", None, "Use the form user/name"),
+        (MAYA, "../play", None, "Use the form user/name"),
+        (MAYA, "", None, "Use the form user/name"),
+        (MAYA, "https://example.org/maya/play", None, "Use the form user/name"),
         (MAYA, "https://huggingface.co/spaces/maya/play", None, "a Space or a dataset"),
-        (MAYA, "maya/play", at("whoami", 429), "wait some minutes"),
-        (MAYA, "maya/play", at("whoami", 503), "trouble of its own at the moment .503."),
+        (MAYA, "maya/play", at("whoami", 429), "Wait a few minutes"),
+        (MAYA, "maya/play", at("whoami", 503), "having problems .503."),
         (MAYA, "maya/play", at("create", 409), "is taken"),
-        (MAYA, "maya/play", at("create", 402), "asks for payment"),
-        (MAYA, "maya/play", at("create", 401), "lacks the right"),
-        (MAYA, "maya/play", at("auth-check", 403), "may not write"),
-        (MAYA, "maya/play", at("validate-yaml", 400, "bad card"), "does not take the card"),
+        (MAYA, "maya/play", at("create", 402), "requires payment"),
+        (MAYA, "maya/play", at("create", 401), "lacks permission"),
+        (MAYA, "maya/play", at("auth-check", 403), "don't have permission to write"),
+        (MAYA, "maya/play", at("validate-yaml", 400, "bad card"), "rejected the model card"),
         (MAYA, "maya/play", at("/commit/main", 413), "too large"),
-        (MAYA, "maya/play", at("/commit/main", 418, "no {room} for {}"), "refused .418: no .room. for"),
-        (MAYA, "myhf.co/maya/play", None, "write it as user/name"),
-        (MAYA, "maya/play", at("/commit/main", 418, f"a teapot {MAYA}"), "refused .418: a teapot hf_…"),
+        (MAYA, "maya/play", at("/commit/main", 418, "no {room} for {}"), "refused the request .418: no .room. for"),
+        (MAYA, "myhf.co/maya/play", None, "Use the form user/name"),
+        (MAYA, "maya/play", at("/commit/main", 418, f"a teapot {MAYA}"), "refused the request .418: a teapot hf_…"),
     ],
     ids=lambda value: value if isinstance(value, str) and not value.startswith("hf_") else "",
 )
@@ -255,14 +255,14 @@ def test_each_refusal_is_a_sentence(hub, run, token, repo, refuse, said):
 def test_an_upload_that_fails_is_a_sentence_too(hub, run):
     hub.large = True
     hub.refuse = at("PUT /lfs", 403)
-    refused("may not write", "push")
+    refused("don't have permission to write", "push")
 
 
 def test_a_taken_name_is_left_alone(hub, run):
     theirs = Repo()
     theirs.commits.append({"README.md": b"mine", "pytorch_model.bin": b"x"})
     hub.repos["models/maya/play"] = theirs
-    refused("was not made here; choose another name", "push")
+    refused("was not made with nanogpt. Choose another name", "push")
     assert len(theirs.commits) == 2
     hub.repos["models/maya/new"] = Repo()  # made on the Hub's own page, nothing in it yet
     assert push(repo="maya/new").commit
@@ -270,7 +270,7 @@ def test_a_taken_name_is_left_alone(hub, run):
 
 def test_a_private_push_never_lands_in_a_public_repository(hub, run):
     push()
-    with pytest.raises(NanoGPTError, match="and public"):
+    with pytest.raises(NanoGPTError, match="and is public, so nothing was sent"):
         push(private=True, license="mit")
     push(repo="maya/secret", private=True)
     assert hub.repos["models/maya/secret"].private
@@ -283,19 +283,19 @@ def test_a_private_push_never_lands_in_a_public_repository(hub, run):
 
 
 def test_without_a_hub_it_says_so(run, monkeypatch):
-    refused("could not be reached", "push")
-    refused("could not be reached", "pull", "maya/play")
+    refused("Couldn't reach the Hub", "push")
+    refused("Couldn't reach the Hub", "pull", "maya/play")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    refused("could not be reached|set offline", "push")
+    refused("Couldn't reach the Hub|in offline mode", "push")
 
 
 def test_a_page_in_place_of_an_answer_is_no_hub():
-    with pytest.raises(NanoGPTError, match="could not be reached"), hub_errors.spoken():
+    with pytest.raises(NanoGPTError, match="Couldn't reach the Hub"), hub_errors.spoken():
         json.loads("<html>Sign in to this network first</html>")
 
 
 def test_a_run_without_weights_and_an_unknown_licence(hub, run, tiny_text):
-    with pytest.raises(NanoGPTError, match="the licence|The licence"):
+    with pytest.raises(NanoGPTError, match="Unknown license"):
         push(license="wtf")
     (run.folder / "model.safetensors").unlink()
     refused("no weights yet", "push")
@@ -377,8 +377,8 @@ def test_the_text_is_quoted_only_where_its_owner_wants_that(run, tiny_text):
     assert start in ours.offered(run, "maya/play", quote=True)["README.md"].decode()
     assert tiny_text[:600] not in ours.offered(run, "maya/play", quote=True)["README.md"].decode()
     corpus.delete(corpus.listed()[0].id)
-    assert "| Every character equally likely |" in ours.offered(run, "maya/play")["README.md"].decode()
-    with pytest.raises(NanoGPTError, match="no corpus"):
+    assert "| Uniform: every character equally likely |" in ours.offered(run, "maya/play")["README.md"].decode()
+    with pytest.raises(NanoGPTError, match="There is no text"):
         ours.offered(run, "maya/play", quote=True)
 
 
@@ -535,7 +535,7 @@ def config_with(files: dict[str, bytes], **changes) -> bytes:
         ("config.json", lambda f: b" " * 2_000_000, "at most 1.0 MB"),
         ("tokenizer.json", lambda f: b'{"model":{"vocab":' * 50_000, "cannot be read"),
         ("tokenizer.json", lambda f: b'{"model":{"vocab":{"ab":0}}}', "single characters"),
-        ("tokenizer.json", lambda f: b'{"model":{"vocab":{"\\ud800":0}}}', "could not be taken in"),
+        ("tokenizer.json", lambda f: b'{"model":{"vocab":{"\\ud800":0}}}', "Couldn't load"),
         ("model.safetensors", lambda f: b"\x80\x04.", "cannot be read"),
         ("model.safetensors", lambda f: b"\xff" * 100, "cannot be read"),
         ("model.safetensors", lambda f: f["model.safetensors"][:-10], "cannot be read"),
@@ -584,7 +584,7 @@ def test_a_model_too_large_is_refused_before_it_is_fetched(hub, run, monkeypatch
     push()
     monkeypatch.setitem(archive.FILES, "model.safetensors", 10_000)
     hub.requests.clear()
-    refused("at most 10.0 kB are taken", "pull", "maya/play")
+    refused("at most 10.0 kB is allowed", "pull", "maya/play")
     assert not hub.asked("/resolve/")
     monkeypatch.setitem(archive.FILES, "model.safetensors", 10**9)
     monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", "100")

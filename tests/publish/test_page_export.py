@@ -241,9 +241,15 @@ def test_whatever_is_in_a_text_or_a_name_stays_text(opened):
 def test_it_writes_by_itself_when_opened_and_says_what_it_is(opened):
     page = opened(made("opened", corpus="Diary"))
     assert len(page.locator("#written").evaluate("element => element.textContent")) == 500
-    assert re.fullmatch(r"500 characters; [\d,]+ a second\.", page.locator("#status").inner_text())
+    assert re.fullmatch(r"500 characters \([\d,]+ per second\)\.", page.locator("#status").inner_text())
     said = page.locator("main").inner_text()
-    for fact in ("opened", "Diary", "1.80 nats (2.60 bits) a character", "100 steps in 3 seconds", "as in the lecture"):
+    for fact in (
+        "opened",
+        "Diary",
+        "1.80 nats (2.60 bits) per character",
+        "100 steps in 3 seconds",
+        "as in the lecture",
+    ):
         assert fact in said
 
 
@@ -257,7 +263,9 @@ def test_it_can_be_stopped_begun_anew_and_copied(opened):
     stopped = still(page)
     assert page.locator("#length").input_value() == "10000"  # the most there may be
     assert len(stopped) < 10000
-    assert ", then stopped; " in page.locator("#status").inner_text()
+    assert re.fullmatch(
+        r"Stopped after [\d,]+ characters \([\d,]+ per second\)\.", page.locator("#status").inner_text()
+    )
     page.locator("#length").fill("50")
     page.locator("#prompt").fill("O ")
     seed = int(page.locator("#seed").input_value())
@@ -316,7 +324,7 @@ def test_a_number_takes_four_letters():
 def test_a_run_that_cannot_be_a_page_says_why(monkeypatch):
     run = made("unfit", "modern")
     monkeypatch.setattr(page_export, "MAX_MB", 0.01)
-    with pytest.raises(NanoGPTError, match=r"unfit has 0\.0 million numbers, .* up to 0\.01 MB"):
+    with pytest.raises(NanoGPTError, match=r"unfit has 0\.0 million parameters, .* up to 0\.01 MB"):
         page_export.html(run)
     monkeypatch.undo()
     (run.folder / "model.safetensors").unlink()

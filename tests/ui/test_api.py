@@ -193,9 +193,9 @@ def test_a_run_that_is_not_there(client, name):
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [
-        (dict(corpus_id="x"), "The corpus was 'x'"),
-        (dict(corpus_id="0" * 16), "There is no corpus 0000000000000000"),
-        (dict(corpus_id=["x"]), "The corpus was"),
+        (dict(corpus_id="x"), "'x' is not the id of a text"),
+        (dict(corpus_id="0" * 16), "There is no text 0000000000000000"),
+        (dict(corpus_id=["x"]), "is not the id of a text"),
         (dict(name="Not a Name"), "'Not a Name' can't be used as a name"),
         (dict(name="one"), "There is already a run named one"),
         (dict(preset="huge"), "There is no preset 'huge'"),

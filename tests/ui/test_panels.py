@@ -292,7 +292,11 @@ def test_the_table_of_texts_has_those_that_were_given(text):
 
 def test_a_text_is_renamed(text):
     assert "is called Hamlet now" in text_panel.rename(text.id, "  Hamlet ")
-    for id, name, said in ((text.id, " ", "empty"), (None, "x", "No text is chosen"), ("../..", "x", "id has 16")):
+    for id, name, said in (
+        (text.id, " ", "empty"),
+        (None, "x", "No text is chosen"),
+        ("../..", "x", "is not the id of a text"),
+    ):
         with pytest.raises(NanoGPTError, match=said):
             text_panel.rename(id, name)
     assert corpus.load(text.id).name == "Hamlet"

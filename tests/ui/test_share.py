@@ -206,14 +206,14 @@ def a_dry_run_sends_nothing(page, hub) -> None:
 def a_push_uses_the_token_once(page, hub) -> None:
     type_token(page, OLGA)
     page.locator("#share-push").click()
-    assert "may not write to maya/play" in said(page, "share-push-said")
+    assert "permission to write to maya/play" in said(page, "share-push-said")
     page.locator("#share-push").click()
     assert "not signed in" in said(page, "share-push-said")  # the box is empty: used once
     type_token(page, MAYA)
     page.locator("#share-license input").click()
     page.get_by_role("option", name="MIT:").click()
     page.locator("#share-push").click()
-    assert f"{hub.url}/maya/play has it now." in said(page, "share-push-said")
+    assert f"Published to {hub.url}/maya/play." in said(page, "share-push-said")
     assert page.locator("#share-push-said a").get_attribute("href") == f"{hub.url}/maya/play"
     assert page.locator("#share-token input").input_value() == ""
     assert hub.repos["models/maya/play"].private
@@ -231,7 +231,7 @@ def files_are_saved(page, run: Run) -> None:
 def a_static_space_is_created(page, hub) -> None:
     type_token(page, MAYA)
     page.locator("#share-create").click()
-    assert "/spaces/maya/one has it now" in said(page, "share-space-said")
+    assert "/spaces/maya/one." in said(page, "share-space-said")
     assert hub.repos["spaces/maya/one"].facts["sdk"] == "static"
     hub.repos["models/maya/play"].private = False  # as its owner may decide on the Hub
 

@@ -1,31 +1,30 @@
-// The model of nanogpt/model.py in plain JavaScript, with its names: a character in, the scores of the next one out.
-// What was read stays in memory as keys and values, so that each further character costs one pass.
+// The model of nanogpt/model.py in plain JavaScript, with the same names: a character in, logits for the next one out.
+// Keys and values are cached, so that each new character costs one forward pass.
 "use strict";
 
 // ---- the model -------------------------------------------------------------------------------------------------------
 
 class GPT {
-  // config: block_size, n_layer, n_head, n_embd, vocab_size, rope_theta, and the features of layout.py. Biases are added
-  // where there are any in w.
-  // w: name -> Float32Array; a matrix row by row, (out, in), as torch keeps it: a result is a product with one row.
+  // config: block_size, n_layer, n_head, n_embd, vocab_size, rope_theta, and the features of layout.py.
+  // w: name -> Float32Array. Matrices are (out, in), row by row, as in torch. Biases are used if w has them.
   constructor(config, w) {
     const { n_layer, n_embd: C, block_size: T } = config;
     const part = (name) => ({ weight: w[`${name}.weight`], bias: w[`${name}.bias`] });
     const block = (i) => ({
       ln1: part(`blocks.${i}.ln1`), qkv: part(`blocks.${i}.sa.qkv`), proj: part(`blocks.${i}.sa.proj`),
       ln2: part(`blocks.${i}.ln2`), up: part(`blocks.${i}.ffwd.net.0`), down: part(`blocks.${i}.ffwd.net.2`),
-      keys: new Float32Array(T * C), // (T, C): of each place, all heads side by side
+      keys: new Float32Array(T * C), // (T, C), the key-value cache; all heads side by side
       values: new Float32Array(T * C), // (T, C)
     });
     this.config = config;
     this.embeddings = part("token_embedding_table"); // (vocab_size, C)
-    this.positions = part("position_embedding_table"); // (T, C), unless positions are rotary
+    this.positions = part("position_embedding_table"); // (T, C); not with rotary positions
     this.blocks = Array.from({ length: n_layer }, (_, i) => block(i));
     this.ln_f = part("ln_f");
     this.lm_head = part("lm_head");
     this.length = 0; // characters read so far
-    this.x = new Float32Array(C); // the residual path
-    this.h = new Float32Array(C); // what a part of the model reads of it
+    this.x = new Float32Array(C); // the residual stream
+    this.h = new Float32Array(C); // x, normalized
     this.qkv = new Float32Array(3 * C);
     this.wei = new Float32Array(T);
     this.gathered = new Float32Array(C);
@@ -35,12 +34,12 @@ class GPT {
     if (config.rotary) this.turns = rotaryTable(T, C / config.n_head, config.rope_theta);
   }
 
-  // Forget what was read.
+  // Clear the cache.
   restart() {
     this.length = 0;
   }
 
-  // Take the next character into account; there must be room for it in the window.
+  // Process the next character, which must still fit in the context.
   read(token) {
     const { x, h, qkv, gathered, hidden, added } = this, C = x.length, t = this.length++;
     const { rotary, plain_norms, relu_squared } = this.config;
@@ -64,7 +63,7 @@ class GPT {
     }
   }
 
-  // The scores of each character of the alphabet to come next: (vocab_size,).
+  // Return the logits for the next character: (vocab_size,).
   scores() {
     this.norm(this.h, this.x, this.ln_f);
     linear(this.logits, this.lm_head, this.h);
@@ -76,7 +75,7 @@ class GPT {
     else layerNorm(out, x, part);
   }
 
-  // Self-attention of the character at place t, head by head.
+  // Self-attention for the character at position t, head by head. The result is in this.gathered.
   attend({ keys, values }, t) {
     const { qkv, wei, gathered } = this, C = gathered.length, { n_head, rotary, qk_norm } = this.config, hs = C / n_head;
     for (let z = 0; z < 2 * C; z += hs) { // queries, then keys
@@ -88,21 +87,21 @@ class GPT {
     gathered.fill(0);
     for (let head = 0; head < C; head += hs) {
       let most = -Infinity, sum = 0;
-      for (let s = 0; s <= t; s++) { // how well each earlier character's key answers the query
+      for (let s = 0; s <= t; s++) { // affinity of the query with each key so far
         let a = 0;
         for (let i = head, k = s * C + head; i < head + hs; i++, k++) a += qkv[i] * keys[k];
         wei[s] = a / Math.sqrt(hs);
         most = Math.max(most, wei[s]);
       }
       for (let s = 0; s <= t; s++) sum += wei[s] = Math.exp(wei[s] - most);
-      for (let s = 0; s <= t; s++) { // and so much of its value is taken
+      for (let s = 0; s <= t; s++) { // weighted sum of the values
         const share = wei[s] / sum;
         for (let i = head, k = s * C + head; i < head + hs; i++, k++) gathered[i] += share * values[k];
       }
     }
   }
 
-  // Rotary positions: pairs of numbers are turned by an angle that grows with the place.
+  // Rotary positions: rotate pairs of numbers by an angle that grows with the position.
   rotate(z, start, hs, t) {
     const half = hs / 2, { cos: coses, sin: sines } = this.turns;
     for (let i = 0; i < half; i++) {
@@ -113,14 +112,14 @@ class GPT {
   }
 }
 
-// cos and sin of each place's angles: two of (T, hs / 2).
+// Return cos and sin of the rotary angles at each position: two of (T, hs / 2).
 function rotaryTable(T, hs, theta) {
   const half = hs / 2;
   const angles = Float32Array.from({ length: T * half }, (_, k) => Math.floor(k / half) * theta ** (-(k % half) / half));
   return { cos: angles.map(Math.cos), sin: angles.map(Math.sin) };
 }
 
-// out = weight x + bias. Four rows at a time: each number of x is fetched once for all four.
+// out = weight @ x + bias, four rows at a time, so that each number of x is loaded once for all four.
 function linear(out, { weight, bias }, x) {
   const n = x.length, rows = out.length - (out.length % 4);
   for (let i = 0; i < rows; i += 4) {
@@ -159,7 +158,7 @@ function layerNorm(out, x, { weight, bias }) {
   for (let i = 0; i < n; i++) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
 }
 
-// n numbers from `start` on, divided by their root mean square.
+// Divide n numbers, from `start` on, by their root mean square.
 function rmsNorm(out, x, start, n) {
   let square = 0;
   for (let i = start; i < start + n; i++) square += x[i] * x[i];
@@ -167,16 +166,16 @@ function rmsNorm(out, x, start, n) {
   for (let i = start; i < start + n; i++) out[i] = x[i] * scale;
 }
 
-// ---- writing with it -------------------------------------------------------------------------------------------------
+// ---- sampling --------------------------------------------------------------------------------------------------------
 
-// Continue a text: ids in, new ids out, one after the other. null comes after each character that was only read, so that
-// whoever asks can do something else in between.
+// Continue a text: ids in, new ids out, one at a time. Yield null after each character that was only read, so that the
+// caller can keep the page responsive.
 function* write(gpt, ids, { length, temperature, seed }) {
   const text = [...ids], window = gpt.config.block_size, uniform = random(seed);
-  let fresh = text.slice(-window); // what the model has not read yet
+  let fresh = text.slice(-window); // what the model hasn't read yet
   gpt.restart();
   for (let n = 0; n < length; n++) {
-    if (gpt.length + fresh.length > window) { // full: go on from the window's newer half
+    if (gpt.length + fresh.length > window) { // the context is full: continue from its second half
       fresh = text.slice(-Math.floor(window / 2));
       gpt.restart();
     }
@@ -191,7 +190,7 @@ function* write(gpt, ids, { length, temperature, seed }) {
   }
 }
 
-// Draw the next id: the larger its score, the likelier; the higher the temperature, the more alike all are.
+// Draw the next id from softmax(logits / temperature); temperature 0 takes the most likely one. u is uniform in [0, 1).
 function pick(logits, temperature, u) {
   const most = logits.reduce((a, b) => Math.max(a, b));
   if (temperature === 0) return logits.indexOf(most);
@@ -201,8 +200,8 @@ function pick(logits, temperature, u) {
   return found < 0 ? p.length - 1 : found;
 }
 
-// Uniform numbers from 0 to 1, the same ones for a seed: a counter in large steps, its bits mixed (as in SplitMix,
-// Steele et al., 2014, with the last steps of MurmurHash3).
+// Return a generator of uniform numbers in [0, 1), reproducible from the seed: a counter whose bits are mixed as in
+// SplitMix (Steele et al., 2014), with MurmurHash3's finalizer.
 function random(seed) {
   let state = seed >>> 0;
   return () => {
@@ -214,10 +213,10 @@ function random(seed) {
   };
 }
 
-// ---- letters ---------------------------------------------------------------------------------------------------------
+// ---- characters ------------------------------------------------------------------------------------------------------
 
-// A text in the model's alphabet, as ids: an unknown character becomes the nearest known one or is left out.
-// Also what was done, in one sentence; empty where nothing was.
+// Encode a text as ids. A character that is not in the alphabet becomes a similar one, or is skipped; `note` says
+// which, or is empty.
 function encode(text, chars, lookalikes) {
   const stoi = new Map(chars.map((ch, i) => [ch, i]));
   const replaced = new Map();
@@ -232,23 +231,23 @@ function encode(text, chars, lookalikes) {
   return { ids: [...fitted].map((ch) => stoi.get(ch)), text: fitted, note };
 }
 
-// By case, look or accent; "" where nothing known is near.
+// Return a known character that differs only in case, look or accent, or "" if there is none.
 function nearest(ch, stoi, lookalikes) {
   const swapcase = (s) => [...s].map((c) => (c === c.toUpperCase() ? c.toLowerCase() : c.toUpperCase())).join("");
   const bare = ch.normalize("NFKD").replace(/\p{Mn}/gu, "");
-  const swapped = [...swapcase(ch)].length === 1 ? swapcase(ch) : ch.toUpperCase().toLowerCase(); // ß is written ss, not SS
+  const swapped = [...swapcase(ch)].length === 1 ? swapcase(ch) : ch.toUpperCase().toLowerCase(); // ß becomes ss
   const guesses = [swapped, lookalikes[ch] ?? "", ch.normalize("NFKC"), bare, swapcase(bare)];
   return guesses.find((guess) => guess && [...guess].every((c) => stoi.has(c))) ?? "";
 }
 
-// A character as a sentence can hold it: its name where it would not be seen.
+// Return a character for use in a message: itself if it is visible, otherwise its name.
 function shown(ch) {
   if (/^[\p{L}\p{M}\p{N}\p{P}\p{S}]/u.test(ch)) return ch;
   const names = { "\n": "newline", "\t": "tab", " ": "space", "\r": "carriage return" };
   return names[ch] ?? `U+${ch.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
-// Numbers as this page keeps them: four letters of base64 each, which are the upper 24 bits of a 32-bit float.
+// Decode the weights: four base64 letters per number, which are the upper 24 bits of a 32-bit float.
 function unpack(letters) {
   const value = new Uint8Array(128);
   [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].forEach((ch, i) => {

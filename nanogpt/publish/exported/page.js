@@ -1,27 +1,28 @@
-// The page around the model: fields in, text out. All that is not ours, such as the prompt, goes in as text only.
+// The form around the model. Whatever comes from users, such as the prompt, is inserted as plain text.
 "use strict";
 
-const SLICE = 14; // milliseconds of work before the page may draw and answer
+const SLICE = 14; // milliseconds to work before letting the page redraw and respond
 const part = (id) => document.getElementById(id);
 const about = JSON.parse(part("about").textContent);
 const chars = [...about.chars];
 let gpt = null;
-let current = null; // the text being written; null once it has ended or was stopped
+let current = null; // the text being generated; null once it is finished or stopped
 
-// The weights, each tensor in a script element of its own that no browser runs.
+// Load the weights. Each tensor is in its own script element, of a type that browsers don't run.
 function load() {
   const w = {};
   for (const element of document.querySelectorAll("script[data-tensor]")) {
     w[element.dataset.tensor] = unpack(element.textContent);
-    element.remove(); // or it would stay in memory twice
+    element.remove(); // to avoid keeping it in memory twice
   }
   return new GPT(about.config, w);
 }
 
+// Generate a text with the form's settings, until it is finished, stopped or replaced by another.
 async function begin() {
   const mine = (current = {});
   const prompt = encode(part("prompt").value, chars, about.lookalikes);
-  const start = prompt.ids.length ? prompt.ids : [Math.max(0, chars.indexOf("\n"))]; // else as after a line break
+  const start = prompt.ids.length ? prompt.ids : [Math.max(0, chars.indexOf("\n"))]; // otherwise, a newline
   const settings = { temperature: number("temperature"), length: number("length"), seed: number("seed") };
   part("note").textContent = prompt.note;
   part("given").textContent = prompt.text;
@@ -40,24 +41,24 @@ async function begin() {
     }
     count += pieces.length;
     text.appendData(pieces.join(""));
-    await breath();
+    await redraw();
   }
-  if (current !== null && current !== mine) return; // another text has begun meanwhile
+  if (current !== null && current !== mine) return; // another text has been started in the meantime
   const speed = count / (performance.now() - began) * 1000;
-  part("status").textContent = `${said(count)} characters${done ? "" : ", then stopped"}; ${said(speed)} a second.`;
+  part("status").textContent = `${done ? "" : "Stopped after "}${said(count)} characters (${said(speed)} per second).`;
   busy(false);
 }
 
-// Buttons and the line below the text, while it is being written and afterwards.
+// Set the buttons and the status line for generating (true) or idle (false).
 function busy(now) {
   if (!now) current = null;
-  else part("status").textContent = "Writing …";
+  else part("status").textContent = "Generating …";
   part("text").setAttribute("aria-busy", now);
-  part("go").textContent = now ? "Stop" : "Write";
+  part("go").textContent = now ? "Stop" : "Generate";
   part("go").classList.toggle("stop", now);
 }
 
-// A field's number, brought into its range and written back.
+// Read a field's number, clamp it to its range, and write it back.
 function number(id) {
   const input = part(id), typed = Number.isFinite(input.valueAsNumber) ? input.valueAsNumber : Number(input.defaultValue);
   const value = Math.min(Number(input.max), Math.max(Number(input.min), typed));
@@ -67,18 +68,19 @@ function number(id) {
 
 const said = (value) => Math.round(value).toLocaleString("en");
 
-// Let the page draw and answer. Not by a timer, which a page in the background gets once a second.
+// Let the page redraw and respond. A timer would not do: background pages run theirs only once per second.
 const channel = new MessageChannel();
-const breath = () => new Promise((go) => {
+const redraw = () => new Promise((go) => {
   channel.port1.onmessage = go;
   channel.port2.postMessage(null);
 });
 
+// Copy the text to the clipboard.
 async function copy() {
   const text = part("text").textContent;
   try {
     await navigator.clipboard.writeText(text);
-  } catch { // a browser that does not let a file do that
+  } catch { // some browsers don't allow this for a local file
     getSelection().selectAllChildren(part("text"));
     document.execCommand("copy");
     getSelection().removeAllRanges();
@@ -86,6 +88,7 @@ async function copy() {
   part("status").textContent = "Copied.";
 }
 
+// Connect the form to the functions above, and enable the buttons.
 function wire() {
   part("settings").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -104,11 +107,11 @@ function wire() {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) begin();
   });
   for (const button of document.querySelectorAll("button")) button.disabled = false;
-  show(); // a browser may have kept what was chosen before
+  show(); // browsers may restore an earlier value
 }
 
 addEventListener("DOMContentLoaded", async () => {
-  await new Promise((drawn) => setTimeout(drawn, 30)); // the page first: a large model takes a moment to unpack
+  await new Promise((drawn) => setTimeout(drawn, 30)); // show the page first; unpacking a large model takes a moment
   gpt = load();
   wire();
   begin();
