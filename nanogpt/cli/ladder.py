@@ -40,5 +40,5 @@ def add_commands(command: Command) -> None:
         "--modern", action="store_true", help="train stages 8 to 18 instead of 1 to 7: about five minutes on a CPU"
     )
     ladder.add_argument("--max-iters", type=int, help="override the number of steps per stage")
-    ladder.add_argument("--seed", type=int, default=1337)
+    ladder.add_argument("--seed", type=int, default=1337, help="random seed [%(default)s]")
     ladder.add_argument("--device", default="auto", help="auto, cuda, mps or cpu [auto]")

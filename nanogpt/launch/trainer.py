@@ -55,7 +55,7 @@ def main(name: str, alone: bool = False) -> int:
 
 def wait_for_name() -> str:
     """Read a run's name from stdin and redirect output to its log. Return "" if the launcher has exited."""
-    import torch._dynamo  # noqa: F401, otherwise imported when the first optimizer is made, which takes two seconds
+    import torch._dynamo  # noqa: F401, or making the first optimizer would import it, which takes two seconds
 
     name = sys.stdin.readline().strip()
     if name:

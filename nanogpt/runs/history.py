@@ -18,7 +18,7 @@ class History:
     """The logged rows of a run, cached in memory; `refresh` adds new ones.
 
     In each row, `tokens` and `characters` count what was trained on so far, and `tokens_per_second` and
-    `characters_per_second` give the speed. Older runs, where each token is a character, have only the first of each.
+    `characters_per_second` give the speed. Older runs have only tokens, which are single characters there.
     """
 
     def __init__(self, folder: Path):

@@ -449,6 +449,7 @@ def test_help_names_every_knob():
         assert flag in done.stdout
 
 
+@pytest.mark.slow
 def test_without_a_command_the_help_is_printed(home):
     done = nanogpt()
     assert (done.returncode, done.stderr) == (0, "")
@@ -463,6 +464,7 @@ COMMANDS = ("serve", "train", "sample", "eval", "runs", "export", "ladder", "pus
 QUICK = [[], ["--version"], ["runs"], ["runs", "--json"], *([name, "--help"] for name in COMMANDS)]
 
 
+@pytest.mark.slow
 def test_help_version_and_lists_import_nothing_heavy(first):
     """Each in a process of its own would take a second; one process runs them all, and `python app.py --help`."""
     script = """

@@ -101,7 +101,7 @@ def test_a_call_is_a_minute_at_most(elsewhere, monkeypatch, tiny_text):
     assert zero.seconds_wanted("short") == 20 + zero.AROUND
     run.log(step=5, seconds=15.0, tokens=1)
     assert zero.seconds_wanted("short") == 5 + zero.AROUND
-    assert "from your own daily quota" in visitors.terms()
+    assert "counts against your daily quota" in visitors.terms()
 
 
 def test_what_the_card_s_lender_says_is_the_run_s_message(home, monkeypatch, tiny_text):

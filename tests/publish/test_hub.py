@@ -109,7 +109,7 @@ def test_a_run_goes_there_and_comes_back_to_the_bit(hub, run, layout, large, cap
 
 def test_a_dry_run_shows_exactly_what_is_then_sent(hub, run, capsys):
     assert main(["push", "classic", "maya/play", "--dry-run", "--license", "cc0-1.0", "--quote"]) == 0
-    listed, _, card = capsys.readouterr().out.partition("nothing was sent\n\n")
+    listed, _, card = capsys.readouterr().out.partition("nothing was uploaded\n\n")
     assert hub.requests == []
     push(license="cc0-1.0", quote=True)
     sent = hub.repos["models/maya/play"].files
@@ -639,7 +639,7 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     done = subprocess.run(command, cwd=tmp_path / "space", env=environment, capture_output=True, encoding="utf-8")
     assert (done.stdout, done.stderr) == ("['classic']\n", "")
     assert main(["deploy", "classic", "maya/space"]) == 0
-    assert "nothing was sent" in capsys.readouterr().out
+    assert "nothing was uploaded" in capsys.readouterr().out
 
 
 def test_a_static_space_is_the_page_alone(hub, run, capsys):

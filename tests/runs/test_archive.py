@@ -317,7 +317,7 @@ def test_a_pickle_under_the_name_of_weights_is_refused_unopened(file, trained):
 def test_weights_of_another_shape_are_refused(file, trained):
     config = json.loads(contents(trained)["config.json"])
     for key, value in (("n_layer", 2), ("n_embd", 32), ("n_positions", 8)):
-        refused(file, changed(trained, config__json=json.dumps({**config, key: value})), "shape|lack")
+        refused(file, changed(trained, config__json=json.dumps({**config, key: value})), "wrong shape|is missing")
     refused(file, changed(trained, config__json=json.dumps({**config, "vocab_size": 7})), "tokenizer does not match")
     refused(file, changed(trained, config__json=json.dumps({**config, "n_layer": 10**9})), "n_layer")
     tensors = load(contents(trained)["model.safetensors"])

@@ -117,7 +117,7 @@ def test_settings_that_are_not_named_are_the_preset_s():
         (b'{"preset": [1]}', "no preset"),
         (b'{"n_layer": "many"}', "n_layer"),
         (b'{"n_layer": 1e999}', "n_layer"),
-        (b'{"n_embd": 10, "n_head": 4}', "multiple of n_head"),
+        (b'{"n_embd": 10, "n_head": 4}', "must be divisible by n_head"),
         (b'{"seed": {}}', "seed"),
         (b'{"device": "tpu"}', "device"),
     ],
