@@ -98,7 +98,6 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         get_batch = make_get_batch(data.train, model.config.block_size, config, generator)
         starts = torch.zeros(config.batch_size, dtype=torch.long)  # any batch will do
         take_step.ready(*pieces(data.train, starts, model.config.block_size))
-        estimate_loss(model, data.val, device, most=1)
         if take_step.note:
             run.event("note", step=at.step, message=take_step.note)
 

@@ -167,11 +167,11 @@ class Clock:
 def steady_clock(tick: float) -> Iterator[Clock]:
     """A `Clock` for the plan of a timed run and for its loop. The speed of this machine is not measured."""
     from nanogpt import timetable, train
-    from nanogpt.launch import local, plan
+    from nanogpt.launch import plan, prepare
 
     clock = Clock(tick)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (local, timetable, train):
+        for module in (prepare, timetable, train):
             patch.setattr(module, "time", clock)
         patch.setattr(plan, "speed", lambda model, train, seconds=1.0: 1e9)  # operations per second
         yield clock

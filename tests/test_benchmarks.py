@@ -35,7 +35,7 @@ def test_a_card_that_is_not_there_is_said_in_one_line_and_in_the_result(text_fil
         pytest.skip("there is a card here")
     with pytest.raises(SystemExit):
         time_to_loss.main([text_file, "--device", "cuda", "--quick"])
-    assert "no usable NVIDIA card" in capsys.readouterr().err
+    assert "no usable NVIDIA GPU" in capsys.readouterr().err
     monkeypatch.setattr(time_to_loss, "RESULTS", tmp_path)
     written = []
     monkeypatch.setattr(time_to_loss, "write_result", lambda name, result: written.append((name, result)))

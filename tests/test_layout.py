@@ -262,7 +262,7 @@ def test_a_time_budget_is_planned_for_a_third_layout(third, monkeypatch):
     monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.05)
     chosen = plan.choose(20, 13, 50_000, {"layout": third})
     assert chosen.settings["layout"] == third
-    assert "The modern layout reaches a validation loss" in str(chosen)  # no loss is promised that was not measured
+    assert "from the modern architecture on Tiny Shakespeare" in str(chosen)  # no loss is promised that was not measured
 
 
 # --- sampling ------------------------------------------------------------------------------------------------------
@@ -440,7 +440,7 @@ def test_the_exported_page_gives_the_scores_of_every_layout(browser):
 def test_the_exported_page_names_a_third_layout(run, third, monkeypatch):
     config = taken_for(run, third, monkeypatch)
     monkeypatch.setattr(run_files, "load_model", lambda folder, **files: GPT(config))
-    assert "<dt>Layout</dt><dd>third</dd>" in page_export.html(run)
+    assert "<dt>Architecture</dt><dd>third</dd>" in page_export.html(run)
 
 
 def test_the_model_card_is_refused_where_its_sentences_would_not_be_true(run, third, monkeypatch):

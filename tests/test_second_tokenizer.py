@@ -274,8 +274,8 @@ def test_the_card_speaks_of_tokens_and_compares_characters(run, text, tiny_text)
     assert compared["uniform"] == pytest.approx(math.log(len(set(tiny_text))))
     written = card.card(run, "user/one", compared)
     vocab_size = text.tokenizer().vocab_size
-    assert "writes token by token" in written
-    assert f"a window of 16 tokens, a vocabulary of {vocab_size}." in written
+    assert "A small token-level GPT" in written
+    assert f"a context length of 16 tokens and a vocabulary of {vocab_size} tokens." in written
     assert f"A prompt can only have the {len(set(tiny_text))} characters of its alphabet" in written
     assert "token-level" in written
     assert "character-level" not in written
@@ -284,7 +284,7 @@ def test_the_card_speaks_of_tokens_and_compares_characters(run, text, tiny_text)
 
 def test_the_exports_that_know_single_characters_only_refuse_it_by_name(run):
     for export in (page_export.html, code_export.python):
-        with pytest.raises(NanoGPTError, match="tokens of one are longer than a character"):
+        with pytest.raises(NanoGPTError, match="one has tokens longer than a character"):
             export(run)
 
 

@@ -367,7 +367,7 @@ def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
     looked = []
     with steady_clock(0.02) as clock:
 
-        def look(model, data, device, most):
+        def look(model, data, device, most, lengths):
             looked.append(most)
             clock.now += 0.03 * most
             return 3.0

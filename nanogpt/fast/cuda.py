@@ -109,6 +109,8 @@ class GraphStep(Step):
 
     def prepare(self) -> None:
         """Make the bfloat16 copy of the model, and use the fused pass if it gives the same loss as the plain one."""
+        with torch.no_grad(), self.device.autocast():
+            self.model(self.xb, self.yb)  # loads the libraries that evaluations use
         self.low = copy.deepcopy(self.model).to(self.device.dtype)
         self.low_weights = list(self.low.parameters())
         for p in self.parameters:  # at a fixed address, which the optimizers read
