@@ -118,7 +118,7 @@ def question(name: str | None) -> str:
     """Return the question to confirm deleting a run. Raise NanoGPTError if it can't be deleted."""
     run = deletable(name)
     if run.glance().busy:
-        raise NanoGPTError(f"{run.name} is being trained; stop it first. Only then can it be deleted.")
+        raise NanoGPTError(f"{run.name} is being trained. Stop it before it can be deleted.")
     return f"Delete {run.name}, {size(run.size())}, with its weights, curves and samples? It cannot be brought back."
 
 

@@ -341,8 +341,8 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     for wrong, said in [
         (["told"], "Choose an output: --html FILE, --code FILE or --text FILE."),
         (["nobody", "--html", str(path)], "There is no run named nobody"),
-        (["told", "--html", str(tmp_path)], "could not be written"),
-        (["told", "--html", str(tmp_path / "no" / "x.html")], "could not be written: No such file"),
+        (["told", "--html", str(tmp_path)], f"Couldn't write {tmp_path}: "),
+        (["told", "--html", str(tmp_path / "no" / "x.html")], "x.html: No such file"),
     ]:
         assert main(["export", *wrong]) == 2
         error = capsys.readouterr().err

@@ -502,5 +502,5 @@ def test_while_a_run_goes_by_the_clock_its_steps_are_about_so_many(run):
 
 def test_an_empty_paste_is_answered_and_no_file_is_not(home):
     [note] = corpus_tab.take_new("")["report"]["notes"]
-    assert note == {"kind": "error", "text": "The text is empty; paste some text or choose a file with text in it."}
+    assert note == {"kind": "error", "text": "The text is empty. Paste some text, or choose a file with text in it."}
     assert list(corpus_tab.take_new(None)) == list(corpus_tab.take_new([])) == ["given"]
