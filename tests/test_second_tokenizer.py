@@ -276,7 +276,7 @@ def test_the_card_speaks_of_tokens_and_compares_characters(run, text, tiny_text)
     vocab_size = text.tokenizer().vocab_size
     assert "A small token-level GPT" in written
     assert f"a context length of 16 tokens and a vocabulary of {vocab_size} tokens." in written
-    assert f"A prompt can only have the {len(set(tiny_text))} characters of its alphabet" in written
+    assert f"A prompt can only use the {len(set(tiny_text))} characters that the model was trained on" in written
     assert "token-level" in written
     assert "character-level" not in written
     assert "trained, token by token, on" in deploy.about(RunFiles(run), "user/space")
