@@ -262,7 +262,7 @@ def test_a_time_budget_is_planned_for_a_third_layout(third, monkeypatch):
     monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.05)
     chosen = plan.choose(20, 13, 50_000, {"layout": third})
     assert chosen.settings["layout"] == third
-    assert "from the modern architecture on Tiny Shakespeare" in str(chosen)  # no loss is promised that was not measured
+    assert "from the modern architecture on Tiny Shakespeare" in str(chosen)  # promises no loss that was not measured
 
 
 # --- sampling ------------------------------------------------------------------------------------------------------

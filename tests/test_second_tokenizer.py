@@ -279,7 +279,7 @@ def test_the_card_speaks_of_tokens_and_compares_characters(run, text, tiny_text)
     assert f"A prompt can only use the {len(set(tiny_text))} characters that the model was trained on" in written
     assert "token-level" in written
     assert "character-level" not in written
-    assert "trained, token by token, on" in deploy.about(RunFiles(run), "user/space")
+    assert "a small token-level GPT" in deploy.about(RunFiles(run), "user/space")
 
 
 def test_the_exports_that_know_single_characters_only_refuse_it_by_name(run):
