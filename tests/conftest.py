@@ -127,6 +127,14 @@ def pytest_runtest_teardown(item: pytest.Item):
     return done
 
 
+def pytest_sessionfinish() -> None:
+    """End the trainers that tests have left, waiting ones included."""
+    if local := sys.modules.get("nanogpt.launch.local"):
+        for process in [*local._children.values(), *local._spare]:
+            process.kill()
+            process.wait()
+
+
 @pytest.fixture(autouse=True)
 def one_torch_thread() -> None:
     """Undo what an earlier test set; sums then come out the same on every machine."""

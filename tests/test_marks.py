@@ -50,7 +50,8 @@ def test_skipped(): pytest.skip("not here")
 def test_a_test_without_the_mark_may_start_nothing_and_one_with_it_must_be_slow(tmp_path: Path):
     (tmp_path / "test_them.py").write_text(TESTS, encoding="utf-8")
     options = ["-p", "conftest", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, "-rE"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    environment = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+    environment["PYTHONPATH"] = str(ROOT / "tests")
     command = [sys.executable, "-m", "pytest", *options, tmp_path]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
     assert "7 passed, 1 skipped, 2 errors" in done.stdout

@@ -321,7 +321,7 @@ def test_the_lecture_s_ladder_says_how_to_go_on(tiny_text, tmp_path, capsys, mon
     assert main(["ladder", str(file), "--max-iters", "1", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("stage 1: bigram model\n")
-    assert "stages 8 to 18, it goes with --modern" in out
+    assert "Run with --modern for stages 8 to 18" in out
 
 
 def test_the_measured_losses_are_told_everywhere_alike():

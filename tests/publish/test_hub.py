@@ -639,7 +639,7 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     done = subprocess.run(command, cwd=tmp_path / "space", env=environment, capture_output=True, encoding="utf-8")
     assert (done.stdout, done.stderr) == ("['classic']\n", "")
     assert main(["deploy", "classic", "maya/space"]) == 0
-    assert "nothing was uploaded" in capsys.readouterr().out
+    assert "nothing was sent" in capsys.readouterr().out
 
 
 def test_a_static_space_is_the_page_alone(hub, run, capsys):
