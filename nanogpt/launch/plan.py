@@ -245,7 +245,9 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
 
 
 def measure_once(wanted: str) -> None:
-    """Measure the GPU for `choose` if it has not been measured yet, so that this does not count as the run's time."""
+    """Load and measure what `choose` needs before the clock starts: on a GPU its speed, once per machine."""
+    import torch._dynamo  # noqa: F401, the optimizers import it at their first use, which takes two seconds
+
     device = pick_device(wanted)
     if device.type == "cuda" and not device.elsewhere:
         gpu_plan.product_speed(device)
