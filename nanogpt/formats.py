@@ -210,7 +210,7 @@ def load_model(
     try:
         tensors = load(weights or (folder / "model.safetensors").read_bytes())
     except OSError:
-        raise NanoGPTError(f"{folder.name} has no weights yet. They are saved at its first evaluation.") from None
+        raise NanoGPTError(f"{folder.name} has no weights yet. They come with its first save.") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have
         raise NanoGPTError(f"The model.safetensors of {folder.name} cannot be read ({broken}). Restore it.") from None
     with ShapesOnly():  # the weights come from the file

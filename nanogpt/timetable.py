@@ -32,6 +32,7 @@ class Timetable:
     ):
         """Start after `seconds` already spent on the run. A save writes about `size` bytes."""
         self.config = config
+        self.starting = 0.0  # seconds of this turn before the run's clock began
         self.at_a_time = at_a_time  # seconds after which the run must make room for others; None for no limit
         self.all_windows = all_windows
         self.share = 0.0
@@ -46,6 +47,7 @@ class Timetable:
         self._began = self._saved = time.perf_counter()
         self._began -= seconds  # time before a resume counts, too
         self._earlier = seconds
+        self._has_saved, self.first = False, True
         self._log_interval = max(1, config.max_iters // LOGS)
 
     @property
@@ -56,7 +58,7 @@ class Timetable:
     @property
     def makes_room(self) -> bool:
         """Return True if the run has used up its time and must make room for others."""
-        return self.at_a_time is not None and self.seconds - self._earlier >= self.at_a_time
+        return self.at_a_time is not None and self.seconds - self._earlier + self.starting >= self.at_a_time
 
     @property
     def reserve(self) -> float:
@@ -66,6 +68,7 @@ class Timetable:
 
     def look(self, step: int) -> None:
         """Update what is due before this step."""
+        self.first = step == 0
         if not self.config.budget:
             self.share = step / self.config.max_iters
             self.logging = step % self._log_interval == 0
@@ -85,13 +88,18 @@ class Timetable:
     @property
     def sampling(self) -> bool:
         """Return True if an evaluation comes with a sample. The first one of a short timed run would only be noise."""
-        return not self.config.budget or self.share > 0 or self.config.budget >= 30
+        return not self.config.budget or not self.first or self.config.budget >= 30
 
     @property
     def saving(self) -> bool:
-        """Return True if it is time to save: at evaluations if saving is cheap, and once per minute."""
-        cheap = not self.config.budget or self.share > 0 and self._save * EVALUATIONS <= 0.02 * self.config.budget
-        return (self.evaluating and cheap) or time.perf_counter() - self._saved > SAVE_SECONDS
+        """Return True if it is time to save: at evaluations if saving is cheap or was never done, and once per minute.
+
+        A run that has only so many seconds at a time saves at least three times in them.
+        """
+        cheap = not self.config.budget or self._save * EVALUATIONS <= 0.02 * self.config.budget
+        often = SAVE_SECONDS if self.at_a_time is None else min(SAVE_SECONDS, self.at_a_time / 3)
+        at_evaluation = self.evaluating and (cheap or not (self.first or self._has_saved))
+        return at_evaluation or time.perf_counter() - self._saved > often
 
     def took(self, *, window=0.0, evaluation=0.0, sample=0.0, save=0.0, other=0.0) -> None:
         """Record seconds spent on something other than training steps.
@@ -102,7 +110,7 @@ class Timetable:
         self._spent += evaluation + sample + save + other
         self._evaluation, self._sample = evaluation or self._evaluation, sample or self._sample
         if save:
-            self._save, self._saved = save, time.perf_counter()
+            self._save, self._saved, self._has_saved = save, time.perf_counter(), True
         if window and self.config.budget:
             self._window = min(self._window, window)
             most = lambda part: min(self.all_windows, max(SOME, int(part * self.config.budget / self._window)))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -91,12 +92,12 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         generator = torch.Generator().manual_seed(config.seed)  # only for batches
         at = load_state(run, model, take_step.optimizers, generator)
         at.seconds = at.seconds or min(settings.get("planning", 0.0), 0.1 * config.budget)  # spent on choosing a model
-        run.cut_back(at.step)
+        run.cut_back(at.step if at.evaluated_step >= 0 else -1)  # -1: nothing was saved, so it starts over
         run.event("started", step=at.step, device=in_words(device, model.config), parameters=model.count_parameters())
 
         # load libraries and compile kernels now, so that this doesn't count as training time
         get_batch = make_get_batch(data.train, model.config.block_size, config, generator)
-        starts = torch.zeros(config.batch_size, dtype=torch.long)  # any batch will do
+        starts, began = torch.zeros(config.batch_size, dtype=torch.long), time.perf_counter()  # any batch will do
         take_step.ready(*pieces(data.train, starts, model.config.block_size))
         if take_step.note:
             run.event("note", step=at.step, message=take_step.note)
@@ -104,18 +105,20 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         windows_of = lambda part: -(-(len(part) - 1) // model.config.block_size)  # the last one may be shorter
         size = 16 * model.count_parameters()  # bytes per save: current and best weights, and the optimizer's state
         due = Timetable(config, at.seconds, windows_of(data.val), seconds, size)
+        due.starting = time.perf_counter() - began
         save = partial(save_state, run, model, take_step.optimizers, generator, at)
         reporter = Reporter(run, model, tokenizer, data, device, config, due, at, save)
 
-        for step in itertools.count(at.step):
-            # every once in a while: log the loss, evaluate, write a sample, save
-            if reporter.look(step):
-                break
-            # the lecture's four lines; `Step` in optim.py does forward, backward and update
-            xb, yb = get_batch(step)  # (B, T), and the same shifted by one: (B, T)
-            lr = get_lr(step, config, due.share)
-            loss, grad_norm = take_step(xb, yb, lr)
-            reporter.add(loss, lr, grad_norm)
+        with reporter.keeping():
+            for step in itertools.count(at.step):
+                # every once in a while: log the loss, evaluate, write a sample, save
+                if reporter.look(step):
+                    break
+                # the lecture's four lines; `Step` in optim.py does forward, backward and update
+                xb, yb = get_batch(step)  # (B, T), and the same shifted by one: (B, T)
+                lr = get_lr(step, config, due.share)
+                loss, grad_norm = take_step(xb, yb, lr)
+                reporter.add(loss, lr, grad_norm)
 
         reporter.finish()
 
@@ -208,11 +211,24 @@ class Reporter:
         began = time.perf_counter()
         self.at.loss_sum = float(self.loss_sum)
         refuse_nan(self.at.step, self.at.loss_sum)  # never save a diverged run
+        self.keep()
+        self.save_state()
+        self.due.took(save=time.perf_counter() - began)
+
+    def keep(self) -> None:
+        """Write the best weights if they are new."""
         if self.best_weights:
             write_whole(self.run.folder / "model.safetensors", weights_bytes(self.model, self.best_weights))
             self.best_weights = {}
-        self.save_state()
-        self.due.took(save=time.perf_counter() - began)
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Write the best weights even if training fails, whether the loss became NaN or memory ran out."""
+        try:
+            yield
+        except Exception:
+            self.keep()
+            raise
 
     def finish(self) -> None:
         """Record that the run was stopped; or, if it is finished, keep the better of its best and its last weights.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nanogpt import timetable
 from nanogpt.config import TrainConfig
 from nanogpt.timetable import Timetable
 
@@ -41,3 +42,34 @@ def test_each_evaluation_looks_at_some(config):
     due = Timetable(config, 0.0, MANY)
     due.took(window=1.0)
     assert (due.windows, due.final_windows) == (32, 32)
+
+
+def test_a_short_timed_run_begins_without_sample_or_save(monkeypatch):
+    clock = type("Clock", (), {"now": 0.0, "perf_counter": lambda self: self.now})()
+    monkeypatch.setattr(timetable, "time", clock)
+    due = Timetable(TrainConfig(budget=10.0), 0.5, all_windows=100, size=10**8)  # half a second went into planning
+    due.look(0)
+    assert (due.first, due.evaluating, due.sampling, due.saving) == (True, True, False, False)
+    assert not due.last
+    clock.now = 2.0
+    due.took(evaluation=0.01, sample=0.01)
+    due.look(50)
+    assert (due.evaluating, due.sampling) == (True, True)
+    assert due.saving  # once, however dear: a crash must not lose the whole run
+    due.took(save=0.1)
+    clock.now = 3.0
+    due.look(100)
+    assert not due.saving
+
+
+def test_a_run_with_little_time_in_one_go_saves_three_times_in_it(monkeypatch):
+    clock = type("Clock", (), {"now": 0.0, "perf_counter": lambda self: self.now})()
+    monkeypatch.setattr(timetable, "time", clock)
+    due = Timetable(TrainConfig(budget=180.0), 0.0, all_windows=100, at_a_time=45.0, size=10**10)
+    due.starting = 5.0
+    due.look(0)
+    due.took(save=1.0)
+    clock.now = 15.5
+    assert due.saving
+    clock.now = 40.5
+    assert due.makes_room  # what starting took counts, too

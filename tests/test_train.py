@@ -517,3 +517,30 @@ def test_a_weight_decay_that_goes_by_the_passes_is_that_number_from_the_first_st
     same_state(left_open, undisturbed(**shape, weight_decay=number))
     none = state(undisturbed(**shape, weight_decay=0.0))
     assert not torch.equal(none["model.lm_head.weight"], state(left_open)["model.lm_head.weight"])
+
+
+def test_a_timed_run_that_diverges_keeps_its_best_weights(text, monkeypatch):
+    """They are in memory between two saves."""
+    with steady_clock(0.02):
+        losses = iter([4.0, 4.0, 3.0, float("nan")])
+        monkeypatch.setattr(f"{train.__module__}.estimate_loss", lambda *_: next(losses))
+        monkeypatch.setattr("nanogpt.timetable.Timetable.saving", False)
+        run = prepare.new_run("timed-diverged", text, "timed", **TINY, budget=60.0)
+        assert main(run.name) == 1
+    assert run.status().message.startswith("Training diverged at step ")
+    assert load_model(run.folder)
+    assert not (run.folder / "last.safetensors").exists()
+
+
+def test_a_timed_run_that_fails_before_its_first_save_starts_over(text, monkeypatch):
+    with steady_clock(0.02):
+        run = prepare.new_run("timed-failed", text, "timed", **TINY, budget=60.0)
+        with monkeypatch.context() as patch:
+            patch.setattr("nanogpt.timetable.Timetable.saving", False)
+            patch.setattr(f"{train.__module__}.get_lr", lambda *_: 1 / 0)
+            assert main(run.name) == 1
+        (run.folder / "model.safetensors").unlink()
+        assert main(run.name) == 0
+    steps = [row["step"] for row in run.history().rows]
+    assert steps == sorted(set(steps))
+    assert [event["event"] for event in run.history().events] == ["started", "finished"]

@@ -64,6 +64,7 @@ class StaticDecoder:
         self.cache = [StaticLayer(model, texts) for _ in model.blocks]
         self.rows = list(range(texts))  # unfinished texts; the others are still computed, but ignored
         self.graphs: dict[int | str, Any] = {}  # number of characters, or "half" -> graph
+        self.scores_of: dict[int, Any] = {}  # where each of them leaves the last scores
         self.refused = model.device.type != "cuda"
         self.character: Any = None
         if kernels and Character is not None and not self.refused:
@@ -139,7 +140,7 @@ class StaticDecoder:
     def write(self, n: int) -> None:
         """Generate n tokens after `idx` into `drawn`, and the last one's logits into `logits`."""
         self.replay(n, lambda: self.several(n))
-        self.logits = self.scores
+        self.logits = self.scores_of.get(n, self.scores)
 
     def replay(self, key: int | str, work: Callable[[], None]) -> None:
         """Replay the graph stored under a key, recording `work` first. If that fails, run `work` directly."""
@@ -163,6 +164,8 @@ class StaticDecoder:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 work()
             self.graphs[key] = graph
+            if isinstance(key, int):
+                self.scores_of[key] = self.scores
         except Exception as error:  # torch and Triton raise many types
             problem = f"{type(error).__name__}: {str(error)[:200]}"
         torch.cuda.set_stream(home)
@@ -172,6 +175,7 @@ class StaticDecoder:
             if self.character is not None:  # retry with torch's operations
                 self.character = None
                 self.graphs.clear()
+                self.scores_of.clear()
                 self.try_to_record(key, work)
             else:
                 self.refused = True

@@ -145,12 +145,14 @@ def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float
 
 def learned_from(run: Run) -> None:
     """Cache the speed that a run reached in training, so that the next plan for this shape needs no trial."""
-    train, model = TrainConfig.of(run.settings()["train"]), read_config(run.folder)
-    rates = sorted(row["tokens_per_second"] for row in run.history().rows if row.get("tokens_per_second"))
+    train, model, history = TrainConfig.of(run.settings()["train"]), read_config(run.folder), run.history()
+    started = next((event["step"] for event in reversed(history.events) if event["event"] == "started"), 0)
+    rows = [row for row in history.rows if row["step"] > started and row.get("tokens_per_second")]  # of this machine
     device = pick_device(train.device)
-    if rates and device.type == "cpu":
+    if rows and device.type == "cpu":
+        rates = sorted(row["tokens_per_second"] for row in rows)
         per_token = step_flops(model, train.batch_size) / (train.batch_size * model.block_size)
-        own = torch.get_num_threads() * min(1.0, run.history().seconds / AVERAGED)
+        own = torch.get_num_threads() * min(1.0, (rows[-1]["seconds"] - rows[0]["seconds"]) / AVERAGED)
         measured.keep(measured.key_of(device, model, train, own), per_token * rates[len(rates) // 2])
 
 

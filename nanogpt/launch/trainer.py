@@ -6,6 +6,7 @@ responds at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -39,7 +40,6 @@ def main(name: str, alone: bool = False) -> int:
     run = Run(name)
     try:
         train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
-        plan.learned_from(run)
     except queue.Withdrawn:
         run.event("stopped", message="Canceled before training started.")
     except Busy:
@@ -50,6 +50,8 @@ def main(name: str, alone: bool = False) -> int:
             traceback.print_exc(file=log)
         run.event("failed", message=user_message(error))
         return 1
+    with contextlib.suppress(NanoGPTError, OSError):  # it may have been renamed or deleted since
+        plan.learned_from(run)
     return 0
 
 

@@ -123,7 +123,7 @@ def model_files(source: RunFiles) -> dict[str, bytes]:
     """Return the public files of a run, {file name: content}. Raise NanoGPTError if the run has no weights yet."""
     about = _public(source.settings)
     if source.content("model.safetensors") is None:
-        raise NanoGPTError(f"{source.name} has no weights yet. They are saved at its first evaluation.")
+        raise NanoGPTError(f"{source.name} has no weights yet. They come with its first save.")
     files = {name: content for name in MODEL if (content := source.content(name)) is not None}
     files["run.json"] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
     files["metrics.jsonl"] = "".join(_line(row) for row in _measured(source.history)).encode()
