@@ -147,18 +147,21 @@ class Reporter:
 
     def look(self, step: int) -> bool:
         """Do what is due before this step. Return True if the run ends here."""
+        # decided before the step, so that a run that resumes here decides the same
         self.due.look(step)
         self.at.step, self.at.seconds = step, self.due.seconds
         self.stopping = self.run.stop_file.exists() or self.due.makes_room
         row = {**self.training_loss(), **self.evaluation()}
         if row:
-            tokens = step * self.per_step
+            tokens = step * self.per_step  # read so far, those of earlier epochs again
             counts = dict(tokens=tokens, characters=round(tokens * self.data.per_token))
             self.run.log(step=step, seconds=round(self.at.seconds, 3), **counts, **row)
             self.marked_step, self.marked_time = step, time.perf_counter()
+        # what the lecture prints every eval_interval
         if "val_loss" in row:
             losses = [f"{name} loss {row[f'{name}_loss']:.4f}" for name in ("train", "val") if f"{name}_loss" in row]
             print(f"step {step:>6,}: {', '.join(losses)}, {self.at.seconds:.0f} s", flush=True)
+        # patience: more steps would only memorize the training set
         overfitting = 0 < self.config.patience <= self.at.worse
         ending = self.due.last or self.stopping or overfitting
         if ending or self.due.saving:
@@ -177,6 +180,7 @@ class Reporter:
         loss = float(self.loss_sum) / at.loss_count / per_token  # on a GPU this waits for the steps so far
         refuse_nan(at.step, loss)
         speed = (at.step - self.marked_step) * self.per_step / (time.perf_counter() - self.marked_time)
+        # the next row has a mean of its own
         self.loss_sum.zero_()
         at.loss_count = 0
         return dict(
@@ -196,6 +200,7 @@ class Reporter:
         at.evaluated_step = at.step
         if due.evaluating:  # only regular evaluations count, so that stopping a run doesn't change it
             at.worse = at.worse + 1 if loss > at.best_val_loss + CLEARLY_WORSE else 0
+        # a copy in memory, on the device: writing it at every evaluation could take longer than the steps between
         if loss < at.best_val_loss:
             at.best_val_loss, at.best_step = loss, at.step
             self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -244,6 +249,7 @@ class Reporter:
                 message += " You can resume it."
             run.event("stopped", step=at.step, message=message)
             return
+        # while training, both were evaluated on fewer windows
         most, lengths = due.final_windows, self.data.lengths
         judged = (load_model(run.folder, self.device.type), self.model)
         best_loss, last_loss = (estimate_loss(model, self.data.val, self.device, most, lengths) for model in judged)
