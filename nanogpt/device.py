@@ -140,12 +140,15 @@ def cuda_problem(probe: bool = False) -> str:
 def build_problem(capability: tuple[int, int], architectures: list[str]) -> str:
     """Return why a build of PyTorch for these architectures, such as sm_90, has no code for a GPU; "" if it has."""
     built = [(int(arch[3:-1]), int(arch[-1])) for arch in architectures if re.fullmatch(r"sm_\d+", arch)]
-    if not built or any(major == capability[0] and minor <= capability[1] for major, minor in built):
+    major, minor = capability
+    # Code for a GPU also runs on later ones of its generation.
+    alike = [lower for same, lower in built if same == major]
+    if not built or min(alike, default=minor + 1) <= minor:
         return ""
     if capability < min(built):
         return "too old for this build of PyTorch, so the CPU is used."
-    forward = any(arch.startswith("compute_") for arch in architectures)  # code that the driver compiles for new GPUs
-    if capability > max(built) and not forward:
+    for_later = "compute_" in " ".join(architectures)  # code that the driver compiles for newer GPUs
+    if capability > max(built) and not for_later:
         return "newer than this build of PyTorch, so the CPU is used. Update PyTorch."
     return ""
 

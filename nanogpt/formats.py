@@ -102,6 +102,13 @@ def _nanochat(config: ModelConfig) -> dict[str, Any]:
     }
 
 
+# Where each model_type keeps block_size, n_layer, n_head, n_embd and dropout.
+SHAPE = {
+    "gpt2": ("n_positions", "n_layer", "n_head", "n_embd", "resid_pdrop"),
+    "nanochat": ("max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size", "dropout"),
+}
+
+
 def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
     """Return the model config from `config.json`, or from its `content` if it has already been read.
 
@@ -109,33 +116,35 @@ def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
     """
     try:
         described = json.loads((content or (folder / "config.json").read_bytes()).decode("utf-8"))
+        _check_described(described, folder.name)
         kind = described["model_type"]
-        if kind not in tuple(FEATURES):  # a tuple, because `kind` may be any JSON value, even an unhashable one
-            raise NanoGPTError(
-                f"{folder.name} is a {str(kind)[:40]!r} model, which can't be loaded here. "
-                f"Only {' and '.join(FEATURES)} models work."
-            )
-        wanted = _fixed(described)
-        if wrong := [name for name, value in wanted.items() if name not in described or described[name] != value]:
-            raise NanoGPTError(
-                f"{folder.name} can't be loaded here: its config.json has {wrong[0]}="
-                f"{str(described.get(wrong[0], 'missing'))[:40]}; expected {wanted[wrong[0]]}."
-            )
-        if kind == "nanochat":
-            names = ("max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size", "dropout")
-        else:
-            names = ("n_positions", "n_layer", "n_head", "n_embd", "resid_pdrop")
-        block_size, n_layer, n_head, n_embd, dropout = (described[name] for name in names)
-        vocab_size = described["vocab_size"]
-        if not isinstance(vocab_size, int) or not 0 < vocab_size < 2**21:
-            raise NanoGPTError(
-                f"The config.json of {folder.name} has vocab_size={str(vocab_size)[:40]}; expected 1 to {2**21 - 1:,}."
-            )
-        return ModelConfig(vocab_size, layout_of(kind), block_size, n_layer, n_head, n_embd, dropout)
-    except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        if isinstance(error, NanoGPTError):
-            raise
+        block_size, n_layer, n_head, n_embd, dropout = (described[name] for name in SHAPE[kind])
+        return ModelConfig(described["vocab_size"], layout_of(kind), block_size, n_layer, n_head, n_embd, dropout)
+    except NanoGPTError:
+        raise
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
         raise NanoGPTError(f"{folder.name} has no readable config.json. Restore the file to load the model.") from None
+
+
+def _check_described(described: dict[str, Any], name: str) -> None:
+    """Raise NanoGPTError if a config.json describes a model that our forward pass would compute wrongly."""
+    kind = described["model_type"]
+    if kind not in tuple(FEATURES):  # a tuple, because `kind` may be any JSON value, even an unhashable one
+        raise NanoGPTError(
+            f"{name} is a {str(kind)[:40]!r} model, which can't be loaded here. "
+            f"Only {' and '.join(FEATURES)} models work."
+        )
+    wanted = _fixed(described)
+    if wrong := [key for key, value in wanted.items() if key not in described or described[key] != value]:
+        raise NanoGPTError(
+            f"{name} can't be loaded here: its config.json has {wrong[0]}="
+            f"{str(described.get(wrong[0], 'missing'))[:40]}; expected {wanted[wrong[0]]}."
+        )
+    vocab_size = described["vocab_size"]
+    if not isinstance(vocab_size, int) or not 0 < vocab_size < 2**21:
+        raise NanoGPTError(
+            f"The config.json of {name} has vocab_size={str(vocab_size)[:40]}; expected 1 to {2**21 - 1:,}."
+        )
 
 
 def _fixed(described: dict[str, Any]) -> dict[str, Any]:
@@ -230,12 +239,16 @@ def load_model(
 def _ours(tensors: dict[str, torch.Tensor], name: str, shape: torch.Size, form: str) -> torch.Tensor:
     """Take what belongs to one of our parameters out of a file's tensors. Raise NanoGPTError if it doesn't fit."""
     places, transposed = _places(name, form), _transposed(name, form)
-    if missing := [place for place in places if place not in tensors]:
-        raise NanoGPTError(f"{missing[0]} is missing.")
     size = (shape[0] // len(places), *shape[1:])
-    size = size[::-1] if transposed else size
-    parts = [tensors.pop(place) for place in places]
-    for place, part in zip(places, parts):
-        if part.shape != size or not part.is_floating_point():
-            raise NanoGPTError(f"{place} has the wrong shape or type.")
+    parts = [_taken(tensors, place, size[::-1] if transposed else size) for place in places]
     return torch.cat([part.t() if transposed else part for part in parts]).contiguous().float()
+
+
+def _taken(tensors: dict[str, torch.Tensor], place: str, size: tuple[int, ...]) -> torch.Tensor:
+    """Take one tensor of this size out of a file's. Raise NanoGPTError if it isn't there or doesn't fit."""
+    if place not in tensors:
+        raise NanoGPTError(f"{place} is missing.")
+    part = tensors.pop(place)
+    if part.shape != size or not part.is_floating_point():
+        raise NanoGPTError(f"{place} has the wrong shape or type.")
+    return part

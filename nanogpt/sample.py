@@ -118,12 +118,6 @@ def weights(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
     return p
 
 
-def probabilities(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
-    """Return the distribution that the next character is drawn from: logits (vocab_size,) -> (vocab_size,), sum 1."""
-    p = weights(logits, config)
-    return p / p.sum()
-
-
 def pick(logits: np.ndarray, config: SampleConfig, rng: np.random.Generator) -> int:
     """Draw the next id. Use one uniform number per token, so that a seed gives the same text with every decoder."""
     heaped = weights(logits, config).cumsum()
@@ -239,12 +233,6 @@ def unfinished(decoder: AnyDecoder, texts: Sequence[Draws], alive: list[int]) ->
     if 0 < len(going) < len(alive):
         decoder.keep(going)
     return [alive[row] for row in going]
-
-
-def generate_cached(model: GPT, ids: list[int], config: SampleConfig) -> Iterator[int]:
-    """Yield the ids of one text from the plain decoder, as the reference for the fast ones."""
-    for [piece] in generate_many(Decoder(model), ids, dataclasses.replace(config, num_samples=1)):
-        yield from piece
 
 
 def stream_many(

@@ -8,10 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from judges import plainly_generated, probabilities
 
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
 from nanogpt.model import GPT
-from nanogpt.sample import generate, generate_cached, pick, probabilities, stream
+from nanogpt.sample import generate, pick, stream
 from nanogpt.tokenizer import CharTokenizer
 
 T = 8
@@ -82,7 +83,7 @@ def test_the_smallest_windows_go_on_as_well(block_size):
     torch.manual_seed(0)
     tiny = GPT(ModelConfig(vocab_size=11, block_size=block_size, n_layer=1, n_head=1, n_embd=4)).eval()
     for length in (0, 1, block_size, 9):
-        assert len(list(generate_cached(tiny, [1] * max(1, length), SampleConfig(length=20)))) == 20
+        assert len(plainly_generated(tiny, [1] * max(1, length), SampleConfig(length=20))) == 20
         assert len(written(tiny, "a" * length, SEEDED, 20)) == 20
 
 

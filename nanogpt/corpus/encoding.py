@@ -217,13 +217,20 @@ def _certain(data: bytes) -> str | None:
     for bom, codec in BOMS.items():
         if data.startswith(bom):
             return codec
-    zeros = [data[i::2].count(0) / (len(data) / 2) for i in (0, 1)] if b"\0" in data else [0, 0]
-    if max(zeros) > 0.2 and min(zeros) < 0.01:  # UTF-16 without a mark: in Western text every other byte is zero
-        return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    if b"\0" in data and (codec := _unmarked_utf16(data)):
+        return codec
     # ISO-2022-JP, from old Japanese e-mail, is all ASCII bytes and switches alphabets with these sequences
     if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data):
         return "iso2022-jp"
     return "utf-8" if _decoded(data, "utf-8") else None
+
+
+def _unmarked_utf16(data: bytes) -> str:
+    """Return the codec of UTF-16 without a byte-order mark, or "": in Western text every other byte is zero."""
+    first, second = (data[i::2].count(0) / (len(data) / 2) for i in (0, 1))
+    if max(first, second) <= 0.2 or min(first, second) >= 0.01:
+        return ""
+    return "utf-16-be" if first > second else "utf-16-le"
 
 
 def _decoded(data: bytes, codec: str) -> Decoded | None:
@@ -253,24 +260,34 @@ def _guessed(data: bytes) -> Decoded:
 
 def _guess(data: bytes) -> str:
     """Return the most likely of ENCODINGS for bytes that are not Unicode."""
-    from charset_normalizer import from_bytes
-
     lines = [line for line in data.splitlines() if not line.isascii()][:SAMPLE_LINES]  # ASCII lines tell us nothing
     sample = b"\n".join(lines[:: len(lines) // 100 + 1])[:10_000]
     for codec in ("cp932", "euc-jp"):
-        kana = [ch for ch in sample.decode(codec, "replace") if not ch.isascii()]
-        hiragana = sum("ぁ" <= ch <= "ん" for ch in kana)
-        if hiragana - 2 * kana.count("\ufffd") > 0.2 * len(kana):  # no other language has that much hiragana
+        if _is_japanese(sample.decode(codec, "replace")):
             return codec
     fits = _latin_fits(sample)
     likeliest = max(fits, key=fits.__getitem__)  # on a tie, the first
     if fits[likeliest] >= 0.8:
         return likeliest
+    return _other_script(lines) or (likeliest if fits[likeliest] > 0.4 else "cp1252")
+
+
+def _is_japanese(text: str) -> bool:
+    """Return True if a fifth of the non-ASCII characters are hiragana, as in no other language."""
+    kana = [ch for ch in text if not ch.isascii()]
+    hiragana = sum("ぁ" <= ch <= "ん" for ch in kana)
+    return hiragana - 2 * kana.count("\ufffd") > 0.2 * len(kana)
+
+
+def _other_script(lines: list[bytes]) -> str:
+    """Return charset-normalizer's guess among the encodings that aren't for Latin script, or "" if it has none."""
+    from charset_normalizer import from_bytes
+
     for part in (lines, *(lines[i::8] for i in range(8))):  # in parts, so that an invalid byte spoils only one of them
         match = from_bytes(b"\n".join(part), cp_isolation=OTHERS).best()
         if match is not None:
             return codec_of(match.encoding)
-    return likeliest if fits[likeliest] > 0.4 else "cp1252"
+    return ""
 
 
 def _latin_fits(sample: bytes) -> dict[str, float]:
@@ -291,8 +308,12 @@ def _fit(text: str, letters: str) -> float:
         if ch in MARKS:
             good += ch in INSIDE or not (before.isalpha() and after.isalpha())
         elif ch.lower() in letters:
-            out_of_place = (ch.isupper() and before.islower()) or (
-                before.isalpha() and after.isalpha() and not before.isascii() and not after.isascii()
-            )  # a capital inside a word or three non-ASCII letters in a row: Cyrillic or Greek decoded as Latin
-            good += not out_of_place
+            good += not _out_of_place(before, ch, after)
     return good / max(total, 1)
+
+
+def _out_of_place(before: str, ch: str, after: str) -> bool:
+    """Return True for a letter where Latin script has none, as when Cyrillic or Greek is decoded as Latin."""
+    if ch.isupper() and before.islower():  # a capital inside a word
+        return True
+    return all(one.isalpha() and not one.isascii() for one in (before, after))  # three non-ASCII letters in a row

@@ -102,15 +102,25 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     corpus.load(run.settings()["corpus"]["id"])
     if (run.folder / "model.safetensors").exists() and not (run.folder / "last.safetensors").exists():
         raise NanoGPTError(f"{run.name} has no checkpoint, so it can't be resumed. You can still sample from it.")
-    longer = {name: value for name, value in (("max_iters", max_iters), ("budget", budget)) if value is not None}
-    if budget is not None and before.budget and max_iters is None:  # only the weight decay depends on it
-        longer["max_iters"] = max(1, round(status.max_iters * budget / before.budget))
+    longer = new_length(before, status.max_iters, max_iters, budget)
     train = TrainConfig.of({**before.as_dict(), **longer})
     check_length(run.name, status, before, train)
     check_memory(read_config(run.folder), train)  # the run may come from a larger machine
     if longer:
         limits.check_seconds(train.budget - status.seconds if train.budget else 0)
         run.change(train=train.as_dict())
+
+
+def new_length(before: TrainConfig, steps: int, max_iters: int | None, budget: float | None) -> dict[str, float]:
+    """Return the settings that a resumed run changes. `steps` is how many its old budget was expected to last."""
+    longer: dict[str, float] = {}
+    if budget is not None:
+        longer["budget"] = budget
+        if before.budget:  # only the weight decay depends on the number of steps
+            longer["max_iters"] = max(1, round(steps * budget / before.budget))
+    if max_iters is not None:
+        longer["max_iters"] = max_iters
+    return longer
 
 
 def check_length(name: str, status: Status, before: TrainConfig, train: TrainConfig) -> None:

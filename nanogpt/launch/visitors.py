@@ -7,13 +7,11 @@ a name that does not exist. A run whose run.json says `"public": true` can be sa
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
 import secrets
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +76,7 @@ class Visitor:
 
     def owns(self, run: Run) -> bool:
         """Return True if the run belongs to the visitor."""
-        return self.id is None or (self.id != "" and _owner(run) == self.id)
+        return self.id is None or (self.id != "" and setting(run, "owner") == self.id)
 
     def waiting(self) -> list[Run]:
         """Return the visitor's runs that are queued or training."""
@@ -263,52 +261,12 @@ def terms() -> str:
 def is_for_all(run: Run) -> bool:
     """Return True if all visitors may sample from the run: run.json says so, or NANOGPT_PUBLIC_RUNS names it."""
     named = [name.strip() for name in os.environ.get("NANOGPT_PUBLIC_RUNS", "").split(",")]
-    return run.name in named or _setting(run, "public") is True
+    return run.name in named or setting(run, "public") is True
 
 
-def _owner(run: Run) -> Any:
-    return _setting(run, "owner")
-
-
-def _setting(run: Run, key: str) -> Any:
+def setting(run: Run, key: str) -> Any:
+    """Return what run.json stores under this key, or None if it stores nothing or can't be read."""
     try:
         return run.settings().get(key)
     except NanoGPTError:
         return None
-
-
-# ---- expiry --------------------------------------------------------------------------------------------------------
-
-
-def expire(now: float | None = None) -> list[str]:
-    """Delete visitors' runs and texts not used for NANOGPT_EXPIRE_HOURS. Return the names and ids deleted.
-
-    `now` is in seconds since the epoch.
-    """
-    hours = limits.limit("NANOGPT_EXPIRE_HOURS")
-    if hours is None:
-        return []
-    before, gone = (now or time.time()) - 3600 * hours, []
-    for run in all_runs():
-        if _owner(run) is None or is_for_all(run) or _touched(run.folder) > before or run.glance().busy:
-            continue
-        with contextlib.suppress(NanoGPTError, OSError):  # a trainer has just started on it
-            run.delete()
-            gone.append(run.name)
-    needed = {_setting(run, "corpus")["id"] for run in all_runs() if _setting(run, "corpus")}
-    for one in corpus.listed():
-        if one.owner is None or one.id in needed or _touched(one.folder) > before:
-            continue
-        with contextlib.suppress(NanoGPTError):
-            corpus.delete(one.id)
-            gone.append(one.id)
-    return gone
-
-
-def _touched(folder: Path) -> float:
-    """Return when the newest file in a folder was written, ignoring locks; the current time if that is unknown."""
-    try:
-        written = [path.stat().st_mtime for path in folder.iterdir() if not path.name.startswith(".")]
-        return max(written, default=time.time())
-    except OSError:
-        return time.time()

@@ -62,17 +62,19 @@ def choose_new(
 
     `instead_of` is the text stored from the same source before; it is deleted, unless a run was trained on it.
     """
-    here = [one.id for one in visitor().texts()]
+    before = {one.id for one in visitor().texts()} - {instead_of}
     declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
     added = visitor().add_text(source, encoding=encoding, decline=declined, accept=keep or ())
-    is_new = added.id not in here or added.id == instead_of
     if instead_of and instead_of != added.id:
         forget(instead_of)
+    given = Given(source, added.id if added.id not in before else None)
+    return Choice(added.id, shown(added.name, added.report()), *offered(added), given)
+
+
+def offered(added: corpus.Corpus) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the clean-ups that apply to a text, as (label, key), and the keys of those that were applied."""
     repairs = added.reading.repairs if added.reading else ()
-    offered = [(one.label, one.key) for one in repairs]
-    applied = [one.key for one in repairs if one.applied]
-    report = shown(added.name, added.report())
-    return Choice(added.id, report, offered, applied, Given(source, added.id if is_new else None))
+    return [(one.label, one.key) for one in repairs], [one.key for one in repairs if one.applied]
 
 
 def forget(corpus_id: str) -> None:

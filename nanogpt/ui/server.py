@@ -8,7 +8,7 @@ import traceback
 
 from .. import limits
 from ..config import NanoGPTError
-from ..launch import visitors
+from ..launch import expiry
 from .page import build_app, launch_options
 
 
@@ -30,7 +30,7 @@ def tidy() -> None:
     """Delete expired runs and texts of visitors, every ten minutes."""
     while True:
         try:
-            visitors.expire()
+            expiry.expire()
         except Exception:  # a damaged folder or an invalid limit: log it and try again
             traceback.print_exc()
         time.sleep(600)

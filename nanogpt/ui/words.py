@@ -60,7 +60,6 @@ def steps(run: Run, status: Status) -> str:
 def progress(run: Run, status: Status) -> str:
     """Return a line with the step, epochs, speed, time elapsed and time left."""
     settings, history = run.settings(), run.history()
-    started = next((event for event in reversed(history.events) if event["event"] == "started"), None)
     speed = history.latest("characters_per_second") or history.latest("tokens_per_second")  # older runs logged this key
     read = history.latest("characters") or history.latest("tokens") or 0
     parts = [steps(run, status)]
@@ -70,9 +69,13 @@ def progress(run: Run, status: Status) -> str:
     parts.append(f"{clock(status.seconds)} gone")
     if status.state == "running" and status.step:
         parts.append(f"{clock(left(run, status))} left")
-    if started and "device" in started:
-        parts.append(str(started["device"]))
+    parts += devices(history)[-1:]
     return " · ".join(parts)
+
+
+def devices(history: History) -> list[str]:
+    """Return the device of each start of a run's training, where it was logged."""
+    return [str(event["device"]) for event in history.events if event["event"] == "started" and "device" in event]
 
 
 def run_line(name: str | None) -> dict:

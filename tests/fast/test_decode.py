@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from judges import plainly_generated
 
 from nanogpt import sample
 from nanogpt.config import ModelConfig, SampleConfig
@@ -14,7 +15,7 @@ from nanogpt.fast import decode
 from nanogpt.fast.decode import FastDecoder, Ready, Threads, openblas
 from nanogpt.fast.packed import Packed, attend_one, has_onednn, packed
 from nanogpt.model import GPT, attention_by_hand
-from nanogpt.sample import Decoder, decoder_for, generate, generate_cached, generate_many, keep_ready, stream
+from nanogpt.sample import Decoder, decoder_for, generate, generate_many, keep_ready, stream
 from nanogpt.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer("\nabcdefghij")
@@ -82,7 +83,7 @@ def test_inside_the_window_it_writes_what_the_lecture_s_loop_writes(layout, leng
 def test_beyond_the_window_it_writes_what_the_plain_decoder_writes(layout, length, config):
     model, ids = made(layout), prompts(1, length)[0].tolist()
     config = SampleConfig.of({**config.as_dict(), "length": 6 * T})
-    expected = list(generate_cached(model, ids, config))
+    expected = plainly_generated(model, ids, config)
     assert [i for [piece] in generate_many(FastDecoder(Ready(model)), ids, config) for i in piece] == expected
 
 

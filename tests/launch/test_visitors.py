@@ -20,7 +20,7 @@ from gradio.context import LocalContext
 from nanogpt import corpus, limits, paths
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
-from nanogpt.launch import prepare, visitors
+from nanogpt.launch import expiry, prepare, visitors
 from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
@@ -319,18 +319,18 @@ def test_what_nobody_touched_for_long_goes(anna, otto, public, tiny_text, monkey
     for one in corpus.listed():
         age(one.folder, 6)
     age(fresh.folder, 4)
-    assert visitors.expire() == [runs["old"].name]
+    assert expiry.expire() == [runs["old"].name]
     assert {run.name for run in all_runs()} == {runs["public"].name, runs["busy"].name, fresh.name, "house"}
     assert len(corpus.listed()) == 3  # each is still needed, or the house's
     runs["public"].delete()
     queue.drop(runs["busy"].name)
-    assert set(visitors.expire()) == {runs["busy"].name, text.id}
+    assert set(expiry.expire()) == {runs["busy"].name, text.id}
 
 
 def test_on_one_s_own_machine_nothing_goes(home, tiny_text):
     run = prepare.new_run("one", corpus.add(tiny_text), "quick", **TINY)
     age(run.folder, 10_000)
-    assert visitors.expire() == []
+    assert expiry.expire() == []
     assert run.exists()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import home_for_all
+from judges import probabilities
 
 from nanogpt.cli.main import main
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
@@ -19,7 +20,7 @@ from nanogpt.formats import config_files, load_model, weights_bytes
 from nanogpt.model import GPT
 from nanogpt.publish import page_export
 from nanogpt.runs import Run
-from nanogpt.sample import Decoder, generate_many, probabilities
+from nanogpt.sample import Decoder, generate_many
 from nanogpt.tokenizer import CharTokenizer
 
 LAYOUTS = ["classic", "modern"]
