@@ -1,31 +1,49 @@
-"""Atomic file writes: a reader sees the old content or the new, never a part."""
+"""Atomic writes: a reader sees the old file or folder or the new one, never a part, even if the writer is killed.
+
+Files and folders are written under a temporary name, `.NAME.TOKEN`, and then renamed. Until then their writer holds a
+lock on `checkpoints/.writers/TOKEN.lock`, which the operating system frees when the process is killed. So `sweep` can
+tell what a killed process left from what a live one is still writing.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import re
+import secrets
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .config import NanoGPTError
+from .paths import home
+
+TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16})")
+OLDER = re.compile(r"\.(import-|.+\.(json|jsonl|safetensors|txt|npy|now)\.)[a-z0-9_]{8}")  # of earlier versions
+NO_LOCK = "0" * 8  # begins a token where files can't be locked
+DAY = 24 * 3600.0  # seconds after which a temporary counts as left over if no lock can tell
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+# ---- write -----------------------------------------------------------------------------------------------------------
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file atomically, creating its folder if needed: even after a power failure it is all old or all new."""
+    """Write a file atomically: even after a power failure it is all old or all new. Its folder must exist."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
+    with _temporary(path) as temporary:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())  # the content must reach the disk before the new name does
-        os.chmod(temporary, 0o644)  # mkstemp's 0o600 would hide runs from other users of a shared machine
         _replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
-def _replace(temporary: str, path: Path) -> None:
+def _replace(temporary: Path, path: Path) -> None:
     """Call os.replace, retrying for up to two seconds: Windows refuses while another process has the file open."""
     for _ in range(40):
         try:
@@ -33,6 +51,161 @@ def _replace(temporary: str, path: Path) -> None:
         except PermissionError:
             time.sleep(0.05)
     os.replace(temporary, path)
+
+
+@contextmanager
+def unfinished(parent: Path) -> Iterator[Path]:
+    """Create a temporary folder in `parent` to be completed and renamed. Delete it in the end if it still exists.
+
+    First delete what killed processes left in the folders that all runs and texts share.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(*shared_folders())
+    with _temporary(parent / "new") as folder:
+        folder.mkdir()
+        yield folder
+
+
+def rename_folder(folder: Path, path: Path) -> None:
+    """Give a completed folder its name. Raise FileExistsError if the name is taken by anything but an empty folder."""
+    try:
+        folder.rename(path)
+    except OSError:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        raise
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder. It loses its name first, so that a kill leaves all of it or nothing that has a name."""
+    with _temporary(folder) as gone:
+        folder.rename(gone)
+
+
+# ---- temporary names, and what is left of killed processes -------------------------------------------------------
+
+
+def is_temporary(name: str) -> bool:
+    """Return True if a file or folder of this name is one that is being written, or was when its writer was killed."""
+    return bool(TEMPORARY.fullmatch(name) or OLDER.fullmatch(name))
+
+
+def shared_folders() -> list[Path]:
+    """Return the folders in which runs, texts and the queue store files."""
+    return [home(), home() / "corpora", home() / "checkpoints", home() / "checkpoints" / ".queue"]
+
+
+def sweep(*folders: Path) -> None:
+    """Delete the temporary files and folders that killed processes left in these folders, and their locks."""
+    for folder in folders:
+        for path in _entries(folder):
+            if is_temporary(path.name) and not _is_being_written(path):
+                _delete(path)
+    for path in _entries(_writers()):
+        _is_alive(path.stem)  # deletes the lock of a process that is gone
+
+
+def sweep_home() -> None:
+    """Sweep all folders: the shared ones, and that of each run and text."""
+    within = [path for folder in shared_folders()[1:3] for path in _entries(folder) if path.is_dir()]
+    sweep(*shared_folders(), *within)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # missing, or another user's
+        return []
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)  # a file still open on Windows is left to a later sweep
+    else:
+        with suppress(OSError):  # it is gone, or another user's
+            path.unlink()
+
+
+def _is_being_written(path: Path) -> bool:
+    """Return True if the process that created this temporary is alive, or for a day if that is unknown."""
+    found = TEMPORARY.fullmatch(path.name)
+    alive = _is_alive(found[1]) if found else None
+    if alive is not None:
+        return alive
+    try:
+        return time.time() - path.stat().st_mtime < DAY
+    except OSError:
+        return False
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Choose a temporary name next to `path` for the block to use, and delete what is there in the end."""
+    lock = _new_lock()
+    token = Path(lock.lock_file).stem if lock else NO_LOCK + secrets.token_hex(4)
+    temporary = path.with_name(f".{path.name}.{token}")
+    try:
+        yield temporary
+    finally:
+        _delete(temporary)
+        if lock:
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _writers() -> Path:
+    return home() / "checkpoints" / ".writers"
+
+
+def _new_lock() -> FileLock | None:
+    """Return a lock of our own on a new token's file, or None where files can't be locked."""
+    try:
+        _writers().mkdir(parents=True, exist_ok=True)
+        while True:
+            lock = FileLock(_writers() / f"{secrets.token_hex(8)}.lock")
+            lock.acquire(timeout=10)
+            if Path(lock.lock_file).exists():  # or a sweep has just deleted it
+                return lock
+            lock.release()
+    except (OSError, NotImplementedError):  # Timeout is an OSError
+        return None
+
+
+def _is_alive(token: str) -> bool | None:
+    """Return True if the writer with this token is alive, None if that can't be told. Delete its lock if it is not."""
+    if token.startswith(NO_LOCK):
+        return None
+    path = _writers() / f"{token}.lock"
+    if not path.exists():  # FileLock would create it
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            path.unlink(missing_ok=True)
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # another user's, or files can't be locked here
+        return None
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def is_full(error: BaseException) -> bool:
+    """Return True if a write failed because the disk is full or a quota is used up."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+@contextmanager
+def spoken(task: str) -> Iterator[None]:
+    """Turn an OSError into a NanoGPTError: "Couldn't `task`", the reason, and for a full disk what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or "it cannot be read or written"
+        if is_full(error):
+            reason = "the disk is full. Free some space and try again"
+        raise NanoGPTError(f"Couldn't {task}: {reason}.") from None
 
 
 def size(count: int) -> str:

@@ -91,9 +91,10 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         take_step = make_step(model, config, device)
         generator = torch.Generator().manual_seed(config.seed)  # only for batches
         at = load_state(run, model, take_step.optimizers, generator)
-        at.seconds = at.seconds or min(settings.get("planning", 0.0), 0.1 * config.budget)  # spent on choosing a model
-        run.cut_back(at.step if at.evaluated_step >= 0 else -1)  # -1: nothing was saved, so it starts over
-        run.event("started", step=at.step, device=in_words(device, model.config), parameters=model.count_parameters())
+        at.seconds = max(at.seconds, seconds_spent(run, config, settings))
+        kept = at.step if at.evaluated_step >= 0 else -1  # -1: nothing was saved, so it starts over
+        facts = dict(device=in_words(device, model.config), parameters=model.count_parameters())
+        run.cut_back(kept, step=at.step, seconds=round(at.seconds, 3), **facts)
 
         # load libraries and compile kernels now, so that this doesn't count as training time
         get_batch = make_get_batch(data.train, model.config.block_size, config, generator)
@@ -123,6 +124,16 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         reporter.finish()
 
 
+def seconds_spent(run: Run, config: TrainConfig, settings: dict) -> float:
+    """Return the seconds of a time budget that are used up, whatever the checkpoint says.
+
+    The log says how far a trainer had come when it was killed. At least the time spent on choosing a model is used up.
+    """
+    if not config.budget:
+        return 0.0
+    return max(run.history().seconds, min(settings.get("planning", 0.0), 0.1 * config.budget))
+
+
 class Reporter:
     """Records a run's progress: training loss, evaluations, samples, and checkpoints for an exact resume."""
 
@@ -143,6 +154,7 @@ class Reporter:
         """Count a step's loss, a tensor in nats per token."""
         self.loss_sum += loss
         self.at.loss_count += 1
+        self.at.judged_loss = None  # a finished run has been extended
         self.lr, self.grad_norm = lr, grad_norm
 
     def look(self, step: int) -> bool:
@@ -253,7 +265,11 @@ class Reporter:
         most, lengths = due.final_windows, self.data.lengths
         judged = (load_model(run.folder, self.device.type), self.model)
         best_loss, last_loss = (estimate_loss(model, self.data.val, self.device, most, lengths) for model in judged)
-        if last_loss <= best_loss:
+        if at.judged_loss is not None:  # killed while finishing: the best weights may have been replaced already
+            best_loss = at.judged_loss
+        if last_loss <= best_loss and at.best_step != at.step:
+            at.judged_loss = best_loss
+            self.save_state()
             write_whole(run.folder / "model.safetensors", weights_bytes(self.model))
         loss = min(best_loss, last_loss)
         message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."

@@ -12,6 +12,7 @@ import sys
 
 from .. import __version__
 from ..config import NanoGPTError
+from ..disk import is_full
 from ..paths import home
 from . import hub, ladder, runs, sample, serve, train
 from .flags import PROGRAM, Parser
@@ -59,5 +60,6 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        print(f"nanogpt: {error}", file=sys.stderr)
+        said = "The disk is full. Free some space and try again." if is_full(error) else str(error)
+        print(f"nanogpt: {said}", file=sys.stderr)
         return 2

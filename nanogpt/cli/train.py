@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from ..config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
-from ..runs import Run, free_name
+from ..runs import Run, free_name, queue
 from .flags import PROGRAM, Command, add_knobs, settings_in
 
 
@@ -39,6 +39,11 @@ def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     from ..launch import prepare
 
     check_flags(arguments, changes)
+    if arguments.name and Run(arguments.name).exists():
+        resume = f"{PROGRAM} train --resume {arguments.name}"
+        raise NanoGPTError(
+            f"There is already a run named {arguments.name}. Choose another --name, or resume it: {resume}"
+        )
     text = text_of(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
     run = prepare.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
     print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique", flush=True)
@@ -77,6 +82,7 @@ def follow(run: Run) -> int:
     from ..launch import trainer
 
     run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
+    queue.draw(run.name)  # so that the run is listed as queued, not as one whose trainer did not start
 
     def ask_to_stop(*_):
         signal.signal(signal.SIGINT, signal.SIG_DFL)

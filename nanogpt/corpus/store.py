@@ -3,9 +3,10 @@
     corpora/<id: 16 hex digits of the text's SHA-256, or of its hash with the owner for a visitor's copy>/
         text.txt       the text in UTF-8, line endings unchanged
         tokens.npy     its token ids, read through a memory map
-        corpus.json    name, source, encoding, clean-ups and characters; written last
+        corpus.json    name, source, encoding, clean-ups and characters
 
-A folder without corpus.json is ignored. `python -m nanogpt.corpus FILE...` reports on a text without storing it.
+A folder is written under a temporary name and renamed when it is complete. `python -m nanogpt.corpus FILE...` reports
+on a text without storing it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -116,24 +116,37 @@ def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
     try:
         stored = load(id)
     except NanoGPTError:
-        tokenizer = _write_text(corpora() / id, reading.text, data)
         created = datetime.now(UTC).isoformat()
-        about = (created, reading.source, reading.encoding, reading.done, "".join(tokenizer.chars))
-        stored = _write(Corpus(id, title, sha256, len(reading.text), *about, owner))
+        about = (created, reading.source, reading.encoding, reading.done)
+        stored = _store(Corpus(id, title, sha256, len(reading.text), *about, chars="", owner=owner), reading.text, data)
     if stored.name != title and not stored.source.startswith(BUILT_IN):
         stored = rename(id, title)
     return dataclasses.replace(stored, reading=reading)
 
 
-def _write_text(folder: Path, text: str, data: bytes) -> Tokenizer:
-    """Write a text, as UTF-8, and its token ids. Return the tokenizer made for it."""
+def _store(corpus: Corpus, text: str, data: bytes) -> Corpus:
+    """Write the folder of a text, given also as UTF-8. Return the corpus, or the same one if another process wrote it.
+
+    Replace a damaged folder. Raise NanoGPTError, and leave nothing behind, if the disk is full.
+    """
     tokenizer, cut = make_tokenizer(text), train_length(len(text))
     parts = [tokenizer.encode_array(part) for part in (text[:cut], text[cut:])]  # no token may straddle the split
     tokens = io.BytesIO()
     np.save(tokens, np.concatenate(parts), allow_pickle=False)
-    disk.write_whole(folder / "text.txt", data)
-    disk.write_whole(folder / "tokens.npy", tokens.getvalue())
-    return tokenizer
+    corpus = dataclasses.replace(corpus, chars="".join(tokenizer.chars))
+    with disk.spoken("store the text"), disk.unfinished(corpora()) as folder:
+        disk.write_whole(folder / "text.txt", data)
+        disk.write_whole(folder / "tokens.npy", tokens.getvalue())
+        _write(corpus, folder)
+        try:
+            disk.rename_folder(folder, corpus.folder)
+        except FileExistsError:
+            try:
+                return load(corpus.id)
+            except NanoGPTError:
+                disk.delete_folder(corpus.folder)
+                disk.rename_folder(folder, corpus.folder)
+    return corpus
 
 
 def load(id: str) -> Corpus:
@@ -175,23 +188,28 @@ def listed() -> list[Corpus]:
 
 
 def size_on_disk(corpus: Corpus) -> int:
-    """Return the size of a text's folder in bytes."""
-    return sum(path.stat().st_size for path in corpus.folder.glob("*") if path.is_file())
+    """Return the size of a text's folder in bytes, without files that are being written."""
+    paths = [path for path in corpus.folder.glob("*") if not disk.is_temporary(path.name)]
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def rename(id: str, name: str) -> Corpus:
     """Rename a text. Raise NanoGPTError if the name is empty or there is no such text."""
     if not _title(name):
         raise NanoGPTError("The name is empty. Enter a name for the text.")
-    return _write(dataclasses.replace(load(id), name=_title(name)))
+    renamed = dataclasses.replace(load(id), name=_title(name))
+    try:
+        _write(renamed, renamed.folder)
+    except FileNotFoundError:  # deleted in the meantime
+        raise missing(id) from None
+    return renamed
 
 
 def delete(id: str) -> None:
     """Delete a text, even if a run still needs it. Raise NanoGPTError if there is no such text."""
     folder = load(id).folder
     try:
-        (folder / "corpus.json").unlink()  # first, so that a half-deleted folder is ignored
-        shutil.rmtree(folder)
+        disk.delete_folder(folder)
     except OSError as error:
         raise NanoGPTError(
             f"Couldn't delete the text {id} ({error.strerror}). Close any program that is using it and try again."
@@ -216,10 +234,9 @@ def _tokenizer_for(folder: Path) -> Tokenizer:
     return make_tokenizer(_text_in(folder))
 
 
-def _write(corpus: Corpus) -> Corpus:
+def _write(corpus: Corpus, folder: Path) -> None:
     about = {key: value for key, value in vars(corpus).items() if key not in ("id", "reading")}
-    disk.write_whole(corpus.folder / "corpus.json", json.dumps(about, ensure_ascii=False, indent=1))
-    return corpus
+    disk.write_whole(folder / "corpus.json", json.dumps(about, ensure_ascii=False, indent=1))
 
 
 def _damaged(id: str) -> NanoGPTError:

@@ -32,6 +32,7 @@ def keep(key: str, speed: float) -> None:
     """Cache a speed. If the folder is read-only, it will be measured again next time."""
     known = {name: value for name, value in _all().items() if name != key} | {key: float(speed)}
     with contextlib.suppress(OSError):
+        home().mkdir(parents=True, exist_ok=True)
         write_whole(home() / "machine.json", json.dumps(dict(list(known.items())[-MOST:]), indent=1))
 
 

@@ -15,6 +15,7 @@ import torch
 
 from .. import limits
 from ..config import NanoGPTError
+from ..disk import is_full
 from ..runs import Busy, Run, queue
 from ..train import train
 from . import plan
@@ -29,6 +30,8 @@ def user_message(error: Exception) -> str:
         return str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
+    if is_full(error):
+        return "The disk is full. Free some space, then resume the run."
     return f"{type(error).__name__}: {error} (see log.txt for details)"
 
 
@@ -46,13 +49,29 @@ def main(name: str, alone: bool = False) -> int:
         print(f"{name} is already being trained by another process.", file=sys.stderr)
         return 1
     except Exception as error:
-        with (run.folder / "log.txt").open("a", encoding="utf-8") as log:
-            traceback.print_exc(file=log)
-        run.event("failed", message=user_message(error))
+        record(run, error)
         return 1
     with contextlib.suppress(NanoGPTError, OSError):  # it may have been renamed or deleted since
         plan.learned_from(run)
     return 0
+
+
+def record(run: Run, error: Exception) -> None:
+    """Record why a run failed: a message in the run folder, the traceback in log.txt. Print what can't be written."""
+    message = user_message(error)
+    try:
+        with (run.folder / "log.txt").open("a", encoding="utf-8") as log:
+            traceback.print_exception(error, file=log)
+    except OSError:
+        traceback.print_exception(error)
+    try:
+        try:
+            run.event("failed", message=message)
+        except OSError:  # on a full disk, make room: what log.txt says about the training is in metrics.jsonl, too
+            os.truncate(run.folder / "log.txt", 0)
+            run.event("failed", message=message)
+    except OSError:
+        print(message, file=sys.stderr)
 
 
 def wait_for_name() -> str:

@@ -54,9 +54,7 @@ def seconds_wanted(name: str) -> int:
     """Return the seconds to request for a call. A run with little time left asks for less, to save quota."""
     run = Run(name)
     budget = TrainConfig.of(run.settings()["train"]).budget
-    saved = (run.folder / "last.safetensors").exists()  # without a save it starts over
-    spent = run.history().seconds if saved else 0.0
-    left = budget - spent if budget else limits.ZERO_SECONDS
+    left = budget - run.history().seconds if budget else limits.ZERO_SECONDS
     return AROUND + int(max(1.0, min(left, limits.limit("NANOGPT_MAX_SECONDS") or limits.ZERO_SECONDS)))
 
 

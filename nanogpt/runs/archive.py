@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO
 
 from .. import corpus
 from ..config import NanoGPTError
+from ..disk import unfinished
 from ..paths import home
 from .checks import TO_CONTINUE, check_folder
 from .listing import free_name
@@ -97,14 +97,10 @@ def unpack(path: Path, owner: str | None = None, named: Callable[[str], str] = f
 @contextmanager
 def scratch(called: str = "archive") -> Iterator[Path]:
     """Create an empty folder on the same disk as the runs, and delete it in the end if `adopt` has not moved it."""
-    (home() / "checkpoints").mkdir(parents=True, exist_ok=True)
-    above = Path(tempfile.mkdtemp(dir=home() / "checkpoints", prefix=".import-"))  # run names can't start with a dot
-    try:
+    with unfinished(home() / "checkpoints") as above:
         folder = above / called
         folder.mkdir()
         yield folder
-    finally:
-        shutil.rmtree(above, ignore_errors=True)
 
 
 def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = free_name, **more: Any) -> Run:
@@ -115,9 +111,12 @@ def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = 
     about = {**settings, "name": name, "owner": owner, "corpus": text, **more}
     if "public" in settings:
         about["public"] = False  # being public elsewhere does not make it public here
+    if not (folder / TO_CONTINUE).exists():
+        about["checkpoint"] = False  # it was left out, so the run can't be resumed
     (folder / "run.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8", newline="")
-    os.rename(folder, home() / "checkpoints" / name)
-    return Run(name)
+    run = Run(name)
+    run.take(folder)
+    return run
 
 
 def _unpack(path: Path, folder: Path) -> None:

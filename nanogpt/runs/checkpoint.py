@@ -32,6 +32,7 @@ class Progress:
     worse: int = 0  # evaluations in a row clearly above the best, for early stopping
     loss_sum: float = 0.0  # over the batches since the training loss was last logged
     loss_count: int = 0
+    judged_loss: float | None = None  # of the best weights, if a finishing run replaces them by the last ones
 
 
 def save_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator, progress: Progress) -> None:

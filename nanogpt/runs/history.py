@@ -138,12 +138,21 @@ def read_jsonl(path: Path) -> list[dict]:
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
-    """Append a row to a JSONL file in a single write, so that readers see at most one unfinished line."""
-    with path.open("a+b") as file:
+    """Append a row to a JSONL file in a single write, so that readers see at most one unfinished line.
+
+    Append all of it or, if the disk is full, nothing.
+    """
+    with path.open("a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         torn = end and file.read(1) != b"\n"  # the last writer was killed in the middle of a line
-        file.write(b"\n" * bool(torn) + as_line(row).encode("utf-8"))
+        line = b"\n" * bool(torn) + as_line(row).encode("utf-8")
+        try:
+            while line:  # once, unless the disk is about to be full
+                line = line[file.write(line) :]
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def as_line(row: Mapping[str, Any]) -> str:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .. import __version__, paths
+from .. import __version__, disk, paths
 from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
 from ..paths import checked_name, home
@@ -45,10 +44,16 @@ class Busy(NanoGPTError):
     """Raised when another process holds the run's lock."""
 
 
-CRASHED = (
-    "The training process was killed (out of memory, or a shutdown). "
-    "Resume the run to continue from its last checkpoint."
-)
+CRASHED = "The training process was killed (out of memory, a full disk, or a shutdown)."
+CONTINUE = "Resume the run to continue from its last checkpoint."
+START_OVER = "Nothing was saved yet, so resume the run to start it from step 0."
+TAKEN = "There is already a run named {}. Choose another name, or resume that run."
+OCCUPIED = "The folder checkpoints/{} holds files that are not a run's. Choose another name."
+
+# What a folder may hold without being a run: what launchers of earlier versions wrote before run.json, and locks.
+BEFORE_A_RUN = {
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "log.txt", ".lock", "stop",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,20 +93,28 @@ class Run:
     def create(cls, name: str, settings: Mapping[str, Any], files: Mapping[str, str]) -> Run:
         """Create a run folder with a `run.json` from `settings`, and the model's and the tokenizer's `files`.
 
-        Raise NanoGPTError if the name is invalid or taken.
+        Raise NanoGPTError, and leave nothing behind, if the name is invalid or taken, or the disk is full.
         """
         run = cls(name)
-        try:
-            run.folder.mkdir(parents=True)
-        except FileExistsError:
-            raise NanoGPTError(
-                f"There is already a run named {name}. Choose another name, or resume that run."
-            ) from None
-        for file, text in files.items():
-            write_whole(run.folder / file, text)
+        if run.exists():
+            raise NanoGPTError(TAKEN.format(name))
         about = dict(name=name, created=_now(), parent=None, owner=None, versions=_versions())
-        write_whole(run.folder / "run.json", json.dumps({**about, **settings}, indent=1, ensure_ascii=False))
+        with disk.spoken(f"create the run {name}"), disk.unfinished(run.folder.parent) as folder:
+            for file, text in files.items():
+                write_whole(folder / file, text)
+            write_whole(folder / "run.json", json.dumps({**about, **settings}, indent=1, ensure_ascii=False))
+            run.take(folder)
         return run
+
+    def take(self, folder: Path) -> None:
+        """Turn a complete folder into this run. Raise NanoGPTError if the name is taken."""
+        try:
+            disk.rename_folder(folder, self.folder)
+        except FileExistsError:
+            if self.exists() or not _is_before_a_run(self.folder):
+                raise NanoGPTError((TAKEN if self.exists() else OCCUPIED).format(self.name)) from None
+            disk.delete_folder(self.folder)
+            disk.rename_folder(folder, self.folder)
 
     def change(self, **settings: Any) -> None:
         """Change entries of `run.json`. Call it only while no trainer works on the run."""
@@ -115,6 +128,7 @@ class Run:
         try:
             self.settings()  # raises if the run was deleted; the lock would create its folder again
             with FileLock(self.folder / ".lock", timeout=2):  # 2 s, because `queue.is_held` takes it briefly
+                disk.sweep(self.folder, queue.folder())
                 yield
         except Timeout:
             raise Busy(f"{self.name} is already being trained by another process.") from None
@@ -131,11 +145,15 @@ class Run:
         """Append a sample to `samples.jsonl`."""
         append(self.folder / "samples.jsonl", dict(step=step, text=text))
 
-    def cut_back(self, step: int) -> None:
-        """Delete what was logged after `step`, so that a resumed run logs no step twice."""
-        for file in ("metrics.jsonl", "samples.jsonl"):
+    def cut_back(self, kept: int, **started: Any) -> None:
+        """Delete what was logged after the step `kept`, so that a resumed run logs no step twice.
+
+        With `started`, the facts of the event "started", log it in the same write: a kill in between could lose them.
+        """
+        event = [dict(event="started", time=_now(), **started)] if started else []
+        for file, more in (("samples.jsonl", []), ("metrics.jsonl", event)):
             rows = [row for row in read_jsonl(self.folder / file) if is_number(row.get("step", 0))]
-            rows = [row for row in rows if row.get("step", 0) <= step]
+            rows = [row for row in rows if row.get("step", 0) <= kept] + more
             write_whole(self.folder / file, "".join(as_line(row) for row in rows))
 
     @property
@@ -193,7 +211,11 @@ class Run:
         if queue.is_withdrawn(self.name):
             return Status("stopped", message="Canceled before training started.", **facts)
         if not history.events:
-            return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
+            why = self.log_tail() or "Resume the run to start it."
+            return Status("failed", message=f"The trainer did not start. {why}", **facts)
+        if history.events[-1]["event"] == "started":
+            saved = (self.folder / "last.safetensors").exists() or self.lacks_checkpoint()
+            return Status("crashed", message=f"{CRASHED} {CONTINUE if saved else START_OVER}", **facts)
         return _status_after(history.events[-1], facts)
 
     def glance(self) -> Status:
@@ -216,9 +238,22 @@ class Run:
             return ""
         return "\n".join(text.strip().splitlines()[-lines:])
 
+    def lacks_checkpoint(self) -> bool:
+        """Return True if the run has weights whose checkpoint was left out: it was imported, pulled or shipped so.
+
+        A run that was killed between the two writes of its first save has never had a checkpoint. It starts over.
+        """
+        if (self.folder / "last.safetensors").exists() or not (self.folder / "model.safetensors").exists():
+            return False
+        settings = self.settings()
+        from_elsewhere = self.folder.parent != home() / "checkpoints" or "pulled" in settings
+        # a trainer logs the step of these events after it has saved
+        saved = any(event["event"] in ("stopped", "finished") and "step" in event for event in self.history().events)
+        return from_elsewhere or settings.get("checkpoint") is False or saved
+
     def size(self) -> int:
-        """Return the size on disk in bytes."""
-        return sum(_size(path) for path in self.folder.rglob("*"))
+        """Return the size on disk in bytes, without files that are being written."""
+        return sum(_size(path) for path in self.folder.rglob("*") if not disk.is_temporary(path.name))
 
     def rename(self, name: str) -> Run:
         """Rename the run and return it. Raise NanoGPTError if it is in use, or if the name is invalid or taken."""
@@ -235,7 +270,7 @@ class Run:
     def delete(self) -> None:
         """Delete the folder. Raise NanoGPTError if the run is in use."""
         self._leave_alone("deleted")
-        shutil.rmtree(self.folder)
+        disk.delete_folder(self.folder)
         history_of.cache_clear()
 
     def _in_use(self) -> bool:
@@ -254,8 +289,6 @@ class Run:
 
 def _status_after(last: Mapping[str, Any], facts: dict[str, Any]) -> Status:
     """Return the status of a run that is not in use, from its last event."""
-    if last["event"] == "started":
-        return Status("crashed", message=CRASHED, **facts)
     return Status(last["event"], message=last.get("message", ""), **facts)
 
 
@@ -285,6 +318,11 @@ def _size(path: Path) -> int:
         return path.stat().st_size if path.is_file() else 0
     except OSError:
         return 0
+
+
+def _is_before_a_run(folder: Path) -> bool:
+    """Return True if a folder holds nothing but what a launcher writes before it completes a run."""
+    return all(path.name in BEFORE_A_RUN or disk.is_temporary(path.name) for path in folder.iterdir())
 
 
 def _is_about_a_text(about: Any) -> bool:

@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 
-from .. import limits
+from .. import disk, limits
 from ..config import NanoGPTError
 from ..launch import expiry
 from .page import build_app, launch_options
@@ -14,6 +14,7 @@ from .page import build_app, launch_options
 
 def serve(host: str, port: int | None) -> None:
     """Serve the page until Ctrl-C, at `port` or the first free port from 7860 on. Raise NanoGPTError if it is taken."""
+    threading.Thread(target=disk.sweep_home, daemon=True).start()  # what killed processes left
     if limits.is_public():
         threading.Thread(target=tidy, daemon=True).start()
     demo = build_app()

@@ -128,6 +128,7 @@ def test_runs_are_listed_the_newest_first(home):
     for age, name in enumerate(("new", "older", "oldest")):
         os.utime(a_run(name).folder / "run.json", (1e9 - age,) * 2)
     (home / "checkpoints" / "half-made").mkdir()
+    (home / "checkpoints" / "Not A Name").mkdir()
     write_whole(home / "checkpoints" / "Not A Name" / "run.json", "{}")
     assert [run.name for run in all_runs()] == ["new", "older", "oldest"]
 
