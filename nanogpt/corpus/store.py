@@ -28,6 +28,7 @@ import numpy as np
 
 from .. import disk, paths
 from ..config import NanoGPTError
+from ..errors import explain
 from ..holdout import train_length
 from ..tokenizer import Tokenizer, make_tokenizer
 from .reading import Reading, Source, read, utf8
@@ -151,6 +152,8 @@ def load(id: str) -> Corpus:
         whole = whole and id == id_of(found.sha256, found.owner)
     except FileNotFoundError:
         raise missing(id) from None
+    except PermissionError as error:
+        raise NanoGPTError(f"The text {id} can't be read. {explain(error)}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise _damaged(id) from None
     if not whole:

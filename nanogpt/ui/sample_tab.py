@@ -10,7 +10,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from ..config import NanoGPTError, SampleConfig, knobs
+from ..config import SampleConfig, knobs
+from ..errors import PROBLEMS, explain
 from ..formats import load_model
 from ..runs import Run
 from ..sample import DASHES, keep_ready, stream_many, unescaped
@@ -91,8 +92,8 @@ def note(name: str | None, prompt: str) -> str:
     try:
         run = seen(name)
         return str(load_tokenizer(run.folder).fit(prompt or "")) if run else ""
-    except NanoGPTError as error:
-        return str(error)
+    except PROBLEMS as error:
+        return explain(error)
 
 
 def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, stop) -> Iterator[list]:
@@ -103,8 +104,8 @@ def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, 
         yield [gr.skip(), whose_line]
         for text in write_many(name, prompt, config):
             yield [text, whose_line]
-    except NanoGPTError as error:
-        yield [gr.skip(), line(str(error), "failed")]
+    except PROBLEMS as error:
+        yield [gr.skip(), line(explain(error), "failed")]
 
 
 # ---- the tab -------------------------------------------------------------------------------------------------------

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import traceback
 
 from .. import limits
 from ..config import NanoGPTError
+from ..errors import home_problem
 from ..launch import expiry
 from .page import build_app, launch_options
 
 
 def serve(host: str, port: int | None) -> None:
     """Serve the page until Ctrl-C, at `port` or the first free port from 7860 on. Raise NanoGPTError if it is taken."""
+    if problem := home_problem():
+        print(f"nanogpt: {problem}", file=sys.stderr)  # and go on: the models that ship with the project can be sampled
     if limits.is_public():
         threading.Thread(target=tidy, daemon=True).start()
     demo = build_app()
