@@ -220,7 +220,7 @@ def load_model(
     try:
         tensors = load(weights or (folder / "model.safetensors").read_bytes())
     except FileNotFoundError:
-        raise NanoGPTError(f"{folder.name} has no weights yet. They come with its first save.") from None
+        raise NanoGPTError(f"{folder.name} has no weights yet. Wait for its first checkpoint.") from None
     except OSError as error:
         raise NanoGPTError(f"The weights of {folder.name} can't be read. {explain(error)}") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have

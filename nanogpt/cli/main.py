@@ -12,9 +12,9 @@ import sys
 
 from .. import __version__
 from ..errors import PROBLEMS, explain
-from ..paths import home
+from ..paths import PROGRAM, home
 from . import hub, ladder, runs, sample, serve, train
-from .flags import PROGRAM, Parser
+from .flags import Parser
 
 
 def parser() -> Parser:

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain, home_problem
+from ..paths import PROGRAM
 from ..runs import Run, all_runs, kept_loss
-from .flags import PROGRAM, Command
+from .flags import Command
 
 
 def runs_command(arguments: argparse.Namespace) -> int:

@@ -147,9 +147,7 @@ def load(id: str) -> Corpus:
     try:
         about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
-        size, _ = ((folder / part).stat().st_size for part in ("text.txt", "tokens.npy"))
-        whole = size >= found.characters and len(found.tokens()) > 0  # at least one byte per character
-        whole = whole and id == id_of(found.sha256, found.owner)
+        whole = _is_whole(found)
     except FileNotFoundError:
         raise missing(id) from None
     except PermissionError as error:
@@ -159,6 +157,14 @@ def load(id: str) -> Corpus:
     if not whole:
         raise _damaged(id)
     return found
+
+
+def _is_whole(found: Corpus) -> bool:
+    """Return True if a text's files are as long as corpus.json says, and the text is the one its id stands for."""
+    size, _ = ((found.folder / part).stat().st_size for part in ("text.txt", "tokens.npy"))
+    if size < found.characters or not len(found.tokens()):  # at least one byte per character
+        return False
+    return found.id == id_of(found.sha256, found.owner)
 
 
 def missing(id: str) -> NanoGPTError:

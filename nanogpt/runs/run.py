@@ -168,7 +168,7 @@ class Run:
 
     def missing(self) -> NanoGPTError:
         """Return the error for a run that does not exist, or that a visitor must not know about."""
-        return NanoGPTError(f"There is no run named {self.name}. `python -m nanogpt runs` lists them.")
+        return NanoGPTError(f"There is no run named {self.name}. `{paths.PROGRAM} runs` lists them.")
 
     def history(self) -> History:
         """Return everything logged so far. Only new rows are read."""

@@ -23,10 +23,10 @@ def serve(host: str, port: int | None) -> None:
     demo = build_app()
     try:
         demo.launch(server_name=host, server_port=port, **launch_options(host))
-    except OSError:  # Gradio's message names its own parameters
+    except (OSError, OverflowError):  # Gradio's message names its own parameters
         raise NanoGPTError(
-            f"The page can't be served at {host}, port {port or 7860}: the port is in use, or this machine does not "
-            "have that address. Choose another with --port or --host."
+            f"The page can't be served at {host}, port {port or 7860}: the port is in use or out of range, or this "
+            "machine doesn't have that address. Choose another with --port or --host."
         ) from None
 
 
