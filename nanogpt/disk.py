@@ -19,14 +19,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .config import NanoGPTError
 from .paths import home
 
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16})")
 OLDER = re.compile(r"\.(import-|.+\.(json|jsonl|safetensors|txt|npy|now)\.)[a-z0-9_]{8}")  # of earlier versions
 NO_LOCK = "0" * 8  # begins a token where files can't be locked
 DAY = 24 * 3600.0  # seconds after which a temporary counts as left over if no lock can tell
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 # ---- write -----------------------------------------------------------------------------------------------------------
@@ -186,26 +184,6 @@ def _is_alive(token: str) -> bool | None:
         return True
     except (OSError, NotImplementedError):  # another user's, or files can't be locked here
         return None
-
-
-# ---- words -----------------------------------------------------------------------------------------------------------
-
-
-def is_full(error: BaseException) -> bool:
-    """Return True if a write failed because the disk is full or a quota is used up."""
-    return isinstance(error, OSError) and error.errno in FULL
-
-
-@contextmanager
-def spoken(task: str) -> Iterator[None]:
-    """Turn an OSError into a NanoGPTError: "Couldn't `task`", the reason, and for a full disk what to do."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or "it cannot be read or written"
-        if is_full(error):
-            reason = "the disk is full. Free some space and try again"
-        raise NanoGPTError(f"Couldn't {task}: {reason}.") from None
 
 
 def size(count: int) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from .. import limits
 from ..config import NanoGPTError
-from ..disk import is_full
+from ..errors import explain
 from ..runs import Busy, Run, queue
 from ..train import train
 from . import plan
@@ -30,8 +30,8 @@ def user_message(error: Exception) -> str:
         return str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
-    if is_full(error):
-        return "The disk is full. Free some space, then resume the run."
+    if isinstance(error, OSError):
+        return explain(error)
     return f"{type(error).__name__}: {error} (see log.txt for details)"
 
 

@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 from .. import __version__, disk, paths
 from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
+from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home
 from . import queue
 from .history import History, append, as_line, history_of, is_number, read_jsonl
@@ -93,13 +94,13 @@ class Run:
     def create(cls, name: str, settings: Mapping[str, Any], files: Mapping[str, str]) -> Run:
         """Create a run folder with a `run.json` from `settings`, and the model's and the tokenizer's `files`.
 
-        Raise NanoGPTError, and leave nothing behind, if the name is invalid or taken, or the disk is full.
+        Raise NanoGPTError if the name is invalid or taken, and OSError, leaving nothing behind, if the disk is full.
         """
         run = cls(name)
         if run.exists():
             raise NanoGPTError(TAKEN.format(name))
         about = dict(name=name, created=_now(), parent=None, owner=None, versions=_versions())
-        with disk.spoken(f"create the run {name}"), disk.unfinished(run.folder.parent) as folder:
+        with disk.unfinished(run.folder.parent) as folder:
             for file, text in files.items():
                 write_whole(folder / file, text)
             write_whole(folder / "run.json", json.dumps({**about, **settings}, indent=1, ensure_ascii=False))
@@ -173,17 +174,19 @@ class Run:
             settings = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise self.missing() from None
-        except (OSError, ValueError, RecursionError):
+        except OSError as error:
+            raise NanoGPTError(f"The run.json of {self.name} cannot be read. {explain(error)}") from None
+        except (ValueError, RecursionError):
             settings = None
         if not isinstance(settings, dict):
-            raise NanoGPTError(f"The run.json of {self.name} cannot be read.") from None
+            raise NanoGPTError(f"The run.json of {self.name} cannot be read.")
         if not isinstance(settings.get("train"), dict) or not _is_about_a_text(settings.get("corpus")):
             raise NanoGPTError(f"The run.json of {self.name} lacks its settings.")
         return settings
 
     def missing(self) -> NanoGPTError:
         """Return the error for a run that does not exist, or that a visitor must not know about."""
-        return NanoGPTError(f"There is no run named {self.name}. `python -m nanogpt runs` lists them.")
+        return NanoGPTError(f"There is no run named {self.name}. `{paths.PROGRAM} runs` lists them.")
 
     def history(self) -> History:
         """Return everything logged so far. Only new rows are read."""
@@ -194,12 +197,14 @@ class Run:
     def status(self) -> Status:
         """Return what the run is doing, from the lock, the queue and the last event, in that order.
 
-        Raise NanoGPTError if `run.json` can't be read.
+        Raise NanoGPTError if a file in the folder can't be read.
         """
         train = TrainConfig.of(self.settings()["train"])
         while True:  # until nothing is logged while reading, so that lock, queue and events match
             history, waiting = self.history(), queue.waiting()
             version = history.version
+            if history.problem:
+                raise NanoGPTError(history.problem)
             held = queue.is_held(self.folder / ".lock") or self.name in queue.running()
             if held or self.history().version == version:
                 break
@@ -222,8 +227,8 @@ class Run:
         """Return `status`, or a status "damaged" if the run can't be read, so that it can be listed with the others."""
         try:
             return self.status()
-        except NanoGPTError as error:
-            return Status("damaged", message=str(error))
+        except PROBLEMS as error:
+            return Status("damaged", message=explain(error))
 
     def request_stop(self) -> None:
         """Ask the trainer to save and stop; if the run is still queued, remove it from the queue."""

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from .. import limits
-from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..runs import Run
 from . import form, link, run_panel
@@ -141,7 +141,10 @@ def view(name: str | None = None) -> dict[str, Any]:
 
 def stop(name: str) -> dict[str, Any]:
     """Stop a run or remove it from the queue, and show that this was requested."""
-    visitor().own_run(name).request_stop()
+    try:
+        visitor().own_run(name).request_stop()
+    except PROBLEMS as error:
+        return dict(status=line(explain(error), "failed"))
     return shown(name, None, force=True)
 
 
@@ -152,8 +155,8 @@ def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
     """
     try:
         run = action(*inputs)
-    except NanoGPTError as error:
-        yield dict(status=line(str(error), "failed"))
+    except PROBLEMS as error:
+        yield dict(status=line(explain(error), "failed"))
         return
     yield {**view(run.name), "timer": gr.Timer(active=True)}
     if place.takes_the_request():
