@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -15,7 +20,7 @@ import torch
 from conftest import steady_clock
 from safetensors.torch import load
 
-from nanogpt import corpus
+from nanogpt import corpus, disk, runs
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.data import split
 from nanogpt.device import pick_device
@@ -25,7 +30,7 @@ from nanogpt.launch.trainer import main
 from nanogpt.optim import get_lr, settled
 from nanogpt.runs import Run, read_jsonl
 from nanogpt.timetable import Timetable
-from nanogpt.train import CLEARLY_WORSE, estimate_loss, train
+from nanogpt.train import CLEARLY_WORSE, Reporter, estimate_loss, train
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
@@ -261,6 +266,64 @@ def test_killed_before_its_first_save_it_begins_again(undisturbed, text):
     assert rows(run) == rows(expected)
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL at a point where nothing needs to be cleaned up."""
+
+
+def killed_at(monkeypatch, run: Run, owner, method: str, number: int) -> None:
+    """Train until the call of a method with that number, and no further."""
+    calls, real = itertools.count(1), getattr(owner, method)
+
+    def call(*arguments, **settings):
+        if next(calls) == number:
+            raise Killed
+        return real(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, call)
+        with pytest.raises(Killed):
+            train(run)
+
+
+SHORT = dict(max_iters=4, eval_interval=2, dropout=0.1)
+
+
+@pytest.mark.parametrize("number", range(1, 10))
+def test_killed_before_any_file_of_a_save_it_ends_the_same(undisturbed, text, monkeypatch, number):
+    """samples.jsonl and metrics.jsonl of the start, then the best weights and the checkpoint, at steps 0, 2 and 4."""
+    expected = undisturbed(**SHORT)
+    run = prepare.new_run(f"killed-at-write-{number}", text, **{**TINY, **SHORT})
+    if number < 9:
+        killed_at(monkeypatch, run, disk, "_replace", number + 1)  # the first is .queue/cpu.now
+    prepare.to_continue(run)
+    train(run)
+    same_outcome(expected, run)
+
+
+@pytest.mark.parametrize(
+    ("method", "number"), [*(("log", n) for n in range(1, 6)), *(("sample", n) for n in range(1, 4))]
+)
+def test_killed_before_any_line_of_its_log_it_ends_the_same(undisturbed, text, monkeypatch, method, number):
+    expected = undisturbed(**SHORT)
+    run = prepare.new_run(f"killed-at-{method}-{number}", text, **{**TINY, **SHORT})
+    killed_at(monkeypatch, run, Run, method, number)
+    with (run.folder / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step":3,"half')
+    prepare.to_continue(run)
+    train(run)
+    same_outcome(expected, run)
+
+
+def same_outcome(expected: Run, run: Run) -> None:
+    same_state(expected, run)
+    assert rows(run) == rows(expected)
+    assert run.history().samples == expected.history().samples
+    assert (run.folder / "model.safetensors").read_bytes() == (expected.folder / "model.safetensors").read_bytes()
+    last, wanted = ({**one.history().events[-1], "time": ""} for one in (run, expected))
+    assert last == wanted
+    assert not [path for path in run.folder.iterdir() if disk.is_temporary(path.name)]
+
+
 @each_kind
 def test_evaluating_more_often_changes_nothing(undisturbed, settings):
     seldom, often = undisturbed(**settings), undisturbed(**{**settings, "eval_interval": 7})
@@ -325,7 +388,7 @@ def scripted(text, monkeypatch):
     The run, and the weights that the model had at each of the three evaluations.
     """
 
-    def run_with(losses: list[float]) -> tuple[Run, list[dict]]:
+    def run_with(losses: list[float], killed_at_last_word: bool = False) -> tuple[Run, list[dict]]:
         made_up, weights = iter([4.0, *losses]), []  # the first is that of the text to train on, at step 0
 
         def look(model, *_):
@@ -334,7 +397,10 @@ def scripted(text, monkeypatch):
 
         monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
         run = prepare.new_run(f"scripted-{time.time_ns()}", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
-        train(run)
+        if killed_at_last_word:
+            killed_at(monkeypatch, run, Run, "event", 1)
+        else:
+            train(run)
         assert next(made_up, None) is None
         return run, weights[1:4]
 
@@ -359,6 +425,18 @@ def test_the_weights_that_stay_are_the_better_on_the_whole_held_out_text(scripte
     last = run.history().events[-1]
     assert (last["val_loss"], last["best_val_loss"], last["last_val_loss"]) == (loss, *losses[3:])
     assert f"validation loss {loss:.4f}" in last["message"]
+
+
+def test_killed_while_it_finishes_a_run_has_the_same_last_word(scripted, monkeypatch):
+    """The best weights may be gone already, but what they were judged by is not."""
+    straight, _ = scripted([3.0, 2.0, 2.02, 2.2, 2.1])
+    run, _ = scripted([3.0, 2.0, 2.02, 2.2, 2.1], killed_at_last_word=True)
+    assert run.status().state == "crashed"
+    monkeypatch.setattr(f"{train.__module__}.estimate_loss", lambda *_: 2.1)  # both are the last weights now
+    train(run)
+    last, wanted = ({**one.history().events[-1], "time": ""} for one in (run, straight))
+    assert (last["best_val_loss"], last["last_val_loss"]) == (2.2, 2.1)
+    assert last == wanted
 
 
 @pytest.mark.slow
@@ -544,3 +622,82 @@ def test_a_timed_run_that_fails_before_its_first_save_starts_over(text, monkeypa
     steps = [row["step"] for row in run.history().rows]
     assert steps == sorted(set(steps))
     assert [event["event"] for event in run.history().events] == ["started", "finished"]
+
+
+# --- a full disk, and a clock that goes on ---------------------------------------------------------------------------
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_full_disk_ends_a_run_which_then_goes_on_as_if_nothing_had_been(undisturbed, text, monkeypatch, number):
+    """From the two files of the start to the last save."""
+    expected = undisturbed(**SHORT)
+    run = prepare.new_run(f"full-{number}", text, **{**TINY, **SHORT})
+    writes, fsync = itertools.count(0), os.fsync  # the first is .queue/cpu.now
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: full() if next(writes) >= number else fsync(handle))
+        assert main(run.name) == 1
+    assert run.status().state == "failed"
+    assert run.status().message.startswith("There is no space left in ")
+    prepare.to_continue(run)
+    assert main(run.name) == 0
+    same_outcome(expected, run)
+
+
+@pytest.mark.parametrize("has_log", [True, False])
+def test_a_disk_without_room_for_a_line_gets_it_from_the_log(undisturbed, text, monkeypatch, capfd, has_log):
+    expected = undisturbed(**SHORT)
+    run = prepare.new_run(f"no-room-{int(has_log)}", text, **{**TINY, **SHORT})
+    log = run.folder / "log.txt"
+    if has_log:
+        log.write_text("step 0\n" * 100, encoding="utf-8")
+    append = runs.run.append
+
+    def append_if_room(path, row):
+        if not has_log or log.stat().st_size:
+            full()
+        return append(path, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.run, "append", append_if_room)
+        patch.setattr(traceback, "print_exception", full)  # into log.txt
+        assert main(run.name) == 1
+    status, sentence = run.status(), "There is no space left in "
+    if has_log:
+        assert (status.state, log.read_bytes()) == ("failed", b"")
+        assert status.message.startswith(sentence)
+    else:
+        assert status.state == "crashed"
+        assert capfd.readouterr().err.startswith(sentence)
+    prepare.to_continue(run)
+    assert main(run.name) == 0
+    same_outcome(expected, run)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["with a save", "without"])
+@pytest.mark.slow
+def test_time_that_a_killed_trainer_spent_is_spent(text, monkeypatch, kept):
+    """Three trainers on a made-up clock: two are killed long after their last save. Together they have 20 seconds."""
+    with steady_clock(0.02) as clock:
+        run = prepare.new_run(f"killed-by-the-clock-{int(kept)}", text, "timed", **TINY, budget=20.0)
+        monkeypatch.setattr("nanogpt.timetable.Timetable.saving", property(lambda due: kept and due.first))
+        spent, planned = 0.0, clock.now
+        for seconds in (6.0, 8.0, None):
+            began, add = clock.now, Reporter.add
+
+            def until(reporter, *loss, add=add, end=began + (seconds or 1e9)):
+                if clock.now > end:
+                    raise Killed
+                add(reporter, *loss)
+
+            with monkeypatch.context() as patch, contextlib.suppress(Killed):
+                patch.setattr(Reporter, "add", until)
+                train(run)
+            spent += clock.now - began
+    assert run.status().state == "finished"
+    assert 16 < spent + planned <= 21  # at most the seconds since the last row, twice
+    steps = [row["step"] for row in run.history().rows]
+    assert steps == sorted(set(steps))

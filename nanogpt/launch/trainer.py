@@ -57,21 +57,21 @@ def main(name: str, alone: bool = False) -> int:
 
 
 def record(run: Run, error: Exception) -> None:
-    """Record why a run failed: a message in the run folder, the traceback in log.txt. Print what can't be written."""
-    message = user_message(error)
-    try:
-        with (run.folder / "log.txt").open("a", encoding="utf-8") as log:
-            traceback.print_exception(error, file=log)
-    except OSError:
-        traceback.print_exception(error)
-    try:
-        try:
-            run.event("failed", message=message)
-        except OSError:  # on a full disk, make room: what log.txt says about the training is in metrics.jsonl, too
-            os.truncate(run.folder / "log.txt", 0)
-            run.event("failed", message=message)
-    except OSError:
-        print(message, file=sys.stderr)
+    """Record why a run failed: a message in the run folder, and the traceback in log.txt.
+
+    On a full disk there may be no room for the message. Then empty log.txt, which is what can be spared; if that fails,
+    print the message.
+    """
+    message, log = user_message(error), run.folder / "log.txt"
+    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    for make_room in (False, True):
+        with contextlib.suppress(OSError):
+            if make_room:
+                os.truncate(log, 0)
+            return run.event("failed", message=message)
+    with contextlib.suppress(OSError):  # the terminal's window may be closed, or stderr be log.txt
+        print(message, file=sys.stderr, flush=True)
 
 
 def wait_for_name() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import shutil
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from nanogpt import disk
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import write_whole
 from nanogpt.paths import slug
@@ -240,6 +243,119 @@ def test_a_run_is_deleted_unless_it_is_in_use(home):
     assert not run.folder.exists()
 
 
+# --- created, deleted and imported all at once -----------------------------------------------------------------------
+
+
+@contextmanager
+def disk_full_at(number: int):
+    """The disk becomes full at a write, which must be said."""
+    writes = itertools.count(1)
+
+    def fsync(handle):
+        if next(writes) >= number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space"):
+            yield
+
+
+def visible(home) -> list[str]:
+    """What is in checkpoints/, but for folders with other purposes."""
+    return sorted(path.name for path in (home / "checkpoints").iterdir() if path.name not in (".queue", ".writers"))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_disk_that_is_full_while_a_run_is_created_leaves_nothing(home, number):
+    with disk_full_at(number):
+        a_run(files={"config.json": "{}", "tokenizer.json": "{}"})
+    assert visible(home) == []
+    assert a_run().exists()
+
+
+def test_a_run_has_no_name_until_it_is_complete(home, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(([run.name for run in all_runs()], visible(home))))
+    a_run(files={"config.json": "{}"})
+    assert [runs for runs, _ in seen] == [[], []]
+    assert all(disk.is_temporary(name) for _, names in seen for name in names)
+    assert visible(home) == ["one"]
+
+
+@pytest.mark.parametrize(
+    "left", [[], ["config.json"], ["config.json", "tokenizer.json", ".run.json.abcd1234"], [".lock"]]
+)
+def test_what_a_launcher_of_an_earlier_version_left_does_not_block_a_name(home, left):
+    folder = home / "checkpoints" / "one"
+    folder.mkdir(parents=True)
+    for name in left:
+        (folder / name).write_text("old", encoding="utf-8")
+    run = a_run(files={"config.json": "{}"})
+    assert sorted(path.name for path in run.folder.iterdir()) == ["config.json", "run.json"]
+    assert (run.folder / "config.json").read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "model.safetensors", "metrics.jsonl"])
+def test_other_files_are_left_alone(home, name):
+    folder = home / "checkpoints" / "one"
+    folder.mkdir(parents=True)
+    (folder / name).touch()
+    with pytest.raises(NanoGPTError, match="checkpoints/one holds files that are not a run's"):
+        a_run()
+    assert visible(home) == ["one"]
+    assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_a_run_killed_while_it_is_deleted_is_all_there_or_gone(home, monkeypatch):
+    run = a_run()
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.shutil, "rmtree", lambda *_, **__: None)
+        run.delete()
+    assert all_runs() == []
+    assert not run.folder.exists()
+    a_run("two")
+    assert visible(home) == ["two"]
+
+
+def test_temporary_files_do_not_count(home):
+    run = a_run()
+    size = run.size()
+    (run.folder / f".last.safetensors.{'1' * 16}").write_bytes(b"x" * 1000)
+    (run.folder / ".model.safetensors.abcd_123").write_bytes(b"x" * 1000)
+    assert run.size() == size
+    with run.held():
+        assert not (run.folder / f".last.safetensors.{'1' * 16}").exists()
+
+
+@pytest.mark.parametrize(
+    ("events", "settings", "lacks"),
+    [
+        ([], {}, False), (["started"], {}, False), (["started", "failed"], {}, False),
+        (["started", "stopped"], {}, True), (["started", "finished"], {}, True),
+        (["started"], dict(checkpoint=False), True), (["started"], dict(pulled=dict(repo="a/b")), True),
+    ],
+)  # fmt: skip
+def test_a_killed_run_is_told_from_one_that_came_without_its_checkpoint(home, events, settings, lacks):
+    run = a_run()
+    run.change(**settings)
+    for event in events:
+        run.event(event, **({"message": "No."} if event == "failed" else {"step": 0}))
+    assert not run.lacks_checkpoint()  # no weights either: it starts from step 0
+    (run.folder / "model.safetensors").touch()
+    assert run.lacks_checkpoint() is lacks
+    (run.folder / "last.safetensors").touch()
+    assert not run.lacks_checkpoint()
+
+
+def test_a_run_canceled_before_it_began_again_is_still_one_of_our_own(home):
+    run = a_run()
+    run.event("started", step=0)
+    run.event("stopped", message="Canceled before training started.")
+    (run.folder / "model.safetensors").touch()
+    assert not run.lacks_checkpoint()
+
+
 # --- status: every state, from the folder alone --------------------------------------------------------------------
 
 
@@ -255,6 +371,22 @@ def test_never_begun(home):
     (run.folder / "log.txt").write_text("one\nMemoryError: no more\n", encoding="utf-8")
     assert states(run) == ("failed", False, True)
     assert run.status().message == "The trainer did not start. MemoryError: no more"
+
+
+def test_a_launcher_killed_before_it_started_the_trainer(home):
+    run = a_run(max_iters=10)
+    assert states(run) == ("failed", False, True)
+    assert run.status().message == "The trainer did not start. Resume the run to start it."
+
+
+def test_a_killed_run_says_from_where_it_can_be_resumed(home):
+    run = a_run(max_iters=10)
+    run.event("started", step=0)
+    assert "Nothing was saved yet, so resume the run to start it from step 0." in run.status().message
+    (run.folder / "model.safetensors").touch()  # the first of the two files of a save
+    assert "from step 0" in run.status().message
+    (run.folder / "last.safetensors").touch()
+    assert run.status().message.endswith("Resume the run to continue from its last checkpoint.")
 
 
 def test_waiting(home):
@@ -485,6 +617,36 @@ def test_what_is_logged_after_the_last_save_is_forgotten(home):
     assert [row["step"] for row in read_jsonl(run.folder / "metrics.jsonl")] == [0, 0, 10, 20, 30]
     run.cut_back(-1)
     assert run.history().rows == []
+
+
+def test_a_trainer_starts_in_the_same_write_that_forgets(home):
+    run = a_run()
+    for step in (0, 10, 20):
+        run.log(step=step, seconds=float(step))
+        run.sample(step, "text")
+    with disk_full_at(2):  # between the two files
+        run.cut_back(10, step=10, seconds=20.0)
+    assert ([row["step"] for row in run.history().samples], run.history().seconds) == ([0, 10], 20.0)
+    run.cut_back(10, step=10, seconds=20.0)
+    assert [row["step"] for row in run.history().rows] == [0, 10]
+    assert ([event["event"] for event in run.history().events], run.history().seconds) == (["started"], 20.0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file")
+def test_a_line_for_which_the_disk_has_no_room_is_not_begun(home):
+    import resource
+
+    run = a_run()
+    run.log(step=1)
+    content = (run.folder / "metrics.jsonl").read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + 5, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            run.log(step=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (run.folder / "metrics.jsonl").read_bytes() == content
 
 
 def test_a_word_after_a_torn_line_is_still_heard(home):

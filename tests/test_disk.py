@@ -1,0 +1,169 @@
+"""What is being written is never seen in part, and what a killed writer leaves is swept, but nothing of a live one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nanogpt import disk
+
+ROOT = Path(__file__).resolve().parent.parent
+WRITER = """
+import sys
+from pathlib import Path
+from nanogpt import disk
+folder = Path(sys.argv[1])
+with disk.unfinished(folder) as new, disk._temporary(folder / "file.json") as temporary:
+    (new / "text.txt").write_text("half")
+    temporary.write_text("half")
+    print("written", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextlib.contextmanager
+def writer(folder: Path):
+    """Another process that is writing a file and a folder."""
+    command = [sys.executable, "-c", WRITER, str(folder)]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as child:
+        assert child.stdout.readline() == "written\n"
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def locks(home: Path) -> list[Path]:
+    return list((home / "checkpoints" / ".writers").iterdir())
+
+
+@pytest.mark.slow
+def test_a_sweep_deletes_what_a_killed_process_left_and_nothing_of_a_live_one(home):
+    folder = home / "corpora"
+    with writer(folder) as child:
+        assert [disk.is_temporary(name) for name in names(folder)] == [True, True]
+        disk.sweep(folder)
+        assert len(names(folder)) == 2
+        child.kill()
+        child.wait()
+        assert len(names(folder)) == len(locks(home)) == 2
+        disk.sweep(folder)
+    assert (names(folder), locks(home)) == (set(), [])
+
+
+@pytest.mark.slow
+def test_the_next_text_or_run_sweeps_too(home):
+    for folder in (home / "corpora", home / "checkpoints"):
+        with writer(folder):
+            pass  # killed
+        with disk.unfinished(home / "corpora" / "other") as new:
+            assert names(folder) - {".writers", "other"} == set()
+        assert not new.exists()
+    assert locks(home) == []
+
+
+def test_all_folders_are_swept_at_a_start_of_the_server(home):
+    left = []
+    for folder in disk.shared_folders() + [home / "checkpoints" / "one", home / "corpora" / ("0" * 16)]:
+        folder.mkdir(parents=True, exist_ok=True)
+        left.append(folder / f".run.json.{'1' * 16}")
+        left[-1].touch()
+    disk.sweep_home()
+    assert [path for path in left if path.exists()] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["run.json", ".lock", ".queue", ".writers", ".gitignore", ".run.json", ".a.b", "x." + "0" * 16]
+)
+def test_a_sweep_leaves_all_other_files(home, name):
+    (home / name).touch()
+    disk.sweep(home)
+    assert (home / name).exists()
+    assert not disk.is_temporary(name)
+
+
+@pytest.mark.parametrize(
+    "name", [f".run.json.{disk.NO_LOCK}12345678", ".last.safetensors.abcd_123", ".import-0a1b2c3d"]
+)
+def test_where_no_lock_can_tell_a_day_does(home, name):
+    """In temporary names of earlier versions there is no token."""
+    (home / name).touch()
+    disk.sweep(home)
+    assert (home / name).exists()
+    os.utime(home / name, (0, 0))
+    disk.sweep(home)
+    assert not (home / name).exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), NotImplementedError()], ids=repr)
+def test_files_are_written_where_none_can_be_locked(home, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(disk.FileLock, "acquire", refuse)
+    with disk.unfinished(home / "corpora") as folder:
+        disk.write_whole(folder / "a", "text")
+        disk.sweep(home / "corpora")
+        disk.rename_folder(folder, home / "corpora" / "b")
+    assert (home / "corpora" / "b" / "a").read_text() == "text"
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(home, monkeypatch):
+    path = home / "a"
+    disk.write_whole(path, "old")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        disk.write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert names(home) == {"a", "checkpoints"}
+    assert locks(home) == []
+
+
+def test_a_write_does_not_bring_a_deleted_folder_back(home):
+    with pytest.raises(FileNotFoundError):
+        disk.write_whole(home / "gone" / "a", "text")
+    assert not (home / "gone").exists()
+
+
+def test_a_folder_takes_a_free_name_only(home):
+    for name in ("taken", "empty"):
+        (home / name).mkdir()
+    (home / "taken" / "a").touch()
+    for name in ("free", "empty"):
+        with disk.unfinished(home) as folder:
+            (folder / "b").touch()
+            if name == "empty" and sys.platform == "win32":
+                (home / name).rmdir()
+            disk.rename_folder(folder, home / name)
+        assert names(home / name) == {"b"}
+    with disk.unfinished(home) as folder, pytest.raises(FileExistsError):
+        disk.rename_folder(folder, home / "taken")
+    assert names(home / "taken") == {"a"}
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_being_deleted_has_no_name(home, monkeypatch):
+    (home / "a").mkdir()
+    (home / "a" / "b").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.shutil, "rmtree", lambda *_, **__: None)  # killed before
+        disk.delete_folder(home / "a")
+    [left] = names(home) - {"checkpoints"}
+    assert disk.is_temporary(left)
+    disk.sweep(home)
+    assert names(home) == {"checkpoints"}
