@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -99,3 +104,32 @@ def test_weight_decays_are_compared(text_file):
     rows = passes.main([text_file, "--quick"])
     assert [row["batches"] for row in rows] == ["random", "shuffled"]
     assert all(1.0 < row["mean"] < 6.0 for row in rows)
+
+
+KILL = """
+import sys
+from benchmarks import kill
+if sys.argv[1]:  # break something, to see that it is noticed
+    from nanogpt.runs import Run
+    cut_back = Run.cut_back
+    Run.cut_back = lambda run, kept, **started: cut_back(run, 10**6, **started)
+kill.main(["--runs", "2", "--timed", "0" if sys.argv[1] else "1", "--steps", "12", "--stride", "60", "--quick"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("broken", ["", "broken"])
+def test_killed_runs_are_compared_with_undisturbed_ones(broken):
+    command = [sys.executable, "-c", KILL, broken]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout[done.stdout.index("{\n") :])
+    each, some, timed = (result[part] for part in ("each_operation", "random_moments", "by_the_clock"))
+    assert (each["runs"] >= 2, some["runs"], timed["runs"]) == (True, 2, 0 if broken else 1)
+    assert sum(each["states_after_kills"].values()) == each["runs"]
+    if broken:
+        assert each["identical"] < each["runs"]
+        assert "metrics.jsonl" in each["failures"][0]["differs"]
+    else:
+        assert (each["identical"], some["identical"]) == (each["runs"], 2)
+        assert timed["left_over"] == []

@@ -150,7 +150,7 @@ MISTAKES = [
     (["eval", "first", "--device", "tpu"], "device was 'tpu'"),
     (["train", "no-such-file.txt"], "no-such-file.txt can't be read"),
     (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'. Choose one of {', '.join(PRESETS)}."),
-    (["train", "FILE", "--name", "first"], "There is already a run named first"),
+    (["train", "FILE", "--name", "first"], "There is already a run named first. Choose another --name, or resume it: "),
     (["train", "FILE", "--name", "Not a Name"], "'Not a Name' can't be used as a name"),
     (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),
     (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import hashlib
 import http.server
 import io
+import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,9 +21,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from nanogpt import corpus
+from nanogpt import corpus, disk
 from nanogpt.config import NanoGPTError
 from nanogpt.corpus import builtin as texts
+from nanogpt.corpus import store
 from nanogpt.corpus.encoding import ENCODINGS, codec_of, decode
 from nanogpt.corpus.reading import Reading, read
 from nanogpt.corpus.report import Report
@@ -582,6 +586,70 @@ def test_the_same_text_is_kept_once(home):
     mended = corpus.add(text_of(), "Third")
     assert mended.id == first.id
     assert mended.tokens().tolist() == CharTokenizer(mended.chars).encode(text_of())
+
+
+def test_a_text_has_no_name_until_it_is_complete(home, monkeypatch):
+    """Wherever its writer is killed or the disk is full, there is nothing of it, and it can be added again."""
+    for number in (1, 2, 3):
+        left = itertools.count(number, -1)
+
+        def fsync(handle, left=left):
+            assert corpus.listed() == []
+            assert all(disk.is_temporary(path.name) for path in (home / "corpora").iterdir())
+            if next(left) == 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            with pytest.raises(OSError, match="No space"):
+                corpus.add(text_of())
+        assert list((home / "corpora").iterdir()) == []
+    one = corpus.add(text_of())
+    assert corpus.listed() == [one]
+
+
+@pytest.mark.parametrize("left", [["text.txt"], ["text.txt", "tokens.npy"], ["corpus.json"]])
+def test_half_a_text_of_an_earlier_version_is_replaced(home, left):
+    whole = corpus.add(text_of())
+    for path in whole.folder.iterdir():
+        if path.name in left:
+            path.write_bytes(b"half")
+        else:
+            path.unlink()
+    again = corpus.add(text_of())
+    assert again.id == whole.id
+    assert corpus.load(again.id).text() == text_of()
+    assert {path.name for path in again.folder.iterdir()} == {"text.txt", "tokens.npy", "corpus.json"}
+
+
+def test_two_processes_may_add_the_same_text_at_once(home, monkeypatch):
+    rename = disk.rename_folder
+
+    def after_another(folder, path):
+        monkeypatch.setattr(disk, "rename_folder", rename)
+        corpus.add(text_of(), "The first")
+        rename(folder, path)
+
+    monkeypatch.setattr(disk, "rename_folder", after_another)
+    second = corpus.add(text_of(), "The second")
+    assert corpus.listed() == [second]
+    assert (second.name, second.text()) == ("The second", text_of())
+
+
+def test_a_text_deleted_while_it_is_renamed_does_not_come_back(home, monkeypatch):
+    one = corpus.add(text_of(), "One")
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "load", lambda id: shutil.rmtree(one.folder) or one)
+        with pytest.raises(NanoGPTError, match="There is no text"):
+            corpus.rename(one.id, "Two")
+    assert list((home / "corpora").iterdir()) == []
+
+
+def test_temporary_files_do_not_count(home):
+    one = corpus.add(text_of())
+    size = corpus.size_on_disk(one)
+    (one.folder / f".corpus.json.{'1' * 16}").write_text("half")
+    assert corpus.size_on_disk(one) == size
 
 
 def test_list_rename_delete(home):

@@ -115,6 +115,26 @@ def test_a_run_killed_after_its_last_step_but_before_its_last_word_can_go_on(tex
     prepare.to_continue(run)
 
 
+def test_a_run_whose_launcher_was_killed_starts_when_it_is_resumed(text):
+    run = prepare.new_run("one", text, max_iters=10, **TINY)
+    assert run.status().state == "failed"
+    prepare.to_continue(run)
+    assert run.settings()["train"]["max_iters"] == 10
+
+
+def test_a_run_killed_in_its_first_save_starts_over_when_it_is_resumed(text):
+    run = prepare.new_run("one", text, max_iters=10, **TINY)
+    run.event("started", step=0)
+    run.log(step=0, val_loss=3.0)
+    (run.folder / "model.safetensors").write_bytes(b"the best weights")
+    prepare.to_continue(run)
+    run.event("failed", message="There is no space left.")
+    prepare.to_continue(run)
+    run.event("stopped", step=5)  # so it was saved
+    with pytest.raises(NanoGPTError, match="one has no checkpoint, so it can't be resumed. You can still sample"):
+        prepare.to_continue(run)
+
+
 # --- real trainers -------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from nanogpt import corpus, train
+from nanogpt import corpus, disk, train
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import load_model, weights_bytes
 from nanogpt.launch import prepare
@@ -107,10 +107,39 @@ def test_it_can_be_continued_where_its_text_is_and_only_with_its_save(file, trai
     assert light.name == "a-play-2"
     assert not (light.folder / "last.safetensors").exists()
     corpus.add(tiny_text, "A play")
+    with pytest.raises(NanoGPTError, match="a-play-2 has no checkpoint, so it can't be resumed"):
+        prepare.to_continue(light, 8)
     prepare.to_continue(whole, 8)
     train.train(whole)
     assert [row["step"] for row in whole.history().rows] == sorted({row["step"] for row in whole.history().rows})
     assert whole.status().step == 8
+
+
+def test_a_run_packed_without_its_save_while_it_began_is_not_started_over(file, trained, tiny_text):
+    """Its log looks like that of a run killed here in its first save, which starts from step 0."""
+    begun = b"".join(contents(trained)["metrics.jsonl"].splitlines(keepends=True)[:2])
+    file.write_bytes(changed(trained, last__safetensors=None, metrics__jsonl=begun))
+    run = unpack(file)
+    corpus.add(tiny_text, "A play")
+    assert [event["event"] for event in run.history().events] == ["started"]
+    with pytest.raises(NanoGPTError, match="has no checkpoint"):
+        prepare.to_continue(run)
+    run.change(checkpoint=True)  # as if it had been started here
+    prepare.to_continue(run)
+
+
+def test_an_import_that_is_killed_leaves_nothing_that_has_a_name(file, trained, monkeypatch):
+    file.write_bytes(trained)
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_delete", lambda path: None)  # killed: nothing is cleaned up
+        patch.setattr(Run, "take", lambda run, folder: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            unpack(file)
+    [left] = [path for path in (file.parent.parent / "checkpoints").iterdir() if path.name != ".writers"]
+    assert disk.is_temporary(left.name)
+    assert all_runs() == []
+    assert unpack(file).name == "a-play"
+    assert not left.exists()
 
 
 def test_a_name_that_is_taken_gets_a_number(file, trained):
