@@ -143,7 +143,7 @@ def test_a_folder_that_may_not_be_written_is_named(home, nobody, monkeypatch, in
 def started(text: corpus.Corpus) -> str:
     """What the Train tab's status line says after Start."""
     start = lambda: visitor().start(text.id, "one", "quick", **SMALL)
-    return next(train_tab.attempt(start))["status"]["text"]
+    return next(train_tab.attempt(start))["said"].value["text"]
 
 
 def test_the_train_tab_says_that_the_disk_is_full(text, no_trainer, full_disk):
@@ -189,7 +189,7 @@ def test_the_page_on_a_disk_that_is_full(browser, disk):
         page.wait_for_function("document.querySelector('#corpus-report')?.innerText.includes('There is no space left')")
         page.get_by_role("tab", name="Train", exact=True).click()
         page.locator("#train-start").click()
-        page.wait_for_function("document.querySelector('#train-status').innerText.includes('No text is chosen')")
+        page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('No text is chosen')")
         assert page.locator(".toast-body").count() == 0  # Gradio's bare "Error"
         page.close()
     finally:
@@ -222,7 +222,7 @@ def test_a_run_that_cannot_be_read_hides_no_other(text, capsys, spoil):
     assert states["good"]["state"] == "finished"
     assert states["bad"]["state"] == "damaged"
     assert "is a directory" in states["bad"]["message"]
-    assert {row[0]: row[1] for row in run_panel.table()} == {"good": "Finished", "bad": "Cannot be read"}
+    assert {row[0]: row[1] for row in run_panel.table()} == {"good": "Finished", "bad": "Damaged"}
     assert train_tab.view("bad")["status"]["state"] == "damaged"
     assert train_tab.view("good")["status"]["state"] == "finished"
     assert "good" in users_of(text.id)[1]
@@ -288,7 +288,7 @@ def test_stop_says_that_the_folder_may_not_be_written(home, text, monkeypatch):
 
     monkeypatch.setattr(Run, "request_stop", refuse)
     shown = train_tab.stop(run.name)
-    assert shown["status"]["text"].startswith(f"You don't have permission to use {run.stop_file}")
+    assert shown["said"].value["text"].startswith(f"You don't have permission to use {run.stop_file}")
 
 
 @pytest.mark.slow

@@ -11,14 +11,15 @@ import gradio as gr
 from .. import limits
 from ..errors import PROBLEMS, explain
 from ..launch import place
-from ..runs import Run
+from ..runs import Run, Status
 from . import form, link, run_panel
-from .drawn import drawn, line, plot_data
+from .drawn import drawn, plot_data, said, told
 from .parts import QUIET, Parts
 from .visit import seen, visitor
 from .words import page_line, run_line
 
-EMPTY = dict(max_iters=1000, train=[], val=[])
+NO_POINTS = "The losses appear here when a run starts."
+EMPTY: dict[str, Any] = dict(axis="step", end=1, train=[], val=[], waiting=NO_POINTS)
 
 
 # ---- handlers: plain functions of names and numbers ------------------------------------------------------------
@@ -43,7 +44,7 @@ def look(name: str | None) -> dict:
     status, history, own = run.glance(), run.history(), visitor().owns(run)
     return dict(
         line=run_line(name),
-        plot=plot_data(history.rows, status.max_iters),
+        plot=curves(run, status),
         state=status.state,
         busy=status.busy,
         can_stop=status.busy and own,
@@ -52,15 +53,27 @@ def look(name: str | None) -> dict:
     )
 
 
+def curves(run: Run, status: Status) -> dict[str, Any]:
+    """Return the data for the plot: over time if the run has a time budget, whose end is known, else over steps."""
+    if status.state == "damaged":
+        return EMPTY | dict(waiting="")
+    waits = {"queued": "Waiting for its turn ...", "running": "Waiting for the first step ..."}
+    waiting = waits.get(status.state, NO_POINTS)
+    budget, rows = run.settings()["train"].get("budget"), run.history().rows
+    if budget:
+        return plot_data(rows, budget, "seconds", name=run.name, waiting=waiting)
+    return plot_data(rows, status.max_iters, name=run.name, waiting=waiting)
+
+
 def written(name: str | None, number: int | None = None) -> tuple[str, str, int, int]:
     """Return a run's sample by number (default: the newest): label, text, its number, number of samples."""
     run = seen(name)
     samples = run.history().samples if run else []
     if not samples:
-        return "What it writes at this point", "", 0, 0
+        return "Sample", "", 0, 0
     number = max(1, min(int(number or len(samples)), len(samples)))
     one = samples[number - 1]
-    return f"What it wrote at step {one['step']:,}", one["text"].strip(), number, len(samples)
+    return f"Sample at step {one['step']:,}", one["text"].strip(), number, len(samples)
 
 
 def names() -> list[str]:
@@ -102,7 +115,7 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
     updates: dict[str, Any] = dict(
         status=now["line"],
         page_status=page,
-        stop=gr.Button("Withdraw" if now["state"] == "queued" else "Stop and save", interactive=now["can_stop"]),
+        stop=gr.Button("Cancel" if now["state"] == "queued" else "Stop", interactive=now["can_stop"]),
         go_on=gr.Button(interactive=now["can_continue"]),
         seen=now["version"],
     )
@@ -144,21 +157,21 @@ def stop(name: str) -> dict[str, Any]:
     try:
         visitor().own_run(name).request_stop()
     except PROBLEMS as error:
-        return dict(status=line(explain(error), "failed"))
-    return shown(name, None, force=True)
+        return dict(said=told(explain(error), "failed"))
+    return dict(said=told(""), **shown(name, None, force=True))
 
 
 def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
-    """Start or resume a run and show it. An error is shown in the tab's status line.
+    """Start or resume a run and show it. An error is shown below the buttons until the next action.
 
     If the run trains within the request, on the visitor's own quota, show it again at the end.
     """
     try:
         run = action(*inputs)
     except PROBLEMS as error:
-        yield dict(status=line(explain(error), "failed"))
+        yield dict(said=told(explain(error), "failed"))
         return
-    yield {**view(run.name), "timer": gr.Timer(active=True)}
+    yield {**view(run.name), "said": told(""), "timer": gr.Timer(active=True)}
     if place.takes_the_request():
         place.attend(run)
         yield view(run.name)
@@ -172,12 +185,8 @@ def look_back(name: str | None, number: float) -> list:
 
 def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
     """Draw the sample, and the slider that goes back to earlier ones."""
-    sample = gr.Textbox(
-        label="What it writes at this point", lines=6, max_lines=12, interactive=False, elem_id="train-sample"
-    )
-    when = gr.Slider(
-        1, 2, 1, step=1, label="Go back to an earlier evaluation", visible=False, buttons=[], elem_id="train-sample-at"
-    )
+    sample = gr.Textbox(label="Sample", lines=6, max_lines=12, interactive=False, elem_id="train-sample")
+    when = gr.Slider(1, 2, 1, step=1, label="Earlier samples", visible=False, buttons=[], elem_id="train-sample-at")
     return sample, when
 
 
@@ -190,15 +199,16 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
             )
             chosen = form.build()
             name = gr.Textbox(
-                label="Name of the run",
-                placeholder="named after the text if left empty",
+                label="Run name (optional)",
+                placeholder="defaults to the text's name",
                 elem_id="train-name",
                 max_lines=1,
             )
             start_button = gr.Button("Start", variant="primary", elem_id="train-start")
             with gr.Row():
-                stop_button = gr.Button("Stop and save", interactive=False, elem_id="train-stop")
-                continue_button = gr.Button("Continue", interactive=False, elem_id="train-continue")
+                stop_button = gr.Button("Stop", interactive=False, elem_id="train-stop")
+                continue_button = gr.Button("Resume", interactive=False, elem_id="train-continue")
+            action_said = said("train-said")
             form.build_advanced(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)
         with gr.Column(scale=3, min_width=320) as right:
@@ -209,7 +219,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
     seen, back = gr.State(), gr.State()
     parts = Parts(
         run=run, start=start_button, status=status, plot=plot, sample=sample, when=when, back=back, stop=stop_button,
-        go_on=continue_button, seen=seen, page_status=page_status, timer=timer,
+        go_on=continue_button, said=action_said, seen=seen, page_status=page_status, timer=timer,
     )  # fmt: skip
 
     def on(event, handler, inputs):

@@ -27,7 +27,7 @@ def upload(page, path: Path) -> None:
 
 def fill_small(page, max_iters: int) -> None:
     """Settings for a model that trains in seconds."""
-    page.get_by_label("Quick look").check()
+    page.get_by_label("Quick").check()
     page.locator("#train-max-iters input").fill(str(max_iters))  # it appears when the preset has filled the fields
     page.get_by_role("button", name="Advanced").first.click()
     for name, value in SMALL.items():
@@ -145,15 +145,17 @@ def test_what_cannot_be_done_is_said_where_it_happened(page, tmp_path: Path):
     page.wait_for_selector("#corpus-report .note-error")
     assert "characters" in page.locator("#corpus-report .note-error").inner_text()
 
-    # the text chosen before is still chosen, and a wrong number is a sentence in the tab
+    # the text chosen before is still chosen, and says so; leaving an empty list changes nothing
+    assert page.locator("#corpus-next").inner_text() == 'Next: train on "Python reference"'
+    assert page.locator("#corpus-builtin input:checked").get_attribute("value") is not None
+    # and a wrong number is a sentence in the tab
     open_tab(page, "Train")
-    page.get_by_label("Quick look").check()
+    page.get_by_label("Quick").check()
     page.wait_for_selector("#train-max-iters input")  # the preset has filled the fields
     page.get_by_role("button", name="Advanced").first.click()
     page.locator("#train-n-head input").fill("3")
     page.locator("#train-start").click()
-    wait_for_state(page, "failed")
-    assert "n_embd" in page.locator("#train-status").inner_text()
+    page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('n_embd')")
     assert page.locator("#train-n-head input").input_value() == "3"
 
 
@@ -179,7 +181,7 @@ def test_another_alphabet_in_another_encoding(page, tmp_path: Path, home: Path):
     assert f"{len(set(CYRILLIC))}" in report.locator("dl").inner_text()
     for label in ("Windows-1251", "KOI8-R"):  # read otherwise, and back again: one text is kept
         before = report.locator("pre").inner_text()
-        page.get_by_role("button", name="Read it otherwise").click() if label == "Windows-1251" else None
+        page.get_by_role("button", name="Encoding and clean-up").click() if label == "Windows-1251" else None
         page.locator("#corpus-encoding input").fill(label)
         page.get_by_role("option").filter(has_text=label).first.click()
         page.wait_for_function("was => document.querySelector('#corpus-report pre')?.innerText !== was", arg=before)
@@ -209,7 +211,7 @@ def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
     open_tab(page, "Train")
     wait_for_step(page, 50)
     focus = "document.activeElement.matches('#train-plot svg')"
-    page.locator("#train-plot input[type=range]").focus()
+    page.get_by_role("button", name="PNG", exact=True).focus()  # the last in the bar
     page.keyboard.press("Tab")
     assert page.evaluate(focus)
     spoken = page.locator("#train-plot [aria-live]")
@@ -222,6 +224,58 @@ def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
     page.keyboard.press("Tab")
     assert not page.evaluate(focus)
     assert page.locator("#train-plot .plot-tip").count() == 0
+
+
+def test_the_plot_draws_what_was_measured_and_nothing_else(page, home: Path, tiny_text: str):
+    """By hand: losses 4, 3.5, 3 of training and 4.1, 3.6, 3.1 of validation, at steps 0, 25 and 50 of 50."""
+    put_run("one", tiny_text, "finished")
+    open_tab(page, "Train")
+    wait_for_step(page, 50)
+    texts = lambda: page.locator("#train-plot svg text").all_text_contents()
+    assert "loss (nats per character)" in texts()
+    assert {"3.000", "3.100"} <= set(texts())  # at the ends of the lines
+    assert page.locator("#train-plot .plot-best").count() == 1
+    page.locator("#train-plot input[type=range]").fill("0.5")  # weights 1/4, 1/2, 1 of their sum, debiased
+    assert f"{(4.0 / 4 + 3.5 / 2 + 3.0) / 1.75:.3f}" in texts()
+    box = page.locator("#train-plot svg").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    tip = page.locator("#train-plot .plot-tip").text_content()
+    assert "step 25" in tip
+    assert "validation 3.6000" in tip
+    assert "training" in tip
+    page.mouse.move(0, 0)
+    page.get_by_role("button", name="Log scale").click()
+    assert page.get_by_role("button", name="Log scale").get_attribute("aria-pressed") == "true"
+    for kind, begin in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        with page.expect_download() as saved:
+            page.get_by_role("button", name=kind, exact=True).click()
+        assert saved.value.suggested_filename == f"one-loss.{kind.lower()}"
+        assert saved.value.path().read_bytes().startswith(begin)
+
+
+def test_an_empty_plot_is_a_sentence(page, home: Path, tiny_text: str):
+    prepare.new_run("one", corpus.add(tiny_text, "A play"), "quick", **SMALL, max_iters=50)
+    open_tab(page, "Train")
+    page.wait_for_function("document.querySelectorAll('#train-plot svg text').length === 1")
+    assert page.locator("#train-plot svg > *").count() == 1
+    assert page.locator("#train-plot svg text").text_content() == "The losses appear here when a run starts."
+
+
+def test_a_refusal_stays_while_another_run_trains(page, home: Path, tiny_text: str):
+    """The timer updates the page every second, and must not take the message away."""
+    run = put_run("one", tiny_text)
+    with run.held():
+        page.reload()
+        open_tab(page, "Train")
+        wait_for_state(page, "running")
+        page.locator("#train-name input, #train-name textarea").fill("Bad Name!")
+        page.locator("#train-start").click()
+        page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('Bad Name!')")
+        run.log(step=51, seconds=2.0, tokens=51 * 64, train_loss=2.5)
+        wait_for_step(page, 51)
+        run.log(step=52, seconds=2.0, tokens=52 * 64, train_loss=2.4)
+        wait_for_step(page, 52)
+        assert "Bad Name!" in page.locator("#train-said").inner_text()
 
 
 def test_the_curves_have_the_colours_of_the_theme(page, home: Path, tiny_text: str):
