@@ -270,12 +270,13 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--timed", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stride", type=int, default=1, help="kill before each operation with such a number")
     parser.add_argument("--quick", action="store_true", help="write no result")
     args = parser.parse_args(argv)
-    torch.set_num_threads(1)  # threads don't survive a fork
+    os.environ["OMP_NUM_THREADS"] = "1"  # on a busy machine threads wait for each other
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         os.environ["NANOGPT_HOME"] = str(root / "home")

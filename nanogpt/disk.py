@@ -22,7 +22,8 @@ from filelock import FileLock, Timeout
 from .paths import home
 
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16})")
-OLDER = re.compile(r"\.(import-|.+\.(json|jsonl|safetensors|txt|npy|now)\.)[a-z0-9_]{8}")  # of earlier versions
+WRITTEN = r"[a-z_-]+\.json|(metrics|samples)\.jsonl|(model|last)\.safetensors|text\.txt|tokens\.npy|[a-z0-9-]+\.now"
+OLDER = re.compile(rf"\.(import-|({WRITTEN})\.)[a-z0-9_]{{8}}")  # of earlier versions
 NO_LOCK = "0" * 8  # begins a token where files can't be locked
 DAY = 24 * 3600.0  # seconds after which a temporary counts as left over if no lock can tell
 
@@ -96,8 +97,9 @@ def shared_folders() -> list[Path]:
 def sweep(*folders: Path) -> None:
     """Delete the temporary files and folders that killed processes left in these folders, and their locks."""
     for folder in folders:
+        only = ".machine.json." if folder == home() else "."  # the home folder may hold your own files, too
         for path in _entries(folder):
-            if is_temporary(path.name) and not _is_being_written(path):
+            if path.name.startswith(only) and is_temporary(path.name) and not _is_being_written(path):
                 _delete(path)
     for path in _entries(_writers()):
         _is_alive(path.stem)  # deletes the lock of a process that is gone
