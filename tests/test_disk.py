@@ -77,33 +77,46 @@ def test_all_folders_are_swept_at_a_start_of_the_server(home):
     left = []
     for folder in disk.shared_folders() + [home / "checkpoints" / "one", home / "corpora" / ("0" * 16)]:
         folder.mkdir(parents=True, exist_ok=True)
-        left.append(folder / f".run.json.{'1' * 16}")
+        left.append(folder / f".machine.json.{'1' * 16}")
         left[-1].touch()
     disk.sweep_home()
     assert [path for path in left if path.exists()] == []
 
 
-@pytest.mark.parametrize(
-    "name", ["run.json", ".lock", ".queue", ".writers", ".gitignore", ".run.json", ".a.b", "x." + "0" * 16]
-)
+def test_a_sweep_leaves_your_own_files_in_the_home_folder(home):
+    """It may be a folder of a project."""
+    for name in (f".notes.{'1' * 16}", ".config.json.original"):
+        (home / name).touch()
+        os.utime(home / name, (0, 0))
+        disk.sweep_home()
+        assert (home / name).exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", ".lock", ".gitignore", ".run.json", ".a.b", ".notes.txt.original"])
 def test_a_sweep_leaves_all_other_files(home, name):
-    (home / name).touch()
-    disk.sweep(home)
-    assert (home / name).exists()
+    left = an_old_file(home / "checkpoints" / name)
+    disk.sweep(left.parent)
+    assert left.exists()
     assert not disk.is_temporary(name)
 
 
-@pytest.mark.parametrize(
-    "name", [f".run.json.{disk.NO_LOCK}12345678", ".last.safetensors.abcd_123", ".import-0a1b2c3d"]
-)
+@pytest.mark.parametrize("name", [f".one.{disk.NO_LOCK}12345678", ".last.safetensors.abcd_123", ".import-0a1b2c3d"])
 def test_where_no_lock_can_tell_a_day_does(home, name):
     """In temporary names of earlier versions there is no token."""
-    (home / name).touch()
-    disk.sweep(home)
-    assert (home / name).exists()
-    os.utime(home / name, (0, 0))
-    disk.sweep(home)
-    assert not (home / name).exists()
+    left = an_old_file(home / "checkpoints" / name)
+    os.utime(left)
+    disk.sweep(left.parent)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    disk.sweep(left.parent)
+    assert not left.exists()
+
+
+def an_old_file(path: Path) -> Path:
+    path.parent.mkdir()
+    path.touch()
+    os.utime(path, (0, 0))
+    return path
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), NotImplementedError()], ids=repr)
@@ -158,12 +171,13 @@ def test_a_folder_takes_a_free_name_only(home):
 
 
 def test_a_folder_that_is_being_deleted_has_no_name(home, monkeypatch):
-    (home / "a").mkdir()
-    (home / "a" / "b").touch()
+    folder = home / "checkpoints"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "b").touch()
     with monkeypatch.context() as patch:
         patch.setattr(disk.shutil, "rmtree", lambda *_, **__: None)  # killed before
-        disk.delete_folder(home / "a")
-    [left] = names(home) - {"checkpoints"}
+        disk.delete_folder(folder / "a")
+    [left] = names(folder) - {".writers"}
     assert disk.is_temporary(left)
-    disk.sweep(home)
-    assert names(home) == {"checkpoints"}
+    disk.sweep(folder)
+    assert names(folder) == {".writers"}
