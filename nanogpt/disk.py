@@ -14,11 +14,10 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from . import locks
 from .paths import home
 
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16})")
@@ -141,50 +140,42 @@ def _is_being_written(path: Path) -> bool:
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     """Choose a temporary name next to `path` for the block to use, and delete what is there in the end."""
-    lock = _new_lock()
-    token = Path(lock.lock_file).stem if lock else NO_LOCK + secrets.token_hex(4)
-    temporary = path.with_name(f".{path.name}.{token}")
-    try:
-        yield temporary
-    finally:
-        _delete(temporary)
-        if lock:
-            lock.release()
-            Path(lock.lock_file).unlink(missing_ok=True)
+    with ExitStack() as lock:
+        token = secrets.token_hex(8)
+        try:
+            _writers().mkdir(parents=True, exist_ok=True)
+            lock.enter_context(
+                locks.held(_lock_of(token), patience=10.0, passing=True)
+            )  # a sweep takes it for an instant
+        except (OSError, locks.Held):  # files can't be locked here
+            token = NO_LOCK + secrets.token_hex(4)
+        temporary = path.with_name(f".{path.name}.{token}")
+        try:
+            yield temporary
+        finally:
+            _delete(temporary)
 
 
 def _writers() -> Path:
     return home() / "checkpoints" / ".writers"
 
 
-def _new_lock() -> FileLock | None:
-    """Return a lock of our own on a new token's file, or None where files can't be locked."""
-    try:
-        _writers().mkdir(parents=True, exist_ok=True)
-        while True:
-            lock = FileLock(_writers() / f"{secrets.token_hex(8)}.lock")
-            lock.acquire(timeout=10)
-            if Path(lock.lock_file).exists():  # or a sweep has just deleted it
-                return lock
-            lock.release()
-    except (OSError, NotImplementedError):  # Timeout is an OSError
-        return None
+def _lock_of(token: str) -> Path:
+    return _writers() / f"{token}.lock"
 
 
 def _is_alive(token: str) -> bool | None:
     """Return True if the writer with this token is alive, None if that can't be told. Delete its lock if it is not."""
     if token.startswith(NO_LOCK):
         return None
-    path = _writers() / f"{token}.lock"
-    if not path.exists():  # FileLock would create it
+    if not _lock_of(token).exists():
         return False
     try:
-        with FileLock(path, timeout=0):
-            path.unlink(missing_ok=True)
+        with locks.held(_lock_of(token), passing=True):
             return False
-    except Timeout:
+    except locks.Held:
         return True
-    except (OSError, NotImplementedError):  # another user's, or files can't be locked here
+    except OSError:  # another user's, or files can't be locked here
         return None
 
 

@@ -82,8 +82,7 @@ def follow(run: Run) -> int:
     """Train in this process. The first Ctrl-C saves and stops; the second quits without saving."""
     from ..launch import trainer
 
-    run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
-    queue.draw(run.name)  # so that the run is listed as queued, not as one whose trainer did not start
+    queue.draw(run.name)  # this process is the launcher, too
 
     def ask_to_stop(*_):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -93,6 +92,8 @@ def follow(run: Run) -> int:
     signal.signal(signal.SIGINT, ask_to_stop)
     code = trainer.main(run.name)
     status = run.status()
+    if code and status.busy:  # by another trainer, as was just said
+        return 2
     if code:
         raise NanoGPTError(status.message)
     if status.state == "stopped":
