@@ -45,7 +45,7 @@ def main(name: str, alone: bool = False) -> int:
     except Busy as error:
         print(error, file=sys.stderr)
     except OSError as error:  # the queue's folder can't be written to, or can't lock files
-        run.event("failed", message=user_message(error))
+        record(run, error)
     return 1
 
 
