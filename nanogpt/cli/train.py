@@ -10,7 +10,7 @@ from typing import Any
 from ..config import PLANNED, PRESETS, ModelConfig, NanoGPTError, TrainConfig, preset
 from ..durations import short
 from ..paths import PROGRAM, slug
-from ..runs import Run, free_name
+from ..runs import Run, free_name, queue
 from .flags import Command, add_knobs, settings_in
 from .progress import progress_bar
 
@@ -92,7 +92,7 @@ def follow(run: Run) -> int:
     """Train in this process. The first Ctrl-C saves and stops; the second quits without saving."""
     from ..launch import trainer
 
-    run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
+    queue.draw(run.name)  # this process is the launcher, too
 
     def ask_to_stop(*_):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -103,6 +103,8 @@ def follow(run: Run) -> int:
     with progress_bar(run):
         code = trainer.main(run.name)
     status = run.status()
+    if code and status.busy:  # by another trainer, as was just said
+        return 2
     if code:
         raise NanoGPTError(status.message)
     if status.state == "stopped":

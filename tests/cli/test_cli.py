@@ -326,7 +326,7 @@ def test_a_run_that_still_waits_can_be_called_off(file, by):
     name = f"waits-{by[0].lower()}"
     with queue.turn("busy", "cpu"), popen("train", file, "--name", name, "--max-iters", 50, *TINY) as process:
         try:
-            until(lambda: any(queue.is_held(ticket) for ticket in queue.folder().glob(f"[0-9]*.{name}")))
+            until(lambda: queue.has_trainer(name))
             if by == "Ctrl-C":
                 process.send_signal(signal.SIGINT)
             else:
@@ -339,6 +339,32 @@ def test_a_run_that_still_waits_can_be_called_off(file, by):
     assert name not in queue.waiting()
     assert not (Run(name).folder / "last.safetensors").exists()
     assert Run(name).status().state == "stopped"
+
+
+# Is the trainer of a run, which it neither trains nor queues, until it is told to end.
+ANOTHER = """
+import sys
+from nanogpt.runs import locks, queue
+with locks.held(queue.folder() / f"{sys.argv[1]}.trainer"):
+    print("there", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_trains_is_one_sentence(file, capfd):
+    text = corpus.add(file.read_text(encoding="utf-8"), "twice")
+    run = prepare.new_run("twice", text, max_iters=5, n_layer=1, n_head=2, n_embd=16, block_size=16)
+    run.event("stopped", message="Stopped.")  # as the other process sees it when it starts
+    queue.folder().mkdir(parents=True, exist_ok=True)
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, "-c", ANOTHER, "twice"], cwd=ROOT, **pipes) as other:
+        assert other.stdout.readline() == "there\n"
+        assert main(["train", "--resume", "twice"]) == 2
+        assert capfd.readouterr().err == "twice is already being trained by another process.\n"
+        queue.drop("twice")
+        other.communicate("\n")
+    assert [event["event"] for event in run.history().events] == ["stopped"]
 
 
 # --- sample --------------------------------------------------------------------------------------------------------
