@@ -210,13 +210,18 @@ class Run:
             return Status("stopped", message=CANCELED, **facts)
         if ending and [event["event"] for event in history.events[-1:]] in ([], ["started"]):
             return Status("running", **facts)  # it is about to log how it ended
+        return self._ended(history, facts)
+
+    def _ended(self, history: History, facts: dict[str, Any]) -> Status:
+        """Return the status of a run that is not in use, from its last event."""
         if not history.events:
             why = self.log_tail() or "Resume the run to start it."
             return Status("failed", message=f"The trainer did not start. {why}", **facts)
-        if history.events[-1]["event"] == "started":
+        last = history.events[-1]
+        if last["event"] == "started":
             saved = (self.folder / "last.safetensors").exists() or self.lacks_checkpoint()
             return Status("crashed", message=f"{CRASHED} {CONTINUE if saved else START_OVER}", **facts)
-        return _status_after(history.events[-1], facts)
+        return Status(last["event"], message=last.get("message", ""), **facts)
 
     def _look(self) -> tuple[History, int, bool, bool]:
         """Return the history, the place in the queue, and whether a trainer is training or ending, all at one moment.
@@ -320,11 +325,6 @@ class Run:
 def _count(history: History) -> str:
     """Return how many events there are, as the note of a withdrawal. Each new one makes the note an old one."""
     return f"{len(history.events)} events"
-
-
-def _status_after(last: Mapping[str, Any], facts: dict[str, Any]) -> Status:
-    """Return the status of a run that is not in use, from its last event."""
-    return Status(last["event"], message=last.get("message", ""), **facts)
 
 
 def _length(train: TrainConfig, history: History) -> int:
