@@ -21,7 +21,7 @@ from ..config import NanoGPTError, TrainConfig, duration
 from ..durations import in_words
 from ..paths import checked_name, is_lasting, slug
 from ..runs import Run, all_runs, archive, free_name, queue
-from . import place, prepare
+from . import place, prepare, room
 
 COOKIE = "nanogpt-visitor"
 COOKIES = (COOKIE, f"{COOKIE}-here")  # the second one is partitioned: browsers keep it per embedding site
@@ -209,16 +209,23 @@ class Visitor:
         if most_waiting is not None and len(queue.waiting()) >= most_waiting:
             raise NanoGPTError(f"The queue is full: {most_waiting} runs are waiting. Try again later.")
 
-    def has_room(self) -> None:
-        """Raise NanoGPTError if the visitor has no cookie or no disk space left."""
+    def has_room(self, uploads: int = 0) -> None:
+        """Raise NanoGPTError if the visitor has no cookie or no disk space left.
+
+        `uploads` are the bytes of files that they have uploaded and not stored yet.
+        """
         if self.id == "":
             raise NanoGPTError(NO_COOKIE)
         most = limits.limit("NANOGPT_MAX_DISK")
-        if most is not None and self.id is not None and self.on_disk() >= most:
+        if most is None or self.id is None:
+            return
+        used = self.on_disk() + uploads
+        if used >= most:
             raise NanoGPTError(
-                f"Your runs and texts take up {self.on_disk() / 1e6:,.0f} MB; this server allows "
+                f"Your runs, texts and uploads take up {used / 1e6:,.0f} MB; this server allows "
                 f"{most / 1e6:,.0f} MB. Export what you want to keep, then delete some."
             )
+        room.check_share(used)
 
     def on_disk(self) -> int:
         """Return the size of the visitor's runs and texts in bytes."""

@@ -9,6 +9,7 @@ import traceback
 from .. import limits
 from ..config import NanoGPTError
 from ..launch import expiry
+from . import scratch
 from .page import build_app, launch_options
 
 
@@ -18,7 +19,8 @@ def serve(host: str, port: int | None) -> None:
         threading.Thread(target=tidy, daemon=True).start()
     demo = build_app()
     try:
-        demo.launch(server_name=host, server_port=port, **launch_options(host))
+        with scratch.private_folder():
+            demo.launch(server_name=host, server_port=port, **launch_options(host))
     except OSError:  # Gradio's message names its own parameters
         raise NanoGPTError(
             f"The page can't be served at {host}, port {port or 7860}: the port is in use, or this machine does not "
