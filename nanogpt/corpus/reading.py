@@ -158,6 +158,15 @@ def check_size(size: int) -> None:
         )
 
 
+def size_of(source: Source) -> int:
+    """Return the size of a text in bytes, before it is read."""
+    if isinstance(source, bytes):
+        return len(source)
+    if isinstance(source, str):
+        return len(utf8(source))
+    return sum(path.stat().st_size for path in map(Path, source) if path.is_file())
+
+
 def check(text: str) -> None:
     """Raise NanoGPTError if a text is empty, too short to train on, or full of null characters."""
     if not text.strip():

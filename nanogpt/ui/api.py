@@ -13,6 +13,7 @@ from ..config import NanoGPTError
 from ..launch import place
 from ..runs import Run, Status
 from . import sample_tab
+from .parts import READING
 from .visit import visitor
 
 
@@ -91,7 +92,8 @@ class Page(gr.Blocks):
 
 def build() -> None:
     """Add the endpoints to the page being built."""
-    for function in (add_corpus, start_training, run_status, stop_training, list_runs):
+    gr.api(spoken()(add_corpus), api_name="add_corpus", **READING)
+    for function in (start_training, run_status, stop_training, list_runs):
         gr.api(spoken()(function), api_name=function.__name__, concurrency_limit=8)
     gr.api(sample, api_name="sample", concurrency_limit=4)
 

@@ -14,7 +14,7 @@ from ..config import NanoGPTError
 from ..runs import users_of
 from . import scratch, text_panel
 from .drawn import drawn
-from .parts import QUIET, Parts
+from .parts import QUIET, READING, Parts
 from .visit import visitor
 
 DEFAULT = "python-reference"
@@ -198,7 +198,7 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
 
     def on(event, handler, inputs):
         """Wire a handler that returns updates by component name."""
-        slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private")
+        slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private", **READING)
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **slow)
 
     detect = lambda: ""

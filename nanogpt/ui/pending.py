@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ MANY_EVENTS = "You have too many requests in the queue. Wait until one is done, 
 SLOW = "Stopped: the results were not fetched fast enough. Try again."
 LONGEST_ID = 64  # characters in a session's id; Gradio's own have 11, an event's has 32
 FEW, MANY = 20, 500  # messages that wait for a client
+UNHEARD = 10.0  # seconds that an event may go on sending messages without a client
 TRACKED = 200  # uploads whose progress is remembered
 
 sender_now: ContextVar[Sender | None] = ContextVar("sender_now", default=None)
@@ -169,7 +171,7 @@ class Pending:
     def sweep(self, now: float | None = None) -> None:
         """Let go of events that are over, and drop those whose results nobody has fetched for a while."""
         now = time.monotonic() if now is None else now
-        patience = limits.limit("NANOGPT_RESULT_SECONDS")
+        patience = limits.limit("NANOGPT_RESULT_SECONDS") or math.inf
         for id, one in list(self.events.items()):
             running = id in self.queue.event_ids_to_events
             unfetched = id in self.queue.pending_event_ids_session.get(one.session, ())
@@ -180,8 +182,13 @@ class Pending:
                 one.since = now
             if not running and not unfetched:
                 self.forget(id)
-            elif patience is not None and now - one.since > patience:
+            elif now - one.since > (UNHEARD if running and self.backlog(one.session) > FEW else patience):
                 self.drop(one.session)
+
+    def backlog(self, session: str) -> int:
+        """Return how many messages wait to be fetched."""
+        waiting = self.queue.pending_messages_per_session.get(session)
+        return waiting.qsize() if waiting is not None else 0
 
     def drop(self, session: str) -> None:
         """Stop the events of a session whose client is gone, and delete their results."""

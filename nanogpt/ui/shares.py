@@ -6,7 +6,6 @@ total and with a share per network address.
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -83,28 +82,4 @@ def sender_in(scope: Scope) -> Sender:
 def sender_of(headers: Mapping[str, str], client: str) -> Sender:
     """Return who sent a request with these headers from this address."""
     visitor = visitors.visitor_of(visit.words(headers.get("cookie") or ""))
-    return Sender(visitor.id, address_of(client, headers.get("x-forwarded-for") or ""))
-
-
-def address_of(client: str, forwarded: str = "") -> str:
-    """Return the address to count a request under: of IPv6, the network of 64 bits that a household gets.
-
-    On a Space every connection comes from a proxy, which appends the visitor's address to X-Forwarded-For; anything
-    before the last public address there was made up by the sender. Anywhere else the header is ignored. (uvicorn has
-    already used it if the connection comes from this machine, where a reverse proxy may run.)
-    """
-    chain = [client] if not limits.on_space() else [*forwarded.replace(" ", "").split(","), client]
-    found = [address for one in chain if (address := _parsed(one))]
-    public = [address for address in found if address.is_global]
-    last = (public or found)[-1] if found else None
-    if isinstance(last, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((last, 64), strict=False))
-    return str(last or client)
-
-
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+    return Sender(visitor.id, visit.address_of(client, headers.get("x-forwarded-for") or ""))
