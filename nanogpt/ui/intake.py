@@ -44,6 +44,7 @@ SMALL_BODY = 1_000_000  # bytes in a request that carries no text
 VALUES = 100_000  # in a body of JSON: each takes up to 64 bytes, so [[],[],[],…] would be 25 times as large in memory
 LONGEST_ADDRESS = 8000  # bytes of path and query
 PATIENCE = 20.0  # seconds that the next piece of a body may take
+LINGER = 10.0  # seconds to read on for after a refusal
 LONGEST = 900.0  # seconds that a whole body may take
 
 BUSY = "The server is busy with other visitors. Try again in a minute."
@@ -75,8 +76,6 @@ class Intake:
             try:
                 await self.admit(scope, receive, send)
             except Refusal as refusal:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(drained(receive), PATIENCE)
                 await answer(scope["path"], refusal)(scope, receive, send)
             except ClientDisconnect:
                 pass  # in the middle of a body; nobody is left to answer
@@ -108,10 +107,15 @@ class Intake:
             scope[SENDER] = sender
             if scope["method"] in ("GET", "HEAD", "OPTIONS"):
                 await self.app(scope, receive, send)
-            elif scope["path"].rstrip("/") == UPLOAD:
-                await self.upload(sender, scope, receive, send)
-            else:
-                await self.whole(sender, scope, receive, send)
+                return
+            incoming = Incoming(receive)
+            read = self.upload if scope["path"].rstrip("/") == UPLOAD else self.whole
+            try:
+                await read(sender, scope, incoming, send)
+            except Refusal:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(incoming.drain(), LINGER)
+                raise
 
     @contextlib.contextmanager
     def counted(self, sender: Sender) -> Iterator[None]:
@@ -209,11 +213,21 @@ async def pieces(scope: Scope, receive: Receive, most: int) -> AsyncIterator[byt
             yield piece
 
 
-async def drained(receive: Receive) -> None:
-    """Read the rest of a body and forget it: most clients read an answer only after they have sent everything."""
-    message: Message = {"more_body": True}
-    while message.get("more_body", False):
-        message = await receive()
+class Incoming:
+    """The messages of a request, and whether its body has ended."""
+
+    def __init__(self, receive: Receive):
+        self.receive, self.ended = receive, False
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        self.ended = not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read the rest of the body and forget it: most clients read an answer only after they have sent everything."""
+        while not self.ended:
+            await self()
 
 
 def replay(content: bytes, receive: Receive) -> Receive:
