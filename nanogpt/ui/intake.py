@@ -133,7 +133,10 @@ class Intake:
         if self.pending is None:
             yield
             return
-        with self.pending.listener(results_of(scope)):
+        session = results_of(scope)
+        if session and not self.pending.knows(session) and scope["path"].startswith(f"{API}call/"):
+            raise Refusal(404, "These results are no longer kept. Send the request again.")
+        with self.pending.listener(session):
             yield
 
     async def whole(self, sender: Sender, scope: Scope, receive: Receive, send: Send) -> None:

@@ -30,7 +30,7 @@ MANY_EVENTS = "You have too many requests in the queue. Wait until one is done, 
 SLOW = "Stopped: the results were not fetched fast enough. Try again."
 LONGEST_ID = 64  # characters in a session's id; Gradio's own have 11, an event's has 32
 FEW, MANY = 20, 500  # messages that wait for a client
-UNHEARD = 10.0  # seconds that an event may go on sending messages without a client
+UNHEARD = 5.0  # seconds that an event may go on sending messages without a client
 TRACKED = 200  # uploads whose progress is remembered
 
 sender_now: ContextVar[Sender | None] = ContextVar("sender_now", default=None)
@@ -136,7 +136,7 @@ class Pending:
                 return
             if isinstance(message, server_messages.EstimationMessage) and waiting.qsize() > FEW:
                 return  # each change of the queue sends one to every event in it
-            if waiting.qsize() > MANY:
+            if waiting.qsize() >= MANY:
                 message = server_messages.ProcessCompletedMessage(output={"error": SLOW}, success=False)
             self._measure(event, message)
         self._send(event, message)
@@ -144,12 +144,20 @@ class Pending:
             event.alive = False
 
     def _measure(self, event: Event, message: Any) -> None:
-        """Add the time that an event took to its address."""
+        """Note when an event starts and stops."""
         if isinstance(message, server_messages.ProcessStartsMessage):
             self.started[event._id] = time.monotonic()
-        elif isinstance(message, server_messages.ProcessCompletedMessage) and event._id in self.started:
-            took = time.monotonic() - self.started.pop(event._id)
-            self.seconds[self.events[event._id].sender.address] += took
+        elif isinstance(message, server_messages.ProcessCompletedMessage):
+            self._stopped(event._id, self.events[event._id])
+
+    def _stopped(self, id: str, one: Waiting) -> None:
+        """Add the time that an event ran to what its address has used."""
+        if id in self.started:
+            self.seconds[one.sender.address] += time.monotonic() - self.started.pop(id)
+
+    def knows(self, id: str) -> bool:
+        """Return True if there are or will be results of an event or a session."""
+        return id in self.events or id in self.queue.pending_messages_per_session
 
     @contextlib.contextmanager
     def listener(self, session: str | None) -> Iterator[None]:
@@ -205,7 +213,7 @@ class Pending:
     def forget(self, id: str) -> None:
         """Stop counting an event, and delete the session's empty queue of results if it has no other."""
         one = self.events.pop(id)
-        self.started.pop(id, None)
+        self._stopped(id, one)
         self.share.give(one.sender)
         if one.session not in self.listening and not self.queue.pending_event_ids_session.get(one.session):
             self.queue.pending_messages_per_session.pop(one.session, None)
