@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,17 @@ def test_weight_decays_are_compared(text_file):
     rows = passes.main([text_file, "--quick"])
     assert [row["batches"] for row in rows] == ["random", "shuffled"]
     assert all(1.0 < row["mean"] < 6.0 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="visitors have addresses of their own, which only Linux gives them")
+def test_a_server_is_attacked():
+    from benchmarks import hostile
+
+    found = hostile.main(["--quick", "--minutes", "0.3", "--hostile", "13", "--honest", "1"])
+    assert found["honest"]["failed"] == []
+    assert found["honest"]["seconds"]["add_corpus"]["calls"] >= 1
+    assert set(found["hostile"]["answers"]) == {kind.__name__ for kind in hostile.KINDS}
+    assert found["hostile"]["failed"] == []
+    assert found["most"]["stored_mb"] < 500
+    assert found["most"]["scratch_mb"] < 200

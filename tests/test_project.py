@@ -20,7 +20,15 @@ ROOT = Path(__file__).resolve().parent.parent
 LINES = 60  # of a function, its nested ones included
 LINES_OF = {"nanogpt/train.py:train": 90}  # the loop
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "docs/lecture.md", "docs/space.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "docs/lecture.md",
+    "docs/security.md",
+    "docs/space.md",
+]
 ROOMS = sorted(path.parent.name for path in (ROOT / "nanogpt").glob("*/__init__.py"))
 # What a run folder holds, and folders made by use: named in the documents, not files of the project.
 MADE_BY_USE = re.compile(r"(corpora|checkpoints/(?!shakespeare)[^/]+|\.venv)(/.*)?")

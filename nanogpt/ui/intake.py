@@ -27,7 +27,8 @@ from ..launch import visitors
 from ..launch.visitors import Visitor
 from ..runs import archive
 from . import scratch
-from .pending import BODY, SENDER, Body, Pending, Sessions, sender_now
+from .pending import BODY, SENDER, Body, Pending
+from .sessions import Sessions, sender_now
 from .shares import Sender, Share, sender_in
 
 API = "/gradio_api/"

@@ -144,7 +144,8 @@ def new_folder(size: int) -> Path:
 def private_folder() -> Iterator[None]:
     """Make this server's own folder, only for this user, and delete it at the end.
 
-    Folders that killed servers left are deleted first. A folder that GRADIO_TEMP_DIR names is left as it is.
+    Folders that killed servers left are deleted first. A folder that GRADIO_TEMP_DIR names is left as it is. Raise
+    NanoGPTError if the folder can't be made.
     """
     folder = Path(get_upload_folder())
     if not folder.name.startswith(PREFIX):
@@ -152,7 +153,13 @@ def private_folder() -> Iterator[None]:
         return
     for left in folder.parent.glob(PREFIX + "*"):
         clear(left)
-    folder.mkdir(mode=0o700)  # fails if the name is taken: another user could have made it
+    try:
+        folder.mkdir(mode=0o700)  # fails if the name is taken: another user could have made it
+    except OSError as error:
+        raise NanoGPTError(
+            f"No folder for uploads can be made in {folder.parent} ({error.strerror}). Set TMPDIR to a folder that you "
+            "can write to."
+        ) from None
     lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
         with lock:

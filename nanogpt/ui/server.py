@@ -18,14 +18,14 @@ def serve(host: str, port: int | None) -> None:
     if limits.is_public():
         threading.Thread(target=tidy, daemon=True).start()
     demo = build_app()
-    try:
-        with scratch.private_folder():
+    with scratch.private_folder():
+        try:
             demo.launch(server_name=host, server_port=port, **launch_options(host))
-    except OSError:  # Gradio's message names its own parameters
-        raise NanoGPTError(
-            f"The page can't be served at {host}, port {port or 7860}: the port is in use, or this machine does not "
-            "have that address. Choose another with --port or --host."
-        ) from None
+        except OSError:  # Gradio's message names its own parameters
+            raise NanoGPTError(
+                f"The page can't be served at {host}, port {port or 7860}: the port is in use, or this machine does "
+                "not have that address. Choose another with --port or --host."
+            ) from None
 
 
 def tidy() -> None:

@@ -15,7 +15,8 @@ from gradio.queueing import EventQueue
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.ui import corpus_tab
-from nanogpt.ui.pending import FEW, MANY, Pending, Sessions, Waiting, sender_now
+from nanogpt.ui.pending import FEW, MANY, Pending, Waiting
+from nanogpt.ui.sessions import Sessions, sender_now
 from nanogpt.ui.shares import Sender
 
 
