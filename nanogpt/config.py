@@ -207,7 +207,11 @@ class TrainConfig(Config):
     )
     grad_clip: float = knob(1.0, "Gradient-norm clipping (0 = off).", 0.0, 1e6, usual="1")
     eval_interval: int = knob(
-        0, "Steps between evaluations, each with a sample and a save (0 = 20 per run).", 0, 10_000_000, usual="0"
+        0,
+        "Steps between evaluations; each also writes a sample and a checkpoint (0 = 20 per run).",
+        0,
+        10_000_000,
+        usual="0",
     )
     patience: int = knob(
         5,

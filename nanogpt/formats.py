@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from .config import ModelConfig, NanoGPTError
+from .errors import explain
 from .layout import LAYOUTS, Layout
 from .model import GPT, ROPE_THETA, ShapesOnly, rotary_table
 
@@ -218,8 +219,10 @@ def load_model(
     form = kind_of(config.features)
     try:
         tensors = load(weights or (folder / "model.safetensors").read_bytes())
-    except OSError:
-        raise NanoGPTError(f"{folder.name} has no weights yet. They come with its first save.") from None
+    except FileNotFoundError:
+        raise NanoGPTError(f"{folder.name} has no weights yet. Wait for its first checkpoint.") from None
+    except OSError as error:
+        raise NanoGPTError(f"The weights of {folder.name} can't be read. {explain(error)}") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have
         raise NanoGPTError(f"The model.safetensors of {folder.name} cannot be read ({broken}). Restore it.") from None
     with ShapesOnly():  # the weights come from the file

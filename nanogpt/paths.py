@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -18,6 +19,8 @@ PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent if all((PACKAGE.parent / name).is_file() for name in ("app.py", "requirements.txt")) else None
 SHIPPED = (CHECKOUT or PACKAGE) / "checkpoints"  # holds the model that ships with the project; read-only
 DURABLE = Path("/data")  # a Space's persistent storage, if it has any
+# How this program was started, for hints and commands to copy: as the installed `nanogpt`, or as a module.
+PROGRAM = "nanogpt" if Path(sys.argv[0]).stem == "nanogpt" else "python -m nanogpt"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 

@@ -215,10 +215,7 @@ def fitted(decoder: AnyDecoder, fresh: np.ndarray, ids: list[int], texts: Sequen
 def next_tokens(
     decoder: AnyDecoder, fresh: np.ndarray, texts: Sequence[Draws], alive: list[int], config: SampleConfig, wanted: int
 ) -> list[dict[int, int]]:
-    """Return what follows `fresh` (B, T), a dictionary from text to id per step: one step, or as many as a GPU draws.
-
-    At most `wanted` steps.
-    """
+    """Draw the tokens after `fresh` (B, T). Return {text: id} per step: one step on a CPU, up to `wanted` on a GPU."""
     rngs = [texts[i].rng for i in alive]
     on_a_gpu = StaticDecoder is not None and isinstance(decoder, StaticDecoder) and fresh.shape[1] == 1
     if on_a_gpu and (ahead := decoder.draws(config, wanted)):
@@ -228,7 +225,7 @@ def next_tokens(
 
 
 def unfinished(decoder: AnyDecoder, texts: Sequence[Draws], alive: list[int]) -> list[int]:
-    """Return those of the texts that go on, and let the decoder forget the others."""
+    """Return the unfinished texts, and drop the finished ones from the decoder's cache."""
     going = [row for row, i in enumerate(alive) if not texts[i].ended]
     if 0 < len(going) < len(alive):
         decoder.keep(going)

@@ -19,7 +19,7 @@ def overhead(budget: float) -> float:
 
 
 class Timetable:
-    """Says what is due before each step. Call `look` once per step; `share`, 0 to 1, is how much of the run is done.
+    """Decides what is due before each step. Call `look` once per step; `share`, 0 to 1, is how much of the run is done.
 
     With fixed steps, evaluation sizes are computed, not measured, so that evaluating more often changes nothing else:
     a forward pass counts as a third of a step, and an evaluation may cost 0.25% of the run (5% each for the two final
@@ -94,7 +94,7 @@ class Timetable:
     def saving(self) -> bool:
         """Return True if it is time to save: at evaluations if saving is cheap or was never done, and once per minute.
 
-        A run that has only so many seconds at a time saves at least three times in them.
+        A run with a time limit per turn saves at least three times per turn.
         """
         cheap = not self.config.budget or self._save * EVALUATIONS <= 0.02 * self.config.budget
         often = SAVE_SECONDS if self.at_a_time is None else min(SAVE_SECONDS, self.at_a_time / 3)

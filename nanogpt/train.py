@@ -147,7 +147,7 @@ class Reporter:
 
     def look(self, step: int) -> bool:
         """Do what is due before this step. Return True if the run ends here."""
-        # decided before the step, so that a run that resumes here decides the same
+        # before the step, so that a run resumed here stops and saves at the same steps
         self.due.look(step)
         self.at.step, self.at.seconds = step, self.due.seconds
         self.stopping = self.run.stop_file.exists() or self.due.makes_room
@@ -245,8 +245,10 @@ class Reporter:
             message = f"Stopped at step {at.step:,} and saved."
             if due.at_a_time is not None and due.makes_room:
                 limit = durations.in_words(due.at_a_time)
-                message = f"Stopped at step {at.step:,} after {limit}, the most at a time here, and saved."
-                message += " You can resume it."
+                message = (
+                    f"Stopped at step {at.step:,} and saved: this server trains a run for at most {limit} at a time."
+                )
+                message += " Resume it to continue."
             run.event("stopped", step=at.step, message=message)
             return
         # while training, both were evaluated on fewer windows

@@ -194,13 +194,13 @@ def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterato
         yield path
 
 
-def ended_run(text, **sizes):
-    """A run named one that has ended, without having been trained."""
+def ended_run(text, name="one", **sizes):
+    """A run that has ended, without having been trained."""
     from nanogpt.formats import read_config, weights_bytes
     from nanogpt.launch import prepare
     from nanogpt.model import GPT
 
-    made = prepare.new_run("one", text, "quick", **sizes)
+    made = prepare.new_run(name, text, "quick", **sizes)
     (made.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(made.folder))))
     made.event("started", step=0, device="CPU")
     for step in (0, 25, 50):

@@ -358,7 +358,7 @@ def run(home, tiny_text) -> Run:
 
 def taken_for(run: Run, layout: Layout | str, monkeypatch) -> ModelConfig:
     config = replace(read_config(run.folder), layout=layout)
-    for part in (run_files, code_export, card):
+    for part in (run_files, code_export):
         monkeypatch.setattr(part, "read_config", lambda *files: config)
     return config
 
@@ -446,7 +446,7 @@ def test_the_exported_page_names_a_third_layout(run, third, monkeypatch):
 def test_the_model_card_is_refused_where_its_sentences_would_not_be_true(run, third, monkeypatch):
     taken_for(run, third, monkeypatch)
     with pytest.raises(NanoGPTError, match=REFUSED.format("third ", WORDS)):
-        card.introduction(run)
+        card.introduction(run_files.RunFiles(run))
 
 
 def test_the_settings_of_a_run_have_its_layout_s_name(run):

@@ -187,15 +187,17 @@ def test_the_command_writes_several_with_dashes_between(trained, capfd):
 def test_the_tab_writes_several_and_says_whose_weights_they_are(trained):
     from nanogpt.ui import sample_tab
 
-    updates = list(sample_tab.on_page("one", "The ", 0.8, 40, 3, 0, 1.0, 5, ""))
+    updates = list(sample_tab.on_page("one", "The ", 0.8, 40, 3, 0, 1.0, 5, True, ""))
     texts = [list(sample_tab.write("one", "The ", length=40, seed=5 + i))[-1] for i in range(3)]
-    assert updates[-1][0] == DASHES.join(texts)
+    assert updates[-1][0]["state"] == "done"
+    assert [updates[-1][0]["prompt"] + text for text in updates[-1][0]["texts"]] == texts
+    assert updates[0][2] == 5
     line = updates[0][1]["text"]
     best = trained.history().best
-    assert re.search(r"^one: the weights of step [24], validation loss \d\.\d{4}\.$", line)
-    assert f"step {best['step']}," in line
+    assert re.search(r"^Using one at step [24]: validation loss \d\.\d{3}\. Seed 5\.$", line)
+    assert f"step {best['step']}:" in line
     write_whole(trained.folder / "metrics.jsonl", '{"event": "started"}\n{"step": 70, "val_loss": 2.5}\n')
-    assert "step 70, validation loss 2.5000" in sample_tab.whose(trained)
+    assert "step 70: validation loss 2.500" in sample_tab.whose(trained)
     assert "still training" not in sample_tab.whose(trained)
     with trained.held():
         assert sample_tab.whose(trained).endswith("the best so far; it is still training.")
@@ -208,26 +210,76 @@ def test_the_weights_of_the_end_are_called_so_when_they_were_kept(trained):
     for last, step in ((2.4, 90), (2.8, 70)):
         end = f'{{"event": "finished", "step": 90, "val_loss": 2.4, "best_val_loss": 2.5, "last_val_loss": {last}}}\n'
         write_whole(trained.folder / "metrics.jsonl", '{"event": "started"}\n' + rows + end)
-        assert f"step {step}, validation loss 2.4000." in sample_tab.whose(trained)
+        assert f"step {step}: validation loss 2.400." in sample_tab.whose(trained)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (dict(name=None), "train one first"), (dict(name="nobody"), "no run named nobody"),
+        (dict(name=None), "Train one first"), (dict(name="nobody"), "no run named nobody"),
         (dict(length=10_001), "length was 10001"), (dict(length=0), "length was 0"),
-        (dict(temperature=2.1), "temperature was 2.1"), (dict(temperature=None), "temperature was None"),
+        (dict(temperature=2.1), "temperature was 2.1"),
         (dict(num_samples=17), "num_samples was 17"), (dict(seed="x"), "seed was 'x'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_said_in_the_tab_and_the_text_stays(trained, given, said):
     from nanogpt.ui import sample_tab
 
-    fields = dict(name="one", prompt="", temperature=0.8, length=5, num_samples=1, top_k=0, top_p=1.0, seed=1, stop="")
-    *_, (text, line) = sample_tab.on_page(**{**fields, **given})
-    assert not isinstance(text, str)
+    fields = dict(name="one", prompt="", temperature=0.8, length=5, num_samples=1, top_k=0, top_p=1.0, seed=1)
+    fields |= dict(keep_seed=True, stop="")
+    *_, (text, line, _) = sample_tab.on_page(**{**fields, **given})
+    assert "texts" not in text
     assert line["state"] == "failed"
     assert said in line["text"]
+
+
+def test_an_emptied_field_means_its_default(trained):
+    from nanogpt.ui import sample_tab
+
+    def written(top_k, top_p, temperature):
+        *_, (text, line, _) = sample_tab.on_page("one", "", temperature, 20, 1, top_k, top_p, 3, True, "")
+        assert line["state"] == "finished"
+        return text
+
+    assert written(None, None, None) == written(0, 1.0, 0.8)
+
+
+def test_each_generate_draws_a_seed_which_can_be_kept(trained):
+    """And Another draws one even then. A seed that was shown repeats its text."""
+    from nanogpt.ui import sample_tab
+
+    def generated(how, seed, keep):
+        updates = list(how("one", "The ", 0.8, 60, 1, 0, 1.0, seed, keep, ""))
+        return updates[0][2], updates[-1][0]["texts"]
+
+    drawn = [generated(sample_tab.on_page, 5, False) for _ in range(4)]
+    assert len({seed for seed, _ in drawn}) > 1
+    assert len({text for _, [text] in drawn}) > 1
+    assert generated(sample_tab.on_page, drawn[0][0], True) == drawn[0]
+    assert len({generated(sample_tab.again, 5, True)[0] for _ in range(4)}) > 1
+
+
+def test_openings_are_beginnings_of_the_text(trained, tiny_text):
+    from nanogpt.ui.openings import in_text, openings
+
+    found = openings(trained)
+    assert set(found) == {"MILLER:\n", "BAKER:\n", "FERRYMAN:\n", "CHILD:\n"}
+    counts = [tiny_text.count(f"{one}The ") for one in found]
+    assert counts == sorted(counts, reverse=True)
+    assert in_text("It was late.\nHe left\n\n" * 9 + "She stayed on, and on, and on.\n") == [
+        "It was late.\n",
+        "She stayed on,",
+    ]
+    assert in_text("\u6211\u4eec" * 40) == ["\u6211\u4eec" * 12]
+    assert in_text(" \n\n ") == []
+
+
+def test_openings_come_from_the_samples_where_the_text_may_not_be_read(trained):
+    from nanogpt.ui.openings import openings
+
+    write_whole(trained.folder / "samples.jsonl", '{"step": 4, "text": "\\nOf old\\nmills\\n\\nThe fox sleeps now"}\n')
+    corpus.delete(trained.settings()["corpus"]["id"])
+    assert openings(trained) == ["Of old", "mills", "The fox sleeps"]
 
 
 def test_the_api_s_sample_is_as_it_was(trained):
@@ -256,19 +308,56 @@ def test_the_benchmark_runs(capsys, monkeypatch):
 # --- the page ------------------------------------------------------------------------------------------------------
 
 
+TEXTS = "[...document.querySelectorAll('#sample-output p:not(.writing-hint)')].map((one) => one.textContent)"
+LENGTH = f"{TEXTS}.join('').length"
+
+
+def said(page, name: str) -> str:
+    return page.locator(f"#sample-{name} span[role=status]").text_content()
+
+
+def a_wrong_seed_is_said_and_the_text_stays(page, written: list[str]) -> None:
+    page.get_by_role("button", name="Advanced").last.click()
+    page.locator("#sample-seed input").press_sequentially("-1")
+    page.locator("#sample-seed input").fill("-1")
+    assert page.locator("#sample-keep-seed input").is_checked()  # a typed seed is kept
+    page.locator("#sample-generate").click()
+    page.wait_for_function("document.querySelector('#sample-whose span').textContent.includes('seed was')")
+    assert page.evaluate(TEXTS) == written
+    assert page.locator(".toast-body").count() == 0
+
+
+def an_opening_and_the_keyboard_generate(page) -> None:
+    """The seed shown is the one used; Another draws a seed of its own, though this one is kept."""
+    page.locator("#sample-seed input").fill("5")
+    page.locator("#sample-stop-text input, #sample-stop-text textarea").fill(r"\n\n")
+    page.locator("#sample-num-samples input[type=number]").fill("1")
+    page.locator("#sample-num-samples input[type=number]").press("Tab")
+    page.locator("#sample-openings button").first.click()
+    page.wait_for_function("document.querySelector('#sample-prompt textarea').value.endsWith(':\\n')")
+    page.locator("#sample-prompt textarea").press("Control+Enter")
+    page.wait_for_function("document.querySelector('#sample-output .writing').dataset.state === 'done'")
+    [text] = page.evaluate(TEXTS)
+    assert text.startswith(page.locator("#sample-prompt textarea").input_value())
+    assert "\n\n" not in text
+    assert said(page, "whose").endswith("Seed 5.")
+
+    page.locator("#sample-another").click()
+    page.wait_for_function("!document.querySelector('#sample-whose span').textContent.endsWith('Seed 5.')")
+    page.wait_for_function("document.querySelector('#sample-output .writing').dataset.state === 'done'")
+
+
 @pytest.mark.slow
 def test_the_page_writes_several_stops_and_saves(trained, page):
-    text = "document.querySelector('#sample-output textarea').value"
-    line = lambda name: page.locator(f"#sample-{name} span[role=status]").text_content()
     page.get_by_role("tab", name="Sample", exact=True).click()
     page.wait_for_function("document.querySelector('#sample-run input').value === 'one'")
 
     # letters the model never saw are told of while typing, in a region that was there before
     region = page.locator("#sample-note span[role=status]").element_handle()
     assert region.text_content() == ""
-    page.locator("#sample-prompt textarea").press_sequentially("Thé 漢", delay=5)
-    page.wait_for_function("node => node.textContent.includes('漢')", arg=region)
-    assert "é → e" in line("note")
+    page.locator("#sample-prompt textarea").press_sequentially("Th\u00e9 \u6f22", delay=5)
+    page.wait_for_function("node => node.textContent.includes('\u6f22')", arg=region)
+    assert "\u00e9 \u2192 e" in said(page, "note")
     page.locator("#sample-prompt textarea").fill("The ")
     page.wait_for_function("node => node.textContent === ''", arg=region)
 
@@ -277,31 +366,33 @@ def test_the_page_writes_several_stops_and_saves(trained, page):
         page.locator(f"#sample-{name} input[type=number]").fill(value)
         page.locator(f"#sample-{name} input[type=number]").press("Tab")
     page.locator("#sample-generate").click()
-    page.wait_for_function(f"{text}.length > 2000")
+    page.wait_for_function(f"{LENGTH} > 500")
     page.locator("#sample-stop").click()
-    written = wait_until_still(page, text)
-    assert len(written) < 16 * 10_000
-    assert written.split(DASHES)[15].startswith("The ")
-    assert re.match(r"one: the weights of step \d", line("whose"))
+    wait_until_still(page, LENGTH)
+    written = page.evaluate(TEXTS)
+    assert len(written) == 16
+    assert all(text.startswith("The ") for text in written)
+    assert page.locator("#sample-output mark").all_text_contents() == ["The "] * 16
+    assert re.match(r"Using one at step \d.* Seed \d+\.$", said(page, "whose"))
 
     with page.expect_download() as saved:
         page.locator("#sample-download").click()
     assert saved.value.suggested_filename == "one.txt"
-    assert saved.value.path().read_text(encoding="utf-8") == written
+    assert saved.value.path().read_text(encoding="utf-8") == DASHES.join(written)
 
-    # what cannot be done is said in the tab, and the text is still there
-    page.get_by_role("button", name="Advanced").last.click()
-    page.locator("#sample-seed input").fill("-1")
-    page.locator("#sample-generate").click()
-    page.wait_for_function("document.querySelector('#sample-whose span').textContent.includes('seed was')")
-    assert page.evaluate(text) == written
-    assert page.locator(".toast-body").count() == 0
+    a_wrong_seed_is_said_and_the_text_stays(page, written)
+    an_opening_and_the_keyboard_generate(page)
 
-    page.locator("#sample-seed input").fill("5")
-    page.locator("#sample-stop-text input, #sample-stop-text textarea").fill(r"\n")
-    page.locator("#sample-num-samples input[type=number]").fill("1")
-    page.locator("#sample-num-samples input[type=number]").press("Tab")
+
+@pytest.mark.slow
+def test_on_a_phone_the_text_is_in_view_as_soon_as_it_is_asked_for(trained, page):
+    page.set_viewport_size(dict(width=390, height=844))
+    page.get_by_role("tab", name="Sample", exact=True).click()
+    page.wait_for_function("document.querySelector('#sample-run input').value === 'one'")
     page.locator("#sample-generate").click()
-    page.wait_for_function("document.querySelector('#sample-whose span').textContent.includes('weights of')")
-    page.wait_for_function(f"{text}.length < 10000 && !document.querySelector('#sample-generate').disabled")
-    assert "\n" not in page.evaluate(text)
+    page.wait_for_function(f"{LENGTH} > 20")
+    box = page.locator("#sample-output").bounding_box()
+    assert box["y"] < 700  # so that at least 140 of its pixels are above the fold
+    assert page.locator("#sample-settings").bounding_box()["y"] > box["y"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.get_by_role("region", name="Generated text").count() == 1

@@ -270,9 +270,9 @@ def test_a_prompt_is_fitted_to_the_alphabet(run, capfd):
 
 
 def test_the_card_speaks_of_tokens_and_compares_characters(run, text, tiny_text):
-    compared = card.judged(run)
+    compared = card.judged(RunFiles(run))
     assert compared["uniform"] == pytest.approx(math.log(len(set(tiny_text))))
-    written = card.card(run, "user/one", compared)
+    written = card.card(RunFiles(run), "user/one", compared)
     vocab_size = text.tokenizer().vocab_size
     assert "A small token-level GPT" in written
     assert f"a context length of 16 tokens and a vocabulary of {vocab_size} tokens." in written

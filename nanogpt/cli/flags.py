@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from ..config import Knob, ModelConfig, SampleConfig, TrainConfig, knobs
 
-# How this command line was started, for usage messages and hints: the installed `nanogpt`, or the module.
-PROGRAM = "nanogpt" if Path(sys.argv[0]).stem == "nanogpt" else "python -m nanogpt"
 HEADINGS = {ModelConfig: "Model", TrainConfig: "Training", SampleConfig: "Sampling"}
 
 

@@ -6,8 +6,9 @@ import argparse
 import sys
 
 from ..config import NanoGPTError
+from ..paths import PROGRAM
 from ..runs import Run, free_name
-from .flags import PROGRAM, Command
+from .flags import Command
 
 
 def tell(sentence: str) -> None:

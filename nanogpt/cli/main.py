@@ -11,10 +11,10 @@ import io
 import sys
 
 from .. import __version__
-from ..config import NanoGPTError
-from ..paths import home
+from ..errors import PROBLEMS, explain
+from ..paths import PROGRAM, home
 from . import hub, ladder, runs, sample, serve, train
-from .flags import PROGRAM, Parser
+from .flags import Parser
 
 
 def parser() -> Parser:
@@ -50,14 +50,11 @@ def main(argv: list[str] | None = None) -> int:
             commands.print_help()
             return 0
         return arguments.run(arguments)
-    except NanoGPTError as error:
-        print(f"nanogpt: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # e.g. `... | head` has exited
         sys.stderr.close()
         return 0
-    except OSError as error:
-        print(f"nanogpt: {error}", file=sys.stderr)
+    except PROBLEMS as error:
+        print(f"nanogpt: {explain(error)}", file=sys.stderr)
         return 2

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain, home_problem
+from ..paths import PROGRAM
 from ..runs import Run, all_runs, kept_loss
-from .flags import PROGRAM, Command
+from .flags import Command
 
 
 def runs_command(arguments: argparse.Namespace) -> int:
@@ -19,14 +21,14 @@ def runs_command(arguments: argparse.Namespace) -> int:
     for run in all_runs():
         try:
             rows.append(facts(run))
-        except NanoGPTError as error:  # a damaged run must not hide the others
-            print(error, file=sys.stderr)
+        except PROBLEMS as error:  # a run that can't be read must not hide the others
+            print(explain(error), file=sys.stderr)
     if arguments.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
     elif rows:
         print("\n".join(map(line, rows)))
     else:
-        print(f"No runs yet. Train one: {PROGRAM} train")
+        print(home_problem() or f"No runs yet. Train one: {PROGRAM} train")
     return 0
 
 

@@ -8,8 +8,9 @@ import sys
 from typing import Any
 
 from ..config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
+from ..paths import PROGRAM
 from ..runs import Run, free_name
-from .flags import PROGRAM, Command, add_knobs, settings_in
+from .flags import Command, add_knobs, settings_in
 
 
 def train_command(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
 from . import ENCODINGS, REPAIRS
 from .reading import read
 
@@ -19,8 +19,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(read(arguments.files, arguments.encoding, arguments.decline, arguments.accept).report())
-    except NanoGPTError as error:
-        parser.exit(2, f"{error}\n")
+    except PROBLEMS as error:
+        parser.exit(2, f"{explain(error)}\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import disk
 from ..config import NanoGPTError
 from .reading import Reading
-from .store import BUILT_IN, Corpus, corpora, keep, load
+from .store import BUILT_IN, ID, Corpus, corpora, keep, load
 
 BUILTINS = {  # key -> (name, description)
     "python-reference": (
@@ -37,7 +37,13 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 
 def find(reference: str) -> Corpus:
     """Return a built-in text by its key, or a stored text by its id. Raise NanoGPTError if there is no such text."""
-    return load_builtin(reference) if isinstance(reference, str) and reference in BUILTINS else load(reference)
+    if isinstance(reference, str) and reference in BUILTINS:
+        return load_builtin(reference)
+    if not isinstance(reference, str) or not ID.fullmatch(reference):
+        raise NanoGPTError(
+            f"There is no text {str(reference)[:40]!r}. Choose {', '.join(BUILTINS)}, or the id of a stored text."
+        )
+    return load(reference)
 
 
 def load_builtin(key: str) -> Corpus:

@@ -192,7 +192,7 @@ def _refuse_other_kinds(data: bytes, name: str) -> None:
             for inside, real in ZIPPED if begin == b"PK\x03\x04" else []:
                 if inside in data[:4096] or inside in data[-8192:]:  # a zip archive lists its members at the end
                     kind, remedy = real, WORD
-            raise NanoGPTError(f"{name} is {kind}, not plain text; {remedy}.")
+            raise NanoGPTError(f"{name} is {kind}, not a text file; {remedy}.")
 
 
 def refuse_binary(data: bytes, name: str) -> None:

@@ -144,7 +144,9 @@ REPAIRS = {
         Repair("mojibake", "Fix{ed} {n} mis-encoded letter{s}, such as Ã© for é.", _mojibake),
         Repair("byte-order-marks", "Remove{d} {n} invisible byte-order mark{s} (U+FEFF).", _byte_order_marks),
         Repair("gutenberg", "Remove{d} Project Gutenberg's header and footer ({n} character{s}).", _gutenberg),
-        Repair("control-characters", "Remove{d} {n} control character{s}, with newlines for page breaks.", _control),
+        Repair(
+            "control-characters", "Remove{d} {n} control character{s} and turn{ed} page breaks into newlines.", _control
+        ),
         Repair("broken", "Remove{d} {n} unreadable character{s} (�).", _broken, default=False),
         Repair("trailing-spaces", "Remove{d} {n} space{s} at the ends of lines.", _trailing, default=False),
     )

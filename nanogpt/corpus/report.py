@@ -152,7 +152,10 @@ def _odd(text: str, counts: dict[str, int]) -> str:
 def _frame(text: str) -> str:
     if not has_gutenberg_frame(text):
         return ""
-    return "The text has Project Gutenberg's header or footer, and the model will learn it too. Have it removed."
+    return (
+        "The text has Project Gutenberg's header or footer, and the model will learn it too. "
+        "Turn on the clean-up that removes it."
+    )
 
 
 def _tags(text: str) -> str:

@@ -28,6 +28,7 @@ import numpy as np
 
 from .. import disk, paths
 from ..config import NanoGPTError
+from ..errors import explain
 from ..holdout import train_length
 from ..tokenizer import Tokenizer, make_tokenizer
 from .reading import Reading, Source, read, utf8
@@ -146,16 +147,24 @@ def load(id: str) -> Corpus:
     try:
         about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
-        size, _ = ((folder / part).stat().st_size for part in ("text.txt", "tokens.npy"))
-        whole = size >= found.characters and len(found.tokens()) > 0  # at least one byte per character
-        whole = whole and id == id_of(found.sha256, found.owner)
+        whole = _is_whole(found)
     except FileNotFoundError:
         raise missing(id) from None
+    except PermissionError as error:
+        raise NanoGPTError(f"The text {id} can't be read. {explain(error)}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise _damaged(id) from None
     if not whole:
         raise _damaged(id)
     return found
+
+
+def _is_whole(found: Corpus) -> bool:
+    """Return True if a text's files are as long as corpus.json says, and the text is the one its id stands for."""
+    size, _ = ((found.folder / part).stat().st_size for part in ("text.txt", "tokens.npy"))
+    if size < found.characters or not len(found.tokens()):  # at least one byte per character
+        return False
+    return found.id == id_of(found.sha256, found.owner)
 
 
 def missing(id: str) -> NanoGPTError:

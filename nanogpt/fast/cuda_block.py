@@ -32,7 +32,7 @@ def fits(model: GPT, B: int, T: int) -> bool:
 
 
 def loss_of(model: GPT, rotary, xb, yb, dropout: float, seed):
-    """Return the mean loss in nats per character, as `model(xb, yb)` does.
+    """Return the mean loss in nats per token, as `model(xb, yb)` does.
 
     `model` has bfloat16 weights; `rotary` (2, block_size, hs / 2) comes from the float32 model. `xb` and `yb` are
     (B, T). `seed`, int64 and (1,), seeds dropout: it must differ from step to step, but not between a step's forward

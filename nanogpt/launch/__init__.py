@@ -1,6 +1,6 @@
 """From settings to a running trainer.
 
-`visitors` decides what each visitor may see and start; the page calls only its `start` and `go_on`. `prepare` resolves
+`visitors` decides what each visitor may see and start; the page reaches runs only through it. `prepare` resolves
 the preset, checks the settings and writes the run folder; `plan` estimates time and memory. `place` chooses where the
 run trains: `local` starts a process on this machine (`trainer`), `zero` uses a ZeroGPU Space. `expiry` deletes what
 visitors no longer use, and `room` shares the disk among them.

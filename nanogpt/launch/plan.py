@@ -89,7 +89,7 @@ def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None =
     device = device or pick_device(train.device)
     needed, free = memory_needed(model, train, device), memory_free(device)
     if queue.running():
-        return  # what is free now says nothing about later, when this run's turn comes
+        return  # the current run will have freed its memory by the time this one starts
     if free and needed > free:
         raise NanoGPTError(
             f"These settings need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "

@@ -99,9 +99,9 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
         raise NanoGPTError(f"{run.name} is already {status.state}.")
-    corpus.load(run.settings()["corpus"]["id"])
     if (run.folder / "model.safetensors").exists() and not (run.folder / "last.safetensors").exists():
         raise NanoGPTError(f"{run.name} has no checkpoint, so it can't be resumed. You can still sample from it.")
+    corpus.load(run.settings()["corpus"]["id"])
     longer = new_length(before, status.max_iters, max_iters, budget)
     train = TrainConfig.of({**before.as_dict(), **longer})
     check_length(run.name, status, before, train)

@@ -18,11 +18,12 @@ from huggingface_hub import EvalResult, ModelCardData
 from .. import corpus
 from ..config import NanoGPTError
 from ..explain.baselines import baselines_of
-from ..formats import kind_of, read_config
+from ..formats import kind_of
 from ..paths import slug
-from ..runs import Run, kept_loss
+from ..runs import kept_loss
 from ..runs.settings import command, settings_of
-from ..tokenizer import load_tokenizer, unit
+from ..tokenizer import unit
+from .run_files import RunFiles
 
 LICENSES = {  # the Hub's id -> a short description
     "mit": "MIT: any use, keep the copyright notice",
@@ -44,36 +45,38 @@ BASELINES = {
 }
 
 
-def judged(run: Run) -> dict[str, float]:
+def judged(source: RunFiles) -> dict[str, float]:
     """Return the baseline losses on a run's text, or only the uniform one if the text is no longer stored here."""
     try:
-        return baselines_of(corpus.load(run.settings()["corpus"]["id"]).text())
+        return baselines_of(corpus.load(source.settings["corpus"]["id"]).text())
     except NanoGPTError:
-        return {"uniform": math.log(len(load_tokenizer(run.folder).chars))}
+        return {"uniform": math.log(len(source.tokenizer.chars))}
 
 
-def card(run: Run, repo: str, compared: dict[str, float], license: str | None = None, quote: bool = False) -> str:
+def card(
+    source: RunFiles, repo: str, compared: dict[str, float], license: str | None = None, quote: bool = False
+) -> str:
     """Return README.md for the repository. With `quote`, include the start of the text.
 
     Raise NanoGPTError if the license is unknown, or if the text is to be quoted and is no longer here.
     """
     checked_license(license)
-    loss = kept_loss(run.history())
+    loss = kept_loss(source.history)
     parts = [
-        f"---\n{metadata(run, loss, license)}\n---\n# {repo.split('/')[-1]}",
-        introduction(run),
+        f"---\n{metadata(source, loss, license)}\n---\n# {repo.split('/')[-1]}",
+        introduction(source),
         "## Usage",
-        use(run, repo),
+        use(source, repo),
         "## Evaluation",
-        quality(run, loss, compared),
+        quality(source, loss, compared),
         "## Training data",
-        text_facts(run, quote),
+        text_facts(source, quote),
         "## Sample",
-        samples(run),
+        samples(source),
         "## Training",
-        making(run),
+        making(source),
         "## Limitations",
-        limits(run),
+        limits(source),
         "## License",
         f"{LICENSES[license]}."
         if license
@@ -98,10 +101,10 @@ def checked_license(license: str | None) -> None:
         raise NanoGPTError(f"Unknown license {license[:40]!r}; choose one of {', '.join(LICENSES)}.")
 
 
-def metadata(run: Run, loss: float | None, license: str | None) -> str:
+def metadata(source: RunFiles, loss: float | None, license: str | None) -> str:
     """Return the card's YAML front matter, with the loss as a `model-index`."""
-    text, layout = run.settings()["corpus"], read_config(run.folder).layout
-    level = f"{unit(load_tokenizer(run.folder))}-level"
+    text, layout = source.settings["corpus"], source.config.layout
+    level = f"{unit(source.tokenizer)}-level"
     name = " ".join(seen(text["name"]).split())
     about = dict(task_type="text-generation", dataset_type=slug(name) or "text", dataset_name=name or "text")
     results = []
@@ -113,16 +116,16 @@ def metadata(run: Run, loss: float | None, license: str | None) -> str:
             results.append(EvalResult(metric_type=kind, metric_name=words, metric_value=round(value, 4), **about))
     data = ModelCardData(
         license=license, library_name="transformers", pipeline_tag="text-generation",
-        tags=["nanogpt", level, layout], model_name=run.name if results else None,
+        tags=["nanogpt", level, layout], model_name=source.name if results else None,
         eval_results=results or None,
     )  # fmt: skip
     return str(data)
 
 
-def introduction(run: Run) -> str:
+def introduction(source: RunFiles) -> str:
     """Return the first paragraph: what the model is, its size, and what it was trained on."""
-    config, text = read_config(run.folder), run.settings()["corpus"]
-    one = unit(load_tokenizer(run.folder))
+    config, text = source.config, source.settings["corpus"]
+    one = unit(source.tokenizer)
     architecture = {
         "gpt2": "It is the GPT of Andrej Karpathy's lecture *Let's build GPT*, saved as `GPT2LMHeadModel`",
         "nanochat": "It has rotary positions, RMSNorm and squared ReLU, and is saved as `NanoChatForCausalLM`",
@@ -135,9 +138,9 @@ def introduction(run: Run) -> str:
     )
 
 
-def use(run: Run, repo: str) -> str:
+def use(source: RunFiles, repo: str) -> str:
     """Return code that generates text with the model: transformers, this library, and the command line."""
-    start = json.dumps(opening(run), ensure_ascii=False)
+    start = json.dumps(opening(source), ensure_ascii=False)
     return (
         f'```python\nfrom transformers import pipeline\nwriter = pipeline("text-generation", model="{repo}")\n'
         f'print(writer({start})[0]["generated_text"])\n```\n\n'
@@ -148,35 +151,35 @@ def use(run: Run, repo: str) -> str:
     )
 
 
-def opening(run: Run) -> str:
+def opening(source: RunFiles) -> str:
     """Return a prompt that the model can encode: the most common word of its samples, or else its first letter."""
-    alphabet, most = load_tokenizer(run.folder).chars, read_config(run.folder).block_size // 2
+    alphabet, most = source.tokenizer.chars, source.config.block_size // 2
     letters = [ch for ch in alphabet if ch.isalnum()] or alphabet
-    start = favorite_word(run, most)
+    start = favorite_word(source, most)
     return start if start and set(start) <= set(alphabet) else letters[0]
 
 
-def favorite_word(run: Run, most: int) -> str:
+def favorite_word(source: RunFiles, most: int) -> str:
     """Return the most common word of the last samples that has at least 3 and fewer than `most` letters, or ""."""
-    written = " ".join(row["text"] for row in run.history().samples[-3:])
+    written = " ".join(row["text"] for row in source.history.samples[-3:])
     words = [word for word in written.split() if word.isalpha() and 2 < len(word) < most]
     return Counter(words).most_common(1)[0][0] if words else ""
 
 
-def quality(run: Run, loss: float | None, compared: dict[str, float]) -> str:
+def quality(source: RunFiles, loss: float | None, compared: dict[str, float]) -> str:
     """Return the loss curve and a table that compares the validation loss with the baselines."""
     lines = ["| | nats per character | bits per character |", "|---|---:|---:|"]
     rows = [(label, compared[key]) for key, label in BASELINES.items() if key in compared]
     rows += [("**This model**", loss)] if loss is not None else []
     lines += [f"| {label} | {value:.4f} | {value / math.log(2):.3f} |" for label, value in rows]
     said = "Loss on the last 10% of the text, held out for validation. Lower is better."
-    curve = "![Training and validation loss by step](loss.png)\n\n" if run.history().rows else ""
+    curve = "![Training and validation loss by step](loss.png)\n\n" if source.history.rows else ""
     return f"{curve}{said}\n\n" + "\n".join(lines)
 
 
-def text_facts(run: Run, quote: bool) -> str:
+def text_facts(source: RunFiles, quote: bool) -> str:
     """Return the text's name, length and hash, and the start of the text if `quote` is set."""
-    about = run.settings()["corpus"]
+    about = source.settings["corpus"]
     hashed = f", SHA-256 `{about['sha256']}`" if re.fullmatch("[0-9a-f]{64}", str(about.get("sha256"))) else ""
     said = (
         f"{code(about['name'])}, {about['characters']:,} characters{hashed}. The text itself is not included in this "
@@ -187,43 +190,43 @@ def text_facts(run: Run, quote: bool) -> str:
     return f"{said} It starts like this:\n\n{fenced(corpus.load(about['id']).text()[:QUOTED])}"
 
 
-def samples(run: Run) -> str:
+def samples(source: RunFiles) -> str:
     """Return the last sample that was logged during training."""
-    written = run.history().samples
+    written = source.history.samples
     if not written:
         return "No sample was saved."
     return f"At step {written[-1]['step']:,}, temperature 0.8:\n\n{fenced(written[-1]['text'].strip())}"
 
 
-def making(run: Run) -> str:
+def making(source: RunFiles) -> str:
     """Return how the model was trained: steps, time, versions, the command and every setting."""
-    settings = settings_of(run)
+    settings = settings_of(source.run)
     table = [
         "| setting | value |",
         "|---|---|",
         *(f"| {key} | {value} |" for key, value in settings.items() if key != "device"),
     ]
-    history = run.history()
+    history = source.history
     took = f"{history.step:,} steps, {history.seconds:,.1f} seconds of training. " if history.step else ""
-    found = run.settings().get("versions")
+    found = source.settings.get("versions")
     versions = found if isinstance(found, dict) else {}  # a pulled run's run.json comes from a stranger
     number = lambda key: re.fullmatch(r"[0-9][\w.+-]{0,40}", str(versions.get(key)))
     made = ", ".join(f"{key} {versions[key]}" for key in ("nanogpt", "torch", "python") if number(key))
-    return f"{took}{made and made + '.'}\n\n```bash\n{public_command(run)}\n```\n\n" + "\n".join(table)
+    return f"{took}{made and made + '.'}\n\n```bash\n{public_command(source)}\n```\n\n" + "\n".join(table)
 
 
-def public_command(run: Run) -> str:
+def public_command(source: RunFiles) -> str:
     """Return the command that reproduces the run, with a file name in place of this machine's id of the text."""
-    words, about = shlex.split(command(run)), run.settings()["corpus"]
+    words, about = shlex.split(command(source.run)), source.settings["corpus"]
     if "--text" in words and words[words.index("--text") + 1] == about["id"]:
         at = words.index("--text")
         words[at : at + 2] = [f"{slug(about['name']) or 'text'}.txt"]
     return fence_safe(shlex.join(words))
 
 
-def limits(run: Run) -> str:
+def limits(source: RunFiles) -> str:
     """Return the model's limitations as a list: context length, characters, and what it can't know."""
-    config, tokenizer = read_config(run.folder), load_tokenizer(run.folder)
+    config, tokenizer = source.config, source.tokenizer
     one = unit(tokenizer)
     beyond = (
         "beyond that, transformers keeps going but the text soon degrades"

@@ -123,7 +123,7 @@ def model_files(source: RunFiles) -> dict[str, bytes]:
     """Return the public files of a run, {file name: content}. Raise NanoGPTError if the run has no weights yet."""
     about = _public(source.settings)
     if source.content("model.safetensors") is None:
-        raise NanoGPTError(f"{source.name} has no weights yet. They come with its first save.")
+        raise NanoGPTError(f"{source.name} has no weights yet. Wait for its first checkpoint.")
     files = {name: content for name in MODEL if (content := source.content(name)) is not None}
     files["run.json"] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
     files["metrics.jsonl"] = "".join(_line(row) for row in _measured(source.history)).encode()
@@ -160,10 +160,10 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def offered(run: Run, repo: str, license: str | None = None, quote: bool = False) -> dict[str, bytes]:
     """Return exactly what a push would upload, {file name: content}, with the card first."""
-    files = model_files(RunFiles(run))
-    compared = judged(run)
-    text = card(run, repo, compared, license, quote)
-    picture = curve.png(run.history().rows, compared.get("bigram"))
+    source = RunFiles(run)  # read once, so that the weights, the card and the curves belong to the same step
+    files, compared = model_files(source), judged(source)
+    text = card(source, repo, compared, license, quote)
+    picture = curve.png(source.history.rows, compared.get("bigram"))
     return {"README.md": text.encode(), **files, **({"loss.png": picture} if picture else {})}
 
 

@@ -52,7 +52,7 @@ def pack(run: Run, path: Path, to_continue: bool = False) -> None:
     """
     run.settings()
     if not (run.folder / "model.safetensors").exists():
-        raise NanoGPTError(f"{run.name} has no weights yet. They come with its first save.")
+        raise NanoGPTError(f"{run.name} has no weights yet. Wait for its first checkpoint.")
     names = [name for name in FILES if (run.folder / name).exists() and (to_continue or name != TO_CONTINUE)]
     names.sort(key=lambda name: name != TO_CONTINUE)  # first: the log must not be older than the checkpoint
     size = sum((run.folder / name).stat().st_size for name in names)
@@ -161,7 +161,9 @@ def _entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
 
 def _check_names(names: list[str]) -> None:
     if unknown := [name for name in names if name not in FILES]:
-        raise NanoGPTError(f"The archive contains {unknown[0][:80]!r}, which no run has. Nothing was imported.")
+        raise NanoGPTError(
+            f"The archive contains {unknown[0][:80]!r}, which isn't part of a run. Nothing was imported."
+        )
     if len(set(names)) < len(names):
         raise NanoGPTError("The archive contains the same file twice. Nothing was imported.")
     if missing := [name for name in NEEDED if name not in names]:

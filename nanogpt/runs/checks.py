@@ -74,10 +74,10 @@ def _check_rows(path: Path, right: Callable[[dict], bool]) -> None:
     """Raise NanoGPTError unless all rows are `right` and the last event is a known one."""
     rows = _rows(path)
     if not all(map(right, rows)):
-        raise NanoGPTError(f"{path.name} contains lines that no run writes. Nothing was imported.")
+        raise NanoGPTError(f"{path.name} contains invalid lines. Nothing was imported.")
     events = [row for row in rows if "event" in row]
     if events and events[-1]["event"] not in LAST_WORDS:
-        raise NanoGPTError(f"{path.name} does not say how the run ended. Nothing was imported.")
+        raise NanoGPTError(f"{path.name} has no final event. Nothing was imported.")
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..errors import explain
+
 
 class History:
     """The logged rows of a run, cached in memory; `refresh` adds new ones.
@@ -24,11 +26,16 @@ class History:
     def __init__(self, folder: Path):
         self._metrics = Tail(folder / "metrics.jsonl", _is_logged)
         self._samples = Tail(folder / "samples.jsonl", _is_sample)
+        self.problem = ""  # why a file can't be read, as of the last refresh
 
     def refresh(self) -> None:
-        """Read the rows that were added to the files."""
-        self._metrics.refresh()
-        self._samples.refresh()
+        """Read the rows that were added to the files. A file that can't be read is a `problem`, not an exception."""
+        self.problem = ""
+        for tail in (self._metrics, self._samples):
+            try:
+                tail.refresh()
+            except OSError as error:
+                self.problem = explain(error)
 
     @property
     def rows(self) -> list[dict]:
@@ -131,7 +138,7 @@ class Tail:
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """Return the valid rows of a JSONL file; none if it does not exist."""
+    """Return the valid rows of a JSONL file; none if it does not exist. Raise OSError if it can't be read."""
     tail = Tail(path)
     tail.refresh()
     return tail.rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import paths
-from ..config import NanoGPTError
+from ..errors import PROBLEMS
 from ..paths import NAME, home, slug
 from .run import Run, ships
 
@@ -41,8 +41,8 @@ def users_of(corpus_id: str) -> tuple[list[str], list[str]]:
         try:
             if run.settings()["corpus"]["id"] == corpus_id:
                 (busy if run.status().busy else others).append(run.name)
-        except NanoGPTError:
-            continue  # a damaged run.json: its text is unknown
+        except PROBLEMS:
+            continue  # it can't be read, so its text is unknown
     return busy, others
 
 

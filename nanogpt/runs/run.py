@@ -36,6 +36,7 @@ from filelock import FileLock, Timeout
 from .. import __version__, paths
 from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
+from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home
 from . import queue
 from .history import History, append, as_line, history_of, is_number, read_jsonl
@@ -155,17 +156,19 @@ class Run:
             settings = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise self.missing() from None
-        except (OSError, ValueError, RecursionError):
+        except OSError as error:
+            raise NanoGPTError(f"The run.json of {self.name} cannot be read. {explain(error)}") from None
+        except (ValueError, RecursionError):
             settings = None
         if not isinstance(settings, dict):
-            raise NanoGPTError(f"The run.json of {self.name} cannot be read.") from None
+            raise NanoGPTError(f"The run.json of {self.name} cannot be read.")
         if not isinstance(settings.get("train"), dict) or not _is_about_a_text(settings.get("corpus")):
             raise NanoGPTError(f"The run.json of {self.name} lacks its settings.")
         return settings
 
     def missing(self) -> NanoGPTError:
         """Return the error for a run that does not exist, or that a visitor must not know about."""
-        return NanoGPTError(f"There is no run named {self.name}. `python -m nanogpt runs` lists them.")
+        return NanoGPTError(f"There is no run named {self.name}. `{paths.PROGRAM} runs` lists them.")
 
     def history(self) -> History:
         """Return everything logged so far. Only new rows are read."""
@@ -176,12 +179,14 @@ class Run:
     def status(self) -> Status:
         """Return what the run is doing, from the lock, the queue and the last event, in that order.
 
-        Raise NanoGPTError if `run.json` can't be read.
+        Raise NanoGPTError if a file in the folder can't be read.
         """
         train = TrainConfig.of(self.settings()["train"])
         while True:  # until nothing is logged while reading, so that lock, queue and events match
             history, waiting = self.history(), queue.waiting()
             version = history.version
+            if history.problem:
+                raise NanoGPTError(history.problem)
             held = queue.is_held(self.folder / ".lock") or self.name in queue.running()
             if held or self.history().version == version:
                 break
@@ -200,8 +205,8 @@ class Run:
         """Return `status`, or a status "damaged" if the run can't be read, so that it can be listed with the others."""
         try:
             return self.status()
-        except NanoGPTError as error:
-            return Status("damaged", message=str(error))
+        except PROBLEMS as error:
+            return Status("damaged", message=explain(error))
 
     def request_stop(self) -> None:
         """Ask the trainer to save and stop; if the run is still queued, remove it from the queue."""

@@ -10,6 +10,7 @@ from typing import Any
 from .. import corpus
 from ..config import PLANNED, PRESETS, Config, ModelConfig, NanoGPTError, Preset, TrainConfig, knobs, preset
 from ..formats import read_config
+from ..paths import PROGRAM
 from .run import Run
 
 FLAGS = {k.name: k.flag for config in (ModelConfig, TrainConfig) for k in knobs(config)}
@@ -63,7 +64,7 @@ def command(run: Run) -> str:
     wanted = settings_of(run)
     name = wanted.pop("preset")
     flags = needed_flags(preset(name), wanted)
-    words = ["python", "-m", "nanogpt", "train", *_text(run), "--preset", name]
+    words = [*PROGRAM.split(), "train", *_text(run), "--preset", name]
     return shlex.join([*words, *(word for key, value in flags.items() for word in (FLAGS[key], str(value)))])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..runs import Run, Status
 from . import sample_tab
@@ -103,5 +104,5 @@ def spoken() -> Iterator[None]:
     """Turn NanoGPTError into gr.Error, so that the message reaches the caller. A context manager or decorator."""
     try:
         yield
-    except NanoGPTError as error:
-        raise gr.Error(str(error), print_exception=False) from None
+    except PROBLEMS as error:
+        raise gr.Error(explain(error), print_exception=False) from None

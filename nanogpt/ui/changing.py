@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
 from .drawn import said, told
 
 Change = Callable[..., tuple[str, dict]]  # makes the change; returns a message and updates by component
@@ -43,14 +43,14 @@ def build(
     def pose(id):
         try:
             return [question(id), gr.Group(visible=True), id, told("")]
-        except NanoGPTError as error:
-            return [gr.skip(), gr.Group(visible=False), None, told(str(error), "failed")]
+        except PROBLEMS as error:
+            return [gr.skip(), gr.Group(visible=False), None, told(explain(error), "failed")]
 
     def change(action: Change, *inputs):
         try:
             done, updates = action(*inputs)
-        except NanoGPTError as error:
-            return {note: told(str(error), "failed")}
+        except PROBLEMS as error:
+            return {note: told(explain(error), "failed")}
         return {note: told(done), new: "", **updates}
 
     quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")

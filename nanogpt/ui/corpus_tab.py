@@ -11,6 +11,7 @@ import gradio as gr
 
 from .. import corpus
 from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
 from ..runs import users_of
 from . import scratch, text_panel
 from .drawn import drawn
@@ -215,8 +216,8 @@ def attempt(choose, *how) -> dict[str, Any]:
     """Choose a text and return updates to show it. On an error, show that instead and keep the previous choice."""
     try:
         choice: Choice = choose(*how)
-    except NanoGPTError as error:
-        return dict(report=refused(str(error)))
+    except PROBLEMS as error:
+        return dict(report=refused(explain(error)))
     key = corpus.reference(visitor().text(choice.corpus_id))
     return dict(
         corpus_id=choice.corpus_id,

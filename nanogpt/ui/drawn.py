@@ -21,16 +21,20 @@ def drawn(name: str, value: Any = None, **where: Any) -> gr.HTML:
     return gr.HTML(value, html_template="<div></div>", js_on_load=on_load, apply_default_css=False, **where)
 
 
-def points(rows: list[dict], key: str, most: int = 500) -> list[list[float]]:
-    """Return [step, value] for the rows that have `key`, evenly thinned to about `most`, always with the last."""
-    found = [[row["step"], round(row[key], 4)] for row in rows if isinstance(row.get(key), (int, float))]
+def points(rows: list[dict], key: str, axis: str = "step", most: int = 500) -> list[list[float]]:
+    """Return [x, value, step] for the rows that have `key`, evenly thinned to about `most`, always with the last."""
+    found = [
+        [row.get(axis) or 0, round(row[key], 4), row["step"]] for row in rows if isinstance(row.get(key), (int, float))
+    ]
     stride = -(-len(found) // most) or 1
     return found[::-stride][::-1] if stride > 1 else found
 
 
-def plot_data(rows: list[dict], max_iters: int) -> dict[str, Any]:
-    """Return the data for loss_plot.js: both curves, and the number of steps of the run."""
-    return dict(max_iters=max_iters, train=points(rows, "train_loss"), val=points(rows, "val_loss"))
+def plot_data(rows: list[dict], end: float, axis: str = "step", **more: Any) -> dict[str, Any]:
+    """Return the data for loss_plot.js: both curves over steps or seconds (`axis`), up to `end`."""
+    most = max([end, *(row.get(axis) or 0 for row in rows[-1:])])  # a run may train a little longer than its budget
+    curves = dict(train=points(rows, "train_loss", axis), val=points(rows, "val_loss", axis))
+    return dict(axis=axis, end=most, **curves, **more)
 
 
 def said(elem_id: str) -> gr.HTML:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
 from .drawn import line
 
 Tell = Callable[[str], None]  # takes a progress message
@@ -30,8 +31,8 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
         try:
             done.append(work(lambda sentence: told.put((sentence, "running"))))
             told.put((str(done[0]), "finished"))
-        except NanoGPTError as error:
-            told.put((str(error), "failed"))
+        except PROBLEMS as error:
+            told.put((explain(error), "failed"))
         except BaseException as error:
             told.put((f"That could not be done ({type(error).__name__}).", "failed"))
             raise
@@ -53,5 +54,5 @@ def lines(work: Callable[[], Iterator[Any]]) -> Iterator[Any]:
     """Yield the lines of `work()`, and a line for the error if it can't start."""
     try:
         yield from work()
-    except NanoGPTError as error:
-        yield line(str(error), "failed")
+    except PROBLEMS as error:
+        yield line(explain(error), "failed")

@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 
 from .. import durations, limits
-from ..config import PLANNED, PRESETS, Knob, ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
+from ..config import PLANNED, PRESETS, Knob, ModelConfig, TrainConfig, duration, knobs, preset
 from ..device import cuda_hint, pick_device
+from ..errors import PROBLEMS, explain
 from ..holdout import epochs
 from ..launch.plan import choose, memory_needed, seconds_needed
 from ..layout import LAYOUTS
@@ -116,8 +117,8 @@ def estimate(corpus_id: str | None, *fields) -> str:
         often = epochs_of({**model.as_dict(), **train.as_dict()}, tokens)
         decay = settled(train, model, tokens).weight_decay
         return f"{device} About {time}. {numbers}, {often:.1f} passes over the text, weight decay {decay:g}."
-    except NanoGPTError as error:
-        return str(error)
+    except PROBLEMS as error:
+        return explain(error)
 
 
 def epochs_of(settings: dict[str, Any], tokens: int) -> float:

@@ -21,8 +21,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import corpus, limits
-from ..config import NanoGPTError
 from ..disk import size
+from ..errors import PROBLEMS, explain
 from ..launch import visitors
 from ..launch.visitors import Visitor
 from ..runs import archive
@@ -180,6 +180,8 @@ class Intake:
 
         try:
             await self.app(scope, counted, noted)
+        except OSError as error:  # the disk is full
+            raise Refusal(507, explain(error)) from None
         finally:
             scratch.keep_all([Path(path) for path in json.loads(content)] if status == 200 else [], sender, size)
 
@@ -257,8 +259,8 @@ def check_room(sender: Sender, more: int) -> None:
     """Raise Refusal if the visitor has no disk space left for `more` bytes."""
     try:
         Visitor(sender.visitor).has_room(more + scratch.space.held[sender.visitor or ""])
-    except NanoGPTError as error:
-        raise Refusal(403, str(error)) from None
+    except PROBLEMS as error:
+        raise Refusal(403, explain(error)) from None
 
 
 def too_large(most: int) -> str:

@@ -11,6 +11,7 @@ import gradio as gr
 
 from .. import corpus, durations, limits
 from ..config import PRESETS, NanoGPTError
+from ..errors import PROBLEMS, explain
 from ..runs import settings
 from . import form
 from .drawn import drawn, line
@@ -64,8 +65,8 @@ def offered(corpus_id: str | None, *fields) -> list:
     """Return updates for the link's field and the note below it."""
     try:
         found = query(corpus_id, *fields)
-    except NanoGPTError as error:
-        return [gr.Textbox(visible=False), gr.HTML(line(str(error), "failed"), visible=True)]
+    except PROBLEMS as error:
+        return [gr.Textbox(visible=False), gr.HTML(line(explain(error), "failed"), visible=True)]
     said = "Whoever opens the link finds these settings"
     said += " and this text." if built_in(corpus_id) else ". It cannot carry your own text; they bring the same one."
     return [gr.Textbox(found, visible=True), gr.HTML(line(said), visible=True)]
@@ -86,8 +87,8 @@ def read(address: Mapping[str, str]) -> Asked:
 def _run(name: str, said: list[str]) -> str | None:
     try:
         run = seen(name)
-    except NanoGPTError as error:
-        said.append(str(error))
+    except PROBLEMS as error:
+        said.append(explain(error))
         return None
     if run is None:
         others = ", or it is another visitor's" if limits.is_public() else ""
@@ -109,8 +110,8 @@ def _settings(given: dict[str, str], said: list[str]) -> dict[str, Any] | None:
     known = {key: value for key, value in given.items() if key not in unknown}
     try:
         return settings.complete({"preset": next(iter(PRESETS)), **known}) if known else None
-    except NanoGPTError as error:
-        said.append(f"{str(error)[:300]} So the link's settings were not taken.")
+    except PROBLEMS as error:
+        said.append(f"{explain(error)[:300]} So the link's settings were not taken.")
         return None
 
 

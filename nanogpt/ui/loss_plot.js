@@ -1,75 +1,90 @@
-// The loss plot: draw(root, {max_iters, train: [[step, loss], …], val: […]}) keeps one <svg> in `root` up to date.
-// The scale and the smoothing are chosen here and not sent to the server. The pointer and the arrow keys show the values
-// at the nearest step, and the keys also have screen readers announce them.
+// The loss plot: draw(root, {name, axis, end, train, val, waiting}) keeps one <svg> in `root` up to date.
+//
+// A point is [x, loss, step]; x is the step, or with a time budget the seconds, and `axis` says which. `end` is the end of
+// the x axis. The scale and the smoothing are chosen here and not sent to the server. The pointer and the arrow keys show
+// the losses at the nearest point, and the keys also have screen readers announce them.
 function draw(root, data) {
-  const NS = "http://www.w3.org/2000/svg";
+  const NS = "http://www.w3.org/2000/svg", HEIGHT = 300, TOP = 26, BOTTOM = 40, LEFT = 46;
+  const LINES = [["train", "training"], ["val", "validation"]];
   const make = (tag, attributes, text) => {
     const node = document.createElementNS(NS, tag);
     for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
     if (text !== undefined) node.textContent = text;
     return node;
   };
-  let view = root.__plot;
-  if (!view) {
-    view = root.__plot = { log: false, smooth: 0, at: null };
-    const bar = document.createElement("div");
-    bar.className = "plot-bar";
-    const legend = document.createElement("span");
-    legend.className = "plot-legend";
-    for (const [name, label] of [["train", "training loss"], ["val", "validation loss"]]) {
-      const key = document.createElement("span");
-      key.className = "plot-key plot-" + name;
-      key.textContent = label;
-      legend.append(key);
-    }
-    const field = (text, input) => {
-      const label = document.createElement("label");
-      label.append(text + " ", input);
-      return label;
-    };
-    const log = Object.assign(document.createElement("input"), { type: "checkbox" });
-    const smooth = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 0.95, step: 0.05, value: 0 });
-    log.addEventListener("change", () => { view.log = log.checked; paint(); });
-    smooth.addEventListener("input", () => { view.smooth = Number(smooth.value); paint(); });
-    bar.append(legend, field("log scale", log), field("smooth training", smooth));
-    view.svg = make("svg", { role: "img", tabindex: "0", class: "plot" });
-    view.svg.addEventListener("pointermove", (event) => {
-      const box = view.svg.getBoundingClientRect();
-      view.at = view.toStep(event.clientX - box.left);
-      paint();
-    });
-    view.svg.addEventListener("pointerleave", () => { view.at = null; paint(); });
-    view.svg.addEventListener("keydown", (event) => {
-      const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (!way || !view.steps.length) return;
-      event.preventDefault();
-      const now = view.at === null ? view.steps.length - 1 : view.steps.indexOf(nearest(view.at));
-      view.at = view.steps[Math.min(view.steps.length - 1, Math.max(0, now + way))];
-      paint();
-      view.said.textContent = words(view.at);
-    });
-    view.svg.addEventListener("blur", () => { view.at = null; view.said.textContent = ""; paint(); });
-    view.said = Object.assign(document.createElement("div"), { className: "plot-said" });
-    view.said.setAttribute("aria-live", "polite");
-    root.replaceChildren(bar, view.svg, view.said);
-    new ResizeObserver(() => paint()).observe(root);
-  }
-  view.data = data || { max_iters: 1, train: [], val: [] };
+  const view = root.__plot || (root.__plot = build());
+  view.data = data || {};
   paint();
 
-  function nearest(step) {
-    return view.steps.reduce((a, b) => (Math.abs(b - step) < Math.abs(a - step) ? b : a));
+  function build() {
+    const made = { log: false, smooth: 0, at: null };
+    const html = (tag, properties) => Object.assign(document.createElement(tag), properties);
+    const bar = html("div", { className: "plot-bar" });
+    const legend = html("span", { className: "plot-legend" });
+    for (const [name, label] of LINES) {
+      legend.append(html("span", { className: "plot-key plot-" + name, textContent: label + " loss" }));
+    }
+    const smooth = html("input", { type: "range", min: 0, max: 0.95, step: 0.05, value: 0 });
+    const smoothing = html("label");
+    smoothing.append("Smoothing ", smooth);
+    const log = html("button", { type: "button", textContent: "Log scale" });
+    log.setAttribute("aria-pressed", "false");
+    const save = (kind) => html("button", { type: "button", textContent: kind, title: "Download the plot as " + kind });
+    const [svg, png] = ["SVG", "PNG"].map(save);
+    bar.append(legend, smoothing, log, svg, png);
+    made.svg = make("svg", { role: "img", tabindex: "0", class: "plot", xmlns: NS });
+    made.said = html("div", { className: "plot-said" });
+    made.said.setAttribute("aria-live", "polite");
+    root.replaceChildren(bar, made.svg, made.said);
+    root.__plot = made;
+    smooth.addEventListener("input", () => { made.smooth = Number(smooth.value); paint(); });
+    log.addEventListener("click", () => {
+      made.log = !made.log;
+      log.setAttribute("aria-pressed", String(made.log));
+      paint();
+    });
+    svg.addEventListener("click", () => download("svg", new Blob([standalone()], { type: "image/svg+xml" })));
+    png.addEventListener("click", savePng);
+    made.svg.addEventListener("pointermove", (event) => {
+      made.at = made.fromPixel(event.clientX - made.svg.getBoundingClientRect().left);
+      paint();
+    });
+    made.svg.addEventListener("pointerleave", () => { made.at = null; paint(); });
+    made.svg.addEventListener("keydown", (event) => {
+      const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!way || !made.all.length) return;
+      event.preventDefault();
+      const now = made.at === null ? made.all.length - 1 : made.all.indexOf(nearest(made.all, made.at)[0]);
+      made.at = made.all[Math.min(made.all.length - 1, Math.max(0, now + way))];
+      paint();
+      made.said.textContent = words(made.at);
+    });
+    made.svg.addEventListener("blur", () => { made.at = null; made.said.textContent = ""; paint(); });
+    new ResizeObserver(() => paint()).observe(root);
+    return made;
   }
-  function words(step) {
-    const said = [["training loss", view.data.train], ["validation loss", view.data.val]]
-      .map(([label, points]) => [label, points.find(([s]) => s === step)])
-      .filter(([, found]) => found)
-      .map(([label, found]) => `${label} ${found[1].toFixed(4)}`);
-    return [`Step ${step.toLocaleString("en")}`, ...said].join(", ") + ".";
+
+  // ---- numbers ----------------------------------------------------------------------------------------------------
+  function nearest(points, x) { // [point or x, ...] -> [the nearest one]
+    const place = (one) => (Array.isArray(one) ? one[0] : one);
+    return points.length ? [points.reduce((a, b) => (Math.abs(place(b) - x) < Math.abs(place(a) - x) ? b : a))] : [];
   }
-  function smoothed(points) {
-    let mean = null; // an exponential moving average, as in most training dashboards
-    return points.map(([x, y]) => [x, (mean = mean === null ? y : view.smooth * mean + (1 - view.smooth) * y)]);
+  function at(x) { // the nearest point of each line, or none where a line has not come that far
+    return LINES.map(([name, label]) => [name, label, nearest(view.points[name], x)[0]])
+      .filter(([, , point]) => point && Math.abs(point[0] - x) <= Math.max(view.end / 12, 1));
+  }
+  function words(x) {
+    const found = at(x);
+    const losses = found.map(([, label, point]) => `${label} loss ${point[1].toFixed(4)}`);
+    return [`Step ${Math.max(...found.map(([, , point]) => point[2])).toLocaleString("en")}`, ...losses].join(", ") + ".";
+  }
+  function smoothed(points) { // an exponential moving average without the bias towards its start, as in Adam
+    let mean = 0, weight = 0;
+    return points.map(([x, y, step]) => {
+      mean = view.smooth * mean + (1 - view.smooth) * y;
+      weight = view.smooth * weight + (1 - view.smooth);
+      return [x, mean / weight, step];
+    });
   }
   function ticks(low, high, count) {
     const rough = (high - low) / count || 1;
@@ -79,64 +94,136 @@ function draw(root, data) {
     for (let t = Math.ceil(low / step) * step; t <= high + step / 1e6; t += step) found.push(Number(t.toPrecision(12)));
     return found;
   }
+  function timeTicks(end, count) {
+    const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
+    const step = steps.find((s) => end / s <= count) || 86400;
+    const found = [];
+    for (let t = 0; t <= end + 1e-6; t += step) found.push(t);
+    return found;
+  }
+  function clock(seconds) {
+    const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.round(seconds % 60)];
+    const two = (n) => String(n).padStart(2, "0");
+    return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+  }
+
+  // ---- drawing ----------------------------------------------------------------------------------------------------
   function paint() {
-    const { train: raw, val, max_iters } = view.data;
-    const train = view.smooth ? smoothed(raw) : raw;
-    view.steps = [...new Set([...raw, ...val].map(([x]) => x))].sort((a, b) => a - b);
-    const width = Math.max(260, root.clientWidth), height = 280;
-    const left = 46, right = 28, top = 10, bottom = 42;
-    const losses = [...train, ...val].map(([, y]) => y);
-    let low = losses.length ? Math.min(...losses) : 0, high = losses.length ? Math.max(...losses) : 4;
+    const { train = [], val = [], axis = "step", end = 1, waiting = "" } = view.data;
+    view.points = { train: view.smooth ? smoothed(train) : train, val };
+    view.end = end;
+    view.all = [...new Set([...train, ...val].map(([x]) => x))].sort((a, b) => a - b);
+    const width = Math.max(260, root.clientWidth), right = 58;
+    const losses = [...view.points.train, ...val].map(([, y]) => y);
+    view.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    view.svg.setAttribute("height", HEIGHT);
+    const last = (points) => (points.length ? points[points.length - 1] : null);
+    const said = LINES.map(([name, label]) => `${label} loss ${last(name === "train" ? train : val)?.[1].toFixed(4) ?? "none yet"}`);
+    view.svg.setAttribute("aria-label", `Loss over ${axis === "step" ? "steps" : "time"}. Latest ${said.join(", ")}.`);
+    view.svg.dataset.points = train.length;
+    view.svg.dataset.step = Math.max(0, ...[...train, ...val].map(([, , step]) => step)) || (losses.length ? 0 : "");
+    view.fromPixel = (px) => ((px - LEFT) / (width - LEFT - right)) * end;
+    if (!losses.length) { // nothing is drawn that was not measured
+      const middle = { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle", class: "plot-axis" };
+      view.svg.replaceChildren(make("text", middle, waiting));
+      return;
+    }
+    let low = Math.min(...losses), high = Math.max(...losses);
     const pad = Math.max((high - low) * 0.06, 0.02);
     low = Math.max(low - pad, view.log ? low * 0.95 : 0);
     high += pad;
     const scale = view.log ? Math.log : (y) => y;
-    const x = (step) => left + (step / Math.max(1, max_iters)) * (width - left - right);
-    const y = (loss) => top + ((scale(high) - scale(loss)) / (scale(high) - scale(low) || 1)) * (height - top - bottom);
-    view.toStep = (px) => ((px - left) / (width - left - right)) * max_iters;
-    const parts = [];
+    const x = (value) => LEFT + (value / Math.max(end, 1e-9)) * (width - LEFT - right);
+    const y = (loss) => TOP + ((scale(high) - scale(loss)) / (scale(high) - scale(low) || 1)) * (HEIGHT - TOP - BOTTOM);
+    const parts = [make("text", { x: 2, y: 12, class: "plot-axis" }, "loss (nats per character)")];
     for (const t of ticks(low, high, 5)) {
-      parts.push(make("line", { x1: left, x2: width - right, y1: y(t), y2: y(t), class: "plot-grid" }));
-      parts.push(make("text", { x: left - 8, y: y(t) + 4, "text-anchor": "end" }, String(t)));
+      parts.push(make("line", { x1: LEFT, x2: width - right, y1: y(t), y2: y(t), class: "plot-grid" }));
+      parts.push(make("text", { x: LEFT - 8, y: y(t) + 4, "text-anchor": "end" }, String(t)));
     }
-    for (const t of ticks(0, max_iters, width < 500 ? 3 : 6)) {
-      parts.push(make("text", { x: x(t), y: height - 24, "text-anchor": "middle" }, t.toLocaleString("en")));
+    const many = width < 500 ? 3 : 6;
+    for (const t of axis === "step" ? ticks(0, end, many) : timeTicks(end, many)) {
+      parts.push(make("text", { x: x(t), y: HEIGHT - 22, "text-anchor": "middle" }, axis === "step" ? t.toLocaleString("en") : clock(t)));
     }
-    parts.push(make("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle", class: "plot-axis" }, "step"));
-    const path = (points) => "M" + points.map(([a, b]) => x(a).toFixed(1) + "," + y(b).toFixed(1)).join("L");
-    if (train.length) parts.push(make("path", { d: path(train), class: "plot-line plot-train" }));
-    if (val.length) parts.push(make("path", { d: path(val), class: "plot-line plot-val" }));
+    const label = axis === "step" ? "step" : "training time";
+    parts.push(make("text", { x: (LEFT + width - right) / 2, y: HEIGHT - 4, "text-anchor": "middle", class: "plot-axis" }, label));
+    for (const [name] of LINES) {
+      const points = view.points[name];
+      const path = "M" + points.map(([a, b]) => x(a).toFixed(1) + "," + y(b).toFixed(1)).join("L");
+      if (points.length) parts.push(make("path", { d: path, class: "plot-line plot-" + name }));
+    }
     for (const [a, b] of val) parts.push(make("circle", { cx: x(a), cy: y(b), r: 2.5, class: "plot-dot" }));
-    if (!losses.length) {
-      const middle = { x: (left + width - right) / 2, y: height / 2, "text-anchor": "middle", class: "plot-axis" };
-      parts.push(make("text", middle, "The loss appears here once a run has begun."));
-    } else if (view.at !== null) {
-      parts.push(...hover(nearest(view.at), x, y, width, top, height - bottom, raw, val));
-    }
-    const last = (points) => (points.length ? points[points.length - 1][1].toFixed(4) : "none yet");
-    view.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    view.svg.setAttribute("height", height);
-    view.svg.setAttribute("aria-label", `Loss over steps. Latest training loss ${last(raw)}, validation loss ${last(val)}.`);
-    view.svg.dataset.points = raw.length;
-    view.svg.dataset.step = view.steps.length ? view.steps[view.steps.length - 1] : "";
+    if (view.at === null) parts.push(...ends(x, y), ...best(x, y, val));
+    else parts.push(...hover(x, y, width));
     view.svg.replaceChildren(...parts);
   }
-  function hover(step, x, y, width, top, bottom, train, val) {
-    const at = (points) => points.find(([s]) => s === step);
-    const lines = [["step " + step.toLocaleString("en"), ""]];
-    const parts = [make("line", { x1: x(step), x2: x(step), y1: top, y2: bottom, class: "plot-cursor" })];
-    for (const [name, found, label] of [["train", at(train), "training"], ["val", at(val), "validation"]]) {
-      if (!found) continue;
-      parts.push(make("circle", { cx: x(step), cy: y(found[1]), r: 4, class: "plot-mark plot-" + name }));
-      lines.push([`${label} ${found[1].toFixed(4)}`, `${(found[1] / Math.LN2).toFixed(3)} bits`]);
+  function ends(x, y) { // the newest losses, beside the ends of their lines, and apart from each other
+    const found = LINES.map(([name]) => [name, view.points[name][view.points[name].length - 1]]).filter(([, point]) => point);
+    const heights = found.map(([, point]) => y(point[1]) + 4);
+    if (heights.length === 2 && Math.abs(heights[0] - heights[1]) < 15) {
+      const middle = (heights[0] + heights[1]) / 2, upper = heights[0] <= heights[1] ? 0 : 1;
+      heights[upper] = middle - 7.5;
+      heights[1 - upper] = middle + 7.5;
     }
-    const wide = 200, flip = x(step) + wide + 16 > width;
-    const box = make("g", { transform: `translate(${flip ? x(step) - wide - 10 : x(step) + 10},${top + 4})`, class: "plot-tip" });
+    return found.map(([name, point], i) =>
+      make("text", { x: x(point[0]) + 7, y: heights[i], class: "plot-end plot-" + name }, point[1].toFixed(3)));
+  }
+  function best(x, y, val) { // the evaluation whose weights are kept, unless it is the newest, whose loss is shown already
+    if (val.length < 2) return [];
+    const lowest = val.reduce((a, b) => (b[1] < a[1] ? b : a));
+    const ring = make("circle", { cx: x(lowest[0]), cy: y(lowest[1]), r: 5.5, class: "plot-best" });
+    if (lowest === val[val.length - 1]) return [ring];
+    const where = { x: x(lowest[0]), y: y(lowest[1]) + 20, "text-anchor": "middle", class: "plot-end plot-val" };
+    return [ring, make("text", where, "best " + lowest[1].toFixed(3))];
+  }
+  function hover(x, y, width) {
+    const found = at(view.at);
+    if (!found.length) return [];
+    const place = x(nearest(view.all, view.at)[0]);
+    const step = Math.max(...found.map(([, , point]) => point[2]));
+    const lines = [["step " + step.toLocaleString("en"), ""]];
+    const parts = [make("line", { x1: place, x2: place, y1: TOP, y2: HEIGHT - BOTTOM, class: "plot-cursor" })];
+    for (const [name, label, point] of found) {
+      parts.push(make("circle", { cx: x(point[0]), cy: y(point[1]), r: 4, class: "plot-mark plot-" + name }));
+      lines.push([`${label} ${point[1].toFixed(4)}`, `${(point[1] / Math.LN2).toFixed(3)} bits`]);
+    }
+    const wide = 200, flip = place + wide + 16 > width;
+    const box = make("g", { transform: `translate(${flip ? place - wide - 10 : place + 10},${TOP + 4})`, class: "plot-tip" });
     box.append(make("rect", { width: wide, height: 12 + 18 * lines.length, rx: 6 }));
     lines.forEach(([a, b], i) => {
       box.append(make("text", { x: 10, y: 20 + 18 * i }, a));
       box.append(make("text", { x: wide - 10, y: 20 + 18 * i, "text-anchor": "end" }, b));
     });
     return [...parts, box];
+  }
+
+  // ---- downloads --------------------------------------------------------------------------------------------------
+  function standalone() { // the picture with its colors inside, on the background of the page
+    const copy = view.svg.cloneNode(true);
+    const background = getComputedStyle(document.body).backgroundColor;
+    const shown = [view.svg, ...view.svg.querySelectorAll("*")];
+    [copy, ...copy.querySelectorAll("*")].forEach((node, i) => {
+      const style = getComputedStyle(shown[i]);
+      const kept = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-family"];
+      node.setAttribute("style", kept.map((key) => `${key}:${style.getPropertyValue(key)}`).join(";"));
+    });
+    copy.setAttribute("width", view.svg.viewBox.baseVal.width);
+    copy.prepend(make("rect", { width: "100%", height: "100%", style: `fill:${background}` }));
+    return new XMLSerializer().serializeToString(copy);
+  }
+  function download(ending, blob) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = `${view.data.name || "loss"}-loss.${ending}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+  function savePng() {
+    const picture = new Image(), { width, height } = view.svg.viewBox.baseVal;
+    picture.onload = () => {
+      const canvas = Object.assign(document.createElement("canvas"), { width: 2 * width, height: 2 * height });
+      canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+      canvas.toBlob((blob) => download("png", blob), "image/png");
+    };
+    picture.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(standalone());
   }
 }

@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.utils import get_space
 
 from .. import limits
+from ..errors import home_problem
 from ..launch import place
 from . import api, corpus_tab, form, link, sample_tab, share_tab, train_tab, visit
 from .drawn import drawn
@@ -93,7 +94,8 @@ def open_page(page: Page, before: str | None) -> dict:
     if wanted.text:
         chosen |= corpus_tab.attempt(corpus_tab.choose_builtin, wanted.text)
     values = form.field_values(wanted.settings) if wanted.settings else form.first_values()
-    said = gr.HTML(drawn_line(" ".join(wanted.said), "failed"), visible=bool(wanted.said))
+    problems = [*filter(None, [home_problem()]), *wanted.said]
+    said = gr.HTML(drawn_line(" ".join(problems), "failed"), visible=bool(problems))
     return {
         page.terms: visit.terms(),
         page.asked: said,

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
 from ..publish import hub
 from ..runs import Run
 from . import sign_in
@@ -46,7 +46,7 @@ def build(run: gr.Dropdown, listed: Callable[[str | None], Any]) -> None:
         try:
             for shown, name in pull(repo or "", token):
                 yield [shown, listed(name) if name else gr.skip()]
-        except NanoGPTError as error:
-            yield [line(str(error), "failed"), gr.skip()]
+        except PROBLEMS as error:
+            yield [line(explain(error), "failed"), gr.skip()]
 
     gr.on([button.click, repo.submit], fetch, repo, [note, run], show_progress="hidden", api_visibility="private")

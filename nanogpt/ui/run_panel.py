@@ -10,6 +10,7 @@ import gradio as gr
 
 from ..config import NanoGPTError
 from ..disk import size
+from ..errors import PROBLEMS, explain
 from ..runs import Run, archive, kept_loss, logs, settings
 from . import changing, scratch
 from .drawn import said, told
@@ -53,11 +54,12 @@ def table() -> list[list[str]]:
     rows = []
     for run in visitor().runs():
         status, on_disk = run.glance(), size(run.size())
-        if status.state == "damaged":
-            rows.append([run.name, state_word(status), "", "", on_disk, ""])
-            continue
-        steps, text = f"{status.step:,} of {status.max_iters:,}", run.settings()["corpus"]["name"]
-        rows.append([run.name, state_word(status), loss(run), steps, on_disk, text])
+        try:
+            steps, text = f"{status.step:,} of {status.max_iters:,}", run.settings()["corpus"]["name"]
+        except NanoGPTError:  # damaged, or just deleted
+            steps = text = ""
+        found = "" if status.state == "damaged" else loss(run)
+        rows.append([run.name, state_word(status), found, "" if status.state == "damaged" else steps, on_disk, text])
     return rows
 
 
@@ -70,8 +72,8 @@ def facts(name: str | None) -> list[str]:
         text, state = run.settings()["corpus"]["name"], state_word(run.status()).lower()
         parts = [name, state, f"validation loss {loss(run)}", f"{size(run.size())} on disk", f"trained on {text}"]
         return [" · ".join(parts), settings.command(run)]
-    except NanoGPTError as error:
-        return [str(error), ""]
+    except PROBLEMS as error:
+        return [explain(error), ""]
 
 
 def log(name: str | None) -> str:
@@ -79,7 +81,11 @@ def log(name: str | None) -> str:
     run = seen(name)
     if run and not visitor().owns(run):
         return "What the trainer printed is for the owner of the run."
-    return (logs.log_text(run, LOG_LINES) if run else "") or "The trainer has printed nothing yet."
+    try:
+        text = logs.log_text(run, LOG_LINES) if run else ""
+    except OSError as error:
+        return explain(error)
+    return text or "The trainer has printed nothing yet."
 
 
 def save(name: str | None, what: str, to_continue: bool = False) -> str:
@@ -169,8 +175,8 @@ def build(view: View) -> None:
     def take(file):
         try:
             name = load(file)
-        except NanoGPTError as error:
-            return {imported: told(str(error), "failed")}
+        except PROBLEMS as error:
+            return {imported: told(explain(error), "failed")}
         return {imported: told(f"Imported as {name}."), runs: table(), **view.shown.put(view.show(name))}
 
     def choose(event: gr.SelectData):
@@ -213,14 +219,14 @@ def build_saving(view: View) -> None:
     def fetch(name, what, wanted=False):
         try:
             return [save(name, what, wanted), told("")]
-        except NanoGPTError as error:
-            return [None, told(str(error), "failed")]
+        except PROBLEMS as error:
+            return [None, told(explain(error), "failed")]
 
     def fill(read: Callable[[], dict], done: str):
         try:
             return [told(done), *view.fill(read())]
-        except NanoGPTError as error:
-            return [told(str(error), "failed"), *[gr.skip()] * len(view.fields)]
+        except PROBLEMS as error:
+            return [told(explain(error), "failed"), *[gr.skip()] * len(view.fields)]
 
     outputs, quiet = [file, note], dict(queue=False, api_visibility="private")
     for what, button in buttons.items():

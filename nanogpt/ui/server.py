@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import traceback
 
 from .. import limits
 from ..config import NanoGPTError
+from ..errors import home_problem
 from ..launch import expiry
 from . import scratch
 from .page import build_app, launch_options
@@ -15,16 +17,18 @@ from .page import build_app, launch_options
 
 def serve(host: str, port: int | None) -> None:
     """Serve the page until Ctrl-C, at `port` or the first free port from 7860 on. Raise NanoGPTError if it is taken."""
+    if problem := home_problem():
+        print(f"nanogpt: {problem}", file=sys.stderr)  # and go on: the models that ship with the project can be sampled
     if limits.is_public():
         threading.Thread(target=tidy, daemon=True).start()
     demo = build_app()
     with scratch.private_folder():
         try:
             demo.launch(server_name=host, server_port=port, **launch_options(host))
-        except OSError:  # Gradio's message names its own parameters
+        except (OSError, OverflowError):  # Gradio's message names its own parameters
             raise NanoGPTError(
-                f"The page can't be served at {host}, port {port or 7860}: the port is in use, or this machine does "
-                "not have that address. Choose another with --port or --host."
+                f"The page can't be served at {host}, port {port or 7860}: the port is in use or out of range, or "
+                "this machine doesn't have that address. Choose another with --port or --host."
             ) from None
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from ..config import NanoGPTError
 from ..disk import size
+from ..errors import PROBLEMS, explain
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
 from . import scratch, sign_in
@@ -52,8 +52,8 @@ def about(name: str | None) -> dict[str, Any]:
         text = run.settings()["corpus"]["name"]
         parts = [run.name, f"validation loss {loss(run)}", f"{size(weights.stat().st_size)} of weights"]
         return line(" · ".join([*parts, f"trained on {text}, which is never sent"]), "finished")
-    except NanoGPTError as error:
-        return line(str(error), "failed")
+    except PROBLEMS as error:
+        return line(explain(error), "failed")
 
 
 def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[list[str]], str]:
@@ -205,8 +205,8 @@ def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
     def preview(name, where, license, quote):
         try:
             rows, text = offer(name, where, license, quote)
-        except NanoGPTError as error:
-            return [gr.skip(), gr.skip(), gr.skip(), line(str(error), "failed")]
+        except PROBLEMS as error:
+            return [gr.skip(), gr.skip(), gr.skip(), line(explain(error), "failed")]
         return [gr.Column(visible=True), rows, text, line("Nothing was sent; this is what Push would send.")]
 
     def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
@@ -236,8 +236,8 @@ def build_files(run: gr.Dropdown) -> None:
     def fetch(name, what):
         try:
             return [take(name, what), gr.HTML(visible=False)]
-        except NanoGPTError as error:
-            return [None, gr.HTML(line(str(error), "failed"), visible=True)]
+        except PROBLEMS as error:
+            return [None, gr.HTML(line(explain(error), "failed"), visible=True)]
 
     for button, what in ((page, "page"), (code, "code")):
         fetched = button.click(lambda name, what=what: fetch(name, what), run, [file, note], api_visibility="private")

@@ -9,16 +9,17 @@ from typing import Any
 import gradio as gr
 
 from .. import limits
-from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
 from ..launch import place
-from ..runs import Run
+from ..runs import Run, Status
 from . import form, link, run_panel
-from .drawn import drawn, line, plot_data
+from .drawn import drawn, plot_data, said, told
 from .parts import QUIET, Parts
 from .visit import seen, visitor
 from .words import page_line, run_line
 
-EMPTY = dict(max_iters=1000, train=[], val=[])
+NO_POINTS = "The losses appear here when a run starts."
+EMPTY: dict[str, Any] = dict(axis="step", end=1, train=[], val=[], waiting=NO_POINTS)
 
 
 # ---- handlers: plain functions of names and numbers ------------------------------------------------------------
@@ -43,13 +44,25 @@ def look(name: str | None) -> dict:
     status, history, own = run.glance(), run.history(), visitor().owns(run)
     return dict(
         line=run_line(name),
-        plot=plot_data(history.rows, status.max_iters),
+        plot=curves(run, status),
         state=status.state,
         busy=status.busy,
         can_stop=status.busy and own,
         can_continue=status.can_continue and own and not limits.training_is_off(),
         version=(name, *history.version),
     )
+
+
+def curves(run: Run, status: Status) -> dict[str, Any]:
+    """Return the data for the plot: over time if the run has a time budget, whose end is known, else over steps."""
+    if status.state == "damaged":
+        return EMPTY | dict(waiting="")
+    waits = {"queued": "Waiting for its turn ...", "running": "Waiting for the first step ..."}
+    waiting = waits.get(status.state, NO_POINTS)
+    budget, rows = run.settings()["train"].get("budget"), run.history().rows
+    if budget:
+        return plot_data(rows, budget, "seconds", name=run.name, waiting=waiting)
+    return plot_data(rows, status.max_iters, name=run.name, waiting=waiting)
 
 
 def written(name: str | None, number: int | None = None) -> tuple[str, str, int, int]:
@@ -141,21 +154,24 @@ def view(name: str | None = None) -> dict[str, Any]:
 
 def stop(name: str) -> dict[str, Any]:
     """Stop a run or remove it from the queue, and show that this was requested."""
-    visitor().own_run(name).request_stop()
-    return shown(name, None, force=True)
+    try:
+        visitor().own_run(name).request_stop()
+    except PROBLEMS as error:
+        return dict(said=told(explain(error), "failed"))
+    return dict(said=told(""), **shown(name, None, force=True))
 
 
 def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
-    """Start or resume a run and show it. An error is shown in the tab's status line.
+    """Start or resume a run and show it. An error is shown below the buttons until the next action.
 
     If the run trains within the request, on the visitor's own quota, show it again at the end.
     """
     try:
         run = action(*inputs)
-    except NanoGPTError as error:
-        yield dict(status=line(str(error), "failed"))
+    except PROBLEMS as error:
+        yield dict(said=told(explain(error), "failed"))
         return
-    yield {**view(run.name), "timer": gr.Timer(active=True)}
+    yield {**view(run.name), "said": told(""), "timer": gr.Timer(active=True)}
     if place.takes_the_request():
         place.attend(run)
         yield view(run.name)
@@ -196,6 +212,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
             with gr.Row():
                 stop_button = gr.Button("Stop and save", interactive=False, elem_id="train-stop")
                 continue_button = gr.Button("Continue", interactive=False, elem_id="train-continue")
+            action_said = said("train-said")
             form.build_advanced(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)
         with gr.Column(scale=3, min_width=320) as right:
@@ -206,7 +223,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
     seen, back = gr.State(), gr.State()
     parts = Parts(
         run=run, start=start_button, status=status, plot=plot, sample=sample, when=when, back=back, stop=stop_button,
-        go_on=continue_button, seen=seen, page_status=page_status, timer=timer,
+        go_on=continue_button, said=action_said, seen=seen, page_status=page_status, timer=timer,
     )  # fmt: skip
 
     def on(event, handler, inputs):

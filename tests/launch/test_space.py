@@ -215,7 +215,7 @@ def test_a_program_trains_within_its_own_request(space, tiny_text):
         assert (short["state"], short["step"]) == ("finished", 30)
         long = train(max_iters=1_000_000)  # in the same process as the one before
         assert long["state"] == "stopped"
-        assert "after 1 second, the most at a time here" in long["message"]
+        assert "for at most 1 second at a time" in long["message"]
         assert long["step"] > 0
         assert lender.released == ["t1", "t2"]
         assert {asked["durationSeconds"] for asked in lender.scheduled} == {str(1 + zero.AROUND)}

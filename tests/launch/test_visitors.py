@@ -291,7 +291,8 @@ def test_a_run_makes_room_for_others_and_goes_on_later(anna, tiny_text):
     status = run.status()
     assert status.state == "stopped"
     assert status.message == (
-        f"Stopped at step {status.step:,} after 1 second, the most at a time here, and saved. You can resume it."
+        f"Stopped at step {status.step:,} and saved: this server trains a run for at most 1 second at a time. "
+        "Resume it to continue."
     )
     train.train(run, seconds=0.3)
     assert run.status().step > status.step

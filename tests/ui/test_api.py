@@ -185,7 +185,7 @@ def test_sample_fits_the_prompt_and_keeps_to_its_settings(client, trained):
 def test_a_run_that_is_not_there(client, name):
     for endpoint in ("/run_status", "/stop_training", "/sample"):
         assert refused(client, endpoint, name=name).startswith(
-            ("There is no run", repr(name) + " can't be used as a name")
+            ("There is no run", "There is no trained model", repr(name) + " can't be used as a name")
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import time
@@ -258,6 +259,19 @@ def test_an_upload_that_is_refused_leaves_nothing(url, folder, how, says):
     assert says in refused.text
     assert (folder(), scratch.space.used) == (set(), 0)
     assert upload(url, count=100).status_code == 200
+
+
+def test_an_upload_to_a_full_disk_is_answered_with_a_sentence(url, folder, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gradio.route_utils.GradioUploadFile.write", full)
+    refused = upload(url)
+    assert (refused.status_code, refused.text) == (
+        507,
+        "The server's disk is full. Nothing was saved; try again later.",
+    )
+    assert (folder(), scratch.space.used) == (set(), 0)
 
 
 def test_an_interrupted_upload_leaves_nothing(url, folder):

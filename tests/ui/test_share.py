@@ -247,7 +247,7 @@ def what_was_pushed_is_pulled(page) -> None:
     assert "one-2 is here" in said(page, "pull-said")
     page.wait_for_function("document.querySelector('#sample-run input').value === 'one-2'")
     page.locator("#sample-generate").click()
-    page.wait_for_function("document.querySelector('#sample-output textarea').value.length > 100")
+    page.wait_for_function("document.querySelector('#sample-output').innerText.length > 100")
 
 
 def the_token_is_nowhere(page, server: Server, home: Path) -> None:

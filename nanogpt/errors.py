@@ -1,0 +1,82 @@
+"""Errors of the operating system in plain words: what is wrong with a disk or a folder, and what to do about it.
+
+Everything that answers a person (the page, the API, the command line, a trainer's last event) catches `PROBLEMS` and
+shows `explain(error)`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from . import limits
+from .config import NanoGPTError
+from .paths import home
+
+PROBLEMS = (NanoGPTError, OSError)  # what is answered with a sentence; anything else is a bug
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # EDQUOT: a user's quota; Windows doesn't have it
+ANOTHER = "Set NANOGPT_HOME to a folder of your own"
+
+
+def explain(error: NanoGPTError | OSError) -> str:
+    """Return a sentence that says what went wrong and what to do.
+
+    On a public server it names no folder, and advises visitors, who can't change anything there.
+    """
+    if isinstance(error, NanoGPTError):
+        return str(error)
+    if limits.is_public():
+        return _for_visitors(error)
+    return _for_owner(error)
+
+
+def _for_visitors(error: OSError) -> str:
+    if error.errno in FULL:
+        return "The server's disk is full. Nothing was saved; try again later."
+    return f"The server can't read or write its files ({_reason(error)}). Try again later."
+
+
+def _for_owner(error: OSError) -> str:
+    where = str(error.filename or home())  # a write that fails for lack of space doesn't say where
+    if error.errno in FULL:
+        return f"There is no space left in {home()}. Free some, or set NANOGPT_HOME to a folder on another disk."
+    if error.errno == errno.EROFS:
+        return f"{where} is on a read-only disk. {ANOTHER}."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        advice = ANOTHER if _is_ours(where) else "Use another file"
+        return f"You don't have permission to use {where}. {advice}, or change its permissions."
+    if error.errno == errno.ENOENT:
+        return f"{where} is gone; it was moved, renamed or deleted."
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "Too many files are open. Close other programs, or raise the limit (ulimit -n), then start again."
+    return f"{where} can't be read or written ({_reason(error)})."
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
+
+
+def _is_ours(where: str) -> bool:
+    """Return True if a path lies in the folder where runs and texts are stored."""
+    return Path(where).is_relative_to(home())
+
+
+def home_problem() -> str:
+    """Return why runs and texts can't be stored in `home()`, and what to do; "" if they can. Writes nothing."""
+    as_ourselves = os.access in os.supports_effective_ids
+    for folder in (home(), home() / "checkpoints", home() / "corpora"):
+        there = folder
+        while not os.path.lexists(there) and there != there.parent:  # it will be created in the first folder above it
+            there = there.parent
+        if not os.path.isdir(there):
+            return _no_home(f"{there} is not a folder")
+        if not os.access(there, os.R_OK | os.W_OK | os.X_OK, effective_ids=as_ourselves):
+            return _no_home(f"{there} is not writable")
+    return ""
+
+
+def _no_home(reason: str) -> str:
+    if limits.is_public():
+        return "This server can't store anything at the moment, so texts can't be added and training doesn't work."
+    return f"Runs and texts can't be stored in {home()}: {reason}. {ANOTHER}."

@@ -1,0 +1,307 @@
+"""A disk that is full, a folder that may not be written, a file that can't be read: a sentence at every door."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from conftest import Server, ended_run
+
+from nanogpt import corpus
+from nanogpt.cli.main import main
+from nanogpt.config import NanoGPTError
+from nanogpt.errors import explain, home_problem
+from nanogpt.launch import local
+from nanogpt.runs import Run, all_runs, users_of
+from nanogpt.ui import api, corpus_tab, run_panel, text_panel, train_tab
+from nanogpt.ui.visit import visitor
+
+SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
+ANOTHER = "Another text, which is long enough to be one. " * 40
+is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+@pytest.fixture
+def full_disk(monkeypatch) -> None:
+    """A disk with no space: nothing that is written reaches it."""
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+
+@pytest.fixture
+def nobody(home) -> Iterator[None]:
+    """Someone who may not do everything: root is another user for the length of a test."""
+    if sys.platform == "win32":
+        pytest.skip("Windows has no permission bits")
+    if is_root:
+        for path in (home, *home.rglob("*")):
+            os.chown(path, 65534, 65534)
+        os.chmod(home.parent, 0o755)
+        os.chmod(home.parent.parent, 0o755)
+        os.seteuid(65534)
+    yield
+    if is_root:
+        os.seteuid(0)
+    for path in (home, *home.rglob("*")):
+        if path.is_dir():
+            os.chmod(path, 0o755)
+
+
+may_mount = pytest.mark.skipif(not (is_root and sys.platform == "linux"), reason="mounts a disk, which only root may")
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Callable[[str], Path]]:
+    """Mount a small disk with these options."""
+    path = tmp_path / "disk"
+    path.mkdir()
+
+    def mounted(options: str) -> Path:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True).returncode:
+            pytest.skip("this container may not mount")
+        return path
+
+    yield mounted
+    subprocess.run(["umount", path], capture_output=True)
+
+
+@pytest.fixture
+def text(home, tiny_text) -> corpus.Corpus:
+    return corpus.add(tiny_text, "A play")
+
+
+@pytest.fixture
+def no_trainer(monkeypatch) -> None:
+    monkeypatch.setattr(local, "start", lambda run: None)
+
+
+# --- the sentences --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "file", "said"),
+    [
+        (errno.ENOSPC, None, "There is no space left in {home}. Free some, or set NANOGPT_HOME to a folder on another"),
+        (errno.EDQUOT, "{home}/a", "There is no space left in {home}. Free some"),
+        (errno.EROFS, "{home}/a", "{home}/a is on a read-only disk. Set NANOGPT_HOME"),
+        (errno.EACCES, "{home}/a", "You don't have permission to use {home}/a. Set NANOGPT_HOME to a folder of your"),
+        (errno.EACCES, "/other/b", "You don't have permission to use /other/b. Use another file, or change its perm"),
+        (errno.ENOENT, "{home}/a", "{home}/a is gone; it was moved, renamed or deleted."),
+        (errno.EMFILE, None, "Too many files are open. Close other programs"),
+        (errno.EIO, "{home}/a", "{home}/a can't be read or written (input/output error)."),
+    ],
+)
+def test_an_error_of_the_system_is_a_sentence(home, monkeypatch, number, file, said):
+    error = OSError(number, os.strerror(number), file and file.format(home=home))
+    assert explain(error).startswith(said.format(home=home))
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    assert str(home) not in explain(error)
+    assert explain(error).startswith("The server")
+
+
+def test_our_own_errors_stay_as_they_are(home):
+    assert explain(NanoGPTError("Choose a text.")) == "Choose a text."
+
+
+def test_a_folder_that_can_be_used_is_no_problem(home, monkeypatch):
+    assert home_problem() == ""
+    monkeypatch.setenv("NANOGPT_HOME", str(home / "not" / "yet"))
+    assert home_problem() == ""
+    assert not (home / "not").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_named(home, monkeypatch):
+    (home / "file").write_text("")
+    monkeypatch.setenv("NANOGPT_HOME", str(home / "file" / "deeper"))
+    assert home_problem() == (
+        f"Runs and texts can't be stored in {home}/file/deeper: {home}/file is not a folder. "
+        "Set NANOGPT_HOME to a folder of your own."
+    )
+
+
+@pytest.mark.parametrize("inner", ["", "checkpoints", "corpora"])
+def test_a_folder_that_may_not_be_written_is_named(home, nobody, monkeypatch, inner):
+    (home / inner).mkdir(exist_ok=True)
+    os.chmod(home / inner, 0o555)
+    assert f"{(home / inner)} is not writable. Set NANOGPT_HOME" in home_problem()
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    assert str(home) not in home_problem() != ""
+
+
+# --- a full disk ----------------------------------------------------------------------------------------------------
+
+
+def started(text: corpus.Corpus) -> str:
+    """What the Train tab's status line says after Start."""
+    start = lambda: visitor().start(text.id, "one", "quick", **SMALL)
+    return next(train_tab.attempt(start))["said"].value["text"]
+
+
+def test_the_train_tab_says_that_the_disk_is_full(text, no_trainer, full_disk):
+    assert started(text).startswith("There is no space left in ")
+    assert all_runs() == []
+
+
+def test_the_api_says_that_the_disk_is_full(text, home, no_trainer, full_disk):
+    with pytest.raises(gr.Error, match="There is no space left in"):
+        api.spoken()(api.start_training)(text.id, "one", "quick", SMALL)
+    with pytest.raises(gr.Error, match="There is no space left in"):
+        api.spoken()(api.add_corpus)(ANOTHER)
+    assert corpus.listed() == [text]
+
+
+def test_the_command_line_says_that_the_disk_is_full(home, tiny_text, full_disk, capsys):
+    (home / "play.txt").write_text(tiny_text, encoding="utf-8")
+    assert main(["train", str(home / "play.txt"), "--max-iters", "5"]) == 2
+    assert capsys.readouterr().err == (
+        f"nanogpt: There is no space left in {home}. Free some, or set NANOGPT_HOME to a folder on another disk.\n"
+    )
+    assert corpus.listed() == []
+
+
+def test_the_corpus_tab_says_that_the_disk_is_full_and_takes_the_text_later(home, tiny_text, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        report = corpus_tab.attempt(corpus_tab.choose_new, tiny_text)["report"]
+    assert "There is no space left" in report["notes"][0]["text"]
+    assert corpus.listed() == []
+    assert corpus_tab.attempt(corpus_tab.choose_new, tiny_text)["corpus_id"] == corpus.listed()[0].id
+    assert not [path for path in home.rglob(".*") if path.is_file()]
+
+
+@pytest.mark.slow
+@may_mount
+def test_the_page_on_a_disk_that_is_full(browser, disk):
+    """The whole way: a real disk of 100 kB, a real server and a real browser."""
+    server = Server(disk("size=100k"))
+    try:
+        page = browser.new_page()
+        page.goto(server.url)
+        page.wait_for_function("document.querySelector('#corpus-report')?.innerText.includes('There is no space left')")
+        page.get_by_role("tab", name="Train", exact=True).click()
+        page.locator("#train-start").click()
+        page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('No text is chosen')")
+        assert page.locator(".toast-body").count() == 0  # Gradio's bare "Error"
+        page.close()
+    finally:
+        server.stop()
+
+
+# --- what can't be read hides nothing else --------------------------------------------------------------------------
+
+
+def unreadable_log(run: Run) -> None:
+    (run.folder / "metrics.jsonl").unlink(missing_ok=True)
+    (run.folder / "metrics.jsonl").mkdir()
+
+
+def unreadable_samples(run: Run) -> None:
+    (run.folder / "samples.jsonl").unlink(missing_ok=True)
+    (run.folder / "samples.jsonl").mkdir()
+
+
+def unreadable_settings(run: Run) -> None:
+    (run.folder / "run.json").unlink()
+    (run.folder / "run.json").mkdir()
+
+
+@pytest.mark.parametrize("spoil", [unreadable_log, unreadable_samples, unreadable_settings])
+def test_a_run_that_cannot_be_read_hides_no_other(text, capsys, spoil):
+    good, bad = ended_run(text, name="good", **SMALL), ended_run(text, name="bad", **SMALL)
+    spoil(bad)
+    states = {told["name"]: told for told in api.list_runs()}
+    assert states["good"]["state"] == "finished"
+    assert states["bad"]["state"] == "damaged"
+    assert "is a directory" in states["bad"]["message"]
+    assert {row[0]: row[1] for row in run_panel.table()} == {"good": "Finished", "bad": "Cannot be read"}
+    assert train_tab.view("bad")["status"]["state"] == "damaged"
+    assert train_tab.view("good")["status"]["state"] == "finished"
+    assert "good" in users_of(text.id)[1]
+    assert main(["runs"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("good ")
+    assert "bad" in err
+    assert "is a directory" in err
+    assert set(train_tab.names()) == {good.name, bad.name}
+
+
+def test_a_log_that_cannot_be_read_is_no_error_of_the_panel(text):
+    run = ended_run(text, **SMALL)
+    (run.folder / "log.txt").unlink(missing_ok=True)
+    (run.folder / "log.txt").mkdir()
+    assert "is a directory" in run_panel.log(run.name)
+    assert run.glance().state == "finished"
+
+
+def test_weights_that_cannot_be_read_are_not_called_absent(text):
+    from nanogpt.formats import load_model
+
+    run = ended_run(text, **SMALL)
+    (run.folder / "model.safetensors").unlink()
+    with pytest.raises(NanoGPTError, match="has no weights yet"):
+        load_model(run.folder)
+    (run.folder / "model.safetensors").mkdir()
+    with pytest.raises(NanoGPTError, match=r"The weights of one can't be read\. .*is a directory"):
+        load_model(run.folder)
+
+
+def test_a_text_that_may_not_be_read_hides_no_other(home, text, nobody):
+    other = corpus.add(ANOTHER, "Other")
+    os.chmod(text.folder, 0)
+    assert corpus.listed() == [other]
+    assert [row[0] for row in text_panel.table()] == ["Other"]
+    with pytest.raises(NanoGPTError, match=f"The text {text.id} can't be read. You don't have permission"):
+        corpus.load(text.id)
+
+
+def test_runs_that_may_not_be_read_are_not_said_to_be_absent(home, text, nobody, capsys):
+    (home / "checkpoints").mkdir(exist_ok=True)
+    os.chmod(home / "checkpoints", 0)
+    assert main(["runs"]) == 0
+    assert "No runs yet" not in (said := capsys.readouterr().out)
+    assert f"{home / 'checkpoints'} is not writable" in said
+
+
+# --- a folder that may not be written -------------------------------------------------------------------------------
+
+
+def test_start_says_that_the_folder_may_not_be_written(home, text, nobody, no_trainer):
+    (home / "checkpoints").mkdir(exist_ok=True)
+    os.chmod(home / "checkpoints", 0o555)
+    assert started(text).startswith(f"You don't have permission to use {home / 'checkpoints'}")
+
+
+def test_stop_says_that_the_folder_may_not_be_written(home, text, monkeypatch):
+    run = ended_run(text, **SMALL)
+
+    def refuse(self):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.stop_file))
+
+    monkeypatch.setattr(Run, "request_stop", refuse)
+    shown = train_tab.stop(run.name)
+    assert shown["said"].value["text"].startswith(f"You don't have permission to use {run.stop_file}")
+
+
+@pytest.mark.slow
+@may_mount
+def test_the_server_and_the_page_say_that_the_folder_may_not_be_written(browser, disk):
+    server = Server(disk("ro"))
+    try:
+        page = browser.new_page()
+        page.goto(server.url)
+        page.wait_for_function("document.querySelector('#page-asked')?.innerText.includes('is not writable')")
+        said = f"Runs and texts can't be stored in {server.home}: {server.home} is not writable. Set NANOGPT_HOME"
+        assert said in page.locator("#page-asked").inner_text()
+        assert page.locator(".toast-body").count() == 0
+        page.close()
+    finally:
+        server.stop()
