@@ -11,7 +11,8 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -89,7 +90,7 @@ class Intake:
             self.pending = Pending(app.get_blocks()._queue)
             app.state_holder = Sessions(self.pending)
             app.state_holder.set_blocks(app.get_blocks())
-            tasks = [asyncio.create_task(self.pending.watch()), asyncio.create_task(scratch.watch())]
+            tasks = [asyncio.create_task(watch(self.pending.tick, 2.0)), asyncio.create_task(watch(expired, 30.0))]
         try:
             await self.app(scope, receive, send)
         finally:
@@ -181,9 +182,26 @@ class Intake:
         try:
             await self.app(scope, counted, noted)
         except OSError as error:  # the disk is full
+            if status:
+                raise
             raise Refusal(507, explain(error)) from None
         finally:
             scratch.keep_all([Path(path) for path in json.loads(content)] if status == 200 else [], sender, size)
+
+
+async def watch(look: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Look after something every few seconds as long as the server lives."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await look()
+        except Exception:  # a bug, or an invalid limit: log it, and look again
+            traceback.print_exc()
+
+
+async def expired() -> None:
+    """Delete uploads and downloads that have been kept long enough."""
+    await anyio.to_thread.run_sync(scratch.expire)
 
 
 def upload_bytes() -> int:

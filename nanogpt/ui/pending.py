@@ -6,7 +6,6 @@ an event forever if nobody fetches them.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import time
@@ -75,6 +74,7 @@ class Pending:
         self.listening: Counter[str] = Counter()  # open streams of results, by session
         self.seconds: defaultdict[str, float] = defaultdict(float)  # of work lately done, by address
         self.started: dict[str, float] = {}
+        self.halved = time.monotonic()
         self._push, self._send = queue.push, queue.send_message
         queue.push, queue.send_message = self.push, self.send_message
 
@@ -218,18 +218,14 @@ class Pending:
         """Return who has an event in a session, or None."""
         return next((one.sender for one in self.events.values() if one.session == session), None)
 
-    async def watch(self, seconds: float = 2.0) -> None:
-        """Sweep for ever, and halve the time that addresses have used every minute."""
-        sweeps = 0
-        while True:
-            await asyncio.sleep(seconds)
-            self.sweep()
-            forget_progress()
-            sweeps += 1
-            if sweeps * seconds >= 60:
-                sweeps = 0
-                halved = {key: took / 2 for key, took in self.seconds.items() if took > 0.01}
-                self.seconds = defaultdict(float, halved)
+    async def tick(self) -> None:
+        """Sweep, and halve the time that addresses have used every minute. Call this every few seconds."""
+        self.sweep()
+        forget_progress()
+        if time.monotonic() - self.halved >= 60:
+            self.halved = time.monotonic()
+            halved = {key: took / 2 for key, took in self.seconds.items() if took > 0.01}
+            self.seconds = defaultdict(float, halved)
 
 
 def forget_progress() -> None:

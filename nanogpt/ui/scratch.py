@@ -6,7 +6,6 @@ NANOGPT_UPLOAD_MINUTES.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -17,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio.to_thread
 import filelock
 from gradio import route_utils
 from gradio.utils import get_upload_folder
@@ -100,13 +98,6 @@ def changed(path: Path) -> float:
         return path.lstat().st_mtime
     except OSError:
         return time.time()
-
-
-async def watch(seconds: float = 30.0) -> None:
-    """Delete for ever what has been kept long enough."""
-    while True:
-        await asyncio.sleep(seconds)
-        await anyio.to_thread.run_sync(expire)
 
 
 def delete(path: Path) -> None:

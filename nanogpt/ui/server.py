@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ def serve(host: str, port: int | None) -> None:
     if problem := home_problem():
         print(f"nanogpt: {problem}", file=sys.stderr)  # and go on: the models that ship with the project can be sampled
     if limits.is_public():
+        allow_open_files()
         threading.Thread(target=tidy, daemon=True).start()
     demo = build_app()
     with scratch.private_folder():
@@ -30,6 +32,15 @@ def serve(host: str, port: int | None) -> None:
                 f"The page can't be served at {host}, port {port or 7860}: the port is in use or out of range, or "
                 "this machine doesn't have that address. Choose another with --port or --host."
             ) from None
+
+
+def allow_open_files() -> None:
+    """Allow as many open files as this process may have: each request at once is one, and the usual limit is 1,024."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limit
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def tidy() -> None:

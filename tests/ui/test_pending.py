@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from gradio import server_messages
+from gradio import routes, server_messages
 from gradio.queueing import EventQueue
 
 from nanogpt import corpus
@@ -172,6 +173,20 @@ def test_the_time_that_an_event_took_counts_for_its_address(queue):
     pending.started["two"] -= 7.0
     pending.forget("two")
     assert pending.seconds["10.0.0.2"] == pytest.approx(7.0, abs=0.5)
+
+
+def test_used_time_is_halved_every_minute_and_old_progress_is_forgotten(queue):
+    pending = Pending(queue)
+    pending.seconds |= {"10.0.0.1": 8.0, "10.0.0.2": 0.001}
+    asyncio.run(pending.tick())
+    assert pending.seconds["10.0.0.1"] == 8.0
+    pending.halved -= 60
+    known = routes.file_upload_statuses
+    for number in range(300):
+        known.track(f"upload {number}")
+    asyncio.run(pending.tick())
+    assert dict(pending.seconds) == {"10.0.0.1": 4.0}
+    assert list(known._statuses) == list(known._signals) == [f"upload {number}" for number in range(100, 300)]
 
 
 def test_results_that_pile_up_end_their_event_with_a_sentence(queue):
