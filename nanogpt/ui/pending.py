@@ -210,6 +210,8 @@ class Pending:
         one = self.events.pop(id)
         self._stopped(id, one)
         self.share.give(one.sender)
+        if one.session == id and self.queue.server_app is not None:  # a raw call, whose session nobody can use again
+            self.queue.server_app.state_holder.delete(id)
         if one.session not in self.listening and not self.queue.pending_event_ids_session.get(one.session):
             self.queue.pending_messages_per_session.pop(one.session, None)
             self.queue.pending_event_ids_session.pop(one.session, None)

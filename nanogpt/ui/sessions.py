@@ -77,7 +77,12 @@ class Sessions(StateHolder):
         oldest = next((id for id in self.session_data if address(id) == sender.address), None)
         if oldest is None:
             raise HTTPException(429, "The server has too many open pages at the moment. Try again in a few minutes.")
-        self.session_data.pop(oldest)
-        self.time_last_used.pop(oldest, None)
-        self.share.give(self.senders.pop(oldest))
+        self.delete(oldest)
         self.share.add(sender, 1)
+
+    def delete(self, id: str) -> None:
+        """Forget a session."""
+        self.session_data.pop(id, None)
+        self.time_last_used.pop(id, None)
+        if sender := self.senders.pop(id, None):
+            self.share.give(sender)

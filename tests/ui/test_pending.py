@@ -83,6 +83,7 @@ def test_results_that_nobody_fetches_count_and_are_dropped(demo, pending):
     pending.sweep()
     assert (pending.events, pending.share.used, pending.share.held) == ({}, 0, {})
     assert (queue.pending_messages_per_session, queue.pending_event_ids_session) == ({}, {})
+    assert set(ids) & set(demo.app.state_holder.session_data) == set()  # nor are their sessions
     assert "no longer kept" in fetched(demo, "list_runs", ids[1])
 
 
@@ -133,7 +134,7 @@ def queue():
     """Gradio's queue, as far as `Pending` sees it."""
     made = SimpleNamespace(
         pending_messages_per_session={}, pending_event_ids_session={}, event_ids_to_events={}, active_jobs=[],
-        event_queue_per_concurrency_id={"all": EventQueue("all", 1)}, push=None,
+        event_queue_per_concurrency_id={"all": EventQueue("all", 1)}, push=None, server_app=None,
     )  # fmt: skip
     made.send_message = lambda event, message: made.pending_messages_per_session[event.session_hash].append(message)
     return made
@@ -249,9 +250,13 @@ def test_an_address_with_many_sessions_loses_its_own_oldest(sessions):
 
 def test_a_session_keeps_no_copy_of_what_was_sent(demo, pending):
     text = secrets.token_hex(2000)
-    id = call(demo, "add_corpus", text).json()["event_id"]
-    assert "complete" in fetched(demo, "add_corpus", id)
-    session = demo.app.state_holder.session_data[id]
+    number = next(number for number, one in demo.fns.items() if one.api_name == "add_corpus")
+    body = dict(data=[text, "a text"], fn_index=number, session_hash="kept")
+    cookie = {"cookie": "nanogpt-visitor=" + "a" * 32}
+    httpx.post(f"{demo.local_url}gradio_api/queue/join", json=body, headers=cookie)
+    results = httpx.get(f"{demo.local_url}gradio_api/queue/data?session_hash=kept", headers=cookie, timeout=30).text
+    assert '"name":"a text"' in results
+    session = demo.app.state_holder.session_data["kept"]
     assert session.config_values == {}
     assert text not in repr(vars(session))
 
