@@ -292,14 +292,14 @@ RECIPES = {"modern": MODERN}
 
 PRESETS: dict[str, Preset] = {
     "timed": Preset(
-        "By the clock",
+        "Time budget",
         "Picks the biggest useful model for the time you give it.",
         dict(
             budget=60.0, layout="modern", n_layer=3, n_head=3, n_embd=96, block_size=64, batch_size=8, max_iters=1000,
         ),
     ),
     "quick": Preset(
-        "Quick look",
+        "Quick",
         "About 1 minute on two CPU cores. Expect word-like output, little sense. "
         "Validation loss about 1.90 on Tiny Shakespeare.",
         dict(

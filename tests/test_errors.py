@@ -222,7 +222,7 @@ def test_a_run_that_cannot_be_read_hides_no_other(text, capsys, spoil):
     assert states["good"]["state"] == "finished"
     assert states["bad"]["state"] == "damaged"
     assert "is a directory" in states["bad"]["message"]
-    assert {row[0]: row[1] for row in run_panel.table()} == {"good": "Finished", "bad": "Cannot be read"}
+    assert {row[0]: row[1] for row in run_panel.table()} == {"good": "Finished", "bad": "Damaged"}
     assert train_tab.view("bad")["status"]["state"] == "damaged"
     assert train_tab.view("good")["status"]["state"] == "finished"
     assert "good" in users_of(text.id)[1]

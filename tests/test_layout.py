@@ -456,7 +456,7 @@ def test_the_settings_of_a_run_have_its_layout_s_name(run):
 def test_the_form_and_the_command_line_offer_a_third_layout(third, capsys):
     with gr.Blocks():
         choices = form.build().layout.choices
-    assert choices == [("Faster", "modern"), ("As in the lecture", "classic"), ("third", "third")]
+    assert choices == [("Modern (faster)", "modern"), ("Classic (as in the lecture)", "classic"), ("third", "third")]
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     assert "{classic,modern,third}" in capsys.readouterr().out

@@ -199,9 +199,9 @@ def test_tokens_and_characters_are_counted_apart(run, text):
 
 def test_the_page_tells_speed_and_epochs_in_characters(run, text):
     line, history = progress(run, run.status()), run.history()
-    assert f"{history.latest('characters_per_second'):,} characters a second" in line
+    assert f"{history.latest('characters_per_second'):,} characters per second" in line
     often = epochs(60 * 4 * 16, len(text.tokens()))
-    assert f" {often:.1f} passes over the text" in line
+    assert f" {often:.1f} epochs" in line
     assert f"{often:.1f}" != f"{60 * 4 * 16 / train_length(text.characters):.1f}"  # as if a token were a character
 
 
@@ -213,7 +213,7 @@ def test_the_estimate_counts_in_tokens(text, monkeypatch):
     tokens, chosen = len(text.tokens()), plan.choose(30, text.tokenizer().vocab_size, len(text.tokens()), {}, "token")
     assert f"context {chosen.settings['block_size']} tokens: {chosen.parameters:,} parameters" in said
     read = chosen.settings["max_iters"] * chosen.settings["batch_size"] * chosen.settings["block_size"]
-    assert f"That is {epochs(read, tokens):.1f} passes over the text." in said
+    assert f"That is {epochs(read, tokens):.1f} epochs." in said
     assert chosen.weight_decay == weight_decay(epochs(read, tokens), chosen.parameters, tokens)
     assert 2 * chosen.settings["block_size"] < tokens - train_length(tokens)
 

@@ -36,8 +36,8 @@ def build(
     with gr.Group(visible=False, elem_id=f"{what}-sure") as sure:
         ask = gr.Textbox(label="Are you sure?", interactive=False, max_lines=4, elem_id=f"{what}-question")
         with gr.Row():
-            yes = gr.Button("Delete for good", variant="stop", size="sm", elem_id=f"{what}-delete-yes")
-            no = gr.Button("Keep it", size="sm", elem_id=f"{what}-delete-no")
+            yes = gr.Button("Delete permanently", variant="stop", size="sm", elem_id=f"{what}-delete-yes")
+            no = gr.Button("Cancel", size="sm", elem_id=f"{what}-delete-no")
     note = said("run-changed-said" if what == "run" else "text-said")
 
     def pose(id):

@@ -1,4 +1,4 @@
-"""The Corpus tab: add or choose a text, and see a report on it before training."""
+"""The Text tab: add or choose a text, and see a report on it before training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .parts import QUIET, READING, Parts
 from .visit import visitor
 
 DEFAULT = "python-reference"
-DETECT = "found out by itself"
+DETECT = "Detect automatically"
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ def shown(name: str, report: corpus.Report) -> dict[str, Any]:
     facts = [
         ("Characters", f"{report.characters:,}"),
         ("Lines", f"{report.lines:,}"),
-        ("Distinct characters", f"{report.distinct:,}"),
-        ("To train on (90 %)", f"{report.train_characters:,}"),
-        ("Held out (10 %)", f"{report.val_characters:,}"),
+        ("Unique characters", f"{report.distinct:,}"),
+        ("Training set (90%)", f"{report.train_characters:,}"),
+        ("Validation set (10%)", f"{report.val_characters:,}"),
     ]
     facts += [("Encoding", report.encoding)] if report.encoding != "Unicode" else []
     notes = [dict(kind="advice", text=text) for text in report.advice]
@@ -126,7 +126,12 @@ def shown(name: str, report: corpus.Report) -> dict[str, Any]:
             for one in report.rare[:12]
         )
         more = f" and {len(report.rare) - 12:,} more" if len(report.rare) > 12 else ""
-        notes.append(dict(kind="note", text=f"Met fewer than 10 times, so hardly learned: {some}{more}."))
+        notes.append(
+            dict(
+                kind="note",
+                text=f"These characters appear fewer than 10 times, so the model will barely learn them: {some}{more}.",
+            )
+        )
     return dict(title=name, facts=facts, notes=notes, preview=report.first_lines)
 
 
@@ -141,7 +146,7 @@ def about(corpus_id: str | None) -> str:
     try:
         found = visitor().text(corpus_id or "")
     except NanoGPTError:
-        return "No text is chosen yet; choose one under Corpus."
+        return "No text is selected yet. Choose one in the Text tab."
     return f"Text: {found.name}, {found.characters:,} characters"
 
 
@@ -162,38 +167,38 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     given = gr.State()
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
-            upload = gr.File(
-                label="Your text: any text files", file_count="multiple", height=150, elem_id="corpus-upload"
-            )
-            paste = gr.Textbox(label="or paste it", lines=3, max_lines=8, elem_id="corpus-paste")
-            use = gr.Button("Use the pasted text", elem_id="corpus-use", size="sm")
+            upload = gr.File(label="Upload text files", file_count="multiple", height=150, elem_id="corpus-upload")
+            paste = gr.Textbox(label="Or paste text", lines=3, max_lines=8, elem_id="corpus-paste")
+            use = gr.Button("Use this text", elem_id="corpus-use", size="sm")
             builtins = gr.Radio(
                 [(name, key) for key, (name, _) in corpus.BUILTINS.items()],
                 value=DEFAULT,
-                label="or take one that is here",
-                info="They come with Python; Tiny Shakespeare is downloaded once.",
+                label="Or choose an example",
+                info="The Python texts ship with Python; Tiny Shakespeare is downloaded the first time.",
                 elem_id="corpus-builtin",
             )
             earlier = gr.Dropdown(
-                [], value=None, label="or one you gave before", visible=False, elem_id="corpus-stored"
+                [], value=None, label="Or one of your earlier texts", visible=False, elem_id="corpus-stored"
             )
         with gr.Column(scale=3, min_width=320):
             report = drawn("report", elem_id="corpus-report")
-            with gr.Accordion("Read it otherwise", open=False, visible=False) as otherwise:
+            with gr.Accordion("Encoding and clean-up", open=False, visible=False) as otherwise:
                 encoding = gr.Dropdown(
                     [(DETECT, ""), *((label, key) for key, label in corpus.ENCODINGS.items())],
                     value="",
                     label="Encoding",
-                    info="Choose another where letters in the first lines are wrong.",
+                    info="Pick another if letters in the preview look wrong.",
                     elem_id="corpus-encoding",
                 )
                 repairs = gr.CheckboxGroup(
-                    [], label="Repairs; untick what should stay as it was", elem_id="corpus-repairs"
+                    [], label="Clean-up applied; untick any you don't want", elem_id="corpus-repairs"
                 )
-            next_button = gr.Button("Next: train on this text", variant="primary", elem_id="corpus-next")
+            next_button = gr.Button(
+                "Next: train on this text", variant="primary", interactive=False, elem_id="corpus-next"
+            )
             parts = Parts(
                 corpus_id=corpus_id, kept=kept, report=report, builtin=builtins, stored=earlier, otherwise=otherwise,
-                repairs=repairs, given=given,
+                repairs=repairs, given=given, next=next_button,
             )  # fmt: skip
             text_panel.build(corpus_id, report, after_change, parts)
 
@@ -203,32 +208,41 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **slow)
 
     detect = lambda: ""
-    on(upload.upload(detect, None, encoding, **QUIET).then, take_new, upload)
-    on(use.click(detect, None, encoding, **QUIET).then, take_new, paste)
-    on(builtins.input, lambda key: attempt(choose_builtin, key), builtins)
-    on(earlier.input, lambda id: attempt(choose_stored, id), earlier)
-    on(encoding.input, take_again, [given, encoding])
-    on(repairs.input, take_again, [given, encoding, repairs])
+    on(upload.upload(detect, None, encoding, **QUIET).then, take_new, [corpus_id, upload])
+    on(use.click(detect, None, encoding, **QUIET).then, take_new, [corpus_id, paste])
+    on(builtins.input, lambda now, key: attempt(choose_builtin, key, now=now), [corpus_id, builtins])
+    on(earlier.input, take_stored, [corpus_id, earlier])
+    on(encoding.input, take_again, [corpus_id, given, encoding])
+    on(repairs.input, take_again, [corpus_id, given, encoding, repairs])
     return CorpusTab(report, parts, next_button)
 
 
-def attempt(choose, *how) -> dict[str, Any]:
-    """Choose a text and return updates to show it. On an error, show that instead and keep the previous choice."""
+def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:
+    """Choose a text and return updates to show it. On an error, show that instead and select the current text again."""
     try:
         choice: Choice = choose(*how)
     except PROBLEMS as error:
-        return dict(report=refused(explain(error)))
-    key = corpus.reference(visitor().text(choice.corpus_id))
+        return dict(report=refused(explain(error)), builtin=builtin_key(now), stored=stored_choices(now))
     return dict(
         corpus_id=choice.corpus_id,
         kept=choice.corpus_id,
         report=choice.report,
-        builtin=key if key in corpus.BUILTINS else None,
+        builtin=how[0] if choose is choose_builtin else builtin_key(choice.corpus_id),
         stored=stored_choices(choice.corpus_id),
+        next=gr.Button(f'Next: train on "{choice.report["title"]}"', interactive=True),
         otherwise=gr.Accordion(visible=choice.given is not None),
         repairs=gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
         given=choice.given,
     )
+
+
+def builtin_key(corpus_id: str | None) -> str | None:
+    """Return the key of a built-in text; None for any other text, or none."""
+    try:
+        key = corpus.reference(visitor().text(corpus_id or ""))
+    except PROBLEMS:
+        return None
+    return key if key in corpus.BUILTINS else None
 
 
 def choose_first(before: str | None) -> dict[str, Any]:
@@ -249,23 +263,28 @@ def after_change(in_use: str | None, changed: str) -> dict[str, Any]:
     return attempt(choose_builtin, DEFAULT)
 
 
-def take_new(source: str | list[str] | None) -> dict[str, Any]:
+def take_new(now: str | None, source: str | list[str] | None) -> dict[str, Any]:
     """Choose uploaded files, if there are any, or a pasted text. An empty paste shows an error."""
-    return attempt(choose_new, source) if source or source == "" else dict(given=gr.skip())
+    return attempt(choose_new, source, now=now) if source or source == "" else dict(given=gr.skip())
 
 
-def take_again(given: Given | None, codec: str, keep: list[str] | None = None) -> dict[str, Any]:
+def take_stored(now: str | None, corpus_id: str | None) -> dict[str, Any]:
+    """Choose an earlier text; keep the current one if the dropdown was left empty."""
+    return attempt(choose_stored, corpus_id, now=now) if corpus_id else dict(given=gr.skip())
+
+
+def take_again(now: str | None, given: Given | None, codec: str, keep: list[str] | None = None) -> dict[str, Any]:
     """Read the last upload or paste again, with another encoding or other repairs."""
     if given is None:
         return dict(given=gr.skip())
-    return attempt(choose_new, given.source, codec or None, keep, given.added)
+    return attempt(choose_new, given.source, codec or None, keep, given.added, now=now)
 
 
 def refused(sentence: str) -> dict[str, Any]:
     """Return a report that shows an error."""
     facts: list = []
     return dict(
-        title="This text was not taken; the one chosen before stays chosen",
+        title="Couldn't use this text. Your previous text is still selected.",
         facts=facts,
         notes=[dict(kind="error", text=sentence)],
         preview="",

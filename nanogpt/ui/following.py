@@ -23,7 +23,7 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
     Raise NanoGPTError if too much work is running already.
     """
     if not _places.acquire(blocking=False):
-        raise NanoGPTError(f"{AT_ONCE} others are sharing at this moment, the most at once; try again in a minute.")
+        raise NanoGPTError(f"The server is busy publishing for {AT_ONCE} other people. Try again in a minute.")
     told: queue.Queue[tuple[str, str]] = queue.Queue()
     done: list[Any] = []
 
@@ -40,7 +40,7 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
             _places.release()
 
     threading.Thread(target=run, daemon=True).start()
-    sentence, state, since = "Beginning.", "running", time.monotonic()
+    sentence, state, since = "Starting.", "running", time.monotonic()
     while state == "running":
         yield line(f"{sentence} {time.monotonic() - since:.0f} s", state)
         try:

@@ -23,7 +23,7 @@ from ..train import in_words
 from .parts import QUIET
 from .visit import visitor
 
-LABELS = {"modern": "Faster", "classic": "As in the lecture"}  # other layouts go by their name
+LABELS = {"modern": "Modern (faster)", "classic": "Classic (as in the lecture)"}  # other layouts go by their name
 OWN_FIELDS = ("layout", "budget", "max_iters")  # shown above Advanced
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
 LENGTHS = (3, 4)  # the positions of budget and max_iters in `Form.fields`
@@ -104,19 +104,19 @@ def estimate(corpus_id: str | None, *fields) -> str:
         limits.check_seconds(train.budget)
         device = f"{in_words(pick_device(train.device), model)}. {cuda_hint()}".strip()
         if queue.running():
-            return f"{device} How long this takes is measured when nothing else trains."
+            return f"{device} The time estimate is available once no other run is training."
         if train.budget:
             plan = choose(train.budget, model.vocab_size, tokens, said, unit(tokenizer))
-            return f"{device} {plan} That is {epochs_of(plan.settings, tokens):.1f} passes over the text."
+            return f"{device} {plan} That is {epochs_of(plan.settings, tokens):.1f} epochs."
         gigabytes = memory_needed(model, train, pick_device(train.device)) / 1e9
         seconds = seconds_needed(model, train)
         time = durations.in_words(seconds, rough=True)
         if seconds > at_a_time():
-            time += f", {durations.in_words(at_a_time())} at a time on this server, then Continue"
+            time += f", {durations.in_words(at_a_time())} at a time on this server, then Resume"
         numbers = f"{count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory"
         often = epochs_of({**model.as_dict(), **train.as_dict()}, tokens)
         decay = settled(train, model, tokens).weight_decay
-        return f"{device} About {time}. {numbers}, {often:.1f} passes over the text, weight decay {decay:g}."
+        return f"{device} About {time}. {numbers}, {often:.1f} epochs, weight decay {decay:g}."
     except PROBLEMS as error:
         return explain(error)
 
@@ -162,20 +162,22 @@ def field(k: Knob) -> gr.Number | gr.Dropdown:
 def build() -> Form:
     """Draw the upper part, in the order in which you decide. `build_advanced` draws the rest, below the buttons."""
     first = next(iter(PRESETS))
-    presets = gr.Radio([(p.label, key) for key, p in PRESETS.items()], value=first, label="How", elem_id="train-preset")
+    presets = gr.Radio(
+        [(p.label, key) for key, p in PRESETS.items()], value=first, label="Preset", elem_id="train-preset"
+    )
     expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
     with gr.Row():
         budget = gr.Textbox(
             "1m",
-            label="How long do you have?",
-            info="10 seconds to a day: 90s, 3m, 1h",
+            label="Training time",
+            info="For example 90s, 3m or 1h. 10 seconds or more is best.",
             max_lines=1,
             min_width=150,
             elem_id="train-budget",
         )
         max_iters = gr.Number(
-            label="How long: iterations",
-            info="Batches to learn from.",
+            label="Steps",
+            info="Number of training steps.",
             visible=False,
             min_width=150,
             elem_id="train-max-iters",
@@ -183,13 +185,13 @@ def build() -> Form:
         layout = gr.Radio(
             [(LABELS.get(name, name), name) for name in dict.fromkeys([*LABELS, *LAYOUTS])],
             value="modern",
-            label="Layout",
-            info="Faster has ten changes since then, each measured: docs/lecture.md.",
+            label="Architecture",
+            info="Modern adds ten later improvements, such as rotary positions and Muon.",
             min_width=150,
             elem_id="train-layout",
         )
     told = gr.Textbox(
-        "Measuring …",
+        "Measuring this machine …",
         show_label=False,
         container=False,
         interactive=False,
@@ -212,7 +214,7 @@ def build_advanced(form: Form, corpus_id: gr.State) -> None:
     entered = [form.budget.submit, form.budget.blur, form.max_iters.submit, form.max_iters.blur]
     chosen = [form.presets.input, form.layout.input]
     gr.on(
-        [*chosen, *entered], None, None, form.estimate, js="() => 'Measuring …'"
+        [*chosen, *entered], None, None, form.estimate, js="() => 'Measuring this machine …'"
     )  # in the browser, so that it shows at once
     gr.on(entered, estimate, **asked)
     for one in form.advanced:

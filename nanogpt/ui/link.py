@@ -10,13 +10,14 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from .. import corpus, durations, limits
-from ..config import PRESETS, NanoGPTError
+from ..config import PRESETS
 from ..errors import PROBLEMS, explain
 from ..runs import settings
 from . import form
+from .corpus_tab import builtin_key
 from .drawn import drawn, line
 from .parts import QUIET
-from .visit import seen, visitor
+from .visit import seen
 
 OTHERS = ("view", "deep_link", "session_hash", "fn_index", "logs")  # query parameters that Gradio and Spaces add
 COPY = """async (query, said) => {
@@ -48,17 +49,8 @@ def query(corpus_id: str | None, *fields) -> str:
     changed = {k: value for k, value in form.changes(*fields).items() if k not in always or value != usual[k]}
     if "budget" in changed:
         changed["budget"] = durations.short(changed["budget"])
-    text = built_in(corpus_id)
+    text = builtin_key(corpus_id)
     return "?" + urlencode({**({"text": text} if text else {}), "preset": chosen, **changed})
-
-
-def built_in(corpus_id: str | None) -> str | None:
-    """Return the key of a built-in text, or None for a visitor's own text, which a link can't include."""
-    try:
-        key = corpus.reference(visitor().text(corpus_id or ""))
-    except NanoGPTError:
-        return None
-    return key if key in corpus.BUILTINS else None
 
 
 def offered(corpus_id: str | None, *fields) -> list:
@@ -67,8 +59,12 @@ def offered(corpus_id: str | None, *fields) -> list:
         found = query(corpus_id, *fields)
     except PROBLEMS as error:
         return [gr.Textbox(visible=False), gr.HTML(line(explain(error), "failed"), visible=True)]
-    said = "Whoever opens the link finds these settings"
-    said += " and this text." if built_in(corpus_id) else ". It cannot carry your own text; they bring the same one."
+    said = "Copied. Anyone who opens this link gets these settings"
+    said += (
+        " and this text."
+        if builtin_key(corpus_id)
+        else ". The link can't include your own text, so share that separately."
+    )
     return [gr.Textbox(found, visible=True), gr.HTML(line(said), visible=True)]
 
 
@@ -106,12 +102,12 @@ def _text(key: str, said: list[str]) -> str | None:
 def _settings(given: dict[str, str], said: list[str]) -> dict[str, Any] | None:
     unknown = [key for key in given if key not in form.KNOB and key != "preset"]
     if unknown:
-        said.append(f"The link has {unknown[0][:40]!r} in it, which is no setting; it was passed over.")
+        said.append(f"The link has {unknown[0][:40]!r} in it, which is not a setting, so it was ignored.")
     known = {key: value for key, value in given.items() if key not in unknown}
     try:
         return settings.complete({"preset": next(iter(PRESETS)), **known}) if known else None
     except PROBLEMS as error:
-        said.append(f"{explain(error)[:300]} So the link's settings were not taken.")
+        said.append(f"{explain(error)[:300]} The link's settings were ignored.")
         return None
 
 

@@ -55,7 +55,7 @@ def build_app() -> gr.Blocks:
         kept_text = gr.BrowserState(storage_key="nanogpt-text", secret=NO_SECRET)
         kept_run = gr.BrowserState(storage_key="nanogpt-run", secret=NO_SECRET)
         with gr.Tabs() as tabs:
-            with gr.Tab("Corpus", id="corpus"):
+            with gr.Tab("Text", id="corpus"):
                 texts = corpus_tab.build(corpus_id, kept_text)
             with gr.Tab("Train", id="train") as train:
                 training = train_tab.build(corpus_id, line, timer)

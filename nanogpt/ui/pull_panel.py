@@ -24,7 +24,7 @@ def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | N
 
     def work(tell: hub.Tell) -> str:
         pulled.append(hub.pull(repo, token, owner, named, tell))
-        return f"{pulled[0].name} is here, from {repo.strip()}."
+        return f"{pulled[0].name} was loaded from {repo.strip()}."
 
     for shown in following(work):
         yield shown, pulled[0].name if pulled and shown["state"] == "finished" else None
@@ -33,12 +33,12 @@ def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | N
 def build(run: gr.Dropdown, listed: Callable[[str | None], Any]) -> None:
     """Draw the accordion and wire it. `listed(name)` returns the dropdown of runs with the new one selected."""
     page = Context.root_block
-    with gr.Accordion("Take a model from the Hub", open=False, elem_id="pull-panel"):
+    with gr.Accordion("Load a model from the Hub", open=False, elem_id="pull-panel"):
         repo = gr.Textbox(
-            label="Repository", placeholder="user/name or its address", max_lines=1, elem_id="pull-repo",
-            info="One that was pushed from here, or any small GPT-2 or NanoChat of single characters.",
+            label="Repository", placeholder="user/name or URL", max_lines=1, elem_id="pull-repo",
+            info="A model published from this app, or another small character-level GPT-2 or NanoChat model.",
         )  # fmt: skip
-        button = gr.Button("Pull", size="sm", elem_id="pull")
+        button = gr.Button("Load", size="sm", elem_id="pull")
         note = drawn("status_line", line(""), elem_id="pull-said", elem_classes="quiet-line")
 
     def fetch(repo, oauth: gr.OAuthToken | None):

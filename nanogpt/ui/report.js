@@ -19,7 +19,7 @@ function draw(root, data) {
     }
     for (const note of data.notes) add(box, "p", "note note-" + note.kind, note.text);
     if (data.preview) {
-      add(box, "h4", "", "How it begins");
+      add(box, "h4", "", "Preview");
       const text = add(box, "pre", "report-preview", data.preview);
       text.tabIndex = 0;
       text.dir = "auto";

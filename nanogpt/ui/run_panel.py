@@ -18,15 +18,15 @@ from .parts import QUIET, Parts
 from .visit import seen, visitor
 from .words import existing, state_word
 
-NO_RUN = "There is no run yet; press Start to make one, or import an archive."
+NO_RUN = "There is no run yet. Press Start, or import one."
 COLUMNS = ["Name", "State", "Loss", "Step", "On disk", "Text"]
 WIDTHS = ["170px", "95px", "75px", "130px", "80px", "140px"]  # wider than a phone, where the table scrolls
 LOG_LINES = 200
 SAVED = {  # kind of file -> (suffix of its name, button, content)
-    "settings": ("-settings.json", "Save settings (JSON)", settings.settings_json),
-    "curves": ("-curves.csv", "Save curves (CSV)", logs.curves_csv),
-    "samples": ("-samples.txt", "Save samples (text)", logs.samples_text),
-    "log": ("-log.txt", "Save log (text)", logs.log_text),
+    "settings": ("-settings.json", "Export settings (JSON)", settings.settings_json),
+    "curves": ("-curves.csv", "Export curves (CSV)", logs.curves_csv),
+    "samples": ("-samples.txt", "Export samples (text)", logs.samples_text),
+    "log": ("-log.txt", "Export log (text)", logs.log_text),
 }
 DOWNLOAD = """(file) => {
   if (!file) return;
@@ -80,12 +80,12 @@ def log(name: str | None) -> str:
     """Return the end of the training log."""
     run = seen(name)
     if run and not visitor().owns(run):
-        return "What the trainer printed is for the owner of the run."
+        return "Only the owner of the run can read its log."
     try:
         text = logs.log_text(run, LOG_LINES) if run else ""
     except OSError as error:
         return explain(error)
-    return text or "The trainer has printed nothing yet."
+    return text or "The trainer hasn't printed anything yet."
 
 
 def save(name: str | None, what: str, to_continue: bool = False) -> str:
@@ -109,7 +109,7 @@ def rename(name: str | None, new: str) -> str:
     """Rename a run. Return the new name."""
     run = existing(name, NO_RUN)
     if not new.strip():
-        raise NanoGPTError("The new name is empty; type one in the field beside the button.")
+        raise NanoGPTError("The new name is empty. Enter one in the field above.")
     return visitor().rename(visitor().own_run(run.name), new.strip()).name
 
 
@@ -118,7 +118,7 @@ def question(name: str | None) -> str:
     run = deletable(name)
     if run.glance().busy:
         raise NanoGPTError(f"{run.name} is being trained. Stop it before it can be deleted.")
-    return f"Delete {run.name}, {size(run.size())}, with its weights, curves and samples? It cannot be brought back."
+    return f"Delete {run.name}, {size(run.size())}, with its weights, curves and samples? This can't be undone."
 
 
 def deletable(name: str | None) -> Run:
@@ -153,10 +153,10 @@ class View:
 
 def build(view: View) -> None:
     """Draw both accordions and wire them."""
-    with gr.Accordion("This run", open=False, elem_id="run-panel") as this:
+    with gr.Accordion("Run details", open=False, elem_id="run-panel") as this:
         about = gr.Textbox(show_label=False, container=False, interactive=False, max_lines=3, elem_id="run-about")
         command = gr.Textbox(
-            label="The command that repeats it", info="On another machine, name the text's file instead of --text.",
+            label="Reproduce from the command line", info="On another machine, replace --text with the text's file.",
             lines=2, max_lines=6, interactive=False, buttons=["copy"], elem_id="run-command",
         )  # fmt: skip
         build_saving(view)
@@ -164,12 +164,10 @@ def build(view: View) -> None:
         build_changing(view)
     with gr.Accordion("All runs", open=False, elem_id="run-all") as every:
         runs = gr.Dataframe(
-            headers=COLUMNS, datatype="str", interactive=False, label="Choose a line to look at that run",
+            headers=COLUMNS, datatype="str", interactive=False, label="Click a row to open the run",
             max_height=320, column_widths=WIDTHS, buttons=[], elem_id="run-table",
         )  # fmt: skip
-        import_button = gr.UploadButton(
-            "Import an archive (.zip)", file_types=[".zip"], size="sm", elem_id="run-import"
-        )
+        import_button = gr.UploadButton("Import run (.zip)", file_types=[".zip"], size="sm", elem_id="run-import")
         imported = said("run-import-said")
 
     def take(file):
@@ -203,14 +201,14 @@ def build_saving(view: View) -> None:
         }
     with gr.Group():
         to_continue = gr.Checkbox(
-            False, label="with all that is needed to continue it", elem_id="run-to-continue",
-            info="The archive is about three times as large then; to write with the run it is not needed.",
+            False, label="Include the checkpoint", elem_id="run-to-continue",
+            info="About three times as large; only needed to resume training elsewhere.",
         )  # fmt: skip
-        pack = gr.Button("Save the whole run as an archive (.zip)", size="sm", elem_id="run-save-archive")
+        pack = gr.Button("Export run (.zip)", size="sm", elem_id="run-save-archive")
     with gr.Row():
-        use = gr.Button("Put its settings into the fields", size="sm", min_width=180, elem_id="run-use-settings")
+        use = gr.Button("Use this run's settings", size="sm", min_width=180, elem_id="run-use-settings")
         upload = gr.UploadButton(
-            "Put settings from a file into the fields", file_types=[".json"], size="sm", min_width=180,
+            "Load settings from a file", file_types=[".json"], size="sm", min_width=180,
             elem_id="run-load-settings",
         )  # fmt: skip
     note = said("run-said")
@@ -235,7 +233,7 @@ def build_saving(view: View) -> None:
     packed = pack.click(lambda name, wanted: fetch(name, "archive", wanted), [view.run, to_continue], outputs, **quiet)
     packed.then(None, file, None, js=DOWNLOAD)
     filled = [note, *view.fields]
-    done = "The fields have {} now; look under Advanced, then press Start."
+    done = "Loaded {}. Check Advanced, then press Start."
     of_run, of_file = done.format("this run's settings"), done.format("the file's settings")
     settings_of = lambda name: settings.settings_of(existing(name, NO_RUN))
     use.click(lambda name: fill(lambda: settings_of(name), of_run), view.run, filled, **quiet)
@@ -248,7 +246,7 @@ def build_log(view: View) -> None:
     """Draw and wire the training log."""
     with gr.Accordion("Log", open=False, elem_id="run-log-panel") as panel:
         text = gr.Textbox(
-            label=f"The last {LOG_LINES} lines that the trainer printed", lines=8, max_lines=16, interactive=False,
+            label=f"The last {LOG_LINES} lines of the trainer's output", lines=8, max_lines=16, interactive=False,
             buttons=["copy"], elem_id="run-log",
         )  # fmt: skip
         refresh = gr.Button("Refresh the log", size="sm", elem_id="run-log-refresh")
@@ -263,7 +261,7 @@ def build_changing(view: View) -> None:
 
     def renamed(name, wanted):
         chosen = rename(name, wanted)
-        return f"{name} is called {chosen} now.", view.shown.put(view.show(chosen))
+        return f"{name} is now called {chosen}.", view.shown.put(view.show(chosen))
 
     def deleted(name):
         delete(name)

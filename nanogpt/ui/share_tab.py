@@ -21,22 +21,22 @@ from .run_panel import DOWNLOAD, loss
 from .visit import visitor
 from .words import existing
 
-NO_RUN = "There is no run to share yet; train one first."
+NO_RUN = "There is no run to share yet. Train one first."
 FILES = {  # kind of file -> (suffix of its name, function that writes it)
     "page": (".html", page_export.html),
     "code": (".py", code_export.python),
 }
 SPACES = [
-    ("This program with the model: others write with it and train their own", "gradio"),
-    ("One page that writes in the browser: free for everybody, never asleep", "static"),
+    ("This app with the model: visitors can sample from it and train their own", "gradio"),
+    ("Static page: runs in the visitor's browser, free, always on", "static"),
 ]
 HARDWARE = [
-    ("ZeroGPU: free, a borrowed GPU while it trains", deploy.FREE),
-    ("CPU: wants a paid account", "cpu-basic"),
+    ("ZeroGPU: free, a shared GPU while it trains", deploy.FREE),
+    ("CPU: needs a paid account", "cpu-basic"),
     ("T4 GPU: paid by the hour", "t4-small"),
     ("L4 GPU: paid by the hour", "l4x1"),
 ]
-LICENSES = [("none yet", ""), *((words, key) for key, words in card.LICENSES.items())]
+LICENSES = [("No license yet", ""), *((words, key) for key, words in card.LICENSES.items())]
 
 
 # ---- handlers: plain functions of names and settings -----------------------------------------------------------------
@@ -48,10 +48,10 @@ def about(name: str | None) -> dict[str, Any]:
         run = existing(name, NO_RUN)
         weights = run.folder / "model.safetensors"
         if not weights.exists():
-            return line(f"{run.name} has no weights yet; they come with its first evaluation.", "failed")
+            return line(f"{run.name} has no weights yet. Wait for its first checkpoint.", "failed")
         text = run.settings()["corpus"]["name"]
         parts = [run.name, f"validation loss {loss(run)}", f"{size(weights.stat().st_size)} of weights"]
-        return line(" · ".join([*parts, f"trained on {text}, which is never sent"]), "finished")
+        return line(" · ".join([*parts, f"trained on {text} (the text itself is never uploaded)"]), "finished")
     except PROBLEMS as error:
         return line(explain(error), "failed")
 
@@ -61,7 +61,7 @@ def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[
     run = shareable(name, quote)
     files = hub.offered(run, hub.repository(repo or run.name, "you"), license or None, quote)
     rows = [[file, f"{len(content):,}"] for file, content in files.items()]
-    return [*rows, ["in all", f"{sum(map(len, files.values())):,}"]], files["README.md"].decode()
+    return [*rows, ["Total", f"{sum(map(len, files.values())):,}"]], files["README.md"].decode()
 
 
 def shareable(name: str | None, quote: bool) -> Run:
@@ -152,8 +152,8 @@ def build_account() -> Account:
     with gr.Accordion("Use a token", open=False, elem_id="share-token-panel"):
         typed = gr.Textbox(
             type="password", label="Hub token", elem_id="share-token", max_lines=1,
-            info="Used once for the next Push or Create, then forgotten: it is kept nowhere, and the box is emptied at "
-            "once. Make one of the kind Write at huggingface.co/settings/tokens.",
+            info="Used once, for the next Publish or Create, and never stored; the field is cleared at "
+            "once. Make one with Write permission at huggingface.co/settings/tokens.",
             html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
         )  # fmt: skip
     return Account(page, shown, typed)
@@ -162,43 +162,42 @@ def build_account() -> Account:
 def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
     """Draw and wire publishing a model on the Hub. Return the license dropdown, which Spaces also use."""
     gr.Markdown(
-        "### A model on the Hub\nAnyone can then load it with `transformers` or this program. The weights, the "
-        "alphabet, the settings, the losses and a card go there in one commit; your text, the log and the save to "
-        "continue from never do. Mind that a model can repeat passages of its text. A dry run shows exactly what "
-        "would be sent.",
+        "### Publish to the Hugging Face Hub\nAnyone can then load it with `transformers` or this app. Uploads the "
+        "weights, tokenizer, settings, losses and a model card. Your text, the log and the checkpoint are never "
+        "uploaded, but a model can repeat passages it memorized. Preview upload shows exactly what would be uploaded.",
         elem_classes="share-head",
     )
     with gr.Group():
         repo = gr.Textbox(
             label="Repository", placeholder="user/name", max_lines=1, elem_id="share-repo",
-            info="A name alone is put under your own account; left empty, it is named after the run.",
+            info="Without \"user/\", it goes to your own account. Empty: the run's name.",
         )  # fmt: skip
         private = gr.Checkbox(
             True, label="Private", elem_id="share-private",
-            info="Only you can see it until you change that on the Hub. Untick to publish at once.",
+            info="Only you can see it until you change that on the Hub.",
         )  # fmt: skip
         license = gr.Dropdown(
             LICENSES,
             value="",
-            label="Licence",
+            label="License",
             elem_id="share-license",
-            info="What others may do with the model; without one, nothing but look.",
+            info="What others may do with the model. Without one, all rights are reserved.",
         )
         quote = gr.Checkbox(
-            False, label="Quote the text on the card", elem_id="share-quote",
-            info=f"Shows its first {card.QUOTED} characters. In any case the card names the text, its size, its hash.",
+            False, label="Quote the text on the model card", elem_id="share-quote",
+            info=f"Its first {card.QUOTED} characters. The card always shows the text's name, size and hash.",
         )  # fmt: skip
     with gr.Row():
-        dry = gr.Button("Dry run", elem_id="share-dry", min_width=150)
-        button = gr.Button("Push", variant="primary", elem_id="share-push", min_width=150)
+        dry = gr.Button("Preview upload", elem_id="share-dry", min_width=150)
+        button = gr.Button("Publish", variant="primary", elem_id="share-push", min_width=150)
     progress = drawn("status_line", line(""), elem_id="share-push-said", elem_classes="quiet-line")
     with gr.Column(visible=False, elem_id="share-offer") as offered:
         files = gr.Dataframe(
-            headers=["File", "Bytes"], datatype="str", interactive=False, label="Exactly these files",
+            headers=["File", "Bytes"], datatype="str", interactive=False, label="Files to upload",
             column_widths=["70%", "30%"], max_height=460, buttons=[], elem_id="share-files",
         )  # fmt: skip
         shown = gr.Textbox(
-            label="The card (README.md)", lines=12, max_lines=22, interactive=False, buttons=["copy"],
+            label="Model card (README.md)", lines=12, max_lines=22, interactive=False, buttons=["copy"],
             elem_id="share-card",
         )  # fmt: skip
 
@@ -207,7 +206,7 @@ def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
             rows, text = offer(name, where, license, quote)
         except PROBLEMS as error:
             return [gr.skip(), gr.skip(), gr.skip(), line(explain(error), "failed")]
-        return [gr.Column(visible=True), rows, text, line("Nothing was sent; this is what Push would send.")]
+        return [gr.Column(visible=True), rows, text, line("Nothing was uploaded. This is what Publish would upload.")]
 
     def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
         token = sign_in.token(account.page, typed, oauth)
@@ -223,13 +222,13 @@ def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
 def build_files(run: gr.Dropdown) -> None:
     """Draw and wire the export as a web page or a Python program."""
     gr.Markdown(
-        "### One file to take along\nThe page holds the model and writes by itself: offline, in any browser, on a "
-        "phone. The program is one readable Python file that needs only torch and trains this very model on this text.",
+        "### Export as one file\nWeb page: generates text offline in any browser, even on a phone. Python script: "
+        "one readable file that retrains this model and needs only torch.",
         elem_classes="share-head",
     )
     with gr.Row():
-        page = gr.Button("Save as a web page", elem_id="share-page", min_width=150)
-        code = gr.Button("Save the code", elem_id="share-code", min_width=150)
+        page = gr.Button("Export web page", elem_id="share-page", min_width=150)
+        code = gr.Button("Export Python script", elem_id="share-code", min_width=150)
     note = said("share-file-said")
     file = gr.DownloadButton(visible=False)
 
@@ -247,20 +246,21 @@ def build_files(run: gr.Dropdown) -> None:
 def build_space(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> None:
     """Draw and wire the creation of a Space with the model inside."""
     gr.Markdown(
-        "### A Space\nA page of its own on the Hub where others write with your model.", elem_classes="share-head"
+        "### Create a Space\nA page of its own on the Hub where others can sample from your model.",
+        elem_classes="share-head",
     )
     with gr.Group():
-        kind = gr.Radio(SPACES, value="static", label="What is put there", elem_id="share-kind")
+        kind = gr.Radio(SPACES, value="static", label="Contents", elem_id="share-kind")
         space = gr.Textbox(
             label="Space", placeholder="user/name", max_lines=1, elem_id="share-space",
-            info="A name alone is put under your own account; left empty, it is named after the run.",
+            info="Without \"user/\", it goes to your own account. Empty: the run's name.",
         )  # fmt: skip
         hardware = gr.Dropdown(
             HARDWARE, value=deploy.FREE, label="Hardware", visible=False, elem_id="share-hardware",
-            info="What it runs on; the Hub says what it costs, and lets you change it later.",
+            info="What it runs on. The Hub shows what it costs, and lets you change it later.",
         )  # fmt: skip
         private = gr.Checkbox(True, label="Private", elem_id="share-space-private", info="Only you can open it.")
-    button = gr.Button("Create the Space", elem_id="share-create")
+    button = gr.Button("Create Space", elem_id="share-create")
     progress = drawn("status_line", line(""), elem_id="share-space-said", elem_classes="quiet-line")
 
     def create(name, where, kind, hardware, private, license, typed, oauth: gr.OAuthToken | None):

@@ -41,11 +41,11 @@ def token(page: gr.Blocks, typed: str | None, visitor: gr.OAuthToken | None) -> 
 def told(page: gr.Blocks, visitor: gr.OAuthToken | None) -> str:
     """Return a sentence that says which login would be used."""
     if visitor:
-        return "Signed in to the Hub: what you share goes to your own account."
+        return "Signed in to the Hub. What you publish goes to your own account."
     if saved(page):
-        return "The Hub login saved on this machine is used (from hf auth login or HF_TOKEN)."
+        return "Using the Hub login saved on this machine (from hf auth login or HF_TOKEN)."
     if os.environ.get("OAUTH_CLIENT_ID"):
-        return "Sign in above to share to the Hub under your own account, or use a token of your own."
+        return "Sign in above to publish to your own account, or use a token."
     if limits.is_public():
-        return "To share to the Hub under your own account, use a token of your own."
-    return "Not signed in to the Hub: run hf auth login once, or use a token."
+        return "To publish to your own account, use a token."
+    return "Not signed in to the Hub. Run hf auth login once, or use a token."

@@ -1,4 +1,4 @@
-"""Manage texts, below the report in the Corpus tab: see their sizes, rename them and delete them."""
+"""Manage texts, below the report in the Text tab: see their sizes, rename them and delete them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def question(corpus_id: str | None) -> str:
     busy, others = users_of(found.id)
     if busy:
         are = "is" if len(busy) == 1 else "are"
-        raise NanoGPTError(f"{found.name} is in use: {in_words(busy)} {are} being trained on it. Stop that first.")
+        raise NanoGPTError(f"{found.name} is in use: {in_words(busy)} {are} training on it. Stop training first.")
     asked = f"Delete {found.name}, {size(corpus.size_on_disk(found))}?"
     if others:
         goes = "was trained on it and keeps" if len(others) == 1 else "were trained on it and keep"
@@ -75,7 +75,7 @@ def rename(corpus_id: str | None, name: str) -> str:
 def chosen(corpus_id: str | None) -> corpus.Corpus:
     """Return the text with this id. Raise NanoGPTError if none is selected."""
     if not corpus_id:
-        raise NanoGPTError("No text is chosen; choose one of yours above.")
+        raise NanoGPTError("No text is selected. Choose one of yours above.")
     return visitor().text(corpus_id)
 
 
@@ -84,12 +84,12 @@ def chosen(corpus_id: str | None) -> corpus.Corpus:
 
 def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], dict], shown: Parts) -> None:
     """Draw the accordion and wire it. `after(chosen id, changed id)` returns updates for `shown`."""
-    with gr.Accordion("Your texts", open=False, elem_id="text-panel") as panel:
+    with gr.Accordion("Manage texts", open=False, elem_id="text-panel") as panel:
         rows = gr.Dataframe(
-            headers=COLUMNS, datatype="str", interactive=False, label="Texts you uploaded or pasted", max_height=260,
+            headers=COLUMNS, datatype="str", interactive=False, label="Your texts", max_height=260,
             column_widths=["190px", "110px", "100px", "120px"], buttons=[], elem_id="text-table",
         )  # fmt: skip
-        pick = gr.Dropdown([], label="Text", info="Which one to rename or delete.", elem_id="text-pick")
+        pick = gr.Dropdown([], label="Text", info="The text to rename or delete.", elem_id="text-pick")
 
         def change(act, in_use, id, *name):
             sentence = act(id, *name)

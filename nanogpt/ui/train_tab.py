@@ -70,10 +70,10 @@ def written(name: str | None, number: int | None = None) -> tuple[str, str, int,
     run = seen(name)
     samples = run.history().samples if run else []
     if not samples:
-        return "What it writes at this point", "", 0, 0
+        return "Sample", "", 0, 0
     number = max(1, min(int(number or len(samples)), len(samples)))
     one = samples[number - 1]
-    return f"What it wrote at step {one['step']:,}", one["text"].strip(), number, len(samples)
+    return f"Sample at step {one['step']:,}", one["text"].strip(), number, len(samples)
 
 
 def names() -> list[str]:
@@ -115,7 +115,7 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
     updates: dict[str, Any] = dict(
         status=now["line"],
         page_status=page,
-        stop=gr.Button("Withdraw" if now["state"] == "queued" else "Stop and save", interactive=now["can_stop"]),
+        stop=gr.Button("Cancel" if now["state"] == "queued" else "Stop", interactive=now["can_stop"]),
         go_on=gr.Button(interactive=now["can_continue"]),
         seen=now["version"],
     )
@@ -185,12 +185,8 @@ def look_back(name: str | None, number: float) -> list:
 
 def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
     """Draw the sample, and the slider that goes back to earlier ones."""
-    sample = gr.Textbox(
-        label="What it writes at this point", lines=6, max_lines=12, interactive=False, elem_id="train-sample"
-    )
-    when = gr.Slider(
-        1, 2, 1, step=1, label="Go back to an earlier evaluation", visible=False, buttons=[], elem_id="train-sample-at"
-    )
+    sample = gr.Textbox(label="Sample", lines=6, max_lines=12, interactive=False, elem_id="train-sample")
+    when = gr.Slider(1, 2, 1, step=1, label="Earlier samples", visible=False, buttons=[], elem_id="train-sample-at")
     return sample, when
 
 
@@ -203,15 +199,15 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
             )
             chosen = form.build()
             name = gr.Textbox(
-                label="Name of the run",
-                placeholder="named after the text if left empty",
+                label="Run name (optional)",
+                placeholder="defaults to the text's name",
                 elem_id="train-name",
                 max_lines=1,
             )
             start_button = gr.Button("Start", variant="primary", elem_id="train-start")
             with gr.Row():
-                stop_button = gr.Button("Stop and save", interactive=False, elem_id="train-stop")
-                continue_button = gr.Button("Continue", interactive=False, elem_id="train-continue")
+                stop_button = gr.Button("Stop", interactive=False, elem_id="train-stop")
+                continue_button = gr.Button("Resume", interactive=False, elem_id="train-continue")
             action_said = said("train-said")
             form.build_advanced(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)

@@ -13,8 +13,8 @@ from .drawn import line
 from .visit import seen, visitor
 
 STATES = dict(
-    queued="Waiting", running="Training", stopping="Stopping", finished="Finished", stopped="Stopped", failed="Failed",
-    crashed="Interrupted", damaged="Cannot be read",
+    queued="Queued", running="Training", stopping="Stopping", finished="Finished", stopped="Stopped", failed="Failed",
+    crashed="Interrupted", damaged="Damaged",
 )  # fmt: skip
 
 
@@ -63,10 +63,10 @@ def progress(run: Run, status: Status) -> str:
     speed = history.latest("characters_per_second") or history.latest("tokens_per_second")  # older runs logged this key
     read = history.latest("characters") or history.latest("tokens") or 0
     parts = [steps(run, status)]
-    parts.append(f"{epochs(read, settings['corpus']['characters']):.1f} passes over the text")
+    parts.append(f"{epochs(read, settings['corpus']['characters']):.1f} epochs")
     if speed:
-        parts.append(f"{speed:,} characters a second")
-    parts.append(f"{clock(status.seconds)} gone")
+        parts.append(f"{speed:,} characters per second")
+    parts.append(f"{clock(status.seconds)} elapsed")
     if status.state == "running" and status.step:
         parts.append(f"{clock(left(run, status))} left")
     parts += devices(history)[-1:]
@@ -94,7 +94,7 @@ def _busy_words(run: Run, status: Status) -> str:
     """Describe a queued or training run: its place in the queue or its progress, and its losses."""
     text, history = state_word(status), run.history()
     if status.state == "queued":
-        text += f": number {status.place} in the queue" if status.place > 1 else ": next in the queue, starting"
+        text += f": number {status.place}" if status.place > 1 else ": next, starting"
     else:
         text += f": {progress(run, status)}"
     return f"{text} · {losses(history)}" if history.rows else text
@@ -102,10 +102,9 @@ def _busy_words(run: Run, status: Status) -> str:
 
 def _ended_words(run: Run, status: Status) -> str:
     """Describe how a run ended, and how far it got."""
-    state = state_word(status)
-    reach = f"{progress(run, status)}." if status.step else ""
-    text = f"{status.message} {reach}".strip()
-    return text if text.startswith(state) else f"{state}: {text}".rstrip(": ")
+    state, message = state_word(status), status.message
+    said = message if message.startswith(state) else f"{state}: {message}".rstrip(": ")
+    return f"{said.rstrip('.')} · {progress(run, status)}" if status.step else said
 
 
 def page_line() -> dict:
@@ -122,10 +121,11 @@ def page_line() -> dict:
 def _idle_words() -> str:
     count = len(visitor().runs())
     if not count and limits.training_is_off():
-        return "Nothing is running, and there is no model here yet."
+        return "Idle. There is no trained model here yet."
     if not count:
-        return "Nothing is running. A text and a preset are chosen: open Train and press Start."
-    return f"Nothing is running. {count} run{'s' if count > 1 else ''} here to write with, in Sample."
+        return "Ready. A text and a preset are already selected: open Train and press Start."
+    models, one = ("trained models", "one") if count > 1 else ("trained model", "it")
+    return f"Idle. {count} {models} ready: open Sample to try {one}."
 
 
 def _running_words(name: str) -> str:

@@ -105,7 +105,8 @@ def test_elsewhere_the_request_only_starts(text, started):
 
 def test_what_cannot_start_is_said_in_the_tab(text, started):
     [shown] = train_tab.attempt(train_tab.go_on, None, "1m", 5)
-    assert shown == dict(status=dict(text="There is no run to resume yet. Press Start.", state="failed", share=None))
+    assert list(shown) == ["said"]
+    assert shown["said"].value == dict(text="There is no run to resume yet. Press Start.", state="failed", share=None)
 
 
 def test_a_trainer_is_kept_warm_only_where_it_is_a_process(monkeypatch, home):

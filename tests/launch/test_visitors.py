@@ -373,7 +373,7 @@ HANDLERS = {
     "start": lambda run, text: train_tab.start(text, "", "quick", "classic", "1m", 5),
     "estimate": lambda run, text: form.estimate(text, "quick", "classic", "1m", 5),
     "link": lambda run, text: link.read(dict(run=run)),
-    "link to it": lambda run, text: link.built_in(text),
+    "link to it": lambda run, text: corpus_tab.builtin_key(text),
     "table": lambda run, text: run_panel.table(),
     "facts": lambda run, text: run_panel.facts(run),
     "log": lambda run, text: run_panel.log(run),

@@ -65,7 +65,7 @@ def test_the_link_has_the_differences_and_a_text_that_all_have(home, tiny_text):
     expected = "?text=python-reference&preset=laptop&n_layer=3&learning_rate=0.003"
     assert link.query(everybody_s.id, *fields) == expected
     assert link.query(mine.id, *fields) == expected.replace("text=python-reference&", "")
-    assert "cannot carry your own text" in link.offered(mine.id, *fields)[1].value["text"]
+    assert "can't include your own text" in link.offered(mine.id, *fields)[1].value["text"]
     assert "and this text" in link.offered(everybody_s.id, *fields)[1].value["text"]
 
 
@@ -97,7 +97,7 @@ def test_wrong_settings_are_a_sentence_and_change_nothing(home, asked, sentence)
     assert found.settings is None
     assert sentence in found.said[0]
     assert len(found.said[0]) < 400
-    assert found.said[0].endswith("So the link's settings were not taken.")
+    assert found.said[0].endswith("The link's settings were ignored.")
 
 
 def test_a_text_or_a_run_that_cannot_be_had(home, tiny_text):
@@ -114,7 +114,7 @@ def test_a_text_or_a_run_that_cannot_be_had(home, tiny_text):
 def test_what_others_put_into_an_address_is_not_asked_for(home):
     assert link.read(dict(__theme="dark", view="api", _x="1")) == link.Asked()
     [said] = link.read(dict(n_layr="3")).said
-    assert said == "The link has 'n_layr' in it, which is no setting; it was passed over."
+    assert said == "The link has 'n_layr' in it, which is not a setting, so it was ignored."
 
 
 # --- in a browser --------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_a_teacher_s_link(page, server, home, tiny_text):
     page.goto(f"{server.url}/?text=python-reference&preset=laptop&n_layer=3&n_head=many")
     page.wait_for_function("document.querySelector('#page-asked')?.innerText.includes('n_head was')")
     page.get_by_role("tab", name="Train", exact=True).click()
-    page.get_by_label("Quick look").check()
+    page.get_by_label("Quick").check()
     page.wait_for_selector("#train-max-iters input")
     page.get_by_role("button", name="Advanced").first.click()
     page.locator("#train-n-embd input").fill("96")
@@ -138,7 +138,7 @@ def test_a_teacher_s_link(page, server, home, tiny_text):
     assert made == f"{server.url}/?text=python-reference&preset=quick&n_embd=96"
     page.goto(made)
     page.wait_for_selector("#train-max-iters input")  # it opened at Train, and the preset is chosen
-    assert page.get_by_label("Quick look").is_checked()
+    assert page.get_by_label("Quick").is_checked()
     assert copied(page) == made
     page.goto(f"{server.url}/?run=lesson")
     page.wait_for_function("document.querySelector('#train-run input')?.value === 'lesson'")

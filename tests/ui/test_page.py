@@ -27,7 +27,7 @@ def upload(page, path: Path) -> None:
 
 def fill_small(page, max_iters: int) -> None:
     """Settings for a model that trains in seconds."""
-    page.get_by_label("Quick look").check()
+    page.get_by_label("Quick").check()
     page.locator("#train-max-iters input").fill(str(max_iters))  # it appears when the preset has filled the fields
     page.get_by_role("button", name="Advanced").first.click()
     for name, value in SMALL.items():
@@ -145,9 +145,12 @@ def test_what_cannot_be_done_is_said_where_it_happened(page, tmp_path: Path):
     page.wait_for_selector("#corpus-report .note-error")
     assert "characters" in page.locator("#corpus-report .note-error").inner_text()
 
-    # the text chosen before is still chosen, and a wrong number is a sentence in the tab
+    # the text chosen before is still chosen, and says so; leaving an empty list changes nothing
+    assert page.locator("#corpus-next").inner_text() == 'Next: train on "Python reference"'
+    assert page.locator("#corpus-builtin input:checked").get_attribute("value") is not None
+    # and a wrong number is a sentence in the tab
     open_tab(page, "Train")
-    page.get_by_label("Quick look").check()
+    page.get_by_label("Quick").check()
     page.wait_for_selector("#train-max-iters input")  # the preset has filled the fields
     page.get_by_role("button", name="Advanced").first.click()
     page.locator("#train-n-head input").fill("3")
@@ -178,7 +181,7 @@ def test_another_alphabet_in_another_encoding(page, tmp_path: Path, home: Path):
     assert f"{len(set(CYRILLIC))}" in report.locator("dl").inner_text()
     for label in ("Windows-1251", "KOI8-R"):  # read otherwise, and back again: one text is kept
         before = report.locator("pre").inner_text()
-        page.get_by_role("button", name="Read it otherwise").click() if label == "Windows-1251" else None
+        page.get_by_role("button", name="Encoding and clean-up").click() if label == "Windows-1251" else None
         page.locator("#corpus-encoding input").fill(label)
         page.get_by_role("option").filter(has_text=label).first.click()
         page.wait_for_function("was => document.querySelector('#corpus-report pre')?.innerText !== was", arg=before)

@@ -47,8 +47,8 @@ def test_the_table_names_every_run(run, text):
     assert lines["one"][1:4] == ["Finished", "3.0000", "50 of 50"]
     assert lines["one"][4] == run_panel.size(sum(path.stat().st_size for path in run.folder.iterdir()))
     assert lines["one"][5] == "A <b>play</b>"
-    assert lines["two"][1:4] == ["Waiting", "–", "0 of 50"]
-    assert lines["broken"][1] == "Cannot be read"
+    assert lines["two"][1:4] == ["Queued", "–", "0 of 50"]
+    assert lines["broken"][1] == "Damaged"
     assert all(
         isinstance(cell, str) and len(line) == len(run_panel.COLUMNS) for line in lines.values() for cell in line
     )
@@ -68,7 +68,7 @@ def test_the_line_of_a_running_run_has_its_step_its_speed_and_its_times(text):
     run.event("started", step=0, device="CPU, 2 threads, float32")
     tokens = int(2.5 * 0.9 * text.characters)
     run.log(step=20, seconds=30.0, tokens=tokens, train_loss=2.0, val_loss=1.9, tokens_per_second=4265)
-    said = "2.5 passes over the text · 4,265 characters a second · 0:30 gone"
+    said = "2.5 epochs · 4,265 characters per second · 0:30 elapsed"
     bits = "training loss 2.0000 (2.885 bits), validation loss 1.9000 (2.741 bits)"  # 2.0 / ln 2, 1.9 / ln 2
     assert losses(run.history()) == bits
     with queue.turn("one", "cpu"), run.held():
@@ -78,7 +78,7 @@ def test_the_line_of_a_running_run_has_its_step_its_speed_and_its_times(text):
         assert (shown["text"], shown["state"], shown["share"]) == (f"Training: {line} · {bits}", "running", 0.4)
         assert page_line()["text"] == "Training one: step 20 of 50, 0:45 left."
         run.change(train={**run.settings()["train"], "budget": 3700.0})  # then the clock says what is left
-        assert "0:30 gone · 1:01:10 left" in progress(run, run.status())
+        assert "0:30 elapsed · 1:01:10 left" in progress(run, run.status())
     run.event("stopped", step=20, message="Stopped.")
     assert progress(run, run.status()).endswith(f"{said} · CPU, 2 threads, float32")  # and nothing is left to wait for
 
@@ -108,7 +108,7 @@ def test_nothing_is_saved_of_what_is_not_there(run):
     for name, what, said in (("one", "log", "has no log yet"), (None, "curves", "no run yet"), ("x", "log", "no run")):
         with pytest.raises(NanoGPTError, match=said):
             run_panel.save(name, what)
-    assert run_panel.log("one") == run_panel.log(None) == "The trainer has printed nothing yet."
+    assert run_panel.log("one") == run_panel.log(None) == "The trainer hasn't printed anything yet."
 
 
 def test_a_run_is_renamed(run, text):
@@ -183,8 +183,8 @@ def test_settings_fill_the_fields_from_the_preset_on(run):
 
 
 def test_the_reader_goes_back_to_an_earlier_sample(run):
-    assert train_tab.written("one") == ("What it wrote at step 50", "text 50", 3, 3)
-    assert train_tab.written("one", 1) == ("What it wrote at step 0", "text 0", 1, 3)
+    assert train_tab.written("one") == ("Sample at step 50", "text 50", 3, 3)
+    assert train_tab.written("one", 1) == ("Sample at step 0", "text 0", 1, 3)
     assert train_tab.written("one", 99)[2] == 3
     assert train_tab.written(None)[2:] == train_tab.written("gone")[2:] == (0, 0)
     assert train_tab.look_back("one", 2)[1] == 2
@@ -232,7 +232,7 @@ def test_a_damaged_run_stops_no_listing(run, text):
 
 def test_a_word_that_a_later_version_logged(run):
     run.event("paused", step=50)
-    assert run_line("one")["text"].startswith("Paused: step 50 of 50 · ")
+    assert run_line("one")["text"].startswith("Paused · step 50 of 50 · ")
     assert run_panel.table()[0][1] == "Paused"
     assert "paused" in run_panel.facts("one")[0]
     assert "step 50" in sample_tab.whose(run)
@@ -267,7 +267,7 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
     for name in ("one", "two"):
         queue.draw(name)
     assert "number 2" in run_line("two")["text"]
-    assert train_tab.shown("two", None)["stop"].value == "Withdraw"
+    assert train_tab.shown("two", None)["stop"].value == "Cancel"
     train_tab.stop("two")
     assert queue.waiting() == ["one"]
     line = run_line("two")
@@ -294,7 +294,7 @@ def test_a_text_is_renamed(text):
     assert "is called Hamlet now" in text_panel.rename(text.id, "  Hamlet ")
     for id, name, said in (
         (text.id, " ", "empty"),
-        (None, "x", "No text is chosen"),
+        (None, "x", "No text is selected"),
         ("../..", "x", "is not the id of a text"),
     ):
         with pytest.raises(NanoGPTError, match=said):
@@ -308,7 +308,7 @@ def test_a_text_is_deleted_but_not_while_a_run_needs_it(run, text):
     assert "were trained on it" in text_panel.question(text.id)
     queue.draw("two")
     for action in (text_panel.question, text_panel.delete):
-        with pytest.raises(NanoGPTError, match="in use: two is being trained"):
+        with pytest.raises(NanoGPTError, match="in use: two is training on it"):
             action(text.id)
     queue.drop("two")
     assert text_panel.delete(text.id).endswith("is deleted.")
@@ -335,11 +335,11 @@ def test_the_text_chosen_before_is_chosen_again(text):
 def test_reading_a_text_three_times_leaves_one(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\r\n".encode("cp1252") * 80)
-    given, ids = corpus_tab.take_new([str(path)])["given"], []
+    given, ids = corpus_tab.take_new(None, [str(path)])["given"], []
     for codec in ("cp1251", "latin-1", "cp1252"):
-        given = corpus_tab.take_again(given, codec)["given"]
+        given = corpus_tab.take_again(None, given, codec)["given"]
         ids.append(given.added)
-    tried = corpus_tab.take_again(given, "cp1252", [])
+    tried = corpus_tab.take_again(None, given, "cp1252", [])
     assert [one.id for one in corpus.listed()] == [tried["corpus_id"]]
     assert "\r" in corpus.load(tried["corpus_id"]).text()
     assert len(set(ids)) > 1
@@ -349,11 +349,11 @@ def test_a_text_that_was_here_before_or_has_a_run_is_kept(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
     here = corpus.add([path], encoding="cp1252")
-    given = corpus_tab.take_new([str(path)])["given"]
+    given = corpus_tab.take_new(None, [str(path)])["given"]
     assert given.added is None
-    given = corpus_tab.take_again(given, "cp1251")["given"]
+    given = corpus_tab.take_again(None, given, "cp1251")["given"]
     prepare.new_run("one", corpus.load(given.added), **SMALL)
-    last = corpus_tab.take_again(given, "cp1250")["given"]
+    last = corpus_tab.take_again(None, given, "cp1250")["given"]
     assert {one.id for one in corpus.listed()} == {here.id, given.added, last.added or here.id}
 
 
@@ -406,7 +406,7 @@ def test_runs_and_texts_are_managed(page, home: Path, tmp_path: Path, tiny_text:
     page.set_input_files("#corpus-upload input[type=file]", str(mine))
     said(page, "#corpus-report h3", "millers-play")
     page.get_by_role("tab", name="Train", exact=True).click()
-    page.get_by_label("Quick look").check()
+    page.get_by_label("Quick").check()
     page.get_by_role("button", name="Advanced").first.click()
     for name in ("n_layer", "n_head", "n_embd", "block_size", "batch_size"):
         page.locator(f"#train-{name.replace('_', '-')} input").fill(str(SMALL[name]))
@@ -470,11 +470,11 @@ def one_waits_and_is_withdrawn(page) -> None:
     page.locator("#train-stop").click()
     state(page, "stopped")
     said(page, "#train-status", "Canceled before training started")
-    said(page, "#train-stop", "Stop and save")
+    said(page, "#train-stop", "Stop")
 
 
 def the_text_is_kept_until_nobody_needs_it(page) -> None:
-    page.get_by_role("tab", name="Corpus", exact=True).click()
+    page.get_by_role("tab", name="Text", exact=True).click()
     page.locator("#text-panel > button").click()
     said(page, "#text-table", "millers-play")
     page.locator("#text-delete").click()
@@ -485,7 +485,7 @@ def the_text_is_kept_until_nobody_needs_it(page) -> None:
     state(page, "running")
     page.locator("#train-stop").click()
     state(page, "stopped")
-    page.get_by_role("tab", name="Corpus", exact=True).click()
+    page.get_by_role("tab", name="Text", exact=True).click()
     page.locator("#text-delete").click()
     page.locator("#text-delete-yes").click()
     said(page, "#text-said", "millers-play is deleted.")
@@ -501,6 +501,25 @@ def test_while_a_run_goes_by_the_clock_its_steps_are_about_so_many(run):
 
 
 def test_an_empty_paste_is_answered_and_no_file_is_not(home):
-    [note] = corpus_tab.take_new("")["report"]["notes"]
+    [note] = corpus_tab.take_new(None, "")["report"]["notes"]
     assert note == {"kind": "error", "text": "The text is empty. Paste some text, or choose a file with text in it."}
-    assert list(corpus_tab.take_new(None)) == list(corpus_tab.take_new([])) == ["given"]
+    assert list(corpus_tab.take_stored(None, None)) == ["given"]  # leaving the empty list
+    assert list(corpus_tab.take_new(None, None)) == list(corpus_tab.take_new(None, [])) == ["given"]
+
+
+def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
+    """And the button goes on naming it."""
+    first = corpus_tab.attempt(corpus_tab.choose_stored, text.id)
+    assert first["next"].value == 'Next: train on "A <b>play</b>"'
+    refused = corpus_tab.take_new(text.id, "too short")
+    assert refused["stored"].value == text.id
+    assert refused["builtin"] is None
+    assert not {"corpus_id", "kept", "next"} & refused.keys()
+    builtin = corpus_tab.attempt(corpus_tab.choose_builtin, "python-reference")
+    refused = corpus_tab.take_new(builtin["corpus_id"], "too short")
+    assert refused["builtin"] == "python-reference"
+
+
+def test_a_built_in_text_is_selected_even_if_it_was_uploaded_before(home, text, monkeypatch):
+    monkeypatch.setattr(corpus_tab, "choose_builtin", lambda key: corpus_tab.choose_stored(text.id))
+    assert corpus_tab.attempt(corpus_tab.choose_builtin, "shakespeare")["builtin"] == "shakespeare"

@@ -48,7 +48,7 @@ def test_the_saved_login_is_for_whoever_sits_at_the_machine(monkeypatch):
     for page in (served("0.0.0.0"), served("192.168.1.7"), served(None), served(share=True), None):
         assert sign_in.token(page, "", None) is None
         assert "saved" not in sign_in.told(page, None)
-    assert "saved on this machine is used" in sign_in.told(served(), None)
+    assert "saved on this machine" in sign_in.told(served(), None)
 
 
 @pytest.mark.parametrize("name", ["SPACE_ID", "NANOGPT_PUBLIC", "NANOGPT_HOSTS"])
@@ -82,7 +82,7 @@ def test_what_was_typed_comes_first(monkeypatch):
 
 def test_the_line_about_a_run(run, tiny_text):
     assert "3.0000" in share_tab.about("one")["text"]
-    assert "A <b>play</b>, which is never sent" in share_tab.about("one")["text"]
+    assert "A <b>play</b> (the text itself is never uploaded)" in share_tab.about("one")["text"]
     prepare.new_run("two", corpus.listed()[0], **SMALL)
     assert "no weights yet" in share_tab.about("two")["text"]
     assert share_tab.about(None)["text"] == share_tab.NO_RUN
@@ -124,7 +124,7 @@ def test_only_so_many_work_at_once():
     end, begun = threading.Event(), [following.following(lambda tell: end.wait(20)) for _ in range(following.AT_ONCE)]
     for one in begun:
         next(one)
-    with pytest.raises(NanoGPTError, match="8 others are sharing"):
+    with pytest.raises(NanoGPTError, match="busy publishing for 8 other people"):
         next(following.following(lambda tell: None))
     end.set()
     assert [list(one)[-1]["state"] for one in begun] == ["finished"] * following.AT_ONCE
@@ -238,7 +238,7 @@ def a_static_space_is_created(page, hub) -> None:
 
 def what_was_pushed_is_pulled(page) -> None:
     page.get_by_role("tab", name="Sample", exact=True).click()
-    page.get_by_role("button", name="Take a model from the Hub").click()
+    page.get_by_role("button", name="Load a model from the Hub").click()
     page.locator("#pull-repo").get_by_role("textbox").fill("https://huggingface.co/maya/gone")
     page.locator("#pull").click()
     assert "no repository maya/gone" in said(page, "pull-said")
