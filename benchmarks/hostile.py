@@ -346,7 +346,8 @@ def summary(server: Watched, people: list[Honest], hostile: dict[str, Any]) -> d
         trained=sum(one.trained for one in people), failed=[text for one in people for text in one.failed],
         tried_again=sum(one.again for one in people), seconds=latency,
     )  # fmt: skip
-    return dict(idle_mb=server.table[0]["memory_mb"], most=most, honest=honest, hostile=hostile, over_time=server.table[::5])
+    idle, over_time = server.table[0]["memory_mb"], server.table[::5]
+    return dict(idle_mb=idle, most=most, honest=honest, hostile=hostile, over_time=over_time)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from .. import corpus
+from .. import corpus, limits
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..runs import users_of
-from . import scratch, text_panel
+from . import scratch, text_panel, welcome
 from .drawn import drawn
 from .parts import QUIET, READING, Parts
 from .visit import visitor
@@ -160,11 +160,13 @@ class CorpusTab:
     report: gr.HTML
     shown: Parts  # what `attempt` updates
     next: gr.Button
+    welcome: welcome.Welcome
 
 
 def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     """Draw the tab and wire it. `kept` remembers the chosen text for the next time the page is opened."""
     given = gr.State()
+    top = welcome.build()
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             upload = gr.File(label="Upload text files", file_count="multiple", height=150, elem_id="corpus-upload")
@@ -193,12 +195,10 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
                 repairs = gr.CheckboxGroup(
                     [], label="Clean-up applied; untick any you don't want", elem_id="corpus-repairs"
                 )
-            next_button = gr.Button(
-                "Next: train on this text", variant="primary", interactive=False, elem_id="corpus-next"
-            )
+            next_button = gr.Button("Next: choose settings", interactive=False, elem_id="corpus-next")
             parts = Parts(
                 corpus_id=corpus_id, kept=kept, report=report, builtin=builtins, stored=earlier, otherwise=otherwise,
-                repairs=repairs, given=given, next=next_button,
+                repairs=repairs, given=given, next=next_button, train=top.train,
             )  # fmt: skip
             text_panel.build(corpus_id, report, after_change, parts)
 
@@ -214,7 +214,7 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     on(earlier.input, take_stored, [corpus_id, earlier])
     on(encoding.input, take_again, [corpus_id, given, encoding])
     on(repairs.input, take_again, [corpus_id, given, encoding, repairs])
-    return CorpusTab(report, parts, next_button)
+    return CorpusTab(report, parts, next_button, top)
 
 
 def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:
@@ -229,7 +229,8 @@ def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:
         report=choice.report,
         builtin=how[0] if choose is choose_builtin else builtin_key(choice.corpus_id),
         stored=stored_choices(choice.corpus_id),
-        next=gr.Button(f'Next: train on "{choice.report["title"]}"', interactive=True),
+        next=gr.Button(f'Next: choose settings for "{choice.report["title"]}"', interactive=True),
+        train=gr.Button(welcome.label(choice.report["title"]), interactive=not limits.training_is_off()),
         otherwise=gr.Accordion(visible=choice.given is not None),
         repairs=gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
         given=choice.given,

@@ -14,8 +14,8 @@ from gradio.utils import get_space
 from .. import limits
 from ..errors import home_problem
 from ..launch import place
-from . import api, corpus_tab, form, link, sample_tab, share_tab, train_tab, visit
-from .drawn import drawn
+from . import api, corpus_tab, form, link, sample_tab, share_tab, train_tab, visit, welcome
+from .drawn import drawn, told
 from .drawn import line as drawn_line
 from .guard import middleware
 from .intake import upload_bytes
@@ -68,6 +68,7 @@ def build_app() -> gr.Blocks:
 
         runs, run, form_inputs = training.shown.outputs, training.run, training.form.inputs
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **QUIET)
+        train_now(page, corpus_id)
         texts.report.change(corpus_tab.about, corpus_id, training.about_text, **QUIET)
         run.change(lambda name: name or gr.skip(), run, kept_run, **QUIET)
         sample.select(sample_tab.choices, run, writing.run, **QUIET)
@@ -86,6 +87,26 @@ def build_app() -> gr.Blocks:
         0.02  # Gradio's default polls 1,000 times per second, which uses 4% of a core even when idle
     )
     return demo
+
+
+def train_now(page: Page, corpus_id: gr.State) -> None:
+    """Wire the button of the first tab: start a run and go to the Train tab, or say why not below the button."""
+    top = page.texts.welcome
+    outputs = [page.tabs, top.said, *page.training.shown.outputs]
+
+    def updated(updates: dict) -> dict:
+        if "run" not in updates:  # refused
+            return {top.said: updates["said"]}
+        return {page.tabs: gr.Tabs(selected="train"), top.said: told(""), **page.training.shown.put(updates)}
+
+    def steps(id):
+        yield from (updated(updates) for updates in train_tab.attempt(welcome.start, id))
+
+    waits: dict[str, Any] = dict(show_progress="hidden", api_visibility="private", concurrency_limit=16)
+    if place.takes_the_request():
+        top.train.click(steps, corpus_id, outputs, **waits)
+    else:
+        top.train.click(lambda id: next(steps(id)), corpus_id, outputs, **QUIET).then(place.warm, **QUIET)
 
 
 def open_page(page: Page, before: str | None) -> dict:

@@ -146,7 +146,8 @@ def test_what_cannot_be_done_is_said_where_it_happened(page, tmp_path: Path):
     assert "characters" in page.locator("#corpus-report .note-error").inner_text()
 
     # the text chosen before is still chosen, and says so; leaving an empty list changes nothing
-    assert page.locator("#corpus-next").inner_text() == 'Next: train on "Python reference"'
+    assert page.locator("#corpus-next").inner_text() == 'Next: choose settings for "Python reference"'
+    assert page.locator("#welcome-train").inner_text() == 'Train on "Python reference" for 1 minute'
     assert page.locator("#corpus-builtin input:checked").get_attribute("value") is not None
     # and a wrong number is a sentence in the tab
     open_tab(page, "Train")
@@ -204,6 +205,42 @@ def put_run(name: str, tiny_text: str, *events: str) -> Run:
     for event in events:
         made.event(event, step=50)
     return made
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model that ships with the project, which other tests leave out."""
+    monkeypatch.delenv("NANOGPT_SHIPPED")
+
+
+def test_the_bundled_run_is_replayed_and_can_be_looked_through(shipped, page):
+    """Still for those who prefer less motion: then its end is shown at once, and the slider goes back to any sample."""
+    page.emulate_media(reduced_motion="reduce")
+    page.reload()
+    caption, text = page.locator(".replay-caption"), page.locator(".replay-text")
+    caption.wait_for()
+    samples = Run("shakespeare").history().samples
+    assert f"step {samples[-1]['step']:,} · " in caption.inner_text()
+    assert text.text_content() == samples[-1]["text"].strip()
+    slider = page.locator(".replay-controls input")
+    slider.fill("1")
+    assert caption.inner_text().startswith("step 0 · validation loss 4.")
+    assert text.text_content() == samples[0]["text"].strip()
+    page.emulate_media(reduced_motion="no-preference")
+    page.get_by_role("button", name="Replay").click()
+    page.wait_for_function("Number(document.querySelector('.replay-controls input').value) > 2")
+    page.wait_for_function(f"document.querySelector('.replay-caption').innerText.includes('{samples[-1]['step']:,}')")
+
+
+def test_one_click_trains(page, home: Path):
+    page.locator("#welcome-train:not([disabled])").click()
+    wait_for_state(page, "running", "queued")
+    assert page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
+    wait_for_step(page, 1)
+    run = Run("python-reference")
+    assert run.settings()["train"]["budget"] == 60
+    page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")
 
 
 def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):

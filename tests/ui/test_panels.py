@@ -510,11 +510,12 @@ def test_an_empty_paste_is_answered_and_no_file_is_not(home):
 def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
     """And the button goes on naming it."""
     first = corpus_tab.attempt(corpus_tab.choose_stored, text.id)
-    assert first["next"].value == 'Next: train on "A <b>play</b>"'
+    assert first["next"].value == 'Next: choose settings for "A <b>play</b>"'
+    assert first["train"].value == 'Train on "A <b>play</b>" for 1 minute'
     refused = corpus_tab.take_new(text.id, "too short")
     assert refused["stored"].value == text.id
     assert refused["builtin"] is None
-    assert not {"corpus_id", "kept", "next"} & refused.keys()
+    assert not {"corpus_id", "kept", "next", "train"} & refused.keys()
     builtin = corpus_tab.attempt(corpus_tab.choose_builtin, "python-reference")
     refused = corpus_tab.take_new(builtin["corpus_id"], "too short")
     assert refused["builtin"] == "python-reference"
