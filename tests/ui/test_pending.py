@@ -263,12 +263,12 @@ def test_a_session_keeps_no_copy_of_what_was_sent(demo, pending):
 
 def test_a_pasted_text_is_set_aside_in_a_file(home, tiny_text, monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "")
-    given = corpus_tab.take_new(tiny_text + "\r\n")["given"]
+    given = corpus_tab.take_new(None, tiny_text + "\r\n")["given"]
     assert tiny_text not in repr(given)
-    again = corpus_tab.take_again(given, "", ["line-endings"])
+    again = corpus_tab.take_again(None, given, "", ["line-endings"])
     assert corpus.load(again["corpus_id"]).text() == tiny_text + "\n"
     given.source.unlink()
-    [note] = corpus_tab.take_again(given, "")["report"]["notes"]
+    [note] = corpus_tab.take_again(None, given, "")["report"]["notes"]
     assert note["text"] == "The pasted text is no longer kept. Paste it again."
 
 
