@@ -16,6 +16,7 @@ from .paths import home
 
 PROBLEMS = (NanoGPTError, OSError)  # what is answered with a sentence; anything else is a bug
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # EDQUOT: a user's quota; Windows doesn't have it
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # the last one: NFS without a lock server
 ANOTHER = "Set NANOGPT_HOME to a folder of your own"
 
 
@@ -41,6 +42,10 @@ def _for_owner(error: OSError) -> str:
     where = str(error.filename or home())  # a write that fails for lack of space doesn't say where
     if error.errno in FULL:
         return f"There is no space left in {home()}. Free some, or set NANOGPT_HOME to a folder on another disk."
+    if error.errno in NO_LOCKS:
+        return (
+            f"{home()} is on a disk that can't lock files, so training doesn't work there. {ANOTHER} on a local disk."
+        )
     if error.errno == errno.EROFS:
         return f"{where} is on a read-only disk. {ANOTHER}."
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -97,6 +97,7 @@ def no_trainer(monkeypatch) -> None:
         (errno.EACCES, "/other/b", "You don't have permission to use /other/b. Use another file, or change its perm"),
         (errno.ENOENT, "{home}/a", "{home}/a is gone; it was moved, renamed or deleted."),
         (errno.EMFILE, None, "Too many files are open. Close other programs"),
+        (errno.ENOLCK, "{home}/a", "{home} is on a disk that can't lock files, so training doesn't work there. Set"),
         (errno.EIO, "{home}/a", "{home}/a can't be read or written (input/output error)."),
     ],
 )

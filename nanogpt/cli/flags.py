@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any, NoReturn, Protocol
 
 from ..config import Knob, ModelConfig, SampleConfig, TrainConfig, knobs
@@ -23,13 +24,21 @@ class Command(Protocol):
     def __call__(self, name: str, run: Any) -> Parser: ...
 
 
-def add_knobs(parser: argparse.ArgumentParser, *configs: type) -> None:
-    """Add a flag for every setting. Flags default to None, so that the preset's value applies."""
+def add_knobs(parser: argparse.ArgumentParser, *configs: type, defaults: Mapping[str, Any] | None = None) -> None:
+    """Add a flag for every setting, and show `defaults`, or the setting's own, in --help.
+
+    The flags themselves default to None, so that the preset's value applies.
+    """
+    shown = defaults or {}
     for config in configs:
         group = parser.add_argument_group(HEADINGS[config], (config.__doc__ or "").splitlines()[0])
         for k in knobs(config):
             typical = f" Typical: {k.usual}." if k.usual else ""
-            group.add_argument(k.flag, metavar=metavar(k), help=f"{k.help}{typical} [{k.default}]".replace("%", "%%"))
+            group.add_argument(
+                k.flag,
+                metavar=metavar(k),
+                help=f"{k.help}{typical} [{shown.get(k.name, k.default)}]".replace("%", "%%"),
+            )
 
 
 def metavar(k: Knob) -> str:

@@ -7,10 +7,14 @@ import signal
 import sys
 from typing import Any
 
-from ..config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
-from ..paths import PROGRAM
-from ..runs import Run, free_name
+from ..config import PLANNED, PRESETS, ModelConfig, NanoGPTError, TrainConfig, preset
+from ..durations import short
+from ..paths import PROGRAM, slug
+from ..runs import Run, free_name, queue
 from .flags import Command, add_knobs, settings_in
+from .progress import progress_bar
+
+DEFAULT = next(iter(PRESETS))  # the page's, too
 
 
 def train_command(arguments: argparse.Namespace) -> int:
@@ -41,7 +45,8 @@ def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
 
     check_flags(arguments, changes)
     text = text_of(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
-    run = prepare.new_run(arguments.name or free_name(text.name), text, arguments.preset or "quick", **changes)
+    chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
+    run = prepare.new_run(name_for(arguments.name) or free_name(text.name), text, chosen, **changes)
     print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique", flush=True)
     fits = read_config(run.folder).block_size
     if fits < int(changes.get("block_size") or 0):
@@ -49,6 +54,16 @@ def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     if plan := run.settings()["plan"]:
         print(plan, flush=True)
     return run
+
+
+def name_for(wanted: str | None) -> str:
+    """Return a name for a run that may be a path, saying so if it differs from the one that was asked for."""
+    name = slug(wanted or "")
+    if wanted and name != wanted:
+        if not name:
+            raise NanoGPTError(f"{wanted!r} can't be used as a name. Use letters, digits and hyphens, e.g. my-run.")
+        print(f"The run is named {name}, because names consist of lower-case letters, digits and hyphens.")
+    return name
 
 
 def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
@@ -77,7 +92,7 @@ def follow(run: Run) -> int:
     """Train in this process. The first Ctrl-C saves and stops; the second quits without saving."""
     from ..launch import trainer
 
-    run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
+    queue.draw(run.name)  # this process is the launcher, too
 
     def ask_to_stop(*_):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -85,8 +100,11 @@ def follow(run: Run) -> int:
         run.request_stop()
 
     signal.signal(signal.SIGINT, ask_to_stop)
-    code = trainer.main(run.name)
+    with progress_bar(run):
+        code = trainer.main(run.name)
     status = run.status()
+    if code and status.busy:  # by another trainer, as was just said
+        return 2
     if code:
         raise NanoGPTError(status.message)
     if status.state == "stopped":
@@ -107,6 +125,9 @@ def add_commands(command: Command) -> None:
     train.add_argument("--encoding", help="encoding of the files, e.g. cp1252; detected automatically by default")
     train.add_argument("--keep", nargs="*", metavar="REPAIR", help="clean-ups to skip, e.g. line-endings, gutenberg")
     train.add_argument("--name", help="name of the run; default: the text's name")
-    train.add_argument("--preset", help=f"{', '.join(PRESETS)} [quick]")
+    train.add_argument("--preset", help=f"{', '.join(PRESETS)} [{DEFAULT}, or quick with --max-iters]")
     train.add_argument("--resume", metavar="NAME", help="resume a run exactly where it stopped")
-    add_knobs(train, ModelConfig, TrainConfig)
+    model, recipe = preset(DEFAULT).configs()
+    fixed = {**model.as_dict(), **recipe.as_dict(), **dict.fromkeys(PLANNED, "chosen to fit the time")}
+    fixed |= dict(max_iters="as many as fit the time", budget=short(recipe.budget))
+    add_knobs(train, ModelConfig, TrainConfig, defaults=fixed)

@@ -11,13 +11,10 @@ import os
 import sys
 import traceback
 
-import torch
-
 from .. import limits
 from ..config import NanoGPTError
+from ..errors import explain
 from ..runs import Busy, Run, queue
-from ..train import train
-from . import plan
 
 # Out-of-memory errors that are not a torch.OutOfMemoryError: from the CPU allocator, the CUDA driver and cuBLAS
 NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -27,8 +24,12 @@ def user_message(error: Exception) -> str:
     """Turn an exception into a user-facing message."""
     if isinstance(error, NanoGPTError):
         return str(error)
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY):
         return "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
+    if isinstance(error, OSError):
+        return explain(error)
     return f"{type(error).__name__}: {error} (see log.txt for details)"
 
 
@@ -39,12 +40,30 @@ def main(name: str, alone: bool = False) -> int:
     """
     run = Run(name)
     try:
+        with queue.arrived(name):  # until the end is logged, so that no other trainer begins before
+            return attempt(run, alone)
+    except Busy as error:
+        print(error, file=sys.stderr)
+    except OSError as error:  # the queue's folder can't be written to, or can't lock files
+        run.event("failed", message=user_message(error))
+    return 1
+
+
+def attempt(run: Run, alone: bool) -> int:
+    """Train a run whose only trainer this process is, and return the exit status. Errors are recorded in its folder."""
+    try:
+        run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
+        if not alone:
+            queue.wait_for_place(run.name, 1)  # torch takes 150 MB, so only the next run imports it while it waits
+        from ..train import train
+        from . import plan
+
         train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
     except queue.Withdrawn:
-        run.event("stopped", message="Canceled before training started.")
+        run.cancel()
+        return 0
     except Busy:
-        print(f"{name} is already being trained by another process.", file=sys.stderr)
-        return 1
+        raise
     except Exception as error:
         with (run.folder / "log.txt").open("a", encoding="utf-8") as log:
             traceback.print_exc(file=log)
@@ -58,6 +77,8 @@ def main(name: str, alone: bool = False) -> int:
 def wait_for_name() -> str:
     """Read a run's name from stdin and redirect output to its log. Return "" if the launcher has exited."""
     import torch._dynamo  # noqa: F401, or making the first optimizer would import it, which takes two seconds
+
+    from . import plan  # noqa: F401, and with it the training loop
 
     name = sys.stdin.readline().strip()
     if name:

@@ -23,9 +23,7 @@ PATIENCE = 600.0  # seconds that a run may wait for a GPU before it counts as no
 
 def announce(run: Run) -> None:
     """Show the run as queued until `train_now` gets a GPU for it."""
-    run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
-    queue.draw(run.name)
-    queue.keep(run.name, PATIENCE)
+    queue.draw(run.name, PATIENCE)
 
 
 def train_now(name: str) -> None:

@@ -9,6 +9,6 @@ from .listing import all_runs, free_name, users_of
 from .run import Busy, Run, Status
 
 __all__ = [
-    "Busy", "History", "Run", "Status", "all_runs", "archive", "checkpoint", "checks", "free_name", "kept_loss", "logs",
-    "queue", "read_jsonl", "settings", "users_of",
+    "Busy", "History", "Run", "Status", "all_runs", "archive", "checkpoint", "checks", "free_name", "kept_loss",
+    "locks", "logs", "queue", "read_jsonl", "settings", "users_of",
 ]  # fmt: skip

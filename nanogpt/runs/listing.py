@@ -40,7 +40,7 @@ def users_of(corpus_id: str) -> tuple[list[str], list[str]]:
     for run in all_runs():
         try:
             if run.settings()["corpus"]["id"] == corpus_id:
-                (busy if run.status().busy else others).append(run.name)
+                (busy if run.glance().busy else others).append(run.name)
         except PROBLEMS:
             continue  # it can't be read, so its text is unknown
     return busy, others

@@ -24,39 +24,34 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from .. import __version__, paths
 from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
 from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home
-from . import queue
+from . import locks, queue
 from .history import History, append, as_line, history_of, is_number, read_jsonl
-
-
-class Busy(NanoGPTError):
-    """Raised when another process holds the run's lock."""
-
+from .queue import Busy
 
 CRASHED = (
     "The training process was killed (out of memory, or a shutdown). "
     "Resume the run to continue from its last checkpoint."
 )
+CANCELED = "Canceled before training started."
 
 
 @dataclass(frozen=True)
 class Status:
     """What a run is doing, as computed from its folder."""
 
-    state: str  # queued, running, stopping, finished, stopped, failed, crashed, or damaged (run.json can't be read)
+    state: str  # queued, running, stopping, finished, stopped, failed, crashed, or damaged (a file can't be read)
     step: int = 0
     max_iters: int = 0
     seconds: float = 0.0  # of training so far
@@ -112,13 +107,18 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the run's lock until the block ends. Raise Busy if another process holds it."""
-        try:
-            self.settings()  # raises if the run was deleted; the lock would create its folder again
-            with FileLock(self.folder / ".lock", timeout=2):  # 2 s, because `queue.is_held` takes it briefly
-                yield
-        except Timeout:
-            raise Busy(f"{self.name} is already being trained by another process.") from None
+        """Hold the run's lock until the block ends.
+
+        Raise Busy if another process holds it, NanoGPTError if the run was deleted, and OSError if its folder can't be
+        written to or can't lock files.
+        """
+        self.settings()
+        with ExitStack() as lock:
+            try:
+                lock.enter_context(locks.held(self.folder / ".lock", patience=2.0))  # a look takes it for an instant
+            except locks.Held:
+                raise Busy(self.name) from None
+            yield
 
     def log(self, **row: Any) -> None:
         """Append a measurement to `metrics.jsonl`."""
@@ -183,20 +183,23 @@ class Run:
         """
         train = TrainConfig.of(self.settings()["train"])
         while True:  # until nothing is logged while reading, so that lock, queue and events match
-            history, waiting = self.history(), queue.waiting()
+            history, place = self.history(), queue.place_of(self.name)
             version = history.version
             if history.problem:
                 raise NanoGPTError(history.problem)
-            held = queue.is_held(self.folder / ".lock") or self.name in queue.running()
+            held = self._is_training()
+            ending = not held and queue.has_trainer(self.name)
             if held or self.history().version == version:
                 break
         facts: dict[str, Any] = dict(step=history.step, max_iters=_length(train, history), seconds=history.seconds)
         if held:
             return Status("stopping" if self.stop_file.exists() else "running", **facts)
-        if self.name in waiting:
-            return Status("queued", place=waiting.index(self.name) + 1, **facts)
-        if queue.is_withdrawn(self.name):
-            return Status("stopped", message="Canceled before training started.", **facts)
+        if place:
+            return Status("queued", place=place, **facts)
+        if self._is_canceled(history):
+            return Status("stopped", message=CANCELED, **facts)
+        if ending and [event["event"] for event in history.events[-1:]] in ([], ["started"]):
+            return Status("running", **facts)  # it is about to log how it ended
         if not history.events:
             return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
         return _status_after(history.events[-1], facts)
@@ -209,9 +212,15 @@ class Run:
             return Status("damaged", message=explain(error))
 
     def request_stop(self) -> None:
-        """Ask the trainer to save and stop; if the run is still queued, remove it from the queue."""
-        if not queue.withdraw(self.name) and self._in_use():
+        """Ask the trainer to save and stop, and remove the run from the queue: resumed twice, it may be in both."""
+        queue.withdraw(self.name, _count(self.history()))
+        if self._is_training():
             self.stop_file.touch()
+
+    def cancel(self) -> None:
+        """Log that the run was withdrawn before it began, unless another trainer has logged anything since."""
+        if self._is_canceled(self.history()):
+            self.event("stopped", message=CANCELED)
 
     def log_tail(self, lines: int = 1) -> str:
         """Return the last lines of `log.txt`."""
@@ -241,11 +250,20 @@ class Run:
         """Delete the folder. Raise NanoGPTError if the run is in use."""
         self._leave_alone("deleted")
         shutil.rmtree(self.folder)
+        queue.forget(self.name)
         history_of.cache_clear()
+
+    def _is_training(self) -> bool:
+        """Return True if the run's trainer has begun."""
+        return locks.is_held(self.folder / ".lock") or self.name in queue.running()
+
+    def _is_canceled(self, history: History) -> bool:
+        """Return True if the run was withdrawn from the queue, and nothing was logged since."""
+        return queue.withdrawal(self.name) == _count(history)
 
     def _in_use(self) -> bool:
         """Return True if a trainer is using the run. An unreadable run may still be in use."""
-        return self.glance().busy or queue.is_held(self.folder / ".lock")
+        return self.glance().busy or self._is_training()
 
     def _leave_alone(self, done: str) -> None:
         """Raise NanoGPTError if the run can't be `done` ("renamed"): it is in use, or ships with the project."""
@@ -255,6 +273,11 @@ class Run:
             raise NanoGPTError(f"{self.name} is being trained. Stop it before it can be {done}.")
         if self.folder.parent != home() / "checkpoints":
             raise NanoGPTError(f"{self.name} ships with the project, so it can't be {done}.")
+
+
+def _count(history: History) -> str:
+    """Return how many events there are, as the note of a withdrawal. Each new one makes the note an old one."""
+    return f"{len(history.events)} events"
 
 
 def _status_after(last: Mapping[str, Any], facts: dict[str, Any]) -> Status:

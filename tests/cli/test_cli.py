@@ -151,7 +151,7 @@ MISTAKES = [
     (["train", "no-such-file.txt"], "no-such-file.txt can't be read"),
     (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'. Choose one of {', '.join(PRESETS)}."),
     (["train", "FILE", "--name", "first"], "There is already a run named first"),
-    (["train", "FILE", "--name", "Not a Name"], "'Not a Name' can't be used as a name"),
+    (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
     (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),
     (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),
     (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Give either --budget or --max-iters, not both."),
@@ -228,6 +228,66 @@ def test_a_home_that_cannot_be_one(file):
 # --- train ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_name_that_is_no_slug_becomes_one_and_says_so(file, capfd, home):
+    assert main(["train", str(file), "--name", "My Run!", "--max-iters", "2", *map(str, TINY)]) == 0
+    assert "The run is named my-run, because names consist of" in capfd.readouterr().out
+    assert Run("my-run").status().state == "finished"
+
+
+def test_a_bare_train_does_what_the_page_does(file, monkeypatch):
+    """It has a time budget; with --max-iters alone it has the quick preset's settings and fixed steps."""
+    from nanogpt.cli import train
+    from nanogpt.ui import form
+
+    asked = []
+    monkeypatch.setattr(prepare, "new_run", lambda name, text, chosen, **changes: asked.append(chosen) or sys.exit())
+    for flags in ([], ["--n-layer", "2"], ["--budget", "9s"], ["--max-iters", "9"], ["--preset", "laptop"]):
+        with pytest.raises(SystemExit):
+            main(["train", str(file), *flags])
+    assert asked == ["timed", "timed", "timed", "quick", "laptop"]
+    assert form.settings_of(train.DEFAULT)["preset"] == form.first_values()[0] == "timed"
+
+
+def test_the_help_shows_the_defaults_of_a_bare_train(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    timed = PRESETS["timed"].configs()
+    assert f"Learning rate. Typical: 3e-4 to 3e-3; 0.012 with Muon. [{timed[1].learning_rate}]" in said
+    assert "Number of training steps. Typical: 500 to 5,000. [as many as fit the time]" in said
+    assert "Number of Transformer blocks. Typical: 4 to 6. [chosen to fit the time]" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
+    """Piped, there are plain lines only."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    flags = ["train", str(file), "--name", "bar", "--max-iters", "4000", "--eval-interval", "1000", *map(str, TINY)]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
+    pipes = dict(stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+    with subprocess.Popen([sys.executable, "-m", "nanogpt", *flags], **pipes) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end was closed
+            while part := os.read(ours, 65536):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    bars = re.findall(r"(\d+)%\|[^|]*\| step ([\d,]+)/4,000 · train (\d\.\d{3}) · val \d\.\d{3}", shown.decode())
+    assert bars
+    assert [int(share) for share, *_ in bars] == sorted(int(share) for share, *_ in bars)
+    lines = [line.split("\r")[-1] for line in shown.decode().replace("\r\n", "\n").split("\n")]
+    assert [line.split(":")[0] for line in lines if line.startswith("step ")] == [
+        f"step {step:>6,}" for step in (0, 1000, 2000, 3000, 4000)
+    ]
+
+
 @pytest.mark.slow
 def test_a_lowered_block_size_is_said(file):
     done = nanogpt("train", file, "--name", "lowered", "--max-iters", 1, *TINY[:-4], "--block-size", 4096)
@@ -266,7 +326,7 @@ def test_a_run_that_still_waits_can_be_called_off(file, by):
     name = f"waits-{by[0].lower()}"
     with queue.turn("busy", "cpu"), popen("train", file, "--name", name, "--max-iters", 50, *TINY) as process:
         try:
-            until(lambda: any(queue.is_held(ticket) for ticket in queue.folder().glob(f"[0-9]*.{name}")))
+            until(lambda: queue.has_trainer(name))
             if by == "Ctrl-C":
                 process.send_signal(signal.SIGINT)
             else:
@@ -279,6 +339,32 @@ def test_a_run_that_still_waits_can_be_called_off(file, by):
     assert name not in queue.waiting()
     assert not (Run(name).folder / "last.safetensors").exists()
     assert Run(name).status().state == "stopped"
+
+
+# Is the trainer of a run, which it neither trains nor queues, until it is told to end.
+ANOTHER = """
+import sys
+from nanogpt.runs import locks, queue
+with locks.held(queue.folder() / f"{sys.argv[1]}.trainer"):
+    print("there", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_trains_is_one_sentence(file, capfd):
+    text = corpus.add(file.read_text(encoding="utf-8"), "twice")
+    run = prepare.new_run("twice", text, max_iters=5, n_layer=1, n_head=2, n_embd=16, block_size=16)
+    run.event("stopped", message="Stopped.")  # as the other process sees it when it starts
+    queue.folder().mkdir(parents=True, exist_ok=True)
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, "-c", ANOTHER, "twice"], cwd=ROOT, **pipes) as other:
+        assert other.stdout.readline() == "there\n"
+        assert main(["train", "--resume", "twice"]) == 2
+        assert capfd.readouterr().err == "twice is already being trained by another process.\n"
+        queue.drop("twice")
+        other.communicate("\n")
+    assert [event["event"] for event in run.history().events] == ["stopped"]
 
 
 # --- sample --------------------------------------------------------------------------------------------------------

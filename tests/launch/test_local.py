@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +14,7 @@ from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import pick_device
 from nanogpt.formats import read_config
 from nanogpt.launch import local, plan, prepare
-from nanogpt.runs import Run, all_runs, queue
+from nanogpt.runs import Run, all_runs, locks, queue
 from nanogpt.tokenizer import CharTokenizer
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=0)
@@ -131,7 +134,7 @@ def test_two_trainers_on_one_device_run_one_after_the_other(text):
     together = []
 
     def both_ended():
-        busy = [run.name for run in runs if queue.is_held(run.folder / ".lock")]
+        busy = [run.name for run in runs if locks.is_held(run.folder / ".lock")]
         together.append(len(busy))
         return all(child.poll() is not None for child in (local._children["first"], local._children["second"]))
 
@@ -155,7 +158,7 @@ def test_a_run_withdrawn_while_its_trainer_starts_or_waits_never_begins(text):
         local.start(early)
         early.request_stop()  # before its process has got anywhere
         local.start(late)
-        until(lambda: any(queue.is_held(ticket) for ticket in queue.folder().glob("[0-9]*.late")))
+        until(lambda: queue.has_trainer("late"))
         late.request_stop()
         assert ended(late) == 0
         until(lambda: local._children["early"].poll() is not None or "early" in queue.waiting())
@@ -165,6 +168,118 @@ def test_a_run_withdrawn_while_its_trainer_starts_or_waits_never_begins(text):
         status = run.status()
         assert (status.state, status.can_continue) == ("stopped", True)
         assert "did not start" not in status.message  # that is for those that could not
+
+
+def events(run: Run) -> list[str]:
+    return [event["event"] for event in run.history().events]
+
+
+@pytest.mark.slow
+def test_a_run_resumed_twice_at_the_same_moment_trains_once_and_stops_at_once(text):
+    run = prepare.new_run("one", text, max_iters=100_000, eval_interval=50, **TINY)
+    with queue.turn("busy", "cpu"):
+        local.start(run)
+        first = local._children["one"]
+        until(lambda: queue.has_trainer("one"))
+        local.start(run)  # by somebody who saw it before the first did anything
+        assert ended(run) == 1  # while the first one waits
+        assert "already being trained by another process" in run.log_tail()
+        assert (run.status().state, queue.waiting()) == ("queued", ["one"])
+    until(lambda: run.history().step > 0)
+    local.start(run)  # and while it trains
+    assert run.status().state == "running"
+    assert ended(run) == 1
+    assert (run.status().state, first.poll(), queue.waiting()) == ("running", None, [])
+    run.request_stop()
+    assert run.status().state in ("stopping", "stopped")
+    assert first.wait(60) == 0
+    assert events(run) == ["started", "stopped"]
+    assert run.status().message.startswith("Stopped at step")
+
+
+@pytest.mark.slow
+def test_stop_stops_what_trains_and_withdraws_what_was_resumed_with_it(text):
+    run = prepare.new_run("one", text, max_iters=100_000, eval_interval=50, **TINY)
+    local.start(run)
+    first = local._children["one"]
+    until(lambda: run.history().step > 0)
+    queue.draw("one")  # a second one, whose trainer is still starting
+    run.request_stop()
+    assert queue.waiting() == []
+    assert first.wait(60) == 0
+    message = run.status().message
+    assert message.startswith("Stopped at step")
+    with (run.folder / "log.txt").open("ab") as log:  # it arrives only now, and must not go on
+        late = local._launch(["one"], stdin=subprocess.DEVNULL, stdout=log)
+    assert late.wait(60) == 0
+    assert (events(run), run.status().message) == (["started", "stopped"], message)
+    prepare.to_continue(run)  # what was withdrawn can be resumed
+    local.start(run)
+    until(lambda: events(run) == ["started", "stopped", "started"])
+    run.request_stop()
+    assert ended(run) == 0
+
+
+@pytest.mark.slow
+def test_a_trainer_that_dies_before_it_arrives_leaves_the_queue_at_once(text, monkeypatch):
+    run = prepare.new_run("one", text, max_iters=30, **TINY)
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    monkeypatch.setattr(local, "_launch_for", lambda run: subprocess.Popen(command, stdin=subprocess.PIPE))
+    local.start(run)
+    assert run.status().state == "queued"
+    local._children["one"].kill()
+    until(lambda: queue.waiting() == [], queue.GRACE / 3)
+    assert run.status().state == "failed"
+    local._children["one"].stdin.close()
+
+
+def test_a_trainer_that_cannot_be_started_leaves_the_queue(text, monkeypatch):
+    run = prepare.new_run("one", text, max_iters=30, **TINY)
+    (run.folder / "log.txt").mkdir()
+    with pytest.raises(OSError, match=r"log\.txt"):
+        local.start(run)
+    assert queue.waiting() == []
+
+
+@pytest.mark.slow
+def test_the_spare_trainer_is_for_a_run_that_is_next(text):
+    first, second = (prepare.new_run(name, text, max_iters=30, **TINY) for name in ("first", "second"))
+    local.warm()
+    [spare] = local._spare
+    with queue.turn("busy", "cpu"):
+        queue.draw("waits")
+        local.start(first)
+        assert local._spare == [spare]
+        queue.drop("waits")
+        first.request_stop()
+        assert ended(first) == 0
+        local.start(second)
+        assert (local._spare, local._children["second"]) == ([], spare)
+        second.request_stop()
+    assert ended(second) == 0
+
+
+@pytest.mark.slow
+def test_only_the_next_run_imports_torch_while_it_waits(text):
+    runs = [prepare.new_run(name, text, max_iters=30, **TINY) for name in ("first", "second")]
+    has_torch = lambda name: (
+        "/torch/lib/" in Path(f"/proc/{local._children[name].pid}/maps").read_text(encoding="utf-8")
+    )
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs /proc")
+    with queue.turn("busy", "cpu"):
+        queue.draw("first")
+        local.start(runs[1])
+        until(lambda: queue.has_trainer("second"))
+        quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        local._children["first"] = local._launch(["first"], **quiet)  # later, and yet it has torch before
+        until(lambda: has_torch("first"))
+        assert not has_torch("second")
+        runs[0].request_stop()
+        until(lambda: has_torch("second"))
+    for run in runs:
+        assert ended(run) == 0
+    assert [run.status().state for run in runs] == ["stopped", "finished"]
 
 
 @pytest.mark.slow

@@ -10,9 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from nanogpt.runs import queue
+from nanogpt.runs import locks, queue
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,8 +26,17 @@ try:
         sys.stdin.readline()
 except queue.Withdrawn:
     print("withdrawn", flush=True)
+except queue.Busy:
+    print("busy", flush=True)
 """
-HOLDER = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print('held', flush=True)\n sys.stdin.readline()"
+# Starts a run as the page does, and is gone before its trainer has arrived.
+LAUNCHER = """
+import sys
+from nanogpt.runs import queue
+queue.draw(sys.argv[1])
+print("drawn", flush=True)
+sys.stdin.readline()
+"""
 
 
 @contextmanager
@@ -63,32 +71,9 @@ def ticket_of(name):
     return next(queue.folder().glob(f"[0-9]*.{name}"))
 
 
-def is_waiting(name) -> bool:
-    """Whether a process stands behind the ticket."""
-    return any(queue.is_held(ticket) for ticket in queue.folder().glob(f"[0-9]*.{name}"))
-
-
-def age(ticket, seconds=3600) -> None:
-    os.utime(ticket, (time.time() - seconds,) * 2)
-
-
-# --- locks ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_lock_is_held_as_long_as_its_process_lives(tmp_path):
-    lock = tmp_path / ".lock"
-    assert not queue.is_held(lock)
-    assert not lock.exists()  # looking leaves nothing behind
-    with process(HOLDER, lock) as child:
-        assert said(child) == "held"
-        assert queue.is_held(lock)
-        child.kill()
-        child.wait()
-        assert not queue.is_held(lock)
-    with FileLock(lock):
-        assert queue.is_held(lock)
-    assert not queue.is_held(lock)
+def files() -> list[str]:
+    """What is in the queue's folder."""
+    return sorted(path.name.lstrip("0123456789.") for path in queue.folder().iterdir())
 
 
 # --- the order -----------------------------------------------------------------------------------------------------
@@ -118,12 +103,54 @@ def test_a_name_at_the_end_of_another_is_another_name(home):
     assert queue.waiting() == ["b-a", "a-a"]
 
 
-def test_a_ticket_nobody_stands_behind_is_thrown_away_after_a_while(home):
+def test_a_ticket_nobody_stands_behind_is_thrown_away(home):
+    """It may be one that an older version left, too: those have no locks."""
     for name in ("gone", "new"):
         queue.draw(name)
-    age(ticket_of("gone"))
+    queue.disown(ticket_of("gone"))  # its trainer has ended before it arrived
+    (queue.folder() / "00000000000000000001.old").touch()
     assert queue.waiting() == ["new"]
-    assert [path.name.split(".")[1] for path in queue.folder().iterdir()] == ["new"]
+    assert files() == ["new", "new.start"]
+
+
+def test_a_trainer_that_does_not_arrive_in_time_is_waited_for_no_longer(home):
+    queue.draw("late", seconds=0.05)
+    queue.draw("new")
+    until(lambda: queue.waiting() == ["new"])
+    assert files() == ["new", "new.start"]
+    with queue.turn("new", "cpu"):
+        pass
+    with queue.turn("late", "cpu"):  # it arrives after all, and queues again
+        assert queue.running() == ["late"]
+
+
+@pytest.mark.parametrize("ahead", [86_400, -86_400], ids=["a day ahead", "a day behind"])
+def test_the_clock_decides_nothing(home, ahead, monkeypatch):
+    """A ticket of a process that is gone never counts, one of a process that lives always does, in its place."""
+    wrong = time.time() + ahead
+    dead = queue.folder() / f"{int(wrong * 1e9):020d}.dead"
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: int(wrong * 1e9))
+        patch.setattr(time, "time", lambda: wrong)
+        first = queue.draw("first")
+    dead.touch()
+    for ticket in (first, dead):
+        os.utime(ticket, (wrong, wrong))
+    queue.draw("second")
+    assert queue.waiting() == ["first", "second"]
+    assert not dead.exists()
+
+
+@pytest.mark.slow
+def test_a_launcher_that_is_killed_leaves_no_ticket(home):
+    with process(LAUNCHER, "gone") as launcher:
+        assert said(launcher) == "drawn"
+        assert queue.waiting() == ["gone"]
+        launcher.kill()
+        launcher.wait()
+        assert queue.waiting() == []
+    queue.draw("next")
+    assert files() == ["next", "next.start"]
 
 
 @pytest.mark.slow
@@ -172,7 +199,7 @@ def test_they_take_turns_in_the_order_of_their_tickets_not_of_their_start(home):
             children = {}
             for name in ("second", "first"):
                 children[name] = stack.enter_context(process(TRAINER, name, "cpu"))
-                until(lambda name=name: is_waiting(name))
+                until(lambda name=name: queue.has_trainer(name))
             assert queue.waiting() == ["first", "second"]
             assert queue.running() == ["busy"]
         assert said(children["first"]) == "began"
@@ -194,7 +221,7 @@ def test_one_that_is_killed_while_it_waits_or_runs_holds_nobody_up(home):
         for name in ("killed", "next"):
             queue.draw(name)
             children[name] = stack.enter_context(process(TRAINER, name, "cpu"))
-            until(lambda name=name: is_waiting(name))
+            until(lambda name=name: queue.has_trainer(name))
         assert queue.waiting() == ["killed", "next"]
         children["killed"].kill()
         children["killed"].wait()
@@ -207,17 +234,20 @@ def test_one_that_is_killed_while_it_waits_or_runs_holds_nobody_up(home):
 
 
 @pytest.mark.slow
-def test_an_old_ticket_counts_as_long_as_somebody_stands_behind_it(home):
+def test_a_ticket_counts_as_long_as_its_trainer_waits(home):
     with process(TRAINER, "busy", "cpu") as busy:
         assert said(busy) == "began"
-        queue.draw("patient")
-        with process(TRAINER, "patient", "cpu") as child:
-            until(lambda: is_waiting("patient"))
-            age(ticket_of("patient"))
-            assert queue.waiting() == ["patient"]
-            let_go(busy)
-            assert said(child) == "began"
-            let_go(child)
+        with process(LAUNCHER, "patient") as launcher:
+            assert said(launcher) == "drawn"
+            with process(TRAINER, "patient", "cpu") as child:
+                until(lambda: queue.has_trainer("patient"))
+                launcher.kill()
+                launcher.wait()
+                os.utime(ticket_of("patient"), (0, 0))
+                assert queue.waiting() == ["patient"]
+                let_go(busy)
+                assert said(child) == "began"
+                let_go(child)
 
 
 @pytest.mark.slow
@@ -226,13 +256,30 @@ def test_one_that_leaves_the_queue_does_not_begin(home):
         assert said(busy) == "began"
         queue.draw("waits")
         with process(TRAINER, "waits", "cpu") as child:
-            until(lambda: is_waiting("waits"))
+            until(lambda: queue.has_trainer("waits"))
             assert queue.drop("waits") is True
             assert said(child) == "withdrawn"
             assert child.wait() == 0
         assert queue.waiting() == []
         assert queue.running() == ["busy"]
         let_go(busy)
+
+
+def test_one_that_is_withdrawn_at_the_moment_of_its_turn_does_not_begin(home, monkeypatch):
+    held = locks.held
+
+    @contextmanager
+    def late(path, **options):
+        with held(path, **options):
+            if path.name == "cpu.lock":
+                queue.withdraw("one")
+            yield
+
+    monkeypatch.setattr(locks, "held", late)
+    queue.draw("one")
+    with pytest.raises(queue.Withdrawn), queue.turn("one", "cpu"):
+        pytest.fail("it began")
+    assert not locks.is_held(queue.folder() / "cpu.lock")
 
 
 @pytest.mark.slow
@@ -243,3 +290,94 @@ def test_two_devices_run_side_by_side(home):
         let_go(one)
         until(lambda: queue.running() == ["two"])
         let_go(two)
+
+
+# --- a run that was started twice ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_second_trainer_of_a_run_that_trains_leaves(home):
+    with process(TRAINER, "one", "cpu") as first:
+        assert said(first) == "began"
+        queue.draw("one")
+        queue.draw("two")
+        assert queue.waiting() == ["two"]  # the second ticket holds up nobody
+        assert queue.place_of("two") == 1
+        with process(TRAINER, "one", "cpu") as second:
+            assert said(second) == "busy"
+            second.wait()
+        assert "one" not in files()
+        let_go(first)
+
+
+@pytest.mark.slow
+def test_a_second_trainer_of_a_run_that_waits_leaves_it_its_place(home):
+    with process(TRAINER, "busy", "cpu") as busy:
+        assert said(busy) == "began"
+        queue.draw("one")
+        with process(TRAINER, "one", "cpu") as first:
+            until(lambda: queue.has_trainer("one"))
+            ticket = queue.draw("one")
+            with process(TRAINER, "one", "cpu") as second:
+                assert said(second) == "busy"
+                second.wait()
+            queue.disown(ticket)
+            assert queue.waiting() == ["one"]
+            let_go(busy)
+            assert said(first) == "began"
+            assert queue.waiting() == []
+            let_go(first)
+    assert files() == ["cpu.lock"]
+
+
+@pytest.mark.slow
+def test_one_that_is_started_again_while_its_trainer_ends_keeps_its_place(home):
+    with process(TRAINER, "one", "cpu") as first:
+        assert said(first) == "began"
+        queue.draw("one")
+        let_go(first)
+        assert queue.waiting() == ["one"]
+        with process(TRAINER, "one", "cpu") as second:
+            assert said(second) == "began"
+            let_go(second)
+    assert queue.waiting() == []
+
+
+# --- what waiting costs ----------------------------------------------------------------------------------------------
+
+
+def looked_at(monkeypatch) -> list[str]:
+    """The locks that are looked at from here on."""
+    names: list[str] = []
+    is_held = locks.is_held
+    monkeypatch.setattr(locks, "is_held", lambda path: names.append(path.name.lstrip("0123456789.")) or is_held(path))
+    return names
+
+
+def test_one_that_waits_looks_at_the_first_that_counts_and_no_further(home, monkeypatch):
+    for i in range(20):
+        queue.draw(f"run-{i:02}")
+    queue.disown(ticket_of("run-00"))
+    looks, paused = looked_at(monkeypatch), []
+
+    def pause(seconds):
+        paused.append(seconds)
+        if len(paused) == 2:
+            queue.drop("run-19")
+
+    monkeypatch.setattr(time, "sleep", pause)
+    with pytest.raises(queue.Withdrawn):
+        queue.wait_for_place("run-19", 1)
+    assert paused == [queue.LATER, queue.LATER]
+    assert set(looks) == {"run-00.start", "run-00.trainer", "run-01.start", "run-01.trainer"}
+    assert len(looks) == 6  # the dead one only once: it is deleted
+
+
+def test_a_run_that_is_not_queued_is_told_without_a_lock(home, monkeypatch):
+    for i in range(20):
+        queue.draw(f"run-{i:02}")
+    looks = looked_at(monkeypatch)
+    assert queue.place_of("another") == 0
+    assert looks == []
+    assert queue.place_of("run-02") == 3
+    assert {name.partition(".")[0] for name in looks} == {"run-00", "run-01", "run-02"}

@@ -11,16 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import write_whole
 from nanogpt.paths import slug
-from nanogpt.runs import Run, all_runs, free_name, queue, users_of
+from nanogpt.runs import Run, all_runs, free_name, locks, queue, users_of
 from nanogpt.runs.history import Tail, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
-HOLDER = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print('held', flush=True)\n sys.stdin.readline()"
+HOLDER = """
+import sys
+from pathlib import Path
+from nanogpt.runs import locks
+with locks.held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
 
 
 def a_run(name="one", files=None, **train) -> Run:
@@ -32,7 +38,7 @@ def a_run(name="one", files=None, **train) -> Run:
 def trainer(run: Run):
     """Another process that holds the run's lock."""
     command = [sys.executable, "-c", HOLDER, str(run.folder / ".lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "held\n"
         try:
             yield child
@@ -43,7 +49,7 @@ def trainer(run: Run):
 @contextmanager
 def taken(run: Run):
     """Hold the run's lock, as another process would."""
-    with FileLock(run.folder / ".lock"):
+    with locks.held(run.folder / ".lock"):
         yield
 
 
@@ -181,6 +187,26 @@ def test_a_run_json_that_is_no_file(home):
     assert [found.glance().state for found in all_runs()] == ["damaged"]
 
 
+def test_a_history_that_cannot_be_read_is_not_overwritten_and_leaves_its_run_a_user_of_its_text(home):
+    run = a_run()
+    (run.folder / "metrics.jsonl").mkdir()
+    with pytest.raises(OSError, match="metrics"):
+        run.cut_back(0)
+    assert users_of("0" * 16) == ([], ["one"])
+    run.request_stop()
+    run.delete()
+    assert all_runs() == []
+
+
+def test_a_deleted_run_leaves_nothing_in_the_queue(home):
+    run = a_run()
+    queue.draw("one")
+    run.request_stop()
+    assert queue.withdrawal("one") is not None
+    run.delete()
+    assert list(queue.folder().iterdir()) == []
+
+
 def test_a_run_that_goes_while_it_is_listed(home, monkeypatch):
     for name in ("one", "two"):
         a_run(name)
@@ -303,6 +329,18 @@ def test_a_life(home):
     assert not run.stop_file.exists()  # nobody there to ask
 
 
+def test_a_trainer_that_has_not_logged_its_last_word_yet(home):
+    """It has given back the device and the run's lock, and is about to say why it failed."""
+    run = a_run(max_iters=10)
+    with queue.turn("one", "cpu"), run.held():
+        run.event("started", step=0)
+    with queue.arrived("one"):
+        queue.drop("one")
+        assert states(run) == ("running", True, False)
+        run.event("failed", message="No.")
+        assert states(run) == ("failed", False, True)
+
+
 SESSIONS = """
 import sys
 from nanogpt.runs import queue
@@ -343,15 +381,15 @@ def test_the_lock_is_one_s_alone(home):
         child.kill()
         child.wait()
         with run.held():
-            assert queue.is_held(run.folder / ".lock")
-    assert not queue.is_held(run.folder / ".lock")
+            assert locks.is_held(run.folder / ".lock")
+    assert not locks.is_held(run.folder / ".lock")
 
 
 def test_a_look_does_not_keep_a_trainer_from_its_lock(home):
     run = a_run()
-    with FileLock(run.folder / ".lock"):
+    with locks.held(run.folder / ".lock"):
         pass
-    assert not queue.is_held(run.folder / ".lock")
+    assert not locks.is_held(run.folder / ".lock")
     with run.held():
         assert run.status().state == "running"
 

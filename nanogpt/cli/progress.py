@@ -1,0 +1,78 @@
+"""A progress bar for `train` on a terminal: step, losses, speed and time left, read from the run folder."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+from ..config import NanoGPTError
+from ..durations import clock
+from ..runs import History, Run
+
+SECONDS = 0.5  # between two updates
+
+
+def share_of(run: Run, history: History) -> tuple[float, str]:
+    """Return how much of a run is done, 0 to 1, and a line with its step, losses, speed and time left."""
+    train = run.settings()["train"]
+    budget, step, seconds = train.get("budget") or 0.0, history.step, history.seconds
+    share = seconds / budget if budget else step / max(1, train["max_iters"])
+    parts = [f"step {step:,}" if budget else f"step {step:,}/{train['max_iters']:,}"]
+    for key, label in (("train_loss", "train"), ("val_loss", "val")):
+        if (loss := history.latest(key)) is not None:
+            parts.append(f"{label} {loss:.3f}")
+    if speed := history.latest("characters_per_second"):
+        parts.append(f"{speed:,} chars/s")
+    if 0 < share < 1 and seconds:
+        parts.append(f"{clock(seconds * (1 - share) / share)} left")
+    return min(1.0, share), " · ".join(parts)
+
+
+class Above(io.TextIOBase):
+    """A stdout whose lines go above the bar on a terminal."""
+
+    def __init__(self, bar, terminal):
+        self.bar, self.terminal, self.rest = bar, terminal, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        if lines:
+            with self.bar.get_lock():
+                self.bar.clear(nolock=True)
+                print(*lines, sep="\n", file=self.terminal, flush=True)
+                self.bar.refresh(nolock=True)
+        return len(text)
+
+
+@contextmanager
+def progress_bar(run: Run) -> Iterator[None]:
+    """Show a progress bar for a run until the block ends, on a terminal only. Lines printed meanwhile go above it."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        yield
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped]  # a dependency of huggingface_hub
+
+    form = "{percentage:3.0f}%|{bar:24}| {desc}"
+    bar = tqdm(total=1.0, leave=False, bar_format=form, desc="starting", file=sys.stderr)
+    done, terminal = threading.Event(), sys.stdout
+
+    def follow() -> None:
+        while not done.wait(SECONDS):
+            try:
+                bar.n, words = share_of(run, run.history())
+            except NanoGPTError:  # the folder was deleted; training will say so
+                return
+            bar.set_description_str(words)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        with redirect_stdout(Above(bar, terminal)):
+            yield
+    finally:
+        done.set()
+        thread.join()
+        bar.close()
