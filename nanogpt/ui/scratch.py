@@ -16,18 +16,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 from gradio import route_utils
 from gradio.utils import get_upload_folder
 from starlette.formparsers import MultiPartException
 
 from .. import limits
 from ..config import NanoGPTError
+from ..runs import locks
 from . import visit
 from .shares import Sender, Share, sender_of
 
 PREFIX = "nanogpt-page-"  # of the folder's name, see __init__.py
 LOCK = ".lock"  # held as long as the server lives
+STARTS = 10.0  # seconds in which a server takes its lock
 PER_FILE = 8192  # bytes that a file takes on disk at least, with its folder
 FULL = "The server's space for uploads and downloads is in use at the moment. Try again in a few minutes."
 
@@ -151,9 +152,8 @@ def private_folder() -> Iterator[None]:
             f"No folder for uploads can be made in {folder.parent} ({error.strerror}). Set TMPDIR to a folder that you "
             "can write to."
         ) from None
-    lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
-        with lock:
+        with locks.held(folder / LOCK):
             yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -165,9 +165,9 @@ def clear(folder: Path) -> None:
         about = folder.lstat()
         if folder.is_symlink() or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
             return
-        with filelock.FileLock(folder / LOCK, timeout=0):  # filelock.Timeout is an OSError
-            pass
-        shutil.rmtree(folder, ignore_errors=True)
+        starting = time.time() - about.st_mtime < STARTS  # it may not hold its lock yet
+        if not starting and not locks.is_held(folder / LOCK):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 # ---- uploads ---------------------------------------------------------------------------------------------------------

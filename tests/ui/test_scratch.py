@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import filelock
 import pytest
 
 from nanogpt.config import NanoGPTError
+from nanogpt.runs import locks
 from nanogpt.ui import scratch
 
 
@@ -29,6 +29,7 @@ def left(beside: Path, name: str) -> Path:
     (folder / "a").mkdir(parents=True)
     (folder / "a" / "upload.txt").write_text("a line")
     (folder / scratch.LOCK).touch()
+    os.utime(folder, (0, 0))
     return folder
 
 
@@ -41,11 +42,14 @@ def test_the_folder_is_private_and_goes_with_the_server(own):
 
 def test_what_killed_servers_left_goes_and_nothing_else(own, tmp_path):
     dead, alive, other = (left(own, name) for name in ("nanogpt-page-dead", "nanogpt-page-alive", "gradio"))
+    starting = tmp_path / "nanogpt-page-starting"
+    starting.mkdir()
     linked = tmp_path / "nanogpt-page-link"
     linked.symlink_to(other)
-    with filelock.FileLock(alive / scratch.LOCK), scratch.private_folder():
+    with locks.held(alive / scratch.LOCK), scratch.private_folder():
         assert not dead.exists()
         assert (alive / "a" / "upload.txt").exists()
+        assert starting.exists()
     assert (linked.is_symlink(), (other / "a" / "upload.txt").exists()) == (True, True)
 
 
