@@ -14,6 +14,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from radon.complexity import cc_visit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -284,6 +285,32 @@ def function_lengths(source: str) -> Iterator[tuple[str, int]]:
 def test_functions_fit_on_a_screen(path):
     lengths = {f"{name_of(path)}:{name}": lines for name, lines in function_lengths(text_of(path))}
     assert {name: lines for name, lines in lengths.items() if lines > LINES_OF.get(name, LINES)} == {}
+
+
+# A Triton kernel, whose branches are resolved when it is compiled.
+BRANCHES = {"nanogpt/fast/cuda_character.py:project_kernel": 11}
+
+
+def complexities(source: str) -> dict[str, int]:
+    """Radon's count for each function and method, which also counts `and`, `or` and comprehensions."""
+    found = {}
+    for block in cc_visit(source):
+        for one in getattr(block, "methods", [block]):
+            found[one.name] = one.complexity
+    return found
+
+
+@pytest.mark.parametrize("path", package_files(), ids=name_of)
+def test_functions_have_at_most_ten_branches(path):
+    found = {f"{name_of(path)}:{name}": count for name, count in complexities(text_of(path)).items()}
+    assert {name: count for name, count in found.items() if count > BRANCHES.get(name, 10)} == {}
+
+
+def test_branches_are_counted():
+    source = (
+        "def f(a, b):\n    if a and b:\n        return [x for x in a if x]\n\nclass A:\n    def g(self): return 1\n"
+    )
+    assert complexities(source) == {"f": 5, "g": 1}
 
 
 def test_the_length_of_a_function_is_counted():

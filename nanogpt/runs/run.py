@@ -182,15 +182,7 @@ class Run:
         Raise NanoGPTError if a file in the folder can't be read.
         """
         train = TrainConfig.of(self.settings()["train"])
-        while True:  # until nothing is logged while reading, so that lock, queue and events match
-            history, place = self.history(), queue.place_of(self.name)
-            version = history.version
-            if history.problem:
-                raise NanoGPTError(history.problem)
-            held = self._is_training()
-            ending = not held and queue.has_trainer(self.name)
-            if held or self.history().version == version:
-                break
+        history, place, held, ending = self._look()
         facts: dict[str, Any] = dict(step=history.step, max_iters=_length(train, history), seconds=history.seconds)
         if held:
             return Status("stopping" if self.stop_file.exists() else "running", **facts)
@@ -203,6 +195,21 @@ class Run:
         if not history.events:
             return Status("failed", message=f"The trainer did not start. {self.log_tail()}".strip(), **facts)
         return _status_after(history.events[-1], facts)
+
+    def _look(self) -> tuple[History, int, bool, bool]:
+        """Return the history, the place in the queue, and whether a trainer is training or ending, all at one moment.
+
+        Raise NanoGPTError if the history can't be read.
+        """
+        while True:  # until nothing is logged while reading, so that lock, queue and events match
+            history, place = self.history(), queue.place_of(self.name)
+            version = history.version
+            if history.problem:
+                raise NanoGPTError(history.problem)
+            held = self._is_training()
+            ending = not held and queue.has_trainer(self.name)
+            if held or self.history().version == version:
+                return history, place, held, ending
 
     def glance(self) -> Status:
         """Return `status`, or a status "damaged" if the run can't be read, so that it can be listed with the others."""

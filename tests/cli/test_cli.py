@@ -262,14 +262,12 @@ def test_the_help_shows_the_defaults_of_a_bare_train(capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
     """Piped, there are plain lines only."""
-    import fcntl
     import pty
-    import struct
     import termios
 
     flags = ["train", str(file), "--name", "bar", "--max-iters", "4000", "--eval-interval", "1000", *map(str, TINY)]
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
+    termios.tcsetwinsize(theirs, (40, 110))
     pipes = dict(stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
     with subprocess.Popen([sys.executable, "-m", "nanogpt", *flags], **pipes) as process:
         os.close(theirs)

@@ -223,7 +223,7 @@ def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
     [
         ("NANOGPT_TRAINING", "off", "Training is turned off on this server"),
         ("NANOGPT_MAX_PARAMETERS", "1000", r"would have [\d,]+ parameters; this server allows 1,000"),
-        ("NANOGPT_MAX_SECONDS", "30", "This server allows 30 seconds of training at a time, not 60 seconds"),
+        ("NANOGPT_MAX_SECONDS", "30", "This server allows 30 seconds of training at a time, not 1 minute"),
         ("NANOGPT_MAX_RUNS", "0", "You already have 0 runs training or queued"),
         ("NANOGPT_MAX_WAITING", "0", "The queue is full: 0 runs are waiting"),
         ("NANOGPT_MAX_DISK", "10", "take up 0 MB; this server allows 0 MB"),
