@@ -70,7 +70,7 @@ def choose_new(
     """
     before = {one.id for one in visitor().texts()} - {instead_of}
     declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
-    content = pasted_before(source) if isinstance(source, Path) else source
+    content = contents(source)
     added = visitor().add_text(content, encoding=encoding, decline=declined, accept=keep or ())
     if instead_of and instead_of != added.id:
         forget(instead_of)
@@ -87,10 +87,12 @@ def set_aside(pasted: str) -> Path:
     return path
 
 
-def pasted_before(path: Path) -> str:
-    """Return a text that was set aside. Raise NanoGPTError if it has been deleted."""
+def contents(source: str | Path | list[str]) -> str | list[str]:
+    """Return a source, or the text that was set aside in it. Raise NanoGPTError if that has been deleted."""
+    if not isinstance(source, Path):
+        return source
     try:
-        return path.read_bytes().decode("utf-8")
+        return source.read_bytes().decode("utf-8")
     except OSError:
         raise NanoGPTError("The pasted text is no longer kept. Paste it again.") from None
 

@@ -60,6 +60,12 @@ class Waiting:
     body: Body | None  # None once the event is over
     since: float  # when the results were last looked after
 
+    def let_go(self) -> None:
+        """Stop counting the event's body: the event is over."""
+        if self.body is not None:
+            self.body.release()
+            self.body = None
+
 
 class Pending:
     """Gradio's queue, with limits per visitor, fair turns, and an end to results that nobody fetches.
@@ -178,9 +184,8 @@ class Pending:
         for id, one in list(self.events.items()):
             running = id in self.queue.event_ids_to_events
             unfetched = id in self.queue.pending_event_ids_session.get(one.session, ())
-            if one.body is not None and not running:
-                one.body.release()
-                one.body = None
+            if not running:
+                one.let_go()
             if one.session in self.listening:
                 one.since = now
             if not running and not unfetched:

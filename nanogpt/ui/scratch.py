@@ -71,16 +71,21 @@ def expire(now: float | None = None) -> list[Path]:
     if minutes is None:
         return []
     before = (time.monotonic() if now is None else now) - 60 * minutes
-    with _changing:
-        old = [one for one in _kept if one.since <= before]
-        _kept[:] = [one for one in _kept if one.since > before]
-        needed = {one.path for one in _kept}
-        gone = [one.path for one in old if one.path not in needed]
+    old, needed = _too_old(before)
+    gone = [one.path for one in old if one.path not in needed]
     for path in [*gone, *strays(needed, 60 * minutes)]:
         delete(path)
     for one in old:
         space.give(one.sender, one.size)
     return gone
+
+
+def _too_old(before: float) -> tuple[list[Kept], set[Path]]:
+    """Take out of the list what has been kept since then or longer. Return it, and the paths of the others."""
+    with _changing:
+        old = [one for one in _kept if one.since <= before]
+        _kept[:] = [one for one in _kept if one.since > before]
+        return old, {one.path for one in _kept}
 
 
 def strays(needed: set[Path], seconds: float) -> list[Path]:
