@@ -180,7 +180,6 @@ class Pending:
     def sweep(self, now: float | None = None) -> None:
         """Let go of events that are over, and drop those whose results nobody has fetched for a while."""
         now = time.monotonic() if now is None else now
-        patience = limits.limit("NANOGPT_RESULT_SECONDS") or math.inf
         for id, one in list(self.events.items()):
             running = id in self.queue.event_ids_to_events
             unfetched = id in self.queue.pending_event_ids_session.get(one.session, ())
@@ -190,8 +189,14 @@ class Pending:
                 one.since = now
             if not running and not unfetched:
                 self.forget(id)
-            elif now - one.since > (UNHEARD if running and self.backlog(one.session) > FEW else patience):
+            elif now - one.since > self.patience(one, running):
                 self.drop(one.session)
+
+    def patience(self, one: Waiting, running: bool) -> float:
+        """Return how many seconds an event may go on without a client: few if it writes all the time."""
+        if running and self.backlog(one.session) > FEW:
+            return UNHEARD
+        return limits.limit("NANOGPT_RESULT_SECONDS") or math.inf
 
     def backlog(self, session: str) -> int:
         """Return how many messages wait to be fetched."""

@@ -25,8 +25,8 @@ def serve(host: str, port: int | None) -> None:
         allow_open_files()
         give_memory_back()
         threading.Thread(target=tidy, daemon=True).start()
-    demo = build_app()
-    with scratch.private_folder():
+    with scratch.private_folder():  # first, because drawing the page may already write into it
+        demo = build_app()
         try:
             demo.launch(server_name=host, server_port=port, **launch_options(host))
         except (OSError, OverflowError):  # Gradio's message names its own parameters
