@@ -32,12 +32,29 @@ LIMITS = {
     "NANOGPT_MAX_WAITING": Limit("runs", 20),  # in the queue, over all visitors
     "NANOGPT_MAX_DISK": Limit("bytes", 1_000_000_000),  # for runs and texts, per visitor
     "NANOGPT_EXPIRE_HOURS": Limit("hours", 48),  # before unused runs and texts are deleted
+    "NANOGPT_MAX_FILES": Limit("files", 100),  # per upload
+    "NANOGPT_MAX_REQUESTS": Limit("requests", 16),  # at once, open streams included, per visitor
+    "NANOGPT_MAX_EVENTS": Limit("events", 8),  # queued, running, or with results not fetched, per visitor
+    "NANOGPT_RESULT_SECONDS": Limit("seconds", 60),  # before an event whose results are not fetched is dropped
+    "NANOGPT_UPLOAD_MINUTES": Limit("minutes", 60),  # before uploads and prepared downloads are deleted
+    # in all, over all visitors
+    "NANOGPT_SERVER_DISK": Limit("bytes", 20_000_000_000),  # for runs and texts
+    "NANOGPT_SERVER_UPLOADS": Limit("bytes", 2_000_000_000),  # for uploads and prepared downloads
+    "NANOGPT_SERVER_MEMORY": Limit("bytes", 100_000_000),  # of requests being read or worked on
+    "NANOGPT_SERVER_REQUESTS": Limit("requests", 1000),  # at once, open streams included
+    "NANOGPT_SERVER_EVENTS": Limit("events", 500),
+    "NANOGPT_SERVER_SESSIONS": Limit("sessions", 1000),  # open pages and clients that the server remembers
 }
 
 
 def is_public() -> bool:
     """Return True in multi-user mode: on a Space, or with `app.py --public`."""
-    return bool(os.environ.get("SPACE_ID")) or os.environ.get("NANOGPT_PUBLIC") == "1"
+    return on_space() or os.environ.get("NANOGPT_PUBLIC") == "1"
+
+
+def on_space() -> bool:
+    """Return True on a Hugging Face Space, where every request comes through a proxy."""
+    return bool(os.environ.get("SPACE_ID"))
 
 
 def on_zero_gpu() -> bool:
@@ -66,6 +83,14 @@ def archive_bytes(most: int) -> int:
     """Return the size limit for an archive in bytes: `most`, or what the largest model and its checkpoint need."""
     parameters = limit("NANOGPT_MAX_PARAMETERS")
     return most if parameters is None else min(most, 20 * parameters + 10_000_000)
+
+
+def body_bytes() -> int:
+    """Return the size limit in bytes for a request that may carry a text as JSON.
+
+    JSON writes é as \\u00e9, which makes the two bytes six, and a line break as \\n.
+    """
+    return 3 * (limit("NANOGPT_MAX_BYTES") or 0) + 1_000_000
 
 
 # ---- checks: each raises with a clear message when a limit is exceeded ----------------------------------------------

@@ -133,3 +133,17 @@ def test_killed_runs_are_compared_with_undisturbed_ones(broken):
     else:
         assert (each["identical"], some["identical"]) == (each["runs"], 2)
         assert timed["left_over"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="visitors have addresses of their own, which only Linux gives them")
+def test_a_server_is_attacked():
+    from benchmarks import hostile
+
+    found = hostile.main(["--quick", "--minutes", "0.3", "--hostile", "13", "--honest", "1"])
+    assert found["honest"]["failed"] == []
+    assert found["honest"]["seconds"]["add_corpus"]["calls"] >= 1
+    assert set(found["hostile"]["answers"]) == {kind.__name__ for kind in hostile.KINDS}
+    assert found["hostile"]["failed"] == []
+    assert found["most"]["stored_mb"] < 500
+    assert found["most"]["scratch_mb"] < 200

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,8 +46,9 @@ def nobody(home) -> Iterator[None]:
     if is_root:
         for path in (home, *home.rglob("*")):
             os.chown(path, 65534, 65534)
-        os.chmod(home.parent, 0o755)
-        os.chmod(home.parent.parent, 0o755)
+        for path in home.parents:
+            if path.stat().st_mode & 0o5 != 0o5 and path.is_relative_to(tempfile.gettempdir()):
+                os.chmod(path, 0o755)
         os.seteuid(65534)
     yield
     if is_root:

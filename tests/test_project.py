@@ -23,7 +23,7 @@ LINES_OF = {"nanogpt/train.py:train": 90}  # the loop
 
 DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "checkpoints/shakespeare/README.md",
-    "docs/lecture.md", "docs/space.md",
+    "docs/lecture.md", "docs/security.md", "docs/space.md",
 ]  # fmt: skip
 ROOMS = sorted(path.parent.name for path in (ROOT / "nanogpt").glob("*/__init__.py"))
 # What a run folder holds, and folders made by use: named in the documents, not files of the project.

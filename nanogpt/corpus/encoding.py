@@ -174,14 +174,14 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
     codec = _with_byte_order(data, asked) if asked else _certain(data)
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
-        _refuse_binary(data, name)
+        refuse_binary(data, name)
     decoded = _decoded(data, codec) if codec else _guessed(data)
     if decoded is None:
         raise NanoGPTError(
             f"{name} can't be read as {_label(str(codec))}. Choose another encoding, or save the file as UTF-8."
         )
     if wide:
-        _refuse_binary(decoded.text.encode("utf-8"), name)
+        refuse_binary(decoded.text.encode("utf-8"), name)
     return decoded
 
 
@@ -195,7 +195,8 @@ def _refuse_other_kinds(data: bytes, name: str) -> None:
             raise NanoGPTError(f"{name} is {kind}, not a text file; {remedy}.")
 
 
-def _refuse_binary(data: bytes, name: str) -> None:
+def refuse_binary(data: bytes, name: str) -> None:
+    """Raise NanoGPTError if there are more null or control characters in the data than in any text."""
     odd = len(data) - len(data.translate(None, bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))))
     if data.count(0) * 1000 > len(data) or odd * 50 > len(data):
         raise NanoGPTError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config import NanoGPTError
 from ..limits import limit
-from .encoding import Decoded, decode
+from .encoding import Decoded, decode, refuse_binary
 from .repairs import Repaired, repair, together
 from .report import Report
 
@@ -72,7 +72,10 @@ def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
 
 
 def _from_paste(pasted: str, decline: Collection[str], accept: Collection[str]) -> Reading:
-    check_size(len(utf8(pasted)))
+    data = utf8(pasted)
+    check_size(len(data))
+    check_nulls(pasted)  # before the clean-up deletes them: the same text as a file is refused, too
+    refuse_binary(data, "The text")
     text, found = repair(pasted, decline, accept)
     return Reading(text, "Pasted text", "pasted", "Unicode", repairs=together([found]))
 
@@ -155,6 +158,15 @@ def check_size(size: int) -> None:
         )
 
 
+def size_of(source: Source) -> int:
+    """Return the size of a text in bytes, before it is read."""
+    if isinstance(source, bytes):
+        return len(source)
+    if isinstance(source, str):
+        return len(utf8(source))
+    return sum(path.stat().st_size for path in map(Path, source) if path.is_file())
+
+
 def check(text: str) -> None:
     """Raise NanoGPTError if a text is empty, too short to train on, or full of null characters."""
     if not text.strip():
@@ -164,5 +176,10 @@ def check(text: str) -> None:
             f"The text has only {len(text):,} characters. Add more: at least {MIN_CHARACTERS:,} are needed, and "
             "100,000 or more is better."
         )
+    check_nulls(text)
+
+
+def check_nulls(text: str) -> None:
+    """Raise NanoGPTError if a text is full of null characters."""
     if text.count("\0") * 1000 > len(text):
         raise NanoGPTError("The text is full of null characters, so it isn't plain text. Save it as plain text (.txt).")

@@ -252,7 +252,12 @@ def _damaged(id: str) -> NanoGPTError:
     return NanoGPTError(f"The text {id} is damaged on disk. Add it again.")
 
 
-def _title(name: str) -> str:
-    """Return a name as one short visible line, without control or formatting characters."""
-    seen = "".join(ch if unicodedata.category(ch)[0] != "C" or ch in "\u200c\u200d" else " " for ch in str(name))
+def _title(name: str | None) -> str:
+    """Return a name as one short visible line, without control or formatting characters; "" for None.
+
+    Raise NanoGPTError for anything else that a program may send as a name.
+    """
+    if not isinstance(name, str | None):
+        raise NanoGPTError(f"The name of a text must be a string, not {str(name)[:40]}.")
+    seen = "".join(ch if unicodedata.category(ch)[0] != "C" or ch in "\u200c\u200d" else " " for ch in name or "")
     return " ".join(seen.split())[:100]

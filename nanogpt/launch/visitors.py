@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..config import NanoGPTError, TrainConfig, duration
 from ..durations import in_words
 from ..paths import checked_name, is_lasting, slug
 from ..runs import Run, all_runs, archive, free_name, queue
-from . import place, prepare
+from . import place, prepare, room
 
 COOKIE = "nanogpt-visitor"
 COOKIES = (COOKIE, f"{COOKIE}-here")  # the second one is partitioned: browsers keep it per embedding site
@@ -47,6 +47,7 @@ class Visitor:
     """A visitor to the page. `id` is None for the owner of the machine, and empty for a visitor without a cookie."""
 
     id: str | None = None
+    address: str = field(default="", compare=False)  # on the network, if the server shares its disk among addresses
 
     # ---- runs ------------------------------------------------------------------------------------------------------
 
@@ -191,8 +192,11 @@ class Visitor:
 
     def add_text(self, source: corpus.Source, name: str = "", **how: Any) -> corpus.Corpus:
         """Store a text for this visitor with `corpus.add`, if they have disk space left."""
-        self.has_room()
-        return corpus.add(source, name, **how, owner=self.id)
+        self.has_room(new=3 * corpus.size_of(source))  # as text and as tokens
+        added = corpus.add(source, name, **how, owner=self.id)
+        if self.id is not None:
+            room.note(self.address, corpus.size_on_disk(added))
+        return added
 
     # ---- what the server allows ------------------------------------------------------------------------------------
 
@@ -209,16 +213,23 @@ class Visitor:
         if most_waiting is not None and len(queue.waiting()) >= most_waiting:
             raise NanoGPTError(f"The queue is full: {most_waiting} runs are waiting. Try again later.")
 
-    def has_room(self) -> None:
-        """Raise NanoGPTError if the visitor has no cookie or no disk space left."""
+    def has_room(self, uploads: int = 0, new: int = 1_000_000) -> None:
+        """Raise NanoGPTError if the visitor has no cookie or no disk space left.
+
+        `uploads` are the bytes of files that they have uploaded and not stored yet, `new` those that come now.
+        """
         if self.id == "":
             raise NanoGPTError(NO_COOKIE)
         most = limits.limit("NANOGPT_MAX_DISK")
-        if most is not None and self.id is not None and self.on_disk() >= most:
+        if most is None or self.id is None:
+            return
+        used = self.on_disk() + uploads
+        if used >= most:
             raise NanoGPTError(
-                f"Your runs and texts take up {self.on_disk() / 1e6:,.0f} MB; this server allows "
+                f"Your runs, texts and uploads take up {used / 1e6:,.0f} MB; this server allows "
                 f"{most / 1e6:,.0f} MB. Export what you want to keep, then delete some."
             )
+        room.check_share(used, self.address, new)
 
     def on_disk(self) -> int:
         """Return the size of the visitor's runs and texts in bytes."""

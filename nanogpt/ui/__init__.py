@@ -5,7 +5,14 @@ The page is a view of the run folders: it starts training processes and reads fi
 """
 
 import os
+import secrets
+import tempfile
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before importing gradio, so that it sends no usage data
+# Gradio reads these when it is imported.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # it sends no usage data,
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "10")  # and remembers few events instead of 10,000,
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")  # which it would group anew after each one
+if not os.environ.get("GRADIO_TEMP_DIR"):  # by default /tmp/gradio, which may belong to another user
+    os.environ["GRADIO_TEMP_DIR"] = os.path.join(tempfile.gettempdir(), f"nanogpt-page-{secrets.token_hex(8)}")
 
 __all__ = ["page", "server"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..runs import Run, Status
 from . import sample_tab
+from .parts import READING
 from .visit import visitor
 
 
@@ -75,9 +77,24 @@ def sample(
         yield from sample_tab.write(name, prompt, temperature, length, top_k, top_p, seed)
 
 
+class Page(gr.Blocks):
+    """Gradio's page, for which a call over the API may leave out inputs that have a default."""
+
+    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
+        """Add the defaults of inputs at the end that were left out. Raise gr.Error if one is needed."""
+        function = block_fn.fn or (lambda: None)
+        expected = list(inspect.signature(function).parameters.values())[: len(block_fn.inputs)]
+        for one in expected[len(inputs) :]:
+            if one.default is inspect.Parameter.empty:
+                raise gr.Error(f"The call has no value for {one.name!r}. Add it to the data.", print_exception=False)
+            inputs.append(one.default)
+        super().validate_inputs(block_fn, inputs)
+
+
 def build() -> None:
     """Add the endpoints to the page being built."""
-    for function in (add_corpus, start_training, run_status, stop_training, list_runs):
+    gr.api(spoken()(add_corpus), api_name="add_corpus", **READING)
+    for function in (start_training, run_status, stop_training, list_runs):
         gr.api(spoken()(function), api_name=function.__name__, concurrency_limit=8)
     gr.api(sample, api_name="sample", concurrency_limit=4)
 

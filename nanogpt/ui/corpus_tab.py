@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,9 +13,9 @@ from .. import corpus, limits
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..runs import users_of
-from . import text_panel, welcome
+from . import scratch, text_panel, welcome
 from .drawn import drawn
-from .parts import QUIET, Parts
+from .parts import QUIET, READING, Parts
 from .visit import visitor
 
 DEFAULT = "python-reference"
@@ -25,7 +26,7 @@ DETECT = "Detect automatically"
 class Given:
     """What was uploaded or pasted, kept so that it can be read again with other options."""
 
-    source: str | list[str]
+    source: Path | list[str]  # a file with the pasted text, because a session stays in memory, or the uploaded files
     added: str | None  # the id of the text stored from it, if that text is new
 
 
@@ -57,19 +58,43 @@ def choose_stored(corpus_id: str) -> Choice:
 
 
 def choose_new(
-    source: str | list[str], encoding: str | None = None, keep: list[str] | None = None, instead_of: str | None = None
+    source: str | Path | list[str],
+    encoding: str | None = None,
+    keep: list[str] | None = None,
+    instead_of: str | None = None,
 ) -> Choice:
-    """Add and choose a pasted text (str) or files (paths). `keep` names the repairs to apply; None means the defaults.
+    """Add and choose a pasted text (str), one that was pasted before (Path) or files (paths).
 
+    `keep` names the repairs to apply; None means the defaults.
     `instead_of` is the text stored from the same source before; it is deleted, unless a run was trained on it.
     """
     before = {one.id for one in visitor().texts()} - {instead_of}
     declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
-    added = visitor().add_text(source, encoding=encoding, decline=declined, accept=keep or ())
+    content = contents(source)
+    added = visitor().add_text(content, encoding=encoding, decline=declined, accept=keep or ())
     if instead_of and instead_of != added.id:
         forget(instead_of)
-    given = Given(source, added.id if added.id not in before else None)
+    kept = set_aside(source) if isinstance(source, str) else source
+    given = Given(kept, added.id if added.id not in before else None)
     return Choice(added.id, shown(added.name, added.report()), *offered(added), given)
+
+
+def set_aside(pasted: str) -> Path:
+    """Write a pasted text to a temporary file, and return its path."""
+    data = pasted.encode("utf-8")
+    path = scratch.new_folder(len(data)) / "pasted.txt"
+    path.write_bytes(data)
+    return path
+
+
+def contents(source: str | Path | list[str]) -> str | list[str]:
+    """Return a source, or the text that was set aside in it. Raise NanoGPTError if that has been deleted."""
+    if not isinstance(source, Path):
+        return source
+    try:
+        return source.read_bytes().decode("utf-8")
+    except OSError:
+        raise NanoGPTError("The pasted text is no longer kept. Paste it again.") from None
 
 
 def offered(added: corpus.Corpus) -> tuple[list[tuple[str, str]], list[str]]:
@@ -181,7 +206,7 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
 
     def on(event, handler, inputs):
         """Wire a handler that returns updates by component name."""
-        slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private")
+        slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private", **READING)
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **slow)
 
     detect = lambda: ""

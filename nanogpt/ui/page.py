@@ -11,14 +11,14 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_space
 
-from .. import corpus, limits
+from .. import limits
 from ..errors import home_problem
 from ..launch import place
-from ..runs import archive
 from . import api, corpus_tab, form, link, sample_tab, share_tab, train_tab, visit, welcome
 from .drawn import drawn, told
 from .drawn import line as drawn_line
 from .guard import middleware
+from .intake import upload_bytes
 from .parts import QUIET
 
 CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ class Page:
 
 def build_app() -> gr.Blocks:
     """Draw and wire the page. Nothing is trained, downloaded or read until a browser opens it."""
-    with gr.Blocks(title="nanogpt", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
+    with api.Page(title="nanogpt", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         with gr.Row(elem_id="header"):
             gr.Markdown("# nanogpt", container=False, elem_id="title")
             line = drawn("status_line", drawn_line(""), elem_id="page-status")
@@ -77,10 +77,13 @@ def build_app() -> gr.Blocks:
         shown = train.select(looked, [run, kept_run], runs, **QUIET)
         estimated = shown.then(form.estimate, [corpus_id, *form_inputs], training.form.estimate, **QUIET)
         estimated.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
-        opened = [terms, asked, tabs, *texts.shown.outputs, training.about_text, *training.form.fields]
+        opened = [terms, asked, tabs, texts.welcome.replay, *texts.shown.outputs]
+        opened += [training.about_text, *training.form.fields]
         demo.load(lambda before: open_page(page, before), kept_text, opened, **QUIET)
         demo.load(lambda before: open_runs(page, before), kept_run, [*runs, writing.run], **QUIET)
-    demo.queue(max_size=64, default_concurrency_limit=4)
+    public = limits.is_public()
+    # On a public server, `pending` limits the queue per visitor, and nobody may call a queued function past the queue.
+    demo.queue(max_size=None if public else 64, default_concurrency_limit=4, api_open=False if public else None)
     demo._queue.sleep_when_free = (
         0.02  # Gradio's default polls 1,000 times per second, which uses 4% of a core even when idle
     )
@@ -118,6 +121,7 @@ def open_page(page: Page, before: str | None) -> dict:
     return {
         page.terms: visit.terms(),
         page.asked: said,
+        page.texts.welcome.replay: welcome.replay(),
         page.tabs: gr.Tabs(selected="train") if wanted.settings or wanted.run else gr.skip(),
         page.training.about_text: corpus_tab.about(chosen.get("corpus_id")),
         **page.texts.shown.put(chosen),
@@ -154,8 +158,7 @@ def launch_options(host: str) -> dict[str, Any]:
         run_history=False,  # it would store every input in the browser
         enable_monitoring=False,
         show_error=False,  # we show our own messages; everything else goes to the log
-        # slightly above our own limits, so that our own messages are shown
-        max_file_size=max(corpus.max_bytes(), limits.archive_bytes(archive.MAX_BYTES)) + 1_000_000,
+        max_file_size=upload_bytes(),
         state_session_capacity=200,
         ssr_mode=False,
         pwa=False,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+# Options for a handler that reads a text, which takes 100 MB and a core for a moment: two at once, API included.
+READING: dict[str, Any] = dict(concurrency_id="read-texts", concurrency_limit=2)
 # Options for a handler that answers at once: no queue, no progress display, not in the API.
 QUIET: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from ..config import NanoGPTError
 from ..disk import size
 from ..errors import PROBLEMS, explain
 from ..runs import Run, archive, kept_loss, logs, settings
-from . import changing
+from . import changing, scratch
 from .drawn import said, told
 from .parts import QUIET, Parts
 from .visit import seen, visitor
@@ -93,7 +91,7 @@ def log(name: str | None) -> str:
 def save(name: str | None, what: str, to_continue: bool = False) -> str:
     """Write one of SAVED, or the archive, to a temporary folder for download. Return the path."""
     run = existing(name, NO_RUN)
-    folder = Path(tempfile.mkdtemp(dir=made(Path(get_upload_folder()))))  # Gradio deletes it after a day
+    folder = scratch.new_folder(run.size())
     if what == "archive":
         path = folder / f"{run.name}.zip"
         archive.pack(run, path, to_continue and visitor().owns(run))  # only the owner may have the checkpoint
@@ -105,11 +103,6 @@ def save(name: str | None, what: str, to_continue: bool = False) -> str:
     path = folder / f"{run.name}{ending}"
     path.write_text(text, encoding="utf-8", newline="")
     return str(path)
-
-
-def made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def rename(name: str | None, new: str) -> str:

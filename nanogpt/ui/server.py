@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 import threading
 import time
@@ -11,6 +13,7 @@ from .. import disk, limits
 from ..config import NanoGPTError
 from ..errors import home_problem
 from ..launch import expiry
+from . import scratch
 from .page import build_app, launch_options
 
 
@@ -20,15 +23,40 @@ def serve(host: str, port: int | None) -> None:
         print(f"nanogpt: {problem}", file=sys.stderr)  # and go on: the models that ship with the project can be sampled
     threading.Thread(target=disk.sweep_home, daemon=True).start()  # what killed processes left
     if limits.is_public():
+        allow_open_files()
+        give_memory_back()
         threading.Thread(target=tidy, daemon=True).start()
-    demo = build_app()
-    try:
-        demo.launch(server_name=host, server_port=port, **launch_options(host))
-    except (OSError, OverflowError):  # Gradio's message names its own parameters
-        raise NanoGPTError(
-            f"The page can't be served at {host}, port {port or 7860}: the port is in use or out of range, or this "
-            "machine doesn't have that address. Choose another with --port or --host."
-        ) from None
+    with scratch.private_folder():  # first, because drawing the page may already write into it
+        demo = build_app()
+        try:
+            demo.launch(server_name=host, server_port=port, **launch_options(host))
+        except (OSError, OverflowError):  # Gradio's message names its own parameters
+            raise NanoGPTError(
+                f"The page can't be served at {host}, port {port or 7860}: the port is in use or out of range, or "
+                "this machine doesn't have that address. Choose another with --port or --host."
+            ) from None
+
+
+def give_memory_back() -> None:
+    """Have glibc return large blocks to the system when they are freed, and use two heaps instead of eight per core.
+
+    Otherwise each of the forty threads that read texts keeps what it needed once: under attack, the server grew by 720
+    MB in two minutes instead of 390 MB.
+    """
+    M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # as in malloc.h
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_ARENA_MAX, 2)
+        libc.mallopt(M_MMAP_THRESHOLD, 1_000_000)
+
+
+def allow_open_files() -> None:
+    """Allow as many open files as this process may have: each request at once is one, and the usual limit is 1,024."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limit
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def tidy() -> None:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.context import Context
-from gradio.utils import get_upload_folder
 
 from ..disk import size
 from ..errors import PROBLEMS, explain
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
-from . import sign_in
+from . import scratch, sign_in
 from .drawn import drawn, line, said
 from .following import following, lines
 from .parts import QUIET
-from .run_panel import DOWNLOAD, loss, made
+from .run_panel import DOWNLOAD, loss
 from .visit import visitor
 from .words import existing
 
@@ -80,9 +77,7 @@ def take(name: str | None, what: str) -> str:
     run = existing(name, NO_RUN)
     end, write = FILES[what]
     content = write(run)
-    path = (
-        Path(tempfile.mkdtemp(dir=made(Path(get_upload_folder())))) / f"{run.name}{end}"
-    )  # Gradio deletes it after a day
+    path = scratch.new_folder(len(content)) / f"{run.name}{end}"
     path.write_text(content, encoding="utf-8", newline="")
     return str(path)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -22,7 +24,9 @@ def request() -> Any | None:
 def visitor() -> Visitor:
     """Return the current visitor: anonymous without a request or a cookie, and on a private server the owner."""
     headers = getattr(request(), "headers", None) or {}
-    return visitors.visitor_of(words(headers.get("cookie") or ""))
+    client = getattr(getattr(request(), "client", None), "host", "")
+    found = visitors.visitor_of(words(headers.get("cookie") or ""))
+    return replace(found, address=address_of(client, headers.get("x-forwarded-for") or ""))
 
 
 def seen(name: str | None) -> Run | None:
@@ -49,3 +53,27 @@ def words(cookies: str) -> str | None:
 def asked() -> dict[str, str]:
     """Return the query parameters of the page's URL: ?text=…&preset=…"""
     return {key: value for key, value in dict(getattr(request(), "query_params", None) or {}).items()}
+
+
+def address_of(client: str, forwarded: str = "") -> str:
+    """Return the address to count a request under: of IPv6, the network of 64 bits that a household gets.
+
+    On a Space every connection comes from a proxy, which appends the visitor's address to X-Forwarded-For; anything
+    before the last public address there was made up by the sender. Anywhere else the header is ignored. (uvicorn has
+    already used it if the connection comes from this machine, where a reverse proxy may run.)
+    """
+    chain = [client] if not limits.on_space() else [*forwarded.replace(" ", "").split(","), client]
+    found = [address for one in chain if (address := _parsed(one))]
+    public = [address for address in found if address.is_global]
+    last = (public or found)[-1] if found else None
+    if isinstance(last, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((last, 64), strict=False))
+    return str(last or client)
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

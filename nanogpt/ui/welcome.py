@@ -25,10 +25,11 @@ INTRODUCTION = (
 
 @dataclass
 class Welcome:
-    """The components that the page wires: the button that trains, and the message below it."""
+    """The components that the page wires: the button that trains, the message below it, and the replay."""
 
     train: gr.Button
     said: gr.HTML
+    replay: gr.HTML  # filled in when the page opens
 
 
 def replay() -> dict[str, Any] | None:
@@ -70,5 +71,5 @@ def build() -> Welcome:
             train = gr.Button("Train", variant="primary", interactive=False, elem_id="welcome-train")
             below = said("welcome-said")
         with gr.Column(scale=3, min_width=320):
-            drawn("replay", replay, elem_id="welcome-replay")
-    return Welcome(train, below)
+            shown = drawn("replay", elem_id="welcome-replay")
+    return Welcome(train, below, shown)

@@ -316,6 +316,16 @@ def test_nulls_are_refused_when_pasted(home):
         corpus.add(text_of() + "\0" * 500, decline=["control-characters"])
 
 
+@pytest.mark.parametrize("mixed", ["{}" + "\0" * 300, "\0{}" + "\0" * 50, "{}" + "\1" * 300])
+def test_a_pasted_text_goes_through_the_same_door_as_a_file(home, mixed):
+    text = mixed.format(text_of())
+    with pytest.raises(NanoGPTError):
+        corpus.add(text.encode())
+    with pytest.raises(NanoGPTError, match="null characters|not plain text"):
+        corpus.add(text)
+    assert corpus.add(text_of() + "\0").characters == len(text_of())  # one is cleaned up, in both
+
+
 def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = write(tmp_path, "a.txt", text_of())
     with path.open("r+b") as file:

@@ -229,6 +229,25 @@ def test_a_sample_that_cannot_be(client, trained, named):
     assert refused(client, "/sample", name="one", **named).startswith(f"{next(iter(named))} was ")
 
 
+def raw(url, endpoint, *data) -> str:
+    """What a program without Gradio's client gets for these inputs."""
+    id = httpx.post(f"{url}/gradio_api/call/{endpoint}", json={"data": data}).json()["event_id"]
+    return httpx.get(f"{url}/gradio_api/call/{endpoint}/{id}", timeout=30).text
+
+
+def test_a_raw_call_may_leave_out_what_has_a_default(url, client, tiny_text):
+    assert '"name": "pasted text"' in raw(url, "add_corpus", tiny_text + "1")
+    assert '"name": "Pasted text"' in raw(url, "add_corpus", tiny_text + "2", None)
+    assert "There is no run named nobody" in raw(url, "sample", "nobody")
+    for endpoint, missing in (("add_corpus", "text"), ("sample", "name"), ("start_training", "corpus_id")):
+        assert f"The call has no value for '{missing}'. Add it to the data." in raw(url, endpoint)
+
+
+@pytest.mark.parametrize("name", [{"a": 1}, ["a"], 5])
+def test_a_name_that_is_none(client, tiny_text, name):
+    assert "must be a string" in refused(client, "/add_corpus", text=tiny_text, name=name)
+
+
 # --- who is let in -------------------------------------------------------------------------------------------------
 
 WAYS = ["/gradio_api/call/list_runs", "/gradio_api/run/list_runs", "/gradio_api/queue/join", "/gradio_api/upload"]

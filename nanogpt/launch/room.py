@@ -1,0 +1,85 @@
+"""Room on a public server's disk, which all visitors share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import deque
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from .. import limits
+from ..config import NanoGPTError
+from ..paths import home
+
+EVERY = 10.0  # seconds between two looks at all files
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Bytes that were stored from a network address, in seconds of the monotonic clock."""
+
+    when: float
+    address: str
+    bytes: int
+
+
+lately: deque[Stored] = deque(maxlen=100_000)
+
+
+def check_share(used: int, address: str, new: int) -> None:
+    """Raise NanoGPTError if a visitor who uses this many bytes may not store `new` ones at present.
+
+    They may use a quarter of what is still free, and so may everyone at their network address together, because one
+    person can be many visitors. So those with little can go on when others have filled the disk.
+    """
+    total = limits.limit("NANOGPT_SERVER_DISK")
+    if total is None:
+        return
+    here = stored_from(address) if address else 0
+    if max(used, here) + new > max(0, free(total)) / 4:
+        raise NanoGPTError(
+            "The server's disk is almost full. Delete runs and texts that you no longer need, or try again tomorrow."
+        )
+
+
+def note(address: str, new: int) -> None:
+    """Note that a visitor at this address has stored something."""
+    lately.append(Stored(time.monotonic(), address, new))
+
+
+def stored_from(address: str) -> int:
+    """Return the bytes stored from an address, as far back as nothing has expired since."""
+    while lately and lately[0].when < time.monotonic() - 3600 * (limits.limit("NANOGPT_EXPIRE_HOURS") or 24):
+        lately.popleft()
+    return sum(one.bytes for one in lately if one.address == address)
+
+
+def free(total: int) -> int:
+    """Return how many bytes of `total` are left for runs and texts, and not more than the disk has."""
+    folder = home()
+    while not folder.exists():  # nothing has been stored yet
+        folder = folder.parent
+    moment = int(time.monotonic() / EVERY)
+    left = min(total - size(home(), moment), shutil.disk_usage(folder).free)
+    return left - sum(one.bytes for one in lately if one.when >= EVERY * moment)  # not in `size` yet
+
+
+@lru_cache(maxsize=1)
+def size(folder: Path, moment: int) -> int:
+    """Return the size in bytes of all runs and texts, from a look at all files at this moment."""
+    return sum(size_of(folder / name) for name in ("checkpoints", "corpora"))
+
+
+def size_of(folder: Path) -> int:
+    """Return the size of all files in a folder in bytes."""
+    found = 0
+    for above, _, names in os.walk(folder):
+        for name in names:
+            try:
+                found += os.lstat(os.path.join(above, name)).st_size
+            except OSError:  # deleted meanwhile
+                continue
+    return found

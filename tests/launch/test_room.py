@@ -1,0 +1,76 @@
+"""The disk of a public server, which all visitors share."""
+
+from __future__ import annotations
+
+import pytest
+
+from nanogpt import corpus
+from nanogpt.config import NanoGPTError
+from nanogpt.launch import room
+from nanogpt.launch.visitors import Visitor
+
+FULL = "The server's disk is almost full"
+
+
+@pytest.fixture(autouse=True)
+def server(home, monkeypatch):
+    """A server with 100 kB for all visitors together, and a clock that the test sets."""
+    clock = [1000.0]
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    monkeypatch.setenv("NANOGPT_SERVER_DISK", "100000")
+    monkeypatch.setattr(room.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(room, "lately", type(room.lately)())
+    room.size.cache_clear()
+    yield clock
+    room.size.cache_clear()
+
+
+def visitor(name: str, address: str) -> Visitor:
+    return Visitor(name * 32, address)
+
+
+def text(number: int) -> str:
+    return f"{number} is a line\n" * 150  # about 2 kB, and as much again in tokens
+
+
+def test_an_address_with_many_cookies_does_not_fill_the_disk(server):
+    def fill():
+        for number in range(100):
+            visitor(f"{number % 16:x}", "10.0.0.1").add_text(text(number))
+            server[0] += 5  # so that files are looked at in between
+
+    with pytest.raises(NanoGPTError, match=FULL):
+        fill()
+    stored = sum(corpus.size_on_disk(one) for one in corpus.listed())
+    assert 10_000 < stored < 100_000 / 4
+    assert room.stored_from("10.0.0.1") == pytest.approx(stored, rel=0.01)
+    visitor("b", "10.0.0.2").add_text(text(1000))  # somebody else has room
+
+
+def test_what_was_stored_since_the_last_look_counts():
+    me = visitor("a", "10.0.0.1")
+    before = room.free(100_000)
+    added = me.add_text(text(1))
+    assert before - room.free(100_000) == corpus.size_on_disk(added)  # the same moment: files are not looked at again
+
+
+def test_those_with_little_can_go_on_when_little_is_free(home):
+    (home / "corpora").mkdir()
+    (home / "corpora" / "others").write_bytes(b"x" * 60_000)
+    room.check_share(used=2000, address="10.0.0.1", new=7000)
+    with pytest.raises(NanoGPTError, match=FULL):
+        room.check_share(used=4000, address="10.0.0.1", new=7000)
+    with pytest.raises(NanoGPTError, match=FULL):
+        room.check_share(used=0, address="10.0.0.1", new=11_000)
+
+
+def test_a_full_disk_is_full_whatever_the_limit_says(monkeypatch):
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: type("Usage", (), dict(free=10_000)))
+    with pytest.raises(NanoGPTError, match=FULL):
+        room.check_share(used=0, address="", new=3000)
+
+
+def test_on_one_s_own_machine_there_is_no_share(monkeypatch):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "")
+    monkeypatch.delenv("NANOGPT_SERVER_DISK")
+    room.check_share(used=10**15, address="", new=10**15)

@@ -1,0 +1,279 @@
+"""What Gradio keeps in memory for visitors: bounded for each, in turns, and gone when nobody fetches it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from gradio import routes, server_messages
+from gradio.queueing import EventQueue
+
+from nanogpt import corpus
+from nanogpt.config import NanoGPTError
+from nanogpt.ui import corpus_tab
+from nanogpt.ui.pending import FEW, MANY, Pending, Waiting
+from nanogpt.ui.sessions import Sessions, sender_now
+from nanogpt.ui.shares import Sender
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A public server in this process."""
+    from nanogpt.ui.page import build_app, launch_options
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOGPT_HOME", str(tmp_path_factory.mktemp("pending")))
+        patch.setenv("NANOGPT_PUBLIC", "1")
+        demo, options = build_app(), launch_options("127.0.0.1")
+        demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **options)
+        yield demo
+        demo.close()
+
+
+@pytest.fixture
+def pending(demo) -> Pending:
+    """What keeps watch in that server, with nothing in it."""
+    found: Pending = demo._queue.push.__self__
+    wait_for(lambda: not demo._queue.event_ids_to_events)
+    found.sweep(now=time.monotonic() + 10**6)
+    found.sweep()
+    assert (found.events, found.share.used) == ({}, 0)
+    return found
+
+
+def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def call(demo, name: str, *data, visitor: str = "a" * 32) -> httpx.Response:
+    url = f"{demo.local_url}gradio_api/call/{name}"
+    return httpx.post(url, json={"data": data}, headers={"cookie": f"nanogpt-visitor={visitor}"}, timeout=30)
+
+
+def fetched(demo, name: str, id: str, visitor: str = "a" * 32) -> str:
+    url = f"{demo.local_url}gradio_api/call/{name}/{id}"
+    return httpx.get(url, headers={"cookie": f"nanogpt-visitor={visitor}"}, timeout=30).text
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+def test_results_that_nobody_fetches_count_and_are_dropped(demo, pending):
+    queue = demo._queue
+    ids = [call(demo, "list_runs").json()["event_id"] for _ in range(8)]
+    wait_for(lambda: not queue.event_ids_to_events)
+    refused = call(demo, "list_runs")
+    assert refused.status_code == 429
+    assert "too many requests in the queue" in refused.json()["detail"]
+    assert call(demo, "list_runs", visitor="b" * 32).status_code == 200  # another visitor has a share of their own
+    assert "complete" in fetched(demo, "list_runs", ids[0])  # one is fetched, so there is room for one
+    assert call(demo, "list_runs").status_code == 200
+    wait_for(lambda: not queue.event_ids_to_events)
+    pending.sweep(now=time.monotonic() + 59)
+    assert len(pending.events) == 9
+    pending.sweep(now=time.monotonic() + 61)
+    pending.sweep()
+    assert (pending.events, pending.share.used, pending.share.held) == ({}, 0, {})
+    assert (queue.pending_messages_per_session, queue.pending_event_ids_session) == ({}, {})
+    assert set(ids) & set(demo.app.state_holder.session_data) == set()  # nor are their sessions
+    assert "no longer kept" in fetched(demo, "list_runs", ids[1])
+
+
+def test_a_session_that_is_listened_to_is_not_dropped(demo, pending):
+    id = call(demo, "list_runs").json()["event_id"]
+    wait_for(lambda: not demo._queue.event_ids_to_events)
+    with pending.listener(id):
+        pending.sweep(now=time.monotonic() + 1000)
+    assert id in pending.events
+    assert "complete" in fetched(demo, "list_runs", id)
+
+
+def test_the_body_of_an_event_counts_until_it_is_over(demo, pending, monkeypatch):
+    door = demo.app.middleware_stack
+    while not hasattr(door, "memory"):
+        door = door.app
+    held: list[int] = []
+    monkeypatch.setattr(corpus, "size_of", lambda source: held.append(door.memory.used) or len(source))
+    id = call(demo, "add_corpus", "x" * 500_000).json()["event_id"]
+    fetched(demo, "add_corpus", id)
+    assert len(held) == 1
+    assert min(held) >= 500_000  # the request is over, the event is not
+    wait_for(lambda: not demo._queue.event_ids_to_events)
+    pending.sweep()
+    assert door.memory.used == 0
+
+
+def test_a_long_id_of_a_session_is_refused(demo):
+    body = dict(data=[], fn_index=0, session_hash="s" * 65)
+    assert httpx.post(f"{demo.local_url}gradio_api/queue/join", json=body).status_code == 400
+
+
+def test_nobody_calls_a_queued_function_past_the_queue(demo):
+    answer = httpx.post(f"{demo.local_url}gradio_api/run/add_corpus", json={"data": ["x" * 2000, "x"]})
+    assert answer.status_code == 404
+
+
+# --- the queue by itself -------------------------------------------------------------------------------------------
+
+
+class Messages(list):
+    qsize = list.__len__
+    put_nowait = list.append
+
+
+@pytest.fixture
+def queue():
+    """Gradio's queue, as far as `Pending` sees it."""
+    made = SimpleNamespace(
+        pending_messages_per_session={}, pending_event_ids_session={}, event_ids_to_events={}, active_jobs=[],
+        event_queue_per_concurrency_id={"all": EventQueue("all", 1)}, push=None, server_app=None,
+    )  # fmt: skip
+    made.send_message = lambda event, message: made.pending_messages_per_session[event.session_hash].append(message)
+    return made
+
+
+def put(pending: Pending, id: str, address: str) -> SimpleNamespace:
+    event = SimpleNamespace(_id=id, session_hash=f"session-{id}", alive=True)
+    pending.events[id] = Waiting(event.session_hash, Sender(address, address), None, time.monotonic())
+    pending.queue.event_ids_to_events[id] = event
+    pending.queue.pending_messages_per_session[event.session_hash] = Messages()
+    pending.queue.event_queue_per_concurrency_id["all"].queue.append(event)
+    return event
+
+
+def test_addresses_take_turns_and_who_has_used_least_goes_first(queue):
+    pending = Pending(queue)
+    for number in range(4):
+        put(pending, f"greedy {number}", "10.0.0.1")
+    put(pending, "new", "10.0.0.2")
+    put(pending, "busy", "10.0.0.3")
+    put(pending, "new again", "10.0.0.2")
+    pending.seconds |= {"10.0.0.1": 5.0, "10.0.0.3": 9.0}
+    pending.order()
+    order = [event._id for event in queue.event_queue_per_concurrency_id["all"].queue]
+    assert order == ["new", "greedy 0", "busy", "new again", "greedy 1", "greedy 2", "greedy 3"]
+
+
+def test_the_time_that_an_event_took_counts_for_its_address(queue):
+    pending = Pending(queue)
+    event = put(pending, "one", "10.0.0.1")
+    pending.send_message(event, server_messages.ProcessStartsMessage(eta=None))
+    pending.started["one"] -= 3.0
+    pending.send_message(event, server_messages.ProcessCompletedMessage(output={}, success=True))
+    assert pending.seconds["10.0.0.1"] == pytest.approx(3.0, abs=0.5)
+    dropped = put(pending, "two", "10.0.0.2")
+    pending.send_message(dropped, server_messages.ProcessStartsMessage(eta=None))
+    pending.started["two"] -= 7.0
+    pending.forget("two")
+    assert pending.seconds["10.0.0.2"] == pytest.approx(7.0, abs=0.5)
+
+
+def test_used_time_is_halved_every_minute_and_old_progress_is_forgotten(queue):
+    pending = Pending(queue)
+    pending.seconds |= {"10.0.0.1": 8.0, "10.0.0.2": 0.001}
+    asyncio.run(pending.tick())
+    assert pending.seconds["10.0.0.1"] == 8.0
+    pending.halved -= 60
+    known = routes.file_upload_statuses
+    for number in range(300):
+        known.track(f"upload {number}")
+    asyncio.run(pending.tick())
+    assert dict(pending.seconds) == {"10.0.0.1": 4.0}
+    assert list(known._statuses) == list(known._signals) == [f"upload {number}" for number in range(100, 300)]
+
+
+def test_results_that_pile_up_end_their_event_with_a_sentence(queue):
+    pending = Pending(queue)
+    event = put(pending, "one", "10.0.0.1")
+    waiting = queue.pending_messages_per_session["session-one"]
+    more = lambda: pending.send_message(event, server_messages.ProcessGeneratingMessage(output={}, success=True))
+    guess = server_messages.EstimationMessage(queue_size=1, rank=0)
+    for _ in range(FEW + 10):
+        pending.send_message(event, guess)
+    assert len(waiting) == FEW + 1  # further estimates are left out
+    for _ in range(MANY + 100):
+        more()
+    assert len(waiting) == MANY + 1
+    assert waiting[-1].output["error"].startswith("Stopped")
+    assert not event.alive
+
+
+def test_an_event_that_goes_on_writing_for_nobody_is_stopped_soon(queue, monkeypatch):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    pending = Pending(queue)
+    event, quiet = put(pending, "one", "10.0.0.1"), put(pending, "two", "10.0.0.2")
+    queue.active_jobs = [[event], [quiet], None]
+    queue.pending_messages_per_session["session-one"].extend(range(FEW + 1))
+    pending.sweep(now=time.monotonic() + 4)
+    assert (event.alive, quiet.alive) == (True, True)
+    pending.sweep(now=time.monotonic() + 11)
+    assert (event.alive, quiet.alive) == (False, True)
+    assert list(queue.pending_messages_per_session) == ["session-two"]
+
+
+# --- sessions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sessions(queue, monkeypatch) -> Sessions:
+    from nanogpt.ui.page import build_app
+
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    monkeypatch.setenv("NANOGPT_SERVER_SESSIONS", "50")
+    made = Sessions(Pending(queue))
+    made.set_blocks(build_app())
+    return made
+
+
+def test_an_address_with_many_sessions_loses_its_own_oldest(sessions):
+    honest, greedy = Sender("honest", "10.0.0.1"), Sender("greedy", "10.0.0.2")
+    token = sender_now.set(honest)
+    sessions["honest"].state_data[1] = "kept"
+    sender_now.set(greedy)
+    for number in range(100):
+        sessions[f"greedy {number}"]
+    sender_now.reset(token)
+    assert list(sessions.session_data)[-1] == "greedy 99"
+    assert "greedy 0" not in sessions
+    assert len(sessions.session_data) == len(sessions.senders) == len(sessions.time_last_used) == sessions.share.used
+    assert len(sessions.session_data) <= 11  # 50 / 5, and the honest one
+    assert sessions["honest"].state_data[1] == "kept"
+
+
+def test_a_session_keeps_no_copy_of_what_was_sent(demo, pending):
+    text = secrets.token_hex(2000)
+    number = next(number for number, one in demo.fns.items() if one.api_name == "add_corpus")
+    body = dict(data=[text, "a text"], fn_index=number, session_hash="kept")
+    cookie = {"cookie": "nanogpt-visitor=" + "a" * 32}
+    httpx.post(f"{demo.local_url}gradio_api/queue/join", json=body, headers=cookie)
+    results = httpx.get(f"{demo.local_url}gradio_api/queue/data?session_hash=kept", headers=cookie, timeout=30).text
+    assert '"name":"a text"' in results
+    session = demo.app.state_holder.session_data["kept"]
+    assert session.config_values == {}
+    assert text not in repr(vars(session))
+
+
+def test_a_pasted_text_is_set_aside_in_a_file(home, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "")
+    given = corpus_tab.take_new(None, tiny_text + "\r\n")["given"]
+    assert tiny_text not in repr(given)
+    again = corpus_tab.take_again(None, given, "", ["line-endings"])
+    assert corpus.load(again["corpus_id"]).text() == tiny_text + "\n"
+    given.source.unlink()
+    [note] = corpus_tab.take_again(None, given, "")["report"]["notes"]
+    assert note["text"] == "The pasted text is no longer kept. Paste it again."
+
+
+def test_names_that_are_no_text_are_refused(home, tiny_text):
+    assert corpus.add(tiny_text, None).name == "Pasted text"
+    for name in ({"a": 1}, ["a"], 5, True):
+        with pytest.raises(NanoGPTError, match="must be a string"):
+            corpus.add(tiny_text, name)
