@@ -28,6 +28,7 @@ class Given:
 
     source: Path | list[str]  # a file with the pasted text, because a session stays in memory, or the uploaded files
     added: str | None  # the id of the text stored from it, if that text is new
+    others: frozenset[str] = frozenset()  # the ids of the texts that were stored before it was given
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,22 @@ def choose_new(
     source: str | Path | list[str],
     encoding: str | None = None,
     keep: list[str] | None = None,
-    instead_of: str | None = None,
+    earlier: Given | None = None,
 ) -> Choice:
     """Add and choose a pasted text (str), one that was pasted before (Path) or files (paths).
 
     `keep` names the repairs to apply; None means the defaults.
-    `instead_of` is the text stored from the same source before; it is deleted, unless a run was trained on it.
+    `earlier` is the same source as it was read before; the text stored from it is deleted, unless a run was trained on
+    it. A browser may ask twice for the same reading, so whether a text is new doesn't depend on what is stored by now.
     """
-    before = {one.id for one in visitor().texts()} - {instead_of}
+    others = earlier.others if earlier else frozenset(one.id for one in visitor().texts())
     declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
     content = contents(source)
     added = visitor().add_text(content, encoding=encoding, decline=declined, accept=keep or ())
-    if instead_of and instead_of != added.id:
-        forget(instead_of)
+    if earlier and earlier.added and earlier.added != added.id:
+        forget(earlier.added)
     kept = set_aside(source) if isinstance(source, str) else source
-    given = Given(kept, added.id if added.id not in before else None)
+    given = Given(kept, None if added.id in others else added.id, others)
     return Choice(added.id, shown(added.name, added.report()), *offered(added), given)
 
 
@@ -280,7 +282,7 @@ def take_again(now: str | None, given: Given | None, codec: str, keep: list[str]
     """Read the last upload or paste again, with another encoding or other repairs."""
     if given is None:
         return dict(given=gr.skip())
-    return attempt(choose_new, given.source, codec or None, keep, given.added, now=now)
+    return attempt(choose_new, given.source, codec or None, keep, given, now=now)
 
 
 def refused(sentence: str) -> dict[str, Any]:

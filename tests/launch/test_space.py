@@ -249,7 +249,7 @@ def test_a_click_trains_and_continue_goes_on(space, browser, tiny_text):
         state = "document.querySelector('#train-status .status-line')?.dataset.state === '{}'"
         page.wait_for_function(f"{state.format('queued')} || {state.format('running')}")  # while the click is not over
         page.wait_for_function(state.format("stopped"))
-        assert "You can resume it" in page.locator("#train-status").inner_text()
+        assert "Resume it to continue" in page.locator("#train-status").inner_text()
         step = "Number(document.querySelector('#train-plot svg')?.dataset.step || 0)"
         before = page.evaluate(step)
         assert before > 0

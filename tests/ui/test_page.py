@@ -330,7 +330,7 @@ def test_the_page_sees_what_was_started_elsewhere_and_remembers_the_run_in_view(
         put_run(name, tiny_text, "finished")
     text = "document.querySelector('#page-status')?.innerText.includes({!r})"
     page.reload()
-    page.wait_for_function(text.format("2 runs here"))
+    page.wait_for_function(text.format("2 trained models ready"))
     open_tab(page, "Train")
     page.wait_for_function("document.querySelector('#train-run input')?.value === 'newer'")
     before = page.wait_for_function("localStorage.getItem('nanogpt-run')").json_value()

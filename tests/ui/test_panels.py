@@ -435,7 +435,7 @@ def it_saves_imports_renames_and_deletes(page, home: Path) -> None:
         page.locator("#run-save-curves").click()
     assert curves.value.suggested_filename == "short-curves.csv"
     assert curves.value.path().read_text(encoding="utf-8").startswith("step,seconds,tokens")
-    page.get_by_label("with all that is needed").check()
+    page.get_by_label("Include the checkpoint").check()
     with page.expect_download() as packed:
         page.locator("#run-save-archive").click()
     assert "last.safetensors" in zipfile.ZipFile(packed.value.path()).namelist()
@@ -524,3 +524,14 @@ def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
 def test_a_built_in_text_is_selected_even_if_it_was_uploaded_before(home, text, monkeypatch):
     monkeypatch.setattr(corpus_tab, "choose_builtin", lambda key: corpus_tab.choose_stored(text.id))
     assert corpus_tab.attempt(corpus_tab.choose_builtin, "shakespeare")["builtin"] == "shakespeare"
+
+
+def test_a_browser_that_asks_twice_for_the_same_reading_leaves_one_text(home, tmp_path):
+    """Both requests have what the page knew before the first was answered."""
+    path = tmp_path / "old.txt"
+    path.write_bytes("Мельник спит у реки.\n".encode("koi8-r") * 60)
+    given = corpus_tab.take_new(None, [str(path)])["given"]
+    for codec in ("cp1251", "koi8-r", "cp1251"):
+        answers = [corpus_tab.take_again(None, given, codec)["given"] for _ in range(2)]
+        given = answers[-1]
+        assert [one.id for one in corpus.listed()] == [given.added]

@@ -244,7 +244,7 @@ def what_was_pushed_is_pulled(page) -> None:
     assert "no repository maya/gone" in said(page, "pull-said")
     page.locator("#pull-repo").get_by_role("textbox").fill("maya/play")
     page.locator("#pull").click()
-    assert "one-2 is here" in said(page, "pull-said")
+    assert "one-2 was loaded from maya/play" in said(page, "pull-said")
     page.wait_for_function("document.querySelector('#sample-run input').value === 'one-2'")
     page.locator("#sample-generate").click()
     page.wait_for_function("document.querySelector('#sample-output').innerText.length > 100")
