@@ -69,7 +69,7 @@ def delete(corpus_id: str | None) -> str:
 def rename(corpus_id: str | None, name: str) -> str:
     """Rename a text. Return a message."""
     found = chosen(corpus_id)
-    return f"{found.name} is called {visitor().rename_text(found.id, name).name} now."
+    return f"{found.name} is now called {visitor().rename_text(found.id, name).name}."
 
 
 def chosen(corpus_id: str | None) -> corpus.Corpus:

@@ -291,7 +291,7 @@ def test_the_table_of_texts_has_those_that_were_given(text):
 
 
 def test_a_text_is_renamed(text):
-    assert "is called Hamlet now" in text_panel.rename(text.id, "  Hamlet ")
+    assert "is now called Hamlet" in text_panel.rename(text.id, "  Hamlet ")
     for id, name, said in (
         (text.id, " ", "empty"),
         (None, "x", "No text is selected"),
@@ -448,7 +448,7 @@ def it_saves_imports_renames_and_deletes(page, home: Path) -> None:
     said(page, "#run-import-said", "damaged")
     page.locator("#run-new-name input, #run-new-name textarea").first.fill("renamed")
     page.locator("#run-rename").click()
-    said(page, "#run-changed-said", "short-2 is called renamed now.")
+    said(page, "#run-changed-said", "short-2 is now called renamed.")
     page.locator("#run-delete").click()
     page.locator("#run-delete-yes").click()
     said(page, "#run-changed-said", "renamed is deleted.")
@@ -466,7 +466,7 @@ def one_waits_and_is_withdrawn(page) -> None:
     state(page, "running")
     start(page, "second", 40)
     state(page, "queued")
-    said(page, "#train-stop", "Withdraw")
+    said(page, "#train-stop", "Cancel")
     page.locator("#train-stop").click()
     state(page, "stopped")
     said(page, "#train-status", "Canceled before training started")
@@ -478,7 +478,7 @@ def the_text_is_kept_until_nobody_needs_it(page) -> None:
     page.locator("#text-panel > button").click()
     said(page, "#text-table", "millers-play")
     page.locator("#text-delete").click()
-    said(page, "#text-said", "long is being trained on it")
+    said(page, "#text-said", "long is training on it")
     page.get_by_role("tab", name="Train", exact=True).click()
     page.locator("#train-run input").click()
     page.get_by_role("option", name="long").click()
