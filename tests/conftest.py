@@ -50,6 +50,8 @@ os.environ.update(
     OMP_NUM_THREADS="1",  # torch's threads
 )
 os.environ.pop("HF_TOKEN", None)
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # two servers that start at once would both find the same port free
+    os.environ["GRADIO_SERVER_PORT"] = str(7860 + 100 * int(worker.removeprefix("gw")))
 if not NETWORK:
     # Not HF_HUB_OFFLINE=1: that refuses the tests' own Hub on the loopback address, too.
     # Nobody listens there until a test starts a Hub of its own, the fixture `hub`. Below the ports that clients get.

@@ -2,7 +2,7 @@
 
 Install both requirements files, find or install a Chromium for the browser tests, then run ruff, mypy and pytest. The
 exit status is nonzero if any of them fails; the last line is pytest's own.
-With --fast, skip the tests marked slow and use several cores: it takes about a minute and needs no browser.
+The tests run on up to four cores. With --fast, skip those marked slow: it takes about a minute and needs no browser.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ CHECKS = {
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
 }
-FAST = [
-    "-m", "not slow",
-    "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile",  # each process imports torch and gradio
-    "--durations", "5", "--durations-min", "2",  # slower tests need the marker
-]  # fmt: skip
+CORES = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]  # each process imports torch and gradio
+FAST = ["-m", "not slow", "--durations", "5", "--durations-min", "2"]  # slower tests need the marker
 BROWSERS = [
     "chromium",
     "chromium-browser",
@@ -148,7 +145,7 @@ def main(arguments: list[str]) -> int:
     if failed:
         say("FAILED before the tests: " + ", ".join(failed))
     say("pytest")
-    passed = python("-m", "pytest", *arguments)
+    passed = python("-m", "pytest", *CORES, *arguments)
     return 0 if passed and not failed else 1
 
 
