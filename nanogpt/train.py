@@ -67,6 +67,7 @@ def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device) -> Data:
     """Return a stored text, split and on the device. Raise NanoGPTError if it is gone or damaged."""
     text, lengths = corpus.load(corpus_id), token_lengths(tokenizer)
     train_data, val_data = (part.to(device.type) for part in split(text.tokens(), lengths))
+    # mean characters per token of the training set: what turns losses and speeds per token into ones per character
     per_token = train_length(text.characters) / len(train_data)
     return Data(train_data, val_data, torch.from_numpy(lengths).to(device.type), per_token)
 
@@ -211,6 +212,7 @@ class Reporter:
         refuse_nan(at.step, loss)
         at.evaluated_step = at.step
         if due.evaluating:  # only regular evaluations count, so that stopping a run doesn't change it
+            # in a row, because a single bad evaluation may be noise
             at.worse = at.worse + 1 if loss > at.best_val_loss + CLEARLY_WORSE else 0
         # a copy in memory, on the device: writing it at every evaluation could take longer than the steps between
         if loss < at.best_val_loss:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import corpus, limits
-from ..config import ModelConfig, NanoGPTError, TrainConfig, knobs, preset
+from ..config import ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
 from ..data import fitting_block_size
 from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
@@ -99,8 +99,8 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
         raise NanoGPTError(f"{run.name} is already {status.state}.")
-    if run.lacks_checkpoint():
-        raise NanoGPTError(f"{run.name} has no checkpoint, so it can't be resumed. You can still sample from it.")
+    if reason := refusal(run, status, before):
+        raise NanoGPTError(reason)
     corpus.load(run.settings()["corpus"]["id"])
     longer = new_length(before, status.max_iters, max_iters, budget)
     train = TrainConfig.of({**before.as_dict(), **longer})
@@ -109,6 +109,33 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     if longer:
         limits.check_seconds(train.budget - status.seconds if train.budget else 0)
         run.change(train=train.as_dict())
+
+
+def refusal(run: Run, status: Status, before: TrainConfig) -> str:
+    """Return why a run that isn't training can't be resumed, whatever its new length; "" if it can."""
+    if run.lacks_checkpoint():
+        return f"{run.name} has no checkpoint, so it can't be resumed. You can still sample from it."
+    if status.state == "finished" and not before.budget and status.step < before.max_iters:
+        return f"{run.name} stopped early because it was overfitting, so training longer won't help. Start a new run."
+    return ""
+
+
+def extension(status: Status, before: TrainConfig, more: str) -> dict[str, Any]:
+    """Return the new length of a finished run that trains for `more`: a time such as "1m", or a number of steps.
+
+    A run that isn't finished keeps its length. Raise NanoGPTError if `more` is neither.
+    """
+    said = str(more or "").strip()
+    if status.state != "finished":
+        return {}
+    if before.budget:
+        if not said:
+            raise NanoGPTError("Enter how much longer to train, for example 1m.")
+        return dict(budget=before.budget + duration(said))
+    steps = said.removesuffix("steps").strip().replace(",", "")
+    if not (steps.isascii() and steps.isdigit() and int(steps)):
+        raise NanoGPTError(f"Couldn't read {said[:40]!r} as a number of steps. Enter how many more to train, e.g. 500.")
+    return dict(max_iters=status.step + int(steps))
 
 
 def new_length(before: TrainConfig, steps: int, max_iters: int | None, budget: float | None) -> dict[str, float]:
@@ -126,10 +153,6 @@ def new_length(before: TrainConfig, steps: int, max_iters: int | None, budget: f
 def check_length(name: str, status: Status, before: TrainConfig, train: TrainConfig) -> None:
     """Raise NanoGPTError if the run has no steps left: `before` are its old settings, `train` the new ones."""
     finished = status.state == "finished"
-    if finished and not before.budget and status.step < before.max_iters:
-        raise NanoGPTError(
-            f"{name} stopped early because it was overfitting, so training longer won't help. Start a new run."
-        )
     if train.budget:
         if finished and train.budget <= before.budget:
             raise NanoGPTError(f"{name} has used its {before.budget:g} seconds. Give a larger budget to resume it.")

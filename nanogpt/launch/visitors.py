@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import corpus, limits
-from ..config import NanoGPTError, TrainConfig, duration
+from ..config import NanoGPTError, TrainConfig
 from ..durations import in_words
 from ..paths import checked_name, is_lasting, slug
-from ..runs import Run, all_runs, archive, free_name, queue
+from ..runs import Run, Status, all_runs, archive, free_name, queue
 from . import place, prepare, room
 
 COOKIE = "nanogpt-visitor"
@@ -92,18 +92,21 @@ class Visitor:
         place.start(run)
         return run
 
-    def go_on(self, name: str | None, budget: str, max_iters: float) -> Run:
-        """Resume a run where it stopped, or extend a finished one to the given length. Call `place.attend` next."""
+    def go_on(self, name: str | None, more: str = "") -> Run:
+        """Resume a run where it stopped; train a finished one for `more`, a time or a number of steps.
+
+        Call `place.attend` next.
+        """
         run = self.to_continue(name, "There is no run to resume yet. Press Start.")
-        status, train = run.status(), TrainConfig.of(run.settings()["train"])
-        longer: dict[str, Any] = {}
-        if status.state == "finished" and train.budget:
-            longer = dict(budget=duration(budget))
-        elif status.state == "finished" and int(max_iters or 0) > status.step:
-            longer = dict(max_iters=int(max_iters))
-        prepare.to_continue(run, **longer)
+        prepare.to_continue(run, **prepare.extension(run.status(), TrainConfig.of(run.settings()["train"]), more))
         place.start(run)
         return run
+
+    def may_resume(self, run: Run, status: Status) -> bool:
+        """Return True if the visitor may resume the run, which isn't training and has what it takes."""
+        if not status.can_continue or not self.owns(run) or limits.training_is_off():
+            return False
+        return not prepare.refusal(run, status, TrainConfig.of(run.settings()["train"]))
 
     def new_run(self, name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
         """Create a run for this visitor, if the server's limits allow. Its name defaults to the text's."""

@@ -74,8 +74,7 @@ def choose_new(
     declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
     content = contents(source)
     added = visitor().add_text(content, encoding=encoding, decline=declined, accept=keep or ())
-    if earlier and earlier.added and earlier.added != added.id:
-        forget(earlier.added)
+    forget_earlier(earlier, added.id)
     kept = set_aside(source) if isinstance(source, str) else source
     given = Given(kept, None if added.id in others else added.id, others)
     return Choice(added.id, shown(added.name, added.report()), *offered(added), given)
@@ -103,6 +102,12 @@ def offered(added: corpus.Corpus) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the clean-ups that apply to a text, as (label, key), and the keys of those that were applied."""
     repairs = added.reading.repairs if added.reading else ()
     return [(one.label, one.key) for one in repairs], [one.key for one in repairs if one.applied]
+
+
+def forget_earlier(earlier: Given | None, corpus_id: str) -> None:
+    """Delete the text of an earlier reading, unless the new one gave the same."""
+    if earlier and earlier.added and earlier.added != corpus_id:
+        forget(earlier.added)
 
 
 def forget(corpus_id: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from .. import limits
+from .. import durations, limits
 from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..runs import Run, Status
@@ -30,16 +30,16 @@ def start(corpus_id: str, name: str, preset_name: str, *fields) -> Run:
     return visitor().start(corpus_id, name, preset_name, **form.changes(preset_name, *fields))
 
 
-def go_on(name: str | None, budget: str, max_iters: float) -> Run:
-    """Resume a run where it stopped, or extend a finished one to the length in the form."""
-    return visitor().go_on(name, budget, max_iters)
+def go_on(name: str | None, more: str) -> Run:
+    """Resume a run where it stopped, or train a finished one for `more`."""
+    return visitor().go_on(name, more)
 
 
 def look(name: str | None) -> dict:
     """Return everything the tab shows about a run, as plain data."""
     run = seen(name)
     if run is None:
-        cannot = dict(busy=False, can_stop=False, can_continue=False)
+        cannot = dict(busy=False, can_stop=False, can_continue=False, more="")
         return dict(line=run_line(None), plot=EMPTY, state="", version=None, **cannot)
     status, history, own = run.glance(), run.history(), visitor().owns(run)
     return dict(
@@ -48,9 +48,16 @@ def look(name: str | None) -> dict:
         state=status.state,
         busy=status.busy,
         can_stop=status.busy and own,
-        can_continue=status.can_continue and own and not limits.training_is_off(),
-        version=(name, *history.version),
+        can_continue=(can_continue := visitor().may_resume(run, status)),
+        more=length(run) if can_continue and status.state == "finished" else "",
+        version=(name, *history.version, status.state),
     )
+
+
+def length(run: Run) -> str:
+    """Return the length of a run, "60s" or "1000", as the first suggestion for how much longer to train it."""
+    train = run.settings()["train"]
+    return durations.short(train["budget"]) if train.get("budget") else str(train["max_iters"])
 
 
 def curves(run: Run, status: Status) -> dict[str, Any]:
@@ -112,13 +119,7 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
     `back` is the number of the earlier sample that the user selected, or None to follow the newest.
     """
     now, page = look(name), page_line()
-    updates: dict[str, Any] = dict(
-        status=now["line"],
-        page_status=page,
-        stop=gr.Button("Cancel" if now["state"] == "queued" else "Stop", interactive=now["can_stop"]),
-        go_on=gr.Button(interactive=now["can_continue"]),
-        seen=now["version"],
-    )
+    updates: dict[str, Any] = dict(status=now["line"], page_status=page, seen=now["version"], **buttons(now))
     watching = now["busy"] or page["state"] == "running"  # if nothing runs, stop polling
     if force or now["version"] != seen:
         updates |= dict(plot=now["plot"], timer=gr.Timer(active=watching))
@@ -126,13 +127,30 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
         updates |= dict(timer=gr.Timer(active=False))
     if force:
         updates |= dict(back=None)
+    if force or _has_ended(now["version"], seen):
+        updates |= dict(more=gr.Textbox(now["more"], visible=bool(now["more"])))
     if force or _has_new_sample(name, now["version"], seen):
         updates |= newest_sample(name, back)
     return updates
 
 
+def buttons(now: dict[str, Any]) -> dict[str, Any]:
+    """Return the updates for Stop and Resume, given what `look` returned. Their labels say what they would do."""
+    stop = "Cancel" if now["state"] == "queued" else "Stop"
+    resume = "Train for another" if now["more"] else "Resume"
+    return dict(
+        stop=gr.Button(stop, interactive=now["can_stop"]),
+        go_on=gr.Button(resume, interactive=now["can_continue"]),
+    )
+
+
+def _has_ended(version, seen) -> bool:
+    """Return True if a run's state has changed since `seen`; both are versions from `look`."""
+    return bool(version and seen) and version[3] != seen[3]
+
+
 def _has_new_sample(name: str | None, version, seen) -> bool:
-    """Compare versions from `look`: (name, version of the losses, version of the samples), or None without a run."""
+    """Compare versions from `look`: (name, version of losses, version of samples, state), or None without a run."""
     return not (seen and version) or seen[0] != name or seen[2] != version[2]
 
 
@@ -208,6 +226,10 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
             with gr.Row():
                 stop_button = gr.Button("Stop", interactive=False, elem_id="train-stop")
                 continue_button = gr.Button("Resume", interactive=False, elem_id="train-continue")
+                more = gr.Textbox(
+                    label="How much longer to train", show_label=False, container=False, max_lines=1, min_width=80,
+                    visible=False, elem_id="train-more",
+                )  # fmt: skip
             action_said = said("train-said")
             form.build_advanced(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)
@@ -219,7 +241,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
     seen, back = gr.State(), gr.State()
     parts = Parts(
         run=run, start=start_button, status=status, plot=plot, sample=sample, when=when, back=back, stop=stop_button,
-        go_on=continue_button, said=action_said, seen=seen, page_status=page_status, timer=timer,
+        go_on=continue_button, more=more, said=action_said, seen=seen, page_status=page_status, timer=timer,
     )  # fmt: skip
 
     def on(event, handler, inputs):
@@ -239,7 +261,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
 
     started = on_click(start_button.click, start, [corpus_id, name, *chosen.inputs])
     started.then(lambda: "", None, name, **QUIET).then(place.warm, **QUIET)
-    on_click(continue_button.click, go_on, [run, chosen.budget, chosen.max_iters])
+    on_click(continue_button.click, go_on, [run, more])
     on(stop_button.click, stop, run)
     on(timer.tick, shown, [run, seen, back])
     on(run.input, lambda n: shown(n, None, force=True), run)

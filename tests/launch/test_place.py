@@ -104,7 +104,7 @@ def test_elsewhere_the_request_only_starts(text, started):
 
 
 def test_what_cannot_start_is_said_in_the_tab(text, started):
-    [shown] = train_tab.attempt(train_tab.go_on, None, "1m", 5)
+    [shown] = train_tab.attempt(train_tab.go_on, None, "1m")
     assert list(shown) == ["said"]
     assert shown["said"].value == dict(text="There is no run to resume yet. Press Start.", state="failed", share=None)
 
@@ -121,14 +121,44 @@ def test_a_trainer_is_kept_warm_only_where_it_is_a_process(monkeypatch, home):
     assert warmed == [1]
 
 
-def test_a_finished_run_goes_on_to_the_length_in_the_form(text, started):
+def test_a_finished_run_is_trained_for_so_many_more_steps(text, started):
+    """And not for a number in a field that is hidden."""
     me = visitor_of(None)
     run = me.start(text.id, "one", **TINY)
     run.event("started", step=0)
     run.log(step=20, seconds=1.0)
     run.event("finished", step=20)
-    with pytest.raises(NanoGPTError, match="has reached its last step"):
-        me.go_on("one", "2m", 10)
+    for wrong in ("", "0", "2m", "-3", "many"):
+        with pytest.raises(NanoGPTError, match="Enter how many more to train"):
+            me.go_on("one", wrong)
     assert started == ["one"]
-    assert me.go_on("one", "2m", 30).settings()["train"]["max_iters"] == 30
+    assert me.go_on("one", "1,000 steps").settings()["train"]["max_iters"] == 1020
     assert started == ["one", "one"]
+
+
+def test_a_finished_timed_run_is_trained_for_so_much_longer(text, started, known_speed):
+    me = visitor_of(None)
+    run = me.start(text.id, "one", "timed", budget=60, device="cpu")
+    run.event("started", step=0)
+    run.log(step=20, seconds=60.0)
+    run.event("finished", step=20)
+    for wrong, said in (("", "Enter how much longer"), ("soon", "Couldn't read 'soon' as a time")):
+        with pytest.raises(NanoGPTError, match=said):
+            me.go_on("one", wrong)
+    assert me.go_on("one", "90s").settings()["train"]["budget"] == 150
+
+
+def test_what_can_t_be_resumed_is_not_offered(text, started, monkeypatch):
+    """The bundled model has no checkpoint; one that stopped early was overfitting."""
+    monkeypatch.setenv("NANOGPT_SHIPPED", "on")
+    me, shipped = visitor_of(None), Run("shakespeare")
+    assert not me.may_resume(shipped, shipped.status())
+    assert not train_tab.look("shakespeare")["can_continue"]
+    run = me.start(text.id, "one", **TINY)
+    run.event("started", step=0)
+    run.log(step=10, seconds=1.0)
+    run.event("stopped", step=10)
+    assert train_tab.look("one")["can_continue"]
+    assert train_tab.look("one")["more"] == ""  # it resumes to its own length
+    run.event("finished", step=10)
+    assert not train_tab.look("one")["can_continue"]

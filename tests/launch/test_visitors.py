@@ -369,7 +369,7 @@ HANDLERS = {
     "in_view": lambda run, text: train_tab.in_view(run, run),
     "view": lambda run, text: train_tab.shown(run, None, force=True),
     "stop": lambda run, text: train_tab.stop(run),
-    "go_on": lambda run, text: train_tab.go_on(run, "1m", 500),
+    "go_on": lambda run, text: train_tab.go_on(run, "1m"),
     "start": lambda run, text: train_tab.start(text, "", "quick", "classic", "1m", 5),
     "estimate": lambda run, text: form.estimate(text, "quick", "classic", "1m", 5),
     "link": lambda run, text: link.read(dict(run=run)),
