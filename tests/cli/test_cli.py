@@ -1,6 +1,6 @@
-"""The command line as people and scripts use it; an error is one line on stderr and exit status 2.
+"""The command line, for people and scripts: an error is one line on stderr and exit status 2.
 
-Where a real process shows nothing that a call of `main` does not, it is a call, which saves the start of torch.
+Tests call `main` directly unless they need a real process, because importing torch in each process is slow.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def until(true, seconds=60.0):
 
 
 def one_line(stderr: str) -> str:
-    """An error as it must be: no traceback, and nothing beside it."""
+    """Check that an error is a single line with no traceback, and return it."""
     assert stderr.endswith("\n")
     assert stderr.count("\n") == 1, stderr
     return stderr
@@ -85,7 +85,7 @@ TWENTY = ["--preset", "quick", "--max-iters", "20", "--eval-interval", "10", *TI
 
 
 def finished(name: str, stdout: str) -> Run:
-    """The run that a command has trained for 20 steps, if it said what it should."""
+    """Check what a command that trained for 20 steps printed, and return its run."""
     run = Run(name)
     assert run.status().state == "finished"
     lines = stdout.splitlines()
@@ -99,7 +99,7 @@ def finished(name: str, stdout: str) -> Run:
 
 @pytest.fixture(scope="module")
 def first(file) -> Run:
-    """A run trained by the command, in this process to save the start of torch."""
+    """Train a run with the command, in this process so that torch isn't imported again."""
     before = signal.getsignal(signal.SIGINT)
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         status = main(["train", str(file), "--name", "first", *TWENTY])
@@ -120,7 +120,7 @@ def test_a_process_trains_the_same_run(file, first):
 
 
 def fails(*arguments) -> str:
-    """Run a command that must be refused, as a process; its one line."""
+    """Run a command that must fail, in a process of its own, and return the one line it prints."""
     done = nanogpt(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     return one_line(done.stderr)
@@ -183,16 +183,16 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=[" ".join(one)[:50] for one, _ in MISTAKES])
 def test_a_mistake_is_one_line_and_exit_status_2(first, file, capfd, arguments, sentence):
-    """In this process, to save the start of torch for each; `test_errors_of_a_real_process` shows it is the same."""
+    """This calls `main`, to avoid importing torch each time; `test_errors_of_a_real_process` runs real processes."""
     before = set(os.listdir(first.folder.parent)) | {".queue"}
     try:
         status = main([str(file) if argument == "FILE" else argument for argument in arguments])
-    except SystemExit as ended:  # argparse's way
+    except SystemExit as ended:  # raised by argparse
         status = ended.code
     out, err = capfd.readouterr()
     made = set(os.listdir(first.folder.parent)) - before
     for name in made:
-        shutil.rmtree(first.folder.parent / name)  # so that one failure does not become many
+        shutil.rmtree(first.folder.parent / name)  # clean up, so that one failure doesn't cause many
     assert (status, out) == (2, "")
     assert sentence in one_line(err)
     assert made == set()
@@ -235,7 +235,7 @@ def test_a_name_that_is_no_slug_becomes_one_and_says_so(file, capfd, home):
 
 
 def test_a_bare_train_does_what_the_page_does(file, monkeypatch):
-    """It has a time budget; with --max-iters alone it has the quick preset's settings and fixed steps."""
+    """A bare train uses a time budget; --max-iters alone uses the quick preset with a fixed number of steps."""
     from nanogpt.cli import train
     from nanogpt.ui import form
 
@@ -261,7 +261,7 @@ def test_the_help_shows_the_defaults_of_a_bare_train(capsys):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
-    """Piped, there are plain lines only."""
+    """When output is piped, only plain lines are printed."""
     import pty
     import termios
 
@@ -272,7 +272,7 @@ def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
     with subprocess.Popen([sys.executable, "-m", "nanogpt", *flags], **pipes) as process:
         os.close(theirs)
         shown = b""
-        with contextlib.suppress(OSError):  # the other end was closed
+        with contextlib.suppress(OSError):  # raised once the other end is closed
             while part := os.read(ours, 65536):
                 shown += part
     os.close(ours)
@@ -339,7 +339,7 @@ def test_a_run_that_still_waits_can_be_called_off(file, by):
     assert Run(name).status().state == "stopped"
 
 
-# Is the trainer of a run, which it neither trains nor queues, until it is told to end.
+# Holds the trainer lock of a run, without queueing or training it, until told to exit.
 ANOTHER = """
 import sys
 from nanogpt import locks
@@ -354,7 +354,7 @@ with locks.held(queue.folder() / f"{sys.argv[1]}.trainer"):
 def test_a_run_that_another_process_trains_is_one_sentence(file, capfd):
     text = corpus.add(file.read_text(encoding="utf-8"), "twice")
     run = prepare.new_run("twice", text, max_iters=5, n_layer=1, n_head=2, n_embd=16, block_size=16)
-    run.event("stopped", message="Stopped.")  # as the other process sees it when it starts
+    run.event("stopped", message="Stopped.")  # what the other process sees when it starts
     queue.folder().mkdir(parents=True, exist_ok=True)
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with subprocess.Popen([sys.executable, "-c", ANOTHER, "twice"], cwd=ROOT, **pipes) as other:
@@ -401,7 +401,7 @@ def test_a_prompt_in_other_letters_is_fitted_and_said_on_stderr(first, capfd):
 def test_whoever_reads_only_the_beginning_is_not_complained_to(first):
     with popen("sample", "first", "--length", 10_000) as process:
         assert len(process.stdout.read(10)) == 10
-        process.stdout.close()  # as `| head -c 10` does
+        process.stdout.close()  # like `| head -c 10`
         err = process.stderr.read()
     assert err == ""
     assert process.returncode == 0
@@ -425,7 +425,7 @@ def test_a_terminal_without_the_letters_gets_no_traceback(home):
 
 
 def loss_by_hand(run: Run, ids: list[int]) -> float:
-    """The mean loss over windows side by side, character after character."""
+    """Return the mean loss over consecutive, non-overlapping windows, computed one character at a time."""
     model = load_model(run.folder)
     T, total = model.config.block_size, 0.0
     with torch.no_grad():
@@ -551,7 +551,7 @@ QUICK = [[], ["--version"], ["runs"], ["runs", "--json"], *([name, "--help"] for
 
 @pytest.mark.slow
 def test_help_version_and_lists_import_nothing_heavy(first):
-    """Each in a process of its own would take a second; one process runs them all, and `python app.py --help`."""
+    """Run all commands, and `python app.py --help`, in one process, because each process costs a second."""
     script = """
 import contextlib, io, json, runpy, sys
 from nanogpt.cli.main import main

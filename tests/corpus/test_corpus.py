@@ -1,4 +1,4 @@
-"""Any text a stranger brings: read rightly or refused in a sentence, repaired only by name, stored once, read back."""
+"""Texts are decoded correctly or refused with a clear message; repairs are reported, and each text is stored once."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ LEGACY = {
     "Korean": "euc-kr cp949",
 }
 CASES = [(language, codec) for language, names in LEGACY.items() for codec in names.split()]
-UNICODE = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]  # the last two write a mark in the machine's own order
+UNICODE = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]  # the last two write a byte-order mark in native byte order
 HOSTILE = (
     "中文和日本語とคนไทย, العربية من اليمين, עברית\n"
     "👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 ❤️ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 \U0010fffd\n"
@@ -121,7 +121,7 @@ HOSTILE = (
 
 
 def text_of(language: str = "English", lines: int = 12) -> str:
-    """Lines enough for a corpus, none like another."""
+    """Return enough lines for a corpus, no two alike."""
     return "".join(f"{i}. {PARAGRAPHS[language]}\n" for i in range(lines))
 
 
@@ -151,7 +151,7 @@ def test_so_is_a_file_of_it_and_the_guess_is_said(tmp_path, language, codec):
     text = "Chapter one, in plain letters.\n" * 40 + text_of(language)
     prepared = read([write(tmp_path, "a.txt", text.encode(codec))])
     assert prepared.text == text
-    if codec != "iso2022-jp":  # which says itself what it is
+    if codec != "iso2022-jp":  # ISO-2022-JP identifies itself, so it isn't a guess
         assert "guess" in prepared.notes[0]
     assert prepared.encoding in prepared.notes[0]
 
@@ -160,7 +160,7 @@ def test_so_is_a_file_of_it_and_the_guess_is_said(tmp_path, language, codec):
 @pytest.mark.parametrize("language", ["English", "Russian", "Japanese"])
 def test_unicode_is_never_a_guess(tmp_path, language, codec):
     text = text_of(language, 40)
-    mark = "\ufeff" if codec.endswith("e") and language != "English" else ""  # the -le and -be codecs write none
+    mark = "\ufeff" if codec.endswith("e") and language != "English" else ""  # the -le and -be codecs don't write one
     prepared = read([write(tmp_path, "a.txt", (mark + text).encode(codec))])
     assert prepared.text == text
     assert "guess" not in " ".join(prepared.notes)
@@ -230,7 +230,7 @@ def test_a_file_cut_off_in_the_middle_of_a_letter_is_still_read(tmp_path):
 
 
 def test_one_broken_byte_for_five_letters_is_read_and_one_more_is_not():
-    text = "\n".join(["dix œufs à la crème très frais"] * 20)  # four letters beyond ASCII a line
+    text = "\n".join(["dix œufs à la crème très frais"] * 20)  # four non-ASCII letters per line
     assert sum(not ch.isascii() for ch in text) == 80
     for broken in (15, 16):
         found = decode(text.encode() + b" \xff" * broken, "a.txt", "utf-8")
@@ -247,11 +247,11 @@ def test_a_few_broken_bytes_do_not_change_the_guess(language, codec):
     lines[7] += "!"
     damaged = "\n".join(lines).encode(codec).replace(b"!", b"\xff\xff")
     found = decode(damaged, "a.txt")
-    assert 1 <= found.broken <= 2 or codec == "cp932"  # where a lone FF is a letter of its own
+    assert 1 <= found.broken <= 2 or codec == "cp932"  # in cp932 a lone FF is a valid character
     assert found.text.split("\n")[8:] == lines[8:]
 
 
-# --- what is refused -----------------------------------------------------------------------------------------------
+# --- rejected files ------------------------------------------------------------------------------------------------
 
 
 def archive(member: str) -> bytes:
@@ -323,13 +323,13 @@ def test_a_pasted_text_goes_through_the_same_door_as_a_file(home, mixed):
         corpus.add(text.encode())
     with pytest.raises(NanoGPTError, match="null characters|not plain text"):
         corpus.add(text)
-    assert corpus.add(text_of() + "\0").characters == len(text_of())  # one is cleaned up, in both
+    assert corpus.add(text_of() + "\0").characters == len(text_of())  # a single null is removed, pasted or uploaded
 
 
 def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = write(tmp_path, "a.txt", text_of())
     with path.open("r+b") as file:
-        file.truncate(20_000_001)  # a file with a hole: large only by name
+        file.truncate(20_000_001)  # a sparse file: large, but takes no disk space
     with pytest.raises(NanoGPTError, match=r"is 20\.0 MB; at most 20\.0 MB"):
         read([path])
     monkeypatch.setenv("NANOGPT_MAX_BYTES", "5000")
@@ -384,7 +384,7 @@ End of the Project Gutenberg EBook of A Small Book, by Nobody
 Updated editions will replace the previous one.
 """
 BODY = text_of().strip("\n")
-FLAWED = {  # repair -> a text, the text put right, and the count
+FLAWED = {  # repair -> flawed text, repaired text, count
     "line-endings": (BODY.replace("\n", "\r\n") + "\rlast\r\n", BODY + "\nlast\n", BODY.count("\n") + 2),
     "mojibake": (
         BODY.encode().decode("cp1252", "replace").replace("\ufffd", "\x9d"),
@@ -418,7 +418,7 @@ def test_a_repair_is_named_counted_and_can_be_declined(tmp_path, key, as_file):
     untouched = read(source, decline=[key] if by_default else [])
     assert untouched.text == flawed
     assert untouched.done == ()
-    assert {one.key: one.count for one in untouched.repairs} == {key: count}  # still said, so that it can be chosen
+    assert {one.key: one.count for one in untouched.repairs} == {key: count}  # still offered
     offered, applied = untouched.repairs[0].label, repaired.repairs[0].label
     assert [label.split()[0] for label in (offered, applied)] in (
         ["Convert", "Converted"], ["Fix", "Fixed"], ["Remove", "Removed"],
@@ -549,7 +549,7 @@ def test_a_file_becomes_a_corpus(home):
 
 
 def test_one_call_takes_a_text_in_and_tells_all_about_it(home):
-    """Bytes of a file, a file, and what was pasted: read, repaired, reported and stored without coming back out."""
+    """One call accepts raw bytes, a file or pasted text, and decodes, repairs, reports and stores it."""
     data = ("Chapter one.\n" * 40 + text_of("Russian")).replace("\n", "\r\n").encode("cp1251")
     path = write(home, "a.txt", data)
     for source, name in ((data, "text"), ([path], "a")):
@@ -567,7 +567,7 @@ def test_one_call_takes_a_text_in_and_tells_all_about_it(home):
     later = corpus.load(kept.id)
     assert later == kept
     assert later.reading is None
-    assert later.notes == kept.repairs  # what was put right is stored with it
+    assert later.notes == kept.repairs  # repairs are stored with the text
     with pytest.raises(NanoGPTError, match="is a PDF"):
         corpus.add(b"%PDF-1.7" + data)
 
@@ -591,7 +591,7 @@ def test_the_same_text_is_kept_once(home):
     again = keep(read(text_of()), "Second")
     assert (again.id, again.created, again.name) == (first.id, first.created, "Second")
     assert corpus.listed() == [again]
-    (again.folder / "tokens.npy").write_bytes(b"")  # as after a full disk
+    (again.folder / "tokens.npy").write_bytes(b"")  # as left by a full disk
     assert corpus.listed() == []
     mended = corpus.add(text_of(), "Third")
     assert mended.id == first.id
@@ -599,7 +599,7 @@ def test_the_same_text_is_kept_once(home):
 
 
 def test_a_text_has_no_name_until_it_is_complete(home, monkeypatch):
-    """Wherever its writer is killed or the disk is full, there is nothing of it, and it can be added again."""
+    """If its writer is killed or the disk fills up, at any point, no text is left and it can be added again."""
     for number in (1, 2, 3):
         left = itertools.count(number, -1)
 
@@ -711,7 +711,7 @@ def test_broken_folders_do_not_count(home):
     assert corpus.listed() == [good]
 
 
-# --- the texts that come with it -----------------------------------------------------------------------------------
+# --- built-in texts ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["python-reference", "python-stdlib"])
@@ -755,7 +755,7 @@ def test_an_unknown_built_in_text(home):
 
 @pytest.fixture
 def site():
-    """A web server on the loopback address; set `.content` to what it answers, None for an error."""
+    """Start a web server on the loopback address; set `.content` to its answer, or to None for an error."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -780,7 +780,7 @@ def site():
 
 @pytest.fixture
 def elsewhere(monkeypatch, site):
-    """Tiny Shakespeare is neither at hand nor on the internet, only on `site`."""
+    """Make Tiny Shakespeare available only from `site`, neither on this machine nor on the internet."""
     monkeypatch.delenv("NANOGPT_TINYSHAKESPEARE", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(texts, "SHAKESPEARE_URL", f"http://127.0.0.1:{site.server_port}/input.txt")
@@ -828,7 +828,7 @@ def test_no_network_is_said_in_a_sentence(home, elsewhere, monkeypatch):
     sentence = "Couldn't download Tiny Shakespeare. Check your internet connection, or choose another text"
     with pytest.raises(NanoGPTError, match=sentence):  # 404
         corpus.find("shakespeare")
-    elsewhere.content, elsewhere.missing = b"First Citizen:", 100  # cut off on the way
+    elsewhere.content, elsewhere.missing = b"First Citizen:", 100  # the download is cut off
     with pytest.raises(NanoGPTError, match="Couldn't download|is not Tiny Shakespeare"):
         corpus.find("shakespeare")
     with socket.socket() as closed:
@@ -839,7 +839,7 @@ def test_no_network_is_said_in_a_sentence(home, elsewhere, monkeypatch):
     assert corpus.listed() == []
 
 
-# --- all of it, large, and on the command line ---------------------------------------------------------------------
+# --- end to end: a large text, and the command line ----------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -850,7 +850,7 @@ def test_twenty_megabytes_take_seconds(home):
     started = time.perf_counter()
     kept = corpus.add([path])
     report = kept.report()
-    assert time.perf_counter() - started < 10  # about 1.5 on two cores; this only catches a slip into Python loops
+    assert time.perf_counter() - started < 10  # about 1.5 s on two cores; the limit only catches slow Python loops
     assert kept.characters == report.characters == len(kept.tokens()) == 19_990_000
 
 

@@ -1,4 +1,4 @@
-"""The recorded step without a GPU: a recorder stands in for CUDA graphs and does again what was recorded."""
+"""The recorded training step without a GPU: a stand-in for CUDA graphs records operations and replays them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nanogpt.optim import Step
 
 
 class Recorder:
-    """Stands in for torch.cuda.CUDAGraph: a replay runs the operations that were dispatched while it recorded."""
+    """Replace torch.cuda.CUDAGraph: `replay` reruns the operations that were dispatched during recording."""
 
     def __init__(self):
         self.operations: list = []
@@ -27,7 +27,7 @@ class Recorder:
             found = function(*args, **kwargs)
             for place, value in zip(leaves(outputs), leaves(found)):
                 if place is not value and place.data_ptr() != value.data_ptr():
-                    place.copy_(value)  # results stand at fixed places, as on a GPU
+                    place.copy_(value)  # results live at fixed addresses, as on a GPU
 
 
 def leaves(values) -> list[torch.Tensor]:
@@ -37,12 +37,12 @@ def leaves(values) -> list[torch.Tensor]:
 
 
 class Listening(torch.utils._python_dispatch.TorchDispatchMode):
-    """Write down every operation, and undo what it changed afterwards: a real recording computes nothing."""
+    """Record every operation, then undo its effects, because capturing a real CUDA graph computes nothing."""
 
     def __init__(self, recorder: Recorder):
         super().__init__()
         self.recorder = recorder
-        self.before: dict[int, tuple[torch.Tensor, torch.Tensor] | None] = {}  # by storage; None: made while recording
+        self.before: dict[int, tuple[torch.Tensor, torch.Tensor] | None] = {}  # by storage; None if newly allocated
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         for x in leaves([*args, *(kwargs or {}).values()]):
@@ -153,22 +153,22 @@ def test_after_a_recording_that_fails_the_plain_step_runs_and_says_so(recorder, 
         assert float(found) == pytest.approx(float(loss), abs=1e-3)
     assert other.refused
     assert other.note.endswith("(OutOfMemoryError: CUDA out of memory. Tried to allocate 48.00 MiB.)")
-    assert not hasattr(other, "low")  # what the recording held is free
+    assert not hasattr(other, "low")  # the memory held by the recording is released
 
 
 def test_a_replay_that_gives_another_loss_is_not_used(recorder, monkeypatch):
-    monkeypatch.setattr(Recorder, "replay", lambda self: None)  # the loss stays that of the recording
+    monkeypatch.setattr(Recorder, "replay", lambda self: None)  # the loss stays at its recorded value
     model = a_model("modern")
     step = cuda.GraphStep(model, TrainConfig(optimizer="muon", learning_rate=0.1), HERE)
     before = [p.detach().clone() for p in model.parameters()]
     step.xb, step.yb = next(batches(1))
     step.prepare()
-    step.low_loss = lambda loss=step.low_loss: loss() + step.counter.add_(1)  # each step's is another
+    step.low_loss = lambda loss=step.low_loss: loss() + step.counter.add_(1)  # a different loss at each step
     step.counter = torch.zeros(())
     step(*next(batches(1)), 1e-3)
     assert step.refused
     assert "the replay's loss was" in step.note
-    assert any((p - q).abs().max() > 0 for p, q in zip(before, model.parameters()))  # the plain step was taken
+    assert any((p - q).abs().max() > 0 for p, q in zip(before, model.parameters()))  # the plain step was used
 
 
 def test_float16_trains_plainly_with_a_scaled_loss(recorder):

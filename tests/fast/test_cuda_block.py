@@ -1,4 +1,4 @@
-"""The fused training pass against the plain model: on a GPU, and in Triton's interpreter where it is installed."""
+"""The fused training pass against the plain model: on a GPU, and in Triton's interpreter if it is installed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def a_model(**sizes) -> GPT:
 
 
 def check_loss_and_gradients(device: str) -> None:
-    """In float32 everywhere, so that what differs is a mistake and not rounding."""
+    """Compare loss and gradients in float32, so that any difference is a bug and not rounding."""
     from nanogpt.fast import cuda_block
 
     cuda_block.RESIDUAL = torch.float32
@@ -49,7 +49,7 @@ def check_loss_and_gradients(device: str) -> None:
 
 
 def check_dropout(device: str) -> None:
-    """A kept number is the larger for it, the backward pass drops the same ones, and other seeds drop others."""
+    """Check that kept values are scaled up, backward uses the same mask, and another seed gives another mask."""
     from nanogpt.fast.cuda_block import AddNorm
 
     torch.manual_seed(0)
@@ -69,7 +69,7 @@ def check_dropout(device: str) -> None:
 
 
 def check_other_layouts(device: str) -> None:
-    """A model with any feature changed but how its weights start is left to the plain pass."""
+    """Check that changing any feature except the weight initialization falls back to the plain pass."""
     from nanogpt.fast import cuda_block
 
     modern = LAYOUTS["modern"]
@@ -101,7 +101,7 @@ def test_in_bfloat16_on_a_gpu_it_learns_what_the_plain_step_learns(dropout):
     ends = []
     for step in (Step(plain, config, device), GraphStep(fused, config, device)):
         for seed in range(60):
-            ids = (torch.arange(33) * 7 + torch.arange(16)[:, None] + seed) % 19  # a rule that can be learned
+            ids = (torch.arange(33) * 7 + torch.arange(16)[:, None] + seed) % 19  # a learnable pattern
             loss, _ = step(ids[:, :-1].to("cuda"), ids[:, 1:].to("cuda"), 3e-3)
         ends.append(float(loss))
     assert step.graph is not None

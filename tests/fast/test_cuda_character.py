@@ -18,7 +18,7 @@ from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT
 from nanogpt.sample import Decoder, pick
 
-# The named layouts, and others in which every feature stands without its usual company.
+# The named layouts, plus combinations that test each feature apart from those it usually comes with.
 CASES = LAYOUTS | {
     "rotary": Layout(rotary=True),
     "plain": Layout(plain_norms=True, relu_squared=True),
@@ -36,7 +36,7 @@ def a_model(layout: Layout, **sizes) -> GPT:
 
 
 class Number:
-    """A generator of one number that is known."""
+    """Return the same given number as every random draw."""
 
     def __init__(self, number: float):
         self.number = number

@@ -1,4 +1,4 @@
-"""The decoder with a static cache against the plain one: the same arithmetic everywhere, the graph only on a card."""
+"""The decoder with a static cache against the plain one: the same results on any device, CUDA graphs only on a GPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def a_model(layout: str, block_size: int = 12) -> GPT:
 def test_a_static_cache_gives_the_plain_decoders_scores(layout):
     plain, static = Decoder(a_model(layout), 3), StaticDecoder(a_model(layout), 3)
     rng = np.random.default_rng(0)
-    for _ in range(2):  # and again after a restart, when the room still holds what was there
+    for _ in range(2):  # the second time after a restart, with stale entries in the cache
         for length in (4, 1, 1, 1, 1):
             ids = rng.integers(0, 11, (3, length))
             np.testing.assert_allclose(static.read(ids), plain.read(ids), atol=1e-4)
@@ -71,7 +71,7 @@ def test_a_replayed_character_has_the_plain_scores(layout):
 
 
 def check_draws(device: str) -> None:
-    """Several characters are drawn at once, across the end of the window, in two texts of which one ends early."""
+    """Check drawing several characters at once, past the context length and with one of two texts ending early."""
     for layout in ("classic", "modern"):
         model = a_model(layout, block_size=40).to(device)
         config = SampleConfig(length=100, seed=3, num_samples=2)

@@ -34,7 +34,7 @@ CONFIGS = [
 
 
 def made(layout: str, noise: float = 0.3, **shape) -> GPT:
-    """A model in which nothing is zero: biases, gains and heads count."""
+    """Return a model whose parameters are all nonzero, so that biases, gains and heads all matter."""
     torch.manual_seed(0)
     model = GPT(ModelConfig(vocab_size=V, layout=layout, block_size=T, **(shape or SHAPES[0])))
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_the_scores_are_those_of_the_whole_model(layout, shape, texts, length):
         expected = model(torch.from_numpy(ids))[0].numpy()  # (B, T, vocab_size)
     assert np.abs(expected).max() > 1
     for decoder in (decoder_for(model, texts), Decoder(model, texts)):
-        for _ in range(2):  # the second time after a restart, over what the first has left behind
+        for _ in range(2):  # the second time after a restart, over a stale cache
             np.testing.assert_allclose(decoder.read(ids[:, :length]), expected[:, length - 1], atol=2e-5)
             for t in range(length, T):
                 np.testing.assert_allclose(decoder.read(ids[:, t : t + 1]), expected[:, t], atol=2e-5)
@@ -130,7 +130,7 @@ def test_attention_of_one_query_is_attention():
     torch.testing.assert_close(attend_one(q, k, v), torch.nn.functional.scaled_dot_product_attention(q, k, v))
     many = attend_one(k, k, v, is_causal=True)
     torch.testing.assert_close(many, attention_by_hand(k, k, v)[0])
-    mask = torch.tensor([[True] * 4 + [False] * 5])  # (1, 9): the last five keys are not to be seen
+    mask = torch.tensor([[True] * 4 + [False] * 5])  # (1, 9): mask out the last five keys
     torch.testing.assert_close(attend_one(q, k, v, mask), attend_one(q, k[:, :, :4], v[:, :, :4]))
 
 
@@ -176,7 +176,7 @@ def test_a_model_that_is_being_trained_writes_with_its_newest_weights(layout):
 
 
 def reads(threads: Threads, seconds: dict[int, float], count: int) -> list[int]:
-    """Which numbers of threads `count` reads use, when a read takes so long with each."""
+    """Return the thread count used by each of `count` reads, given the seconds a read takes with each thread count."""
     used = []
     for _ in range(count):
         used.append(threads.now)
@@ -192,15 +192,15 @@ def two_threads(monkeypatch) -> Threads:
 def test_all_threads_are_used_where_they_are_faster(monkeypatch):
     threads = two_threads(monkeypatch)
     assert reads(threads, {1: 1.0, 2: 0.6}, 8) == [1, 1, 1, 1, 2, 2, 2, 2]
-    assert reads(threads, {1: 1.0, 2: 0.6}, 1000).count(1) < 100  # now and again one is tried
-    assert reads(threads, {1: 1.0, 2: 8.0}, 1000)[-500:].count(2) < 10  # a trainer has come
+    assert reads(threads, {1: 1.0, 2: 0.6}, 1000).count(1) < 100  # one thread is still tried now and then
+    assert reads(threads, {1: 1.0, 2: 8.0}, 1000)[-500:].count(2) < 10  # a trainer has started
 
 
 def test_one_thread_is_used_where_all_are_in_each_others_way(monkeypatch):
     threads = two_threads(monkeypatch)
     used = reads(threads, {1: 1.0, 2: 9.0}, 1000)
-    assert used.count(2) <= 8  # one read a trial, and ever fewer trials
-    assert reads(threads, {1: 1.0, 2: 0.5}, 1000)[-300:].count(1) < 60  # the trainer has gone: noticed in the end
+    assert used.count(2) <= 8  # one read per trial, and trials become rarer
+    assert reads(threads, {1: 1.0, 2: 0.5}, 1000)[-300:].count(1) < 60  # the trainer has ended, noticed eventually
 
 
 def test_one_slow_read_does_not_make_one_thread_of_many_for_long(monkeypatch):
@@ -208,7 +208,7 @@ def test_one_slow_read_does_not_make_one_thread_of_many_for_long(monkeypatch):
     reads(threads, {1: 1.0, 2: 0.6}, 200)
     while threads.now == 1 or threads.usual == 1:
         threads.learn({1: 1.0, 2: 0.6}[threads.now])
-    threads.learn(9.0)  # something else wanted the processor, once
+    threads.learn(9.0)  # a single slow read: something else used the CPU
     assert reads(threads, {1: 1.0, 2: 0.6}, 100).count(2) > 80
 
 
@@ -229,7 +229,7 @@ def test_how_many_threads_others_have_is_left_as_it_was():
 def test_one_text_is_the_same_to_the_bit_whatever_the_threads(layout):
     get, switch = openblas()
     before = get()
-    shape = dict(n_layer=1, n_head=2, n_embd=256)  # large enough for OpenBLAS to share the work out
+    shape = dict(n_layer=1, n_head=2, n_embd=256)  # large enough for OpenBLAS to use several threads
     results = []
     try:
         for threads in (1, 2):

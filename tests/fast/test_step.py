@@ -1,4 +1,4 @@
-"""The fast training steps against the plain one: the same loss, the same gradients, the same bits each time."""
+"""The fast training steps against the plain one: the same loss and gradients, and bitwise reproducible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ both = pytest.mark.parametrize(("layout", "optimizer"), [("classic", "adamw"), (
 
 
 def a_model(layout="modern", dropout=0.0, seed=0, **sizes) -> GPT:
-    """Small, and stirred, so that no part of it is silent."""
+    """Return a small model with noise added to its weights, so that every part affects the loss."""
     torch.manual_seed(seed)
     sizes = {**dict(vocab_size=19, n_layer=2, n_head=2, n_embd=32, block_size=T), **sizes}
     model = GPT(ModelConfig(layout=layout, dropout=dropout, **sizes))
@@ -90,7 +90,7 @@ def test_in_bfloat16_the_gradients_point_the_same_way():
 
 
 def test_only_training_takes_the_way_by_hand():
-    """Evaluation and sampling are the plain block's, to the bit."""
+    """Evaluation and sampling match the plain block bit for bit."""
     plain = a_model()
     fast = quicken(copy.deepcopy(plain), torch.bfloat16)
     xb, yb = a_batch()
@@ -124,7 +124,7 @@ def test_a_divided_step_is_the_plain_one(layout, optimizer, cores, B, monkeypatc
         assert torch.get_num_threads() == cores
     finally:
         torch.set_num_threads(before)
-    # Both optimizers make much of the smallest gradients, so it is the whole of a parameter's way that is compared.
+    # Both optimizers amplify tiny gradients, so compare each parameter's total change.
     for begin, p, q in zip(start.parameters(), plain.parameters(), divided.parameters()):
         way = (p - begin).norm()
         assert way > 0
@@ -137,10 +137,10 @@ def test_gradients_are_cut_to_the_length_they_may_have():
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     p = model.lm_head.weight
-    for limit, kept in [(1.0, [0.6, 0.8]), (6.0, [3.0, 4.0]), (0.0, [3.0, 4.0])]:  # 0 switches it off
+    for limit, kept in [(1.0, [0.6, 0.8]), (6.0, [3.0, 4.0]), (0.0, [3.0, 4.0])]:  # 0 disables clipping
         p.grad[0, 0], p.grad[5, 2] = 3.0, 4.0
         norm = Step(model, TrainConfig(grad_clip=limit), pick_device("cpu")).clip()
-        assert float(norm) == pytest.approx(5.0)  # as it was before
+        assert float(norm) == pytest.approx(5.0)  # the norm before clipping
         assert [float(p.grad[0, 0]), float(p.grad[5, 2])] == pytest.approx(kept, rel=1e-5)
 
 
@@ -168,7 +168,7 @@ def test_a_step_repeats_to_the_bit(layout, optimizer):
 
 
 def test_with_dropout_the_batch_is_not_divided():
-    """Several threads would draw from one generator, and who comes first is chance."""
+    """Threads sharing one random generator would draw from it in no fixed order."""
     step = make_step(a_model(dropout=0.2), TrainConfig(), pick_device("cpu"))
     assert isinstance(step, CrewStep)
     assert step.size == 1
@@ -190,7 +190,7 @@ def test_what_the_cpu_can_do_is_asked_without_fail(monkeypatch):
 @pytest.mark.gpu
 @both
 def test_a_replayed_step_is_the_plain_one(layout, optimizer):
-    """Both in the card's own precision, so what remains is the order of additions."""
+    """Both run in the GPU's native precision, so only the order of additions differs."""
     device = pick_device("cuda")
     config = TrainConfig(optimizer=optimizer, device="cuda")
     plain = a_model(layout).to("cuda")

@@ -1,4 +1,4 @@
-"""New runs, going on, and real trainer processes that take turns."""
+"""New runs, resumed runs, and real trainer processes that take turns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def until(true, seconds=60.0):
 
 
 def ended(run: Run):
-    """Wait for its trainer process to end."""
+    """Wait for the run's trainer process to exit, and return its exit status."""
     return local._children[run.name].wait(60)
 
 
@@ -82,7 +82,7 @@ def test_an_unknown_preset_makes_no_run(text, home, preset):
     assert all_runs() == []
 
 
-# --- going on ------------------------------------------------------------------------------------------------------
+# --- resuming ------------------------------------------------------------------------------------------------------
 
 
 def test_what_cannot_go_on_says_why(text):
@@ -166,7 +166,7 @@ def test_two_trainers_on_one_device_run_one_after_the_other(text):
     times = [(run.history().events[0]["time"], run.history().events[-1]["time"]) for run in runs]
     assert times[0][0] <= times[0][1] <= times[1][0]
     losses = [[row["train_loss"] for row in run.history().rows] for run in runs]
-    assert losses[0] == losses[1]  # same seed and settings, same run
+    assert losses[0] == losses[1]  # same seed and settings, same losses
     assert "step     30" in (runs[0].folder / "log.txt").read_text(encoding="utf-8")
     assert queue.waiting() == queue.running() == []
 
@@ -176,7 +176,7 @@ def test_a_run_withdrawn_while_its_trainer_starts_or_waits_never_begins(text):
     early, late = (prepare.new_run(name, text, max_iters=30, **TINY) for name in ("early", "late"))
     with queue.turn("busy", "cpu"):
         local.start(early)
-        early.request_stop()  # before its process has got anywhere
+        early.request_stop()  # before its process is up
         local.start(late)
         until(lambda: queue.has_trainer("late"))
         late.request_stop()
@@ -187,7 +187,7 @@ def test_a_run_withdrawn_while_its_trainer_starts_or_waits_never_begins(text):
         assert not (run.folder / "last.safetensors").exists()
         status = run.status()
         assert (status.state, status.can_continue) == ("stopped", True)
-        assert "did not start" not in status.message  # that is for those that could not
+        assert "did not start" not in status.message  # that message is for trainers that couldn't start
 
 
 def events(run: Run) -> list[str]:
@@ -201,12 +201,12 @@ def test_a_run_resumed_twice_at_the_same_moment_trains_once_and_stops_at_once(te
         local.start(run)
         first = local._children["one"]
         until(lambda: queue.has_trainer("one"))
-        local.start(run)  # by somebody who saw it before the first did anything
+        local.start(run)  # a second resume, before the first trainer has begun
         assert ended(run) == 1  # while the first one waits
         assert "already being trained by another process" in run.log_tail()
         assert (run.status().state, queue.waiting()) == ("queued", ["one"])
     until(lambda: run.history().step > 0)
-    local.start(run)  # and while it trains
+    local.start(run)  # and again while the first one trains
     assert run.status().state == "running"
     assert ended(run) == 1
     assert (run.status().state, first.poll(), queue.waiting()) == ("running", None, [])
@@ -223,17 +223,17 @@ def test_stop_stops_what_trains_and_withdraws_what_was_resumed_with_it(text):
     local.start(run)
     first = local._children["one"]
     until(lambda: run.history().step > 0)
-    queue.draw("one")  # a second one, whose trainer is still starting
+    queue.draw("one")  # a second ticket, whose trainer is still starting
     run.request_stop()
     assert queue.waiting() == []
     assert first.wait(60) == 0
     message = run.status().message
     assert message.startswith("Stopped at step")
-    with (run.folder / "log.txt").open("ab") as log:  # it arrives only now, and must not go on
+    with (run.folder / "log.txt").open("ab") as log:  # it starts only now, and must not train
         late = local._launch(["one"], stdin=subprocess.DEVNULL, stdout=log)
     assert late.wait(60) == 0
     assert (events(run), run.status().message) == (["started", "stopped"], message)
-    prepare.to_continue(run)  # what was withdrawn can be resumed
+    prepare.to_continue(run)  # a canceled run can be resumed
     local.start(run)
     until(lambda: events(run) == ["started", "stopped", "started"])
     run.request_stop()
@@ -292,7 +292,7 @@ def test_only_the_next_run_imports_torch_while_it_waits(text):
         local.start(runs[1])
         until(lambda: queue.has_trainer("second"))
         quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        local._children["first"] = local._launch(["first"], **quiet)  # later, and yet it has torch before
+        local._children["first"] = local._launch(["first"], **quiet)  # started later, but imports torch earlier
         until(lambda: has_torch("first"))
         assert not has_torch("second")
         runs[0].request_stop()
@@ -314,7 +314,7 @@ def test_a_trainer_that_cannot_begin_leaves_its_sentence(text):
 
 
 def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted():
-    """(B nh, T, T) of each layer in the modern layout without dropout; torch's own attention keeps none."""
+    """They are (B nh, T, T) per layer in the modern layout without dropout; torch's own attention keeps none."""
     train, few_many = TrainConfig(batch_size=8), []
     for wish in (
         dict(layout="modern", dropout=0.0),
@@ -334,11 +334,11 @@ def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted():
 
 
 def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monkeypatch):
-    """It may have come in an archive."""
+    """A run this large can come from an imported archive."""
     run = prepare.new_run("one", corpus.add(tiny_text), "quick", n_layer=1, n_head=2, n_embd=16, block_size=16)
     prepare.to_continue(run)
     needed = plan.memory_needed(read_config(run.folder), TrainConfig.of(run.settings()["train"]), pick_device("cpu"))
-    assert 0.4e9 < needed < 0.5e9  # nearly all of it torch itself
+    assert 0.4e9 < needed < 0.5e9  # nearly all of it is torch itself
     monkeypatch.setattr(plan, "memory_free", lambda device: needed)
     prepare.to_continue(run)
     monkeypatch.setattr(plan, "memory_free", lambda device: needed - 1)

@@ -1,4 +1,4 @@
-"""Speeds that are kept: measured once, found again by all that they depend on, and learned from runs."""
+"""Stored speeds: measured once, looked up by everything they depend on, and learned from runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call from Start to a trainer: it resolves, checks, writes, and starts where this machine trains."""
+"""One call from Start to a running trainer: it resolves, validates, writes, and launches where this machine trains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text(home, tiny_text):
 
 @pytest.fixture
 def started(monkeypatch) -> list[str]:
-    """The names of the runs that would get a process."""
+    """Replace `local.start`, and return the list of run names it was called with."""
     names: list[str] = []
     monkeypatch.setattr(local, "start", lambda run: names.append(run.name))
     return names
@@ -29,7 +29,7 @@ def started(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def lent(monkeypatch) -> list[str]:
-    """ZeroGPU without a GPU: the names of the runs that were trained in a request."""
+    """Simulate ZeroGPU without a GPU, and return the list of run names trained within a request."""
     names: list[str] = []
 
     def train(name: str) -> None:
@@ -43,7 +43,7 @@ def lent(monkeypatch) -> list[str]:
 
 
 def fields(preset_name: str, **changes) -> list:
-    """The form as the page sends it."""
+    """Return the form's values as the page sends them."""
     settings = {**form.settings_of(preset_name), **changes}
     return [settings["layout"], "1m", settings["max_iters"], *(settings[k.name] for k in form.ADVANCED)]
 
@@ -122,7 +122,7 @@ def test_a_trainer_is_kept_warm_only_where_it_is_a_process(monkeypatch, home):
 
 
 def test_a_finished_run_is_trained_for_so_many_more_steps(text, started):
-    """And not for a number in a field that is hidden."""
+    """A number in a hidden field is ignored."""
     me = visitor_of(None)
     run = me.start(text.id, "one", **TINY)
     run.event("started", step=0)
@@ -149,7 +149,7 @@ def test_a_finished_timed_run_is_trained_for_so_much_longer(text, started, known
 
 
 def test_what_can_t_be_resumed_is_not_offered(text, started, monkeypatch):
-    """The bundled model has no checkpoint; one that stopped early was overfitting."""
+    """The bundled model has no checkpoint, and a run that stopped early was overfitting."""
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
     me, shipped = visitor_of(None), Run("shakespeare")
     assert not me.may_resume(shipped, shipped.status())
@@ -159,6 +159,6 @@ def test_what_can_t_be_resumed_is_not_offered(text, started, monkeypatch):
     run.log(step=10, seconds=1.0)
     run.event("stopped", step=10)
     assert train_tab.look("one")["can_continue"]
-    assert train_tab.look("one")["more"] == ""  # it resumes to its own length
+    assert train_tab.look("one")["more"] == ""  # a stopped run resumes to its original length
     run.event("finished", step=10)
     assert not train_tab.look("one")["can_continue"]

@@ -1,4 +1,4 @@
-"""What a time budget buys, on a machine whose speed is known."""
+"""What a time budget buys on a machine of known speed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nanogpt.launch.plan import SIZES, Plan, choose, step_flops
 from nanogpt.optim import weight_decay
 
 CHARACTERS = 1_115_394
-SPEED = 2e11  # operations a second
+SPEED = 2e11  # operations per second
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The disk of a public server, which all visitors share."""
+"""Disk space on a public server, shared by all visitors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FULL = "The server's disk is almost full"
 
 @pytest.fixture(autouse=True)
 def server(home, monkeypatch):
-    """A server with 100 kB for all visitors together, and a clock that the test sets."""
+    """Set up a server with 100 kB for all visitors together, and yield a clock that the test controls."""
     clock = [1000.0]
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     monkeypatch.setenv("NANOGPT_SERVER_DISK", "100000")
@@ -30,28 +30,28 @@ def visitor(name: str, address: str) -> Visitor:
 
 
 def text(number: int) -> str:
-    return f"{number} is a line\n" * 150  # about 2 kB, and as much again in tokens
+    return f"{number} is a line\n" * 150  # about 2 kB, and the same again in tokens
 
 
 def test_an_address_with_many_cookies_does_not_fill_the_disk(server):
     def fill():
         for number in range(100):
             visitor(f"{number % 16:x}", "10.0.0.1").add_text(text(number))
-            server[0] += 5  # so that files are looked at in between
+            server[0] += 5  # long enough for the disk usage to be measured again
 
     with pytest.raises(NanoGPTError, match=FULL):
         fill()
     stored = sum(corpus.size_on_disk(one) for one in corpus.listed())
     assert 10_000 < stored < 100_000 / 4
     assert room.stored_from("10.0.0.1") == pytest.approx(stored, rel=0.01)
-    visitor("b", "10.0.0.2").add_text(text(1000))  # somebody else has room
+    visitor("b", "10.0.0.2").add_text(text(1000))  # another visitor still has room
 
 
 def test_what_was_stored_since_the_last_look_counts():
     me = visitor("a", "10.0.0.1")
     before = room.free(100_000)
     added = me.add_text(text(1))
-    assert before - room.free(100_000) == corpus.size_on_disk(added)  # the same moment: files are not looked at again
+    assert before - room.free(100_000) == corpus.size_on_disk(added)  # same clock time, so the disk isn't rescanned
 
 
 def test_those_with_little_can_go_on_when_little_is_free(home):

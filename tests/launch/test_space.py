@@ -1,7 +1,7 @@
-"""The project as a Space: its settings, signing in, and ZeroGPU without a GPU.
+"""The project as a Hugging Face Space: its settings, signing in, and ZeroGPU without a GPU.
 
-The real package `spaces` forks, pickles and schedules, and Gradio's real sign-in asks. Only the card is not there, and
-whoever lends it and knows who somebody is answers on the loopback address.
+The `spaces` package (which forks, pickles and schedules) and Gradio's sign-in are real. The GPU is missing, and a
+server on the loopback address stands in for the GPU scheduler and the login provider.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def test_the_readme_begins_with_a_space_s_settings():
     assert isinstance(front["python_version"], str)
     assert (ROOT / front["app_file"]).is_file()
     assert len(front["short_description"]) <= 60
-    assert (front["colorFrom"], front["colorTo"]) == ("blue", "gray")  # two of the eight that the Hub knows
+    assert (front["colorFrom"], front["colorTo"]) == ("blue", "gray")  # two of the eight colors the Hub accepts
     assert front["hf_oauth"] is True
-    assert front["hf_oauth_scopes"] == ["contribute-repos"]  # the least with which one can publish
-    assert "spaces" not in needed  # a Space brings its own
+    assert front["hf_oauth_scopes"] == ["contribute-repos"]  # the minimum scope for publishing
+    assert "spaces" not in needed  # Spaces install it themselves
 
 
 def test_the_table_of_limits_is_the_program_s():
@@ -66,12 +66,12 @@ def test_a_framed_page_s_cookie_is_sent_from_the_frame(monkeypatch):
     assert visit.words(f"x=1; {in_frame.split(';')[0]}") == visit.words(open_to_all.split(";")[0]) == WORD
 
 
-# --- ZeroGPU, by itself --------------------------------------------------------------------------------------------
+# --- ZeroGPU on its own --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def elsewhere(home, monkeypatch) -> Path:
-    """As in the process of a ZeroGPU Space that has no card."""
+    """Simulate the process of a ZeroGPU Space that has no GPU."""
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setenv("SPACE_ID", "user/space")
     return home
@@ -134,7 +134,7 @@ def test_a_run_alone_on_its_device_waits_for_nobody(home):
 
 
 class Lender:
-    """The address that lends cards: it schedules every call, or refuses it as it does when the quota is used up."""
+    """Stand in for the GPU scheduler: grant every call, or refuse it as if the quota were used up."""
 
     def __init__(self):
         self.scheduled: list[dict[str, str]] = []
@@ -147,7 +147,7 @@ class Lender:
                 way = urlsplit(self.path)
                 self.say(*lender.answer(way.path, dict(parse_qsl(way.query))))
 
-            def do_GET(self):  # where somebody signs in
+            def do_GET(self):  # the login provider
                 ways = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "issuer")
                 self.say(200, {way: f"{lender.url}/{way}" for way in ways})
 
@@ -171,7 +171,7 @@ class Lender:
             return 429, dict(left=3, wait=3600)
         if way == "/schedule":
             self.scheduled.append(asked)
-            idle = len(self.scheduled) > 1  # the process of the first call is used again
+            idle = len(self.scheduled) > 1  # later calls reuse the first call's process
             return 200, dict(idle=idle, nvidiaIndex=0, nvidiaUUID="GPU-0", allowToken=f"t{len(self.scheduled)}")
         if way == "/release":
             self.released.append(asked["allowToken"])
@@ -211,7 +211,7 @@ def test_a_program_trains_within_its_own_request(space, tiny_text):
         )
         short = train(max_iters=30)
         assert (short["state"], short["step"]) == ("finished", 30)
-        long = train(max_iters=1_000_000)  # in the same process as the one before
+        long = train(max_iters=1_000_000)  # in the same process as the previous run
         assert long["state"] == "stopped"
         assert "for at most 1 second at a time" in long["message"]
         assert long["step"] > 0
@@ -247,7 +247,7 @@ def test_a_click_trains_and_continue_goes_on(space, browser, tiny_text):
         page.goto(f"{server.url}/?preset=quick&max_iters=1000000&n_layer=1&n_head=2&n_embd=16&block_size=16")
         page.locator("#train-start").click()
         state = "document.querySelector('#train-status .status-line')?.dataset.state === '{}'"
-        page.wait_for_function(f"{state.format('queued')} || {state.format('running')}")  # while the click is not over
+        page.wait_for_function(f"{state.format('queued')} || {state.format('running')}")  # during the click
         page.wait_for_function(state.format("stopped"))
         assert "Resume it to continue" in page.locator("#train-status").inner_text()
         step = "Number(document.querySelector('#train-plot svg')?.dataset.step || 0)"

@@ -1,4 +1,4 @@
-"""A public server: nobody sees, guesses or changes what another visitor made, and each limit says so in a sentence."""
+"""A public server: visitors can't see, guess or change each other's work, and each limit comes with a clear message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nanogpt.ui import corpus_tab, form, link, run_panel, sample_tab, share_tab,
 from nanogpt.ui.words import page_line
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=20)
-WORD = {name: name * 8 for name in ("anna", "otto")}  # what their cookies hold
+WORD = {name: name * 8 for name in ("anna", "otto")}  # the contents of their cookies
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def given(visitor: Visitor, text: str, name: str = "A play") -> corpus.Corpus:
 
 
 def written(visitor: Visitor, text: corpus.Corpus, name: str = "one") -> Run:
-    """A run that can write, without having been trained."""
+    """Return a run that you can sample from, without training it."""
     run = visitor.new_run(name, text, "quick", **TINY, max_iters=50)
     queue.drop(run.name)
     (run.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(run.folder))))
@@ -63,7 +63,7 @@ def written(visitor: Visitor, text: corpus.Corpus, name: str = "one") -> Run:
     return run
 
 
-# --- who somebody is -----------------------------------------------------------------------------------------------
+# --- identifying visitors ------------------------------------------------------------------------------------------
 
 
 def test_on_one_s_own_machine_everything_is_one_s_own(home, tiny_text):
@@ -139,7 +139,7 @@ def test_the_save_of_a_public_run_is_its_owner_s_alone(anna, tiny_text):
             assert "model.safetensors" in saved.namelist()
             assert ("last.safetensors" in saved.namelist()) is has_save
     with asking("anna"), zipfile.ZipFile(run_panel.save(run.name, "archive", False)) as saved:
-        assert "last.safetensors" not in saved.namelist()  # nor hers where she does not ask for it
+        assert "last.safetensors" not in saved.namelist()  # not even for the owner unless she asks for it
 
 
 def test_the_text_of_a_public_run_is_quoted_to_its_owner_alone(anna, tiny_text):
@@ -165,7 +165,7 @@ def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, 
     assert taken.settings()["public"] is False
     assert taken.settings()["corpus"]["id"] != stolen
     assert [r.name for r in anna.runs()] == [run.name]
-    taken.change(corpus={**taken.settings()["corpus"], "id": stolen})  # even then
+    taken.change(corpus={**taken.settings()["corpus"], "id": stolen})  # not even with a forged text id
     with pytest.raises(NanoGPTError, match="There is no text"):
         otto.to_continue(taken.name, "")
 
@@ -298,7 +298,7 @@ def test_a_run_makes_room_for_others_and_goes_on_later(anna, tiny_text):
     assert run.status().step > status.step
 
 
-# --- what is left behind -------------------------------------------------------------------------------------------
+# --- expiry --------------------------------------------------------------------------------------------------------
 
 
 def age(folder: Path, hours: float) -> None:
@@ -322,7 +322,7 @@ def test_what_nobody_touched_for_long_goes(anna, otto, public, tiny_text, monkey
     age(fresh.folder, 4)
     assert expiry.expire() == [runs["old"].name]
     assert {run.name for run in all_runs()} == {runs["public"].name, runs["busy"].name, fresh.name, "house"}
-    assert len(corpus.listed()) == 3  # each is still needed, or the house's
+    assert len(corpus.listed()) == 3  # each is either still in use or the server's own
     runs["public"].delete()
     queue.drop(runs["busy"].name)
     assert set(expiry.expire()) == {runs["busy"].name, text.id}
@@ -353,7 +353,7 @@ def test_a_space_s_own_storage_is_used_where_there_is_some(tmp_path, monkeypatch
 
 @contextmanager
 def asking(name: str | None) -> Iterator[None]:
-    """As if a handler answered a request with that cookie."""
+    """Simulate a handler call from a request with this visitor's cookie."""
     token = LocalContext.request.set(SimpleNamespace(headers=cookie(name), query_params={}))
     try:
         yield
@@ -440,14 +440,14 @@ def test_on_one_s_own_machine_a_handler_needs_no_request(home, tiny_text):
     assert run_panel.table()[0][0] == "one"
 
 
-# --- over the running page: two visitors, and all that the server answers to ------------------------------------------
+# --- over the running page: two visitors, and every response of the server --------------------------------------------
 
-SECRETS = ("FERRYMAN", "Annas diary", "a sample of hers")  # what of Anna's must never reach Otto
+SECRETS = ("FERRYMAN", "Annas diary", "a sample of hers")  # Anna's data, which Otto must never receive
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, tiny_text):
-    """A public server on which Anna has a text and a run."""
+    """Start a public server on which Anna has a text and a run."""
     home = tmp_path_factory.mktemp("public")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NANOGPT_HOME", str(home))
@@ -517,7 +517,7 @@ def test_the_page_gives_a_cookie_that_no_script_reads(served):
 
 
 def events(server: Server, run: Run) -> list[tuple[int, list]]:
-    """Every event of the page by its number, with inputs that name Anna's run and text wherever a name could go."""
+    """List every event of the page by number, with Anna's run or text filled in wherever an input takes a name."""
     config = httpx.get(f"{server.url}/config").json()
     parts = {one["id"]: one for one in config["components"]}
     text = run.settings()["corpus"]["id"]
@@ -537,7 +537,7 @@ def events(server: Server, run: Run) -> list[tuple[int, list]]:
 
 
 def answer(server: Server, client: httpx.Client, number: int, data: list) -> str:
-    """All that the server says to an event, of whatever kind."""
+    """Return the server's complete response to an event."""
     session = f"s{number}{time.monotonic_ns()}"
     body = {"data": data, "fn_index": number, "session_hash": session, "event_data": {"index": [0, 0], "value": 1}}
     said = client.post(f"{server.url}/gradio_api/queue/join", json=body).text
@@ -551,7 +551,7 @@ def answer(server: Server, client: httpx.Client, number: int, data: list) -> str
 
 @pytest.mark.slow
 def test_no_event_of_the_page_tells_or_does_anything_with_another_s_run(served):
-    """Each of the page's events, asked by Otto for what is Anna's. Anna asks for a part: there is much to tell."""
+    """Otto sends every event for Anna's data. Anna sends some herself, which shows that there are secrets to leak."""
     server, run = served
     files = lambda: {path.name: path.read_bytes() for path in run.folder.iterdir() if path.name != ".lock"}
     before, told, asked = files(), "", events(server, run)

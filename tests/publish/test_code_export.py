@@ -1,4 +1,4 @@
-"""The exported program against the run it was made from: it is run, and must come to the same loss."""
+"""The exported program against the run it was made from: it must run and reach the same loss."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def trained(name: str, text: corpus.Corpus, **changes) -> Run:
 
 
 def export(run: Run, folder: Path) -> Path:
-    """The program and its text, written by the command."""
+    """Export the program and its text with the command, and return the program's path."""
     program = folder / f"{run.name}.py"
     assert main(["export", run.name, "--code", str(program), "--text", str(folder / "a-play.txt")]) == 0
     return program
@@ -80,7 +80,7 @@ def in_this_process(program: Path, monkeypatch, capsys) -> str:
 def test_the_program_alone_comes_to_the_loss_of_the_run(text, tmp_path):
     runs = [trained(f"alone-{recipe}", text, **RECIPES[recipe]) for recipe in ("lecture", "modern")]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [sys.executable, "-I"]  # -I: nothing of ours can be imported
+    command = [sys.executable, "-I"]  # -I: the program can't import this package
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
     commands = [[*command, export(run, tmp_path).name] for run in runs]
     started = [subprocess.Popen(one, cwd=tmp_path, env=environment, **pipes) for one in commands]
@@ -91,14 +91,14 @@ def test_the_program_alone_comes_to_the_loss_of_the_run(text, tmp_path):
         assert kept_loss(run.history()) < 3.2  # it has learned something
         assert loss_in(printed) == pytest.approx(kept_loss(run.history()), abs=0.02)
         sample = printed.rpartition("nats per character\n\n")[2]
-        assert len(sample) == 502  # a line break to begin with, 500 characters, and print's own
+        assert len(sample) == 502  # a leading newline, 500 characters, and the newline from print
         assert set(sample) <= set(text.chars)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["muon", "adamw", "clock"])
 def test_every_recipe_comes_to_its_loss(text, tmp_path, monkeypatch, capsys, recipe):
-    if recipe == "clock":  # a text on which the loss comes to rest: the program's rate falls by steps, not by the clock
+    if recipe == "clock":  # long enough for the loss to level off: the program's rate decays by step, not by time
         text = corpus.add(text.text() * 3, "A Play")
     with steady_clock(0.005) if recipe == "clock" else nullcontext():  # about 250 steps, however busy the machine is
         run = trained(recipe, text, **RECIPES[recipe])
@@ -108,7 +108,7 @@ def test_every_recipe_comes_to_its_loss(text, tmp_path, monkeypatch, capsys, rec
 
 
 def test_its_first_steps_are_the_run_s_own(text, tmp_path, monkeypatch, capsys):
-    """The same weights at the start, the same batches, the same dropout: the losses on the way agree."""
+    """The initial weights, batches and dropout are the same, so the intermediate losses agree."""
     run = trained("steps", text, **RECIPES["lecture"], max_iters=20, eval_interval=5)
     printed = in_this_process(export(run, tmp_path), monkeypatch, capsys)
     theirs = [float(loss) for loss in re.findall(r"^step .*: val loss (\d+\.\d+)$", printed, re.M)]
@@ -135,7 +135,7 @@ def test_another_text_is_noticed(text, tiny_text, tmp_path, monkeypatch, capsys)
 
 
 def test_the_program_reads_well(text):
-    """Every recipe: no longer than the lecture's by much, nothing left unfilled, and it compiles."""
+    """Every recipe compiles, is at most 300 lines long, and has no placeholder left."""
     for layout, optimizer, schedule, warmup, clip in itertools.product(
         ("classic", "modern"), ("adamw", "muon"), ("cosine", "linear"), (0, 10), (0.0, 1.0)
     ):
@@ -156,7 +156,7 @@ def test_the_program_reads_well(text):
 
 
 def test_nothing_from_a_run_s_files_becomes_code(text, tmp_path, monkeypatch, capsys):
-    """A run may have come in an archive from somebody else."""
+    """A run may come from another person's archive."""
     run = trained("foreign", text, max_iters=2)
     evil = '"""\nprint("broken in")\n\'\'\' \\ {{seed}} #\u2028\ud800'
     about = {**run.settings()["corpus"], "name": evil, "sha256": evil}
@@ -175,7 +175,7 @@ def test_the_command_does_not_write_over_another_text(text, tmp_path, capsys):
     assert main(["export", "kept", "--text", str(diary)]) == 2
     assert "already exists with different contents. Choose another file name for --text." in capsys.readouterr().err
     assert diary.read_text(encoding="utf-8") == "not to be lost"
-    for _ in range(2):  # its own may be written again
+    for _ in range(2):  # its own text may be overwritten
         assert main(["export", "kept", "--text", str(tmp_path / "play.txt")]) == 0
     assert (tmp_path / "play.txt").read_bytes() == text.text().encode("utf-8")
 
@@ -203,7 +203,7 @@ def test_a_timed_run_takes_the_steps_it_came_to(text, schedule):
     assert "max_iters = 437 " in source
     assert "last_step = max_iters\n" in source
     assert "It had a time budget" in source
-    run.log(step=500, seconds=30.0, tokens=1, val_loss=2.1, learning_rate=rate(0.25))  # it ended at a quarter
+    run.log(step=500, seconds=30.0, tokens=1, val_loss=2.1, learning_rate=rate(0.25))  # at a quarter of its budget
     source = code_export.python(run)
     assert "max_iters = 2000 " in source
     assert "last_step = 500 " in source

@@ -1,4 +1,4 @@
-"""Push, pull and deploy with the real client, against a Hub on the loopback address."""
+"""Push, pull and deploy with the real client, against a stand-in for the Hub on the loopback address."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PUBLIC = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_text) -> dict[str, bytes]:
-    """The files of two runs that were trained, one in each layout."""
+    """Return the files of two trained runs, one per layout."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NANOGPT_HOME", str(tmp_path_factory.mktemp("home")))
         text = corpus.add(tiny_text, "A ``play`` | <b>of</b> millers\n--- ")
@@ -57,7 +57,7 @@ def trained(tmp_path_factory, tiny_text) -> dict[str, bytes]:
 
 @pytest.fixture
 def run(home, trained, monkeypatch) -> Run:
-    """The classic one, in a home of this test's own, and Maya signed in on this machine."""
+    """Return the classic run, in a home of this test's own, with Maya signed in on this machine."""
     for name, content in trained.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_bytes(content)
@@ -73,7 +73,7 @@ def logits(model) -> torch.Tensor:
 
 
 def refused(said: str, *command: str) -> None:
-    """The command ends with one sentence."""
+    """Check that the command fails with a one-line message that contains no token."""
     with pytest.raises(NanoGPTError, match=said) as error:
         {"push": push, "pull": lambda repo: ours.pull(repo, MAYA)}[command[0]](*command[1:])
     assert "\n" not in str(error.value)
@@ -84,7 +84,7 @@ def push(name: str = "classic", repo: str = "maya/play", token: str | None = MAY
     return ours.push(Run(name), repo, token, **wish)
 
 
-# --- there and back ------------------------------------------------------------------------------------------------
+# --- round trip ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", ["classic", "modern"])
@@ -95,7 +95,7 @@ def test_a_run_goes_there_and_comes_back_to_the_bit(hub, run, layout, large, cap
     assert capsys.readouterr().out == f"Published to {hub.url}/maya/play.\n"
     repo = hub.repos["models/maya/play"]
     assert set(repo.files) == PUBLIC
-    assert len(repo.commits) == 2  # the Hub's own, and ours
+    assert len(repo.commits) == 2  # the Hub's initial commit, and ours
     assert bool(hub.lfs) == large
     assert main(["pull", "maya/play"]) == 0
     back, source = Run(f"{layout}-2"), Run(layout)
@@ -148,7 +148,7 @@ def test_pushed_again_only_what_changed_makes_a_commit(hub, run, capsys):
     assert changed.commit
     assert len(repo.commits) == 3
     assert {name for name in before if before[name] != repo.files[name]} == {"README.md"}
-    hub.large = True  # as when the Hub keeps the weights apart: known by their SHA-256
+    hub.large = True  # as if the Hub stored the weights in LFS, which identifies them by SHA-256
     assert push(license="cc0-1.0").commit == ""
 
 
@@ -201,7 +201,7 @@ def test_what_somebody_else_pushed_meanwhile_is_not_overwritten(hub, run):
     assert b"license: mit" not in repo.files["README.md"]
 
 
-# --- what is refused, in one sentence ------------------------------------------------------------------------------
+# --- errors, each one line -----------------------------------------------------------------------------------------
 
 
 def at(part: str, status: int, said: str = "no"):
@@ -246,7 +246,7 @@ def test_each_refusal_is_a_sentence(hub, run, token, repo, refuse, said):
     assert "\n" not in sentence
     assert len(sentence) < 400
     assert MAYA not in sentence
-    assert error.value.__cause__ is None  # the client's own error holds the request, and that the token
+    assert error.value.__cause__ is None  # the client's own error holds the request, and with it the token
     assert error.value.__context__ is None or error.value.__suppress_context__
     assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
     assert all(len(found.commits) == 1 for found in hub.repos.values())
@@ -264,7 +264,7 @@ def test_a_taken_name_is_left_alone(hub, run):
     hub.repos["models/maya/play"] = theirs
     refused("was not made with nanogpt. Choose another name", "push")
     assert len(theirs.commits) == 2
-    hub.repos["models/maya/new"] = Repo()  # made on the Hub's own page, nothing in it yet
+    hub.repos["models/maya/new"] = Repo()  # created on the Hub's page, still empty
     assert push(repo="maya/new").commit
 
 
@@ -392,7 +392,7 @@ def test_names_and_samples_cannot_become_markup(run):
     assert front_matter(card)["model-index"][0]["results"][0]["dataset"]["name"].startswith("<script>")
     body = card.split("\n---\n", 1)[1]
     inside, outside, fence = [], [], ""
-    for row in body.splitlines():  # as Markdown reads it: a block ends at a fence at least as long as its first
+    for row in body.splitlines():  # as in Markdown, a block ends at a fence at least as long as the opening one
         found = re.match(r"(`{3,})(.*)$", row)
         if not fence and found and "`" not in found[2]:
             fence = found[1]
@@ -403,7 +403,7 @@ def test_names_and_samples_cannot_become_markup(run):
     assert fence == ""
     assert "<script>alert(1)</script>" in inside
     assert "\u202e" not in card
-    spans = re.sub(r"(`+)(?!`)(.*?)(?<!`)\1(?!`)", "", "\n".join(outside))  # without code inside of a line
+    spans = re.sub(r"(`+)(?!`)(.*?)(?<!`)\1(?!`)", "", "\n".join(outside))  # without inline code
     assert "<script>" not in spans
     assert "javascript:" not in spans
 
@@ -442,7 +442,7 @@ def test_the_marks_of_an_axis_are_round(low, high, marks):
     assert len(found) <= 9
 
 
-# --- loaded elsewhere ----------------------------------------------------------------------------------------------
+# --- loaded with transformers --------------------------------------------------------------------------------------
 
 
 def snippets(card: str) -> list[str]:
@@ -489,12 +489,12 @@ def test_importing_the_package_does_not_import_torch():
     assert (done.returncode, done.stdout, done.stderr) == (0, "module 'nanogpt' has no attribute 'nothing'\n", "")
 
 
-# --- repositories of others ----------------------------------------------------------------------------------------
+# --- other people's repositories -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", ["classic", "modern"])
 def test_a_model_of_the_same_form_made_by_others_can_be_pulled(hub, run, layout, tmp_path):
-    """Saved by transformers itself, with none of our files beside it."""
+    """The model was saved by transformers itself, without any of nanogpt's own files."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     push(layout, "maya/play")
@@ -511,7 +511,7 @@ def test_a_model_of_the_same_form_made_by_others_can_be_pulled(hub, run, layout,
 
 
 def hostile(hub, files: dict[str, bytes | None]) -> None:
-    """What was pushed, with some files otherwise, or without them."""
+    """Add a repository with the pushed files, some of them replaced, or removed if None."""
     pushed = hub.repos["models/maya/play"].files
     changed = {name: content for name, content in {**pushed, **files}.items() if content is not None}
     hub.repos["models/evil/model"] = Repo(commits=[{}, changed])
@@ -621,13 +621,13 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     )
     assert {name for name in rest if not allowed.fullmatch(name)} == set()
     assert {"app.py", "nanogpt/ui/page.py", "nanogpt/ui/page.css", "nanogpt/train.py", "requirements.txt"} <= rest
-    assert space.files["pre-requirements.txt"] == (ROOT / "pre-requirements.txt").read_bytes()  # the torch of ZeroGPU
+    assert space.files["pre-requirements.txt"] == (ROOT / "pre-requirements.txt").read_bytes()  # the torch for ZeroGPU
     made_by_tools = {".pyc", ".pyi"}
     package = {path for path in (ROOT / "nanogpt").rglob("*") if path.is_file() and path.suffix not in made_by_tools}
     assert {path.relative_to(ROOT).as_posix() for path in package} <= rest
     about = front_matter(space.files["README.md"].decode())
     assert (about["title"], about["sdk"], about["app_file"]) == ("space", "gradio", "app.py")
-    for name, content in space.files.items():  # as the Space has it: the run is found there, and is for everybody
+    for name, content in space.files.items():  # as on the Space: the run is found there, and every visitor can see it
         (tmp_path / "space" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "space" / name).write_bytes(content)
     there = tmp_path / "space" / "checkpoints" / "classic"
@@ -666,7 +666,7 @@ def test_a_space_reads_a_run_once(run, monkeypatch, layout, static):
             opened[Path(path).name] += 1
         return real(path, *rest, **named)
 
-    monkeypatch.setattr(io, "open", counting)  # which pathlib calls
+    monkeypatch.setattr(io, "open", counting)  # called by pathlib
     files = deploy.offered(Run(layout), "maya/space", static)
     assert {"run.json", "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"} <= opened.keys()
     assert set(opened.values()) == {1}

@@ -1,4 +1,4 @@
-"""The one-file page against PyTorch and the tokenizer, in a real Chromium that has no network."""
+"""The one-file page against PyTorch and the tokenizer, in a real Chromium without a network."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def home(tmp_path_factory) -> Iterator[Path]:
 def made(
     name: str, layout: str = "classic", chars: str = LATIN, corpus: str = "A Play", noise=0.3, loudness=1.0, **shape
 ) -> Run:
-    """A run with random weights, none of which is zero; `loudness` multiplies those of queries, keys and values."""
+    """Create a run with random, nonzero weights; `loudness` scales those of queries, keys and values."""
     tokenizer = CharTokenizer(chars)
     config = ModelConfig(tokenizer.vocab_size, layout, **(shape or SMALL))
     about = dict(id="0123456789abcdef", name=corpus, sha256="", characters=5000)
@@ -60,7 +60,7 @@ def made(
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """A function that opens a run's page as a file, offline; at the end it must have asked for nothing else."""
+    """Yield a function that opens a run's page from disk, offline; then check that the page requested nothing else."""
     context = browser.new_context(viewport={"width": 390, "height": 844})
     context.set_offline(True)
     page, complaints, requests = context.new_page(), [], []
@@ -84,7 +84,7 @@ def opened(browser, tmp_path):
 
 
 def still(page) -> str:
-    """What stands on the page once nothing is being written any more."""
+    """Wait until the page has stopped generating, and return the text on it."""
     page.wait_for_selector("#text[aria-busy=false]")
     return page.locator("#written").evaluate("element => element.textContent")
 
@@ -97,7 +97,7 @@ def write(page, **fields) -> str:
 
 
 class Recorder(Decoder):
-    """The plain decoder, with all the scores it gave."""
+    """Record all the scores that the plain decoder returns."""
 
     def restart(self) -> None:
         super().restart()
@@ -134,12 +134,12 @@ def test_scores_are_pytorch_s_inside_the_window_and_beyond(opened, layout, size)
     assert np.abs(decoder.seen).max() > 1
     worst = np.abs(np.array(scores) - np.array(decoder.seen)).max()
     assert worst < 1e-3
-    assert worst < 2e-4  # what is usual
+    assert worst < 2e-4  # the typical error is well below the limit
 
 
 @pytest.mark.slow
 def test_scores_of_attention_too_large_for_a_plain_exponential(opened):
-    """In float32 exp(89) is infinite; q and k of one length never come that far, so only the classic layout can."""
+    """In float32 exp(89) is infinite. Normalized q and k never get near that, so the test uses the classic layout."""
     run = made("loud", loudness=8.0)
     page, model = opened(run), load_model(run.folder)
     ids = np.random.default_rng(3).integers(0, model.config.vocab_size, 16).tolist()
@@ -203,7 +203,7 @@ def test_a_seed_fixes_the_text_and_another_gives_another(opened):
     assert write(page, seed=5) == greedy
 
 
-# --- the letters ---------------------------------------------------------------------------------------------------
+# --- characters ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -230,7 +230,7 @@ def test_whatever_is_in_a_text_or_a_name_stays_text(opened):
     written = write(page, prompt="</script>🙂<script>x", length=300)
     assert page.locator("#given").evaluate("element => element.textContent") == "</script>🙂<script>"
     assert page.locator("#note").inner_text() == "Not in this model's alphabet: skipped x."
-    assert len(written) == 300  # Python's characters: none was cut in two
+    assert len(written) == 300  # counted as Python counts: no character was cut in two
     assert set(written) <= set(ODD)
     assert len(set(written)) > 10
 
@@ -262,7 +262,7 @@ def test_it_can_be_stopped_begun_anew_and_copied(opened):
     page.wait_for_selector("#go.stop")
     page.locator("#go").click()
     stopped = still(page)
-    assert page.locator("#length").input_value() == "10000"  # the most there may be
+    assert page.locator("#length").input_value() == "10000"  # the maximum
     assert len(stopped) < 10000
     assert re.fullmatch(
         r"Stopped after [\d,]+ characters \([\d,]+ per second\)\.", page.locator("#status").inner_text()
@@ -308,7 +308,7 @@ def test_the_page_forbids_itself_to_ask_anybody(opened):
 def test_a_name_that_no_file_can_hold_is_shown_without_it():
     run = made("half")
     settings = run.settings()
-    settings["corpus"]["name"] = "A Pl\ud800ay"  # half a character, as JSON from elsewhere may have it
+    settings["corpus"]["name"] = "A Pl\ud800ay"  # an unpaired surrogate, which JSON from elsewhere may contain
     (run.folder / "run.json").write_text(json.dumps(settings), encoding="utf-8")
     assert "<bdi>A Pl?ay</bdi>" in page_export.html(run).encode("utf-8").decode()
 
@@ -316,10 +316,10 @@ def test_a_name_that_no_file_can_hold_is_shown_without_it():
 def test_a_number_takes_four_letters():
     run = made("letters-a-number", **QUICK)
     size = len(page_export.html(run)) - 4 * load_model(run.folder).count_parameters()
-    assert 0 < size < 40_000  # all the rest
+    assert 0 < size < 40_000  # everything except the weights
 
 
-# --- what cannot be a page -----------------------------------------------------------------------------------------
+# --- runs that can't be exported as a page -------------------------------------------------------------------------
 
 
 def test_a_run_that_cannot_be_a_page_says_why(monkeypatch):
@@ -335,7 +335,7 @@ def test_a_run_that_cannot_be_a_page_says_why(monkeypatch):
 
 def test_the_command_writes_the_page(tmp_path, capsys):
     run, path = made("told"), tmp_path / "told.html"
-    for _ in range(2):  # the second time over the first
+    for _ in range(2):  # the second time over the first file
         assert main(["export", "told", "--html", str(path)]) == 0
     assert path.read_text(encoding="utf-8") == page_export.html(run)
     assert re.fullmatch(rf"({re.escape(str(path))}: 0\.\d\d MB\n){{2}}", capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""An archive of a run: the way out and back to the bit, and everything that is no such archive."""
+"""Archives of runs: a bitwise-exact round trip, and a clear refusal of anything that isn't a valid archive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_text) -> bytes:
-    """The archive of a run that stopped at its 6th step, made once."""
+    """Return the archive of a run that stopped at step 6, built once per module."""
     home = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NANOGPT_HOME", str(home))
@@ -41,7 +41,7 @@ def trained(tmp_path_factory, tiny_text) -> bytes:
 
 @pytest.fixture
 def file(home) -> Path:
-    """Where a test puts its archive; beside checkpoints/, which must hold nothing but runs at its end."""
+    """Return a path for the test's archive, outside checkpoints/, which may contain only runs when the test ends."""
     (home / "in").mkdir()
     return home / "in" / "run.zip"
 
@@ -52,23 +52,23 @@ def contents(data: bytes) -> dict[str, bytes]:
 
 
 def zipped(parts, how=zipfile.ZIP_DEFLATED) -> bytes:
-    """A .zip of (name or ZipInfo, content) pairs, whatever they are."""
+    """Return a .zip of (name or ZipInfo, content) pairs, valid or not."""
     out = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(out, "w", how) as made:
-        warnings.simplefilter("ignore")  # zipfile warns of a name that is there twice
+        warnings.simplefilter("ignore")  # zipfile warns about duplicate names
         for name, content in parts:
             made.writestr(name, content)
     return out.getvalue()
 
 
 def changed(trained: bytes, **parts) -> bytes:
-    """The archive with some files otherwise (their names with _ for .), or without them (None)."""
+    """Return the archive with some files replaced, or removed if None; `__` in a keyword stands for a dot."""
     found = {**contents(trained), **{name.replace("__", "."): part for name, part in parts.items()}}
     return zipped((name, part) for name, part in found.items() if part is not None)
 
 
 def refused(file: Path, data: bytes, match: str | None = None) -> None:
-    """It is refused in one sentence, and nothing is left of it."""
+    """Check that unpacking fails with a one-line message and leaves no files behind."""
     file.write_bytes(data)
     before = sorted(path for path in file.parent.parent.rglob("*") if path.is_file())
     with pytest.raises(NanoGPTError, match=match) as error:
@@ -83,7 +83,7 @@ def refused(file: Path, data: bytes, match: str | None = None) -> None:
     assert all_runs() == []
 
 
-# --- there and back ------------------------------------------------------------------------------------------------
+# --- round trip ----------------------------------------------------------------------------------------------------
 
 
 def test_a_run_comes_back_to_the_bit(file, trained, tmp_path):
@@ -116,7 +116,7 @@ def test_it_can_be_continued_where_its_text_is_and_only_with_its_save(file, trai
 
 
 def test_a_run_packed_without_its_save_while_it_began_is_not_started_over(file, trained, tiny_text):
-    """Its log looks like that of a run killed here in its first save, which starts from step 0."""
+    """Its log looks like that of a run killed here during its first save, which would start from step 0."""
     begun = b"".join(contents(trained)["metrics.jsonl"].splitlines(keepends=True)[:2])
     file.write_bytes(changed(trained, last__safetensors=None, metrics__jsonl=begun))
     run = unpack(file)
@@ -131,7 +131,7 @@ def test_a_run_packed_without_its_save_while_it_began_is_not_started_over(file, 
 def test_an_import_that_is_killed_leaves_nothing_that_has_a_name(file, trained, monkeypatch):
     file.write_bytes(trained)
     with monkeypatch.context() as patch:
-        patch.setattr(disk, "_delete", lambda path: None)  # killed: nothing is cleaned up
+        patch.setattr(disk, "_delete", lambda path: None)  # simulate a kill: no cleanup
         patch.setattr(Run, "take", lambda run, folder: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             unpack(file)
@@ -188,7 +188,7 @@ def test_what_is_too_large_is_not_packed(file, trained, monkeypatch):
         unpack(file)
 
 
-# --- what is no archive --------------------------------------------------------------------------------------------
+# --- invalid archives ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"hello" * 1000, b"PK\5\6" + b"\0" * 18, b"\x80\x04.", b"%PDF-1.7"])
@@ -202,7 +202,7 @@ def test_a_part_of_an_archive_is_refused(file, trained, share):
 
 
 def test_no_single_damaged_byte_gets_further_than_a_sentence(file, trained):
-    """Anything but a sentence would be raised here; a byte that nothing depends on may change."""
+    """Any exception except NanoGPTError fails this test; a flipped byte that doesn't matter may be accepted."""
     for at in range(0, len(trained), max(1, len(trained) // 150)):
         damaged = bytearray(trained)
         damaged[at] ^= 0xFF
@@ -241,7 +241,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:20])
 def test_a_file_that_no_run_has_is_refused(file, trained, name):
     parts = contents(trained)
-    parts.pop("log.txt")  # as many as there may be
+    parts.pop("log.txt")  # stay within the limit on the number of files
     refused(file, zipped([*parts.items(), (name, b"x")]), "part of a run|contains more than")
 
 
@@ -279,7 +279,7 @@ def test_a_bomb_is_refused_unread(file, trained):
 
 
 def test_a_size_that_is_a_lie_is_not_believed(file, trained):
-    """The directory says 100 bytes, the data are 2 million: no more than 100 are ever written."""
+    """The directory says 100 bytes but the data is 2 MB; at most 100 bytes are ever written."""
     data = bytearray(changed(trained, log__txt=b"\n" * 2_000_000))
     at = data.rindex(b"log.txt") - 46
     assert data[at : at + 4] == b"PK\1\2"
@@ -289,7 +289,7 @@ def test_a_size_that_is_a_lie_is_not_believed(file, trained):
 
 def test_thousands_of_files_are_refused_before_they_are_listed(file, trained, monkeypatch):
     many = zipped([(f"{i}.txt", b"") for i in range(70_000)], zipfile.ZIP_STORED)
-    monkeypatch.setattr(zipfile, "ZipFile", None)  # would read the whole directory into memory
+    monkeypatch.setattr(zipfile, "ZipFile", None)  # it would read the whole directory into memory
     refused(file, many, "contains more than")
 
 
@@ -308,7 +308,7 @@ def test_a_second_directory_of_zip64_is_refused(file, trained, monkeypatch):
 
 
 def test_entries_that_share_their_bytes_are_refused(file, trained):
-    """As in the bombs whose files all point to the same compressed bytes."""
+    """Zip bombs do this: all their files point to the same compressed bytes."""
     data = bytearray(trained)
     first = data.index(b"PK\1\2")
     second = data.index(b"PK\1\2", first + 4)

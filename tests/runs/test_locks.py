@@ -1,4 +1,4 @@
-"""Locks between real processes: on file systems with flock, without it, and with no locks at all; and other users'."""
+"""Locks between real processes: on file systems with flock, without it, and without any locks; and across users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nanogpt.runs import Run, queue
 ROOT = Path(__file__).resolve().parents[2]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="flock and users with numbers are POSIX")
 
-# Holds a lock until it is told to let go. With an error's number, its system has no flock.
+# Holds a lock until told to release it. Given an errno, it simulates a system without flock.
 HOLDER = """
 import sys
 from pathlib import Path
@@ -67,7 +67,7 @@ def tell(child) -> None:
 
 
 def without(monkeypatch, number: int, *names: str) -> None:
-    """Let these functions of fcntl fail as on a file system that lacks them."""
+    """Make these functions of fcntl fail as on a file system without locks."""
 
     def refuse(*_):
         raise OSError(number, os.strerror(number))
@@ -90,7 +90,7 @@ def test_only_one_module_locks_files():
 def test_a_lock_is_held_as_long_as_its_process_lives(tmp_path):
     lock = tmp_path / ".lock"
     assert not locks.is_held(lock)
-    assert not lock.exists()  # looking leaves nothing behind
+    assert not lock.exists()  # checking creates no file
     with process(HOLDER, lock) as child:
         assert said(child) == "held"
         assert locks.is_held(lock)
@@ -111,7 +111,7 @@ def test_a_lock_is_held_as_long_as_its_process_lives(tmp_path):
 
 def test_a_file_that_exists_is_no_lock(tmp_path):
     lock = tmp_path / ".lock"
-    lock.write_text("4711\nsome.host\n", encoding="utf-8")  # as libraries leave them that lock by creating a file
+    lock.write_text("4711\nsome.host\n", encoding="utf-8")  # as left by libraries that lock by creating a file
     assert not locks.is_held(lock)
     with locks.held(lock):
         pass
@@ -128,12 +128,12 @@ def test_a_lock_in_passing_leaves_no_file(tmp_path):
 
 @posix
 def test_a_lock_whose_file_was_deleted_meanwhile_is_tried_again(tmp_path, monkeypatch):
-    """Or two processes would hold the same lock, each on a file of its own."""
+    """Without a retry, two processes could hold the same lock, each on its own file."""
     lock, take, taken = tmp_path / ".lock", locks._take, []
 
     def late(handle, shared):
         if not taken:
-            lock.unlink()  # by the process that held it, between opening and locking
+            lock.unlink()  # by the previous holder, between opening and locking
         taken.append(handle)
         return take(handle, shared)
 
@@ -149,7 +149,7 @@ def test_a_released_lock_is_free_even_while_a_child_process_has_its_file_open(tm
     lock = tmp_path / ".lock"
     with locks.held(lock):
         handle = locks._mine[locks._identity(lock.stat())]
-        inherited = os.dup(handle)  # as between the fork and the exec of another thread's subprocess
+        inherited = os.dup(handle)  # as between fork and exec in another thread's subprocess
         assert locks.is_held(lock)
     assert not locks.is_held(lock)
     os.close(inherited)
@@ -197,7 +197,7 @@ def test_a_forked_process_does_not_hold_its_parent_s_locks(tmp_path, number, mon
             os.read(wait, 1)
             os._exit(locks.is_mine(lock) + 2 * locks.is_held(lock))
         assert locks.is_mine(lock)
-    with process(HOLDER, lock, *([number] if number else [])) as other:  # free, although the forked process lives
+    with process(HOLDER, lock, *([number] if number else [])) as other:  # free, although the forked process is alive
         assert said(other) == "held"
         os.write(go, b".")
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
@@ -217,7 +217,7 @@ def test_without_flock_record_locks_do_the_same(tmp_path, number, monkeypatch):
     lock.touch()
     assert not locks.is_held(lock)
     with process(HOLDER, lock, number) as child:
-        assert said(child) == "held"  # and has looked at it itself, which must not free it
+        assert said(child) == "held"  # it has also checked the lock itself, which must not release it
         assert locks.is_held(lock)
         with pytest.raises(locks.Held), locks.held(lock):
             pytest.fail("it was held twice")
@@ -264,7 +264,7 @@ def test_without_any_locks_nothing_trains_and_everything_is_listed(home, tiny_te
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory) -> Path:
-    """A library that replaces flock by one that fails with the error of the number FLOCK_ERRNO."""
+    """Build a library that replaces flock by one that fails with the errno in FLOCK_ERRNO."""
     if sys.platform != "linux" or not shutil.which("gcc"):
         pytest.skip("needs gcc on Linux")
     folder = tmp_path_factory.mktemp("shim")
@@ -305,7 +305,7 @@ def test_two_runs_take_turns_without_flock(home, tiny_text, shim, number):
 
 # --- other users ------------------------------------------------------------------------------------------------------
 
-# As a user who owns nothing here: look at the run's lock, try to hold it, list the runs, and take a turn.
+# As a user who owns nothing here: check the run's lock, try to hold it, list the runs, and take a turn.
 STRANGER = """
 import os
 from nanogpt.cli.main import main
@@ -335,7 +335,7 @@ except OSError as error:
 
 
 def stranger(home: Path) -> list[str]:
-    for folder in [home, *home.parents]:  # pytest keeps its folders to their owner
+    for folder in [home, *home.parents]:  # pytest makes its folders private to their owner
         if folder.is_relative_to(tempfile.gettempdir()) and folder.stat().st_mode & 0o5 != 0o5:
             folder.chmod(0o755)
     command = [sys.executable, "-c", STRANGER]
@@ -356,7 +356,7 @@ def runs(home) -> list[Run]:
 @pytest.mark.slow
 @posix
 def test_another_user_s_lock_can_be_looked_at_and_held(home, runs):
-    """Reading it is enough; and a lock is made readable, as all files of a run are."""
+    """Read permission on a lock is enough, and locks are created readable, like all files of a run."""
     before = os.umask(0o077)
     try:
         with locks.held(runs[0].folder / ".lock"):
@@ -373,7 +373,7 @@ def test_another_user_s_lock_can_be_looked_at_and_held(home, runs):
 @pytest.mark.slow
 @posix
 def test_a_user_who_may_add_runs_may_queue_them(home, runs):
-    """A lock whose file is another user's is a lock, too."""
+    """Locks also work if the lock file belongs to another user."""
     (home / "checkpoints").chmod(0o777)
     with queue.turn("ours", "cpu"):
         pass

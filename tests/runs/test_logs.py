@@ -1,4 +1,4 @@
-"""What a run leaves to read: its curves as a table, its samples as a text, and its log."""
+"""What you can read from a run: its curves as a table, its samples as text, and its log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue, with real processes that wait, hold, and are killed."""
+"""The queue, with real processes that wait, hold the device, and are killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nanogpt.runs import queue
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Waits for its turn, says so, and holds the device until it is told to go on. Light: no torch in it.
+# Waits for its turn, says so, and holds the device until told to continue. Fast, because it doesn't import torch.
 TRAINER = """
 import sys
 from nanogpt.runs import queue
@@ -30,7 +30,7 @@ except queue.Withdrawn:
 except queue.Busy:
     print("busy", flush=True)
 """
-# Starts a run as the page does, and is gone before its trainer has arrived.
+# Queues a run as the page does, and is killed before its trainer starts.
 LAUNCHER = """
 import sys
 from nanogpt.runs import queue
@@ -73,7 +73,7 @@ def ticket_of(name):
 
 
 def files() -> list[str]:
-    """What is in the queue's folder."""
+    """Return the names of the files in the queue's folder."""
     return sorted(path.name.lstrip("0123456789.") for path in queue.folder().iterdir())
 
 
@@ -90,7 +90,7 @@ def test_tickets_stand_in_the_order_in_which_they_were_drawn(home):
     for name in ("zebra", "ant", "mole"):
         queue.draw(name)
     assert queue.waiting() == ["zebra", "ant", "mole"]
-    queue.draw("zebra")  # again: at the end, and only once
+    queue.draw("zebra")  # drawing again moves it to the end, without a duplicate
     assert queue.waiting() == ["ant", "mole", "zebra"]
     assert queue.drop("mole") is True
     assert queue.drop("mole") is False
@@ -105,10 +105,10 @@ def test_a_name_at_the_end_of_another_is_another_name(home):
 
 
 def test_a_ticket_nobody_stands_behind_is_thrown_away(home):
-    """It may be one that an older version left, too: those have no locks."""
+    """This includes tickets left by an older version, which have no locks."""
     for name in ("gone", "new"):
         queue.draw(name)
-    queue.disown(ticket_of("gone"))  # its trainer has ended before it arrived
+    queue.disown(ticket_of("gone"))  # its trainer exited before it joined the queue
     (queue.folder() / "00000000000000000001.old").touch()
     assert queue.waiting() == ["new"]
     assert files() == ["new", "new.start"]
@@ -121,13 +121,13 @@ def test_a_trainer_that_does_not_arrive_in_time_is_waited_for_no_longer(home):
     assert files() == ["new", "new.start"]
     with queue.turn("new", "cpu"):
         pass
-    with queue.turn("late", "cpu"):  # it arrives after all, and queues again
+    with queue.turn("late", "cpu"):  # it starts after all, and queues again
         assert queue.running() == ["late"]
 
 
 @pytest.mark.parametrize("ahead", [86_400, -86_400], ids=["a day ahead", "a day behind"])
 def test_the_clock_decides_nothing(home, ahead, monkeypatch):
-    """A ticket of a process that is gone never counts, one of a process that lives always does, in its place."""
+    """A ticket counts, in its place, if and only if its process is alive."""
     wrong = time.time() + ahead
     dead = queue.folder() / f"{int(wrong * 1e9):020d}.dead"
     with monkeypatch.context() as patch:
@@ -162,7 +162,7 @@ def test_any_name_may_be_a_run_s(home, name):
         assert queue.waiting() == [name]
         assert queue.running() == ["other"]
         assert queue.drop(name) is True
-        assert queue.running() == ["other"]  # the device's own lock is none of the tickets
+        assert queue.running() == ["other"]  # the device's own lock isn't a ticket
     with process(TRAINER, name, "cpu") as child:
         assert until(lambda: queue.running() == [name])
         let_go(child)
@@ -177,7 +177,7 @@ def test_a_turn_takes_the_ticket_and_gives_the_device_back(home):
         assert queue.waiting() == []
         assert queue.running() == ["one"]
     assert queue.running() == []
-    with queue.turn("two", "cpu"):  # nobody drew for it: it draws by itself
+    with queue.turn("two", "cpu"):  # has no ticket yet, so it draws one itself
         assert queue.running() == ["two"]
 
 
@@ -302,7 +302,7 @@ def test_a_second_trainer_of_a_run_that_trains_leaves(home):
         assert said(first) == "began"
         queue.draw("one")
         queue.draw("two")
-        assert queue.waiting() == ["two"]  # the second ticket holds up nobody
+        assert queue.waiting() == ["two"]  # the second ticket doesn't hold up other runs
         assert queue.place_of("two") == 1
         with process(TRAINER, "one", "cpu") as second:
             assert said(second) == "busy"
@@ -344,11 +344,11 @@ def test_one_that_is_started_again_while_its_trainer_ends_keeps_its_place(home):
     assert queue.waiting() == []
 
 
-# --- what waiting costs ----------------------------------------------------------------------------------------------
+# --- the cost of waiting ---------------------------------------------------------------------------------------------
 
 
 def looked_at(monkeypatch) -> list[str]:
-    """The locks that are looked at from here on."""
+    """Record and return the names of the locks checked from here on."""
     names: list[str] = []
     is_held = locks.is_held
     monkeypatch.setattr(locks, "is_held", lambda path: names.append(path.name.lstrip("0123456789.")) or is_held(path))
@@ -371,7 +371,7 @@ def test_one_that_waits_looks_at_the_first_that_counts_and_no_further(home, monk
         queue.wait_for_place("run-19", 1)
     assert paused == [queue.LATER, queue.LATER]
     assert set(looks) == {"run-00.start", "run-00.trainer", "run-01.start", "run-01.trainer"}
-    assert len(looks) == 6  # the dead one only once: it is deleted
+    assert len(looks) == 6  # the dead ticket is checked only once, then deleted
 
 
 def test_a_run_that_is_not_queued_is_told_without_a_lock(home, monkeypatch):

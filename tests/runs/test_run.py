@@ -1,4 +1,4 @@
-"""The run folder: names, what is read from it while somebody writes, and a status that follows from it alone."""
+"""The run folder: names, reading while another process writes, and a status derived from the folder alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def a_run(name="one", files=None, **train) -> Run:
 
 @contextmanager
 def trainer(run: Run):
-    """Another process that holds the run's lock."""
+    """Start another process that holds the run's lock."""
     command = [sys.executable, "-c", HOLDER, str(run.folder / ".lock")]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "held\n"
@@ -107,7 +107,7 @@ def test_a_free_name_is_the_wanted_one_or_the_next(home):
     assert free_name("My Text") == "my-text"
     a_run("my-text")
     assert free_name("My Text") == "my-text-2"
-    (home / "checkpoints" / "my-text-2").mkdir()  # a folder without run.json is in the way as well
+    (home / "checkpoints" / "my-text-2").mkdir()  # a folder without run.json also takes the name
     a_run("my-text-3")
     assert free_name("my text!") == "my-text-4"
     for title in ("", "漢字", "..", "a" * 200, "a" * 55 + "-" * 20 + "b"):
@@ -269,12 +269,12 @@ def test_a_run_is_deleted_unless_it_is_in_use(home):
     assert not run.folder.exists()
 
 
-# --- created, deleted and imported all at once -----------------------------------------------------------------------
+# --- creating, deleting and importing at the same time ---------------------------------------------------------------
 
 
 @contextmanager
 def disk_full_at(number: int):
-    """The disk becomes full at a write, which must be said."""
+    """Simulate a disk that fills up at the given write, and check that the error is raised."""
     writes = itertools.count(1)
 
     def fsync(handle):
@@ -288,7 +288,7 @@ def disk_full_at(number: int):
 
 
 def visible(home) -> list[str]:
-    """What is in checkpoints/, but for folders with other purposes."""
+    """List checkpoints/ without its internal folders."""
     return sorted(path.name for path in (home / "checkpoints").iterdir() if path.name not in (".queue", ".writers"))
 
 
@@ -386,7 +386,7 @@ def test_a_run_canceled_before_it_began_again_is_still_one_of_our_own(home):
 
 
 def states(run: Run) -> tuple[str, bool, bool]:
-    """As this process sees it, and as one that was started just now does."""
+    """Return the run's status, after checking that a fresh `Run` object reports the same."""
     status = run.status()
     assert Run(run.name).status() == status
     return status.state, status.busy, status.can_continue
@@ -409,7 +409,7 @@ def test_a_killed_run_says_from_where_it_can_be_resumed(home):
     run = a_run(max_iters=10)
     run.event("started", step=0)
     assert "Nothing was saved yet, so resume the run to start it from step 0." in run.status().message
-    (run.folder / "model.safetensors").touch()  # the first of the two files of a save
+    (run.folder / "model.safetensors").touch()  # the first of a checkpoint's two files
     assert "from step 0" in run.status().message
     (run.folder / "last.safetensors").touch()
     assert run.status().message.endswith("Resume the run to continue from its last checkpoint.")
@@ -439,7 +439,7 @@ def test_a_life(home):
         run.request_stop()
         assert run.stop_file.exists()
         assert states(run) == ("stopping", True, False)
-        child.kill()  # as the OS does when memory runs out: nothing is cleaned up
+        child.kill()  # like an out-of-memory kill: no cleanup
         child.wait()
         assert states(run) == ("crashed", False, True)
     with trainer(run):
@@ -447,23 +447,23 @@ def test_a_life(home):
         assert states(run) == ("running", True, False)
         run.event("started", step=4)
         run.event("stopped", step=5, message="Stopped.")
-        assert states(run) == ("running", True, False)  # it still has the lock: the last word is not spoken
+        assert states(run) == ("running", True, False)  # still holds the lock, so the last event doesn't count yet
     assert states(run) == ("stopped", False, True)
     assert run.status().message == "Stopped."
     queue.draw("one")
-    assert states(run) == ("queued", True, False)  # on its way to go on
+    assert states(run) == ("queued", True, False)  # about to resume
     queue.drop("one")
     run.event("failed", message="No.")
     assert states(run) == ("failed", False, True)
     run.event("started", step=5)
     run.event("finished", step=10, message="Done.")
-    assert states(run) == ("finished", False, True)  # given a new length
+    assert states(run) == ("finished", False, True)  # after resuming with more steps
     run.request_stop()
-    assert not run.stop_file.exists()  # nobody there to ask
+    assert not run.stop_file.exists()  # no trainer to stop
 
 
 def test_a_trainer_that_has_not_logged_its_last_word_yet(home):
-    """It has given back the device and the run's lock, and is about to say why it failed."""
+    """The trainer has released the device and the run's lock, but has yet to log why it failed."""
     run = a_run(max_iters=10)
     with queue.turn("one", "cpu"), run.held():
         run.event("started", step=0)
@@ -489,7 +489,7 @@ for name in sys.argv[1:]:
 @pytest.mark.slow
 @pytest.mark.parametrize("runs", [30, 1], ids=["beginning", "going on"])
 def test_a_status_is_never_wrong_in_passing(home, runs):
-    """A page that saw a run "crashed" or "failed" for a moment would stop looking."""
+    """A page that saw "crashed" or "failed", even for a moment, would stop polling."""
     names = [a_run(f"run-{i}", max_iters=2).name for i in range(runs)]
     for name in names:
         queue.draw(name)
@@ -600,7 +600,7 @@ def test_a_file_that_was_replaced_is_read_anew(tmp_path, times, after):
     write_whole(path, lines(1, 2, 3))
     tail = Tail(path)
     tail.refresh()
-    for _ in range(times):  # the file system may give the new file the number of one long gone
+    for _ in range(times):  # the file system may reuse an inode number
         write_whole(path, lines(*after))
     tail.refresh()
     assert [row["step"] for row in tail.rows] == list(after)
@@ -644,7 +644,7 @@ def test_what_is_logged_after_the_last_save_is_forgotten(home):
         run.sample(step, "text")
     run.event("stopped", step=40)
     with (run.folder / "metrics.jsonl").open("ab") as file:
-        file.write(b'{"step":20,"half')  # killed while it wrote
+        file.write(b'{"step":20,"half')  # killed while writing
     assert run.history().step == 40
     run.cut_back(20)
     history = run.history()
@@ -691,7 +691,7 @@ def test_a_word_after_a_torn_line_is_still_heard(home):
     run = a_run()
     run.event("started", step=0)
     with (run.folder / "metrics.jsonl").open("ab") as file:
-        file.write(b'{"step":20,"half')  # the last trainer was killed while it wrote, and the next cannot begin
+        file.write(b'{"step":20,"half')  # the last trainer was killed while writing, and the next one can't start
     run.event("failed", message="There is no corpus.")
     assert (run.status().state, run.status().message) == ("failed", "There is no corpus.")
 

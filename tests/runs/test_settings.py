@@ -1,4 +1,4 @@
-"""A run's settings come back from their file, and the command repeats the run."""
+"""A run's settings can be loaded from its file, and its command reproduces the run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def words_of(run: Run) -> list[str]:
 
 
 def repeated(run: Run) -> tuple[ModelConfig, TrainConfig]:
-    """The configs that the command line makes of the command, with a file in place of --text."""
+    """Return the configs that the command line parses from the run's command, with a file in place of --text."""
     words = words_of(run)
     assert words[:5] == ["python", "-m", "nanogpt", "train", "--text"]
     arguments = parser().parse_args(["train", "a-play.txt", *words[6:]])
@@ -56,14 +56,14 @@ def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, ch
     run = prepare.new_run("one", text, key, **{**SMALL, **changes})
     model, train = repeated(run)
     wanted = TrainConfig.of(run.settings()["train"])
-    if wanted.budget:  # its steps were a guess; the clock decides
+    if wanted.budget:  # the clock decides; the number of steps was only an estimate
         train, wanted = replace(train, max_iters=1), replace(wanted, max_iters=1)
     assert train == wanted
     assert model == ModelConfig.of({**read_config(run.folder).as_dict(), "vocab_size": 0})
     flags = [word for word in words_of(run)[6:] if word.startswith("--")]
     assert flags[0] == "--preset"
     asked = {"--" + name.replace("_", "-") for name in {**SMALL, **changes}}
-    planned = {"--" + name.replace("_", "-") for name in PLANNED}  # measured, so that they are always said
+    planned = {"--" + name.replace("_", "-") for name in PLANNED}  # measured, so always included
     followed = {"--min-lr"} | (planned if key == "timed" else set())
     assert set(flags[1:]) <= asked | followed
 
@@ -80,7 +80,7 @@ def test_the_text_is_named_by_key_by_id_or_by_its_file(text, home):
     corpus.rename(text.id, "-rf $(x); 'quoted'")
     run = prepare.new_run("three", corpus.load(text.id), **SMALL)
     corpus.delete(text.id)
-    assert words_of(run)[4] == "./-rf $(x); 'quoted'"  # nothing a shell would run, and no flag
+    assert words_of(run)[4] == "./-rf $(x); 'quoted'"  # nothing that a shell would run or that looks like a flag
 
 
 def test_a_preset_that_is_no_more_is_spelled_out(text):

@@ -1,4 +1,4 @@
-"""The six endpoints, over a real server with Gradio's own client; and who is not let in."""
+"""The six endpoints, over a real server with Gradio's own client; and who may call them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def home(tmp_path_factory):
 
 
 def stop_all_but(*names) -> None:
-    """End what a failed test may have started."""
+    """Stop any runs that a failed test left behind, except those named."""
     for run in all_runs():
         if run.name not in names and run.status().busy:
             run.request_stop()
@@ -53,13 +53,13 @@ def ask(client, endpoint, *inputs, **named):
 
 
 def refused(client, endpoint, *inputs, **named) -> str:
-    """The sentence with which a call is refused."""
+    """Check that a call is refused, and return the message."""
     from gradio_client.exceptions import AppError
 
     with pytest.raises(AppError) as error:
         ask(client, endpoint, *inputs, **named)
     sentence = str(error.value)
-    assert "upstream Gradio app has raised an exception" not in sentence  # what it says of a bug
+    assert "upstream Gradio app has raised an exception" not in sentence  # Gradio's message for a bug
     assert "\n" not in sentence
     assert sentence.endswith(".")
     return sentence
@@ -75,7 +75,7 @@ def corpus_id(client, tiny_text) -> str:
 
 @pytest.fixture(scope="module")
 def trained(client, corpus_id):
-    """A long run, started and stopped over the API."""
+    """Start a long run over the API, stop it, and return its status."""
     settings = {**TINY, "max_iters": 100_000}
     started = ask(client, "/start_training", corpus_id=corpus_id, name="one", preset="quick", settings=settings)
     assert (started["name"], started["state"], started["max_iters"]) == ("one", "queued", 100_000)
@@ -99,7 +99,7 @@ def until(client, name, true, seconds=60.0):
     return status
 
 
-# --- what there is -------------------------------------------------------------------------------------------------
+# --- listing -------------------------------------------------------------------------------------------------------
 
 
 def test_there_are_six_endpoints_with_names_and_types(client):
@@ -129,7 +129,7 @@ def test_the_page_s_own_events_are_not_offered(client, url):
             ask(client, name)
 
 
-# --- a life --------------------------------------------------------------------------------------------------------
+# --- the life of a run ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -230,7 +230,7 @@ def test_a_sample_that_cannot_be(client, trained, named):
 
 
 def raw(url, endpoint, *data) -> str:
-    """What a program without Gradio's client gets for these inputs."""
+    """Return the raw response to these inputs, as seen by a program without Gradio's client."""
     id = httpx.post(f"{url}/gradio_api/call/{endpoint}", json={"data": data}).json()["event_id"]
     return httpx.get(f"{url}/gradio_api/call/{endpoint}/{id}", timeout=30).text
 
@@ -248,7 +248,7 @@ def test_a_name_that_is_none(client, tiny_text, name):
     assert "must be a string" in refused(client, "/add_corpus", text=tiny_text, name=name)
 
 
-# --- who is let in -------------------------------------------------------------------------------------------------
+# --- access --------------------------------------------------------------------------------------------------------
 
 WAYS = ["/gradio_api/call/list_runs", "/gradio_api/run/list_runs", "/gradio_api/queue/join", "/gradio_api/upload"]
 

@@ -1,4 +1,4 @@
-"""What a request may send: limited before it is read, whatever it declares, and counted as long as it lasts."""
+"""Limits on requests: enforced before the body is read, whatever its declared length, and for as long as it lasts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def public(monkeypatch) -> None:
 
 
 class Behind:
-    """What stands behind the door in place of Gradio: it reads the body and answers with its length."""
+    """Stand in for Gradio behind `Intake`: read the body and answer with its length."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -48,7 +48,7 @@ class Behind:
 
 
 async def ask(door: Intake, path: str, pieces=(), declared: int | None = None, method="POST", query=b"") -> tuple:
-    """Send a request in pieces. Return the status, the sentence or answer, and how many pieces were taken."""
+    """Send a request in pieces. Return the status, the message or answer, and how many pieces were read."""
     waiting, sent = list(pieces), []
 
     async def receive():
@@ -56,7 +56,7 @@ async def ask(door: Intake, path: str, pieces=(), declared: int | None = None, m
             return {"type": "http.request", "body": b"", "more_body": False}
         piece = waiting.pop(0)
         if piece is None:
-            await asyncio.sleep(3600)  # nothing more ever comes
+            await asyncio.sleep(3600)  # the rest never arrives
         return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
 
     async def send(message):
@@ -70,7 +70,7 @@ async def ask(door: Intake, path: str, pieces=(), declared: int | None = None, m
 
 
 def asked(path: str, pieces=(), declared: int | None = None, **how) -> tuple:
-    """Send one request through a door of its own. Return status, answer, and the bodies that came through."""
+    """Send one request through a new `Intake`. Return the status, the answer, and the bodies that got through."""
 
     async def go():
         behind = Behind()
@@ -82,7 +82,7 @@ def asked(path: str, pieces=(), declared: int | None = None, **how) -> tuple:
     return asyncio.run(go())
 
 
-# --- how much ------------------------------------------------------------------------------------------------------
+# --- size ----------------------------------------------------------------------------------------------------------
 
 ADD, LIST, JOIN = "/gradio_api/call/add_corpus", "/gradio_api/call/list_runs", "/gradio_api/queue/join"
 
@@ -93,9 +93,9 @@ ADD, LIST, JOIN = "/gradio_api/call/add_corpus", "/gradio_api/call/list_runs", "
 def test_a_body_is_limited_whatever_it_declares(public, path, most):
     piece = b" " * 500_000
     for pieces, declared in (
-        ([], most + 1),  # says so: nothing of it is read
+        ([], most + 1),  # declares its length, so nothing is read
         ([piece] * 100, None),  # chunked
-        ([piece] * 100, 10),  # a lie
+        ([piece] * 100, 10),  # declares a false length
     ):
         status, said, bodies = asked(path, pieces, declared)
         assert (status, bodies) == (413, [])
@@ -117,7 +117,7 @@ def test_a_body_of_too_many_values_is_refused(public):
         assert (status, bodies) == (413, [])
         assert "more than 100,000 values" in json.loads(said)["detail"]
     for body in (json.dumps(["a, [b], {c}" * 500_000, '"\\"[,"' * 100_000]).encode(), b'"' + b'\\",[' * 300_000):
-        assert asked(ADD, [body])[0] == 200  # these are in strings, where they cost nothing
+        assert asked(ADD, [body])[0] == 200  # inside strings, where they cost nothing
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(public, monkeypatch):
@@ -149,7 +149,7 @@ def test_bodies_in_memory_are_limited_over_all_requests(public, monkeypatch):
     asyncio.run(go())
 
 
-# --- how many ------------------------------------------------------------------------------------------------------
+# --- number of requests --------------------------------------------------------------------------------------------
 
 
 def test_requests_at_once_are_limited(public, monkeypatch):
@@ -164,7 +164,7 @@ def test_requests_at_once_are_limited(public, monkeypatch):
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         done = [task.result()[0] for task in tasks if task.done()]
-        assert (door.requests.used, done) == (10, [429] * 20)  # 50 / 5: what one address may hold of 50
+        assert (door.requests.used, done) == (10, [429] * 20)  # 50 / 5: one address's share of 50
         behind.go.set()
         await asyncio.gather(*tasks)
         assert (await ask(door, "/", method="GET"))[0] == 200
@@ -222,7 +222,7 @@ def url(tmp_path_factory):
 
 @pytest.fixture
 def folder(url):
-    """The folder for uploads, with nothing in it and nothing counted."""
+    """Empty the folder for uploads, and yield a function that returns the names of new files."""
     found = Path(get_upload_folder())
     scratch.expire(now=time.monotonic() + 10**6)
     before = set(found.rglob("*")) if found.exists() else set()
@@ -244,7 +244,7 @@ def test_an_upload_needs_a_visitor_and_counts_until_it_expires(url, folder):
     taken = upload(url, size=100_000)
     assert taken.status_code == 200
     assert folder() == {"a.txt"}
-    wait_for(lambda: scratch._kept)  # the answer comes just before the upload is noted
+    wait_for(lambda: scratch._kept)  # the response comes just before the upload is recorded
     assert scratch.space.used == pytest.approx(100_000, abs=10_000)
     assert scratch.expire(now=time.monotonic() + 59 * 60) == []
     assert scratch.expire(now=time.monotonic() + 61 * 60) == [Path(taken.json()[0])]

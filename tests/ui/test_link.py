@@ -1,4 +1,4 @@
-"""Settings as a link: what the form says comes back out of the address, and what cannot be is said in a sentence."""
+"""Settings as a link: the form's values survive the round trip, and invalid values get a clear message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_it
 
 
 def entered(settings: dict) -> list:
-    """The form's inputs with some settings in them, as a browser would send them."""
+    """Return the form's inputs with these settings, as a browser would send them."""
     budget = durations.short(settings["budget"] or 60.0)
     advanced = [settings[knob.name] for knob in form.ADVANCED]
     return [settings["preset"], settings["layout"], budget, settings["max_iters"], *advanced]
@@ -30,7 +30,7 @@ def address(query: str) -> dict[str, str]:
 
 
 def varied(preset: str, seed: int) -> dict:
-    """A preset with about a third of its knobs set to something else."""
+    """Return a preset with about a third of its settings changed."""
     rng = random.Random(seed)
     wanted: dict = dict(preset=preset, layout=rng.choice(["classic", "modern"]))
     if preset == "timed":
@@ -42,7 +42,7 @@ def varied(preset: str, seed: int) -> dict:
     return complete(wanted)
 
 
-# --- there and back ------------------------------------------------------------------------------------------------
+# --- round trip ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -77,7 +77,7 @@ def test_what_the_form_cannot_mean_is_no_link(home):
     assert said.value["text"].startswith("max_iters was 'many'")
 
 
-# --- what cannot be ------------------------------------------------------------------------------------------------
+# --- invalid links -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_others_put_into_an_address_is_not_asked_for(home):
 
 @pytest.mark.slow
 def test_a_teacher_s_link(page, server, home, tiny_text):
-    """Settings are entered, copied as a link, opened, and copied again: the same link. And a run is opened by one."""
+    """Settings entered, copied as a link, opened and copied again give the same link; another link opens a run."""
     run = prepare.new_run("lesson", corpus.add(tiny_text), "quick", **SMALL)
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=1.0, tokens=0, train_loss=4.0, val_loss=4.0)
@@ -137,7 +137,7 @@ def test_a_teacher_s_link(page, server, home, tiny_text):
     made = copied(page)
     assert made == f"{server.url}/?text=python-reference&preset=quick&n_embd=96"
     page.goto(made)
-    page.wait_for_selector("#train-max-iters input")  # it opened at Train, and the preset is chosen
+    page.wait_for_selector("#train-max-iters input")  # the link opens the Train tab with the preset selected
     assert page.get_by_label("Quick").is_checked()
     assert copied(page) == made
     page.goto(f"{server.url}/?run=lesson")
@@ -145,7 +145,7 @@ def test_a_teacher_s_link(page, server, home, tiny_text):
 
 
 def copied(page) -> str:
-    """What the button puts into the field beneath it."""
+    """Click the button and return the link it puts into the field below."""
     page.locator("#link-copy").click()
     field = "document.querySelector('#link-address textarea, #link-address input')"
     return page.wait_for_function(f"{field}?.value.startsWith('http') && {field}.value").json_value()
@@ -157,4 +157,4 @@ def test_another_layout_brings_its_recipe_and_leaves_the_time_as_it_was_entered(
         advanced = dict(zip([k.name for k in form.ADVANCED], values[-len(form.ADVANCED) :]))
         assert advanced["optimizer"] == optimizer
         left_alone = [number for number, value in enumerate(values) if isinstance(value, dict) and value == gr.skip()]
-        assert left_alone == [3, 4]  # the time and the iterations
+        assert left_alone == [3, 4]  # the time budget and the number of steps

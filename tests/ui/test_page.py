@@ -1,4 +1,4 @@
-"""The page as a person uses it: a real server process, real trainers, a real Chromium."""
+"""The page as you would use it: a real server process, real trainers, a real Chromium."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def upload(page, path: Path) -> None:
 
 
 def fill_small(page, max_iters: int) -> None:
-    """Settings for a model that trains in seconds."""
+    """Fill in settings for a model that trains in seconds."""
     page.get_by_label("Quick").check()
-    page.locator("#train-max-iters input").fill(str(max_iters))  # it appears when the preset has filled the fields
+    page.locator("#train-max-iters input").fill(str(max_iters))  # appears once the preset has filled in the fields
     page.get_by_role("button", name="Advanced").first.click()
     for name, value in SMALL.items():
         page.locator(f"#train-{name.replace('_', '-')} input").fill(str(value))
@@ -42,7 +42,7 @@ def wait_for_state(page, *states: str) -> None:
 
 
 def step(page) -> int:
-    """The last step on the plot."""
+    """Return the last step on the plot."""
     return int(page.locator("#train-plot svg").get_attribute("data-step") or 0)
 
 
@@ -94,7 +94,7 @@ def a_refresh_changes_nothing(page) -> None:
 
 def neither_does_a_new_server(page, server: Server, metrics: Path) -> None:
     before = step(page)
-    page.goto("about:blank")  # an open page loads itself again when the server is back, and would cross our own loading
+    page.goto("about:blank")  # leave the page: when the server is back, it would reload itself while we load it
     server.stop()
     size = metrics.stat().st_size
     server.start()
@@ -126,13 +126,13 @@ def it_writes_and_can_be_stopped(page) -> None:
     length.fill("10000")
     length.press("Tab")
     many = page.locator("#sample-num-samples input[type=number]")
-    many.fill("16")  # one text of a model as small as this would be done before Stop is pressed
+    many.fill("16")  # a single sample from such a small model would finish before Stop is pressed
     many.press("Tab")
     page.locator("#sample-generate").click()
     page.wait_for_function("document.querySelectorAll('#sample-output p').length === 16")
     page.wait_for_function(f"{text}.length > 50")
     page.locator("#sample-stop").click()
-    written = wait_until_still(page, text)  # … and keeps what there is
+    written = wait_until_still(page, text)  # … and keeps the text so far
     assert written.startswith("The ")
     assert 50 < len(written) <= 10_004
     assert page.locator("#sample-stop").is_disabled()
@@ -145,14 +145,14 @@ def test_what_cannot_be_done_is_said_where_it_happened(page, tmp_path: Path):
     page.wait_for_selector("#corpus-report .note-error")
     assert "characters" in page.locator("#corpus-report .note-error").inner_text()
 
-    # the text chosen before is still chosen, and says so; leaving an empty list changes nothing
+    # the previous text is still selected, and named; clearing an empty list changes nothing
     assert page.locator("#corpus-next").inner_text() == 'Next: choose settings for "Python reference"'
     assert page.locator("#welcome-train").inner_text() == 'Train on "Python reference" for 1 minute'
     assert page.locator("#corpus-builtin input:checked").get_attribute("value") is not None
-    # and a wrong number is a sentence in the tab
+    # and an invalid number shows a message in the tab
     open_tab(page, "Train")
     page.get_by_label("Quick").check()
-    page.wait_for_selector("#train-max-iters input")  # the preset has filled the fields
+    page.wait_for_selector("#train-max-iters input")  # the preset has filled in the fields
     page.get_by_role("button", name="Advanced").first.click()
     page.locator("#train-n-head input").fill("3")
     page.locator("#train-start").click()
@@ -180,7 +180,7 @@ def test_another_alphabet_in_another_encoding(page, tmp_path: Path, home: Path):
     assert CYRILLIC.strip() in report.locator("pre").inner_text()
     assert "KOI8" in report.locator("dl").inner_text()
     assert f"{len(set(CYRILLIC))}" in report.locator("dl").inner_text()
-    for label in ("Windows-1251", "KOI8-R"):  # read otherwise, and back again: one text is kept
+    for label in ("Windows-1251", "KOI8-R"):  # decode it differently and back again: only one text is kept
         before = report.locator("pre").inner_text()
         page.get_by_role("button", name="Encoding and clean-up").click() if label == "Windows-1251" else None
         page.locator("#corpus-encoding input").fill(label)
@@ -189,14 +189,14 @@ def test_another_alphabet_in_another_encoding(page, tmp_path: Path, home: Path):
     assert CYRILLIC.strip() in report.locator("pre").inner_text()
     stored = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("corpora/*/corpus.json")]
     assert [one["name"] for one in stored if one["source"].startswith("files")] == ["Мельник"]
-    page.reload()  # it is still the chosen one
+    page.reload()  # it is still selected
     page.wait_for_function("document.querySelector('#corpus-report h3')?.textContent === 'Мельник'")
     open_tab(page, "Train")
     page.wait_for_function("document.querySelector('#train-text textarea')?.value.startsWith('Text: Мельник')")
 
 
 def put_run(name: str, tiny_text: str, *events: str) -> Run:
-    """A run with losses of three steps, that no trainer has trained."""
+    """Create a run with losses at three steps, without training it."""
     made = prepare.new_run(name, corpus.add(tiny_text, "A play"), "quick", **SMALL, max_iters=50)
     made.event("started", step=0, device="CPU")
     for at in (0, 25, 50):
@@ -209,12 +209,12 @@ def put_run(name: str, tiny_text: str, *events: str) -> Run:
 
 @pytest.fixture
 def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model that ships with the project, which other tests leave out."""
+    """Enable the model that ships with the project, which other tests hide."""
     monkeypatch.delenv("NANOGPT_SHIPPED")
 
 
 def test_the_bundled_run_is_replayed_and_can_be_looked_through(shipped, page):
-    """Still for those who prefer less motion: then its end is shown at once, and the slider goes back to any sample."""
+    """With reduced motion, the last sample is shown at once, and the slider still shows every sample."""
     page.emulate_media(reduced_motion="reduce")
     page.reload()
     caption, text = page.locator(".replay-caption"), page.locator(".replay-text")
@@ -248,7 +248,7 @@ def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
     open_tab(page, "Train")
     wait_for_step(page, 50)
     focus = "document.activeElement.matches('#train-plot svg')"
-    page.get_by_role("button", name="PNG", exact=True).focus()  # the last in the bar
+    page.get_by_role("button", name="PNG", exact=True).focus()  # the last one in the toolbar
     page.keyboard.press("Tab")
     assert page.evaluate(focus)
     spoken = page.locator("#train-plot [aria-live]")
@@ -256,7 +256,7 @@ def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
     assert spoken.inner_text() == "Step 25, training loss 3.5000, validation loss 3.6000."
     assert "training 3.5000" in page.locator("#train-plot .plot-tip").inner_html()
     page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")  # no further than the last
+    page.keyboard.press("ArrowRight")  # stays at the last step
     assert spoken.inner_text().startswith("Step 50,")
     page.keyboard.press("Tab")
     assert not page.evaluate(focus)
@@ -264,7 +264,7 @@ def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
 
 
 def test_the_plot_draws_what_was_measured_and_nothing_else(page, home: Path, tiny_text: str):
-    """By hand: losses 4, 3.5, 3 of training and 4.1, 3.6, 3.1 of validation, at steps 0, 25 and 50 of 50."""
+    """Losses worked out by hand: training 4, 3.5, 3 and validation 4.1, 3.6, 3.1, at steps 0, 25 and 50 of 50."""
     put_run("one", tiny_text, "finished")
     open_tab(page, "Train")
     wait_for_step(page, 50)
@@ -272,7 +272,7 @@ def test_the_plot_draws_what_was_measured_and_nothing_else(page, home: Path, tin
     assert "loss (nats per character)" in texts()
     assert {"3.000", "3.100"} <= set(texts())  # at the ends of the lines
     assert page.locator("#train-plot .plot-best").count() == 1
-    page.locator("#train-plot input[type=range]").fill("0.5")  # weights 1/4, 1/2, 1 of their sum, debiased
+    page.locator("#train-plot input[type=range]").fill("0.5")  # weights 1/4, 1/2 and 1, divided by their sum (debiased)
     assert f"{(4.0 / 4 + 3.5 / 2 + 3.0) / 1.75:.3f}" in texts()
     box = page.locator("#train-plot svg").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
@@ -299,7 +299,7 @@ def test_an_empty_plot_is_a_sentence(page, home: Path, tiny_text: str):
 
 
 def test_a_refusal_stays_while_another_run_trains(page, home: Path, tiny_text: str):
-    """The timer updates the page every second, and must not take the message away."""
+    """The timer updates the page every second, and must not clear the message."""
     run = put_run("one", tiny_text)
     with run.held():
         page.reload()
@@ -339,13 +339,13 @@ def test_the_page_sees_what_was_started_elsewhere_and_remembers_the_run_in_view(
     page.wait_for_function("before => localStorage.getItem('nanogpt-run') !== before", arg=before)
     page.goto("about:blank")  # as above
     server.stop()
-    server.start()  # its address is the same, and what the browser kept can still be read
+    server.start()  # same address, so the browser's local storage is still there
     page.goto(server.url)
     open_tab(page, "Train")
     page.wait_for_function("document.querySelector('#train-run input')?.value === 'older'")
     run = put_run("elsewhere", tiny_text)
     with queue.turn("elsewhere", "cpu"), run.held():
-        page.goto(server.url)  # and no tab is opened
+        page.goto(server.url)  # without opening a tab
         page.wait_for_function(text.format("elsewhere: step 50 of 50"))
         run.log(step=60, seconds=2.0, tokens=1)
         page.wait_for_function(text.format("elsewhere: step 60 of"))

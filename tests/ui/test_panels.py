@@ -1,4 +1,4 @@
-"""Runs and texts managed on the page: the handlers by themselves, then all of it in a real Chromium."""
+"""Managing runs and texts on the page: the handlers alone, then everything in a real Chromium."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def text(home, tiny_text):
 
 @pytest.fixture
 def run(text) -> Run:
-    """A run that has ended, without having been trained."""
+    """Return a finished run that was never trained."""
     return ended_run(text, **SMALL)
 
 
@@ -72,15 +72,15 @@ def test_the_line_of_a_running_run_has_its_step_its_speed_and_its_times(text):
     bits = "training loss 2.0000 (2.885 bits), validation loss 1.9000 (2.741 bits)"  # 2.0 / ln 2, 1.9 / ln 2
     assert losses(run.history()) == bits
     with queue.turn("one", "cpu"), run.held():
-        line = f"step 20 of 50 · {said} · 0:45 left · CPU, 2 threads, float32"  # 30 steps to go, at 1.5 s a step
+        line = f"step 20 of 50 · {said} · 0:45 left · CPU, 2 threads, float32"  # 30 steps to go, at 1.5 s per step
         assert progress(run, run.status()) == line
         shown = run_line("one")
         assert (shown["text"], shown["state"], shown["share"]) == (f"Training: {line} · {bits}", "running", 0.4)
         assert page_line()["text"] == "Training one: step 20 of 50, 0:45 left."
-        run.change(train={**run.settings()["train"], "budget": 3700.0})  # then the clock says what is left
+        run.change(train={**run.settings()["train"], "budget": 3700.0})  # a budget sets the time left
         assert "0:30 elapsed · 1:01:10 left" in progress(run, run.status())
     run.event("stopped", step=20, message="Stopped.")
-    assert progress(run, run.status()).endswith(f"{said} · CPU, 2 threads, float32")  # and nothing is left to wait for
+    assert progress(run, run.status()).endswith(f"{said} · CPU, 2 threads, float32")  # no time left once stopped
 
 
 @pytest.mark.parametrize("what", run_panel.SAVED)
@@ -179,7 +179,7 @@ def test_settings_fill_the_fields_from_the_preset_on(run):
     assert 50 in [getattr(one, "value", one) for one in filled]  # max_iters
 
 
-# --- samples, and the way back -------------------------------------------------------------------------------------
+# --- samples, and going back to earlier ones -----------------------------------------------------------------------
 
 
 def test_the_reader_goes_back_to_an_earlier_sample(run):
@@ -188,7 +188,7 @@ def test_the_reader_goes_back_to_an_earlier_sample(run):
     assert train_tab.written("one", 99)[2] == 3
     assert train_tab.written(None)[2:] == train_tab.written("gone")[2:] == (0, 0)
     assert train_tab.look_back("one", 2)[1] == 2
-    assert train_tab.look_back("one", 3)[1] is None  # the newest is followed
+    assert train_tab.look_back("one", 3)[1] is None  # the latest sample, so the page follows new ones
 
 
 def test_a_sample_is_sent_once_and_not_to_a_reader_who_went_back(run):
@@ -273,7 +273,7 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
     line = run_line("two")
     assert (line["state"], line["share"]) == ("stopped", None)
     assert "Canceled before training started" in line["text"]
-    with pytest.raises(queue.Withdrawn), queue.turn("two", "cpu"):  # its trainer gets to the queue only now
+    with pytest.raises(queue.Withdrawn), queue.turn("two", "cpu"):  # its trainer joins the queue only now
         pytest.fail("it began")
     queue.draw("two")
     assert Run("two").status().state == "queued"
@@ -366,7 +366,7 @@ def test_a_text_over_the_api_is_repaired_as_on_the_page(home, tiny_text):
         api.add_corpus(["/etc/passwd"])
 
 
-# --- who is let in -------------------------------------------------------------------------------------------------
+# --- access --------------------------------------------------------------------------------------------------------
 
 
 def test_the_host_names_we_answer_to(monkeypatch):
@@ -503,12 +503,12 @@ def test_while_a_run_goes_by_the_clock_its_steps_are_about_so_many(run):
 def test_an_empty_paste_is_answered_and_no_file_is_not(home):
     [note] = corpus_tab.take_new(None, "")["report"]["notes"]
     assert note == {"kind": "error", "text": "The text is empty. Paste some text, or choose a file with text in it."}
-    assert list(corpus_tab.take_stored(None, None)) == ["given"]  # leaving the empty list
+    assert list(corpus_tab.take_stored(None, None)) == ["given"]  # clearing the selection
     assert list(corpus_tab.take_new(None, None)) == list(corpus_tab.take_new(None, [])) == ["given"]
 
 
 def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
-    """And the button goes on naming it."""
+    """The button still names the current text."""
     first = corpus_tab.attempt(corpus_tab.choose_stored, text.id)
     assert first["next"].value == 'Next: choose settings for "A <b>play</b>"'
     assert first["train"].value == 'Train on "A <b>play</b>" for 1 minute'
@@ -527,7 +527,7 @@ def test_a_built_in_text_is_selected_even_if_it_was_uploaded_before(home, text, 
 
 
 def test_a_browser_that_asks_twice_for_the_same_reading_leaves_one_text(home, tmp_path):
-    """Both requests have what the page knew before the first was answered."""
+    """Both requests carry the state from before the first one was answered."""
     path = tmp_path / "old.txt"
     path.write_bytes("Мельник спит у реки.\n".encode("koi8-r") * 60)
     given = corpus_tab.take_new(None, [str(path)])["given"]

@@ -1,4 +1,4 @@
-"""What Gradio keeps in memory for visitors: bounded for each, in turns, and gone when nobody fetches it."""
+"""What Gradio holds in memory for visitors: limited per visitor, served in turn, and dropped if never fetched."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nanogpt.ui.shares import Sender
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """A public server in this process."""
+    """Start a public server in this process."""
     from nanogpt.ui.page import build_app, launch_options
 
     with pytest.MonkeyPatch.context() as patch:
@@ -37,7 +37,7 @@ def demo(tmp_path_factory):
 
 @pytest.fixture
 def pending(demo) -> Pending:
-    """What keeps watch in that server, with nothing in it."""
+    """Return that server's `Pending`, emptied."""
     found: Pending = demo._queue.push.__self__
     wait_for(lambda: not demo._queue.event_ids_to_events)
     found.sweep(now=time.monotonic() + 10**6)
@@ -73,8 +73,8 @@ def test_results_that_nobody_fetches_count_and_are_dropped(demo, pending):
     refused = call(demo, "list_runs")
     assert refused.status_code == 429
     assert "too many requests in the queue" in refused.json()["detail"]
-    assert call(demo, "list_runs", visitor="b" * 32).status_code == 200  # another visitor has a share of their own
-    assert "complete" in fetched(demo, "list_runs", ids[0])  # one is fetched, so there is room for one
+    assert call(demo, "list_runs", visitor="b" * 32).status_code == 200  # each visitor has a separate share
+    assert "complete" in fetched(demo, "list_runs", ids[0])  # fetching one result frees room for one more
     assert call(demo, "list_runs").status_code == 200
     wait_for(lambda: not queue.event_ids_to_events)
     pending.sweep(now=time.monotonic() + 59)
@@ -83,7 +83,7 @@ def test_results_that_nobody_fetches_count_and_are_dropped(demo, pending):
     pending.sweep()
     assert (pending.events, pending.share.used, pending.share.held) == ({}, 0, {})
     assert (queue.pending_messages_per_session, queue.pending_event_ids_session) == ({}, {})
-    assert set(ids) & set(demo.app.state_holder.session_data) == set()  # nor are their sessions
+    assert set(ids) & set(demo.app.state_holder.session_data) == set()  # their sessions are gone, too
     assert "no longer kept" in fetched(demo, "list_runs", ids[1])
 
 
@@ -105,7 +105,7 @@ def test_the_body_of_an_event_counts_until_it_is_over(demo, pending, monkeypatch
     id = call(demo, "add_corpus", "x" * 500_000).json()["event_id"]
     fetched(demo, "add_corpus", id)
     assert len(held) == 1
-    assert min(held) >= 500_000  # the request is over, the event is not
+    assert min(held) >= 500_000  # the request has ended, but the event hasn't
     wait_for(lambda: not demo._queue.event_ids_to_events)
     pending.sweep()
     assert door.memory.used == 0
@@ -121,7 +121,7 @@ def test_nobody_calls_a_queued_function_past_the_queue(demo):
     assert answer.status_code == 404
 
 
-# --- the queue by itself -------------------------------------------------------------------------------------------
+# --- the queue on its own ------------------------------------------------------------------------------------------
 
 
 class Messages(list):
@@ -131,7 +131,7 @@ class Messages(list):
 
 @pytest.fixture
 def queue():
-    """Gradio's queue, as far as `Pending` sees it."""
+    """Return a stand-in for Gradio's queue with just the parts that `Pending` uses."""
     made = SimpleNamespace(
         pending_messages_per_session={}, pending_event_ids_session={}, event_ids_to_events={}, active_jobs=[],
         event_queue_per_concurrency_id={"all": EventQueue("all", 1)}, push=None, server_app=None,
@@ -198,7 +198,7 @@ def test_results_that_pile_up_end_their_event_with_a_sentence(queue):
     guess = server_messages.EstimationMessage(queue_size=1, rank=0)
     for _ in range(FEW + 10):
         pending.send_message(event, guess)
-    assert len(waiting) == FEW + 1  # further estimates are left out
+    assert len(waiting) == FEW + 1  # further estimates are dropped
     for _ in range(MANY + 100):
         more()
     assert len(waiting) == MANY + 1
@@ -244,7 +244,7 @@ def test_an_address_with_many_sessions_loses_its_own_oldest(sessions):
     assert list(sessions.session_data)[-1] == "greedy 99"
     assert "greedy 0" not in sessions
     assert len(sessions.session_data) == len(sessions.senders) == len(sessions.time_last_used) == sessions.share.used
-    assert len(sessions.session_data) <= 11  # 50 / 5, and the honest one
+    assert len(sessions.session_data) <= 11  # 50 / 5, plus the honest one
     assert sessions["honest"].state_data[1] == "kept"
 
 

@@ -1,4 +1,4 @@
-"""The server's own folder for uploads and downloads: private, and gone with the server, however it ended."""
+"""The server's own folder for uploads and downloads: private, and deleted when the server ends, even if it crashes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from nanogpt.ui import scratch
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """This server's folder, not yet made, beside those of other servers."""
+    """Return the path of this server's folder, not yet created, next to those of other servers."""
     path = tmp_path / f"{scratch.PREFIX}own"
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(path))
     return path
 
 
 def left(beside: Path, name: str) -> Path:
-    """A folder that another server has made."""
+    """Create a folder left by another server."""
     folder = beside.parent / name
     (folder / "a").mkdir(parents=True)
     (folder / "a" / "upload.txt").write_text("a line")

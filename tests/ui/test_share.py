@@ -1,4 +1,4 @@
-"""The Share tab: whose token is used, the handlers by themselves, then all of it in a real Chromium."""
+"""The Share tab: whose token is used, the handlers alone, then everything in a real Chromium."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_it
 
 @pytest.fixture
 def run(home, tiny_text) -> Run:
-    """A run that has ended, without having been trained."""
+    """Return a finished run that was never trained."""
     return ended_run(corpus.add(tiny_text, "A <b>play</b>"), **SMALL)
 
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_done_is_the_last_line():
 
 
 def said(page, elem_id: str) -> str:
-    """The line's last word."""
+    """Wait for the line's final message, and return it."""
     page.wait_for_function(
         "id => ['finished', 'failed'].includes(document.querySelector(`#${id} .status-line`)?.dataset.state)"
         " && document.querySelector(`#${id} .status-line span`).textContent !== window.before",
@@ -208,7 +208,7 @@ def a_push_uses_the_token_once(page, hub) -> None:
     page.locator("#share-push").click()
     assert "permission to write to maya/play" in said(page, "share-push-said")
     page.locator("#share-push").click()
-    assert "not signed in" in said(page, "share-push-said")  # the box is empty: used once
+    assert "not signed in" in said(page, "share-push-said")  # the token box was cleared after its single use
     type_token(page, MAYA)
     page.locator("#share-license input").click()
     page.get_by_role("option", name="MIT:").click()
@@ -233,7 +233,7 @@ def a_static_space_is_created(page, hub) -> None:
     page.locator("#share-create").click()
     assert "/spaces/maya/one." in said(page, "share-space-said")
     assert hub.repos["spaces/maya/one"].facts["sdk"] == "static"
-    hub.repos["models/maya/play"].private = False  # as its owner may decide on the Hub
+    hub.repos["models/maya/play"].private = False  # its owner can change this on the Hub
 
 
 def what_was_pushed_is_pulled(page) -> None:

@@ -1,4 +1,4 @@
-"""What a public server has is divided among its visitors, and no number of cookies gets anyone more."""
+"""A public server's resources are divided among its visitors, and extra cookies don't get you more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def share(monkeypatch) -> Share:
 @pytest.mark.parametrize("count", [1, 4, 20, 100, 240])
 def test_greedy_addresses_end_up_with_equal_shares_and_something_stays_free(share, count):
     for turn in range(1001):
-        for one in range(count):  # each with a fresh cookie every time
+        for one in range(count):  # a new cookie every time
             share.take(Sender(f"{one} {turn}", f"10.0.0.{one}"))
     held = [share.held[f"10.0.0.{one}"] for one in range(count)]
     assert share.used == sum(held) < 1000
@@ -38,7 +38,7 @@ def test_a_visitor_has_a_limit_of_their_own_and_gets_back_what_they_give_back(sh
     assert share.take(anna)
     share.give(anna, 8)
     share.give(otto, 8)
-    assert (share.used, share.held) == (0, {})  # nothing is remembered of visitors who hold nothing
+    assert (share.used, share.held) == (0, {})  # visitors who hold nothing are forgotten
 
 
 def test_on_one_s_own_machine_nothing_is_limited():
@@ -51,7 +51,7 @@ def test_on_one_s_own_machine_nothing_is_limited():
     [
         ("203.0.113.7", "", "203.0.113.7", "203.0.113.7"),
         ("10.16.3.80", "8.8.4.4", "10.16.3.80", "8.8.4.4"),
-        ("10.16.3.80", "1.1.1.1, 8.8.4.4", "10.16.3.80", "8.8.4.4"),  # the first one is made up
+        ("10.16.3.80", "1.1.1.1, 8.8.4.4", "10.16.3.80", "8.8.4.4"),  # the first one is forged
         ("10.16.3.80", "1.1.1.1, 8.8.4.4, 10.0.0.3", "10.16.3.80", "8.8.4.4"),
         ("10.16.3.80", "nonsense, ", "10.16.3.80", "10.16.3.80"),
         ("2600:1:2:3:4:5:6:7", "", "2600:1:2:3::/64", "2600:1:2:3::/64"),
