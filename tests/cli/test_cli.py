@@ -1,4 +1,4 @@
-"""The command line, for people and scripts: an error is one line on stderr and exit status 2.
+"""The command line, for people and scripts: errors are one line on stderr with exit status 2.
 
 Tests call `main` directly unless they need a real process, because importing torch in each process is slow.
 """

@@ -121,7 +121,7 @@ HOSTILE = (
 
 
 def text_of(language: str = "English", lines: int = 12) -> str:
-    """Return enough lines for a corpus, no two alike."""
+    """Return a text of numbered lines, no two alike."""
     return "".join(f"{i}. {PARAGRAPHS[language]}\n" for i in range(lines))
 
 

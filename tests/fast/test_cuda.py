@@ -16,7 +16,7 @@ from nanogpt.optim import Step
 
 
 class Recorder:
-    """Replace torch.cuda.CUDAGraph: `replay` reruns the operations that were dispatched during recording."""
+    """A stand-in for torch.cuda.CUDAGraph: `replay` reruns the operations that were dispatched during recording."""
 
     def __init__(self):
         self.operations: list = []

@@ -36,7 +36,7 @@ def a_model(layout: Layout, **sizes) -> GPT:
 
 
 class Number:
-    """Return the same given number as every random draw."""
+    """A random generator that always returns the given number."""
 
     def __init__(self, number: float):
         self.number = number

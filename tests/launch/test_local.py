@@ -314,7 +314,7 @@ def test_a_trainer_that_cannot_begin_leaves_its_sentence(text):
 
 
 def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted():
-    """They are (B nh, T, T) per layer in the modern layout without dropout; torch's own attention keeps none."""
+    """The weights are (B nh, T, T) per layer in the modern layout without dropout; torch's own attention keeps none."""
     train, few_many = TrainConfig(batch_size=8), []
     for wish in (
         dict(layout="modern", dropout=0.0),

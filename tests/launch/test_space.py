@@ -134,7 +134,7 @@ def test_a_run_alone_on_its_device_waits_for_nobody(home):
 
 
 class Lender:
-    """Stand in for the GPU scheduler: grant every call, or refuse it as if the quota were used up."""
+    """A stand-in for the GPU scheduler that grants every call, or refuses it as if the quota were used up."""
 
     def __init__(self):
         self.scheduled: list[dict[str, str]] = []

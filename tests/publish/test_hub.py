@@ -57,7 +57,7 @@ def trained(tmp_path_factory, tiny_text) -> dict[str, bytes]:
 
 @pytest.fixture
 def run(home, trained, monkeypatch) -> Run:
-    """Return the classic run, in a home of this test's own, with Maya signed in on this machine."""
+    """Return the classic run, in a home folder used by this test only, with Maya signed in on this machine."""
     for name, content in trained.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_bytes(content)

@@ -97,7 +97,7 @@ def write(page, **fields) -> str:
 
 
 class Recorder(Decoder):
-    """Record all the scores that the plain decoder returns."""
+    """A plain decoder that records all the scores it returns."""
 
     def restart(self) -> None:
         super().restart()
@@ -134,7 +134,7 @@ def test_scores_are_pytorch_s_inside_the_window_and_beyond(opened, layout, size)
     assert np.abs(decoder.seen).max() > 1
     worst = np.abs(np.array(scores) - np.array(decoder.seen)).max()
     assert worst < 1e-3
-    assert worst < 2e-4  # the typical error is well below the limit
+    assert worst < 2e-4  # the usual size of the error
 
 
 @pytest.mark.slow
@@ -335,7 +335,7 @@ def test_a_run_that_cannot_be_a_page_says_why(monkeypatch):
 
 def test_the_command_writes_the_page(tmp_path, capsys):
     run, path = made("told"), tmp_path / "told.html"
-    for _ in range(2):  # the second time over the first file
+    for _ in range(2):  # the second call overwrites the first file
         assert main(["export", "told", "--html", str(path)]) == 0
     assert path.read_text(encoding="utf-8") == page_export.html(run)
     assert re.fullmatch(rf"({re.escape(str(path))}: 0\.\d\d MB\n){{2}}", capsys.readouterr().out)

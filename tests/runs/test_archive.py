@@ -308,7 +308,7 @@ def test_a_second_directory_of_zip64_is_refused(file, trained, monkeypatch):
 
 
 def test_entries_that_share_their_bytes_are_refused(file, trained):
-    """Zip bombs do this: all their files point to the same compressed bytes."""
+    """Zip bombs do this: all of their entries point to the same compressed bytes."""
     data = bytearray(trained)
     first = data.index(b"PK\1\2")
     second = data.index(b"PK\1\2", first + 4)

@@ -127,7 +127,7 @@ def test_a_trainer_that_does_not_arrive_in_time_is_waited_for_no_longer(home):
 
 @pytest.mark.parametrize("ahead", [86_400, -86_400], ids=["a day ahead", "a day behind"])
 def test_the_clock_decides_nothing(home, ahead, monkeypatch):
-    """A ticket counts, in its place, if and only if its process is alive."""
+    """A ticket keeps its place as long as its process is alive, whatever the clock says."""
     wrong = time.time() + ahead
     dead = queue.folder() / f"{int(wrong * 1e9):020d}.dead"
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Limits on requests: enforced before the body is read, whatever its declared length, and for as long as it lasts."""
+"""Request limits: enforced before the body is read, whatever length it declares, and until the request ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def public(monkeypatch) -> None:
 
 
 class Behind:
-    """Stand in for Gradio behind `Intake`: read the body and answer with its length."""
+    """A stand-in for Gradio behind `Intake`: it reads the body and answers with its length."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []

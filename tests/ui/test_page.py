@@ -264,7 +264,7 @@ def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
 
 
 def test_the_plot_draws_what_was_measured_and_nothing_else(page, home: Path, tiny_text: str):
-    """Losses worked out by hand: training 4, 3.5, 3 and validation 4.1, 3.6, 3.1, at steps 0, 25 and 50 of 50."""
+    """The losses are 4, 3.5, 3 (training) and 4.1, 3.6, 3.1 (validation), at steps 0, 25 and 50 of 50."""
     put_run("one", tiny_text, "finished")
     open_tab(page, "Train")
     wait_for_step(page, 50)
@@ -337,7 +337,7 @@ def test_the_page_sees_what_was_started_elsewhere_and_remembers_the_run_in_view(
     page.locator("#train-run input").click()
     page.get_by_role("option", name="older").click()
     page.wait_for_function("before => localStorage.getItem('nanogpt-run') !== before", arg=before)
-    page.goto("about:blank")  # as above
+    page.goto("about:blank")  # leave the page, as above
     server.stop()
     server.start()  # same address, so the browser's local storage is still there
     page.goto(server.url)

@@ -159,7 +159,7 @@ def test_what_cannot_be_done_is_the_last_line():
 
 
 def said(page, elem_id: str) -> str:
-    """Wait for the line's final message, and return it."""
+    """Wait for the status line's final message, and return it."""
     page.wait_for_function(
         "id => ['finished', 'failed'].includes(document.querySelector(`#${id} .status-line`)?.dataset.state)"
         " && document.querySelector(`#${id} .status-line span`).textContent !== window.before",
