@@ -201,6 +201,14 @@ def look_back(name: str | None, number: float) -> list:
     return [gr.Textbox(text, label=label), number if number < count else None]
 
 
+def draw_more() -> gr.Textbox:
+    """Draw the field beside Resume: for how much longer to train a finished run. Hidden for any other run."""
+    return gr.Textbox(
+        label="How much longer to train", show_label=False, container=False, max_lines=1, min_width=80, visible=False,
+        elem_id="train-more",
+    )  # fmt: skip
+
+
 def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
     """Draw the sample, and the slider that goes back to earlier ones."""
     sample = gr.Textbox(label="Sample", lines=6, max_lines=12, interactive=False, elem_id="train-sample")
@@ -226,10 +234,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
             with gr.Row():
                 stop_button = gr.Button("Stop", interactive=False, elem_id="train-stop")
                 continue_button = gr.Button("Resume", interactive=False, elem_id="train-continue")
-                more = gr.Textbox(
-                    label="How much longer to train", show_label=False, container=False, max_lines=1, min_width=80,
-                    visible=False, elem_id="train-more",
-                )  # fmt: skip
+                more = draw_more()
             action_said = said("train-said")
             form.build_advanced(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)
