@@ -1,4 +1,4 @@
-"""Run every benchmark at a tiny size."""
+"""Test the benchmarks by running them at a tiny size."""
 
 from __future__ import annotations
 

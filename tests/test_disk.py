@@ -102,7 +102,7 @@ def test_a_sweep_leaves_all_other_files(home, name):
 
 @pytest.mark.parametrize("name", [f".one.{disk.NO_LOCK}12345678", ".last.safetensors.abcd_123", ".import-0a1b2c3d"])
 def test_where_no_lock_can_tell_a_day_does(home, name):
-    """Temporary names of earlier versions carry no lock token, so a file's age decides."""
+    """Without a lock (an earlier version, or a file system without locking), a file's age decides."""
     left = an_old_file(home / "checkpoints" / name)
     os.utime(left)
     disk.sweep(left.parent)

@@ -327,7 +327,7 @@ def test_a_size_left_out(folder, layout, place):
 
 
 def test_a_giant_of_a_config_takes_no_memory_before_it_is_refused(folder, layout):
-    resource = pytest.importorskip("resource")  # doesn't exist on Windows
+    resource = pytest.importorskip("resource")  # not available on Windows
     vocab_size, block_size, layers, heads, width, _ = SIZES[layout]
     giant = {vocab_size: 100_000, block_size: 4096, layers: 48, heads: 1, width: 4096, "num_key_value_heads": 1}
     change_config(folder, **giant)

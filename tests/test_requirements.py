@@ -72,7 +72,7 @@ def conflicts(files: list[dict[str, Requirement]]) -> list[str]:
     found = []
     for one, other in product([r for file in files for r in file.values()], repeat=2):
         if one.name == other.name and not other.specifier.contains(floor(one.specifier), prereleases=True):
-            higher = floor(other.specifier) > floor(one.specifier)  # if so, check the other floor, too
+            higher = floor(other.specifier) > floor(one.specifier)  # if so, the other floor decides
             if not (higher and one.specifier.contains(floor(other.specifier), prereleases=True)):
                 found.append(f"{one} and {other}")
     return found

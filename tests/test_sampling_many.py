@@ -101,7 +101,7 @@ def test_a_text_of_long_tokens_ends_in_the_middle_of_one():
     itos, rng, found = {0: "a", 1: "b", 2: "ab", 3: "bba"}, np.random.default_rng(1), 0
     for _ in range(500):
         ids, stop = rng.integers(0, 4, 12).tolist(), letters(rng, rng.integers(1, 7))
-        length = int(rng.integers(1, 12))  # may cut the text off in the middle
+        length = int(rng.integers(1, 12))  # always fewer characters than the 12 tokens have
         drawn = "".join(itos[i] for i in ids)[:length]
         assert shown_of(Text(0, length, itos, stop), ids) == until(drawn, stop)
         found += stop in drawn

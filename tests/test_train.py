@@ -432,7 +432,7 @@ def test_killed_while_it_finishes_a_run_has_the_same_last_word(scripted, monkeyp
     straight, _ = scripted([3.0, 2.0, 2.02, 2.2, 2.1])
     run, _ = scripted([3.0, 2.0, 2.02, 2.2, 2.1], killed_at_last_word=True)
     assert run.status().state == "crashed"
-    monkeypatch.setattr(f"{train.__module__}.estimate_loss", lambda *_: 2.1)  # both files now hold the last weights
+    monkeypatch.setattr(f"{train.__module__}.estimate_loss", lambda *_: 2.1)  # the best are overwritten by now
     train(run)
     last, wanted = ({**one.history().events[-1], "time": ""} for one in (run, straight))
     assert (last["best_val_loss"], last["last_val_loss"]) == (2.2, 2.1)
