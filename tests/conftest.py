@@ -1,4 +1,4 @@
-"""What every test shares: an environment in which nothing is sent out or written into the project, and small texts."""
+"""Fixtures shared by all tests, and an environment that keeps them off the network and out of the project."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ TINY_SHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc5
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` on that nobody has."""
+    """Return the first free port from `first` on. Raise OSError if there is none in the next 5,000."""
     for port in range(first, first + 5000):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise OSError("no port is free")
 
 
-# Read when gradio, huggingface_hub or torch is first imported, and inherited by the processes that tests start.
+# Set before gradio, huggingface_hub and torch are imported, because they read these once. Child processes inherit them.
 os.environ.update(
     GRADIO_ANALYTICS_ENABLED="False",
     GRADIO_TEMP_DIR=str(SCRATCH / "gradio"),
     HF_HUB_DISABLE_TELEMETRY="1",
-    HF_HUB_DISABLE_XET="1",  # the tests' own Hub takes plain HTTP
+    HF_HUB_DISABLE_XET="1",  # the fake Hub speaks plain HTTP only
     HF_HUB_DISABLE_PROGRESS_BARS="1",
-    HF_HOME=str(SCRATCH / "huggingface"),  # neither the developer's login nor their cache
-    NANOGPT_HOME=str(SCRATCH / "home"),  # for a test that forgets the fixture `home`
-    NANOGPT_SHIPPED="off",  # a test has the runs that it made
-    OMP_NUM_THREADS="1",  # torch's threads
+    HF_HOME=str(SCRATCH / "huggingface"),  # keeps out the developer's login and cache
+    NANOGPT_HOME=str(SCRATCH / "home"),  # fallback for a test that doesn't use the `home` fixture
+    NANOGPT_SHIPPED="off",  # tests see only the runs they create
+    OMP_NUM_THREADS="1",  # torch reads this for its thread count
 )
 os.environ.pop("HF_TOKEN", None)
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # two servers that start at once would both find the same port free
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # or parallel servers could race for a port
     os.environ["GRADIO_SERVER_PORT"] = str(7860 + 100 * int(worker.removeprefix("gw")))
 if not NETWORK:
-    # Not HF_HUB_OFFLINE=1: that refuses the tests' own Hub on the loopback address, too.
-    # Nobody listens there until a test starts a Hub of its own, the fixture `hub`. Below the ports that clients get.
+    # Don't use HF_HUB_OFFLINE=1 here: it would block the fake Hub on the loopback address, too.
+    # This port stays closed until a test uses the `hub` fixture. It is below the range of ephemeral ports.
     os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{free_port(20_000 + os.getpid() % 5000)}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out only what this machine cannot do."""
+    """Skip only what this machine can't run."""
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu:
         import torch
@@ -72,21 +72,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="talks to the Hub: set NANOGPT_TEST_NETWORK=1"))
 
 
-# --- the mark slow: what starts a process, or takes seconds, has it; and nothing else has -------------------------
+# --- the marker slow: for tests that start a process or take seconds, and only for those --------------------------
 
 STARTS = {
     "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system", "os.startfile",
 }  # fmt: skip
-started: list[str] = []  # by the test that runs now
-starting: set[tuple[pytest.Collector | pytest.Item, str]] = set()  # fixtures that started something, and where
-seconds: dict[str, float] = {}  # that each test took which passed
+started: list[str] = []  # programs started by the current test
+starting: set[tuple[pytest.Collector | pytest.Item, str]] = set()  # fixtures that started a process
+seconds: dict[str, float] = {}  # setup and call time of each passed test, by node id
 
 
 def watch(event: str, arguments: tuple) -> None:
     if event not in STARTS:
         return
     program = str(arguments[0] or arguments[1][0]) if event == "subprocess.Popen" else event
-    # Libraries ask the system short questions, such as NumPy, which runs lscpu; a test runs Python or a browser.
+    # Count only Python, Node and browsers: libraries run short system commands of their own (NumPy runs lscpu).
     if event != "subprocess.Popen" or re.match("python|node|chrom|msedge", Path(program).name, re.I):
         started.append(program)
 
@@ -118,7 +118,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item):
-    """Fail a test that starts a process and is not marked slow, or is marked and is not slow at all."""
+    """Fail a test that starts a process without being marked slow, or that is marked slow but is fast."""
     done = yield
     slow = item.get_closest_marker("slow")
     if started and not slow:
@@ -130,7 +130,7 @@ def pytest_runtest_teardown(item: pytest.Item):
 
 
 def pytest_sessionfinish() -> None:
-    """End the trainers that tests have left, waiting ones included."""
+    """Kill any trainer processes that tests left running, including pre-warmed ones."""
     if local := sys.modules.get("nanogpt.launch.local"):
         for process in [*local._children.values(), *local._spare]:
             process.kill()
@@ -139,30 +139,30 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(autouse=True)
 def one_torch_thread() -> None:
-    """Undo what an earlier test set; sums then come out the same on every machine."""
+    """Reset torch to one thread, so that sums are the same on every machine."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as NANOGPT_HOME, for checkpoints/ and corpora/ of this test alone."""
+    """Set NANOGPT_HOME to an empty folder for this test, and return its path."""
     monkeypatch.setenv("NANOGPT_HOME", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plan timed runs as on a machine of known speed, which saves the second of measuring this one."""
+    """Plan timed runs for a fixed machine speed instead of spending a second on measuring it."""
     from nanogpt.launch import plan
 
-    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 2e10)  # operations per second
+    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 2e10)  # FLOP/s
 
 
 class Clock:
-    """A stand-in for the module `time`, for timed runs that take the same steps on every machine.
+    """A fake `time` module, so that timed runs take the same number of steps on every machine.
 
-    Each look at it takes `tick` seconds; a test may also set `now` itself.
+    Each call to `perf_counter` advances it by `tick` seconds. A test can also set `now`.
     """
 
     def __init__(self, tick: float = 0.0):
@@ -175,7 +175,7 @@ class Clock:
 
 @contextlib.contextmanager
 def steady_clock(tick: float) -> Iterator[Clock]:
-    """A `Clock` for the plan of a timed run and for its loop. The speed of this machine is not measured."""
+    """Yield a `Clock` that replaces `time` in planning and training. Assume a fixed machine speed."""
     from nanogpt import timetable, train
     from nanogpt.launch import plan, prepare
 
@@ -183,13 +183,13 @@ def steady_clock(tick: float) -> Iterator[Clock]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (prepare, timetable, train):
             patch.setattr(module, "time", clock)
-        patch.setattr(plan, "speed", lambda model, train, seconds=1.0: 1e9)  # operations per second
+        patch.setattr(plan, "speed", lambda model, train, seconds=1.0: 1e9)  # FLOP/s
         yield clock
 
 
 @contextlib.contextmanager
 def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
-    """`home` for all the tests of a module together."""
+    """Set NANOGPT_HOME to an empty folder that a whole test module shares, and yield its path."""
     path = tmp_path_factory.mktemp(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NANOGPT_HOME", str(path))
@@ -197,7 +197,7 @@ def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterato
 
 
 def ended_run(text, name="one", **sizes):
-    """A run that has ended, without having been trained."""
+    """Create a finished run with logs and samples, without training it."""
     from nanogpt.formats import read_config, weights_bytes
     from nanogpt.launch import prepare
     from nanogpt.model import GPT
@@ -214,7 +214,7 @@ def ended_run(text, name="one", **sizes):
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    """A Hub on the loopback address, at the address that every client here has been told is the Hub's."""
+    """Start a fake Hub at HF_ENDPOINT, where every Hub client in the tests connects."""
     if NETWORK:
         pytest.skip("the real Hub is asked in this run")
     running = Hub(int(os.environ["HF_ENDPOINT"].rpartition(":")[2]))
@@ -224,12 +224,12 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture(scope="session")
 def tiny_text() -> str:
-    """About 5,000 characters in the form of a play, the same on every machine; 40-odd distinct characters."""
+    """Return a play of about 5,000 characters, about 40 of them distinct. It is the same on every machine."""
     state = 1337
 
     def pick(words: str) -> str:
         nonlocal state
-        state = (state * 1103515245 + 12345) % 2**31  # a plain generator, whose numbers no release of Python changes
+        state = (state * 1103515245 + 12345) % 2**31  # an LCG, because `random` may change between Python versions
         choices = words.split()
         return choices[(state >> 16) % len(choices)]
 
@@ -246,7 +246,7 @@ def tiny_text() -> str:
 
 @pytest.fixture(scope="session")
 def shakespeare() -> str:
-    """Tiny Shakespeare, not in the project: the file that NANOGPT_TINYSHAKESPEARE names, else a copy in corpora/."""
+    """Return Tiny Shakespeare from the file NANOGPT_TINYSHAKESPEARE or a copy in corpora/; skip if neither exists."""
     if named := os.environ.get("NANOGPT_TINYSHAKESPEARE"):
         return Path(named).read_text(encoding="utf-8")
     for path in (REAL_HOME / "corpora").rglob("*.txt"):
@@ -258,8 +258,8 @@ def shakespeare() -> str:
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
-    """The browser for the tests of the page. In CI its absence is a failure, elsewhere a skip."""
-    from run import find_browser  # tests/run.py, which also installs one
+    """Return the path of a browser for the page tests. If there isn't one, fail in CI and skip elsewhere."""
+    from run import find_browser  # tests/run.py, which can also install one
 
     if browser := find_browser():
         return browser
@@ -267,11 +267,11 @@ def chromium_path() -> str:
     absent("there is no Chromium on this machine; `python tests/run.py` installs one")
 
 
-# --- the page, as a person uses it: a real server process, a real Chromium -----------------------------------------
+# --- page tests: a real server process and a real Chromium ---------------------------------------------------------
 
 
 class Server:
-    """`python app.py`, or another command, as its own process, which can be killed and started again."""
+    """The app as a separate process (`python app.py` or another command), which a test can stop and restart."""
 
     def __init__(
         self, home: Path, *arguments: str, program: str = "app.py", command: list[str] | None = None, cwd: Path = ROOT,
@@ -288,7 +288,7 @@ class Server:
         port = re.search(r":(\d+)", self.url)
         command = [*self.command, *(["--port", port[1]] if port else [])]
         if sys.platform == "win32":
-            alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # or Ctrl-Break would reach the tests, too
+            alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # keep Ctrl-Break away from the tests
         else:
             alone = {"start_new_session": True}
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -298,7 +298,7 @@ class Server:
             if found := re.search(r"http://127\.0\.0\.1:\d+", line):
                 self.url = found[0]
                 self.reader = threading.Thread(target=self.process.stdout.read, daemon=True)
-                self.reader.start()  # a full pipe would hold the server up
+                self.reader.start()  # drain the pipe, or the server would block on a full one
                 return
         raise AssertionError("the server ended before it named its address")
 
@@ -311,8 +311,8 @@ class Server:
             self.process.kill()
             self.process.wait()
         if sys.platform != "win32":
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter is macOS's word for no process
-                os.killpg(self.process.pid, signal.SIGKILL)  # what it has forked; trainers have groups of their own
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS raises the latter instead
+                os.killpg(self.process.pid, signal.SIGKILL)  # kill its forks; trainers have their own process groups
         self.reader.join(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -322,7 +322,7 @@ class Server:
 def server(home: Path) -> Iterator[Server]:
     running = Server(home)
     yield running
-    for stop in home.glob("checkpoints/*/run.json"):  # ask trainers to end before their folder goes
+    for stop in home.glob("checkpoints/*/run.json"):  # stop trainers before their folders are deleted
         (stop.parent / "stop").touch()
     running.stop()
 
@@ -342,19 +342,19 @@ def browser(chromium_path: str):
 
 @pytest.fixture
 def page(browser, server: Server):
-    """An open page; at the end it must have complained of nothing and asked nobody but its own server."""
+    """Yield an open page. Afterward, check that it logged no errors and sent requests only to its own server."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     errors: list[str] = []
     strangers: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     opened.on("request", lambda request: strangers.append(request.url) if stranger(request.url, server) else None)
-    opened.set_default_timeout(90_000)  # a busy machine is no fault of the page
+    opened.set_default_timeout(90_000)  # generous, for busy machines
     opened.goto(server.url)
     opened.wait_for_selector("#corpus-report h3")
     yield opened
     opened.close()
-    # A restarted server leaves broken requests behind, a page that is left gives its own up; all else is its fault.
+    # Restarting the server breaks open requests, and leaving the page aborts them. Any other error is a bug.
     harmless = ("net::ERR_", "Failed to fetch", "AbortError: signal is aborted without reason")
     assert [error for error in errors if not any(kind in error for kind in harmless)] == []
     assert strangers == []
@@ -365,7 +365,7 @@ def stranger(url: str, server: Server) -> bool:
 
 
 def wait_until_still(page, expression: str) -> str:
-    """The value once it has not changed for a second; how soon that is depends on the machine."""
+    """Return the expression's value once it has stayed the same for a second. Wait at most 20 seconds."""
     for _ in range(20):
         before = page.evaluate(expression)
         page.wait_for_timeout(1000)

@@ -1,6 +1,6 @@
-"""A Hub on the loopback address, for the real client: repositories in memory, plain and LFS uploads, and its refusals.
+"""A fake Hugging Face Hub on the loopback address, with in-memory repositories, plain and LFS uploads, and errors.
 
-Not the Hub: what its endpoints take and answer, as far as huggingface_hub's client asks them.
+It implements only the endpoints that the real huggingface_hub client calls in the tests.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ACCOUNTS = {
 
 @dataclass
 class Repo:
-    """One repository: the files of each commit, the newest last. The Hub makes the first commit itself."""
+    """A repository: the files of each commit, newest last. As on the real Hub, creating it makes the first commit."""
 
     private: bool = False
     facts: dict = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Repo:
 
 
 class Refusal(Exception):
-    """An answer that is none: status, the Hub's code for it, what it says."""
+    """An error response: HTTP status, the Hub's error code and its message."""
 
     def __init__(self, status: int, code: str = "", said: str = ""):
         super().__init__(status)
@@ -57,7 +57,7 @@ class Refusal(Exception):
 
 
 def pieces(http: BaseHTTPRequestHandler) -> Iterator[bytes]:
-    """A body whose length is not told beforehand, as large files are sent."""
+    """Yield the chunks of a request body sent with chunked transfer encoding, as large files are."""
     if http.headers.get("Transfer-Encoding") == "chunked":
         while length := int(http.rfile.readline(), 16):
             yield http.rfile.read(length)
@@ -66,15 +66,15 @@ def pieces(http: BaseHTTPRequestHandler) -> Iterator[bytes]:
 
 
 class Hub:
-    """Start with `Hub(port)`, ask `repos` what arrived, `close()` at the end."""
+    """The server. `Hub(port)` starts it, `repos` holds what was uploaded, and `close()` stops it."""
 
     def __init__(self, port: int = 0):
-        self.repos: dict[str, Repo] = {}  # "models/maya/x", "spaces/maya/x"
+        self.repos: dict[str, Repo] = {}  # keys: "models/maya/x", "spaces/maya/x"
         self.lfs: dict[str, bytes] = {}
-        self.requests: list[str] = []  # "POST /api/repos/create"
+        self.requests: list[str] = []  # such as "POST /api/repos/create"
         self.bodies: list[bytes] = []
-        self.refuse: Callable[[str], Refusal | None] = lambda request: None  # asked before each answer
-        self.large = False  # whether binary files go the way of large ones
+        self.refuse: Callable[[str], Refusal | None] = lambda request: None  # may return an error to send
+        self.large = False  # if True, treat all binary files as large (LFS) files
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -124,7 +124,7 @@ class Hub:
         for name, value in headers.items():
             http.send_header(name, value)
         http.send_header("Content-Length", str(len(content)))
-        http.send_header("Connection", "close")  # a client must not keep talking to a Hub that has been closed
+        http.send_header("Connection", "close")  # so that no client reuses a connection after close()
         http.close_connection = True
         http.end_headers()
         if http.command != "HEAD":
@@ -136,7 +136,7 @@ class Hub:
                 return handler(self, dict(found.groupdict(), body=body, token=token, query=query, headers=headers))
         raise Refusal(404, "", f"the Hub of the tests has no {request}")
 
-    # ---- who may do what ----------------------------------------------------------------------------------------
+    # ---- accounts and permissions -------------------------------------------------------------------------------
 
     def account(self, token: str) -> dict:
         if token not in ACCOUNTS:
@@ -155,7 +155,7 @@ class Hub:
             raise Refusal(404 if ask["token"] in ACCOUNTS else 401, "RepoNotFound", "Repository not found")
         return found
 
-    # ---- the endpoints ------------------------------------------------------------------------------------------
+    # ---- endpoints ----------------------------------------------------------------------------------------------
 
     def whoami(self, ask):
         who = self.account(ask["token"])
@@ -263,7 +263,7 @@ class Hub:
                 files[value["path"]] = self.lfs[value["oid"]]
             elif key == "deletedFile":
                 del files[value["path"]]
-        repo.commits.append(files)  # whole, or not at all
+        repo.commits.append(files)  # atomic: all files in one commit
         return {"commitOid": repo.sha(), "commitUrl": f"{self.url}/{ask['id']}/commit/{repo.sha()}"}
 
     def resolve(self, ask):

@@ -1,4 +1,4 @@
-"""What several tests judge sampling by: the distribution a draw comes from, and what the plain decoder writes."""
+"""Reference results for the sampling tests: next-character probabilities, and the plain decoder's output."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nanogpt.sample import Decoder, generate_many, weights
 
 
 def probabilities(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
-    """Return the distribution that the next character is drawn from: logits (vocab_size,) -> (vocab_size,), sum 1."""
+    """Return the next-character probabilities: logits (vocab_size,) -> (vocab_size,), summing to 1."""
     p = weights(logits, config)
     return p / p.sum()
 
 
 def plainly_generated(model: GPT, ids: list[int], config: SampleConfig) -> list[int]:
-    """Return the ids of one text from the plain decoder."""
+    """Return the ids that the plain decoder generates for one sample."""
     config = dataclasses.replace(config, num_samples=1)
     return [i for [piece] in generate_many(Decoder(model), ids, config) for i in piece]

@@ -1,8 +1,8 @@
 """Run all checks, even on a bare machine: python tests/run.py [--fast] [arguments for pytest]
 
 Install both requirements files, find or install a Chromium for the browser tests, then run ruff, mypy and pytest. The
-exit status is nonzero if any of them fails; the last line is pytest's own.
-The tests run on up to four cores. With --fast, skip those marked slow: it takes about a minute and needs no browser.
+exit status is nonzero if any of them fails; pytest's summary comes last.
+The tests use up to four cores. With --fast, skip those marked slow, which takes about a minute and needs no browser.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BROWSERS = [
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     r"C:\Program Files\Google\Chrome\Application\chrome.exe",
     r"C:\Program Files (x86)\Google\Chrome\Application\chrome.exe",
-    r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",  # based on Chromium, and part of Windows
+    r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",  # Edge is based on Chromium and comes with Windows
 ]
 
 
@@ -44,12 +44,12 @@ def say(sentence: str) -> None:
 
 
 def python(*arguments: str) -> bool:
-    """Run this interpreter in the project's folder. Return True if it succeeds."""
+    """Run this interpreter in the project folder. Return True if it succeeds."""
     return subprocess.run([sys.executable, *arguments], cwd=ROOT).returncode == 0
 
 
 def apt_install(package: str) -> bool:
-    """Install a Debian package, if that needs no password. Return True if it succeeds."""
+    """Install a Debian package if that needs no password. Return True if it succeeds."""
     sudo = [] if getattr(os, "geteuid", lambda: 1)() == 0 else ["sudo", "-n"]
     if not shutil.which("apt-get") or (sudo and not shutil.which("sudo")):
         return False
@@ -59,7 +59,7 @@ def apt_install(package: str) -> bool:
 
 
 def leave_managed_python(arguments: list[str]) -> None:
-    """If the system manages this Python and forbids pip (PEP 668), create .venv in the project and continue there."""
+    """Restart in a .venv inside the project if the system manages this Python and forbids pip (PEP 668)."""
     marker = Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
     if sys.prefix != sys.base_prefix or not marker.exists():
         return
@@ -73,21 +73,21 @@ def leave_managed_python(arguments: list[str]) -> None:
 
 
 def install_requirements() -> None:
-    """Install both requirements files with pip. If nothing is missing, this takes a second and no network."""
+    """Install both requirements files with pip. If nothing is missing, this takes a second and no network access."""
     if importlib.util.find_spec("pip") is None:
         python("-m", "ensurepip")
     say("installing what is missing from requirements.txt and requirements-dev.txt")
     pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
-    pip += ["--no-compile"]  # halves the time; Python compiles the modules that are imported, once
+    pip += ["--no-compile"]  # halves the time; Python compiles modules on first import anyway
     if not python(*pip, "-r", "requirements.txt", "-r", "requirements-dev.txt"):
         sys.exit("tests/run.py: pip could not install the requirements")
     importlib.invalidate_caches()
 
 
 def starts(browser: str) -> bool:
-    """Return True if the browser runs: Ubuntu's chromium-browser may be a stub that only points to a snap."""
+    """Return True if the browser runs. Ubuntu's chromium-browser may be a stub that only points to a snap."""
     if sys.platform != "linux":
-        return True  # elsewhere, --version may open a window
+        return True  # on other systems, --version may open a window
     try:
         return subprocess.run([browser, "--version"], capture_output=True, timeout=60).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
@@ -113,7 +113,7 @@ def find_browser() -> str | None:
 
 
 def install_browser() -> str | None:
-    """Try to install a Chromium and return it; None if that fails."""
+    """Try to install a Chromium. Return its path, or None if that fails."""
     say("the browser tests need a Chromium, and none was found")
     if apt_install("chromium") and (browser := find_browser()):
         return browser
@@ -123,11 +123,11 @@ def install_browser() -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    if sys.version_info < (3, 11):  # noqa: UP036, this file must run on older versions to say so
+    if sys.version_info < (3, 11):  # noqa: UP036, this file must run on older versions to report that they're too old
         sys.exit("tests/run.py: nanogpt needs Python 3.11 or newer; this is " + sys.version.split()[0])
     leave_managed_python(arguments)
     install_requirements()
-    # Without bytecode files, pytest and every process that a test starts would compile the project again.
+    # Keep bytecode files: without them, pytest and every process a test starts would recompile the project.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     failed = []
     if "--fast" in arguments:

@@ -1,4 +1,4 @@
-"""The benchmarks run, at a tiny size: whoever has the machine for them finds them working."""
+"""Test the benchmarks by running them at a tiny size."""
 
 from __future__ import annotations
 

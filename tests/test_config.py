@@ -1,4 +1,4 @@
-"""The knobs: what is in range is taken over in its own type, everything else is one sentence."""
+"""Test the settings: a valid value is converted to its type, and any other raises a one-sentence error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, Tra
 CONFIGS = (ModelConfig, TrainConfig, SampleConfig)
 ALL = [pytest.param(config, k, id=f"{config.__name__}.{k.name}") for config in CONFIGS for k in knobs(config)]
 NUMBERS = [param for param in ALL if not param.values[1].choices and param.values[1].low is not None]
-WAS = ("^{} was .*; it must be a .*number from ", "^({} was |Couldn't read .* as a time)")  # a budget may be "90s"
+WAS = ("^{} was .*; it must be a .*number from ", "^({} was |Couldn't read .* as a time)")  # parses "90s", too
 NO_NUMBER = ["abc", "", None, [], {}, (1,), b"x", object(), math.nan, "nan", 1j]
 
 

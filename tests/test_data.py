@@ -1,4 +1,4 @@
-"""Batches and windows against what can be counted: ids that say where they stand."""
+"""Test batches and validation windows on data in which each id is its own position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-# --- the split -----------------------------------------------------------------------------------------------------
+# --- the split into training and validation set --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_the_split_is_in_memory_even_when_the_file_is_only_mapped(tmp_path):
     np.save(tmp_path / "tokens.npy", np.arange(100, dtype=np.uint8))
     mapped = np.load(tmp_path / "tokens.npy", mmap_mode="r")
     train, _ = split(mapped)
-    train[0] = 77  # a read-only map would refuse, or warn
+    train[0] = 77  # a read-only memory map would raise or warn here
     assert mapped[0] == 0
 
 
@@ -58,7 +58,7 @@ def test_batches_reach_every_start_equally_often_and_the_last_character():
     assert starts.tolist() == [0, 1, 2, 3]
     assert yb.max() == 11
     chi_square = ((counts - 2000) ** 2 / 2000).sum()
-    assert chi_square < 16.3  # 0.1 % of fair draws are worse, and the seed is fixed
+    assert chi_square < 16.3  # uniform draws exceed this 0.1% of the time; the seed is fixed
 
 
 def test_the_only_piece_there_is():
@@ -88,7 +88,7 @@ def test_the_generator_alone_decides_the_batch():
     [(1000, 8, 4, 124), (1001, 8, 4, 124), (100, 16, 3, 5), (17, 8, 5, 1), (25, 8, 5, 2), (9, 8, 2, 1)],
 )
 def test_a_pass_takes_every_piece_once(length, block_size, batch_size, count):
-    """As many pieces as fit, with the character after the last one, and with room to begin elsewhere."""
+    """An epoch takes each whole sequence once, leaving room for the last target and for a random offset."""
     batches = Shuffled(torch.arange(length), block_size, batch_size, seed=3)
     drawn = [batches(step) for step in range(4 * length)]
     for xb, yb in drawn:
@@ -101,15 +101,15 @@ def test_a_pass_takes_every_piece_once(length, block_size, batch_size, count):
     for one in passes:
         assert sorted(one) == list(range(min(one), min(one) + count * block_size, block_size))
     if count > 10:
-        assert len({tuple(one) for one in passes}) == len(passes)  # in another order
-        assert len({min(one) for one in passes}) > 4  # and from another start
+        assert len({tuple(one) for one in passes}) == len(passes)  # each epoch in a different order
+        assert len({min(one) for one in passes}) > 4  # and from different offsets
 
 
 def test_a_shuffled_batch_follows_from_the_seed_and_the_step_alone():
     data = torch.arange(5000)
     one, two = Shuffled(data, 8, 7, seed=1), Shuffled(data, 8, 7, seed=1)
     there = [one(step)[0] for step in range(300)]
-    for step in (299, 0, 90, 91, 89):  # in any order, over the border between two passes
+    for step in (299, 0, 90, 91, 89):  # in any order, across the boundary between two epochs
         assert torch.equal(two(step)[0], there[step])
     assert not torch.equal(Shuffled(data, 8, 7, seed=2)(0)[0], there[0])
     assert Shuffled(data, 8, 7, seed=2**53 - 1)(10**7)[0].shape == (7, 8)
@@ -133,7 +133,7 @@ def test_over_many_passes_a_character_stands_at_every_place_of_a_piece():
 
 
 def pairs(batches):
-    """Every (character, the one to predict) of the batches, flat, in order."""
+    """Return all (input, target) pairs of the batches as a flat list, in order."""
     return [pair for xb, yb in batches for pair in zip(xb.flatten().tolist(), yb.flatten().tolist())]
 
 
@@ -155,7 +155,7 @@ def test_a_pass_over_windows_stays_small_however_long_the_text_is():
 
 @pytest.mark.parametrize("most", [*range(1, 8), 13, 20, 27, *range(33, 41)])
 def test_some_windows_are_whole_different_and_evenly_spaced(most):
-    data, block_size = torch.arange(40 * 8 + 5), 8  # 40 whole windows, and a shorter one
+    data, block_size = torch.arange(40 * 8 + 5), 8  # 40 full windows and a shorter one
     chosen = torch.cat([xb for xb, _ in windows(data, block_size, most)])
     assert chosen.shape == (most, block_size)
     assert torch.equal(chosen, chosen[:, :1] + torch.arange(8))
@@ -165,7 +165,7 @@ def test_some_windows_are_whole_different_and_evenly_spaced(most):
     assert all(gap >= 1 for gap in gaps)
     assert not gaps or max(gaps) - min(gaps) <= 1
     assert starts[0] == 0
-    assert most == 1 or starts[-1] == 39 * 8  # from the first whole window to the last
+    assert most == 1 or starts[-1] == 39 * 8  # from the first full window to the last
     again = torch.cat([xb for xb, _ in windows(data, block_size, most)])
     assert torch.equal(chosen, again)
 
@@ -183,8 +183,8 @@ def test_more_windows_than_there_are_means_all(most):
     ("tokens", "wanted", "fits"),
     [
         (100_000, 256, 256),
-        (1290, 64, 64),  # 129 held out: two windows of 64, and the character after them
-        (1280, 64, 32),  # 128 held out: one too few
+        (1290, 64, 64),  # 129 validation tokens: two windows of 64 plus the last target
+        (1280, 64, 32),  # 128 validation tokens: one too few
         (1000, 4096, 32),
         (1000, 50, 25),
         (50, 64, 2),
@@ -200,7 +200,7 @@ def test_block_size_is_halved_until_the_held_out_tenth_holds_two_windows(tokens,
 @pytest.mark.parametrize("wanted", [2, 3, 5, 7, 64])
 def test_what_fits_is_never_below_the_smallest_block_size(wanted):
     for tokens in range(60):
-        if tokens - int(0.9 * tokens) < 5:  # two windows of two, and the character after them
+        if tokens - int(0.9 * tokens) < 5:  # two windows of two plus the last target
             with pytest.raises(NanoGPTError, match="too few for a validation set"):
                 fitting_block_size(tokens, wanted)
         else:

@@ -1,4 +1,4 @@
-"""Which device is taken, and how many threads."""
+"""Test the choice of device and the number of CPU threads."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ CU130 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]
         ((6, 1), CU130, "too old"),  # a GTX 1080
         ((7, 0), CU130, "too old"),
         ((7, 5), CU130, ""),
-        ((8, 9), CU130, ""),  # runs what was built for 8.6
+        ((8, 9), CU130, ""),  # runs binaries built for 8.6
         ((9, 0), CU130, ""),
-        ((13, 0), CU130, ""),  # the driver compiles for it
+        ((13, 0), CU130, ""),  # the driver compiles PTX for it
         ((13, 0), CU130[:-1], "newer"),
-        ((9, 0), [], ""),  # unknown
+        ((9, 0), [], ""),  # no architecture list, so assume that it works
     ],
 )
 def test_a_gpu_that_pytorch_was_not_built_for_is_not_used(capability, architectures, problem):
@@ -94,7 +94,7 @@ def test_a_gpu_that_pytorch_was_not_built_for_is_not_used(capability, architectu
 
 
 class Card:
-    """Stands in for torch.cuda on a machine with one GPU."""
+    """A stand-in for torch.cuda on a machine with one GPU."""
 
     def __init__(self, monkeypatch, capability=(9, 0), bf16=True):
         self.error: Exception | None = None

@@ -1,4 +1,4 @@
-"""What is being written is never seen in part, and what a killed writer leaves is swept, but nothing of a live one."""
+"""Test atomic writes, and that a sweep deletes the leftovers of killed processes but no files of live ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with disk.unfinished(folder) as new, disk._temporary(folder / "file.json") as te
 
 @contextlib.contextmanager
 def writer(folder: Path):
-    """Another process that is writing a file and a folder."""
+    """Start a process that is in the middle of writing a file and a folder, and yield it."""
     command = [sys.executable, "-c", WRITER, str(folder)]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with subprocess.Popen(command, cwd=ROOT, **pipes) as child:
@@ -66,7 +66,7 @@ def test_a_sweep_deletes_what_a_killed_process_left_and_nothing_of_a_live_one(ho
 def test_the_next_text_or_run_sweeps_too(home):
     for folder in (home / "corpora", home / "checkpoints"):
         with writer(folder):
-            pass  # killed
+            pass  # leaving the block kills the writer
         with disk.unfinished(home / "corpora" / "other") as new:
             assert names(folder) - {".writers", "other"} == set()
         assert not new.exists()
@@ -84,7 +84,7 @@ def test_all_folders_are_swept_at_a_start_of_the_server(home):
 
 
 def test_a_sweep_leaves_your_own_files_in_the_home_folder(home):
-    """It may be a folder of a project."""
+    """NANOGPT_HOME may be a project folder with other files in it."""
     for name in (f".notes.{'1' * 16}", ".config.json.original"):
         (home / name).touch()
         os.utime(home / name, (0, 0))
@@ -102,7 +102,7 @@ def test_a_sweep_leaves_all_other_files(home, name):
 
 @pytest.mark.parametrize("name", [f".one.{disk.NO_LOCK}12345678", ".last.safetensors.abcd_123", ".import-0a1b2c3d"])
 def test_where_no_lock_can_tell_a_day_does(home, name):
-    """In temporary names of earlier versions there is no token."""
+    """Without a lock (an earlier version, or a file system without locking), a file's age decides."""
     left = an_old_file(home / "checkpoints" / name)
     os.utime(left)
     disk.sweep(left.parent)
@@ -174,7 +174,7 @@ def test_a_folder_that_is_being_deleted_has_no_name(home, monkeypatch):
     (folder / "a").mkdir(parents=True)
     (folder / "a" / "b").touch()
     with monkeypatch.context() as patch:
-        patch.setattr(disk.shutil, "rmtree", lambda *_, **__: None)  # killed before
+        patch.setattr(disk.shutil, "rmtree", lambda *_, **__: None)  # as if killed before the deletion
         disk.delete_folder(folder / "a")
     [left] = names(folder) - {".writers"}
     assert disk.is_temporary(left)

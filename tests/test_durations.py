@@ -1,4 +1,4 @@
-"""Seconds in words, on a clock, and as a flag that is read back."""
+"""Test durations as words, as a clock, and as a flag that parses back to the same value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that is full, a folder that may not be written, a file that can't be read: a sentence at every door."""
+"""Test that a full disk, a read-only folder or an unreadable file gives a clear error in every interface."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ is_root = hasattr(os, "geteuid") and os.geteuid() == 0
 
 @pytest.fixture
 def full_disk(monkeypatch) -> None:
-    """A disk with no space: nothing that is written reaches it."""
+    """Simulate a full disk: every fsync raises ENOSPC."""
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -40,7 +40,7 @@ def full_disk(monkeypatch) -> None:
 
 @pytest.fixture
 def nobody(home) -> Iterator[None]:
-    """Someone who may not do everything: root is another user for the length of a test."""
+    """Run the test without root's permissions: if the user is root, switch to another user until it ends."""
     if sys.platform == "win32":
         pytest.skip("Windows has no permission bits")
     if is_root:
@@ -63,7 +63,7 @@ may_mount = pytest.mark.skipif(not (is_root and sys.platform == "linux"), reason
 
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Callable[[str], Path]]:
-    """Mount a small disk with these options."""
+    """Yield a function that mounts a small tmpfs with the given options."""
     path = tmp_path / "disk"
     path.mkdir()
 
@@ -86,7 +86,7 @@ def no_trainer(monkeypatch) -> None:
     monkeypatch.setattr(local, "start", lambda run: None)
 
 
-# --- the sentences --------------------------------------------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_folder_that_may_not_be_written_is_named(home, nobody, monkeypatch, in
 
 
 def started(text: corpus.Corpus) -> str:
-    """What the Train tab's status line says after Start."""
+    """Return the Train tab's status line after a press of Start."""
     start = lambda: visitor().start(text.id, "one", "quick", **SMALL)
     return next(train_tab.attempt(start))["said"].value["text"]
 
@@ -184,7 +184,7 @@ def test_the_corpus_tab_says_that_the_disk_is_full_and_takes_the_text_later(home
 @pytest.mark.slow
 @may_mount
 def test_the_page_on_a_disk_that_is_full(browser, disk):
-    """The whole way: a real disk of 100 kB, a real server and a real browser."""
+    """End to end: a real 100 kB disk, a real server and a real browser."""
     server = Server(disk("size=100k"))
     try:
         page = browser.new_page()
@@ -193,13 +193,13 @@ def test_the_page_on_a_disk_that_is_full(browser, disk):
         page.get_by_role("tab", name="Train", exact=True).click()
         page.locator("#train-start").click()
         page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('No text is chosen')")
-        assert page.locator(".toast-body").count() == 0  # Gradio's bare "Error"
+        assert page.locator(".toast-body").count() == 0  # no bare "Error" from Gradio
         page.close()
     finally:
         server.stop()
 
 
-# --- what can't be read hides nothing else --------------------------------------------------------------------------
+# --- an unreadable file doesn't hide the others ---------------------------------------------------------------------
 
 
 def unreadable_log(run: Run) -> None:
@@ -274,7 +274,7 @@ def test_runs_that_may_not_be_read_are_not_said_to_be_absent(home, text, nobody,
     assert f"{home / 'checkpoints'} is not writable" in said
 
 
-# --- a folder that may not be written -------------------------------------------------------------------------------
+# --- a read-only folder ---------------------------------------------------------------------------------------------
 
 
 def test_start_says_that_the_folder_may_not_be_written(home, text, nobody, no_trainer, monkeypatch):

@@ -1,4 +1,4 @@
-"""The run folder's model part: transformers is the judge of what we write, and nothing we read may surprise us."""
+"""Test a run folder's model files: transformers must load them, and bad files must raise clear errors."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def model(layout) -> GPT:
     torch.manual_seed(0)
     made = GPT(LAYOUTS[layout])
     with torch.no_grad():
-        for p in made.parameters():  # biases and gains as well
+        for p in made.parameters():  # biases and norm gains, too
             p.add_(0.3 * torch.randn_like(p))
     return made.eval()
 
 
 @pytest.fixture
 def folder(tmp_path, model):
-    """A folder as a run has it."""
+    """Return a folder with a run's model files."""
     for name, text in {**config_files(model.config), **CharTokenizer(TEXT).files(CONFIG.block_size)}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     (tmp_path / "model.safetensors").write_bytes(weights_bytes(model))
@@ -69,7 +69,7 @@ def refused(folder) -> str:
     return sentence
 
 
-# --- transformers opens it -----------------------------------------------------------------------------------------
+# --- loading in transformers ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("auto", [False, True])
@@ -80,7 +80,7 @@ def test_transformers_opens_it_and_gives_our_numbers(folder, model, layout, auto
     opened_as = transformers.AutoModelForCausalLM if auto else their_class
     theirs, report = opened_as.from_pretrained(folder, output_loading_info=True)
     assert type(theirs) is their_class
-    assert not any(report.values()), report  # nothing missing, unexpected or of another shape
+    assert not any(report.values()), report  # no missing, unexpected or mismatched tensors
     assert (theirs.config.bos_token_id, theirs.config.eos_token_id) == (None, None)
     assert sum(p.numel() for p in theirs.parameters()) == model.count_parameters()
     idx = torch.randint(CONFIG.vocab_size, (3, CONFIG.block_size), generator=torch.Generator().manual_seed(0))
@@ -116,7 +116,7 @@ def test_transformers_writes_with_it_greedily_as_we_do(folder, model):
     assert written[0, 3:].tolist() == ours
 
 
-# --- there and back ------------------------------------------------------------------------------------------------
+# --- round trips ---------------------------------------------------------------------------------------------------
 
 
 def test_what_is_read_back_is_the_model_to_the_bit(folder, model):
@@ -148,7 +148,7 @@ def test_other_precisions_are_read_as_float32(folder, model, kind):
     assert torch.equal(back.lm_head.weight, model.lm_head.weight.to(kind).float())
 
 
-# --- what is missing, broken, foreign or hostile -------------------------------------------------------------------
+# --- missing, broken, foreign and hostile files --------------------------------------------------------------------
 
 
 def test_no_weights_yet_is_said_so(folder):
@@ -308,7 +308,7 @@ def test_sizes_that_cannot_be(folder, layout, place, value):
     refused(folder)
 
 
-@pytest.mark.parametrize("place", [0, 1, 2, 4])  # no shape tells how many heads there are
+@pytest.mark.parametrize("place", [0, 1, 2, 4])  # tensor shapes don't reveal the number of heads
 def test_sizes_other_than_the_weights(folder, layout, place):
     if layout == "modern" and place == 1:
         pytest.skip("rotary positions have no weights")
@@ -327,11 +327,11 @@ def test_a_size_left_out(folder, layout, place):
 
 
 def test_a_giant_of_a_config_takes_no_memory_before_it_is_refused(folder, layout):
-    resource = pytest.importorskip("resource")  # not on Windows
+    resource = pytest.importorskip("resource")  # not available on Windows
     vocab_size, block_size, layers, heads, width, _ = SIZES[layout]
     giant = {vocab_size: 100_000, block_size: 4096, layers: 48, heads: 1, width: 4096, "num_key_value_heads": 1}
     change_config(folder, **giant)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused(folder)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown * (1 if sys.platform == "darwin" else 1024) < 500e6  # bytes; its weights would be 40 GB
+    assert grown * (1 if sys.platform == "darwin" else 1024) < 500e6  # bytes; the claimed weights need 40 GB

@@ -1,4 +1,4 @@
-"""The split of a text, counted in characters and in tokens."""
+"""Test the split into training and validation set, in characters and in tokens."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_tokens_of_any_length_are_split_where_nine_tenths_of_the_characters_end(
     tokens = np.array([2, 2, 2, 2, 2, 0, 1, 1, 2, 0])  # 48 characters: 43.2, so 43, are in the training set
     assert lengths[tokens].sum() == 48
     cut = train_tokens(tokens, lengths)
-    assert lengths[tokens[:cut]].sum() == 40  # the token after it would end at 47, in the held-out part
-    assert train_tokens(np.array([2] * 9 + [0] * 7), lengths) == 9  # a token that ends right at the cut is trained on
+    assert lengths[tokens[:cut]].sum() == 40  # the next token ends at 47, in the validation set
+    assert train_tokens(np.array([2] * 9 + [0] * 7), lengths) == 9  # ends right at the cut
 
 
 def test_epochs_are_counted_by_the_training_set():

@@ -1,6 +1,6 @@
-"""A layout that the project does not have, and a walk over every part: each handles it, or refuses it by name.
+"""Test every part of the project with an architecture it doesn't ship: each must support it or reject it clearly.
 
-What can be computed is tested with all combinations of features, against a forward pass written out here.
+Computations are tested for all combinations of features, against a forward pass written out in this file.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ SIZES = dict(vocab_size=13, block_size=12, n_layer=2, n_head=2, n_embd=16)
 FEATURES = [field.name for field in fields(Layout)]
 ALL = [Layout(*on) for on in itertools.product((False, True), repeat=len(FEATURES))]
 every_layout = pytest.mark.parametrize("layout", ALL, ids=str)
-# All that compute something of their own: how weights begin does not count once they are stirred.
+# All that compute something different: zero_init only affects the initial weights, which `stirred` changes.
 every_computation = pytest.mark.parametrize("layout", [one for one in ALL if not one.zero_init], ids=str)
 CPU = pick_device("cpu")
 
 
 @pytest.fixture
 def third(monkeypatch) -> str:
-    """The name of one more layout."""
+    """Register a third architecture and return its name."""
     monkeypatch.setitem(LAYOUTS, "third", THIRD)
     return "third"
 
 
 def stirred(layout: Layout | str, **sizes) -> GPT:
-    """A model in which no parameter is 0 or 1, so that each counts."""
+    """Return a model whose parameters are all random, so that each affects the output (none is 0 or 1)."""
     torch.manual_seed(0)
     model = GPT(ModelConfig(layout=layout, **{**SIZES, **sizes}))
     with torch.no_grad():
@@ -78,7 +78,7 @@ def ids(texts: int = 3) -> np.ndarray:
 
 
 def written_out(model: GPT, idx):
-    """The logits of a layout, from its definition and a model's weights: (B, T) -> (B, T, vocab_size)."""
+    """Compute logits from an architecture's definition and a model's weights: (B, T) -> (B, T, vocab_size)."""
     layout, w = model.config.features, dict(model.named_parameters())
     (B, T), C, nh = idx.shape, SIZES["n_embd"], SIZES["n_head"]
 
@@ -113,7 +113,7 @@ def written_out(model: GPT, idx):
     return norm(x, "ln_f") @ w["lm_head.weight"].T
 
 
-# --- the value -----------------------------------------------------------------------------------------------------
+# --- Layout as a value ---------------------------------------------------------------------------------------------
 
 
 def test_a_layout_cannot_be_changed_and_says_what_it_is():
@@ -121,7 +121,7 @@ def test_a_layout_cannot_be_changed_and_says_what_it_is():
         THIRD.rotary = False  # type: ignore[misc]
     assert str(THIRD) == WORDS
     assert str(LAYOUTS["modern"]) == "rotary positions, RMS norm, QK norm, ReLU squared, no biases, zero init"
-    assert len({str(layout) for layout in ALL}) == 2 ** len(FEATURES)  # no feature is left out
+    assert len({str(layout) for layout in ALL}) == 2 ** len(FEATURES)  # every feature is in its name
     assert THIRD.has(rotary=True, biases=True)
     assert not THIRD.has(rotary=True, biases=False)
 
@@ -176,7 +176,7 @@ def test_the_first_weights_are_those_of_the_layout(layout):
 
 
 def losses_of(model: GPT, text: str, kind: type[Step], config: TrainConfig) -> list[float]:
-    """Train for `max_iters` steps in the plain loop; validation losses before and after."""
+    """Train for `max_iters` steps in a plain loop. Return the validation losses before and after."""
     chars = sorted(set(text))
     train, val = split(np.array([chars.index(ch) for ch in text], np.uint16))
     get_batch = make_get_batch(train, model.config.block_size, config, torch.Generator().manual_seed(config.seed))
@@ -196,7 +196,7 @@ def model_for(text: str, layout: Layout | str, seed: int = 1337) -> GPT:
 def test_a_third_layout_learns_in_the_plain_step_and_in_the_fast_one_alike(third, tiny_text, optimizer):
     config = TrainConfig(max_iters=60, batch_size=8, learning_rate=1e-2, optimizer=optimizer, warmup_iters=10)
     plain, fast = (losses_of(model_for(tiny_text, third), tiny_text, kind, config) for kind in (Step, CrewStep))
-    assert plain[1] < 2.9 < plain[0]  # 2.9: the loss of one who knows how frequent each character is
+    assert plain[1] < 2.9 < plain[0]  # 2.9: loss of a unigram model
     assert fast == pytest.approx(plain, abs=1e-3)
 
 
@@ -211,7 +211,7 @@ def test_only_a_block_that_is_written_out_by_hand_trains_by_hand(layout):
     quick.train()
     loss = quick(idx, idx)[1]
     expected = F.cross_entropy(written_out(model, idx).flatten(0, 1), idx.flatten())
-    assert loss.item() == pytest.approx(expected.item(), rel=0.02)  # in bfloat16, where the processor has it
+    assert loss.item() == pytest.approx(expected.item(), rel=0.02)  # loose, because it may run in bfloat16
     loss.backward()
     assert all(p.grad is not None for p in quick.parameters())
 
@@ -227,7 +227,7 @@ def test_every_parameter_has_its_optimizer_and_only_matrices_decay(layout, optim
     optimizers = make_optimizers(model, TrainConfig(optimizer=optimizer, weight_decay=0.1))
     groups = [(type(one).__name__, group) for one in optimizers for group in one.param_groups]
     held = [id(p) for _, group in groups for p in group["params"]]
-    assert sorted(held) == sorted(map(id, model.parameters()))  # each once
+    assert sorted(held) == sorted(map(id, model.parameters()))  # each exactly once
     for kind, group in groups:
         for p in group["params"]:
             assert group["weight_decay"] == (0.1 if p.dim() == 2 else 0)
@@ -242,7 +242,7 @@ def test_weight_decay_by_epochs_counts_the_layout_s_own_parameters(third):
     decays = [
         settled(by_size, ModelConfig(layout=layout, **SIZES), 40_000).weight_decay for layout in (third, "modern")
     ]
-    assert decays[0] > decays[1] > 0  # biases and gains are parameters, too
+    assert decays[0] > decays[1] > 0  # biases and norm gains count as parameters, too
 
 
 def test_memory_is_estimated_by_features(third):
@@ -251,18 +251,18 @@ def test_memory_is_estimated_by_features(third):
 
     train = TrainConfig(batch_size=8)
     classic, ours, modern = (needed(layout) for layout in ("classic", third, "modern"))
-    assert classic < ours + 4 * 6 * 512 * 16  # the learned table, which it lacks, with all copies
+    assert classic < ours + 4 * 6 * 512 * 16  # the position table it doesn't have, with all its copies
     assert ours < modern
-    assert needed(third, n_head=8) == needed(third)  # torch's attention keeps no weights
+    assert needed(third, n_head=8) == needed(third)  # torch's attention doesn't store the attention matrix
     kept = [needed(replace(LAYOUTS["modern"], qk_norm=on), n_head=8, n_embd=64) for on in (True, False)]
-    assert kept[0] - kept[1] >= 8 * 2 * 8 * 512 * 512 * 4  # the block by hand does
+    assert kept[0] - kept[1] >= 8 * 2 * 8 * 512 * 512 * 4  # the handwritten block does
 
 
 def test_a_time_budget_is_planned_for_a_third_layout(third, monkeypatch):
     monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.05)
     chosen = plan.choose(20, 13, 50_000, {"layout": third})
     assert chosen.settings["layout"] == third
-    assert "from the modern architecture on Tiny Shakespeare" in str(chosen)  # promises no loss that was not measured
+    assert "from the modern architecture on Tiny Shakespeare" in str(chosen)  # doesn't promise a loss for it
 
 
 # --- sampling ------------------------------------------------------------------------------------------------------
@@ -341,18 +341,18 @@ def test_a_saved_layout_goes_by_the_first_name_that_has_its_features(monkeypatch
     assert read_config(tmp_path).layout == "modern"
 
 
-# --- what is made of a run -----------------------------------------------------------------------------------------
+# --- exports and other uses of a run -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def run(home, tiny_text) -> Run:
-    """One of the classic layout, whose folder the tests below take for one of another layout."""
+    """Return a finished run with the classic architecture; the tests below read it as another architecture."""
     made = prepare.new_run(
         "ours", corpus.add(tiny_text, "A Play"), "quick", n_layer=2, n_head=2, n_embd=16, block_size=12, batch_size=8,
         max_iters=20, eval_interval=20, learning_rate=1e-2, warmup_iters=5, device="cpu",
     )  # fmt: skip
     made.log(step=20, seconds=1.0, tokens=1, val_loss=2.0)
-    made.event("finished", step=20, val_loss=2.0, val_characters=len(tiny_text) // 10)  # judged on all of the tail
+    made.event("finished", step=20, val_loss=2.0, val_characters=len(tiny_text) // 10)  # the whole validation set
     return made
 
 
@@ -364,7 +364,7 @@ def taken_for(run: Run, layout: Layout | str, monkeypatch) -> ModelConfig:
 
 
 def program_of(run: Run, folder: Path) -> Path:
-    """Its exported program, and its text beside it."""
+    """Export the run as a program, with its text in the same folder, and return the program's path."""
     (folder / "a-play.txt").write_text(corpus.load(run.settings()["corpus"]["id"]).text(), encoding="utf-8", newline="")
     path = folder / "program.py"
     path.write_text(code_export.python(run), encoding="utf-8")
@@ -462,11 +462,11 @@ def test_the_form_and_the_command_line_offer_a_third_layout(third, capsys):
     assert "{classic,modern,third}" in capsys.readouterr().out
 
 
-# --- no part goes by a layout's name -------------------------------------------------------------------------------
+# --- no code depends on an architecture's name ---------------------------------------------------------------------
 
 
 def names_compared(source: str) -> list[str]:
-    """Comparisons and look-ups in a module's code that go by a layout's name."""
+    """Return the architecture names that a module's code compares with or looks up."""
     found = []
     for node in ast.walk(ast.parse(source)):
         inside = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
@@ -478,10 +478,10 @@ def names_compared(source: str) -> list[str]:
 @pytest.mark.parametrize("path", sorted((ROOT / "nanogpt").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_code_reads_features_and_not_names(path):
     allowed = {
-        "layout.py": ["classic", "modern"],  # where the names are given
-        "config.py": ["modern"],  # RECIPES: what is trained how is not a feature
-        "form.py": ["modern", "classic"],  # what a person reads
-        "page_export.py": ["classic"],  # the same
+        "layout.py": ["classic", "modern"],  # defines the names
+        "config.py": ["modern"],  # RECIPES: training recipes aren't features
+        "form.py": ["modern", "classic"],  # labels on the page
+        "page_export.py": ["classic"],  # a label on the page
     }
     assert names_compared(path.read_text(encoding="utf-8")) == allowed.get(path.name, [])
 

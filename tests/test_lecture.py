@@ -1,4 +1,4 @@
-"""The lecture's program against what it must be: sums written by hand, entropies that are counted, known numbers."""
+"""Test the lecture's program against hand-computed results, counted entropies and the lecture's numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from nanogpt.lecture import (
 )
 
 SMALL_BIG = replace(STAGES[7], batch_size=16, block_size=16, n_embd=24, n_head=6, n_layer=2, learning_rate=3e-3)
-SMALL = {**STAGES, 7: SMALL_BIG}  # stage 7 in a size for a test, its dropout and its six heads kept
+SMALL = {**STAGES, 7: SMALL_BIG}  # stage 7, shrunk, with its dropout and its six heads
 small_stages = pytest.mark.parametrize("stage", SMALL.values(), ids=lambda stage: f"stage{stage.number}")
 
 
@@ -86,7 +86,7 @@ def test_a_generator_decides_the_batch_and_spares_the_global_one():
 
 
 def head_by_hand(head, x):
-    """One head of attention for one row, in plain numbers: for each character a weighted sum over its past."""
+    """Compute one attention head for one sequence in plain Python: (T, n_embd) -> (T, head_size)."""
     q, k, v = ((x @ w.weight.T).tolist() for w in (head.query, head.key, head.value))
     out = []
     for t in range(len(q)):
@@ -161,7 +161,7 @@ def test_from_stage_two_on_the_past_counts(number):
 @pytest.mark.parametrize("number", [2, 3, 4, 5, 6])
 def test_from_stage_two_on_the_place_counts(number):
     logits, _ = STAGES[number].model(STAGES[number], vocab_size=20)(torch.zeros((1, 8), dtype=torch.long))
-    assert not torch.allclose(logits[0, 1:], logits[0, :-1], atol=1e-3)  # eight times the same character
+    assert not torch.allclose(logits[0, 1:], logits[0, :-1], atol=1e-3)  # the same character eight times
 
 
 def test_stage_four_thinks_over_what_stage_three_heard():
@@ -178,7 +178,7 @@ def test_dropout_is_in_every_part_and_only_while_training():
         assert part(x).abs().max() == 0
         assert part.eval()(x).abs().min() > 0
     drops = [module.p for module in GPT(SMALL_BIG, 5).modules() if isinstance(module, torch.nn.Dropout)]
-    assert drops == [0.2] * (2 * (6 + 1 + 1))  # a block's six heads, their projection, the feed-forward
+    assert drops == [0.2] * (2 * (6 + 1 + 1))  # per block: six heads, projection, feed-forward
 
 
 # --- the models ----------------------------------------------------------------------------------------------------
@@ -221,15 +221,15 @@ def test_the_loss_is_the_mean_surprise_in_nats(stage):
 
 @small_stages
 def test_an_untrained_model_knows_next_to_nothing(stage):
-    # A table of standard normals is confidently wrong: ln(vocab) + 1/2, the 4.7 at which the lecture begins.
-    # The others start near ln(vocab).
+    # A bigram table of standard normals starts at ln(vocab) + 1/2, which is the 4.7 in the lecture.
+    # The other stages start near ln(vocab).
     idx, targets = torch.randint(65, (64, stage.block_size)), torch.randint(65, (64, stage.block_size))
     losses = [stage.model(stage, 65)(idx, targets)[1].item() for _ in range(5)]
     above = sum(losses) / 5 - math.log(65)
     assert above == pytest.approx(0.5, abs=0.15) if stage.number == 1 else 0 < above < 0.5
 
 
-# --- writing -------------------------------------------------------------------------------------------------------
+# --- sampling ------------------------------------------------------------------------------------------------------
 
 
 @small_stages
@@ -258,7 +258,7 @@ def test_writing_draws_what_the_model_says():
 
 def test_writing_forgets_what_is_older_than_the_window():
     model = GPT(Stage(block_size=6, n_layer=1, n_head=2, n_embd=8), vocab_size=9).eval()
-    model.lm_head.weight.data *= 20  # so that it minds what it has read
+    model.lm_head.weight.data *= 20  # so that the context affects the output
     idx = torch.randint(9, (1, 20))
     expected, generator = idx, torch.Generator().manual_seed(2)
     for _ in range(10):
@@ -271,7 +271,7 @@ def test_writing_forgets_what_is_older_than_the_window():
 
 
 def entropy(counts):
-    """The mean surprise, in nats, for one who knows these frequencies."""
+    """Return the entropy of these counts in nats."""
     total = sum(counts.values())
     return -sum(n / total * math.log(n / total) for n in counts.values())
 
@@ -285,12 +285,12 @@ def test_each_stage_learns(stage, tiny_text):
     assert [event["step"] for event in events] == [0, 80, 100]
     first, last = events[0], events[-1]
     assert last["train_loss"] < first["train_loss"] - 0.5
-    # Better than one who knows how frequent each character is: it uses what stands before.
+    # Better than a unigram model, so it uses the context.
     assert last["val_loss"] < entropy(Counter(tiny_text)) or stage.number == 1
 
 
 def test_the_bigram_learns_the_frequencies_of_pairs(tiny_text):
-    text = tiny_text * 4  # so that the tail is as the rest
+    text = tiny_text * 4  # so that the validation set resembles the training set
     pairs = entropy(Counter(zip(text, text[1:]))) - entropy(Counter(text[:-1]))
     stage = quick(STAGES[1], learning_rate=0.1, eval_iters=40)
     *_, last = train_stage(text, stage, max_iters=300)
@@ -344,7 +344,7 @@ def test_an_estimate_is_without_dropout_and_of_both_pieces():
         optimizer.step()
     losses = estimate_loss(model, data, stage)
     assert losses == estimate_loss(model, data, stage)
-    assert losses["train"] < 0.8 < 2 < losses["val"]  # it knows 0 and 1 as a coin, and has never met 2 and 3
+    assert losses["train"] < 0.8 < 2 < losses["val"]  # trained on coin flips of 0 and 1; never saw 2 or 3
     assert model.training
 
 
@@ -383,7 +383,7 @@ def test_the_ladder_climbs_in_order_and_leaves_the_big_one_to_a_gpu(tiny_text):
 
 def test_each_stage_is_the_one_before_and_something_more(tiny_text):
     parameters = [sum(p.numel() for p in stage.model(stage, 65).parameters()) for stage in LADDER[1:6]]
-    assert parameters[0] == parameters[1]  # many heads cost what one did
+    assert parameters[0] == parameters[1]  # several heads have as many parameters as one
     assert parameters == sorted(parameters)
 
 

@@ -1,4 +1,4 @@
-"""The mark slow: conftest.py fails a test that starts a process without it, and one that has it for nothing."""
+"""Test the marker slow: conftest.py fails a test that needs it and lacks it, or has it for no reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast model against the lecture's, with the same weights, and against what any such model must do."""
+"""Test the fast model against the lecture's with the same weights, and for what any GPT must satisfy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ layouts = pytest.mark.parametrize("layout", ["classic", "modern"])
 
 
 def a_model(config, seed=0, scale=1.0):
-    """A model whose every weight matters: as made, biases and gains are all zeros and ones."""
+    """Return a model whose weights are all random: initially, biases are 0 and norm gains are 1."""
     torch.manual_seed(seed)
     model = GPT(config)
     with torch.no_grad():
@@ -44,11 +44,11 @@ def text_of(config, rows=3, length=None, seed=1):
     return torch.randint(config.vocab_size, (rows, length or config.block_size), generator=generator)
 
 
-# --- the same numbers as the lecture -------------------------------------------------------------------------------
+# --- same numbers as in the lecture --------------------------------------------------------------------------------
 
 
 def copy_into_lecture(model: GPT) -> lecture.GPT:
-    """Our weights in the lecture's modules, head by head. Its queries, keys and values have no biases."""
+    """Copy our weights into the lecture's modules, head by head. Its queries, keys and values have no biases."""
     config = model.config
     theirs = lecture.GPT(config, config.vocab_size)
     plain = ("token_embedding_table", "position_embedding_table", "ln_f", "lm_head")
@@ -75,7 +75,7 @@ def copy_into_lecture(model: GPT) -> lecture.GPT:
 def test_with_the_lecture_s_weights_it_gives_the_lecture_s_numbers(config):
     model = a_model(config)
     for block in model.blocks:
-        torch.nn.init.zeros_(block.sa.qkv.bias)  # which the lecture's heads do not have
+        torch.nn.init.zeros_(block.sa.qkv.bias)  # the lecture's heads have no biases
     theirs, idx = copy_into_lecture(model), text_of(config)
     for length in (1, 2, config.block_size):
         ours, _ = model(idx[:, :length])
@@ -125,7 +125,7 @@ def test_fused_attention_is_the_lecture_s_four_lines(T):
     assert (wei.triu(1) == 0).all()
 
 
-# --- what any such model must do -----------------------------------------------------------------------------------
+# --- properties of any GPT -----------------------------------------------------------------------------------------
 
 
 @shapes
@@ -205,7 +205,7 @@ def test_one_batch_can_be_learned_by_heart(layout):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.1  # the first character of a row has no past, yet its place and itself suffice here
+    assert loss.item() < 0.1  # for the first character of a row, token and position suffice
     assert (model.eval()(xb)[0].argmax(-1) == yb).float().mean() > 0.95
 
 
@@ -221,7 +221,7 @@ def test_dropout_acts_in_training_only(config):
     assert torch.equal(model(idx)[0], first)
 
 
-# --- the cache -----------------------------------------------------------------------------------------------------
+# --- the KV cache --------------------------------------------------------------------------------------------------
 
 
 @shapes
@@ -253,23 +253,23 @@ def test_parameters_are_counted_as_worked_out_by_hand():
     model = GPT(ModelConfig(vocab_size=V, block_size=T, n_layer=L, n_head=4, n_embd=C))
     assert model.count_parameters() == V * C + T * C + L * block + 2 * C + V * C
     modern = GPT(ModelConfig(vocab_size=V, layout="modern", block_size=T, n_layer=L, n_head=4, n_embd=C))
-    assert modern.count_parameters() == V * C + L * 12 * C * C + V * C  # matrices alone
+    assert modern.count_parameters() == V * C + L * 12 * C * C + V * C  # matrices only
 
 
-# --- what is the modern layout's own -------------------------------------------------------------------------------
+# --- features of the modern architecture ---------------------------------------------------------------------------
 
 
 def test_rotary_positions_tell_how_far_apart_two_characters_stand_and_not_where():
     table = rotary_table(ModelConfig(layout="modern", block_size=32, n_head=2, n_embd=16))  # (2, T, hs / 2)
     torch.manual_seed(0)
     q, k = torch.randn(8), torch.randn(8)
-    turned = lambda x: rotate(x.expand(1, 1, 32, 8), *table)[0, 0]  # the same vector at every place
+    turned = lambda x: rotate(x.expand(1, 1, 32, 8), *table)[0, 0]  # the same vector at every position
     scores = turned(q) @ turned(k).T  # (T, T)
     for apart in (0, 1, 5, 20):
         diagonal = scores.diagonal(apart)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4, rtol=1e-4)
     assert scores[0].std() > 0.1
-    torch.testing.assert_close(turned(q).norm(dim=-1), q.norm().expand(32))  # turned, not stretched
+    torch.testing.assert_close(turned(q).norm(dim=-1), q.norm().expand(32))  # rotation keeps the length
 
 
 def test_in_the_modern_layout_the_length_of_queries_and_keys_does_not_matter():
@@ -281,5 +281,5 @@ def test_in_the_modern_layout_the_length_of_queries_and_keys_does_not_matter():
             block.sa.qkv.weight[: 2 * config.n_embd].mul_(1000)
     torch.testing.assert_close(model(idx)[0], before, atol=1e-3, rtol=1e-3)
     with torch.no_grad():
-        model.blocks[0].sa.qkv.weight[2 * config.n_embd :].mul_(2)  # values do
+        model.blocks[0].sa.qkv.weight[2 * config.n_embd :].mul_(2)  # scaling the values does change the output
     assert not torch.allclose(model(idx)[0], before, atol=1e-2)

@@ -1,4 +1,4 @@
-"""The schedule at its edges, and the optimizer's memory through a file and back."""
+"""Test the learning rate schedule at its edges, and saving and loading of optimizer state."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def learn(model, optimizers, steps, seed=0):
             optimizer.step()
 
 
-# --- the schedule --------------------------------------------------------------------------------------------------
+# --- the learning rate schedule ------------------------------------------------------------------------------------
 
 CONFIG = TrainConfig(learning_rate=1e-2, min_lr=1e-3, warmup_iters=10, max_iters=110)
 
@@ -55,12 +55,12 @@ CONFIG = TrainConfig(learning_rate=1e-2, min_lr=1e-3, warmup_iters=10, max_iters
 @pytest.mark.parametrize(
     ("step", "lr"),
     [
-        (0, 1e-3),  # the first of ten steps up
+        (0, 1e-3),  # the first of ten warm-up steps
         (4, 5e-3),
         (9, 1e-2),
-        (10, 1e-2),  # the top
+        (10, 1e-2),  # the peak
         (35, 1e-3 + 9e-3 * 0.5 * (1 + math.sqrt(0.5))),  # a quarter of the way: cos 45 degrees
-        (60, 5.5e-3),  # half way
+        (60, 5.5e-3),  # halfway
         (110, 1e-3),
         (111, 1e-3),
         (10_000, 1e-3),
@@ -100,7 +100,7 @@ def test_muon_s_learning_rate_falls_in_proportion():
 def test_a_run_shorter_than_its_warm_up_only_rises():
     short = TrainConfig(learning_rate=1e-2, min_lr=0.0, warmup_iters=100, max_iters=50)
     assert [get_lr(step, short) for step in (0, 24, 49)] == pytest.approx([1e-4, 2.5e-3, 5e-3])
-    assert get_lr(5, TrainConfig(warmup_iters=5, max_iters=5)) == 1e-3  # nothing is divided by zero
+    assert get_lr(5, TrainConfig(warmup_iters=5, max_iters=5)) == 1e-3  # no division by zero
 
 
 # --- the optimizer -------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_weight_decay_goes_by_the_square_of_the_passes_and_for_small_models_by_t
 
 def test_a_weight_decay_is_settled_where_it_was_left_open():
     shape, numbers = ModelConfig(layout="modern", **SIZES), a_model(layout="modern").count_parameters()
-    left_open = TrainConfig(weight_decay=-1.0, max_iters=900, batch_size=10)  # ten passes over nine tenths of 8,000
+    left_open = TrainConfig(weight_decay=-1.0, max_iters=900, batch_size=10)  # ten epochs of 0.9 * 8,000
     assert settled(left_open, shape, 8000) == replace(left_open, weight_decay=weight_decay(10, numbers, 8000))
     for decay in (0.0, 0.3):
         config = TrainConfig(weight_decay=decay)
@@ -157,7 +157,7 @@ def test_one_step_is_that_of_adamw_worked_out_by_hand():
     learn(model, make_optimizers(model, config), 1)
     for name, p in model.named_parameters():
         g = p.grad.double()
-        m, v = 0.1 * g / (1 - 0.9), 0.01 * g**2 / (1 - 0.99)  # with the bias corrections of the first step
+        m, v = 0.1 * g / (1 - 0.9), 0.01 * g**2 / (1 - 0.99)  # with the first step's bias corrections
         decayed = before[name] * (1 - 1e-2 * (0.1 if p.dim() >= 2 else 0.0))
         expected = decayed - 1e-2 * m / (v.sqrt() + 1e-8)
         torch.testing.assert_close(p.detach().double(), expected, rtol=1e-4, atol=1e-6)
@@ -174,7 +174,7 @@ def test_the_optimizers_memory_goes_through_a_file_and_back_to_the_bit(layout, o
     matrices = [n for n, p in model.named_parameters() if n.startswith("blocks.") and p.dim() == 2]
     by_muon = matrices if optimizer == "muon" else []
     parameters = sum(1 for _ in model.parameters())
-    assert len(kept) == 3 * (parameters - len(by_muon)) + len(by_muon)  # step, exp_avg, exp_avg_sq; or a momentum
+    assert len(kept) == 3 * (parameters - len(by_muon)) + len(by_muon)  # step, exp_avg, exp_avg_sq; Muon: momentum
     learn(model, optimizers, 5, seed=1)
 
     other = a_model(seed=9, layout=layout)
@@ -191,7 +191,7 @@ def test_the_optimizers_memory_goes_through_a_file_and_back_to_the_bit(layout, o
     forgetful.load_state_dict(weights)
     learn(forgetful, make_optimizers(forgetful, config), 5, seed=1)
     for name, p in model.named_parameters():
-        assert not torch.equal(p, forgetful.get_parameter(name)), name  # the memory of each does matter
+        assert not torch.equal(p, forgetful.get_parameter(name)), name  # each parameter's optimizer state matters
 
 
 @both
@@ -220,7 +220,7 @@ def test_the_nearest_orthogonal_matrix_is_that_of_the_singular_value_decompositi
     matrices = torch.randn(4, *shape) * torch.tensor([1.0, 1e-3, 1e3, 1.0]).view(4, 1, 1)
     found = orthogonalize(matrices)
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
-    in_their_axes = u.mT @ found @ v.mT  # diagonal, and near one, where `found` is u @ v
+    in_their_axes = u.mT @ found @ v.mT  # near the identity if `found` is near u @ v
     size = torch.diagonal(in_their_axes, dim1=-2, dim2=-1)
     assert size.min() > 0.6
     assert size.max() < 1.3
@@ -228,8 +228,8 @@ def test_the_nearest_orthogonal_matrix_is_that_of_the_singular_value_decompositi
 
 
 def test_three_steps_of_muon_are_those_worked_out_by_hand(monkeypatch):
-    """Three, because the first starts from a momentum of zero, whose weight does not matter yet."""
-    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: False)  # where there is none, and for the test's sake
+    """Three steps, because momentum starts at zero and its coefficient doesn't matter in the first."""
+    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: False)  # use float32 on every machine
     model = a_model(layout="modern")
     config = TrainConfig(optimizer="muon", matrix_lr=0.02, momentum=0.9, weight_decay=0.1)
     optimizers = make_optimizers(model, config)
@@ -242,7 +242,7 @@ def test_three_steps_of_muon_are_those_worked_out_by_hand(monkeypatch):
                 continue
             memory[name] = 0.9 * memory[name] + 0.1 * p.grad
             update = 0.1 * p.grad + 0.9 * memory[name]
-            parts = update.chunk(3) if "qkv" in name else [update]  # query, key and value each by itself
+            parts = update.chunk(3) if "qkv" in name else [update]  # query, key and value separately
             turned = torch.cat([orthogonalize(part[None])[0] for part in parts])
             rows, columns = parts[0].shape
             expected = before[name] * (1 - 0.02 * 0.1) - 0.02 * max(1, rows / columns) ** 0.5 * turned

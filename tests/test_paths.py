@@ -1,4 +1,4 @@
-"""Where runs and texts live: NANOGPT_HOME, else the checkout, else the user's data folder."""
+"""Test where runs and texts are stored: in NANOGPT_HOME, the checkout or the user's data folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nanogpt import paths
 
 @pytest.fixture
 def elsewhere(monkeypatch, tmp_path) -> Path:
-    """The user's data folder, in a scratch folder."""
+    """Point the user's data folder to a temporary folder, and return its path."""
     monkeypatch.delenv("NANOGPT_HOME")
     monkeypatch.delenv("SPACE_ID", raising=False)
     monkeypatch.setattr(platformdirs, "user_data_path", lambda name, **_: tmp_path / "data" / name)

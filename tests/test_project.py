@@ -1,4 +1,4 @@
-"""The project about itself: which way imports point, how long functions are, whether the documents tell the truth."""
+"""Test the project itself: import order, function length, and whether the documentation matches the code."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from radon.complexity import cc_visit
 
 ROOT = Path(__file__).resolve().parent.parent
 
-LINES = 60  # of a function, its nested ones included
-LINES_OF = {"nanogpt/train.py:train": 90}  # the loop
+LINES = 60  # per function, including nested functions
+LINES_OF = {"nanogpt/train.py:train": 90}  # the training loop
 
 DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "checkpoints/shakespeare/README.md",
     "docs/lecture.md", "docs/security.md", "docs/space.md",
 ]  # fmt: skip
 ROOMS = sorted(path.parent.name for path in (ROOT / "nanogpt").glob("*/__init__.py"))
-# What a run folder holds, and folders made by use: named in the documents, not files of the project.
+# Files and folders that the documents mention but that exist only after use.
 MADE_BY_USE = re.compile(r"(corpora|checkpoints/(?!shakespeare)[^/]+|\.venv)(/.*)?")
 PATH = re.compile(r"[\w.*-]+(/[\w.*-]+)*/?")
 SUFFIX = re.compile(r"\.(py|md|txt|toml|svg|png|gif|html|js|css|json|jsonl|yml|yaml|safetensors)$|/$")
 
 
-# --- what is in the tree -------------------------------------------------------------------------------------------
+# --- the files of the project --------------------------------------------------------------------------------------
 
 
 @cache
 def files() -> list[Path]:
-    """The files of the project as git sees them, those not yet added too; without git, all but hidden and made ones."""
+    """Return git's tracked and untracked files. Without git, return all but hidden and generated files."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         git = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True, encoding="utf-8")
@@ -63,21 +63,21 @@ def python_files() -> list[Path]:
 
 
 def package_files() -> list[Path]:
-    """The package and app.py."""
+    """Return the modules of the package, and app.py."""
     return [path for path in python_files() if name_of(path) == "app.py" or name_of(path).startswith("nanogpt/")]
 
 
-# --- imports point one way -----------------------------------------------------------------------------------------
+# --- import order --------------------------------------------------------------------------------------------------
 
 
 def module_of(path: Path) -> str:
-    """nanogpt/ui/train_tab.py -> nanogpt.ui.train_tab"""
+    """Return a file's module name: nanogpt/ui/train_tab.py -> nanogpt.ui.train_tab."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imported(source: str, module: str, is_package: bool = False) -> Iterator[str]:
-    """Every dotted name a module imports, at its top or inside a function; `from . import x` gives the module x."""
+    """Yield the dotted names that a module imports, including inside functions; `from . import x` yields module x."""
     package = module.split(".") if is_package else module.split(".")[:-1]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -90,13 +90,13 @@ def imported(source: str, module: str, is_package: bool = False) -> Iterator[str
 
 @cache
 def order() -> dict[str, int]:
-    """The place of each flat module and each room in the import order, as the map in CONTRIBUTING.md gives it."""
+    """Return the position of each top-level module and room in the import order of CONTRIBUTING.md."""
     [one] = [block for block in blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")) if "·" in block]
     return {name.strip(): place for place, name in enumerate(one.split("·"))}
 
 
 def chapter(dotted: str) -> str | None:
-    """The flat module or room that a dotted name belongs to; None for what is not ours, and for the package itself."""
+    """Return the top-level module or room of a dotted name, or None for other packages and for nanogpt itself."""
     if dotted.split(".")[0] == "app":
         return "app"
     own = re.match(r"nanogpt\.(\w+)", dotted)
@@ -110,17 +110,17 @@ def modules_imported(path: Path) -> list[str]:
 
 
 def wrong_arrows(module: str, names: list[str]) -> list[str]:
-    """Imports that do not point to the left. Inside a room any direction is allowed, but no circle."""
+    """Return imports that violate the order. Inside a room, modules can import each other, but not in a cycle."""
     here = chapter(module)
     if here is None:
-        return [f"{module} -> {name}" for name in names if chapter(name)]  # nanogpt/__init__.py imports nothing of ours
-    last = len(order())  # a module without a place may import all and be imported by none, until it is given one
+        return [f"{module} -> {name}" for name in names if chapter(name)]  # nanogpt/__init__.py imports none of them
+    last = len(order())  # a module missing from the map may import all, but no module may import it
     places = {name: order().get(there, last) for name in names if (there := chapter(name)) not in (None, here)}
     return [f"{module} -> {name}" for name, place in places.items() if place >= order().get(here, last)]
 
 
 def exported(source: str) -> list[str]:
-    """`__all__` of a room: the names and modules that others may use."""
+    """Return a room's `__all__`: the names and modules that other rooms may import."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return ast.literal_eval(node.value)
@@ -128,7 +128,7 @@ def exported(source: str) -> list[str]:
 
 
 def past_the_door(module: str, names: list[str]) -> list[str]:
-    """Imports from another room of something that its `__all__` does not name."""
+    """Return imports from another room that are not in that room's `__all__`."""
     wrong = []
     for name in names:
         _, room, *inside = [*name.split("."), ""][:3]
@@ -156,7 +156,7 @@ def test_a_room_is_entered_through_what_it_exports(path):
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_exports_what_exists(room):
-    """And says in its first lines what it is for."""
+    """Its docstring also says what it is for, in three lines or more."""
     path = ROOT / "nanogpt" / room / "__init__.py"
     here = {name.rpartition(".")[2] for name in modules_imported(path)} | {one.stem for one in path.parent.glob("*.py")}
     names = exported(text_of(path))
@@ -166,7 +166,7 @@ def test_a_room_exports_what_exists(room):
 
 
 def shadowing(init: str, modules: set[str]) -> list[str]:
-    """Names that a room's __init__ takes out of a module and that are names of its modules as well."""
+    """Return names that a room's __init__ imports from a module and that hide a module with the same name."""
     taken = [node for node in ast.parse(init).body if isinstance(node, ast.ImportFrom) and node.module]
     return sorted({alias.asname or alias.name for node in taken for alias in node.names} & modules)
 
@@ -189,7 +189,7 @@ def test_no_circle_of_imports():
 
     graph = {module_of(p): {ours(n) for n in modules_imported(p)} & modules - {"nanogpt"} for p in package_files()}
     assert any(graph.values())
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+    TopologicalSorter(graph).prepare()  # raises CycleError with the modules' names
 
 
 @pytest.mark.parametrize("path", package_files(), ids=name_of)
@@ -201,7 +201,7 @@ def test_only_the_page_knows_gradio_and_nothing_knows_transformers(path):
 
 
 def asks_past_the_visitor(source: str) -> list[str]:
-    """Calls that reach runs and texts without asking whose they are."""
+    """Return calls that open runs or texts without checking whether the visitor owns them."""
     called = [ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     direct = r"(runs?\.)?(Run|all_runs|free_name)|(runs?\.)?Run\.create|archive\.(unpack|adopt)"
     direct += r"|prepare\.\w+|place\.start|(local|zero)\.\w+"
@@ -255,7 +255,7 @@ def test_listing_runs_texts_and_commands_needs_no_torch():
 @pytest.mark.slow
 def test_importing_all_but_the_page_is_silent_and_needs_no_gradio():
     modules = [m for p in package_files() if (m := module_of(p)) != "app" and chapter(m) not in {"ui", "__main__"}]
-    if importlib.util.find_spec("triton") is None:  # comes with torch for NVIDIA GPUs alone
+    if importlib.util.find_spec("triton") is None:  # comes only with torch for NVIDIA GPUs
         modules = [m for m in modules if m not in {"nanogpt.fast.cuda_block", "nanogpt.fast.cuda_character"}]
     assert "nanogpt.train" in modules
     script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
@@ -266,13 +266,13 @@ def test_importing_all_but_the_page_is_silent_and_needs_no_gradio():
 
 
 def test_the_wheel_holds_every_room():
-    """tests/test_package.py builds it; this one is quick."""
+    """A quick check of the settings; tests/test_package.py builds a real wheel."""
     packages = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["setuptools"]["packages"]
     rooms = ["nanogpt", *(f"nanogpt.{room}" for room in ROOMS)]
     assert sorted(packages) == sorted([*rooms, "nanogpt.checkpoints.shakespeare"])
 
 
-# --- budgets -------------------------------------------------------------------------------------------------------
+# --- size limits ---------------------------------------------------------------------------------------------------
 
 
 def function_lengths(source: str) -> Iterator[tuple[str, int]]:
@@ -287,12 +287,12 @@ def test_functions_fit_on_a_screen(path):
     assert {name: lines for name, lines in lengths.items() if lines > LINES_OF.get(name, LINES)} == {}
 
 
-# A Triton kernel, whose branches are resolved when it is compiled.
+# A Triton kernel: its branches are resolved at compile time.
 BRANCHES = {"nanogpt/fast/cuda_character.py:project_kernel": 11}
 
 
 def complexities(source: str) -> dict[str, int]:
-    """Radon's count for each function and method, which also counts `and`, `or` and comprehensions."""
+    """Return Radon's complexity of each function and method, which also counts `and`, `or` and comprehensions."""
     found = {}
     for block in cc_visit(source):
         for one in getattr(block, "methods", [block]):
@@ -317,22 +317,22 @@ def test_the_length_of_a_function_is_counted():
     assert list(function_lengths("def f():\n    x = 1\n\n    return x\n")) == [("f", 4)]
 
 
-# --- the documents -------------------------------------------------------------------------------------------------
+# --- documentation -------------------------------------------------------------------------------------------------
 
 
 def blocks(text: str) -> list[str]:
-    """The fenced blocks."""
+    """Return the contents of the fenced code blocks."""
     return re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
 
 
 def is_path(name: str) -> bool:
-    """`nanogpt/ui/`, `app.py`, `docs/anything`; neither `n_embd` nor a repository's `owner/name`."""
+    """Return True for `nanogpt/ui/`, `app.py` or `docs/anything`, but not for `n_embd` or a Hub repo's `owner/name`."""
     first, slash, _ = name.partition("/")
     return bool(PATH.fullmatch(name) and (SUFFIX.search(name) or (slash and (ROOT / first).is_dir())))
 
 
 def paths_in_tree(block: str) -> Iterator[str]:
-    """The paths of a file tree, drawn with lines or by indentation: a name first in its line, then what it is for."""
+    """Yield the paths in a file tree, drawn with lines or indented: each line has a name, then a description."""
     parents: list[tuple[int, str]] = []
     for line in block.splitlines():
         line = re.sub(r"[│├└─|]", " ", line)
@@ -347,7 +347,7 @@ def paths_in_tree(block: str) -> Iterator[str]:
 
 
 def paths_named(text: str) -> Iterator[str]:
-    """The files a document speaks of: in backticks, as targets of links, in file trees, and those its commands take."""
+    """Yield the files that a document mentions in backticks, links, file trees and commands."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
     yield from (name for name in re.findall(r"`([^`\n]+)`", prose) if is_path(name) and "NAME" not in name)
     yield from (name for name in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose) if "://" not in name)
@@ -358,7 +358,7 @@ def paths_named(text: str) -> Iterator[str]:
 
 
 def exists(path: str, beside: Path = ROOT) -> bool:
-    """In the tree, or made by use: a run folder's files are those that nanogpt/runs/run.py names."""
+    """Return True if a path exists or is created by use (nanogpt/runs/run.py lists a run folder's files)."""
     if MADE_BY_USE.fullmatch(path.rstrip("/")) or (ROOT / path).exists() or (beside / path).exists():
         return True
     return path in re.findall(r"[\w./-]+", (ROOT / "nanogpt/runs/run.py").read_text(encoding="utf-8"))
@@ -376,12 +376,12 @@ def test_every_document_is_looked_at():
 
 
 def symbols_named(text: str) -> set[tuple[str, str]]:
-    """`name` in `file.py`: a function, class or variable that a document says is there."""
+    """Return (name, file) for each "`name` in `file.py`": a function, class or variable that a document mentions."""
     return set(re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`)]*\))?` (?:in|of|from) `([\w/]+\.py)`", text))
 
 
 def defines(path: Path, symbol: str) -> bool:
-    """Whether a module has a function, class, method or variable of this name, "Class.method" included."""
+    """Return True if a module defines this function, class, variable or "Class.method"."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(text_of(path))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -399,7 +399,7 @@ def test_symbols_named_in_the_documents_exist(document):
 
 
 def identifiers(path: Path) -> set[str]:
-    """Every name in a module: of what it defines, reads, imports or passes, and of its keys."""
+    """Return all names in a module: definitions, variables, imports, arguments and keys."""
     names = {path.stem}
     for node in ast.walk(ast.parse(text_of(path))):
         for field in ("name", "id", "attr", "arg", "asname", "value"):
@@ -409,14 +409,14 @@ def identifiers(path: Path) -> set[str]:
 
 
 def code_words(text: str) -> set[str]:
-    """The words in a document's backticks that are names in code: with an underscore, a capital inside, a dot or ()."""
+    """Return the words in a document's backticks that look like names in code: with an underscore or mixed case."""
     spans = re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`", re.sub(r"```.*?```", "", text, flags=re.S))
     looks = re.compile(r".*(_|[a-z][A-Z]|[A-Z][a-z]).*|[A-Z]\w*[a-z]\w*")
     endings = (".py", ".json", ".jsonl", ".safetensors", ".txt", ".md", ".html", ".npy", ".gif", ".csv", ".toml")
     return {part for span in spans if not span.endswith(endings) for part in span.split(".") if looks.fullmatch(part)}
 
 
-# Names that the package doesn't have: the lecture's own (one is spelled like that there), and those of other programs.
+# Names not in the package: from the lecture (the misspelled one is spelled like that there) and other programs.
 ELSEWHERE = {"BigramLanguageModel", "FeedFoward"}
 ELSEWHERE |= {"AutoModelForCausalLM", "AutoTokenizer", "Makefile", "Math", "gradio_client"}
 
@@ -443,7 +443,7 @@ def test_symbols_are_found_in_a_document():
 
 
 def calls_named(text: str) -> list[tuple[str, list[str]]]:
-    """`python -m MODULE ...` and `nanogpt COMMAND ...` in a text's code: the module and its arguments."""
+    """Return (module, arguments) for each `python -m MODULE ...` and `nanogpt COMMAND ...` in a text."""
     calls = []
     for rest in re.findall(r"python3? -m ([^`\n]+)", text):
         module, *arguments = re.split(r"[\s`]+", rest.strip())
@@ -455,7 +455,7 @@ def calls_named(text: str) -> list[tuple[str, list[str]]]:
 
 
 def texts_of_the_project() -> dict[str, str]:
-    """The documents, and the docstrings of the package and the benchmarks."""
+    """Return the text of each document, and the docstrings of the package and the benchmarks, by file name."""
     texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
     for path in python_files():
         if name_of(path).split("/")[0] in ("nanogpt", "benchmarks", "app.py"):
@@ -466,7 +466,7 @@ def texts_of_the_project() -> dict[str, str]:
 
 
 def wrong_call(module: str, arguments: list[str], commands: dict[str, set[str]]) -> str:
-    """What is wrong with a call that a text names: a module that can't be run, an unknown command or flag."""
+    """Return the problem with a documented call (module that can't run, unknown command or flag), or ""."""
     if module in ("venv", "pip", "pytest"):
         return ""
     if module == "nanogpt":
@@ -520,7 +520,7 @@ def test_names_of_files_are_found_in_a_document():
 
 
 def commands_named(text: str) -> set[str]:
-    """`nanogpt train` or `python -m nanogpt train`: at the beginning of a line or of code in a sentence."""
+    """Return the commands in calls such as `nanogpt train`, at the start of a line or of inline code."""
     return set(re.findall(r"(?:^|`|&& )(?:python3? -m )?nanogpt ([a-z][a-z-]*)", text, re.M))
 
 
@@ -545,19 +545,19 @@ def test_commands_of_the_readme_exist(command):
 
 
 def test_the_first_command_of_the_readme_comes_early():
-    text = re.sub(r"\A---\n.*?^---\n", "", readme(), flags=re.M | re.S)  # the front matter of a Space
+    text = re.sub(r"\A---\n.*?^---\n", "", readme(), flags=re.M | re.S)  # the Space's front matter
     before, fence, after = text.partition("\n```")
     assert fence, "README.md has no command"
     assert re.match(r"\w*\n(pip|python|git) ", after)
-    before = re.sub(r"!\[[^\]]*\]\([^)]*\)|<[^>]+>", "", before)  # pictures
+    before = re.sub(r"!\[[^\]]*\]\([^)]*\)|<[^>]+>", "", before)  # images
     assert len(before.split()) <= 120
 
 
-# --- a fact has one home -------------------------------------------------------------------------------------------
+# --- each fact is defined in one place -----------------------------------------------------------------------------
 
 
 def code_of(source: str) -> str:
-    """The source without its comments and docstrings, in one form of writing."""
+    """Return the source without comments and docstrings, in ast's normal form."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -565,11 +565,11 @@ def code_of(source: str) -> str:
     return ast.unparse(tree)
 
 
-# fact -> its home, and how a second home would look in the code
+# fact -> the file that defines it, and a pattern that finds a second definition elsewhere
 HOMES = {
     "the share of a text that is trained on": (
         "nanogpt/holdout.py",
-        r"TRAIN_SHARE \*|\b0?\.9 \* (?!several)|\* 0?\.9\b",  # several: of languages, in corpus/encoding.py
+        r"TRAIN_SHARE \*|\b0?\.9 \* (?!several)|\* 0?\.9\b",  # several: mixed languages, in corpus/encoding.py
     ),
     "epochs": ("nanogpt/holdout.py", r"/ (max\(1, )?train_length\(|def (passes|epochs)\b"),
     "the question before a deletion": ("nanogpt/ui/changing.py", r"variant='stop'"),
@@ -601,7 +601,7 @@ def test_a_second_home_would_be_seen(fact, line):
 
 
 def named_in(source: str, name: str) -> list[str]:
-    """The functions, classes and the module itself in whose code a name stands."""
+    """Return the functions and classes that use a name, and "the module" for its top level."""
     tree = ast.parse(code_of(source))
     tops = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name != name]
     found = [node.name for node in tops if re.search(rf"\b{name}\b", ast.unparse(node))]
@@ -627,9 +627,9 @@ def test_the_exported_program_is_given_the_share():
     assert re.findall(r"n = .*", template) == ["n = int({{train_share}} * len(data))"]
 
 
-# --- what must not be in the tree ----------------------------------------------------------------------------------
+# --- what must not be in the repository ----------------------------------------------------------------------------
 
-# Written with brackets, so that this file does not name them itself.
+# Written with brackets, so that the patterns don't match this file.
 UNWANTED = {
     "a path of somebody's machine": r"(?<![\w.~-])[/](root|home/(?!user\b)\w+|Users)/",
     "a package index": r"--(extra-)?index[-]url",

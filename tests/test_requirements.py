@@ -1,4 +1,4 @@
-"""The requirements files agree with each other, with ZeroGPU's documentation and with what is used of torch."""
+"""Test that the requirements match each other, ZeroGPU's documentation and the code's use of torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 NEEDED, BEFORE, FOR_TESTS = (f"{name}.txt" for name in ("requirements", "pre-requirements", "requirements-dev"))
-ZERO_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")  # the versions that ZeroGPU's documentation names
+ZERO_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")  # the versions in ZeroGPU's documentation
 ZERO_PYTHON = ("3.10", "3.12")
-# What the program uses of torch though its name begins with an underscore; each is in the sources of torch 2.9.1,
-# 2.11.0 and 2.13.0. The last three may be absent: the program then does without.
+# The private functions of torch that the program uses. All exist in torch 2.9.1, 2.11.0 and 2.13.0. The program also
+# works without the last three.
 PRIVATE = {
     "_dynamo", "_foreach_add_", "_foreach_copy_", "_foreach_lerp", "_foreach_lerp_", "_foreach_mul_",
     "_is_avx512_bf16_supported", "_linear_pointwise", "_reorder_linear_weight",
@@ -30,7 +30,7 @@ PRIVATE = {
 
 
 def required(name: str) -> dict[str, Requirement]:
-    """The requirements of a file by the names of their packages; each package may stand there once."""
+    """Return a file's requirements by package name. Check that no package is listed twice."""
     lines = (line.partition(" #")[0] for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
     found = [Requirement(line) for line in lines if line and not line.startswith("#")]
     assert len({one.name for one in found}) == len(found)
@@ -47,7 +47,7 @@ def pythons() -> SpecifierSet:
 
 
 def front_matter() -> dict[str, Any]:
-    """The settings of a Space, with which README.md begins."""
+    """Return the Space's settings from the front matter of README.md."""
     return yaml.safe_load((ROOT / "README.md").read_text(encoding="utf-8").split("---\n")[1])
 
 
@@ -68,11 +68,11 @@ def test_a_space_s_python_is_one_that_zerogpu_documents():
 
 
 def conflicts(files: list[dict[str, Requirement]]) -> list[str]:
-    """Packages that two of the files want in versions that exclude each other, as far as their bounds tell."""
+    """Return requirements that contradict each other, judging by their version bounds."""
     found = []
     for one, other in product([r for file in files for r in file.values()], repeat=2):
         if one.name == other.name and not other.specifier.contains(floor(one.specifier), prereleases=True):
-            higher = floor(other.specifier) > floor(one.specifier)  # then its own floor decides, in the other order
+            higher = floor(other.specifier) > floor(one.specifier)  # if so, the other floor decides
             if not (higher and one.specifier.contains(floor(other.specifier), prereleases=True)):
                 found.append(f"{one} and {other}")
     return found
@@ -100,7 +100,7 @@ def test_conflicts_are_seen(one, other, fits):
 @pytest.mark.network
 @pytest.mark.slow
 def test_the_files_of_a_space_resolve_together():
-    """As an installer sees it, for the Python and the platform of a Space; nothing is installed."""
+    """An installer must find versions for a Space's Python and platform. Nothing is installed."""
     if not (uv := shutil.which("uv")):
         pytest.skip("needs uv, which resolves for another Python and platform: pip install uv")
     space = ["--python-version", "3.12", "--python-platform", "x86_64-manylinux_2_28", "--only-binary", ":all:"]
@@ -112,16 +112,16 @@ def test_the_files_of_a_space_resolve_together():
         assert one.specifier.contains(chosen[one.name])
 
 
-# --- what is used of torch -----------------------------------------------------------------------------------------
+# --- private functions of torch ------------------------------------------------------------------------------------
 
 
 def private_names(source: str) -> set[str]:
-    """Find torch.cpu._x and getattr(torch.cpu, "_x")."""
+    """Return private names of torch that are used as torch.cpu._x or getattr(torch.cpu, "_x")."""
     return set(re.findall(r'\btorch(?:\.\w+)*(?:\.|, ")(_(?!_)\w+)', source))
 
 
 def test_of_torch_s_private_functions_only_known_ones_are_used():
-    """Public ones stay from version to version; CI runs all tests with the lowest torch and with a Space's."""
+    """Public functions are stable; CI runs all tests with the lowest torch and with a Space's."""
     programs = [ROOT / "app.py", *(ROOT / "nanogpt").rglob("*.py"), *(ROOT / "nanogpt").rglob("exported/*.txt")]
     names = set().union(*(private_names(path.read_text(encoding="utf-8")) for path in programs))
     assert names == PRIVATE
@@ -154,12 +154,12 @@ def test_ci_runs_on_every_system_and_on_the_oldest_and_newest_python():
     assert jobs["space"]["steps"][1]["with"]["python-version"] == front_matter()["python_version"]
 
 
-# --- the lowest versions -------------------------------------------------------------------------------------------
+# --- lowest versions -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.environ.get("NANOGPT_TEST_FLOORS") != "1", reason="set NANOGPT_TEST_FLOORS=1 at the floors")
 def test_this_run_is_at_the_floors():
-    """Where the lowest allowed versions are to be tested, these and no others are installed."""
+    """The job that tests the lowest allowed versions must have exactly those installed."""
     wanted = {name: floor(one.specifier) for name, one in required(NEEDED).items()}
     release = lambda name: Version(Version(version(name)).base_version)
     assert {name: release(name) for name in wanted} == wanted

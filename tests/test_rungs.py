@@ -1,4 +1,4 @@
-"""The rungs from the lecture's recipe to the modern one: both ends are what they must be, each step is one thing."""
+"""Test the ladder from the lecture's recipe to the modern one: both ends, and one change per rung."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def number(n: int) -> Rung:
 
 
 def model_of(n: int) -> GPT:
-    """The rung's model with the first numbers of one seed."""
+    """Return a rung's model, initialized from a fixed seed."""
     torch.manual_seed(5)
     return make_model(number(n), vocab_size=20)
 
 
 def stirred(model: GPT) -> GPT:
-    """With no parameter at zero or one, so that each is seen in the result."""
+    """Return the model with noise added, so that no parameter is 0 or 1 and each affects the output."""
     for i, p in enumerate(model.parameters()):
         p.data.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(i)), alpha=0.1)
     return model
@@ -90,7 +90,7 @@ def test_the_last_recipe_is_that_of_the_modern_layout():
 
 
 def by_hand(text: str, rung: Rung, model: GPT, take_step, shuffled: bool = False) -> float:
-    """The validation loss after the rung's batches, each given to `take_step(xb, yb, step)`."""
+    """Return the validation loss after calling `take_step(xb, yb, step)` on each of the rung's batches."""
     torch.manual_seed(1337)
     vocabulary, data = read(text, rung)
     model.load_state_dict(make_model(rung, len(vocabulary.chars)).state_dict())
@@ -114,7 +114,7 @@ def test_the_first_rung_is_the_lecture_s_loop(tiny_text):
         optimizer.step()
 
     *_, last = train_rung(tiny_text, rung, pick_device("cpu"))
-    # The lecture's weight decay pulls on biases and gains too; in so few steps that is next to nothing.
+    # The lecture's weight decay also applies to biases and norm gains, but in 30 steps that hardly matters.
     assert last["val_loss"] == pytest.approx(by_hand(tiny_text, rung, model, take_step), abs=1e-3)
 
 
@@ -123,18 +123,18 @@ def test_the_last_rung_trains_as_a_run_of_the_modern_layout_does(tiny_text):
     config, recipe = PRESETS["quick"].configs(layout="modern", batch_size=rung.batch_size, max_iters=rung.max_iters)
     config = replace(config, **{k: v for k, v in SMALL.items() if k != "eval_interval"}, vocab_size=len(set(tiny_text)))
     recipe = settled(recipe, config, len(tiny_text))
-    assert recipe.weight_decay > 0  # as in a run: its size follows from how often the text is read
+    assert recipe.weight_decay > 0  # as in a run, set from the number of epochs
     model = GPT(config)
     step_of = Step(model, recipe, pick_device("cpu"))
     *_, last = train_rung(tiny_text, rung, pick_device("cpu"))
     expected = by_hand(tiny_text, rung, model, lambda xb, yb, step: step_of(xb, yb, get_lr(step, recipe)), True)
-    assert last["val_loss"] == expected  # the same arithmetic in the same order, in whatever precision
+    assert last["val_loss"] == expected  # same operations in the same order, so equal in any precision
 
 
-# --- each step -----------------------------------------------------------------------------------------------------
+# --- each rung -----------------------------------------------------------------------------------------------------
 
-# Validation losses after 30 steps from the weights of `given`, from when each rung's model was made by changing the
-# parts of a classic GPT one after the other.
+# Validation losses after 30 steps from the weights of `given`, recorded when each rung's model was built by replacing
+# the parts of a classic GPT one by one.
 BY_SURGERY = {
     8: 3.772982, 9: 3.753732, 10: 3.063277, 11: 3.045183, 12: 3.023065, 13: 2.993824, 14: 2.993824,
     15: 2.392775, 16: 1.133438, 17: 1.685983, 18: 1.676420,
@@ -142,7 +142,7 @@ BY_SURGERY = {
 
 
 def given(model: GPT) -> GPT:
-    """With weights that depend on their place and shape alone."""
+    """Return the model with weights that depend only on their position and shape."""
     for i, p in enumerate(model.parameters()):
         p.data = 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i))
     return model
@@ -159,7 +159,7 @@ def test_a_layout_trains_as_the_model_changed_by_hand_did(rung, tiny_text, monke
 def test_a_rung_changes_one_feature_or_the_recipe():
     layouts = [asdict(make_layout(rung)) for rung in RUNGS]
     changed = [[name for name in now if now[name] != before[name]] for before, now in zip(layouts, layouts[1:])]
-    assert changed[:6] == [[feature] for feature in asdict(Layout())]  # in this order, and so none is left out
+    assert changed[:6] == [[feature] for feature in asdict(Layout())]  # all features, in this order
     assert changed[6:] == [[]] * 4
     assert (make_layout(RUNGS[0]), make_layout(RUNGS[-1])) == (LAYOUTS["classic"], LAYOUTS["modern"])
     assert [bool(rung.recipe) for rung in RUNGS] == [True] + [False] * 6 + [True] * 4
@@ -216,7 +216,7 @@ def test_rotary_positions_turn_queries_and_keys_and_nothing_else():
     heard, _ = attention_by_hand(rotate(q, *model.rotary), rotate(k, *model.rotary), v)
     expected = attention.proj(heard.transpose(1, 2).reshape(x.shape))
     torch.testing.assert_close(attention(x, rotary=model.rotary), expected, atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(model(ids())[0][:, -1], model(ids()[:, [1, 0, *range(2, 16)]])[0][:, -1])  # order counts
+    assert not torch.allclose(model(ids())[0][:, -1], model(ids()[:, [1, 0, *range(2, 16)]])[0][:, -1])  # order matters
 
 
 @pytest.mark.parametrize(("n", "minded"), [(10, True), (11, False)])
@@ -254,7 +254,7 @@ def test_it_begins_at_nothing():
     assert model_of(13)(ids())[0].abs().max() > 0
 
 
-# --- climbing ------------------------------------------------------------------------------------------------------
+# --- training the ladder -------------------------------------------------------------------------------------------
 
 
 def entropy(counts):
@@ -269,7 +269,7 @@ def test_each_rung_learns(rung, tiny_text):
     assert first.keys() == {"stage", "step", "train_loss", "val_loss"}
     assert last.keys() == first.keys() | {"parameters", "seconds", "sample"}
     assert (first["stage"], first["step"], last["step"], len(last["sample"])) == (rung.number, 0, 100, 300)
-    # Better than one who knows how frequent each character is: it uses what stands before.
+    # Better than a unigram model, so it uses the context.
     assert last["val_loss"] < entropy(Counter(tiny_text)) < first["val_loss"]
 
 

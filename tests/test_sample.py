@@ -1,4 +1,4 @@
-"""Writing: the fast way against the lecture's loop, and every choice against probabilities worked out by hand."""
+"""Test sampling: cached decoding against the lecture's loop, and each setting against hand-computed probabilities."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def written(model, prompt, config, length=None):
     return "".join(stream(model, TOKENIZER, prompt, SampleConfig.of({**config.as_dict(), "length": length})))
 
 
-# --- the cached way writes what the lecture's loop writes ----------------------------------------------------------
+# --- the cached decoder matches the lecture's loop -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", [GREEDY, SEEDED, SampleConfig(seed=0)], ids=["greedy", "seeded", "defaults"])
@@ -44,7 +44,7 @@ def written(model, prompt, config, length=None):
 def test_inside_the_window_stream_is_generate(model, config, length):
     prompt = ("abcdefghij" * 3)[:length]
     ids = TOKENIZER.encode(prompt or "\n")
-    fits = max(0, T - len(ids)) + 1  # the last character is drawn when the window is just full
+    fits = max(0, T - len(ids)) + 1  # the last character is drawn when the window is exactly full
     config = SampleConfig.of({**config.as_dict(), "length": fits})
     expected = TOKENIZER.decode(generate(model, ids, config))
     assert len(expected) == fits
@@ -52,7 +52,7 @@ def test_inside_the_window_stream_is_generate(model, config, length):
 
 
 def test_the_lecture_s_loop_is_the_lecture_s(model):
-    """`generate` itself, greedily: the whole model on the last block_size characters, again and again."""
+    """`generate` must call the full model on the last block_size characters for each greedy token."""
     ids = TOKENIZER.encode("abc")
     for _ in range(2 * T):
         logits, _ = model(torch.tensor([ids[-T:]]))
@@ -69,7 +69,7 @@ def test_beyond_the_window_it_goes_on_from_the_newer_half(model, config, length)
     assert set(text) <= set(TOKENIZER.chars)
     rng, seen = np.random.default_rng(config.seed), TOKENIZER.encode(prompt or "\n")[-T:]
     expected = []
-    for _ in range(5 * T):  # without a cache: the window that the cache stands for
+    for _ in range(5 * T):  # without a cache, on the window that the cache would hold
         if len(seen) > T:
             seen = seen[-(T // 2) :]
         logits = model(torch.tensor([seen]))[0][0, -1].detach().numpy()
@@ -138,7 +138,7 @@ def kept(**settings):
     assert p.sum() == pytest.approx(1, abs=1e-12)
     assert p.min() >= 0
     alive = np.flatnonzero(p)
-    np.testing.assert_allclose(p[alive], P[alive] / P[alive].sum(), rtol=1e-6)  # what is kept keeps its proportions
+    np.testing.assert_allclose(p[alive], P[alive] / P[alive].sum(), rtol=1e-6)  # kept probabilities are rescaled
     return alive.tolist()
 
 
@@ -210,7 +210,7 @@ def test_draws_follow_the_probabilities(settings):
     alive = expected > 0
     assert (counts[~alive] == 0).all()
     chi_square = ((counts[alive] - expected[alive]) ** 2 / expected[alive]).sum()
-    assert chi_square < 20.5  # 0.1 % of fair draws with five degrees of freedom are worse, and the seed is fixed
+    assert chi_square < 20.5  # fair draws exceed this 0.1% of the time (5 degrees of freedom); the seed is fixed
 
 
 def test_a_draw_takes_one_number_whatever_the_settings_are():

@@ -1,4 +1,4 @@
-"""Several texts at once, the stop text, the Sample tab, the command, the benchmark."""
+"""Test several samples at once, the stop text, the Sample tab, the command and the benchmark."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def together(model, prompt="ab", **settings) -> list[str]:
     return ["".join(pieces) for pieces in zip(*stream_many(model, TOKENIZER, prompt, SampleConfig(**settings)))]
 
 
-# --- several at once -----------------------------------------------------------------------------------------------
+# --- several samples at once ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -101,7 +101,7 @@ def test_a_text_of_long_tokens_ends_in_the_middle_of_one():
     itos, rng, found = {0: "a", 1: "b", 2: "ab", 3: "bba"}, np.random.default_rng(1), 0
     for _ in range(500):
         ids, stop = rng.integers(0, 4, 12).tolist(), letters(rng, rng.integers(1, 7))
-        length = int(rng.integers(1, 12))  # fewer characters than the ids have
+        length = int(rng.integers(1, 12))  # always fewer characters than the 12 tokens have
         drawn = "".join(itos[i] for i in ids)[:length]
         assert shown_of(Text(0, length, itos, stop), ids) == until(drawn, stop)
         found += stop in drawn
@@ -113,7 +113,7 @@ def letters(rng: np.random.Generator, count: int) -> str:
 
 
 def shown_of(text: Text, ids: list[int]) -> str:
-    """All that a text shows of some ids; no piece of it may be taken back."""
+    """Feed ids to a text until it ends, and return everything it showed."""
     shown = ""
     for i in ids:
         shown += "".join(text.add(i))
@@ -133,11 +133,11 @@ def test_a_typed_n_after_a_backslash_is_a_new_line(typed, meant):
     assert unescaped(typed) == meant
 
 
-# --- a draw --------------------------------------------------------------------------------------------------------
+# --- drawing a token -----------------------------------------------------------------------------------------------
 
 
 def old_pick(logits, config, rng):
-    """As it was written before it was made fast: everything put in order, everything normalised twice."""
+    """Pick a token as the code did before it was optimized: sort everything, and normalize twice."""
     p = np.exp((logits.astype(np.float64) - logits.max()) / config.temperature)
     p /= p.sum()
     order = np.argsort(-p, kind="stable")
@@ -158,7 +158,7 @@ def test_the_fast_draw_draws_what_the_slow_one_drew(settings):
     assert len({a for a, _ in draws}) > 50
 
 
-# --- command and tab -----------------------------------------------------------------------------------------------
+# --- the command and the tab ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_an_emptied_field_means_its_default(trained):
 
 
 def test_each_generate_draws_a_seed_which_can_be_kept(trained):
-    """And Another draws one even then. A seed that was shown repeats its text."""
+    """Another draws a new seed even if the seed is kept. A seed that was shown repeats its text."""
     from nanogpt.ui import sample_tab
 
     def generated(how, seed, keep):
@@ -320,7 +320,7 @@ def a_wrong_seed_is_said_and_the_text_stays(page, written: list[str]) -> None:
     page.get_by_role("button", name="Advanced").last.click()
     page.locator("#sample-seed input").press_sequentially("-1")
     page.locator("#sample-seed input").fill("-1")
-    assert page.locator("#sample-keep-seed input").is_checked()  # a typed seed is kept
+    assert page.locator("#sample-keep-seed input").is_checked()  # typing a seed checks the box
     page.locator("#sample-generate").click()
     page.wait_for_function("document.querySelector('#sample-whose span').textContent.includes('seed was')")
     assert page.evaluate(TEXTS) == written
@@ -328,7 +328,7 @@ def a_wrong_seed_is_said_and_the_text_stays(page, written: list[str]) -> None:
 
 
 def an_opening_and_the_keyboard_generate(page) -> None:
-    """The seed shown is the one used; Another draws a seed of its own, though this one is kept."""
+    """Check that the seed shown is the one used, and that Another draws a new one even if the seed is kept."""
     page.locator("#sample-seed input").fill("5")
     page.locator("#sample-stop-text input, #sample-stop-text textarea").fill(r"\n\n")
     page.locator("#sample-num-samples input[type=number]").fill("1")
@@ -352,7 +352,7 @@ def test_the_page_writes_several_stops_and_saves(trained, page):
     page.get_by_role("tab", name="Sample", exact=True).click()
     page.wait_for_function("document.querySelector('#sample-run input').value === 'one'")
 
-    # letters the model never saw are told of while typing, in a region that was there before
+    # unknown characters are reported while you type, in a live region that already exists
     region = page.locator("#sample-note span[role=status]").element_handle()
     assert region.text_content() == ""
     page.locator("#sample-prompt textarea").press_sequentially("Th\u00e9 \u6f22", delay=5)
@@ -361,7 +361,7 @@ def test_the_page_writes_several_stops_and_saves(trained, page):
     page.locator("#sample-prompt textarea").fill("The ")
     page.wait_for_function("node => node.textContent === ''", arg=region)
 
-    # sixteen texts of full length, stopped: soon nothing comes any more, and what there is stays
+    # stop 16 samples of maximum length: no more text arrives, and what is there stays
     for name, value in (("length", "10000"), ("num-samples", "16")):
         page.locator(f"#sample-{name} input[type=number]").fill(value)
         page.locator(f"#sample-{name} input[type=number]").press("Tab")
@@ -392,7 +392,7 @@ def test_on_a_phone_the_text_is_in_view_as_soon_as_it_is_asked_for(trained, page
     page.locator("#sample-generate").click()
     page.wait_for_function(f"{LENGTH} > 20")
     box = page.locator("#sample-output").bounding_box()
-    assert box["y"] < 700  # so that at least 140 of its pixels are above the fold
+    assert box["y"] < 700  # at least 140 pixels of it are above the fold
     assert page.locator("#sample-settings").bounding_box()["y"] > box["y"]
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.get_by_role("region", name="Generated text").count() == 1

@@ -1,6 +1,6 @@
-"""A tokenizer whose tokens are longer than a character, through everything that trains, tells, samples and shares.
+"""Test training, reporting, sampling and sharing with a tokenizer whose tokens are longer than one character.
 
-Nothing in the package knows it: it takes the place of `CharTokenizer` in tokenizer.py, and the rest must be right.
+It replaces `CharTokenizer` in tokenizer.py; everything else must work unchanged.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FLAGS = [word for name, value in SMALL.items() for word in (f"--{name.replace('_
 
 
 class PairTokenizer:
-    """Pairs of characters, and the single characters for whatever no pair fits."""
+    """Tokens are pairs of characters, plus single characters for text that no pair matches."""
 
     def __init__(self, text: str):
         self._number(sorted(set(text)) + sorted({text[i : i + 2] for i in range(0, len(text) - 1, 2)}))
@@ -94,7 +94,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(home, tiny_text) -> Run:
-    """A run of 60 steps by the command line, in this process."""
+    """Train a run of 60 steps through the command line, in this process, and return it."""
     (home / "play.txt").write_text(tiny_text, encoding="utf-8", newline="")
     flags = ["--max-iters", "60", "--eval-interval", "20", "--name", "one"]
     assert main(["train", str(home / "play.txt"), *flags, *FLAGS]) == 0
@@ -131,7 +131,7 @@ def test_the_same_characters_are_held_out_as_with_any_other_tokenizer(text, tiny
     cut, tokenizer = int(0.9 * len(tiny_text)), text.tokenizer()
     assert (tokenizer.decode(train), tokenizer.decode(val)) == (tiny_text[:cut], tiny_text[cut:])
     assert (text.report().train_characters, text.report().val_characters) == (cut, len(tiny_text) - cut)
-    assert len(tiny_text[:cut]) % 2 == 1  # so that a pair would lie across the cut if the text were encoded in one
+    assert len(tiny_text[:cut]) % 2 == 1  # encoded as one text, a pair would cross the split
 
 
 # --- the run -------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_the_run_keeps_its_tokenizer_and_counts_its_text_in_characters(run, text
 
 
 def loss_by_hand(run: Run, ids: list[int]) -> tuple[float, int]:
-    """Nats per character over windows side by side, token after token; and of how many characters."""
+    """Compute the loss token by token over adjacent windows. Return nats per character and the character count."""
     model, tokenizer = load_model(run.folder), load_tokenizer(run.folder)
     T, nats, characters = model.config.block_size, 0.0, 0
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_the_validation_loss_is_per_character(run, text):
 
 
 def test_the_training_loss_is_per_character(run, text):
-    """The first step's: the loss of its batch, by the very same model."""
+    """Compare the first step with the loss of the same initial model on the same batch."""
     config = TrainConfig.of(run.settings()["train"])
     torch.manual_seed(config.seed)
     model, train = GPT(read_config(run.folder)), parts(text)[0]
@@ -194,7 +194,7 @@ def test_tokens_and_characters_are_counted_apart(run, text):
     assert dict(zip(header.split(","), lines[-1].split(",")))["characters"] == str(round(60 * 64 * per_token(text)))
 
 
-# --- what is said --------------------------------------------------------------------------------------------------
+# --- reporting -----------------------------------------------------------------------------------------------------
 
 
 def test_the_page_tells_speed_and_epochs_in_characters(run, text):
@@ -202,7 +202,7 @@ def test_the_page_tells_speed_and_epochs_in_characters(run, text):
     assert f"{history.latest('characters_per_second'):,} characters per second" in line
     often = epochs(60 * 4 * 16, len(text.tokens()))
     assert f" {often:.1f} epochs" in line
-    assert f"{often:.1f}" != f"{60 * 4 * 16 / train_length(text.characters):.1f}"  # as if a token were a character
+    assert f"{often:.1f}" != f"{60 * 4 * 16 / train_length(text.characters):.1f}"  # wrong: counts tokens as characters
 
 
 def test_the_estimate_counts_in_tokens(text, monkeypatch):
@@ -232,7 +232,7 @@ def test_the_command_tells_the_loss_per_character(run, text, home, capfd):
     assert found["characters"] == characters
 
 
-# --- what it writes ------------------------------------------------------------------------------------------------
+# --- sampling ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 100])
@@ -253,7 +253,7 @@ def test_the_samples_of_the_run_have_three_hundred_characters(run):
 def test_a_text_ends_before_the_stop_text_though_it_lies_across_two_tokens(run):
     model, tokenizer = load_model(run.folder), load_tokenizer(run.folder)
     whole = "".join(stream(model, tokenizer, "", SampleConfig(length=200, seed=1)))
-    for at in (1, 10, 33, 60):  # wherever tokens begin
+    for at in (1, 10, 33, 60):  # at any position, token boundary or not
         stop = whole[at : at + 3]
         written = "".join(stream(model, tokenizer, "", SampleConfig(length=200, seed=1, stop=stop)))
         assert written == whole[: whole.index(stop)]
@@ -266,7 +266,7 @@ def test_a_prompt_is_fitted_to_the_alphabet(run, capfd):
     assert "replaced é → e" in capfd.readouterr().err
 
 
-# --- taken along ---------------------------------------------------------------------------------------------------
+# --- sharing and exports -------------------------------------------------------------------------------------------
 
 
 def test_the_card_speaks_of_tokens_and_compares_characters(run, text, tiny_text):

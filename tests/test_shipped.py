@@ -1,4 +1,4 @@
-"""The model that ships with the project: small, whole, for everybody, and as good as its README says."""
+"""Test the model that ships with the project: small, public, and as good as its README says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a run its evaluations may take: the documented shares, as numbers."""
+"""Test how much of a run its evaluations may take: the documented percentages, in numbers."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from nanogpt import timetable
 from nanogpt.config import TrainConfig
 from nanogpt.timetable import Timetable
 
-MANY = 10**6  # windows of the held-out text: more than any run may look at
+MANY = 10**6  # more validation windows than any run may evaluate
 
 
 def test_by_steps_an_evaluation_takes_a_quarter_of_a_percent_and_the_last_ones_five_percent():
     due = Timetable(TrainConfig(max_iters=1000, batch_size=16), 0.0, MANY)
-    work = 1000 * 16 * 3  # in windows of one forward pass: forward and backward take three times as long
+    work = 1000 * 16 * 3  # forward passes; forward plus backward counts as three
     assert (due.windows, due.final_windows) == (120, 2400) == (0.0025 * work, 0.05 * work)
-    due.took(window=1e-6, evaluation=1e6)  # how long it took changes nothing
+    due.took(window=1e-6, evaluation=1e6)  # measured times change nothing here
     assert (due.windows, due.final_windows) == (120, 2400)
 
 
 def test_by_the_clock_an_evaluation_takes_a_quarter_of_a_percent_of_the_time_and_the_last_ones_two_percent():
     due = Timetable(TrainConfig(budget=100.0), 0.0, MANY)
-    assert due.windows == 32  # few, until it is known what a window takes
+    assert due.windows == 32  # the minimum, until the time per window is known
     due.took(window=0.001)
     assert (due.windows, due.final_windows) == (250, 2000)  # 0.25 s and 2 s
-    due.took(window=1.0)  # a busy moment; the fastest one counts
+    due.took(window=1.0)  # the machine was busy; only the fastest time counts
     assert (due.windows, due.final_windows) == (250, 2000)
     due.took(window=0.0005)
     assert (due.windows, due.final_windows) == (500, 4000)
@@ -47,7 +47,7 @@ def test_each_evaluation_looks_at_some(config):
 def test_a_short_timed_run_begins_without_sample_or_save(monkeypatch):
     clock = type("Clock", (), {"now": 0.0, "perf_counter": lambda self: self.now})()
     monkeypatch.setattr(timetable, "time", clock)
-    due = Timetable(TrainConfig(budget=10.0), 0.5, all_windows=100, size=10**8)  # half a second went into planning
+    due = Timetable(TrainConfig(budget=10.0), 0.5, all_windows=100, size=10**8)  # planning took 0.5 s
     due.look(0)
     assert (due.first, due.evaluating, due.sampling, due.saving) == (True, True, False, False)
     assert not due.last
@@ -55,7 +55,7 @@ def test_a_short_timed_run_begins_without_sample_or_save(monkeypatch):
     due.took(evaluation=0.01, sample=0.01)
     due.look(50)
     assert (due.evaluating, due.sampling) == (True, True)
-    assert due.saving  # once, however dear: a crash must not lose the whole run
+    assert due.saving  # saves once at any cost, so that a crash can't lose the whole run
     due.took(save=0.1)
     clock.now = 3.0
     due.look(100)
@@ -72,4 +72,4 @@ def test_a_run_with_little_time_in_one_go_saves_three_times_in_it(monkeypatch):
     clock.now = 15.5
     assert due.saving
     clock.now = 40.5
-    assert due.makes_room  # what starting took counts, too
+    assert due.makes_room  # startup time counts, too

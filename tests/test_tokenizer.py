@@ -1,4 +1,4 @@
-"""The alphabet: nothing is lost on the way to ids and back, and Hugging Face's tokenizer gives the same ids."""
+"""Test the tokenizer: encoding and decoding lose nothing, and Hugging Face's tokenizer gives the same ids."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_nothing_in_nothing():
     assert CharTokenizer("").fit("abc").text == ""
 
 
-FIT = [  # alphabet, prompt, what is written
+FIT = [  # alphabet, prompt, fitted prompt
     ("abcdefghijklmnopqrstuvwxyz ", "Hello World", "hello world"),
     ("ABCDEFGHIJKLMNOPQRSTUVWXYZ ", "Hello", "HELLO"),
     ("acefn .'\"-", "“café” — ‘naf’…", "\"cafe\" - 'naf'."),

@@ -1,4 +1,4 @@
-"""The loop: stopped, killed and resumed it must give the run that nothing disturbed, to the bit."""
+"""Test the training loop: a run that was stopped or killed and resumed is bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from nanogpt.train import CLEARLY_WORSE, Reporter, estimate_loss, train
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
-TIMES = {"seconds", "tokens_per_second", "characters_per_second"}  # which differ from one time to the next
+TIMES = {"seconds", "tokens_per_second", "characters_per_second"}  # these differ from run to run
 
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory):
-    """One NANOGPT_HOME for all of these, so that an undisturbed run is made once."""
+    """Share one NANOGPT_HOME among all tests of this file, so that each uninterrupted run is trained only once."""
     path = tmp_path_factory.mktemp("train")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NANOGPT_HOME", str(path))
@@ -53,7 +53,7 @@ def text(home, tiny_text):
 
 @pytest.fixture(scope="module")
 def undisturbed(text):
-    """Makes a run of some settings and trains it in one go; the same settings give the same run again."""
+    """Return a function that trains an uninterrupted run with given settings. It caches the run."""
     made: dict[str, Run] = {}
 
     def run_of(**settings) -> Run:
@@ -67,7 +67,7 @@ def undisturbed(text):
 
 
 def state(run: Run) -> dict[str, torch.Tensor]:
-    """Everything in last.safetensors that is a tensor: weights, optimizer, random states."""
+    """Return all tensors of a run's checkpoint: weights, optimizer state, RNG states."""
     return load((run.folder / "last.safetensors").read_bytes())
 
 
@@ -96,7 +96,7 @@ def steps(run: Run) -> list[int]:
 
 
 def train_until(run: Run, step: int) -> int:
-    """Train in this process; the stop file appears when the step is logged. The step it stopped at."""
+    """Train in this process, creating the stop file once `step` is logged. Return the step it stopped at."""
 
     ended = threading.Event()
 
@@ -117,7 +117,7 @@ def train_until(run: Run, step: int) -> int:
 
 
 def kill_trainer(run: Run, ready) -> None:
-    """A trainer process of its own, killed as the system kills: at the moment that `ready` says, wherever it is."""
+    """Start a trainer process and kill it, with no chance to clean up, as soon as `ready()` is true."""
     command = [sys.executable, "-m", "nanogpt.launch.trainer", run.name]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as child:
         while not ready():
@@ -128,7 +128,7 @@ def kill_trainer(run: Run, ready) -> None:
     assert run.status().state == "crashed"
 
 
-# --- an undisturbed run --------------------------------------------------------------------------------------------
+# --- an uninterrupted run ------------------------------------------------------------------------------------------
 
 PLAIN = dict(max_iters=120, eval_interval=30)
 DROPOUT = dict(max_iters=120, eval_interval=30, dropout=0.2)
@@ -148,7 +148,7 @@ def test_a_run_from_its_first_word_to_its_last(undisturbed, text):
     status = run.status()
     assert (status.state, status.step, status.max_iters) == ("finished", 120, 120)
     assert events(run) == ["started", "finished"]
-    assert steps(run) == list(range(121))  # max_iters // 200 is 0: each step is logged
+    assert steps(run) == list(range(121))  # max_iters // 200 is 0, so each step is logged
     evaluated = [row["step"] for row in rows(run) if "val_loss" in row]
     assert evaluated == [row["step"] for row in run.history().samples] == [0, 30, 60, 90, 120]
     config = TrainConfig.of(run.settings()["train"])
@@ -162,7 +162,7 @@ def test_a_run_from_its_first_word_to_its_last(undisturbed, text):
     assert rows(run)[-1]["val_loss"] < math.log(vocab_size) - 0.5
     assert all(len(sample["text"]) == 300 for sample in run.history().samples)
     assert not run.stop_file.exists()
-    assert not list(run.folder.glob(".*.safetensors*"))  # nothing half written is left
+    assert not list(run.folder.glob(".*.safetensors*"))  # no partial files are left
 
 
 def test_the_last_word_is_the_loss_over_the_whole_held_out_text(undisturbed, text):
@@ -215,7 +215,7 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
     assert run.status().state == "finished"
     assert events(run) == ["started", "stopped"] * 2 + ["started", "finished"]
     same_state(expected, run)
-    assert steps(run) == steps(expected)  # none twice, none lost
+    assert steps(run) == steps(expected)  # no step is repeated or missing
     assert rows(run, {"val_loss"}) == rows(expected, {"val_loss"})
     val_loss = {row["step"]: row["val_loss"] for row in rows(run) if "val_loss" in row}
     assert {step: val_loss[step] for step in (0, 30, 60, 90, 120)} == {
@@ -267,11 +267,11 @@ def test_killed_before_its_first_save_it_begins_again(undisturbed, text):
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL at a point where nothing needs to be cleaned up."""
+    """Raised in place of SIGKILL, at a point where there is nothing to clean up."""
 
 
 def killed_at(monkeypatch, run: Run, owner, method: str, number: int) -> None:
-    """Train until the call of a method with that number, and no further."""
+    """Train until just before call `number` of a method (counting from 1), then raise Killed."""
     calls, real = itertools.count(1), getattr(owner, method)
 
     def call(*arguments, **settings):
@@ -290,7 +290,7 @@ SHORT = dict(max_iters=4, eval_interval=2, dropout=0.1)
 
 @pytest.mark.parametrize("number", range(1, 10))
 def test_killed_before_any_file_of_a_save_it_ends_the_same(undisturbed, text, monkeypatch, number):
-    """samples.jsonl and metrics.jsonl of the start, then the best weights and the checkpoint, at steps 0, 2 and 4."""
+    """Writes: samples.jsonl and metrics.jsonl at the start, then best weights and checkpoint at steps 0, 2 and 4."""
     expected = undisturbed(**SHORT)
     run = prepare.new_run(f"killed-at-write-{number}", text, **{**TINY, **SHORT})
     if number < 9:
@@ -336,8 +336,8 @@ def test_evaluating_more_often_changes_nothing(undisturbed, settings):
 
 
 def test_a_run_may_go_on_to_another_length(text):
-    """Then the interval of the log is another one, too, and may fall on the very step where the run stands."""
-    run = prepare.new_run("other-length", text, **{**TINY, "max_iters": 200_000, "eval_interval": 5})  # logs each 1,000
+    """This changes the log interval, too; the current step may be one of the new log steps."""
+    run = prepare.new_run("other-length", text, **{**TINY, "max_iters": 200_000, "eval_interval": 5})  # interval: 1,000
     reached = train_until(run, 5)
     assert reached < 1000
     run.change(train={**run.settings()["train"], "max_iters": 200 * reached})
@@ -372,7 +372,7 @@ def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
     train_until(run, 60)
     best = run.history().best
     losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
-    assert best["val_loss"] == min(losses) < losses[-1]  # with such a learning rate the last are not the best
+    assert best["val_loss"] == min(losses) < losses[-1]  # at this learning rate, the last weights aren't the best
     config = TrainConfig.of(run.settings()["train"])
     held_out = split(text.tokens())[1]
     most = Timetable(config, 0.0, all_windows=-(-(len(held_out) - 1) // 16)).windows
@@ -383,13 +383,13 @@ def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
 
 @pytest.fixture
 def scripted(text, monkeypatch):
-    """Train a run whose validation losses are made up: at steps 0, 10 and 20, then of the best and the last weights.
+    """Return a function that trains a run with scripted validation losses: steps 0, 10, 20, then best and last weights.
 
-    The run, and the weights that the model had at each of the three evaluations.
+    The function returns the run and the model's weights at each of the three evaluations.
     """
 
     def run_with(losses: list[float], killed_at_last_word: bool = False) -> tuple[Run, list[dict]]:
-        made_up, weights = iter([4.0, *losses]), []  # the first is that of the text to train on, at step 0
+        made_up, weights = iter([4.0, *losses]), []  # 4.0 is the training loss at step 0
 
         def look(model, *_):
             weights.append({name: value.clone() for name, value in model.state_dict().items()})
@@ -428,11 +428,11 @@ def test_the_weights_that_stay_are_the_better_on_the_whole_held_out_text(scripte
 
 
 def test_killed_while_it_finishes_a_run_has_the_same_last_word(scripted, monkeypatch):
-    """The best weights may be gone already, but what they were judged by is not."""
+    """The best weights may be overwritten already, but their validation loss is still known."""
     straight, _ = scripted([3.0, 2.0, 2.02, 2.2, 2.1])
     run, _ = scripted([3.0, 2.0, 2.02, 2.2, 2.1], killed_at_last_word=True)
     assert run.status().state == "crashed"
-    monkeypatch.setattr(f"{train.__module__}.estimate_loss", lambda *_: 2.1)  # both are the last weights now
+    monkeypatch.setattr(f"{train.__module__}.estimate_loss", lambda *_: 2.1)  # the best are overwritten by now
     train(run)
     last, wanted = ({**one.history().events[-1], "time": ""} for one in (run, straight))
     assert (last["best_val_loss"], last["last_val_loss"]) == (2.2, 2.1)
@@ -441,7 +441,7 @@ def test_killed_while_it_finishes_a_run_has_the_same_last_word(scripted, monkeyp
 
 @pytest.mark.slow
 def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
-    """On a made-up clock: a step takes about a tenth of a second, a window of an evaluation three hundredths."""
+    """On a fake clock: a step takes about 0.1 s, each window of an evaluation 0.03 s."""
     looked = []
     with steady_clock(0.02) as clock:
 
@@ -454,7 +454,7 @@ def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
         run = prepare.new_run("by-the-clock", text, "timed", **TINY, budget=60.0)
         train(run)
     assert run.status().state == "finished"
-    assert looked[-2:] == [32, 32]  # of the best and of the last weights: all windows that there are
+    assert looked[-2:] == [32, 32]  # best and last weights: all windows
     assert 55 < clock.now <= 60
 
 
@@ -473,7 +473,7 @@ def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
 
 @pytest.fixture
 def overfits(text):
-    """Settings with which the validation loss soon rises: high steps, and no text worth the name to learn from."""
+    """Return settings that make the validation loss rise soon: a very high learning rate on a tiny text."""
     return {**TINY, "max_iters": 1000, "eval_interval": 10, "learning_rate": 1.0, "patience": 3}
 
 
@@ -483,7 +483,7 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
     losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
     worse = [loss > min(losses[:i], default=math.inf) + CLEARLY_WORSE for i, loss in enumerate(losses)]
     assert worse[-3:] == [True] * 3
-    assert [True] * 3 not in [worse[i : i + 3] for i in range(len(worse) - 3)]  # and not an evaluation later
+    assert [True] * 3 not in [worse[i : i + 3] for i in range(len(worse) - 3)]  # it stopped at the first three
     status, last = run.status(), run.history().events[-1]
     assert (status.state, last["event"], last["step"]) == ("finished", "finished", status.step)
     assert status.step < 1000
@@ -492,8 +492,8 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
     try:
         prepare.to_continue(run)
     except NanoGPTError:
-        return  # said that it is over
-    train(run)  # or it goes on indeed
+        return  # finished for good
+    train(run)  # if it can be resumed, it must train on
     assert run.status().step > status.step
 
 
@@ -559,7 +559,7 @@ def test_a_run_that_somebody_else_trains_is_left_to_them(text):
     run = prepare.new_run("taken", text, **{**TINY, **PLAIN})
     with run.held():
         assert main(run.name) == 1
-    assert events(run) == []  # the other one writes this log
+    assert events(run) == []  # the other trainer owns this log
 
 
 @pytest.mark.slow
@@ -574,7 +574,7 @@ def test_an_old_stop_file_does_not_stop_a_new_start(text):
 
 
 def test_the_alphabet_and_the_text_of_many_characters(home):
-    words = "".join(chr(0x4E00 + i) for i in range(400)) * 6 + "\n"  # more than fit in a byte
+    words = "".join(chr(0x4E00 + i) for i in range(400)) * 6 + "\n"  # more than fit into one-byte ids
     run = prepare.new_run("many", corpus.add(words), **{**TINY, "max_iters": 3, "eval_interval": 3})
     train(run)
     assert read_config(run.folder).vocab_size == 401
@@ -598,7 +598,7 @@ def test_a_weight_decay_that_goes_by_the_passes_is_that_number_from_the_first_st
 
 
 def test_a_timed_run_that_diverges_keeps_its_best_weights(text, monkeypatch):
-    """They are in memory between two saves."""
+    """Between saves, they exist only in memory."""
     with steady_clock(0.02):
         losses = iter([4.0, 4.0, 3.0, float("nan")])
         monkeypatch.setattr(f"{train.__module__}.estimate_loss", lambda *_: next(losses))
@@ -624,7 +624,7 @@ def test_a_timed_run_that_fails_before_its_first_save_starts_over(text, monkeypa
     assert [event["event"] for event in run.history().events] == ["started", "finished"]
 
 
-# --- a full disk, and a clock that goes on ---------------------------------------------------------------------------
+# --- a full disk, and the time budget after a crash ------------------------------------------------------------------
 
 
 def full(*_, **__):
@@ -633,7 +633,7 @@ def full(*_, **__):
 
 @pytest.mark.parametrize("number", range(1, 8))
 def test_a_full_disk_ends_a_run_which_then_goes_on_as_if_nothing_had_been(undisturbed, text, monkeypatch, number):
-    """From the two files of the start to the last save."""
+    """The disk fills up at each write in turn, from the first two files to the last save."""
     expected = undisturbed(**SHORT)
     run = prepare.new_run(f"full-{number}", text, **{**TINY, **SHORT})
     writes, fsync = itertools.count(0), os.fsync  # the first is .queue/cpu.now
@@ -663,7 +663,7 @@ def test_a_disk_without_room_for_a_line_gets_it_from_the_log(undisturbed, text, 
 
     with monkeypatch.context() as patch:
         patch.setattr(runs.run, "append", append_if_room)
-        patch.setattr(traceback, "print_exception", full)  # into log.txt
+        patch.setattr(traceback, "print_exception", full)  # the traceback goes into log.txt
         assert main(run.name) == 1
     status, sentence = run.status(), "There is no space left in "
     if has_log:
@@ -680,7 +680,7 @@ def test_a_disk_without_room_for_a_line_gets_it_from_the_log(undisturbed, text, 
 @pytest.mark.parametrize("kept", [True, False], ids=["with a save", "without"])
 @pytest.mark.slow
 def test_time_that_a_killed_trainer_spent_is_spent(text, monkeypatch, kept):
-    """Three trainers on a made-up clock: two are killed long after their last save. Together they have 20 seconds."""
+    """On a fake clock, three trainers share 20 seconds; two of them are killed long after their last save."""
     with steady_clock(0.02) as clock:
         run = prepare.new_run(f"killed-by-the-clock-{int(kept)}", text, "timed", **TINY, budget=20.0)
         monkeypatch.setattr("nanogpt.timetable.Timetable.saving", property(lambda due: kept and due.first))
@@ -698,6 +698,6 @@ def test_time_that_a_killed_trainer_spent_is_spent(text, monkeypatch, kept):
                 train(run)
             spent += clock.now - began
     assert run.status().state == "finished"
-    assert 16 < spent + planned <= 21  # at most the seconds since the last row, twice
+    assert 16 < spent + planned <= 21  # off by at most the time since the last row, twice
     steps = [row["step"] for row in run.history().rows]
     assert steps == sorted(set(steps))

@@ -1,7 +1,7 @@
-"""The page as a ZeroGPU Space runs it, on a machine without a GPU: `app.py` with the package `spaces` and its forks.
+"""Run `app.py` as a ZeroGPU Space does, with the package `spaces` and its forks, on a machine without a GPU.
 
-What stands in for the card is that torch has none: the forked process finds no CUDA and trains on the CPU. Nothing of
-ours is replaced, and of `spaces` only the two steps that talk to a driver.
+The forked process finds no CUDA device and trains on the CPU. This replaces no code of nanogpt, and only the two
+functions of `spaces` that talk to the GPU driver.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 torch._C._cuda_init = getattr(torch._C, "_cuda_init", lambda: None)
 torch.cuda._is_in_bad_fork = bool
-torch.version.cuda = torch.version.cuda or "12.8"  # what `spaces` asks for when it is imported
+torch.version.cuda = torch.version.cuda or "12.8"  # `spaces` reads this when it is imported
 
 import spaces.zero.torch  # noqa: E402
 
@@ -22,5 +22,5 @@ spaces.zero.torch.init = lambda uuid: None
 spaces.zero.torch.move = lambda callback=None: None
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
-sys.path[0] = str(APP.parent)  # as `python app.py` has it
+sys.path[0] = str(APP.parent)  # as with `python app.py`
 runpy.run_path(str(APP), run_name="__main__")
