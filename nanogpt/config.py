@@ -141,7 +141,7 @@ class ModelConfig(Config):
         super().__post_init__()
         if self.features.rotary and (self.n_embd // self.n_head) % 2:  # rotary positions turn numbers in pairs
             raise NanoGPTError(
-                f"n_embd ({self.n_embd}) / n_head ({self.n_head}) must be even in the {self.layout} layout."
+                f"n_embd ({self.n_embd}) / n_head ({self.n_head}) must be even in the {self.layout} architecture."
             )
         if self.n_embd % self.n_head:
             nearest = max(1, round(self.n_embd / self.n_head)) * self.n_head

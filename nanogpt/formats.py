@@ -47,7 +47,8 @@ def kind_of(layout: Layout) -> str:
     name = next((f"{name} " for name, value in LAYOUTS.items() if value == layout), "")
     others = " and ".join(f"{layout_of(kind)} ({LAYOUTS[layout_of(kind)]})" for kind in FEATURES)
     raise NanoGPTError(
-        f"The layout {name}({layout}) can't be saved: transformers only has models for {others}. Choose one of those."
+        f"The architecture {name}({layout}) can't be saved: transformers only has models for {others}. "
+        "Choose one of those."
     )
 
 

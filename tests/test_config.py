@@ -80,7 +80,7 @@ def test_heads_divide_the_embedding_and_the_sentence_says_what_would():
 
 
 def test_rotary_positions_turn_pairs_of_numbers():
-    with pytest.raises(NanoGPTError, match=r"n_embd \(12\) / n_head \(4\) must be even in the modern layout"):
+    with pytest.raises(NanoGPTError, match=r"n_embd \(12\) / n_head \(4\) must be even in the modern architecture"):
         ModelConfig(layout="modern", n_embd=12, n_head=4)
     assert ModelConfig(layout="modern", n_embd=16, n_head=4).layout == "modern"
     assert ModelConfig(layout="classic", n_embd=12, n_head=4).layout == "classic"

@@ -132,9 +132,11 @@ def test_a_config_takes_a_name_or_a_layout(third):
     assert ModelConfig.of(unnamed.as_dict()) == replace(unnamed) == unnamed
     with pytest.raises(NanoGPTError, match=r"layout was 'fourth'; it must be one of classic, modern, third\."):
         ModelConfig(layout="fourth")
-    with pytest.raises(NanoGPTError, match=r"n_embd \(\d+\) / n_head \(\d+\) must be even in the third layout"):
+    with pytest.raises(NanoGPTError, match=r"n_embd \(\d+\) / n_head \(\d+\) must be even in the third architecture"):
         ModelConfig(layout=third, n_embd=9, n_head=3)
-    with pytest.raises(NanoGPTError, match=rf"n_embd \(\d+\) / n_head \(\d+\) must be even in the {WORDS} layout"):
+    with pytest.raises(
+        NanoGPTError, match=rf"n_embd \(\d+\) / n_head \(\d+\) must be even in the {WORDS} architecture"
+    ):
         ModelConfig(layout=THIRD, n_embd=9, n_head=3)
 
 
@@ -292,8 +294,9 @@ def test_a_third_layout_writes_the_lecture_s_text_from_every_decoder(third):
 # --- saving --------------------------------------------------------------------------------------------------------
 
 REFUSED = (
-    r"The layout {}\({}\) can't be saved: transformers only has models for classic \(learned positions, LayerNorm, "
-    r"ReLU, biases\) and modern \(rotary positions, RMS norm, QK norm, ReLU squared, no biases, zero init\)\."
+    r"The architecture {}\({}\) can't be saved: transformers only has models for classic \(learned positions, "
+    r"LayerNorm, ReLU, biases\) and modern \(rotary positions, RMS norm, QK norm, ReLU squared, no biases, "
+    r"zero init\)\."
 )
 
 
