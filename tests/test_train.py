@@ -555,6 +555,7 @@ def test_a_save_of_something_else_is_a_sentence(text, undisturbed):
         train(run)
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_else_trains_is_left_to_them(text):
     run = prepare.new_run("taken", text, **{**TINY, **PLAIN})
     with run.held():
@@ -610,6 +611,7 @@ def test_a_timed_run_that_diverges_keeps_its_best_weights(text, monkeypatch):
     assert not (run.folder / "last.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_timed_run_that_fails_before_its_first_save_starts_over(text, monkeypatch):
     with steady_clock(0.02):
         run = prepare.new_run("timed-failed", text, "timed", **TINY, budget=60.0)
