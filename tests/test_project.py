@@ -421,11 +421,16 @@ ELSEWHERE = {"BigramLanguageModel", "FeedFoward"}
 ELSEWHERE |= {"AutoModelForCausalLM", "AutoTokenizer", "Makefile", "Math", "gradio_client"}
 
 
+@cache
+def known_names() -> set[str]:
+    """Return every name in the project's code, without the tests', and every environment variable."""
+    names = (identifiers(path) for path in python_files() if not name_of(path).startswith("tests/"))
+    return set(re.findall(r"\bNANOGPT_\w+", " ".join(map(text_of, python_files())))).union(*names)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_names_in_the_documents_exist_in_the_code(document):
-    known = set().union(*(identifiers(path) for path in python_files() if not name_of(path).startswith("tests/")))
-    environment = set(re.findall(r"\bNANOGPT_\w+", " ".join(map(text_of, python_files()))))
-    assert code_words(text_of(ROOT / document)) - known - environment - ELSEWHERE == set()
+    assert code_words(text_of(ROOT / document)) - known_names() - ELSEWHERE == set()
 
 
 def test_a_renamed_name_would_be_seen():
