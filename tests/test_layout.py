@@ -374,6 +374,7 @@ def program_of(run: Run, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_exported_program_has_the_model_of_every_layout(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["program.py"])

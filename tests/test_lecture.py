@@ -326,12 +326,14 @@ def test_the_seed_decides_the_run(tiny_text):
     assert first["train_loss"] != run(2)["train_loss"]
 
 
+@pytest.mark.slow
 def test_the_sample_is_written_without_dropout(tiny_text):
     (wet,) = train_stage(tiny_text, quick(SMALL[7], dropout=0.9), max_iters=0)
     (dry,) = train_stage(tiny_text, quick(SMALL[7], dropout=0.0), max_iters=0)
     assert wet["sample"] == dry["sample"]
 
 
+@pytest.mark.slow
 def test_an_estimate_is_without_dropout_and_of_both_pieces():
     stage = quick(STAGES[6], dropout=0.5)
     model = GPT(stage, vocab_size=4)
@@ -402,6 +404,7 @@ def test_the_printed_ladder_has_a_line_an_evaluation_and_a_sample(tiny_text, cap
     assert not any("Skipped" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_printed_ladder_says_what_it_left_out(tiny_text, capsys, monkeypatch):
     monkeypatch.setattr("nanogpt.lecture.LADDER", tuple(map(quick, LADDER)))
     print_ladder(tiny_text, max_iters=0)

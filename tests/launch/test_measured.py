@@ -56,6 +56,7 @@ def test_the_oldest_speeds_go_first():
     assert measured.recall(str(measured.MOST + 4)) == measured.MOST + 5.0
 
 
+@pytest.mark.slow
 def test_a_run_teaches_its_speed(tiny_text, monkeypatch):
     run = prepare.new_run(
         "one", corpus.add(tiny_text), "quick", n_layer=1, n_embd=16, n_head=2, block_size=16, batch_size=4,

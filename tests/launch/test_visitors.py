@@ -283,6 +283,7 @@ def test_the_terms_name_what_holds(public, monkeypatch):
     assert "Training is turned off" in visitors.terms()
 
 
+@pytest.mark.slow
 def test_a_run_makes_room_for_others_and_goes_on_later(anna, tiny_text):
     from nanogpt import train
 

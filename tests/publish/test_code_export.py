@@ -107,6 +107,7 @@ def test_every_recipe_comes_to_its_loss(text, tmp_path, monkeypatch, capsys, rec
     assert loss_in(printed) == pytest.approx(kept_loss(run.history()), abs=0.02)
 
 
+@pytest.mark.slow
 def test_its_first_steps_are_the_run_s_own(text, tmp_path, monkeypatch, capsys):
     """The initial weights, batches and dropout are the same, so the intermediate losses agree."""
     run = trained("steps", text, **RECIPES["lecture"], max_iters=20, eval_interval=5)
