@@ -38,7 +38,7 @@ FILES = {  # file name -> maximum size in bytes
 NEEDED = ("run.json", "config.json", "tokenizer.json", "model.safetensors")
 DAMAGED = "That file is damaged or not a .zip. Nothing was imported."
 # What zipfile raises for archives that are damaged, encrypted or compressed by a method Python can't read.
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError)
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OverflowError)
 
 
 # ---- export ----------------------------------------------------------------------------------------------------------
