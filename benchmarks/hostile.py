@@ -158,7 +158,7 @@ async def uploads(v: Visitor) -> tuple:
 
 
 async def uploads_without_a_cookie(v: Visitor) -> tuple:
-    """Upload 25 MB as nobody."""
+    """Upload 25 MB without a cookie."""
     content, kind = form(1, 25 * MB)
     return await v.send("POST", f"{API}/upload", content, kind, cookie="")
 

@@ -65,7 +65,7 @@ def unfinished(parent: Path) -> Iterator[Path]:
 
 
 def rename_folder(folder: Path, path: Path) -> None:
-    """Give a completed folder its name. Raise FileExistsError if the name is taken by anything but an empty folder."""
+    """Move a completed folder to `path`. Raise FileExistsError if anything but an empty folder is there."""
     try:
         folder.rename(path)
     except OSError:

@@ -90,7 +90,9 @@ def _attempt(path: Path) -> tuple[int, int] | None:
             return None
         handle = _open(path)
         identity, taken = _identity(os.fstat(handle)), False
-        _mine[identity] = handle  # before it is taken, so that a look in a signal handler leaves the file alone
+        _mine[identity] = (
+            handle  # recorded first, so that a signal handler that calls `is_held` doesn't open and close the file
+        )
         try:
             taken = _take(handle, shared=False) and _identity(os.stat(path)) == identity
         except FileNotFoundError:

@@ -36,7 +36,7 @@ def expire_runs(before: float) -> list[str]:
 
 
 def is_unused_run(run: Run, before: float) -> bool:
-    """Return True if a visitor's run has not been used since then and nobody else may need it."""
+    """Return True if a visitor's run has not been used since then, isn't shared with all visitors, and isn't in use."""
     if setting(run, "owner") is None or is_for_all(run):
         return False
     return last_used(run.folder) <= before and not run.glance().busy

@@ -103,7 +103,7 @@ class Run:
         return run
 
     def take(self, folder: Path) -> None:
-        """Turn a complete folder into this run. Raise NanoGPTError if the name is taken."""
+        """Move a complete folder to where this run is stored. Raise NanoGPTError if the name is taken."""
         try:
             disk.rename_folder(folder, self.folder)
         except FileExistsError:

@@ -80,7 +80,7 @@ class Intake:
             except Refusal as refusal:
                 await answer(scope["path"], refusal)(scope, receive, send)
             except ClientDisconnect:
-                pass  # in the middle of a body; nobody is left to answer
+                pass  # in the middle of a body, so there is no one to answer
 
     async def live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the server from start to end. On a public one, watch what Gradio keeps in memory."""

@@ -82,7 +82,7 @@ def build_app() -> gr.Blocks:
         demo.load(lambda before: open_page(page, before), kept_text, opened, **QUIET)
         demo.load(lambda before: open_runs(page, before), kept_run, [*runs, writing.run], **QUIET)
     public = limits.is_public()
-    # On a public server, `pending` limits the queue per visitor, and nobody may call a queued function past the queue.
+    # On a public server, `pending` limits the queue per visitor, so queued functions can't be called past the queue.
     demo.queue(max_size=None if public else 64, default_concurrency_limit=4, api_open=False if public else None)
     demo._queue.sleep_when_free = (
         0.02  # Gradio's default polls 1,000 times per second, which uses 4% of a core even when idle

@@ -1,7 +1,7 @@
 """Gradio's queue on a public server, with limits: how many events a visitor may have, and how long results are kept.
 
 Gradio's own limit counts all visitors together, so that one could fill the queue for all, and it keeps the results of
-an event forever if nobody fetches them.
+an event forever if they are never fetched.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Waiting:
 
 
 class Pending:
-    """Gradio's queue, with limits per visitor, fair turns, and an end to results that nobody fetches.
+    """Gradio's queue, with limits per visitor, fair turns, and an expiry time for results.
 
     Everything here runs in the server's event loop, so it needs no lock.
     """
@@ -178,7 +178,7 @@ class Pending:
     # ---- until it is over --------------------------------------------------------------------------------------------
 
     def sweep(self, now: float | None = None) -> None:
-        """Let go of events that are over, and drop those whose results nobody has fetched for a while."""
+        """Forget events that are over, and drop those whose results haven't been fetched for a while."""
         now = time.monotonic() if now is None else now
         for id, one in list(self.events.items()):
             running = id in self.queue.event_ids_to_events
@@ -220,7 +220,7 @@ class Pending:
         one = self.events.pop(id)
         self._stopped(id, one)
         self.share.give(one.sender)
-        if one.session == id and self.queue.server_app is not None:  # a raw call, whose session nobody can use again
+        if one.session == id and self.queue.server_app is not None:  # a raw call, whose session can't be used again
             self.queue.server_app.state_holder.delete(id)
         if one.session not in self.listening and not self.queue.pending_event_ids_session.get(one.session):
             self.queue.pending_messages_per_session.pop(one.session, None)

@@ -91,7 +91,7 @@ def strays(needed: set[Path], seconds: float) -> list[Path]:
     """Return what else is old in this server's own folder, such as copies that Gradio made."""
     folder = Path(get_upload_folder())
     if not folder.name.startswith(PREFIX):
-        return []  # somebody else's files may be there
+        return []  # GRADIO_TEMP_DIR was set, so other programs may keep files there
     known = {one for path in needed for one in (path, path.parent)}
     before = time.time() - seconds
     return [one for one in folder.glob("*") if one not in known and one.name != LOCK and changed(one) <= before]

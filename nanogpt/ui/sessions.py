@@ -45,7 +45,7 @@ class Session(SessionState):
 
 
 class Sessions(StateHolder):
-    """Gradio's sessions, where an address with too many loses its own oldest one instead of somebody else's."""
+    """Gradio's sessions, where an address with too many loses its own oldest one, not another address's."""
 
     def __init__(self, pending: Pending):
         super().__init__()
