@@ -9,10 +9,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from children import process, said, tell
 
 from nanogpt import locks
 from nanogpt.cli.main import main
@@ -45,25 +45,6 @@ int flock(int fd, int op) { errno = atoi(getenv("FLOCK_ERRNO")); return -1; }
 """
 NO_FLOCK = [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK]
 name_of = lambda number: errno.errorcode[number]
-
-
-@contextmanager
-def process(script, *arguments):
-    command, pipes = [sys.executable, "-c", script, *map(str, arguments)], dict(stdin=subprocess.PIPE, text=True)
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, **pipes) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
-
-
-def said(child) -> str:
-    return child.stdout.readline().strip()
-
-
-def tell(child) -> None:
-    child.stdin.write("\n")
-    child.stdin.flush()
 
 
 def without(monkeypatch, number: int, *names: str) -> None:

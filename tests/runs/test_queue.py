@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from children import process, said, tell
 
 from nanogpt import locks
 from nanogpt.runs import queue
@@ -40,23 +39,8 @@ sys.stdin.readline()
 """
 
 
-@contextmanager
-def process(script, *arguments):
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    with subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT, **pipes) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
-
-
-def said(child) -> str:
-    return child.stdout.readline().strip()
-
-
 def let_go(child) -> None:
-    child.stdin.write("\n")
-    child.stdin.flush()
+    tell(child)
     child.wait()
 
 
