@@ -318,6 +318,20 @@ class Server:
         self.process.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def public_demo(tmp_path_factory: pytest.TempPathFactory):
+    """Start a public server in this process, for the tests of a module."""
+    from nanogpt.ui.page import build_app, launch_options
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOGPT_HOME", str(tmp_path_factory.mktemp("public")))
+        patch.setenv("NANOGPT_PUBLIC", "1")
+        demo, options = build_app(), launch_options("127.0.0.1")
+        demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **options)
+        yield demo
+        demo.close()
+
+
 @pytest.fixture
 def server(home: Path) -> Iterator[Server]:
     running = Server(home)

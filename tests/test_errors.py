@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -181,22 +183,29 @@ def test_the_corpus_tab_says_that_the_disk_is_full_and_takes_the_text_later(home
     assert not [path for path in home.rglob(".*") if path.is_file()]
 
 
+@contextmanager
+def page_of(home: Path, browser) -> Iterator[Any]:
+    """Start a server with this folder, open its page, and check at the end that Gradio showed no bare "Error"."""
+    server = Server(home)
+    try:
+        page = browser.new_page()
+        page.goto(server.url)
+        yield page
+        assert page.locator(".toast-body").count() == 0
+        page.close()
+    finally:
+        server.stop()
+
+
 @pytest.mark.slow
 @may_mount
 def test_the_page_on_a_disk_that_is_full(browser, disk):
     """End to end: a real 100 kB disk, a real server and a real browser."""
-    server = Server(disk("size=100k"))
-    try:
-        page = browser.new_page()
-        page.goto(server.url)
+    with page_of(disk("size=100k"), browser) as page:
         page.wait_for_function("document.querySelector('#corpus-report')?.innerText.includes('There is no space left')")
         page.get_by_role("tab", name="Train", exact=True).click()
         page.locator("#train-start").click()
         page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('No text is chosen')")
-        assert page.locator(".toast-body").count() == 0  # no bare "Error" from Gradio
-        page.close()
-    finally:
-        server.stop()
 
 
 # --- an unreadable file doesn't hide the others ---------------------------------------------------------------------
@@ -297,15 +306,9 @@ def test_stop_says_that_the_folder_may_not_be_written(home, text, monkeypatch):
 
 @pytest.mark.slow
 @may_mount
-def test_the_server_and_the_page_say_that_the_folder_may_not_be_written(browser, disk):
-    server = Server(disk("ro"))
-    try:
-        page = browser.new_page()
-        page.goto(server.url)
+def test_the_page_says_that_the_folder_may_not_be_written(browser, disk):
+    closed = disk("ro")
+    with page_of(closed, browser) as page:
         page.wait_for_function("document.querySelector('#page-asked')?.innerText.includes('is not writable')")
-        said = f"Runs and texts can't be stored in {server.home}: {server.home} is not writable. Set NANOGPT_HOME"
+        said = f"Runs and texts can't be stored in {closed}: {closed} is not writable. Set NANOGPT_HOME"
         assert said in page.locator("#page-asked").inner_text()
-        assert page.locator(".toast-body").count() == 0
-        page.close()
-    finally:
-        server.stop()

@@ -208,16 +208,8 @@ def test_on_one_s_own_machine_only_sizes_are_limited():
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    from nanogpt.ui.page import build_app, launch_options
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NANOGPT_HOME", str(tmp_path_factory.mktemp("intake")))
-        patch.setenv("NANOGPT_PUBLIC", "1")
-        demo, options = build_app(), launch_options("127.0.0.1")
-        demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **options)
-        yield demo.local_url.rstrip("/")
-        demo.close()
+def url(public_demo) -> str:
+    return public_demo.local_url.rstrip("/")
 
 
 @pytest.fixture

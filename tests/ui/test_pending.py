@@ -21,25 +21,11 @@ from nanogpt.ui.sessions import Sessions, sender_now
 from nanogpt.ui.shares import Sender
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """Start a public server in this process."""
-    from nanogpt.ui.page import build_app, launch_options
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NANOGPT_HOME", str(tmp_path_factory.mktemp("pending")))
-        patch.setenv("NANOGPT_PUBLIC", "1")
-        demo, options = build_app(), launch_options("127.0.0.1")
-        demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, inbrowser=False, **options)
-        yield demo
-        demo.close()
-
-
 @pytest.fixture
-def pending(demo) -> Pending:
+def pending(public_demo) -> Pending:
     """Return that server's `Pending`, emptied."""
-    found: Pending = demo._queue.push.__self__
-    wait_for(lambda: not demo._queue.event_ids_to_events)
+    found: Pending = public_demo._queue.push.__self__
+    wait_for(lambda: not public_demo._queue.event_ids_to_events)
     found.sweep(now=time.monotonic() + 10**6)
     found.sweep()
     assert (found.events, found.share.used) == ({}, 0)
@@ -53,29 +39,29 @@ def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def call(demo, name: str, *data, visitor: str = "a" * 32) -> httpx.Response:
-    url = f"{demo.local_url}gradio_api/call/{name}"
+def call(public_demo, name: str, *data, visitor: str = "a" * 32) -> httpx.Response:
+    url = f"{public_demo.local_url}gradio_api/call/{name}"
     return httpx.post(url, json={"data": data}, headers={"cookie": f"nanogpt-visitor={visitor}"}, timeout=30)
 
 
-def fetched(demo, name: str, id: str, visitor: str = "a" * 32) -> str:
-    url = f"{demo.local_url}gradio_api/call/{name}/{id}"
+def fetched(public_demo, name: str, id: str, visitor: str = "a" * 32) -> str:
+    url = f"{public_demo.local_url}gradio_api/call/{name}/{id}"
     return httpx.get(url, headers={"cookie": f"nanogpt-visitor={visitor}"}, timeout=30).text
 
 
 # --- events --------------------------------------------------------------------------------------------------------
 
 
-def test_results_that_nobody_fetches_count_and_are_dropped(demo, pending):
-    queue = demo._queue
-    ids = [call(demo, "list_runs").json()["event_id"] for _ in range(8)]
+def test_results_that_nobody_fetches_count_and_are_dropped(public_demo, pending):
+    queue = public_demo._queue
+    ids = [call(public_demo, "list_runs").json()["event_id"] for _ in range(8)]
     wait_for(lambda: not queue.event_ids_to_events)
-    refused = call(demo, "list_runs")
+    refused = call(public_demo, "list_runs")
     assert refused.status_code == 429
     assert "too many requests in the queue" in refused.json()["detail"]
-    assert call(demo, "list_runs", visitor="b" * 32).status_code == 200  # each visitor has a separate share
-    assert "complete" in fetched(demo, "list_runs", ids[0])  # fetching one result frees room for one more
-    assert call(demo, "list_runs").status_code == 200
+    assert call(public_demo, "list_runs", visitor="b" * 32).status_code == 200  # each visitor has a separate share
+    assert "complete" in fetched(public_demo, "list_runs", ids[0])  # fetching one result frees room for one more
+    assert call(public_demo, "list_runs").status_code == 200
     wait_for(lambda: not queue.event_ids_to_events)
     pending.sweep(now=time.monotonic() + 59)
     assert len(pending.events) == 9
@@ -83,41 +69,41 @@ def test_results_that_nobody_fetches_count_and_are_dropped(demo, pending):
     pending.sweep()
     assert (pending.events, pending.share.used, pending.share.held) == ({}, 0, {})
     assert (queue.pending_messages_per_session, queue.pending_event_ids_session) == ({}, {})
-    assert set(ids) & set(demo.app.state_holder.session_data) == set()  # their sessions are gone, too
-    assert "no longer kept" in fetched(demo, "list_runs", ids[1])
+    assert set(ids) & set(public_demo.app.state_holder.session_data) == set()  # their sessions are gone, too
+    assert "no longer kept" in fetched(public_demo, "list_runs", ids[1])
 
 
-def test_a_session_that_is_listened_to_is_not_dropped(demo, pending):
-    id = call(demo, "list_runs").json()["event_id"]
-    wait_for(lambda: not demo._queue.event_ids_to_events)
+def test_a_session_that_is_listened_to_is_not_dropped(public_demo, pending):
+    id = call(public_demo, "list_runs").json()["event_id"]
+    wait_for(lambda: not public_demo._queue.event_ids_to_events)
     with pending.listener(id):
         pending.sweep(now=time.monotonic() + 1000)
     assert id in pending.events
-    assert "complete" in fetched(demo, "list_runs", id)
+    assert "complete" in fetched(public_demo, "list_runs", id)
 
 
-def test_the_body_of_an_event_counts_until_it_is_over(demo, pending, monkeypatch):
-    door = demo.app.middleware_stack
+def test_the_body_of_an_event_counts_until_it_is_over(public_demo, pending, monkeypatch):
+    door = public_demo.app.middleware_stack
     while not hasattr(door, "memory"):
         door = door.app
     held: list[int] = []
     monkeypatch.setattr(corpus, "size_of", lambda source: held.append(door.memory.used) or len(source))
-    id = call(demo, "add_corpus", "x" * 500_000).json()["event_id"]
-    fetched(demo, "add_corpus", id)
+    id = call(public_demo, "add_corpus", "x" * 500_000).json()["event_id"]
+    fetched(public_demo, "add_corpus", id)
     assert len(held) == 1
     assert min(held) >= 500_000  # the request has ended, but the event hasn't
-    wait_for(lambda: not demo._queue.event_ids_to_events)
+    wait_for(lambda: not public_demo._queue.event_ids_to_events)
     pending.sweep()
     assert door.memory.used == 0
 
 
-def test_a_long_id_of_a_session_is_refused(demo):
+def test_a_long_id_of_a_session_is_refused(public_demo):
     body = dict(data=[], fn_index=0, session_hash="s" * 65)
-    assert httpx.post(f"{demo.local_url}gradio_api/queue/join", json=body).status_code == 400
+    assert httpx.post(f"{public_demo.local_url}gradio_api/queue/join", json=body).status_code == 400
 
 
-def test_nobody_calls_a_queued_function_past_the_queue(demo):
-    answer = httpx.post(f"{demo.local_url}gradio_api/run/add_corpus", json={"data": ["x" * 2000, "x"]})
+def test_nobody_calls_a_queued_function_past_the_queue(public_demo):
+    answer = httpx.post(f"{public_demo.local_url}gradio_api/run/add_corpus", json={"data": ["x" * 2000, "x"]})
     assert answer.status_code == 404
 
 
@@ -248,15 +234,17 @@ def test_an_address_with_many_sessions_loses_its_own_oldest(sessions):
     assert sessions["honest"].state_data[1] == "kept"
 
 
-def test_a_session_keeps_no_copy_of_what_was_sent(demo, pending):
+def test_a_session_keeps_no_copy_of_what_was_sent(public_demo, pending):
     text = secrets.token_hex(2000)
-    number = next(number for number, one in demo.fns.items() if one.api_name == "add_corpus")
+    number = next(number for number, one in public_demo.fns.items() if one.api_name == "add_corpus")
     body = dict(data=[text, "a text"], fn_index=number, session_hash="kept")
     cookie = {"cookie": "nanogpt-visitor=" + "a" * 32}
-    httpx.post(f"{demo.local_url}gradio_api/queue/join", json=body, headers=cookie)
-    results = httpx.get(f"{demo.local_url}gradio_api/queue/data?session_hash=kept", headers=cookie, timeout=30).text
+    httpx.post(f"{public_demo.local_url}gradio_api/queue/join", json=body, headers=cookie)
+    results = httpx.get(
+        f"{public_demo.local_url}gradio_api/queue/data?session_hash=kept", headers=cookie, timeout=30
+    ).text
     assert '"name":"a text"' in results
-    session = demo.app.state_holder.session_data["kept"]
+    session = public_demo.app.state_holder.session_data["kept"]
     assert session.config_values == {}
     assert text not in repr(vars(session))
 
