@@ -47,7 +47,7 @@ class Knob:
 
     def parse(self, value: Any) -> Any:
         """Return the value in the setting's own type. Raise NanoGPTError if it is invalid or out of range."""
-        allowed = self._allowed()
+        allowed, given = self._allowed(), value
         if self.name == "budget" and isinstance(value, str):
             value = duration(value)
         try:
@@ -57,7 +57,7 @@ class Knob:
         if self.choices and number not in self.choices:
             raise NanoGPTError(f"{self.name} was {value!r}; it must be {allowed}.")
         if self.low is not None and self.high is not None and not self.low <= number <= self.high:  # `not` catches NaN
-            raise NanoGPTError(f"{self.name} was {value}; it must be {allowed}.")
+            raise NanoGPTError(f"{self.name} was {given}; it must be {allowed}.")
         return number
 
     def _allowed(self) -> str:
@@ -65,6 +65,8 @@ class Knob:
             return "one of " + ", ".join(str(c) for c in self.choices)
         if self.low is None:
             return "text" if self.kind is str else "a number"
+        if self.name == "budget":
+            return "a time up to 24h, such as 90s, 3m or 1h"
         return f"a {'whole ' if self.kind is int else ''}number from {self.low:,} to {self.high:,}"
 
 

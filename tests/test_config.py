@@ -41,6 +41,11 @@ def test_what_is_no_number_is_refused_in_one_sentence(config, k):
         assert "\n" not in str(refused.value)
 
 
+def test_a_time_that_is_too_long_is_quoted_as_it_was_given():
+    with pytest.raises(NanoGPTError, match=r"^budget was 25h; it must be a time up to 24h, such as 90s, 3m or 1h\.$"):
+        TrainConfig(budget="25h")
+
+
 @pytest.mark.parametrize("value", ["tpu", "CPU", "", None, 0, []])
 def test_a_choice_is_one_of_those_named(value):
     with pytest.raises(NanoGPTError, match="^device was .*it must be one of auto, cuda, mps, cpu"):
