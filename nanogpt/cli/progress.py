@@ -58,11 +58,13 @@ def progress_bar(run: Run) -> Iterator[None]:
     form = "{percentage:3.0f}%|{bar:24}| {desc}"
     bar = tqdm(total=1.0, leave=False, bar_format=form, desc="starting", file=sys.stderr)
     done, terminal = threading.Event(), sys.stdout
+    history = History(run.folder)  # its own, because the trainer's thread reads the cached one
 
     def follow() -> None:
         while not done.wait(SECONDS):
+            history.refresh()
             try:
-                bar.n, words = share_of(run, run.history())
+                bar.n, words = share_of(run, history)
             except NanoGPTError:  # the folder was deleted; training will say so
                 return
             bar.set_description_str(words)

@@ -100,14 +100,8 @@ def train_now(page: Page, corpus_id: gr.State) -> None:
             return {top.said: updates["said"]}
         return {page.tabs: gr.Tabs(selected="train"), top.said: told(""), **page.training.shown.put(updates)}
 
-    def steps(id):
-        yield from (updated(updates) for updates in train_tab.attempt(welcome.start, id))
-
-    waits: dict[str, Any] = dict(show_progress="hidden", api_visibility="private", concurrency_limit=16)
-    if place.takes_the_request():
-        top.train.click(steps, corpus_id, outputs, **waits)
-    else:
-        top.train.click(lambda id: next(steps(id)), corpus_id, outputs, **QUIET).then(place.warm, **QUIET)
+    attempted = lambda id: map(updated, train_tab.attempt(welcome.start, id))
+    train_tab.on_click(top.train.click, attempted, corpus_id, outputs).then(place.warm, **QUIET)
 
 
 def open_page(page: Page, before: str | None) -> dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,6 +195,20 @@ def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
         yield view(run.name)
 
 
+def on_click(event: Callable, attempted: Callable[..., Iterable[dict]], inputs: Any, outputs: list) -> Any:
+    """Wire a button that trains, given a function that returns the updates of `attempt` by component.
+
+    Where training lasts as long as the request, show all of them, each when it comes; anywhere else there is only one.
+    """
+    if not place.takes_the_request():
+        return event(lambda *a: next(iter(attempted(*a))), inputs, outputs, **QUIET)
+
+    def steps(*a):  # Gradio has to see that it is a generator
+        yield from attempted(*a)
+
+    return event(steps, inputs, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=16)
+
+
 def look_back(name: str | None, number: float) -> list:
     """Return a sample of the run, and its number to stay at; None for the newest, to follow newer ones."""
     label, text, number, count = written(name, int(number))
@@ -253,20 +267,13 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
         """Wire a handler that returns updates by component name."""
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **QUIET)
 
-    def on_click(event, action, inputs):
-        """Wire a button that trains."""
-        if not place.takes_the_request():
-            return on(event, lambda *a: next(attempt(action, *a)), inputs)
+    def train(event, action, inputs):
+        """Wire a button that starts or resumes a run."""
+        return on_click(event, lambda *a: map(parts.put, attempt(action, *a)), inputs, parts.outputs)
 
-        def steps(*a):
-            yield from (parts.put(updates) for updates in attempt(action, *a))
-
-        waits: dict[str, Any] = dict(show_progress="hidden", api_visibility="private", concurrency_limit=16)
-        return event(steps, inputs, parts.outputs, **waits)
-
-    started = on_click(start_button.click, start, [corpus_id, name, *chosen.inputs])
+    started = train(start_button.click, start, [corpus_id, name, *chosen.inputs])
     started.then(lambda: "", None, name, **QUIET).then(place.warm, **QUIET)
-    on_click(continue_button.click, go_on, [run, more])
+    train(continue_button.click, go_on, [run, more])
     on(stop_button.click, stop, run)
     on(timer.tick, shown, [run, seen, back])
     on(run.input, lambda n: shown(n, None, force=True), run)
