@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config import NanoGPTError
 from ..limits import limit
-from .encoding import Decoded, decode, refuse_binary
+from .decoding import Decoded, decode, refuse_binary
 from .repairs import Repaired, repair, together
 from .report import Report
 

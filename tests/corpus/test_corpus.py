@@ -25,7 +25,8 @@ from nanogpt import corpus, disk
 from nanogpt.config import NanoGPTError
 from nanogpt.corpus import builtin as texts
 from nanogpt.corpus import store
-from nanogpt.corpus.encoding import ENCODINGS, codec_of, decode
+from nanogpt.corpus.decoding import decode
+from nanogpt.corpus.encoding import ENCODINGS, codec_of
 from nanogpt.corpus.reading import Reading, read
 from nanogpt.corpus.report import Report
 from nanogpt.corpus.store import keep

@@ -1,0 +1,162 @@
+"""Decode the bytes of a file: detect the encoding, and reject files that are not text.
+
+Byte-order marks and strict UTF-8 are tried first, because they give no false positives. Older encodings can only be
+guessed; see guess.py.
+"""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+from dataclasses import dataclass
+
+from ..config import NanoGPTError
+from .encoding import codec_of, label
+from .guess import guess
+
+BOMS = {  # UTF-32-LE first: its mark starts with that of UTF-16-LE
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+
+WORD = "open it in its own program and save it as plain text (.txt)"
+KINDS = [  # first bytes -> (what the file is, what to do about it)
+    (b"PK\x03\x04", "a zip archive", "unpack it and add the text files inside"),
+    (b"%PDF-", "a PDF", "open it, copy the text and paste it here"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document", WORD),
+    (b"{\\rtf", "a rich-text document", WORD),
+    (b"\x89PNG", "an image (PNG)", "add the text itself"),
+    (b"\xff\xd8\xff", "an image (JPEG)", "add the text itself"),
+    (b"GIF8", "an image (GIF)", "add the text itself"),
+    (b"RIFF", "an audio, video or image file", "add the text itself"),
+    (b"ID3", "an audio file (MP3)", "add the text itself"),
+    (b"\x1f\x8b", "a gzip archive", "unpack it and add the text file inside"),
+    (b"BZh91AY&SY", "a bzip2 archive", "unpack it and add the text file inside"),
+    (b"\xfd7zXZ", "an xz archive", "unpack it and add the text file inside"),
+    (b"(\xb5/\xfd", "a zstd archive", "unpack it and add the text file inside"),
+    (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it and add the text files inside"),
+    (b"Rar!", "a RAR archive", "unpack it and add the text files inside"),
+    (b"SQLite format 3", "a database", "export its text and add that"),
+    (b"\x7fELF", "a program", "add a text file instead"),
+]
+ZIPPED = [  # a member near the start of a zip archive -> the kind of file it really is
+    (b"word/", "a Word document (docx)"),
+    (b"xl/", "an Excel sheet (xlsx)"),
+    (b"ppt/", "a presentation (pptx)"),
+    (b"application/epub+zip", "an e-book (EPUB)"),
+    (b"application/vnd.oasis", "an OpenDocument file (odt)"),
+]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file's text, the encoding it was read in, and how many bytes could not be decoded (each is � in the text)."""
+
+    text: str
+    codec: str
+    guessed: bool = False
+    broken: int = 0
+
+    @property
+    def encoding(self) -> str:
+        """The label of the encoding, one of the values of ENCODINGS."""
+        return label(self.codec)
+
+
+def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
+    """Decode the bytes of a file; `name` is for error messages. Keep byte-order marks, so that `repair` can count them.
+
+    Raise NanoGPTError if the file is not text, or can't be decoded in the requested `encoding`. A few invalid bytes,
+    as in a file cut off in the middle of a character, are accepted and counted.
+    """
+    _refuse_other_kinds(data, name)
+    asked = codec_of(encoding) if encoding else None
+    codec = _with_byte_order(data, asked) if asked else _certain(data)
+    wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
+    if not wide:
+        refuse_binary(data, name)
+    decoded = _decoded(data, codec) if codec else _guessed(data)
+    if decoded is None:
+        raise NanoGPTError(
+            f"{name} can't be read as {label(str(codec))}. Choose another encoding, or save the file as UTF-8."
+        )
+    if wide:
+        refuse_binary(decoded.text.encode("utf-8"), name)
+    return decoded
+
+
+def _refuse_other_kinds(data: bytes, name: str) -> None:
+    for begin, kind, remedy in KINDS:
+        could_be_text = len(begin) < 5 and begin.isascii() and b"\0" not in data[:4096]
+        if data.startswith(begin) and not could_be_text:
+            for inside, real in ZIPPED if begin == b"PK\x03\x04" else []:
+                if inside in data[:4096] or inside in data[-8192:]:  # a zip archive lists its members at the end
+                    kind, remedy = real, WORD
+            raise NanoGPTError(f"{name} is {kind}, not a text file; {remedy}.")
+
+
+def refuse_binary(data: bytes, name: str) -> None:
+    """Raise NanoGPTError if there are more null or control characters in the data than in any text."""
+    odd = len(data) - len(data.translate(None, bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))))
+    if data.count(0) * 1000 > len(data) or odd * 50 > len(data):
+        raise NanoGPTError(
+            f"{name} is not plain text: it contains {odd:,} bytes that never occur in text files. "
+            "Save it as plain text (.txt)."
+        )
+
+
+def _with_byte_order(data: bytes, codec: str) -> str:
+    """Name the byte order of UTF-16 and UTF-32 explicitly, so that decoding keeps the byte-order mark."""
+    if codec not in ("utf-16", "utf-32"):
+        return codec
+    found = _certain(data) or ""
+    return found if found.startswith(codec) else codec + "-le"
+
+
+def _certain(data: bytes) -> str | None:
+    """Return the codec if the bytes leave no doubt about it, else None."""
+    for bom, codec in BOMS.items():
+        if data.startswith(bom):
+            return codec
+    if b"\0" in data and (codec := _unmarked_utf16(data)):
+        return codec
+    # ISO-2022-JP, from old Japanese e-mail, is all ASCII bytes and switches alphabets with these sequences
+    if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data):
+        return "iso2022-jp"
+    return "utf-8" if _decoded(data, "utf-8") else None
+
+
+def _unmarked_utf16(data: bytes) -> str:
+    """Return the codec of UTF-16 without a byte-order mark, or "": in Western text every other byte is zero."""
+    first, second = (data[i::2].count(0) / (len(data) / 2) for i in (0, 1))
+    if max(first, second) <= 0.2 or min(first, second) >= 0.01:
+        return ""
+    return "utf-16-be" if first > second else "utf-16-le"
+
+
+def _decoded(data: bytes, codec: str) -> Decoded | None:
+    """Decode the bytes with a codec. Return None if more than a few of them are invalid in it."""
+    try:
+        return Decoded(data.decode(codec), codec)
+    except UnicodeDecodeError as error:
+        _, broken, good = _with_broken(data[error.start : error.start + 10_000], codec)
+        if broken > max(20, good):  # the wrong encoding; decoding all of a large file would take a second
+            return None
+    text, broken, good = _with_broken(data, codec)
+    return Decoded(text, codec, broken=broken) if broken * 5 <= good else None
+
+
+def _with_broken(data: bytes, codec: str) -> tuple[str, int, int]:
+    """Return the text with � for invalid bytes, the number of these, and the number of valid non-ASCII characters."""
+    text = data.decode(codec, "replace")
+    broken = text.count("\ufffd") - (data.count(b"\xef\xbf\xbd") if codec == "utf-8" else 0)
+    return text, broken, len(text) - len(text.encode("ascii", "ignore")) - broken
+
+
+def _guessed(data: bytes) -> Decoded:
+    """Decode the bytes in the most likely encoding that accepts them, or in Latin-1, which accepts everything."""
+    fitting = (found for codec in (guess(data), "cp1252") if (found := _decoded(data, codec)))
+    return dataclasses.replace(next(fitting, Decoded(data.decode("latin-1"), "latin-1")), guessed=True)
