@@ -144,9 +144,8 @@ def _temporary(path: Path) -> Iterator[Path]:
         token = secrets.token_hex(8)
         try:
             _writers().mkdir(parents=True, exist_ok=True)
-            lock.enter_context(
-                locks.held(_lock_of(token), patience=10.0, passing=True)
-            )  # a sweep takes it for an instant
+            # patient, because a sweep takes the lock for an instant
+            lock.enter_context(locks.held(_lock_of(token), patience=10.0, passing=True))
         except (OSError, locks.Held):  # files can't be locked here
             token = NO_LOCK + secrets.token_hex(4)
         temporary = path.with_name(f".{path.name}.{token}")
@@ -177,6 +176,20 @@ def _is_alive(token: str) -> bool | None:
         return True
     except OSError:  # another user's, or files can't be locked here
         return None
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def bytes_in(folder: Path) -> int:
+    """Return the size of all files in a folder in bytes, without those that are being written."""
+    found = 0
+    for above, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_temporary(name)]
+        for name in names:
+            with suppress(OSError):  # replaced or deleted meanwhile
+                found += 0 if is_temporary(name) else os.lstat(os.path.join(above, name)).st_size
+    return found
 
 
 def size(count: int) -> str:

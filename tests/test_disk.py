@@ -180,3 +180,15 @@ def test_a_folder_that_is_being_deleted_has_no_name(home, monkeypatch):
     assert disk.is_temporary(left)
     disk.sweep(folder)
     assert names(folder) == {".writers"}
+
+
+def test_the_size_of_a_folder_leaves_out_what_is_being_written(home):
+    folder = home / "checkpoints" / "one"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "a").write_bytes(b"x" * 10)
+    (folder / "deeper" / "b").write_bytes(b"x" * 5)
+    (folder / ".run.json.0123456789abcdef").write_bytes(b"x" * 100)
+    (folder / ".new.0123456789abcdef").mkdir()
+    (folder / ".new.0123456789abcdef" / "c").write_bytes(b"x" * 100)
+    assert disk.bytes_in(folder) == 15
+    assert disk.bytes_in(home / "gone") == 0

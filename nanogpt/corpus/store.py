@@ -198,8 +198,7 @@ def listed() -> list[Corpus]:
 
 def size_on_disk(corpus: Corpus) -> int:
     """Return the size of a text's folder in bytes, without files that are being written."""
-    paths = [path for path in corpus.folder.glob("*") if not disk.is_temporary(path.name)]
-    return sum(path.stat().st_size for path in paths if path.is_file())
+    return disk.bytes_in(corpus.folder)
 
 
 def rename(id: str, name: str) -> Corpus:

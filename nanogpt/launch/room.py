@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections import deque
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from .. import limits
 from ..config import NanoGPTError
+from ..disk import bytes_in
 from ..paths import home
 
 EVERY = 10.0  # seconds between two looks at all files
@@ -70,16 +70,4 @@ def free(total: int) -> int:
 @lru_cache(maxsize=1)
 def size(folder: Path, moment: int) -> int:
     """Return the size in bytes of all runs and texts, from a look at all files at this moment."""
-    return sum(size_of(folder / name) for name in ("checkpoints", "corpora"))
-
-
-def size_of(folder: Path) -> int:
-    """Return the size of all files in a folder in bytes."""
-    found = 0
-    for above, _, names in os.walk(folder):
-        for name in names:
-            try:
-                found += os.lstat(os.path.join(above, name)).st_size
-            except OSError:  # deleted meanwhile
-                continue
-    return found
+    return sum(bytes_in(folder / name) for name in ("checkpoints", "corpora"))

@@ -279,7 +279,7 @@ class Run:
 
     def size(self) -> int:
         """Return the size on disk in bytes, without files that are being written."""
-        return sum(_size(path) for path in self.folder.rglob("*") if not disk.is_temporary(path.name))
+        return disk.bytes_in(self.folder)
 
     def rename(self, name: str) -> Run:
         """Rename the run and return it. Raise NanoGPTError if it is in use, or if the name is invalid or taken."""
@@ -345,14 +345,6 @@ def ships(folder: Path) -> bool:
         return json.loads((folder / "run.json").read_text(encoding="utf-8"))["public"] is True
     except (OSError, ValueError, KeyError, TypeError):  # missing, damaged, or your own run
         return False
-
-
-def _size(path: Path) -> int:
-    """Return the size of a file in bytes; 0 for a folder, or a file that a trainer has just replaced."""
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:
-        return 0
 
 
 def _is_before_a_run(folder: Path) -> bool:
