@@ -137,7 +137,7 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
 def buttons(now: dict[str, Any]) -> dict[str, Any]:
     """Return the updates for Stop and Resume, given what `look` returned. Their labels say what they would do."""
     stop = "Cancel" if now["state"] == "queued" else "Stop"
-    resume = "Train for another" if now["more"] else "Resume"
+    resume = "Train more" if now["more"] else "Resume"
     return dict(
         stop=gr.Button(stop, interactive=now["can_stop"]),
         go_on=gr.Button(resume, interactive=now["can_continue"]),
