@@ -216,8 +216,12 @@ def url(public_demo) -> str:
 def folder(url):
     """Empty the folder for uploads, and yield a function that returns the names of new files."""
     found = Path(get_upload_folder())
-    scratch.expire(now=time.monotonic() + 10**6)
-    wait_for(lambda: scratch.space.used == 0)  # a refused upload is released once its connection is closed
+
+    def empty() -> bool:
+        scratch.expire(now=time.monotonic() + 10**6)
+        return scratch.space.used == 0
+
+    wait_for(empty)  # an upload is recorded or released just after its response, so the last test's may still come
     before = set(found.rglob("*")) if found.exists() else set()
     yield lambda: {path.name for path in set(found.rglob("*")) - before if path.is_file()}
     scratch.expire(now=time.monotonic() + 10**6)
