@@ -97,11 +97,7 @@ def failed(kind: str) -> None:
     step: Any = make_step(GPT(shape).to(DEVICE), recipe, device)
     x = torch.randint(VOCAB, (recipe.batch_size, shape.block_size), device=DEVICE)
     if kind == "memory" and DEVICE == "cuda":  # leave room for the plain step, but not for a recording
-        torch.cuda.reset_peak_memory_stats()
-        Step(GPT(shape).to(DEVICE), recipe, device)(x, x, 1e-3)
-        peak = torch.cuda.max_memory_allocated()
-        torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(1.02 * peak / torch.cuda.get_device_properties(0).total_memory)
+        limit_memory(shape, recipe, device, x)
     elif DEVICE == "cuda":
         inner, calls = step.whole_step, [0]
 
@@ -118,8 +114,29 @@ def failed(kind: str) -> None:
             losses.append(float(step(x, x, 1e-3)[0]))
         except Exception as error:
             losses.append(f"{type(error).__name__}: {str(error)[:300]}")
-    held = torch.cuda.memory_allocated() / 1e9 if DEVICE == "cuda" else 0
-    say(refused=getattr(step, "refused", None), note=step.note, losses=losses, allocated_GB=held)
+    held, reserved = (torch.cuda.memory_allocated(), torch.cuda.memory_reserved()) if DEVICE == "cuda" else (0, 0)
+    say(refused=getattr(step, "refused", None), note=step.note, losses=losses, allocated_GB=held / 1e9,
+        reserved_GB=reserved / 1e9)  # fmt: skip
+
+
+def limit_memory(shape: ModelConfig, recipe: TrainConfig, device: Any, x: torch.Tensor) -> None:
+    """Limit the GPU memory of this process to the least, in steps of a tenth, with which the plain step runs."""
+    torch.cuda.reset_peak_memory_stats()
+    Step(GPT(shape).to(DEVICE), recipe, device)(x, x, 1e-3)
+    peak, total = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
+    for tenths in range(10, 20):
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(tenths / 10 * peak / total)
+        plain = Step(GPT(shape).to(DEVICE), recipe, device)
+        try:
+            for _ in range(3):
+                plain(x, x, 1e-3)
+            break
+        except torch.OutOfMemoryError:
+            pass
+    del plain
+    torch.cuda.empty_cache()
+    say(plain_step_peak_GB=peak / 1e9, limit_GB=tenths / 10 * peak / 1e9)
 
 
 def failed_wait() -> None:
@@ -327,15 +344,25 @@ def sampling() -> None:
 
 
 def commands(*budgets: int) -> None:
-    """Run whole commands with a time budget. Report when the first point appears, steps, evaluations and the loss."""
+    """Run whole commands with a time budget. Report when each line, steps, evaluations and the loss appear."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch; torch.zeros(1, device='" + DEVICE + "')"])
+    say(seconds_to_load_torch=time.perf_counter() - began)
     for budget in (3,) if QUICK else budgets or (5, 5):
         name, began = f"timed-{budget}-{time.time_ns()}", time.perf_counter()
         command = [sys.executable, "-m", "nanogpt", "train", FILE, "--name", name, "--budget", f"{max(5, budget)}s"]
-        done = subprocess.run([*command, "--device", DEVICE], cwd=ROOT, capture_output=True, text=True)
+        said = []
+        with subprocess.Popen(
+            [*command, "--device", DEVICE], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            for line in process.stdout or ():
+                said.append([round(time.perf_counter() - began, 1), line.strip()[:100]])
+                if len(said) < 4:
+                    say(said=said[-1])  # if the check is cut off, this shows how far it came
         seconds = time.perf_counter() - began
         history = Run(name).history()
         rows = history.rows
-        say(budget=budget, seconds=seconds, rc=done.returncode, said=done.stdout[:300] + done.stderr[-300:],
+        say(budget=budget, seconds=seconds, rc=process.returncode, said=said[:4] + said[-4:],
             first_point=rows and rows[0]["seconds"], steps=history.step, last_point=rows and rows[-1],
             evaluations=[(r["step"], r["seconds"], round(r["val_loss"], 4)) for r in rows if "val_loss" in r],
             end=history.events[-1], notes=history.notes)  # fmt: skip

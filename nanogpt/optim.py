@@ -98,23 +98,32 @@ def add_update(matrices, wide) -> None:
     matrices.add_(wide if rows <= columns else wide.mT, alpha=max(1.0, rows / columns) ** 0.5)
 
 
-def weight_decay(passes: float, parameters: int, tokens: int) -> float:
-    """Return the weight decay that keeps a model trained with Muon from memorizing its text, given `passes` epochs.
+MEMORY = 0.6  # epochs that weights should remember at least
 
-    About 0 for one epoch, 0.05 for five, 0.4 for fourteen (benchmarks/README.md), and never more than 1.0. A model that
-    is small for its text can't memorize it and gets less. Kim et al., 2025, arXiv 2509.14786, found that training for
-    many epochs needs this much.
+
+def weight_decay(passes: float, steps: float, parameters: int, tokens: int, lr: float = 0.03) -> float:
+    """Return the weight decay that keeps a model trained with Muon from memorizing its text.
+
+    `passes` is the number of epochs and `steps` the steps in all of them; `lr` is the matrices' highest learning rate.
+    The value grows with the square of the epochs: about 0 for one, 0.05 for five, 0.4 for fourteen. A model that is
+    small for its text can't memorize it and gets less. Kim et al., 2025, arXiv 2509.14786, found that training for many
+    epochs needs this much. But each step shrinks the weights by `lr` times the decay, so weights remember 1 / (lr *
+    decay) steps; if that is less than MEMORY epochs, they forget the text before they meet it again, which costs more
+    than memorizing (benchmarks/README.md). So small batches, which take many steps per epoch, get less, too.
     """
     room = min(1.0, parameters / (0.7 * tokens))  # 1 for 0.8 M parameters on Tiny Shakespeare
-    return round(min(1.0, 0.002 * passes**2 * room), 3)
+    return round(min(0.002 * passes**2 * room, passes / (MEMORY * lr * steps), 1.0), 3)
 
 
 def settled(config: TrainConfig, shape: ModelConfig, tokens: int) -> TrainConfig:
     """Return the config with its weight decay resolved: -1 becomes the value for a text of `tokens` tokens."""
     if config.weight_decay >= 0:
         return config
-    passes = epochs(config.max_iters * config.batch_size * shape.block_size, tokens)
-    return replace(config, weight_decay=weight_decay(passes, count_parameters(shape), tokens))
+    steps = config.max_iters
+    passes = epochs(steps * config.batch_size * shape.block_size, tokens)
+    lr = config.matrix_lr if config.optimizer == "muon" else config.learning_rate
+    decay = weight_decay(passes, steps, count_parameters(shape), tokens, lr)
+    return replace(config, weight_decay=decay)
 
 
 def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:

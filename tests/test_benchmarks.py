@@ -147,3 +147,23 @@ def test_a_server_is_attacked():
     assert found["hostile"]["failed"] == []
     assert found["most"]["stored_mb"] < 500
     assert found["most"]["scratch_mb"] < 200
+
+
+@pytest.mark.slow
+def test_weight_decays_are_compared_and_dead_layers_left_out(text_file, tmp_path, home, monkeypatch, capsys):
+    import zipfile
+
+    from benchmarks import decay
+    from nanogpt.formats import load_model
+
+    names = ["0.2, cautious, slow first", "long, 0.2, per head", "0.2, cautious, second not 0"]
+    rows = decay.main([text_file, "--out", str(tmp_path), "--quick", "--only", *names])
+    assert [row["name"] for row in rows] == names
+    assert all(row["best"] < 4.2 and len(row["feed_forward"]) == 2 for row in rows)
+    assert len({row["best"] for row in rows}) == 3  # each variant trains in its own way
+    zipfile.ZipFile(tmp_path / "best.zip").extractall(tmp_path / "best")
+    layers = lambda: [bool(block.ffwd.net[2].weight.any()) for block in load_model(tmp_path / "best").blocks]
+    for nothing, left in ((0.0, [True, True]), (10.0, [False, False])):
+        monkeypatch.setattr(decay, "NOTHING", nothing)
+        decay.main([text_file, "--leave-out", str(tmp_path / "best")])
+        assert layers() == left

@@ -131,18 +131,30 @@ def test_beside_muon_weight_decay_pulls_on_every_matrix_at_its_own_rate():
         torch.testing.assert_close(p.detach(), before[name] * (1 - rate * 0.5), rtol=1e-5, atol=1e-7)
 
 
-def test_weight_decay_goes_by_the_square_of_the_passes_and_for_small_models_by_their_size():
-    characters = 1_115_394
-    decays = [weight_decay(p, 803_072, characters) for p in (0.5, 1, 5, 10, 14.2, 22.4, 1000)]
-    assert decays == [0.001, 0.002, 0.05, 0.2, 0.403, 1.0, 1.0]
-    assert weight_decay(10, 10_000_000, characters) == weight_decay(10, 803_072, 1000) == 0.2
-    assert weight_decay(10, 80_308, characters) == 0.021  # 0.2 of 80,308 / (0.7 * 1,115,394)
+def test_weight_decay_grows_with_the_square_of_the_epochs_and_with_the_size_of_a_small_model():
+    characters, per_epoch = 1_115_394, 61  # batches of 64 x 256
+    decays = [weight_decay(p, per_epoch * p, 803_072, characters) for p in (0.5, 1, 5, 10, 14.2, 20, 1000)]
+    assert decays == [0.001, 0.002, 0.05, 0.2, 0.403, 0.8, 0.911]
+    assert weight_decay(10, 610, 10_000_000, characters) == weight_decay(10, 610, 803_072, 1000) == 0.2
+    assert weight_decay(10, 610, 80_308, characters) == 0.021  # 0.2 of 80,308 / (0.7 * 1,115,394)
+
+
+def test_weights_remember_a_good_half_of_an_epoch():
+    per_epoch = 980  # batches of 4 x 256 on Tiny Shakespeare
+    decay = weight_decay(10, 10 * per_epoch, 2_237_000, 1_115_394)
+    assert decay == 0.057  # 0.2, were it not for the many steps
+    assert 1 / (0.03 * decay) / per_epoch == pytest.approx(0.6, rel=0.01)
+    assert weight_decay(10, 10 * per_epoch, 2_237_000, 1_115_394, lr=0.015) == 0.113
+    assert weight_decay(100, 300, 803_072, 10_000) == 1.0  # never more
 
 
 def test_a_weight_decay_is_settled_where_it_was_left_open():
     shape, numbers = ModelConfig(layout="modern", **SIZES), a_model(layout="modern").count_parameters()
-    left_open = TrainConfig(weight_decay=-1.0, max_iters=900, batch_size=10)  # ten epochs of 0.9 * 8,000
-    assert settled(left_open, shape, 8000) == replace(left_open, weight_decay=weight_decay(10, numbers, 8000))
+    left_open = TrainConfig(weight_decay=-1.0, max_iters=9000, batch_size=1)  # ten epochs of 0.9 * 8,000
+    adamw = weight_decay(10, 9000, numbers, 8000, left_open.learning_rate)
+    assert settled(left_open, shape, 8000) == replace(left_open, weight_decay=adamw)
+    muon = replace(left_open, optimizer="muon", matrix_lr=0.3)
+    assert settled(muon, shape, 8000).weight_decay == weight_decay(10, 9000, numbers, 8000, 0.3) < adamw
     for decay in (0.0, 0.3):
         config = TrainConfig(weight_decay=decay)
         assert settled(config, shape, 8000) is config

@@ -214,7 +214,8 @@ def test_the_estimate_counts_in_tokens(text, monkeypatch):
     assert f"context {chosen.settings['block_size']} tokens: {chosen.parameters:,} parameters" in said
     read = chosen.settings["max_iters"] * chosen.settings["batch_size"] * chosen.settings["block_size"]
     assert f"That is {epochs(read, tokens):.1f} epochs." in said
-    assert chosen.weight_decay == weight_decay(epochs(read, tokens), chosen.parameters, tokens)
+    steps = chosen.settings["max_iters"]
+    assert chosen.weight_decay == weight_decay(epochs(read, tokens), steps, chosen.parameters, tokens)
     assert 2 * chosen.settings["block_size"] < tokens - train_length(tokens)
 
 

@@ -60,6 +60,7 @@ class Weights:
             [W for block in model.blocks for W in self.layer(block)] + [self.after_norm(model.lm_head, model.ln_f)]
         )
         self.layers = [inner[i : i + 4] for i in range(0, len(inner), 4)]
+        self.idle = [not down.any() for *_, down in self.layers]  # feed-forward layers left out, as 0
 
     def layer(self, block) -> tuple[np.ndarray, ...]:
         """Return a block's matrices (qkv, proj, MLP up and down), each (in + 1, out), or (in, out) without biases."""
@@ -228,9 +229,11 @@ class FastDecoder:
         """Read the token at position t: (1, 1) -> (1, vocab_size)."""
         w, C, dot, add = self.w, self.out.size, np.dot, np.add
         x = self.embed(ids[0, 0], t)  # (C,)
-        for kv, (qkv, proj, up, down) in zip(self.kv, w.layers):
+        for kv, (qkv, proj, up, down), idle in zip(self.kv, w.layers, w.idle):
             self.attend(kv, dot(self.norm(x), qkv, out=self.qkv), t)
             add(x, dot(self.gathered, proj, out=self.out), out=x)
+            if idle:
+                continue
             hidden = self.hidden[: 4 * C]
             dot(self.norm(x), up, out=hidden)
             np.maximum(hidden, self.zero, out=hidden)

@@ -266,7 +266,7 @@ def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, devic
         step = gpu_plan.step_seconds(model.n_layer, step_flops(model, train.batch_size), rate)
         made[size] = model, train, seconds / step
         reads[size] = epochs(seconds / step * train.batch_size * model.block_size, tokens)
-    size = gpu_plan.choose_size(reads)
+    size = gpu_plan.choose_size(reads, tokens)
     model, train, steps = made[size]
     used = min(1.0, size.most / reads[size])  # share of the budget to use: more epochs would only overfit
     max_iters = max(20, int(used * steps))

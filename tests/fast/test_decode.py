@@ -242,3 +242,16 @@ def test_one_text_is_the_same_to_the_bit_whatever_the_threads(layout):
     finally:
         switch(before)
     assert all(np.array_equal(a, b) for a, b in zip(*results))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_feed_forward_layer_of_zeros_is_skipped(layout):
+    model, ids = made(layout), prompts(1, T)
+    with torch.no_grad():
+        for p in model.blocks[0].ffwd.parameters():
+            p.zero_()
+        expected = model(torch.from_numpy(ids))[0].numpy()  # (1, T, vocab_size)
+    decoder = decoder_for(model, 1)
+    assert decoder.w.idle == [True, False]
+    for t in range(T):
+        np.testing.assert_allclose(decoder.read(ids[:, t : t + 1]), expected[:, t], atol=2e-5)

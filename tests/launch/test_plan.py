@@ -23,7 +23,7 @@ def known_speed(monkeypatch) -> None:
 def expected_decay(plan: Plan) -> float:
     s = plan.settings
     passes = s["max_iters"] * s["batch_size"] * s["block_size"] / (0.9 * CHARACTERS)
-    return weight_decay(passes, plan.parameters, CHARACTERS)
+    return weight_decay(passes, s["max_iters"], plan.parameters, CHARACTERS)
 
 
 @pytest.mark.parametrize("budget", [5, 30, 180, 3600, 86400])

@@ -1,0 +1,55 @@
+"""The model chosen for a time budget on an NVIDIA GPU, whose speed is given here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nanogpt.device import Device
+from nanogpt.launch import gpu_plan, plan
+from nanogpt.launch.gpu_plan import SIZES
+
+H200, T4 = 7e14, 2.5e13  # operations per second
+TINY_SHAKESPEARE = 1_115_394
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    def of_speed(speed: float) -> None:
+        monkeypatch.setattr(plan, "pick_device", lambda wanted: Device("cuda", torch.bfloat16, "a GPU"))
+        monkeypatch.setattr(gpu_plan, "product_speed", lambda device: speed)
+
+    return of_speed
+
+
+@pytest.mark.parametrize("speed", [H200, T4])
+@pytest.mark.parametrize("characters", [5000, TINY_SHAKESPEARE, 100_000_000])
+def test_a_choice_fits_its_budget_and_is_not_trained_beyond_what_pays(gpu, speed, characters):
+    gpu(speed)
+    for budget in (5, 30, 180, 3600):
+        chosen = plan.choose(budget, 65, characters, {})
+        s = chosen.settings
+        model, train = plan._configs(s, 65)
+        step = gpu_plan.step_seconds(model.n_layer, plan.step_flops(model, train.batch_size), speed)
+        assert s["max_iters"] * step <= budget or s["max_iters"] == 20
+        passes = s["max_iters"] * s["batch_size"] * s["block_size"] / (0.9 * characters)
+        assert passes <= 41 or s["max_iters"] == 20
+        assert s["budget"] <= budget
+        assert 2 * s["block_size"] <= max(16, 0.1 * characters)
+
+
+def test_a_short_text_gets_a_model_that_needs_no_dropout_and_a_long_one_a_large_model(gpu):
+    gpu(H200)
+    short, long = plan.choose(60, 65, TINY_SHAKESPEARE, {}).settings, plan.choose(3600, 65, 10**7, {}).settings
+    assert (short["n_embd"], short["dropout"]) == (192, 0.0)
+    assert (long["n_embd"], long["dropout"]) == (512, 0.3)
+    few = plan.choose(600, 65, 2 * 10**9, {}).settings
+    assert (few["n_embd"], few["dropout"]) == (SIZES[0].n_embd, 0.0)
+
+
+def test_what_is_given_is_kept(gpu):
+    gpu(H200)
+    given = dict(n_layer=2, dropout=0.5, weight_decay=0.7)
+    chosen = plan.choose(10, 65, TINY_SHAKESPEARE, given)
+    assert given.items() <= chosen.settings.items()
+    assert chosen.weight_decay == 0.7
