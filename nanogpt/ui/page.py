@@ -21,7 +21,7 @@ from .guard import middleware
 from .intake import upload_bytes
 from .parts import QUIET
 
-CSS = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+CSS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.css")))
 NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
 
 
