@@ -63,13 +63,18 @@ SIZES = (
 )
 
 
+def product_key(device: Device) -> str:
+    """Return the key under which `product_speed` is cached."""
+    return f"{device.name}, {device.dtype}, torch {torch.__version__}: product"
+
+
 @lru_cache
 def product_speed(device: Device) -> float:
     """Return the operations per second of a large matrix product, in the device's precision.
 
     It is measured once per GPU and PyTorch version, in a separate process so that its GPU memory is freed afterwards.
     """
-    key = f"{device.name}, {device.dtype}, torch {torch.__version__}: product"
+    key = product_key(device)
     if known := measured.recall(key):
         return known
     command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]

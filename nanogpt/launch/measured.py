@@ -28,6 +28,13 @@ def recall(key: str) -> float | None:
     return speed if isinstance(speed, float) and speed > 0 else None
 
 
+def typical(device: Device) -> float | None:
+    """Return the median of the speeds cached for this processor, whatever the model and the load, or None."""
+    here = [key for key in _all() if key.startswith(f"{_machine(device)}, load ")]
+    known = sorted(filter(None, map(recall, here)))
+    return known[len(known) // 2] if known else None
+
+
 def keep(key: str, speed: float) -> None:
     """Cache a speed. If the folder is read-only, it will be measured again next time."""
     known = {name: value for name, value in _all().items() if name != key} | {key: float(speed)}
@@ -44,7 +51,11 @@ def key_of(device: Device, model: ModelConfig, train: TrainConfig, own: float = 
     shape = f"{model.layout} {model.n_layer} x {model.n_embd}, {model.n_head} heads, dropout {model.dropout:g}"
     batch = f"{train.batch_size} x {model.block_size}, {train.optimizer}"
     busy = max(0, round(os.getloadavg()[0] - own)) if hasattr(os, "getloadavg") else 0
-    return f"{processor()}, {device}, torch {torch.__version__}, load {busy}: {shape}, {batch}"
+    return f"{_machine(device)}, load {busy}: {shape}, {batch}"
+
+
+def _machine(device: Device) -> str:
+    return f"{processor()}, {device}, torch {torch.__version__}"
 
 
 @lru_cache

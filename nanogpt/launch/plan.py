@@ -163,6 +163,21 @@ def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
     return 1.08 * train.max_iters * step_flops(model, train.batch_size) / speed(model, train)
 
 
+def rough_seconds(model: ModelConfig, train: TrainConfig) -> float | None:
+    """Return `seconds_needed` from what has been measured on this machine so far, or None. Measure nothing.
+
+    Where only models of other shapes have been measured, take their typical speed.
+    """
+    device, flops = pick_device(train.device), step_flops(model, train.batch_size)
+    if device.elsewhere:
+        return seconds_needed(model, train)
+    if device.type == "cuda":
+        product = measured.recall(gpu_plan.product_key(device))
+        return product and 1.08 * train.max_iters * gpu_plan.step_seconds(model.n_layer, flops, product)
+    rate = measured.recall(measured.key_of(device, model, train)) or measured.typical(device)
+    return rate and 1.08 * train.max_iters * flops / rate
+
+
 @dataclass(frozen=True)
 class Size:
     """A model and batch size that suit a compute budget, and the validation loss it reached on Tiny Shakespeare."""

@@ -47,6 +47,12 @@ def told(text: str, state: str = "idle") -> gr.HTML:
     return gr.HTML(line(text, state), visible=bool(text))
 
 
-def line(text: str, state: str = "idle", share: float | None = None, link: str = "") -> dict[str, Any]:
-    """Return the data for status_line.js: a message, and optionally the progress (0 to 1) and a link."""
-    return dict(text=text, state=state, share=share) | (dict(link=link) if link else {})
+def line(
+    text: str, state: str = "idle", share: float | None = None, link: str = "", spoken: str | None = None
+) -> dict[str, Any]:
+    """Return the data for status_line.js: a message, and optionally the progress (0 to 1) and a link.
+
+    `spoken` is what screen readers announce instead of a message that changes each second.
+    """
+    more = (dict(link=link) if link else {}) | (dict(spoken=spoken) if spoken is not None else {})
+    return dict(text=text, state=state, share=share) | more

@@ -9,24 +9,35 @@ from typing import Any
 import gradio as gr
 
 from .. import durations, limits
-from ..config import PLANNED, PRESETS, Knob, ModelConfig, TrainConfig, duration, knobs, preset
+from ..config import PLANNED, PRESETS, Knob, ModelConfig, Preset, TrainConfig, duration, knobs, preset
 from ..device import cuda_hint, pick_device
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
-from ..launch.plan import choose, memory_needed, seconds_needed
+from ..launch.plan import MEASURED_LAYOUT, Plan, choose, memory_needed, rough_seconds, seconds_needed
 from ..layout import LAYOUTS
 from ..model import count_parameters
-from ..optim import settled
 from ..runs import queue
-from ..tokenizer import unit
+from ..tokenizer import Tokenizer, unit
 from ..train import in_words
+from .drawn import HERE
 from .parts import QUIET
 from .visit import visitor
 
+GUESSED = 20_000  # characters; a model memorizes a shorter text, so no loss is predicted for it
+GROUPS = {
+    "Model": ("block_size", "n_layer", "n_head", "n_embd", "dropout"),
+    "Optimization": (
+        "batch_size", "batches", "optimizer", "learning_rate", "matrix_lr", "momentum", "weight_decay", "beta1",
+        "beta2", "grad_clip",
+    ),
+    "Schedule": ("schedule", "min_lr", "warmup_iters"),
+    "Evaluation": ("eval_interval", "patience", "seed", "device"),
+}  # fmt: skip
 LABELS = {"modern": "Modern (faster)", "classic": "Classic (as in the lecture)"}  # other layouts go by their name
-OWN_FIELDS = ("layout", "budget", "max_iters")  # shown above Advanced
+OWN_FIELDS = ("layout", "budget", "max_iters")  # drawn on their own
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
 LENGTHS = (3, 4)  # the positions of budget and max_iters in `Form.fields`
+GROUPS_JS = (HERE / "radio_groups.js").read_text(encoding="utf-8")
 KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
 
 
@@ -107,7 +118,8 @@ def estimate(corpus_id: str | None, *fields) -> str:
             return f"{device} The time estimate is available once no other run is training."
         if train.budget:
             plan = choose(train.budget, model.vocab_size, tokens, said, unit(tokenizer))
-            return f"{device} {plan} That is {epochs_of(plan.settings, tokens):.1f} epochs."
+            expected = f" {expectation(plan)}" if fits(plan, text.characters, tokenizer) else ""
+            return f"{planned(plan, tokens)}{expected} {device}"
         gigabytes = memory_needed(model, train, pick_device(train.device)) / 1e9
         seconds = seconds_needed(model, train)
         time = durations.in_words(seconds, rough=True)
@@ -115,10 +127,49 @@ def estimate(corpus_id: str | None, *fields) -> str:
             time += f", {durations.in_words(at_a_time())} at a time on this server, then Resume"
         numbers = f"{count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory"
         often = epochs_of({**model.as_dict(), **train.as_dict()}, tokens)
-        decay = settled(train, model, tokens).weight_decay
-        return f"{device} About {time}. {numbers}, {often:.1f} epochs, weight decay {decay:g}."
+        return f"About {time}. {numbers}, {often:.1f} epochs. {device}"
     except PROBLEMS as error:
         return explain(error)
+
+
+def planned(plan: Plan, tokens: int) -> str:
+    """Describe the model and the training that a time budget buys."""
+    s = plan.settings
+    return (
+        f"{s['n_layer']} layers, {s['n_head']} heads, width {s['n_embd']}, context {s['block_size']} {plan.unit}s: "
+        f"{plan.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']}, "
+        f"{epochs_of(s, tokens):.1f} epochs."
+    )
+
+
+def expectation(plan: Plan) -> str:
+    """Return the loss to expect from a plan."""
+    return f"Expect a validation loss of about {plan.val_loss:.2f} on English like Tiny Shakespeare."
+
+
+def fits(plan: Plan, characters: int, tokenizer: Tokenizer) -> bool:
+    """Return True if the losses measured on Tiny Shakespeare say something about a plan for a text.
+
+    The text has to be long enough not to be memorized, and mostly in Latin letters; a character has to be a token.
+    """
+    letters = [token for token in tokenizer.stoi if token.isalpha()]
+    latin = sum(token.isascii() for token in letters)
+    same = plan.settings["layout"] == MEASURED_LAYOUT and unit(tokenizer) == "character"
+    return same and characters >= GUESSED and 2 * latin > len(letters)
+
+
+def preset_choices() -> list[tuple[str, str]]:
+    """Return the presets' labels and keys. A label says how long the preset takes here, if that is known already."""
+    return [(f"{one.label}{_time_of(one)}", key) for key, one in PRESETS.items()]
+
+
+def _time_of(one: Preset) -> str:
+    model, train = one.configs()
+    seconds = None if train.budget else rough_seconds(model, train)
+    if seconds is None:
+        return ""
+    unit, size = next((unit, size) for unit, size in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= 0.75 * size)
+    return f" · ~{max(1, seconds / size):.0f} {unit}"
 
 
 def epochs_of(settings: dict[str, Any], tokens: int) -> float:
@@ -150,8 +201,8 @@ class Form:
         return [self.presets, self.expect, self.layout, self.budget, self.max_iters, *self.advanced]
 
 
-def field(k: Knob) -> gr.Number | gr.Dropdown:
-    """Return the input for one setting under Advanced."""
+def field(k: Knob) -> Any:
+    """Draw one setting under Advanced."""
     elem_id = f"train-{k.name.replace('_', '-')}"
     if k.choices:
         return gr.Dropdown(list(k.choices), value=k.default, label=k.name, info=k.help, elem_id=elem_id)
@@ -160,52 +211,51 @@ def field(k: Knob) -> gr.Number | gr.Dropdown:
 
 
 def build() -> Form:
-    """Draw the upper part, in the order in which you decide. `build_advanced` draws the rest, below the buttons."""
+    """Draw the upper part, in the order in which you decide. `build_advanced` draws the rest."""
     first = next(iter(PRESETS))
-    presets = gr.Radio(
-        [(p.label, key) for key, p in PRESETS.items()], value=first, label="Preset", elem_id="train-preset"
-    )
+    labels = [(one.label, key) for key, one in PRESETS.items()]
+    presets = gr.Radio(labels, value=first, label="Preset", elem_id="train-preset")
+    gr.HTML(html_template="", js_on_load=GROUPS_JS, apply_default_css=False, visible="hidden")
     expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
-    with gr.Row():
-        budget = gr.Textbox(
-            "1m",
-            label="Training time",
-            info="For example 90s, 3m or 1h. 10 seconds or more is best.",
-            max_lines=1,
-            min_width=150,
-            elem_id="train-budget",
-        )
-        max_iters = gr.Number(
-            label="Steps",
-            info="Number of training steps.",
-            visible=False,
-            min_width=150,
-            elem_id="train-max-iters",
-        )
-        layout = gr.Radio(
-            [(LABELS.get(name, name), name) for name in dict.fromkeys([*LABELS, *LAYOUTS])],
-            value="modern",
-            label="Architecture",
-            info="Modern adds ten later improvements, such as rotary positions and Muon.",
-            min_width=150,
-            elem_id="train-layout",
-        )
-    told = gr.Textbox(
-        "Measuring this machine …",
-        show_label=False,
-        container=False,
-        interactive=False,
-        lines=2,
-        max_lines=9,
-        elem_id="train-estimate",
+    budget = gr.Textbox(
+        "1m", label="Training time", info="For example 90s, 3m or 1h. 10 seconds or more is best.", max_lines=1,
+        elem_id="train-budget",
+    )  # fmt: skip
+    max_iters = gr.Number(label="Steps", info="Number of training steps.", visible=False, elem_id="train-max-iters")
+    layout = gr.Radio(
+        [(LABELS.get(name, name), name) for name in dict.fromkeys([*LABELS, *LAYOUTS])],
+        value="modern",
+        label="Architecture",
+        info="Modern adds ten later improvements, such as rotary positions and Muon.",
+        render=False,  # drawn under Advanced
+        elem_id="train-layout",
     )
+    told = gr.Textbox(
+        "Measuring this machine …", show_label=False, container=False, interactive=False, lines=4, max_lines=9,
+        elem_id="train-estimate",
+    )  # fmt: skip
     return Form(presets, expect, layout, budget, max_iters, told, [])
+
+
+def draw_advanced(form: Form) -> None:
+    """Draw every other setting in groups, the architecture first. A setting that has no group yet is in the last one."""
+    grouped = {name for names in GROUPS.values() for name in names}
+    rest = [k.name for k in ADVANCED if k.name not in grouped]
+    made = {}
+    for group, names in GROUPS.items():
+        gr.Markdown(f"#### {group}", elem_classes="advanced-group")
+        with gr.Row(elem_classes="advanced-fields"):
+            if group == "Model":
+                form.layout.render()
+            last = rest if group == [*GROUPS][-1] else []
+            made |= {name: field(KNOB[name]) for name in [*names, *last]}
+    form.advanced = [made[k.name] for k in ADVANCED]
 
 
 def build_advanced(form: Form, corpus_id: gr.State) -> None:
     """Draw every other setting and wire the form: a preset fills in the fields, any change updates the estimate."""
     with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
-        form.advanced = [field(k) for k in ADVANCED]
+        draw_advanced(form)
     asked = dict(inputs=[corpus_id, *form.inputs], outputs=form.estimate, trigger_mode="always_last", **QUIET)
     fill = form.presets.input(lambda name: field_values(settings_of(name)), form.presets, form.fields, **QUIET)
     fill.then(estimate, **asked)
@@ -219,3 +269,10 @@ def build_advanced(form: Form, corpus_id: gr.State) -> None:
     gr.on(entered, estimate, **asked)
     for one in form.advanced:
         (one.input if isinstance(one, gr.Dropdown) else one.blur)(estimate, **asked)
+    labels = gr.State()  # those in view, so that they are only sent if they change
+
+    def label(before):
+        now = preset_choices()
+        return [gr.Radio(choices=now) if now != before else gr.skip(), now]
+
+    form.estimate.change(label, labels, [form.presets, labels], **QUIET)  # it may have measured something

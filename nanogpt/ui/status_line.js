@@ -1,19 +1,27 @@
-// A message, with an optional progress bar and link: draw(root, {text, state, share, link}).
+// A message, with an optional progress bar and link: draw(root, {text, state, share, link, spoken}).
+// Screen readers announce the message, or where it changes each second, `spoken` in its place.
 function draw(root, data) {
   let view = root.__line;
   if (!view) {
     const made = (name) => document.createElement(name);
-    view = root.__line = { text: made("span"), link: made("a"), bar: made("progress"), box: made("div") };
+    view = root.__line = { text: made("span"), spoken: made("span"), link: made("a"), bar: made("progress"), box: made("div") };
     view.box.className = "status-line";
     view.text.setAttribute("role", "status");
+    view.spoken.className = "spoken";
     view.bar.max = 1;
     view.bar.setAttribute("aria-label", "how far the run is");
     Object.assign(view.link, { target: "_blank", rel: "noopener", textContent: "Open it" });
-    view.box.append(view.text, view.link, view.bar);
+    view.box.append(view.text, view.spoken, view.link, view.bar);
     root.replaceChildren(view.box);
   }
-  const { text = "", state = "", share = null, link = "" } = data || {};
+  const { text = "", state = "", share = null, link = "", spoken = null } = data || {};
   view.box.dataset.state = state;
+  if (spoken !== null && view.text.hasAttribute("role")) { // from now on, only the hidden text is announced
+    view.text.removeAttribute("role");
+    view.spoken.setAttribute("role", "status");
+  }
+  const announced = spoken ?? text;
+  if (view.spoken.hasAttribute("role") && view.spoken.textContent !== announced) view.spoken.textContent = announced;
   if (view.text.textContent !== text) view.text.textContent = text;
   view.link.hidden = !/^https?:[/][/]/.test(link);
   if (!view.link.hidden) view.link.href = link;

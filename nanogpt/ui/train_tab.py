@@ -16,10 +16,17 @@ from . import form, link, run_panel
 from .drawn import drawn, plot_data, said, told
 from .parts import QUIET, Parts
 from .visit import seen, visitor
-from .words import page_line, run_line
+from .words import details, page_line, run_line, tiles
 
 NO_POINTS = "The losses appear here when a run starts."
 EMPTY: dict[str, Any] = dict(axis="step", end=1, train=[], val=[], waiting=NO_POINTS)
+NO_SAMPLE: dict[str, Any] = dict(name="", step=None, text="", fresh=False)
+# On a phone the result stands below the settings, so a run that was started is brought into view. A refusal stays in view.
+SHOW_RESULT = """(said) => {
+  if ((said || {}).text || !matchMedia("(max-width: 720px)").matches) return;
+  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
+  document.querySelector("#train-result").scrollIntoView({ behavior, block: "start" });
+}"""
 
 
 # ---- handlers: plain functions of names and numbers ------------------------------------------------------------
@@ -40,10 +47,13 @@ def look(name: str | None) -> dict:
     run = seen(name)
     if run is None:
         cannot = dict(busy=False, can_stop=False, can_continue=False, more="")
-        return dict(line=run_line(None), plot=EMPTY, state="", version=None, **cannot)
+        figures = dict(tiles=tiles(None, None), details=details(None, None), plot=EMPTY)
+        return dict(line=run_line(None), **figures, state="", version=None, **cannot)
     status, history, own = run.glance(), run.history(), visitor().owns(run)
     return dict(
         line=run_line(name),
+        tiles=tiles(run, status),
+        details=details(run, status),
         plot=curves(run, status),
         state=status.state,
         busy=status.busy,
@@ -72,15 +82,16 @@ def curves(run: Run, status: Status) -> dict[str, Any]:
     return plot_data(rows, status.max_iters, name=run.name, waiting=waiting)
 
 
-def written(name: str | None, number: int | None = None) -> tuple[str, str, int, int]:
-    """Return a run's sample by number (default: the newest): label, text, its number, number of samples."""
+def written(name: str | None, number: int | None = None) -> tuple[dict[str, Any], int, list[int]]:
+    """Return a run's sample by number (default: the newest) for typing.js, its number, and the steps of all samples."""
     run = seen(name)
     samples = run.history().samples if run else []
     if not samples:
-        return "Sample", "", 0, 0
+        return NO_SAMPLE, 0, []
     number = max(1, min(int(number or len(samples)), len(samples)))
     one = samples[number - 1]
-    return f"Sample at step {one['step']:,}", one["text"].strip(), number, len(samples)
+    shown = dict(name=name, step=one["step"], text=one["text"].strip(), fresh=False)
+    return shown, number, [sample["step"] for sample in samples]
 
 
 def names() -> list[str]:
@@ -122,7 +133,8 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
     updates: dict[str, Any] = dict(status=now["line"], page_status=page, seen=now["version"], **buttons(now))
     watching = now["busy"] or page["state"] == "running"  # if nothing runs, stop polling
     if force or now["version"] != seen:
-        updates |= dict(plot=now["plot"], timer=gr.Timer(active=watching))
+        figures = {name: now[name] for name in ("tiles", "plot", "details")}
+        updates |= dict(**figures, timer=gr.Timer(active=watching))
     elif not watching:
         updates |= dict(timer=gr.Timer(active=False))
     if force:
@@ -130,7 +142,7 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
     if force or _has_ended(now["version"], seen):
         updates |= dict(more=gr.Textbox(now["more"], visible=bool(now["more"])))
     if force or _has_new_sample(name, now["version"], seen):
-        updates |= newest_sample(name, back)
+        updates |= newest_sample(name, back, fresh=not force and seen is not None)
     return updates
 
 
@@ -154,13 +166,15 @@ def _has_new_sample(name: str | None, version, seen) -> bool:
     return not (seen and version) or seen[0] != name or seen[2] != version[2]
 
 
-def newest_sample(name: str | None, back: int | None) -> dict[str, Any]:
-    """Return updates for the newest sample. An earlier one that is selected stays; only the slider grows."""
-    label, text, number, count = written(name)
-    slider = dict(maximum=max(count, 2), visible=count > 1)
+def newest_sample(name: str | None, back: int | None, fresh: bool = False) -> dict[str, Any]:
+    """Return updates for the newest sample, which types itself if it is `fresh`.
+
+    If an earlier sample is selected, it stays, and only the slider gets longer.
+    """
+    sample, number, steps = written(name)
     if back:
-        return dict(when=gr.Slider(**slider))
-    return dict(when=gr.Slider(value=number, **slider), sample=gr.Textbox(text, label=label))
+        return dict(when=dict(steps=steps, at=back))
+    return dict(when=dict(steps=steps, at=number), sample=sample | dict(fresh=fresh))
 
 
 def view(name: str | None = None) -> dict[str, Any]:
@@ -209,10 +223,11 @@ def on_click(event: Callable, attempted: Callable[..., Iterable[dict]], inputs: 
     return event(steps, inputs, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=16)
 
 
-def look_back(name: str | None, number: float) -> list:
-    """Return a sample of the run, and its number to stay at; None for the newest, to follow newer ones."""
-    label, text, number, count = written(name, int(number))
-    return [gr.Textbox(text, label=label), number if number < count else None]
+def look_back(name: str | None, where: dict[str, Any]) -> list:
+    """Return the sample that the slider is at, and its number to stay at; None for the newest, to follow newer ones."""
+    at = where.get("at") if isinstance(where, dict) else None
+    sample, number, steps = written(name, at if isinstance(at, int) else None)
+    return [sample, number if number < len(steps) else None]
 
 
 def draw_more() -> gr.Textbox:
@@ -223,61 +238,77 @@ def draw_more() -> gr.Textbox:
     )  # fmt: skip
 
 
-def draw_sample() -> tuple[gr.Textbox, gr.Slider]:
-    """Draw the sample, and the slider that goes back to earlier ones."""
-    sample = gr.Textbox(label="Sample", lines=6, max_lines=12, interactive=False, elem_id="train-sample")
-    when = gr.Slider(1, 2, 1, step=1, label="Earlier samples", visible=False, buttons=[], elem_id="train-sample-at")
-    return sample, when
+def draw_settings() -> tuple[gr.Textbox, form.Form, gr.Textbox]:
+    """Draw the text that is selected, the form and the run's name."""
+    about = gr.Textbox(show_label=False, container=False, interactive=False, max_lines=2, elem_id="train-text")
+    chosen = form.build()
+    name = gr.Textbox(
+        label="Run name (optional)", placeholder="defaults to the text's name", max_lines=1, elem_id="train-name",
+    )  # fmt: skip
+    return about, chosen, name
+
+
+def draw_buttons() -> dict[str, Any]:
+    """Draw the buttons, by their names in `Parts`, and the line below them for the message about an action."""
+    start = gr.Button("Start", variant="primary", elem_id="train-start")
+    with gr.Row(elem_id="train-buttons"):
+        stop = gr.Button("Stop", min_width=80, interactive=False, elem_id="train-stop")
+        go_on = gr.Button("Resume", min_width=80, interactive=False, elem_id="train-continue")
+        more = draw_more()
+    return dict(start=start, stop=stop, go_on=go_on, more=more, said=said("train-said"))
+
+
+def draw_result() -> dict[str, Any]:
+    """Draw the run, its figures, the plot and the newest sample, by their names in `Parts`.
+
+    Each has a fixed height, so that nothing moves the plot while a run is watched.
+    """
+    with gr.Row(elem_id="train-head"):
+        run = gr.Dropdown(label="Run", choices=[], value=None, min_width=160, elem_id="train-run")
+        status = drawn("status_line", run_line(None), elem_id="train-status")
+    figures = drawn("tiles", tiles(None, None), elem_id="train-tiles")
+    with gr.Row(elem_id="train-watch"):
+        plot = drawn("loss_plot", EMPTY, elem_id="train-plot")
+        with gr.Column(min_width=200, elem_id="train-written"):
+            sample = drawn("typing", NO_SAMPLE, elem_id="train-sample")
+            when = drawn("scrubber", dict(steps=[], at=0), elem_id="train-sample-at")
+    more = drawn("details", [], elem_id="train-details")
+    return dict(run=run, status=status, tiles=figures, plot=plot, sample=sample, when=when, details=more)
 
 
 def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTab:
     """Draw the tab and wire it. The timer is created outside the tab, because it must tick before the tab is opened."""
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=300):
-            about_text = gr.Textbox(
-                show_label=False, container=False, interactive=False, max_lines=2, elem_id="train-text"
-            )
-            chosen = form.build()
-            name = gr.Textbox(
-                label="Run name (optional)",
-                placeholder="defaults to the text's name",
-                elem_id="train-name",
-                max_lines=1,
-            )
-            start_button = gr.Button("Start", variant="primary", elem_id="train-start")
-            with gr.Row():
-                stop_button = gr.Button("Stop", interactive=False, elem_id="train-stop")
-                continue_button = gr.Button("Resume", interactive=False, elem_id="train-continue")
-                more = draw_more()
-            action_said = said("train-said")
+    with gr.Row(equal_height=False, elem_id="train-parts"):
+        with gr.Column(min_width=280, elem_id="train-settings"):
+            about_text, chosen, name = draw_settings()
+            buttons = draw_buttons()
+        with gr.Column(min_width=320, elem_id="train-result"):
+            result = draw_result()
+        with gr.Column(elem_id="train-rest"):
             form.build_advanced(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)
-        with gr.Column(scale=3, min_width=320) as right:
-            run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="train-run")
-            status = drawn("status_line", run_line(None), elem_id="train-status")
-            plot = drawn("loss_plot", EMPTY, elem_id="train-plot")
-            sample, when = draw_sample()
     seen, back = gr.State(), gr.State()
-    parts = Parts(
-        run=run, start=start_button, status=status, plot=plot, sample=sample, when=when, back=back, stop=stop_button,
-        go_on=continue_button, more=more, said=action_said, seen=seen, page_status=page_status, timer=timer,
-    )  # fmt: skip
+    parts = Parts(**result, **buttons, back=back, seen=seen, page_status=page_status, timer=timer)
+    run, said_line = parts["run"], parts["said"]
 
     def on(event, handler, inputs):
         """Wire a handler that returns updates by component name."""
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **QUIET)
 
     def train(event, action, inputs):
-        """Wire a button that starts or resumes a run."""
-        return on_click(event, lambda *a: map(parts.put, attempt(action, *a)), inputs, parts.outputs)
+        """Wire a button that starts or resumes a run, and brings it into view."""
+        done = on_click(event, lambda *a: map(parts.put, attempt(action, *a)), inputs, parts.outputs)
+        (event if place.takes_the_request() else done.then)(None, said_line, None, js=SHOW_RESULT)
+        return done
 
-    started = train(start_button.click, start, [corpus_id, name, *chosen.inputs])
+    started = train(parts["start"].click, start, [corpus_id, name, *chosen.inputs])
     started.then(lambda: "", None, name, **QUIET).then(place.warm, **QUIET)
-    train(continue_button.click, go_on, [run, more])
-    on(stop_button.click, stop, run)
+    train(parts["go_on"].click, go_on, [run, parts["more"]])
+    on(parts["stop"].click, stop, run)
     on(timer.tick, shown, [run, seen, back])
     on(run.input, lambda n: shown(n, None, force=True), run)
-    when.input(look_back, [run, when], [sample, back], trigger_mode="always_last", **QUIET)
-    with right:
+    went = [parts["sample"], back]
+    parts["when"].input(look_back, [run, parts["when"]], went, trigger_mode="always_last", **QUIET)
+    with gr.Column(elem_id="train-runs"):
         run_panel.build(run_panel.View(run, view, parts, form.field_values, chosen.fields))
     return TrainTab(about_text, chosen, run, parts)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from functools import lru_cache
 
 from .. import limits
-from ..config import NanoGPTError
+from ..config import ModelConfig, NanoGPTError
 from ..durations import clock
+from ..errors import PROBLEMS
+from ..formats import read_config
 from ..holdout import epochs
-from ..runs import History, Run, Status, queue
+from ..model import count_parameters
+from ..runs import History, Run, Status, kept_loss, queue
 from .drawn import line
 from .visit import seen, visitor
 
@@ -16,6 +21,8 @@ STATES = dict(
     queued="Queued", running="Training", stopping="Stopping", finished="Finished", stopped="Stopped", failed="Failed",
     crashed="Interrupted", damaged="Damaged",
 )  # fmt: skip
+TILES = ("Validation loss", "Time left", "Epochs", "Speed")
+DASH = "–"
 
 
 def state_word(status: Status) -> str:
@@ -32,14 +39,9 @@ def existing(name: str | None, none_yet: str) -> Run:
     return run
 
 
-def losses(history: History) -> str:
-    """Return the latest losses, in nats and bits per character."""
-    parts = []
-    for key, label in (("train_loss", "training loss"), ("val_loss", "validation loss")):
-        value = history.latest(key)
-        if value is not None:
-            parts.append(f"{label} {value:.4f} ({value / math.log(2):.3f} bits)")
-    return ", ".join(parts)
+def nats_and_bits(loss: float) -> str:
+    """Return a loss in nats and bits per character."""
+    return f"{loss:.4f} nats per character ({loss / math.log(2):.3f} bits)"
 
 
 def left(run: Run, status: Status) -> float:
@@ -57,54 +59,127 @@ def steps(run: Run, status: Status) -> str:
     return f"step {status.step:,} of {status.max_iters:,}"
 
 
-def progress(run: Run, status: Status) -> str:
-    """Return a line with the step, epochs, speed, time elapsed and time left."""
-    settings, history = run.settings(), run.history()
-    speed = history.latest("characters_per_second") or history.latest("tokens_per_second")  # older runs logged this key
-    read = history.latest("characters") or history.latest("tokens") or 0
-    parts = [steps(run, status)]
-    parts.append(f"{epochs(read, settings['corpus']['characters']):.1f} epochs")
-    if speed:
-        parts.append(f"{speed:,} characters per second")
-    parts.append(f"{clock(status.seconds)} elapsed")
-    if status.state == "running" and status.step:
-        parts.append(f"{clock(left(run, status))} left")
-    parts += devices(history)[-1:]
-    return " · ".join(parts)
-
-
 def devices(history: History) -> list[str]:
     """Return the device of each start of a run's training, where it was logged."""
     return [str(event["device"]) for event in history.events if event["event"] == "started" and "device" in event]
 
 
 def run_line(name: str | None) -> dict:
-    """Return the status of a run in the form that status_line.js draws."""
+    """Return the state of a run and its message, in the form that status_line.js draws."""
     run = seen(name)
     if run is None:
         return line("Choose a preset and press Start.")
     status = run.glance()
     if status.state == "damaged":
         return line(status.message, status.state)
-    text = _busy_words(run, status) if status.busy else _ended_words(run, status)
-    return line(text, status.state, status.step / status.max_iters if status.busy else None)
+    if not status.busy:
+        return line(_ended_words(run, status), status.state)
+    return line(
+        _busy_words(run, status), status.state, status.step / status.max_iters,
+        spoken=f"{state_word(status)}. {_evaluation(run.history())}".strip(),
+    )  # fmt: skip
 
 
 def _busy_words(run: Run, status: Status) -> str:
-    """Describe a queued or training run: its place in the queue or its progress, and its losses."""
-    text, history = state_word(status), run.history()
+    """Describe a queued or training run: its place in the queue, or its step."""
     if status.state == "queued":
-        text += f": number {status.place}" if status.place > 1 else ": next, starting"
-    else:
-        text += f": {progress(run, status)}"
-    return f"{text} · {losses(history)}" if history.rows else text
+        return "Queued: " + (f"number {status.place}" if status.place > 1 else "next, starting")
+    return f"{state_word(status)}: {steps(run, status)}"
+
+
+def _evaluation(history: History) -> str:
+    """Return a sentence about the latest evaluation, or "" before the first. Screen readers announce each new one."""
+    row = next((row for row in reversed(history.rows) if row.get("val_loss") is not None), None)
+    return f"Step {row['step']:,}: validation loss {row['val_loss']:.3f}." if row else ""
 
 
 def _ended_words(run: Run, status: Status) -> str:
-    """Describe how a run ended, and how far it got."""
+    """Describe how a run ended. Where its message doesn't say how far it got, add the step."""
     state, message = state_word(status), status.message
-    said = message if message.startswith(state) else f"{state}: {message}".rstrip(": ")
-    return f"{said.rstrip('.')} · {progress(run, status)}" if status.step else said
+    if not message:
+        return f"{state}: {steps(run, status)}" if status.step else state
+    return message if message.startswith(state) else f"{state}: {message}"
+
+
+# ---- the figures below the state ---------------------------------------------------------------------------------
+
+
+def tiles(run: Run | None, status: Status | None) -> list[dict[str, str]]:
+    """Return the large figures of a run, as tiles.js draws them. A dash stands for what isn't known yet."""
+    if run is None or status is None or status.state == "damaged":
+        return [dict(label=label, value=DASH, note="") for label in TILES]
+    history = run.history()
+    figures = _loss(history, status), _time(run, status), _epochs(run, status), _speed(history)
+    return [dict(label=label, value=value, note=note) for label, (value, note) in zip(TILES, figures)]
+
+
+def _loss(history: History, status: Status) -> tuple[str, str]:
+    """Return the latest validation loss; of a finished run, the one on the whole validation set."""
+    loss = kept_loss(history) if status.state == "finished" else history.latest("val_loss")
+    if not isinstance(loss, int | float):
+        return DASH, ""
+    return f"{loss:.3f}", f"{loss / math.log(2):.3f} bits/char"
+
+
+def _time(run: Run, status: Status) -> tuple[str, str]:
+    """Return the time left of a run that is training, and how long it takes or took in all."""
+    if status.state == "finished":
+        return clock(0), f"of {clock(status.seconds)}"
+    if status.state not in ("running", "stopping") or not status.step:
+        return DASH, f"{clock(status.seconds)} trained" if status.seconds else ""
+    rest = left(run, status)
+    about = "" if run.settings()["train"].get("budget") else "about "
+    return clock(rest), f"of {about}{clock(status.seconds + rest)}"
+
+
+def _epochs(run: Run, status: Status) -> tuple[str, str]:
+    """Return how often the run has gone through its text, and how often it will have."""
+    history = run.history()
+    read = history.latest("characters") or history.latest("tokens") or 0
+    if not read:
+        return DASH, ""
+    often = epochs(read, run.settings()["corpus"]["characters"])
+    planned = often * status.max_iters / status.step if status.step else often
+    return _rounded(often), f"of about {_rounded(planned)}" if status.busy else "times through the text"
+
+
+def _rounded(often: float) -> str:
+    return f"{often:.2f}" if often < 10 else f"{often:,.1f}"
+
+
+def _speed(history: History) -> tuple[str, str]:
+    """Return the speed of training."""
+    speed = history.latest("characters_per_second") or history.latest("tokens_per_second")  # older runs logged this key
+    return (f"{speed:,.0f}", "characters per second") if speed else (DASH, "")
+
+
+def details(run: Run | None, status: Status | None) -> list[list[str]]:
+    """Return what else there is to know about a run, as pairs of words and value, for details.js."""
+    if run is None or status is None:
+        return []
+    if status.state == "damaged":
+        return [["Message", status.message]]
+    history, found = run.history(), [["Text", str(run.settings()["corpus"]["name"])]]
+    with contextlib.suppress(*PROBLEMS):  # the config can't be read: the rest is still worth showing
+        model = read_config(run.folder)
+        shape = f"{model.n_layer} layers, {model.n_head} heads, width {model.n_embd}, context {model.block_size}"
+        found += [["Model", f"{shape}, {model.layout}"], ["Parameters", f"{_parameters(model):,}"]]
+    found += [["Device", device] for device in devices(history)[-1:]]
+    found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]
+    for key, label in (("train_loss", "Training loss"), ("val_loss", "Validation loss")):
+        value = history.latest(key)
+        found += [[label, nats_and_bits(value)]] if value is not None else []
+    if best := history.best:
+        found.append(["Best validation loss", f"{best['val_loss']:.4f} at step {best['step']:,}"])
+    return found + ([["Message", status.message]] if status.message else [])
+
+
+@lru_cache(maxsize=64)
+def _parameters(model: ModelConfig) -> int:
+    return count_parameters(model)
+
+
+# ---- the line above the tabs -------------------------------------------------------------------------------------
 
 
 def page_line() -> dict:
@@ -115,7 +190,8 @@ def page_line() -> dict:
     texts = [_running_words(name) for name in running]
     if waiting:
         texts.append(f"{len(waiting)} waiting")
-    return line("; ".join(texts) + ".", "running")
+    spoken = "; ".join(_running_words(name, far=False) for name in running)
+    return line("; ".join(texts) + ".", "running", spoken=f"{spoken}." if spoken else None)
 
 
 def _idle_words() -> str:
@@ -128,11 +204,14 @@ def _idle_words() -> str:
     return f"Idle. {count} {models} ready: open Sample to try {one}."
 
 
-def _running_words(name: str) -> str:
+def _running_words(name: str, far: bool = True) -> str:
+    """Return what a run is doing, and how far it is unless that would change each second."""
     run = seen(name)
     if run is None:
         return "Training another visitor's run"
     status = run.glance()
+    if not far:
+        return f"{state_word(status)} {name}"
     rest = left(run, status) if status.step else 0
     at = f": {steps(run, status)}" if status.max_iters else ""
     return f"{state_word(status)} {name}{at}" + (f", {clock(rest)} left" if rest else "")
