@@ -30,7 +30,7 @@ from nanogpt.runs import Run, archive, logs
 from nanogpt.sample import stream, stream_many
 from nanogpt.tokenizer import CharTokenizer, Fitted, load_tokenizer, token_lengths, unit
 from nanogpt.ui import form, sample_tab
-from nanogpt.ui.words import progress
+from nanogpt.ui.words import tiles
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, patience=0, learning_rate=1e-2)
 FLAGS = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
@@ -198,10 +198,11 @@ def test_tokens_and_characters_are_counted_apart(run, text):
 
 
 def test_the_page_tells_speed_and_epochs_in_characters(run, text):
-    line, history = progress(run, run.status()), run.history()
-    assert f"{history.latest('characters_per_second'):,} characters per second" in line
+    figures, history = {one["label"]: one for one in tiles(run, run.status())}, run.history()
+    assert figures["Speed"]["value"] == f"{history.latest('characters_per_second'):,}"
+    assert figures["Speed"]["note"] == "characters per second"
     often = epochs(60 * 4 * 16, len(text.tokens()))
-    assert f" {often:.1f} epochs" in line
+    assert float(figures["Epochs"]["value"]) == pytest.approx(often, abs=0.006)
     assert f"{often:.1f}" != f"{60 * 4 * 16 / train_length(text.characters):.1f}"  # wrong: counts tokens as characters
 
 
@@ -213,7 +214,8 @@ def test_the_estimate_counts_in_tokens(text, monkeypatch):
     tokens, chosen = len(text.tokens()), plan.choose(30, text.tokenizer().vocab_size, len(text.tokens()), {}, "token")
     assert f"context {chosen.settings['block_size']} tokens: {chosen.parameters:,} parameters" in said
     read = chosen.settings["max_iters"] * chosen.settings["batch_size"] * chosen.settings["block_size"]
-    assert f"That is {epochs(read, tokens):.1f} epochs." in said
+    assert f", {epochs(read, tokens):.1f} epochs." in said
+    assert "validation loss" not in said  # the losses that are known are of single characters
     steps = chosen.settings["max_iters"]
     assert chosen.weight_decay == weight_decay(epochs(read, tokens), steps, chosen.parameters, tokens)
     assert 2 * chosen.settings["block_size"] < tokens - train_length(tokens)

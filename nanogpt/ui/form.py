@@ -238,10 +238,10 @@ def build() -> Form:
 
 
 def draw_advanced(form: Form) -> None:
-    """Draw every other setting in groups, the architecture first. A setting that has no group yet is in the last one."""
+    """Draw every other setting in groups, the architecture first. Settings without a group join the last one."""
     grouped = {name for names in GROUPS.values() for name in names}
     rest = [k.name for k in ADVANCED if k.name not in grouped]
-    made = {}
+    made: dict[str, Any] = {}
     for group, names in GROUPS.items():
         gr.Markdown(f"#### {group}", elem_classes="advanced-group")
         with gr.Row(elem_classes="advanced-fields"):

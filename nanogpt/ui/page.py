@@ -101,7 +101,8 @@ def train_now(page: Page, corpus_id: gr.State) -> None:
         return {page.tabs: gr.Tabs(selected="train"), top.said: told(""), **page.training.shown.put(updates)}
 
     attempted = lambda id: map(updated, train_tab.attempt(welcome.start, id))
-    train_tab.on_click(top.train.click, attempted, corpus_id, outputs).then(place.warm, **QUIET)
+    done = train_tab.on_click(top.train.click, attempted, corpus_id, outputs)
+    done.then(None, top.said, None, js=train_tab.SHOW_RESULT).then(place.warm, **QUIET)
 
 
 def open_page(page: Page, before: str | None) -> dict:

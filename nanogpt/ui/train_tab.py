@@ -21,11 +21,12 @@ from .words import details, page_line, run_line, tiles
 NO_POINTS = "The losses appear here when a run starts."
 EMPTY: dict[str, Any] = dict(axis="step", end=1, train=[], val=[], waiting=NO_POINTS)
 NO_SAMPLE: dict[str, Any] = dict(name="", step=None, text="", fresh=False)
-# On a phone the result stands below the settings, so a run that was started is brought into view. A refusal stays in view.
+FIGURES = ("tiles", "plot", "details")  # what changes with each row that the trainer logs
+# On a phone the result is below the settings, so bring it into view when a run starts. An error stays in view instead.
 SHOW_RESULT = """(said) => {
   if ((said || {}).text || !matchMedia("(max-width: 720px)").matches) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
-  document.querySelector("#train-result").scrollIntoView({ behavior, block: "start" });
+  document.querySelector("#train-status").scrollIntoView({ behavior, block: "start" });
 }"""
 
 
@@ -125,24 +126,24 @@ class TrainTab:
 
 
 def shown(name: str | None, seen, back: int | None = None, force: bool = False) -> dict[str, Any]:
-    """Return updates for `TrainTab.shown`. The plot and the sample are sent only if they have changed.
+    """Return updates for `TrainTab.shown`. The figures, the plot and the sample are sent only if they have changed.
 
     `back` is the number of the earlier sample that the user selected, or None to follow the newest.
     """
     now, page = look(name), page_line()
-    updates: dict[str, Any] = dict(status=now["line"], page_status=page, seen=now["version"], **buttons(now))
+    version, before = now["version"], None if force else seen
+    updates: dict[str, Any] = dict(status=now["line"], page_status=page, seen=version, **buttons(now))
     watching = now["busy"] or page["state"] == "running"  # if nothing runs, stop polling
-    if force or now["version"] != seen:
-        figures = {name: now[name] for name in ("tiles", "plot", "details")}
-        updates |= dict(**figures, timer=gr.Timer(active=watching))
+    if before is None or version != before:
+        updates |= {name: now[name] for name in FIGURES} | dict(timer=gr.Timer(active=watching))
     elif not watching:
         updates |= dict(timer=gr.Timer(active=False))
     if force:
         updates |= dict(back=None)
-    if force or _has_ended(now["version"], seen):
+    if _has_ended(version, before):
         updates |= dict(more=gr.Textbox(now["more"], visible=bool(now["more"])))
-    if force or _has_new_sample(name, now["version"], seen):
-        updates |= newest_sample(name, back, fresh=not force and seen is not None)
+    if _has_new_sample(name, version, before):
+        updates |= newest_sample(name, back, fresh=before is not None)
     return updates
 
 
@@ -156,14 +157,14 @@ def buttons(now: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _has_ended(version, seen) -> bool:
-    """Return True if a run's state has changed since `seen`; both are versions from `look`."""
-    return bool(version and seen) and version[3] != seen[3]
+def _has_ended(version, before) -> bool:
+    """Return True if a run's state has changed since `before`; both are versions from `look`, None for one not seen."""
+    return not (before and version) or version[3] != before[3]
 
 
-def _has_new_sample(name: str | None, version, seen) -> bool:
+def _has_new_sample(name: str | None, version, before) -> bool:
     """Compare versions from `look`: (name, version of losses, version of samples, state), or None without a run."""
-    return not (seen and version) or seen[0] != name or seen[2] != version[2]
+    return not (before and version) or before[0] != name or before[2] != version[2]
 
 
 def newest_sample(name: str | None, back: int | None, fresh: bool = False) -> dict[str, Any]:

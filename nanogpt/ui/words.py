@@ -23,6 +23,7 @@ STATES = dict(
 )  # fmt: skip
 TILES = ("Validation loss", "Time left", "Epochs", "Speed")
 DASH = "–"
+SHORT = 80  # characters of a message that are sure to fit into the line above the figures
 
 
 def state_word(status: Status) -> str:
@@ -171,7 +172,8 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
         found += [[label, nats_and_bits(value)]] if value is not None else []
     if best := history.best:
         found.append(["Best validation loss", f"{best['val_loss']:.4f} at step {best['step']:,}"])
-    return found + ([["Message", status.message]] if status.message else [])
+    long = len(status.message) > SHORT  # the line above shows only the beginning of it
+    return found + ([["Message", status.message]] if long else [])
 
 
 @lru_cache(maxsize=64)

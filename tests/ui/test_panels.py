@@ -13,12 +13,14 @@ from conftest import ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
+from nanogpt.formats import read_config
 from nanogpt.launch import prepare
+from nanogpt.model import count_parameters
 from nanogpt.runs import Run, Status, logs, queue
 from nanogpt.runs.settings import command as command_of
 from nanogpt.runs.settings import settings_of
 from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
-from nanogpt.ui.words import losses, page_line, progress, run_line, steps
+from nanogpt.ui.words import details, page_line, run_line, steps, tiles
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
@@ -63,24 +65,57 @@ def test_the_line_about_a_run_and_its_command(run):
     assert "no run named gone" in run_panel.facts("gone")[0]
 
 
-def test_the_line_of_a_running_run_has_its_step_its_speed_and_its_times(text):
+def test_the_figures_of_a_running_run(text):
     run = prepare.new_run("one", text, "quick", **SMALL)
+    figures = lambda: [(one["label"], one["value"], one["note"]) for one in tiles(run, run.status())]
+    assert {value for _, value, _ in figures()} == {"–"}  # nothing is known yet
     run.event("started", step=0, device="CPU, 2 threads, float32")
     tokens = int(2.5 * 0.9 * text.characters)
     run.log(step=20, seconds=30.0, tokens=tokens, train_loss=2.0, val_loss=1.9, tokens_per_second=4265)
-    said = "2.5 epochs · 4,265 characters per second · 0:30 elapsed"
-    bits = "training loss 2.0000 (2.885 bits), validation loss 1.9000 (2.741 bits)"  # 2.0 / ln 2, 1.9 / ln 2
-    assert losses(run.history()) == bits
     with queue.turn("one", "cpu"), run.held():
-        line = f"step 20 of 50 · {said} · 0:45 left · CPU, 2 threads, float32"  # 30 steps to go, at 1.5 s per step
-        assert progress(run, run.status()) == line
+        assert figures() == [
+            ("Validation loss", "1.900", "2.741 bits/char"),  # 1.9 / ln 2
+            ("Time left", "0:45", "of about 1:15"),  # 30 steps to go, at 1.5 s per step
+            ("Epochs", "2.50", "of about 6.25"),
+            ("Speed", "4,265", "characters per second"),
+        ]
         shown = run_line("one")
-        assert (shown["text"], shown["state"], shown["share"]) == (f"Training: {line} · {bits}", "running", 0.4)
-        assert page_line()["text"] == "Training one: step 20 of 50, 0:45 left."
+        assert (shown["text"], shown["state"], shown["share"]) == ("Training: step 20 of 50", "running", 0.4)
+        assert shown["spoken"] == "Training. Step 20: validation loss 1.900."
+        assert (page_line()["text"], page_line()["spoken"]) == (
+            "Training one: step 20 of 50, 0:45 left.", "Training one.",
+        )  # fmt: skip
+        run.log(step=21, seconds=31.5, tokens=tokens, train_loss=1.9)
+        assert run_line("one")["text"] == "Training: step 21 of 50"
+        assert run_line("one")["spoken"] == shown["spoken"]  # announced at evaluations only
         run.change(train={**run.settings()["train"], "budget": 3700.0})  # a budget sets the time left
-        assert "0:30 elapsed · 1:01:10 left" in progress(run, run.status())
-    run.event("stopped", step=20, message="Stopped.")
-    assert progress(run, run.status()).endswith(f"{said} · CPU, 2 threads, float32")  # no time left once stopped
+        assert figures()[1] == ("Time left", "1:01:08", "of 1:01:40")
+    run.event("stopped", step=21, message="Stopped at step 21 and saved.")
+    assert figures()[1:3] == [("Time left", "–", "0:31 trained"), ("Epochs", "2.50", "times through the text")]
+    assert run_line("one")["text"] == "Stopped at step 21 and saved."
+
+
+def test_the_details_of_a_run(run, text):
+    found = dict(details(run, run.status()))
+    assert (found["Text"], found["Device"], found["Steps"], found["Elapsed"]) == (text.name, "CPU", "50 of 50", "0:01")
+    assert found["Model"] == "1 layers, 2 heads, width 16, context 16, classic"
+    assert found["Parameters"] == f"{count_parameters(read_config(run.folder)):,}"
+    assert found["Training loss"] == "3.0000 nats per character (4.328 bits)"  # 3 / ln 2
+    assert found["Validation loss"] == "3.1000 nats per character (4.472 bits)"
+    assert found["Best validation loss"] == "3.1000 at step 50"
+    assert "Message" not in found
+    why = "Stopped early at step 50: the model was memorizing its text, so the best weights are kept."
+    run.event("finished", step=50, val_loss=3.0, message=why)
+    assert dict(details(run, run.status()))["Message"] == why  # too long for the line above
+    (run.folder / "config.json").write_text("{", encoding="utf-8")
+    assert "Parameters" not in dict(details(run, run.status()))
+    assert details(None, None) == []
+
+
+def test_the_figures_of_a_finished_run_are_those_of_the_weights_that_were_kept(run):
+    loss, time, *_ = tiles(run, run.status())
+    assert loss == dict(label="Validation loss", value="3.000", note="4.328 bits/char")
+    assert time == dict(label="Time left", value="0:00", note="of 0:01")
 
 
 @pytest.mark.parametrize("what", run_panel.SAVED)
@@ -183,26 +218,31 @@ def test_settings_fill_the_fields_from_the_preset_on(run):
 
 
 def test_the_reader_goes_back_to_an_earlier_sample(run):
-    assert train_tab.written("one") == ("Sample at step 50", "text 50", 3, 3)
-    assert train_tab.written("one", 1) == ("Sample at step 0", "text 0", 1, 3)
-    assert train_tab.written("one", 99)[2] == 3
-    assert train_tab.written(None)[2:] == train_tab.written("gone")[2:] == (0, 0)
-    assert train_tab.look_back("one", 2)[1] == 2
-    assert train_tab.look_back("one", 3)[1] is None  # the latest sample, so the page follows new ones
+    sample = lambda step: dict(name="one", step=step, text=f"text {step}", fresh=False)
+    assert train_tab.written("one") == (sample(50), 3, [0, 25, 50])
+    assert train_tab.written("one", 1) == (sample(0), 1, [0, 25, 50])
+    assert train_tab.written("one", 99)[1] == 3
+    assert train_tab.written(None) == train_tab.written("gone") == (train_tab.NO_SAMPLE, 0, [])
+    assert train_tab.look_back("one", dict(steps=[], at=2)) == [sample(25), 2]
+    assert train_tab.look_back("one", dict(at=3)) == [sample(50), None]  # the latest, so the page follows new ones
+    for nonsense in (None, "2", {}, dict(at="x"), dict(at=None)):
+        assert train_tab.look_back("one", nonsense) == [sample(50), None]
 
 
 def test_a_sample_is_sent_once_and_not_to_a_reader_who_went_back(run):
     first = train_tab.shown("one", None)
     seen = train_tab.look("one")["version"]
-    assert first["sample"].value == "text 50"
-    assert (first["when"].maximum, first["when"].value) == (3, 3)
-    assert not {"plot", "sample", "when", "back"} & train_tab.shown("one", seen).keys()
+    assert (first["sample"]["text"], first["sample"]["fresh"]) == ("text 50", False)
+    assert first["when"] == dict(steps=[0, 25, 50], at=3)
+    assert not {"plot", "tiles", "details", "sample", "when", "back"} & train_tab.shown("one", seen).keys()
     run.sample(75, "text 75")
     run.log(step=75, seconds=1.0, tokens=1, val_loss=2.0)
-    assert train_tab.shown("one", seen)["sample"].value == "text 75"
+    new = train_tab.shown("one", seen)["sample"]
+    assert (new["text"], new["fresh"]) == ("text 75", True)  # it types itself
+    assert not train_tab.shown("one", seen, force=True)["sample"]["fresh"]
     back = train_tab.shown("one", seen, 2)
     assert "sample" not in back
-    assert back["when"].maximum == 4
+    assert back["when"] == dict(steps=[0, 25, 50, 75], at=2)
 
 
 # --- one damaged run -----------------------------------------------------------------------------------------------
@@ -215,6 +255,8 @@ def test_a_damaged_run_stops_no_listing(run, text):
     assert set(train_tab.names()) == {"one", "broken"}
     assert train_tab.newest("one") == "one"
     assert run_line("broken") == dict(text="The run.json of broken cannot be read.", state="damaged", share=None)
+    assert {one["value"] for one in tiles(broken, broken.glance())} == {"–"}
+    assert details(broken, broken.glance()) == [["Message", "The run.json of broken cannot be read."]]
     shown = train_tab.view("broken")
     assert not shown["go_on"].interactive
     assert not shown["stop"].interactive
@@ -232,7 +274,7 @@ def test_a_damaged_run_stops_no_listing(run, text):
 
 def test_a_word_that_a_later_version_logged(run):
     run.event("paused", step=50)
-    assert run_line("one")["text"].startswith("Paused · step 50 of 50 · ")
+    assert run_line("one")["text"] == "Paused: step 50 of 50"
     assert run_panel.table()[0][1] == "Paused"
     assert "paused" in run_panel.facts("one")[0]
     assert "step 50" in sample_tab.whose(run)
