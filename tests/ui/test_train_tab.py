@@ -1,0 +1,298 @@
+"""The Train tab in a real Chromium: nothing moves the plot, samples type themselves, keys, phones, screen readers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_page import open_tab, put_run, wait_for_state, wait_for_step
+
+from nanogpt import corpus
+from nanogpt.config import PRESETS
+from nanogpt.launch import gpu_plan, measured, plan
+from nanogpt.runs import Run, queue
+from nanogpt.ui import form
+
+PLOT = "document.querySelector('#train-plot svg').getBoundingClientRect()"
+SAMPLE = "document.querySelector('#train-sample .typing-text')"
+LONG = "The old mill turns by the river, and the fox sleeps under the hazel. " * 30
+
+
+# --- the form ------------------------------------------------------------------------------------------------------
+
+
+def entered(preset: str, **changes) -> list:
+    """Return the form's inputs for a preset with some settings changed."""
+    s = form.settings_of(preset, changes.pop("layout", None)) | changes
+    return [preset, s["layout"], "30s", s["max_iters"], *(s[k.name] for k in form.ADVANCED)]
+
+
+def test_a_loss_is_predicted_only_for_a_text_like_the_one_it_was_measured_on(home, known_speed, tiny_text):
+    guess = lambda text, **changes: form.estimate(corpus.add(text).id, *entered("timed", **changes))
+    long, russian = tiny_text * 5, "Мельник ждал у старой реки, пока лодка плыла под мостом.\n" * 500
+    assert len(tiny_text) < form.GUESSED < min(len(long), len(russian))
+    said = guess(long)
+    assert "Expect a validation loss of about " in said
+    assert said.count("parameters") == 1
+    for other in (guess(tiny_text), guess(russian), guess(long, layout="classic")):
+        assert "epochs" in other
+        assert "loss" not in other
+    for preset in ("timed", "quick"):
+        assert "weight decay" not in form.estimate(corpus.add(long).id, *entered(preset))
+
+
+def test_presets_say_their_time_where_it_is_known_and_nothing_is_measured(home, monkeypatch):
+    monkeypatch.setattr(plan, "speed", lambda *a: pytest.fail("it measures"))
+    monkeypatch.setattr(measured, "processor", lambda: "a processor")
+    monkeypatch.setattr(plan, "pick_device", lambda wanted: plan.Device("cpu", plan.torch.float32, "CPU"))
+    labels = lambda: dict((key, label) for label, key in form.preset_choices())
+    assert labels() == {key: one.label for key, one in PRESETS.items()}  # nothing was measured yet
+    model, train = PRESETS["quick"].configs()
+    device = plan.pick_device("cpu")
+    work = 1.08 * 1000 * plan.step_flops(model, 16)  # a run of this preset, evaluations included
+    measured.keep(measured.key_of(device, model, train), work / 90)
+    assert labels()["quick"] == "Quick · ~2 min"
+    assert labels()["laptop"] == "Laptop · ~2 min"  # twice the steps, of 12 instead of 16, at the same speed
+    assert labels()["timed"] == "Time budget"
+    assert labels()["lecture"].endswith(" h")
+    measured.keep("another processor, CPU, float32, torch 1, load 0: x", 1.0)
+    assert measured.typical(device) == work / 90
+
+
+def test_a_preset_s_time_on_a_gpu_comes_from_the_speed_that_is_cached(home, monkeypatch):
+    monkeypatch.setattr(gpu_plan, "product_speed", lambda device: pytest.fail("it measures"))
+    device = plan.Device("cuda", plan.torch.bfloat16, "A GPU")
+    monkeypatch.setattr(plan, "pick_device", lambda wanted: device)
+    model, train = PRESETS["quick"].configs()
+    assert plan.rough_seconds(model, train) is None
+    measured.keep(gpu_plan.product_key(device), 1e14)
+    step = gpu_plan.step_seconds(model.n_layer, plan.step_flops(model, train.batch_size), 1e14)
+    assert plan.rough_seconds(model, train) == 1.08 * train.max_iters * step
+
+
+def test_every_setting_is_in_a_group_and_only_once():
+    grouped = [name for names in form.GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(k.name for k in form.ADVANCED)
+
+
+# --- in a browser --------------------------------------------------------------------------------------------------
+
+
+def watched(page, tiny_text: str) -> Run:
+    """Create a run without any numbers yet. The caller holds its lock and opens the tab."""
+    from nanogpt.launch import prepare
+
+    run = prepare.new_run("one", corpus.add(tiny_text, "A play"), "quick", n_layer=1, n_head=2, n_embd=16)
+    run.event("started", step=0, device="CPU")
+    return run
+
+
+def grow(page, run: Run, step: int, text: str = "", **more) -> None:
+    """Log a step with its losses, and a sample if there is a text for it. Wait until the page shows it."""
+    run.log(step=step, seconds=step / 10, tokens=step * 4096, train_loss=3.0, tokens_per_second=40960, **more)
+    if text:
+        run.sample(step, text)
+    wait_for_step(page, step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_nothing_moves_the_plot(page, home: Path, tiny_text: str, size):
+    page.set_viewport_size(dict(width=size[0], height=size[1]))
+    run = watched(page, tiny_text)
+    top = lambda: page.evaluate(f"{PLOT}.top + scrollY")
+    with queue.turn("one", "cpu"), run.held():
+        page.reload()
+        open_tab(page, "Train")
+        wait_for_state(page, "running")
+        page.wait_for_function("document.querySelector('#train-plot svg text')?.textContent.startsWith('Waiting')")
+        before = top()
+        assert page.locator("#train-tiles .tile-value").all_text_contents() == ["–"] * 4
+        places = [before]
+        for step in (1, 10, 1000):
+            grow(page, run, step, LONG[: 10 * step], val_loss=2.5)
+            places.append(top())
+        assert page.locator("#train-tiles .tile-value").all_text_contents()[0] == "2.500"
+    why = "Stopped early at step 1000: the model was memorizing its text. " * 4
+    run.event("finished", step=1000, val_loss=2.5, message=why)
+    wait_for_state(page, "finished")
+    page.wait_for_selector("#train-more")  # how much longer to train
+    places.append(top())
+    assert places == [before] * 5
+    if size[0] == 1280:  # the sample is beside the plot, and both fit into the window
+        box = page.locator("#train-sample").bounding_box()
+        assert box["x"] > page.evaluate(f"{PLOT}.right")
+        assert page.evaluate(f"{PLOT}.bottom") < 800
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+
+
+@pytest.mark.slow
+def test_a_new_sample_types_itself_and_the_slider_goes_back(page, home: Path, tiny_text: str):
+    run = watched(page, tiny_text)
+    slider = page.locator("#train-sample-at input")
+    with queue.turn("one", "cpu"), run.held():
+        grown = lambda step, text: grow(page, run, step, text, val_loss=2.5)
+        page.reload()
+        open_tab(page, "Train")
+        wait_for_state(page, "running")
+        page.evaluate(
+            f"new MutationObserver(() => (window.lengths ||= []).push({SAMPLE}.textContent.length))"
+            f".observe({SAMPLE}, {{ childList: true, characterData: true, subtree: true }})"
+        )
+        grown(10, LONG.strip())
+        page.wait_for_function(f"text => {SAMPLE}.textContent === text", arg=LONG.strip())
+        lengths = page.evaluate("lengths")
+        assert len(set(lengths)) > 2  # it came bit by bit
+        assert lengths == sorted(lengths)
+        assert page.get_by_role("region", name="Sample at step 10").inner_text() == LONG.strip()
+        page.emulate_media(reduced_motion="reduce")
+        page.evaluate("lengths = []")
+        grown(20, "A short one. " + LONG.strip())
+        page.wait_for_function(f"{SAMPLE}.textContent.startsWith('A short one.')")
+        assert page.evaluate("lengths") == [len("A short one. " + LONG.strip())]  # all of it at once
+        slider.focus()
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_function("document.querySelector('#train-sample').innerText.startsWith('Sample at step 10')")
+        assert slider.get_attribute("aria-valuetext") == "step 10"
+        assert page.locator("#train-sample-at").inner_text() == "10 of 20"
+        grown(30, "The newest.")
+        page.wait_for_function("document.querySelector('#train-sample-at input').max === '3'")
+        assert page.locator("#train-sample").inner_text().startswith("Sample at step 10")  # it stays where it is …
+        page.keyboard.press("End")
+        page.wait_for_function(f"{SAMPLE}.textContent === 'The newest.'")
+        grown(40, "Newer still.")
+        page.wait_for_function(f"{SAMPLE}.textContent === 'Newer still.'")  # … and follows from the end on
+
+
+@pytest.mark.slow
+def test_screen_readers_hear_of_evaluations_and_not_of_each_step(page, home: Path, tiny_text: str):
+    run = watched(page, tiny_text)
+    heard = lambda: page.evaluate("[...document.querySelectorAll('[role=status]')].map((n) => n.textContent).join(' ')")
+    with queue.turn("one", "cpu"), run.held():
+        page.reload()
+        open_tab(page, "Train")
+        wait_for_state(page, "running")
+        grow(page, run, 10, val_loss=2.5)
+        page.wait_for_function("document.querySelector('#train-status [role=status]').textContent.includes('Step 10')")
+        before = heard()
+        assert "Training. Step 10: validation loss 2.500." in before
+        grow(page, run, 11)
+        page.wait_for_function("document.querySelector('#train-status').innerText.includes('step 11 of')")
+        page.wait_for_function("document.querySelector('#page-status').innerText.includes('step 11 of')")
+        assert heard() == before
+        grow(page, run, 12, val_loss=2.4)
+        page.wait_for_function("document.querySelector('#train-status [role=status]').textContent.includes('2.400')")
+
+
+@pytest.mark.slow
+def test_presets_are_one_tab_stop_with_arrow_keys(page, home: Path):
+    open_tab(page, "Train")
+    page.wait_for_function("document.querySelector('#train-estimate textarea').value.includes('parameters')")
+    chosen = "document.querySelector('#train-preset input:checked').value"
+    page.locator("#train-preset input:checked").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#train-max-iters input")  # "quick" has a number of steps in place of a time
+    assert page.evaluate(chosen) == "quick"
+    assert page.evaluate("document.activeElement.value") == "quick"
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("#train-budget input, #train-budget textarea")
+    assert page.evaluate(chosen) == "timed"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('#train-budget') !== null")
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.value") == "timed"
+    page.wait_for_function("/ · ~\\d/.test(document.querySelector('#train-preset').innerText)")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_on_a_phone_a_start_brings_the_result_into_view(page, home: Path, motion: str):
+    page.set_viewport_size(dict(width=390, height=844))
+    page.emulate_media(reduced_motion=motion)
+    open_tab(page, "Train")
+    page.evaluate(
+        """() => {
+          const scroll = Element.prototype.scrollIntoView;
+          Element.prototype.scrollIntoView = function (how) { window.how = how; scroll.call(this, how); };
+        }"""
+    )
+    page.locator("#train-name input, #train-name textarea").fill("Bad Name!")
+    page.locator("#train-start").click()
+    page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('Bad Name!')")
+    page.locator("#train-name input, #train-name textarea").fill("good")
+    assert page.evaluate("window.how") is None  # the refusal stays in view
+    page.locator("#train-start").click()
+    page.wait_for_function("document.querySelector('#train-tiles').getBoundingClientRect().top < innerHeight / 4")
+    assert page.evaluate("how.behavior") == ("instant" if motion == "reduce" else "smooth")
+    page.wait_for_function(f"{PLOT}.top < innerHeight - 200 && {PLOT}.top > 0")
+    wait_for_state(page, "running", "queued")
+    page.evaluate("document.querySelector('#train-stop').click()")
+    wait_for_state(page, "stopped")
+
+
+@pytest.mark.slow
+def test_advanced_stands_in_even_rows(page, home: Path):
+    open_tab(page, "Train")
+    page.get_by_label("Quick").check()
+    page.wait_for_selector("#train-max-iters input")
+    page.get_by_role("button", name="Advanced").first.click()
+    page.wait_for_selector("#train-n-layer input")
+    groups = page.locator("#train-advanced h4").all_inner_texts()
+    assert groups == ["Model", "Optimization", "Schedule", "Evaluation"]
+    rows = page.evaluate(
+        """() => [...document.querySelectorAll(".advanced-fields")].map((group) => {
+          const boxes = [...group.querySelectorAll(":scope > .block, .form > .block")];
+          return boxes.map((node) => node.getBoundingClientRect()).map(
+            (box) => [box.left, box.top, box.width, box.height].map(Math.round));
+        })"""
+    )
+    lefts = {left for row in rows for left, *_ in row}
+    assert len(lefts) == 6  # columns
+    for row in rows:
+        for top in {top for _, top, *_ in row}:
+            assert len({tuple(size) for _, at, *size in row if at == top}) == 1
+    edges = page.evaluate(
+        """['#train-advanced', '#link-copy', '#train-start', '#train-preset', '#run-panel'].map(
+          (name) => document.querySelector(name).getBoundingClientRect().left)"""
+    )
+    assert max(edges) - min(edges) < 1
+    assert page.evaluate("document.querySelector('.advanced-fields #train-layout') !== null")
+
+
+CONTRAST = """(selector) => {
+  const channel = (c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = (color) => {
+    const [r, g, b] = color.match(/[\\d.]+/g).map(Number);
+    return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  };
+  const behind = (node) => {
+    const color = getComputedStyle(node).backgroundColor;
+    return /, 0\\)$/.test(color) && node.parentElement ? behind(node.parentElement) : color;
+  };
+  return [...document.querySelectorAll(selector)].filter((n) => n.offsetParent && n.textContent.trim()).map((node) => {
+    const [a, b] = [luminance(getComputedStyle(node).color), luminance(behind(node))].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  });
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_help_and_figures_have_enough_contrast(page, server, home: Path, tiny_text: str, theme: str):
+    put_run("one", tiny_text, "finished")
+    page.goto(f"{server.url}/?__theme={theme}")
+    open_tab(page, "Train")
+    wait_for_state(page, "finished")
+    page.get_by_role("button", name="Advanced").first.click()
+    page.locator("#train-details summary").click()
+    page.wait_for_selector("#train-dropout input")
+    for selector, least in (
+        ("#train-parts [data-testid='block-info'] ~ *:not(:has(*))", 10),
+        ("#train-parts [data-testid='block-info']", 15),
+        (".tile dt, .tile dd", 10),
+        (".typing-label, .typing-text, .scrubber span, .details :is(dt, dd, summary)", 10),
+        ("#train-estimate textarea, #train-expect p, .status-line span:not(.spoken)", 2),
+    ):
+        found = page.evaluate(CONTRAST, selector)
+        assert len(found) >= least, selector
+        assert min(found) >= 4.5, selector
