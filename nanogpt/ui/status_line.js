@@ -11,7 +11,7 @@ function draw(root, data) {
     view.bar.max = 1;
     view.bar.setAttribute("aria-label", "how far the run is");
     Object.assign(view.link, { target: "_blank", rel: "noopener", textContent: "Open it" });
-    view.box.append(view.text, view.spoken, view.link, view.bar);
+    view.box.append(view.text, view.link, view.bar);
     root.replaceChildren(view.box);
   }
   const { text = "", state = "", share = null, link = "", spoken = null } = data || {};
@@ -19,9 +19,10 @@ function draw(root, data) {
   if (spoken !== null && view.text.hasAttribute("role")) { // from now on, only the hidden text is announced
     view.text.removeAttribute("role");
     view.spoken.setAttribute("role", "status");
+    view.text.after(view.spoken);
   }
   const announced = spoken ?? text;
-  if (view.spoken.hasAttribute("role") && view.spoken.textContent !== announced) view.spoken.textContent = announced;
+  if (view.spoken.parentNode && view.spoken.textContent !== announced) view.spoken.textContent = announced;
   if (view.text.textContent !== text) view.text.textContent = text;
   view.link.hidden = !/^https?:[/][/]/.test(link);
   if (!view.link.hidden) view.link.href = link;

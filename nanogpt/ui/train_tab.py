@@ -241,7 +241,9 @@ def draw_more() -> gr.Textbox:
 
 def draw_settings() -> tuple[gr.Textbox, form.Form, gr.Textbox]:
     """Draw the text that is selected, the form and the run's name."""
-    about = gr.Textbox(show_label=False, container=False, interactive=False, max_lines=2, elem_id="train-text")
+    about = gr.Textbox(
+        label="Selected text", show_label=False, container=False, interactive=False, max_lines=2, elem_id="train-text",
+    )  # fmt: skip
     chosen = form.build()
     name = gr.Textbox(
         label="Run name (optional)", placeholder="defaults to the text's name", max_lines=1, elem_id="train-name",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_looks import CONTRAST
 from test_page import open_tab, put_run, wait_for_state, wait_for_step
 
 from nanogpt import corpus
@@ -254,47 +255,22 @@ def test_advanced_stands_in_even_rows(page, home: Path):
     edges = page.evaluate(
         """['#train-advanced', '#link-copy', '#train-start', '#train-preset', '#run-panel'].map((name) => {
           const node = document.querySelector(name);
-          return (node.closest(".form") || node).getBoundingClientRect().left; // Gradio draws the border around the form
+          return (node.closest(".form") || node).getBoundingClientRect().left; // the border is the form's
         })"""
     )
     assert max(edges) - min(edges) < 1
     assert page.evaluate("document.querySelector('.advanced-fields #train-layout') !== null")
 
 
-CONTRAST = """(selector) => {
-  const channel = (c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
-  const luminance = (color) => {
-    const [r, g, b] = color.match(/[\\d.]+/g).map(Number);
-    return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  };
-  const behind = (node) => {
-    const color = getComputedStyle(node).backgroundColor;
-    return /, 0\\)$/.test(color) && node.parentElement ? behind(node.parentElement) : color;
-  };
-  return [...document.querySelectorAll(selector)].filter((n) => n.offsetParent && n.textContent.trim()).map((node) => {
-    const [a, b] = [luminance(getComputedStyle(node).color), luminance(behind(node))].sort((x, y) => y - x);
-    return (a + 0.05) / (b + 0.05);
-  });
-}"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_help_and_figures_have_enough_contrast(page, server, home: Path, tiny_text: str, theme: str):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_figures_and_the_sample_can_be_read(page, home: Path, tiny_text: str, scheme: str):
     put_run("one", tiny_text, "finished")
-    page.goto(f"{server.url}/?__theme={theme}")
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.reload()
     open_tab(page, "Train")
     wait_for_state(page, "finished")
-    page.get_by_role("button", name="Advanced").first.click()
     page.locator("#train-details summary").click()
-    page.wait_for_selector("#train-dropout input")
-    for selector, least in (
-        ("#train-parts [data-testid='block-info'] ~ *:not(:has(*))", 10),
-        ("#train-parts [data-testid='block-info']", 15),
-        (".tile dt, .tile dd", 10),
-        (".typing-label, .typing-text, .scrubber span, .details :is(dt, dd, summary)", 10),
-        ("#train-estimate textarea, #train-expect p, .status-line span:not(.spoken)", 2),
-    ):
-        found = page.evaluate(CONTRAST, selector)
-        assert len(found) >= least, selector
-        assert min(found) >= 4.5, selector
+    assert "CPU" in page.locator("#train-details dl").inner_text()
+    assert page.locator(".typing-text").inner_text() == "text 50"
+    assert page.evaluate(CONTRAST) == []
