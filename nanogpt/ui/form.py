@@ -231,7 +231,7 @@ def build() -> Form:
         elem_id="train-layout",
     )
     told = gr.Textbox(
-        "Measuring this machine …", label="Estimate", show_label=False, container=False, interactive=False, lines=4,
+        "Measuring this machine …", label="Estimate", show_label=False, container=False, interactive=False, lines=5,
         max_lines=9, elem_id="train-estimate",
     )  # fmt: skip
     return Form(presets, expect, layout, budget, max_iters, told, [])
