@@ -26,7 +26,12 @@ FIGURES = ("tiles", "plot", "details")  # what changes with each row that the tr
 SHOW_RESULT = """(said) => {
   if ((said || {}).text || !matchMedia("(max-width: 720px)").matches) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
-  document.querySelector("#train-status").scrollIntoView({ behavior, block: "start" });
+  const show = (tries) => { // the tab may only just be opening
+    const status = document.querySelector("#train-status");
+    if (status && status.offsetParent) status.scrollIntoView({ behavior, block: "start" });
+    else if (tries) setTimeout(show, 50, tries - 1);
+  };
+  show(40);
 }"""
 
 

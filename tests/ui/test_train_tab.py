@@ -16,6 +16,10 @@ from nanogpt.ui import form
 
 PLOT = "document.querySelector('#train-plot svg').getBoundingClientRect()"
 SAMPLE = "document.querySelector('#train-sample .typing-text')"
+SHOWN = """(() => {
+  const box = document.querySelector("#train-tiles")?.getBoundingClientRect();
+  return box && box.height > 0 && box.top < innerHeight / 4;
+})()"""
 LONG = "The old mill turns by the river, and the fox sleeps under the hazel. " * 30
 
 
@@ -223,9 +227,20 @@ def test_on_a_phone_a_start_brings_the_result_into_view(page, home: Path, motion
     page.locator("#train-name input, #train-name textarea").fill("good")
     assert page.evaluate("window.how") is None  # the refusal stays in view
     page.locator("#train-start").click()
-    page.wait_for_function("document.querySelector('#train-tiles').getBoundingClientRect().top < innerHeight / 4")
+    page.wait_for_function(SHOWN)
     assert page.evaluate("how.behavior") == ("instant" if motion == "reduce" else "smooth")
     page.wait_for_function(f"{PLOT}.top < innerHeight - 200 && {PLOT}.top > 0")
+    wait_for_state(page, "running", "queued")
+    page.evaluate("document.querySelector('#train-stop').click()")
+    wait_for_state(page, "stopped")
+
+
+@pytest.mark.slow
+def test_on_a_phone_the_first_tab_s_button_shows_the_result_too(page, home: Path):
+    page.set_viewport_size(dict(width=390, height=844))
+    page.emulate_media(reduced_motion="reduce")
+    page.locator("#welcome-train:not([disabled])").click()
+    page.wait_for_function(SHOWN)
     wait_for_state(page, "running", "queued")
     page.evaluate("document.querySelector('#train-stop').click()")
     wait_for_state(page, "stopped")
