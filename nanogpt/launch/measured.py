@@ -30,8 +30,8 @@ def recall(key: str) -> float | None:
 
 def typical(device: Device) -> float | None:
     """Return the median of the speeds cached for this processor, whatever the model and the load, or None."""
-    here = [key for key in _all() if key.startswith(f"{_machine(device)}, load ")]
-    known = sorted(filter(None, map(recall, here)))
+    here = [speed for key, speed in _all().items() if key.startswith(f"{_machine(device)}, load ")]
+    known = sorted(speed for speed in here if isinstance(speed, float) and speed > 0)
     return known[len(known) // 2] if known else None
 
 

@@ -22,6 +22,7 @@ from ..train import in_words
 from .drawn import HERE
 from .parts import QUIET
 from .visit import visitor
+from .words import shape
 
 GUESSED = 20_000  # characters; a model memorizes a shorter text, so no loss is predicted for it
 GROUPS = {
@@ -136,7 +137,7 @@ def planned(plan: Plan, tokens: int) -> str:
     """Describe the model and the training that a time budget buys."""
     s = plan.settings
     return (
-        f"{s['n_layer']} layers, {s['n_head']} heads, width {s['n_embd']}, context {s['block_size']} {plan.unit}s: "
+        f"{shape(s['n_layer'], s['n_head'], s['n_embd'], s['block_size'])} {plan.unit}s: "
         f"{plan.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']}, "
         f"{epochs_of(s, tokens):.1f} epochs."
     )
@@ -168,7 +169,7 @@ def _time_of(one: Preset) -> str:
     seconds = None if train.budget else rough_seconds(model, train)
     if seconds is None:
         return ""
-    unit, size = next((unit, size) for unit, size in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= 0.75 * size)
+    unit, size = next((one for one in (("h", 3600), ("min", 60)) if seconds >= 0.75 * one[1]), ("s", 1))
     return f" · ~{max(1, seconds / size):.0f} {unit}"
 
 
@@ -215,7 +216,7 @@ def build() -> Form:
     first = next(iter(PRESETS))
     labels = [(one.label, key) for key, one in PRESETS.items()]
     presets = gr.Radio(labels, value=first, label="Preset", elem_id="train-preset")
-    gr.HTML(html_template="", js_on_load=GROUPS_JS, apply_default_css=False, visible="hidden")
+    gr.HTML(html_template="", js_on_load=GROUPS_JS, apply_default_css=False, visible="hidden")  # only for its script
     expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
     budget = gr.Textbox(
         "1m", label="Training time", info="For example 90s, 3m or 1h. 10 seconds or more is best.", max_lines=1,

@@ -40,6 +40,12 @@ def existing(name: str | None, none_yet: str) -> Run:
     return run
 
 
+def shape(n_layer: int, n_head: int, n_embd: int, block_size: int) -> str:
+    """Return the size of a model: "3 layers, 1 head, width 96, context 64"."""
+    layers, heads = (f"{n} {word}{'s' * (n != 1)}" for n, word in ((n_layer, "layer"), (n_head, "head")))
+    return f"{layers}, {heads}, width {n_embd}, context {block_size}"
+
+
 def nats_and_bits(loss: float) -> str:
     """Return a loss in nats and bits per character."""
     return f"{loss:.4f} nats per character ({loss / math.log(2):.3f} bits)"
@@ -163,8 +169,8 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
     history, found = run.history(), [["Text", str(run.settings()["corpus"]["name"])]]
     with contextlib.suppress(*PROBLEMS):  # the config can't be read: the rest is still worth showing
         model = read_config(run.folder)
-        shape = f"{model.n_layer} layers, {model.n_head} heads, width {model.n_embd}, context {model.block_size}"
-        found += [["Model", f"{shape}, {model.layout}"], ["Parameters", f"{_parameters(model):,}"]]
+        size = shape(model.n_layer, model.n_head, model.n_embd, model.block_size)
+        found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{_parameters(model):,}"]]
     found += [["Device", device] for device in devices(history)[-1:]]
     found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]
     for key, label in (("train_loss", "Training loss"), ("val_loss", "Validation loss")):

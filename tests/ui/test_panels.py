@@ -98,7 +98,7 @@ def test_the_figures_of_a_running_run(text):
 def test_the_details_of_a_run(run, text):
     found = dict(details(run, run.status()))
     assert (found["Text"], found["Device"], found["Steps"], found["Elapsed"]) == (text.name, "CPU", "50 of 50", "0:01")
-    assert found["Model"] == "1 layers, 2 heads, width 16, context 16, classic"
+    assert found["Model"] == "1 layer, 2 heads, width 16, context 16, classic"
     assert found["Parameters"] == f"{count_parameters(read_config(run.folder)):,}"
     assert found["Training loss"] == "3.0000 nats per character (4.328 bits)"  # 3 / ln 2
     assert found["Validation loss"] == "3.1000 nats per character (4.472 bits)"
