@@ -8,7 +8,7 @@ function draw(root, data) {
     root.replaceChildren(box);
   }
   const facts = (data || []).map(([label, value]) => {
-    const one = html("div");
+    const one = html("div", { className: value.length > 80 ? "details-long" : "" });
     one.append(html("dt", { textContent: label }), html("dd", { textContent: value }));
     return one;
   });

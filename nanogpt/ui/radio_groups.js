@@ -2,8 +2,10 @@
 // gives a group one tab stop and the arrow keys. Gradio may rename them whenever it redraws, so this is done again then.
 const group = () => {
   for (const radio of document.querySelectorAll("fieldset[id] input[type=radio]")) {
-    const name = "group-" + radio.closest("fieldset").id;
+    const box = radio.closest("fieldset"), name = "group-" + box.id;
     if (radio.name !== name) radio.name = name;
+    box.setAttribute("role", "radiogroup");
+    box.setAttribute("aria-label", box.querySelector("[data-testid=block-info]")?.textContent ?? "");
   }
 };
 const hasRadio = (node) => node.type === "radio" || Boolean(node.querySelector?.("input[type=radio]"));

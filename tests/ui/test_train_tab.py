@@ -194,6 +194,7 @@ def test_presets_are_one_tab_stop_with_arrow_keys(page, home: Path):
     open_tab(page, "Train")
     page.wait_for_function("document.querySelector('#train-estimate textarea').value.includes('parameters')")
     chosen = "document.querySelector('#train-preset input:checked').value"
+    assert page.get_by_role("radiogroup", name="Preset").get_by_role("radio").count() == 4
     page.locator("#train-preset input:checked").focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#train-max-iters input")  # "quick" has a number of steps in place of a time
