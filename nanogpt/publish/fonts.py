@@ -8,6 +8,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,19 +35,22 @@ def font_for(text: str, size: int) -> Font | None:
     change with their neighbors or run from right to left need Pillow's Raqm layout; without it no font can show them.
     """
     letters = Counter(letter for letter in text if not letter.isspace())
-    if any(map(is_shaped, letters)) and not (features.check_feature("raqm") and features.check_feature("fribidi")):
+    shapes = features.check_feature("raqm") and features.check_feature("fribidi")
+    if not shapes and any(map(is_shaped, letters)):
         return None
+    return next((font for font in candidates(size) if share_shown(font, letters) >= ENOUGH), None)
+
+
+def candidates(size: int) -> Iterator[Font]:
+    """Yield the fonts of this machine in the order in which to try them, except bold and slanted ones."""
     found = {path.name: path for path in reversed(fonts())}  # the first of a name counts
-    others = [path for name, path in sorted(found.items()) if name not in PREFERRED and not STYLED.search(name)]
-    for path in [*(found[name] for name in PREFERRED if name in found), *others]:
-        try:
-            font = ImageFont.truetype(path, size)
-        except (OSError, ValueError):  # unreadable, or a format that FreeType doesn't know
-            continue
-        if share_shown(font, letters) >= ENOUGH:
-            return font
+    others = [name for name in sorted(found) if name not in PREFERRED and not STYLED.search(name)]
+    for name in (*PREFERRED, *others):
+        with suppress(KeyError, OSError, ValueError):  # not here, unreadable, or a format that FreeType doesn't know
+            yield ImageFont.truetype(found[name], size)
     own = ImageFont.load_default(size)
-    return own if isinstance(own, Font) and share_shown(own, letters) >= ENOUGH else None
+    if isinstance(own, Font):
+        yield own
 
 
 def is_shaped(letter: str) -> bool:

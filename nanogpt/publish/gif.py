@@ -7,7 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
@@ -34,7 +34,7 @@ SHOWN = 2000  # characters of a sample that are looked at; fewer fit
 NO_FONT = "No font on this machine has the letters of this text, so the animation shows only the losses."
 
 
-@dataclass
+@dataclass(eq=False)  # compared by identity, so that frames can be cached
 class Story:
     """What the animation shows: samples as (step, text), and curves as {key: [(step, loss), ...]}."""
 
@@ -63,9 +63,12 @@ def animation(run: Run) -> tuple[bytes, str]:
     Raise NanoGPTError if the run has no samples.
     """
     story, palette = story_of(run), shared_palette()
+    plotted, written = lru_cache(maxsize=1)(plot), lru_cache(maxsize=1)(panel)  # most frames change one of them
     pictures, seconds = [], []
     for step, lines, shown in moments(story):
-        picture = frame(story, step, lines)
+        picture = plotted(story, step).copy()
+        if story.font:
+            picture.paste(written(story.font, tuple(lines)), (TEXT.left, TEXT.top))
         pictures.append(picture.quantize(palette=palette, dither=Image.Dither.NONE))
         seconds.append(round(1000 * shown))
     out = io.BytesIO()
@@ -82,12 +85,16 @@ def story_of(run: Run) -> Story:
     if not found:
         raise NanoGPTError(f"{run.name} has no samples yet, so there is nothing to animate. Wait for its first one.")
     samples = chosen(sorted(found.items()))
-    rows = [row for row in history.rows if fits(row["step"])]
-    curves = {key: smooth(sorted((row["step"], row[key]) for row in rows if fits(row.get(key)))) for key in COLORS}
+    curves = {key: curve_of(history.rows, key) for key in COLORS}
     font = font_for("".join(text for _, text in samples), LETTERS)
     if samples[0][0] > 0:
         samples.insert(0, (0, ""))  # the curves run to the first sample
     return Story(run.name, samples, curves, font)
+
+
+def curve_of(rows: Sequence[Mapping], key: str) -> list[tuple[float, float]]:
+    """Return the smoothed curve of a loss as (step, loss), in the order of the steps."""
+    return smooth(sorted((row["step"], row[key]) for row in rows if fits(row["step"]) and fits(row.get(key))))
 
 
 def fits(value: object) -> bool:
@@ -97,8 +104,8 @@ def fits(value: object) -> bool:
 
 def printable(text: str) -> str:
     """Return a text without the characters that have no picture."""
-    text = "\n".join(line.rstrip() for line in text.expandtabs(4).splitlines()).strip("\n")
-    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    plain = "".join(letter if letter.isprintable() or letter.isspace() else " " for letter in text)
+    return "\n".join(line.rstrip() for line in plain.expandtabs(4).splitlines()).strip("\n")
 
 
 def chosen(samples: list[tuple[float, str]]) -> list[tuple[float, str]]:
@@ -152,7 +159,7 @@ def wrapped(text: str, font: Font, width: float = TEXT.right - TEXT.left - 2 * I
     """
     lines: list[str] = []
     for line in text.split("\n"):
-        while font.getlength(line) > width:
+        while len(line) > 1 and font.getlength(line) > width:
             most = bisect_right(range(len(line)), width, key=lambda end: font.getlength(line[:end])) - 1
             space = line.rfind(" ", 1, most + 1)
             end = space if space > most // 2 else max(1, most)
@@ -174,25 +181,18 @@ def cut(line: str, font: Font, width: float) -> str:
     return line
 
 
-def frame(story: Story, step: float, lines: Sequence[str]) -> Image.Image:
-    """Draw one frame: the curves up to a step, above them a sample, and at the top a caption."""
-    image = plot(story, step)
+def panel(font: Font, lines: Sequence[str]) -> Image.Image:
+    """Draw a sample in its frame, as an image of the size of TEXT."""
+    image = Image.new("RGB", (TEXT.right - TEXT.left, TEXT.bottom - TEXT.top), PAPER)
     pen = ImageDraw.Draw(image)
-    pen.text((TEXT.left, 30), cut(story.name, label_font(22), 400), INK, label_font(22), "lm")
-    loss = value_at(story.curves["val_loss"], step)
-    caption = f"step {step:,.0f}" + ("" if loss is None else f"  ·  validation loss {loss:.2f}")
-    pen.text((TEXT.right, 30), caption, INK, label_font(18), "rm")
-    if story.font is None:
-        pen.text((TEXT.left, 68), NO_FONT, PALE, label_font(15), "lm")
-        return image
-    pen.rounded_rectangle((TEXT.left, TEXT.top, TEXT.right, TEXT.bottom), 6, None, LINE)
+    pen.rounded_rectangle((0, 0, image.width - 1, image.height - 1), 6, None, LINE)
     for number, line in enumerate(lines):
-        pen.text((TEXT.left + INDENT, TEXT.top + 8 + number * SPACING), line, INK, story.font)
+        pen.text((INDENT, 8 + number * SPACING), line, INK, font)
     return image
 
 
 def plot(story: Story, step: float) -> Image.Image:
-    """Draw the axes, and both curves up to a step with their labels at the end, on an image for the whole frame."""
+    """Draw all but the sample, as an image for the whole frame: a caption, the axes, and both curves up to a step."""
     axes, box = story.axes, story.axes.box
     image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
     pen = ImageDraw.Draw(image)
@@ -206,9 +206,21 @@ def plot(story: Story, step: float) -> Image.Image:
             x, y = points[-1]
             pen.ellipse((x - 4 * FINE, y - 4 * FINE, x + 4 * FINE, y + 4 * FINE), COLORS[key])
             ends[key] = x / FINE, y / FINE
-    image = image.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
-    write_labels(ImageDraw.Draw(image), axes, ends)
+    image = image.reduce(FINE)
+    pen = ImageDraw.Draw(image)
+    write_labels(pen, axes, ends)
+    write_caption(pen, story, step)
     return image
+
+
+def write_caption(pen: ImageDraw.ImageDraw, story: Story, step: float) -> None:
+    """Write the run's name, the step and the validation loss at the top, and what can't be shown below."""
+    pen.text((TEXT.left, 30), cut(story.name, label_font(22), 400), INK, label_font(22), "lm")
+    loss = value_at(story.curves["val_loss"], step)
+    caption = f"step {step:,.0f}" + ("" if loss is None else f"  ·  validation loss {loss:.2f}")
+    pen.text((TEXT.right, 30), caption, INK, label_font(18), "rm")
+    if story.font is None:
+        pen.text((TEXT.left, 68), NO_FONT, PALE, label_font(15), "lm")
 
 
 def write_labels(pen: ImageDraw.ImageDraw, axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
