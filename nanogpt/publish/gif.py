@@ -236,7 +236,8 @@ def write_labels(pen: ImageDraw.ImageDraw, axes: Axes, ends: Mapping[str, tuple[
     below = -math.inf
     for key, (x, y) in sorted(ends.items(), key=lambda one: one[1][1]):  # the upper one first
         below = max(y, below + 20)
-        pen.text((x + 12, below), LABELS[key], INK, label_font(15), "lm")
+        pen.line((x + 12, below, x + 22, below), COLORS[key], 3)
+        pen.text((x + 28, below), LABELS[key], INK, label_font(15), "lm")
 
 
 def up_to(curve: list[tuple[float, float]], step: float) -> list[tuple[float, float]]:

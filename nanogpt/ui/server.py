@@ -29,12 +29,17 @@ def serve(host: str, port: int | None) -> None:
     with scratch.private_folder():  # first, because drawing the page may already write into it
         demo = build_app()
         try:
-            demo.launch(server_name=host, server_port=port, **launch_options(host))
+            # quiet, because Gradio would also tell the user to edit a call in our code
+            demo.launch(
+                server_name=host, server_port=port, quiet=True, prevent_thread_lock=True, **launch_options(host)
+            )
         except (OSError, OverflowError):  # Gradio's message names its own parameters
             raise NanoGPTError(
                 f"The page can't be served at {host}, port {port or 7860}: the port is in use or out of range, or "
                 "this machine doesn't have that address. Choose another with --port or --host."
             ) from None
+        print(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.", flush=True)
+        demo.block_thread()
 
 
 def give_memory_back() -> None:
