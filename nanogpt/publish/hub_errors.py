@@ -41,8 +41,8 @@ BY_KIND = (
 BY_STATUS = {
     401: "The Hub rejected this token: it is mistyped, expired, revoked or lacks permission. Create one with Write "
     f"permission at {TOKENS}, or sign in again.",
-    402: "The Hub requires payment to create {repo}. A free account can have public models, static Spaces "
-    "and up to two ZeroGPU Spaces, but no Space with its own CPU or GPU.",
+    402: "The Hub requires payment to create {repo}. A free account can have public models, static Spaces (--static) "
+    "and up to two ZeroGPU Spaces (--hardware zero-a10g), but no Space with its own CPU or GPU.",
     403: "You don't have permission to write to {repo}: the user or organization doesn't exist or isn't yours, or the "
     "token can't write. Use your own account and a token with Write permission.",
     404: MISSING,
