@@ -3,7 +3,7 @@
     python -m benchmarks.newcomer [FILE] [--quick | --moments]
 
 Measures how soon the server answers after `python app.py`; how soon the page is drawn, and how many bytes it takes; how
-soon the first point is on the plot after Start, with the Train tab open and its estimate shown; how long `--help` takes;
+soon the first point is on the plot after Start, with the Train tab open and its estimate shown; the time of `--help`;
 and the README's runs from the command line: wall-clock time of the process, and the loss on the whole validation set.
 FILE is Tiny Shakespeare. `--moments` leaves out the runs and needs no file. The machine should be idle.
 """

@@ -1,12 +1,15 @@
-"""What `nanogpt serve` prints."""
+"""What `nanogpt serve` prints, and what it compresses."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import gradio as gr
+import httpx
+import pytest
 
-from nanogpt.ui import server
+from nanogpt.ui import guard, server
 
 
 def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, monkeypatch, capsys):
@@ -24,3 +27,24 @@ def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, 
         f"nanogpt is running at http://127.0.0.1:{port}. Press Ctrl-C to stop it.\n"
     )
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "encoding"), [("/", "gzip", "gzip"), ("/", "", None), ("/x", "gzip", None)]
+)
+def test_only_the_page_itself_is_compressed(path, accepted, encoding):
+    page = b"<p>the same again</p>" * 10_000
+
+    async def gradio_(scope, receive, send):
+        await send(dict(type="http.response.start", status=200, headers=[(b"content-type", b"text/html")]))
+        await send(dict(type="http.response.body", body=page))
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(guard.Compressed(gradio_))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get(path, headers={"Accept-Encoding": accepted})
+
+    answer = asyncio.run(ask())
+    assert answer.headers.get("content-encoding") == encoding
+    assert answer.content == page
+    assert guard.Compressed in [one.cls for one in guard.middleware("127.0.0.1")]
