@@ -134,6 +134,11 @@ def _notes(name: str, decoded: Decoded) -> Iterator[str]:
         )
     elif decoded.codec != "utf-8":
         yield f"{name} was read as {decoded.encoding}."
+    if decoded.others:
+        s = "" if decoded.others == 1 else "s"
+        yield f"{name} is UTF-8, except for {decoded.others:,} line{s}, which we read as {decoded.other}."
+    if decoded.cut:
+        yield f"{name} ends in the middle of a character, which was left out."
     if decoded.broken:
         s = "" if decoded.broken == 1 else "s"
         yield f"{name} has {decoded.broken:,} place{s} that can't be read as {decoded.encoding}, shown as �."

@@ -176,33 +176,7 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     """Draw the tab and wire it. `kept` remembers the chosen text for the next time the page is opened."""
     given = gr.State()
     top = welcome.build()
-    with gr.Row(elem_id="corpus-cards", equal_height=True):
-        with gr.Column(min_width=260, elem_classes="card"):
-            gr.Markdown("### Upload", container=False)
-            upload = gr.File(
-                label="Upload text files", show_label=False, file_count="multiple", height=132, elem_id="corpus-upload"
-            )
-        with gr.Column(min_width=260, elem_classes="card"):
-            gr.Markdown("### Paste", container=False)
-            paste = gr.Textbox(
-                label="Paste text", show_label=False, container=False, lines=3, max_lines=8, elem_id="corpus-paste",
-                placeholder="A diary, lyrics, recipes, chat messages: anything with a few thousand characters or more.",
-            )  # fmt: skip
-            use = gr.Button("Use this text", elem_id="corpus-use", size="sm")
-        with gr.Column(min_width=260, elem_classes="card"):
-            gr.Markdown("### Or take an example", container=False)
-            builtins = gr.Radio(
-                [(name, key) for key, (name, _) in corpus.BUILTINS.items()],
-                value=DEFAULT,
-                label="Example",
-                show_label=False,
-                container=False,
-                elem_id="corpus-builtin",
-            )
-            gr.Markdown("Tiny Shakespeare is downloaded the first time.", container=False, elem_classes="card-note")
-            earlier = gr.Dropdown(
-                [], value=None, label="Or one of your earlier texts", visible=False, elem_id="corpus-stored"
-            )
+    upload, paste, use, builtins, earlier = draw_cards()
     with gr.Row(equal_height=False), gr.Column(min_width=320):
         report = drawn("report", elem_id="corpus-report")
         with gr.Accordion("Encoding and clean-up", open=False, visible=False) as otherwise:
@@ -236,6 +210,38 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     on(encoding.input, take_again, [corpus_id, given, encoding])
     on(repairs.input, take_again, [corpus_id, given, encoding, repairs])
     return CorpusTab(report, parts, next_button, top)
+
+
+def draw_cards() -> tuple[gr.File, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]:
+    """Draw the three ways to a text, side by side: upload, paste, and examples with earlier texts."""
+    with gr.Row(elem_id="corpus-cards", equal_height=True):
+        with gr.Column(min_width=260, elem_classes="card"):
+            gr.Markdown("### Upload", container=False)
+            upload = gr.File(
+                label="Upload text files", show_label=False, file_count="multiple", height=132, elem_id="corpus-upload"
+            )
+        with gr.Column(min_width=260, elem_classes="card"):
+            gr.Markdown("### Paste", container=False)
+            paste = gr.Textbox(
+                label="Paste text", show_label=False, container=False, lines=3, max_lines=8, elem_id="corpus-paste",
+                placeholder="A diary, lyrics, recipes, chat messages: anything with a few thousand characters or more.",
+            )  # fmt: skip
+            use = gr.Button("Use this text", elem_id="corpus-use", size="sm")
+        with gr.Column(min_width=260, elem_classes="card"):
+            gr.Markdown("### Or take an example", container=False)
+            builtins = gr.Radio(
+                [(name, key) for key, (name, _) in corpus.BUILTINS.items()],
+                value=DEFAULT,
+                label="Example",
+                show_label=False,
+                container=False,
+                elem_id="corpus-builtin",
+            )
+            gr.Markdown("Tiny Shakespeare is downloaded the first time.", container=False, elem_classes="card-note")
+            earlier = gr.Dropdown(
+                [], value=None, label="Or one of your earlier texts", visible=False, elem_id="corpus-stored"
+            )
+    return upload, paste, use, builtins, earlier
 
 
 def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:
