@@ -47,7 +47,7 @@ def candidates(size: int) -> Iterator[Font]:
     others = [name for name in sorted(found) if name not in PREFERRED and not STYLED.search(name)]
     for name in (*PREFERRED, *others):
         with suppress(KeyError, OSError, ValueError):  # not here, unreadable, or a format that FreeType doesn't know
-            yield ImageFont.truetype(found[name], size)
+            yield ImageFont.truetype(str(found[name]), size)
     own = ImageFont.load_default(size)
     if isinstance(own, Font):
         yield own
@@ -59,9 +59,12 @@ def is_shaped(letter: str) -> bool:
 
 
 def share_shown(font: Font, letters: Counter[str]) -> float:
-    """Return the share of the letters, by count, that a font has; 1 if there are none."""
-    missing = drawn(font, MISSING)
-    shown = sum(count for letter, count in letters.items() if drawn(font, letter) != missing)
+    """Return the share of the letters, by count, that a font has: 1 if there are none, 0 for a damaged font."""
+    try:
+        missing = drawn(font, MISSING)
+        shown = sum(count for letter, count in letters.items() if drawn(font, letter) != missing)
+    except OSError:
+        return 0.0
     return shown / letters.total() if letters else 1.0
 
 

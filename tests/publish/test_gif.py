@@ -191,6 +191,21 @@ def test_a_font_is_taken_by_its_letters_not_by_its_name(tmp_path, monkeypatch):
     assert fonts.font_for("быть", 16) is None
 
 
+def test_a_font_whose_letters_cannot_be_drawn_is_passed_over(tmp_path, monkeypatch):
+    file, drawn = tmp_path / "a-nanogpt-test.ttf", fonts.drawn
+    file.write_bytes(ImageFont.load_default(16).font_bytes)
+
+    def damaged(font, letter):
+        if font.path == str(file):
+            raise OSError("invalid outline")
+        return drawn(font, letter)
+
+    monkeypatch.setattr(fonts, "fonts", lambda: [file])
+    assert fonts.font_for("to be", 16).path == str(file)
+    monkeypatch.setattr(fonts, "drawn", damaged)
+    assert fonts.font_for("to be", 16).path != str(file)
+
+
 @pytest.mark.parametrize("text", ["שלום", "مرحبا", "नमस्ते"])
 def test_letters_that_must_be_shaped_need_a_layout_that_does(text, monkeypatch):
     monkeypatch.setattr(features, "check_feature", lambda name: False)
