@@ -179,8 +179,7 @@ def _mixed(data: bytes) -> Decoded | None:
     """
     lines = data.splitlines(keepends=True)
     odd = _odd_lines(lines)
-    letters = sum(not line.isascii() for line in lines) - len(odd)
-    other = confident(b"".join(lines[i] for i in odd)) if 0 < len(odd) <= letters else ""
+    other = confident(b"".join(lines[i] for i in odd)) if odd else ""
     if not other:
         return None
     try:
@@ -192,12 +191,12 @@ def _mixed(data: bytes) -> Decoded | None:
 
 
 def _odd_lines(lines: list[bytes]) -> list[int]:
-    """Return the places of the lines that aren't UTF-8, or nothing if one of them is damaged UTF-8."""
+    """Return the places of the lines that aren't UTF-8, or nothing if they outnumber the others or one is damaged."""
     odd = [i for i, line in enumerate(lines) if not _is_utf8(line)]
     if odd and odd[-1] == len(lines) - 1 and _is_cut(lines[-1]):
         odd.pop()
-    damaged = any(not lines[i].decode("utf-8", "ignore").isascii() for i in odd)
-    return [] if damaged else odd
+    letters = sum(not line.isascii() for line in lines) - len(odd)
+    return [] if len(odd) > letters or any(_is_damaged(lines[i]) for i in odd) else odd
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -210,7 +209,16 @@ def _is_utf8(line: bytes) -> bool:
 
 def _is_cut(line: bytes) -> bool:
     """Return True if a line is UTF-8 that ends in the middle of a character."""
-    return not _is_utf8(line) and "\ufffd" not in codecs.getincrementaldecoder("utf-8")("replace").decode(line)
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False
+
+
+def _is_damaged(line: bytes) -> bool:
+    """Return True if a line has valid UTF-8 letters beside invalid bytes."""
+    return not line.decode("utf-8", "ignore").isascii()
 
 
 def _guessed(data: bytes) -> Decoded:

@@ -346,9 +346,10 @@ def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    for paths in ([tmp_path / "none.txt"], [tmp_path]):
-        with pytest.raises(NanoGPTError, match=r"can't be read \(.+\)\. Choose a text file"):
-            read(paths)
+    with pytest.raises(NanoGPTError, match=r"none\.txt can't be read \(.+\)\. Choose a text file"):
+        read([tmp_path / "none.txt"])
+    with pytest.raises(NanoGPTError, match=r"is a folder\. Choose a text file"):
+        read([write(tmp_path, "a.txt", text_of()), tmp_path])
     with pytest.raises(NanoGPTError, match="No file was given"):
         read([])
 
@@ -955,3 +956,20 @@ def test_mojibake_is_repaired_to_the_end(times):
 def test_manual_pages_lose_their_overstrikes(tmp_path):
     page = "".join(f"{ch}\b{ch}" if ch != "\n" else ch for ch in text_of("English"))
     assert read([write(tmp_path, "a.txt", page)]).text == text_of("English")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(NanoGPTError, match=r"pipe\.txt isn't a regular file"):
+        read([tmp_path / "pipe.txt"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are always Unicode here")
+def test_a_name_that_is_not_utf8_is_cleaned_wherever_it_is_stored(home, tmp_path):
+    path = write(tmp_path, os.fsdecode(b"caf\xe9.txt"), text_of())
+    added = corpus.add([path])
+    assert added.name == "caf\ufffd"
+    assert corpus.load(added.id).source == "files: caf\ufffd.txt"
+    with pytest.raises(NanoGPTError, match="caf\ufffd.txt is not plain text"):
+        read([write(tmp_path, os.fsdecode(b"caf\xe9.txt"), "\0" * 2000)])
