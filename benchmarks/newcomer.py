@@ -102,7 +102,7 @@ def bytes_received(page: Any) -> list[float]:
 
 
 def help_seconds() -> float:
-    """Return how long `nanogpt --help` takes: the slowest of three, for each of the three ways to ask."""
+    """Return how long the slowest `--help` takes, of three ways to ask, three times each."""
     taken = []
     for command in (["-m", "nanogpt", "--help"], ["-m", "nanogpt", "train", "--help"], ["app.py", "--help"]) * 3:
         began = time.perf_counter()

@@ -86,7 +86,7 @@ def fonts() -> list[Path]:
 
 def folders() -> Iterator[Path]:
     """Yield the folders where this system keeps fonts, some of which may not exist."""
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # unlike Path.home, never raises
     if sys.platform == "win32":
         yield Path(os.environ.get("WINDIR", r"C:\Windows"), "Fonts")
         yield Path(os.environ.get("LOCALAPPDATA", home), "Microsoft", "Windows", "Fonts")
@@ -104,4 +104,4 @@ def fontconfig_folders(path: Path) -> list[Path]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return [Path(folder.strip()) for folder in re.findall(r"<dir>\s*([/~][^<]*)</dir>", text)]
+    return [Path(folder.strip()) for folder in re.findall(r"<dir>\s*(/[^<]*)</dir>", text)]

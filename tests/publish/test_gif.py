@@ -218,7 +218,9 @@ def test_letters_that_must_be_shaped_need_a_layout_that_does(text, monkeypatch):
 
 def test_fontconfig_names_more_folders(tmp_path):
     file = tmp_path / "fonts.conf"
-    file.write_text('<dir>/nix/fonts</dir><dir prefix="xdg">fonts</dir><dir> /other </dir>', encoding="utf-8")
+    file.write_text(
+        '<dir>/nix/fonts</dir><dir prefix="xdg">fonts</dir><dir> /other </dir><dir>~/.fonts</dir>', encoding="utf-8"
+    )
     assert fonts.fontconfig_folders(file) == [Path("/nix/fonts"), Path("/other")]
     assert fonts.fontconfig_folders(tmp_path / "missing") == []
 
