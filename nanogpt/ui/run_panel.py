@@ -12,7 +12,7 @@ from ..config import NanoGPTError
 from ..disk import size
 from ..errors import PROBLEMS, explain
 from ..runs import Run, archive, kept_loss, logs, settings
-from . import changing, scratch
+from . import changing, gif_panel, scratch
 from .drawn import said, told
 from .parts import QUIET, Parts
 from .visit import seen, visitor
@@ -160,6 +160,7 @@ def build(view: View) -> None:
             lines=2, max_lines=6, interactive=False, buttons=["copy"], elem_id="run-command",
         )  # fmt: skip
         build_saving(view)
+        gif_panel.build(view.run, DOWNLOAD)
         build_log(view)
         build_changing(view)
     with gr.Accordion("All runs", open=False, elem_id="run-all") as every:

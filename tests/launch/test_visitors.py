@@ -24,7 +24,7 @@ from nanogpt.launch import expiry, prepare, visitors
 from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
-from nanogpt.ui import corpus_tab, form, link, run_panel, sample_tab, share_tab, text_panel, train_tab, visit
+from nanogpt.ui import corpus_tab, form, gif_panel, link, run_panel, sample_tab, share_tab, text_panel, train_tab, visit
 from nanogpt.ui.words import page_line
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=20)
@@ -380,6 +380,7 @@ HANDLERS = {
     "log": lambda run, text: run_panel.log(run),
     "save": lambda run, text: run_panel.save(run, "samples"),
     "archive": lambda run, text: run_panel.save(run, "archive", True),
+    "gif": lambda run, text: gif_panel.take(run),
     "rename": lambda run, text: run_panel.rename(run, "mine"),
     "question": lambda run, text: run_panel.question(run),
     "delete": lambda run, text: run_panel.delete(run),
