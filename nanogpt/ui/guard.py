@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import limits
 from ..launch import visitors
+from .head import Head
 from .intake import Intake
 from .visit import words
 
@@ -93,7 +94,7 @@ def middleware(host: str) -> list[Middleware]:
     if spaces_hosts():
         known += ["*.hf.space", "huggingface.co"]
     doors = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted(set(known))), Middleware(SameOrigin)]
-    return [*doors, *([Middleware(VisitorCookie)] if limits.is_public() else []), Middleware(Intake)]
+    return [*doors, *([Middleware(VisitorCookie)] if limits.is_public() else []), Middleware(Intake), Middleware(Head)]
 
 
 def own_addresses() -> list[str]:
