@@ -107,7 +107,7 @@ def train_now(page: Page, corpus_id: gr.State) -> None:
 
 def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.State, train: gr.Tab) -> None:
     """Wire what happens when the page and the Train tab are opened. `kept` is what `refresh.READ` reads."""
-    kept = gr.Textbox(visible=False)
+    kept = gr.Textbox(visible=False, elem_id="page-kept")
     training, runs = page.training, page.training.shown.outputs
     again: dict[str, Any] = dict(js=refresh.READ, **QUIET)
     looked = lambda name, before, kept: open_train(page, train_tab.in_view(name or refresh.read(kept).run, before))

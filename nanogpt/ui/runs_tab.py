@@ -25,7 +25,7 @@ from .words import state_word
 COLUMNS = [
     ("name", "Name", False, False), ("text", "Text", False, False), ("state", "State", False, False),
     ("parameters", "Parameters", True, True), ("steps", "Steps", True, True), ("epochs", "Epochs", True, True),
-    ("loss", "Val loss", True, False), ("time", "Time", True, True), ("when", "Created", True, True),
+    ("loss", "Val loss", True, False), ("time", "Time", True, True), ("when", "Created", False, True),
 ]  # fmt: skip
 UNKNOWN = ("–", None)
 
@@ -99,49 +99,100 @@ class Train:
     tabs: gr.Tabs
 
 
+@dataclass
+class Dialogs:
+    """What the tab shows about one run: the field to rename it, the question before it is deleted, and a message."""
+
+    renaming: gr.Group
+    new: gr.Textbox
+    rename: gr.Button
+    leave: gr.Button
+    sure: changing.Sure
+    note: gr.HTML
+    about: gr.Textbox  # the run's name, never shown
+    file: gr.DownloadButton  # to download, never shown
+
+    def closed(self) -> dict:
+        """Return updates that hide everything."""
+        hidden = gr.Group(visible=False)
+        return {self.renaming: hidden, self.sure.group: hidden, self.note: told(""), self.file: None}
+
+
 def build(train: Train) -> gr.HTML:
     """Draw the tab and wire it. Return the table, which is filled in when the tab is opened."""
     table = drawn("runs_table", elem_id="runs-table")
-    note, about = said("runs-said"), gr.Textbox(visible=False)  # the run that a dialog is about
+    dialogs = draw_dialogs()
+    wire_actions(table, dialogs, train)
+    wire_dialogs(table, dialogs, train)
+    build_import(table, train)
+    build_comparison(table)
+    return table
+
+
+def draw_dialogs() -> Dialogs:
+    """Draw the field to rename a run and the question before a deletion, both hidden."""
+    note, about, file = said("runs-said"), gr.Textbox(visible=False), gr.DownloadButton(visible=False)
     with gr.Group(visible=False, elem_id="runs-renaming") as renaming:
         new = gr.Textbox(label="New name", placeholder=run_panel.NAMES, max_lines=1, elem_id="runs-new-name")
         with gr.Row():
             rename = gr.Button("Rename run", variant="primary", size="sm", elem_id="runs-rename")
             leave = gr.Button("Cancel", size="sm", elem_id="runs-rename-no")
-    sure = changing.draw_sure("runs")
-    with gr.Row():
-        upload = gr.UploadButton(
-            "Import run (.zip)", file_types=[".zip"], size="sm", min_width=160, scale=0, elem_id="run-import"
-        )
-    imported, file = said("run-import-said"), gr.DownloadButton(visible=False)
-    build_comparison(table)
+    return Dialogs(renaming, new, rename, leave, changing.draw_sure("runs"), note, about, file)
+
+
+def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
+    """Wire the menu of each row: open or export the run, or ask before it is renamed or deleted."""
+    sure = dialogs.sure
 
     def act(event: gr.EventData):
-        """Do what was chosen for a run, or ask about it first."""
         action, name = getattr(event, "action", ""), str(getattr(event, "name", ""))
-        done = {renaming: gr.Group(visible=False), sure.group: gr.Group(visible=False), note: told("")}
-        done |= {about: name, file: None}
+        done = {**dialogs.closed(), dialogs.about: name}
         try:
             run_panel.found(name)
             if action == "open":
                 return {**done, train.tabs: gr.Tabs(selected="train"), **train.shown.put(train.show(name))}
             if action == "export":
-                return {**done, file: run_panel.save(name, "archive")}
+                return {**done, dialogs.file: run_panel.save(name, "archive")}
             if action == "rename":
-                shown = gr.Textbox("", label=f"New name for {name}")
-                return {**done, renaming: gr.Group(visible=True), new: shown}
+                return {
+                    **done,
+                    dialogs.renaming: gr.Group(visible=True),
+                    dialogs.new: gr.Textbox("", label=f"New name for {name}"),
+                }
             return {**done, sure.ask: run_panel.question(name), sure.group: gr.Group(visible=True)}
         except PROBLEMS as error:
-            return {**done, note: told(explain(error), "failed"), table: rows()}
+            return {**done, dialogs.note: told(explain(error), "failed"), table: rows()}
 
-    def change(do: Callable[..., tuple[str, str | None]], name, *inputs):
-        """Rename or delete a run, and show the result in both tabs."""
+    acted = [*dialogs.closed(), dialogs.about, dialogs.new, sure.ask, table, train.tabs, *train.shown.outputs]
+    table.select(act, None, acted, **QUIET).then(None, dialogs.file, None, js=run_panel.DOWNLOAD)
+
+
+def wire_dialogs(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
+    """Wire the buttons that rename and delete a run, and show the result in both tabs."""
+
+    def change(do: Callable[..., tuple[str, str | None]], *inputs):
         try:
-            sentence, in_view = do(name, *inputs)
+            sentence, in_view = do(*inputs)
         except PROBLEMS as error:
-            return {note: told(explain(error), "failed"), table: rows()}
-        closed = {renaming: gr.Group(visible=False), sure.group: gr.Group(visible=False)}
-        return {note: told(sentence), table: rows(), **closed, **train.shown.put(train.show(in_view))}
+            return {dialogs.note: told(explain(error), "failed"), table: rows()}
+        shown = {dialogs.note: told(sentence), table: rows(), **train.shown.put(train.show(in_view))}
+        return {**dialogs.closed(), **shown}
+
+    changed = [*dialogs.closed(), table, *train.shown.outputs]
+    named, gone = lambda *a: change(renamed, *a), lambda *a: change(deleted, *a)
+    entered = [dialogs.about, dialogs.new, train.run]
+    gr.on([dialogs.rename.click, dialogs.new.submit], named, entered, changed, **QUIET)
+    dialogs.sure.yes.click(gone, [dialogs.about, train.run], changed, **QUIET)
+    gr.on([dialogs.leave.click, dialogs.sure.no.click], dialogs.closed, None, [*dialogs.closed()], **QUIET)
+
+
+def build_import(table: gr.HTML, train: Train) -> None:
+    """Draw and wire the button that imports an archive."""
+    with gr.Row():
+        upload = gr.UploadButton(
+            "Import run (.zip)", file_types=[".zip"], size="sm", min_width=160, scale=0, elem_id="run-import"
+        )
+    imported = said("run-import-said")
 
     def take(path):
         try:
@@ -150,17 +201,8 @@ def build(train: Train) -> gr.HTML:
             return {imported: told(explain(error), "failed")}
         return {imported: told(f"Imported as {name}."), table: rows(), **train.shown.put(train.show(name))}
 
-    closing = lambda: [gr.Group(visible=False)] * 2
-    acted = [renaming, new, sure.group, sure.ask, note, about, file, table, train.tabs, *train.shown.outputs]
-    table.select(act, None, acted, **QUIET).then(None, file, None, js=run_panel.DOWNLOAD)
-    changed = [note, table, renaming, sure.group, *train.shown.outputs]
-    named = lambda *a: change(renamed, *a)
-    gr.on([rename.click, new.submit], named, [about, new, train.run], changed, **QUIET)
-    sure.yes.click(lambda *a: change(deleted, *a), [about, train.run], changed, **QUIET)
-    gr.on([leave.click, sure.no.click], closing, None, [renaming, sure.group], **QUIET)
     taken = [imported, table, *train.shown.outputs]
     upload.upload(take, upload, taken, api_visibility="private", show_progress_on=upload)
-    return table
 
 
 def renamed(name: str, new: str, in_view: str | None) -> tuple[str, str | None]:
@@ -175,9 +217,21 @@ def deleted(name: str, in_view: str | None) -> tuple[str, str | None]:
     return f"{name} is deleted.", None if in_view == name else in_view
 
 
+@dataclass
+class Comparison:
+    """The parts that show the runs being compared."""
+
+    names: gr.State
+    wrong: gr.HTML
+    shown: gr.Column
+    axis: gr.Radio
+    plot: gr.HTML
+    settings: gr.HTML
+    samples: gr.HTML
+
+
 def build_comparison(table: gr.HTML) -> None:
-    """Draw the plot, the settings and the samples of the selected runs, hidden until some are compared."""
-    k = {knob.name: knob for knob in knobs(SampleConfig)}
+    """Draw the plot, the settings and the samples of the selected runs, hidden until you compare some."""
     names, wrong = gr.State([]), said("compare-said")
     with gr.Column(visible=False, elem_id="compare") as shown:
         gr.Markdown("### Validation loss", container=False)
@@ -188,40 +242,54 @@ def build_comparison(table: gr.HTML) -> None:
         plot = drawn("loss_plot", elem_id="compare-plot")
         gr.Markdown("### Settings that differ", container=False)
         settings = drawn("plain_table", elem_id="compare-settings")
-        gr.Markdown("### Samples from the same prompt and seed", container=False)
-        with gr.Row(equal_height=True):
-            prompt = gr.Textbox(
-                label="Prompt", info="How each text should start (optional).", max_lines=3, scale=4, min_width=220,
-                elem_id="compare-prompt",
-            )  # fmt: skip
-            seed = gr.Number(
-                k["seed"].default, label="Seed", info="The same for each.", precision=0, min_width=110,
-                elem_id="compare-seed",
-            )  # fmt: skip
-            length = gr.Number(
-                300, label="Length", info="In characters.", precision=0, min_width=110, elem_id="compare-length"
-            )
-        with gr.Row():
-            generate = gr.Button(
-                "Sample from each", variant="primary", scale=0, min_width=180, elem_id="compare-sample"
-            )
-            stop = gr.Button("Stop", scale=0, min_width=90, elem_id="compare-stop")
-        samples = drawn("side_by_side", elem_id="compare-samples")
+        samples = build_samples(names, wrong)
+    wire_comparison(table, Comparison(names, wrong, shown, axis, plot, settings, samples))
+
+
+def wire_comparison(table: gr.HTML, parts: Comparison) -> None:
+    """Wire the button that compares runs, and the choice of the x axis."""
 
     def opened(event: gr.EventData, axis):
         try:
             runs = compare.chosen(getattr(event, "names", None))
-            different = compare.differences(runs)
+            data = {parts.plot: compare.plot(runs, axis), parts.settings: compare.differences(runs)}
         except PROBLEMS as error:
-            return {wrong: told(explain(error), "failed"), table: rows()}
-        data = {plot: compare.plot(runs, axis), settings: different, samples: compare.blank(runs)}
-        return {**data, names: [run.name for run in runs], shown: gr.Column(visible=True), wrong: told("")}
+            return {parts.wrong: told(explain(error), "failed"), table: rows()}
+        shown = {parts.shown: gr.Column(visible=True), parts.wrong: told(""), parts.samples: compare.blank(runs)}
+        return {**data, **shown, parts.names: [run.name for run in runs]}
 
     def redrawn(names, axis):
         try:
             return [compare.plot(compare.chosen(names), axis), told("")]
         except PROBLEMS as error:
             return [gr.skip(), told(explain(error), "failed")]
+
+    drawn_parts = [parts.plot, parts.settings, parts.samples, parts.names, parts.shown, parts.wrong, table]
+    begun = table.submit(opened, parts.axis, drawn_parts, **QUIET)
+    begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
+    parts.axis.input(redrawn, [parts.names, parts.axis], [parts.plot, parts.wrong], **QUIET)
+
+
+def build_samples(names: gr.State, wrong: gr.HTML) -> gr.HTML:
+    """Draw and wire the samples of the runs in `names`. Return the component that shows them."""
+    k = {knob.name: knob for knob in knobs(SampleConfig)}
+    gr.Markdown("### Samples from the same prompt and seed", container=False)
+    with gr.Row(equal_height=True):
+        prompt = gr.Textbox(
+            label="Prompt", info="How each text should start (optional).", max_lines=3, scale=4, min_width=220,
+            elem_id="compare-prompt",
+        )  # fmt: skip
+        seed = gr.Number(
+            k["seed"].default, label="Seed", info="The same for each.", precision=0, min_width=110,
+            elem_id="compare-seed",
+        )  # fmt: skip
+        length = gr.Number(
+            300, label="Length", info="In characters.", precision=0, min_width=110, elem_id="compare-length"
+        )
+    with gr.Row():
+        generate = gr.Button("Sample from each", variant="primary", scale=0, min_width=200, elem_id="compare-sample")
+        stop = gr.Button("Stop", scale=0, min_width=90, elem_id="compare-stop")
+    samples = drawn("side_by_side", elem_id="compare-samples")
 
     def sampled(*asked):
         try:
@@ -230,11 +298,9 @@ def build_comparison(table: gr.HTML) -> None:
         except PROBLEMS as error:
             yield [gr.skip(), told(explain(error), "failed")]
 
-    begun = table.submit(opened, axis, [plot, settings, samples, names, shown, wrong, table], **QUIET)
-    begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
-    axis.input(redrawn, [names, axis], [plot, wrong], **QUIET)
     writing = gr.on(
         [generate.click, prompt.submit], sampled, [names, prompt, seed, length], [samples, wrong],
         show_progress="hidden", concurrency_limit=4, concurrency_id="sample", api_visibility="private",
     )  # fmt: skip
     stop.click(None, None, None, cancels=[writing])
+    return samples
