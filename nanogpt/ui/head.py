@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MARK = Path(__file__).parent / "mark.svg"
@@ -17,22 +18,30 @@ TAGS = f"""<title>nanogpt</title>
 		<meta property="og:description" content="{DESCRIPTION}" />
 		<link rel="icon" type="image/svg+xml" href="favicon.ico" />"""
 THEIRS = re.compile(r'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
+MANIFEST = '<link rel="manifest" href="/manifest.json" />'
 
 
 def with_tags(page: str) -> str:
-    """Return the page with our tags. Only the part before its first script is changed; names and texts come later."""
+    """Return the page with our tags. After its first script, only the link to Gradio's manifest is left out."""
     head, script, rest = page.partition("<script")
-    return THEIRS.sub("", head).replace("<head>", f"<head>\n\t\t{TAGS}", 1) + script + rest
+    return THEIRS.sub("", head).replace("<head>", f"<head>\n\t\t{TAGS}", 1) + script + rest.replace(MANIFEST, "", 1)
 
 
 class Head:
-    """Middleware that puts our tags into the page."""
+    """Middleware that puts our tags into the page, and serves our mark.
+
+    Gradio's own option for the mark fails with an SVG: its manifest.json, which we leave out, then answers 500.
+    """
 
     def __init__(self, app: ASGIApp):
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
+        path = scope["path"] if scope["type"] == "http" and scope["method"] == "GET" else ""
+        if path == "/favicon.ico":
+            await FileResponse(MARK, media_type="image/svg+xml")(scope, receive, send)
+            return
+        if path != "/":
             await self.app(scope, receive, send)
             return
         start: Message = {}

@@ -18,7 +18,6 @@ from . import api, corpus_tab, form, link, refresh, runs_tab, sample_tab, share_
 from .drawn import drawn, told
 from .drawn import line as drawn_line
 from .guard import middleware
-from .head import MARK
 from .intake import upload_bytes
 from .parts import QUIET
 
@@ -169,7 +168,6 @@ def launch_options(host: str) -> dict[str, Any]:
             font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"],
         ),
         css=CSS,
-        favicon_path=MARK,
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would store every input in the browser
         enable_monitoring=False,

@@ -84,7 +84,7 @@ def _with(part: Component, update: Any, values: dict[str, Any]) -> Any:
     """Return an update with the kept value of a component, if there is one. What the update hides stays hidden."""
     if part.elem_id not in values or not fits(part, values[part.elem_id]):
         return update
-    visible = update.visible if isinstance(update, Component) else True
+    visible = update.constructor_args.get("visible", True) if isinstance(update, Component) else True
     return gr.update(value=values[part.elem_id], visible=visible)
 
 
