@@ -141,14 +141,14 @@ class ModelConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.features.rotary and (self.n_embd // self.n_head) % 2:  # rotary positions turn numbers in pairs
-            raise NanoGPTError(
-                f"n_embd ({self.n_embd}) / n_head ({self.n_head}) must be even in the {self.layout} architecture."
-            )
+        step = self.n_head * (2 if self.features.rotary else 1)  # rotary positions turn the numbers of a head in pairs
+        advice = f"Try n_embd {max(1, round(self.n_embd / step)) * step}."
         if self.n_embd % self.n_head:
-            nearest = max(1, round(self.n_embd / self.n_head)) * self.n_head
+            raise NanoGPTError(f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}). {advice}")
+        if self.n_embd % step:
             raise NanoGPTError(
-                f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}). Try n_embd {nearest}."
+                f"n_embd ({self.n_embd}) / n_head ({self.n_head}) must be even in the {self.layout} architecture. "
+                f"{advice}"
             )
 
     @property

@@ -177,12 +177,15 @@ def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, torc
 
 
 def load_optimizer_tensors(optimizers: list[torch.optim.Optimizer], tensors: dict[str, torch.Tensor]) -> None:
-    """Load what `optimizer_tensors` returned."""
+    """Load what `optimizer_tensors` returned. Raise ValueError if it belongs to other parameters."""
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, torch.Tensor]] = {}
+        params = [p for group in optimizer.param_groups for p in group["params"]]
         for name, value in tensors.items():
             of, i, key = name.split(".")
             if int(of) == number:
+                if value.dim() and value.shape != params[int(i)].shape:
+                    raise ValueError(f"{name} has the shape {tuple(value.shape)}")
                 state.setdefault(int(i), {})[key] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -22,15 +22,27 @@ DURABLE = Path("/data")  # a Space's persistent storage, if it has any
 # How this program was started, for hints and commands to copy: as the installed `nanogpt`, or as a module.
 PROGRAM = "nanogpt" if Path(sys.argv[0]).stem == "nanogpt" else "python -m nanogpt"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+# Windows can't have a folder with one of these names, and a run may be copied there
+DEVICES = {"con", "prn", "aux", "nul", *(f"{kind}{number}" for kind in ("com", "lpt") for number in range(10))}
 
 
 def home() -> Path:
     """Return the folder that holds `checkpoints/` and `corpora/`. It may not exist yet."""
     if named := os.environ.get("NANOGPT_HOME"):
-        return Path(named).expanduser()
+        return expanded(named)
     if os.environ.get("SPACE_ID") and os.access(DURABLE, os.W_OK):
         return DURABLE  # everything else on a Space is erased at a restart
     return CHECKOUT or data_folder()
+
+
+def expanded(folder: str) -> Path:
+    """Return a path with ~ replaced. Raise NanoGPTError if nobody knows this user's home folder."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise NanoGPTError(
+            f"NANOGPT_HOME is {folder}, but this user has no home folder. Set it to a full path."
+        ) from None
 
 
 def data_folder() -> Path:
@@ -58,7 +70,8 @@ def is_lasting() -> bool:
 def slug(title: str) -> str:
     """Return a title as a name of lower-case letters, digits and hyphens, or "" if none of it can be kept."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
+    return f"{name}-1" if name in DEVICES else name
 
 
 def checked_name(name: str) -> str:
@@ -68,4 +81,6 @@ def checked_name(name: str) -> str:
             f"{str(name)[:80]!r} can't be used as a name. Use 1 to 64 lower-case letters, digits and hyphens, starting "
             f"with a letter or digit, e.g. {slug(str(name)) or 'my-run'}."
         )
+    if name in DEVICES:
+        raise NanoGPTError(f"{name!r} can't be used as a name: on Windows it means a device. Use, e.g., {slug(name)}.")
     return name

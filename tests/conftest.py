@@ -277,9 +277,9 @@ class Server:
 
     def __init__(
         self, home: Path, *arguments: str, program: str = "app.py", command: list[str] | None = None, cwd: Path = ROOT,
-        **environment: str,
+        says: str = r"http://127\.0\.0\.1:\d+", **environment: str,
     ):  # fmt: skip
-        self.home = home
+        self.home, self.says = home, says
         self.command, self.cwd = [*(command or [sys.executable, program]), *arguments], cwd
         self.environment = {"NANOGPT_HOME": str(home), "PYTHONUNBUFFERED": "1", **environment}
         self.process: subprocess.Popen | None = None
@@ -297,7 +297,7 @@ class Server:
         self.process = subprocess.Popen(command, cwd=self.cwd, env=os.environ | self.environment, **pipes, **alone)
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            if found := re.search(self.says, line):
                 self.url = found[0]
                 self.reader = threading.Thread(target=self.process.stdout.read, daemon=True)
                 self.reader.start()  # drain the pipe, or the server would block on a full one

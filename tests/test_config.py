@@ -84,6 +84,17 @@ def test_heads_divide_the_embedding_and_the_sentence_says_what_would():
     assert ModelConfig(n_embd=129, n_head=3).n_embd == 129
 
 
+@pytest.mark.parametrize("layout", ["classic", "modern"])
+def test_what_an_error_advises_is_accepted(layout):
+    for n_head in range(1, 20):
+        for n_embd in range(8, 300, 7):
+            try:
+                ModelConfig(layout=layout, n_embd=n_embd, n_head=n_head)
+            except NanoGPTError as error:
+                advised = int(str(error).split("Try n_embd ")[1].rstrip("."))
+                assert ModelConfig(layout=layout, n_embd=advised, n_head=n_head).n_embd == advised
+
+
 def test_rotary_positions_turn_pairs_of_numbers():
     with pytest.raises(NanoGPTError, match=r"n_embd \(12\) / n_head \(4\) must be even in the modern architecture"):
         ModelConfig(layout="modern", n_embd=12, n_head=4)

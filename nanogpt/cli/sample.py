@@ -23,7 +23,7 @@ def sample_command(arguments: argparse.Namespace) -> int:
     run = Run(arguments.name)
     run.settings()  # raises if there is no such run
     tokenizer = load_tokenizer(run.folder)
-    prompt = tokenizer.fit(arguments.prompt)
+    prompt = tokenizer.fit(unescaped(arguments.prompt))
     if prompt.replaced:
         print(prompt, file=sys.stderr)
     model = load_model(run.folder, pick_device(arguments.device).type)
@@ -81,7 +81,7 @@ def add_commands(command: Command) -> None:
     """Add `sample` and `eval` with their flags."""
     sample = command("sample", sample_command)
     sample.add_argument("name", metavar="NAME", help="the run")
-    sample.add_argument("--prompt", default="", help="how the text should start")
+    sample.add_argument("--prompt", default="", help="how the text should start; \\n is a newline")
     sample.add_argument("--device", default="cpu", help="auto, cuda, mps or cpu [cpu]")
     add_knobs(sample, SampleConfig)
 

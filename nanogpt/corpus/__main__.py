@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ..errors import PROBLEMS, explain
 from . import ENCODINGS, REPAIRS
@@ -19,6 +20,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(read(arguments.files, arguments.encoding, arguments.decline, arguments.accept).report())
+    except BrokenPipeError:  # e.g. `... | head` has exited
+        sys.stderr.close()
     except PROBLEMS as error:
         parser.exit(2, f"{explain(error)}\n")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..config import NanoGPTError
 from .encoding import codec_of, label
-from .guess import guess
+from .guess import confident, guess, is_chinese_or_korean
 
 BOMS = {  # UTF-32-LE first: its mark starts with that of UTF-16-LE
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -59,6 +59,9 @@ class Decoded:
     codec: str
     guessed: bool = False
     broken: int = 0
+    cut: bool = False  # the file ended in the middle of a character, which was left out
+    others: int = 0  # lines in another encoding than `codec`
+    other: str = ""  # that encoding
 
     @property
     def encoding(self) -> str:
@@ -78,7 +81,7 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
-    decoded = _decoded(data, codec) if codec else _guessed(data)
+    decoded = _decoded(data, codec) if codec else _mixed(data) or _guessed(data)
     if decoded is None:
         raise NanoGPTError(
             f"{name} can't be read as {label(str(codec))}. Choose another encoding, or save the file as UTF-8."
@@ -100,7 +103,7 @@ def _refuse_other_kinds(data: bytes, name: str) -> None:
 
 def refuse_binary(data: bytes, name: str) -> None:
     """Raise NanoGPTError if there are more null or control characters in the data than in any text."""
-    odd = len(data) - len(data.translate(None, bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))))
+    odd = len(data) - len(data.translate(None, bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))))
     if data.count(0) * 1000 > len(data) or odd * 50 > len(data):
         raise NanoGPTError(
             f"{name} is not plain text: it contains {odd:,} bytes that never occur in text files. "
@@ -121,24 +124,36 @@ def _certain(data: bytes) -> str | None:
     for bom, codec in BOMS.items():
         if data.startswith(bom):
             return codec
-    if b"\0" in data and (codec := _unmarked_utf16(data)):
+    if codec := _unmarked_utf16(data):
         return codec
     # ISO-2022-JP, from old Japanese e-mail, is all ASCII bytes and switches alphabets with these sequences
     if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data):
         return "iso2022-jp"
-    return "utf-8" if _decoded(data, "utf-8") else None
+    return "utf-8" if _is_utf8(data) or (_decoded(data, "utf-8") and not _mixed(data)) else None
 
 
 def _unmarked_utf16(data: bytes) -> str:
-    """Return the codec of UTF-16 without a byte-order mark, or "": in Western text every other byte is zero."""
-    first, second = (data[i::2].count(0) / (len(data) / 2) for i in (0, 1))
-    if max(first, second) <= 0.2 or min(first, second) >= 0.01:
+    """Return the codec of UTF-16 without a byte-order mark, or "".
+
+    In Western text every other byte is zero. In Chinese, Japanese and Korean text only those of newlines and spaces
+    are, but nearly all pairs of bytes are letters of these scripts.
+    """
+    if b"\0" not in data:
         return ""
-    return "utf-16-be" if first > second else "utf-16-le"
+    first, second = (data[i::2].count(0) / (len(data) / 2) for i in (0, 1))
+    if max(first, second) > 0.2 and min(first, second) < 0.01:
+        return "utf-16-be" if first > second else "utf-16-le"
+    start = data[: min(20_000, len(data) - len(data) % 2)]
+    orders = ("utf-16-le", "utf-16-be")
+    return next((codec for codec in orders if is_chinese_or_korean(start.decode(codec, "replace"))), "")
 
 
 def _decoded(data: bytes, codec: str) -> Decoded | None:
     """Decode the bytes with a codec. Return None if more than a few of them are invalid in it."""
+    width = 4 if codec.startswith("utf-32") else 2 if codec.startswith("utf-16") else 1  # bytes
+    if cut := len(data) % width:
+        whole = _decoded(data[:-cut], codec)
+        return whole and dataclasses.replace(whole, cut=True)
     try:
         return Decoded(data.decode(codec), codec)
     except UnicodeDecodeError as error:
@@ -154,6 +169,56 @@ def _with_broken(data: bytes, codec: str) -> tuple[str, int, int]:
     text = data.decode(codec, "replace")
     broken = text.count("\ufffd") - (data.count(b"\xef\xbf\xbd") if codec == "utf-8" else 0)
     return text, broken, len(text) - len(text.encode("ascii", "ignore")) - broken
+
+
+def _mixed(data: bytes) -> Decoded | None:
+    """Decode UTF-8 that has some lines in an older encoding, as when files from two sources were joined.
+
+    Return None if there are no such lines, more of them than of the others, or no encoding that clearly fits them. A
+    line with both valid and invalid UTF-8 is damaged, not in another encoding.
+    """
+    lines = data.splitlines(keepends=True)
+    odd = _odd_lines(lines)
+    other = confident(b"".join(lines[i] for i in odd)) if odd else ""
+    if not other:
+        return None
+    try:
+        fixed = {i: lines[i].decode(other) for i in odd}
+    except UnicodeDecodeError:
+        return None
+    text = "".join(fixed.get(i) or line.decode("utf-8", "replace") for i, line in enumerate(lines))
+    return Decoded(text, "utf-8", broken=int(_is_cut(lines[-1])), others=len(odd), other=label(other))
+
+
+def _odd_lines(lines: list[bytes]) -> list[int]:
+    """Return the places of the lines that aren't UTF-8, or nothing if they outnumber the others or one is damaged."""
+    odd = [i for i, line in enumerate(lines) if not _is_utf8(line)]
+    if odd and odd[-1] == len(lines) - 1 and _is_cut(lines[-1]):
+        odd.pop()
+    letters = sum(not line.isascii() for line in lines) - len(odd)
+    return [] if len(odd) > letters or any(_is_damaged(lines[i]) for i in odd) else odd
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_cut(line: bytes) -> bool:
+    """Return True if a line is UTF-8 that ends in the middle of a character."""
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False
+
+
+def _is_damaged(line: bytes) -> bool:
+    """Return True if a line has valid UTF-8 letters beside invalid bytes."""
+    return not line.decode("utf-8", "ignore").isascii()
 
 
 def _guessed(data: bytes) -> Decoded:

@@ -41,9 +41,25 @@ LATIN = {
     "cp850": WEST,
 }
 SAMPLE_LINES = 5_000
+CLEAR = 0.8  # a fit above which there is no doubt
 INSIDE = frozenset("’–—…")  # marks that may also occur between letters
 MARKS = INSIDE | frozenset("‘‚“”„«»‹›°€£§•©®™½¼±×†‡¶")
 OTHERS = [codec for codec in ENCODINGS if codec not in LATIN and not codec.startswith(("utf", "latin-1", "iso2022"))]
+
+
+def confident(data: bytes) -> str:
+    """Return the one of ENCODINGS that clearly fits bytes that are not Unicode, or "" if none does."""
+    codec = guess(data)
+    if codec not in LATIN:
+        return codec
+    return codec if _latin_fits(data[:10_000])[codec] >= CLEAR else ""
+
+
+def is_chinese_or_korean(text: str) -> bool:
+    """Return True if nearly all characters are those of Chinese, Japanese or Korean texts."""
+    letters = sum("\u3000" <= ch <= "\u30ff" or "\u4e00" <= ch <= "\u9fff" or "가" <= ch <= "힣" for ch in text)
+    others = sum(ch in "\n\r\t" or " " <= ch <= "~" or "！" <= ch <= "～" or ch in MARKS for ch in text)
+    return letters > 0.5 * len(text) and letters + others > 0.97 * len(text)
 
 
 def guess(data: bytes) -> str:
@@ -55,7 +71,7 @@ def guess(data: bytes) -> str:
             return codec
     fits = _latin_fits(sample)
     likeliest = max(fits, key=fits.__getitem__)  # on a tie, the first
-    if fits[likeliest] >= 0.8:
+    if fits[likeliest] >= CLEAR:
         return likeliest
     return _other_script(lines) or (likeliest if fits[likeliest] > 0.4 else "cp1252")
 

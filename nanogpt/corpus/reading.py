@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -116,12 +117,22 @@ def _more_files(count: int) -> str:
 
 def _contents(paths: list[Path]) -> Iterator[tuple[str, bytes]]:
     try:
+        for path in paths:
+            mode = path.stat().st_mode
+            if not stat.S_ISREG(mode):  # a device or a pipe might never end
+                kind = "is a folder" if stat.S_ISDIR(mode) else "isn't a regular file"
+                raise NanoGPTError(f"{printable(path.name)[:80]} {kind}. Choose a text file.")
         check_size(sum(path.stat().st_size for path in paths))  # before anything is loaded into memory
         for path in paths:
-            yield path.name, path.read_bytes()
+            yield printable(path.name), path.read_bytes()
     except OSError as error:
-        name = Path(error.filename or "file").name[:80]
+        name = printable(Path(error.filename or "file").name)[:80]
         raise NanoGPTError(f"{name} can't be read ({error.strerror}). Choose a text file.") from None
+
+
+def printable(name: str) -> str:
+    """Return a file's name with � for bytes that aren't UTF-8, which could be neither stored nor printed."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _notes(name: str, decoded: Decoded) -> Iterator[str]:
@@ -134,6 +145,11 @@ def _notes(name: str, decoded: Decoded) -> Iterator[str]:
         )
     elif decoded.codec != "utf-8":
         yield f"{name} was read as {decoded.encoding}."
+    if decoded.others:
+        s = "" if decoded.others == 1 else "s"
+        yield f"{name} is UTF-8, except for {decoded.others:,} line{s}, which we read as {decoded.other}."
+    if decoded.cut:
+        yield f"{name} ends in the middle of a character, which was left out."
     if decoded.broken:
         s = "" if decoded.broken == 1 else "s"
         yield f"{name} has {decoded.broken:,} place{s} that can't be read as {decoded.encoding}, shown as �."

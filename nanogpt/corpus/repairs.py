@@ -78,7 +78,15 @@ CP1252 = {ord(bytes([b]).decode("cp1252")): b for b in range(0x80, 0xA0) if b no
 
 
 def _mojibake(text: str) -> tuple[str, int]:
-    """Repair UTF-8 that was decoded as Windows-1252 (Ã© for é), if all its non-ASCII characters are like that."""
+    """Repair UTF-8 that was decoded as Windows-1252 (Ã© for é), once or several times."""
+    total = 0
+    while count := (once := _mojibake_once(text))[1]:
+        text, total = once[0], max(total, count)
+    return text, total
+
+
+def _mojibake_once(text: str) -> tuple[str, int]:
+    """Undo one such decoding, if all non-ASCII characters are like that."""
     if not any(sign in text for sign in ("Ã", "Â", "â€", "Ð")):
         return text, 0
     try:
@@ -120,8 +128,38 @@ def _gutenberg(text: str) -> tuple[str, int]:
     return (body, len(text) - len(body)) if body.strip() else (text, 0)
 
 
+# What programs send to a terminal: colors and cursor moves, titles and links, and the rest (ECMA-48, xterm)
+ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # OSC
+    r"|\x1b[PX^_][^\x1b\n]*(?:\x1b\\)?"  # DCS, SOS, PM and APC
+    r"|\x1b(?:[ -/]*[0-~])?"
+)
+STRUCK = re.compile("[^\n\b]?\b")  # a letter that is typed over with the next, for bold and underlined manual pages
+
+
+def _escapes(text: str) -> tuple[str, int]:
+    if "\x1b" not in text and "\x9b" not in text and "\b" not in text:
+        return text, 0
+    text, escapes = ESCAPES.subn("", text)
+    text, struck = STRUCK.subn("", text)
+    return text, escapes + struck
+
+
+# Times, and the numbers and headings between them, in SubRip and WebVTT files
+TIME = r"(?:\d{1,3}:)?\d{2}:\d{2}[.,]\d{3}"
+CUE = re.compile(rf"(?:^\d+[ \t]*\n)?^{TIME} --> {TIME}[^\n]*\n", re.MULTILINE)
+
+
+def _subtitles(text: str) -> tuple[str, int]:
+    if " --> " not in text:
+        return text, 0
+    text, count = CUE.subn("", text)
+    return text.removeprefix("WEBVTT\n").lstrip("\n") if count else text, count
+
+
 BREAKS = "\v\f"  # vertical tabs and form feeds separate paragraphs and pages, so they become newlines
-UNSEEN = [chr(i) for i in (*range(32), 127) if chr(i) not in "\t\n\r" + BREAKS]
+UNSEEN = [chr(i) for i in (*range(32), 127) if chr(i) not in "\t\n\r\b\x1b" + BREAKS]
 
 
 def _control(text: str) -> tuple[str, int]:
@@ -144,6 +182,8 @@ REPAIRS = {
         Repair("mojibake", "Fix{ed} {n} mis-encoded letter{s}, such as Ã© for é.", _mojibake),
         Repair("byte-order-marks", "Remove{d} {n} invisible byte-order mark{s} (U+FEFF).", _byte_order_marks),
         Repair("gutenberg", "Remove{d} Project Gutenberg's header and footer ({n} character{s}).", _gutenberg),
+        Repair("terminal-codes", "Remove{d} {n} terminal code{s}, such as colors.", _escapes),
+        Repair("subtitle-times", "Remove{d} {n} subtitle time{s} and their numbers.", _subtitles, default=False),
         Repair(
             "control-characters", "Remove{d} {n} control character{s} and turn{ed} page breaks into newlines.", _control
         ),

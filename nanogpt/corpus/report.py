@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..holdout import train_length
+from . import kinds
 from .repairs import has_gutenberg_frame
 
 SMALL = 20_000  # characters; a model memorizes anything shorter
@@ -104,7 +104,7 @@ def _advice(text: str, counts: dict[str, int]) -> list[str]:
         _many(counts),
         _odd(text, counts),
         _frame(text),
-        _tags(text),
+        kinds.said(text),
         _repeated(text),
     )
     return [sentence for sentence in questions if sentence]
@@ -156,12 +156,6 @@ def _frame(text: str) -> str:
         "The text has Project Gutenberg's header or footer, and the model will learn it too. "
         "Turn on the clean-up that removes it."
     )
-
-
-def _tags(text: str) -> str:
-    if not re.search(r"<html|<!doctype html", text[:5000], re.IGNORECASE):
-        return ""
-    return "The text is a web page with HTML tags, and the model will learn them too. Save the page as plain text."
 
 
 def _repeated(text: str) -> str:

@@ -33,7 +33,7 @@ from ..runs.logs import COLUMNS
 from ..tokenizer import load_tokenizer
 from . import curve
 from .card import card, is_untouched, judged
-from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, spoken
+from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, TOKENS, spoken
 from .run_files import RunFiles
 
 MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
@@ -81,7 +81,9 @@ def signed_in(token: str | None) -> tuple[HfApi, str]:
     """Return the Hub client for a token and the token's owner. Raise NanoGPTError for a bad token."""
     if not token:
         raise NanoGPTError(NO_TOKEN)
-    api = HfApi(token=token)
+    if odd := [ch for ch in token.strip() if not "!" <= ch <= "~"]:
+        raise NanoGPTError(f"The token has a character that no token has ({odd[0]!r}). Copy it again from {TOKENS}.")
+    api = HfApi(token=token.strip())
     with spoken():
         who = api.whoami()
     described = (who.get("auth") or {}).get("accessToken") or {}

@@ -65,12 +65,27 @@ def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
         or f"model.{next(iter(model.state_dict()))}" not in tensors
     ):
         raise NanoGPTError(f"last.safetensors of {run.name} is not its checkpoint, so the run can't be resumed.")
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    progress = _progress(run, data)
     part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     model.load_state_dict(part("model."))
-    load_optimizer_tensors(optimizers, part("optimizer."))
+    try:
+        load_optimizer_tensors(optimizers, part("optimizer."))
+    except (ValueError, IndexError):
+        raise NanoGPTError(
+            f"{run.name} was trained with another version of nanogpt, whose optimizer doesn't match this one's, so it "
+            "can't be resumed. You can still sample from it; train again to go on."
+        ) from None
     torch.set_rng_state(tensors["random.torch"])
     generator.set_state(tensors["random.batches"])
     if "random.cuda" in tensors and model.device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return Progress(**json.loads(header["__metadata__"]["progress"]))
+    return progress
+
+
+def _progress(run: Run, data: bytes) -> Progress:
+    """Return the progress in a checkpoint's header. Raise NanoGPTError if a newer version wrote it."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    progress = json.loads(header["__metadata__"]["progress"])
+    if progress.keys() - asdict(Progress()).keys():
+        raise NanoGPTError(f"{run.name} was trained with a newer version of nanogpt. Update nanogpt to resume it.")
+    return Progress(**progress)

@@ -16,6 +16,7 @@ from ..formats import load_model, read_config
 from ..model import GPT
 from ..tokenizer import load_tokenizer
 from .logs import COLUMNS
+from .run import check_format
 
 TO_CONTINUE = "last.safetensors"
 LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.status derives a state from
@@ -47,6 +48,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _settings(path: Path) -> dict[str, Any]:
     settings = read_object(path)
+    check_format("This run", settings)
     about = settings.get("corpus")
     text: dict[str, Any] = about if isinstance(about, dict) else {}
     strings = [settings.get("name"), settings.get("created"), settings.get("preset"), text.get("id"), text.get("name")]

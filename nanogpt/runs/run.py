@@ -39,6 +39,9 @@ from . import queue
 from .history import History, append, as_line, history_of, is_number, read_jsonl
 from .queue import Busy
 
+FORMAT = (
+    1  # of run folders: raise it when older versions can't read what this one writes; then tests/runs/old gets a file
+)
 CRASHED = "The training process was killed (out of memory, a full disk, or a shutdown)."
 CONTINUE = "Resume the run to continue from its last checkpoint."
 START_OVER = "Nothing was saved yet, so resume the run to start it from step 0."
@@ -94,7 +97,7 @@ class Run:
         run = cls(name)
         if run.exists():
             raise NanoGPTError(TAKEN.format(name))
-        about = dict(name=name, created=_now(), parent=None, owner=None, versions=_versions())
+        about = dict(name=name, format=FORMAT, created=_now(), parent=None, owner=None, versions=_versions())
         with disk.unfinished(run.folder.parent) as folder:
             for file, text in files.items():
                 write_whole(folder / file, text)
@@ -184,6 +187,7 @@ class Run:
             settings = None
         if not isinstance(settings, dict):
             raise NanoGPTError(f"The run.json of {self.name} cannot be read.")
+        check_format(self.name, settings)
         if not isinstance(settings.get("train"), dict) or not _is_about_a_text(settings.get("corpus")):
             raise NanoGPTError(f"The run.json of {self.name} lacks its settings.")
         return settings
@@ -380,6 +384,15 @@ def _is_about_a_text(about: Any) -> bool:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def check_format(name: str, settings: dict[str, Any]) -> None:
+    """Raise NanoGPTError if a run's settings are from a version whose format this one doesn't know."""
+    given = settings.get("format", 1)
+    if not (isinstance(given, int) and given <= FORMAT):
+        versions = settings.get("versions")
+        by = f"{versions.get('nanogpt')}"[:20] if isinstance(versions, dict) else "a newer version"
+        raise NanoGPTError(f"{name} was made by nanogpt {by}, and this is {__version__}. Update nanogpt to open it.")
 
 
 def _versions() -> dict[str, str]:

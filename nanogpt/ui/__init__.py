@@ -1,7 +1,7 @@
 """The web page: one file per tab, with handlers first and `build` last. No other package imports gradio.
 
 The page is a view of the run folders: it starts training processes and reads files, and keeps no state that matters.
-`page.build_app` makes the whole page; `server.serve` serves it.
+`page.build_app` makes the whole page; `server.serve` serves it, at an address that `address.check` has accepted.
 """
 
 import os
@@ -15,4 +15,4 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")  # and n
 if not os.environ.get("GRADIO_TEMP_DIR"):  # by default /tmp/gradio, which may belong to another user
     os.environ["GRADIO_TEMP_DIR"] = os.path.join(tempfile.gettempdir(), f"nanogpt-page-{secrets.token_hex(8)}")
 
-__all__ = ["page", "server"]
+__all__ = ["address", "page", "server"]

@@ -176,40 +176,26 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     """Draw the tab and wire it. `kept` remembers the chosen text for the next time the page is opened."""
     given = gr.State()
     top = welcome.build()
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=300):
-            upload = gr.File(label="Upload text files", file_count="multiple", height=150, elem_id="corpus-upload")
-            paste = gr.Textbox(label="Or paste text", lines=3, max_lines=8, elem_id="corpus-paste")
-            use = gr.Button("Use this text", elem_id="corpus-use", size="sm")
-            builtins = gr.Radio(
-                [(name, key) for key, (name, _) in corpus.BUILTINS.items()],
-                value=DEFAULT,
-                label="Or choose an example",
-                info="The Python texts ship with Python; Tiny Shakespeare is downloaded the first time.",
-                elem_id="corpus-builtin",
+    upload, paste, use, builtins, earlier = draw_cards()
+    with gr.Row(equal_height=False), gr.Column(min_width=320):
+        report = drawn("report", elem_id="corpus-report")
+        with gr.Accordion("Encoding and clean-up", open=False, visible=False) as otherwise:
+            encoding = gr.Dropdown(
+                [(DETECT, ""), *((label, key) for key, label in corpus.ENCODINGS.items())],
+                value="",
+                label="Encoding",
+                info="Pick another if letters in the preview look wrong.",
+                elem_id="corpus-encoding",
             )
-            earlier = gr.Dropdown(
-                [], value=None, label="Or one of your earlier texts", visible=False, elem_id="corpus-stored"
+            repairs = gr.CheckboxGroup(
+                [], label="Clean-up applied; untick any you don't want", elem_id="corpus-repairs"
             )
-        with gr.Column(scale=3, min_width=320):
-            report = drawn("report", elem_id="corpus-report")
-            with gr.Accordion("Encoding and clean-up", open=False, visible=False) as otherwise:
-                encoding = gr.Dropdown(
-                    [(DETECT, ""), *((label, key) for key, label in corpus.ENCODINGS.items())],
-                    value="",
-                    label="Encoding",
-                    info="Pick another if letters in the preview look wrong.",
-                    elem_id="corpus-encoding",
-                )
-                repairs = gr.CheckboxGroup(
-                    [], label="Clean-up applied; untick any you don't want", elem_id="corpus-repairs"
-                )
-            next_button = gr.Button("Next: choose settings", interactive=False, elem_id="corpus-next")
-            parts = Parts(
+        next_button = gr.Button("Next: choose settings", interactive=False, elem_id="corpus-next")
+        parts = Parts(
                 corpus_id=corpus_id, kept=kept, report=report, builtin=builtins, stored=earlier, otherwise=otherwise,
                 repairs=repairs, given=given, next=next_button, train=top.train,
             )  # fmt: skip
-            text_panel.build(corpus_id, report, after_change, parts)
+        text_panel.build(corpus_id, report, after_change, parts)
 
     def on(event, handler, inputs):
         """Wire a handler that returns updates by component name."""
@@ -224,6 +210,38 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     on(encoding.input, take_again, [corpus_id, given, encoding])
     on(repairs.input, take_again, [corpus_id, given, encoding, repairs])
     return CorpusTab(report, parts, next_button, top)
+
+
+def draw_cards() -> tuple[gr.File, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]:
+    """Draw the three ways to a text, side by side: upload, paste, and examples with earlier texts."""
+    with gr.Row(elem_id="corpus-cards", equal_height=True):
+        with gr.Column(min_width=260, elem_classes="card"):
+            gr.Markdown("### Upload", container=False)
+            upload = gr.File(
+                label="Upload text files", show_label=False, file_count="multiple", height=132, elem_id="corpus-upload"
+            )
+        with gr.Column(min_width=260, elem_classes="card"):
+            gr.Markdown("### Paste", container=False)
+            paste = gr.Textbox(
+                label="Paste text", show_label=False, container=False, lines=3, max_lines=8, elem_id="corpus-paste",
+                placeholder="A diary, lyrics, recipes, chat messages: anything with a few thousand characters or more.",
+            )  # fmt: skip
+            use = gr.Button("Use this text", elem_id="corpus-use", size="sm")
+        with gr.Column(min_width=260, elem_classes="card"):
+            gr.Markdown("### Or take an example", container=False)
+            builtins = gr.Radio(
+                [(name, key) for key, (name, _) in corpus.BUILTINS.items()],
+                value=DEFAULT,
+                label="Example",
+                show_label=False,
+                container=False,
+                elem_id="corpus-builtin",
+            )
+            gr.Markdown("Tiny Shakespeare is downloaded the first time.", container=False, elem_classes="card-note")
+            earlier = gr.Dropdown(
+                [], value=None, label="Or one of your earlier texts", visible=False, elem_id="corpus-stored"
+            )
+    return upload, paste, use, builtins, earlier
 
 
 def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:

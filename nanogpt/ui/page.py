@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,14 +13,13 @@ from gradio.utils import get_space
 from .. import limits
 from ..errors import home_problem
 from ..launch import place
-from . import api, corpus_tab, form, link, refresh, runs_tab, sample_tab, share_tab, train_tab, visit, welcome
+from . import api, corpus_tab, form, link, refresh, runs_tab, sample_tab, share_tab, theme, train_tab, visit, welcome
 from .drawn import drawn, told
 from .drawn import line as drawn_line
 from .guard import middleware
 from .intake import upload_bytes
 from .parts import QUIET
 
-CSS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.css")))
 TITLE = (Path(__file__).parent / "title.js").read_text(encoding="utf-8")
 TABS = ("corpus", "train", "sample", "runs", "share")
 NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
@@ -163,11 +161,9 @@ def can_sign_in() -> bool:
 def launch_options(host: str) -> dict[str, Any]:
     """Return the options for `launch`: the theme, and every feature that we don't need turned off."""
     return dict(
-        theme=gr.themes.Default(
-            primary_hue="blue", neutral_hue="slate", font=["ui-sans-serif", "system-ui", "sans-serif"],
-            font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"],
-        ),
-        css=CSS,
+        theme=theme.theme(),
+        css=theme.CSS,
+        head=theme.HEAD,
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would store every input in the browser
         enable_monitoring=False,

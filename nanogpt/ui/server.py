@@ -13,12 +13,14 @@ from .. import disk, limits
 from ..config import NanoGPTError
 from ..errors import home_problem
 from ..launch import expiry
-from . import scratch
+from . import address, scratch
 from .page import build_app, launch_options
 
 
 def serve(host: str, port: int | None) -> None:
     """Serve the page until Ctrl-C, at `port` or the first free port from 7860 on. Raise NanoGPTError if it is taken."""
+    host = address.check(host, port)
+    address.without_proxy(host)
     if problem := home_problem():
         print(f"nanogpt: {problem}", file=sys.stderr)  # and go on: the models that ship with the project can be sampled
     threading.Thread(target=disk.sweep_home, daemon=True).start()  # what killed processes left
@@ -30,11 +32,9 @@ def serve(host: str, port: int | None) -> None:
         demo = build_app()
         try:
             demo.launch(server_name=host, server_port=port, **launch_options(host))
-        except (OSError, OverflowError):  # Gradio's message names its own parameters
-            raise NanoGPTError(
-                f"The page can't be served at {host}, port {port or 7860}: the port is in use or out of range, or "
-                "this machine doesn't have that address. Choose another with --port or --host."
-            ) from None
+        except OSError:  # Gradio's message names its own parameters
+            taken = f"Port {port} was just taken" if port else "The ports from 7860 to 7959 are all in use"
+            raise NanoGPTError(f"{taken}. Choose another with --port.") from None
 
 
 def give_memory_back() -> None:

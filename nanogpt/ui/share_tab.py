@@ -36,6 +36,12 @@ HARDWARE = [
     ("T4 GPU: paid by the hour", "t4-small"),
     ("L4 GPU: paid by the hour", "l4x1"),
 ]
+# Publish and Create need a login: enable them while there is one, or a token in the field. It stays in the browser.
+HAS_TOKEN = """(typed) => {
+  const signedIn = document.querySelector("#share-account .status-line")?.dataset.state === "finished";
+  const update = { interactive: signedIn || typed.trim() !== "", __type__: "update" };
+  return [update, update];
+}"""
 LICENSES = [("No license yet", ""), *((words, key) for key, words in card.LICENSES.items())]
 
 
@@ -132,17 +138,22 @@ def build() -> ShareTab:
             account = build_account()
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=320):
-            license = build_push(run, account)
+            license, publish = build_push(run, account)
         with gr.Column(scale=1, min_width=320):
             build_files(run)
-            build_space(run, license, account)
+            create = build_space(run, license, account)
+    buttons = [publish, create]
     run.change(about, run, shared, **QUIET)
 
     def opened(name, oauth: gr.OAuthToken | None):
         names, chosen = choices(name)
-        return [gr.Dropdown(names, value=chosen), about(chosen), line(sign_in.told(account.page, oauth))]
+        signed_in = sign_in.token(account.page, None, oauth) is not None
+        told = line(sign_in.told(account.page, oauth), "finished" if signed_in else "")
+        ready = [gr.Button(interactive=signed_in) for _ in buttons]
+        return [gr.Dropdown(names, value=chosen), about(chosen), told, *ready]
 
-    return ShareTab(opened, [run, shared, account.said])
+    account.typed.change(None, account.typed, buttons, js=HAS_TOKEN)
+    return ShareTab(opened, [run, shared, account.said, *buttons])
 
 
 def build_account() -> Account:
@@ -159,8 +170,8 @@ def build_account() -> Account:
     return Account(page, shown, typed)
 
 
-def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
-    """Draw and wire publishing a model on the Hub. Return the license dropdown, which Spaces also use."""
+def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Button]:
+    """Draw and wire publishing a model on the Hub. Return the license dropdown, which Spaces also use, and Publish."""
     gr.Markdown(
         "### Publish to the Hugging Face Hub\nAnyone can then load it with `transformers` or this app. Uploads the "
         "weights, tokenizer, settings, losses and a model card. Your text, the log and the checkpoint are never "
@@ -189,7 +200,7 @@ def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
         )  # fmt: skip
     with gr.Row():
         dry = gr.Button("Preview upload", elem_id="share-dry", min_width=150)
-        button = gr.Button("Publish", variant="primary", elem_id="share-push", min_width=150)
+        button = gr.Button("Publish", variant="primary", interactive=False, elem_id="share-push", min_width=150)
     progress = drawn("status_line", line(""), elem_id="share-push-said", elem_classes="quiet-line")
     with gr.Column(visible=False, elem_id="share-offer") as offered:
         files = gr.Dataframe(
@@ -216,7 +227,7 @@ def build_push(run: gr.Dropdown, account: Account) -> gr.Dropdown:
     quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
     dry.click(preview, [run, repo, license, quote], [offered, files, shown, progress], **quiet)
     button.click(send, [run, repo, private, license, quote, account.typed], [progress, account.typed], **quiet)
-    return license
+    return license, button
 
 
 def build_files(run: gr.Dropdown) -> None:
@@ -243,8 +254,8 @@ def build_files(run: gr.Dropdown) -> None:
         fetched.then(None, file, None, js=DOWNLOAD)
 
 
-def build_space(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> None:
-    """Draw and wire the creation of a Space with the model inside."""
+def build_space(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> gr.Button:
+    """Draw and wire the creation of a Space with the model inside. Return its button."""
     gr.Markdown(
         "### Create a Space\nA page of its own on the Hub where others can sample from your model.",
         elem_classes="share-head",
@@ -260,7 +271,7 @@ def build_space(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> Non
             info="What it runs on. The Hub shows what it costs, and lets you change it later.",
         )  # fmt: skip
         private = gr.Checkbox(True, label="Private", elem_id="share-space-private", info="Only you can open it.")
-    button = gr.Button("Create Space", elem_id="share-create")
+    button = gr.Button("Create Space", interactive=False, elem_id="share-create")
     progress = drawn("status_line", line(""), elem_id="share-space-said", elem_classes="quiet-line")
 
     def create(name, where, kind, hardware, private, license, typed, oauth: gr.OAuthToken | None):
@@ -273,3 +284,4 @@ def build_space(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> Non
     button.click(
         create, [run, space, kind, hardware, private, license, account.typed], [progress, account.typed], **quiet
     )
+    return button

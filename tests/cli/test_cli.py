@@ -132,7 +132,9 @@ def test_errors_of_a_real_process(first, file):
     assert "the following arguments are required: NAME" in fails("sample")
     assert "max_iters was 'many'; it must be a whole number" in fails("train", file, "--max-iters", "many")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "the port is in use" in fails("serve", "--port", taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        assert f"Port {port} is in use. Choose another with --port" in fails("serve", "--port", port)
+    assert "this machine doesn't have that address" in fails("serve", "--host", "not.a.host.invalid")
 
 
 MISTAKES = [
@@ -152,6 +154,12 @@ MISTAKES = [
     (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'. Choose one of {', '.join(PRESETS)}."),
     (["train", "FILE", "--name", "first"], "There is already a run named first. Choose another --name, or resume it: "),
     (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
+    (["sample", "nul"], "'nul' can't be used as a name: on Windows it means a device. Use, e.g., nul-1."),
+    (["train", "/dev/zero"], "zero isn't a regular file. Choose a text file."),
+    (["train", "tests"], "tests is a folder. Choose a text file."),
+    (["train", "FILE", "--layout", "modern", "--n-head", "3"], "must be divisible by n_head (3). Try n_embd 126."),
+    (["serve", "--port", "99999"], "--port was 99999; it must be between 1 and 65535."),
+    (["serve", "--port", "0"], "--port was 0; it must be between 1 and 65535."),
     (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),
     (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),
     (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Give either --budget or --max-iters, not both."),

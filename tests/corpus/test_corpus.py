@@ -346,9 +346,10 @@ def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    for paths in ([tmp_path / "none.txt"], [tmp_path]):
-        with pytest.raises(NanoGPTError, match=r"can't be read \(.+\)\. Choose a text file"):
-            read(paths)
+    with pytest.raises(NanoGPTError, match=r"none\.txt can't be read \(.+\)\. Choose a text file"):
+        read([tmp_path / "none.txt"])
+    with pytest.raises(NanoGPTError, match=r"is a folder\. Choose a text file"):
+        read([write(tmp_path, "a.txt", text_of()), tmp_path])
     with pytest.raises(NanoGPTError, match="No file was given"):
         read([])
 
@@ -394,7 +395,21 @@ FLAWED = {  # repair -> flawed text, repaired text, count
     ),
     "byte-order-marks": ("\ufeff" + BODY[:500] + "\ufeff" + BODY[500:], BODY, 2),
     "gutenberg": (BOOK.format(text=BODY), BODY + "\n", len(BOOK) - len("{text}") - 1),
-    "control-characters": (BODY[:99] + "\x1b\x00\x7f" + BODY[99:] + "\fend", BODY + "\nend", 4),
+    "control-characters": (BODY[:99] + "\x1a\x00\x7f" + BODY[99:] + "\fend", BODY + "\nend", 4),
+    "terminal-codes": (
+        "\x1b]0;title\x1b\\\x1b[1;31m"
+        + BODY[:99]
+        + "\x1b[0m\x1b(B\x1b]8;;http://x.org\x1b\\"
+        + BODY[99:]
+        + "_\bend\x9b2J",
+        BODY + "end",
+        7,
+    ),
+    "subtitle-times": (
+        "".join(f"{i}\n00:0{i}:00,100 --> 00:0{i}:02,000 X1:0\n{BODY}\n\n" for i in range(3)),
+        f"{BODY}\n\n" * 3,
+        3,
+    ),
     "broken": (BODY[:99] + "\ufffd" + BODY[99:], BODY, 1),
     "trailing-spaces": (BODY.replace("\n", " \t\n") + "  ", BODY, 2 * BODY.count("\n") + 2),
 }
@@ -494,6 +509,22 @@ ADVICE = {
     "control codes, unassigned or unreadable": text_of("German", 200).encode("cp1252").decode("latin-1"),
     "The text has Project Gutenberg's header or footer": BOOK.format(text=text_of(lines=150)),
     "a web page with HTML tags": "<!DOCTYPE html>\n<p>" + text_of(lines=150),
+    "a web page with HTML tags, and": "".join(f"<p class='x'>{line}</p>\n" for line in text_of(lines=150).splitlines()),
+    "151 lines are times of subtitles": "".join(
+        f"{i}\n00:{i // 60:02}:{i % 60:02}.000 --> 01:00:00.000\n{line}\n\n"
+        for i, line in enumerate(text_of(lines=151).splitlines())
+    ),
+    "150 lines begin with a date and a time": "".join(
+        f"31.12.20, 21:{i % 60:02} - Olga: {line}\n" for i, line in enumerate(text_of(lines=150).splitlines())
+    ),
+    "a table with 4 columns divided by commas": "".join(f"{i},{i * 7 % 13},{i * i},name {i}\n" for i in range(2000)),
+    "a table with 3 columns divided by tabs": "".join(f"{i}\t{i * 7 % 13}\tname, {i}\n" for i in range(2000)),
+    "a list of short lines, such as names": "".join(
+        f"{a}{b}{c}\n"
+        for a in "ABCDEFGHKLMN"
+        for b in ["an", "eo", "ili", "uma", "or"]
+        for c in ["a", "in", "us", "ette", "y", "el"] * 9
+    ),
     "100% of the validation set also appears in the training set": (text_of(lines=15)) * 10,
 }
 
@@ -877,3 +908,68 @@ def test_importing_it_is_for_free():
         "import sys, nanogpt.corpus; print([m for m in ('torch', 'gradio', 'charset_normalizer') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+EAST = [("Japanese", "utf-16-le"), ("Japanese", "utf-16-be"), ("Chinese", "utf-16-le"), ("Korean", "utf-16-be")]
+
+
+@pytest.mark.parametrize(("language", "codec"), EAST)
+def test_eastern_utf16_without_a_mark_is_recognized(language, codec):
+    [text] = [PARAGRAPHS[name] for name in PARAGRAPHS if name.startswith(language)][:1]
+    found = decode((text + "\n").encode(codec), "a.txt")
+    assert (found.text, found.encoding) == (text + "\n", "UTF-16")
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-32"])
+def test_the_cut_end_of_a_wide_encoding_is_left_out(tmp_path, codec):
+    whole = text_of("German")
+    for missing in range(1, 4 if "32" in codec else 2):
+        cut = whole.encode(codec)[:-missing]
+        kept = read([write(tmp_path, "a.txt", cut)])
+        assert kept.text == whole[:-1]
+        assert "a.txt ends in the middle of a character, which was left out." in kept.notes
+
+
+@pytest.mark.parametrize(("language", "codec"), [("German", "cp1252"), ("Czech", "cp1250"), ("Russian", "cp1251")])
+def test_lines_in_an_older_encoding_are_read_one_by_one(tmp_path, language, codec):
+    lines = text_of(language, 60).splitlines(keepends=True)
+    data = b"".join(line.encode(codec if i % 5 == 4 else "utf-8") for i, line in enumerate(lines))
+    mixed = read([write(tmp_path, "a.txt", data)])
+    assert mixed.text == "".join(lines)
+    odd = sum(not line.isascii() for line in lines[4::5])
+    assert mixed.notes == (f"a.txt is UTF-8, except for {odd} lines, which we read as {ENCODINGS[codec]}.",)
+
+
+def test_damaged_lines_are_not_taken_for_another_encoding(tmp_path):
+    damaged = text_of("German").replace("ü", "ü\udcff", 3).encode("utf-8", "surrogateescape")
+    assert read([write(tmp_path, "a.txt", damaged)]).text.count("\ufffd") == 3
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_mojibake_is_repaired_to_the_end(times):
+    text = flawed = "café naïve über\n" * 100
+    for _ in range(times):
+        flawed = flawed.encode("utf-8").decode("cp1252")
+    assert read(flawed).text == text
+
+
+def test_manual_pages_lose_their_overstrikes(tmp_path):
+    page = "".join(f"{ch}\b{ch}" if ch != "\n" else ch for ch in text_of("English"))
+    assert read([write(tmp_path, "a.txt", page)]).text == text_of("English")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(NanoGPTError, match=r"pipe\.txt isn't a regular file"):
+        read([tmp_path / "pipe.txt"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are always Unicode here")
+def test_a_name_that_is_not_utf8_is_cleaned_wherever_it_is_stored(home, tmp_path):
+    path = write(tmp_path, os.fsdecode(b"caf\xe9.txt"), text_of())
+    added = corpus.add([path])
+    assert added.name == "caf\ufffd"
+    assert corpus.load(added.id).source == "files: caf\ufffd.txt"
+    with pytest.raises(NanoGPTError, match="caf\ufffd.txt is not plain text"):
+        read([write(tmp_path, os.fsdecode(b"caf\xe9.txt"), "\0" * 2000)])

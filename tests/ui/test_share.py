@@ -155,6 +155,17 @@ def test_what_cannot_be_done_is_the_last_line():
     assert list(following.lines(lambda: share_tab.push(None, "", True, "", False, None)))[-1]["state"] == "failed"
 
 
+def test_without_a_login_nothing_can_be_published(run, hub):
+    for send in (share_tab.push, share_tab.create_space):
+        wish = ("", "static", "", True, "") if send is share_tab.create_space else ("", True, "", False)
+        last = list(following.lines(lambda send=send, wish=wish: send("one", *wish, None)))[-1]
+        assert (last["state"], "not signed in" in last["text"]) == ("failed", True)
+    opened = next(one.fn for one in build_app().fns.values() if one.fn and one.fn.__name__ == "opened")
+    for login, ready in ((None, False), (VISITOR, True)):
+        *_, told, publish, create = opened("one", login)
+        assert (told["state"], publish.interactive, create.interactive) == ("finished" if ready else "", ready, ready)
+
+
 # --- in the browser ------------------------------------------------------------------------------------------------
 
 
@@ -204,11 +215,12 @@ def a_dry_run_sends_nothing(page, hub) -> None:
 
 
 def a_push_uses_the_token_once(page, hub) -> None:
+    assert page.locator("#share-push").is_disabled()
+    assert page.locator("#share-create").is_disabled()
     type_token(page, OLGA)
     page.locator("#share-push").click()
     assert "permission to write to maya/play" in said(page, "share-push-said")
-    page.locator("#share-push").click()
-    assert "not signed in" in said(page, "share-push-said")  # the token box was cleared after its single use
+    page.wait_for_function("document.querySelector('#share-push').disabled")  # the token was cleared after its only use
     type_token(page, MAYA)
     page.locator("#share-license input").click()
     page.get_by_role("option", name="MIT:").click()

@@ -1,0 +1,82 @@
+"""The addresses that the page can be served at, with what is in the way there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import urllib.request
+
+import pytest
+from conftest import Server, free_port
+
+from nanogpt.config import NanoGPTError
+from nanogpt.ui import address
+
+
+def test_hosts_are_given_to_gradio_as_it_takes_them():
+    assert address.check("127.0.0.1", None) == "127.0.0.1"
+    assert address.check("localhost", None) in ("localhost", "[localhost]")
+    assert address.check("0.0.0.0", free_port(21_000)) == "0.0.0.0"
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536, 99999])
+def test_impossible_ports_are_refused(port):
+    with pytest.raises(NanoGPTError, match=f"--port was {port}; it must be between 1 and 65535"):
+        address.check("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["not.a.host.invalid", "999.1.1.1", "a" * 70, "203.0.113.7", "ü" * 64])
+def test_addresses_of_others_are_refused(host):
+    with pytest.raises(NanoGPTError, match="this machine doesn't have that address"):
+        address.check(host, None)
+
+
+def test_a_port_in_use_or_not_ours_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(NanoGPTError, match=f"Port {port} is in use"):
+            address.check("127.0.0.1", port)
+    assert "those below 1024" in address.why_not("127.0.0.1", 80, OSError(errno.EACCES, "Permission denied"))
+
+
+def test_proxies_do_not_stand_between_the_server_and_itself(monkeypatch):
+    monkeypatch.setenv("no_proxy", "example.org")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    address.without_proxy("[fe80::1]")
+    address.without_proxy("0.0.0.0")
+
+    assert os.environ["no_proxy"] == "example.org,127.0.0.1,localhost,::1,fe80::1"
+    assert os.environ["NO_PROXY"] == "127.0.0.1,localhost,::1,fe80::1"
+
+
+NOWHERE = "127.0.0.1:9"  # the discard port, where nobody listens
+PROXIES = [
+    dict(http_proxy=f"http://{NOWHERE}", HTTPS_PROXY=f"http://{NOWHERE}"), dict(ALL_PROXY=f"socks5://{NOWHERE}")
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("proxies", PROXIES, ids=["http", "socks"])
+def test_the_page_is_served_beside_a_proxy_that_is_down(home, proxies):
+    served = Server(home, **proxies)
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        assert opener.open(served.url, timeout=30).status == 200
+    finally:
+        served.stop()
+
+
+@pytest.mark.slow
+def test_the_page_is_served_over_ipv6(home):
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 address here")
+    served = Server(home, "--host", "::1", says=r"http://\[::1\]:\d+")
+    try:
+        assert urllib.request.urlopen(served.url, timeout=30).status == 200
+    finally:
+        served.stop()
