@@ -1,10 +1,11 @@
 """Measure what a new user waits for, and the results they get: the numbers in the README's table.
 
-    python -m benchmarks.newcomer [FILE] [--quick]
+    python -m benchmarks.newcomer [FILE] [--quick | --moments]
 
-Measures how soon the page responds after `python app.py`, how soon the first point is on the plot after Start (with the
-Train tab open and its estimate shown), and the README's runs from the command line: wall-clock time of the process, and
-the loss on the whole validation set. FILE is Tiny Shakespeare. The machine should be idle.
+Measures how soon the server answers after `python app.py`; how soon the page is drawn, and how many bytes it takes; how
+soon the first point is on the plot after Start, with the Train tab open and its estimate shown; the time of `--help`;
+and the README's runs from the command line: wall-clock time of the process, and the loss on the whole validation set.
+FILE is Tiny Shakespeare. `--moments` leaves out the runs and needs no file. The machine should be idle.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.budget import train
 from benchmarks.machine import write_result
-from benchmarks.overhead import served
+from benchmarks.overhead import ROOT, served
 
 RUNS: dict[str, dict[str, Any]] = {
     "clock-30s": dict(budget="30s"),
@@ -50,23 +52,30 @@ def others(count: int) -> Iterator[None]:
 
 
 def first_moments() -> dict[str, float]:
-    """Return the seconds until the page responds, and from Start to the first point on the plot."""
+    """Return the seconds that a new user waits, the browser's work included, and the size of the first page as sent."""
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
-        os.environ["NANOGPT_SHIPPED"] = "off"  # so that the plot starts empty
-        began = time.perf_counter()
-        server, url = served(home)
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         )
         page = browser.new_page(viewport={"width": 1366, "height": 768})
+        received = bytes_received(page)
+        os.environ["NANOGPT_SHIPPED"] = "off"  # so that the plot starts empty
+        began = time.perf_counter()
+        server, url = served(home)
+        del os.environ["NANOGPT_SHIPPED"]
+        urllib.request.urlopen(url).read()
+        answers = time.perf_counter() - began
+        began = time.perf_counter()
         page.goto(url)
         page.wait_for_selector("#corpus-report h3")
-        answers = time.perf_counter() - began
+        shows = time.perf_counter() - began
+        page.wait_for_timeout(5000)  # what is requested late counts, too
+        megabytes, requests = sum(received) / 1e6, len(received)
         page.get_by_role("tab", name="Train").click()
         page.wait_for_function("document.querySelector('#train-estimate textarea').value.includes('parameters')")
-        time.sleep(5)  # a user reads the page for a while, and the pre-warmed trainer gets ready
+        time.sleep(8)  # a user reads the page for a while, and the pre-warmed trainer gets ready
         began = time.perf_counter()
         page.get_by_role("button", name="Start", exact=True).click()
         page.wait_for_function(f"{STATE} === 'running' && {POINTS} > 0")
@@ -76,18 +85,46 @@ def first_moments() -> dict[str, float]:
         browser.close()
         server.terminate()
         server.wait()
-        del os.environ["NANOGPT_SHIPPED"]
-    return dict(page_answers_seconds=round(answers, 1), first_point_seconds=round(point, 1))
+    return dict(
+        page_answers_seconds=round(answers, 1), page_shows_seconds=round(shows, 1), page_megabytes=round(megabytes, 2),
+        page_requests=requests, first_point_seconds=round(point, 1), help_seconds=round(help_seconds(), 2),
+    )  # fmt: skip
+
+
+def bytes_received(page: Any) -> list[float]:
+    """Return a list to which each response that a page receives adds its size: bytes sent, headers included."""
+    received: list[float] = []
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    # without responses that never end, such as the heartbeat
+    network.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
+    return received
+
+
+def help_seconds() -> float:
+    """Return how long the slowest `--help` takes, of three ways to ask, three times each."""
+    taken = []
+    for command in (["-m", "nanogpt", "--help"], ["-m", "nanogpt", "train", "--help"], ["app.py", "--help"]) * 3:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        taken.append(time.perf_counter() - began)
+    return max(taken)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
     parser.add_argument("--quick", action="store_true", help="try the script with a tiny run and without the page")
+    parser.add_argument("--moments", action="store_true", help="measure the page and --help only, and write nothing")
     args = parser.parse_args(argv)
+    found: dict[str, Any]
+    if args.moments:
+        found = first_moments()
+        print(found)
+        return found
     if not args.file:
         parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
-    found: dict[str, Any] = {} if args.quick else first_moments()
+    found = {} if args.quick else first_moments()
     print(found, flush=True)
     with tempfile.TemporaryDirectory() as home:
         found["runs"] = []

@@ -48,6 +48,7 @@ class Knob:
     def parse(self, value: Any) -> Any:
         """Return the value in the setting's own type. Raise NanoGPTError if it is invalid or out of range."""
         allowed, given = self._allowed(), value
+        self._refuse_nothing(value)
         if self.name == "budget" and isinstance(value, str):
             value = duration(value)
         try:
@@ -59,6 +60,10 @@ class Knob:
         if self.low is not None and self.high is not None and not self.low <= number <= self.high:  # `not` catches NaN
             raise NanoGPTError(f"{self.name} was {given}; it must be {allowed}.")
         return number
+
+    def _refuse_nothing(self, value: Any) -> None:
+        if value is None or value == "" and self.kind is not str:
+            raise NanoGPTError(f"{self.name} is empty; it must be {self._allowed()}.")
 
     def _allowed(self) -> str:
         if self.choices:

@@ -167,3 +167,32 @@ def test_weight_decays_are_compared_and_dead_layers_left_out(text_file, tmp_path
         monkeypatch.setattr(decay, "NOTHING", nothing)
         decay.main([text_file, "--leave-out", str(tmp_path / "best")])
         assert layers() == left
+
+
+@pytest.mark.slow
+def test_the_doors_are_fuzzed(home):
+    from benchmarks import fuzz
+
+    table = fuzz.main(["--quick"])
+    assert table.keys() == fuzz.DOORS.keys()
+    for door in table.values():
+        assert door["refused"] + door.get("accepted", 0) >= 20
+
+
+@pytest.mark.slow
+def test_a_door_that_raises_or_is_slow_or_writes_elsewhere_fails(home, monkeypatch, tmp_path):
+    from benchmarks import fuzz
+
+    def breaking(what):
+        def door(cases):
+            return cases(lambda text: what() if "a" in text else None, text=fuzz.st.text())
+
+        return door
+
+    monkeypatch.setattr(fuzz, "SECONDS", 0.2)
+    wrongs = (lambda: 1 / 0, lambda: fuzz.time.sleep(0.3), lambda: (tmp_path / "x").write_text("x"))
+    for wrong, says in zip(wrongs, (ZeroDivisionError, "answered after", "wrote to")):
+        monkeypatch.setattr(fuzz, "DOORS", dict(wrong=breaking(wrong)))
+        with pytest.raises(Exception) as failed:
+            fuzz.main(["--quick", "wrong"])
+        assert says is failed.type or says in str(failed.value)

@@ -12,7 +12,8 @@ from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, Tra
 CONFIGS = (ModelConfig, TrainConfig, SampleConfig)
 ALL = [pytest.param(config, k, id=f"{config.__name__}.{k.name}") for config in CONFIGS for k in knobs(config)]
 NUMBERS = [param for param in ALL if not param.values[1].choices and param.values[1].low is not None]
-WAS = ("^{} was .*; it must be a .*number from ", "^({} was |Couldn't read .* as a time)")  # parses "90s", too
+# of a number, and of a budget, which parses "90s", too
+WAS = ("^{} (was .*|is empty); it must be a .*number from ", "^({} (was|is empty)|Couldn't read .* as a time)")
 NO_NUMBER = ["abc", "", None, [], {}, (1,), b"x", object(), math.nan, "nan", 1j]
 
 
@@ -39,6 +40,8 @@ def test_what_is_no_number_is_refused_in_one_sentence(config, k):
         with pytest.raises(NanoGPTError, match=WAS[k.name == "budget"].format(k.name)) as refused:
             config(**{k.name: value})
         assert "\n" not in str(refused.value)
+        assert (f"{k.name} is empty" in str(refused.value)) == (value is None or value == "")
+        assert "None" not in str(refused.value)
 
 
 def test_a_time_that_is_too_long_is_quoted_as_it_was_given():
@@ -48,7 +51,7 @@ def test_a_time_that_is_too_long_is_quoted_as_it_was_given():
 
 @pytest.mark.parametrize("value", ["tpu", "CPU", "", None, 0, []])
 def test_a_choice_is_one_of_those_named(value):
-    with pytest.raises(NanoGPTError, match="^device was .*it must be one of auto, cuda, mps, cpu"):
+    with pytest.raises(NanoGPTError, match="^device (was .*|is empty); it must be one of auto, cuda, mps, cpu"):
         TrainConfig(device=value)
 
 
@@ -176,7 +179,7 @@ def test_the_modern_layout_brings_its_recipe_and_what_is_set_by_hand_wins():
 
 @pytest.mark.parametrize("value", ["abc", "", [], {}, math.nan, -1, "1e"])
 def test_a_bad_learning_rate_is_a_sentence_in_a_preset_too(value):
-    with pytest.raises(NanoGPTError, match="^learning_rate was"):
+    with pytest.raises(NanoGPTError, match="^learning_rate (was|is empty)"):
         preset("quick").configs(learning_rate=value)
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .. import disk
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain, home_problem
 from ..paths import PROGRAM
@@ -56,16 +57,15 @@ def line(row: dict[str, Any]) -> str:
 
 
 def export_command(arguments: argparse.Namespace) -> int:
-    """Export a run as a web page that generates text offline, or as a script that retrains the model.
+    """Export a run: a web page that generates text offline, a script that retrains the model, or an animation.
 
-    An existing page or script is overwritten; an existing text file is not. Use - to write to stdout.
+    An existing file is overwritten, except by --text. Use - to write to stdout.
     """
     files = contents(arguments)
     if not files:
-        raise NanoGPTError("Choose an output: --html FILE, --code FILE or --text FILE.")
+        raise NanoGPTError("Choose an output: --html FILE, --code FILE, --gif FILE or --text FILE.")
     report = sys.stderr if "-" in files else sys.stdout
-    for file, content in files.items():
-        data = content.encode("utf-8")
+    for file, data in files.items():
         if file == "-":
             sys.stdout.buffer.write(data)
             continue
@@ -74,28 +74,36 @@ def export_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def contents(arguments: argparse.Namespace) -> dict[str, str]:
+def contents(arguments: argparse.Namespace) -> dict[str, bytes]:
     """Return the contents to write, by file name."""
     from .. import corpus
-    from ..publish import code_export, page_export
+    from ..publish import code_export, gif, page_export
 
     run = Run(arguments.name)
-    files: dict[str, str] = {}
+    files: dict[str, bytes] = {}
     if arguments.html:
-        files[arguments.html] = page_export.html(run)
+        files[arguments.html] = page_export.html(run).encode("utf-8")
     if arguments.code:
-        files[arguments.code] = code_export.python(run)
+        files[arguments.code] = code_export.python(run).encode("utf-8")
+    if arguments.gif:
+        files[arguments.gif], problem = gif.animation(run)
+        if problem:
+            print(problem, file=sys.stderr)
     if arguments.text:
-        files[arguments.text] = corpus.load(run.settings()["corpus"]["id"]).text()
+        files[arguments.text] = corpus.load(run.settings()["corpus"]["id"]).text().encode("utf-8")
     return files
 
 
 def write(file: str, data: bytes, keep: bool) -> None:
-    """Write a file. With `keep`, raise NanoGPTError if it already exists with different contents."""
+    """Write a file atomically. With `keep`, raise NanoGPTError if it already exists with different contents."""
+    path = Path(file).resolve()  # of a link, the file that it points to
     try:
-        if keep and Path(file).is_file() and Path(file).read_bytes() != data:
+        if keep and path.is_file() and path.read_bytes() != data:
             raise NanoGPTError(f"{file} already exists with different contents. Choose another file name for --text.")
-        Path(file).write_bytes(data)
+        if path.is_file() or not path.exists():
+            disk.write_whole(path, data)
+        else:  # a device, such as /dev/null, can't be replaced
+            path.write_bytes(data)
     except OSError as error:
         raise NanoGPTError(f"Couldn't write {file}: {error.strerror}.") from None
 
@@ -109,4 +117,5 @@ def add_commands(command: Command) -> None:
     export.add_argument("name", metavar="NAME", help="the run")
     export.add_argument("--html", metavar="FILE", help="a web page that generates text offline in any browser")
     export.add_argument("--code", metavar="FILE", help="a Python script that retrains the model and needs only torch")
+    export.add_argument("--gif", metavar="FILE", help="an animation, 15 seconds long: samples above the falling loss")
     export.add_argument("--text", metavar="FILE", help="the training text, which that script reads")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean as mean
 
 from PIL import Image, ImageDraw, ImageFont
 
 WIDTH, HEIGHT, FINE = 840, 400, 2  # drawn at twice the size, then scaled down for smooth lines
-LEFT, TOP, RIGHT, BOTTOM = 64, 48, 24, 52  # margins
 INK, PALE, LINE = "#0f172a", "#64748b", "#e2e8f0"
 COLORS = {"train_loss": "#f59e0b", "val_loss": "#2563eb"}
 LABELS = {"train_loss": "training loss", "val_loss": "validation loss"}
@@ -33,37 +33,50 @@ def png(rows: Sequence[Mapping], bigram: float | None = None) -> bytes:
     return picture.png()
 
 
-class Axes:
-    """Map steps and losses to pixels, and choose round numbers for the ticks."""
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in an image, in pixels from its top left corner."""
 
-    def __init__(self, points: Sequence[tuple[float, float]], bigram: float | None):
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+PLOT = Box(64, 48, WIDTH - 24, HEIGHT - 52)
+
+
+class Axes:
+    """Map steps and losses to pixels inside `box`, and choose round numbers for the ticks."""
+
+    def __init__(self, points: Sequence[tuple[float, float]], bigram: float | None = None, box: Box = PLOT):
         losses = [loss for _, loss in points]
         high = max(losses)
-        self.right = max(step for step, _ in points)
+        self.box, self.right = box, max(step for step, _ in points)
         self.steps, self.losses = ticks(0, self.right), ticks(min([*losses, bigram or high]), high)
         self.bottom, self.top = self.losses[0], max(self.losses[-1], high)
 
     def x(self, step: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * step / self.right
+        return self.box.left + (self.box.right - self.box.left) * step / self.right
 
     def y(self, loss: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (self.top - loss) / (self.top - self.bottom)
+        return self.box.top + (self.box.bottom - self.box.top) * (self.top - loss) / (self.top - self.bottom)
 
 
 def draw_grid(picture: Drawing, axes: Axes) -> None:
     """Draw a grid line for each loss tick, and label both axes."""
     for loss in axes.losses:
-        picture.line([(LEFT, axes.y(loss)), (WIDTH - RIGHT, axes.y(loss))], LINE)
-        picture.text((LEFT - 10, axes.y(loss)), f"{loss:g}", PALE, "rm")
+        picture.line([(PLOT.left, axes.y(loss)), (PLOT.right, axes.y(loss))], LINE)
+        picture.text((PLOT.left - 10, axes.y(loss)), f"{loss:g}", PALE, "rm")
     for step in axes.steps:
-        picture.text((axes.x(step), HEIGHT - BOTTOM + 10), f"{step:,.0f}", PALE, "mt")
-    picture.text((WIDTH - RIGHT, HEIGHT - 10), "step", PALE, "rb")
-    picture.text((WIDTH - RIGHT, 22), "nats per character", PALE, "rm")
+        picture.text((axes.x(step), PLOT.bottom + 10), f"{step:,.0f}", PALE, "mt")
+    picture.text((PLOT.right, HEIGHT - 10), "step", PALE, "rb")
+    picture.text((PLOT.right, 22), "nats per character", PALE, "rm")
 
 
 def draw_curves(picture: Drawing, axes: Axes, curves: Mapping[str, list[tuple[float, float]]]) -> float:
     """Draw the curves and the legend above them. Return the x position where the legend ends."""
-    place = float(LEFT)
+    place = float(PLOT.left)
     for key, curve in curves.items():
         if curve:
             picture.line([(axes.x(step), axes.y(loss)) for step, loss in smooth(curve)], COLORS[key], 2)
@@ -74,7 +87,7 @@ def draw_curves(picture: Drawing, axes: Axes, curves: Mapping[str, list[tuple[fl
 
 def draw_baseline(picture: Drawing, y: float, place: float) -> None:
     """Draw a dashed line at height `y`, and its legend entry at x position `place`."""
-    for start in range(LEFT, WIDTH - RIGHT, 12):
+    for start in range(PLOT.left, PLOT.right, 12):
         picture.line([(start, y), (start + 6, y)], PALE)
     for dash in (place, place + 12):
         picture.line([(dash, 22), (dash + 8, 22)], PALE)
@@ -82,10 +95,15 @@ def draw_baseline(picture: Drawing, y: float, place: float) -> None:
 
 
 def smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Average each loss with its neighbors if there are so many points that noise would hide the curve."""
-    reach = len(curve) // 60
-    around = lambda i: [loss for _, loss in curve[max(0, i - reach) : i + reach + 1]]
-    return [(curve[i][0], mean(around(i))) for i in range(0, len(curve), max(1, len(curve) // 800))]
+    """Average each loss with its neighbors if there are so many points that noise would hide the curve.
+
+    There are as many neighbors on either side, so the ends of the curve are losses that were measured.
+    """
+    most, last = len(curve) // 60, len(curve) - 1
+    reach = lambda i: min(most, i, last - i)
+    around = lambda i: [loss for _, loss in curve[i - reach(i) : i + reach(i) + 1]]
+    shown = [*range(0, last, max(1, last // 800)), last] if curve else []
+    return [(curve[i][0], mean(around(i))) for i in shown]
 
 
 def ticks(low: float, high: float) -> list[float]:

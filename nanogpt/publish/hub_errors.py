@@ -23,8 +23,8 @@ TOKEN = re.compile(r"hf_[\w.\-]{8,}")  # a user's token, or that of a visitor wh
 
 TOKENS = "https://huggingface.co/settings/tokens"
 NO_TOKEN = (
-    "You are not signed in to the Hub. Run `hf auth login` or set HF_TOKEN; on the page, paste a token with Write "
-    f"permission from {TOKENS}."
+    "You are not signed in to the Hub. Run `hf auth login`, or set HF_TOKEN to a token with Write permission from "
+    f"{TOKENS}."
 )
 UNREACHABLE = "Couldn't reach the Hub. Check your connection and try again."
 BAD_NAME = (

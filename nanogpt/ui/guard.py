@@ -11,6 +11,7 @@ import socket
 from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -66,6 +67,20 @@ class VisitorCookie:
         await self.app(scope, receive, send_with_cookie)
 
 
+class Compressed:
+    """Middleware that compresses the page itself, which lists all components and their texts: 60 kB instead of 325 kB.
+
+    Gradio compresses its scripts and styles. The other responses are small, or streams that must not be held back.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app, self.compressing = app, GZipMiddleware(app, compresslevel=6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/"
+        await (self.compressing if is_page else self.app)(scope, receive, send)
+
+
 def new_cookies(word: str) -> list[str]:
     """Return the Set-Cookie headers for a visitor's word, valid for a year."""
     always = f"={word}; Path=/; Max-Age=31536000; HttpOnly; SameSite="
@@ -94,7 +109,13 @@ def middleware(host: str) -> list[Middleware]:
     if spaces_hosts():
         known += ["*.hf.space", "huggingface.co"]
     doors = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted(set(known))), Middleware(SameOrigin)]
-    return [*doors, *([Middleware(VisitorCookie)] if limits.is_public() else []), Middleware(Intake), Middleware(Head)]
+    return [
+        *doors,
+        *([Middleware(VisitorCookie)] if limits.is_public() else []),
+        Middleware(Intake),
+        Middleware(Compressed),
+        Middleware(Head),
+    ]
 
 
 def own_addresses() -> list[str]:

@@ -12,7 +12,7 @@ from ..config import NanoGPTError
 from ..disk import size
 from ..errors import PROBLEMS, explain
 from ..runs import Run, Status, archive, kept_loss, logs, settings
-from . import changing, scratch
+from . import changing, gif_panel, scratch
 from .drawn import said, told
 from .parts import QUIET, Parts
 from .visit import seen, visitor
@@ -158,9 +158,13 @@ class View:
 def build(view: View) -> None:
     """Draw the panel and wire it: the actions first, and whatever is needed less often in closed groups."""
     with gr.Accordion("Run details", open=False, elem_id="run-panel") as this:
-        about = gr.Textbox(show_label=False, container=False, interactive=False, max_lines=3, elem_id="run-about")
+        about = gr.Textbox(
+            label="About this run", show_label=False, container=False, interactive=False, max_lines=3,
+            elem_id="run-about",
+        )  # fmt: skip
         pack, checkpoint = build_export(view)
         new, rename_button, delete_button = build_changing(view)
+        gif_panel.build(view.run, DOWNLOAD)
         command = build_more(view)
         build_log(view)
     actions = [pack, checkpoint, new, rename_button, delete_button]

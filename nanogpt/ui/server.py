@@ -31,10 +31,15 @@ def serve(host: str, port: int | None) -> None:
     with scratch.private_folder():  # first, because drawing the page may already write into it
         demo = build_app()
         try:
-            demo.launch(server_name=host, server_port=port, **launch_options(host))
+            # quiet, because Gradio would also tell the user to edit a call in our code
+            demo.launch(
+                server_name=host, server_port=port, quiet=True, prevent_thread_lock=True, **launch_options(host)
+            )
         except OSError:  # Gradio's message names its own parameters
             taken = f"Port {port} was just taken" if port else "The ports from 7860 to 7959 are all in use"
             raise NanoGPTError(f"{taken}. Choose another with --port.") from None
+        print(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.", flush=True)
+        demo.block_thread()
 
 
 def give_memory_back() -> None:

@@ -91,6 +91,7 @@ def take(name: str | None, what: str) -> str:
 def push(name, repo, private, license, quote, token: str | None) -> Iterator[dict[str, Any]]:
     """Run `hub.push` and yield status lines."""
     run = shareable(name, quote)
+    sign_in.check(token)
     wish = dict(private=private, license=license or None, quote=quote)
     yield from following(lambda tell: hub.push(run, repo or run.name, token, **wish, tell=tell))
 
@@ -98,6 +99,7 @@ def push(name, repo, private, license, quote, token: str | None) -> Iterator[dic
 def create_space(name, space, kind, hardware, private, license, token: str | None) -> Iterator[dict[str, Any]]:
     """Run `deploy.deploy` and yield status lines."""
     run = existing(name, NO_RUN)
+    sign_in.check(token)
     wish = dict(static=kind == "static", hardware=hardware, private=private, license=license or None)
     yield from following(lambda tell: deploy.deploy(run, space or run.name, token, **wish, tell=tell))
 

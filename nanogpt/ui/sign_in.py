@@ -13,6 +13,10 @@ from .guard import named_hosts
 from .visit import request
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NO_TOKEN = (
+    "You are not signed in to the Hub. Open Use a token and paste one with Write permission from "
+    "huggingface.co/settings/tokens."
+)
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host")
 
 
@@ -36,6 +40,12 @@ def saved(page: gr.Blocks) -> str | None:
 def token(page: gr.Blocks, typed: str | None, visitor: gr.OAuthToken | None) -> str | None:
     """Return the token that was typed, or that of the signed-in visitor, or the one saved on this machine."""
     return (typed or "").strip() or (visitor.token if visitor else None) or saved(page)
+
+
+def check(token: str | None) -> None:
+    """Raise NanoGPTError, in the words of the page, if there is no token."""
+    if not token:
+        raise NanoGPTError(NO_TOKEN)
 
 
 def told(page: gr.Blocks, visitor: gr.OAuthToken | None) -> str:

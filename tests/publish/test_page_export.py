@@ -340,7 +340,7 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     assert path.read_text(encoding="utf-8") == page_export.html(run)
     assert re.fullmatch(rf"({re.escape(str(path))}: 0\.\d\d MB\n){{2}}", capsys.readouterr().out)
     for wrong, said in [
-        (["told"], "Choose an output: --html FILE, --code FILE or --text FILE."),
+        (["told"], "Choose an output: --html FILE, --code FILE, --gif FILE or --text FILE."),
         (["nobody", "--html", str(path)], "There is no run named nobody"),
         (["told", "--html", str(tmp_path)], f"Couldn't write {tmp_path}: "),
         (["told", "--html", str(tmp_path / "no" / "x.html")], "x.html: No such file"),

@@ -440,6 +440,10 @@ def it_saves_imports_renames_and_deletes(page, home: Path) -> None:
         page.locator("#run-save-curves").click()
     assert curves.value.suggested_filename == "short-curves.csv"
     assert curves.value.path().read_text(encoding="utf-8").startswith("step,seconds,tokens")
+    with page.expect_download() as animation:
+        page.locator("#run-gif").click()
+    assert animation.value.suggested_filename == "short.gif"
+    assert animation.value.path().read_bytes()[:6] == b"GIF89a"
     page.get_by_label("Include the checkpoint").check()
     with page.expect_download() as packed:
         page.locator("#run-save-archive").click()

@@ -14,6 +14,7 @@ from nanogpt.model import count_parameters
 from nanogpt.runs import Run, overview, queue
 from nanogpt.ui import compare, run_panel, runs_tab, sample_tab
 
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
@@ -199,6 +200,7 @@ def test_all_runs_in_a_table(page, home: Path, tiny_text: str):
     assert page.locator(".runs-frame b").count() == 0  # names and texts are never parsed
     it_sorts_with_the_mouse_and_the_keyboard(page)
     it_compares(page)
+    it_can_be_read(page)
     it_renames_exports_deletes_and_opens(page, home)
 
 
@@ -241,6 +243,14 @@ def it_compares(page) -> None:
     for column in page.locator(".side").all():
         assert "alphabet" in column.locator(".side-said").inner_text()
         assert len(column.locator(".side-text").text_content()) == len("The ") + 30
+
+
+def it_can_be_read(page) -> None:
+    assert page.evaluate(CONTRAST) == []
+    page.evaluate("document.body.classList.add('dark')")
+    page.wait_for_timeout(300)  # colors change gradually
+    assert page.evaluate(CONTRAST) == []
+    page.evaluate("document.body.classList.remove('dark')")
 
 
 def it_renames_exports_deletes_and_opens(page, home: Path) -> None:

@@ -17,7 +17,7 @@ from gradio.helpers import special_args
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.launch import prepare
-from nanogpt.publish import code_export, page_export
+from nanogpt.publish import code_export, hub, page_export
 from nanogpt.runs import Run
 from nanogpt.ui import following, share_tab, sign_in
 from nanogpt.ui.page import build_app
@@ -49,6 +49,20 @@ def test_the_saved_login_is_for_whoever_sits_at_the_machine(monkeypatch):
         assert sign_in.token(page, "", None) is None
         assert "saved" not in sign_in.told(page, None)
     assert "saved on this machine" in sign_in.told(served(), None)
+
+
+def test_without_a_token_the_page_speaks_of_the_page_and_the_command_line_of_commands(run):
+    for work in (
+        lambda: share_tab.push("one", "", True, "", False, None),
+        lambda: share_tab.create_space("one", "", "static", "", True, "", None),
+    ):
+        [last] = following.lines(work)
+        assert last["state"] == "failed"
+        assert last["text"].startswith("You are not signed in to the Hub. Open Use a token and paste one")
+        assert "hf auth" not in last["text"]
+    with pytest.raises(NanoGPTError, match="Run `hf auth login`") as refused:
+        hub.signed_in(None)
+    assert "page" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["SPACE_ID", "NANOGPT_PUBLIC", "NANOGPT_HOSTS"])

@@ -1,0 +1,50 @@
+"""What `nanogpt serve` prints, and what it compresses."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import gradio as gr
+import httpx
+import pytest
+
+from nanogpt.ui import guard, server
+
+
+def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, monkeypatch, capsys):
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Markdown("a page")
+    monkeypatch.setattr(server, "build_app", lambda: page)
+    monkeypatch.setattr(server, "launch_options", lambda host: dict(inbrowser=False))
+    monkeypatch.setattr(page, "block_thread", lambda: None)
+    monkeypatch.setattr(server.disk, "sweep_home", lambda: None)
+    server.serve("127.0.0.1", None)
+    port = page.server_port
+    page.close()
+    out, err = capsys.readouterr()
+    assert re.sub(r"Closing server running on port: \d+\n", "", out) == (
+        f"nanogpt is running at http://127.0.0.1:{port}. Press Ctrl-C to stop it.\n"
+    )
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "encoding"), [("/", "gzip", "gzip"), ("/", "", None), ("/x", "gzip", None)]
+)
+def test_only_the_page_itself_is_compressed(path, accepted, encoding):
+    page = b"<p>the same again</p>" * 10_000
+
+    async def gradio_(scope, receive, send):
+        await send(dict(type="http.response.start", status=200, headers=[(b"content-type", b"text/html")]))
+        await send(dict(type="http.response.body", body=page))
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(guard.Compressed(gradio_))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get(path, headers={"Accept-Encoding": accepted})
+
+    answer = asyncio.run(ask())
+    assert answer.headers.get("content-encoding") == encoding
+    assert answer.content == page
+    assert guard.Compressed in [one.cls for one in guard.middleware("127.0.0.1")]
