@@ -193,6 +193,6 @@ def test_a_door_that_raises_or_is_slow_or_writes_elsewhere_fails(home, monkeypat
     wrongs = (lambda: 1 / 0, lambda: fuzz.time.sleep(0.3), lambda: (tmp_path / "x").write_text("x"))
     for wrong, says in zip(wrongs, (ZeroDivisionError, "answered after", "wrote to")):
         monkeypatch.setattr(fuzz, "DOORS", dict(wrong=breaking(wrong)))
-        with pytest.raises(Exception) as failed:
+        with pytest.raises((ZeroDivisionError, AssertionError)) as failed:
             fuzz.main(["--quick", "wrong"])
-        assert says is failed.type or says in str(failed.value)
+        assert says is failed.type or str(says) in str(failed.value)

@@ -22,7 +22,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.errors import explain, home_problem
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
-from nanogpt.ui import api, corpus_tab, run_panel, text_panel, train_tab
+from nanogpt.ui import api, corpus_tab, run_panel, runs_tab, text_panel, train_tab
 from nanogpt.ui.visit import visitor
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -234,7 +234,8 @@ def test_a_run_that_cannot_be_read_hides_no_other(text, capsys, spoil):
     assert states["good"]["state"] == "finished"
     assert states["bad"]["state"] == "damaged"
     assert "is a directory" in states["bad"]["message"]
-    assert {row[0]: row[1] for row in run_panel.table()} == {"good": "Finished", "bad": "Damaged"}
+    listed = {row["name"]: row["cells"]["state"][0] for row in runs_tab.rows()["rows"]}
+    assert listed == {"good": "Finished", "bad": "Damaged"}
     assert train_tab.view("bad")["status"]["state"] == "damaged"
     assert train_tab.view("good")["status"]["state"] == "finished"
     assert "good" in users_of(text.id)[1]

@@ -5,10 +5,10 @@ when needed. `queue` lets one run at a time use a device; `settings`, `logs` and
 """
 
 from .history import History, kept_loss, read_jsonl
-from .listing import all_runs, free_name, users_of
+from .listing import Overview, all_runs, free_name, overview, users_of
 from .run import Busy, Run, Status
 
 __all__ = [
-    "Busy", "History", "Run", "Status", "all_runs", "archive", "checkpoint", "checks", "free_name", "kept_loss",
-    "logs", "queue", "read_jsonl", "settings", "users_of",
+    "Busy", "History", "Overview", "Run", "Status", "all_runs", "archive", "checkpoint", "checks", "free_name",
+    "kept_loss", "logs", "overview", "queue", "read_jsonl", "settings", "users_of",
 ]  # fmt: skip

@@ -2,12 +2,66 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import paths
 from ..errors import PROBLEMS
+from ..holdout import epochs
 from ..paths import NAME, home, slug
-from .run import Run, ships
+from .history import kept_loss
+from .run import Run, Status, ships
+
+REMEMBERED = 4096  # overviews kept in memory, of a few hundred bytes each
+_overviews: dict[Path, tuple[tuple, Overview]] = {}
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a list of runs shows of one. A run that can't be read has a status, and nothing else."""
+
+    status: Status
+    text: str = ""  # the name of the text
+    epochs: float | None = None  # trained so far
+    loss: float | None = None  # the validation loss of the saved weights
+    created: str = ""  # in the format of run.json
+
+
+def overview(run: Run) -> Overview:
+    """Return a run's overview, read again only if the run's `version` has changed.
+
+    Listing hundreds of runs stays cheap this way: their losses would fill the memory, or be read from disk each time.
+    """
+    version = run.version()
+    known = _overviews.get(run.folder)
+    if known and known[0] == version:
+        return known[1]
+    if len(_overviews) >= REMEMBERED:
+        _overviews.clear()
+    found = _read(run)
+    if found.status.state != "damaged":  # a disk or a permission that comes back changes no file
+        _overviews[run.folder] = version, found
+    return found
+
+
+def _read(run: Run) -> Overview:
+    status = run.glance()
+    try:
+        if status.state == "damaged":
+            return Overview(status)
+        settings, history = run.settings(), run.history()
+    except PROBLEMS:  # just deleted
+        return Overview(status)
+    about: dict[str, Any] = settings["corpus"]
+    read, loss = history.latest("characters") or history.latest("tokens"), kept_loss(history)
+    return Overview(
+        status,
+        about["name"],
+        epochs(read, about["characters"]) if read else None,
+        loss if isinstance(loss, int | float) else None,
+        str(settings.get("created") or ""),
+    )
 
 
 def all_runs() -> list[Run]:

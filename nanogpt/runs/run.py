@@ -171,6 +171,10 @@ class Run:
         """Return True if the run exists."""
         return (self.folder / "run.json").exists()
 
+    def is_bundled(self) -> bool:
+        """Return True if the run ships with the project, so that it can't be changed."""
+        return self.folder.parent != home() / "checkpoints"
+
     def settings(self) -> dict[str, Any]:
         """Return the contents of `run.json`. Raise NanoGPTError if there is no such run or it can't be read."""
         try:
@@ -191,6 +195,12 @@ class Run:
     def missing(self) -> NanoGPTError:
         """Return the error for a run that does not exist, or that a visitor must not know about."""
         return NanoGPTError(f"There is no run named {self.name}. `{paths.PROGRAM} runs` lists them.")
+
+    def version(self) -> tuple:
+        """Return a value that changes whenever `status` may change. Unlike `status`, it reads none of the files."""
+        files = (self.folder / name for name in ("run.json", "metrics.jsonl", "samples.jsonl", "log.txt", "stop"))
+        place, withdrawn = queue.place_of(self.name), queue.withdrawal(self.name)
+        return (*map(_file_version, files), place, withdrawn, self._is_training(), queue.has_trainer(self.name))
 
     def history(self) -> History:
         """Return everything logged so far. Only new rows are read."""
@@ -276,7 +286,7 @@ class Run:
         if (self.folder / "last.safetensors").exists() or not (self.folder / "model.safetensors").exists():
             return False
         settings = self.settings()
-        from_elsewhere = self.folder.parent != home() / "checkpoints" or "pulled" in settings
+        from_elsewhere = self.is_bundled() or "pulled" in settings
         # a trainer logs the step of these events after it has saved
         saved = any(event["event"] in ("stopped", "finished") and "step" in event for event in self.history().events)
         return from_elsewhere or settings.get("checkpoint") is False or saved
@@ -322,8 +332,17 @@ class Run:
             self.settings()  # raises
         if self._in_use():
             raise NanoGPTError(f"{self.name} is being trained. Stop it before it can be {done}.")
-        if self.folder.parent != home() / "checkpoints":
+        if self.is_bundled():
             raise NanoGPTError(f"{self.name} ships with the project, so it can't be {done}.")
+
+
+def _file_version(path: Path) -> tuple[int, int, int] | None:
+    """Return a value that changes whenever a file does; None if there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def _count(history: History) -> str:

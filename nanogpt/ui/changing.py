@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,6 +12,26 @@ from ..errors import PROBLEMS, explain
 from .drawn import said, told
 
 Change = Callable[..., tuple[str, dict]]  # makes the change; returns a message and updates by component
+
+
+@dataclass
+class Sure:
+    """The question before a deletion, hidden until it is asked, with its two buttons."""
+
+    group: gr.Group
+    ask: gr.Textbox
+    yes: gr.Button
+    no: gr.Button
+
+
+def draw_sure(prefix: str) -> Sure:
+    """Draw the question. `prefix` begins its elem_ids."""
+    with gr.Group(visible=False, elem_id=f"{prefix}-sure") as group:
+        ask = gr.Textbox(label="Are you sure?", interactive=False, max_lines=4, elem_id=f"{prefix}-question")
+        with gr.Row():
+            yes = gr.Button("Delete permanently", variant="stop", size="sm", elem_id=f"{prefix}-delete-yes")
+            no = gr.Button("Cancel", size="sm", elem_id=f"{prefix}-delete-no")
+    return Sure(group, ask, yes, no)
 
 
 def build(
@@ -22,22 +43,21 @@ def build(
     outputs: list,
     beside: Sequence[Any] = (),
     placeholder: str | None = None,
-) -> None:
+) -> list[gr.Textbox | gr.Button]:
     """Draw the dialog for `what`, "run" or "text", and wire it. `chosen` is the dropdown that selects the item.
 
     `question(id)` returns the question to confirm a deletion. `rename(*beside, id, name)` and `delete(*beside, id)`
-    update `outputs`; `beside` are components whose values they need. A NanoGPTError is shown below the buttons.
+    update `outputs`; `beside` are components whose values they need. A NanoGPTError is shown below the buttons. Return
+    the field for the name and the two buttons, so that those whose action would be refused can be hidden.
     """
     asked = gr.State()  # the id that the question is about; the selection may change meanwhile
-    new = gr.Textbox(label="New name", placeholder=placeholder, max_lines=1, elem_id=f"{what}-new-name")
-    with gr.Row():
-        rename_button = gr.Button(f"Rename this {what}", size="sm", min_width=120, elem_id=f"{what}-rename")
-        delete_button = gr.Button(f"Delete this {what} …", size="sm", min_width=120, elem_id=f"{what}-delete")
-    with gr.Group(visible=False, elem_id=f"{what}-sure") as sure:
-        ask = gr.Textbox(label="Are you sure?", interactive=False, max_lines=4, elem_id=f"{what}-question")
-        with gr.Row():
-            yes = gr.Button("Delete permanently", variant="stop", size="sm", elem_id=f"{what}-delete-yes")
-            no = gr.Button("Cancel", size="sm", elem_id=f"{what}-delete-no")
+    with gr.Row(equal_height=True, elem_id=f"{what}-changing"):
+        new = gr.Textbox(
+            label="New name", placeholder=placeholder, max_lines=1, min_width=160, scale=3, elem_id=f"{what}-new-name"
+        )
+        rename_button = gr.Button(f"Rename {what}", size="sm", min_width=110, elem_id=f"{what}-rename")
+        delete_button = gr.Button(f"Delete {what}", size="sm", min_width=110, elem_id=f"{what}-delete")
+    sure = draw_sure(what)
     note = said("run-changed-said" if what == "run" else "text-said")
 
     def pose(id):
@@ -57,7 +77,8 @@ def build(
     closed = lambda: [gr.Group(visible=False), None]
     changed = [note, new, *outputs]
     gr.on([rename_button.click, new.submit], lambda *a: change(rename, *a), [*beside, chosen, new], changed, **quiet)
-    delete_button.click(pose, chosen, [ask, sure, asked, note], **quiet)
-    gone = yes.click(lambda *a: change(delete, *a), [*beside, asked], changed, **quiet)
-    gone.then(closed, None, [sure, asked], **quiet)
-    gr.on([no.click, chosen.change], closed, None, [sure, asked], **quiet)
+    delete_button.click(pose, chosen, [sure.ask, sure.group, asked, note], **quiet)
+    gone = sure.yes.click(lambda *a: change(delete, *a), [*beside, asked], changed, **quiet)
+    gone.then(closed, None, [sure.group, asked], **quiet)
+    gr.on([sure.no.click, chosen.change], closed, None, [sure.group, asked], **quiet)
+    return [new, rename_button, delete_button]

@@ -38,7 +38,7 @@ LABELS = {"modern": "Modern (faster)", "classic": "Classic (as in the lecture)"}
 OWN_FIELDS = ("layout", "budget", "max_iters")  # drawn on their own
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
 LENGTHS = (3, 4)  # the positions of budget and max_iters in `Form.fields`
-GROUPS_JS = (HERE / "radio_groups.js").read_text(encoding="utf-8")
+ACCESSIBLE_JS = (HERE / "accessible.js").read_text(encoding="utf-8")
 KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
 
 
@@ -216,7 +216,7 @@ def build() -> Form:
     first = next(iter(PRESETS))
     labels = [(one.label, key) for key, one in PRESETS.items()]
     presets = gr.Radio(labels, value=first, label="Preset", elem_id="train-preset")
-    gr.HTML(html_template="", js_on_load=GROUPS_JS, apply_default_css=False, visible="hidden")  # only for its script
+    gr.HTML(html_template="", js_on_load=ACCESSIBLE_JS, apply_default_css=False, visible="hidden")  # only for its script
     expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
     budget = gr.Textbox(
         "1m", label="Training time", info="For example 90s, 3m or 1h. 10 seconds or more is best.", max_lines=1,

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import limits
 from ..launch import visitors
+from .head import Head
 from .intake import Intake
 from .visit import words
 
@@ -113,6 +114,7 @@ def middleware(host: str) -> list[Middleware]:
         *([Middleware(VisitorCookie)] if limits.is_public() else []),
         Middleware(Intake),
         Middleware(Compressed),
+        Middleware(Head),
     ]
 
 

@@ -1,11 +1,12 @@
-// The loss plot: draw(root, {name, axis, end, train, val, waiting}) keeps one <svg> in `root` up to date.
+// The loss plot: draw(root, {name, axis, end, train, val, waiting}) keeps one <svg> in `root` up to date. To compare runs,
+// `lines`, [{label, points}, …], takes the place of `train` and `val`: the validation loss of each.
 //
-// A point is [x, loss, step]; x is the step, or with a time budget the seconds, and `axis` says which. `end` is the end of
-// the x axis. The scale and the smoothing are chosen here and not sent to the server. The pointer and the arrow keys show
+// A point is [x, loss, step]; x is the step, the seconds or the epochs, and `axis` says which. `end` is the end of the x
+// axis. The scale and the smoothing are chosen here and not sent to the server. The pointer and the arrow keys show
 // the losses at the nearest point, and the keys also have screen readers announce them.
 function draw(root, data) {
   const NS = "http://www.w3.org/2000/svg", HEIGHT = 300, TOP = 26, BOTTOM = 40, LEFT = 46;
-  const LINES = [["train", "training"], ["val", "validation"]];
+  const AXES = { step: ["step", "steps"], seconds: ["training time", "time"], epochs: ["epochs", "epochs"] };
   const make = (tag, attributes, text) => {
     const node = document.createElementNS(NS, tag);
     for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
@@ -14,16 +15,20 @@ function draw(root, data) {
   };
   const view = root.__plot || (root.__plot = build());
   view.data = data || {};
+  view.lines = linesOf(view.data);
   paint();
+
+  function linesOf({ train = [], val = [], lines }) { // [{kind, label, points, long}, …]; `long` is the legend's label
+    if (lines) return lines.map(({ label, points }, i) => ({ kind: `run-${i}`, label, points, long: label }));
+    return [["train", "training", train], ["val", "validation", val]]
+      .map(([kind, label, points]) => ({ kind, label, points, long: label + " loss" }));
+  }
 
   function build() {
     const made = { log: false, smooth: 0, at: null };
     const html = (tag, properties) => Object.assign(document.createElement(tag), properties);
     const bar = html("div", { className: "plot-bar" });
-    const legend = html("span", { className: "plot-legend" });
-    for (const [name, label] of LINES) {
-      legend.append(html("span", { className: "plot-key plot-" + name, textContent: label + " loss" }));
-    }
+    const legend = made.legend = html("span", { className: "plot-legend" });
     const smooth = html("input", { type: "range", min: 0, max: 0.95, step: 0.05, value: 0 });
     const smoothing = html("label");
     smoothing.append("Smoothing ", smooth);
@@ -69,13 +74,16 @@ function draw(root, data) {
     const place = (one) => (Array.isArray(one) ? one[0] : one);
     return points.length ? [points.reduce((a, b) => (Math.abs(place(b) - x) < Math.abs(place(a) - x) ? b : a))] : [];
   }
+  function last(points) {
+    return points.length ? points[points.length - 1] : null;
+  }
   function at(x) { // the nearest point of each line, or none where a line has not come that far
-    return LINES.map(([name, label]) => [name, label, nearest(view.points[name], x)[0]])
-      .filter(([, , point]) => point && Math.abs(point[0] - x) <= Math.max(view.end / 12, 1));
+    return view.lines.map(({ kind, long }) => [kind, long, nearest(view.points[kind], x)[0]])
+      .filter(([, , point]) => point && Math.abs(point[0] - x) <= Math.max(view.end / 12, view.data.axis === "epochs" ? 0 : 1));
   }
   function words(x) {
     const found = at(x);
-    const losses = found.map(([, label, point]) => `${label} loss ${point[1].toFixed(4)}`);
+    const losses = found.map(([, label, point]) => `${label} ${point[1].toFixed(4)}`);
     return [`Step ${Math.max(...found.map(([, , point]) => point[2])).toLocaleString("en")}`, ...losses].join(", ") + ".";
   }
   function smoothed(points) { // an exponential moving average without the bias towards its start, as in Adam
@@ -109,19 +117,21 @@ function draw(root, data) {
 
   // ---- drawing ----------------------------------------------------------------------------------------------------
   function paint() {
-    const { train = [], val = [], axis = "step", end = 1, waiting = "" } = view.data;
-    view.points = { train: view.smooth ? smoothed(train) : train, val };
+    const { axis = "step", end = 1, waiting = "" } = view.data;
+    const shown = ({ kind, points }) => (view.smooth && kind !== "val" ? smoothed(points) : points); // val is smooth enough
+    view.points = Object.fromEntries(view.lines.map((line) => [line.kind, shown(line)]));
     view.end = end;
-    view.all = [...new Set([...train, ...val].map(([x]) => x))].sort((a, b) => a - b);
+    const every = view.lines.flatMap(({ points }) => points);
+    view.all = [...new Set(every.map(([x]) => x))].sort((a, b) => a - b);
+    paintLegend();
     const width = Math.max(260, root.clientWidth), right = 58;
-    const losses = [...view.points.train, ...val].map(([, y]) => y);
+    const losses = Object.values(view.points).flat().map(([, y]) => y);
     view.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     view.svg.setAttribute("height", HEIGHT);
-    const last = (points) => (points.length ? points[points.length - 1] : null);
-    const said = LINES.map(([name, label]) => `${label} loss ${last(name === "train" ? train : val)?.[1].toFixed(4) ?? "none yet"}`);
-    view.svg.setAttribute("aria-label", `Loss over ${axis === "step" ? "steps" : "time"}. Latest ${said.join(", ")}.`);
-    view.svg.dataset.points = train.length;
-    view.svg.dataset.step = Math.max(0, ...[...train, ...val].map(([, , step]) => step)) || (losses.length ? 0 : "");
+    const said = view.lines.map(({ long, points }) => `${long} ${last(points)?.[1].toFixed(4) ?? "none yet"}`);
+    view.svg.setAttribute("aria-label", `Loss over ${AXES[axis][1]}. Latest ${said.join(", ")}.`);
+    view.svg.dataset.points = view.lines.length ? view.lines[0].points.length : 0;
+    view.svg.dataset.step = Math.max(0, ...every.map(([, , step]) => step)) || (losses.length ? 0 : "");
     view.fromPixel = (px) => ((px - LEFT) / (width - LEFT - right)) * end;
     if (!losses.length) { // nothing is drawn that was not measured
       const middle = { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle", class: "plot-axis" };
@@ -141,28 +151,36 @@ function draw(root, data) {
       parts.push(make("text", { x: LEFT - 8, y: y(t) + 4, "text-anchor": "end" }, String(t)));
     }
     const many = width < 500 ? 3 : 6;
-    for (const t of axis === "step" ? ticks(0, end, many) : timeTicks(end, many)) {
-      parts.push(make("text", { x: x(t), y: HEIGHT - 22, "text-anchor": "middle" }, axis === "step" ? t.toLocaleString("en") : clock(t)));
+    for (const t of axis === "seconds" ? timeTicks(end, many) : ticks(0, end, many)) {
+      parts.push(make("text", { x: x(t), y: HEIGHT - 22, "text-anchor": "middle" }, axis === "seconds" ? clock(t) : t.toLocaleString("en")));
     }
-    const label = axis === "step" ? "step" : "training time";
+    const label = AXES[axis][0];
     parts.push(make("text", { x: (LEFT + width - right) / 2, y: HEIGHT - 4, "text-anchor": "middle", class: "plot-axis" }, label));
-    for (const [name] of LINES) {
-      const points = view.points[name];
+    for (const { kind } of view.lines) {
+      const points = view.points[kind];
       const path = "M" + points.map(([a, b]) => x(a).toFixed(1) + "," + y(b).toFixed(1)).join("L");
-      if (points.length) parts.push(make("path", { d: path, class: "plot-line plot-" + name }));
+      if (points.length) parts.push(make("path", { d: path, class: "plot-line plot-" + kind }));
     }
+    const val = view.points.val || [];
     for (const [a, b] of val) parts.push(make("circle", { cx: x(a), cy: y(b), r: 2.5, class: "plot-dot" }));
     if (view.at === null) parts.push(...ends(x, y), ...best(x, y, val));
     else parts.push(...hover(x, y, width));
     view.svg.replaceChildren(...parts);
   }
+  function paintLegend() { // again only if other runs are compared
+    const names = JSON.stringify(view.lines.map(({ long }) => long));
+    if (view.legend.dataset.names === names) return;
+    view.legend.dataset.names = names;
+    view.legend.replaceChildren(...view.lines.map(({ kind, long }) =>
+      Object.assign(document.createElement("span"), { className: "plot-key plot-" + kind, textContent: long })));
+  }
   function ends(x, y) { // the newest losses, beside the ends of their lines, and apart from each other
-    const found = LINES.map(([name]) => [name, view.points[name][view.points[name].length - 1]]).filter(([, point]) => point);
+    const found = view.lines.map(({ kind }) => [kind, last(view.points[kind])]).filter(([, point]) => point)
+      .sort(([, a], [, b]) => y(a[1]) - y(b[1]));
     const heights = found.map(([, point]) => y(point[1]) + 4);
-    if (heights.length === 2 && Math.abs(heights[0] - heights[1]) < 15) {
-      const middle = (heights[0] + heights[1]) / 2, upper = heights[0] <= heights[1] ? 0 : 1;
-      heights[upper] = middle - 7.5;
-      heights[1 - upper] = middle + 7.5;
+    for (let i = 1; i < heights.length; i++) heights[i] = Math.max(heights[i], heights[i - 1] + 15);
+    for (let i = heights.length - 1, most = HEIGHT - BOTTOM + 4; i >= 0; i--, most = heights[i + 1] - 15) {
+      heights[i] = Math.min(heights[i], most);
     }
     return found.map(([name, point], i) =>
       make("text", { x: x(point[0]) + 7, y: heights[i], class: "plot-end plot-" + name }, point[1].toFixed(3)));
@@ -178,15 +196,16 @@ function draw(root, data) {
   function hover(x, y, width) {
     const found = at(view.at);
     if (!found.length) return [];
-    const place = x(nearest(view.all, view.at)[0]);
     const step = Math.max(...found.map(([, , point]) => point[2]));
-    const lines = [["step " + step.toLocaleString("en"), ""]];
+    const value = nearest(view.all, view.at)[0], place = x(value);
+    const heading = { seconds: clock(value), epochs: value.toFixed(1) + " epochs" }[view.data.lines && view.data.axis];
+    const lines = [[heading || "step " + step.toLocaleString("en"), ""]];
     const parts = [make("line", { x1: place, x2: place, y1: TOP, y2: HEIGHT - BOTTOM, class: "plot-cursor" })];
     for (const [name, label, point] of found) {
       parts.push(make("circle", { cx: x(point[0]), cy: y(point[1]), r: 4, class: "plot-mark plot-" + name }));
-      lines.push([`${label} ${point[1].toFixed(4)}`, `${(point[1] / Math.LN2).toFixed(3)} bits`]);
+      lines.push([`${label.replace(/ loss$/, "").slice(0, 24)} ${point[1].toFixed(4)}`, `${(point[1] / Math.LN2).toFixed(3)} bits`]);
     }
-    const wide = 200, flip = place + wide + 16 > width;
+    const wide = view.data.lines ? 290 : 200, flip = place + wide + 16 > width;
     const box = make("g", { transform: `translate(${flip ? place - wide - 10 : place + 10},${TOP + 4})`, class: "plot-tip" });
     box.append(make("rect", { width: wide, height: 12 + 18 * lines.length, rx: 6 }));
     lines.forEach(([a, b], i) => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,13 +14,15 @@ from gradio.utils import get_space
 from .. import limits
 from ..errors import home_problem
 from ..launch import place
-from . import api, corpus_tab, form, link, sample_tab, share_tab, theme, train_tab, visit, welcome
+from . import api, corpus_tab, form, link, refresh, runs_tab, sample_tab, share_tab, theme, train_tab, visit, welcome
 from .drawn import drawn, told
 from .drawn import line as drawn_line
 from .guard import middleware
 from .intake import upload_bytes
 from .parts import QUIET
 
+TITLE = (Path(__file__).parent / "title.js").read_text(encoding="utf-8")
+TABS = ("corpus", "train", "sample", "runs", "share")
 NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
 
 
@@ -35,6 +38,7 @@ class Page:
     writing: sample_tab.SampleTab
     kept_text: gr.BrowserState
     kept_run: gr.BrowserState
+    entered: list  # what is entered outside the form
 
 
 def build_app() -> gr.Blocks:
@@ -53,32 +57,29 @@ def build_app() -> gr.Blocks:
         kept_text = gr.BrowserState(storage_key="nanogpt-text", secret=NO_SECRET)
         kept_run = gr.BrowserState(storage_key="nanogpt-run", secret=NO_SECRET)
         with gr.Tabs() as tabs:
-            with gr.Tab("Text", id="corpus"):
+            with gr.Tab("Text", id="corpus") as text:
                 texts = corpus_tab.build(corpus_id, kept_text)
             with gr.Tab("Train", id="train") as train:
                 training = train_tab.build(corpus_id, line, timer)
             with gr.Tab("Sample", id="sample") as sample:
                 writing = sample_tab.build()
+            with gr.Tab("Runs", id="runs") as runs:
+                listed = runs_tab.build(runs_tab.Train(training.run, train_tab.view, training.shown, tabs))
             with gr.Tab("Share", id="share") as share:
                 sharing = share_tab.build()
         api.build()
-        page = Page(tabs, terms, asked, texts, training, writing, kept_text, kept_run)
+        page = Page(tabs, terms, asked, texts, training, writing, kept_text, kept_run, refresh.entered_parts(demo))
 
-        runs, run, form_inputs = training.shown.outputs, training.run, training.form.inputs
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **QUIET)
         train_now(page, corpus_id)
         texts.report.change(corpus_tab.about, corpus_id, training.about_text, **QUIET)
-        run.change(lambda name: name or gr.skip(), run, kept_run, **QUIET)
-        sample.select(sample_tab.choices, run, writing.run, **QUIET)
-        share.select(sharing.open, run, sharing.shown, **QUIET)
-        looked = lambda name, before: open_train(page, train_tab.in_view(name, before))
-        shown = train.select(looked, [run, kept_run], runs, **QUIET)
-        estimated = shown.then(form.estimate, [corpus_id, *form_inputs], training.form.estimate, **QUIET)
-        estimated.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
-        opened = [terms, asked, tabs, texts.welcome.replay, *texts.shown.outputs]
-        opened += [training.about_text, *training.form.fields]
-        demo.load(lambda before: open_page(page, before), kept_text, opened, **QUIET)
-        demo.load(lambda before: open_runs(page, before), kept_run, [*runs, writing.run], **QUIET)
+        line.change(None, line, None, js=TITLE)
+        training.run.change(lambda name: name or gr.skip(), training.run, kept_run, **QUIET)
+        sample.select(sample_tab.choices, training.run, writing.run, **QUIET)
+        runs.select(runs_tab.rows, None, listed, **QUIET)
+        share.select(sharing.open, training.run, sharing.shown, **QUIET)
+        refresh.keep_all([text, train, sample, runs, share], training.run, [*training.form.inputs, *page.entered])
+        on_open(demo, page, corpus_id, train)
     public = limits.is_public()
     # On a public server, `pending` limits the queue per visitor, so queued functions can't be called past the queue.
     demo.queue(max_size=None if public else 64, default_concurrency_limit=4, api_open=False if public else None)
@@ -103,29 +104,49 @@ def train_now(page: Page, corpus_id: gr.State) -> None:
     done.then(None, top.said, None, js=train_tab.SHOW_RESULT).then(place.warm, **QUIET)
 
 
-def open_page(page: Page, before: str | None) -> dict:
-    """Fill in the page from its URL. By default a text and a preset are already selected, so one click trains."""
-    wanted, chosen = link.read(visit.asked()), corpus_tab.choose_first(before)
+def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.State, train: gr.Tab) -> None:
+    """Wire what happens when the page and the Train tab are opened. `kept` is what `refresh.READ` reads."""
+    kept = gr.Textbox(visible=False, elem_id="page-kept")
+    training, runs = page.training, page.training.shown.outputs
+    again: dict[str, Any] = dict(js=refresh.READ, **QUIET)
+    looked = lambda name, before, kept: open_train(page, train_tab.in_view(name or refresh.read(kept).run, before))
+    shown = train.select(looked, [training.run, page.kept_run, kept], runs, **again)
+    estimated = shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
+    estimated.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
+    opened = [page.terms, page.asked, page.tabs, page.texts.welcome.replay, *page.texts.shown.outputs]
+    opened += [training.about_text, *training.form.fields, *page.entered]
+    demo.load(lambda before, kept: open_page(page, before, kept), [page.kept_text, kept], opened, **again)
+    listed = [*runs, page.writing.run]
+    demo.load(lambda before, kept: open_runs(page, before, kept), [page.kept_run, kept], listed, **again)
+
+
+def open_page(page: Page, before: str | None, kept: str = "") -> dict:
+    """Fill in the page: from its URL, or after a refresh as it was. By default, one click trains."""
+    wanted, was, chosen = link.read(visit.asked()), refresh.read(kept), corpus_tab.choose_first(before)
     if wanted.text:
         chosen |= corpus_tab.attempt(corpus_tab.choose_builtin, wanted.text)
-    values = form.field_values(wanted.settings) if wanted.settings else form.first_values()
+    linked = form.field_values(wanted.settings) if wanted.settings else None
+    values = linked or refresh.form_values(page.training.form, was.values) or form.first_values()
+    tab = "train" if wanted.settings or wanted.run else was.tab
     problems = [*filter(None, [home_problem()]), *wanted.said]
     said = gr.HTML(drawn_line(" ".join(problems), "failed"), visible=bool(problems))
     return {
         page.terms: visit.terms(),
         page.asked: said,
         page.texts.welcome.replay: welcome.replay(),
-        page.tabs: gr.Tabs(selected="train") if wanted.settings or wanted.run else gr.skip(),
+        page.tabs: gr.Tabs(selected=tab) if tab in TABS else gr.skip(),
         page.training.about_text: corpus_tab.about(chosen.get("corpus_id")),
         **page.texts.shown.put(chosen),
         **dict(zip(page.training.form.fields, values)),
+        **refresh.entered(page.entered, was.values),
     }
 
 
-def open_runs(page: Page, before: str | None) -> dict:
-    """Show the run named in the URL, or the default one, and list the runs to sample from."""
+def open_runs(page: Page, before: str | None, kept: str = "") -> dict:
+    """Show the run named in the URL, or after a refresh the same one, or the default. List the runs to sample from."""
     named = link.read(visit.asked()).run
-    return {**open_train(page, named or train_tab.newest(before)), page.writing.run: sample_tab.choices(named)}
+    shown = train_tab.in_view(named or refresh.read(kept).run, before)
+    return {**open_train(page, shown), page.writing.run: sample_tab.choices(named)}
 
 
 def open_train(page: Page, name: str | None) -> dict:
@@ -144,7 +165,6 @@ def launch_options(host: str) -> dict[str, Any]:
     return dict(
         theme=theme.theme(),
         css=theme.CSS,
-        head=theme.HEAD,
         footer_links=["api", "gradio", "settings"],
         run_history=False,  # it would store every input in the browser
         enable_monitoring=False,

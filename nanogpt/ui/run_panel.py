@@ -1,4 +1,4 @@
-"""Manage runs, below the plot in the Train tab: export, reproduce, rename and delete them, and import archives."""
+"""Manage the run in view, below the plot in the Train tab: export, rename, delete and reproduce it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import gradio as gr
 from ..config import NanoGPTError
 from ..disk import size
 from ..errors import PROBLEMS, explain
-from ..runs import Run, archive, kept_loss, logs, settings
+from ..runs import Run, Status, archive, kept_loss, logs, settings
 from . import changing, gif_panel, scratch
 from .drawn import said, told
 from .parts import QUIET, Parts
@@ -19,8 +19,7 @@ from .visit import seen, visitor
 from .words import existing, state_word
 
 NO_RUN = "There is no run yet. Press Start, or import one."
-COLUMNS = ["Name", "State", "Loss", "Step", "On disk", "Text"]
-WIDTHS = ["170px", "95px", "75px", "130px", "80px", "140px"]  # wider than a phone, where the table scrolls
+NAMES = "lower-case letters, digits, hyphens"
 LOG_LINES = 200
 SAVED = {  # kind of file -> (suffix of its name, button, content)
     "settings": ("-settings.json", "Export settings (JSON)", settings.settings_json),
@@ -49,18 +48,24 @@ def loss(run: Run) -> str:
     return f"{found:.4f}" if isinstance(found, int | float) else "–"
 
 
-def table() -> list[list[str]]:
-    """Return a row per run: name, state, best validation loss, steps, size, text."""
-    rows = []
-    for run in visitor().runs():
-        status, on_disk = run.glance(), size(run.size())
-        try:
-            steps, text = f"{status.step:,} of {status.max_iters:,}", run.settings()["corpus"]["name"]
-        except NanoGPTError:  # damaged, or just deleted
-            steps = text = ""
-        found = "" if status.state == "damaged" else loss(run)
-        rows.append([run.name, state_word(status), found, "" if status.state == "damaged" else steps, on_disk, text])
-    return rows
+def allowed(run: Run, status: Status) -> list[str]:
+    """Return what may be done with a run now: "export", "rename", "delete". Anything else would be refused."""
+    may_change = visitor().owns(run) and not status.busy and not run.is_bundled()
+    sound = status.state != "damaged"
+    offered = dict(
+        export=sound and (run.folder / "model.safetensors").exists(), rename=may_change and sound, delete=may_change
+    )
+    return [action for action, may in offered.items() if may]
+
+
+def offered(name: str | None) -> dict[str, bool]:
+    """Return which parts of the panel are shown for a run: those of `allowed`, and "checkpoint"."""
+    run = seen(name)
+    if run is None:
+        return dict(export=False, rename=False, delete=False, checkpoint=False)
+    actions = allowed(run, run.glance())
+    checkpoint = "export" in actions and visitor().owns(run) and (run.folder / "last.safetensors").exists()
+    return {action: action in actions for action in ("export", "rename", "delete")} | dict(checkpoint=checkpoint)
 
 
 def facts(name: str | None) -> list[str]:
@@ -115,21 +120,20 @@ def rename(name: str | None, new: str) -> str:
 
 def question(name: str | None) -> str:
     """Return the question to confirm deleting a run. Raise NanoGPTError if it can't be deleted."""
-    run = deletable(name)
+    run = visitor().own_run(found(name).name)
     if run.glance().busy:
         raise NanoGPTError(f"{run.name} is being trained. Stop it before it can be deleted.")
     return f"Delete {run.name}, {size(run.size())}, with its weights, curves and samples? This can't be undone."
 
 
-def deletable(name: str | None) -> Run:
+def found(name: str | None) -> Run:
     """Return a run as `existing` does, but also one that can't be read, so that it can still be deleted."""
-    run = seen(name) or existing(name, NO_RUN)
-    return visitor().own_run(run.name)
+    return seen(name) or existing(name, NO_RUN)
 
 
 def delete(name: str | None) -> None:
     """Delete a run permanently."""
-    deletable(name).delete()
+    visitor().own_run(found(name).name).delete()
 
 
 def load(path: str) -> str:
@@ -152,67 +156,43 @@ class View:
 
 
 def build(view: View) -> None:
-    """Draw both accordions and wire them."""
+    """Draw the panel and wire it: the actions first, and whatever is needed less often in closed groups."""
     with gr.Accordion("Run details", open=False, elem_id="run-panel") as this:
-        about = gr.Textbox(show_label=False, container=False, interactive=False, max_lines=3, elem_id="run-about")
-        command = gr.Textbox(
-            label="Reproduce from the command line", info="On another machine, replace --text with the text's file.",
-            lines=2, max_lines=6, interactive=False, buttons=["copy"], elem_id="run-command",
+        about = gr.Textbox(
+            label="About this run", show_label=False, container=False, interactive=False, max_lines=3,
+            elem_id="run-about",
         )  # fmt: skip
-        build_saving(view)
+        pack, checkpoint = build_export(view)
+        new, rename_button, delete_button = build_changing(view)
         gif_panel.build(view.run, DOWNLOAD)
+        command = build_more(view)
         build_log(view)
-        build_changing(view)
-    with gr.Accordion("All runs", open=False, elem_id="run-all") as every:
-        runs = gr.Dataframe(
-            headers=COLUMNS, datatype="str", interactive=False, label="Click a row to open the run",
-            max_height=320, column_widths=WIDTHS, buttons=[], elem_id="run-table",
-        )  # fmt: skip
-        import_button = gr.UploadButton("Import run (.zip)", file_types=[".zip"], size="sm", elem_id="run-import")
-        imported = said("run-import-said")
+    actions = [pack, checkpoint, new, rename_button, delete_button]
 
-    def take(file):
-        try:
-            name = load(file)
-        except PROBLEMS as error:
-            return {imported: told(explain(error), "failed")}
-        return {imported: told(f"Imported as {name}."), runs: table(), **view.shown.put(view.show(name))}
+    def opened(name):
+        may = offered(name)
+        wanted = ("export", "checkpoint", "rename", "rename", "delete")
+        return [*facts(name), *(gr.update(visible=may[one]) for one in wanted)]
 
-    def choose(event: gr.SelectData):
-        return view.shown.put(view.show(event.row_value[0]))
-
-    gr.on([this.expand, view.run.change], facts, view.run, [about, command], **QUIET)
-    gr.on([every.expand, view.run.change], table, None, runs, **QUIET)
-    runs.select(choose, None, view.shown.outputs, **QUIET)
-    import_button.upload(
-        take,
-        import_button,
-        [imported, runs, *view.shown.outputs],
-        api_visibility="private",
-        show_progress_on=import_button,
-    )
+    state = gr.Textbox(visible=False)  # changes when the run begins or ends, and not with each step
+    view.shown["status"].change(None, view.shown["status"], state, js="(line) => (line || {}).state || ''")
+    gr.on([this.expand, view.run.change, state.change], opened, view.run, [about, command, *actions], **QUIET)
 
 
-def build_saving(view: View) -> None:
-    """Draw and wire the files to export, and the buttons that load settings into the form."""
-    with gr.Row():
-        buttons = {
-            what: gr.Button(label, size="sm", min_width=140, elem_id=f"run-save-{what}")
-            for what, (_, label, _) in SAVED.items()
-        }
-    with gr.Group():
-        to_continue = gr.Checkbox(
-            False, label="Include the checkpoint", elem_id="run-to-continue",
+def build_export(view: View) -> tuple[gr.Button, gr.Checkbox]:
+    """Draw and wire the export as one file. Return the button, and the box that includes the checkpoint."""
+    with gr.Row(equal_height=True, elem_id="run-export"):
+        pack = gr.Button("Export run", variant="primary", size="sm", min_width=130, elem_id="run-save-archive")
+        checkpoint = gr.Checkbox(
+            False, label="Include the checkpoint", min_width=220, scale=3, elem_id="run-to-continue",
             info="About three times as large; only needed to resume training elsewhere.",
         )  # fmt: skip
-        pack = gr.Button("Export run (.zip)", size="sm", elem_id="run-save-archive")
-    with gr.Row():
-        use = gr.Button("Use this run's settings", size="sm", min_width=180, elem_id="run-use-settings")
-        upload = gr.UploadButton(
-            "Load settings from a file", file_types=[".json"], size="sm", min_width=180,
-            elem_id="run-load-settings",
-        )  # fmt: skip
-    note = said("run-said")
+    build_download(view, {"archive": pack}, said("run-export-said"), [checkpoint])
+    return pack, checkpoint
+
+
+def build_download(view: View, buttons: dict[str, gr.Button], note: gr.HTML, more: list) -> None:
+    """Wire buttons that save a file of the run in view and download it. An error is shown in `note`."""
     file = gr.DownloadButton(visible=False)
 
     def fetch(name, what, wanted=False):
@@ -221,26 +201,55 @@ def build_saving(view: View) -> None:
         except PROBLEMS as error:
             return [None, told(explain(error), "failed")]
 
+    for what, button in buttons.items():
+        fetched = button.click(
+            lambda name, *wanted, what=what: fetch(name, what, *wanted), [view.run, *more], [file, note], **QUIET
+        )
+        fetched.then(None, file, None, js=DOWNLOAD)
+
+
+def build_more(view: View) -> gr.Textbox:
+    """Draw and wire the other files of a run, and its settings to use again. Return the field for its command."""
+    with gr.Accordion("Files and settings", open=False, elem_id="run-more"):
+        command = gr.Textbox(
+            label="Reproduce from the command line", info="On another machine, replace --text with the text's file.",
+            lines=2, max_lines=6, interactive=False, buttons=["copy"], elem_id="run-command",
+        )  # fmt: skip
+        with gr.Row():
+            use = gr.Button("Use this run's settings", size="sm", min_width=180, elem_id="run-use-settings")
+            upload = gr.UploadButton(
+                "Load settings from a file", file_types=[".json"], size="sm", min_width=180,
+                elem_id="run-load-settings",
+            )  # fmt: skip
+        with gr.Row():
+            buttons = {
+                what: gr.Button(label, size="sm", min_width=140, elem_id=f"run-save-{what}")
+                for what, (_, label, _) in SAVED.items()
+            }
+        note = said("run-said")
+    build_download(view, buttons, note, [])
+    build_settings(view, use, upload, note)
+    return command
+
+
+def build_settings(view: View, use: gr.Button, upload: gr.UploadButton, note: gr.HTML) -> None:
+    """Wire the buttons that load settings into the form."""
+
     def fill(read: Callable[[], dict], done: str):
         try:
             return [told(done), *view.fill(read())]
         except PROBLEMS as error:
             return [told(explain(error), "failed"), *[gr.skip()] * len(view.fields)]
 
-    outputs, quiet = [file, note], dict(queue=False, api_visibility="private")
-    for what, button in buttons.items():
-        fetched = button.click(lambda name, what=what: fetch(name, what), view.run, outputs, **quiet)
-        fetched.then(None, file, None, js=DOWNLOAD)
-    packed = pack.click(lambda name, wanted: fetch(name, "archive", wanted), [view.run, to_continue], outputs, **quiet)
-    packed.then(None, file, None, js=DOWNLOAD)
     filled = [note, *view.fields]
     done = "Loaded {}. Check Advanced, then press Start."
     of_run, of_file = done.format("this run's settings"), done.format("the file's settings")
     settings_of = lambda name: settings.settings_of(existing(name, NO_RUN))
-    use.click(lambda name: fill(lambda: settings_of(name), of_run), view.run, filled, **quiet)
+    use.click(lambda name: fill(lambda: settings_of(name), of_run), view.run, filled, **QUIET)
     upload.upload(
-        lambda path: fill(lambda: settings.read_settings(Path(path).read_bytes()), of_file), upload, filled, **quiet
-    )
+        lambda path: fill(lambda: settings.read_settings(Path(path).read_bytes()), of_file), upload, filled,
+        queue=False, api_visibility="private",
+    )  # fmt: skip
 
 
 def build_log(view: View) -> None:
@@ -257,8 +266,8 @@ def build_log(view: View) -> None:
     )  # fmt: skip
 
 
-def build_changing(view: View) -> None:
-    """Draw and wire the dialog to rename or delete a run."""
+def build_changing(view: View) -> list:
+    """Draw and wire the dialog to rename or delete a run. Return the field for the name and the two buttons."""
 
     def renamed(name, wanted):
         chosen = rename(name, wanted)
@@ -268,5 +277,4 @@ def build_changing(view: View) -> None:
         delete(name)
         return f"{name} is deleted.", view.shown.put(view.show(None))
 
-    hint = "lower-case letters, digits, hyphens"
-    changing.build("run", view.run, question, renamed, deleted, view.shown.outputs, placeholder=hint)
+    return changing.build("run", view.run, question, renamed, deleted, view.shown.outputs, placeholder=NAMES)

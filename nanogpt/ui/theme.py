@@ -8,11 +8,6 @@ import gradio as gr
 
 FOLDER = Path(__file__).parent
 CSS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.css")))
-# Gradio's own words would be in the browser's language and ours in English
-HEAD = (
-    '<script>for (const [name, value] of [["language", "en"], ["languages", ["en"]]]) '
-    "Object.defineProperty(navigator, name, { get: () => value });</script>"
-)
 
 
 def theme() -> gr.themes.Base:
@@ -30,7 +25,7 @@ def theme() -> gr.themes.Base:
         input_placeholder_color_dark="*neutral_400",
         # white on it: 5.2:1, where blue-500 has 3.7:1
         button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700",
-        button_primary_background_fill_dark="*primary_600", button_primary_background_fill_hover_dark="*primary_500",
+        button_primary_background_fill_dark="*primary_600", button_primary_background_fill_hover_dark="*primary_700",
         # secondary buttons have an outline, and no slab of grey
         button_secondary_background_fill="transparent", button_secondary_background_fill_hover="*neutral_100",
         button_secondary_background_fill_dark="transparent", button_secondary_background_fill_hover_dark="*neutral_800",

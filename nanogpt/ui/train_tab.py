@@ -11,7 +11,7 @@ import gradio as gr
 from .. import durations, limits
 from ..errors import PROBLEMS, explain
 from ..launch import place
-from ..runs import Run, Status
+from ..runs import Run, Status, overview
 from . import form, link, run_panel
 from .drawn import drawn, plot_data, said, told
 from .parts import QUIET, Parts
@@ -106,10 +106,15 @@ def names() -> list[str]:
 
 
 def newest(before: str | None = None) -> str | None:
-    """Return the run to show first: one that is training, or the one shown before, or the newest."""
-    runs = visitor().runs()
-    busy = [run.name for run in runs if run.glance().busy]
-    return next(iter(busy + [run.name for run in runs if run.name == before] + [run.name for run in runs]), None)
+    """Return the run to show first: one that is training, or queued, or the one shown before, or the newest.
+
+    Among those that are training or queued, the one shown before comes first.
+    """
+    states = {run.name: overview(run).status for run in visitor().runs()}
+    training = [name for name, status in states.items() if status.busy and status.state != "queued"]
+    busy = training + [name for name, status in states.items() if status.state == "queued"]
+    again = [before] if before in states else []
+    return next(iter([*(name for name in again if name in busy), *busy, *again, *states]), None)
 
 
 def in_view(name: str | None, before: str | None = None) -> str | None:

@@ -199,7 +199,8 @@ def page_line() -> dict:
     if waiting:
         texts.append(f"{len(waiting)} waiting")
     spoken = "; ".join(_running_words(name, far=False) for name in running)
-    return line("; ".join(texts) + ".", "running", spoken=f"{spoken}." if spoken else None)
+    said = line("; ".join(texts) + ".", "running", spoken=f"{spoken}." if spoken else None)
+    return said | dict(title=title_words(running))
 
 
 def _idle_words() -> str:
@@ -223,3 +224,13 @@ def _running_words(name: str, far: bool = True) -> str:
     rest = left(run, status) if status.step else 0
     at = f": {steps(run, status)}" if status.max_iters else ""
     return f"{state_word(status)} {name}{at}" + (f", {clock(rest)} left" if rest else "")
+
+
+def title_words(names: list[str]) -> list[str]:
+    """Return what the title of the browser tab says: "62%" and "val 1.71", of the first run the visitor can see."""
+    run = next(filter(None, map(seen, names)), None)
+    if run is None:
+        return []
+    status, loss = run.glance(), run.history().latest("val_loss")
+    parts = [f"{status.step / status.max_iters:.0%}"] if status.max_iters else []
+    return parts + ([f"val {loss:.2f}"] if loss is not None else [])

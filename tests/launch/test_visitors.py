@@ -24,7 +24,20 @@ from nanogpt.launch import expiry, prepare, visitors
 from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
-from nanogpt.ui import corpus_tab, form, gif_panel, link, run_panel, sample_tab, share_tab, text_panel, train_tab, visit
+from nanogpt.ui import (
+    compare,
+    corpus_tab,
+    form,
+    gif_panel,
+    link,
+    run_panel,
+    runs_tab,
+    sample_tab,
+    share_tab,
+    text_panel,
+    train_tab,
+    visit,
+)  # fmt: skip
 from nanogpt.ui.words import page_line
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=20)
@@ -375,7 +388,12 @@ HANDLERS = {
     "estimate": lambda run, text: form.estimate(text, "quick", "classic", "1m", 5),
     "link": lambda run, text: link.read(dict(run=run)),
     "link to it": lambda run, text: corpus_tab.builtin_key(text),
-    "table": lambda run, text: run_panel.table(),
+    "table": lambda run, text: runs_tab.rows(),
+    "compare": lambda run, text: compare.chosen([run, "one"]),
+    "samples": lambda run, text: list(compare.samples([run, "one"], "The ", 1, 5)),
+    "offered": lambda run, text: run_panel.offered(run),
+    "renamed in the table": lambda run, text: runs_tab.renamed(run, "mine", None),
+    "deleted in the table": lambda run, text: runs_tab.deleted(run, None),
     "facts": lambda run, text: run_panel.facts(run),
     "log": lambda run, text: run_panel.log(run),
     "save": lambda run, text: run_panel.save(run, "samples"),
@@ -440,7 +458,7 @@ def test_on_one_s_own_machine_a_handler_needs_no_request(home, tiny_text):
     run = written(visitor_of(None), corpus.add(tiny_text, "A play"))
     (run.folder / "last.safetensors").touch()  # without a checkpoint it couldn't be resumed
     assert train_tab.look(run.name)["can_continue"]
-    assert run_panel.table()[0][0] == "one"
+    assert runs_tab.rows()["rows"][0]["name"] == "one"
 
 
 # --- over the running page: two visitors, and every response of the server --------------------------------------------
@@ -539,10 +557,17 @@ def events(server: Server, run: Run) -> list[tuple[int, list]]:
     return found
 
 
-def answer(server: Server, client: httpx.Client, number: int, data: list) -> str:
-    """Return the server's complete response to an event."""
+def opening(server: Server) -> list[int]:
+    """List the events of the page that a browser sends when it opens it."""
+    events = httpx.get(f"{server.url}/config").json()["dependencies"]
+    return [event["id"] for event in events if any(name == "load" for _, name in event["targets"])]
+
+
+def answer(server: Server, client: httpx.Client, number: int, data: list, run: Run) -> str:
+    """Return the server's complete response to an event, which names the run as the table of all runs does."""
     session = f"s{number}{time.monotonic_ns()}"
-    body = {"data": data, "fn_index": number, "session_hash": session, "event_data": {"index": [0, 0], "value": 1}}
+    event = {"index": [0, 0], "value": 1, "action": "export", "name": run.name, "names": [run.name, "shakespeare"]}
+    body = {"data": data, "fn_index": number, "session_hash": session, "event_data": event}
     said = client.post(f"{server.url}/gradio_api/queue/join", json=body).text
     with client.stream("GET", f"{server.url}/gradio_api/queue/data", params={"session_hash": session}) as stream:
         for line in stream.iter_lines():
@@ -561,11 +586,12 @@ def test_no_event_of_the_page_tells_or_does_anything_with_another_s_run(served):
     assert len(asked) > 40
     with httpx.Client(headers=cookie("otto"), timeout=20) as otto:
         for number, data in asked:
-            told += answer(server, otto, number, data)
+            told += answer(server, otto, number, data, run)
     assert files() == before
     assert corpus.load(run.settings()["corpus"]["id"]).name == "Annas diary"
     assert [secret for secret in SECRETS if secret in told] == []
     with httpx.Client(headers=cookie("anna"), timeout=20) as anna:
-        loading = [(number, data) for number, data in asked if data in ([run.name], [run.settings()["corpus"]["id"]])]
-        told = "".join(answer(server, anna, number, data) for number, data in loading)
+        alone = ([run.name], [run.settings()["corpus"]["id"]])
+        loading = [(number, data) for number, data in asked if data in alone or number in opening(server)]
+        told = "".join(answer(server, anna, number, data, run) for number, data in loading)
     assert [secret for secret in SECRETS if secret not in told] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,15 @@ def test_nothing_is_wider_than_the_window(page, width):
     page.set_viewport_size(dict(width=width, height=844))
     for tab in visit(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+
+
+@pytest.mark.slow
+def test_the_page_speaks_one_language(browser, server):
+    opened = browser.new_page(locale="ru-RU")
+    opened.goto(server.url)
+    opened.wait_for_selector("#corpus-report h3")
+    foreign = {
+        tab: words for tab in visit(opened) if (words := re.findall("[а-яё]+", opened.inner_text("body").lower()))
+    }
+    opened.close()
+    assert foreign == {}

@@ -19,7 +19,7 @@ from nanogpt.model import count_parameters
 from nanogpt.runs import Run, Status, logs, queue
 from nanogpt.runs.settings import command as command_of
 from nanogpt.runs.settings import settings_of
-from nanogpt.ui import api, corpus_tab, form, guard, run_panel, sample_tab, text_panel, train_tab
+from nanogpt.ui import api, corpus_tab, form, guard, run_panel, runs_tab, sample_tab, text_panel, train_tab
 from nanogpt.ui.words import details, page_line, run_line, steps, tiles
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -39,21 +39,26 @@ def run(text) -> Run:
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 
+def table() -> dict[str, dict]:
+    """Return the cells of each run in the Runs tab, as they are shown, by name."""
+    rows = runs_tab.rows()["rows"]
+    return {row["name"]: {key: cell[0] for key, cell in row["cells"].items()} for row in rows}
+
+
 def test_the_table_names_every_run(run, text):
     broken = prepare.new_run("broken", text, **SMALL)
     (broken.folder / "run.json").write_text("{", encoding="utf-8")
     prepare.new_run("two", text, **SMALL)
     queue.draw("two")
-    lines = {line[0]: line for line in run_panel.table()}
+    lines = table()
     assert set(lines) == {"one", "two", "broken"}
-    assert lines["one"][1:4] == ["Finished", "3.0000", "50 of 50"]
-    assert lines["one"][4] == run_panel.size(sum(path.stat().st_size for path in run.folder.iterdir()))
-    assert lines["one"][5] == "A <b>play</b>"
-    assert lines["two"][1:4] == ["Queued", "–", "0 of 50"]
-    assert lines["broken"][1] == "Damaged"
-    assert all(
-        isinstance(cell, str) and len(line) == len(run_panel.COLUMNS) for line in lines.values() for cell in line
-    )
+    assert [lines["one"][key] for key in ("state", "loss", "steps")] == ["Finished", "3.0000", "50"]
+    assert lines["one"]["text"] == "A <b>play</b>"
+    assert [lines["two"][key] for key in ("state", "loss", "steps")] == ["Queued", "–", "–"]
+    assert lines["broken"]["state"] == "Damaged"
+    columns = {column["key"] for column in runs_tab.rows()["columns"]}
+    assert all(isinstance(cell, str) for line in lines.values() for cell in line.values())
+    assert all(line.keys() == columns for line in lines.values())
 
 
 def test_the_line_about_a_run_and_its_command(run):
@@ -136,7 +141,7 @@ def test_an_archive_is_saved_and_comes_back_as_another_run(run):
     path = run_panel.save("one", "archive")
     assert "last.safetensors" not in zipfile.ZipFile(path).namelist()
     assert run_panel.load(path) == "one-2"
-    assert [line[0] for line in run_panel.table()] == ["one-2", "one"] or len(run_panel.table()) == 2
+    assert set(table()) == {"one-2", "one"}
 
 
 def test_nothing_is_saved_of_what_is_not_there(run):
@@ -171,11 +176,11 @@ def test_a_run_is_deleted_after_a_question_and_never_while_it_is_busy(run):
 
 
 def test_a_new_run_under_a_deleted_one_s_name_has_no_past(run, text):
-    assert run_panel.table()[0][2] == "3.0000"
+    assert table()["one"]["loss"] == "3.0000"
     run_panel.delete("one")
     again = prepare.new_run("one", text, **SMALL)
     again.event("started", step=0, device="CPU")
-    assert run_panel.table()[0][2:4] == ["–", "0 of 50"]
+    assert (table()["one"]["loss"], table()["one"]["steps"]) == ("–", "–")
 
 
 def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
@@ -275,7 +280,7 @@ def test_a_damaged_run_stops_no_listing(run, text):
 def test_a_word_that_a_later_version_logged(run):
     run.event("paused", step=50)
     assert run_line("one")["text"] == "Paused: step 50 of 50"
-    assert run_panel.table()[0][1] == "Paused"
+    assert table()["one"]["state"] == "Paused"
     assert "paused" in run_panel.facts("one")[0]
     assert "step 50" in sample_tab.whose(run)
 
@@ -471,7 +476,7 @@ def it_goes_back_to_earlier_samples(page) -> None:
 
 def it_saves_imports_renames_and_deletes(page, home: Path) -> None:
     page.locator("#run-panel > button").click()
-    page.locator("#run-all > button").click()
+    page.locator("#run-more > button").click()
     page.wait_for_function("document.querySelector('#run-command textarea')?.value.includes('--max-iters 40')")
     with page.expect_download() as curves:
         page.locator("#run-save-curves").click()
@@ -487,11 +492,13 @@ def it_saves_imports_renames_and_deletes(page, home: Path) -> None:
     assert "last.safetensors" in zipfile.ZipFile(packed.value.path()).namelist()
     archive = home / packed.value.suggested_filename
     packed.value.save_as(archive)
+    page.get_by_role("tab", name="Runs", exact=True).click()
     give(page, archive)
     said(page, "#run-import-said", "Imported as short-2.")
     archive.write_bytes(b"no archive at all")
     give(page, archive)
     said(page, "#run-import-said", "damaged")
+    page.get_by_role("tab", name="Train", exact=True).click()
     page.locator("#run-new-name input, #run-new-name textarea").first.fill("renamed")
     page.locator("#run-rename").click()
     said(page, "#run-changed-said", "short-2 is now called renamed.")

@@ -1,0 +1,101 @@
+"""Compare two to five runs: their validation losses, the settings in which they differ, and samples side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .. import durations
+from ..config import NanoGPTError, SampleConfig
+from ..errors import PROBLEMS, explain
+from ..holdout import epochs
+from ..runs import Run, settings
+from . import sample_tab
+from .drawn import points
+from .visit import visitor
+from .words import devices
+
+LEAST, MOST = 2, 5
+AXES = {"Steps": "step", "Training time": "seconds", "Epochs": "epochs"}
+SAME = "These runs have the same settings, text and device."
+
+
+def chosen(names: Any) -> list[Run]:
+    """Return the runs to compare. Raise NanoGPTError unless there are two to five that the visitor can see."""
+    wanted = list(dict.fromkeys(name for name in names if isinstance(name, str))) if isinstance(names, list) else []
+    if not LEAST <= len(wanted) <= MOST:
+        raise NanoGPTError("Select two to five runs to compare them.")
+    runs = [visitor().run(name) for name in wanted]
+    for run in runs:
+        run.settings()  # raises if it was deleted meanwhile
+    return runs
+
+
+def plot(runs: list[Run], axis: str = "step") -> dict[str, Any]:
+    """Return the validation losses of the runs for loss_plot.js, over steps, seconds or epochs."""
+    curves = {run.name: points(rows_of(run), "val_loss", axis, most=300) for run in runs}
+    end = max((curve[-1][0] for curve in curves.values() if curve), default=0) or 1
+    lines = [dict(label=name, points=curve) for name, curve in curves.items()]
+    return dict(axis=axis, end=end, lines=lines, name="comparison", waiting="None of these runs has a loss yet.")
+
+
+def rows_of(run: Run) -> list[dict]:
+    """Return the logged rows of a run, each with its number of epochs."""
+    characters = run.settings()["corpus"]["characters"]
+    read = lambda row: epochs(row.get("characters") or row.get("tokens") or 0, characters)
+    return [row | dict(epochs=round(read(row), 4)) for row in run.history().rows]
+
+
+def differences(runs: list[Run]) -> dict[str, Any]:
+    """Return a table for plain_table.js with a row per setting in which the runs differ, or a sentence if none does."""
+    each = [described(run) for run in runs]
+    rows = [[key, *(str(one[key]) for one in each)] for key in each[0] if len({one[key] for one in each}) > 1]
+    head = ["Setting", *(run.name for run in runs)]
+    return dict(head=head, rows=rows, said="" if rows else SAME)
+
+
+def described(run: Run) -> dict[str, Any]:
+    """Return a run's text, device and settings by name, as they are shown."""
+    about = run.settings()["corpus"]
+    device = (devices(run.history()) or ["not trained yet"])[-1]
+    values = settings.settings_of(run)
+    del values["device"]  # what was asked for, "auto"; the one it was trained on says more
+    text = f"{about['name']} ({about['characters']:,} characters)"
+    return dict(text=text, device=device, **{key: shown(key, value) for key, value in values.items()})
+
+
+def shown(key: str, value: Any) -> str:
+    """Return a setting's value in words."""
+    if key == "budget":
+        return durations.short(value) if value else "off"
+    return (
+        f"{value:,}"
+        if isinstance(value, int) and key != "seed"
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def blank(runs: list[Run]) -> dict[str, Any]:
+    """Return the data of side_by_side.js before anything is sampled."""
+    return dict(columns=[dict(name=run.name, prompt="", text="", said="", state="") for run in runs])
+
+
+def samples(names: Any, prompt: str | None, seed: Any, length: Any) -> Iterator[dict[str, Any]]:
+    """Sample from each run in turn with the same prompt and seed. Yield the data for side_by_side.js as it grows.
+
+    Each model knows the characters of its own text only; what it leaves out of the prompt is said in its column.
+    """
+    config = SampleConfig(seed=0 if seed is None else seed, length=300 if length is None else length)
+    data = blank(chosen(names))
+    for column in data["columns"]:
+        column["said"] = sample_tab.note(column["name"], prompt or "")
+        try:
+            for start, [text] in sample_tab.write_many(column["name"], prompt or "", config):
+                column |= dict(prompt=start, text=text, state="writing")
+                yield data
+            column["state"] = "done"
+        except PROBLEMS as error:
+            column |= dict(said=explain(error), state="failed")
+    yield data

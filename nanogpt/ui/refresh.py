@@ -1,0 +1,135 @@
+"""After a refresh, show what was shown before: the tab, the run, and what was entered.
+
+The browser keeps these in the session storage of its tab, so two tabs don't disturb each other, a new visit starts
+afresh, and the server stores nothing. A link with settings overrides them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from ..config import PRESETS
+from ..layout import LAYOUTS
+from .form import Form, field_values, settings_of
+
+# What is kept besides the form: what you write, and how to sample.
+ENTERED = (
+    "train-name", "sample-prompt", "sample-temperature", "sample-length", "sample-num-samples", "sample-top-k",
+    "sample-top-p", "sample-seed", "sample-keep-seed", "sample-stop-text", "compare-prompt", "compare-seed",
+    "compare-length",
+)  # fmt: skip
+
+# Takes the inputs of the event and replaces the last one by what is kept, or "". A new visit forgets it.
+READ = """(...inputs) => {
+  let kept = "";
+  try {
+    const [visit] = performance.getEntriesByType("navigation");
+    if (!window.nanogptOpened && visit && visit.type === "navigate") sessionStorage.removeItem("nanogpt-place");
+    kept = sessionStorage.getItem("nanogpt-place") || "";
+  } catch {} // storage is blocked
+  window.nanogptOpened = true;
+  return [...inputs.slice(0, -1), kept];
+}"""
+# Keeps what KEPT returns. Before READ was called, the page still shows the defaults, which would overwrite it.
+KEEP = """(...values) => {
+  if (!window.nanogptOpened) return;
+  try {
+    const place = JSON.parse(sessionStorage.getItem("nanogpt-place") || "{}");
+    sessionStorage.setItem("nanogpt-place", JSON.stringify({ ...place, ...(KEPT) }));
+  } catch {} // storage is blocked
+}"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a page was: its tab, the run in view, and the values of components by elem_id."""
+
+    tab: str | None = None
+    run: str | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def read(kept: Any) -> Place:
+    """Parse what the browser kept. Anything invalid is ignored."""
+    try:
+        place = json.loads(kept) if isinstance(kept, str) and len(kept) < 100_000 else None
+    except (ValueError, RecursionError):
+        place = None
+    if not isinstance(place, dict):
+        return Place()
+    tab, run, values = (place.get(key) for key in ("tab", "run", "values"))
+    return Place(
+        tab if isinstance(tab, str) else None,
+        run if isinstance(run, str) else None,
+        values if isinstance(values, dict) else {},
+    )
+
+
+def form_values(form: Form, values: dict[str, Any]) -> list | None:
+    """Return updates for `form.fields` with the kept values, or None if no valid preset and layout are among them."""
+    chosen, layout = values.get("train-preset"), values.get("train-layout")
+    if not isinstance(chosen, str) or chosen not in PRESETS or not isinstance(layout, str) or layout not in LAYOUTS:
+        return None
+    usual = field_values(settings_of(chosen, layout))
+    return [_with(part, update, values) for part, update in zip(form.fields, usual)]
+
+
+def _with(part: Component, update: Any, values: dict[str, Any]) -> Any:
+    """Return an update with the kept value of a component, if there is one. What the update hides stays hidden."""
+    if part.elem_id not in values or not fits(part, values[part.elem_id]):
+        return update
+    visible = update.constructor_args.get("visible", True) if isinstance(update, Component) else True
+    return gr.update(value=values[part.elem_id], visible=visible)
+
+
+def entered(parts: Iterable[Component], values: dict[str, Any]) -> dict[Component, Any]:
+    """Return the kept value of each component, or no update."""
+    kept = {part: values.get(part.elem_id) for part in parts}
+    return {part: value if part.elem_id in values and fits(part, value) else gr.skip() for part, value in kept.items()}
+
+
+def fits(part: Component, value: Any) -> bool:
+    """Return True if a component can have this value. A number that you deleted is None."""
+    if isinstance(part, gr.Radio | gr.Dropdown):
+        return value in [key for _, key in part.choices]
+    if isinstance(part, gr.Checkbox):
+        return isinstance(value, bool)
+    if isinstance(part, gr.Number):
+        return value is None or _is_number(value)
+    if isinstance(part, gr.Slider):
+        return _is_number(value) and part.minimum <= value <= part.maximum
+    return isinstance(value, str) and len(value) <= 10_000
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# ---- the wiring ----------------------------------------------------------------------------------------------------
+
+
+def keep(events: list, inputs: Any, kept: str) -> None:
+    """Keep what the JavaScript expression `kept` makes of the `values` of the inputs. No request is sent for it."""
+    gr.on(events, None, inputs, None, js=KEEP.replace("KEPT", kept))
+
+
+def keep_all(tabs: list[gr.Tab], run: gr.Dropdown, parts: list[Component]) -> None:
+    """Keep which tab is selected, which run is in view, and the values of `parts`."""
+    for tab in tabs:
+        keep([tab.select], None, f"{{ tab: {json.dumps(tab.id)} }}")
+    keep([run.change], run, "{ run: values[0] }")
+    names = json.dumps([part.elem_id for part in parts])
+    by_name = f"{{ values: Object.fromEntries({names}.map((name, i) => [name, values[i]])) }}"
+    keep([part.change for part in parts], parts, by_name)
+
+
+def entered_parts(page: gr.Blocks) -> list[Component]:
+    """Return the components of the page that ENTERED names."""
+    found = {part.elem_id: part for part in page.blocks.values() if isinstance(part, Component)}
+    return [found[name] for name in ENTERED if name in found]

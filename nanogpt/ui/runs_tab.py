@@ -1,0 +1,306 @@
+"""The Runs tab: a table of all runs with what you can do with each, and a comparison of those you select."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import gradio as gr
+
+from ..config import ModelConfig, SampleConfig, knobs
+from ..durations import clock
+from ..errors import PROBLEMS, explain
+from ..formats import read_config
+from ..model import count_parameters
+from ..runs import Overview, Run, overview
+from . import changing, compare, run_panel
+from .drawn import drawn, said, told
+from .parts import QUIET, Parts
+from .visit import visitor
+from .words import state_word
+
+# key, label, whether it is a number, whether it sorts from its largest value first
+COLUMNS = [
+    ("name", "Name", False, False), ("text", "Text", False, False), ("state", "State", False, False),
+    ("parameters", "Parameters", True, True), ("steps", "Steps", True, True), ("epochs", "Epochs", True, True),
+    ("loss", "Val loss", True, False), ("time", "Time", True, True), ("when", "Created", False, True),
+]  # fmt: skip
+UNKNOWN = ("–", None)
+
+
+# ---- handlers: plain functions of names ----------------------------------------------------------------------------
+
+
+def rows() -> dict[str, Any]:
+    """Return every run that the visitor can see, newest first, in the form that runs_table.js draws."""
+    listed = [(run, overview(run)) for run in visitor().runs()]
+    return dict(
+        columns=[dict(zip(("key", "label", "number", "falls"), column)) for column in COLUMNS],
+        rows=[dict(name=run.name, actions=actions(run, found), cells=cells(run, found)) for run, found in listed],
+        least=compare.LEAST,
+        most=compare.MOST,
+    )
+
+
+def cells(run: Run, found: Overview) -> dict[str, tuple]:
+    """Return a run's cells by column: the text, and the value to sort by, None if it is unknown."""
+    status, parameters = found.status, parameters_of(run)
+    known = {
+        "name": (run.name, run.name),
+        "text": (found.text, found.text) if found.text else UNKNOWN,
+        "state": (state_word(status), state_word(status), status.state),
+        "parameters": (in_millions(parameters), parameters) if parameters else UNKNOWN,
+        "steps": (f"{status.step:,}", status.step) if status.step else UNKNOWN,
+        "epochs": (f"{found.epochs:.1f}", found.epochs) if found.epochs else UNKNOWN,
+        "loss": (f"{found.loss:.4f}", found.loss) if found.loss is not None else UNKNOWN,
+        "time": (clock(status.seconds), status.seconds) if status.seconds else UNKNOWN,
+        "when": (found.created[:16].replace("T", " "), found.created) if found.created else UNKNOWN,
+    }
+    return known
+
+
+def parameters_of(run: Run) -> int | None:
+    """Return a run's number of parameters, or None if its config can't be read."""
+    try:
+        return counted(read_config(run.folder))
+    except PROBLEMS:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def counted(config: ModelConfig) -> int:
+    """Return `count_parameters`, which takes some milliseconds, from memory if it was counted before."""
+    return count_parameters(config)
+
+
+def in_millions(count: int) -> str:
+    """Return 812,345 as "0.81 M"."""
+    return f"{count / 1e6:.2f} M"
+
+
+def actions(run: Run, found: Overview) -> list[str]:
+    """Return what the table offers for a run: what `run_panel.allowed` allows, "open", and "compare"."""
+    comparable = ["compare"] if found.status.state != "damaged" else []
+    return ["open", *run_panel.allowed(run, found.status), *comparable]
+
+
+# ---- the tab -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Train:
+    """What the tab uses of the Train tab: its dropdown of runs, what shows a run, and what `show` updates."""
+
+    run: gr.Dropdown
+    show: Callable[[str | None], dict]  # name, or None for the default -> updates for `shown`
+    shown: Parts
+    tabs: gr.Tabs
+
+
+@dataclass
+class Dialogs:
+    """What the tab shows about one run: the field to rename it, the question before it is deleted, and a message."""
+
+    renaming: gr.Group
+    new: gr.Textbox
+    rename: gr.Button
+    leave: gr.Button
+    sure: changing.Sure
+    note: gr.HTML
+    about: gr.Textbox  # the run's name, never shown
+    file: gr.DownloadButton  # to download, never shown
+
+    def closed(self) -> dict:
+        """Return updates that hide everything."""
+        hidden = gr.Group(visible=False)
+        return {self.renaming: hidden, self.sure.group: hidden, self.note: told(""), self.file: None}
+
+
+def build(train: Train) -> gr.HTML:
+    """Draw the tab and wire it. Return the table, which is filled in when the tab is opened."""
+    table = drawn("runs_table", elem_id="runs-table")
+    dialogs = draw_dialogs()
+    wire_actions(table, dialogs, train)
+    wire_dialogs(table, dialogs, train)
+    build_import(table, train)
+    build_comparison(table)
+    return table
+
+
+def draw_dialogs() -> Dialogs:
+    """Draw the field to rename a run and the question before a deletion, both hidden."""
+    note, about, file = said("runs-said"), gr.Textbox(visible=False), gr.DownloadButton(visible=False)
+    with gr.Group(visible=False, elem_id="runs-renaming") as renaming:
+        new = gr.Textbox(label="New name", placeholder=run_panel.NAMES, max_lines=1, elem_id="runs-new-name")
+        with gr.Row():
+            rename = gr.Button("Rename run", variant="primary", size="sm", elem_id="runs-rename")
+            leave = gr.Button("Cancel", size="sm", elem_id="runs-rename-no")
+    return Dialogs(renaming, new, rename, leave, changing.draw_sure("runs"), note, about, file)
+
+
+def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
+    """Wire the menu of each row: open or export the run, or ask before it is renamed or deleted."""
+    sure = dialogs.sure
+
+    def act(event: gr.EventData):
+        action, name = getattr(event, "action", ""), str(getattr(event, "name", ""))
+        done = {**dialogs.closed(), dialogs.about: name}
+        try:
+            run_panel.found(name)
+            if action == "open":
+                return {**done, train.tabs: gr.Tabs(selected="train"), **train.shown.put(train.show(name))}
+            if action == "export":
+                return {**done, dialogs.file: run_panel.save(name, "archive")}
+            if action == "rename":
+                return {
+                    **done,
+                    dialogs.renaming: gr.Group(visible=True),
+                    dialogs.new: gr.Textbox("", label=f"New name for {name}"),
+                }
+            return {**done, sure.ask: run_panel.question(name), sure.group: gr.Group(visible=True)}
+        except PROBLEMS as error:
+            return {**done, dialogs.note: told(explain(error), "failed"), table: rows()}
+
+    acted = [*dialogs.closed(), dialogs.about, dialogs.new, sure.ask, table, train.tabs, *train.shown.outputs]
+    table.select(act, None, acted, **QUIET).then(None, dialogs.file, None, js=run_panel.DOWNLOAD)
+
+
+def wire_dialogs(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
+    """Wire the buttons that rename and delete a run, and show the result in both tabs."""
+
+    def change(do: Callable[..., tuple[str, str | None]], *inputs):
+        try:
+            sentence, in_view = do(*inputs)
+        except PROBLEMS as error:
+            return {dialogs.note: told(explain(error), "failed"), table: rows()}
+        shown = {dialogs.note: told(sentence), table: rows(), **train.shown.put(train.show(in_view))}
+        return {**dialogs.closed(), **shown}
+
+    changed = [*dialogs.closed(), table, *train.shown.outputs]
+    named, gone = lambda *a: change(renamed, *a), lambda *a: change(deleted, *a)
+    entered = [dialogs.about, dialogs.new, train.run]
+    gr.on([dialogs.rename.click, dialogs.new.submit], named, entered, changed, **QUIET)
+    dialogs.sure.yes.click(gone, [dialogs.about, train.run], changed, **QUIET)
+    gr.on([dialogs.leave.click, dialogs.sure.no.click], dialogs.closed, None, [*dialogs.closed()], **QUIET)
+
+
+def build_import(table: gr.HTML, train: Train) -> None:
+    """Draw and wire the button that imports an archive."""
+    with gr.Row():
+        upload = gr.UploadButton(
+            "Import run (.zip)", file_types=[".zip"], size="sm", min_width=160, scale=0, elem_id="run-import"
+        )
+    imported = said("run-import-said")
+
+    def take(path):
+        try:
+            name = run_panel.load(path)
+        except PROBLEMS as error:
+            return {imported: told(explain(error), "failed")}
+        return {imported: told(f"Imported as {name}."), table: rows(), **train.shown.put(train.show(name))}
+
+    taken = [imported, table, *train.shown.outputs]
+    upload.upload(take, upload, taken, api_visibility="private", show_progress_on=upload)
+
+
+def renamed(name: str, new: str, in_view: str | None) -> tuple[str, str | None]:
+    """Rename a run. Return a message, and the run to show in the Train tab."""
+    chosen = run_panel.rename(name, new)
+    return f"{name} is now called {chosen}.", chosen if in_view == name else in_view
+
+
+def deleted(name: str, in_view: str | None) -> tuple[str, str | None]:
+    """Delete a run. Return a message, and the run to show in the Train tab."""
+    run_panel.delete(name)
+    return f"{name} is deleted.", None if in_view == name else in_view
+
+
+@dataclass
+class Comparison:
+    """The parts that show the runs being compared."""
+
+    names: gr.State
+    wrong: gr.HTML
+    shown: gr.Column
+    axis: gr.Radio
+    plot: gr.HTML
+    settings: gr.HTML
+    samples: gr.HTML
+
+
+def build_comparison(table: gr.HTML) -> None:
+    """Draw the plot, the settings and the samples of the selected runs, hidden until you compare some."""
+    names, wrong = gr.State([]), said("compare-said")
+    with gr.Column(visible=False, elem_id="compare") as shown:
+        gr.Markdown("### Validation loss", container=False)
+        axis = gr.Radio(
+            list(compare.AXES.items()), value="step", label="Over", show_label=False, container=False,
+            elem_id="compare-axis",
+        )  # fmt: skip
+        plot = drawn("loss_plot", elem_id="compare-plot")
+        gr.Markdown("### Settings that differ", container=False)
+        settings = drawn("plain_table", elem_id="compare-settings")
+        samples = build_samples(names, wrong)
+    wire_comparison(table, Comparison(names, wrong, shown, axis, plot, settings, samples))
+
+
+def wire_comparison(table: gr.HTML, parts: Comparison) -> None:
+    """Wire the button that compares runs, and the choice of the x axis."""
+
+    def opened(event: gr.EventData, axis):
+        try:
+            runs = compare.chosen(getattr(event, "names", None))
+            data = {parts.plot: compare.plot(runs, axis), parts.settings: compare.differences(runs)}
+        except PROBLEMS as error:
+            return {parts.wrong: told(explain(error), "failed"), table: rows()}
+        shown = {parts.shown: gr.Column(visible=True), parts.wrong: told(""), parts.samples: compare.blank(runs)}
+        return {**data, **shown, parts.names: [run.name for run in runs]}
+
+    def redrawn(names, axis):
+        try:
+            return [compare.plot(compare.chosen(names), axis), told("")]
+        except PROBLEMS as error:
+            return [gr.skip(), told(explain(error), "failed")]
+
+    drawn_parts = [parts.plot, parts.settings, parts.samples, parts.names, parts.shown, parts.wrong, table]
+    begun = table.submit(opened, parts.axis, drawn_parts, **QUIET)
+    begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
+    parts.axis.input(redrawn, [parts.names, parts.axis], [parts.plot, parts.wrong], **QUIET)
+
+
+def build_samples(names: gr.State, wrong: gr.HTML) -> gr.HTML:
+    """Draw and wire the samples of the runs in `names`. Return the component that shows them."""
+    k = {knob.name: knob for knob in knobs(SampleConfig)}
+    gr.Markdown("### Samples from the same prompt and seed", container=False)
+    with gr.Row(equal_height=True):
+        prompt = gr.Textbox(
+            label="Prompt", info="How each text should start (optional).", max_lines=3, scale=4, min_width=220,
+            elem_id="compare-prompt",
+        )  # fmt: skip
+        seed = gr.Number(
+            k["seed"].default, label="Seed", info="The same for each.", precision=0, min_width=110,
+            elem_id="compare-seed",
+        )  # fmt: skip
+        length = gr.Number(
+            300, label="Length", info="In characters.", precision=0, min_width=110, elem_id="compare-length"
+        )
+    with gr.Row():
+        generate = gr.Button("Sample from each", variant="primary", scale=0, min_width=200, elem_id="compare-sample")
+        stop = gr.Button("Stop", scale=0, min_width=90, elem_id="compare-stop")
+    samples = drawn("side_by_side", elem_id="compare-samples")
+
+    def sampled(*asked):
+        try:
+            for data in compare.samples(*asked):
+                yield [data, told("")]
+        except PROBLEMS as error:
+            yield [gr.skip(), told(explain(error), "failed")]
+
+    writing = gr.on(
+        [generate.click, prompt.submit], sampled, [names, prompt, seed, length], [samples, wrong],
+        show_progress="hidden", concurrency_limit=4, concurrency_id="sample", api_visibility="private",
+    )  # fmt: skip
+    stop.click(None, None, None, cancels=[writing])
+    return samples

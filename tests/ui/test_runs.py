@@ -1,0 +1,280 @@
+"""The Runs tab: the table, what it offers for each run, and comparing runs. The handlers alone, then in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import ended_run
+
+from nanogpt import corpus
+from nanogpt.config import NanoGPTError
+from nanogpt.launch import prepare
+from nanogpt.model import count_parameters
+from nanogpt.runs import Run, overview, queue
+from nanogpt.ui import compare, run_panel, runs_tab, sample_tab
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
+
+
+@pytest.fixture
+def text(home, tiny_text):
+    return corpus.add(tiny_text, "A play")
+
+
+@pytest.fixture
+def runs(text) -> list[Run]:
+    """Return two finished runs that were never trained: "one", and "two" with a wider model and another seed."""
+    return [ended_run(text, "one", **SMALL), ended_run(text, "two", **{**SMALL, "n_embd": 32}, seed=7)]
+
+
+def row(name: str) -> dict:
+    return next(row for row in runs_tab.rows()["rows"] if row["name"] == name)
+
+
+# --- the table -----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_has_what_is_shown_and_what_to_sort_by(runs, text):
+    from nanogpt.formats import read_config
+
+    cells = row("one")["cells"]
+    parameters = count_parameters(read_config(runs[0].folder))
+    assert cells["name"] == ("one", "one")
+    assert cells["parameters"] == (f"{parameters / 1e6:.2f} M", parameters)
+    assert cells["steps"] == ("50", 50)
+    assert cells["loss"] == ("3.0000", 3.0)
+    assert cells["time"] == ("0:01", 1.0)
+    assert cells["epochs"][1] == pytest.approx(50 * 64 / int(0.9 * text.characters))
+    assert cells["when"][1] == runs[0].settings()["created"]
+    prepare.new_run("new", text, "quick", **SMALL)
+    unknown = row("new")["cells"]
+    assert all(unknown[key] == runs_tab.UNKNOWN for key in ("steps", "epochs", "loss", "time"))
+
+
+def test_listing_reads_only_the_runs_that_changed(runs, monkeypatch):
+    read = []
+    glance = Run.glance
+    monkeypatch.setattr(Run, "glance", lambda run: read.append(run.name) or glance(run))
+    runs_tab.rows()
+    read.clear()
+    runs_tab.rows()
+    assert read == []
+    runs[0].log(step=75, seconds=2.0, tokens=75 * 64, val_loss=2.0)
+    runs_tab.rows()
+    assert read == ["one"]
+    read.clear()
+    queue.draw("two")
+    assert overview(runs[1]).status.state == "queued"
+    queue.drop("two")
+    assert overview(runs[1]).status.state == "finished"
+    runs[1].rename("three")
+    assert {row["name"] for row in runs_tab.rows()["rows"]} == {"one", "three"}
+    assert set(read) == {"two", "three"}  # also `rename`, which checks that nothing trains
+
+
+def test_only_what_would_be_done_is_offered(runs, text, home, tmp_path, monkeypatch):
+    assert row("one")["actions"] == ["open", "export", "rename", "delete", "compare"]
+    prepare.new_run("new", text, "quick", **SMALL)  # without weights
+    assert row("new")["actions"] == ["open", "rename", "delete", "compare"]
+    queue.draw("one")
+    assert row("one")["actions"] == ["open", "export", "compare"]
+    queue.drop("one")
+    (Run("new").folder / "run.json").write_text("{", encoding="utf-8")
+    assert row("new")["actions"] == ["open", "delete"]
+    assert run_panel.offered("one") == dict(export=True, rename=True, delete=True, checkpoint=False)
+    (runs[0].folder / "last.safetensors").touch()
+    assert run_panel.offered("one")["checkpoint"]
+    assert not any(run_panel.offered("gone").values())
+
+
+def test_the_bundled_run_can_be_opened_exported_and_compared(home, tmp_path, monkeypatch, runs):
+    project = tmp_path / "project" / "checkpoints"
+    project.mkdir(parents=True)
+    runs[0].change(public=True)
+    runs[0].folder.rename(project / "one")
+    monkeypatch.setattr("nanogpt.paths.SHIPPED", project)
+    monkeypatch.setenv("NANOGPT_SHIPPED", "on")
+    assert row("one")["actions"] == ["open", "export", "compare"]
+    assert run_panel.offered("one") == dict(export=True, rename=False, delete=False, checkpoint=False)
+
+
+def test_after_renaming_or_deleting_the_train_tab_shows_the_run_that_was_in_view(runs):
+    assert runs_tab.renamed("one", "three", "one") == ("one is now called three.", "three")
+    assert runs_tab.renamed("three", "four", "two") == ("three is now called four.", "two")
+    assert runs_tab.deleted("four", "two") == ("four is deleted.", "two")
+    assert runs_tab.deleted("two", "two") == ("two is deleted.", None)
+
+
+# --- comparing -----------------------------------------------------------------------------------------------------
+
+
+def test_two_to_five_runs_are_compared(runs):
+    assert [run.name for run in compare.chosen(["two", "one", "two"])] == ["two", "one"]
+    for names in (None, "one", [], ["one"], ["one", "one"], list("abcdef"), [{}, []]):
+        with pytest.raises(NanoGPTError, match="Select two to five runs"):
+            compare.chosen(names)
+    with pytest.raises(NanoGPTError, match="no run named gone"):
+        compare.chosen(["one", "gone"])
+
+
+def test_the_losses_go_over_steps_time_or_epochs(runs, text):
+    runs[1].log(step=100, seconds=9.0, tokens=100 * 64, val_loss=2.5)
+    over_steps = compare.plot(runs)
+    assert [line["label"] for line in over_steps["lines"]] == ["one", "two"]
+    assert over_steps["lines"][0]["points"] == [[0, 4.1, 0], [25, 3.6, 25], [50, 3.1, 50]]
+    assert (over_steps["axis"], over_steps["end"]) == ("step", 100)
+    assert compare.plot(runs, "seconds")["end"] == 9.0
+    epochs = compare.plot(runs, "epochs")
+    assert epochs["end"] == pytest.approx(100 * 64 / int(0.9 * text.characters), abs=1e-4)
+    assert compare.plot([prepare.new_run("new", text, "quick", **SMALL)])["end"] == 1
+
+
+def test_only_the_settings_that_differ_are_listed(runs, text):
+    table = compare.differences(runs)
+    assert table["head"] == ["Setting", "one", "two"]
+    assert table["rows"] == [["n_embd", "16", "32"], ["seed", "1337", "7"]]
+    assert table["said"] == ""
+    same = ended_run(text, "same", **SMALL)
+    assert compare.differences([runs[0], same]) == dict(head=["Setting", "one", "same"], rows=[], said=compare.SAME)
+    same.event("started", step=0, device="CUDA")
+    other = corpus.add("Another text, long enough to be one. " * 40, "A play")
+    rows = compare.differences([runs[0], same, ended_run(other, "other", **SMALL)])["rows"]
+    assert rows == [
+        ["text", *[f"A play ({text.characters:,} characters)"] * 2, f"A play ({other.characters:,} characters)"],
+        ["device", "CPU", "CUDA", "CPU"],
+    ]
+
+
+def test_a_sample_from_each_run_is_what_the_sample_tab_writes(runs):
+    *_, last = compare.samples(["one", "two"], "The ", 5, 20)
+    for column in last["columns"]:
+        *_, written = sample_tab.write(column["name"], "The ", length=20, seed=5)
+        assert column["prompt"] + column["text"] == written
+        assert (column["state"], column["said"]) == ("done", "")
+
+
+def test_another_vocabulary_or_a_failure_is_a_sentence_in_its_column(runs, home):
+    greek = ended_run(corpus.add("Καλημέρα κόσμε, τι κάνεις; \n" * 60, "Greek"), "greek", **SMALL)
+    *_, last = compare.samples(["one", "greek"], "The ", 5, 20)
+    one, other = last["columns"]
+    assert one["said"] == ""
+    assert "alphabet" in other["said"]
+    assert len(other["text"]) == 20
+    (greek.folder / "model.safetensors").unlink()
+    *_, last = compare.samples(["greek", "one"], "The ", 5, 20)
+    assert [column["state"] for column in last["columns"]] == ["failed", "done"]
+    assert "no weights" in last["columns"][0]["said"]
+    with pytest.raises(NanoGPTError, match="length was 100000"):
+        next(compare.samples(["one", "two"], "The ", 5, 100_000))
+
+
+# --- in a browser --------------------------------------------------------------------------------------------------
+
+
+def said(page, where: str, words: str) -> None:
+    page.wait_for_function(
+        "([where, words]) => document.querySelector(where)?.innerText.includes(words)", arg=[where, words]
+    )
+
+
+def names(page) -> list[str]:
+    return page.locator(".runs-frame tbody th").all_inner_texts()
+
+
+def choose(page, name: str, action: str) -> None:
+    """Choose an action from the menu of a run."""
+    page.get_by_label(f"Actions for {name}").click()
+    page.get_by_role("menuitem", name=action).click()
+
+
+@pytest.mark.slow
+def test_all_runs_in_a_table(page, home: Path, tiny_text: str):
+    text = corpus.add(tiny_text, "A <b>play</b>")
+    ended_run(text, "b-run", **SMALL)
+    ended_run(text, "a-run", **{**SMALL, "n_embd": 32}).log(step=75, seconds=2.0, tokens=1, val_loss=1.0)
+    prepare.new_run("c-run", text, "quick", **SMALL)
+    page.get_by_role("tab", name="Runs", exact=True).click()
+    page.wait_for_function("document.querySelectorAll('.runs-frame tbody tr').length === 3")
+    assert page.locator(".runs-frame b").count() == 0  # names and texts are never parsed
+    it_sorts_with_the_mouse_and_the_keyboard(page)
+    it_compares(page)
+    it_can_be_read(page)
+    it_renames_exports_deletes_and_opens(page, home)
+
+
+def it_sorts_with_the_mouse_and_the_keyboard(page) -> None:
+    heading = lambda label: page.locator(".runs-frame thead button", has_text=label)
+    sorted_by = lambda: page.locator(".runs-frame th[aria-sort]:not([aria-sort=none])").get_attribute("aria-sort")
+    heading("Name").click()
+    assert names(page) == ["a-run", "b-run", "c-run"]
+    assert sorted_by() == "ascending"
+    heading("Name").press("Enter")
+    assert names(page) == ["c-run", "b-run", "a-run"]
+    assert sorted_by() == "descending"
+    heading("Steps").press("Space")
+    assert names(page) == ["a-run", "b-run", "c-run"]  # 75, 50, and none yet
+    heading("Steps").press("Space")
+    assert names(page) == ["b-run", "a-run", "c-run"]  # the run without a number stays last
+    assert page.evaluate("document.activeElement.textContent") == "Steps"
+
+
+def it_compares(page) -> None:
+    button = page.locator("#runs-compare")
+    page.get_by_label("Compare a-run").check()
+    assert button.is_disabled()
+    page.get_by_label("Compare b-run").check()
+    button.click()
+    page.wait_for_selector("#compare-plot .plot-line.plot-run-1")
+    assert page.locator("#compare-plot .plot-key").all_inner_texts() == ["a-run", "b-run"]
+    assert page.locator("#compare-plot .plot-line").count() == 2
+    cells = page.locator("#compare-settings tr").all_inner_texts()
+    assert [line.split() for line in cells] == [["Setting", "a-run", "b-run"], ["n_embd", "32", "16"]]
+    page.get_by_label("Epochs", exact=True).check()
+    page.wait_for_function(
+        "[...document.querySelectorAll('#compare-plot svg text')].some((text) => text.textContent === 'epochs')"
+    )
+    page.locator("#compare-prompt textarea, #compare-prompt input").first.fill("The Ж")
+    page.locator("#compare-length input").fill("30")
+    page.locator("#compare-length input").press("Tab")
+    page.locator("#compare-sample").click()
+    page.wait_for_function("document.querySelectorAll('.side[data-state=done]').length === 2")
+    for column in page.locator(".side").all():
+        assert "alphabet" in column.locator(".side-said").inner_text()
+        assert len(column.locator(".side-text").text_content()) == len("The ") + 30
+
+
+def it_can_be_read(page) -> None:
+    page.mouse.move(0, 0)  # away from the button that was pressed
+    assert page.evaluate(CONTRAST) == []
+    page.evaluate("document.body.classList.add('dark')")
+    page.wait_for_timeout(300)  # colors change gradually
+    assert page.evaluate(CONTRAST) == []
+    page.evaluate("document.body.classList.remove('dark')")
+
+
+def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
+    choose(page, "b-run", "Rename run")
+    page.locator("#runs-new-name input, #runs-new-name textarea").first.fill("a-run")
+    page.locator("#runs-rename").click()
+    said(page, "#runs-said", "There is already a run named a-run")
+    page.locator("#runs-new-name input, #runs-new-name textarea").first.fill("d-run")
+    page.locator("#runs-rename").click()
+    said(page, "#runs-said", "b-run is now called d-run.")
+    page.get_by_label("Compare d-run").wait_for()
+    assert not page.locator("#runs-renaming").is_visible()
+    with page.expect_download() as packed:
+        choose(page, "d-run", "Export run")
+    assert packed.value.suggested_filename == "d-run.zip"
+    page.get_by_label("Actions for c-run").click()
+    assert page.get_by_role("menuitem").all_inner_texts() == ["Open run", "Rename run …", "Delete run …"]  # no weights
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    said(page, "#runs-sure", "")
+    page.locator("#runs-delete-yes").click()
+    said(page, "#runs-said", "c-run is deleted.")
+    assert not (home / "checkpoints" / "c-run").exists()
+    page.get_by_role("button", name="a-run", exact=True).click()
+    page.wait_for_function("document.querySelector('#train-run input')?.value === 'a-run'")
+    assert page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
