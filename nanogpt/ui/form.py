@@ -216,7 +216,8 @@ def build() -> Form:
     first = next(iter(PRESETS))
     labels = [(one.label, key) for key, one in PRESETS.items()]
     presets = gr.Radio(labels, value=first, label="Preset", elem_id="train-preset")
-    gr.HTML(html_template="", js_on_load=ACCESSIBLE_JS, apply_default_css=False, visible="hidden")  # only for its script
+    # only for its script
+    gr.HTML(html_template="", js_on_load=ACCESSIBLE_JS, apply_default_css=False, visible="hidden")
     expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
     budget = gr.Textbox(
         "1m", label="Training time", info="For example 90s, 3m or 1h. 10 seconds or more is best.", max_lines=1,
