@@ -81,6 +81,11 @@ def checked_name(name: str) -> str:
             f"{str(name)[:80]!r} can't be used as a name. Use 1 to 64 lower-case letters, digits and hyphens, starting "
             f"with a letter or digit, e.g. {slug(str(name)) or 'my-run'}."
         )
-    if name in DEVICES:
+    return name
+
+
+def new_name(name: str) -> str:
+    """Return a valid name for something new, else raise NanoGPTError. Folders with other names may already exist."""
+    if checked_name(name) in DEVICES:
         raise NanoGPTError(f"{name!r} can't be used as a name: on Windows it means a device. Use, e.g., {slug(name)}.")
     return name

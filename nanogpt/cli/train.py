@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config import PLANNED, PRESETS, ModelConfig, NanoGPTError, TrainConfig, preset
 from ..durations import short
-from ..paths import PROGRAM, slug
+from ..paths import DEVICES, PROGRAM, slug
 from ..runs import Run, free_name, queue
 from .flags import Command, add_knobs, settings_in
 from .progress import progress_bar
@@ -66,7 +66,12 @@ def name_for(wanted: str | None) -> str:
     if wanted and name != wanted:
         if not name:
             raise NanoGPTError(f"{wanted!r} can't be used as a name. Use letters, digits and hyphens, e.g. my-run.")
-        print(f"The run is named {name}, because names consist of lower-case letters, digits and hyphens.")
+        reason = (
+            "Windows can't have that folder"
+            if wanted in DEVICES
+            else "names consist of lower-case letters, digits and hyphens"
+        )
+        print(f"The run is named {name}, because {reason}.")
     if name and Run(name).exists():
         resume = f"{PROGRAM} train --resume {name}"
         raise NanoGPTError(f"There is already a run named {name}. Choose another --name, or resume it: {resume}")

@@ -34,7 +34,7 @@ from .. import __version__, disk, locks, paths
 from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
 from ..errors import PROBLEMS, explain
-from ..paths import checked_name, home
+from ..paths import checked_name, home, new_name
 from . import queue
 from .history import History, append, as_line, history_of, is_number, read_jsonl
 from .queue import Busy
@@ -94,7 +94,7 @@ class Run:
 
         Raise NanoGPTError if the name is invalid or taken, and OSError, leaving nothing behind, if the disk is full.
         """
-        run = cls(name)
+        run = cls(new_name(name))
         if run.exists():
             raise NanoGPTError(TAKEN.format(name))
         about = dict(name=name, format=FORMAT, created=_now(), parent=None, owner=None, versions=_versions())
@@ -298,6 +298,7 @@ class Run:
     def rename(self, name: str) -> Run:
         """Rename the run and return it. Raise NanoGPTError if it is in use, or if the name is invalid or taken."""
         self.settings()
+        new_name(name)
         self._leave_alone("renamed")
         renamed = Run(name)
         if renamed.folder.exists():

@@ -154,7 +154,6 @@ MISTAKES = [
     (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'. Choose one of {', '.join(PRESETS)}."),
     (["train", "FILE", "--name", "first"], "There is already a run named first. Choose another --name, or resume it: "),
     (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
-    (["sample", "nul"], "'nul' can't be used as a name: on Windows it means a device. Use, e.g., nul-1."),
     (["train", "/dev/zero"], "zero isn't a regular file. Choose a text file."),
     (["train", "tests"], "tests is a folder. Choose a text file."),
     (["train", "FILE", "--layout", "modern", "--n-head", "3"], "must be divisible by n_head (3). Try n_embd 126."),

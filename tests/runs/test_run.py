@@ -702,3 +702,16 @@ def test_the_end_of_the_log(home):
     (run.folder / "log.txt").write_bytes(b"first\nsecond \xff\n\n")
     assert run.log_tail() == "second \ufffd"
     assert run.log_tail(5) == "first\nsecond \ufffd"
+
+
+@pytest.mark.parametrize("name", ["con", "nul", "com1", "lpt9"])
+def test_no_new_run_gets_a_name_that_windows_cannot_have(home, name):
+    run = a_run()
+    for act in (lambda: Run.create(name, {}, {}), lambda: run.rename(name)):
+        with pytest.raises(NanoGPTError, match=f"on Windows it means a device. Use, e.g., {name}-1"):
+            act()
+    assert free_name(name) == f"{name}-1"
+    run.folder.rename(run.folder.parent / name)  # as an earlier version allowed
+    assert [one.name for one in all_runs()] == [name]
+    assert Run(name).glance().state != "damaged"
+    assert Run(name).rename("two").name == "two"
