@@ -364,7 +364,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("doors", nargs="*", default=list(DOORS), metavar="DOOR", help=", ".join(DOORS))
     parser.add_argument("--cases", type=int, default=10_000, help="per door [10000]")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="25 cases per door, and no result")
+    parser.add_argument("--quick", action="store_true", help="12 cases per door, and no result")
     args = parser.parse_args(argv)
     before = os.environ.get("NANOGPT_HOME")
     table = {}
@@ -379,7 +379,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             for door in args.doors:
                 corpus.add(PROSE * 50)  # the good run's; a case before may have deleted it
                 began = time.perf_counter()
-                DOORS[door](cases(door, min(args.cases, 25) if args.quick else args.cases, args.seed))
+                DOORS[door](cases(door, min(args.cases, 12) if args.quick else args.cases, args.seed))
                 seconds, above = time.perf_counter() - began, (memory() - idle) // 10**6
                 table[door] = dict(
                     **counts[door], slowest=round(slowest[door], 2), seconds=round(seconds), MB_above_idle=above

@@ -2,12 +2,15 @@
 
 As in the lecture, the first nine tenths of a text are the training set and the last tenth is the validation set. The
 split is defined only here, because the text report, the run planner, the trainer, the page and the exported program
-must all agree on it. This module doesn't import torch, so that reading a text or listing runs stays instant.
+must all agree on it. This module imports neither torch nor NumPy, so that listing runs stays instant.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TRAIN_SHARE = 0.9
 
@@ -22,6 +25,8 @@ def train_tokens(tokens: np.ndarray, lengths: np.ndarray) -> int:
     `tokens` (N,) are the ids of the whole text; `lengths` (vocab_size,) is the number of characters in each token.
     Counting characters gives every tokenizer the same validation text, so that losses per character are comparable.
     """
+    import numpy as np
+
     ends = np.cumsum(lengths[tokens], dtype=np.int64)  # (N,) characters up to the end of each token
     return int(np.searchsorted(ends, train_length(int(ends[-1])), side="right"))
 

@@ -357,7 +357,26 @@ def browser(chromium_path: str):
 
 
 @pytest.fixture
-def page(browser, server: Server):
+def page(browser, server: Server) -> Iterator:
+    """Yield an open page of a server of the test's own."""
+    yield from open_page(browser, server)
+
+
+@pytest.fixture(scope="module")
+def standing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Yield a server that a module's tests share. They must leave nothing behind there."""
+    running = Server(tmp_path_factory.mktemp("standing"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def standing_page(browser, standing_server: Server) -> Iterator:
+    """Yield an open page of the server that the module's tests share."""
+    yield from open_page(browser, standing_server)
+
+
+def open_page(browser, server: Server) -> Iterator:
     """Yield an open page. Afterward, check that it logged no errors and sent requests only to its own server."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     errors: list[str] = []

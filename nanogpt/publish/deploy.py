@@ -26,7 +26,8 @@ FILES = (
     "requirements.txt",
     "LICENSE",
 )  # at the root of the project, next to the package
-SUFFIXES = {".py", ".typed", ".js", ".css", ".html", ".txt"}  # the package's own files, without what tools leave behind
+# the package's own files, without what tools leave behind
+SUFFIXES = {".py", ".typed", ".js", ".css", ".html", ".svg", ".txt"}
 FREE = "zero-a10g"  # the Hub's name for ZeroGPU
 
 

@@ -617,7 +617,7 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     assert set(inside) == {f"checkpoints/classic/{name}" for name in (*ours.MODEL, "run.json", "metrics.jsonl")}
     rest = set(space.files) - set(inside)
     allowed = re.compile(
-        r"(nanogpt/[\w/]+\.(py|typed|js|css|html|txt)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
+        r"(nanogpt/[\w/]+\.(py|typed|js|css|html|svg|txt)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
     )
     assert {name for name in rest if not allowed.fullmatch(name)} == set()
     assert {"app.py", "nanogpt/ui/page.py", "nanogpt/ui/page.css", "nanogpt/train.py", "requirements.txt"} <= rest

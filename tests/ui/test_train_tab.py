@@ -190,7 +190,8 @@ def test_screen_readers_hear_of_evaluations_and_not_of_each_step(page, home: Pat
 
 
 @pytest.mark.slow
-def test_presets_are_one_tab_stop_with_arrow_keys(page, home: Path):
+def test_presets_are_one_tab_stop_with_arrow_keys(standing_page):
+    page = standing_page
     open_tab(page, "Train")
     page.wait_for_function("document.querySelector('#train-estimate textarea').value.includes('parameters')")
     chosen = "document.querySelector('#train-preset input:checked').value"
@@ -248,7 +249,8 @@ def test_on_a_phone_the_first_tab_s_button_shows_the_result_too(page, home: Path
 
 
 @pytest.mark.slow
-def test_advanced_stands_in_even_rows(page, home: Path):
+def test_advanced_stands_in_even_rows(standing_page):
+    page = standing_page
     open_tab(page, "Train")
     page.get_by_label("Quick").check()
     page.wait_for_selector("#train-max-iters input")
