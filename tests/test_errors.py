@@ -288,7 +288,7 @@ def test_runs_that_may_not_be_read_are_not_said_to_be_absent(home, text, nobody,
 
 
 def test_start_says_that_the_folder_may_not_be_written(home, text, nobody, no_trainer, monkeypatch):
-    monkeypatch.setattr("nanogpt.runs.run._versions", dict)  # another user may not be able to read site-packages
+    monkeypatch.setattr("nanogpt.runs.about._versions", dict)  # another user may not be able to read site-packages
     (home / "checkpoints").mkdir(exist_ok=True)
     os.chmod(home / "checkpoints", 0o555)
     assert started(text).startswith(f"You don't have permission to use {home / 'checkpoints'}")

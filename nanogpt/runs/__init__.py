@@ -6,7 +6,8 @@ when needed. `queue` lets one run at a time use a device; `settings`, `logs` and
 
 from .history import History, kept_loss, read_jsonl
 from .listing import Overview, all_runs, free_name, overview, users_of
-from .run import Busy, Run, Status
+from .run import Busy, Run
+from .status import Status
 
 __all__ = [
     "Busy", "History", "Overview", "Run", "Status", "all_runs", "archive", "checkpoint", "checks", "free_name",

@@ -15,8 +15,8 @@ from ..config import NanoGPTError, TrainConfig
 from ..formats import load_model, read_config
 from ..model import GPT
 from ..tokenizer import load_tokenizer
+from .about import check_format
 from .logs import COLUMNS
-from .run import check_format
 
 TO_CONTINUE = "last.safetensors"
 LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.status derives a state from

@@ -11,7 +11,8 @@ from ..errors import PROBLEMS
 from ..holdout import epochs
 from ..paths import NAME, home, slug
 from .history import kept_loss
-from .run import Run, Status, ships
+from .run import Run, ships
+from .status import Status
 
 REMEMBERED = 4096  # overviews kept in memory, of a few hundred bytes each
 _overviews: dict[Path, tuple[tuple, Overview]] = {}

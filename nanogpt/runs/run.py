@@ -21,60 +21,28 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, disk, locks, paths
+from .. import disk, locks, paths
 from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
 from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home, new_name
-from . import queue
+from . import about, queue
 from .history import History, append, as_line, history_of, is_number, read_jsonl
 from .queue import Busy
+from .status import CANCELED, CONTINUE, CRASHED, START_OVER, Status, length, withdrawn_at
 
-FORMAT = (
-    1  # of run folders: raise it when older versions can't read what this one writes; then tests/runs/old gets a file
-)
-CRASHED = "The training process was killed (out of memory, a full disk, or a shutdown)."
-CONTINUE = "Resume the run to continue from its last checkpoint."
-START_OVER = "Nothing was saved yet, so resume the run to start it from step 0."
 TAKEN = "There is already a run named {}. Choose another name, or resume that run."
-CANCELED = "Canceled before training started."
 OCCUPIED = "The folder checkpoints/{} holds files that are not a run's. Choose another name."
 
 # What a folder may hold without being a run: what launchers of earlier versions wrote before run.json, and locks.
 BEFORE_A_RUN = {
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "log.txt", ".lock", "stop",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a run is doing, as computed from its folder."""
-
-    state: str  # queued, running, stopping, finished, stopped, failed, crashed, or damaged (a file can't be read)
-    step: int = 0
-    max_iters: int = 0
-    seconds: float = 0.0  # of training so far
-    message: str = ""  # for the user, often empty
-    place: int = 0  # in the queue; 1 is next
-
-    @property
-    def busy(self) -> bool:
-        """Return True if the run is queued or a trainer is working on it."""
-        return self.state in ("queued", "running", "stopping")
-
-    @property
-    def can_continue(self) -> bool:
-        """Return True if the run can be resumed; a finished one also needs a new length."""
-        return not self.busy and self.state != "damaged"
 
 
 class Run:
@@ -97,16 +65,16 @@ class Run:
         run = cls(new_name(name))
         if run.exists():
             raise NanoGPTError(TAKEN.format(name))
-        about = dict(name=name, format=FORMAT, created=_now(), parent=None, owner=None, versions=_versions())
+        facts = about.of_a_new_run(name)
         with disk.unfinished(run.folder.parent) as folder:
             for file, text in files.items():
                 write_whole(folder / file, text)
-            write_whole(folder / "run.json", json.dumps({**about, **settings}, indent=1, ensure_ascii=False))
+            write_whole(folder / "run.json", json.dumps({**facts, **settings}, indent=1, ensure_ascii=False))
             run.take(folder)
         return run
 
     def take(self, folder: Path) -> None:
-        """Move a complete folder to where this run is stored. Raise NanoGPTError if the name is taken."""
+        """Move a complete folder into place as this run's. Raise NanoGPTError if the name is taken."""
         try:
             disk.rename_folder(folder, self.folder)
         except FileExistsError:
@@ -143,7 +111,7 @@ class Run:
 
     def event(self, event: str, **facts: Any) -> None:
         """Append an event to `metrics.jsonl`, such as "started" or "finished"."""
-        self.log(event=event, time=_now(), **facts)
+        self.log(event=event, time=about.now(), **facts)
 
     def sample(self, step: int, text: str) -> None:
         """Append a sample to `samples.jsonl`."""
@@ -154,7 +122,7 @@ class Run:
 
         With `started`, the facts of the event "started", log it in the same write: a kill in between could lose them.
         """
-        event = [dict(event="started", time=_now(), **started)] if started else []
+        event = [dict(event="started", time=about.now(), **started)] if started else []
         for file, more in (("samples.jsonl", []), ("metrics.jsonl", event)):
             rows = [row for row in read_jsonl(self.folder / file) if is_number(row.get("step", 0))]
             rows = [row for row in rows if row.get("step", 0) <= kept] + more
@@ -178,19 +146,9 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """Return the contents of `run.json`. Raise NanoGPTError if there is no such run or it can't be read."""
         try:
-            settings = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            return about.read(self.folder / "run.json", self.name)
         except FileNotFoundError:
             raise self.missing() from None
-        except OSError as error:
-            raise NanoGPTError(f"The run.json of {self.name} cannot be read. {explain(error)}") from None
-        except (ValueError, RecursionError):
-            settings = None
-        if not isinstance(settings, dict):
-            raise NanoGPTError(f"The run.json of {self.name} cannot be read.")
-        check_format(self.name, settings)
-        if not isinstance(settings.get("train"), dict) or not _is_about_a_text(settings.get("corpus")):
-            raise NanoGPTError(f"The run.json of {self.name} lacks its settings.")
-        return settings
 
     def missing(self) -> NanoGPTError:
         """Return the error for a run that does not exist, or that a visitor must not know about."""
@@ -215,7 +173,7 @@ class Run:
         """
         train = TrainConfig.of(self.settings()["train"])
         history, place, held, ending = self._look()
-        facts: dict[str, Any] = dict(step=history.step, max_iters=_length(train, history), seconds=history.seconds)
+        facts: dict[str, Any] = dict(step=history.step, max_iters=length(train, history), seconds=history.seconds)
         if held:
             return Status("stopping" if self.stop_file.exists() else "running", **facts)
         if place:
@@ -261,7 +219,7 @@ class Run:
 
     def request_stop(self) -> None:
         """Ask the trainer to save and stop, and remove the run from the queue: resumed twice, it may be in both."""
-        queue.withdraw(self.name, _count(self.history()))
+        queue.withdraw(self.name, withdrawn_at(self.history()))
         if self._is_training():
             self.stop_file.touch()
 
@@ -321,7 +279,7 @@ class Run:
 
     def _is_canceled(self, history: History) -> bool:
         """Return True if the run was withdrawn from the queue, and nothing was logged since."""
-        return queue.withdrawal(self.name) == _count(history)
+        return queue.withdrawal(self.name) == withdrawn_at(history)
 
     def _in_use(self) -> bool:
         """Return True if a trainer is using the run. An unreadable run may still be in use."""
@@ -346,21 +304,6 @@ def _file_version(path: Path) -> tuple[int, int, int] | None:
     return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def _count(history: History) -> str:
-    """Return how many events there are, as the note of a withdrawal. Each new one makes the note an old one."""
-    return f"{len(history.events)} events"
-
-
-def _length(train: TrainConfig, history: History) -> int:
-    """Return the run's total number of steps. With a time budget, it is an estimate until the run has finished."""
-    if not train.budget:
-        return train.max_iters
-    if history.events and history.events[-1]["event"] == "finished":
-        return history.step
-    gone = history.seconds / train.budget
-    return max(history.step + 1, round(history.step / gone) if gone > 0.05 else train.max_iters)
-
-
 def ships(folder: Path) -> bool:
     """Return True if a run in the project's folder ships with it: it is public, and NANOGPT_SHIPPED is not "off"."""
     if os.environ.get("NANOGPT_SHIPPED") == "off":
@@ -374,27 +317,3 @@ def ships(folder: Path) -> bool:
 def _is_before_a_run(folder: Path) -> bool:
     """Return True if a folder holds nothing but what a launcher writes before it completes a run."""
     return all(path.name in BEFORE_A_RUN or disk.is_temporary(path.name) for path in folder.iterdir())
-
-
-def _is_about_a_text(about: Any) -> bool:
-    """Return True if `corpus` in a run.json has the entries that the rest of the code needs."""
-    if not isinstance(about, dict) or not all(isinstance(about.get(key), str) for key in ("id", "name")):
-        return False
-    return is_number(about.get("characters")) and about["characters"] > 0
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def check_format(name: str, settings: dict[str, Any]) -> None:
-    """Raise NanoGPTError if a run's settings are from a version whose format this one doesn't know."""
-    given = settings.get("format", 1)
-    if not (isinstance(given, int) and given <= FORMAT):
-        versions = settings.get("versions")
-        by = f"{versions.get('nanogpt')}"[:20] if isinstance(versions, dict) else "a newer version"
-        raise NanoGPTError(f"{name} was made by nanogpt {by}, and this is {__version__}. Update nanogpt to open it.")
-
-
-def _versions() -> dict[str, str]:
-    return dict(nanogpt=__version__, torch=version("torch"), python=platform.python_version(), system=platform.system())

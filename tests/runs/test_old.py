@@ -1,7 +1,7 @@
 """Run folders of earlier versions open, write and go on; those of later ones say which version they need.
 
 Each file in `old` is a folder for NANOGPT_HOME, as one version wrote it: a text, and a run of six steps per
-architecture. The next change of the format (`FORMAT` in runs/run.py) adds another.
+architecture. The next change of the format (`FORMAT` in runs/about.py) adds another.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nanogpt.config import NanoGPTError, SampleConfig
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare
 from nanogpt.runs import Run, all_runs, archive
-from nanogpt.runs.run import FORMAT
+from nanogpt.runs.about import FORMAT
 from nanogpt.sample import stream
 from nanogpt.tokenizer import load_tokenizer
 from nanogpt.train import train
