@@ -234,7 +234,7 @@ def one_form(name: str, layout: str, dropout: float, change: Callable[[Any], Non
     host = 1e3 * (time.perf_counter() - began)
     flops = plan.step_flops(shape, recipe.batch_size)
     memory = torch.cuda.max_memory_reserved() / 1e9 if DEVICE == "cuda" else None
-    estimate = plan.memory_needed(replace(shape, dropout=dropout), recipe, device) / 1e9
+    estimate = memory.needed(replace(shape, dropout=dropout), recipe, device) / 1e9
     say(form=name, ms=each, batch_ms=batches, host_ms=host, first_seconds=first, TFLOPs=flops / each / 1e9,
         loss_first=losses[0], loss_last=losses[-1], reserved_GB=memory, estimated_GB=estimate,
         graph=getattr(step, "graph", None) is not None, note=step.note)  # fmt: skip

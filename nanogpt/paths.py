@@ -36,7 +36,7 @@ def home() -> Path:
 
 
 def expanded(folder: str) -> Path:
-    """Return a path with ~ replaced. Raise NanoGPTError if nobody knows this user's home folder."""
+    """Return a path with ~ replaced. Raise NanoGPTError if this user has no home folder."""
     try:
         return Path(folder).expanduser()
     except RuntimeError:

@@ -33,7 +33,7 @@ from nanogpt.fast.cpu import CrewStep
 from nanogpt.fast.cuda_decode import StaticDecoder
 from nanogpt.fast.decode import FastDecoder
 from nanogpt.formats import config_files, load_model, read_config, weights_bytes
-from nanogpt.launch import plan, prepare
+from nanogpt.launch import memory, plan, prepare
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT, attention_by_hand, rotate
 from nanogpt.optim import Step, get_lr, make_optimizers, settled
@@ -249,7 +249,7 @@ def test_weight_decay_by_epochs_counts_the_layout_s_own_parameters(third):
 
 def test_memory_is_estimated_by_features(third):
     def needed(layout, **sizes):
-        return plan.memory_needed(ModelConfig(layout=layout, **{**SIZES, "block_size": 512, **sizes}), train, CPU)
+        return memory.needed(ModelConfig(layout=layout, **{**SIZES, "block_size": 512, **sizes}), train, CPU)
 
     train = TrainConfig(batch_size=8)
     classic, ours, modern = (needed(layout) for layout in ("classic", third, "modern"))

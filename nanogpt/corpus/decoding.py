@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..config import NanoGPTError
 from .encoding import codec_of, label
-from .guess import confident, guess, is_chinese_or_korean
+from .guess import confident, guess, is_east_asian
 
 BOMS = {  # UTF-32-LE first: its mark starts with that of UTF-16-LE
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -81,7 +81,7 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
-    decoded = _decoded(data, codec) if codec else _mixed(data) or _guessed(data)
+    decoded = _decoded(data, codec) if codec else _mixed(data) or _decoded(data, "utf-8") or _guessed(data)
     if decoded is None:
         raise NanoGPTError(
             f"{name} can't be read as {label(str(codec))}. Choose another encoding, or save the file as UTF-8."
@@ -129,7 +129,7 @@ def _certain(data: bytes) -> str | None:
     # ISO-2022-JP, from old Japanese e-mail, is all ASCII bytes and switches alphabets with these sequences
     if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data):
         return "iso2022-jp"
-    return "utf-8" if _is_utf8(data) or (_decoded(data, "utf-8") and not _mixed(data)) else None
+    return "utf-8" if _is_utf8(data) else None
 
 
 def _unmarked_utf16(data: bytes) -> str:
@@ -145,7 +145,7 @@ def _unmarked_utf16(data: bytes) -> str:
         return "utf-16-be" if first > second else "utf-16-le"
     start = data[: min(20_000, len(data) - len(data) % 2)]
     orders = ("utf-16-le", "utf-16-be")
-    return next((codec for codec in orders if is_chinese_or_korean(start.decode(codec, "replace"))), "")
+    return next((codec for codec in orders if is_east_asian(start.decode(codec, "replace"))), "")
 
 
 def _decoded(data: bytes, codec: str) -> Decoded | None:

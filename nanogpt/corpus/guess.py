@@ -55,7 +55,7 @@ def confident(data: bytes) -> str:
     return codec if _latin_fits(data[:10_000])[codec] >= CLEAR else ""
 
 
-def is_chinese_or_korean(text: str) -> bool:
+def is_east_asian(text: str) -> bool:
     """Return True if nearly all characters are those of Chinese, Japanese or Korean texts."""
     letters = sum("\u3000" <= ch <= "\u30ff" or "\u4e00" <= ch <= "\u9fff" or "가" <= ch <= "힣" for ch in text)
     others = sum(ch in "\n\r\t" or " " <= ch <= "~" or "！" <= ch <= "～" or ch in MARKS for ch in text)

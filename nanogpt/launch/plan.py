@@ -1,13 +1,11 @@
-"""Estimate what a run needs on this machine: memory by arithmetic, time by running real training steps for a second."""
+"""Estimate how long a run takes on this machine, by training for a second, and choose a model for a time budget."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,10 +17,10 @@ from ..formats import read_config
 from ..holdout import epochs
 from ..model import GPT, count_parameters
 from ..optim import settled
-from ..runs import Run, queue
+from ..runs import Run
 from ..timetable import overhead
 from ..train import make_step
-from . import gpu_plan, measured
+from . import gpu_plan, measured, memory
 
 # ZeroGPU can't be measured before a call, so guess: seconds of overhead per step, and operations per second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
@@ -35,67 +33,6 @@ def step_flops(config: ModelConfig, batch_size: int) -> float:
     weights = 12 * config.n_layer * config.n_embd**2 + config.vocab_size * config.n_embd
     attention = 6 * config.n_layer * config.block_size * config.n_embd  # half of the full square: it is causal
     return batch_size * config.block_size * 6 * (weights + attention)
-
-
-def memory_needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
-    """Return the peak memory of a run in bytes: weights, gradients, optimizer state and activations."""
-    parameters = count_parameters(model)
-    per_parameter = 3 if train.optimizer == "muon" else 4  # the weight, its gradient and the optimizer's state
-    kept = 4 * parameters * (per_parameter + 2)  # two more copies, for saving and sampling
-    size = 4 if device.dtype is torch.float32 else 2
-    tokens = train.batch_size * model.block_size
-    layout = model.features  # autograd keeps the rotated, normalized or squared tensor as well as its input
-    copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
-    per_layer = (20 + copies) * model.n_embd
-    if keeps_attention(model, device):
-        per_layer += model.n_head * model.block_size
-    activations = tokens * (model.n_layer * per_layer * size + 4 * 4 * model.vocab_size + 8 * model.n_embd)
-    return kept + activations + 400_000_000  # torch itself
-
-
-def keeps_attention(model: ModelConfig, device: Device) -> bool:
-    """Return True if the attention weights are kept for the backward pass, which only fast/block.py does."""
-    try:
-        from ..fast.block import product_dtype
-    except ImportError:
-        return False
-    return product_dtype(model, device.type) is not None
-
-
-def memory_free(device: Device) -> int:
-    """Return the free memory of the device in bytes, or 0 if the system does not report it."""
-    if device.elsewhere:
-        return 0
-    if device.type == "cuda":
-        return gpu_plan.memory_free()
-    free = 0
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:  # macOS reports only the total
-        free = int(0.7 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable"):
-                free = int(line.split()[1]) * 1024
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):
-        pass
-    return free
-
-
-def check_memory(model: ModelConfig, train: TrainConfig, device: Device | None = None) -> None:
-    """Raise NanoGPTError if the run would not fit into free memory."""
-    device = device or pick_device(train.device)
-    needed, free = memory_needed(model, train, device), memory_free(device)
-    if queue.running():
-        return  # the current run will have freed its memory by the time this one starts
-    if free and needed > free:
-        raise NanoGPTError(
-            f"These settings need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
-            f"Lower batch_size (now {train.batch_size}), block_size ({model.block_size}), n_embd ({model.n_embd}) "
-            f"or n_layer ({model.n_layer})."
-        )
 
 
 def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS) -> float:
@@ -300,7 +237,7 @@ if __name__ == "__main__":
     for name, preset in PRESETS.items():
         shape, settings = preset.configs()
         shape = replace(shape, vocab_size=65)
-        gb = memory_needed(shape, settings, pick_device()) / 1e9
+        gb = memory.needed(shape, settings, pick_device()) / 1e9
         print(
             f"{name:8} {count_parameters(shape):>11,} parameters, {gb:.1f} GB, {seconds_needed(shape, settings):,.0f} s"
         )

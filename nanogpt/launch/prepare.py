@@ -16,7 +16,8 @@ from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
 from ..runs import Run, Status
 from ..tokenizer import Tokenizer, unit
-from .plan import Plan, check_memory, choose, measure_once
+from . import memory
+from .plan import Plan, choose, measure_once
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def check(model: ModelConfig, train: TrainConfig) -> None:
     """Raise NanoGPTError if the run exceeds the server's limits or the free memory."""
     limits.check_model(count_parameters(model))
     limits.check_seconds(train.budget)
-    check_memory(model, train)
+    memory.check(model, train)
 
 
 def write(name: str, text: corpus.Corpus, recipe: Recipe, owner: str | None = None) -> Run:
@@ -105,7 +106,7 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     longer = new_length(before, status.max_iters, max_iters, budget)
     train = TrainConfig.of({**before.as_dict(), **longer})
     check_length(run.name, status, before, train)
-    check_memory(read_config(run.folder), train)  # the run may come from a larger machine
+    memory.check(read_config(run.folder), train)  # the run may come from a larger machine
     if longer:
         limits.check_seconds(train.budget - status.seconds if train.budget else 0)
         run.change(train=train.as_dict())

@@ -68,13 +68,9 @@ def shown(key: str, value: Any) -> str:
     """Return a setting's value in words."""
     if key == "budget":
         return durations.short(value) if value else "off"
-    return (
-        f"{value:,}"
-        if isinstance(value, int) and key != "seed"
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) and key != "seed" else str(value)
 
 
 def blank(runs: list[Run]) -> dict[str, Any]:

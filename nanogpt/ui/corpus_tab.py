@@ -179,7 +179,7 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     upload, paste, use, builtins, earlier = draw_cards()
     with gr.Row(equal_height=False), gr.Column(min_width=320):
         report = drawn("report", elem_id="corpus-report")
-        with gr.Accordion("Encoding and clean-up", open=False, visible=False) as otherwise:
+        with gr.Accordion("Encoding and clean-up", open=False, visible=False) as reading:
             encoding = gr.Dropdown(
                 [(DETECT, ""), *((label, key) for key, label in corpus.ENCODINGS.items())],
                 value="",
@@ -192,9 +192,9 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
             )
         next_button = gr.Button("Next: choose settings", interactive=False, elem_id="corpus-next")
         parts = Parts(
-                corpus_id=corpus_id, kept=kept, report=report, builtin=builtins, stored=earlier, otherwise=otherwise,
-                repairs=repairs, given=given, next=next_button, train=top.train,
-            )  # fmt: skip
+            corpus_id=corpus_id, kept=kept, report=report, builtin=builtins, stored=earlier, reading=reading,
+            repairs=repairs, given=given, next=next_button, train=top.train,
+        )  # fmt: skip
         text_panel.build(corpus_id, report, after_change, parts)
 
     def on(event, handler, inputs):
@@ -258,7 +258,7 @@ def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:
         stored=stored_choices(choice.corpus_id),
         next=gr.Button(f'Next: choose settings for "{choice.report["title"]}"', interactive=True),
         train=gr.Button(welcome.label(choice.report["title"]), interactive=not limits.training_is_off()),
-        otherwise=gr.Accordion(visible=choice.given is not None),
+        reading=gr.Accordion(visible=choice.given is not None),
         repairs=gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
         given=choice.given,
     )

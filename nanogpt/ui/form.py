@@ -13,13 +13,13 @@ from ..config import PLANNED, PRESETS, Knob, ModelConfig, Preset, TrainConfig, d
 from ..device import cuda_hint, pick_device
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
-from ..launch.plan import MEASURED_LAYOUT, Plan, choose, memory_needed, rough_seconds, seconds_needed
+from ..launch import memory
+from ..launch.plan import MEASURED_LAYOUT, Plan, choose, rough_seconds, seconds_needed
 from ..layout import LAYOUTS
 from ..model import count_parameters
 from ..runs import queue
 from ..tokenizer import Tokenizer, unit
 from ..train import in_words
-from .drawn import HERE
 from .parts import QUIET
 from .visit import visitor
 from .words import shape
@@ -38,7 +38,6 @@ LABELS = {"modern": "Modern (faster)", "classic": "Classic (as in the lecture)"}
 OWN_FIELDS = ("layout", "budget", "max_iters")  # drawn on their own
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
 LENGTHS = (3, 4)  # the positions of budget and max_iters in `Form.fields`
-ACCESSIBLE_JS = (HERE / "accessible.js").read_text(encoding="utf-8")
 KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
 
 
@@ -121,7 +120,7 @@ def estimate(corpus_id: str | None, *fields) -> str:
             plan = choose(train.budget, model.vocab_size, tokens, said, unit(tokenizer))
             expected = f" {expectation(plan)}" if fits(plan, text.characters, tokenizer) else ""
             return f"{planned(plan, tokens)}{expected} {device}"
-        gigabytes = memory_needed(model, train, pick_device(train.device)) / 1e9
+        gigabytes = memory.needed(model, train, pick_device(train.device)) / 1e9
         seconds = seconds_needed(model, train)
         time = durations.in_words(seconds, rough=True)
         if seconds > at_a_time():
@@ -216,8 +215,6 @@ def build() -> Form:
     first = next(iter(PRESETS))
     labels = [(one.label, key) for key, one in PRESETS.items()]
     presets = gr.Radio(labels, value=first, label="Preset", elem_id="train-preset")
-    # only for its script
-    gr.HTML(html_template="", js_on_load=ACCESSIBLE_JS, apply_default_css=False, visible="hidden")
     expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
     budget = gr.Textbox(
         "1m", label="Training time", info="For example 90s, 3m or 1h. 10 seconds or more is best.", max_lines=1,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,14 +13,28 @@ from gradio.utils import get_space
 from .. import limits
 from ..errors import home_problem
 from ..launch import place
-from . import api, corpus_tab, form, link, refresh, runs_tab, sample_tab, share_tab, theme, train_tab, visit, welcome
-from .drawn import drawn, told
+from . import (
+    api,
+    corpus_tab,
+    form,
+    link,
+    refresh,
+    runs_tab,
+    sample_tab,
+    share_tab,
+    theme,
+    train_tab,
+    visit,
+    watching,
+    welcome,
+)
+from .drawn import HERE, drawn, told
 from .drawn import line as drawn_line
 from .guard import middleware
 from .intake import upload_bytes
 from .parts import QUIET
 
-TITLE = (Path(__file__).parent / "title.js").read_text(encoding="utf-8")
+TITLE, ACCESSIBLE = ((HERE / name).read_text(encoding="utf-8") for name in ("title.js", "accessible.js"))
 TABS = ("corpus", "train", "sample", "runs", "share")
 NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
 
@@ -64,9 +77,10 @@ def build_app() -> gr.Blocks:
             with gr.Tab("Sample", id="sample") as sample:
                 writing = sample_tab.build()
             with gr.Tab("Runs", id="runs") as runs:
-                listed = runs_tab.build(runs_tab.Train(training.run, train_tab.view, training.shown, tabs))
+                listed = runs_tab.build(runs_tab.Train(training.run, watching.view, training.shown, tabs))
             with gr.Tab("Share", id="share") as share:
                 sharing = share_tab.build()
+        gr.HTML(html_template="", js_on_load=ACCESSIBLE, apply_default_css=False, visible="hidden")  # only a script
         api.build()
         page = Page(tabs, terms, asked, texts, training, writing, kept_text, kept_run, refresh.entered_parts(demo))
 
@@ -109,7 +123,7 @@ def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.State, train: gr.Tab) -> 
     kept = gr.Textbox(visible=False, elem_id="page-kept")
     training, runs = page.training, page.training.shown.outputs
     again: dict[str, Any] = dict(js=refresh.READ, **QUIET)
-    looked = lambda name, before, kept: open_train(page, train_tab.in_view(name or refresh.read(kept).run, before))
+    looked = lambda name, before, kept: open_train(page, watching.in_view(name or refresh.read(kept).run, before))
     shown = train.select(looked, [training.run, page.kept_run, kept], runs, **again)
     estimated = shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
     estimated.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
@@ -145,13 +159,13 @@ def open_page(page: Page, before: str | None, kept: str = "") -> dict:
 def open_runs(page: Page, before: str | None, kept: str = "") -> dict:
     """Show the run named in the URL, or after a refresh the same one, or the default. List the runs to sample from."""
     named = link.read(visit.asked()).run
-    shown = train_tab.in_view(named or refresh.read(kept).run, before)
+    shown = watching.in_view(named or refresh.read(kept).run, before)
     return {**open_train(page, shown), page.writing.run: sample_tab.choices(named)}
 
 
 def open_train(page: Page, name: str | None) -> dict:
     """Show a run in the Train tab, and list all of them."""
-    return page.training.shown.put(train_tab.view(name))
+    return page.training.shown.put(watching.view(name))
 
 
 def can_sign_in() -> bool:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import gradio as gr
 
-from ..config import ModelConfig, SampleConfig, knobs
 from ..durations import clock
 from ..errors import PROBLEMS, explain
 from ..formats import read_config
 from ..model import count_parameters
 from ..runs import Overview, Run, overview
-from . import changing, compare, run_panel
+from . import changing, compare, compare_panel, run_panel
 from .drawn import drawn, said, told
 from .parts import QUIET, Parts
 from .visit import visitor
@@ -64,15 +62,9 @@ def cells(run: Run, found: Overview) -> dict[str, tuple]:
 def parameters_of(run: Run) -> int | None:
     """Return a run's number of parameters, or None if its config can't be read."""
     try:
-        return counted(read_config(run.folder))
+        return count_parameters(read_config(run.folder))
     except PROBLEMS:
         return None
-
-
-@lru_cache(maxsize=1024)
-def counted(config: ModelConfig) -> int:
-    """Return `count_parameters`, which takes some milliseconds, from memory if it was counted before."""
-    return count_parameters(config)
 
 
 def in_millions(count: int) -> str:
@@ -125,7 +117,7 @@ def build(train: Train) -> gr.HTML:
     wire_actions(table, dialogs, train)
     wire_dialogs(table, dialogs, train)
     build_import(table, train)
-    build_comparison(table)
+    compare_panel.build(table, rows)
     return table
 
 
@@ -215,92 +207,3 @@ def deleted(name: str, in_view: str | None) -> tuple[str, str | None]:
     """Delete a run. Return a message, and the run to show in the Train tab."""
     run_panel.delete(name)
     return f"{name} is deleted.", None if in_view == name else in_view
-
-
-@dataclass
-class Comparison:
-    """The parts that show the runs being compared."""
-
-    names: gr.State
-    wrong: gr.HTML
-    shown: gr.Column
-    axis: gr.Radio
-    plot: gr.HTML
-    settings: gr.HTML
-    samples: gr.HTML
-
-
-def build_comparison(table: gr.HTML) -> None:
-    """Draw the plot, the settings and the samples of the selected runs, hidden until you compare some."""
-    names, wrong = gr.State([]), said("compare-said")
-    with gr.Column(visible=False, elem_id="compare") as shown:
-        gr.Markdown("### Validation loss", container=False)
-        axis = gr.Radio(
-            list(compare.AXES.items()), value="step", label="Over", show_label=False, container=False,
-            elem_id="compare-axis",
-        )  # fmt: skip
-        plot = drawn("loss_plot", elem_id="compare-plot")
-        gr.Markdown("### Settings that differ", container=False)
-        settings = drawn("plain_table", elem_id="compare-settings")
-        samples = build_samples(names, wrong)
-    wire_comparison(table, Comparison(names, wrong, shown, axis, plot, settings, samples))
-
-
-def wire_comparison(table: gr.HTML, parts: Comparison) -> None:
-    """Wire the button that compares runs, and the choice of the x axis."""
-
-    def opened(event: gr.EventData, axis):
-        try:
-            runs = compare.chosen(getattr(event, "names", None))
-            data = {parts.plot: compare.plot(runs, axis), parts.settings: compare.differences(runs)}
-        except PROBLEMS as error:
-            return {parts.wrong: told(explain(error), "failed"), table: rows()}
-        shown = {parts.shown: gr.Column(visible=True), parts.wrong: told(""), parts.samples: compare.blank(runs)}
-        return {**data, **shown, parts.names: [run.name for run in runs]}
-
-    def redrawn(names, axis):
-        try:
-            return [compare.plot(compare.chosen(names), axis), told("")]
-        except PROBLEMS as error:
-            return [gr.skip(), told(explain(error), "failed")]
-
-    drawn_parts = [parts.plot, parts.settings, parts.samples, parts.names, parts.shown, parts.wrong, table]
-    begun = table.submit(opened, parts.axis, drawn_parts, **QUIET)
-    begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
-    parts.axis.input(redrawn, [parts.names, parts.axis], [parts.plot, parts.wrong], **QUIET)
-
-
-def build_samples(names: gr.State, wrong: gr.HTML) -> gr.HTML:
-    """Draw and wire the samples of the runs in `names`. Return the component that shows them."""
-    k = {knob.name: knob for knob in knobs(SampleConfig)}
-    gr.Markdown("### Samples from the same prompt and seed", container=False)
-    with gr.Row(equal_height=True):
-        prompt = gr.Textbox(
-            label="Prompt", info="How each text should start (optional).", max_lines=3, scale=4, min_width=220,
-            elem_id="compare-prompt",
-        )  # fmt: skip
-        seed = gr.Number(
-            k["seed"].default, label="Seed", info="The same for each.", precision=0, min_width=110,
-            elem_id="compare-seed",
-        )  # fmt: skip
-        length = gr.Number(
-            300, label="Length", info="In characters.", precision=0, min_width=110, elem_id="compare-length"
-        )
-    with gr.Row():
-        generate = gr.Button("Sample from each", variant="primary", scale=0, min_width=200, elem_id="compare-sample")
-        stop = gr.Button("Stop", scale=0, min_width=90, elem_id="compare-stop")
-    samples = drawn("side_by_side", elem_id="compare-samples")
-
-    def sampled(*asked):
-        try:
-            for data in compare.samples(*asked):
-                yield [data, told("")]
-        except PROBLEMS as error:
-            yield [gr.skip(), told(explain(error), "failed")]
-
-    writing = gr.on(
-        [generate.click, prompt.submit], sampled, [names, prompt, seed, length], [samples, wrong],
-        show_progress="hidden", concurrency_limit=4, concurrency_id="sample", api_visibility="private",
-    )  # fmt: skip
-    stop.click(None, None, None, cancels=[writing])
-    return samples

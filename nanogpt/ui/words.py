@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from functools import lru_cache
 
 from .. import limits
-from ..config import ModelConfig, NanoGPTError
+from ..config import NanoGPTError
 from ..durations import clock
 from ..errors import PROBLEMS
 from ..formats import read_config
 from ..holdout import epochs
 from ..model import count_parameters
-from ..runs import History, Run, Status, kept_loss, queue
+from ..runs import History, Run, Status, kept_loss, overview, queue
 from .drawn import line
 from .visit import seen, visitor
 
@@ -76,7 +75,7 @@ def run_line(name: str | None) -> dict:
     run = seen(name)
     if run is None:
         return line("Choose a preset and press Start.")
-    status = run.glance()
+    status = overview(run).status
     if status.state == "damaged":
         return line(status.message, status.state)
     if not status.busy:
@@ -170,7 +169,7 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
     with contextlib.suppress(*PROBLEMS):  # the config can't be read: the rest is still worth showing
         model = read_config(run.folder)
         size = shape(model.n_layer, model.n_head, model.n_embd, model.block_size)
-        found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{_parameters(model):,}"]]
+        found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{count_parameters(model):,}"]]
     found += [["Device", device] for device in devices(history)[-1:]]
     found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]
     for key, label in (("train_loss", "Training loss"), ("val_loss", "Validation loss")):
@@ -180,11 +179,6 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
         found.append(["Best validation loss", f"{best['val_loss']:.4f} at step {best['step']:,}"])
     long = len(status.message) > SHORT  # the line above shows only the beginning of it
     return found + ([["Message", status.message]] if long else [])
-
-
-@lru_cache(maxsize=64)
-def _parameters(model: ModelConfig) -> int:
-    return count_parameters(model)
 
 
 # ---- the line above the tabs -------------------------------------------------------------------------------------
@@ -218,7 +212,7 @@ def _running_words(name: str, far: bool = True) -> str:
     run = seen(name)
     if run is None:
         return "Training another visitor's run"
-    status = run.glance()
+    status = overview(run).status
     if not far:
         return f"{state_word(status)} {name}"
     rest = left(run, status) if status.step else 0
@@ -231,6 +225,6 @@ def title_words(names: list[str]) -> list[str]:
     run = next(filter(None, map(seen, names)), None)
     if run is None:
         return []
-    status, loss = run.glance(), run.history().latest("val_loss")
+    status, loss = overview(run).status, run.history().latest("val_loss")
     parts = [f"{status.step / status.max_iters:.0%}"] if status.max_iters else []
     return parts + ([f"val {loss:.2f}"] if loss is not None else [])

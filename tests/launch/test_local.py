@@ -13,7 +13,7 @@ from nanogpt import corpus, locks
 from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import pick_device
 from nanogpt.formats import read_config
-from nanogpt.launch import local, plan, prepare
+from nanogpt.launch import local, memory, prepare
 from nanogpt.runs import Run, all_runs, queue
 from nanogpt.tokenizer import CharTokenizer
 
@@ -322,7 +322,7 @@ def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted():
         dict(layout="modern", dropout=0.1),
     ):
         few, many = (
-            plan.memory_needed(
+            memory.needed(
                 ModelConfig(vocab_size=65, n_layer=2, n_head=heads, n_embd=128, block_size=512, **wish),
                 train,
                 pick_device("cpu"),
@@ -337,11 +337,11 @@ def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monk
     """A run this large can come from an imported archive."""
     run = prepare.new_run("one", corpus.add(tiny_text), "quick", n_layer=1, n_head=2, n_embd=16, block_size=16)
     prepare.to_continue(run)
-    needed = plan.memory_needed(read_config(run.folder), TrainConfig.of(run.settings()["train"]), pick_device("cpu"))
+    needed = memory.needed(read_config(run.folder), TrainConfig.of(run.settings()["train"]), pick_device("cpu"))
     assert 0.4e9 < needed < 0.5e9  # nearly all of it is torch itself
-    monkeypatch.setattr(plan, "memory_free", lambda device: needed)
+    monkeypatch.setattr(memory, "free_now", lambda device: needed)
     prepare.to_continue(run)
-    monkeypatch.setattr(plan, "memory_free", lambda device: needed - 1)
+    monkeypatch.setattr(memory, "free_now", lambda device: needed - 1)
     with pytest.raises(NanoGPTError, match=r"need about 0\.4 GB of memory, and 0\.4 GB are free"):
         prepare.to_continue(run)
 

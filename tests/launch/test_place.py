@@ -6,10 +6,10 @@ import pytest
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.launch import local, place, plan, zero
+from nanogpt.launch import local, memory, place, zero
 from nanogpt.launch.visitors import visitor_of
 from nanogpt.runs import Run, all_runs, queue
-from nanogpt.ui import api, form, train_tab
+from nanogpt.ui import api, form, train_tab, watching
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=20)
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_writes_no_folder_and_starts_nothing(text, started, wante
 
 
 def test_everything_is_checked_before_a_folder_is_written(text, started, monkeypatch):
-    monkeypatch.setattr(plan, "memory_free", lambda device: 1000)
+    monkeypatch.setattr(memory, "free_now", lambda device: 1000)
     with pytest.raises(NanoGPTError, match="GB of memory"):
         visitor_of(None).start(text.id, "one", **TINY)
     assert (started, all_runs()) == ([], [])
@@ -153,12 +153,12 @@ def test_what_can_t_be_resumed_is_not_offered(text, started, monkeypatch):
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
     me, shipped = visitor_of(None), Run("shakespeare")
     assert not me.may_resume(shipped, shipped.status())
-    assert not train_tab.look("shakespeare")["can_continue"]
+    assert not watching.look("shakespeare")["can_continue"]
     run = me.start(text.id, "one", **TINY)
     run.event("started", step=0)
     run.log(step=10, seconds=1.0)
     run.event("stopped", step=10)
-    assert train_tab.look("one")["can_continue"]
-    assert train_tab.look("one")["more"] == ""  # a stopped run resumes to its original length
+    assert watching.look("one")["can_continue"]
+    assert watching.look("one")["more"] == ""  # a stopped run resumes to its original length
     run.event("finished", step=10)
-    assert not train_tab.look("one")["can_continue"]
+    assert not watching.look("one")["can_continue"]

@@ -37,6 +37,7 @@ from nanogpt.ui import (
     text_panel,
     train_tab,
     visit,
+    watching,
 )  # fmt: skip
 from nanogpt.ui.words import page_line
 
@@ -376,12 +377,13 @@ def asking(name: str | None) -> Iterator[None]:
 
 
 HANDLERS = {
-    "look": lambda run, text: train_tab.look(run),
-    "written": lambda run, text: train_tab.written(run),
-    "names": lambda run, text: train_tab.names(),
-    "newest": lambda run, text: train_tab.newest(run),
-    "in_view": lambda run, text: train_tab.in_view(run, run),
-    "view": lambda run, text: train_tab.shown(run, None, force=True),
+    "look": lambda run, text: watching.look(run),
+    "figures": lambda run, text: watching.figures(run),
+    "written": lambda run, text: watching.written(run),
+    "names": lambda run, text: watching.names(),
+    "newest": lambda run, text: watching.newest(run),
+    "in_view": lambda run, text: watching.in_view(run, run),
+    "view": lambda run, text: watching.shown(run, None, force=True),
     "stop": lambda run, text: train_tab.stop(run),
     "go_on": lambda run, text: train_tab.go_on(run, "1m"),
     "start": lambda run, text: train_tab.start(text, "", "quick", "classic", "1m", 5),
@@ -444,7 +446,7 @@ def test_the_line_above_the_tabs_names_no_other_visitor_s_run(anna, tiny_text):
             assert run.name in page_line()["text"]
         with asking("otto"):
             assert page_line()["text"] == "Training another visitor's run."
-            assert train_tab.newest() is None
+            assert watching.newest() is None
 
 
 def test_a_browser_without_cookies_is_told_at_once(public):
@@ -457,7 +459,7 @@ def test_a_browser_without_cookies_is_told_at_once(public):
 def test_on_one_s_own_machine_a_handler_needs_no_request(home, tiny_text):
     run = written(visitor_of(None), corpus.add(tiny_text, "A play"))
     (run.folder / "last.safetensors").touch()  # without a checkpoint it couldn't be resumed
-    assert train_tab.look(run.name)["can_continue"]
+    assert watching.look(run.name)["can_continue"]
     assert runs_tab.rows()["rows"][0]["name"] == "one"
 
 

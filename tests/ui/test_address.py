@@ -50,7 +50,7 @@ def test_proxies_do_not_stand_between_the_server_and_itself(monkeypatch):
     assert os.environ["NO_PROXY"] == "127.0.0.1,localhost,::1,fe80::1"
 
 
-NOWHERE = "127.0.0.1:9"  # the discard port, where nobody listens
+NOWHERE = "127.0.0.1:9"  # nothing listens on this port
 PROXIES = [
     dict(http_proxy=f"http://{NOWHERE}", HTTPS_PROXY=f"http://{NOWHERE}"), dict(ALL_PROXY=f"socks5://{NOWHERE}")
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from nanogpt.model import count_parameters
 from nanogpt.runs import Run, Status, logs, queue
 from nanogpt.runs.settings import command as command_of
 from nanogpt.runs.settings import settings_of
-from nanogpt.ui import api, corpus_tab, form, guard, run_panel, runs_tab, sample_tab, text_panel, train_tab
+from nanogpt.ui import api, corpus_tab, form, guard, run_panel, runs_tab, sample_tab, text_panel, train_tab, watching
 from nanogpt.ui.words import details, page_line, run_line, steps, tiles
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -205,10 +205,10 @@ def test_what_was_trained_beside_the_code_is_not_seen_from_another_home(home, tm
     for written in (None, "{", "[]", '{"public": false}', '{"public": 1}'):
         if written:
             (project / "checkpoints" / "one" / "run.json").write_text(written, encoding="utf-8")
-        assert train_tab.names() == []
+        assert watching.names() == []
         assert not Run("one").exists()
     monkeypatch.setenv("NANOGPT_HOME", str(project))
-    assert train_tab.names() == ["one"]
+    assert watching.names() == ["one"]
 
 
 def test_settings_fill_the_fields_from_the_preset_on(run):
@@ -224,10 +224,10 @@ def test_settings_fill_the_fields_from_the_preset_on(run):
 
 def test_the_reader_goes_back_to_an_earlier_sample(run):
     sample = lambda step: dict(name="one", step=step, text=f"text {step}", fresh=False)
-    assert train_tab.written("one") == (sample(50), 3, [0, 25, 50])
-    assert train_tab.written("one", 1) == (sample(0), 1, [0, 25, 50])
-    assert train_tab.written("one", 99)[1] == 3
-    assert train_tab.written(None) == train_tab.written("gone") == (train_tab.NO_SAMPLE, 0, [])
+    assert watching.written("one") == (sample(50), 3, [0, 25, 50])
+    assert watching.written("one", 1) == (sample(0), 1, [0, 25, 50])
+    assert watching.written("one", 99)[1] == 3
+    assert watching.written(None) == watching.written("gone") == (watching.NO_SAMPLE, 0, [])
     assert train_tab.look_back("one", dict(steps=[], at=2)) == [sample(25), 2]
     assert train_tab.look_back("one", dict(at=3)) == [sample(50), None]  # the latest, so the page follows new ones
     for nonsense in (None, "2", {}, dict(at="x"), dict(at=None)):
@@ -235,17 +235,17 @@ def test_the_reader_goes_back_to_an_earlier_sample(run):
 
 
 def test_a_sample_is_sent_once_and_not_to_a_reader_who_went_back(run):
-    first = train_tab.shown("one", None)
-    seen = train_tab.look("one")["version"]
+    first = watching.shown("one", None)
+    seen = watching.look("one")["version"]
     assert (first["sample"]["text"], first["sample"]["fresh"]) == ("text 50", False)
     assert first["when"] == dict(steps=[0, 25, 50], at=3)
-    assert not {"plot", "tiles", "details", "sample", "when", "back"} & train_tab.shown("one", seen).keys()
+    assert not {"plot", "tiles", "details", "sample", "when", "back"} & watching.shown("one", seen).keys()
     run.sample(75, "text 75")
     run.log(step=75, seconds=1.0, tokens=1, val_loss=2.0)
-    new = train_tab.shown("one", seen)["sample"]
+    new = watching.shown("one", seen)["sample"]
     assert (new["text"], new["fresh"]) == ("text 75", True)  # it types itself
-    assert not train_tab.shown("one", seen, force=True)["sample"]["fresh"]
-    back = train_tab.shown("one", seen, 2)
+    assert not watching.shown("one", seen, force=True)["sample"]["fresh"]
+    back = watching.shown("one", seen, 2)
     assert "sample" not in back
     assert back["when"] == dict(steps=[0, 25, 50, 75], at=2)
 
@@ -257,12 +257,12 @@ def test_a_damaged_run_stops_no_listing(run, text):
     broken = prepare.new_run("broken", text, **SMALL)
     (broken.folder / "run.json").write_text("{", encoding="utf-8")
     (broken.folder / "model.safetensors").write_bytes(b"")
-    assert set(train_tab.names()) == {"one", "broken"}
-    assert train_tab.newest("one") == "one"
+    assert set(watching.names()) == {"one", "broken"}
+    assert watching.newest("one") == "one"
     assert run_line("broken") == dict(text="The run.json of broken cannot be read.", state="damaged", share=None)
     assert {one["value"] for one in tiles(broken, broken.glance())} == {"–"}
     assert details(broken, broken.glance()) == [["Message", "The run.json of broken cannot be read."]]
-    shown = train_tab.view("broken")
+    shown = watching.view("broken")
     assert not shown["go_on"].interactive
     assert not shown["stop"].interactive
     assert sample_tab.choices("broken").choices == [("one", "one")]
@@ -274,7 +274,7 @@ def test_a_damaged_run_stops_no_listing(run, text):
         assert "broken" in page_line()["text"]
     assert "broken" in run_panel.question("broken")
     run_panel.delete("broken")
-    assert train_tab.names() == ["one"]
+    assert watching.names() == ["one"]
 
 
 def test_a_word_that_a_later_version_logged(run):
@@ -288,22 +288,22 @@ def test_a_word_that_a_later_version_logged(run):
 def test_the_run_to_show_first(run, text):
     prepare.new_run("two", text, **SMALL)
     prepare.new_run("three", text, **SMALL)
-    assert train_tab.newest("one") == "one"
-    assert train_tab.newest("gone") in ("two", "three")
+    assert watching.newest("one") == "one"
+    assert watching.newest("gone") in ("two", "three")
     queue.draw("two")
-    assert train_tab.newest("one") == "two"
-    assert train_tab.in_view("one") == "one"
-    assert train_tab.in_view("gone") == "two"
+    assert watching.newest("one") == "two"
+    assert watching.in_view("one") == "one"
+    assert watching.in_view("gone") == "two"
     queue.drop("two")
-    assert train_tab.in_view(None, "one") == "one"
+    assert watching.in_view(None, "one") == "one"
 
 
 def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
     prepare.new_run("two", text, **SMALL)
-    assert not train_tab.view("one")["timer"].active
+    assert not watching.view("one")["timer"].active
     with queue.turn("two", "cpu"), Run("two").held():
-        assert train_tab.newest("one") == "two"
-        assert train_tab.view("one")["timer"].active
+        assert watching.newest("one") == "two"
+        assert watching.view("one")["timer"].active
 
 
 # --- the queue -----------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
     for name in ("one", "two"):
         queue.draw(name)
     assert "number 2" in run_line("two")["text"]
-    assert train_tab.shown("two", None)["stop"].value == "Cancel"
+    assert watching.shown("two", None)["stop"].value == "Cancel"
     train_tab.stop("two")
     assert queue.waiting() == ["one"]
     line = run_line("two")

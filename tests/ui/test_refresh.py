@@ -12,7 +12,7 @@ from conftest import ended_run
 from nanogpt import corpus
 from nanogpt.launch import prepare
 from nanogpt.runs import queue
-from nanogpt.ui import form, head, refresh, train_tab
+from nanogpt.ui import form, head, refresh, watching
 from nanogpt.ui.words import page_line
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -67,9 +67,9 @@ def test_the_run_in_view_comes_before_one_that_waits(home, tiny_text):
     first, second = (prepare.new_run(name, text, **SMALL) for name in ("a", "b"))
     with queue.turn("a", "cpu"), first.held():
         queue.draw("b")
-        assert train_tab.newest("a") == "a"
-        assert train_tab.newest(None) == "a"  # it trains, and b waits
-        assert train_tab.newest("b") == "b"
+        assert watching.newest("a") == "a"
+        assert watching.newest(None) == "a"  # it trains, and b waits
+        assert watching.newest("b") == "b"
         assert second.glance().state == "queued"
 
 

@@ -1,0 +1,106 @@
+"""Draw the comparison in the Runs tab: losses, settings and samples of the selected runs. compare.py computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gradio as gr
+
+from ..config import SampleConfig, knobs
+from ..errors import PROBLEMS, explain
+from . import compare
+from .drawn import drawn, said, told
+from .parts import QUIET
+
+
+@dataclass
+class Comparison:
+    """The parts that show the runs being compared."""
+
+    names: gr.State
+    wrong: gr.HTML
+    shown: gr.Column
+    axis: gr.Radio
+    plot: gr.HTML
+    settings: gr.HTML
+    samples: gr.HTML
+
+
+def build(table: gr.HTML, rows: Callable[[], dict]) -> None:
+    """Draw the plot, the settings and the samples of the selected runs, hidden until you compare some.
+
+    `rows` returns the data of the table, which is shown again if a run is gone.
+    """
+    names, wrong = gr.State([]), said("compare-said")
+    with gr.Column(visible=False, elem_id="compare") as shown:
+        gr.Markdown("### Validation loss", container=False)
+        axis = gr.Radio(
+            list(compare.AXES.items()), value="step", label="Over", show_label=False, container=False,
+            elem_id="compare-axis",
+        )  # fmt: skip
+        plot = drawn("loss_plot", elem_id="compare-plot")
+        gr.Markdown("### Settings that differ", container=False)
+        settings = drawn("plain_table", elem_id="compare-settings")
+        samples = build_samples(names, wrong)
+    wire(table, Comparison(names, wrong, shown, axis, plot, settings, samples), rows)
+
+
+def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict]) -> None:
+    """Wire the button that compares runs, and the choice of the x axis."""
+
+    def opened(event: gr.EventData, axis):
+        try:
+            runs = compare.chosen(getattr(event, "names", None))
+            data = {parts.plot: compare.plot(runs, axis), parts.settings: compare.differences(runs)}
+        except PROBLEMS as error:
+            return {parts.wrong: told(explain(error), "failed"), table: rows()}
+        shown = {parts.shown: gr.Column(visible=True), parts.wrong: told(""), parts.samples: compare.blank(runs)}
+        return {**data, **shown, parts.names: [run.name for run in runs]}
+
+    def redrawn(names, axis):
+        try:
+            return [compare.plot(compare.chosen(names), axis), told("")]
+        except PROBLEMS as error:
+            return [gr.skip(), told(explain(error), "failed")]
+
+    drawn_parts = [parts.plot, parts.settings, parts.samples, parts.names, parts.shown, parts.wrong, table]
+    begun = table.submit(opened, parts.axis, drawn_parts, **QUIET)
+    begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
+    parts.axis.input(redrawn, [parts.names, parts.axis], [parts.plot, parts.wrong], **QUIET)
+
+
+def build_samples(names: gr.State, wrong: gr.HTML) -> gr.HTML:
+    """Draw and wire the samples of the runs in `names`. Return the component that shows them."""
+    k = {knob.name: knob for knob in knobs(SampleConfig)}
+    gr.Markdown("### Samples from the same prompt and seed", container=False)
+    with gr.Row(equal_height=True):
+        prompt = gr.Textbox(
+            label="Prompt", info="How each text should start (optional).", max_lines=3, scale=4, min_width=220,
+            elem_id="compare-prompt",
+        )  # fmt: skip
+        seed = gr.Number(
+            k["seed"].default, label="Seed", info="The same for each.", precision=0, min_width=110,
+            elem_id="compare-seed",
+        )  # fmt: skip
+        length = gr.Number(
+            300, label="Length", info="In characters.", precision=0, min_width=110, elem_id="compare-length"
+        )
+    with gr.Row():
+        generate = gr.Button("Sample from each", variant="primary", scale=0, min_width=200, elem_id="compare-sample")
+        stop = gr.Button("Stop", scale=0, min_width=90, elem_id="compare-stop")
+    samples = drawn("side_by_side", elem_id="compare-samples")
+
+    def sampled(*asked):
+        try:
+            for data in compare.samples(*asked):
+                yield [data, told("")]
+        except PROBLEMS as error:
+            yield [gr.skip(), told(explain(error), "failed")]
+
+    writing = gr.on(
+        [generate.click, prompt.submit], sampled, [names, prompt, seed, length], [samples, wrong],
+        show_progress="hidden", concurrency_limit=4, concurrency_id="sample", api_visibility="private",
+    )  # fmt: skip
+    stop.click(None, None, None, cancels=[writing])
+    return samples
