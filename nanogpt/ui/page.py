@@ -15,6 +15,7 @@ from ..errors import home_problem
 from ..launch import place
 from . import (
     api,
+    choosing,
     corpus_tab,
     form,
     link,
@@ -138,7 +139,7 @@ def open_page(page: Page, before: str | None, kept: str = "") -> dict:
     """Fill in the page: from its URL, or after a refresh as it was. By default, one click trains."""
     wanted, was, chosen = link.read(visit.asked()), refresh.read(kept), corpus_tab.choose_first(before)
     if wanted.text:
-        chosen |= corpus_tab.attempt(corpus_tab.choose_builtin, wanted.text)
+        chosen |= corpus_tab.attempt(choosing.choose_builtin, wanted.text)
     linked = form.field_values(wanted.settings) if wanted.settings else None
     values = linked or refresh.form_values(page.training.form, was.values) or form.first_values()
     tab = "train" if wanted.settings or wanted.run else was.tab

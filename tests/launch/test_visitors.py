@@ -25,6 +25,7 @@ from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
 from nanogpt.ui import (
+    choosing,
     compare,
     corpus_tab,
     form,
@@ -411,10 +412,10 @@ HANDLERS = {
     "text": lambda run, text: text_panel.question(text),
     "rename text": lambda run, text: text_panel.rename(text, "Mine"),
     "delete text": lambda run, text: text_panel.delete(text),
-    "stored": lambda run, text: corpus_tab.choose_stored(text),
+    "stored": lambda run, text: choosing.choose_stored(text),
     "about": lambda run, text: corpus_tab.about(text),
     "first": lambda run, text: corpus_tab.choose_first(text)["corpus_id"],
-    "forget": lambda run, text: corpus_tab.forget(text),
+    "forget": lambda run, text: choosing.forget(text),
     "page": lambda run, text: page_line(),
 }
 

@@ -19,7 +19,19 @@ from nanogpt.model import count_parameters
 from nanogpt.runs import Run, Status, logs, queue
 from nanogpt.runs.settings import command as command_of
 from nanogpt.runs.settings import settings_of
-from nanogpt.ui import api, corpus_tab, form, guard, run_panel, runs_tab, sample_tab, text_panel, train_tab, watching
+from nanogpt.ui import (
+    api,
+    choosing,
+    corpus_tab,
+    form,
+    guard,
+    run_panel,
+    runs_tab,
+    sample_tab,
+    text_panel,
+    train_tab,
+    watching,
+)
 from nanogpt.ui.words import details, page_line, run_line, steps, tiles
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -562,20 +574,20 @@ def test_an_empty_paste_is_answered_and_no_file_is_not(home):
 
 def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
     """The button still names the current text."""
-    first = corpus_tab.attempt(corpus_tab.choose_stored, text.id)
+    first = corpus_tab.attempt(choosing.choose_stored, text.id)
     assert first["next"].value == 'Next: choose settings for "A <b>play</b>"'
     assert first["train"].value == 'Train on "A <b>play</b>" for 1 minute'
     refused = corpus_tab.take_new(text.id, "too short")
     assert refused["stored"].value == text.id
     assert refused["builtin"] is None
     assert not {"corpus_id", "kept", "next", "train"} & refused.keys()
-    builtin = corpus_tab.attempt(corpus_tab.choose_builtin, "python-reference")
+    builtin = corpus_tab.attempt(choosing.choose_builtin, "python-reference")
     refused = corpus_tab.take_new(builtin["corpus_id"], "too short")
     assert refused["builtin"] == "python-reference"
 
 
 def test_a_built_in_text_is_selected_even_if_it_was_uploaded_before(home, text, monkeypatch):
-    monkeypatch.setattr(corpus_tab, "choose_builtin", lambda key: corpus_tab.choose_stored(text.id))
+    monkeypatch.setattr(corpus_tab, "choose_builtin", lambda key: choosing.choose_stored(text.id))
     assert corpus_tab.attempt(corpus_tab.choose_builtin, "shakespeare")["builtin"] == "shakespeare"
 
 

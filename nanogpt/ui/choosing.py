@@ -1,0 +1,136 @@
+"""Choose a text: a built-in one, one added earlier, an upload or a pasted text. Plain functions of files and names."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import corpus
+from ..config import NanoGPTError
+from ..runs import users_of
+from . import scratch
+from .visit import visitor
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was uploaded or pasted, kept so that it can be read again with other options."""
+
+    source: Path | list[str]  # a file with the pasted text, because a session stays in memory, or the uploaded files
+    added: str | None  # the id of the text stored from it, if that text is new
+    others: frozenset[str] = frozenset()  # the ids of the texts that were stored before it was given
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen text, its report, and the clean-ups that can be toggled."""
+
+    corpus_id: str
+    report: dict[str, Any]
+    repairs: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # (label, key) of every clean-up that applies to the text
+    applied: list[str] = field(default_factory=list)  # keys of those that were applied
+    given: Given | None = None  # for an upload or a pasted text
+
+
+# ---- handlers: plain functions of files, strings and names ---------------------------------------------------------
+
+
+def choose_builtin(key: str) -> Choice:
+    """Choose a built-in text by its key."""
+    return choose_stored(visitor().find_text(key).id)
+
+
+def choose_stored(corpus_id: str) -> Choice:
+    """Choose a text that was added earlier."""
+    found = visitor().text(corpus_id)
+    return Choice(corpus_id, shown(found.name, found.report()))
+
+
+def choose_new(
+    source: str | Path | list[str],
+    encoding: str | None = None,
+    keep: list[str] | None = None,
+    earlier: Given | None = None,
+) -> Choice:
+    """Add and choose a pasted text (str), one that was pasted before (Path) or files (paths).
+
+    `keep` names the repairs to apply; None means the defaults.
+    `earlier` is the same source as it was read before; the text stored from it is deleted, unless a run was trained on
+    it. A browser may ask twice for the same reading, so whether a text is new doesn't depend on what is stored by now.
+    """
+    others = earlier.others if earlier else frozenset(one.id for one in visitor().texts())
+    declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
+    content = contents(source)
+    added = visitor().add_text(content, encoding=encoding, decline=declined, accept=keep or ())
+    forget_earlier(earlier, added.id)
+    kept = set_aside(source) if isinstance(source, str) else source
+    given = Given(kept, None if added.id in others else added.id, others)
+    return Choice(added.id, shown(added.name, added.report()), *offered(added), given)
+
+
+def set_aside(pasted: str) -> Path:
+    """Write a pasted text to a temporary file, and return its path."""
+    data = pasted.encode("utf-8")
+    path = scratch.new_folder(len(data)) / "pasted.txt"
+    path.write_bytes(data)
+    return path
+
+
+def contents(source: str | Path | list[str]) -> str | list[str]:
+    """Return a source, or the text that was set aside in it. Raise NanoGPTError if that has been deleted."""
+    if not isinstance(source, Path):
+        return source
+    try:
+        return source.read_bytes().decode("utf-8")
+    except OSError:
+        raise NanoGPTError("The pasted text is no longer kept. Paste it again.") from None
+
+
+def offered(added: corpus.Corpus) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the clean-ups that apply to a text, as (label, key), and the keys of those that were applied."""
+    repairs = added.reading.repairs if added.reading else ()
+    return [(one.label, one.key) for one in repairs], [one.key for one in repairs if one.applied]
+
+
+def forget_earlier(earlier: Given | None, corpus_id: str) -> None:
+    """Delete the text of an earlier reading, unless the new one gave the same."""
+    if earlier and earlier.added and earlier.added != corpus_id:
+        forget(earlier.added)
+
+
+def forget(corpus_id: str) -> None:
+    """Delete a text that no run was trained on."""
+    if not any(users_of(corpus_id)):
+        with suppress(NanoGPTError):  # already deleted
+            visitor().delete_text(corpus_id)
+
+
+def shown(name: str, report: corpus.Report) -> dict[str, Any]:
+    """Return a report in the form that report.js draws."""
+    facts = [
+        ("Characters", f"{report.characters:,}"),
+        ("Lines", f"{report.lines:,}"),
+        ("Unique characters", f"{report.distinct:,}"),
+        ("Training set (90%)", f"{report.train_characters:,}"),
+        ("Validation set (10%)", f"{report.val_characters:,}"),
+    ]
+    facts += [("Encoding", report.encoding)] if report.encoding != "Unicode" else []
+    notes = [dict(kind="advice", text=text) for text in report.advice]
+    notes += [dict(kind="note", text=text) for text in (*report.notes, *report.repairs)]
+    if report.rare:
+        some = ", ".join(
+            f"{one.ch if one.ch.isprintable() and one.ch.strip() else one.name} ({one.count})"
+            for one in report.rare[:12]
+        )
+        more = f" and {len(report.rare) - 12:,} more" if len(report.rare) > 12 else ""
+        notes.append(
+            dict(
+                kind="note",
+                text=f"These characters appear fewer than 10 times, so the model will barely learn them: {some}{more}.",
+            )
+        )
+    return dict(title=name, facts=facts, notes=notes, preview=report.first_lines)
