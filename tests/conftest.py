@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +60,12 @@ if not NETWORK:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip only what this machine can't run."""
+    """Skip only what this machine can't run. Run the files with the most slow tests first.
+
+    With several processes, a file that is started last would otherwise keep one of them busy for minutes, alone.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu:
         import torch

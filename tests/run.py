@@ -22,7 +22,9 @@ CHECKS = {
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
 }
-CORES = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]  # each process imports torch and gradio
+CORES = [  # each process imports torch and gradio; conftest.py sorts the files, the slowest first
+    "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder",
+]  # fmt: skip
 FAST = ["-m", "not slow", "--durations", "5", "--durations-min", "2"]  # slower tests need the marker
 BROWSERS = [
     "chromium",

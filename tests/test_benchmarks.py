@@ -170,29 +170,29 @@ def test_weight_decays_are_compared_and_dead_layers_left_out(text_file, tmp_path
 
 
 @pytest.mark.slow
-def test_the_doors_are_fuzzed(home):
+def test_every_kind_of_input_is_fuzzed(home):
     from benchmarks import fuzz
 
     table = fuzz.main(["--quick"])
-    assert table.keys() == fuzz.DOORS.keys()
-    for door in table.values():
-        assert door["refused"] + door.get("accepted", 0) >= 10
+    assert table.keys() == fuzz.KINDS.keys()
+    for found in table.values():
+        assert found.get("refused", 0) + found.get("accepted", 0) >= 10
 
 
 @pytest.mark.slow
-def test_a_door_that_raises_or_is_slow_or_writes_elsewhere_fails(home, monkeypatch, tmp_path):
+def test_an_input_that_raises_or_takes_long_or_writes_elsewhere_fails(home, monkeypatch, tmp_path):
     from benchmarks import fuzz
 
     def breaking(what):
-        def door(cases):
+        def kind(cases):
             return cases(lambda text: what() if "a" in text else None, text=fuzz.st.text())
 
-        return door
+        return kind
 
     monkeypatch.setattr(fuzz, "SECONDS", 0.2)
     wrongs = (lambda: 1 / 0, lambda: fuzz.time.sleep(0.3), lambda: (tmp_path / "x").write_text("x"))
     for wrong, says in zip(wrongs, (ZeroDivisionError, "answered after", "wrote to")):
-        monkeypatch.setattr(fuzz, "DOORS", dict(wrong=breaking(wrong)))
+        monkeypatch.setattr(fuzz, "KINDS", dict(wrong=breaking(wrong)))
         with pytest.raises((ZeroDivisionError, AssertionError)) as failed:
             fuzz.main(["--quick", "wrong"])
         assert says is failed.type or str(says) in str(failed.value)
