@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -256,7 +257,8 @@ def fuzz_folder(cases: Callable) -> Callable:
 def archives(draw: Any) -> bytes:
     """Draw an archive: of a damaged run, with odd names, or damaged itself."""
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as out:
+    with zipfile.ZipFile(packed, "w") as out, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile warns of a second file of the same name
         for name, data in draw(folders()).items():
             odd = draw(
                 st.sampled_from([name] * 100 + ["../" + name, "/etc/x", name + "/", "a\\b", "", "con", name.upper()])
