@@ -11,7 +11,7 @@ from nanogpt import corpus
 from nanogpt.config import NanoGPTError, SampleConfig
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
-from nanogpt.ui import view, view_characters, view_parts
+from nanogpt.ui import share_tab, view, view_characters, view_copies, view_parts
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -121,6 +121,29 @@ def test_both_texts_start_with_the_prompt_in_the_models_alphabet(one):
         list(view_parts.side_by_side(one, ["9.mlp"], "", 5, 30))
 
 
+# --- did it copy? -----------------------------------------------------------------------------------------------------
+
+
+def test_a_copied_stretch_comes_with_its_place_in_the_training_text(one):
+    training = one.training_text()
+    at = training.index("\n", 200) + 1
+    found = view_copies.found(one, "~~" + training[at : at + 50])
+    span = found["spans"][0]
+    assert (span["start"], span["length"]) == (2, 50)
+    first = training.index(training[at : at + 50])
+    assert span["line"] == training[:first].count("\n") + 1
+    assert span["before"] == training[first - view_copies.AROUND : first]
+    assert span["after"].startswith(training[first + 50 : first + 60])
+    assert found["words"].endswith(" 3.8% of this text is original.")
+    with pytest.raises(NanoGPTError, match="no text to check"):
+        view_copies.found(one, "")
+
+
+def test_the_share_tab_says_how_much_is_copied_before_anything_is_published(one):
+    assert "Held-out text, which is new, has" in share_tab.copied_words("one")["text"]
+    assert share_tab.copied_words("absent")["text"] == ""
+
+
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +195,17 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     page.wait_for_function("document.querySelectorAll('#parts-texts .side-text')[1].textContent.length > 250")
     page.get_by_role("button", name="Switch all on").click()
     page.wait_for_function("document.querySelectorAll('#parts-texts .side').length === 0")
+
+    # did it copy?
+    page.get_by_role("tab", name="Did it copy?").click()
+    page.wait_for_function("document.querySelector('.copies-words')?.textContent.includes('Held-out text')")
+    page.get_by_role("button", name="Check your own text").click()
+    page.fill("#copies-own textarea", tiny_text[:200] + "\n" + tiny_text[300:340])
+    page.get_by_role("button", name="Check this text").click()
+    page.wait_for_selector(".copies-option")
+    page.locator(".copies-list").press("ArrowDown")
+    assert page.locator(".copies-option[aria-selected=true] b").text_content().endswith(" characters")
+    assert page.locator(".copies-where").text_content().startswith("Line ")
 
     # in both themes, at two widths
     for theme in ("light", "dark"):
