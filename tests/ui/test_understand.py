@@ -147,16 +147,7 @@ def test_the_share_tab_says_how_much_is_copied_before_anything_is_published(one)
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_server, tiny_text, monkeypatch):
-    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
-    ended_run(corpus.add(tiny_text, "A play"), "looked-into", **SMALL)
-    page = standing_page
-    page.reload()
-    page.get_by_role("tab", name="Understand").click()
-    page.wait_for_function("document.querySelectorAll('.character').length > 5")
-
-    # character by character
+def look_character_by_character(page) -> None:
     page.click("#characters-passage")
     page.wait_for_function("document.querySelectorAll('.character').length > 100")
     page.locator(".character").nth(30).click()
@@ -169,7 +160,7 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     assert page.locator(".character").nth(31).get_attribute("aria-selected") == "true"
     assert "bits, choice" in page.locator("#character-selected").get_attribute("aria-label")
 
-    # writing together, and back
+    # write together, and go back
     token = page.locator(".expected-bar code").nth(1).text_content()
     page.locator(".expected-bar").first.press("ArrowDown")
     page.keyboard.press("Enter")
@@ -184,7 +175,8 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     page.wait_for_function("document.querySelector('.expected-drawn').style.width === '100%'")
     assert widths() != was
 
-    # switch it off
+
+def switch_parts_off(page) -> None:
     page.get_by_role("tab", name="Switch it off").click()
     page.wait_for_function("document.querySelector('.switches-words')?.textContent.includes('Measured on')")
     page.locator(".switch").first.focus()
@@ -196,20 +188,33 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     page.get_by_role("button", name="Switch all on").click()
     page.wait_for_function("document.querySelectorAll('#parts-texts .side').length === 0")
 
-    # did it copy?
+
+def look_for_copies(page, text: str) -> None:
     page.get_by_role("tab", name="Did it copy?").click()
     page.wait_for_function("document.querySelector('.copies-words')?.textContent.includes('Held-out text')")
     page.get_by_role("button", name="Check your own text").click()
-    page.fill("#copies-own textarea", tiny_text[:200] + "\n" + tiny_text[300:340])
+    page.fill("#copies-own textarea", text[:200] + "\n" + text[300:340])
     page.get_by_role("button", name="Check this text").click()
     page.wait_for_selector(".copies-option")
     page.locator(".copies-list").press("ArrowDown")
     assert page.locator(".copies-option[aria-selected=true] b").text_content().endswith(" characters")
     assert page.locator(".copies-where").text_content().startswith("Line ")
 
-    # in both themes, at two widths
+
+@pytest.mark.slow
+def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_server, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
+    ended_run(corpus.add(tiny_text, "A play"), "looked-into", **SMALL)
+    page = standing_page
+    page.reload()
+    page.get_by_role("tab", name="Understand").click()
+    page.wait_for_function("document.querySelectorAll('.character').length > 5")
+    look_character_by_character(page)
+    switch_parts_off(page)
+    look_for_copies(page, tiny_text)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
+        page.wait_for_timeout(400)  # the colors fade
         assert page.evaluate(CONTRAST) == []
     page.set_viewport_size(dict(width=390, height=844))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
