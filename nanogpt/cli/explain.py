@@ -35,7 +35,20 @@ def copies(opened: Any) -> tuple[dict[str, Any], str]:
     return found, copies.verdict(found)
 
 
-VIEWS = {"parts": parts, "copies": copies}  # each returns the result as data and as text
+def attention(opened: Any) -> tuple[dict[str, Any], str]:
+    """Say what each head attends to."""
+    from ..explain import attention
+
+    found = attention.of_heads(opened)
+    lines = [
+        f"block {i + 1}, head {h + 1}: {fact['says']}"
+        for i, heads in enumerate(found["heads"])
+        for h, fact in enumerate(heads)
+    ]
+    return found, "\n".join([*lines, attention.copying_words(found["copying"]), f"Measured on {found['on']}."])
+
+
+VIEWS = {"parts": parts, "attention": attention, "copies": copies}  # each returns the result as data and as text
 
 
 def explain_command(arguments: argparse.Namespace) -> int:

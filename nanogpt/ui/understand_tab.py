@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from . import view_characters, view_copies, view_parts
+from . import view_attention, view_characters, view_copies, view_parts
 from .parts import QUIET
 
 VIEWS = {  # id: its title and the module that draws it
-    "characters": ("Character by character", view_characters),
+    "characters": ("Characters", view_characters),
     "parts": ("Switch it off", view_parts),
-    "copies": ("Did it copy?", view_copies),
+    "attention": ("Attention", view_attention),
+    "copies": ("Copies", view_copies),
 }
 
 

@@ -1,4 +1,4 @@
-"""The view "Character by character": a text colored by how much each character surprised the model.
+"""The view "Characters": a text colored by how much each character surprised the model.
 
 Choosing a character shows what the model expected there and what the training text says. Choosing one of the expected
 characters instead writes on from there, so you and the model can write together.
@@ -202,7 +202,7 @@ def build(run: gr.Dropdown) -> View:
     wrong = said("characters-said")
     with gr.Row(equal_height=False, elem_id="characters-parts"):
         with gr.Column(scale=3, min_width=320):
-            text = drawn("characters", elem_id="characters-text")
+            text = drawn("characters", uses=("text_cells",), elem_id="characters-text")
             note = drawn("status_line", line(""), elem_id="characters-note", elem_classes="quiet-line")
         with gr.Column(scale=2, min_width=280):
             details = drawn("expected", elem_id="characters-expected")
