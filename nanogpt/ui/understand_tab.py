@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from . import view_attention, view_characters, view_copies, view_parts
+from . import view_attention, view_characters, view_copies, view_guessing, view_parts
 from .parts import QUIET
 
 VIEWS = {  # id: its title and the module that draws it
     "characters": ("Characters", view_characters),
     "parts": ("Switch it off", view_parts),
+    "guessing": ("Beat your model", view_guessing),
     "attention": ("Attention", view_attention),
     "copies": ("Copies", view_copies),
 }

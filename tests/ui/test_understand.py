@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from conftest import ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError, SampleConfig
+from nanogpt.explain import guessing
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
-from nanogpt.ui import share_tab, view, view_attention, view_characters, view_copies, view_parts
+from nanogpt.ui import share_tab, view, view_attention, view_characters, view_copies, view_guessing, view_parts
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -123,6 +125,21 @@ def test_both_texts_start_with_the_prompt_in_the_models_alphabet(one):
         list(view_parts.side_by_side(one, ["9.mlp"], "", 5, 30))
 
 
+# --- beat your model --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_still_hidden_never_reaches_the_browser(one):
+    game = guessing.new_game(one, 3)
+    hidden = game.text[game.place :]
+    assert hidden not in json.dumps(view_guessing.shown(one, game), ensure_ascii=False)
+    after = guessing.guess(game, hidden[0], one)
+    data = view_guessing.shown(one, after)
+    assert data["guessed"] == [[hidden[0], 1]]
+    assert data["last"]["right"] == hidden[0]
+    assert data["left"] == guessing.HIDDEN - 1
+    assert len(data["last"]["bars"]) == 5
+
+
 # --- where does it look? ----------------------------------------------------------------------------------------------
 
 
@@ -219,6 +236,24 @@ def switch_parts_off(page) -> None:
     page.wait_for_function("document.querySelectorAll('#parts-texts .side').length === 0")
 
 
+def play(page, text: str) -> None:
+    page.get_by_role("tab", name="Beat your model").click()
+    page.wait_for_selector(".guessing-field")
+    passage = page.locator(".guessing-text").text_content().split("?")[0]
+    field = page.locator(".guessing-field")
+    for letter in "~#^":  # none of them is in the text
+        field.press_sequentially(letter)
+        page.wait_for_function(
+            "letter => document.querySelector('.guessing-tries').textContent.includes(letter) || "
+            "document.querySelector('.guessing-words').textContent", arg=letter,
+        )  # fmt: skip
+    assert page.locator(".guessing-words").text_content().startswith("None of your guesses: it was")
+    assert page.locator(".guessing-bar").count() == 5
+    assert page.evaluate("document.activeElement.className") == "guessing-field"
+    first = page.locator(".guessed").text_content()[0].replace("↵", "\n")
+    assert passage + first in text
+
+
 def follow_attention(page) -> None:
     page.get_by_role("tab", name="Attention").click()
     page.wait_for_selector(".attention-head")
@@ -258,6 +293,7 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     page.wait_for_function("document.querySelectorAll('#characters-text .cell').length > 5")
     look_character_by_character(page)
     switch_parts_off(page)
+    play(page, tiny_text)
     follow_attention(page)
     look_for_copies(page, tiny_text)
     for theme in ("light", "dark"):
