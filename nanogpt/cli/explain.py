@@ -48,7 +48,23 @@ def attention(opened: Any) -> tuple[dict[str, Any], str]:
     return found, "\n".join([*lines, attention.copying_words(found["copying"]), f"Measured on {found['on']}."])
 
 
-VIEWS = {"parts": parts, "attention": attention, "copies": copies}  # each returns the result as data and as text
+def doctor(opened: Any) -> tuple[dict[str, Any], str]:
+    """Say what a run's losses show: overfitting, a wrong learning rate, too little text, and what to do."""
+    from dataclasses import asdict
+
+    from ..explain import doctor
+
+    found = doctor.examine(opened.run, opened.run.status())
+    text = "\n".join(f"{one.says} {one.do}" for one in found)
+    return dict(findings=[asdict(one) for one in found]), text or "Too few evaluations to say anything yet."
+
+
+VIEWS = {
+    "doctor": doctor,
+    "parts": parts,
+    "attention": attention,
+    "copies": copies,
+}  # each returns the result as data and as text
 
 
 def explain_command(arguments: argparse.Namespace) -> int:

@@ -3,8 +3,19 @@
 `opened` opens a run for them, and `cache` keeps what takes long in its folder. `characters` colors a text by what the
 model expected, `seen` asks the training text the same, `ablation` switches parts of the model off, `attention` says
 where its heads look, `copies` finds what a text repeats of the training text, `guessing` lets a person compete with a
-model, and `baselines` computes the loss of simple character counts. Import the module you need; none of them imports
-the page.
+model, `doctor` says what a run's losses show, and `baselines` computes the loss of simple character counts. Import the
+module you need; none of them imports the page.
 """
 
-__all__ = ["ablation", "attention", "baselines", "cache", "characters", "copies", "guessing", "opened", "seen"]
+__all__ = [
+    "ablation",
+    "attention",
+    "baselines",
+    "cache",
+    "characters",
+    "copies",
+    "doctor",
+    "guessing",
+    "opened",
+    "seen",
+]

@@ -51,7 +51,12 @@ def _loaded(folder: Path, changed: int) -> tuple[GPT, Tokenizer, str]:
     """Load a run's model. `changed` is the time of its weights, which change while it trains."""
     data = (folder / "model.safetensors").read_bytes() if changed else None
     model = load_model(folder, weights=data)
-    return model, load_tokenizer(folder), hashlib.sha256(data or b"").hexdigest()[:16]
+    return model, load_tokenizer(folder), hash_of(data or b"")
+
+
+def hash_of(data: bytes) -> str:
+    """Return the first 16 hex digits of the SHA-256 of a model.safetensors."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _corpus_id(about: dict) -> str | None:
