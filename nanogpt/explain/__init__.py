@@ -3,8 +3,8 @@
 `opened` opens a run for them, and `cache` keeps what takes long in its folder. `characters` colors a text by what the
 model expected, `seen` asks the training text the same, `ablation` switches parts of the model off, `attention` says
 where its heads look, `copies` finds what a text repeats of the training text, `guessing` lets a person compete with a
-model, `doctor` says what a run's losses show, and `baselines` computes the loss of simple character counts. Import the
-module you need; none of them imports the page.
+model, `doctor` says what a run's losses show, `replay` trains the lecture's stages, and `baselines` computes the loss
+of simple character counts. Import the module you need; none of them imports the page.
 """
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "doctor",
     "guessing",
     "opened",
+    "replay",
     "seen",
 ]

@@ -26,6 +26,10 @@ class Opened:
     weights: str  # the first 16 hex digits of the SHA-256 of model.safetensors
     corpus_id: str | None  # None if the text isn't here, or isn't the reader's to read
 
+    def text_folder(self) -> Path | None:
+        """Return the folder of the stored text, or None if the text isn't here."""
+        return corpus.load(self.corpus_id).folder if self.corpus_id else None
+
     def training_text(self) -> str | None:
         """Return the part of the text that the model was trained on, or None if the text isn't here."""
         return _halves(self.corpus_id)[0] if self.corpus_id else None

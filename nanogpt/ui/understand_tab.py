@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from . import view_attention, view_characters, view_copies, view_guessing, view_parts
+from . import view_attention, view_characters, view_copies, view_guessing, view_parts, view_replay
 from .parts import QUIET
 
 VIEWS = {  # id: its title and the module that draws it
@@ -14,6 +14,7 @@ VIEWS = {  # id: its title and the module that draws it
     "parts": ("Switch it off", view_parts),
     "guessing": ("Beat your model", view_guessing),
     "attention": ("Attention", view_attention),
+    "replay": ("Lecture", view_replay),
     "copies": ("Copies", view_copies),
 }
 
