@@ -59,6 +59,7 @@ def text_file(tmp_path: Path, tiny_text: str) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("real_process")
 def test_the_main_job(page, server: Server, text_file: Path, home: Path):
     upload(page, text_file)
     assert f"{len(text_file.read_text()):,}" in page.locator("#corpus-report dl").inner_text()
