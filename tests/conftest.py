@@ -384,16 +384,23 @@ def page(browser, server: Server) -> Iterator:
 
 @pytest.fixture(scope="module")
 def standing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Yield a server that a module's tests share. They must leave nothing behind there."""
+    """Yield a server that a module's tests share. They must leave nothing behind in its folder."""
     running = Server(tmp_path_factory.mktemp("standing"))
     yield running
     running.stop()
 
 
 @pytest.fixture
-def standing_page(browser, standing_server: Server) -> Iterator:
-    """Yield an open page of the server that the module's tests share."""
+def standing_page(browser, standing_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator:
+    """Yield an open page of the server that the module's tests share, and set NANOGPT_HOME to its folder.
+
+    What the test leaves there is deleted. No run may train on.
+    """
+    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
     yield from open_page(browser, standing_server)
+    for kind in ("checkpoints", "corpora"):
+        while (standing_server.home / kind).exists():  # a trainer that ends may delete a file at the same moment
+            shutil.rmtree(standing_server.home / kind, ignore_errors=True)
 
 
 def open_page(browser, server: Server) -> Iterator:

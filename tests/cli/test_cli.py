@@ -272,7 +272,7 @@ def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
     import pty
     import termios
 
-    flags = ["train", str(file), "--name", "bar", "--max-iters", "4000", "--eval-interval", "1000", *map(str, TINY)]
+    flags = ["train", str(file), "--name", "bar", "--max-iters", "1000", "--eval-interval", "250", *map(str, TINY)]
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 110))
     pipes = dict(stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
@@ -284,12 +284,12 @@ def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
                 shown += part
     os.close(ours)
     assert process.returncode == 0
-    bars = re.findall(r"(\d+)%\|[^|]*\| step ([\d,]+)/4,000 · train (\d\.\d{3}) · val \d\.\d{3}", shown.decode())
+    bars = re.findall(r"(\d+)%\|[^|]*\| step ([\d,]+)/1,000 · train (\d\.\d{3}) · val \d\.\d{3}", shown.decode())
     assert bars
     assert [int(share) for share, *_ in bars] == sorted(int(share) for share, *_ in bars)
     lines = [line.split("\r")[-1] for line in shown.decode().replace("\r\n", "\n").split("\n")]
     assert [line.split(":")[0] for line in lines if line.startswith("step ")] == [
-        f"step {step:>6,}" for step in (0, 1000, 2000, 3000, 4000)
+        f"step {step:>6,}" for step in (0, 250, 500, 750, 1000)
     ]
 
 
