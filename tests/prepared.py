@@ -1,12 +1,12 @@
 """Start `python app.py` in a moment: fork it off a process that has already imported torch, gradio and the page.
 
-Importing them takes five seconds of processor time, and about fifty tests want a server of their own. So each pytest
+Importing them takes six seconds of processor time, and many tests want a server of their own. So each pytest
 process keeps one prepared process (this file, run as a program), which imports all that once and then waits. For each
 server, it forks a copy of itself; the copy takes over the environment, the folder and the output that the test named,
 and runs app.py from its first line, as Python would. Only the imports are shared: no page was built before the fork.
 
-Only Linux is used to this: elsewhere, and for all other commands, a test starts the real program. So do the tests with
-the fixture `real_process`.
+This is for Linux only. Elsewhere, for other commands, and in tests with the fixture `real_process`, a server is a new
+Python process.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def main() -> None:
 
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would lack the threads that an import has started"
     gc.collect()
-    gc.freeze()  # leaves the memory of the imported modules alone, so that forks share it
+    gc.freeze()  # keeps garbage collection from writing to what forks share, which would copy it
     with socket.socket(fileno=int(sys.argv[1])) as line:
         arguments = answer(line)
     if arguments is not None:
