@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -202,10 +203,31 @@ def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
     run.folder.rename(project / "checkpoints" / "one")
     monkeypatch.setattr("nanogpt.paths.SHIPPED", project / "checkpoints")
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
-    for action in (run_panel.delete, lambda name: run_panel.rename(name, "two")):
-        with pytest.raises(NanoGPTError, match="ships with the project, so it can't be"):
-            action("one")
-    assert Run("one").exists()
+    monkeypatch.chdir(project)
+    for where in (home, project, "."):  # in a checkout, your own runs are in the same folder
+        monkeypatch.setenv("NANOGPT_HOME", str(where))
+        assert Run("one").is_bundled()
+        for action in (run_panel.delete, run_panel.question, lambda name: run_panel.rename(name, "two")):
+            with pytest.raises(NanoGPTError, match="ships with the project, so it can't be"):
+                action("one")
+        assert Run("one").exists()
+        with pytest.raises(NanoGPTError, match="no checkpoint, so it can't be resumed"):
+            prepare.to_continue(Run("one"))
+
+
+def test_your_own_run_can_be_changed_under_any_name_and_in_any_home(home, tmp_path, monkeypatch, run):
+    shipped = tmp_path / "project" / "checkpoints"
+    shutil.copytree(run.folder, shipped / "one")
+    Run("one").change(public=True)
+    monkeypatch.setattr("nanogpt.paths.SHIPPED", shipped)
+    monkeypatch.setenv("NANOGPT_SHIPPED", "on")
+    for where in (home, shipped.parent):  # your own, public one in front of a shipped one; then one beside the code
+        monkeypatch.setenv("NANOGPT_HOME", str(where))
+        offered = run_panel.offered("one")
+        assert offered["rename"] and offered["delete"]
+        run_panel.rename("one", "two")
+        run_panel.delete("two")
+        assert not (where / "checkpoints" / "two").exists()
 
 
 def test_what_was_trained_beside_the_code_is_not_seen_from_another_home(home, tmp_path, monkeypatch, run):
