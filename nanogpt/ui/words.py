@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import Any
 
 from .. import limits
 from ..config import NanoGPTError
@@ -51,11 +52,22 @@ def nats_and_bits(loss: float) -> str:
 
 
 def left(run: Run, status: Status) -> float:
-    """Return the seconds remaining: of the time budget, or at the speed of the steps so far."""
+    """Return the seconds that remained at the last row: of the time budget, or at the speed of the steps so far."""
     budget = run.settings()["train"].get("budget")
     return (
         max(0.0, budget - status.seconds) if budget else (status.max_iters - status.step) * status.seconds / status.step
     )
+
+
+def left_now(run: Run, status: Status) -> float:
+    """Return the seconds remaining. While the run trains, they pass between rows, too."""
+    since = run.history().age if status.state == "running" else 0.0
+    return max(0.0, left(run, status) - since)
+
+
+def countdown(run: Run, status: Status) -> str:
+    """Return the time remaining, as 3:25. It is 0:00 only once no part of a second is left, as in tiles.js."""
+    return clock(math.ceil(left_now(run, status)))
 
 
 def steps(run: Run, status: Status) -> str:
@@ -110,13 +122,21 @@ def _ended_words(run: Run, status: Status) -> str:
 # ---- the figures below the state ---------------------------------------------------------------------------------
 
 
-def tiles(run: Run | None, status: Status | None) -> list[dict[str, str]]:
-    """Return the large figures of a run, as tiles.js draws them. A dash stands for what isn't known yet."""
+def tiles(run: Run | None, status: Status | None) -> list[dict[str, Any]]:
+    """Return the large figures of a run, as tiles.js draws them. A dash stands for what isn't known yet.
+
+    While a run trains, its time left comes in seconds, too, so that the browser can count it down between rows.
+    """
     if run is None or status is None or status.state == "damaged":
         return [dict(label=label, value=DASH, note="") for label in TILES]
     history = run.history()
     figures = _loss(history, status), _time(run, status), _epochs(run, status), _speed(history)
-    return [dict(label=label, value=value, note=note) for label, (value, note) in zip(TILES, figures)]
+    shown: list[dict[str, Any]] = [
+        dict(label=label, value=value, note=note) for label, (value, note) in zip(TILES, figures)
+    ]
+    if status.state == "running" and status.step:
+        shown[TILES.index("Time left")]["left"] = round(left_now(run, status), 1)
+    return shown
 
 
 def _loss(history: History, status: Status) -> tuple[str, str]:
@@ -135,7 +155,7 @@ def _time(run: Run, status: Status) -> tuple[str, str]:
         return DASH, f"{clock(status.seconds)} trained" if status.seconds else ""
     rest = left(run, status)
     about = "" if run.settings()["train"].get("budget") else "about "
-    return clock(rest), f"of {about}{clock(status.seconds + rest)}"
+    return countdown(run, status), f"of {about}{clock(status.seconds + rest)}"
 
 
 def _epochs(run: Run, status: Status) -> tuple[str, str]:
@@ -215,9 +235,8 @@ def _running_words(name: str, far: bool = True) -> str:
     status = overview(run).status
     if not far:
         return f"{state_word(status)} {name}"
-    rest = left(run, status) if status.step else 0
     at = f": {steps(run, status)}" if status.max_iters else ""
-    return f"{state_word(status)} {name}{at}" + (f", {clock(rest)} left" if rest else "")
+    return f"{state_word(status)} {name}{at}" + (f", {countdown(run, status)} left" if status.step else "")
 
 
 def title_words(names: list[str]) -> list[str]:
