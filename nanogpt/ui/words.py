@@ -12,7 +12,6 @@ from ..durations import clock
 from ..errors import PROBLEMS
 from ..formats import read_config
 from ..holdout import epochs
-from ..model import count_parameters
 from ..runs import History, Run, Status, kept_loss, overview, queue
 from .drawn import line
 from .visit import seen, visitor
@@ -181,6 +180,8 @@ def _speed(history: History) -> tuple[str, str]:
 
 def details(run: Run | None, status: Status | None) -> list[list[str]]:
     """Return what else there is to know about a run, as pairs of words and value, for details.js."""
+    from ..model import count_parameters  # here, because it imports torch, which the page can be drawn without
+
     if run is None or status is None:
         return []
     if status.state == "damaged":
