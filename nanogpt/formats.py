@@ -220,20 +220,11 @@ def load_model(
 
     Raise NanoGPTError if a file is missing or broken, or doesn't match the config.
     """
-    from safetensors.torch import load
-
     from .model import GPT, ShapesOnly, rotary_table
 
     config = config or read_config(folder)
     form = kind_of(config.features)
-    try:
-        tensors = load(weights or (folder / "model.safetensors").read_bytes())
-    except FileNotFoundError:
-        raise NanoGPTError(f"{folder.name} has no weights yet. Wait for its first checkpoint.") from None
-    except OSError as error:
-        raise NanoGPTError(f"The weights of {folder.name} can't be read. {explain(error)}") from None
-    except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have
-        raise NanoGPTError(f"The model.safetensors of {folder.name} cannot be read ({broken}). Restore it.") from None
+    tensors = _tensors(folder, weights)
     with ShapesOnly():  # the weights come from the file
         model = (kind or GPT)(config)
     try:
@@ -246,6 +237,20 @@ def load_model(
     if config.features.rotary:
         model.rotary = rotary_table(config)  # computed from the config, not stored in the file
     return model.to(device).eval()
+
+
+def _tensors(folder: Path, weights: bytes | None) -> dict[str, torch.Tensor]:
+    """Return the tensors in a run's model.safetensors, whose bytes may have been read already."""
+    from safetensors.torch import load
+
+    try:
+        return load(weights or (folder / "model.safetensors").read_bytes())
+    except FileNotFoundError:
+        raise NanoGPTError(f"{folder.name} has no weights yet. Wait for its first checkpoint.") from None
+    except OSError as error:
+        raise NanoGPTError(f"The weights of {folder.name} can't be read. {explain(error)}") from None
+    except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have
+        raise NanoGPTError(f"The model.safetensors of {folder.name} cannot be read ({broken}). Restore it.") from None
 
 
 def _ours(tensors: dict[str, torch.Tensor], name: str, shape: torch.Size, form: str) -> torch.Tensor:

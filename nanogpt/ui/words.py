@@ -210,12 +210,13 @@ def page_line() -> dict:
     running, waiting = queue.running(), queue.waiting()
     if not running and not waiting:
         return line(_idle_words())
-    texts = [_running_words(name) for name in running]
-    if waiting:
-        texts.append(f"{len(waiting)} waiting")
-    spoken = "; ".join(_running_words(name, far=False) for name in running)
-    said = line("; ".join(texts) + ".", "running", spoken=f"{spoken}." if spoken else None)
-    return said | dict(title=title_words(running))
+    training = [(run, overview(run).status) for run in filter(None, map(seen, running))]
+    others = ["Training another visitor's run"] * (len(running) - len(training))
+    queued = [f"{len(waiting)} waiting"] if waiting else []
+    far = [f"{_doing(run, status)}{_far(run, status)}" for run, status in training]
+    spoken = "; ".join([_doing(run, status) for run, status in training] + others)
+    said = line("; ".join(far + others + queued) + ".", "running", spoken=f"{spoken}." if spoken else None)
+    return said | dict(title=title_words(*training[0]) if training else [])
 
 
 def _idle_words() -> str:
@@ -228,23 +229,18 @@ def _idle_words() -> str:
     return f"Idle. {count} {models} ready: open Sample to try {one}."
 
 
-def _running_words(name: str, far: bool = True) -> str:
-    """Return what a run is doing, and how far it is unless that would change each second."""
-    run = seen(name)
-    if run is None:
-        return "Training another visitor's run"
-    status = overview(run).status
-    if not far:
-        return f"{state_word(status)} {name}"
+def _doing(run: Run, status: Status) -> str:
+    return f"{state_word(status)} {run.name}"
+
+
+def _far(run: Run, status: Status) -> str:
+    """Return how far a run is, which changes each second."""
     at = f": {steps(run, status)}" if status.max_iters else ""
-    return f"{state_word(status)} {name}{at}" + (f", {countdown(run, status)} left" if status.step else "")
+    return at + (f", {countdown(run, status)} left" if status.step else "")
 
 
-def title_words(names: list[str]) -> list[str]:
-    """Return what the title of the browser tab says: "62%" and "val 1.71", of the first run the visitor can see."""
-    run = next(filter(None, map(seen, names)), None)
-    if run is None:
-        return []
-    status, loss = overview(run).status, run.history().latest("val_loss")
+def title_words(run: Run, status: Status) -> list[str]:
+    """Return what the title of the browser tab says of a run: "62%" and "val 1.71"."""
+    loss = run.history().latest("val_loss")
     parts = [f"{status.step / status.max_iters:.0%}"] if status.max_iters else []
     return parts + ([f"val {loss:.2f}"] if loss is not None else [])
