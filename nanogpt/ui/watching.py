@@ -24,15 +24,15 @@ def look(name: str | None) -> dict[str, Any]:
         cannot = dict(busy=False, can_stop=False, can_continue=False, more="")
         return dict(line=run_line(None), state="", version=None, **cannot)
     status, own = overview(run).status, visitor().owns(run)
-    can_continue = visitor().may_resume(run, status)
+    can_continue, text = visitor().may_resume(run, status), run_line(name)
     return dict(
-        line=run_line(name),
+        line=text,
         state=status.state,
         busy=status.busy,
         can_stop=status.busy and own,
         can_continue=can_continue,
         more=length(run) if can_continue and status.state == "finished" else "",
-        version=(name, *run.history().version, status.state),
+        version=(name, *run.history().version, status.state, text["text"]),
     )
 
 
@@ -101,15 +101,16 @@ def in_view(name: str | None, before: str | None = None) -> str | None:
 
 
 def shown(name: str | None, seen, back: int | None = None, force: bool = False) -> dict[str, Any]:
-    """Return updates for the tab's components. The figures, the plot and the sample are sent only if they have changed.
+    """Return updates for the tab's components. All but the line above the tabs are sent only if they have changed.
 
     `back` is the number of the earlier sample that the user selected, or None to follow the newest.
     """
     now, page = look(name), page_line()
     version, before = now["version"], None if force else seen
-    updates: dict[str, Any] = dict(status=now["line"], page_status=page, seen=version, **buttons(now))
+    updates: dict[str, Any] = dict(page_status=page)
     watching = now["busy"] or page["state"] == "running"  # if nothing runs, stop polling
     if before is None or version != before:
+        updates |= dict(status=now["line"], seen=version, **buttons(now))
         updates |= figures(name) | dict(timer=gr.Timer(active=watching))
     elif not watching:
         updates |= dict(timer=gr.Timer(active=False))
@@ -138,7 +139,7 @@ def _has_ended(version, before) -> bool:
 
 
 def _has_new_sample(name: str | None, version, before) -> bool:
-    """Compare versions from `look`: (name, version of losses, version of samples, state), or None without a run."""
+    """Compare versions from `look`: (name, version of losses, of samples, state, line), or None without a run."""
     return not (before and version) or before[0] != name or before[2] != version[2]
 
 

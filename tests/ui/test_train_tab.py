@@ -191,6 +191,31 @@ def test_screen_readers_hear_of_evaluations_and_not_of_each_step(standing_page, 
 
 
 @pytest.mark.slow
+def test_the_time_left_counts_down_between_rows(standing_page):
+    page = standing_page
+    page.clock.install()  # from here on, time passes only in `pass_by`
+    source = (Path(form.__file__).parent / "tiles.js").read_text(encoding="utf-8")
+    page.evaluate(f"() => {{ {source}; window.box = document.body.appendChild(document.createElement('p')); "
+        "window.tile = (more) => draw(box, [{ label: 'Time left', value: '', note: '', ...more }]); }")  # fmt: skip
+    shown = lambda: page.evaluate("box.querySelector('.tile-value').textContent")
+
+    def pass_by(seconds: float) -> str:
+        page.clock.run_for(round(1000 * seconds))
+        return shown()
+
+    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+    page.evaluate("tile({ left: 3661.5 })")
+    assert [shown(), pass_by(0.4), pass_by(0.2), pass_by(1.0), pass_by(3600)] == [
+        "1:01:02", "1:01:02", "1:01:01", "1:01:00", "1:00"
+    ]  # fmt: skip
+    page.evaluate("tile({ left: 2 })")  # a row says that it takes shorter
+    assert [shown(), pass_by(1.1), pass_by(1.0), pass_by(60)] == ["0:02", "0:01", "0:00", "0:00"]
+    page.evaluate("tile({ left: 9 })")
+    page.evaluate("tile({ value: '–' })")  # it was stopped
+    assert [shown(), pass_by(5)] == ["–", "–"]
+
+
+@pytest.mark.slow
 def test_presets_are_one_tab_stop_with_arrow_keys(standing_page):
     page = standing_page
     open_tab(page, "Train")
