@@ -1,4 +1,4 @@
-"""The command line: `nanogpt train | sample | eval | runs | ladder | export | push | pull | deploy | serve`.
+"""Run `nanogpt train | sample | eval | runs | export | baselines | ladder | push | pull | deploy | serve`.
 
 `python -m nanogpt` does the same. Commands print their result to stdout; an error is one line on stderr and exit
 status 2.
@@ -13,7 +13,7 @@ import sys
 from .. import __version__
 from ..errors import PROBLEMS, explain
 from ..paths import PROGRAM, home
-from . import hub, ladder, runs, sample, serve, train
+from . import baselines, hub, ladder, runs, sample, serve, train
 from .flags import Parser
 
 
@@ -33,7 +33,7 @@ def parser() -> Parser:
         added.set_defaults(run=run)
         return added
 
-    for group in (serve, train, sample, runs, ladder, hub):
+    for group in (serve, train, sample, runs, baselines, ladder, hub):
         group.add_commands(command)
     return main
 
