@@ -1,4 +1,5 @@
-"""Run `nanogpt train | sample | eval | runs | export | baselines | ladder | push | pull | deploy | serve`.
+"""The command line: `nanogpt train | sample | eval | explain | runs | export | baselines | ladder | push | pull | deploy |
+serve`.
 
 `python -m nanogpt` does the same. Commands print their result to stdout; an error is one line on stderr and exit
 status 2.
@@ -14,6 +15,7 @@ from .. import __version__
 from ..errors import PROBLEMS, explain
 from ..paths import PROGRAM, home
 from . import baselines, hub, ladder, runs, sample, serve, train
+from . import explain as views
 from .flags import Parser
 
 
@@ -33,7 +35,7 @@ def parser() -> Parser:
         added.set_defaults(run=run)
         return added
 
-    for group in (serve, train, sample, runs, baselines, ladder, hub):
+    for group in (serve, train, sample, views, runs, baselines, ladder, hub):
         group.add_commands(command)
     return main
 

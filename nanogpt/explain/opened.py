@@ -1,0 +1,70 @@
+"""A run, opened for its explanations: the model, its tokenizer, and the text it was trained on if that is here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from .. import corpus
+from ..config import NanoGPTError
+from ..formats import load_model
+from ..holdout import train_length
+from ..model import GPT
+from ..runs import Run
+from ..tokenizer import Tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run's best weights, ready to be looked into. Explanations never change the model; they copy it first."""
+
+    run: Run
+    model: GPT
+    tokenizer: Tokenizer
+    weights: str  # the first 16 hex digits of the SHA-256 of model.safetensors
+    corpus_id: str | None  # None if the text isn't here, or isn't the reader's to read
+
+    def training_text(self) -> str | None:
+        """Return the part of the text that the model was trained on, or None if the text isn't here."""
+        return _halves(self.corpus_id)[0] if self.corpus_id else None
+
+    def held_out_text(self) -> str | None:
+        """Return the last tenth of the text, which the model has not seen, or None if the text isn't here."""
+        return _halves(self.corpus_id)[1] if self.corpus_id else None
+
+
+def open_run(run: Run, may_read_text: bool = True) -> Opened:
+    """Open a run. Without `may_read_text`, leave out its text: a shared run can be sampled from, not read.
+
+    Raise NanoGPTError if the run has no weights yet or can't be read.
+    """
+    settings, path = run.settings(), run.folder / "model.safetensors"
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    model, tokenizer, weights = _loaded(run.folder, changed)
+    return Opened(run, model, tokenizer, weights, _corpus_id(settings["corpus"]) if may_read_text else None)
+
+
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, changed: int) -> tuple[GPT, Tokenizer, str]:
+    """Load a run's model. `changed` is the time of its weights, which change while it trains."""
+    data = (folder / "model.safetensors").read_bytes() if changed else None
+    model = load_model(folder, weights=data)
+    return model, load_tokenizer(folder), hashlib.sha256(data or b"").hexdigest()[:16]
+
+
+def _corpus_id(about: dict) -> str | None:
+    """Return the id of a run's text, or None if that text isn't stored here."""
+    try:
+        return corpus.load(str(about.get("id"))).id
+    except NanoGPTError:
+        return None
+
+
+@lru_cache(maxsize=2)
+def _halves(id: str) -> tuple[str, str]:
+    """Return the training and the held-out part of a stored text. Caching is safe: the id is made from its hash."""
+    text = corpus.load(id).text()
+    cut = train_length(len(text))
+    return text[:cut], text[cut:]
