@@ -1,6 +1,6 @@
-"""The command line: `nanogpt train | sample | eval | explain | runs | export | baselines | ladder | push | pull | deploy |
-serve`.
+"""The command line: read the flags of `nanogpt COMMAND` and run it.
 
+The commands are train, sample, eval, explain, baselines, runs, export, ladder, push, pull, deploy and serve.
 `python -m nanogpt` does the same. Commands print their result to stdout; an error is one line on stderr and exit
 status 2.
 """

@@ -29,25 +29,28 @@ class Baseline:
     """How to show a baseline."""
 
     label: str
+    short: str  # for the end of a line
     knows: str  # completes "It ..."
     passed: str  # completes "Now better than ..."
     adaptive: bool = False
 
 
 BASELINES = {
-    "uniform": Baseline("Uniform", "knows only the alphabet", "guessing"),
+    "uniform": Baseline("Uniform", "guessing", "knows only the alphabet", "guessing"),
     "unigram": Baseline(
-        "Character frequencies", "knows how often each character occurs", "knowing how often each character occurs"
+        "Character frequencies", "letters", "knows how often each character occurs",
+        "knowing how often each character occurs",
     ),
-    "bigram": Baseline("Bigram", "knows the previous character", "knowing the previous character"),
-    "5-gram": Baseline("5-gram", "knows the previous 4 characters", "knowing the previous four characters"),
-    "7-gram": Baseline("7-gram", "knows the previous 6 characters", "knowing the previous six characters"),
+    "bigram": Baseline("Bigram", "bigram", "knows the previous character", "knowing the previous character"),
+    "5-gram": Baseline("5-gram", "5-gram", "knows the previous 4 characters", "knowing the previous four characters"),
+    "7-gram": Baseline("7-gram", "7-gram", "knows the previous 6 characters", "knowing the previous six characters"),
     "xz": Baseline(
-        "xz", "copies passages that it has met before", "xz, which goes on learning while it reads", adaptive=True
+        "xz", "xz", "copies passages that it has met before", "xz, which goes on learning while it reads",
+        adaptive=True,
     ),
     "ppmd": Baseline(
-        "PPMd", "knows the previous 6 characters, like the 7-gram", "PPMd, which goes on learning while it reads",
-        adaptive=True,
+        "PPMd", "PPMd", "knows the previous 6 characters, and more of the text the further it reads",
+        "PPMd, which goes on learning while it reads", adaptive=True,
     ),
 }  # fmt: skip
 
@@ -154,6 +157,9 @@ def keep(text: corpus.Corpus) -> Counted:
 
 
 if __name__ == "__main__":
+    import os
     import sys
 
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(19)  # only as much of the processor as nothing else needs
     keep(corpus.load(sys.argv[1]))
