@@ -27,7 +27,15 @@ def parts(opened: Any) -> tuple[dict[str, Any], str]:
     return found, "\n".join([heading, *rows, *words])
 
 
-VIEWS = {"parts": parts}  # each returns the result as data and as text
+def copies(opened: Any) -> tuple[dict[str, Any], str]:
+    """Find what a sample of 2,000 characters copies from the training text, word for word."""
+    from ..explain import copies
+
+    found = copies.of_a_sample(opened)
+    return found, copies.verdict(found)
+
+
+VIEWS = {"parts": parts, "copies": copies}  # each returns the result as data and as text
 
 
 def explain_command(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from gradio.context import Context
 
 from ..disk import size
 from ..errors import PROBLEMS, explain
+from ..explain import copies
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
 from . import scratch, sign_in
@@ -18,6 +19,7 @@ from .drawn import drawn, line, said
 from .following import following, lines
 from .parts import QUIET
 from .run_panel import DOWNLOAD, loss
+from .view import opened
 from .visit import visitor
 from .words import existing
 
@@ -42,6 +44,10 @@ HAS_TOKEN = """(typed) => {
   const update = { interactive: signedIn || typed.trim() !== "", __type__: "update" };
   return [update, update];
 }"""
+COPIES: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
+    trigger_mode="always_last",
+)  # fmt: skip
 LICENSES = [("No license yet", ""), *((words, key) for key, words in card.LICENSES.items())]
 
 
@@ -60,6 +66,14 @@ def about(name: str | None) -> dict[str, Any]:
         return line(" · ".join([*parts, f"trained on {text} (the text itself is never uploaded)"]), "finished")
     except PROBLEMS as error:
         return line(explain(error), "failed")
+
+
+def copied_words(name: str | None) -> dict[str, Any]:
+    """Return a line that says how much a sample copies from the text, "" if that can't be told."""
+    try:
+        return line(copies.verdict(copies.of_a_sample(opened(name))))
+    except PROBLEMS:  # the text isn't here, or the run's own line says what is wrong with it
+        return line("")
 
 
 def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[list[str]], str]:
@@ -136,6 +150,7 @@ def build() -> ShareTab:
         with gr.Column(scale=2, min_width=300):
             run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="share-run")
             shared = drawn("status_line", line(""), elem_id="share-about")
+            copied = drawn("status_line", line(""), elem_id="share-copied", elem_classes="quiet-line")
         with gr.Column(scale=3, min_width=320):
             account = build_account()
     with gr.Row(equal_height=False):
@@ -146,8 +161,9 @@ def build() -> ShareTab:
             create = build_space(run, license, account)
     buttons = [publish, create]
     run.change(about, run, shared, **QUIET)
+    run.change(copied_words, run, copied, **COPIES)
 
-    def opened(name, oauth: gr.OAuthToken | None):
+    def on_open(name, oauth: gr.OAuthToken | None):
         names, chosen = choices(name)
         signed_in = sign_in.token(account.page, None, oauth) is not None
         told = line(sign_in.told(account.page, oauth), "finished" if signed_in else "")
@@ -155,7 +171,7 @@ def build() -> ShareTab:
         return [gr.Dropdown(names, value=chosen), about(chosen), told, *ready]
 
     account.typed.change(None, account.typed, buttons, js=HAS_TOKEN)
-    return ShareTab(opened, [run, shared, account.said, *buttons])
+    return ShareTab(on_open, [run, shared, account.said, *buttons])
 
 
 def build_account() -> Account:

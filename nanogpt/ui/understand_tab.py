@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from . import view_characters, view_parts
+from . import view_characters, view_copies, view_loss, view_parts
 from .parts import QUIET
 
 VIEWS = {  # id: its title and the module that draws it
     "characters": ("Character by character", view_characters),
     "parts": ("Switch it off", view_parts),
+    "copies": ("Did it copy?", view_copies),
+    "loss": ("What does this loss mean?", view_loss),
 }
 
 

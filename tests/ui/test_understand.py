@@ -11,7 +11,7 @@ from nanogpt import corpus
 from nanogpt.config import NanoGPTError, SampleConfig
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
-from nanogpt.ui import view, view_characters, view_parts
+from nanogpt.ui import share_tab, view, view_characters, view_copies, view_parts
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -121,19 +121,33 @@ def test_both_texts_start_with_the_prompt_in_the_models_alphabet(one):
         list(view_parts.side_by_side(one, ["9.mlp"], "", 5, 30))
 
 
+# --- did it copy? -----------------------------------------------------------------------------------------------------
+
+
+def test_a_copied_stretch_comes_with_its_place_in_the_training_text(one):
+    training = one.training_text()
+    at = training.index("\n", 200) + 1
+    found = view_copies.found(one, "~~" + training[at : at + 50])
+    span = found["spans"][0]
+    assert (span["start"], span["length"]) == (2, 50)
+    first = training.index(training[at : at + 50])
+    assert span["line"] == training[:first].count("\n") + 1
+    assert span["before"] == training[first - view_copies.AROUND : first]
+    assert span["after"].startswith(training[first + 50 : first + 60])
+    assert found["words"].endswith(" 3.8% of this text is original.")
+    with pytest.raises(NanoGPTError, match="no text to check"):
+        view_copies.found(one, "")
+
+
+def test_the_share_tab_says_how_much_is_copied_before_anything_is_published(one):
+    assert "Held-out text, which is new, has" in share_tab.copied_words("one")["text"]
+    assert share_tab.copied_words("absent")["text"] == ""
+
+
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_server, tiny_text, monkeypatch):
-    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
-    ended_run(corpus.add(tiny_text, "A play"), "looked-into", **SMALL)
-    page = standing_page
-    page.reload()
-    page.get_by_role("tab", name="Understand").click()
-    page.wait_for_function("document.querySelectorAll('.character').length > 5")
-
-    # character by character
+def look_character_by_character(page) -> None:
     page.click("#characters-passage")
     page.wait_for_function("document.querySelectorAll('.character').length > 100")
     page.locator(".character").nth(30).click()
@@ -146,7 +160,7 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     assert page.locator(".character").nth(31).get_attribute("aria-selected") == "true"
     assert "bits, choice" in page.locator("#character-selected").get_attribute("aria-label")
 
-    # writing together, and back
+    # write together, and go back
     token = page.locator(".expected-bar code").nth(1).text_content()
     page.locator(".expected-bar").first.press("ArrowDown")
     page.keyboard.press("Enter")
@@ -161,7 +175,8 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     page.wait_for_function("document.querySelector('.expected-drawn').style.width === '100%'")
     assert widths() != was
 
-    # switch it off
+
+def switch_parts_off(page) -> None:
     page.get_by_role("tab", name="Switch it off").click()
     page.wait_for_function("document.querySelector('.switches-words')?.textContent.includes('Measured on')")
     page.locator(".switch").first.focus()
@@ -173,9 +188,33 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     page.get_by_role("button", name="Switch all on").click()
     page.wait_for_function("document.querySelectorAll('#parts-texts .side').length === 0")
 
-    # in both themes, at two widths
+
+def look_for_copies(page, text: str) -> None:
+    page.get_by_role("tab", name="Did it copy?").click()
+    page.wait_for_function("document.querySelector('.copies-words')?.textContent.includes('Held-out text')")
+    page.get_by_role("button", name="Check your own text").click()
+    page.fill("#copies-own textarea", text[:200] + "\n" + text[300:340])
+    page.get_by_role("button", name="Check this text").click()
+    page.wait_for_selector(".copies-option")
+    page.locator(".copies-list").press("ArrowDown")
+    assert page.locator(".copies-option[aria-selected=true] b").text_content().endswith(" characters")
+    assert page.locator(".copies-where").text_content().startswith("Line ")
+
+
+@pytest.mark.slow
+def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_server, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
+    ended_run(corpus.add(tiny_text, "A play"), "looked-into", **SMALL)
+    page = standing_page
+    page.reload()
+    page.get_by_role("tab", name="Understand").click()
+    page.wait_for_function("document.querySelectorAll('.character').length > 5")
+    look_character_by_character(page)
+    switch_parts_off(page)
+    look_for_copies(page, tiny_text)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
+        page.wait_for_timeout(400)  # the colors fade
         assert page.evaluate(CONTRAST) == []
     page.set_viewport_size(dict(width=390, height=844))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
