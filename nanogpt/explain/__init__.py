@@ -2,21 +2,13 @@
 
 `opened` opens a run for them, and `cache` keeps what takes long in its folder. `characters` colors a text by what the
 model expected, `seen` asks the training text the same, `ablation` switches parts of the model off, `attention` says
-where its heads look, `copies` finds what a text repeats of the training text, `guessing` lets a person compete with a
-model, `doctor` says what a run's losses show, `replay` trains the lecture's stages, and `baselines` computes the loss
-of simple character counts. Import the module you need; none of them imports the page.
+where its heads look, `copies` finds what a text repeats of the training text, and `guessing` lets a person compete with
+a model. `baselines` and `adaptive` compute what counting models and compressors reach, `dynamic` what the model reaches
+if it goes on learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, and `replay` trains
+the lecture's stages. Import the module you need; none of them imports the page.
 """
 
 __all__ = [
-    "ablation",
-    "attention",
-    "baselines",
-    "cache",
-    "characters",
-    "copies",
-    "doctor",
-    "guessing",
-    "opened",
-    "replay",
-    "seen",
-]
+    "ablation", "adaptive", "attention", "baselines", "cache", "characters", "copies", "doctor", "dynamic", "guessing",
+    "loss", "opened", "replay", "seen",
+]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from test_looks import CONTRAST
 from test_page import open_tab, put_run, wait_for_state, wait_for_step
