@@ -19,7 +19,7 @@ from .drawn import drawn, line, said
 from .following import following, lines
 from .parts import QUIET
 from .run_panel import DOWNLOAD, loss
-from .view import opened
+from .view import opened as opened_run
 from .visit import visitor
 from .words import existing
 
@@ -71,7 +71,7 @@ def about(name: str | None) -> dict[str, Any]:
 def copied_words(name: str | None) -> dict[str, Any]:
     """Return a line that says how much a sample copies from the text, "" if that can't be told."""
     try:
-        return line(copies.verdict(copies.of_a_sample(opened(name))))
+        return line(copies.verdict(copies.of_a_sample(opened_run(name))))
     except PROBLEMS:  # the text isn't here, or the run's own line says what is wrong with it
         return line("")
 
@@ -163,7 +163,7 @@ def build() -> ShareTab:
     run.change(about, run, shared, **QUIET)
     run.change(copied_words, run, copied, **COPIES)
 
-    def on_open(name, oauth: gr.OAuthToken | None):
+    def opened(name, oauth: gr.OAuthToken | None):
         names, chosen = choices(name)
         signed_in = sign_in.token(account.page, None, oauth) is not None
         told = line(sign_in.told(account.page, oauth), "finished" if signed_in else "")
@@ -171,7 +171,7 @@ def build() -> ShareTab:
         return [gr.Dropdown(names, value=chosen), about(chosen), told, *ready]
 
     account.typed.change(None, account.typed, buttons, js=HAS_TOKEN)
-    return ShareTab(on_open, [run, shared, account.said, *buttons])
+    return ShareTab(opened, [run, shared, account.said, *buttons])
 
 
 def build_account() -> Account:

@@ -37,7 +37,7 @@ NAMES = {**{stage.number: stage.name for stage in lecture.LADDER}, **{rung.numbe
 
 def stages_of(which: str) -> Sequence[int]:
     """Return the stages of a choice."""
-    return replay.MODERN if which == "modern" else replay.LECTURE
+    return replay.MODERN if which == "recipe" else replay.LECTURE
 
 
 def shown(events: dict[int, list[dict]], which: str) -> tuple[dict, dict, dict]:

@@ -79,7 +79,7 @@ def test_curves_a_table_and_samples(folder):
     assert table["rows"] == [["1 bigram model", "2.600", "4,225", "3 s"]]
     assert [one["text"] for one in samples["columns"]] == ["Thou", ""]
     assert samples["columns"][1]["said"] == replay.ADDS[2]
-    assert view_replay.shown({}, "modern")[1]["rows"] == []
+    assert view_replay.shown({}, "recipe")[1]["rows"] == []
 
 
 def test_stages_that_were_trained_before_are_not_trained_again(folder, monkeypatch):
