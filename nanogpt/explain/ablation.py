@@ -145,7 +145,7 @@ def passages(opened: Opened) -> tuple[torch.Tensor, torch.Tensor, str]:
     text, on = opened.held_out_text(), "held-out text"
     if text is None:
         config = SampleConfig(temperature=1.0, length=WINDOWS * length)
-        text, on = "".join(stream(model, tokenizer, "", config)), "text it wrote itself"
+        text, on = opened.write(config), "text it wrote itself"
     ids = torch.from_numpy(tokenizer.encode_array(text).astype("int64"))  # (N,)
     length = min(length, len(ids))
     most = min(WINDOWS, len(ids) // length)

@@ -42,6 +42,11 @@ def attentions(model: GPT, idx: torch.Tensor) -> torch.Tensor:
     return torch.stack(seen).float().cpu()
 
 
+def of_text(model: GPT, ids: list[int]) -> np.ndarray:
+    """Return the attention of all heads on one text of T tokens: (n_layer, nh, T, T)."""
+    return attentions(model, torch.tensor([ids], device=model.device))[:, 0].numpy()
+
+
 def kinds_of_places(idx: np.ndarray, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
     """Return which places are of a kind, seen from each position of idx (T,): {words: (T, T) of bool}."""
     T = len(idx)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ..config import NanoGPTError, SampleConfig
-from ..sample import stream
 from . import cache
 from .opened import Opened
 
@@ -208,7 +207,7 @@ def of_a_sample(opened: Opened) -> dict[str, Any]:
         return kept
     index_of(opened)  # raises if there is no text to compare with
     config = SampleConfig(length=SAMPLE)
-    found = checked(opened, "".join(stream(opened.model, opened.tokenizer, "", config)))
+    found = checked(opened, opened.write(config))
     del found["spans"]
     cache.keep(opened, VIEW, found)
     return found

@@ -14,15 +14,15 @@ import numpy as np
 
 from ..formats import read_config
 from ..holdout import epochs
-from ..model import count_parameters
 from ..runs import Run, Status
-from . import ablation, cache
+from . import cache
 from .opened import hash_of
 
 WORSE = 0.02  # nats above the best by which the validation loss has to rise to call it overfitting
 FLAT = 0.03  # nats in the last third of a run: less is no progress
 FALLING = 0.05  # nats in the last third of a run: more is progress that went on to the end
 GAP = 0.15  # nats between training and validation loss from which on a model memorizes
+NAMES = dict(mlp="the MLP", attention="the attention")  # of parts that may do nothing
 STUCK = 0.75  # of the loss of a uniform guess, ln(vocab_size): no model that learns stays above it
 
 
@@ -147,6 +147,8 @@ def findings(curve: Curve) -> list[Finding]:
 
 def curve_of(run: Run, status: Status) -> Curve:
     """Return what the rules look at. Raise NanoGPTError if the run can't be read."""
+    from ..model import count_parameters  # here, because it imports torch
+
     settings, config, history = run.settings(), read_config(run.folder), run.history()
     steps, val, train = evaluations(history.rows)
     characters = settings["corpus"]["characters"]
@@ -179,21 +181,19 @@ def evaluations(rows: Iterable[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def idle_parts(run: Run) -> Finding | None:
     """Return which MLPs and attentions do nothing, if switching them off has been measured for these weights."""
     path = run.folder / "model.safetensors"
-    if not (run.folder / "explain" / f"{ablation.VIEW}.json").exists() or not path.exists():
+    if not (run.folder / "explain" / "parts.json").exists() or not path.exists():
         return None
+    from . import ablation  # here, because it imports torch
+
     rises = (cache.load_for(run, hash_of(path.read_bytes()), ablation.VIEW) or {}).get("rises", {})
     idle = [key for key, rise in rises.items() if abs(rise) < ablation.NOTHING]
-    said = list(filter(None, [_idle_words(idle, "mlp", "the MLP"), _idle_words(idle, "attention", "the attention")]))
+    numbers = {kind: [int(key.split(".")[0]) + 1 for key in idle if key.endswith(f".{kind}")] for kind in NAMES}
+    plural = lambda kind: "s" if len(numbers[kind]) > 1 else ""
+    said = [f"{NAMES[kind]}{plural(kind)} of {ablation.blocks(found)}" for kind, found in numbers.items() if found]
     if not said:
         return None
     says = f"Parts of this model do nothing: {' and '.join(said)}."
     return Finding("idle parts", says, "A smaller model would do as well, and faster: lower n_layer by one.")
-
-
-def _idle_words(idle: Iterable[str], kind: str, name: str) -> str:
-    """Return "the MLPs of blocks 1 and 2" for keys such as "0.mlp", or "" if none is of the kind."""
-    numbers = [int(key.split(".")[0]) + 1 for key in idle if key.endswith(f".{kind}")]
-    return f"{name}{'s' * (len(numbers) > 1)} of {ablation.blocks(numbers)}" if numbers else ""
 
 
 def examine(run: Run, status: Status) -> list[Finding]:

@@ -9,9 +9,8 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
+from .. import errors, explain
 from ..disk import size
-from ..errors import PROBLEMS, explain
-from ..explain import copies
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
 from . import scratch, sign_in
@@ -64,15 +63,15 @@ def about(name: str | None) -> dict[str, Any]:
         text = run.settings()["corpus"]["name"]
         parts = [run.name, f"validation loss {loss(run)}", f"{size(weights.stat().st_size)} of weights"]
         return line(" · ".join([*parts, f"trained on {text} (the text itself is never uploaded)"]), "finished")
-    except PROBLEMS as error:
-        return line(explain(error), "failed")
+    except errors.PROBLEMS as error:
+        return line(errors.explain(error), "failed")
 
 
 def copied_words(name: str | None) -> dict[str, Any]:
     """Return a line that says how much a sample copies from the text, "" if that can't be told."""
     try:
-        return line(copies.verdict(copies.of_a_sample(opened_run(name))))
-    except PROBLEMS:  # the text isn't here, or the run's own line says what is wrong with it
+        return line(explain.copies.verdict(explain.copies.of_a_sample(opened_run(name))))
+    except errors.PROBLEMS:  # the text isn't here, or the run's own line says what is wrong with it
         return line("")
 
 
@@ -233,8 +232,8 @@ def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Butt
     def preview(name, where, license, quote):
         try:
             rows, text = offer(name, where, license, quote)
-        except PROBLEMS as error:
-            return [gr.skip(), gr.skip(), gr.skip(), line(explain(error), "failed")]
+        except errors.PROBLEMS as error:
+            return [gr.skip(), gr.skip(), gr.skip(), line(errors.explain(error), "failed")]
         return [gr.Column(visible=True), rows, text, line("Nothing was uploaded. This is what Publish would upload.")]
 
     def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
@@ -264,8 +263,8 @@ def build_files(run: gr.Dropdown) -> None:
     def fetch(name, what):
         try:
             return [take(name, what), gr.HTML(visible=False)]
-        except PROBLEMS as error:
-            return [None, gr.HTML(line(explain(error), "failed"), visible=True)]
+        except errors.PROBLEMS as error:
+            return [None, gr.HTML(line(errors.explain(error), "failed"), visible=True)]
 
     for button, what in ((page, "page"), (code, "code")):
         fetched = button.click(lambda name, what=what: fetch(name, what), run, [file, note], api_visibility="private")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
-import torch
 
-from ..errors import PROBLEMS, explain
-from ..explain import ablation, attention, cache
-from ..explain.characters import start_token
-from ..explain.opened import Opened
+from .. import errors, explain
 from .drawn import drawn, said, told
 from .view import View, opened
 from .view_characters import a_passage, a_sample, first_text
+
+if TYPE_CHECKING:
+    from ..explain.ablation import Part
+    from ..explain.opened import Opened
 
 LONGEST = 256  # characters: the picture of a whole head is as wide
 SMALL = 24  # the width of a head's small picture
@@ -32,9 +32,14 @@ SINGLE: dict[str, Any] = dict(
 def looked(one: Opened, text: str, head: str = "", at: int | None = None) -> dict[str, Any]:
     """Return the data for attention.js: a text, every head, and the whole attention of one, by default the first."""
     longest = min(LONGEST, one.model.config.block_size)
-    ids = one.tokenizer.encode(one.tokenizer.fit(text).text)[:longest] or [start_token(one.tokenizer)]
-    wei = attention.attentions(one.model, torch.tensor([ids], device=one.model.device))[:, 0].numpy()  # (L, nh, T, T)
-    found, costs = attention.of_heads(one), (cache.load(one, ablation.VIEW) or {}).get("rises", {})
+    ids = one.tokenizer.encode(one.tokenizer.fit(text).text)[:longest] or [
+        explain.characters.start_token(one.tokenizer)
+    ]
+    wei = explain.attention.of_text(one.model, ids)  # (n_layer, nh, T, T)
+    found, costs = (
+        explain.attention.of_heads(one),
+        (explain.cache.load(one, explain.ablation.VIEW) or {}).get("rises", {}),
+    )
     parts = sorted(heads_of(one), key=lambda part: -costs.get(part.key, 0.0))  # the most important first
     chosen = next((part for part in parts if part.key == head), parts[0])
     order = "" if costs else " Open “Switch it off” once to sort the heads by importance."
@@ -45,16 +50,16 @@ def looked(one: Opened, text: str, head: str = "", at: int | None = None) -> dic
         size=min(SMALL, len(ids)),
         head=chosen.key,
         matrix=picture(wei[chosen.block, chosen.head]),
-        words=f"{attention.copying_words(found['copying'])} The sentences were measured on {found['on']}.{order}",
+        words=f"{explain.attention.copying_words(found['copying'])} The sentences were measured on {found['on']}.{order}",
     )
 
 
-def heads_of(one: Opened) -> list[ablation.Part]:
+def heads_of(one: Opened) -> list[Part]:
     """Return all heads of a model, block by block."""
-    return [part for part in ablation.parts_of(one.model) if part.kind == "head"]
+    return [part for part in explain.ablation.parts_of(one.model) if part.kind == "head"]
 
 
-def described(part: ablation.Part, found: dict, costs: dict[str, float], matrix: np.ndarray) -> dict[str, Any]:
+def described(part: Part, found: dict, costs: dict[str, float], matrix: np.ndarray) -> dict[str, Any]:
     """Return the entry of a head in the list: its name, what it looks at, its cost if measured, and a small picture."""
     return dict(
         key=part.key,
@@ -105,8 +110,8 @@ def build(run: gr.Dropdown) -> View:
         try:
             one = opened(name)
             return {view: looked(one, make(one), *how), wrong: told("")}
-        except PROBLEMS as error:
-            return {wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            return {wrong: told(errors.explain(error), "failed")}
 
     def select(event: gr.EventData, name):
         text, head, at = (getattr(event, key, None) for key in ("text", "head", "at"))

@@ -10,18 +10,18 @@ import random
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from .. import errors, explain
 from ..config import NanoGPTError, SampleConfig, knobs
-from ..errors import PROBLEMS, explain
-from ..explain import characters
-from ..explain.opened import Opened
-from ..explain.seen import seen
-from ..sample import stream
 from .drawn import drawn, line, said, told
 from .view import View, opened
+
+if TYPE_CHECKING:
+    from ..explain.characters import Read
+    from ..explain.opened import Opened
 
 LONGEST = 2000  # characters
 PASSAGE = 600  # characters of a passage or a sample
@@ -39,7 +39,7 @@ def colored(one: Opened, text: str, at: int | None = None) -> dict[str, Any]:
     fitted = one.tokenizer.fit(text[:LONGEST])
     if not fitted.text:
         raise NanoGPTError("There is no text to color. Enter some first.")
-    read = characters.read(one.model, one.tokenizer, fitted.text)
+    read = explain.characters.read(one.model, one.tokenizer, fitted.text)
     cut = f"Only the first {LONGEST:,} characters are shown. " if len(text) > LONGEST else ""
     return dict(
         tokens=read.tokens,
@@ -51,7 +51,7 @@ def colored(one: Opened, text: str, at: int | None = None) -> dict[str, Any]:
     )
 
 
-def in_words(read: characters.Read) -> str:
+def in_words(read: Read) -> str:
     """Return what the colors show, for reading: the mean, and the three characters that cost most."""
     mean = f"{len(read.tokens):,} characters, {read.bits.mean():.2f} bits each on average."
     worst = sorted(range(len(read.tokens)), key=lambda i: -read.bits[i])[:3]
@@ -64,8 +64,8 @@ def expected(one: Opened, text: str, at: int, config: SampleConfig) -> dict[str,
     tokens = tokens_of(one, text)
     at = max(0, min(at, len(tokens)))
     before = "".join(tokens[:at])
-    logits = characters.logits_at(one.model, one.tokenizer, before, at)
-    bars = characters.likeliest(logits, one.tokenizer, config)
+    logits = explain.characters.logits_at(one.model, one.tokenizer, before, at)
+    bars = explain.characters.likeliest(logits, one.tokenizer, config)
     training = one.training_text()
     return dict(
         before=before[-24:],
@@ -86,7 +86,7 @@ NO_TEXT = "The text this model was trained on isn't here, so it can't be searche
 
 def seen_words(training: str, before: str) -> str:
     """Return what the training text says about a place, as a sentence."""
-    found = seen(training, before)
+    found = explain.seen.seen(training, before)
     if not found.context:
         return "Not even the last character occurs in the training text." if before else ""
     followed = ", ".join(f"{shown(token)} {count:,}×" for token, count in found.followed[:4])
@@ -103,7 +103,7 @@ def shown(token: str) -> str:
 def a_sample(one: Opened) -> str:
     """Return a text that the model has just written."""
     config = SampleConfig(length=min(PASSAGE, LONGEST), seed=secrets.randbelow(1_000_000))
-    return "".join(stream(one.model, one.tokenizer, "", config))
+    return one.write(config)
 
 
 def a_passage(one: Opened) -> str:
@@ -148,8 +148,8 @@ class Characters:
             data = colored(one, *make(one))
             place = ("".join(data["tokens"]), data["at"])
             details = expected(one, *place, config_of(settings))
-        except PROBLEMS as error:
-            return {self.wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            return {self.wrong: told(errors.explain(error), "failed")}
         return {
             self.text: data, self.details: details, self.note: line(data["note"]), self.wrong: told(""),
             self.undo: gr.Button(interactive=bool(before)), self.place: place, self.before: before,
@@ -160,8 +160,8 @@ class Characters:
         text, at = place
         try:
             details = expected(opened(name), text, at, config_of(settings))
-        except PROBLEMS as error:
-            return {self.wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            return {self.wrong: told(errors.explain(error), "failed")}
         return {self.details: details, self.wrong: told(""), self.place: place}
 
     def wire(self, run: gr.Dropdown, settings: list) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from .. import errors, explain
 from ..config import SampleConfig
-from ..errors import PROBLEMS, explain
-from ..explain import characters, guessing
-from ..explain.guessing import Game
-from ..explain.opened import Opened
 from .drawn import drawn, said, told
 from .view import View, opened
+
+if TYPE_CHECKING:
+    from ..explain.guessing import Game
+    from ..explain.opened import Opened
 
 SINGLE: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
@@ -31,18 +32,18 @@ def shown(one: Opened, game: Game) -> dict[str, Any]:
     last = {}
     if done:
         place = game.place - 1
-        logits = characters.logits_at(one.model, one.tokenizer, game.text[:place], place)
+        logits = explain.characters.logits_at(one.model, one.tokenizer, game.text[:place], place)
         last = dict(
-            right=game.text[place], rank=game.ranks[-1], bars=characters.likeliest(logits, one.tokenizer, PLAIN)
+            right=game.text[place], rank=game.ranks[-1], bars=explain.characters.likeliest(logits, one.tokenizer, PLAIN)
         )
     return dict(
         before=game.text[:begin],
         guessed=[[game.text[begin + i], rank] for i, rank in enumerate(game.ranks)],
         left=game.hidden - done,
         wrong=list(game.wrong),
-        tries=guessing.TRIES,
+        tries=explain.guessing.TRIES,
         last=last,
-        words=guessing.result(game, one.tokenizer.vocab_size),
+        words=explain.guessing.result(game, one.tokenizer.vocab_size),
         over=game.over,
     )
 
@@ -53,8 +54,8 @@ def shown(one: Opened, game: Game) -> dict[str, Any]:
 def build(run: gr.Dropdown) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
-        f"Can you predict your text better than your model does? Guess the next {guessing.HIDDEN} characters of a "
-        f"passage that the model hasn't seen: {guessing.TRIES} guesses for each.",
+        "Can you predict your text better than your model does? Guess the next 30 characters of a passage that the "
+        "model hasn't seen: three guesses for each.",
         container=False,
     )  # fmt: skip
     new, wrong, game = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said"), gr.State()
@@ -64,20 +65,20 @@ def build(run: gr.Dropdown) -> View:
     def begin(name):
         try:
             one = opened(name)
-            started = guessing.new_game(one, secrets.randbelow(2**31))
+            started = explain.guessing.new_game(one, secrets.randbelow(2**31))
             return {view: shown(one, started), wrong: told(""), game: started}
-        except PROBLEMS as error:
-            return {view: None, wrong: told(explain(error), "failed"), game: None}
+        except errors.PROBLEMS as error:
+            return {view: None, wrong: told(errors.explain(error), "failed"), game: None}
 
     def guess(event: gr.EventData, name, now: Game | None):
         if now is None:  # the server was restarted
             return begin(name)
         try:
             one = opened(name)
-            later = guessing.guess(now, str(getattr(event, "letter", "")), one)
+            later = explain.guessing.guess(now, str(getattr(event, "letter", "")), one)
             return {view: shown(one, later), wrong: told(""), game: later}
-        except PROBLEMS as error:
-            return {wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            return {wrong: told(errors.explain(error), "failed")}
 
     new.click(begin, run, outputs, **SINGLE)
     view.select(guess, [run, game], outputs, **SINGLE)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import lecture, limits, rungs
+from .. import errors, explain, limits
 from ..config import NanoGPTError
 from ..durations import in_words
-from ..errors import PROBLEMS, explain
-from ..explain import replay
-from ..explain.opened import Opened
 from ..runs import queue
 from .drawn import drawn, line, said, told
 from .parts import QUIET
 from .view import View, opened
 from .visit import visitor
+
+if TYPE_CHECKING:
+    from ..explain.opened import Opened
 
 NO_TEXT = "The text of this model isn't here. Add it in the Text tab to replay the lecture on it."
 WHICH = [
@@ -29,7 +30,6 @@ WHICH = [
 SINGLE: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
-NAMES = {**{stage.number: stage.name for stage in lecture.LADDER}, **{rung.number: rung.name for rung in rungs.RUNGS}}
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
@@ -37,7 +37,7 @@ NAMES = {**{stage.number: stage.name for stage in lecture.LADDER}, **{rung.numbe
 
 def stages_of(which: str) -> Sequence[int]:
     """Return the stages of a choice."""
-    return replay.MODERN if which == "recipe" else replay.LECTURE
+    return explain.replay.MODERN if which == "recipe" else explain.replay.LECTURE
 
 
 def shown(events: dict[int, list[dict]], which: str) -> tuple[dict, dict, dict]:
@@ -52,9 +52,17 @@ def shown(events: dict[int, list[dict]], which: str) -> tuple[dict, dict, dict]:
     return curves(wanted), table, dict(columns=[sample(stage, ended.get(stage, {})) for stage in wanted])
 
 
+@cache
+def names() -> dict[int, str]:
+    """Return the name of each stage."""
+    from .. import lecture, rungs  # here, because they import torch
+
+    return {one.number: one.name for one in (*lecture.LADDER, *rungs.RUNGS)}
+
+
 def title(stage: int) -> str:
     """Return the number and the name of a stage."""
-    return f"{stage} {NAMES[stage]}"
+    return f"{stage} {names()[stage]}"
 
 
 def curves(events: dict[int, list[dict]]) -> dict[str, Any]:
@@ -68,17 +76,17 @@ def curves(events: dict[int, list[dict]]) -> dict[str, Any]:
 def sample(stage: int, last: dict) -> dict[str, str]:
     """Return the column of a stage: what it adds, and what it writes once it is trained."""
     state = "done" if last else "writing"
-    return dict(name=title(stage), prompt="", text=last.get("sample", ""), said=replay.ADDS[stage], state=state)
+    return dict(name=title(stage), prompt="", text=last.get("sample", ""), said=explain.replay.ADDS[stage], state=state)
 
 
 def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], str]]:
     """Train the stages that haven't been trained on a text yet. Yield all events so far, and what is happening."""
-    events, began = replay.kept(folder), time.monotonic()
+    events, began = explain.replay.kept(folder), time.monotonic()
     missing = [stage for stage in stages_of(which) if stage not in events]
     most = limits.limit("NANOGPT_MAX_SECONDS")
     for stage in missing:
-        yield events, f"Stage {stage}: {NAMES[stage]} ..."
-        for event in replay.replay(folder / "text.txt", stage, lambda: bool(queue.running())):
+        yield events, f"Stage {stage}: {names()[stage]} ..."
+        for event in explain.replay.replay(folder / "text.txt", stage, lambda: bool(queue.running())):
             if most is not None and time.monotonic() - began > most:
                 raise NanoGPTError(
                     f"Stopped after {in_words(most)}, the most this server allows. Start again to go on."
@@ -87,8 +95,8 @@ def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], s
                 events = {**events, stage: [*events.get(stage, []), event]}
             waiting = " Paused while a run trains." if event.get("paused") else ""
             step = f", step {events[stage][-1]['step']:,}" if stage in events else ""
-            yield events, f"Stage {stage}: {NAMES[stage]}{step}.{waiting}"
-        replay.keep(folder, stage, events[stage])
+            yield events, f"Stage {stage}: {names()[stage]}{step}.{waiting}"
+        explain.replay.keep(folder, stage, events[stage])
     yield events, "Done: every stage was trained on the same text, from the same seed."
 
 
@@ -127,9 +135,9 @@ def build(run: gr.Dropdown) -> View:
 
     def begin(name, which):
         try:
-            return {**updates(replay.kept(folder_of(opened(name))), which), status: line(""), wrong: told("")}
-        except PROBLEMS as error:
-            return {**updates({}, which), status: line(""), wrong: told(explain(error), "failed")}
+            return {**updates(explain.replay.kept(folder_of(opened(name))), which), status: line(""), wrong: told("")}
+        except errors.PROBLEMS as error:
+            return {**updates({}, which), status: line(""), wrong: told(errors.explain(error), "failed")}
 
     def train(name, which):
         try:
@@ -141,8 +149,8 @@ def build(run: gr.Dropdown) -> View:
                 update = {status: line(doing, state), wrong: told("")}
                 yield update if events is before else {**update, **updates(events, which)}
                 before = events
-        except PROBLEMS as error:
-            yield {status: line(""), wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            yield {status: line(""), wrong: told(errors.explain(error), "failed")}
 
     training = start.click(train, [run, which], outputs, **SINGLE)
     stop.click(

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from .. import durations, limits
+from .. import durations, errors, explain, limits
 from ..explain import loss
 from ..runs import Run, Status, kept_loss, overview
 from . import counting
@@ -46,6 +46,17 @@ def figures(name: str | None) -> dict[str, Any]:
         return dict(tiles=tiles(None, None), details=details(None, None), plot=EMPTY)
     status = overview(run).status
     return dict(tiles=tiles(run, status), details=details(run, status), plot=curves(run, status))
+
+
+def found(name: str | None) -> list[dict[str, str]]:
+    """Return what the run doctor finds, for findings.js. This is done at evaluations, not each second."""
+    run = seen(name)
+    if run is None:
+        return []
+    try:
+        return [dict(says=one.says, do=one.do) for one in explain.doctor.examine(run, overview(run).status)]
+    except errors.PROBLEMS:  # the run can't be read, which its own line says
+        return []
 
 
 def length(run: Run) -> str:
@@ -134,6 +145,8 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
         updates |= dict(back=None)
     if _has_ended(version, before):
         updates |= dict(more=gr.Textbox(now["more"], visible=bool(now["more"])))
+    if _has_new_sample(name, version, before) or _has_ended(version, before):
+        updates |= dict(doctor=found(name))
     if _has_new_sample(name, version, before):
         updates |= newest_sample(name, back, fresh=before is not None)
     return updates

@@ -68,7 +68,7 @@ def test_every_stage_has_a_name_and_a_paragraph():
     assert list(replay.MODERN) == [rung.number for rung in rungs.RUNGS]
     for stage in (*replay.LECTURE, *replay.MODERN):
         assert replay.ADDS[stage]
-        assert view_replay.NAMES[stage]
+        assert view_replay.names()[stage]
 
 
 def test_curves_a_table_and_samples(folder):
