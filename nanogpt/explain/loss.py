@@ -50,12 +50,13 @@ def better_than(loss: float, losses: dict[str, float], now: bool = False) -> str
     return f"{'Now better' if now else 'Better'} than {BASELINES[key].passed}." if key else ""
 
 
-def ruler(opened: Opened) -> dict[str, Any]:
+def ruler(opened: Opened, learned: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what is known so far: {"loss"} of the run, {"losses"} of the baselines, and {"dynamic"} of the model.
 
-    Losses are in nats per character. What isn't known is None.
+    Losses are in nats per character. What isn't known is None. `learned` is the last that `learn` yielded, because the
+    results of a model that ships with the project are not kept.
     """
-    found, learning = counted_for(opened.run), cache.load(opened, "loss")
+    found, learning = counted_for(opened.run), dict(dynamic=learned) if learned else cache.load(opened, "loss")
     return dict(
         loss=kept_loss(opened.run.history()),
         losses=found.losses if found else {},
