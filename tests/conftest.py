@@ -292,7 +292,8 @@ class Server:
     ):  # fmt: skip
         self.home, self.says = home, says
         self.command, self.cwd = [*(command or [sys.executable, program]), *arguments], cwd
-        self.environment = {"NANOGPT_HOME": str(home), "PYTHONUNBUFFERED": "1", **environment}
+        quiet = {"NANOGPT_BASELINES": "off", "PYTHONUNBUFFERED": "1"}  # counting would take its share of the processor
+        self.environment = {"NANOGPT_HOME": str(home), **quiet, **environment}
         self.process: subprocess.Popen | prepared.Forked | None = None
         self.url = ""
         self.start()

@@ -8,13 +8,13 @@ from typing import Any
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..data import split
 from ..runs import Run, kept_loss
 from ..tokenizer import token_lengths
 from . import cache
 from .baselines import BASELINES, Counted, keep, kept
-from .dynamic import SECONDS, dynamic
 from .opened import Opened
+
+SECONDS = 60.0  # the longest that `learn` takes, by default
 
 
 def counted_for(run: Run) -> Counted | None:
@@ -50,12 +50,13 @@ def better_than(loss: float, losses: dict[str, float], now: bool = False) -> str
     return f"{'Now better' if now else 'Better'} than {BASELINES[key].passed}." if key else ""
 
 
-def ruler(opened: Opened) -> dict[str, Any]:
+def ruler(opened: Opened, learned: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what is known so far: {"loss"} of the run, {"losses"} of the baselines, and {"dynamic"} of the model.
 
-    Losses are in nats per character. What isn't known is None.
+    Losses are in nats per character. What isn't known is None. `learned` is the last that `learn` yielded, because the
+    results of a model that ships with the project are not kept.
     """
-    found, learning = counted_for(opened.run), cache.load(opened, "loss")
+    found, learning = counted_for(opened.run), dict(dynamic=learned) if learned else cache.load(opened, "loss")
     return dict(
         loss=kept_loss(opened.run.history()),
         losses=found.losses if found else {},
@@ -72,7 +73,10 @@ def learn(opened: Opened, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
     if opened.corpus_id is None:
         raise NanoGPTError("The text of this model isn't on this machine, so the model can't learn from it.")
     text, tokenizer = corpus.load(opened.corpus_id), opened.tokenizer
-    import torch
+    import torch  # here, because it takes a second or two
+
+    from ..data import split
+    from .dynamic import dynamic
 
     lengths = token_lengths(tokenizer)
     val = split(text.tokens(), lengths)[1]

@@ -32,16 +32,14 @@ SINGLE: dict[str, Any] = dict(
 def looked(one: Opened, text: str, head: str = "", at: int | None = None) -> dict[str, Any]:
     """Return the data for attention.js: a text, every head, and the whole attention of one, by default the first."""
     longest = min(LONGEST, one.model.config.block_size)
-    ids = one.tokenizer.encode(one.tokenizer.fit(text).text)[:longest] or [
-        explain.characters.start_token(one.tokenizer)
-    ]
+    start = explain.characters.start_token(one.tokenizer)
+    ids = one.tokenizer.encode(one.tokenizer.fit(text).text)[:longest] or [start]
     wei = explain.attention.of_text(one.model, ids)  # (n_layer, nh, T, T)
-    found, costs = (
-        explain.attention.of_heads(one),
-        (explain.cache.load(one, explain.ablation.VIEW) or {}).get("rises", {}),
-    )
+    found = explain.attention.of_heads(one)
+    costs = (explain.cache.load(one, explain.ablation.VIEW) or {}).get("rises", {})
     parts = sorted(heads_of(one), key=lambda part: -costs.get(part.key, 0.0))  # the most important first
     chosen = next((part for part in parts if part.key == head), parts[0])
+    copies = explain.attention.copying_words(found["copying"])
     order = "" if costs else " Open “Switch it off” once to sort the heads by importance."
     return dict(
         tokens=[one.tokenizer.itos[i] for i in ids],
@@ -50,7 +48,7 @@ def looked(one: Opened, text: str, head: str = "", at: int | None = None) -> dic
         size=min(SMALL, len(ids)),
         head=chosen.key,
         matrix=picture(wei[chosen.block, chosen.head]),
-        words=f"{explain.attention.copying_words(found['copying'])} The sentences were measured on {found['on']}.{order}",
+        words=f"{copies} The sentences were measured on {found['on']}.{order}",
     )
 
 

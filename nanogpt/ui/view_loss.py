@@ -40,9 +40,9 @@ COUNTING = "Counting the text's characters. It takes a few seconds, and waits wh
 # ---- handlers: plain functions of a run ----------------------------------------------------------------------------
 
 
-def ruler(one: Opened, waiting: bool = False) -> dict[str, Any]:
+def ruler(one: Opened, waiting: bool = False, learned: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the data for loss_ruler.js: the marks, highest loss first, and what they say in words."""
-    found = loss.ruler(one)
+    found = loss.ruler(one, learned)
     marks = [mark(key, value) for key, value in found["losses"].items()]
     if found["loss"] is not None:
         marks.append(dict(label=one.run.name, loss=found["loss"], kind="model",
@@ -104,14 +104,22 @@ def show(name: str | None) -> Iterator[dict[str, Any]]:
             yield ruler(one)
 
 
-def learn(one: Opened) -> Iterator[str]:
-    """Let a copy of the model learn while it reads the validation set, yielding how far it is."""
-    seconds = PUBLIC_SECONDS if limits.is_public() else loss.SECONDS
-    for found in loss.learn(one, seconds):
+def learn(one: Opened) -> Iterator[dict[str, Any]]:
+    """Let a copy of the model learn while it reads the validation set, yielding the losses so far.
+
+    Raise NanoGPTError if a run is training, or starts.
+    """
+    if queue.running():
+        raise NanoGPTError("Available once training ends, so that it isn't slowed down.")
+    for found in loss.learn(one, PUBLIC_SECONDS if limits.is_public() else loss.SECONDS):
         if queue.running():
             raise NanoGPTError("A run has started, so this was stopped. Try again once training ends.")
-        if found["windows"] % 5 == 0:
-            yield f"Reading: {found['windows']:,} of {found['of']:,} windows, {found['dynamic']:.3f} so far."
+        yield found
+
+
+def how_far(found: dict[str, Any]) -> str:
+    """Return how far the model has read, and the loss so far."""
+    return f"Reading: {found['windows']:,} of {found['of']:,} windows, loss {found['dynamic']:.3f} so far."
 
 
 # ---- the view ------------------------------------------------------------------------------------------------------
@@ -139,12 +147,11 @@ def build(run: gr.Dropdown) -> View:
 
     def start(name):
         try:
-            one = opened(name)
-            if queue.running():
-                raise NanoGPTError("Available once training ends, so that it isn't slowed down.")
-            for text in learn(one):
-                yield {wrong: told(text)}
-            yield {view: ruler(one), wrong: told("")}
+            one, found = opened(name), None
+            for found in learn(one):
+                if found["windows"] % 5 == 1:
+                    yield {wrong: told(how_far(found))}
+            yield {view: ruler(one, learned=found), wrong: told("")}
         except PROBLEMS as error:
             yield {wrong: told(explain(error), "failed")}
 
