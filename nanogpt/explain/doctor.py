@@ -186,10 +186,7 @@ def idle_parts(run: Run) -> Finding | None:
     from . import ablation  # here, because it imports torch
 
     rises = (cache.load_for(run, hash_of(path.read_bytes()), ablation.VIEW) or {}).get("rises", {})
-    idle = [key for key, rise in rises.items() if abs(rise) < ablation.NOTHING]
-    numbers = {kind: [int(key.split(".")[0]) + 1 for key in idle if key.endswith(f".{kind}")] for kind in NAMES}
-    plural = lambda kind: "s" if len(numbers[kind]) > 1 else ""
-    said = [f"{NAMES[kind]}{plural(kind)} of {ablation.blocks(found)}" for kind, found in numbers.items() if found]
+    said = [words for kind in NAMES if (words := ablation.idle_words(rises, kind, NAMES[kind]))]
     if not said:
         return None
     says = f"Parts of this model do nothing: {' and '.join(said)}."

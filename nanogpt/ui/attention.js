@@ -2,7 +2,7 @@
 //
 // `small` is a picture of a head's attention, `size` x `size` bytes in base64; `matrix` is the whole attention of `head`,
 // T x T bytes, the square root of each share so that small ones can be seen. The text is shaded by the row of the selected
-// character. The heads are one tab stop with arrow keys; choosing one triggers `select` with {head, at, text}.
+// character. The heads are one tab stop with arrow keys; choosing one sets `head` and `at` and triggers `input`.
 function draw(root, data) {
   const { tokens = [], at = 0, heads = [], size = 0, head = "", matrix = "", words = "" } = data || {};
   if (!tokens.length) return root.replaceChildren();
@@ -63,7 +63,8 @@ function draw(root, data) {
   shade(now);
 
   function choose(key) {
-    trigger("select", { head: key, at: now, text: tokens.join("") });
+    props.value = { ...props.value, head: key, at: now };
+    trigger("input");
   }
   function shade(i) {
     now = i;

@@ -1,7 +1,7 @@
 // A text colored by surprise: draw(root, {tokens: [text, …], bits: [number, …], ranks: [number, …], at, words}).
 //
-// `at` is the selected token, or the number of tokens for the place after the last one. It triggers `select` with
-// {at, text} once the keys rest.
+// `at` is the selected token, or the number of tokens for the place after the last one. Selecting another one sets it and
+// triggers `input`, once the keys rest.
 function draw(root, data) {
   const { tokens = [], bits = [], ranks = [], at = 0, words = "" } = data || {};
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
@@ -13,7 +13,7 @@ function draw(root, data) {
     name: (i) => `${spoken(tokens[i])}, ${bits[i]} bits, choice ${ranks[i]}`,
     chosen: (i) => {
       clearTimeout(timer);
-      timer = setTimeout(() => trigger("select", { at: i, text: tokens.join("") }), 120);
+      timer = setTimeout(() => { props.value = { ...props.value, at: i }; trigger("input"); }, 120);
     },
   });
   const strength = (of) => `${Math.min(of || 0, 8) * 8}%`;

@@ -111,13 +111,14 @@ def build(run: gr.Dropdown) -> View:
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}
 
-    def select(event: gr.EventData, name):
-        text, head, at = (getattr(event, key, None) for key in ("text", "head", "at"))
-        return show(name, lambda one: str(text), str(head), at if isinstance(at, int) else None)
+    def select(data, name):
+        tokens, head, at = ((data or {}).get(key) for key in ("tokens", "head", "at"))
+        text = "".join(map(str, tokens[:LONGEST])) if isinstance(tokens, list) else ""
+        return show(name, lambda one: text, str(head), at if isinstance(at, int) else None)
 
     begin = lambda name: show(name, first_text)
     sample.click(lambda name: show(name, a_sample), run, [view, wrong], **SINGLE)
     passage.click(lambda name: show(name, a_passage), run, [view, wrong], **SINGLE)
     use.click(lambda name, text: show(name, lambda one: text or ""), [run, own], [view, wrong], **SINGLE)
-    view.select(select, run, [view, wrong], **SINGLE)
+    view.input(select, [view, run], [view, wrong], **SINGLE)
     return View(begin, [run], [view, wrong])

@@ -168,8 +168,9 @@ class Characters:
         """Wire choosing a character, writing on with another one, going back, and the settings."""
         looked = [self.details, self.wrong, self.place]
 
-        def select(event: gr.EventData, name, *values):
-            text, at = str(getattr(event, "text", ""))[:LONGEST], getattr(event, "at", 0)
+        def select(data, name, *values):
+            tokens, at = ((data or {}).get(key) for key in ("tokens", "at"))
+            text = "".join(map(str, tokens[:LONGEST])) if isinstance(tokens, list) else ""
             return self.look(name, (text, at if isinstance(at, int) else 0), values)
 
         def write_on(event: gr.EventData, name, place, before, *values):
@@ -181,7 +182,7 @@ class Characters:
             last = before[-1] if before else ("", 0)
             return self.show(name, lambda one: last, values, before[:-1])
 
-        self.text.select(select, [run, *settings], looked, **SINGLE)
+        self.text.input(select, [self.text, run, *settings], looked, **SINGLE)
         self.details.select(write_on, [run, self.place, self.before, *settings], self.all, **SINGLE)
         self.undo.click(back, [run, self.before, *settings], self.all, **SINGLE)
         reshaped = lambda name, place, *values: self.look(name, place, values)

@@ -70,7 +70,7 @@ def build(run: gr.Dropdown) -> View:
         except errors.PROBLEMS as error:
             return {view: None, wrong: told(errors.explain(error), "failed"), game: None}
 
-    def guess(event: gr.EventData, name, now: Game | None):
+    def guess(event: gr.EventData, name, now):
         if now is None:  # the server was restarted
             return begin(name)
         try:

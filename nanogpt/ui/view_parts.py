@@ -125,11 +125,11 @@ def build(run: gr.Dropdown) -> View:
         except errors.PROBLEMS as error:
             yield {wrong: told(errors.explain(error), "failed")}
 
-    def switched(event: gr.EventData, name, *how):
-        keys = getattr(event, "off", [])
+    def switched(data, name, *how):
+        keys = data.get("off") if isinstance(data, dict) else None
         yield from write(name, [str(key)[:40] for key in keys][:1000] if isinstance(keys, list) else [], *how)
 
     how, outputs = [prompt, seed, length], [off, texts, wrong]
-    view.select(switched, [run, *how], outputs, **WRITING)
+    view.input(switched, [view, run, *how], outputs, **WRITING)
     gr.on([prompt.submit, seed.submit, length.submit], write, [run, off, *how], outputs, **WRITING)
     return View(begin, [run], [view, off, texts, wrong])

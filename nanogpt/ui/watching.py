@@ -143,13 +143,21 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
         updates |= dict(timer=gr.Timer(active=False))
     if force:
         updates |= dict(back=None)
-    if _has_ended(version, before):
-        updates |= dict(more=gr.Textbox(now["more"], visible=bool(now["more"])))
-    if _has_new_sample(name, version, before) or _has_ended(version, before):
-        updates |= dict(doctor=found(name))
-    if _has_new_sample(name, version, before):
-        updates |= newest_sample(name, back, fresh=before is not None)
-    return updates
+    return updates | evaluated(name, version, before, back) | ended(name, version, before, now["more"])
+
+
+def evaluated(name: str | None, version, before, back: int | None) -> dict[str, Any]:
+    """Return updates after an evaluation since `before`: what the run doctor says, and the sample."""
+    if not _has_new_sample(name, version, before):
+        return {}
+    return dict(doctor=found(name), **newest_sample(name, back, fresh=before is not None))
+
+
+def ended(name: str | None, version, before, more: str) -> dict[str, Any]:
+    """Return updates if the state has changed since `before`: what the run doctor says, and what Resume offers."""
+    if not _has_ended(version, before):
+        return {}
+    return dict(doctor=found(name), more=gr.Textbox(more, visible=bool(more)))
 
 
 def buttons(now: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from conftest import ended_run
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError, SampleConfig
 from nanogpt.explain import guessing
+from nanogpt.explain.opened import open_run
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
 from nanogpt.ui import share_tab, view, view_attention, view_characters, view_copies, view_guessing, view_parts
@@ -59,7 +60,7 @@ def test_what_was_expected_at_a_place(one):
 
 
 def test_the_training_text_is_quoted_only_to_its_reader(one):
-    shared = view.open_run(one.run, may_read_text=False)
+    shared = open_run(one.run, may_read_text=False)
     assert view_characters.expected(shared, "The mill", 4, SampleConfig())["seen"] == view_characters.NO_TEXT
     with pytest.raises(NanoGPTError, match="isn't here"):
         view_characters.a_passage(shared)
