@@ -79,6 +79,11 @@ def training_is_off() -> bool:
     return os.environ.get("NANOGPT_TRAINING", "").strip().lower() in ("off", "0", "no", "false")
 
 
+def counting_is_off() -> bool:
+    """Return True if the baselines of texts are not to be computed in the background: NANOGPT_BASELINES=off."""
+    return os.environ.get("NANOGPT_BASELINES", "").strip().lower() in ("off", "0", "no", "false")
+
+
 def archive_bytes(most: int) -> int:
     """Return the size limit for an archive in bytes: `most`, or what the largest model and its checkpoint need."""
     parameters = limit("NANOGPT_MAX_PARAMETERS")

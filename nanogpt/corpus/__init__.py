@@ -6,13 +6,13 @@ return a text that is already stored. Nothing here imports torch, so reading a t
 
 from .builtin import BUILTINS, find, reference
 from .encoding import ENCODINGS
-from .reading import Reading, Source, max_bytes, read_text, size_of
+from .reading import Reading, Source, max_bytes, read, read_text, size_of
 from .repairs import REPAIRS
 from .report import Report
 from .store import BUILT_IN, ID, Corpus, add, delete, id_of, listed, load, missing, rename, size_on_disk
 
 __all__ = [
     "BUILTINS", "BUILT_IN", "ENCODINGS", "ID", "REPAIRS", "Corpus", "Reading", "Report", "Source", "add", "delete",
-    "find", "id_of", "listed", "load", "max_bytes", "missing", "read_text", "reference", "rename", "size_of",
+    "find", "id_of", "listed", "load", "max_bytes", "missing", "read", "read_text", "reference", "rename", "size_of",
     "size_on_disk",
 ]  # fmt: skip

@@ -1,25 +1,108 @@
-"""Baselines for a loss: what three simple counting models reach on the same validation set.
+"""Baselines for a loss: what counting models and compressors reach on the same validation set.
 
-Each is fit to the training set and evaluated on the validation set, as the model is, in nats per character. Try it:
-`python -m nanogpt.explain.baselines FILE`.
+Each is fit to the training set and evaluated on the validation set, as the model is, in nats per character. xz and PPMd
+are adaptive: they go on learning while they read the validation set, so they are shown apart. A stored text's results
+are kept next to it, as `baselines.json`. `python -m nanogpt.explain.baselines ID` writes that file.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from .. import corpus, disk
 from ..holdout import train_length
+from .adaptive import compressed, compressors
+from .ngrams import kneser_ney
+
+MOST = 20_000_000  # characters; of longer texts, a part around the split is used
+ORDERS = (5, 7)
 
 
-def baselines_of(text: str) -> dict[str, float]:
-    """Return the `baselines` of a text's characters, whatever tokenizer a model uses."""
+@dataclass(frozen=True)
+class Baseline:
+    """How to show a baseline."""
+
+    label: str
+    short: str  # for the end of a line
+    knows: str  # completes "It ..."
+    passed: str  # completes "Now better than ..."
+    adaptive: bool = False
+
+
+BASELINES = {
+    "uniform": Baseline("Uniform", "guessing", "knows only the alphabet", "guessing"),
+    "unigram": Baseline(
+        "Character frequencies", "letters", "knows how often each character occurs",
+        "knowing how often each character occurs",
+    ),
+    "bigram": Baseline("Bigram", "bigram", "knows the previous character", "knowing the previous character"),
+    "5-gram": Baseline("5-gram", "5-gram", "knows the previous 4 characters", "knowing the previous four characters"),
+    "7-gram": Baseline("7-gram", "7-gram", "knows the previous 6 characters", "knowing the previous six characters"),
+    "xz": Baseline(
+        "xz", "xz", "copies passages that it has met before", "xz, which goes on learning while it reads",
+        adaptive=True,
+    ),
+    "ppmd": Baseline(
+        "PPMd", "PPMd", "knows the previous 6 characters, and more of the text the further it reads",
+        "PPMd, which goes on learning while it reads", adaptive=True,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The baselines of a text."""
+
+    losses: dict[str, float]  # nats per character, by the keys of BASELINES
+    characters: int  # of the text, or of the part of it that was counted
+
+    def missing(self) -> list[str]:
+        """Return the baselines that are not computed yet and that this installation can compute."""
+        able = {key for key, here in compressors().items() if here}
+        return [key for key, one in BASELINES.items() if key not in self.losses and (not one.adaptive or key in able)]
+
+
+def count(text: str, known: Counted | None = None) -> Iterator[Counted]:
+    """Compute the baselines of a text that are missing in `known`. Yield the result so far after each kind of them."""
+    part, vocab_size = part_of(text), len(set(text))
+    found = known or Counted({}, len(part))
+    missing = found.missing()
+    if any(not BASELINES[key].adaptive for key in missing):
+        found = Counted({**counted(part, vocab_size), **found.losses}, len(part))
+        yield found
+    cut = train_length(len(part))
+    for key in missing:
+        if BASELINES[key].adaptive:
+            found = Counted({**found.losses, key: compressed(key, part[:cut], part[cut:])}, len(part))
+            yield found
+
+
+def part_of(text: str) -> str:
+    """Return the text, or if it is longer than MOST, a part of that length that is split at the same character."""
+    if len(text) <= MOST:
+        return text
+    start = train_length(len(text)) - train_length(MOST)
+    return text[start : start + MOST]
+
+
+def counted(text: str, vocab_size: int | None = None) -> dict[str, float]:
+    """Return the losses of the counting models on a text's characters, whatever tokenizer a model uses.
+
+    `vocab_size` is the size of the alphabet, by default that of the text.
+    """
     points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")  # (N,) code points
     known = np.flatnonzero(np.bincount(points))  # (V,) code points that occur, sorted
-    ids = np.zeros(int(known[-1]) + 1, dtype=np.int64)
-    ids[known] = np.arange(len(known))
-    return baselines(ids[points], len(known))
+    numbers = np.zeros(int(known[-1]) + 1, dtype=np.int32)
+    numbers[known] = np.arange(len(known))
+    ids, vocab_size = numbers[points], vocab_size or len(known)  # (N,)
+    longer = kneser_ney(ids, train_length(len(ids)), vocab_size, ORDERS)
+    return baselines(ids, vocab_size) | {f"{n}-gram": float(-np.log(p).mean()) for n, p in longer.items()}
 
 
 def baselines(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
@@ -44,10 +127,39 @@ def baselines(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
     }
 
 
-if __name__ == "__main__":
-    import sys
-    from pathlib import Path
+# ---- kept next to the text ---------------------------------------------------------------------------------------
 
-    text = Path(sys.argv[1]).read_text(encoding="utf-8")
-    for name, loss in baselines_of(text).items():
-        print(f"{name:8} {loss:.4f} nats per character, {loss / math.log(2):.3f} bits")
+
+def kept(text: corpus.Corpus) -> Counted | None:
+    """Return what is kept for a stored text, or None. It may be incomplete, because it is written step by step."""
+    try:
+        found: dict[str, Any] = json.loads((text.folder / "baselines.json").read_text(encoding="utf-8"))
+        if found["sha256"] != text.sha256:
+            return None
+        losses = {key: float(found["losses"][key]) for key in BASELINES if key in found["losses"]}
+        return Counted(losses, int(found["characters"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none yet, or damaged: it can be computed again
+        return None
+
+
+def keep(text: corpus.Corpus) -> Counted:
+    """Compute what isn't kept yet for a stored text, keep it, and return it.
+
+    Raise NanoGPTError if the text is damaged, and OSError if the disk is full or the text was deleted meanwhile.
+    """
+    found = kept(text)
+    if found and not found.missing():
+        return found
+    for result in count(text.text(), found):
+        about = dict(sha256=text.sha256, characters=result.characters, losses=result.losses)
+        disk.write_whole(text.folder / "baselines.json", json.dumps(about, indent=1))
+    return result
+
+
+if __name__ == "__main__":
+    import os
+    import sys
+
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(19)  # only as much of the processor as nothing else needs
+    keep(corpus.load(sys.argv[1]))

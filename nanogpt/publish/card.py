@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..explain.baselines import baselines_of
+from ..explain.baselines import counted, kept
 from ..formats import kind_of
 from ..paths import slug
 from ..runs import kept_loss
@@ -42,13 +42,19 @@ BASELINES = {
     "uniform": "Uniform: every character equally likely",
     "unigram": "Unigram: character frequencies",
     "bigram": "Bigram: frequencies of character pairs",
+    "5-gram": "5-gram: counts of 5 characters in a row, Kneser-Ney",
+    "7-gram": "7-gram: counts of 7 characters in a row, Kneser-Ney",
+    "xz": "xz, which goes on learning while it reads",
+    "ppmd": "PPMd, which goes on learning while it reads",
 }
 
 
 def judged(source: RunFiles) -> dict[str, float]:
     """Return the baseline losses on a run's text, or only the uniform one if the text is no longer stored here."""
     try:
-        return baselines_of(corpus.load(source.settings["corpus"]["id"]).text())
+        text = corpus.load(source.settings["corpus"]["id"])
+        found = kept(text)
+        return found.losses if found else counted(text.text())
     except NanoGPTError:
         return {"uniform": math.log(len(source.tokenizer.chars))}
 

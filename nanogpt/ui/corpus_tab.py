@@ -10,7 +10,7 @@ import gradio as gr
 from .. import corpus, limits
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
-from . import text_panel, welcome
+from . import counting, text_panel, welcome
 from .choosing import Choice, Given, choose_builtin, choose_new, choose_stored
 from .drawn import drawn
 from .parts import QUIET, READING, Parts
@@ -35,6 +35,7 @@ def about(corpus_id: str | None) -> str:
         found = visitor().text(corpus_id or "")
     except NanoGPTError:
         return "No text is selected yet. Choose one in the Text tab."
+    counting.ask(found.id)  # while you read its report, so that the plot has lines to compare with from the start
     return f"Text: {found.name}, {found.characters:,} characters"
 
 

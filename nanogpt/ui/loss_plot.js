@@ -2,7 +2,9 @@
 // `lines`, [{label, points}, …], takes the place of `train` and `val`: the validation loss of each.
 //
 // A point is [x, loss, step]; x is the step, the seconds or the epochs, and `axis` says which. `end` is the end of the x
-// axis. The scale and the smoothing are chosen here and not sent to the server. The pointer and the arrow keys show
+// axis. `baselines`, [{label, loss}, …], are losses to compare with: each that is within the range of the losses gets a
+// thin line. `passed` is a sentence about them below the plot, which screen readers announce while `live`.
+// The scale and the smoothing are chosen here and not sent to the server. The pointer and the arrow keys show
 // the losses at the nearest point, and the keys also have screen readers announce them.
 function draw(root, data) {
   const NS = "http://www.w3.org/2000/svg", HEIGHT = 300, TOP = 26, BOTTOM = 40, LEFT = 46;
@@ -40,7 +42,8 @@ function draw(root, data) {
     made.svg = make("svg", { role: "img", tabindex: "0", class: "plot", xmlns: NS });
     made.said = html("div", { className: "plot-said" });
     made.said.setAttribute("aria-live", "polite");
-    root.replaceChildren(bar, made.svg, made.said);
+    made.passed = html("p", { className: "plot-passed" });
+    root.replaceChildren(bar, made.svg, made.said, made.passed);
     root.__plot = made;
     smooth.addEventListener("input", () => { made.smooth = Number(smooth.value); paint(); });
     log.addEventListener("click", () => {
@@ -117,7 +120,10 @@ function draw(root, data) {
 
   // ---- drawing ----------------------------------------------------------------------------------------------------
   function paint() {
-    const { axis = "step", end = 1, waiting = "" } = view.data;
+    const { axis = "step", end = 1, waiting = "", baselines = [], passed = "", live = false } = view.data;
+    view.passed.hidden = !baselines.length;
+    view.passed.setAttribute("aria-live", live ? "polite" : "off");
+    if (view.passed.textContent !== passed) view.passed.textContent = passed;
     const shown = ({ kind, points }) => (view.smooth && kind !== "val" ? smoothed(points) : points); // val is smooth enough
     view.points = Object.fromEntries(view.lines.map((line) => [line.kind, shown(line)]));
     view.end = end;
@@ -156,6 +162,10 @@ function draw(root, data) {
     }
     const label = AXES[axis][0];
     parts.push(make("text", { x: (LEFT + width - right) / 2, y: HEIGHT - 4, "text-anchor": "middle", class: "plot-axis" }, label));
+    const within = baselines.filter(({ loss }) => loss > low && loss < high);
+    for (const { loss } of within) {
+      parts.push(make("line", { x1: LEFT, x2: width - right, y1: y(loss), y2: y(loss), class: "plot-baseline" }));
+    }
     for (const { kind } of view.lines) {
       const points = view.points[kind];
       const path = "M" + points.map(([a, b]) => x(a).toFixed(1) + "," + y(b).toFixed(1)).join("L");
@@ -163,7 +173,9 @@ function draw(root, data) {
     }
     const val = view.points.val || [];
     for (const [a, b] of val) parts.push(make("circle", { cx: x(a), cy: y(b), r: 2.5, class: "plot-dot" }));
-    if (view.at === null) parts.push(...ends(x, y), ...best(x, y, val));
+    const newest = ends(x, y);
+    parts.push(...names(within, y, width - right, newest));
+    if (view.at === null) parts.push(...newest, ...best(x, y, val));
     else parts.push(...hover(x, y, width));
     view.svg.replaceChildren(...parts);
   }
@@ -184,6 +196,23 @@ function draw(root, data) {
     }
     return found.map(([name, point], i) =>
       make("text", { x: x(point[0]) + 7, y: heights[i], class: "plot-end plot-" + name }, point[1].toFixed(3)));
+  }
+  function names(baselines, y, right, newest) { // at the ends of their lines; moved up where another text stands
+    const taken = newest.filter((text) => Number(text.getAttribute("x")) + 40 > right).map((text) => Number(text.getAttribute("y")));
+    const parts = [];
+    for (const { label, loss } of [...baselines].sort((a, b) => a.loss - b.loss)) {
+      let height = y(loss) + 4;
+      for (let moved = true; moved; ) {
+        const other = taken.find((one) => Math.abs(one - height) < 12.5);
+        moved = other !== undefined;
+        if (moved) height = other - 13;
+      }
+      if (height < TOP - 4) break; // no room is left above
+      taken.push(height);
+      parts.push(make("path", { d: `M${right},${y(loss).toFixed(1)}l5,${(height - 4 - y(loss)).toFixed(1)}`, class: "plot-baseline" }));
+      parts.push(make("text", { x: right + 7, y: height, class: "plot-baseline-name" }, label));
+    }
+    return parts;
   }
   function best(x, y, val) { // the evaluation whose weights are kept, unless it is the newest, whose loss is shown already
     if (val.length < 2) return [];

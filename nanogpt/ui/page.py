@@ -25,6 +25,7 @@ from . import (
     share_tab,
     theme,
     train_tab,
+    understand_tab,
     visit,
     watching,
     welcome,
@@ -36,7 +37,7 @@ from .intake import upload_bytes
 from .parts import QUIET
 
 TITLE, ACCESSIBLE = ((HERE / name).read_text(encoding="utf-8") for name in ("title.js", "accessible.js"))
-TABS = ("corpus", "train", "sample", "runs", "share")
+TABS = ("corpus", "train", "sample", "understand", "runs", "share")
 NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
 
 
@@ -78,6 +79,8 @@ def build_app() -> gr.Blocks:
                 training = train_tab.build(corpus_id, line, timer)
             with gr.Tab("Sample", id="sample") as sample:
                 writing = sample_tab.build()
+            with gr.Tab("Understand", id="understand") as understand:
+                understanding = understand_tab.build()
             with gr.Tab("Runs", id="runs") as runs:
                 listed = runs_tab.build(runs_tab.Train(training.run, watching.view, training.shown, tabs))
             with gr.Tab("Share", id="share") as share:
@@ -92,9 +95,12 @@ def build_app() -> gr.Blocks:
         line.change(None, line, None, js=TITLE)
         training.run.change(lambda name: name or gr.skip(), training.run, kept_run, **QUIET)
         sample.select(sample_tab.choices, training.run, writing.run, **QUIET)
+        understand.select(sample_tab.choices, training.run, understanding.run, **QUIET)
         runs.select(runs_tab.rows, None, listed, **QUIET)
         share.select(sharing.open, training.run, sharing.shown, **QUIET)
-        refresh.keep_all([text, train, sample, runs, share], training.run, [*training.form.inputs, *page.entered])
+        refresh.keep_all(
+            [text, train, sample, understand, runs, share], training.run, [*training.form.inputs, *page.entered]
+        )
         on_open(demo, page, corpus_id, train)
     return demo
 

@@ -13,7 +13,7 @@ from .. import disk, limits
 from ..config import NanoGPTError
 from ..errors import home_problem
 from ..launch import expiry
-from . import address, scratch
+from . import address, counting, scratch
 from .page import build_app, launch_options
 
 
@@ -30,6 +30,7 @@ def serve(host: str, port: int | None) -> None:
         threading.Thread(target=tidy, daemon=True).start()
     with scratch.private_folder():  # first, because drawing the page may already write into it
         demo = build_app()
+        counting.start()
         try:
             # quiet, because Gradio would also tell the user to edit a call in our code
             demo.launch(

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
+from .. import errors, explain
 from ..disk import size
-from ..errors import PROBLEMS, explain
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
 from . import scratch, sign_in
@@ -18,6 +18,7 @@ from .drawn import drawn, line, said
 from .following import following, lines
 from .parts import QUIET
 from .run_panel import DOWNLOAD, loss
+from .view import opened as opened_run
 from .visit import visitor
 from .words import existing
 
@@ -42,6 +43,10 @@ HAS_TOKEN = """(typed) => {
   const update = { interactive: signedIn || typed.trim() !== "", __type__: "update" };
   return [update, update];
 }"""
+COPIES: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
+    trigger_mode="always_last",
+)  # fmt: skip
 LICENSES = [("No license yet", ""), *((words, key) for key, words in card.LICENSES.items())]
 
 
@@ -58,8 +63,16 @@ def about(name: str | None) -> dict[str, Any]:
         text = run.settings()["corpus"]["name"]
         parts = [run.name, f"validation loss {loss(run)}", f"{size(weights.stat().st_size)} of weights"]
         return line(" · ".join([*parts, f"trained on {text} (the text itself is never uploaded)"]), "finished")
-    except PROBLEMS as error:
-        return line(explain(error), "failed")
+    except errors.PROBLEMS as error:
+        return line(errors.explain(error), "failed")
+
+
+def copied_words(name: str | None) -> dict[str, Any]:
+    """Return a line that says how much a sample copies from the text, "" if that can't be told."""
+    try:
+        return line(explain.copies.verdict(explain.copies.of_a_sample(opened_run(name))))
+    except errors.PROBLEMS:  # the text isn't here, or the run's own line says what is wrong with it
+        return line("")
 
 
 def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[list[str]], str]:
@@ -136,6 +149,7 @@ def build() -> ShareTab:
         with gr.Column(scale=2, min_width=300):
             run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="share-run")
             shared = drawn("status_line", line(""), elem_id="share-about")
+            copied = drawn("status_line", line(""), elem_id="share-copied", elem_classes="quiet-line")
         with gr.Column(scale=3, min_width=320):
             account = build_account()
     with gr.Row(equal_height=False):
@@ -146,6 +160,7 @@ def build() -> ShareTab:
             create = build_space(run, license, account)
     buttons = [publish, create]
     run.change(about, run, shared, **QUIET)
+    run.change(copied_words, run, copied, **COPIES)
 
     def opened(name, oauth: gr.OAuthToken | None):
         names, chosen = choices(name)
@@ -217,8 +232,8 @@ def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Butt
     def preview(name, where, license, quote):
         try:
             rows, text = offer(name, where, license, quote)
-        except PROBLEMS as error:
-            return [gr.skip(), gr.skip(), gr.skip(), line(explain(error), "failed")]
+        except errors.PROBLEMS as error:
+            return [gr.skip(), gr.skip(), gr.skip(), line(errors.explain(error), "failed")]
         return [gr.Column(visible=True), rows, text, line("Nothing was uploaded. This is what Publish would upload.")]
 
     def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
@@ -248,8 +263,8 @@ def build_files(run: gr.Dropdown) -> None:
     def fetch(name, what):
         try:
             return [take(name, what), gr.HTML(visible=False)]
-        except PROBLEMS as error:
-            return [None, gr.HTML(line(explain(error), "failed"), visible=True)]
+        except errors.PROBLEMS as error:
+            return [None, gr.HTML(line(errors.explain(error), "failed"), visible=True)]
 
     for button, what in ((page, "page"), (code, "code")):
         fetched = button.click(lambda name, what=what: fetch(name, what), run, [file, note], api_visibility="private")

@@ -6,8 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from .. import durations, limits
-from ..runs import Run, Status, overview
+from .. import durations, errors, explain, limits
+from ..explain import loss
+from ..runs import Run, Status, kept_loss, overview
+from . import counting
 from .drawn import plot_data
 from .visit import seen, visitor
 from .words import details, page_line, run_line, tiles
@@ -21,7 +23,7 @@ def look(name: str | None) -> dict[str, Any]:
     """Return the state of a run, and what can be done with it. This runs every second, so it has to be cheap."""
     run = seen(name)
     if run is None:
-        cannot = dict(busy=False, can_stop=False, can_continue=False, more="")
+        cannot = dict(busy=False, counting=False, can_stop=False, can_continue=False, more="")
         return dict(line=run_line(None), state="", version=None, **cannot)
     status, own = overview(run).status, visitor().owns(run)
     can_continue, text = visitor().may_resume(run, status), run_line(name)
@@ -29,10 +31,11 @@ def look(name: str | None) -> dict[str, Any]:
         line=text,
         state=status.state,
         busy=status.busy,
+        counting=counting.is_wanted(str(run.settings()["corpus"].get("id"))) if status.state != "damaged" else False,
         can_stop=status.busy and own,
         can_continue=can_continue,
         more=length(run) if can_continue and status.state == "finished" else "",
-        version=(name, *run.history().version, status.state, text["text"]),
+        version=(name, *run.history().version, status.state, text["text"], counting.finished()),
     )
 
 
@@ -43,6 +46,17 @@ def figures(name: str | None) -> dict[str, Any]:
         return dict(tiles=tiles(None, None), details=details(None, None), plot=EMPTY)
     status = overview(run).status
     return dict(tiles=tiles(run, status), details=details(run, status), plot=curves(run, status))
+
+
+def found(name: str | None) -> list[dict[str, str]]:
+    """Return what the run doctor finds, for findings.js. This is done at evaluations, not each second."""
+    run = seen(name)
+    if run is None:
+        return []
+    try:
+        return [dict(says=one.says, do=one.do) for one in explain.doctor.examine(run, overview(run).status)]
+    except errors.PROBLEMS:  # the run can't be read, which its own line says
+        return []
 
 
 def length(run: Run) -> str:
@@ -58,9 +72,22 @@ def curves(run: Run, status: Status) -> dict[str, Any]:
     waits = {"queued": "Waiting for its turn ...", "running": "Waiting for the first step ..."}
     waiting = waits.get(status.state, NO_POINTS)
     budget, rows = run.settings()["train"].get("budget"), run.history().rows
+    more = dict(name=run.name, waiting=waiting, **compared(run, status))
     if budget:
-        return plot_data(rows, budget, "seconds", name=run.name, waiting=waiting)
-    return plot_data(rows, status.max_iters, name=run.name, waiting=waiting)
+        return plot_data(rows, budget, "seconds", **more)
+    return plot_data(rows, status.max_iters, **more)
+
+
+def compared(run: Run, status: Status) -> dict[str, Any]:
+    """Return the baselines of a run's text for the plot, and which of them it has passed. Ask for them if need be."""
+    counting.ask(str(run.settings()["corpus"].get("id")))
+    found, best = loss.counted_for(run), kept_loss(run.history())
+    if found is None:
+        return {}
+    lines = [dict(label=loss.BASELINES[key].short, loss=round(value, 4)) for key, value in found.losses.items()]
+    now = status.state in ("running", "stopping")
+    said = "" if best is None else loss.better_than(best, found.losses, now)
+    return dict(baselines=lines, passed=said, live=now)
 
 
 def written(name: str | None, number: int | None = None) -> tuple[dict[str, Any], int, list[int]]:
@@ -108,7 +135,7 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
     now, page = look(name), page_line()
     version, before = now["version"], None if force else seen
     updates: dict[str, Any] = dict(page_status=page)
-    watching = now["busy"] or page["state"] == "running"  # if nothing runs, stop polling
+    watching = now["busy"] or now["counting"] or page["state"] == "running"  # if nothing happens, stop polling
     if before is None or version != before:
         updates |= dict(status=now["line"], seen=version, **buttons(now))
         updates |= figures(name) | dict(timer=gr.Timer(active=watching))
@@ -118,6 +145,8 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
         updates |= dict(back=None)
     if _has_ended(version, before):
         updates |= dict(more=gr.Textbox(now["more"], visible=bool(now["more"])))
+    if _has_new_sample(name, version, before) or _has_ended(version, before):
+        updates |= dict(doctor=found(name))
     if _has_new_sample(name, version, before):
         updates |= newest_sample(name, back, fresh=before is not None)
     return updates

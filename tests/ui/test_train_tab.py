@@ -102,7 +102,8 @@ def grow(page, run: Run, step: int, text: str = "", **more) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
-def test_nothing_moves_the_plot(page, home: Path, tiny_text: str, size):
+def test_nothing_moves_the_plot(standing_page, tiny_text: str, size):
+    page = standing_page
     page.set_viewport_size(dict(width=size[0], height=size[1]))
     run = watched(page, tiny_text)
     top = lambda: page.evaluate(f"{PLOT}.top + scrollY")
@@ -132,7 +133,8 @@ def test_nothing_moves_the_plot(page, home: Path, tiny_text: str, size):
 
 
 @pytest.mark.slow
-def test_a_new_sample_types_itself_and_the_slider_goes_back(page, home: Path, tiny_text: str):
+def test_a_new_sample_types_itself_and_the_slider_goes_back(standing_page, tiny_text: str):
+    page = standing_page
     run = watched(page, tiny_text)
     slider = page.locator("#train-sample-at input")
     with queue.turn("one", "cpu"), run.held():
@@ -170,7 +172,8 @@ def test_a_new_sample_types_itself_and_the_slider_goes_back(page, home: Path, ti
 
 
 @pytest.mark.slow
-def test_screen_readers_hear_of_evaluations_and_not_of_each_step(page, home: Path, tiny_text: str):
+def test_screen_readers_hear_of_evaluations_and_not_of_each_step(standing_page, tiny_text: str):
+    page = standing_page
     run = watched(page, tiny_text)
     heard = lambda: page.evaluate("[...document.querySelectorAll('[role=status]')].map((n) => n.textContent).join(' ')")
     with queue.turn("one", "cpu"), run.held():
@@ -238,7 +241,8 @@ def test_presets_are_one_tab_stop_with_arrow_keys(standing_page):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
-def test_on_a_phone_a_start_brings_the_result_into_view(page, home: Path, motion: str):
+def test_on_a_phone_a_start_brings_the_result_into_view(standing_page, motion: str):
+    page = standing_page
     page.set_viewport_size(dict(width=390, height=844))
     page.emulate_media(reduced_motion=motion)
     open_tab(page, "Train")
@@ -263,7 +267,8 @@ def test_on_a_phone_a_start_brings_the_result_into_view(page, home: Path, motion
 
 
 @pytest.mark.slow
-def test_on_a_phone_the_first_tab_s_button_shows_the_result_too(page, home: Path):
+def test_on_a_phone_the_first_tab_s_button_shows_the_result_too(standing_page):
+    page = standing_page
     page.set_viewport_size(dict(width=390, height=844))
     page.emulate_media(reduced_motion="reduce")
     page.locator("#welcome-train:not([disabled])").click()
@@ -306,7 +311,8 @@ def test_advanced_stands_in_even_rows(standing_page):
 
 
 @pytest.mark.slow
-def test_the_figures_and_the_sample_can_be_read(page, home: Path, tiny_text: str):
+def test_the_figures_and_the_sample_can_be_read(standing_page, tiny_text: str):
+    page = standing_page
     put_run("one", tiny_text, "finished")
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     page.reload()

@@ -1,0 +1,85 @@
+"""`explain`: look into a trained model from the command line, as in the Understand tab."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ..runs import Run
+from .flags import Command
+
+
+def parts(opened: Any) -> tuple[dict[str, Any], str]:
+    """Measure by how much the loss on held-out text rises without each head, attention and MLP."""
+    from ..explain import ablation
+
+    *_, found = ablation.measured(opened)
+    rises, config = found["rises"], opened.model.config
+    columns = [*(f"head.{h}" for h in range(config.n_head)), "attention", "mlp"]
+    named = [*(f"head {h + 1}" for h in range(config.n_head)), "attention", "MLP"]
+    heading = " " * 8 + "".join(f"{name:>10}" for name in named)
+    rows = [
+        f"block {i + 1:<2}" + "".join(f"{rises[f'{i}.{name}']:>+10.3f}" for name in columns)
+        for i in range(config.n_layer)
+    ]
+    words = [*ablation.summary(opened.model, rises), f"Measured on {found['on']}; its loss is {found['loss']:.4f}."]
+    return found, "\n".join([heading, *rows, *words])
+
+
+def copies(opened: Any) -> tuple[dict[str, Any], str]:
+    """Find what a sample of 2,000 characters copies from the training text, word for word."""
+    from ..explain import copies
+
+    found = copies.of_a_sample(opened)
+    return found, copies.verdict(found)
+
+
+def attention(opened: Any) -> tuple[dict[str, Any], str]:
+    """Say what each head attends to."""
+    from ..explain import attention
+
+    found = attention.of_heads(opened)
+    lines = [
+        f"block {i + 1}, head {h + 1}: {fact['says']}"
+        for i, heads in enumerate(found["heads"])
+        for h, fact in enumerate(heads)
+    ]
+    return found, "\n".join([*lines, attention.copying_words(found["copying"]), f"Measured on {found['on']}."])
+
+
+def doctor(opened: Any) -> tuple[dict[str, Any], str]:
+    """Say what a run's losses show: overfitting, a wrong learning rate, too little text, and what to do."""
+    from dataclasses import asdict
+
+    from ..explain import doctor
+
+    found = doctor.examine(opened.run, opened.run.status())
+    text = "\n".join(f"{one.says} {one.do}" for one in found)
+    return dict(findings=[asdict(one) for one in found]), text or "Too few evaluations to say anything yet."
+
+
+VIEWS = {
+    "doctor": doctor,
+    "parts": parts,
+    "attention": attention,
+    "copies": copies,
+}  # each returns the result as data and as text
+
+
+def explain_command(arguments: argparse.Namespace) -> int:
+    """Explain a run's model: print one view of it."""
+    from ..explain.opened import open_run
+
+    found, text = VIEWS[arguments.view](open_run(Run(arguments.name)))
+    print(json.dumps(found, ensure_ascii=False) if arguments.json else text)
+    return 0
+
+
+def add_commands(command: Command) -> None:
+    """Add `explain` with its flags."""
+    explain = command("explain", explain_command)
+    lines = "; ".join(f"{name}: {str(view.__doc__)[:-1].lower()}" for name, view in VIEWS.items())
+    explain.add_argument("view", metavar="VIEW", choices=VIEWS, help=lines)
+    explain.add_argument("name", metavar="NAME", help="the run")
+    explain.add_argument("--json", action="store_true", help="print JSON")

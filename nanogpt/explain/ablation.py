@@ -1,0 +1,201 @@
+"""Switch it off: how much worse a model predicts held-out text without one of its heads, attentions or MLPs.
+
+A part is switched off by zeros in the matrix that adds its output to the residual path, so what is left is an ordinary
+model: it samples like any other. See Michel et al., "Are Sixteen Heads Really Better than One?" (2019).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ..config import NanoGPTError, SampleConfig
+from ..model import GPT, Block
+from ..sample import stream
+from . import cache
+from .opened import Opened
+
+WINDOWS = 6  # of held-out text, as long as the context
+NOTHING = 0.005  # a part whose absence changes the loss by less does nothing that matters
+VIEW = "parts"
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """A part of a model that can be switched off: "attention" or "mlp" of a block, or one of its heads."""
+
+    block: int  # from 0
+    kind: str  # "head", "attention" or "mlp"
+    head: int = 0  # from 0
+
+    @property
+    def key(self) -> str:
+        """Return a short name: "0.head.4", "0.attention", "0.mlp"."""
+        return f"{self.block}.{self.kind}" + (f".{self.head}" if self.kind == "head" else "")
+
+    def __str__(self) -> str:
+        """Return the name for people, who count from 1: "block 1, head 5"."""
+        what = f"head {self.head + 1}" if self.kind == "head" else dict(mlp="MLP").get(self.kind, self.kind)
+        return f"block {self.block + 1}, {what}"
+
+
+def part_of(key: str, model: GPT) -> Part:
+    """Return the part with this `key`. Raise NanoGPTError if the model has none like it."""
+    for part in parts_of(model):
+        if part.key == key:
+            return part
+    raise NanoGPTError(f"This model has no part {str(key)[:40]!r}. Its first head is 0.head.0, its first MLP 0.mlp.")
+
+
+def parts_of(model: GPT) -> list[Part]:
+    """Return everything that can be switched off, block by block: its heads, all of its attention, its MLP."""
+    n_layer, n_head = model.config.n_layer, model.config.n_head
+    of_block = lambda i: [*(Part(i, "head", h) for h in range(n_head)), Part(i, "attention"), Part(i, "mlp")]
+    return [part for i in range(n_layer) for part in of_block(i)]
+
+
+@torch.no_grad()
+def without(model: GPT, parts: Collection[Part]) -> GPT:
+    """Return a copy of the model with these parts switched off. It shares all the other weights with the model."""
+    changed = {part.block for part in parts}
+    shared = {id(p): p for i, block in enumerate(model.blocks) if i not in changed for p in block.parameters()}
+    shared |= {id(p): p for name, p in model.named_parameters() if not name.startswith("blocks.")}
+    ours = copy.deepcopy(model, {**shared, id(model.ready): None})
+    for part in parts:
+        switch_off(ours.blocks[part.block], part)
+    return ours.eval()
+
+
+@torch.no_grad()
+def switch_off(block: Block, part: Part) -> None:
+    """Write zeros where a part's output enters the residual path."""
+    into = block.ffwd.net[2] if part.kind == "mlp" else block.sa.proj
+    if part.kind == "head":
+        hs = into.in_features // block.sa.n_head
+        into.weight[:, part.head * hs : (part.head + 1) * hs] = 0.0
+        return
+    into.weight.zero_()
+    if into.bias is not None:
+        into.bias.zero_()
+
+
+@torch.inference_mode()
+def rises(model: GPT, xb: torch.Tensor, yb: torch.Tensor) -> Iterator[tuple[Part | None, float]]:
+    """Yield the loss on (xb, yb), both (B, T), in nats per token: first None and that of the whole model, then each
+    part and by how much the loss rises without it.
+
+    The blocks before a part compute the same with and without it, so they are computed only once.
+    """
+    whole = float(model(xb, yb)[1])
+    yield None, whole
+    x, rotary = model.embed(xb, slice(0, xb.shape[1]))  # (B, T, C)
+    for i, block in enumerate(model.blocks):
+        for part in (part for part in parts_of(model) if part.block == i):
+            changed = copy.deepcopy(block)
+            switch_off(changed, part)
+            yield part, _loss_from(model, changed(x, None, rotary), i + 1, rotary, yb) - whole
+        x = block(x, None, rotary)  # (B, T, C)
+
+
+def _loss_from(model: GPT, x, first: int, rotary, yb) -> float:
+    """Return the loss of running x (B, T, C) through the blocks from `first` on."""
+    for block in model.blocks[first:]:
+        x = block(x, None, rotary)  # (B, T, C)
+    logits = model.lm_head(model.ln_f(x)).float()  # (B, T, vocab_size)
+    return float(F.cross_entropy(logits.view(-1, logits.shape[-1]), yb.reshape(-1)))
+
+
+# ---- of a run ------------------------------------------------------------------------------------------------------
+
+
+def measured(opened: Opened) -> Iterator[dict[str, Any]]:
+    """Yield {"loss", "rises": {key: nats}, "on", "done"} of a run as it fills; the last one has them all.
+
+    "on" says which text it is measured on. The complete result is kept in the run's folder, and read from there.
+    """
+    kept = cache.load(opened, VIEW)
+    if kept and kept["done"]:
+        yield kept
+        return
+    xb, yb, on = passages(opened)
+    result: dict[str, Any] = dict(loss=0.0, rises={}, on=on, done=False)
+    for part, value in rises(opened.model, xb, yb):
+        if part is None:
+            result["loss"] = round(value, 4)
+        else:
+            result["rises"][part.key] = round(value, 4)
+        yield result
+    result["done"] = True
+    cache.keep(opened, VIEW, result)
+    yield result
+
+
+def passages(opened: Opened) -> tuple[torch.Tensor, torch.Tensor, str]:
+    """Return WINDOWS passages as xb and yb, both (B, T), and what they are: of the held-out text, evenly spaced.
+
+    Where the text isn't here, the model writes the passages itself.
+    """
+    model, tokenizer = opened.model, opened.tokenizer
+    length = model.config.block_size + 1
+    text, on = opened.held_out_text(), "held-out text"
+    if text is None:
+        config = SampleConfig(temperature=1.0, length=WINDOWS * length)
+        text, on = opened.write(config), "text it wrote itself"
+    ids = torch.from_numpy(tokenizer.encode_array(text).astype("int64"))  # (N,)
+    length = min(length, len(ids))
+    most = min(WINDOWS, len(ids) // length)
+    starts = torch.linspace(0, len(ids) - length, most).long()  # (B,)
+    piece = ids[starts[:, None] + torch.arange(length)].to(model.device)  # (B, T + 1)
+    return piece[:, :-1], piece[:, 1:], on
+
+
+def summary(model: GPT, rises: Mapping[str, float]) -> list[str]:
+    """Return what stands out, one sentence each: the head that matters most, and the parts that do nothing."""
+    of_kind = lambda kind: {part: rises[part.key] for part in parts_of(model) if part.kind == kind}
+    idle = [_idle_words(name, of_kind(kind)) for kind, name in (("mlp", "MLP"), ("attention", "attention"))]
+    return [_head_words(of_kind("head")), *filter(None, idle)]
+
+
+def _head_words(heads: dict[Part, float]) -> str:
+    most = max(heads, key=lambda part: heads[part])
+    if heads[most] < 10 * NOTHING:
+        return f"No single head matters much: at most {heads[most]:+.2f} nats."
+    rest = [rise for part, rise in heads.items() if part != most]
+    others = f"; the other heads at most {max(rest):+.2f}" if rest else ""
+    return f"{str(most).capitalize()} matters most: {heads[most]:+.2f} nats{others}."
+
+
+def _idle_words(name: str, found: dict[Part, float]) -> str:
+    idle = [part.block + 1 for part, rise in found.items() if abs(rise) < NOTHING]
+    if not idle:
+        return ""
+    several = name == "MLP" and len(idle) > 1
+    does = f"{name}s of {blocks(idle)} do" if several else f"{name} of {blocks(idle)} does"
+    return f"The {does} nothing: less than {NOTHING} nats either way."
+
+
+def blocks(numbers: list[int]) -> str:
+    """Return "block 2", "blocks 1 and 3" or "blocks 1 to 3"."""
+    if len(numbers) == 1:
+        return f"block {numbers[0]}"
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"blocks {numbers[0]} to {numbers[-1]}"
+    return f"blocks {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
+def with_and_without(
+    opened: Opened, parts: Collection[Part], prompt: str, config: SampleConfig
+) -> Iterator[tuple[str, str]]:
+    """Yield the text so far of the whole model, and of the model without these parts: same prompt, same seed."""
+    config = replace(config, num_samples=1)
+    texts = ["", ""]
+    both = [stream(one, opened.tokenizer, prompt, config) for one in (opened.model, without(opened.model, parts))]
+    for _ in range(config.length):
+        for i, one in enumerate(both):
+            texts[i] += next(one, "")
+        yield texts[0], texts[1]

@@ -1,0 +1,88 @@
+"""A run, opened for its explanations: the model, its tokenizer, and the text it was trained on if that is here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import corpus
+from ..config import NanoGPTError, SampleConfig
+from ..formats import load_model
+from ..holdout import train_length
+from ..runs import Run
+from ..tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from ..model import GPT
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run's best weights, ready to be looked into. Explanations never change the model; they copy it first."""
+
+    run: Run
+    model: GPT
+    tokenizer: Tokenizer
+    weights: str  # the first 16 hex digits of the SHA-256 of model.safetensors
+    corpus_id: str | None  # None if the text isn't here, or isn't the reader's to read
+
+    def write(self, config: SampleConfig) -> str:
+        """Return a text that the model writes, without a prompt."""
+        from ..sample import stream  # here, because it imports torch
+
+        return "".join(stream(self.model, self.tokenizer, "", config))
+
+    def text_folder(self) -> Path | None:
+        """Return the folder of the stored text, or None if the text isn't here."""
+        return corpus.load(self.corpus_id).folder if self.corpus_id else None
+
+    def training_text(self) -> str | None:
+        """Return the part of the text that the model was trained on, or None if the text isn't here."""
+        return _halves(self.corpus_id)[0] if self.corpus_id else None
+
+    def held_out_text(self) -> str | None:
+        """Return the last tenth of the text, which the model has not seen, or None if the text isn't here."""
+        return _halves(self.corpus_id)[1] if self.corpus_id else None
+
+
+def open_run(run: Run, may_read_text: bool = True) -> Opened:
+    """Open a run. Without `may_read_text`, leave out its text: a shared run can be sampled from, not read.
+
+    Raise NanoGPTError if the run has no weights yet or can't be read.
+    """
+    settings, path = run.settings(), run.folder / "model.safetensors"
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    model, tokenizer, weights = _loaded(run.folder, changed)
+    return Opened(run, model, tokenizer, weights, _corpus_id(settings["corpus"]) if may_read_text else None)
+
+
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, changed: int) -> tuple[GPT, Tokenizer, str]:
+    """Load a run's model. `changed` is the time of its weights, which change while it trains."""
+    data = (folder / "model.safetensors").read_bytes() if changed else None
+    model = load_model(folder, weights=data)
+    return model, load_tokenizer(folder), hash_of(data or b"")
+
+
+def hash_of(data: bytes) -> str:
+    """Return the first 16 hex digits of the SHA-256 of a model.safetensors."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _corpus_id(about: dict) -> str | None:
+    """Return the id of a run's text, or None if that text isn't stored here."""
+    try:
+        return corpus.load(str(about.get("id"))).id
+    except NanoGPTError:
+        return None
+
+
+@lru_cache(maxsize=2)
+def _halves(id: str) -> tuple[str, str]:
+    """Return the training and the held-out part of a stored text. Caching is safe: the id is made from its hash."""
+    text = corpus.load(id).text()
+    cut = train_length(len(text))
+    return text[:cut], text[cut:]

@@ -1,0 +1,46 @@
+// What was expected at a place of a text: draw(root, {before, own, bars: [{token, p, drawn}, …], seen, at}).
+//
+// Each bar shows the model's own probability `p` and, below it, the one it has when sampling (`drawn`). The bars are one
+// tab stop with arrow keys; choosing one triggers `select` with {token}: write on with it.
+function draw(root, data) {
+  if (!data || !data.bars) return root.replaceChildren();
+  const { before = "", own = "", bars, seen = "", at = 0 } = data;
+  const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
+  const visible = (token) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[token] || token;
+  const spoken = (token) => ({ "\n": "line break", " ": "space", "\t": "tab" })[token] || token;
+  const percent = (p) => (p > 0 && p < 0.001 ? "< 0.1%" : `${(100 * p).toFixed(1)}%`);
+  const title = html("p", "expected-title");
+  const place = html("b", "", before.replaceAll("\n", "↵"));
+  title.append(...(at ? ["After “", place, "” the model expected:"] : ["At the beginning the model expected:"]));
+  const list = html("div", "expected-bars");
+  list.setAttribute("role", "group");
+  list.setAttribute("aria-label", "Write on with");
+  const buttons = bars.map(({ token, p, drawn }, i) => {
+    const button = html("button", "expected-bar");
+    button.type = "button";
+    button.tabIndex = i ? -1 : 0;
+    button.title = `Write on with ${spoken(token)}`;
+    button.setAttribute("aria-label", `${spoken(token)}: ${percent(p)}, when sampling ${percent(drawn)}${token === own ? ", as in the text" : ""}`);
+    if (token === own) button.classList.add("expected-own");
+    const bar = html("span", "expected-shares"), model = html("i", "expected-model"), sampled = html("i", "expected-drawn");
+    model.style.width = `${100 * p}%`;
+    sampled.style.width = `${100 * drawn}%`;
+    bar.append(model, sampled);
+    button.append(html("code", "", visible(token)), bar, html("span", "expected-percent", percent(p)));
+    button.addEventListener("click", () => trigger("select", { token }));
+    return button;
+  });
+  list.append(...buttons);
+  list.addEventListener("keydown", (event) => {
+    const way = { ArrowDown: 1, ArrowUp: -1 }[event.key], i = buttons.indexOf(document.activeElement);
+    if (!way || i < 0) return;
+    event.preventDefault();
+    const next = buttons[(i + way + buttons.length) % buttons.length];
+    for (const button of buttons) button.tabIndex = button === next ? 0 : -1;
+    next.focus();
+  });
+  const hint = html("p", "expected-hint", "Upper bar: the model. Lower bar: with the settings below. Click one to write on with it.");
+  const found = html("p", "expected-seen", seen);
+  found.setAttribute("role", "status");
+  root.replaceChildren(title, list, hint, found);
+}

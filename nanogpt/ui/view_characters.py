@@ -1,0 +1,248 @@
+"""The view "Characters": a text colored by how much each character surprised the model.
+
+Choosing a character shows what the model expected there and what the training text says. Choosing one of the expected
+characters instead writes on from there, so you and the model can write together.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from .. import errors, explain
+from ..config import NanoGPTError, SampleConfig, knobs
+from .drawn import drawn, line, said, told
+from .view import View, opened
+
+if TYPE_CHECKING:
+    from ..explain.characters import Read
+    from ..explain.opened import Opened
+
+LONGEST = 2000  # characters
+PASSAGE = 600  # characters of a passage or a sample
+SINGLE: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
+    trigger_mode="always_last",  # of quick arrow keys, answer the last
+)  # fmt: skip
+
+
+# ---- handlers: plain functions of a run's name, a text and a place -------------------------------------------------
+
+
+def colored(one: Opened, text: str, at: int | None = None) -> dict[str, Any]:
+    """Return the data for characters.js: a text's tokens with the bits and the rank of each. `at` is selected."""
+    fitted = one.tokenizer.fit(text[:LONGEST])
+    if not fitted.text:
+        raise NanoGPTError("There is no text to color. Enter some first.")
+    read = explain.characters.read(one.model, one.tokenizer, fitted.text)
+    cut = f"Only the first {LONGEST:,} characters are shown. " if len(text) > LONGEST else ""
+    return dict(
+        tokens=read.tokens,
+        bits=[round(float(bits), 2) for bits in read.bits],
+        ranks=[int(rank) for rank in read.ranks],
+        at=len(read.tokens) if at is None else at,
+        words=cut + in_words(read),
+        note=str(fitted),
+    )
+
+
+def in_words(read: Read) -> str:
+    """Return what the colors show, for reading: the mean, and the three characters that cost most."""
+    mean = f"{len(read.tokens):,} characters, {read.bits.mean():.2f} bits each on average."
+    worst = sorted(range(len(read.tokens)), key=lambda i: -read.bits[i])[:3]
+    named = [f"{shown(read.tokens[i])} after {shown(''.join(read.tokens[max(0, i - 12) : i]))}" for i in worst if i]
+    return f"{mean} Least expected: {'; '.join(named)}." if named else mean
+
+
+def expected(one: Opened, text: str, at: int, config: SampleConfig) -> dict[str, Any]:
+    """Return the data for expected.js: what the model and the training text expected at token `at` of a text."""
+    tokens = tokens_of(one, text)
+    at = max(0, min(at, len(tokens)))
+    before = "".join(tokens[:at])
+    logits = explain.characters.logits_at(one.model, one.tokenizer, before, at)
+    bars = explain.characters.likeliest(logits, one.tokenizer, config)
+    training = one.training_text()
+    return dict(
+        before=before[-24:],
+        own=tokens[at] if at < len(tokens) else "",
+        bars=bars,
+        seen=seen_words(training, before) if training is not None else NO_TEXT,
+        at=at,
+    )
+
+
+def tokens_of(one: Opened, text: str) -> list[str]:
+    """Return the tokens of a text in the model's alphabet."""
+    return [one.tokenizer.itos[i] for i in one.tokenizer.encode(text)]
+
+
+NO_TEXT = "The text this model was trained on isn't here, so it can't be searched."
+
+
+def seen_words(training: str, before: str) -> str:
+    """Return what the training text says about a place, as a sentence."""
+    found = explain.seen.seen(training, before)
+    if not found.context:
+        return "Not even the last character occurs in the training text." if before else ""
+    followed = ", ".join(f"{shown(token)} {count:,}×" for token, count in found.followed[:4])
+    times = "once" if found.times == 1 else f"{found.times:,} times"
+    then = f" Next came {followed}." if followed else ""
+    return f"In your training text, {shown(found.context[-40:])} occurs {times}.{then}"
+
+
+def shown(token: str) -> str:
+    """Return a token in quotes, with whitespace visible."""
+    return "“" + token.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣" if token.isspace() else " ") + "”"
+
+
+def a_sample(one: Opened) -> str:
+    """Return a text that the model has just written."""
+    config = SampleConfig(length=min(PASSAGE, LONGEST), seed=secrets.randbelow(1_000_000))
+    return one.write(config)
+
+
+def a_passage(one: Opened) -> str:
+    """Return a passage of the held-out text, from the start of a line. Raise NanoGPTError if the text isn't here."""
+    text = one.held_out_text()
+    if text is None:
+        raise NanoGPTError("The text of this model isn't here. Color a sample instead, or paste a text.")
+    start = random.randrange(max(1, len(text) - PASSAGE))
+    line_break = text.find("\n", start, start + 200)
+    return text[line_break + 1 :][:PASSAGE] if line_break >= 0 else text[start:][:PASSAGE]
+
+
+def first_text(one: Opened) -> str:
+    """Return the text to begin with: the newest sample of the run, or a new one."""
+    samples = one.run.history().samples
+    return str(samples[-1]["text"])[:PASSAGE] if samples else a_sample(one)
+
+
+# ---- the view ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Characters:
+    """The parts of the view. `place` holds the text and the selected token, `before` the places to undo to."""
+
+    text: gr.HTML
+    details: gr.HTML
+    note: gr.HTML
+    wrong: gr.HTML
+    undo: gr.Button
+    place: gr.State
+    before: gr.State
+
+    @property
+    def all(self) -> list:
+        return [self.text, self.details, self.note, self.wrong, self.undo, self.place, self.before]
+
+    def show(self, name: str | None, make: Callable[[Opened], tuple[str, int | None]], settings, before: list) -> dict:
+        """Color what `make` returns: a text, and the token to select, None for the place after the last one."""
+        try:
+            one = opened(name)
+            data = colored(one, *make(one))
+            place = ("".join(data["tokens"]), data["at"])
+            details = expected(one, *place, config_of(settings))
+        except errors.PROBLEMS as error:
+            return {self.wrong: told(errors.explain(error), "failed")}
+        return {
+            self.text: data, self.details: details, self.note: line(data["note"]), self.wrong: told(""),
+            self.undo: gr.Button(interactive=bool(before)), self.place: place, self.before: before,
+        }  # fmt: skip
+
+    def look(self, name: str | None, place: tuple[str, int], settings) -> dict:
+        """Show what was expected at a place."""
+        text, at = place
+        try:
+            details = expected(opened(name), text, at, config_of(settings))
+        except errors.PROBLEMS as error:
+            return {self.wrong: told(errors.explain(error), "failed")}
+        return {self.details: details, self.wrong: told(""), self.place: place}
+
+    def wire(self, run: gr.Dropdown, settings: list) -> None:
+        """Wire choosing a character, writing on with another one, going back, and the settings."""
+        looked = [self.details, self.wrong, self.place]
+
+        def select(event: gr.EventData, name, *values):
+            text, at = str(getattr(event, "text", ""))[:LONGEST], getattr(event, "at", 0)
+            return self.look(name, (text, at if isinstance(at, int) else 0), values)
+
+        def write_on(event: gr.EventData, name, place, before, *values):
+            (text, at), token = place, str(getattr(event, "token", ""))
+            longer = lambda one: ("".join(tokens_of(one, text)[:at]) + token, None)
+            return self.show(name, longer, values, [*before, place][-100:])
+
+        def back(name, before, *values):
+            last = before[-1] if before else ("", 0)
+            return self.show(name, lambda one: last, values, before[:-1])
+
+        self.text.select(select, [run, *settings], looked, **SINGLE)
+        self.details.select(write_on, [run, self.place, self.before, *settings], self.all, **SINGLE)
+        self.undo.click(back, [run, self.before, *settings], self.all, **SINGLE)
+        reshaped = lambda name, place, *values: self.look(name, place, values)
+        gr.on([one.change for one in settings], reshaped, [run, self.place, *settings], looked, **SINGLE)
+
+
+def build(run: gr.Dropdown) -> View:
+    """Draw the view and wire it."""
+    gr.Markdown(
+        "Each character is colored by how much it surprised the model: the stronger the color, the less it was "
+        "expected. Click one, or move with the arrow keys, to see what the model expected there.",
+        container=False,
+    )  # fmt: skip
+    with gr.Row(elem_id="characters-from"):
+        sample = gr.Button("Color a sample", size="sm", min_width=130, scale=0, elem_id="characters-sample")
+        passage = gr.Button("Color held-out text", size="sm", min_width=150, scale=0, elem_id="characters-passage")
+        undo = gr.Button("Undo", size="sm", min_width=80, scale=0, interactive=False, elem_id="characters-undo")
+    wrong = said("characters-said")
+    with gr.Row(equal_height=False, elem_id="characters-parts"):
+        with gr.Column(scale=3, min_width=320):
+            text = drawn("characters", uses=("text_cells",), elem_id="characters-text")
+            note = drawn("status_line", line(""), elem_id="characters-note", elem_classes="quiet-line")
+        with gr.Column(scale=2, min_width=280):
+            details = drawn("expected", elem_id="characters-expected")
+            settings = build_settings()
+    with gr.Accordion("Color your own text", open=False):
+        own = gr.Textbox(
+            label="Text", info=f"Up to {LONGEST:,} characters.", lines=4, max_lines=10, elem_id="characters-own"
+        )
+        color = gr.Button("Color this text", size="sm", min_width=140, scale=0, elem_id="characters-color")
+    view = Characters(text, details, note, wrong, undo, gr.State(("", 0)), gr.State([]))
+    view.wire(run, settings)
+
+    def from_(source: Callable[[Opened], str]) -> Callable:
+        return lambda name, *values: view.show(name, lambda one: (source(one), 0), values, [])
+
+    sample.click(from_(a_sample), [run, *settings], view.all, **SINGLE)
+    passage.click(from_(a_passage), [run, *settings], view.all, **SINGLE)
+    color.click(
+        lambda name, text, *values: view.show(name, lambda one: (text or "", 0), values, []),
+        [run, own, *settings], view.all, **SINGLE,
+    )  # fmt: skip
+    return View(from_(first_text), [run, *settings], view.all)
+
+
+def build_settings() -> list:
+    """Draw the sampling settings that reshape the bars."""
+    k = {knob.name: knob for knob in knobs(SampleConfig)}
+    temperature = gr.Slider(
+        0, 2, k["temperature"].default, step=0.05, label="Temperature", info="How sampling reshapes the bars.",
+        elem_id="characters-temperature",
+    )  # fmt: skip
+    with gr.Row():
+        top_k = gr.Number(
+            k["top_k"].default, label="top_k", precision=0, minimum=0, min_width=100, elem_id="characters-top-k"
+        )
+        top_p = gr.Slider(0, 1, k["top_p"].default, step=0.01, label="top_p", min_width=140, elem_id="characters-top-p")
+    return [temperature, top_k, top_p]
+
+
+def config_of(values: tuple) -> SampleConfig:
+    """Return the sampling settings. An empty field means its default. Raise NanoGPTError for an impossible value."""
+    named = zip(("temperature", "top_k", "top_p"), values)
+    return SampleConfig(**{key: value for key, value in named if value is not None})

@@ -1,0 +1,89 @@
+"""The view "Copies": which stretches of a text stand word for word in the training text, and where."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from .. import errors, explain
+from ..config import NanoGPTError, SampleConfig
+from .drawn import drawn, said, told
+from .view import View, opened
+
+if TYPE_CHECKING:
+    from ..explain.opened import Opened
+
+LONGEST = 10_000  # characters
+SHOWN = 50  # spans
+AROUND = 60  # characters of the training text before and after a span
+SINGLE: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
+)
+
+
+# ---- handlers ------------------------------------------------------------------------------------------------------
+
+
+def found(one: Opened, text: str) -> dict[str, Any]:
+    """Return the data for copies.js: a text, its copied spans, each with where it comes from, and the verdict."""
+    if not text:
+        raise NanoGPTError("There is no text to check. Enter some first.")
+    cut = f"Only the first {LONGEST:,} characters were checked. " if len(text) > LONGEST else ""
+    text = text[:LONGEST]
+    result = explain.copies.checked(one, text)
+    training = one.training_text() or ""
+    spans = [span | source(training, span["at"], span["length"]) for span in result["spans"][:SHOWN]]
+    original = f" {1 - result['share']:.1%} of this text is original."
+    return dict(text=text, spans=spans, words=cut + explain.copies.verdict(result) + original)
+
+
+def source(training: str, at: int, length: int) -> dict[str, Any]:
+    """Return where a span stands in the training text: its line, and what is around it."""
+    return dict(
+        line=training.count("\n", 0, at) + 1,
+        before=training[max(0, at - AROUND) : at],
+        after=training[at + length : at + length + AROUND],
+    )
+
+
+def a_sample(one: Opened) -> str:
+    """Return a text that the model has just written. Raise NanoGPTError if there is nothing to compare it with."""
+    explain.copies.index_of(one)
+    config = SampleConfig(length=explain.copies.SAMPLE, seed=secrets.randbelow(1_000_000))
+    return one.write(config)
+
+
+# ---- the view ------------------------------------------------------------------------------------------------------
+
+
+def build(run: gr.Dropdown) -> View:
+    """Draw the view and wire it."""
+    gr.Markdown(
+        "Does the model write something new, or does it repeat its training text? Stretches that stand there word for "
+        "word are marked. Some always do, even in text that the model has never seen.",
+        container=False,
+    )  # fmt: skip
+    with gr.Row():
+        check = gr.Button("Check a new sample", size="sm", min_width=160, scale=0, elem_id="copies-sample")
+    wrong, view = said("copies-said"), drawn("copies", elem_id="copies-found")
+    with gr.Accordion("Check your own text", open=False):
+        own = gr.Textbox(
+            label="Text", info=f"Up to {LONGEST:,} characters, for example a sample that you liked.", lines=4,
+            max_lines=10, elem_id="copies-own",
+        )  # fmt: skip
+        check_own = gr.Button("Check this text", size="sm", min_width=140, scale=0, elem_id="copies-check")
+
+    def show(name: str | None, make: Callable[[Opened], str]) -> dict:
+        try:
+            one = opened(name)
+            return {view: found(one, make(one)), wrong: told("")}
+        except errors.PROBLEMS as error:
+            return {view: None, wrong: told(errors.explain(error), "failed")}
+
+    of_a_sample = lambda name: show(name, a_sample)
+    check.click(of_a_sample, run, [view, wrong], **SINGLE)
+    check_own.click(lambda name, text: show(name, lambda one: text or ""), [run, own], [view, wrong], **SINGLE)
+    return View(of_a_sample, [run], [view, wrong])

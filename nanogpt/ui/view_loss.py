@@ -1,0 +1,159 @@
+"""The view "What does this loss mean?": a run's validation loss on a ruler with what simpler models reach.
+
+Counting models are fit to the training set, as the run is. Compressors go on learning while they read the validation
+set, and a button gives the run the same right, on a copy of its model.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from .. import limits
+from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
+from ..explain import loss
+from ..explain.adaptive import MISSING, compressors
+from ..explain.baselines import BASELINES
+from ..explain.opened import Opened
+from ..runs import queue
+from . import counting
+from .drawn import drawn, said, told
+from .view import View, opened
+
+PATIENCE = 120.0  # seconds to wait for the counts; after that, opening the view again shows them
+PUBLIC_SECONDS = 20.0  # on a public server, of learning while reading
+SINGLE: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=4, concurrency_id="ruler", api_visibility="private",
+    trigger_mode="always_last",
+)  # fmt: skip
+LEARNING: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=1, concurrency_id="measure", api_visibility="private",
+)  # fmt: skip
+COUNTING = "Counting the text's characters. It takes a few seconds, and waits while a run is training."
+
+
+# ---- handlers: plain functions of a run ----------------------------------------------------------------------------
+
+
+def ruler(one: Opened, waiting: bool = False, learned: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the data for loss_ruler.js: the marks, highest loss first, and what they say in words."""
+    found = loss.ruler(one, learned)
+    marks = [mark(key, value) for key, value in found["losses"].items()]
+    if found["loss"] is not None:
+        marks.append(dict(label=one.run.name, loss=found["loss"], kind="model",
+                          knows=f"sees the previous {one.model.config.block_size} characters"))  # fmt: skip
+    if learning := found["dynamic"]:
+        part = "" if learning["of"] == learning["all"] else f", on {learning['of']:,} of {learning['all']:,} windows"
+        marks.append(dict(label=f"{one.run.name}, still learning", loss=learning["dynamic"], kind="model adaptive",
+                          knows=f"learns from each {one.model.config.block_size} characters after it has predicted "
+                                f"them{part}"))  # fmt: skip
+    marks.sort(key=lambda each: -each["loss"])
+    return dict(marks=[each | dict(bits=each["loss"] / math.log(2)) for each in marks], words=words(found, waiting))
+
+
+def mark(key: str, value: float) -> dict[str, Any]:
+    """Return the mark of a baseline."""
+    one = BASELINES[key]
+    return dict(label=one.label, loss=value, kind="adaptive" if one.adaptive else "counted", knows=one.knows)
+
+
+def words(found: dict[str, Any], waiting: bool) -> list[str]:
+    """Return what the ruler says, in sentences."""
+    losses, own = found["losses"], found["loss"]
+    if waiting:
+        return [COUNTING]
+    if not losses:
+        return ["The text of this model isn't here, so there is nothing to compare its loss with."]
+    if own is None:
+        return ["This run has no validation loss yet."]
+    fixed = {key: value for key, value in losses.items() if not BASELINES[key].adaptive}
+    sentences = [loss.better_than(own, fixed) or "Worse than guessing: something went wrong in training."]
+    sentences.append(
+        f"On average, the model is as unsure as if it had to choose among {math.exp(own):.1f} equally likely "
+        f"characters; without any training, it would be {math.exp(losses['uniform']):.0f}."
+    )
+    ahead = [BASELINES[key].label for key in losses if key not in fixed and losses[key] < own]
+    if ahead:
+        sentences.append(f"{' and '.join(ahead)} is ahead, but goes on learning while it reads." if len(ahead) == 1 else
+                         f"{' and '.join(ahead)} are ahead, but go on learning while they read.")  # fmt: skip
+    if learning := found["dynamic"]:
+        gain = learning["static"] - learning["dynamic"]
+        sentences.append(f"With the same right, the model comes to {learning['dynamic']:.3f}, {abs(gain):.3f} "
+                         f"{'lower' if gain >= 0 else 'higher'} than without.")  # fmt: skip
+    if "ppmd" not in losses and not compressors()["ppmd"]:
+        sentences.append(MISSING)
+    return sentences
+
+
+def show(name: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the ruler, and again when the counts that it waits for are there."""
+    one, deadline = opened(name), time.monotonic() + PATIENCE
+    waits = one.corpus_id is not None and counting.ask(one.corpus_id)
+    yield ruler(one, waits and not loss.ruler(one)["losses"])
+    seen = counting.finished()
+    while waits and time.monotonic() < deadline:
+        time.sleep(0.5)
+        waits = one.corpus_id is not None and counting.is_wanted(one.corpus_id)
+        if not waits or counting.finished() != seen:
+            seen = counting.finished()
+            yield ruler(one)
+
+
+def learn(one: Opened) -> Iterator[dict[str, Any]]:
+    """Let a copy of the model learn while it reads the validation set, yielding the losses so far.
+
+    Raise NanoGPTError if a run is training, or starts.
+    """
+    if queue.running():
+        raise NanoGPTError("Available once training ends, so that it isn't slowed down.")
+    for found in loss.learn(one, PUBLIC_SECONDS if limits.is_public() else loss.SECONDS):
+        if queue.running():
+            raise NanoGPTError("A run has started, so this was stopped. Try again once training ends.")
+        yield found
+
+
+def how_far(found: dict[str, Any]) -> str:
+    """Return how far the model has read, and the loss so far."""
+    return f"Reading: {found['windows']:,} of {found['of']:,} windows, loss {found['dynamic']:.3f} so far."
+
+
+# ---- the view ------------------------------------------------------------------------------------------------------
+
+
+def build(run: gr.Dropdown) -> View:
+    """Draw the view and wire it."""
+    gr.Markdown(
+        "The loss is how surprised the model is by text it hasn't seen, per character. What is low? Compare it with "
+        "models that only count how often characters follow one another in your training text.",
+        container=False,
+    )  # fmt: skip
+    view, wrong = drawn("loss_ruler", elem_id="loss-ruler"), said("loss-said")
+    with gr.Row():
+        button = gr.Button(
+            "Let the model learn while it reads", size="sm", scale=0, min_width=260, elem_id="loss-learn"
+        )
+
+    def begin(name):
+        try:
+            for data in show(name):
+                yield {view: data, wrong: told("")}
+        except PROBLEMS as error:
+            yield {wrong: told(explain(error), "failed")}
+
+    def start(name):
+        try:
+            one, found = opened(name), None
+            for found in learn(one):
+                if found["windows"] % 5 == 1:
+                    yield {wrong: told(how_far(found))}
+            yield {view: ruler(one, learned=found), wrong: told("")}
+        except PROBLEMS as error:
+            yield {wrong: told(explain(error), "failed")}
+
+    button.click(start, run, [view, wrong], **LEARNING)
+    return View(begin, [run], [view, wrong])
