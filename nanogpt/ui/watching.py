@@ -143,11 +143,19 @@ def shown(name: str | None, seen, back: int | None = None, force: bool = False) 
         updates |= dict(timer=gr.Timer(active=False))
     if force:
         updates |= dict(back=None)
-    if _has_ended(version, before):
+    return updates | _now_and_then(name, now, before, back)
+
+
+def _now_and_then(name: str | None, now: dict[str, Any], before, back: int | None) -> dict[str, Any]:
+    """Return what `shown` updates when the run's state has changed, or when it has a new sample."""
+    version = now["version"]
+    updates: dict[str, Any] = {}
+    ended, sampled = _has_ended(version, before), _has_new_sample(name, version, before)
+    if ended:
         updates |= dict(more=gr.Textbox(now["more"], visible=bool(now["more"])))
-    if _has_new_sample(name, version, before) or _has_ended(version, before):
+    if sampled or ended:
         updates |= dict(doctor=found(name))
-    if _has_new_sample(name, version, before):
+    if sampled:
         updates |= newest_sample(name, back, fresh=before is not None)
     return updates
 
