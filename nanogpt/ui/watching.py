@@ -60,9 +60,9 @@ def found(name: str | None) -> list[dict[str, str]]:
 
 
 def length(run: Run) -> str:
-    """Return the length of a run, "60s" or "1000", as the first suggestion for how much longer to train it."""
+    """Return the length of a run, "60s" or "1,000 steps", as the first suggestion for how much longer to train it."""
     train = run.settings()["train"]
-    return durations.short(train["budget"]) if train.get("budget") else str(train["max_iters"])
+    return durations.short(train["budget"]) if train.get("budget") else f"{train['max_iters']:,} steps"
 
 
 def curves(run: Run, status: Status) -> dict[str, Any]:

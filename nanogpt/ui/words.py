@@ -100,7 +100,9 @@ def run_line(name: str | None) -> dict:
 def _busy_words(run: Run, status: Status) -> str:
     """Describe a queued or training run: its place in the queue, or its step."""
     if status.state == "queued":
-        return "Queued: " + (f"number {status.place}" if status.place > 1 else "next, starting")
+        if status.place == 1:
+            return "Queued: next" if queue.running() else "Starting …"
+        return f"Queued: number {status.place}"
     return f"{state_word(status)}: {steps(run, status)}"
 
 

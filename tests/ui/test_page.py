@@ -260,7 +260,7 @@ def test_the_plot_is_read_with_the_keyboard(standing_page, tiny_text: str):
     page.get_by_role("button", name="PNG", exact=True).focus()  # the last one in the toolbar
     page.keyboard.press("Tab")
     assert page.evaluate(focus)
-    spoken = page.locator("#train-plot [aria-live]")
+    spoken = page.locator("#train-plot .plot-said")
     page.keyboard.press("ArrowLeft")
     assert spoken.inner_text() == "Step 25, training loss 3.5000, validation loss 3.6000."
     assert "training 3.5000" in page.locator("#train-plot .plot-tip").inner_html()

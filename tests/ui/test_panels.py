@@ -35,6 +35,7 @@ from nanogpt.ui import (
 )
 from nanogpt.ui.words import details, page_line, run_line, steps, tiles
 
+CANNOT_BE_READ = "The run.json of broken cannot be read. Restore it from a copy, or delete the run."
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
@@ -302,15 +303,15 @@ def test_a_damaged_run_stops_no_listing(run, text):
     (broken.folder / "model.safetensors").write_bytes(b"")
     assert set(watching.names()) == {"one", "broken"}
     assert watching.newest("one") == "one"
-    assert run_line("broken") == dict(text="The run.json of broken cannot be read.", state="damaged", share=None)
+    assert run_line("broken") == dict(text=CANNOT_BE_READ, state="damaged", share=None)
     assert {one["value"] for one in tiles(broken, broken.glance())} == {"–"}
-    assert details(broken, broken.glance()) == [["Message", "The run.json of broken cannot be read."]]
+    assert details(broken, broken.glance()) == [["Message", CANNOT_BE_READ]]
     shown = watching.view("broken")
     assert not shown["go_on"].interactive
     assert not shown["stop"].interactive
     assert sample_tab.choices("broken").choices == [("one", "one")]
     states = {row["name"]: (row["state"], row["message"]) for row in api.list_runs()}
-    assert states["broken"] == ("damaged", "The run.json of broken cannot be read.")
+    assert states["broken"] == ("damaged", CANNOT_BE_READ)
     assert states["one"][0] == "finished"
     assert text_panel.question(text.id)
     with queue.turn("broken", "cpu"):
@@ -352,11 +353,15 @@ def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
 # --- the queue -----------------------------------------------------------------------------------------------------
 
 
-def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
+def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text, monkeypatch):
     prepare.new_run("two", text, **SMALL)
     for name in ("one", "two"):
         queue.draw(name)
     assert "number 2" in run_line("two")["text"]
+    assert run_line("one")["text"] == "Starting …"  # the device is free
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "running", lambda: ["another"])
+        assert run_line("one")["text"] == "Queued: next"
     assert watching.shown("two", None)["stop"].value == "Cancel"
     train_tab.stop("two")
     assert queue.waiting() == ["one"]
