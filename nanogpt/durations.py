@@ -10,6 +10,8 @@ def in_words(seconds: float, rough: bool = False) -> str:
     """Return "45 seconds" or "30 minutes". Use minutes only if they are whole, unless the time may be `rough`."""
     if seconds == 60:
         return "1 minute"
+    if rough and seconds >= 2 * 86400:
+        return f"{seconds / 86400:.0f} days"
     if rough and seconds >= 5400:
         return f"{seconds / 3600:.0f} hours"
     if seconds >= 120 and (rough or seconds % 60 == 0):

@@ -270,6 +270,7 @@ def test_openings_are_beginnings_of_the_text(trained, tiny_text):
         "It was late.\n",
         "She stayed on,",
     ]
+    assert in_text("Blacksmiths remember childhood.\n\n" * 9) == ["Blacksmiths remember"]  # no half of a word
     assert in_text("\u6211\u4eec" * 40) == ["\u6211\u4eec" * 12]
     assert in_text(" \n\n ") == []
 

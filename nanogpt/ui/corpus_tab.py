@@ -96,19 +96,19 @@ def draw_cards() -> tuple[gr.File, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]
     """Draw the three ways to a text, side by side: upload, paste, and examples with earlier texts."""
     with gr.Row(elem_id="corpus-cards", equal_height=True):
         with gr.Column(min_width=260, elem_classes="card"):
-            gr.Markdown("### Upload", container=False)
+            gr.Markdown("### Upload files", container=False)
             upload = gr.File(
                 label="Upload text files", show_label=False, file_count="multiple", height=132, elem_id="corpus-upload"
             )
         with gr.Column(min_width=260, elem_classes="card"):
-            gr.Markdown("### Paste", container=False)
+            gr.Markdown("### Paste text", container=False)
             paste = gr.Textbox(
                 label="Paste text", show_label=False, container=False, lines=3, max_lines=8, elem_id="corpus-paste",
                 placeholder="A diary, lyrics, recipes, chat messages: anything with a few thousand characters or more.",
             )  # fmt: skip
             use = gr.Button("Use this text", elem_id="corpus-use", size="sm")
         with gr.Column(min_width=260, elem_classes="card"):
-            gr.Markdown("### Or take an example", container=False)
+            gr.Markdown("### Choose an example", container=False)
             builtins = gr.Radio(
                 [(name, key) for key, (name, _) in corpus.BUILTINS.items()],
                 value=DEFAULT,

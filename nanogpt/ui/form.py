@@ -176,7 +176,8 @@ def _time_of(one: Preset) -> str:
     seconds = None if train.budget else rough_seconds(model, train)
     if seconds is None:
         return ""
-    unit, size = next((one for one in (("h", 3600), ("min", 60)) if seconds >= 0.75 * one[1]), ("s", 1))
+    units = (("days", 86400, 2), ("h", 3600, 0.75), ("min", 60, 0.75))
+    unit, size = next(((unit, size) for unit, size, least in units if seconds >= least * size), ("s", 1))
     return f" · ~{max(1, seconds / size):.0f} {unit}"
 
 

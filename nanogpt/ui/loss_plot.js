@@ -195,7 +195,7 @@ function draw(root, data) {
       heights[i] = Math.min(heights[i], most);
     }
     return found.map(([name, point], i) =>
-      make("text", { x: x(point[0]) + 7, y: heights[i], class: "plot-end plot-" + name }, point[1].toFixed(3)));
+      make("text", { x: x(point[0]) + 11, y: heights[i], class: "plot-end plot-" + name }, point[1].toFixed(3)));
   }
   function names(baselines, y, right, newest) { // at the ends of their lines; moved up where another text stands
     const taken = newest.filter((text) => Number(text.getAttribute("x")) + 40 > right).map((text) => Number(text.getAttribute("y")));

@@ -49,4 +49,6 @@ def beginning(paragraph: str) -> str:
     if len(first) <= CHARACTERS and len(words) <= WORDS and "\n" in paragraph.strip():
         return first.strip() + "\n"
     cut = " ".join(words[:WORDS])
-    return cut if 1 < len(cut) <= CHARACTERS else cut[:CHARACTERS].strip()
+    if len(cut) > CHARACTERS and " " in cut[: CHARACTERS + 1]:  # end with a whole word, unless there is only one
+        return cut[: CHARACTERS + 1].rpartition(" ")[0]
+    return cut[:CHARACTERS]

@@ -156,7 +156,7 @@ class View:
 
 def build(view: View) -> None:
     """Draw the panel and wire it: the actions first, and whatever is needed less often in closed groups."""
-    with gr.Accordion("Run details", open=False, elem_id="run-panel") as this:
+    with gr.Accordion("Manage run", open=False, elem_id="run-panel") as this:
         about = gr.Textbox(
             label="About this run", show_label=False, container=False, interactive=False, max_lines=3,
             elem_id="run-about",

@@ -70,7 +70,8 @@ def about(name: str | None) -> dict[str, Any]:
 def copied_words(name: str | None) -> dict[str, Any]:
     """Return a line that says how much a sample copies from the text, "" if that can't be told."""
     try:
-        return line(explain.copies.verdict(explain.copies.of_a_sample(opened_run(name))))
+        found = explain.copies.verdict(explain.copies.of_a_sample(opened_run(name)))
+        return line(f"Checked a sample for copying: {found[0].lower()}{found[1:]}")
     except errors.PROBLEMS:  # the text isn't here, or the run's own line says what is wrong with it
         return line("")
 
