@@ -195,7 +195,7 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
         found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{count_parameters(model):,}"]]
     found += [["Device", device] for device in devices(history)[-1:]]
     found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]
-    for key, label in (("train_loss", "Training loss"), ("val_loss", "Validation loss")):
+    for key, label in (("train_loss", "Newest training loss"), ("val_loss", "Newest validation loss")):
         value = history.latest(key)
         found += [[label, nats_and_bits(value)]] if value is not None else []
     if best := history.best:

@@ -128,8 +128,8 @@ def test_the_details_of_a_run(run, text):
     assert (found["Text"], found["Device"], found["Steps"], found["Elapsed"]) == (text.name, "CPU", "50 of 50", "0:01")
     assert found["Model"] == "1 layer, 2 heads, width 16, context 16, classic"
     assert found["Parameters"] == f"{count_parameters(read_config(run.folder)):,}"
-    assert found["Training loss"] == "3.0000 nats per character (4.328 bits)"  # 3 / ln 2
-    assert found["Validation loss"] == "3.1000 nats per character (4.472 bits)"
+    assert found["Newest training loss"] == "3.0000 nats per character (4.328 bits)"  # 3 / ln 2
+    assert found["Newest validation loss"] == "3.1000 nats per character (4.472 bits)"
     assert found["Best validation loss"] == "3.1000 at step 50"
     assert "Message" not in found
     why = "Stopped early at step 50: the model was memorizing its text, so the best weights are kept."
