@@ -23,7 +23,7 @@ LINES_OF = {"nanogpt/train.py:train": 90}  # the training loop
 
 DOCUMENTS = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "checkpoints/shakespeare/README.md",
-    "docs/lecture.md", "docs/security.md", "docs/space.md",
+    "docs/lecture.md", "docs/security.md", "docs/space.md", "docs/understand.md",
 ]  # fmt: skip
 ROOMS = sorted(path.parent.name for path in (ROOT / "nanogpt").glob("*/__init__.py"))
 # Files and folders that the documents mention but that exist only after use.
