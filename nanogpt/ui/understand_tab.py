@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from . import (
+    view_architecture,
     view_attention,
     view_characters,
     view_copies,
@@ -24,6 +25,7 @@ VIEWS = {  # id: its title and the module that draws it
     "guessing": ("Beat your model", view_guessing),
     "attention": ("Attention", view_attention),
     "copies": ("Copies", view_copies),
+    "architecture": ("Architecture", view_architecture),
     "replay": ("Lecture", view_replay),
 }
 

@@ -272,6 +272,25 @@ def follow_attention(page) -> None:
     assert page.locator(".attention-whole canvas").is_visible()
 
 
+def draw_the_architecture(page) -> None:
+    page.get_by_role("tab", name="Architecture").click()
+    page.wait_for_selector(".architecture-box")
+    assert page.locator(".architecture-box[aria-pressed=true] b").text_content() == "Multi-head attention"
+    assert "class MultiHeadAttention" in page.locator(".architecture-lines").text_content()
+    page.locator(".architecture-box").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.locator(".architecture-box[aria-pressed=true] b").text_content() == "Position embedding"
+    before = page.locator(".architecture-words").text_content()
+    page.locator("#architecture-n_layer input").fill("3")
+    page.keyboard.press("Tab")
+    page.wait_for_function("old => document.querySelector('.architecture-words').textContent !== old", arg=before)
+    assert page.locator(".architecture-times").text_content() == "block, 3 times"
+    page.locator("#architecture-n_head input").fill("5")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#architecture-said [role=status]:has-text('n_head')")
+
+
 def look_for_copies(page, text: str) -> None:
     page.get_by_role("tab", name="Copies").click()
     page.wait_for_function("document.querySelector('.copies-words')?.textContent.includes('Held-out text')")
@@ -296,6 +315,7 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     switch_parts_off(page)
     play(page, tiny_text)
     follow_attention(page)
+    draw_the_architecture(page)
     look_for_copies(page, tiny_text)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
