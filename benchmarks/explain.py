@@ -21,7 +21,7 @@ import torch
 from benchmarks.machine import write_result
 from nanogpt import corpus
 from nanogpt.config import SampleConfig
-from nanogpt.explain import ablation, characters, copies
+from nanogpt.explain import ablation, attention, characters, copies
 from nanogpt.explain.opened import Opened, open_run
 from nanogpt.explain.seen import seen
 from nanogpt.formats import read_config, weights_bytes
@@ -57,6 +57,7 @@ def measure(one: Opened) -> dict[str, float]:
         "parts: 300 characters with and without": seconds(
             lambda: all_of(ablation.with_and_without(one, first, "", config))
         ),
+        "attention: what each head looks at": seconds(lambda: attention.of_heads(one)),
         "copies: index of the training text": seconds(lambda: copies.index_of(one)),
         "copies: check 2,000 characters": seconds(lambda: copies.checked(one, text[:2000])),
         "copies: a sample and its check": seconds(lambda: copies.of_a_sample(one)),

@@ -35,6 +35,7 @@ LIMITS = dict(  # lower than the defaults, so that five minutes reach them
 )  # fmt: skip
 API = "/gradio_api"
 MB = 1_000_000
+AFTERWARD = 10  # seconds for which the server is watched when the attack is over
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50, eval_interval=25)
 
 
@@ -372,7 +373,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             hostile = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
             deadline = time.monotonic() + seconds
             people = [Honest(server.port, at, deadline, args.seed) for at in range(args.honest)]
-            asyncio.run(watch(server, people, seconds + 10))
+            asyncio.run(watch(server, people, seconds + AFTERWARD))
             answers = json.loads(hostile.communicate(timeout=60)[0])
             server.look(time.monotonic() - seconds)
         finally:

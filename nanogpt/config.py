@@ -264,6 +264,14 @@ class SampleConfig(Config):
     stop: str = knob("", r"Stop sequence (optional): end before this text. Write \n for a new line.", usual=r"\n\n")
 
 
+DASHES = "\n---------------\n"  # between two samples, as in nanoGPT
+
+
+def unescaped(text: str) -> str:
+    """Return a typed text with \\n replaced by a newline and \\t by a tab, for shells and one-line text fields."""
+    return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), text)
+
+
 @dataclass(frozen=True)
 class Preset:
     """A named set of settings, and what to expect from it."""

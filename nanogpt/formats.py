@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 from .config import ModelConfig, NanoGPTError
 from .errors import explain
-from .layout import LAYOUTS, Layout
-from .model import GPT, ROPE_THETA, ShapesOnly, rotary_table
+from .layout import LAYOUTS, ROPE_THETA, Layout
+
+if TYPE_CHECKING:  # the functions for weights import torch, so that reading a config is instant
+    import torch
+
+    from .model import GPT
 
 NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # without these, transformers adds defaults
 
@@ -199,6 +201,8 @@ def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) ->
 
     `weights` is a state dict from an earlier step; by default use the model's current weights.
     """
+    from safetensors.torch import save
+
     kind, tensors = kind_of(model.config.features), {}
     for name, tensor in (weights or model.state_dict()).items():
         tensor = tensor.detach().float().cpu()
@@ -209,25 +213,20 @@ def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) ->
 
 
 def load_model(
-    folder: Path, device: str | torch.device = "cpu", kind: type[GPT] = GPT, config: ModelConfig | None = None,
-    weights: bytes | None = None,
+    folder: Path, device: str | torch.device = "cpu", kind: type[GPT] | None = None,
+    config: ModelConfig | None = None, weights: bytes | None = None,
 ) -> GPT:  # fmt: skip
     """Load the model of a run folder, ready to sample from. Pass `config` and `weights` if they have already been read.
 
     Raise NanoGPTError if a file is missing or broken, or doesn't match the config.
     """
+    from .model import GPT, ShapesOnly, rotary_table
+
     config = config or read_config(folder)
     form = kind_of(config.features)
-    try:
-        tensors = load(weights or (folder / "model.safetensors").read_bytes())
-    except FileNotFoundError:
-        raise NanoGPTError(f"{folder.name} has no weights yet. Wait for its first checkpoint.") from None
-    except OSError as error:
-        raise NanoGPTError(f"The weights of {folder.name} can't be read. {explain(error)}") from None
-    except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have
-        raise NanoGPTError(f"The model.safetensors of {folder.name} cannot be read ({broken}). Restore it.") from None
+    tensors = _tensors(folder, weights)
     with ShapesOnly():  # the weights come from the file
-        model = kind(config)
+        model = (kind or GPT)(config)
     try:
         ours = {name: _ours(tensors, name, shape.shape, form) for name, shape in model.state_dict().items()}
         if tensors:
@@ -240,8 +239,24 @@ def load_model(
     return model.to(device).eval()
 
 
+def _tensors(folder: Path, weights: bytes | None) -> dict[str, torch.Tensor]:
+    """Return the tensors in a run's model.safetensors, whose bytes may have been read already."""
+    from safetensors.torch import load
+
+    try:
+        return load(weights or (folder / "model.safetensors").read_bytes())
+    except FileNotFoundError:
+        raise NanoGPTError(f"{folder.name} has no weights yet. Wait for its first checkpoint.") from None
+    except OSError as error:
+        raise NanoGPTError(f"The weights of {folder.name} can't be read. {explain(error)}") from None
+    except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have
+        raise NanoGPTError(f"The model.safetensors of {folder.name} cannot be read ({broken}). Restore it.") from None
+
+
 def _ours(tensors: dict[str, torch.Tensor], name: str, shape: torch.Size, form: str) -> torch.Tensor:
     """Take what belongs to one of our parameters out of a file's tensors. Raise NanoGPTError if it doesn't fit."""
+    import torch
+
     places, transposed = _places(name, form), _transposed(name, form)
     size = (shape[0] // len(places), *shape[1:])
     parts = [_taken(tensors, place, size[::-1] if transposed else size) for place in places]

@@ -43,3 +43,6 @@ LAYOUTS: dict[str, Layout] = {
     "classic": Layout(),
     "modern": Layout(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False, zero_init=True),
 }
+
+# For rotary positions: below the usual 10,000, because contexts are short and the slowest pair should turn visibly, too
+ROPE_THETA = 1000.0

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from .config import ModelConfig
-from .layout import LAYOUTS
+from .layout import LAYOUTS, ROPE_THETA
 
 
 def attention_by_hand(q, k, v):
@@ -229,9 +229,6 @@ def count_parameters(config: ModelConfig) -> int:
     """Return the number of trainable parameters of a config, without allocating the model. It takes milliseconds."""
     with ShapesOnly():
         return GPT(config).count_parameters()
-
-
-ROPE_THETA = 1000.0  # below the usual 10,000, because contexts are short and the slowest pair should still turn visibly
 
 
 def rotary_table(config: ModelConfig) -> torch.Tensor:

@@ -8,7 +8,6 @@ cache: one full forward pass, then one character at a time. `stream_many` genera
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -252,11 +251,3 @@ def stream(model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig, 
     for [piece] in stream_many(model, tokenizer, prompt, dataclasses.replace(config, num_samples=1), decoder):
         if piece:
             yield piece
-
-
-DASHES = "\n---------------\n"  # between two samples, as in nanoGPT
-
-
-def unescaped(text: str) -> str:
-    """Return a typed text with \\n replaced by a newline and \\t by a tab, for shells and one-line text fields."""
-    return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), text)

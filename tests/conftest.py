@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import prepared
 import pytest
 from fake_hub import Hub
 
@@ -138,7 +139,8 @@ def pytest_runtest_teardown(item: pytest.Item):
 
 
 def pytest_sessionfinish() -> None:
-    """Kill any trainer processes that tests left running, including pre-warmed ones."""
+    """End the prepared process, and any trainer processes that tests left running, including pre-warmed ones."""
+    prepared.close()
     if local := sys.modules.get("nanogpt.launch.local"):
         for process in [*local._children.values(), *local._spare]:
             process.kill()
@@ -279,7 +281,10 @@ def chromium_path() -> str:
 
 
 class Server:
-    """The app as a separate process (`python app.py` or another command), which a test can stop and restart."""
+    """The app as a separate process (`python app.py` or another command), which a test can stop and restart.
+
+    On Linux, `python app.py` is a fork of a process that has imported all of it (tests/prepared.py).
+    """
 
     def __init__(
         self, home: Path, *arguments: str, program: str = "app.py", command: list[str] | None = None, cwd: Path = ROOT,
@@ -289,7 +294,7 @@ class Server:
         self.command, self.cwd = [*(command or [sys.executable, program]), *arguments], cwd
         quiet = {"NANOGPT_BASELINES": "off", "PYTHONUNBUFFERED": "1"}  # counting would take its share of the processor
         self.environment = {"NANOGPT_HOME": str(home), **quiet, **environment}
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen | prepared.Forked | None = None
         self.url = ""
         self.start()
 
@@ -301,7 +306,10 @@ class Server:
         else:
             alone = {"start_new_session": True}
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.process = subprocess.Popen(command, cwd=self.cwd, env=os.environ | self.environment, **pipes, **alone)
+        environment = os.environ | self.environment
+        self.process = prepared.fork(command, self.cwd, environment) or subprocess.Popen(
+            command, cwd=self.cwd, env=environment, **pipes, **alone
+        )
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(self.says, line):
@@ -342,6 +350,12 @@ def public_demo(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
+def real_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start each server of this test as a new Python process, as users do. Name it in `usefixtures`."""
+    monkeypatch.setattr(prepared, "fork", lambda *start: None)
+
+
+@pytest.fixture
 def server(home: Path) -> Iterator[Server]:
     running = Server(home)
     yield running
@@ -371,16 +385,23 @@ def page(browser, server: Server) -> Iterator:
 
 @pytest.fixture(scope="module")
 def standing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Yield a server that a module's tests share. They must leave nothing behind there."""
+    """Yield a server that a module's tests share. They must leave nothing behind in its folder."""
     running = Server(tmp_path_factory.mktemp("standing"))
     yield running
     running.stop()
 
 
 @pytest.fixture
-def standing_page(browser, standing_server: Server) -> Iterator:
-    """Yield an open page of the server that the module's tests share."""
+def standing_page(browser, standing_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator:
+    """Yield an open page of the server that the module's tests share, and set NANOGPT_HOME to its folder.
+
+    What the test leaves there is deleted. No run may train on.
+    """
+    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
     yield from open_page(browser, standing_server)
+    for kind in ("checkpoints", "corpora"):
+        while (standing_server.home / kind).exists():  # a trainer that ends may delete a file at the same moment
+            shutil.rmtree(standing_server.home / kind, ignore_errors=True)
 
 
 def open_page(browser, server: Server) -> Iterator:

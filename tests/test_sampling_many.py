@@ -12,12 +12,12 @@ from conftest import wait_until_still
 from nanogpt import corpus
 from nanogpt import sample as sample_module
 from nanogpt.cli.main import main
-from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
+from nanogpt.config import DASHES, ModelConfig, NanoGPTError, SampleConfig, unescaped
 from nanogpt.disk import write_whole
 from nanogpt.launch import prepare
 from nanogpt.model import GPT
 from nanogpt.runs import Run
-from nanogpt.sample import DASHES, Text, pick, stream, stream_many, unescaped
+from nanogpt.sample import Text, pick, stream, stream_many
 from nanogpt.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer("\nabcd")

@@ -35,7 +35,36 @@ def copies(opened: Any) -> tuple[dict[str, Any], str]:
     return found, copies.verdict(found)
 
 
-VIEWS = {"parts": parts, "copies": copies}  # each returns the result as data and as text
+def attention(opened: Any) -> tuple[dict[str, Any], str]:
+    """Say what each head attends to."""
+    from ..explain import attention
+
+    found = attention.of_heads(opened)
+    lines = [
+        f"block {i + 1}, head {h + 1}: {fact['says']}"
+        for i, heads in enumerate(found["heads"])
+        for h, fact in enumerate(heads)
+    ]
+    return found, "\n".join([*lines, attention.copying_words(found["copying"]), f"Measured on {found['on']}."])
+
+
+def doctor(opened: Any) -> tuple[dict[str, Any], str]:
+    """Say what a run's losses show: overfitting, a wrong learning rate, too little text, and what to do."""
+    from dataclasses import asdict
+
+    from ..explain import doctor
+
+    found = doctor.examine(opened.run, opened.run.status())
+    text = "\n".join(f"{one.says} {one.do}" for one in found)
+    return dict(findings=[asdict(one) for one in found]), text or "Too few evaluations to say anything yet."
+
+
+VIEWS = {
+    "doctor": doctor,
+    "parts": parts,
+    "attention": attention,
+    "copies": copies,
+}  # each returns the result as data and as text
 
 
 def explain_command(arguments: argparse.Namespace) -> int:

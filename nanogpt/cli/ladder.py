@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+from typing import Any
 
+from ..config import NanoGPTError
 from .flags import Command
 
 
@@ -21,12 +24,32 @@ def ladder_command(arguments: argparse.Namespace) -> int:
 
     text, stage = corpus.read_text(arguments.file), arguments.stage
     device = pick_device(arguments.device)
+    if arguments.json:
+        return print_events(text, arguments, device)
     if arguments.modern or stage is not None and stage not in STAGES:
         print_rungs(text, stage, device, arguments.max_iters, arguments.seed)
     else:
         print_ladder(text, stage, device.type, arguments.max_iters, arguments.seed)
         if stage is None:
             print("Run with --modern for stages 8 to 18, which lead to the modern recipe.")
+    return 0
+
+
+def print_events(text: str, arguments: argparse.Namespace, device: Any) -> int:
+    """Print every evaluation as a line of JSON: stage, step and losses, at the end of a stage with a sample."""
+    from ..lecture import LADDER, stages_for, train_stage
+    from ..rungs import RUNGS, train_rung
+
+    wanted = RUNGS if arguments.modern else stages_for(device.type)
+    if arguments.stage is not None:
+        wanted = [one for one in (*LADDER, *RUNGS) if one.number == arguments.stage]
+    if not wanted:
+        raise NanoGPTError(f"stage was {arguments.stage}; it must be a whole number from 1 to {RUNGS[-1].number}.")
+    for one in wanted:
+        how = (arguments.seed, arguments.max_iters)
+        events = train_stage(text, one, device.type, *how) if one in LADDER else train_rung(text, one, device, *how)
+        for event in events:
+            print(json.dumps(event, ensure_ascii=False), flush=True)
     return 0
 
 
@@ -39,6 +62,7 @@ def add_commands(command: Command) -> None:
     which.add_argument(
         "--modern", action="store_true", help="train stages 8 to 18 instead of 1 to 7: about five minutes on a CPU"
     )
+    ladder.add_argument("--json", action="store_true", help="print every evaluation as a line of JSON")
     ladder.add_argument("--max-iters", type=int, help="override the number of steps per stage")
     ladder.add_argument("--seed", type=int, default=1337, help="random seed [%(default)s]")
     ladder.add_argument("--device", default="auto", help="auto, cuda, mps or cpu [auto]")

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 
-from ..config import NanoGPTError, SampleConfig
+from ..config import DASHES, NanoGPTError, SampleConfig, unescaped
 from ..runs import Run
 from .flags import Command, add_knobs, settings_in
 
@@ -16,7 +16,7 @@ def sample_command(arguments: argparse.Namespace) -> int:
     """Generate text from a run's best weights. Prints the prompt followed by the text, and nothing else."""
     from ..device import pick_device
     from ..formats import load_model
-    from ..sample import DASHES, stream_many, unescaped
+    from ..sample import stream_many
     from ..tokenizer import load_tokenizer
 
     config = SampleConfig.of({**settings_in(arguments, SampleConfig), "stop": unescaped(arguments.stop or "")})

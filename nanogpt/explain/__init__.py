@@ -1,10 +1,44 @@
 """Explanations of a model and its loss, as plain data that the page, the command line or a model card can show.
 
 `opened` opens a run for them, and `cache` keeps what takes long in its folder. `characters` colors a text by what the
-model expected, `seen` asks the training text the same, `ablation` switches parts of the model off, `copies` finds what
-a text repeats of the training text, `baselines` and `adaptive` compute what counting models and compressors reach,
-`dynamic` what the model reaches if it goes on learning, and `loss` puts these on one ruler. Import the module you need;
-none of them imports the page.
+model expected, `seen` asks the training text the same, `ablation` switches parts of the model off, `attention` says
+where its heads look, `copies` finds what a text repeats of the training text, and `guessing` lets a person compete with
+a model. `baselines` and `adaptive` compute what counting models and compressors reach, `dynamic` what the model reaches
+if it goes on learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, and `replay` trains
+the lecture's stages. None of them imports the page.
+
+A module is imported when it is first used, as in `explain.characters.read(...)`: most of them import torch.
 """
 
-__all__ = ["ablation", "adaptive", "baselines", "cache", "characters", "copies", "dynamic", "loss", "opened", "seen"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import (
+        ablation,
+        adaptive,
+        attention,
+        baselines,
+        cache,
+        characters,
+        copies,
+        doctor,
+        dynamic,
+        guessing,
+        loss,
+        opened,
+        replay,
+        seen,
+    )
+
+__all__ = [
+    "ablation", "adaptive", "attention", "baselines", "cache", "characters", "copies", "doctor", "dynamic", "guessing",
+    "loss", "opened", "replay", "seen",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a module of this room on its first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f".{name}", __name__)

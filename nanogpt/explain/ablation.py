@@ -145,7 +145,7 @@ def passages(opened: Opened) -> tuple[torch.Tensor, torch.Tensor, str]:
     text, on = opened.held_out_text(), "held-out text"
     if text is None:
         config = SampleConfig(temperature=1.0, length=WINDOWS * length)
-        text, on = "".join(stream(model, tokenizer, "", config)), "text it wrote itself"
+        text, on = opened.write(config), "text it wrote itself"
     ids = torch.from_numpy(tokenizer.encode_array(text).astype("int64"))  # (N,)
     length = min(length, len(ids))
     most = min(WINDOWS, len(ids) // length)
@@ -156,9 +156,11 @@ def passages(opened: Opened) -> tuple[torch.Tensor, torch.Tensor, str]:
 
 def summary(model: GPT, rises: Mapping[str, float]) -> list[str]:
     """Return what stands out, one sentence each: the head that matters most, and the parts that do nothing."""
-    of_kind = lambda kind: {part: rises[part.key] for part in parts_of(model) if part.kind == kind}
-    idle = [_idle_words(name, of_kind(kind)) for kind, name in (("mlp", "MLP"), ("attention", "attention"))]
-    return [_head_words(of_kind("head")), *filter(None, idle)]
+    heads = {part: rises[part.key] for part in parts_of(model) if part.kind == "head"}
+    idle = [idle_words(rises, kind, name) for kind, name in (("mlp", "MLP"), ("attention", "attention"))]
+    does = lambda words: "do" if "s of" in words else "does"
+    said = [f"The {words} {does(words)} nothing: less than {NOTHING} nats either way." for words in idle if words]
+    return [_head_words(heads), *said]
 
 
 def _head_words(heads: dict[Part, float]) -> str:
@@ -170,13 +172,11 @@ def _head_words(heads: dict[Part, float]) -> str:
     return f"{str(most).capitalize()} matters most: {heads[most]:+.2f} nats{others}."
 
 
-def _idle_words(name: str, found: dict[Part, float]) -> str:
-    idle = [part.block + 1 for part, rise in found.items() if abs(rise) < NOTHING]
-    if not idle:
-        return ""
-    several = name == "MLP" and len(idle) > 1
-    does = f"{name}s of {blocks(idle)} do" if several else f"{name} of {blocks(idle)} does"
-    return f"The {does} nothing: less than {NOTHING} nats either way."
+def idle_words(rises: Mapping[str, float], kind: str, name: str) -> str:
+    """Return "the MLPs of blocks 1 and 2", the parts of a kind ("mlp", "attention") that do nothing; "" if none."""
+    keys = [key for key, rise in rises.items() if key.endswith(f".{kind}") and abs(rise) < NOTHING]
+    plural = "s" if len(keys) > 1 else ""
+    return f"{name}{plural} of {blocks([int(key.split('.')[0]) + 1 for key in keys])}" if keys else ""
 
 
 def blocks(numbers: list[int]) -> str:

@@ -9,14 +9,20 @@ import json
 from typing import Any
 
 from .. import disk
+from ..runs import Run
 from .opened import Opened
 
 
 def load(opened: Opened, view: str) -> dict[str, Any] | None:
     """Return what was kept for these weights, or None."""
+    return load_for(opened.run, opened.weights, view)
+
+
+def load_for(run: Run, weights: str, view: str) -> dict[str, Any] | None:
+    """Return what was kept for a run's weights, given their hash, without opening the model; or None."""
     try:
-        kept = json.loads((opened.run.folder / "explain" / f"{view}.json").read_text(encoding="utf-8"))
-        return kept["result"] if kept["weights"] == opened.weights else None
+        kept = json.loads((run.folder / "explain" / f"{view}.json").read_text(encoding="utf-8"))
+        return kept["result"] if kept["weights"] == weights else None
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: it can be computed again
         return None
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..data import split
 from ..runs import Run, kept_loss
 from ..tokenizer import token_lengths
 from . import cache
 from .baselines import BASELINES, Counted, keep, kept
-from .dynamic import SECONDS, dynamic
 from .opened import Opened
+
+SECONDS = 60.0  # the longest that `learn` takes, by default
 
 
 def counted_for(run: Run) -> Counted | None:
@@ -73,7 +73,10 @@ def learn(opened: Opened, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
     if opened.corpus_id is None:
         raise NanoGPTError("The text of this model isn't on this machine, so the model can't learn from it.")
     text, tokenizer = corpus.load(opened.corpus_id), opened.tokenizer
-    import torch
+    import torch  # here, because it takes a second or two
+
+    from ..data import split
+    from .dynamic import dynamic
 
     lengths = token_lengths(tokenizer)
     val = split(text.tokens(), lengths)[1]

@@ -6,14 +6,17 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import corpus
-from ..config import NanoGPTError
+from ..config import NanoGPTError, SampleConfig
 from ..formats import load_model
 from ..holdout import train_length
-from ..model import GPT
 from ..runs import Run
 from ..tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from ..model import GPT
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,16 @@ class Opened:
     tokenizer: Tokenizer
     weights: str  # the first 16 hex digits of the SHA-256 of model.safetensors
     corpus_id: str | None  # None if the text isn't here, or isn't the reader's to read
+
+    def write(self, config: SampleConfig) -> str:
+        """Return a text that the model writes, without a prompt."""
+        from ..sample import stream  # here, because it imports torch
+
+        return "".join(stream(self.model, self.tokenizer, "", config))
+
+    def text_folder(self) -> Path | None:
+        """Return the folder of the stored text, or None if the text isn't here."""
+        return corpus.load(self.corpus_id).folder if self.corpus_id else None
 
     def training_text(self) -> str | None:
         """Return the part of the text that the model was trained on, or None if the text isn't here."""
@@ -51,7 +64,12 @@ def _loaded(folder: Path, changed: int) -> tuple[GPT, Tokenizer, str]:
     """Load a run's model. `changed` is the time of its weights, which change while it trains."""
     data = (folder / "model.safetensors").read_bytes() if changed else None
     model = load_model(folder, weights=data)
-    return model, load_tokenizer(folder), hashlib.sha256(data or b"").hexdigest()[:16]
+    return model, load_tokenizer(folder), hash_of(data or b"")
+
+
+def hash_of(data: bytes) -> str:
+    """Return the first 16 hex digits of the SHA-256 of a model.safetensors."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _corpus_id(about: dict) -> str | None:

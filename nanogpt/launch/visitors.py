@@ -21,7 +21,7 @@ from ..config import NanoGPTError, TrainConfig
 from ..durations import in_words
 from ..paths import checked_name, is_lasting, slug
 from ..runs import Run, Status, all_runs, archive, free_name, queue
-from . import place, prepare, room
+from . import place, room
 
 COOKIE = "nanogpt-visitor"
 COOKIES = (COOKIE, f"{COOKIE}-here")  # the second one is partitioned: browsers keep it per embedding site
@@ -97,6 +97,8 @@ class Visitor:
 
         Call `place.attend` next.
         """
+        from . import prepare  # here and below, because it imports torch, which the page can be drawn without
+
         run = self.to_continue(name, "There is no run to resume yet. Press Start.")
         prepare.to_continue(run, **prepare.extension(run.status(), TrainConfig.of(run.settings()["train"]), more))
         place.start(run)
@@ -106,10 +108,14 @@ class Visitor:
         """Return True if the visitor may resume the run, which isn't training and has what it takes."""
         if not status.can_continue or not self.owns(run) or limits.training_is_off():
             return False
+        from . import prepare
+
         return not prepare.refusal(run, status, TrainConfig.of(run.settings()["train"]))
 
     def new_run(self, name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
         """Create a run for this visitor, if the server's limits allow. Its name defaults to the text's."""
+        from . import prepare
+
         limits.check_training()
         called = self.name_for(name.strip() if isinstance(name, str) else name, text.name)
         if self.id is None:

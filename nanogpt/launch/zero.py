@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 
-from .. import device, limits
+from .. import limits
 from ..config import TrainConfig
 from ..runs import Run, queue
 from . import trainer
@@ -57,6 +57,8 @@ def seconds_wanted(name: str) -> int:
 
 
 def _train(name: str) -> None:
+    from .. import device  # here, because it imports torch
+
     device.lent = True  # only in the forked process
     trainer.main(name, alone=True)
 

@@ -16,9 +16,7 @@ from ..config import ModelConfig, NanoGPTError, TrainConfig
 from ..durations import in_words
 from ..formats import read_config
 from ..holdout import TRAIN_SHARE, train_length
-from ..layout import Layout
-from ..model import ROPE_THETA
-from ..optim import settled
+from ..layout import ROPE_THETA, Layout
 from ..paths import slug
 from ..runs import History, Run, kept_loss
 from ..timetable import Timetable
@@ -36,6 +34,8 @@ def python(run: Run) -> str:
     The program trains for as many steps as the run. If the run had a time budget, these are the steps it got through,
     and the learning rate decays by step instead of by time.
     """
+    from ..optim import settled  # here, because it imports torch
+
     settings, model, history = run.settings(), read_config(run.folder), run.history()
     if unit(load_tokenizer(run.folder)) != "character":
         raise NanoGPTError(

@@ -15,16 +15,19 @@ import re
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..config import ModelConfig, NanoGPTError
 from ..durations import in_words
-from ..model import GPT, ROPE_THETA, ShapesOnly
+from ..layout import ROPE_THETA
 from ..runs import Run, kept_loss
 from ..tokenizer import LOOKALIKES, unit
 from .run_files import RunFiles
+
+if TYPE_CHECKING:
+    from ..model import GPT
 
 HERE = Path(__file__).parent / "exported"
 LETTERS = 4  # base64 letters per weight: 24 bits, 16 of them significant digits, accurate to 1 part in 131,072
@@ -42,14 +45,15 @@ def html(run: Run) -> str:
 
 def page(source: RunFiles) -> str:
     """Return the page as `html` does, from files that may have been read already."""
+    from ..model import count_parameters  # here, because it imports torch
+
     text, config, tokenizer = source.settings["corpus"]["name"], source.config, source.tokenizer
     if unit(tokenizer) != "character":
         raise NanoGPTError(
             f"{source.name} has tokens longer than a character, which the web page can't handle yet. Publish the model "
             "instead."
         )
-    with ShapesOnly():
-        parameters = GPT(config).count_parameters()
+    parameters = count_parameters(config)
     if parameters * LETTERS > MAX_MB * 1_000_000:
         raise NanoGPTError(
             f"{source.name} has {parameters / 1e6:.1f} million parameters, which would make a page of "

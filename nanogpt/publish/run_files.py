@@ -7,13 +7,15 @@ between, and large weights would be in memory twice.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import ModelConfig
 from ..formats import load_model, read_config
-from ..model import GPT
 from ..runs import History, Run
 from ..tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from ..model import GPT
 
 
 class RunFiles:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from .. import corpus, limits
 from ..config import NanoGPTError, TrainConfig
 from ..formats import load_model, read_config
-from ..model import GPT
 from ..tokenizer import load_tokenizer
 from .about import check_format
 from .logs import COLUMNS
+
+if TYPE_CHECKING:  # torch is imported only when weights are checked
+    from ..model import GPT
 
 TO_CONTINUE = "last.safetensors"
 LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.status derives a state from
@@ -62,6 +63,8 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _model(folder: Path) -> GPT:
+    import torch
+
     config = read_config(folder)
     if load_tokenizer(folder).vocab_size != config.vocab_size:
         raise NanoGPTError("The tokenizer does not match the model's vocab_size. Nothing was imported.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -73,6 +74,11 @@ class History:
         rows = reversed(self._metrics.rows)
         return next((row["seconds"] for row in rows if is_number(row.get("seconds"))), 0.0)
 
+    @property
+    def age(self) -> float:
+        """Return the seconds since the last row was written."""
+        return max(0.0, time.time() - self._metrics.written)
+
     def latest(self, key: str) -> float | None:
         """Return the latest value of `key`, or None."""
         return next((row[key] for row in reversed(self.rows) if row.get(key) is not None), None)
@@ -106,6 +112,7 @@ class Tail:
         self.path, self.wanted = path, wanted
         self.rows: list[dict] = []
         self.version = 0
+        self.written = 0.0  # when the file was, in seconds since 1970
         self._inode = self._offset = 0
         self._before = b""  # the last bytes read: a new file may reuse the inode of a deleted one
 
@@ -129,7 +136,8 @@ class Tail:
             self.version += 1
 
     def _start_over_if_replaced(self, file: BinaryIO) -> None:
-        inode = os.fstat(file.fileno()).st_ino
+        found = os.fstat(file.fileno())
+        inode, self.written = found.st_ino, found.st_mtime
         file.seek(self._offset - len(self._before))
         if inode == self._inode and file.read(len(self._before)) == self._before:
             return

@@ -140,8 +140,11 @@ class Run:
         return (self.folder / "run.json").exists()
 
     def is_bundled(self) -> bool:
-        """Return True if the run ships with the project, so that it can't be changed."""
-        return self.folder.parent != home() / "checkpoints"
+        """Return True if the run ships with the project, so that it can't be changed.
+
+        In a checkout it is in the same folder as your own runs.
+        """
+        return self.folder.parent.resolve() == paths.SHIPPED.resolve() and ships(self.folder)
 
     def settings(self) -> dict[str, Any]:
         """Return the contents of `run.json`. Raise NanoGPTError if there is no such run or it can't be read."""
@@ -257,7 +260,7 @@ class Run:
         """Rename the run and return it. Raise NanoGPTError if it is in use, or if the name is invalid or taken."""
         self.settings()
         new_name(name)
-        self._leave_alone("renamed")
+        self.check_changeable("renamed")
         renamed = Run(name)
         if renamed.folder.exists():
             raise NanoGPTError(f"There is already a run named {name}. Choose another name.")
@@ -268,7 +271,7 @@ class Run:
 
     def delete(self) -> None:
         """Delete the folder. Raise NanoGPTError if the run is in use."""
-        self._leave_alone("deleted")
+        self.check_changeable("deleted")
         disk.delete_folder(self.folder)
         queue.forget(self.name)
         history_of.cache_clear()
@@ -285,7 +288,7 @@ class Run:
         """Return True if a trainer is using the run. An unreadable run may still be in use."""
         return self.glance().busy or self._is_training()
 
-    def _leave_alone(self, done: str) -> None:
+    def check_changeable(self, done: str) -> None:
         """Raise NanoGPTError if the run can't be `done` ("renamed"): it is in use, or ships with the project."""
         if not self.exists():
             self.settings()  # raises

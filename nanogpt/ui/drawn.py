@@ -14,9 +14,12 @@ import gradio as gr
 HERE = Path(__file__).parent
 
 
-def drawn(name: str, value: Any = None, **where: Any) -> gr.HTML:
-    """Return a component that draws `value` with `name`.js, and redraws it whenever the value changes."""
-    draw = (HERE / f"{name}.js").read_text(encoding="utf-8")
+def drawn(name: str, value: Any = None, uses: tuple[str, ...] = (), **where: Any) -> gr.HTML:
+    """Return a component that draws `value` with `name`.js, and redraws it whenever the value changes.
+
+    `uses` names other JavaScript files, whose functions the drawing calls.
+    """
+    draw = "\n".join((HERE / f"{one}.js").read_text(encoding="utf-8") for one in (*uses, name))
     on_load = f"{draw}\nconst show = () => draw(element, props.value);\nshow();\nwatch('value', show);"
     return gr.HTML(value, html_template="<div></div>", js_on_load=on_load, apply_default_css=False, **where)
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from .. import durations, limits
 from ..config import PLANNED, PRESETS, Knob, ModelConfig, Preset, TrainConfig, duration, knobs, preset
-from ..device import cuda_hint, pick_device
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
-from ..launch import memory
-from ..launch.plan import MEASURED_LAYOUT, Plan, choose, rough_seconds, seconds_needed
 from ..layout import LAYOUTS
-from ..model import count_parameters
 from ..runs import queue
 from ..tokenizer import Tokenizer, unit
-from ..train import in_words
 from .parts import QUIET
 from .visit import visitor
 from .words import shape
+
+if TYPE_CHECKING:  # what needs torch is imported where it is used, so that the page can be drawn before
+    from ..launch.plan import Plan
 
 GUESSED = 20_000  # characters; a model memorizes a shorter text, so no loss is predicted for it
 GROUPS = {
@@ -104,6 +102,12 @@ def changes(preset_name: str, layout: str, budget: str, max_iters: float, *advan
 
 def estimate(corpus_id: str | None, *fields) -> str:
     """Estimate a run on this machine: time, memory and epochs, or for a time budget the model that would be chosen."""
+    from ..device import cuda_hint, pick_device
+    from ..launch import memory
+    from ..launch.plan import choose, seconds_needed
+    from ..model import count_parameters
+    from ..train import in_words
+
     try:
         text = visitor().text(corpus_id or "")
         limits.check_training()
@@ -152,6 +156,8 @@ def fits(plan: Plan, characters: int, tokenizer: Tokenizer) -> bool:
 
     The text has to be long enough not to be memorized, and mostly in Latin letters; a character has to be a token.
     """
+    from ..launch.plan import MEASURED_LAYOUT
+
     letters = [token for token in tokenizer.stoi if token.isalpha()]
     latin = sum(token.isascii() for token in letters)
     same = plan.settings["layout"] == MEASURED_LAYOUT and unit(tokenizer) == "character"
@@ -164,6 +170,8 @@ def preset_choices() -> list[tuple[str, str]]:
 
 
 def _time_of(one: Preset) -> str:
+    from ..launch.plan import rough_seconds
+
     model, train = one.configs()
     seconds = None if train.budget else rough_seconds(model, train)
     if seconds is None:

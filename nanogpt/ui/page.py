@@ -59,6 +59,7 @@ class Page:
 def build_app() -> gr.Blocks:
     """Draw and wire the page. Nothing is trained, downloaded or read until a browser opens it."""
     with api.Page(title="nanogpt", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
+        set_up_queue(demo)
         with gr.Row(elem_id="header"):
             gr.Markdown("# nanogpt", container=False, elem_id="title")
             line = drawn("status_line", drawn_line(""), elem_id="page-status")
@@ -101,13 +102,19 @@ def build_app() -> gr.Blocks:
             [text, train, sample, understand, runs, share], training.run, [*training.form.inputs, *page.entered]
         )
         on_open(demo, page, corpus_id, train)
+    return demo
+
+
+def set_up_queue(demo: gr.Blocks) -> None:
+    """Set the limits of Gradio's queue. Call it before anything is drawn: it describes the page so far, which is slow.
+
+    On a public server, `pending` limits the queue per visitor, so queued functions can't be called past the queue.
+    """
     public = limits.is_public()
-    # On a public server, `pending` limits the queue per visitor, so queued functions can't be called past the queue.
     demo.queue(max_size=None if public else 64, default_concurrency_limit=4, api_open=False if public else None)
     demo._queue.sleep_when_free = (
         0.02  # Gradio's default polls 1,000 times per second, which uses 4% of a core even when idle
     )
-    return demo
 
 
 def train_now(page: Page, corpus_id: gr.State) -> None:

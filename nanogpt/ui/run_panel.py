@@ -121,8 +121,7 @@ def rename(name: str | None, new: str) -> str:
 def question(name: str | None) -> str:
     """Return the question to confirm deleting a run. Raise NanoGPTError if it can't be deleted."""
     run = visitor().own_run(found(name).name)
-    if run.glance().busy:
-        raise NanoGPTError(f"{run.name} is being trained. Stop it before it can be deleted.")
+    run.check_changeable("deleted")
     return f"Delete {run.name}, {size(run.size())}, with its weights, curves and samples? This can't be undone."
 
 

@@ -11,7 +11,6 @@ import gradio as gr
 from ..durations import clock
 from ..errors import PROBLEMS, explain
 from ..formats import read_config
-from ..model import count_parameters
 from ..runs import Overview, Run, overview
 from . import changing, compare, compare_panel, run_panel
 from .drawn import drawn, said, told
@@ -61,6 +60,8 @@ def cells(run: Run, found: Overview) -> dict[str, tuple]:
 
 def parameters_of(run: Run) -> int | None:
     """Return a run's number of parameters, or None if its config can't be read."""
+    from ..model import count_parameters  # here, because it imports torch
+
     try:
         return count_parameters(read_config(run.folder))
     except PROBLEMS:

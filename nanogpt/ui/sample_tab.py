@@ -12,11 +12,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..config import SampleConfig, knobs
+from ..config import DASHES, SampleConfig, knobs, unescaped
 from ..errors import PROBLEMS, explain
 from ..formats import load_model
 from ..runs import Run
-from ..sample import DASHES, keep_ready, stream_many, unescaped
 from ..tokenizer import load_tokenizer
 from . import pull_panel
 from .drawn import drawn, line
@@ -48,6 +47,8 @@ COPY = f"""(written) => {{
 @lru_cache(maxsize=2)
 def _model(folder: Path, written: int):
     """Load a model, or return it from the cache. `written` is the time of its weights, which change during training."""
+    from ..sample import keep_ready  # here, because it imports torch
+
     return keep_ready(load_model(folder))
 
 
@@ -64,6 +65,8 @@ def write(
 
 def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[tuple[str, list[str]]]:
     """Generate with all settings. Yield the prompt in the model's alphabet, and the samples so far without it."""
+    from ..sample import stream_many  # here, because it imports torch
+
     run = existing(name, NO_RUN)
     tokenizer = load_tokenizer(run.folder)
     weights = run.folder / "model.safetensors"

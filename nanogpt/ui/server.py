@@ -39,8 +39,14 @@ def serve(host: str, port: int | None) -> None:
         except OSError:  # Gradio's message names its own parameters
             taken = f"Port {port} was just taken" if port else "The ports from 7860 to 7959 are all in use"
             raise NanoGPTError(f"{taken}. Choose another with --port.") from None
+        threading.Thread(target=import_torch, daemon=True).start()
         print(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.", flush=True)
         demo.block_thread()
+
+
+def import_torch() -> None:
+    """Import what training and sampling need. The page is drawn without it, and the first click finds it loaded."""
+    from ..launch import plan  # noqa: F401
 
 
 def give_memory_back() -> None:

@@ -9,9 +9,8 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
+from .. import errors, explain
 from ..disk import size
-from ..errors import PROBLEMS, explain
-from ..explain import copies
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
 from . import scratch, sign_in
@@ -19,7 +18,7 @@ from .drawn import drawn, line, said
 from .following import following, lines
 from .parts import QUIET
 from .run_panel import DOWNLOAD, loss
-from .view import opened
+from .view import opened as opened_run
 from .visit import visitor
 from .words import existing
 
@@ -64,15 +63,15 @@ def about(name: str | None) -> dict[str, Any]:
         text = run.settings()["corpus"]["name"]
         parts = [run.name, f"validation loss {loss(run)}", f"{size(weights.stat().st_size)} of weights"]
         return line(" · ".join([*parts, f"trained on {text} (the text itself is never uploaded)"]), "finished")
-    except PROBLEMS as error:
-        return line(explain(error), "failed")
+    except errors.PROBLEMS as error:
+        return line(errors.explain(error), "failed")
 
 
 def copied_words(name: str | None) -> dict[str, Any]:
     """Return a line that says how much a sample copies from the text, "" if that can't be told."""
     try:
-        return line(copies.verdict(copies.of_a_sample(opened(name))))
-    except PROBLEMS:  # the text isn't here, or the run's own line says what is wrong with it
+        return line(explain.copies.verdict(explain.copies.of_a_sample(opened_run(name))))
+    except errors.PROBLEMS:  # the text isn't here, or the run's own line says what is wrong with it
         return line("")
 
 
@@ -163,7 +162,7 @@ def build() -> ShareTab:
     run.change(about, run, shared, **QUIET)
     run.change(copied_words, run, copied, **COPIES)
 
-    def on_open(name, oauth: gr.OAuthToken | None):
+    def opened(name, oauth: gr.OAuthToken | None):
         names, chosen = choices(name)
         signed_in = sign_in.token(account.page, None, oauth) is not None
         told = line(sign_in.told(account.page, oauth), "finished" if signed_in else "")
@@ -171,7 +170,7 @@ def build() -> ShareTab:
         return [gr.Dropdown(names, value=chosen), about(chosen), told, *ready]
 
     account.typed.change(None, account.typed, buttons, js=HAS_TOKEN)
-    return ShareTab(on_open, [run, shared, account.said, *buttons])
+    return ShareTab(opened, [run, shared, account.said, *buttons])
 
 
 def build_account() -> Account:
@@ -233,8 +232,8 @@ def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Butt
     def preview(name, where, license, quote):
         try:
             rows, text = offer(name, where, license, quote)
-        except PROBLEMS as error:
-            return [gr.skip(), gr.skip(), gr.skip(), line(explain(error), "failed")]
+        except errors.PROBLEMS as error:
+            return [gr.skip(), gr.skip(), gr.skip(), line(errors.explain(error), "failed")]
         return [gr.Column(visible=True), rows, text, line("Nothing was uploaded. This is what Publish would upload.")]
 
     def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
@@ -264,8 +263,8 @@ def build_files(run: gr.Dropdown) -> None:
     def fetch(name, what):
         try:
             return [take(name, what), gr.HTML(visible=False)]
-        except PROBLEMS as error:
-            return [None, gr.HTML(line(explain(error), "failed"), visible=True)]
+        except errors.PROBLEMS as error:
+            return [None, gr.HTML(line(errors.explain(error), "failed"), visible=True)]
 
     for button, what in ((page, "page"), (code, "code")):
         fetched = button.click(lambda name, what=what: fetch(name, what), run, [file, note], api_visibility="private")

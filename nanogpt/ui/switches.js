@@ -1,7 +1,7 @@
 // The parts of a model: draw(root, {n_layer, n_head, rises: {key: nats}, names: {key: text}, off: [key, …], said}).
 //
 // One row per block; each cell is a switch, colored by how much the loss rises without the part. The grid is one tab
-// stop with arrow keys. It triggers `select` with {off}: the keys of all parts that are off.
+// stop with arrow keys. Switching sets `off`, the keys of all parts that are off, and triggers `input`.
 function draw(root, data) {
   const { n_layer = 0, n_head = 0, rises = {}, names = {}, off = [], said = "" } = data || {};
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
@@ -69,7 +69,8 @@ function draw(root, data) {
   }
   function changed() {
     paint();
-    trigger("select", { off: [...view.off] });
+    props.value = { ...props.value, off: [...view.off] }; // an event that waits is sent with the newest value
+    trigger("input");
   }
   function paint() {
     const most = Math.max(0.5, ...Object.values(view.rises));

@@ -147,8 +147,9 @@ def draw_result() -> dict[str, Any]:
         with gr.Column(min_width=200, elem_id="train-written"):
             sample = drawn("typing", NO_SAMPLE, elem_id="train-sample")
             when = drawn("scrubber", dict(steps=[], at=0), elem_id="train-sample-at")
+    doctor = drawn("findings", [], elem_id="train-doctor")
     more = drawn("details", [], elem_id="train-details")
-    return dict(run=run, status=status, tiles=figures, plot=plot, sample=sample, when=when, details=more)
+    return dict(run=run, status=status, tiles=figures, plot=plot, sample=sample, when=when, doctor=doctor, details=more)
 
 
 def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTab:

@@ -6,14 +6,25 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from . import view_characters, view_copies, view_loss, view_parts
+from . import (
+    view_attention,
+    view_characters,
+    view_copies,
+    view_guessing,
+    view_loss,
+    view_parts,
+    view_replay,
+)
 from .parts import QUIET
 
 VIEWS = {  # id: its title and the module that draws it
-    "characters": ("Character by character", view_characters),
+    "characters": ("Characters", view_characters),
     "parts": ("Switch it off", view_parts),
-    "copies": ("Did it copy?", view_copies),
-    "loss": ("What does this loss mean?", view_loss),
+    "loss": ("Loss", view_loss),
+    "guessing": ("Beat your model", view_guessing),
+    "attention": ("Attention", view_attention),
+    "copies": ("Copies", view_copies),
+    "replay": ("Lecture", view_replay),
 }
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from .. import explain
 from ..config import NanoGPTError
-from ..explain.opened import Opened, open_run
 from .visit import visitor
 from .words import existing
+
+if TYPE_CHECKING:
+    from ..explain.opened import Opened
 
 NO_RUN = "There is no trained model yet. Train one first."
 
@@ -31,5 +35,5 @@ def opened(name: str | None) -> Opened:
     try:
         visitor().text(str(run.settings()["corpus"]["id"]))
     except NanoGPTError:
-        return open_run(run, may_read_text=False)
-    return open_run(run)
+        return explain.opened.open_run(run, may_read_text=False)
+    return explain.opened.open_run(run)

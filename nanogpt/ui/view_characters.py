@@ -1,4 +1,4 @@
-"""The view "Character by character": a text colored by how much each character surprised the model.
+"""The view "Characters": a text colored by how much each character surprised the model.
 
 Choosing a character shows what the model expected there and what the training text says. Choosing one of the expected
 characters instead writes on from there, so you and the model can write together.
@@ -10,18 +10,18 @@ import random
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from .. import errors, explain
 from ..config import NanoGPTError, SampleConfig, knobs
-from ..errors import PROBLEMS, explain
-from ..explain import characters
-from ..explain.opened import Opened
-from ..explain.seen import seen
-from ..sample import stream
 from .drawn import drawn, line, said, told
 from .view import View, opened
+
+if TYPE_CHECKING:
+    from ..explain.characters import Read
+    from ..explain.opened import Opened
 
 LONGEST = 2000  # characters
 PASSAGE = 600  # characters of a passage or a sample
@@ -39,7 +39,7 @@ def colored(one: Opened, text: str, at: int | None = None) -> dict[str, Any]:
     fitted = one.tokenizer.fit(text[:LONGEST])
     if not fitted.text:
         raise NanoGPTError("There is no text to color. Enter some first.")
-    read = characters.read(one.model, one.tokenizer, fitted.text)
+    read = explain.characters.read(one.model, one.tokenizer, fitted.text)
     cut = f"Only the first {LONGEST:,} characters are shown. " if len(text) > LONGEST else ""
     return dict(
         tokens=read.tokens,
@@ -51,7 +51,7 @@ def colored(one: Opened, text: str, at: int | None = None) -> dict[str, Any]:
     )
 
 
-def in_words(read: characters.Read) -> str:
+def in_words(read: Read) -> str:
     """Return what the colors show, for reading: the mean, and the three characters that cost most."""
     mean = f"{len(read.tokens):,} characters, {read.bits.mean():.2f} bits each on average."
     worst = sorted(range(len(read.tokens)), key=lambda i: -read.bits[i])[:3]
@@ -64,8 +64,8 @@ def expected(one: Opened, text: str, at: int, config: SampleConfig) -> dict[str,
     tokens = tokens_of(one, text)
     at = max(0, min(at, len(tokens)))
     before = "".join(tokens[:at])
-    logits = characters.logits_at(one.model, one.tokenizer, before, at)
-    bars = characters.likeliest(logits, one.tokenizer, config)
+    logits = explain.characters.logits_at(one.model, one.tokenizer, before, at)
+    bars = explain.characters.likeliest(logits, one.tokenizer, config)
     training = one.training_text()
     return dict(
         before=before[-24:],
@@ -86,7 +86,7 @@ NO_TEXT = "The text this model was trained on isn't here, so it can't be searche
 
 def seen_words(training: str, before: str) -> str:
     """Return what the training text says about a place, as a sentence."""
-    found = seen(training, before)
+    found = explain.seen.seen(training, before)
     if not found.context:
         return "Not even the last character occurs in the training text." if before else ""
     followed = ", ".join(f"{shown(token)} {count:,}×" for token, count in found.followed[:4])
@@ -103,7 +103,7 @@ def shown(token: str) -> str:
 def a_sample(one: Opened) -> str:
     """Return a text that the model has just written."""
     config = SampleConfig(length=min(PASSAGE, LONGEST), seed=secrets.randbelow(1_000_000))
-    return "".join(stream(one.model, one.tokenizer, "", config))
+    return one.write(config)
 
 
 def a_passage(one: Opened) -> str:
@@ -148,8 +148,8 @@ class Characters:
             data = colored(one, *make(one))
             place = ("".join(data["tokens"]), data["at"])
             details = expected(one, *place, config_of(settings))
-        except PROBLEMS as error:
-            return {self.wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            return {self.wrong: told(errors.explain(error), "failed")}
         return {
             self.text: data, self.details: details, self.note: line(data["note"]), self.wrong: told(""),
             self.undo: gr.Button(interactive=bool(before)), self.place: place, self.before: before,
@@ -160,16 +160,17 @@ class Characters:
         text, at = place
         try:
             details = expected(opened(name), text, at, config_of(settings))
-        except PROBLEMS as error:
-            return {self.wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            return {self.wrong: told(errors.explain(error), "failed")}
         return {self.details: details, self.wrong: told(""), self.place: place}
 
     def wire(self, run: gr.Dropdown, settings: list) -> None:
         """Wire choosing a character, writing on with another one, going back, and the settings."""
         looked = [self.details, self.wrong, self.place]
 
-        def select(event: gr.EventData, name, *values):
-            text, at = str(getattr(event, "text", ""))[:LONGEST], getattr(event, "at", 0)
+        def select(data, name, *values):
+            tokens, at = ((data or {}).get(key) for key in ("tokens", "at"))
+            text = "".join(map(str, tokens[:LONGEST])) if isinstance(tokens, list) else ""
             return self.look(name, (text, at if isinstance(at, int) else 0), values)
 
         def write_on(event: gr.EventData, name, place, before, *values):
@@ -181,7 +182,7 @@ class Characters:
             last = before[-1] if before else ("", 0)
             return self.show(name, lambda one: last, values, before[:-1])
 
-        self.text.select(select, [run, *settings], looked, **SINGLE)
+        self.text.input(select, [self.text, run, *settings], looked, **SINGLE)
         self.details.select(write_on, [run, self.place, self.before, *settings], self.all, **SINGLE)
         self.undo.click(back, [run, self.before, *settings], self.all, **SINGLE)
         reshaped = lambda name, place, *values: self.look(name, place, values)
@@ -202,7 +203,7 @@ def build(run: gr.Dropdown) -> View:
     wrong = said("characters-said")
     with gr.Row(equal_height=False, elem_id="characters-parts"):
         with gr.Column(scale=3, min_width=320):
-            text = drawn("characters", elem_id="characters-text")
+            text = drawn("characters", uses=("text_cells",), elem_id="characters-text")
             note = drawn("status_line", line(""), elem_id="characters-note", elem_classes="quiet-line")
         with gr.Column(scale=2, min_width=280):
             details = drawn("expected", elem_id="characters-expected")

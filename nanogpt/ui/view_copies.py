@@ -1,20 +1,20 @@
-"""The view "Did it copy?": which stretches of a text stand word for word in the training text, and where."""
+"""The view "Copies": which stretches of a text stand word for word in the training text, and where."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from .. import errors, explain
 from ..config import NanoGPTError, SampleConfig
-from ..errors import PROBLEMS, explain
-from ..explain import copies
-from ..explain.opened import Opened
-from ..sample import stream
 from .drawn import drawn, said, told
 from .view import View, opened
+
+if TYPE_CHECKING:
+    from ..explain.opened import Opened
 
 LONGEST = 10_000  # characters
 SHOWN = 50  # spans
@@ -33,11 +33,11 @@ def found(one: Opened, text: str) -> dict[str, Any]:
         raise NanoGPTError("There is no text to check. Enter some first.")
     cut = f"Only the first {LONGEST:,} characters were checked. " if len(text) > LONGEST else ""
     text = text[:LONGEST]
-    result = copies.checked(one, text)
+    result = explain.copies.checked(one, text)
     training = one.training_text() or ""
     spans = [span | source(training, span["at"], span["length"]) for span in result["spans"][:SHOWN]]
     original = f" {1 - result['share']:.1%} of this text is original."
-    return dict(text=text, spans=spans, words=cut + copies.verdict(result) + original)
+    return dict(text=text, spans=spans, words=cut + explain.copies.verdict(result) + original)
 
 
 def source(training: str, at: int, length: int) -> dict[str, Any]:
@@ -51,9 +51,9 @@ def source(training: str, at: int, length: int) -> dict[str, Any]:
 
 def a_sample(one: Opened) -> str:
     """Return a text that the model has just written. Raise NanoGPTError if there is nothing to compare it with."""
-    copies.index_of(one)
-    config = SampleConfig(length=copies.SAMPLE, seed=secrets.randbelow(1_000_000))
-    return "".join(stream(one.model, one.tokenizer, "", config))
+    explain.copies.index_of(one)
+    config = SampleConfig(length=explain.copies.SAMPLE, seed=secrets.randbelow(1_000_000))
+    return one.write(config)
 
 
 # ---- the view ------------------------------------------------------------------------------------------------------
@@ -80,8 +80,8 @@ def build(run: gr.Dropdown) -> View:
         try:
             one = opened(name)
             return {view: found(one, make(one)), wrong: told("")}
-        except PROBLEMS as error:
-            return {view: None, wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            return {view: None, wrong: told(errors.explain(error), "failed")}
 
     of_a_sample = lambda name: show(name, a_sample)
     check.click(of_a_sample, run, [view, wrong], **SINGLE)

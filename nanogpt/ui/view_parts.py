@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import limits
+from .. import errors, explain, limits
 from ..config import NanoGPTError, SampleConfig, knobs
-from ..errors import PROBLEMS, explain
-from ..explain import ablation
-from ..explain.opened import Opened
 from ..runs import queue
 from .drawn import drawn, said, told
 from .view import View, opened
+
+if TYPE_CHECKING:
+    from ..explain.opened import Opened
 
 SECONDS = 60.0  # on a public server, the longest that measuring may take at a time
 SINGLE: dict[str, Any] = dict(
@@ -36,13 +36,13 @@ WRITING: dict[str, Any] = dict(
 
 def grid(one: Opened, found: dict[str, Any], off: list[str], said: str = "") -> dict[str, Any]:
     """Return the data for switches.js: by how much the loss rises without each part, and the parts that are off."""
-    config, all_parts = one.model.config, ablation.parts_of(one.model)
+    config, all_parts = one.model.config, explain.ablation.parts_of(one.model)
     rises = found.get("rises", {})
     if not said and len(rises) < len(all_parts):
         said = f"Measuring: {len(rises)} of {len(all_parts)} parts."
     elif not said:
         measured = f"Measured on {found['on']}, where the whole model has a loss of {found['loss']:.3f}."
-        said = " ".join([*ablation.summary(one.model, rises), measured])
+        said = " ".join([*explain.ablation.summary(one.model, rises), measured])
     return dict(
         n_layer=config.n_layer, n_head=config.n_head, rises=rises, off=off, said=said,
         names={part.key: str(part) for part in all_parts},
@@ -52,7 +52,7 @@ def grid(one: Opened, found: dict[str, Any], off: list[str], said: str = "") -> 
 def measured(one: Opened, off: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the grid as it fills. While something trains here, wait with what has been measured so far."""
     began, shown, found = time.monotonic(), 0.0, {}
-    for found in ablation.measured(one):
+    for found in explain.ablation.measured(one):
         while queue.running():
             yield grid(one, found, off, "Waiting until training ends, so that it isn't slowed down.")
             time.sleep(1.0)
@@ -66,7 +66,7 @@ def measured(one: Opened, off: list[str]) -> Iterator[dict[str, Any]]:
 
 def side_by_side(one: Opened, off: list[str], prompt: str, seed, length) -> Iterator[dict[str, Any]]:
     """Yield the data for side_by_side.js: what the model writes with all its parts, and without these."""
-    parts = [ablation.part_of(key, one.model) for key in off]
+    parts = [explain.ablation.part_of(key, one.model) for key in off]
     values = dict(seed=seed, length=length)
     config = SampleConfig(**{key: value for key, value in values.items() if value is not None})
     start, shown = one.tokenizer.fit(prompt or "").text, 0.0
@@ -75,7 +75,7 @@ def side_by_side(one: Opened, off: list[str], prompt: str, seed, length) -> Iter
         columns=[dict(name=name, prompt=start, text=text, said="", state="done") for name, text in zip(names, texts)]
     )
     texts = ("", "")
-    for texts in ablation.with_and_without(one, parts, start, config):
+    for texts in explain.ablation.with_and_without(one, parts, start, config):
         if time.monotonic() - shown > 0.05:
             shown = time.monotonic()
             yield columns(texts)
@@ -114,22 +114,22 @@ def build(run: gr.Dropdown) -> View:
             yield {view: grid(one, {}, []), off: [], texts: dict(columns=[]), wrong: told("")}
             for data in measured(one, []):
                 yield {view: data}
-        except PROBLEMS as error:
-            yield {wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            yield {wrong: told(errors.explain(error), "failed")}
 
     def write(name, keys, *how):
         yield {off: keys, texts: dict(columns=[]), wrong: told("")} if not keys else {off: keys}
         try:
             for data in side_by_side(opened(name), keys, *how) if keys else ():
                 yield {texts: data, wrong: told("")}
-        except PROBLEMS as error:
-            yield {wrong: told(explain(error), "failed")}
+        except errors.PROBLEMS as error:
+            yield {wrong: told(errors.explain(error), "failed")}
 
-    def switched(event: gr.EventData, name, *how):
-        keys = getattr(event, "off", [])
+    def switched(data, name, *how):
+        keys = data.get("off") if isinstance(data, dict) else None
         yield from write(name, [str(key)[:40] for key in keys][:1000] if isinstance(keys, list) else [], *how)
 
     how, outputs = [prompt, seed, length], [off, texts, wrong]
-    view.select(switched, [run, *how], outputs, **WRITING)
+    view.input(switched, [view, run, *how], outputs, **WRITING)
     gr.on([prompt.submit, seed.submit, length.submit], write, [run, off, *how], outputs, **WRITING)
     return View(begin, [run], [view, off, texts, wrong])

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from .. import durations, limits
+from .. import durations, errors, explain, limits
 from ..explain import loss
 from ..runs import Run, Status, kept_loss, overview
 from . import counting
@@ -26,16 +26,16 @@ def look(name: str | None) -> dict[str, Any]:
         cannot = dict(busy=False, counting=False, can_stop=False, can_continue=False, more="")
         return dict(line=run_line(None), state="", version=None, **cannot)
     status, own = overview(run).status, visitor().owns(run)
-    can_continue = visitor().may_resume(run, status)
+    can_continue, text = visitor().may_resume(run, status), run_line(name)
     return dict(
-        line=run_line(name),
+        line=text,
         state=status.state,
         busy=status.busy,
         counting=counting.is_wanted(str(run.settings()["corpus"].get("id"))) if status.state != "damaged" else False,
         can_stop=status.busy and own,
         can_continue=can_continue,
         more=length(run) if can_continue and status.state == "finished" else "",
-        version=(name, *run.history().version, status.state, counting.finished()),
+        version=(name, *run.history().version, status.state, text["text"], counting.finished()),
     )
 
 
@@ -48,10 +48,21 @@ def figures(name: str | None) -> dict[str, Any]:
     return dict(tiles=tiles(run, status), details=details(run, status), plot=curves(run, status))
 
 
+def found(name: str | None) -> list[dict[str, str]]:
+    """Return what the run doctor finds, for findings.js. This is done at evaluations, not each second."""
+    run = seen(name)
+    if run is None:
+        return []
+    try:
+        return [dict(says=one.says, do=one.do) for one in explain.doctor.examine(run, overview(run).status)]
+    except errors.PROBLEMS:  # the run can't be read, which its own line says
+        return []
+
+
 def length(run: Run) -> str:
-    """Return the length of a run, "60s" or "1000", as the first suggestion for how much longer to train it."""
+    """Return the length of a run, "60s" or "1,000 steps", as the first suggestion for how much longer to train it."""
     train = run.settings()["train"]
-    return durations.short(train["budget"]) if train.get("budget") else str(train["max_iters"])
+    return durations.short(train["budget"]) if train.get("budget") else f"{train['max_iters']:,} steps"
 
 
 def curves(run: Run, status: Status) -> dict[str, Any]:
@@ -117,25 +128,36 @@ def in_view(name: str | None, before: str | None = None) -> str | None:
 
 
 def shown(name: str | None, seen, back: int | None = None, force: bool = False) -> dict[str, Any]:
-    """Return updates for the tab's components. The figures, the plot and the sample are sent only if they have changed.
+    """Return updates for the tab's components. All but the line above the tabs are sent only if they have changed.
 
     `back` is the number of the earlier sample that the user selected, or None to follow the newest.
     """
     now, page = look(name), page_line()
     version, before = now["version"], None if force else seen
-    updates: dict[str, Any] = dict(status=now["line"], page_status=page, seen=version, **buttons(now))
+    updates: dict[str, Any] = dict(page_status=page)
     watching = now["busy"] or now["counting"] or page["state"] == "running"  # if nothing happens, stop polling
     if before is None or version != before:
+        updates |= dict(status=now["line"], seen=version, **buttons(now))
         updates |= figures(name) | dict(timer=gr.Timer(active=watching))
     elif not watching:
         updates |= dict(timer=gr.Timer(active=False))
     if force:
         updates |= dict(back=None)
-    if _has_ended(version, before):
-        updates |= dict(more=gr.Textbox(now["more"], visible=bool(now["more"])))
-    if _has_new_sample(name, version, before):
-        updates |= newest_sample(name, back, fresh=before is not None)
-    return updates
+    return updates | evaluated(name, version, before, back) | ended(name, version, before, now["more"])
+
+
+def evaluated(name: str | None, version, before, back: int | None) -> dict[str, Any]:
+    """Return updates after an evaluation since `before`: what the run doctor says, and the sample."""
+    if not _has_new_sample(name, version, before):
+        return {}
+    return dict(doctor=found(name), **newest_sample(name, back, fresh=before is not None))
+
+
+def ended(name: str | None, version, before, more: str) -> dict[str, Any]:
+    """Return updates if the state has changed since `before`: what the run doctor says, and what Resume offers."""
+    if not _has_ended(version, before):
+        return {}
+    return dict(doctor=found(name), more=gr.Textbox(more, visible=bool(more)))
 
 
 def buttons(now: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +176,7 @@ def _has_ended(version, before) -> bool:
 
 
 def _has_new_sample(name: str | None, version, before) -> bool:
-    """Compare versions from `look`: (name, version of losses, version of samples, state), or None without a run."""
+    """Compare versions from `look`: (name, version of losses, of samples, state, line), or None without a run."""
     return not (before and version) or before[0] != name or before[2] != version[2]
 
 

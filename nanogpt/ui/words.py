@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import Any
 
 from .. import limits
 from ..config import NanoGPTError
@@ -11,7 +12,6 @@ from ..durations import clock
 from ..errors import PROBLEMS
 from ..formats import read_config
 from ..holdout import epochs
-from ..model import count_parameters
 from ..runs import History, Run, Status, kept_loss, overview, queue
 from .drawn import line
 from .visit import seen, visitor
@@ -51,11 +51,22 @@ def nats_and_bits(loss: float) -> str:
 
 
 def left(run: Run, status: Status) -> float:
-    """Return the seconds remaining: of the time budget, or at the speed of the steps so far."""
+    """Return the seconds that remained at the last row: of the time budget, or at the speed of the steps so far."""
     budget = run.settings()["train"].get("budget")
     return (
         max(0.0, budget - status.seconds) if budget else (status.max_iters - status.step) * status.seconds / status.step
     )
+
+
+def left_now(run: Run, status: Status) -> float:
+    """Return the seconds remaining. While the run trains, they pass between rows, too."""
+    since = run.history().age if status.state == "running" else 0.0
+    return max(0.0, left(run, status) - since)
+
+
+def countdown(run: Run, status: Status) -> str:
+    """Return the time remaining, as 3:25. It is 0:00 only once no part of a second is left, as in tiles.js."""
+    return clock(math.ceil(left_now(run, status)))
 
 
 def steps(run: Run, status: Status) -> str:
@@ -89,7 +100,9 @@ def run_line(name: str | None) -> dict:
 def _busy_words(run: Run, status: Status) -> str:
     """Describe a queued or training run: its place in the queue, or its step."""
     if status.state == "queued":
-        return "Queued: " + (f"number {status.place}" if status.place > 1 else "next, starting")
+        if status.place == 1:
+            return "Queued: next" if queue.running() else "Starting …"
+        return f"Queued: number {status.place}"
     return f"{state_word(status)}: {steps(run, status)}"
 
 
@@ -110,13 +123,21 @@ def _ended_words(run: Run, status: Status) -> str:
 # ---- the figures below the state ---------------------------------------------------------------------------------
 
 
-def tiles(run: Run | None, status: Status | None) -> list[dict[str, str]]:
-    """Return the large figures of a run, as tiles.js draws them. A dash stands for what isn't known yet."""
+def tiles(run: Run | None, status: Status | None) -> list[dict[str, Any]]:
+    """Return the large figures of a run, as tiles.js draws them. A dash stands for what isn't known yet.
+
+    While a run trains, its time left comes in seconds, too, so that the browser can count it down between rows.
+    """
     if run is None or status is None or status.state == "damaged":
         return [dict(label=label, value=DASH, note="") for label in TILES]
     history = run.history()
     figures = _loss(history, status), _time(run, status), _epochs(run, status), _speed(history)
-    return [dict(label=label, value=value, note=note) for label, (value, note) in zip(TILES, figures)]
+    shown: list[dict[str, Any]] = [
+        dict(label=label, value=value, note=note) for label, (value, note) in zip(TILES, figures)
+    ]
+    if status.state == "running" and status.step:
+        shown[TILES.index("Time left")]["left"] = round(left_now(run, status), 1)
+    return shown
 
 
 def _loss(history: History, status: Status) -> tuple[str, str]:
@@ -135,7 +156,7 @@ def _time(run: Run, status: Status) -> tuple[str, str]:
         return DASH, f"{clock(status.seconds)} trained" if status.seconds else ""
     rest = left(run, status)
     about = "" if run.settings()["train"].get("budget") else "about "
-    return clock(rest), f"of {about}{clock(status.seconds + rest)}"
+    return countdown(run, status), f"of {about}{clock(status.seconds + rest)}"
 
 
 def _epochs(run: Run, status: Status) -> tuple[str, str]:
@@ -161,6 +182,8 @@ def _speed(history: History) -> tuple[str, str]:
 
 def details(run: Run | None, status: Status | None) -> list[list[str]]:
     """Return what else there is to know about a run, as pairs of words and value, for details.js."""
+    from ..model import count_parameters  # here, because it imports torch, which the page can be drawn without
+
     if run is None or status is None:
         return []
     if status.state == "damaged":
@@ -189,12 +212,13 @@ def page_line() -> dict:
     running, waiting = queue.running(), queue.waiting()
     if not running and not waiting:
         return line(_idle_words())
-    texts = [_running_words(name) for name in running]
-    if waiting:
-        texts.append(f"{len(waiting)} waiting")
-    spoken = "; ".join(_running_words(name, far=False) for name in running)
-    said = line("; ".join(texts) + ".", "running", spoken=f"{spoken}." if spoken else None)
-    return said | dict(title=title_words(running))
+    training = [(run, overview(run).status) for run in filter(None, map(seen, running))]
+    others = ["Training another visitor's run"] * (len(running) - len(training))
+    queued = [f"{len(waiting)} waiting"] if waiting else []
+    far = [f"{_doing(run, status)}{_far(run, status)}" for run, status in training]
+    spoken = "; ".join([_doing(run, status) for run, status in training] + others)
+    said = line("; ".join(far + others + queued) + ".", "running", spoken=f"{spoken}." if spoken else None)
+    return said | dict(title=title_words(*training[0]) if training else [])
 
 
 def _idle_words() -> str:
@@ -207,24 +231,18 @@ def _idle_words() -> str:
     return f"Idle. {count} {models} ready: open Sample to try {one}."
 
 
-def _running_words(name: str, far: bool = True) -> str:
-    """Return what a run is doing, and how far it is unless that would change each second."""
-    run = seen(name)
-    if run is None:
-        return "Training another visitor's run"
-    status = overview(run).status
-    if not far:
-        return f"{state_word(status)} {name}"
-    rest = left(run, status) if status.step else 0
+def _doing(run: Run, status: Status) -> str:
+    return f"{state_word(status)} {run.name}"
+
+
+def _far(run: Run, status: Status) -> str:
+    """Return how far a run is, which changes each second."""
     at = f": {steps(run, status)}" if status.max_iters else ""
-    return f"{state_word(status)} {name}{at}" + (f", {clock(rest)} left" if rest else "")
+    return at + (f", {countdown(run, status)} left" if status.step else "")
 
 
-def title_words(names: list[str]) -> list[str]:
-    """Return what the title of the browser tab says: "62%" and "val 1.71", of the first run the visitor can see."""
-    run = next(filter(None, map(seen, names)), None)
-    if run is None:
-        return []
-    status, loss = overview(run).status, run.history().latest("val_loss")
+def title_words(run: Run, status: Status) -> list[str]:
+    """Return what the title of the browser tab says of a run: "62%" and "val 1.71"."""
+    loss = run.history().latest("val_loss")
     parts = [f"{status.step / status.max_iters:.0%}"] if status.max_iters else []
     return parts + ([f"val {loss:.2f}"] if loss is not None else [])

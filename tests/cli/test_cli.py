@@ -137,6 +137,14 @@ def test_errors_of_a_real_process(first, file):
     assert "this machine doesn't have that address" in fails("serve", "--host", "not.a.host.invalid")
 
 
+def is_refused(capfd, *arguments) -> str:
+    """Run a command that must fail, in this process, and return the one line it prints."""
+    status = main([str(argument) for argument in arguments])
+    out, err = capfd.readouterr()
+    assert (status, out) == (2, "")
+    return one_line(err)
+
+
 MISTAKES = [
     (["sample", "nobody"], "There is no run named nobody"),
     (["sample", "../first"], "'../first' can't be used as a name"),
@@ -206,30 +214,26 @@ def test_a_mistake_is_one_line_and_exit_status_2(first, file, capfd, arguments, 
     assert first.settings()["train"]["max_iters"] == 20
 
 
-@pytest.mark.slow
-def test_a_run_that_fails_while_it_trains_is_one_line_too(file):
+def test_a_run_that_fails_while_it_trains_is_one_line_too(file, capfd):
     options = ["--learning-rate", 1, "--weight-decay", 10, "--warmup-iters", 0, "--max-iters", 300, *TINY]
-    done = nanogpt("train", file, "--name", "diverges", *options)
-    assert done.returncode == 2
-    assert one_line(done.stderr).startswith("nanogpt: Training diverged at step ")
+    assert main(["train", str(file), "--name", "diverges", *map(str, options)]) == 2
+    assert one_line(capfd.readouterr().err).startswith("nanogpt: Training diverged at step ")
 
 
-@pytest.mark.slow
-def test_a_run_whose_text_is_gone(home, first, tiny_text):
+def test_a_run_whose_text_is_gone(home, first, tiny_text, capfd):
     added = corpus.add(tiny_text[::-1], "Backwards")
     run = prepare.new_run("no-text", added, n_layer=1, n_embd=16)
     (run.folder / "model.safetensors").write_bytes((first.folder / "model.safetensors").read_bytes())
     corpus.delete(added.id)
-    assert f"There is no text {added.id}" in fails("train", "--resume", "no-text")
-    assert f"There is no text {added.id}" in fails("eval", "no-text")
+    assert f"There is no text {added.id}" in is_refused(capfd, "train", "--resume", "no-text")
+    assert f"There is no text {added.id}" in is_refused(capfd, "eval", "no-text")
     run.delete()
 
 
-@pytest.mark.slow
-def test_a_home_that_cannot_be_one(file):
-    done = nanogpt("train", file, NANOGPT_HOME=str(file))
-    assert done.returncode == 2
-    one_line(done.stderr)
+def test_a_home_that_cannot_be_one(file, monkeypatch, capfd):
+    monkeypatch.setenv("NANOGPT_HOME", str(file))
+    assert main(["train", str(file)]) == 2
+    one_line(capfd.readouterr().err)
 
 
 # --- train ---------------------------------------------------------------------------------------------------------
@@ -272,7 +276,7 @@ def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
     import pty
     import termios
 
-    flags = ["train", str(file), "--name", "bar", "--max-iters", "4000", "--eval-interval", "1000", *map(str, TINY)]
+    flags = ["train", str(file), "--name", "bar", "--max-iters", "1000", "--eval-interval", "250", *map(str, TINY)]
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 110))
     pipes = dict(stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
@@ -284,20 +288,19 @@ def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
                 shown += part
     os.close(ours)
     assert process.returncode == 0
-    bars = re.findall(r"(\d+)%\|[^|]*\| step ([\d,]+)/4,000 · train (\d\.\d{3}) · val \d\.\d{3}", shown.decode())
+    bars = re.findall(r"(\d+)%\|[^|]*\| step ([\d,]+)/1,000 · train (\d\.\d{3}) · val \d\.\d{3}", shown.decode())
     assert bars
     assert [int(share) for share, *_ in bars] == sorted(int(share) for share, *_ in bars)
     lines = [line.split("\r")[-1] for line in shown.decode().replace("\r\n", "\n").split("\n")]
     assert [line.split(":")[0] for line in lines if line.startswith("step ")] == [
-        f"step {step:>6,}" for step in (0, 1000, 2000, 3000, 4000)
+        f"step {step:>6,}" for step in (0, 250, 500, 750, 1000)
     ]
 
 
-@pytest.mark.slow
-def test_a_lowered_block_size_is_said(file):
-    done = nanogpt("train", file, "--name", "lowered", "--max-iters", 1, *TINY[:-4], "--block-size", 4096)
-    assert done.returncode == 0
-    said = done.stdout.splitlines()[:3] + done.stderr.splitlines()
+def test_a_lowered_block_size_is_said(file, capfd):
+    assert main(["train", str(file), "--name", "lowered", "--max-iters", "1", *TINY[:-4], "--block-size", "4096"]) == 0
+    out, err = capfd.readouterr()
+    said = out.splitlines()[:3] + err.splitlines()
     assert any("block_size" in line and "128" in line for line in said), said
 
 
@@ -450,11 +453,11 @@ def evaluated(stdout: str) -> dict:
     return found
 
 
-@pytest.mark.slow
-def test_eval_is_the_loss_over_the_held_out_tenth(first):
-    done = nanogpt("eval", "first")
-    assert (done.returncode, done.stderr) == (0, "")
-    found = evaluated(done.stdout)
+def test_eval_is_the_loss_over_the_held_out_tenth(first, capfd):
+    assert main(["eval", "first"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    found = evaluated(out)
     held_out = split(corpus.load(first.settings()["corpus"]["id"]).tokens())[1].tolist()
     assert found["characters"] == len(held_out) - 1
     assert found["val_loss"] == pytest.approx(loss_by_hand(first, held_out), abs=1e-5)
@@ -521,11 +524,12 @@ def test_no_runs_yet(tmp_path, monkeypatch, capfd):
 
 
 @pytest.mark.slow
-def test_a_stage_of_the_ladder(file):
-    done = nanogpt("ladder", file, "--stage", 1, "--max-iters", 20)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("stage 1: bigram model\n")
-    losses = re.findall(r"^ +(\d+) +(\d\.\d{4}) +(\d\.\d{4})$", done.stdout, re.M)
+def test_a_stage_of_the_ladder(file, capfd):
+    assert main(["ladder", str(file), "--stage", "1", "--max-iters", "20"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert out.startswith("stage 1: bigram model\n")
+    losses = re.findall(r"^ +(\d+) +(\d\.\d{4}) +(\d\.\d{4})$", out, re.M)
     assert [int(step) for step, _, _ in losses] == [0, 20]
     assert float(losses[1][2]) < float(losses[0][2])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from nanogpt import corpus
+from nanogpt import corpus, paths
 from nanogpt.config import NanoGPTError
 from nanogpt.launch import local, memory, place, zero
 from nanogpt.launch.visitors import visitor_of
@@ -151,9 +153,12 @@ def test_a_finished_timed_run_is_trained_for_so_much_longer(text, started, known
 def test_what_can_t_be_resumed_is_not_offered(text, started, monkeypatch):
     """The bundled model has no checkpoint, and a run that stopped early was overfitting."""
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
-    me, shipped = visitor_of(None), Run("shakespeare")
-    assert not me.may_resume(shipped, shipped.status())
-    assert not watching.look("shakespeare")["can_continue"]
+    me, elsewhere = visitor_of(None), os.environ["NANOGPT_HOME"]
+    for where in (str(paths.SHIPPED.parent), elsewhere):
+        monkeypatch.setenv("NANOGPT_HOME", where)
+        shipped = Run("shakespeare")
+        assert not me.may_resume(shipped, shipped.status())
+        assert not watching.look("shakespeare")["can_continue"]
     run = me.start(text.id, "one", **TINY)
     run.event("started", step=0)
     run.log(step=10, seconds=1.0)

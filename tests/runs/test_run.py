@@ -530,7 +530,7 @@ def test_a_look_does_not_keep_a_trainer_from_its_lock(home):
 # --- the log -------------------------------------------------------------------------------------------------------
 
 
-def test_the_history_is_what_was_logged(home):
+def test_the_history_is_what_was_logged(home, monkeypatch):
     run = a_run()
     run.event("started", step=0)
     rows = [dict(step=0, seconds=0.0, val_loss=4.0), dict(step=5, seconds=1.0, train_loss=3.0, val_loss=2.5)]
@@ -546,6 +546,10 @@ def test_the_history_is_what_was_logged(home):
     assert history.samples[-1] == dict(step=10, text="text 10\n\u2028ü")
     version = history.version
     assert run.history().version == version
+    os.utime(run.folder / "metrics.jsonl", (1000, 1000))
+    run.history()
+    monkeypatch.setattr("nanogpt.runs.history.time.time", lambda: 1007.5)
+    assert history.age == 7.5  # since the last row
     run.log(step=11)
     assert run.history().version != version
 

@@ -57,6 +57,7 @@ PROXIES = [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_process")
 @pytest.mark.parametrize("proxies", PROXIES, ids=["http", "socks"])
 def test_the_page_is_served_beside_a_proxy_that_is_down(home, proxies):
     served = Server(home, **proxies)
@@ -68,6 +69,7 @@ def test_the_page_is_served_beside_a_proxy_that_is_down(home, proxies):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_process")
 def test_the_page_is_served_over_ipv6(home):
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")

@@ -58,6 +58,15 @@ def test_nothing_is_wider_than_the_window(standing_page):
 
 
 @pytest.mark.slow
+def test_the_report_is_in_line_with_the_cards_and_no_button_is_a_slab(standing_page):
+    edges = lambda selector: standing_page.locator(selector).bounding_box()
+    report, cards, use = edges(".report"), edges("#corpus-cards"), edges("#corpus-use")
+    assert (report["x"], report["width"]) == (cards["x"], cards["width"])
+    assert use["height"] <= 44
+    assert edges("#corpus-paste textarea")["y"] - edges(".card h3 >> nth=1")["y"] < 60  # right below its heading
+
+
+@pytest.mark.slow
 def test_the_page_speaks_one_language(browser, standing_server):
     opened = browser.new_page(locale="ru-RU")
     opened.goto(standing_server.url)

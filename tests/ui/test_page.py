@@ -59,6 +59,7 @@ def text_file(tmp_path: Path, tiny_text: str) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("real_process")
 def test_the_main_job(page, server: Server, text_file: Path, home: Path):
     upload(page, text_file)
     assert f"{len(text_file.read_text()):,}" in page.locator("#corpus-report dl").inner_text()
@@ -139,7 +140,8 @@ def it_writes_and_can_be_stopped(page) -> None:
     assert page.locator("#sample-stop").is_disabled()
 
 
-def test_what_cannot_be_done_is_said_where_it_happened(page, tmp_path: Path):
+def test_what_cannot_be_done_is_said_where_it_happened(standing_page, tmp_path: Path):
+    page = standing_page
     short = tmp_path / "short.txt"
     short.write_text("too short", encoding="utf-8")
     page.set_input_files("#corpus-upload input[type=file]", str(short))
@@ -161,7 +163,8 @@ def test_what_cannot_be_done_is_said_where_it_happened(page, tmp_path: Path):
     assert page.locator("#train-n-head input").input_value() == "3"
 
 
-def test_pasted_text_is_text_and_never_html(page):
+def test_pasted_text_is_text_and_never_html(standing_page):
+    page = standing_page
     hostile = "<img src=x onerror=window.owned=1> ${window.owned=1} {{value}} 你好 🙂 \n" * 40
     page.locator("#corpus-paste textarea").fill(hostile)
     page.locator("#corpus-use").click()
@@ -173,7 +176,8 @@ def test_pasted_text_is_text_and_never_html(page):
 CYRILLIC = "Мельник ждал у старой реки, пока лодка плыла под мостом.\n"
 
 
-def test_another_alphabet_in_another_encoding(page, tmp_path: Path, home: Path):
+def test_another_alphabet_in_another_encoding(standing_page, standing_server: Server, tmp_path: Path):
+    page = standing_page
     mine = tmp_path / "Мельник.txt"
     mine.write_bytes((CYRILLIC * 60).encode("koi8-r"))
     upload(page, mine)
@@ -188,7 +192,9 @@ def test_another_alphabet_in_another_encoding(page, tmp_path: Path, home: Path):
         page.get_by_role("option").filter(has_text=label).first.click()
         page.wait_for_function("was => document.querySelector('#corpus-report pre')?.innerText !== was", arg=before)
     assert CYRILLIC.strip() in report.locator("pre").inner_text()
-    stored = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("corpora/*/corpus.json")]
+    stored = [
+        json.loads(path.read_text(encoding="utf-8")) for path in standing_server.home.glob("corpora/*/corpus.json")
+    ]
     assert [one["name"] for one in stored if one["source"].startswith("files")] == ["Мельник"]
     page.reload()  # it is still selected
     page.wait_for_function("document.querySelector('#corpus-report h3')?.textContent === 'Мельник'")
@@ -233,7 +239,8 @@ def test_the_bundled_run_is_replayed_and_can_be_looked_through(shipped, page):
     page.wait_for_function(f"document.querySelector('.replay-caption').innerText.includes('{samples[-1]['step']:,}')")
 
 
-def test_one_click_trains(page, home: Path):
+def test_one_click_trains(standing_page):
+    page = standing_page
     page.locator("#welcome-train:not([disabled])").click()
     wait_for_state(page, "running", "queued")
     assert page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
@@ -244,7 +251,8 @@ def test_one_click_trains(page, home: Path):
     wait_for_state(page, "stopped")
 
 
-def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
+def test_the_plot_is_read_with_the_keyboard(standing_page, tiny_text: str):
+    page = standing_page
     put_run("one", tiny_text, "finished")
     open_tab(page, "Train")
     wait_for_step(page, 50)
@@ -252,7 +260,7 @@ def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
     page.get_by_role("button", name="PNG", exact=True).focus()  # the last one in the toolbar
     page.keyboard.press("Tab")
     assert page.evaluate(focus)
-    spoken = page.locator("#train-plot [aria-live]")
+    spoken = page.locator("#train-plot .plot-said")
     page.keyboard.press("ArrowLeft")
     assert spoken.inner_text() == "Step 25, training loss 3.5000, validation loss 3.6000."
     assert "training 3.5000" in page.locator("#train-plot .plot-tip").inner_html()
@@ -264,8 +272,9 @@ def test_the_plot_is_read_with_the_keyboard(page, home: Path, tiny_text: str):
     assert page.locator("#train-plot .plot-tip").count() == 0
 
 
-def test_the_plot_draws_what_was_measured_and_nothing_else(page, home: Path, tiny_text: str):
+def test_the_plot_draws_what_was_measured_and_nothing_else(standing_page, tiny_text: str):
     """The losses are 4, 3.5, 3 (training) and 4.1, 3.6, 3.1 (validation), at steps 0, 25 and 50 of 50."""
+    page = standing_page
     put_run("one", tiny_text, "finished")
     open_tab(page, "Train")
     wait_for_step(page, 50)
@@ -291,7 +300,8 @@ def test_the_plot_draws_what_was_measured_and_nothing_else(page, home: Path, tin
         assert saved.value.path().read_bytes().startswith(begin)
 
 
-def test_an_empty_plot_is_a_sentence(page, home: Path, tiny_text: str):
+def test_an_empty_plot_is_a_sentence(standing_page, tiny_text: str):
+    page = standing_page
     prepare.new_run("one", corpus.add(tiny_text, "A play"), "quick", **SMALL, max_iters=50)
     open_tab(page, "Train")
     page.wait_for_function("document.querySelectorAll('#train-plot svg text').length === 1")
@@ -299,8 +309,9 @@ def test_an_empty_plot_is_a_sentence(page, home: Path, tiny_text: str):
     assert page.locator("#train-plot svg text").text_content() == "The losses appear here when a run starts."
 
 
-def test_a_refusal_stays_while_another_run_trains(page, home: Path, tiny_text: str):
+def test_a_refusal_stays_while_another_run_trains(standing_page, tiny_text: str):
     """The timer updates the page every second, and must not clear the message."""
+    page = standing_page
     run = put_run("one", tiny_text)
     with run.held():
         page.reload()
@@ -316,7 +327,8 @@ def test_a_refusal_stays_while_another_run_trains(page, home: Path, tiny_text: s
         assert "Bad Name!" in page.locator("#train-said").inner_text()
 
 
-def test_the_curves_have_the_colours_of_the_theme(page, home: Path, tiny_text: str):
+def test_the_curves_have_the_colours_of_the_theme(standing_page, tiny_text: str):
+    page = standing_page
     put_run("one", tiny_text, "finished")
     open_tab(page, "Train")
     wait_for_step(page, 50)
@@ -355,7 +367,8 @@ def test_the_page_sees_what_was_started_elsewhere_and_remembers_the_run_in_view(
         wait_for_state(page, "running")
 
 
-def test_one_damaged_run_leaves_the_page_usable(page, server, home: Path, tiny_text: str):
+def test_one_damaged_run_leaves_the_page_usable(standing_page, tiny_text: str):
+    page = standing_page
     put_run("sound", tiny_text, "finished")
     (put_run("broken", tiny_text, "finished").folder / "run.json").write_text("{", encoding="utf-8")
     page.reload()

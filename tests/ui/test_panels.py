@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config
 from nanogpt.launch import prepare
 from nanogpt.model import count_parameters
-from nanogpt.runs import Run, Status, logs, queue
+from nanogpt.runs import History, Run, Status, logs, queue
 from nanogpt.runs.settings import command as command_of
 from nanogpt.runs.settings import settings_of
 from nanogpt.ui import (
@@ -34,6 +35,7 @@ from nanogpt.ui import (
 )
 from nanogpt.ui.words import details, page_line, run_line, steps, tiles
 
+CANNOT_BE_READ = "The run.json of broken cannot be read. Restore it from a copy, or delete the run."
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
@@ -82,7 +84,8 @@ def test_the_line_about_a_run_and_its_command(run):
     assert "no run named gone" in run_panel.facts("gone")[0]
 
 
-def test_the_figures_of_a_running_run(text):
+def test_the_figures_of_a_running_run(text, monkeypatch):
+    monkeypatch.setattr(History, "age", 0.0)
     run = prepare.new_run("one", text, "quick", **SMALL)
     figures = lambda: [(one["label"], one["value"], one["note"]) for one in tiles(run, run.status())]
     assert {value for _, value, _ in figures()} == {"–"}  # nothing is known yet
@@ -102,12 +105,20 @@ def test_the_figures_of_a_running_run(text):
         assert (page_line()["text"], page_line()["spoken"]) == (
             "Training one: step 20 of 50, 0:45 left.", "Training one.",
         )  # fmt: skip
+        monkeypatch.setattr(History, "age", 14.5)  # seconds since that row was logged
+        assert figures()[1] == ("Time left", "0:31", "of about 1:15")
+        assert tiles(run, run.status())[1]["left"] == 30.5  # the browser counts down from there
+        assert page_line()["text"] == "Training one: step 20 of 50, 0:31 left."
+        monkeypatch.setattr(History, "age", 60.0)
+        assert (figures()[1][1], tiles(run, run.status())[1]["left"]) == ("0:00", 0.0)
+        monkeypatch.setattr(History, "age", 0.0)
         run.log(step=21, seconds=31.5, tokens=tokens, train_loss=1.9)
         assert run_line("one")["text"] == "Training: step 21 of 50"
         assert run_line("one")["spoken"] == shown["spoken"]  # announced at evaluations only
         run.change(train={**run.settings()["train"], "budget": 3700.0})  # a budget sets the time left
-        assert figures()[1] == ("Time left", "1:01:08", "of 1:01:40")
+        assert figures()[1] == ("Time left", "1:01:09", "of 1:01:40")
     run.event("stopped", step=21, message="Stopped at step 21 and saved.")
+    assert not any("left" in one for one in tiles(run, run.status()))
     assert figures()[1:3] == [("Time left", "–", "0:31 trained"), ("Epochs", "2.50", "times through the text")]
     assert run_line("one")["text"] == "Stopped at step 21 and saved."
 
@@ -202,10 +213,31 @@ def test_what_comes_with_the_project_stays(home, tmp_path, monkeypatch, run):
     run.folder.rename(project / "checkpoints" / "one")
     monkeypatch.setattr("nanogpt.paths.SHIPPED", project / "checkpoints")
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
-    for action in (run_panel.delete, lambda name: run_panel.rename(name, "two")):
-        with pytest.raises(NanoGPTError, match="ships with the project, so it can't be"):
-            action("one")
-    assert Run("one").exists()
+    monkeypatch.chdir(project)
+    for where in (home, project, "."):  # in a checkout, your own runs are in the same folder
+        monkeypatch.setenv("NANOGPT_HOME", str(where))
+        assert Run("one").is_bundled()
+        for action in (run_panel.delete, run_panel.question, lambda name: run_panel.rename(name, "two")):
+            with pytest.raises(NanoGPTError, match="ships with the project, so it can't be"):
+                action("one")
+        assert Run("one").exists()
+        with pytest.raises(NanoGPTError, match="no checkpoint, so it can't be resumed"):
+            prepare.to_continue(Run("one"))
+
+
+def test_your_own_run_can_be_changed_under_any_name_and_in_any_home(home, tmp_path, monkeypatch, run):
+    shipped = tmp_path / "project" / "checkpoints"
+    shutil.copytree(run.folder, shipped / "one")
+    Run("one").change(public=True)
+    monkeypatch.setattr("nanogpt.paths.SHIPPED", shipped)
+    monkeypatch.setenv("NANOGPT_SHIPPED", "on")
+    for where in (home, shipped.parent):  # your own, public one in front of a shipped one; then one beside the code
+        monkeypatch.setenv("NANOGPT_HOME", str(where))
+        offered = run_panel.offered("one")
+        assert (offered["rename"], offered["delete"]) == (True, True)
+        run_panel.rename("one", "two")
+        run_panel.delete("two")
+        assert not (where / "checkpoints" / "two").exists()
 
 
 def test_what_was_trained_beside_the_code_is_not_seen_from_another_home(home, tmp_path, monkeypatch, run):
@@ -251,7 +283,7 @@ def test_a_sample_is_sent_once_and_not_to_a_reader_who_went_back(run):
     seen = watching.look("one")["version"]
     assert (first["sample"]["text"], first["sample"]["fresh"]) == ("text 50", False)
     assert first["when"] == dict(steps=[0, 25, 50], at=3)
-    assert not {"plot", "tiles", "details", "sample", "when", "back"} & watching.shown("one", seen).keys()
+    assert watching.shown("one", seen).keys() == {"page_status", "timer"}  # it has ended, so the timer stops
     run.sample(75, "text 75")
     run.log(step=75, seconds=1.0, tokens=1, val_loss=2.0)
     new = watching.shown("one", seen)["sample"]
@@ -271,15 +303,15 @@ def test_a_damaged_run_stops_no_listing(run, text):
     (broken.folder / "model.safetensors").write_bytes(b"")
     assert set(watching.names()) == {"one", "broken"}
     assert watching.newest("one") == "one"
-    assert run_line("broken") == dict(text="The run.json of broken cannot be read.", state="damaged", share=None)
+    assert run_line("broken") == dict(text=CANNOT_BE_READ, state="damaged", share=None)
     assert {one["value"] for one in tiles(broken, broken.glance())} == {"–"}
-    assert details(broken, broken.glance()) == [["Message", "The run.json of broken cannot be read."]]
+    assert details(broken, broken.glance()) == [["Message", CANNOT_BE_READ]]
     shown = watching.view("broken")
     assert not shown["go_on"].interactive
     assert not shown["stop"].interactive
     assert sample_tab.choices("broken").choices == [("one", "one")]
     states = {row["name"]: (row["state"], row["message"]) for row in api.list_runs()}
-    assert states["broken"] == ("damaged", "The run.json of broken cannot be read.")
+    assert states["broken"] == ("damaged", CANNOT_BE_READ)
     assert states["one"][0] == "finished"
     assert text_panel.question(text.id)
     with queue.turn("broken", "cpu"):
@@ -321,11 +353,15 @@ def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
 # --- the queue -----------------------------------------------------------------------------------------------------
 
 
-def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text):
+def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text, monkeypatch):
     prepare.new_run("two", text, **SMALL)
     for name in ("one", "two"):
         queue.draw(name)
     assert "number 2" in run_line("two")["text"]
+    assert run_line("one")["text"] == "Starting …"  # the device is free
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "running", lambda: ["another"])
+        assert run_line("one")["text"] == "Queued: next"
     assert watching.shown("two", None)["stop"].value == "Cancel"
     train_tab.stop("two")
     assert queue.waiting() == ["one"]

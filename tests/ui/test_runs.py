@@ -96,8 +96,10 @@ def test_the_bundled_run_can_be_opened_exported_and_compared(home, tmp_path, mon
     runs[0].folder.rename(project / "one")
     monkeypatch.setattr("nanogpt.paths.SHIPPED", project)
     monkeypatch.setenv("NANOGPT_SHIPPED", "on")
-    assert row("one")["actions"] == ["open", "export", "compare"]
-    assert run_panel.offered("one") == dict(export=True, rename=False, delete=False, checkpoint=False)
+    for where in (home, project.parent):  # from elsewhere, and in a checkout
+        monkeypatch.setenv("NANOGPT_HOME", str(where))
+        assert row("one")["actions"] == ["open", "export", "compare"]
+        assert run_panel.offered("one") == dict(export=True, rename=False, delete=False, checkpoint=False)
 
 
 def test_after_renaming_or_deleting_the_train_tab_shows_the_run_that_was_in_view(runs):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 
 import gradio as gr
 import httpx
 import pytest
+from conftest import ROOT
 
 from nanogpt.ui import guard, server
 
@@ -19,6 +22,7 @@ def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, 
     monkeypatch.setattr(server, "launch_options", lambda host: dict(inbrowser=False))
     monkeypatch.setattr(page, "block_thread", lambda: None)
     monkeypatch.setattr(server.disk, "sweep_home", lambda: None)
+    monkeypatch.setattr(server, "import_torch", lambda: None)
     server.serve("127.0.0.1", None)
     port = page.server_port
     page.close()
@@ -48,3 +52,14 @@ def test_only_the_page_itself_is_compressed(path, accepted, encoding):
     assert answer.headers.get("content-encoding") == encoding
     assert answer.content == page
     assert guard.Compressed in [one.cls for one in guard.middleware("127.0.0.1")]
+
+
+@pytest.mark.slow
+def test_the_page_is_drawn_and_opened_without_torch(home):
+    """Importing it takes 1.7 s, which the server spends after it answers."""
+    script = "import sys\nfrom nanogpt.ui import page, server\nfrom nanogpt.ui.page import build_app\n"
+    script += "parts = page.Page\npage.Page = lambda *a: made.append(parts(*a)) or made[0]\nmade = []\nbuild_app()\n"
+    script += "page.open_page(made[0], None)\nprint('torch' in sys.modules)\n"
+    script += "server.import_torch()\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

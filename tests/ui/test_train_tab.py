@@ -102,7 +102,8 @@ def grow(page, run: Run, step: int, text: str = "", **more) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
-def test_nothing_moves_the_plot(page, home: Path, tiny_text: str, size):
+def test_nothing_moves_the_plot(standing_page, tiny_text: str, size):
+    page = standing_page
     page.set_viewport_size(dict(width=size[0], height=size[1]))
     run = watched(page, tiny_text)
     top = lambda: page.evaluate(f"{PLOT}.top + scrollY")
@@ -132,7 +133,8 @@ def test_nothing_moves_the_plot(page, home: Path, tiny_text: str, size):
 
 
 @pytest.mark.slow
-def test_a_new_sample_types_itself_and_the_slider_goes_back(page, home: Path, tiny_text: str):
+def test_a_new_sample_types_itself_and_the_slider_goes_back(standing_page, tiny_text: str):
+    page = standing_page
     run = watched(page, tiny_text)
     slider = page.locator("#train-sample-at input")
     with queue.turn("one", "cpu"), run.held():
@@ -170,7 +172,8 @@ def test_a_new_sample_types_itself_and_the_slider_goes_back(page, home: Path, ti
 
 
 @pytest.mark.slow
-def test_screen_readers_hear_of_evaluations_and_not_of_each_step(page, home: Path, tiny_text: str):
+def test_screen_readers_hear_of_evaluations_and_not_of_each_step(standing_page, tiny_text: str):
+    page = standing_page
     run = watched(page, tiny_text)
     heard = lambda: page.evaluate("[...document.querySelectorAll('[role=status]')].map((n) => n.textContent).join(' ')")
     with queue.turn("one", "cpu"), run.held():
@@ -187,6 +190,31 @@ def test_screen_readers_hear_of_evaluations_and_not_of_each_step(page, home: Pat
         assert heard() == before
         grow(page, run, 12, val_loss=2.4)
         page.wait_for_function("document.querySelector('#train-status [role=status]').textContent.includes('2.400')")
+
+
+@pytest.mark.slow
+def test_the_time_left_counts_down_between_rows(standing_page):
+    page = standing_page
+    page.clock.install()  # from here on, time passes only in `pass_by`
+    source = (Path(form.__file__).parent / "tiles.js").read_text(encoding="utf-8")
+    page.evaluate(f"() => {{ {source}; window.box = document.body.appendChild(document.createElement('p')); "
+        "window.tile = (more) => draw(box, [{ label: 'Time left', value: '', note: '', ...more }]); }")  # fmt: skip
+    shown = lambda: page.evaluate("box.querySelector('.tile-value').textContent")
+
+    def pass_by(seconds: float) -> str:
+        page.clock.run_for(round(1000 * seconds))
+        return shown()
+
+    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+    page.evaluate("tile({ left: 3661.5 })")
+    assert [shown(), pass_by(0.4), pass_by(0.2), pass_by(1.0), pass_by(3600)] == [
+        "1:01:02", "1:01:02", "1:01:01", "1:01:00", "1:00"
+    ]  # fmt: skip
+    page.evaluate("tile({ left: 2 })")  # a row says that it takes shorter
+    assert [shown(), pass_by(1.1), pass_by(1.0), pass_by(60)] == ["0:02", "0:01", "0:00", "0:00"]
+    page.evaluate("tile({ left: 9 })")
+    page.evaluate("tile({ value: '–' })")  # it was stopped
+    assert [shown(), pass_by(5)] == ["–", "–"]
 
 
 @pytest.mark.slow
@@ -213,7 +241,8 @@ def test_presets_are_one_tab_stop_with_arrow_keys(standing_page):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
-def test_on_a_phone_a_start_brings_the_result_into_view(page, home: Path, motion: str):
+def test_on_a_phone_a_start_brings_the_result_into_view(standing_page, motion: str):
+    page = standing_page
     page.set_viewport_size(dict(width=390, height=844))
     page.emulate_media(reduced_motion=motion)
     open_tab(page, "Train")
@@ -238,7 +267,8 @@ def test_on_a_phone_a_start_brings_the_result_into_view(page, home: Path, motion
 
 
 @pytest.mark.slow
-def test_on_a_phone_the_first_tab_s_button_shows_the_result_too(page, home: Path):
+def test_on_a_phone_the_first_tab_s_button_shows_the_result_too(standing_page):
+    page = standing_page
     page.set_viewport_size(dict(width=390, height=844))
     page.emulate_media(reduced_motion="reduce")
     page.locator("#welcome-train:not([disabled])").click()
@@ -281,7 +311,8 @@ def test_advanced_stands_in_even_rows(standing_page):
 
 
 @pytest.mark.slow
-def test_the_figures_and_the_sample_can_be_read(page, home: Path, tiny_text: str):
+def test_the_figures_and_the_sample_can_be_read(standing_page, tiny_text: str):
+    page = standing_page
     put_run("one", tiny_text, "finished")
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     page.reload()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError, SampleConfig
+from nanogpt.explain import guessing
+from nanogpt.explain.opened import open_run
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
-from nanogpt.ui import share_tab, view, view_characters, view_copies, view_parts
+from nanogpt.ui import share_tab, view, view_attention, view_characters, view_copies, view_guessing, view_parts
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -55,7 +60,7 @@ def test_what_was_expected_at_a_place(one):
 
 
 def test_the_training_text_is_quoted_only_to_its_reader(one):
-    shared = view.open_run(one.run, may_read_text=False)
+    shared = open_run(one.run, may_read_text=False)
     assert view_characters.expected(shared, "The mill", 4, SampleConfig())["seen"] == view_characters.NO_TEXT
     with pytest.raises(NanoGPTError, match="isn't here"):
         view_characters.a_passage(shared)
@@ -121,6 +126,47 @@ def test_both_texts_start_with_the_prompt_in_the_models_alphabet(one):
         list(view_parts.side_by_side(one, ["9.mlp"], "", 5, 30))
 
 
+# --- beat your model --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_still_hidden_never_reaches_the_browser(one):
+    game = guessing.new_game(one, 3)
+    hidden = game.text[game.place :]
+    assert hidden not in json.dumps(view_guessing.shown(one, game), ensure_ascii=False)
+    after = guessing.guess(game, hidden[0], one)
+    data = view_guessing.shown(one, after)
+    assert data["guessed"] == [[hidden[0], 1]]
+    assert data["last"]["right"] == hidden[0]
+    assert data["left"] == guessing.HIDDEN - 1
+    assert len(data["last"]["bars"]) == 5
+
+
+# --- where does it look? ----------------------------------------------------------------------------------------------
+
+
+def test_every_head_is_shown_with_its_cost_and_the_chosen_one_whole(one):
+    data = view_attention.looked(one, "The mill turns", "1.head.1", 5)
+    T = len(data["tokens"])
+    assert T == 14
+    assert data["at"] == 5
+    assert data["head"] == "1.head.1"
+    assert len(base64.b64decode(data["matrix"])) == T * T
+    assert [len(base64.b64decode(head["small"])) for head in data["heads"]] == [data["size"] ** 2] * 4
+    assert "Open “Switch it off” once to sort the heads" in data["words"]
+    [*_] = view_parts.measured(one, [])
+    costs = [float(head["cost"].split()[0]) for head in view_attention.looked(one, "The mill")["heads"]]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_a_picture_is_small_and_keeps_the_shape():
+    matrix = np.tril(np.ones((100, 100)))
+    small = view_attention.pooled(matrix)
+    assert small.shape == (24, 24)
+    assert small[0, -1] == 0
+    assert small[-1, 0] == 1
+    assert list(base64.b64decode(view_attention.picture(np.array([[0.0, 0.25, 1.0]])))) == [0, 128, 255]
+
+
 # --- did it copy? -----------------------------------------------------------------------------------------------------
 
 
@@ -149,25 +195,27 @@ def test_the_share_tab_says_how_much_is_copied_before_anything_is_published(one)
 
 def look_character_by_character(page) -> None:
     page.click("#characters-passage")
-    page.wait_for_function("document.querySelectorAll('.character').length > 100")
-    page.locator(".character").nth(30).click()
+    page.wait_for_function("document.querySelectorAll('#characters-text .cell').length > 100")
+    page.locator("#characters-text .cell").nth(30).click()
     page.wait_for_function("document.querySelector('.expected-title')?.textContent.startsWith('After')")
     assert page.locator(".expected-bar").count() == 5
     assert "In your training text" in page.locator(".expected-seen").text_content()
     before = page.locator(".expected-title").text_content()
-    page.locator(".characters").press("ArrowRight")
+    page.locator("#characters-text .characters").press("ArrowRight")
     page.wait_for_function("old => document.querySelector('.expected-title').textContent !== old", arg=before)
-    assert page.locator(".character").nth(31).get_attribute("aria-selected") == "true"
-    assert "bits, choice" in page.locator("#character-selected").get_attribute("aria-label")
+    assert page.locator("#characters-text .cell").nth(31).get_attribute("aria-selected") == "true"
+    assert "bits, choice" in page.locator("#characters-text [aria-selected]").get_attribute("aria-label")
 
     # write together, and go back
     token = page.locator(".expected-bar code").nth(1).text_content()
     page.locator(".expected-bar").first.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelectorAll('.character').length === 33")  # 31 kept, one new, and the end
-    assert page.locator(".character").nth(31).text_content() == {"↵": "↵\n", "␣": " "}.get(token, token)
+    page.wait_for_function(
+        "document.querySelectorAll('#characters-text .cell').length === 33"
+    )  # 31 kept, one new, and the end
+    assert page.locator("#characters-text .cell").nth(31).text_content() == {"↵": "↵\n", "␣": " "}.get(token, token)
     page.click("#characters-undo")
-    page.wait_for_function("document.querySelectorAll('.character').length > 100")
+    page.wait_for_function("document.querySelectorAll('#characters-text .cell').length > 100")
     widths = lambda: page.eval_on_selector_all(".expected-drawn", "bars => bars.map((bar) => bar.style.width)")
     was = widths()
     page.locator("#characters-temperature input[type=number]").fill("0")
@@ -189,8 +237,43 @@ def switch_parts_off(page) -> None:
     page.wait_for_function("document.querySelectorAll('#parts-texts .side').length === 0")
 
 
+def play(page, text: str) -> None:
+    page.get_by_role("tab", name="Beat your model").click()
+    page.wait_for_selector(".guessing-field")
+    passage = page.locator(".guessing-text").text_content().split("?")[0]
+    field = page.locator(".guessing-field")
+    for letter in "~#^":  # none of them is in the text
+        field.press_sequentially(letter)
+        page.wait_for_function(
+            "letter => document.querySelector('.guessing-tries').textContent.includes(letter) || "
+            "document.querySelector('.guessing-words').textContent", arg=letter,
+        )  # fmt: skip
+    assert page.locator(".guessing-words").text_content().startswith("None of your guesses: it was")
+    assert page.locator(".guessing-bar").count() == 5
+    assert page.evaluate("document.activeElement.className") == "guessing-field"
+    first = page.locator(".guessed").text_content()[0].replace("↵", "\n")
+    assert passage + first in text
+
+
+def follow_attention(page) -> None:
+    page.get_by_role("tab", name="Attention").click()
+    page.wait_for_selector(".attention-head")
+    assert page.locator(".attention-head").count() == 4
+    first = page.locator(".attention-head[aria-selected=true] b").text_content()
+    page.locator(".attention-heads").press("ArrowDown")
+    page.wait_for_function(
+        "old => document.querySelector('.attention-head[aria-selected=true] b').textContent !== old", arg=first
+    )
+    assert page.evaluate("document.activeElement.className") == "attention-heads"
+    said = page.locator(".attention-said").text_content()
+    page.locator(".attention-text").press("ArrowLeft")
+    assert page.locator(".attention-said").text_content() != said
+    page.locator(".attention-whole summary").click()
+    assert page.locator(".attention-whole canvas").is_visible()
+
+
 def look_for_copies(page, text: str) -> None:
-    page.get_by_role("tab", name="Did it copy?").click()
+    page.get_by_role("tab", name="Copies").click()
     page.wait_for_function("document.querySelector('.copies-words')?.textContent.includes('Held-out text')")
     page.get_by_role("button", name="Check your own text").click()
     page.fill("#copies-own textarea", text[:200] + "\n" + text[300:340])
@@ -208,9 +291,11 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     page = standing_page
     page.reload()
     page.get_by_role("tab", name="Understand").click()
-    page.wait_for_function("document.querySelectorAll('.character').length > 5")
+    page.wait_for_function("document.querySelectorAll('#characters-text .cell').length > 5")
     look_character_by_character(page)
     switch_parts_off(page)
+    play(page, tiny_text)
+    follow_attention(page)
     look_for_copies(page, tiny_text)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")

@@ -1,0 +1,206 @@
+"""Run doctor: what a run's losses say about it, in plain sentences, each with one thing to do.
+
+Every finding is a rule about the logged rows. The rules and their thresholds were set on recorded curves of real runs,
+which are in the tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..formats import read_config
+from ..holdout import epochs
+from ..runs import Run, Status
+from . import cache
+from .opened import hash_of
+
+WORSE = 0.02  # nats above the best by which the validation loss has to rise to call it overfitting
+FLAT = 0.03  # nats in the last third of a run: less is no progress
+FALLING = 0.05  # nats in the last third of a run: more is progress that went on to the end
+GAP = 0.15  # nats between training and validation loss from which on a model memorizes
+NAMES = dict(mlp="the MLP", attention="the attention")  # of parts that may do nothing
+STUCK = 0.75  # of the loss of a uniform guess, ln(vocab_size): no model that learns stays above it
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found: a short name for it, a sentence, and one thing to do."""
+
+    rule: str
+    says: str
+    do: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the rules look at: the evaluations of a run, (N,) each, and a few facts about it."""
+
+    steps: np.ndarray
+    val: np.ndarray  # validation loss in nats per character
+    train: np.ndarray  # training loss near the same steps
+    ended: bool
+    learning_rate: float
+    epochs: float
+    parameters: int
+    characters: int  # of the text
+    vocab_size: int
+    message: str = ""  # of the last event
+
+    @property
+    def best(self) -> int:
+        """Return the index of the lowest validation loss."""
+        return int(self.val.argmin())
+
+    def fall(self) -> float:
+        """Return by how much the validation loss fell in the last third of the steps, from means of three."""
+        third = self.steps >= self.steps[-1] * 2 / 3
+        before, after = self.val[~third][-3:], self.val[-3:]
+        return float(before.mean() - after.mean()) if len(before) else 0.0
+
+
+# ---- the rules -----------------------------------------------------------------------------------------------------
+
+
+def diverged(curve: Curve) -> Finding | None:
+    """The loss became NaN."""
+    if "diverged" not in curve.message:
+        return None
+    rate = f"{curve.learning_rate / 3:.2g}"
+    return Finding("diverged", "Training diverged: the loss became NaN.", f"Set learning_rate to {rate}.")
+
+
+def rate_too_high(curve: Curve) -> Finding | None:
+    """The loss fell at first and then stayed near that of a guess."""
+    if curve.val[-3:].mean() < STUCK * math.log(curve.vocab_size) or abs(curve.fall()) > FLAT:
+        return None
+    says = f"The loss is stuck at {curve.val[-1]:.2f}, hardly better than guessing: the learning rate is too high."
+    return Finding("rate too high", says, f"Set learning_rate to {curve.learning_rate / 10:.2g}.")
+
+
+def rate_too_low(curve: Curve) -> Finding | None:
+    """After hundreds of steps the loss is still near that of a guess, and falls evenly."""
+    high = curve.val[-1] > STUCK * math.log(curve.vocab_size)
+    if not (high and curve.steps[-1] >= 200 and curve.fall() > FLAT):
+        return None
+    says = f"After {curve.steps[-1]:,} steps the loss is still {curve.val[-1]:.2f}: the learning rate is too low."
+    return Finding("rate too low", says, f"Set learning_rate to {curve.learning_rate * 10:.2g}.")
+
+
+def overfitting(curve: Curve) -> Finding | None:
+    """The validation loss has risen since its minimum, while the training loss fell."""
+    rose = curve.val[-1] - curve.val[curve.best]
+    if rose < WORSE or curve.train[-1] >= curve.train[curve.best]:
+        return None
+    says = (
+        f"Overfitting since step {curve.steps[curve.best]:,}: the validation loss rose from {curve.val.min():.2f} to "
+        f"{curve.val[-1]:.2f}, while the training loss fell. The weights of the best step are kept."
+    )
+    return Finding("overfitting", says, "Add more text, or set dropout to 0.2.")
+
+
+def too_little_text(curve: Curve) -> Finding | None:
+    """A model with many parameters per character memorizes its text."""
+    each = curve.parameters / max(1, curve.characters)
+    if each < 5 or curve.val[-1] - curve.train[-1] < 2 * GAP:
+        return None
+    says = f"The text is too small for this model: it has {each:.0f} parameters per character, enough to memorize it."
+    return Finding("too little text", says, "Choose a smaller model (halve n_embd), or add more text.")
+
+
+def too_small(curve: Curve) -> Finding | None:
+    """Training and validation loss are close, and neither falls any more."""
+    close = curve.val[-1] - curve.train[-1] < GAP
+    if not (curve.ended and close and abs(curve.fall()) < FLAT and curve.epochs > 2):
+        return None
+    if curve.val[-1] > STUCK * math.log(curve.vocab_size):
+        return None
+    says = f"Plateau: the loss has stopped falling at {curve.val[-1]:.2f}, on the training text, too."
+    return Finding("plateau", says, "Choose a larger model (double n_embd): this one has learned what it can.")
+
+
+def too_short(curve: Curve) -> Finding | None:
+    """The run ended while the loss was falling, and had not read its text often."""
+    if not (curve.ended and curve.fall() > FALLING and curve.epochs < 10) or rate_too_low(curve):
+        return None
+    says = f"Still improving when it ended: the validation loss fell by {curve.fall():.2f} in the last third."
+    return Finding("too short", says, "Train more: press Resume, or give it more time.")
+
+
+RULES: Sequence[Callable[[Curve], Finding | None]] = (
+    diverged, rate_too_high, rate_too_low, overfitting, too_little_text, too_small, too_short,
+)  # fmt: skip
+
+
+def findings(curve: Curve) -> list[Finding]:
+    """Return what the rules find. A run with fewer than five evaluations says too little."""
+    if len(curve.val) < 5:
+        return list(filter(None, [diverged(curve)]))
+    return [found for rule in RULES if (found := rule(curve))]
+
+
+# ---- of a run ------------------------------------------------------------------------------------------------------
+
+
+def curve_of(run: Run, status: Status) -> Curve:
+    """Return what the rules look at. Raise NanoGPTError if the run can't be read."""
+    from ..model import count_parameters  # here, because it imports torch
+
+    settings, config, history = run.settings(), read_config(run.folder), run.history()
+    steps, val, train = evaluations(history.rows)
+    characters = settings["corpus"]["characters"]
+    read = history.latest("characters") or history.latest("tokens") or 0
+    return Curve(
+        steps=steps,
+        val=val,
+        train=train,
+        ended=not status.busy,
+        learning_rate=float(settings["train"]["learning_rate"]),
+        epochs=epochs(read, characters),
+        parameters=count_parameters(config),
+        characters=characters,
+        vocab_size=config.vocab_size,
+        message=status.message,
+    )
+
+
+def evaluations(rows: Iterable[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the step, the validation loss and the latest training loss of each evaluation: three of (N,)."""
+    found, train = [], math.nan
+    for row in rows:
+        train = row.get("train_loss") or train
+        if row.get("val_loss") is not None:
+            found.append((row["step"], row["val_loss"], train))
+    steps, val, trained = np.array(found, dtype=float).reshape(-1, 3).T
+    return steps.astype(int), val, trained
+
+
+def idle_parts(run: Run) -> Finding | None:
+    """Return which MLPs and attentions do nothing, if switching them off has been measured for these weights."""
+    path = run.folder / "model.safetensors"
+    if not (run.folder / "explain" / "parts.json").exists() or not path.exists():
+        return None
+    from . import ablation  # here, because it imports torch
+
+    rises = (cache.load_for(run, hash_of(path.read_bytes()), ablation.VIEW) or {}).get("rises", {})
+    said = [words for kind in NAMES if (words := ablation.idle_words(rises, kind, NAMES[kind]))]
+    if not said:
+        return None
+    says = f"Parts of this model do nothing: {' and '.join(said)}."
+    return Finding("idle parts", says, "A smaller model would do as well, and faster: lower n_layer by one.")
+
+
+def examine(run: Run, status: Status) -> list[Finding]:
+    """Return what can be said about a run, the most serious first; of a run without any problem, one sentence."""
+    curve = curve_of(run, status)
+    found = findings(curve)
+    if curve.ended and (idle := idle_parts(run)):
+        found.append(idle)
+    if found or not curve.ended or len(curve.val) < 5:
+        return found
+    gap = curve.val[-1] - curve.train[-1]
+    says = f"Nothing wrong: the validation loss fell to {curve.val.min():.2f} and is {gap:.2f} above the training loss."
+    return [Finding("healthy", says, "Sample from it.")]

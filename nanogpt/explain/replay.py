@@ -1,0 +1,139 @@
+"""The lecture, replayed: its stages trained one after another on your own text, in a process of their own.
+
+The process can be paused, so that it never competes with a run that trains, and it ends with whoever asked for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import disk
+from ..config import NanoGPTError
+
+LECTURE, MODERN = range(1, 7), range(8, 19)  # stages; the seventh takes hours without a GPU
+VERSION = 1  # of the stored results: increase it when a stage changes
+
+# What each stage adds, for someone who has just watched the lecture.
+ADDS = {
+    1: "The bigram model: a table that says for each character what comes next. It sees one character and no more.",
+    2: "Self-attention: every character looks at the ones before it and mixes in what it finds useful. Positions "
+    "are added, because attention alone doesn't know what stands where.",
+    3: "Four small heads instead of a large one. Each can look for something else: vowels, or line breaks.",
+    4: "A feed-forward layer: after gathering, each character computes on its own with what it has gathered.",
+    5: "Three blocks, one on another, with residual connections: each adds its result to what comes in, so that "
+    "gradients reach the first block unhindered.",
+    6: "Layer norm before each part: the numbers that enter it have the same size, which makes training steadier.",
+    8: "A new start: the lecture's architecture and recipe, at a size that two cores can train in half a minute.",
+    9: "Rotary positions: queries and keys are rotated by their position, so that only distances count. It helps most.",
+    10: "RMS norm without weights: only the division that keeps numbers in range. It is simpler, and costs nothing.",
+    11: "Queries and keys are normalized, so that scores can't grow until a head sees one character only.",
+    12: "ReLU squared: a strong match counts for more than several weak ones.",
+    13: "No biases: fewer parameters for the same loss.",
+    14: "Blocks start by adding nothing, and the first prediction is even.",
+    15: "Muon: the update of a matrix moves it as far in rare directions as in frequent ones.",
+    16: "A higher learning rate for the rest of the parameters. Alone it hurts; the next step needs it.",
+    17: "The learning rates fall to zero: large steps early, small ones at the end.",
+    18: "Shuffled epochs: each part of the text is used once before any is used again.",
+}  # fmt: skip
+
+
+def replay(
+    text: Path, stage: int, paused: Callable[[], bool] = lambda: False, max_iters: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Train a stage of the ladder on a text file. Yield each of its events, and {} about once a second in between.
+
+    While `paused()` is true, the process stands still and {"paused": True} is yielded. When the caller stops, it ends.
+    Raise NanoGPTError if it fails.
+    """
+    command = [sys.executable, "-m", "nanogpt", "ladder", str(text), "--stage", str(stage), "--json", "--device", "cpu"]
+    command += [] if max_iters is None else ["--max-iters", str(max_iters)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=_environment(),
+        **_alone(),
+    ) as child:  # fmt: skip
+        lines: queue.Queue[bytes | None] = queue.Queue()
+        threading.Thread(target=_read, args=(child, lines), daemon=True).start()
+        try:
+            yield from _events(child, lines, paused)
+        finally:
+            _signal(child, "SIGCONT")
+            child.kill()
+
+
+def _events(child: subprocess.Popen, lines: queue.Queue, paused: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    still = False
+    while True:
+        if paused() != still:
+            still = not still
+            _signal(child, "SIGSTOP" if still else "SIGCONT")
+        if still:
+            yield dict(paused=True)
+            time.sleep(1.0)
+            continue
+        try:
+            line = lines.get(timeout=1.0)
+        except queue.Empty:
+            yield {}
+            continue
+        if line is None:
+            break
+        yield json.loads(line)
+    if child.wait() != 0:
+        said = (child.stderr.read() if child.stderr else b"").decode(errors="replace").strip()
+        raise NanoGPTError(said.splitlines()[-1].removeprefix("nanogpt: ") if said else "The stage failed to train.")
+
+
+def _read(child: subprocess.Popen, lines: queue.Queue) -> None:
+    assert child.stdout is not None
+    with contextlib.suppress(ValueError):  # closed
+        for line in child.stdout:
+            lines.put(line)
+    lines.put(None)
+
+
+def _signal(child: subprocess.Popen, name: str) -> None:
+    """Send a signal to a process, if there is one by this name: Windows has none that stops a process for a while."""
+    if hasattr(signal, name) and child.poll() is None:
+        child.send_signal(getattr(signal, name))
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
+
+
+def _alone() -> dict[str, Any]:
+    """Return options that keep the server's Ctrl-C away from a process, and let other programs go first."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
+    return {"start_new_session": True}
+
+
+# ---- what is kept beside a text ------------------------------------------------------------------------------------
+
+
+def kept(folder: Path) -> dict[int, list[dict[str, Any]]]:
+    """Return the events of the stages that have been trained to their end on the text in this folder, by stage."""
+    try:
+        stored = json.loads((folder / "ladder.json").read_text(encoding="utf-8"))
+        return (
+            {int(stage): events for stage, events in stored["stages"].items()} if stored["version"] == VERSION else {}
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none yet, or damaged
+        return {}
+
+
+def keep(folder: Path, stage: int, events: list[dict[str, Any]]) -> None:
+    """Keep the events of a stage beside its text."""
+    stages = {**kept(folder), stage: events}
+    disk.write_whole(folder / "ladder.json", json.dumps(dict(version=VERSION, stages=stages), ensure_ascii=False))

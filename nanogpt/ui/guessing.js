@@ -1,0 +1,56 @@
+// A guessing game: draw(root, {before, guessed: [[character, rank], …], left, wrong, tries, last, words, over}).
+//
+// Type a character to guess it; Enter alone guesses a line break. It triggers `select` with {letter}. `last` shows what
+// the model expected for the character before: {right, rank, bars: [{token, p}, …]}.
+function draw(root, data) {
+  if (!data) return root.replaceChildren();
+  const { before = "", guessed = [], left = 0, wrong = [], tries = 3, last = {}, words = "", over = false } = data;
+  const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
+  const visible = (token) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[token] || token;
+  const spoken = (token) => ({ "\n": "a line break", " ": "a space", "\t": "a tab" })[token] || `“${token}”`;
+  const box = html("div", "characters guessing-text", before);
+  box.dir = "auto";
+  for (const [token, rank] of guessed) {
+    const cell = html("span", rank > tries ? "guessed guessed-missed" : "guessed", token === "\n" ? "↵\n" : token);
+    cell.style.setProperty("--strength", `${rank > tries ? 0 : 45 / rank}%`);
+    box.append(cell);
+  }
+  if (!over) box.append(html("span", "guessing-next", "?"), html("span", "guessing-left", " ·".repeat(Math.max(0, left - 1))));
+  const parts = [box];
+  if (!over) {
+    const label = html("label", "guessing-label", "Your guess "), field = html("input", "guessing-field");
+    field.maxLength = 2;
+    field.autocomplete = "off";
+    field.autocapitalize = "off";
+    field.spellcheck = false;
+    const send = (letter) => { field.value = ""; trigger("select", { letter }); };
+    field.addEventListener("input", () => { if (field.value && !field.isComposing) send(Array.from(field.value).pop()); });
+    field.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      send("\n");
+    });
+    label.append(field, html("span", "guessing-tries", `try ${wrong.length + 1} of ${tries}${wrong.length ? `; not ${wrong.map(spoken).join(", ")}` : ""}. Enter guesses a line break.`));
+    parts.push(label);
+  }
+  const said = html("p", "guessing-words");
+  said.setAttribute("role", "status");
+  if (last.right !== undefined) {
+    const how = last.rank > tries ? "None of your guesses" : ["", "Right at once", "Right at the second try", "Right at the third try"][last.rank] || "Right";
+    said.append(`${how}: it was ${spoken(last.right)}. ${words}`);
+    const list = html("ol", "guessing-bars");
+    list.setAttribute("aria-label", "What the model expected there");
+    for (const { token, p } of last.bars) {
+      const line = html("li", token === last.right ? "guessing-bar guessing-right" : "guessing-bar"), bar = html("i", "");
+      bar.style.width = `${100 * p}%`;
+      const frame = html("span", "expected-shares");
+      frame.append(bar);
+      line.append(html("code", "", visible(token)), frame, html("span", "expected-percent", `${(100 * p).toFixed(1)}%`));
+      list.append(line);
+    }
+    parts.push(said, html("p", "expected-hint", "What the model expected there:"), list);
+  } else parts.push(said);
+  const typing = root.contains(document.activeElement);
+  root.replaceChildren(...parts);
+  if (typing) root.querySelector(".guessing-field")?.focus({ preventScroll: true });
+}

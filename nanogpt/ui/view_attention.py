@@ -1,0 +1,124 @@
+"""The view "Attention": a text shaded by the attention of a head, and all heads with a sentence for each."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+
+from .. import errors, explain
+from .drawn import drawn, said, told
+from .view import View, opened
+from .view_characters import a_passage, a_sample, first_text
+
+if TYPE_CHECKING:
+    from ..explain.ablation import Part
+    from ..explain.opened import Opened
+
+LONGEST = 256  # characters: the picture of a whole head is as wide
+SMALL = 24  # the width of a head's small picture
+SINGLE: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
+    trigger_mode="always_last",
+)  # fmt: skip
+
+
+# ---- handlers ------------------------------------------------------------------------------------------------------
+
+
+def looked(one: Opened, text: str, head: str = "", at: int | None = None) -> dict[str, Any]:
+    """Return the data for attention.js: a text, every head, and the whole attention of one, by default the first."""
+    longest = min(LONGEST, one.model.config.block_size)
+    start = explain.characters.start_token(one.tokenizer)
+    ids = one.tokenizer.encode(one.tokenizer.fit(text).text)[:longest] or [start]
+    wei = explain.attention.of_text(one.model, ids)  # (n_layer, nh, T, T)
+    found = explain.attention.of_heads(one)
+    costs = (explain.cache.load(one, explain.ablation.VIEW) or {}).get("rises", {})
+    parts = sorted(heads_of(one), key=lambda part: -costs.get(part.key, 0.0))  # the most important first
+    chosen = next((part for part in parts if part.key == head), parts[0])
+    copies = explain.attention.copying_words(found["copying"])
+    order = "" if costs else " Open “Switch it off” once to sort the heads by importance."
+    return dict(
+        tokens=[one.tokenizer.itos[i] for i in ids],
+        at=len(ids) - 1 if at is None else at,
+        heads=[described(part, found, costs, wei[part.block, part.head]) for part in parts],
+        size=min(SMALL, len(ids)),
+        head=chosen.key,
+        matrix=picture(wei[chosen.block, chosen.head]),
+        words=f"{copies} The sentences were measured on {found['on']}.{order}",
+    )
+
+
+def heads_of(one: Opened) -> list[Part]:
+    """Return all heads of a model, block by block."""
+    return [part for part in explain.ablation.parts_of(one.model) if part.kind == "head"]
+
+
+def described(part: Part, found: dict, costs: dict[str, float], matrix: np.ndarray) -> dict[str, Any]:
+    """Return the entry of a head in the list: its name, what it looks at, its cost if measured, and a small picture."""
+    return dict(
+        key=part.key,
+        name=str(part).capitalize(),
+        says=found["heads"][part.block][part.head]["says"],
+        cost=f"{costs[part.key]:+.2f} nats without it" if part.key in costs else "",
+        small=picture(pooled(matrix)),
+    )
+
+
+def pooled(matrix: np.ndarray) -> np.ndarray:
+    """Return a matrix (T, T) as a small one: the mean of each piece, scaled so that the largest is 1."""
+    n = min(SMALL, len(matrix))
+    edges = np.linspace(0, len(matrix), n + 1).astype(int)[:-1]
+    small = np.add.reduceat(np.add.reduceat(matrix, edges, axis=0), edges, axis=1)  # (n, n)
+    counts = np.diff([*edges, len(matrix)])
+    small = small / np.outer(counts, counts)
+    return small / small.max()
+
+
+def picture(matrix: np.ndarray) -> str:
+    """Return shares as bytes in base64: the square root of each, so that small ones can be seen."""
+    return base64.b64encode(np.rint(255 * np.sqrt(matrix.clip(0, 1))).astype(np.uint8).tobytes()).decode()
+
+
+# ---- the view ------------------------------------------------------------------------------------------------------
+
+
+def build(run: gr.Dropdown) -> View:
+    """Draw the view and wire it."""
+    gr.Markdown(
+        "Attention is how characters get information from earlier ones. Choose a character and a head: the text is "
+        "shaded by how much that head looks at each earlier place.",
+        container=False,
+    )  # fmt: skip
+    with gr.Row():
+        sample = gr.Button("Use a sample", size="sm", min_width=130, scale=0, elem_id="attention-sample")
+        passage = gr.Button("Use held-out text", size="sm", min_width=150, scale=0, elem_id="attention-passage")
+    wrong = said("attention-said")
+    view = drawn("attention", uses=("text_cells",), elem_id="attention-view")
+    with gr.Accordion("Use your own text", open=False):
+        own = gr.Textbox(
+            label="Text", info=f"Up to {LONGEST} characters.", lines=3, max_lines=8, elem_id="attention-own"
+        )
+        use = gr.Button("Use this text", size="sm", min_width=140, scale=0, elem_id="attention-use")
+
+    def show(name: str | None, make: Callable[[Opened], str], *how) -> dict:
+        try:
+            one = opened(name)
+            return {view: looked(one, make(one), *how), wrong: told("")}
+        except errors.PROBLEMS as error:
+            return {wrong: told(errors.explain(error), "failed")}
+
+    def select(data, name):
+        tokens, head, at = ((data or {}).get(key) for key in ("tokens", "head", "at"))
+        text = "".join(map(str, tokens[:LONGEST])) if isinstance(tokens, list) else ""
+        return show(name, lambda one: text, str(head), at if isinstance(at, int) else None)
+
+    begin = lambda name: show(name, first_text)
+    sample.click(lambda name: show(name, a_sample), run, [view, wrong], **SINGLE)
+    passage.click(lambda name: show(name, a_passage), run, [view, wrong], **SINGLE)
+    use.click(lambda name, text: show(name, lambda one: text or ""), [run, own], [view, wrong], **SINGLE)
+    view.input(select, [view, run], [view, wrong], **SINGLE)
+    return View(begin, [run], [view, wrong])

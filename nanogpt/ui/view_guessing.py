@@ -1,0 +1,85 @@
+"""The view "Beat your model": guess the next characters of held-out text, and compare your bits with the model's."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from .. import errors, explain
+from ..config import SampleConfig
+from .drawn import drawn, said, told
+from .view import View, opened
+
+if TYPE_CHECKING:
+    from ..explain.guessing import Game
+    from ..explain.opened import Opened
+
+SINGLE: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
+)
+PLAIN = SampleConfig(temperature=1.0)
+
+
+# ---- handlers ------------------------------------------------------------------------------------------------------
+
+
+def shown(one: Opened, game: Game) -> dict[str, Any]:
+    """Return the data for guessing.js. It never holds a character that is still to be guessed."""
+    begin = len(game.text) - game.hidden
+    done = len(game.ranks)
+    last = {}
+    if done:
+        place = game.place - 1
+        logits = explain.characters.logits_at(one.model, one.tokenizer, game.text[:place], place)
+        last = dict(
+            right=game.text[place], rank=game.ranks[-1], bars=explain.characters.likeliest(logits, one.tokenizer, PLAIN)
+        )
+    return dict(
+        before=game.text[:begin],
+        guessed=[[game.text[begin + i], rank] for i, rank in enumerate(game.ranks)],
+        left=game.hidden - done,
+        wrong=list(game.wrong),
+        tries=explain.guessing.TRIES,
+        last=last,
+        words=explain.guessing.result(game, one.tokenizer.vocab_size),
+        over=game.over,
+    )
+
+
+# ---- the view ------------------------------------------------------------------------------------------------------
+
+
+def build(run: gr.Dropdown) -> View:
+    """Draw the view and wire it."""
+    gr.Markdown(
+        "Can you predict your text better than your model does? Guess the next 30 characters of a passage that the "
+        "model hasn't seen: three guesses for each.",
+        container=False,
+    )  # fmt: skip
+    new, wrong, game = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said"), gr.State()
+    view = drawn("guessing", elem_id="guessing-view")
+    outputs = [view, wrong, game]
+
+    def begin(name):
+        try:
+            one = opened(name)
+            started = explain.guessing.new_game(one, secrets.randbelow(2**31))
+            return {view: shown(one, started), wrong: told(""), game: started}
+        except errors.PROBLEMS as error:
+            return {view: None, wrong: told(errors.explain(error), "failed"), game: None}
+
+    def guess(event: gr.EventData, name, now):
+        if now is None:  # the server was restarted
+            return begin(name)
+        try:
+            one = opened(name)
+            later = explain.guessing.guess(now, str(getattr(event, "letter", "")), one)
+            return {view: shown(one, later), wrong: told(""), game: later}
+        except errors.PROBLEMS as error:
+            return {wrong: told(errors.explain(error), "failed")}
+
+    new.click(begin, run, outputs, **SINGLE)
+    view.select(guess, [run, game], outputs, **SINGLE)
+    return View(begin, [run], outputs)

@@ -1,0 +1,160 @@
+"""The view "Lecture": the stages of the lecture trained on the text of your model, one after another, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from .. import errors, explain, limits
+from ..config import NanoGPTError
+from ..durations import in_words
+from ..runs import queue
+from .drawn import drawn, line, said, told
+from .parts import QUIET
+from .view import View, opened
+from .visit import visitor
+
+if TYPE_CHECKING:
+    from ..explain.opened import Opened
+
+NO_TEXT = "The text of this model isn't here. Add it in the Text tab to replay the lecture on it."
+WHICH = [
+    ("From the bigram model to the GPT (stages 1 to 6)", "lecture"),
+    ("On to the modern recipe (8 to 18)", "modern"),
+]
+SINGLE: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
+)
+
+
+# ---- handlers ------------------------------------------------------------------------------------------------------
+
+
+def stages_of(which: str) -> Sequence[int]:
+    """Return the stages of a choice."""
+    return explain.replay.MODERN if which == "recipe" else explain.replay.LECTURE
+
+
+def shown(events: dict[int, list[dict]], which: str) -> tuple[dict, dict, dict]:
+    """Return the data of the plot, the table and the samples, from the events of each stage."""
+    wanted = {stage: events[stage] for stage in stages_of(which) if events.get(stage)}
+    ended = {stage: of[-1] for stage, of in wanted.items() if "sample" in of[-1]}
+    rows = [
+        [title(stage), f"{one['val_loss']:.3f}", f"{one['parameters']:,}", f"{one['seconds']:.0f} s"]
+        for stage, one in ended.items()
+    ]
+    table = dict(head=["Stage", "Validation loss", "Parameters", "Time"] if rows else [], rows=rows, said="")
+    return curves(wanted), table, dict(columns=[sample(stage, ended.get(stage, {})) for stage in wanted])
+
+
+@cache
+def names() -> dict[int, str]:
+    """Return the name of each stage."""
+    from .. import lecture, rungs  # here, because they import torch
+
+    return {one.number: one.name for one in (*lecture.LADDER, *rungs.RUNGS)}
+
+
+def title(stage: int) -> str:
+    """Return the number and the name of a stage."""
+    return f"{stage} {names()[stage]}"
+
+
+def curves(events: dict[int, list[dict]]) -> dict[str, Any]:
+    """Return the data of the plot: a line for the validation loss of each stage."""
+    points = lambda of: [[one["step"], round(one["val_loss"], 4), one["step"]] for one in of]
+    lines = [dict(label=title(stage), points=points(of)) for stage, of in events.items()]
+    end = max((of[-1]["step"] for of in events.values()), default=0)
+    return dict(axis="step", end=end or 1, lines=lines, name="lecture", waiting="The losses appear here.")
+
+
+def sample(stage: int, last: dict) -> dict[str, str]:
+    """Return the column of a stage: what it adds, and what it writes once it is trained."""
+    state = "done" if last else "writing"
+    return dict(name=title(stage), prompt="", text=last.get("sample", ""), said=explain.replay.ADDS[stage], state=state)
+
+
+def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], str]]:
+    """Train the stages that haven't been trained on a text yet. Yield all events so far, and what is happening."""
+    events, began = explain.replay.kept(folder), time.monotonic()
+    missing = [stage for stage in stages_of(which) if stage not in events]
+    most = limits.limit("NANOGPT_MAX_SECONDS")
+    for stage in missing:
+        yield events, f"Stage {stage}: {names()[stage]} ..."
+        for event in explain.replay.replay(folder / "text.txt", stage, lambda: bool(queue.running())):
+            if most is not None and time.monotonic() - began > most:
+                raise NanoGPTError(
+                    f"Stopped after {in_words(most)}, the most this server allows. Start again to go on."
+                )
+            if "step" in event:
+                events = {**events, stage: [*events.get(stage, []), event]}
+            waiting = " Paused while a run trains." if event.get("paused") else ""
+            step = f", step {events[stage][-1]['step']:,}" if stage in events else ""
+            yield events, f"Stage {stage}: {names()[stage]}{step}.{waiting}"
+        explain.replay.keep(folder, stage, events[stage])
+    yield events, "Done: every stage was trained on the same text, from the same seed."
+
+
+def folder_of(one: Opened) -> Path:
+    """Return the folder of a model's text. Raise NanoGPTError if the text isn't here."""
+    folder = one.text_folder()
+    if folder is None:
+        raise NanoGPTError(NO_TEXT)
+    return folder
+
+
+# ---- the view ------------------------------------------------------------------------------------------------------
+
+
+def build(run: gr.Dropdown) -> View:
+    """Draw the view and wire it."""
+    gr.Markdown(
+        "The lecture adds one idea at a time. Watch on your own text what each is worth: every stage is trained from "
+        "the same seed. Stages 1 to 6 take a few minutes on two cores; you can stop and go on later.",
+        container=False,
+    )  # fmt: skip
+    which = gr.Radio(WHICH, value="lecture", show_label=False, label="Stages", container=False, elem_id="replay-which")
+    with gr.Row():
+        start = gr.Button("Train the stages", variant="primary", min_width=200, scale=0, elem_id="replay-start")
+        stop = gr.Button("Stop", min_width=90, scale=0, elem_id="replay-stop")
+    status, wrong = (
+        drawn("status_line", line(""), elem_id="replay-status", elem_classes="quiet-line"),
+        said("replay-said"),
+    )
+    plot, table = drawn("loss_plot", elem_id="replay-plot"), drawn("plain_table", elem_id="replay-table")
+    samples = drawn("side_by_side", elem_id="replay-samples")
+    outputs = [status, wrong, plot, table, samples]
+
+    def updates(events: dict, which: str) -> dict:
+        return dict(zip((plot, table, samples), shown(events, which)))
+
+    def begin(name, which):
+        try:
+            return {**updates(explain.replay.kept(folder_of(opened(name))), which), status: line(""), wrong: told("")}
+        except errors.PROBLEMS as error:
+            return {**updates({}, which), status: line(""), wrong: told(errors.explain(error), "failed")}
+
+    def train(name, which):
+        try:
+            visitor().may_train()
+            folder = folder_of(opened(name))
+            before = None
+            for events, doing in trained(folder, which):
+                state = "finished" if doing.startswith("Done") else "running"
+                update = {status: line(doing, state), wrong: told("")}
+                yield update if events is before else {**update, **updates(events, which)}
+                before = events
+        except errors.PROBLEMS as error:
+            yield {status: line(""), wrong: told(errors.explain(error), "failed")}
+
+    training = start.click(train, [run, which], outputs, **SINGLE)
+    stop.click(
+        lambda: line("Stopped. The stages that were completed are kept."), None, status, cancels=[training], **QUIET
+    )
+    which.input(begin, [run, which], outputs, **QUIET)
+    return View(begin, [run, which], outputs)

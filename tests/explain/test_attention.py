@@ -1,0 +1,114 @@
+"""Where heads look: against the attention of one head by hand, and sentences for attention made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import ended_run
+from torch.nn import functional as F
+
+from nanogpt import corpus
+from nanogpt.config import ModelConfig
+from nanogpt.explain import attention
+from nanogpt.explain.opened import open_run
+from nanogpt.model import GPT
+from nanogpt.tokenizer import make_tokenizer
+
+TEXT = "the mill, the Mill. the mill, the Mill."
+SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=32, batch_size=4, max_iters=50)
+
+
+@pytest.fixture(params=["classic", "modern"])
+def model(request):
+    torch.manual_seed(1)
+    made = GPT(ModelConfig(11, request.param, block_size=8, n_layer=2, n_head=2, n_embd=16)).eval()
+    for p in made.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    return made
+
+
+@torch.inference_mode()
+def test_attention_is_what_the_model_computes(model):
+    idx = torch.randint(11, (3, 8), generator=torch.Generator().manual_seed(0))
+    before = model(idx)[0]
+    wei = attention.attentions(model, idx)
+    assert wei.shape == (2, 3, 2, 8, 8)
+    assert torch.allclose(wei.sum(-1), torch.ones(2, 3, 2, 8), atol=1e-5)
+    assert torch.equal(wei, wei.tril())
+    assert torch.equal(model(idx)[0], before)
+    assert model.blocks[0].sa.attend is F.scaled_dot_product_attention
+    # the output of the first block's attention is its values, weighted by what was returned
+    x, rotary = model.embed(idx, slice(0, 8))
+    x = model.blocks[0].ln1(x)
+    v = model.blocks[0].sa.qkv(x).split(16, dim=-1)[2].view(3, 8, 2, 8).transpose(1, 2)
+    out = model.blocks[0].sa.proj((wei[0] @ v).transpose(1, 2).reshape(3, 8, 16))
+    assert torch.allclose(out, model.blocks[0].sa(x, None, rotary), atol=1e-5)
+
+
+def made_by_hand(where) -> torch.Tensor:
+    """Return the attention (1, 1, 1, T, T) of a head on TEXT that looks from each position evenly at `where(i)`."""
+    T = len(TEXT)
+    wei = torch.zeros(1, 1, 1, T, T)
+    for i in range(T):
+        places = [j for j in where(i) if 0 <= j <= i] or [i]
+        wei[..., i, places] = 1 / len(places)
+    return wei
+
+
+@pytest.mark.parametrize(
+    ("says", "where"),
+    [
+        ("100% on the previous character", lambda i: [i - 1]),
+        ("100% on the character itself", lambda i: [i]),
+        ("100% on the character before the previous one", lambda i: [i - 2]),
+        ("100% on spaces and line breaks", lambda i: [j for j in range(i + 1) if TEXT[j] == " "]),
+        ("100% on punctuation", lambda i: [j for j in range(i + 1) if TEXT[j] in ",."]),
+        ("looks back 14 places on average", lambda i: range(i + 1)),
+    ],
+)  # fmt: skip
+def test_a_sentence_says_what_a_head_looks_at(monkeypatch, says, where):
+    tokenizer = make_tokenizer(TEXT)
+    xb = torch.tensor([tokenizer.encode(TEXT)])
+    monkeypatch.setattr(attention, "attentions", lambda model, idx: made_by_hand(where))
+    monkeypatch.setattr(attention, "FIRST", 19)  # the first comma has been read
+    made = GPT(ModelConfig(tokenizer.vocab_size, "modern", block_size=64, n_layer=1, n_head=1, n_embd=8))
+    [[fact]] = attention.facts(made, tokenizer, xb)
+    assert fact["says"] == says
+
+
+def test_kinds_of_places_by_hand():
+    tokenizer = make_tokenizer("abca b")
+    kinds = attention.kinds_of_places(np.array(tokenizer.encode("abca b")), tokenizer)
+    places = lambda words, i: list(np.flatnonzero(kinds[words][i]))
+    assert places("earlier places with the same character", 5) == [1]
+    assert places("what followed the same character before", 3) == [1]  # an "a" came before; a "b" followed it
+    assert places("what followed the same character before", 5) == [2]
+    assert places("spaces and line breaks", 5) == [4]
+    assert places("the previous character", 5) == [4]
+
+
+def test_a_head_that_copies_is_recognized(monkeypatch):
+    model = GPT(ModelConfig(11, "modern", block_size=16, n_layer=1, n_head=1, n_embd=8))
+
+    def copying(model, idx):
+        T = idx.shape[1]
+        wei = torch.eye(T).repeat(1, len(idx), 1, 1, 1).clone()
+        for i in range(T // 2, T):
+            wei[..., i, :] = 0
+            wei[..., i, i - T // 2 + 1] = 1
+        return wei
+
+    monkeypatch.setattr(attention, "attentions", copying)
+    assert attention.copying(model) == 1.0
+    assert attention.copying_words(1.0).startswith("A head of this model copies")
+    assert attention.copying_words(0.01) == "No head of this model copies earlier passages (best score 0.01 of 1)."
+
+
+def test_a_run_is_described_once(home, tiny_text, monkeypatch):
+    one = open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL))
+    found = attention.of_heads(one)
+    assert [[set(fact) for fact in heads] for heads in found["heads"]] == [[{"says", "distance", "shares"}] * 2]
+    assert found["on"] == "held-out text"
+    monkeypatch.setattr(attention, "facts", lambda *a: pytest.fail("described again"))
+    assert attention.of_heads(open_run(one.run)) == found

@@ -1,0 +1,114 @@
+"""The run doctor, on curves recorded from real runs (curves/*.json), and changed so that a rule must not apply."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import ended_run
+
+from nanogpt import corpus
+from nanogpt.explain import ablation, cache, doctor
+from nanogpt.explain.opened import open_run
+
+CURVES = Path(__file__).parent / "curves"
+SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
+
+
+def recorded(name: str) -> doctor.Curve:
+    """Return a recorded curve: `about` has the facts, `rows` the evaluations."""
+    stored = json.loads((CURVES / f"{name}.json").read_text())
+    about = stored["about"]
+    steps, val, train = doctor.evaluations(stored["rows"])
+    return doctor.Curve(
+        steps, val, train, True, about["learning_rate"], about["read"] / (0.9 * about["characters"]),
+        about["parameters"], about["characters"], about["vocab_size"], about["message"],
+    )  # fmt: skip
+
+
+def rules(curve: doctor.Curve) -> list[str]:
+    return [found.rule for found in doctor.findings(curve)]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("too-high", ["rate too high"]),  # learning rate 0.3
+        ("too-low", ["rate too low"]),  # 2e-5
+        ("overfit", ["overfitting", "too little text"]),  # 20,000 characters, 70 epochs
+        ("plateau", ["plateau"]),  # one layer of width 8
+        ("short", ["too short"]),  # 300 steps
+        ("healthy", ["too short"]),  # 2,500 steps, still falling at 4.7 epochs
+    ],
+)
+def test_every_curve_gets_the_findings_it_was_recorded_for(name, found):
+    assert rules(recorded(name)) == found
+
+
+def test_sentences_name_numbers_and_one_thing_to_do():
+    too_high, too_low, overfit = (doctor.findings(recorded(name))[0] for name in ("too-high", "too-low", "overfit"))
+    assert too_high.says.startswith("The loss is stuck at 3.51")
+    assert too_high.do == "Set learning_rate to 0.03."
+    assert too_low.says.startswith("After 800 steps the loss is still 3.41")
+    assert too_low.do == "Set learning_rate to 0.0002."
+    assert overfit.says.startswith("Overfitting since step 1,050: the validation loss rose from 1.94 to 2.37")
+
+
+def test_what_is_still_training_has_not_ended_too_early_or_on_a_plateau():
+    for name in ("short", "plateau"):
+        assert rules(replace(recorded(name), ended=False)) == []
+
+
+def test_a_rise_within_the_noise_is_no_overfitting():
+    curve = recorded("healthy")
+    val = curve.val.copy()
+    val[-1] = val.min() + doctor.WORSE / 2
+    train = curve.train.copy()
+    train[-1] = train.min() - 0.1
+    assert "overfitting" not in rules(replace(curve, val=val, train=train))
+    val[-1] = val[:-1].min() + 2 * doctor.WORSE
+    assert "overfitting" in rules(replace(curve, val=val, train=train))
+
+
+def test_a_large_text_is_not_too_small():
+    assert "too little text" not in rules(replace(recorded("overfit"), characters=10_000_000))
+
+
+def test_few_evaluations_say_nothing_and_nan_says_it_at_once():
+    curve = recorded("too-high")
+    few = replace(curve, steps=curve.steps[:4], val=curve.val[:4], train=curve.train[:4])
+    assert rules(few) == []
+    nan = doctor.findings(replace(few, message="Training diverged at step 7 (the loss became NaN)."))
+    assert [found.do for found in nan] == ["Set learning_rate to 0.1."]
+
+
+def test_losses_are_taken_from_the_rows_as_they_were_logged():
+    rows = [dict(step=0, train_loss=4.0, val_loss=4.1), dict(step=5, train_loss=3.0), dict(step=10, val_loss=3.2)]
+    steps, val, train = doctor.evaluations(rows)
+    assert list(steps) == [0, 10]
+    assert list(val) == [4.1, 3.2]
+    assert list(train) == [4.0, 3.0]
+    assert all(len(part) == 0 for part in doctor.evaluations([]))
+
+
+def test_parts_that_do_nothing_are_named_once_they_have_been_measured(home, tiny_text):
+    run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+    assert doctor.idle_parts(run) is None
+    measured = {"0.mlp": 0.001, "1.mlp": -0.002, "0.attention": 0.3, "1.attention": 0.0, "0.head.0": 0.0}
+    cache.keep(open_run(run), ablation.VIEW, dict(rises=measured, done=True))
+    found = doctor.idle_parts(run)
+    assert found.says == "Parts of this model do nothing: the MLPs of blocks 1 and 2 and the attention of block 2."
+    assert found in doctor.examine(run, run.status())
+
+
+def test_a_run_in_which_nothing_is_wrong_gets_a_sentence(home, tiny_text):
+    run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+    assert doctor.examine(run, run.status()) == []  # three evaluations
+    for step in range(75, 400, 25):
+        run.log(step=step, seconds=1.0, tokens=step * 64, train_loss=1.8, val_loss=2.0)
+    run.event("finished", step=375, val_loss=3.0, message="Finished.")
+    [found] = doctor.examine(run, run.status())
+    assert found.rule == "healthy"
+    assert found.says == "Nothing wrong: the validation loss fell to 2.00 and is 0.20 above the training loss."

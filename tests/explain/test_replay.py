@@ -1,0 +1,105 @@
+"""The replayed lecture: a real process that is paused, stopped and read, and what is kept of it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from nanogpt import corpus, lecture, rungs
+from nanogpt.config import NanoGPTError
+from nanogpt.explain import replay
+from nanogpt.ui import view_replay
+
+
+@pytest.fixture
+def folder(home, tiny_text):
+    return corpus.add(tiny_text, "A play").folder
+
+
+@pytest.mark.slow
+def test_a_stage_is_trained_in_a_process_that_can_be_paused_and_ends_with_its_reader(folder, tiny_text):
+    answers = iter([True, True])
+    events = list(replay.replay(folder / "text.txt", 1, lambda: next(answers, False), max_iters=5))
+    assert events[:2] == [dict(paused=True)] * 2
+    said = [event for event in events if "step" in event]
+    [*plain] = lecture.train_stage(tiny_text, lecture.STAGES[1], max_iters=5)
+    for event in (said[-1], plain[-1]):
+        del event["seconds"]
+    assert said == plain
+
+    running = replay.replay(folder / "text.txt", 1)
+    while "step" not in next(running):
+        pass
+    child = running.gi_frame.f_locals["child"]
+    running.close()
+    assert child.poll() is not None
+    if os.name == "posix":
+        with pytest.raises(ProcessLookupError):
+            os.kill(child.pid, 0)
+
+
+@pytest.mark.slow
+def test_a_stage_that_fails_says_why(folder):
+    (folder / "text.txt").write_text("short")
+    with pytest.raises(NanoGPTError, match="at least"):
+        list(replay.replay(folder / "text.txt", 1))
+
+
+EVENTS = [
+    dict(stage=1, step=0, train_loss=4.0, val_loss=4.1),
+    dict(stage=1, step=300, train_loss=2.5, val_loss=2.6, seconds=3.2, parameters=4225, sample="Thou"),
+]
+
+
+def test_what_is_complete_is_kept_beside_the_text(folder):
+    assert replay.kept(folder) == {}
+    replay.keep(folder, 1, EVENTS)
+    replay.keep(folder, 9, EVENTS)
+    assert replay.kept(folder) == {1: EVENTS, 9: EVENTS}
+    (folder / "ladder.json").write_text('{"version": 0, "stages": {}}')
+    assert replay.kept(folder) == {}
+    assert corpus.load(folder.name).folder == folder  # the text is as whole as before
+
+
+def test_every_stage_has_a_name_and_a_paragraph():
+    assert list(replay.LECTURE) == [stage.number for stage in lecture.stages_for("cpu")]
+    assert list(replay.MODERN) == [rung.number for rung in rungs.RUNGS]
+    for stage in (*replay.LECTURE, *replay.MODERN):
+        assert replay.ADDS[stage]
+        assert view_replay.names()[stage]
+
+
+def test_curves_a_table_and_samples(folder):
+    plot, table, samples = view_replay.shown({1: EVENTS, 2: EVENTS[:1]}, "lecture")
+    assert [one["label"] for one in plot["lines"]] == ["1 bigram model", "2 one head of self-attention"]
+    assert plot["lines"][0]["points"] == [[0, 4.1, 0], [300, 2.6, 300]]
+    assert plot["end"] == 300
+    assert table["rows"] == [["1 bigram model", "2.600", "4,225", "3 s"]]
+    assert [one["text"] for one in samples["columns"]] == ["Thou", ""]
+    assert samples["columns"][1]["said"] == replay.ADDS[2]
+    assert view_replay.shown({}, "recipe")[1]["rows"] == []
+
+
+def test_stages_that_were_trained_before_are_not_trained_again(folder, monkeypatch):
+    for stage in replay.LECTURE:
+        replay.keep(folder, stage, EVENTS)
+    monkeypatch.setattr(replay, "replay", lambda *a: pytest.fail("trained again"))
+    [(events, said)] = view_replay.trained(folder, "lecture")
+    assert set(events) == set(replay.LECTURE)
+    assert said.startswith("Done")
+
+
+def test_a_public_server_ends_it_in_time(folder, monkeypatch):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    monkeypatch.setenv("NANOGPT_MAX_SECONDS", "60")
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(replay, "replay", lambda *a: iter([{}, EVENTS[0], {}]))
+    going = view_replay.trained(folder, "lecture")
+    next(going)
+    next(going)
+    now[0] = 61.0
+    with pytest.raises(NanoGPTError, match="Stopped after 1 minute, the most this server allows"):
+        next(going)
