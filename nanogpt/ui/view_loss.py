@@ -20,8 +20,8 @@ from ..explain import loss
 from ..explain.adaptive import MISSING, compressors
 from ..explain.baselines import BASELINES
 from ..explain.opened import Opened
+from ..launch import counting
 from ..runs import queue
-from . import counting
 from .drawn import drawn, said, told
 from .view import View, opened
 

@@ -12,8 +12,9 @@ from conftest import ended_run
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.explain import baselines
+from nanogpt.launch import counting
 from nanogpt.runs import overview, queue
-from nanogpt.ui import counting, view, view_loss, watching
+from nanogpt.ui import view, view_loss, watching
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
