@@ -20,8 +20,8 @@ from ..explain import loss
 from ..explain.adaptive import MISSING, compressors
 from ..explain.baselines import BASELINES
 from ..explain.opened import Opened
+from ..launch import counting
 from ..runs import queue
-from . import counting
 from .drawn import drawn, said, told
 from .view import View, opened
 
@@ -71,23 +71,34 @@ def words(found: dict[str, Any], waiting: bool) -> list[str]:
         return ["The text of this model isn't here, so there is nothing to compare its loss with."]
     if own is None:
         return ["This run has no validation loss yet."]
+    return [*compared(own, losses), *([learned(found["dynamic"])] if found["dynamic"] else []), *lacking(losses)]
+
+
+def compared(own: float, losses: dict[str, float]) -> list[str]:
+    """Return sentences that compare a run's loss with those of the counting models and of the compressors."""
     fixed = {key: value for key, value in losses.items() if not BASELINES[key].adaptive}
-    sentences = [loss.better_than(own, fixed) or "Worse than guessing: something went wrong in training."]
-    sentences.append(
-        f"On average, the model is as unsure as if it had to choose among {math.exp(own):.1f} equally likely "
-        f"characters; without any training, it would be {math.exp(losses['uniform']):.0f}."
-    )
     ahead = [BASELINES[key].label for key in losses if key not in fixed and losses[key] < own]
-    if ahead:
-        sentences.append(f"{' and '.join(ahead)} is ahead, but goes on learning while it reads." if len(ahead) == 1 else
-                         f"{' and '.join(ahead)} are ahead, but go on learning while they read.")  # fmt: skip
-    if learning := found["dynamic"]:
-        gain = learning["static"] - learning["dynamic"]
-        sentences.append(f"With the same right, the model comes to {learning['dynamic']:.3f}, {abs(gain):.3f} "
-                         f"{'lower' if gain >= 0 else 'higher'} than without.")  # fmt: skip
-    if "ppmd" not in losses and not compressors()["ppmd"]:
-        sentences.append(MISSING)
-    return sentences
+    verb = "is ahead, but goes on learning while it reads" if len(ahead) == 1 else (
+        "are ahead, but go on learning while they read"
+    )  # fmt: skip
+    return [
+        loss.better_than(own, fixed) or "Worse than guessing: something went wrong in training.",
+        f"On average, the model is as unsure as if it had to choose among {math.exp(own):.1f} equally likely "
+        f"characters; without any training, it would be {math.exp(losses['uniform']):.0f}.",
+        *([f"{' and '.join(ahead)} {verb}."] if ahead else []),
+    ]
+
+
+def learned(found: dict[str, Any]) -> str:
+    """Return what the model gained by learning while it reads."""
+    gain = found["static"] - found["dynamic"]
+    side = "lower" if gain >= 0 else "higher"
+    return f"With the same right, the model comes to {found['dynamic']:.3f}, {abs(gain):.3f} {side} than without."
+
+
+def lacking(losses: dict[str, float]) -> list[str]:
+    """Return a sentence about the compressor that isn't installed, if it is missing."""
+    return [MISSING] if "ppmd" not in losses and not compressors()["ppmd"] else []
 
 
 def show(name: str | None) -> Iterator[dict[str, Any]]:
