@@ -16,7 +16,16 @@ from nanogpt.explain import guessing
 from nanogpt.explain.opened import open_run
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
-from nanogpt.ui import share_tab, view, view_attention, view_characters, view_copies, view_guessing, view_parts
+from nanogpt.ui import (
+    share_tab,
+    view,
+    view_attention,
+    view_characters,
+    view_copies,
+    view_guessing,
+    view_loss,
+    view_parts,
+)
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -139,6 +148,22 @@ def test_what_is_still_hidden_never_reaches_the_browser(one):
     assert data["last"]["right"] == hidden[0]
     assert data["left"] == guessing.HIDDEN - 1
     assert len(data["last"]["bars"]) == 5
+
+
+def test_your_score_counts_after_ten_characters_and_stands_on_the_ruler(one):
+    game = guessing.new_game(one, 3)
+    for _ in range(9):
+        game = guessing.guess(game, game.text[game.place], one)
+    assert view_guessing.scored({"other": 2.0}, "one", game, 40) == {"other": 2.0}
+    game = guessing.guess(game, game.text[game.place], one)
+    scores = view_guessing.scored(None, "one", game, 40)
+    assert scores == {"one": pytest.approx(guessing.player_bits(game.ranks, 40), abs=1e-3)}
+    [you] = [
+        mark for mark in view_loss.ruler(one, player=view_loss.score_of(one, scores))["marks"] if mark["label"] == "You"
+    ]
+    assert you["bits"] == pytest.approx(scores["one"])
+    for nonsense in (None, "x", {"one": "x"}, {"one": -1}, {"other": 2.0}):
+        assert view_loss.score_of(one, nonsense) is None
 
 
 # --- where does it look? ----------------------------------------------------------------------------------------------
