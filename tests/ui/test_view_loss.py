@@ -170,7 +170,7 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(standing_page, sta
     assert "stroke-dasharray" in picture
 
     page.get_by_role("tab", name="Understand").click()
-    page.get_by_role("tab", name="What does this loss mean?").click()
+    page.get_by_role("tab", name="Loss", exact=True).click()
     page.wait_for_selector(".ruler-mark")
     assert page.locator(".ruler-mark").count() == len(losses) + 1
     page.locator(".ruler").focus()
