@@ -112,9 +112,23 @@ def test_nothing_is_measured_while_something_trains(one, monkeypatch):
     monkeypatch.setattr(queue, "running", lambda: busy.pop(0) if len(busy) > 1 else busy[0])
     monkeypatch.setattr(view_parts.time, "sleep", lambda seconds: None)
     said = [data["said"] for data in view_parts.measured(one, [])]
-    assert said[:2] == ["Waiting until training ends, so that it isn't slowed down."] * 2
+    assert said[:2] == ["Waiting until the machine is free, so that nothing is slowed down."] * 2
     assert said[-1].endswith(".")
     assert "Measured on" in said[-1]
+
+
+def test_one_model_is_measured_at_a_time_and_what_is_known_is_shown_at_once(one, monkeypatch):
+    monkeypatch.setattr(view_parts.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(view_parts, "PATIENCE", -1.0)
+    first = view_parts.measured(one, [])
+    next(first)
+    with pytest.raises(NanoGPTError, match="Open this view again"):
+        list(view_parts.measured(one, []))
+    [*_, last] = first
+    assert last["said"].endswith(".")
+    monkeypatch.setattr(queue, "running", lambda: ["other"])
+    [at_once] = view_parts.measured(one, [])
+    assert at_once["rises"] == last["rises"]
 
 
 def test_a_public_server_limits_the_time_of_measuring(one, monkeypatch):
