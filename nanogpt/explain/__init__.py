@@ -4,8 +4,8 @@
 model expected, `seen` asks the training text the same, `ablation` switches parts of the model off, `attention` says
 where its heads look, `copies` finds what a text repeats of the training text, and `guessing` lets a person compete with
 a model. `baselines` and `adaptive` compute what counting models and compressors reach, `dynamic` what the model reaches
-if it goes on learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, and `replay` trains
-the lecture's stages. None of them imports the page.
+if it goes on learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, `replay` trains the
+lecture's stages, and `architecture` describes a model's parts. None of them imports the page.
 
 A module is imported when it is first used, as in `explain.characters.read(...)`: most of them import torch.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import (
         ablation,
         adaptive,
+        architecture,
         attention,
         baselines,
         cache,
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "ablation", "adaptive", "attention", "baselines", "cache", "characters", "copies", "doctor", "dynamic", "guessing",
-    "loss", "opened", "replay", "seen",
+    "ablation", "adaptive", "architecture", "attention", "baselines", "cache", "characters", "copies", "doctor",
+    "dynamic", "guessing", "loss", "opened", "replay", "seen",
 ]  # fmt: skip
 
 
