@@ -151,7 +151,8 @@ class Reporter:
         self.best_weights: dict[str, torch.Tensor] = {}  # not yet saved
         self.stopping = False
         self.marked_step, self.marked_time = at.step, time.perf_counter()  # of the latest row in the log
-        self.snapshots = Snapshots(run, model, config, at.seconds)
+        note = lambda step, message: run.event("note", step=step, message=message)
+        self.snapshots = Snapshots(run.folder, model, config, at.seconds, note)
 
     def add(self, loss, lr: float, grad_norm) -> None:
         """Count a step's loss, a tensor in nats per token."""

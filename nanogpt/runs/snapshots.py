@@ -8,6 +8,7 @@ pushes and Spaces leave it out, and a run trains and resumes the same without an
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,6 @@ if TYPE_CHECKING:  # so that deleting snapshots doesn't import torch
     import torch
 
     from ..model import GPT
-    from .run import Run
 
 STEPS = frozenset({0} | {round(1.6**k) for k in range(35)})  # 0, 1, 2, 3, 4, 7, 10, 17, … beyond the longest run
 LARGEST = 3_000_000  # parameters of a model whose snapshots are kept if you don't choose
@@ -72,9 +72,11 @@ class Snapshots:
     time for it: at the latest until the next save, so that a run resumed from there has them all.
     """
 
-    def __init__(self, run: Run, model: GPT, config: TrainConfig, before: float):
-        """Start with a run that has trained for `before` seconds."""
-        self.run, self.model, self.before = run, model, before
+    def __init__(
+        self, folder: Path, model: GPT, config: TrainConfig, before: float, note: Callable[[int, str], None]
+    ):
+        """Start with a run that has trained for `before` seconds. `note(step, message)` logs a problem."""
+        self.folder, self.model, self.before, self.note = folder, model, before, note
         self.wanted = wanted(config, model.count_parameters())
         self.waiting: dict[int, dict[str, torch.Tensor]] = {}  # not yet written: step -> state dict
         self.seconds = 0.0  # spent on copying and writing
@@ -88,7 +90,7 @@ class Snapshots:
         if not self.wanted or not (self.waiting or step in STEPS):
             return 0.0
         spent = self.seconds
-        if step in STEPS and not path_of(self.run.folder, step).exists():  # it does where a run is resumed
+        if step in STEPS and not path_of(self.folder, step).exists():  # it does where a run is resumed
             self._copy(step)
         while self.waiting and self.seconds + self._writing <= SHARE * (trained - self.before):
             self._write()
@@ -111,13 +113,13 @@ class Snapshots:
         """Write the oldest. If that fails, say so in the run's notes and keep no more: the run matters more."""
         began = time.perf_counter()
         step = min(self.waiting)
-        path = path_of(self.run.folder, step)
+        path = path_of(self.folder, step)
         try:
             path.parent.mkdir(exist_ok=True)
             disk.write_whole(path, weights_bytes(self.model, self.waiting.pop(step), half=True))
         except OSError as error:
             self.wanted, self.waiting = False, {}
             with suppress(OSError):  # the disk may be too full even for that
-                self.run.event("note", step=step, message=f"No more snapshots are kept: {explain(error)}")
+                self.note(step, f"No more snapshots are kept: {explain(error)}")
         self._writing = time.perf_counter() - began
         self.seconds += self._writing

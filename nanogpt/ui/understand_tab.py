@@ -14,6 +14,7 @@ from . import (
     view_loss,
     view_parts,
     view_replay,
+    view_time,
 )
 from .parts import QUIET
 
@@ -24,6 +25,7 @@ VIEWS = {  # id: its title and the module that draws it
     "guessing": ("Beat your model", view_guessing),
     "attention": ("Attention", view_attention),
     "copies": ("Copies", view_copies),
+    "time": ("Time machine", view_time),
     "replay": ("Lecture", view_replay),
 }
 

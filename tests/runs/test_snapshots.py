@@ -83,7 +83,8 @@ def taking(new_run):
     """Return Snapshots of a run that has not begun."""
     run = new_run("taking")
     model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=4, block_size=4))
-    return snapshots.Snapshots(run, model, TrainConfig(), 100.0)
+    note = lambda step, message: run.event("note", step=step, message=message)
+    return snapshots.Snapshots(run.folder, model, TrainConfig(), 100.0, note)
 
 
 def test_copying_and_writing_take_at_most_two_percent(taking, monkeypatch):
@@ -93,13 +94,13 @@ def test_copying_and_writing_take_at_most_two_percent(taking, monkeypatch):
     assert list(taking.waiting) == [0]
     assert taking.look(5, 104.0) == 0.0  # 2% of 4 s are less than was spent
     taking.look(6, 106.0)
-    assert snapshots.steps_in(taking.run.folder) == [0]
+    assert snapshots.steps_in(taking.folder) == [0]
     assert not taking.waiting
     taking.look(7, 106.0)
     taking.look(10, 107.0)
     assert list(taking.waiting) == [7, 10]
     taking.write()  # at a save
-    assert snapshots.steps_in(taking.run.folder) == [0, 7, 10]
+    assert snapshots.steps_in(taking.folder) == [0, 7, 10]
 
 
 def test_a_full_disk_is_noted_once(taking, monkeypatch):
@@ -113,7 +114,7 @@ def test_a_full_disk_is_noted_once(taking, monkeypatch):
     taking.look(3, 200.0)
     taking.write()
     assert not taking.waiting
-    [note] = taking.run.history().notes
+    [note] = Run("taking").history().notes
     assert note.startswith("No more snapshots are kept: ")
 
 
