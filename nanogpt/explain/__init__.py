@@ -6,6 +6,8 @@ where its heads look, `copies` finds what a text repeats of the training text, a
 a model. `baselines` and `adaptive` compute what counting models and compressors reach, `dynamic` what the model reaches
 if it goes on learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, `timemachine` lets
 it write as it did earlier, and `replay` trains the lecture's stages. None of them imports the page.
+if it goes on learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, `replay` trains the
+lecture's stages, and `architecture` describes a model's parts. None of them imports the page.
 
 A module is imported when it is first used, as in `explain.characters.read(...)`: most of them import torch.
 """
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from . import (
         ablation,
         adaptive,
+        architecture,
         attention,
         baselines,
         cache,
@@ -33,8 +36,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "ablation", "adaptive", "attention", "baselines", "cache", "characters", "copies", "doctor", "dynamic", "guessing",
-    "loss", "opened", "replay", "seen", "timemachine",
+    "ablation", "adaptive", "architecture", "attention", "baselines", "cache", "characters", "copies", "doctor",
+    "dynamic", "guessing", "loss", "opened", "replay", "seen", "timemachine",
 ]  # fmt: skip
 
 

@@ -113,14 +113,19 @@ def _loss_from(model: GPT, x, first: int, rotary, yb) -> float:
 # ---- of a run ------------------------------------------------------------------------------------------------------
 
 
+def kept(opened: Opened) -> dict[str, Any] | None:
+    """Return what `measured` found before for these weights, or None."""
+    found = cache.load(opened, VIEW)
+    return found if found and found["done"] else None
+
+
 def measured(opened: Opened) -> Iterator[dict[str, Any]]:
     """Yield {"loss", "rises": {key: nats}, "on", "done"} of a run as it fills; the last one has them all.
 
     "on" says which text it is measured on. The complete result is kept in the run's folder, and read from there.
     """
-    kept = cache.load(opened, VIEW)
-    if kept and kept["done"]:
-        yield kept
+    if before := kept(opened):
+        yield before
         return
     xb, yb, on = passages(opened)
     result: dict[str, Any] = dict(loss=0.0, rises={}, on=on, done=False)

@@ -20,6 +20,7 @@ from .opened import Opened
 INDEXED = 20_000_000  # characters of the training text that are searched
 MOST = 1000  # places of one match that are compared
 SAMPLE = 2000  # characters that a model writes to be judged
+PASSAGES = 10  # of held-out text to compare with
 BASE = 0x9E3779B97F4A7C15  # of the hash; odd, and without a pattern
 VIEW = "copies"
 
@@ -166,14 +167,17 @@ def share(spans: list[Span], length: int) -> float:
 
 
 def yardstick(opened: Opened, length: int) -> dict[str, float]:
-    """Return {"share", "longest"} of held-out text, which is new: evenly spaced passages of `length` in all."""
+    """Return {"share", "longest"} of held-out text, which is new: the mean share, and the median of the longest spans,
+    of up to PASSAGES evenly spaced passages of `length` characters."""
     index, text = index_of(opened), opened.held_out_text() or ""
-    count = min(10, max(1, len(text) // 200))
-    size = max(1, min(length // count, len(text) // count))
+    size = max(1, min(length, len(text)))
+    count = max(1, min(PASSAGES, len(text) // size))
     starts = np.linspace(0, len(text) - size, count).astype(int)
-    each = [index.spans(text[start : start + size]) for start in starts]
-    shares = [share(spans, size) for spans in each]
-    return dict(share=float(np.mean(shares)), longest=max((one.length for spans in each for one in spans), default=0))
+    spans = index.spans("\0".join(text[start : start + size] for start in starts))  # one search for all of them
+    each = [[span for span in spans if span.start // (size + 1) == i] for i in range(count)]
+    covered = share(spans, count * (size + 1)) * (count * (size + 1))  # spans may overlap by some characters
+    longest = [max((span.length for span in found), default=0) for found in each]
+    return dict(share=covered / (count * size), longest=int(np.median(longest)))
 
 
 def checked(opened: Opened, text: str) -> dict[str, Any]:
@@ -194,7 +198,7 @@ def verdict(found: dict[str, Any]) -> str:
     """Return what was found in a sentence, with the held-out text to compare it with."""
     held_out = found["held_out"]
     new = f"Held-out text, which is new, has {held_out['share']:.1%}"
-    new += f", at most {held_out['longest']} characters in a row." if held_out["longest"] else "."
+    new += f", usually up to {held_out['longest']} characters in a row." if held_out["longest"] else "."
     if not found["longest"]:
         return f"Nothing of {found['shortest']} characters or more is copied from the training text. {new}"
     copied = f"{found['share']:.1%} stands word for word in the training text, at most {found['longest']} characters"

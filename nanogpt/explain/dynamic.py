@@ -41,7 +41,7 @@ def dynamic(model: GPT, val: torch.Tensor, lengths: torch.Tensor, seconds: float
         learning.zero_grad(set_to_none=True)
         loss = learning(x, y)[1]
         loss.backward()
-        total += float(loss) * y.numel()
+        total += float(loss.detach()) * y.numel()
         characters += int(lengths[y].sum())
         update(learning, squares, correction=1 - SMOOTHING ** (i + 1))
         yield dict(static=static / characters, dynamic=total / characters, windows=i + 1, of=most, all=every)

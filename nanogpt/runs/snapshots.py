@@ -72,9 +72,7 @@ class Snapshots:
     time for it: at the latest until the next save, so that a run resumed from there has them all.
     """
 
-    def __init__(
-        self, folder: Path, model: GPT, config: TrainConfig, before: float, note: Callable[[int, str], None]
-    ):
+    def __init__(self, folder: Path, model: GPT, config: TrainConfig, before: float, note: Callable[[int, str], None]):
         """Start with a run that has trained for `before` seconds. `note(step, message)` logs a problem."""
         self.folder, self.model, self.before, self.note = folder, model, before, note
         self.wanted = wanted(config, model.count_parameters())

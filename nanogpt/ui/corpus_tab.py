@@ -10,7 +10,8 @@ import gradio as gr
 from .. import corpus, limits
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
-from . import counting, text_panel, welcome
+from ..launch import counting
+from . import text_panel, welcome
 from .choosing import Choice, Given, choose_builtin, choose_new, choose_stored
 from .drawn import drawn
 from .parts import QUIET, READING, Parts

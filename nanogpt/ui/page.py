@@ -34,11 +34,10 @@ from .drawn import HERE, drawn, told
 from .drawn import line as drawn_line
 from .guard import middleware
 from .intake import upload_bytes
-from .parts import QUIET
+from .parts import NO_SECRET, QUIET
 
 TITLE, ACCESSIBLE = ((HERE / name).read_text(encoding="utf-8") for name in ("title.js", "accessible.js"))
 TABS = ("corpus", "train", "sample", "understand", "runs", "share")
-NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 READING: dict[str, Any] = dict(concurrency_id="read-texts", concurrency_limit=2)
 # Options for a handler that answers at once: no queue, no progress display, not in the API.
 QUIET: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
 
 
 class Parts(dict[str, Any]):

@@ -12,8 +12,8 @@ import traceback
 from .. import disk, limits
 from ..config import NanoGPTError
 from ..errors import home_problem
-from ..launch import expiry
-from . import address, counting, scratch
+from ..launch import counting, expiry
+from . import address, scratch
 from .page import build_app, launch_options
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from . import (
+    view_architecture,
     view_attention,
     view_characters,
     view_copies,
@@ -16,7 +17,7 @@ from . import (
     view_replay,
     view_time,
 )
-from .parts import QUIET
+from .parts import NO_SECRET, QUIET
 
 VIEWS = {  # id: its title and the module that draws it
     "characters": ("Characters", view_characters),
@@ -26,8 +27,10 @@ VIEWS = {  # id: its title and the module that draws it
     "attention": ("Attention", view_attention),
     "copies": ("Copies", view_copies),
     "time": ("Time machine", view_time),
+    "architecture": ("Architecture", view_architecture),
     "replay": ("Lecture", view_replay),
 }
+SCORED = (view_guessing, view_loss)  # one of them writes, and the other one shows, your bits per character
 
 
 @dataclass
@@ -41,10 +44,11 @@ def build() -> UnderstandTab:
     """Draw the tab and wire it. Only the selected view computes anything."""
     run = gr.Dropdown(label="Model", choices=[], value=None, elem_id="understand-run")
     selected = gr.State(next(iter(VIEWS)))
+    scores = gr.BrowserState({}, storage_key="nanogpt-scores", secret=NO_SECRET)
     with gr.Tabs(elem_id="understand-views"):
         for id, (title, module) in VIEWS.items():
             with gr.Tab(title, id=id) as tab:
-                view = module.build(run)
+                view = module.build(run, scores) if module in SCORED else module.build(run)
             tab.select(lambda id=id: id, None, selected, **QUIET)
             tab.select(view.open, view.inputs, view.outputs, **module.SINGLE)
 

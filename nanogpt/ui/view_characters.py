@@ -170,7 +170,7 @@ class Characters:
 
         def select(data, name, *values):
             tokens, at = ((data or {}).get(key) for key in ("tokens", "at"))
-            text = "".join(map(str, tokens[:LONGEST])) if isinstance(tokens, list) else ""
+            text = "".join(map(str, tokens))[:LONGEST] if isinstance(tokens, list) else ""
             return self.look(name, (text, at if isinstance(at, int) else 0), values)
 
         def write_on(event: gr.EventData, name, place, before, *values):

@@ -20,6 +20,7 @@ SINGLE: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
 )
 PLAIN = SampleConfig(temperature=1.0)
+ENOUGH = 10  # guessed characters before a score counts
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
@@ -51,8 +52,16 @@ def shown(one: Opened, game: Game) -> dict[str, Any]:
 # ---- the view ------------------------------------------------------------------------------------------------------
 
 
-def build(run: gr.Dropdown) -> View:
-    """Draw the view and wire it."""
+def scored(scores: Any, name: str, game: Game, vocab_size: int) -> dict[str, float]:
+    """Return your bits per character by run, with those of a game that has gone far enough."""
+    known = dict(scores) if isinstance(scores, dict) else {}
+    if len(game.ranks) >= ENOUGH:
+        known[name] = round(explain.guessing.player_bits(game.ranks, vocab_size), 3)
+    return known
+
+
+def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
+    """Draw the view and wire it. Your bits per character are kept in `scores`, by the name of the run."""
     gr.Markdown(
         "Can you predict your text better than your model does? Guess the next 30 characters of a passage that the "
         "model hasn't seen: three guesses for each.",
@@ -60,7 +69,7 @@ def build(run: gr.Dropdown) -> View:
     )  # fmt: skip
     new, wrong, game = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said"), gr.State()
     view = drawn("guessing", elem_id="guessing-view")
-    outputs = [view, wrong, game]
+    outputs = [view, wrong, game, scores]
 
     def begin(name):
         try:
@@ -70,16 +79,17 @@ def build(run: gr.Dropdown) -> View:
         except errors.PROBLEMS as error:
             return {view: None, wrong: told(errors.explain(error), "failed"), game: None}
 
-    def guess(event: gr.EventData, name, now):
+    def guess(event: gr.EventData, name, now, before):
         if now is None:  # the server was restarted
             return begin(name)
         try:
             one = opened(name)
             later = explain.guessing.guess(now, str(getattr(event, "letter", "")), one)
-            return {view: shown(one, later), wrong: told(""), game: later}
+            score = scored(before, name, later, one.tokenizer.vocab_size)
+            return {view: shown(one, later), wrong: told(""), game: later, scores: score}
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}
 
     new.click(begin, run, outputs, **SINGLE)
-    view.select(guess, [run, game], outputs, **SINGLE)
+    view.select(guess, [run, game, scores], outputs, **SINGLE)
     return View(begin, [run], outputs)

@@ -20,8 +20,8 @@ from ..explain import loss
 from ..explain.adaptive import MISSING, compressors
 from ..explain.baselines import BASELINES
 from ..explain.opened import Opened
+from ..launch import counting
 from ..runs import queue
-from . import counting
 from .drawn import drawn, said, told
 from .view import View, opened
 
@@ -40,13 +40,21 @@ COUNTING = "Counting the text's characters. It takes a few seconds, and waits wh
 # ---- handlers: plain functions of a run ----------------------------------------------------------------------------
 
 
-def ruler(one: Opened, waiting: bool = False, learned: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the data for loss_ruler.js: the marks, highest loss first, and what they say in words."""
+def ruler(
+    one: Opened, waiting: bool = False, learned: dict[str, Any] | None = None, player: float | None = None
+) -> dict[str, Any]:
+    """Return the data for loss_ruler.js: the marks, highest loss first, and what they say in words.
+
+    `player` is what you reached in "Beat your model", in bits per character.
+    """
     found = loss.ruler(one, learned)
     marks = [mark(key, value) for key, value in found["losses"].items()]
     if found["loss"] is not None:
         marks.append(dict(label=one.run.name, loss=found["loss"], kind="model",
                           knows=f"sees the previous {one.model.config.block_size} characters"))  # fmt: skip
+    if player is not None:
+        knows = "guessed a passage in “Beat your model”"
+        marks.append(dict(label="You", loss=player * math.log(2), kind="model", knows=knows))
     if learning := found["dynamic"]:
         part = "" if learning["of"] == learning["all"] else f", on {learning['of']:,} of {learning['all']:,} windows"
         marks.append(dict(label=f"{one.run.name}, still learning", loss=learning["dynamic"], kind="model adaptive",
@@ -71,37 +79,55 @@ def words(found: dict[str, Any], waiting: bool) -> list[str]:
         return ["The text of this model isn't here, so there is nothing to compare its loss with."]
     if own is None:
         return ["This run has no validation loss yet."]
+    return [*compared(own, losses), *([learned(found["dynamic"])] if found["dynamic"] else []), *lacking(losses)]
+
+
+def compared(own: float, losses: dict[str, float]) -> list[str]:
+    """Return sentences that compare a run's loss with those of the counting models and of the compressors."""
     fixed = {key: value for key, value in losses.items() if not BASELINES[key].adaptive}
-    sentences = [loss.better_than(own, fixed) or "Worse than guessing: something went wrong in training."]
-    sentences.append(
-        f"On average, the model is as unsure as if it had to choose among {math.exp(own):.1f} equally likely "
-        f"characters; without any training, it would be {math.exp(losses['uniform']):.0f}."
-    )
     ahead = [BASELINES[key].label for key in losses if key not in fixed and losses[key] < own]
-    if ahead:
-        sentences.append(f"{' and '.join(ahead)} is ahead, but goes on learning while it reads." if len(ahead) == 1 else
-                         f"{' and '.join(ahead)} are ahead, but go on learning while they read.")  # fmt: skip
-    if learning := found["dynamic"]:
-        gain = learning["static"] - learning["dynamic"]
-        sentences.append(f"With the same right, the model comes to {learning['dynamic']:.3f}, {abs(gain):.3f} "
-                         f"{'lower' if gain >= 0 else 'higher'} than without.")  # fmt: skip
-    if "ppmd" not in losses and not compressors()["ppmd"]:
-        sentences.append(MISSING)
-    return sentences
+    verb = "is ahead, but goes on learning while it reads" if len(ahead) == 1 else (
+        "are ahead, but go on learning while they read"
+    )  # fmt: skip
+    return [
+        loss.better_than(own, fixed) or "Worse than guessing: something went wrong in training.",
+        f"On average, the model is as unsure as if it had to choose among {math.exp(own):.1f} equally likely "
+        f"characters; without any training, it would be {math.exp(losses['uniform']):.0f}.",
+        *([f"{' and '.join(ahead)} {verb}."] if ahead else []),
+    ]
 
 
-def show(name: str | None) -> Iterator[dict[str, Any]]:
+def learned(found: dict[str, Any]) -> str:
+    """Return what the model gained by learning while it reads."""
+    gain = found["static"] - found["dynamic"]
+    side = "lower" if gain >= 0 else "higher"
+    return f"With the same right, the model comes to {found['dynamic']:.3f}, {abs(gain):.3f} {side} than without."
+
+
+def lacking(losses: dict[str, float]) -> list[str]:
+    """Return a sentence about the compressor that isn't installed, if it is missing."""
+    return [MISSING] if "ppmd" not in losses and not compressors()["ppmd"] else []
+
+
+def show(name: str | None, scores: Any = None) -> Iterator[dict[str, Any]]:
     """Yield the ruler, and again when the counts that it waits for are there."""
     one, deadline = opened(name), time.monotonic() + PATIENCE
     waits = one.corpus_id is not None and counting.ask(one.corpus_id)
-    yield ruler(one, waits and not loss.ruler(one)["losses"])
+    player = score_of(one, scores)
+    yield ruler(one, waits and not loss.ruler(one)["losses"], player=player)
     seen = counting.finished()
     while waits and time.monotonic() < deadline:
         time.sleep(0.5)
         waits = one.corpus_id is not None and counting.is_wanted(one.corpus_id)
         if not waits or counting.finished() != seen:
             seen = counting.finished()
-            yield ruler(one)
+            yield ruler(one, player=player)
+
+
+def score_of(one: Opened, scores: Any) -> float | None:
+    """Return your bits per character for a run, or None if you haven't played. The browser keeps the scores."""
+    score = scores.get(one.run.name) if isinstance(scores, dict) else None
+    return float(score) if isinstance(score, int | float) and 0 <= score < 100 else None
 
 
 def learn(one: Opened) -> Iterator[dict[str, Any]]:
@@ -125,7 +151,7 @@ def how_far(found: dict[str, Any]) -> str:
 # ---- the view ------------------------------------------------------------------------------------------------------
 
 
-def build(run: gr.Dropdown) -> View:
+def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
         "The loss is how surprised the model is by text it hasn't seen, per character. What is low? Compare it with "
@@ -138,22 +164,22 @@ def build(run: gr.Dropdown) -> View:
             "Let the model learn while it reads", size="sm", scale=0, min_width=260, elem_id="loss-learn"
         )
 
-    def begin(name):
+    def begin(name, known):
         try:
-            for data in show(name):
+            for data in show(name, known):
                 yield {view: data, wrong: told("")}
         except PROBLEMS as error:
             yield {wrong: told(explain(error), "failed")}
 
-    def start(name):
+    def start(name, known):
         try:
             one, found = opened(name), None
             for found in learn(one):
                 if found["windows"] % 5 == 1:
                     yield {wrong: told(how_far(found))}
-            yield {view: ruler(one, learned=found), wrong: told("")}
+            yield {view: ruler(one, learned=found, player=score_of(one, known)), wrong: told("")}
         except PROBLEMS as error:
             yield {wrong: told(explain(error), "failed")}
 
-    button.click(start, run, [view, wrong], **LEARNING)
-    return View(begin, [run], [view, wrong])
+    button.click(start, [run, scores], [view, wrong], **LEARNING)
+    return View(begin, [run, scores], [view, wrong])

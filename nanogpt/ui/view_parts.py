@@ -5,8 +5,9 @@ Switching parts off lets the model write with and without them, from the same pr
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
     from ..explain.opened import Opened
 
 SECONDS = 60.0  # on a public server, the longest that measuring may take at a time
+PATIENCE = 600.0  # seconds to wait for a run to end
 SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=1, concurrency_id="measure", api_visibility="private",
+    show_progress="hidden", concurrency_limit=8, concurrency_id="parts", api_visibility="private",
     trigger_mode="always_last",
 )  # fmt: skip
 WRITING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=4, concurrency_id="sample", api_visibility="private",
     trigger_mode="always_last",
 )  # fmt: skip
+
+measuring = threading.Lock()  # one model at a time
 
 
 # ---- handlers: plain functions of a run and the parts that are off -------------------------------------------------
@@ -50,12 +54,35 @@ def grid(one: Opened, found: dict[str, Any], off: list[str], said: str = "") -> 
 
 
 def measured(one: Opened, off: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the grid as it fills. While something trains here, wait with what has been measured so far."""
+    """Yield the grid as it fills. Wait while something trains here, or while another model is measured.
+
+    Raise NanoGPTError if that takes too long, or if measuring takes longer than a public server allows.
+    """
+    if kept := explain.ablation.kept(one):
+        yield grid(one, kept, off)
+        return
+    yield from waiting(one, {}, off, lambda: not measuring.acquire(blocking=False))
+    try:
+        yield from filling(one, off)
+    finally:
+        measuring.release()
+
+
+def waiting(one: Opened, found: dict, off: list[str], busy: Callable[[], Any]) -> Iterator[dict[str, Any]]:
+    """Yield the grid once a second for as long as the machine is `busy()`."""
+    began = time.monotonic()
+    while busy():
+        if time.monotonic() - began > PATIENCE:
+            raise NanoGPTError("Something else is still running. Open this view again once it has ended.")
+        yield grid(one, found, off, "Waiting until the machine is free, so that nothing is slowed down.")
+        time.sleep(1.0)
+
+
+def filling(one: Opened, off: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the grid while the parts are measured one by one."""
     began, shown, found = time.monotonic(), 0.0, {}
     for found in explain.ablation.measured(one):
-        while queue.running():
-            yield grid(one, found, off, "Waiting until training ends, so that it isn't slowed down.")
-            time.sleep(1.0)
+        yield from waiting(one, found, off, queue.running)
         if limits.is_public() and time.monotonic() - began > SECONDS:
             raise NanoGPTError(f"Measuring this model takes longer than the {SECONDS:.0f} s this server allows.")
         if time.monotonic() - shown > 0.2:

@@ -8,8 +8,8 @@ import gradio as gr
 
 from .. import durations, errors, explain, limits
 from ..explain import loss
+from ..launch import counting
 from ..runs import Run, Status, kept_loss, overview
-from . import counting
 from .drawn import plot_data
 from .visit import seen, visitor
 from .words import details, page_line, run_line, tiles

@@ -88,6 +88,16 @@ def test_the_share_counts_each_character_once_and_names_a_yardstick(one):
     assert 20 <= held_out["longest"] <= len(one.held_out_text())
 
 
+def test_the_yardstick_measures_passages_of_the_same_length(one, monkeypatch):
+    text = one.held_out_text()
+    size = 100
+    starts = [int(start) for start in np.linspace(0, len(text) - size, len(text) // size)]
+    each = [copies.index_of(one).spans(text[start : start + size]) for start in starts]
+    found = copies.yardstick(one, size)
+    assert found["longest"] == int(np.median([max((span.length for span in spans), default=0) for spans in each]))
+    assert found["share"] == pytest.approx(np.mean([copies.share(spans, size) for spans in each]))
+
+
 def test_the_longest_come_first_and_of_those_the_rarest(one):
     training = one.training_text()
     found = copies.checked(one, training[:30] + "~" + training[200:250] + "~" + training[300:330])
@@ -100,7 +110,7 @@ def test_a_verdict_compares_with_new_text():
     found = dict(share=0.04, longest=41, shortest=20, held_out=dict(share=0.05, longest=38))
     assert copies.verdict(found) == (
         "4.0% stands word for word in the training text, at most 41 characters in a row. "
-        "Held-out text, which is new, has 5.0%, at most 38 characters in a row."
+        "Held-out text, which is new, has 5.0%, usually up to 38 characters in a row."
     )
     nothing = dict(share=0.0, longest=0, shortest=20, held_out=dict(share=0.0, longest=0))
     assert copies.verdict(nothing) == (

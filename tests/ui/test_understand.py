@@ -16,7 +16,16 @@ from nanogpt.explain import guessing
 from nanogpt.explain.opened import open_run
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
-from nanogpt.ui import share_tab, view, view_attention, view_characters, view_copies, view_guessing, view_parts
+from nanogpt.ui import (
+    share_tab,
+    view,
+    view_attention,
+    view_characters,
+    view_copies,
+    view_guessing,
+    view_loss,
+    view_parts,
+)
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -103,9 +112,23 @@ def test_nothing_is_measured_while_something_trains(one, monkeypatch):
     monkeypatch.setattr(queue, "running", lambda: busy.pop(0) if len(busy) > 1 else busy[0])
     monkeypatch.setattr(view_parts.time, "sleep", lambda seconds: None)
     said = [data["said"] for data in view_parts.measured(one, [])]
-    assert said[:2] == ["Waiting until training ends, so that it isn't slowed down."] * 2
+    assert said[:2] == ["Waiting until the machine is free, so that nothing is slowed down."] * 2
     assert said[-1].endswith(".")
     assert "Measured on" in said[-1]
+
+
+def test_one_model_is_measured_at_a_time_and_what_is_known_is_shown_at_once(one, monkeypatch):
+    monkeypatch.setattr(view_parts.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(view_parts, "PATIENCE", -1.0)
+    first = view_parts.measured(one, [])
+    next(first)
+    with pytest.raises(NanoGPTError, match="Open this view again"):
+        list(view_parts.measured(one, []))
+    [*_, last] = first
+    assert last["said"].endswith(".")
+    monkeypatch.setattr(queue, "running", lambda: ["other"])
+    [at_once] = view_parts.measured(one, [])
+    assert at_once["rises"] == last["rises"]
 
 
 def test_a_public_server_limits_the_time_of_measuring(one, monkeypatch):
@@ -139,6 +162,22 @@ def test_what_is_still_hidden_never_reaches_the_browser(one):
     assert data["last"]["right"] == hidden[0]
     assert data["left"] == guessing.HIDDEN - 1
     assert len(data["last"]["bars"]) == 5
+
+
+def test_your_score_counts_after_ten_characters_and_stands_on_the_ruler(one):
+    game = guessing.new_game(one, 3)
+    for _ in range(9):
+        game = guessing.guess(game, game.text[game.place], one)
+    assert view_guessing.scored({"other": 2.0}, "one", game, 40) == {"other": 2.0}
+    game = guessing.guess(game, game.text[game.place], one)
+    scores = view_guessing.scored(None, "one", game, 40)
+    assert scores == {"one": pytest.approx(guessing.player_bits(game.ranks, 40), abs=1e-3)}
+    [you] = [
+        mark for mark in view_loss.ruler(one, player=view_loss.score_of(one, scores))["marks"] if mark["label"] == "You"
+    ]
+    assert you["bits"] == pytest.approx(scores["one"])
+    for nonsense in (None, "x", {"one": "x"}, {"one": -1}, {"other": 2.0}):
+        assert view_loss.score_of(one, nonsense) is None
 
 
 # --- where does it look? ----------------------------------------------------------------------------------------------
@@ -289,6 +328,25 @@ def travel_in_time(page) -> None:
     )  # fmt: skip
 
 
+def draw_the_architecture(page) -> None:
+    page.get_by_role("tab", name="Architecture").click()
+    page.wait_for_selector(".architecture-box")
+    assert page.locator(".architecture-box[aria-pressed=true] b").text_content() == "Multi-head attention"
+    assert "class MultiHeadAttention" in page.locator(".architecture-lines").text_content()
+    page.locator(".architecture-box").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.locator(".architecture-box[aria-pressed=true] b").text_content() == "Position embedding"
+    before = page.locator(".architecture-words").text_content()
+    page.locator("#architecture-n_layer input").fill("3")
+    page.keyboard.press("Tab")
+    page.wait_for_function("old => document.querySelector('.architecture-words').textContent !== old", arg=before)
+    assert page.locator(".architecture-times").text_content() == "block, 3 times"
+    page.locator("#architecture-n_head input").fill("5")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#architecture-said [role=status]:has-text('n_head')")
+
+
 def look_for_copies(page, text: str) -> None:
     page.get_by_role("tab", name="Copies").click()
     page.wait_for_function("document.querySelector('.copies-words')?.textContent.includes('Held-out text')")
@@ -315,6 +373,7 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     switch_parts_off(page)
     play(page, tiny_text)
     follow_attention(page)
+    draw_the_architecture(page)
     look_for_copies(page, tiny_text)
     travel_in_time(page)
     for theme in ("light", "dark"):

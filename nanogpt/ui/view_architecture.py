@@ -1,0 +1,93 @@
+"""The view "Architecture": the model as a picture, redrawn as you change its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from .. import errors, explain
+from ..config import ModelConfig, knobs
+from ..layout import LAYOUTS
+from .drawn import drawn, said, told
+from .view import View, opened
+
+SINGLE: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
+    trigger_mode="always_last",
+)  # fmt: skip
+SIZES = ("n_layer", "n_head", "n_embd", "block_size")
+
+
+# ---- handlers ------------------------------------------------------------------------------------------------------
+
+
+def picture(config: ModelConfig) -> dict[str, Any]:
+    """Return the data for architecture.js: the parts of a model, what they cost, and the code of each."""
+    parameters, operations = explain.architecture.totals(config)
+    found = explain.architecture.boxes(config)
+    code = {box.code: explain.architecture.code_of(box.code) for box in found}
+    return dict(
+        boxes=[vars(box) for box in found],
+        n_layer=config.n_layer,
+        parameters=parameters,
+        input=f"(B, {config.block_size}) characters",
+        code={name: dict(text=text, first=first) for name, (text, first) in code.items()},
+        words=words(config, parameters, operations),
+    )
+
+
+def words(config: ModelConfig, parameters: int, operations: int) -> str:
+    """Return what a model costs, in a few sentences."""
+    step = 6 * operations * config.block_size * 16  # forward and backward, two operations per multiplication
+    return (
+        f"{parameters:,} parameters: {4 * parameters / 1e6:,.1f} MB as float32, and four times that while AdamW trains "
+        f"them (gradients and two averages). Reading a character takes {operations:,} multiplications; a training "
+        f"step of 16 sequences takes {step / 1e9:,.1f} billion operations."
+    )
+
+
+# ---- the view ------------------------------------------------------------------------------------------------------
+
+
+def build(run: gr.Dropdown) -> View:
+    """Draw the view and wire it."""
+    gr.Markdown(
+        "Your model, from characters to scores. Choose a part to read the lines of the lecture that do it. Change a "
+        "number to see what it costs; your model stays as it is.",
+        container=False,
+    )  # fmt: skip
+    k = {knob.name: knob for knob in knobs(ModelConfig)}
+    with gr.Row():
+        layout = gr.Radio(
+            [(name.capitalize(), name) for name in LAYOUTS], value=next(iter(LAYOUTS)), label="Architecture",
+            min_width=180, elem_id="architecture-layout",
+        )  # fmt: skip
+        sizes = [
+            gr.Number(
+                k[name].default, label=name, precision=0, minimum=1, min_width=100, elem_id=f"architecture-{name}"
+            )
+            for name in SIZES
+        ]
+    wrong, view = said("architecture-said"), drawn("architecture", elem_id="architecture-view")
+    vocab_size = gr.State(65)
+
+    def begin(name):
+        try:
+            config = opened(name).model.config
+            values = [config.vocab_size, config.layout, *(getattr(config, size) for size in SIZES)]
+            entered = dict(zip([vocab_size, layout, *sizes], values))
+            return {view: picture(config), wrong: told(""), **entered}
+        except errors.PROBLEMS as error:
+            return {wrong: told(errors.explain(error), "failed")}
+
+    def redraw(characters, layout, *values):
+        try:
+            config = ModelConfig(characters, layout, **{name: value for name, value in zip(SIZES, values) if value})
+            return {view: picture(config), wrong: told("")}
+        except errors.PROBLEMS as error:
+            return {wrong: told(errors.explain(error), "failed")}
+
+    entered = [layout.input, *(one.blur for one in sizes), *(one.submit for one in sizes)]
+    gr.on(entered, redraw, [vocab_size, layout, *sizes], [view, wrong], **SINGLE)
+    return View(begin, [run], [view, wrong, vocab_size, layout, *sizes])

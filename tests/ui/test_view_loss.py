@@ -1,0 +1,192 @@
+"""The view "What does this loss mean?", the lines on the loss plot, and counting in the background."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ended_run
+
+from nanogpt import corpus
+from nanogpt.config import NanoGPTError
+from nanogpt.explain import baselines
+from nanogpt.launch import counting
+from nanogpt.runs import overview, queue
+from nanogpt.ui import view, view_loss, watching
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
+
+
+@pytest.fixture
+def text(home, tiny_text):
+    return corpus.add(tiny_text, "A play")
+
+
+@pytest.fixture
+def one(text):
+    ended_run(text, "one", **SMALL)
+    return view.opened("one")
+
+
+# --- the ruler -------------------------------------------------------------------------------------------------------
+
+
+def test_the_ruler_has_the_run_among_the_baselines(one, text):
+    baselines.keep(text)
+    data = view_loss.ruler(one)
+    assert [mark["loss"] for mark in data["marks"]] == sorted((mark["loss"] for mark in data["marks"]), reverse=True)
+    [own] = [mark for mark in data["marks"] if mark["kind"] == "model"]
+    assert (own["label"], own["loss"], own["knows"]) == ("one", 3.0, "sees the previous 16 characters")
+    adaptive = {mark["label"] for mark in data["marks"] if mark["kind"] == "adaptive"}
+    assert adaptive == {"xz", "PPMd"} or not view_loss.compressors()["ppmd"]
+    assert data["words"][0] == "Better than knowing how often each character occurs."
+    assert "as unsure as if it had to choose among 20.1 equally likely characters" in data["words"][1]
+    assert "go on learning while they read" in data["words"][2]
+
+
+def test_without_counts_the_ruler_says_why(one):
+    assert view_loss.ruler(one)["words"] == [
+        "The text of this model isn't here, so there is nothing to compare its loss with."
+    ]
+    assert view_loss.ruler(one, waiting=True)["words"] == [view_loss.COUNTING]
+
+
+def test_learning_while_reading_is_shown_and_stops_for_a_run(one, text, monkeypatch):
+    *_, found = view_loss.learn(one)
+    data = view_loss.ruler(one, learned=found)
+    [mark] = [mark for mark in data["marks"] if mark["kind"] == "model adaptive"]
+    assert mark["loss"] == found["dynamic"]
+    assert f"the model comes to {found['dynamic']:.3f}" in data["words"][-1]
+    monkeypatch.setattr(queue, "running", lambda: ["other"])
+    with pytest.raises(NanoGPTError, match="Available once training ends"):
+        next(view_loss.learn(one))
+    free = [[], [], ["other"]]
+    monkeypatch.setattr(queue, "running", lambda: free.pop(0))
+    with pytest.raises(NanoGPTError, match="A run has started"):
+        list(view_loss.learn(one))
+
+
+# --- the plot --------------------------------------------------------------------------------------------------------
+
+
+def test_the_plot_has_baselines_once_they_are_known(one, text):
+    status = overview(one.run).status
+    assert "baselines" not in watching.curves(one.run, status)
+    losses = baselines.keep(text).losses
+    data = watching.curves(one.run, status)
+    assert {line["loss"] for line in data["baselines"]} == {round(value, 4) for value in losses.values()}
+    assert data["passed"] == "Better than knowing how often each character occurs."
+    assert data["live"] is False
+
+
+# --- in the background -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def working(monkeypatch):
+    """Let texts be asked for, without a thread that counts them."""
+    monkeypatch.setattr(counting, "_worker", object())
+    monkeypatch.setattr(counting, "_wanted", [])
+    monkeypatch.setattr(counting, "_failed", set())
+    monkeypatch.setattr(counting, "LOOK", 0.001)
+
+
+def test_nothing_is_counted_unless_the_page_is_served(text):
+    assert not counting.ask(text.id)
+    assert not counting.is_wanted(text.id)
+
+
+def test_texts_are_counted_latest_first_and_only_once(text, working):
+    other = corpus.add(text.text() * 2, "Twice")
+    assert counting.ask(text.id)
+    assert counting.ask(other.id)
+    assert counting.ask(text.id)
+    assert counting._wanted == [other.id, text.id]
+    assert not counting.ask("0" * 16)
+    baselines.keep(text)
+    assert not counting.ask(text.id)
+
+
+def test_counting_waits_for_runs_and_ends_when_one_starts(text, working, monkeypatch):
+    class Child:
+        returncode, killed = None, False
+
+        def poll(self):
+            return self.returncode
+
+        def kill(self):
+            self.killed, self.returncode = True, -9
+
+        def wait(self):
+            pass
+
+    busy, children = [["other"], [], []], []
+    monkeypatch.setattr(queue, "waiting", lambda: [])
+    monkeypatch.setattr(queue, "running", lambda: busy.pop(0) if busy else ["another"])
+    monkeypatch.setattr(counting, "launch", lambda id: children.append(Child()) or children[-1])
+    assert counting.count(text.id) is False
+    assert busy == []
+    assert [child.killed for child in children] == [True]
+    assert not counting._failed
+
+
+@pytest.mark.slow
+def test_a_process_counts_a_text_and_a_failure_is_not_repeated(text, working):
+    assert counting.count(text.id)
+    assert baselines.kept(text).missing() == []
+    (text.folder / "baselines.json").unlink()
+    (text.folder / "text.txt").write_bytes(b"\xff" * 6000)
+    assert counting.count(text.id)
+    assert not counting.ask(text.id)
+
+
+@pytest.mark.slow
+def test_counting_needs_no_torch():
+    code = "import sys, nanogpt.explain.baselines; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- in a browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(standing_page, standing_server, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
+    text = corpus.add(tiny_text, "A play")
+    ended_run(text, "measured", **SMALL)
+    losses, page = baselines.keep(text).losses, standing_page
+    page.goto(f"{standing_server.url}/?run=measured")
+    page.wait_for_selector("#train-plot .plot-baseline-name")
+    within = [loss for loss in losses.values() if 2.9 < loss < 4.2]
+    assert page.locator("#train-plot line.plot-baseline").count() == len(within) > 0
+    assert page.locator(".plot-passed").text_content() == "Better than knowing how often each character occurs."
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="SVG").click()
+    picture = Path(saved.value.path()).read_text(encoding="utf-8")
+    assert "letters" in picture
+    assert "stroke-dasharray" in picture
+
+    page.get_by_role("tab", name="Understand").click()
+    page.get_by_role("tab", name="Loss", exact=True).click()
+    page.wait_for_selector(".ruler-mark")
+    assert page.locator(".ruler-mark").count() == len(losses) + 1
+    page.locator(".ruler").focus()
+    page.keyboard.press("Home")
+    assert page.locator(".ruler-told").text_content().startswith("Uniform knows only the alphabet: 3.")
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".ruler-told").text_content() != ""
+    assert page.locator(".ruler-mark.ruler-chosen").count() == 1
+    assert page.locator(".ruler-table tbody tr").count() == len(losses) + 1
+    page.click("#loss-learn")
+    page.wait_for_function("n => document.querySelectorAll('.ruler-mark').length === n", arg=len(losses) + 2)
+    assert "With the same right, the model comes to" in page.locator(".ruler-words").text_content()
+    page.mouse.move(0, 0)
+    for theme in ("light", "dark"):
+        page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
+        page.wait_for_timeout(400)  # colors change gradually
+        assert page.evaluate(CONTRAST) == []
+    page.set_viewport_size(dict(width=390, height=844))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
