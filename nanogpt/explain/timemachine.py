@@ -179,16 +179,23 @@ def travel(opened: Opened, prompt: str = "", seed: int = SEED) -> Iterator[dict[
         return
     texts: list[Written] = []
     found: dict[str, Any] = dict(prompt=prompt if steps else "", samples=not steps, texts=[], milestones=[])
-    for one in from_snapshots(opened, prompt, seed) if steps else from_samples(opened.run.history()):
+    for one in _written(opened, prompt, seed, bool(steps)):
         texts.append(one)
-        found["texts"] = [asdict(one) for one in texts]
+        found["texts"] = list(map(asdict, texts))
         yield found
     if not texts:
         raise NanoGPTError("This run has no snapshots and no samples, so there is nothing to show of its training.")
-    found["milestones"] = [asdict(one) for one in milestones(texts, training_measure(opened))]
+    found["milestones"] = list(map(asdict, milestones(texts, training_measure(opened))))
     if usual and steps:
         cache.keep(opened, VIEW, dict(steps=steps, compared=bool(opened.corpus_id), found=found))
     yield found
+
+
+def _written(opened: Opened, prompt: str, seed: int, has_snapshots: bool) -> Iterator[Written]:
+    if has_snapshots:
+        yield from from_snapshots(opened, prompt, seed)
+    else:
+        yield from from_samples(opened.run.history())
 
 
 def _kept(opened: Opened, steps: list[int]) -> dict[str, Any] | None:
