@@ -228,6 +228,12 @@ class TrainConfig(Config):
         usual="5",
     )
     seed: int = knob(1337, "Random seed; the same seed and settings give the same run.", 0, 2**53 - 1, usual="any")
+    snapshots: str = knob(
+        "auto",
+        "Keep the weights of about 20 steps for the time machine, 2 bytes per parameter each; auto does if the model "
+        "has at most 3 million parameters.",
+        choices=("auto", "on", "off"),
+    )
     device: str = knob(
         "auto", "Device to train on; auto picks the fastest one available.", choices=("auto", "cuda", "mps", "cpu")
     )

@@ -105,9 +105,9 @@ def sweep(*folders: Path) -> None:
 
 
 def sweep_home() -> None:
-    """Sweep all folders: the shared ones, and that of each run and text with what explanations keep there."""
+    """Sweep all folders: the shared ones, and that of each run and text with its explanations and snapshots."""
     within = [path for folder in shared_folders()[1:3] for path in _entries(folder) if path.is_dir()]
-    sweep(*shared_folders(), *within, *(path / "explain" for path in within))
+    sweep(*shared_folders(), *within, *(path / name for path in within for name in ("explain", "snapshots")))
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -196,16 +196,17 @@ def _transposed(name: str, kind: str) -> bool:
     return kind == "gpt2" and name.startswith("blocks.") and name.endswith("weight") and ".ln" not in name
 
 
-def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None) -> bytes:
+def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None, half: bool = False) -> bytes:
     """Return the bytes of model.safetensors: the weights under transformers' names, in float32.
 
-    `weights` is a state dict from an earlier step; by default use the model's current weights.
+    `weights` is a state dict from an earlier step; by default use the model's current weights. `half` means float16.
     """
+    import torch
     from safetensors.torch import save
 
     kind, tensors = kind_of(model.config.features), {}
     for name, tensor in (weights or model.state_dict()).items():
-        tensor = tensor.detach().float().cpu()
+        tensor = tensor.detach().to(torch.float16 if half else torch.float32).cpu()
         places = _places(name, kind)
         for place, part in zip(places, tensor.chunk(len(places))):
             tensors[place] = (part.t() if _transposed(name, kind) else part).contiguous().clone()

@@ -27,6 +27,7 @@ from .model import GPT
 from .optim import Step, get_lr, settled
 from .runs import Run, queue
 from .runs.checkpoint import Progress, load_state, save_state
+from .runs.snapshots import Snapshots
 from .sample import decoder_for, stream
 from .timetable import Timetable
 from .tokenizer import Tokenizer, load_tokenizer, token_lengths
@@ -150,6 +151,8 @@ class Reporter:
         self.best_weights: dict[str, torch.Tensor] = {}  # not yet saved
         self.stopping = False
         self.marked_step, self.marked_time = at.step, time.perf_counter()  # of the latest row in the log
+        note = lambda step, message: run.event("note", step=step, message=message)
+        self.snapshots = Snapshots(run.folder, model, config, at.seconds, note)
 
     def add(self, loss, lr: float, grad_norm) -> None:
         """Count a step's loss, a tensor in nats per token."""
@@ -163,6 +166,7 @@ class Reporter:
         # before the step, so that a run resumed here stops and saves at the same steps
         self.due.look(step)
         self.at.step, self.at.seconds = step, self.due.seconds
+        self.due.took(other=self.snapshots.look(step, self.at.seconds))
         self.stopping = self.run.stop_file.exists() or self.due.makes_room
         row = {**self.training_loss(), **self.evaluation()}
         if row:
@@ -230,6 +234,7 @@ class Reporter:
         began = time.perf_counter()
         self.at.loss_sum = float(self.loss_sum)
         refuse_nan(self.at.step, self.at.loss_sum)  # never save a diverged run
+        self.snapshots.write()
         self.keep()
         self.save_state()
         self.due.took(save=time.perf_counter() - began)

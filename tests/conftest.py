@@ -188,10 +188,11 @@ def steady_clock(tick: float) -> Iterator[Clock]:
     """Yield a `Clock` that replaces `time` in planning and training. Assume a fixed machine speed."""
     from nanogpt import timetable, train
     from nanogpt.launch import plan, prepare
+    from nanogpt.runs import snapshots
 
     clock = Clock(tick)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (prepare, timetable, train):
+        for module in (prepare, timetable, train, snapshots):
             patch.setattr(module, "time", clock)
         patch.setattr(plan, "speed", lambda model, train, seconds=1.0: 1e9)  # FLOP/s
         yield clock

@@ -4,8 +4,9 @@
 model expected, `seen` asks the training text the same, `ablation` switches parts of the model off, `attention` says
 where its heads look, `copies` finds what a text repeats of the training text, and `guessing` lets a person compete with
 a model. `baselines` and `adaptive` compute what counting models and compressors reach, `dynamic` what the model reaches
-if it goes on learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, `replay` trains the
-lecture's stages, and `architecture` describes a model's parts. None of them imports the page.
+if it goes on learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, `timemachine` lets
+it write as it did earlier, `replay` trains the lecture's stages, and `architecture` describes a model's parts. None of
+them imports the page.
 
 A module is imported when it is first used, as in `explain.characters.read(...)`: most of them import torch.
 """
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
         opened,
         replay,
         seen,
+        timemachine,
     )
 
 __all__ = [
     "ablation", "adaptive", "architecture", "attention", "baselines", "cache", "characters", "copies", "doctor",
-    "dynamic", "guessing", "loss", "opened", "replay", "seen",
+    "dynamic", "guessing", "loss", "opened", "replay", "seen", "timemachine",
 ]  # fmt: skip
 
 

@@ -11,5 +11,5 @@ from .status import Status
 
 __all__ = [
     "Busy", "History", "Overview", "Run", "Status", "all_runs", "archive", "checkpoint", "checks", "free_name",
-    "kept_loss", "logs", "overview", "queue", "read_jsonl", "settings", "users_of",
+    "kept_loss", "logs", "overview", "queue", "read_jsonl", "settings", "snapshots", "users_of",
 ]  # fmt: skip

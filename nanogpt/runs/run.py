@@ -9,6 +9,7 @@
 | samples.jsonl                           | trainer    | one sample per evaluation, from the same prompt and seed      |
 | model.safetensors                       | trainer    | the weights with the best validation loss so far              |
 | last.safetensors                        | trainer    | the checkpoint: everything an exact resume needs              |
+| snapshots/STEP.safetensors              | trainer    | the weights at about 20 steps, in half precision, if wanted   |
 | log.txt                                 | launcher   | the trainer's output                                          |
 | stop                                    | anyone     | while it exists, it asks the trainer to save and stop         |
 | .lock                                   | trainer    | locked while it runs; the system frees it, even after kill -9 |
@@ -31,7 +32,7 @@ from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
 from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home, new_name
-from . import about, queue
+from . import about, queue, snapshots
 from .history import History, append, as_line, history_of, is_number, read_jsonl
 from .queue import Busy
 from .status import CANCELED, CONTINUE, CRASHED, START_OVER, Status, length, withdrawn_at
@@ -102,7 +103,7 @@ class Run:
                 lock.enter_context(locks.held(self.folder / ".lock", patience=2.0))  # a look takes it for an instant
             except locks.Held:
                 raise Busy(self.name) from None
-            disk.sweep(self.folder, queue.folder())
+            disk.sweep(self.folder, self.folder / "snapshots", queue.folder())
             yield
 
     def log(self, **row: Any) -> None:
@@ -118,7 +119,7 @@ class Run:
         append(self.folder / "samples.jsonl", dict(step=step, text=text))
 
     def cut_back(self, kept: int, **started: Any) -> None:
-        """Delete what was logged after the step `kept`, so that a resumed run logs no step twice.
+        """Delete what was logged, and the snapshots, after the step `kept`, so that a resumed run logs no step twice.
 
         With `started`, the facts of the event "started", log it in the same write: a kill in between could lose them.
         """
@@ -127,6 +128,7 @@ class Run:
             rows = [row for row in read_jsonl(self.folder / file) if is_number(row.get("step", 0))]
             rows = [row for row in rows if row.get("step", 0) <= kept] + more
             write_whole(self.folder / file, "".join(as_line(row) for row in rows))
+        snapshots.cut_back(self.folder, kept)
 
     @property
     def stop_file(self) -> Path:

@@ -30,7 +30,7 @@ GROUPS = {
         "beta2", "grad_clip",
     ),
     "Schedule": ("schedule", "min_lr", "warmup_iters"),
-    "Evaluation": ("eval_interval", "patience", "seed", "device"),
+    "Evaluation": ("eval_interval", "patience", "seed", "snapshots", "device"),
 }  # fmt: skip
 LABELS = {"modern": "Modern (faster)", "classic": "Classic (as in the lecture)"}  # other layouts go by their name
 OWN_FIELDS = ("layout", "budget", "max_iters")  # drawn on their own

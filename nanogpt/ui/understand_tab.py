@@ -15,6 +15,7 @@ from . import (
     view_loss,
     view_parts,
     view_replay,
+    view_time,
 )
 from .parts import NO_SECRET, QUIET
 
@@ -25,6 +26,7 @@ VIEWS = {  # id: its title and the module that draws it
     "guessing": ("Beat your model", view_guessing),
     "attention": ("Attention", view_attention),
     "copies": ("Copies", view_copies),
+    "time": ("Time machine", view_time),
     "architecture": ("Architecture", view_architecture),
     "replay": ("Lecture", view_replay),
 }

@@ -311,6 +311,23 @@ def follow_attention(page) -> None:
     assert page.locator(".attention-whole canvas").is_visible()
 
 
+def travel_in_time(page) -> None:
+    page.get_by_role("tab", name="Time machine").click()
+    page.wait_for_selector(".timemachine-option")
+    first = page.locator(".timemachine-text").text_content()
+    assert page.locator("#time-at input").get_attribute("aria-label") == "Steps of the training"
+    page.locator("#time-at input").press("End")
+    page.wait_for_function("old => document.querySelector('.timemachine-text').textContent !== old", arg=first)
+    page.locator(".timemachine-list").press("Home")
+    page.wait_for_selector(".timemachine-option[aria-selected=true]")
+    assert page.evaluate("document.activeElement.className") == "timemachine-list"
+    step = page.locator(".timemachine-option").first.text_content().split("step ")[-1]
+    page.wait_for_function(
+        "step => document.querySelector('#time-at input').getAttribute('aria-valuetext').startsWith(`step ${step}`)",
+        arg=step,
+    )  # fmt: skip
+
+
 def draw_the_architecture(page) -> None:
     page.get_by_role("tab", name="Architecture").click()
     page.wait_for_selector(".architecture-box")
@@ -345,7 +362,9 @@ def look_for_copies(page, text: str) -> None:
 @pytest.mark.slow
 def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_server, tiny_text, monkeypatch):
     monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
-    ended_run(corpus.add(tiny_text, "A play"), "looked-into", **SMALL)
+    run = ended_run(corpus.add(tiny_text, "A play"), "looked-into", **SMALL)
+    for step in (60, 70, 80, 90):
+        run.sample(step, tiny_text[step : step + 200])
     page = standing_page
     page.reload()
     page.get_by_role("tab", name="Understand").click()
@@ -356,6 +375,7 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     follow_attention(page)
     draw_the_architecture(page)
     look_for_copies(page, tiny_text)
+    travel_in_time(page)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
         page.wait_for_timeout(400)  # the colors fade
