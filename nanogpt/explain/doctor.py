@@ -127,7 +127,7 @@ def too_short(curve: Curve) -> Finding | None:
     if not (curve.ended and curve.fall() > FALLING and curve.epochs < 10) or rate_too_low(curve):
         return None
     says = f"Still improving when it ended: the validation loss fell by {curve.fall():.2f} in the last third."
-    return Finding("too short", says, "Train more: press Resume, or give it more time.")
+    return Finding("too short", says, "Press Train more to go on from here.")
 
 
 RULES: Sequence[Callable[[Curve], Finding | None]] = (
