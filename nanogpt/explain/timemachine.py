@@ -119,7 +119,7 @@ def milestones(texts: Sequence[Written], training: Measure | None) -> list[Miles
         for says, rule in rules(like, "in your text" if training else "at the end")
     ]
     real = [real_word(one.text, like.words) for one in texts]
-    at = first_from([bool(word) for word in real])
+    at = first_from(list(map(bool, real)))
     if at is not None:
         found.append((at, f"First real word: “{real[at]}”"))
     known = [Milestone(texts[at].step, at, says) for at, says in found if at is not None]
