@@ -51,6 +51,7 @@ function draw(root, data) {
   function choose(i) {
     root.__milestone = milestones[i].says;
     props.value = { ...data, at: milestones[i].at + 1 };
+    draw(root, props.value);
     trigger("input");
   }
 }
