@@ -121,7 +121,7 @@ def test_a_dry_run_shows_exactly_what_is_then_sent(hub, run, capsys):
 
 
 def test_nothing_private_is_sent(hub, run, tiny_text):
-    (run.folder / "snapshots").mkdir()
+    (run.folder / "snapshots").mkdir(exist_ok=True)  # training keeps some
     (run.folder / "diary.txt").write_text("secret", encoding="utf-8")
     run.change(owner="olga", plan="measured on Olga's machine", parent="secret-run")
     run.event("failed", message="Traceback in /srv/olga/secret.py")
@@ -239,7 +239,7 @@ def at(part: str, status: int, said: str = "no"):
 )
 def test_each_refusal_is_a_sentence(hub, run, token, repo, refuse, said):
     hub.refuse = refuse or hub.refuse
-    before = {path: path.read_bytes() for path in run.folder.iterdir()}
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
     with pytest.raises(NanoGPTError, match=said) as error:
         push(repo=repo, token=token)
     sentence = str(error.value)
@@ -248,7 +248,7 @@ def test_each_refusal_is_a_sentence(hub, run, token, repo, refuse, said):
     assert MAYA not in sentence
     assert error.value.__cause__ is None  # the client's own error holds the request, and with it the token
     assert error.value.__context__ is None or error.value.__suppress_context__
-    assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
     assert all(len(found.commits) == 1 for found in hub.repos.values())
 
 
