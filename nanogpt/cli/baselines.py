@@ -37,7 +37,7 @@ def baselines_command(arguments: argparse.Namespace) -> int:
     print(f"{'':<21}   nats    bits  per character")
     for key, loss in found.losses.items():
         one = BASELINES[key]
-        more = "; goes on learning while it reads" if one.adaptive else ""
+        more = "; keeps learning as it reads" if one.adaptive else ""
         print(f"{one.label:<21} {loss:6.4f}  {loss / math.log(2):6.3f}  {one.knows}{more}")
     return 0
 

@@ -4,7 +4,7 @@
 model expected, `seen` asks the training text the same, `ablation` switches parts of the model off, `attention` says
 where its heads look, `copies` finds what a text repeats of the training text, and `guessing` lets a person compete with
 a model. `baselines` and `adaptive` compute what counting models and compressors reach, `dynamic` what the model reaches
-if it goes on learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, `timemachine` lets
+if it keeps learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, `timemachine` lets
 it write as it did earlier, `replay` trains the lecture's stages, and `architecture` describes a model's parts. None of
 them imports the page.
 

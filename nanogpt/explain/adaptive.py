@@ -1,4 +1,4 @@
-"""What two compressors need for the validation set, if they go on learning while they read it.
+"""What two compressors need for the validation set, if they keep learning as they read it.
 
 That is an advantage over a model that is trained first and then judged, so their losses are marked as adaptive. Both
 compress the training set alone and then with the validation set after it; the difference is what the latter costs.

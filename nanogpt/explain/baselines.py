@@ -1,7 +1,7 @@
 """Baselines for a loss: what counting models and compressors reach on the same validation set.
 
 Each is fit to the training set and evaluated on the validation set, as the model is, in nats per character. xz and PPMd
-are adaptive: they go on learning while they read the validation set, so they are shown apart. A stored text's results
+are adaptive: they keep learning as they read the validation set, so they are shown apart. A stored text's results
 are kept next to it, as `baselines.json`. `python -m nanogpt.explain.baselines ID` writes that file.
 """
 
@@ -45,12 +45,12 @@ BASELINES = {
     "5-gram": Baseline("5-gram", "5-gram", "knows the previous 4 characters", "knowing the previous four characters"),
     "7-gram": Baseline("7-gram", "7-gram", "knows the previous 6 characters", "knowing the previous six characters"),
     "xz": Baseline(
-        "xz", "xz", "copies passages that it has met before", "xz, which goes on learning while it reads",
+        "xz", "xz", "copies passages that it has met before", "xz, which keeps learning as it reads",
         adaptive=True,
     ),
     "ppmd": Baseline(
         "PPMd", "PPMd", "knows the previous 6 characters, and more of the text the further it reads",
-        "PPMd, which goes on learning while it reads", adaptive=True,
+        "PPMd, which keeps learning as it reads", adaptive=True,
     ),
 }  # fmt: skip
 

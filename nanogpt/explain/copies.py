@@ -1,8 +1,8 @@
-"""Did it copy? The stretches of a text that stand word for word in the training text.
+"""Did it copy? The stretches of a text that appear word for word in the training text.
 
 Every maximal match of at least `shortest` characters is found, as in OLMoTrace (Liu et al., 2025): the training text is
 indexed by a hash of the characters at each place, once, and each hit is then compared and extended character by
-character. What counts as much is answered by the held-out text, which nobody copied: how much of it matches?
+character. Some repetition is normal: the held-out text, which the model has never seen, shows how much.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def verdict(found: dict[str, Any]) -> str:
     new += f", usually up to {held_out['longest']} characters in a row." if held_out["longest"] else "."
     if not found["longest"]:
         return f"Nothing of {found['shortest']} characters or more is copied from the training text. {new}"
-    copied = f"{found['share']:.1%} stands word for word in the training text, at most {found['longest']} characters"
+    copied = f"{found['share']:.1%} appears word for word in the training text, at most {found['longest']} characters"
     return f"{copied} in a row. {new}"
 
 

@@ -55,7 +55,7 @@ def new_game(opened: Opened, seed: int) -> Game:
 
 
 def guess(game: Game, letter: str, opened: Opened) -> Game:
-    """Return the game after a guess. A right one, or the last wrong one, goes on to the next character.
+    """Return the game after a guess. After a right one, or the last wrong one, the next character is to be guessed.
 
     Raise NanoGPTError if the game is over, or if the guess isn't one character that hasn't been tried here.
     """

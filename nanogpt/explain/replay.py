@@ -1,6 +1,6 @@
 """The lecture, replayed: its stages trained one after another on your own text, in a process of their own.
 
-The process can be paused, so that it never competes with a run that trains, and it ends with whoever asked for it.
+The process can be paused, so that it never competes with a training run, and it is killed when its reader stops.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Time machine: what a run wrote at about 20 moments of its training, and what it had learned by then.
 
 The texts come from the run's snapshots, or, if it kept none, from the samples of its evaluations. A milestone is a rule
-about one of these texts, compared with the training text; its step is that of the first text for which it holds and,
-because 200 characters are few, goes on holding for most of the later ones.
+about one of these texts, compared with the training text. Its step is that of the first text for which it holds, if it
+also holds for most of the later ones: 200 characters are few, so it may hold once by chance.
 """
 
 from __future__ import annotations

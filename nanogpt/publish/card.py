@@ -44,8 +44,8 @@ BASELINES = {
     "bigram": "Bigram: frequencies of character pairs",
     "5-gram": "5-gram: counts of 5 characters in a row, Kneser-Ney",
     "7-gram": "7-gram: counts of 7 characters in a row, Kneser-Ney",
-    "xz": "xz, which goes on learning while it reads",
-    "ppmd": "PPMd, which goes on learning while it reads",
+    "xz": "xz, which keeps learning as it reads",
+    "ppmd": "PPMd, which keeps learning as it reads",
 }
 
 

@@ -55,7 +55,7 @@ function draw(root, data) {
     paint();
   }
   function sentence({ label, loss, bits, knows, kind }) {
-    const more = kind === "adaptive" ? ", and goes on learning while it reads" : "";
+    const more = kind === "adaptive" ? ", and keeps learning as it reads" : "";
     return `${label} ${knows}${more}: ${loss.toFixed(3)} nats, ${bits.toFixed(2)} bits per character.`;
   }
   function paint() { // each mark has a row: its name at its loss, and a thin line up to the axis

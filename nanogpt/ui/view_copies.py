@@ -1,4 +1,4 @@
-"""The view "Copies": which stretches of a text stand word for word in the training text, and where."""
+"""The view "Copies": which stretches of a text appear word for word in the training text, and where."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The view "What does this loss mean?": a run's validation loss on a ruler with what simpler models reach.
 
-Counting models are fit to the training set, as the run is. Compressors go on learning while they read the validation
+Counting models are fit to the training set, as the run is. Compressors keep learning as they read the validation
 set, and a button gives the run the same right, on a copy of its model.
 """
 
@@ -86,8 +86,8 @@ def compared(own: float, losses: dict[str, float]) -> list[str]:
     """Return sentences that compare a run's loss with those of the counting models and of the compressors."""
     fixed = {key: value for key, value in losses.items() if not BASELINES[key].adaptive}
     ahead = [BASELINES[key].label for key in losses if key not in fixed and losses[key] < own]
-    verb = "is ahead, but goes on learning while it reads" if len(ahead) == 1 else (
-        "are ahead, but go on learning while they read"
+    verb = "is ahead, but keeps learning as it reads" if len(ahead) == 1 else (
+        "are ahead, but keep learning as they read"
     )  # fmt: skip
     return [
         loss.better_than(own, fixed) or "Worse than guessing: something went wrong in training.",

@@ -109,7 +109,7 @@ def test_the_longest_come_first_and_of_those_the_rarest(one):
 def test_a_verdict_compares_with_new_text():
     found = dict(share=0.04, longest=41, shortest=20, held_out=dict(share=0.05, longest=38))
     assert copies.verdict(found) == (
-        "4.0% stands word for word in the training text, at most 41 characters in a row. "
+        "4.0% appears word for word in the training text, at most 41 characters in a row. "
         "Held-out text, which is new, has 5.0%, usually up to 38 characters in a row."
     )
     nothing = dict(share=0.0, longest=0, shortest=20, held_out=dict(share=0.0, longest=0))

@@ -62,7 +62,7 @@ def test_a_slow_model_reads_an_evenly_spaced_part(monkeypatch):
 def test_the_strongest_baseline_passed_is_named():
     losses = dict(uniform=4.0, unigram=3.0, bigram=2.5, xz=1.8, ppmd=1.4)
     assert loss.passed(2.6, losses) == "unigram"
-    assert loss.better_than(1.6, losses, now=True) == "Now better than xz, which goes on learning while it reads."
+    assert loss.better_than(1.6, losses, now=True) == "Now better than xz, which keeps learning as it reads."
     assert loss.better_than(2.49, losses) == "Better than knowing the previous character."
     assert loss.better_than(4.2, losses) == ""
 
