@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from benchmarks.machine import write_result
-from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, TrainConfig
+from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from nanogpt.device import Device, pick_device
 from nanogpt.launch.plan import step_flops
 from nanogpt.model import GPT
+from nanogpt.presets import PRESETS
 from nanogpt.sample import decoder_for, generate_many
 from nanogpt.train import make_step
 

@@ -29,17 +29,19 @@ from typing import Any
 
 import torch
 
+import nanogpt.reporter as reporter
 import nanogpt.train as loop
 from nanogpt import corpus, optim
 from nanogpt.data import split
 from nanogpt.device import pick_device
 from nanogpt.disk import write_whole
+from nanogpt.evaluate import estimate_loss
 from nanogpt.formats import load_model, weights_bytes
 from nanogpt.launch import prepare
 from nanogpt.model import GPT
 from nanogpt.optim import Muon
 from nanogpt.runs import Run, archive
-from nanogpt.train import estimate_loss, train
+from nanogpt.train import train
 
 SIZE = dict(layout="modern", n_layer=5, n_head=6, n_embd=192, block_size=256, batch_size=4)
 LONG = dict(SIZE, block_size=512, batch_size=8)  # longer contexts, larger batches: a quarter of the steps
@@ -50,7 +52,9 @@ MOST_BYTES = 10_000_000  # of a model that ships
 
 # name -> settings, and what only this file can change: `kinds`, the share of the decay that a kind of matrix gets,
 # `cautious` decay, Muon `per_head`, `first_lr`, the share of the learning rate that a feed-forward layer's first matrix
-# gets, and `second_std`, with which its second matrix is initialized
+# gets, `second_std`, with which its second matrix is initialized, `without_first`, the number of first blocks whose
+# feed-forward layer is left out from the start (its second matrix stays 0), and `ahead`, the share in the training
+# loss of a second head that predicts the character after the next
 VARIANTS: dict[str, dict[str, Any]] = {
     "0.2": dict(SIZE, weight_decay=0.2),  # as it shipped
     "0.2, cautious": dict(SIZE, weight_decay=0.2, cautious=True),
@@ -92,6 +96,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "large, 16 x 256, by rule, 8 epochs": dict(LARGE, passes=8),
     "large, 16 x 256, by rule, 8 epochs, dropout 0.1": dict(LARGE, passes=8, dropout=0.1),
     "large, 8 x 512, by rule": dict(LARGE, block_size=512, batch_size=8),
+    "long, 15 epochs, without first": dict(LONG, passes=15, without_first=1),
+    "long, 15 epochs, without first two": dict(LONG, passes=15, without_first=2),
+    "long, 15 epochs, ahead 0.2": dict(LONG, passes=15, ahead=0.2),
+    "long, 15 epochs, ahead 0.5": dict(LONG, passes=15, ahead=0.5),
+    "long, 15 epochs, recorded only": dict(LONG, passes=15, ahead=0.0),  # for comparison
     "large, 8 x 512, 0.4, cautious": dict(LARGE, block_size=512, batch_size=8, weight_decay=0.4, cautious=True),
 }  # fmt: skip
 
@@ -122,9 +131,37 @@ def add_update(matrices: torch.Tensor, wide: torch.Tensor) -> None:
     PLAIN_UPDATE(matrices, wide * own.variant.get("first_lr", 1.0) if rows > columns else wide)
 
 
+class LooksAhead(GPT):
+    """A GPT that also learns, while it trains, to predict the character after the next, with a head of its own."""
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        self.share = own.variant["ahead"]
+        if self.share:
+            self.second_head = torch.nn.Linear(config.n_embd, config.vocab_size, bias=False)
+            torch.nn.init.zeros_(self.second_head.weight)
+
+    def state_dict(self, *args: Any, **kwargs: Any):
+        """Return what a model without the second head would save."""
+        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if not k.startswith("second_head")}
+
+    def forward(self, idx, targets=None, cache=None):
+        if targets is None or not self.training or not self.share:
+            return super().forward(idx, targets, cache)
+        kept = []
+        handle = self.ln_f.register_forward_hook(lambda _, __, out: kept.append(out))
+        try:
+            logits, loss = super().forward(idx, targets)  # (B, T, vocab_size)
+        finally:
+            handle.remove()
+        later = self.second_head(kept[0][:, :-1])  # (B, T - 1, vocab_size)
+        second = torch.nn.functional.cross_entropy(later.float().flatten(0, 1), targets[:, 1:].flatten())
+        return logits, loss + self.share * second
+
+
 def make_model(config: Any) -> GPT:
     """Return a new model with the current variant's initialization."""
-    model = GPT(config)
+    model = LooksAhead(config) if "ahead" in own.variant else GPT(config)
     if std := own.variant.get("second_std"):
         for block in model.blocks:
             torch.nn.init.normal_(block.ffwd.net[2].weight, std=std)
@@ -137,12 +174,25 @@ def kind_of(name: str) -> str:
     return next(kind for part, kind in kinds.items() if part in name)
 
 
+def make_step(model: GPT, config: Any, device: Any, ranks: None = None) -> optim.Step:
+    """Return the fastest step that knows the model: on a CPU the others compute the loss without the second head."""
+    known = device.type == "cuda" or not isinstance(model, LooksAhead)
+    return MAKE_STEP(model, config, device) if known else optim.Step(model, config, device)
+
+
+def left_out(name: str) -> bool:
+    """Return whether a matrix stays 0 in the current variant, and with it its whole feed-forward layer."""
+    return name in [f"blocks.{i}.ffwd.net.2.weight" for i in range(own.variant.get("without_first", 0))]
+
+
 def make_optimizers(model: torch.nn.Module, config: Any) -> list[torch.optim.Optimizer]:
     """Make the optimizers as optim.py does, with the current variant's changes to Muon."""
     adamw, _ = ORIGINAL(model, config)
     heads = model.config.n_head if own.variant.get("per_head") else 1  # type: ignore[union-attr]
     groups: dict[tuple[int, float], list] = {}  # (parts, weight decay) -> parameters
     for name, p in model.named_parameters():
+        if left_out(name):
+            continue
         if p.dim() == 2 and name.startswith("blocks."):
             decay = config.weight_decay * own.variant.get("kinds", {}).get(kind_of(name), 1.0)
             groups.setdefault((3 * heads if "qkv" in name else 1, decay), []).append(p)
@@ -152,9 +202,10 @@ def make_optimizers(model: torch.nn.Module, config: Any) -> list[torch.optim.Opt
 
 
 ORIGINAL: Callable = optim.make_optimizers
-SAMPLE: Callable = loop.write_sample
+SAMPLE: Callable = reporter.write_sample
+MAKE_STEP: Callable = loop.make_step
 PLAIN_UPDATE: Callable = optim.add_update
-ONLY_HERE = ("kinds", "cautious", "per_head", "first_lr", "second_std")
+ONLY_HERE = ("kinds", "cautious", "per_head", "first_lr", "second_std", "without_first", "ahead")
 
 
 def without(model: GPT, layer: torch.nn.Module, loss: Callable[[], float]) -> float:
@@ -223,6 +274,8 @@ def start_side_by_side() -> None:
     """Let several threads train at once: let the next one start when a step is recorded, each on its own streams."""
     from nanogpt.fast import cuda
 
+    fits = cuda.cuda_block.fits
+    cuda.cuda_block.fits = lambda model, *shape: not isinstance(model, LooksAhead) and fits(model, *shape)
     ready = cuda.GraphStep.ready
 
     def and_let_the_next_start(self: Any, xb: torch.Tensor, yb: torch.Tensor) -> None:
@@ -278,7 +331,8 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
         before, os.environ["NANOGPT_HOME"] = os.environ.get("NANOGPT_HOME"), home
         optim.make_optimizers, optim.add_update = make_optimizers, add_update
         loop.GPT = make_model  # type: ignore[assignment, misc]
-        loop.write_sample = lambda *_: ""  # a sample would record a graph of its own
+        loop.make_step = make_step
+        reporter.write_sample = lambda *_: ""  # a sample would record a graph of its own
         try:
             text = corpus.add([args.file])
             if args.leave_out:
@@ -291,7 +345,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
                 list(pool.map(one, jobs))
         finally:
             optim.make_optimizers, optim.add_update = ORIGINAL, PLAIN_UPDATE
-            loop.GPT, loop.write_sample = GPT, SAMPLE  # type: ignore[misc]
+            loop.GPT, reporter.write_sample, loop.make_step = GPT, SAMPLE, MAKE_STEP  # type: ignore[misc]
             os.environ.pop("NANOGPT_HOME")
             os.environ.update({"NANOGPT_HOME": before} if before else {})
     return rows

@@ -39,7 +39,7 @@ from nanogpt.config import NanoGPTError, SampleConfig
 from nanogpt.errors import PROBLEMS
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare
-from nanogpt.publish import hub
+from nanogpt.publish import pull
 from nanogpt.runs import Run, all_runs, archive
 from nanogpt.sample import stream
 from nanogpt.tokenizer import load_tokenizer
@@ -66,7 +66,8 @@ def watch(event: str, arguments: tuple) -> None:
     if event == "open" and isinstance(arguments[0], str | bytes) and isinstance(arguments[2], int):
         path = os.path.realpath(os.fsdecode(arguments[0]))
         writing = arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        if writing and allowed and not path.startswith((*allowed, "/dev/", "/proc/")) and "__pycache__" not in path:
+        bytecode = os.path.realpath(sys.pycache_prefix) if sys.pycache_prefix else "__pycache__"  # of late imports
+        if writing and allowed and not path.startswith((*allowed, "/dev/", "/proc/")) and bytecode not in path:
             written.append(path)
 
 
@@ -294,7 +295,7 @@ def fuzz_repository(cases: Callable) -> Callable:
             for name, data in files.items():
                 (folder / name).write_bytes(data)
             try:
-                hub._rewrite(folder, "maya/repo")
+                pull.rewrite(folder, "maya/repo")
                 run = archive.adopt(folder, pulled=dict(repo="maya/repo", commit="0"))
             except (ValueError, OSError) as error:  # as `pull` does
                 raise NanoGPTError(str(error)) from None

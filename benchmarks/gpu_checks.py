@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from nanogpt import corpus
-from nanogpt.config import PRESETS, ModelConfig, SampleConfig, TrainConfig
+from nanogpt.config import ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
 from nanogpt.device import pick_device
 from nanogpt.launch import gpu_plan, local, plan, prepare
 from nanogpt.model import GPT
 from nanogpt.optim import Step
+from nanogpt.presets import PRESETS
 from nanogpt.runs import Run
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
 from nanogpt.train import make_step, train

@@ -351,6 +351,14 @@ def summary(server: Watched, people: list[Honest], hostile: dict[str, Any]) -> d
     return dict(idle_mb=idle, most=most, honest=honest, hostile=hostile, over_time=over_time)
 
 
+def told(name: str, found: dict[str, Any], quick: bool) -> dict[str, Any]:
+    """Print what was measured, without its course over time, and write the result unless it was `quick`. Return it."""
+    print(json.dumps({key: value for key, value in found.items() if key != "over_time"}, indent=1))
+    if not quick:
+        write_result(name, found)
+    return found
+
+
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=5.0)
@@ -380,10 +388,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             server.stop()
         found = summary(server, people, answers)
     found = dict(minutes=args.minutes, visitors=[args.hostile, args.honest], seed=args.seed, limits=LIMITS) | found
-    print(json.dumps({key: value for key, value in found.items() if key != "over_time"}, indent=1))
-    if not args.quick:
-        write_result("load", found)
-    return found
+    return told("load", found, args.quick)
 
 
 if __name__ == "__main__":

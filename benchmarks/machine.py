@@ -24,14 +24,18 @@ def machine() -> str:
     return f"{name}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else name
 
 
-def write_result(name: str, result: dict[str, Any]) -> Path:
-    """Write benchmarks/results/NAME.json with the machine, date, commit and versions. Return its path."""
+def about() -> dict[str, Any]:
+    """Return the machine, date, commit and versions of a measurement."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent)
-    about = dict(
+    return dict(
         machine=machine(), date=datetime.date.today().isoformat(), commit=commit.stdout.strip() or None,
         torch=torch.__version__, python=platform.python_version(),
     )  # fmt: skip
+
+
+def write_result(name: str, result: dict[str, Any]) -> Path:
+    """Write benchmarks/results/NAME.json with what it is `about`. Return its path."""
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**about, **result}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**about(), **result}, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path.relative_to(RESULTS.parent.parent)}")
     return path

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.budget import train
+from benchmarks.clock import train
 from benchmarks.machine import write_result
 from nanogpt.holdout import epochs
 

@@ -18,12 +18,13 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.machine import write_result
-from nanogpt.config import PRESETS, ModelConfig
+from nanogpt.config import ModelConfig
 from nanogpt.device import native_bfloat16, pick_device
 from nanogpt.fast.block import product_dtype, quicken
 from nanogpt.fast.cpu import CrewStep, keep_freed_memory
 from nanogpt.model import GPT
 from nanogpt.optim import Step
+from nanogpt.presets import PRESETS
 
 SIZES = [("modern", 4, 128, 128, 8), ("modern", 3, 96, 64, 16), ("modern", 6, 384, 256, 4), ("classic", 4, 128, 64, 12)]
 

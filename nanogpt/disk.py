@@ -181,6 +181,15 @@ def _is_alive(token: str) -> bool | None:
 # ---- sizes -----------------------------------------------------------------------------------------------------------
 
 
+def version(path: Path) -> tuple[int, ...] | None:
+    """Return a value that changes whenever a file or its permissions do; None if there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def bytes_in(folder: Path) -> int:
     """Return the size of all files in a folder in bytes, without those that are being written."""
     found = 0

@@ -247,7 +247,7 @@ def _tensors(folder: Path, weights: bytes | None) -> dict[str, torch.Tensor]:
     try:
         return load(weights or (folder / "model.safetensors").read_bytes())
     except FileNotFoundError:
-        raise NanoGPTError(f"{folder.name} has no weights yet. Wait for its first checkpoint.") from None
+        raise NanoGPTError(f"{folder.name} has no weights yet. Train it until its first checkpoint.") from None
     except OSError as error:
         raise NanoGPTError(f"The weights of {folder.name} can't be read. {explain(error)}") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have

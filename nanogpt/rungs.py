@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 
-from .config import MODERN, ModelConfig, NanoGPTError, SampleConfig, TrainConfig
+from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from .data import make_get_batch, split, windows
 from .device import Device
 from .ladder import check_length, print_event
 from .layout import Layout
 from .model import GPT
 from .optim import Step, get_lr, settled
+from .presets import MODERN
 from .sample import generate
 from .tokenizer import make_tokenizer
 

@@ -23,6 +23,10 @@ try:
 except ImportError:  # fall back to the plain decoder if the file is deleted
     FastDecoder = None  # type: ignore[assignment, misc]
 try:
+    from .fast.rows import Rows
+except ImportError:
+    Rows = None  # type: ignore[assignment, misc]
+try:
     from .fast.cuda_decode import StaticDecoder
 except ImportError:
     StaticDecoder = None  # type: ignore[assignment, misc]
@@ -91,7 +95,9 @@ def decoder_for(model: GPT, texts: int, compiling: bool = True) -> AnyDecoder:
         return StaticDecoder(model, texts, kernels=compiling)
     if model.device.type == "cpu" and FastDecoder is not None:
         ready = model.ready or Ready(model)
-        return FastDecoder(ready) if texts == 1 else Decoder(ready.packed, texts)
+        if texts == 1:
+            return FastDecoder(ready)
+        return Rows(ready, texts) if Rows is not None else Decoder(ready.packed, texts)
     return Decoder(model, texts)
 
 
@@ -121,6 +127,17 @@ def pick(logits: np.ndarray, config: SampleConfig, rng: np.random.Generator) -> 
     """Draw the next id. Use one uniform number per token, so that a seed gives the same text with every decoder."""
     heaped = weights(logits, config).cumsum()
     return min(int(heaped.searchsorted(rng.random() * heaped[-1], side="right")), len(logits) - 1)
+
+
+def pick_each(logits: np.ndarray, configs: Sequence[SampleConfig], rngs: Sequence[np.random.Generator]) -> list[int]:
+    """Draw the next id of each text from logits (B, vocab_size), the same ids as `pick`, in a few calls for all."""
+    if len(configs) == 1 or any(config.temperature == 0 or config.top_k or config.top_p < 1 for config in configs):
+        return [pick(*one) for one in zip(logits, configs, rngs)]
+    temperature = np.array([[config.temperature] for config in configs])  # (B, 1)
+    p = np.exp((logits.astype(np.float64) - logits.max(axis=1, keepdims=True)) / temperature)  # (B, vocab_size)
+    heaped = p.cumsum(axis=1)
+    drawn = np.array([[rng.random()] for rng in rngs]) * heaped[:, -1:]  # (B, 1)
+    return np.minimum((heaped <= drawn).sum(axis=1), logits.shape[1] - 1).tolist()
 
 
 @torch.inference_mode()
@@ -220,7 +237,7 @@ def next_tokens(
     if on_a_gpu and (ahead := decoder.draws(config, wanted)):
         uniforms = np.array([rng.random(ahead) for rng in rngs]).T  # (ahead, B): the same numbers as `pick` would use
         return [dict(zip(alive, row)) for row in decoder.draw(fresh, uniforms, config.temperature).tolist()]
-    return [{i: pick(scores, config, rng) for i, scores, rng in zip(alive, decoder.read(fresh), rngs)}]
+    return [dict(zip(alive, pick_each(decoder.read(fresh), [config] * len(alive), rngs)))]
 
 
 def unfinished(decoder: AnyDecoder, texts: Sequence[Draws], alive: list[int]) -> list[int]:
@@ -231,15 +248,20 @@ def unfinished(decoder: AnyDecoder, texts: Sequence[Draws], alive: list[int]) ->
     return [alive[row] for row in going]
 
 
+def start_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Return the ids of a prompt. An empty one acts like a line break; the lecture starts from token 0."""
+    return tokenizer.encode(prompt) if prompt else [tokenizer.stoi.get("\n", 0)]
+
+
 def stream_many(
     model: GPT, tokenizer: Tokenizer, prompt: str, config: SampleConfig, decoder: Any = None
 ) -> Iterator[list[str]]:
     """Yield `num_samples` continuations of a prompt as they are generated: the new characters of each, usually one.
 
-    An empty prompt acts like a line break. The prompt must be in the model's alphabet; see `Tokenizer.fit`.
+    The prompt must be in the model's alphabet; see `Tokenizer.fit`.
     A continuation ends before the stop sequence, if one is set.
     """
-    ids = tokenizer.encode(prompt) if prompt else [tokenizer.stoi.get("\n", 0)]  # the lecture starts from token 0
+    ids = start_ids(tokenizer, prompt)
     seeds = range(config.seed, config.seed + config.num_samples)
     texts = [Text(seed, config.length, tokenizer.itos, config.stop) for seed in seeds]
     for pieces in generate_many(decoder or decoder_for(model, config.num_samples), ids, config, texts):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 from .config import TrainConfig
 
 LOGS, EVALUATIONS = 200, 20  # per timed run; runs with fixed steps evaluate every `eval_interval` steps
-SOME = 32  # the fewest windows in an evaluation
-SAVE_SECONDS = 60  # a crash never costs more than this, even if evaluations are rare
+SOME, FEW = 32, 4  # the fewest windows in an evaluation, and where a time budget can hardly afford those
+SAVE_SECONDS = 60  # a crash never costs more than this, even if evaluations are rare, unless saves take over 2 s
+SLOWER = 3  # times as long as the fastest evaluation, which the last ones may take on a busy machine
+SAVING = 0.03  # of the time: the share that saves may take in a timed run, which has fewer of them if they are slow
 DISK, SAMPLE = 400e6, 0.25  # bytes per second and seconds per sample: guesses until the first ones are measured
 
 
@@ -24,13 +27,22 @@ class Timetable:
     With fixed steps, evaluation sizes are computed, not measured, so that evaluating more often changes nothing else:
     a forward pass counts as a third of a step, and an evaluation may cost 0.25% of the run (5% each for the two final
     ones, of the best and the last weights). With a time budget, the measured cost of evaluations, samples and saves
-    decides how many there are.
+    decides how many there are: together they stay within `overhead`.
     """
 
     def __init__(
-        self, config: TrainConfig, seconds: float, all_windows: int, at_a_time: float | None = None, size: int = 0
+        self,
+        config: TrainConfig,
+        seconds: float,
+        all_windows: int,
+        at_a_time: float | None = None,
+        size: int = 0,
+        costs: Mapping[str, float] | None = None,
     ):
-        """Start after `seconds` already spent on the run. A save writes about `size` bytes."""
+        """Start after `seconds` already spent on the run. A save writes about `size` bytes.
+
+        `costs` are those of an earlier run of this shape on this machine; they replace the guesses.
+        """
         self.config = config
         self.starting = 0.0  # seconds of this turn before the run's clock began
         self.at_a_time = at_a_time  # seconds after which the run must make room for others; None for no limit
@@ -40,10 +52,15 @@ class Timetable:
         work = config.max_iters * config.batch_size * 3  # of the run, in forward passes of one window
         self.windows = min(all_windows, SOME if config.budget else max(SOME, int(0.0025 * work)))
         self.final_windows = min(all_windows, max(SOME, int(0.05 * work)))
-        self._window = math.inf  # seconds to evaluate one
+        self.pending = 0.0  # seconds that the next save will take longer than the last one
+        self.judged = 2  # models to evaluate at the end: 1 if the last weights are the best so far
+        self._window = math.inf  # seconds to evaluate one, the fastest
+        self._recent: list[float] = []  # those of the last three evaluations
         self._spent = 0.0  # seconds on anything but training steps
-        self._evaluation, self._sample = 0.0, SAMPLE  # seconds of the last one
-        self._save = size / DISK
+        known = {name: cost for name, cost in (costs or {}).items() if isinstance(cost, float) and cost > 0}
+        self._evaluation, self._sample = 0.0, known.get("sample", SAMPLE)  # seconds of the last one
+        self._save = known.get("save", size / DISK)
+        self._looked = (seconds, 0.0)  # `seconds` and `_spent` when the last training step began
         self._began = self._saved = time.perf_counter()
         self._began -= seconds  # time before a resume counts, too
         self._earlier = seconds
@@ -61,10 +78,23 @@ class Timetable:
         return self.at_a_time is not None and self.seconds - self._earlier + self.starting >= self.at_a_time
 
     @property
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Return the seconds that the last sample and the last save of a timed run took, as "costs"."""
+        seconds = dict(sample=round(self._sample, 4), save=round(self._save, 4))
+        return dict(costs=seconds) if self.config.budget else {}
+
+    @property
+    def opening(self) -> int:
+        """Return how many windows to evaluate before anything else: few if it isn't known what they take."""
+        return min(self.all_windows, FEW) if self.config.budget else self.windows
+
+    @property
     def reserve(self) -> float:
         """Return the seconds to reserve at the end of a timed run for its last evaluation, sample and save."""
-        final = 0.0 if self._window == math.inf else 2 * self.final_windows * self._window
-        return min(0.5 * self.config.budget, 1.2 * (final + self._evaluation + self._sample + self._save))
+        # the median, and at most SLOWER, so that a single slow evaluation doesn't end the run early
+        usual = min(sorted(self._recent)[(len(self._recent) - 1) // 2], SLOWER * self._window) if self._recent else 0.0
+        closing = self.judged * self.final_windows * usual + self._evaluation + self._sample + self._save + self.pending
+        return min(0.5 * self.config.budget, 1.2 * closing)
 
     def look(self, step: int) -> None:
         """Update what is due before this step."""
@@ -80,10 +110,24 @@ class Timetable:
             # spend the overhead in proportion to the run's progress, so that expensive evaluations are rare but evenly
             # spaced
             affordable = self.share * (overhead(self.config.budget) - self.reserve)
-            cost = self._evaluation + self._sample
+            cost = self._evaluation + self._sample + self._save * self._saves_with_evaluations
             self.evaluating = step == 0 or (crossed(EVALUATIONS) and self._spent + cost <= affordable)
             self.logging = self.evaluating or crossed(LOGS)
-        self.last = self.share >= 1.0 and step > 0  # every run takes at least one step
+        self.last = step > 0 and (self.share >= 1.0 or self._no_step_fits())  # every run takes at least one step
+        self._looked = (self.seconds, self._spent)
+
+    def expect(self, pending: float, improving: bool) -> None:
+        """Note what the end of the run will take: `pending` seconds more to save, and one model to judge or two.
+
+        While a run is `improving`, its last weights will be its best.
+        """
+        self.pending, self.judged = pending, 1 if improving else 2
+
+    def _no_step_fits(self) -> bool:
+        """Return True if a timed run's next step, if it takes as long as the last one, would end too late."""
+        seconds, spent = self._looked
+        step = self.seconds - seconds - (self._spent - spent)
+        return self.config.budget > 0 and self.seconds + step > self.config.budget - self.reserve
 
     @property
     def sampling(self) -> bool:
@@ -91,27 +135,51 @@ class Timetable:
         return not self.config.budget or not self.first or self.config.budget >= 30
 
     @property
+    def _saves_with_evaluations(self) -> bool:
+        """Return True if an evaluation comes with a save: if saves are cheap, or the run was never saved.
+
+        That first save is left to the end of the run if it would take a quarter of the overhead.
+        """
+        budget = self.config.budget
+        if not budget or self._save * EVALUATIONS <= 0.02 * budget:
+            return True
+        return not (self.first or self._has_saved) and self._save <= 0.25 * overhead(budget)
+
+    @property
     def saving(self) -> bool:
         """Return True if it is time to save: at evaluations if saving is cheap or was never done, and once per minute.
 
-        A run with a time limit per turn saves at least three times per turn.
+        A run with a time limit per turn saves at least three times per turn; a timed one whose saves are slow, less
+        often than once per minute.
         """
-        cheap = not self.config.budget or self._save * EVALUATIONS <= 0.02 * self.config.budget
-        often = SAVE_SECONDS if self.at_a_time is None else min(SAVE_SECONDS, self.at_a_time / 3)
-        at_evaluation = self.evaluating and (cheap or not (self.first or self._has_saved))
+        often = max(SAVE_SECONDS, self._save / SAVING) if self.config.budget else SAVE_SECONDS
+        if self.at_a_time is not None:
+            often = min(SAVE_SECONDS, self.at_a_time / 3)
+        at_evaluation = self.evaluating and self._saves_with_evaluations
         return at_evaluation or time.perf_counter() - self._saved > often
 
-    def took(self, *, window=0.0, evaluation=0.0, sample=0.0, save=0.0, other=0.0) -> None:
+    def took(self, *, opening=0.0, window=0.0, evaluation=0.0, sample=0.0, save=0.0, other=0.0) -> None:
         """Record seconds spent on something other than training steps.
 
-        `window` is the time per window of an evaluation, already included in `evaluation`. Timed runs use it to choose
-        how many windows they can afford.
+        `window` is the time per window of an evaluation, already included in `evaluation`, and `opening` that of the
+        first look. Timed runs use it to choose how many windows they can afford.
         """
         self._spent += evaluation + sample + save + other
         self._evaluation, self._sample = evaluation or self._evaluation, sample or self._sample
         if save:
             self._save, self._saved, self._has_saved = save, time.perf_counter(), True
+        if opening and self.config.budget:  # it loads libraries, too, so it says little about later ones
+            self._window = min(self._window, opening)
         if window and self.config.budget:
+            self._recent = [*self._recent[-2:], window]
             self._window = min(self._window, window)
-            most = lambda part: min(self.all_windows, max(SOME, int(part * self.config.budget / self._window)))
-            self.windows, self.final_windows = most(0.0025), most(0.02)
+        if self._window < math.inf:
+            left = overhead(self.config.budget) - self._spent - self._evaluation - self._sample - self._save
+            budget = self.config.budget
+            self.windows = self._affordable(0.0025 * budget, 0.01 * budget)
+            self.final_windows = self._affordable(min(0.02 * budget, left / 2), 0.02 * budget)
+
+    def _affordable(self, seconds: float, most: float) -> int:
+        """Return how many windows fit into some seconds: at least SOME, or FEW if those take more than `most`."""
+        fit = lambda seconds: int(seconds / self._window)
+        return min(self.all_windows, max(FEW, min(SOME, fit(most)), fit(seconds)))

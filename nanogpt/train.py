@@ -7,39 +7,36 @@ everything else only reads that folder.
 from __future__ import annotations
 
 import itertools
-import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
-from . import corpus, durations
-from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
-from .data import Data, make_get_batch, pieces, scored_characters, split, windows
+from . import corpus
+from .config import ModelConfig, TrainConfig
+from .data import Data, make_get_batch, pieces, split
 from .device import Device, pick_device
-from .disk import write_whole
-from .formats import load_model, read_config, weights_bytes
+from .formats import read_config
 from .holdout import train_length
 from .model import GPT
 from .optim import Step, get_lr, settled
+from .ranks import Ranks, SharedStep, together
+from .reporter import Reporter
 from .runs import Run, queue
 from .runs.checkpoint import Progress, load_state, save_state
-from .runs.snapshots import Snapshots
-from .sample import decoder_for, stream
 from .timetable import Timetable
 from .tokenizer import Tokenizer, load_tokenizer, token_lengths
 
-CLEARLY_WORSE = 0.05  # nats above the best validation loss; anything less may be noise or a temporary rise
-DIVERGED = (
-    "Training diverged at step {step:,} (the loss became NaN). The best weights so far are kept; try a learning rate "
-    "three times lower."
-)
+
+def make_step(model: GPT, config: TrainConfig, device: Device, ranks: Ranks | None = None) -> Step | SharedStep:
+    """Return the fastest training step for this device, shared with other `ranks` if there are any."""
+    step = fastest_step(model, config, device)
+    return SharedStep(step, ranks) if ranks else step
 
 
-def make_step(model: GPT, config: TrainConfig, device: Device) -> Step:
+def fastest_step(model: GPT, config: TrainConfig, device: Device) -> Step:
     """Return the fastest training step for this device; the plain one if its file is missing."""
     try:
         if device.type == "cpu":
@@ -73,33 +70,58 @@ def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device) -> Data:
     return Data(train_data, val_data, torch.from_numpy(lengths).to(device.type), per_token)
 
 
-def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
+@dataclass
+class Parts:
+    """What a run consists of while it trains, as it was at its last save."""
+
+    config: TrainConfig
+    data: Data
+    model: GPT
+    take_step: Step | SharedStep
+    generator: torch.Generator  # only for batches
+    at: Progress
+    get_batch: Callable  # get_batch(step) -> xb, yb, both (B, T)
+
+
+def assemble(run: Run, device: Device, tokenizer: Tokenizer, ranks: Ranks | None = None) -> Parts:
+    """Load a run's text, and build its model and its training step, shared with other `ranks` if there are any.
+
+    Raise NanoGPTError if the text is gone or a file of the run is damaged.
+    """
+    settings = run.settings()
+    # the text as ids, split into training and validation set
+    data = load_data(settings["corpus"]["id"], tokenizer, device)
+    config = settled(TrainConfig.of(settings["train"]), read_config(run.folder), len(data.train) + len(data.val))
+
+    # the model and its optimizers: from the seed, or from the last save
+    torch.manual_seed(config.seed)
+    model = GPT(read_config(run.folder)).to(device.type)
+    take_step = make_step(model, config, device, ranks)
+    generator = torch.Generator().manual_seed(config.seed)
+    at = load_state(run, model, take_step.optimizers, generator)
+    get_batch = make_get_batch(data.train, model.config.block_size, config, generator)
+    return Parts(config, data, model, take_step, generator, at, get_batch)
+
+
+def train(run: Run, seconds: float | None = None, alone: bool = False, processes: int = 1) -> None:
     """Train or resume a run until it ends, its `stop` file appears, or `seconds` have passed.
 
-    Wait for the run's turn on the device, unless it is `alone` there, and hold the run's lock while training. Raise
-    NanoGPTError for errors that the user can fix, and queue.Withdrawn if the run was removed from the queue.
+    Wait for the run's turn on the device, unless it is `alone` there, and hold the run's lock while training. With
+    `processes`, start more of them to share the batches. Raise NanoGPTError for errors that the user can fix, and
+    queue.Withdrawn if the run was removed from the queue.
     """
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), load_tokenizer(run.folder)
     device = pick_device(config.device, probe=True)
-    with queue.turn(run.name, device.type, alone), run.held():
-        # the text as ids, split into training and validation set
-        data = load_data(settings["corpus"]["id"], tokenizer, device)
-        config = settled(config, read_config(run.folder), len(data.train) + len(data.val))
-
-        # the model and its optimizers: from the seed, or from the last save
-        torch.manual_seed(config.seed)
-        model = GPT(read_config(run.folder)).to(device.type)
-        take_step = make_step(model, config, device)
-        generator = torch.Generator().manual_seed(config.seed)  # only for batches
-        at = load_state(run, model, take_step.optimizers, generator)
+    with queue.turn(run.name, device.type, alone), run.held(), together(run.name, processes, device.type) as ranks:
+        parts = assemble(run, device, tokenizer, ranks)
+        config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at
         at.seconds = max(at.seconds, seconds_spent(run, config, settings))
         kept = at.step if at.evaluated_step >= 0 else -1  # -1: nothing was saved, so it starts over
         facts = dict(device=in_words(device, model.config), parameters=model.count_parameters())
         run.cut_back(kept, step=at.step, seconds=round(at.seconds, 3), **facts)
 
         # load libraries and compile kernels now, so that this doesn't count as training time
-        get_batch = make_get_batch(data.train, model.config.block_size, config, generator)
         starts, began = torch.zeros(config.batch_size, dtype=torch.long), time.perf_counter()  # any batch will do
         take_step.ready(*pieces(data.train, starts, model.config.block_size))
         if take_step.note:
@@ -107,9 +129,9 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
 
         windows_of = lambda part: -(-(len(part) - 1) // model.config.block_size)  # the last one may be shorter
         size = 16 * model.count_parameters()  # bytes per save: current and best weights, and the optimizer's state
-        due = Timetable(config, at.seconds, windows_of(data.val), seconds, size)
+        due = Timetable(config, at.seconds, windows_of(data.val), seconds, size, costs_before(settings))
         due.starting = time.perf_counter() - began
-        save = partial(save_state, run, model, take_step.optimizers, generator, at)
+        save = partial(save_state, run, model, take_step.optimizers, parts.generator, at)
         reporter = Reporter(run, model, tokenizer, data, device, config, due, at, save)
 
         with reporter.keeping():
@@ -118,7 +140,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
                 if reporter.look(step):
                     break
                 # the lecture's four lines; `Step` in optim.py does forward, backward and update
-                xb, yb = get_batch(step)  # (B, T), and the same shifted by one: (B, T)
+                xb, yb = parts.get_batch(step)  # (B, T), and the same shifted by one: (B, T)
                 lr = get_lr(step, config, due.share)
                 loss, grad_norm = take_step(xb, yb, lr)
                 reporter.add(loss, lr, grad_norm)
@@ -126,207 +148,30 @@ def train(run: Run, seconds: float | None = None, alone: bool = False) -> None:
         reporter.finish()
 
 
+def follow(run: Run, ranks: Ranks) -> None:
+    """Train as another rank of a run: the same steps as rank 0, for as long as it says."""
+    device = pick_device(TrainConfig.of(run.settings()["train"]).device)
+    parts = assemble(run, device, load_tokenizer(run.folder), ranks)
+    for step in itertools.count(parts.at.step):
+        lr = ranks.hear()
+        if lr is None:
+            return
+        xb, yb = parts.get_batch(step)  # (B, T), and the same shifted by one: (B, T)
+        parts.take_step(xb, yb, lr)
+
+
 def seconds_spent(run: Run, config: TrainConfig, settings: dict) -> float:
     """Return the seconds of a time budget that are used up, whatever the checkpoint says.
 
-    The log says how far a trainer had come when it was killed. At least the time spent on choosing a model is used up.
+    The log says how far a trainer had come when it was killed. At least the time spent on choosing a model is used up,
+    but no more than a fifth of the budget, so that a run trains even if that took too long on a busy machine.
     """
     if not config.budget:
         return 0.0
-    return max(run.history().seconds, min(settings.get("planning", 0.0), 0.1 * config.budget))
+    return max(run.history().seconds, min(settings.get("planning", 0.0), 0.2 * config.budget))
 
 
-class Reporter:
-    """Records a run's progress: training loss, evaluations, samples, and checkpoints for an exact resume."""
-
-    def __init__(
-        self, run: Run, model: GPT, tokenizer: Tokenizer, data: Data, device: Device, config: TrainConfig,
-        due: Timetable, at: Progress, save_state: Callable[[], None],
-    ):  # fmt: skip
-        self.run, self.model, self.tokenizer, self.data, self.device = run, model, tokenizer, data, device
-        self.config, self.due, self.at, self.save_state = config, due, at, save_state
-        self.per_step = config.batch_size * model.config.block_size  # tokens
-        self.loss_sum = torch.tensor(at.loss_sum, device=device.type)  # on the device: reading it would wait
-        self.lr = self.grad_norm = 0.0
-        self.best_weights: dict[str, torch.Tensor] = {}  # not yet saved
-        self.stopping = False
-        self.marked_step, self.marked_time = at.step, time.perf_counter()  # of the latest row in the log
-        note = lambda step, message: run.event("note", step=step, message=message)
-        self.snapshots = Snapshots(run.folder, model, config, at.seconds, note)
-
-    def add(self, loss, lr: float, grad_norm) -> None:
-        """Count a step's loss, a tensor in nats per token."""
-        self.loss_sum += loss
-        self.at.loss_count += 1
-        self.at.judged_loss = None  # a finished run has been extended
-        self.lr, self.grad_norm = lr, grad_norm
-
-    def look(self, step: int) -> bool:
-        """Do what is due before this step. Return True if the run ends here."""
-        # before the step, so that a run resumed here stops and saves at the same steps
-        self.due.look(step)
-        self.at.step, self.at.seconds = step, self.due.seconds
-        self.due.took(other=self.snapshots.look(step, self.at.seconds))
-        self.stopping = self.run.stop_file.exists() or self.due.makes_room
-        row = {**self.training_loss(), **self.evaluation()}
-        if row:
-            tokens = step * self.per_step  # read so far, those of earlier epochs again
-            counts = dict(tokens=tokens, characters=round(tokens * self.data.per_token))
-            self.run.log(step=step, seconds=round(self.at.seconds, 3), **counts, **row)
-            self.marked_step, self.marked_time = step, time.perf_counter()
-        # what the lecture prints every eval_interval
-        if "val_loss" in row:
-            losses = [f"{name} loss {row[f'{name}_loss']:.4f}" for name in ("train", "val") if f"{name}_loss" in row]
-            print(f"step {step:>6,}: {', '.join(losses)}, {self.at.seconds:.0f} s", flush=True)
-        # patience: more steps would only memorize the training set
-        overfitting = 0 < self.config.patience <= self.at.worse
-        ending = self.due.last or self.stopping or overfitting
-        if ending or self.due.saving:
-            self.save()
-        return ending
-
-    def training_loss(self) -> dict[str, float]:
-        """Return the mean loss since the last row, learning rate, gradient norm and speed, if due."""
-        at, per_token = self.at, self.data.per_token
-        if at.evaluated_step < 0:  # a new run: the first point of both curves
-            loss = estimate_loss(self.model, self.data.train, self.device, self.due.windows, self.data.lengths)
-            self.due.took(other=self.due.seconds - at.seconds)
-            return dict(train_loss=loss)
-        if not (self.due.logging and at.loss_count and at.step > self.marked_step):  # not where a run resumes
-            return {}
-        loss = float(self.loss_sum) / at.loss_count / per_token  # on a GPU this waits for the steps so far
-        refuse_nan(at.step, loss)
-        speed = (at.step - self.marked_step) * self.per_step / (time.perf_counter() - self.marked_time)
-        # the next row has a mean of its own
-        self.loss_sum.zero_()
-        at.loss_count = 0
-        return dict(
-            train_loss=loss, learning_rate=self.lr, grad_norm=float(self.grad_norm), tokens_per_second=round(speed),
-            characters_per_second=round(speed * per_token),
-        )  # fmt: skip
-
-    def evaluation(self) -> dict[str, float]:
-        """If due, evaluate the model on the validation set, keep its weights if they are the best, write a sample."""
-        at, due = self.at, self.due
-        if at.evaluated_step == at.step or not (due.evaluating or due.last or self.stopping):
-            return {}
-        began = time.perf_counter()
-        loss = estimate_loss(self.model, self.data.val, self.device, due.windows, self.data.lengths)
-        due.took(window=(time.perf_counter() - began) / due.windows)
-        refuse_nan(at.step, loss)
-        at.evaluated_step = at.step
-        if due.evaluating:  # only regular evaluations count, so that stopping a run doesn't change it
-            # in a row, because a single bad evaluation may be noise
-            at.worse = at.worse + 1 if loss > at.best_val_loss + CLEARLY_WORSE else 0
-        # a copy in memory, on the device: writing it at every evaluation could take longer than the steps between
-        if loss < at.best_val_loss:
-            at.best_val_loss, at.best_step = loss, at.step
-            self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        due.took(evaluation=time.perf_counter() - began)
-        if due.sampling:
-            began = time.perf_counter()
-            self.run.sample(at.step, write_sample(self.model, self.tokenizer))
-            due.took(sample=time.perf_counter() - began)
-        return dict(val_loss=loss)
-
-    def save(self) -> None:
-        """Write the best weights, if they are new, and a checkpoint to resume from exactly here."""
-        began = time.perf_counter()
-        self.at.loss_sum = float(self.loss_sum)
-        refuse_nan(self.at.step, self.at.loss_sum)  # never save a diverged run
-        self.snapshots.write()
-        self.keep()
-        self.save_state()
-        self.due.took(save=time.perf_counter() - began)
-
-    def keep(self) -> None:
-        """Write the best weights if they are new."""
-        if self.best_weights:
-            write_whole(self.run.folder / "model.safetensors", weights_bytes(self.model, self.best_weights))
-            self.best_weights = {}
-
-    @contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Write the best weights even if training fails, whether the loss became NaN or memory ran out."""
-        try:
-            yield
-        except Exception:
-            self.keep()
-            raise
-
-    def finish(self) -> None:
-        """Record that the run was stopped; or, if it is finished, keep the better of its best and its last weights.
-
-        Compare them on the whole validation set, or on evenly spaced windows if that would take too long.
-        """
-        at, due, run = self.at, self.due, self.run
-        if self.stopping and not due.last:
-            message = f"Stopped at step {at.step:,} and saved."
-            if due.at_a_time is not None and due.makes_room:
-                limit = durations.in_words(due.at_a_time)
-                message = (
-                    f"Stopped at step {at.step:,} and saved: this server trains a run for at most {limit} at a time."
-                )
-                message += " Resume it to continue."
-            run.event("stopped", step=at.step, message=message)
-            return
-        # while training, both were evaluated on fewer windows
-        most, lengths = due.final_windows, self.data.lengths
-        judged = (load_model(run.folder, self.device.type), self.model)
-        best_loss, last_loss = (estimate_loss(model, self.data.val, self.device, most, lengths) for model in judged)
-        if at.judged_loss is not None:  # killed while finishing: the best weights may have been replaced already
-            best_loss = at.judged_loss
-        if last_loss <= best_loss and at.best_step != at.step:
-            at.judged_loss = best_loss
-            self.save_state()
-            write_whole(run.folder / "model.safetensors", weights_bytes(self.model))
-        loss = min(best_loss, last_loss)
-        message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."
-        if not due.last:
-            message = (
-                f"Stopped early at step {at.step:,}: the model was memorizing its text. The validation loss had been "
-                f"{CLEARLY_WORSE} above its best for {at.worse} evaluations; the best weights, from step "
-                f"{at.best_step:,}, are kept. {message}"
-            )
-        run.event(
-            "finished", step=at.step, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
-            val_characters=scored_characters(self.data.val, self.model.config.block_size, lengths, most),
-            message=message,
-        )  # fmt: skip
-        print(message, flush=True)
-
-
-@torch.inference_mode()
-def estimate_loss(
-    model: GPT, data: torch.Tensor, device: Device, most: int | None = None, lengths: torch.Tensor | None = None
-) -> float:
-    """Return the mean loss in nats per character over adjacent windows of the model's block_size.
-
-    With `most`, use only that many windows, evenly spaced. `lengths` (vocab_size,), on the same device as the data, is
-    the number of characters in each token; None means 1.
-    """
-    model.eval()
-    nats, characters = 0.0, 0
-    for xb, yb in windows(data, model.config.block_size, most):
-        with device.autocast():
-            _, loss = model(xb, yb)  # nats per token
-        nats += float(loss) * yb.numel()
-        characters += yb.numel() if lengths is None else int(lengths[yb].sum())
-    model.train()
-    return nats / characters
-
-
-def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
-    """Return a short sample, always from the same prompt and seed, so that evaluations can be compared."""
-    model.eval()
-    config = SampleConfig(length=300, temperature=0.8, seed=1337)
-    decoder = decoder_for(model, 1, compiling=False)  # for such a short text, compiling takes longer than it saves
-    text = "".join(stream(model, tokenizer, "", config, decoder))
-    model.train()
-    return text
-
-
-def refuse_nan(step: int, loss: float) -> None:
-    """Raise NanoGPTError if a run has diverged. Call this before saving, so that the last good weights are kept."""
-    if not math.isfinite(loss):
-        raise NanoGPTError(DIVERGED.format(step=step))
+def costs_before(settings: dict) -> dict[str, float]:
+    """Return what a sample and a save took in an earlier run on this machine, as known when this run was created."""
+    costs = settings.get("costs")
+    return costs if isinstance(costs, dict) else {}

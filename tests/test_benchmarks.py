@@ -74,17 +74,54 @@ def test_the_steps_are_compared(monkeypatch):
 
 @pytest.mark.slow
 def test_a_budgets_choice_is_compared_with_one_by_hand(text_file, monkeypatch, tmp_path):
-    from benchmarks import budget
+    from benchmarks import budget, machine
 
     monkeypatch.setattr(budget, "SHAPES", [(1, 2, 16)])
     monkeypatch.setattr(budget, "BATCHES", [(16, 2)])
-    written = []
-    monkeypatch.setattr(budget, "write_result", lambda name, result: written.append((name, result)))
-    budget.main([text_file, "--budgets", "5", "--at-once", "2"])
+    monkeypatch.setattr(budget, "BY_HAND", 1)
+    written, rows = [], str(tmp_path / "rows.jsonl")
+    monkeypatch.setattr(machine, "write_result", lambda name, result: written.append((name, result)))
+    budget.main([text_file, "--budgets", "1", "--seeds", "2", "--cores", "1", "--near", "9", "--out", rows])
+    budget.main(["--table", rows])
     [(name, result)] = written
-    assert name == "budget-5"
-    assert [run["name"] for run in result["runs"]] == ["own-1", "by-hand-0", "own-2"]
+    assert name == "budget"
+    assert [(run["name"], run["seed"]) for run in result["runs"]] == [
+        ("own", 1), ("by-hand-0", 1), ("own", 2), ("by-hand-0", 2),
+    ]  # fmt: skip
     assert result["runs"][1]["n_layer"] == 1
+    assert all(run["steps"] > 0 and 0.0 < run["val_loss"] < 6.0 for run in result["runs"])
+    found = result["table"]["1"]
+    assert found["seeds"] == len(found["own_losses"]) == len(found["best_losses"]) == 2
+    assert found["over"] == found["own"] / found["best"] - 1
+
+
+def test_no_run_is_started_that_would_end_too_late(text_file, tmp_path, capsys):
+    from benchmarks import budget
+
+    rows = tmp_path / "rows.jsonl"
+    assert budget.main([text_file, "--budgets", "10", "--cores", "1", "--limit", "5", "--out", str(rows)]) == []
+    assert "no time left for 25 runs of 10 s" in capsys.readouterr().out
+    assert not rows.exists()
+
+
+def test_whole_commands_are_held_against_their_budget(text_file, monkeypatch, tmp_path):
+    from benchmarks import clock
+
+    def command(file, home, cores, name, *flags):
+        folder = tmp_path / "checkpoints" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps(dict(planning=0.1, promise=2.5)), encoding="utf-8")
+        row = dict(event="finished", step=9, val_loss=2.4, costs=dict(save=0.01))
+        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        assert (flags == tuple(clock.STEP)) == (not name.startswith("run-"))
+        return 4.0 if flags == tuple(clock.STEP) else 4.0 + float(flags[1].removesuffix("s")) + 0.25, folder
+
+    monkeypatch.setattr(clock, "command", command)
+    rows = str(tmp_path / "rows.jsonl")
+    found = clock.main([text_file, "--budgets", "1", "10", "--limit", "15", "--out", rows])
+    assert found == [json.loads(line) for line in Path(rows).read_text(encoding="utf-8").splitlines()]
+    assert [(row["budget"], row["over"], row["promise"]) for row in found] == [(1.0, 0.25, 2.5)]  # 10 s is too long
+    assert found[0] | dict(busy=False, planning=0.1, steps=9, val_loss=2.4, costs=dict(save=0.01)) == found[0]
 
 
 @pytest.mark.slow
@@ -197,3 +234,20 @@ def test_an_input_that_raises_or_takes_long_or_writes_elsewhere_fails(home, monk
         with pytest.raises((ZeroDivisionError, AssertionError)) as failed:
             fuzz.main(["--quick", "wrong"])
         assert says is failed.type or str(says) in str(failed.value)
+
+
+def test_mutants_follow_from_their_seed_and_change_one_place():
+    pytest.importorskip("cosmic_ray", reason="needs cosmic-ray, which only this benchmark uses")
+    from benchmarks import mutants
+
+    parts = dict(clock=("nanogpt/durations.py",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mutants, "PARTS", parts)
+        drawn, again, other = (mutants.draw(8, seed) for seed in (1, 1, 2))
+    assert drawn == again != other
+    code = (ROOT / "nanogpt" / "durations.py").read_text(encoding="utf-8")
+    for one in drawn:
+        assert one.before != one.after
+        later = mutants.changed("# a line more\n" + code, one)
+        compile(later, one.file, "exec")
+        assert later.splitlines()[one.line - 1] == one.after.splitlines()[0]

@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, SampleConfig, TrainConfig, knobs, preset
+from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig, knobs
+from nanogpt.presets import PRESETS, preset
 
 CONFIGS = (ModelConfig, TrainConfig, SampleConfig)
 ALL = [pytest.param(config, k, id=f"{config.__name__}.{k.name}") for config in CONFIGS for k in knobs(config)]

@@ -25,23 +25,26 @@ from torch.nn import functional as F
 
 from nanogpt import corpus
 from nanogpt.cli.main import main
-from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig, preset
+from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from nanogpt.data import make_get_batch, split
 from nanogpt.device import pick_device
+from nanogpt.evaluate import estimate_loss
 from nanogpt.fast.block import product_dtype, quicken
 from nanogpt.fast.cpu import CrewStep
 from nanogpt.fast.cuda_decode import StaticDecoder
 from nanogpt.fast.decode import FastDecoder
+from nanogpt.fast.rows import Rows
 from nanogpt.formats import config_files, load_model, read_config, weights_bytes
 from nanogpt.launch import memory, plan, prepare
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT, attention_by_hand, rotate
 from nanogpt.optim import Step, get_lr, make_optimizers, settled
+from nanogpt.presets import preset
 from nanogpt.publish import card, code_export, page_export, run_files
 from nanogpt.runs import Run, all_runs
 from nanogpt.runs.settings import settings_json
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
-from nanogpt.train import estimate_loss, in_words
+from nanogpt.train import in_words
 from nanogpt.ui import form
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -262,7 +265,7 @@ def test_memory_is_estimated_by_features(third):
 
 def test_a_time_budget_is_planned_for_a_third_layout(third, monkeypatch):
     monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.05)
-    chosen = plan.choose(20, 13, 50_000, {"layout": third})
+    chosen = plan.choose(20, 13, 1_000_000, {"layout": third})
     assert chosen.settings["layout"] == third
     assert "from the modern architecture on Tiny Shakespeare" in str(chosen)  # doesn't promise a loss for it
 
@@ -277,7 +280,7 @@ def test_every_decoder_gives_the_scores_of_the_whole_model(layout, length, texts
     model, idx = stirred(layout), ids(texts)
     expected = written_out(model, torch.from_numpy(idx)).detach().numpy()  # (B, T, vocab_size)
     fast = decoder_for(model, texts)
-    assert isinstance(fast, FastDecoder if texts == 1 else Decoder)
+    assert isinstance(fast, FastDecoder if texts == 1 else Rows)
     for decoder in (fast, Decoder(model, texts), StaticDecoder(model, texts)):
         np.testing.assert_allclose(decoder.read(idx[:, :length]), expected[:, length - 1], atol=1e-3, rtol=1e-3)
         for t in range(length, idx.shape[1]):
@@ -423,21 +426,28 @@ def test_the_exported_program_of_a_third_layout_comes_to_the_plain_loop_s_loss(
 @pytest.mark.slow
 def test_the_exported_page_gives_the_scores_of_every_layout(browser):
     page = browser.new_page()
-    page.add_script_tag(path=str(ROOT / "nanogpt/publish/exported/gpt.js"))
-    scores_of = """([config, tensors, ids]) => {
+    exported = ROOT / "nanogpt/publish/exported"
+    for script in ("math.js", "gpt.js"):
+        page.add_script_tag(path=str(exported / script))
+    module = base64.b64encode((exported / "math.wasm").read_bytes()).decode()
+    scores_of = """async ([config, tensors, ids, module]) => {
+        const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
         const w = {};
         for (const [name, text] of Object.entries(tensors)) {
-            w[name] = new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+            w[name] = new Float32Array(bytes(text).buffer);
         }
-        const gpt = new GPT(config, w);
-        return ids.map((id) => { gpt.read(id); return Array.from(gpt.scores()); });
+        return [plainMath, await simdMath(bytes(module))].map((math) => {
+            const gpt = new GPT(config, (name) => w[name], math);
+            return ids.map((id) => { gpt.read([id]); return Array.from(gpt.scores()); });
+        });
     }"""
     for layout in (one for one in ALL if not one.zero_init):
         model, [text] = stirred(layout), ids(1)
         tensors = {n: base64.b64encode(p.detach().numpy().tobytes()).decode() for n, p in model.named_parameters()}
-        found = page.evaluate(scores_of, [page_export._config(model.config), tensors, text.tolist()])
+        found = page.evaluate(scores_of, [page_export._config(model.config), tensors, text.tolist(), module])
         expected = written_out(model, torch.from_numpy(text[None]))[0].detach().numpy()  # (T, vocab_size)
-        np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3, err_msg=str(layout))
+        for scores in found:  # in JavaScript, and in WebAssembly
+            np.testing.assert_allclose(scores, expected, atol=1e-3, rtol=1e-3, err_msg=str(layout))
     page.close()
 
 
@@ -483,7 +493,7 @@ def names_compared(source: str) -> list[str]:
 def test_code_reads_features_and_not_names(path):
     allowed = {
         "layout.py": ["classic", "modern"],  # defines the names
-        "config.py": ["modern"],  # RECIPES: training recipes aren't features
+        "presets.py": ["modern"],  # RECIPES: training recipes aren't features
         "form.py": ["modern", "classic"],  # labels on the page
         "page_export.py": ["classic"],  # a label on the page
     }

@@ -218,7 +218,7 @@ def test_the_page_reaches_runs_and_texts_through_the_visitor_alone(path):
 @pytest.mark.parametrize("path", [p for p in package_files() if name_of(p).startswith("nanogpt/ui/")], ids=name_of)
 def test_the_page_does_not_choose_where_a_run_trains(path):
     launch = {name.split(".")[2] for name in modules_imported(path) if name.startswith("nanogpt.launch.")}
-    assert launch <= {"visitors", "place", "plan", "memory", "expiry", "counting"}
+    assert launch <= {"visitors", "place", "plan", "sizes", "memory", "expiry", "counting"}
 
 
 def test_a_way_past_the_visitor_would_be_seen():
@@ -270,6 +270,13 @@ def test_the_wheel_holds_every_room():
     packages = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["setuptools"]["packages"]
     rooms = ["nanogpt", *(f"nanogpt.{room}" for room in ROOMS)]
     assert sorted(packages) == sorted([*rooms, "nanogpt.checkpoints.shakespeare"])
+
+
+def test_git_has_every_file_of_the_package():
+    """A script the page reads and git doesn't have would break every clone, and no test in this folder."""
+    listing = ["git", "ls-files", "--others", "--exclude-standard", "nanogpt"]
+    git = subprocess.run(listing, cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert git.stdout == "", "add these with `git add`, or delete them"
 
 
 # --- size limits ---------------------------------------------------------------------------------------------------

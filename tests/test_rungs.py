@@ -14,13 +14,14 @@ import torch
 from torch.nn import functional as F
 
 from nanogpt.cli.main import main
-from nanogpt.config import PRESETS, ModelConfig, NanoGPTError
+from nanogpt.config import ModelConfig, NanoGPTError
 from nanogpt.data import Shuffled, get_batch
 from nanogpt.device import pick_device
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.lecture import STAGES, read
 from nanogpt.model import GPT, MultiHeadAttention, RMSNorm, attention_by_hand, rotate
 from nanogpt.optim import Step, get_lr, settled
+from nanogpt.presets import PRESETS
 from nanogpt.rungs import (
     FIRST,
     LAST,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -217,9 +219,9 @@ def test_the_weights_of_the_end_are_called_so_when_they_were_kept(trained):
     ("given", "said"),
     [
         (dict(name=None), "Train one first"), (dict(name="nobody"), "no run named nobody"),
-        (dict(length=10_001), "length was 10001"), (dict(length=0), "length was 0"),
-        (dict(temperature=2.1), "temperature was 2.1"),
-        (dict(num_samples=17), "num_samples was 17"), (dict(seed="x"), "seed was 'x'"),
+        (dict(length=10_001), "Length was 10001"), (dict(length=0), "Length was 0"),
+        (dict(temperature=2.1), "Temperature was 2.1"),
+        (dict(num_samples=17), "Samples was 17"), (dict(seed="x"), "seed was 'x'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_said_in_the_tab_and_the_text_stays(trained, given, said):
@@ -292,6 +294,61 @@ def test_the_api_s_sample_is_as_it_was(trained):
     assert last == "The " + "".join(stream(model, tokenizer, "The ", SampleConfig(length=30, seed=3)))
     with pytest.raises(NanoGPTError, match="length was 0"):
         list(sample_tab.write("one", length=0))
+
+
+def test_who_leaves_is_written_for_no_longer(trained):
+    from nanogpt.ui import sample_tab
+
+    writing = sample_tab.write("one", length=10_000)
+    next(writing)
+    model = sample_tab.together(trained)
+    assert model.texts == 1
+    thread = model.thread
+    writing.close()
+    thread.join(60)
+    assert (model.texts, model.thread) == (0, None)
+
+
+def test_a_model_is_loaded_once_for_all_and_again_once_it_was_replaced(trained, monkeypatch):
+    from nanogpt.ui import sample_tab
+
+    loaded, load_model = [], sample_tab.load_model
+    monkeypatch.setattr(sample_tab, "load_model", lambda folder: loaded.append(folder) or load_model(folder))
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda seed: list(sample_tab.write("one", length=50, seed=seed))[-1], [1, 2, 3, 4] * 2))
+    assert texts[:4] == texts[4:]
+    assert len(set(texts)) == 4
+    assert loaded == [trained.folder]
+
+    first = sample_tab.write("one", length=10_000)
+    next(first)
+    weights = trained.folder / "model.safetensors"
+    os.utime(weights, ns=(0, 1))  # as if it were written again
+    assert list(sample_tab.write("one", length=50, seed=1))[-1] == texts[0]
+    assert loaded == [trained.folder] * 2
+    assert next(first)  # the old model still writes
+    first.close()
+
+
+def test_few_models_are_in_memory_at_once(trained, monkeypatch):
+    from nanogpt.ui import sample_tab
+
+    monkeypatch.setattr(sample_tab, "MODELS", 1)
+    monkeypatch.setattr(sample_tab, "PATIENCE", 0.3)
+    monkeypatch.setattr(sample_tab, "_loaded", {})
+    weights = trained.folder / "model.safetensors"
+    first = sample_tab.write("one", length=10_000)
+    next(first)
+    os.utime(weights, ns=(0, 1))  # another model
+    with pytest.raises(NanoGPTError, match="busy generating with other models"):
+        next(sample_tab.write("one", length=5))
+    [model] = sample_tab._loaded.values()
+    thread = model.thread
+    first.close()
+    thread.join(60)
+    assert len(list(sample_tab.write("one", length=5))[-1]) == 5
+    assert len(sample_tab._loaded) == 1
+    assert list(sample_tab._loaded.values()) != [model]
 
 
 def test_the_benchmark_runs(capsys, monkeypatch):

@@ -11,10 +11,10 @@ from conftest import ROOT
 from nanogpt.config import SampleConfig
 from nanogpt.data import split
 from nanogpt.device import pick_device
+from nanogpt.evaluate import estimate_loss
 from nanogpt.formats import load_model
 from nanogpt.sample import stream
 from nanogpt.tokenizer import CharTokenizer
-from nanogpt.train import estimate_loss
 
 FOLDER = ROOT / "checkpoints" / "shakespeare"
 

@@ -6,7 +6,7 @@ import pytest
 
 from nanogpt import timetable
 from nanogpt.config import TrainConfig
-from nanogpt.timetable import Timetable
+from nanogpt.timetable import Timetable, overhead
 
 MANY = 10**6  # more validation windows than any run may evaluate
 
@@ -30,6 +30,43 @@ def test_by_the_clock_an_evaluation_takes_a_quarter_of_a_percent_of_the_time_and
     assert (due.windows, due.final_windows) == (500, 4000)
 
 
+def test_what_is_not_training_may_take_a_fifth_of_ten_seconds_and_eight_percent_of_thirty():
+    assert [round(overhead(budget), 9) for budget in (1, 5, 10, 20, 30, 100)] == [0.2, 1.0, 2.0, 2.8, 2.4, 8.0]
+
+
+@pytest.mark.parametrize("improving", [True, False])
+def test_the_end_of_a_timed_run_is_reserved_for_what_its_end_takes(improving):
+    due = Timetable(TrainConfig(budget=100.0), 0.0, all_windows=50)
+    due.took(window=0.01, evaluation=0.3, sample=0.2, save=0.5)
+    due.took()  # nothing more: what it took is still what it will take
+    due.expect(0.4, improving)
+    models = 1 if improving else 2
+    assert due.reserve == pytest.approx(1.2 * (models * 50 * 0.01 + 0.3 + 0.2 + 0.5 + 0.4))
+
+
+def test_a_crash_costs_a_minute(monkeypatch):
+    clock = type("Clock", (), {"now": 0.0, "perf_counter": lambda self: self.now})()
+    monkeypatch.setattr(timetable, "time", clock)
+    for config in (TrainConfig(max_iters=1000, eval_interval=500), TrainConfig(budget=600.0)):
+        clock.now = 0.0
+        due = Timetable(config, 0.0, all_windows=50)
+        due.look(0)
+        due.took(save=0.1)
+        due.look(1)
+        saving = []
+        for clock.now in (59.5, 60.5):
+            due.evaluating = False
+            saving.append(due.saving)
+        assert saving == [False, True]
+
+
+@pytest.mark.parametrize(("seconds", "saves"), [(0.49, True), (0.51, False)])  # of an overhead of two seconds
+def test_the_first_save_of_a_short_run_is_left_to_its_end_if_it_takes_long(seconds, saves):
+    due = Timetable(TrainConfig(budget=10.0), 0.0, all_windows=50, costs=dict(save=seconds))
+    due.first, due.evaluating = False, True
+    assert due.saving == saves
+
+
 @pytest.mark.parametrize("config", [TrainConfig(max_iters=1000, batch_size=16), TrainConfig(budget=100.0)])
 def test_no_evaluation_looks_at_more_than_there_is(config):
     due = Timetable(config, 0.0, 20)
@@ -40,8 +77,16 @@ def test_no_evaluation_looks_at_more_than_there_is(config):
 @pytest.mark.parametrize("config", [TrainConfig(max_iters=1, batch_size=1), TrainConfig(budget=5.0)])
 def test_each_evaluation_looks_at_some(config):
     due = Timetable(config, 0.0, MANY)
+    due.took(window=0.0015)  # more than 7 take over a quarter of a percent of 5 s, 32 less than one percent
+    assert due.windows == 32
+    assert due.final_windows >= 32
+
+
+def test_an_evaluation_that_a_budget_can_hardly_afford_looks_at_four():
+    due = Timetable(TrainConfig(budget=5.0), 0.0, MANY)
+    assert due.opening == 4  # nothing is known yet
     due.took(window=1.0)
-    assert (due.windows, due.final_windows) == (32, 32)
+    assert (due.windows, due.final_windows) == (4, 4)
 
 
 def test_a_short_timed_run_begins_without_sample_or_save(monkeypatch):
@@ -73,3 +118,112 @@ def test_a_run_with_little_time_in_one_go_saves_three_times_in_it(monkeypatch):
     assert due.saving
     clock.now = 40.5
     assert due.makes_room  # startup time counts, too
+
+
+class Machine:
+    """A machine of known speed, on a fake clock, that runs through a timetable as the training loop does."""
+
+    def __init__(self, monkeypatch, step=0.03, window=0.001, sample=0.12, save=0.05):
+        self.now, self.step, self.window, self.sample, self.save = 0.0, step, window, sample, save
+        self.steps, self.evaluations, self.other = 0, 0, 0.0
+        self.cold = 1.0  # how many times as long the first look takes
+        monkeypatch.setattr(timetable, "time", self)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def spend(self, due: Timetable, seconds: float, **kind: float) -> None:
+        self.now += seconds
+        self.other += seconds
+        due.took(**kind)
+
+    def train(
+        self, budget: float, costs: dict[str, float] | None = None, spent: float = 0.0, improving: bool = True
+    ) -> Machine:
+        """Train until the timetable says it is over, and judge one model if the run was `improving`, else two.
+
+        1,742 windows are as in Tiny Shakespeare.
+        """
+        self.now = spent
+        due = Timetable(TrainConfig(budget=budget), spent, all_windows=1742, size=6_000_000, costs=costs)
+        due.look(0)
+        took = due.opening * self.window
+        self.spend(due, took, other=took, opening=self.cold * self.window)
+        while True:
+            if due.evaluating or due.last:
+                took = due.windows * self.window
+                self.spend(due, took, evaluation=took, window=self.window)
+                self.evaluations += 1
+                if due.sampling or due.last:
+                    self.spend(due, self.sample, sample=self.sample)
+            if due.saving or due.last:
+                self.spend(due, self.save, save=self.save)
+            if due.last:
+                break
+            self.now += self.step
+            self.steps += 1
+            due.expect(0.0, improving)
+            due.look(self.steps)
+        self.spend(due, due.judged * due.final_windows * self.window)
+        return self
+
+
+USUAL, SLOW, BUSY = dict(step=0.03), dict(step=0.3, window=0.01, sample=0.5, save=0.3), dict(step=0.09, window=0.003)
+SLOW_DISK, SLOW_TO_EVALUATE = dict(save=0.8), dict(step=1.5, window=2 / 32)
+
+
+@pytest.mark.parametrize(
+    "machine", [USUAL, SLOW, BUSY, SLOW_DISK, SLOW_TO_EVALUATE], ids=["usual", "slow", "busy", "disk", "eval"]
+)
+@pytest.mark.parametrize("budget", [10.0, 30.0, 180.0])
+@pytest.mark.parametrize("improving", [True, False])
+def test_what_is_not_training_stays_within_its_share(monkeypatch, budget, machine, improving):
+    """The first run on a machine knows no costs, so a slow save or sample may surprise it once; the second does."""
+    first = Machine(monkeypatch, **machine).train(budget, improving=improving)
+    known = {name: float(getattr(first, name)) for name in ("sample", "save")}
+    second = Machine(monkeypatch, **machine).train(budget, known, improving=improving)
+    assert second.other <= overhead(budget) * 1.1
+    assert first.other <= overhead(budget) * 1.1 + first.save + first.sample
+    for run in (first, second):
+        assert 0.93 * budget - run.step < run.now <= budget  # a step that would end too late isn't taken
+        assert run.steps * run.step >= 0.7 * budget
+
+
+def test_a_short_run_has_fewer_evaluations_and_a_long_one_twenty(monkeypatch):
+    count = lambda budget, **machine: Machine(monkeypatch, **machine).train(budget).evaluations
+    assert count(1.0) < count(5.0) < count(180.0) <= 22
+    assert count(86400.0, step=20.0) in (21, 22)
+    assert count(10.0, **SLOW_TO_EVALUATE) == 2  # the first and the last
+
+
+@pytest.mark.parametrize("machine", [USUAL, SLOW, BUSY, SLOW_DISK, SLOW_TO_EVALUATE])
+@pytest.mark.parametrize("spent", [0.0, 0.2])
+def test_no_run_ends_before_it_has_trained(monkeypatch, machine, spent):
+    run = Machine(monkeypatch, **machine).train(1.0, spent=spent)
+    assert run.steps >= 1
+    assert run.now < 1.0 + run.step + run.other
+
+
+def test_a_day_is_a_day(monkeypatch):
+    run = Machine(monkeypatch, step=20.0, window=0.05, sample=3.0, save=12.0).train(86400.0)
+    assert 0.995 * 86400 < run.now <= 86400
+    assert run.other < 0.08 * 86400
+
+
+def test_a_resumed_run_ends_within_what_was_left(monkeypatch):
+    run = Machine(monkeypatch, **USUAL).train(30.0, spent=25.0)
+    assert 29.0 < run.now <= 30.0
+
+
+def test_a_slow_first_evaluation_does_not_end_a_run_early(monkeypatch):
+    """On a GPU, it compiles kernels for seconds."""
+    usual = Machine(monkeypatch, **USUAL).train(10.0)
+    cold = Machine(monkeypatch, **USUAL)
+    cold.cold = 1000.0
+    assert cold.train(10.0).steps > 0.95 * usual.steps
+    due = Timetable(TrainConfig(budget=10.0), 0.0, all_windows=200)
+    due.took(opening=0.001)
+    due.took(window=0.5)  # a single one
+    assert due.reserve < 2.0
+    due.took(window=0.001)
+    assert due.reserve < 1.5

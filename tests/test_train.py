@@ -24,13 +24,15 @@ from nanogpt import corpus, disk, runs
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.data import split
 from nanogpt.device import pick_device
+from nanogpt.evaluate import estimate_loss
 from nanogpt.formats import load_model, read_config
 from nanogpt.launch import local, prepare
 from nanogpt.launch.trainer import main
 from nanogpt.optim import get_lr, settled
-from nanogpt.runs import Run, read_jsonl
+from nanogpt.reporter import CLEARLY_WORSE, Reporter
+from nanogpt.runs import Run, read_jsonl, snapshots
 from nanogpt.timetable import Timetable
-from nanogpt.train import CLEARLY_WORSE, Reporter, estimate_loss, train
+from nanogpt.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
@@ -89,6 +91,10 @@ def rows(run: Run, leave_out=frozenset()) -> list[dict]:
 
 def events(run: Run) -> list[str]:
     return [row["event"] for row in read_jsonl(run.folder / "metrics.jsonl") if "event" in row]
+
+
+def snapshots_of(run: Run) -> dict[int, bytes]:
+    return {step: snapshots.path_of(run.folder, step).read_bytes() for step in snapshots.steps_in(run.folder)}
 
 
 def steps(run: Run) -> list[int]:
@@ -242,6 +248,8 @@ def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed,
     assert run.history().samples == expected.history().samples
     assert (run.folder / "model.safetensors").read_bytes() == (expected.folder / "model.safetensors").read_bytes()
     assert {**progress(run), "seconds": 0} == {**progress(expected), "seconds": 0}
+    assert snapshots_of(run) == snapshots_of(expected)
+    assert list(snapshots_of(run)) == [step for step in sorted(snapshots.STEPS) if step <= settings["max_iters"]]
 
 
 @pytest.mark.slow
@@ -395,7 +403,7 @@ def scripted(text, monkeypatch):
             weights.append({name: value.clone() for name, value in model.state_dict().items()})
             return next(made_up)
 
-        monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
+        monkeypatch.setattr("nanogpt.reporter.estimate_loss", look)
         run = prepare.new_run(f"scripted-{time.time_ns()}", text, **{**TINY, "max_iters": 20, "eval_interval": 10})
         if killed_at_last_word:
             killed_at(monkeypatch, run, Run, "event", 1)
@@ -432,7 +440,7 @@ def test_killed_while_it_finishes_a_run_has_the_same_last_word(scripted, monkeyp
     straight, _ = scripted([3.0, 2.0, 2.02, 2.2, 2.1])
     run, _ = scripted([3.0, 2.0, 2.02, 2.2, 2.1], killed_at_last_word=True)
     assert run.status().state == "crashed"
-    monkeypatch.setattr(f"{train.__module__}.estimate_loss", lambda *_: 2.1)  # the best are overwritten by now
+    monkeypatch.setattr("nanogpt.reporter.estimate_loss", lambda *_: 2.1)  # the best are overwritten by now
     train(run)
     last, wanted = ({**one.history().events[-1], "time": ""} for one in (run, straight))
     assert (last["best_val_loss"], last["last_val_loss"]) == (2.2, 2.1)
@@ -450,12 +458,25 @@ def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
             clock.now += 0.03 * most
             return 3.0
 
-        monkeypatch.setattr(f"{train.__module__}.estimate_loss", look)
+        monkeypatch.setattr("nanogpt.reporter.estimate_loss", look)
         run = prepare.new_run("by-the-clock", text, "timed", **TINY, budget=60.0)
         train(run)
     assert run.status().state == "finished"
     assert looked[-2:] == [32, 32]  # best and last weights: all windows
     assert 55 < clock.now <= 60
+
+
+def test_a_timed_run_logs_its_speed_and_what_a_sample_and_a_save_took(text, monkeypatch):
+    monkeypatch.setattr("nanogpt.reporter.write_sample", lambda *_: "a sample")
+    with steady_clock(0.03):  # seconds per look at the clock
+        run = prepare.new_run("costly", text, "timed", **TINY, budget=8.0)
+        train(run)
+    speeds = [row["tokens_per_second"] for row in run.history().rows if "tokens_per_second" in row]
+    assert set(speeds) <= {round(4 * 16 / (0.03 * looks)) for looks in range(1, 50)}
+    assert round(4 * 16 / 0.21) == 305 in speeds
+    costs = run.history().events[-1]["costs"]
+    assert costs["sample"] == 0.03
+    assert costs["save"] == pytest.approx(0.03 * round(costs["save"] / 0.03)) != 0
 
 
 def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
@@ -602,7 +623,7 @@ def test_a_timed_run_that_diverges_keeps_its_best_weights(text, monkeypatch):
     """Between saves, they exist only in memory."""
     with steady_clock(0.02):
         losses = iter([4.0, 4.0, 3.0, float("nan")])
-        monkeypatch.setattr(f"{train.__module__}.estimate_loss", lambda *_: next(losses))
+        monkeypatch.setattr("nanogpt.reporter.estimate_loss", lambda *_: next(losses))
         monkeypatch.setattr("nanogpt.timetable.Timetable.saving", False)
         run = prepare.new_run("timed-diverged", text, "timed", **TINY, budget=60.0)
         assert main(run.name) == 1

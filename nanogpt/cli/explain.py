@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import Any
 
+from ..explain.features import FEATURES
 from ..runs import Run
 from .flags import Command
 
@@ -48,6 +50,24 @@ def attention(opened: Any) -> tuple[dict[str, Any], str]:
     return found, "\n".join([*lines, attention.copying_words(found["copying"]), f"Measured on {found['on']}."])
 
 
+def readout(opened: Any) -> tuple[dict[str, Any], str]:
+    """Measure how well the next character can be predicted from what the model has computed after each block."""
+    from ..explain import readout
+
+    *_, found = readout.measured(opened)
+    rows = [f"{name:<14}{loss:.4f}" for name, loss in zip(readout.depths(opened.model), found["losses"])]
+    return found, "\n".join([*rows, *readout.summary(found["losses"])])
+
+
+def unit(opened: Any, feature: str) -> tuple[dict[str, Any], str]:
+    """Find the unit that best predicts a feature of the text, chosen with --feature."""
+    from ..explain import units
+
+    found = units.of_feature(opened, feature)
+    rows = [f"{place['before']}[{place['here']}]{place['after']}".replace("\n", "↵") for place in found["strongest"]]
+    return found, "\n".join([f"{FEATURES[feature][0]}: {units.words(found)}", "It is strongest here:", *rows])
+
+
 def doctor(opened: Any) -> tuple[dict[str, Any], str]:
     """Say what a run's losses show: overfitting, a wrong learning rate, too little text, and what to do."""
     from dataclasses import asdict
@@ -59,10 +79,12 @@ def doctor(opened: Any) -> tuple[dict[str, Any], str]:
     return dict(findings=[asdict(one) for one in found]), text or "Too few evaluations to say anything yet."
 
 
-VIEWS = {
+VIEWS: dict[str, Callable[..., tuple[dict[str, Any], str]]] = {
     "doctor": doctor,
     "parts": parts,
     "attention": attention,
+    "readout": readout,
+    "unit": unit,
     "copies": copies,
 }  # each returns the result as data and as text
 
@@ -71,7 +93,9 @@ def explain_command(arguments: argparse.Namespace) -> int:
     """Explain a run's model: print one view of it."""
     from ..explain.opened import open_run
 
-    found, text = VIEWS[arguments.view](open_run(Run(arguments.name)))
+    opened = open_run(Run(arguments.name))
+    more = [arguments.feature] if arguments.view == "unit" else []
+    found, text = VIEWS[arguments.view](opened, *more)
     print(json.dumps(found, ensure_ascii=False) if arguments.json else text)
     return 0
 
@@ -82,4 +106,7 @@ def add_commands(command: Command) -> None:
     lines = "; ".join(f"{name}: {str(view.__doc__)[:-1].lower()}" for name, view in VIEWS.items())
     explain.add_argument("view", metavar="VIEW", choices=VIEWS, help=lines)
     explain.add_argument("name", metavar="NAME", help="the run")
+    explain.add_argument(
+        "--feature", choices=FEATURES, default="capitals", help="of the text, for the view unit (default: capitals)"
+    )
     explain.add_argument("--json", action="store_true", help="print JSON")

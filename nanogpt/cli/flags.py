@@ -3,19 +3,53 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Mapping
 from typing import Any, NoReturn, Protocol
 
 from ..config import Knob, ModelConfig, SampleConfig, TrainConfig, knobs
+from ..paths import PROGRAM
 
 HEADINGS = {ModelConfig: "Model", TrainConfig: "Training", SampleConfig: "Sampling"}
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with one-line errors that point to --help."""
+    """argparse with one-line errors that suggest what was meant and point to --help, and no abbreviated flags."""
+
+    def __init__(self, **options: Any):
+        super().__init__(allow_abbrev=False, **options)  # an abbreviation changes its meaning when flags are added
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            command = getattr(found, "parser", self)  # the one whose flags these should have been
+            flag, flags = unknown[0].partition("=")[0], flags_of(command)
+            initials = [one for one in flags if "--" + "".join(word[:1] for word in one[2:].split("-")) == flag]  # --lr
+            close = initials or difflib.get_close_matches(flag, flags, 1)
+            meant = f"; did you mean {close[0]}?" if flag.startswith("--") and close else ""
+            command.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = action.metavar or "/".join(action.option_strings) or action.dest
+            close = difflib.get_close_matches(str(value), map(str, action.choices), 1)
+            choices = f"it must be one of {', '.join(map(str, action.choices))}"
+            self.error(f"{name} was {value!r}; {f'did you mean {close[0]}?' if close else choices}")
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help.\n")
+        end = "" if message.endswith("?") else "."
+        self.exit(2, f"{self.prog.replace(PROGRAM, 'nanogpt', 1)}: {message}{end} See {self.prog} --help.\n")
+
+
+def flags_of(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the flags of a parser and of all its commands."""
+    found: list[str] = []
+    for action in parser._actions:
+        found += action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            found += [flag for command in set(action.choices.values()) for flag in flags_of(command)]
+    return found
 
 
 class Command(Protocol):

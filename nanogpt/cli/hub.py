@@ -38,11 +38,12 @@ def pull_command(arguments: argparse.Namespace) -> int:
     Only safetensors and JSON files are downloaded, and their sizes are checked first.
     """
     from ..publish import hub
+    from ..publish.pull import pull
 
     if arguments.name is not None and Run(arguments.name).exists():
         raise NanoGPTError(f"There is already a run named {arguments.name}. Choose another name.")
     named = lambda wanted: arguments.name or free_name(wanted)
-    run = hub.pull(arguments.repo, hub.saved_token(), named=named, tell=tell)
+    run = pull(arguments.repo, hub.saved_token(), named=named, tell=tell)
     print(f"Downloaded {run.name}. Try it: {PROGRAM} sample {run.name}")
     return 0
 

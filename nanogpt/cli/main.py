@@ -32,7 +32,7 @@ def parser() -> Parser:
 
     def command(name, run):
         added = commands.add_parser(name, help=run.__doc__.splitlines()[0], description=run.__doc__)
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, parser=added)
         return added
 
     for group in (serve, train, sample, views, runs, baselines, ladder, hub):

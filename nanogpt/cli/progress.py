@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
-from ..config import NanoGPTError
+from ..config import NanoGPTError, TrainConfig
 from ..durations import clock
-from ..runs import History, Run
+from ..launch.sizes import forecast
+from ..runs import History, Run, length
 
 SECONDS = 0.5  # between two updates
 
@@ -24,11 +26,18 @@ def share_of(run: Run, history: History) -> tuple[float, str]:
     for key, label in (("train_loss", "train"), ("val_loss", "val")):
         if (loss := history.latest(key)) is not None:
             parts.append(f"{label} {loss:.3f}")
+    parts += at_the_end(run, history) if 0 < share < 1 else []
     if speed := history.latest("characters_per_second"):
         parts.append(f"{speed:,} chars/s")
     if 0 < share < 1 and seconds:
         parts.append(f"{clock(seconds * (1 - share) / share)} left")
     return min(1.0, share), " · ".join(parts)
+
+
+def at_the_end(run: Run, history: History) -> list[str]:
+    """Return the loss to expect at the end of a run, in words, if one was promised."""
+    loss = forecast(run, length(TrainConfig.of(run.settings()["train"]), history))
+    return [] if loss is None else [f"about {loss:.2f} at the end"]
 
 
 class Above(io.TextIOBase):
@@ -56,7 +65,8 @@ def progress_bar(run: Run) -> Iterator[None]:
     from tqdm import tqdm  # type: ignore[import-untyped]  # a dependency of huggingface_hub
 
     form = "{percentage:3.0f}%|{bar:24}| {desc}"
-    bar = tqdm(total=1.0, leave=False, bar_format=form, desc="starting", file=sys.stderr)
+    width, height = shutil.get_terminal_size()  # 80, 24 where the terminal doesn't say, for which tqdm draws nothing
+    bar = tqdm(total=1.0, leave=False, bar_format=form, desc="starting", file=sys.stderr, ncols=width, nrows=height)
     done, terminal = threading.Event(), sys.stdout
     history = History(run.folder)  # its own, because the trainer's thread reads the cached one
 

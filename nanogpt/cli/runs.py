@@ -12,10 +12,11 @@ from .. import disk
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain, home_problem
 from ..paths import PROGRAM
-from ..runs import Run, all_runs, kept_loss
+from ..runs import Run, all_runs, kept_loss, queue
 from .flags import Command
 
 
+@queue.one_look()
 def runs_command(arguments: argparse.Namespace) -> int:
     """List your runs, one per line or as a JSON array."""
     rows = []
@@ -61,6 +62,8 @@ def export_command(arguments: argparse.Namespace) -> int:
 
     An existing file is overwritten, except by --text. Use - to write to stdout.
     """
+    if arguments.int8 and not arguments.html:
+        raise NanoGPTError("--int8 makes a web page smaller. Add --html FILE.")
     files = contents(arguments)
     if not files:
         raise NanoGPTError("Choose an output: --html FILE, --code FILE, --gif FILE or --text FILE.")
@@ -82,7 +85,7 @@ def contents(arguments: argparse.Namespace) -> dict[str, bytes]:
     run = Run(arguments.name)
     files: dict[str, bytes] = {}
     if arguments.html:
-        files[arguments.html] = page_export.html(run).encode("utf-8")
+        files[arguments.html] = page_export.html(run, arguments.int8).encode("utf-8")
     if arguments.code:
         files[arguments.code] = code_export.python(run).encode("utf-8")
     if arguments.gif:
@@ -105,7 +108,7 @@ def write(file: str, data: bytes, keep: bool) -> None:
         else:  # a device, such as /dev/null, can't be replaced
             path.write_bytes(data)
     except OSError as error:
-        raise NanoGPTError(f"Couldn't write {file}: {error.strerror}.") from None
+        raise NanoGPTError(f"Couldn't write {file}: {error.strerror}. Choose another file name.") from None
 
 
 def add_commands(command: Command) -> None:
@@ -116,6 +119,7 @@ def add_commands(command: Command) -> None:
     export = command("export", export_command)
     export.add_argument("name", metavar="NAME", help="the run")
     export.add_argument("--html", metavar="FILE", help="a web page that generates text offline in any browser")
+    export.add_argument("--int8", action="store_true", help="with --html: round to 8 bits, for a third of the size")
     export.add_argument("--code", metavar="FILE", help="a Python script that retrains the model and needs only torch")
     export.add_argument("--gif", metavar="FILE", help="an animation, 15 seconds long: samples above the falling loss")
     export.add_argument("--text", metavar="FILE", help="the training text, which that script reads")

@@ -47,9 +47,10 @@ def eval_command(arguments: argparse.Namespace) -> int:
 
     from ..data import scored_characters
     from ..device import pick_device
+    from ..evaluate import estimate_loss
     from ..formats import load_model
     from ..tokenizer import load_tokenizer, token_lengths
-    from ..train import estimate_loss, load_data
+    from ..train import load_data
 
     run = Run(arguments.name)
     settings, tokenizer, device = run.settings(), load_tokenizer(run.folder), pick_device(arguments.device)

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from typing import Any
 
-from ..config import PLANNED, PRESETS, ModelConfig, NanoGPTError, TrainConfig, preset
+from ..config import ModelConfig, NanoGPTError, TrainConfig
 from ..durations import short
 from ..paths import DEVICES, PROGRAM, slug
+from ..presets import PLANNED, PRESETS, preset
 from ..runs import Run, free_name, queue
 from .flags import Command, add_knobs, settings_in
 from .progress import progress_bar
 
 DEFAULT = next(iter(PRESETS))  # the page's, too
+MOST = 64  # processes
 
 
 def train_command(arguments: argparse.Namespace) -> int:
     """Train a model on your files, or on a built-in text if you give none. --resume continues a run."""
     changes = settings_in(arguments, ModelConfig, TrainConfig)
-    if arguments.resume is not None:
-        return follow(run_to_resume(arguments, changes))
-    return follow(new_run(arguments, changes))
+    if int(os.environ.get("RANK", 0)) > 0:  # another process that torchrun has started
+        from ..launch import rank
+
+        return rank.main()
+    if not 1 <= arguments.processes <= MOST:
+        raise NanoGPTError(f"processes was {arguments.processes}; it must be between 1 and {MOST}.")
+    run = run_to_resume(arguments, changes) if arguments.resume is not None else new_run(arguments, changes)
+    return follow(run, arguments.processes)
 
 
 def run_to_resume(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
@@ -100,7 +108,7 @@ def text_of(arguments: argparse.Namespace):
     return text
 
 
-def follow(run: Run) -> int:
+def follow(run: Run, processes: int = 1) -> int:
     """Train in this process. The first Ctrl-C saves and stops; the second quits without saving."""
     from ..launch import trainer
 
@@ -113,7 +121,7 @@ def follow(run: Run) -> int:
 
     signal.signal(signal.SIGINT, ask_to_stop)
     with progress_bar(run):
-        code = trainer.main(run.name)
+        code = trainer.main(run.name, processes=processes)
     status = run.status()
     if code and status.busy:  # by another trainer, as was just said
         return 2
@@ -138,6 +146,9 @@ def add_commands(command: Command) -> None:
     train.add_argument("--keep", nargs="*", metavar="REPAIR", help="clean-ups to skip, e.g. line-endings, gutenberg")
     train.add_argument("--name", help="name of the run; default: the text's name")
     train.add_argument("--preset", help=f"{', '.join(PRESETS)} [{DEFAULT}, or quick with --max-iters]")
+    train.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="share each batch among N processes on this machine [1]"
+    )
     train.add_argument("--resume", metavar="NAME", help="resume a run exactly where it stopped")
     model, recipe = preset(DEFAULT).configs()
     fixed = {**model.as_dict(), **recipe.as_dict(), **dict.fromkeys(PLANNED, "chosen to fit the time")}

@@ -4,7 +4,7 @@ A stored text is a `Corpus`, identified by the hash of its content. `add` does e
 return a text that is already stored. Nothing here imports torch, so reading a text starts at once.
 """
 
-from .builtin import BUILTINS, find, reference
+from .builtin import BUILTINS, DOWNLOADED, find, reference
 from .encoding import ENCODINGS
 from .reading import Reading, Source, max_bytes, read, read_text, size_of
 from .repairs import REPAIRS
@@ -12,7 +12,7 @@ from .report import Report
 from .store import BUILT_IN, ID, Corpus, add, delete, id_of, listed, load, missing, rename, size_on_disk
 
 __all__ = [
-    "BUILTINS", "BUILT_IN", "ENCODINGS", "ID", "REPAIRS", "Corpus", "Reading", "Report", "Source", "add", "delete",
-    "find", "id_of", "listed", "load", "max_bytes", "missing", "read", "read_text", "reference", "rename", "size_of",
-    "size_on_disk",
+    "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "Corpus", "Reading", "Report", "Source",
+    "add", "delete", "find", "id_of", "listed", "load", "max_bytes", "missing", "read", "read_text",
+    "reference", "rename", "size_of", "size_on_disk",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ BUILTINS = {  # key -> (name, description)
 STDLIB_CHARACTERS = 5_000_000
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+DOWNLOADED = {SHAKESPEARE_SHA256[:16]: "shakespeare"}  # id -> key
 
 
 def find(reference: str) -> Corpus:

@@ -2,11 +2,13 @@
 
 `opened` opens a run for them, and `cache` keeps what takes long in its folder. `characters` colors a text by what the
 model expected, `seen` asks the training text the same, `ablation` switches parts of the model off, `attention` says
-where its heads look, `copies` finds what a text repeats of the training text, and `guessing` lets a person compete with
-a model. `baselines` and `adaptive` compute what counting models and compressors reach, `dynamic` what the model reaches
-if it keeps learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, `timemachine` lets
-it write as it did earlier, `replay` trains the lecture's stages, and `architecture` describes a model's parts. None of
-them imports the page.
+where its heads look, `readout` what could be predicted after each block, `units` which single unit knows a feature of
+the text (`features`), `copies` finds what a text repeats of the training text, and `guessing` lets a person compete
+with a model. `baselines` and `adaptive` compute what counting models and compressors reach, `dynamic` what the model
+reaches if it keeps learning, and `loss` puts these on one ruler. `doctor` says what a run's losses show, `timemachine`
+lets it write as it did earlier, `neighbors` shows which characters it treats alike, `replay` trains the lecture's
+stages, and `architecture` describes a model's parts. `tour` puts ten steps together for beginners (`tour_steps`), and
+`tiny` trains the models that two of them need. None of them imports the page.
 
 A module is imported when it is first used, as in `explain.characters.read(...)`: most of them import torch.
 """
@@ -26,17 +28,25 @@ if TYPE_CHECKING:
         copies,
         doctor,
         dynamic,
+        features,
         guessing,
         loss,
+        neighbors,
         opened,
+        readout,
         replay,
         seen,
         timemachine,
+        tiny,
+        tour,
+        tour_steps,
+        units,
     )
 
 __all__ = [
     "ablation", "adaptive", "architecture", "attention", "baselines", "cache", "characters", "copies", "doctor",
-    "dynamic", "guessing", "loss", "opened", "replay", "seen", "timemachine",
+    "dynamic", "features", "guessing", "loss", "neighbors", "opened", "readout", "replay", "seen", "timemachine",
+    "tiny", "tour", "tour_steps", "units",
 ]  # fmt: skip
 
 

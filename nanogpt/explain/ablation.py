@@ -7,7 +7,7 @@ model: it samples like any other. See Michel et al., "Are Sixteen Heads Really B
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,9 +85,11 @@ def switch_off(block: Block, part: Part) -> None:
 
 
 @torch.inference_mode()
-def rises(model: GPT, xb: torch.Tensor, yb: torch.Tensor) -> Iterator[tuple[Part | None, float]]:
+def rises(
+    model: GPT, xb: torch.Tensor, yb: torch.Tensor, known: Container[str] = ()
+) -> Iterator[tuple[Part | None, float]]:
     """Yield the loss on (xb, yb), both (B, T), in nats per token: first None and that of the whole model, then each
-    part and by how much the loss rises without it.
+    part, except those whose keys are `known`, and by how much the loss rises without it.
 
     The blocks before a part compute the same with and without it, so they are computed only once.
     """
@@ -95,7 +97,7 @@ def rises(model: GPT, xb: torch.Tensor, yb: torch.Tensor) -> Iterator[tuple[Part
     yield None, whole
     x, rotary = model.embed(xb, slice(0, xb.shape[1]))  # (B, T, C)
     for i, block in enumerate(model.blocks):
-        for part in (part for part in parts_of(model) if part.block == i):
+        for part in (part for part in parts_of(model) if part.block == i and part.key not in known):
             changed = copy.deepcopy(block)
             switch_off(changed, part)
             yield part, _loss_from(model, changed(x, None, rotary), i + 1, rotary, yb) - whole
@@ -122,18 +124,23 @@ def kept(opened: Opened) -> dict[str, Any] | None:
 def measured(opened: Opened) -> Iterator[dict[str, Any]]:
     """Yield {"loss", "rises": {key: nats}, "on", "done"} of a run as it fills; the last one has them all.
 
-    "on" says which text it is measured on. The complete result is kept in the run's folder, and read from there.
+    "on" says which text it is measured on. After each block, the result is kept in the run's folder. It is read from
+    there, so measuring that was ended continues where it was.
     """
     if before := kept(opened):
         yield before
         return
     xb, yb, on = passages(opened)
-    result: dict[str, Any] = dict(loss=0.0, rises={}, on=on, done=False)
-    for part, value in rises(opened.model, xb, yb):
+    result = cache.load(opened, VIEW)
+    if result is None or result["on"] != on:
+        result = dict[str, Any](loss=0.0, rises={}, on=on, done=False)
+    for part, value in rises(opened.model, xb, yb, result["rises"]):
         if part is None:
             result["loss"] = round(value, 4)
         else:
             result["rises"][part.key] = round(value, 4)
+        if part and part.kind == "mlp":  # the last of its block
+            cache.keep(opened, VIEW, result)
         yield result
     result["done"] = True
     cache.keep(opened, VIEW, result)
@@ -145,18 +152,21 @@ def passages(opened: Opened) -> tuple[torch.Tensor, torch.Tensor, str]:
 
     Where the text isn't here, the model writes the passages itself.
     """
-    model, tokenizer = opened.model, opened.tokenizer
-    length = model.config.block_size + 1
     text, on = opened.held_out_text(), "held-out text"
     if text is None:
-        config = SampleConfig(temperature=1.0, length=WINDOWS * length)
+        config = SampleConfig(temperature=1.0, length=WINDOWS * (opened.model.config.block_size + 1))
         text, on = opened.write(config), "text it wrote itself"
-    ids = torch.from_numpy(tokenizer.encode_array(text).astype("int64"))  # (N,)
-    length = min(length, len(ids))
-    most = min(WINDOWS, len(ids) // length)
+    return *spread(opened, text, WINDOWS), on
+
+
+def spread(opened: Opened, text: str, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return at most `most` windows of a text, evenly spaced and as long as the context: xb and yb, both (B, T)."""
+    ids = torch.from_numpy(opened.tokenizer.encode_array(text).astype("int64"))  # (N,)
+    length = min(opened.model.config.block_size + 1, len(ids))
+    most = min(most, len(ids) // length)
     starts = torch.linspace(0, len(ids) - length, most).long()  # (B,)
-    piece = ids[starts[:, None] + torch.arange(length)].to(model.device)  # (B, T + 1)
-    return piece[:, :-1], piece[:, 1:], on
+    piece = ids[starts[:, None] + torch.arange(length)].to(opened.model.device)  # (B, T + 1)
+    return piece[:, :-1], piece[:, 1:]
 
 
 def summary(model: GPT, rises: Mapping[str, float]) -> list[str]:

@@ -5,11 +5,14 @@ Each part is named as in lecture.py, and `code_of` returns the lines there that 
 
 from __future__ import annotations
 
-import inspect
+import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from ..config import ModelConfig
+
+LECTURE = Path(__file__).parent.parent / "lecture.py"
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,11 @@ def totals(config: ModelConfig) -> tuple[int, int]:
 
 @lru_cache(maxsize=32)
 def code_of(name: str) -> tuple[str, int]:
-    """Return the source of a class in lecture.py, and its first line there."""
-    from .. import lecture  # here, because it imports torch
+    """Return the source of a class in lecture.py, and its first line there.
 
-    lines, first = inspect.getsourcelines(getattr(lecture, name))
-    return "".join(lines), first
+    `inspect` would parse the whole file, which fails in Python 3.11 if two threads do so at the same moment.
+    """
+    source = LECTURE.read_text(encoding="utf-8")
+    found = re.search(rf"^class {name}\b.*\n(?:(?: .*)?\n)*", source, re.MULTILINE)  # and all indented lines after it
+    assert found, f"lecture.py has no class {name}"
+    return found[0].rstrip() + "\n", source.count("\n", 0, found.start()) + 1

@@ -1,4 +1,4 @@
-"""Results that take seconds to compute, kept in the run's folder as `explain/VIEW.json`.
+"""Results that take seconds to compute, kept in the run's folder as `explain/VIEW.json`, tensors as VIEW.safetensors.
 
 Each is stored with the hash of the weights that it explains, so a run that has trained on computes it again.
 """
@@ -6,11 +6,15 @@ Each is stored with the hash of the weights that it explains, so a run that has 
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .. import disk
 from ..runs import Run
 from .opened import Opened
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load(opened: Opened, view: str) -> dict[str, Any] | None:
@@ -27,12 +31,46 @@ def load_for(run: Run, weights: str, view: str) -> dict[str, Any] | None:
         return None
 
 
+def version(run: Run, view: str) -> tuple[int, ...] | None:
+    """Return the version of a run's result; None if none was kept."""
+    return disk.version(run.folder / "explain" / f"{view}.json")
+
+
 def keep(opened: Opened, view: str, result: dict[str, Any]) -> None:
     """Keep a result. Do nothing for a run that ships with the project, whose folder may belong to someone else."""
-    if opened.run.is_bundled() or not opened.run.exists():
-        return
+    if path := _place(opened, f"{view}.json"):
+        disk.write_whole(path, json.dumps(dict(weights=opened.weights, result=result), ensure_ascii=False))
+
+
+def can_keep(opened: Opened) -> bool:
+    """Return False for a run that ships with the project, and for one that was deleted."""
+    return opened.run.exists() and not opened.run.is_bundled()
+
+
+def load_tensors(opened: Opened, view: str) -> dict[str, torch.Tensor] | None:
+    """Return the tensors that were kept for these weights, or None."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(opened.run.folder / "explain" / f"{view}.safetensors", framework="pt") as file:
+            names = file.keys() if (file.metadata() or {}).get("weights") == opened.weights else ()
+            return {name: file.get_tensor(name) for name in names} or None
+    except (OSError, SafetensorError):  # none yet, or damaged: they can be computed again
+        return None
+
+
+def keep_tensors(opened: Opened, view: str, tensors: dict[str, torch.Tensor]) -> None:
+    """Keep tensors, as `keep` does with a result."""
+    from safetensors.torch import save
+
+    if path := _place(opened, f"{view}.safetensors"):
+        disk.write_whole(path, save(tensors, metadata=dict(weights=opened.weights)))
+
+
+def _place(opened: Opened, name: str) -> Path | None:
+    """Return where to keep a file, in a folder that exists; None if nothing may be kept."""
+    if not can_keep(opened):
+        return None
     folder = opened.run.folder / "explain"
     folder.mkdir(exist_ok=True)
-    disk.write_whole(
-        folder / f"{view}.json", json.dumps(dict(weights=opened.weights, result=result), ensure_ascii=False)
-    )
+    return folder / name

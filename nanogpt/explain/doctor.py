@@ -49,6 +49,9 @@ class Curve:
     characters: int  # of the text
     vocab_size: int
     message: str = ""  # of the last event
+    dropout: float = 0.0
+    matrix_lr: float | None = None  # Muon's learning rate, None without Muon
+    finished: bool = True  # False if it was stopped, or has failed
 
     @property
     def best(self) -> int:
@@ -56,10 +59,19 @@ class Curve:
         return int(self.val.argmin())
 
     def fall(self) -> float:
-        """Return by how much the validation loss fell in the last third of the steps, from means of three."""
+        """Return by how much the validation loss fell in the last third of the steps, from means of three.
+
+        The untrained model doesn't count. With fewer than three evaluations in between, nothing can be said: NaN, which
+        no comparison holds for.
+        """
         third = self.steps >= self.steps[-1] * 2 / 3
-        before, after = self.val[~third][-3:], self.val[-3:]
-        return float(before.mean() - after.mean()) if len(before) else 0.0
+        before, after = self.val[~third & (self.steps > 0)][-3:], self.val[-3:]
+        return float(before.mean() - after.mean()) if len(before) == 3 else math.nan
+
+    def rates(self, factor: float) -> str:
+        """Return the advice to change the learning rate, or both of Muon, by a factor."""
+        more = f" and matrix_lr to {self.matrix_lr * factor:.2g}" if self.matrix_lr else ""
+        return f"Set learning_rate to {self.learning_rate * factor:.2g}{more}."
 
 
 # ---- the rules -----------------------------------------------------------------------------------------------------
@@ -69,37 +81,36 @@ def diverged(curve: Curve) -> Finding | None:
     """The loss became NaN."""
     if "diverged" not in curve.message:
         return None
-    rate = f"{curve.learning_rate / 3:.2g}"
-    return Finding("diverged", "Training diverged: the loss became NaN.", f"Set learning_rate to {rate}.")
+    return Finding("diverged", "Training diverged: the loss became NaN.", curve.rates(1 / 3))
 
 
 def rate_too_high(curve: Curve) -> Finding | None:
     """The loss fell at first and then stayed near that of a guess."""
-    if curve.val[-3:].mean() < STUCK * math.log(curve.vocab_size) or abs(curve.fall()) > FLAT:
+    if not (curve.val[-3:].mean() > STUCK * math.log(curve.vocab_size) and curve.fall() <= FALLING):
         return None
     says = f"The loss is stuck at {curve.val[-1]:.2f}, hardly better than guessing: the learning rate is too high."
-    return Finding("rate too high", says, f"Set learning_rate to {curve.learning_rate / 10:.2g}.")
+    return Finding("rate too high", says, curve.rates(1 / 10))
 
 
 def rate_too_low(curve: Curve) -> Finding | None:
     """After hundreds of steps the loss is still near that of a guess, and falls evenly."""
-    high = curve.val[-1] > STUCK * math.log(curve.vocab_size)
-    if not (high and curve.steps[-1] >= 200 and curve.fall() > FLAT):
+    high, evenly = curve.val[-1] > STUCK * math.log(curve.vocab_size), np.all(np.diff(curve.val[-6:]) < 0)
+    if not (high and evenly and curve.steps[-1] >= 200 and curve.fall() > FLAT):
         return None
     says = f"After {curve.steps[-1]:,} steps the loss is still {curve.val[-1]:.2f}: the learning rate is too low."
-    return Finding("rate too low", says, f"Set learning_rate to {curve.learning_rate * 10:.2g}.")
+    return Finding("rate too low", says, curve.rates(10))
 
 
 def overfitting(curve: Curve) -> Finding | None:
-    """The validation loss has risen since its minimum, while the training loss fell."""
+    """The validation loss has risen since its minimum, while the training loss fell, and not in the first epoch."""
     rose = curve.val[-1] - curve.val[curve.best]
-    if rose < WORSE or curve.train[-1] >= curve.train[curve.best]:
+    if curve.epochs < 1 or rose < WORSE or curve.train[-1] >= curve.train[curve.best]:
         return None
     says = (
         f"Overfitting since step {curve.steps[curve.best]:,}: the validation loss rose from {curve.val.min():.2f} to "
         f"{curve.val[-1]:.2f}, while the training loss fell. The weights of the best step are kept."
     )
-    return Finding("overfitting", says, "Add more text, or set dropout to 0.2.")
+    return Finding("overfitting", says, "Set dropout to 0.2." if curve.dropout < 0.2 else "Add more text.")
 
 
 def too_little_text(curve: Curve) -> Finding | None:
@@ -108,7 +119,7 @@ def too_little_text(curve: Curve) -> Finding | None:
     if each < 5 or curve.val[-1] - curve.train[-1] < 2 * GAP:
         return None
     says = f"The text is too small for this model: it has {each:.0f} parameters per character, enough to memorize it."
-    return Finding("too little text", says, "Choose a smaller model (halve n_embd), or add more text.")
+    return Finding("too little text", says, "Choose a smaller model: halve n_embd.")
 
 
 def too_small(curve: Curve) -> Finding | None:
@@ -127,7 +138,8 @@ def too_short(curve: Curve) -> Finding | None:
     if not (curve.ended and curve.fall() > FALLING and curve.epochs < 10) or rate_too_low(curve):
         return None
     says = f"Still improving when it ended: the validation loss fell by {curve.fall():.2f} in the last third."
-    return Finding("too short", says, "Press Train more to go on from here.")
+    button = "Train more for" if curve.finished else "Resume"
+    return Finding("too short", says, f"Train it for longer, with “{button}” or train --resume.")
 
 
 RULES: Sequence[Callable[[Curve], Finding | None]] = (
@@ -150,6 +162,7 @@ def curve_of(run: Run, status: Status) -> Curve:
     from ..model import count_parameters  # here, because it imports torch
 
     settings, config, history = run.settings(), read_config(run.folder), run.history()
+    train_settings = settings["train"]
     steps, val, train = evaluations(history.rows)
     characters = settings["corpus"]["characters"]
     read = history.latest("characters") or history.latest("tokens") or 0
@@ -158,12 +171,15 @@ def curve_of(run: Run, status: Status) -> Curve:
         val=val,
         train=train,
         ended=not status.busy,
-        learning_rate=float(settings["train"]["learning_rate"]),
+        learning_rate=float(train_settings["learning_rate"]),
         epochs=epochs(read, characters),
         parameters=count_parameters(config),
         characters=characters,
         vocab_size=config.vocab_size,
         message=status.message,
+        dropout=config.dropout,
+        finished=status.state == "finished",
+        matrix_lr=train_settings.get("matrix_lr") if train_settings.get("optimizer") == "muon" else None,
     )
 
 
@@ -185,12 +201,13 @@ def idle_parts(run: Run) -> Finding | None:
         return None
     from . import ablation  # here, because it imports torch
 
-    rises = (cache.load_for(run, hash_of(path.read_bytes()), ablation.VIEW) or {}).get("rises", {})
+    found = cache.load_for(run, hash_of(path.read_bytes()), ablation.VIEW)
+    rises = found["rises"] if found and found["done"] else {}
     said = [words for kind in NAMES if (words := ablation.idle_words(rises, kind, NAMES[kind]))]
     if not said:
         return None
     says = f"Parts of this model do nothing: {' and '.join(said)}."
-    return Finding("idle parts", says, "A smaller model would do as well, and faster: lower n_layer by one.")
+    return Finding("idle parts", says, "Try one layer less (n_layer): it trains faster, and may reach the same loss.")
 
 
 def examine(run: Run, status: Status) -> list[Finding]:

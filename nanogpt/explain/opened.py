@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import corpus
+from .. import corpus, disk
 from ..config import NanoGPTError, SampleConfig
 from ..formats import load_model
 from ..holdout import train_length
@@ -53,16 +53,20 @@ def open_run(run: Run, may_read_text: bool = True) -> Opened:
 
     Raise NanoGPTError if the run has no weights yet or can't be read.
     """
-    settings, path = run.settings(), run.folder / "model.safetensors"
-    changed = path.stat().st_mtime_ns if path.exists() else 0
-    model, tokenizer, weights = _loaded(run.folder, changed)
+    settings = run.settings()
+    model, tokenizer, weights = _loaded(run.folder, version(run))
     return Opened(run, model, tokenizer, weights, _corpus_id(settings["corpus"]) if may_read_text else None)
 
 
+def version(run: Run) -> tuple[int, ...] | None:
+    """Return the version of a run's weights, which change while it trains; None if it has none yet."""
+    return disk.version(run.folder / "model.safetensors")
+
+
 @lru_cache(maxsize=2)
-def _loaded(folder: Path, changed: int) -> tuple[GPT, Tokenizer, str]:
-    """Load a run's model. `changed` is the time of its weights, which change while it trains."""
-    data = (folder / "model.safetensors").read_bytes() if changed else None
+def _loaded(folder: Path, weights: tuple[int, ...] | None) -> tuple[GPT, Tokenizer, str]:
+    """Load a run's model, with this version of its `weights`."""
+    data = (folder / "model.safetensors").read_bytes() if weights else None
     model = load_model(folder, weights=data)
     return model, load_tokenizer(folder), hash_of(data or b"")
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .. import disk
 from ..config import NanoGPTError
 
 LECTURE, MODERN = range(1, 7), range(8, 19)  # stages; the seventh takes hours without a GPU
+AT_ONCE = 2  # stages that train at the same time
 VERSION = 1  # of the stored results: increase it when a stage changes
 
 # What each stage adds, for someone who has just watched the lecture.
@@ -50,7 +51,7 @@ ADDS = {
 
 def replay(
     text: Path, stage: int, paused: Callable[[], bool] = lambda: False, max_iters: int | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any]]:
     """Train a stage of the ladder on a text file. Yield each of its events, and {} about once a second in between.
 
     While `paused()` is true, the process stands still and {"paused": True} is yielded. When the caller stops, it ends.
@@ -58,8 +59,46 @@ def replay(
     """
     command = [sys.executable, "-m", "nanogpt", "ladder", str(text), "--stage", str(stage), "--json", "--device", "cpu"]
     command += [] if max_iters is None else ["--max-iters", str(max_iters)]
+    return events_of(command, paused, threads=max(1, cores() // AT_ONCE))
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    from ..device import usable_cpus  # here, because it imports torch
+
+    return usable_cpus()
+
+
+def in_pairs(
+    text: Path, stages: Iterable[int], paused: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Train stages, as many at once as there are cores, up to AT_ONCE. Yield (stage, event) as `replay` does, and
+    (stage, None) when one has ended.
+
+    They share the cores. The lecture's models are so small that a second thread doesn't make one train faster.
+    """
+    waiting, training = list(stages), dict[int, Generator[dict[str, Any]]]()
+    try:
+        while waiting or training:
+            while waiting and len(training) < min(AT_ONCE, cores()):
+                stage = waiting.pop(0)
+                training[stage] = replay(text, stage, paused)
+            for stage, events in list(training.items()):
+                event = next(events, None)
+                if event is None:
+                    del training[stage]
+                yield stage, event
+    finally:
+        for events in training.values():
+            events.close()
+
+
+def events_of(
+    command: list[str], paused: Callable[[], bool] = lambda: False, threads: int | None = None
+) -> Generator[dict[str, Any]]:
+    """Run a command that prints an event per line as JSON, on so many threads. Yield and pause as `replay` does."""
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=_environment(),
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=_environment(threads),
         **_alone(),
     ) as child:  # fmt: skip
         lines: queue.Queue[bytes | None] = queue.Queue()
@@ -108,8 +147,9 @@ def _signal(child: subprocess.Popen, name: str) -> None:
         child.send_signal(getattr(signal, name))
 
 
-def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
+def _environment(threads: int | None) -> dict[str, str]:
+    more = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
+    return os.environ | more | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
 
 
 def _alone() -> dict[str, Any]:
@@ -119,7 +159,7 @@ def _alone() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-# ---- what is kept beside a text ------------------------------------------------------------------------------------
+# ---- what is kept next to a text -------------------------------------------------------------------------------------
 
 
 def kept(folder: Path) -> dict[int, list[dict[str, Any]]]:
@@ -134,6 +174,6 @@ def kept(folder: Path) -> dict[int, list[dict[str, Any]]]:
 
 
 def keep(folder: Path, stage: int, events: list[dict[str, Any]]) -> None:
-    """Keep the events of a stage beside its text."""
+    """Keep the events of a stage next to its text."""
     stages = {**kept(folder), stage: events}
     disk.write_whole(folder / "ladder.json", json.dumps(dict(version=VERSION, stages=stages), ensure_ascii=False))

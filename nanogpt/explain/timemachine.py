@@ -22,7 +22,7 @@ LENGTH = 200  # characters that each snapshot writes
 SEED = 1337
 VIEW = "timemachine"
 WORD = re.compile(r"[^\W\d_]+")  # a row of letters
-REAL = 4  # letters: shorter words turn up by chance
+REAL = 4  # letters: shorter words turn up by chance all the time
 COUNTED = 3  # letters of the words of which half must be real
 FEW = 5  # words; half of fewer says nothing
 ALIKE = 2.0  # a share is "as often" as another within this factor
@@ -79,9 +79,13 @@ def words_of(text: str) -> list[str]:
     return [found.group().lower() for found in WORD.finditer(text) if found.start() > 0 and found.end() < len(text)]
 
 
-def real_word(text: str, known: frozenset[str]) -> str:
-    """Return the first word of four letters or more that is one of the `known` ones, "" if there is none."""
-    return next((word for word in words_of(text) if len(word) >= REAL and word in known), "")
+def real_words(text: str, known: frozenset[str]) -> list[str]:
+    """Return the first two words of four letters or more that are `known` and not the same; [] if there are fewer.
+
+    One alone is no sign of learning: random letters spell a word of four letters in about one text of four.
+    """
+    found = list(dict.fromkeys(word for word in words_of(text) if len(word) >= REAL and word in known))
+    return found[:2] if len(found) >= 2 else []
 
 
 def half_real(text: str, known: frozenset[str]) -> bool:
@@ -118,10 +122,10 @@ def milestones(texts: Sequence[Written], training: Measure | None) -> list[Miles
         (first_from([rule(one.text) for one in texts]), says)
         for says, rule in rules(like, "in your text" if training else "at the end")
     ]
-    real = [real_word(one.text, like.words) for one in texts]
+    real = [real_words(one.text, like.words) for one in texts]
     at = first_from(list(map(bool, real)))
     if at is not None:
-        found.append((at, f"First real word: “{real[at]}”"))
+        found.append((at, f"First real words: “{real[at][0]}”, “{real[at][1]}”"))
     known = [Milestone(texts[at].step, at, says) for at, says in found if at is not None]
     return sorted(known, key=lambda one: one.at)
 
@@ -185,7 +189,7 @@ def travel(opened: Opened, prompt: str = "", seed: int = SEED) -> Iterator[dict[
         yield found
     if not texts:
         raise NanoGPTError("This run has no snapshots and no samples, so there is nothing to show of its training.")
-    found["milestones"] = list(map(asdict, milestones(texts, training_measure(opened))))
+    found = with_milestones(found, opened)
     if usual and steps:
         cache.keep(opened, VIEW, dict(steps=steps, compared=bool(opened.corpus_id), found=found))
     yield found
@@ -202,7 +206,13 @@ def _kept(opened: Opened, steps: list[int]) -> dict[str, Any] | None:
     """Return what was kept of these snapshots, with or without the training text as now; None if it wasn't."""
     kept = cache.load(opened, VIEW) if steps else None
     same = kept is not None and kept["steps"] == steps and kept["compared"] == bool(opened.corpus_id)
-    return kept["found"] if kept and same else None
+    return with_milestones(kept["found"], opened) if kept and same else None
+
+
+def with_milestones(found: dict[str, Any], opened: Opened) -> dict[str, Any]:
+    """Return what was found with the milestones of its texts, by the rules as they are now."""
+    texts = [Written(**one) for one in found["texts"]]
+    return found | dict(milestones=list(map(asdict, milestones(texts, training_measure(opened)))))
 
 
 def training_measure(opened: Opened) -> Measure | None:

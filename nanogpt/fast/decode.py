@@ -220,7 +220,7 @@ class FastDecoder:
 
     def read_piece(self, ids: np.ndarray, start: int) -> np.ndarray:
         """Read several tokens with the packed model: (1, T) -> (1, vocab_size)."""
-        cache = [Keeper(self, kv, start) for kv in self.kv]
+        cache = [Keeper(self.w, kv[:, None], start) for kv in self.kv]
         with torch.inference_mode():
             logits, _ = self.ready.packed(torch.from_numpy(ids), cache=cache)  # (1, 1, vocab_size)
             return logits[:, -1].numpy()
@@ -283,20 +283,20 @@ class FastDecoder:
 
 
 class Keeper:
-    """A layer's cache for the packed model. Stores the keys and values of a prompt for the tokens that follow it."""
+    """A layer's cache for the packed model. Stores the keys and values of prompts for the tokens that follow them."""
 
     mask = None
 
-    def __init__(self, decoder: FastDecoder, kv: np.ndarray, start: int):
-        self.w, self.kv, self.length = decoder.w, kv, start
+    def __init__(self, w: Weights, kv: np.ndarray, start: int = 0):
+        self.w, self.kv, self.length = w, kv, start  # kv is (2, B, nh, block_size, hs + 1)
 
     def extend(self, k, v):
-        """Store keys and values (1, nh, T, hs) and return them, as `sample.LayerCache` does."""
+        """Store keys and values (B, nh, T, hs) and return them, as `sample.LayerCache` does."""
         w, T = self.w, k.shape[2]
-        keys = k[0].numpy()  # (nh, T, hs)
+        keys = k.numpy()
         if w.layout.rotary:  # put the numbers of each pair side by side
-            keys = keys.reshape(w.nh, T, 2, w.hs // 2).swapaxes(2, 3).reshape(w.nh, T, w.hs)
+            keys = keys.reshape(*keys.shape[:3], 2, w.hs // 2).swapaxes(3, 4).reshape(keys.shape)
         if w.layout.qk_norm:  # from the model's length sqrt(hs) to the length used in `Weights`
             keys = keys * F32(w.hs**-0.25)
-        self.kv[0, :, :T, :-1], self.kv[1, :, :T, :-1] = keys, v[0].numpy()
+        self.kv[0, :, :, :T, :-1], self.kv[1, :, :, :T, :-1], self.kv[1, :, :, :T, -1] = keys, v.numpy(), 1
         return k, v

@@ -1,4 +1,4 @@
-"""A model for reading several tokens at once on a CPU: a batch of texts, or a prompt.
+"""A model for reading several tokens at once on a CPU: a prompt, or the context that a long text continues from.
 
 Here the bottleneck is arithmetic, not memory. oneDNN, which comes with torch, is twice as fast as torch's own products
 on AMD CPUs and about as fast on others, if the matrices are stored in its own packed format. The rest is `model.py`.

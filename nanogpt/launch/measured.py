@@ -1,6 +1,7 @@
 """Speeds measured on this machine, in operations per second, cached in `machine.json` so each is measured only once.
 
 A key names everything the speed depends on: the processor, the PyTorch version, threads, load and the model's shape.
+What a sample and a save take, in seconds, is cached in the same file, so that a run can schedule its first ones.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from ..device import Device
 from ..disk import write_whole
 from ..paths import home
 
-MOST = 200  # entries; the oldest are dropped first
+MOST = 400  # entries; the oldest are dropped first
+COSTS = ("sample", "save")
 
 
 def recall(key: str) -> float | None:
@@ -41,6 +44,19 @@ def keep(key: str, speed: float) -> None:
     with contextlib.suppress(OSError):
         home().mkdir(parents=True, exist_ok=True)
         write_whole(home() / "machine.json", json.dumps(dict(list(known.items())[-MOST:]), indent=1))
+
+
+def keep_costs(key: str, costs: Mapping[str, float]) -> None:
+    """Cache the seconds that a sample and a save took in a run with this key."""
+    for name in COSTS:
+        if costs.get(name, 0.0) > 0:
+            keep(f"{name}: {key}", costs[name])
+
+
+def recall_costs(key: str) -> dict[str, float]:
+    """Return the cached seconds of a sample and a save, those that are known."""
+    known = {name: recall(f"{name}: {key}") for name in COSTS}
+    return {name: seconds for name, seconds in known.items() if seconds}
 
 
 def key_of(device: Device, model: ModelConfig, train: TrainConfig, own: float = 0.0) -> str:

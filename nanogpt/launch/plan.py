@@ -5,27 +5,37 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from ..config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
+from ..config import ModelConfig, NanoGPTError, TrainConfig
 from ..data import fitting_block_size
 from ..device import Device, pick_device
+from ..durations import in_words
 from ..formats import read_config
 from ..holdout import epochs
 from ..model import GPT, count_parameters
 from ..optim import settled
+from ..presets import PRESETS
 from ..runs import Run
 from ..timetable import overhead
+from ..tokenizer import Tokenizer, unit
 from ..train import make_step
-from . import gpu_plan, measured, memory
+from . import gpu_plan, measured, memory, sizes
+from .sizes import MEASURED_LAYOUT, SIZES, TRIAL_FLOPS, Size
 
 # ZeroGPU can't be measured before a call, so guess: seconds of overhead per step, and operations per second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
+SLOW = 2e10  # operations per second to assume where there is no time to measure
 AVERAGED = 60.0  # seconds, over which the system averages its load
 TRIAL_SECONDS = 0.8  # long enough to be accurate within about 20%, short enough to wait for
+FIRST_TRIAL = 0.3  # seconds that the first trial may need, most of it to load libraries
+LEAST, MOST_PLANNING = 1.0, 2.0  # seconds: the shortest budget, and the longest time to choose a model in
+Configs = tuple[ModelConfig, TrainConfig]
+# settings that change neither the loss nor the time
+HARMLESS = {"layout", "budget", "device", "seed", "snapshots", "patience", "eval_interval"}
 
 
 def step_flops(config: ModelConfig, batch_size: int) -> float:
@@ -54,34 +64,47 @@ def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS
         return known
 
 
+def known_speed(model: ModelConfig, train: TrainConfig) -> float | None:
+    """Return the speed of this shape if it was measured on this machine at this load, or None. Measure nothing."""
+    return measured.recall(measured.key_of(pick_device(train.device), model, train))
+
+
+def known_costs(model: ModelConfig, train: TrainConfig) -> dict[str, float]:
+    """Return the seconds that a sample and a save took in an earlier run of this shape on this machine, if known."""
+    return measured.recall_costs(measured.key_of(pick_device(train.device), model, train))
+
+
 _measuring = threading.Lock()  # two measurements at once would skew each other
 
 
 def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float) -> float:
     """Train on random tokens for about `seconds` and return the operations per second.
 
-    A large model is measured with fewer blocks and a smaller batch, so that it takes no longer than a small one.
+    A large model is measured with fewer blocks and a smaller batch, so that it takes no longer than a small one. The
+    first step, which also loads libraries, doesn't count, unless it took three times as long as the whole trial should.
     """
     small = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
-    most = 2e10  # operations per step: a fifth of a second on a slow machine
-    batch_size = max(1, min(train.batch_size, int(most / step_flops(small, 1))))
-    layers = max(1, min(model.n_layer, int(most / step_flops(small, batch_size))))
+    batch_size = max(1, min(train.batch_size, int(TRIAL_FLOPS / step_flops(small, 1))))
+    layers = max(1, min(model.n_layer, int(TRIAL_FLOPS / step_flops(small, batch_size))))
     small = replace(small, n_layer=layers)
     take_step = make_step(GPT(small).to(device.type), train, device)
     xb = torch.randint(small.vocab_size, (batch_size, small.block_size), device=device.type)
     times: list[float] = []
-    until = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < until:
+    start = time.perf_counter()
+    while time.perf_counter() < start + (seconds if len(times) >= 3 else 3 * seconds) or not times:
         began = time.perf_counter()
         loss, _ = take_step(xb, xb, train.learning_rate)
         loss.item()  # wait until the device has finished
         times.append(time.perf_counter() - began)
-    typical = sorted(times[1:])[len(times[1:]) // 2]
-    return step_flops(small, batch_size) / typical
+    counted = sorted(times[1:] or times)
+    return step_flops(small, batch_size) / counted[len(counted) // 2]
 
 
 def learned_from(run: Run) -> None:
-    """Cache the speed that a run reached in training, so that the next plan for this shape needs no trial."""
+    """Cache the speed that a run reached in training, and what a sample and a save took.
+
+    The next plan for this shape needs no trial.
+    """
     train, model, history = TrainConfig.of(run.settings()["train"]), read_config(run.folder), run.history()
     started = next((event["step"] for event in reversed(history.events) if event["event"] == "started"), 0)
     rows = [row for row in history.rows if row["step"] > started and row.get("tokens_per_second")]  # of this machine
@@ -90,7 +113,9 @@ def learned_from(run: Run) -> None:
         rates = sorted(row["tokens_per_second"] for row in rows)
         per_token = step_flops(model, train.batch_size) / (train.batch_size * model.block_size)
         own = torch.get_num_threads() * min(1.0, (rows[-1]["seconds"] - rows[0]["seconds"]) / AVERAGED)
-        measured.keep(measured.key_of(device, model, train, own), per_token * rates[len(rates) // 2])
+        key = measured.key_of(device, model, train, own)
+        measured.keep(key, per_token * rates[len(rates) // 2])
+        measured.keep_costs(key, history.events[-1].get("costs", {}))
 
 
 def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
@@ -116,39 +141,6 @@ def rough_seconds(model: ModelConfig, train: TrainConfig) -> float | None:
 
 
 @dataclass(frozen=True)
-class Size:
-    """A model and batch size that suit a compute budget, and the validation loss it reached on Tiny Shakespeare."""
-
-    flops: float  # operations per run from which this size is the best choice
-    n_layer: int
-    n_head: int
-    n_embd: int
-    block_size: int
-    batch_size: int
-    val_loss: float
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Return the settings among the fields."""
-        return {name: value for name, value in asdict(self).items() if name not in ("flops", "val_loss")}
-
-
-MEASURED_LAYOUT = "modern"  # SIZES were measured with it, so it is the default for time budgets
-# From small to large; a budget gets the last one it can afford. Losses above the dashes come from the runs in
-# benchmarks/README.md; those below are extrapolated.
-SIZES = (
-    Size(0.0, 2, 2, 64, 64, 8, 2.1),
-    Size(3e11, 3, 3, 96, 64, 16, 1.92),
-    Size(5.2e12, 3, 4, 128, 128, 8, 1.60),
-    Size(1.2e13, 4, 4, 128, 256, 4, 1.50),
-    # --------
-    Size(6e13, 5, 5, 160, 256, 8, 1.43),
-    Size(4e14, 6, 8, 256, 256, 16, 1.42),
-    Size(2e15, 6, 6, 384, 256, 64, 1.41),
-)
-
-
-@dataclass(frozen=True)
 class Plan:
     """The model and the number of steps chosen for a time budget on this machine."""
 
@@ -157,45 +149,108 @@ class Plan:
     weight_decay: float  # for about this many epochs
     val_loss: float  # to expect on a text like Tiny Shakespeare, in nats per character
     unit: str = "character"  # the word for a token in messages
+    promises: bool = True  # whether that loss says something about this text and these settings
+    asked: float = 0.0  # the budget in seconds; more than the settings' own if that would only overfit
+
+    @property
+    def shortened(self) -> str:
+        """Return a sentence if the run will end before its budget does, or ""."""
+        if self.settings["budget"] >= self.asked:
+            return ""
+        return f" It stops after {in_words(self.settings['budget'], rough=True)}: training longer would only overfit."
 
     def __str__(self) -> str:
         s = self.settings
         layout = "" if s["layout"] == MEASURED_LAYOUT else f" from the {MEASURED_LAYOUT} architecture"
+        loss = f"{self.val_loss:.2f}{layout} on Tiny Shakespeare; other texts will differ."
         return (
             f"{s['n_layer']} layers, {s['n_head']} heads, width {s['n_embd']}, context {s['block_size']} {self.unit}s: "
-            f"{self.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']}, "
-            f"weight decay {self.weight_decay:g}. Expect a validation loss of about {self.val_loss:.2f}{layout} on "
-            "Tiny Shakespeare; other texts will differ."
-        )
+            f"{self.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']} sequences, "
+            f"weight decay {self.weight_decay:g}.{self.shortened}"
+        ) + (f" Expect a validation loss of about {loss}" if self.promises else "")
 
 
-def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any], unit: str = "character") -> Plan:
-    """Choose a model and the number of steps for a budget in seconds, by measuring steps for about two seconds.
+def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any], word: str = "character") -> Plan:
+    """Choose a model and the number of steps for a budget in seconds, by measuring steps for at most a tenth of it.
 
-    `tokens` is the length of the text, `unit` the word for a token in messages. Settings in `given` are kept, and the
-    others are chosen to go with them. Raise NanoGPTError if the budget is below 5 seconds.
+    `tokens` is the length of the text, `word` the word for a token in messages. Settings in `given` are kept, and the
+    others are chosen to go with them. Raise NanoGPTError if the budget is below a second.
     """
-    if budget < 5:
-        raise NanoGPTError(f"{budget:g} seconds is too short. Give at least 5 seconds; a minute or more is better.")
+    if budget < LEAST:
+        raise NanoGPTError(f"{budget:g} seconds is too short. Give at least 1 second; 10 seconds or more is better.")
     recipe = {"layout": MEASURED_LAYOUT, **given, "budget": budget}
     device = pick_device(str(given.get("device") or "auto"))
     if device.type == "cuda" and not device.elsewhere:
-        return _choose_on_a_gpu(recipe, vocab_size, tokens, device, unit)
-    guess = _configs(SIZES[2].settings | recipe, vocab_size)
-    moment = min(TRIAL_SECONDS, 0.03 * budget)  # there are two trials: a tenth of the budget, all in all
-    flops = 0.85 * budget * speed(*guess, moment)  # the rest is for evaluating, sampling and saving
-    size = [one for one in SIZES if one.flops <= flops][-1]
-    settings = size.settings | recipe
-    model, train = _configs(settings, vocab_size)
-    settings["block_size"] = fitting_block_size(tokens, model.block_size)
-    model = replace(model, block_size=settings["block_size"])
-    step = step_flops(model, train.batch_size) / speed(model, train, moment)  # seconds per step
-    settings["max_iters"] = max(20, int(0.85 * budget / step))
+        return _choose_on_a_gpu(recipe, vocab_size, tokens, device, word)
+    made = _all_sizes(recipe, vocab_size, tokens)
+    trained = budget - overhead(budget)
+    seconds = step_times(made, trained, min(MOST_PLANNING, 0.1 * budget))
+    size = best_size(made, seconds, trained)
+    model, train = made[size]
+    steps = 0.85 * budget / seconds[size]
+    reads = epochs(steps * train.batch_size * model.block_size, tokens)
+    known = tokens >= sizes.MEMORIZED and sizes.matching(size.settings | recipe) is size
+    used = min(1.0, size.most / reads) if known else 1.0  # more epochs would only overfit
+    settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max(20, int(used * steps)))
+    settings["budget"] = round(used * budget, 1) if used < 1 else budget
     decay = settled(replace(train, max_iters=settings["max_iters"]), model, tokens).weight_decay
-    larger = next((one for one in SIZES if one.flops > flops), size)
-    near = (flops - size.flops) / max(1.0, larger.flops - size.flops)  # 0 to 1: how near the next size is
-    val_loss = size.val_loss + min(1.0, near) * (larger.val_loss - size.val_loss)
-    return Plan(settings, count_parameters(model), decay, val_loss, unit)
+    promises = set(given) <= HARMLESS and sizes.matching(settings) is not None and used * reads <= sizes.EPOCHS
+    return Plan(settings, count_parameters(model), decay, size.loss(trained / seconds[size]), word, promises, budget)
+
+
+def _all_sizes(recipe: dict[str, Any], vocab_size: int, tokens: int) -> dict[Size, Configs]:
+    """Return the configs of each size with the recipe's settings. Raise NanoGPTError if no size goes with them."""
+    made, problem = {}, None
+    for size in SIZES:
+        try:
+            model, train = _configs(size.settings | recipe, vocab_size)
+        except NanoGPTError as error:  # n_embd may be given, and not be a multiple of this size's n_head
+            problem = problem or error
+            continue
+        made[size] = replace(model, block_size=fitting_block_size(tokens, model.block_size)), train
+    if not made and problem:
+        raise problem
+    return made
+
+
+def step_times(made: Mapping[Size, Configs], trained: float, allowed: float) -> dict[Size, float]:
+    """Return the seconds per step of each size: measured for the best one if `allowed` seconds suffice, else guessed.
+
+    `trained` is how many seconds a run will train, which decides what is best. What was measured earlier takes no time.
+    """
+    until = time.perf_counter() + allowed
+    flops = {size: step_flops(model, train.batch_size) for size, (model, train) in made.items()}
+    known = {size: flops[size] / rate for size, configs in made.items() if (rate := known_speed(*configs))}
+    if not known and allowed < FIRST_TRIAL:  # too short to measure anything
+        smallest = min(made, key=flops.__getitem__)
+        return sizes.fill(flops, {smallest: flops[smallest] / SLOW})
+    best = lambda seconds: best_size(made, seconds, trained)
+    measure = lambda size: flops[size] / speed(*made[size], (until - time.perf_counter()) / 4)
+    return sizes.search(flops, known, best, measure, lambda seconds: time.perf_counter() + seconds <= until)
+
+
+def best_size(made: Mapping[Size, Configs], seconds: Mapping[Size, float], trained: float) -> Size:
+    """Return the size that reaches the lowest loss in `trained` seconds, given the seconds per step of each.
+
+    With a batch of another size than the curves were measured with, count the steps by their tokens.
+    """
+    worth = {size: seconds[size] * size.tokens / _tokens(*made[size]) for size in seconds}
+    return sizes.best(worth, trained)
+
+
+def _tokens(model: ModelConfig, train: TrainConfig) -> int:
+    return train.batch_size * model.block_size
+
+
+def fits(plan: Plan, characters: int, tokenizer: Tokenizer) -> bool:
+    """Return True if the losses measured on Tiny Shakespeare say something about a plan for a text.
+
+    The text has to be long enough not to be memorized, and mostly in Latin letters; a character has to be a token.
+    """
+    letters = [token for token in tokenizer.stoi if token.isalpha()]
+    latin = sum(token.isascii() for token in letters)
+    same = plan.promises and plan.settings["layout"] == MEASURED_LAYOUT and unit(tokenizer) == "character"
+    return same and characters >= sizes.GUESSED and 2 * latin > len(letters)
 
 
 def measure_once(wanted: str) -> None:
@@ -207,7 +262,7 @@ def measure_once(wanted: str) -> None:
         gpu_plan.product_speed(device)
 
 
-def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Device, unit: str) -> Plan:
+def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Device, word: str) -> Plan:
     """`choose` for a GPU, from the speed of one matrix product."""
     rate = gpu_plan.product_speed(device)
     seconds = recipe["budget"] - overhead(recipe["budget"])
@@ -225,7 +280,7 @@ def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, devic
     settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
     settings["budget"] = round(used * recipe["budget"], 1)
     decay = settled(replace(train, max_iters=max_iters), model, tokens).weight_decay
-    return Plan(settings, count_parameters(model), decay, size.val_loss, unit)
+    return Plan(settings, count_parameters(model), decay, size.val_loss, word, asked=recipe["budget"])
 
 
 def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:

@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import corpus, limits
-from ..config import ModelConfig, NanoGPTError, TrainConfig, duration, knobs, preset
+from ..config import NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
 from ..data import fitting_block_size
+from ..durations import short
 from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
+from ..presets import preset
 from ..runs import Run, Status
 from ..tokenizer import Tokenizer, unit
 from . import memory
-from .plan import Plan, choose, measure_once
+from .plan import Plan, choose, fits, known_costs, measure_once
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Recipe:
     tokenizer: Tokenizer
     plan: Plan | None = None  # for a time budget
     planning: float = 0.0  # seconds it took to choose the plan
+    costs: Mapping[str, float] = field(default_factory=dict)  # of samples and saves in earlier runs, in seconds
 
 
 def new_run(
@@ -54,23 +58,25 @@ def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> R
     model, train = preset(preset_name).configs(**changes)
     kind_of(model.features)  # fails before measuring if config.json can't describe the layout
     if preset_name == "timed" and not train.budget:
-        raise NanoGPTError("Enter a time budget, such as 60s or 3m, or choose another preset.")
+        raise NanoGPTError(NO_TIME)
     tokenizer, tokens = text.tokenizer(), len(text.tokens())
     recipe = Recipe(preset_name, model, train, tokenizer)
     if train.budget:
-        recipe = choose_by_time(recipe, tokens, changes)
+        recipe = choose_by_time(recipe, text.characters, tokens, changes)
     block_size = fitting_block_size(tokens, recipe.model.block_size)
     return replace(recipe, model=replace(recipe.model, vocab_size=tokenizer.vocab_size, block_size=block_size))
 
 
-def choose_by_time(recipe: Recipe, tokens: int, changes: dict[str, Any]) -> Recipe:
+def choose_by_time(recipe: Recipe, characters: int, tokens: int, changes: dict[str, Any]) -> Recipe:
     """Return the recipe with a model and number of steps that fit its time budget; settings in `changes` stay."""
     measure_once(str(changes.get("device") or "auto"))
     began = time.perf_counter()
     plan = choose(recipe.train.budget, recipe.tokenizer.vocab_size, tokens, changes, unit(recipe.tokenizer))
     planning = round(time.perf_counter() - began, 3)
+    plan = replace(plan, promises=fits(plan, characters, recipe.tokenizer))
     model, train = preset("timed").configs(**plan.settings)
-    return replace(recipe, preset="timed", model=model, train=train, plan=plan, planning=planning)
+    costs = known_costs(model, train)
+    return replace(recipe, preset="timed", model=model, train=train, plan=plan, planning=planning, costs=costs)
 
 
 def check(model: ModelConfig, train: TrainConfig) -> None:
@@ -88,6 +94,10 @@ def write(name: str, text: corpus.Corpus, recipe: Recipe, owner: str | None = No
     settings["train"] = recipe.train.as_dict()
     if recipe.planning:
         settings["planning"] = recipe.planning  # seconds of the budget used before training starts
+    if recipe.costs:
+        settings["costs"] = dict(recipe.costs)
+    if recipe.plan and recipe.plan.promises:
+        settings["promise"] = round(recipe.plan.val_loss, 3)  # nats per character; the page updates it while it trains
     files = {**config_files(recipe.model), **recipe.tokenizer.files(recipe.model.block_size)}
     return Run.create(name, settings, files)
 
@@ -126,26 +136,29 @@ def extension(status: Status, before: TrainConfig, more: str) -> dict[str, Any]:
 
     A run that isn't finished keeps its length. Raise NanoGPTError if `more` is neither.
     """
-    said = str(more or "").strip()
+    said, known = str(more or "").strip(), {one.name: one for one in knobs(TrainConfig)}
     if status.state != "finished":
         return {}
     if before.budget:
-        if not said:
+        if not (seconds := duration(said or "0")):
             raise NanoGPTError("Enter how much longer to train, for example 1m.")
-        return dict(budget=before.budget + duration(said))
+        return dict(budget=known["budget"].parse(short(before.budget + seconds), "The training time in all"))
     steps = said.removesuffix("steps").strip().replace(",", "")
     if not (steps.isascii() and steps.isdigit() and int(steps)):
         raise NanoGPTError(f"Couldn't read {said[:40]!r} as a number of steps. Enter how many more to train, e.g. 500.")
-    return dict(max_iters=status.step + int(steps))
+    return dict(max_iters=known["max_iters"].parse(status.step + int(steps), "The number of steps in all"))
 
 
-def new_length(before: TrainConfig, steps: int, max_iters: int | None, budget: float | None) -> dict[str, float]:
-    """Return the settings that a resumed run changes. `steps` is how many its old budget was expected to last."""
+def new_length(before: TrainConfig, steps: int, max_iters: int | None, budget: float | str | None) -> dict[str, float]:
+    """Return the settings that a resumed run changes. `steps` is how many its old budget was expected to last.
+
+    `budget` is in seconds, or a time as the command line takes it, such as "4m".
+    """
     longer: dict[str, float] = {}
     if budget is not None:
-        longer["budget"] = budget
+        longer["budget"] = TrainConfig.of({**before.as_dict(), "budget": budget}).budget
         if before.budget:  # only the weight decay depends on the number of steps
-            longer["max_iters"] = max(1, round(steps * budget / before.budget))
+            longer["max_iters"] = max(1, round(steps * longer["budget"] / before.budget))
     if max_iters is not None:
         longer["max_iters"] = max_iters
     return longer

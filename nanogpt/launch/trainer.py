@@ -33,15 +33,15 @@ def user_message(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (see log.txt for details)"
 
 
-def main(name: str, alone: bool = False) -> int:
-    """Train a run and return the exit status.
+def main(name: str, alone: bool = False, processes: int = 1) -> int:
+    """Train a run, with several processes if asked to, and return the exit status.
 
     Errors are recorded in the run folder as a short message, and with their traceback in log.txt.
     """
     run = Run(name)
     try:
         with queue.arrived(name):  # until the end is logged, so that no other trainer begins before
-            return attempt(run, alone)
+            return attempt(run, alone, processes)
     except Busy as error:
         print(error, file=sys.stderr)
     except OSError as error:  # the queue's folder can't be written to, or can't lock files
@@ -49,7 +49,7 @@ def main(name: str, alone: bool = False) -> int:
     return 1
 
 
-def attempt(run: Run, alone: bool) -> int:
+def attempt(run: Run, alone: bool, processes: int = 1) -> int:
     """Train a run whose only trainer this process is, and return the exit status. Errors are recorded in its folder."""
     try:
         run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
@@ -58,7 +58,7 @@ def attempt(run: Run, alone: bool) -> int:
         from ..train import train
         from . import plan
 
-        train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone)
+        train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone, processes)
     except queue.Withdrawn:
         run.cancel()
         return 0

@@ -13,10 +13,11 @@ import re
 import secrets
 import threading
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .. import corpus, limits
+from .. import corpus, disk, limits
 from ..config import NanoGPTError, TrainConfig
 from ..durations import in_words
 from ..paths import checked_name, is_lasting, slug
@@ -79,6 +80,7 @@ class Visitor:
         """Return True if the run belongs to the visitor."""
         return self.id is None or (self.id != "" and setting(run, "owner") == self.id)
 
+    @queue.one_look()
     def waiting(self) -> list[Run]:
         """Return the visitor's runs that are queued or training."""
         return [run for run in self.runs() if self.owns(run) and run.glance().busy]
@@ -285,8 +287,15 @@ def is_for_all(run: Run) -> bool:
 
 
 def setting(run: Run, key: str) -> Any:
-    """Return what run.json stores under this key, or None if it stores nothing or can't be read."""
+    """Return "owner", "public" or "corpus" from run.json, or None if it stores nothing there or can't be read."""
     try:
-        return run.settings().get(key)
+        return _settings(run.name, run.folder, disk.version(run.folder / "run.json"))[key]
     except NanoGPTError:
         return None
+
+
+@lru_cache(maxsize=4096)
+def _settings(name: str, folder: Path, version: tuple[int, ...] | None) -> dict[str, Any]:
+    """Return what `setting` needs of this version of a file, because each page asks whose every run is."""
+    settings = Run(name).settings()
+    return {key: settings.get(key) for key in ("owner", "public", "corpus")}

@@ -1,7 +1,7 @@
 """Publish a run: on the Hugging Face Hub, as a Space, as a web page, as one Python file, or as an animation.
 
-`hub` pushes and pulls, `card` writes the model card, `deploy` makes a Space, and `page_export`, `code_export` and `gif`
-make files; `run_files` reads what they share, and `pretrained` is `nanogpt.GPT`. Import the module you need.
+`hub` pushes, `pull` pulls, `card` writes the model card, `deploy` makes a Space, and `page_export`, `code_export` and
+`gif` make files; `run_files` reads what they share, and `pretrained` is `nanogpt.GPT`. Import the module you need.
 """
 
-__all__ = ["card", "code_export", "deploy", "gif", "hub", "page_export", "pretrained"]
+__all__ = ["card", "code_export", "deploy", "gif", "hub", "page_export", "pretrained", "pull"]

@@ -27,7 +27,7 @@ FILES = (
     "LICENSE",
 )  # at the root of the project, next to the package
 # the package's own files, without what tools leave behind
-SUFFIXES = {".py", ".typed", ".js", ".css", ".html", ".svg", ".txt"}
+SUFFIXES = {".py", ".typed", ".js", ".css", ".html", ".svg", ".txt", ".wasm", ".wat"}
 FREE = "zero-a10g"  # the Hub's name for ZeroGPU
 
 

@@ -1,21 +1,16 @@
-"""Push a run to the Hub as a repository that transformers can load, and pull a repository as a run.
-
-    python -m nanogpt push NAME user/repo
-    python -m nanogpt pull user/repo
+"""Push a run to the Hub as a repository that transformers can load: python -m nanogpt push NAME user/repo
 
 A push uploads the files in PUBLIC and nothing else, in one commit: never the text, the checkpoint, the log, or anything
-about this machine or its owner. A pull accepts only safetensors and JSON, and checks their sizes before downloading.
+about this machine or its owner.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha1, sha256
 from pathlib import Path
 from typing import Any
@@ -24,13 +19,11 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from .. import corpus, limits
+from .. import corpus
 from ..config import NanoGPTError
 from ..disk import size
-from ..formats import config_files, load_model, read_config, weights_bytes
-from ..runs import History, Run, archive, checks, free_name
+from ..runs import History, Run
 from ..runs.logs import COLUMNS
-from ..tokenizer import load_tokenizer
 from . import curve
 from .card import card, is_untouched, judged
 from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, TOKENS, spoken
@@ -38,8 +31,6 @@ from .run_files import RunFiles
 
 MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 PUBLIC = ("README.md", *MODEL, "run.json", "metrics.jsonl", "loss.png")  # everything a push may upload
-NEEDED = ("config.json", "tokenizer.json", "model.safetensors")  # a repository without these can't be pulled
-WANTED = (*NEEDED, "run.json", "metrics.jsonl")  # everything a pull may download
 OURS = {"run.json", "nanogpt/run.py", "nanogpt/runs/run.py"}  # every repository made by nanogpt contains one of these
 ENDED = (
     "step",
@@ -123,16 +114,16 @@ def repository(text: str, owner: str = "") -> str:
 
 def model_files(source: RunFiles) -> dict[str, bytes]:
     """Return the public files of a run, {file name: content}. Raise NanoGPTError if the run has no weights yet."""
-    about = _public(source.settings)
+    about = public_part(source.settings)
     if source.content("model.safetensors") is None:
-        raise NanoGPTError(f"{source.name} has no weights yet. Wait for its first checkpoint.")
+        raise NanoGPTError(f"{source.name} has no weights yet. Train it until its first checkpoint.")
     files = {name: content for name in MODEL if (content := source.content(name)) is not None}
     files["run.json"] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
-    files["metrics.jsonl"] = "".join(_line(row) for row in _measured(source.history)).encode()
+    files["metrics.jsonl"] = "".join(json_line(row) for row in _measured(source.history)).encode()
     return files
 
 
-def _public(settings: Mapping[str, Any]) -> dict[str, Any]:
+def public_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of run.json that says how the model was trained, without where or for whom."""
     about = _part(settings.get("corpus"), "id", "name", "sha256", "characters")
     if isinstance(about.get("sha256"), str):
@@ -155,7 +146,7 @@ def _measured(history: History) -> list[dict[str, Any]]:
     return [*rows, {"event": "stopped", "step": history.step}]
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def json_line(row: Mapping[str, Any]) -> str:
     """Return a row of metrics.jsonl."""
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
 
@@ -259,69 +250,3 @@ def _changed(api: HfApi, repo: str, kind: str, revision: str | None, files: Mapp
     git = lambda content: sha1(b"blob %d\0" % len(content) + content).hexdigest()
     same = lambda name, content: there.get(name) in (git(content), sha256(content).hexdigest())
     return {name: content for name, content in files.items() if not same(name, content)}
-
-
-# ---- pull: a repository as a run -------------------------------------------------------------------------------------
-
-
-def pull(
-    repo: str, token: str | None, owner: str | None = None, named: Callable[[str], str] = free_name,
-    tell: Tell = lambda sentence: None,
-) -> Run:  # fmt: skip
-    """Download a model as a run that you can sample from. It may be from nanogpt or any other in the same format.
-
-    `owner` and `named` are as in `archive.unpack`. Raise NanoGPTError, and leave nothing behind, if the repository is
-    missing, too large, malicious or in another format.
-    """
-    repo = repository(repo)
-    with archive.scratch(repo.split("/")[1]) as folder:
-        tell(f"Looking at {repo}.")
-        commit = _download(HfApi(token=token or False), repo, folder, tell)
-        tell("Checking the files.")
-        try:
-            _rewrite(folder, repo)
-            return archive.adopt(folder, owner, named, pulled=dict(repo=repo, commit=commit))
-        except (NanoGPTError, ValueError, OSError) as error:
-            said = str(error) if isinstance(error, NanoGPTError) else "its files cannot be read."
-            raise NanoGPTError(f"Couldn't load {repo}: {said}"[:300]) from None
-
-
-def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
-    """Download the WANTED files of a repository, if their sizes are within limits. Return the commit."""
-    with spoken(repo):
-        head = api.model_info(repo)
-        there = {
-            found.path: getattr(found, "size", 0) for found in api.get_paths_info(repo, list(WANTED), revision=head.sha)
-        }
-        if missing := [name for name in NEEDED if name not in there]:
-            raise NanoGPTError(
-                f"{repo} has no {missing[0]}. A model needs {NEEDED[0]}, {NEEDED[1]} and {NEEDED[2]} to be loaded."
-            )
-        for name, bytes_there in there.items():
-            if bytes_there > (most := limits.archive_bytes(archive.FILES[name])):
-                raise NanoGPTError(f"{name} in {repo} is {size(bytes_there)}; at most {size(most)} is allowed.")
-        for name, bytes_there in there.items():
-            tell(f"Downloading {name}, {size(bytes_there)}.")
-            path = Path(api.hf_hub_download(repo, name, revision=head.sha, local_dir=folder.parent / "fetched"))
-            if path.stat().st_size != bytes_there:
-                raise NanoGPTError(f"The download of {name} from {repo} is incomplete. Try again.")
-            os.replace(path, folder / name)
-        return str(head.sha)
-
-
-def _rewrite(folder: Path, repo: str) -> None:
-    """Load the downloaded files and write them again ourselves, so that nothing else in them survives."""
-    for path in folder.glob("*.json"):
-        checks.read_object(path)
-    config, tokenizer, model = read_config(folder), load_tokenizer(folder), load_model(folder)
-    files: dict[str, str | bytes] = {**config_files(config), **tokenizer.files(config.block_size)}
-    files["model.safetensors"] = weights_bytes(model)
-    if (folder / "run.json").exists():
-        files["run.json"] = json.dumps({**_public(checks.read_object(folder / "run.json")), "parent": None})
-    else:  # not made with nanogpt, so the text and settings are unknown
-        text = dict(id="0" * 16, name=f"an unknown text ({repo})", characters=1)
-        about = dict(name=repo.split("/")[1], created=datetime.now(UTC).isoformat(timespec="seconds"), preset="")
-        files["run.json"] = json.dumps(dict(about, parent=None, corpus=text, train={}, versions={}))
-        files["metrics.jsonl"] = _line(dict(event="finished", step=0, message=f"Pulled from {repo}."))
-    for name, content in files.items():
-        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)

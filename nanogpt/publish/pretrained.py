@@ -13,8 +13,9 @@ from ..config import ModelConfig, NanoGPTError, SampleConfig
 from ..formats import load_model
 from ..sample import stream
 from ..tokenizer import Tokenizer, load_tokenizer
-from .hub import NEEDED, repository
+from .hub import repository
 from .hub_errors import spoken
+from .pull import NEEDED
 
 
 class GPT(model.GPT):

@@ -5,11 +5,12 @@ when needed. `queue` lets one run at a time use a device; `settings`, `logs` and
 """
 
 from .history import History, kept_loss, read_jsonl
-from .listing import Overview, all_runs, free_name, overview, users_of
+from .listing import Overview, all_runs, free_name, overview, overviews, users_of
 from .run import Busy, Run
-from .status import Status
+from .status import CANCELED, Status, length
 
 __all__ = [
-    "Busy", "History", "Overview", "Run", "Status", "all_runs", "archive", "checkpoint", "checks", "free_name",
-    "kept_loss", "logs", "overview", "queue", "read_jsonl", "settings", "snapshots", "users_of",
+    "CANCELED", "Busy", "History", "Overview", "Run", "Status", "all_runs", "archive", "checkpoint", "checks",
+    "free_name", "kept_loss", "length", "logs", "overview", "overviews", "queue", "read_jsonl", "settings",
+    "snapshots", "users_of",
 ]  # fmt: skip

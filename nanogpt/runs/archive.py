@@ -52,7 +52,7 @@ def pack(run: Run, path: Path, to_continue: bool = False) -> None:
     """
     run.settings()
     if not (run.folder / "model.safetensors").exists():
-        raise NanoGPTError(f"{run.name} has no weights yet. Wait for its first checkpoint.")
+        raise NanoGPTError(f"{run.name} has no weights yet. Train it until its first checkpoint.")
     names = [name for name in FILES if (run.folder / name).exists() and (to_continue or name != TO_CONTINUE)]
     names.sort(key=lambda name: name != TO_CONTINUE)  # first: the log must not be older than the checkpoint
     size = sum((run.folder / name).stat().st_size for name in names)

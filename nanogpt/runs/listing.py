@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from .. import paths
 from ..errors import PROBLEMS
 from ..holdout import epochs
 from ..paths import NAME, home, slug
+from . import queue
 from .history import kept_loss
 from .run import Run, ships
 from .status import Status
@@ -44,6 +46,12 @@ def overview(run: Run) -> Overview:
     if found.status.state != "damaged":  # a disk or a permission that comes back changes no file
         _overviews[run.folder] = version, found
     return found
+
+
+@queue.one_look()
+def overviews(runs: Iterable[Run]) -> list[tuple[Run, Overview]]:
+    """Return each run with its overview."""
+    return [(run, overview(run)) for run in runs]
 
 
 def _read(run: Run) -> Overview:
@@ -88,6 +96,7 @@ def _modified(path: Path) -> int:
         return 0
 
 
+@queue.one_look()
 def users_of(corpus_id: str) -> tuple[list[str], list[str]]:
     """Return the names of the runs on a text: those that are queued or training, and the others."""
     busy: list[str] = []

@@ -1,43 +1,44 @@
 """The queue: one run at a time per device, in the order in which they were started.
 
-| in checkpoints/.queue/  | what it is                                                                                |
-|-------------------------|-------------------------------------------------------------------------------------------|
-| (20 digits).NAME        | a ticket, the run's place in the queue; empty until its trainer has arrived               |
-| (20 digits).NAME.start  | a lock, held by the process that started the run while it waits for the trainer to arrive |
-| NAME.trainer            | a lock, held by the run's trainer from its arrival to its end: a run has only one         |
-| DEVICE.lock, DEVICE.now | a lock, held while a run uses the device, and the name of that run                        |
-| withdrawn-NAME          | says that the run was withdrawn, until it is started again                                |
-
-A ticket counts only while one of its two locks is held. The system frees the locks of a process that ends, even after
-kill -9, so a dead process never blocks the queue, and the clock doesn't matter. The queue survives the server, and
-includes runs started from the command line.
+Its state is in the files of one folder, which tickets.py reads and writes, so it survives the server, and includes runs
+started from the command line.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from .. import locks
 from ..config import NanoGPTError
 from ..disk import write_whole
-from ..paths import NAME, home
+from . import tickets
+from .tickets import disown, folder
 
 GRACE = 60.0  # seconds within which a started trainer must arrive
-TICKET = re.compile(rf"\d{{20}}\.{NAME.pattern}")
 SOON, LATER = 0.2, 1.0  # seconds between two looks at the queue: of the run that is next, and at most
 
-_starting: dict[Path, ExitStack] = {}  # the tickets drawn here whose trainers have not arrived, with their locks
+_look: ContextVar[Look | None] = ContextVar("look", default=None)  # that of `one_look`
 
 
 class Withdrawn(Exception):
     """Raised when a waiting run has been removed from the queue."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there was to know about all runs at one moment."""
+
+    waiting: list[str]  # as `waiting` returned it
+    running: list[str]
+    withdrawn: frozenset[str]
+    trained: frozenset[str]  # the runs with a trainer process
 
 
 class Busy(NanoGPTError):
@@ -45,11 +46,6 @@ class Busy(NanoGPTError):
 
     def __init__(self, name: str):
         super().__init__(f"{name} is already being trained by another process.")
-
-
-def folder() -> Path:
-    """Return the folder with the tickets and the locks of the devices."""
-    return home() / "checkpoints" / ".queue"
 
 
 # ---- written by the launcher ------------------------------------------------------------------------------------
@@ -61,35 +57,29 @@ def draw(name: str, seconds: float = GRACE) -> Path:
     Until the run's trainer arrives, the ticket counts for `seconds`, and only while this process lives. Raise OSError
     if the folder can't be written to or can't lock files.
     """
-    _make_folder()
-    last = max((int(ticket.name[:20]) for ticket in _living(_tickets())), default=0)
+    tickets.make_folder()
+    last = max((int(ticket.name[:20]) for ticket in tickets.living(tickets.listed())), default=0)
     number = max(time.time_ns(), last + 1)  # the last one, even if the clock has been set back
-    earlier, ticket = _tickets(name), folder() / f"{number:020d}.{name}"
-    _withdrawal(name).unlink(missing_ok=True)
+    earlier, ticket = tickets.listed(name), folder() / f"{number:020d}.{name}"
+    tickets.withdrawal(name).unlink(missing_ok=True)
     if seconds:
-        _vouch(ticket, seconds)
+        tickets.vouch(ticket, seconds)
     try:
         ticket.touch()
     except OSError:
         disown(ticket)
         raise
     for old in earlier:  # only now, so that a trainer that waits already doesn't leave
-        _delete(old)
+        tickets.delete(old)
     return ticket
-
-
-def disown(ticket: Path) -> None:
-    """Stop waiting for the trainer of a ticket that this process drew, because it has arrived, or has ended."""
-    if lock := _starting.pop(ticket, None):
-        lock.close()
 
 
 def drop(name: str) -> bool:
     """Remove a run from the queue. Return True if it was queued."""
-    tickets = _tickets(name)
-    for ticket in tickets:
-        _delete(ticket)
-    return bool(tickets)
+    found = tickets.listed(name)
+    for ticket in found:
+        tickets.delete(ticket)
+    return bool(found)
 
 
 def withdraw(name: str, note: str = "") -> bool:
@@ -97,9 +87,9 @@ def withdraw(name: str, note: str = "") -> bool:
 
     Return True if it was queued. `withdrawal` returns the note.
     """
-    if not _tickets(name):
+    if not tickets.listed(name):
         return False
-    write_whole(_withdrawal(name), note)
+    write_whole(tickets.withdrawal(name), note)
     return drop(name)
 
 
@@ -107,44 +97,64 @@ def forget(name: str) -> None:
     """Delete what the queue knows of a run, because it is gone."""
     drop(name)
     with contextlib.suppress(OSError):
-        _withdrawal(name).unlink(missing_ok=True)
+        tickets.withdrawal(name).unlink(missing_ok=True)
 
 
 # ---- read by anyone ---------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Answer what is asked in the block from a single look, so that a list of runs costs no look for each of them."""
+    if _look.get():
+        yield
+        return
+    withdrawn = frozenset(path.name.removeprefix("withdrawn-") for path in tickets.files("withdrawn-*"))
+    trained = frozenset(path.stem for path in tickets.files("*.trainer") if locks.is_held(path))
+    token = _look.set(Look(waiting(), running(), withdrawn, trained))
+    try:
+        yield
+    finally:
+        _look.reset(token)
+
+
 def withdrawal(name: str) -> str | None:
     """Return the note with which a run was withdrawn, or None if it has been started since, or never withdrawn."""
+    if (look := _look.get()) and name not in look.withdrawn:
+        return None
     try:
-        return _withdrawal(name).read_text(encoding="utf-8")
+        return tickets.withdrawal(name).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
 
 
 def waiting() -> list[str]:
     """Return the names of the queued runs, next one first. Tickets of dead trainers are deleted."""
-    return [_name(ticket) for ticket in _living(_tickets())]
+    if look := _look.get():
+        return look.waiting
+    return [tickets.name_of(ticket) for ticket in tickets.living(tickets.listed())]
 
 
 def place_of(name: str) -> int:
     """Return a run's place in the queue, 1 if it is next; 0 if it isn't queued, which needs no look at any lock."""
-    own = next(_living(_tickets(name)), None)
-    return 1 + sum(1 for _ in _living(_before(own))) if own else 0
+    if look := _look.get():
+        return 1 + look.waiting.index(name) if name in look.waiting else 0
+    own = next(tickets.living(tickets.listed(name)), None)
+    return 1 + sum(1 for _ in tickets.living(tickets.before(own))) if own else 0
 
 
 def running() -> list[str]:
     """Return the names of the runs that are using a device now."""
-    names = []
-    for now in sorted(folder().glob("*.now")):
-        if locks.is_held(now.with_suffix(".lock")):
-            with contextlib.suppress(OSError, ValueError):  # it has just ended
-                names.append(now.read_text(encoding="utf-8"))
-    return names
+    if look := _look.get():
+        return look.running
+    return tickets.running()
 
 
 def has_trainer(name: str) -> bool:
     """Return True if the run has a trainer process, whether it is waiting, training or about to log how it ended."""
-    return locks.is_held(_trainer(name))
+    if look := _look.get():
+        return name in look.trained
+    return tickets.has_trainer(name)
 
 
 # ---- held by the trainer ----------------------------------------------------------------------------------------
@@ -157,26 +167,26 @@ def arrived(name: str) -> Iterator[None]:
     Raise Busy if the run has another trainer, and OSError if the folder can't be written to or can't lock files. Blocks
     may be nested.
     """
-    if locks.is_mine(_trainer(name)):
+    if locks.is_mine(tickets.trainer(name)):
         yield
         return
-    _make_folder()
+    tickets.make_folder()
     with ExitStack() as lock:
         try:
             # patient, because the run's last trainer may be ending, and a look at the queue may delete its ticket
-            lock.enter_context(locks.held(_trainer(name), patience=1.0, passing=True))
+            lock.enter_context(locks.held(tickets.trainer(name), patience=1.0, passing=True))
         except locks.Held:
             if name in running():  # if it waits, the second ticket is its own now
                 drop(name)
             raise Busy(name) from None
-        if not _tickets(name) and withdrawal(name) is None:
+        if not tickets.listed(name) and withdrawal(name) is None:
             draw(name, seconds=0)  # started without a launcher, or by one that was killed and lost its ticket
-        for ticket in _tickets(name):
-            _mark(ticket)
+        for ticket in tickets.listed(name):
+            tickets.mark(ticket)
         try:
             yield
         finally:
-            _leave(name)
+            tickets.leave(name)
 
 
 def wait_for_place(name: str, place: int) -> None:
@@ -185,8 +195,8 @@ def wait_for_place(name: str, place: int) -> None:
     A look stops at the first `place` tickets that count, and the later a run's turn, the less often it looks.
     """
     while True:
-        before = _before(_ticket_of(name))
-        if sum(1 for _ in islice(_living(before), place)) < place:
+        before = tickets.before(_ticket_of(name))
+        if sum(1 for _ in islice(tickets.living(before), place)) < place:
             return
         time.sleep(min(SOON * (1 + len(before)), LATER))
 
@@ -209,119 +219,18 @@ def turn(name: str, device: str, alone: bool = False) -> Iterator[None]:
                 break
             _ticket_of(name)  # raises if the run was withdrawn
             time.sleep(SOON)
-        _ticket_of(name)  # again: from here on, only the stop file stops it
         try:
-            write_whole(now, name)
-            _leave(name)
+            write_whole(now, name)  # from here on, Stop writes the stop file; if it came before, the ticket is gone
+            _ticket_of(name)
+            tickets.leave(name)
             yield
         finally:
             now.unlink(missing_ok=True)  # before the next run gets the device
 
 
-# ---- tickets ----------------------------------------------------------------------------------------------------
-
-
-def _tickets(name: str = "") -> list[Path]:
-    """Return the tickets of a run, or of all runs, in order."""
-    try:
-        found = sorted(path for path in folder().iterdir() if TICKET.fullmatch(path.name))
-    except OSError:  # there is no queue yet, or it is another user's
-        return []
-    return [ticket for ticket in found if name in ("", _name(ticket))]
-
-
-def _living(tickets: Iterable[Path]) -> Iterator[Path]:
-    """Yield the tickets that count, and delete the others."""
-    using: list[str] | None = None
-    for ticket in tickets:
-        try:
-            starting = ticket.stat().st_size == 0 and locks.is_held(_start(ticket))
-        except FileNotFoundError:
-            continue
-        if has_trainer(_name(ticket)):
-            using = running() if using is None else using
-            if _name(ticket) not in using:  # if it is, the ticket is for a second trainer, which will leave at once
-                yield ticket
-        elif starting:
-            yield ticket
-        else:
-            _delete_dead(ticket)
-
-
-def _before(ticket: Path) -> list[Path]:
-    """Return the tickets before this one."""
-    return [other for other in _tickets() if other.name < ticket.name]
-
-
 def _ticket_of(name: str) -> Path:
     """Return a waiting run's ticket. Raise Withdrawn if it has been removed from the queue."""
-    tickets = _tickets(name)
-    if not tickets or withdrawal(name) is not None:
+    found = tickets.listed(name)
+    if not found or withdrawal(name) is not None:
         raise Withdrawn(name)
-    return tickets[0]
-
-
-def _vouch(ticket: Path, seconds: float) -> None:
-    """Hold a ticket's lock for its trainer to arrive, for at most `seconds`, by a clock that can't be set."""
-    lock = ExitStack()
-    try:
-        lock.enter_context(locks.held(_start(ticket), passing=True))
-    except locks.Held:
-        return  # another process has just drawn the same ticket, and either may hold its lock
-    timer = threading.Timer(seconds, disown, [ticket])
-    timer.daemon = True
-    lock.callback(timer.cancel)
-    _starting[ticket] = lock
-    timer.start()
-
-
-def _mark(ticket: Path) -> None:
-    """Note in a ticket that its trainer has arrived: from here on, it counts only while that trainer lives."""
-    with contextlib.suppress(OSError), ticket.open("r+b") as file:  # which doesn't create a ticket just deleted
-        file.write(b"arrived\n")
-
-
-def _leave(name: str) -> None:
-    """Delete the tickets of a run that this process trains, except one that was drawn since for another trainer."""
-    for ticket in _tickets(name):
-        with contextlib.suppress(FileNotFoundError):
-            if ticket.stat().st_size or not locks.is_held(_start(ticket)):
-                _delete(ticket)
-
-
-def _delete(ticket: Path) -> None:
-    """Delete a ticket and its lock."""
-    disown(ticket)
-    for path in (ticket, _start(ticket)):
-        with contextlib.suppress(PermissionError):  # Windows can't delete a file that the launcher has open
-            path.unlink(missing_ok=True)
-
-
-def _delete_dead(ticket: Path) -> None:
-    """Delete a ticket that doesn't count, unless its trainer arrives at this moment."""
-    with contextlib.suppress(locks.Held, OSError), locks.held(_trainer(_name(ticket)), passing=True):
-        _delete(ticket)
-
-
-def _make_folder() -> None:
-    """Create the queue's folder, with the permissions of the runs' folder: a user who may add runs may queue them."""
-    folder().parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        folder().mkdir()
-        folder().chmod(folder().parent.stat().st_mode & 0o777)
-
-
-def _name(ticket: Path) -> str:
-    return ticket.name.partition(".")[2]
-
-
-def _start(ticket: Path) -> Path:
-    return folder() / f"{ticket.name}.start"
-
-
-def _trainer(name: str) -> Path:
-    return folder() / f"{name}.trainer"
-
-
-def _withdrawal(name: str) -> Path:
-    return folder() / f"withdrawn-{name}"
+    return found[0]

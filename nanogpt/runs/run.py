@@ -163,7 +163,7 @@ class Run:
         """Return a value that changes whenever `status` may change. Unlike `status`, it reads none of the files."""
         files = (self.folder / name for name in ("run.json", "metrics.jsonl", "samples.jsonl", "log.txt", "stop"))
         place, withdrawn = queue.place_of(self.name), queue.withdrawal(self.name)
-        return (*map(_file_version, files), place, withdrawn, self._is_training(), queue.has_trainer(self.name))
+        return (*map(disk.version, files), place, withdrawn, self._is_training(), queue.has_trainer(self.name))
 
     def history(self) -> History:
         """Return everything logged so far. Only new rows are read."""
@@ -298,15 +298,6 @@ class Run:
             raise NanoGPTError(f"{self.name} is being trained. Stop it before it can be {done}.")
         if self.is_bundled():
             raise NanoGPTError(f"{self.name} ships with the project, so it can't be {done}.")
-
-
-def _file_version(path: Path) -> tuple[int, int, int] | None:
-    """Return a value that changes whenever a file does; None if there is no such file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def ships(folder: Path) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import corpus
-from ..config import PLANNED, PRESETS, Config, ModelConfig, NanoGPTError, Preset, TrainConfig, knobs, preset
+from ..config import Config, ModelConfig, NanoGPTError, TrainConfig, knobs
 from ..formats import read_config
 from ..paths import PROGRAM
+from ..presets import PLANNED, PRESETS, Preset, preset
 from .run import Run
 
 FLAGS = {k.name: k.flag for config in (ModelConfig, TrainConfig) for k in knobs(config)}

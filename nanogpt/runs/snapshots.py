@@ -7,6 +7,7 @@ pushes and Spaces leave it out, and a run trains and resumes the same without an
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -69,16 +70,23 @@ class Snapshots:
     """Takes the snapshots of a run while it trains, within SHARE of the time since this trainer started.
 
     Copying the weights is quick, and they must be copied at their step. Writing can wait, in memory, until there is
-    time for it: at the latest until the next save, so that a run resumed from there has them all.
+    time for it: at the latest until the next save, so that a run resumed from there has them all. A run with a time
+    budget leaves out those that would take it beyond that share.
     """
 
     def __init__(self, folder: Path, model: GPT, config: TrainConfig, before: float, note: Callable[[int, str], None]):
         """Start with a run that has trained for `before` seconds. `note(step, message)` logs a problem."""
         self.folder, self.model, self.before, self.note = folder, model, before, note
+        self.most = SHARE * config.budget if config.budget else math.inf  # seconds in all, in a run with a time budget
         self.wanted = wanted(config, model.count_parameters())
         self.waiting: dict[int, dict[str, torch.Tensor]] = {}  # not yet written: step -> state dict
         self.seconds = 0.0  # spent on copying and writing
         self._writing = 2 * model.count_parameters() / DISK  # seconds of the last write
+
+    @property
+    def pending(self) -> float:
+        """Return about how many seconds it will take to write all that wait."""
+        return len(self.waiting) * self._writing
 
     def look(self, step: int, trained: float) -> float:
         """Copy the weights if a snapshot is due, and write those that wait if there is time.
@@ -88,7 +96,8 @@ class Snapshots:
         if not self.wanted or not (self.waiting or step in STEPS):
             return 0.0
         spent = self.seconds
-        if step in STEPS and not path_of(self.folder, step).exists():  # it does where a run is resumed
+        fits = self.seconds + self.pending + self._writing <= self.most
+        if step in STEPS and fits and not path_of(self.folder, step).exists():  # it does where a run is resumed
             self._copy(step)
         while self.waiting and self.seconds + self._writing <= SHARE * (trained - self.before):
             self._write()

@@ -1,9 +1,21 @@
 // What Gradio leaves out for the keyboard and for screen readers. It may draw again at any time, so this is done again then.
 //
 // It names every radio button differently, so each would be a tab stop of its own. With one name per group, the browser
-// gives a group one tab stop and the arrow keys. And a text field with a Copy button loses its label.
+// gives a group one tab stop and the arrow keys. Tabs and openings get the same here: the arrow keys, Home and End move
+// among them, Enter opens one. And a text field with a Copy button loses its label.
+const title = (box) => box?.querySelector("[data-testid=block-info]")?.textContent ?? "";
+const GROUPS = { "[role=tablist]": "[role=tab]", ".overflow-dropdown": "button", "#sample-openings": "button" };
+const members = (group) => [...group.querySelectorAll(GROUPS[Object.keys(GROUPS).find((one) => group.matches(one))])];
+const groupOf = (node) => node.closest?.(Object.keys(GROUPS).join());
+function oneStop(group) { // the member that has the focus, else the selected one, else the first
+  const all = members(group).filter((one) => one.offsetParent);
+  const stop = all.find((one) => one === document.activeElement) ?? all.find((one) => one.ariaSelected === "true") ?? all[0];
+  for (const one of members(group)) {
+    const index = one === stop ? 0 : -1;
+    if (one.tabIndex !== index) one.tabIndex = index;
+  }
+}
 const amend = () => {
-  const title = (box) => box?.querySelector("[data-testid=block-info]")?.textContent ?? "";
   for (const radio of document.querySelectorAll("fieldset[id] input[type=radio]")) {
     const box = radio.closest("fieldset"), name = "group-" + box.id;
     if (radio.name !== name) radio.name = name;
@@ -13,12 +25,32 @@ const amend = () => {
   for (const field of document.querySelectorAll("textarea:not([aria-label])")) {
     if (!field.labels.length) field.setAttribute("aria-label", title(field.closest(".block")));
   }
+  document.querySelectorAll(Object.keys(GROUPS).join()).forEach(oneStop);
 };
-const concerns = (node) => node.matches?.("[type=radio], textarea") || Boolean(node.querySelector?.("[type=radio], textarea"));
+const KINDS = "[type=radio], textarea, [role=tab], .overflow-dropdown button, #sample-openings button";
+const concerns = (node) => node.matches?.(KINDS) || Boolean(node.querySelector?.(KINDS));
 if (!window.__amended) {
   window.__amended = new MutationObserver((changes) => {
     if (changes.some(({ type, target, addedNodes }) => (type === "attributes" ? [target] : [...addedNodes]).some(concerns))) amend();
   });
-  window.__amended.observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["name"] });
+  const attributeFilter = ["name", "tabindex", "aria-selected"];
+  window.__amended.observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter });
+  document.addEventListener("keydown", (event) => {
+    const group = groupOf(event.target), all = group ? members(group).filter((one) => one.offsetParent) : [];
+    const at = all.indexOf(event.target), last = all.length - 1;
+    const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: last }[event.key];
+    if (at < 0 || to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    all[(to + all.length) % all.length].focus();
+  });
+  for (const moves of ["focusin", "focusout"]) {
+    document.addEventListener(moves, (event) => {
+      const group = groupOf(event.target);
+      if (group) setTimeout(oneStop, 0, group); // once the focus is where it goes
+    });
+  }
+  document.addEventListener("click", (event) => { // after a refresh, the tab that you choose stays
+    if (event.isTrusted && event.target.closest?.("[role=tab], .overflow-dropdown button")) window.nanogptChoseTab = true;
+  }, true);
 }
 amend();

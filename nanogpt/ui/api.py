@@ -12,7 +12,7 @@ import gradio as gr
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..launch import place
-from ..runs import Run, Status
+from ..runs import Run, Status, queue
 from . import sample_tab
 from .parts import READING
 from .visit import visitor
@@ -52,6 +52,7 @@ def stop_training(name: str) -> dict[str, Any]:
     return run_status(name)
 
 
+@queue.one_look()
 def list_runs() -> list[dict[str, Any]]:
     """Return the status of every run, newest first. A run with an unreadable run.json has the state "damaged"."""
     return [_told(run, run.glance()) for run in visitor().runs()]
@@ -96,7 +97,7 @@ def build() -> None:
     gr.api(spoken()(add_corpus), api_name="add_corpus", **READING)
     for function in (start_training, run_status, stop_training, list_runs):
         gr.api(spoken()(function), api_name=function.__name__, concurrency_limit=8)
-    gr.api(sample, api_name="sample", concurrency_limit=4)
+    gr.api(sample, api_name="sample", concurrency_limit=sample_tab.AT_ONCE, concurrency_id="sample")
 
 
 @contextmanager

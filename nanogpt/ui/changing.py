@@ -10,6 +10,9 @@ import gradio as gr
 
 from ..errors import PROBLEMS, explain
 from .drawn import said, told
+from .parts import QUIET
+
+CLOSE = """() => ({ __type__: "update", visible: false })"""
 
 Change = Callable[..., tuple[str, dict]]  # makes the change; returns a message and updates by component
 
@@ -18,7 +21,7 @@ Change = Callable[..., tuple[str, dict]]  # makes the change; returns a message 
 class Sure:
     """The question before a deletion, hidden until it is asked, with its two buttons."""
 
-    group: gr.Group
+    group: gr.Column
     ask: gr.Textbox
     yes: gr.Button
     no: gr.Button
@@ -26,11 +29,14 @@ class Sure:
 
 def draw_sure(prefix: str) -> Sure:
     """Draw the question. `prefix` begins its elem_ids."""
-    with gr.Group(visible=False, elem_id=f"{prefix}-sure") as group:
+    with gr.Column(visible=False, elem_id=f"{prefix}-sure", elem_classes="dialog") as group:
         ask = gr.Textbox(label="Are you sure?", interactive=False, max_lines=4, elem_id=f"{prefix}-question")
         with gr.Row():
-            yes = gr.Button("Delete permanently", variant="stop", size="sm", elem_id=f"{prefix}-delete-yes")
-            no = gr.Button("Cancel", size="sm", elem_id=f"{prefix}-delete-no")
+            yes = gr.Button(
+                "Delete permanently", variant="stop", size="sm", scale=0, min_width=160,
+                elem_id=f"{prefix}-delete-yes",
+            )  # fmt: skip
+            no = gr.Button("Cancel", size="sm", scale=0, min_width=90, elem_id=f"{prefix}-delete-no")
     return Sure(group, ask, yes, no)
 
 
@@ -62,9 +68,9 @@ def build(
 
     def pose(id):
         try:
-            return [question(id), gr.Group(visible=True), id, told("")]
+            return [question(id), gr.Column(visible=True), id, told("")]
         except PROBLEMS as error:
-            return [gr.skip(), gr.Group(visible=False), None, told(explain(error), "failed")]
+            return [gr.skip(), gr.Column(visible=False), None, told(explain(error), "failed")]
 
     def change(action: Change, *inputs):
         try:
@@ -73,12 +79,10 @@ def build(
             return {note: told(explain(error), "failed")}
         return {note: told(done), new: "", **updates}
 
-    quiet: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
-    closed = lambda: [gr.Group(visible=False), None]
     changed = [note, new, *outputs]
-    gr.on([rename_button.click, new.submit], lambda *a: change(rename, *a), [*beside, chosen, new], changed, **quiet)
-    delete_button.click(pose, chosen, [sure.ask, sure.group, asked, note], **quiet)
-    gone = sure.yes.click(lambda *a: change(delete, *a), [*beside, asked], changed, **quiet)
-    gone.then(closed, None, [sure.group, asked], **quiet)
-    gr.on([sure.no.click, chosen.change], closed, None, [sure.group, asked], **quiet)
+    gr.on([rename_button.click, new.submit], lambda *a: change(rename, *a), [*beside, chosen, new], changed, **QUIET)
+    delete_button.click(pose, chosen, [sure.ask, sure.group, asked, note], **QUIET)
+    gone = sure.yes.click(lambda *a: change(delete, *a), [*beside, asked], changed, **QUIET)
+    gone.then(None, None, sure.group, js=CLOSE)
+    gr.on([sure.no.click, chosen.change], None, None, sure.group, js=CLOSE)
     return [new, rename_button, delete_button]

@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import durations
-from ..config import NanoGPTError, SampleConfig
+from ..config import NanoGPTError, SampleConfig, knobs
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
+from ..presets import PRESETS
 from ..runs import Run, settings
-from . import sample_tab
+from . import form, sample_tab
 from .drawn import points
 from .visit import visitor
 from .words import devices
 
 LEAST, MOST = 2, 5
 AXES = {"Steps": "step", "Training time": "seconds", "Epochs": "epochs"}
+LABELS = dict(seed="Seed", length="Length")  # of the fields for the samples
 SAME = "These runs have the same settings, text and device."
 
 
@@ -55,17 +57,22 @@ def differences(runs: list[Run]) -> dict[str, Any]:
 
 
 def described(run: Run) -> dict[str, Any]:
-    """Return a run's text, device and settings by name, as they are shown."""
+    """Return a run's text, device and settings by their labels on the page, as they are shown."""
     about = run.settings()["corpus"]
     device = (devices(run.history()) or ["not trained yet"])[-1]
     values = settings.settings_of(run)
     del values["device"]  # what was asked for, "auto"; the one it was trained on says more
     text = f"{about['name']} ({about['characters']:,} characters)"
-    return dict(text=text, device=device, **{key: shown(key, value) for key, value in values.items()})
+    settled = {form.LABELS.get(key, key): shown(key, value) for key, value in values.items()}
+    return {"Text": text, "Device": device, **settled}
 
 
 def shown(key: str, value: Any) -> str:
-    """Return a setting's value in words."""
+    """Return a setting's value in the words of the page."""
+    if key == "preset":
+        return PRESETS[value].label if value in PRESETS else str(value)
+    if key == "layout":
+        return form.LAYOUT_LABELS.get(value, str(value))
     if key == "budget":
         return durations.short(value) if value else "off"
     if isinstance(value, float):
@@ -75,7 +82,7 @@ def shown(key: str, value: Any) -> str:
 
 def blank(runs: list[Run]) -> dict[str, Any]:
     """Return the data of side_by_side.js before anything is sampled."""
-    return dict(columns=[dict(name=run.name, prompt="", text="", said="", state="") for run in runs])
+    return dict(columns=[dict(name=run.name, prompt="", text="", said="", state="") for run in runs], follow=True)
 
 
 def samples(names: Any, prompt: str | None, seed: Any, length: Any) -> Iterator[dict[str, Any]]:
@@ -83,7 +90,9 @@ def samples(names: Any, prompt: str | None, seed: Any, length: Any) -> Iterator[
 
     Each model knows the characters of its own text only; what it leaves out of the prompt is said in its column.
     """
-    config = SampleConfig(seed=0 if seed is None else seed, length=300 if length is None else length)
+    known = {one.name: one for one in knobs(SampleConfig)}
+    given = dict(seed=0 if seed is None else seed, length=300 if length is None else length)
+    config = SampleConfig(**{key: known[key].parse(value, LABELS[key]) for key, value in given.items()})
     data = blank(chosen(names))
     for column in data["columns"]:
         column["said"] = sample_tab.note(column["name"], prompt or "")

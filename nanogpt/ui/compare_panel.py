@@ -12,6 +12,12 @@ from ..errors import PROBLEMS, explain
 from . import compare
 from .drawn import drawn, said, told
 from .parts import QUIET
+from .sample_tab import AT_ONCE
+
+STOPPED = """(data) => ({
+  ...data,
+  columns: data.columns.map((one) => ({ ...one, state: one.state === "writing" ? "stopped" : one.state })),
+})"""
 
 
 @dataclass
@@ -80,16 +86,17 @@ def build_samples(names: gr.State, wrong: gr.HTML) -> gr.HTML:
             elem_id="compare-prompt",
         )  # fmt: skip
         seed = gr.Number(
-            k["seed"].default, label="Seed", info="The same for each.", precision=0, min_width=110,
+            k["seed"].default, label=compare.LABELS["seed"], info="The same for each.", precision=0, min_width=110,
             elem_id="compare-seed",
         )  # fmt: skip
         length = gr.Number(
-            300, label="Length", info="In characters.", precision=0, min_width=110, elem_id="compare-length"
-        )
+            300, label=compare.LABELS["length"], info="In characters.", precision=0, min_width=110,
+            elem_id="compare-length",
+        )  # fmt: skip
     with gr.Row():
         generate = gr.Button("Sample from each", variant="primary", scale=0, min_width=200, elem_id="compare-sample")
-        stop = gr.Button("Stop", scale=0, min_width=90, elem_id="compare-stop")
-    samples = drawn("side_by_side", elem_id="compare-samples")
+        stop = gr.Button("Stop", scale=0, min_width=90, interactive=False, elem_id="compare-stop")
+    samples = drawn("side_by_side", uses=("in_view",), elem_id="compare-samples")
 
     def sampled(*asked):
         try:
@@ -98,9 +105,14 @@ def build_samples(names: gr.State, wrong: gr.HTML) -> gr.HTML:
         except PROBLEMS as error:
             yield [gr.skip(), told(explain(error), "failed")]
 
-    writing = gr.on(
-        [generate.click, prompt.submit], sampled, [names, prompt, seed, length], [samples, wrong],
-        show_progress="hidden", concurrency_limit=4, concurrency_id="sample", api_visibility="private",
+    buttons = [generate, stop]
+    writing = lambda on: [gr.Button(interactive=not on), gr.Button(interactive=on)]
+    begun = gr.on([generate.click, prompt.submit], lambda: writing(True), None, buttons, **QUIET)
+    event = begun.then(
+        sampled, [names, prompt, seed, length], [samples, wrong],
+        show_progress="hidden", concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
     )  # fmt: skip
-    stop.click(None, None, None, cancels=[writing])
+    event.then(lambda: writing(False), None, buttons, **QUIET)
+    stopped = stop.click(lambda: writing(False), None, buttons, cancels=[event], **QUIET)
+    stopped.then(None, samples, samples, js=STOPPED)
     return samples

@@ -11,32 +11,44 @@ from typing import Any
 
 import gradio as gr
 
+from ..publish import page_export
+from ..runs import History
+
 HERE = Path(__file__).parent
 
 
 def drawn(name: str, value: Any = None, uses: tuple[str, ...] = (), **where: Any) -> gr.HTML:
     """Return a component that draws `value` with `name`.js, and redraws it whenever the value changes.
 
-    `uses` names other JavaScript files, whose functions the drawing calls.
+    `uses` names other JavaScript files, whose functions the drawing calls. They may be those of an exported page.
     """
-    draw = "\n".join((HERE / f"{one}.js").read_text(encoding="utf-8") for one in (*uses, name))
+    folders = {one: page_export.HERE if (page_export.HERE / f"{one}.js").exists() else HERE for one in uses}
+    scripts = [*(folders[one] / f"{one}.js" for one in uses), HERE / f"{name}.js"]
+    draw = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
     on_load = f"{draw}\nconst show = () => draw(element, props.value);\nshow();\nwatch('value', show);"
     return gr.HTML(value, html_template="<div></div>", js_on_load=on_load, apply_default_css=False, **where)
 
 
 def points(rows: list[dict], key: str, axis: str = "step", most: int = 500) -> list[list[float]]:
     """Return [x, value, step] for the rows that have `key`, evenly thinned to about `most`, always with the last."""
+    rows = thinned(rows, 8 * most)  # a day's 86,400 rows would take a tenth of a second, at each of them
     found = [
         [row.get(axis) or 0, round(row[key], 4), row["step"]] for row in rows if isinstance(row.get(key), (int, float))
     ]
-    stride = -(-len(found) // most) or 1
-    return found[::-stride][::-1] if stride > 1 else found
+    return thinned(found, most)
 
 
-def plot_data(rows: list[dict], end: float, axis: str = "step", **more: Any) -> dict[str, Any]:
+def thinned(rows: list, most: int) -> list:
+    """Return about `most` rows at even distances, always with the last."""
+    stride = -(-len(rows) // most) or 1
+    return rows[::-stride][::-1] if stride > 1 else rows
+
+
+def plot_data(history: History, end: float, axis: str = "step", **more: Any) -> dict[str, Any]:
     """Return the data for loss_plot.js: both curves over steps or seconds (`axis`), up to `end`."""
+    rows = history.rows
     most = max([end, *(row.get(axis) or 0 for row in rows[-1:])])  # a run may train a little longer than its budget
-    curves = dict(train=points(rows, "train_loss", axis), val=points(rows, "val_loss", axis))
+    curves = dict(train=points(rows, "train_loss", axis), val=points(history.evaluations, "val_loss", axis))
     return dict(axis=axis, end=most, **curves, **more)
 
 
@@ -48,6 +60,15 @@ def said(elem_id: str) -> gr.HTML:
 def told(text: str, state: str = "idle") -> gr.HTML:
     """Return the update for a `said` line: what was done, or why it failed."""
     return gr.HTML(line(text, state), visible=bool(text))
+
+
+def is_failure(update: Any) -> bool:
+    """Return True for the update of a `said` line that says why something failed.
+
+    In a handler, Gradio creates no component, so it has no `value`, only the arguments.
+    """
+    value = update.constructor_args.get("value") if isinstance(update, gr.HTML) else None
+    return isinstance(value, dict) and value.get("state") == "failed"
 
 
 def line(

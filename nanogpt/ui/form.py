@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from .. import durations, limits
-from ..config import PLANNED, PRESETS, Knob, ModelConfig, Preset, TrainConfig, duration, knobs, preset
+from ..config import Knob, ModelConfig, NanoGPTError, TrainConfig, knobs
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
 from ..layout import LAYOUTS
+from ..presets import PLANNED, PRESETS, Preset, preset
 from ..runs import queue
-from ..tokenizer import Tokenizer, unit
+from ..tokenizer import unit
 from .parts import QUIET
 from .visit import visitor
 from .words import shape
@@ -22,7 +23,6 @@ from .words import shape
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that the page can be drawn before
     from ..launch.plan import Plan
 
-GUESSED = 20_000  # characters; a model memorizes a shorter text, so no loss is predicted for it
 GROUPS = {
     "Model": ("block_size", "n_layer", "n_head", "n_embd", "dropout"),
     "Optimization": (
@@ -32,7 +32,9 @@ GROUPS = {
     "Schedule": ("schedule", "min_lr", "warmup_iters"),
     "Evaluation": ("eval_interval", "patience", "seed", "snapshots", "device"),
 }  # fmt: skip
-LABELS = {"modern": "Modern (faster)", "classic": "Classic (as in the lecture)"}  # other layouts go by their name
+LABELS = dict(preset="Preset", layout="Architecture", budget="Training time", max_iters="Steps")  # others: their name
+LAYOUT_LABELS = {"modern": "Modern (faster)", "classic": "Classic (as in the lecture)"}  # others go by their name
+NO_TIME = f"{LABELS['budget']} is empty; enter one such as 60s or 3m, or choose another preset."
 OWN_FIELDS = ("layout", "budget", "max_iters")  # drawn on their own
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
 LENGTHS = (3, 4)  # the positions of budget and max_iters in `Form.fields`
@@ -92,19 +94,26 @@ def changes(preset_name: str, layout: str, budget: str, max_iters: float, *advan
     before = settings_of(preset_name, layout)
     now: dict[str, Any] = {"layout": layout}
     if before["budget"]:
-        now["budget"] = KNOB["budget"].parse(duration(budget))
+        now["budget"] = seconds_of(budget)
     else:
         now["max_iters"] = max_iters
     now |= {k.name: value for k, value in zip(ADVANCED, advanced) if not (before["budget"] and k.name in PLANNED)}
-    parsed = {name: KNOB[name].parse(value) for name, value in now.items() if value is not None}
+    parsed = {name: KNOB[name].parse(value, LABELS.get(name)) for name, value in now.items() if value is not None}
     return {name: value for name, value in parsed.items() if name in ("layout", "budget") or value != before[name]}
+
+
+def seconds_of(budget: str) -> float:
+    """Return a time budget in seconds. Raise NanoGPTError if there is none, or if it can't be used."""
+    if seconds := KNOB["budget"].parse(budget or "0", LABELS["budget"]):
+        return seconds
+    raise NanoGPTError(NO_TIME)
 
 
 def estimate(corpus_id: str | None, *fields) -> str:
     """Estimate a run on this machine: time, memory and epochs, or for a time budget the model that would be chosen."""
     from ..device import cuda_hint, pick_device
     from ..launch import memory
-    from ..launch.plan import choose, seconds_needed
+    from ..launch.plan import choose, fits, seconds_needed
     from ..model import count_parameters
     from ..train import in_words
 
@@ -141,27 +150,14 @@ def planned(plan: Plan, tokens: int) -> str:
     s = plan.settings
     return (
         f"{shape(s['n_layer'], s['n_head'], s['n_embd'], s['block_size'])} {plan.unit}s: "
-        f"{plan.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']}, "
-        f"{epochs_of(s, tokens):.1f} epochs."
+        f"{plan.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']} sequences, "
+        f"{epochs_of(s, tokens):.1f} epochs.{plan.shortened}"
     )
 
 
 def expectation(plan: Plan) -> str:
     """Return the loss to expect from a plan."""
     return f"Expect a validation loss of about {plan.val_loss:.2f} on English like Tiny Shakespeare."
-
-
-def fits(plan: Plan, characters: int, tokenizer: Tokenizer) -> bool:
-    """Return True if the losses measured on Tiny Shakespeare say something about a plan for a text.
-
-    The text has to be long enough not to be memorized, and mostly in Latin letters; a character has to be a token.
-    """
-    from ..launch.plan import MEASURED_LAYOUT
-
-    letters = [token for token in tokenizer.stoi if token.isalpha()]
-    latin = sum(token.isascii() for token in letters)
-    same = plan.settings["layout"] == MEASURED_LAYOUT and unit(tokenizer) == "character"
-    return same and characters >= GUESSED and 2 * latin > len(letters)
 
 
 def preset_choices() -> list[tuple[str, str]]:
@@ -191,7 +187,10 @@ def epochs_of(settings: dict[str, Any], tokens: int) -> float:
 
 @dataclass
 class Form:
-    """The components of the form: `inputs` are read by the tab, and `fields` are filled in by `field_values`."""
+    """The components of the form: `inputs` are read by the tab, and `fields` are filled in by `field_values`.
+
+    `filled` are the events after which a preset or a layout has filled them in.
+    """
 
     presets: gr.Radio
     expect: gr.Markdown
@@ -200,6 +199,7 @@ class Form:
     max_iters: gr.Number
     estimate: gr.Textbox
     advanced: list
+    filled: list
 
     @property
     def inputs(self) -> list:
@@ -215,7 +215,7 @@ def field(k: Knob) -> Any:
     elem_id = f"train-{k.name.replace('_', '-')}"
     if k.choices:
         return gr.Dropdown(list(k.choices), value=k.default, label=k.name, info=k.help, elem_id=elem_id)
-    info = f"{k.help}{f' Usual: {k.usual}.' if k.usual else ''}"
+    info = f"{k.help}{f' Typical: {k.usual}.' if k.usual else ''}"
     return gr.Number(k.default, label=k.name, info=info, elem_id=elem_id)
 
 
@@ -223,17 +223,19 @@ def build() -> Form:
     """Draw the upper part, in the order in which you decide. `build_advanced` draws the rest."""
     first = next(iter(PRESETS))
     labels = [(one.label, key) for key, one in PRESETS.items()]
-    presets = gr.Radio(labels, value=first, label="Preset", elem_id="train-preset")
+    presets = gr.Radio(labels, value=first, label=LABELS["preset"], elem_id="train-preset")
     expect = gr.Markdown(PRESETS[first].expect, elem_id="train-expect")
     budget = gr.Textbox(
-        "1m", label="Training time", info="For example 90s, 3m or 1h. 10 seconds or more is best.", max_lines=1,
+        "1m", label=LABELS["budget"], info="For example 90s, 3m or 1h. 10 seconds or more is best.", max_lines=1,
         elem_id="train-budget",
     )  # fmt: skip
-    max_iters = gr.Number(label="Steps", info="Number of training steps.", visible=False, elem_id="train-max-iters")
+    max_iters = gr.Number(
+        label=LABELS["max_iters"], info="Number of training steps.", visible=False, elem_id="train-max-iters"
+    )
     layout = gr.Radio(
-        [(LABELS.get(name, name), name) for name in dict.fromkeys([*LABELS, *LAYOUTS])],
+        [(LAYOUT_LABELS.get(name, name), name) for name in dict.fromkeys([*LAYOUT_LABELS, *LAYOUTS])],
         value="modern",
-        label="Architecture",
+        label=LABELS["layout"],
         info="Modern adds ten later improvements, such as rotary positions and Muon.",
         render=False,  # drawn under Advanced
         elem_id="train-layout",
@@ -242,7 +244,7 @@ def build() -> Form:
         "Measuring this machine …", label="Estimate", show_label=False, container=False, interactive=False, lines=5,
         max_lines=9, elem_id="train-estimate",
     )  # fmt: skip
-    return Form(presets, expect, layout, budget, max_iters, told, [])
+    return Form(presets, expect, layout, budget, max_iters, told, [], [])
 
 
 def draw_advanced(form: Form) -> None:
@@ -269,6 +271,7 @@ def build_advanced(form: Form, corpus_id: gr.State) -> None:
     fill.then(estimate, **asked)
     refill = form.layout.input(layout_values, [form.presets, form.layout], form.fields, **QUIET)
     refill.then(estimate, **asked)
+    form.filled = [fill, refill]
     entered = [form.budget.submit, form.budget.blur, form.max_iters.submit, form.max_iters.blur]
     chosen = [form.presets.input, form.layout.input]
     gr.on(

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from .. import corpus, durations, limits
-from ..config import PRESETS
 from ..errors import PROBLEMS, explain
+from ..presets import PRESETS
 from ..runs import settings
 from . import form
 from .corpus_tab import builtin_key

@@ -8,6 +8,7 @@
 // the losses at the nearest point, and the keys also have screen readers announce them.
 function draw(root, data) {
   const NS = "http://www.w3.org/2000/svg", HEIGHT = 300, TOP = 26, BOTTOM = 40, LEFT = 46;
+  const NOTE = "Dotted: what counting letters and compressing reach on the same text. The Loss view under Understand explains each.";
   const AXES = { step: ["step", "steps"], seconds: ["training time", "time"], epochs: ["epochs", "epochs"] };
   const make = (tag, attributes, text) => {
     const node = document.createElementNS(NS, tag);
@@ -43,7 +44,8 @@ function draw(root, data) {
     made.said = html("div", { className: "plot-said" });
     made.said.setAttribute("aria-live", "polite");
     made.passed = html("p", { className: "plot-passed" });
-    root.replaceChildren(bar, made.svg, made.said, made.passed);
+    made.note = html("p", { className: "plot-note", textContent: NOTE });
+    root.replaceChildren(bar, made.svg, made.said, made.passed, made.note);
     root.__plot = made;
     smooth.addEventListener("input", () => { made.smooth = Number(smooth.value); paint(); });
     log.addEventListener("click", () => {
@@ -51,7 +53,7 @@ function draw(root, data) {
       log.setAttribute("aria-pressed", String(made.log));
       paint();
     });
-    svg.addEventListener("click", () => download("svg", new Blob([standalone()], { type: "image/svg+xml" })));
+    svg.addEventListener("click", () => download("svg", new Blob([standalone().text], { type: "image/svg+xml" })));
     png.addEventListener("click", savePng);
     made.svg.addEventListener("pointermove", (event) => {
       made.at = made.fromPixel(event.clientX - made.svg.getBoundingClientRect().left);
@@ -121,7 +123,7 @@ function draw(root, data) {
   // ---- drawing ----------------------------------------------------------------------------------------------------
   function paint() {
     const { axis = "step", end = 1, waiting = "", baselines = [], passed = "", live = false } = view.data;
-    view.passed.hidden = !baselines.length;
+    view.passed.hidden = view.note.hidden = !baselines.length;
     view.passed.setAttribute("aria-live", live ? "polite" : "off");
     if (view.passed.textContent !== passed) view.passed.textContent = passed;
     const shown = ({ kind, points }) => (view.smooth && kind !== "val" ? smoothed(points) : points); // val is smooth enough
@@ -142,6 +144,7 @@ function draw(root, data) {
     if (!losses.length) { // nothing is drawn that was not measured
       const middle = { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle", class: "plot-axis" };
       view.svg.replaceChildren(make("text", middle, waiting));
+      view.note.style.visibility = "hidden"; // it keeps its place
       return;
     }
     let low = Math.min(...losses), high = Math.max(...losses);
@@ -163,6 +166,7 @@ function draw(root, data) {
     const label = AXES[axis][0];
     parts.push(make("text", { x: (LEFT + width - right) / 2, y: HEIGHT - 4, "text-anchor": "middle", class: "plot-axis" }, label));
     const within = baselines.filter(({ loss }) => loss > low && loss < high);
+    view.note.style.visibility = within.length ? "" : "hidden";
     for (const { loss } of within) {
       parts.push(make("line", { x1: LEFT, x2: width - right, y1: y(loss), y2: y(loss), class: "plot-baseline" }));
     }
@@ -175,7 +179,7 @@ function draw(root, data) {
     for (const [a, b] of val) parts.push(make("circle", { cx: x(a), cy: y(b), r: 2.5, class: "plot-dot" }));
     const newest = ends(x, y);
     parts.push(...names(within, y, width - right, newest));
-    if (view.at === null) parts.push(...newest, ...best(x, y, val));
+    if (view.at === null) parts.push(...newest, ...best(x, y, val, newest));
     else parts.push(...hover(x, y, width));
     view.svg.replaceChildren(...parts);
   }
@@ -214,27 +218,31 @@ function draw(root, data) {
     }
     return parts;
   }
-  function best(x, y, val) { // the evaluation whose weights are kept, unless it is the newest, whose loss is shown already
+  function best(x, y, val, newest) { // the evaluation whose weights are kept, unless it is the newest, whose loss is shown already
     if (val.length < 2) return [];
     const lowest = val.reduce((a, b) => (b[1] < a[1] ? b : a));
     const ring = make("circle", { cx: x(lowest[0]), cy: y(lowest[1]), r: 5.5, class: "plot-best" });
     if (lowest === val[val.length - 1]) return [ring];
-    const where = { x: x(lowest[0]), y: y(lowest[1]) + 20, "text-anchor": "middle", class: "plot-end plot-val" };
+    const others = newest.map((text) => ["x", "y"].map((key) => Number(text.getAttribute(key)))); // they begin there
+    const near = others.some(([left, height]) => Math.abs(left + 20 - x(lowest[0])) < 62 && Math.abs(height - y(lowest[1]) - 20) < 14);
+    const where = { x: x(lowest[0]) - (near ? 36 : 0), y: y(lowest[1]) + 20, "text-anchor": "middle", class: "plot-end plot-val" };
     return [ring, make("text", where, "best " + lowest[1].toFixed(3))];
   }
   function hover(x, y, width) {
     const found = at(view.at);
     if (!found.length) return [];
-    const step = Math.max(...found.map(([, , point]) => point[2]));
+    const [when, , step] = found.map(([, , point]) => point).reduce((a, b) => (b[2] > a[2] ? b : a));
     const value = nearest(view.all, view.at)[0], place = x(value);
-    const heading = { seconds: clock(value), epochs: value.toFixed(1) + " epochs" }[view.data.lines && view.data.axis];
-    const lines = [[heading || "step " + step.toLocaleString("en"), ""]];
+    const runs = view.data.lines; // they need not be at the same step
+    const heading = { seconds: clock(runs ? value : when), epochs: value.toFixed(1) + " epochs" }[view.data.axis] || "";
+    const steps = "step " + step.toLocaleString("en");
+    const lines = [runs && heading ? [heading, ""] : [steps, heading]];
     const parts = [make("line", { x1: place, x2: place, y1: TOP, y2: HEIGHT - BOTTOM, class: "plot-cursor" })];
     for (const [name, label, point] of found) {
       parts.push(make("circle", { cx: x(point[0]), cy: y(point[1]), r: 4, class: "plot-mark plot-" + name }));
       lines.push([`${label.replace(/ loss$/, "").slice(0, 24)} ${point[1].toFixed(4)}`, `${(point[1] / Math.LN2).toFixed(3)} bits`]);
     }
-    const wide = view.data.lines ? 290 : 200, flip = place + wide + 16 > width;
+    const wide = runs ? 290 : 200, flip = place + wide + 16 > width;
     const box = make("g", { transform: `translate(${flip ? place - wide - 10 : place + 10},${TOP + 4})`, class: "plot-tip" });
     box.append(make("rect", { width: wide, height: 12 + 18 * lines.length, rx: 6 }));
     lines.forEach(([a, b], i) => {
@@ -251,12 +259,35 @@ function draw(root, data) {
     const shown = [view.svg, ...view.svg.querySelectorAll("*")];
     [copy, ...copy.querySelectorAll("*")].forEach((node, i) => {
       const style = getComputedStyle(shown[i]);
-      const kept = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-family"];
+      const kept = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "paint-order", "font-size", "font-weight", "font-family"];
       node.setAttribute("style", kept.map((key) => `${key}:${style.getPropertyValue(key)}`).join(";"));
     });
-    copy.setAttribute("width", view.svg.viewBox.baseVal.width);
-    copy.prepend(make("rect", { width: "100%", height: "100%", style: `fill:${background}` }));
-    return new XMLSerializer().serializeToString(copy);
+    const { width, height } = view.svg.viewBox.baseVal, head = heading(width), top = head.bottom;
+    copy.append(...head.parts);
+    copy.setAttribute("viewBox", `0 ${-top} ${width} ${height + top}`);
+    copy.setAttribute("width", width);
+    copy.setAttribute("height", height + top);
+    copy.prepend(make("rect", { y: -top, width, height: height + top, style: `fill:${background}` }));
+    return { text: new XMLSerializer().serializeToString(copy), width, height: height + top };
+  }
+  function heading(width) { // above the picture: the run's name, and each line's key, in as many rows as they take
+    const { font, color } = (({ fontFamily, color }) => ({ font: fontFamily, color }))(getComputedStyle(view.legend));
+    const pen = document.createElement("canvas").getContext("2d");
+    const parts = [], style = (weight) => `fill:${color};font:${weight} 12px ${font}`;
+    pen.font = `12px ${font}`;
+    let x = 2, y = 0;
+    for (const key of view.legend.children) {
+      const wide = 24 + pen.measureText(key.textContent).width;
+      if (x > 2 && x + wide > width) [x, y] = [2, y + 18];
+      const color = getComputedStyle(key, "::before").backgroundColor;
+      parts.push(make("rect", { x, y: y - 5.5, width: 16, height: 3, rx: 1.5, style: `fill:${color}` }));
+      parts.push(make("text", { x: x + 22, y, style: style(400) }, key.textContent));
+      x += wide + 14;
+    }
+    const rows = y + 18, name = view.data.lines ? "Validation loss" : view.data.name || "";
+    const box = make("g", { transform: `translate(0,${-rows + 8})` });
+    box.append(...parts);
+    return { parts: [make("text", { x: 2, y: -rows - 12, style: style(600) }, name), box], bottom: rows + 30 };
   }
   function download(ending, blob) {
     const link = document.createElement("a");
@@ -266,12 +297,12 @@ function draw(root, data) {
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
   function savePng() {
-    const picture = new Image(), { width, height } = view.svg.viewBox.baseVal;
+    const picture = new Image(), { text, width, height } = standalone();
     picture.onload = () => {
       const canvas = Object.assign(document.createElement("canvas"), { width: 2 * width, height: 2 * height });
       canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
       canvas.toBlob((blob) => download("png", blob), "image/png");
     };
-    picture.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(standalone());
+    picture.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(text);
   }
 }

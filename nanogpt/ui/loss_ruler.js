@@ -83,13 +83,15 @@ function draw(root, data) {
     scale(Math.LN2, bottom, 18, "bits");
     view.marks.forEach((one, i) => {
       const row = TOP + ROW * i + 14, left = x(one.loss), room = 7 * name(one).length;
-      const flip = left + room + 8 > width; // the name stands where there is room for it
+      const flip = left + room + 8 > width && left > width / 2; // the name stands where there is room for it, or more room
+      const fits = Math.floor(((flip ? left : width - left) - 11) / (one.kind.includes("model") ? 7.3 : 6.6)); // characters; bold ones are wider
+      const text = name(one).length > fits ? `${one.label.slice(0, Math.max(1, fits - 6))}… ${one.loss.toFixed(2)}` : name(one);
       const g = make("g", { class: "ruler-mark " + one.kind.split(" ").map((kind) => "ruler-" + kind).join(" "), "data-row": i });
       if (i === view.at) g.classList.add("ruler-chosen");
       g.append(make("rect", { x: 0, y: row - 14, width, height: ROW, class: "ruler-row" }));
       g.append(make("line", { x1: left, x2: left, y1: TOP - 8, y2: row - 4, class: "ruler-drop" }));
       g.append(make("circle", { cx: left, cy: row - 4, r: one.kind.includes("model") ? 5.5 : 4 }));
-      g.append(make("text", { x: flip ? left - 9 : left + 9, y: row, "text-anchor": flip ? "end" : "start" }, name(one)));
+      g.append(make("text", { x: flip ? left - 9 : left + 9, y: row, "text-anchor": flip ? "end" : "start" }, text));
       parts.push(g);
     });
     view.svg.replaceChildren(...parts);

@@ -13,6 +13,7 @@ from gradio.utils import get_space
 from .. import limits
 from ..errors import home_problem
 from ..launch import place
+from ..runs import queue
 from . import (
     api,
     choosing,
@@ -37,6 +38,14 @@ from .intake import upload_bytes
 from .parts import NO_SECRET, QUIET
 
 TITLE, ACCESSIBLE = ((HERE / name).read_text(encoding="utf-8") for name in ("title.js", "accessible.js"))
+# Whether a run still trains, where it changes: an estimate has to wait for its end, and then only the first time.
+ENDED = """(line) => {
+  const was = window.nanogptTraining;
+  window.nanogptTraining = (line || {}).state === "running";
+  return was && !window.nanogptTraining ? String(performance.now()) : { __type__: "update" };
+}"""
+# Selects the tab that the server names, unless you have chosen one while its answer was on the way.
+SELECT = """(tab) => ({ __type__: "update", ...(tab && !window.nanogptChoseTab ? { selected: tab } : {}) })"""
 TABS = ("corpus", "train", "sample", "understand", "runs", "share")
 
 
@@ -45,6 +54,7 @@ class Page:
     """The parts of the page that update each other, and what the browser remembers for the next visit."""
 
     tabs: gr.Tabs
+    tab: gr.Textbox  # the tab to select when the page opens, never shown
     terms: gr.Textbox
     asked: gr.HTML
     texts: corpus_tab.CorpusTab
@@ -68,6 +78,7 @@ def build_app() -> gr.Blocks:
             show_label=False, container=False, interactive=False, visible=False, max_lines=20, elem_id="page-terms"
         )
         asked = drawn("status_line", drawn_line(""), visible=False, elem_id="page-asked")
+        first_tab, ended = gr.Textbox(visible=False), gr.Textbox(visible=False)
         corpus_id, timer = gr.State(), gr.Timer(1.0, active=False)
         kept_text = gr.BrowserState(storage_key="nanogpt-text", secret=NO_SECRET)
         kept_run = gr.BrowserState(storage_key="nanogpt-run", secret=NO_SECRET)
@@ -86,15 +97,17 @@ def build_app() -> gr.Blocks:
                 sharing = share_tab.build()
         gr.HTML(html_template="", js_on_load=ACCESSIBLE, apply_default_css=False, visible="hidden")  # only a script
         api.build()
-        page = Page(tabs, terms, asked, texts, training, writing, kept_text, kept_run, refresh.entered_parts(demo))
+        entered = refresh.entered_parts(demo)
+        page = Page(tabs, first_tab, terms, asked, texts, training, writing, kept_text, kept_run, entered)
 
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **QUIET)
         train_now(page, corpus_id)
         texts.report.change(corpus_tab.about, corpus_id, training.about_text, **QUIET)
         line.change(None, line, None, js=TITLE)
-        training.run.change(lambda name: name or gr.skip(), training.run, kept_run, **QUIET)
-        sample.select(sample_tab.choices, training.run, writing.run, **QUIET)
-        understand.select(sample_tab.choices, training.run, understanding.run, **QUIET)
+        line.change(None, line, ended, js=ENDED)
+        ended.change(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
+        training.run.change(None, training.run, kept_run, js="(name) => name || { __type__: 'update' }")
+        keep_models(page, sample, understand, understanding.run)
         runs.select(runs_tab.rows, None, listed, **QUIET)
         share.select(sharing.open, training.run, sharing.shown, **QUIET)
         refresh.keep_all(
@@ -127,8 +140,20 @@ def train_now(page: Page, corpus_id: gr.State) -> None:
         return {page.tabs: gr.Tabs(selected="train"), top.said: told(""), **page.training.shown.put(updates)}
 
     attempted = lambda id: map(updated, train_tab.attempt(welcome.start, id))
-    done = train_tab.on_click(top.train.click, attempted, corpus_id, outputs)
+    done = train_tab.on_click(top.train, attempted, corpus_id, outputs)
     done.then(None, top.said, None, js=train_tab.SHOW_RESULT).then(place.warm, **QUIET)
+    refresh.forget_models(done, top.said)
+    refresh.forget_models(page.training.started, page.training.shown["said"])
+
+
+def keep_models(page: Page, sample: gr.Tab, understand: gr.Tab, understanding: gr.Dropdown) -> None:
+    """Wire the choice of a model in Sample and Understand: the run in Train's view, unless you choose another one."""
+    kept = gr.Textbox(visible=False)
+    for tab, run in ((sample, page.writing.run), (understand, understanding)):
+        listed = lambda name, kept, tab=tab.id: sample_tab.choices(refresh.read(kept).models.get(tab), name)
+        tab.select(listed, [page.training.run, kept], run, js=refresh.READ, **QUIET)
+    refresh.keep_model("sample", page.writing.run, *page.writing.pulled)
+    refresh.keep_model("understand", understanding)
 
 
 def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.State, train: gr.Tab) -> None:
@@ -140,9 +165,10 @@ def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.State, train: gr.Tab) -> 
     shown = train.select(looked, [training.run, page.kept_run, kept], runs, **again)
     estimated = shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
     estimated.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
-    opened = [page.terms, page.asked, page.tabs, page.texts.welcome.replay, *page.texts.shown.outputs]
+    opened = [page.terms, page.asked, page.tab, page.texts.welcome.replay, *page.texts.shown.outputs]
     opened += [training.about_text, *training.form.fields, *page.entered]
-    demo.load(lambda before, kept: open_page(page, before, kept), [page.kept_text, kept], opened, **again)
+    filled = demo.load(lambda before, kept: open_page(page, before, kept), [page.kept_text, kept], opened, **again)
+    filled.then(None, page.tab, page.tabs, js=SELECT)
     listed = [*runs, page.writing.run]
     demo.load(lambda before, kept: open_runs(page, before, kept), [page.kept_run, kept], listed, **again)
 
@@ -154,14 +180,14 @@ def open_page(page: Page, before: str | None, kept: str = "") -> dict:
         chosen |= corpus_tab.attempt(choosing.choose_builtin, wanted.text)
     linked = form.field_values(wanted.settings) if wanted.settings else None
     values = linked or refresh.form_values(page.training.form, was.values) or form.first_values()
-    tab = "train" if wanted.settings or wanted.run else was.tab
+    tab = was.tab or ("train" if wanted.settings or wanted.run else "")  # a new visit has no tab to go back to
     problems = [*filter(None, [home_problem()]), *wanted.said]
     said = gr.HTML(drawn_line(" ".join(problems), "failed"), visible=bool(problems))
     return {
         page.terms: visit.terms(),
         page.asked: said,
         page.texts.welcome.replay: welcome.replay(),
-        page.tabs: gr.Tabs(selected=tab) if tab in TABS else gr.skip(),
+        page.tab: tab if tab in TABS else "",
         page.training.about_text: corpus_tab.about(chosen.get("corpus_id")),
         **page.texts.shown.put(chosen),
         **dict(zip(page.training.form.fields, values)),
@@ -169,11 +195,16 @@ def open_page(page: Page, before: str | None, kept: str = "") -> dict:
     }
 
 
+@queue.one_look()
 def open_runs(page: Page, before: str | None, kept: str = "") -> dict:
     """Show the run named in the URL, or after a refresh the same one, or the default. List the runs to sample from."""
     named = link.read(visit.asked()).run
-    shown = watching.in_view(named or refresh.read(kept).run, before)
-    return {**open_train(page, shown), page.writing.run: sample_tab.choices(named)}
+    was = refresh.read(kept)
+    shown = watching.in_view(named or was.run, before)
+    # nothing has ticked yet, so there is no late answer to correct, and a needless tick might become one
+    timer = {page.training.shown["timer"]: gr.Timer(active=watching.is_watching(watching.look(shown)))}
+    listed = sample_tab.choices(was.models.get("sample"), named)
+    return {**open_train(page, shown), **timer, page.writing.run: listed}
 
 
 def open_train(page: Page, name: str | None) -> dict:
@@ -198,6 +229,7 @@ def launch_options(host: str) -> dict[str, Any]:
         show_error=False,  # we show our own messages; everything else goes to the log
         max_file_size=upload_bytes(),
         state_session_capacity=200,
+        max_threads=100,  # of handlers: `AT_ONCE` that mostly wait for characters, and Gradio's usual 40
         ssr_mode=False,
         pwa=False,
         mcp_server=False,

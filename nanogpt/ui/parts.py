@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Options for a handler that reads a text, which takes 100 MB and a core for a moment: two at once, API included.
@@ -19,6 +19,10 @@ class Parts(dict[str, Any]):
     def outputs(self) -> list:
         """The components, as a list for Gradio."""
         return list(self.values())
+
+    def some(self, names: Iterable[str]) -> list:
+        """Return the components of these names, as a list for Gradio."""
+        return [self[name] for name in names]
 
     def put(self, updates: Mapping[str, Any]) -> dict:
         """Turn updates by name into updates by component, as Gradio expects. Other components stay as they are."""

@@ -10,6 +10,7 @@ from gradio.context import Context
 
 from ..errors import PROBLEMS, explain
 from ..publish import hub
+from ..publish import pull as from_hub
 from ..runs import Run
 from . import sign_in
 from .drawn import drawn, line
@@ -18,20 +19,23 @@ from .visit import visitor
 
 
 def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Run `hub.pull` and yield status lines; the last one has the new run's name."""
+    """Pull a repository and yield status lines; the last one has the new run's name."""
     visitor().has_room()
     owner, named, pulled = visitor().id, visitor().free_name, list[Run]()
 
     def work(tell: hub.Tell) -> str:
-        pulled.append(hub.pull(repo, token, owner, named, tell))
+        pulled.append(from_hub.pull(repo, token, owner, named, tell))
         return f"{pulled[0].name} was loaded from {repo.strip()}."
 
     for shown in following(work):
         yield shown, pulled[0].name if pulled and shown["state"] == "finished" else None
 
 
-def build(run: gr.Dropdown, listed: Callable[[str | None], Any]) -> None:
-    """Draw the accordion and wire it. `listed(name)` returns the dropdown of runs with the new one selected."""
+def build(run: gr.Dropdown, listed: Callable[[str | None], Any]) -> tuple[Any, gr.HTML]:
+    """Draw the accordion and wire it. `listed(name)` returns the dropdown of runs with the new one selected.
+
+    Return the event that loads a model, and the line that says what came of it.
+    """
     page = Context.root_block
     with gr.Accordion("Load a model from the Hub", open=False, elem_id="pull-panel"):
         repo = gr.Textbox(
@@ -49,4 +53,5 @@ def build(run: gr.Dropdown, listed: Callable[[str | None], Any]) -> None:
         except PROBLEMS as error:
             yield [line(explain(error), "failed"), gr.skip()]
 
-    gr.on([button.click, repo.submit], fetch, repo, [note, run], show_progress="hidden", api_visibility="private")
+    loads = [button.click, repo.submit]
+    return gr.on(loads, fetch, repo, [note, run], show_progress="hidden", api_visibility="private"), note

@@ -1,7 +1,7 @@
 """After a refresh, show what was shown before: the tab, the run, and what was entered.
 
 The browser keeps these in the session storage of its tab, so two tabs don't disturb each other, a new visit starts
-afresh, and the server stores nothing. A link with settings overrides them.
+afresh, and the server stores nothing. The run and the settings of a link override them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ..config import PRESETS
 from ..layout import LAYOUTS
+from ..presets import PRESETS
 from .form import Form, field_values, settings_of
 
 # What is kept besides the form: what you write, and how to sample.
@@ -24,6 +24,7 @@ ENTERED = (
     "sample-top-p", "sample-seed", "sample-keep-seed", "sample-stop-text", "compare-prompt", "compare-seed",
     "compare-length",
 )  # fmt: skip
+MODELS = ("sample", "understand")  # the tabs in which you choose a model
 
 # Takes the inputs of the event and replaces the last one by what is kept, or "". A new visit forgets it.
 READ = """(...inputs) => {
@@ -45,6 +46,14 @@ KEEP = """(...values) => {
   } catch {} // storage is blocked
 }"""
 
+# To read the value of a component, Gradio searches the page for it. So when many change at once, all are read once.
+SOON = """() => {
+  clearTimeout(window.nanogptKeeping);
+  if (window.nanogptOpened) {
+    window.nanogptKeeping = setTimeout(() => document.getElementById("page-keep")?.click(), 50);
+  }
+}"""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -53,6 +62,7 @@ class Place:
     tab: str | None = None
     run: str | None = None
     values: dict[str, Any] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)  # tab -> the run that you chose there
 
 
 def read(kept: Any) -> Place:
@@ -68,7 +78,14 @@ def read(kept: Any) -> Place:
         tab if isinstance(tab, str) else None,
         run if isinstance(run, str) else None,
         values if isinstance(values, dict) else {},
+        _models(place.get("models")),
     )
+
+
+def _models(kept: Any) -> dict[str, str]:
+    """Return the run chosen in each tab of MODELS, from what the browser kept."""
+    found = kept if isinstance(kept, dict) else {}
+    return {tab: found[tab] for tab in MODELS if isinstance(found.get(tab), str)}
 
 
 def form_values(form: Form, values: dict[str, Any]) -> list | None:
@@ -119,6 +136,23 @@ def keep(events: list, inputs: Any, kept: str) -> None:
     gr.on(events, None, inputs, None, js=KEEP.replace("KEPT", kept))
 
 
+def keep_model(tab: str, run: gr.Dropdown, pulled: Any = None, said: gr.HTML | None = None) -> None:
+    """Keep the run that is chosen in a tab of MODELS, until another one is chosen or started.
+
+    So is one that the event `pulled` has selected, unless `said` has its error.
+    """
+    chosen = f"{{ models: {{ ...place.models, {tab}: values[0] }} }}"
+    keep([run.input], run, chosen)
+    if pulled:
+        loaded = f"(values[1] || {{}}).state === 'finished' ? {chosen} : {{}}"
+        pulled.then(None, [run, said], None, js=KEEP.replace("KEPT", loaded))
+
+
+def forget_models(started: Any, said: gr.HTML) -> None:
+    """Forget the runs chosen in the tabs of MODELS after the event `started`, unless `said` has its error."""
+    started.then(None, said, None, js=KEEP.replace("KEPT", "(values[0] || {}).text ? {} : { models: {} }"))
+
+
 def keep_all(tabs: list[gr.Tab], run: gr.Dropdown, parts: list[Component]) -> None:
     """Keep which tab is selected, which run is in view, and the values of `parts`."""
     for tab in tabs:
@@ -126,7 +160,10 @@ def keep_all(tabs: list[gr.Tab], run: gr.Dropdown, parts: list[Component]) -> No
     keep([run.change], run, "{ run: values[0] }")
     names = json.dumps([part.elem_id for part in parts])
     by_name = f"{{ values: Object.fromEntries({names}.map((name, i) => [name, values[i]])) }}"
-    keep([part.change for part in parts], parts, by_name)
+    now = gr.Button(visible="hidden", elem_id="page-keep")  # pressed by SOON
+    for part in parts:  # an event for each, because one for all would look up all of them each time
+        part.change(None, None, None, js=SOON)
+    keep([now.click], parts, by_name)
 
 
 def entered_parts(page: gr.Blocks) -> list[Component]:

@@ -5,7 +5,8 @@
 function draw(root, data) {
   if (!data || !data.samples || !data.samples.length || root.__replay) return;
   root.__replay = true;
-  const NS = "http://www.w3.org/2000/svg", WIDTH = Math.max(260, root.clientWidth - 34), HEIGHT = 110, SECONDS = 9;
+  const NS = "http://www.w3.org/2000/svg", WIDTH = Math.max(260, root.clientWidth - 34), HEIGHT = 110;
+  const SECONDS = 9, FRAMES = 20, EARLY = 3; // frames per second: as smooth as typing, at a third of the work
   const html = (tag, properties) => Object.assign(document.createElement(tag), properties);
   const make = (tag, attributes) => {
     const node = document.createElementNS(NS, tag);
@@ -25,7 +26,9 @@ function draw(root, data) {
   svg.setAttribute("aria-label", `Loss of the model ${name} while it trained, falling from ${val[0][1].toFixed(2)} to ${val[val.length - 1][1].toFixed(2)}.`);
   const lines = [["train", train], ["val", val]].map(([kind, points]) => [make("path", { class: "plot-line plot-" + kind }), points]);
   const dot = make("circle", { r: 4, class: "plot-dot" });
-  svg.append(...lines.map(([path]) => path), dot);
+  const scale = make("text", { x: WIDTH - 8, y: 14, "text-anchor": "end", class: "replay-scale" });
+  scale.textContent = "loss, log scale";
+  svg.append(...lines.map(([path]) => path), dot, scale);
   const text = html("pre", { className: "replay-text", tabIndex: 0 });
   text.setAttribute("role", "region");
   text.setAttribute("aria-label", "Sample from the model at this step");
@@ -45,7 +48,10 @@ function draw(root, data) {
     const newest = val.filter(([at]) => at <= step).pop() || val[0];
     dot.setAttribute("cx", x(newest[0]));
     dot.setAttribute("cy", y(newest[1]));
-    caption.textContent = `step ${samples[sample][0].toLocaleString("en")} · validation loss ${newest[1].toFixed(2)}`;
+    const words = [["", `step ${samples[sample][0].toLocaleString("en")}`], ["val", `validation loss ${newest[1].toFixed(2)}`]];
+    const trained = train.filter(([at]) => at <= step).pop();
+    if (trained) words.push(["train", `training loss ${trained[1].toFixed(2)}`]);
+    caption.replaceChildren(...words.map(([kind, textContent]) => html("span", { className: kind && "replay-key replay-" + kind, textContent })));
     text.textContent = samples[sample][1].slice(0, characters);
     slider.value = sample + 1;
     slider.setAttribute("aria-valuetext", `step ${samples[sample][0]}`);
@@ -54,13 +60,17 @@ function draw(root, data) {
   let playing = 0;
   function play() {
     const began = performance.now(), mine = ++playing;
+    let drawn = 0;
     const frame = (now) => {
       if (mine !== playing || !root.isConnected) return;
+      if (now - drawn < 1000 / FRAMES) return requestAnimationFrame(frame);
+      drawn = now;
       const share = Math.min(1, (now - began) / (1000 * SECONDS));
-      const sample = samples.reduce((newest, [step], i) => (step <= share * end ? i : newest), 0);
-      const [from, to] = [samples[sample][0], sample + 1 < samples.length ? samples[sample + 1][0] : end + 1];
-      const typed = Math.max(share, (share * end - from) / (to - from)); // each sample types itself until the next
-      show(share * end, sample, share === 1 ? undefined : Math.ceil(typed * samples[sample][1].length));
+      const unit = share * (samples.length + EARLY); // one per sample, and EARLY more for the first, which is noise
+      const sample = Math.min(samples.length - 1, Math.max(0, Math.floor(unit - EARLY)));
+      const part = sample ? unit - EARLY - sample : unit / (EARLY + 1); // of this sample's time, in which it types itself
+      const [from, to] = [samples[sample][0], (samples[sample + 1] || [end])[0]];
+      show(from + part * (to - from), sample, share === 1 ? undefined : Math.ceil(part * samples[sample][1].length));
       if (share < 1) requestAnimationFrame(frame);
     };
     requestAnimationFrame(frame);

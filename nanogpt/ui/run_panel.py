@@ -165,7 +165,7 @@ def build(view: View) -> None:
         new, rename_button, delete_button = build_changing(view)
         gif_panel.build(view.run, DOWNLOAD)
         command = build_more(view)
-        build_log(view)
+        printed = build_log(view)
     actions = [pack, checkpoint, new, rename_button, delete_button]
 
     def opened(name):
@@ -175,7 +175,9 @@ def build(view: View) -> None:
 
     state = gr.Textbox(visible=False)  # changes when the run begins or ends, and not with each step
     view.shown["status"].change(None, view.shown["status"], state, js="(line) => (line || {}).state || ''")
-    gr.on([this.expand, view.run.change, state.change], opened, view.run, [about, command, *actions], **QUIET)
+    gr.on([this.expand, state.change], opened, view.run, [about, command, *actions], **QUIET)
+    of_run = lambda name: [log(name), *opened(name)]
+    view.run.change(of_run, view.run, [printed, about, command, *actions], **QUIET)
 
 
 def build_export(view: View) -> tuple[gr.Button, gr.Checkbox]:
@@ -245,24 +247,23 @@ def build_settings(view: View, use: gr.Button, upload: gr.UploadButton, note: gr
     of_run, of_file = done.format("this run's settings"), done.format("the file's settings")
     settings_of = lambda name: settings.settings_of(existing(name, NO_RUN))
     use.click(lambda name: fill(lambda: settings_of(name), of_run), view.run, filled, **QUIET)
+    upload.click(lambda: told(""), None, note, **QUIET)  # a file of another kind is refused in the browser
     upload.upload(
         lambda path: fill(lambda: settings.read_settings(Path(path).read_bytes()), of_file), upload, filled,
         queue=False, api_visibility="private",
     )  # fmt: skip
 
 
-def build_log(view: View) -> None:
-    """Draw and wire the training log."""
+def build_log(view: View) -> gr.Textbox:
+    """Draw and wire the training log. Return the field that shows it."""
     with gr.Accordion("Log", open=False, elem_id="run-log-panel") as panel:
         text = gr.Textbox(
             label=f"The last {LOG_LINES} lines of the trainer's output", lines=8, max_lines=16, interactive=False,
             buttons=["copy"], elem_id="run-log",
         )  # fmt: skip
         refresh = gr.Button("Refresh the log", size="sm", elem_id="run-log-refresh")
-    gr.on(
-        [panel.expand, refresh.click, view.run.change], log, view.run, text,
-        **QUIET,
-    )  # fmt: skip
+    gr.on([panel.expand, refresh.click], log, view.run, text, **QUIET)
+    return text
 
 
 def build_changing(view: View) -> list:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ..disk import version
 from ..durations import clock
 from ..errors import PROBLEMS, explain
 from ..formats import read_config
-from ..runs import Overview, Run, overview
+from ..runs import Overview, Run, overviews
 from . import changing, compare, compare_panel, run_panel
 from .drawn import drawn, said, told
 from .parts import QUIET, Parts
@@ -32,7 +35,7 @@ UNKNOWN = ("–", None)
 
 def rows() -> dict[str, Any]:
     """Return every run that the visitor can see, newest first, in the form that runs_table.js draws."""
-    listed = [(run, overview(run)) for run in visitor().runs()]
+    listed = overviews(visitor().runs())
     return dict(
         columns=[dict(zip(("key", "label", "number", "falls"), column)) for column in COLUMNS],
         rows=[dict(name=run.name, actions=actions(run, found), cells=cells(run, found)) for run, found in listed],
@@ -60,12 +63,18 @@ def cells(run: Run, found: Overview) -> dict[str, tuple]:
 
 def parameters_of(run: Run) -> int | None:
     """Return a run's number of parameters, or None if its config can't be read."""
-    from ..model import count_parameters  # here, because it imports torch
-
     try:
-        return count_parameters(read_config(run.folder))
+        return _parameters(run.folder, version(run.folder / "config.json"))
     except PROBLEMS:
         return None
+
+
+@lru_cache(maxsize=4096)
+def _parameters(folder: Path, version: tuple[int, ...] | None) -> int:
+    """Return the number of parameters in this version of a config, which is read only once."""
+    from ..model import count_parameters  # here, because it imports torch
+
+    return count_parameters(read_config(folder))
 
 
 def in_millions(count: int) -> str:
@@ -96,7 +105,7 @@ class Train:
 class Dialogs:
     """What the tab shows about one run: the field to rename it, the question before it is deleted, and a message."""
 
-    renaming: gr.Group
+    renaming: gr.Column
     new: gr.Textbox
     rename: gr.Button
     leave: gr.Button
@@ -107,7 +116,7 @@ class Dialogs:
 
     def closed(self) -> dict:
         """Return updates that hide everything."""
-        hidden = gr.Group(visible=False)
+        hidden = gr.Column(visible=False)
         return {self.renaming: hidden, self.sure.group: hidden, self.note: told(""), self.file: None}
 
 
@@ -125,11 +134,13 @@ def build(train: Train) -> gr.HTML:
 def draw_dialogs() -> Dialogs:
     """Draw the field to rename a run and the question before a deletion, both hidden."""
     note, about, file = said("runs-said"), gr.Textbox(visible=False), gr.DownloadButton(visible=False)
-    with gr.Group(visible=False, elem_id="runs-renaming") as renaming:
+    with gr.Column(visible=False, elem_id="runs-renaming", elem_classes="dialog") as renaming:
         new = gr.Textbox(label="New name", placeholder=run_panel.NAMES, max_lines=1, elem_id="runs-new-name")
         with gr.Row():
-            rename = gr.Button("Rename run", variant="primary", size="sm", elem_id="runs-rename")
-            leave = gr.Button("Cancel", size="sm", elem_id="runs-rename-no")
+            rename = gr.Button(
+                "Rename run", variant="primary", size="sm", scale=0, min_width=120, elem_id="runs-rename"
+            )
+            leave = gr.Button("Cancel", size="sm", scale=0, min_width=90, elem_id="runs-rename-no")
     return Dialogs(renaming, new, rename, leave, changing.draw_sure("runs"), note, about, file)
 
 
@@ -149,10 +160,10 @@ def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
             if action == "rename":
                 return {
                     **done,
-                    dialogs.renaming: gr.Group(visible=True),
+                    dialogs.renaming: gr.Column(visible=True),
                     dialogs.new: gr.Textbox("", label=f"New name for {name}"),
                 }
-            return {**done, sure.ask: run_panel.question(name), sure.group: gr.Group(visible=True)}
+            return {**done, sure.ask: run_panel.question(name), sure.group: gr.Column(visible=True)}
         except PROBLEMS as error:
             return {**done, dialogs.note: told(explain(error), "failed"), table: rows()}
 
@@ -195,6 +206,7 @@ def build_import(table: gr.HTML, train: Train) -> None:
         return {imported: told(f"Imported as {name}."), table: rows(), **train.shown.put(train.show(name))}
 
     taken = [imported, table, *train.shown.outputs]
+    upload.click(lambda: told(""), None, imported, **QUIET)  # a file of another kind is refused in the browser
     upload.upload(take, upload, taken, api_visibility="private", show_progress_on=upload)
 
 

@@ -61,7 +61,8 @@ function draw(root, data) {
     check.addEventListener("change", () => { view.chosen[check.checked ? "add" : "delete"](name); tick(); });
     const line = html("tr", {}, html("td", { className: "runs-check" }, check));
     for (const column of columns) {
-      const [text, , state] = cells[column.key];
+      const [said, value, state] = cells[column.key];
+      const text = column.key === "when" && value ? local(value) : said;
       if (column.key === "name") {
         const open = html("button", { type: "button", className: "runs-open", textContent: text, title: `Open ${name} in the Train tab` });
         open.addEventListener("click", () => trigger("select", { action: "open", name }));
@@ -79,6 +80,12 @@ function draw(root, data) {
     line.append(html("td", { className: "runs-check" }, more));
     line.dataset.name = name;
     return line;
+  }
+
+  function local(time) { // in the time zone of this browser, as 2026-01-31 23:59
+    const at = new Date(time), two = (n) => String(n).padStart(2, "0");
+    if (Number.isNaN(at.getTime())) return time;
+    return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`;
   }
 
   function openMenu(button, name, actions) {

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ..config import DASHES, SampleConfig, knobs, unescaped
+from .. import disk
+from ..config import DASHES, NanoGPTError, SampleConfig, knobs, unescaped
 from ..errors import PROBLEMS, explain
 from ..formats import load_model
 from ..runs import Run
@@ -21,12 +22,22 @@ from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
 from .parts import QUIET
-from .visit import seen, visitor
-from .words import existing
+from .visit import seen
+from .words import existing, trained
+
+if TYPE_CHECKING:
+    from ..together import Together
 
 NO_RUN = "There is no trained model yet. Train one first."
 EMPTY: dict[str, Any] = dict(prompt="", texts=[], state="")
+LABELS = dict(temperature="Temperature", length="Length", num_samples="Samples")  # other settings go by their name
+AT_ONCE = 64  # generations; the rest wait in Gradio's queue
+MODELS = 3  # in memory at once
+PATIENCE = 30  # seconds that a request for another model waits
 SEEDS = 1_000_000  # fresh seeds are below this, so that they can be read out and typed
+
+_loading = threading.Lock()
+_loaded: dict[tuple[Path, tuple[int, ...] | None], Together] = {}
 
 # The text is in the browser already, so it is saved from there.
 DOWNLOAD = f"""(name, written) => {{
@@ -38,18 +49,43 @@ DOWNLOAD = f"""(name, written) => {{
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }}"""
+# The last piece of a stopped text still says that more will follow, so correct that here.
+STOPPED = """(written, said) => [
+  { ...written, state: written?.state === "writing" ? "stopped" : written?.state },
+  { ...said, state: said?.state === "running" ? "finished" : said?.state },
+]"""
 COPY = f"""(written) => {{
   const text = ((written || {{}}).texts || []).map((one) => written.prompt + one).join({DASHES!r});
   if (text) navigator.clipboard.writeText(text);
 }}"""
 
 
-@lru_cache(maxsize=2)
-def _model(folder: Path, written: int):
-    """Load a model, or return it from the cache. `written` is the time of its weights, which change during training."""
-    from ..sample import keep_ready  # here, because it imports torch
+def together(run: Run) -> Together:
+    """Return a run's model, loaded once for all who ask. Raise NanoGPTError if too many others are in use for too long.
 
-    return keep_ready(load_model(folder))
+    Weights change during training, so a model is known by the version of its weights, too.
+    """
+    from ..together import Together  # here, because it imports torch
+
+    key = run.folder, disk.version(run.folder / "model.safetensors")
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with _loading:
+            if key not in _loaded and _room():
+                _loaded[key] = Together(load_model(run.folder))
+            if key in _loaded:
+                _loaded[key] = _loaded.pop(key)  # the newest comes last
+                return _loaded[key]
+        time.sleep(0.1)
+    raise NanoGPTError("The server is busy generating with other models. Try again in a minute.")
+
+
+def _room() -> bool:
+    """Return True if there is room for a model. If needed, forget the one that has been idle longest."""
+    idle = next((key for key, model in _loaded.items() if not model.texts), None)
+    if len(_loaded) >= MODELS and idle is not None:
+        del _loaded[idle]
+    return len(_loaded) < MODELS
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
@@ -65,23 +101,25 @@ def write(
 
 def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[tuple[str, list[str]]]:
     """Generate with all settings. Yield the prompt in the model's alphabet, and the samples so far without it."""
-    from ..sample import stream_many  # here, because it imports torch
-
     run = existing(name, NO_RUN)
-    tokenizer = load_tokenizer(run.folder)
-    weights = run.folder / "model.safetensors"
-    model = _model(run.folder, weights.stat().st_mtime_ns if weights.exists() else 0)
+    tokenizer, model = load_tokenizer(run.folder), together(run)
     start = tokenizer.fit(prompt or "").text
-    texts: list[list[str]] = [[] for _ in range(config.num_samples)]
-    joined = lambda: (start, ["".join(text) for text in texts])
-    shown, pause = time.monotonic(), 0.05  # sending every character would be slower than the model
-    for pieces in stream_many(model, tokenizer, start, config):
-        for text, piece in zip(texts, pieces):
-            text.append(piece)
-        if time.monotonic() - shown > pause:
-            yield joined()
-            shown, pause = time.monotonic(), 0.05 + sum(map(len, texts)) / 1e6
-    yield joined()
+    with model.ask(tokenizer, start, config) as request:
+        request.begun.wait(10)
+        ended = request.wait(0)
+        while not ended:
+            texts = request.written()
+            yield start, texts
+            ended = request.wait(pause(model.texts, sum(map(len, texts))))
+        yield start, request.written()
+
+
+def pause(texts: int, characters: int) -> float:
+    """Return the seconds until a text is sent again, of which so many characters were sent already.
+
+    Sending takes longer than generating: a text that is long, or one of many at once, is sent less often.
+    """
+    return 0.05 + texts / 50 + characters / 1e6
 
 
 def whose(run: Run) -> str:
@@ -121,7 +159,7 @@ def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, 
     if not keep_seed:
         values["seed"] = secrets.randbelow(SEEDS)
     try:
-        config = SampleConfig(**{key: value for key, value in values.items() if value is not None})
+        config = entered(values)
         sentence = f"{whose(existing(name, NO_RUN))} Seed {config.seed}."
         yield [gr.skip(), line(sentence, "running"), config.seed]
         for start, texts in write_many(name, prompt, config):
@@ -129,6 +167,13 @@ def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, 
         yield [dict(prompt=start, texts=texts, state="done"), line(sentence, "finished"), gr.skip()]
     except PROBLEMS as error:
         yield [gr.skip(), line(explain(error), "failed"), gr.skip()]
+
+
+def entered(values: dict[str, Any]) -> SampleConfig:
+    """Return the config of what was entered; None means the default. Raise NanoGPTError, naming the field's label."""
+    known = {one.name: one for one in knobs(SampleConfig)}
+    given = {key: value for key, value in values.items() if value is not None}
+    return SampleConfig(**{key: known[key].parse(value, LABELS.get(key)) for key, value in given.items()})
 
 
 def again(name, prompt, temperature, length, num_samples, top_k, top_p, seed, keep_seed, stop) -> Iterator[list]:
@@ -154,6 +199,7 @@ class SampleTab:
     """The components that the rest of the page uses."""
 
     run: gr.Dropdown
+    pulled: tuple[Any, gr.HTML]  # the event that loads a model from the Hub and selects it, and what came of it
 
 
 def build() -> SampleTab:
@@ -177,13 +223,13 @@ def build() -> SampleTab:
                 stop = gr.Button("Stop", min_width=80, interactive=False, elem_id="sample-stop")
         with gr.Column(min_width=320, elem_id="sample-result"):
             whose_line = drawn("status_line", line(""), elem_id="sample-whose", elem_classes="quiet-line")
-            output = drawn("writing", EMPTY, elem_id="sample-output")
+            output = drawn("writing", EMPTY, uses=("in_view",), elem_id="sample-output")
             with gr.Row(elem_id="sample-take"):
                 copy = gr.Button("Copy text", size="sm", min_width=110, elem_id="sample-copy")
                 download = gr.Button("Download text", size="sm", min_width=110, elem_id="sample-download")
         with gr.Column(min_width=300, elem_id="sample-settings"):
             settings, seed, keep = build_settings()
-            pull_panel.build(run, choices)
+            pulled = pull_panel.build(run, choices)
 
     buttons = [generate, another, stop]
     writing = lambda on: [gr.Button(interactive=not on)] * 2 + [gr.Button(interactive=on)]
@@ -192,38 +238,39 @@ def build() -> SampleTab:
         begun = button.click(lambda: writing(True), None, buttons, **QUIET)
         event = begun.then(
             handler, [run, prompt, *settings], [output, whose_line, seed], show_progress="hidden",
-            concurrency_limit=4, concurrency_id="sample", api_visibility="private",
+            concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
         )  # fmt: skip
         event.then(lambda: writing(False), None, buttons, **QUIET)
         events.append(event)
-    stop.click(lambda: writing(False), None, buttons, cancels=events, **QUIET)
+    stopped = stop.click(lambda: writing(False), None, buttons, cancels=events, **QUIET)
+    stopped.then(None, [output, whose_line], [output, whose_line], js=STOPPED)
     seed.input(lambda: True, None, keep, **QUIET)  # who types a seed wants to keep it
     copy.click(None, output, None, js=COPY)
     download.click(None, [run, output], None, js=DOWNLOAD)
     offered.click(lambda chosen: chosen[0], offered, prompt, **QUIET)
-    gr.on(
-        [prompt.change, run.change], lambda n, p: line(note(n, p)), [run, prompt], prompt_note,
-        trigger_mode="always_last", **QUIET,  # after an update, check again what was typed meanwhile
-    )  # fmt: skip
-    run.change(suggested, run, offered, **QUIET)
-    return SampleTab(run)
+    noted = lambda name, prompt: line(note(name, prompt))
+    # after an update, check again what was typed meanwhile
+    prompt.change(noted, [run, prompt], prompt_note, trigger_mode="always_last", **QUIET)
+    of_run = lambda name, prompt: [noted(name, prompt), suggested(name)]
+    run.change(of_run, [run, prompt], [prompt_note, offered], trigger_mode="always_last", **QUIET)
+    return SampleTab(run, pulled)
 
 
 def build_settings() -> tuple[list, gr.Number, gr.Checkbox]:
     """Draw the sampling settings, the last ones under Advanced. Return all of them, the seed, and its lock."""
     k = {knob.name: knob for knob in knobs(SampleConfig)}
     temperature = gr.Slider(
-        0, 2, k["temperature"].default, step=0.05, label="Temperature", info=k["temperature"].help,
+        0, 2, k["temperature"].default, step=0.05, label=LABELS["temperature"], info=k["temperature"].help,
         elem_id="sample-temperature",
     )  # fmt: skip
     with gr.Row():
         length = gr.Slider(
-            1, k["length"].high, k["length"].default, step=1, label="Length", info="In characters.", min_width=140,
-            elem_id="sample-length",
+            1, k["length"].high, k["length"].default, step=1, label=LABELS["length"], info="In characters.",
+            min_width=140, elem_id="sample-length",
         )  # fmt: skip
         num_samples = gr.Slider(
-            1, k["num_samples"].high, k["num_samples"].default, step=1, label="Samples", info="How many at once.",
-            min_width=140, elem_id="sample-num-samples",
+            1, k["num_samples"].high, k["num_samples"].default, step=1, label=LABELS["num_samples"],
+            info="How many at once.", min_width=140, elem_id="sample-num-samples",
         )  # fmt: skip
     with gr.Accordion("Advanced", open=False):
         with gr.Row():
@@ -240,14 +287,13 @@ def build_settings() -> tuple[list, gr.Number, gr.Checkbox]:
             0, 1, k["top_p"].default, step=0.01, label="top_p", info=k["top_p"].help, elem_id="sample-top-p"
         )
         stop = gr.Textbox(
-            k["stop"].default, label="stop", info=f"{k['stop'].help} Usual: {k['stop'].usual}", max_lines=1,
+            k["stop"].default, label="stop", info=f"{k['stop'].help} Typical: {k['stop'].usual}", max_lines=1,
             elem_id="sample-stop-text",
         )  # fmt: skip
     return [temperature, length, num_samples, top_k, top_p, seed, keep, stop], seed, keep
 
 
-def choices(chosen: str | None) -> gr.Dropdown:
-    """Return the dropdown of the runs that have weights, with one of them selected."""
-    trained = [run for run in visitor().runs() if (run.folder / "model.safetensors").exists()]
-    names = [run.name for run in trained if run.glance().state != "damaged"]
-    return gr.Dropdown(names, value=chosen if chosen in names else next(iter(names), None))
+def choices(*wanted: str | None) -> gr.Dropdown:
+    """Return the dropdown of the runs that have weights, with the first one of `wanted` selected, or the newest."""
+    names = [run.name for run in trained()]
+    return gr.Dropdown(names, value=next((name for name in [*wanted, *names] if name in names), None))

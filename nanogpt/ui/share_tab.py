@@ -23,9 +23,9 @@ from .visit import visitor
 from .words import existing
 
 NO_RUN = "There is no run to share yet. Train one first."
-FILES = {  # kind of file -> (suffix of its name, function that writes it)
+FILES = {  # kind of file -> (suffix of its name, function of a run and `int8` that returns it)
     "page": (".html", page_export.html),
-    "code": (".py", code_export.python),
+    "code": (".py", lambda run, int8: code_export.python(run)),
 }
 SPACES = [
     ("This app with the model: visitors can sample from it and train their own", "gradio"),
@@ -59,7 +59,7 @@ def about(name: str | None) -> dict[str, Any]:
         run = existing(name, NO_RUN)
         weights = run.folder / "model.safetensors"
         if not weights.exists():
-            return line(f"{run.name} has no weights yet. Wait for its first checkpoint.", "failed")
+            return line(f"{run.name} has no weights yet. Train it until its first checkpoint.", "failed")
         text = run.settings()["corpus"]["name"]
         parts = [run.name, f"validation loss {loss(run)}", f"{size(weights.stat().st_size)} of weights"]
         return line(" · ".join([*parts, f"trained on {text} (the text itself is never uploaded)"]), "finished")
@@ -92,11 +92,11 @@ def shareable(name: str | None, quote: bool) -> Run:
     return run
 
 
-def take(name: str | None, what: str) -> str:
-    """Write one of FILES to a temporary folder for download. Return the path."""
+def take(name: str | None, what: str, int8: bool = False) -> str:
+    """Write one of FILES to a temporary folder for download. Return the path. A page can be rounded to 8 bits."""
     run = existing(name, NO_RUN)
     end, write = FILES[what]
-    content = write(run)
+    content = write(run, int8)
     path = scratch.new_folder(len(content)) / f"{run.name}{end}"
     path.write_text(content, encoding="utf-8", newline="")
     return str(path)
@@ -258,17 +258,23 @@ def build_files(run: gr.Dropdown) -> None:
     with gr.Row():
         page = gr.Button("Export web page", elem_id="share-page", min_width=150)
         code = gr.Button("Export Python script", elem_id="share-code", min_width=150)
+    int8 = gr.Checkbox(
+        False, label="Small web page", elem_id="share-int8",
+        info="Rounds the weights to 8 bits: a third of the size, and almost the same text.",
+    )  # fmt: skip
     note = said("share-file-said")
     file = gr.DownloadButton(visible=False)
 
-    def fetch(name, what):
+    def fetch(name, what, int8):
         try:
-            return [take(name, what), gr.HTML(visible=False)]
+            return [take(name, what, int8), gr.HTML(visible=False)]
         except errors.PROBLEMS as error:
             return [None, gr.HTML(line(errors.explain(error), "failed"), visible=True)]
 
     for button, what in ((page, "page"), (code, "code")):
-        fetched = button.click(lambda name, what=what: fetch(name, what), run, [file, note], api_visibility="private")
+        fetched = button.click(
+            lambda name, int8, what=what: fetch(name, what, int8), [run, int8], [file, note], api_visibility="private"
+        )
         fetched.then(None, file, None, js=DOWNLOAD)
 
 

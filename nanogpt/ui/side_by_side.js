@@ -1,6 +1,8 @@
-// Samples side by side: draw(root, {columns: [{name, prompt, text, said, state}, …]}). The prompt is marked in each.
+// Samples side by side: draw(root, {columns: [{name, prompt, text, said, state}, …], follow}). The prompt is marked in each.
+// `state` is "writing" while more is to come, and "stopped" after Stop, although a last piece may still arrive.
+// With `follow`, the page follows the column that grows, until you scroll.
 function draw(root, data) {
-  const columns = (data || {}).columns || [];
+  const { columns = [], follow = false } = data || {};
   const names = JSON.stringify(columns.map(({ name }) => name));
   let view = root.__columns;
   if (!view || view.names !== names) {
@@ -18,13 +20,23 @@ function draw(root, data) {
       said.setAttribute("role", "status");
       column.append(title, said, text);
       box.append(column);
-      return { column, text, said };
+      return { column, text, said, written: "" };
     });
     root.replaceChildren(box);
-    view = root.__columns = { names, parts };
+    view = root.__columns = { names, parts, page: inView() };
   }
+  const late = ({ text, state }, part) => part.stopped && state === "writing" && text.startsWith(part.stopped);
+  if (columns.some((one, i) => late(one, view.parts[i]))) {
+    props.value = { ...data, columns: columns.map((one, i) => (late(one, view.parts[i]) ? { ...one, state: "stopped" } : one)) }; // draws again
+    return;
+  }
+  const grew = columns.findLastIndex(({ text }, i) => text !== view.parts[i].written);
+  const before = view.parts[0]?.written;
+  if (grew >= 0 && !(before && columns[0].text.startsWith(before))) view.page.again(); // another text than before
   columns.forEach(({ prompt, text, said, state }, i) => {
     const part = view.parts[i];
+    part.written = text;
+    part.stopped = state === "stopped" ? text : "";
     const mark = document.createElement("mark");
     mark.textContent = prompt;
     part.text.replaceChildren(...(prompt ? [mark, text] : [text]));
@@ -33,4 +45,5 @@ function draw(root, data) {
     part.text.hidden = !prompt && !text;
     part.column.dataset.state = state;
   });
+  if (follow && grew >= 0) view.page.follow(view.parts[grew].column);
 }

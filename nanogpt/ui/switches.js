@@ -1,12 +1,13 @@
-// The parts of a model: draw(root, {n_layer, n_head, rises: {key: nats}, names: {key: text}, off: [key, …], said}).
+// The parts of a model: draw(root, {model, n_layer, n_head, rises: {key: nats}, names: {key: text}, off: [key, …], said}).
 //
 // One row per block; each cell is a switch, colored by how much the loss rises without the part. The grid is one tab
-// stop with arrow keys. Switching sets `off`, the keys of all parts that are off, and triggers `input`.
+// stop with arrow keys. Switching sets `off`, the keys of all parts that are off, and triggers `input`. While the grid
+// fills, `off` is empty, and what you have switched stays as it is.
 function draw(root, data) {
-  const { n_layer = 0, n_head = 0, rises = {}, names = {}, off = [], said = "" } = data || {};
+  const { model = "", n_layer = 0, n_head = 0, rises = {}, names = {}, off = [], said = "" } = data || {};
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const signed = (rise) => (rise === undefined ? "…" : Math.abs(rise) < 0.005 ? "0" : (rise > 0 ? "+" : "−") + Math.abs(rise).toFixed(2));
-  const size = `${n_layer} ${n_head}`;
+  const size = `${n_layer} ${n_head} ${model}`;
   let view = root.__switches;
   if (!view || view.size !== size) {
     const box = html("div", "switches-frame"), table = html("table", "switches");
@@ -54,7 +55,7 @@ function draw(root, data) {
   }
   view.names = names;
   view.rises = rises;
-  view.off = new Set(off.length || !Object.keys(rises).length ? off : view.off); // while measuring, keep what was chosen
+  if (off.length) view.off = new Set(off);
   if (view.words.textContent !== said) view.words.textContent = said;
   paint();
 

@@ -30,6 +30,11 @@ def theme() -> gr.themes.Base:
         button_secondary_background_fill="transparent", button_secondary_background_fill_hover="*neutral_100",
         button_secondary_background_fill_dark="transparent", button_secondary_background_fill_hover_dark="*neutral_800",
         button_secondary_border_color="*neutral_300", button_secondary_border_color_dark="*neutral_600",
+        # white on it: 4.8:1
+        button_cancel_background_fill="#dc2626", button_cancel_background_fill_hover="#b91c1c",
+        button_cancel_background_fill_dark="#b91c1c", button_cancel_background_fill_hover_dark="#991b1b",
+        button_cancel_border_color="#dc2626", button_cancel_border_color_dark="#b91c1c",
+        button_cancel_text_color="white", button_cancel_text_color_dark="white",
         button_border_width="1px", button_border_width_dark="1px",
         button_primary_border_color="*primary_600", button_primary_border_color_dark="*primary_600",
         button_large_radius="*radius_md", button_small_radius="*radius_md",

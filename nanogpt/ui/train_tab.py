@@ -11,23 +11,24 @@ import gradio as gr
 from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..runs import Run
-from . import form, link, run_panel
+from . import form, form_picture, link, run_panel
 from .drawn import drawn, said, told
 from .parts import QUIET, Parts
 from .visit import visitor
-from .watching import EMPTY, NO_SAMPLE, shown, view, written
+from .watching import EACH_SECOND, EMPTY, NO_SAMPLE, REST, catch_up, shown, ticked, view, written
 from .words import run_line, tiles
 
-# On a phone the result is below the settings, so bring it into view when a run starts. An error stays in view instead.
+# On a phone the result is below the settings, so bring it into view when a run starts; or the error, if none does.
 SHOW_RESULT = """(said) => {
-  if ((said || {}).text || !matchMedia("(max-width: 720px)").matches) return;
+  if (!matchMedia("(max-width: 720px)").matches) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
-  const show = (tries) => { // the tab may only just be opening
-    const status = document.querySelector("#train-status");
-    if (status && status.offsetParent) status.scrollIntoView({ behavior, block: "start" });
-    else if (tries) setTimeout(show, 50, tries - 1);
+  const show = (ids, block, tries) => { // the tab may only just be opening
+    const part = ids.map((id) => document.getElementById(id)).find((one) => one && one.offsetParent);
+    if (part) part.scrollIntoView({ behavior, block });
+    else if (tries) setTimeout(show, 50, ids, block, tries - 1);
   };
-  show(40);
+  if ((said || {}).text) show(["train-said", "welcome-said"], "nearest", 40);
+  else show(["train-status"], "start", 40);
 }"""
 
 
@@ -55,6 +56,7 @@ class TrainTab:
     form: form.Form
     run: gr.Dropdown
     shown: Parts  # what `view` updates
+    started: Any  # the event that starts a run
 
 
 def stop(name: str) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def stop(name: str) -> dict[str, Any]:
         visitor().own_run(name).request_stop()
     except PROBLEMS as error:
         return dict(said=told(explain(error), "failed"))
-    return dict(said=told(""), **shown(name, None, force=True))
+    return dict(said=told(""), **shown(name))
 
 
 def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
@@ -76,24 +78,33 @@ def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
     except PROBLEMS as error:
         yield dict(said=told(explain(error), "failed"))
         return
-    yield {**view(run.name), "said": told(""), "timer": gr.Timer(active=True)}
+    yield {**view(run.name), "said": told("")}
     if place.takes_the_request():
         place.attend(run)
         yield view(run.name)
 
 
-def on_click(event: Callable, attempted: Callable[..., Iterable[dict]], inputs: Any, outputs: list) -> Any:
+def on_click(button: gr.Button, attempted: Callable[..., Iterable[dict]], inputs: Any, outputs: list) -> Any:
     """Wire a button that trains, given a function that returns the updates of `attempt` by component.
 
-    Where training lasts as long as the request, show all of them, each when it comes; anywhere else there is only one.
+    It shows at once that it was clicked, and can't be clicked again before the answer: on a busy machine, that takes
+    seconds. Where training lasts as long as the request, show all updates, each when it comes; anywhere else there is
+    only one.
     """
+    waits = f"() => document.getElementById('{button.elem_id}').classList.toggle('waits', %s)"
+    button.click(None, None, None, js=waits % "true")
     if not place.takes_the_request():
-        return event(lambda *a: next(iter(attempted(*a))), inputs, outputs, **QUIET)
+        done = button.click(lambda *a: next(iter(attempted(*a))), inputs, outputs, **QUIET)
+    else:
 
-    def steps(*a):  # Gradio has to see that it is a generator
-        yield from attempted(*a)
+        def steps(*a):  # Gradio has to see that it is a generator
+            yield from attempted(*a)
 
-    return event(steps, inputs, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=16)
+        done = button.click(
+            steps, inputs, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=16
+        )
+    done.then(None, None, None, js=waits % "false")
+    return done
 
 
 def look_back(name: str | None, where: dict[str, Any]) -> list:
@@ -162,29 +173,35 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
             result = draw_result()
         with gr.Column(elem_id="train-rest"):
             form.build_advanced(chosen, corpus_id)
+            form_picture.build(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)
-    seen, back = gr.State(), gr.State()
-    parts = Parts(**result, **buttons, back=back, seen=seen, page_status=page_status, timer=timer)
+    back = gr.State()
+    # the Versions that the page shows, which have to be in the browser, and two that are only for their events
+    seen, caught, alert, quiet = (gr.HTML(html_template="", visible="hidden") for _ in range(4))
+    states = dict(seen=seen, caught=caught, back=back, alert=alert, quiet=quiet)
+    parts = Parts(**result, **buttons, **states, page_status=page_status, timer=timer)
     run, said_line = parts["run"], parts["said"]
 
-    def on(event, handler, inputs):
-        """Wire a handler that returns updates by component name."""
-        return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **QUIET)
+    def on(event, handler, inputs, outputs=None):
+        """Wire a handler that returns updates by component name, by default for any component."""
+        return event(lambda *a: parts.put(handler(*a)), inputs, outputs or parts.outputs, **QUIET)
 
-    def train(event, action, inputs):
+    def train(button, action, inputs):
         """Wire a button that starts or resumes a run, and brings it into view."""
-        done = on_click(event, lambda *a: map(parts.put, attempt(action, *a)), inputs, parts.outputs)
-        (event if place.takes_the_request() else done.then)(None, said_line, None, js=SHOW_RESULT)
+        done = on_click(button, lambda *a: map(parts.put, attempt(action, *a)), inputs, parts.outputs)
+        (button.click if place.takes_the_request() else done.then)(None, said_line, None, js=SHOW_RESULT)
         return done
 
-    started = train(parts["start"].click, start, [corpus_id, name, *chosen.inputs])
+    started = train(parts["start"], start, [corpus_id, name, *chosen.inputs])
     started.then(lambda: "", None, name, **QUIET).then(place.warm, **QUIET)
-    train(parts["go_on"].click, go_on, [run, parts["more"]])
+    train(parts["go_on"], go_on, [run, parts["more"]])
     on(parts["stop"].click, stop, run)
-    on(timer.tick, shown, [run, seen, back])
-    on(run.input, lambda n: shown(n, None, force=True), run)
+    on(timer.tick, ticked, [run, seen, caught], parts.some(EACH_SECOND))
+    on(alert.change, catch_up, [run, caught, back], parts.some(key for key in parts if key not in EACH_SECOND))
+    quiet.change(None, [quiet, parts["status"], page_status], timer, js=REST)
+    on(run.input, shown, run)
     went = [parts["sample"], back]
     parts["when"].input(look_back, [run, parts["when"]], went, trigger_mode="always_last", **QUIET)
     with gr.Column(elem_id="train-runs"):
         run_panel.build(run_panel.View(run, view, parts, form.field_values, chosen.fields))
-    return TrainTab(about_text, chosen, run, parts)
+    return TrainTab(about_text, chosen, run, parts, started)

@@ -18,7 +18,7 @@ function draw(root, data) {
   view.box.dataset.empty = String(step === null);
   view.box.scrollTop = 0;
   const show = (characters) => {
-    view.box.textContent = step === null ? "What the model writes appears here at each evaluation." : text.slice(0, characters);
+    view.box.textContent = step === null ? "Samples of what the model writes appear here while it trains." : text.slice(0, characters);
   };
   if (!fresh || matchMedia("(prefers-reduced-motion: reduce)").matches) {
     view.box.dataset.state = "done";

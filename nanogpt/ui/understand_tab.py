@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import gradio as gr
 
 from . import (
+    missing_text,
+    sample_tab,
     view_architecture,
     view_attention,
     view_characters,
     view_copies,
     view_guessing,
     view_loss,
+    view_neighbors,
     view_parts,
+    view_readout,
     view_replay,
     view_time,
+    view_tour,
+    view_units,
 )
-from .parts import NO_SECRET, QUIET
+from .drawn import is_failure
+from .parts import NO_SECRET
+from .view import View
 
 VIEWS = {  # id: its title and the module that draws it
     "characters": ("Characters", view_characters),
+    "tour": ("Tour", view_tour),
     "parts": ("Switch it off", view_parts),
     "loss": ("Loss", view_loss),
     "guessing": ("Beat your model", view_guessing),
     "attention": ("Attention", view_attention),
+    "readout": ("Read-out", view_readout),
+    "neighbors": ("Letters", view_neighbors),
+    "units": ("Units", view_units),
     "copies": ("Copies", view_copies),
     "time": ("Time machine", view_time),
     "architecture": ("Architecture", view_architecture),
     "replay": ("Lecture", view_replay),
 }
 SCORED = (view_guessing, view_loss)  # one of them writes, and the other one shows, your bits per character
+# What the browser adds to every opening: its number, and the view that is in front.
+ASKED = """(asked, ...inputs) => {
+  const shown = (panel) => panel.style.display !== "none";
+  const panel = [...document.querySelectorAll("#understand-views > [role=tabpanel]")].find(shown);
+  window.nanogptOpenings = (window.nanogptOpenings || 0) + 1;
+  return [{ number: window.nanogptOpenings, view: panel ? panel.id.replace("understand-", "") : "" }, ...inputs];
+}"""
+
+
+@dataclass
+class Opening:
+    """The newest opening of a view in a browser tab: its number, its run, and `View.state` once it is complete."""
+
+    number: int = 0
+    name: str | None = None
+    state: tuple | None = None
 
 
 @dataclass
@@ -41,27 +72,112 @@ class UnderstandTab:
 
 
 def build() -> UnderstandTab:
-    """Draw the tab and wire it. Only the selected view computes anything."""
+    """Draw the tab and wire it. Only the view in front computes anything."""
     run = gr.Dropdown(label="Model", choices=[], value=None, elem_id="understand-run")
-    selected = gr.State(next(iter(VIEWS)))
+    downloaded = missing_text.build(run)
+    asked, newest = gr.JSON(visible=False), gr.State({})
     scores = gr.BrowserState({}, storage_key="nanogpt-scores", secret=NO_SECRET)
+    views: dict[str, View] = {}
     with gr.Tabs(elem_id="understand-views"):
         for id, (title, module) in VIEWS.items():
-            with gr.Tab(title, id=id) as tab:
-                view = module.build(run, scores) if module in SCORED else module.build(run)
-            tab.select(lambda id=id: id, None, selected, **QUIET)
-            tab.select(view.open, view.inputs, view.outputs, **module.SINGLE)
+            with gr.Tab(title, id=id, elem_id=f"understand-{id}") as tab:
+                view = views[id] = module.build(run, scores) if module in SCORED else module.build(run)
 
-            def if_selected(now, *inputs, id=id, view=view):
-                yield from opening(view, inputs) if now == id else [{view.outputs[0]: gr.skip()}]
+            def open_it(asked, newest, *values, id=id, view=view):
+                yield {view.outputs[0]: gr.skip()}  # Gradio empties the outputs of a generator that yields nothing
+                if not is_pending(values[0]):
+                    yield from coming_to(view, id, newest, number_of(asked), values)
 
-            run.change(if_selected, [selected, *view.inputs], view.outputs, **module.SINGLE)
+            inputs = [asked, newest, *view.inputs, *view.holds]
+            tab.select(open_it, inputs, view.outputs, js=ASKED, **module.SINGLE)
+    wire_run(run, downloaded, asked, newest, views)
     return UnderstandTab(run)
 
 
-def opening(view, inputs):
-    """Yield the updates of opening a view, whether its handler returns them at once or yields them."""
-    found = view.open(*inputs)
+def wire_run(run: gr.Dropdown, downloaded: Any, asked: gr.JSON, newest: gr.State, views: dict[str, View]) -> None:
+    """Open the view in front again when another run is chosen, or its text has been downloaded.
+
+    It is one event for all views, because Gradio sends a component's events one at a time and waits for each answer.
+    Requests that a view still has running for the previous model are canceled.
+    """
+    inputs = list(dict.fromkeys(one for view in views.values() for one in (*view.inputs, *view.holds)))
+    outputs = list(dict.fromkeys(one for view in views.values() for one in view.outputs))
+
+    def in_front(asked, values) -> tuple[str, list]:
+        id = str(asked.get("view")) if isinstance(asked, dict) else ""
+        own = (*views[id].inputs, *views[id].holds) if id in views else ()
+        return id, [values[inputs.index(one)] for one in own]
+
+    def open_in_front(asked, newest, *values):
+        yield {outputs[0]: gr.skip()}  # see `open_it`
+        id, own = in_front(asked, values)
+        if own and newest.get(id, Opening()).name != own[0]:  # or its tab has just opened it for this model
+            yield from coming_to(views[id], id, newest, number_of(asked), own)
+
+    def with_text(asked, newest, *values):
+        yield {outputs[0]: gr.skip()}
+        id, own = in_front(asked, values)
+        if own:
+            yield from coming_to(views[id], id, newest, number_of(asked), own)
+
+    opens: dict[str, Any] = dict(
+        js=ASKED, show_progress="hidden", api_visibility="private", concurrency_limit=8, concurrency_id="understand",
+    )  # fmt: skip
+    run.change(None, cancels=[event for view in views.values() for event in view.events])
+    run.change(open_in_front, [asked, newest, *inputs], outputs, **opens, trigger_mode="multiple")
+    downloaded.then(with_text, [asked, newest, *inputs], outputs, **opens)
+
+
+def number_of(asked: Any) -> int:
+    """Return the number of an opening, which counts from 1 in each browser tab; 0 if there is none."""
+    number = asked.get("number") if isinstance(asked, dict) else None
+    return number if isinstance(number, int) else 0
+
+
+def is_pending(name: str | None) -> bool:
+    """Return True if no run is chosen only because the list of runs isn't there yet. Choosing one opens the view."""
+    return name is None and any(sample_tab.trained())
+
+
+def coming_to(view: View, id: str, newest: dict[str, Opening], number: int, values: Sequence[Any]) -> Iterator[dict]:
+    """Yield the updates of coming to a view: none if it shows this model already, with what you did there.
+
+    `values` are those of its inputs, and of what it holds.
+    """
+    name, before = values[0], newest.get(id, Opening())
+    state = view.state(name)
+    if state is not None and state == before.state:
+        return
+    if before.name == name and view.again:
+        updates = updates_of(view.again, values)
+    else:
+        updates = updates_of(view.open, values[: len(view.inputs)])
+    other = before.number and before.name != name  # it must not be shown while this model is opened
+    emptied = [{one: None for one in view.outputs if isinstance(one, gr.HTML) or one in view.holds}] if other else []
+    yield from while_newest(newest, id, Opening(number, name, state), chain(emptied, updates))
+
+
+def while_newest(newest: dict[str, Opening], id: str, opening: Opening, updates: Iterable[dict]) -> Iterator[dict]:
+    """Yield the updates of a view until a newer opening of it is asked for: a late answer must not replace a newer one.
+
+    `newest` holds each view's newest opening in a browser tab. Openings may arrive in another order than they were
+    sent. One that was ended or has failed isn't complete.
+    """
+    number, complete = opening.number, True
+    if number >= newest.get(id, Opening()).number:
+        newest[id] = Opening(number, opening.name)
+    for update in updates:
+        if newest[id].number != number:
+            return
+        complete = complete and not any(map(is_failure, update.values()))
+        yield update
+    if complete and newest[id].number == number:
+        newest[id].state = opening.state
+
+
+def updates_of(handler: Callable, values: Sequence[Any]) -> Iterator[dict]:
+    """Yield the updates of a handler, whether it returns them at once or yields them."""
+    found = handler(*values)
     if isinstance(found, dict):
         yield found
     else:

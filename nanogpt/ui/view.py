@@ -1,29 +1,50 @@
-"""Open a run for a view of the tab Understand: check whose it is, and whether its text may be read."""
+"""What the views of the tab Understand share: how a run is opened for one, and how a text is chosen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
 
 from .. import explain
 from ..config import NanoGPTError
+from ..errors import PROBLEMS
 from .visit import visitor
 from .words import existing
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
+    from ..runs import Run
 
 NO_RUN = "There is no trained model yet. Train one first."
 
 
 @dataclass
 class View:
-    """How the tab opens a view: a handler, what it reads (the run's name first), and what it updates."""
+    """How the tab opens a view: a handler, what it reads (the run's name first), and what it updates.
+
+    The handler returns or yields updates. While it waits, it yields now and then, so that it can be ended. `events` are
+    the view's other requests, which are canceled when another run is chosen. Coming back to a view leaves it as it is,
+    unless the model has changed: then `again` shows what it `holds`, such as a text of your own, with the new weights.
+    """
 
     open: Callable
     inputs: list
     outputs: list
+    events: list
+    again: Callable | None = None  # reads `inputs` and `holds`, which are None after another model; default: `open`
+    holds: list = field(default_factory=list)
+    depends: Callable[[Run], Any] = lambda run: None  # what else it shows besides the model and its text
+
+    def state(self, name: str | None) -> tuple | None:
+        """Return what the view of a run depends on: equal if nothing has changed. None if the run can't be opened."""
+        try:
+            run = existing(name, NO_RUN)
+            return name, explain.opened.version(run), may_read_text(run), self.depends(run)
+        except PROBLEMS:
+            return None
 
 
 def opened(name: str | None) -> Opened:
@@ -32,8 +53,29 @@ def opened(name: str | None) -> Opened:
     Raise NanoGPTError if there is no such run, or if it has no weights yet.
     """
     run = existing(name, NO_RUN)
+    return explain.opened.open_run(run, may_read_text(run))
+
+
+def may_read_text(run: Run) -> bool:
+    """Return True if a run's text is here and is the visitor's to read."""
     try:
         visitor().text(str(run.settings()["corpus"]["id"]))
     except NanoGPTError:
-        return explain.opened.open_run(run, may_read_text=False)
-    return explain.opened.open_run(run)
+        return False
+    return True
+
+
+def text_buttons(id: str) -> tuple[gr.Button, gr.Button]:
+    """Draw the buttons that give a view something to read: a sample, and held-out text."""
+    with gr.Row():
+        sample = gr.Button("Use a sample", size="sm", min_width=130, scale=0, elem_id=f"{id}-sample")
+        passage = gr.Button("Use held-out text", size="sm", min_width=150, scale=0, elem_id=f"{id}-passage")
+    return sample, passage
+
+
+def own_text(id: str, longest: int) -> tuple[gr.Textbox, gr.Button]:
+    """Draw the field, closed at first, for a text of your own of up to `longest` characters, and its button."""
+    with gr.Accordion("Use your own text", open=False):
+        own = gr.Textbox(label="Text", info=f"Up to {longest} characters.", lines=3, max_lines=8, elem_id=f"{id}-own")
+        use = gr.Button("Use this text", size="sm", min_width=140, scale=0, elem_id=f"{id}-use")
+    return own, use

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from .. import errors, explain
-from ..config import ModelConfig, knobs
+from ..config import ModelConfig, TrainConfig, knobs
 from ..layout import LAYOUTS
 from .drawn import drawn, said, told
 from .view import View, opened
@@ -22,7 +22,7 @@ SIZES = ("n_layer", "n_head", "n_embd", "block_size")
 # ---- handlers ------------------------------------------------------------------------------------------------------
 
 
-def picture(config: ModelConfig) -> dict[str, Any]:
+def picture(config: ModelConfig, batch_size: int = TrainConfig.batch_size) -> dict[str, Any]:
     """Return the data for architecture.js: the parts of a model, what they cost, and the code of each."""
     parameters, operations = explain.architecture.totals(config)
     found = explain.architecture.boxes(config)
@@ -33,17 +33,17 @@ def picture(config: ModelConfig) -> dict[str, Any]:
         parameters=parameters,
         input=f"(B, {config.block_size}) characters",
         code={name: dict(text=text, first=first) for name, (text, first) in code.items()},
-        words=words(config, parameters, operations),
+        words=words(parameters, operations, batch_size, config.block_size),
     )
 
 
-def words(config: ModelConfig, parameters: int, operations: int) -> str:
-    """Return what a model costs, in a few sentences."""
-    step = 6 * operations * config.block_size * 16  # forward and backward, two operations per multiplication
+def words(parameters: int, operations: int, batch_size: int, block_size: int) -> str:
+    """Return what a model costs, in a few sentences. `operations` are multiplications per character, forward."""
+    step = 6 * operations * block_size * batch_size  # forward and backward, two operations per multiplication
     return (
         f"{parameters:,} parameters: {4 * parameters / 1e6:,.1f} MB as float32, and four times that while AdamW trains "
         f"them (gradients and two averages). Reading a character takes {operations:,} multiplications; a training "
-        f"step of 16 sequences takes {step / 1e9:,.1f} billion operations."
+        f"step of {batch_size} sequences takes {step / 1e9:,.1f} billion operations."
     )
 
 
@@ -70,24 +70,27 @@ def build(run: gr.Dropdown) -> View:
             for name in SIZES
         ]
     wrong, view = said("architecture-said"), drawn("architecture", elem_id="architecture-view")
-    vocab_size = gr.State(65)
+    fixed = gr.State()  # the model's vocabulary size and the run's batch size
 
     def begin(name):
         try:
-            config = opened(name).model.config
-            values = [config.vocab_size, config.layout, *(getattr(config, size) for size in SIZES)]
-            entered = dict(zip([vocab_size, layout, *sizes], values))
-            return {view: picture(config), wrong: told(""), **entered}
+            one = opened(name)
+            config, batch_size = one.model.config, one.run.settings()["train"].get("batch_size", TrainConfig.batch_size)
+            values = [(config.vocab_size, batch_size), config.layout, *(getattr(config, size) for size in SIZES)]
+            return {view: picture(config, batch_size), wrong: told(""), **dict(zip(entered, values))}
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}
 
-    def redraw(characters, layout, *values):
+    def redraw(fixed, layout, *values):
         try:
-            config = ModelConfig(characters, layout, **{name: value for name, value in zip(SIZES, values) if value})
-            return {view: picture(config), wrong: told("")}
+            vocab_size, batch_size = fixed
+            config = ModelConfig(vocab_size, layout, **{name: value for name, value in zip(SIZES, values) if value})
+            return {view: picture(config, batch_size), wrong: told("")}
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}
 
-    entered = [layout.input, *(one.blur for one in sizes), *(one.submit for one in sizes)]
-    gr.on(entered, redraw, [vocab_size, layout, *sizes], [view, wrong], **SINGLE)
-    return View(begin, [run], [view, wrong, vocab_size, layout, *sizes])
+    entered = [fixed, layout, *sizes]
+    edits = [layout.input, *(one.blur for one in sizes), *(one.submit for one in sizes)]
+    redrawn = gr.on(edits, redraw, entered, [view, wrong], **SINGLE)
+    again = lambda name, fixed, *values: redraw(fixed, *values) if fixed else begin(name)
+    return View(begin, [run], [view, wrong, *entered], [redrawn], again, entered)

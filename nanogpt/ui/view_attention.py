@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import errors, explain
 from .drawn import drawn, said, told
-from .view import View, opened
+from .view import View, opened, own_text, text_buttons
 from .view_characters import a_passage, a_sample, first_text
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def looked(one: Opened, text: str, head: str = "", at: int | None = None) -> dic
     ids = one.tokenizer.encode(one.tokenizer.fit(text).text)[:longest] or [start]
     wei = explain.attention.of_text(one.model, ids)  # (n_layer, nh, T, T)
     found = explain.attention.of_heads(one)
-    costs = (explain.cache.load(one, explain.ablation.VIEW) or {}).get("rises", {})
+    costs = (explain.ablation.kept(one) or {}).get("rises", {})
     parts = sorted(heads_of(one), key=lambda part: -costs.get(part.key, 0.0))  # the most important first
     chosen = next((part for part in parts if part.key == head), parts[0])
     copies = explain.attention.copying_words(found["copying"])
@@ -63,9 +63,14 @@ def described(part: Part, found: dict, costs: dict[str, float], matrix: np.ndarr
         key=part.key,
         name=str(part).capitalize(),
         says=found["heads"][part.block][part.head]["says"],
-        cost=f"{costs[part.key]:+.2f} nats without it" if part.key in costs else "",
+        cost=f"{signed(costs[part.key])} nats without it" if part.key in costs else "",
         small=picture(pooled(matrix)),
     )
+
+
+def signed(nats: float) -> str:
+    """Return a change of the loss with its sign and two places, "0.00" if it rounds to that."""
+    return f"{nats:+.2f}" if abs(nats) >= 0.005 else "0.00"
 
 
 def pooled(matrix: np.ndarray) -> np.ndarray:
@@ -93,16 +98,10 @@ def build(run: gr.Dropdown) -> View:
         "shaded by how much that head looks at each earlier place.",
         container=False,
     )  # fmt: skip
-    with gr.Row():
-        sample = gr.Button("Use a sample", size="sm", min_width=130, scale=0, elem_id="attention-sample")
-        passage = gr.Button("Use held-out text", size="sm", min_width=150, scale=0, elem_id="attention-passage")
+    sample, passage = text_buttons("attention")
     wrong = said("attention-said")
     view = drawn("attention", uses=("text_cells",), elem_id="attention-view")
-    with gr.Accordion("Use your own text", open=False):
-        own = gr.Textbox(
-            label="Text", info=f"Up to {LONGEST} characters.", lines=3, max_lines=8, elem_id="attention-own"
-        )
-        use = gr.Button("Use this text", size="sm", min_width=140, scale=0, elem_id="attention-use")
+    own, use = own_text("attention", LONGEST)
 
     def show(name: str | None, make: Callable[[Opened], str], *how) -> dict:
         try:
@@ -117,8 +116,13 @@ def build(run: gr.Dropdown) -> View:
         return show(name, lambda one: text, str(head), at if isinstance(at, int) else None)
 
     begin = lambda name: show(name, first_text)
-    sample.click(lambda name: show(name, a_sample), run, [view, wrong], **SINGLE)
-    passage.click(lambda name: show(name, a_passage), run, [view, wrong], **SINGLE)
-    use.click(lambda name, text: show(name, lambda one: text or ""), [run, own], [view, wrong], **SINGLE)
-    view.input(select, [view, run], [view, wrong], **SINGLE)
-    return View(begin, [run], [view, wrong])
+    again = lambda name, data: select(data, name) if data else begin(name)
+    # the heads are sorted by what "Switch it off" measures
+    measured = lambda run: explain.cache.version(run, explain.ablation.VIEW)
+    events = [
+        sample.click(lambda name: show(name, a_sample), run, [view, wrong], **SINGLE),
+        passage.click(lambda name: show(name, a_passage), run, [view, wrong], **SINGLE),
+        use.click(lambda name, text: show(name, lambda one: text or ""), [run, own], [view, wrong], **SINGLE),
+        view.input(select, [view, run], [view, wrong], **SINGLE),
+    ]
+    return View(begin, [run], [view, wrong], events, again, [view], measured)

@@ -157,15 +157,15 @@ class Characters:
 
     def look(self, name: str | None, place: tuple[str, int], settings) -> dict:
         """Show what was expected at a place."""
-        text, at = place
+        text, at = place or ("", 0)
         try:
             details = expected(opened(name), text, at, config_of(settings))
         except errors.PROBLEMS as error:
             return {self.wrong: told(errors.explain(error), "failed")}
         return {self.details: details, self.wrong: told(""), self.place: place}
 
-    def wire(self, run: gr.Dropdown, settings: list) -> None:
-        """Wire choosing a character, writing on with another one, going back, and the settings."""
+    def wire(self, run: gr.Dropdown, settings: list) -> list:
+        """Wire choosing a character, writing on with another one, going back, and the settings. Return the events."""
         looked = [self.details, self.wrong, self.place]
 
         def select(data, name, *values):
@@ -174,19 +174,21 @@ class Characters:
             return self.look(name, (text, at if isinstance(at, int) else 0), values)
 
         def write_on(event: gr.EventData, name, place, before, *values):
-            (text, at), token = place, str(getattr(event, "token", ""))
+            (text, at), token = place or ("", 0), str(getattr(event, "token", ""))
             longer = lambda one: ("".join(tokens_of(one, text)[:at]) + token, None)
-            return self.show(name, longer, values, [*before, place][-100:])
+            return self.show(name, longer, values, [*(before or []), place][-100:])
 
         def back(name, before, *values):
             last = before[-1] if before else ("", 0)
-            return self.show(name, lambda one: last, values, before[:-1])
+            return self.show(name, lambda one: last, values, (before or [])[:-1])
 
-        self.text.input(select, [self.text, run, *settings], looked, **SINGLE)
-        self.details.select(write_on, [run, self.place, self.before, *settings], self.all, **SINGLE)
-        self.undo.click(back, [run, self.before, *settings], self.all, **SINGLE)
         reshaped = lambda name, place, *values: self.look(name, place, values)
-        gr.on([one.change for one in settings], reshaped, [run, self.place, *settings], looked, **SINGLE)
+        return [
+            self.text.input(select, [self.text, run, *settings], looked, **SINGLE),
+            self.details.select(write_on, [run, self.place, self.before, *settings], self.all, **SINGLE),
+            self.undo.click(back, [run, self.before, *settings], self.all, **SINGLE),
+            gr.on([one.change for one in settings], reshaped, [run, self.place, *settings], looked, **SINGLE),
+        ]
 
 
 def build(run: gr.Dropdown) -> View:
@@ -214,18 +216,23 @@ def build(run: gr.Dropdown) -> View:
         )
         color = gr.Button("Color this text", size="sm", min_width=140, scale=0, elem_id="characters-color")
     view = Characters(text, details, note, wrong, undo, gr.State(("", 0)), gr.State([]))
-    view.wire(run, settings)
+    events = view.wire(run, settings)
 
     def from_(source: Callable[[Opened], str]) -> Callable:
         return lambda name, *values: view.show(name, lambda one: (source(one), 0), values, [])
 
-    sample.click(from_(a_sample), [run, *settings], view.all, **SINGLE)
-    passage.click(from_(a_passage), [run, *settings], view.all, **SINGLE)
-    color.click(
-        lambda name, text, *values: view.show(name, lambda one: (text or "", 0), values, []),
-        [run, own, *settings], view.all, **SINGLE,
-    )  # fmt: skip
-    return View(from_(first_text), [run, *settings], view.all)
+    use_own = lambda name, text, *values: view.show(name, lambda one: (text or "", 0), values, [])
+
+    def again(name, *values):
+        settings, (place, before) = values[:-2], values[-2:]
+        return view.show(name, lambda one: place if any(place or ()) else (first_text(one), 0), settings, before or [])
+
+    events += [
+        sample.click(from_(a_sample), [run, *settings], view.all, **SINGLE),
+        passage.click(from_(a_passage), [run, *settings], view.all, **SINGLE),
+        color.click(use_own, [run, own, *settings], view.all, **SINGLE),
+    ]
+    return View(from_(first_text), [run, *settings], view.all, events, again, [view.place, view.before])
 
 
 def build_settings() -> list:

@@ -84,6 +84,14 @@ def build(run: gr.Dropdown) -> View:
             return {view: None, wrong: told(errors.explain(error), "failed")}
 
     of_a_sample = lambda name: show(name, a_sample)
-    check.click(of_a_sample, run, [view, wrong], **SINGLE)
-    check_own.click(lambda name, text: show(name, lambda one: text or ""), [run, own], [view, wrong], **SINGLE)
-    return View(of_a_sample, [run], [view, wrong])
+    use_own = lambda name, text: show(name, lambda one: text or "")
+
+    def again(name, data):
+        text = (data or {}).get("text")
+        return show(name, lambda one: str(text)) if text else of_a_sample(name)
+
+    events = [
+        check.click(of_a_sample, run, [view, wrong], **SINGLE),
+        check_own.click(use_own, [run, own], [view, wrong], **SINGLE),
+    ]
+    return View(of_a_sample, [run], [view, wrong], events, again, [view])

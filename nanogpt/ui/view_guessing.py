@@ -67,29 +67,29 @@ def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
         "model hasn't seen: three guesses for each.",
         container=False,
     )  # fmt: skip
-    new, wrong, game = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said"), gr.State()
+    new, wrong = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said")
+    game = gr.State()  # a run's name and its game
     view = drawn("guessing", elem_id="guessing-view")
     outputs = [view, wrong, game, scores]
 
-    def begin(name):
+    def begin(name, now=None):
         try:
             one = opened(name)
-            started = explain.guessing.new_game(one, secrets.randbelow(2**31))
-            return {view: shown(one, started), wrong: told(""), game: started}
+            now = now or (name, explain.guessing.new_game(one, secrets.randbelow(2**31)))
+            return {view: shown(one, now[1]), wrong: told(""), game: now}
         except errors.PROBLEMS as error:
             return {view: None, wrong: told(errors.explain(error), "failed"), game: None}
 
     def guess(event: gr.EventData, name, now, before):
-        if now is None:  # the server was restarted
+        if now is None or now[0] != name:  # the server was restarted, or another model has just been chosen
             return begin(name)
         try:
             one = opened(name)
-            later = explain.guessing.guess(now, str(getattr(event, "letter", "")), one)
+            later = explain.guessing.guess(now[1], str(getattr(event, "letter", "")), one)
             score = scored(before, name, later, one.tokenizer.vocab_size)
-            return {view: shown(one, later), wrong: told(""), game: later, scores: score}
+            return {view: shown(one, later), wrong: told(""), game: (name, later), scores: score}
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}
 
-    new.click(begin, run, outputs, **SINGLE)
-    view.select(guess, [run, game, scores], outputs, **SINGLE)
-    return View(begin, [run], outputs)
+    guessed = view.select(guess, [run, game, scores], outputs, **SINGLE)
+    return View(begin, [run], outputs, [new.click(begin, run, outputs, **SINGLE), guessed], begin, [game])

@@ -57,7 +57,7 @@ def ruler(
         marks.append(dict(label="You", loss=player * math.log(2), kind="model", knows=knows))
     if learning := found["dynamic"]:
         part = "" if learning["of"] == learning["all"] else f", on {learning['of']:,} of {learning['all']:,} windows"
-        marks.append(dict(label=f"{one.run.name}, still learning", loss=learning["dynamic"], kind="model adaptive",
+        marks.append(dict(label=f"{one.run.name}, learning", loss=learning["dynamic"], kind="model adaptive",
                           knows=f"learns from each {one.model.config.block_size} characters after it has predicted "
                                 f"them{part}"))  # fmt: skip
     marks.sort(key=lambda each: -each["loss"])
@@ -109,14 +109,15 @@ def lacking(losses: dict[str, float]) -> list[str]:
     return [MISSING] if "ppmd" not in losses and not compressors()["ppmd"] else []
 
 
-def show(name: str | None, scores: Any = None) -> Iterator[dict[str, Any]]:
-    """Yield the ruler, and again when the counts that it waits for are there."""
+def show(name: str | None, scores: Any = None) -> Iterator[dict[str, Any] | None]:
+    """Yield the ruler, and again when the counts that it waits for are there. Yield None while it waits."""
     one, deadline = opened(name), time.monotonic() + PATIENCE
     waits = one.corpus_id is not None and counting.ask(one.corpus_id)
     player = score_of(one, scores)
     yield ruler(one, waits and not loss.ruler(one)["losses"], player=player)
     seen = counting.finished()
     while waits and time.monotonic() < deadline:
+        yield None
         time.sleep(0.5)
         waits = one.corpus_id is not None and counting.is_wanted(one.corpus_id)
         if not waits or counting.finished() != seen:
@@ -167,7 +168,7 @@ def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
     def begin(name, known):
         try:
             for data in show(name, known):
-                yield {view: data, wrong: told("")}
+                yield {view: data or gr.skip(), wrong: told("")}
         except PROBLEMS as error:
             yield {wrong: told(explain(error), "failed")}
 
@@ -181,5 +182,6 @@ def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
         except PROBLEMS as error:
             yield {wrong: told(explain(error), "failed")}
 
-    button.click(start, [run, scores], [view, wrong], **LEARNING)
-    return View(begin, [run, scores], [view, wrong])
+    learning = button.click(start, [run, scores], [view, wrong], **LEARNING)
+    # opened again each time, because your score and the counts may have changed
+    return View(begin, [run, scores], [view, wrong], [learning], depends=lambda run: time.monotonic())

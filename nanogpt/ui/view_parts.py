@@ -5,35 +5,29 @@ Switching parts off lets the model write with and without them, from the same pr
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain, limits
-from ..config import NanoGPTError, SampleConfig, knobs
-from ..runs import queue
+from .. import errors, explain
+from ..config import SampleConfig, knobs
 from .drawn import drawn, said, told
+from .measuring import WAITING, in_turn
 from .view import View, opened
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
 
-SECONDS = 60.0  # on a public server, the longest that measuring may take at a time
-PATIENCE = 600.0  # seconds to wait for a run to end
 SINGLE: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=8, concurrency_id="parts", api_visibility="private",
     trigger_mode="always_last",
 )  # fmt: skip
 WRITING: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=4, concurrency_id="sample", api_visibility="private",
+    show_progress="hidden", concurrency_limit=4, concurrency_id="parts-sample", api_visibility="private",
     trigger_mode="always_last",
 )  # fmt: skip
-
-measuring = threading.Lock()  # one model at a time
-
 
 # ---- handlers: plain functions of a run and the parts that are off -------------------------------------------------
 
@@ -48,46 +42,28 @@ def grid(one: Opened, found: dict[str, Any], off: list[str], said: str = "") -> 
         measured = f"Measured on {found['on']}, where the whole model has a loss of {found['loss']:.3f}."
         said = " ".join([*explain.ablation.summary(one.model, rises), measured])
     return dict(
-        n_layer=config.n_layer, n_head=config.n_head, rises=rises, off=off, said=said,
+        model=one.run.name, n_layer=config.n_layer, n_head=config.n_head, rises=rises, off=off, said=said,
         names={part.key: str(part) for part in all_parts},
     )  # fmt: skip
 
 
 def measured(one: Opened, off: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the grid as it fills. Wait while something trains here, or while another model is measured.
+    """Yield the grid as it fills, a few times a second.
 
-    Raise NanoGPTError if that takes too long, or if measuring takes longer than a public server allows.
+    Raise NanoGPTError if the machine isn't free for too long, or if measuring takes longer than a public server allows.
     """
     if kept := explain.ablation.kept(one):
         yield grid(one, kept, off)
         return
-    yield from waiting(one, {}, off, lambda: not measuring.acquire(blocking=False))
-    try:
-        yield from filling(one, off)
-    finally:
-        measuring.release()
-
-
-def waiting(one: Opened, found: dict, off: list[str], busy: Callable[[], Any]) -> Iterator[dict[str, Any]]:
-    """Yield the grid once a second for as long as the machine is `busy()`."""
-    began = time.monotonic()
-    while busy():
-        if time.monotonic() - began > PATIENCE:
-            raise NanoGPTError("Something else is still running. Open this view again once it has ended.")
-        yield grid(one, found, off, "Waiting until the machine is free, so that nothing is slowed down.")
-        time.sleep(1.0)
-
-
-def filling(one: Opened, off: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the grid while the parts are measured one by one."""
-    began, shown, found = time.monotonic(), 0.0, {}
-    for found in explain.ablation.measured(one):
-        yield from waiting(one, found, off, queue.running)
-        if limits.is_public() and time.monotonic() - began > SECONDS:
-            raise NanoGPTError(f"Measuring this model takes longer than the {SECONDS:.0f} s this server allows.")
-        if time.monotonic() - shown > 0.2:
-            shown = time.monotonic()
-            yield grid(one, found, off)
+    found: dict[str, Any] = {}
+    drawn_at = 0.0
+    for result in in_turn(explain.ablation.measured(one), explain.cache.can_keep(one)):
+        if result is None:
+            yield grid(one, found, off, WAITING)
+        elif time.monotonic() - drawn_at > 0.2:
+            drawn_at = time.monotonic()
+            yield grid(one, result, off)
+        found = result or found
     yield grid(one, found, off)
 
 
@@ -133,12 +109,16 @@ def build(run: gr.Dropdown) -> View:
             300, label="Length", info="In characters.", precision=0, minimum=1, maximum=2000, min_width=110,
             elem_id="parts-length",
         )  # fmt: skip
-    texts = drawn("side_by_side", elem_id="parts-texts")
+    texts = drawn("side_by_side", uses=("in_view",), elem_id="parts-texts")
 
     def begin(name):
+        yield {off: [], texts: dict(columns=[])}
+        yield from again(name, [])
+
+    def again(name, keys):
         try:
             one = opened(name)
-            yield {view: grid(one, {}, []), off: [], texts: dict(columns=[]), wrong: told("")}
+            yield {view: grid(one, {}, keys or []), wrong: told("")}
             for data in measured(one, []):
                 yield {view: data}
         except errors.PROBLEMS as error:
@@ -157,6 +137,8 @@ def build(run: gr.Dropdown) -> View:
         yield from write(name, [str(key)[:40] for key in keys][:1000] if isinstance(keys, list) else [], *how)
 
     how, outputs = [prompt, seed, length], [off, texts, wrong]
-    view.input(switched, [view, run, *how], outputs, **WRITING)
-    gr.on([prompt.submit, seed.submit, length.submit], write, [run, off, *how], outputs, **WRITING)
-    return View(begin, [run], [view, off, texts, wrong])
+    events = [
+        view.input(switched, [view, run, *how], outputs, **WRITING),
+        gr.on([prompt.submit, seed.submit, length.submit], write, [run, off, *how], outputs, **WRITING),
+    ]
+    return View(begin, [run], [view, off, texts, wrong], events, again, [off])

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ..explain.opened import Opened
 
 NO_TEXT = "The text of this model isn't here. Add it in the Text tab to replay the lecture on it."
-WHICH = [
-    ("From the bigram model to the GPT (stages 1 to 6)", "lecture"),
-    ("On to the modern recipe (8 to 18)", "modern"),
-]
+WHICH = {  # what the radio button means: its label and its stages
+    "lecture": ("From the bigram model to the GPT (stages 1 to 6)", explain.replay.LECTURE),
+    "recipe": ("On to the modern recipe (8 to 18)", explain.replay.MODERN),
+}
 SINGLE: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
@@ -37,7 +37,7 @@ SINGLE: dict[str, Any] = dict(
 
 def stages_of(which: str) -> Sequence[int]:
     """Return the stages of a choice."""
-    return explain.replay.MODERN if which == "recipe" else explain.replay.LECTURE
+    return WHICH[which][1]
 
 
 def shown(events: dict[int, list[dict]], which: str) -> tuple[dict, dict, dict]:
@@ -84,19 +84,19 @@ def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], s
     events, began = explain.replay.kept(folder), time.monotonic()
     missing = [stage for stage in stages_of(which) if stage not in events]
     most = limits.limit("NANOGPT_MAX_SECONDS")
-    for stage in missing:
-        yield events, f"Stage {stage}: {names()[stage]} ..."
-        for event in explain.replay.replay(folder / "text.txt", stage, lambda: bool(queue.running())):
-            if most is not None and time.monotonic() - began > most:
-                raise NanoGPTError(
-                    f"Stopped after {in_words(most)}, the most this server allows. Start again to go on."
-                )
-            if "step" in event:
-                events = {**events, stage: [*events.get(stage, []), event]}
-            waiting = " Paused while a run trains." if event.get("paused") else ""
-            step = f", step {events[stage][-1]['step']:,}" if stage in events else ""
-            yield events, f"Stage {stage}: {names()[stage]}{step}.{waiting}"
-        explain.replay.keep(folder, stage, events[stage])
+    doing: dict[int, str] = {}  # what each of the stages that train now is doing
+    for stage, event in explain.replay.in_pairs(folder / "text.txt", missing, lambda: bool(queue.running())):
+        if most is not None and time.monotonic() - began > most:
+            raise NanoGPTError(f"Stopped after {in_words(most)}, the most this server allows. Start again to continue.")
+        if event is None:
+            explain.replay.keep(folder, stage, events[stage])
+            del doing[stage]
+            continue
+        if "step" in event:
+            events = {**events, stage: [*events.get(stage, []), event]}
+        step = f", step {events[stage][-1]['step']:,}" if stage in events else ""
+        doing[stage] = f"Stage {stage}: {names()[stage]}{step}."
+        yield events, " ".join([*doing.values(), *(["Paused while a run trains."] if event.get("paused") else [])])
     yield events, "Done: every stage was trained on the same text, from the same seed."
 
 
@@ -115,20 +115,24 @@ def build(run: gr.Dropdown) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
         "The lecture adds one idea at a time. Watch on your own text what each is worth: every stage is trained from "
-        "the same seed. Stages 1 to 6 take a few minutes on two cores; you can stop and go on later.",
+        "the same seed. Stages 1 to 6 take about three minutes on two cores; you can stop and continue later.",
         container=False,
     )  # fmt: skip
-    which = gr.Radio(WHICH, value="lecture", show_label=False, label="Stages", container=False, elem_id="replay-which")
+    choices = [(label, which) for which, (label, _) in WHICH.items()]
+    which = gr.Radio(
+        choices, value="lecture", show_label=False, label="Stages", container=False, elem_id="replay-which"
+    )
     with gr.Row():
         start = gr.Button("Train the stages", variant="primary", min_width=200, scale=0, elem_id="replay-start")
-        stop = gr.Button("Stop", min_width=90, scale=0, elem_id="replay-stop")
+        stop = gr.Button("Stop", min_width=90, scale=0, interactive=False, elem_id="replay-stop")
     status, wrong = (
         drawn("status_line", line(""), elem_id="replay-status", elem_classes="quiet-line"),
         said("replay-said"),
     )
     plot, table = drawn("loss_plot", elem_id="replay-plot"), drawn("plain_table", elem_id="replay-table")
-    samples = drawn("side_by_side", elem_id="replay-samples")
+    samples = drawn("side_by_side", uses=("in_view",), elem_id="replay-samples")
     outputs = [status, wrong, plot, table, samples]
+    buttons = lambda training: {start: gr.Button(interactive=not training), stop: gr.Button(interactive=training)}
 
     def updates(events: dict, which: str) -> dict:
         return dict(zip((plot, table, samples), shown(events, which)))
@@ -139,7 +143,11 @@ def build(run: gr.Dropdown) -> View:
         except errors.PROBLEMS as error:
             return {**updates({}, which), status: line(""), wrong: told(errors.explain(error), "failed")}
 
+    def open_it(name, which):
+        return {**begin(name, which), **buttons(False)}
+
     def train(name, which):
+        yield buttons(True)
         try:
             visitor().may_train()
             folder = folder_of(opened(name))
@@ -149,12 +157,13 @@ def build(run: gr.Dropdown) -> View:
                 update = {status: line(doing, state), wrong: told("")}
                 yield update if events is before else {**update, **updates(events, which)}
                 before = events
+            yield buttons(False)
         except errors.PROBLEMS as error:
-            yield {status: line(""), wrong: told(errors.explain(error), "failed")}
+            yield {status: line(""), wrong: told(errors.explain(error), "failed"), **buttons(False)}
 
-    training = start.click(train, [run, which], outputs, **SINGLE)
-    stop.click(
-        lambda: line("Stopped. The stages that were completed are kept."), None, status, cancels=[training], **QUIET
-    )
+    stopped = lambda: {status: line("Stopped. The stages that were completed are kept."), **buttons(False)}
+    training = start.click(train, [run, which], [*outputs, start, stop], **SINGLE)
+    stop.click(None, cancels=[training])  # first, or what it says next would replace this:
+    stop.click(stopped, None, [status, start, stop], **QUIET)
     which.input(begin, [run, which], outputs, **QUIET)
-    return View(begin, [run, which], outputs)
+    return View(open_it, [run, which], [*outputs, start, stop], [training], begin)

@@ -9,7 +9,7 @@ import gradio as gr
 
 from .. import errors, explain
 from ..config import SampleConfig, knobs
-from .drawn import drawn, said, told
+from .drawn import drawn, points, said, told
 from .view import View, opened
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def travel(one: Opened, prompt: str, seed: Any) -> Iterator[tuple[dict[str, Any]
     for found in explain.timemachine.travel(one, start.text, seed):
         if not found["milestones"]:
             yield None, f"Writing at step {found['texts'][-1]['step']:,}: text {len(found['texts'])} of {count + 1}."
+    curve = points(one.run.history().rows, "train_loss")
     notes = [str(start), NO_SNAPSHOTS if found["samples"] else "", "" if one.corpus_id else NO_TEXT]
-    yield found | dict(at=1, note=" ".join(filter(None, notes))), ""
+    yield found | dict(at=1, curve=curve, note=" ".join(filter(None, notes))), ""
 
 
 def slider(data: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def build(run: gr.Dropdown) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
         "How did the model learn to write? Move the slider from its random start to its last step: the same prompt and "
-        "the same seed, so that only what it has learned differs.",
+        "the same seed, so that only what it has learned differs. Milestones are numbered on the curve of the loss.",
         container=False,
     )  # fmt: skip
     with gr.Row(equal_height=True):
@@ -79,7 +80,7 @@ def build(run: gr.Dropdown) -> View:
         except errors.PROBLEMS as error:
             yield {view: None, when: dict(steps=[], at=0), wrong: told(errors.explain(error), "failed")}
 
-    gr.on([prompt.submit, seed.submit], show, [run, prompt, seed], [view, when, wrong], **SINGLE)
+    again = gr.on([prompt.submit, seed.submit], show, [run, prompt, seed], [view, when, wrong], **SINGLE)
     when.input(None, [when, view], view, js=TO_TEXT)
     view.input(None, view, when, js=TO_SLIDER)
-    return View(show, [run, prompt, seed], [view, when, wrong])
+    return View(show, [run, prompt, seed], [view, when, wrong], [again])

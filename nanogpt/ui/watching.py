@@ -1,15 +1,26 @@
-"""What the Train tab shows of a run, refreshed every second while one trains."""
+"""What the Train tab shows of a run, refreshed every second while one trains.
+
+Gradio rebuilds each component that a handler lists among its outputs, even one that stays as it is. So the handler that
+runs each second, `ticked`, lists only EACH_SECOND. Of the last two, `alert` changes if there is more to send, after an
+evaluation or when the run's state has changed; then the page calls `catch_up`. `quiet` says that nothing will change.
+
+Answers may arrive in another order than they were made: the last tick may overtake the answer to Stop. So the browser,
+not the server, keeps the Version that it shows. The timer is turned on by whatever shows a run, and off only in the
+browser, by REST, if the page shows what `quiet` says.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from .. import durations, errors, explain, limits
 from ..explain import loss
 from ..launch import counting
-from ..runs import Run, Status, kept_loss, overview
+from ..runs import Run, Status, kept_loss, overview, overviews, queue
 from .drawn import plot_data
 from .visit import seen, visitor
 from .words import details, page_line, run_line, tiles
@@ -17,6 +28,31 @@ from .words import details, page_line, run_line, tiles
 NO_POINTS = "The losses appear here when a run starts."
 EMPTY: dict[str, Any] = dict(axis="step", end=1, train=[], val=[], waiting=NO_POINTS)
 NO_SAMPLE: dict[str, Any] = dict(name="", step=None, text="", fresh=False)
+EACH_SECOND = ("page_status", "status", "seen", "tiles", "details", "plot", "alert", "quiet")
+# Turns the timer off if the last tick found nothing to wait for, and the page shows what that tick has seen.
+REST = """(quiet, status, page) => ({ __type__: "update",
+  ...(quiet && JSON.stringify(quiet.shown) === JSON.stringify([status, page]) ? { active: false } : {}) })"""
+
+
+BEGAN = time.time()  # tells this server's count of what it has read from that of one before it
+
+
+class Version(NamedTuple):
+    """What a page shows of a run, as values that JSON can hold. Two that are equal look the same."""
+
+    name: str | None
+    losses: str | None
+    samples: str | None
+    state: str
+    line: str
+    counted: int  # texts, in the background
+    can_stop: bool
+    can_continue: bool
+
+    @classmethod
+    def of(cls, value: Any) -> Version | None:
+        """Return the Version that a browser has sent, or None if it has sent none."""
+        return cls(*value) if isinstance(value, list) and len(value) == len(cls._fields) else None
 
 
 def look(name: str | None) -> dict[str, Any]:
@@ -27,15 +63,19 @@ def look(name: str | None) -> dict[str, Any]:
         return dict(line=run_line(None), state="", version=None, **cannot)
     status, own = overview(run).status, visitor().owns(run)
     can_continue, text = visitor().may_resume(run, status), run_line(name)
+    can_stop = status.busy and own
+    losses, samples = (f"{BEGAN}.{count}" for count in run.history().version)
     return dict(
         line=text,
         state=status.state,
         busy=status.busy,
         counting=counting.is_wanted(str(run.settings()["corpus"].get("id"))) if status.state != "damaged" else False,
-        can_stop=status.busy and own,
+        can_stop=can_stop,
         can_continue=can_continue,
         more=length(run) if can_continue and status.state == "finished" else "",
-        version=(name, *run.history().version, status.state, text["text"], counting.finished()),
+        version=Version(
+            name, losses, samples, status.state, text["text"], counting.finished(), can_stop, can_continue
+        ),  # fmt: skip
     )
 
 
@@ -71,11 +111,11 @@ def curves(run: Run, status: Status) -> dict[str, Any]:
         return EMPTY | dict(waiting="")
     waits = {"queued": "Waiting for its turn ...", "running": "Waiting for the first step ..."}
     waiting = waits.get(status.state, NO_POINTS)
-    budget, rows = run.settings()["train"].get("budget"), run.history().rows
+    budget, history = run.settings()["train"].get("budget"), run.history()
     more = dict(name=run.name, waiting=waiting, **compared(run, status))
     if budget:
-        return plot_data(rows, budget, "seconds", **more)
-    return plot_data(rows, status.max_iters, **more)
+        return plot_data(history, budget, "seconds", **more)
+    return plot_data(history, status.max_iters, **more)
 
 
 def compared(run: Run, status: Status) -> dict[str, Any]:
@@ -86,7 +126,7 @@ def compared(run: Run, status: Status) -> dict[str, Any]:
         return {}
     lines = [dict(label=loss.BASELINES[key].short, loss=round(value, 4)) for key, value in found.losses.items()]
     now = status.state in ("running", "stopping")
-    said = "" if best is None else loss.better_than(best, found.losses, now)
+    said = "" if best is None or not status.step else loss.better_than(best, found.losses, now)
     return dict(baselines=lines, passed=said, live=now)
 
 
@@ -112,7 +152,7 @@ def newest(before: str | None = None) -> str | None:
 
     Among those that are training or queued, the one shown before comes first.
     """
-    states = {run.name: overview(run).status for run in visitor().runs()}
+    states = {run.name: found.status for run, found in overviews(visitor().runs())}
     training = [name for name, status in states.items() if status.busy and status.state != "queued"]
     busy = training + [name for name, status in states.items() if status.state == "queued"]
     again = [before] if before in states else []
@@ -127,57 +167,83 @@ def in_view(name: str | None, before: str | None = None) -> str | None:
 # ---- updates of the components, by their names in `train_tab` -----------------------------------------------------
 
 
-def shown(name: str | None, seen, back: int | None = None, force: bool = False) -> dict[str, Any]:
-    """Return updates for the tab's components. All but the line above the tabs are sent only if they have changed.
+@queue.one_look()
+def shown(name: str | None) -> dict[str, Any]:
+    """Return updates for all that the tab shows of a run, with its newest sample.
+
+    The timer ticks at least once more, because the answer to an earlier tick may arrive after this one.
+    """
+    now = look(name)
+    version = now["version"]
+    known = dict(page_status=page_line(), status=now["line"], seen=version, caught=version, back=None)
+    return known | figures(name) | rest(now, None) | dict(timer=gr.Timer(active=True))
+
+
+@queue.one_look()
+def ticked(name: str | None, seen: Any, caught: Any) -> dict[str, Any]:
+    """Return what changes with each row, EACH_SECOND, if it has changed since the Version `seen`.
+
+    `caught` is the Version of all other components. If they have to follow, `alert` changes; if not, and nothing trains
+    or is counted, `quiet` does.
+    """
+    now, page = look(name), page_line()
+    updates: dict[str, Any] = dict(page_status=page)
+    if now["version"] is None or now["version"] != Version.of(seen):
+        updates |= dict(status=now["line"], seen=now["version"]) | figures(name)
+    if now["version"] and rest(now, Version.of(caught)):
+        updates |= dict(alert=time.monotonic())
+    elif not is_watching(now, page):
+        updates |= dict(quiet=dict(shown=[now["line"], page], at=time.monotonic()))
+    return updates
+
+
+@queue.one_look()
+def catch_up(name: str | None, caught: Any, back: int | None) -> dict[str, Any]:
+    """Return the updates since the Version `caught` that `ticked` leaves out.
 
     `back` is the number of the earlier sample that the user selected, or None to follow the newest.
     """
-    now, page = look(name), page_line()
-    version, before = now["version"], None if force else seen
-    updates: dict[str, Any] = dict(page_status=page)
-    watching = now["busy"] or now["counting"] or page["state"] == "running"  # if nothing happens, stop polling
-    if before is None or version != before:
-        updates |= dict(status=now["line"], seen=version, **buttons(now))
-        updates |= figures(name) | dict(timer=gr.Timer(active=watching))
-    elif not watching:
-        updates |= dict(timer=gr.Timer(active=False))
-    if force:
-        updates |= dict(back=None)
-    return updates | evaluated(name, version, before, back) | ended(name, version, before, now["more"])
+    now = look(name)
+    return dict(caught=now["version"]) | rest(now, Version.of(caught), back)
 
 
-def evaluated(name: str | None, version, before, back: int | None) -> dict[str, Any]:
-    """Return updates after an evaluation since `before`: what the run doctor says, and the sample."""
-    if not _has_new_sample(name, version, before):
-        return {}
-    return dict(doctor=found(name), **newest_sample(name, back, fresh=before is not None))
+def is_watching(now: dict[str, Any], page: dict[str, Any] | None = None) -> bool:
+    """Return False if nothing happens, so that the page can stop asking."""
+    return now["busy"] or now["counting"] or (page or page_line())["state"] == "running"
 
 
-def ended(name: str | None, version, before, more: str) -> dict[str, Any]:
-    """Return updates if the state has changed since `before`: what the run doctor says, and what Resume offers."""
-    if not _has_ended(version, before):
-        return {}
-    return dict(doctor=found(name), more=gr.Textbox(more, visible=bool(more)))
+def rest(now: dict[str, Any], before: Version | None, back: int | None = None) -> dict[str, Any]:
+    """Return updates for what changes with evaluations and with the state: buttons, the run doctor, the sample."""
+    version: Version | None = now["version"]
+    name = version.name if version else None
+    updates: dict[str, Any] = {}
+    if differ(before, version, rare):
+        updates |= buttons(now)
+    if differ(before, version, lambda one: one.state):
+        updates |= dict(doctor=found(name), more=gr.Textbox(now["more"], visible=bool(now["more"])))
+    if differ(before, version, lambda one: one.samples):
+        updates |= dict(doctor=found(name), **newest_sample(name, back, fresh=before is not None))
+    return updates
+
+
+def differ(before: Version | None, now: Version | None, what: Callable[[Version], Any]) -> bool:
+    """Return True if two versions differ in `what`, or belong to different runs or to none."""
+    return not (before and now) or before.name != now.name or what(before) != what(now)
+
+
+def rare(version: Version) -> Version:
+    """Return a version without what changes with rows and evaluations."""
+    return version._replace(losses=None, samples=None, line="")
 
 
 def buttons(now: dict[str, Any]) -> dict[str, Any]:
     """Return the updates for Stop and Resume, given what `look` returned. Their labels say what they would do."""
     stop = "Cancel" if now["state"] == "queued" else "Stop"
-    resume = "Train more" if now["more"] else "Resume"
+    resume = "Train more for" if now["more"] else "Resume"
     return dict(
         stop=gr.Button(stop, interactive=now["can_stop"]),
         go_on=gr.Button(resume, interactive=now["can_continue"]),
     )
-
-
-def _has_ended(version, before) -> bool:
-    """Return True if a run's state has changed since `before`; both are versions from `look`, None for one not seen."""
-    return not (before and version) or version[3] != before[3]
-
-
-def _has_new_sample(name: str | None, version, before) -> bool:
-    """Compare versions from `look`: (name, version of losses, of samples, state, line), or None without a run."""
-    return not (before and version) or before[0] != name or before[2] != version[2]
 
 
 def newest_sample(name: str | None, back: int | None, fresh: bool = False) -> dict[str, Any]:
@@ -191,8 +257,9 @@ def newest_sample(name: str | None, back: int | None, fresh: bool = False) -> di
     return dict(when=dict(steps=steps, at=number), sample=sample | dict(fresh=fresh))
 
 
+@queue.one_look()
 def view(name: str | None = None) -> dict[str, Any]:
     """Return updates for all of the tab's components, for a run or the one to show first."""
     chosen = name or newest()
     start_button = gr.Button(interactive=not limits.training_is_off())
-    return dict(run=gr.Dropdown(names(), value=chosen), start=start_button, **shown(chosen, None, force=True))
+    return dict(run=gr.Dropdown(names(), value=chosen), start=start_button, **shown(chosen))

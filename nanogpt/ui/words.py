@@ -11,8 +11,9 @@ from ..config import NanoGPTError
 from ..durations import clock
 from ..errors import PROBLEMS
 from ..formats import read_config
-from ..holdout import epochs
-from ..runs import History, Run, Status, kept_loss, overview, queue
+from ..holdout import epochs, train_length
+from ..launch import sizes
+from ..runs import CANCELED, History, Run, Status, kept_loss, overview, overviews, queue
 from .drawn import line
 from .visit import seen, visitor
 
@@ -37,6 +38,12 @@ def existing(name: str | None, none_yet: str) -> Run:
     run = visitor().run(name)
     run.settings()
     return run
+
+
+def trained() -> list[Run]:
+    """Return the runs that the visitor can sample from, newest first: those that have weights and can be read."""
+    weighty = [run for run in visitor().runs() if (run.folder / "model.safetensors").exists()]
+    return [run for run, found in overviews(weighty) if found.status.state != "damaged"]
 
 
 def shape(n_layer: int, n_head: int, n_embd: int, block_size: int) -> str:
@@ -108,16 +115,18 @@ def _busy_words(run: Run, status: Status) -> str:
 
 def _evaluation(history: History) -> str:
     """Return a sentence about the latest evaluation, or "" before the first. Screen readers announce each new one."""
-    row = next((row for row in reversed(history.rows) if row.get("val_loss") is not None), None)
+    row = history.evaluations[-1] if history.evaluations else {}
     return f"Step {row['step']:,}: validation loss {row['val_loss']:.3f}." if row else ""
 
 
 def _ended_words(run: Run, status: Status) -> str:
     """Describe how a run ended. Where its message doesn't say how far it got, add the step."""
     state, message = state_word(status), status.message
+    if run.is_bundled():
+        return f"{state}: {steps(run, status)}. It ships with nanogpt, so it can't be resumed."
     if not message:
         return f"{state}: {steps(run, status)}" if status.step else state
-    return message if message.startswith(state) else f"{state}: {message}"
+    return message if message.startswith(state) or message == CANCELED else f"{state}: {message}"
 
 
 # ---- the figures below the state ---------------------------------------------------------------------------------
@@ -131,27 +140,44 @@ def tiles(run: Run | None, status: Status | None) -> list[dict[str, Any]]:
     if run is None or status is None or status.state == "damaged":
         return [dict(label=label, value=DASH, note="") for label in TILES]
     history = run.history()
-    figures = _loss(history, status), _time(run, status), _epochs(run, status), _speed(history)
+    figures = _loss(run, history, status), _time(run, status), _epochs(run, status), _speed(history)
     shown: list[dict[str, Any]] = [
         dict(label=label, value=value, note=note) for label, (value, note) in zip(TILES, figures)
     ]
+    if status.state == "finished":
+        shown[TILES.index("Time left")]["label"] = "Training time"
     if status.state == "running" and status.step:
         shown[TILES.index("Time left")]["left"] = round(left_now(run, status), 1)
     return shown
 
 
-def _loss(history: History, status: Status) -> tuple[str, str]:
-    """Return the latest validation loss; of a finished run, the one on the whole validation set."""
-    loss = kept_loss(history) if status.state == "finished" else history.latest("val_loss")
+def _loss(run: Run, history: History, status: Status) -> tuple[str, str]:
+    """Return the latest validation loss, its bits, and the loss to expect at the end if there is a forecast.
+
+    Of a finished run, it is the final loss, which is measured on more of the validation set than those before.
+    """
+    finished = status.state == "finished"
+    loss = kept_loss(history) if finished else history.latest("val_loss")
     if not isinstance(loss, int | float):
         return DASH, ""
-    return f"{loss:.3f}", f"{loss / math.log(2):.3f} bits/char"
+    at_the_end = sizes.forecast(run, status.max_iters) if status.state == "running" else None
+    bits = loss / math.log(2)
+    if at_the_end is not None:
+        return f"{loss:.3f}", f"{bits:.2f} bits, ~{at_the_end:.2f} at end"
+    return f"{loss:.3f}", f"{bits:.3f} bits{', ' + _how_final(run, history) if finished else '/char'}"
+
+
+def _how_final(run: Run, history: History) -> str:
+    """Return whether a finished run's loss is of the whole validation set, which a short time budget may not allow."""
+    characters = run.settings()["corpus"]["characters"]
+    held_out = characters - train_length(characters) - 1  # nothing predicts the first one
+    return "whole set" if (history.events[-1].get("val_characters") or 0) >= held_out else "final"
 
 
 def _time(run: Run, status: Status) -> tuple[str, str]:
-    """Return the time left of a run that is training, and how long it takes or took in all."""
+    """Return the time left of a run that is training, and how long it takes; or how long a finished one took."""
     if status.state == "finished":
-        return clock(0), f"of {clock(status.seconds)}"
+        return clock(status.seconds), "in all"
     if status.state not in ("running", "stopping") or not status.step:
         return DASH, f"{clock(status.seconds)} trained" if status.seconds else ""
     rest = left(run, status)
@@ -222,11 +248,11 @@ def page_line() -> dict:
 
 
 def _idle_words() -> str:
-    count = len(visitor().runs())
+    count = len(trained())
     if not count and limits.training_is_off():
         return "Idle. There is no trained model here yet."
     if not count:
-        return "Ready. A text and a preset are already selected: open Train and press Start."
+        return "Ready. A text is selected: open Train and press Start."
     models, one = ("trained models", "one") if count > 1 else ("trained model", "it")
     return f"Idle. {count} {models} ready: open Sample to try {one}."
 

@@ -1,5 +1,6 @@
 // The generated text: draw(root, {prompt, texts: [text, …], state}). Each text follows the prompt, which is marked.
-// `state` is "writing" while more is to come. The view follows the newest line unless you have scrolled up.
+// `state` is "writing" while more text will follow, and "stopped" after Stop, although a last piece may still arrive. The
+// box shows the newest line unless you have scrolled up, and the page follows the box as it grows, until you scroll.
 function draw(root, data) {
   let view = root.__writing;
   if (!view) {
@@ -9,7 +10,7 @@ function draw(root, data) {
     box.setAttribute("role", "region");
     box.setAttribute("aria-label", "Generated text");
     root.replaceChildren(box);
-    view = root.__writing = { box, prompt: null, texts: [] };
+    view = root.__writing = { box, prompt: null, texts: [], page: inView() };
     document.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
       if (event.target.closest("#sample-prompt")) document.querySelector("#sample-generate").click();
@@ -18,8 +19,13 @@ function draw(root, data) {
   const { prompt = "", texts = [], state = "" } = data || {};
   const { box } = view;
   const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-  const continues = view.prompt === prompt && view.texts.length === texts.length
+  const continues = Boolean(view.texts.length) && view.prompt === prompt && view.texts.length === texts.length
     && texts.every((text, i) => text.startsWith(view.texts[i]));
+  if (view.stopped && continues && state === "writing") {
+    props.value = { ...data, state: "stopped" }; // draws again
+    return;
+  }
+  view.stopped = state === "stopped";
   if (!continues) {
     view.prompt = prompt;
     view.texts = texts.map(() => "");
@@ -45,5 +51,7 @@ function draw(root, data) {
     box.replaceChildren(hint);
   }
   if (atEnd || !continues) box.scrollTop = continues ? box.scrollHeight : 0;
-  if (!continues && texts.length) box.scrollIntoView({ block: "nearest", behavior: "instant" });
+  if (!texts.length) return;
+  if (!continues) view.page.again();
+  view.page.follow(box);
 }

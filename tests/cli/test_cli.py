@@ -24,10 +24,10 @@ import torch
 
 from nanogpt import __version__, corpus
 from nanogpt.cli.main import main
-from nanogpt.config import PRESETS
 from nanogpt.data import split
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare
+from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, queue
 from nanogpt.tokenizer import CharTokenizer
 
@@ -164,7 +164,10 @@ MISTAKES = [
     (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
     (["train", "/dev/zero"], "zero isn't a regular file. Choose a text file."),
     (["train", "tests"], "tests is a folder. Choose a text file."),
-    (["train", "FILE", "--layout", "modern", "--n-head", "3"], "must be divisible by n_head (3). Try n_embd 126."),
+    (
+        ["train", "FILE", "--layout", "modern", "--n-head", "3", "--n-embd", "128"],
+        "must be divisible by n_head (3). Try n_embd 126.",
+    ),
     (["serve", "--port", "99999"], "--port was 99999; it must be between 1 and 65535."),
     (["serve", "--port", "0"], "--port was 0; it must be between 1 and 65535."),
     (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),
@@ -175,6 +178,8 @@ MISTAKES = [
     (["train", "FILE", "--n-embd", "10", "--n-head", "4"], "n_embd (10) must be divisible by n_head (4)"),
     (["train", "FILE", "--device", "tpu"], "device was 'tpu'"),
     (["train", "FILE", "--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+    (["train", "FILE", "--lr", "3"], "unrecognized arguments: --lr 3; did you mean --learning-rate? See"),
+    (["train", "FILE", "--batch-siz", "4"], "unrecognized arguments: --batch-siz 4; did you mean --batch-size? See"),
     (["train", "--resume", "nobody"], "There is no run named nobody"),
     (["train", "--resume", "first"], "first has reached its last step, 20. Give a larger max_iters"),
     (["train", "--resume", "first", "--max-iters", "10"], "max_iters must be larger"),
@@ -190,7 +195,8 @@ MISTAKES = [
     (["ladder", "FILE", "--device", "tpu"], "device was 'tpu'"),
     (["ladder", "FILE", "--stage", "1", "--max-iters", "-1"], "max_iters was -1"),
     (["ladder", "no-such-file.txt"], "no-such-file.txt can't be read"),
-    (["fly"], "invalid choice: 'fly'"),
+    (["fly"], "COMMAND was 'fly'; it must be one of serve, train, "),
+    (["trian"], "nanogpt: COMMAND was 'trian'; did you mean train? See "),
     (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     (["serve", "--port", "x"], "invalid int value: 'x'"),
 ]
@@ -274,11 +280,9 @@ def test_the_help_shows_the_defaults_of_a_bare_train(capsys):
 def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
     """When output is piped, only plain lines are printed."""
     import pty
-    import termios
 
     flags = ["train", str(file), "--name", "bar", "--max-iters", "1000", "--eval-interval", "250", *map(str, TINY)]
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (40, 110))
+    ours, theirs = pty.openpty()  # a terminal that doesn't say how large it is
     pipes = dict(stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
     with subprocess.Popen([sys.executable, "-m", "nanogpt", *flags], **pipes) as process:
         os.close(theirs)

@@ -9,23 +9,13 @@ import torch
 from conftest import ended_run
 
 from nanogpt import corpus, disk
-from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
+from nanogpt.config import NanoGPTError, SampleConfig
 from nanogpt.explain import ablation, cache
 from nanogpt.explain.ablation import Part
 from nanogpt.explain.opened import open_run
 from nanogpt.holdout import train_length
-from nanogpt.model import GPT
 
 SMALL = dict(n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
-
-
-@pytest.fixture(params=["classic", "modern"])
-def model(request):
-    torch.manual_seed(1)
-    made = GPT(ModelConfig(11, request.param, block_size=8, n_layer=2, n_head=2, n_embd=16)).eval()
-    for p in made.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    return made
 
 
 @pytest.fixture

@@ -19,15 +19,6 @@ TEXT = "the mill, the Mill. the mill, the Mill."
 SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=32, batch_size=4, max_iters=50)
 
 
-@pytest.fixture(params=["classic", "modern"])
-def model(request):
-    torch.manual_seed(1)
-    made = GPT(ModelConfig(11, request.param, block_size=8, n_layer=2, n_head=2, n_embd=16)).eval()
-    for p in made.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    return made
-
-
 @torch.inference_mode()
 def test_attention_is_what_the_model_computes(model):
     idx = torch.randint(11, (3, 8), generator=torch.Generator().manual_seed(0))

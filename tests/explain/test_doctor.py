@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ended_run
 
@@ -47,6 +49,38 @@ def test_every_curve_gets_the_findings_it_was_recorded_for(name, found):
     assert rules(recorded(name)) == found
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("too-high", {"rate too high"}),
+        ("too-low", {"rate too low"}),
+        ("overfit", {"overfitting", "too little text"}),
+        ("plateau", set()),
+        ("short", set()),
+        ("healthy", set()),
+    ],
+)
+def test_nothing_false_is_said_while_a_run_trains(name, allowed):
+    curve = recorded(name)
+    found = set()
+    for n in range(1, len(curve.val) + 1):
+        found |= set(
+            rules(replace(curve, steps=curve.steps[:n], val=curve.val[:n], train=curve.train[:n], ended=False))
+        )
+    assert found == allowed
+
+
+def test_each_sentence_has_one_thing_to_do_that_fits_the_run():
+    overfit = recorded("overfit")
+    assert doctor.overfitting(overfit).do == "Set dropout to 0.2."
+    assert doctor.overfitting(replace(overfit, dropout=0.2)).do == "Add more text."
+    muon = replace(recorded("too-high"), learning_rate=0.12, matrix_lr=0.3)
+    short = recorded("short")
+    assert doctor.too_short(short).do == "Train it for longer, with “Train more for” or train --resume."
+    assert "“Resume”" in doctor.too_short(replace(short, finished=False)).do
+    assert doctor.rate_too_high(muon).do == "Set learning_rate to 0.012 and matrix_lr to 0.03."
+
+
 def test_sentences_name_numbers_and_one_thing_to_do():
     too_high, too_low, overfit = (doctor.findings(recorded(name))[0] for name in ("too-high", "too-low", "overfit"))
     assert too_high.says.startswith("The loss is stuck at 3.51")
@@ -70,6 +104,15 @@ def test_a_rise_within_the_noise_is_no_overfitting():
     assert "overfitting" not in rules(replace(curve, val=val, train=train))
     val[-1] = val[:-1].min() + 2 * doctor.WORSE
     assert "overfitting" in rules(replace(curve, val=val, train=train))
+    assert "overfitting" not in rules(replace(curve, val=val, train=train, epochs=0.9))  # it has read nothing twice
+
+
+def test_the_untrained_model_is_not_compared_with_the_end():
+    curve = recorded("short")
+    steps, val = np.array([0, 42, 106, 116, 126]), np.array([3.829, 0.315, 0.250, 0.251, 0.250])
+    few = replace(curve, steps=steps, val=val, train=val)
+    assert math.isnan(few.fall())
+    assert "too short" not in rules(few)
 
 
 def test_a_large_text_is_not_too_small():

@@ -79,16 +79,46 @@ def test_curves_a_table_and_samples(folder):
     assert table["rows"] == [["1 bigram model", "2.600", "4,225", "3 s"]]
     assert [one["text"] for one in samples["columns"]] == ["Thou", ""]
     assert samples["columns"][1]["said"] == replay.ADDS[2]
-    assert view_replay.shown({}, "recipe")[1]["rows"] == []
+    plot, table, samples = view_replay.shown({1: EVENTS, 8: EVENTS}, "recipe")
+    assert [one["label"] for one in plot["lines"]] == [row[0] for row in table["rows"]] == [view_replay.title(8)]
+    assert samples["columns"][0]["said"] == replay.ADDS[8]
 
 
-def test_stages_that_were_trained_before_are_not_trained_again(folder, monkeypatch):
-    for stage in replay.LECTURE:
-        replay.keep(folder, stage, EVENTS)
-    monkeypatch.setattr(replay, "replay", lambda *a: pytest.fail("trained again"))
-    [(events, said)] = view_replay.trained(folder, "lecture")
-    assert set(events) == set(replay.LECTURE)
-    assert said.startswith("Done")
+@pytest.mark.parametrize("cores", [1, 2])
+def test_two_stages_train_at_once_on_two_cores_and_end_with_their_reader(folder, monkeypatch, cores):
+    trained, ended = [], []
+
+    def train(path, stage, paused):
+        try:
+            yield from [{}, *EVENTS]
+            trained.append(stage)
+        finally:
+            ended.append(stage)
+
+    monkeypatch.setattr(replay, "cores", lambda: cores)
+    monkeypatch.setattr(replay, "replay", train)
+    found = list(replay.in_pairs(folder / "text.txt", [1, 2, 3]))
+    assert [stage for stage, _ in found[:4]] == ([1, 2, 1, 2] if cores == 2 else [1] * 4)
+    assert [(stage, event) for stage, event in found if event is None] == [(1, None), (2, None), (3, None)]
+    assert trained == ended == [1, 2, 3]
+    going = replay.in_pairs(folder / "text.txt", [4, 5, 6])
+    for _ in range(4):
+        next(going)
+    going.close()
+    assert ended[3:] == ([4, 5] if cores == 2 else [4])
+
+
+@pytest.mark.parametrize("which", view_replay.WHICH)  # what the page can ask for
+def test_only_the_chosen_stages_are_trained_and_only_once(folder, monkeypatch, which):
+    asked = []
+    monkeypatch.setattr(
+        replay, "replay", lambda path, stage, paused: asked.append(stage) or (event for event in EVENTS)
+    )
+    for _ in range(2):
+        *_, (events, said) = view_replay.trained(folder, which)
+        assert set(events) == set(asked) == set(view_replay.stages_of(which))
+        assert said.startswith("Done")
+    assert asked == list(dict(lecture=replay.LECTURE, recipe=replay.MODERN)[which])
 
 
 def test_a_public_server_ends_it_in_time(folder, monkeypatch):
@@ -96,7 +126,7 @@ def test_a_public_server_ends_it_in_time(folder, monkeypatch):
     monkeypatch.setenv("NANOGPT_MAX_SECONDS", "60")
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(replay, "replay", lambda *a: iter([{}, EVENTS[0], {}]))
+    monkeypatch.setattr(replay, "replay", lambda *a: (event for event in [{}, EVENTS[0], {}]))
     going = view_replay.trained(folder, "lecture")
     next(going)
     next(going)

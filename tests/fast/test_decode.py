@@ -142,7 +142,7 @@ def test_a_model_can_be_kept_ready(layout):
     assert keep_ready(model) is model
     first, second = decoder_for(model, 1), decoder_for(model, 1)
     assert first.w is second.w is model.ready.weights
-    assert decoder_for(model, 2).model is model.ready.packed
+    assert decoder_for(model, 2).w is model.ready.weights
     np.testing.assert_array_equal(first.read(ids[:1]), fresh.read(ids[:1]))
     assert all(not name.startswith("ready") for name in model.state_dict())
 

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import pytest
 import torch
 
 from nanogpt.config import ModelConfig, TrainConfig
-from nanogpt.device import native_bfloat16, pick_device
+from nanogpt.device import Device, native_bfloat16, pick_device
 from nanogpt.fast import block
 from nanogpt.fast.block import quicken
 from nanogpt.fast.cpu import CrewStep
 from nanogpt.model import GPT, attention_by_hand
 from nanogpt.optim import Step, orthogonalize
-from nanogpt.train import make_step
+from nanogpt.train import fastest_step, in_words, make_step
 
 T = 24
+
+
+@pytest.mark.parametrize("file", ["cpu", "cuda"])
+def test_without_its_file_the_plain_step_is_taken(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, f"nanogpt.fast.{file}", None)  # importing it raises ImportError
+    monkeypatch.setitem(sys.modules, "nanogpt.fast.block", None)
+    device = Device(file, torch.float32, "a device")
+    assert type(fastest_step(a_model(), TrainConfig(), device)) is Step
+    assert in_words(device, a_model().config) == str(device)
+
+
 both = pytest.mark.parametrize(("layout", "optimizer"), [("classic", "adamw"), ("modern", "muon")])
 
 

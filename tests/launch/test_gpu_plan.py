@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 import torch
 
@@ -45,6 +47,20 @@ def test_a_short_text_gets_a_model_that_needs_no_dropout_and_a_long_one_a_large_
     assert (long["n_embd"], long["dropout"]) == (512, 0.3)
     few = plan.choose(600, 65, 2 * 10**9, {}).settings
     assert (few["n_embd"], few["dropout"]) == (SIZES[0].n_embd, 0.0)
+
+
+@pytest.mark.parametrize(("printed", "speed"), [("5e14", 5e14), ("no GPU", gpu_plan.SLOW)])
+def test_the_speed_of_a_gpu_is_what_another_process_prints(home, monkeypatch, printed, speed):
+    def run(command, capture_output, text, timeout, env):
+        assert command[1:] == ["-m", "nanogpt.launch.gpu_plan", "bfloat16"]
+        return subprocess.CompletedProcess(command, 0, printed if capture_output and text else None)
+
+    monkeypatch.setattr(gpu_plan.subprocess, "run", run)
+    device = Device("cuda", torch.bfloat16, "a GPU of this test")
+    measure = gpu_plan.product_speed.__wrapped__  # without its cache
+    assert measure(device) == speed
+    monkeypatch.setattr(gpu_plan.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "1"))
+    assert measure(device) == (speed if speed > 1e14 else 1.0)  # only what was measured is kept
 
 
 def test_what_is_given_is_kept(gpu):

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from nanogpt import corpus, locks
-from nanogpt.config import PRESETS, ModelConfig, NanoGPTError, TrainConfig
+from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import pick_device
 from nanogpt.formats import read_config
 from nanogpt.launch import local, memory, prepare
+from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, all_runs, queue
 from nanogpt.tokenizer import CharTokenizer
 

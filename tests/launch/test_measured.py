@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nanogpt import corpus
-from nanogpt.config import PRESETS
 from nanogpt.device import pick_device
 from nanogpt.launch import measured, plan, prepare, trainer
+from nanogpt.presets import PRESETS
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,20 @@ def test_the_oldest_speeds_go_first():
         measured.keep(str(i), 1.0 + i)
     assert measured.recall("4") is None
     assert measured.recall(str(measured.MOST + 4)) == measured.MOST + 5.0
+
+
+def test_a_run_teaches_what_a_sample_and_a_save_take(tiny_text):
+    sized = dict(n_layer=1, n_embd=16, n_head=2, block_size=16, batch_size=4, max_iters=50, device="cpu")
+    run = prepare.new_run("one", corpus.add(tiny_text), "quick", **sized)
+    run.event("started", step=0)
+    run.log(step=10, seconds=1.0, tokens=640, train_loss=3.0, tokens_per_second=640)
+    run.event("finished", step=10, val_loss=3.0, message="Finished.", costs=dict(sample=0.2, save=0.8))
+    model, train = plan.read_config(run.folder), plan.TrainConfig.of(run.settings()["train"])
+    assert plan.known_costs(model, train) == {}
+    plan.learned_from(run)
+    assert plan.known_costs(model, train) == dict(sample=0.2, save=0.8)
+    device = pick_device("cpu")
+    assert measured.typical(device) == plan.known_speed(model, train)  # seconds aren't taken for speeds
 
 
 @pytest.mark.slow

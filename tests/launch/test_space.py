@@ -209,8 +209,8 @@ def test_a_program_trains_within_its_own_request(space, tiny_text):
         train = lambda **settings: client.predict(
             corpus_id=text["id"], settings={**TINY, **settings}, api_name="/start_training"
         )
-        short = train(max_iters=30)
-        assert (short["state"], short["step"]) == ("finished", 30)
+        short = train(max_iters=3)  # few enough for a second on a busy machine
+        assert (short["state"], short["step"]) == ("finished", 3)
         long = train(max_iters=1_000_000)  # in the same process as the previous run
         assert long["state"] == "stopped"
         assert "for at most 1 second at a time" in long["message"]

@@ -294,8 +294,11 @@ def test_the_terms_name_what_holds(public, monkeypatch):
     assert "restarts" not in said
     monkeypatch.setenv("SPACE_ID", "user/space")
     assert "forgets everything when it restarts" in visitors.terms()
+    monkeypatch.setattr(limits, "on_zero_gpu", lambda: True)
+    assert "counts against your daily quota" in visitors.terms()
     monkeypatch.setenv("NANOGPT_TRAINING", "off")
     assert "Training is turned off" in visitors.terms()
+    assert "quota" not in visitors.terms()
 
 
 @pytest.mark.slow
@@ -384,7 +387,9 @@ HANDLERS = {
     "names": lambda run, text: watching.names(),
     "newest": lambda run, text: watching.newest(run),
     "in_view": lambda run, text: watching.in_view(run, run),
-    "view": lambda run, text: watching.shown(run, None, force=True),
+    "view": lambda run, text: watching.shown(run),
+    "ticked": lambda run, text: watching.ticked(run, None, None),
+    "catch_up": lambda run, text: watching.catch_up(run, None, None),
     "stop": lambda run, text: train_tab.stop(run),
     "go_on": lambda run, text: train_tab.go_on(run, "1m"),
     "start": lambda run, text: train_tab.start(text, "", "quick", "classic", "1m", 5),

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import home_for_all, steady_clock
 
 from nanogpt import corpus
 from nanogpt.cli.main import main
-from nanogpt.config import NanoGPTError, TrainConfig
+from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.launch import prepare, trainer
 from nanogpt.optim import get_lr
 from nanogpt.publish import code_export
@@ -74,6 +75,13 @@ def in_this_process(program: Path, monkeypatch, capsys) -> str:
     capsys.readouterr()
     runpy.run_path(str(program))
     return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("characters", "windows"), [(330, 2), (340, 3)])  # 33 or 34 are held out: one less predicted
+def test_the_program_evaluates_as_many_windows_as_the_held_out_text_has(characters, windows):
+    model, history = ModelConfig.of(dict(vocab_size=9, block_size=16)), SimpleNamespace(events=[])
+    found = code_export._eval_windows(characters, model, TrainConfig(max_iters=10_000), history)
+    assert found == dict(eval_windows=windows, final_windows=windows)
 
 
 @pytest.mark.slow

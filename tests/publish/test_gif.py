@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, ended_run
-from PIL import Image, ImageFont, features
+from PIL import Image, ImageDraw, ImageFont, features
 
 from nanogpt import corpus
 from nanogpt.cli.main import main
@@ -154,6 +155,37 @@ def test_long_lines_wrap_and_long_samples_are_cut():
     assert gif.printable("\na\tb\u200bc\x07\r\n\nd\n") == "a   b c\n\nd"
 
 
+def test_each_curve_has_its_name_where_it_ends_and_two_names_keep_their_distance():
+    axes = curve.Axes([(0, 4.0), (50, 3.0)], box=gif.PLOT)
+    written = {}
+    pen = SimpleNamespace(line=lambda *_: None, text=lambda at, text, *_: written.setdefault(text, at))
+    gif.write_labels(pen, axes, dict(train_loss=(300, 205), val_loss=(280, 200)))
+    assert written["validation loss"] == (308, 200)
+    assert written["training loss"] == (328, 220)  # 20 below the other
+    for loss in axes.losses:
+        assert written[f"{loss:g}"] == (gif.PLOT.left - 10, axes.y(loss))
+    assert written["step"] == (gif.PLOT.left - 10, written["50"][1])  # in line with the steps
+    picture = Image.new("RGB", (gif.WIDTH, gif.HEIGHT), "white")
+    gif.write_labels(ImageDraw.Draw(picture), axes, dict(train_loss=(300, 205), val_loss=(280, 200)))
+    at = lambda x, y: "#{:02x}{:02x}{:02x}".format(*picture.getpixel((x, y)))
+    assert at(280 + 17, 200) == curve.COLORS["val_loss"]
+    assert at(300 + 17, 220) == curve.COLORS["train_loss"]  # 20 below the other
+
+
+def test_the_curves_run_up_to_a_first_sample_that_came_late(new_run):
+    for step in (0, 25, 50):
+        new_run.log(step=step, seconds=1.0, tokens=0, train_loss=4.0 - step / 50, val_loss=4.0 - step / 50)
+    new_run.sample(25, "To be")
+    assert gif.story_of(new_run).samples == [(0, ""), (25, "To be")]
+    new_run.sample(0, "xyz")
+    assert gif.story_of(new_run).samples == [(0, "xyz"), (25, "To be")]
+
+
+def test_the_loss_at_a_step_is_the_last_one_measured_by_then():
+    measured = [(0, 4.0), (10, 3.0), (20, 2.0)]
+    assert [gif.value_at(measured, step) for step in (-1, 0, 9.9, 10, 99)] == [None, 4.0, 4.0, 3.0, 2.0]
+
+
 # --- fonts -----------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +202,8 @@ def test_without_a_font_for_the_letters_the_curve_is_alone(new_run, tmp_path, ca
     assert gif.NO_FONT in capsys.readouterr().err
     assert path.read_bytes() == gif.animation(new_run)[0]
     assert gif_panel.take("new")[1] == gif.NO_FONT
+    said = frames[-1].crop((gif.TEXT.left, 56, gif.TEXT.right, 80))  # below the name
+    assert pixels(said, curve.PALE) > 100
 
 
 @pytest.mark.usefixtures("no_font")

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from assemble import MODULE, SOURCE, assembled
 from conftest import home_for_all
 from judges import probabilities
 
+from benchmarks import rounding
 from nanogpt.cli.main import main
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
 from nanogpt.disk import write_whole
-from nanogpt.formats import config_files, load_model, weights_bytes
+from nanogpt.explain import characters
+from nanogpt.formats import config_files, load_model, read_config, weights_bytes
 from nanogpt.model import GPT
 from nanogpt.publish import page_export
 from nanogpt.runs import Run
@@ -69,9 +72,9 @@ def opened(browser, tmp_path):
     page.on("dialog", lambda dialog: complaints.append(dialog.message))
     page.on("request", lambda request: requests.append(request.url))
 
-    def open_page(run: Run):
+    def open_page(run: Run, change=lambda source: source, int8: bool = False):
         path = tmp_path / "page.html"
-        path.write_text(page_export.html(run), encoding="utf-8", newline="")
+        path.write_text(change(page_export.html(run, int8)), encoding="utf-8", newline="")
         page.goto(path.as_uri())
         still(page)
         return page
@@ -85,7 +88,7 @@ def opened(browser, tmp_path):
 
 def still(page) -> str:
     """Wait until the page has stopped generating, and return the text on it."""
-    page.wait_for_selector("#text[aria-busy=false]")
+    page.wait_for_selector("#text[aria-busy=false]", state="attached")  # hidden while the colored text is shown
     return page.locator("#written").evaluate("element => element.textContent")
 
 
@@ -115,7 +118,7 @@ WRITE = """([start, settings]) => {
     for (const id of write(gpt, start, settings)) {
         if (id === null) continue;
         ids.push(id);
-        scores.push(Array.from(gpt.logits));
+        scores.push(Array.from(gpt.scores()));
     }
     return [ids, scores];
 }"""
@@ -135,6 +138,49 @@ def test_scores_are_pytorch_s_inside_the_window_and_beyond(opened, layout, size)
     worst = np.abs(np.array(scores) - np.array(decoder.seen)).max()
     assert worst < 1e-3
     assert worst < 2e-4  # the usual size of the error
+
+
+# ways in which a browser or a server can keep a page from using WebAssembly, as changes of the page's source
+WITHOUT = {
+    "no permission": lambda source: source.replace("'wasm-unsafe-eval' ", ""),
+    "no SIMD": lambda source: re.sub('(id="wasm">)[^<]+', r"\1AGFzbQEAAAD/", source),  # a module it can't compile
+    "no WebAssembly": lambda source: re.sub("'sha256-[^;]*", "'unsafe-inline'", source, count=1).replace(
+        "<script>", "<script>delete window.WebAssembly;", 1
+    ),
+}
+
+
+@pytest.mark.slow
+def test_without_webassembly_the_scores_are_the_same(opened, monkeypatch):
+    run = made("plain", "modern", **SMALL)
+    decoder, config = Recorder(load_model(run.folder)), SampleConfig(temperature=0, length=40)
+    expected = [i for [piece] in generate_many(decoder, [3], config) for i in piece]
+    assert opened(run).evaluate("gpt.math !== plainMath")
+    for name, change in WITHOUT.items():
+        page = opened(run, change)
+        assert page.evaluate("gpt.math === plainMath"), name
+        ids, scores = page.evaluate(WRITE, [[3], dict(temperature=0, length=40, seed=1)])
+        assert ids == expected
+        assert np.abs(np.array(scores) - np.array(decoder.seen)).max() < 1e-3
+    assert all("WebAssembly" in said for said in opened.complaints)  # the browser's own words, and nothing of ours
+    opened.complaints.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("layout", "way"), [("classic", ""), ("modern", ""), ("modern", "no permission")])
+def test_scores_of_a_rounded_page_are_those_of_pytorch_with_rounded_weights(opened, layout, way):
+    run = made(f"int8-{layout}-{len(way)}", layout, noise=0.05, **QUICK)
+    page, model = opened(run, WITHOUT.get(way, lambda source: source), int8=True), load_model(run.folder)
+    exact, model = model, rounding.rounded(load_model(run.folder))
+    ids = np.random.default_rng(5).integers(0, model.config.vocab_size, 64).tolist()
+    with torch.no_grad():
+        expected, before = (one(torch.tensor([ids]))[0][0, -1].numpy() for one in (model, exact))
+    _, scores = page.evaluate(WRITE, [ids, dict(temperature=0, length=1, seed=1)])
+    assert np.abs(expected - before).max() > 5e-3  # rounding weights changes scores; what the page rounds doesn't
+    assert np.abs(np.array(scores[0]) - expected).max() < (1e-3 if way else 3e-3)
+    size = lambda int8: len(page_export.html(run, int8)) - 52_000  # the weights, with the least that else is in a page
+    assert size(True) < 0.37 * size(False)
+    opened.complaints.clear()
 
 
 @pytest.mark.slow
@@ -315,8 +361,105 @@ def test_a_name_that_no_file_can_hold_is_shown_without_it():
 
 def test_a_number_takes_four_letters():
     run = made("letters-a-number", **QUICK)
-    size = len(page_export.html(run)) - 4 * load_model(run.folder).count_parameters()
-    assert 0 < size < 40_000  # everything except the weights
+    source = page_export.html(run)
+    letters = sum(map(len, re.findall(r'data-tensor="[^"]+">([^<]*)<', source)))
+    assert letters == 4 * load_model(run.folder).count_parameters()
+    assert len(source) - letters < 56_000  # everything except the weights: scripts, styles and the module
+
+
+def test_the_page_states_the_facts_of_its_model():
+    run = made("facts", **QUICK)
+    config, parameters = read_config(run.folder), load_model(run.folder).count_parameters()
+    facts = dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", page_export.html(run)))
+    assert facts["Parameters"] == f"{parameters:,}"
+    assert facts["Alphabet"] == f"{config.vocab_size:,} characters"
+    assert facts["Context length"] == f"{config.block_size:,} characters"
+    assert facts["Size"] == f"{config.n_layer} layers, {config.n_head} heads, width {config.n_embd}"
+    assert "Precision" not in facts
+
+
+def test_the_module_is_made_from_its_text():
+    assert MODULE.read_bytes() == assembled(SOURCE.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_too_little_memory_is_explained(browser, tmp_path):
+    page, path = browser.new_page(), tmp_path / "page.html"
+    path.write_text(page_export.html(made("large")), encoding="utf-8", newline="")
+    page.add_init_script("WebAssembly.Memory.prototype.grow = () => { throw new RangeError('no'); }")
+    page.goto(path.as_uri())
+    page.get_by_text("There isn't enough free memory for this model.").wait_for()
+    assert page.locator("button:enabled").count() == 0
+    page.close()
+
+
+# --- the text colored by surprise ----------------------------------------------------------------------------------
+
+CONTRAST = (Path(__file__).parent.parent / "ui" / "contrast.js").read_text(encoding="utf-8")
+JUDGE = """(ids) => {
+    const reading = judge(gpt, ids, before);
+    let step = reading.next();
+    while (!step.done) step = reading.next();
+    return step.value;
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_probabilities_of_a_text_are_pytorch_s(opened, layout):
+    run = made(f"judged-{layout}", layout)
+    page, model, tokenizer = opened(run), load_model(run.folder), CharTokenizer(LATIN)
+    text = "".join(np.random.default_rng(4).choice(list(LATIN), 77))  # almost five windows
+    places = page.evaluate(JUDGE, tokenizer.encode(text))
+    read = characters.read(model, tokenizer, text)
+    assert len(places) == 78
+    np.testing.assert_allclose([place["bits"] for place in places[:-1]], read.bits, atol=1e-3)
+    apart = np.abs([place["rank"] for place in places[:-1]] - read.ranks)
+    assert apart.max() <= 1  # two characters may be as likely as each other but for rounding
+    assert apart.mean() < 0.05
+    for i, place in enumerate(places):
+        logits = characters.logits_at(model, tokenizer, text, i)
+        expected = characters.likeliest(logits, tokenizer, SampleConfig())
+        assert [tokenizer.itos[id] for id, _ in place["likeliest"]] == [bar["token"] for bar in expected]
+        np.testing.assert_allclose([p for _, p in place["likeliest"]], [bar["p"] for bar in expected], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_text_is_colored_and_read_with_the_keyboard(opened):
+    run = made("colored")
+    page, model, tokenizer = opened(run), load_model(run.folder), CharTokenizer(LATIN)
+    toggle = page.get_by_role("button", name="Color by surprise")
+    toggle.click()
+    page.locator("#another").click()  # the colors follow the text
+    write(page, prompt="O\n", length=40)
+    page.wait_for_selector("#colored .cell:nth-child(43)")
+    text = page.locator("#text").evaluate("element => element.textContent")
+    read = characters.read(model, tokenizer, text)
+    strength = "all => all.map((cell) => parseFloat(cell.style.getPropertyValue('--strength') || 0))"
+    expected = [*(8 * np.minimum(read.bits, 8)), 0]  # percent; the last cell is the place after the text
+    assert page.locator(".cell").evaluate_all(strength) == pytest.approx(expected, abs=0.01)
+    assert f"42 characters, {read.bits.mean():.2f} bits each on average." in page.locator("#explained").inner_text()
+    page.locator("#copy").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "surprise"  # the colored text is one tab stop
+    page.keyboard.press("Shift+Tab")
+    for i in range(3):
+        label = f"{'line break' if text[i] == chr(10) else text[i]}, {read.bits[i]:.2f} bits, choice {read.ranks[i]}"
+        assert page.locator("[role=option][aria-selected]").get_attribute("aria-label") == label
+        bars = characters.likeliest(characters.logits_at(model, tokenizer, text, i), tokenizer, SampleConfig())
+        percent = page.locator(".expected .percent").all_inner_texts()
+        assert percent == [f"{100 * bar['p']:.1f}%" for bar in bars]
+        names = page.locator(".expected code + .spoken").all_text_contents()
+        assert names == [{"\n": "line break", " ": "space"}.get(bar["token"], bar["token"]) for bar in bars]
+        page.keyboard.press("ArrowRight")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(CONTRAST) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    toggle.click()
+    assert page.locator("#text").is_visible()
+    assert page.locator("#colored").is_hidden()
 
 
 # --- runs that can't be exported as a page -------------------------------------------------------------------------
@@ -339,8 +482,12 @@ def test_the_command_writes_the_page(tmp_path, capsys):
         assert main(["export", "told", "--html", str(path)]) == 0
     assert path.read_text(encoding="utf-8") == page_export.html(run)
     assert re.fullmatch(rf"({re.escape(str(path))}: 0\.\d\d MB\n){{2}}", capsys.readouterr().out)
+    assert main(["export", "told", "--html", str(path), "--int8"]) == 0
+    assert path.read_text(encoding="utf-8") == page_export.html(run, int8=True) != page_export.html(run)
+    capsys.readouterr()
     for wrong, said in [
         (["told"], "Choose an output: --html FILE, --code FILE, --gif FILE or --text FILE."),
+        (["told", "--int8"], "--int8 makes a web page smaller. Add --html FILE."),
         (["nobody", "--html", str(path)], "There is no run named nobody"),
         (["told", "--html", str(tmp_path)], f"Couldn't write {tmp_path}: "),
         (["told", "--html", str(tmp_path / "no" / "x.html")], "x.html: No such file"),

@@ -366,3 +366,27 @@ def test_a_run_that_is_not_queued_is_told_without_a_lock(home, monkeypatch):
     assert looks == []
     assert queue.place_of("run-02") == 3
     assert {name.partition(".")[0] for name in looks} == {"run-00", "run-01", "run-02"}
+
+
+def test_in_one_look_every_answer_is_of_the_same_moment(home):
+    def answers() -> tuple:
+        trained = [name for name in ("one", "two", "three") if queue.has_trainer(name)]
+        withdrawn = [queue.withdrawal(name) for name in ("one", "two", "three")]
+        return queue.waiting(), queue.place_of("two"), queue.running(), trained, withdrawn
+
+    queue.draw("one")
+    queue.draw("three")
+    queue.withdraw("three", "3 events")
+    before = (["one"], 0, [], [], [None, None, "3 events"])
+    with queue.one_look():
+        assert answers() == before
+        with queue.turn("one", "cpu"), queue.one_look():  # an inner one is the outer one
+            queue.draw("two")
+            assert answers() == before
+    assert answers() == (["two"], 1, [], [], [None, None, "3 events"])
+    with queue.turn("five", "cuda", alone=True):
+        assert answers() == (["two"], 1, ["five"], [], [None, None, "3 events"])
+    with pytest.raises(ZeroDivisionError), queue.one_look():
+        raise ZeroDivisionError
+    queue.drop("two")
+    assert answers() == ([], 0, [], [], [None, None, "3 events"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import json
@@ -19,7 +20,7 @@ from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import write_whole
 from nanogpt.paths import slug
 from nanogpt.runs import Run, all_runs, free_name, queue, users_of
-from nanogpt.runs.history import Tail, read_jsonl
+from nanogpt.runs.history import Tail, _parsed, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -586,6 +587,31 @@ def test_an_unfinished_last_line_waits(tmp_path):
     assert read_jsonl(path) == tail.rows == [dict(step=1, text="ü"), dict(step=2)]
 
 
+def test_a_new_row_is_added_to_what_is_known_already(home, monkeypatch):
+    run = a_run()
+    for step in range(300):
+        run.log(
+            step=step, seconds=step / 10, tokens=1, train_loss=3.0, **({"val_loss": 2.0 + step} if step % 100 else {})
+        )
+    known, parsed = run.history(), []
+    rows = known.rows
+    monkeypatch.setattr("nanogpt.runs.history._parsed", lambda line: parsed.append(line) or _parsed(line))
+    run.log(step=300, seconds=30.0, tokens=1, val_loss=1.0)
+    run.event("note", message="slow")
+    assert run.history().rows is rows
+    assert (len(rows), len(parsed), known.step, known.latest("train_loss"), known.latest("val_loss")) == (
+        301,
+        2,
+        300,
+        3,
+        1,
+    )
+    assert (known.best, known.evaluations[-1], known.notes) == (rows[-1], rows[-1], ["slow"])
+    run.cut_back(100)  # the file is replaced
+    again = run.history()
+    assert (again.step, again.best["step"], again.notes) == (100, 1, ["slow"])
+
+
 def test_lines_that_are_no_rows_are_passed_over(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step":1}\nnot json\n[1]\n\n5\n\xff\xfe\n{"step":2}\n' + b"[" * 100_000 + b'\n{"step":3}\n')
@@ -719,3 +745,25 @@ def test_no_new_run_gets_a_name_that_windows_cannot_have(home, name):
     assert [one.name for one in all_runs()] == [name]
     assert Run(name).glance().state != "damaged"
     assert Run(name).rename("two").name == "two"
+
+
+@pytest.mark.parametrize("at", ["before the run's name is written", "after it"])
+def test_a_stop_at_the_moment_when_a_run_gets_the_device_is_not_lost(home, monkeypatch, at):
+    """The trainer writes the run's name and then looks for a withdrawal; Stop withdraws and then looks for the name."""
+    run, write, trained = a_run(), queue.write_whole, []
+
+    def stop_meanwhile(path, text):
+        if path.suffix != ".now":
+            return write(path, text)
+        if at == "after it":
+            write(path, text)
+        run.request_stop()
+        if at != "after it":
+            write(path, text)
+
+    queue.draw(run.name)
+    monkeypatch.setattr(queue, "write_whole", stop_meanwhile)
+    with contextlib.suppress(queue.Withdrawn), queue.turn(run.name, "cpu"):
+        trained.append(run.stop_file.exists())
+    assert trained in ([], [True])  # it never began, or it knows that it has to stop
+    assert queue.running() == queue.waiting() == []

@@ -11,9 +11,10 @@ import pytest
 from nanogpt import corpus
 from nanogpt.cli.flags import settings_in
 from nanogpt.cli.main import parser
-from nanogpt.config import PLANNED, PRESETS, ModelConfig, NanoGPTError, TrainConfig, preset
+from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.formats import read_config
 from nanogpt.launch import prepare
+from nanogpt.presets import PLANNED, PRESETS, preset
 from nanogpt.runs import Run
 from nanogpt.runs.settings import command, read_settings, settings_json, settings_of
 

@@ -103,6 +103,24 @@ def test_copying_and_writing_take_at_most_two_percent(taking, monkeypatch):
     assert snapshots.steps_in(taking.folder) == [0, 7, 10]
 
 
+def test_a_run_with_a_time_budget_leaves_out_what_takes_more_than_two_percent_of_it(taking, monkeypatch):
+    monkeypatch.setattr(snapshots, "time", Clock(0.1))
+    timed = snapshots.Snapshots(taking.folder, taking.model, TrainConfig(budget=20.0), 0.0, taking.note)
+    for step in (0, 1, 2, 3, 4):
+        timed.look(step, 0.5)
+    assert list(timed.waiting) == [0, 1, 2, 3]  # copied in 0.1 s each, which is 2% of 20 s
+    timed.write()
+    assert timed.pending == 0.0
+    timed.look(7, 19.0)
+    assert not timed.waiting
+    fast = snapshots.Snapshots(taking.folder, taking.model, TrainConfig(budget=20.0), 0.0, taking.note)
+    fast.look(7, 0.5)
+    fast._writing = 0.15  # as measured on a slow disk
+    fast.look(10, 0.5)
+    assert list(fast.waiting) == [7]
+    assert fast.pending == 0.15
+
+
 def test_a_full_disk_is_noted_once(taking, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

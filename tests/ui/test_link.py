@@ -9,8 +9,8 @@ import gradio as gr
 import pytest
 
 from nanogpt import corpus, durations
-from nanogpt.config import PRESETS
 from nanogpt.launch import prepare
+from nanogpt.presets import PRESETS
 from nanogpt.runs.settings import complete
 from nanogpt.ui import form, link
 
@@ -74,7 +74,7 @@ def test_what_the_form_cannot_mean_is_no_link(home):
     fields[3] = "many"
     shown, said = link.offered(None, *fields)
     assert not shown.visible
-    assert said.value["text"].startswith("max_iters was 'many'")
+    assert said.value["text"].startswith("Steps was 'many'")
 
 
 # --- invalid links -------------------------------------------------------------------------------------------------
@@ -142,6 +142,10 @@ def test_a_teacher_s_link(page, server, home, tiny_text):
     assert copied(page) == made
     page.goto(f"{server.url}/?run=lesson")
     page.wait_for_function("document.querySelector('#train-run input')?.value === 'lesson'")
+    page.get_by_role("tab", name="Sample", exact=True).click()
+    page.wait_for_function("JSON.parse(sessionStorage.getItem('nanogpt-place') || '{}').tab === 'sample'")
+    page.reload()  # you are where you were
+    page.wait_for_selector("#sample-generate", state="visible")
 
 
 def copied(page) -> str:

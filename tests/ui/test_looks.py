@@ -12,6 +12,22 @@ OPERATED = {
     "button", "textbox", "radio", "checkbox", "slider", "spinbutton", "combobox", "listbox", "tab", "link", "searchbox",
 }  # fmt: skip
 
+# Presets with the longest times that were seen, which depend on the machine.
+LONGEST_PRESETS = """() => document.querySelectorAll("#train-preset label span").forEach((label) => {
+  label.textContent = "Lecture · ~10 days";
+})"""
+# What is cut off at the edge of a box around it.
+CLIPPED = """() => [...document.querySelectorAll("main :is(button, input, textarea, label, span)")].filter((node) => {
+  if (!node.checkVisibility() || node.closest("svg, .spoken, .sr-only, .visually-hidden, .plot-said")) return false;
+  for (let box = node.parentElement; box; box = box.parentElement) {
+    const { overflowX, textOverflow } = getComputedStyle(box);
+    if (overflowX === "visible") continue;
+    if (textOverflow === "ellipsis" || (overflowX !== "hidden" && !box.matches(".block"))) return false;
+    if (node.getBoundingClientRect().right > box.getBoundingClientRect().right + 1.5) return true;
+  }
+  return false;
+}).map((node) => `${node.tagName} ${node.closest("[id]")?.id} ${(node.textContent || node.value).slice(0, 40)}`)"""
+
 
 def visit(page):
     """Open every tab in turn, and everything that is folded in it. Yield the name of the tab."""
@@ -50,11 +66,41 @@ def test_everyone_can_read_it_and_every_control_has_a_name(standing_page, scheme
 def test_nothing_is_wider_than_the_window(standing_page):
     page = standing_page
     for tab in visit(page):
+        page.evaluate(LONGEST_PRESETS)
         for width in (390, 768):
             page.set_viewport_size(dict(width=width, height=844))
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+            assert page.evaluate(CLIPPED) == [], (tab, width)
         page.set_viewport_size(dict(width=1280, height=900))
+
+
+@pytest.mark.slow
+def test_a_row_of_tabs_is_one_stop_with_arrow_keys(standing_page):
+    page = standing_page
+    focused = lambda: page.evaluate("document.activeElement.textContent.trim()")
+    stops = (
+        "(list) => [...list.querySelectorAll('[role=tab]')].filter((tab) => tab.tabIndex === 0).map((t) => t.innerText)"
+    )
+    for row, names in (("main", ("Text", "Train", "Share")), ("#understand-views", ("Characters", "Tour", "Lecture"))):
+        tabs = page.locator(f"{row} [role=tablist]").first
+        tabs.get_by_role("tab").first.focus()
+        seen = [focused()]
+        for key in ("ArrowRight", "End", "ArrowRight", "ArrowLeft", "Home", "ArrowRight"):
+            page.keyboard.press(key)
+            seen.append(focused())
+            page.wait_for_function("document.activeElement.tabIndex === 0")  # the stop follows the focus
+            page.wait_for_timeout(20)
+            assert tabs.evaluate(stops) == [focused()]
+        first, second, last = names
+        assert seen == [first, second, last, first, last, first, second]
+        assert tabs.locator("[aria-selected=true]").inner_text() == first  # the arrow keys only move
+        page.keyboard.press("Enter")
+        assert tabs.locator("[aria-selected=true]").inner_text() == second
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('[role=tablist]')") is None or row == "main"
+        page.get_by_role("tab", name="Understand", exact=True).click()
+        page.wait_for_selector("#understand-views [role=tab]")
 
 
 @pytest.mark.slow

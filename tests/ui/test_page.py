@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import Server, wait_until_still
 from nanogpt import corpus
 from nanogpt.launch import prepare
 from nanogpt.runs import Run, queue
+from nanogpt.ui import drawn
 
 pytestmark = pytest.mark.slow
 SMALL = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4}
@@ -111,7 +113,7 @@ def stop_saves_and_continue_goes_on(page) -> None:
     wait_for_state(page, "stopped")
     stopped = step(page)
     assert page.locator("#train-sample .typing-text").text_content()
-    assert page.locator("#train-sample").inner_text().startswith("Sample at step ")
+    assert page.locator("#train-sample .typing-label").inner_text().startswith("Sample at step ")
     page.locator("#train-continue").click()
     wait_for_state(page, "running")
     wait_for_step(page, stopped + 1)
@@ -138,6 +140,8 @@ def it_writes_and_can_be_stopped(page) -> None:
     assert written.startswith("The ")
     assert 50 < len(written) <= 10_004
     assert page.locator("#sample-stop").is_disabled()
+    assert page.locator("#sample-output .writing").get_attribute("data-state") == "stopped"
+    assert page.locator("#sample-whose .status-line").get_attribute("data-state") == "finished"
 
 
 def test_what_cannot_be_done_is_said_where_it_happened(standing_page, tmp_path: Path):
@@ -227,11 +231,13 @@ def test_the_bundled_run_is_replayed_and_can_be_looked_through(shipped, page):
     caption, text = page.locator(".replay-caption"), page.locator(".replay-text")
     caption.wait_for()
     samples = Run("shakespeare").history().samples
-    assert f"step {samples[-1]['step']:,} · " in caption.inner_text()
+    assert re.fullmatch(
+        f"step {samples[-1]['step']:,}\\nvalidation loss \\S+\\ntraining loss \\S+", caption.inner_text()
+    )
     assert text.text_content() == samples[-1]["text"].strip()
     slider = page.locator(".replay-controls input")
     slider.fill("1")
-    assert caption.inner_text().startswith("step 0 · validation loss 4.")
+    assert caption.inner_text().startswith("step 0\nvalidation loss 4.")
     assert text.text_content() == samples[0]["text"].strip()
     page.emulate_media(reduced_motion="no-preference")
     page.get_by_role("button", name="Replay").click()
@@ -239,16 +245,57 @@ def test_the_bundled_run_is_replayed_and_can_be_looked_through(shipped, page):
     page.wait_for_function(f"document.querySelector('.replay-caption').innerText.includes('{samples[-1]['step']:,}')")
 
 
-def test_one_click_trains(standing_page):
+WATCH_CLASSES = """(button) => new MutationObserver(() => { window.waited ||= button.classList.contains("waits"); })
+    .observe(button, { attributes: true })"""
+
+
+def test_one_click_trains_and_a_late_answer_to_stop_is_corrected(standing_page):
     page = standing_page
-    page.locator("#welcome-train:not([disabled])").click()
+    button = page.locator("#welcome-train:not([disabled])")
+    button.evaluate(WATCH_CLASSES)
+    place = "JSON.parse(sessionStorage.getItem('nanogpt-place'))"
+    page.evaluate(
+        f"sessionStorage.setItem('nanogpt-place', JSON.stringify({{ ...{place}, models: {{ sample: 'old' }} }}))"
+    )
+    button.click()
     wait_for_state(page, "running", "queued")
+    page.wait_for_function("!document.querySelector('.waits')")
+    assert page.evaluate("window.waited")
+    page.wait_for_function(f"!{place}.models.sample")  # Sample and Understand follow the new run
     assert page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
     wait_for_step(page, 1)
     run = Run("python-reference")
     assert run.settings()["train"]["budget"] == 60
+    late = hold_the_answer_to_stop(page)
     page.locator("#train-stop").click()
+    wait_for_state(page, "stopped")  # which a tick says
+    page.wait_for_function("/^(Ready|Idle)/.test(document.querySelector('#page-status').innerText)")
+    page.locator("#train-status .status-line").evaluate(WATCH_STOPPING)
+    late[0]()
+    page.wait_for_function("window.wasStopping")
     wait_for_state(page, "stopped")
+    page.unroute_all(behavior="ignoreErrors")
+
+
+WATCH_STOPPING = """(line) => new MutationObserver(() => { window.wasStopping ||= line.dataset.state === "stopping"; })
+    .observe(line, { attributes: true })"""
+
+
+def hold_the_answer_to_stop(page) -> list:
+    """Keep back the answer to Stop. Return a list which will hold the function that sends it."""
+    button = page.evaluate("gradio_config.components.find((one) => one.props.elem_id === 'train-stop').id")
+    wired = "gradio_config.dependencies.find((one) => one.targets.some(([id]) => id === %d)).id"
+    handler, late = page.evaluate(wired % button), []
+
+    def hold(route, request):
+        answer = route.fetch()
+        if request.post_data_json["fn_index"] == handler:
+            late.append(lambda: route.fulfill(response=answer))
+        else:
+            route.fulfill(response=answer)
+
+    page.route("**/run/predict*", hold)
+    return late
 
 
 def test_the_plot_is_read_with_the_keyboard(standing_page, tiny_text: str):
@@ -272,6 +319,19 @@ def test_the_plot_is_read_with_the_keyboard(standing_page, tiny_text: str):
     assert page.locator("#train-plot .plot-tip").count() == 0
 
 
+PLOT_OF = """data => {
+  %s;
+  const box = document.body.appendChild(document.createElement("p"));
+  draw(box, data);
+  const boxes = [...box.querySelectorAll(".plot-end")].map((text) => text.getBBox());
+  const meet = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && Math.abs(a.y - b.y) < a.height - 4;
+  const found = [boxes.length, boxes.some((a, i) => boxes.slice(i + 1).some((b) => meet(a, b)))];
+  const note = getComputedStyle(box.querySelector(".plot-note")).visibility;
+  box.remove();
+  return [...found, note];
+}"""  # draws a plot; returns how many losses are named in it, whether two names overlap, and if the note is visible
+
+
 def test_the_plot_draws_what_was_measured_and_nothing_else(standing_page, tiny_text: str):
     """The losses are 4, 3.5, 3 (training) and 4.1, 3.6, 3.1 (validation), at steps 0, 25 and 50 of 50."""
     page = standing_page
@@ -288,6 +348,7 @@ def test_the_plot_draws_what_was_measured_and_nothing_else(standing_page, tiny_t
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
     tip = page.locator("#train-plot .plot-tip").text_content()
     assert "step 25" in tip
+    assert "epochs" not in tip  # nor a time: the steps are the axis
     assert "validation 3.6000" in tip
     assert "training" in tip
     page.mouse.move(0, 0)
@@ -297,7 +358,22 @@ def test_the_plot_draws_what_was_measured_and_nothing_else(standing_page, tiny_t
         with page.expect_download() as saved:
             page.get_by_role("button", name=kind, exact=True).click()
         assert saved.value.suggested_filename == f"one-loss.{kind.lower()}"
-        assert saved.value.path().read_bytes().startswith(begin)
+        content = saved.value.path().read_bytes()
+        assert content.startswith(begin)
+        if kind == "SVG":
+            picture = content.decode("utf-8")
+            assert all(f">{key}</text>" in picture for key in ("one", "training loss", "validation loss"))
+            assert picture.count('rx="1.5"') == 2  # the keys of the lines
+    for width in (768, 390):  # the field for more time stays within its column
+        page.set_viewport_size(dict(width=width, height=844))
+        field, column = page.locator("#train-more").bounding_box(), page.locator("#train-settings").bounding_box()
+        assert field["x"] + field["width"] <= column["x"] + column["width"] + 1, width
+    page.set_viewport_size(dict(width=1280, height=900))
+    plot = PLOT_OF % (drawn.HERE / "loss_plot.js").read_text(encoding="utf-8")
+    val = [[1, 4, 0], [11, 1.712, 110], [15, 1.738, 150]]  # the best is close to the newest
+    shown = dict(axis="seconds", end=60, train=[[1, 4, 0], [20, 1.7, 200]], val=val)
+    assert page.evaluate(plot, shown | dict(baselines=[dict(label="letters", loss=3)])) == [3, False, "visible"]
+    assert page.evaluate(plot, shown | dict(baselines=[dict(label="letters", loss=9)])) == [3, False, "hidden"]
 
 
 def test_an_empty_plot_is_a_sentence(standing_page, tiny_text: str):
@@ -343,7 +419,7 @@ def test_the_page_sees_what_was_started_elsewhere_and_remembers_the_run_in_view(
         put_run(name, tiny_text, "finished")
     text = "document.querySelector('#page-status')?.innerText.includes({!r})"
     page.reload()
-    page.wait_for_function(text.format("2 trained models ready"))
+    page.wait_for_function(text.format("Ready"))
     open_tab(page, "Train")
     page.wait_for_function("document.querySelector('#train-run input')?.value === 'newer'")
     before = page.wait_for_function("localStorage.getItem('nanogpt-run')").json_value()

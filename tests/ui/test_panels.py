@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from conftest import ended_run
 
 from nanogpt import corpus
-from nanogpt.config import NanoGPTError
+from nanogpt.cli.progress import share_of
+from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.formats import read_config
-from nanogpt.launch import prepare
+from nanogpt.launch import prepare, sizes
 from nanogpt.model import count_parameters
 from nanogpt.runs import History, Run, Status, logs, queue
 from nanogpt.runs.settings import command as command_of
 from nanogpt.runs.settings import settings_of
 from nanogpt.ui import (
     api,
+    changing,
     choosing,
     corpus_tab,
+    drawn,
     form,
     guard,
+    pull_panel,
     run_panel,
     runs_tab,
     sample_tab,
     text_panel,
+    theme,
     train_tab,
     watching,
 )
@@ -142,8 +149,13 @@ def test_the_details_of_a_run(run, text):
 
 def test_the_figures_of_a_finished_run_are_those_of_the_weights_that_were_kept(run):
     loss, time, *_ = tiles(run, run.status())
-    assert loss == dict(label="Validation loss", value="3.000", note="4.328 bits/char")
-    assert time == dict(label="Time left", value="0:00", note="of 0:01")
+    assert loss == dict(label="Validation loss", value="3.000", note="4.328 bits, final")
+    assert time == dict(label="Training time", value="0:01", note="in all")
+    characters = run.settings()["corpus"]["characters"]
+    whole = characters - int(0.9 * characters) - 1  # nothing predicts the first one
+    for scored, note in ((whole - 1, "final"), (whole, "whole set")):
+        run.event("finished", step=50, val_loss=3.0, val_characters=scored)
+        assert tiles(run, run.status())[0]["note"] == f"4.328 bits, {note}"
 
 
 @pytest.mark.parametrize("what", run_panel.SAVED)
@@ -263,6 +275,36 @@ def test_settings_fill_the_fields_from_the_preset_on(run):
     assert 50 in [getattr(one, "value", one) for one in filled]  # max_iters
 
 
+def test_a_time_that_can_t_be_used_is_refused_as_it_was_typed():
+    values = [value.value if hasattr(value, "value") else value for value in form.first_values()]
+    rest = [values[0], values[2], *values[3:]]  # without the description
+    change = lambda said: form.changes(rest[0], rest[1], said, *rest[3:])
+    assert change("90s")["budget"] == 90
+    too_long = "Training time was 25h; it must be a time up to 24h"
+    for said, sentence in (("25h", too_long), ("0", form.NO_TIME), ("", form.NO_TIME)):
+        with pytest.raises(NanoGPTError, match=f"^{re.escape(sentence)}"):
+            change(said)
+
+
+def test_a_number_that_can_t_be_used_is_refused_by_its_label(text, run):
+    settings = form.settings_of("quick")
+    change = lambda steps: form.changes(
+        "quick", settings["layout"], "1m", steps, *(settings[k.name] for k in form.ADVANCED)
+    )
+    with pytest.raises(NanoGPTError, match="^Steps was 0; it must be a whole number from 1 to "):
+        change(0)
+    *_, (_, said, _) = sample_tab.on_page("one", "", 0.8, 99_999, 1, 0, 1.0, 1337, False, "")
+    assert said["text"].startswith("Length was 99999; it must be a whole number from 1 to ")
+    train = TrainConfig.of(run.settings()["train"])
+    for more, what in (("10000000", "The number of steps in all was 10000050"), ("0", "Couldn't read '0' as a number")):
+        with pytest.raises(NanoGPTError, match=f"^{re.escape(what)}"):
+            prepare.extension(run.status(), train, more)
+    timed = replace(train, budget=60.0)
+    for more, what in (("24h", "The training time in all was 1441m; it must be a time up to 24h"), ("0", "Enter how")):
+        with pytest.raises(NanoGPTError, match=f"^{re.escape(what)}"):
+            prepare.extension(run.status(), timed, more)
+
+
 # --- samples, and going back to earlier ones -----------------------------------------------------------------------
 
 
@@ -278,20 +320,110 @@ def test_the_reader_goes_back_to_an_earlier_sample(run):
         assert train_tab.look_back("one", nonsense) == [sample(50), None]
 
 
+def sent(version) -> list:
+    """Return a Version as a browser sends it back."""
+    return json.loads(json.dumps(version))
+
+
 def test_a_sample_is_sent_once_and_not_to_a_reader_who_went_back(run):
-    first = watching.shown("one", None)
-    seen = watching.look("one")["version"]
+    first = watching.shown("one")
+    seen = sent(first["caught"])
+    assert first["caught"] == first["seen"] == watching.look("one")["version"] == watching.Version.of(seen)
     assert (first["sample"]["text"], first["sample"]["fresh"]) == ("text 50", False)
     assert first["when"] == dict(steps=[0, 25, 50], at=3)
-    assert watching.shown("one", seen).keys() == {"page_status", "timer"}  # it has ended, so the timer stops
+    assert watching.catch_up("one", seen, None).keys() == {"caught"}
     run.sample(75, "text 75")
     run.log(step=75, seconds=1.0, tokens=1, val_loss=2.0)
-    new = watching.shown("one", seen)["sample"]
+    new = watching.catch_up("one", seen, None)["sample"]
     assert (new["text"], new["fresh"]) == ("text 75", True)  # it types itself
-    assert not watching.shown("one", seen, force=True)["sample"]["fresh"]
-    back = watching.shown("one", seen, 2)
+    assert not watching.shown("one")["sample"]["fresh"]
+    back = watching.catch_up("one", seen, 2)
     assert "sample" not in back
     assert back["when"] == dict(steps=[0, 25, 50, 75], at=2)
+
+
+def test_each_second_only_what_a_row_changes_is_sent(run):
+    quick = set(watching.EACH_SECOND)
+    seen = sent(watching.look("one")["version"])
+    ended = watching.ticked("one", seen, seen)
+    assert ended.keys() == {"page_status", "quiet"}  # the timer must stop, if the page shows this
+    assert ended["quiet"]["shown"] == [watching.look("one")["line"], ended["page_status"]]
+    for nonsense in (None, "", [], [1], {}, [None] * 8):
+        assert watching.ticked("one", nonsense, nonsense).keys() == quick - {"quiet"}
+    with Run("one").held():
+        run.event("started", step=50)
+        now = sent(watching.look("one")["version"])
+        assert watching.ticked("one", now, now).keys() == {"page_status"}
+        run.log(step=60, seconds=1.0, tokens=1, train_loss=2.0)
+        assert watching.ticked("one", now, now).keys() == quick - {"alert", "quiet"}
+        assert watching.ticked("one", now, seen).keys() == quick - {"quiet"}  # it has started
+        assert watching.catch_up("one", seen, None).keys() == {"stop", "go_on", "doctor", "more", "caught"}
+        run.sample(70, "text 70")
+        alerts = [watching.ticked("one", now, now)["alert"] for _ in range(2)]
+        assert alerts[0] != alerts[1]  # until the page has caught up, each second is a change
+        assert watching.catch_up("one", now, None).keys() == {"doctor", "when", "sample", "caught"}
+
+
+def test_a_long_run_is_drawn_from_some_of_its_rows(run, monkeypatch):
+    looked = []
+
+    class Row(dict):
+        def get(self, *of):
+            looked.append(self)
+            return super().get(*of)
+
+    history = run.history()
+    monkeypatch.setattr(history, "rows", [Row(step=step, train_loss=3.0) for step in range(100_000)])
+    monkeypatch.setattr(history, "evaluations", [Row(step=step, val_loss=2.0) for step in range(0, 99_999, 11)])
+    plot = drawn.plot_data(history, 100_000)
+    assert len(looked) < 20_000
+    assert 400 < len(plot["train"]) < 600
+    assert (plot["train"][-1], plot["val"][-1]) == ([99_999, 3.0, 99_999], [99_990, 2.0, 99_990])
+
+
+def test_the_dialogs_answer_at_once():
+    with gr.Blocks() as demo:
+        changing.build("run", gr.Dropdown(), str, str, str, [])
+    assert len(demo.fns) >= 4
+    assert not any(one.queue for one in demo.fns.values())  # they would wait for others' samples
+
+
+def test_what_is_pulled_is_told_and_then_chosen(monkeypatch):
+    steps = [(drawn.line("Loading.", "running"), None), (drawn.line("Loaded.", "finished"), "pulled")]
+    monkeypatch.setattr(pull_panel, "pull", lambda repo, token: iter(steps))
+    with gr.Blocks() as demo:
+        pull_panel.build(gr.Dropdown(), lambda name: f"with {name}")
+    [fetch] = [one.fn for one in demo.fns.values() if one.fn.__name__ == "fetch"]
+    told = list(fetch("anna/model", None))
+    assert [line for line, _ in told] == [line for line, _ in steps]
+    assert told[-1][1] == "with pulled"
+
+
+@pytest.mark.parametrize(
+    "color",
+    [
+        "body_text_color_subdued", "block_label_text_color", "input_placeholder_color",
+        "button_cancel_background_fill", "button_primary_background_fill",
+    ],
+)  # fmt: skip
+def test_a_color_of_the_theme_can_be_read_on_white_and_white_on_it(color):
+    made = theme.theme()
+    value = getattr(made, color)
+    while value.startswith("*"):
+        value = getattr(made, value[1:])
+    assert contrast(value, "#ffffff") >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colors as WCAG defines it."""
+
+    def luminance(color: str) -> float:
+        parts = [part / 255 for part in bytes.fromhex(color[1:])]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear))
+
+    dark, light = sorted(map(luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 # --- one damaged run -----------------------------------------------------------------------------------------------
@@ -309,7 +441,10 @@ def test_a_damaged_run_stops_no_listing(run, text):
     shown = watching.view("broken")
     assert not shown["go_on"].interactive
     assert not shown["stop"].interactive
+    prepare.new_run("canceled", text, **SMALL)  # without weights
     assert sample_tab.choices("broken").choices == [("one", "one")]
+    assert page_line()["text"].startswith("Idle. 1 trained model ready")
+    Run("canceled").delete()
     states = {row["name"]: (row["state"], row["message"]) for row in api.list_runs()}
     assert states["broken"] == ("damaged", CANNOT_BE_READ)
     assert states["one"][0] == "finished"
@@ -344,10 +479,13 @@ def test_the_run_to_show_first(run, text):
 
 def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
     prepare.new_run("two", text, **SMALL)
-    assert not watching.view("one")["timer"].active
+    caught = sent(watching.view("one")["caught"])
+    stops_asking = lambda: "quiet" in watching.ticked("one", caught, caught)
+    assert watching.view("one")["timer"].active  # for one more tick, after which the browser turns it off
+    assert stops_asking()
     with queue.turn("two", "cpu"), Run("two").held():
         assert watching.newest("one") == "two"
-        assert watching.view("one")["timer"].active
+        assert not stops_asking()
 
 
 # --- the queue -----------------------------------------------------------------------------------------------------
@@ -362,12 +500,12 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(queue, "running", lambda: ["another"])
         assert run_line("one")["text"] == "Queued: next"
-    assert watching.shown("two", None)["stop"].value == "Cancel"
+    assert watching.shown("two")["stop"].value == "Cancel"
     train_tab.stop("two")
     assert queue.waiting() == ["one"]
     line = run_line("two")
     assert (line["state"], line["share"]) == ("stopped", None)
-    assert "Canceled before training started" in line["text"]
+    assert line["text"] == "Canceled before training started."
     with pytest.raises(queue.Withdrawn), queue.turn("two", "cpu"):  # its trainer joins the queue only now
         pytest.fail("it began")
     queue.draw("two")
@@ -599,6 +737,28 @@ def test_while_a_run_goes_by_the_clock_its_steps_are_about_so_many(run):
     run.change(train={**run.settings()["train"], "budget": 60.0})
     assert steps(run, status) == "step 93 of about 1,700"
     assert steps(run, replace(status, state="finished")) == "step 93 of 1,696"
+
+
+def test_the_loss_to_expect_follows_the_speed_of_a_timed_run(text):
+    size = sizes.SIZES[0]
+    run = prepare.new_run("promised", text, "quick", **size.settings, layout="modern")
+    run.event("started", step=0, device="CPU")
+    run.log(step=100, seconds=10.0, tokens=1, val_loss=2.0)
+    note = lambda steps, state="running": tiles(run, Status(state, step=100, max_iters=steps))[0]["note"]
+    assert note(500) == "2.885 bits/char"  # nothing was promised
+    run.change(promise=1.9)
+    fast, slow = (f"2.89 bits, ~{size.loss(steps):.2f} at end" for steps in (2000, 500))
+    assert fast < slow
+    assert (note(2000), note(500)) == (fast, slow)
+    assert note(500, "stopped") == "2.885 bits/char"
+    run.change(train={**run.settings()["train"], "budget": 20.0})  # half of it is over
+    assert (
+        share_of(run, run.history())[1] == f"step 100 · val 2.000 · about {size.loss(200):.2f} at the end · 0:10 left"
+    )
+    run.change(promise="soon")  # in an imported run
+    assert note(500) == "2.885 bits/char"
+    run.change(promise=1.9, train={**run.settings()["train"], "batch_size": 99})
+    assert note(500) == "2.89 bits, ~1.90 at end"  # no curve is known for these settings
 
 
 def test_an_empty_paste_is_answered_and_no_file_is_not(home):

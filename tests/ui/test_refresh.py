@@ -11,7 +11,7 @@ from conftest import ended_run
 
 from nanogpt import corpus
 from nanogpt.launch import prepare
-from nanogpt.runs import queue
+from nanogpt.runs import Run, queue
 from nanogpt.ui import form, head, refresh, watching
 from nanogpt.ui.words import page_line
 
@@ -39,6 +39,9 @@ def test_what_is_not_a_place_is_ignored(kept):
 def test_a_place_is_read():
     place = dict(tab="runs", run="one", values={"train-n-embd": 96})
     assert refresh.read(json.dumps(place)) == refresh.Place("runs", "one", {"train-n-embd": 96})
+    models = dict(sample="one", understand=3, other="two")
+    assert refresh.read(json.dumps(dict(models=models))).models == dict(sample="one")
+    assert refresh.read(json.dumps(dict(models="one"))).models == {}
 
 
 def test_the_form_comes_back_with_what_was_entered(drawn_form):
@@ -167,6 +170,76 @@ def a_new_visit_starts_afresh(page, server) -> None:
 
 
 @pytest.mark.slow
+def test_the_chosen_model_and_tab_stay_and_the_text_is_followed(standing_page, tiny_text: str):
+    page = standing_page
+    text = corpus.add(tiny_text, "A play")
+    for name in ("a-run", "b-run", "c-run"):
+        ended_run(text, name, **SMALL)
+    open_tab = lambda name: page.get_by_role("tab", name=name, exact=True).click()
+    model = "document.querySelector('#{}-run input')?.value === '{}'"
+    page.set_viewport_size(dict(width=500, height=844))
+    page.reload()
+    page.wait_for_selector("#corpus-report h3")
+    open_tab("Sample")
+    wait_for(page, model.format("sample", "c-run"))
+    page.locator("#sample-run input").click()
+    page.get_by_role("option", name="a-run").click()
+    the_text_is_followed_as_it_grows(page)
+    open_tab("Text")
+    open_tab("Sample")
+    page.wait_for_timeout(1000)  # in which it would have changed
+    assert value_of(page, "#sample-run") == "a-run"
+    page.reload()
+    wait_for(page, model.format("sample", "a-run"))
+    open_tab("Understand")
+    wait_for(page, model.format("understand", "c-run"))
+    page.locator("#understand-run input").click()
+    page.get_by_role("option", name="b-run").click()
+    Run("a-run").delete()
+    open_tab("Sample")
+    wait_for(page, model.format("sample", "c-run"))
+    open_tab("Understand")
+    page.wait_for_timeout(1000)  # in which it would have changed
+    assert value_of(page, "#understand-run") == "b-run"
+    a_tab_clicked_before_the_answer_stays(page)
+
+
+def the_text_is_followed_as_it_grows(page) -> None:
+    page.set_viewport_size(dict(width=390, height=844))
+    page.locator("#sample-generate").click()
+    wait_for(page, "document.querySelector('#sample-output .writing').dataset.state === 'done'")
+    bottom = "document.querySelector('#sample-output .writing').getBoundingClientRect().bottom"
+    assert len(page.locator("#sample-output p").first.text_content()) == 500
+    assert page.evaluate(f"{bottom} <= innerHeight + 1")
+    page.set_viewport_size(dict(width=500, height=844))
+
+
+def a_tab_clicked_before_the_answer_stays(page) -> None:
+    loads = page.evaluate(
+        "gradio_config.dependencies.filter((one) => one.targets.some((on) => on[1] === 'load')).map((one) => one.id)"
+    )
+    held = []
+
+    def hold(route, request):
+        if request.post_data_json["fn_index"] in loads:
+            held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    page.route("**/run/predict*", hold)
+    page.reload()
+    while len(held) < len(loads):
+        page.wait_for_timeout(20)
+    page.get_by_role("tab", name="Train", exact=True).click()
+    for route, answer in held:
+        route.fulfill(response=answer)
+    page.wait_for_selector("#corpus-report h3", state="attached")
+    page.unroute_all(behavior="ignoreErrors")
+    page.wait_for_timeout(500)  # in which it would have changed
+    assert page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
+
+
+@pytest.mark.slow
 def test_the_title_the_mark_and_the_link_preview(page, server, home: Path, tiny_text: str):
     assert page.title() == "nanogpt"
     served = httpx.get(server.url).text
@@ -189,5 +262,5 @@ def test_the_title_the_mark_and_the_link_preview(page, server, home: Path, tiny_
         wait_for(page, "document.title === '62% · val 1.71 · nanogpt'")
         run.log(step=40, seconds=1.0, tokens=1, train_loss=2.0, val_loss=1.5)
         wait_for(page, "document.title === '80% · val 1.50 · nanogpt'")
-    run.event("finished", step=50)
+        run.event("finished", step=50)
     wait_for(page, "document.title === 'nanogpt'")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from conftest import ended_run
 
@@ -13,6 +16,8 @@ from nanogpt.launch import prepare
 from nanogpt.model import count_parameters
 from nanogpt.runs import Run, overview, queue
 from nanogpt.ui import compare, run_panel, runs_tab, sample_tab
+from nanogpt.ui.drawn import line
+from nanogpt.ui.parts import Parts
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -89,6 +94,30 @@ def test_only_what_would_be_done_is_offered(runs, text, home, tmp_path, monkeypa
     assert not any(run_panel.offered("gone").values())
 
 
+def test_the_menu_of_a_row_asks_before_it_renames_or_deletes_and_says_what_cannot_be_done(runs):
+    with gr.Blocks() as demo:
+        run = gr.Dropdown()
+        runs_tab.build(runs_tab.Train(run, lambda name: {}, Parts(run=run), gr.Tabs()))
+    parts = {part.elem_id: part for part in demo.blocks.values()}
+    called = lambda part, event: next(
+        one.fn for one in demo.fns.values() if one.fn and (parts[part]._id, event) in one.targets
+    )
+    choose = lambda action, name: called("runs-table", "select")(SimpleNamespace(action=action, name=name))
+    dialogs = ("runs-renaming", "runs-sure")
+    for action, shown in (("rename", "runs-renaming"), ("delete", "runs-sure")):
+        updates = choose(action, "one")
+        assert [updates[parts[one]].visible for one in dialogs] == [one == shown for one in dialogs]
+    assert updates[parts["runs-question"]].startswith("Delete one, ")
+    updates = choose("rename", "gone")
+    assert [updates[parts[one]].visible for one in dialogs] == [False, False]
+    assert (
+        updates[parts["runs-said"]].value["text"] == "There is no run named gone. `python -m nanogpt runs` lists them."
+    )
+    updates = called("runs-rename", "click")("one", "two", None)
+    assert updates[parts["runs-said"]].value == line("There is already a run named two. Choose another name.", "failed")
+    assert [row["name"] for row in updates[parts["runs-table"]]["rows"]] == ["two", "one"]
+
+
 def test_the_bundled_run_can_be_opened_exported_and_compared(home, tmp_path, monkeypatch, runs):
     project = tmp_path / "project" / "checkpoints"
     project.mkdir(parents=True)
@@ -137,6 +166,10 @@ def test_only_the_settings_that_differ_are_listed(runs, text):
     table = compare.differences(runs)
     assert table["head"] == ["Setting", "one", "two"]
     assert table["rows"] == [["n_embd", "16", "32"], ["seed", "1337", "7"]]
+    modern = ended_run(text, "modern", **SMALL, layout="modern")
+    of_page = ["Architecture", "Classic (as in the lecture)", "Modern (faster)"]
+    assert compare.differences([runs[0], modern])["rows"][0] == of_page
+    assert not {"layout", "budget", "max_iters", "preset"} & compare.described(modern).keys()
     assert table["said"] == ""
     same = ended_run(text, "same", **SMALL)
     assert compare.differences([runs[0], same]) == dict(head=["Setting", "one", "same"], rows=[], said=compare.SAME)
@@ -144,8 +177,8 @@ def test_only_the_settings_that_differ_are_listed(runs, text):
     other = corpus.add("Another text, long enough to be one. " * 40, "A play")
     rows = compare.differences([runs[0], same, ended_run(other, "other", **SMALL)])["rows"]
     assert rows == [
-        ["text", *[f"A play ({text.characters:,} characters)"] * 2, f"A play ({other.characters:,} characters)"],
-        ["device", "CPU", "CUDA", "CPU"],
+        ["Text", *[f"A play ({text.characters:,} characters)"] * 2, f"A play ({other.characters:,} characters)"],
+        ["Device", "CPU", "CUDA", "CPU"],
     ]
 
 
@@ -168,7 +201,7 @@ def test_another_vocabulary_or_a_failure_is_a_sentence_in_its_column(runs, home)
     *_, last = compare.samples(["greek", "one"], "The ", 5, 20)
     assert [column["state"] for column in last["columns"]] == ["failed", "done"]
     assert "no weights" in last["columns"][0]["said"]
-    with pytest.raises(NanoGPTError, match="length was 100000"):
+    with pytest.raises(NanoGPTError, match="^Length was 100000"):
         next(compare.samples(["one", "two"], "The ", 5, 100_000))
 
 
@@ -187,7 +220,7 @@ def names(page) -> list[str]:
 
 def choose(page, name: str, action: str) -> None:
     """Choose an action from the menu of a run."""
-    page.get_by_label(f"Actions for {name}").click()
+    page.get_by_role("button", name=f"Actions for {name}").click()
     page.get_by_role("menuitem", name=action).click()
 
 
@@ -197,12 +230,16 @@ def test_all_runs_in_a_table(page, home: Path, tiny_text: str):
     ended_run(text, "b-run", **SMALL)
     ended_run(text, "a-run", **{**SMALL, "n_embd": 32}).log(step=75, seconds=2.0, tokens=1, val_loss=1.0)
     prepare.new_run("c-run", text, "quick", **SMALL)
+    page.context.new_cdp_session(page).send("Emulation.setTimezoneOverride", dict(timezoneId="Asia/Tokyo"))
     page.get_by_role("tab", name="Runs", exact=True).click()
     page.wait_for_function("document.querySelectorAll('.runs-frame tbody tr').length === 3")
+    created = datetime.fromisoformat(Run("a-run").settings()["created"]).astimezone(timezone(timedelta(hours=9)))
+    assert f"{created:%Y-%m-%d %H:%M}" in page.locator("tr[data-name=a-run]").inner_text()  # in the browser's time
     assert page.locator(".runs-frame b").count() == 0  # names and texts are never parsed
     it_sorts_with_the_mouse_and_the_keyboard(page)
     it_compares(page)
     it_can_be_read(page)
+    it_says_what_came_of_the_last_import(page, home)
     it_renames_exports_deletes_and_opens(page, home)
 
 
@@ -240,20 +277,51 @@ def it_compares(page) -> None:
     page.locator("#compare-prompt textarea, #compare-prompt input").first.fill("The Ж")
     page.locator("#compare-length input").fill("30")
     page.locator("#compare-length input").press("Tab")
+    assert page.locator("#compare-stop").is_disabled()
+    page.set_viewport_size(dict(width=390, height=500))
     page.locator("#compare-sample").click()
     page.wait_for_function("document.querySelectorAll('.side[data-state=done]').length === 2")
+    assert page.locator(".side").last.evaluate("(side) => side.getBoundingClientRect().bottom <= innerHeight + 1")
+    page.set_viewport_size(dict(width=1280, height=900))
     for column in page.locator(".side").all():
         assert "alphabet" in column.locator(".side-said").inner_text()
         assert len(column.locator(".side-text").text_content()) == len("The ") + 30
+    page.wait_for_selector("#compare-stop[disabled]")
+    page.locator("#compare-length input").fill("10000")
+    page.locator("#compare-length input").press("Tab")
+    page.locator("#compare-sample").click()
+    page.wait_for_selector(".side[data-state=writing]")
+    page.locator("#compare-stop").click()
+    page.wait_for_selector(".side[data-state=stopped]")
+    page.wait_for_selector("#compare-sample:not([disabled])")
+    assert page.locator(".side[data-state=writing]").count() == 0
+    with page.expect_download() as saved:
+        page.locator("#compare-plot").get_by_role("button", name="SVG", exact=True).click()
+    picture = saved.value.path().read_text(encoding="utf-8")
+    assert all(f">{key}</text>" in picture for key in ("Validation loss", "a-run", "b-run"))
 
 
 def it_can_be_read(page) -> None:
+    page.locator("#compare-plot").get_by_role("button", name="Log scale").click()
+    choose(page, "b-run", "Delete run")
+    page.wait_for_selector("#runs-delete-yes")
     page.mouse.move(0, 0)  # away from the button that was pressed
+    page.wait_for_timeout(300)  # colors change gradually
     assert page.evaluate(CONTRAST) == []
     page.evaluate("document.body.classList.add('dark')")
     page.wait_for_timeout(300)  # colors change gradually
     assert page.evaluate(CONTRAST) == []
     page.evaluate("document.body.classList.remove('dark')")
+    page.locator("#runs-delete-no").click()
+
+
+def it_says_what_came_of_the_last_import(page, home: Path) -> None:
+    for name, there in (("broken.zip", True), ("other.txt", False)):
+        (home / name).write_text("not an archive", encoding="utf-8")
+        with page.expect_file_chooser() as asked:
+            page.locator("#run-import").click()
+        asked.value.set_files(home / name)
+        page.locator("#run-import-said").wait_for(state="visible" if there else "hidden")
 
 
 def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
@@ -269,7 +337,7 @@ def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
     with page.expect_download() as packed:
         choose(page, "d-run", "Export run")
     assert packed.value.suggested_filename == "d-run.zip"
-    page.get_by_label("Actions for c-run").click()
+    page.get_by_role("button", name="Actions for c-run").click()
     assert page.get_by_role("menuitem").all_inner_texts() == ["Open run", "Rename run …", "Delete run …"]  # no weights
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from nanogpt import locks
 from nanogpt.config import NanoGPTError
-from nanogpt.ui import scratch
+from nanogpt.ui import intake, scratch
 
 
 @pytest.fixture
@@ -98,3 +99,10 @@ def test_a_visitor_without_room_gets_no_folder(own, monkeypatch):
     with pytest.raises(NanoGPTError, match="Try again in a few minutes"):
         scratch.new_folder(1000)
     assert (scratch.space.used, own.exists()) == (before, False)
+
+
+def test_what_is_kept_too_long_is_deleted_by_the_watch(monkeypatch):
+    asked = []
+    monkeypatch.setattr(scratch, "expire", lambda: asked.append(1))
+    asyncio.run(intake.expired())
+    assert asked == [1]

@@ -22,7 +22,9 @@ def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, 
     monkeypatch.setattr(server, "launch_options", lambda host: dict(inbrowser=False))
     monkeypatch.setattr(page, "block_thread", lambda: None)
     monkeypatch.setattr(server.disk, "sweep_home", lambda: None)
+    monkeypatch.setattr(server.counting, "start", lambda: None)  # its thread would count the texts of later tests
     monkeypatch.setattr(server, "import_torch", lambda: None)
+    monkeypatch.setattr(server, "share_the_interpreter", lambda: None)  # it concerns the whole process
     server.serve("127.0.0.1", None)
     port = page.server_port
     page.close()
@@ -31,6 +33,20 @@ def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, 
         f"nanogpt is running at http://127.0.0.1:{port}. Press Ctrl-C to stop it.\n"
     )
     assert err == ""
+
+
+@pytest.mark.parametrize("installed", [None, object()])
+def test_threads_take_turns_often_and_matplotlib_is_not_searched_for_in_vain(installed, monkeypatch):
+    interval = sys.getswitchinterval()
+    monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
+    monkeypatch.setattr(server, "find_spec", lambda name: installed)
+    try:
+        server.share_the_interpreter()
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
+        assert ("matplotlib" in sys.modules) == (installed is None)
+    finally:
+        sys.setswitchinterval(interval)
+        sys.modules.pop("matplotlib", None)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from test_looks import CONTRAST
 from test_page import open_tab, put_run, wait_for_state, wait_for_step
 
 from nanogpt import corpus
-from nanogpt.config import PRESETS
-from nanogpt.launch import gpu_plan, measured, plan
+from nanogpt.config import NanoGPTError
+from nanogpt.launch import gpu_plan, measured, plan, sizes
+from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, queue
-from nanogpt.ui import form
+from nanogpt.ui import form, form_picture
 
 PLOT = "document.querySelector('#train-plot svg').getBoundingClientRect()"
 SAMPLE = "document.querySelector('#train-sample .typing-text')"
@@ -34,12 +35,13 @@ def entered(preset: str, **changes) -> list:
 
 def test_a_loss_is_predicted_only_for_a_text_like_the_one_it_was_measured_on(home, known_speed, tiny_text):
     guess = lambda text, **changes: form.estimate(corpus.add(text).id, *entered("timed", **changes))
-    long, russian = tiny_text * 5, "Мельник ждал у старой реки, пока лодка плыла под мостом.\n" * 500
-    assert len(tiny_text) < form.GUESSED < min(len(long), len(russian))
+    long, russian = tiny_text * 10, "Мельник ждал у старой реки, пока лодка плыла под мостом.\n" * 500
+    assert len(tiny_text) < sizes.GUESSED < min(len(long), len(russian))
     said = guess(long)
     assert "Expect a validation loss of about " in said
     assert said.count("parameters") == 1
-    for other in (guess(tiny_text), guess(russian), guess(long, layout="classic")):
+    too_often = guess(tiny_text * 5)  # 25 epochs
+    for other in (guess(tiny_text), guess(russian), guess(long, layout="classic"), guess(long, dropout=0.2), too_often):
         assert "epochs" in other
         assert "loss" not in other
     for preset in ("timed", "quick"):
@@ -73,6 +75,24 @@ def test_a_preset_s_time_on_a_gpu_comes_from_the_speed_that_is_cached(home, monk
     measured.keep(gpu_plan.product_key(device), 1e14)
     step = gpu_plan.step_seconds(model.n_layer, plan.step_flops(model, train.batch_size), 1e14)
     assert plan.rough_seconds(model, train) == 1.08 * train.max_iters * step
+
+
+def test_the_picture_is_of_the_model_that_a_run_would_train(home, known_speed, tiny_text, monkeypatch):
+    text = corpus.add(tiny_text)
+    drawn = lambda *fields: form_picture.picture(text.id, *fields)
+    data = drawn(*entered("laptop", n_layer=3, batch_size=5))
+    assert data["n_layer"] == 3
+    assert data["boxes"][-1]["shape"] == f"(B, 64, {text.tokenizer().vocab_size})"
+    assert "a training step of 5 sequences" in data["words"]
+    assert data["words"].split()[0] in form.estimate(text.id, *entered("laptop", n_layer=3, batch_size=5))
+    timed = drawn(*entered("timed"))
+    assert timed["words"].split()[0] in form.estimate(text.id, *entered("timed"))
+    with pytest.raises(NanoGPTError, match="must be divisible by n_head"):
+        drawn(*entered("laptop", n_head=5))
+    monkeypatch.setattr(queue, "running", lambda: ["other"])
+    with pytest.raises(NanoGPTError, match="once no other run is training"):
+        drawn(*entered("timed"))
+    assert drawn(*entered("laptop"))["n_layer"] == 4
 
 
 def test_every_setting_is_in_a_group_and_only_once():
@@ -119,8 +139,8 @@ def test_nothing_moves_the_plot(standing_page, tiny_text: str, size):
             grow(page, run, step, LONG[: 10 * step], val_loss=2.5)
             places.append(top())
         assert page.locator("#train-tiles .tile-value").all_text_contents()[0] == "2.500"
-    why = "Stopped early at step 1000: the model was memorizing its text. " * 4
-    run.event("finished", step=1000, val_loss=2.5, message=why)
+        why = "Stopped early at step 1000: the model was memorizing its text. " * 4
+        run.event("finished", step=1000, val_loss=2.5, message=why)  # under the locks, like a trainer
     wait_for_state(page, "finished")
     page.wait_for_selector("#train-more")  # how much longer to train
     places.append(top())
@@ -133,6 +153,7 @@ def test_nothing_moves_the_plot(standing_page, tiny_text: str, size):
 
 
 @pytest.mark.slow
+@pytest.mark.moving
 def test_a_new_sample_types_itself_and_the_slider_goes_back(standing_page, tiny_text: str):
     page = standing_page
     run = watched(page, tiny_text)
@@ -190,6 +211,35 @@ def test_screen_readers_hear_of_evaluations_and_not_of_each_step(standing_page, 
         assert heard() == before
         grow(page, run, 12, val_loss=2.4)
         page.wait_for_function("document.querySelector('#train-status [role=status]').textContent.includes('2.400')")
+
+
+@pytest.mark.slow
+def test_the_estimate_is_made_again_when_training_ends_and_only_then(standing_page, tiny_text: str):
+    page = standing_page
+    run = watched(page, tiny_text)
+    told = "document.querySelector('#train-estimate textarea').value"
+    with queue.turn("one", "cpu"), run.held():
+        page.reload()
+        open_tab(page, "Train")
+        page.wait_for_function(f"{told}.includes('available once no other run is training')")
+        asked = []
+        estimates = page.evaluate(
+            """() => {
+              const id = gradio_config.components.find((one) => one.props.elem_id === "train-estimate").id;
+              const shows = ({ outputs }) => String(outputs) === String([id]);
+              return gradio_config.dependencies.filter(shows).map((one) => one.id);
+            }"""
+        )
+        page.on(
+            "request", lambda request: asked.append(request.post_data_json["fn_index"]) if "/run/" in request.url else 0
+        )
+        grow(page, run, 1, val_loss=2.5)
+        grow(page, run, 2, val_loss=2.4)
+        assert not set(asked) & set(estimates)
+        run.event("finished", step=2, val_loss=2.4)
+    page.wait_for_function(f"{told}.includes('parameters')")
+    page.wait_for_function("/^(Ready|Idle)/.test(document.querySelector('#page-status').innerText)")
+    assert len([one for one in asked if one in estimates]) == 1
 
 
 @pytest.mark.slow
@@ -255,27 +305,49 @@ def test_on_a_phone_a_start_brings_the_result_into_view(standing_page, motion: s
     page.locator("#train-name input, #train-name textarea").fill("Bad Name!")
     page.locator("#train-start").click()
     page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('Bad Name!')")
+    page.wait_for_function(
+        """() => {
+          const at = document.querySelector("#train-said").getBoundingClientRect();
+          return at.top > 0 && at.bottom <= innerHeight && window.how.block === "nearest"; // the refusal is in view
+        }"""
+    )
     page.locator("#train-name input, #train-name textarea").fill("good")
-    assert page.evaluate("window.how") is None  # the refusal stays in view
     page.locator("#train-start").click()
     page.wait_for_function(SHOWN)
     assert page.evaluate("how.behavior") == ("instant" if motion == "reduce" else "smooth")
     page.wait_for_function(f"{PLOT}.top < innerHeight - 200 && {PLOT}.top > 0")
     wait_for_state(page, "running", "queued")
-    page.evaluate("document.querySelector('#train-stop').click()")
+    page.locator("#train-stop").click()  # as soon as it is enabled
     wait_for_state(page, "stopped")
 
 
 @pytest.mark.slow
-def test_on_a_phone_the_first_tab_s_button_shows_the_result_too(standing_page):
+def test_on_a_phone_the_first_tab_s_button_shows_the_result_and_a_late_tick_is_corrected(standing_page):
     page = standing_page
     page.set_viewport_size(dict(width=390, height=844))
     page.emulate_media(reduced_motion="reduce")
+    tick = page.evaluate("gradio_config.dependencies.find((one) => one.targets.some((on) => on[1] === 'tick')).id")
+    late = []
+
+    def hold_the_first_tick(route, request):
+        answer = route.fetch()
+        if not late and request.post_data_json["fn_index"] == tick:
+            late.append(lambda: route.fulfill(response=answer))
+        else:
+            route.fulfill(response=answer)
+
+    page.route("**/run/predict*", hold_the_first_tick)
     page.locator("#welcome-train:not([disabled])").click()
     page.wait_for_function(SHOWN)
     wait_for_state(page, "running", "queued")
-    page.evaluate("document.querySelector('#train-stop').click()")
+    while not late:
+        page.wait_for_timeout(20)
+    page.locator("#train-stop").click()  # as soon as it is enabled
+    wait_for_state(page, "stopping", "stopped")
+    late[0]()
     wait_for_state(page, "stopped")
+    page.wait_for_function("/^(Ready|Idle)/.test(document.querySelector('#page-status').innerText)")
+    page.unroute_all(behavior="ignoreErrors")
 
 
 @pytest.mark.slow
@@ -308,6 +380,24 @@ def test_advanced_stands_in_even_rows(standing_page):
     )
     assert max(edges) - min(edges) < 1
     assert page.evaluate("document.querySelector('.advanced-fields #train-layout') !== null")
+    redraw_the_picture(page)
+
+
+def redraw_the_picture(page) -> None:
+    """Change the number of layers, with the picture of the model closed and then open. Closed, it isn't drawn."""
+    layers = page.locator("#train-architecture .architecture-times")
+    page.locator("#train-n-layer input").fill("3")
+    page.keyboard.press("Tab")
+    page.wait_for_function("document.querySelector('#train-estimate textarea').value.includes('parameters')")
+    assert layers.count() == 0
+    page.get_by_role("button", name="The model as a picture").click()
+    page.wait_for_function("document.querySelector('#train-architecture .architecture-times')")
+    assert layers.text_content() == "block, 3 times"
+    page.locator("#train-n-layer input").fill("2")
+    page.keyboard.press("Tab")
+    page.wait_for_function("document.querySelector('.architecture-times').textContent === 'block, 2 times'")
+    page.get_by_label("Laptop").check()
+    page.wait_for_function("document.querySelector('.architecture-times').textContent === 'block, 4 times'")
 
 
 @pytest.mark.slow
@@ -321,4 +411,13 @@ def test_the_figures_and_the_sample_can_be_read(standing_page, tiny_text: str):
     page.locator("#train-details summary").click()
     assert "CPU" in page.locator("#train-details dl").inner_text()
     assert page.locator(".typing-text").inner_text() == "text 50"
+    page.get_by_role("button", name="Log scale").first.click()
+    page.get_by_role("button", name="Manage run").click()
+    page.locator("#run-delete").click()
+    page.wait_for_selector("#run-delete-yes")
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(300)  # colors change gradually
     assert page.evaluate(CONTRAST) == []
+    yes, no = (page.locator(f"#run-delete-{name}").bounding_box() for name in ("yes", "no"))
+    assert yes["x"] + yes["width"] + 8 <= no["x"]  # two buttons, and no slab
+    assert max(yes["width"], no["width"]) < 250

@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 from conftest import ended_run
+from gradio.context import LocalContext
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError, SampleConfig
-from nanogpt.explain import guessing
+from nanogpt.explain import ablation, cache, copies, guessing, readout, tiny, tour_steps
 from nanogpt.explain.opened import open_run
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
 from nanogpt.ui import (
+    measuring,
+    missing_text,
     share_tab,
     view,
+    view_architecture,
     view_attention,
     view_characters,
     view_copies,
     view_guessing,
     view_loss,
     view_parts,
+    view_readout,
+    view_tour,
+    view_units,
 )
+from nanogpt.ui.drawn import is_failure
+from nanogpt.ui.understand_tab import SCORED, Opening, coming_to, is_pending, while_newest
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -35,6 +48,193 @@ SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, ba
 def one(home, tiny_text):
     ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
     return view.opened("one")
+
+
+# --- opening a view ---------------------------------------------------------------------------------------------------
+
+
+def test_a_view_opened_before_the_models_are_listed_waits(home, tiny_text):
+    in_a_handler = LocalContext.in_event_listener.set(True)  # where Gradio creates no components, only updates
+    try:
+        assert not is_pending(None)  # there is none to wait for
+        ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+        assert is_pending(None)
+        assert not is_pending("one")
+    finally:
+        LocalContext.in_event_listener.reset(in_a_handler)
+
+
+def test_an_older_opening_of_a_view_ends_and_a_late_one_shows_nothing():
+    newest: dict[str, tuple] = {}
+    ended = []
+
+    def waiting():
+        try:
+            while True:
+                yield dict(said="waiting")
+        finally:
+            ended.append("first")
+
+    opening = lambda number: Opening(number, "one", ("one", 1))
+    first = while_newest(newest, "loss", opening(1), waiting())
+    assert [next(first), next(first)] == [dict(said="waiting")] * 2
+    other = while_newest(newest, "parts", opening(2), iter([dict(view=2)]))
+    assert list(other) == [dict(view=2)]
+    assert next(first) == dict(said="waiting")  # another view doesn't end it
+    assert list(while_newest(newest, "loss", opening(4), iter([dict(view=4)]))) == [dict(view=4)]
+    assert list(first) == []
+    assert ended == ["first"]
+    assert list(while_newest(newest, "loss", opening(3), iter([dict(view=3)]))) == []  # sent earlier, arrived later
+    assert newest == dict(loss=opening(4), parts=opening(2))
+
+
+class Visit:
+    """A view in a browser tab: what comes to it, and what it holds by then."""
+
+    def __init__(self, module):
+        with gr.Blocks():
+            scores = [gr.BrowserState({})] if module in SCORED else []
+            self.view = module.build(gr.Dropdown(), *scores)
+        self.newest: dict[str, Opening] = {}
+        self.shown = {one: one.value for one in [*self.view.inputs, *self.view.holds]}
+
+    def come(self, name: str) -> list[dict]:
+        """Come to the view, with this model chosen, and return the updates."""
+        self.shown[self.view.inputs[0]] = name
+        number = self.newest.get("it", Opening()).number + 1
+        values = [self.shown[one] for one in [*self.view.inputs, *self.view.holds]]
+        in_a_handler = LocalContext.in_event_listener.set(True)  # where Gradio creates no components, only updates
+        try:
+            updates = list(coming_to(self.view, "it", self.newest, number, values))
+        finally:
+            LocalContext.in_event_listener.reset(in_a_handler)
+        for update in updates:
+            self.shown |= {one: value for one, value in update.items() if not isinstance(value, gr.HTML)}
+        return updates
+
+
+def trained_on(run) -> None:
+    """Let the weights of a run look as if it had trained on."""
+    path = run.folder / "model.safetensors"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+
+
+@pytest.fixture
+def another(one, tiny_text):
+    return ended_run(corpus.add(tiny_text, "A play"), "another", **SMALL)
+
+
+def test_a_game_goes_on_after_coming_back_but_not_with_another_model(one, another):
+    visit = Visit(view_guessing)
+    drawn, _, game, _ = visit.view.outputs
+    visit.come("one")
+    name, started = visit.shown[game]
+    played = guessing.guess(started, started.text[started.place], one)
+    visit.shown[game] = (name, played)
+    assert visit.come("one") == []  # it is as it was left
+    trained_on(one.run)
+    [shown] = visit.come("one")
+    assert shown[game] == ("one", played)
+    assert shown[drawn]["guessed"] == [[started.text[started.place], 1]]
+    emptied, shown = visit.come("another")
+    assert emptied == {drawn: None, visit.view.outputs[1]: None, game: None}
+    assert shown[drawn]["guessed"] == []
+    assert shown[game][0] == "another"
+    trained_on(another)
+    [again] = visit.come("another")
+    assert again[game] == shown[game]
+
+
+TEXTS = (view_characters, view_attention, view_readout, view_units, view_copies)
+
+
+@pytest.mark.parametrize("module", TEXTS)
+def test_an_own_text_stays_in_a_view_but_not_for_another_model(module, one, another, monkeypatch):
+    for size, value in dict(STEPS=1, FITTED_ON=64, JUDGED_BY=64).items():
+        monkeypatch.setattr(readout, size, value)
+    monkeypatch.setattr(copies, "SAMPLE", 100)
+    visit = Visit(module)
+    drawn, text = visit.view.outputs[0], "The mill turn"
+    visit.come("one")
+    [first, *_] = visit.view.holds
+    of_text = dict(tokens=list(text), text=text, head="0.head.1", at=3)
+    visit.shown[first] = {view_characters: (text, 3), view_attention: of_text, view_copies: of_text}.get(module, text)
+    assert visit.come("one") == []
+    trained_on(one.run)
+    *_, shown = visit.come("one")
+    written = lambda data: data.get("text") or "".join(data["tokens"])
+    assert written(shown[drawn]) == text
+    if "head" in shown[drawn]:
+        assert (shown[drawn]["head"], shown[drawn]["at"]) == ("0.head.1", 3)
+    emptied, *_, shown = visit.come("another")
+    assert emptied[drawn] is None
+    assert emptied[first] is None
+    assert written(shown[drawn]) != text
+
+
+def test_parts_stay_off_after_coming_back(one, another):
+    visit = Visit(view_parts)
+    grid, off, *_ = visit.view.outputs
+    visit.come("one")
+    visit.shown[off] = ["0.mlp"]
+    assert visit.come("one") == []
+    trained_on(one.run)
+    shown, *_ = visit.come("one")
+    assert (visit.shown[off], shown[grid]["off"]) == (["0.mlp"], ["0.mlp"])
+    visit.come("another")
+    assert visit.shown[off] == []
+
+
+def test_sizes_stay_as_entered_and_what_failed_is_tried_again(one):
+    visit = Visit(view_architecture)
+    drawn, wrong, _, _, n_layer, *_ = visit.view.outputs
+    for _ in range(2):
+        [update] = visit.come("absent")
+        assert is_failure(update[wrong])
+    visit.come("one")
+    visit.shown[n_layer] = 7
+    assert visit.come("one") == []
+    trained_on(one.run)
+    [update] = visit.come("one")
+    assert update[drawn]["n_layer"] == 7
+    assert "a training step of 4 sequences" in update[drawn]["words"]  # as in the run
+
+
+def test_heads_are_sorted_again_once_their_costs_are_measured(one):
+    visit = Visit(view_attention)
+    drawn = visit.view.outputs[0]
+    visit.come("one")
+    assert visit.come("one") == []
+    [*_] = view_parts.measured(one, [])
+    [update] = visit.come("one")
+    assert all(head["cost"] for head in update[drawn]["heads"])
+
+
+def test_the_text_of_the_shipped_model_can_be_downloaded(one, monkeypatch):
+    about = one.run.settings()["corpus"]
+    row, line = missing_text.offer("one")
+    assert (row.visible, line["text"], missing_text.missing("absent")) == (False, "", None)
+    text = corpus.load(about["id"])
+    whole = text.text()
+    corpus.delete(text.id)
+    assert missing_text.missing("one") is None  # another text can't be downloaded
+    monkeypatch.setitem(corpus.DOWNLOADED, about["id"], "shakespeare")
+    row, line = missing_text.offer("one")
+    assert row.visible
+    assert line["text"].startswith("This model's text, Tiny Shakespeare, isn't on this machine")
+    before = view.View(None, [], [], []).state("one")
+
+    def find(key):
+        raise NanoGPTError("Couldn't download Tiny Shakespeare.")
+
+    monkeypatch.setattr(corpus, "find", find)
+    _, wrong = missing_text.download("one")
+    assert is_failure(wrong)
+    monkeypatch.setattr(corpus, "find", lambda key: corpus.add(whole, key))
+    row, wrong = missing_text.download("one")
+    assert (row.visible, is_failure(wrong)) == (False, False)
+    assert missing_text.missing("one") is None
+    assert view.View(None, [], [], []).state("one") != before  # views open again
 
 
 # --- character by character -----------------------------------------------------------------------------------------
@@ -110,7 +310,7 @@ def test_the_grid_fills_and_says_what_it_found(one):
 def test_nothing_is_measured_while_something_trains(one, monkeypatch):
     busy = [["other"], ["other"], []]
     monkeypatch.setattr(queue, "running", lambda: busy.pop(0) if len(busy) > 1 else busy[0])
-    monkeypatch.setattr(view_parts.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(measuring.time, "sleep", lambda seconds: None)
     said = [data["said"] for data in view_parts.measured(one, [])]
     assert said[:2] == ["Waiting until the machine is free, so that nothing is slowed down."] * 2
     assert said[-1].endswith(".")
@@ -118,8 +318,8 @@ def test_nothing_is_measured_while_something_trains(one, monkeypatch):
 
 
 def test_one_model_is_measured_at_a_time_and_what_is_known_is_shown_at_once(one, monkeypatch):
-    monkeypatch.setattr(view_parts.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(view_parts, "PATIENCE", -1.0)
+    monkeypatch.setattr(measuring.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(measuring, "PATIENCE", -1.0)
     first = view_parts.measured(one, [])
     next(first)
     with pytest.raises(NanoGPTError, match="Open this view again"):
@@ -133,9 +333,71 @@ def test_one_model_is_measured_at_a_time_and_what_is_known_is_shown_at_once(one,
 
 def test_a_public_server_limits_the_time_of_measuring(one, monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
-    monkeypatch.setattr(view_parts, "SECONDS", -1.0)
-    with pytest.raises(NanoGPTError, match="takes longer than"):
-        list(view_parts.measured(one, []))
+    now, busy = [0.0], [[], ["other"], []]
+
+    def computing():
+        for _ in range(7):
+            now[0] += 10.0
+            yield now[0]
+
+    def passes(seconds):  # while a run trains
+        now[0] += 100.0
+
+    monkeypatch.setattr(measuring.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(measuring.time, "sleep", passes)
+    monkeypatch.setattr(queue, "running", lambda: busy.pop(0) if len(busy) > 1 else busy[0])
+    results = measuring.in_turn(computing())
+    assert [next(results) for _ in range(7)] == [None, 10.0, *(100.0 + 10 * n for n in range(2, 7))]
+    with pytest.raises(NanoGPTError, match="takes longer than the 60 s this server allows. Choose a smaller model"):
+        next(results)
+
+
+def test_on_a_public_server_one_measurement_waits_per_visitor(monkeypatch):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    now = [visitors.visitor_of(visitors.new_word())]
+    monkeypatch.setattr(measuring, "visitor", lambda: now[0])
+    monkeypatch.setattr(queue, "running", lambda: ["other"])
+    monkeypatch.setattr(measuring.time, "sleep", lambda seconds: None)
+    first = measuring.in_turn([1])
+    assert next(first) is None
+    now[0] = visitors.visitor_of(visitors.new_word())
+    of_another = measuring.in_turn([2])
+    assert [next(of_another), next(first)] == [None, None]
+    second = measuring.in_turn([3])
+    assert [next(second), next(first)] == [None, None]
+    with pytest.raises(NanoGPTError, match="You have opened another view"):
+        next(of_another)
+    monkeypatch.setattr(queue, "running", lambda: [])
+    assert [*second, *first] == [3, 1]
+    assert measuring.waits == {}
+
+
+@pytest.mark.parametrize(("computing", "seconds"), [(ablation.measured, 6), (readout.measured, 4)])
+def test_what_a_public_server_has_measured_in_its_time_is_kept(one, monkeypatch, computing, seconds):
+    """Each result takes a second here, so there is time for one of two blocks, or one of two read-outs."""
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    monkeypatch.setattr(readout, "STEPS", 20)
+    monkeypatch.setattr(measuring, "SECONDS", seconds)
+    now = [0.0]
+    monkeypatch.setattr(measuring.time, "monotonic", lambda: now[0])
+
+    def in_turn(opened):
+        for result in measuring.in_turn(timed(computing(opened)), cache.can_keep(opened)):
+            yield dict(result)
+
+    def timed(results):
+        for result in results:
+            now[0] += 1.0
+            yield result
+
+    other = ended_run(corpus.load(one.corpus_id), "other", **SMALL)
+    at_once = list(computing(replace(one, run=other)))
+    with pytest.raises(NanoGPTError, match=f"Paused after {seconds} s.*is kept: choose another view and then this"):
+        list(in_turn(one))
+    later = list(in_turn(one))
+    assert later[-1] == at_once[-1]
+    assert len(later) < len(at_once)
+    assert list(computing(one)) == [later[-1]]
 
 
 def test_both_texts_start_with_the_prompt_in_the_models_alphabet(one):
@@ -162,6 +424,23 @@ def test_what_is_still_hidden_never_reaches_the_browser(one):
     assert data["last"]["right"] == hidden[0]
     assert data["left"] == guessing.HIDDEN - 1
     assert len(data["last"]["bars"]) == 5
+
+
+def test_a_guess_after_a_restart_of_the_server_begins_a_new_game(one):
+    with gr.Blocks() as demo:
+        parts = view_guessing.build(gr.Dropdown(), gr.BrowserState()).outputs
+    [guess] = [one.fn for one in demo.fns.values() if one.fn.__name__ == "guess"]
+    view, _, game, scores = parts
+    first = guess(SimpleNamespace(letter="e"), "one", None, None)
+    name, begun = first[game]
+    assert (name, begun.ranks, begun.wrong, scores in first) == ("one", (), (), False)
+    second = guess(SimpleNamespace(letter="e"), "one", first[game], None)
+    assert second[game] == ("one", guessing.guess(begun, "e", one)) != first[game]
+    assert second[view] != first[view]
+
+
+def test_the_text_to_begin_with_is_the_newest_sample(one):
+    assert view_characters.first_text(one) == "text 50"
 
 
 def test_your_score_counts_after_ten_characters_and_stands_on_the_ruler(one):
@@ -197,6 +476,10 @@ def test_every_head_is_shown_with_its_cost_and_the_chosen_one_whole(one):
     assert costs == sorted(costs, reverse=True)
 
 
+def test_a_cost_of_nothing_has_no_sign():
+    assert [view_attention.signed(nats) for nats in (1.449, -0.02, 0.004, -0.004)] == ["+1.45", "-0.02", "0.00", "0.00"]
+
+
 def test_a_picture_is_small_and_keeps_the_shape():
     matrix = np.tril(np.ones((100, 100)))
     small = view_attention.pooled(matrix)
@@ -204,6 +487,29 @@ def test_a_picture_is_small_and_keeps_the_shape():
     assert small[0, -1] == 0
     assert small[-1, 0] == 1
     assert list(base64.b64decode(view_attention.picture(np.array([[0.0, 0.25, 1.0]])))) == [0, 128, 255]
+
+
+# --- what can be read out after each block? ---------------------------------------------------------------------------
+
+
+def test_read_outs_are_fitted_and_then_read_place_by_place(one, monkeypatch):
+    monkeypatch.setattr(readout, "STEPS", 20)
+    *filling, last = filter(None, view_readout.fitted(one))
+    assert filling[0]["words"] == "Fitting read-outs on the training text: embedding, 0 of 3."
+    assert len(last["losses"]) == 3
+    data = view_readout.read(one, last["losses"], "The mill Ω")
+    assert "".join(data["tokens"]) == "The mill "
+    assert "Ω" in data["note"]
+    assert data["depths"] == ["Embedding", "Block 1", "Block 2"]
+    assert [len(of_depth) for of_depth in data["likeliest"]] == [10] * 3  # the last place is after the text
+    assert all(len(place) == 5 for of_depth in data["likeliest"] for place in of_depth)
+    read = view_characters.colored(one, "The mill ")
+    assert data["bits"][-1] == pytest.approx(read["bits"], abs=0.06)
+    before = [pair[1] for pair in data["likeliest"][-1][4]]
+    expected = view_characters.expected(one, "The mill", 4, SampleConfig())["bars"]
+    assert before == pytest.approx([100 * bar["p"] for bar in expected], abs=0.06)
+    with pytest.raises(NanoGPTError, match="no text to read"):
+        view_readout.read(one, last["losses"], "")
 
 
 # --- did it copy? -----------------------------------------------------------------------------------------------------
@@ -229,12 +535,74 @@ def test_the_share_tab_says_how_much_is_copied_before_anything_is_published(one)
     assert share_tab.copied_words("absent")["text"] == ""
 
 
+# --- a unit for it ----------------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_shaded_by_the_unit_of_a_feature_or_of_a_selection(one):
+    data = view_units.of_feature(one, "word-start", "The MILLER turns")
+    assert "".join(data["tokens"]) == "The MILLER turns"
+    assert len(data["values"]) == 16
+    assert 0 <= min(data["values"]) <= max(data["values"]) <= 1
+    assert data["words"].startswith("Start of a word: ")
+    data = view_units.of_selection(one, "The MILLER turns", 9, 12)
+    assert data["selected"] == [9, 12]
+    assert data["words"].startswith(data["name"] + " best tells your selection from the rest")
+    for start, end in ((0, 16), (3, 3), (None, "x")):
+        with pytest.raises(NanoGPTError, match="Select a part"):
+            view_units.of_selection(one, "The MILLER turns", start, end)
+    with pytest.raises(NanoGPTError, match="no text to look at"):
+        view_units.of_feature(one, "word-start", "")
+
+
+# --- the tour ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_tour_answers_what_its_steps_ask_for(one):
+    [ids] = view_tour.answered(one, "numbers", dict(text="The mill" * 10))
+    assert "".join(token for token, _ in ids["tokens"]) == ("The mill" * 10)[: view_tour.WORD]
+    *_, less = view_tour.answered(one, "parts", dict(kind="attention"))
+    assert len(less["losses"]) == 2
+    [same] = view_tour.answered(one, "dice", dict(temperature=0))
+    assert same["texts"][0] == same["texts"][1]
+    for want, wish in (("parts", dict(kind="head")), ("dice", dict(temperature=9)), ("x", {})):
+        with pytest.raises(NanoGPTError, match="Reload"):
+            list(view_tour.answered(one, want, wish))
+
+
+MASKS = [
+    dict(step=0, **{name: dict(held_out=4.0) for name in ("with", "without")}),
+    dict(step=400, **{name: dict(held_out=2.0, writing=2.0, sample="The") for name in ("with", "without")}),
+]
+
+
+def test_the_tour_trains_in_a_process_of_its_own(one, monkeypatch):
+    asked = []
+
+    def process(question, path, paused):
+        asked.append((question, path, paused()))
+        yield from [dict(paused=True), {}, *MASKS]
+
+    monkeypatch.setattr(tiny, "asked", process)
+    waiting, first, second, last = view_tour.trained(one, "mask")
+    assert asked == [("mask", one.text_folder() / "text.txt", False)]
+    assert waiting["doing"] == measuring.WAITING
+    assert (first["events"], second["doing"]) == (MASKS[:1], "Step 400.")
+    assert (last["events"], last["words"]) == (MASKS, tour_steps.mask_words(MASKS[-1]))
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    monkeypatch.setattr(measuring, "SECONDS", -1.0)
+    with pytest.raises(NanoGPTError, match="this server allows"):
+        list(view_tour.trained(one, "mask"))
+
+
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
 
 def look_character_by_character(page) -> None:
+    sample = page.locator("#characters-text .characters").text_content()
     page.click("#characters-passage")
-    page.wait_for_function("document.querySelectorAll('#characters-text .cell').length > 100")
+    page.wait_for_function(
+        "old => document.querySelector('#characters-text .characters').textContent !== old", arg=sample
+    )
     page.locator("#characters-text .cell").nth(30).click()
     page.wait_for_function("document.querySelector('.expected-title')?.textContent.startsWith('After')")
     assert page.locator(".expected-bar").count() == 5
@@ -316,6 +684,10 @@ def travel_in_time(page) -> None:
     page.wait_for_selector(".timemachine-option")
     first = page.locator(".timemachine-text").text_content()
     assert page.locator("#time-at input").get_attribute("aria-label") == "Steps of the training"
+    assert page.locator(".timemachine-dot").count() == page.locator(".timemachine-option").count()
+    assert (
+        page.locator(".timemachine-curve").get_attribute("aria-label").startswith("Training loss from 4.00 to 3.00. ")
+    )
     page.locator("#time-at input").press("End")
     page.wait_for_function("old => document.querySelector('.timemachine-text').textContent !== old", arg=first)
     page.locator(".timemachine-list").press("Home")
@@ -326,6 +698,85 @@ def travel_in_time(page) -> None:
         "step => document.querySelector('#time-at input').getAttribute('aria-valuetext').startsWith(`step ${step}`)",
         arg=step,
     )  # fmt: skip
+
+
+def read_out_after_each_block(page) -> None:
+    page.get_by_role("tab", name="Read-out").click()
+    page.wait_for_selector(".readout-depth")
+    assert page.locator(".readout-depth").count() == 3
+    assert page.locator(".readout-curve").get_attribute("aria-label").startswith("Loss after each block: Embedding ")
+    page.locator(".readout-text").press("Home")
+    page.locator(".readout-text").press("ArrowRight")
+    said = page.locator("#readout-view .attention-title[role=status]").text_content()
+    assert said.startswith("After “")
+    page.locator(".readout-depths").press("Home")
+    assert page.locator(".readout-depth[aria-selected=true] b").text_content() == "Embedding"
+    assert page.locator(".readout-depth").first.get_attribute("aria-label").startswith("Embedding: ")
+    assert page.locator("#readout-view .attention-title").first.text_content().endswith("embedding")
+
+
+def find_neighbors(page) -> None:
+    page.get_by_role("tab", name="Letters").click()
+    page.wait_for_selector(".neighbors-map")
+    assert page.locator("#neighbors-view .attention-title").text_content().startswith("Nearest to “e”")
+    page.locator(".neighbors-text").press("ArrowRight")
+    assert page.locator("#neighbors-view .attention-title").text_content().startswith("Nearest to “f”")
+    assert page.locator("#neighbors-view .guessing-bar").count() == 5
+    assert page.locator(".neighbors-line").count() == 5
+
+
+def find_a_unit(page) -> None:
+    page.get_by_role("tab", name="Units").click()
+    page.wait_for_selector(".units-text")
+    assert page.locator(".units-words").text_content().startswith("Start of a word: ")
+    page.get_by_label("Late in the line").check()
+    page.wait_for_function("document.querySelector('.units-words').textContent.startsWith('Late in the line: ')")
+    assert page.locator(".units-find").is_disabled()
+    for key in [*["ArrowRight"] * 10, *["Shift+ArrowRight"] * 3]:
+        page.locator(".units-text").press(key)
+    assert page.locator(".units-chosen").count() == 3
+    page.locator(".units-find").click()
+    page.wait_for_function("document.querySelector('.units-words').textContent.includes('your selection')")
+
+
+def take_the_tour(page) -> None:
+    page.get_by_role("tab", name="Tour").click()
+    page.wait_for_selector(".tour-title")
+    assert page.locator(".tour-area").count() == 0  # first comes the question
+    page.locator(".tour-question input").first.check()
+    chosen = page.locator(".tour-choice").first.text_content()
+    page.get_by_role("button", name="Encode").click()
+    page.wait_for_selector(".tour-answer p")
+    assert page.locator(".tour-answer b").text_content().startswith(("Right.", "Not quite. Right is: "))
+    assert page.locator(".tour-dot[data-done=true]").count() == 1
+    page.get_by_role("button", name="Next", exact=True).click()
+    assert page.evaluate("document.activeElement.className") == "tour-title"
+    page.locator(".tour-question input").first.check()
+    for _ in range(3):
+        page.locator(".tour-text").press("ArrowRight")
+    assert page.locator("#tour-view .guessing-bar").count() == 5
+    page.wait_for_selector(".tour-answer p")
+    # the steps are one tab stop
+    assert page.locator(".tour-dot[tabindex='0']").count() == 1
+    page.locator(".tour-dot[tabindex='0']").press("End")
+    assert page.locator(".tour-title").text_content().startswith("10. ")
+    page.locator(".tour-question input").first.check()
+    page.get_by_role("button", name="Write twice").click()
+    page.wait_for_function("document.querySelector('#tour-view .tour-said').textContent.includes('the same')")
+    page.get_by_role("button", name="Finish").click()
+    assert page.locator(".tour-end").text_content().startswith("You have done 2 of 10 steps. Left: What does")
+    page.get_by_role("button", name="Back", exact=True).click()
+    # what was done is remembered
+    page.reload()
+    page.get_by_role("tab", name="Understand").click()
+    page.get_by_role("tab", name="Tour").click()
+    page.wait_for_selector(".tour-title")
+    assert page.locator(".tour-dot[data-done=true]").count() == 2
+    assert page.locator(".tour-dot[aria-current]").text_content() == "9"
+    page.locator(".tour-dot").first.click()
+    assert page.locator(".tour-choice:has(:checked)").text_content() == chosen
+    page.get_by_role("button", name="Restart").click()
+    assert page.locator(".tour-dot[data-done=true]").count() == 0
 
 
 def draw_the_architecture(page) -> None:
@@ -347,6 +798,20 @@ def draw_the_architecture(page) -> None:
     page.wait_for_selector("#architecture-said [role=status]:has-text('n_head')")
 
 
+def replay_the_lecture(page) -> None:
+    page.get_by_role("tab", name="Lecture").click()
+    status = "document.querySelector('#replay-status')?.innerText"
+    page.get_by_label("On to the modern recipe (8 to 18)").check()
+    assert page.locator("#replay-stop").is_disabled()  # there is nothing to stop
+    page.click("#replay-start")
+    page.wait_for_function(f"/^Stage 8: .*, step 0\\./.test({status})")
+    assert page.locator("#replay-samples h4").first.text_content().startswith("8 the lecture's recipe")
+    page.click("#replay-stop")
+    page.wait_for_selector("#replay-stop[disabled]")
+    page.wait_for_selector("#replay-start:not([disabled])")
+    page.wait_for_function(f"{status} === 'Stopped. The stages that were completed are kept.'")
+
+
 def look_for_copies(page, text: str) -> None:
     page.get_by_role("tab", name="Copies").click()
     page.wait_for_function("document.querySelector('.copies-words')?.textContent.includes('Held-out text')")
@@ -359,12 +824,25 @@ def look_for_copies(page, text: str) -> None:
     assert page.locator(".copies-where").text_content().startswith("Line ")
 
 
+def come_back(page, text: str) -> None:
+    """What was played and entered in `play` and `look_for_copies` is still there, also after another tab."""
+    page.get_by_role("tab", name="Share").click()
+    page.get_by_role("tab", name="Understand").click()
+    for name in ("Beat your model", "Copies"):
+        page.get_by_role("tab", name=name).click()
+    page.wait_for_timeout(500)  # an opening would have replaced them by now
+    assert page.locator(".guessed").count() == 1
+    assert page.locator(".copies-text").text_content() == text[:200] + "\n" + text[300:340]
+
+
 @pytest.mark.slow
 def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_server, tiny_text, monkeypatch):
     monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
     run = ended_run(corpus.add(tiny_text, "A play"), "looked-into", **SMALL)
     for step in (60, 70, 80, 90):
         run.sample(step, tiny_text[step : step + 200])
+    monkeypatch.setattr(readout, "STEPS", 20)
+    [*_] = readout.measured(open_run(run))
     page = standing_page
     page.reload()
     page.get_by_role("tab", name="Understand").click()
@@ -373,12 +851,21 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_
     switch_parts_off(page)
     play(page, tiny_text)
     follow_attention(page)
+    read_out_after_each_block(page)
     draw_the_architecture(page)
+    replay_the_lecture(page)
     look_for_copies(page, tiny_text)
     travel_in_time(page)
+    find_neighbors(page)
+    find_a_unit(page)
+    come_back(page, tiny_text)
+    take_the_tour(page)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
         page.wait_for_timeout(400)  # the colors fade
+        assert page.evaluate(CONTRAST) == []
+        page.get_by_role("tab", name="Characters", exact=True).click()
+        page.wait_for_selector("#characters-parts .cell-break, .characters .cell-break")
         assert page.evaluate(CONTRAST) == []
     page.set_viewport_size(dict(width=390, height=844))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

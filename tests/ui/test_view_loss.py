@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from conftest import ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.explain import baselines
-from nanogpt.launch import counting
+from nanogpt.explain import baselines, loss
+from nanogpt.launch import counting, prepare
 from nanogpt.runs import overview, queue
 from nanogpt.ui import view, view_loss, watching
 
@@ -69,6 +70,33 @@ def test_learning_while_reading_is_shown_and_stops_for_a_run(one, text, monkeypa
         list(view_loss.learn(one))
 
 
+def test_what_the_right_to_learn_is_worth_is_a_difference_with_its_side():
+    said = lambda dynamic: view_loss.learned(dict(static=2.0, dynamic=dynamic))
+    assert said(1.875) == "With the same right, the model comes to 1.875, 0.125 lower than without."
+    assert said(2.25) == "With the same right, the model comes to 2.250, 0.250 higher than without."
+
+
+def test_learning_has_less_time_on_a_public_server(one, monkeypatch):
+    given = []
+    monkeypatch.setattr(loss, "learn", lambda one, seconds: given.append(seconds) or iter([]))
+    for public in ("", "1"):
+        monkeypatch.setenv("NANOGPT_PUBLIC", public)
+        list(view_loss.learn(one))
+    assert given == [loss.SECONDS, view_loss.PUBLIC_SECONDS]
+
+
+def test_while_it_learns_every_fifth_window_is_told(one, monkeypatch):
+    found = [dict(windows=number, of=12, dynamic=2.0) for number in range(1, 13)]
+    monkeypatch.setattr(view_loss, "learn", lambda one: iter(found))
+    monkeypatch.setattr(view_loss, "ruler", lambda *_, **more: more)
+    with gr.Blocks() as demo:
+        view_loss.build(gr.Dropdown(), gr.BrowserState())
+    [start] = [one.fn for one in demo.fns.values() if one.fn.__name__ == "start"]
+    said = [next(update.value["text"] for update in updates.values() if isinstance(update, gr.HTML))
+            for updates in start("one", None)]  # fmt: skip
+    assert said == [view_loss.how_far(found[number]) for number in (0, 5, 10)] + [""]
+
+
 # --- the plot --------------------------------------------------------------------------------------------------------
 
 
@@ -80,6 +108,16 @@ def test_the_plot_has_baselines_once_they_are_known(one, text):
     assert {line["loss"] for line in data["baselines"]} == {round(value, 4) for value in losses.values()}
     assert data["passed"] == "Better than knowing how often each character occurs."
     assert data["live"] is False
+
+
+def test_an_untrained_model_has_passed_nothing(text):
+    baselines.keep(text)
+    run = prepare.new_run("new", text, "quick", **SMALL)
+    run.event("started", step=0, device="CPU")
+    run.log(step=0, seconds=0.5, tokens=0, train_loss=3.0, val_loss=3.0)  # by luck, it is better than guessing
+    assert watching.curves(run, overview(run).status)["passed"] == ""
+    run.log(step=1, seconds=1.0, tokens=64, train_loss=3.0, val_loss=3.0)
+    assert watching.curves(run, overview(run).status)["passed"].startswith("Better than ")
 
 
 # --- in the background -----------------------------------------------------------------------------------------------
@@ -152,6 +190,31 @@ def test_counting_needs_no_torch():
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
 
+def open_at_once(page) -> None:
+    """Open the ruler before the list of models is there. Its own request, without a model, is answered last of all."""
+    held: dict[str, list] = {"Understand": [], "Loss": []}
+
+    def hold(route):
+        sent = route.request.post_data or ""
+        [name] = [name for name in held if f'"event_data":{{"value":"{name}"' in sent] or [""]
+        held[name].append(route) if name else route.continue_()
+
+    page.route("**/gradio_api/**", hold)
+    page.get_by_role("tab", name="Understand").click()
+    page.get_by_role("tab", name="Loss", exact=True).click()
+    while not all(held.values()):
+        page.wait_for_timeout(20)
+    assert [request.request.post_data_json["data"][2] for request in held["Loss"]] == [None]
+    [models], [without] = held.values()
+    models.continue_()
+    page.wait_for_selector(".ruler-mark")
+    with page.expect_response(lambda response: response.request == without.request):
+        without.continue_()
+    page.unroute("**/gradio_api/**")
+    page.wait_for_timeout(300)  # its answer comes on another connection; the page must not show it
+    assert page.locator("#loss-said").is_hidden()
+
+
 @pytest.mark.slow
 def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(standing_page, standing_server, tiny_text, monkeypatch):
     monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
@@ -169,9 +232,7 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(standing_page, sta
     assert "letters" in picture
     assert "stroke-dasharray" in picture
 
-    page.get_by_role("tab", name="Understand").click()
-    page.get_by_role("tab", name="Loss", exact=True).click()
-    page.wait_for_selector(".ruler-mark")
+    open_at_once(page)
     assert page.locator(".ruler-mark").count() == len(losses) + 1
     page.locator(".ruler").focus()
     page.keyboard.press("Home")

@@ -1,37 +1,56 @@
 // The model of nanogpt/model.py in plain JavaScript, with the same names: a character in, logits for the next one out.
-// Keys and values are cached, so that each new character costs one forward pass.
+// Keys and values are cached, so that each new character costs one forward pass. What takes the time is in math.js.
 "use strict";
 
 // ---- the model -------------------------------------------------------------------------------------------------------
 
+const CHUNK = 16; // characters read together: each matrix is then fetched from memory once for all of them
+
 class GPT {
   // config: block_size, n_layer, n_head, n_embd, vocab_size, rope_theta, and the features of layout.py.
-  // w: name -> Float32Array. Matrices are (out, in), row by row, as in torch. Biases are used if w has them.
-  constructor(config, w) {
-    const { n_layer, n_embd: C, block_size: T } = config;
-    const part = (name) => ({ weight: w[`${name}.weight`], bias: w[`${name}.bias`] });
+  // w: name -> Float32Array, or undefined for a bias that the model doesn't have. Matrices are (out, in), as in torch.
+  // math: plainMath or simdMath.
+  constructor(config, w, math = plainMath) {
+    const { n_layer, n_embd: C, n_head, block_size, vocab_size } = config, hs = C / n_head;
+    const part = (name) => ({ weight: w(`${name}.weight`), bias: w(`${name}.bias`) });
+    const layer = (name, rows) => math.layer(w(`${name}.weight`), w(`${name}.bias`), rows);
     const block = (i) => ({
-      ln1: part(`blocks.${i}.ln1`), qkv: part(`blocks.${i}.sa.qkv`), proj: part(`blocks.${i}.sa.proj`),
-      ln2: part(`blocks.${i}.ln2`), up: part(`blocks.${i}.ffwd.net.0`), down: part(`blocks.${i}.ffwd.net.2`),
-      keys: new Float32Array(T * C), // (T, C), the key-value cache; all heads side by side
-      values: new Float32Array(T * C), // (T, C)
+      ln1: part(`blocks.${i}.ln1`), qkv: layer(`blocks.${i}.sa.qkv`, 3 * C), proj: layer(`blocks.${i}.sa.proj`, C),
+      ln2: part(`blocks.${i}.ln2`), up: layer(`blocks.${i}.ffwd.net.0`, 4 * C), down: layer(`blocks.${i}.ffwd.net.2`, C),
     });
     this.config = config;
+    this.math = math;
     this.embeddings = part("token_embedding_table"); // (vocab_size, C)
-    this.positions = part("position_embedding_table"); // (T, C); not with rotary positions
+    this.positions = part("position_embedding_table"); // (block_size, C); not with rotary positions
     this.blocks = Array.from({ length: n_layer }, (_, i) => block(i));
     this.ln_f = part("ln_f");
-    this.lm_head = part("lm_head");
+    this.lm_head = layer("lm_head", vocab_size);
     this.length = 0; // characters read so far
-    this.x = new Float32Array(C); // the residual stream
-    this.h = new Float32Array(C); // x, normalized
-    this.qkv = new Float32Array(3 * C);
-    this.wei = new Float32Array(T);
-    this.gathered = new Float32Array(C);
-    this.hidden = new Float32Array(4 * C);
-    this.added = new Float32Array(C);
-    this.logits = new Float32Array(config.vocab_size);
-    if (config.rotary) this.turns = rotaryTable(T, C / config.n_head, config.rope_theta);
+    this.T = 0; // characters read by the last call of `read`
+    this.places = padded(block_size); // in the key-value cache
+    Object.assign(this, math.arrays({
+      x: CHUNK * C, // (T, C), the residual stream
+      h: CHUNK * C, // (T, C), x normalized
+      qkv: CHUNK * 3 * C, // (T, 3 C)
+      wei: this.places + 4,
+      gathered: CHUNK * C, // (T, C)
+      hidden: CHUNK * 4 * C, // (T, 4 C)
+      added: CHUNK * C, // (T, C)
+      logits: CHUNK * vocab_size, // (T, vocab_size)
+      keys: n_layer * C * this.places, // (n_layer, C, places), the key-value cache; heads side by side
+      values: n_layer * n_head * this.places * padded(hs), // (n_layer, n_head, places, hs), each row padded
+      cos: config.rotary ? (block_size * hs) / 2 : 0, // (block_size, hs / 2), of the rotary angles
+      sin: config.rotary ? (block_size * hs) / 2 : 0,
+    }));
+    for (const [i, block] of this.blocks.entries()) {
+      const share = (cache) => cache.subarray((i * cache.length) / n_layer, ((i + 1) * cache.length) / n_layer);
+      Object.assign(block, { keys: share(this.keys), values: share(this.values) });
+    }
+    for (let k = 0; k < this.cos.length; k++) {
+      const angle = Math.floor(k / (hs / 2)) * config.rope_theta ** (-(k % (hs / 2)) / (hs / 2));
+      this.cos[k] = Math.cos(Math.fround(angle));
+      this.sin[k] = Math.sin(Math.fround(angle));
+    }
   }
 
   // Clear the cache.
@@ -39,137 +58,82 @@ class GPT {
     this.length = 0;
   }
 
-  // Process the next character, which must still fit in the context.
-  read(token) {
-    const { x, h, qkv, gathered, hidden, added } = this, C = x.length, t = this.length++;
-    const { rotary, plain_norms, relu_squared } = this.config;
-    for (let i = 0; i < C; i++) x[i] = this.embeddings.weight[token * C + i];
-    if (!rotary) for (let i = 0; i < C; i++) x[i] += this.positions.weight[t * C + i];
-    if (plain_norms) rmsNorm(x, x, 0, C);
+  // Process the next T characters, at most CHUNK, which must still fit in the context. Afterwards `scores` has the logits
+  // that follow the last of them or, with `all`, those that follow each.
+  read(tokens, all = false) {
+    const { math, x, h, qkv, gathered, hidden, added } = this, C = this.config.n_embd, T = tokens.length;
+    tokens.forEach((token, t) => this.embed(token, t));
     for (const block of this.blocks) {
-      this.norm(h, x, block.ln1);
-      linear(qkv, block.qkv, h);
-      this.attend(block, t); // communication …
-      linear(added, block.proj, gathered);
-      add(x, added);
-      this.norm(h, x, block.ln2);
-      linear(hidden, block.up, h); // … followed by computation
-      for (let i = 0; i < hidden.length; i++) {
-        const a = Math.max(0, hidden[i]);
-        hidden[i] = relu_squared ? a * a : a;
-      }
-      linear(added, block.down, hidden);
-      add(x, added);
+      // in the last block, the earlier characters only matter for their keys and values
+      const from = all || block !== this.blocks.at(-1) ? 0 : T - 1;
+      this.norm(h, x, block.ln1, 0, T);
+      math.linear(qkv, block.qkv, h, 0, T);
+      for (let t = 0; t < T; t++) this.remember(block, t);
+      for (let t = from; t < T; t++) math.attend(this, block, t, this.length + t + 1); // communication …
+      math.linear(added, block.proj, gathered, from, T);
+      math.add(x, added, from * C, T * C);
+      this.norm(h, x, block.ln2, from, T);
+      math.linear(hidden, block.up, h, from, T); // … followed by computation
+      math.relu(hidden, this.config.relu_squared, from * 4 * C, T * 4 * C);
+      math.linear(added, block.down, hidden, from, T);
+      math.add(x, added, from * C, T * C);
+    }
+    this.length += T;
+    this.T = T;
+  }
+
+  // Return the logits of the character that follows the one in row t, by default the last: (vocab_size,).
+  scores(t = this.T - 1) {
+    const V = this.config.vocab_size;
+    this.norm(this.h, this.x, this.ln_f, t, t + 1);
+    this.math.linear(this.logits, this.lm_head, this.h, t, t + 1);
+    return this.logits.subarray(t * V, (t + 1) * V);
+  }
+
+  // Write the embedding of a character to row t of x.
+  embed(token, t) {
+    const { x, embeddings, positions, length } = this, { n_embd: C, rotary, plain_norms } = this.config, at = t * C;
+    for (let i = 0; i < C; i++) x[at + i] = embeddings.weight[token * C + i];
+    if (!rotary) for (let i = 0; i < C; i++) x[at + i] += positions.weight[(length + t) * C + i];
+    if (plain_norms) this.math.rmsNorm(x, x, at, C);
+  }
+
+  // Normalize the rows of x from `from` to before `to`.
+  norm(out, x, part, from, to) {
+    const C = this.config.n_embd;
+    for (let at = from * C; at < to * C; at += C) {
+      if (this.config.plain_norms) this.math.rmsNorm(out, x, at, C);
+      else layerNorm(out, x, part, at, C);
     }
   }
 
-  // Return the logits for the next character: (vocab_size,).
-  scores() {
-    this.norm(this.h, this.x, this.ln_f);
-    linear(this.logits, this.lm_head, this.h);
-    return this.logits;
-  }
-
-  norm(out, x, part) {
-    if (this.config.plain_norms) rmsNorm(out, x, 0, x.length);
-    else layerNorm(out, x, part);
-  }
-
-  // Self-attention for the character at position t, head by head. The result is in this.gathered.
-  attend({ keys, values }, t) {
-    const { qkv, wei, gathered } = this, C = gathered.length, { n_head, rotary, qk_norm } = this.config, hs = C / n_head;
-    for (let z = 0; z < 2 * C; z += hs) { // queries, then keys
-      if (rotary) this.rotate(qkv, z, hs, t);
-      if (qk_norm) rmsNorm(qkv, qkv, z, hs);
-    }
-    keys.set(qkv.subarray(C, 2 * C), t * C);
-    values.set(qkv.subarray(2 * C), t * C);
-    gathered.fill(0);
-    for (let head = 0; head < C; head += hs) {
-      let most = -Infinity, sum = 0;
-      for (let s = 0; s <= t; s++) { // affinity of the query with each key so far
-        let a = 0;
-        for (let i = head, k = s * C + head; i < head + hs; i++, k++) a += qkv[i] * keys[k];
-        wei[s] = a / Math.sqrt(hs);
-        most = Math.max(most, wei[s]);
-      }
-      for (let s = 0; s <= t; s++) sum += wei[s] = Math.exp(wei[s] - most);
-      for (let s = 0; s <= t; s++) { // weighted sum of the values
-        const share = wei[s] / sum;
-        for (let i = head, k = s * C + head; i < head + hs; i++, k++) gathered[i] += share * values[k];
-      }
-    }
-  }
-
-  // Rotary positions: rotate pairs of numbers by an angle that grows with the position.
-  rotate(z, start, hs, t) {
-    const half = hs / 2, { cos: coses, sin: sines } = this.turns;
-    for (let i = 0; i < half; i++) {
-      const cos = coses[t * half + i], sin = sines[t * half + i], a = z[start + i], b = z[start + half + i];
-      z[start + i] = a * cos + b * sin;
-      z[start + half + i] = b * cos - a * sin;
+  // Add the key and the value of the character in row t to the cache.
+  remember({ keys, values }, t) {
+    const { qkv, places } = this, { n_embd: C, n_head } = this.config, hs = C / n_head, place = this.length + t;
+    const k = t * 3 * C + C, v = k + C;
+    this.math.turn(this, t, place);
+    for (let i = 0; i < C; i++) keys[i * places + place] = qkv[k + i];
+    for (let head = 0; head < n_head; head++) {
+      const from = v + head * hs, to = (head * places + place) * padded(hs);
+      for (let i = 0; i < hs; i++) values[to + i] = qkv[from + i];
     }
   }
 }
 
-// Return cos and sin of the rotary angles at each position: two of (T, hs / 2).
-function rotaryTable(T, hs, theta) {
-  const half = hs / 2;
-  const angles = Float32Array.from({ length: T * half }, (_, k) => Math.floor(k / half) * theta ** (-(k % half) / half));
-  return { cos: angles.map(Math.cos), sin: angles.map(Math.sin) };
-}
-
-// out = weight @ x + bias, four rows at a time, so that each number of x is loaded once for all four.
-function linear(out, { weight, bias }, x) {
-  const n = x.length, rows = out.length - (out.length % 4);
-  for (let i = 0; i < rows; i += 4) {
-    const k0 = i * n, k1 = k0 + n, k2 = k1 + n, k3 = k2 + n;
-    let a = 0, b = 0, c = 0, d = 0;
-    for (let j = 0; j < n; j++) {
-      const v = x[j];
-      a += weight[k0 + j] * v;
-      b += weight[k1 + j] * v;
-      c += weight[k2 + j] * v;
-      d += weight[k3 + j] * v;
-    }
-    out[i] = a;
-    out[i + 1] = b;
-    out[i + 2] = c;
-    out[i + 3] = d;
-  }
-  for (let i = rows; i < out.length; i++) {
-    let a = 0;
-    for (let j = 0; j < n; j++) a += weight[i * n + j] * x[j];
-    out[i] = a;
-  }
-  if (bias) add(out, bias);
-}
-
-function add(x, y) {
-  for (let i = 0; i < x.length; i++) x[i] += y[i];
-}
-
-function layerNorm(out, x, { weight, bias }) {
-  const n = x.length;
-  let mean = 0, variance = 0;
-  for (let i = 0; i < n; i++) mean += x[i] / n;
-  for (let i = 0; i < n; i++) variance += (x[i] - mean) ** 2 / n;
-  const scale = 1 / Math.sqrt(variance + 1e-5);
-  for (let i = 0; i < n; i++) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
-}
-
-// Divide n numbers, from `start` on, by their root mean square.
-function rmsNorm(out, x, start, n) {
-  let square = 0;
-  for (let i = start; i < start + n; i++) square += x[i] * x[i];
-  const scale = 1 / Math.sqrt(square / n + 1e-6);
-  for (let i = start; i < start + n; i++) out[i] = x[i] * scale;
+// Normalize n numbers, from `start` on.
+function layerNorm(out, x, { weight, bias }, start, n) {
+  let sum = 0, squares = 0;
+  for (let i = start; i < start + n; i++) sum += x[i];
+  const mean = sum / n;
+  for (let i = start; i < start + n; i++) squares += (x[i] - mean) ** 2;
+  const scale = 1 / Math.sqrt(squares / n + 1e-5);
+  for (let i = 0; i < n; i++) out[start + i] = (x[start + i] - mean) * scale * weight[i] + bias[i];
 }
 
 // ---- sampling --------------------------------------------------------------------------------------------------------
 
-// Continue a text: ids in, new ids out, one at a time. Yield null after each character that was only read, so that the
-// caller can keep the page responsive.
+// Continue a text: ids in, new ids out, one at a time. Yield null after each part that was read, so that the caller
+// can keep the page responsive.
 function* write(gpt, ids, { length, temperature, seed }) {
   const text = [...ids], window = gpt.config.block_size, uniform = random(seed);
   let fresh = text.slice(-window); // what the model hasn't read yet
@@ -179,8 +143,8 @@ function* write(gpt, ids, { length, temperature, seed }) {
       fresh = text.slice(-Math.floor(window / 2));
       gpt.restart();
     }
-    for (const id of fresh) {
-      gpt.read(id);
+    for (let i = 0; i < fresh.length; i += CHUNK) {
+      gpt.read(fresh.slice(i, i + CHUNK));
       yield null;
     }
     const next = pick(gpt.scores(), temperature, uniform());
@@ -192,12 +156,14 @@ function* write(gpt, ids, { length, temperature, seed }) {
 
 // Draw the next id from softmax(logits / temperature); temperature 0 takes the most likely one. u is uniform in [0, 1).
 function pick(logits, temperature, u) {
-  const most = logits.reduce((a, b) => Math.max(a, b));
+  const n = logits.length, p = new Float64Array(n);
+  let most = -Infinity, sum = 0;
+  for (let i = 0; i < n; i++) most = Math.max(most, logits[i]);
   if (temperature === 0) return logits.indexOf(most);
-  const p = Array.from(logits, (score) => Math.exp((score - most) / temperature));
-  let left = u * p.reduce((a, b) => a + b);
-  const found = p.findIndex((share) => (left -= share) < 0);
-  return found < 0 ? p.length - 1 : found;
+  for (let i = 0; i < n; i++) sum += p[i] = Math.exp((logits[i] - most) / temperature);
+  let left = u * sum;
+  for (let i = 0; i < n; i++) if ((left -= p[i]) < 0) return i;
+  return n - 1;
 }
 
 // Return a generator of uniform numbers in [0, 1), reproducible from the seed: a counter whose bits are mixed as in
@@ -211,6 +177,40 @@ function random(seed) {
     bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
     return ((bits ^ (bits >>> 16)) >>> 0) / 2 ** 32;
   };
+}
+
+// ---- reading ---------------------------------------------------------------------------------------------------------
+
+const BARS = 5; // likeliest characters that are shown
+
+// Read a text of N ids as explain/characters.py does. Return what the model expected at each of N + 1 places, the last of
+// them after the text: bits and rank of the character there, and the likeliest as [id, probability]. `before` is the id
+// that precedes the text. Yield null now and then, so that the caller can keep the page responsive.
+function* judge(gpt, ids, before) {
+  const sequence = [before, ...ids], window = gpt.config.block_size, half = Math.max(1, Math.floor(window / 2));
+  const places = [];
+  while (places.length < sequence.length) { // place i is predicted from sequence[start .. i]
+    const i = places.length, start = i < window ? 0 : (Math.floor((i - window) / half) + 1) * half;
+    const end = Math.min(start + window, sequence.length);
+    gpt.restart();
+    for (let at = start; at < end; at += CHUNK) {
+      const part = sequence.slice(at, Math.min(at + CHUNK, end));
+      gpt.read(part, true);
+      for (let t = Math.max(0, i - at); t < part.length; t++) places.push(judged(gpt.scores(t), ids[at + t]));
+      yield null;
+    }
+  }
+  return places;
+}
+
+// Return bits and rank of an id, which may be undefined, and the likeliest ids with their probabilities.
+function judged(logits, id) {
+  const most = logits.reduce((a, b) => Math.max(a, b));
+  const sum = logits.reduce((total, score) => total + Math.exp(score - most), 0);
+  const p = (i) => Math.exp(logits[i] - most) / sum;
+  const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]).slice(0, BARS);
+  const rank = 1 + logits.reduce((above, score) => above + (score > logits[id]), 0);
+  return { bits: -Math.log2(p(id)), rank, likeliest: order.map((i) => [i, p(i)]) };
 }
 
 // ---- characters ------------------------------------------------------------------------------------------------------
@@ -259,4 +259,11 @@ function unpack(letters) {
     bits[i] = (six(k) << 26) | (six(k + 1) << 20) | (six(k + 2) << 14) | (six(k + 3) << 8);
   }
   return new Float32Array(bits.buffer);
+}
+
+// Decode base64 as bytes.
+function bytes(letters) {
+  const text = atob(letters), decoded = new Uint8Array(text.length);
+  for (let i = 0; i < decoded.length; i++) decoded[i] = text.charCodeAt(i);
+  return decoded;
 }

@@ -1,32 +1,46 @@
 // The form around the model. Whatever comes from users, such as the prompt, is inserted as plain text.
 "use strict";
 
-const SLICE = 14; // milliseconds to work before letting the page redraw and respond
+const SLICE = 32; // milliseconds to work before letting the page redraw and respond; a redraw costs as much as ten characters
 const part = (id) => document.getElementById(id);
 const about = JSON.parse(part("about").textContent);
 const chars = [...about.chars];
+const before = Math.max(0, chars.indexOf("\n")); // what precedes a text: a newline
 let gpt = null;
 let current = null; // the text being generated; null once it is finished or stopped
 
-// Load the weights. Each tensor is in its own script element, of a type that browsers don't run.
-function load() {
-  const w = {};
-  for (const element of document.querySelectorAll("script[data-tensor]")) {
-    w[element.dataset.tensor] = unpack(element.textContent);
+// Load the model. Each tensor is in its own script element, of a type that browsers don't run.
+async function load() {
+  const w = (name) => {
+    const element = document.querySelector(`script[data-tensor="${name}"]`);
+    if (!element) return undefined;
+    const letters = element.textContent, { scales } = element.dataset;
     element.remove(); // to avoid keeping it in memory twice
+    return scales ? Object.assign(new Int8Array(bytes(letters).buffer), { scales: unpack(scales) }) : unpack(letters);
+  };
+  return new GPT(about.config, w, await fastestMath());
+}
+
+// Return the math in WebAssembly, or in JavaScript if the browser is too old for it or the page is served without
+// permission for it.
+async function fastestMath() {
+  try {
+    return await simdMath(bytes(part("wasm").textContent));
+  } catch {
+    return plainMath;
   }
-  return new GPT(about.config, w);
 }
 
 // Generate a text with the form's settings, until it is finished, stopped or replaced by another.
 async function begin() {
   const mine = (current = {});
   const prompt = encode(part("prompt").value, chars, about.lookalikes);
-  const start = prompt.ids.length ? prompt.ids : [Math.max(0, chars.indexOf("\n"))]; // otherwise, a newline
+  const start = prompt.ids.length ? prompt.ids : [before];
   const settings = { temperature: number("temperature"), length: number("length"), seed: number("seed") };
   part("note").textContent = prompt.note;
   part("given").textContent = prompt.text;
   part("written").textContent = "";
+  uncolor();
   const text = part("written").appendChild(document.createTextNode(""));
   busy(true);
   const began = performance.now();
@@ -47,6 +61,7 @@ async function begin() {
   const speed = count / (performance.now() - began) * 1000;
   part("status").textContent = `${done ? "" : "Stopped after "}${said(count)} characters (${said(speed)} per second).`;
   busy(false);
+  if (colorful()) color();
 }
 
 // Set the buttons and the status line for generating (true) or idle (false).
@@ -77,13 +92,15 @@ const redraw = () => new Promise((go) => {
 
 // Copy the text to the clipboard.
 async function copy() {
-  const text = part("text").textContent;
+  const text = part("text"), hidden = text.hidden;
   try {
-    await navigator.clipboard.writeText(text);
+    await navigator.clipboard.writeText(text.textContent);
   } catch { // some browsers don't allow this for a local file
-    getSelection().selectAllChildren(part("text"));
+    text.hidden = false; // only what is visible can be selected
+    getSelection().selectAllChildren(text);
     document.execCommand("copy");
     getSelection().removeAllRanges();
+    text.hidden = hidden;
   }
   part("status").textContent = "Copied.";
 }
@@ -101,6 +118,11 @@ function wire() {
     begin();
   });
   part("copy").addEventListener("click", copy);
+  part("surprise").addEventListener("click", () => {
+    part("surprise").setAttribute("aria-pressed", !colorful());
+    if (!colorful()) uncolor();
+    else if (!current) color(); // a text that is still being written is colored at its end
+  });
   const show = () => (part("degree").value = part("temperature").valueAsNumber.toFixed(1));
   part("temperature").addEventListener("input", show);
   part("prompt").addEventListener("keydown", (event) => {
@@ -112,7 +134,13 @@ function wire() {
 
 addEventListener("DOMContentLoaded", async () => {
   await new Promise((drawn) => setTimeout(drawn, 30)); // show the page first; unpacking a large model takes a moment
-  gpt = load();
+  try {
+    gpt = await load();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error; // what browsers raise for too little memory
+    part("status").textContent = "There isn't enough free memory for this model. Close other tabs and reload the page.";
+    return;
+  }
   wire();
   begin();
 });

@@ -1,0 +1,29 @@
+"""The loss of a model on a text, over adjacent windows."""
+
+from __future__ import annotations
+
+import torch
+
+from .data import windows
+from .device import Device
+from .model import GPT
+
+
+@torch.inference_mode()
+def estimate_loss(
+    model: GPT, data: torch.Tensor, device: Device, most: int | None = None, lengths: torch.Tensor | None = None
+) -> float:
+    """Return the mean loss in nats per character over adjacent windows of the model's block_size.
+
+    With `most`, use only that many windows, evenly spaced. `lengths` (vocab_size,), on the same device as the data, is
+    the number of characters in each token; None means 1.
+    """
+    model.eval()
+    nats, characters = 0.0, 0
+    for xb, yb in windows(data, model.config.block_size, most):
+        with device.autocast():
+            _, loss = model(xb, yb)  # nats per token
+        nats += float(loss) * yb.numel()
+        characters += yb.numel() if lengths is None else int(lengths[yb].sum())
+    model.train()
+    return nats / characters

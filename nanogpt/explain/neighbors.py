@@ -1,0 +1,115 @@
+"""Letters' neighbors: which characters a model treats alike, and how its map of them took shape.
+
+Each character of the alphabet has an embedding, a row of learned numbers. What all rows have in common is subtracted,
+because it says nothing about any of them; then rows that point the same way are neighbors (cosine). The map shows the
+two directions in which they differ most (principal components). A map can be turned and mirrored without changing what
+it says, so each earlier one is turned to fit the last (Procrustes: Schönemann, 1966).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..model import GPT
+from ..runs import snapshots
+from ..tokenizer import Tokenizer
+from . import timemachine
+from .opened import Opened
+
+NEAREST = 5
+
+
+def rows_of(model: GPT) -> np.ndarray:
+    """Return the embedding of each token: (vocab_size, C)."""
+    return model.token_embedding_table.weight.detach().float().cpu().numpy()
+
+
+def directions(rows: np.ndarray) -> np.ndarray:
+    """Return where each row (V, C) points, seen from the mean of all: (V, C), of length 1."""
+    centered = rows - rows.mean(axis=0)
+    return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
+
+
+def cosines(rows: np.ndarray) -> np.ndarray:
+    """Return the cosine of the angle between each two rows, seen from their mean: (V, C) -> (V, V)."""
+    unit = directions(rows)
+    return unit @ unit.T
+
+
+def nearest(rows: np.ndarray, tokenizer: Tokenizer, most: int = NEAREST) -> list[dict[str, Any]]:
+    """Return {"token", "near": [{"token", "cosine"}, ...]} for each token, the nearest first."""
+    alike = cosines(rows)
+    np.fill_diagonal(alike, -2.0)
+    order = np.argsort(-alike, axis=1, kind="stable")[:, : min(most, len(rows) - 1)]
+    name = lambda i: tokenizer.itos[int(i)]
+    return [
+        dict(token=name(i), near=[dict(token=name(j), cosine=round(float(alike[i, j]), 3)) for j in order[i]])
+        for i in range(len(rows))
+    ]
+
+
+def likeness(rows: np.ndarray) -> float:
+    """Return how alike the nearest neighbors are: the median, over rows (V, C), of the cosine with the nearest."""
+    alike = cosines(rows)
+    np.fill_diagonal(alike, -2.0)
+    return float(np.median(alike.max(axis=1)))
+
+
+@lru_cache(maxsize=8)
+def by_chance(vocab_size: int, width: int) -> float:
+    """Return the likeness of rows that were drawn at random, as an untrained model has them."""
+    return likeness(np.random.default_rng(0).normal(size=(min(vocab_size, 1000), width)))
+
+
+def learned(rows: np.ndarray) -> bool:
+    """Return True if rows are clearly more alike than by chance: a model that trained long enough has moved them."""
+    return likeness(rows) > by_chance(*rows.shape) + 0.1
+
+
+def flat(rows: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the map of rows (V, C), (V, 2) around zero, and the share of the variance that it holds."""
+    centered = rows - rows.mean(axis=0)
+    u, s, _ = np.linalg.svd(centered, full_matrices=False)
+    return u[:, :2] * s[:2], float((s[:2] ** 2).sum() / max(1e-12, (s**2).sum()))
+
+
+def turned(points: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Return a map (V, 2), turned, mirrored and scaled so that its points are as near as possible to another one's."""
+    u, s, vt = np.linalg.svd(points.T @ like)
+    return points @ (u @ vt) * s.sum() / max(1e-12, (points**2).sum())
+
+
+# ---- of a run --------------------------------------------------------------------------------------------------------
+
+
+def maps(opened: Opened) -> dict[str, Any]:
+    """Return {"tokens", "near", "maps": [{"step", "points", "share"}, ...], "learned"}: neighbors, a map per snapshot.
+
+    The last map is that of the model itself; earlier ones are turned to fit it. A run without snapshots has one.
+    """
+    rows = rows_of(opened.model)
+    last, share = flat(directions(rows))
+    found = [dict(step=step, **_placed(*flat(directions(earlier)), last)) for step, earlier in _snapshots(opened)]
+    own = dict(step=timemachine.kept_step(opened.run.history()), **_placed(last, share, last))
+    near = nearest(rows, opened.tokenizer)
+    return dict(
+        tokens=[one["token"] for one in near],
+        near=[one["near"] for one in near],
+        maps=[*(one for one in found if one["step"] < own["step"]), own],
+        learned=learned(rows),
+    )
+
+
+def _snapshots(opened: Opened) -> Iterator[tuple[int, np.ndarray]]:
+    for step in snapshots.steps_in(opened.run.folder):
+        yield step, rows_of(snapshots.load(opened.run.folder, step))
+
+
+def _placed(points: np.ndarray, share: float, like: np.ndarray) -> dict[str, Any]:
+    most = np.abs(like).max() or 1.0
+    placed = turned(points, like) / most
+    return dict(points=np.round(placed, 3).tolist(), share=round(share, 3))

@@ -1,0 +1,175 @@
+"""A unit for it: the single unit of a model that best predicts a feature of the text, such as "in capitals".
+
+A unit is one of the 4 C numbers inside the MLP of a block, after its ReLU. How well it predicts a feature is its AUC:
+the chance that it is larger at a place that has the feature than at one that doesn't. 1 is always, 0.5 is chance. The
+best of thousands looks good by luck, too, so it is chosen on one half of the windows and judged on the other. Karpathy
+et al. (2015) found such units first: one cell of theirs measured the length of the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import NanoGPTError, SampleConfig
+from ..model import GPT
+from . import ablation, cache
+from .features import FEATURES
+from .opened import Opened
+
+VIEW = "units"
+MEASURED = 9000  # tokens
+FEW = 10  # places with the feature, or without it, below which nothing can be said
+STRONGEST = 5
+AROUND = 24  # tokens before and after a strong place
+FIRST = 8  # the first places of a window lack the context that many features need
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of a block; both count from 0."""
+
+    block: int
+    number: int
+
+    def __str__(self) -> str:
+        """Return the name for people, who count from 1: "block 4, unit 17"."""
+        return f"block {self.block + 1}, unit {self.number + 1}"
+
+
+@torch.no_grad()
+def activations(model: GPT, idx: torch.Tensor) -> Iterator[np.ndarray]:
+    """Yield what the units of each block are at every place of idx (B, T): (B, T, 4 C)."""
+    x, rotary = model.embed(idx, slice(0, idx.shape[1]))  # (B, T, C)
+    for block in model.blocks:
+        x = x + block.sa(block.ln1(x), None, rotary)  # (B, T, C)
+        hidden = block.ffwd.net[1](block.ffwd.net[0](block.ln2(x)))  # (B, T, 4 C)
+        yield hidden.float().cpu().numpy()
+        x = x + block.ffwd.net[2](hidden)  # (B, T, C)
+
+
+def values_of(model: GPT, idx: torch.Tensor, unit: Unit) -> np.ndarray:
+    """Return what one unit is at every place of idx (B, T): (B, T)."""
+    for block, values in enumerate(activations(model, idx)):
+        if block == unit.block:
+            return values[..., unit.number]
+    raise NanoGPTError(f"This model has no {unit}.")
+
+
+def auc(values: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """Return the AUC of each unit, (U,), from its values (N, U) and which places have the feature, (N,) of bool.
+
+    It is the share of pairs, of a place with the feature and one without, in which the first value is larger; equal
+    values count half.
+    """
+    with_it = torch.from_numpy(np.ascontiguousarray(values[has].T))  # (U, P)
+    rest = torch.from_numpy(np.ascontiguousarray(values[~has].T)).sort(dim=1).values  # (U, N - P)
+    below = torch.searchsorted(rest, with_it, side="left").double().mean(dim=1)  # (U,)
+    not_above = torch.searchsorted(rest, with_it, side="right").double().mean(dim=1)  # (U,)
+    return ((below + not_above) / 2 / rest.shape[1]).numpy()
+
+
+def best_unit(model: GPT, idx: torch.Tensor, has: np.ndarray) -> tuple[Unit, float]:
+    """Return the unit that best predicts which places of idx (B, T) have a feature, `has` (B, T), and its AUC there."""
+    best, unit = -1.0, Unit(0, 0)
+    for block, values in enumerate(activations(model, idx)):
+        scores = auc(values[:, FIRST:].reshape(-1, values.shape[-1]), has[:, FIRST:].flatten())
+        if scores.max() > best:
+            best, unit = float(scores.max()), Unit(block, int(scores.argmax()))
+    return unit, best
+
+
+def check_enough(*parts: np.ndarray) -> None:
+    """Raise NanoGPTError if too few places have a feature, or lack it, in any of these parts of a text."""
+    if any(min(part.sum(), (~part).sum()) < FEW for part in parts):
+        raise NanoGPTError(f"Too few characters have (or lack) this feature: at least {2 * FEW} are needed.")
+
+
+# ---- of a run --------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def windows(opened: Opened) -> tuple[torch.Tensor, str]:
+    """Return windows (B, T) of held-out text or, if it isn't here, of text that the model writes, and which it is."""
+    text, on = opened.held_out_text(), "held-out text"
+    if text is None:
+        text, on = opened.write(SampleConfig(temperature=1.0, length=MEASURED)), "text it wrote itself"
+    return ablation.spread(opened, text, max(2, MEASURED // opened.model.config.block_size))[0], on
+
+
+def has_feature(opened: Opened, idx: torch.Tensor, name: str) -> np.ndarray:
+    """Return which tokens of idx (B, T) have a feature: those whose first character has it, (B, T) of bool."""
+    rows = []
+    for ids in idx.tolist():
+        tokens = [opened.tokenizer.itos[i] for i in ids]
+        starts = np.cumsum([0, *map(len, tokens)])[:-1]
+        rows.append(np.array(FEATURES[name][1]("".join(tokens)))[starts])
+    return np.stack(rows)
+
+
+def of_feature(opened: Opened, name: str) -> dict[str, Any]:
+    """Return {"feature", "block", "number", "auc", "on"} of the unit that best predicts a feature, and "strongest",
+    the places where it is largest.
+
+    All but these, which quote the text, is kept in the run's folder. Raise NanoGPTError for an unknown feature, or one
+    that the text hardly has.
+    """
+    if name not in FEATURES:
+        raise NanoGPTError(f"There is no feature {str(name)[:40]!r}. Choose {', '.join(FEATURES)}.")
+    idx, on = windows(opened)
+    kept = cache.load(opened, VIEW) or {}
+    if name not in kept:
+        has, half = has_feature(opened, idx, name), (len(idx) + 1) // 2
+        check_enough(has[:half, FIRST:], has[half:, FIRST:])
+        unit, _ = best_unit(opened.model, idx[:half], has[:half])
+        values = values_of(opened.model, idx[half:], unit)[:, FIRST:]
+        score = float(auc(values.reshape(-1, 1), has[half:, FIRST:].flatten())[0])
+        kept |= {name: dict(feature=name, block=unit.block, number=unit.number, auc=round(score, 4), on=on)}
+        cache.keep(opened, VIEW, kept)
+    found = kept[name]
+    return found | dict(strongest=strongest(opened, Unit(found["block"], found["number"]), idx))
+
+
+def of_selection(opened: Opened, ids: Sequence[int], start: int, end: int) -> dict[str, Any]:
+    """Return {"block", "number", "auc", "strongest"} of the unit that best tells tokens from `start` to `end` apart.
+
+    It is chosen and judged on this text alone. Raise NanoGPTError if nothing, or all of it, is selected.
+    """
+    has = np.zeros((1, len(ids)), dtype=bool)
+    has[0, start:end] = True
+    if not has[:, FIRST:].any() or has[:, FIRST:].all():
+        raise NanoGPTError(f"Select a part of the text, after its first {FIRST} characters.")
+    unit, score = best_unit(opened.model, torch.tensor([ids], device=opened.model.device), has)
+    places = strongest(opened, unit, windows(opened)[0])
+    return dict(block=unit.block, number=unit.number, auc=round(score, 4), strongest=places)
+
+
+def strongest(opened: Opened, unit: Unit, idx: torch.Tensor) -> list[dict[str, Any]]:
+    """Return the places in idx (B, T) where a unit is largest, apart: {"before", "here", "after", "value"} of each."""
+    values = values_of(opened.model, idx, unit)
+    values[:, :FIRST] = -np.inf
+    say = lambda ids: "".join(opened.tokenizer.itos[int(i)] for i in ids)
+    found = []
+    for _ in range(STRONGEST):
+        row, at = np.unravel_index(int(values.argmax()), values.shape)
+        value, ids = float(values[row, at]), idx[row]
+        if value <= 0:
+            break
+        before, after = ids[max(0, at - AROUND) : at], ids[at + 1 : at + 1 + AROUND]
+        found.append(dict(before=say(before), here=say(ids[at : at + 1]), after=say(after), value=round(value, 3)))
+        values[row, max(0, at - AROUND) : at + AROUND] = -np.inf
+    return found
+
+
+def words(found: dict[str, Any]) -> str:
+    """Return how well the unit of a feature predicts it, in a sentence."""
+    unit, score = Unit(found["block"], found["number"]), found["auc"]
+    if score < 0.7:
+        return f"No single unit knows this. The best is {unit}, with an AUC of {score:.2f} on {found['on']}."
+    how = "almost alone" if score >= 0.95 else "well" if score >= 0.85 else "in part"
+    return f"{str(unit).capitalize()} predicts it {how}: its AUC is {score:.2f} on {found['on']}."

@@ -1,0 +1,36 @@
+"""Train as one of the other ranks of a run: `python -m nanogpt.launch.rank`, started by the trainer or by torchrun.
+
+It prints nothing and writes no file. If it fails, it tells rank 0 why.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ..config import NanoGPTError
+from ..ranks import Lost, joined
+from ..runs import Run
+from ..train import follow
+from .trainer import user_message
+
+
+def main() -> int:
+    """Follow rank 0 until it ends, and return the exit status."""
+    try:
+        ranks, name = joined()
+    except NanoGPTError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        follow(Run(name), ranks)
+    except Lost:  # rank 0 was killed, or says why itself
+        return 1
+    except Exception as error:
+        ranks.leave(f"Process {ranks.rank + 1} of {ranks.size}: {user_message(error)}")
+        return 1
+    ranks.leave()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

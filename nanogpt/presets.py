@@ -1,0 +1,91 @@
+"""The presets: named settings for a model and its training, and what to expect from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .config import ModelConfig, NanoGPTError, TrainConfig, knobs
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of settings, and what to expect from it."""
+
+    label: str
+    expect: str
+    settings: Mapping[str, Any]
+
+    def configs(self, **changes: Any) -> tuple[ModelConfig, TrainConfig]:
+        """Return the preset's two configs with some settings changed. A layout brings its training recipe with it."""
+        known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
+        if unknown := sorted(set(changes) - known):
+            raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose one of {', '.join(sorted(known))}.")
+        changes = {key: value for key, value in changes.items() if value is not None}
+        layout = changes.get("layout", self.settings.get("layout", ModelConfig.layout))
+        settings = {**self.settings, **RECIPES.get(str(layout), {}), **changes}
+        if "learning_rate" in changes and "min_lr" not in changes:
+            knob_of = {k.name: k for k in knobs(TrainConfig)}
+            rate = knob_of["learning_rate"].parse(changes["learning_rate"])
+            usual = settings.get("min_lr", knob_of["min_lr"].default)
+            settings["min_lr"] = min(usual, rate)  # a rate the user chose wins over a default
+        return ModelConfig.of(settings), TrainConfig.of(settings)
+
+
+# How the modern layout is trained. Measured on Tiny Shakespeare; see benchmarks/README.md.
+MODERN: dict[str, Any] = dict(
+    layout="modern", optimizer="muon", schedule="linear", learning_rate=0.012, matrix_lr=0.03, momentum=0.9, min_lr=0.0,
+    warmup_iters=0, beta1=0.8, beta2=0.95, weight_decay=-1.0, batches="shuffled",
+)  # fmt: skip
+# The training settings that come with a layout, by its name: they aren't features of the model, so Layout doesn't hold
+# them. A layout not listed here is trained as the preset says.
+RECIPES = {"modern": MODERN}
+
+PRESETS: dict[str, Preset] = {
+    "timed": Preset(
+        "Time budget",
+        "Picks the biggest useful model for the time you give it.",
+        dict(
+            budget=60.0, layout="modern", n_layer=3, n_head=3, n_embd=96, block_size=64, batch_size=8, max_iters=1000,
+        ),
+    ),
+    "quick": Preset(
+        "Quick",
+        "About 1 minute on two CPU cores. Expect word-like output, little sense. "
+        "Validation loss about 1.90 on Tiny Shakespeare.",
+        dict(
+            n_layer=4, n_head=4, n_embd=128, block_size=64,
+            batch_size=16, max_iters=1000, learning_rate=3e-3, min_lr=1e-5, warmup_iters=50,
+        ),
+    ),
+    "laptop": Preset(
+        "Laptop",
+        "nanoGPT's settings for a CPU: 2 to 3 minutes. Validation loss about 1.79 on Tiny Shakespeare.",
+        dict(
+            n_layer=4, n_head=4, n_embd=128, block_size=64,
+            batch_size=12, max_iters=2000, learning_rate=1e-3, min_lr=1e-4, warmup_iters=100,
+        ),
+    ),
+    "lecture": Preset(
+        "Lecture",
+        "The lecture's final model: minutes on a GPU, many hours on a laptop. "
+        "The lecture reached a validation loss of 1.48 on Tiny Shakespeare.",
+        dict(
+            n_layer=6, n_head=6, n_embd=384, block_size=256, dropout=0.2,
+            batch_size=64, max_iters=5000, eval_interval=500, learning_rate=3e-4, min_lr=3e-4, warmup_iters=0,
+            weight_decay=0.01, beta2=0.999, grad_clip=0.0,
+        ),
+    ),
+}  # fmt: skip
+
+
+PLANNED = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")  # chosen by a time budget, unless you set them
+
+
+def preset(name: str) -> Preset:
+    """Return the preset with this key or label. Raise NanoGPTError if there is none."""
+    for key, found in PRESETS.items():
+        if str(name).strip().lower() in (key, found.label.lower()):
+            return found
+    raise NanoGPTError(f"There is no preset {name!r}. Choose one of {', '.join(PRESETS)}.")

@@ -1,0 +1,221 @@
+"""What a run reports while it trains: its losses, samples and checkpoints, and in the end which weights it keeps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from . import durations
+from .config import NanoGPTError, SampleConfig, TrainConfig
+from .data import Data, scored_characters
+from .device import Device
+from .disk import write_whole
+from .evaluate import estimate_loss
+from .formats import load_model, weights_bytes
+from .model import GPT
+from .runs import Run
+from .runs.checkpoint import Progress
+from .runs.snapshots import Snapshots
+from .sample import decoder_for, stream
+from .timetable import Timetable
+from .tokenizer import Tokenizer
+
+CLEARLY_WORSE = 0.05  # nats above the best validation loss; anything less may be noise or a temporary rise
+DIVERGED = (
+    "Training diverged at step {step:,} (the loss became NaN). The best weights so far are kept; try a learning rate "
+    "three times lower."
+)
+
+
+class Reporter:
+    """Records a run's progress: training loss, evaluations, samples, and checkpoints for an exact resume."""
+
+    def __init__(
+        self, run: Run, model: GPT, tokenizer: Tokenizer, data: Data, device: Device, config: TrainConfig,
+        due: Timetable, at: Progress, save_state: Callable[[], None],
+    ):  # fmt: skip
+        self.run, self.model, self.tokenizer, self.data, self.device = run, model, tokenizer, data, device
+        self.config, self.due, self.at, self.save_state = config, due, at, save_state
+        self.per_step = config.batch_size * model.config.block_size  # tokens
+        self.loss_sum = torch.tensor(at.loss_sum, device=device.type)  # on the device: reading it would wait
+        self.lr = self.grad_norm = 0.0
+        self.best_weights: dict[str, torch.Tensor] = {}  # not yet saved
+        self.stopping = False
+        self.marked_step, self.marked_time = at.step, time.perf_counter()  # of the latest row in the log
+        note = lambda step, message: run.event("note", step=step, message=message)
+        self.snapshots = Snapshots(run.folder, model, config, at.seconds, note)
+
+    def add(self, loss, lr: float, grad_norm) -> None:
+        """Count a step's loss, a tensor in nats per token."""
+        self.loss_sum += loss
+        self.at.loss_count += 1
+        self.at.judged_loss = None  # a finished run has been extended
+        self.lr, self.grad_norm = lr, grad_norm
+
+    def look(self, step: int) -> bool:
+        """Do what is due before this step. Return True if the run ends here."""
+        # before the step, so that a run resumed here stops and saves at the same steps
+        self.due.look(step)
+        self.at.step, self.at.seconds = step, self.due.seconds
+        self.due.took(other=self.snapshots.look(step, self.at.seconds))
+        self.due.expect(self.snapshots.pending, self.at.best_step == self.at.evaluated_step)
+        self.stopping = self.run.stop_file.exists() or self.due.makes_room
+        row = {**self.training_loss(), **self.evaluation()}
+        if row:
+            tokens = step * self.per_step  # read so far, those of earlier epochs again
+            counts = dict(tokens=tokens, characters=round(tokens * self.data.per_token))
+            self.run.log(step=step, seconds=round(self.at.seconds, 3), **counts, **row)
+            self.marked_step, self.marked_time = step, time.perf_counter()
+        # what the lecture prints every eval_interval
+        if "val_loss" in row:
+            losses = [f"{name} loss {row[f'{name}_loss']:.4f}" for name in ("train", "val") if f"{name}_loss" in row]
+            print(f"step {step:>6,}: {', '.join(losses)}, {self.at.seconds:.0f} s", flush=True)
+        # patience: more steps would only memorize the training set
+        overfitting = 0 < self.config.patience <= self.at.worse
+        ending = self.due.last or self.stopping or overfitting
+        if ending or self.due.saving:
+            self.save()
+        return ending
+
+    def training_loss(self) -> dict[str, float]:
+        """Return the mean loss since the last row, learning rate, gradient norm and speed, if due."""
+        at, per_token = self.at, self.data.per_token
+        if at.evaluated_step < 0:  # a new run: the first point of both curves
+            most = self.due.opening
+            loss = estimate_loss(self.model, self.data.train, self.device, most, self.data.lengths)
+            took = self.due.seconds - at.seconds
+            self.due.took(other=took, opening=took / most)
+            return dict(train_loss=loss)
+        if not (self.due.logging and at.loss_count and at.step > self.marked_step):  # not where a run resumes
+            return {}
+        loss = float(self.loss_sum) / at.loss_count / per_token  # on a GPU this waits for the steps so far
+        refuse_nan(at.step, loss)
+        speed = (at.step - self.marked_step) * self.per_step / (time.perf_counter() - self.marked_time)
+        # the next row has a mean of its own
+        self.loss_sum.zero_()
+        at.loss_count = 0
+        return dict(
+            train_loss=loss, learning_rate=self.lr, grad_norm=float(self.grad_norm), tokens_per_second=round(speed),
+            characters_per_second=round(speed * per_token),
+        )  # fmt: skip
+
+    def evaluation(self) -> dict[str, float]:
+        """If due, evaluate the model on the validation set, keep its weights if they are the best, write a sample."""
+        at, due = self.at, self.due
+        if at.evaluated_step == at.step or not (due.evaluating or due.last or self.stopping):
+            return {}
+        began = time.perf_counter()
+        loss = estimate_loss(self.model, self.data.val, self.device, due.windows, self.data.lengths)
+        due.took(window=(time.perf_counter() - began) / due.windows)
+        refuse_nan(at.step, loss)
+        at.evaluated_step = at.step
+        if due.evaluating:  # only regular evaluations count, so that stopping a run doesn't change it
+            # in a row, because a single bad evaluation may be noise
+            at.worse = at.worse + 1 if loss > at.best_val_loss + CLEARLY_WORSE else 0
+        # a copy in memory, on the device: writing it at every evaluation could take longer than the steps between
+        if loss < at.best_val_loss:
+            at.best_val_loss, at.best_step = loss, at.step
+            self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        due.took(evaluation=time.perf_counter() - began)
+        if due.sampling:
+            began = time.perf_counter()
+            self.run.sample(at.step, write_sample(self.model, self.tokenizer))
+            due.took(sample=time.perf_counter() - began)
+        return dict(val_loss=loss)
+
+    def save(self) -> None:
+        """Write the best weights, if they are new, and a checkpoint to resume from exactly here."""
+        began = time.perf_counter()
+        self.at.loss_sum = float(self.loss_sum)
+        refuse_nan(self.at.step, self.at.loss_sum)  # never save a diverged run
+        self.snapshots.write()
+        self.keep()
+        self.save_state()
+        self.due.took(save=time.perf_counter() - began)
+
+    def keep(self) -> None:
+        """Write the best weights if they are new."""
+        if self.best_weights:
+            write_whole(self.run.folder / "model.safetensors", weights_bytes(self.model, self.best_weights))
+            self.best_weights = {}
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Write the best weights even if training fails, whether the loss became NaN or memory ran out."""
+        try:
+            yield
+        except Exception:
+            self.keep()
+            raise
+
+    def judge(self) -> tuple[float, float, int]:
+        """Return the validation losses of the best and the last weights, and on how many windows they were evaluated.
+
+        A timed run evaluates them once if they are the same; if it expected that in vain, both on half as many windows.
+        """
+        at, most, timed = self.at, self.due.final_windows, self.config.budget > 0
+        same = timed and at.best_step == at.step and at.judged_loss is None
+        if timed and not same and self.due.judged == 1:
+            most = max(1, most // 2)
+        evaluate = lambda model: estimate_loss(model, self.data.val, self.device, most, self.data.lengths)
+        best_loss = evaluate(load_model(self.run.folder, self.device.type))
+        return best_loss, best_loss if same else evaluate(self.model), most
+
+    def finish(self) -> None:
+        """Record that the run was stopped; or, if it is finished, keep the better of its best and its last weights.
+
+        Compare them on the whole validation set, or on evenly spaced windows if that would take too long.
+        """
+        at, due, run = self.at, self.due, self.run
+        if self.stopping and not due.last:
+            message = f"Stopped at step {at.step:,} and saved."
+            if due.at_a_time is not None and due.makes_room:
+                limit = durations.in_words(due.at_a_time)
+                message = (
+                    f"Stopped at step {at.step:,} and saved: this server trains a run for at most {limit} at a time."
+                )
+                message += " Resume it to continue."
+            run.event("stopped", step=at.step, message=message)
+            return
+        # while training, both were evaluated on fewer windows
+        best_loss, last_loss, most = self.judge()
+        if at.judged_loss is not None:  # killed while finishing: the best weights may have been replaced already
+            best_loss = at.judged_loss
+        if last_loss <= best_loss and at.best_step != at.step:
+            at.judged_loss = best_loss
+            self.save_state()
+            write_whole(run.folder / "model.safetensors", weights_bytes(self.model))
+        loss = min(best_loss, last_loss)
+        message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."
+        if not due.last:
+            message = (
+                f"Stopped early at step {at.step:,}: the model was memorizing its text. The validation loss had been "
+                f"{CLEARLY_WORSE} above its best for {at.worse} evaluations; the best weights, from step "
+                f"{at.best_step:,}, are kept. {message}"
+            )
+        run.event(
+            "finished", step=at.step, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
+            val_characters=scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, most),
+            message=message, **due.costs,
+        )  # fmt: skip
+        print(message, flush=True)
+
+
+def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
+    """Return a short sample, always from the same prompt and seed, so that evaluations can be compared."""
+    model.eval()
+    config = SampleConfig(length=300, temperature=0.8, seed=1337)
+    decoder = decoder_for(model, 1, compiling=False)  # for such a short text, compiling takes longer than it saves
+    text = "".join(stream(model, tokenizer, "", config, decoder))
+    model.train()
+    return text
+
+
+def refuse_nan(step: int, loss: float) -> None:
+    """Raise NanoGPTError if a run has diverged. Call this before saving, so that the last good weights are kept."""
+    if not math.isfinite(loss):
+        raise NanoGPTError(DIVERGED.format(step=step))

@@ -1,0 +1,68 @@
+"""The model that the form describes, as a picture below the settings, redrawn as they change while it is open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from ..config import NanoGPTError
+from ..errors import PROBLEMS, explain
+from ..presets import preset
+from ..runs import queue
+from ..tokenizer import unit
+from . import view_architecture
+from .drawn import drawn, said, told
+from .form import Form, changes
+from .parts import QUIET
+from .visit import visitor
+
+SIZES = view_architecture.SIZES
+
+
+# ---- handlers ------------------------------------------------------------------------------------------------------
+
+
+def picture(corpus_id: str | None, *fields) -> dict[str, Any]:
+    """Return the data for architecture.js of the model that a run with these settings would train.
+
+    Raise NanoGPTError for an invalid setting, or if the model can't be chosen while another run is training.
+    """
+    from ..launch.plan import choose  # here, because it imports torch
+
+    text = visitor().text(corpus_id or "")
+    said = changes(*fields)
+    model, train = preset(fields[0]).configs(**said)
+    model, batch_size = replace(model, vocab_size=text.tokenizer().vocab_size), train.batch_size
+    if train.budget:
+        if queue.running():
+            raise NanoGPTError("Which model fits the time is measured once no other run is training.")
+        plan = choose(train.budget, model.vocab_size, len(text.tokens()), said, unit(text.tokenizer()))
+        model = replace(model, **{name: plan.settings[name] for name in SIZES})
+        batch_size = plan.settings["batch_size"]
+    return view_architecture.picture(model, batch_size)
+
+
+# ---- the picture ---------------------------------------------------------------------------------------------------
+
+
+def build(form: Form, corpus_id: gr.State) -> None:
+    """Draw the picture, closed at first, and wire it to the form. Closed, it computes nothing."""
+    with gr.Accordion("The model as a picture", open=False, elem_id="train-picture") as box:
+        wrong, view = said("train-picture-said"), drawn("architecture", elem_id="train-architecture")
+    is_open = gr.State(False)
+
+    def redraw(is_open, *inputs):
+        try:
+            return {view: picture(*inputs), wrong: told("")} if is_open else {view: gr.skip()}
+        except PROBLEMS as error:
+            return {view: None, wrong: told(explain(error), "failed")}
+
+    asked = dict(inputs=[is_open, corpus_id, *form.inputs], outputs=[view, wrong], trigger_mode="always_last", **QUIET)
+    box.expand(lambda: True, None, is_open, **QUIET).then(redraw, **asked)
+    box.collapse(lambda: False, None, is_open, **QUIET)
+    sizes = [one for one in form.advanced if one.label in (*SIZES, "batch_size")]
+    gr.on([form.estimate.change, *(one.blur for one in sizes)], redraw, **asked)
+    for filled in form.filled:
+        filled.then(redraw, **asked)

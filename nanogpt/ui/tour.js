@@ -1,0 +1,143 @@
+// The tour: draw(root, {steps: [{key, title, says, question, choices, right, do, answer}, …], tokens, …}), and later, for what
+// a step has asked of the server, draw(root, {want: key, …}).
+//
+// A step asks, then has you do something (tour_steps.js), and answers when both are done. How far you are is kept in the
+// browser. `select` asks the server for something quick, `submit` has it train, `stop` ends that; each comes with {want, …}.
+function draw(root, data) {
+  const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
+  const STORED = "nanogpt-tour";
+  if (!data) return root.replaceChildren();
+  const view = root.__tour || (root.__tour = { ...remembered(), heard: {} });
+  if (data.want) {
+    view.heard[data.want] = data;
+    if (view.hear) view.hear(data);
+    return;
+  }
+  if (!data.steps) return root.replaceChildren();
+  if (view.lesson && JSON.stringify(view.lesson.tokens) !== JSON.stringify(data.tokens)) view.heard = {}; // another model
+  view.lesson = data;
+  view.at = Math.min(view.at, data.steps.length - 1);
+  show();
+
+  function remembered() {
+    try {
+      const { at = 0, done = [], answers = {} } = JSON.parse(localStorage.getItem(STORED)) || {};
+      return { at, done: new Set(done), answers };
+    } catch { // nothing yet, or storage is switched off
+      return { at: 0, done: new Set(), answers: {} };
+    }
+  }
+  function keep() {
+    try {
+      localStorage.setItem(STORED, JSON.stringify({ at: view.at, done: [...view.done], answers: view.answers }));
+    } catch { /* then progress lasts as long as the page */ }
+  }
+  function go(i, focus) {
+    view.at = Math.max(0, Math.min(view.lesson.steps.length - 1, i));
+    keep();
+    show();
+    if (focus) root.querySelector(focus)?.focus({ preventScroll: true });
+  }
+  function show() {
+    const { steps } = view.lesson, step = steps[view.at], last = view.at === steps.length - 1;
+    const title = html("h3", "tour-title", `${view.at + 1}. ${step.title}`);
+    title.tabIndex = -1;
+    const area = html("div", "tour-do"), answer = html("div", "tour-answer");
+    answer.setAttribute("role", "status");
+    const button = (text, act, primary) => {
+      const made = html("button", primary ? "tour-button tour-primary" : "tour-button", text);
+      made.type = "button";
+      made.addEventListener("click", act);
+      return made;
+    };
+    const back = button("Back", () => go(view.at - 1, ".tour-title"));
+    back.disabled = !view.at;
+    const next = button(last ? "Finish" : "Next", () => (last ? finish() : go(view.at + 1, ".tour-title")), true);
+    const restart = button("Restart", () => {
+      Object.assign(view, { done: new Set(), answers: {}, heard: {} });
+      go(0, ".tour-title");
+    });
+    const nav = html("div", "tour-nav"), end = html("p", "tour-end");
+    end.setAttribute("role", "status");
+    nav.append(back, next, restart);
+    root.replaceChildren(progress(), title, html("p", "tour-says", step.says), question(), area, answer, nav, end);
+    let hear = () => {};
+    if (view.answers[step.key] !== undefined || view.done.has(step.key)) begin();
+    view.hear = (message) => { hear(message); settle(); };
+
+    function question() {
+      const box = html("fieldset", "tour-question"), legend = html("legend", "", step.question), name = `tour-${step.key}`;
+      box.append(legend);
+      step.choices.forEach((choice, i) => {
+        const label = html("label", "tour-choice"), radio = html("input", "");
+        Object.assign(radio, { type: "radio", name, value: String(i), checked: view.answers[step.key] === choice });
+        radio.addEventListener("change", () => {
+          const first = view.answers[step.key] === undefined && !view.done.has(step.key);
+          view.answers[step.key] = choice;
+          keep();
+          if (first) begin();
+          settle();
+        });
+        label.append(radio, html("span", "", choice));
+        box.append(label);
+      });
+      return box;
+    }
+    function begin() { // what there is to do appears once you have chosen an answer
+      const inner = html("div", "tour-area");
+      area.replaceChildren(html("p", "tour-todo", step.do), inner);
+      const said = (event) => (payload) => trigger(event, payload);
+      hear = tourSteps(html)[step.key](inner, view.lesson, {
+        heard: view.heard, ask: said("select"), train: said("submit"), stop: () => trigger("stop", {}), button,
+        complete: () => {
+          if (view.done.has(step.key)) return;
+          view.done.add(step.key);
+          keep();
+          root.querySelector(".tour-steps").replaceWith(progress());
+          settle();
+        },
+      }) || (() => {});
+      settle();
+    }
+    function settle() { // the answer
+      const chosen = view.answers[step.key], words = step.answer || view.heard[step.key]?.words || "";
+      if (!view.done.has(step.key) || !words) return answer.replaceChildren();
+      const right = step.choices[step.right];
+      const verdict = chosen === undefined ? "" : chosen === right ? "Right. " : `Not quite. Right is: ${right}. `;
+      const text = verdict + words;
+      if (answer.textContent === text) return;
+      const paragraph = html("p", "");
+      paragraph.append(html("b", "", verdict), words);
+      answer.replaceChildren(paragraph);
+    }
+    function finish() {
+      const open = steps.filter(({ key }) => !view.done.has(key));
+      end.textContent = open.length
+        ? `You have done ${steps.length - open.length} of ${steps.length} steps. Left: ${open.map(({ title }) => title).join("; ")}.`
+        : "You have done all ten steps. Now look at your own model: every view in this tab goes deeper into one of them.";
+    }
+  }
+  function progress() { // one tab stop, with arrow keys
+    const { steps } = view.lesson, list = html("div", "tour-steps");
+    list.setAttribute("role", "group");
+    list.setAttribute("aria-label", `Steps of the tour, ${view.done.size} of ${steps.length} done. Move with the arrow keys.`);
+    steps.forEach(({ key, title }, i) => {
+      const dot = html("button", "tour-dot", String(i + 1)), done = view.done.has(key);
+      dot.type = "button";
+      dot.title = title;
+      dot.tabIndex = i === view.at ? 0 : -1;
+      dot.dataset.done = String(done);
+      dot.setAttribute("aria-label", `Step ${i + 1}: ${title}${done ? ", done" : ""}`);
+      if (i === view.at) dot.setAttribute("aria-current", "step");
+      dot.addEventListener("click", () => go(i, ".tour-dot[aria-current]"));
+      list.append(dot);
+    });
+    list.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: view.at + 1, ArrowDown: view.at + 1, ArrowLeft: view.at - 1, ArrowUp: view.at - 1, Home: 0, End: steps.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      go(to, ".tour-dot[aria-current]");
+    });
+    return list;
+  }
+}

@@ -1,0 +1,57 @@
+// A text shaded by a unit: draw(root, {tokens, values, name, words, strongest: [{before, here, after, value}, …], selected}).
+//
+// `values` are from 0 to 1. The text is one tab stop with arrow keys. A stretch is selected with the mouse, or with Shift and
+// the arrow keys; the button then triggers `select` with {start, end}, the places of its first token and of the one after it.
+function draw(root, data) {
+  const { tokens = [], values = [], name = "", words = "", strongest = [], selected = null } = data || {};
+  if (!tokens.length) return root.replaceChildren();
+  const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
+  const spoken = (token) => ({ "\n": "line break", " ": "space" })[token] || token;
+  const said = html("p", "characters-words units-words", words), here = html("p", "expected-hint");
+  said.setAttribute("role", "status");
+  here.setAttribute("role", "status");
+  const box = html("div", "characters units-text"), find = html("button", "units-find", "Find the unit of the selection");
+  find.type = "button";
+  let now = 0, anchor = null, range = selected;
+  box.addEventListener("keydown", (event) => { // before the cells move
+    if (event.key.startsWith("Arrow")) anchor = event.shiftKey ? anchor ?? now : null;
+  });
+  const { cells, mark } = textCells(box, tokens, {
+    label: `Text shaded by ${name}. Move with the arrow keys, select with Shift.`,
+    name: (i) => `${spoken(tokens[i])}, ${Math.round(100 * values[i])}% of the largest`,
+    chosen: (i) => {
+      now = i;
+      if (anchor !== null) choose(Math.min(anchor, i), Math.max(anchor, i));
+      else if (window.getSelection().isCollapsed && i < tokens.length) here.textContent = `At “${{ "\n": "↵", " ": "␣" }[tokens[i]] || tokens[i]}”: ${Math.round(100 * values[i])}% of the largest value in this text.`;
+    },
+  });
+  cells.forEach((cell, i) => cell.style.setProperty("--strength", `${Math.round(65 * (values[i] || 0))}%`));
+  box.addEventListener("pointerup", () => {
+    const { anchorNode, focusNode, isCollapsed } = window.getSelection();
+    const place = (node) => cells.indexOf(node?.parentElement?.closest(".cell"));
+    const [a, b] = [place(anchorNode), place(focusNode)].sort((one, other) => one - other);
+    if (!isCollapsed && a >= 0 && b < tokens.length) choose(a, b + 1);
+  });
+  find.addEventListener("click", () => trigger("select", { start: range[0], end: range[1] }));
+  const list = html("ol", "units-strongest");
+  for (const { before, here: at, after } of strongest) {
+    const item = html("li", "");
+    item.append(before.replaceAll("\n", "↵"), html("mark", "", at.replaceAll("\n", "↵")), after.replaceAll("\n", "↵"));
+    list.append(item);
+  }
+  const parts = [said, box, here, find];
+  if (strongest.length) parts.push(html("p", "attention-title", "Its strongest places:"), list);
+  root.replaceChildren(...parts);
+  mark(0);
+  paint();
+
+  function choose(start, end) {
+    range = end > start ? [start, end] : null;
+    here.textContent = range ? `${end - start} characters selected.` : "";
+    paint();
+  }
+  function paint() {
+    find.disabled = !range;
+    cells.forEach((cell, i) => cell.classList.toggle("units-chosen", Boolean(range) && i >= range[0] && i < range[1]));
+  }
+}

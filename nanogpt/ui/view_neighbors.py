@@ -1,0 +1,69 @@
+"""The view "Letters": which characters a model treats alike, and how its map of them took shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from .. import errors, explain
+from .drawn import drawn, said, told
+from .view import View, opened
+
+if TYPE_CHECKING:
+    from ..explain.opened import Opened
+
+MOST = 300  # characters on the map
+RANDOM = (
+    "But in this model neighbors are no more alike than random rows would be: it has hardly moved its embeddings from "
+    "where they started, so don't read anything into them. Train it for longer."
+)
+SINGLE: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
+)
+
+
+# ---- handlers ------------------------------------------------------------------------------------------------------
+
+
+def shown(one: Opened) -> dict[str, Any]:
+    """Return the data for neighbors.js: the characters, their neighbors, and the maps. `at` is the selected one."""
+    found = explain.neighbors.maps(one)
+    tokens = found["tokens"][:MOST]
+    maps = [step | dict(points=step["points"][:MOST]) for step in found["maps"]]
+    vowel = next((i for i, token in enumerate(tokens) if token == "e"), 0)
+    return dict(tokens=tokens, near=found["near"][:MOST], maps=maps, at=vowel, words=words(found))
+
+
+def words(found: dict[str, Any]) -> str:
+    """Return what the map is, how much of the embedding it holds, and whether it means anything."""
+    maps = found["maps"]
+    random = "" if found["learned"] else f" {RANDOM}"
+    share = (
+        "The map shows the two directions in which the embeddings differ most: "
+        f"{maps[-1]['share']:.0%} of all differences."
+    )
+    if len(maps) == 1:
+        return f"{share} This run kept no snapshots, so there is only the map of the model as it is.{random}"
+    return f"{share} Move the slider to see it take shape. Earlier maps are turned to fit the last one.{random}"
+
+
+# ---- the view ------------------------------------------------------------------------------------------------------
+
+
+def build(run: gr.Dropdown) -> View:
+    """Draw the view and wire it."""
+    gr.Markdown(
+        "Each character has a row of learned numbers, its embedding. Characters that the model treats alike have rows "
+        "that point the same way. Choose one to see its neighbors.",
+        container=False,
+    )  # fmt: skip
+    wrong, view = said("neighbors-said"), drawn("neighbors", uses=("text_cells",), elem_id="neighbors-view")
+
+    def begin(name):
+        try:
+            return {view: shown(opened(name)), wrong: told("")}
+        except errors.PROBLEMS as error:
+            return {view: None, wrong: told(errors.explain(error), "failed")}
+
+    return View(begin, [run], [view, wrong], [])

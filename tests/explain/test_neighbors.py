@@ -1,0 +1,87 @@
+"""Letters' neighbors by hand, and maps that are turned to fit each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import ended_run
+
+from nanogpt import corpus
+from nanogpt.explain import neighbors
+from nanogpt.explain.opened import open_run
+from nanogpt.formats import weights_bytes
+from nanogpt.model import GPT
+from nanogpt.runs import snapshots
+from nanogpt.tokenizer import make_tokenizer
+from nanogpt.ui import view_neighbors
+
+SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
+
+
+def test_neighbors_by_hand():
+    rows = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, -1.0], [-3.0, -1.0]]) + 5.0  # of a, b, c, d; they share the 5
+    a, b, c, d = neighbors.nearest(rows, make_tokenizer("abcd"))
+    assert [one["token"] for one in a["near"]] == ["c", "b", "d"]
+    assert [one["cosine"] for one in a["near"]] == pytest.approx([0.5**0.5, 0.0, -3 / 10**0.5], abs=1e-3)
+    assert [one["near"][0]["token"] for one in (b, c, d)] == ["a", "a", "b"]
+    assert len(neighbors.nearest(np.eye(9), make_tokenizer("abcdefghi"))[0]["near"]) == neighbors.NEAREST
+
+
+def test_random_rows_are_not_taken_for_learned_ones():
+    rng = np.random.default_rng(1)
+    random = rng.normal(size=(65, 96))
+    assert neighbors.by_chance(65, 96) == pytest.approx(neighbors.likeness(random), abs=0.05)
+    assert not neighbors.learned(random)
+    pairs = np.repeat(rng.normal(size=(33, 96)), 2, axis=0)[:65] + 0.5 * random
+    assert neighbors.learned(pairs)
+
+
+def test_a_map_keeps_as_much_of_the_distances_as_two_directions_can():
+    rng = np.random.default_rng(0)
+    flat = rng.normal(size=(12, 2))
+    basis, _ = np.linalg.qr(rng.normal(size=(8, 2)))
+    points, share = neighbors.flat(flat @ basis.T + 5.0)
+    assert share == pytest.approx(1.0)
+    apart = lambda x: np.linalg.norm(x[:, None] - x[None], axis=-1)
+    assert apart(points) == pytest.approx(apart(flat))
+    rows = rng.normal(size=(30, 8))
+    values = np.linalg.eigvalsh(np.cov(rows.T))
+    assert neighbors.flat(rows)[1] == pytest.approx(values[-2:].sum() / values.sum())
+
+
+def test_a_map_is_turned_mirrored_and_scaled_to_fit():
+    like = np.random.default_rng(0).normal(size=(10, 2))
+    like -= like.mean(axis=0)
+    angle = 1.1
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    mirrored = (like @ turn) * [1, -1] * 3.0
+    assert neighbors.turned(mirrored, like) == pytest.approx(like)
+    # no other turn fits better
+    other = np.random.default_rng(1).normal(size=(10, 2))
+    best = ((neighbors.turned(other, like) - like) ** 2).sum()
+    for angle in np.linspace(0, 2 * np.pi, 50):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        for flip in ([1, 1], [1, -1]):
+            there = other @ turn * flip
+            there *= (there * like).sum() / (there**2).sum()  # the best scale
+            assert ((there - like) ** 2).sum() >= best - 1e-9
+
+
+def test_the_maps_of_a_run_end_with_its_model(home, tiny_text):
+    run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+    one = open_run(run)
+    alone = view_neighbors.shown(one)
+    assert len(alone["maps"]) == 1
+    assert "kept no snapshots" in alone["words"]
+    assert alone["tokens"][alone["at"]] == "e"
+    (run.folder / "snapshots").mkdir()
+    for step in (0, 7):
+        snapshots.path_of(run.folder, step).write_bytes(weights_bytes(GPT(one.model.config), half=True))
+    snapshots.path_of(run.folder, 49).write_bytes(weights_bytes(one.model, half=True))
+    data = view_neighbors.shown(one)
+    assert [one["step"] for one in data["maps"]] == [0, 7, 49, 50]
+    assert np.array(data["maps"][2]["points"]) == pytest.approx(np.array(data["maps"][3]["points"]), abs=0.01)
+    assert np.abs(data["maps"][-1]["points"]).max() == 1.0
+    assert len(data["maps"][0]["points"]) == len(data["near"]) == one.tokenizer.vocab_size
+    assert "Move the slider" in data["words"]
+    assert data["words"].endswith(view_neighbors.RANDOM)  # it was never trained

@@ -1,0 +1,128 @@
+"""The tour: its steps say what the model does, with and without its text, and its answers are computed."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from conftest import ROOT, ended_run
+
+from nanogpt import corpus
+from nanogpt.config import SampleConfig
+from nanogpt.explain import ablation, attention, characters, tour, tour_steps
+from nanogpt.explain.opened import open_run
+
+SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=64, batch_size=4, max_iters=50)
+
+
+@pytest.fixture
+def one(home, tiny_text):
+    return open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL))
+
+
+def test_every_step_asks_something_has_something_to_do_and_answers(one):
+    lesson = tour.lesson(one)
+    json.dumps(lesson)  # it goes to the browser
+    steps = lesson["steps"]
+    assert len(steps) == 10
+    for step in steps:
+        assert len(step["choices"]) == len(set(step["choices"])) >= 3
+        assert step["choices"][step["right"]]
+        assert step["question"].endswith("?")
+        assert step["do"]
+    without_answer = [step["key"] for step in steps if not step["answer"]]
+    assert without_answer == ["mask", "adamw"]  # theirs are measured when the reader trains
+    done = (ROOT / "nanogpt" / "ui" / "tour_steps.js").read_text(encoding="utf-8")
+    assert re.findall(r"^    (\w+)\(area, ", done, re.M) == [
+        "numbers", "next", "surprise", "alike", "attention", "mask", "parts", "training", "adamw", "dice",
+    ]  # fmt: skip
+    assert {step["key"] for step in steps} == set(re.findall(r"^    (\w+)\(area, ", done, re.M))
+
+
+def test_right_answers_are_the_models_own(one):
+    lesson = tour.lesson(one, seed=3)
+    text = "".join(lesson["tokens"])
+    assert text in one.held_out_text()
+    assert len(lesson["tokens"]) == SMALL["block_size"] - 1
+    read = characters.read(one.model, one.tokenizer, text)
+    assert lesson["bits"] == pytest.approx(read.bits.tolist(), abs=0.01)
+    by_key = {step["key"]: step for step in lesson["steps"]}
+    right = lambda key: by_key[key]["choices"][by_key[key]["right"]]
+    assert right("numbers") == f"{len(lesson['word'])}, one per character"
+    place = lesson["asked"]["next"]
+    assert right("next") == tour_steps.quoted(lesson["tokens"][place])
+    assert lesson["likeliest"][place] == [
+        dict(token=bar["token"], p=pytest.approx(bar["p"], abs=1e-4))
+        for bar in characters.likeliest(
+            characters.logits_at(one.model, one.tokenizer, text, place), one.tokenizer, SampleConfig()
+        )
+    ]
+    # the neighbor of "e", by hand
+    rows = one.model.token_embedding_table.weight.detach()
+    rows = rows - rows.mean(0)
+    asked = re.search("most like “(.)”", by_key["alike"]["question"])[1]
+    alike = torch.nn.functional.cosine_similarity(rows, rows[one.tokenizer.stoi[asked]][None])
+    assert right("alike") == tour_steps.quoted(one.tokenizer.itos[int(alike.topk(2).indices[1])])
+    # where the head looks
+    at = lesson["asked"]["attention"]
+    wei = attention.of_text(one.model, [one.tokenizer.stoi["\n"], *one.tokenizer.encode(text)][1:])[0, 0]
+    best = int(wei[at].argmax())
+    assert right("attention").startswith(tour_steps.quoted(lesson["tokens"][best]))
+    T = len(lesson["tokens"])
+    assert [(share / 255) ** 2 for share in lesson["head"]["shares"]] == pytest.approx(
+        wei.flatten().tolist(), abs=0.005
+    )
+    assert len(lesson["head"]["shares"]) == T * T
+
+
+def test_it_works_without_the_models_text(one):
+    alone = open_run(one.run, may_read_text=False)
+    lesson = tour.lesson(alone)
+    assert len(lesson["tokens"]) > 20
+    assert "Python's reference manual" in next(step["do"] for step in lesson["steps"] if step["key"] == "mask")
+
+
+def test_what_the_reader_asks_for(one):
+    assert tour.encoded(one, "The Ω") == [(ch, one.tokenizer.stoi[ch]) for ch in "The "]
+    assert len(set(tour.written(one, 0.0))) == 1
+    assert len(set(tour.written(one, 2.0))) == 2
+    *_, last = tour.without(one, "mlp")
+    xb, yb, on = ablation.passages(one)
+    mlps = [part for part in ablation.parts_of(one.model) if part.kind == "mlp"]
+    with torch.inference_mode():
+        both = [float(model(xb, yb)[1]) for model in (one.model, ablation.without(one.model, mlps))]
+    assert last["losses"] == pytest.approx(both)
+    assert (last["on"], last["kind"]) == (on, "mlp")
+    assert len(last["texts"][0]) == len(last["texts"][1]) == tour.WRITTEN
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("a (shortest) word", "word"),
+        ("an extraordinarily to", "extraor"),
+        ("我们在这里学习语言模型", "我们在这里学习"),
+        (" \n 12 + 3;", "12+3"),
+        ("\n\n  a \n", "!ab"),
+        ("", "!ab"),
+    ],
+)
+def test_the_word_to_encode_can_be_read(text, word):
+    assert tour_steps.word_of(text, ["\n", " ", "!", "a", "b"]) == word
+
+
+def test_measured_answers_in_words():
+    last = {"with": dict(held_out=1.9, writing=1.9), "without": dict(held_out=0.09, writing=6.1)}
+    words = tour_steps.mask_words(last)
+    assert "has a loss of 0.09, the other one 1.90." in words
+    assert "its loss is 6.10 instead of 1.90" in words
+    weights = [
+        dict(character=" ", typical=dict(gradient=0.4, adamw=0.002, sgd=0.4)),
+        dict(character="z", typical=dict(gradient=0.01, adamw=0.001, sgd=0.0)),
+    ]
+    words = tour_steps.adamw_words(dict(weights=weights, adamw=[4.0] * 30 + [2.0] * 20, sgd=[3.0] * 50, rate=1.0))
+    assert "the embedding of “␣”, B in that of “z”" in words
+    assert "40.0 times as large, but AdamW moves it 2.0 times as far; SGD, many times." in words
+    assert "After 50 steps the loss is 2.00 with AdamW and 3.00 with SGD" in words

@@ -1,0 +1,87 @@
+"""The decoder of several texts at their own positions, against the whole model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nanogpt.config import ModelConfig
+from nanogpt.fast import rows as rows_module
+from nanogpt.fast.decode import Ready
+from nanogpt.fast.packed import has_onednn
+from nanogpt.fast.rows import Rows
+from nanogpt.layout import LAYOUTS, Layout
+from nanogpt.model import GPT
+
+V, T = 11, 16
+MIXED = {
+    **LAYOUTS,
+    "rotary, with gains": Layout(rotary=True, relu_squared=True),
+    "learned, with QK norm": Layout(plain_norms=True, qk_norm=True, biases=False),
+}
+
+
+def made(layout: Layout, **shape) -> GPT:
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(vocab_size=V, layout=layout, block_size=T, **shape)).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return model
+
+
+def expected(model: GPT, texts: list[list[int]]) -> np.ndarray:
+    """Return the logits after each text, from the whole model: (B, vocab_size)."""
+    with torch.no_grad():
+        return np.array([model(torch.tensor([ids]))[0][0, -1].numpy() for ids in texts])
+
+
+@pytest.mark.parametrize("wide", [1, 1000])  # oneDNN's products for all matrices, and for none
+@pytest.mark.parametrize("layout", MIXED)
+def test_texts_join_and_leave_at_any_position(layout, wide, monkeypatch):
+    monkeypatch.setattr(rows_module, "WIDE", wide)
+    model, rng = made(MIXED[layout], n_layer=2, n_head=2, n_embd=16), np.random.default_rng(1)
+    rows, texts = Rows(Ready(model), 4), list[list[int]]()
+
+    def join(count: int, length: int) -> None:
+        new = rng.integers(0, V, (count, length))
+        rows.join(new)
+        texts.extend(new.tolist())
+
+    def go_on(characters: int) -> None:
+        for _ in range(characters):
+            ids = rng.integers(0, V, len(texts))
+            for text, i in zip(texts, ids.tolist()):
+                text.append(i)
+            np.testing.assert_allclose(rows.step(ids), expected(model, texts), atol=3e-5)
+
+    join(1, 0)
+    go_on(3)
+    join(2, 9)
+    join(1, 12)
+    go_on(4)  # the last one is full now
+    assert rows.at.tolist() == [7, 13, 13, T]
+    rows.keep([0, 2])
+    texts[:] = texts[0], texts[2]
+    join(1, 2)  # into rows that were used before, by longer texts
+    go_on(3)
+    assert rows.at[:3].tolist() == [10, T, 5]
+    rows.keep([2])  # the last text into the first row, which was longer
+    texts[:] = texts[2:]
+    go_on(5)
+    rows.keep([])
+    texts.clear()
+    join(4, 1)
+    go_on(T - 1)
+
+
+def test_wide_matrices_are_packed_and_others_are_not(monkeypatch):
+    x, W = np.ones((3, 4), np.float32), np.arange(20, dtype=np.float32).reshape(4, 5)
+    calls = []
+    monkeypatch.setattr(rows_module.torch, "mm", lambda a, b: calls.append(1) or a @ b)
+    np.testing.assert_allclose(rows_module.product(W)(x), x @ W)
+    assert calls == [1]
+    monkeypatch.setattr(rows_module, "WIDE", 4)
+    np.testing.assert_allclose(rows_module.product(W)(x), x @ W)
+    assert len(calls) == (1 if has_onednn() else 2)

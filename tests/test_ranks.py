@@ -1,0 +1,205 @@
+"""Several processes train as one: the same losses, one sentence if one is gone, a resume with another number."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from nanogpt import ranks
+from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
+from nanogpt.device import Device
+from nanogpt.model import GPT
+from nanogpt.optim import Step, get_lr
+from nanogpt.ranks import Lost, Ranks, SharedStep
+from nanogpt.runs import Run
+from nanogpt.train import fastest_step
+
+KINDS = [*product(("classic", "modern"), ("adamw", "muon"), (torch.float64, torch.float32))]
+SOON = 6  # seconds of PATIENCE in the second process
+STEPS, B, T = 50, 5, 8  # an odd number of rows, so that the shares differ
+HERE = Path(__file__).parent
+
+
+def losses_of(layout: str, optimizer: str, dtype: torch.dtype, together: Ranks | None = None) -> list[float]:
+    """Train a tiny model on random batches, and return the loss of each step."""
+    torch.manual_seed(1)
+    model = GPT(ModelConfig(vocab_size=11, n_layer=2, n_head=2, n_embd=16, block_size=T, dropout=0.0, layout=layout))
+    config = TrainConfig(optimizer=optimizer, max_iters=STEPS, learning_rate=3e-3, weight_decay=0.1, warmup_iters=5)
+    device = Device("cpu", torch.float32, "CPU")
+    make = fastest_step if dtype is torch.float32 else Step  # the fast ones compute in float32 and bfloat16
+    step: Step | SharedStep = make(model.to(dtype), config, device)
+    if together:
+        step = SharedStep(step, together)
+    generator, losses = torch.Generator().manual_seed(2), []
+    for number in range(STEPS):
+        ids = (torch.randint(11, (B, 1), generator=generator) + torch.arange(T + 1)) % 11  # (B, T+1), to be learned
+        lr = get_lr(number, config)
+        if together and together.rank:
+            lr = together.hear()
+        losses.append(float(step(ids[:, :-1], ids[:, 1:], lr)[0]))
+    return losses
+
+
+def other_rank(what: str) -> None:
+    """As the second process of a test, do what it expects."""
+    torch.set_num_threads(1)
+    ranks.PATIENCE = timedelta(seconds=SOON)
+    there, name = ranks.joined()
+    assert name == "some-run"
+    if what == "train":
+        without_bfloat16()
+        for kind in KINDS:
+            losses_of(*kind, together=there)
+        assert there.hear() is None
+        there.leave()
+    elif what == "runs out of memory":
+        there.leave("Process 2 of 2: Out of memory.")
+    elif what == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def without_bfloat16() -> None:
+    """Have Muon iterate in the matrices' own precision, on every processor."""
+    from nanogpt import optim
+
+    optim.native_bfloat16 = lambda: False
+
+
+@pytest.fixture
+def second(monkeypatch: pytest.MonkeyPatch):
+    """Return a function that has the second process do something."""
+
+    def do(what: str) -> None:
+        def start(rank: int, size: int, port: int, threads: int) -> subprocess.Popen:
+            code = f"import test_ranks; test_ranks.other_rank({what!r})"
+            where = dict(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+            path = os.pathsep.join([str(HERE), str(HERE.parent)])
+            return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **where, "PYTHONPATH": path})
+
+        monkeypatch.setattr(ranks, "start", start)
+
+    return do
+
+
+@pytest.mark.slow
+def test_two_processes_end_where_one_does(second, monkeypatch):
+    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: False)
+    second("train")
+    threads = torch.get_num_threads()
+    with ranks.together("some-run", 2) as both:
+        assert both is not None
+        time.sleep(SOON + 1)  # as in an evaluation, for longer than the ranks had to meet
+        shared = {kind: losses_of(*kind, together=both) for kind in KINDS}
+    assert torch.get_num_threads() == threads
+    for kind in KINDS:
+        plain = losses_of(*kind)
+        assert plain[-1] < plain[0] - 0.2
+        if kind[-1] is torch.float64:
+            assert shared[kind] == pytest.approx(plain, abs=1e-5)
+        else:
+            assert shared[kind][:2] == pytest.approx(plain[:2], abs=1e-5)
+            assert shared[kind][-1] == pytest.approx(plain[-1], abs=5e-3)
+
+
+def endless(both: Ranks) -> None:
+    """Train until another rank is gone."""
+    while True:
+        both.tell(0.1)
+        both.add([torch.zeros(3)], 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("runs out of memory", "Process 2 of 2: Out of memory."),
+        ("is killed", "Another process of this run was killed."),
+    ],
+)
+def test_a_process_that_is_gone_is_one_sentence(second, what, sentence):
+    second(what)
+    began = time.monotonic()
+    with pytest.raises(Lost, match=sentence), ranks.together("some-run", 2) as both:
+        endless(both)
+    assert time.monotonic() - began < 60
+    dist.destroy_process_group()
+
+
+def says_that_it_is_here(rank: int, port: int) -> None:
+    """Do the first half of what another rank does to join."""
+    dist.TCPStore(ranks.HERE, port, is_master=False).set(ranks.PRESENT.format(rank), "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("comes", [False, True])
+def test_a_process_that_never_comes_or_never_connects_is_one_sentence(monkeypatch, comes):
+    def start(rank: int, size: int, port: int, threads: int) -> subprocess.Popen:
+        if comes:
+            threading.Thread(target=says_that_it_is_here, args=(rank, port)).start()
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr(ranks, "PATIENCE", timedelta(seconds=2))
+    monkeypatch.setattr(ranks, "start", start)
+    did_not = "The 2 processes that train this run did not meet within 2 seconds"
+    with pytest.raises(NanoGPTError, match=did_not), ranks.together("some-run", 2):
+        pass
+
+
+def test_several_processes_are_refused_on_a_gpu():
+    with pytest.raises(NanoGPTError, match="on CPUs only"), ranks.together("some-run", 2, "cuda"):
+        pass
+
+
+SMALL = {"n-layer": 1, "n-head": 2, "n-embd": 16, "block-size": 16, "batch-size": 4, "dropout": 0, "eval-interval": 10}
+FLAGS = [part for name, value in SMALL.items() for part in (f"--{name}", str(value))]
+
+
+def nanogpt(*arguments, **options) -> subprocess.Popen:
+    command = [sys.executable, "-m", "nanogpt", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_resumed_by_one_and_ends_like_a_run_of_one(home, tmp_path, tiny_text):
+    file = tmp_path / "text.txt"
+    file.write_text(tiny_text, encoding="utf-8")
+    first = nanogpt("train", file, "--name", "two", "--max-iters", 20, "--processes", 2, *FLAGS)
+    one = nanogpt("train", file, "--name", "one", "--max-iters", 40, *FLAGS)
+    assert (first.communicate()[0], first.returncode)[1] == 0
+    second = nanogpt("train", "--resume", "two", "--max-iters", 40)
+    assert (second.communicate()[0], second.returncode)[1] == 0
+    assert (one.communicate()[0], one.returncode)[1] == 0
+    losses = lambda name: [row["val_loss"] for row in Run(name).history().evaluations]
+    assert len(losses("two")) == 5
+    assert losses("two")[0] == losses("one")[0]
+    assert losses("two") == pytest.approx(losses("one"), abs=2e-2)  # the schedule was as long as the run, so it differs
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs processes that can be listed")
+def test_a_killed_process_fails_the_run_which_can_be_resumed(home, tmp_path, tiny_text):
+    file = tmp_path / "text.txt"
+    file.write_text(tiny_text, encoding="utf-8")
+    process = nanogpt("train", file, "--name", "killed", "--max-iters", 100_000, "--processes", 2, *FLAGS)
+    run, end = Run("killed"), time.monotonic() + 60
+    while not (run.exists() and run.history().step >= 10) and time.monotonic() < end:
+        time.sleep(0.05)
+    others = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "launch.rank"], capture_output=True, text=True)
+    os.kill(int(others.stdout), signal.SIGKILL)
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode == 2
+    assert "Another process of this run was killed. Resume the run to continue from its last checkpoint." in said
+    assert "Traceback" not in said
+    assert run.status().state == "failed"
+    assert run.status().can_continue
