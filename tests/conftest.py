@@ -445,7 +445,7 @@ def open_page(browser, server: Server, moves: bool = True) -> Iterator:
     opened.close()
     # Restarting the server breaks open requests, and leaving the page aborts them. Any other error is a bug.
     harmless = (
-        "net::ERR_", "Failed to fetch", "AbortError: signal is aborted without reason",
+        "net::ERR_", "Failed to fetch", "TypeError: network error", "AbortError: signal is aborted without reason",
         "Unexpected error Connection errored out.",
     )  # fmt: skip
     wrong = [error for error in errors if not any(kind in error for kind in harmless)]
