@@ -198,7 +198,7 @@ def rows(quick: bool, largest: int) -> dict[str, tuple[Callable, list]]:
         text=(text, [size for size in ([2] if quick else [1, 10, 100, 1000]) if size <= largest]),
         processes=(shared, [1] if quick else [count for count in (1, 2, 4, 8) if count <= max(2, cores)]),
         model=(model, list(MODELS)[: 1 if quick else None]),
-        runs=(runs, [1, 10] if quick else [1, 10, 100, 1000]),
+        runs=(runs, [10] if quick else [1, 10, 100, 1000]),
         steps=(steps, [1000] if quick else [10**3, 10**4, 10**5, 10**6]),
     )
 

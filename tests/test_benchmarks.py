@@ -213,7 +213,7 @@ def test_growth(text_file, home, monkeypatch):
 
     monkeypatch.setattr(growth, "write_result", lambda *_: pytest.fail("--quick writes nothing"))
     found = growth.main([text_file, "--quick", "--tables", "text", "runs", "steps"])
-    assert [row["runs"] for row in found["runs"]] == [1, 10]
+    assert found["runs"][0]["runs"] == 10
     assert found["text"][0]["megabytes"] == 2
     assert found["steps"][0]["rows"] == 100
 
