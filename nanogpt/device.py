@@ -49,9 +49,9 @@ def pick_device(wanted: str = "auto", probe: bool = False) -> Device:
     for name in FINDERS if wanted == "auto" else [wanted]:  # the fastest first
         if device := FINDERS[name](probe):
             return device
-    hint = cuda_hint() if wanted == "cuda" else "One that computes wrong results is not used."
+    hint = f"{cuda_hint()} ".lstrip() if wanted == "cuda" else "One that computes wrong results is not used. "
     what = {"cuda": "NVIDIA GPU", "mps": "Apple GPU"}[wanted]
-    raise NanoGPTError(f"device is set to {wanted}, but there is no usable {what} here. {hint or ''} Use cpu or auto.")
+    raise NanoGPTError(f"device is set to {wanted}, but there is no usable {what} here. {hint}Use cpu or auto.")
 
 
 def places(device: Device) -> list[str]:
