@@ -135,7 +135,8 @@ class Hub:
         http.close_connection = True
         http.end_headers()
         if http.command != "HEAD":
-            http.wfile.write(content)
+            with contextlib.suppress(BrokenPipeError):  # a client that was killed
+                http.wfile.write(content)
 
     def stream(self, http: BaseHTTPRequestHandler, events: Iterator[bytes]) -> None:
         http.send_response(200)

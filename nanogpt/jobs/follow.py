@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
 from ..config import NanoGPTError
 from ..durations import in_words
 from ..errors import PROBLEMS, explain
-from ..publish import hub
+from ..publish.hub_errors import NO_TOKEN
 from ..runs import Busy, Run, queue
 from ..runs.job import LOST, Job, job_of
 from . import parcel
@@ -98,13 +98,19 @@ class Follower:
         self.sign_in()
         if not self.job.id:
             self.begin()
-        reason = self.watch()
-        self.come_back(reason)
+        if not self.job.back:
+            self.come_back(self.watch())
+        self.close()
 
     def sign_in(self) -> None:
         """Sign in with this machine's saved token. Raise Gone if there is none and nothing has begun."""
         try:
-            self.api, owner = hub.signed_in(hub.saved_token())
+            token = get_token()
+            if not token:
+                raise NanoGPTError(NO_TOKEN)
+            self.api = HfApi(token=token)
+            with asked():
+                owner = str(self.api.whoami()["name"])
         except NanoGPTError as error:
             raise self.fatal(error) from None
         if not self.job.namespace:
@@ -249,12 +255,12 @@ class Follower:
             time.sleep(1.0)
 
     def come_back(self, reason: str) -> None:
-        """Bring the run back, and say in its folder how it ended. Then delete the repository."""
+        """Bring the run back, and say in its folder how it ended."""
         self.stage("Bringing the run back")
         there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run), tries=None)
         if not ended_itself(self.run, self.job.events):
             self.last_words(reason, there)
-        self.close()
+        self.change(back=True)
 
     def last_words(self, reason: str, there: bool) -> None:
         """Say in the run folder how a run ended that could not say so itself."""

@@ -35,7 +35,8 @@ class Job:
     lines: int = 0  # other lines of its output
     sizes: dict[str, int] = field(default_factory=dict)  # of the files that grow, in bytes, after those pieces
     events: int = 0  # that the run had logged before this job
-    ended: bool = False
+    back: bool = False  # the run is
+    ended: bool = False  # nothing is left to do
     problem: str = ""  # why the follower left, although the job goes on
 
     @property
