@@ -110,6 +110,8 @@ def _busy_words(run: Run, status: Status) -> str:
         if status.place == 1:
             return "Queued: next" if queue.running() else "Starting …"
         return f"Queued: number {status.place}"
+    if status.message:  # what its job is doing
+        return f"{status.message} …"
     return f"{state_word(status)}: {steps(run, status)}"
 
 
