@@ -26,6 +26,7 @@ class Hardware:
     about: str
     price: float
     seconds: int
+    gpu: bool = False
 
     @property
     def hourly(self) -> str:
@@ -47,7 +48,7 @@ def hardware(api: HfApi) -> list[Hardware]:
         if per is None or (gpu and str(gpu.quantity) != "1"):
             continue  # a run uses one GPU, so several would cost more and bring nothing
         parts = [one.pretty_name, one.cpu, one.ram, *([f"{gpu.vram} of GPU memory"] if gpu else [])]
-        found.append(Hardware(one.name, ", ".join(parts), one.unit_cost_usd, per))
+        found.append(Hardware(one.name, ", ".join(parts), one.unit_cost_usd, per, bool(gpu)))
     return sorted(found, key=lambda one: one.price / one.seconds)
 
 

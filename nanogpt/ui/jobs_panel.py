@@ -28,6 +28,12 @@ INTRO = (
     "Rent a GPU from Hugging Face for one run, billed to your account there. The run appears above like any other, and "
     "goes on if you close the page or turn this machine off."
 )
+# The run is above the panel, so bring it into view, unless there is a message that it has not started.
+SHOW_RUN = """(said) => {
+  if ((said || {}).text) return;
+  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
+  document.getElementById("train-status")?.scrollIntoView({ behavior, block: "center" });
+}"""
 CHANGED = "Something has changed since you saw this. Look at it again, then press the button once more."
 
 
@@ -40,7 +46,8 @@ def hardware_choices() -> list[tuple[str, str]]:
     from ..publish import hub
 
     api, _ = hub.signed_in(hub.saved_token())
-    return [(f"{one.hourly} · {one.about}", one.name) for one in offer.hardware(api)]
+    offered = sorted(offer.hardware(api), key=lambda one: not one.gpu)  # the cheapest GPU first
+    return [(f"{one.hourly} · {one.about}", one.name) for one in offered]
 
 
 def terms(corpus_id: str | None, hardware: str | None, limit: str, *fields) -> Terms:
@@ -72,11 +79,6 @@ def begin(corpus_id: str | None, name: str, hardware: str | None, limit: str, sh
     return run
 
 
-def closed(message: dict[str, Any] | None) -> Any:
-    """Return the update that hides the terms, unless a message says that the run has not started."""
-    return gr.skip() if (message or {}).get("text") else gr.Column(visible=False)
-
-
 def followed(name: str | None) -> Run | None:
     """Follow a run's job again if it is open, and return the run; None if it has no open job."""
     from ..jobs import start
@@ -97,6 +99,7 @@ class JobsPanel:
 
     go: gr.Button
     inputs: list  # of `begin`, after the text and the name
+    note: gr.HTML  # for messages
     agreed: gr.Column  # what is shown once the terms are known
 
 
@@ -107,14 +110,14 @@ def build(corpus_id: gr.State, fields: list) -> JobsPanel:
         with gr.Row():
             hardware = gr.Dropdown([], label="Hardware", min_width=240, scale=3, elem_id="jobs-hardware")
             limit = gr.Textbox(
-                label="Time limit (optional)", placeholder="10 minutes more than the training time", max_lines=1,
+                label="Time limit (optional)", placeholder="training time + 10m", max_lines=1,
                 min_width=200, elem_id="jobs-limit",
             )  # fmt: skip
         ask = gr.Button("Show cost and upload", size="sm", elem_id="jobs-ask")
         note = said("jobs-said")
         with gr.Column(visible=False, elem_id="jobs-agreed") as agreed:
             shown = gr.Textbox(
-                label="Before you start", interactive=False, lines=4, max_lines=12, elem_id="jobs-terms",
+                label="Before you start", interactive=False, lines=4, max_lines=20, elem_id="jobs-terms",
             )  # fmt: skip
             with gr.Row():
                 go = gr.Button("Upload and start", variant="primary", min_width=140, elem_id="jobs-start")
@@ -137,4 +140,4 @@ def build(corpus_id: gr.State, fields: list) -> JobsPanel:
     panel.expand(listed, hardware, [hardware, note], **QUIET)
     ask.click(asked, [corpus_id, hardware, limit, *fields], [shown, agreed, note], **QUIET)
     cancel.click(lambda: gr.Column(visible=False), None, agreed, **QUIET)
-    return JobsPanel(go, [hardware, limit, shown], agreed)
+    return JobsPanel(go, [hardware, limit, shown], note, agreed)

@@ -13,7 +13,7 @@ from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..runs import Run
 from . import form, form_picture, jobs_panel, link, run_panel
-from .drawn import drawn, said, told
+from .drawn import drawn, is_failure, said, told
 from .parts import QUIET, Parts
 from .visit import visitor
 from .watching import EACH_SECOND, EMPTY, NO_SAMPLE, REST, catch_up, shown, ticked, view, written
@@ -108,6 +108,18 @@ def on_click(button: gr.Button, attempted: Callable[..., Iterable[dict]], inputs
     return done
 
 
+def wire_jobs(jobs: jobs_panel.JobsPanel, inputs: list, parts: Parts) -> None:
+    """Wire the button that uploads a run and starts its job. An error is shown above it, and the terms stay."""
+
+    def attempted(*a) -> Iterator[dict]:
+        for updates in attempt(jobs_panel.begin, *a):
+            said = updates.pop("said")
+            yield {**parts.put(updates), jobs.note: said, jobs.agreed: gr.Column(visible=is_failure(said))}
+
+    done = on_click(jobs.go, attempted, inputs, [*parts.outputs, jobs.note, jobs.agreed])
+    done.then(None, jobs.note, None, js=jobs_panel.SHOW_RUN)
+
+
 def look_back(name: str | None, where: dict[str, Any]) -> list:
     """Return the sample that the slider is at, and its number to stay at; None for the newest, to follow newer ones."""
     at = where.get("at") if isinstance(where, dict) else None
@@ -197,8 +209,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
     started = train(parts["start"], start, [corpus_id, name, *chosen.inputs])
     started.then(lambda: "", None, name, **QUIET).then(place.warm, **QUIET)
     if jobs:
-        inputs = [corpus_id, name, *jobs.inputs, *chosen.inputs]
-        train(jobs.go, jobs_panel.begin, inputs).then(jobs_panel.closed, said_line, jobs.agreed, **QUIET)
+        wire_jobs(jobs, [corpus_id, name, *jobs.inputs, *chosen.inputs], parts)
     train(parts["go_on"], go_on, [run, parts["more"]])
     on(parts["stop"].click, stop, run)
     on(timer.tick, ticked, [run, seen, caught], parts.some(EACH_SECOND))
