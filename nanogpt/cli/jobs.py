@@ -7,8 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..config import NanoGPTError, duration
-from ..runs import Run
-from ..runs.job import open_job
+from ..runs import Run, open_job
 from .flags import Command, Parser
 
 if TYPE_CHECKING:

@@ -5,4 +5,4 @@
 there to here, `back` checks what comes back, and `refusals` words the errors. Only this room talks to Jobs.
 """
 
-__all__ = ["offer", "start"]
+__all__ = ["follow", "offer", "start"]

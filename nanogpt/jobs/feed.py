@@ -16,8 +16,7 @@ from typing import Any
 
 from .. import disk
 from ..disk import write_whole
-from ..runs import Run
-from ..runs.job import Job
+from ..runs import Job, Run
 
 MARK = "nanogpt: "  # begins each of these lines
 WHOLE = ("run.json", "config.json", "generation_config.json", "tokenizer_config.json")  # small; sent when they change

@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub import CommitOperationAdd, HfApi, JobInfo, get_token
 
 from ..config import NanoGPTError
 from ..durations import in_words
 from ..errors import PROBLEMS, explain
-from ..publish.hub_errors import NO_TOKEN
-from ..runs import Busy, Run, queue
-from ..runs.job import LOST, Job, job_of
+from ..publish import hub_errors
+from ..runs import Busy, Job, Run, job_of, queue
 from . import parcel
 from .back import bring_back, ended_itself
 from .feed import Mirror
@@ -107,7 +106,7 @@ class Follower:
         try:
             token = get_token()
             if not token:
-                raise NanoGPTError(NO_TOKEN)
+                raise NanoGPTError(hub_errors.NO_TOKEN)
             self.api = HfApi(token=token)
             with asked():
                 owner = str(self.api.whoami()["name"])
@@ -149,7 +148,7 @@ class Follower:
         """Start the job and return its id. A try whose answer was lost may have started it, so look first."""
         if found := self.find():
             return found
-        with asked():
+        with asked(starting=True):
             return self.api.run_job(
                 image=parcel.IMAGE, command=parcel.command(self.run, self.job), flavor=self.job.hardware,
                 timeout=self.job.timeout, env=parcel.environment(), secrets={"HF_TOKEN": self.api.token},
@@ -170,12 +169,11 @@ class Follower:
         while True:
             closed = self.drain(output, mirror)
             self.job = mirror.job
-            if self.run.stop_file.exists():
-                self.pass_on_stop()
+            self.pass_on_stop()
             if closed or time.monotonic() > looked + INSPECT_EACH:
                 looked = time.monotonic()
                 reason = self.inspect()
-                over = over or (looked if reason is not None else 0.0)
+                over = 0.0 if reason is None else over or looked
                 if reason is not None and (closed or looked > over + LAST_LINES):
                     return reason
             mirror.job = self.job
@@ -221,23 +219,17 @@ class Follower:
         except Unreachable:
             self.stage("Waiting for the Hub to answer")
             return None
-        stage = str(getattr(found.status.stage, "value", found.status.stage))
-        if stage not in OVER:
-            if stage == "RUNNING" and not self.job.pieces:
-                self.stage("Installing PyTorch on the job's machine")
-            return None
-        ran = (found.durations and found.durations.running_secs) or 0
-        if stage == "COMPLETED":
-            return ""
-        if ran >= self.job.timeout - 2:
-            return f"The job reached its time limit of {in_words(self.job.timeout)}."
-        if stage == "CANCELED":
-            return "The job was canceled."
-        said = " ".join(str(found.status.message or "").split())[:200].rstrip(".")
-        return f"The job's machine ended it{f' ({said})' if said else ''}."
+        stage = found.status.stage
+        if stage in OVER:
+            return why_ended(found, self.job.timeout)
+        if stage == "RUNNING" and not self.job.pieces:
+            self.stage("Installing PyTorch on the job's machine")
+        return None
 
     def pass_on_stop(self) -> None:
-        """Ask the job to save and end, once; cancel it if there is nothing to save, or if it takes too long."""
+        """If the run is to stop, ask the job to save and end. Cancel it if it has nothing to save or takes too long."""
+        if not self.run.stop_file.exists():
+            return
         try:
             if not self.stopped_at and self.job.pieces:
                 self.tell("Asking the job to save and stop.")
@@ -295,7 +287,7 @@ class Follower:
     def leave(self, message: str) -> None:
         """Leave a job that may go on, and say why in its folder."""
         again = "" if "sume the run" in message else " Then resume the run to follow its job again."
-        self.change(problem=f"{message}{again}" if message else LOST, stage="")
+        self.change(problem=f"{message}{again}", stage="")
 
     def fatal(self, error: NanoGPTError) -> NanoGPTError:
         """Return the error that ends the run, if it has no job and trying again can't help; else the error itself."""
@@ -327,6 +319,18 @@ class Follower:
         """Note what is going on, for the page."""
         if words != self.job.stage:
             self.change(stage=words)
+
+
+def why_ended(found: JobInfo, timeout: int) -> str:
+    """Return why a job is over, in a sentence; "" if it ended by itself."""
+    if found.status.stage == "COMPLETED":
+        return ""
+    if found.status.stage == "CANCELED":
+        return "The job was canceled."
+    if found.durations and (found.durations.running_secs or 0) >= timeout - 2:
+        return f"The job reached its time limit of {in_words(timeout)}."
+    said = " ".join(str(found.status.message or "").split())[:200].rstrip(".")
+    return f"The job's machine ended it{f' ({said})' if said else ''}."
 
 
 if __name__ == "__main__":

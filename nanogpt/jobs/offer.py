@@ -68,7 +68,7 @@ def time_limit(budget: float, given: float | None = None) -> int:
 
     `budget` is 0 for a run of a fixed number of steps. Raise NanoGPTError if it is out of range.
     """
-    limit = math.ceil((given or (budget + AROUND if budget else DEFAULT)) / 60) * 60
+    limit = 60 * -int(-(given or (budget + AROUND if budget else DEFAULT)) // 60)
     if not LEAST <= limit <= MOST:
         raise NanoGPTError(f"The job's time limit must be between {in_words(LEAST)} and {MOST // 3600} hours.")
     if budget and limit < budget + LEAST:

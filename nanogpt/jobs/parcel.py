@@ -15,8 +15,7 @@ from huggingface_hub import constants
 
 from .. import corpus
 from ..paths import PACKAGE
-from ..runs import Run
-from ..runs.job import Job
+from ..runs import Job, Run
 
 RUN = (  # of the run folder, if it is there
     "run.json", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "metrics.jsonl",

@@ -6,20 +6,27 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
 
 from ..config import NanoGPTError
-from ..publish.hub_errors import TOKENS, HTTPError, redacted, sentence
+from ..publish import hub_errors
 
 BILLING = "https://huggingface.co/settings/billing"
 BY_STATUS = {
     402: f"Your account has no credit for Hugging Face Jobs. Add some at {BILLING}, then start the run again.",
     403: "This token may not start jobs: it lacks the permission, or Jobs are not open to this account. Create one "
-    f"with Write permission at {TOKENS}.",
+    f"with Write permission at {hub_errors.TOKENS}.",
     429: "The Hub allows no more jobs or requests from this account at the moment. Wait a few minutes, or end a job "
     "that is running, then try again.",
 }
-PERMANENT = range(400, 500)
+PASSING = (408, 409)  # statuses that another try may not meet
+NETWORK = (hub_errors.HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
 UNCLEAR = "The Hub answered in a way that this version of nanogpt doesn't understand. Update nanogpt and try again."
 
 
@@ -28,18 +35,27 @@ class Unreachable(NanoGPTError):
 
 
 @contextmanager
-def asked(repo: str = "") -> Iterator[None]:
-    """Turn what the Hub client raises in the block into a NanoGPTError: Unreachable if trying again may help."""
+def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
+    """Turn what the Hub client raises in the block into a NanoGPTError: Unreachable if trying again may help.
+
+    An error of this machine's disk stays an OSError. `starting` a job, a refusal for too many of them is final.
+    """
     try:
         yield
-    except NanoGPTError:
-        raise
     except HfHubHTTPError as error:
-        status = error.response.status_code
-        said = redacted(BY_STATUS.get(status) or sentence(error, repo))
-        raise (NanoGPTError if status in PERMANENT and status not in (408, 409) else Unreachable)(said) from None
+        raise _refusal(error, repo, starting) from None  # the cause holds the token
+    except (*NETWORK, json.JSONDecodeError) as error:  # the latter: a web page instead, as of a network's login
+        raise Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
     except (LocalTokenNotFoundError, HFValidationError) as error:
-        raise NanoGPTError(redacted(sentence(error, repo))) from None
-    except (HTTPError, OSError, ValueError, KeyError, RuntimeError) as error:  # whose cause holds the token
-        unclear = isinstance(error, ValueError | KeyError) and not isinstance(error, json.JSONDecodeError)
-        raise Unreachable(UNCLEAR if unclear else redacted(sentence(error, repo))) from None
+        raise NanoGPTError(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
+    except RuntimeError as error:  # "Error while uploading ..."
+        raise Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
+    except (ValueError, KeyError, TypeError):
+        raise Unreachable(UNCLEAR) from None
+
+
+def _refusal(error: HfHubHTTPError, repo: str, starting: bool) -> NanoGPTError:
+    status = error.response.status_code
+    said = hub_errors.redacted(BY_STATUS.get(status) or hub_errors.sentence(error, repo))
+    passing = status >= 500 or status in PASSING or (status == 429 and not starting)
+    return Unreachable(said) if passing else NanoGPTError(said)

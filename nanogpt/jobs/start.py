@@ -14,8 +14,7 @@ from ..config import NanoGPTError, TrainConfig
 from ..disk import size
 from ..durations import in_words
 from ..launch import local, prepare
-from ..runs import Run, all_runs
-from ..runs.job import NAME, Job, open_job
+from ..runs import Job, Run, all_runs, job, open_job
 from . import offer, parcel
 
 FOLLOWER = "nanogpt.jobs.follow"
@@ -73,7 +72,7 @@ def new_run(name: str, text: corpus.Corpus, preset_name: str, changes: Mapping[s
     if limits.is_public():
         raise NanoGPTError("On a public server, runs train on the server itself.")
     wish = dict(preset=preset_name, changes={key: value for key, value in changes.items() if value not in (None, "")})
-    return prepare.for_elsewhere(name, text, preset_name, dict(changes), {NAME: _job(agreed, wish).as_text})
+    return prepare.for_elsewhere(name, text, preset_name, dict(changes), {job.NAME: _job(agreed, wish).as_text})
 
 
 def resumed(run: Run, agreed: Terms) -> None:

@@ -303,7 +303,7 @@ class Run:
             self.settings()  # raises
         if self._in_use():
             raise NanoGPTError(f"{self.name} is being trained. Stop it before it can be {done}.")
-        if job.open_job(self.folder):
+        if (there := job.open_job(self.folder)) and there.commit:
             raise NanoGPTError(
                 f"{self.name} trains on Hugging Face Jobs. Resume it to follow its job, and stop that before it can be "
                 f"{done}."

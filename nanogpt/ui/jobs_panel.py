@@ -14,8 +14,7 @@ import gradio as gr
 from ..config import NanoGPTError, duration
 from ..errors import PROBLEMS, explain
 from ..presets import preset
-from ..runs import Run
-from ..runs.job import open_job
+from ..runs import Run, open_job
 from . import form
 from .drawn import said, told
 from .parts import QUIET

@@ -13,8 +13,7 @@ from ..errors import PROBLEMS
 from ..formats import read_config
 from ..holdout import epochs, train_length
 from ..launch import sizes
-from ..runs import CANCELED, History, Run, Status, kept_loss, overview, overviews, queue
-from ..runs.job import open_job
+from ..runs import CANCELED, History, Run, Status, elsewhere, kept_loss, overview, overviews, queue
 from .drawn import line
 from .visit import seen, visitor
 
@@ -238,8 +237,7 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
 
 def page_line() -> dict:
     """Return the line above the tabs: what is running and for how long, whichever run is selected."""
-    running, waiting = queue.running(), queue.waiting()
-    running = running + [name for name in sorted(queue.trained()) if name not in running + waiting and is_there(name)]
+    running, waiting = queue.running() + elsewhere(), queue.waiting()
     if not running and not waiting:
         return line(_idle_words())
     training = [(run, overview(run).status) for run in filter(None, map(seen, running))]
@@ -249,11 +247,6 @@ def page_line() -> dict:
     spoken = "; ".join([_doing(run, status) for run, status in training] + others)
     said = line("; ".join(far + others + queued) + ".", "running", spoken=f"{spoken}." if spoken else None)
     return said | dict(title=title_words(*training[0]) if training else [])
-
-
-def is_there(name: str) -> bool:
-    """Return True if a run trains on another machine."""
-    return open_job(Run(name).folder) is not None
 
 
 def _idle_words() -> str:

@@ -307,8 +307,10 @@ def test_open_jobs_are_found_again_after_a_restart(signed_in, tiny_text):
 
 def test_a_run_with_an_open_job_is_neither_deleted_nor_trained_here(signed_in, tiny_text, capsys):
     run = made(tiny_text, **ENDLESS)
+    job_of(run.folder).having(run.folder, commit="0" * 40)
     with pytest.raises(NanoGPTError, match="trains on Hugging Face Jobs"):
         run.delete()
+    job_of(run.folder).having(run.folder, commit="")
     assert main(["train", "--resume", "diary", "--max-iters", "5"]) == 2
     assert "Follow it with --resume alone" in capsys.readouterr().err
     queue.draw("diary")
