@@ -121,7 +121,7 @@ def train_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> int:
         raise NanoGPTError("--processes is for this machine; a job uses one process.")
     resumes = arguments.resume is not None
     run = run_there(arguments, changes) if resumes else new_run_there(arguments, changes)
-    return follow(run, partial(follower.main, run.name), "quit; the job then goes on")
+    return follow(run, partial(follower.main, run.name), "quit without waiting for the job")
 
 
 def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:

@@ -14,50 +14,67 @@ from huggingface_hub.errors import EntryNotFoundError
 from ..config import NanoGPTError
 from ..runs import Run, archive, checks
 from .feed import GROWING, hash_of, with_our_facts
-from .refusals import asked
+from .refusals import Missing, asked
 from .remote import BACK
 
 SNAPSHOT = re.compile(r"snapshots/\d{1,12}\.safetensors")
 
 
-def bring_back(api: HfApi, repo: str, run: Run) -> bool:
-    """Replace the run's files by those that its job uploaded last. Return False if it never uploaded any.
+class Damaged(NanoGPTError):
+    """Raised when what a job uploaded is not its run."""
 
-    Raise NanoGPTError, and change nothing, if a file is missing, damaged, or not what its hash says.
+
+def bring_back(api: HfApi, repo: str, run: Run) -> bool:
+    """Replace the run's files by those that its job uploaded last. Return False if there are none.
+
+    Raise Damaged, and change nothing, if a file is not a run's or not what its hash says.
     """
     with archive.scratch("returned") as folder:
-        about = _download(api, repo, folder)
-        if about is None:
+        try:
+            if not _download(api, repo, folder):
+                return False
+        except Missing:
             return False
-        _check(folder, run)
+        try:
+            _check(folder, run)
+        except ValueError as error:  # a NanoGPTError is one, too
+            said = str(error) if isinstance(error, NanoGPTError) else "run.json cannot be read."
+            raise Damaged(said.replace(" Nothing was imported.", "")[:300]) from None
         _put_in_place(folder, run)
     return True
 
 
-def _download(api: HfApi, repo: str, folder: Path) -> dict[str, Any] | None:
-    """Download what the job uploaded last into an empty folder, as its list says. Return the list."""
+def _download(api: HfApi, repo: str, folder: Path) -> bool:
+    """Download what the job uploaded last into an empty folder, as its list says. Return False if there is nothing."""
     with asked(repo):
         head = api.model_info(repo).sha
         fetch = lambda name: Path(api.hf_hub_download(repo, name, revision=head, local_dir=folder.parent / "fetched"))
         try:
             about = checks.read_object(fetch("back.json"))
         except EntryNotFoundError:
-            return None
-        for name, wanted in about["files"].items():
+            return False
+        for name, wanted in _listed(about).items():
             if not (name in BACK or SNAPSHOT.fullmatch(name)):
-                raise NanoGPTError(f"The job returned {str(name)[:80]!r}, which isn't part of a run.")
+                raise Damaged(f"The job returned {name[:80]!r}, which isn't part of a run.")
             path = fetch(f"back/{name}")
             if hash_of(path.read_bytes()) != wanted:
-                raise NanoGPTError(f"{name} did not arrive as the job uploaded it.")
+                raise Damaged(f"{name} did not arrive as the job uploaded it.")
             (folder / name).parent.mkdir(exist_ok=True)
             os.replace(path, folder / name)
-    return about
+    return True
+
+
+def _listed(about: dict[str, Any]) -> dict[str, str]:
+    files = about.get("files")
+    if not isinstance(files, dict) or not all(isinstance(part, str) for item in files.items() for part in item):
+        raise Damaged("The job's list of files cannot be read.")
+    return files
 
 
 def _check(folder: Path, run: Run) -> None:
     """Check that the files are a run, and that it is this one."""
     if not (folder / "run.json").exists():
-        raise NanoGPTError("The job returned no run.json.")
+        raise Damaged("The job returned no run.json.")
     (folder / "run.json").write_text(
         with_our_facts(run, (folder / "run.json").read_text(encoding="utf-8")), encoding="utf-8", newline=""
     )

@@ -22,14 +22,15 @@ from ..errors import PROBLEMS, explain
 from ..publish import hub_errors
 from ..runs import Busy, Job, Run, job_of, queue
 from . import parcel
-from .back import bring_back, ended_itself
+from .back import Damaged, bring_back, ended_itself
 from .feed import Mirror
-from .refusals import Unreachable, asked
+from .refusals import Missing, Unclear, Unreachable, asked
 
 LABEL = "nanogpt-run"
 EACH = 0.5  # second between two looks at the stop file
 INSPECT_EACH = 10.0  # seconds between two questions whether the job still runs
 LAST_LINES = 15.0  # seconds to wait for the rest of the output when the job is over
+APPEARS = 60.0  # seconds within which the Hub must know a job
 GRACE = 180.0  # seconds that a job has to save and bring the run back before it is canceled
 PATIENCE = 30.0  # seconds at most between two tries to reach the Hub
 TRIES = 4  # to start the job, which costs nothing until it has started
@@ -87,6 +88,8 @@ class Follower:
     def __init__(self, run: Run, job: Job, tell: Callable[[str], object]):
         self.run, self.job, self.tell = run, job, tell
         self.api: HfApi = HfApi(token=False)  # until `sign_in`
+        self.began = time.monotonic()
+        self.pause = 1.0  # seconds before the next connection to the job's output
         self.stopped_at = 0.0  # when Stop was passed on, by time.monotonic
 
     # ---- the stages, each of which may be repeated -------------------------------------------------------------------
@@ -99,6 +102,7 @@ class Follower:
             self.begin()
         if not self.job.back:
             self.come_back(self.watch())
+            self.change(back=True)
         self.close()
 
     def sign_in(self) -> None:
@@ -178,7 +182,8 @@ class Follower:
                     return reason
             mirror.job = self.job
             if closed:  # the connection broke
-                time.sleep(1.0)
+                time.sleep(self.pause)
+                self.pause = min(2 * self.pause, INSPECT_EACH)
                 self.connect(output, mirror)
 
     def connect(self, output: queues.Queue, mirror: Mirror) -> None:
@@ -209,6 +214,7 @@ class Follower:
             if line is None:
                 return True
             mirror.take(line)
+            self.pause = 1.0
         return False
 
     def inspect(self) -> str | None:
@@ -219,6 +225,8 @@ class Follower:
         except Unreachable:
             self.stage("Waiting for the Hub to answer")
             return None
+        except Missing:  # a new job may take a moment to appear
+            return "The Hub doesn't know the job any more." if time.monotonic() > self.began + APPEARS else None
         stage = found.status.stage
         if stage in OVER:
             return why_ended(found, self.job.timeout)
@@ -249,21 +257,26 @@ class Follower:
     def come_back(self, reason: str) -> None:
         """Bring the run back, and say in its folder how it ended."""
         self.stage("Bringing the run back")
-        there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run), tries=None)
+        try:
+            there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run), tries=None)
+        except Damaged as error:
+            self.run.event("failed", message=f"{error} What the job uploaded is kept in {self.job.repo} on the Hub.")
+            self.change(kept=True)
+            return
         if not ended_itself(self.run, self.job.events):
             self.last_words(reason, there)
-        self.change(back=True)
 
     def last_words(self, reason: str, there: bool) -> None:
         """Say in the run folder how a run ended that could not say so itself."""
         if self.run.stop_file.exists() and not there:
-            return self.run.event("stopped", message="Stopped before training began.")
-        kept = "The run is back as it was saved last; resume it to continue." if there else "It had saved nothing yet."
+            return self.run.event("stopped", message="Stopped before anything was saved.")
+        kept = "The run is back as it was saved last; resume it to continue." if there else "Nothing had been saved."
         self.run.event("failed", message=f"{reason or 'The job ended early; see the log.'} {kept}")
 
     def close(self) -> None:
         """Note that the job is over, after deleting what was uploaded."""
-        self.delete_repo()
+        if not self.job.kept:
+            self.delete_repo()
         self.change(ended=True, stage="", problem="")
 
     def delete_repo(self) -> None:
@@ -291,7 +304,7 @@ class Follower:
 
     def fatal(self, error: NanoGPTError) -> NanoGPTError:
         """Return the error that ends the run, if it has no job and trying again can't help; else the error itself."""
-        if self.job.commit or isinstance(error, Unreachable):
+        if self.job.commit or isinstance(error, Unreachable | Unclear):
             return error
         return Gone(str(error))
 
@@ -307,7 +320,7 @@ class Follower:
                     raise
                 time.sleep(min(PATIENCE, 2.0**number))
             except NanoGPTError as error:
-                if self.job.id:
+                if self.job.id or isinstance(error, Unclear):
                     raise
                 raise Gone(str(error)) from None
 

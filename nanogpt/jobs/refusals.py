@@ -34,14 +34,24 @@ class Unreachable(NanoGPTError):
     """Raised when the Hub could not be asked, so that what it would have answered is unknown."""
 
 
+class Missing(NanoGPTError):
+    """Raised when the Hub doesn't have what was asked for."""
+
+
+class Unclear(NanoGPTError):
+    """Raised when the Hub's answer can't be understood, so that what it has done is unknown."""
+
+
 @contextmanager
 def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
-    """Turn what the Hub client raises in the block into a NanoGPTError: Unreachable if trying again may help.
+    """Turn what the Hub client raises in the block into a NanoGPTError, of one of the kinds above if it is one.
 
     An error of this machine's disk stays an OSError. `starting` a job, a refusal for too many of them is final.
     """
     try:
         yield
+    except NanoGPTError:
+        raise
     except HfHubHTTPError as error:
         raise _refusal(error, repo, starting) from None  # the cause holds the token
     except (*NETWORK, json.JSONDecodeError) as error:  # the latter: a web page instead, as of a network's login
@@ -51,11 +61,12 @@ def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
     except RuntimeError as error:  # "Error while uploading ..."
         raise Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
     except (ValueError, KeyError, TypeError):
-        raise Unreachable(UNCLEAR) from None
+        raise Unclear(UNCLEAR) from None
 
 
 def _refusal(error: HfHubHTTPError, repo: str, starting: bool) -> NanoGPTError:
     status = error.response.status_code
     said = hub_errors.redacted(BY_STATUS.get(status) or hub_errors.sentence(error, repo))
-    passing = status >= 500 or status in PASSING or (status == 429 and not starting)
-    return Unreachable(said) if passing else NanoGPTError(said)
+    if status >= 500 or status in PASSING or (status == 429 and not starting):
+        return Unreachable(said)
+    return Missing(said) if status == 404 else NanoGPTError(said)

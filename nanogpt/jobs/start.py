@@ -71,6 +71,7 @@ def new_run(name: str, text: corpus.Corpus, preset_name: str, changes: Mapping[s
     """Create a run whose job is still to be started, on the terms that were confirmed."""
     if limits.is_public():
         raise NanoGPTError("On a public server, runs train on the server itself.")
+    limits.check_training()
     wish = dict(preset=preset_name, changes={key: value for key, value in changes.items() if value not in (None, "")})
     return prepare.for_elsewhere(name, text, preset_name, dict(changes), {job.NAME: _job(agreed, wish).as_text})
 

@@ -36,6 +36,7 @@ class Job:
     sizes: dict[str, int] = field(default_factory=dict)  # of the files that grow, in bytes, after those pieces
     events: int = 0  # that the run had logged before this job
     back: bool = False  # the run is
+    kept: bool = False  # the repository stays, because what came back is damaged
     ended: bool = False  # nothing is left to do
     problem: str = ""  # why the follower left, although the job goes on
 

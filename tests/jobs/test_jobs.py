@@ -110,6 +110,7 @@ def watch_until_back(run: Run) -> list[tuple[str, int]]:
 
 @pytest.mark.slow
 def test_a_job_gives_the_weights_that_this_machine_would(signed_in, tiny_text):
+    signed_in.large = True
     run = made(tiny_text, max_iters=20, **SHAPE)
     assert follow.main(run.name) == 0
     from nanogpt.launch import prepare, trainer
@@ -225,7 +226,7 @@ def test_a_job_that_waits_for_hardware_is_canceled_at_once(signed_in, tiny_text)
     follower.join(30)
     [job] = signed_in.jobs.made.values()
     assert (job.stage, job.seconds) == ("CANCELED", 0)
-    assert (run.status().state, run.status().message) == ("stopped", "Stopped before training began.")
+    assert (run.status().state, run.status().message) == ("stopped", "Stopped before anything was saved.")
     assert signed_in.repos == {}
 
 
@@ -334,7 +335,7 @@ def test_a_machine_that_is_gone_leaves_what_was_uploaded_last(signed_in, tiny_te
     follower.join(60)
     status = run.status()
     assert status.state == "failed"
-    assert status.message == "The job's machine ended it (Node lost). It had saved nothing yet."
+    assert status.message == "The job's machine ended it (Node lost). Nothing had been saved."
     assert signed_in.repos == {}
 
 
@@ -367,8 +368,10 @@ def test_a_run_that_fails_in_the_job_says_why(signed_in, tiny_text):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("harm", ["hash", "name", "weights"])
-def test_a_damaged_return_changes_nothing_and_keeps_the_upload(signed_in, tiny_text, harm):
+@pytest.mark.parametrize(
+    ("harm", "said"), [("hash", "did not arrive"), ("name", "isn't part of a run"), ("weights", "model.safetensors")]
+)
+def test_a_damaged_return_changes_nothing_and_keeps_the_upload(signed_in, tiny_text, harm, said):
     run = made(tiny_text, max_iters=20, **SHAPE)
     done = []
 
@@ -388,11 +391,13 @@ def test_a_damaged_return_changes_nothing_and_keeps_the_upload(signed_in, tiny_t
         repo.files["back.json"] = json.dumps(about).encode()
 
     signed_in.refuse = spoil
-    assert follow.main(run.name) == 1
-    assert run.status().state == "crashed"
+    assert follow.main(run.name) == 0
+    assert run.status().state == "failed"
+    assert said in run.status().message
+    assert "is kept in maya/nanogpt-job-" in run.status().message
     assert not (run.folder / "model.safetensors").exists()
     assert len(signed_in.repos) == 1  # the only copy
-    assert len(run.status().message) < 400
+    assert not open_job(run.folder)
 
 
 # --- what the Hub refuses ---------------------------------------------------------------------------------------------
@@ -532,3 +537,16 @@ def test_nothing_comes_back_from_a_job_that_uploaded_nothing(signed_in, tiny_tex
     before = {path.name: path.read_bytes() for path in files_under(run.folder)}
     assert bring_back(api, "maya/empty", run) is False
     assert before == {path.name: path.read_bytes() for path in files_under(run.folder)}
+
+
+@pytest.mark.slow
+def test_a_repository_deleted_by_hand_ends_the_run_with_a_sentence(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: run.history().rows)
+    signed_in.repos.clear()
+    next(iter(signed_in.jobs.made.values())).end("CANCELED")
+    follower.join(60)
+    assert run.status().message == "The job was canceled. Nothing had been saved."
+    run.delete()
