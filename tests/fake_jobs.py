@@ -47,6 +47,7 @@ class FakeJob:
         self.created, self.started, self.seconds = time.time(), 0.0, 0
         self.folder = Path(tempfile.mkdtemp(prefix="fake-job-"))
         self.process: subprocess.Popen | None = None
+        self.cut = False  # whether connections to the log break
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self) -> None:
@@ -108,7 +109,7 @@ class FakeJob:
     def events(self) -> Iterator[bytes]:
         """Yield the log as server-sent events until the job is over."""
         sent = 0
-        while True:
+        while not self.cut:
             over = self.stage in OVER
             for line in self.lines[sent:]:
                 sent += 1

@@ -141,7 +141,7 @@ def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
 
 
 def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
-    """Return a run whose job goes on; or give it a new job that resumes it, once its cost is confirmed."""
+    """Return a run whose job still runs; or give it a new job that resumes it, once its cost is confirmed."""
     from .. import corpus
     from ..jobs import start
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import disk
-from ..disk import write_whole
+from ..config import TrainConfig
+from ..disk import from_json, write_whole
 from ..runs import Job, Run
 
 MARK = "nanogpt: "  # begins each of these lines
@@ -103,8 +104,11 @@ class Mirror:
 
     def _write(self, piece: dict[str, Any]) -> None:
         name, text = piece["file"], piece["text"]
-        if name == "run.json":
-            write_whole(self.run.folder / name, with_our_facts(self.run, text))
+        if name in WHOLE:
+            with contextlib.suppress(ValueError):  # keep the file that is there
+                write_whole(
+                    self.run.folder / name, with_our_facts(self.run, text) if name == "run.json" else _sound(text)
+                )
         elif piece["start"] and name != "log.txt":  # which also has what the container printed
             write_whole(self.run.folder / name, text)
         else:
@@ -120,7 +124,7 @@ def _piece(line: str) -> dict[str, Any] | None:
     if not line.startswith(MARK):
         return None
     try:
-        found = json.loads(line[len(MARK) :])
+        found = from_json(line[len(MARK) :].encode("utf-8", errors="replace"))
         right = isinstance(found["n"], int) and isinstance(found["text"], str) and isinstance(found["start"], bool)
         return found if right and found["file"] in WHOLE + GROWING else None
     except (ValueError, KeyError, TypeError):
@@ -137,10 +141,18 @@ def _size(path: Path) -> int:
 def with_our_facts(run: Run, text: str) -> str:
     """Return a run.json that comes from a job, with this machine's facts about the run: its name, its owner, its text.
 
-    Raise NanoGPTError or ValueError if it can't be read.
+    Raise ValueError if it can't be read.
     """
-    here = run.settings()
-    return json.dumps({**json.loads(text), **{key: here.get(key) for key in OURS}}, indent=1, ensure_ascii=False)
+    there, here = from_json(_sound(text).encode()), run.settings()
+    TrainConfig.of(there.get("train") or {})
+    return json.dumps({**there, **{key: here.get(key) for key in OURS}}, indent=1, ensure_ascii=False)
+
+
+def _sound(text: str) -> str:
+    """Return the text of a JSON object. Raise ValueError if it is none."""
+    if not isinstance(from_json(text.encode()), dict):
+        raise ValueError("not a JSON object")
+    return text
 
 
 def hash_of(content: bytes) -> str:

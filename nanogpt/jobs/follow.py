@@ -1,8 +1,8 @@
 """Follow a run's job from this machine, as the run's trainer here: python -m nanogpt.jobs.follow NAME
 
 It uploads the run, starts the job, writes its output to the run folder, passes on Stop, and brings the run back. It can
-be killed at any moment: the job goes on, job.json says how far things had come, and the next follower goes on from
-there. It never ends a job because this machine has no network.
+be killed at any moment: the job keeps running, job.json says which stage was reached, and the next follower continues
+from there. It never ends a job because this machine has no network.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def attempt(run: Run, canceled: bool, tell: Callable[[str], object]) -> int:
     except Gone as error:
         follower.give_up(str(error))
         return 1
-    except PROBLEMS as error:  # the job may go on
+    except PROBLEMS as error:  # the job may still run
         follower.leave(explain(error))
         return 1
     return 0
@@ -218,7 +218,7 @@ class Follower:
         return False
 
     def inspect(self) -> str | None:
-        """Return why the job ended, "" if by itself, or None if it goes on or the Hub can't be reached."""
+        """Return why the job ended, "" if by itself, or None if it still runs or the Hub can't be reached."""
         try:
             with asked():
                 found = self.api.inspect_job(job_id=self.job.id, namespace=self.job.namespace)
@@ -251,7 +251,7 @@ class Follower:
                 self.stopped_at = time.monotonic()
         except NanoGPTError as error:
             if not isinstance(error, Unreachable):
-                raise  # the job goes on until its limit: say why
+                raise  # the job runs until its limit: say why
             time.sleep(1.0)
 
     def come_back(self, reason: str) -> None:
@@ -298,7 +298,7 @@ class Follower:
         self.run.event("stopped" if stopped else "failed", message=message)
 
     def leave(self, message: str) -> None:
-        """Leave a job that may go on, and say why in its folder."""
+        """Leave a job that may still run, and say why in the run folder."""
         again = "" if "sume the run" in message else " Then resume the run to follow its job again."
         self.change(problem=f"{message}{again}", stage="")
 

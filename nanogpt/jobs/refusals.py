@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from ..config import NanoGPTError
+from ..paths import PROGRAM
 from ..publish import hub_errors
 
 BILLING = "https://huggingface.co/settings/billing"
@@ -67,6 +68,9 @@ def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
 def _refusal(error: HfHubHTTPError, repo: str, starting: bool) -> NanoGPTError:
     status = error.response.status_code
     said = hub_errors.redacted(BY_STATUS.get(status) or hub_errors.sentence(error, repo))
+    if starting and status in (400, 404, 422):
+        said = " ".join(hub_errors.redacted(error.server_message or "no reason given").split())[:200].rstrip(".")
+        return NanoGPTError(f"The Hub refused the job ({said}). `{PROGRAM} hardware` lists what it offers now.")
     if status >= 500 or status in PASSING or (status == 429 and not starting):
         return Unreachable(said)
     return Missing(said) if status == 404 else NanoGPTError(said)

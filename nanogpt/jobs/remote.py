@@ -21,6 +21,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from .. import corpus, disk, paths
 from ..config import NanoGPTError
+from ..disk import from_json
 from ..errors import PROBLEMS
 from ..launch import prepare, trainer
 from ..runs import Run
@@ -120,7 +121,7 @@ class Errand:
 
 def settle(run: Run) -> None:
     """Settle what depends on the hardware: for a time budget, the model. Raise NanoGPTError if it can't be trained."""
-    wish: dict[str, Any] = json.loads((paths.home().parent / "wish.json").read_text(encoding="utf-8"))
+    wish: dict[str, Any] = from_json((paths.home().parent / "wish.json").read_bytes())
     if wish:
         text = corpus.load(run.settings()["corpus"]["id"])
         prepare.settle(run, text, wish["preset"], wish["changes"])

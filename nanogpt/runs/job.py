@@ -1,6 +1,6 @@
 """The job of a run that trains on Hugging Face Jobs: job.json in the run folder, from its start to the run's return.
 
-The run's follower (jobs/follow.py) writes it before and after each stage, so that whoever comes next goes on from
+The run's follower (jobs/follow.py) writes it before and after each stage, so that the next follower can continue from
 there. It holds no token.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..disk import write_whole
+from ..disk import from_json, write_whole
 
 NAME = "job.json"
 LOST = "Training continues on Hugging Face Jobs, but nothing on this machine follows it. Resume the run to follow it."
@@ -38,7 +38,7 @@ class Job:
     back: bool = False  # the run is
     kept: bool = False  # the repository stays, because what came back is damaged
     ended: bool = False  # nothing is left to do
-    problem: str = ""  # why the follower left, although the job goes on
+    problem: str = ""  # why the follower left, although the job may still run
 
     @property
     def repo(self) -> str:
@@ -60,7 +60,7 @@ class Job:
 def job_of(folder: Path) -> Job | None:
     """Return the job that a run folder describes, or None if there is none or it can't be read."""
     try:
-        return Job(**json.loads((folder / NAME).read_text(encoding="utf-8")))
+        return Job(**from_json((folder / NAME).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 INTRO = (
     "Rent a GPU from Hugging Face for one run, billed to your account there. The run appears above like any other, and "
-    "goes on if you close the page or turn this machine off."
+    "keeps training if you close the page or turn this machine off."
 )
 # The run is above the panel, so bring it into view, unless there is a message that it has not started.
 SHOW_RUN = """(said) => {

@@ -14,11 +14,13 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from fake_hub import MAYA, OLGA, READER, Hub, Refusal
+from huggingface_hub import JobInfo
 
 from nanogpt import corpus
 from nanogpt.cli.main import main
@@ -342,11 +344,7 @@ def test_a_machine_that_is_gone_leaves_what_was_uploaded_last(signed_in, tiny_te
 @pytest.mark.slow
 def test_training_ends_before_the_jobs_limit_and_is_saved(signed_in, tiny_text, monkeypatch):
     monkeypatch.setattr(offer, "LEAST", 60)
-    script = parcel.SCRIPT.replace("exec $python -m nanogpt.jobs.remote", "exec $python $PWD/in_a_hurry.py").replace(
-        "export NANOGPT_HOME", "echo 'from nanogpt.jobs import remote as r; import sys; r.RESERVE = 50.0; "
-        "sys.exit(r.Errand(sys.argv[1], sys.argv[2], float(sys.argv[3])).go())' > in_a_hurry.py\nexport NANOGPT_HOME",
-    )  # fmt: skip
-    monkeypatch.setattr(parcel, "SCRIPT", script)
+    in_the_job(monkeypatch, "r.RESERVE = 50.0")
     run = made(tiny_text, timeout=60, **ENDLESS)
     assert follow.main(run.name) == 0
     status = run.status()
@@ -362,6 +360,84 @@ def test_a_run_that_fails_in_the_job_says_why(signed_in, tiny_text):
     assert follow.main(run.name) == 0
     assert run.status().state == "failed"
     assert "no usable NVIDIA GPU" in run.status().message
+
+
+def in_the_job(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """Have jobs run with a constant of remote.py changed, so that a test needn't wait for minutes."""
+    go = "sys.exit(r.Errand(sys.argv[1], sys.argv[2], float(sys.argv[3])).go())"
+    program = f"exec $python -c 'import sys; from nanogpt.jobs import remote as r; {change}; {go}'"
+    assert "exec $python -m nanogpt.jobs.remote" in parcel.SCRIPT
+    monkeypatch.setattr(parcel, "SCRIPT", parcel.SCRIPT.replace("exec $python -m nanogpt.jobs.remote", program))
+
+
+@pytest.mark.slow
+def test_what_was_uploaded_before_a_machine_is_gone_comes_back_and_is_resumed(signed_in, tiny_text, monkeypatch):
+    in_the_job(monkeypatch, "r.UPLOAD_EACH = 1.0")
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: any("back.json" in repo.files for repo in signed_in.repos.values()))
+    next(iter(signed_in.jobs.made.values())).end("ERROR", "Node lost")
+    follower.join(60)
+    said = "The job's machine ended it (Node lost). The run is back as it was saved last; resume it to continue."
+    assert (run.status().state, run.status().message) == ("failed", said)
+    step = run.status().step
+    assert step > 0
+    assert (run.folder / "last.safetensors").exists()
+    assert main(["train", "--resume", "diary", "--max-iters", str(step + 50)]) == 0
+    assert steps(run) == sorted(set(steps(run)))
+
+
+@pytest.mark.slow
+def test_an_upload_that_fails_is_tried_again(signed_in, tiny_text):
+    run = made(tiny_text, max_iters=20, **SHAPE)
+    failed = []
+
+    def fail_twice(request: str) -> Refusal | None:
+        if "/commit/main" in request and signed_in.jobs.made and len(failed) < 2:
+            failed.append(request)
+            return Refusal(503, "", "down")
+        return None
+
+    signed_in.refuse = fail_twice
+    assert follow.main(run.name) == 0
+    assert len(failed) == 2
+    assert run.status().state == "finished"
+    assert "The run could not be uploaded: The Hub is having problems" in (run.folder / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_network_that_comes_and_goes_loses_nothing(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: run.status().step > 5)
+    [job] = signed_in.jobs.made.values()
+    signed_in.refuse, job.cut = lambda request: Refusal(503, "", "down"), True
+    wait_for(lambda: job_of(run.folder).stage == "Waiting for the Hub to answer")
+    assert run.status().state == "running"
+    signed_in.refuse, job.cut = lambda request: None, False
+    there = run.status().step
+    wait_for(lambda: run.status().step > there + 5)
+    run.request_stop()
+    follower.join(60)
+    assert run.status().state == "stopped"
+    assert steps(run) == sorted(set(steps(run)))
+
+
+@pytest.mark.parametrize(
+    ("stage", "ran", "message", "said"),
+    [
+        ("COMPLETED", 5, None, ""), ("CANCELED", 5, None, "The job was canceled."),
+        ("ERROR", 600, "Job timeout", "The job reached its time limit of 10 minutes."),
+        ("ERROR", 5, "OOMKilled", "The job's machine ended it (OOMKilled)."),
+        ("DELETED", 5, None, "The job's machine ended it."),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_job_is_a_sentence(stage, ran, message, said):
+    facts = dict(id="1", owner=dict(id="1", name="maya", type="user"), durations=dict(runningSecs=ran))
+    found = JobInfo(**facts, status=dict(stage=stage, message=message))
+    assert follow.why_ended(found, 600) == said
 
 
 # --- what comes back --------------------------------------------------------------------------------------------------
@@ -407,7 +483,7 @@ def test_a_damaged_return_changes_nothing_and_keeps_the_upload(signed_in, tiny_t
     ("status", "said"),
     [
         (402, "no credit for Hugging Face Jobs"), (403, "may not start jobs"), (429, "no more jobs or requests"),
-        (400, "The Hub refused the request"),
+        (400, "The Hub refused the job (no). `"),
     ],
 )  # fmt: skip
 def test_a_job_that_the_hub_refuses_costs_nothing_and_says_why(signed_in, tiny_text, status, said):
@@ -550,3 +626,50 @@ def test_a_repository_deleted_by_hand_ends_the_run_with_a_sentence(signed_in, ti
     follower.join(60)
     assert run.status().message == "The job was canceled. Nothing had been saved."
     run.delete()
+
+
+# --- what a job needs -------------------------------------------------------------------------------------------------
+
+ALONE = """
+import importlib.abc, json, sys
+foreign = set(json.loads(sys.argv[1]))
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in foreign:
+            raise ModuleNotFoundError(f"{name} is not installed in a job")
+sys.meta_path.insert(0, Missing())
+import nanogpt.jobs.remote, nanogpt.launch.trainer, nanogpt.train, nanogpt.launch.plan
+"""
+
+
+def installed_with(names: list[str]) -> set[str]:
+    """Return the distributions that pip would install for these, by normalized name."""
+    normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+    found: set[str] = set()
+    queue = [re.match(r"[\w.-]+", name)[0] for name in names]
+    while queue:
+        name = normal(queue.pop())
+        if name not in found:
+            found.add(name)
+            try:
+                needs = metadata.requires(name) or []
+            except metadata.PackageNotFoundError:  # for another platform
+                continue
+            queue += [re.match(r"[\w.-]+", one)[0] for one in needs if "extra ==" not in one]
+    return found
+
+
+@pytest.mark.slow
+def test_the_code_that_is_uploaded_runs_with_what_a_job_installs(tmp_path):
+    with zipfile.ZipFile(io.BytesIO(parcel.code())) as code:
+        code.extractall(tmp_path)
+    allowed = installed_with([*parcel.NEEDED])
+    normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+    owners = metadata.packages_distributions()
+    foreign = [name for name, dists in owners.items() if not {normal(one) for one in dists} & allowed]
+    assert {"gradio", "PIL", "pyppmd"} <= set(foreign)
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, json.dumps(foreign)], cwd=tmp_path, capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], "NANOGPT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
