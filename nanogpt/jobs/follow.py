@@ -240,19 +240,29 @@ class Follower:
             return
         try:
             if not self.stopped_at and self.job.pieces:
-                self.tell("Asking the job to save and stop.")
-                with asked(self.job.repo):
-                    self.api.upload_file(path_or_fileobj=b"stop\n", path_in_repo="stop", repo_id=self.job.repo)
-                self.stopped_at = time.monotonic()
-                self.stage("Waiting for the job to save")
+                self.ask_to_stop()
             elif not self.stopped_at or time.monotonic() > self.stopped_at + GRACE:
-                with asked():
-                    self.api.cancel_job(job_id=self.job.id, namespace=self.job.namespace)
-                self.stopped_at = time.monotonic()
-        except NanoGPTError as error:
-            if not isinstance(error, Unreachable):
-                raise  # the job runs until its limit: say why
+                self.cancel()
+            else:
+                return
+            self.stopped_at = time.monotonic()
+        except Unreachable:
             time.sleep(1.0)
+
+    def ask_to_stop(self) -> None:
+        """Leave a file `stop` in the repository, which the job looks for. Cancel the job if the repository is gone."""
+        self.tell("Asking the job to save and stop.")
+        try:
+            with asked(self.job.repo):
+                self.api.upload_file(path_or_fileobj=b"stop\n", path_in_repo="stop", repo_id=self.job.repo)
+        except Missing:
+            self.cancel()
+        self.stage("Waiting for the job to save")
+
+    def cancel(self) -> None:
+        """End the job now."""
+        with asked():
+            self.api.cancel_job(job_id=self.job.id, namespace=self.job.namespace)
 
     def come_back(self, reason: str) -> None:
         """Bring the run back, and say in its folder how it ended."""
@@ -268,10 +278,12 @@ class Follower:
 
     def last_words(self, reason: str, there: bool) -> None:
         """Say in the run folder how a run ended that could not say so itself."""
-        if self.run.stop_file.exists() and not there:
+        stopped = self.run.stop_file.exists()
+        if stopped and not there:
             return self.run.event("stopped", message="Stopped before anything was saved.")
         kept = "The run is back as it was saved last; resume it to continue." if there else "Nothing had been saved."
-        self.run.event("failed", message=f"{reason or 'The job ended early; see the log.'} {kept}")
+        why = reason or "The job ended early; see the log."
+        self.run.event("stopped" if stopped else "failed", message=f"{why} {kept}")
 
     def close(self) -> None:
         """Note that the job is over, after deleting what was uploaded."""

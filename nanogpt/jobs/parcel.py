@@ -36,8 +36,10 @@ SCRIPT = """
 set -e
 export NANOGPT_JOB_BEGAN="$(date +%s)" PYTHONUNBUFFERED=1
 cd "$(mktemp -d)"
+export HOME="$PWD"  # for the caches
 python=python3
-if ! $python -c 'import torch, huggingface_hub, numpy, safetensors, platformdirs, charset_normalizer' 2>/dev/null; then
+found='from importlib.util import find_spec as find; import sys; sys.exit(not all(map(find, sys.argv[1:])))'
+if ! $python -c "$found" torch huggingface_hub numpy safetensors platformdirs charset_normalizer; then
   echo 'Installing PyTorch ...'
   uv venv --quiet environment
   python=environment/bin/python

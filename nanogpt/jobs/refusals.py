@@ -26,7 +26,7 @@ BY_STATUS = {
     429: "The Hub allows no more jobs or requests from this account at the moment. Wait a few minutes, or end a job "
     "that is running, then try again.",
 }
-PASSING = (408, 409)  # statuses that another try may not meet
+PASSING = (408, 409, 412)  # statuses that another try may not meet
 NETWORK = (hub_errors.HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
 UNCLEAR = "The Hub answered in a way that this version of nanogpt doesn't understand. Update nanogpt and try again."
 

@@ -23,7 +23,7 @@ from .. import corpus, disk, paths
 from ..config import NanoGPTError
 from ..disk import from_json
 from ..errors import PROBLEMS
-from ..launch import prepare, trainer
+from ..launch import trainer
 from ..runs import Run
 from .feed import Feed, hash_of
 from .refusals import asked
@@ -123,6 +123,8 @@ def settle(run: Run) -> None:
     """Settle what depends on the hardware: for a time budget, the model. Raise NanoGPTError if it can't be trained."""
     wish: dict[str, Any] = from_json((paths.home().parent / "wish.json").read_bytes())
     if wish:
+        from ..launch import prepare  # here, because it imports torch, which the trainer does, too
+
         text = corpus.load(run.settings()["corpus"]["id"])
         prepare.settle(run, text, wish["preset"], wish["changes"])
 

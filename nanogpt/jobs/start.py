@@ -14,6 +14,7 @@ from ..config import NanoGPTError, TrainConfig
 from ..disk import size
 from ..durations import in_words
 from ..launch import local, prepare
+from ..presets import preset
 from ..runs import Job, Run, all_runs, job, open_job
 from . import offer, parcel
 
@@ -72,7 +73,9 @@ def new_run(name: str, text: corpus.Corpus, preset_name: str, changes: Mapping[s
     if limits.is_public():
         raise NanoGPTError("On a public server, runs train on the server itself.")
     limits.check_training()
-    wish = dict(preset=preset_name, changes={key: value for key, value in changes.items() if value not in (None, "")})
+    given = {key: value for key, value in changes.items() if value not in (None, "")}
+    _, train = preset(preset_name).configs(**given)
+    wish = dict(preset=preset_name, changes=given) if train.budget else {}
     return prepare.for_elsewhere(name, text, preset_name, dict(changes), {job.NAME: _job(agreed, wish).as_text})
 
 

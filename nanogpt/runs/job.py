@@ -26,7 +26,9 @@ class Job:
     timeout: int  # seconds after which the Hub ends the job
     label: str  # random: by it, a follower finds a job whose id it could not write down
     cost: str  # the highest, in words
-    wish: dict[str, Any] = field(default_factory=dict)  # preset and changes, resolved on the job's hardware
+    wish: dict[str, Any] = field(
+        default_factory=dict
+    )  # preset and changes of a time budget, which chooses the model there
     namespace: str = ""  # the account that pays
     commit: str = ""  # what was uploaded
     id: str = ""

@@ -232,6 +232,21 @@ def test_a_job_that_waits_for_hardware_is_canceled_at_once(signed_in, tiny_text)
     assert signed_in.repos == {}
 
 
+@pytest.mark.slow
+def test_a_job_that_does_not_stop_is_canceled(signed_in, tiny_text, monkeypatch):
+    monkeypatch.setattr(follow, "GRACE", 1.0)
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: run.status().step > 5)
+    signed_in.refuse = lambda request: Refusal(503) if request.endswith("/stop") else None  # the job can't see it
+    run.request_stop()
+    follower.join(60)
+    [job] = signed_in.jobs.made.values()
+    assert job.stage == "CANCELED"
+    assert (run.status().state, run.status().message) == ("stopped", "Stopped before anything was saved.")
+
+
 # --- the follower is killed at every stage ----------------------------------------------------------------------------
 
 
@@ -245,7 +260,7 @@ def follower_of(run: Run, **environment: str) -> subprocess.Popen:
 @pytest.mark.parametrize(
     "request_seen",
     [
-        "POST /api/repos/create", "POST .*/preupload/main", "POST .*/commit/main", "POST /api/jobs/maya",
+        "POST /api/repos/create", "POST .*/commit/main", "POST /api/jobs/maya",
         "GET .*/logs", "HEAD .*/back/", "DELETE /api/repos/delete",
     ],
 )  # fmt: skip
