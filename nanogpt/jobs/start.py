@@ -41,11 +41,6 @@ class Terms:
             "private repository, which is deleted when the run is back. Your token goes along as a secret of the job."
         )
 
-    @property
-    def cost(self) -> str:
-        """Return the highest cost in words."""
-        return offer.at_most(self.hardware, self.timeout)
-
 
 def terms(
     api: HfApi,
@@ -85,7 +80,7 @@ def resumed(run: Run, agreed: Terms) -> None:
 
 
 def _job(agreed: Terms, wish: dict[str, Any]) -> Job:
-    return Job(agreed.hardware.name, agreed.timeout, secrets.token_hex(6), agreed.cost, wish)
+    return Job(agreed.hardware.name, agreed.timeout, secrets.token_hex(6), wish)
 
 
 def follow(run: Run) -> None:

@@ -25,10 +25,7 @@ class Job:
     hardware: str  # by the Hub's name, such as "a100-large"
     timeout: int  # seconds after which the Hub ends the job
     label: str  # random: by it, a follower finds a job whose id it could not write down
-    cost: str  # the highest, in words
-    wish: dict[str, Any] = field(
-        default_factory=dict
-    )  # preset and changes of a time budget, which chooses the model there
+    wish: dict[str, Any] = field(default_factory=dict)  # what a time budget chooses the model from, there
     namespace: str = ""  # the account that pays
     commit: str = ""  # what was uploaded
     id: str = ""

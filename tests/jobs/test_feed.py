@@ -19,7 +19,7 @@ def both(home, tiny_text) -> tuple[Run, Run]:
     """Return the same run twice: the one in a job, and the one here, with the job's description."""
     text = corpus.add(tiny_text, "diary")
     there, here = (prepare.new_run(name, text, **SHAPE) for name in ("there", "here"))
-    Job("t4-small", 600, "label", "$1").having(here.folder)
+    Job("t4-small", 600, "label").having(here.folder)
     return there, here
 
 
