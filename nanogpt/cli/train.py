@@ -149,9 +149,14 @@ def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
         if changes or arguments.on:
             raise NanoGPTError(f"{arguments.resume} is training on Hugging Face Jobs. Follow it with --resume alone.")
         return Run(arguments.resume)
+    before = Run(arguments.resume).settings()
     run = run_to_resume(arguments, changes)
-    text = corpus.load(run.settings()["corpus"]["id"])
-    start.resumed(run, jobs.terms(arguments, text, start.training_time(run), run))
+    text = corpus.load(before["corpus"]["id"])
+    try:
+        start.resumed(run, jobs.terms(arguments, text, start.training_time(run), run))
+    except NanoGPTError:
+        run.change(train=before["train"])  # as it was, because no job makes it longer
+        raise
     return run
 
 

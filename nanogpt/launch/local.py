@@ -16,11 +16,10 @@ from typing import Any
 from ..paths import environment
 from ..runs import Run, queue
 
+TRAINER = "nanogpt.launch.trainer"
+
 _children: dict[str, subprocess.Popen] = {}  # kept only to reap finished processes; run folders hold the state
 _spare: list[subprocess.Popen] = []  # at most one pre-warmed trainer process
-
-
-TRAINER = "nanogpt.launch.trainer"
 
 
 def start(run: Run, module: str = TRAINER) -> None:

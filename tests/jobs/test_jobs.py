@@ -134,6 +134,19 @@ def test_a_time_budget_chooses_the_model_on_the_jobs_hardware(signed_in, tiny_te
     assert run.history().seconds <= 4.5
 
 
+@pytest.mark.slow
+def test_a_run_of_this_machine_is_resumed_there(signed_in, diary, capsys):
+    assert main(["train", diary, "--max-iters", "20", *TINY]) == 0
+    assert main(["train", "--resume", "diary", "--max-iters", "40", "--on", "t4-small"]) == 2  # not confirmed
+    run = Run("diary")
+    assert (run.status().step, run.status().max_iters, open_job(run.folder)) == (20, 20, None)
+    assert main(["train", "--resume", "diary", "--max-iters", "40", "--on", "t4-small", "--yes"]) == 0
+    assert "the settings, the checkpoint and nanogpt's code" in capsys.readouterr().out
+    assert (run.status().state, run.status().step) == ("finished", 40)
+    assert steps(run) == sorted(set(steps(run)))
+    assert [event["event"] for event in run.history().events] == ["started", "finished", "started", "finished"]
+
+
 # --- what is uploaded -------------------------------------------------------------------------------------------------
 
 
