@@ -52,11 +52,11 @@ class Repo:
 
 
 class Refusal(Exception):
-    """An error response: HTTP status, the Hub's error code and its message."""
+    """An error response: HTTP status, the Hub's error code, its message, and what else its body says."""
 
-    def __init__(self, status: int, code: str = "", said: str = ""):
+    def __init__(self, status: int, code: str = "", said: str = "", **more: str):
         super().__init__(status)
-        self.status, self.code, self.said = status, code, said
+        self.status, self.code, self.said, self.more = status, code, said, more
 
 
 def pieces(http: BaseHTTPRequestHandler) -> Iterator[bytes]:
@@ -125,7 +125,7 @@ class Hub:
                 return self.stream(http, found)
             status, content = 200, found if isinstance(found, bytes) else json.dumps(found).encode()
         except Refusal as no:
-            status, content = no.status, json.dumps({"error": no.said}).encode()
+            status, content = no.status, json.dumps({"error": no.said, **no.more}).encode()
             headers = {"X-Error-Code": no.code, "X-Error-Message": no.said or no.code}
         http.send_response(status)
         for name, value in headers.items():
@@ -195,7 +195,7 @@ class Hub:
         key = f"{kind}/{owner}/{wish['name']}"
         url = f"{self.url}/{'spaces/' if kind == 'spaces' else ''}{owner}/{wish['name']}"
         if key in self.repos:
-            raise Refusal(409, "", "You already created this repo")
+            raise Refusal(409, "", "You already created this repo", url=url)
         self.repos[key] = Repo(wish.get("visibility") == "private" or wish.get("private", False), wish)
         return {"url": url}
 

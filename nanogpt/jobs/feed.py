@@ -79,7 +79,8 @@ class Mirror:
     """
 
     def __init__(self, run: Run, job: Job):
-        self.run, self.job, self.lines = run, job, 0
+        self.run, self.lines = run, 0
+        self.job = job if job.sizes else job.having(run.folder, sizes=self._sizes())
         for name, size in job.sizes.items():
             with contextlib.suppress(FileNotFoundError):
                 if name != "log.txt" and (run.folder / name).stat().st_size > size:
@@ -99,8 +100,10 @@ class Mirror:
                 self.job = self.job.having(self.run.folder, lines=self.lines)
         elif piece["n"] > self.job.pieces:
             self._write(piece)
-            sizes = {name: _size(self.run.folder / name) for name in GROWING}
-            self.job = self.job.having(self.run.folder, pieces=piece["n"], sizes=sizes, stage="")
+            self.job = self.job.having(self.run.folder, pieces=piece["n"], sizes=self._sizes(), stage="")
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: _size(self.run.folder / name) for name in GROWING}
 
     def _write(self, piece: dict[str, Any]) -> None:
         name, text = piece["file"], piece["text"]
