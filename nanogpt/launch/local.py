@@ -52,7 +52,7 @@ def _hand_to_spare(run: Run) -> subprocess.Popen | None:
 
 def _launch_for(run: Run, module: str) -> subprocess.Popen:
     with (run.folder / "log.txt").open("ab") as log:
-        return _launch(module, [run.name], stdin=subprocess.DEVNULL, stdout=log)
+        return _launch([run.name], subprocess.DEVNULL, log, module)
 
 
 def _look_after(child: subprocess.Popen, ticket: Path) -> None:
@@ -64,10 +64,10 @@ def _look_after(child: subprocess.Popen, ticket: Path) -> None:
 def warm() -> None:
     """Keep one trainer process ready, with torch imported, waiting for a run's name. It exits when this one does."""
     if not _spare or _spare[0].poll() is not None:
-        _spare[:] = [_launch(TRAINER, ["--wait"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)]
+        _spare[:] = [_launch(["--wait"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)]
 
 
-def _launch(module: str, arguments: list[str], stdin: int, stdout: Any) -> subprocess.Popen:
+def _launch(arguments: list[str], stdin: int, stdout: Any, module: str = TRAINER) -> subprocess.Popen:
     alone: dict[str, Any] = {"start_new_session": True}  # keeps the server's Ctrl-C from reaching it
     if sys.platform == "win32":
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
