@@ -15,7 +15,7 @@ from ..disk import size
 from ..durations import in_words
 from ..launch import local, prepare
 from ..presets import preset
-from ..runs import Job, Run, all_runs, job, open_job
+from ..runs import Job, Run, all_runs, job, job_of, open_job
 from . import offer, parcel
 
 FOLLOWER = "nanogpt.jobs.follow"
@@ -75,8 +75,12 @@ def new_run(name: str, text: corpus.Corpus, preset_name: str, changes: Mapping[s
 
 
 def resumed(run: Run, agreed: Terms) -> None:
-    """Give a run that `prepare.to_continue` has accepted a job that resumes it."""
-    _job(agreed, {}).having(run.folder, events=len(run.history().events))
+    """Give a run that `prepare.to_continue` has accepted a job that resumes it.
+
+    If an earlier job was refused or lost before the first save, the new one chooses the model, too.
+    """
+    before = None if (run.folder / "last.safetensors").exists() else job_of(run.folder)
+    _job(agreed, before.wish if before else {}).having(run.folder, events=len(run.history().events))
 
 
 def _job(agreed: Terms, wish: dict[str, Any]) -> Job:

@@ -246,6 +246,34 @@ def test_a_job_that_waits_for_hardware_is_canceled_at_once(signed_in, tiny_text)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for another process")
+def test_ctrl_c_saves_and_ends_the_job(signed_in, diary):
+    command = [
+        sys.executable,
+        "-m",
+        "nanogpt",
+        "train",
+        diary,
+        "--on",
+        "t4-small",
+        "--max-iters",
+        "1000000",
+        *TINY,
+        "--yes",
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as train:
+        wait_for(lambda: Run("diary").exists() and Run("diary").status().step > 5)
+        train.send_signal(signal.SIGINT)
+        out, err = train.communicate(timeout=60)
+    assert train.returncode == 130
+    assert "Ctrl-C again to quit without waiting for the job" in err
+    assert re.search(r"Stopped at step [\d,]+ and saved\. Resume with: .* train --resume diary", err)
+    assert MAYA not in out + err
+    assert [job.stage for job in signed_in.jobs.made.values()] == ["COMPLETED"]
+    assert signed_in.repos == {}
+
+
+@pytest.mark.slow
 def test_a_job_that_does_not_stop_is_canceled(signed_in, tiny_text, monkeypatch):
     monkeypatch.setattr(follow, "GRACE", 1.0)
     run = made(tiny_text, **ENDLESS)
@@ -524,6 +552,17 @@ def test_a_job_that_the_hub_refuses_costs_nothing_and_says_why(signed_in, tiny_t
     assert signed_in.jobs.made == {}
     assert signed_in.repos == {}
     run.delete()
+
+
+@pytest.mark.slow
+def test_a_run_whose_job_was_refused_is_started_by_another_job(signed_in, diary, capsys):
+    signed_in.refuse = lambda request: Refusal(402, "", "no") if request == "POST /api/jobs/maya" else None
+    assert main(["train", diary, "--on", "t4-small", "--budget", "4s", "--yes"]) == 2
+    assert "no credit" in capsys.readouterr().err
+    signed_in.refuse = lambda request: None
+    assert main(["train", "--resume", "diary", "--on", "cpu-upgrade", "--yes"]) == 0
+    assert Run("diary").status().state == "finished"
+    assert "parameters" in Run("diary").settings()["plan"]  # chosen on the job's hardware
 
 
 def test_without_a_network_nothing_is_lost(home, tiny_text, hub, monkeypatch):
