@@ -6,6 +6,7 @@ It implements only the endpoints that the real huggingface_hub client calls in t
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import fake_jobs
 
 MAYA = "hf_" + "MayasTokenOfTheKindWrite0123456789"
 READER = "hf_" + "MayasTokenThatMayOnlyRead123456789"
@@ -49,11 +52,11 @@ class Repo:
 
 
 class Refusal(Exception):
-    """An error response: HTTP status, the Hub's error code and its message."""
+    """An error response: HTTP status, the Hub's error code, its message, and what else its body says."""
 
-    def __init__(self, status: int, code: str = "", said: str = ""):
+    def __init__(self, status: int, code: str = "", said: str = "", **more: str):
         super().__init__(status)
-        self.status, self.code, self.said = status, code, said
+        self.status, self.code, self.said, self.more = status, code, said, more
 
 
 def pieces(http: BaseHTTPRequestHandler) -> Iterator[bytes]:
@@ -75,6 +78,7 @@ class Hub:
         self.bodies: list[bytes] = []
         self.refuse: Callable[[str], Refusal | None] = lambda request: None  # may return an error to send
         self.large = False  # if True, treat all binary files as large (LFS) files
+        self.jobs = fake_jobs.Jobs()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -86,7 +90,7 @@ class Hub:
             def do(self):
                 hub.answer(self)
 
-            do_GET = do_POST = do_PUT = do_HEAD = do
+            do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do
 
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
@@ -95,6 +99,7 @@ class Hub:
         self.thread.start()
 
     def close(self) -> None:
+        self.jobs.close()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
@@ -116,9 +121,11 @@ class Hub:
             if refused := self.refuse(request):
                 raise refused
             found = self.route(request, body, token, parse_qs(address.query), headers)
+            if isinstance(found, Iterator):  # lines of a job's log, as they come
+                return self.stream(http, found)
             status, content = 200, found if isinstance(found, bytes) else json.dumps(found).encode()
         except Refusal as no:
-            status, content = no.status, json.dumps({"error": no.said}).encode()
+            status, content = no.status, json.dumps({"error": no.said, **no.more}).encode()
             headers = {"X-Error-Code": no.code, "X-Error-Message": no.said or no.code}
         http.send_response(status)
         for name, value in headers.items():
@@ -128,7 +135,18 @@ class Hub:
         http.close_connection = True
         http.end_headers()
         if http.command != "HEAD":
-            http.wfile.write(content)
+            with contextlib.suppress(BrokenPipeError):  # a client that was killed
+                http.wfile.write(content)
+
+    def stream(self, http: BaseHTTPRequestHandler, events: Iterator[bytes]) -> None:
+        http.send_response(200)
+        http.send_header("Content-Type", "text/event-stream")
+        http.send_header("Connection", "close")
+        http.close_connection = True
+        http.end_headers()
+        with contextlib.suppress(OSError):  # the client is gone
+            for event in events:
+                http.wfile.write(event)
 
     def route(self, request: str, body: bytes, token: str, query: dict, headers: dict):
         for pattern, handler in self.ROUTES:
@@ -177,7 +195,7 @@ class Hub:
         key = f"{kind}/{owner}/{wish['name']}"
         url = f"{self.url}/{'spaces/' if kind == 'spaces' else ''}{owner}/{wish['name']}"
         if key in self.repos:
-            raise Refusal(409, "", "You already created this repo")
+            raise Refusal(409, "", "You already created this repo", url=url)
         self.repos[key] = Repo(wish.get("visibility") == "private" or wish.get("private", False), wish)
         return {"url": url}
 
@@ -275,6 +293,41 @@ class Hub:
         ask["headers"].update({"X-Repo-Commit": sha, "ETag": f'"{hashlib.sha256(data).hexdigest()}"'})
         return data
 
+    def delete(self, ask):
+        wish = json.loads(ask["body"])
+        owner = wish.get("organization") or self.account(ask["token"])["name"]
+        self.may_write(owner, ask["token"])
+        if self.repos.pop(f"{wish.get('type') or 'model'}s/{owner}/{wish['name']}", None) is None:
+            raise Refusal(404, "RepoNotFound", "Repository not found")
+        return {}
+
+    # ---- jobs: fake_jobs.py runs them ---------------------------------------------------------------------------
+
+    def job(self, ask):
+        self.may_write(ask["owner"], ask["token"])
+        if ask["job"] not in self.jobs.made:
+            raise Refusal(404, "", "Job not found")
+        return self.jobs.made[ask["job"]]
+
+    def hardware(self, ask):
+        return fake_jobs.HARDWARE
+
+    def new_job(self, ask):
+        self.may_write(ask["owner"], ask["token"])
+        spec = json.loads(ask["body"])
+        if spec["flavor"] not in [one["name"] for one in fake_jobs.HARDWARE]:
+            raise Refusal(400, "", f"Invalid flavor {spec['flavor']}")
+        return self.jobs.new(spec, ask["owner"]).facts()
+
+    def list_jobs(self, ask):
+        self.may_write(ask["owner"], ask["token"])
+        wanted = dict(label.split("=", 1) for label in ask["query"].get("label", []))
+        return [job.facts() for job in self.jobs.made.values() if wanted.items() <= job.spec["labels"].items()]
+
+    def cancel(self, ask):
+        self.job(ask).end("CANCELED")
+        return {}
+
     ID = r"(?P<id>[^/]+/[^/]+)"
     KIND = r"/api/(?P<kind>models|spaces)/"
     REVISION = r"(?P<revision>[^/]+)"
@@ -292,5 +345,12 @@ class Hub:
         (f"POST /((?P<kind>spaces)/)?{ID}[.]git/info/lfs/objects/batch", batch),
         (r"PUT /lfs/(?P<oid>[0-9a-f]{64})", put),
         ("POST /lfs-verify", lambda self, ask: {}),
+        ("DELETE /api/repos/delete", delete),
+        ("GET /api/jobs/hardware", hardware),
+        ("POST /api/jobs/(?P<owner>[^/]+)", new_job),
+        ("GET /api/jobs/(?P<owner>[^/]+)", list_jobs),
+        ("GET /api/jobs/(?P<owner>[^/]+)/(?P<job>[^/]+)", lambda self, ask: self.job(ask).facts()),
+        ("GET /api/jobs/(?P<owner>[^/]+)/(?P<job>[^/]+)/logs", lambda self, ask: self.job(ask).events()),
+        ("POST /api/jobs/(?P<owner>[^/]+)/(?P<job>[^/]+)/cancel", cancel),
         (f"(GET|HEAD) /((?P<kind>spaces)/)?{ID}/resolve/{REVISION}/(?P<path>.+)", resolve),
     )

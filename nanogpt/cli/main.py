@@ -1,7 +1,7 @@
 """The command line: read the flags of `nanogpt COMMAND` and run it.
 
-The commands are train, sample, eval, explain, baselines, runs, export, ladder, push, pull, deploy and serve.
-`python -m nanogpt` does the same. Commands print their result to stdout; an error is one line on stderr and exit
+The commands are train, sample, eval, explain, baselines, runs, export, ladder, push, pull, deploy, hardware and
+serve. `python -m nanogpt` does the same. Commands print their result to stdout; an error is one line on stderr and exit
 status 2.
 """
 
@@ -14,7 +14,7 @@ import sys
 from .. import __version__
 from ..errors import PROBLEMS, explain
 from ..paths import PROGRAM, home
-from . import baselines, hub, ladder, runs, sample, serve, train
+from . import baselines, hub, jobs, ladder, runs, sample, serve, train
 from . import explain as views
 from .flags import Parser
 
@@ -35,7 +35,7 @@ def parser() -> Parser:
         added.set_defaults(run=run, parser=added)
         return added
 
-    for group in (serve, train, sample, views, runs, baselines, ladder, hub):
+    for group in (serve, train, sample, views, runs, baselines, ladder, hub, jobs):
         group.add_commands(command)
     return main
 

@@ -6,6 +6,8 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..config import ModelConfig, NanoGPTError, TrainConfig
@@ -13,6 +15,7 @@ from ..durations import short
 from ..paths import DEVICES, PROGRAM, slug
 from ..presets import PLANNED, PRESETS, preset
 from ..runs import Run, free_name, queue
+from . import jobs
 from .flags import Command, add_knobs, settings_in
 from .progress import progress_bar
 
@@ -29,8 +32,10 @@ def train_command(arguments: argparse.Namespace) -> int:
         rank.main()
     if not 1 <= arguments.processes <= MOST:
         raise NanoGPTError(f"processes was {arguments.processes}; it must be between 1 and {MOST}.")
+    if arguments.on or jobs.is_there(arguments.resume):
+        return train_there(arguments, changes)
     run = run_to_resume(arguments, changes) if arguments.resume is not None else new_run(arguments, changes)
-    return follow(run, arguments.processes)
+    return follow(run, partial(train_here, run, arguments.processes), "quit without saving")
 
 
 def run_to_resume(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
@@ -108,20 +113,72 @@ def text_of(arguments: argparse.Namespace):
     return text
 
 
-def follow(run: Run, processes: int = 1) -> int:
-    """Train in this process. The first Ctrl-C saves and stops; the second quits without saving."""
+def train_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> int:
+    """Train a run on Hugging Face Jobs, and follow it until it is back."""
+    from ..jobs import follow as follower
+
+    if arguments.processes > 1:
+        raise NanoGPTError("--processes is for this machine; a job uses one process.")
+    resumes = arguments.resume is not None
+    run = run_there(arguments, changes) if resumes else new_run_there(arguments, changes)
+    return follow(run, partial(follower.main, run.name), "quit without waiting for the job")
+
+
+def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
+    """Create a run for a job from the command line's text and settings, once its cost is confirmed."""
+    from .. import corpus
+    from ..jobs import start
+
+    check_flags(arguments, changes)
+    name = name_for(arguments.name)
+    chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
+    _, config = preset(chosen).configs(**changes)
+    text = text_of(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
+    name = name or free_name(text.name)
+    print(f"{name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique", flush=True)
+    agreed = jobs.terms(arguments, text, config.budget)
+    return start.new_run(name, text, chosen, changes, agreed)
+
+
+def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
+    """Return a run whose job still runs; or give it a new job that resumes it, once its cost is confirmed."""
+    from .. import corpus
+    from ..jobs import start
+
+    if jobs.is_there(arguments.resume):
+        if changes or arguments.on:
+            raise NanoGPTError(f"{arguments.resume} is training on Hugging Face Jobs. Follow it with --resume alone.")
+        return Run(arguments.resume)
+    before = Run(arguments.resume).settings()
+    run = run_to_resume(arguments, changes)
+    text = corpus.load(before["corpus"]["id"])
+    try:
+        start.resumed(run, jobs.terms(arguments, text, start.training_time(run), run))
+    except NanoGPTError:
+        run.change(train=before["train"])  # as it was, because no job makes it longer
+        raise
+    return run
+
+
+def train_here(run: Run, processes: int = 1) -> int:
+    """Train in this process, and return the exit status."""
     from ..launch import trainer
 
+    return trainer.main(run.name, processes=processes)
+
+
+def follow(run: Run, work: Callable[[], int], second: str) -> int:
+    """Let `work` train, and show its progress. The first Ctrl-C saves and stops; the `second` does what it says."""
     queue.draw(run.name)  # this process is the launcher, too
 
     def ask_to_stop(*_):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        print("\nStopping after this step ... (Ctrl-C again to quit without saving)", file=sys.stderr, flush=True)
+        print(f"\nStopping after this step ... (Ctrl-C again to {second})", file=sys.stderr, flush=True)
         run.request_stop()
 
     signal.signal(signal.SIGINT, ask_to_stop)
     with progress_bar(run):
-        code = trainer.main(run.name, processes=processes)
+        code = work()
     status = run.status()
     if code and status.busy:  # by another trainer, as was just said
         return 2
@@ -150,6 +207,7 @@ def add_commands(command: Command) -> None:
         "--processes", type=int, default=1, metavar="N", help="share each batch among N processes on this machine [1]"
     )
     train.add_argument("--resume", metavar="NAME", help="resume a run exactly where it stopped")
+    jobs.add_flags(train)
     model, recipe = preset(DEFAULT).configs()
     fixed = {**model.as_dict(), **recipe.as_dict(), **dict.fromkeys(PLANNED, "chosen to fit the time")}
     fixed |= dict(max_iters="as many as fit the time", budget=short(recipe.budget))

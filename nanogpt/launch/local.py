@@ -16,17 +16,19 @@ from typing import Any
 from ..paths import environment
 from ..runs import Run, queue
 
+TRAINER = "nanogpt.launch.trainer"
+
 _children: dict[str, subprocess.Popen] = {}  # kept only to reap finished processes; run folders hold the state
 _spare: list[subprocess.Popen] = []  # at most one pre-warmed trainer process
 
 
-def start(run: Run) -> None:
-    """Queue the run and start a trainer process for it."""
+def start(run: Run, module: str = TRAINER) -> None:
+    """Queue the run and start a process of `module` for it, by default a trainer."""
     for name in [name for name, child in _children.items() if child.poll() is not None]:
         _children.pop(name, None)
     ticket = queue.draw(run.name)
     try:
-        child = _hand_to_spare(run) or _launch_for(run)
+        child = (module == TRAINER and _hand_to_spare(run)) or _launch_for(run, module)
     except OSError:  # no memory, no process, no disk space
         queue.drop(run.name)
         raise
@@ -48,9 +50,9 @@ def _hand_to_spare(run: Run) -> subprocess.Popen | None:
     return None
 
 
-def _launch_for(run: Run) -> subprocess.Popen:
+def _launch_for(run: Run, module: str) -> subprocess.Popen:
     with (run.folder / "log.txt").open("ab") as log:
-        return _launch([run.name], stdin=subprocess.DEVNULL, stdout=log)
+        return _launch([run.name], subprocess.DEVNULL, log, module)
 
 
 def _look_after(child: subprocess.Popen, ticket: Path) -> None:
@@ -65,9 +67,9 @@ def warm() -> None:
         _spare[:] = [_launch(["--wait"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)]
 
 
-def _launch(arguments: list[str], stdin: int, stdout: Any) -> subprocess.Popen:
+def _launch(arguments: list[str], stdin: int, stdout: Any, module: str = TRAINER) -> subprocess.Popen:
     alone: dict[str, Any] = {"start_new_session": True}  # keeps the server's Ctrl-C from reaching it
     if sys.platform == "win32":
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
-    command = [sys.executable, "-m", "nanogpt.launch.trainer", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, env=environment(), **alone)

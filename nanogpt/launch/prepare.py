@@ -13,11 +13,12 @@ from typing import Any
 from .. import corpus, limits
 from ..config import NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
 from ..data import fitting_block_size
+from ..disk import write_whole
 from ..durations import short
 from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
 from ..presets import preset
-from ..runs import Run, Status
+from ..runs import Run, Status, open_job
 from ..tokenizer import Tokenizer, unit
 from . import memory
 from .plan import Plan, choose, fits, known_costs, measure_once
@@ -49,22 +50,50 @@ def new_run(
     return write(name, text, recipe, owner)
 
 
-def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> Recipe:
-    """Return the full settings for a preset and `changes`, given this text and this machine."""
-    known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
-    if unknown := [str(key) for key in changes if key not in known]:
-        raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose one of {', '.join(known)}.")
-    changes = {key: value for key, value in changes.items() if value not in (None, "")}
+def for_elsewhere(
+    name: str, text: corpus.Corpus, preset_name: str, changes: dict[str, Any], more: Mapping[str, str]
+) -> Run:
+    """Create the folder of a run that another machine trains, with the files `more`. It measures nothing here.
+
+    With a time budget, the model is a provisional one until that machine calls `settle`. Raise NanoGPTError if a
+    setting is out of range or the name is taken.
+    """
+    return write(name, text, resolve(text, preset_name, changes, here=False), more=more)
+
+
+def settle(run: Run, text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> None:
+    """Settle the settings of a run made by `for_elsewhere` on the machine that trains it, which is this one.
+
+    Raise NanoGPTError if it lacks the memory.
+    """
+    recipe = resolve(text, preset_name, changes)
+    check(recipe.model, recipe.train)
+    for file, content in files_of(recipe).items():
+        write_whole(run.folder / file, content)
+    run.change(**settings_of(text, recipe, run.settings()["owner"]))
+
+
+def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any], here: bool = True) -> Recipe:
+    """Return the full settings for a preset and `changes`, given this text and, if it trains `here`, this machine."""
+    changes = _given(changes)
     model, train = preset(preset_name).configs(**changes)
     kind_of(model.features)  # fails before measuring if config.json can't describe the layout
     if preset_name == "timed" and not train.budget:
         raise NanoGPTError(NO_TIME)
     tokenizer, tokens = text.tokenizer(), len(text.tokens())
     recipe = Recipe(preset_name, model, train, tokenizer)
-    if train.budget:
+    if train.budget and here:
         recipe = choose_by_time(recipe, text.characters, tokens, changes)
     block_size = fitting_block_size(tokens, recipe.model.block_size)
     return replace(recipe, model=replace(recipe.model, vocab_size=tokenizer.vocab_size, block_size=block_size))
+
+
+def _given(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that have a value. Raise NanoGPTError if one doesn't exist."""
+    known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
+    if unknown := [str(key) for key in changes if key not in known]:
+        raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose one of {', '.join(known)}.")
+    return {key: value for key, value in changes.items() if value not in (None, "")}
 
 
 def choose_by_time(recipe: Recipe, characters: int, tokens: int, changes: dict[str, Any]) -> Recipe:
@@ -86,8 +115,20 @@ def check(model: ModelConfig, train: TrainConfig) -> None:
     memory.check(model, train)
 
 
-def write(name: str, text: corpus.Corpus, recipe: Recipe, owner: str | None = None) -> Run:
-    """Write the run folder. Raise NanoGPTError if the name is taken."""
+def write(
+    name: str, text: corpus.Corpus, recipe: Recipe, owner: str | None = None, more: Mapping[str, str] | None = None
+) -> Run:
+    """Write the run folder, and the files `more` in it. Raise NanoGPTError if the name is taken."""
+    return Run.create(name, settings_of(text, recipe, owner), {**files_of(recipe), **(more or {})})
+
+
+def files_of(recipe: Recipe) -> dict[str, str]:
+    """Return the files of a run folder that describe the model and the vocabulary."""
+    return {**config_files(recipe.model), **recipe.tokenizer.files(recipe.model.block_size)}
+
+
+def settings_of(text: corpus.Corpus, recipe: Recipe, owner: str | None) -> dict[str, Any]:
+    """Return the part of run.json that depends on the text and the recipe."""
     about = dict(id=text.id, name=text.name, sha256=text.sha256, characters=text.characters)
     plan = str(recipe.plan) if recipe.plan else None
     settings: dict[str, Any] = dict(preset=recipe.preset, plan=plan, corpus=about, owner=owner)
@@ -98,8 +139,7 @@ def write(name: str, text: corpus.Corpus, recipe: Recipe, owner: str | None = No
         settings["costs"] = dict(recipe.costs)
     if recipe.plan and recipe.plan.promises:
         settings["promise"] = round(recipe.plan.val_loss, 3)  # nats per character; the page updates it while it trains
-    files = {**config_files(recipe.model), **recipe.tokenizer.files(recipe.model.block_size)}
-    return Run.create(name, settings, files)
+    return settings
 
 
 def to_continue(run: Run, max_iters: int | None = None, budget: float | None = None) -> None:
@@ -110,6 +150,8 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
         raise NanoGPTError(f"{run.name} is already {status.state}.")
+    if open_job(run.folder):
+        raise NanoGPTError(f"{run.name} trains on Hugging Face Jobs; wait until it is back.")
     if reason := refusal(run, status, before):
         raise NanoGPTError(reason)
     corpus.load(run.settings()["corpus"]["id"])

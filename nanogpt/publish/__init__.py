@@ -4,4 +4,4 @@
 `gif` make files; `run_files` reads what they share, and `pretrained` is `nanogpt.GPT`. Import the module you need.
 """
 
-__all__ = ["card", "code_export", "deploy", "gif", "hub", "page_export", "pretrained", "pull"]
+__all__ = ["card", "code_export", "deploy", "gif", "hub", "hub_errors", "page_export", "pretrained", "pull"]

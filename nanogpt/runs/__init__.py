@@ -5,12 +5,13 @@ when needed. `queue` lets one run at a time use a device; `settings`, `logs` and
 """
 
 from .history import History, kept_loss, read_jsonl
-from .listing import Overview, all_runs, free_name, overview, overviews, users_of
+from .job import Job, job_of, open_job
+from .listing import Overview, all_runs, elsewhere, free_name, overview, overviews, users_of
 from .run import Busy, Run
 from .status import CANCELED, Status, length
 
 __all__ = [
-    "CANCELED", "Busy", "History", "Overview", "Run", "Status", "all_runs", "archive", "checkpoint", "checks",
-    "free_name", "kept_loss", "length", "logs", "overview", "overviews", "queue", "read_jsonl", "settings",
-    "snapshots", "users_of",
+    "CANCELED", "Busy", "History", "Job", "Overview", "Run", "Status", "all_runs", "archive", "checkpoint", "checks",
+    "elsewhere", "free_name", "job", "job_of", "kept_loss", "length", "logs", "open_job", "overview", "overviews",
+    "queue", "read_jsonl", "settings", "snapshots", "users_of",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from ..holdout import epochs
 from ..paths import NAME, home, slug
 from . import queue
 from .history import kept_loss
+from .job import open_job
 from .run import Run, ships
 from .status import Status
 
@@ -80,6 +81,12 @@ def all_runs() -> list[Run]:
     if here != paths.SHIPPED:
         names |= {name: Run(name) for name in _newest_first(paths.SHIPPED) if ships(paths.SHIPPED / name)}
     return list(names.values())
+
+
+def elsewhere() -> list[str]:
+    """Return the names of the runs that train on another machine, and whose jobs a process here follows."""
+    here = {*queue.running(), *queue.waiting()}
+    return [name for name in sorted(queue.trained() - here) if open_job(Run(name).folder)]
 
 
 def _newest_first(folder: Path) -> list[str]:

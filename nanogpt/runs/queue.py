@@ -110,8 +110,7 @@ def one_look() -> Iterator[None]:
         yield
         return
     withdrawn = frozenset(path.name.removeprefix("withdrawn-") for path in tickets.files("withdrawn-*"))
-    trained = frozenset(path.stem for path in tickets.files("*.trainer") if locks.is_held(path))
-    token = _look.set(Look(waiting(), running(), withdrawn, trained))
+    token = _look.set(Look(waiting(), running(), withdrawn, trained()))
     try:
         yield
     finally:
@@ -148,6 +147,13 @@ def running() -> list[str]:
     if look := _look.get():
         return look.running
     return tickets.running()
+
+
+def trained() -> frozenset[str]:
+    """Return the names of the runs with a trainer process; one that follows a job on another machine is one, too."""
+    if look := _look.get():
+        return look.trained
+    return frozenset(path.stem for path in tickets.files("*.trainer") if locks.is_held(path))
 
 
 def has_trainer(name: str) -> bool:

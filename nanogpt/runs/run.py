@@ -11,6 +11,7 @@
 | last.safetensors                        | trainer    | the checkpoint: everything an exact resume needs              |
 | snapshots/STEP.safetensors              | trainer    | the weights at about 20 steps, in half precision, if wanted   |
 | log.txt                                 | launcher   | the trainer's output                                          |
+| job.json                                | follower   | its job, if it trains on Hugging Face Jobs                    |
 | stop                                    | anyone     | while it exists, it asks the trainer to save and stop         |
 | .lock                                   | trainer    | locked while it runs; the system frees it, even after kill -9 |
 
@@ -32,7 +33,7 @@ from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
 from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home, new_name
-from . import about, queue, snapshots
+from . import about, job, queue, snapshots
 from .history import History, append, as_line, history_of, is_number, read_jsonl
 from .queue import Busy
 from .status import CANCELED, CONTINUE, CRASHED, START_OVER, Status, length, withdrawn_at
@@ -161,7 +162,9 @@ class Run:
 
     def version(self) -> tuple:
         """Return a value that changes whenever `status` may change. Unlike `status`, it reads none of the files."""
-        files = (self.folder / name for name in ("run.json", "metrics.jsonl", "samples.jsonl", "log.txt", "stop"))
+        files = (
+            self.folder / name for name in ("run.json", "metrics.jsonl", "samples.jsonl", "log.txt", "stop", job.NAME)
+        )
         place, withdrawn = queue.place_of(self.name), queue.withdrawal(self.name)
         return (*map(disk.version, files), place, withdrawn, self._is_training(), queue.has_trainer(self.name))
 
@@ -180,7 +183,9 @@ class Run:
         history, place, held, ending = self._look()
         facts: dict[str, Any] = dict(step=history.step, max_iters=length(train, history), seconds=history.seconds)
         if held:
-            return Status("stopping" if self.stop_file.exists() else "running", **facts)
+            there = job.open_job(self.folder)
+            said = there.stage if there else ""
+            return Status("stopping" if self.stop_file.exists() else "running", message=said, **facts)
         if place:
             return Status("queued", place=place, **facts)
         if self._is_canceled(history):
@@ -190,7 +195,9 @@ class Run:
         return self._ended(history, facts)
 
     def _ended(self, history: History, facts: dict[str, Any]) -> Status:
-        """Return the status of a run that is not in use, from its last event."""
+        """Return the status of a run that is not in use, from its last event, unless it trains elsewhere."""
+        if there := job.open_job(self.folder):
+            return Status("crashed", message=there.problem or job.LOST, **facts)
         if not history.events:
             why = self.log_tail() or "Resume the run to start it."
             return Status("failed", message=f"The trainer did not start. {why}", **facts)
@@ -296,6 +303,11 @@ class Run:
             self.settings()  # raises
         if self._in_use():
             raise NanoGPTError(f"{self.name} is being trained. Stop it before it can be {done}.")
+        if (there := job.open_job(self.folder)) and there.commit:
+            raise NanoGPTError(
+                f"{self.name} trains on Hugging Face Jobs. Resume it to follow its job, and stop that before it can be "
+                f"{done}."
+            )
         if self.is_bundled():
             raise NanoGPTError(f"{self.name} ships with the project, so it can't be {done}.")
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 from .. import disk, limits
 from ..config import NanoGPTError
-from ..errors import home_problem
+from ..errors import PROBLEMS, explain, home_problem
 from ..launch import counting, expiry
 from . import address, scratch
 from .page import build_app, launch_options
@@ -44,6 +44,7 @@ def serve(host: str, port: int | None) -> None:
             taken = f"Port {port} was just taken" if port else "The ports from 7860 to 7959 are all in use"
             raise NanoGPTError(f"{taken}. Choose another with --port.") from None
         threading.Thread(target=import_torch, daemon=True).start()
+        threading.Thread(target=find_jobs, daemon=True).start()
         print(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.", flush=True)
         demo.block_thread()
 
@@ -51,6 +52,17 @@ def serve(host: str, port: int | None) -> None:
 def import_torch() -> None:
     """Import what training and sampling need. The page is drawn without it, and the first click finds it loaded."""
     from ..launch import plan  # noqa: F401
+
+
+def find_jobs() -> None:
+    """Follow the jobs on Hugging Face that were left when this machine was turned off or a process was killed."""
+    from ..jobs import start
+
+    try:
+        for name in start.find_again():
+            print(f"Following the job of {name} on Hugging Face again.", flush=True)
+    except PROBLEMS as error:
+        print(f"nanogpt: {explain(error)}", file=sys.stderr)
 
 
 def share_the_interpreter() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from .. import limits
 from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..runs import Run
-from . import form, form_picture, link, run_panel
-from .drawn import drawn, said, told
+from . import form, form_picture, jobs_panel, link, run_panel
+from .drawn import drawn, is_failure, said, told
 from .parts import QUIET, Parts
 from .visit import visitor
 from .watching import EACH_SECOND, EMPTY, NO_SAMPLE, REST, catch_up, shown, ticked, view, written
@@ -42,7 +43,7 @@ def start(corpus_id: str, name: str, preset_name: str, *fields) -> Run:
 
 def go_on(name: str | None, more: str) -> Run:
     """Resume a run where it stopped, or train a finished one for `more`."""
-    return visitor().go_on(name, more)
+    return jobs_panel.followed(name) or visitor().go_on(name, more)
 
 
 # ---- the tab -----------------------------------------------------------------------------------------------------
@@ -105,6 +106,18 @@ def on_click(button: gr.Button, attempted: Callable[..., Iterable[dict]], inputs
         )
     done.then(None, None, None, js=waits % "false")
     return done
+
+
+def wire_jobs(jobs: jobs_panel.JobsPanel, inputs: list, parts: Parts) -> None:
+    """Wire the button that uploads a run and starts its job. An error is shown above it, and the terms stay."""
+
+    def attempted(*a) -> Iterator[dict]:
+        for updates in attempt(jobs_panel.begin, *a):
+            said = updates.pop("said")
+            yield {**parts.put(updates), jobs.note: said, jobs.agreed: gr.Column(visible=is_failure(said))}
+
+    done = on_click(jobs.go, attempted, inputs, [*parts.outputs, jobs.note, jobs.agreed])
+    done.then(None, jobs.note, None, js=jobs_panel.SHOW_RUN)
 
 
 def look_back(name: str | None, where: dict[str, Any]) -> list:
@@ -175,6 +188,7 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
             form.build_advanced(chosen, corpus_id)
             form_picture.build(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)
+            jobs = None if limits.is_public() else jobs_panel.build(corpus_id, chosen.inputs)
     back = gr.State()
     # the Versions that the page shows, which have to be in the browser, and two that are only for their events
     seen, caught, alert, quiet = (gr.HTML(html_template="", visible="hidden") for _ in range(4))
@@ -194,6 +208,8 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
 
     started = train(parts["start"], start, [corpus_id, name, *chosen.inputs])
     started.then(lambda: "", None, name, **QUIET).then(place.warm, **QUIET)
+    if jobs:
+        wire_jobs(jobs, [corpus_id, name, *jobs.inputs, *chosen.inputs], parts)
     train(parts["go_on"], go_on, [run, parts["more"]])
     on(parts["stop"].click, stop, run)
     on(timer.tick, ticked, [run, seen, caught], parts.some(EACH_SECOND))

@@ -13,7 +13,7 @@ from ..errors import PROBLEMS
 from ..formats import read_config
 from ..holdout import epochs, train_length
 from ..launch import sizes
-from ..runs import CANCELED, History, Run, Status, kept_loss, overview, overviews, queue
+from ..runs import CANCELED, History, Run, Status, elsewhere, kept_loss, overview, overviews, queue
 from .drawn import line
 from .visit import seen, visitor
 
@@ -110,6 +110,8 @@ def _busy_words(run: Run, status: Status) -> str:
         if status.place == 1:
             return "Queued: next" if queue.running() else "Starting …"
         return f"Queued: number {status.place}"
+    if status.message:  # what its job is doing
+        return f"{status.message} …"
     return f"{state_word(status)}: {steps(run, status)}"
 
 
@@ -235,7 +237,7 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
 
 def page_line() -> dict:
     """Return the line above the tabs: what is running and for how long, whichever run is selected."""
-    running, waiting = queue.running(), queue.waiting()
+    running, waiting = queue.running() + elsewhere(), queue.waiting()
     if not running and not waiting:
         return line(_idle_words())
     training = [(run, overview(run).status) for run in filter(None, map(seen, running))]
@@ -263,6 +265,8 @@ def _doing(run: Run, status: Status) -> str:
 
 def _far(run: Run, status: Status) -> str:
     """Return how far a run is, which changes each second."""
+    if status.message:
+        return f": {status.message[0].lower()}{status.message[1:]}"
     at = f": {steps(run, status)}" if status.max_iters else ""
     return at + (f", {countdown(run, status)} left" if status.step else "")
 

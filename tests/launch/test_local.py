@@ -245,7 +245,7 @@ def test_stop_stops_what_trains_and_withdraws_what_was_resumed_with_it(text):
 def test_a_trainer_that_dies_before_it_arrives_leaves_the_queue_at_once(text, monkeypatch):
     run = prepare.new_run("one", text, max_iters=30, **TINY)
     command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
-    monkeypatch.setattr(local, "_launch_for", lambda run: subprocess.Popen(command, stdin=subprocess.PIPE))
+    monkeypatch.setattr(local, "_launch_for", lambda run, module: subprocess.Popen(command, stdin=subprocess.PIPE))
     local.start(run)
     assert run.status().state == "queued"
     local._children["one"].kill()

@@ -1,0 +1,63 @@
+"""`train --on`: train on Hugging Face Jobs instead of this machine; and `hardware`, which lists what there is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..config import NanoGPTError, duration
+from ..runs import Run, open_job
+from .flags import Command, Parser
+
+if TYPE_CHECKING:
+    from ..jobs.start import Terms
+
+
+def is_there(name: str | None) -> bool:
+    """Return True if a run has a job that has not come back."""
+    return bool(name) and open_job(Run(str(name)).folder) is not None
+
+
+def terms(arguments: argparse.Namespace, text: Any, budget: float, run: Run | None = None) -> Terms:
+    """Print what a job costs and uploads, and return it once that is confirmed. Raise NanoGPTError if it isn't."""
+    from ..jobs import start
+    from ..publish import hub
+
+    limit = duration(arguments.time_limit) if arguments.time_limit else None
+    api, owner = hub.signed_in(hub.saved_token())
+    agreed = start.terms(api, owner, arguments.on, text, budget, limit, run)
+    print(agreed, flush=True)
+    if arguments.yes:
+        return agreed
+    if not sys.stdin.isatty():
+        raise NanoGPTError("Nothing was uploaded. Add --yes to accept this.")
+    if input("Upload and start the job? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise NanoGPTError("Nothing was uploaded.")
+    return agreed
+
+
+def hardware_command(arguments: argparse.Namespace) -> int:
+    """List the hardware of Hugging Face Jobs that a run can train on, with its price per hour, cheapest first."""
+    from ..jobs import offer
+    from ..publish import hub
+
+    api, _ = hub.signed_in(hub.saved_token())
+    for one in offer.hardware(api):
+        print(f"{one.name:<18}{one.hourly:>18}  {one.about}")
+    return 0
+
+
+def add_flags(train: Parser) -> None:
+    """Add the flags of `train` that are about Jobs."""
+    group = train.add_argument_group(
+        "Hugging Face Jobs", "Train on rented hardware, billed to your Hugging Face account."
+    )
+    group.add_argument("--on", metavar="HARDWARE", help="e.g. t4-small or a100-large; `hardware` lists them")
+    group.add_argument("--time-limit", metavar="TIME", help="when the job ends at the latest [10m more than --budget]")
+    group.add_argument("--yes", action="store_true", help="accept the highest cost and the upload without being asked")
+
+
+def add_commands(command: Command) -> None:
+    """Add `hardware`."""
+    command("hardware", hardware_command)

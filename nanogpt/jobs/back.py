@@ -1,0 +1,106 @@
+"""Bring a run back from its repository: download it, check every file, then put it in place."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import EntryNotFoundError
+
+from ..config import NanoGPTError
+from ..runs import Run, archive, checks
+from .feed import GROWING, hash_of, with_our_facts
+from .refusals import Missing, asked
+from .remote import BACK
+
+SNAPSHOT = re.compile(r"snapshots/\d{1,12}\.safetensors")
+
+
+class Damaged(NanoGPTError):
+    """Raised when what a job uploaded is not its run."""
+
+
+def bring_back(api: HfApi, repo: str, run: Run) -> bool:
+    """Replace the run's files by those that its job uploaded last. Return False if there are none.
+
+    Raise Damaged, and change nothing, if a file is not a run's or not what its hash says.
+    """
+    with archive.scratch("returned") as folder:
+        try:
+            if not _download(api, repo, folder):
+                return False
+        except Missing:
+            return False
+        try:
+            _check(folder, run)
+        except ValueError as error:  # a NanoGPTError is one, too
+            said = str(error) if isinstance(error, NanoGPTError) else "run.json cannot be read."
+            raise Damaged(said.replace(" Nothing was imported.", "")[:300]) from None
+        _put_in_place(folder, run)
+    return True
+
+
+def _download(api: HfApi, repo: str, folder: Path) -> bool:
+    """Download what the job uploaded last into an empty folder, as its list says. Return False if there is nothing."""
+    with asked(repo):
+        head = api.model_info(repo).sha
+        fetch = lambda name: Path(api.hf_hub_download(repo, name, revision=head, local_dir=folder.parent / "fetched"))
+        try:
+            about = checks.read_object(fetch("back.json"))
+        except EntryNotFoundError:
+            return False
+        for name, wanted in _listed(about).items():
+            if not (name in BACK or SNAPSHOT.fullmatch(name)):
+                raise Damaged(f"The job returned {name[:80]!r}, which isn't part of a run.")
+            path = fetch(f"back/{name}")
+            if hash_of(path.read_bytes()) != wanted:
+                raise Damaged(f"{name} did not arrive as the job uploaded it.")
+            (folder / name).parent.mkdir(exist_ok=True)
+            os.replace(path, folder / name)
+    return True
+
+
+def _listed(about: dict[str, Any]) -> dict[str, str]:
+    files = about.get("files")
+    if not isinstance(files, dict) or not all(isinstance(part, str) for item in files.items() for part in item):
+        raise Damaged("The job's list of files cannot be read.")
+    return files
+
+
+def _check(folder: Path, run: Run) -> None:
+    """Check that the files are a run, and that it is this one."""
+    if not (folder / "run.json").exists():
+        raise Damaged("The job returned no run.json.")
+    (folder / "run.json").write_text(
+        with_our_facts(run, (folder / "run.json").read_text(encoding="utf-8")), encoding="utf-8", newline=""
+    )
+    if (folder / "model.safetensors").exists():
+        rows = _without_rest(folder / "metrics.jsonl")
+        checks.check_folder(folder)
+        (folder / "metrics.jsonl").write_bytes(rows)
+
+
+def _without_rest(path: Path) -> bytes:
+    """Cut an unfinished last line off metrics.jsonl, and return its content."""
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rfind(b"\n") + 1])
+    return path.read_bytes()
+
+
+def _put_in_place(folder: Path, run: Run) -> None:
+    """Move the files into the run folder one by one, the log last: it says how the run ended."""
+    if (folder / "snapshots").exists():
+        shutil.rmtree(run.folder / "snapshots", ignore_errors=True)
+        os.replace(folder / "snapshots", run.folder / "snapshots")
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name in GROWING, path.name == "metrics.jsonl")):
+        os.replace(path, run.folder / path.name)
+
+
+def ended_itself(run: Run, before: int) -> bool:
+    """Return True if the last event says how the run ended, and isn't among the `before` first ones."""
+    events = run.history().events
+    return len(events) > before and events[-1]["event"] != "started"

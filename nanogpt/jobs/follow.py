@@ -1,0 +1,362 @@
+"""Follow a run's job from this machine, as the run's trainer here: python -m nanogpt.jobs.follow NAME
+
+It uploads the run, starts the job, writes its output to the run folder, passes on Stop, and brings the run back. It can
+be killed at any moment: the job keeps running, job.json says which stage was reached, and the next follower continues
+from there. It never ends a job because this machine has no network.
+"""
+
+from __future__ import annotations
+
+import queue as queues
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from huggingface_hub import CommitOperationAdd, HfApi, JobInfo, get_token
+
+from ..config import NanoGPTError
+from ..durations import in_words
+from ..errors import PROBLEMS, explain
+from ..publish import hub_errors
+from ..runs import Busy, Job, Run, job_of, queue
+from . import parcel
+from .back import Damaged, bring_back, ended_itself
+from .feed import Mirror
+from .refusals import Missing, Unclear, Unreachable, asked
+
+LABEL = "nanogpt-run"
+EACH = 0.5  # second between two looks at the stop file
+INSPECT_EACH = 10.0  # seconds between two questions whether the job still runs
+LAST_LINES = 15.0  # seconds to wait for the rest of the output when the job is over
+APPEARS = 60.0  # seconds within which the Hub must know a job
+GRACE = 180.0  # seconds that a job has to save and bring the run back before it is canceled
+PATIENCE = 30.0  # seconds at most between two tries to reach the Hub
+TRIES = 4  # to start the job, which costs nothing until it has started
+OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
+T = TypeVar("T")
+
+
+class Gone(NanoGPTError):
+    """Raised when the job can't be started, so that the run has failed and nothing is billed."""
+
+
+def main(name: str, tell: Callable[[str], object] = print) -> int:
+    """Follow a run's job until the run is back, and return the exit status."""
+    run = Run(name)
+    try:
+        with queue.arrived(name), run.held():
+            canceled = queue.withdrawal(name) is not None
+            queue.drop(name)  # it waits for no device of this machine
+            return attempt(run, canceled, tell)
+    except Busy as error:
+        print(error, file=sys.stderr)
+    except PROBLEMS as error:
+        print(f"nanogpt: {explain(error)}", file=sys.stderr)
+    return 1
+
+
+def attempt(run: Run, canceled: bool, tell: Callable[[str], object]) -> int:
+    """Follow a run whose only follower this process is. What goes wrong is written to its folder."""
+    job = job_of(run.folder)
+    if job is None or job.ended:
+        return 0
+    if canceled:
+        if not job.commit:
+            job.having(run.folder, ended=True)
+            run.cancel()
+            return 0
+        run.stop_file.touch()
+    elif not job.commit:
+        run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
+    follower = Follower(run, job.having(run.folder, problem=""), tell)
+    try:
+        follower.go()
+    except Gone as error:
+        follower.give_up(str(error))
+        return 1
+    except PROBLEMS as error:  # the job may still run
+        follower.leave(explain(error))
+        return 1
+    return 0
+
+
+class Follower:
+    """Takes a run to its job and back."""
+
+    def __init__(self, run: Run, job: Job, tell: Callable[[str], object]):
+        self.run, self.job, self.tell = run, job, tell
+        self.api: HfApi = HfApi(token=False)  # until `sign_in`
+        self.began = time.monotonic()
+        self.pause = 1.0  # seconds before the next connection to the job's output
+        self.stopped_at = 0.0  # when Stop was passed on, by time.monotonic
+
+    # ---- the stages, each of which may be repeated -------------------------------------------------------------------
+
+    def go(self) -> None:
+        """Take the stages that have not been taken."""
+        self.stage("Signing in to the Hub")
+        self.sign_in()
+        if not self.job.id:
+            self.begin()
+        if not self.job.back:
+            self.come_back(self.watch())
+            self.change(back=True)
+        self.close()
+
+    def sign_in(self) -> None:
+        """Sign in with this machine's saved token. Raise Gone if there is none and nothing has begun."""
+        try:
+            token = get_token()
+            if not token:
+                raise NanoGPTError(hub_errors.NO_TOKEN)
+            self.api = HfApi(token=token)
+            with asked():
+                owner = str(self.api.whoami()["name"])
+        except NanoGPTError as error:
+            raise self.fatal(error) from None
+        if not self.job.namespace:
+            self.change(namespace=owner)
+        elif owner != self.job.namespace:
+            raise NanoGPTError(
+                f"The job belongs to {self.job.namespace}, and {owner} is signed in. Sign in as its owner."
+            )
+
+    def begin(self) -> None:
+        """Upload the run and start its job, unless a follower that was killed has started it."""
+        if self.job.commit and (found := self.find()):
+            self.change(id=found)
+            return
+        if not self.job.commit:
+            self.stage("Uploading the text and the settings")
+            self.change(commit=self.patiently(self.upload))
+        if self.run.stop_file.exists():
+            raise Gone("Stopped before the job started; nothing was billed.")
+        self.stage("Starting the job")
+        self.change(id=self.patiently(self.start))
+        self.tell(f"Job {self.job.namespace}/{self.job.id} is waiting for {self.job.hardware}.")
+        self.stage(f"Waiting for {self.job.hardware}")
+
+    def upload(self) -> str:
+        """Upload the run to a private repository of its own. Return the commit."""
+        files, job = parcel.offered(self.run, self.job), self.job
+        with asked(job.repo):
+            self.api.create_repo(job.repo, private=True, exist_ok=True)
+            if not self.api.model_info(job.repo).private:
+                raise NanoGPTError(f"{job.repo} is public, so the text was not uploaded. Delete it and try again.")
+            steps = [CommitOperationAdd(name, content) for name, content in files.items()]
+            return self.api.create_commit(job.repo, steps, commit_message="nanogpt: a run").oid
+
+    def start(self) -> str:
+        """Start the job and return its id. A try whose answer was lost may have started it, so look first."""
+        if found := self.find():
+            return found
+        with asked(starting=True):
+            return self.api.run_job(
+                image=parcel.IMAGE, command=parcel.command(self.run, self.job), flavor=self.job.hardware,
+                timeout=self.job.timeout, env=parcel.environment(), secrets={"HF_TOKEN": self.api.token},
+                labels={LABEL: self.job.label}, name=f"nanogpt-{self.run.name}", namespace=self.job.namespace,
+            ).id  # fmt: skip
+
+    def find(self) -> str:
+        """Return the id of this run's job, or "" if there is none."""
+        with asked():
+            found = self.api.list_jobs(labels={LABEL: self.job.label}, namespace=self.job.namespace)
+            return next((one.id for one in found), "")
+
+    def watch(self) -> str:
+        """Write the job's output to the run folder until the job is over. Return why it ended, "" if by itself."""
+        output: queues.Queue[str | None] = queues.Queue()
+        mirror, looked, over = Mirror(self.run, self.job), 0.0, 0.0
+        self.connect(output, mirror)
+        while True:
+            closed = self.drain(output, mirror)
+            self.job = mirror.job
+            self.pass_on_stop()
+            if closed or time.monotonic() > looked + INSPECT_EACH:
+                looked = time.monotonic()
+                reason = self.inspect()
+                over = 0.0 if reason is None else over or looked
+                if reason is not None and (closed or looked > over + LAST_LINES):
+                    return reason
+            mirror.job = self.job
+            if closed:  # the connection broke
+                time.sleep(self.pause)
+                self.pause = min(2 * self.pause, INSPECT_EACH)
+                self.connect(output, mirror)
+
+    def connect(self, output: queues.Queue, mirror: Mirror) -> None:
+        """Listen to the job's output, which comes from its beginning."""
+        mirror.begin()
+        threading.Thread(target=self.listen, args=(output,), daemon=True).start()
+
+    def listen(self, output: queues.Queue) -> None:
+        """Put each line that the job prints into a queue, and None at the end, or when the connection breaks."""
+        try:
+            with asked():
+                lines = self.api.fetch_job_logs(job_id=self.job.id, namespace=self.job.namespace, follow=True)
+                for line in lines:
+                    output.put(line)
+        except NanoGPTError:
+            pass  # `inspect` finds out why
+        finally:
+            output.put(None)
+
+    def drain(self, output: queues.Queue, mirror: Mirror) -> bool:
+        """Write what has arrived, for up to `EACH` seconds. Return True if no more will come."""
+        until = time.monotonic() + EACH
+        while (left := until - time.monotonic()) > 0:
+            try:
+                line = output.get(timeout=left)
+            except queues.Empty:
+                return False
+            if line is None:
+                return True
+            mirror.take(line)
+            self.pause = 1.0
+        return False
+
+    def inspect(self) -> str | None:
+        """Return why the job ended, "" if by itself, or None if it still runs or the Hub can't be reached."""
+        try:
+            with asked():
+                found = self.api.inspect_job(job_id=self.job.id, namespace=self.job.namespace)
+        except Unreachable:
+            self.stage("Waiting for the Hub to answer")
+            return None
+        except Missing:  # a new job may take a moment to appear
+            return "The Hub doesn't know the job any more." if time.monotonic() > self.began + APPEARS else None
+        stage = found.status.stage
+        if stage in OVER:
+            return why_ended(found, self.job.timeout)
+        if stage == "RUNNING" and not self.job.pieces:
+            self.stage("Installing PyTorch on the job's machine")
+        return None
+
+    def pass_on_stop(self) -> None:
+        """If the run is to stop, ask the job to save and end. Cancel it if it has nothing to save or takes too long."""
+        if not self.run.stop_file.exists():
+            return
+        try:
+            if not self.stopped_at and self.job.pieces:
+                self.ask_to_stop()
+            elif not self.stopped_at or time.monotonic() > self.stopped_at + GRACE:
+                self.cancel()
+            else:
+                return
+            self.stopped_at = time.monotonic()
+        except Unreachable:
+            time.sleep(1.0)
+
+    def ask_to_stop(self) -> None:
+        """Leave a file `stop` in the repository, which the job looks for. Cancel the job if the repository is gone."""
+        self.tell("Asking the job to save and stop.")
+        try:
+            with asked(self.job.repo):
+                self.api.upload_file(path_or_fileobj=b"stop\n", path_in_repo="stop", repo_id=self.job.repo)
+        except Missing:
+            self.cancel()
+        self.stage("Waiting for the job to save")
+
+    def cancel(self) -> None:
+        """End the job now."""
+        with asked():
+            self.api.cancel_job(job_id=self.job.id, namespace=self.job.namespace)
+
+    def come_back(self, reason: str) -> None:
+        """Bring the run back, and say in its folder how it ended."""
+        self.stage("Bringing the run back")
+        try:
+            there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run), tries=None)
+        except Damaged as error:
+            self.run.event("failed", message=f"{error} What the job uploaded is kept in {self.job.repo} on the Hub.")
+            self.change(kept=True)
+            return
+        if not ended_itself(self.run, self.job.events):
+            self.last_words(reason, there)
+
+    def last_words(self, reason: str, there: bool) -> None:
+        """Say in the run folder how a run ended that could not say so itself."""
+        stopped = self.run.stop_file.exists()
+        if stopped and not there:
+            return self.run.event("stopped", message="Stopped before anything was saved.")
+        kept = "The run is back as it was saved last; resume it to continue." if there else "Nothing had been saved."
+        why = reason or "The job ended early; see the log."
+        self.run.event("stopped" if stopped else "failed", message=f"{why} {kept}")
+
+    def close(self) -> None:
+        """Note that the job is over, after deleting what was uploaded."""
+        if not self.job.kept:
+            self.delete_repo()
+        self.change(ended=True, stage="", problem="")
+
+    def delete_repo(self) -> None:
+        """Delete the repository; say so if that fails."""
+        try:
+            with asked(self.job.repo):
+                self.api.delete_repo(self.job.repo, missing_ok=True)
+        except NanoGPTError:
+            self.tell(f"{self.job.repo} could not be deleted. Delete it on the Hub: it holds your text.")
+
+    # ---- what goes wrong ---------------------------------------------------------------------------------------------
+
+    def give_up(self, message: str) -> None:
+        """End a run whose job could not be started."""
+        if self.job.namespace:
+            self.delete_repo()
+        stopped = self.run.stop_file.exists()
+        self.change(ended=True, stage="")
+        self.run.event("stopped" if stopped else "failed", message=message)
+
+    def leave(self, message: str) -> None:
+        """Leave a job that may still run, and say why in the run folder."""
+        again = "" if "sume the run" in message else " Then resume the run to follow its job again."
+        self.change(problem=f"{message}{again}", stage="")
+
+    def fatal(self, error: NanoGPTError) -> NanoGPTError:
+        """Return the error that ends the run, if it has no job and trying again can't help; else the error itself."""
+        if self.job.commit or isinstance(error, Unreachable | Unclear):
+            return error
+        return Gone(str(error))
+
+    def patiently(self, attempt: Callable[[], T], tries: int | None = TRIES) -> T:
+        """Try at most `tries` times to reach the Hub, waiting longer each time. Raise Gone if it refuses."""
+        number = 0
+        while True:
+            try:
+                return attempt()
+            except Unreachable:
+                number += 1
+                if tries and number >= tries:
+                    raise
+                time.sleep(min(PATIENCE, 2.0**number))
+            except NanoGPTError as error:
+                if self.job.id or isinstance(error, Unclear):
+                    raise
+                raise Gone(str(error)) from None
+
+    def change(self, **changes: object) -> None:
+        """Note how far things have come."""
+        self.job = self.job.having(self.run.folder, **changes)
+
+    def stage(self, words: str) -> None:
+        """Note what is going on, for the page."""
+        if words != self.job.stage:
+            self.change(stage=words)
+
+
+def why_ended(found: JobInfo, timeout: int) -> str:
+    """Return why a job is over, in a sentence; "" if it ended by itself."""
+    if found.status.stage == "COMPLETED":
+        return ""
+    if found.status.stage == "CANCELED":
+        return "The job was canceled."
+    if found.durations and (found.durations.running_secs or 0) >= timeout - 2:
+        return f"The job reached its time limit of {in_words(timeout)}."
+    said = " ".join(str(found.status.message or "").split())[:200].rstrip(".")
+    return f"The job's machine ended it{f' ({said})' if said else ''}."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

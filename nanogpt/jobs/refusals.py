@@ -1,0 +1,76 @@
+"""Word the Hub's refusals of jobs: one sentence each, that says what to do. The rest is as for repositories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
+
+from ..config import NanoGPTError
+from ..paths import PROGRAM
+from ..publish import hub_errors
+
+BILLING = "https://huggingface.co/settings/billing"
+BY_STATUS = {
+    402: f"Your account has no credit for Hugging Face Jobs. Add some at {BILLING}, then start the run again.",
+    403: "This token may not start jobs: it lacks the permission, or Jobs are not open to this account. Create one "
+    f"with Write permission at {hub_errors.TOKENS}.",
+    429: "The Hub allows no more jobs or requests from this account at the moment. Wait a few minutes, or end a job "
+    "that is running, then try again.",
+}
+PASSING = (408, 409, 412)  # statuses that another try may not meet
+NETWORK = (hub_errors.HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
+UNCLEAR = "The Hub answered in a way that this version of nanogpt doesn't understand. Update nanogpt and try again."
+
+
+class Unreachable(NanoGPTError):
+    """Raised when the Hub could not be asked, so that what it would have answered is unknown."""
+
+
+class Missing(NanoGPTError):
+    """Raised when the Hub doesn't have what was asked for."""
+
+
+class Unclear(NanoGPTError):
+    """Raised when the Hub's answer can't be understood, so that what it has done is unknown."""
+
+
+@contextmanager
+def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
+    """Turn what the Hub client raises in the block into a NanoGPTError, of one of the kinds above if it is one.
+
+    An error of this machine's disk stays an OSError. `starting` a job, a refusal for too many of them is final.
+    """
+    try:
+        yield
+    except NanoGPTError:
+        raise
+    except HfHubHTTPError as error:
+        raise _refusal(error, repo, starting) from None  # the cause holds the token
+    except (*NETWORK, json.JSONDecodeError) as error:  # the latter: a web page instead, as of a network's login
+        raise Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
+    except (LocalTokenNotFoundError, HFValidationError) as error:
+        raise NanoGPTError(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
+    except RuntimeError as error:  # "Error while uploading ..."
+        raise Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
+    except (ValueError, KeyError, TypeError):
+        raise Unclear(UNCLEAR) from None
+
+
+def _refusal(error: HfHubHTTPError, repo: str, starting: bool) -> NanoGPTError:
+    status = error.response.status_code
+    said = hub_errors.redacted(BY_STATUS.get(status) or hub_errors.sentence(error, repo))
+    if starting and status in (400, 404, 422):
+        said = " ".join(hub_errors.redacted(error.server_message or "no reason given").split())[:200].rstrip(".")
+        return NanoGPTError(f"The Hub refused the job ({said}). `{PROGRAM} hardware` lists what it offers now.")
+    if status >= 500 or status in PASSING or (status == 429 and not starting):
+        return Unreachable(said)
+    return Missing(said) if status == 404 else NanoGPTError(said)

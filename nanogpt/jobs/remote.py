@@ -1,0 +1,151 @@
+"""The program inside a job: python -m nanogpt.jobs.remote REPO RUN SECONDS
+
+It settles the run's settings on the job's hardware, starts the trainer, prints what the run folder gains, and uploads
+the folder every ten minutes and at the end. It ends training in time: before the job's limit, when the repository has a
+file `stop`, and when the container is told to end. The trainer never sees the token.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from .. import corpus, disk, paths
+from ..config import NanoGPTError
+from ..disk import from_json
+from ..errors import PROBLEMS
+from ..launch import trainer
+from ..runs import Run
+from .feed import Feed, hash_of
+from .refusals import asked
+
+EACH = 1.0  # second between two looks at the run folder
+STOP_EACH = 5.0  # seconds between two looks for `stop`
+UPLOAD_EACH = 600.0  # seconds of training that a lost machine may cost
+RESERVE = 90.0  # seconds before the limit at which training ends, to bring the run back
+BACK = (  # in the order in which they are read: the log must not be older than the checkpoint
+    "last.safetensors", "model.safetensors", "metrics.jsonl", "samples.jsonl", "run.json", "config.json",
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+)  # fmt: skip
+
+
+class Errand:
+    """One run inside a job."""
+
+    def __init__(self, repo: str, name: str, limit: float):
+        self.api, self.repo, self.run = HfApi(token=os.environ.pop("HF_TOKEN", None)), repo, Run(name)
+        began = float(os.environ.get("NANOGPT_JOB_BEGAN") or time.time())
+        self.deadline = began + limit - RESERVE
+        self.feed = Feed(self.run.folder, lambda line: print(line, flush=True))
+        self.uploaded: Any = None  # the version of the checkpoint that was uploaded last
+
+    def go(self) -> int:
+        """Train the run and bring it back. Return the exit status."""
+        try:
+            settle(self.run)
+        except Exception as error:  # as the trainer would, so that the run says why
+            trainer.record(self.run, error)
+        else:
+            self.train()
+        self.feed.look()
+        return 0 if self.upload(ended=True, tries=5) else 1
+
+    def train(self) -> None:
+        """Run the trainer until it ends, and follow it."""
+        left = max(1, int(self.deadline - time.time()))
+        environment = {**paths.environment(), "NANOGPT_MAX_SECONDS": str(left)}
+        command = [sys.executable, "-m", "nanogpt.launch.trainer", self.run.name]
+        with (self.run.folder / "log.txt").open("ab") as log:
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
+        signal.signal(signal.SIGTERM, lambda *_: self.run.stop_file.touch())
+        asked_at, uploaded_at = 0.0, time.monotonic()
+        while child.poll() is None:
+            self.feed.look()
+            now = time.monotonic()
+            if now > asked_at + STOP_EACH:
+                asked_at = now
+                if time.time() > self.deadline or self.is_asked_to_stop():
+                    self.run.stop_file.touch()
+            if now > uploaded_at + UPLOAD_EACH:
+                uploaded_at = now
+                self.upload()
+            time.sleep(EACH)
+
+    def is_asked_to_stop(self) -> bool:
+        """Return True if the repository has a file `stop`."""
+        try:
+            with asked(self.repo):
+                return bool(self.api.file_exists(self.repo, "stop"))
+        except NanoGPTError:
+            return False  # the network; the next look will tell
+
+    def upload(self, ended: bool = False, tries: int = 1) -> bool:
+        """Upload the run folder in one commit, with the hash of each file. Return False if that failed."""
+        version = disk.version(self.run.folder / "last.safetensors")
+        if not ended and version in (None, self.uploaded):
+            return True
+        files = {name: path.read_bytes() for name in BACK if (path := self.run.folder / name).exists()}
+        files |= {f"snapshots/{path.name}": path.read_bytes() for path in snapshots(self.run)}
+        about = dict(ended=ended, files={name: hash_of(content) for name, content in files.items()})
+        packed = {f"back/{name}": content for name, content in files.items()} | {
+            "back.json": json.dumps(about).encode()
+        }
+        steps = [CommitOperationAdd(name, content) for name, content in packed.items()]
+        commit = lambda: self.api.create_commit(self.repo, steps, commit_message="nanogpt: the run so far")
+        if not again(lambda: self.attempt(commit), tries):
+            return False
+        self.uploaded = version
+        return True
+
+    def attempt(self, commit: Callable[[], Any]) -> bool:
+        """Commit, and print why if that fails."""
+        try:
+            with asked(self.repo):
+                commit()
+            return True
+        except NanoGPTError as error:
+            print(f"The run could not be uploaded: {error}", flush=True)
+            return False
+
+
+def settle(run: Run) -> None:
+    """Settle what depends on the hardware: for a time budget, the model. Raise NanoGPTError if it can't be trained."""
+    wish: dict[str, Any] = from_json((paths.home().parent / "wish.json").read_bytes())
+    if wish:
+        from ..launch import prepare  # here, because it imports torch, which the trainer does, too
+
+        text = corpus.load(run.settings()["corpus"]["id"])
+        prepare.settle(run, text, wish["preset"], wish["changes"])
+
+
+def snapshots(run: Run) -> list[Path]:
+    """Return the run's snapshots."""
+    return sorted((run.folder / "snapshots").glob("*.safetensors"))
+
+
+def again(attempt: Callable[[], bool], tries: int) -> bool:
+    """Attempt something up to `tries` times, and wait longer each time. Return True once it succeeds."""
+    for number in range(tries):
+        if attempt():
+            return True
+        if number < tries - 1:
+            time.sleep(2.0**number)
+    return False
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(Errand(sys.argv[1], sys.argv[2], float(sys.argv[3])).go())
+    except PROBLEMS as error:
+        sys.exit(f"nanogpt: {error}")

@@ -1,0 +1,108 @@
+"""Start a run on Hugging Face Jobs: describe it, confirm nothing by itself, and find running jobs again."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import HfApi
+
+from .. import corpus, limits
+from ..config import NanoGPTError, TrainConfig
+from ..disk import size
+from ..durations import in_words
+from ..launch import local, prepare
+from ..presets import preset
+from ..runs import Job, Run, all_runs, job, job_of, open_job
+from . import offer, parcel
+
+FOLLOWER = "nanogpt.jobs.follow"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a job would use and cost, to be confirmed before anything is uploaded."""
+
+    hardware: offer.Hardware
+    timeout: int  # seconds
+    bytes: int  # to be uploaded
+    owner: str  # who pays
+    again: bool = False  # whether a checkpoint goes along
+
+    def __str__(self) -> str:
+        more = ", the checkpoint" if self.again else ""
+        return (
+            f"{self.hardware.name} ({self.hardware.about}) for {self.hardware.hourly}, billed to {self.owner}. It "
+            f"costs at most {offer.at_most(self.hardware, self.timeout)}, since the job ends after "
+            f"{in_words(self.timeout)} at the latest; when training is done, it ends at once. Your text leaves this "
+            f"machine: the text, the settings{more} and nanogpt's code, {size(self.bytes)} in all, are uploaded to a "
+            "private repository, which is deleted when the run is back. Your token goes along as a secret of the job."
+        )
+
+
+def terms(
+    api: HfApi,
+    owner: str,
+    hardware: str,
+    text: corpus.Corpus,
+    budget: float,
+    timeout: float | None,
+    run: Run | None = None,
+) -> Terms:
+    """Return what a job for a text would use and cost; `budget` is the training time, 0 for a fixed number of steps.
+
+    With `run`, the job resumes that run. Raise NanoGPTError if the hardware or the time limit is not possible.
+    """
+    limit = offer.time_limit(budget, timeout)
+    machine = offer.choose(offer.hardware(api), hardware)
+    sent = len(parcel.code()) + sum((text.folder / name).stat().st_size for name in parcel.TEXT)
+    kept = [run.folder / name for name in parcel.RUN if (run.folder / name).exists()] if run else []
+    again = any(path.name == "last.safetensors" for path in kept)
+    return Terms(machine, limit, sent + sum(path.stat().st_size for path in kept), owner, again)
+
+
+def new_run(name: str, text: corpus.Corpus, preset_name: str, changes: Mapping[str, Any], agreed: Terms) -> Run:
+    """Create a run whose job is still to be started, on the terms that were confirmed."""
+    if limits.is_public():
+        raise NanoGPTError("On a public server, runs train on the server itself.")
+    limits.check_training()
+    given = {key: value for key, value in changes.items() if value not in (None, "")}
+    _, train = preset(preset_name).configs(**given)
+    wish = dict(preset=preset_name, changes=given) if train.budget else {}
+    return prepare.for_elsewhere(name, text, preset_name, dict(changes), {job.NAME: _job(agreed, wish).as_text})
+
+
+def resumed(run: Run, agreed: Terms) -> None:
+    """Give a run that `prepare.to_continue` has accepted a job that resumes it.
+
+    If an earlier job was refused or lost before the first save, the new one chooses the model, too.
+    """
+    before = None if (run.folder / "last.safetensors").exists() else job_of(run.folder)
+    _job(agreed, before.wish if before else {}).having(run.folder, events=len(run.history().events))
+
+
+def _job(agreed: Terms, wish: dict[str, Any]) -> Job:
+    return Job(agreed.hardware.name, agreed.timeout, secrets.token_hex(6), wish)
+
+
+def follow(run: Run) -> None:
+    """Start a process that follows the run's job, starting it first if it hasn't been."""
+    local.start(run, FOLLOWER)
+
+
+def find_again() -> list[str]:
+    """Follow every open job that no process follows, such as after a restart. Return the names of their runs."""
+    if limits.is_public():
+        return []
+    lost = [run for run in all_runs() if open_job(run.folder) and not run.glance().busy]
+    for run in lost:
+        follow(run)
+    return [run.name for run in lost]
+
+
+def training_time(run: Run) -> float:
+    """Return the seconds of training that a run still has; 0 if it goes by steps."""
+    budget = TrainConfig.of(run.settings()["train"]).budget
+    return max(1.0, budget - run.history().seconds) if budget else 0.0

@@ -1,0 +1,70 @@
+"""The job of a run that trains on Hugging Face Jobs: job.json in the run folder, from its start to the run's return.
+
+The run's follower (jobs/follow.py) writes it before and after each stage, so that the next follower can continue from
+there. It holds no token.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..disk import from_json, write_whole
+
+NAME = "job.json"
+LOST = "Training continues on Hugging Face Jobs, but nothing on this machine follows it. Resume the run to follow it."
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job, and how far its follower has come. Strings are empty until they are known."""
+
+    hardware: str  # by the Hub's name, such as "a100-large"
+    timeout: int  # seconds after which the Hub ends the job
+    label: str  # random: by it, a follower finds a job whose id it could not write down
+    wish: dict[str, Any] = field(default_factory=dict)  # what a time budget chooses the model from, there
+    namespace: str = ""  # the account that pays
+    commit: str = ""  # what was uploaded
+    id: str = ""
+    stage: str = ""  # in words, for the page
+    pieces: int = 0  # of the job's output that have been written to the run folder
+    lines: int = 0  # other lines of its output
+    sizes: dict[str, int] = field(default_factory=dict)  # of the files that grow, in bytes, after those pieces
+    events: int = 0  # that the run had logged before this job
+    back: bool = False  # the run is
+    kept: bool = False  # the repository stays, because what came back is damaged
+    ended: bool = False  # nothing is left to do
+    problem: str = ""  # why the follower left, although the job may still run
+
+    @property
+    def repo(self) -> str:
+        """Return the private repository through which text and run travel."""
+        return f"{self.namespace}/nanogpt-job-{self.label}"
+
+    @property
+    def as_text(self) -> str:
+        """Return the contents of job.json."""
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+
+    def having(self, folder: Path, **changes: Any) -> Job:
+        """Return the job with some fields changed, after writing it to the run folder."""
+        changed = dataclasses.replace(self, **changes)
+        write_whole(folder / NAME, changed.as_text)
+        return changed
+
+
+def job_of(folder: Path) -> Job | None:
+    """Return the job that a run folder describes, or None if there is none or it can't be read."""
+    try:
+        return Job(**from_json((folder / NAME).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def open_job(folder: Path) -> Job | None:
+    """Return the run's job if it has not ended and come back."""
+    found = job_of(folder)
+    return found if found and not found.ended else None

@@ -1,0 +1,142 @@
+"""Train on Hugging Face Jobs, below the settings in the Train tab: choose hardware, see the highest cost, confirm.
+
+Only on your own machine, with its saved login. What is confirmed is what was shown: if anything has changed since, the
+terms are shown again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ..config import NanoGPTError, duration
+from ..errors import PROBLEMS, explain
+from ..presets import preset
+from ..runs import Run, open_job
+from . import form
+from .drawn import said, told
+from .parts import QUIET
+from .visit import visitor
+
+if TYPE_CHECKING:
+    from ..jobs.start import Terms
+
+INTRO = (
+    "Rent a GPU from Hugging Face for one run, billed to your account there. The run appears above like any other, and "
+    "keeps training if you close the page or turn this machine off."
+)
+# The run is above the panel, so bring it into view, unless there is a message that it has not started.
+SHOW_RUN = """(said) => {
+  if ((said || {}).text) return;
+  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
+  document.getElementById("train-status")?.scrollIntoView({ behavior, block: "center" });
+}"""
+CHANGED = "Something has changed since you saw this. Look at it again, then press the button once more."
+
+
+# ---- handlers: plain functions of names and numbers --------------------------------------------------------------
+
+
+def hardware_choices() -> list[tuple[str, str]]:
+    """Return the hardware that can be rented, with prices, for the list. Raise NanoGPTError if the Hub doesn't say."""
+    from ..jobs import offer
+    from ..publish import hub
+
+    api, _ = hub.signed_in(hub.saved_token())
+    offered = sorted(offer.hardware(api), key=lambda one: not one.gpu)  # the cheapest GPU first
+    return [(f"{one.hourly} · {one.about}", one.name) for one in offered]
+
+
+def terms(corpus_id: str | None, hardware: str | None, limit: str, *fields) -> Terms:
+    """Return what a job with the settings in the form would use and cost."""
+    from ..jobs import start
+    from ..publish import hub
+
+    if visitor().id is not None:
+        raise NanoGPTError("On a public server, runs train on the server itself.")
+    if not hardware:
+        raise NanoGPTError("No hardware is chosen. Choose one from the list.")
+    text = visitor().text(corpus_id or "")
+    _, train = preset(fields[0]).configs(**form.changes(*fields))
+    api, owner = hub.signed_in(hub.saved_token())
+    return start.terms(api, owner, hardware, text, train.budget, duration(limit) if limit.strip() else None)
+
+
+def begin(corpus_id: str | None, name: str, hardware: str | None, limit: str, shown: str, *fields) -> Run:
+    """Upload and start a run on the terms that were shown. Raise NanoGPTError if they have changed."""
+    from ..jobs import start
+
+    agreed = terms(corpus_id, hardware, limit, *fields)
+    if str(agreed) != shown:
+        raise NanoGPTError(CHANGED)
+    text = visitor().text(corpus_id or "")
+    named = visitor().name_for(name.strip(), text.name)
+    run = start.new_run(named, text, form.preset_key(fields[0]), form.changes(*fields), agreed)
+    start.follow(run)
+    return run
+
+
+def followed(name: str | None) -> Run | None:
+    """Follow a run's job again if it is open, and return the run; None if it has no open job."""
+    from ..jobs import start
+
+    run = visitor().own_run(name) if name else None
+    if run is None or not open_job(run.folder):
+        return None
+    start.follow(run)
+    return run
+
+
+# ---- the panel -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class JobsPanel:
+    """The components that the Train tab wires to its own."""
+
+    go: gr.Button
+    inputs: list  # of `begin`, after the text and the name
+    note: gr.HTML  # for messages
+    agreed: gr.Column  # what is shown once the terms are known
+
+
+def build(corpus_id: gr.State, fields: list) -> JobsPanel:
+    """Draw the panel and wire all but its last button. `fields` are the form's inputs."""
+    with gr.Accordion("Train on Hugging Face Jobs instead", open=False, elem_id="jobs-panel") as panel:
+        gr.Markdown(INTRO)
+        with gr.Row():
+            hardware = gr.Dropdown([], label="Hardware", min_width=240, scale=3, elem_id="jobs-hardware")
+            limit = gr.Textbox(
+                label="Time limit (optional)", placeholder="training time + 10m", max_lines=1,
+                min_width=200, elem_id="jobs-limit",
+            )  # fmt: skip
+        ask = gr.Button("Show cost and upload", size="sm", elem_id="jobs-ask")
+        note = said("jobs-said")
+        with gr.Column(visible=False, elem_id="jobs-agreed") as agreed:
+            shown = gr.Textbox(
+                label="Before you start", interactive=False, lines=4, max_lines=20, elem_id="jobs-terms",
+            )  # fmt: skip
+            with gr.Row():
+                go = gr.Button("Upload and start", variant="primary", min_width=140, elem_id="jobs-start")
+                cancel = gr.Button("Cancel", min_width=80, elem_id="jobs-cancel")
+
+    def listed(before: str | None) -> list:
+        try:
+            choices = hardware_choices()
+        except PROBLEMS as error:
+            return [gr.skip(), told(explain(error), "failed")]
+        known = [name for _, name in choices]
+        return [gr.Dropdown(choices, value=before if before in known else known[0] if known else None), told("")]
+
+    def asked(*inputs: Any) -> list:
+        try:
+            return [str(terms(*inputs)), gr.Column(visible=True), told("")]
+        except PROBLEMS as error:
+            return ["", gr.Column(visible=False), told(explain(error), "failed")]
+
+    panel.expand(listed, hardware, [hardware, note], **QUIET)
+    ask.click(asked, [corpus_id, hardware, limit, *fields], [shown, agreed, note], **QUIET)
+    cancel.click(lambda: gr.Column(visible=False), None, agreed, **QUIET)
+    return JobsPanel(go, [hardware, limit, shown], note, agreed)

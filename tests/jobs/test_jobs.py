@@ -1,0 +1,742 @@
+"""Train on Hugging Face Jobs with the real client, against the fake Hub, which runs each job's command for real."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from fake_hub import MAYA, OLGA, READER, Hub, Refusal
+from huggingface_hub import JobInfo
+
+from nanogpt import corpus
+from nanogpt.cli.main import main
+from nanogpt.config import NanoGPTError
+from nanogpt.jobs import follow, offer, parcel, start
+from nanogpt.jobs.back import bring_back
+from nanogpt.launch import local
+from nanogpt.publish import hub as ours
+from nanogpt.runs import Run, queue
+from nanogpt.runs.job import job_of, open_job
+
+SHAPE = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=10)
+TINY = [part for name, value in SHAPE.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+ENDLESS = dict(SHAPE, max_iters=1_000_000)
+
+
+@pytest.fixture
+def signed_in(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """Sign Maya in on this machine, and make the follower look more often."""
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    monkeypatch.setattr(follow, "INSPECT_EACH", 0.5)
+    monkeypatch.setattr(follow, "PATIENCE", 0.1)
+    return hub
+
+
+@pytest.fixture
+def diary(tmp_path: Path, tiny_text: str) -> str:
+    path = tmp_path / "given" / "diary.txt"
+    path.parent.mkdir()
+    path.write_text(tiny_text, encoding="utf-8")
+    return str(path)
+
+
+def made(tiny_text: str, preset: str = "quick", timeout: float | None = None, **settings) -> Run:
+    """Create a run for a job, on terms that were confirmed."""
+    text = corpus.add(tiny_text, "diary")
+    api, owner = ours.signed_in(MAYA)
+    agreed = start.terms(api, owner, "t4-small", text, float(settings.get("budget", 0)), timeout)
+    return start.new_run("diary", text, preset, settings, agreed)
+
+
+def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.05)
+
+
+def steps(run: Run) -> list[int]:
+    return [row["step"] for row in run.history().rows]
+
+
+# --- the whole way ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_run_goes_there_comes_back_and_is_resumed_here(signed_in, diary, capsys):
+    seen = []
+    thread = threading.Thread(target=lambda: seen.extend(watch_until_back(Run("diary"))), daemon=True)
+    thread.start()
+    assert main(["train", diary, "--on", "t4-small", "--max-iters", "300", *TINY, "--yes"]) == 0
+    thread.join(10)
+    said = capsys.readouterr().out
+    assert "at most $0.20" in said  # 30 minutes
+    assert "Your text leaves this machine" in said
+    run = Run("diary")
+    assert (run.status().state, run.status().step) == ("finished", 300)
+    assert max(step for state, step in seen if state == "running") > 0  # it was seen to train
+    assert steps(run) == sorted(set(steps(run)))
+    assert "step    300: train loss" in (run.folder / "log.txt").read_text(encoding="utf-8")
+    assert signed_in.repos == {}  # what was uploaded is deleted
+    assert main(["train", "--resume", "diary", "--max-iters", "320"]) == 0
+    assert Run("diary").status().step == 320
+
+
+def watch_until_back(run: Run) -> list[tuple[str, int]]:
+    """Return what the run's status was over time, until it has finished."""
+    seen: list[tuple[str, int]] = []
+    until = time.monotonic() + 100
+    while time.monotonic() < until:
+        if run.exists():
+            status = run.status()
+            seen.append((status.state, status.step))
+            if status.state == "finished" and not open_job(run.folder):
+                break
+        time.sleep(0.05)
+    return seen
+
+
+@pytest.mark.slow
+def test_a_job_gives_the_weights_that_this_machine_would(signed_in, tiny_text):
+    signed_in.large = True
+    run = made(tiny_text, max_iters=20, **SHAPE)
+    assert follow.main(run.name) == 0
+    from nanogpt.launch import prepare, trainer
+
+    here = prepare.new_run("here", corpus.listed()[0], max_iters=20, **SHAPE)
+    assert trainer.main("here") == 0
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (run.folder / name).read_bytes() == (here.folder / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_time_budget_chooses_the_model_on_the_jobs_hardware(signed_in, tiny_text):
+    run = made(tiny_text, "timed", budget=4.0)
+    assert run.settings()["plan"] is None  # nothing was measured here
+    assert follow.main(run.name) == 0
+    assert run.status().state == "finished"
+    assert "parameters" in run.settings()["plan"]
+    assert run.settings()["name"] == "diary"
+    assert run.history().seconds <= 4.5
+
+
+@pytest.mark.slow
+def test_a_run_of_this_machine_is_resumed_there(signed_in, diary, capsys):
+    assert main(["train", diary, "--max-iters", "20", *TINY]) == 0
+    assert main(["train", "--resume", "diary", "--max-iters", "40", "--on", "t4-small"]) == 2  # not confirmed
+    run = Run("diary")
+    assert (run.status().step, run.status().max_iters, open_job(run.folder)) == (20, 20, None)
+    assert main(["train", "--resume", "diary", "--max-iters", "40", "--on", "t4-small", "--yes"]) == 0
+    assert "the settings, the checkpoint and nanogpt's code" in capsys.readouterr().out
+    assert (run.status().state, run.status().step) == ("finished", 40)
+    assert steps(run) == sorted(set(steps(run)))
+    assert [event["event"] for event in run.history().events] == ["started", "finished", "started", "finished"]
+
+
+# --- what is uploaded -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_only_what_training_needs_is_uploaded_and_the_token_only_as_a_secret(signed_in, tiny_text):
+    run = made(tiny_text, max_iters=10, **SHAPE)
+    (run.folder / "notes.txt").write_text("private", encoding="utf-8")
+    signed_in.jobs.waits = 1e6
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: signed_in.jobs.made)
+    [(name, repo)] = signed_in.repos.items()
+    [job] = signed_in.jobs.made.values()
+    assert repo.private
+    files = {path for path in repo.files if path != ".gitattributes"}
+    there = {f"home/checkpoints/diary/{name}" for name in parcel.RUN} | {"wish.json", "code.zip"}
+    text = f"home/corpora/{corpus.listed()[0].id}/"
+    assert files <= there | {text + name for name in parcel.TEXT}
+    assert repo.files[text + "text.txt"].decode() == tiny_text
+    with zipfile.ZipFile(io.BytesIO(repo.files["code.zip"])) as code:
+        assert not [one for one in code.namelist() if not re.fullmatch(r"nanogpt/[\w/]+\.py", one)]
+    assert job.spec["secrets"] == {"HF_TOKEN": MAYA}
+    rest = json.dumps({key: value for key, value in job.spec.items() if key != "secrets"})
+    everything = [rest.encode(), *repo.files.values(), *(path.read_bytes() for path in files_under(run.folder.parent))]
+    assert not [one for one in everything if MAYA.encode() in one]
+    run.request_stop()
+    follower.join(30)
+    assert not follower.is_alive()
+
+
+def files_under(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+def test_the_trainer_in_a_job_does_not_get_the_token(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: run.history().rows)
+    [job] = signed_in.jobs.made.values()
+    found = processes_of(job.process.pid)
+    assert any("nanogpt.launch.trainer" in command for command, _ in found)
+    assert not [command for command, environment in found if "launch.trainer" in command and MAYA in environment]
+    run.request_stop()
+    follower.join(60)
+    assert run.status().state == "stopped"
+
+
+def processes_of(group: int) -> list[tuple[str, str]]:
+    """Return command and environment of each process in a group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(path.name)) == group:
+                found.append(((path / "cmdline").read_text().replace("\0", " "), (path / "environ").read_text()))
+        except (OSError, UnicodeDecodeError):
+            continue
+    return found
+
+
+# --- Stop -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_stop_saves_and_ends_the_job(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: run.status().step > 5)
+    run.request_stop()
+    assert run.status().state == "stopping"
+    follower.join(60)
+    status = run.status()
+    assert status.state == "stopped"
+    assert re.fullmatch(r"Stopped at step [\d,]+ and saved\.", status.message)
+    [job] = signed_in.jobs.made.values()
+    assert job.stage == "COMPLETED"
+    assert signed_in.repos == {}
+    assert main(["train", "--resume", "diary", "--max-iters", str(status.step + 5)]) == 0
+
+
+@pytest.mark.slow
+def test_a_job_that_waits_for_hardware_is_canceled_at_once(signed_in, tiny_text):
+    signed_in.jobs.waits = 1e6
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: signed_in.jobs.made and job_of(run.folder).stage == "Waiting for t4-small")
+    assert run.status().message == "Waiting for t4-small"
+    run.request_stop()
+    follower.join(30)
+    [job] = signed_in.jobs.made.values()
+    assert (job.stage, job.seconds) == ("CANCELED", 0)
+    assert (run.status().state, run.status().message) == ("stopped", "Stopped before anything was saved.")
+    assert signed_in.repos == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for another process")
+def test_ctrl_c_saves_and_ends_the_job(signed_in, diary):
+    command = [
+        sys.executable,
+        "-m",
+        "nanogpt",
+        "train",
+        diary,
+        "--on",
+        "t4-small",
+        "--max-iters",
+        "1000000",
+        *TINY,
+        "--yes",
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as train:
+        wait_for(lambda: Run("diary").exists() and Run("diary").status().step > 5)
+        train.send_signal(signal.SIGINT)
+        out, err = train.communicate(timeout=60)
+    assert train.returncode == 130
+    assert "Ctrl-C again to quit without waiting for the job" in err
+    assert re.search(r"Stopped at step [\d,]+ and saved\. Resume with: .* train --resume diary", err)
+    assert MAYA not in out + err
+    assert [job.stage for job in signed_in.jobs.made.values()] == ["COMPLETED"]
+    assert signed_in.repos == {}
+
+
+@pytest.mark.slow
+def test_a_job_that_does_not_stop_is_canceled(signed_in, tiny_text, monkeypatch):
+    monkeypatch.setattr(follow, "GRACE", 1.0)
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: run.status().step > 5)
+    signed_in.refuse = lambda request: Refusal(503) if request.endswith("/stop") else None  # the job can't see it
+    run.request_stop()
+    follower.join(60)
+    [job] = signed_in.jobs.made.values()
+    assert job.stage == "CANCELED"
+    assert (run.status().state, run.status().message) == ("stopped", "Stopped before anything was saved.")
+
+
+# --- the follower is killed at every stage ----------------------------------------------------------------------------
+
+
+def follower_of(run: Run, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "nanogpt.jobs.follow", run.name]
+    with (run.folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, **environment})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "request_seen",
+    [
+        "POST /api/repos/create", "POST .*/commit/main", "POST /api/jobs/maya",
+        "GET .*/logs", "HEAD .*/back/", "DELETE /api/repos/delete",
+    ],
+)  # fmt: skip
+def test_a_killed_follower_loses_nothing_and_starts_no_second_job(signed_in, tiny_text, request_seen):
+    """Kill the follower when the Hub has a request, so that the answer is lost, then let another one go on."""
+    run = made(tiny_text, max_iters=60, **SHAPE)
+    killed = threading.Event()
+
+    def kill_there(request: str) -> Refusal | None:
+        if not killed.is_set() and re.fullmatch(request_seen + ".*", request):
+            killed.set()
+            follower.kill()
+            follower.wait()
+        return None
+
+    signed_in.refuse = kill_there
+    follower = follower_of(run)
+    assert follower.wait(60) == -signal.SIGKILL
+    assert killed.is_set()
+    status = run.status()
+    assert status.state == "crashed"
+    assert "Hugging Face Jobs" in status.message
+    assert follower_of(run).wait(60) == 0
+    assert (run.status().state, run.status().step) == ("finished", 60)
+    assert steps(run) == sorted(set(steps(run)))
+    assert len(signed_in.jobs.made) == 1
+    assert signed_in.repos == {}
+    assert not open_job(run.folder)
+
+
+@pytest.mark.slow
+def test_a_run_keeps_its_rows_when_its_follower_is_killed_while_it_trains(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    for _ in range(3):
+        before = len(steps(run))
+        follower = follower_of(run)
+        wait_for(lambda before=before: len(steps(run)) > before)
+        follower.kill()
+        follower.wait()
+    follower = follower_of(run)
+    wait_for(lambda: run.status().state == "running")
+    run.request_stop()
+    assert follower.wait(60) == 0
+    assert run.status().state == "stopped"
+    assert steps(run) == sorted(set(steps(run)))
+
+
+@pytest.mark.slow
+def test_open_jobs_are_found_again_after_a_restart(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    follower = follower_of(run)
+    wait_for(lambda: run.history().rows)
+    follower.kill()
+    follower.wait()
+    assert start.find_again() == ["diary"]  # what `nanogpt serve` calls
+    wait_for(lambda: run.status().state == "running")
+    assert start.find_again() == []
+    run.request_stop()
+    local._children["diary"].wait(60)
+    assert run.status().state == "stopped"
+
+
+def test_a_run_with_an_open_job_is_neither_deleted_nor_trained_here(signed_in, tiny_text, capsys):
+    run = made(tiny_text, **ENDLESS)
+    job_of(run.folder).having(run.folder, commit="0" * 40)
+    with pytest.raises(NanoGPTError, match="trains on Hugging Face Jobs"):
+        run.delete()
+    job_of(run.folder).having(run.folder, commit="")
+    assert main(["train", "--resume", "diary", "--max-iters", "5"]) == 2
+    assert "Follow it with --resume alone" in capsys.readouterr().err
+    queue.draw("diary")
+    queue.withdraw("diary", "0 events")
+    assert follow.main("diary") == 0  # withdrawn before it began
+    assert run.status().state == "stopped"
+    assert signed_in.repos == {}
+    run.delete()
+
+
+# --- what goes wrong in the job ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_gone_leaves_what_was_uploaded_last(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: run.status().step > 5)
+    next(iter(signed_in.jobs.made.values())).end("ERROR", "Node lost")
+    follower.join(60)
+    status = run.status()
+    assert status.state == "failed"
+    assert status.message == "The job's machine ended it (Node lost). Nothing had been saved."
+    assert signed_in.repos == {}
+
+
+@pytest.mark.slow
+def test_training_ends_before_the_jobs_limit_and_is_saved(signed_in, tiny_text, monkeypatch):
+    monkeypatch.setattr(offer, "LEAST", 60)
+    in_the_job(monkeypatch, "r.RESERVE = 50.0")
+    run = made(tiny_text, timeout=60, **ENDLESS)
+    assert follow.main(run.name) == 0
+    status = run.status()
+    assert status.state == "stopped"
+    assert "saved" in status.message
+    assert (run.folder / "last.safetensors").exists()
+    assert main(["train", "--resume", "diary", "--max-iters", str(status.step + 5)]) == 0
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_in_the_job_says_why(signed_in, tiny_text):
+    run = made(tiny_text, max_iters=50, device="cuda", **SHAPE)
+    assert follow.main(run.name) == 0
+    assert run.status().state == "failed"
+    assert "no usable NVIDIA GPU" in run.status().message
+
+
+def in_the_job(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """Have jobs run with a constant of remote.py changed, so that a test needn't wait for minutes."""
+    go = "sys.exit(r.Errand(sys.argv[1], sys.argv[2], float(sys.argv[3])).go())"
+    program = f"exec $python -c 'import sys; from nanogpt.jobs import remote as r; {change}; {go}'"
+    assert "exec $python -m nanogpt.jobs.remote" in parcel.SCRIPT
+    monkeypatch.setattr(parcel, "SCRIPT", parcel.SCRIPT.replace("exec $python -m nanogpt.jobs.remote", program))
+
+
+@pytest.mark.slow
+def test_what_was_uploaded_before_a_machine_is_gone_comes_back_and_is_resumed(signed_in, tiny_text, monkeypatch):
+    in_the_job(monkeypatch, "r.UPLOAD_EACH = 1.0")
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: any("back.json" in repo.files for repo in signed_in.repos.values()))
+    next(iter(signed_in.jobs.made.values())).end("ERROR", "Node lost")
+    follower.join(60)
+    said = "The job's machine ended it (Node lost). The run is back as it was saved last; resume it to continue."
+    assert (run.status().state, run.status().message) == ("failed", said)
+    step = run.status().step
+    assert step > 0
+    assert (run.folder / "last.safetensors").exists()
+    assert main(["train", "--resume", "diary", "--max-iters", str(step + 50)]) == 0
+    assert steps(run) == sorted(set(steps(run)))
+
+
+@pytest.mark.slow
+def test_an_upload_that_fails_is_tried_again(signed_in, tiny_text):
+    run = made(tiny_text, max_iters=20, **SHAPE)
+    failed = []
+
+    def fail_twice(request: str) -> Refusal | None:
+        if "/commit/main" in request and signed_in.jobs.made and len(failed) < 2:
+            failed.append(request)
+            return Refusal(503, "", "down")
+        return None
+
+    signed_in.refuse = fail_twice
+    assert follow.main(run.name) == 0
+    assert len(failed) == 2
+    assert run.status().state == "finished"
+    assert "The run could not be uploaded: The Hub is having problems" in (run.folder / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_network_that_comes_and_goes_loses_nothing(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: run.status().step > 5)
+    [job] = signed_in.jobs.made.values()
+    signed_in.refuse, job.cut = lambda request: Refusal(503, "", "down"), True
+    wait_for(lambda: job_of(run.folder).stage == "Waiting for the Hub to answer")
+    assert run.status().state == "running"
+    signed_in.refuse, job.cut = lambda request: None, False
+    there = run.status().step
+    wait_for(lambda: run.status().step > there + 5)
+    run.request_stop()
+    follower.join(60)
+    assert run.status().state == "stopped"
+    assert steps(run) == sorted(set(steps(run)))
+
+
+@pytest.mark.parametrize(
+    ("stage", "ran", "message", "said"),
+    [
+        ("COMPLETED", 5, None, ""), ("CANCELED", 5, None, "The job was canceled."),
+        ("ERROR", 600, "Job timeout", "The job reached its time limit of 10 minutes."),
+        ("ERROR", 5, "OOMKilled", "The job's machine ended it (OOMKilled)."),
+        ("DELETED", 5, None, "The job's machine ended it."),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_job_is_a_sentence(stage, ran, message, said):
+    facts = dict(id="1", owner=dict(id="1", name="maya", type="user"), durations=dict(runningSecs=ran))
+    found = JobInfo(**facts, status=dict(stage=stage, message=message))
+    assert follow.why_ended(found, 600) == said
+
+
+# --- what comes back --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("harm", "said"), [("hash", "did not arrive"), ("name", "isn't part of a run"), ("weights", "model.safetensors")]
+)
+def test_a_damaged_return_changes_nothing_and_keeps_the_upload(signed_in, tiny_text, harm, said):
+    run = made(tiny_text, max_iters=20, **SHAPE)
+    done = []
+
+    def spoil(request: str) -> None:
+        [repo] = signed_in.repos.values() or [None]
+        if repo is None or "back.json" not in repo.files or done:
+            return
+        done.append(True)
+        about = json.loads(repo.files["back.json"])
+        if harm == "name":
+            about["files"]["../../evil.py"] = "0" * 64
+        if harm == "hash":
+            repo.files["back/last.safetensors"] = repo.files["back/last.safetensors"][:-1] + b"x"
+        if harm == "weights":
+            repo.files["back/model.safetensors"] = b"nonsense"
+            about["files"]["model.safetensors"] = hashlib.sha256(b"nonsense").hexdigest()
+        repo.files["back.json"] = json.dumps(about).encode()
+
+    signed_in.refuse = spoil
+    assert follow.main(run.name) == 0
+    assert run.status().state == "failed"
+    assert said in run.status().message
+    assert "is kept in maya/nanogpt-job-" in run.status().message
+    assert not (run.folder / "model.safetensors").exists()
+    assert len(signed_in.repos) == 1  # the only copy
+    assert not open_job(run.folder)
+
+
+# --- what the Hub refuses ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (402, "no credit for Hugging Face Jobs"), (403, "may not start jobs"), (429, "no more jobs or requests"),
+        (400, "The Hub refused the job (no). `"),
+    ],
+)  # fmt: skip
+def test_a_job_that_the_hub_refuses_costs_nothing_and_says_why(signed_in, tiny_text, status, said):
+    run = made(tiny_text, **ENDLESS)
+    signed_in.refuse = lambda request: Refusal(status, "", "no") if request == "POST /api/jobs/maya" else None
+    assert follow.main(run.name) == 1
+    assert run.status().state == "failed"
+    assert said in run.status().message
+    assert "hf_" not in run.status().message
+    assert signed_in.jobs.made == {}
+    assert signed_in.repos == {}
+    run.delete()
+
+
+@pytest.mark.slow
+def test_a_run_whose_job_was_refused_is_started_by_another_job(signed_in, diary, capsys):
+    signed_in.refuse = lambda request: Refusal(402, "", "no") if request == "POST /api/jobs/maya" else None
+    assert main(["train", diary, "--on", "t4-small", "--budget", "4s", "--yes"]) == 2
+    assert "no credit" in capsys.readouterr().err
+    signed_in.refuse = lambda request: None
+    assert main(["train", "--resume", "diary", "--on", "cpu-upgrade", "--yes"]) == 0
+    assert Run("diary").status().state == "finished"
+    assert "parameters" in Run("diary").settings()["plan"]  # chosen on the job's hardware
+
+
+def test_without_a_network_nothing_is_lost(home, tiny_text, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    monkeypatch.setattr(follow, "PATIENCE", 0.01)
+    run = made(tiny_text, **ENDLESS)
+    hub.refuse = lambda request: Refusal(503, "", "down") if "whoami" in request else None
+    assert follow.main(run.name) == 1
+    assert run.status().state == "crashed"
+    assert "having problems" in run.status().message
+    assert "resume the run" in run.status().message
+    assert open_job(run.folder)
+
+
+@pytest.mark.slow
+def test_an_answer_that_was_lost_does_not_start_a_second_job(signed_in, tiny_text):
+    signed_in.jobs.waits = 1e6
+    run = made(tiny_text, **ENDLESS)
+    tries = []
+
+    def lose(request: str) -> Refusal | None:
+        if request == "POST /api/jobs/maya" and not tries:
+            tries.append(request)
+            signed_in.jobs.new(json.loads(signed_in.bodies[-1]), "maya")  # it starts, but the answer is lost
+            return Refusal(502, "", "Bad gateway")
+        return None
+
+    signed_in.refuse = lose
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: job_of(run.folder).id)
+    assert len(signed_in.jobs.made) == 1
+    run.request_stop()
+    follower.join(30)
+    assert run.status().state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("token", "said"), [(None, "not signed in"), (READER, "read-only"), ("hf_" + "x" * 20, "reject")]
+)
+def test_a_wrong_login_is_refused_before_anything_is_uploaded(hub, home, diary, token, said, monkeypatch, capsys):
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    assert main(["train", diary, "--on", "t4-small", "--yes"]) == 2
+    assert said in capsys.readouterr().err
+    assert hub.repos == {}
+    assert not Run("diary").exists()
+
+
+def test_another_account_does_not_take_over_a_job(signed_in, tiny_text, monkeypatch):
+    run = made(tiny_text, **ENDLESS)
+    job_of(run.folder).having(run.folder, namespace="maya", commit="0" * 40, id="1")
+    monkeypatch.setenv("HF_TOKEN", OLGA)
+    assert follow.main(run.name) == 1
+    assert "Sign in as its owner" in run.status().message
+
+
+# --- cost and confirmation --------------------------------------------------------------------------------------------
+
+
+def test_nothing_starts_without_a_confirmation(signed_in, diary, capsys, monkeypatch):
+    assert main(["train", diary, "--on", "a100-large", "--budget", "3m"]) == 2
+    out = capsys.readouterr()
+    assert "at most $0.54, since the job ends after 13 minutes" in out.out
+    assert "Add --yes" in out.err
+    monkeypatch.setattr("sys.stdin", Answer("n"))
+    assert main(["train", diary, "--on", "a100-large", "--budget", "3m"]) == 2
+    assert "Nothing was uploaded." in capsys.readouterr().err
+    assert (signed_in.repos, signed_in.jobs.made) == ({}, {})
+    assert not Run("diary").exists()
+
+
+class Answer(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_unknown_hardware_and_limits_are_refused(signed_in, diary, capsys):
+    for flags, said in [
+        (["--on", "a100-larg"], "did you mean a100-large?"),
+        (["--on", "h200x8"], "offer no hardware 'h200x8' for a run"),
+        (["--on", "t4-small", "--time-limit", "1m"], "must be between 5 minutes and 24 hours"),
+        (["--on", "t4-small", "--budget", "10m", "--time-limit", "11m"], "longer than the training time"),
+        (["--on", "t4-small", "--processes", "2"], "a job uses one process"),
+        (["--on", "t4-small", "--n-embd", "7"], "divisible"),
+    ]:
+        assert main(["train", diary, *flags, "--yes"]) == 2
+        assert said in capsys.readouterr().err
+    assert signed_in.repos == {}
+
+
+def test_the_hardware_is_listed_with_its_price(signed_in, capsys):
+    assert main(["hardware"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["cpu-upgrade", "t4-small", "a100-large"]
+    assert "$2.50 per hour" in lines[2]
+
+
+def test_a_started_minute_counts():
+    machine = offer.Hardware("x", "", 0.04, 60)
+    assert machine.cost(60) == pytest.approx(0.04)
+    assert machine.cost(61) == pytest.approx(0.08)
+    assert offer.at_most(machine, 780) == "$0.52"
+
+
+def test_what_a_job_installs_is_what_the_project_requires():
+    required = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    assert set(parcel.NEEDED) <= set(required)
+
+
+def test_nothing_comes_back_from_a_job_that_uploaded_nothing(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    api, _ = ours.signed_in(MAYA)
+    api.create_repo("maya/empty", private=True)
+    before = {path.name: path.read_bytes() for path in files_under(run.folder)}
+    assert bring_back(api, "maya/empty", run) is False
+    assert before == {path.name: path.read_bytes() for path in files_under(run.folder)}
+
+
+@pytest.mark.slow
+def test_a_repository_deleted_by_hand_ends_the_run_with_a_sentence(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    follower = threading.Thread(target=follow.main, args=[run.name])
+    follower.start()
+    wait_for(lambda: run.history().rows)
+    signed_in.repos.clear()
+    next(iter(signed_in.jobs.made.values())).end("CANCELED")
+    follower.join(60)
+    assert run.status().message == "The job was canceled. Nothing had been saved."
+    run.delete()
+
+
+# --- what a job needs -------------------------------------------------------------------------------------------------
+
+ALONE = """
+import importlib.abc, json, sys
+foreign = set(json.loads(sys.argv[1]))
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in foreign:
+            raise ModuleNotFoundError(f"{name} is not installed in a job")
+sys.meta_path.insert(0, Missing())
+import nanogpt.jobs.remote, nanogpt.launch.trainer, nanogpt.train, nanogpt.launch.plan
+"""
+
+
+def installed_with(names: list[str]) -> set[str]:
+    """Return the distributions that pip would install for these, by normalized name."""
+    normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+    found: set[str] = set()
+    queue = [re.match(r"[\w.-]+", name)[0] for name in names]
+    while queue:
+        name = normal(queue.pop())
+        if name not in found:
+            found.add(name)
+            try:
+                needs = metadata.requires(name) or []
+            except metadata.PackageNotFoundError:  # for another platform
+                continue
+            queue += [re.match(r"[\w.-]+", one)[0] for one in needs if "extra ==" not in one]
+    return found
+
+
+@pytest.mark.slow
+def test_the_code_that_is_uploaded_runs_with_what_a_job_installs(tmp_path):
+    with zipfile.ZipFile(io.BytesIO(parcel.code())) as code:
+        code.extractall(tmp_path)
+    allowed = installed_with([*parcel.NEEDED])
+    normal = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+    owners = metadata.packages_distributions()
+    foreign = [name for name, dists in owners.items() if not {normal(one) for one in dists} & allowed]
+    assert {"gradio", "PIL", "pyppmd"} <= set(foreign)
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, json.dumps(foreign)], cwd=tmp_path, capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], "NANOGPT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
