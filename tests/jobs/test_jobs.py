@@ -173,7 +173,7 @@ def test_only_what_training_needs_is_uploaded_and_the_token_only_as_a_secret(sig
     everything = [rest.encode(), *repo.files.values(), *(path.read_bytes() for path in files_under(run.folder.parent))]
     assert not [one for one in everything if MAYA.encode() in one]
     run.request_stop()
-    follower.join(30)
+    follower.join(120)
     assert not follower.is_alive()
 
 
@@ -238,7 +238,7 @@ def test_a_job_that_waits_for_hardware_is_canceled_at_once(signed_in, tiny_text)
     wait_for(lambda: signed_in.jobs.made and job_of(run.folder).stage == "Waiting for t4-small")
     assert run.status().message == "Waiting for t4-small"
     run.request_stop()
-    follower.join(30)
+    follower.join(120)
     [job] = signed_in.jobs.made.values()
     assert (job.stage, job.seconds) == ("CANCELED", 0)
     assert (run.status().state, run.status().message) == ("stopped", "Stopped before anything was saved.")
@@ -596,7 +596,7 @@ def test_an_answer_that_was_lost_does_not_start_a_second_job(signed_in, tiny_tex
     wait_for(lambda: job_of(run.folder).id)
     assert len(signed_in.jobs.made) == 1
     run.request_stop()
-    follower.join(30)
+    follower.join(120)
     assert run.status().state == "stopped"
 
 
