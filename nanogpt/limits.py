@@ -25,7 +25,7 @@ class Limit:
 
 
 LIMITS = {
-    "NANOGPT_MAX_BYTES": Limit("bytes", 5_000_000, 20_000_000),  # per text, over all its files
+    "NANOGPT_MAX_BYTES": Limit("bytes", 5_000_000),  # per text, over all its files
     "NANOGPT_MAX_PARAMETERS": Limit("parameters", 15_000_000),  # per model
     "NANOGPT_MAX_SECONDS": Limit("seconds", 1800),  # of training before a run must make room for others
     "NANOGPT_MAX_RUNS": Limit("runs", 2),  # training or queued, per visitor

@@ -77,7 +77,7 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
     """
     _refuse_other_kinds(data, name)
     asked = codec_of(encoding) if encoding else None
-    codec = _with_byte_order(data, asked) if asked else _certain(data)
+    codec = _with_byte_order(data, asked) if asked else certain(data)
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
@@ -115,11 +115,11 @@ def _with_byte_order(data: bytes, codec: str) -> str:
     """Name the byte order of UTF-16 and UTF-32 explicitly, so that decoding keeps the byte-order mark."""
     if codec not in ("utf-16", "utf-32"):
         return codec
-    found = _certain(data) or ""
+    found = certain(data) or ""
     return found if found.startswith(codec) else codec + "-le"
 
 
-def _certain(data: bytes) -> str | None:
+def certain(data: bytes) -> str | None:
     """Return the codec if the bytes leave no doubt about it, else None."""
     for bom, codec in BOMS.items():
         if data.startswith(bom):
@@ -129,7 +129,7 @@ def _certain(data: bytes) -> str | None:
     # ISO-2022-JP, from old Japanese e-mail, is all ASCII bytes and switches alphabets with these sequences
     if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data):
         return "iso2022-jp"
-    return "utf-8" if _is_utf8(data) else None
+    return "utf-8" if is_utf8(data) else None
 
 
 def _unmarked_utf16(data: bytes) -> str:
@@ -192,14 +192,15 @@ def _mixed(data: bytes) -> Decoded | None:
 
 def _odd_lines(lines: list[bytes]) -> list[int]:
     """Return the places of the lines that aren't UTF-8, or nothing if they outnumber the others or one is damaged."""
-    odd = [i for i, line in enumerate(lines) if not _is_utf8(line)]
+    odd = [i for i, line in enumerate(lines) if not is_utf8(line)]
     if odd and odd[-1] == len(lines) - 1 and _is_cut(lines[-1]):
         odd.pop()
     letters = sum(not line.isascii() for line in lines) - len(odd)
     return [] if len(odd) > letters or any(_is_damaged(lines[i]) for i in odd) else odd
 
 
-def _is_utf8(line: bytes) -> bool:
+def is_utf8(line: bytes) -> bool:
+    """Return True if all of the bytes are UTF-8."""
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:

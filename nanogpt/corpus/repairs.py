@@ -163,7 +163,9 @@ UNSEEN = [chr(i) for i in (*range(32), 127) if chr(i) not in "\t\n\r\b\x1b" + BR
 
 
 def _control(text: str) -> tuple[str, int]:
-    count = 0
+    data, count = text.encode("utf-8", "surrogatepass"), 0
+    if len(data.translate(None, "".join([*UNSEEN, *BREAKS]).encode())) == len(data):  # 20 times as fast as to count
+        return text, 0
     for ch in (*UNSEEN, *BREAKS):
         if found := text.count(ch):
             text, count = text.replace(ch, "\n" if ch in BREAKS else ""), count + found
@@ -171,6 +173,8 @@ def _control(text: str) -> tuple[str, int]:
 
 
 def _trailing(text: str) -> tuple[str, int]:
+    if " \n" not in text and "\t\n" not in text and not text.endswith((" ", "\t")):
+        return text, 0
     fixed = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     return fixed, len(text) - len(fixed)
 
@@ -191,3 +195,4 @@ REPAIRS = {
         Repair("trailing-spaces", "Remove{d} {n} space{s} at the ends of lines.", _trailing, default=False),
     )
 }
+WHOLE_FILE = ("gutenberg",)  # what looks at a file as a whole, so that pieces of a large one keep it

@@ -4,6 +4,7 @@
         text.txt       the text in UTF-8, line endings unchanged
         tokens.npy     its token ids, read through a memory map
         corpus.json    name, source, encoding, clean-ups and characters
+        report.json    the report on it, if the text is large
 
 A folder is written under a temporary name and renamed when it is complete. `python -m nanogpt.corpus FILE...` reports
 on a text without storing it.
@@ -16,8 +17,9 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -31,12 +33,15 @@ from ..config import NanoGPTError
 from ..errors import explain
 from ..holdout import train_length
 from ..tokenizer import Tokenizer, make_tokenizer
-from .reading import Reading, Source, read, utf8
+from .large import characters_between, scaled, write_text, write_tokens
+from .pieces import WHOLE, Pieces
+from .reading import Reading, Source, check, check_size, files_at, read, size_of, utf8
 from .report import Report
 
 ID = re.compile(r"[0-9a-f]{16}")
 
 BUILT_IN = "built-in: "  # the prefix of a built-in text's source
+READING = 0.8  # of the time that storing a large text takes; the rest is writing its tokens
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Corpus:
     repairs: tuple[str, ...]
     chars: str
     owner: str | None = None  # the visitor of a public server who owns this copy
+    large: bool = False  # too long to be in memory, so it was stored piece by piece and has a report.json
     reading: Reading | None = field(default=None, compare=False, repr=False)  # set by `add`; not stored
 
     @property
@@ -63,9 +69,26 @@ class Corpus:
         """Return the text. Raise NanoGPTError if its file is missing or damaged."""
         return _text_in(self.folder)
 
+    def between(self, start: int, stop: int) -> str:
+        """Return the characters from `start` to `stop`, without having all of a large text in memory."""
+        if not self.large:
+            return self.text()[start:stop]
+        try:
+            return characters_between(self.folder / "text.txt", start, stop)
+        except (OSError, UnicodeDecodeError):
+            raise _damaged(self.id) from None
+
+    def part(self, most: int) -> tuple[str, str]:
+        """Return the ends of the training and of the validation set that meet at the split, `most` characters of the
+        text in all, divided like all of it. A text that isn't longer is returned whole."""
+        cut = train_length(self.characters)
+        start = max(0, cut - train_length(most)) if most < self.characters else 0
+        text = self.between(start, start + min(most, self.characters))
+        return text[: cut - start], text[cut - start :]
+
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer made for the text. Raise NanoGPTError if the text is missing or damaged."""
-        return _tokenizer_for(self.folder)
+        return make_tokenizer(self.chars) if self.large else _tokenizer_for(self.folder)
 
     def tokens(self) -> np.ndarray:
         """Return the text's token ids, (N,), as a memory map. Raise NanoGPTError if they are missing or damaged."""
@@ -81,6 +104,8 @@ class Corpus:
 
     def report(self) -> Report:
         """Return a report on the text, including the guesses and clean-ups made when it was read."""
+        if self.large:
+            return _report_in(self.folder)
         return self.reading.report() if self.reading else Report.of(self.text(), self.encoding, repairs=self.repairs)
 
 
@@ -102,7 +127,72 @@ def add(
     `encoding`, `decline` and `accept` are as in `reading.read`. The result's `reading` has the notes and the repairs.
     Raise NanoGPTError if the text can't be trained on.
     """
-    return keep(read(source, encoding, decline, accept), name, owner)
+    steps = adding(source, name, encoding, decline, accept, owner)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def adding(
+    source: Source,
+    name: str = "",
+    encoding: str | None = None,
+    decline: Collection[str] = (),
+    accept: Collection[str] = (),
+    owner: str | None = None,
+) -> Generator[float, None, Corpus]:
+    """Do what `add` does. Yield how much of a large text is done, from 0 to 1. Closing the generator stops it."""
+    if isinstance(source, str | bytes) or size_of(source) <= WHOLE:
+        return keep(read(source, encoding, decline, accept), name, owner)
+    files = files_at([Path(path) for path in source])
+    size = sum(file.size for file in files)
+    check_size(size)
+    _check_room(size)
+    return (yield from _adding_large(Pieces(files, encoding, decline, accept), size, name, owner))
+
+
+def _check_room(size: int) -> None:
+    """Raise NanoGPTError if the disk has no room for a text of `size` bytes and its tokens."""
+    corpora().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(corpora()).free
+    if 2 * size > free:
+        raise NanoGPTError(
+            f"Storing this text takes about {disk.size(2 * size)}, but only {disk.size(free)} are free in {corpora()}. "
+            "Free some, or set NANOGPT_HOME to a folder on another disk."
+        )
+
+
+def _adding_large(pieces: Pieces, size: int, name: str, owner: str | None) -> Generator[float, None, Corpus]:
+    """Store a text of `size` bytes piece by piece: its characters, then its tokens. Yield how much is done."""
+    with disk.unfinished(corpora()) as folder:
+        written = yield from scaled(write_text(folder / "text.txt", pieces, size), 0, READING)
+        reading = Reading(
+            written.sample, pieces.title, pieces.source, pieces.encoding, tuple(pieces.notes), pieces.repairs
+        )
+        check(reading.text)
+        id, title = id_of(written.sha256, owner), _title(name) or _title(reading.name) or "Untitled"
+        try:
+            stored = load(id)
+        except NanoGPTError:
+            about = (
+                datetime.now(UTC).isoformat(),
+                reading.source,
+                reading.encoding,
+                reading.done,
+                "".join(written.counts),
+            )
+            stored = Corpus(id, title, written.sha256, sum(written.counts.values()), *about, owner, large=True)
+            tokens = write_tokens(folder / "tokens.npy", folder / "text.txt", stored.tokenizer(), stored.characters)
+            yield from scaled(tokens, READING, 1)
+            report = Report.of(reading.text, reading.encoding, reading.notes, reading.done, written.counts)
+            disk.write_whole(
+                folder / "report.json", json.dumps(dataclasses.asdict(report), ensure_ascii=False, indent=1)
+            )
+            _write(stored, folder)
+            stored = _placed(stored, folder)
+    return dataclasses.replace(_titled(stored, title), reading=reading)
 
 
 def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
@@ -120,13 +210,18 @@ def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
         created = datetime.now(UTC).isoformat()
         about = (created, reading.source, reading.encoding, reading.done)
         stored = _store(Corpus(id, title, sha256, len(reading.text), *about, chars="", owner=owner), reading.text, data)
-    if stored.name != title and not stored.source.startswith(BUILT_IN):
-        stored = rename(id, title)
-    return dataclasses.replace(stored, reading=reading)
+    return dataclasses.replace(_titled(stored, title), reading=reading)
+
+
+def _titled(stored: Corpus, title: str) -> Corpus:
+    """Return a text under the name that it was added with last, unless it is a built-in one."""
+    if stored.name == title or stored.source.startswith(BUILT_IN):
+        return stored
+    return rename(stored.id, title)
 
 
 def _store(corpus: Corpus, text: str, data: bytes) -> Corpus:
-    """Write the folder of a text, given also as UTF-8. Return the corpus, or the same one if another process wrote it.
+    """Write the folder of a text, given also as UTF-8, and return the corpus.
 
     Replace a damaged folder. Raise OSError, and leave nothing behind, if the disk is full.
     """
@@ -139,14 +234,19 @@ def _store(corpus: Corpus, text: str, data: bytes) -> Corpus:
         disk.write_whole(folder / "text.txt", data)
         disk.write_whole(folder / "tokens.npy", tokens.getvalue())
         _write(corpus, folder)
+        return _placed(corpus, folder)
+
+
+def _placed(corpus: Corpus, folder: Path) -> Corpus:
+    """Give the folder of a text its name. Return the corpus, or the same one if another process has written it."""
+    try:
+        disk.rename_folder(folder, corpus.folder)
+    except FileExistsError:
         try:
+            return load(corpus.id)
+        except NanoGPTError:
+            disk.delete_folder(corpus.folder)
             disk.rename_folder(folder, corpus.folder)
-        except FileExistsError:
-            try:
-                return load(corpus.id)
-            except NanoGPTError:
-                disk.delete_folder(corpus.folder)
-                disk.rename_folder(folder, corpus.folder)
     return corpus
 
 
@@ -233,6 +333,13 @@ def _text_in(folder: Path) -> str:
     try:
         return (folder / "text.txt").read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):
+        raise _damaged(folder.name) from None
+
+
+def _report_in(folder: Path) -> Report:
+    try:
+        return Report.restored(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(folder.name) from None
 
 
