@@ -14,7 +14,7 @@ from ..paths import DEVICES, PROGRAM, slug
 from ..presets import PLANNED, PRESETS, preset
 from ..runs import Run, free_name, queue
 from .flags import Command, add_knobs, settings_in
-from .progress import progress_bar
+from .progress import progress_bar, with_progress
 
 DEFAULT = next(iter(PRESETS))  # the page's, too
 MOST = 64  # processes
@@ -102,7 +102,9 @@ def text_of(arguments: argparse.Namespace):
     """Store the files as one text and return it. Notes about its encoding and clean-up go to stderr."""
     from .. import corpus
 
-    text = corpus.add(list(arguments.files), encoding=arguments.encoding, decline=arguments.keep or ())
+    text = with_progress(
+        corpus.adding(list(arguments.files), encoding=arguments.encoding, decline=arguments.keep or ())
+    )
     for sentence in text.notes:
         print(sentence, file=sys.stderr)
     return text

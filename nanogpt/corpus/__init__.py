@@ -1,6 +1,6 @@
 """Read, clean up, check and store the texts that models are trained on, and provide the built-in ones.
 
-A stored text is a `Corpus`, identified by the hash of its content. `add` does everything in one call; `load` and `find`
+A stored text is a `Corpus`, identified by the hash of its content. `add` does everything in one call (`adding` in steps); `load` and `find`
 return a text that is already stored. Nothing here imports torch, so reading a text starts at once.
 """
 
@@ -9,10 +9,10 @@ from .encoding import ENCODINGS
 from .reading import Reading, Source, max_bytes, read, read_text, size_of
 from .repairs import REPAIRS
 from .report import Report
-from .store import BUILT_IN, ID, Corpus, add, delete, id_of, listed, load, missing, rename, size_on_disk
+from .store import BUILT_IN, ID, Corpus, add, adding, delete, id_of, listed, load, missing, rename, size_on_disk
 
 __all__ = [
     "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "Corpus", "Reading", "Report", "Source",
-    "add", "delete", "find", "id_of", "listed", "load", "max_bytes", "missing", "read", "read_text",
+    "add", "adding", "delete", "find", "id_of", "listed", "load", "max_bytes", "missing", "read", "read_text",
     "reference", "rename", "size_of", "size_on_disk",
 ]  # fmt: skip

@@ -93,7 +93,8 @@ class Corpus:
     def tokens(self) -> np.ndarray:
         """Return the text's token ids, (N,), as a memory map. Raise NanoGPTError if they are missing or damaged."""
         try:
-            return np.load(self.folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
+            # "c": torch takes only arrays that could be written to; nothing written would reach the file
+            return np.load(self.folder / "tokens.npy", mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             raise _damaged(self.id) from None
 
