@@ -2,8 +2,8 @@
 
     python -m benchmarks.big_text FILE [--megabytes 1000] [--steps 2000]
 
-FILE is a text such as Tiny Shakespeare. The large text is its paragraphs in random order, again and again, with one word
-in twelve replaced. Linux only, because it reads memory from /proc. It needs three times the size on disk.
+FILE is a text such as Tiny Shakespeare. The large text is its paragraphs in random order, again and again, with one
+word in twelve replaced. Linux only, because it reads memory from /proc. It needs three times the size on disk.
 """
 
 from __future__ import annotations
@@ -68,12 +68,14 @@ def trained(text: Path, home: Path, name: str, steps: int) -> dict[str, Any]:
             continue
         if not stored and (home / "checkpoints" / name / "run.json").exists():
             stored, storing = time.perf_counter() - began, dict(peaks)
+    seconds = time.perf_counter() - began
     os.environ["NANOGPT_HOME"] = str(home)
     history = Run(name).history()
     rounded = lambda figures: {key: round(value) for key, value in figures.items()}
+    megabytes = round(text.stat().st_size / 1e6, 1)
     return dict(
-        megabytes=round(text.stat().st_size / 1e6, 1), seconds_to_store=round(stored, 2),
-        megabytes_per_second=round(text.stat().st_size / 1e6 / stored, 1), seconds=round(time.perf_counter() - began, 1),
+        megabytes=megabytes, seconds_to_store=round(stored, 2), megabytes_per_second=round(megabytes / stored, 1),
+        seconds=round(seconds, 1),
         peak_while_storing=rounded(storing), peak=rounded(peaks), val_loss=history.best["val_loss"],
         characters_per_second=history.latest("characters_per_second"),
     )  # fmt: skip

@@ -28,7 +28,7 @@ def split(tokens: np.ndarray, lengths: np.ndarray | None = None) -> tuple[torch.
     are views of one copy in memory, or of the file itself if it is large and `tokens` maps it.
     """
     n = train_length(len(tokens)) if lengths is None else train_tokens(tokens, lengths)
-    if stays_on_disk(tokens):
+    if large_file(tokens):
         data = torch.from_numpy(tokens.view(np.int32) if tokens.dtype == np.uint32 else tokens)
     else:
         # np.array copies a read-only memory-mapped file into memory
@@ -36,9 +36,9 @@ def split(tokens: np.ndarray, lengths: np.ndarray | None = None) -> tuple[torch.
     return data[:n], data[n:]
 
 
-def stays_on_disk(tokens: np.ndarray) -> bool:
-    """Return True if ids are in a file that is too large to be copied into memory."""
-    return isinstance(tokens, np.memmap) and tokens.nbytes > IN_MEMORY
+def large_file(tokens: np.ndarray) -> mmap.mmap | None:
+    """Return the memory map of ids that are in a file too large to be copied into memory, else None."""
+    return tokens.base if isinstance(tokens.base, mmap.mmap) and tokens.nbytes > IN_MEMORY else None
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Data:
     val: torch.Tensor  # (N,) ids of the validation set
     lengths: torch.Tensor  # (vocab_size,) characters per token: all 1 with the character tokenizer
     per_token: float  # average characters per token in the training set: exactly 1.0 with the character tokenizer
-    mapped: np.memmap | None = None  # the file that both splits are views of, if the text is large
+    mapped: mmap.mmap | None = None  # the file that both splits are views of, if the text is large
 
 
 def get_batch(data: torch.Tensor, block_size: int, batch_size: int, generator: torch.Generator):
@@ -118,7 +118,7 @@ def make_get_batch(data: torch.Tensor, block_size: int, config: TrainConfig, gen
     return lambda step: get_batch(data, block_size, config.batch_size, generator)
 
 
-def forgetting(get_batch: Callable, mapped: np.memmap, batch_size: int) -> Callable:
+def forgetting(get_batch: Callable, mapped: mmap.mmap, batch_size: int) -> Callable:
     """Return `get_batch`, but let go of the pages of a mapped file now and then, before all of the file is in memory.
 
     A sequence brings in up to 256 kB around it. The system still keeps them in its cache as long as there is room.
@@ -127,7 +127,7 @@ def forgetting(get_batch: Callable, mapped: np.memmap, batch_size: int) -> Calla
 
     def get_batch_and_forget(step: int):
         if step % every == 0:
-            mapped.base.madvise(mmap.MADV_DONTNEED)
+            mapped.madvise(mmap.MADV_DONTNEED)
         return get_batch(step)
 
     return get_batch_and_forget if hasattr(mmap, "MADV_DONTNEED") else get_batch  # not on Windows

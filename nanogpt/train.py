@@ -16,7 +16,7 @@ import torch
 
 from . import corpus
 from .config import ModelConfig, TrainConfig
-from .data import Data, forgetting, make_get_batch, pieces, split, stays_on_disk
+from .data import Data, forgetting, large_file, make_get_batch, pieces, split
 from .device import Device, pick_device
 from .formats import read_config
 from .holdout import train_length
@@ -68,7 +68,7 @@ def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device) -> Data:
     train_data, val_data = (part.to(device.type) for part in split(tokens, lengths))
     # mean characters per token of the training set: what turns losses and speeds per token into ones per character
     per_token = train_length(text.characters) / len(train_data)
-    mapped = tokens if stays_on_disk(tokens) and device.type == "cpu" else None
+    mapped = large_file(tokens) if device.type == "cpu" else None
     return Data(train_data, val_data, torch.from_numpy(lengths).to(device.type), per_token, mapped)
 
 
@@ -102,7 +102,7 @@ def assemble(run: Run, device: Device, tokenizer: Tokenizer, ranks: Ranks | None
     generator = torch.Generator().manual_seed(config.seed)
     at = load_state(run, model, take_step.optimizers, generator)
     get_batch = make_get_batch(data.train, model.config.block_size, config, generator)
-    if data.mapped is not None:
+    if data.mapped:
         get_batch = forgetting(get_batch, data.mapped, config.batch_size)
     return Parts(config, data, model, take_step, generator, at, get_batch)
 

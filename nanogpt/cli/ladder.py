@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from ..config import NanoGPTError
@@ -22,7 +23,9 @@ def ladder_command(arguments: argparse.Namespace) -> int:
     from ..lecture import STAGES, print_ladder
     from ..rungs import print_rungs
 
-    text, stage = corpus.read_text(arguments.file), arguments.stage
+    (text, part), stage = corpus.read_start(arguments.file), arguments.stage
+    if part:
+        print(part, file=sys.stderr)
     device = pick_device(arguments.device)
     if arguments.json:
         return print_events(text, arguments, device)

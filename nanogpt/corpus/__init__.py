@@ -1,18 +1,19 @@
 """Read, clean up, check and store the texts that models are trained on, and provide the built-in ones.
 
-A stored text is a `Corpus`, identified by the hash of its content. `add` does everything in one call (`adding` in steps); `load` and `find`
-return a text that is already stored. Nothing here imports torch, so reading a text starts at once.
+A stored text is a `Corpus`, identified by the hash of its content. `add` does everything in one call,
+and `adding` in steps; `load` and `find` return a text that is already stored. Nothing here imports torch, so reading a
+text starts at once.
 """
 
 from .builtin import BUILTINS, DOWNLOADED, find, reference
 from .encoding import ENCODINGS
-from .reading import Reading, Source, max_bytes, read, read_text, size_of
+from .reading import Reading, Source, max_bytes, read, read_start, read_text, size_of
 from .repairs import REPAIRS
 from .report import Report
 from .store import BUILT_IN, ID, Corpus, add, adding, delete, id_of, listed, load, missing, rename, size_on_disk
 
 __all__ = [
     "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "Corpus", "Reading", "Report", "Source",
-    "add", "adding", "delete", "find", "id_of", "listed", "load", "max_bytes", "missing", "read", "read_text",
-    "reference", "rename", "size_of", "size_on_disk",
+    "add", "adding", "delete", "find", "id_of", "listed", "load", "max_bytes", "missing", "read", "read_start",
+    "read_text", "reference", "rename", "size_of", "size_on_disk",
 ]  # fmt: skip

@@ -141,13 +141,13 @@ def decoded_pieces(file: File, encoding: str | None) -> Iterator[tuple[bytes, De
             yield data, decoded
 
 
-def cut(content: BinaryIO, size: int, encoding: str | None) -> Iterator[bytes]:
+def cut(content: BinaryIO, size: int, encoding: str | None, piece: int = PIECE) -> Iterator[bytes]:
     """Yield the bytes of a file: whole if it is small, else in pieces that end where a line does."""
     if size <= WHOLE:
         yield content.read()
         return
     rest, newline = b"", b""
-    while data := content.read(PIECE):
+    while data := content.read(piece):
         newline = newline or newline_in(data, encoding)
         data = rest + data
         end = end_of_lines(data, newline)

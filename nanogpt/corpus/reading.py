@@ -12,7 +12,7 @@ from pathlib import Path
 from ..config import NanoGPTError
 from ..limits import limit
 from .decoding import refuse_binary
-from .pieces import WHOLE, File, InMemory, OnDisk, Pieces, printable, readable
+from .pieces import WHOLE, File, InMemory, OnDisk, Pieces, cut, printable, readable
 from .repairs import Repaired, repair, together
 from .report import Report
 
@@ -69,9 +69,23 @@ def read(
 
 def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
     """Return the text of one file, however short, with the default repairs. Raise NanoGPTError as `read` does."""
-    files = files_at([Path(path)])
-    check_size(files[0].size, at_once=True)
-    reading = _from_contents(files, encoding, (), ())
+    file = files_at([Path(path)])[0]
+    check_size(file.size, at_once=True)
+    return _text_of(file, encoding)
+
+
+def read_start(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Do what `read_text` does, but of a large file read only the first lines. Return also a sentence that says so."""
+    file = files_at([Path(path)])[0]
+    if file.size <= WHOLE:
+        return _text_of(file), ""
+    with readable(), file.open() as content:
+        first = InMemory(file.name, next(cut(content, file.size, None, WHOLE)))
+    return _text_of(first), f"Only the first {first.size / 1e6:,.1f} MB of {file.name} are used."
+
+
+def _text_of(file: File, encoding: str | None = None) -> str:
+    reading = _from_contents([file], encoding, (), ())
     if not reading.text:
         raise NanoGPTError(f"{reading.name} is empty; choose a file with text in it.")
     return reading.text

@@ -150,7 +150,7 @@ def keep(text: corpus.Corpus) -> Counted:
     found = kept(text)
     if found and not found.missing():
         return found
-    for result in count(text.text(), found):
+    for result in count("".join(text.part(MOST)), found):
         about = dict(sha256=text.sha256, characters=result.characters, losses=result.losses)
         disk.write_whole(text.folder / "baselines.json", json.dumps(about, indent=1))
     return result
