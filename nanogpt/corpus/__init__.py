@@ -7,6 +7,8 @@ text starts at once.
 
 from .builtin import BUILTINS, DOWNLOADED, find, reference
 from .encoding import ENCODINGS
+from .fields import fields_in, has_fields
+from .large import finished
 from .reading import Reading, Source, max_bytes, read, read_start, read_text, size_of
 from .repairs import REPAIRS
 from .report import Report
@@ -14,6 +16,7 @@ from .store import BUILT_IN, ID, Corpus, add, adding, delete, id_of, listed, loa
 
 __all__ = [
     "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "Corpus", "Reading", "Report", "Source",
-    "add", "adding", "delete", "find", "id_of", "listed", "load", "max_bytes", "missing", "read", "read_start",
-    "read_text", "reference", "rename", "size_of", "size_on_disk",
+    "add", "adding", "delete", "fields_in", "find", "finished", "has_fields", "id_of", "listed",
+    "load", "max_bytes", "missing", "read", "read_start", "read_text", "reference", "rename", "size_of",
+    "size_on_disk",
 ]  # fmt: skip

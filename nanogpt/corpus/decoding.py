@@ -69,13 +69,15 @@ class Decoded:
         return label(self.codec)
 
 
-def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
+def decode(data: bytes, name: str, encoding: str | None = None, first: bool = True) -> Decoded:
     """Decode the bytes of a file; `name` is for error messages. Keep byte-order marks, so that `repair` can count them.
 
-    Raise NanoGPTError if the file is not text, or can't be decoded in the requested `encoding`. A few invalid bytes,
-    as in a file cut off in the middle of a character, are accepted and counted.
+    A later piece of a large file isn't its `first`, so what it begins with doesn't tell what kind of file it is. Raise
+    NanoGPTError if the file is not text, or can't be decoded in the requested `encoding`. A few invalid bytes, as in a
+    file cut off in the middle of a character, are accepted and counted.
     """
-    _refuse_other_kinds(data, name)
+    if first:
+        _refuse_other_kinds(data, name)
     asked = codec_of(encoding) if encoding else None
     codec = _with_byte_order(data, asked) if asked else certain(data)
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these

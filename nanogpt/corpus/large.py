@@ -36,6 +36,15 @@ class Written:
     sample: str  # beginnings of its pieces, in order
 
 
+def finished(steps: Generator[float, None, T]) -> T:
+    """Do the work to its end, and return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
+
+
 def scaled(steps: Generator[float, None, T], start: float, end: float) -> Generator[float, None, T]:
     """Yield what is done of a part of the work that goes from `start` to `end` of the whole, and return its result."""
     while True:

@@ -7,123 +7,117 @@ ends, and each piece is decoded and cleaned up like a file of its own.
 from __future__ import annotations
 
 import dataclasses
-import io
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from ..config import NanoGPTError
 from .decoding import Decoded, certain, decode, is_utf8
 from .encoding import codec_of
+from .fields import field_of
+from .files import File, readable
 from .repairs import WHOLE_FILE, Repaired, repair, together
 
 WHOLE = 20_000_000  # bytes of a file, or of a text, that is read at once
+NOTES = 20  # on single files, before the rest are only counted
 PIECE = 4_000_000  # bytes: a piece of a larger file, and its copies, take about 40 MB of memory
-
-
-class File(Protocol):
-    """A file to read: on disk, or in an archive."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def size(self) -> int: ...
-
-    def open(self) -> BinaryIO: ...
-
-
-@dataclass(frozen=True)
-class OnDisk:
-    """A file on disk."""
-
-    path: Path
-    name: str
-    size: int  # in bytes
-
-    def open(self) -> BinaryIO:
-        """Open the file to read its bytes."""
-        return self.path.open("rb")
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """A file whose bytes have been read."""
-
-    name: str
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        """Its size in bytes."""
-        return len(self.data)
-
-    def open(self) -> BinaryIO:
-        """Return the bytes as an open file."""
-        return io.BytesIO(self.data)
 
 
 class Pieces:
     """The text of some files, one after another, as decoded and cleaned-up pieces, and what was found on the way."""
 
-    def __init__(self, files: Iterable[File], encoding: str | None, decline: Collection[str], accept: Collection[str]):
-        self.files, self.wanted, self.decline, self.accept = files, encoding, decline, accept
+    def __init__(
+        self, files: Sequence[File], encoding: str | None = None, decline: Collection[str] = (),
+        accept: Collection[str] = (), field: str | None = None, title: str = "",
+    ):  # fmt: skip
+        self.files, self.wanted, self.decline, self.accept, self.field = files, encoding, decline, accept, field
+        self.named = title
         self.read = 0  # bytes so far
         self.names: list[str] = []
-        self.notes: list[str] = []
-        self._encodings: list[str] = []
-        self.found: list[list[Repaired]] = []
+        self.left_out: list[str] = []
+        self._notes: list[str] = []
+        self._encodings: dict[str, None] = {}
+        self._found: list[list[Repaired]] = []
 
     def __iter__(self) -> Iterator[str]:
         """Yield the pieces. A file that doesn't end with a newline gets one if another file follows."""
         last = "\n"
         for file in self.files:
-            if last != "\n":
-                yield "\n"
-            last = ""
-            for text in self.texts(file):
-                last = text[-1:] or last
+            for number, text in enumerate(self.texts(file)):
+                if number == 0 and last != "\n":
+                    yield "\n"
+                    last = "\n"
                 yield text
-            last = last or "\n"
+                last = text[-1:] or last
 
     def texts(self, file: File) -> Iterator[str]:
         """Yield the pieces of one file."""
-        whole: Decoded | None = None
-        for data, decoded in decoded_pieces(file, self.wanted):
-            at_once = whole is None and len(data) == file.size
-            decline = self.decline if at_once else {*self.decline, *WHOLE_FILE}
-            text, repaired = repair(decoded.text, decline, self.accept if at_once else {*self.accept} - {*WHOLE_FILE})
-            whole = decoded if whole is None else joined(whole, decoded)
-            self.found.append(repaired)
-            self.read += len(data)
+        pieces: Iterator[str] = self.decoded(file)
+        if self.field:
+            pieces = field_of(pieces, file.name, self.field)
+        whole = file.size <= WHOLE and not self.field
+        decline, accept = (self.decline if whole else {*self.decline, *WHOLE_FILE}), {*self.accept}
+        for text in pieces:
+            text, repaired = repair(text, decline, accept if whole else accept - {*WHOLE_FILE})
+            self._found.append(repaired)
             yield text
-        assert whole is not None
-        self.names.append(file.name)
-        self.notes += notes(file.name[:80], whole)
-        self._encodings.append(whole.encoding)
+
+    def decoded(self, file: File) -> Iterator[str]:
+        """Yield the pieces of one file as they are, and note what there is to say about it."""
+        about: Decoded | None = None
+        try:
+            for data, decoded in decoded_pieces(file, self.wanted):
+                about = decoded if about is None else joined(about, decoded)
+                self.read += len(data)
+                yield decoded.text
+        except NanoGPTError:
+            if not file.optional or about is not None:
+                raise
+            self.left_out.append(file.name)
+        else:
+            assert about is not None
+            self.names.append(file.name)
+            self._encodings[about.encoding] = None
+            self._notes += [note for note in notes(file.name[:80], about) if about.text or not file.optional]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say about the files, one sentence each."""
+        more = len(self._notes) - NOTES
+        said = [
+            *self._notes[:NOTES],
+            *([f"There are {more:,} more notes like these on other files."] if more > 0 else []),
+        ]
+        if self.left_out:
+            are = "file is not text and was" if len(self.left_out) == 1 else "files are not text and were"
+            said.append(f"{len(self.left_out):,} {are} left out: {listed(self.left_out, 5)}.")
+        return tuple(said)
 
     @property
     def title(self) -> str:
         """A name for the text, from those of its files."""
         more = len(self.names) - 1
-        return Path(self.names[0]).stem + (f" + {more} more file{'s' * (more > 1)}" if more else "")
+        return self.named or Path(self.names[0]).stem + (f" + {more} more file{'s' * (more > 1)}" if more else "")
 
     @property
     def source(self) -> str:
         """Where the text comes from."""
-        return "files: " + ", ".join(self.names[:20]) + (", …" if len(self.names) > 20 else "")
+        return f"files: {listed(self.names, 20)}" + (f", field {self.field}" if self.field else "")
 
     @property
     def encoding(self) -> str:
         """The labels of the encodings of the files."""
-        return ", ".join(dict.fromkeys(self._encodings))
+        return ", ".join(self._encodings)
 
     @property
     def repairs(self) -> tuple[Repaired, ...]:
         """The clean-ups that found something, whether they were applied or declined."""
-        return together(self.found)
+        return together(self._found)
+
+
+def listed(names: list[str], most: int) -> str:
+    """Return the first names, divided by commas."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def decoded_pieces(file: File, encoding: str | None) -> Iterator[tuple[bytes, Decoded]]:
@@ -132,11 +126,12 @@ def decoded_pieces(file: File, encoding: str | None) -> Iterator[tuple[bytes, De
     What the encoding is, is decided on each piece, because most have too few letters to be in doubt about. An older
     encoding that was found once is kept wherever a piece isn't UTF-8, so that a file isn't guessed at differently.
     """
-    name, kept = file.name[:80], encoding
+    name, kept, first = file.name[:80], encoding, True
     with readable(), file.open() as content:
         for data in cut(content, file.size, encoding):
             wide = str(kept).startswith(("utf-16", "utf-32"))
-            decoded = decode(data, name, kept if encoding or wide or not is_utf8(data) else None)
+            decoded = decode(data, name, kept if encoding or wide or not is_utf8(data) else None, first)
+            first = False
             kept = encoding or (decoded.codec if decoded.codec != "utf-8" else kept)
             yield data, decoded
 
@@ -210,18 +205,3 @@ def notes(name: str, decoded: Decoded) -> Iterator[str]:
     if decoded.broken:
         s = "" if decoded.broken == 1 else "s"
         yield f"{name} has {decoded.broken:,} place{s} that can't be read as {decoded.encoding}, shown as �."
-
-
-@contextmanager
-def readable() -> Iterator[None]:
-    """Raise NanoGPTError if a file can't be read."""
-    try:
-        yield
-    except OSError as error:
-        name = printable(Path(error.filename or "file").name)[:80]
-        raise NanoGPTError(f"{name} can't be read ({error.strerror}). Choose a text file.") from None
-
-
-def printable(name: str) -> str:
-    """Return a file's name with � for bytes that aren't UTF-8, which could be neither stored nor printed."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

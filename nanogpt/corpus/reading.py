@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import NanoGPTError
 from ..limits import limit
 from .decoding import refuse_binary
-from .pieces import WHOLE, File, InMemory, OnDisk, Pieces, cut, printable, readable
+from .files import File, InMemory, files_at, printable, readable
+from .pieces import WHOLE, Pieces, cut, listed
 from .repairs import Repaired, repair, together
 from .report import Report
 
@@ -47,45 +47,70 @@ def max_bytes() -> int:
 
 
 def read(
-    source: Source, encoding: str | None = None, decline: Collection[str] = (), accept: Collection[str] = ()
-) -> Reading:
+    source: Source, encoding: str | None = None, decline: Collection[str] = (), accept: Collection[str] = (),
+    field: str | None = None,
+) -> Reading:  # fmt: skip
     """Read a text from a string (pasted), the bytes of a file, or file paths, which are joined in the given order.
 
     `encoding` is one of ENCODINGS, or None to detect it. `decline` names REPAIRS to skip, `accept` ones to add that are
-    off by default. Raise NanoGPTError if the text is too short, too large or not plain text.
+    off by default. `field` is a field of .jsonl files, or a column of .csv files, to read instead of all of them. Raise
+    NanoGPTError if the text is too short, too large or not plain text.
     """
     if isinstance(source, str):
         reading = _from_paste(source, decline, accept)
-    elif isinstance(source, bytes):
-        check_size(len(source), at_once=True)
-        reading = _from_contents([InMemory("text", source)], encoding, decline, accept)
     else:
-        files = files_at([Path(path) for path in source])
+        files = files_of(source)
         check_size(sum(file.size for file in files), at_once=True)  # before anything is loaded into memory
-        reading = _from_contents(files, encoding, decline, accept)
+        reading = _joined(Pieces(files, encoding, decline, accept, field, title_of(source)))
     check(reading.text)
     return reading
 
 
+def files_of(source: bytes | Sequence[str | os.PathLike[str]]) -> list[File]:
+    """Return the files of a source. Raise NanoGPTError if one can't be read."""
+    if isinstance(source, bytes):
+        return [InMemory("text", source)]
+    return files_at([Path(path) for path in source])
+
+
+def title_of(source: bytes | Sequence[str | os.PathLike[str]]) -> str:
+    """Return the name of a folder or of an archive, if that is all there is to read; else "", to go by the files."""
+    paths = [] if isinstance(source, bytes) else [Path(path) for path in source]
+    if len(paths) != 1 or not (paths[0].is_dir() or paths[0].suffix.lower() == ".zip"):
+        return ""
+    return printable(paths[0].resolve().stem)
+
+
+def _joined(pieces: Pieces) -> Reading:
+    return reading_of("".join(pieces), pieces)
+
+
+def reading_of(text: str, pieces: Pieces) -> Reading:
+    """Return a text, or a sample of a large one, with what was found in its pieces. They must have been read."""
+    if not pieces.names:
+        raise NanoGPTError(f"None of the files is text: {listed(pieces.left_out, 5)}. Add plain text files.")
+    return Reading(text, pieces.title, pieces.source, pieces.encoding, pieces.notes, pieces.repairs)
+
+
 def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
     """Return the text of one file, however short, with the default repairs. Raise NanoGPTError as `read` does."""
-    file = files_at([Path(path)])[0]
-    check_size(file.size, at_once=True)
-    return _text_of(file, encoding)
+    files = files_of([path])
+    check_size(sum(file.size for file in files), at_once=True)
+    return _text_of(files, encoding)
 
 
 def read_start(path: str | os.PathLike[str]) -> tuple[str, str]:
     """Do what `read_text` does, but of a large file read only the first lines. Return also a sentence that says so."""
-    file = files_at([Path(path)])[0]
-    if file.size <= WHOLE:
-        return _text_of(file), ""
+    file, *more = files_of([path])
+    if more or file.size <= WHOLE:
+        return read_text(path), ""
     with readable(), file.open() as content:
         first = InMemory(file.name, next(cut(content, file.size, None, WHOLE)))
-    return _text_of(first), f"Only the first {first.size / 1e6:,.1f} MB of {file.name} are used."
+    return _text_of([first]), f"Only the first {first.size / 1e6:,.1f} MB of {file.name} are used."
 
 
-def _text_of(file: File, encoding: str | None = None) -> str:
-    reading = _from_contents([file], encoding, (), ())
+def _text_of(files: list[File], encoding: str | None = None) -> str:
+    reading = _joined(Pieces(files, encoding))
     if not reading.text:
         raise NanoGPTError(f"{reading.name} is empty; choose a file with text in it.")
     return reading.text
@@ -98,28 +123,6 @@ def _from_paste(pasted: str, decline: Collection[str], accept: Collection[str]) 
     refuse_binary(data, "The text")
     text, found = repair(pasted, decline, accept)
     return Reading(text, "Pasted text", "pasted", "Unicode", repairs=together([found]))
-
-
-def _from_contents(
-    files: Iterable[File], encoding: str | None, decline: Collection[str], accept: Collection[str]
-) -> Reading:
-    """Decode and repair each file, and join the results."""
-    pieces = Pieces(files, encoding, decline, accept)
-    text = "".join(pieces)
-    return Reading(text, pieces.title, pieces.source, pieces.encoding, tuple(pieces.notes), pieces.repairs)
-
-
-def files_at(paths: Sequence[Path]) -> list[File]:
-    """Return the files with these paths. Raise NanoGPTError if one can't be read or isn't a regular file."""
-    if not paths:
-        raise NanoGPTError("No file was given. Add at least one text file.")
-    with readable():
-        for path in paths:
-            mode = path.stat().st_mode
-            if not stat.S_ISREG(mode):  # a device or a pipe might never end
-                kind = "is a folder" if stat.S_ISDIR(mode) else "isn't a regular file"
-                raise NanoGPTError(f"{printable(path.name)[:80]} {kind}. Choose a text file.")
-        return [OnDisk(path, printable(path.name), path.stat().st_size) for path in paths]
 
 
 def utf8(text: str) -> bytes:
@@ -144,11 +147,9 @@ def check_size(size: int, at_once: bool = False) -> None:
 
 def size_of(source: Source) -> int:
     """Return the size of a text in bytes, before it is read."""
-    if isinstance(source, bytes):
-        return len(source)
     if isinstance(source, str):
         return len(utf8(source))
-    return sum(path.stat().st_size for path in map(Path, source) if path.is_file())
+    return sum(file.size for file in files_of(source))
 
 
 def check(text: str) -> None:

@@ -33,9 +33,9 @@ from ..config import NanoGPTError
 from ..errors import explain
 from ..holdout import train_length
 from ..tokenizer import Tokenizer, make_tokenizer
-from .large import characters_between, scaled, write_text, write_tokens
+from .large import characters_between, finished, scaled, write_text, write_tokens
 from .pieces import WHOLE, Pieces
-from .reading import Reading, Source, check, check_size, files_at, read, size_of, utf8
+from .reading import Reading, Source, check, check_size, files_of, read, reading_of, size_of, title_of, utf8
 from .report import Report
 
 ID = re.compile(r"[0-9a-f]{16}")
@@ -122,18 +122,14 @@ def add(
     decline: Collection[str] = (),
     accept: Collection[str] = (),
     owner: str | None = None,
+    field: str | None = None,
 ) -> Corpus:
-    """Read, repair and store a text: a string (pasted), the bytes of a file, or a list of file paths.
+    """Read, repair and store a text: a string (pasted), the bytes of a file, or a list of paths.
 
-    `encoding`, `decline` and `accept` are as in `reading.read`. The result's `reading` has the notes and the repairs.
-    Raise NanoGPTError if the text can't be trained on.
+    `encoding`, `decline`, `accept` and `field` are as in `reading.read`. The result's `reading` has the notes and the
+    repairs. Raise NanoGPTError if the text can't be trained on.
     """
-    steps = adding(source, name, encoding, decline, accept, owner)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return finished(adding(source, name, encoding, decline, accept, owner, field))
 
 
 def adding(
@@ -143,15 +139,16 @@ def adding(
     decline: Collection[str] = (),
     accept: Collection[str] = (),
     owner: str | None = None,
+    field: str | None = None,
 ) -> Generator[float, None, Corpus]:
     """Do what `add` does. Yield how much of a large text is done, from 0 to 1. Closing the generator stops it."""
     if isinstance(source, str | bytes) or size_of(source) <= WHOLE:
-        return keep(read(source, encoding, decline, accept), name, owner)
-    files = files_at([Path(path) for path in source])
-    size = sum(file.size for file in files)
+        return keep(read(source, encoding, decline, accept, field), name, owner)
+    pieces = Pieces(files_of(source), encoding, decline, accept, field, title_of(source))
+    size = sum(file.size for file in pieces.files)
     check_size(size)
     _check_room(size)
-    return (yield from _adding_large(Pieces(files, encoding, decline, accept), size, name, owner))
+    return (yield from _adding_large(pieces, size, name, owner))
 
 
 def _check_room(size: int) -> None:
@@ -169,9 +166,7 @@ def _adding_large(pieces: Pieces, size: int, name: str, owner: str | None) -> Ge
     """Store a text of `size` bytes piece by piece: its characters, then its tokens. Yield how much is done."""
     with disk.unfinished(corpora()) as folder:
         written = yield from scaled(write_text(folder / "text.txt", pieces, size), 0, READING)
-        reading = Reading(
-            written.sample, pieces.title, pieces.source, pieces.encoding, tuple(pieces.notes), pieces.repairs
-        )
+        reading = reading_of(written.sample, pieces)
         check(reading.text)
         id, title = id_of(written.sha256, owner), _title(name) or _title(reading.name) or "Untitled"
         try:

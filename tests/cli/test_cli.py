@@ -163,7 +163,7 @@ MISTAKES = [
     (["train", "FILE", "--name", "first"], "There is already a run named first. Choose another --name, or resume it: "),
     (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
     (["train", "/dev/zero"], "zero isn't a regular file. Choose a text file."),
-    (["train", "tests"], "tests is a folder. Choose a text file."),
+    (["train", "FILE", "--field", "text"], "has no fields, because it is not a .jsonl or .csv file"),
     (
         ["train", "FILE", "--layout", "modern", "--n-head", "3", "--n-embd", "128"],
         "must be divisible by n_head (3). Try n_embd 126.",
