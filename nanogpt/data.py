@@ -17,7 +17,7 @@ from .config import NanoGPTError, TrainConfig
 from .holdout import train_length, train_tokens
 
 IN_MEMORY = 80_000_000  # bytes: larger texts stay on disk, and the system reads the pages that batches need
-AT_A_TIME = 250  # sequences whose pages of a large text may stay in this process's memory
+AT_A_TIME = 64  # sequences whose pages of a large text may stay in this process's memory, up to 2 MB each
 PER_TURN = 10_000_000  # sequences that are shuffled at once, which takes 8 bytes each
 
 
@@ -121,7 +121,7 @@ def make_get_batch(data: torch.Tensor, block_size: int, config: TrainConfig, gen
 def forgetting(get_batch: Callable, mapped: mmap.mmap, batch_size: int) -> Callable:
     """Return `get_batch`, but let go of the pages of a mapped file now and then, before all of the file is in memory.
 
-    A sequence brings in up to 256 kB around it. The system still keeps them in its cache as long as there is room.
+    A sequence brings in up to 2 MB around it. The system still keeps them in its cache as long as there is room.
     """
     every = max(1, AT_A_TIME // batch_size)
 
