@@ -51,6 +51,10 @@ ZIPPED = [  # a member near the start of a zip archive -> the kind of file it re
 ]
 
 
+class NotText(NanoGPTError):
+    """Raised for a file that is not text, or not in the encoding that was asked for."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """A file's text, the encoding it was read in, and how many bytes could not be decoded (each is � in the text)."""
@@ -69,23 +73,23 @@ class Decoded:
         return label(self.codec)
 
 
-def decode(data: bytes, name: str, encoding: str | None = None, first: bool = True) -> Decoded:
+def decode(data: bytes, name: str, encoding: str | None = None, earlier: str | None = None) -> Decoded:
     """Decode the bytes of a file; `name` is for error messages. Keep byte-order marks, so that `repair` can count them.
 
-    A later piece of a large file isn't its `first`, so what it begins with doesn't tell what kind of file it is. Raise
-    NanoGPTError if the file is not text, or can't be decoded in the requested `encoding`. A few invalid bytes, as in a
-    file cut off in the middle of a character, are accepted and counted.
+    The bytes may be a later piece of a file: then `earlier` is the codec of the pieces before, or "" if that is still
+    open. Raise NotText if the file is not text, or can't be decoded in the requested `encoding`. A few invalid bytes,
+    as in a file cut off in the middle of a character, are accepted and counted.
     """
-    if first:
+    if earlier is None:
         _refuse_other_kinds(data, name)
     asked = codec_of(encoding) if encoding else None
-    codec = _with_byte_order(data, asked) if asked else certain(data)
+    codec = earlier or (_with_byte_order(data, asked) if asked else certain(data))
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
     decoded = _decoded(data, codec) if codec else _mixed(data) or _decoded(data, "utf-8") or _guessed(data)
     if decoded is None:
-        raise NanoGPTError(
+        raise NotText(
             f"{name} can't be read as {label(str(codec))}. Choose another encoding, or save the file as UTF-8."
         )
     if wide:
@@ -100,14 +104,14 @@ def _refuse_other_kinds(data: bytes, name: str) -> None:
             for inside, real in ZIPPED if begin == b"PK\x03\x04" else []:
                 if inside in data[:4096] or inside in data[-8192:]:  # a zip archive lists its members at the end
                     kind, remedy = real, WORD
-            raise NanoGPTError(f"{name} is {kind}, not a text file; {remedy}.")
+            raise NotText(f"{name} is {kind}, not a text file; {remedy}.")
 
 
 def refuse_binary(data: bytes, name: str) -> None:
     """Raise NanoGPTError if there are more null or control characters in the data than in any text."""
     odd = len(data) - len(data.translate(None, bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))))
     if data.count(0) * 1000 > len(data) or odd * 50 > len(data):
-        raise NanoGPTError(
+        raise NotText(
             f"{name} is not plain text: it contains {odd:,} bytes that never occur in text files. "
             "Save it as plain text (.txt)."
         )

@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ..config import NanoGPTError
-from .decoding import Decoded, certain, decode, is_utf8
+from .decoding import Decoded, NotText, certain, decode, is_utf8
 from .encoding import codec_of
 from .fields import field_of
 from .files import File, readable
@@ -70,7 +69,7 @@ class Pieces:
                 about = decoded if about is None else joined(about, decoded)
                 self.read += len(data)
                 yield decoded.text
-        except NanoGPTError:
+        except NotText:
             if not file.optional or about is not None:
                 raise
             self.left_out.append(file.name)
@@ -123,21 +122,20 @@ def listed(names: list[str], most: int) -> str:
 def decoded_pieces(file: File, encoding: str | None) -> Iterator[tuple[bytes, Decoded]]:
     """Yield the bytes and the text of each piece of a file.
 
-    What the encoding is, is decided on each piece, because most have too few letters to be in doubt about. An older
-    encoding that was found once is kept wherever a piece isn't UTF-8, so that a file isn't guessed at differently.
+    Each piece is looked at for its encoding, because the first ones may have no letters that tell. An older encoding
+    that was found once is kept for all pieces that aren't UTF-8, so that they aren't guessed at differently.
     """
-    name, kept, first = file.name[:80], encoding, True
+    found: str | None = None
     with readable(), file.open() as content:
-        for data in cut(content, file.size, encoding):
-            wide = str(kept).startswith(("utf-16", "utf-32"))
-            decoded = decode(data, name, kept if encoding or wide or not is_utf8(data) else None, first)
-            first = False
-            kept = encoding or (decoded.codec if decoded.codec != "utf-8" else kept)
+        for data in cut(content, file.size, encoding, PIECE):
+            keeps = encoding or str(found).startswith(("utf-16", "utf-32")) or not is_utf8(data)
+            decoded = decode(data, file.name[:80], encoding, found if keeps or found is None else "")
+            found = decoded.codec if decoded.codec != "utf-8" else found or ""
             yield data, decoded
 
 
-def cut(content: BinaryIO, size: int, encoding: str | None, piece: int = PIECE) -> Iterator[bytes]:
-    """Yield the bytes of a file: whole if it is small, else in pieces that end where a line does."""
+def cut(content: BinaryIO, size: int, encoding: str | None, piece: int) -> Iterator[bytes]:
+    """Yield the bytes of a file: whole if it is small, else in pieces of about `piece` bytes, cut where lines end."""
     if size <= WHOLE:
         yield content.read()
         return
@@ -167,10 +165,12 @@ def end_of_lines(data: bytes, newline: bytes) -> int:
         at = data.rfind(newline, 0, at + width - 1)
     if at >= 0:
         return at + width
-    end = len(data) - len(data) % max(2, width)
-    while end > len(data) - 4 and width == 1 and data[end : end + 1] and 0x80 <= data[end] < 0xC0:
+    if width > 1:
+        return len(data) - len(data) % 4
+    end = len(data)
+    while end > max(1, len(data) - 3) and 0x80 <= data[end - 1] < 0xC0:  # the later bytes of a character in UTF-8
         end -= 1
-    return end
+    return end - 1 if data[end - 1] >= 0xC0 else len(data)  # its first byte
 
 
 def joined(one: Decoded, other: Decoded) -> Decoded:

@@ -169,9 +169,11 @@ def attempt_new(*how, now: str | None = None) -> Iterator[dict[str, Any]]:
     try:
         while True:
             share = next(steps)
+            if not shown_at:  # only once: a late update must not bring back the row that "Stop reading" has hidden
+                yield dict(reading_row=gr.Row(visible=True))
             if time.monotonic() - shown_at > PAUSE:
                 shown_at = time.monotonic()
-                yield dict(bar=progress(share), reading_row=gr.Row(visible=True))
+                yield dict(bar=progress(share))
     except StopIteration as end:
         yield chosen(end.value, builtin_key(end.value.corpus_id))
     except PROBLEMS as error:
