@@ -9,6 +9,9 @@ from .device import Device
 from .model import GPT
 
 
+MOST = 5_000_000  # tokens of a validation set that are evaluated when a run isn't training
+
+
 @torch.inference_mode()
 def estimate_loss(
     model: GPT, data: torch.Tensor, device: Device, most: int | None = None, lengths: torch.Tensor | None = None

@@ -12,7 +12,8 @@ from .large import finished
 from .reading import Reading, Source, max_bytes, read, read_start, read_text, size_of
 from .repairs import REPAIRS
 from .report import Report
-from .store import BUILT_IN, ID, Corpus, add, adding, delete, id_of, listed, load, missing, rename, size_on_disk
+from .store import BUILT_IN, ID, Corpus, delete, id_of, listed, load, missing, rename, size_on_disk
+from .storing import add, adding
 
 __all__ = [
     "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "Corpus", "Reading", "Report", "Source",

@@ -61,7 +61,7 @@ def read(
     else:
         files = files_of(source)
         check_size(sum(file.size for file in files), at_once=True)  # before anything is loaded into memory
-        reading = _joined(Pieces(files, encoding, decline, accept, field, title_of(source)))
+        reading = _joined(Pieces(files, encoding, decline, accept, field, source_title(source)))
     check(reading.text)
     return reading
 
@@ -73,7 +73,7 @@ def files_of(source: bytes | Sequence[str | os.PathLike[str]]) -> list[File]:
     return files_at([Path(path) for path in source])
 
 
-def title_of(source: bytes | Sequence[str | os.PathLike[str]]) -> str:
+def source_title(source: bytes | Sequence[str | os.PathLike[str]]) -> str:
     """Return the name of a folder or of an archive, if that is all there is to read; else "", to go by the files."""
     paths = [] if isinstance(source, bytes) else [Path(path) for path in source]
     if len(paths) != 1 or not (paths[0].is_dir() or paths[0].suffix.lower() == ".zip"):

@@ -17,9 +17,7 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import unicodedata
-from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -33,15 +31,13 @@ from ..config import NanoGPTError
 from ..errors import explain
 from ..holdout import train_length
 from ..tokenizer import Tokenizer, make_tokenizer
-from .large import characters_between, finished, scaled, write_text, write_tokens
-from .pieces import WHOLE, Pieces
-from .reading import Reading, Source, check, check_size, files_of, read, reading_of, size_of, title_of, utf8
+from .large import characters_between
+from .reading import Reading, utf8
 from .report import Report
 
 ID = re.compile(r"[0-9a-f]{16}")
 
 BUILT_IN = "built-in: "  # the prefix of a built-in text's source
-READING = 0.8  # of the time that storing a large text takes; the rest is writing its tokens
 
 
 @dataclass(frozen=True)
@@ -115,82 +111,6 @@ def id_of(sha256: str, owner: str | None = None) -> str:
     return (sha256 if owner is None else hashlib.sha256(f"{owner} {sha256}".encode()).hexdigest())[:16]
 
 
-def add(
-    source: Source,
-    name: str = "",
-    encoding: str | None = None,
-    decline: Collection[str] = (),
-    accept: Collection[str] = (),
-    owner: str | None = None,
-    field: str | None = None,
-) -> Corpus:
-    """Read, repair and store a text: a string (pasted), the bytes of a file, or a list of paths.
-
-    `encoding`, `decline`, `accept` and `field` are as in `reading.read`. The result's `reading` has the notes and the
-    repairs. Raise NanoGPTError if the text can't be trained on.
-    """
-    return finished(adding(source, name, encoding, decline, accept, owner, field))
-
-
-def adding(
-    source: Source,
-    name: str = "",
-    encoding: str | None = None,
-    decline: Collection[str] = (),
-    accept: Collection[str] = (),
-    owner: str | None = None,
-    field: str | None = None,
-) -> Generator[float, None, Corpus]:
-    """Do what `add` does. Yield how much of a large text is done, from 0 to 1. Closing the generator stops it."""
-    if isinstance(source, str | bytes) or size_of(source) <= WHOLE:
-        return keep(read(source, encoding, decline, accept, field), name, owner)
-    pieces = Pieces(files_of(source), encoding, decline, accept, field, title_of(source))
-    size = sum(file.size for file in pieces.files)
-    check_size(size)
-    _check_room(size)
-    return (yield from _adding_large(pieces, size, name, owner))
-
-
-def _check_room(size: int) -> None:
-    """Raise NanoGPTError if the disk has no room for a text of `size` bytes and its tokens."""
-    corpora().mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(corpora()).free
-    if 2 * size > free:
-        raise NanoGPTError(
-            f"Storing this text takes about {disk.size(2 * size)}, but only {disk.size(free)} are free in {corpora()}. "
-            "Free some, or set NANOGPT_HOME to a folder on another disk."
-        )
-
-
-def _adding_large(pieces: Pieces, size: int, name: str, owner: str | None) -> Generator[float, None, Corpus]:
-    """Store a text of `size` bytes piece by piece: its characters, then its tokens. Yield how much is done."""
-    with disk.unfinished(corpora()) as folder:
-        written = yield from scaled(write_text(folder / "text.txt", pieces, size), 0, READING)
-        reading = reading_of(written.sample, pieces)
-        check(reading.text)
-        id, title = id_of(written.sha256, owner), _title(name) or _title(reading.name) or "Untitled"
-        try:
-            stored = load(id)
-        except NanoGPTError:
-            about = (
-                datetime.now(UTC).isoformat(),
-                reading.source,
-                reading.encoding,
-                reading.done,
-                "".join(written.counts),
-            )
-            stored = Corpus(id, title, written.sha256, sum(written.counts.values()), *about, owner, large=True)
-            tokens = write_tokens(folder / "tokens.npy", folder / "text.txt", stored.tokenizer(), stored.characters)
-            yield from scaled(tokens, READING, 1)
-            report = Report.of(reading.text, reading.encoding, reading.notes, reading.done, written.counts)
-            disk.write_whole(
-                folder / "report.json", json.dumps(dataclasses.asdict(report), ensure_ascii=False, indent=1)
-            )
-            _write(stored, folder)
-            stored = _placed(stored, folder)
-    return dataclasses.replace(_titled(stored, title), reading=reading)
-
-
 def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
     """Store a text that has been read.
 
@@ -199,17 +119,17 @@ def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
     """
     data = utf8(reading.text)
     sha256 = hashlib.sha256(data).hexdigest()
-    id, title = id_of(sha256, owner), _title(name) or _title(reading.name) or "Untitled"
+    id, title = id_of(sha256, owner), title_of(name) or title_of(reading.name) or "Untitled"
     try:
         stored = load(id)
     except NanoGPTError:
         created = datetime.now(UTC).isoformat()
         about = (created, reading.source, reading.encoding, reading.done)
         stored = _store(Corpus(id, title, sha256, len(reading.text), *about, chars="", owner=owner), reading.text, data)
-    return dataclasses.replace(_titled(stored, title), reading=reading)
+    return dataclasses.replace(titled(stored, title), reading=reading)
 
 
-def _titled(stored: Corpus, title: str) -> Corpus:
+def titled(stored: Corpus, title: str) -> Corpus:
     """Return a text under the name that it was added with last, unless it is a built-in one."""
     if stored.name == title or stored.source.startswith(BUILT_IN):
         return stored
@@ -229,11 +149,11 @@ def _store(corpus: Corpus, text: str, data: bytes) -> Corpus:
     with disk.unfinished(corpora()) as folder:
         disk.write_whole(folder / "text.txt", data)
         disk.write_whole(folder / "tokens.npy", tokens.getvalue())
-        _write(corpus, folder)
-        return _placed(corpus, folder)
+        write_about(corpus, folder)
+        return placed(corpus, folder)
 
 
-def _placed(corpus: Corpus, folder: Path) -> Corpus:
+def placed(corpus: Corpus, folder: Path) -> Corpus:
     """Give the folder of a text its name. Return the corpus, or the same one if another process has written it."""
     try:
         disk.rename_folder(folder, corpus.folder)
@@ -299,11 +219,11 @@ def size_on_disk(corpus: Corpus) -> int:
 
 def rename(id: str, name: str) -> Corpus:
     """Rename a text. Raise NanoGPTError if the name is empty or there is no such text."""
-    if not _title(name):
+    if not title_of(name):
         raise NanoGPTError("The name is empty. Enter a name for the text.")
-    renamed = dataclasses.replace(load(id), name=_title(name))
+    renamed = dataclasses.replace(load(id), name=title_of(name))
     try:
-        _write(renamed, renamed.folder)
+        write_about(renamed, renamed.folder)
     except FileNotFoundError:  # deleted in the meantime
         raise missing(id) from None
     return renamed
@@ -345,7 +265,7 @@ def _tokenizer_for(folder: Path) -> Tokenizer:
     return make_tokenizer(_text_in(folder))
 
 
-def _write(corpus: Corpus, folder: Path) -> None:
+def write_about(corpus: Corpus, folder: Path) -> None:
     about = {key: value for key, value in vars(corpus).items() if key not in ("id", "reading")}
     disk.write_whole(folder / "corpus.json", json.dumps(about, ensure_ascii=False, indent=1))
 
@@ -354,7 +274,7 @@ def _damaged(id: str) -> NanoGPTError:
     return NanoGPTError(f"The text {id} is damaged on disk. Add it again.")
 
 
-def _title(name: str | None) -> str:
+def title_of(name: str | None) -> str:
     """Return a name as one short visible line, without control or formatting characters; "" for None.
 
     Raise NanoGPTError for anything else that a program may send as a name.

@@ -21,7 +21,8 @@ from .visit import visitor
 
 DEFAULT = "python-reference"
 DETECT = "Detect automatically"
-WHOLE = "All of the file"
+ALL = "All of the file"
+STOPPED = "Reading was stopped, and nothing was stored."
 PAUSE = 0.2  # seconds between two updates of the bar
 
 
@@ -115,7 +116,7 @@ def draw_options() -> tuple[gr.Accordion, gr.Dropdown, gr.Dropdown, gr.CheckboxG
             elem_id="corpus-encoding",
         )
         field = gr.Dropdown(
-            [(WHOLE, "")], value="", label="Field or column", info="Train on one field of each record only.",
+            [(ALL, "")], value="", label="Field or column", info="Train on one field of each record only.",
             visible=False, elem_id="corpus-field",
         )  # fmt: skip
         repairs = gr.CheckboxGroup([], label="Clean-up applied; untick any you don't want", elem_id="corpus-repairs")
@@ -130,6 +131,7 @@ def draw_cards() -> tuple[gr.File, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]
             upload = gr.File(
                 label="Upload text files", show_label=False, file_count="multiple", height=132, elem_id="corpus-upload"
             )
+            gr.Markdown("Text of any kind, also in .zip, .jsonl or .csv.", container=False, elem_classes="card-note")
         with gr.Column(min_width=260, elem_classes="card"):
             gr.Markdown("### Paste text", container=False)
             paste = gr.Textbox(
@@ -159,7 +161,7 @@ def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:
     try:
         choice: Choice = choose(*how)
     except PROBLEMS as error:
-        return failed(error, now)
+        return unchanged(refused(explain(error)), now)
     return chosen(choice, how[0] if choose is choose_builtin else builtin_key(choice.corpus_id))
 
 
@@ -177,7 +179,7 @@ def attempt_new(*how, now: str | None = None) -> Iterator[dict[str, Any]]:
     except StopIteration as end:
         yield chosen(end.value, builtin_key(end.value.corpus_id))
     except PROBLEMS as error:
-        yield failed(error, now)
+        yield unchanged(refused(explain(error)), now)
 
 
 def progress(share: float) -> dict[str, Any]:
@@ -198,25 +200,21 @@ def chosen(choice: Choice, builtin: str | None) -> dict[str, Any]:
         train=gr.Button(welcome.label(title), interactive=not limits.training_is_off()),
         reading=gr.Accordion(visible=given is not None),
         repairs=gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
-        field=gr.Dropdown(
-            [(WHOLE, ""), *choice.fields], value=given.name if given else "", visible=bool(choice.fields)
-        ),
+        field=gr.Dropdown([(ALL, ""), *choice.fields], value=given.name if given else "", visible=bool(choice.fields)),
         given=given,
         reading_row=gr.Row(visible=False),
     )
 
 
-def failed(error: NanoGPTError | OSError, now: str | None) -> dict[str, Any]:
-    """Return updates that show an error and select the current text again."""
-    return dict(
-        report=refused(explain(error)), builtin=builtin_key(now), stored=stored_choices(now),
-        reading_row=gr.Row(visible=False),
-    )  # fmt: skip
+def unchanged(report: dict[str, Any], now: str | None) -> dict[str, Any]:
+    """Return updates that show a report on what went wrong, and select the current text again."""
+    row = gr.Row(visible=False)
+    return dict(report=report, builtin=builtin_key(now), stored=stored_choices(now), reading_row=row)
 
 
 def stopped(now: str | None) -> dict[str, Any]:
     """Return updates for when the reading of a large text was stopped."""
-    return failed(NanoGPTError("Reading was stopped, and nothing was stored."), now)
+    return unchanged(message("Your previous text is still selected.", STOPPED, "note"), now)
 
 
 def builtin_key(corpus_id: str | None) -> str | None:
@@ -272,10 +270,10 @@ def take_again(
 
 def refused(sentence: str) -> dict[str, Any]:
     """Return a report that shows an error."""
+    return message("Couldn't use this text. Your previous text is still selected.", sentence, "error")
+
+
+def message(title: str, sentence: str, kind: str) -> dict[str, Any]:
+    """Return a report that has only a title and a sentence."""
     facts: list = []
-    return dict(
-        title="Couldn't use this text. Your previous text is still selected.",
-        facts=facts,
-        notes=[dict(kind="error", text=sentence)],
-        preview="",
-    )
+    return dict(title=title, facts=facts, notes=[dict(kind=kind, text=sentence)], preview="")

@@ -17,7 +17,7 @@ from safetensors.torch import load
 from nanogpt import corpus, data
 from nanogpt.cli.progress import with_progress
 from nanogpt.config import NanoGPTError
-from nanogpt.corpus import files, large, pieces, reading, store
+from nanogpt.corpus import files, large, pieces, reading, store, storing
 from nanogpt.holdout import train_length
 from nanogpt.launch import prepare
 from nanogpt.tokenizer import CharTokenizer
@@ -30,7 +30,7 @@ WESTERN = "".join(f"{i}. Größe, naïve café.\n" for i in range(1500))
 @pytest.fixture(autouse=True)
 def sizes(home, monkeypatch: pytest.MonkeyPatch):
     """Let texts of more than 5,000 bytes count as large, and be read in pieces of 1,000 bytes."""
-    for module in (pieces, reading, store):
+    for module in (pieces, reading, storing):
         monkeypatch.setattr(module, "WHOLE", 5_000)
     for module in (pieces, large):
         monkeypatch.setattr(module, "PIECE", 1_000)
@@ -86,7 +86,7 @@ def test_pieces_make_the_same_text_alphabet_and_ids(tmp_path, kind):
 
 def test_the_same_text_is_stored_once_however_it_was_read(tmp_path, monkeypatch):
     first = corpus.add([write(tmp_path, TEXT.encode())], "One")
-    for module in (pieces, reading, store):
+    for module in (pieces, reading, storing):
         monkeypatch.setattr(module, "WHOLE", 10**6)
     again = corpus.add([write(tmp_path, TEXT.encode("utf-16"))], "Two")
     assert (again.id, again.name, again.created) == (first.id, "Two", first.created)
@@ -146,7 +146,7 @@ def test_stopping_leaves_nothing_behind(tmp_path, capsys):
 def test_a_full_disk_is_noticed_before_anything_is_read(tmp_path, monkeypatch):
     path = write(tmp_path, TEXT.encode())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
-    with pytest.raises(NanoGPTError, match=r"takes about .*, but only 1\.0 kB are free"):
+    with pytest.raises(NanoGPTError, match=r"takes about .*, but only 1\.0 kB of the disk are free"):
         corpus.add([path])
     assert list(store.corpora().iterdir()) == []
 
@@ -262,7 +262,7 @@ RECORDS = {
 @pytest.mark.parametrize("name", RECORDS)
 @pytest.mark.parametrize("whole", [5_000, 10**6])
 def test_a_field_of_records_is_read_in_pieces_or_at_once(tmp_path, monkeypatch, name, whole):
-    for module in (pieces, reading, store):
+    for module in (pieces, reading, storing):
         monkeypatch.setattr(module, "WHOLE", whole)
     path = write(tmp_path, RECORDS[name].encode(), name)
     added = corpus.add([path], field="body")
