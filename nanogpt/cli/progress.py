@@ -43,21 +43,27 @@ def at_the_end(run: Run, history: History) -> list[str]:
 
 
 def with_progress(steps: Generator[float, None, T]) -> T:
-    """Do the steps of reading a large text, which yield how much is done. Return their result, and show a bar meanwhile
-    on a terminal. Ctrl-C ends it, and leaves nothing behind."""
+    """Do the steps of storing a text, which yield how much of a large one is done, and return their result.
+
+    Show a bar meanwhile, on a terminal only. Ctrl-C stops it, and leaves nothing behind.
+    """
     bar = None
     with closing(steps):
-        while True:
-            try:
+        try:
+            while True:
                 share = next(steps)
-            except StopIteration as end:
-                if bar:
-                    bar.close()
-                return end.value
-            if on_a_terminal():
-                bar = bar or new_bar("reading the text")
-                bar.n = share
-                bar.refresh()
+                if on_a_terminal():
+                    bar = bar or new_bar("reading the text")
+                    bar.n = share
+                    bar.refresh()
+        except StopIteration as end:
+            return end.value
+        except KeyboardInterrupt:
+            print("\nStopped reading; nothing was stored.", file=sys.stderr)
+            raise
+        finally:
+            if bar:
+                bar.close()
 
 
 class Above(io.TextIOBase):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from .decoding import Decoded, NotText, certain, decode, is_utf8
 from .encoding import codec_of
-from .fields import field_of
+from .fields import field_of, has_fields
 from .files import File, readable
 from .repairs import WHOLE_FILE, Repaired, repair, together
 
@@ -51,13 +51,15 @@ class Pieces:
 
     def texts(self, file: File) -> Iterator[str]:
         """Yield the pieces of one file."""
+        if self.field and file.optional and not has_fields(file.name):
+            self.left_out.append(file.name)
+            return
         pieces: Iterator[str] = self.decoded(file)
         if self.field:
             pieces = field_of(pieces, file.name, self.field)
-        whole = file.size <= WHOLE and not self.field
-        decline, accept = (self.decline if whole else {*self.decline, *WHOLE_FILE}), {*self.accept}
+        skip = () if file.size <= WHOLE and not self.field else WHOLE_FILE
         for text in pieces:
-            text, repaired = repair(text, decline, accept if whole else accept - {*WHOLE_FILE})
+            text, repaired = repair(text, self.decline, self.accept, skip)
             self._found.append(repaired)
             yield text
 
@@ -83,13 +85,13 @@ class Pieces:
     def notes(self) -> tuple[str, ...]:
         """What there is to say about the files, one sentence each."""
         more = len(self._notes) - NOTES
-        said = [
-            *self._notes[:NOTES],
-            *([f"There are {more:,} more notes like these on other files."] if more > 0 else []),
-        ]
+        said = self._notes[:NOTES]
+        if more > 0:
+            said.append(f"There are {more:,} more notes like these on other files.")
         if self.left_out:
-            are = "file is not text and was" if len(self.left_out) == 1 else "files are not text and were"
-            said.append(f"{len(self.left_out):,} {are} left out: {listed(self.left_out, 5)}.")
+            count, kind = len(self.left_out), ".jsonl or .csv" if self.field else "text"
+            are = f"file is not {kind} and was" if count == 1 else f"files are not {kind} and were"
+            said.append(f"{count:,} {are} left out: {listed(self.left_out, 5)}.")
         return tuple(said)
 
     @property
@@ -165,9 +167,10 @@ def end_of_lines(data: bytes, newline: bytes) -> int:
         at = data.rfind(newline, 0, at + width - 1)
     if at >= 0:
         return at + width
+    end = len(data) - len(data) % (4 if width > 1 else 1)
     if width > 1:
-        return len(data) - len(data) % 4
-    end = len(data)
+        first_half = width == 2 and 0xD8 <= data[end - (1 if newline[0] else 2)] < 0xDC  # of a surrogate pair
+        return end - 2 if first_half else end
     while end > max(1, len(data) - 3) and 0x80 <= data[end - 1] < 0xC0:  # the later bytes of a character in UTF-8
         end -= 1
     return end - 1 if data[end - 1] >= 0xC0 else len(data)  # its first byte

@@ -39,16 +39,18 @@ class Repaired:
         return REPAIRS[self.key].says.format(n=f"{self.count:,}", s="" if self.count == 1 else "s", **past)
 
 
-def repair(text: str, decline: Collection[str] = (), accept: Collection[str] = ()) -> tuple[str, list[Repaired]]:
+def repair(
+    text: str, decline: Collection[str] = (), accept: Collection[str] = (), skip: Collection[str] = ()
+) -> tuple[str, list[Repaired]]:
     """Apply the default repairs, plus those in `accept`, minus those in `decline`. Return the text and what was found.
 
-    Raise NanoGPTError if a name is not a key of REPAIRS.
+    Repairs in `skip` aren't even looked for. Raise NanoGPTError if a name is not a key of REPAIRS.
     """
     if unknown := [key for key in (*decline, *accept) if key not in REPAIRS]:
         raise NanoGPTError(f"There is no clean-up {str(unknown[0])[:40]!r}; choose from {', '.join(REPAIRS)}.")
     found = []
     for key, one in REPAIRS.items():
-        fixed, count = one.fix(text)
+        fixed, count = one.fix(text) if key not in skip else (text, 0)
         applied = count > 0 and key not in decline and (one.default or key in accept)
         text = fixed if applied else text
         found.append(Repaired(key, count, applied))
@@ -195,4 +197,4 @@ REPAIRS = {
         Repair("trailing-spaces", "Remove{d} {n} space{s} at the ends of lines.", _trailing, default=False),
     )
 }
-WHOLE_FILE = ("gutenberg",)  # what looks at a file as a whole, so that pieces of a large one keep it
+WHOLE_FILE = ("gutenberg",)  # what needs all of a file, so pieces of a large one are left as they are

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain, limits
+from .. import corpus, errors, explain, limits
 from ..config import NanoGPTError
 from ..durations import in_words
 from ..runs import queue
@@ -97,7 +97,9 @@ def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], s
         step = f", step {events[stage][-1]['step']:,}" if stage in events else ""
         doing[stage] = f"Stage {stage}: {names()[stage]}{step}."
         yield events, " ".join([*doing.values(), *(["Paused while a run trains."] if event.get("paused") else [])])
-    yield events, "Done: every stage was trained on the same text, from the same seed."
+    large = (folder / "text.txt").stat().st_size > corpus.WHOLE
+    same = f"the first {corpus.WHOLE / 1e6:,.0f} MB of the text" if large else "the same text"
+    yield events, f"Done: every stage was trained on {same}, from the same seed."
 
 
 def folder_of(one: Opened) -> Path:

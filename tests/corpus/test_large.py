@@ -50,6 +50,7 @@ CONTENTS = {
     "Windows line endings": (TEXT.replace("\n", "\r\n").encode(), TEXT),
     "UTF-16": (codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le"), TEXT),
     "UTF-16 without a mark": (WESTERN.encode("utf-16-be"), WESTERN),
+    "UTF-16 without newlines": (codecs.BOM_UTF16_BE + ("x😀y😀" * 4000).encode("utf-16-be"), "x😀y😀" * 4000),
     "UTF-32": (codecs.BOM_UTF32_BE + TEXT.encode("utf-32-be"), TEXT),
     "Windows-1252": (WESTERN.encode("cp1252"), WESTERN),
     "Windows-1252 after much ASCII": (b"plain\n" * 900 + WESTERN.encode("cp1252"), "plain\n" * 900 + WESTERN),
@@ -156,6 +157,8 @@ def test_a_large_file_keeps_what_stands_before_a_header_in_its_middle(tmp_path):
     text = "Before it.\n" * 600 + start + "After it.\n" * 600
     added = corpus.add([write(tmp_path, text.encode())])
     assert added.text() == text
+    assert "gutenberg" not in [one.key for one in added.reading.repairs]
+    assert any("add each book as a file of its own" in advice for advice in added.report().advice)
     alone = corpus.add([write(tmp_path, (start + WESTERN[:3000]).encode())])
     assert start not in alone.text()
 
@@ -271,6 +274,17 @@ def test_a_field_of_records_is_read_in_pieces_or_at_once(tmp_path, monkeypatch, 
     assert corpus.fields_in(RECORDS[name], name)[-1] == "body"
     with pytest.raises(NanoGPTError, match=r"has no text in a field 'nope'\. Choose one of its fields: id, body\."):
         corpus.add([path], field="nope")
+
+
+def test_only_files_with_records_are_taken_from_a_folder(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write(folder, RECORDS["a.jsonl"].encode(), "a.jsonl")
+    write(folder, RECORDS["b.csv"].encode(), "b.csv")
+    write(folder, b"About these files.\n", "README.txt")
+    added = corpus.add([folder], field="body")
+    assert added.text() == 2 * TOGETHER
+    assert added.notes == ("1 file is not .jsonl or .csv and was left out: README.txt.",)
 
 
 def test_records_that_cannot_be_read(tmp_path):
