@@ -17,8 +17,8 @@ from .store import BUILT_IN, ID, Corpus, delete, id_of, listed, load, missing, r
 from .storing import add, adding
 
 __all__ = [
-    "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "WHOLE", "Corpus", "Reading", "Report", "Source",
-    "add", "adding", "delete", "fields_in", "find", "finished", "has_fields", "id_of", "listed",
+    "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "WHOLE", "Corpus", "Reading", "Report",
+    "Source", "add", "adding", "delete", "fields_in", "find", "finished", "has_fields", "id_of", "listed",
     "load", "max_bytes", "missing", "read", "read_start", "read_text", "reference", "rename", "size_of",
     "size_on_disk",
 ]  # fmt: skip
