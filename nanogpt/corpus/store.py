@@ -174,7 +174,7 @@ def load(id: str) -> Corpus:
         raise NanoGPTError(f"{str(id)[:40]!r} is not the id of a text, which has 16 characters from 0-9 and a-f.")
     folder = corpora() / id
     try:
-        about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        about: dict[str, Any] = disk.from_json((folder / "corpus.json").read_bytes())
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
         whole = _is_whole(found)
     except FileNotFoundError:
@@ -254,7 +254,7 @@ def _text_in(folder: Path) -> str:
 
 def _report_in(folder: Path) -> Report:
     try:
-        return Report.restored(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+        return Report.restored(disk.from_json((folder / "report.json").read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(folder.name) from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from .. import corpus, limits
 from ..config import NanoGPTError, TrainConfig
+from ..disk import from_json
 from ..formats import load_model, read_config
 from ..tokenizer import load_tokenizer
 from .about import check_format
@@ -39,8 +39,8 @@ def check_folder(folder: Path) -> dict[str, Any]:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raise NanoGPTError if it holds anything else, or is nested too deeply."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        found = from_json(path.read_bytes())
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise NanoGPTError(f"{path.name} cannot be read. Nothing was imported.")
@@ -88,8 +88,8 @@ def _check_rows(path: Path, right: Callable[[dict], bool]) -> None:
 def _rows(path: Path) -> list[dict[str, Any]]:
     lines = path.read_bytes().splitlines() if path.exists() else []
     try:
-        rows = [json.loads(line) for line in lines]
-    except (ValueError, RecursionError):
+        rows = [from_json(line) for line in lines]
+    except ValueError:
         rows = [None]
     if not all(isinstance(row, dict) for row in rows):
         raise NanoGPTError(f"{path.name} cannot be read. Nothing was imported.")
@@ -122,10 +122,10 @@ def _check_save(path: Path, model: GPT) -> None:
     expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
     try:
         with safe_open(path, "pt") as file:
-            progress = json.loads((file.metadata() or {})["progress"])
+            progress = from_json((file.metadata() or {})["progress"].encode())
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys() if name.startswith("model.")}  # noqa: SIM118
         right = shapes == expected and _is_number(progress["step"]) and progress["step"] >= 0
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+    except (SafetensorError, ValueError, KeyError, TypeError):
         right = False
     if not right:
         raise NanoGPTError(f"{path.name} is not a checkpoint of this model. Nothing was imported.")
