@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
 from ..config import NanoGPTError, TrainConfig
@@ -48,22 +48,22 @@ def with_progress(steps: Generator[float, None, T]) -> T:
     Show a bar meanwhile, on a terminal only. Ctrl-C stops it, and leaves nothing behind.
     """
     bar = None
-    with closing(steps):
-        try:
-            while True:
-                share = next(steps)
-                if on_a_terminal():
-                    bar = bar or new_bar("reading the text")
-                    bar.n = share
-                    bar.refresh()
-        except StopIteration as end:
-            return end.value
-        except KeyboardInterrupt:
-            print("\nStopped reading; nothing was stored.", file=sys.stderr)
-            raise
-        finally:
-            if bar:
-                bar.close()
+    try:
+        while True:
+            share = next(steps)
+            if on_a_terminal():
+                bar = bar or new_bar("reading the text")
+                bar.n = share
+                bar.refresh()
+    except StopIteration as end:
+        return end.value
+    except KeyboardInterrupt:
+        steps.close()
+        print("Stopped reading; nothing was stored.", file=sys.stderr)
+        raise
+    finally:
+        if bar:
+            bar.close()
 
 
 class Above(io.TextIOBase):

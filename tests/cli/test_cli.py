@@ -116,6 +116,23 @@ def test_a_process_trains_the_same_run(file, first):
     assert (ours / "model.safetensors").read_bytes() == (first.folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
+@ctrl_c
+def test_reading_a_large_text_can_be_stopped_and_leaves_nothing(home, tmp_path, tiny_text):
+    large = tmp_path / "large.txt"
+    large.write_text(tiny_text * (200_000_000 // len(tiny_text)), encoding="utf-8")
+    corpora = home / "corpora"
+    before = {path.name for path in corpora.iterdir()}
+    training = popen("train", large, "--name", "never", *TWENTY)
+    until(lambda: any(path.stat().st_size for path in corpora.glob(".new.*/text.txt")))
+    training.send_signal(signal.SIGINT)
+    out, err = training.communicate(timeout=60)
+    assert (training.returncode, out) == (130, "")
+    assert one_line(err) == "Stopped reading; nothing was stored.\n"
+    assert {path.name for path in corpora.iterdir()} == before
+    assert not Run("never").exists()
+
+
 # --- errors --------------------------------------------------------------------------------------------------------
 
 
