@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .config import NanoGPTError
 from .durations import in_words
 
-PASTED = 20_000_000  # bytes of a text that comes in a request, and so is in memory at once
+PASTED = 20_000_000  # bytes of a text that comes in a request and so is in memory at once
 ZERO_SECONDS = 45  # of training in a one-minute ZeroGPU call; the rest goes to startup, evaluation and saving
 
 

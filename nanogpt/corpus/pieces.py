@@ -129,20 +129,20 @@ def decoded_pieces(file: File, encoding: str | None) -> Iterator[tuple[bytes, De
     """
     found: str | None = None
     with readable(), file.open() as content:
-        for data in cut(content, file.size, encoding, PIECE):
+        for data in cut(content, file.size, encoding):
             keeps = encoding or str(found).startswith(("utf-16", "utf-32")) or not is_utf8(data)
             decoded = decode(data, file.name[:80], encoding, found if keeps or found is None else "")
             found = decoded.codec if decoded.codec != "utf-8" else found or ""
             yield data, decoded
 
 
-def cut(content: BinaryIO, size: int, encoding: str | None, piece: int) -> Iterator[bytes]:
-    """Yield the bytes of a file: whole if it is small, else in pieces of about `piece` bytes, cut where lines end."""
+def cut(content: BinaryIO, size: int, encoding: str | None) -> Iterator[bytes]:
+    """Yield the bytes of a file: whole if it is small, else in pieces of about PIECE bytes, cut where lines end."""
     if size <= WHOLE:
         yield content.read()
         return
     rest, newline = b"", b""
-    while data := content.read(piece):
+    while data := content.read(PIECE):
         newline = newline or newline_in(data, encoding)
         data = rest + data
         end = end_of_lines(data, newline)

@@ -11,8 +11,8 @@ from pathlib import Path
 from ..config import NanoGPTError
 from ..limits import limit
 from .decoding import refuse_binary
-from .files import File, InMemory, files_at, printable, readable
-from .pieces import WHOLE, Pieces, cut, listed
+from .files import File, InMemory, files_at, printable
+from .pieces import WHOLE, Pieces, listed
 from .repairs import Repaired, repair, together
 from .report import Report
 
@@ -96,24 +96,21 @@ def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
     """Return the text of one file, however short, with the default repairs. Raise NanoGPTError as `read` does."""
     files = files_of([path])
     check_size(sum(file.size for file in files), at_once=True)
-    return _text_of(files, encoding)
-
-
-def read_start(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Do what `read_text` does, but of a large file read only the first lines. Return also a sentence that says so."""
-    file, *more = files_of([path])
-    if more or file.size <= WHOLE:
-        return read_text(path), ""
-    with readable(), file.open() as content:
-        first = InMemory(file.name, next(cut(content, file.size, None, WHOLE)))
-    return _text_of([first]), f"Only the first {first.size / 1e6:,.1f} MB of {file.name} are used."
-
-
-def _text_of(files: list[File], encoding: str | None = None) -> str:
     reading = _joined(Pieces(files, encoding))
     if not reading.text:
         raise NanoGPTError(f"{reading.name} is empty; choose a file with text in it.")
     return reading.text
+
+
+def read_start(source: Sequence[str | os.PathLike[str]], encoding: str | None = None) -> str:
+    """Return the first WHOLE characters of files that are too large to be read at once, up to the end of a piece."""
+    texts, characters = [], 0
+    for text in Pieces(files_of(source), encoding):
+        texts.append(text)
+        characters += len(text)
+        if characters >= WHOLE:
+            break
+    return "".join(texts)
 
 
 def _from_paste(pasted: str, decline: Collection[str], accept: Collection[str]) -> Reading:

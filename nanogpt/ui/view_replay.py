@@ -98,7 +98,7 @@ def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], s
         doing[stage] = f"Stage {stage}: {names()[stage]}{step}."
         yield events, " ".join([*doing.values(), *(["Paused while a run trains."] if event.get("paused") else [])])
     large = (folder / "text.txt").stat().st_size > corpus.WHOLE
-    same = f"the first {corpus.WHOLE / 1e6:,.0f} MB of the text" if large else "the same text"
+    same = f"the first {corpus.WHOLE / 1e6:,.0f} million characters of the text" if large else "the same text"
     yield events, f"Done: every stage was trained on {same}, from the same seed."
 
 

@@ -173,6 +173,12 @@ def test_a_damaged_text_says_so(tmp_path):
         added.between(0, 10)
 
 
+def test_the_start_of_a_large_text_can_be_read_alone(tmp_path):
+    start = reading.read_start([write(tmp_path, TEXT.encode())])
+    assert 5_000 <= len(start) < 6_100
+    assert TEXT.startswith(start)
+
+
 def test_a_text_without_letters_is_refused_as_a_small_one_is(tmp_path):
     with pytest.raises(NanoGPTError, match="is empty"):
         corpus.add([write(tmp_path, b" \n" * 4000)])
