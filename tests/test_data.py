@@ -159,7 +159,6 @@ def test_a_shuffled_batch_follows_from_the_seed_and_the_step_alone():
     assert Shuffled(data, 8, 7, seed=2**53 - 1)(10**7)[0].shape == (7, 8)
 
 
-@pytest.mark.parametrize(("length", "block_size"), [(400, 16), (380, 16), (399, 16), (17, 8), (9, 8)])
 @pytest.mark.parametrize(("length", "at_once"), [(1000, 10), (1007, 31), (1000, 124), (5000, 7)])
 def test_a_large_text_is_shuffled_in_turns_that_each_go_through_all_of_it(monkeypatch, length, at_once):
     monkeypatch.setattr(data_module, "PER_TURN", at_once)
@@ -179,6 +178,7 @@ def test_a_large_text_is_shuffled_in_turns_that_each_go_through_all_of_it(monkey
     assert not torch.equal(epochs[0], epochs[1])
 
 
+@pytest.mark.parametrize(("length", "block_size"), [(400, 16), (380, 16), (399, 16), (17, 8), (9, 8)])
 def test_over_many_passes_every_character_is_read_and_foretold(length, block_size):
     batches = Shuffled(torch.arange(length), block_size, 10, seed=0)
     drawn = [batches(step) for step in range(20 * length // block_size + 20)]

@@ -82,12 +82,11 @@ def decode(data: bytes, name: str, encoding: str | None = None, earlier: str | N
     """
     if earlier is None:
         _refuse_other_kinds(data, name)
-    asked = codec_of(encoding) if encoding else None
-    codec = earlier or (_with_byte_order(data, asked) if asked else certain(data))
+    codec = earlier or (_with_byte_order(data, codec_of(encoding)) if encoding else certain(data))
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
-    decoded = _decoded(data, codec) if codec else _mixed(data) or _decoded(data, "utf-8") or _guessed(data)
+    decoded = _decoded(data, codec) if codec else _undeclared(data)
     if decoded is None:
         raise NotText(
             f"{name} can't be read as {label(str(codec))}. Choose another encoding, or save the file as UTF-8."
@@ -95,6 +94,10 @@ def decode(data: bytes, name: str, encoding: str | None = None, earlier: str | N
     if wide:
         refuse_binary(decoded.text.encode("utf-8"), name)
     return decoded
+
+
+def _undeclared(data: bytes) -> Decoded:
+    return _mixed(data) or _decoded(data, "utf-8") or _guessed(data)
 
 
 def _refuse_other_kinds(data: bytes, name: str) -> None:

@@ -77,9 +77,14 @@ class Pieces:
             self.left_out.append(file.name)
         else:
             assert about is not None
-            self.names.append(file.name)
-            self._encodings[about.encoding] = None
-            self._notes += [note for note in notes(file.name[:80], about) if about.text or not file.optional]
+            self.note(file, about)
+
+    def note(self, file: File, about: Decoded) -> None:
+        """Note what there is to say about a file that has been read."""
+        self.names.append(file.name)
+        self._encodings[about.encoding] = None
+        if about.text or not file.optional:
+            self._notes += notes(file.name[:80], about)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -167,8 +172,14 @@ def end_of_lines(data: bytes, newline: bytes) -> int:
         at = data.rfind(newline, 0, at + width - 1)
     if at >= 0:
         return at + width
-    end = len(data) - len(data) % (4 if width > 1 else 1)
+    return end_of_characters(data, newline)
+
+
+def end_of_characters(data: bytes, newline: bytes) -> int:
+    """Return where the last whole character ends, in UTF-16, UTF-32, UTF-8, or any encoding of a byte per character."""
+    width, end = len(newline), len(data)
     if width > 1:
+        end -= end % 4
         first_half = width == 2 and 0xD8 <= data[end - (1 if newline[0] else 2)] < 0xDC  # of a surrogate pair
         return end - 2 if first_half else end
     while end > max(1, len(data) - 3) and 0x80 <= data[end - 1] < 0xC0:  # the later bytes of a character in UTF-8
