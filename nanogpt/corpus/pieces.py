@@ -168,7 +168,7 @@ def newline_in(start: bytes, encoding: str | None) -> bytes:
 def end_of_lines(data: bytes, newline: bytes) -> int:
     """Return where the last whole line ends, or the last whole character if there is no newline at all."""
     width, at = len(newline), data.rfind(newline)
-    while at % width:  # not a newline, but parts of two characters
+    while at >= 0 and at % width:  # not a newline, but parts of two characters
         at = data.rfind(newline, 0, at + width - 1)
     if at >= 0:
         return at + width
