@@ -118,7 +118,7 @@ def test_a_process_trains_the_same_run(file, first):
 
 @pytest.mark.slow
 @ctrl_c
-def test_reading_a_large_text_can_be_stopped_and_leaves_nothing(home, tmp_path, tiny_text):
+def test_reading_a_large_text_can_be_stopped_and_leaves_nothing(home, first, tmp_path, tiny_text):
     large = tmp_path / "large.txt"
     large.write_text(tiny_text * (200_000_000 // len(tiny_text)), encoding="utf-8")
     corpora = home / "corpora"
