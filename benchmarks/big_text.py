@@ -53,6 +53,12 @@ def memory(process: int) -> dict[str, float]:
     return dict(own=found["RssAnon"], files=found["RssFile"])
 
 
+def processor_seconds(process: int) -> float:
+    """Return the processor time that a process has used so far, all its threads together."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def trained(text: Path, home: Path, name: str, steps: int) -> dict[str, Any]:
     """Train on a text in a process of its own. Return how long each part took, and the peaks of its memory."""
     command = [sys.executable, "-m", "nanogpt", "train", str(text), "--name", name, *SHAPE, f"--max-iters={steps}"]
@@ -67,7 +73,7 @@ def trained(text: Path, home: Path, name: str, steps: int) -> dict[str, Any]:
         except (OSError, KeyError):  # it has just ended
             continue
         if not stored and (home / "checkpoints" / name / "run.json").exists():
-            stored, storing = time.perf_counter() - began, dict(peaks)
+            stored, storing, busy = time.perf_counter() - began, dict(peaks), processor_seconds(process.pid)
     seconds = time.perf_counter() - began
     os.environ["NANOGPT_HOME"] = str(home)
     history = Run(name).history()
@@ -75,7 +81,7 @@ def trained(text: Path, home: Path, name: str, steps: int) -> dict[str, Any]:
     megabytes = round(text.stat().st_size / 1e6, 1)
     return dict(
         megabytes=megabytes, seconds_to_store=round(stored, 2), megabytes_per_second=round(megabytes / stored, 1),
-        seconds=round(seconds, 1),
+        processor_seconds_to_store=round(busy, 2), seconds=round(seconds, 1),
         peak_while_storing=rounded(storing), peak=rounded(peaks), val_loss=history.best["val_loss"],
         characters_per_second=history.latest("characters_per_second"),
     )  # fmt: skip
