@@ -95,8 +95,8 @@ class Report:
 def looked_at(characters: int, total: int) -> str:
     """Return the note on the report of a text of which a sample was looked at."""
     return (
-        f"Every character was counted; lines, tables and repetitions were looked for in a sample of {characters:,} of "
-        f"the {total:,} characters, taken from all over the text."
+        f"Every character was counted; the advice rests on a sample of {characters:,} of the {total:,} characters, "
+        "taken from all over the text."
     )
 
 
