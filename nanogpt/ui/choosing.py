@@ -14,6 +14,9 @@ from ..runs import users_of
 from . import scratch
 from .visit import visitor
 
+FIELDS = "The model will learn to write such records. For one field only, choose it under “Encoding and clean-up”: {}."
+NAMED = 6  # fields
+
 
 @dataclass(frozen=True)
 class Given:
@@ -75,7 +78,10 @@ def choose_new(
     forget_earlier(earlier, added.id)
     kept = set_aside(source) if isinstance(source, str) else source
     given = Given(kept, name, None if added.id in others else added.id, others)
-    return Choice(added.id, shown(added.name, added.report()), *offered(added), given, fields_of(source))
+    report, fields = shown(added.name, added.report()), fields_of(source)
+    if fields and not name:
+        report["notes"].insert(0, dict(kind="advice", text=FIELDS.format(", ".join(fields[:NAMED]))))
+    return Choice(added.id, report, *offered(added), given, fields)
 
 
 def fields_of(source: str | Path | list[str]) -> list[str]:

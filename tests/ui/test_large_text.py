@@ -52,6 +52,7 @@ def test_one_field_of_records_can_be_chosen(page, tmp_path, tiny_text):
     page.wait_for_selector("#corpus-report h3")
     page.set_input_files("#corpus-upload input[type=file]", str(path))
     page.wait_for_function("document.querySelector('#corpus-report h3')?.textContent === 'records'")
+    assert "choose it under “Encoding and clean-up”: id, body." in page.locator("#corpus-report").inner_text()
     page.get_by_role("button", name="Encoding and clean-up").click()
     page.locator("#corpus-field input").click()
     page.get_by_role("option", name="body").click()
