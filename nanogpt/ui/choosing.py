@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,17 +71,20 @@ def choose_new(
     it. A browser may ask twice for the same reading, so whether a text is new doesn't depend on what is stored by now.
     """
     others = earlier.others if earlier else frozenset(one.id for one in visitor().texts())
-    declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
-    content = contents(source)
-    how: dict[str, Any] = dict(encoding=encoding, decline=declined, accept=keep or (), field=name or None)
-    added = yield from visitor().adding_text(content, **how)
+    how: dict[str, Any] = dict(encoding=encoding, field=name or None, **repairs_for(keep))
+    added = yield from visitor().adding_text(contents(source), **how)
     forget_earlier(earlier, added.id)
     kept = set_aside(source) if isinstance(source, str) else source
     given = Given(kept, name, None if added.id in others else added.id, others)
-    report, fields = shown(added.name, added.report()), fields_of(source)
-    if fields and not name:
-        report["notes"].insert(0, dict(kind="advice", text=FIELDS.format(", ".join(fields[:NAMED]))))
+    fields = fields_of(source)
+    report = shown(added.name, added.report(), offer=[] if name else fields)
     return Choice(added.id, report, *offered(added), given, fields)
+
+
+def repairs_for(keep: list[str] | None) -> dict[str, Any]:
+    """Return which repairs to decline and to accept, so that those in `keep` are applied; None means the defaults."""
+    declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
+    return dict(decline=declined, accept=keep or ())
 
 
 def fields_of(source: str | Path | list[str]) -> list[str]:
@@ -130,8 +133,8 @@ def forget(corpus_id: str) -> None:
             visitor().delete_text(corpus_id)
 
 
-def shown(name: str, report: corpus.Report) -> dict[str, Any]:
-    """Return a report in the form that report.js draws."""
+def shown(name: str, report: corpus.Report, offer: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a report in the form that report.js draws. `offer` are the fields to choose from."""
     facts = [
         ("Characters", f"{report.characters:,}"),
         ("Lines", f"{report.lines:,}"),
@@ -140,7 +143,8 @@ def shown(name: str, report: corpus.Report) -> dict[str, Any]:
         ("Validation set (10%)", f"{report.val_characters:,}"),
     ]
     facts += [("Encoding", report.encoding)] if report.encoding != "Unicode" else []
-    notes = [dict(kind="advice", text=text) for text in report.advice]
+    advice = [FIELDS.format(", ".join(offer[:NAMED])), *report.advice] if offer else report.advice
+    notes = [dict(kind="advice", text=text) for text in advice]
     notes += [dict(kind="note", text=text) for text in (*report.notes, *report.repairs)]
     if report.rare:
         some = ", ".join(
