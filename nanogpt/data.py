@@ -6,6 +6,7 @@ The first nine tenths of the text are the training set, the last tenth is the va
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,16 +16,29 @@ import torch
 from .config import NanoGPTError, TrainConfig
 from .holdout import train_length, train_tokens
 
+IN_MEMORY = 80_000_000  # bytes: larger texts stay on disk, and the system reads the pages that batches need
+AT_A_TIME = 64  # sequences whose pages of a large text may stay in this process's memory, up to 2 MB each
+PER_TURN = 10_000_000  # sequences that are shuffled at once, which takes 8 bytes each
+
 
 def split(tokens: np.ndarray, lengths: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Split a text's ids into the training set (the first 90%) and the validation set: 1-D tensors, uint8 if ids fit.
 
-    The 90% are counted in characters. `lengths` (vocab_size,) is the number of characters per token; None means 1.
+    The 90% are counted in characters. `lengths` (vocab_size,) is the number of characters per token; None means 1. Both
+    are views of one copy in memory, or of the file itself if it is large and `tokens` maps it.
     """
-    kind = torch.uint8 if tokens.dtype == np.uint8 else torch.int32
-    data = torch.from_numpy(np.array(tokens)).to(kind)  # np.array copies a read-only memory-mapped file into memory
-    n = train_length(len(data)) if lengths is None else train_tokens(tokens, lengths)
+    n = train_length(len(tokens)) if lengths is None else train_tokens(tokens, lengths)
+    if large_file(tokens):
+        data = torch.from_numpy(tokens.view(np.int32) if tokens.dtype == np.uint32 else tokens)
+    else:
+        # np.array copies a read-only memory-mapped file into memory
+        data = torch.from_numpy(np.array(tokens)).to(torch.uint8 if tokens.dtype == np.uint8 else torch.int32)
     return data[:n], data[n:]
+
+
+def large_file(tokens: np.ndarray) -> mmap.mmap | None:
+    """Return the memory map of ids that are in a file too large to be copied into memory, else None."""
+    return tokens.base if isinstance(tokens.base, mmap.mmap) and tokens.nbytes > IN_MEMORY else None
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ class Data:
     val: torch.Tensor  # (N,) ids of the validation set
     lengths: torch.Tensor  # (vocab_size,) characters per token: all 1 with the character tokenizer
     per_token: float  # average characters per token in the training set: exactly 1.0 with the character tokenizer
+    mapped: mmap.mmap | None = None  # the file that both splits are views of, if the text is large
 
 
 def get_batch(data: torch.Tensor, block_size: int, batch_size: int, generator: torch.Generator):
@@ -66,25 +81,32 @@ class Shuffled:
 
     def __init__(self, data: torch.Tensor, block_size: int, batch_size: int, seed: int):
         self.data, self.block_size, self.batch_size, self.seed = data, block_size, batch_size, seed
-        self.count = max(1, (len(data) - block_size) // block_size)  # sequences per epoch, whatever its offset
-        self.number, self.places = -1, torch.empty(0)  # the latest epoch, and where its sequences start
+        count = max(1, (len(data) - block_size) // block_size)  # sequences per epoch, whatever its offset
+        self.turns = -(-count // PER_TURN)  # per epoch: the first has sequences 0, turns, 2 turns, ... of the text
+        self.count = count // self.turns  # sequences per turn
+        self.number, self.places = -1, torch.empty(0)  # the latest turn, and where its sequences start
 
     def __call__(self, step: int):
         """Return the batch of a step: xb, and yb one token ahead, both (B, T), on the device of the data."""
         first, end = step * self.batch_size, (step + 1) * self.batch_size
         parts = []
-        while first < end:  # a batch may span two epochs
+        while first < end:  # a batch may span two turns
             number, at = divmod(first, self.count)
             parts.append(self.pass_over(number)[at : at + end - first])
             first += len(parts[-1])
         return pieces(self.data, torch.cat(parts), self.block_size)
 
     def pass_over(self, number: int) -> torch.Tensor:
-        """Return the starts of an epoch's sequences, in shuffled order: (count,)."""
+        """Return the starts of a turn's sequences, in shuffled order: (count,)."""
         if number != self.number:
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
-            start = torch.randint(len(self.data) - self.count * self.block_size, (1,), generator=generator)
-            self.places = start + self.block_size * torch.randperm(self.count, generator=generator)
+            epoch, turn = divmod(number, self.turns)
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
+            rest = len(self.data) - self.turns * self.count * self.block_size
+            start = torch.randint(rest, (1,), generator=generator)
+            if turn:
+                generator.manual_seed(((self.seed * 1_000_003 + epoch) * 1_000_003 + turn) % 2**63)
+            order = torch.randperm(self.count, generator=generator)
+            self.places = order.mul_(self.turns).add_(turn).mul_(self.block_size).add_(start)
             self.number = number
         return self.places
 
@@ -94,6 +116,21 @@ def make_get_batch(data: torch.Tensor, block_size: int, config: TrainConfig, gen
     if config.batches == "shuffled":
         return Shuffled(data, block_size, config.batch_size, config.seed)
     return lambda step: get_batch(data, block_size, config.batch_size, generator)
+
+
+def forgetting(get_batch: Callable, mapped: mmap.mmap, batch_size: int) -> Callable:
+    """Return `get_batch`, but let go of the pages of a mapped file now and then, before all of the file is in memory.
+
+    A sequence brings in up to 2 MB around it. The system still keeps them in its cache as long as there is room.
+    """
+    every = max(1, AT_A_TIME // batch_size)
+
+    def get_batch_and_forget(step: int):
+        if step % every == 0:
+            mapped.madvise(mmap.MADV_DONTNEED)
+        return get_batch(step)
+
+    return get_batch_and_forget if hasattr(mmap, "MADV_DONTNEED") else get_batch  # not on Windows
 
 
 def fitting_block_size(tokens: int, block_size: int) -> int:
@@ -114,11 +151,13 @@ def windows(data: torch.Tensor, block_size: int, most: int | None = None):
 
     With `most`, yield only that many windows, evenly spaced and always the same ones. The last window may be shorter.
     """
-    starts = torch.arange(0, len(data) - 1, block_size, device=data.device)
-    if most is not None and most < len(starts):
-        starts = starts[
-            torch.linspace(0, len(starts) - 2, most).long().to(data.device)
-        ]  # -2: leave out the last, shorter window
+    count = -(-(len(data) - 1) // block_size)
+    if most is not None and most < count:
+        exact = torch.float32 if count < 2**24 else torch.float64
+        starts = torch.linspace(0, count - 2, most, dtype=exact).long() * block_size  # -2: leave out the shorter one
+        starts = starts.to(data.device)
+    else:
+        starts = torch.arange(0, len(data) - 1, block_size, device=data.device)
     full = starts[starts + block_size < len(data)]
     at_once = 65_536 if data.is_cuda else 4096  # tokens per forward pass: fast, and light on memory
     for some in full.split(max(1, at_once // block_size)):

@@ -8,6 +8,8 @@ from .data import windows
 from .device import Device
 from .model import GPT
 
+MOST = 5_000_000  # tokens of a validation set that are evaluated when a run isn't training
+
 
 @torch.inference_mode()
 def estimate_loss(

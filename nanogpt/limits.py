@@ -1,7 +1,7 @@
 """Server limits: how much text, time and disk each visitor of a public server may use.
 
-On your own machine, only the size of a text is limited. Every limit is an environment variable that is read here and
-nowhere else; docs/space.md lists them.
+On your own machine, there is no limit but your disk and memory. Every limit is an environment variable that is read
+here and nowhere else; docs/space.md lists them.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from .config import NanoGPTError
 from .durations import in_words
 
+PASTED = 20_000_000  # bytes of a text that comes in a request and so is in memory at once
 ZERO_SECONDS = 45  # of training in a one-minute ZeroGPU call; the rest goes to startup, evaluation and saving
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One limit: its unit, and its defaults on a public server and on your own machine."""
+    """One limit: its unit, and its default on a public server. On your own machine there is none, unless you set it."""
 
     unit: str
     public: int
-    private: int | None = None  # None: no limit
 
 
 LIMITS = {
-    "NANOGPT_MAX_BYTES": Limit("bytes", 5_000_000, 20_000_000),  # per text, over all its files
+    "NANOGPT_MAX_BYTES": Limit("bytes", 5_000_000),  # per text, over all its files
     "NANOGPT_MAX_PARAMETERS": Limit("parameters", 15_000_000),  # per model
     "NANOGPT_MAX_SECONDS": Limit("seconds", 1800),  # of training before a run must make room for others
     "NANOGPT_MAX_RUNS": Limit("runs", 2),  # training or queued, per visitor
@@ -68,7 +68,7 @@ def limit(name: str) -> int | None:
     given = os.environ.get(name)
     if given and not (given.isascii() and given.isdigit()):
         raise NanoGPTError(f"{name} was {given[:40]!r}; it must be a whole number of {known.unit}.")
-    found = int(given) if given else known.public if is_public() else known.private
+    found = int(given) if given else known.public if is_public() else None
     if name == "NANOGPT_MAX_SECONDS" and on_zero_gpu():
         return min(found or ZERO_SECONDS, ZERO_SECONDS)
     return found
@@ -93,9 +93,9 @@ def archive_bytes(most: int) -> int:
 def body_bytes() -> int:
     """Return the size limit in bytes for a request that may carry a text as JSON.
 
-    JSON writes é as \\u00e9, which makes the two bytes six, and a line break as \\n.
+    JSON writes é as \\u00e9, which makes the two bytes six, and a line break as \\n. A longer text must be a file.
     """
-    return 3 * (limit("NANOGPT_MAX_BYTES") or 0) + 1_000_000
+    return 3 * min(limit("NANOGPT_MAX_BYTES") or PASTED, PASTED) + 1_000_000
 
 
 # ---- checks: each raises with a clear message when a limit is exceeded ----------------------------------------------

@@ -16,7 +16,7 @@ import torch
 
 from . import corpus
 from .config import ModelConfig, TrainConfig
-from .data import Data, make_get_batch, pieces, split
+from .data import Data, forgetting, large_file, make_get_batch, pieces, split
 from .device import Device, at_place, pick_device, places
 from .formats import read_config
 from .holdout import train_length
@@ -64,10 +64,12 @@ def in_words(device: Device, config: ModelConfig) -> str:
 def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device) -> Data:
     """Return a stored text, split and on the device. Raise NanoGPTError if it is gone or damaged."""
     text, lengths = corpus.load(corpus_id), token_lengths(tokenizer)
-    train_data, val_data = (part.to(device.type) for part in split(text.tokens(), lengths))
+    tokens = text.tokens()
+    train_data, val_data = (part.to(device.type) for part in split(tokens, lengths))
     # mean characters per token of the training set: what turns losses and speeds per token into ones per character
     per_token = train_length(text.characters) / len(train_data)
-    return Data(train_data, val_data, torch.from_numpy(lengths).to(device.type), per_token)
+    mapped = large_file(tokens) if device.type == "cpu" else None
+    return Data(train_data, val_data, torch.from_numpy(lengths).to(device.type), per_token, mapped)
 
 
 @dataclass
@@ -100,6 +102,8 @@ def assemble(run: Run, device: Device, tokenizer: Tokenizer, ranks: Ranks | None
     generator = torch.Generator().manual_seed(config.seed)
     at = load_state(run, model, take_step.optimizers, generator)
     get_batch = make_get_batch(data.train, model.config.block_size, config, generator)
+    if data.mapped:
+        get_batch = forgetting(get_batch, data.mapped, config.batch_size)
     return Parts(config, data, model, take_step, generator, at, get_batch)
 
 

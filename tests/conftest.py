@@ -208,6 +208,12 @@ def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterato
         yield path
 
 
+def last_of(steps):
+    """Return the last thing that a generator yields."""
+    *_, last = steps
+    return last
+
+
 def ended_run(text, name="one", **sizes):
     """Create a finished run with logs and samples, without training it."""
     from nanogpt.formats import read_config, weights_bytes

@@ -31,6 +31,22 @@ def test_time_to_loss(recipes, text_file, home, monkeypatch):
     assert all(1.0 < row["val_loss"] < 6.0 for row in table)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
+def test_big_text(text_file, monkeypatch):
+    from benchmarks import big_text
+
+    results = {}
+    monkeypatch.setattr(big_text, "write_result", results.__setitem__)
+    shape = ["--preset", "quick", "--n-layer", "1", "--n-head", "1", "--n-embd", "8", "--block-size", "16"]
+    monkeypatch.setattr(big_text, "SHAPE", shape)
+    found = big_text.main([text_file, "--megabytes", "25", "--steps", "20"])
+    assert results == {"big_text": found}
+    assert 25 <= found["large"]["megabytes"] < 26
+    assert found["large"]["megabytes_per_second"] > 1
+    assert found["large"]["peak"]["own"] > 100
+
+
 def test_a_card_that_is_not_there_is_said_in_one_line_and_in_the_result(text_file, capsys, monkeypatch, tmp_path):
     import torch
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from nanogpt import data as data_module
 from nanogpt.config import NanoGPTError
-from nanogpt.data import Shuffled, fitting_block_size, get_batch, split, windows
+from nanogpt.data import Shuffled, fitting_block_size, forgetting, get_batch, large_file, split, windows
 
 
 def seeded(seed=0):
@@ -35,6 +39,46 @@ def test_the_split_is_in_memory_even_when_the_file_is_only_mapped(tmp_path):
     train, _ = split(mapped)
     train[0] = 77  # a read-only memory map would raise or warn here
     assert mapped[0] == 0
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32])
+def test_a_large_file_stays_on_disk_and_gives_the_same_batches(tmp_path, monkeypatch, kind):
+    tokens = np.random.default_rng(1).integers(0, min(np.iinfo(kind).max, 2**31 - 1), 30_000).astype(kind)
+    np.save(tmp_path / "tokens.npy", tokens)
+    mapped = np.load(tmp_path / "tokens.npy", mmap_mode="c")
+    copied = split(mapped)
+    monkeypatch.setattr(data_module, "IN_MEMORY", 1000)
+    views = split(mapped)
+    assert large_file(mapped)
+    assert not large_file(tokens)
+    for view, copy in zip(views, copied):
+        assert np.shares_memory(view.numpy(), mapped)
+        assert torch.equal(view.long(), copy.long())
+        for some, same in zip(windows(view, 64), windows(copy, 64), strict=True):
+            assert torch.equal(some[1], same[1])
+    one, other = (Shuffled(part, 64, 12, seed=1) for part in (views[0], copied[0]))
+    forgetful = forgetting(one, large_file(mapped), 12)
+    assert all(torch.equal(forgetful(step)[0], other(step)[0]) for step in range(50))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads its own memory from /proc")
+def test_reading_all_of_a_large_file_keeps_little_of_it_in_memory(tmp_path):
+    def in_files() -> int:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssFile"))  # kB
+
+    np.save(tmp_path / "tokens.npy", np.zeros(300_000_000, dtype=np.uint8))
+    mapped = np.load(tmp_path / "tokens.npy", mmap_mode="c")
+    plain = Shuffled(split(mapped)[0], 64, 12, seed=1)
+    before, most = in_files(), 0
+    forgetful = forgetting(plain, large_file(mapped), 12)
+    for step in range(1, 500):
+        forgetful(step)
+        most = max(most, in_files() - before)
+    assert most < 160_000
+    for step in range(500):
+        plain(step)
+    assert in_files() - before > most  # without forgetting
 
 
 # --- get_batch -----------------------------------------------------------------------------------------------------
@@ -113,6 +157,25 @@ def test_a_shuffled_batch_follows_from_the_seed_and_the_step_alone():
         assert torch.equal(two(step)[0], there[step])
     assert not torch.equal(Shuffled(data, 8, 7, seed=2)(0)[0], there[0])
     assert Shuffled(data, 8, 7, seed=2**53 - 1)(10**7)[0].shape == (7, 8)
+
+
+@pytest.mark.parametrize(("length", "at_once"), [(1000, 10), (1007, 31), (1000, 124), (5000, 7)])
+def test_a_large_text_is_shuffled_in_turns_that_each_go_through_all_of_it(monkeypatch, length, at_once):
+    monkeypatch.setattr(data_module, "PER_TURN", at_once)
+    batches, block_size = Shuffled(torch.arange(length), 8, 1, seed=3), 8
+    turns, count = batches.turns, batches.count
+    assert count <= at_once
+    assert length // block_size - turns - 1 <= turns * count <= length // block_size  # few are left out
+    epochs = [
+        torch.stack([batches(step)[0][0] for step in range(e * turns * count, (e + 1) * turns * count)]) for e in (0, 1)
+    ]
+    for epoch in epochs:
+        starts = sorted(epoch[:, 0].tolist())
+        assert starts == list(range(starts[0], starts[0] + 8 * turns * count, 8))
+        for turn in epoch[:, 0].split(count):
+            assert turn.max() - turn.min() == 8 * turns * (count - 1)
+            assert count < 5 or sorted(turn.tolist()) != turn.tolist()
+    assert not torch.equal(epochs[0], epochs[1])
 
 
 @pytest.mark.parametrize(("length", "block_size"), [(400, 16), (380, 16), (399, 16), (17, 8), (9, 8)])

@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from conftest import Server, ended_run
+from conftest import Server, ended_run, last_of
 
 from nanogpt import corpus
 from nanogpt.cli.main import main
@@ -22,7 +22,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.errors import explain, home_problem
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
-from nanogpt.ui import api, choosing, corpus_tab, run_panel, runs_tab, text_panel, train_tab, watching
+from nanogpt.ui import api, corpus_tab, run_panel, runs_tab, text_panel, train_tab, watching
 from nanogpt.ui.visit import visitor
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -176,10 +176,10 @@ def test_the_command_line_says_that_the_disk_is_full(home, tiny_text, full_disk,
 def test_the_corpus_tab_says_that_the_disk_is_full_and_takes_the_text_later(home, tiny_text, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-        report = corpus_tab.attempt(choosing.choose_new, tiny_text)["report"]
+        report = last_of(corpus_tab.attempt_new(tiny_text))["report"]
     assert "There is no space left" in report["notes"][0]["text"]
     assert corpus.listed() == []
-    assert corpus_tab.attempt(choosing.choose_new, tiny_text)["corpus_id"] == corpus.listed()[0].id
+    assert last_of(corpus_tab.attempt_new(tiny_text))["corpus_id"] == corpus.listed()[0].id
     assert not [path for path in home.rglob(".*") if path.is_file()]
 
 

@@ -24,7 +24,12 @@ def baselines_command(arguments: argparse.Namespace) -> int:
     from ..explain.baselines import BASELINES, MOST, count
     from ..holdout import train_length
 
-    text = corpus.read(list(arguments.files), arguments.encoding).text
+    files = list(arguments.files)
+    if corpus.size_of(files) <= corpus.WHOLE:
+        text = corpus.read(files, arguments.encoding).text
+    else:
+        text = corpus.read_start(files, arguments.encoding)
+        print(f"Only the first {len(text):,} characters are used.", file=sys.stderr)
     *_, found = count(text)
     if not compressors()["ppmd"]:
         print(MISSING, file=sys.stderr)

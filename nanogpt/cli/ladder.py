@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from ..config import NanoGPTError
@@ -22,7 +23,12 @@ def ladder_command(arguments: argparse.Namespace) -> int:
     from ..lecture import STAGES, print_ladder
     from ..rungs import print_rungs
 
-    text, stage = corpus.read_text(arguments.file), arguments.stage
+    stage = arguments.stage
+    if corpus.size_of([arguments.file]) <= corpus.WHOLE:
+        text = corpus.read_text(arguments.file)
+    else:
+        text = corpus.read_start([arguments.file])
+        print(f"Only the first {len(text):,} characters are used.", file=sys.stderr)
     device = pick_device(arguments.device)
     if arguments.json:
         return print_events(text, arguments, device)

@@ -6,14 +6,16 @@ import io
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import Any, TypeVar
 
 from ..config import NanoGPTError, TrainConfig
 from ..durations import clock
 from ..launch.sizes import forecast
 from ..runs import History, Run, length
 
+T = TypeVar("T")
 SECONDS = 0.5  # between two updates
 
 
@@ -40,6 +42,30 @@ def at_the_end(run: Run, history: History) -> list[str]:
     return [] if loss is None else [f"about {loss:.2f} at the end"]
 
 
+def with_progress(steps: Generator[float, None, T]) -> T:
+    """Do the steps of storing a text, which yield how much of a large one is done, and return their result.
+
+    Show a bar meanwhile, on a terminal only. Ctrl-C stops it, and leaves nothing behind.
+    """
+    bar = None
+    try:
+        while True:
+            share = next(steps)
+            if on_a_terminal():
+                bar = bar or new_bar("reading the text")
+                bar.n = share
+                bar.refresh()
+    except StopIteration as end:
+        return end.value
+    except KeyboardInterrupt:
+        steps.close()
+        print("Stopped reading; nothing was stored.", file=sys.stderr)
+        raise
+    finally:
+        if bar:
+            bar.close()
+
+
 class Above(io.TextIOBase):
     """A stdout whose lines go above the bar on a terminal."""
 
@@ -56,17 +82,27 @@ class Above(io.TextIOBase):
         return len(text)
 
 
-@contextmanager
-def progress_bar(run: Run) -> Iterator[None]:
-    """Show a progress bar for a run until the block ends, on a terminal only. Lines printed meanwhile go above it."""
-    if not (sys.stdout.isatty() and sys.stderr.isatty()):
-        yield
-        return
+def on_a_terminal() -> bool:
+    """Return True if someone may be watching a bar."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def new_bar(words: str) -> Any:
+    """Return a progress bar from 0 to 1, with words after it."""
     from tqdm import tqdm  # type: ignore[import-untyped]  # a dependency of huggingface_hub
 
     form = "{percentage:3.0f}%|{bar:24}| {desc}"
     width, height = shutil.get_terminal_size()  # 80, 24 where the terminal doesn't say, for which tqdm draws nothing
-    bar = tqdm(total=1.0, leave=False, bar_format=form, desc="starting", file=sys.stderr, ncols=width, nrows=height)
+    return tqdm(total=1.0, leave=False, bar_format=form, desc=words, file=sys.stderr, ncols=width, nrows=height)
+
+
+@contextmanager
+def progress_bar(run: Run) -> Iterator[None]:
+    """Show a progress bar for a run until the block ends, on a terminal only. Lines printed meanwhile go above it."""
+    if not on_a_terminal():
+        yield
+        return
+    bar = new_bar("starting")
     done, terminal = threading.Event(), sys.stdout
     history = History(run.folder)  # its own, because the trainer's thread reads the cached one
 

@@ -17,7 +17,7 @@ from ..presets import PLANNED, PRESETS, preset
 from ..runs import Run, free_name, queue
 from . import jobs
 from .flags import Command, add_knobs, settings_in
-from .progress import progress_bar
+from .progress import progress_bar, with_progress
 
 DEFAULT = next(iter(PRESETS))  # the page's, too
 MOST = 64  # processes
@@ -107,7 +107,11 @@ def text_of(arguments: argparse.Namespace):
     """Store the files as one text and return it. Notes about its encoding and clean-up go to stderr."""
     from .. import corpus
 
-    text = corpus.add(list(arguments.files), encoding=arguments.encoding, decline=arguments.keep or ())
+    text = with_progress(
+        corpus.adding(
+            list(arguments.files), encoding=arguments.encoding, decline=arguments.keep or (), field=arguments.field
+        )
+    )
     for sentence in text.notes:
         print(sentence, file=sys.stderr)
     return text
@@ -195,9 +199,15 @@ def follow(run: Run, work: Callable[[], int], second: str) -> int:
 def add_commands(command: Command) -> None:
     """Add `train` with its flags."""
     train = command("train", train_command)
-    train.add_argument("files", nargs="*", metavar="FILE", help="text files; default: the Python Language Reference")
+    train.add_argument(
+        "files", nargs="*", metavar="FILE",
+        help="text files, folders and .zip archives of them; default: the Python Language Reference",
+    )  # fmt: skip
     train.add_argument(
         "--text", metavar="TEXT", help="use a built-in text (by key) or a stored one (by id) instead of FILE"
+    )
+    train.add_argument(
+        "--field", "--column", metavar="NAME", help="train on this field of .jsonl files, or column of .csv files, only"
     )
     train.add_argument("--encoding", help="encoding of the files, e.g. cp1252; detected automatically by default")
     train.add_argument("--keep", nargs="*", metavar="REPAIR", help="clean-ups to skip, e.g. line-endings, gutenberg")

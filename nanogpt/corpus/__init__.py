@@ -1,18 +1,24 @@
 """Read, clean up, check and store the texts that models are trained on, and provide the built-in ones.
 
-A stored text is a `Corpus`, identified by the hash of its content. `add` does everything in one call; `load` and `find`
-return a text that is already stored. Nothing here imports torch, so reading a text starts at once.
+A stored text is a `Corpus`, identified by the hash of its content. `add` does everything in one call,
+and `adding` in steps; `load` and `find` return a text that is already stored. Nothing here imports torch, so reading a
+text starts at once.
 """
 
 from .builtin import BUILTINS, DOWNLOADED, find, reference
 from .encoding import ENCODINGS
-from .reading import Reading, Source, max_bytes, read, read_text, size_of
+from .fields import fields_in, has_fields
+from .large import finished
+from .pieces import WHOLE
+from .reading import Reading, Source, max_bytes, read, read_start, read_text, size_of
 from .repairs import REPAIRS
 from .report import Report
-from .store import BUILT_IN, ID, Corpus, add, delete, id_of, listed, load, missing, rename, size_on_disk
+from .store import BUILT_IN, ID, Corpus, delete, id_of, listed, load, missing, rename, size_on_disk
+from .storing import add, adding
 
 __all__ = [
-    "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "Corpus", "Reading", "Report", "Source",
-    "add", "delete", "find", "id_of", "listed", "load", "max_bytes", "missing", "read", "read_text",
-    "reference", "rename", "size_of", "size_on_disk",
+    "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "WHOLE", "Corpus", "Reading", "Report",
+    "Source", "add", "adding", "delete", "fields_in", "find", "finished", "has_fields", "id_of", "listed",
+    "load", "max_bytes", "missing", "read", "read_start", "read_text", "reference", "rename", "size_of",
+    "size_on_disk",
 ]  # fmt: skip

@@ -51,6 +51,10 @@ ZIPPED = [  # a member near the start of a zip archive -> the kind of file it re
 ]
 
 
+class NotText(NanoGPTError):
+    """Raised for a file that is not text, or not in the encoding that was asked for."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """A file's text, the encoding it was read in, and how many bytes could not be decoded (each is � in the text)."""
@@ -69,26 +73,31 @@ class Decoded:
         return label(self.codec)
 
 
-def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
+def decode(data: bytes, name: str, encoding: str | None = None, earlier: str | None = None) -> Decoded:
     """Decode the bytes of a file; `name` is for error messages. Keep byte-order marks, so that `repair` can count them.
 
-    Raise NanoGPTError if the file is not text, or can't be decoded in the requested `encoding`. A few invalid bytes,
+    The bytes may be a later piece of a file: then `earlier` is the codec of the pieces before, or "" if that is still
+    open. Raise NotText if the file is not text, or can't be decoded in the requested `encoding`. A few invalid bytes,
     as in a file cut off in the middle of a character, are accepted and counted.
     """
-    _refuse_other_kinds(data, name)
-    asked = codec_of(encoding) if encoding else None
-    codec = _with_byte_order(data, asked) if asked else _certain(data)
+    if earlier is None:
+        _refuse_other_kinds(data, name)
+    codec = earlier or (_with_byte_order(data, codec_of(encoding)) if encoding else certain(data))
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
-    decoded = _decoded(data, codec) if codec else _mixed(data) or _decoded(data, "utf-8") or _guessed(data)
+    decoded = _decoded(data, codec) if codec else _undeclared(data)
     if decoded is None:
-        raise NanoGPTError(
+        raise NotText(
             f"{name} can't be read as {label(str(codec))}. Choose another encoding, or save the file as UTF-8."
         )
     if wide:
         refuse_binary(decoded.text.encode("utf-8"), name)
     return decoded
+
+
+def _undeclared(data: bytes) -> Decoded:
+    return _mixed(data) or _decoded(data, "utf-8") or _guessed(data)
 
 
 def _refuse_other_kinds(data: bytes, name: str) -> None:
@@ -98,14 +107,14 @@ def _refuse_other_kinds(data: bytes, name: str) -> None:
             for inside, real in ZIPPED if begin == b"PK\x03\x04" else []:
                 if inside in data[:4096] or inside in data[-8192:]:  # a zip archive lists its members at the end
                     kind, remedy = real, WORD
-            raise NanoGPTError(f"{name} is {kind}, not a text file; {remedy}.")
+            raise NotText(f"{name} is {kind}, not a text file; {remedy}.")
 
 
 def refuse_binary(data: bytes, name: str) -> None:
     """Raise NanoGPTError if there are more null or control characters in the data than in any text."""
     odd = len(data) - len(data.translate(None, bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))))
     if data.count(0) * 1000 > len(data) or odd * 50 > len(data):
-        raise NanoGPTError(
+        raise NotText(
             f"{name} is not plain text: it contains {odd:,} bytes that never occur in text files. "
             "Save it as plain text (.txt)."
         )
@@ -115,11 +124,11 @@ def _with_byte_order(data: bytes, codec: str) -> str:
     """Name the byte order of UTF-16 and UTF-32 explicitly, so that decoding keeps the byte-order mark."""
     if codec not in ("utf-16", "utf-32"):
         return codec
-    found = _certain(data) or ""
+    found = certain(data) or ""
     return found if found.startswith(codec) else codec + "-le"
 
 
-def _certain(data: bytes) -> str | None:
+def certain(data: bytes) -> str | None:
     """Return the codec if the bytes leave no doubt about it, else None."""
     for bom, codec in BOMS.items():
         if data.startswith(bom):
@@ -129,7 +138,7 @@ def _certain(data: bytes) -> str | None:
     # ISO-2022-JP, from old Japanese e-mail, is all ASCII bytes and switches alphabets with these sequences
     if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data):
         return "iso2022-jp"
-    return "utf-8" if _is_utf8(data) else None
+    return "utf-8" if is_utf8(data) else None
 
 
 def _unmarked_utf16(data: bytes) -> str:
@@ -192,14 +201,15 @@ def _mixed(data: bytes) -> Decoded | None:
 
 def _odd_lines(lines: list[bytes]) -> list[int]:
     """Return the places of the lines that aren't UTF-8, or nothing if they outnumber the others or one is damaged."""
-    odd = [i for i, line in enumerate(lines) if not _is_utf8(line)]
+    odd = [i for i, line in enumerate(lines) if not is_utf8(line)]
     if odd and odd[-1] == len(lines) - 1 and _is_cut(lines[-1]):
         odd.pop()
     letters = sum(not line.isascii() for line in lines) - len(odd)
     return [] if len(odd) > letters or any(_is_damaged(lines[i]) for i in odd) else odd
 
 
-def _is_utf8(line: bytes) -> bool:
+def is_utf8(line: bytes) -> bool:
+    """Return True if all of the bytes are UTF-8."""
     try:
         line.decode("utf-8")
     except UnicodeDecodeError:

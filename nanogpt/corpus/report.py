@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,25 +47,35 @@ class Report:
     advice: tuple[str, ...]  # things to know or do before training
 
     @classmethod
-    def of(cls, text: str, encoding: str = "UTF-8", notes: Iterable[str] = (), repairs: Iterable[str] = ()) -> Report:
-        """Report on a text, which must not be empty."""
-        counts = count_characters(text)
-        train = train_length(len(text))
+    def of(
+        cls, text: str, encoding: str = "UTF-8", notes: Iterable[str] = (), repairs: Iterable[str] = (),
+        counts: dict[str, int] | None = None,
+    ) -> Report:  # fmt: skip
+        """Report on a text, which must not be empty; or on the sample of a text in which characters have `counts`."""
+        sampled, counts = counts is not None, counts or count_characters(text)
+        characters = sum(counts.values())
+        train = train_length(characters)
         rare = sorted((count, ch) for ch, count in counts.items() if count < RARE)
         return cls(
-            characters=len(text),
-            lines=text.count("\n") + (not text.endswith("\n")),
+            characters=characters,
+            lines=counts.get("\n", 0) + (not text.endswith("\n")),
             distinct=len(counts),
             chars="".join(counts),
             rare=tuple(Rare(ch, count, name_of(ch)) for count, ch in rare),
             train_characters=train,
-            val_characters=len(text) - train,
+            val_characters=characters - train,
             first_lines="\n".join(text[:PREVIEW_CHARACTERS].split("\n")[:PREVIEW_LINES]),
             encoding=encoding,
-            notes=tuple(notes),
+            notes=(*notes, *([looked_at(len(text), characters)] if sampled else [])),
             repairs=tuple(repairs),
-            advice=tuple(_advice(text, counts)),
+            advice=tuple(_advice(text, counts, characters, sampled)),
         )
+
+    @classmethod
+    def restored(cls, about: dict[str, Any]) -> Report:
+        """Return the report that `dataclasses.asdict` made this of, even if it has been through JSON."""
+        lists = {key: tuple(about[key]) for key in ("notes", "repairs", "advice")}
+        return cls(**{**about, **lists, "rare": tuple(Rare(**one) for one in about["rare"])})
 
     def __str__(self) -> str:
         """Return the report as lines of text, for the terminal."""
@@ -81,13 +92,30 @@ class Report:
         return "\n".join([*facts, "", self.first_lines])
 
 
+def looked_at(characters: int, total: int) -> str:
+    """Return the note on the report of a text of which a sample was looked at."""
+    return (
+        f"Every character was counted; the advice rests on a sample of {characters:,} of the {total:,} characters, "
+        "taken from all over the text."
+    )
+
+
 def count_characters(text: str) -> dict[str, int]:
-    """Return {character: count} in code point order. Count in pieces that fit the CPU cache."""
-    total = np.zeros(0x110000, dtype=np.int64)
+    """Return {character: count} in code point order."""
+    return as_counts(count_into(np.zeros(0x110000, dtype=np.int64), text))
+
+
+def count_into(total: np.ndarray, text: str) -> np.ndarray:
+    """Add how often each code point occurs to `total` (0x110000,), and return it. The pieces fit the CPU cache."""
     for start in range(0, len(text), 1 << 18):
         points = np.frombuffer(text[start : start + (1 << 18)].encode("utf-32-le"), dtype="<u4")
         counts = np.bincount(points)
         total[: len(counts)] += counts
+    return total
+
+
+def as_counts(total: np.ndarray) -> dict[str, int]:
+    """Return {character: count} in code point order, from the counts of all code points (0x110000,)."""
     return {chr(point): int(total[point]) for point in np.flatnonzero(total)}
 
 
@@ -96,32 +124,32 @@ def name_of(ch: str) -> str:
     return NAMES.get(ch) or unicodedata.name(ch, "").lower() or f"U+{ord(ch):04X}"
 
 
-def _advice(text: str, counts: dict[str, int]) -> list[str]:
+def _advice(text: str, counts: dict[str, int], characters: int, sampled: bool) -> list[str]:
     """Return the advice on a text, at most one item per check; each says what was found and what to do."""
     questions = (
-        _size(text),
-        _variety(text, counts),
+        _size(characters),
+        _variety(counts, characters),
         _many(counts),
-        _odd(text, counts),
-        _frame(text),
+        _odd(counts, characters),
+        _frame(text, sampled),
         kinds.said(text),
         _repeated(text),
     )
     return [sentence for sentence in questions if sentence]
 
 
-def _size(text: str) -> str:
-    if len(text) >= SMALL:
+def _size(characters: int) -> str:
+    if characters >= SMALL:
         return ""
     return (
-        f"{len(text):,} characters is very little: the model will memorize the text and repeat whole lines instead of "
+        f"{characters:,} characters is very little: the model will memorize the text and repeat whole lines instead of "
         "writing new ones. Aim for 100,000 or more of similar text."
     )
 
 
-def _variety(text: str, counts: dict[str, int]) -> str:
+def _variety(counts: dict[str, int], characters: int) -> str:
     most_common = max(counts, key=counts.__getitem__)
-    share = counts[most_common] / len(text)
+    share = counts[most_common] / characters
     if share > 0.5:
         return f"{share:.0%} of the text is one character ({name_of(most_common)}). Check that this is the right text."
     if len(counts) < 10:
@@ -138,10 +166,10 @@ def _many(counts: dict[str, int]) -> str:
     )
 
 
-def _odd(text: str, counts: dict[str, int]) -> str:
+def _odd(counts: dict[str, int], characters: int) -> str:
     odd = sum(n for ch, n in counts.items() if ch not in "\n\t\r" and unicodedata.category(ch) in ("Cc", "Co", "Cn"))
     odd += counts.get("\ufffd", 0)
-    if odd * 1000 <= len(text):
+    if odd * 1000 <= characters:
         return ""
     return (
         f"{odd:,} characters are control codes, unassigned or unreadable, so the encoding may be wrong or the file may "
@@ -149,12 +177,13 @@ def _odd(text: str, counts: dict[str, int]) -> str:
     )
 
 
-def _frame(text: str) -> str:
+def _frame(text: str, sampled: bool) -> str:
     if not has_gutenberg_frame(text):
         return ""
-    return (
-        "The text has Project Gutenberg's header or footer, and the model will learn it too. "
-        "Turn on the clean-up that removes it."
+    return "The text has Project Gutenberg's header or footer, and the model will learn it too. " + (
+        "It can only be removed from files of up to 20 MB: add each book as a file of its own."
+        if sampled
+        else "Turn on the clean-up that removes it."
     )
 
 

@@ -4,6 +4,7 @@
         text.txt       the text in UTF-8, line endings unchanged
         tokens.npy     its token ids, read through a memory map
         corpus.json    name, source, encoding, clean-ups and characters
+        report.json    the report on it, if the text is large
 
 A folder is written under a temporary name and renamed when it is complete. `python -m nanogpt.corpus FILE...` reports
 on a text without storing it.
@@ -17,7 +18,6 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -31,7 +31,8 @@ from ..config import NanoGPTError
 from ..errors import explain
 from ..holdout import train_length
 from ..tokenizer import Tokenizer, make_tokenizer
-from .reading import Reading, Source, read, utf8
+from .large import characters_between
+from .reading import Reading, utf8
 from .report import Report
 
 ID = re.compile(r"[0-9a-f]{16}")
@@ -53,6 +54,7 @@ class Corpus:
     repairs: tuple[str, ...]
     chars: str
     owner: str | None = None  # the visitor of a public server who owns this copy
+    large: bool = False  # too long to be in memory, so it was stored piece by piece and has a report.json
     reading: Reading | None = field(default=None, compare=False, repr=False)  # set by `add`; not stored
 
     @property
@@ -63,14 +65,32 @@ class Corpus:
         """Return the text. Raise NanoGPTError if its file is missing or damaged."""
         return _text_in(self.folder)
 
+    def between(self, start: int, stop: int) -> str:
+        """Return the characters from `start` to `stop`, without having all of a large text in memory."""
+        if not self.large:
+            return self.text()[start:stop]
+        try:
+            return characters_between(self.folder / "text.txt", start, stop)
+        except (OSError, UnicodeDecodeError):
+            raise _damaged(self.id) from None
+
+    def part(self, most: int) -> tuple[str, str]:
+        """Return the ends of the training and of the validation set that meet at the split, `most` characters of the
+        text in all, divided like all of it. A text that isn't longer is returned whole."""
+        cut = train_length(self.characters)
+        start = max(0, cut - train_length(most)) if most < self.characters else 0
+        text = self.between(start, start + min(most, self.characters))
+        return text[: cut - start], text[cut - start :]
+
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer made for the text. Raise NanoGPTError if the text is missing or damaged."""
-        return _tokenizer_for(self.folder)
+        return make_tokenizer(self.chars) if self.large else _tokenizer_for(self.folder)
 
     def tokens(self) -> np.ndarray:
         """Return the text's token ids, (N,), as a memory map. Raise NanoGPTError if they are missing or damaged."""
         try:
-            return np.load(self.folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
+            # "c": torch takes only arrays that could be written to; nothing written would reach the file
+            return np.load(self.folder / "tokens.npy", mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             raise _damaged(self.id) from None
 
@@ -81,28 +101,14 @@ class Corpus:
 
     def report(self) -> Report:
         """Return a report on the text, including the guesses and clean-ups made when it was read."""
+        if self.large:
+            return _report_in(self.folder)
         return self.reading.report() if self.reading else Report.of(self.text(), self.encoding, repairs=self.repairs)
 
 
 def id_of(sha256: str, owner: str | None = None) -> str:
     """Return the id of the text with this hash. A visitor's copy has an id of its own."""
     return (sha256 if owner is None else hashlib.sha256(f"{owner} {sha256}".encode()).hexdigest())[:16]
-
-
-def add(
-    source: Source,
-    name: str = "",
-    encoding: str | None = None,
-    decline: Collection[str] = (),
-    accept: Collection[str] = (),
-    owner: str | None = None,
-) -> Corpus:
-    """Read, repair and store a text: a string (pasted), the bytes of a file, or a list of file paths.
-
-    `encoding`, `decline` and `accept` are as in `reading.read`. The result's `reading` has the notes and the repairs.
-    Raise NanoGPTError if the text can't be trained on.
-    """
-    return keep(read(source, encoding, decline, accept), name, owner)
 
 
 def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
@@ -113,20 +119,25 @@ def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
     """
     data = utf8(reading.text)
     sha256 = hashlib.sha256(data).hexdigest()
-    id, title = id_of(sha256, owner), _title(name) or _title(reading.name) or "Untitled"
+    id, title = id_of(sha256, owner), title_of(name) or title_of(reading.name) or "Untitled"
     try:
         stored = load(id)
     except NanoGPTError:
         created = datetime.now(UTC).isoformat()
         about = (created, reading.source, reading.encoding, reading.done)
         stored = _store(Corpus(id, title, sha256, len(reading.text), *about, chars="", owner=owner), reading.text, data)
-    if stored.name != title and not stored.source.startswith(BUILT_IN):
-        stored = rename(id, title)
-    return dataclasses.replace(stored, reading=reading)
+    return dataclasses.replace(titled(stored, title), reading=reading)
+
+
+def titled(stored: Corpus, title: str) -> Corpus:
+    """Return a text under the name that it was added with last, unless it is a built-in one."""
+    if stored.name == title or stored.source.startswith(BUILT_IN):
+        return stored
+    return rename(stored.id, title)
 
 
 def _store(corpus: Corpus, text: str, data: bytes) -> Corpus:
-    """Write the folder of a text, given also as UTF-8. Return the corpus, or the same one if another process wrote it.
+    """Write the folder of a text, given also as UTF-8, and return the corpus.
 
     Replace a damaged folder. Raise OSError, and leave nothing behind, if the disk is full.
     """
@@ -138,15 +149,20 @@ def _store(corpus: Corpus, text: str, data: bytes) -> Corpus:
     with disk.unfinished(corpora()) as folder:
         disk.write_whole(folder / "text.txt", data)
         disk.write_whole(folder / "tokens.npy", tokens.getvalue())
-        _write(corpus, folder)
+        write_about(corpus, folder)
+        return placed(corpus, folder)
+
+
+def placed(corpus: Corpus, folder: Path) -> Corpus:
+    """Give the folder of a text its name. Return the corpus, or the same one if another process has written it."""
+    try:
+        disk.rename_folder(folder, corpus.folder)
+    except FileExistsError:
         try:
+            return load(corpus.id)
+        except NanoGPTError:
+            disk.delete_folder(corpus.folder)
             disk.rename_folder(folder, corpus.folder)
-        except FileExistsError:
-            try:
-                return load(corpus.id)
-            except NanoGPTError:
-                disk.delete_folder(corpus.folder)
-                disk.rename_folder(folder, corpus.folder)
     return corpus
 
 
@@ -203,11 +219,11 @@ def size_on_disk(corpus: Corpus) -> int:
 
 def rename(id: str, name: str) -> Corpus:
     """Rename a text. Raise NanoGPTError if the name is empty or there is no such text."""
-    if not _title(name):
+    if not title_of(name):
         raise NanoGPTError("The name is empty. Enter a name for the text.")
-    renamed = dataclasses.replace(load(id), name=_title(name))
+    renamed = dataclasses.replace(load(id), name=title_of(name))
     try:
-        _write(renamed, renamed.folder)
+        write_about(renamed, renamed.folder)
     except FileNotFoundError:  # deleted in the meantime
         raise missing(id) from None
     return renamed
@@ -236,13 +252,20 @@ def _text_in(folder: Path) -> str:
         raise _damaged(folder.name) from None
 
 
+def _report_in(folder: Path) -> Report:
+    try:
+        return Report.restored(disk.from_json((folder / "report.json").read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise _damaged(folder.name) from None
+
+
 @lru_cache(maxsize=4)
 def _tokenizer_for(folder: Path) -> Tokenizer:
     """Return the tokenizer for the text in a folder. Caching is safe: a folder is named after its text's hash."""
     return make_tokenizer(_text_in(folder))
 
 
-def _write(corpus: Corpus, folder: Path) -> None:
+def write_about(corpus: Corpus, folder: Path) -> None:
     about = {key: value for key, value in vars(corpus).items() if key not in ("id", "reading")}
     disk.write_whole(folder / "corpus.json", json.dumps(about, ensure_ascii=False, indent=1))
 
@@ -251,7 +274,7 @@ def _damaged(id: str) -> NanoGPTError:
     return NanoGPTError(f"The text {id} is damaged on disk. Add it again.")
 
 
-def _title(name: str | None) -> str:
+def title_of(name: str | None) -> str:
     """Return a name as one short visible line, without control or formatting characters; "" for None.
 
     Raise NanoGPTError for anything else that a program may send as a name.

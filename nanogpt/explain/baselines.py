@@ -21,6 +21,7 @@ from .adaptive import compressed, compressors
 from .ngrams import kneser_ney
 
 MOST = 20_000_000  # characters; of longer texts, a part around the split is used
+LARGE = 5_000_000  # characters of a text that isn't in memory, because counting takes 60 bytes for each
 ORDERS = (5, 7)
 
 
@@ -150,7 +151,8 @@ def keep(text: corpus.Corpus) -> Counted:
     found = kept(text)
     if found and not found.missing():
         return found
-    for result in count(text.text(), found):
+    part = text.part(LARGE if text.large else MOST)
+    for result in count("".join(part), found):
         about = dict(sha256=text.sha256, characters=result.characters, losses=result.losses)
         disk.write_whole(text.folder / "baselines.json", json.dumps(about, indent=1))
     return result

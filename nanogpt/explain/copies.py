@@ -189,6 +189,7 @@ def checked(opened: Opened, text: str) -> dict[str, Any]:
         share=round(share(spans, len(text)), 4),
         longest=max((span.length for span in spans), default=0),
         shortest=index.shortest,
+        searched=opened.looked_at(),
         spans=[asdict(span) for span in ranked],
         held_out=yardstick(opened, max(len(text), SAMPLE)),
     )
@@ -197,12 +198,13 @@ def checked(opened: Opened, text: str) -> dict[str, Any]:
 def verdict(found: dict[str, Any]) -> str:
     """Return what was found in a sentence, with the held-out text to compare it with."""
     held_out = found["held_out"]
+    part = f" Of the training text, {found['searched']}." if found.get("searched") else ""
     new = f"Held-out text, which is new, has {held_out['share']:.1%}"
     new += f", usually up to {held_out['longest']} characters in a row." if held_out["longest"] else "."
     if not found["longest"]:
-        return f"Nothing of {found['shortest']} characters or more is copied from the training text. {new}"
+        return f"Nothing of {found['shortest']} characters or more is copied from the training text. {new}{part}"
     copied = f"{found['share']:.1%} appears word for word in the training text, at most {found['longest']} characters"
-    return f"{copied} in a row. {new}"
+    return f"{copied} in a row. {new}{part}"
 
 
 def of_a_sample(opened: Opened) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def ruler(opened: Opened, learned: dict[str, Any] | None = None) -> dict[str, An
     return dict(
         loss=kept_loss(opened.run.history()),
         losses=found.losses if found else {},
-        characters=found.characters if found else None,
+        characters=found.characters if found else None,  # that the losses were counted on
+        of=opened.run.settings()["corpus"]["characters"],
         dynamic=learning.get("dynamic") if learning else None,
     )
 

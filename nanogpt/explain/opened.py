@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..model import GPT
 
 
+PART = 20_000_000  # characters: of a longer text, the part around the split is looked at
+
+
 @dataclass(frozen=True)
 class Opened:
     """A run's best weights, ready to be looked into. Explanations never change the model; they copy it first."""
@@ -40,12 +43,26 @@ class Opened:
         return corpus.load(self.corpus_id).folder if self.corpus_id else None
 
     def training_text(self) -> str | None:
-        """Return the part of the text that the model was trained on, or None if the text isn't here."""
+        """Return the training set of the run's text, or None if the text isn't here.
+
+        Of a large text, this is only the end of it, as `looked_at` says.
+        """
         return _halves(self.corpus_id)[0] if self.corpus_id else None
 
     def held_out_text(self) -> str | None:
-        """Return the last tenth of the text, which the model has not seen, or None if the text isn't here."""
+        """Return the last tenth of the text, which the model has not seen, or None if the text isn't here.
+
+        Of a large text, this is only the beginning of it.
+        """
         return _halves(self.corpus_id)[1] if self.corpus_id else None
+
+    def looked_at(self) -> str:
+        """Return which part of the training set `training_text` is, completing "Of the training text, ..."; "" if it is
+        all of it."""
+        characters = corpus.load(self.corpus_id).characters if self.corpus_id else 0
+        if characters <= PART:
+            return ""
+        return f"only the last {train_length(PART):,} of {train_length(characters):,} characters were searched"
 
 
 def open_run(run: Run, may_read_text: bool = True) -> Opened:
@@ -86,7 +103,8 @@ def _corpus_id(about: dict) -> str | None:
 
 @lru_cache(maxsize=2)
 def _halves(id: str) -> tuple[str, str]:
-    """Return the training and the held-out part of a stored text. Caching is safe: the id is made from its hash."""
-    text = corpus.load(id).text()
-    cut = train_length(len(text))
-    return text[:cut], text[cut:]
+    """Return the training and the held-out part of a stored text, or their ends that meet if it is longer than PART.
+
+    Caching is safe: the id is made from its hash.
+    """
+    return corpus.load(id).part(PART)

@@ -205,5 +205,7 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)  # the models are so small that more threads would wait for each other
-    for event in QUESTIONS[sys.argv[1]](Path(sys.argv[2]).read_text(encoding="utf-8")[:1_000_000]):
+    with Path(sys.argv[2]).open(encoding="utf-8") as file:
+        text = file.read(1_000_000)
+    for event in QUESTIONS[sys.argv[1]](text):
         print(json.dumps(event), flush=True)

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import threading
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -203,8 +204,12 @@ class Visitor:
 
     def add_text(self, source: corpus.Source, name: str = "", **how: Any) -> corpus.Corpus:
         """Store a text for this visitor with `corpus.add`, if they have disk space left."""
+        return corpus.finished(self.adding_text(source, name, **how))
+
+    def adding_text(self, source: corpus.Source, name: str = "", **how: Any) -> Generator[float, None, corpus.Corpus]:
+        """Do what `add_text` does. Yield how much of a large text is done, from 0 to 1."""
         self.has_room(new=3 * corpus.size_of(source))  # as text and as tokens
-        added = corpus.add(source, name, **how, owner=self.id)
+        added = yield from corpus.adding(source, name, **how, owner=self.id)
         if self.id is not None:
             room.note(self.address, corpus.size_on_disk(added))
         return added

@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..explain.baselines import counted, kept
+from ..explain.baselines import MOST, counted, kept
 from ..formats import kind_of
 from ..paths import slug
 from ..runs import kept_loss
@@ -54,7 +54,7 @@ def judged(source: RunFiles) -> dict[str, float]:
     try:
         text = corpus.load(source.settings["corpus"]["id"])
         found = kept(text)
-        return found.losses if found else counted(text.text())
+        return found.losses if found else counted("".join(text.part(MOST)))
     except NanoGPTError:
         return {"uniform": math.log(len(source.tokenizer.chars))}
 
@@ -193,7 +193,7 @@ def text_facts(source: RunFiles, quote: bool) -> str:
     said += "repository."
     if not quote:
         return said
-    return f"{said} It starts like this:\n\n{fenced(corpus.load(about['id']).text()[:QUOTED])}"
+    return f"{said} It starts like this:\n\n{fenced(corpus.load(about['id']).between(0, QUOTED))}"
 
 
 def samples(source: RunFiles) -> str:

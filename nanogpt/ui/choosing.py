@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,16 @@ from ..runs import users_of
 from . import scratch
 from .visit import visitor
 
+FIELDS = "The model will learn to write such records. For one field only, choose it under “Encoding and clean-up”: {}."
+NAMED = 6  # fields
+
 
 @dataclass(frozen=True)
 class Given:
     """What was uploaded or pasted, kept so that it can be read again with other options."""
 
     source: Path | list[str]  # a file with the pasted text, because a session stays in memory, or the uploaded files
+    name: str  # of the field of its records that is read, "" for all of the file
     added: str | None  # the id of the text stored from it, if that text is new
     others: frozenset[str] = frozenset()  # the ids of the texts that were stored before it was given
 
@@ -34,6 +39,7 @@ class Choice:
     )  # (label, key) of every clean-up that applies to the text
     applied: list[str] = field(default_factory=list)  # keys of those that were applied
     given: Given | None = None  # for an upload or a pasted text
+    fields: list[str] = field(default_factory=list)  # of the records in an uploaded file
 
 
 # ---- handlers: plain functions of files, strings and names ---------------------------------------------------------
@@ -55,21 +61,39 @@ def choose_new(
     encoding: str | None = None,
     keep: list[str] | None = None,
     earlier: Given | None = None,
-) -> Choice:
-    """Add and choose a pasted text (str), one that was pasted before (Path) or files (paths).
+    name: str = "",
+) -> Generator[float, None, Choice]:
+    """Add and choose a pasted text (str), one that was pasted before (Path) or files (paths). Yield how much of a large
+    one is done, from 0 to 1.
 
-    `keep` names the repairs to apply; None means the defaults.
+    `keep` names the repairs to apply; None means the defaults. `name` is that of a field to read instead of all.
     `earlier` is the same source as it was read before; the text stored from it is deleted, unless a run was trained on
     it. A browser may ask twice for the same reading, so whether a text is new doesn't depend on what is stored by now.
     """
     others = earlier.others if earlier else frozenset(one.id for one in visitor().texts())
-    declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
-    content = contents(source)
-    added = visitor().add_text(content, encoding=encoding, decline=declined, accept=keep or ())
+    how: dict[str, Any] = dict(encoding=encoding, field=name or None, **repairs_for(keep))
+    added = yield from visitor().adding_text(contents(source), **how)
     forget_earlier(earlier, added.id)
     kept = set_aside(source) if isinstance(source, str) else source
-    given = Given(kept, None if added.id in others else added.id, others)
-    return Choice(added.id, shown(added.name, added.report()), *offered(added), given)
+    given = Given(kept, name, None if added.id in others else added.id, others)
+    fields = fields_of(source)
+    report = shown(added.name, added.report(), offer=[] if name else fields)
+    return Choice(added.id, report, *offered(added), given, fields)
+
+
+def repairs_for(keep: list[str] | None) -> dict[str, Any]:
+    """Return which repairs to decline and to accept, so that those in `keep` are applied; None means the defaults."""
+    declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
+    return dict(decline=declined, accept=keep or ())
+
+
+def fields_of(source: str | Path | list[str]) -> list[str]:
+    """Return the fields of the records in an uploaded file, if there is just one and it has records."""
+    if not isinstance(source, list) or len(source) != 1 or not corpus.has_fields(source[0]):
+        return []
+    with Path(source[0]).open("rb") as file:
+        start = file.read(1_000_000)
+    return corpus.fields_in(start.decode("utf-8-sig", "replace"), source[0])
 
 
 def set_aside(pasted: str) -> Path:
@@ -109,8 +133,8 @@ def forget(corpus_id: str) -> None:
             visitor().delete_text(corpus_id)
 
 
-def shown(name: str, report: corpus.Report) -> dict[str, Any]:
-    """Return a report in the form that report.js draws."""
+def shown(name: str, report: corpus.Report, offer: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a report in the form that report.js draws. `offer` are the fields to choose from."""
     facts = [
         ("Characters", f"{report.characters:,}"),
         ("Lines", f"{report.lines:,}"),
@@ -119,7 +143,8 @@ def shown(name: str, report: corpus.Report) -> dict[str, Any]:
         ("Validation set (10%)", f"{report.val_characters:,}"),
     ]
     facts += [("Encoding", report.encoding)] if report.encoding != "Unicode" else []
-    notes = [dict(kind="advice", text=text) for text in report.advice]
+    advice = [FIELDS.format(", ".join(offer[:NAMED])), *report.advice] if offer else report.advice
+    notes = [dict(kind="advice", text=text) for text in advice]
     notes += [dict(kind="note", text=text) for text in (*report.notes, *report.repairs)]
     if report.rare:
         some = ", ".join(

@@ -67,6 +67,6 @@ function draw(root, data) {
     const there = html("p", "copies-context");
     there.dir = "auto";
     there.append(`…${span.before}`, html("mark", "copied copied-now", piece(span.start, span.start + span.length)), `${span.after}…`);
-    shown.replaceChildren(html("p", "copies-where", `Line ${span.line.toLocaleString("en")} of the training text:`), there);
+    shown.replaceChildren(html("p", "copies-where", span.line ? `Line ${span.line.toLocaleString("en")} of the training text:` : "In the training text:"), there);
   }
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +15,15 @@ from ..errors import PROBLEMS, explain
 from ..launch import counting
 from . import text_panel, welcome
 from .choosing import Choice, Given, choose_builtin, choose_new, choose_stored
-from .drawn import drawn
+from .drawn import drawn, line
 from .parts import QUIET, READING, Parts
 from .visit import visitor
 
 DEFAULT = "python-reference"
 DETECT = "Detect automatically"
+ALL = "All of the file"
+STOPPED = "Reading was stopped, and nothing was stored."
+PAUSE = 0.2  # seconds between two updates of the bar
 
 
 # ---- handlers: plain functions of ids and names ------------------------------------------------------------------
@@ -58,39 +63,64 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     given = gr.State()
     top = welcome.build()
     upload, paste, use, builtins, earlier = draw_cards()
+    with gr.Row(visible=False, elem_id="corpus-progress") as reading_row:
+        bar = drawn("status_line", progress(0), elem_id="corpus-bar")
+        stop = gr.Button("Stop reading", size="sm", scale=0, min_width=120, elem_id="corpus-stop")
     with gr.Row(equal_height=False), gr.Column(min_width=320):
         report = drawn("report", elem_id="corpus-report")
-        with gr.Accordion("Encoding and clean-up", open=False, visible=False) as reading:
-            encoding = gr.Dropdown(
-                [(DETECT, ""), *((label, key) for key, label in corpus.ENCODINGS.items())],
-                value="",
-                label="Encoding",
-                info="Pick another if letters in the preview look wrong.",
-                elem_id="corpus-encoding",
-            )
-            repairs = gr.CheckboxGroup(
-                [], label="Clean-up applied; untick any you don't want", elem_id="corpus-repairs"
-            )
+        reading, encoding, field, repairs = draw_options()
         next_button = gr.Button("Next: choose settings", interactive=False, elem_id="corpus-next")
         parts = Parts(
             corpus_id=corpus_id, kept=kept, report=report, builtin=builtins, stored=earlier, reading=reading,
-            repairs=repairs, given=given, next=next_button, train=top.train,
+            repairs=repairs, field=field, given=given, next=next_button, train=top.train, reading_row=reading_row,
+            bar=bar,
         )  # fmt: skip
         text_panel.build(corpus_id, report, after_change, parts)
+    slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private", **READING)
 
     def on(event, handler, inputs):
         """Wire a handler that returns updates by component name."""
-        slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private", **READING)
         return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **slow)
 
+    def on_steps(event, handler, inputs):
+        """Wire a handler that yields such updates."""
+
+        def steps(*a):
+            yield from map(parts.put, handler(*a))
+
+        return event(steps, inputs, parts.outputs, **slow)
+
     detect = lambda: ""
-    on(upload.upload(detect, None, encoding, **QUIET).then, take_new, [corpus_id, upload])
-    on(use.click(detect, None, encoding, **QUIET).then, take_new, [corpus_id, paste])
     on(builtins.input, lambda now, key: attempt(choose_builtin, key, now=now), [corpus_id, builtins])
     on(earlier.input, take_stored, [corpus_id, earlier])
-    on(encoding.input, take_again, [corpus_id, given, encoding])
-    on(repairs.input, take_again, [corpus_id, given, encoding, repairs])
+    events = [
+        on_steps(upload.upload(detect, None, encoding, **QUIET).then, take_new, [corpus_id, upload]),
+        on_steps(use.click(detect, None, encoding, **QUIET).then, take_new, [corpus_id, paste]),
+        on_steps(encoding.input, take_again, [corpus_id, given, encoding]),
+        on_steps(repairs.input, take_again, [corpus_id, given, encoding, repairs]),
+        on_steps(field.input, lambda now, given, codec, name: take_again(now, given, codec, None, name),
+                 [corpus_id, given, encoding, field]),
+    ]  # fmt: skip
+    stop.click(lambda now: parts.put(stopped(now)), corpus_id, parts.outputs, cancels=events, **QUIET)
     return CorpusTab(report, parts, next_button, top)
+
+
+def draw_options() -> tuple[gr.Accordion, gr.Dropdown, gr.Dropdown, gr.CheckboxGroup]:
+    """Draw the accordion with the options for reading an upload or a pasted text again."""
+    with gr.Accordion("Encoding and clean-up", open=False, visible=False) as reading:
+        encoding = gr.Dropdown(
+            [(DETECT, ""), *((label, key) for key, label in corpus.ENCODINGS.items())],
+            value="",
+            label="Encoding",
+            info="Pick another if letters in the preview look wrong.",
+            elem_id="corpus-encoding",
+        )
+        field = gr.Dropdown(
+            [(ALL, "")], value="", label="Field or column", info="Train on one field of each record only.",
+            visible=False, elem_id="corpus-field",
+        )  # fmt: skip
+        repairs = gr.CheckboxGroup([], label="Clean-up applied; untick any you don't want", elem_id="corpus-repairs")
+    return reading, encoding, field, repairs
 
 
 def draw_cards() -> tuple[gr.File, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]:
@@ -101,6 +131,7 @@ def draw_cards() -> tuple[gr.File, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]
             upload = gr.File(
                 label="Upload text files", show_label=False, file_count="multiple", height=132, elem_id="corpus-upload"
             )
+            gr.Markdown("Text of any kind, also in .zip, .jsonl or .csv.", container=False, elem_classes="card-note")
         with gr.Column(min_width=260, elem_classes="card"):
             gr.Markdown("### Paste text", container=False)
             paste = gr.Textbox(
@@ -130,19 +161,60 @@ def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:
     try:
         choice: Choice = choose(*how)
     except PROBLEMS as error:
-        return dict(report=refused(explain(error)), builtin=builtin_key(now), stored=stored_choices(now))
+        return unchanged(refused(explain(error)), now)
+    return chosen(choice, how[0] if choose is choose_builtin else builtin_key(choice.corpus_id))
+
+
+def attempt_new(*how, now: str | None = None) -> Iterator[dict[str, Any]]:
+    """Do what `attempt` does with an upload or a pasted text. While a large one is read, yield how much is done."""
+    steps, shown_at = choose_new(*how), 0.0
+    try:
+        while True:
+            share = next(steps)
+            if not shown_at:  # only once: a late update must not bring back the row that "Stop reading" has hidden
+                yield dict(reading_row=gr.Row(visible=True))
+            if time.monotonic() - shown_at > PAUSE:
+                shown_at = time.monotonic()
+                yield dict(bar=progress(share))
+    except StopIteration as end:
+        yield chosen(end.value, builtin_key(end.value.corpus_id))
+    except PROBLEMS as error:
+        yield unchanged(refused(explain(error)), now)
+
+
+def progress(share: float) -> dict[str, Any]:
+    """Return the line that shows how much of a large text has been read."""
+    return line(f"Reading the text: {share:.0%}", "running", share, spoken="Reading the text")
+
+
+def chosen(choice: Choice, builtin: str | None) -> dict[str, Any]:
+    """Return updates that show the chosen text. `builtin` is its key if it is a built-in one."""
+    title, given = choice.report["title"], choice.given
     return dict(
         corpus_id=choice.corpus_id,
         kept=choice.corpus_id,
         report=choice.report,
-        builtin=how[0] if choose is choose_builtin else builtin_key(choice.corpus_id),
+        builtin=builtin,
         stored=stored_choices(choice.corpus_id),
-        next=gr.Button(f'Next: choose settings for "{choice.report["title"]}"', interactive=True),
-        train=gr.Button(welcome.label(choice.report["title"]), interactive=not limits.training_is_off()),
-        reading=gr.Accordion(visible=choice.given is not None),
+        next=gr.Button(f'Next: choose settings for "{title}"', interactive=True),
+        train=gr.Button(welcome.label(title), interactive=not limits.training_is_off()),
+        reading=gr.Accordion(visible=given is not None),
         repairs=gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
-        given=choice.given,
+        field=gr.Dropdown([(ALL, ""), *choice.fields], value=given.name if given else "", visible=bool(choice.fields)),
+        given=given,
+        reading_row=gr.Row(visible=False),
     )
+
+
+def unchanged(report: dict[str, Any], now: str | None) -> dict[str, Any]:
+    """Return updates that show a report on what went wrong, and select the current text again."""
+    row = gr.Row(visible=False)
+    return dict(report=report, builtin=builtin_key(now), stored=stored_choices(now), reading_row=row)
+
+
+def stopped(now: str | None) -> dict[str, Any]:
+    """Return updates for when the reading of a large text was stopped."""
+    return unchanged(message("Your previous text is still selected.", STOPPED, "note"), now)
 
 
 def builtin_key(corpus_id: str | None) -> str | None:
@@ -172,9 +244,12 @@ def after_change(in_use: str | None, changed: str) -> dict[str, Any]:
     return attempt(choose_builtin, DEFAULT)
 
 
-def take_new(now: str | None, source: str | list[str] | None) -> dict[str, Any]:
+def take_new(now: str | None, source: str | list[str] | None) -> Iterator[dict[str, Any]]:
     """Choose uploaded files, if there are any, or a pasted text. An empty paste shows an error."""
-    return attempt(choose_new, source, now=now) if source or source == "" else dict(given=gr.skip())
+    if source or source == "":
+        yield from attempt_new(source, now=now)
+    else:
+        yield dict(given=gr.skip())
 
 
 def take_stored(now: str | None, corpus_id: str | None) -> dict[str, Any]:
@@ -182,19 +257,23 @@ def take_stored(now: str | None, corpus_id: str | None) -> dict[str, Any]:
     return attempt(choose_stored, corpus_id, now=now) if corpus_id else dict(given=gr.skip())
 
 
-def take_again(now: str | None, given: Given | None, codec: str, keep: list[str] | None = None) -> dict[str, Any]:
-    """Read the last upload or paste again, with another encoding or other repairs."""
+def take_again(
+    now: str | None, given: Given | None, codec: str, keep: list[str] | None = None, field: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Read the last upload or paste again, with another encoding, other repairs or another field."""
     if given is None:
-        return dict(given=gr.skip())
-    return attempt(choose_new, given.source, codec or None, keep, given, now=now)
+        yield dict(given=gr.skip())
+    else:
+        name = given.name if field is None else field
+        yield from attempt_new(given.source, codec or None, keep, given, name, now=now)
 
 
 def refused(sentence: str) -> dict[str, Any]:
     """Return a report that shows an error."""
+    return message("Couldn't use this text. Your previous text is still selected.", sentence, "error")
+
+
+def message(title: str, sentence: str, kind: str) -> dict[str, Any]:
+    """Return a report that has only a title and a sentence."""
     facts: list = []
-    return dict(
-        title="Couldn't use this text. Your previous text is still selected.",
-        facts=facts,
-        notes=[dict(kind="error", text=sentence)],
-        preview="",
-    )
+    return dict(title=title, facts=facts, notes=[dict(kind=kind, text=sentence)], preview="")

@@ -32,7 +32,7 @@ def openings(run: Run) -> list[str]:
 @lru_cache(maxsize=32)
 def _of_text(text: corpus.Corpus) -> tuple[str, ...]:
     """Return the openings in a stored text, which never changes."""
-    return tuple(in_text(text.text()[:READ]))
+    return tuple(in_text(text.between(0, READ)))
 
 
 def in_text(text: str) -> list[str]:

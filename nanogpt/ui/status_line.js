@@ -9,7 +9,7 @@ function draw(root, data) {
     view.text.setAttribute("role", "status");
     view.spoken.className = "spoken";
     view.bar.max = 1;
-    view.bar.setAttribute("aria-label", "how far the run is");
+    view.bar.setAttribute("aria-label", "progress");
     Object.assign(view.link, { target: "_blank", rel: "noopener", textContent: "Open it" });
     view.box.append(view.text, view.link, view.bar);
     root.replaceChildren(view.box);

@@ -71,7 +71,7 @@ def expected(one: Opened, text: str, at: int, config: SampleConfig) -> dict[str,
         before=before[-24:],
         own=tokens[at] if at < len(tokens) else "",
         bars=bars,
-        seen=seen_words(training, before) if training is not None else NO_TEXT,
+        seen=seen_words(training, before, one.looked_at()) if training is not None else NO_TEXT,
         at=at,
     )
 
@@ -84,15 +84,16 @@ def tokens_of(one: Opened, text: str) -> list[str]:
 NO_TEXT = "The text this model was trained on isn't here, so it can't be searched."
 
 
-def seen_words(training: str, before: str) -> str:
-    """Return what the training text says about a place, as a sentence."""
+def seen_words(training: str, before: str, part: str = "") -> str:
+    """Return what the training text says about a place, in sentences. `part` says how much of it was searched."""
     found = explain.seen.seen(training, before)
     if not found.context:
         return "Not even the last character occurs in the training text." if before else ""
     followed = ", ".join(f"{shown(token)} {count:,}×" for token, count in found.followed[:4])
     times = "once" if found.times == 1 else f"{found.times:,} times"
     then = f" Next came {followed}." if followed else ""
-    return f"In your training text, {shown(found.context[-40:])} occurs {times}.{then}"
+    searched = f" Of the training text, {part}." if part else ""
+    return f"In your training text, {shown(found.context[-40:])} occurs {times}.{then}{searched}"
 
 
 def shown(token: str) -> str:

@@ -35,15 +35,16 @@ def found(one: Opened, text: str) -> dict[str, Any]:
     text = text[:LONGEST]
     result = explain.copies.checked(one, text)
     training = one.training_text() or ""
-    spans = [span | source(training, span["at"], span["length"]) for span in result["spans"][:SHOWN]]
+    whole = not one.looked_at()  # else the lines before the part that was searched aren't counted
+    spans = [span | source(training, span["at"], span["length"], whole) for span in result["spans"][:SHOWN]]
     original = f" {1 - result['share']:.1%} of this text is original."
     return dict(text=text, spans=spans, words=cut + explain.copies.verdict(result) + original)
 
 
-def source(training: str, at: int, length: int) -> dict[str, Any]:
-    """Return where a span stands in the training text: its line, and what is around it."""
+def source(training: str, at: int, length: int, whole: bool = True) -> dict[str, Any]:
+    """Return where a span stands in the training text: its line, if that is known, and what is around it."""
     return dict(
-        line=training.count("\n", 0, at) + 1,
+        line=training.count("\n", 0, at) + 1 if whole else None,
         before=training[max(0, at - AROUND) : at],
         after=training[at + length : at + length + AROUND],
     )

@@ -79,7 +79,8 @@ def words(found: dict[str, Any], waiting: bool) -> list[str]:
         return ["The text of this model isn't here, so there is nothing to compare its loss with."]
     if own is None:
         return ["This run has no validation loss yet."]
-    return [*compared(own, losses), *([learned(found["dynamic"])] if found["dynamic"] else []), *lacking(losses)]
+    learning = [learned(found["dynamic"])] if found["dynamic"] else []
+    return [*compared(own, losses), *learning, *partly(found["characters"], found["of"]), *lacking(losses)]
 
 
 def compared(own: float, losses: dict[str, float]) -> list[str]:
@@ -102,6 +103,13 @@ def learned(found: dict[str, Any]) -> str:
     gain = found["static"] - found["dynamic"]
     side = "lower" if gain >= 0 else "higher"
     return f"With the same right, the model comes to {found['dynamic']:.3f}, {abs(gain):.3f} {side} than without."
+
+
+def partly(counted: int, characters: int) -> list[str]:
+    """Return a sentence about the part of a large text that was counted, if it was only a part."""
+    if counted >= characters:
+        return []
+    return [f"Of the text's {characters:,} characters, {counted:,} were counted: those around the split."]
 
 
 def lacking(losses: dict[str, float]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain, limits
+from .. import corpus, errors, explain, limits
 from ..config import NanoGPTError
 from ..durations import in_words
 from ..runs import queue
@@ -97,7 +97,13 @@ def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], s
         step = f", step {events[stage][-1]['step']:,}" if stage in events else ""
         doing[stage] = f"Stage {stage}: {names()[stage]}{step}."
         yield events, " ".join([*doing.values(), *(["Paused while a run trains."] if event.get("paused") else [])])
-    yield events, "Done: every stage was trained on the same text, from the same seed."
+    yield events, f"Done: every stage was trained on {trained_on(folder)}, from the same seed."
+
+
+def trained_on(folder: Path) -> str:
+    """Return what the stages are trained on: all of a text, or the start of a large one."""
+    large = (folder / "text.txt").stat().st_size > corpus.WHOLE
+    return f"the first {corpus.WHOLE / 1e6:,.0f} million characters of the text" if large else "the same text"
 
 
 def folder_of(one: Opened) -> Path:

@@ -116,6 +116,23 @@ def test_a_process_trains_the_same_run(file, first):
     assert (ours / "model.safetensors").read_bytes() == (first.folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
+@ctrl_c
+def test_reading_a_large_text_can_be_stopped_and_leaves_nothing(home, first, tmp_path, tiny_text):
+    large = tmp_path / "large.txt"
+    large.write_text(tiny_text * (200_000_000 // len(tiny_text)), encoding="utf-8")
+    corpora = home / "corpora"
+    before = {path.name for path in corpora.iterdir()}
+    training = popen("train", large, "--name", "never", *TWENTY)
+    until(lambda: any(path.stat().st_size for path in corpora.glob(".new.*/text.txt")))
+    training.send_signal(signal.SIGINT)
+    out, err = training.communicate(timeout=60)
+    assert (training.returncode, out) == (130, "")
+    assert one_line(err) == "Stopped reading; nothing was stored.\n"
+    assert {path.name for path in corpora.iterdir()} == before
+    assert not Run("never").exists()
+
+
 # --- errors --------------------------------------------------------------------------------------------------------
 
 
@@ -163,7 +180,7 @@ MISTAKES = [
     (["train", "FILE", "--name", "first"], "There is already a run named first. Choose another --name, or resume it: "),
     (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
     (["train", "/dev/zero"], "zero isn't a regular file. Choose a text file."),
-    (["train", "tests"], "tests is a folder. Choose a text file."),
+    (["train", "FILE", "--field", "text"], "has no fields, because it is not a .jsonl or .csv file"),
     (
         ["train", "FILE", "--layout", "modern", "--n-head", "3", "--n-embd", "128"],
         "must be divisible by n_head (3). Try n_embd 126.",

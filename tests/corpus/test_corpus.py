@@ -348,8 +348,9 @@ def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(NanoGPTError, match=r"none\.txt can't be read \(.+\)\. Choose a text file"):
         read([tmp_path / "none.txt"])
-    with pytest.raises(NanoGPTError, match=r"is a folder\. Choose a text file"):
-        read([write(tmp_path, "a.txt", text_of()), tmp_path])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NanoGPTError, match=r"empty has no files in it\. Choose a folder with text files"):
+        read([write(tmp_path, "a.txt", text_of()), tmp_path / "empty"])
     with pytest.raises(NanoGPTError, match="No file was given"):
         read([])
 

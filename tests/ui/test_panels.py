@@ -12,7 +12,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from conftest import ended_run
+from conftest import ended_run, last_of
 
 from nanogpt import corpus
 from nanogpt.cli.progress import share_of
@@ -568,11 +568,11 @@ def test_the_text_chosen_before_is_chosen_again(text):
 def test_reading_a_text_three_times_leaves_one(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\r\n".encode("cp1252") * 80)
-    given, ids = corpus_tab.take_new(None, [str(path)])["given"], []
+    given, ids = last_of(corpus_tab.take_new(None, [str(path)]))["given"], []
     for codec in ("cp1251", "latin-1", "cp1252"):
-        given = corpus_tab.take_again(None, given, codec)["given"]
+        given = last_of(corpus_tab.take_again(None, given, codec))["given"]
         ids.append(given.added)
-    tried = corpus_tab.take_again(None, given, "cp1252", [])
+    tried = last_of(corpus_tab.take_again(None, given, "cp1252", []))
     assert [one.id for one in corpus.listed()] == [tried["corpus_id"]]
     assert "\r" in corpus.load(tried["corpus_id"]).text()
     assert len(set(ids)) > 1
@@ -582,11 +582,11 @@ def test_a_text_that_was_here_before_or_has_a_run_is_kept(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
     here = corpus.add([path], encoding="cp1252")
-    given = corpus_tab.take_new(None, [str(path)])["given"]
+    given = last_of(corpus_tab.take_new(None, [str(path)]))["given"]
     assert given.added is None
-    given = corpus_tab.take_again(None, given, "cp1251")["given"]
+    given = last_of(corpus_tab.take_again(None, given, "cp1251"))["given"]
     prepare.new_run("one", corpus.load(given.added), **SMALL)
-    last = corpus_tab.take_again(None, given, "cp1250")["given"]
+    last = last_of(corpus_tab.take_again(None, given, "cp1250"))["given"]
     assert {one.id for one in corpus.listed()} == {here.id, given.added, last.added or here.id}
 
 
@@ -762,10 +762,10 @@ def test_the_loss_to_expect_follows_the_speed_of_a_timed_run(text):
 
 
 def test_an_empty_paste_is_answered_and_no_file_is_not(home):
-    [note] = corpus_tab.take_new(None, "")["report"]["notes"]
+    [note] = last_of(corpus_tab.take_new(None, ""))["report"]["notes"]
     assert note == {"kind": "error", "text": "The text is empty. Paste some text, or choose a file with text in it."}
     assert list(corpus_tab.take_stored(None, None)) == ["given"]  # clearing the selection
-    assert list(corpus_tab.take_new(None, None)) == list(corpus_tab.take_new(None, [])) == ["given"]
+    assert list(last_of(corpus_tab.take_new(None, None))) == list(last_of(corpus_tab.take_new(None, []))) == ["given"]
 
 
 def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
@@ -773,12 +773,12 @@ def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
     first = corpus_tab.attempt(choosing.choose_stored, text.id)
     assert first["next"].value == 'Next: choose settings for "A <b>play</b>"'
     assert first["train"].value == 'Train on "A <b>play</b>" for 1 minute'
-    refused = corpus_tab.take_new(text.id, "too short")
+    refused = last_of(corpus_tab.take_new(text.id, "too short"))
     assert refused["stored"].value == text.id
     assert refused["builtin"] is None
     assert not {"corpus_id", "kept", "next", "train"} & refused.keys()
     builtin = corpus_tab.attempt(choosing.choose_builtin, "python-reference")
-    refused = corpus_tab.take_new(builtin["corpus_id"], "too short")
+    refused = last_of(corpus_tab.take_new(builtin["corpus_id"], "too short"))
     assert refused["builtin"] == "python-reference"
 
 
@@ -791,8 +791,8 @@ def test_a_browser_that_asks_twice_for_the_same_reading_leaves_one_text(home, tm
     """Both requests carry the state from before the first one was answered."""
     path = tmp_path / "old.txt"
     path.write_bytes("Мельник спит у реки.\n".encode("koi8-r") * 60)
-    given = corpus_tab.take_new(None, [str(path)])["given"]
+    given = last_of(corpus_tab.take_new(None, [str(path)]))["given"]
     for codec in ("cp1251", "koi8-r", "cp1251"):
-        answers = [corpus_tab.take_again(None, given, codec)["given"] for _ in range(2)]
+        answers = [last_of(corpus_tab.take_again(None, given, codec))["given"] for _ in range(2)]
         given = answers[-1]
         assert [one.id for one in corpus.listed()] == [given.added]

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from conftest import last_of
 from gradio import routes, server_messages
 from gradio.queueing import EventQueue
 
@@ -251,12 +252,12 @@ def test_a_session_keeps_no_copy_of_what_was_sent(public_demo, pending):
 
 def test_a_pasted_text_is_set_aside_in_a_file(home, tiny_text, monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "")
-    given = corpus_tab.take_new(None, tiny_text + "\r\n")["given"]
+    given = last_of(corpus_tab.take_new(None, tiny_text + "\r\n"))["given"]
     assert tiny_text not in repr(given)
-    again = corpus_tab.take_again(None, given, "", ["line-endings"])
+    again = last_of(corpus_tab.take_again(None, given, "", ["line-endings"]))
     assert corpus.load(again["corpus_id"]).text() == tiny_text + "\n"
     given.source.unlink()
-    [note] = corpus_tab.take_again(None, given, "")["report"]["notes"]
+    [note] = last_of(corpus_tab.take_again(None, given, ""))["report"]["notes"]
     assert note["text"] == "The pasted text is no longer kept. Paste it again."
 
 

@@ -1,0 +1,115 @@
+"""Take one field out of files of records: of JSON Lines (.jsonl), or a column of a table (.csv, .tsv)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..config import NanoGPTError
+
+LINES = (".jsonl", ".ndjson")
+TABLES = (".csv", ".tsv")
+PIECE = 4_000_000  # characters of records that are passed on at a time
+START = 1_000_000  # characters in which the first record of a file is looked for
+NAMED = 12  # fields in an error message
+
+
+def has_fields(name: str) -> bool:
+    """Return True if a file has records with fields, going by its name."""
+    return Path(name).suffix.lower() in (*LINES, *TABLES)
+
+
+def field_of(texts: Iterable[str], name: str, field: str) -> Iterator[str]:
+    """Yield the content of a field of all records, a piece of the file `name` at a time, each record on lines of its
+    own. `texts` are the pieces of the file. Raise NanoGPTError if it isn't such a file, or has no such field."""
+    if not has_fields(name):
+        raise NanoGPTError(f"{name[:80]} has no fields, because it is not a .jsonl or .csv file. Leave out the field.")
+    gathered, size = [], 0
+    for value in _values(texts, name[:80], field):
+        gathered.append(value if value.endswith("\n") else value + "\n")
+        size += len(value)
+        if size > PIECE:
+            yield _without_surrogates("".join(gathered))
+            gathered, size = [], 0
+    yield _without_surrogates("".join(gathered))
+
+
+def fields_in(start: str, name: str) -> list[str]:
+    """Return the names of the fields with text in the first record of a file that begins with `start`."""
+    try:
+        row = next(_records([start[:START]], name))
+    except (StopIteration, NanoGPTError):
+        return []
+    return [key for key, value in row.items() if isinstance(key, str) and isinstance(value, str) and key]
+
+
+def _values(texts: Iterable[str], name: str, field: str) -> Iterator[str]:
+    """Yield the field of each record that has it. Raise NanoGPTError if no record does."""
+    others: dict[str, None] = {}
+    found = False
+    for row in _records(texts, name):
+        value = row.get(field)
+        if isinstance(value, str) and value:
+            found = True
+            yield value
+        elif not found and len(others) < NAMED:
+            others |= dict.fromkeys(str(key) for key in row)
+    if not found:
+        names = ", ".join(list(others)[:NAMED]) or "none"
+        raise NanoGPTError(f"{name} has no text in a field {field[:40]!r}. Choose one of its fields: {names}.")
+
+
+def _records(texts: Iterable[str], name: str) -> Iterator[dict[Any, Any]]:
+    return (_json_lines if Path(name).suffix.lower() in LINES else _rows)(_lines(texts), name)
+
+
+def _json_lines(lines: Iterator[str], name: str) -> Iterator[dict[Any, Any]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise NanoGPTError(f"Line {number:,} of {name} is not a JSON object. Correct or delete it.")
+        yield row
+
+
+def _rows(lines: Iterator[str], name: str) -> Iterator[dict[Any, Any]]:
+    first = next(lines, "")
+    mark = max(",;\t", key=first.count)  # programs that write decimal commas divide columns with semicolons
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # 131,072 characters otherwise
+    try:
+        yield from csv.DictReader(_and_rest(first, lines), delimiter=mark)
+    except csv.Error as error:
+        raise NanoGPTError(f"{name} can't be read as a table ({error}). Save it as .csv again.") from None
+
+
+def _and_rest(first: str, lines: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from lines
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a text that comes in pieces, with their newlines, and without a byte-order mark."""
+    rest, mark = "", "\ufeff"
+    for text in texts:
+        *lines, rest = (rest + text.removeprefix(mark)).split("\n")
+        mark = ""
+        yield from (line + "\n" for line in lines)
+    if rest:
+        yield rest
+
+
+def _without_surrogates(text: str) -> str:
+    """Replace the unpaired surrogates that JSON may contain by �, because they have no UTF-8 form."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -1,0 +1,221 @@
+"""Read files piece by piece: decode each piece and clean it up, so that a text of any size takes little memory.
+
+A file of up to WHOLE bytes is one piece, so that everything about it is looked at together. A larger one is cut at line
+ends, and each piece is decoded and cleaned up like a file of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from .decoding import Decoded, NotText, certain, decode, is_utf8
+from .encoding import codec_of
+from .fields import field_of, has_fields
+from .files import File, readable
+from .repairs import WHOLE_FILE, Repaired, repair, together
+
+WHOLE = 20_000_000  # bytes of a file, or of a text, that is read at once
+NOTES = 20  # on single files, before the rest are only counted
+PIECE = 4_000_000  # bytes: a piece of a larger file, and its copies, take about 40 MB of memory
+
+
+class Pieces:
+    """The text of some files, one after another, as decoded and cleaned-up pieces, and what was found on the way."""
+
+    def __init__(
+        self, files: Sequence[File], encoding: str | None = None, decline: Collection[str] = (),
+        accept: Collection[str] = (), field: str | None = None, title: str = "",
+    ):  # fmt: skip
+        self.files, self.wanted, self.decline, self.accept, self.field = files, encoding, decline, accept, field
+        self.named = title
+        self.read = 0  # bytes so far
+        self.names: list[str] = []
+        self.left_out: list[str] = []
+        self._notes: list[str] = []
+        self._encodings: dict[str, None] = {}
+        self._found: list[list[Repaired]] = []
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the pieces. A file that doesn't end with a newline gets one if another file follows."""
+        last = "\n"
+        for file in self.files:
+            for number, text in enumerate(self.texts(file)):
+                if number == 0 and last != "\n":
+                    yield "\n"
+                    last = "\n"
+                yield text
+                last = text[-1:] or last
+
+    def texts(self, file: File) -> Iterator[str]:
+        """Yield the pieces of one file."""
+        if self.field and file.optional and not has_fields(file.name):
+            self.left_out.append(file.name)
+            return
+        pieces: Iterator[str] = self.decoded(file)
+        if self.field:
+            pieces = field_of(pieces, file.name, self.field)
+        skip = () if file.size <= WHOLE and not self.field else WHOLE_FILE
+        for text in pieces:
+            text, repaired = repair(text, self.decline, self.accept, skip)
+            self._found.append(repaired)
+            yield text
+
+    def decoded(self, file: File) -> Iterator[str]:
+        """Yield the pieces of one file as they are, and note what there is to say about it."""
+        about: Decoded | None = None
+        try:
+            for data, decoded in decoded_pieces(file, self.wanted):
+                about = decoded if about is None else joined(about, decoded)
+                self.read += len(data)
+                yield decoded.text
+        except NotText:
+            if not file.optional or about is not None:
+                raise
+            self.left_out.append(file.name)
+        else:
+            assert about is not None
+            self.note(file, about)
+
+    def note(self, file: File, about: Decoded) -> None:
+        """Note what there is to say about a file that has been read."""
+        self.names.append(file.name)
+        self._encodings[about.encoding] = None
+        if about.text or not file.optional:
+            self._notes += notes(file.name[:80], about)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say about the files, one sentence each."""
+        more = len(self._notes) - NOTES
+        said = self._notes[:NOTES]
+        if more > 0:
+            said.append(f"There are {more:,} more notes like these on other files.")
+        if self.left_out:
+            count, kind = len(self.left_out), ".jsonl or .csv" if self.field else "text"
+            are = f"file is not {kind} and was" if count == 1 else f"files are not {kind} and were"
+            said.append(f"{count:,} {are} left out: {listed(self.left_out, 5)}.")
+        return tuple(said)
+
+    @property
+    def title(self) -> str:
+        """A name for the text, from those of its files."""
+        more = len(self.names) - 1
+        return self.named or Path(self.names[0]).stem + (f" + {more} more file{'s' * (more > 1)}" if more else "")
+
+    @property
+    def source(self) -> str:
+        """Where the text comes from."""
+        return f"files: {listed(self.names, 20)}" + (f", field {self.field}" if self.field else "")
+
+    @property
+    def encoding(self) -> str:
+        """The labels of the encodings of the files."""
+        return ", ".join(self._encodings)
+
+    @property
+    def repairs(self) -> tuple[Repaired, ...]:
+        """The clean-ups that found something, whether they were applied or declined."""
+        return together(self._found)
+
+
+def listed(names: list[str], most: int) -> str:
+    """Return the first names, divided by commas."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def decoded_pieces(file: File, encoding: str | None) -> Iterator[tuple[bytes, Decoded]]:
+    """Yield the bytes and the text of each piece of a file.
+
+    Each piece is looked at for its encoding, because the first ones may have no letters that tell. An older encoding
+    that was found once is kept for all pieces that aren't UTF-8, so that they aren't guessed at differently.
+    """
+    found: str | None = None
+    with readable(), file.open() as content:
+        for data in cut(content, file.size, encoding):
+            keeps = encoding or str(found).startswith(("utf-16", "utf-32")) or not is_utf8(data)
+            decoded = decode(data, file.name[:80], encoding, found if keeps or found is None else "")
+            found = decoded.codec if decoded.codec != "utf-8" else found or ""
+            yield data, decoded
+
+
+def cut(content: BinaryIO, size: int, encoding: str | None) -> Iterator[bytes]:
+    """Yield the bytes of a file: whole if it is small, else in pieces of about PIECE bytes, cut where lines end."""
+    if size <= WHOLE:
+        yield content.read()
+        return
+    rest, newline = b"", b""
+    while data := content.read(PIECE):
+        newline = newline or newline_in(data, encoding)
+        data = rest + data
+        end = end_of_lines(data, newline)
+        rest = data[end:]
+        yield data[:end]
+    if rest:
+        yield rest
+
+
+def newline_in(start: bytes, encoding: str | None) -> bytes:
+    """Return a newline in the encoding of a file that begins with `start`."""
+    codec = codec_of(encoding) if encoding else ""
+    if encoding is None or codec in ("utf-16", "utf-32"):
+        codec = certain(start) or (codec + "-le" if codec else "")
+    return "\n".encode(codec) if codec.startswith(("utf-16-", "utf-32-")) else b"\n"
+
+
+def end_of_lines(data: bytes, newline: bytes) -> int:
+    """Return where the last whole line ends, or the last whole character if there is no newline at all."""
+    width, at = len(newline), data.rfind(newline)
+    while at >= 0 and at % width:  # not a newline, but parts of two characters
+        at = data.rfind(newline, 0, at + width - 1)
+    if at >= 0:
+        return at + width
+    return end_of_characters(data, newline)
+
+
+def end_of_characters(data: bytes, newline: bytes) -> int:
+    """Return where the last whole character ends, in UTF-16, UTF-32, UTF-8, or any encoding of a byte per character."""
+    width, end = len(newline), len(data)
+    if width > 1:
+        end -= end % 4
+        first_half = width == 2 and 0xD8 <= data[end - (1 if newline[0] else 2)] < 0xDC  # of a surrogate pair
+        return end - 2 if first_half else end
+    while end > max(1, len(data) - 3) and 0x80 <= data[end - 1] < 0xC0:  # the later bytes of a character in UTF-8
+        end -= 1
+    return end - 1 if data[end - 1] >= 0xC0 else len(data)  # its first byte
+
+
+def joined(one: Decoded, other: Decoded) -> Decoded:
+    """Return what is to be said about two pieces of a file, one after the other."""
+    return dataclasses.replace(
+        one if one.codec != "utf-8" else other,
+        text="…",
+        guessed=one.guessed or other.guessed,
+        broken=one.broken + other.broken,
+        cut=other.cut,
+        others=one.others + other.others,
+        other=one.other or other.other,
+    )
+
+
+def notes(name: str, decoded: Decoded) -> Iterator[str]:
+    """Yield what a reader should know about how a file was decoded, one sentence each."""
+    if not decoded.text:
+        yield f"{name} is empty."
+    if decoded.guessed:
+        yield (
+            f"{name} is not UTF-8. Our best guess is {decoded.encoding}; if letters in the preview look wrong, "
+            "choose another encoding."
+        )
+    elif decoded.codec != "utf-8":
+        yield f"{name} was read as {decoded.encoding}."
+    if decoded.others:
+        s = "" if decoded.others == 1 else "s"
+        yield f"{name} is UTF-8, except for {decoded.others:,} line{s}, which we read as {decoded.other}."
+    if decoded.cut:
+        yield f"{name} ends in the middle of a character, which was left out."
+    if decoded.broken:
+        s = "" if decoded.broken == 1 else "s"
+        yield f"{name} has {decoded.broken:,} place{s} that can't be read as {decoded.encoding}, shown as �."

@@ -1,0 +1,303 @@
+"""A large text is stored piece by piece, and is the same text as if it had been read at once."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from nanogpt import corpus, data
+from nanogpt.cli.progress import with_progress
+from nanogpt.config import NanoGPTError
+from nanogpt.corpus import files, large, pieces, reading, store, storing
+from nanogpt.holdout import train_length
+from nanogpt.launch import prepare
+from nanogpt.tokenizer import CharTokenizer
+from nanogpt.train import train
+
+TEXT = "".join(f"{i}. Größe, naïve café — “щука”, 猫です。\n" for i in range(900))
+WESTERN = "".join(f"{i}. Größe, naïve café.\n" for i in range(1500))
+
+
+@pytest.fixture(autouse=True)
+def sizes(home, monkeypatch: pytest.MonkeyPatch):
+    """Let texts of more than 5,000 bytes count as large, and be read in pieces of 1,000 bytes."""
+    for module in (pieces, reading, storing):
+        monkeypatch.setattr(module, "WHOLE", 5_000)
+    for module in (pieces, large):
+        monkeypatch.setattr(module, "PIECE", 1_000)
+
+
+def write(folder: Path, content: bytes, name: str = "a.txt") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+CONTENTS = {
+    "UTF-8": (TEXT.encode(), TEXT),
+    "with a byte-order mark": (codecs.BOM_UTF8 + TEXT.encode(), TEXT),
+    "no newline at the end": (TEXT[:-1].encode(), TEXT[:-1]),
+    "no newline at all": (TEXT.replace("\n", "—").encode(), TEXT.replace("\n", "—")),
+    "Windows line endings": (TEXT.replace("\n", "\r\n").encode(), TEXT),
+    "UTF-16": (codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le"), TEXT),
+    "UTF-16 without a mark": (WESTERN.encode("utf-16-be"), WESTERN),
+    "UTF-16 without newlines": (codecs.BOM_UTF16_BE + ("x😀y😀" * 4000).encode("utf-16-be"), "x😀y😀" * 4000),
+    "UTF-32": (codecs.BOM_UTF32_BE + TEXT.encode("utf-32-be"), TEXT),
+    "Windows-1252": (WESTERN.encode("cp1252"), WESTERN),
+    "Windows-1252 after much ASCII": (b"plain\n" * 900 + WESTERN.encode("cp1252"), "plain\n" * 900 + WESTERN),
+    "Shift-JIS": (
+        ("吾輩は猫である。名前はまだ無い。\n" * 300).encode("cp932"),
+        "吾輩は猫である。名前はまだ無い。\n" * 300,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_pieces_make_the_same_text_alphabet_and_ids(tmp_path, kind):
+    content, text = CONTENTS[kind]
+    shares = []
+    steps = corpus.adding([write(tmp_path, content)])
+    while True:
+        try:
+            shares.append(next(steps))
+        except StopIteration as end:
+            added = end.value
+            break
+    assert added.large
+    assert added.text() == text
+    assert added.characters == len(text)
+    assert added.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert added.chars == "".join(sorted(set(text)))
+    ids = CharTokenizer(text).encode_array(text)
+    assert added.tokens().dtype == ids.dtype
+    assert np.array_equal(added.tokens(), ids)
+    assert len(shares) > 10
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_the_same_text_is_stored_once_however_it_was_read(tmp_path, monkeypatch):
+    first = corpus.add([write(tmp_path, TEXT.encode())], "One")
+    for module in (pieces, reading, storing):
+        monkeypatch.setattr(module, "WHOLE", 10**6)
+    again = corpus.add([write(tmp_path, TEXT.encode("utf-16"))], "Two")
+    assert (again.id, again.name, again.created) == (first.id, "Two", first.created)
+    assert [one.id for one in corpus.listed()] == [first.id]
+
+
+def test_the_report_counts_all_and_says_that_it_looked_at_a_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr(large, "SAMPLE", 10_000)
+    monkeypatch.setattr(large, "AT_LEAST", 10)
+    added = corpus.add([write(tmp_path, (TEXT + "×").encode())])
+    text = added.text()
+    for report in (added.report(), corpus.load(added.id).report()):
+        assert (report.characters, report.lines) == (len(text), text.count("\n") + 1)
+        assert report.train_characters == train_length(len(text))
+        assert report.chars == added.chars
+        assert [(one.ch, one.count) for one in report.rare] == [("×", 1)]
+        assert report.first_lines.startswith("0. Größe")
+        [note] = report.notes
+        size = int(note.split("a sample of ")[1].split()[0].replace(",", ""))
+        assert 0.5 * 10_000 < size < 1.5 * 10_000
+        assert f"of the {len(text):,} characters" in note
+
+
+def test_a_part_is_taken_from_around_the_split(tmp_path):
+    added = corpus.add([write(tmp_path, TEXT.encode())])
+    cut = train_length(len(TEXT))
+    assert added.part(len(TEXT)) == (TEXT[:cut], TEXT[cut:])
+    assert added.part(1000) == (TEXT[cut - 900 : cut], TEXT[cut : cut + 100])
+    for start, stop in ((0, 10), (5_003, 9_001), (len(TEXT) - 5, len(TEXT) + 5), (7, 7)):
+        assert added.between(start, stop) == TEXT[start:stop]
+    small = corpus.add(WESTERN[:4000])
+    assert small.part(1000) == (WESTERN[2700:3600], WESTERN[3600:3700])
+
+
+def test_stopping_leaves_nothing_behind(tmp_path, capsys):
+    path = write(tmp_path, TEXT.encode())
+    steps = corpus.adding([path])
+    assert 0 < next(steps) < 0.1
+    [folder] = store.corpora().iterdir()
+    assert (folder / "text.txt").exists()
+    steps.close()
+    assert list(store.corpora().iterdir()) == []
+
+    def interrupted():
+        yield from steps_of
+        raise AssertionError("it went on")
+
+    steps_of = corpus.adding([path])
+    interrupting = interrupted()
+    next(interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        interrupting.throw(KeyboardInterrupt)
+    assert list(store.corpora().iterdir()) == []
+    assert with_progress(corpus.adding([path])).large
+
+
+def test_a_full_disk_is_noticed_before_anything_is_read(tmp_path, monkeypatch):
+    path = write(tmp_path, TEXT.encode())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+    with pytest.raises(NanoGPTError, match=r"takes about .*, but only 1\.0 kB of the disk are free"):
+        corpus.add([path])
+    assert list(store.corpora().iterdir()) == []
+
+
+def test_a_large_file_keeps_what_stands_before_a_header_in_its_middle(tmp_path):
+    start = "*** START OF THE PROJECT GUTENBERG EBOOK A ***\n"
+    text = "Before it.\n" * 600 + start + "After it.\n" * 600
+    added = corpus.add([write(tmp_path, text.encode())])
+    assert added.text() == text
+    assert "gutenberg" not in [one.key for one in added.reading.repairs]
+    assert any("add each book as a file of its own" in advice for advice in added.report().advice)
+    alone = corpus.add([write(tmp_path, (start + WESTERN[:3000]).encode())])
+    assert start not in alone.text()
+
+
+def test_a_damaged_text_says_so(tmp_path):
+    added = corpus.add([write(tmp_path, TEXT.encode())])
+    (added.folder / "report.json").write_text("{}")
+    with pytest.raises(NanoGPTError, match="is damaged on disk"):
+        added.report()
+    (added.folder / "text.txt").write_bytes(b"\xff" * 40_000)
+    with pytest.raises(NanoGPTError, match="is damaged on disk"):
+        added.between(0, 10)
+
+
+def test_the_start_of_a_large_text_can_be_read_alone(tmp_path):
+    start = reading.read_start([write(tmp_path, TEXT.encode())])
+    assert 5_000 <= len(start) < 6_100
+    assert TEXT.startswith(start)
+
+
+def test_a_text_without_letters_is_refused_as_a_small_one_is(tmp_path):
+    with pytest.raises(NanoGPTError, match="is empty"):
+        corpus.add([write(tmp_path, b" \n" * 4000)])
+    with pytest.raises(NanoGPTError, match="not plain text"):
+        corpus.add([write(tmp_path, TEXT.encode() + bytes(range(32)) * 100)])
+    assert list(store.corpora().iterdir()) == []
+
+
+# --- training on it --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_on_mapped_tokens_is_the_one_on_a_copy_to_the_bit(tmp_path, monkeypatch):
+    added = corpus.add([write(tmp_path, TEXT.encode())])
+    shape = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=30, eval_interval=10)
+    weights = []
+    for name, most in (("copied", 10**9), ("mapped", 0)):
+        monkeypatch.setattr(data, "IN_MEMORY", most)
+        run = prepare.new_run(name, corpus.load(added.id), **shape)
+        train(run)
+        weights.append(load((run.folder / "model.safetensors").read_bytes()))
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+# --- folders and archives -------------------------------------------------------------------------------------------
+
+
+def test_an_archive_is_read_like_its_files_and_a_folder_by_name(tmp_path):
+    folder = tmp_path / "notes"
+    (folder / "sub").mkdir(parents=True)
+    write(folder, WESTERN[:3000].encode(), "b.txt")
+    write(folder, b"\x89PNG\r\n\x1a\n" + bytes(500), "a.png")
+    write(folder, b"secret\n" * 300, ".hidden.txt")
+    write(folder / "sub", WESTERN[3000:9000].encode("cp1252"), "a.txt")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
+    text = WESTERN[:3000] + "\n" * (WESTERN[2999] != "\n") + WESTERN[3000:9000]
+    for source in (folder, tmp_path / "packed.zip"):
+        added = corpus.add([source])
+        assert added.text() == text
+        assert added.name in ("notes", "packed")
+        assert "1 file is not text and was left out: a.png." in added.notes
+        assert any("a.txt is not UTF-8" in note for note in added.notes)
+
+
+def test_archives_that_cannot_be_read(tmp_path, monkeypatch):
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    write(folder, TEXT.encode())
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder))
+    content = packed.read_bytes()
+    middle = len(content) // 2
+    with pytest.raises(NanoGPTError, match="archive is damaged"):
+        corpus.add([write(tmp_path, content[:middle] + bytes(40) + content[middle + 40 :], "damaged.zip")])
+    flagged = bytearray(content)
+    flagged[content.rindex(b"PK\x01\x02", 0, content.rindex(b"a.txt")) + 8] |= 1
+    with pytest.raises(NanoGPTError, match="is encrypted"):
+        corpus.add([write(tmp_path, bytes(flagged), "secret.zip")])
+    (folder / "a.txt").unlink()
+    write(folder, bytes(3000), "a.bin")
+    with pytest.raises(NanoGPTError, match=r"None of the files is text: a\.bin"):
+        corpus.add([folder])
+    monkeypatch.setenv("NANOGPT_MAX_FILES", "1")
+    write(folder, TEXT.encode())
+    with pytest.raises(NanoGPTError, match="has 2 files; this server takes at most 1"):
+        files.in_zip(Path(shutil.make_archive(str(tmp_path / "two"), "zip", folder)))
+    monkeypatch.setenv("NANOGPT_MAX_BYTES", "4000")
+    with pytest.raises(NanoGPTError, match=r"at most 0\.0 MB is allowed"):  # unpacked; packed it is smaller
+        corpus.add([packed])
+
+
+# --- fields ---------------------------------------------------------------------------------------------------------
+
+DOCUMENTS = [f'{i}: Größe; “quoted”, "and\n\nlonger", 😀' for i in range(400)]
+TOGETHER = "".join(one + "\n" for one in DOCUMENTS)
+
+
+def table(mark: str) -> str:
+    quoted = [one.replace('"', '""') for one in DOCUMENTS]
+    return f"id{mark}body\n" + "".join(f'{i}{mark}"{one}"\n' for i, one in enumerate(quoted))
+
+
+RECORDS = {
+    "a.jsonl": "".join(json.dumps(dict(id=i, body=one)) + "\n" for i, one in enumerate(DOCUMENTS)) + '\n{"id": 9}\n',
+    "a.csv": "\ufeff" + table(","),
+    "b.csv": table(";"),
+    "a.tsv": table("\t"),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("whole", [5_000, 10**6])
+def test_a_field_of_records_is_read_in_pieces_or_at_once(tmp_path, monkeypatch, name, whole):
+    for module in (pieces, reading, storing):
+        monkeypatch.setattr(module, "WHOLE", whole)
+    path = write(tmp_path, RECORDS[name].encode(), name)
+    added = corpus.add([path], field="body")
+    assert added.text() == TOGETHER
+    assert added.source == f"files: {name}, field body"
+    assert corpus.fields_in(RECORDS[name], name)[-1] == "body"
+    with pytest.raises(NanoGPTError, match=r"has no text in a field 'nope'\. Choose one of its fields: id, body\."):
+        corpus.add([path], field="nope")
+
+
+def test_only_files_with_records_are_taken_from_a_folder(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write(folder, RECORDS["a.jsonl"].encode(), "a.jsonl")
+    write(folder, RECORDS["b.csv"].encode(), "b.csv")
+    write(folder, b"About these files.\n", "README.txt")
+    added = corpus.add([folder], field="body")
+    assert added.text() == 2 * TOGETHER
+    assert added.notes == ("1 file is not .jsonl or .csv and was left out: README.txt.",)
+
+
+def test_records_that_cannot_be_read(tmp_path):
+    for content, sentence in (("{}\n[1]\n", "Line 2 of a.jsonl is not"), ('{"a": 1\n', "Line 1 of a.jsonl is not")):
+        with pytest.raises(NanoGPTError, match=sentence):
+            corpus.add([write(tmp_path, content.encode(), "a.jsonl")], field="body")
+    with pytest.raises(NanoGPTError, match="has no fields, because it is not a .jsonl or .csv file"):
+        corpus.add([write(tmp_path, TEXT.encode())], field="body")
+    lone = json.dumps(dict(body="\ud83d" + TEXT[:2000]))  # half of a pair, which has no UTF-8 form
+    assert corpus.add([write(tmp_path, lone.encode(), "a.jsonl")], field="body").text() == "�" + TEXT[:2000] + "\n" * 1
