@@ -45,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     for out in (sys.stdout, sys.stderr):
         if isinstance(out, io.TextIOWrapper):
             out.reconfigure(errors="replace")  # print ? for letters the terminal can't show
-    commands = parser()
-    arguments = commands.parse_args(argv)
     try:
+        commands = parser()  # fails if NANOGPT_HOME can't be a folder
+        arguments = commands.parse_args(argv)
         if "run" not in arguments:
             commands.print_help()
             return 0

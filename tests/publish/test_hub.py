@@ -289,6 +289,12 @@ def test_without_a_hub_it_says_so(run, monkeypatch):
     refused("Couldn't reach the Hub|in offline mode", "push")
 
 
+def test_a_proxy_that_cannot_be_used_is_no_refusal_of_the_card(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "foo://bar")
+    with pytest.raises(NanoGPTError, match="ALL_PROXY isn't the address of a proxy"), hub_errors.spoken():
+        raise ValueError("Unknown scheme for proxy URL")
+
+
 def test_a_page_in_place_of_an_answer_is_no_hub():
     with pytest.raises(NanoGPTError, match="Couldn't reach the Hub"), hub_errors.spoken():
         json.loads("<html>Sign in to this network first</html>")
