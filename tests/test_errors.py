@@ -115,7 +115,7 @@ def test_an_error_of_the_system_is_a_sentence(home, monkeypatch, number, file, s
 
 
 def test_a_temporary_name_is_in_no_sentence(home):
-    with pytest.raises(OSError) as found, unfinished(home) as folder:
+    with pytest.raises(OSError, match="(?i)read-only") as found, unfinished(home) as folder:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder / "text.txt"))
     assert explain(found.value) == f"{home} is on a read-only disk. Set NANOGPT_HOME to a folder of your own."
 

@@ -148,6 +148,8 @@ def _notes(name: str, decoded: Decoded) -> Iterator[str]:
     if decoded.others:
         s = "" if decoded.others == 1 else "s"
         yield f"{name} is UTF-8, except for {decoded.others:,} line{s}, which we read as {decoded.other}."
+    if decoded.headless:
+        yield f"{name} begins in the middle of a character, which was left out."
     if decoded.cut:
         yield f"{name} ends in the middle of a character, which was left out."
     if decoded.broken:

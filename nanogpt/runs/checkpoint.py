@@ -131,6 +131,6 @@ def _fits(value: Any, kind: str) -> bool:
     """Return True if a value that was read from JSON can be that of a field of Progress."""
     if value is None:
         return kind == "float | None"
-    if not is_number(value) or value != value:  # noqa: PLR0124  NaN
-        return False
-    return -1 <= value < 2**53 if kind == "int" and isinstance(value, int) else kind != "int"
+    if kind == "int":
+        return is_number(value) and isinstance(value, int) and -1 <= value < 2**53
+    return is_number(value) and not math.isnan(value)

@@ -56,7 +56,8 @@ def test_what_gradio_cannot_use_is_said_before_it_is_imported(home, monkeypatch,
     monkeypatch.setenv(name, value)
     assert main(["serve", "--port", str(free_port(21_100))]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"nanogpt: The environment variable {name}") and said.count("\n") == 1
+    assert said.startswith(f"nanogpt: The environment variable {name}")
+    assert said.count("\n") == 1
 
 
 NOWHERE = "127.0.0.1:9"  # nothing listens on this port
