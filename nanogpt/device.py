@@ -54,6 +54,20 @@ def pick_device(wanted: str = "auto", probe: bool = False) -> Device:
     raise NanoGPTError(f"device is set to {wanted}, but there is no usable {what} here. {hint or ''} Use cpu or auto.")
 
 
+def places(device: Device) -> list[str]:
+    """Return the places where a run can use a device: the device, or each of several GPUs."""
+    count = torch.cuda.device_count() if device.type == "cuda" and not device.elsewhere else 1
+    return [device.type] if count < 2 else [f"{device.type}-{number}" for number in range(count)]
+
+
+def at_place(device: Device, place: str) -> Device:
+    """Return the device at one of its `places`, which this process uses from now on."""
+    if place == device.type:
+        return device
+    torch.cuda.set_device(int(place.removeprefix("cuda-")))
+    return Device("cuda", cuda_dtype(), torch.cuda.get_device_name())
+
+
 def find_cuda(probe: bool) -> Device | None:
     """Return the NVIDIA GPU if it can be used."""
     if on_zero_gpu() and not lent:

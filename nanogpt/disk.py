@@ -8,6 +8,7 @@ tell what a killed process left from what a live one is still writing.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from . import locks
 from .paths import home
@@ -24,6 +26,7 @@ TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16})")
 WRITTEN = r"[a-z_-]+\.json|(metrics|samples)\.jsonl|(model|last)\.safetensors|text\.txt|tokens\.npy|[a-z0-9-]+\.now"
 OLDER = re.compile(rf"\.(import-|({WRITTEN})\.)[a-z0-9_]{{8}}")  # of earlier versions
 NO_LOCK = "0" * 8  # begins a token where files can't be locked
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # half a character, or the halves of a whole one, in JSON
 DAY = 24 * 3600.0  # seconds after which a temporary counts as left over if no lock can tell
 
 
@@ -180,6 +183,24 @@ def _is_alive(token: str) -> bool | None:
         return True
     except OSError:  # another user's, or files can't be locked here
         return None
+
+
+# ---- read ------------------------------------------------------------------------------------------------------------
+
+
+def from_json(data: bytes) -> Any:
+    """Return what JSON in UTF-8 says. Raise ValueError if it is invalid, too deeply nested, or can't be written again.
+
+    JSON may name half of a character, "\\ud800", which no file can hold.
+    """
+    text = data.decode("utf-8").removeprefix("\ufeff")
+    try:
+        found = json.loads(text)
+        if HALF.search(text):
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
+    return found
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from .config import ModelConfig, NanoGPTError
+from .disk import from_json
 from .errors import explain
 from .layout import LAYOUTS, ROPE_THETA, Layout
 
@@ -120,14 +121,14 @@ def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
     Raise NanoGPTError if it is missing, unreadable, or describes a model we can't load.
     """
     try:
-        described = json.loads((content or (folder / "config.json").read_bytes()).decode("utf-8"))
+        described = from_json(content or (folder / "config.json").read_bytes())
         _check_described(described, folder.name)
         kind = described["model_type"]
         block_size, n_layer, n_head, n_embd, dropout = (described[name] for name in SHAPE[kind])
         return ModelConfig(described["vocab_size"], layout_of(kind), block_size, n_layer, n_head, n_embd, dropout)
     except NanoGPTError:
         raise
-    except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
+    except (OSError, KeyError, TypeError, AttributeError, ValueError):
         raise NanoGPTError(f"{folder.name} has no readable config.json. Restore the file to load the model.") from None
 
 

@@ -25,6 +25,8 @@ class Preset:
         changes = {key: value for key, value in changes.items() if value is not None}
         layout = changes.get("layout", self.settings.get("layout", ModelConfig.layout))
         settings = {**self.settings, **RECIPES.get(str(layout), {}), **changes}
+        if "max_iters" in changes and "budget" not in changes:
+            settings["budget"] = 0.0  # steps that the user chose win over a preset's time
         if "learning_rate" in changes and "min_lr" not in changes:
             knob_of = {k.name: k for k in knobs(TrainConfig)}
             rate = knob_of["learning_rate"].parse(changes["learning_rate"])

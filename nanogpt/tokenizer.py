@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from . import disk
 from .config import NanoGPTError
 
 # Typographic characters and the ASCII characters that look like them.
@@ -168,9 +169,9 @@ class CharTokenizer:
         Raise NanoGPTError if it is missing, unreadable, or not character-level.
         """
         try:
-            vocab = json.loads((content or (folder / "tokenizer.json").read_bytes()).decode("utf-8"))["model"]["vocab"]
+            vocab = disk.from_json(content or (folder / "tokenizer.json").read_bytes())["model"]["vocab"]
             tokenizer = cls(vocab)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             raise NanoGPTError(
                 f"{folder.name} has no readable tokenizer.json. Restore the file to use the model."
             ) from None

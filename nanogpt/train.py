@@ -17,7 +17,7 @@ import torch
 from . import corpus
 from .config import ModelConfig, TrainConfig
 from .data import Data, make_get_batch, pieces, split
-from .device import Device, pick_device
+from .device import Device, at_place, pick_device, places
 from .formats import read_config
 from .holdout import train_length
 from .model import GPT
@@ -106,14 +106,19 @@ def assemble(run: Run, device: Device, tokenizer: Tokenizer, ranks: Ranks | None
 def train(run: Run, seconds: float | None = None, alone: bool = False, processes: int = 1) -> None:
     """Train or resume a run until it ends, its `stop` file appears, or `seconds` have passed.
 
-    Wait for the run's turn on the device, unless it is `alone` there, and hold the run's lock while training. With
+    Wait for a turn on the device, or on one of several GPUs, unless it is `alone` there, and hold the run's lock. With
     `processes`, start more of them to share the batches. Raise NanoGPTError for errors that the user can fix, and
     queue.Withdrawn if the run was removed from the queue.
     """
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), load_tokenizer(run.folder)
     device = pick_device(config.device, probe=True)
-    with queue.turn(run.name, device.type, alone), run.held(), together(run.name, processes, device.type) as ranks:
+    with (
+        queue.turn(run.name, *places(device), alone=alone) as place,
+        run.held(),
+        together(run.name, processes, device.type) as ranks,
+    ):
+        device = at_place(device, place)
         parts = assemble(run, device, tokenizer, ranks)
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at
         at.seconds = max(at.seconds, seconds_spent(run, config, settings))

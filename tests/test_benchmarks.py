@@ -208,6 +208,17 @@ def test_weight_decays_are_compared_and_dead_layers_left_out(text_file, tmp_path
 
 
 @pytest.mark.slow
+def test_growth(text_file, home, monkeypatch):
+    from benchmarks import growth
+
+    monkeypatch.setattr(growth, "write_result", lambda *_: pytest.fail("--quick writes nothing"))
+    found = growth.main([text_file, "--quick", "--tables", "text", "runs", "steps"])
+    assert found["runs"][0]["runs"] == 10
+    assert found["text"][0]["megabytes"] == 2
+    assert found["steps"][0]["rows"] == 100
+
+
+@pytest.mark.slow
 def test_every_kind_of_input_is_fuzzed(home):
     from benchmarks import fuzz
 

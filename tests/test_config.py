@@ -162,6 +162,13 @@ def test_a_changed_knob_is_taken_and_none_leaves_the_preset_s():
     assert (model.n_layer, model.dropout, train.max_iters) == (2, 0.1, PRESETS["quick"].settings["max_iters"])
 
 
+def test_steps_that_were_asked_for_win_over_a_preset_s_time():
+    timed = preset("timed")
+    assert [timed.configs(**more)[1].budget for more in ({}, dict(max_iters=30), dict(max_iters=30, budget=5.0))] == [
+        60.0, 0.0, 5.0
+    ]  # fmt: skip
+
+
 def test_a_small_learning_rate_pulls_the_hidden_end_down_with_it():
     _, train = preset("quick").configs(learning_rate=1e-6)
     assert (train.learning_rate, train.min_lr) == (1e-6, 1e-6)

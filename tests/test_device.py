@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from nanogpt.config import NanoGPTError
-from nanogpt.device import build_problem, cuda_dtype, cuda_hint, cuda_problem, pick_device, usable_cpus
+from nanogpt.device import (
+    at_place,
+    build_problem,
+    cuda_dtype,
+    cuda_hint,
+    cuda_problem,
+    pick_device,
+    places,
+    usable_cpus,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +129,21 @@ class Card:
 def test_the_precision_is_what_the_gpu_multiplies_fastest(monkeypatch, capability, bf16, dtype):
     Card(monkeypatch, capability, bf16)
     assert cuda_dtype() is dtype
+
+
+def test_each_of_several_gpus_is_a_place_to_train(monkeypatch):
+    Card(monkeypatch)
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: f"GPU {chosen[-1:]}")
+    device = pick_device("auto")
+    for count, expected in ((1, ["cuda"]), (3, ["cuda-0", "cuda-1", "cuda-2"])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert places(device) == expected
+    assert at_place(device, "cuda") is device
+    assert at_place(device, "cuda-2").name == "GPU [2]"
+    assert chosen == [2]
+    assert places(pick_device("cpu")) == ["cpu"]
 
 
 def test_a_gpu_is_tried_before_it_trains(monkeypatch):

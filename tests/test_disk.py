@@ -40,6 +40,20 @@ def writer(folder: Path):
             child.kill()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"{", b"", b"\xff", b"[" * 100_000, b'"\\ud800"', b'{"a": ["\\uDFFFx"]}', b'{"\\ud83d\\ud83d\\ude00": 1}'],
+    ids=["cut", "empty", "no utf-8", "nested", "half a character", "its other half", "one and a half"],
+)
+def test_json_that_could_not_be_written_again_is_refused(data):
+    with pytest.raises(ValueError):  # noqa: PT011  # of several libraries
+        disk.from_json(data)
+
+
+def test_json_may_name_characters_by_their_halves():
+    assert disk.from_json(b'\xef\xbb\xbf{"\\ud83d\\ude00": "\\\\ud800"}') == {"😀": "\\ud800"}
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 

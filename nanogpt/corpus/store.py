@@ -158,7 +158,7 @@ def load(id: str) -> Corpus:
         raise NanoGPTError(f"{str(id)[:40]!r} is not the id of a text, which has 16 characters from 0-9 and a-f.")
     folder = corpora() / id
     try:
-        about: dict[str, Any] = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        about: dict[str, Any] = disk.from_json((folder / "corpus.json").read_bytes())
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
         whole = _is_whole(found)
     except FileNotFoundError:

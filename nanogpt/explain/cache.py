@@ -26,7 +26,7 @@ def load(opened: Opened, view: str) -> dict[str, Any] | None:
 def load_for(run: Run, weights: str, view: str) -> dict[str, Any] | None:
     """Return what was kept for a run's weights, given their hash, without opening the model; or None."""
     try:
-        kept = json.loads((run.folder / "explain" / f"{view}.json").read_text(encoding="utf-8"))
+        kept = disk.from_json((run.folder / "explain" / f"{view}.json").read_bytes())
         return kept["result"] if kept["weights"] == weights else None
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: it can be computed again
         return None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from .. import corpus
+from .. import corpus, disk
 from ..config import NanoGPTError
 from ..runs import Run, kept_loss
 from ..tokenizer import token_lengths
@@ -29,7 +28,7 @@ def counted_for(run: Run) -> Counted | None:
     except NanoGPTError:  # the text isn't here
         pass
     try:
-        result = json.loads((run.folder / "explain" / "loss.json").read_text(encoding="utf-8"))["result"]
+        result = disk.from_json((run.folder / "explain" / "loss.json").read_bytes())["result"]
         if result["sha256"] == about["sha256"]:
             return Counted({key: float(result["losses"][key]) for key in BASELINES if key in result["losses"]},
                            int(result["characters"]))  # fmt: skip

@@ -66,7 +66,7 @@ def page(source: RunFiles, int8: bool = False) -> str:
     about = dict(config=_config(config), chars=tokenizer.chars, lookalikes=LOOKALIKES)
     style, *scripts = map(_source, ("page.css", *SCRIPTS))
     parts = dict(
-        name=_text(source.name), text=_text(text), facts=_facts(source, parameters, int8),
+        name=escape(source.name), text=escape(text), facts=_facts(source, parameters, int8),
         how=_how(config), about=_json(about), weights=_weights(source.model, int8),
         wasm=base64.b64encode((HERE / "math.wasm").read_bytes()).decode(), style=style, style_hash=_hash(style),
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
@@ -85,11 +85,6 @@ def _config(config: ModelConfig) -> dict[str, Any]:
 def _source(name: str) -> str:
     """Return a file of the page's source."""
     return (HERE / name).read_text(encoding="utf-8")
-
-
-def _text(text: str) -> str:
-    """Escape a text for HTML. An unpaired surrogate, which UTF-8 can't encode, becomes a question mark."""
-    return escape(text.encode("utf-8", "replace").decode())
 
 
 def _hash(source: str) -> str:
@@ -156,7 +151,7 @@ def _facts(source: RunFiles, parameters: int, int8: bool) -> str:
     facts["Architecture"] = LAYOUT_WORDS.get(str(config.layout), str(config.layout))
     if history.step:
         facts["Training"] = f"{history.step:,} steps in {in_words(history.seconds, rough=True)}"
-    return "\n".join(f"<div><dt>{_text(what)}</dt><dd>{_text(said)}</dd></div>" for what, said in facts.items())
+    return "\n".join(f"<div><dt>{escape(what)}</dt><dd>{escape(said)}</dd></div>" for what, said in facts.items())
 
 
 def _how(config: ModelConfig) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 
 from .. import __version__
 from ..config import NanoGPTError
+from ..disk import from_json
 from ..errors import explain
 from .history import is_number
 
@@ -26,12 +26,12 @@ def of_a_new_run(name: str) -> dict[str, Any]:
 def read(path: Path, name: str) -> dict[str, Any]:
     """Return the contents of a run.json. Raise NanoGPTError if it can't be read, FileNotFoundError if it is gone."""
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = from_json(path.read_bytes())
     except FileNotFoundError:
         raise
     except OSError as error:
         raise NanoGPTError(f"The run.json of {name} cannot be read. {explain(error)}") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         settings = None
     if not isinstance(settings, dict):
         raise NanoGPTError(f"The run.json of {name} cannot be read. Restore it from a copy, or delete the run.")

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..config import NanoGPTError
-from ..disk import write_whole
+from ..disk import from_json, write_whole
 from ..formats import check_header
 from ..model import GPT
 from ..optim import load_optimizer_tensors, optimizer_tensors
@@ -105,7 +105,7 @@ def check_random(shape: list[int], state: Callable[[], torch.Tensor]) -> None:
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    return from_json(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
 
 
 def progress_in(metadata: Mapping[str, str], name: str) -> Progress:
@@ -113,10 +113,7 @@ def progress_in(metadata: Mapping[str, str], name: str) -> Progress:
 
     Raise NanoGPTError if a newer version wrote it, and ValueError or KeyError if it is no progress.
     """
-    try:
-        found = json.loads(metadata["progress"])
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    found = from_json(metadata["progress"].encode())
     if not isinstance(found, dict):
         raise ValueError("not an object")
     if found.keys() - asdict(Progress()).keys():

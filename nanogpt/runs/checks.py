@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from .. import corpus, limits
 from ..config import NanoGPTError, TrainConfig
+from ..disk import from_json
 from ..formats import check_header, load_model, read_config
 from ..tokenizer import load_tokenizer
 from .about import check_format
@@ -41,8 +41,8 @@ def check_folder(folder: Path) -> dict[str, Any]:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raise NanoGPTError if it holds anything else, or is nested too deeply."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        found = from_json(path.read_bytes())
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise NanoGPTError(f"{path.name} cannot be read. Nothing was imported.")
@@ -90,8 +90,8 @@ def _check_rows(path: Path, right: Callable[[dict], bool]) -> None:
 def _rows(path: Path) -> list[dict[str, Any]]:
     lines = path.read_bytes().splitlines() if path.exists() else []
     try:
-        rows = [json.loads(line) for line in lines]
-    except (ValueError, RecursionError):
+        rows = [from_json(line) for line in lines]
+    except ValueError:
         rows = [None]
     if not all(isinstance(row, dict) for row in rows):
         raise NanoGPTError(f"{path.name} cannot be read. Nothing was imported.")

@@ -200,8 +200,8 @@ def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parsed(line: bytes) -> dict | None:
     try:
-        row = json.loads(line.decode("utf-8"))  # of bytes, json would guess the encoding of each line
-    except (ValueError, RecursionError):
+        row = disk.from_json(line)
+    except ValueError:
         return None
     return row if isinstance(row, dict) else None
 

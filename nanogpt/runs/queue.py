@@ -1,4 +1,4 @@
-"""The queue: one run at a time per device, in the order in which they were started.
+"""The queue: one run at a time per device, of which each GPU is one, in the order in which they were started.
 
 Its state is in the files of one folder, which tickets.py reads and writes, so it survives the server, and includes runs
 started from the command line.
@@ -202,30 +202,38 @@ def wait_for_place(name: str, place: int) -> None:
 
 
 @contextmanager
-def turn(name: str, device: str, alone: bool = False) -> Iterator[None]:
-    """Wait for the run's turn on a device, and hold the device until the block ends.
+def turn(name: str, *devices: str, alone: bool = False) -> Iterator[str]:
+    """Wait for the run's turn, take the first of the devices that is free, yield it, and hold it until the block ends.
 
     With `alone`, the device belongs to this run only, so there is nothing to wait for. Raise Withdrawn if the run is
     removed from the queue while it waits, and Busy if it has another trainer.
     """
-    device = f"{device}-of-{name}" if alone else device
-    now = folder() / f"{device}.now"
+    of = f"-of-{name}" if alone else ""
     with arrived(name), ExitStack() as lock:
         while True:
             if not alone:
                 wait_for_place(name, 1)
-            with contextlib.suppress(locks.Held):
-                lock.enter_context(locks.held(now.with_suffix(".lock"), passing=alone))
+            if device := _take(lock, devices, of):
                 break
             _ticket_of(name)  # raises if the run was withdrawn
             time.sleep(SOON)
+        now = folder() / f"{device}{of}.now"
         try:
             write_whole(now, name)  # from here on, Stop writes the stop file; if it came before, the ticket is gone
             _ticket_of(name)
             tickets.leave(name)
-            yield
+            yield device
         finally:
             now.unlink(missing_ok=True)  # before the next run gets the device
+
+
+def _take(lock: ExitStack, devices: tuple[str, ...], of: str) -> str:
+    """Lock the first of the devices that is free, and return it; "" if none is."""
+    for device in devices:
+        with contextlib.suppress(locks.Held):
+            lock.enter_context(locks.held(folder() / f"{device}{of}.lock", passing=bool(of)))
+            return device
+    return ""
 
 
 def _ticket_of(name: str) -> Path:

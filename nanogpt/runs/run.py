@@ -305,7 +305,7 @@ def ships(folder: Path) -> bool:
     if os.environ.get("NANOGPT_SHIPPED") == "off":
         return False
     try:
-        return json.loads((folder / "run.json").read_text(encoding="utf-8"))["public"] is True
+        return disk.from_json((folder / "run.json").read_bytes())["public"] is True
     except (OSError, ValueError, KeyError, TypeError):  # missing, damaged, or your own run
         return False
 

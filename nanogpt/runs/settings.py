@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import corpus
 from ..config import Config, ModelConfig, NanoGPTError, TrainConfig, knobs
+from ..disk import from_json
 from ..formats import read_config
 from ..paths import PROGRAM
 from ..presets import PLANNED, PRESETS, Preset, preset
@@ -37,8 +38,8 @@ def settings_json(run: Run) -> str:
 def read_settings(data: bytes) -> dict[str, Any]:
     """Return all settings from a settings file. Raise NanoGPTError if the file is not valid."""
     try:
-        given = json.loads(data.decode("utf-8-sig")) if len(data) <= 100_000 else None
-    except (ValueError, RecursionError):
+        given = from_json(data) if len(data) <= 100_000 else None
+    except ValueError:
         given = None
     if not isinstance(given, dict):
         raise NanoGPTError("That is not a settings file. Choose a JSON file that you saved here from a run.")

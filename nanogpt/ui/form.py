@@ -111,7 +111,7 @@ def seconds_of(budget: str) -> float:
 
 def estimate(corpus_id: str | None, *fields) -> str:
     """Estimate a run on this machine: time, memory and epochs, or for a time budget the model that would be chosen."""
-    from ..device import cuda_hint, pick_device
+    from ..device import cuda_hint, pick_device, places
     from ..launch import memory
     from ..launch.plan import choose, fits, seconds_needed
     from ..model import count_parameters
@@ -126,14 +126,16 @@ def estimate(corpus_id: str | None, *fields) -> str:
         model = replace(model, vocab_size=tokenizer.vocab_size)
         limits.check_model(count_parameters(model))
         limits.check_seconds(train.budget)
-        device = f"{in_words(pick_device(train.device), model)}. {cuda_hint()}".strip()
+        picked = pick_device(train.device)
+        several = f"Each of your {gpus} GPUs can train a run." if (gpus := len(places(picked))) > 1 else ""
+        device = " ".join(filter(None, [f"{in_words(picked, model)}.", several, cuda_hint()]))
         if queue.running():
             return f"{device} The time estimate is available once no other run is training."
         if train.budget:
             plan = choose(train.budget, model.vocab_size, tokens, said, unit(tokenizer))
             expected = f" {expectation(plan)}" if fits(plan, text.characters, tokenizer) else ""
             return f"{planned(plan, tokens)}{expected} {device}"
-        gigabytes = memory.needed(model, train, pick_device(train.device)) / 1e9
+        gigabytes = memory.needed(model, train, picked) / 1e9
         seconds = seconds_needed(model, train)
         time = durations.in_words(seconds, rough=True)
         if seconds > at_a_time():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ def serve(host: str, port: int | None) -> None:
         give_memory_back()
         threading.Thread(target=tidy, daemon=True).start()
     share_the_interpreter()
+    keep_few_products()
     with scratch.private_folder():  # first, because drawing the page may already write into it
         demo = build_app()
         counting.start()
@@ -60,6 +62,16 @@ def share_the_interpreter() -> None:
     sys.setswitchinterval(0.0005)
     if find_spec("matplotlib") is None:
         sys.modules["matplotlib"] = None  # type: ignore[assignment]
+
+
+def keep_few_products() -> None:
+    """Have oneDNN, and torch for it, keep the machine code of 64 products, not of 1,024. Call it before the first one.
+
+    Each is compiled for a number of rows, which takes 0.6 MB, and prompts and batches have hundreds of lengths: the
+    server grew by a quarter within an hour.
+    """
+    for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(variable, "64")
 
 
 def give_memory_back() -> None:

@@ -167,7 +167,7 @@ def test_the_program_reads_well(text):
 def test_nothing_from_a_run_s_files_becomes_code(text, tmp_path, monkeypatch, capsys):
     """A run may come from another person's archive."""
     run = trained("foreign", text, max_iters=2)
-    evil = '"""\nprint("broken in")\n\'\'\' \\ {{seed}} #\u2028\ud800'
+    evil = '"""\nprint("broken in")\n\'\'\' \\ {{seed}} #\u2028'
     about = {**run.settings()["corpus"], "name": evil, "sha256": evil}
     settings = json.dumps({**run.settings(), "corpus": about})
     (run.folder / "run.json").write_text(settings, encoding="utf-8")

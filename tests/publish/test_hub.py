@@ -541,7 +541,7 @@ def config_with(files: dict[str, bytes], **changes) -> bytes:
         ("config.json", lambda f: b" " * 2_000_000, "at most 1.0 MB"),
         ("tokenizer.json", lambda f: b'{"model":{"vocab":' * 50_000, "cannot be read"),
         ("tokenizer.json", lambda f: b'{"model":{"vocab":{"ab":0}}}', "single characters"),
-        ("tokenizer.json", lambda f: b'{"model":{"vocab":{"\\ud800":0}}}', "Couldn't load"),
+        ("tokenizer.json", lambda f: b'{"model":{"vocab":{"\\ud800":0}}}', "cannot be read"),
         ("model.safetensors", lambda f: b"\x80\x04.", "cannot be read"),
         ("model.safetensors", lambda f: b"\xff" * 100, "cannot be read"),
         ("model.safetensors", lambda f: f["model.safetensors"][:-10], "cannot be read"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -349,14 +348,6 @@ def test_the_page_forbids_itself_to_ask_anybody(opened):
     assert refused == "connect-src"
     assert all("Content Security Policy" in said for said in opened.complaints)
     opened.complaints.clear()
-
-
-def test_a_name_that_no_file_can_hold_is_shown_without_it():
-    run = made("half")
-    settings = run.settings()
-    settings["corpus"]["name"] = "A Pl\ud800ay"  # an unpaired surrogate, which JSON from elsewhere may contain
-    (run.folder / "run.json").write_text(json.dumps(settings), encoding="utf-8")
-    assert "<bdi>A Pl?ay</bdi>" in page_export.html(run).encode("utf-8").decode()
 
 
 def test_a_number_takes_four_letters():

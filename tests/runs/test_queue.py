@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINER = """
 import sys
 from nanogpt.runs import queue
-name, device = sys.argv[1:]
+name, *devices = sys.argv[1:]
 try:
-    with queue.turn(name, device):
-        print("began", flush=True)
+    with queue.turn(name, *devices) as device:
+        print("began" if [device] == devices else device, flush=True)
         sys.stdin.readline()
 except queue.Withdrawn:
     print("withdrawn", flush=True)
@@ -172,6 +172,23 @@ def test_a_turn_that_ends_in_an_error_gives_the_device_back(home):
 
     with pytest.raises(ZeroDivisionError):
         turn_and_fail()
+    assert queue.running() == queue.waiting() == []
+
+
+@pytest.mark.slow
+def test_each_of_several_gpus_trains_a_run(home):
+    gpus = ("cuda-0", "cuda-1")
+    with ExitStack() as stack, queue.turn("busy", *gpus) as taken:
+        assert taken == "cuda-0"
+        second = stack.enter_context(process(TRAINER, "second", *gpus))
+        assert said(second) == "cuda-1"
+        third = stack.enter_context(process(TRAINER, "third", *gpus))
+        until(lambda: queue.waiting() == ["third"])
+        assert queue.running() == ["busy", "second"]
+        tell(second)
+        assert said(third) == "cuda-1"
+        assert queue.running() == ["busy", "third"]
+        let_go(third)
     assert queue.running() == queue.waiting() == []
 
 

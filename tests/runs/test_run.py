@@ -153,6 +153,7 @@ def test_there_is_no_such_run(home):
 
 
 BROKEN = [b"", b"{", b"\xff\xfe", b"[]", b"null", b"5", b"[" * 100_000, b'{"train": ' + b"9" * 5000 + b"}"]
+BROKEN += [b'{"preset": "\\ud800"}']  # half a character, with which no other entry could be changed
 INCOMPLETE = [b"{}", b'{"train": null}', b'{"train": [1]}', b'{"train": {"max_iters": "x"}}']
 
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from conftest import ROOT
 
+from nanogpt.fast.packed import has_onednn
 from nanogpt.ui import guard, server
 
 
@@ -25,6 +26,7 @@ def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, 
     monkeypatch.setattr(server.counting, "start", lambda: None)  # its thread would count the texts of later tests
     monkeypatch.setattr(server, "import_torch", lambda: None)
     monkeypatch.setattr(server, "share_the_interpreter", lambda: None)  # it concerns the whole process
+    monkeypatch.setattr(server, "keep_few_products", lambda: None)
     server.serve("127.0.0.1", None)
     port = page.server_port
     page.close()
@@ -47,6 +49,30 @@ def test_threads_take_turns_often_and_matplotlib_is_not_searched_for_in_vain(ins
     finally:
         sys.setswitchinterval(interval)
         sys.modules.pop("matplotlib", None)
+
+
+PRODUCTS = """
+from nanogpt.ui import server
+server.keep_few_products()
+import torch
+from nanogpt.fast.packed import Packed
+layer = Packed(torch.nn.Linear(128, 512))
+memory = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) / 1000
+with torch.inference_mode():
+    for rows in range(1, 401):
+        layer(torch.ones(rows, 128))
+        if rows == 150:
+            before = memory()
+print(memory() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux") or not has_onednn(), reason="needs /proc and oneDNN")
+def test_products_of_ever_new_sizes_take_no_more_memory():
+    """If all were kept, the last 250 would take 160 MB."""
+    told = subprocess.run([sys.executable, "-c", PRODUCTS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(told.stdout) < 40
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,13 @@ def test_a_preset_s_time_on_a_gpu_comes_from_the_speed_that_is_cached(home, monk
     assert plan.rough_seconds(model, train) == 1.08 * train.max_iters * step
 
 
+def test_several_gpus_are_mentioned(home, known_speed, tiny_text, monkeypatch):
+    fields, text = entered("laptop"), corpus.add(tiny_text)
+    assert "GPUs" not in form.estimate(text.id, *fields)
+    monkeypatch.setattr("nanogpt.device.places", lambda device: ["cuda-0", "cuda-1"])
+    assert "Each of your 2 GPUs can train a run." in form.estimate(text.id, *fields)
+
+
 def test_the_picture_is_of_the_model_that_a_run_would_train(home, known_speed, tiny_text, monkeypatch):
     text = corpus.add(tiny_text)
     drawn = lambda *fields: form_picture.picture(text.id, *fields)
