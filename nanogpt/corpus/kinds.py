@@ -38,7 +38,7 @@ def _page(start: str) -> str:
     if PAGE.search(start) or tags * 1000 >= 5 * len(start):
         return "The text is a web page with HTML tags, and the model will learn them too. Save the page as plain text."
     others = ANY_TAG.findall(start)
-    if len(others) < 10 or len(others) * 1000 < 5 * len(start):
+    if len(others) < 10 or len(others) * 1000 < 3 * len(start):
         return ""
     return f"The text has tags such as {others[0][:40]}, and the model will learn them too. Save it as plain text."
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import time
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from conftest import Server
 
+from nanogpt import disk
 from nanogpt.runs import Run, all_runs
 
 SIX = {"/add_corpus", "/start_training", "/run_status", "/stop_training", "/list_runs", "/sample"}
@@ -289,3 +294,74 @@ def test_our_host_names_are_known(url):
     port = url.rsplit(":")[-1]
     for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
         assert httpx.get(url, headers={"host": host}).status_code == 200
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "way", ["/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/", "/theme.css/"]
+)
+@pytest.mark.parametrize("path", [
+    "/etc/passwd", "../../../../../../../../etc/passwd", "..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd", "app.py",
+    "{home}/checkpoints/one/run.json", "{home}/checkpoints/one/last.safetensors", "{home}/corpora/{text}/text.txt",
+])  # fmt: skip
+def test_no_file_is_handed_out(url, home, trained, corpus_id, way, path):
+    answer = httpx.get(url + way + path.format(home=home, text=corpus_id))
+    assert answer.status_code in (400, 403, 404), answer.text[:200]
+
+
+# --- a server that is killed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+def test_a_server_killed_during_training_sampling_and_an_upload_loses_nothing(tmp_path, tiny_text, monkeypatch):
+    from gradio_client import Client
+
+    home, folder = tmp_path / "home", tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("NANOGPT_HOME", str(home))
+    server = Server(home, TMPDIR=str(folder))
+    try:
+        client = Client(server.url, verbose=False)
+        text = ask(client, "/add_corpus", text=tiny_text, name="A play")
+        ask(client, "/start_training", text["id"], "one", "quick", {**TINY, "max_iters": 1_000_000})
+        until(client, "one", lambda status: status["step"] >= 40)
+        sampling = client.submit("one", length=10_000, api_name="/sample")
+        with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port)) as connection:
+            connection.sendall(upload_head(server.url) + b"a" * 1_000_000)
+            wait_for(lambda: sampling.outputs() and any(path.stat().st_size > 500_000 for path in folder.rglob("*")))
+            server.process.kill()
+            server.process.wait()
+        [killed] = folder.glob("nanogpt-page-*")
+        step = Run("one").history().step
+        server.start()
+        assert not killed.exists()
+        client = Client(server.url, verbose=False)
+        until(client, "one", lambda status: status["state"] == "running" and status["step"] > step)
+        ask(client, "/stop_training", name="one")
+        until(client, "one", lambda status: status["state"] == "stopped")
+        assert ask(client, "/add_corpus", text=tiny_text, name="A play")["id"] == text["id"]
+        assert [path.name for path in home.rglob("*") if disk.is_temporary(path.name)] == []
+        steps = [row["step"] for row in Run("one").history().rows]
+        assert steps == sorted(set(steps))
+    finally:
+        Run("one").request_stop()
+        server.stop()
+
+
+def upload_head(url: str) -> bytes:
+    """Return the start of an upload of 5 MB."""
+    return (
+        f"POST /gradio_api/upload HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nContent-Length: 5000000\r\n"
+        "Content-Type: multipart/form-data; boundary=edge\r\n\r\n"
+        '--edge\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
+    ).encode()
+
+
+def wait_for(true, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
