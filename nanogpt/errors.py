@@ -15,20 +15,30 @@ from . import limits
 from .config import NanoGPTError
 from .paths import home
 
-PROBLEMS = (NanoGPTError, OSError)  # what is answered with a sentence; anything else is a bug
+PROBLEMS = (NanoGPTError, OSError, MemoryError)  # what is answered with a sentence; anything else is a bug
+# Out-of-memory errors that are no MemoryError: from the CPU allocator, the CUDA driver and cuBLAS
+NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # EDQUOT: a user's quota; Windows doesn't have it
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # the last one: NFS without a lock server
 PROXIES = ("http", "https", "socks5", "socks5h")
 ANOTHER = "Set NANOGPT_HOME to a folder of your own"
 
 
-def explain(error: NanoGPTError | OSError) -> str:
+def lacks_memory(error: BaseException) -> bool:
+    """Return True for an error that says that memory ran out, from Python, NumPy or torch."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def explain(error: NanoGPTError | OSError | MemoryError) -> str:
     """Return a sentence that says what went wrong and what to do.
 
     On a public server it names no folder, and advises visitors, who can't change anything there.
     """
     if isinstance(error, NanoGPTError):
         return str(error)
+    if isinstance(error, MemoryError):
+        there = "The server doesn't have" if limits.is_public() else "This machine doesn't have"
+        return f"{there} enough memory for that at the moment. Try again later, or use a smaller text or model."
     if limits.is_public():
         return _for_visitors(error)
     return _for_owner(error)

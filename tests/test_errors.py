@@ -17,6 +17,7 @@ import pytest
 from conftest import Server, ended_run
 
 from nanogpt import corpus
+from nanogpt.cli import runs as commands
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.disk import unfinished
@@ -139,6 +140,27 @@ def test_a_proxy_that_cannot_be_used_is_said_without_its_password(monkeypatch, n
         monkeypatch.setenv(name, bad)
         assert f"The environment variable {name} isn't the address of a proxy" in proxy_problem()
         assert "pw" not in proxy_problem()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_too_little_memory_is_a_sentence(home, monkeypatch, capsys, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(commands, "all_runs", fail)
+    assert main(["runs"]) == 2
+    assert capsys.readouterr().err == (
+        "nanogpt: This machine doesn't have enough memory for that at the moment. "
+        "Try again later, or use a smaller text or model.\n"
+    )
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    assert explain(MemoryError()).startswith("The server doesn't have enough memory")
+
+
+def test_a_bug_is_not_called_a_lack_of_memory(home, monkeypatch):
+    monkeypatch.setattr(commands, "all_runs", lambda: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["runs"])
 
 
 def test_our_own_errors_stay_as_they_are(home):

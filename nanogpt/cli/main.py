@@ -12,7 +12,7 @@ import io
 import sys
 
 from .. import __version__
-from ..errors import PROBLEMS, explain
+from ..errors import PROBLEMS, explain, lacks_memory
 from ..paths import PROGRAM, home
 from . import baselines, hub, ladder, runs, sample, serve, train
 from . import explain as views
@@ -59,4 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except PROBLEMS as error:
         print(f"nanogpt: {explain(error)}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        print(f"nanogpt: {explain(MemoryError())}", file=sys.stderr)
         return 2
