@@ -36,9 +36,11 @@ def explain(error: NanoGPTError | OSError | MemoryError) -> str:
     """
     if isinstance(error, NanoGPTError):
         return str(error)
-    if isinstance(error, MemoryError):
-        there = "The server doesn't have" if limits.is_public() else "This machine doesn't have"
-        return f"{there} enough memory for that at the moment. Try again later, or use a smaller text or model."
+    there = "The server" if limits.is_public() else "This machine"
+    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+        return f"{there} is short of memory. Try again later, or use less text or a smaller model."
+    if error.errno == errno.EAGAIN:
+        return f"{there} can't start another process at the moment. Close other programs, or try again later."
     if limits.is_public():
         return _for_visitors(error)
     return _for_owner(error)

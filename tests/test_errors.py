@@ -104,6 +104,8 @@ def no_trainer(monkeypatch) -> None:
         (errno.ENOENT, "{home}/a", "{home}/a is gone; it was moved, renamed or deleted."),
         (errno.EMFILE, None, "Too many files are open. Close other programs"),
         (errno.ENOLCK, "{home}/a", "{home} is on a disk that can't lock files, so training doesn't work there. Set"),
+        (errno.ENOMEM, None, "This machine is short of memory. Try again later, or use less text or a"),
+        (errno.EAGAIN, None, "This machine can't start another process at the moment. Close other programs, or"),
         (errno.EIO, "{home}/a", "{home}/a can't be read or written (input/output error)."),
     ],
 )
@@ -150,11 +152,10 @@ def test_too_little_memory_is_a_sentence(home, monkeypatch, capsys, error):
     monkeypatch.setattr(commands, "all_runs", fail)
     assert main(["runs"]) == 2
     assert capsys.readouterr().err == (
-        "nanogpt: This machine doesn't have enough memory for that at the moment. "
-        "Try again later, or use a smaller text or model.\n"
+        "nanogpt: This machine is short of memory. Try again later, or use less text or a smaller model.\n"
     )
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
-    assert explain(MemoryError()).startswith("The server doesn't have enough memory")
+    assert explain(MemoryError()).startswith("The server is short of memory")
 
 
 def test_a_bug_is_not_called_a_lack_of_memory(home, monkeypatch):

@@ -114,7 +114,7 @@ def test_a_look_at_a_prompt_reads_the_alphabet_only_once(run):
     assert look().startswith("Not in this model's alphabet")
     assert not any(path.name == "tokenizer.json" for path in used_by(look))
     path = run.folder / "tokenizer.json"
-    disk.write_whole(path, path.read_bytes().replace("ö".encode(), "ÿ".encode()))
+    disk.write_whole(path, path.read_bytes().replace(b'"z":', '"ÿ":'.encode()))
     assert look() == ""
 
 
