@@ -82,7 +82,7 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> Decoded:
     _refuse_other_kinds(data, name)
     asked = codec_of(encoding) if encoding else None
     codec = _with_byte_order(data, asked) if asked else _certain(data)
-    if not asked and _is_headless(data, str(codec)):
+    if _is_headless(data, codec, asked):
         return dataclasses.replace(decode(data[1:], name), headless=True)
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
@@ -157,13 +157,13 @@ def _unmarked_utf16(data: bytes) -> str:
     return next((codec for codec in orders if is_east_asian(start.decode(codec, "replace"))), "")
 
 
-def _is_headless(data: bytes, codec: str) -> bool:
-    """Return True for UTF-16 whose first byte is missing, as in the end of a longer file.
+def _is_headless(data: bytes, codec: str | None, asked: str | None) -> bool:
+    """Return True for UTF-16 whose first byte is missing, as in the end of a longer file, unless it was `asked` for.
 
     Read as it is, its ASCII letters look right in the other byte order, but quotes and dashes are control characters.
     """
     others = {"utf-16-le": "utf-16-be", "utf-16-be": "utf-16-le"}
-    if codec not in others or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if asked or codec not in others or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return False
     as_it_is, without = data[:20_000], data[1:20_001]
     controls = lambda part, codec: len(CONTROLS.findall(part[: len(part) // 2 * 2].decode(codec, "replace")))

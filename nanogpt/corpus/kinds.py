@@ -76,14 +76,21 @@ def _chat(start: str, lines: list[str]) -> str:
 def _table(start: str) -> str:
     lines = [line for line in QUOTED.sub("", start).split("\n") if line.strip()]
     for mark, name, least in ((",", "commas", 2), (";", "semicolons", 1), ("\t", "tabs", 1), ("|", "bars", 1)):
-        [(columns, rows)] = Counter(line.count(mark) for line in lines).most_common(1) or [(0, 0)]
-        spaced = sum(line.count(mark + " ") for line in lines) > 0.5 * columns * len(lines)  # as in prose
-        if columns >= least and len(lines) >= 10 and 10 * rows > 9 * len(lines) and not spaced:
+        if (marks := _marks_per_line(lines, mark)) >= least:
             return (
-                f"The text is a table with {columns + 1} columns divided by {name}. The model will learn to write such "
+                f"The text is a table with {marks + 1} columns divided by {name}. The model will learn to write such "
                 "rows; for prose, keep only the column that has it."
             )
     return ""
+
+
+def _marks_per_line(lines: list[str], mark: str) -> int:
+    """Return how many of these marks nearly all lines have, 0 if that differs or a space follows, as in prose."""
+    if len(lines) < 10:
+        return 0
+    [(marks, rows)] = Counter(line.count(mark) for line in lines).most_common(1)
+    spaced = sum(line.count(mark + " ") for line in lines) > 0.5 * marks * len(lines)
+    return marks if 10 * rows > 9 * len(lines) and not spaced else 0
 
 
 def _names(lines: list[str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import corpus, limits
-from ..config import NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
+from ..config import NO_TIME, ModelConfig, NanoGPTError, TrainConfig, brief, duration, knobs
 from ..data import fitting_block_size
 from ..durations import short
 from ..formats import config_files, kind_of, read_config
@@ -53,7 +53,7 @@ def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> R
     """Return the full settings for a preset and `changes`, given this text and this machine."""
     known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
     if unknown := [str(key) for key in changes if key not in known]:
-        raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose one of {', '.join(known)}.")
+        raise NanoGPTError(f"There is no setting {brief(repr(unknown[0]))}. Choose one of {', '.join(known)}.")
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
     kind_of(model.features)  # fails before measuring if config.json can't describe the layout

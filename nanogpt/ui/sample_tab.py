@@ -112,6 +112,8 @@ def _tokenizer_at(folder: Path, version: tuple | None) -> Tokenizer:
 
 def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[tuple[str, list[str]]]:
     """Generate with all settings. Yield the prompt in the model's alphabet, and the samples so far without it."""
+    if not isinstance(prompt, str | None):
+        raise NanoGPTError("The prompt must be a string.")
     run = existing(name, NO_RUN)
     tokenizer, model = tokenizer_of(run), together(run)
     start = tokenizer.fit(prompt or "").text
