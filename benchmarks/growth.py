@@ -2,8 +2,8 @@
 
     python -m benchmarks.growth [FILE] [--tables text processes model runs steps] [--largest 1000] [--quick]
 
-Each row is measured in a process and a home folder of its own. FILE is Tiny Shakespeare, by default the file named by
-NANOGPT_TINYSHAKESPEARE; it is repeated for longer texts, up to `--largest` MB. Linux only.
+Each row is measured in a home folder and, unless it is `--quick`, in a process of its own. FILE is Tiny Shakespeare, by
+default the file named by NANOGPT_TINYSHAKESPEARE; it is repeated for longer texts, up to `--largest` MB. Linux only.
 """
 
 from __future__ import annotations
@@ -204,10 +204,15 @@ def rows(quick: bool, largest: int) -> dict[str, tuple[Callable, list]]:
 
 
 def alone(measure: Callable, file: str, size: Any) -> dict[str, Any]:
-    """Measure a row in an empty home folder. Meant for a process of its own."""
+    """Measure a row in an empty home folder."""
+    before = os.environ.get("NANOGPT_HOME")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NANOGPT_HOME"] = str(Path(folder) / "home")
-        return measure(file, size)
+        try:
+            return measure(file, size)
+        finally:
+            os.environ.pop("NANOGPT_HOME")
+            os.environ |= {"NANOGPT_HOME": before} if before else {}
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -223,7 +228,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             measure, sizes = rows(args.quick, args.largest)[table]
             found[table] = []
             for size in sizes:
-                found[table].append(each.submit(alone, measure, args.file, size).result())
+                row = (measure, args.file, size)
+                found[table].append(alone(*row) if args.quick else each.submit(alone, *row).result())
                 print(table, json.dumps(found[table][-1]), flush=True)
     if not args.quick:
         write_result("growth", dict(load=os.getloadavg()[0], **found))

@@ -99,9 +99,12 @@ def measure(layout: str, size: dict, length: int, rounds: int) -> dict:
     Ratios are medians of each round's ratio.
     """
     torch.manual_seed(1337)
-    model = keep_ready(GPT(ModelConfig(vocab_size=VOCAB, layout=layout, **size)).eval())  # as on the page
+    model = GPT(ModelConfig(vocab_size=VOCAB, layout=layout, **size)).eval()
     with torch.no_grad():
-        model.lm_head.weight.normal_(std=0.02)  # the modern layout initializes it to zero
+        for matrix in model.parameters():
+            if matrix.dim() == 2:
+                matrix.normal_(std=0.02)  # the modern layout initializes some to zero, which would be left out
+    keep_ready(model)  # as on the page
     reads = bandwidth(weight_bytes(model))
     threads = best_threads(model)
     torch.set_num_threads(threads)

@@ -10,7 +10,9 @@ rounding changes a draw.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -29,6 +31,8 @@ except ImportError:  # without the file, texts take turns
 MOST = 64  # texts at once
 MOST_BYTES = 200_000_000  # of keys and values
 TURN = 500  # characters after which a text makes room for one that waits
+REST = 0.5  # seconds to rest for each second of work while a run trains on the same cores
+LOOK = 1.0  # seconds between two looks at whether one does
 READ = 512  # tokens of prompts between two characters, so that the others don't have to wait long
 
 
@@ -105,8 +109,9 @@ class Request:
 class Together:
     """A model, and the texts that are asked of it now. A thread generates them, and ends when there are none."""
 
-    def __init__(self, model: GPT):
-        """Prepare a model for sampling. Don't train it afterwards."""
+    def __init__(self, model: GPT, training: Callable[[], bool] = lambda: False):
+        """Prepare a model for sampling. Don't train it afterwards. It works less while a run is `training`."""
+        self.training, self.looked, self.rests = training, -LOOK, False
         self.model, c = keep_ready(model), model.config
         row = 8 * c.n_layer * c.block_size * (c.n_embd + c.n_head)  # bytes of a text's keys and values, with their ones
         # on a GPU, too, texts take turns: a recorded graph has a single position
@@ -148,8 +153,10 @@ class Together:
                 if self.texts == 1 or self.most == 1:
                     self.write_alone()
                 else:
+                    began = time.monotonic()
                     self.let_join()
                     self.write_together()
+                    self.rest(time.monotonic() - began)
             except Exception as error:  # torch and NumPy raise many types; `Request.wait` raises it where it is handled
                 self.fail(error)
 
@@ -193,6 +200,13 @@ class Together:
         for T, several in groupby(joining, lambda text: len(text.context())):
             contexts = np.array([text.context() for text in several])  # (N, T)
             self.rows.join(contexts[:, : T - 1])  # `step` reads the newest
+
+    def rest(self, worked: float) -> None:
+        """Rest after some seconds of work if a run trains, or many texts would cost it more than half of its speed."""
+        if time.monotonic() > self.looked + LOOK:
+            self.rests, self.looked = self.training(), time.monotonic()
+        if self.rests:
+            time.sleep(REST * worked)
 
     def make_room(self) -> None:
         """If there is no row left for a text that waits, let the one that has written most wait, after its turn."""

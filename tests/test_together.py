@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
 from nanogpt.fast.rows import Rows
 from nanogpt.model import GPT
 from nanogpt.sample import pick, pick_each, stream, stream_many
-from nanogpt.together import Request, Together
+from nanogpt.together import REST, Request, Together
 from nanogpt.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer("\nabcd")
@@ -215,3 +216,20 @@ def test_draws_for_several_are_those_for_each():
         ours, theirs = ([np.random.default_rng(seed) for seed in range(4)] for _ in range(2))
         for scores in logits:
             assert pick_each(scores, configs, ours) == [pick(*one) for one in zip(scores, configs, theirs)]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_several_texts_leave_time_for_a_run_that_trains(training, monkeypatch):
+    slept, looks = [], []
+    clock = SimpleNamespace(monotonic=lambda: len(looks) * 0.1, sleep=slept.append)  # each look at it takes 0.1 s
+    monkeypatch.setattr(clock, "monotonic", lambda tick=clock.monotonic: looks.append(1) or tick())
+    monkeypatch.setattr(together_module, "time", clock)
+    asked = []
+    model = Together(made(), training=lambda: asked.append(1) or training)
+    assert len(written(model.ask(TOKENIZER, "a", SampleConfig(length=T, num_samples=3, seed=1)))) == 3
+    assert ended(model)
+    assert len(asked) < len(looks) / 5  # once per second
+    if training:
+        assert slept == pytest.approx([REST * 0.1] * T)
+    else:
+        assert slept == []

@@ -26,7 +26,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     if int(os.environ.get("RANK", 0)) > 0:  # another process that torchrun has started
         from ..launch import rank
 
-        return rank.main()
+        rank.main()
     if not 1 <= arguments.processes <= MOST:
         raise NanoGPTError(f"processes was {arguments.processes}; it must be between 1 and {MOST}.")
     run = run_to_resume(arguments, changes) if arguments.resume is not None else new_run(arguments, changes)

@@ -5,7 +5,9 @@ It prints nothing and writes no file. If it fails, it tells rank 0 why.
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import NoReturn
 
 from ..config import NanoGPTError
 from ..ranks import Lost, joined
@@ -14,7 +16,18 @@ from ..train import follow
 from .trainer import user_message
 
 
-def main() -> int:
+def main() -> NoReturn:
+    """Follow rank 0 until it ends, then end this process.
+
+    It ends at once, because it has nothing to save, and Python's own exit sometimes aborts while threads of the
+    connection still run ("terminate called without an active exception").
+    """
+    status = follow_to_the_end()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def follow_to_the_end() -> int:
     """Follow rank 0 until it ends, and return the exit status."""
     try:
         ranks, name = joined()
@@ -33,4 +46,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -17,7 +17,7 @@ from .. import disk
 from ..config import DASHES, NanoGPTError, SampleConfig, knobs, unescaped
 from ..errors import PROBLEMS, explain
 from ..formats import load_model
-from ..runs import Run
+from ..runs import Run, queue
 from ..tokenizer import Tokenizer, load_tokenizer
 from . import pull_panel
 from .drawn import drawn, line
@@ -73,7 +73,7 @@ def together(run: Run) -> Together:
     while time.monotonic() < deadline:
         with _loading:
             if key not in _loaded and _room():
-                _loaded[key] = Together(load_model(run.folder))
+                _loaded[key] = Together(load_model(run.folder), training=lambda: bool(queue.running()))
             if key in _loaded:
                 _loaded[key] = _loaded.pop(key)  # the newest comes last
                 return _loaded[key]
