@@ -57,7 +57,7 @@ def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> R
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
     kind_of(model.features)  # fails before measuring if config.json can't describe the layout
-    if preset_name == "timed" and not train.budget:
+    if preset_name == "timed" and not (train.budget or "max_iters" in changes):
         raise NanoGPTError(NO_TIME)
     tokenizer, tokens = text.tokenizer(), len(text.tokens())
     recipe = Recipe(preset_name, model, train, tokenizer)
