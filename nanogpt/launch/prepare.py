@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import corpus, limits
-from ..config import NO_TIME, ModelConfig, NanoGPTError, TrainConfig, brief, duration, knobs
+from ..config import NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
 from ..data import fitting_block_size
 from ..durations import short
 from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
-from ..presets import preset
+from ..presets import check_known, preset
 from ..runs import Run, Status
 from ..tokenizer import Tokenizer, unit
 from . import memory
@@ -51,9 +51,7 @@ def new_run(
 
 def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> Recipe:
     """Return the full settings for a preset and `changes`, given this text and this machine."""
-    known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
-    if unknown := [str(key) for key in changes if key not in known]:
-        raise NanoGPTError(f"There is no setting {brief(repr(unknown[0]))}. Choose one of {', '.join(known)}.")
+    check_known(changes)
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
     kind_of(model.features)  # fails before measuring if config.json can't describe the layout
