@@ -26,10 +26,7 @@ class Preset:
         if "max_iters" in changes and "budget" not in changes:
             settings["budget"] = 0.0  # steps that the user chose win over a preset's time
         if "learning_rate" in changes and "min_lr" not in changes:
-            knob_of = {k.name: k for k in knobs(TrainConfig)}
-            rate = knob_of["learning_rate"].parse(changes["learning_rate"])
-            usual = settings.get("min_lr", knob_of["min_lr"].default)
-            settings["min_lr"] = min(usual, rate)  # a rate the user chose wins over a default
+            settings["min_lr"] = _at_most(changes["learning_rate"], settings)
         return ModelConfig.of(settings), TrainConfig.of(settings)
 
 
@@ -38,6 +35,13 @@ def check_known(changes: Mapping[str, Any]) -> None:
     known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
     if unknown := sorted(set(changes) - known):
         raise NanoGPTError(f"There is no setting {brief(repr(unknown[0]))}. Choose one of {', '.join(sorted(known))}.")
+
+
+def _at_most(learning_rate: Any, settings: Mapping[str, Any]) -> float:
+    """Return the lowest learning rate of some settings, but no more than a rate that the user chose."""
+    knob_of = {k.name: k for k in knobs(TrainConfig)}
+    rate: float = knob_of["learning_rate"].parse(learning_rate)
+    return min(settings.get("min_lr", knob_of["min_lr"].default), rate)
 
 
 # How the modern layout is trained. Measured on Tiny Shakespeare; see benchmarks/README.md.
