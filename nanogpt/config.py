@@ -53,16 +53,16 @@ class Knob:
         return self._parsed(value, called or self.name)
 
     def _parsed(self, value: Any, called: str) -> Any:
-        allowed, given = self._allowed(), value
+        allowed, given, quoted = self._allowed(), brief(str(value)), brief(repr(value))
         self._refuse_nothing(value, called)
         if self.name == "budget" and isinstance(value, str):
             value = duration(value)
         try:
             number = self.kind(value) if self.kind is not int else _whole(value)
         except (TypeError, ValueError, OverflowError):
-            raise NanoGPTError(f"{called} was {value!r}; it must be {allowed}.") from None
+            raise NanoGPTError(f"{called} was {quoted}; it must be {allowed}.") from None
         if self.choices and number not in self.choices:
-            raise NanoGPTError(f"{called} was {value!r}; it must be {allowed}.")
+            raise NanoGPTError(f"{called} was {quoted}; it must be {allowed}.")
         if self.low is not None and self.high is not None and not self.low <= number <= self.high:  # `not` catches NaN
             raise NanoGPTError(f"{called} was {given}; it must be {allowed}.")
         return number
@@ -84,6 +84,11 @@ class Knob:
 NO_TIME = "Enter a time budget, such as 60s or 3m, or choose another preset."
 
 
+def brief(value: str) -> str:
+    """Return a value to name in a message, cut off if it is long."""
+    return value if len(value) <= 60 else f"{value[:60]}…"
+
+
 def duration(text: str) -> float:
     """Return the seconds in "90", "90s", "3m", "1.5h", "1h 30m" or "1d". Raise NanoGPTError for anything else."""
     unit = r"(?:(s|seconds?|secs?)|(m|minutes?|mins?)|(h|hours?)|(d|days?))"
@@ -92,7 +97,7 @@ def duration(text: str) -> float:
     if re.fullmatch(r"\d+(\.\d+)?", said):
         return float(said)
     if not re.fullmatch(f"(?:{part})+", said):
-        raise NanoGPTError(f"Couldn't read {text!r} as a time. Try 90s, 3m or 1h 30m.")
+        raise NanoGPTError(f"Couldn't read {brief(repr(text))} as a time. Try 90s, 3m or 1h 30m.")
     sizes = (1, 60, 3600, 86400)
     return sum(
         float(found[1]) * next(size for size, name in zip(sizes, found.groups()[1:]) if name)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from .config import NanoGPTError
+from .config import NanoGPTError, brief
 from .limits import on_zero_gpu
 
 lent = False  # ZeroGPU only: True in a process that currently has the GPU; set by launch/zero.py
@@ -45,7 +45,7 @@ def pick_device(wanted: str = "auto", probe: bool = False) -> Device:
     exits, so use it in processes that train, not in the server.
     """
     if wanted not in ("auto", *FINDERS):
-        raise NanoGPTError(f"device was {wanted!r}; it must be one of auto, cuda, mps, cpu.")
+        raise NanoGPTError(f"device was {brief(repr(wanted))}; it must be one of auto, cuda, mps, cpu.")
     for name in FINDERS if wanted == "auto" else [wanted]:  # the fastest first
         if device := FINDERS[name](probe):
             return device

@@ -154,6 +154,10 @@ def _temporary(path: Path) -> Iterator[Path]:
         temporary = path.with_name(f".{path.name}.{token}")
         try:
             yield temporary
+        except OSError as error:
+            if isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(temporary):
+                error.filename = str(path.parent)  # for the sentence that says what is wrong
+            raise
         finally:
             _delete(temporary)
 

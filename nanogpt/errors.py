@@ -9,24 +9,38 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from . import limits
 from .config import NanoGPTError
 from .paths import home
 
-PROBLEMS = (NanoGPTError, OSError)  # what is answered with a sentence; anything else is a bug
+PROBLEMS = (NanoGPTError, OSError, MemoryError)  # what is answered with a sentence; anything else is a bug
+# Out-of-memory errors that are no MemoryError: from the CPU allocator, the CUDA driver and cuBLAS
+NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # EDQUOT: a user's quota; Windows doesn't have it
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # the last one: NFS without a lock server
+PROXIES = ("http", "https", "socks5", "socks5h")
 ANOTHER = "Set NANOGPT_HOME to a folder of your own"
 
 
-def explain(error: NanoGPTError | OSError) -> str:
+def lacks_memory(error: BaseException) -> bool:
+    """Return True for an error that says that memory ran out, from Python, NumPy or torch."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def explain(error: NanoGPTError | OSError | MemoryError) -> str:
     """Return a sentence that says what went wrong and what to do.
 
     On a public server it names no folder, and advises visitors, who can't change anything there.
     """
     if isinstance(error, NanoGPTError):
         return str(error)
+    there = "The server" if limits.is_public() else "This machine"
+    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+        return f"{there} is short of memory. Try again later, or use less text or a smaller model."
+    if error.errno == errno.EAGAIN:
+        return f"{there} can't start another process at the moment. Close other programs, or try again later."
     if limits.is_public():
         return _for_visitors(error)
     return _for_owner(error)
@@ -65,6 +79,26 @@ def _reason(error: OSError) -> str:
 def _is_ours(where: str) -> bool:
     """Return True if a path lies in the folder where runs and texts are stored."""
     return Path(where).is_relative_to(home())
+
+
+def proxy_problem() -> str:
+    """Return why a proxy that the environment names can't be used, and what to do; "" if there is no such problem."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        for key in (name, name.lower()):
+            if (value := os.environ.get(key, "")) and not _is_proxy(value):
+                return (  # without the value, which may hold a password
+                    f"The environment variable {key} isn't the address of a proxy that works here. Use a form such as "
+                    f"http://host:port with one of {', '.join(PROXIES)}, or unset it."
+                )
+    return ""
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        return parts.scheme in PROXIES and parts.port != 0  # reading an impossible port raises ValueError
+    except ValueError:
+        return False
 
 
 def home_problem() -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the functions for weights import torch, so that reading a c
 
     from .model import GPT
 
+MAX_HEADER = 2_000_000  # bytes; that of a checkpoint with 48 blocks has 0.2 MB
 NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # without these, transformers adds defaults
 
 
@@ -146,7 +147,7 @@ def _check_described(described: dict[str, Any], name: str) -> None:
             f"{str(described.get(wrong[0], 'missing'))[:40]}; expected {wanted[wrong[0]]}."
         )
     vocab_size = described["vocab_size"]
-    if not isinstance(vocab_size, int) or not 0 < vocab_size < 2**21:
+    if not isinstance(vocab_size, int) or isinstance(vocab_size, bool) or not 0 < vocab_size < 2**21:
         raise NanoGPTError(
             f"The config.json of {name} has vocab_size={str(vocab_size)[:40]}; expected 1 to {2**21 - 1:,}."
         )
@@ -246,13 +247,24 @@ def _tensors(folder: Path, weights: bytes | None) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     try:
-        return load(weights or (folder / "model.safetensors").read_bytes())
+        data = weights or (folder / "model.safetensors").read_bytes()
+        check_header(data, f"The model.safetensors of {folder.name}")
+        return load(data)
     except FileNotFoundError:
         raise NanoGPTError(f"{folder.name} has no weights yet. Train it until its first checkpoint.") from None
     except OSError as error:
         raise NanoGPTError(f"The weights of {folder.name} can't be read. {explain(error)}") from None
     except (SafetensorError, KeyError) as broken:  # KeyError: a dtype that torch doesn't have
         raise NanoGPTError(f"The model.safetensors of {folder.name} cannot be read ({broken}). Restore it.") from None
+
+
+def check_header(start: bytes, name: str) -> None:
+    """Raise NanoGPTError if a safetensors file, given its first 8 bytes, lists more tensors than any run has.
+
+    Reading a list of a million empty ones would take 8 seconds and 1 GB.
+    """
+    if int.from_bytes(start[:8], "little") > MAX_HEADER:
+        raise NanoGPTError(f"{name} cannot be read (its header is too large). Restore it.")
 
 
 def _ours(tensors: dict[str, torch.Tensor], name: str, shape: torch.Size, form: str) -> torch.Tensor:

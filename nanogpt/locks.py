@@ -183,6 +183,8 @@ else:
         except OSError as error:
             if error.errno in TAKEN:
                 return False
+            if error.errno == errno.EBADF:  # record locks need a file that may be written, so not another user's
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
             raise
         return True
 

@@ -177,17 +177,25 @@ def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, torc
 
 
 def load_optimizer_tensors(optimizers: list[torch.optim.Optimizer], tensors: dict[str, torch.Tensor]) -> None:
-    """Load what `optimizer_tensors` returned. Raise ValueError if it belongs to other parameters."""
+    """Load what `optimizer_tensors` returned. Raise ValueError or IndexError if it belongs to other parameters."""
     for number, optimizer in enumerate(optimizers):
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        params = [p for group in optimizer.param_groups for p in group["params"]]
-        for name, value in tensors.items():
-            of, i, key = name.split(".")
-            if int(of) == number:
-                if value.dim() and value.shape != params[int(i)].shape:
-                    raise ValueError(f"{name} has the shape {tuple(value.shape)}")
-                state.setdefault(int(i), {})[key] = value
+        state = _state_in(tensors, number, [p for group in optimizer.param_groups for p in group["params"]])
+        wanted = {"momentum"} if isinstance(optimizer, Muon) else {"step", "exp_avg", "exp_avg_sq"}
+        if any(entry.keys() != wanted for entry in state.values()):
+            raise ValueError(f"optimizer {number} lacks some of its tensors, or has others")
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _state_in(tensors: dict[str, torch.Tensor], number: int, params: list) -> dict[int, dict[str, torch.Tensor]]:
+    """Return the state of the optimizer with this number as {parameter's number: {name: tensor}}."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        of, i, key = name.split(".")
+        if int(of) == number:
+            if value.shape != (torch.Size() if key == "step" else params[int(i)].shape):
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}")
+            state.setdefault(int(i), {})[key] = value
+    return state
 
 
 class Step:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import ModelConfig, NanoGPTError, TrainConfig, knobs
+from .config import ModelConfig, NanoGPTError, TrainConfig, brief, knobs
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,7 @@ class Preset:
 
     def configs(self, **changes: Any) -> tuple[ModelConfig, TrainConfig]:
         """Return the preset's two configs with some settings changed. A layout brings its training recipe with it."""
-        known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
-        if unknown := sorted(set(changes) - known):
-            raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose one of {', '.join(sorted(known))}.")
+        check_known(changes)
         changes = {key: value for key, value in changes.items() if value is not None}
         layout = changes.get("layout", self.settings.get("layout", ModelConfig.layout))
         settings = {**self.settings, **RECIPES.get(str(layout), {}), **changes}
@@ -30,6 +28,13 @@ class Preset:
         if "learning_rate" in changes and "min_lr" not in changes:
             settings["min_lr"] = _at_most(changes["learning_rate"], settings)
         return ModelConfig.of(settings), TrainConfig.of(settings)
+
+
+def check_known(changes: Mapping[str, Any]) -> None:
+    """Raise NanoGPTError if there is no setting of one of these names."""
+    known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
+    if unknown := sorted(set(changes) - known):
+        raise NanoGPTError(f"There is no setting {brief(repr(unknown[0]))}. Choose one of {', '.join(sorted(known))}.")
 
 
 def _at_most(learning_rate: Any, settings: Mapping[str, Any]) -> float:
@@ -94,4 +99,4 @@ def preset(name: str) -> Preset:
     for key, found in PRESETS.items():
         if str(name).strip().lower() in (key, found.label.lower()):
             return found
-    raise NanoGPTError(f"There is no preset {name!r}. Choose one of {', '.join(PRESETS)}.")
+    raise NanoGPTError(f"There is no preset {brief(repr(name))}. Choose one of {', '.join(PRESETS)}.")

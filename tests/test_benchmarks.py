@@ -234,6 +234,32 @@ def test_growth(text_file, home, monkeypatch):
 
 
 @pytest.mark.slow
+def test_texts_without_a_newline_and_with_very_many_characters_are_fuzzed():
+    from benchmarks import fuzz
+
+    found, seldom = set(), [0, 0]
+
+    @fuzz.seed(1)
+    @fuzz.settings(max_examples=20, database=None, deadline=None, suppress_health_check=list(fuzz.HealthCheck))
+    @fuzz.given(fuzz.vast_texts())
+    def look(text):
+        if "\n" not in text and len(text.encode("utf-8", "surrogatepass")) >= 10_000_000:
+            found.add("a line of 10 MB")
+        if len(set(text[:200_000])) == 100_000 + ("\n" in text[:200_000]):
+            found.add("100,000 characters")
+
+    @fuzz.seed(1)
+    @fuzz.settings(max_examples=2000, database=None)
+    @fuzz.given(fuzz.seldom)
+    def count(is_now):
+        seldom[is_now] += 1
+
+    look()
+    count()
+    assert found == {"a line of 10 MB", "100,000 characters"}
+    assert 1 <= seldom[True] <= 200
+
+
 def test_every_kind_of_input_is_fuzzed(home):
     from benchmarks import fuzz
 
@@ -254,7 +280,7 @@ def test_an_input_that_raises_or_takes_long_or_writes_elsewhere_fails(home, monk
         return kind
 
     monkeypatch.setattr(fuzz, "SECONDS", 0.2)
-    wrongs = (lambda: 1 / 0, lambda: fuzz.time.sleep(0.3), lambda: (tmp_path / "x").write_text("x"))
+    wrongs = (lambda: 1 / 0, lambda: fuzz.time.sleep(1), lambda: (tmp_path / "x").write_text("x"))
     for wrong, says in zip(wrongs, (ZeroDivisionError, "answered after", "wrote to")):
         monkeypatch.setattr(fuzz, "KINDS", dict(wrong=breaking(wrong)))
         with pytest.raises((ZeroDivisionError, AssertionError)) as failed:

@@ -17,9 +17,11 @@ import pytest
 from conftest import Server, ended_run, last_of
 
 from nanogpt import corpus
+from nanogpt.cli import runs as commands
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
-from nanogpt.errors import explain, home_problem
+from nanogpt.disk import unfinished
+from nanogpt.errors import explain, home_problem, proxy_problem
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
 from nanogpt.ui import api, corpus_tab, run_panel, runs_tab, text_panel, train_tab, watching
@@ -102,6 +104,8 @@ def no_trainer(monkeypatch) -> None:
         (errno.ENOENT, "{home}/a", "{home}/a is gone; it was moved, renamed or deleted."),
         (errno.EMFILE, None, "Too many files are open. Close other programs"),
         (errno.ENOLCK, "{home}/a", "{home} is on a disk that can't lock files, so training doesn't work there. Set"),
+        (errno.ENOMEM, None, "This machine is short of memory. Try again later, or use less text or a"),
+        (errno.EAGAIN, None, "This machine can't start another process at the moment. Close other programs, or"),
         (errno.EIO, "{home}/a", "{home}/a can't be read or written (input/output error)."),
     ],
 )
@@ -111,6 +115,53 @@ def test_an_error_of_the_system_is_a_sentence(home, monkeypatch, number, file, s
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     assert str(home) not in explain(error)
     assert explain(error).startswith("The server")
+
+
+def test_a_temporary_name_is_in_no_sentence(home):
+    with pytest.raises(OSError, match="(?i)read-only") as found, unfinished(home) as folder:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder / "text.txt"))
+    assert explain(found.value) == f"{home} is on a read-only disk. Set NANOGPT_HOME to a folder of your own."
+
+
+@pytest.mark.parametrize("command", [["runs"], ["--help"], ["serve"]])
+def test_the_home_folder_of_a_user_who_has_none_is_a_sentence_at_every_command(monkeypatch, capsys, command):
+    monkeypatch.setenv("NANOGPT_HOME", "~no-such-user/x")
+    assert main(command) == 2
+    assert capsys.readouterr().err == (
+        "nanogpt: NANOGPT_HOME is ~no-such-user/x, but this user has no home folder. Set it to a full path.\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["ALL_PROXY", "all_proxy", "http_proxy", "HTTPS_PROXY"])
+def test_a_proxy_that_cannot_be_used_is_said_without_its_password(monkeypatch, name):
+    assert proxy_problem() == ""
+    for fine in ("http://me:pw@proxy:3128", "proxy:3128", "socks5h://[::1]:9", "https://proxy"):
+        monkeypatch.setenv(name, fine)
+        assert proxy_problem() == ""
+    for bad in ("foo://proxy", "socks4://me:pw@proxy:1", "http://me:pw@proxy:port", "http://[pw"):
+        monkeypatch.setenv(name, bad)
+        assert f"The environment variable {name} isn't the address of a proxy" in proxy_problem()
+        assert "pw" not in proxy_problem()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_too_little_memory_is_a_sentence(home, monkeypatch, capsys, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(commands, "all_runs", fail)
+    assert main(["runs"]) == 2
+    assert capsys.readouterr().err == (
+        "nanogpt: This machine is short of memory. Try again later, or use less text or a smaller model.\n"
+    )
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    assert explain(MemoryError()).startswith("The server is short of memory")
+
+
+def test_a_bug_is_not_called_a_lack_of_memory(home, monkeypatch):
+    monkeypatch.setattr(commands, "all_runs", lambda: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["runs"])
 
 
 def test_our_own_errors_stay_as_they_are(home):

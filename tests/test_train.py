@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import steady_clock
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from nanogpt import corpus, disk, runs
 from nanogpt.config import NanoGPTError, TrainConfig
@@ -574,6 +575,38 @@ def test_a_save_of_something_else_is_a_sentence(text, undisturbed):
     (run.folder / "last.safetensors").write_bytes((undisturbed(**PLAIN).folder / "model.safetensors").read_bytes())
     with pytest.raises(NanoGPTError, match="last.safetensors of foreign"):
         train(run)
+
+
+def progress_with(**changes) -> Callable:
+    return lambda tensors, progress: progress.update(changes)
+
+
+OTHER_CHECKPOINTS = {
+    "a step that is a word": progress_with(step="x"),
+    "seconds that are none": progress_with(seconds=None),
+    "a loss that is a word": progress_with(best_val_loss="z"),
+    "no weights of the last layer": lambda tensors, progress: tensors.pop("model.lm_head.weight"),
+    "no random state": lambda tensors, progress: tensors.pop("random.torch"),
+    "a random state of zeros": lambda tensors, progress: tensors["random.batches"].zero_(),
+    "a random state of floats": lambda tensors, progress: tensors.update({"random.torch": torch.zeros(5056)}),
+    "an optimizer without one tensor": lambda tensors, progress: tensors.pop("optimizer.0.0.exp_avg_sq"),
+    "an optimizer's tensor of another shape": lambda tensors, progress: tensors.update(
+        {"optimizer.0.0.exp_avg": torch.zeros(())}
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_CHECKPOINTS)
+def test_a_save_with_something_wrong_in_it_is_a_sentence(text, what):
+    run = prepare.new_run(f"wrong-{time.time_ns()}", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    train(run)
+    tensors, found = state(run), progress(run)
+    OTHER_CHECKPOINTS[what](tensors, found)
+    (run.folder / "last.safetensors").write_bytes(save(tensors, {"progress": json.dumps(found)}))
+    prepare.to_continue(run, 9)
+    assert main(run.name) == 1
+    said = "with another version of nanogpt" if "optimizer" in what else f"last.safetensors of {run.name} is not its"
+    assert said in run.status().message
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import io
 import sys
 
 from .. import __version__
-from ..errors import PROBLEMS, explain
+from ..errors import PROBLEMS, explain, lacks_memory
 from ..paths import PROGRAM, home
 from . import baselines, hub, jobs, ladder, runs, sample, serve, train
 from . import explain as views
@@ -45,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     for out in (sys.stdout, sys.stderr):
         if isinstance(out, io.TextIOWrapper):
             out.reconfigure(errors="replace")  # print ? for letters the terminal can't show
-    commands = parser()
-    arguments = commands.parse_args(argv)
     try:
+        commands = parser()  # fails if NANOGPT_HOME can't be a folder
+        arguments = commands.parse_args(argv)
         if "run" not in arguments:
             commands.print_help()
             return 0
@@ -59,4 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except PROBLEMS as error:
         print(f"nanogpt: {explain(error)}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        print(f"nanogpt: {explain(MemoryError())}", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ def serve_command(arguments: argparse.Namespace) -> int:
     from ..ui import address
 
     address.check(arguments.host, arguments.port)  # before the page is loaded, which takes seconds
+    address.check_environment()
     from ..ui import server
 
     server.serve(arguments.host, arguments.port)

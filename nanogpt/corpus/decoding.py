@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import re
 from dataclasses import dataclass
 
 from ..config import NanoGPTError
@@ -22,6 +23,8 @@ BOMS = {  # UTF-32-LE first: its mark starts with that of UTF-16-LE
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 
+TERMINAL = (b"\a", b"\x0e", b"\x0f")  # the bell, which also ends a window's title, and changes of the alphabet
+CONTROLS = re.compile("[\0-\b\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 WORD = "open it in its own program and save it as plain text (.txt)"
 KINDS = [  # first bytes -> (what the file is, what to do about it)
     (b"PK\x03\x04", "a zip archive", "unpack it and add the text files inside"),
@@ -64,6 +67,7 @@ class Decoded:
     guessed: bool = False
     broken: int = 0
     cut: bool = False  # the file ended in the middle of a character, which was left out
+    headless: bool = False  # it began in the middle of one
     others: int = 0  # lines in another encoding than `codec`
     other: str = ""  # that encoding
 
@@ -83,6 +87,8 @@ def decode(data: bytes, name: str, encoding: str | None = None, earlier: str | N
     if earlier is None:
         _refuse_other_kinds(data, name)
     codec = earlier or (_with_byte_order(data, codec_of(encoding)) if encoding else certain(data))
+    if _is_headless(data, codec, encoding if earlier is None else codec):  # a later piece is whole
+        return dataclasses.replace(decode(data[1:], name), headless=True)
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
@@ -112,7 +118,10 @@ def _refuse_other_kinds(data: bytes, name: str) -> None:
 
 def refuse_binary(data: bytes, name: str) -> None:
     """Raise NanoGPTError if there are more null or control characters in the data than in any text."""
-    odd = len(data) - len(data.translate(None, bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))))
+    usual = b"\b\t\n\v\f\r\x1b"
+    if 0 < sum(map(data.count, TERMINAL)) <= data.count(b"\x1b"):  # in a program's output, these belong to its codes
+        usual += b"".join(TERMINAL)
+    odd = len(data) - len(data.translate(None, bytes(set(range(32)) - set(usual))))
     if data.count(0) * 1000 > len(data) or odd * 50 > len(data):
         raise NotText(
             f"{name} is not plain text: it contains {odd:,} bytes that never occur in text files. "
@@ -155,6 +164,19 @@ def _unmarked_utf16(data: bytes) -> str:
     start = data[: min(20_000, len(data) - len(data) % 2)]
     orders = ("utf-16-le", "utf-16-be")
     return next((codec for codec in orders if is_east_asian(start.decode(codec, "replace"))), "")
+
+
+def _is_headless(data: bytes, codec: str | None, asked: str | None) -> bool:
+    """Return True for UTF-16 whose first byte is missing, as in the end of a longer file, unless it was `asked` for.
+
+    Read as it is, its ASCII letters look right in the other byte order, but quotes and dashes are control characters.
+    """
+    others = {"utf-16-le": "utf-16-be", "utf-16-be": "utf-16-le"}
+    if asked or codec not in others or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False
+    as_it_is, without = data[:20_000], data[1:20_001]
+    controls = lambda part, codec: len(CONTROLS.findall(part[: len(part) // 2 * 2].decode(codec, "replace")))
+    return controls(as_it_is, codec) > 2 * controls(without, others[codec])
 
 
 def _decoded(data: bytes, codec: str) -> Decoded | None:

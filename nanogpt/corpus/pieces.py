@@ -194,6 +194,7 @@ def joined(one: Decoded, other: Decoded) -> Decoded:
         text="…",
         guessed=one.guessed or other.guessed,
         broken=one.broken + other.broken,
+        headless=one.headless,
         cut=other.cut,
         others=one.others + other.others,
         other=one.other or other.other,
@@ -214,6 +215,8 @@ def notes(name: str, decoded: Decoded) -> Iterator[str]:
     if decoded.others:
         s = "" if decoded.others == 1 else "s"
         yield f"{name} is UTF-8, except for {decoded.others:,} line{s}, which we read as {decoded.other}."
+    if decoded.headless:
+        yield f"{name} begins in the middle of a character, which was left out."
     if decoded.cut:
         yield f"{name} ends in the middle of a character, which was left out."
     if decoded.broken:

@@ -5,8 +5,10 @@ Nothing else about a text ever changes: no Unicode normalization, no straightene
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..config import NanoGPTError
@@ -76,27 +78,60 @@ def _broken(text: str) -> tuple[str, int]:
     return text.replace("\ufffd", ""), text.count("\ufffd")
 
 
-CP1252 = {ord(bytes([b]).decode("cp1252")): b for b in range(0x80, 0xA0) if b not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}
+# What UTF-8 looks like when it is decoded in an older encoding: é, ’ and и, in this order, where they are common
+MISREAD = {
+    "cp1252": re.compile("[ÃÂÐ]|â€|â\x80"),
+    "cp1251": re.compile("Г[\xa0-\xbfЂ-џ‚-™]|вЂ|[РС][Ђ-Џђ-џ°±µ‚-™]"),
+    "cp1250": re.compile("[ĂÂÄĹĐ]|â€"),
+    "mac-roman": re.compile("√|‚Ä|–[∞-≥æ-ø]"),
+    "cp850": re.compile("├|ÔÇ|ð[░▒║╝╗Á]"),
+    "cp437": re.compile("├|ΓÇ|╨"),
+}
+
+
+def _table(codec: str) -> dict[int, int]:
+    """Return {code point: byte} of an encoding. Bytes that have no letter in it stand for themselves."""
+    table = {byte: byte for byte in range(0x80 if codec != "cp1252" else 0xA0)}
+    for byte in range(0x80, 0x100):
+        table[ord(bytes([byte]).decode(codec, "ignore") or chr(byte))] = byte
+    return table
+
+
+TABLES = {codec: _table(codec) for codec in MISREAD}
 
 
 def _mojibake(text: str) -> tuple[str, int]:
-    """Repair UTF-8 that was decoded as Windows-1252 (Ã© for é), once or several times."""
-    total = 0
-    while count := (once := _mojibake_once(text))[1]:
-        text, total = once[0], max(total, count)
-    return text, total
+    """Repair UTF-8 that was decoded in an older encoding (Ã© for é), once or several times, in all lines or in some.
+
+    A line is only repaired if all of its non-ASCII characters are like that: one that was right proves that the others
+    were, too.
+    """
+    if text.isascii() or not any(sign.search(text) for sign in MISREAD.values()):
+        return text, 0
+    lines, total = text.split("\n"), 0
+    for i, line in enumerate(lines):
+        if not line.isascii():
+            lines[i], count = _mojibake_in_line(line)
+            total += count
+    return ("\n".join(lines), total) if total >= 5 else (text, 0)  # a few may be intended, as in «CAFÉ»
 
 
-def _mojibake_once(text: str) -> tuple[str, int]:
-    """Undo one such decoding, if all non-ASCII characters are like that."""
-    if not any(sign in text for sign in ("Ã", "Â", "â€", "Ð")):
-        return text, 0
-    try:
-        fixed = text.removeprefix("\ufeff").translate(CP1252).encode("latin-1").decode("utf-8")
-    except UnicodeError:  # one character that was right proves that the others were, too
-        return text, 0
-    count = len(fixed) - len(fixed.encode("ascii", "ignore"))
-    return (fixed, count) if count >= 5 else (text, 0)  # a few may be intended, as in «CAFÉ»
+def _mojibake_in_line(line: str) -> tuple[str, int]:
+    """Repair a line as often as it can be. Return the number of letters that the first repair left."""
+    most = 0
+    while (fixed := next(_decoded_rightly(line), None)) is not None:
+        line, most = fixed, max(most, len(fixed) - len(fixed.encode("ascii", "ignore")))
+    return line, most
+
+
+def _decoded_rightly(line: str) -> Iterator[str]:
+    """Yield the line as it was meant, if all of it was UTF-8 in one of the encodings in MISREAD."""
+    for codec, sign in MISREAD.items():
+        if sign.search(line):
+            with suppress(UnicodeError):
+                fixed = codecs.charmap_encode(line.removeprefix("\ufeff"), "strict", TABLES[codec])[0].decode("utf-8")
+                if len(fixed) < len(line):
+                    yield fixed
 
 
 # Project Gutenberg's header and footer, as written since the 1990s. A title may run over several lines.
@@ -130,34 +165,49 @@ def _gutenberg(text: str) -> tuple[str, int]:
     return (body, len(text) - len(body)) if body.strip() else (text, 0)
 
 
-# What programs send to a terminal: colors and cursor moves, titles and links, and the rest (ECMA-48, xterm)
+# What programs send to a terminal: colors and cursor moves, titles and links, and the rest (ECMA-48, xterm). A string
+# has an end (ST or BEL), or is cut off soon at the end of a line; anything else is text that happens to follow. The
+# short forms (C1) are left alone after what may be the start of a mis-encoded letter, of which they are a part there.
+INSIDE = r"[^\x07\x1b\x90-\x9f\n]"
+ENDED = rf"{INSIDE}{{0,4000}}(?:\x07|\x1b\\|\x9c)"
+CUT = rf"{INSIDE}{{0,200}}(?=[\x1b\n]|\Z)"
+C1 = "(?<![\x80-\x9b\x9d-\xbf\u00c2-\u00f4\u20ac])"
 ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI
-    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # OSC
-    r"|\x1b[PX^_][^\x1b\n]*(?:\x1b\\)?"  # DCS, SOS, PM and APC
+    rf"(?:\x1b\[|{C1}\x9b)[0-?]*[ -/]*[@-~]"  # CSI
+    rf"|\x1b[\]PX^_](?:{ENDED}|{CUT})|{C1}[\x90\x98\x9d-\x9f]{ENDED}"  # OSC, DCS, SOS, PM and APC
     r"|\x1b(?:[ -/]*[0-~])?"
 )
+STARTS = re.compile("[\x1b\b\x90\x98\x9b\x9d-\x9f]")
 STRUCK = re.compile("[^\n\b]?\b")  # a letter that is typed over with the next, for bold and underlined manual pages
 
 
 def _escapes(text: str) -> tuple[str, int]:
-    if "\x1b" not in text and "\x9b" not in text and "\b" not in text:
+    if not STARTS.search(text):
         return text, 0
     text, escapes = ESCAPES.subn("", text)
     text, struck = STRUCK.subn("", text)
     return text, escapes + struck
 
 
-# Times, and the numbers and headings between them, in SubRip and WebVTT files
+# Times, and what stands between them: the numbers and names of SubRip and WebVTT files, and the fields of others
 TIME = r"(?:\d{1,3}:)?\d{2}:\d{2}[.,]\d{3}"
-CUE = re.compile(rf"(?:^\d+[ \t]*\n)?^{TIME} --> {TIME}[^\n]*\n", re.MULTILINE)
+CUE = re.compile(
+    rf"(?:^\d+[ \t]*\n|(?<=\n\n)[^\n]+\n)?^{TIME} --> {TIME}[^\n]*\n"
+    r"|^Dialogue: (?:[^,\n]*,){9}|^\{\d+\}\{\d+\}|^\[\d{1,3}:\d{2}\.\d{2,3}\]",  # SubStation Alpha, MicroDVD, lyrics
+    re.MULTILINE,
+)
+HEADINGS = re.compile(
+    r"\AWEBVTT[^\n]*\n(?:[^\n]+\n)*|\A\[Script Info\].*?(?=^Dialogue: )|^(?:NOTE|STYLE)\b[^\n]*\n(?:[^\n]+\n)*",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def _subtitles(text: str) -> tuple[str, int]:
-    if " --> " not in text:
+    if not any(sign in text for sign in (" --> ", "\nDialogue: ", "}{", "\n[0")):
         return text, 0
-    text, count = CUE.subn("", text)
-    return text.removeprefix("WEBVTT\n").lstrip("\n") if count else text, count
+    headed = text.startswith(("WEBVTT", "[Script Info]"))
+    fixed, count = CUE.subn("", HEADINGS.sub("\n", text) if headed else text)
+    return (fixed.lstrip("\n"), count) if count else (text, 0)
 
 
 BREAKS = "\v\f"  # vertical tabs and form feeds separate paragraphs and pages, so they become newlines

@@ -6,6 +6,7 @@ Each is stored with the hash of the weights that it explains, so a run that has 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,13 @@ def version(run: Run, view: str) -> tuple[int, ...] | None:
 
 
 def keep(opened: Opened, view: str, result: dict[str, Any]) -> None:
-    """Keep a result. Do nothing for a run that ships with the project, whose folder may belong to someone else."""
-    if path := _place(opened, f"{view}.json"):
-        disk.write_whole(path, json.dumps(dict(weights=opened.weights, result=result), ensure_ascii=False))
+    """Keep a result, if its folder can be written to; otherwise it will be computed again next time.
+
+    Do nothing for a run that ships with the project, whose folder may belong to someone else.
+    """
+    with suppress(OSError):  # the disk is full or read-only, or the run belongs to another user
+        if path := _place(opened, f"{view}.json"):
+            disk.write_whole(path, json.dumps(dict(weights=opened.weights, result=result), ensure_ascii=False))
 
 
 def can_keep(opened: Opened) -> bool:
@@ -60,7 +65,7 @@ def load_tensors(opened: Opened, view: str) -> dict[str, torch.Tensor] | None:
 
 
 def keep_tensors(opened: Opened, view: str, tensors: dict[str, torch.Tensor]) -> None:
-    """Keep tensors, as `keep` does with a result."""
+    """Keep tensors, as `keep` does with a result, but raise OSError if they can't be: they are needed afterwards."""
     from safetensors.torch import save
 
     if path := _place(opened, f"{view}.safetensors"):

@@ -17,7 +17,7 @@ from ..disk import write_whole
 from ..durations import short
 from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
-from ..presets import preset
+from ..presets import check_known, preset
 from ..runs import Run, Status, open_job
 from ..tokenizer import Tokenizer, unit
 from . import memory
@@ -75,10 +75,11 @@ def settle(run: Run, text: corpus.Corpus, preset_name: str, changes: dict[str, A
 
 def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any], here: bool = True) -> Recipe:
     """Return the full settings for a preset and `changes`, given this text and, if it trains `here`, this machine."""
-    changes = _given(changes)
+    check_known(changes)
+    changes = {key: value for key, value in changes.items() if value not in (None, "")}
     model, train = preset(preset_name).configs(**changes)
     kind_of(model.features)  # fails before measuring if config.json can't describe the layout
-    if preset_name == "timed" and not train.budget:
+    if preset_name == "timed" and not (train.budget or "max_iters" in changes):
         raise NanoGPTError(NO_TIME)
     tokenizer, tokens = text.tokenizer(), len(text.tokens())
     recipe = Recipe(preset_name, model, train, tokenizer)
@@ -86,14 +87,6 @@ def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any], here
         recipe = choose_by_time(recipe, text.characters, tokens, changes)
     block_size = fitting_block_size(tokens, recipe.model.block_size)
     return replace(recipe, model=replace(recipe.model, vocab_size=tokenizer.vocab_size, block_size=block_size))
-
-
-def _given(changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that have a value. Raise NanoGPTError if one doesn't exist."""
-    known = [k.name for k in knobs(ModelConfig) + knobs(TrainConfig)]
-    if unknown := [str(key) for key in changes if key not in known]:
-        raise NanoGPTError(f"There is no setting {unknown[0]!r}. Choose one of {', '.join(known)}.")
-    return {key: value for key, value in changes.items() if value not in (None, "")}
 
 
 def choose_by_time(recipe: Recipe, characters: int, tokens: int, changes: dict[str, Any]) -> Recipe:

@@ -13,20 +13,15 @@ import traceback
 
 from .. import limits
 from ..config import NanoGPTError
-from ..errors import explain
+from ..errors import explain, lacks_memory
 from ..runs import Busy, Run, queue
-
-# Out-of-memory errors that are not a torch.OutOfMemoryError: from the CPU allocator, the CUDA driver and cuBLAS
-NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def user_message(error: Exception) -> str:
     """Turn an exception into a user-facing message."""
     if isinstance(error, NanoGPTError):
         return str(error)
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY):
+    if lacks_memory(error):
         return "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
     if isinstance(error, OSError):
         return explain(error)

@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from ..config import NanoGPTError
+from ..errors import proxy_problem
 
 HTTPError = HfHubHTTPError.__bases__[0]  # of the HTTP library under the Hub client, which differs between releases
 TOKEN = re.compile(r"hf_[\w.\-]{8,}")  # a user's token, or that of a visitor who signed in
@@ -70,8 +71,8 @@ def sentence(error: Exception, repo: str = "") -> str:
     # JSONDecodeError: we got a web page instead, as from a network with a login page
     if isinstance(error, HTTPError | LocalEntryNotFoundError | ConnectionError | TimeoutError | json.JSONDecodeError):
         return UNREACHABLE
-    if isinstance(error, ValueError):  # the Hub client's check of the card's front matter
-        return f"The Hub rejected the model card: {' '.join(str(error).split())[:200]}"
+    if isinstance(error, ValueError):  # from a proxy's address, or the Hub client's check of the card's front matter
+        return proxy_problem() or f"The Hub rejected the model card: {' '.join(str(error).split())[:200]}"
     return f"That failed ({getattr(error, 'strerror', None) or type(error).__name__}). Try again."
 
 

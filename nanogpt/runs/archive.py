@@ -31,7 +31,7 @@ from .run import Run
 MAX_BYTES = 1_000_000_000  # of an archive, and of its unpacked contents
 MB = 1_000_000
 FILES = {  # file name -> maximum size in bytes
-    "run.json": MB, "config.json": MB, "generation_config.json": MB, "tokenizer.json": 50 * MB,
+    "run.json": MB, "config.json": MB, "generation_config.json": MB, "tokenizer.json": 4 * MB,
     "tokenizer_config.json": MB, "metrics.jsonl": 50 * MB, "samples.jsonl": 50 * MB, "log.txt": 5 * MB,
     "model.safetensors": MAX_BYTES, "last.safetensors": MAX_BYTES,
 }  # fmt: skip

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..config import NanoGPTError
-from ..disk import write_whole
+from ..disk import from_json, write_whole
+from ..formats import check_header
 from ..model import GPT
 from ..optim import load_optimizer_tensors, optimizer_tensors
+from .history import is_number
 from .run import Run
 
 
@@ -53,6 +57,7 @@ def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
     """
     try:
         data = (run.folder / "last.safetensors").read_bytes()
+        check_header(data, f"last.safetensors of {run.name}")
         tensors = load(data)
     except FileNotFoundError:
         return Progress()
@@ -60,32 +65,69 @@ def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
         raise NanoGPTError(
             f"last.safetensors of {run.name} cannot be read ({broken}), so the run can't be resumed."
         ) from None
-    if (
-        not {"random.torch", "random.batches"} <= tensors.keys()
-        or f"model.{next(iter(model.state_dict()))}" not in tensors
-    ):
-        raise NanoGPTError(f"last.safetensors of {run.name} is not its checkpoint, so the run can't be resumed.")
-    progress = _progress(run, data)
-    part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    model.load_state_dict(part("model."))
     try:
-        load_optimizer_tensors(optimizers, part("optimizer."))
-    except (ValueError, IndexError):
+        progress = progress_in(_metadata(data), run.name)
+        part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        model.load_state_dict(part("model."))
+        _load_optimizers(run.name, optimizers, part("optimizer."))
+        torch.set_rng_state(tensors["random.torch"])
+        generator.set_state(tensors["random.batches"])
+        if "random.cuda" in tensors and model.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+    except (NanoGPTError, torch.OutOfMemoryError):
+        raise
+    except (KeyError, ValueError, TypeError, RuntimeError):  # missing, or of another shape or type
         raise NanoGPTError(
-            f"{run.name} was trained with another version of nanogpt, whose optimizer doesn't match this one's, so it "
-            "can't be resumed. You can still sample from it; train again to go on."
+            f"last.safetensors of {run.name} is not its checkpoint, so the run can't be resumed."
         ) from None
-    torch.set_rng_state(tensors["random.torch"])
-    generator.set_state(tensors["random.batches"])
-    if "random.cuda" in tensors and model.device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["random.cuda"])
     return progress
 
 
-def _progress(run: Run, data: bytes) -> Progress:
-    """Return the progress in a checkpoint's header. Raise NanoGPTError if a newer version wrote it."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    progress = json.loads(header["__metadata__"]["progress"])
-    if progress.keys() - asdict(Progress()).keys():
-        raise NanoGPTError(f"{run.name} was trained with a newer version of nanogpt. Update nanogpt to resume it.")
-    return Progress(**progress)
+def _load_optimizers(name: str, optimizers: list, tensors: dict[str, torch.Tensor]) -> None:
+    try:
+        load_optimizer_tensors(optimizers, tensors)
+    except (ValueError, IndexError):
+        raise NanoGPTError(
+            f"{name} was trained with another version of nanogpt, whose optimizer doesn't match this one's, so it "
+            "can't be resumed. You can still sample from it; train again to go on."
+        ) from None
+
+
+def check_random(shape: list[int], state: Callable[[], torch.Tensor]) -> None:
+    """Raise ValueError, RuntimeError or TypeError if a tensor is not the state of a random number generator.
+
+    `state` returns the tensor. It is called only if the shape is right.
+    """
+    generator = torch.Generator()
+    if shape != list(generator.get_state().shape):
+        raise ValueError(f"the shape is {shape}")
+    generator.set_state(state())
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    return from_json(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+
+
+def progress_in(metadata: Mapping[str, str], name: str) -> Progress:
+    """Return the progress in the metadata of the checkpoint of the run with this name.
+
+    Raise NanoGPTError if a newer version wrote it, and ValueError or KeyError if it is no progress.
+    """
+    found = from_json(metadata["progress"].encode())
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    if found.keys() - asdict(Progress()).keys():
+        raise NanoGPTError(f"{name} was trained with a newer version of nanogpt. Update nanogpt to resume it.")
+    for one in fields(Progress):
+        if not _fits(found.get(one.name, one.default), str(one.type)):
+            raise ValueError(f"{one.name} is {found[one.name]!r}")
+    return Progress(**found)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Return True if a value that was read from JSON can be that of a field of Progress."""
+    if value is None:
+        return kind == "float | None"
+    if kind == "int":
+        return is_number(value) and isinstance(value, int) and -1 <= value < 2**53
+    return is_number(value) and not math.isnan(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from .. import corpus, limits
 from ..config import NanoGPTError, TrainConfig
 from ..disk import from_json
-from ..formats import load_model, read_config
+from ..formats import check_header, load_model, read_config
 from ..tokenizer import load_tokenizer
 from .about import check_format
 from .logs import COLUMNS
@@ -26,7 +27,8 @@ LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.sta
 def check_folder(folder: Path) -> dict[str, Any]:
     """Return the settings in the folder's run.json. Raise NanoGPTError, naming the file, if any file is not valid."""
     for path in folder.glob("*.json"):
-        read_object(path)  # the libraries that read these files later have poor error messages
+        if path.name != "tokenizer.json":  # which may be large, and is checked with the model
+            read_object(path)  # the libraries that read these files later have poor error messages
     settings = _settings(folder / "run.json")
     model = _model(folder)
     _check_rows(folder / "metrics.jsonl", _is_metric)
@@ -118,14 +120,22 @@ def _is_sample(row: dict) -> bool:
 
 
 def _check_save(path: Path, model: GPT) -> None:
-    """Raise NanoGPTError unless last.safetensors is a checkpoint of this model. Only its header is read."""
+    """Raise NanoGPTError unless last.safetensors is a checkpoint of this model. Its large tensors are not read."""
+    from .checkpoint import check_random, progress_in
+
     expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
+    with path.open("rb") as start:
+        check_header(start.read(8), path.name)
     try:
         with safe_open(path, "pt") as file:
-            progress = from_json((file.metadata() or {})["progress"].encode())
+            progress = progress_in(file.metadata() or {}, "This run")
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys() if name.startswith("model.")}  # noqa: SIM118
-        right = shapes == expected and _is_number(progress["step"]) and progress["step"] >= 0
-    except (SafetensorError, ValueError, KeyError, TypeError):
+            for name in ("random.torch", "random.batches"):
+                check_random(file.get_slice(name).get_shape(), partial(file.get_tensor, name))
+        right = shapes == expected and progress.step >= 0
+    except NanoGPTError:
+        raise
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
         right = False
     if not right:
         raise NanoGPTError(f"{path.name} is not a checkpoint of this model. Nothing was imported.")

@@ -104,7 +104,7 @@ class Run:
                 lock.enter_context(locks.held(self.folder / ".lock", patience=2.0))  # a look takes it for an instant
             except locks.Held:
                 raise Busy(self.name) from None
-            disk.sweep(self.folder, self.folder / "snapshots", queue.folder())
+            disk.sweep(self.folder, self.folder / "snapshots", self.folder / "explain", queue.folder())
             yield
 
     def log(self, **row: Any) -> None:

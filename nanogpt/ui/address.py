@@ -7,6 +7,7 @@ import os
 import socket
 
 from ..config import NanoGPTError
+from ..errors import proxy_problem
 
 ALONE = ("127.0.0.1", "localhost", "::1")
 
@@ -27,6 +28,18 @@ def check(host: str, port: int | None) -> str:
     except (OSError, UnicodeError) as error:
         raise NanoGPTError(why_not(host, port, error)) from None
     return f"[{bare}]" if family is socket.AF_INET6 else host
+
+
+def check_environment() -> None:
+    """Raise NanoGPTError for what Gradio reads from the environment when it is imported, and can't use."""
+    if problem := proxy_problem():
+        raise NanoGPTError(problem)
+    for name in ("GRADIO_SERVER_PORT", "GRADIO_NUM_PORTS"):
+        if not (value := os.environ.get(name, "1")).isdecimal():
+            raise NanoGPTError(
+                f"The environment variable {name} is {value!r}, but must be a number. Correct or unset it."
+            )
+    os.environ.pop("GRADIO_SERVER_NAME", None)  # Gradio would look for free ports there instead of at --host
 
 
 def why_not(host: str, port: int | None, error: OSError | UnicodeError) -> str:

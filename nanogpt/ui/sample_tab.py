@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ..config import DASHES, NanoGPTError, SampleConfig, knobs, unescaped
 from ..errors import PROBLEMS, explain
 from ..formats import load_model
 from ..runs import Run, queue
-from ..tokenizer import load_tokenizer
+from ..tokenizer import Tokenizer, load_tokenizer
 from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
@@ -99,10 +100,22 @@ def write(
         yield start + text
 
 
+def tokenizer_of(run: Run) -> Tokenizer:
+    """Return a run's tokenizer, read again only if its file has changed: it is asked for at every look at a prompt."""
+    return _tokenizer_at(run.folder, disk.version(run.folder / "tokenizer.json"))
+
+
+@lru_cache(maxsize=4)
+def _tokenizer_at(folder: Path, version: tuple | None) -> Tokenizer:
+    return load_tokenizer(folder)
+
+
 def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[tuple[str, list[str]]]:
     """Generate with all settings. Yield the prompt in the model's alphabet, and the samples so far without it."""
+    if not isinstance(prompt, str | None):
+        raise NanoGPTError("The prompt must be a string.")
     run = existing(name, NO_RUN)
-    tokenizer, model = load_tokenizer(run.folder), together(run)
+    tokenizer, model = tokenizer_of(run), together(run)
     start = tokenizer.fit(prompt or "").text
     with model.ask(tokenizer, start, config) as request:
         request.begun.wait(10)
@@ -144,7 +157,7 @@ def note(name: str | None, prompt: str) -> str:
     """Return how characters of the prompt that are not in the alphabet are replaced or skipped, or ""."""
     try:
         run = seen(name)
-        return str(load_tokenizer(run.folder).fit(prompt or "")) if run else ""
+        return str(tokenizer_of(run).fit(prompt or "")) if run else ""
     except PROBLEMS as error:
         return explain(error)
 

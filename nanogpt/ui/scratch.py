@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -27,7 +28,7 @@ from .shares import Sender, Share, sender_of
 
 PREFIX = "nanogpt-page-"  # of the folder's name, see __init__.py
 LOCK = ".lock"  # held as long as the server lives
-STARTS = 10.0  # seconds in which a server takes its lock
+STARTS, SOON = 10.0, 1.0  # seconds in which a server makes the file of its lock, and then takes it
 PER_FILE = 8192  # bytes that a file takes on disk at least, with its folder
 FULL = "The server's space for uploads and downloads is in use at the moment. Try again in a few minutes."
 
@@ -169,8 +170,10 @@ def clear(folder: Path) -> None:
         about = folder.lstat()
         if folder.is_symlink() or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
             return
-        starting = time.time() - about.st_mtime < STARTS  # it may not hold its lock yet
-        if not starting and not locks.is_held(folder / LOCK):
+        with contextlib.suppress(FileNotFoundError):
+            about = (folder / LOCK).lstat()
+        young = STARTS if stat.S_ISDIR(about.st_mode) else SOON  # it may be about to make its lock, or to take it
+        if time.time() - about.st_mtime >= young and not locks.is_held(folder / LOCK):
             shutil.rmtree(folder, ignore_errors=True)
 
 

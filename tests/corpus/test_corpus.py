@@ -24,7 +24,7 @@ import pytest
 from nanogpt import corpus, disk
 from nanogpt.config import NanoGPTError
 from nanogpt.corpus import builtin as texts
-from nanogpt.corpus import store
+from nanogpt.corpus import kinds, repairs, store
 from nanogpt.corpus.decoding import decode
 from nanogpt.corpus.encoding import ENCODINGS, codec_of
 from nanogpt.corpus.reading import Reading, read
@@ -515,7 +515,7 @@ ADVICE = {
         f"{i}\n00:{i // 60:02}:{i % 60:02}.000 --> 01:00:00.000\n{line}\n\n"
         for i, line in enumerate(text_of(lines=151).splitlines())
     ),
-    "150 lines begin with a date and a time": "".join(
+    "150 lines have the date or time of a message": "".join(
         f"31.12.20, 21:{i % 60:02} - Olga: {line}\n" for i, line in enumerate(text_of(lines=150).splitlines())
     ),
     "a table with 4 columns divided by commas": "".join(f"{i},{i * 7 % 13},{i * i},name {i}\n" for i in range(2000)),
@@ -528,6 +528,57 @@ ADVICE = {
     ),
     "100% of the validation set also appears in the training set": (text_of(lines=15)) * 10,
 }
+
+
+MESSAGES = [
+    "31.12.20, 21:{:02} - Olga: ", "\u200e[31/12/20, 9:{:02}:11\u202fPM] Olga: ", "[21:{:02}] <olga> ",
+    "21:{:02}:11 <olga> ", "2020-12-31T21:{:02}Z INFO ", "2020-12-31 21:{:02},123 INFO ",
+    "olga — 12/31/2020 9:{:02} PM\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_chats_and_logs_of_many_programs_are_recognized(message):
+    text = "".join(message.format(i % 60) + line + "\n" for i, line in enumerate(text_of(lines=150).splitlines()))
+    assert kinds.said(text).startswith("150 lines have the date or time of a message")
+
+
+RECORDS = {
+    "The text has tags such as </word>": "<word id='{i}'>{line}</word>\n",
+    "The text is JSON": '{{"id": {i}, "text": "{line}"}}\n',
+    "The text is a table with 3 columns divided by commas": '{i},Olga,"{line}, and{more},\n ""{i}"""\n',
+    "The text is a table with 2 columns divided by bars": "{i}|{line}\n",
+}
+
+
+@pytest.mark.parametrize("sentence", RECORDS)
+def test_records_of_many_programs_are_recognized(sentence):
+    lines = enumerate(text_of(lines=150).splitlines())
+    text = "".join(RECORDS[sentence].format(i=i, line=line, more=", more" * (i % 3)) for i, line in lines)
+    assert kinds.said(text).startswith(sentence)
+
+
+def test_times_in_prose_are_no_messages():
+    assert kinds.said("At 9:15 he came, on 31.12.20, 21:00 at last.\n[1] A note.\n12 < 13 > 2\n" * 50) == ""
+
+
+SUBTITLES = {
+    "WEBVTT - a title\n\nNOTE by Olga\n\n": "cue-{i}\n00:{i:02}.000 --> 00:{i:02}.900 align:start\n{line}\n\n",
+    "[Script Info]\nTitle: x\n\n[Events]\nFormat: Layer, Start\n": (
+        "Dialogue: 0,0:00:{i:02}.00,0:00:{i:02}.90,x,,0,0,0,,{line}\n"
+    ),
+    "{0}{0}23.976\n": "{{{i}}}{{{i}}}{line}\n",
+    "": "[00:{i:02}.50]{line}\n",
+}
+
+
+@pytest.mark.parametrize("heading", SUBTITLES)
+def test_subtitles_of_many_programs_lose_their_times(heading):
+    lines = [line + ", she said." for line in text_of(lines=60).splitlines()]
+    text = heading + "".join(SUBTITLES[heading].format(i=i, line=line) for i, line in enumerate(lines))
+    assert "lines are times of subtitles" in kinds.said(text)
+    cleaned = [line for line in read(text, accept=["subtitle-times"]).text.split("\n") if line]
+    assert cleaned == ["23.976", *lines] if "23.976" in heading else lines
 
 
 @pytest.mark.parametrize("sentence", ADVICE)
@@ -961,12 +1012,71 @@ def test_damaged_lines_are_not_taken_for_another_encoding(tmp_path):
     assert read([write(tmp_path, "a.txt", damaged)]).text.count("\ufffd") == 3
 
 
+def misread(text: str, codec: str) -> str:
+    """Decode a text's UTF-8 in an older encoding. Bytes that have no letter there become control characters."""
+    return "".join(bytes([byte]).decode(codec, "ignore") or chr(byte) for byte in text.encode())
+
+
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_mojibake_is_repaired_to_the_end(times):
-    text = flawed = "café naïve über\n" * 100
+@pytest.mark.parametrize("codec", ["latin-1", *repairs.MISREAD])
+@pytest.mark.parametrize("language", ["German", "Czech", "Russian"])
+def test_mojibake_is_repaired_to_the_end(times, codec, language):
+    text = flawed = text_of(language)
     for _ in range(times):
-        flawed = flawed.encode("utf-8").decode("cp1252")
+        flawed = misread(flawed, codec)
     assert read(flawed).text == text
+
+
+@pytest.mark.parametrize("codec", repairs.MISREAD)
+def test_mojibake_is_repaired_line_by_line(codec):
+    lines = text_of("Russian").splitlines(keepends=True)
+    mixed = read("".join(misread(line, codec) if i % 3 == 0 else line for i, line in enumerate(lines)))
+    assert mixed.text == "".join(lines)
+    assert [one.key for one in mixed.repairs] == ["mojibake"]
+
+
+@pytest.mark.parametrize("text", [
+    "“CAFÉ” dit l’école. À «Noël»\n", "l’école\n", "CAFÉ\xa0!\nÀ…\nSOIRÉ…\n", "IRMÃO, NÃO! Â\n", "Слово «Рё» и С… №\n",
+    "Γειά σου, ΓÇα\n", "Šťastný Ĺ Ä Ă\n", "√2 – ∞ ≥ œuvre\n", "‚Ärger‘, ‚Ähre‘\n", "├ ┤ ╨ ░\n",
+])  # fmt: skip
+def test_letters_like_those_of_mojibake_stay(text):
+    assert read(text * 200).text == text * 200
+
+
+TERMINAL = {  # what a program writes -> what is left of it
+    "\x1b]8;;file://h/a/b.txt\x07b.txt\x1b]8;;\x07\n": "b.txt\n",
+    "\x1b]0;me@h: ~\x07\x1b[01;32mme@h\x1b[0m$ ls -l\n": "me@h$ ls -l\n",
+    "\x1b[31mred\x1b[m\x0f and \x1b(0q\x0e\x1b(B\n": "red and q\n",
+    "\x9d0;title\x9cmore \x9b31mred\x9bm\n": "more red\n",
+    "\x1bPq#0\x1b\\sixel \x1b_app\x1b\\ \x1b^pm\x1b\\end\n": "sixel  end\n",
+    "\x1b]0;cut off\nnext line\n": "\nnext line\n",
+}
+
+
+@pytest.mark.parametrize("output", TERMINAL)
+@pytest.mark.parametrize("as_file", [True, False])
+def test_what_programs_write_to_terminals_is_text(tmp_path, output, as_file):
+    source = [write(tmp_path, "a.txt", output * 300)] if as_file else output * 300
+    assert read(source).text == TERMINAL[output] * 300
+    assert read(source, decline=["terminal-codes", "control-characters"]).text == output * 300
+
+
+def test_an_unfinished_code_takes_no_text_with_it():
+    prose = text_of("German").replace("\n", " ")
+    for code in ("\x1b]", "\x1bP", "\x9d", "\x90"):
+        assert prose in read(code + prose).text
+    quotes = "â\x80\x9dGrÃ¼Ã\x9fe und Å\x9bwiat aus Å\x81Ã³dÅº, ganz falsch\n" * 50 + "é\n"
+    assert read(quotes, decline=["mojibake"]).text == quotes
+
+
+def test_a_wide_encoding_that_lost_its_first_byte_is_read_without_the_first_letter(tmp_path):
+    whole = "„Grüße“ – it’s “fine”…\n" * 100
+    for codec in ("utf-16-le", "utf-16-be"):
+        for end in (0, 1):
+            data = whole.encode(codec)[1:]
+            found = read([write(tmp_path, "a.txt", data[: len(data) - end])])
+            assert found.text == whole[1 : len(whole) - end]
+            assert "a.txt begins in the middle of a character, which was left out." in found.notes
 
 
 def test_manual_pages_lose_their_overstrikes(tmp_path):

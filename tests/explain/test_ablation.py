@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import pytest
 import torch
@@ -103,6 +105,16 @@ def test_a_run_is_measured_once_on_held_out_text(one, tiny_text, monkeypatch):
     assert one.held_out_text() == tiny_text[train_length(len(tiny_text)) :]
     monkeypatch.setattr(ablation, "rises", lambda *a: pytest.fail("measured again"))
     assert list(ablation.measured(open_run(one.run))) == [found]
+
+
+def test_a_result_that_cannot_be_kept_is_shown_all_the_same(one, monkeypatch):
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    *_, found = ablation.measured(one)
+    assert found["done"]
+    assert cache.load(one, "parts") is None
 
 
 def test_what_is_kept_belongs_to_the_weights(one):

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from nanogpt import corpus, locks
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import pick_device
 from nanogpt.formats import read_config
-from nanogpt.launch import local, memory, prepare
+from nanogpt.launch import local, memory, prepare, trainer
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, all_runs, queue
 from nanogpt.tokenizer import CharTokenizer
@@ -301,6 +302,15 @@ def test_only_the_next_run_imports_torch_while_it_waits(text):
     for run in runs:
         assert ended(run) == 0
     assert [run.status().state for run in runs] == ["stopped", "finished"]
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 48.00 MiB."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("CUDA error: out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+])  # fmt: skip
+def test_running_out_of_memory_is_a_sentence(error):
+    assert trainer.user_message(error) == "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
 
 
 @pytest.mark.slow

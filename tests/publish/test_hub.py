@@ -289,6 +289,12 @@ def test_without_a_hub_it_says_so(run, monkeypatch):
     refused("Couldn't reach the Hub|in offline mode", "push")
 
 
+def test_a_proxy_that_cannot_be_used_is_no_refusal_of_the_card(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "foo://bar")
+    with pytest.raises(NanoGPTError, match="ALL_PROXY isn't the address of a proxy"), hub_errors.spoken():
+        raise ValueError("Unknown scheme for proxy URL")
+
+
 def test_a_page_in_place_of_an_answer_is_no_hub():
     with pytest.raises(NanoGPTError, match="Couldn't reach the Hub"), hub_errors.spoken():
         json.loads("<html>Sign in to this network first</html>")
@@ -533,9 +539,9 @@ def config_with(files: dict[str, bytes], **changes) -> bytes:
         ("config.json", lambda f: config_with(f, model_type="llama"), "can't be loaded here"),
         ("config.json", lambda f: config_with(f, activation_function="gelu_new"), "can't be loaded here"),
         ("config.json", lambda f: b" " * 2_000_000, "at most 1.0 MB"),
-        ("tokenizer.json", lambda f: b'{"model":{"vocab":' * 50_000, "cannot be read"),
+        ("tokenizer.json", lambda f: b'{"model":{"vocab":' * 50_000, "no readable tokenizer.json"),
         ("tokenizer.json", lambda f: b'{"model":{"vocab":{"ab":0}}}', "single characters"),
-        ("tokenizer.json", lambda f: b'{"model":{"vocab":{"\\ud800":0}}}', "cannot be read"),
+        ("tokenizer.json", lambda f: b'{"model":{"vocab":{"\\ud800":0}}}', "no readable tokenizer.json"),
         ("model.safetensors", lambda f: b"\x80\x04.", "cannot be read"),
         ("model.safetensors", lambda f: b"\xff" * 100, "cannot be read"),
         ("model.safetensors", lambda f: f["model.safetensors"][:-10], "cannot be read"),

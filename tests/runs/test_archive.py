@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import stat
 import struct
 import warnings
@@ -12,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from safetensors.torch import load, save
 
@@ -19,7 +21,7 @@ from nanogpt import corpus, disk, train
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import load_model, weights_bytes
 from nanogpt.launch import prepare
-from nanogpt.runs import Run, all_runs, archive, queue
+from nanogpt.runs import Run, all_runs, archive, checks, queue
 from nanogpt.runs.archive import pack, unpack
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=0, device="cpu")
@@ -340,7 +342,7 @@ def test_a_pickle_under_the_name_of_weights_is_refused_unopened(file, trained):
     out = io.BytesIO()
     torch.save({"x": Evil()}, out)
     refused(file, changed(trained, model__safetensors=out.getvalue()), "cannot be read")
-    refused(file, changed(trained, last__safetensors=out.getvalue()), "not a checkpoint of this model")
+    refused(file, changed(trained, last__safetensors=out.getvalue()), "cannot be read")
 
 
 def test_weights_of_another_shape_are_refused(file, trained):
@@ -361,6 +363,63 @@ def test_a_save_of_another_model_is_refused(file, trained):
         refused(file, changed(trained, last__safetensors=save(tensors, metadata)), "not a checkpoint of this model")
     tensors["model.lm_head.weight"] = tensors["model.lm_head.weight"][1:].clone()
     refused(file, changed(trained, last__safetensors=save(tensors, progress)), "not a checkpoint of this model")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", "3"), ("step", True), ("step", 1.5), ("step", 10**30), ("seconds", None), ("best_val_loss", "z"),
+        ("best_step", None), ("evaluated_step", "q"), ("worse", []), ("loss_sum", {}), ("loss_count", -5),
+        ("judged_loss", "a"), ("best_val_loss", math.nan),
+    ],
+)  # fmt: skip
+def test_a_save_whose_progress_is_of_another_type_is_refused(file, trained, key, value):
+    tensors = load(contents(trained)["last.safetensors"])
+    progress = json.dumps({"step": 3, key: value})
+    broken = save(tensors, {"progress": progress})
+    refused(file, changed(trained, last__safetensors=broken), "not a checkpoint of this model")
+
+
+def test_a_save_whose_progress_is_nested_too_deeply_is_refused(file, trained):
+    broken = save(load(contents(trained)["last.safetensors"]), {"progress": "[" * 100_000})
+    refused(file, changed(trained, last__safetensors=broken), "not a checkpoint of this model")
+
+
+@pytest.mark.parametrize("name", ["random.torch", "random.batches"])
+@pytest.mark.parametrize(
+    "change", [None, lambda state: state[:3], torch.zeros_like, lambda state: state.float(), lambda state: state | 255]
+)
+def test_a_save_with_random_states_that_are_none_is_refused(file, trained, name, change):
+    tensors = load(contents(trained)["last.safetensors"])
+    state = tensors.pop(name)
+    if change:
+        tensors[name] = change(state).contiguous()
+    broken = save(tensors, {"progress": json.dumps(dict(step=3))})
+    refused(file, changed(trained, last__safetensors=broken), "not a checkpoint of this model")
+
+
+@pytest.mark.parametrize("name", ["model__safetensors", "last__safetensors"])
+def test_a_list_of_too_many_tensors_is_refused_unread(file, trained, name, monkeypatch):
+    empty = dict(dtype="F32", shape=[0], data_offsets=[0, 0])
+    header = json.dumps({str(i): empty for i in range(40_000)}).encode()
+    data = changed(trained, **{name: len(header).to_bytes(8, "little") + header})
+    read = []
+    monkeypatch.setattr(safetensors.torch, "load", lambda data: read.append("model") or load(data))
+    monkeypatch.setattr(checks, "safe_open", lambda *_: pytest.fail("it was opened"))
+    refused(file, data, "header is too large")
+    assert read == ["model"] * (name == "last__safetensors")
+
+
+def test_an_alphabet_larger_than_any_is_refused_unread(file, trained, monkeypatch):
+    tokenizer = json.loads(contents(trained)["tokenizer.json"])
+    tokenizer["model"]["vocab"] = {chr(0x10000 + i): i for i in range(600_000)}
+    monkeypatch.setattr(checks, "load_tokenizer", lambda folder: pytest.fail("it was read"))
+    refused(file, changed(trained, tokenizer__json=json.dumps(tokenizer)), "tokenizer.json in the archive is too large")
+
+
+def test_a_size_that_is_true_is_no_number(file, trained):
+    config = json.loads(contents(trained)["config.json"])
+    refused(file, changed(trained, config__json=json.dumps({**config, "vocab_size": True})), "vocab_size=True")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from children import process, said, tell
 
 from nanogpt import locks
 from nanogpt.cli.main import main
+from nanogpt.errors import explain
 from nanogpt.runs import Run, queue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,6 +224,18 @@ def test_without_any_locks_nothing_can_be_held(tmp_path, number, monkeypatch):
     assert (refused.value.errno, refused.value.filename) == (number, str(lock))
     assert not locks.is_held(lock)
     assert not locks.is_mine(lock)
+
+
+@posix
+def test_a_record_lock_on_another_user_s_file_is_a_sentence(tmp_path, monkeypatch):
+    without(monkeypatch, errno.ENOSYS, "flock")
+    lock = tmp_path / ".lock"
+    lock.touch()
+    monkeypatch.setattr(locks, "_open", lambda path: os.open(path, os.O_RDONLY))  # as for a user who may only read it
+    with pytest.raises(OSError, match="not permitted") as refused, locks.held(lock):
+        pytest.fail("it was held")
+    assert explain(refused.value).startswith(f"You don't have permission to use {lock}.")
+    assert not locks.is_held(lock)
 
 
 @posix

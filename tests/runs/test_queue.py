@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -233,6 +235,31 @@ def test_one_that_is_killed_while_it_waits_or_runs_holds_nobody_up(home):
         assert said(children["next"]) == "began"
         assert queue.running() == ["next"]
         let_go(children["next"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a process can't be stopped and continued there")
+def test_a_process_that_is_stopped_keeps_what_it_has_until_it_is_continued(home):
+    with ExitStack() as stack:
+        children = []
+        for name in ("trains", "next", "last"):
+            queue.draw(name)
+            children.append(stack.enter_context(process(TRAINER, name, "cpu")))
+            until(lambda name=name: queue.has_trainer(name))
+        trains, following, last = children
+        assert said(trains) == "began"
+        for child in (trains, following):
+            child.send_signal(signal.SIGSTOP)
+        assert (queue.running(), queue.waiting()) == (["trains"], ["next", "last"])  # answered at once
+        trains.send_signal(signal.SIGCONT)
+        let_go(trains)
+        until(lambda: queue.running() == [])
+        assert queue.waiting() == ["next", "last"]
+        following.send_signal(signal.SIGCONT)
+        for child in (following, last):
+            assert said(child) == "began"
+            let_go(child)
+    assert queue.running() == queue.waiting() == []
 
 
 @pytest.mark.slow

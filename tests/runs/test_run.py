@@ -351,8 +351,11 @@ def test_temporary_files_do_not_count(home):
     size = run.size()
     (run.folder / f".last.safetensors.{'1' * 16}").write_bytes(b"x" * 1000)
     (run.folder / ".model.safetensors.abcd_123").write_bytes(b"x" * 1000)
+    (run.folder / "explain").mkdir()
+    (run.folder / "explain" / f".parts.json.{'1' * 16}").write_bytes(b"x" * 1000)
     assert run.size() == size
     with run.held():
+        assert not list((run.folder / "explain").iterdir())
         assert not (run.folder / f".last.safetensors.{'1' * 16}").exists()
 
 

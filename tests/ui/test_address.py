@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import tempfile
 import urllib.request
 
 import pytest
 from conftest import Server, free_port
 
+from nanogpt import ui
+from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.ui import address
 
@@ -48,6 +51,24 @@ def test_proxies_do_not_stand_between_the_server_and_itself(monkeypatch):
 
     assert os.environ["no_proxy"] == "example.org,127.0.0.1,localhost,::1,fe80::1"
     assert os.environ["NO_PROXY"] == "127.0.0.1,localhost,::1,fe80::1"
+
+
+@pytest.mark.parametrize(("name", "value"), [("ALL_PROXY", "foo://bar"), ("GRADIO_SERVER_PORT", "abc")])
+def test_what_gradio_cannot_use_is_said_before_it_is_imported(home, monkeypatch, capsys, name, value):
+    monkeypatch.setenv(name, value)
+    assert main(["serve", "--port", str(free_port(21_100))]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"nanogpt: The environment variable {name}")
+    assert said.count("\n") == 1
+
+
+def test_no_temporary_folder_is_a_sentence(monkeypatch):
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp', '/usr/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(NanoGPTError, match="Set TMPDIR to a folder of your own"):
+        ui._own_folder()
 
 
 NOWHERE = "127.0.0.1:9"  # nothing listens on this port

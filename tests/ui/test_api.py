@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import math
+import socket
+import sys
 import time
+from urllib.parse import urlsplit
 
+import gradio
 import httpx
 import pytest
+from conftest import Server, ended_run
 
+from nanogpt import corpus, disk
+from nanogpt.errors import PROBLEMS
+from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs
+from nanogpt.ui import api
 
 SIX = {"/add_corpus", "/start_training", "/run_status", "/stop_training", "/list_runs", "/sample"}
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=20)
@@ -289,3 +300,124 @@ def test_our_host_names_are_known(url):
     port = url.rsplit(":")[-1]
     for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
         assert httpx.get(url, headers={"host": host}).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def typed(home, tiny_text) -> corpus.Corpus:
+    """Make a run named "typed", and return its text."""
+    text = corpus.add(tiny_text, "A play")
+    ended_run(text, "typed", **TINY, max_iters=50)
+    return text
+
+
+def doors(text: corpus.Corpus) -> list[tuple[str, dict]]:
+    """Return each endpoint with inputs that it accepts."""
+    settings = dict(max_iters=4)
+    return [
+        ("add_corpus", dict(text="A text. " * 200, name="a")),
+        ("start_training", dict(corpus_id=text.id, name="", preset="quick", settings=settings)),
+        ("run_status", dict(name="typed")),
+        ("stop_training", dict(name="typed")),
+        ("sample", dict(name="typed", prompt="a", temperature=0.8, length=3, top_k=0, top_p=1.0, seed=1)),
+        *(("start_training", dict(corpus_id=text.id, settings={key: 1})) for key in ("budget", "layout", "seed", "x")),
+    ]
+
+
+def answered(function, **inputs) -> str:
+    """Return the message with which an endpoint refuses its inputs. Fail at any error but those with a message."""
+    try:
+        answer = function(**inputs)
+        json.dumps(list(answer) if function is api.sample else answer)
+    except (*PROBLEMS, gradio.Error) as error:
+        return str(error)
+    return "it was taken"
+
+
+ODD = [
+    None, 5, True, 1.5, math.nan, math.inf, -1, 2**70, "", "x", "\ud800", "../x", "x" * 9999, [], ["a"], {}, {"a": 1},
+    [[]],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: ascii(odd)[:20])
+def test_a_value_of_any_type_is_taken_or_refused_with_a_sentence(typed, monkeypatch, odd):
+    monkeypatch.setattr(local, "start", lambda run: None)
+    for name, inputs in doors(typed):
+        for key, value in inputs.items():
+            new = {one: odd for one in value} if isinstance(value, dict) else odd
+            assert 10 < len(answered(getattr(api, name), **inputs | {key: new})) < 400
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "way", ["/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/", "/theme.css/"]
+)
+@pytest.mark.parametrize("path", [
+    "/etc/passwd", "../../../../../../../../etc/passwd", "..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd", "app.py",
+    "{home}/checkpoints/typed/run.json", "{home}/checkpoints/typed/model.safetensors", "{home}/corpora/{text}/text.txt",
+])  # fmt: skip
+def test_no_file_is_handed_out(url, home, typed, way, path):
+    answer = httpx.get(url + way + path.format(home=home, text=typed.id))
+    assert answer.status_code in (400, 403, 404)
+
+
+# --- a server that is killed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("real_process")
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+def test_a_server_killed_during_training_sampling_and_an_upload_loses_nothing(tmp_path, tiny_text, monkeypatch):
+    from gradio_client import Client
+
+    home, folder = tmp_path / "home", tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("NANOGPT_HOME", str(home))
+    server = Server(home, TMPDIR=str(folder), GRADIO_TEMP_DIR="")
+    try:
+        client = Client(server.url, verbose=False)
+        text = ask(client, "/add_corpus", text=tiny_text, name="A play")
+        ask(client, "/start_training", text["id"], "one", "quick", {**TINY, "max_iters": 1_000_000})
+        until(client, "one", lambda status: status["step"] >= 40)
+        sampling = client.submit("one", length=10_000, api_name="/sample")
+        with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port)) as connection:
+            connection.sendall(upload_head(server.url) + b"a" * 1_000_000)
+            wait_for(lambda: any(path.stat().st_size > 500_000 for path in folder.rglob("*")))
+            wait_for(sampling.outputs)
+            server.process.kill()
+            server.process.wait()
+            server.reader.join(10)
+            server.process.stdout.close()
+        [killed] = folder.glob("nanogpt-page-*")
+        step = Run("one").history().step
+        server.start()
+        assert not killed.exists()
+        client = Client(server.url, verbose=False)
+        until(client, "one", lambda status: status["state"] == "running" and status["step"] > step)
+        ask(client, "/stop_training", name="one")
+        until(client, "one", lambda status: status["state"] == "stopped")
+        assert ask(client, "/add_corpus", text=tiny_text, name="A play")["id"] == text["id"]
+        assert [path.name for path in home.rglob("*") if disk.is_temporary(path.name)] == []
+        steps = [row["step"] for row in Run("one").history().rows]
+        assert steps == sorted(set(steps))
+    finally:
+        Run("one").request_stop()
+        server.stop()
+
+
+def upload_head(url: str) -> bytes:
+    """Return the start of an upload of 5 MB."""
+    return (
+        f"POST /gradio_api/upload HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nContent-Length: 5000000\r\n"
+        "Content-Type: multipart/form-data; boundary=edge\r\n\r\n"
+        '--edge\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
+    ).encode()
+
+
+def wait_for(true, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -16,7 +16,7 @@ import pytest
 from conftest import ended_run
 from gradio.context import LocalContext
 
-from nanogpt import corpus
+from nanogpt import corpus, disk
 from nanogpt.cli import runs as command
 from nanogpt.launch.visitors import visitor_of
 from nanogpt.runs import Run, history, queue
@@ -107,6 +107,15 @@ def test_a_tick_reads_only_the_row_that_was_added_to_a_long_history(run, monkeyp
         run.log(step=2, seconds=2.0, tokens=128, train_loss=2.0)
         assert tick()["tiles"]
         assert len(parsed) == 1
+
+
+def test_a_look_at_a_prompt_reads_the_alphabet_only_once(run):
+    look = lambda: sample_tab.note("one", "ÿ")
+    assert look().startswith("Not in this model's alphabet")
+    assert not any(path.name == "tokenizer.json" for path in used_by(look))
+    path = run.folder / "tokenizer.json"
+    disk.write_whole(path, path.read_bytes().replace(b'"z":', '"ÿ":'.encode()))
+    assert look() == ""
 
 
 LISTS = {

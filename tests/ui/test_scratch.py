@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def left(beside: Path, name: str) -> Path:
     (folder / "a").mkdir(parents=True)
     (folder / "a" / "upload.txt").write_text("a line")
     (folder / scratch.LOCK).touch()
-    os.utime(folder, (0, 0))
+    os.utime(folder / scratch.LOCK, (time.time() - 2,) * 2)  # the server was killed two seconds after its start
     return folder
 
 
@@ -45,12 +46,17 @@ def test_what_killed_servers_left_goes_and_nothing_else(own, tmp_path):
     dead, alive, other = (left(own, name) for name in ("nanogpt-page-dead", "nanogpt-page-alive", "gradio"))
     starting = tmp_path / "nanogpt-page-starting"
     starting.mkdir()
+    locking = tmp_path / "nanogpt-page-locking"
+    locking.mkdir()
+    (locking / scratch.LOCK).touch()
+    os.utime(locking, (0, 0))
     linked = tmp_path / "nanogpt-page-link"
     linked.symlink_to(other)
     with locks.held(alive / scratch.LOCK), scratch.private_folder():
         assert not dead.exists()
         assert (alive / "a" / "upload.txt").exists()
         assert starting.exists()
+        assert locking.exists()
     assert (linked.is_symlink(), (other / "a" / "upload.txt").exists()) == (True, True)
 
 
