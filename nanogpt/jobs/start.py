@@ -92,11 +92,13 @@ def follow(run: Run) -> None:
     local.start(run, FOLLOWER)
 
 
-def find_again() -> list[str]:
-    """Follow every open job that no process follows, such as after a restart. Return the names of their runs."""
-    if limits.is_public():
-        return []
-    lost = [run for run in all_runs() if open_job(run.folder) and not run.glance().busy]
+def find_again(given_up: bool = True) -> list[str]:
+    """Follow every open job that no process follows, such as after a restart. Return the names of their runs.
+
+    Unless those `given_up` are wanted, leave out jobs whose follower has said why it left.
+    """
+    jobs = {run: open_job(run.folder) for run in all_runs()}
+    lost = [run for run, job in jobs.items() if job and (given_up or not job.problem) and not run.glance().busy]
     for run in lost:
         follow(run)
     return [run.name for run in lost]

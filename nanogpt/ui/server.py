@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import sys
 import threading
@@ -17,6 +18,8 @@ from ..errors import PROBLEMS, explain, home_problem
 from ..launch import counting, expiry
 from . import address, scratch
 from .page import build_app, launch_options
+
+SOON, LATER = 5.0, 60.0  # seconds until the second look for jobs that nothing follows, and between later ones
 
 
 def serve(host: str, port: int | None) -> None:
@@ -44,7 +47,8 @@ def serve(host: str, port: int | None) -> None:
             taken = f"Port {port} was just taken" if port else "The ports from 7860 to 7959 are all in use"
             raise NanoGPTError(f"{taken}. Choose another with --port.") from None
         threading.Thread(target=import_torch, daemon=True).start()
-        threading.Thread(target=find_jobs, daemon=True).start()
+        if not limits.is_public():
+            threading.Thread(target=find_jobs, daemon=True).start()
         print(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.", flush=True)
         demo.block_thread()
 
@@ -55,14 +59,19 @@ def import_torch() -> None:
 
 
 def find_jobs() -> None:
-    """Follow the jobs on Hugging Face that were left when this machine was turned off or a process was killed."""
+    """Follow the jobs on Hugging Face that were left when this machine was turned off or a process was killed.
+
+    Look again from time to time: a process may have been killed since, or a moment ago, so that it still held its run.
+    """
     from ..jobs import start
 
-    try:
-        for name in start.find_again():
-            print(f"Following the job of {name} on Hugging Face again.", flush=True)
-    except PROBLEMS as error:
-        print(f"nanogpt: {explain(error)}", file=sys.stderr)
+    for looks in itertools.count():
+        try:
+            for name in start.find_again(given_up=looks == 0):
+                print(f"Following the job of {name} on Hugging Face again.", flush=True)
+        except PROBLEMS as error:
+            print(f"nanogpt: {explain(error)}", file=sys.stderr)
+        time.sleep(SOON if looks == 0 else LATER)
 
 
 def share_the_interpreter() -> None:

@@ -20,7 +20,7 @@ import gradio as gr
 from .. import durations, errors, explain, limits
 from ..explain import loss
 from ..launch import counting
-from ..runs import Run, Status, kept_loss, overview, overviews, queue
+from ..runs import Run, Status, job, kept_loss, overview, overviews, queue
 from .drawn import plot_data
 from .visit import seen, visitor
 from .words import details, page_line, run_line, tiles
@@ -68,7 +68,7 @@ def look(name: str | None) -> dict[str, Any]:
     return dict(
         line=text,
         state=status.state,
-        busy=status.busy,
+        busy=status.busy or status.message == job.LOST,  # the server will follow its job again
         counting=counting.is_wanted(str(run.settings()["corpus"].get("id"))) if status.state != "damaged" else False,
         can_stop=can_stop,
         can_continue=can_continue,
