@@ -53,6 +53,8 @@ os.environ.update(
     OMP_NUM_THREADS="1",  # torch reads this for its thread count
 )
 os.environ.pop("HF_TOKEN", None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored in a background job, and by children
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # or parallel servers could race for a port
     os.environ["GRADIO_SERVER_PORT"] = str(7860 + 100 * int(worker.removeprefix("gw")))
 if not NETWORK:

@@ -223,7 +223,6 @@ def test_weight_decays_are_compared_and_dead_layers_left_out(text_file, tmp_path
         assert layers() == left
 
 
-@pytest.mark.slow
 def test_growth(text_file, home, monkeypatch):
     from benchmarks import growth
 

@@ -378,7 +378,7 @@ def a_wrong_seed_is_said_and_the_text_stays(page, written: list[str]) -> None:
     page.get_by_role("button", name="Advanced").last.click()
     page.locator("#sample-seed input").press_sequentially("-1")
     page.locator("#sample-seed input").fill("-1")
-    assert page.locator("#sample-keep-seed input").is_checked()  # typing a seed checks the box
+    page.wait_for_function("document.querySelector('#sample-keep-seed input').checked")  # typing a seed checks the box
     page.locator("#sample-generate").click()
     page.wait_for_function("document.querySelector('#sample-whose span').textContent.includes('seed was')")
     assert page.evaluate(TEXTS) == written

@@ -112,6 +112,14 @@ def test_only_training_takes_the_way_by_hand():
         assert all("forward" not in vars(block) for block in quicken(model).blocks)
 
 
+def without_key_bias(name: str, parameter):
+    """Leave out the bias of the keys: softmax cancels it, so its gradient is rounding, which Adam amplifies."""
+    if not name.endswith("qkv.bias"):
+        return parameter
+    query, _, value = parameter.chunk(3)
+    return torch.cat([query, value])
+
+
 @both
 @pytest.mark.parametrize("cores", [2, 3, 4])
 @pytest.mark.parametrize("B", [1, 2, 5, 8])
@@ -137,10 +145,11 @@ def test_a_divided_step_is_the_plain_one(layout, optimizer, cores, B, monkeypatc
     finally:
         torch.set_num_threads(before)
     # Both optimizers amplify tiny gradients, so compare each parameter's total change.
-    for begin, p, q in zip(start.parameters(), plain.parameters(), divided.parameters()):
+    for (name, begin), p, q in zip(start.named_parameters(), plain.parameters(), divided.parameters()):
+        begin, p, q = (without_key_bias(name, each) for each in (begin, p, q))
         way = (p - begin).norm()
         assert way > 0
-        assert (p - q).norm() < 0.02 * way
+        assert (p - q).norm() < 0.02 * way, name
         assert (p - q).abs().max() < 0.02 * p.abs().max()
 
 
