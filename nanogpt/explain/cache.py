@@ -38,7 +38,7 @@ def version(run: Run, view: str) -> tuple[int, ...] | None:
 
 
 def keep(opened: Opened, view: str, result: dict[str, Any]) -> None:
-    """Keep a result, if its folder can be written to; otherwise it will be computed again next time.
+    """Keep a result if its folder can be written to. If not, it is computed again next time.
 
     Do nothing for a run that ships with the project, whose folder may belong to someone else.
     """

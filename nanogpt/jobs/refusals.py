@@ -45,7 +45,7 @@ class Unclear(NanoGPTError):
 
 @contextmanager
 def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
-    """Turn what the Hub client raises in the block into a NanoGPTError, of one of the kinds above if it is one.
+    """Turn errors of the Hub client in the block into a NanoGPTError: if one of the kinds above fits, into that.
 
     An error of this machine's disk stays an OSError. `starting` a job, a refusal for too many of them is final.
     """

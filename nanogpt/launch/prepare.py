@@ -111,7 +111,7 @@ def check(model: ModelConfig, train: TrainConfig) -> None:
 def write(
     name: str, text: corpus.Corpus, recipe: Recipe, owner: str | None = None, more: Mapping[str, str] | None = None
 ) -> Run:
-    """Write the run folder, and the files `more` in it. Raise NanoGPTError if the name is taken."""
+    """Write the run folder, with `more` files in it. Raise NanoGPTError if the name is taken."""
     return Run.create(name, settings_of(text, recipe, owner), {**files_of(recipe), **(more or {})})
 
 
