@@ -86,13 +86,13 @@ def share_the_interpreter() -> None:
 
 
 def keep_few_products() -> None:
-    """Have oneDNN, and torch for it, keep the machine code of 64 products, not of 1,024. Call it before the first one.
+    """Have oneDNN, and torch for it, keep the machine code of 32 products, not of 1,024. Call it before the first one.
 
     Each is compiled for a number of rows, which takes 0.6 MB, and prompts and batches have hundreds of lengths: the
     server grew by a quarter within an hour.
     """
     for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(variable, "64")
+        os.environ.setdefault(variable, "32")
 
 
 def give_memory_back() -> None:
