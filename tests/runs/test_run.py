@@ -20,7 +20,7 @@ from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import write_whole
 from nanogpt.paths import slug
 from nanogpt.runs import Run, all_runs, free_name, queue, users_of
-from nanogpt.runs.history import Tail, _parsed, read_jsonl
+from nanogpt.runs.history import Tail, _rows, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -599,7 +599,7 @@ def test_a_new_row_is_added_to_what_is_known_already(home, monkeypatch):
         )
     known, parsed = run.history(), []
     rows = known.rows
-    monkeypatch.setattr("nanogpt.runs.history._parsed", lambda line: parsed.append(line) or _parsed(line))
+    monkeypatch.setattr("nanogpt.runs.history._rows", lambda lines: parsed.extend(lines) or _rows(lines))
     run.log(step=300, seconds=30.0, tokens=1, val_loss=1.0)
     run.event("note", message="slow")
     assert run.history().rows is rows
@@ -621,6 +621,23 @@ def test_lines_that_are_no_rows_are_passed_over(tmp_path):
     path.write_bytes(b'{"step":1}\nnot json\n[1]\n\n5\n\xff\xfe\n{"step":2}\n' + b"[" * 100_000 + b'\n{"step":3}\n')
     assert read_jsonl(path) == [dict(step=1), dict(step=2), dict(step=3)]
     assert read_jsonl(tmp_path / "none.jsonl") == []
+
+
+def test_rows_share_their_keys(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(lines(1, 2))
+    one, two = read_jsonl(path)
+    assert next(iter(one)) is next(iter(two))
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("odd", [b"", b'{"step":1},{"step":2}', b"[", b'{"text":"\\ud800"}', BOM + b'{"step":2}'])
+def test_an_odd_line_hides_no_other(tmp_path, odd):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step":1}\n' + odd + b'\n{"step":3}\n')
+    assert read_jsonl(path) == [dict(step=step) for step in ((1, 2, 3) if odd.startswith(BOM) else (1, 3))]
 
 
 def lines(*steps) -> str:
