@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,15 @@ DAY = 24 * 3600.0  # seconds after which a temporary counts as left over if no l
 # ---- write -----------------------------------------------------------------------------------------------------------
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file atomically: even after a power failure it is all old or all new. Its folder must exist."""
+def write_whole(path: Path, content: str | bytes | Iterable[bytes | memoryview]) -> None:
+    """Write a file atomically: even after a power failure it is all old or all new. Its folder must exist.
+
+    `content` may come in parts.
+    """
     data = content.encode("utf-8") if isinstance(content, str) else content
     with _temporary(path) as temporary:
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())  # the content must reach the disk before the new name does
         _replace(temporary, path)

@@ -10,6 +10,7 @@ only: nothing in a run folder is ever executed.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # the functions for weights import torch, so that reading a c
 
     from .model import GPT
 
+KINDS = {"torch.float32": "F32", "torch.float16": "F16", "torch.uint8": "U8"}  # as safetensors names them
 MAX_HEADER = 2_000_000  # bytes; that of a checkpoint with 48 blocks has 0.2 MB
 NO_TOKENS = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)  # without these, transformers adds defaults
 
@@ -199,20 +201,47 @@ def _transposed(name: str, kind: str) -> bool:
 
 
 def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None, half: bool = False) -> bytes:
-    """Return the bytes of model.safetensors: the weights under transformers' names, in float32.
+    """Return `weights_parts` in one piece."""
+    return b"".join(weights_parts(model, weights, half))
+
+
+def weights_parts(
+    model: GPT, weights: dict[str, torch.Tensor] | None = None, half: bool = False
+) -> Iterator[bytes | memoryview]:
+    """Yield the parts of model.safetensors: the weights under transformers' names, in float32.
 
     `weights` is a state dict from an earlier step; by default use the model's current weights. `half` means float16.
     """
     import torch
-    from safetensors.torch import save
 
     kind, tensors = kind_of(model.config.features), {}
     for name, tensor in (weights or model.state_dict()).items():
-        tensor = tensor.detach().to(torch.float16 if half else torch.float32).cpu()
+        tensor = tensor.detach().to(torch.float16 if half else torch.float32)
         places = _places(name, kind)
         for place, part in zip(places, tensor.chunk(len(places))):
-            tensors[place] = (part.t() if _transposed(name, kind) else part).contiguous().clone()
-    return save(tensors, metadata={"format": "pt"})  # without "format" transformers refuses the file
+            tensors[place] = part.t() if _transposed(name, kind) else part
+    return safetensors_parts(tensors, {"format": "pt"})  # without "format" transformers refuses the file
+
+
+def safetensors_parts(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """Yield the parts of a safetensors file: its header, then each tensor. They must not change meanwhile.
+
+    The bytes are those of the library's `save`, which needs twice the memory of all tensors.
+    """
+    import torch
+
+    order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # so that each is aligned
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in order:
+        begin, end = end, end + tensors[name].nbytes
+        shape, kind = list(tensors[name].shape), KINDS[str(tensors[name].dtype)]
+        header[name] = dict(dtype=kind, shape=shape, data_offsets=[begin, end])
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        yield memoryview(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def load_model(

@@ -12,6 +12,7 @@ shape and uses bfloat16 only if the hardware supports it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -51,10 +52,14 @@ def orthogonalize(matrices, steps: int = 5):
     return x.mT if tall else x
 
 
+AT_ONCE = 1 << 24  # about how many numbers are orthogonalized together: each takes 18 bytes meanwhile
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum SGD with orthogonalized updates. Parameters are matrices, or several matrices stacked by rows (`qkv`).
 
-    A group's `parts` is the number of stacked matrices: `qkv` has three, and each is orthogonalized on its own.
+    A group's `parts` is the number of stacked matrices: `qkv` has three, and each is orthogonalized on its own. A step
+    overwrites the gradients, which saves the memory for a copy of them.
     """
 
     def __init__(self, groups, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
@@ -64,12 +69,15 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None):
         """Update all parameters."""
-        stacks: dict = {}  # shape -> updates of this shape, which are orthogonalized together
+        stacks: dict = {}  # shape and number -> updates of this shape, which are orthogonalized together
+        before: Counter = Counter()  # shape -> numbers in earlier updates
         for group in self.param_groups:
-            for p, update in self.momentum_updates(group):
-                matrices = update.view(group["parts"], -1, p.shape[1])  # qkv: three
+            for p in self.with_momentum(group):
+                matrices = p.grad.view(group["parts"], -1, p.shape[1])  # qkv: three
                 wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
-                stacks.setdefault(wide.shape[1:], []).append((p, group, wide))
+                shape = wide.shape[1:]
+                stacks.setdefault((shape, before[shape] // AT_ONCE), []).append((p, group, wide))
+                before[shape] += wide.numel()
         for entries in stacks.values():
             stacked = torch.cat([wide for _, _, wide in entries])  # (N, smaller side, larger side)
             rough = stacked.is_cuda or native_bfloat16()  # the iteration is approximate anyway, so bfloat16 will do
@@ -78,8 +86,8 @@ class Muon(torch.optim.Optimizer):
             for (p, group, _), part in zip(entries, done.split([len(wide) for _, _, wide in entries])):
                 add_update(p.view(group["parts"], -1, p.shape[1]), part)
 
-    def momentum_updates(self, group: dict) -> list[tuple]:
-        """Return a group's parameters with the updates that are to be orthogonalized. Apply its weight decay."""
+    def with_momentum(self, group: dict) -> list:
+        """Turn a group's gradients into what is to be orthogonalized. Apply its weight decay. Return its parameters."""
         params = [p for p in group["params"] if p.grad is not None]
         for p in params:
             if not self.state[p]:
@@ -89,7 +97,8 @@ class Muon(torch.optim.Optimizer):
         if group["weight_decay"]:
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
         # Nesterov momentum: use the gradient as it would be one step ahead
-        return list(zip(params, torch._foreach_lerp(grads, memories, group["momentum"])))
+        torch._foreach_lerp_(grads, memories, group["momentum"])
+        return params
 
 
 def add_update(matrices, wide) -> None:

@@ -15,7 +15,7 @@ from .data import Data, scored_characters
 from .device import Device
 from .disk import write_whole
 from .evaluate import estimate_loss
-from .formats import load_model, weights_bytes
+from .formats import load_model, weights_parts
 from .model import GPT
 from .runs import Run
 from .runs.checkpoint import Progress
@@ -140,7 +140,7 @@ class Reporter:
     def keep(self) -> None:
         """Write the best weights if they are new."""
         if self.best_weights:
-            write_whole(self.run.folder / "model.safetensors", weights_bytes(self.model, self.best_weights))
+            write_whole(self.run.folder / "model.safetensors", weights_parts(self.model, self.best_weights))
             self.best_weights = {}
 
     @contextmanager
@@ -188,7 +188,7 @@ class Reporter:
         if last_loss <= best_loss and at.best_step != at.step:
             at.judged_loss = best_loss
             self.save_state()
-            write_whole(run.folder / "model.safetensors", weights_bytes(self.model))
+            write_whole(run.folder / "model.safetensors", weights_parts(self.model))
         loss = min(best_loss, last_loss)
         message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."
         if not due.last:

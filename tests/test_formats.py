@@ -7,12 +7,13 @@ import struct
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
 
 from nanogpt.config import ModelConfig, NanoGPTError
-from nanogpt.formats import config_files, load_model, read_config, weights_bytes
+from nanogpt.formats import config_files, load_model, read_config, safetensors_parts, weights_bytes
 from nanogpt.model import GPT
 from nanogpt.tokenizer import CharTokenizer
 
@@ -335,3 +336,21 @@ def test_a_giant_of_a_config_takes_no_memory_before_it_is_refused(folder, layout
     refused(folder)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown * (1 if sys.platform == "darwin" else 1024) < 500e6  # bytes; the claimed weights need 40 GB
+
+
+@pytest.mark.parametrize("kinds", [(torch.float32,), (torch.float32, torch.uint8), (torch.float16, torch.float32)])
+def test_a_safetensors_file_in_parts_has_the_bytes_of_the_library(kinds):
+    torch.manual_seed(0)
+    tensors = {f"z{i}ü": (9 * torch.rand(3, i + 1)).to(kind) for i, kind in enumerate(kinds)}
+    tensors |= {"a": torch.tensor(2.0), "none": torch.zeros(0, 4), "turned": torch.rand(3, 5).t()}
+    metadata = {"format": "pt", "said": 'ü"\n'}
+    whole = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    assert b"".join(safetensors_parts(tensors, metadata)) == whole
+
+
+def test_a_safetensors_file_is_written_from_the_memory_of_its_tensors():
+    tensors = {"a": torch.zeros(100)}
+    _, part = safetensors_parts(tensors, {})
+    tensors["a"][0] = 1.0
+    assert load(b"".join(safetensors_parts(tensors, {})))["a"][0] == 1.0
+    assert np.frombuffer(part, np.float32)[0] == 1.0

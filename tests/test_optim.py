@@ -246,16 +246,38 @@ def test_three_steps_of_muon_are_those_worked_out_by_hand(monkeypatch):
     config = TrainConfig(optimizer="muon", matrix_lr=0.02, momentum=0.9, weight_decay=0.1)
     optimizers = make_optimizers(model, config)
     memory = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    grads = {}  # as they were before the step, which overwrites them
+    for name, p in model.named_parameters():
+        p.register_post_accumulate_grad_hook(lambda p, name=name: grads.update({name: p.grad.clone()}))
     for seed in range(3):
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         learn(model, optimizers, 1, seed)
         for name, p in model.named_parameters():
             if not name.startswith("blocks."):
                 continue
-            memory[name] = 0.9 * memory[name] + 0.1 * p.grad
-            update = 0.1 * p.grad + 0.9 * memory[name]
+            memory[name] = 0.9 * memory[name] + 0.1 * grads[name]
+            update = 0.1 * grads[name] + 0.9 * memory[name]
             parts = update.chunk(3) if "qkv" in name else [update]  # query, key and value separately
             turned = torch.cat([orthogonalize(part[None])[0] for part in parts])
             rows, columns = parts[0].shape
             expected = before[name] * (1 - 0.02 * 0.1) - 0.02 * max(1, rows / columns) ** 0.5 * turned
             torch.testing.assert_close(p.detach(), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("at_once", [1, 256])
+def test_large_stacks_are_orthogonalized_in_parts(at_once, monkeypatch):
+    """To save memory; the result is the same."""
+    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: False)
+    ends, stacks = [], []
+    for limit in (1 << 24, at_once):
+        monkeypatch.setattr("nanogpt.optim.AT_ONCE", limit)
+        torch.manual_seed(0)
+        model = a_model(layout="modern")
+        optimizers = make_optimizers(model, TrainConfig(optimizer="muon"))
+        optimizers[1].orthogonalize = lambda matrices: stacks.append(matrices.numel()) or orthogonalize(matrices)
+        learn(model, optimizers, 2)
+        ends.append([p.detach().clone() for p in model.parameters()])
+    whole, parts = stacks[:4], stacks[4:]
+    assert len(parts) > 4
+    assert max(parts) < max(whole)
+    torch.testing.assert_close(ends[1], ends[0], atol=1e-6, rtol=1e-5)

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from ..config import NanoGPTError
 from ..disk import from_json, write_whole
-from ..formats import check_header
+from ..formats import check_header, safetensors_parts
 from ..model import GPT
 from ..optim import load_optimizer_tensors, optimizer_tensors
 from .history import is_number
@@ -46,8 +46,8 @@ def save_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
     tensors |= {"random.torch": torch.get_rng_state(), "random.batches": generator.get_state()}
     if model.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_whole(run.folder / "last.safetensors", save(tensors, metadata={"progress": json.dumps(asdict(progress))}))
+    parts = safetensors_parts(tensors, {"progress": json.dumps(asdict(progress))})
+    write_whole(run.folder / "last.safetensors", parts)
 
 
 def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator) -> Progress:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .. import disk, limits
 from ..config import NanoGPTError, TrainConfig
 from ..errors import explain
-from ..formats import load_model, weights_bytes
+from ..formats import load_model, weights_parts
 
 if TYPE_CHECKING:  # so that deleting snapshots doesn't import torch
     import torch
@@ -123,7 +123,7 @@ class Snapshots:
         path = path_of(self.folder, step)
         try:
             path.parent.mkdir(exist_ok=True)
-            disk.write_whole(path, weights_bytes(self.model, self.waiting.pop(step), half=True))
+            disk.write_whole(path, weights_parts(self.model, self.waiting.pop(step), half=True))
         except OSError as error:
             self.wanted, self.waiting = False, {}
             with suppress(OSError):  # the disk may be too full even for that
