@@ -7,6 +7,7 @@ copies stay identical, and N processes end where one does, but for rounding. Muo
 batch. Goyal et al., 2017, arXiv 1706.02677, describe this kind of training.
 
 `train --processes N` starts the other ranks on this machine; `torchrun` starts all of them, on one machine or several.
+On GPUs, each rank has one of its own, and gradients travel by NCCL; on CPUs, by gloo, as what rank 0 tells does always.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,7 @@ from .paths import environment
 
 PATIENCE = timedelta(seconds=25)  # within which all ranks must have met
 FOREVER = timedelta(days=365)  # rank 0 may evaluate for long, or wait for its turn on the device
+NCCL = "nccl"
 LOST = "why rank {} ended"  # the key under which a rank leaves a sentence for the others
 PRESENT = "rank {} is here"
 HERE = "127.0.0.1"
@@ -48,6 +50,14 @@ class Ranks:
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
         # only now: a rank that ends while they connect would be waited for as long
         dist.distributed_c10d._set_pg_timeout(FOREVER, dist.group.WORLD)
+        self.group: Any = dist.group.WORLD
+
+    def use(self, device: str) -> None:
+        """Have gradients travel by NCCL if the ranks train on GPUs. All ranks call this at the same time."""
+        if device == "cuda" and self.group is dist.group.WORLD:
+            with meeting(self.size):
+                # a timeout, as NCCL doesn't notice that a rank is gone; nothing takes long between its messages
+                self.group = dist.new_group(backend=NCCL, timeout=PATIENCE)
 
     def tell(self, lr: float | None) -> None:
         """As rank 0, have all ranks make a step with this learning rate, or end with None."""
@@ -73,7 +83,7 @@ class Ranks:
         """Return the sum of each tensor over all ranks, times each one's `share`: the same bits on every rank."""
         flat = torch.cat([one.reshape(-1) for one in tensors]).mul_(share)  # one message, as each is a round trip
         with self.noticing():
-            dist.all_reduce(flat)
+            dist.all_reduce(flat, group=self.group)
         return [part.view_as(one) for one, part in zip(tensors, flat.split([one.numel() for one in tensors]))]
 
     def orthogonalize(self, matrices):
@@ -85,7 +95,7 @@ class Ranks:
             done[: len(mine)] = orthogonalize(mine)
         shares = [torch.empty_like(done) for _ in range(self.size)]
         with self.noticing():
-            dist.all_gather(shares, done)
+            dist.all_gather(shares, done, group=self.group)
         return torch.cat(shares)[: len(matrices)]
 
     @contextmanager
@@ -117,6 +127,7 @@ class SharedStep:
     """A training step that is shared with other ranks: call it with the whole batch, like the step it is made of."""
 
     def __init__(self, step: Step, ranks: Ranks):
+        ranks.use(step.device.type)
         self.step, self.ranks = step, ranks
         self.optimizers, self.ready = step.optimizers, step.ready
         self.own: Callable = step.forward_backward
@@ -155,20 +166,36 @@ def number() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
+def wanted(processes: int, places: list[str]) -> tuple[list[str], int]:
+    """Return the places of a device that a run's ranks on this machine may use, and how many of them they need.
+
+    On a CPU they share one. On GPUs each needs its own, and with torchrun the first ones, because it numbers the ranks.
+    Raise NanoGPTError if there are too few, or if the device is neither.
+    """
+    launched = int(os.environ.get("LOCAL_WORLD_SIZE", 0)) if number()[1] > 1 else 0
+    here = launched or processes
+    if here == 1 or places == ["cpu"]:
+        return places, 1
+    if not places[0].startswith("cuda"):
+        raise NanoGPTError("Several processes train on CPUs or NVIDIA GPUs only. Use one process, or --device cpu.")
+    if here > len(places):
+        most = len(places)
+        raise NanoGPTError(f"{here} processes need {here} GPUs, and there are {most}. Use {most}, or --device cpu.")
+    return places[: launched or None], here
+
+
 @contextmanager
-def together(run: str, processes: int, device: str = "cpu") -> Iterator[Ranks | None]:
+def together(run: str, processes: int, places: Sequence[str] = ("cpu",)) -> Iterator[Ranks | None]:
     """As the trainer of a run, train with other ranks until the block ends: yield the Ranks, or None if there are none.
 
-    torchrun has started the others; if it hasn't, start them here, up to `processes` in all. Raise NanoGPTError if they
-    don't come, or if the device isn't the CPU.
+    torchrun has started the others; if it hasn't, start them here, up to `processes` in all, on GPUs each at a place of
+    its own. Raise NanoGPTError if they don't come.
     """
     started: list[subprocess.Popen] = []
     size = max(processes, number()[1])
     if size == 1:
         yield None
         return
-    if device != "cpu":
-        raise NanoGPTError("Several processes train on CPUs only. Use one process, or --device cpu.")
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // processes))  # torchrun says itself how many each may use
     try:
@@ -179,7 +206,9 @@ def together(run: str, processes: int, device: str = "cpu") -> Iterator[Ranks | 
                 if name := LOOPBACK.get(sys.platform):
                     os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
                 store = dist.TCPStore(HERE, 0, size, is_master=True, timeout=PATIENCE, wait_for_workers=False)
-                started += [start(rank, size, store.port, max(1, threads // size)) for rank in range(1, size)]
+                each = max(1, threads // size)
+                own = list(places) * size if len(places) == 1 else places
+                started += [start(rank, size, store.port, each, own[rank]) for rank in range(1, size)]
             store.set("run", run)
             ranks = Ranks(0, size, store)
         try:
@@ -198,9 +227,10 @@ def together(run: str, processes: int, device: str = "cpu") -> Iterator[Ranks | 
         torch.set_num_threads(threads)
 
 
-def start(rank: int, size: int, port: int, threads: int) -> subprocess.Popen:
-    """Start another rank on this machine. What it prints goes where this process prints."""
+def start(rank: int, size: int, port: int, threads: int, place: str) -> subprocess.Popen:
+    """Start another rank on this machine, at a place of the device. What it prints goes where this process prints."""
     where = dict(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR=HERE, MASTER_PORT=str(port))
+    where["LOCAL_RANK"] = place.partition("-")[2] or "0"  # as torchrun would say it
     env = environment() | where | dict(OMP_NUM_THREADS=str(threads))
     command = [sys.executable, "-m", "nanogpt.launch.rank"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env, start_new_session=True)  # Ctrl-C is rank 0's
@@ -213,6 +243,11 @@ def end(process: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def own_place(places: list[str]) -> str:
+    """As another rank, return the place of the device that is this rank's."""
+    return places[int(os.environ.get("LOCAL_RANK", 0))] if len(places) > 1 else places[0]
 
 
 def joined() -> tuple[Ranks, str]:

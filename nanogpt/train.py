@@ -22,7 +22,7 @@ from .formats import read_config
 from .holdout import train_length
 from .model import GPT
 from .optim import Step, get_lr, settled
-from .ranks import Ranks, SharedStep, together
+from .ranks import Ranks, SharedStep, own_place, together, wanted
 from .reporter import Reporter
 from .runs import Run, queue
 from .runs.checkpoint import Progress, load_state, save_state
@@ -32,8 +32,11 @@ from .tokenizer import Tokenizer, load_tokenizer, token_lengths
 
 def make_step(model: GPT, config: TrainConfig, device: Device, ranks: Ranks | None = None) -> Step | SharedStep:
     """Return the fastest training step for this device, shared with other `ranks` if there are any."""
-    step = fastest_step(model, config, device)
-    return SharedStep(step, ranks) if ranks else step
+    if not ranks:
+        return fastest_step(model, config, device)
+    # a step that is recorded as a CUDA graph can't stop for the other ranks' gradients
+    step = Step(model, config, device) if device.type == "cuda" else fastest_step(model, config, device)
+    return SharedStep(step, ranks)
 
 
 def fastest_step(model: GPT, config: TrainConfig, device: Device) -> Step:
@@ -117,12 +120,13 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), load_tokenizer(run.folder)
     device = pick_device(config.device, probe=True)
+    devices, count = wanted(processes, places(device))
     with (
-        queue.turn(run.name, *places(device), alone=alone) as place,
+        queue.turn(run.name, *devices, count=count, alone=alone) as taken,
         run.held(),
-        together(run.name, processes, device.type) as ranks,
+        together(run.name, processes, taken) as ranks,
     ):
-        device = at_place(device, place)
+        device = at_place(device, taken[0])
         parts = assemble(run, device, tokenizer, ranks)
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at
         at.seconds = max(at.seconds, seconds_spent(run, config, settings))
@@ -160,6 +164,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
 def follow(run: Run, ranks: Ranks) -> None:
     """Train as another rank of a run: the same steps as rank 0, for as long as it says."""
     device = pick_device(TrainConfig.of(run.settings()["train"]).device)
+    device = at_place(device, own_place(places(device)))
     parts = assemble(run, device, load_tokenizer(run.folder), ranks)
     for step in itertools.count(parts.at.step):
         lr = ranks.hear()

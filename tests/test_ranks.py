@@ -23,7 +23,7 @@ from nanogpt.model import GPT
 from nanogpt.optim import Step, get_lr
 from nanogpt.ranks import Lost, Ranks, SharedStep
 from nanogpt.runs import Run
-from nanogpt.train import fastest_step
+from nanogpt.train import fastest_step, make_step
 
 KINDS = [*product(("classic", "modern"), ("adamw", "muon"), (torch.float64, torch.float32))]
 SOON = 6  # seconds of PATIENCE in the second process
@@ -81,7 +81,7 @@ def second(monkeypatch: pytest.MonkeyPatch):
     """Return a function that has the second process do something."""
 
     def do(what: str) -> None:
-        def start(rank: int, size: int, port: int, threads: int) -> subprocess.Popen:
+        def start(rank: int, size: int, port: int, threads: int, place: str) -> subprocess.Popen:
             code = f"import test_ranks; test_ranks.other_rank({what!r})"
             where = dict(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
             path = os.pathsep.join([str(HERE), str(HERE.parent)])
@@ -144,7 +144,7 @@ def says_that_it_is_here(rank: int, port: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("comes", [False, True])
 def test_a_process_that_never_comes_or_never_connects_is_one_sentence(monkeypatch, comes):
-    def start(rank: int, size: int, port: int, threads: int) -> subprocess.Popen:
+    def start(rank: int, size: int, port: int, threads: int, place: str) -> subprocess.Popen:
         if comes:
             threading.Thread(target=says_that_it_is_here, args=(rank, port)).start()
         return subprocess.Popen([sys.executable, "-c", ""])
@@ -156,9 +156,69 @@ def test_a_process_that_never_comes_or_never_connects_is_one_sentence(monkeypatc
         pass
 
 
-def test_several_processes_are_refused_on_a_gpu():
-    with pytest.raises(NanoGPTError, match="on CPUs only"), ranks.together("some-run", 2, "cuda"):
-        pass
+GPUS = ["cuda-0", "cuda-1", "cuda-2"]
+
+
+@pytest.mark.parametrize(
+    ("processes", "places", "expected"),
+    [
+        (1, ["cuda"], (["cuda"], 1)),
+        (1, GPUS, (GPUS, 1)),
+        (2, GPUS, (GPUS, 2)),
+        (8, ["cpu"], (["cpu"], 1)),
+        (2, ["mps"], "CPUs or NVIDIA GPUs only"),
+        (2, ["cuda"], "2 processes need 2 GPUs, and there are 1. Use 1, or --device cpu"),
+        (4, GPUS, "4 processes need 4 GPUs, and there are 3"),
+    ],
+)
+def test_each_process_gets_a_gpu_of_its_own(processes, places, expected):
+    if isinstance(expected, tuple):
+        assert ranks.wanted(processes, places) == expected
+    else:
+        with pytest.raises(NanoGPTError, match=expected):
+            ranks.wanted(processes, places)
+
+
+def test_torchrun_says_which_gpus(monkeypatch):
+    for name, value in dict(RANK=0, WORLD_SIZE=4, LOCAL_WORLD_SIZE=2).items():  # two machines
+        monkeypatch.setenv(name, str(value))
+    assert ranks.wanted(1, GPUS) == (GPUS[:2], 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert ranks.own_place(GPUS) == "cuda-1"
+    assert ranks.own_place(["cuda"]) == "cuda"
+
+
+@pytest.mark.slow
+def test_the_other_processes_are_told_which_gpus_were_free(monkeypatch):
+    told = []
+
+    def start(rank: int, size: int, port: int, threads: int, place: str) -> subprocess.Popen:
+        told.append((rank, place))
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr(ranks, "PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr(ranks, "start", start)
+    for places in (["cuda-0", "cuda-2", "cuda-5"], ["cpu"]):
+        with pytest.raises(NanoGPTError, match="did not meet"), ranks.together("some-run", 3, places):
+            pass
+    assert told == [(1, "cuda-2"), (2, "cuda-5"), (1, "cpu"), (2, "cpu")]
+
+
+def test_on_gpus_gradients_travel_by_nccl_in_plain_steps(monkeypatch):
+    """Simulated: what is recorded is which group is made, and which is used."""
+    groups, sent = [], []
+    monkeypatch.setattr(dist, "new_group", lambda **options: groups.append(options) or "by NCCL")
+    monkeypatch.setattr(dist, "all_reduce", lambda flat, group: sent.append((len(flat), group)))
+    there = Ranks.__new__(Ranks)
+    there.rank, there.size, there.group = 0, 2, dist.group.WORLD
+    for device in ("cpu", "cuda", "cuda"):
+        there.use(device)
+        there.add([torch.zeros(2), torch.zeros(3)], 0.5)
+    assert groups == [dict(backend="nccl", timeout=ranks.PATIENCE)]
+    assert sent == [(5, dist.group.WORLD), (5, "by NCCL"), (5, "by NCCL")]
+    model = GPT(ModelConfig(vocab_size=11, n_layer=1, n_head=2, n_embd=16, block_size=T))
+    step = make_step(model, TrainConfig(), Device("cuda", torch.float32, "A GPU"), there)
+    assert type(step.step) is Step
 
 
 SMALL = {"n-layer": 1, "n-head": 2, "n-embd": 16, "block-size": 16, "batch-size": 4, "dropout": 0, "eval-interval": 10}

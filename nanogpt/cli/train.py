@@ -214,7 +214,11 @@ def add_commands(command: Command) -> None:
     train.add_argument("--name", help="name of the run; default: the text's name")
     train.add_argument("--preset", help=f"{', '.join(PRESETS)} [{DEFAULT}, or quick with --max-iters]")
     train.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="share each batch among N processes on this machine [1]"
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="share each batch among N processes, or N GPUs, of this machine [1]",
     )
     train.add_argument("--resume", metavar="NAME", help="resume a run exactly where it stopped")
     jobs.add_flags(train)

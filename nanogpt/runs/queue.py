@@ -208,38 +208,45 @@ def wait_for_place(name: str, place: int) -> None:
 
 
 @contextmanager
-def turn(name: str, *devices: str, alone: bool = False) -> Iterator[str]:
-    """Wait for the run's turn, take the first of the devices that is free, yield it, and hold it until the block ends.
+def turn(name: str, *devices: str, count: int = 1, alone: bool = False) -> Iterator[list[str]]:
+    """Wait for the run's turn, take the first `count` devices that are free, yield them, and hold them in the block.
 
-    With `alone`, the device belongs to this run only, so there is nothing to wait for. Raise Withdrawn if the run is
-    removed from the queue while it waits, and Busy if it has another trainer.
+    With `alone`, they belong to this run only, so there is nothing to wait for. Raise Withdrawn if the run is removed
+    from the queue while it waits, and Busy if it has another trainer.
     """
     of = f"-of-{name}" if alone else ""
-    with arrived(name), ExitStack() as lock:
+    with arrived(name), ExitStack() as held:
         while True:
             if not alone:
                 wait_for_place(name, 1)
-            if device := _take(lock, devices, of):
+            if taken := _take(held, devices, count, of):
                 break
             _ticket_of(name)  # raises if the run was withdrawn
             time.sleep(SOON)
-        now = folder() / f"{device}{of}.now"
-        try:
+        for device in taken:
+            now = folder() / f"{device}{of}.now"
+            held.callback(now.unlink, missing_ok=True)  # before the next run gets the device
             write_whole(now, name)  # from here on, Stop writes the stop file; if it came before, the ticket is gone
-            _ticket_of(name)
-            tickets.leave(name)
-            yield device
-        finally:
-            now.unlink(missing_ok=True)  # before the next run gets the device
+        _ticket_of(name)
+        tickets.leave(name)
+        yield taken
 
 
-def _take(lock: ExitStack, devices: tuple[str, ...], of: str) -> str:
-    """Lock the first of the devices that is free, and return it; "" if none is."""
-    for device in devices:
-        with contextlib.suppress(locks.Held):
-            lock.enter_context(locks.held(folder() / f"{device}{of}.lock", passing=bool(of)))
-            return device
-    return ""
+def _take(held: ExitStack, devices: tuple[str, ...], count: int, of: str) -> list[str]:
+    """Lock the first `count` of the devices that are free, and return them; lock none and return [] if fewer are.
+
+    Holding some while waiting for the others could have two runs wait for each other.
+    """
+    with ExitStack() as locked:
+        taken: list[str] = []
+        for device in devices:
+            with contextlib.suppress(locks.Held):
+                locked.enter_context(locks.held(folder() / f"{device}{of}.lock", passing=bool(of)))
+                taken.append(device)
+            if len(taken) == count:
+                held.enter_context(locked.pop_all())
+                return taken
+    return []
 
 
 def _ticket_of(name: str) -> Path:

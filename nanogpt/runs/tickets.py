@@ -83,12 +83,12 @@ def _start(ticket: Path) -> Path:
 
 def running() -> list[str]:
     """Return the names of the runs that are using a device now."""
-    names = []
+    names: dict[str, None] = {}  # in order; a run may use several
     for now in files("*.now"):
         if locks.is_held(now.with_suffix(".lock")):
             with contextlib.suppress(OSError, ValueError):  # it has just ended
-                names.append(now.read_text(encoding="utf-8"))
-    return names
+                names[now.read_text(encoding="utf-8")] = None
+    return list(names)
 
 
 def has_trainer(name: str) -> bool:

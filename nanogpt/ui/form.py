@@ -109,6 +109,13 @@ def seconds_of(budget: str) -> float:
     raise NanoGPTError(NO_TIME)
 
 
+def of_gpus(gpus: int) -> str:
+    """Return what several GPUs can do."""
+    if gpus < 2:
+        return ""
+    return f"Each of your {gpus} GPUs can train a run; nanogpt train --processes {gpus} trains one on all of them."
+
+
 def estimate(corpus_id: str | None, *fields) -> str:
     """Estimate a run on this machine: time, memory and epochs, or for a time budget the model that would be chosen."""
     from ..device import cuda_hint, pick_device, places
@@ -127,7 +134,7 @@ def estimate(corpus_id: str | None, *fields) -> str:
         limits.check_model(count_parameters(model))
         limits.check_seconds(train.budget)
         picked = pick_device(train.device)
-        several = f"Each of your {gpus} GPUs can train a run." if (gpus := len(places(picked))) > 1 else ""
+        several = of_gpus(len(places(picked)))
         device = " ".join(filter(None, [f"{in_words(picked, model)}.", several, cuda_hint()]))
         if queue.running():
             return f"{device} The time estimate is available once no other run is training."

@@ -22,9 +22,10 @@ TRAINER = """
 import sys
 from nanogpt.runs import queue
 name, *devices = sys.argv[1:]
+count = int(devices.pop()) if devices[-1].isdigit() else 1
 try:
-    with queue.turn(name, *devices) as device:
-        print("began" if [device] == devices else device, flush=True)
+    with queue.turn(name, *devices, count=count) as taken:
+        print("began" if taken == devices[:1] == devices else " ".join(taken), flush=True)
         sys.stdin.readline()
 except queue.Withdrawn:
     print("withdrawn", flush=True)
@@ -181,7 +182,7 @@ def test_a_turn_that_ends_in_an_error_gives_the_device_back(home):
 def test_each_of_several_gpus_trains_a_run(home):
     gpus = ("cuda-0", "cuda-1")
     with ExitStack() as stack, queue.turn("busy", *gpus) as taken:
-        assert taken == "cuda-0"
+        assert taken == ["cuda-0"]
         second = stack.enter_context(process(TRAINER, "second", *gpus))
         assert said(second) == "cuda-1"
         third = stack.enter_context(process(TRAINER, "third", *gpus))
@@ -191,6 +192,29 @@ def test_each_of_several_gpus_trains_a_run(home):
         assert said(third) == "cuda-1"
         assert queue.running() == ["busy", "third"]
         let_go(third)
+    assert queue.running() == queue.waiting() == []
+
+
+@pytest.mark.slow
+def test_a_run_on_several_gpus_takes_all_of_them_or_none(home):
+    gpus = ("cuda-0", "cuda-1", "cuda-2")
+    with ExitStack() as stack:
+        with queue.turn("busy", *gpus):
+            wide = stack.enter_context(process(TRAINER, "wide", *gpus, "3"))
+            until(lambda: queue.waiting() == ["wide"])
+            later = stack.enter_context(process(TRAINER, "later", *gpus))
+            until(lambda: queue.waiting() == ["wide", "later"])  # also while there are two free ones
+            for gpu in gpus[1:]:
+                with locks.held(queue.folder() / f"{gpu}.lock", patience=5.0):  # it holds none while it waits
+                    pass
+        assert said(wide) == " ".join(gpus)
+        assert queue.running() == ["wide"]
+        assert queue.waiting() == ["later"]
+        let_go(wide)
+        assert said(later) == "cuda-0"
+        let_go(later)
+    with queue.turn("two", *gpus, count=2) as taken, queue.turn("one", *gpus) as third:
+        assert (taken, third) == (["cuda-0", "cuda-1"], ["cuda-2"])
     assert queue.running() == queue.waiting() == []
 
 

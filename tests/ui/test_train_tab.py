@@ -81,7 +81,10 @@ def test_several_gpus_are_mentioned(home, known_speed, tiny_text, monkeypatch):
     fields, text = entered("laptop"), corpus.add(tiny_text)
     assert "GPUs" not in form.estimate(text.id, *fields)
     monkeypatch.setattr("nanogpt.device.places", lambda device: ["cuda-0", "cuda-1"])
-    assert "Each of your 2 GPUs can train a run." in form.estimate(text.id, *fields)
+    assert (
+        "Each of your 2 GPUs can train a run; nanogpt train --processes 2 trains one on all of them."
+        in form.estimate(text.id, *fields)
+    )
 
 
 def test_the_picture_is_of_the_model_that_a_run_would_train(home, known_speed, tiny_text, monkeypatch):
