@@ -108,12 +108,13 @@ def model(file: str, shape: tuple[int, int, int]) -> dict[str, Any]:
     quietly(lambda: train(run))
     speeds = [row["characters_per_second"] for row in run.history().rows if "characters_per_second" in row]
     seconds = batch * config.block_size / statistics.median(speeds[1:] or speeds)
+    most = resident("VmHWM")  # before a product is timed
     dtype = product_dtype(config, "cpu") or torch.float32
     return dict(
         millions=round(count_parameters(config) / 1e6, 2), ms_per_step=round(1000 * seconds, 1),
         gflops=round(step_flops(config, batch) / seconds / 1e9),
         share_of_the_peak=round(step_flops(config, batch) / seconds / peak(dtype), 3), products=str(dtype)[6:],
-        mb_of_memory=resident("VmHWM"), mb_estimated=round(memory.needed(config, settings, pick_device("cpu")) / MB),
+        mb_of_memory=most, mb_estimated=round(memory.needed(config, settings, pick_device("cpu")) / MB),
         seconds_in_all=round(time.perf_counter() - began, 1),
     )  # fmt: skip
 

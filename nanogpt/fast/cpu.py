@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from ..config import TrainConfig
+from ..config import ModelConfig, TrainConfig
 from ..device import Device
 from ..model import GPT
 from ..optim import Muon, Step, orthogonalize
@@ -36,6 +36,11 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, 32 << 20)
 
 
+def threads_for(model: ModelConfig) -> int:
+    """Return how many threads share a batch. Dropout draws from one generator: several threads would race for it."""
+    return 1 if model.dropout else min(torch.get_num_threads(), MOST)
+
+
 class CrewStep(Step):
     """A step whose forward, backward and Newton-Schulz iteration are split among threads of one core or more each."""
 
@@ -44,8 +49,7 @@ class CrewStep(Step):
         super().__init__(quicken(model), config, device)
         self.parameters = list(model.parameters())
         self.cores = torch.get_num_threads()
-        # dropout draws from one shared generator, so with several threads the result would depend on timing
-        self.size = 1 if model.config.dropout else min(self.cores, MOST)
+        self.size = threads_for(model.config)
         self.each = self.cores // self.size
         self.threads = ThreadPoolExecutor(self.size, "step", torch.set_num_threads, (self.each,))
         for optimizer in self.optimizers:

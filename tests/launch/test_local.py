@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import pick_device
 from nanogpt.formats import read_config
 from nanogpt.launch import local, memory, prepare, trainer
+from nanogpt.model import count_parameters
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, all_runs, queue
 from nanogpt.tokenizer import CharTokenizer
@@ -342,6 +344,15 @@ def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted():
         )
         few_many.append(many - few)
     assert few_many == [2 * 8 * 6 * 512 * 512 * 4, 0, 0]
+
+
+def test_each_thread_s_gradients_are_counted(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    shape = ModelConfig(vocab_size=65, n_layer=2, n_head=2, n_embd=128, block_size=64)
+    needed = lambda dropout: memory.needed(replace(shape, dropout=dropout), TrainConfig(), pick_device("cpu"))
+    without, dropped = needed(0.0), needed(0.1)
+    kept = 6 * 2 * 128 * TrainConfig().batch_size * 64 * 4  # activations that dropout keeps
+    assert without - (dropped - kept) == 2 * 4 * count_parameters(shape)
 
 
 def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monkeypatch):
