@@ -14,14 +14,15 @@ import ctypes
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 import torch
 
 from ..model import GPT
-from .packed import packed
+from .packed import has_onednn, packed
 
 F32 = np.float32
 
@@ -122,14 +123,15 @@ def side_by_side(matrices: list[np.ndarray]) -> list[np.ndarray]:
 
 
 class Threads:
-    """Chooses between one thread of NumPy's OpenBLAS and all of them, whichever is faster right now.
+    """Chooses between one thread of a library and all of them, whichever is faster right now.
 
-    All threads are up to twice as fast on an idle machine. If a trainer is using the CPU too, OpenBLAS's threads wait
-    for each other and can be ten times slower than one. The only way to know is to try both from time to time.
+    All threads are up to twice as fast on an idle machine. If other programs are using the CPU too, a library's threads
+    wait for each other and can be ten times slower than one. The only way to know is to try both from time to time.
+    `get` and `set` are the library's functions.
     """
 
-    def __init__(self):
-        self.get, self.set = openblas()
+    def __init__(self, get: Callable[[], int], set: Callable[[int], object]):
+        self.get, self.set = get, set
         self.most = self.get()
         self.now, self.usual = 1, 1  # threads for the next read, and when no trial is running
         self.times = {n: deque([math.inf], maxlen=3) for n in (1, self.most)}  # seconds of the latest reads
@@ -153,6 +155,21 @@ class Threads:
         self.usual = self.now = threads
         self.patience = self.left = wait
 
+    @contextmanager
+    def chosen(self, size: float = 1.0) -> Iterator[None]:
+        """Use the chosen number of threads in the block, and learn from its time, which grows with `size`."""
+        if self.most == 1:
+            yield
+            return
+        before = self.get()
+        self.set(self.now)
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.set(before)
+            self.learn((time.perf_counter() - began) / size)
+
 
 def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
     """Return the functions that get and set the threads of NumPy's OpenBLAS; with another BLAS they do nothing."""
@@ -161,6 +178,14 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
         return library.scipy_openblas_get_num_threads64_, library.scipy_openblas_set_num_threads64_
     except (AttributeError, OSError):
         return lambda: 1, lambda threads: None
+
+
+def torch_threads() -> tuple[Callable[[], int], Callable[[int], object]]:
+    """Return the functions that get and set torch's threads, or that do nothing where they could change a result.
+
+    oneDNN's packed products are the same to the bit with any number of threads; torch's own are not.
+    """
+    return (torch.get_num_threads, torch.set_num_threads) if has_onednn() else (lambda: 1, lambda threads: None)
 
 
 class Ready:
@@ -177,6 +202,16 @@ class Ready:
     def packed(self) -> GPT:
         return packed(self.model)
 
+    @cached_property
+    def threads(self) -> Threads:
+        return Threads(*torch_threads())
+
+    def read(self, ids: np.ndarray, cache: list[Keeper]) -> np.ndarray:
+        """Read several tokens of several texts with the packed model: (B, T) -> (B, vocab_size)."""
+        with torch.inference_mode(), self.threads.chosen(ids.size + 32.0):
+            logits, _ = self.packed(torch.from_numpy(ids), cache=cache)  # (B, 1, vocab_size)
+            return logits[:, -1].numpy()
+
 
 class FastDecoder:
     """A decoder for a single text, with the interface of `sample.Decoder`."""
@@ -191,7 +226,7 @@ class FastDecoder:
         self.h, self.gathered, self.hidden = (np.ones(n + one, F32) for n in (C, C, 4 * C))
         self.qkv, self.out = np.empty(3 * C, F32), np.empty(C, F32)
         self.zero = np.zeros(4 * C, F32)  # np.maximum is faster with an array than with a scalar
-        self.threads = Threads()
+        self.threads = Threads(*openblas())
 
     def restart(self) -> None:
         """Empty the cache."""
@@ -205,25 +240,9 @@ class FastDecoder:
         start = self.length
         self.length += ids.shape[1]
         if ids.shape[1] > 1:
-            return self.read_piece(ids, start)
-        threads = self.threads
-        if threads.most == 1:
+            return self.ready.read(ids, [Keeper(self.w, kv[:, None], start) for kv in self.kv])
+        with self.threads.chosen():  # doesn't change the results: products are the same to the bit
             return self.read_one(ids, start)
-        before = threads.get()
-        threads.set(threads.now)  # doesn't change the results: products are bit-identical with any number of threads
-        began = time.perf_counter()
-        try:
-            return self.read_one(ids, start)
-        finally:
-            threads.set(before)
-            threads.learn(time.perf_counter() - began)
-
-    def read_piece(self, ids: np.ndarray, start: int) -> np.ndarray:
-        """Read several tokens with the packed model: (1, T) -> (1, vocab_size)."""
-        cache = [Keeper(self.w, kv[:, None], start) for kv in self.kv]
-        with torch.inference_mode():
-            logits, _ = self.ready.packed(torch.from_numpy(ids), cache=cache)  # (1, 1, vocab_size)
-            return logits[:, -1].numpy()
 
     def read_one(self, ids: np.ndarray, t: int) -> np.ndarray:
         """Read the token at position t: (1, 1) -> (1, vocab_size)."""

@@ -14,10 +14,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .decode import F32, Keeper, Ready, Weights, openblas
+from .decode import F32, Keeper, Ready, Threads, Weights, openblas, torch_threads
 from .packed import has_onednn
 
-WIDE = 256  # from this width on, oneDNN's packed products pay: they are fast on every CPU, but slow to call
+# oneDNN's packed products are fast on every CPU, but slow to call: they pay for matrices of this width, or for this
+# many rows. OpenBLAS multiplies the rest, on one thread.
+WIDE, MANY = 256, 32
 
 
 class Rows:
@@ -33,6 +35,7 @@ class Rows:
         self.layers = [[product(W) for W in layer] for layer in w.layers]
         self.head = product(w.head)
         self.threads_of_blas, self.set_threads_of_blas = openblas()
+        self.threads = Threads(*torch_threads())
 
     # ---- texts come and go -------------------------------------------------------------------------------------------
 
@@ -42,8 +45,7 @@ class Rows:
         new = slice(self.texts, self.texts + N)
         self.texts, self.at[new] = new.stop, T
         if T:
-            with torch.inference_mode():
-                self.ready.packed(torch.from_numpy(ids), cache=[Keeper(self.w, kv[:, new]) for kv in self.kv])
+            self.ready.read(ids, [Keeper(self.w, kv[:, new]) for kv in self.kv])
 
     def keep(self, rows: list[int]) -> None:
         """Drop all texts but these. Row i is from then on what row rows[i] was; rows[i] is at least i."""
@@ -76,7 +78,7 @@ class Rows:
         before = self.threads_of_blas()
         self.set_threads_of_blas(1)  # attention's products are too small for several
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self.threads.chosen(self.texts + 12.0):
                 return self.forward(ids, Positions(self.w, self.at[: self.texts]))
         finally:
             self.set_threads_of_blas(before)
@@ -157,8 +159,9 @@ class Positions:
 
 def product(W: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that multiplies rows by a matrix W (in, out): (B, in) -> (B, out)."""
-    matrix = torch.from_numpy(W)
-    if min(W.shape) < WIDE or not has_onednn():
-        return lambda x: torch.mm(torch.from_numpy(x), matrix).numpy()
+    matrix, few = torch.from_numpy(W), MANY if min(W.shape) < WIDE else 0
+    if not has_onednn():
+        return lambda x: x @ W if len(x) < few else torch.mm(torch.from_numpy(x), matrix).numpy()
     packed = torch.ops.mkldnn._reorder_linear_weight(matrix.T.contiguous())
-    return lambda x: torch.ops.mkldnn._linear_pointwise(torch.from_numpy(x), packed, None, "none", [], "").numpy()
+    by_onednn = lambda x: torch.ops.mkldnn._linear_pointwise(torch.from_numpy(x), packed, None, "none", [], "").numpy()
+    return lambda x: x @ W if len(x) < few else by_onednn(x)

@@ -11,7 +11,6 @@ from judges import plainly_generated
 
 from nanogpt import sample
 from nanogpt.config import ModelConfig, SampleConfig
-from nanogpt.fast import decode
 from nanogpt.fast.decode import FastDecoder, Ready, Threads, openblas
 from nanogpt.fast.packed import Packed, attend_one, has_onednn, packed
 from nanogpt.model import GPT, attention_by_hand
@@ -184,27 +183,26 @@ def reads(threads: Threads, seconds: dict[int, float], count: int) -> list[int]:
     return used
 
 
-def two_threads(monkeypatch) -> Threads:
-    monkeypatch.setattr(decode, "openblas", lambda: (lambda: 2, lambda threads: None))
-    return Threads()
+def two_threads() -> Threads:
+    return Threads(lambda: 2, lambda threads: None)
 
 
-def test_all_threads_are_used_where_they_are_faster(monkeypatch):
-    threads = two_threads(monkeypatch)
+def test_all_threads_are_used_where_they_are_faster():
+    threads = two_threads()
     assert reads(threads, {1: 1.0, 2: 0.6}, 8) == [1, 1, 1, 1, 2, 2, 2, 2]
     assert reads(threads, {1: 1.0, 2: 0.6}, 1000).count(1) < 100  # one thread is still tried now and then
     assert reads(threads, {1: 1.0, 2: 8.0}, 1000)[-500:].count(2) < 10  # a trainer has started
 
 
-def test_one_thread_is_used_where_all_are_in_each_others_way(monkeypatch):
-    threads = two_threads(monkeypatch)
+def test_one_thread_is_used_where_all_are_in_each_others_way():
+    threads = two_threads()
     used = reads(threads, {1: 1.0, 2: 9.0}, 1000)
     assert used.count(2) <= 8  # one read per trial, and trials become rarer
     assert reads(threads, {1: 1.0, 2: 0.5}, 1000)[-300:].count(1) < 60  # the trainer has ended, noticed eventually
 
 
-def test_one_slow_read_does_not_make_one_thread_of_many_for_long(monkeypatch):
-    threads = two_threads(monkeypatch)
+def test_one_slow_read_does_not_make_one_thread_of_many_for_long():
+    threads = two_threads()
     reads(threads, {1: 1.0, 2: 0.6}, 200)
     while threads.now == 1 or threads.usual == 1:
         threads.learn({1: 1.0, 2: 0.6}[threads.now])

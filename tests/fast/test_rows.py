@@ -76,12 +76,37 @@ def test_texts_join_and_leave_at_any_position(layout, wide, monkeypatch):
     go_on(T - 1)
 
 
-def test_wide_matrices_are_packed_and_others_are_not(monkeypatch):
-    x, W = np.ones((3, 4), np.float32), np.arange(20, dtype=np.float32).reshape(4, 5)
-    calls = []
-    monkeypatch.setattr(rows_module.torch, "mm", lambda a, b: calls.append(1) or a @ b)
-    np.testing.assert_allclose(rows_module.product(W)(x), x @ W)
-    assert calls == [1]
+@pytest.mark.skipif(not has_onednn(), reason="needs oneDNN")
+def test_wide_matrices_and_many_rows_are_packed_and_others_are_not(monkeypatch):
+    W, calls = np.arange(20, dtype=np.float32).reshape(4, 5), []
+    packed = torch.ops.mkldnn._linear_pointwise
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *a: calls.append(1) or packed(*a))
+    for wide, rows, expected in ((256, 3, []), (256, 32, [1]), (4, 3, [1, 1])):
+        monkeypatch.setattr(rows_module, "WIDE", wide)
+        x = np.arange(rows * 4, dtype=np.float32).reshape(rows, 4)
+        np.testing.assert_allclose(rows_module.product(W)(x), x @ W)
+        assert calls == expected
+
+
+def test_without_onednn_torch_multiplies_wide_matrices(monkeypatch):
+    monkeypatch.setattr(rows_module, "has_onednn", lambda: False)
     monkeypatch.setattr(rows_module, "WIDE", 4)
+    W, x = np.arange(20, dtype=np.float32).reshape(4, 5), np.ones((3, 4), np.float32)
     np.testing.assert_allclose(rows_module.product(W)(x), x @ W)
-    assert len(calls) == (1 if has_onednn() else 2)
+
+
+@pytest.mark.skipif(not has_onednn(), reason="needs oneDNN")
+def test_several_texts_are_the_same_to_the_bit_whatever_the_threads():
+    before = torch.get_num_threads()
+    ready, results = Ready(made(LAYOUTS["modern"], n_layer=1, n_head=2, n_embd=256)), []
+    ids = np.random.default_rng(1).integers(0, V, (40, T))
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(2)
+            rows = Rows(ready, 40)
+            ready.threads.now = rows.threads.now = threads
+            results.append([rows.read(ids[:, :8]), *(rows.read(ids[:, t : t + 1]) for t in range(8, T))])
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert all(np.array_equal(a, b) for a, b in zip(*results))
