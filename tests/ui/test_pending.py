@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+import tracemalloc
 from collections.abc import Callable
 from types import SimpleNamespace
 
+import gradio as gr
 import httpx
 import pytest
 from conftest import last_of
@@ -18,7 +20,7 @@ from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.ui import corpus_tab
 from nanogpt.ui.pending import FEW, MANY, Pending, Waiting
-from nanogpt.ui.sessions import Sessions, sender_now
+from nanogpt.ui.sessions import Session, Sessions, sender_now
 from nanogpt.ui.shares import Sender
 
 
@@ -266,3 +268,19 @@ def test_names_that_are_no_text_are_refused(home, tiny_text):
     for name in ({"a": 1}, ["a"], 5, True):
         with pytest.raises(NanoGPTError, match="must be a string"):
             corpus.add(tiny_text, name)
+
+
+def test_sessions_share_what_they_have_not_changed(public_demo):
+    one, other = (Session(public_demo) for _ in range(2))
+    everyones = public_demo.default_config.blocks
+    key, before = next((key, block) for key, block in everyones.items() if isinstance(block, gr.Textbox))
+    one[key] = changed = gr.Textbox("changed", render=False)
+    assert (one[key], other[key], everyones[key]) == (changed, before, before)
+    assert key in one
+    assert -1 not in one
+    tracemalloc.start()
+    try:
+        many = [Session(public_demo) for _ in range(100)]
+        assert tracemalloc.get_traced_memory()[0] / len(many) < 3000  # bytes; a list of all components has 10,000
+    finally:
+        tracemalloc.stop()
