@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 
-from .. import limits
+from .. import disk, limits
 from ..config import NanoGPTError
 from ..errors import explain, lacks_memory
 from ..runs import Busy, Run, queue
@@ -74,8 +74,8 @@ def record(run: Run, error: Exception) -> None:
     print the message.
     """
     message, log = user_message(error), run.folder / "log.txt"
-    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
-        traceback.print_exception(error, file=file)
+    with contextlib.suppress(OSError), disk.opened(log, "ab") as file:
+        file.write("".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
     for make_room in (False, True):
         with contextlib.suppress(OSError):
             if make_room:
@@ -93,7 +93,7 @@ def wait_for_name() -> str:
 
     name = sys.stdin.readline().strip()
     if name:
-        with (Run(name).folder / "log.txt").open("ab") as log:
+        with disk.opened(Run(name).folder / "log.txt", "ab") as log:
             for stream_number in (1, 2):
                 os.dup2(log.fileno(), stream_number)
     return name

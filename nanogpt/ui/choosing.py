@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import corpus
+from .. import corpus, disk
 from ..config import NanoGPTError
 from ..runs import users_of
 from . import scratch
@@ -91,7 +91,7 @@ def fields_of(source: str | Path | list[str]) -> list[str]:
     """Return the fields of the records in an uploaded file, if there is just one and it has records."""
     if not isinstance(source, list) or len(source) != 1 or not corpus.has_fields(source[0]):
         return []
-    with Path(source[0]).open("rb") as file:
+    with disk.opened(Path(source[0])) as file:
         start = file.read(1_000_000)
     return corpus.fields_in(start.decode("utf-8-sig", "replace"), source[0])
 
@@ -109,7 +109,7 @@ def contents(source: str | Path | list[str]) -> str | list[str]:
     if not isinstance(source, Path):
         return source
     try:
-        return source.read_bytes().decode("utf-8")
+        return disk.read(source).decode("utf-8")
     except OSError:
         raise NanoGPTError("The pasted text is no longer kept. Paste it again.") from None
 
