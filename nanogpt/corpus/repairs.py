@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ..config import NanoGPTError
+from .places import Place, first_place
 
 Fix = Callable[[str], tuple[str, int]]  # text -> (repaired text, number of places repaired)
 
@@ -33,6 +34,7 @@ class Repaired:
     key: str
     count: int
     applied: bool
+    place: Place | None = None  # the first one
 
     @property
     def label(self) -> str:
@@ -54,15 +56,23 @@ def repair(
     for key, one in REPAIRS.items():
         fixed, count = one.fix(text) if key not in skip else (text, 0)
         applied = count > 0 and key not in decline and (one.default or key in accept)
+        found.append(_repaired(key, count, applied, text, fixed))
         text = fixed if applied else text
-        found.append(Repaired(key, count, applied))
     return text, found
+
+
+def _repaired(key: str, count: int, applied: bool, text: str, fixed: str) -> Repaired:
+    return Repaired(key, count, applied, first_place(text, fixed) if count else None)
 
 
 def together(found: list[list[Repaired]]) -> tuple[Repaired, ...]:
     """Add up what was found in several files, leaving out repairs that found nothing."""
-    sums = [Repaired(r[0].key, sum(one.count for one in r), any(one.applied for one in r)) for r in zip(*found)]
-    return tuple(one for one in sums if one.count)
+    return tuple(_sum(each) for each in zip(*found) if any(one.count for one in each))
+
+
+def _sum(found: tuple[Repaired, ...]) -> Repaired:
+    first = next(one for one in found if one.count)
+    return Repaired(first.key, sum(one.count for one in found), any(one.applied for one in found), first.place)
 
 
 def _newlines(text: str) -> tuple[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ def choose_new(
     kept = set_aside(source) if isinstance(source, str) else source
     given = Given(kept, name, None if added.id in others else added.id, others)
     fields = fields_of(source)
-    report = shown(added.name, added.report(), offer=[] if name else fields)
+    repairs = added.reading.repairs if added.reading else ()
+    report = shown(added.name, added.report(), [] if name else fields, repairs)
     return Choice(added.id, report, *offered(added), given, fields)
 
 
@@ -133,8 +134,11 @@ def forget(corpus_id: str) -> None:
             visitor().delete_text(corpus_id)
 
 
-def shown(name: str, report: corpus.Report, offer: Sequence[str] = ()) -> dict[str, Any]:
-    """Return a report in the form that report.js draws. `offer` are the fields to choose from."""
+def shown(
+    name: str, report: corpus.Report, offer: Sequence[str] = (), repairs: Sequence[corpus.Repaired] = ()
+) -> dict[str, Any]:
+    """Return a report in the form that report.js draws. `offer` are the fields to choose from, and `repairs` what was
+    found when the text was read."""
     facts = [
         ("Characters", f"{report.characters:,}"),
         ("Lines", f"{report.lines:,}"),
@@ -146,16 +150,14 @@ def shown(name: str, report: corpus.Report, offer: Sequence[str] = ()) -> dict[s
     advice = [FIELDS.format(", ".join(offer[:NAMED])), *report.advice] if offer else report.advice
     notes = [dict(kind="advice", text=text) for text in advice]
     notes += [dict(kind="note", text=text) for text in (*report.notes, *report.repairs)]
-    if report.rare:
-        some = ", ".join(
-            f"{one.ch if one.ch.isprintable() and one.ch.strip() else one.name} ({one.count})"
-            for one in report.rare[:12]
-        )
-        more = f" and {len(report.rare) - 12:,} more" if len(report.rare) > 12 else ""
-        notes.append(
-            dict(
-                kind="note",
-                text=f"These characters appear fewer than 10 times, so the model will barely learn them: {some}{more}.",
-            )
-        )
-    return dict(title=name, facts=facts, notes=notes, preview=report.first_lines)
+    notes += [dict(kind="note", text=rare(report))] if report.rare else []
+    places = [dict(label=one.label, **asdict(one.place)) for one in repairs if one.place]
+    return dict(title=name, facts=facts, notes=notes, preview=report.first_lines, places=places)
+
+
+def rare(report: corpus.Report) -> str:
+    """Return the sentence about the characters of a text that occur only a few times."""
+    name = lambda one: one.ch if one.ch.isprintable() and one.ch.strip() else one.name
+    some = ", ".join(f"{name(one)} ({one.count})" for one in report.rare[:12])
+    more = f" and {len(report.rare) - 12:,} more" if len(report.rare) > 12 else ""
+    return f"These characters appear fewer than 10 times, so the model will barely learn them: {some}{more}."
