@@ -49,7 +49,8 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
     try:
         run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
         if not alone:
-            queue.wait_for_place(run.name, 1)  # torch takes 150 MB, so only the next run imports it while it waits
+            queue.wait_for_place(run.name, 1)  # torch takes 250 MB, so only the next run imports it while it waits
+        import_all()
         from ..train import train
         from . import plan
 
@@ -65,6 +66,13 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
     with contextlib.suppress(NanoGPTError, OSError):  # it may have been renamed or deleted since
         plan.learned_from(run)
     return 0
+
+
+def import_all() -> None:
+    """Import what training needs, which takes seconds, so that a run begins as soon as its turn has come."""
+    import torch._dynamo  # noqa: F401, or making the first optimizer would import it, which takes as long as torch
+
+    from . import plan  # noqa: F401, and with it the training loop
 
 
 def record(run: Run, error: Exception) -> None:
@@ -87,10 +95,7 @@ def record(run: Run, error: Exception) -> None:
 
 def wait_for_name() -> str:
     """Read a run's name from stdin and redirect output to its log. Return "" if the launcher has exited."""
-    import torch._dynamo  # noqa: F401, or making the first optimizer would import it, which takes two seconds
-
-    from . import plan  # noqa: F401, and with it the training loop
-
+    import_all()
     name = sys.stdin.readline().strip()
     if name:
         with disk.opened(Run(name).folder / "log.txt", "ab") as log:
