@@ -16,6 +16,7 @@ from .visit import visitor
 
 FIELDS = "The model will learn to write such records. For one field only, choose it under “Encoding and clean-up”: {}."
 NAMED = 6  # fields
+OFF = " To do so, turn it on under “Encoding and clean-up”."
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def shown(
     notes = [dict(kind="advice", text=text) for text in advice]
     notes += [dict(kind="note", text=text) for text in (*report.notes, *report.repairs)]
     notes += [dict(kind="note", text=rare(report))] if report.rare else []
-    places = [dict(label=one.label, **asdict(one.place)) for one in repairs if one.place]
+    places = [dict(label=one.label + ("" if one.applied else OFF), **asdict(one.place)) for one in repairs if one.place]
     return dict(title=name, facts=facts, notes=notes, preview=report.first_lines, places=places)
 
 
