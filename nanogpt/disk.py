@@ -3,6 +3,8 @@
 Files and folders are written under a temporary name, `.NAME.TOKEN`, and then renamed. Until then their writer holds a
 lock on `checkpoints/.writers/TOKEN.lock`, which the operating system frees when the process is killed. So `sweep` can
 tell what a killed process left from what a live one is still writing.
+
+Reads: only regular files are opened, because a pipe or a device could be waited for without end.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from . import locks
+from .errors import NotAFile
 from .paths import home
 
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16})")
@@ -189,6 +193,37 @@ def _is_alive(token: str) -> bool | None:
 
 
 # ---- read ------------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> bytes:
+    """Return the contents of a file. Raise OSError if that fails, or if it is no regular file."""
+    with opened(path) as file:
+        return file.read()
+
+
+def opened(path: Path, mode: str = "rb", buffering: int = -1) -> BinaryIO:
+    """Open a file to read it, or with the mode "ab" to append to it. Raise OSError as `checked` does.
+
+    All that we store is read through here, because opening a pipe waits for its other end, and a device may never end.
+    """
+    with suppress(FileNotFoundError):
+        checked(path)
+    return cast(BinaryIO, open(path, mode, buffering, opener=_without_waiting))
+
+
+def checked(path: Path) -> Path:
+    """Return the path of a file, for libraries that open it themselves.
+
+    Raise NotAFile if it, or what it is a link to, is a pipe, a socket or a device, and OSError if there is nothing.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says what is wrong
+        raise NotAFile(errno.EINVAL, "it is not a regular file", str(path))
+    return path
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)  # even if it has just become a pipe
 
 
 def from_json(data: bytes) -> Any:

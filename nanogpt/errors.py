@@ -24,6 +24,10 @@ PROXIES = ("http", "https", "socks5", "socks5h")
 ANOTHER = "Set NANOGPT_HOME to a folder of your own"
 
 
+class NotAFile(OSError):
+    """Raised for a pipe, a socket or a device in place of a file."""
+
+
 def lacks_memory(error: BaseException) -> bool:
     """Return True for an error that says that memory ran out, from Python, NumPy or torch."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
@@ -65,6 +69,8 @@ def _for_owner(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         advice = ANOTHER if _is_ours(where) else "Use another file"
         return f"You don't have permission to use {where}. {advice}, or change its permissions."
+    if isinstance(error, NotAFile):
+        return f"{where} is not a regular file. Delete it, or restore the file that belongs there."
     if error.errno == errno.ENOENT:
         return f"{where} is gone; it was moved, renamed or deleted."
     if error.errno in (errno.EMFILE, errno.ENFILE):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from .config import ModelConfig, NanoGPTError
-from .disk import from_json
+from .disk import from_json, read
 from .errors import explain
 from .layout import LAYOUTS, ROPE_THETA, Layout
 
@@ -123,7 +123,7 @@ def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
     Raise NanoGPTError if it is missing, unreadable, or describes a model we can't load.
     """
     try:
-        described = from_json(content or (folder / "config.json").read_bytes())
+        described = from_json(content or read(folder / "config.json"))
         _check_described(described, folder.name)
         kind = described["model_type"]
         block_size, n_layer, n_head, n_embd, dropout = (described[name] for name in SHAPE[kind])
@@ -276,7 +276,7 @@ def _tensors(folder: Path, weights: bytes | None) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     try:
-        data = weights or (folder / "model.safetensors").read_bytes()
+        data = weights or read(folder / "model.safetensors")
         check_header(data, f"The model.safetensors of {folder.name}")
         return load(data)
     except FileNotFoundError:

@@ -169,7 +169,7 @@ class CharTokenizer:
         Raise NanoGPTError if it is missing, unreadable, or not character-level.
         """
         try:
-            vocab = disk.from_json(content or (folder / "tokenizer.json").read_bytes())["model"]["vocab"]
+            vocab = disk.from_json(content or disk.read(folder / "tokenizer.json"))["model"]["vocab"]
             tokenizer = cls(vocab)
         except (OSError, ValueError, KeyError, TypeError):
             raise NanoGPTError(

@@ -32,6 +32,13 @@ def test_time_to_loss(recipes, text_file, home, monkeypatch):
 
 
 @pytest.mark.slow
+def test_turns(text_file):
+    from benchmarks import turns
+
+    assert len(turns.main([text_file, "--waiting", "1", "--turns", "1", "--seconds", "0"])) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
 def test_big_text(text_file, monkeypatch):
     from benchmarks import big_text

@@ -639,6 +639,54 @@ def test_the_exported_program_is_given_the_share():
     assert re.findall(r"n = .*", template) == ["n = int({{train_share}} * len(data))"]
 
 
+# --- reading of stored files ---------------------------------------------------------------------------------------
+
+# How often a module opens a file for reading by itself, because it is one of the program, of the system, or one that
+# the command line names.
+READS = {
+    "nanogpt/corpus/builtin.py": 1,  # Python's own modules
+    "nanogpt/corpus/pieces.py": 1,  # a File of corpus/files.py
+    "nanogpt/data.py": 1, "nanogpt/lecture.py": 1, "nanogpt/tokenizer.py": 1,  # on the command line
+    "nanogpt/device.py": 1, "nanogpt/launch/measured.py": 1, "nanogpt/launch/memory.py": 3,
+    "nanogpt/publish/fonts.py": 1,
+    "nanogpt/disk.py": 1,
+    "nanogpt/explain/architecture.py": 1, "nanogpt/jobs/parcel.py": 1, "nanogpt/publish/code_export.py": 1,
+    "nanogpt/publish/deploy.py": 3, "nanogpt/publish/page_export.py": 2, "nanogpt/ui/drawn.py": 1,
+    "nanogpt/ui/page.py": 1, "nanogpt/ui/theme.py": 1,
+    "nanogpt/publish/hub.py": 1,  # just downloaded
+}  # fmt: skip
+
+
+def reads(source: str) -> list[str]:
+    """Return the calls that open a file for reading without `disk.opened`, `disk.read` or `disk.checked`."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [ast.unparse(call) for call in calls if opens_to_read(call)]
+
+
+def opens_to_read(call: ast.Call) -> bool:
+    function, arguments = ast.unparse(call.func), [ast.unparse(one) for one in call.args]
+    if function in ("safe_open", "np.load"):
+        return "checked(" not in arguments[0]
+    if function == "open" or function.endswith(".open"):
+        mode = next((one for one in arguments[function == "open" :] if one[:1] in "'\""), "'r'")
+        return "r" in mode and "+" not in mode and not function.startswith(("archive.", "self.archive.", "os."))
+    return function.endswith((".read_bytes", ".read_text")) and not function.startswith("corpus.")
+
+
+def test_what_is_stored_is_read_in_one_way():
+    found = {name_of(path): len(reads(text_of(path))) for path in package_files()}
+    assert {name: count for name, count in found.items() if count} == READS, "use disk.read or disk.opened"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["path.read_text()", "(a / 'b').read_bytes()", "open(path)", "path.open('rb')", "np.load(path)", "safe_open(p)"],
+)
+def test_another_way_would_be_seen(line):
+    assert reads(line) == [line]
+    assert reads("disk.read(path); disk.opened(path); path.open('xb'); np.load(disk.checked(path))") == []
+
+
 # --- what must not be in the repository ----------------------------------------------------------------------------
 
 # Written with brackets, so that the patterns don't match this file.

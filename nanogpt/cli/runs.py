@@ -101,7 +101,7 @@ def write(file: str, data: bytes, keep: bool) -> None:
     """Write a file atomically. With `keep`, raise NanoGPTError if it already exists with different contents."""
     path = Path(file).resolve()  # of a link, the file that it points to
     try:
-        if keep and path.is_file() and path.read_bytes() != data:
+        if keep and path.is_file() and disk.read(path) != data:
             raise NanoGPTError(f"{file} already exists with different contents. Choose another file name for --text.")
         if path.is_file() or not path.exists():
             disk.write_whole(path, data)

@@ -78,7 +78,7 @@ def _source(key: str) -> str:
 
 def _remembered() -> dict[str, str]:
     try:
-        return dict(json.loads((corpora() / "built-in.json").read_text(encoding="utf-8")))
+        return dict(disk.from_json(disk.read(corpora() / "built-in.json")))
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -112,7 +112,7 @@ def _shakespeare() -> str:
     if named := os.environ.get("NANOGPT_TINYSHAKESPEARE"):
         origin = "The file named by NANOGPT_TINYSHAKESPEARE"
         try:
-            data = Path(named).read_bytes()
+            data = disk.read(Path(named))
         except OSError as error:
             raise NanoGPTError(f"{origin} can't be read ({error.strerror}). Correct or unset the variable.") from None
     else:

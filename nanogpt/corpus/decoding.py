@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 
 from ..config import NanoGPTError
-from .encoding import codec_of, label
-from .guess import confident, guess, is_east_asian
+from .encoding import codec_of, is_utf8, label
+from .guess import confident, guess
+from .wide import START, parts_of, unmarked_utf16
 
 BOMS = {  # UTF-32-LE first: its mark starts with that of UTF-16-LE
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -70,11 +71,12 @@ class Decoded:
     headless: bool = False  # it began in the middle of one
     others: int = 0  # lines in another encoding than `codec`
     other: str = ""  # that encoding
+    parts: tuple[str, ...] = ()  # the labels of its encodings, if files of different kinds were joined in it
 
     @property
     def encoding(self) -> str:
-        """The label of the encoding, one of the values of ENCODINGS."""
-        return label(self.codec)
+        """The label of the encoding, one of the values of ENCODINGS, or those of its parts."""
+        return ", ".join(self.parts) or label(self.codec)
 
 
 def decode(data: bytes, name: str, encoding: str | None = None, earlier: str | None = None) -> Decoded:
@@ -86,9 +88,17 @@ def decode(data: bytes, name: str, encoding: str | None = None, earlier: str | N
     """
     if earlier is None:
         _refuse_other_kinds(data, name)
+    if earlier is None and not encoding:  # a later piece is whole, and of one kind
+        if len(parts := parts_of(data)) > 1:
+            return _together([decode(part, name, earlier="") for part in parts])
+        if is_headless(data):
+            return dataclasses.replace(decode(data[1:], name), headless=True)
+    return _of_one_kind(data, name, encoding, earlier)
+
+
+def _of_one_kind(data: bytes, name: str, encoding: str | None, earlier: str | None) -> Decoded:
+    """Decode bytes that are all in one encoding, with the arguments of `decode`."""
     codec = earlier or (_with_byte_order(data, codec_of(encoding)) if encoding else certain(data))
-    if _is_headless(data, codec, encoding if earlier is None else codec):  # a later piece is whole
-        return dataclasses.replace(decode(data[1:], name), headless=True)
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
@@ -100,6 +110,21 @@ def decode(data: bytes, name: str, encoding: str | None = None, earlier: str | N
     if wide:
         refuse_binary(decoded.text.encode("utf-8"), name)
     return decoded
+
+
+def _together(parts: list[Decoded]) -> Decoded:
+    """Return the text of the parts of a file, one after another."""
+    telling = next((part for part in parts if part.guessed), parts[0])
+    return Decoded(
+        "".join(part.text for part in parts),
+        telling.codec,
+        telling.guessed,
+        broken=sum(part.broken for part in parts),
+        cut=parts[-1].cut,
+        others=sum(part.others for part in parts),
+        other=next((part.other for part in parts if part.other), ""),
+        parts=tuple(dict.fromkeys(part.encoding for part in parts)),
+    )
 
 
 def _undeclared(data: bytes) -> Decoded:
@@ -142,7 +167,7 @@ def certain(data: bytes) -> str | None:
     for bom, codec in BOMS.items():
         if data.startswith(bom):
             return codec
-    if codec := _unmarked_utf16(data):
+    if codec := unmarked_utf16(data):
         return codec
     # ISO-2022-JP, from old Japanese e-mail, is all ASCII bytes and switches alphabets with these sequences
     if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data):
@@ -150,31 +175,16 @@ def certain(data: bytes) -> str | None:
     return "utf-8" if is_utf8(data) else None
 
 
-def _unmarked_utf16(data: bytes) -> str:
-    """Return the codec of UTF-16 without a byte-order mark, or "".
-
-    In Western text every other byte is zero. In Chinese, Japanese and Korean text only those of newlines and spaces
-    are, but nearly all pairs of bytes are letters of these scripts.
-    """
-    if b"\0" not in data:
-        return ""
-    first, second = (data[i::2].count(0) / (len(data) / 2) for i in (0, 1))
-    if max(first, second) > 0.2 and min(first, second) < 0.01:
-        return "utf-16-be" if first > second else "utf-16-le"
-    start = data[: min(20_000, len(data) - len(data) % 2)]
-    orders = ("utf-16-le", "utf-16-be")
-    return next((codec for codec in orders if is_east_asian(start.decode(codec, "replace"))), "")
-
-
-def _is_headless(data: bytes, codec: str | None, asked: str | None) -> bool:
-    """Return True for UTF-16 whose first byte is missing, as in the end of a longer file, unless it was `asked` for.
+def is_headless(data: bytes) -> bool:
+    """Return True for UTF-16 whose first byte is missing, as in the end of a longer file.
 
     Read as it is, its ASCII letters look right in the other byte order, but quotes and dashes are control characters.
     """
     others = {"utf-16-le": "utf-16-be", "utf-16-be": "utf-16-le"}
-    if asked or codec not in others or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    as_it_is, without = data[:START], data[1 : START + 1]
+    codec = unmarked_utf16(as_it_is)
+    if codec not in others or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return False
-    as_it_is, without = data[:20_000], data[1:20_001]
     controls = lambda part, codec: len(CONTROLS.findall(part[: len(part) // 2 * 2].decode(codec, "replace")))
     return controls(as_it_is, codec) > 2 * controls(without, others[codec])
 
@@ -228,15 +238,6 @@ def _odd_lines(lines: list[bytes]) -> list[int]:
         odd.pop()
     letters = sum(not line.isascii() for line in lines) - len(odd)
     return [] if len(odd) > letters or any(_is_damaged(lines[i]) for i in odd) else odd
-
-
-def is_utf8(line: bytes) -> bool:
-    """Return True if all of the bytes are UTF-8."""
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _is_cut(line: bytes) -> bool:

@@ -55,6 +55,15 @@ def label(codec: str) -> str:
     return ENCODINGS[codec.removesuffix("-le").removesuffix("-be")]
 
 
+def is_utf8(data: bytes) -> bool:
+    """Return True if all of the bytes are UTF-8."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def codec_of(encoding: str) -> str:
     """Return the key in ENCODINGS for an encoding's name or label. Raise NanoGPTError if it is not one of them."""
     for codec, label in ENCODINGS.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ LINES = (".jsonl", ".ndjson")
 TABLES = (".csv", ".tsv")
 PIECE = 4_000_000  # characters of records that are passed on at a time
 START = 1_000_000  # characters in which the first record of a file is looked for
+NAMED_MARK = re.compile(r"sep=([^\n\r\"])\r?\n")  # Excel's way to say what divides the columns
 NAMED = 12  # fields in an error message
 
 
@@ -82,7 +84,9 @@ def _json_lines(lines: Iterator[str], name: str) -> Iterator[dict[Any, Any]]:
 
 def _rows(lines: Iterator[str], name: str) -> Iterator[dict[Any, Any]]:
     first = next(lines, "")
-    mark = max(",;\t", key=first.count)  # programs that write decimal commas divide columns with semicolons
+    named = NAMED_MARK.match(first)
+    first = next(lines, "") if named else first
+    mark = named[1] if named else max(",;\t|", key=first.count)  # where decimals have commas, columns have semicolons
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # 131,072 characters otherwise
     try:
         yield from csv.DictReader(_and_rest(first, lines), delimiter=mark)

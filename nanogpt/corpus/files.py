@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
+from .. import disk
 from ..config import NanoGPTError
 from ..limits import limit
 
@@ -51,7 +52,7 @@ class OnDisk:
 
     def open(self) -> BinaryIO:
         """Open it to read its bytes."""
-        return self.path.open("rb")
+        return disk.opened(self.path)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ def files_at(paths: Sequence[Path]) -> list[File]:
             if stat.S_ISDIR(mode):
                 found += in_folder(path)
             elif not stat.S_ISREG(mode):  # a device or a pipe might never end
-                raise NanoGPTError(f"{printable(path.name)[:80]} isn't a regular file. Choose a text file.")
+                raise NanoGPTError(
+                    f"{printable(str(path))[-80:]} isn't a regular file. Save the text in one, and choose that."
+                )
             elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
                 found += in_zip(path)
             else:

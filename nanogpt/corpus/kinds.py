@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from .subtitles import CUE
+
 LOOKED_AT = 200_000  # characters, in which the kind of a text shows
 TAG = re.compile(
     r"</?(?:a|b|body|br|div|em|font|h[1-6]|head|html|i|img|li|meta|p|pre|span|strong|table|td|tr|ul)\b[^<>]*>", re.I
@@ -12,16 +14,24 @@ TAG = re.compile(
 PAGE = re.compile(r"<html|<!doctype html", re.I)
 ANY_TAG = re.compile(r"</[A-Za-z][\w:.-]*>")
 KEY = re.compile(r'"[^"\n]{1,60}"\s*:')
-CUE = re.compile(  # SubRip and WebVTT, SubStation Alpha, MicroDVD, lyrics
-    r"^(?:\[?(?:\d{1,3}:)?\d{2}:\d{2}[.,]\d{3}.*-->|Dialogue: |\{\d+\}\{\d+\}|\[\d{1,3}:\d{2}\.\d{2,3}\])", re.M
-)
 TIME = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u202f][AaPp]\.?[Mm]\.?)?"
-DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
-# "31.12.20, 21:15 - Olga: …", "[12/31/20, 9:15:03 PM] Olga: …", "2020-12-31T21:15 Olga: …", "[21:15] <olga> …" and
-# "Olga — 12/31/2020 9:15 PM", as messengers export them
+MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+DATE = rf"\d{{1,4}}[./-](?:\d{{1,2}}|{MONTH})[./-]\d{{1,4}}"
+# "31.12.20, 21:15 - Olga: …", "[12/31/20, 9:15:03 PM] Olga: …", "2020-12-31T21:15 Olga: …", "[21:15] <olga> …",
+# "Olga — 12/31/2020 9:15 PM" and "Olga  9:15 PM", as messengers export them; "Dec 31 21:15:03 host …" and
+# "::1 - - [31/Dec/2020:21:15:03 …", as servers log them
 MESSAGE = re.compile(
-    rf"^\u200e?(?:\[?{DATE}(?:,? |T){TIME}|\[{TIME}\] |{TIME} <[^<>\n]{{1,40}}>|[^\n]{{1,40}} — {DATE},? {TIME}$)", re.M
+    rf"^\u200e?(?:\[?{DATE}(?:,? |T){TIME}|\[{TIME}\] |{TIME} <[^<>\n]{{1,40}}>|[^\n]{{1,40}} — {DATE},? {TIME}$"
+    rf"|[^\n]{{1,40}}  {TIME}$|{MONTH} +\d{{1,2}} {TIME} |[^\n\[]{{1,60}}\[{DATE}:{TIME})",
+    re.M,
 )
+HEADER = re.compile(
+    r"^(?:Received|Return-Path|Message-ID|Date|From|To|Subject|MIME-Version|Content-Type|Content-Transfer-Encoding): ",
+    re.M | re.I,
+)
+CODED = re.compile(r"=[0-9A-F]{2}")  # "quoted-printable"
+ENTITY = re.compile(r"&(?:[A-Za-z]{2,8}|#\d{2,6}|#x[0-9A-Fa-f]{2,6});")
+ASSIGNED = re.compile(r"\s*(?:[A-Za-z_$][\w.$]{0,80} = )?[\[{]")  # JSON, or a script that is JSON after its first words
 QUOTED = re.compile(r'(?<![^,;\t|\n])"(?:[^"]|"")*"(?![^,;\t|\n])')  # a field of a table that may hold anything
 
 
@@ -29,7 +39,10 @@ def said(text: str) -> str:
     """Return a sentence about a text that is not just prose or verse, or ""."""
     start = text[:LOOKED_AT]
     lines = [line for line in start.split("\n") if line.strip()]
-    kinds = (_page(start), _json(start), _subtitles(start, lines), _chat(start, lines), _table(start), _names(lines))
+    kinds = (
+        _subtitles(start, lines), _mail(start, lines), _page(start), _json(start), _chat(start, lines), _codes(start),
+        _table(start), _names(lines),
+    )  # fmt: skip
     return next(filter(None, kinds), "")
 
 
@@ -45,7 +58,7 @@ def _page(start: str) -> str:
 
 def _json(start: str) -> str:
     keys = len(KEY.findall(start))
-    if start.lstrip()[:1] not in ("{", "[") or keys < 10 or keys * 200 < len(start):
+    if not ASSIGNED.match(start) or keys < 10 or keys * 200 < len(start):
         return ""
     return (
         "The text is JSON, as programs store data, and the model will learn its names and brackets too. To learn only "
@@ -61,6 +74,27 @@ def _subtitles(start: str, lines: list[str]) -> str:
         f"{times:,} lines are times of subtitles, and the model will learn them too. Turn on the clean-up that removes "
         "them."
     )
+
+
+def _mail(start: str, lines: list[str]) -> str:
+    headers = HEADER.findall(start)
+    if len(set(map(str.lower, headers))) < 3 or len(headers) * 50 < len(lines) or not HEADER.search(start[:1000]):
+        return ""
+    return (
+        "The text is e-mail as programs store it, and the model will learn its headers and codes too. To learn only "
+        "what people wrote, save that as plain text first."
+    )
+
+
+def _codes(start: str) -> str:
+    """Return a sentence about letters that are written as codes, as in e-mail and on web pages."""
+    for codes in (CODED.findall(start), ENTITY.findall(start)):
+        if len(codes) >= 10 and len(codes) * 500 >= len(start):
+            return (
+                f"The text has letters written as codes such as {codes[0]}, and the model will learn those too. Open "
+                "it in its own program and save it as plain text."
+            )
+    return ""
 
 
 def _chat(start: str, lines: list[str]) -> str:

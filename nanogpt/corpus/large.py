@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from .. import disk
 from ..holdout import train_length
 from ..tokenizer import Tokenizer
 from .pieces import PIECE, Pieces
@@ -112,14 +113,14 @@ def parts(path: Path, split: int) -> Iterator[str]:
 def decoded(path: Path) -> Iterator[str]:
     """Yield a file in UTF-8 piece by piece."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
+    with disk.opened(path) as file:
         while data := file.read(PIECE):
             yield decoder.decode(data)
 
 
 def characters_between(path: Path, start: int, stop: int) -> str:
     """Return the characters of a file in UTF-8 from `start` to `stop`, which must fit into memory."""
-    with path.open("rb") as file:
+    with disk.opened(path) as file:
         file.seek(_place_of(path, start))
         decoder, found, wanted = codecs.getincrementaldecoder("utf-8")(), [], stop - start
         while wanted > 0 and (data := file.read(min(PIECE, 4 * wanted))):
@@ -131,7 +132,7 @@ def characters_between(path: Path, start: int, stop: int) -> str:
 def _place_of(path: Path, character: int) -> int:
     """Return where a character begins in a file in UTF-8, in bytes."""
     place = 0
-    with path.open("rb") as file:
+    with disk.opened(path) as file:
         while data := file.read(PIECE):
             begins = (np.frombuffer(data, dtype=np.uint8) & 0xC0) != 0x80  # (N,) not in the middle of a character
             count = int(np.count_nonzero(begins))

@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from .decoding import Decoded, NotText, certain, decode, is_utf8
-from .encoding import codec_of
+from .decoding import Decoded, NotText, certain, decode, is_headless
+from .encoding import codec_of, is_utf8, label
 from .fields import field_of, has_fields
 from .files import File, readable
 from .repairs import WHOLE_FILE, Repaired, repair, together
+from .wide import is_narrow, orders, parts_of
 
 WHOLE = 20_000_000  # bytes of a file, or of a text, that is read at once
 NOTES = 20  # on single files, before the rest are only counted
@@ -135,10 +136,35 @@ def decoded_pieces(file: File, encoding: str | None) -> Iterator[tuple[bytes, De
     found: str | None = None
     with readable(), file.open() as content:
         for data in cut(content, file.size, encoding):
-            keeps = encoding or str(found).startswith(("utf-16", "utf-32")) or not is_utf8(data)
+            if encoding is None and file.size > WHOLE:
+                refuse_joined(data, found, file.name[:80])
+            keeps = encoding or is_wide(found) or not is_utf8(data)
             decoded = decode(data, file.name[:80], encoding, found if keeps or found is None else "")
             found = decoded.codec if decoded.codec != "utf-8" else found or ""
             yield data, decoded
+
+
+def is_wide(codec: str | None) -> bool:
+    """Return True for an encoding in which a character takes two or four bytes."""
+    return str(codec).startswith(("utf-16", "utf-32"))
+
+
+def refuse_joined(data: bytes, found: str | None, name: str) -> None:
+    """Raise NotText if a piece of a large file is UTF-16 and an earlier one was not, or was of the other byte order.
+
+    Where such parts meet can't be told from a piece, whose ends depend on the encoding.
+    """
+    if found is None:
+        changes = False
+    elif is_wide(found):
+        changes = is_narrow(data) or len(orders(data, found)) > 1
+    else:
+        changes = is_wide(certain(data))
+    if changes or len(parts_of(data)) > 1:
+        raise NotText(
+            f"{name} is UTF-16 in some parts, and not or differently in others. A file of more than "
+            f"{WHOLE // 10**6} MB must be in one encoding: save all of it as UTF-8, or add its parts as separate files."
+        )
 
 
 def cut(content: BinaryIO, size: int, encoding: str | None) -> Iterator[bytes]:
@@ -148,9 +174,10 @@ def cut(content: BinaryIO, size: int, encoding: str | None) -> Iterator[bytes]:
         return
     rest, newline = b"", b""
     while data := content.read(PIECE):
-        newline = newline or newline_in(data, encoding)
+        half = not newline and encoding is None and is_headless(data)  # its first byte is left out by `decode`
+        newline = newline or newline_in(data[half:], encoding)
         data = rest + data
-        end = end_of_lines(data, newline)
+        end = half + end_of_lines(data[half:], newline)
         rest = data[end:]
         yield data[:end]
     if rest:
@@ -205,12 +232,17 @@ def notes(name: str, decoded: Decoded) -> Iterator[str]:
     """Yield what a reader should know about how a file was decoded, one sentence each."""
     if not decoded.text:
         yield f"{name} is empty."
+    if decoded.parts:
+        yield (
+            f"{name} is {' in some parts and '.join(decoded.parts)} in others, as when files are joined. Each part was "
+            "read in its own encoding."
+        )
     if decoded.guessed:
         yield (
-            f"{name} is not UTF-8. Our best guess is {decoded.encoding}; if letters in the preview look wrong, "
+            f"{name} is not UTF-8. Our best guess is {label(decoded.codec)}; if letters in the preview look wrong, "
             "choose another encoding."
         )
-    elif decoded.codec != "utf-8":
+    elif decoded.codec != "utf-8" and not decoded.parts:
         yield f"{name} was read as {decoded.encoding}."
     if decoded.others:
         s = "" if decoded.others == 1 else "s"

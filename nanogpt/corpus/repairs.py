@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 from ..config import NanoGPTError
+from .places import Place, first_place
+from .subtitles import without_times
 
 Fix = Callable[[str], tuple[str, int]]  # text -> (repaired text, number of places repaired)
 
@@ -33,6 +36,7 @@ class Repaired:
     key: str
     count: int
     applied: bool
+    place: Place | None = None  # the first one
 
     @property
     def label(self) -> str:
@@ -54,15 +58,23 @@ def repair(
     for key, one in REPAIRS.items():
         fixed, count = one.fix(text) if key not in skip else (text, 0)
         applied = count > 0 and key not in decline and (one.default or key in accept)
+        found.append(_repaired(key, count, applied, text, fixed))
         text = fixed if applied else text
-        found.append(Repaired(key, count, applied))
     return text, found
+
+
+def _repaired(key: str, count: int, applied: bool, text: str, fixed: str) -> Repaired:
+    return Repaired(key, count, applied, first_place(text, fixed) if count else None)
 
 
 def together(found: list[list[Repaired]]) -> tuple[Repaired, ...]:
     """Add up what was found in several files, leaving out repairs that found nothing."""
-    sums = [Repaired(r[0].key, sum(one.count for one in r), any(one.applied for one in r)) for r in zip(*found)]
-    return tuple(one for one in sums if one.count)
+    return tuple(_sum(each) for each in zip(*found) if any(one.count for one in each))
+
+
+def _sum(found: tuple[Repaired, ...]) -> Repaired:
+    first = next(one for one in found if one.count)
+    return Repaired(first.key, sum(one.count for one in found), any(one.applied for one in found), first.place)
 
 
 def _newlines(text: str) -> tuple[str, int]:
@@ -189,31 +201,6 @@ def _escapes(text: str) -> tuple[str, int]:
     return text, escapes + struck
 
 
-# Times, and what stands between them: the numbers and names of SubRip and WebVTT files, and the fields of others
-TIME = r"(?:\d{1,3}:)?\d{2}:\d{2}[.,]\d{3}"
-CUE = re.compile(
-    rf"(?:^\d+[ \t]*\n|(?<=\n\n)[^\n]+\n)?^{TIME} --> {TIME}[^\n]*\n"
-    r"|^Dialogue: (?:[^,\n]*,){9}|^\{\d+\}\{\d+\}|^\[\d{1,3}:\d{2}\.\d{2,3}\]",  # SubStation Alpha, MicroDVD, lyrics
-    re.MULTILINE,
-)
-HEADINGS = re.compile(
-    r"\AWEBVTT[^\n]*\n(?:[^\n]+\n)*|\A\[Script Info\].*?(?=^Dialogue: )|^(?:NOTE|STYLE)\b[^\n]*\n(?:[^\n]+\n)*",
-    re.MULTILINE | re.DOTALL,
-)
-
-
-# What subtitles have, each after a character of it that most texts don't have and that is found twenty times as fast
-SIGNS = ((">", " --> "), ("D", "\nDialogue: "), ("}", "}{"), ("[", "\n[0"))
-
-
-def _subtitles(text: str) -> tuple[str, int]:
-    if not any(rare in text and sign in text for rare, sign in SIGNS):
-        return text, 0
-    headed = text.startswith(("WEBVTT", "[Script Info]"))
-    fixed, count = CUE.subn("", HEADINGS.sub("\n", text) if headed else text)
-    return (fixed.lstrip("\n"), count) if count else (text, 0)
-
-
 BREAKS = "\v\f"  # vertical tabs and form feeds separate paragraphs and pages, so they become newlines
 UNSEEN = [chr(i) for i in (*range(32), 127) if chr(i) not in "\t\n\r\b\x1b" + BREAKS]
 
@@ -226,6 +213,33 @@ def _control(text: str) -> tuple[str, int]:
         if found := text.count(ch):
             text, count = text.replace(ch, "\n" if ch in BREAKS else ""), count + found
     return text, count
+
+
+# Soft hyphens, zero-width spaces, word joiners, and marks and overrides of the direction. Joiners (U+200C, U+200D) are
+# letters to Persian and emoji, so they stay.
+INVISIBLE = re.compile("[\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069]")
+SEPARATOR = re.compile("[\x85\u2028\u2029]")  # of lines and paragraphs, as some programs write them
+NO_BREAK = re.compile("[\xa0\u202f]")
+ACCENTED = re.compile("[A-Za-z\u0370-\u04ff][\u0300-\u036f]+")  # a Latin, Greek or Cyrillic letter and its accents
+
+
+def _invisible(text: str) -> tuple[str, int]:
+    return INVISIBLE.subn("", text) if not text.isascii() else (text, 0)
+
+
+def _separators(text: str) -> tuple[str, int]:
+    return SEPARATOR.subn("\n", text) if not text.isascii() else (text, 0)
+
+
+def _no_break_spaces(text: str) -> tuple[str, int]:
+    return NO_BREAK.subn(" ", text) if not text.isascii() else (text, 0)
+
+
+def _accents(text: str) -> tuple[str, int]:
+    if text.isascii():
+        return text, 0
+    fixed = ACCENTED.sub(lambda found: unicodedata.normalize("NFC", found[0]), text)
+    return fixed, len(text) - len(fixed)
 
 
 def _trailing(text: str) -> tuple[str, int]:
@@ -243,11 +257,29 @@ REPAIRS = {
         Repair("byte-order-marks", "Remove{d} {n} invisible byte-order mark{s} (U+FEFF).", _byte_order_marks),
         Repair("gutenberg", "Remove{d} Project Gutenberg's header and footer ({n} character{s}).", _gutenberg),
         Repair("terminal-codes", "Remove{d} {n} terminal code{s}, such as colors.", _escapes),
-        Repair("subtitle-times", "Remove{d} {n} subtitle time{s} and their numbers.", _subtitles, default=False),
+        Repair(
+            "subtitle-times",
+            "Remove{d} {n} subtitle time{s}, their numbers and formatting.",
+            without_times,
+            default=False,
+        ),
         Repair(
             "control-characters", "Remove{d} {n} control character{s} and turn{ed} page breaks into newlines.", _control
         ),
         Repair("broken", "Remove{d} {n} unreadable character{s} (�).", _broken, default=False),
+        Repair(
+            "invisible",
+            "Remove{d} {n} invisible character{s}, such as soft hyphens and zero-width spaces.",
+            _invisible,
+            default=False,
+        ),
+        Repair(
+            "separators", "Convert{ed} {n} line separator{s}, such as U+2028, to newlines.", _separators, default=False
+        ),
+        Repair("no-break-spaces", "Replace{d} {n} no-break space{s} by plain ones.", _no_break_spaces, default=False),
+        Repair(
+            "accents", "Join{ed} {n} accent{s} with their letters, so that é is one character.", _accents, default=False
+        ),
         Repair("trailing-spaces", "Remove{d} {n} space{s} at the ends of lines.", _trailing, default=False),
     )
 }

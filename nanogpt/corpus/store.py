@@ -90,7 +90,7 @@ class Corpus:
         """Return the text's token ids, (N,), as a memory map. Raise NanoGPTError if they are missing or damaged."""
         try:
             # "c": torch takes only arrays that could be written to; nothing written would reach the file
-            return np.load(self.folder / "tokens.npy", mmap_mode="c", allow_pickle=False)
+            return np.load(disk.checked(self.folder / "tokens.npy"), mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             raise _damaged(self.id) from None
 
@@ -174,7 +174,7 @@ def load(id: str) -> Corpus:
         raise NanoGPTError(f"{str(id)[:40]!r} is not the id of a text, which has 16 characters from 0-9 and a-f.")
     folder = corpora() / id
     try:
-        about: dict[str, Any] = disk.from_json((folder / "corpus.json").read_bytes())
+        about: dict[str, Any] = disk.from_json(disk.read(folder / "corpus.json"))
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
         whole = _is_whole(found)
     except FileNotFoundError:
@@ -247,14 +247,14 @@ def corpora() -> Path:
 
 def _text_in(folder: Path) -> str:
     try:
-        return (folder / "text.txt").read_bytes().decode("utf-8")
+        return disk.read(folder / "text.txt").decode("utf-8")
     except (OSError, UnicodeDecodeError):
         raise _damaged(folder.name) from None
 
 
 def _report_in(folder: Path) -> Report:
     try:
-        return Report.restored(disk.from_json((folder / "report.json").read_bytes()))
+        return Report.restored(disk.from_json(disk.read(folder / "report.json")))
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(folder.name) from None
 

@@ -134,7 +134,7 @@ def baselines(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
 def kept(text: corpus.Corpus) -> Counted | None:
     """Return what is kept for a stored text, or None. It may be incomplete, because it is written step by step."""
     try:
-        found: dict[str, Any] = disk.from_json((text.folder / "baselines.json").read_bytes())
+        found: dict[str, Any] = disk.from_json(disk.read(text.folder / "baselines.json"))
         if found["sha256"] != text.sha256:
             return None
         losses = {key: float(found["losses"][key]) for key in BASELINES if key in found["losses"]}

@@ -26,7 +26,7 @@ def load(opened: Opened, view: str) -> dict[str, Any] | None:
 def load_for(run: Run, weights: str, view: str) -> dict[str, Any] | None:
     """Return what was kept for a run's weights, given their hash, without opening the model; or None."""
     try:
-        kept = disk.from_json((run.folder / "explain" / f"{view}.json").read_bytes())
+        kept = disk.from_json(disk.read(run.folder / "explain" / f"{view}.json"))
         return kept["result"] if kept["weights"] == weights else None
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: it can be computed again
         return None
@@ -57,7 +57,7 @@ def load_tensors(opened: Opened, view: str) -> dict[str, torch.Tensor] | None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(opened.run.folder / "explain" / f"{view}.safetensors", framework="pt") as file:
+        with safe_open(disk.checked(opened.run.folder / "explain" / f"{view}.safetensors"), framework="pt") as file:
             names = file.keys() if (file.metadata() or {}).get("weights") == opened.weights else ()
             return {name: file.get_tensor(name) for name in names} or None
     except (OSError, SafetensorError):  # none yet, or damaged: they can be computed again

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import disk
 from ..formats import read_config
 from ..holdout import epochs
 from ..runs import Run, Status
@@ -201,7 +202,7 @@ def idle_parts(run: Run) -> Finding | None:
         return None
     from . import ablation  # here, because it imports torch
 
-    found = cache.load_for(run, hash_of(path.read_bytes()), ablation.VIEW)
+    found = cache.load_for(run, hash_of(disk.read(path)), ablation.VIEW)
     rises = found["rises"] if found and found["done"] else {}
     said = [words for kind in NAMES if (words := ablation.idle_words(rises, kind, NAMES[kind]))]
     if not said:

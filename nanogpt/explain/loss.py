@@ -28,7 +28,7 @@ def counted_for(run: Run) -> Counted | None:
     except NanoGPTError:  # the text isn't here
         pass
     try:
-        result = disk.from_json((run.folder / "explain" / "loss.json").read_bytes())["result"]
+        result = disk.from_json(disk.read(run.folder / "explain" / "loss.json"))["result"]
         if result["sha256"] == about["sha256"]:
             return Counted({key: float(result["losses"][key]) for key in BASELINES if key in result["losses"]},
                            int(result["characters"]))  # fmt: skip

@@ -83,7 +83,7 @@ def version(run: Run) -> tuple[int, ...] | None:
 @lru_cache(maxsize=2)
 def _loaded(folder: Path, weights: tuple[int, ...] | None) -> tuple[GPT, Tokenizer, str]:
     """Load a run's model, with this version of its `weights`."""
-    data = (folder / "model.safetensors").read_bytes() if weights else None
+    data = disk.read(folder / "model.safetensors") if weights else None
     model = load_model(folder, weights=data)
     return model, load_tokenizer(folder), hash_of(data or b"")
 

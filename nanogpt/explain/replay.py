@@ -165,7 +165,7 @@ def _alone() -> dict[str, Any]:
 def kept(folder: Path) -> dict[int, list[dict[str, Any]]]:
     """Return the events of the stages that have been trained to their end on the text in this folder, by stage."""
     try:
-        stored = disk.from_json((folder / "ladder.json").read_bytes())
+        stored = disk.from_json(disk.read(folder / "ladder.json"))
         return (
             {int(stage): events for stage, events in stored["stages"].items()} if stored["version"] == VERSION else {}
         )

@@ -7,13 +7,14 @@ reader.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import corpus
+from .. import corpus, disk
 from . import replay
 from .opened import Opened
 
@@ -205,7 +206,7 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)  # the models are so small that more threads would wait for each other
-    with Path(sys.argv[2]).open(encoding="utf-8") as file:
+    with io.TextIOWrapper(disk.opened(Path(sys.argv[2])), encoding="utf-8") as file:
         text = file.read(1_000_000)
     for event in QUESTIONS[sys.argv[1]](text):
         print(json.dumps(event), flush=True)

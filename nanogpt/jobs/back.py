@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.errors import EntryNotFoundError
 
+from .. import disk
 from ..config import NanoGPTError
 from ..runs import Run, archive, checks
 from .feed import GROWING, hash_of, with_our_facts
@@ -57,7 +58,7 @@ def _download(api: HfApi, repo: str, folder: Path) -> bool:
             if not (name in BACK or SNAPSHOT.fullmatch(name)):
                 raise Damaged(f"The job returned {name[:80]!r}, which isn't part of a run.")
             path = fetch(f"back/{name}")
-            if hash_of(path.read_bytes()) != wanted:
+            if hash_of(disk.read(path)) != wanted:
                 raise Damaged(f"{name} did not arrive as the job uploaded it.")
             (folder / name).parent.mkdir(exist_ok=True)
             os.replace(path, folder / name)
@@ -76,7 +77,7 @@ def _check(folder: Path, run: Run) -> None:
     if not (folder / "run.json").exists():
         raise Damaged("The job returned no run.json.")
     (folder / "run.json").write_text(
-        with_our_facts(run, (folder / "run.json").read_text(encoding="utf-8")), encoding="utf-8", newline=""
+        with_our_facts(run, disk.read(folder / "run.json").decode("utf-8")), encoding="utf-8", newline=""
     )
     if (folder / "model.safetensors").exists():
         rows = _without_rest(folder / "metrics.jsonl")
@@ -86,9 +87,9 @@ def _check(folder: Path, run: Run) -> None:
 
 def _without_rest(path: Path) -> bytes:
     """Cut an unfinished last line off metrics.jsonl, and return its content."""
-    data = path.read_bytes()
+    data = disk.read(path)
     path.write_bytes(data[: data.rfind(b"\n") + 1])
-    return path.read_bytes()
+    return disk.read(path)
 
 
 def _put_in_place(folder: Path, run: Run) -> None:

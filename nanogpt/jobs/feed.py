@@ -35,17 +35,17 @@ class Feed:
     def __init__(self, folder: Path, out: Callable[[str], Any]):
         self.folder, self.out, self.number = folder, out, 0
         self.versions = {name: disk.version(folder / name) for name in WHOLE}
-        self.sent = {name: (folder / name).read_bytes() if (folder / name).exists() else b"" for name in GROWING}
+        self.sent = {name: disk.read(folder / name) if (folder / name).exists() else b"" for name in GROWING}
 
     def look(self) -> None:
         """Print what was added since the last look."""
         for name in WHOLE:
             if (version := disk.version(self.folder / name)) not in (None, self.versions[name]):
                 self.versions[name] = version
-                self.say(name, (self.folder / name).read_text(encoding="utf-8"), start=True)
+                self.say(name, disk.read(self.folder / name).decode("utf-8"), start=True)
         for name in GROWING:
             with contextlib.suppress(FileNotFoundError):
-                self.grow(name, (self.folder / name).read_bytes())
+                self.grow(name, disk.read(self.folder / name))
 
     def grow(self, name: str, content: bytes) -> None:
         """Print the complete lines that a file has more than before; all of it if it doesn't begin as before."""
@@ -118,7 +118,7 @@ class Mirror:
             self._add(name, text)
 
     def _add(self, name: str, text: str) -> None:
-        with (self.run.folder / name).open("ab") as file:
+        with disk.opened(self.run.folder / name, "ab") as file:
             file.write(text.encode("utf-8", errors="replace"))
 
 

@@ -21,7 +21,6 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from .. import corpus, disk, paths
 from ..config import NanoGPTError
-from ..disk import from_json
 from ..errors import PROBLEMS
 from ..launch import trainer
 from ..runs import Run
@@ -64,7 +63,7 @@ class Errand:
         left = max(1, int(self.deadline - time.time()))
         environment = {**paths.environment(), "NANOGPT_MAX_SECONDS": str(left)}
         command = [sys.executable, "-m", "nanogpt.launch.trainer", self.run.name]
-        with (self.run.folder / "log.txt").open("ab") as log:
+        with disk.opened(self.run.folder / "log.txt", "ab") as log:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
             )
@@ -95,8 +94,8 @@ class Errand:
         version = disk.version(self.run.folder / "last.safetensors")
         if not ended and version in (None, self.uploaded):
             return True
-        files = {name: path.read_bytes() for name in BACK if (path := self.run.folder / name).exists()}
-        files |= {f"snapshots/{path.name}": path.read_bytes() for path in snapshots(self.run)}
+        files = {name: disk.read(path) for name in BACK if (path := self.run.folder / name).exists()}
+        files |= {f"snapshots/{path.name}": disk.read(path) for path in snapshots(self.run)}
         about = dict(ended=ended, files={name: hash_of(content) for name, content in files.items()})
         packed = {f"back/{name}": content for name, content in files.items()} | {
             "back.json": json.dumps(about).encode()
@@ -121,7 +120,7 @@ class Errand:
 
 def settle(run: Run) -> None:
     """Settle what depends on the hardware: for a time budget, the model. Raise NanoGPTError if it can't be trained."""
-    wish: dict[str, Any] = from_json((paths.home().parent / "wish.json").read_bytes())
+    wish: dict[str, Any] = disk.from_json(disk.read(paths.home().parent / "wish.json"))
     if wish:
         from ..launch import prepare  # here, because it imports torch, which the trainer does, too
 

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from .. import disk
 from ..paths import environment
 from ..runs import Run, queue
 
@@ -51,7 +52,7 @@ def _hand_to_spare(run: Run) -> subprocess.Popen | None:
 
 
 def _launch_for(run: Run, module: str) -> subprocess.Popen:
-    with (run.folder / "log.txt").open("ab") as log:
+    with disk.opened(run.folder / "log.txt", "ab") as log:
         return _launch([run.name], subprocess.DEVNULL, log, module)
 
 

@@ -18,7 +18,7 @@ import torch
 
 from ..config import ModelConfig, TrainConfig
 from ..device import Device
-from ..disk import write_whole
+from ..disk import from_json, read, write_whole
 from ..paths import home
 
 MOST = 400  # entries; the oldest are dropped first
@@ -86,7 +86,7 @@ def processor() -> str:
 
 def _all() -> dict[str, float]:
     try:
-        known = json.loads((home() / "machine.json").read_text(encoding="utf-8"))
+        known = from_json(read(home() / "machine.json"))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 
-from .. import limits
+from .. import disk, limits
 from ..config import NanoGPTError
 from ..errors import explain, lacks_memory
 from ..runs import Busy, Run, queue
@@ -49,7 +49,8 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
     try:
         run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
         if not alone:
-            queue.wait_for_place(run.name, 1)  # torch takes 150 MB, so only the next run imports it while it waits
+            queue.wait_for_place(run.name, 1)  # torch takes 250 MB, so only the next run imports it while it waits
+        import_all()
         from ..train import train
         from . import plan
 
@@ -67,6 +68,13 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
     return 0
 
 
+def import_all() -> None:
+    """Import what training needs, which takes seconds, so that a run begins as soon as its turn has come."""
+    import torch._dynamo  # noqa: F401, or making the first optimizer would import it, which takes as long as torch
+
+    from . import plan  # noqa: F401, and with it the training loop
+
+
 def record(run: Run, error: Exception) -> None:
     """Record why a run failed: a message in the run folder, and the traceback in log.txt.
 
@@ -74,8 +82,8 @@ def record(run: Run, error: Exception) -> None:
     print the message.
     """
     message, log = user_message(error), run.folder / "log.txt"
-    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
-        traceback.print_exception(error, file=file)
+    with contextlib.suppress(OSError), disk.opened(log, "ab") as file:
+        file.write("".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
     for make_room in (False, True):
         with contextlib.suppress(OSError):
             if make_room:
@@ -87,13 +95,10 @@ def record(run: Run, error: Exception) -> None:
 
 def wait_for_name() -> str:
     """Read a run's name from stdin and redirect output to its log. Return "" if the launcher has exited."""
-    import torch._dynamo  # noqa: F401, or making the first optimizer would import it, which takes two seconds
-
-    from . import plan  # noqa: F401, and with it the training loop
-
+    import_all()
     name = sys.stdin.readline().strip()
     if name:
-        with (Run(name).folder / "log.txt").open("ab") as log:
+        with disk.opened(Run(name).folder / "log.txt", "ab") as log:
             for stream_number in (1, 2):
                 os.dup2(log.fileno(), stream_number)
     return name

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .. import disk
 from ..config import ModelConfig
 from ..formats import load_model, read_config
 from ..runs import History, Run
@@ -29,7 +30,7 @@ class RunFiles:
         """Return the bytes of a file, or None if there is no such file."""
         if name not in self._contents:
             path = self.run.folder / name
-            self._contents[name] = path.read_bytes() if path.exists() else None
+            self._contents[name] = disk.read(path) if path.exists() else None
         return self._contents[name]
 
     @cached_property

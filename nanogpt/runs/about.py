@@ -8,9 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from .. import __version__, disk
 from ..config import NanoGPTError
-from ..disk import from_json
 from ..errors import explain
 from .history import is_number
 
@@ -26,7 +25,7 @@ def of_a_new_run(name: str) -> dict[str, Any]:
 def read(path: Path, name: str) -> dict[str, Any]:
     """Return the contents of a run.json. Raise NanoGPTError if it can't be read, FileNotFoundError if it is gone."""
     try:
-        settings = from_json(path.read_bytes())
+        settings = disk.from_json(disk.read(path))
     except FileNotFoundError:
         raise
     except OSError as error:

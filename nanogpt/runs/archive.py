@@ -19,9 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import corpus
+from .. import corpus, disk
 from ..config import NanoGPTError
-from ..disk import unfinished
 from ..paths import home
 from .checks import TO_CONTINUE, check_folder
 from .listing import free_name
@@ -71,9 +70,9 @@ def _content(run: Run, name: str) -> BinaryIO:
     if name == "log.txt":
         return io.BytesIO(log_text(run).encode("utf-8"))
     if name.endswith(".jsonl"):
-        data = (run.folder / name).read_bytes()
+        data = disk.read(run.folder / name)
         return io.BytesIO(data[: data.rfind(b"\n") + 1])  # without a half-written last line
-    return (run.folder / name).open("rb")
+    return disk.opened(run.folder / name)
 
 
 # ---- import ----------------------------------------------------------------------------------------------------------
@@ -97,7 +96,7 @@ def unpack(path: Path, owner: str | None = None, named: Callable[[str], str] = f
 @contextmanager
 def scratch(called: str = "archive") -> Iterator[Path]:
     """Create an empty folder on the same disk as the runs, and delete it in the end if `adopt` has not moved it."""
-    with unfinished(home() / "checkpoints") as above:
+    with disk.unfinished(home() / "checkpoints") as above:
         folder = above / called
         folder.mkdir()
         yield folder
@@ -121,7 +120,7 @@ def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = 
 
 def _unpack(path: Path, folder: Path) -> None:
     """Check the archive's size and contents, then unpack it into the folder."""
-    size = path.stat().st_size
+    size = disk.checked(path).stat().st_size
     if size > MAX_BYTES:
         raise NanoGPTError(f"The archive is {size / MB:,.0f} MB; at most {MAX_BYTES / MB:,.0f} MB are allowed.")
     _check_directory(path)
@@ -136,7 +135,7 @@ def _unpack(path: Path, folder: Path) -> None:
 
 def _check_directory(path: Path) -> None:
     """Check the .zip's end record by hand: zipfile would load a directory of millions of entries into memory."""
-    with path.open("rb") as file:
+    with disk.opened(path) as file:
         file.seek(-min(42, path.stat().st_size), os.SEEK_END)
         end = file.read()
     record, before = end[-22:], end[:-22]

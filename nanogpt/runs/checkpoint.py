@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from ..config import NanoGPTError
-from ..disk import from_json, write_whole
+from ..disk import from_json, read, write_whole
 from ..formats import check_header, safetensors_parts
 from ..model import GPT
 from ..optim import load_optimizer_tensors, optimizer_tensors
@@ -56,7 +56,7 @@ def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
     Raise NanoGPTError if the file is damaged or belongs to another model.
     """
     try:
-        data = (run.folder / "last.safetensors").read_bytes()
+        data = read(run.folder / "last.safetensors")
         check_header(data, f"last.safetensors of {run.name}")
         tensors = load(data)
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from .. import corpus, limits
 from ..config import NanoGPTError, TrainConfig
-from ..disk import from_json
+from ..disk import checked, from_json, opened, read
 from ..formats import check_header, load_model, read_config
 from ..tokenizer import load_tokenizer
 from .about import check_format
@@ -41,7 +41,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raise NanoGPTError if it holds anything else, or is nested too deeply."""
     try:
-        found = from_json(path.read_bytes())
+        found = from_json(read(path))
     except ValueError:
         found = None
     if not isinstance(found, dict):
@@ -88,7 +88,7 @@ def _check_rows(path: Path, right: Callable[[dict], bool]) -> None:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    lines = read(path).splitlines() if path.exists() else []
     try:
         rows = [from_json(line) for line in lines]
     except ValueError:
@@ -124,10 +124,10 @@ def _check_save(path: Path, model: GPT) -> None:
     from .checkpoint import check_random, progress_in
 
     expected = {f"model.{name}": list(tensor.shape) for name, tensor in model.state_dict().items()}
-    with path.open("rb") as start:
+    with opened(path) as start:
         check_header(start.read(8), path.name)
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(checked(path), "pt") as file:
             progress = progress_in(file.metadata() or {}, "This run")
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys() if name.startswith("model.")}  # noqa: SIM118
             for name in ("random.torch", "random.batches"):

@@ -133,7 +133,7 @@ class Tail:
         if version and version == self._read:
             return
         try:
-            with self.path.open("rb") as file:
+            with disk.opened(self.path) as file:
                 self._start_over_if_replaced(file)
                 file.seek(self._offset)
                 new = file.read()
@@ -174,7 +174,7 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
 
     Append all of it or, if the disk is full, nothing.
     """
-    with path.open("a+b", buffering=0) as file:
+    with disk.opened(path, "a+b", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         torn = end and file.read(1) != b"\n"  # the last writer was killed in the middle of a line

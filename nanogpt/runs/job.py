@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..disk import from_json, write_whole
+from ..disk import from_json, read, write_whole
 
 NAME = "job.json"
 LOST = "Training continues on Hugging Face Jobs, but nothing on this machine follows it. Resume the run to follow it."
@@ -59,7 +59,7 @@ class Job:
 def job_of(folder: Path) -> Job | None:
     """Return the job that a run folder describes, or None if there is none or it can't be read."""
     try:
-        return Job(**from_json((folder / NAME).read_bytes()))
+        return Job(**from_json(read(folder / NAME)))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..disk import opened
 from .history import read_jsonl
 from .run import Run
 
@@ -51,7 +52,7 @@ BARE_PATH = re.compile(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[\\/](?:[^\s"'\\/]+[\\/])
 def log_text(run: Run, lines: int | None = None) -> str:
     """Return the end of `log.txt`: the last `lines`, or up to a megabyte. Folders are removed from file paths."""
     try:
-        with (run.folder / "log.txt").open("rb") as file:
+        with opened(run.folder / "log.txt") as file:
             file.seek(-min(LOG_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
             text = file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .. import locks
 from ..config import NanoGPTError
-from ..disk import write_whole
+from ..disk import read, write_whole
 from . import tickets
 from .tickets import disown, folder
 
@@ -122,7 +122,7 @@ def withdrawal(name: str) -> str | None:
     if (look := _look.get()) and name not in look.withdrawn:
         return None
     try:
-        return tickets.withdrawal(name).read_text(encoding="utf-8")
+        return read(tickets.withdrawal(name)).decode("utf-8")
     except (OSError, ValueError):
         return None
 

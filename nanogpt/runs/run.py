@@ -243,7 +243,7 @@ class Run:
     def log_tail(self, lines: int = 1) -> str:
         """Return the last lines of `log.txt`."""
         try:
-            text = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
+            text = disk.read(self.folder / "log.txt").decode("utf-8", errors="replace")
         except FileNotFoundError:
             return ""
         return "\n".join(text.strip().splitlines()[-lines:])
@@ -317,7 +317,7 @@ def ships(folder: Path) -> bool:
     if os.environ.get("NANOGPT_SHIPPED") == "off":
         return False
     try:
-        return disk.from_json((folder / "run.json").read_bytes())["public"] is True
+        return disk.from_json(disk.read(folder / "run.json"))["public"] is True
     except (OSError, ValueError, KeyError, TypeError):  # missing, damaged, or your own run
         return False
 

@@ -58,7 +58,7 @@ def cut_back(folder: Path, kept: int) -> None:
 def load(folder: Path, step: int) -> GPT:
     """Load the model as it was at a step. Raise NanoGPTError if the file is missing, broken, or of another model."""
     try:
-        return load_model(folder, weights=path_of(folder, step).read_bytes())
+        return load_model(folder, weights=disk.read(path_of(folder, step)))
     except (NanoGPTError, OSError):
         raise NanoGPTError(
             f"The snapshot of step {step:,} can't be read. Delete snapshots/{step}.safetensors in the folder of "

@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .. import locks
+from ..disk import read
 from ..paths import NAME, home
 
 TICKET = re.compile(rf"\d{{20}}\.{NAME.pattern}")
@@ -87,7 +88,7 @@ def running() -> list[str]:
     for now in files("*.now"):
         if locks.is_held(now.with_suffix(".lock")):
             with contextlib.suppress(OSError, ValueError):  # it has just ended
-                names[now.read_text(encoding="utf-8")] = None
+                names[read(now).decode("utf-8")] = None
     return list(names)
 
 

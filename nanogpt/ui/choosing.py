@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import corpus
+from .. import corpus, disk
 from ..config import NanoGPTError
 from ..runs import users_of
 from . import scratch
@@ -16,6 +16,7 @@ from .visit import visitor
 
 FIELDS = "The model will learn to write such records. For one field only, choose it under “Encoding and clean-up”: {}."
 NAMED = 6  # fields
+OFF = " To do so, turn it on under “Encoding and clean-up”."
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def choose_new(
     kept = set_aside(source) if isinstance(source, str) else source
     given = Given(kept, name, None if added.id in others else added.id, others)
     fields = fields_of(source)
-    report = shown(added.name, added.report(), offer=[] if name else fields)
+    repairs = added.reading.repairs if added.reading else ()
+    report = shown(added.name, added.report(), [] if name else fields, repairs)
     return Choice(added.id, report, *offered(added), given, fields)
 
 
@@ -91,7 +93,7 @@ def fields_of(source: str | Path | list[str]) -> list[str]:
     """Return the fields of the records in an uploaded file, if there is just one and it has records."""
     if not isinstance(source, list) or len(source) != 1 or not corpus.has_fields(source[0]):
         return []
-    with Path(source[0]).open("rb") as file:
+    with disk.opened(Path(source[0])) as file:
         start = file.read(1_000_000)
     return corpus.fields_in(start.decode("utf-8-sig", "replace"), source[0])
 
@@ -109,7 +111,7 @@ def contents(source: str | Path | list[str]) -> str | list[str]:
     if not isinstance(source, Path):
         return source
     try:
-        return source.read_bytes().decode("utf-8")
+        return disk.read(source).decode("utf-8")
     except OSError:
         raise NanoGPTError("The pasted text is no longer kept. Paste it again.") from None
 
@@ -133,8 +135,11 @@ def forget(corpus_id: str) -> None:
             visitor().delete_text(corpus_id)
 
 
-def shown(name: str, report: corpus.Report, offer: Sequence[str] = ()) -> dict[str, Any]:
-    """Return a report in the form that report.js draws. `offer` are the fields to choose from."""
+def shown(
+    name: str, report: corpus.Report, offer: Sequence[str] = (), repairs: Sequence[corpus.Repaired] = ()
+) -> dict[str, Any]:
+    """Return a report in the form that report.js draws. `offer` are the fields to choose from, and `repairs` what was
+    found when the text was read."""
     facts = [
         ("Characters", f"{report.characters:,}"),
         ("Lines", f"{report.lines:,}"),
@@ -146,16 +151,14 @@ def shown(name: str, report: corpus.Report, offer: Sequence[str] = ()) -> dict[s
     advice = [FIELDS.format(", ".join(offer[:NAMED])), *report.advice] if offer else report.advice
     notes = [dict(kind="advice", text=text) for text in advice]
     notes += [dict(kind="note", text=text) for text in (*report.notes, *report.repairs)]
-    if report.rare:
-        some = ", ".join(
-            f"{one.ch if one.ch.isprintable() and one.ch.strip() else one.name} ({one.count})"
-            for one in report.rare[:12]
-        )
-        more = f" and {len(report.rare) - 12:,} more" if len(report.rare) > 12 else ""
-        notes.append(
-            dict(
-                kind="note",
-                text=f"These characters appear fewer than 10 times, so the model will barely learn them: {some}{more}.",
-            )
-        )
-    return dict(title=name, facts=facts, notes=notes, preview=report.first_lines)
+    notes += [dict(kind="note", text=rare(report))] if report.rare else []
+    places = [dict(label=one.label + ("" if one.applied else OFF), **asdict(one.place)) for one in repairs if one.place]
+    return dict(title=name, facts=facts, notes=notes, preview=report.first_lines, places=places)
+
+
+def rare(report: corpus.Report) -> str:
+    """Return the sentence about the characters of a text that occur only a few times."""
+    name = lambda one: one.ch if one.ch.isprintable() and one.ch.strip() else one.name
+    some = ", ".join(f"{name(one)} ({one.count})" for one in report.rare[:12])
+    more = f" and {len(report.rare) - 12:,} more" if len(report.rare) > 12 else ""
+    return f"These characters appear fewer than 10 times, so the model will barely learn them: {some}{more}."

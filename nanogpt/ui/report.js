@@ -1,4 +1,5 @@
-// The report on a text: draw(root, {title, facts: [[label, value], …], notes: [{kind, text}, …], preview}).
+// The report on a text: draw(root, {title, facts: [[label, value], …], notes: [{kind, text}, …], preview, places}).
+// Each of the places is the first that a clean-up changes: {label, before, old, old_after, new, new_after}.
 function draw(root, data) {
   const add = (parent, tag, className, text) => {
     const node = document.createElement(tag);
@@ -23,6 +24,20 @@ function draw(root, data) {
       const text = add(box, "pre", "report-preview", data.preview);
       text.tabIndex = 0;
       text.dir = "auto";
+    }
+    if (data.places?.length) {
+      add(box, "h4", "", "First place of each clean-up");
+      for (const place of data.places) {
+        add(box, "p", "report-place", place.label);
+        const rows = add(box, "dl", "report-place");
+        for (const [name, kind, tag] of [["Before", "old", "del"], ["After", "new", "ins"]]) {
+          add(rows, "dt", "", name);
+          const row = add(rows, "dd", "", place.before);
+          row.dir = "auto";
+          if (place[kind]) add(row, tag, "", place[kind]);
+          row.append(place[kind + "_after"]);
+        }
+      }
     }
   }
   root.replaceChildren(box);

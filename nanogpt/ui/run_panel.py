@@ -8,8 +8,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from .. import disk
 from ..config import NanoGPTError
-from ..disk import size
 from ..errors import PROBLEMS, explain
 from ..runs import Run, Status, archive, kept_loss, logs, settings
 from . import changing, gif_panel, scratch
@@ -75,7 +75,7 @@ def facts(name: str | None) -> list[str]:
     try:
         run = visitor().run(name)
         text, state = run.settings()["corpus"]["name"], state_word(run.status()).lower()
-        parts = [name, state, f"validation loss {loss(run)}", f"{size(run.size())} on disk", f"trained on {text}"]
+        parts = [name, state, f"validation loss {loss(run)}", f"{disk.size(run.size())} on disk", f"trained on {text}"]
         return [" · ".join(parts), settings.command(run)]
     except PROBLEMS as error:
         return [explain(error), ""]
@@ -122,7 +122,7 @@ def question(name: str | None) -> str:
     """Return the question to confirm deleting a run. Raise NanoGPTError if it can't be deleted."""
     run = visitor().own_run(found(name).name)
     run.check_changeable("deleted")
-    return f"Delete {run.name}, {size(run.size())}, with its weights, curves and samples? This can't be undone."
+    return f"Delete {run.name}, {disk.size(run.size())}, with its weights, curves and samples? This can't be undone."
 
 
 def found(name: str | None) -> Run:
@@ -249,7 +249,7 @@ def build_settings(view: View, use: gr.Button, upload: gr.UploadButton, note: gr
     use.click(lambda name: fill(lambda: settings_of(name), of_run), view.run, filled, **QUIET)
     upload.click(lambda: told(""), None, note, **QUIET)  # a file of another kind is refused in the browser
     upload.upload(
-        lambda path: fill(lambda: settings.read_settings(Path(path).read_bytes()), of_file), upload, filled,
+        lambda path: fill(lambda: settings.read_settings(disk.read(Path(path))), of_file), upload, filled,
         queue=False, api_visibility="private",
     )  # fmt: skip
 

@@ -179,7 +179,7 @@ MISTAKES = [
     (["train", "FILE", "--preset", "huge"], f"There is no preset 'huge'. Choose one of {', '.join(PRESETS)}."),
     (["train", "FILE", "--name", "first"], "There is already a run named first. Choose another --name, or resume it: "),
     (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
-    (["train", "/dev/zero"], "zero isn't a regular file. Choose a text file."),
+    (["train", "/dev/zero"], "/dev/zero isn't a regular file. Save the text in one, and choose that."),
     (["train", "FILE", "--field", "text"], "has no fields, because it is not a .jsonl or .csv file"),
     (
         ["train", "FILE", "--layout", "modern", "--n-head", "3", "--n-embd", "128"],

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -412,6 +413,10 @@ FLAWED = {  # repair -> flawed text, repaired text, count
         3,
     ),
     "broken": (BODY[:99] + "\ufffd" + BODY[99:], BODY, 1),
+    "invisible": ("\u200e" + BODY[:99] + "\xad\u200b\u2060\u2066" + BODY[99:] + "\u202e", BODY, 6),
+    "separators": (BODY + "\u2028two\u2029three\x85", BODY + "\ntwo\nthree\n", 3),
+    "no-break-spaces": (BODY.replace(" ", "\xa0") + "\u202f", BODY + " ", BODY.count(" ") + 1),
+    "accents": (unicodedata.normalize("NFD", BODY), BODY, len(unicodedata.normalize("NFD", BODY)) - len(BODY)),
     "trailing-spaces": (BODY.replace("\n", " \t\n") + "  ", BODY, 2 * BODY.count("\n") + 2),
 }
 
@@ -438,7 +443,7 @@ def test_a_repair_is_named_counted_and_can_be_declined(tmp_path, key, as_file):
     assert {one.key: one.count for one in untouched.repairs} == {key: count}  # still offered
     offered, applied = untouched.repairs[0].label, repaired.repairs[0].label
     assert [label.split()[0] for label in (offered, applied)] in (
-        ["Convert", "Converted"], ["Fix", "Fixed"], ["Remove", "Removed"],
+        ["Convert", "Converted"], ["Fix", "Fixed"], ["Join", "Joined"], ["Remove", "Removed"], ["Replace", "Replaced"],
     )  # fmt: skip
 
 
@@ -451,7 +456,7 @@ def test_a_clean_text_is_not_touched(tmp_path):
     text = HOSTILE * 8
     assert read(text).text == text
     prepared = read([write(tmp_path, "a.txt", text)])
-    assert (prepared.text, prepared.notes, prepared.repairs) == (text, (), ())
+    assert (prepared.text, prepared.notes, prepared.done) == (text, (), ())
 
 
 def test_gutenberg_frames_of_all_ages():
@@ -533,7 +538,8 @@ ADVICE = {
 MESSAGES = [
     "31.12.20, 21:{:02} - Olga: ", "\u200e[31/12/20, 9:{:02}:11\u202fPM] Olga: ", "[21:{:02}] <olga> ",
     "21:{:02}:11 <olga> ", "2020-12-31T21:{:02}Z INFO ", "2020-12-31 21:{:02},123 INFO ",
-    "olga — 12/31/2020 9:{:02} PM\n",
+    "olga — 12/31/2020 9:{:02} PM\n", "[31-Dec-20 09:{:02} PM] olga#12\n", "Olga  9:{:02} PM\n",
+    "Dec 31 21:{:02}:11 host app[12]: ", "::1 - - [31/Dec/2020:21:{:02}:11 +0000] GET ",
 ]  # fmt: skip
 
 
@@ -547,7 +553,11 @@ RECORDS = {
     "The text has tags such as </word>": "<word id='{i}'>{line}</word>\n",
     "The text is JSON": '{{"id": {i}, "text": "{line}"}}\n',
     "The text is a table with 3 columns divided by commas": '{i},Olga,"{line}, and{more},\n ""{i}"""\n',
+    "The text is JSON, as": 'window.YTD.part0 = [{{"id": {i}, "text": "{line}"}},\n',
     "The text is a table with 2 columns divided by bars": "{i}|{line}\n",
+    "The text is e-mail": "From: Olga{i} <o@x.org>\nDate: 31 Dec 2020\nSubject: {i}\n\n{line}\n\n",
+    "The text has letters written as codes such as =C3": "{i}. gr=C3=B6=C3=9Fer, {line}\n",
+    "The text has letters written as codes such as &quot;": "{i}. &quot;{line}&quot;\n",
 }
 
 
@@ -569,6 +579,7 @@ SUBTITLES = {
     ),
     "{0}{0}23.976\n": "{{{i}}}{{{i}}}{line}\n",
     "": "[00:{i:02}.50]{line}\n",
+    "\n": "0:00:{i:02}.000,0:00:{i:02}.900\n{line}\n\n",
 }
 
 
@@ -579,6 +590,39 @@ def test_subtitles_of_many_programs_lose_their_times(heading):
     assert "lines are times of subtitles" in kinds.said(text)
     cleaned = [line for line in read(text, accept=["subtitle-times"]).text.split("\n") if line]
     assert cleaned == ["23.976", *lines] if "23.976" in heading else lines
+
+
+@pytest.mark.parametrize(
+    ("subtitles", "speech"),
+    [
+        ("1\n00:00:01,000 --> 00:00:02,000\n<i>So <b>old</b></i>\n", "So old\n"),
+        ("WEBVTT\n\n00:01.000 --> 00:02.000\n<v Olga>the<00:01.200><c.red> old</c>\n", "the old\n"),
+        (
+            "[Script Info]\nTitle: x\n\nDialogue: 0,0:00:01.00,0:00:02.00,x,,0,0,0,,{\\i1}So{\\i0}\\Nold {you}\n",
+            "So\nold {you}\n",
+        ),
+        ("{1}{25}So|old\n", "So\nold\n"),
+    ],
+)
+def test_subtitles_lose_their_formatting_too(subtitles, speech):
+    assert repairs.REPAIRS["subtitle-times"].fix(subtitles) == (speech, 1)
+    plain = "<i>if</i> a|b {\\i1}\n"
+    assert repairs.REPAIRS["subtitle-times"].fix(plain) == (plain, 0)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("by_excel", [False, True])
+def test_a_column_is_taken_whatever_divides_a_table(tmp_path, mark, by_excel):
+    lines = text_of().splitlines()
+    rows = "".join(mark.join([str(i), f'"{line}"', "x"]) + "\r\n" for i, line in enumerate(lines))
+    head = (f"sep={mark}\r\n" if by_excel else "") + mark.join(["No", "Text", "Other"]) + "\r\n"
+    assert corpus.fields_in(head + rows, "a.csv") == ["No", "Text", "Other"]
+    assert read([write(tmp_path, "a.csv", head + rows)], field="Text").text == text_of()
+
+
+def test_joiners_and_accents_of_other_scripts_stay():
+    text = text_of() + "می\u200cخواهم 👩\u200d💻 שָׁלוֹם q\u0301 हिन्दी\n"
+    assert read(text, accept=["invisible", "accents"]).text == text
 
 
 @pytest.mark.parametrize("sentence", ADVICE)

@@ -21,6 +21,7 @@ from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, all_runs, queue
 from nanogpt.tokenizer import CharTokenizer
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=0)
 
 
@@ -281,6 +282,34 @@ def test_the_spare_trainer_is_for_a_run_that_is_next(text):
         assert (local._spare, local._children["second"]) == ([], spare)
         second.request_stop()
     assert ended(second) == 0
+
+
+LATE_IMPORTS = """
+import sys
+from nanogpt.launch import trainer
+from nanogpt.runs import Run, queue
+
+take, cut_back, before = queue._take, Run.cut_back, set()
+
+def taken(*how):
+    before.update(sys.modules)
+    return take(*how)
+
+def started(*how, **facts):
+    cut_back(*how, **facts)
+    print("late:", *sorted({name.split(".")[0] for name in sys.modules.keys() - before} - {"nanogpt"}), flush=True)
+
+queue._take, Run.cut_back = taken, started
+sys.exit(trainer.main("one"))
+"""
+
+
+@pytest.mark.slow
+def test_nothing_large_is_imported_between_a_turn_and_its_start(text):
+    prepare.new_run("one", text, max_iters=1, **TINY)
+    command = [sys.executable, "-c", LATE_IMPORTS]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("late:\n")
 
 
 @pytest.mark.slow

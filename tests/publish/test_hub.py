@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load, save
 
 import nanogpt
-from nanogpt import corpus
+from nanogpt import corpus, disk
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.explain.baselines import baselines
@@ -673,6 +673,7 @@ def test_a_space_reads_a_run_once(run, monkeypatch, layout, static):
         return real(path, *rest, **named)
 
     monkeypatch.setattr(io, "open", counting)  # called by pathlib
+    monkeypatch.setattr(disk, "open", counting, raising=False)
     files = deploy.offered(Run(layout), "maya/space", static)
     assert {"run.json", "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"} <= opened.keys()
     assert set(opened.values()) == {1}

@@ -23,13 +23,15 @@ from nanogpt.runs import Run, history, queue
 from nanogpt.ui import api, runs_tab, sample_tab, watching, words
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
-counted: dict[int, list[str]] = {}  # paths of files opened and folders listed, by the thread that counts them
+counted: dict[int, list[tuple[str, bool]]] = {}  # by thread: paths opened or listed, and whether by `os.open`
 
 
 def watch(event: str, arguments: tuple, counted=counted, thread=threading.get_ident) -> None:
     """Count a file or a folder. At the exit, globals are gone, so what this needs is among its defaults."""
     if counted and event in ("open", "os.listdir", "os.scandir"):  # a lock is tried by opening its file
-        counted.get(thread(), []).append(str(arguments[0]))
+        found, this = counted.get(thread(), []), (str(arguments[0]), event == "open" and arguments[1] is None)
+        if not (this[1] and found[-1:] == [(this[0], False)]):  # with an opener, `open` is followed by that of `os`
+            found.append(this)
 
 
 sys.addaudithook(watch)
@@ -42,7 +44,7 @@ def used_by(look: Callable[[], object]) -> list[Path]:
         look()
     finally:
         found = counted.pop(threading.get_ident())
-    return [path for path in map(Path, found) if "checkpoints" in path.parts]
+    return [Path(name) for name, _ in found if "checkpoints" in Path(name).parts]
 
 
 def cost(look: Callable[[], object]) -> list[Path]:

@@ -61,3 +61,21 @@ def test_one_field_of_records_can_be_chosen(page, tmp_path, tiny_text):
     )
     [text] = [one for one in corpus.listed() if one.name == "records"]
     assert text.text() == 3 * (tiny_text if tiny_text.endswith("\n") else tiny_text + "\n")
+
+
+def test_the_first_place_that_a_clean_up_changes_is_shown_wherever_it_is(page, tmp_path, tiny_text):
+    path = tmp_path / "letters.txt"
+    path.write_text(tiny_text + "A space \nAn \x1b[1mancient\x1b[0m <b>end</b>.\n", encoding="utf-8")
+    page.wait_for_selector("#corpus-report h3")
+    page.set_input_files("#corpus-upload input[type=file]", str(path))
+    places = page.locator("#corpus-report dl.report-place").first
+    places.wait_for()
+    assert page.locator("#corpus-report p.report-place").all_inner_texts() == [
+        "Removed 2 terminal codes, such as colors.",
+        "Remove 1 space at the ends of lines. To do so, turn it on under “Encoding and clean-up”.",
+    ]
+    [before, after] = places.locator("dd").all_inner_texts()
+    assert before.endswith("An [ESC][1mancient[ESC][0m <b>end</b>.↵")  # as text, not as HTML
+    assert after == before.replace("[ESC][1m", "").replace("[ESC][0m", "")
+    assert (places.locator("del").inner_text(), places.locator("ins").count()) == ("[ESC][1m", 0)
+    assert "[ESC]" not in page.locator(".report-preview").inner_text()
