@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from .books import Books
 from .decoding import Decoded, NotText, certain, decode, is_headless
 from .encoding import codec_of, is_utf8, label
 from .fields import field_of, has_fields
 from .files import File, readable
-from .repairs import WHOLE_FILE, Repaired, repair, together
+from .repairs import Repaired, repair, together
 from .wide import is_narrow, orders, parts_of
 
 WHOLE = 20_000_000  # bytes of a file, or of a text, that is read at once
@@ -58,9 +59,9 @@ class Pieces:
         pieces: Iterator[str] = self.decoded(file)
         if self.field:
             pieces = field_of(pieces, file.name, self.field)
-        skip = () if file.size <= WHOLE and not self.field else WHOLE_FILE
+        instead = {} if file.size <= WHOLE and not self.field else {"gutenberg": Books().fix}
         for text in pieces:
-            text, repaired = repair(text, self.decline, self.accept, skip)
+            text, repaired = repair(text, self.decline, self.accept, instead)
             self._found.append(repaired)
             yield text
 

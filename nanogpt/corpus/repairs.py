@@ -8,11 +8,12 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from ..config import NanoGPTError
+from .books import without_frames
 from .places import Place, first_place
 from .subtitles import without_times
 
@@ -46,17 +47,17 @@ class Repaired:
 
 
 def repair(
-    text: str, decline: Collection[str] = (), accept: Collection[str] = (), skip: Collection[str] = ()
+    text: str, decline: Collection[str] = (), accept: Collection[str] = (), instead: Mapping[str, Fix] | None = None
 ) -> tuple[str, list[Repaired]]:
     """Apply the default repairs, plus those in `accept`, minus those in `decline`. Return the text and what was found.
 
-    Repairs in `skip` aren't even looked for. Raise NanoGPTError if a name is not a key of REPAIRS.
+    `instead` has other functions for some repairs, by key. Raise NanoGPTError if a name is not a key of REPAIRS.
     """
     if unknown := [key for key in (*decline, *accept) if key not in REPAIRS]:
         raise NanoGPTError(f"There is no clean-up {str(unknown[0])[:40]!r}; choose from {', '.join(REPAIRS)}.")
     found = []
     for key, one in REPAIRS.items():
-        fixed, count = one.fix(text) if key not in skip else (text, 0)
+        fixed, count = (instead or {}).get(key, one.fix)(text)
         applied = count > 0 and key not in decline and (one.default or key in accept)
         found.append(_repaired(key, count, applied, text, fixed))
         text = fixed if applied else text
@@ -146,37 +147,6 @@ def _decoded_rightly(line: str) -> Iterator[str]:
                     yield fixed
 
 
-# Project Gutenberg's header and footer, as written since the 1990s. A title may run over several lines.
-START = re.compile(
-    r"(?:\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG[^*]{0,300}\*\*\*|\*END[* ]{1,3}THE SMALL PRINT!)"
-    r"[^\r\n]*[\r\n]*"
-)
-END = re.compile(
-    r"^(?:\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG|End of (?:the |The |this )?Project Gutenberg)", re.MULTILINE
-)
-
-
-def has_gutenberg_frame(text: str) -> bool:
-    """Return True if a text has Project Gutenberg's header or footer."""
-    return ("PROJECT GUTENBERG" in text or "Project Gutenberg" in text) and bool(START.search(text) or END.search(text))
-
-
-def _gutenberg(text: str) -> tuple[str, int]:
-    """Keep what is between header and footer, for every book in the file."""
-    if not has_gutenberg_frame(text):
-        return text, 0
-    starts = list(START.finditer(text))
-    begins = [start.end() for start in starts] or [0]
-    stops = [start.start() for start in starts[1:]] + [len(text)]
-    kept = []
-    for begin, stop in zip(begins, stops):
-        book = text[begin:stop]
-        end = END.search(book)
-        kept.append((book[: end.start()] if end else book).strip("\r\n"))
-    body = "\n\n\n".join(filter(None, kept)) + "\n"
-    return (body, len(text) - len(body)) if body.strip() else (text, 0)
-
-
 # What programs send to a terminal: colors and cursor moves, titles and links, and the rest (ECMA-48, xterm). A string
 # has an end (ST or BEL), or is cut off soon at the end of a line; anything else is text that happens to follow. The
 # short forms (C1) are left alone after what may be the start of a mis-encoded letter, of which they are a part there.
@@ -255,7 +225,7 @@ REPAIRS = {
         Repair("line-endings", "Convert{ed} {n} Windows or old Mac line ending{s}.", _newlines),
         Repair("mojibake", "Fix{ed} {n} mis-encoded letter{s}, such as Ã© for é.", _mojibake),
         Repair("byte-order-marks", "Remove{d} {n} invisible byte-order mark{s} (U+FEFF).", _byte_order_marks),
-        Repair("gutenberg", "Remove{d} Project Gutenberg's header and footer ({n} character{s}).", _gutenberg),
+        Repair("gutenberg", "Remove{d} Project Gutenberg's header and footer ({n} character{s}).", without_frames),
         Repair("terminal-codes", "Remove{d} {n} terminal code{s}, such as colors.", _escapes),
         Repair(
             "subtitle-times",
@@ -283,4 +253,3 @@ REPAIRS = {
         Repair("trailing-spaces", "Remove{d} {n} space{s} at the ends of lines.", _trailing, default=False),
     )
 }
-WHOLE_FILE = ("gutenberg",)  # what needs all of a file, so pieces of a large one are left as they are

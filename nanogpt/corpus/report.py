@@ -11,7 +11,7 @@ import numpy as np
 
 from ..holdout import train_length
 from . import kinds
-from .repairs import has_gutenberg_frame
+from .books import has_frame
 
 SMALL = 20_000  # characters; a model memorizes anything shorter
 MANY = 2_000  # distinct characters; with more, each of them occurs too rarely
@@ -68,7 +68,7 @@ class Report:
             encoding=encoding,
             notes=(*notes, *([looked_at(len(text), characters)] if sampled else [])),
             repairs=tuple(repairs),
-            advice=tuple(_advice(text, counts, characters, sampled)),
+            advice=tuple(_advice(text, counts, characters)),
         )
 
     @classmethod
@@ -124,14 +124,14 @@ def name_of(ch: str) -> str:
     return NAMES.get(ch) or unicodedata.name(ch, "").lower() or f"U+{ord(ch):04X}"
 
 
-def _advice(text: str, counts: dict[str, int], characters: int, sampled: bool) -> list[str]:
+def _advice(text: str, counts: dict[str, int], characters: int) -> list[str]:
     """Return the advice on a text, at most one item per check; each says what was found and what to do."""
     questions = (
         _size(characters),
         _variety(counts, characters),
         _many(counts),
         _odd(counts, characters),
-        _frame(text, sampled),
+        _frame(text),
         kinds.said(text),
         _repeated(text),
     )
@@ -177,13 +177,12 @@ def _odd(counts: dict[str, int], characters: int) -> str:
     )
 
 
-def _frame(text: str, sampled: bool) -> str:
-    if not has_gutenberg_frame(text):
+def _frame(text: str) -> str:
+    if not has_frame(text):
         return ""
-    return "The text has Project Gutenberg's header or footer, and the model will learn it too. " + (
-        "It can only be removed from files of up to 20 MB: add each book as a file of its own."
-        if sampled
-        else "Turn on the clean-up that removes it."
+    return (
+        "The text has Project Gutenberg's header or footer, and the model will learn it too. Turn on the clean-up that "
+        "removes it."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import random
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from safetensors.torch import load
 from nanogpt import corpus, data
 from nanogpt.cli.progress import with_progress
 from nanogpt.config import NanoGPTError
-from nanogpt.corpus import files, large, pieces, reading, store, storing
+from nanogpt.corpus import books, files, large, pieces, reading, store, storing
 from nanogpt.holdout import train_length
 from nanogpt.launch import prepare
 from nanogpt.tokenizer import CharTokenizer
@@ -152,15 +153,47 @@ def test_a_full_disk_is_noticed_before_anything_is_read(tmp_path, monkeypatch):
     assert list(store.corpora().iterdir()) == []
 
 
-def test_a_large_file_keeps_what_stands_before_a_header_in_its_middle(tmp_path):
-    start = "*** START OF THE PROJECT GUTENBERG EBOOK A ***\n"
-    text = "Before it.\n" * 600 + start + "After it.\n" * 600
+HEADER = "The Project Gutenberg eBook of A\n\n*** START OF THE PROJECT GUTENBERG EBOOK A ***\n"
+FOOTER = "*** END OF THE PROJECT GUTENBERG EBOOK A ***\nlicense\n" + "This eBook is for the use of anyone.\n" * 500
+
+
+def test_the_frames_of_books_in_a_large_file_are_removed(tmp_path):
+    text = 3 * (HEADER + TEXT + FOOTER)
     added = corpus.add([write(tmp_path, text.encode())])
-    assert added.text() == text
-    assert "gutenberg" not in [one.key for one in added.reading.repairs]
-    assert any("add each book as a file of its own" in advice for advice in added.report().advice)
-    alone = corpus.add([write(tmp_path, (start + WESTERN[:3000]).encode())])
-    assert start not in alone.text()
+    assert added.text().split() == (3 * TEXT).split()
+    [removed] = [one for one in added.reading.repairs if one.key == "gutenberg"]
+    assert (removed.applied, removed.count) == (True, len(text) - len(added.text()))
+    kept = corpus.add([write(tmp_path, text.encode())], decline=["gutenberg"])
+    assert kept.text() == text
+    assert any("Turn on the clean-up that removes it" in advice for advice in kept.report().advice)
+
+
+def test_a_large_file_keeps_what_stands_before_a_header_in_its_middle(tmp_path):
+    before, after = "Before it.\n" * 4000, "After it.\n" * 600
+    added = corpus.add([write(tmp_path, (before + HEADER + after).encode())])
+    assert added.text().split() == (before + HEADER.partition("***")[0] + after).split()
+
+
+def test_a_large_file_keeps_what_no_license_would_be(tmp_path):
+    text = "End of Project Gutenberg, a poem\n" + "More and more.\n" * 4000
+    added = corpus.add([write(tmp_path, (TEXT + text).encode())])
+    assert len(added.text()) > len(TEXT + text) - books.LONGEST
+    assert added.text().endswith("More and more.\n" * 1000)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_books_in_pieces_are_those_of_the_whole_file(seed):
+    draw, footer = random.Random(seed), FOOTER[:500] + "\n"  # several of them are no longer than a license
+    parts = [HEADER, footer, "End of the Project Gutenberg EBook of A\n", "A line of the book.\n" * 30, "Another.\n"]
+    text = HEADER + "A line.\n" + "".join(draw.choices(parts, weights=[1, 1, 1, 5, 5], k=30))
+    lines, pieces, remover = text.splitlines(keepends=True), [], books.Books()
+    while lines:
+        size = draw.randint(1, 300)
+        pieces.append(remover.fix("".join(lines[:size])))
+        del lines[:size]
+    body = "".join(piece for piece, _ in pieces)
+    assert body.split() == books.without_frames(text)[0].split()
+    assert sum(count for _, count in pieces) == len(text) - len(body)
 
 
 def test_a_damaged_text_says_so(tmp_path):
