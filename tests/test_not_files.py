@@ -169,6 +169,16 @@ def test_only_a_file_is_imported(home, tmp_path, kind):
 # --- texts --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [*KINDS, lambda path: path.symlink_to("nothing")])
+def test_what_is_not_a_file_in_a_folder_is_left_out_and_named(tmp_path, tiny_text, kind):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "b.txt").write_text(tiny_text, encoding="utf-8")
+    kind(tmp_path / "texts" / "a.txt")
+    found = corpus.read([tmp_path / "texts"])
+    assert found.text == tiny_text
+    assert "left out: a.txt" in found.notes[-1]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name", ["corpus.json", "text.txt", "tokens.npy", "report.json", "baselines.json", "ladder.json"]

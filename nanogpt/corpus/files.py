@@ -121,13 +121,15 @@ def files_at(paths: Sequence[Path]) -> list[File]:
 
 
 def in_folder(folder: Path) -> list[File]:
-    """Return all files in a folder and the folders in it, by name, without hidden ones."""
+    """Return all files in a folder and the folders in it, by name, without hidden ones.
+
+    Some may be pipes, or links to nothing; they are left out later, and named.
+    """
     found: list[File] = []
     for above, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(above, name) for name in sorted(names) if not name.startswith(".")):
-            if path.is_file():
-                found.append(OnDisk(path, path.stat().st_size, optional=True))
+            found.append(OnDisk(path, path.stat().st_size if path.is_file() else 0, optional=True))
     if not found:
         raise NanoGPTError(
             f"{printable(folder.resolve().name)[:80]} has no files in it. Choose a folder with text files."

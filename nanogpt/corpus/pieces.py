@@ -15,7 +15,7 @@ from .books import Books
 from .decoding import Decoded, NotText, certain, decode, is_headless
 from .encoding import codec_of, is_utf8, label
 from .fields import field_of, has_fields
-from .files import File, readable
+from .files import File, OnDisk, readable
 from .repairs import Repaired, repair, together
 from .wide import is_narrow, orders, parts_of
 
@@ -53,7 +53,7 @@ class Pieces:
 
     def texts(self, file: File) -> Iterator[str]:
         """Yield the pieces of one file."""
-        if self.field and file.optional and not has_fields(file.name):
+        if file.optional and self.is_no_text(file):
             self.left_out.append(file.name)
             return
         pieces: Iterator[str] = self.decoded(file)
@@ -64,6 +64,12 @@ class Pieces:
             text, repaired = repair(text, self.decline, self.accept, instead)
             self._found.append(repaired)
             yield text
+
+    def is_no_text(self, file: File) -> bool:
+        """Return True for a file without fields if one is wanted, for a pipe, and for a link to nothing."""
+        if self.field and not has_fields(file.name):
+            return True
+        return isinstance(file, OnDisk) and not file.path.is_file()
 
     def decoded(self, file: File) -> Iterator[str]:
         """Yield the pieces of one file as they are, and note what there is to say about it."""
