@@ -52,7 +52,7 @@ def orthogonalize(matrices, steps: int = 5):
     return x.mT if tall else x
 
 
-AT_ONCE = 1 << 24  # about how many numbers are orthogonalized together: each takes 18 bytes meanwhile
+AT_ONCE = 1 << 24  # about how many numbers each share of a stack has: each takes 18 bytes meanwhile
 
 
 class Muon(torch.optim.Optimizer):
@@ -65,6 +65,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, groups, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
         super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1))
         self.orthogonalize: Callable = orthogonalize  # fast/cpu.py replaces it with a multi-threaded one
+        self.shares = 1  # among which it divides a stack
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -76,7 +77,7 @@ class Muon(torch.optim.Optimizer):
                 matrices = p.grad.view(group["parts"], -1, p.shape[1])  # qkv: three
                 wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
                 shape = wide.shape[1:]
-                stacks.setdefault((shape, before[shape] // AT_ONCE), []).append((p, group, wide))
+                stacks.setdefault((shape, before[shape] // (AT_ONCE * self.shares)), []).append((p, group, wide))
                 before[shape] += wide.numel()
         for entries in stacks.values():
             stacked = torch.cat([wide for _, _, wide in entries])  # (N, smaller side, larger side)

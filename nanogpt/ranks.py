@@ -7,7 +7,8 @@ copies stay identical, and N processes end where one does, but for rounding. Muo
 batch. Goyal et al., 2017, arXiv 1706.02677, describe this kind of training.
 
 `train --processes N` starts the other ranks on this machine; `torchrun` starts all of them, on one machine or several.
-On GPUs, each rank has one of its own, and gradients travel by NCCL; on CPUs, by gloo, as what rank 0 tells does always.
+On GPUs, each rank has its own, and gradients travel by NCCL. On CPUs they travel by gloo, as rank 0's messages always
+do.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ import torch
 import torch.distributed as dist
 
 from .config import NanoGPTError
+from .device import Device
 from .optim import Muon, Step, orthogonalize
 from .paths import environment
 
+CPU = Device("cpu", torch.float32, "CPU")
 PATIENCE = timedelta(seconds=25)  # within which all ranks must have met
+SILENCE = timedelta(minutes=5)  # after which a GPU whose gradients don't come counts as gone
 FOREVER = timedelta(days=365)  # rank 0 may evaluate for long, or wait for its turn on the device
 NCCL = "nccl"
 LOST = "why rank {} ended"  # the key under which a rank leaves a sentence for the others
@@ -43,21 +47,17 @@ class Lost(NanoGPTError):
 class Ranks:
     """This process's place among the processes that train a run together."""
 
-    def __init__(self, rank: int, size: int, store: Any):
-        self.rank, self.size, self.store = rank, size, store
-        store.set(PRESENT.format(rank), "")
-        store.wait([PRESENT.format(other) for other in range(size)], PATIENCE)
+    def __init__(self, rank: int, size: int, store: Any, device: Device):
+        """Meet the other ranks. Raise NanoGPTError if their devices differ, because their precision would, too."""
+        self.rank, self.size, self.store, self.device = rank, size, store, device
+        present = [PRESENT.format(other) for other in range(size)]
+        store.set(present[rank], f"{device.type} {device.dtype}")
+        store.wait(present, PATIENCE)
+        check_alike({store.get(key).decode() for key in present})
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
         # only now: a rank that ends while they connect would be waited for as long
         dist.distributed_c10d._set_pg_timeout(FOREVER, dist.group.WORLD)
-        self.group: Any = dist.group.WORLD
-
-    def use(self, device: str) -> None:
-        """Have gradients travel by NCCL if the ranks train on GPUs. All ranks call this at the same time."""
-        if device == "cuda" and self.group is dist.group.WORLD:
-            with meeting(self.size):
-                # a timeout, as NCCL doesn't notice that a rank is gone; nothing takes long between its messages
-                self.group = dist.new_group(backend=NCCL, timeout=PATIENCE)
+        self.group = by_nccl() if device.type == "cuda" else dist.group.WORLD  # by which tensors travel
 
     def tell(self, lr: float | None) -> None:
         """As rank 0, have all ranks make a step with this learning rate, or end with None."""
@@ -103,6 +103,8 @@ class Ranks:
         """Raise Lost, which says why, where torch would say that a connection was closed."""
         try:
             yield
+        except torch.OutOfMemoryError:  # it is this rank's
+            raise
         except RuntimeError as error:
             raise Lost(self.why()) from error
 
@@ -123,18 +125,35 @@ class Ranks:
         dist.destroy_process_group()
 
 
+def check_alike(kinds: set[str]) -> None:
+    """Raise NanoGPTError if there are several kinds of device."""
+    if len(kinds) > 1:
+        raise NanoGPTError(
+            f"The processes of a run need devices of one kind, and these have {' and '.join(sorted(kinds))}. Choose "
+            "GPUs of one kind with CUDA_VISIBLE_DEVICES, or use --device cpu."
+        )
+
+
+def by_nccl() -> Any:
+    """Return a group whose messages travel by NCCL, connected. All ranks call this at the same time."""
+    # wait for each message, and raise an error here if it doesn't come; otherwise torch ends the process
+    os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"
+    group = dist.new_group(backend=NCCL, timeout=SILENCE)
+    dist.all_reduce(torch.zeros(1, device="cuda"), group=group)
+    return group
+
+
 class SharedStep:
     """A training step that is shared with other ranks: call it with the whole batch, like the step it is made of."""
 
     def __init__(self, step: Step, ranks: Ranks):
-        ranks.use(step.device.type)
         self.step, self.ranks = step, ranks
         self.optimizers, self.ready = step.optimizers, step.ready
         self.own: Callable = step.forward_backward
         step.forward_backward = self.forward_backward  # type: ignore[method-assign]
         for optimizer in self.optimizers:
             if isinstance(optimizer, Muon):
-                optimizer.orthogonalize = ranks.orthogonalize
+                optimizer.orthogonalize, optimizer.shares = ranks.orthogonalize, ranks.size
 
     @property
     def note(self) -> str:
@@ -166,26 +185,44 @@ def number() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
-def wanted(processes: int, places: list[str]) -> tuple[list[str], int]:
+def wanted(processes: int, batch_size: int, places: list[str]) -> tuple[list[str], int]:
     """Return the places of a device that a run's ranks on this machine may use, and how many of them they need.
 
-    On a CPU they share one. On GPUs each needs its own, and with torchrun the first ones, because it numbers the ranks.
-    Raise NanoGPTError if there are too few, or if the device is neither.
+    On a CPU they share one. On GPUs each needs its own; torchrun numbers its processes from 0, so they take the first
+    ones. Raise NanoGPTError if there are too few places or rows, or if the device is neither a CPU nor an NVIDIA GPU.
     """
-    launched = int(os.environ.get("LOCAL_WORLD_SIZE", 0)) if number()[1] > 1 else 0
+    size = number()[1]
+    if size > 1 and processes > 1:
+        raise NanoGPTError("torchrun has started the processes already. Leave out --processes.")
+    if batch_size < max(size, processes):
+        raise NanoGPTError(
+            f"Each process needs a row of the batch: batch_size ({batch_size}) must be at least the number of "
+            f"processes ({max(size, processes)})."
+        )
+    launched = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if size > 1 else 0
     here = launched or processes
     if here == 1 or places == ["cpu"]:
         return places, 1
     if not places[0].startswith("cuda"):
         raise NanoGPTError("Several processes train on CPUs or NVIDIA GPUs only. Use one process, or --device cpu.")
-    if here > len(places):
-        most = len(places)
-        raise NanoGPTError(f"{here} processes need {here} GPUs, and there are {most}. Use {most}, or --device cpu.")
+    check_gpus(here, places)
     return places[: launched or None], here
 
 
+def check_gpus(processes: int, places: list[str]) -> None:
+    """Raise NanoGPTError if not each process of this machine can have a GPU of its own."""
+    if processes > len(places):
+        has = f"{len(places)} GPU{'s' * (len(places) > 1)}"
+        raise NanoGPTError(
+            f"{processes} processes need {processes} GPUs, but this machine has {has}. Start {len(places)}, or use "
+            "--device cpu."
+        )
+
+
 @contextmanager
-def together(run: str, processes: int, places: Sequence[str] = ("cpu",)) -> Iterator[Ranks | None]:
+def together(
+    run: str, processes: int, places: Sequence[str] = ("cpu",), device: Device = CPU
+) -> Iterator[Ranks | None]:
     """As the trainer of a run, train with other ranks until the block ends: yield the Ranks, or None if there are none.
 
     torchrun has started the others; if it hasn't, start them here, up to `processes` in all, on GPUs each at a place of
@@ -210,7 +247,7 @@ def together(run: str, processes: int, places: Sequence[str] = ("cpu",)) -> Iter
                 own = list(places) * size if len(places) == 1 else places
                 started += [start(rank, size, store.port, each, own[rank]) for rank in range(1, size)]
             store.set("run", run)
-            ranks = Ranks(0, size, store)
+            ranks = Ranks(0, size, store, device)
         try:
             yield ranks
         except Lost:
@@ -246,18 +283,24 @@ def end(process: subprocess.Popen) -> None:
 
 
 def own_place(places: list[str]) -> str:
-    """As another rank, return the place of the device that is this rank's."""
+    """As another rank, return the place of the device that is this rank's. Raise NanoGPTError if there are too few."""
+    if places[0].startswith("cuda"):
+        check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", 1)), places)
     return places[int(os.environ.get("LOCAL_RANK", 0))] if len(places) > 1 else places[0]
 
 
-def joined() -> tuple[Ranks, str]:
-    """As another rank, meet rank 0 once the run's turn has come. Return the Ranks and the run's name."""
+def joined(device_of: Callable[[str], Device] = lambda run: CPU) -> tuple[Ranks, str]:
+    """As another rank, meet rank 0 once the run's turn has come. Return the Ranks and the run's name.
+
+    `device_of` returns the device on which this rank trains a run.
+    """
     rank, size = number()
     with meeting(size):
         store = next(dist.rendezvous("env://", timeout=PATIENCE))[0]
     store.wait(["run"], FOREVER)  # with torchrun, the run may have to wait for its turn
     with meeting(size):
-        return Ranks(rank, size, store), store.get("run").decode()
+        run = store.get("run").decode()
+        return Ranks(rank, size, store, device_of(run)), run
 
 
 @contextmanager

@@ -120,13 +120,12 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), load_tokenizer(run.folder)
     device = pick_device(config.device, probe=True)
-    devices, count = wanted(processes, places(device))
+    devices, count = wanted(processes, config.batch_size, places(device))
     with (
         queue.turn(run.name, *devices, count=count, alone=alone) as taken,
         run.held(),
-        together(run.name, processes, taken) as ranks,
+        together(run.name, processes, taken, device := at_place(device, taken[0])) as ranks,
     ):
-        device = at_place(device, taken[0])
         parts = assemble(run, device, tokenizer, ranks)
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at
         at.seconds = max(at.seconds, seconds_spent(run, config, settings))
@@ -161,11 +160,16 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         reporter.finish()
 
 
+def own_device(run: str) -> Device:
+    """Return the device on which this process trains a run as another rank."""
+    device = pick_device(TrainConfig.of(Run(run).settings()["train"]).device, probe=True)
+    return at_place(device, own_place(places(device)))
+
+
 def follow(run: Run, ranks: Ranks) -> None:
     """Train as another rank of a run: the same steps as rank 0, for as long as it says."""
-    device = pick_device(TrainConfig.of(run.settings()["train"]).device)
-    device = at_place(device, own_place(places(device)))
-    parts = assemble(run, device, load_tokenizer(run.folder), ranks)
+    parts = assemble(run, ranks.device, load_tokenizer(run.folder), ranks)
+    torch.manual_seed(parts.config.seed + parts.at.step + ranks.rank)  # or all ranks would drop the same numbers
     for step in itertools.count(parts.at.step):
         lr = ranks.hear()
         if lr is None:

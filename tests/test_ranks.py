@@ -138,7 +138,7 @@ def test_a_process_that_is_gone_is_one_sentence(second, what, sentence):
 
 def says_that_it_is_here(rank: int, port: int) -> None:
     """Do the first half of what another rank does to join."""
-    dist.TCPStore(ranks.HERE, port, is_master=False).set(ranks.PRESENT.format(rank), "")
+    dist.TCPStore(ranks.HERE, port, is_master=False).set(ranks.PRESENT.format(rank), "cpu torch.float32")
 
 
 @pytest.mark.slow
@@ -162,30 +162,35 @@ GPUS = ["cuda-0", "cuda-1", "cuda-2"]
 @pytest.mark.parametrize(
     ("processes", "places", "expected"),
     [
+        (9, ["cpu"], r"batch_size \(8\) must be at least the number of processes \(9\)"),
         (1, ["cuda"], (["cuda"], 1)),
         (1, GPUS, (GPUS, 1)),
         (2, GPUS, (GPUS, 2)),
         (8, ["cpu"], (["cpu"], 1)),
         (2, ["mps"], "CPUs or NVIDIA GPUs only"),
-        (2, ["cuda"], "2 processes need 2 GPUs, and there are 1. Use 1, or --device cpu"),
-        (4, GPUS, "4 processes need 4 GPUs, and there are 3"),
+        (2, ["cuda"], "2 processes need 2 GPUs, but this machine has 1 GPU. Start 1, or use --device cpu"),
+        (4, GPUS, "4 processes need 4 GPUs, but this machine has 3 GPUs"),
     ],
 )
 def test_each_process_gets_a_gpu_of_its_own(processes, places, expected):
     if isinstance(expected, tuple):
-        assert ranks.wanted(processes, places) == expected
+        assert ranks.wanted(processes, 8, places) == expected
     else:
         with pytest.raises(NanoGPTError, match=expected):
-            ranks.wanted(processes, places)
+            ranks.wanted(processes, 8, places)
 
 
 def test_torchrun_says_which_gpus(monkeypatch):
     for name, value in dict(RANK=0, WORLD_SIZE=4, LOCAL_WORLD_SIZE=2).items():  # two machines
         monkeypatch.setenv(name, str(value))
-    assert ranks.wanted(1, GPUS) == (GPUS[:2], 2)
+    assert ranks.wanted(1, 8, GPUS) == (GPUS[:2], 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert ranks.own_place(GPUS) == "cuda-1"
-    assert ranks.own_place(["cuda"]) == "cuda"
+    assert ranks.own_place(["cpu"]) == "cpu"
+    with pytest.raises(NanoGPTError, match="2 processes need 2 GPUs, but this machine has 1 GPU"):
+        ranks.own_place(["cuda"])
+    with pytest.raises(NanoGPTError, match="Leave out --processes"):
+        ranks.wanted(2, 8, GPUS)
 
 
 @pytest.mark.slow
@@ -204,18 +209,25 @@ def test_the_other_processes_are_told_which_gpus_were_free(monkeypatch):
     assert told == [(1, "cuda-2"), (2, "cuda-5"), (1, "cpu"), (2, "cpu")]
 
 
+def test_ranks_with_devices_of_other_kinds_do_not_train_together():
+    ranks.check_alike({"cuda torch.bfloat16"})
+    with pytest.raises(NanoGPTError, match=r"these have cuda torch\.bfloat16 and cuda torch\.float16"):
+        ranks.check_alike({"cuda torch.float16", "cuda torch.bfloat16"})
+
+
 def test_on_gpus_gradients_travel_by_nccl_in_plain_steps(monkeypatch):
     """Simulated: what is recorded is which group is made, and which is used."""
-    groups, sent = [], []
+    groups, sent, zeros = [], [], torch.zeros
+    monkeypatch.setenv("TORCH_NCCL_BLOCKING_WAIT", "")
+    monkeypatch.setattr(torch, "zeros", lambda *size, device="cpu": zeros(*size))
     monkeypatch.setattr(dist, "new_group", lambda **options: groups.append(options) or "by NCCL")
     monkeypatch.setattr(dist, "all_reduce", lambda flat, group: sent.append((len(flat), group)))
     there = Ranks.__new__(Ranks)
-    there.rank, there.size, there.group = 0, 2, dist.group.WORLD
-    for device in ("cpu", "cuda", "cuda"):
-        there.use(device)
-        there.add([torch.zeros(2), torch.zeros(3)], 0.5)
-    assert groups == [dict(backend="nccl", timeout=ranks.PATIENCE)]
-    assert sent == [(5, dist.group.WORLD), (5, "by NCCL"), (5, "by NCCL")]
+    there.rank, there.size, there.group = 0, 2, ranks.by_nccl()
+    there.add([torch.zeros(2), torch.zeros(3)], 0.5)
+    assert groups == [dict(backend="nccl", timeout=ranks.SILENCE)]
+    assert sent == [(1, "by NCCL"), (5, "by NCCL")]
+    assert os.environ["TORCH_NCCL_BLOCKING_WAIT"] == "1"
     model = GPT(ModelConfig(vocab_size=11, n_layer=1, n_head=2, n_embd=16, block_size=T))
     step = make_step(model, TrainConfig(), Device("cuda", torch.float32, "A GPU"), there)
     assert type(step.step) is Step

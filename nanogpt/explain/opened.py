@@ -70,9 +70,21 @@ def open_run(run: Run, may_read_text: bool = True) -> Opened:
 
     Raise NanoGPTError if the run has no weights yet or can't be read.
     """
+    use_all_threads()
     settings = run.settings()
     model, tokenizer, weights = _loaded(run.folder, version(run))
     return Opened(run, model, tokenizer, weights, _corpus_id(settings["corpus"]) if may_read_text else None)
+
+
+def use_all_threads() -> None:
+    """Have torch compute with all threads here: a server's new threads inherit what a sampler has just chosen."""
+    import torch
+
+    try:
+        from ..fast.decode import all_threads
+    except ImportError:
+        return
+    torch.set_num_threads(all_threads()[1])
 
 
 def version(run: Run) -> tuple[int, ...] | None:

@@ -54,7 +54,7 @@ class CrewStep(Step):
         self.threads = ThreadPoolExecutor(self.size, "step", torch.set_num_threads, (self.each,))
         for optimizer in self.optimizers:
             if isinstance(optimizer, Muon):
-                optimizer.orthogonalize = self.orthogonalize
+                optimizer.orthogonalize, optimizer.shares = self.orthogonalize, self.size
 
     def __call__(self, xb, yb, lr: float):
         torch.set_num_threads(self.each)  # process-wide, and it also limits the products in our threads

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -127,12 +127,11 @@ class Threads:
 
     All threads are up to twice as fast on an idle machine. If other programs are using the CPU too, a library's threads
     wait for each other and can be ten times slower than one. The only way to know is to try both from time to time.
-    `get` and `set` are the library's functions.
+    `get` and `set` are the library's functions, and `most` is the number of all threads.
     """
 
-    def __init__(self, get: Callable[[], int], set: Callable[[int], object]):
-        self.get, self.set = get, set
-        self.most = self.get()
+    def __init__(self, get: Callable[[], int], set: Callable[[int], object], most: int):
+        self.get, self.set, self.most = get, set, most
         self.now, self.usual = 1, 1  # threads for the next read, and when no trial is running
         self.times = {n: deque([math.inf], maxlen=3) for n in (1, self.most)}  # seconds of the latest reads
         self.left, self.patience = 4, 8  # reads until the next change, and between trials
@@ -144,10 +143,10 @@ class Threads:
         better = min(self.times[self.now]) < 0.95 * min(self.times[self.usual])
         if self.now > 1 and seconds > 2 * min(self.times[1]):  # another program is using the CPU
             self.use(1, wait=min(512, 2 * self.patience) if self.usual == 1 else 8)
-        elif self.left == 0 and self.now == self.usual:  # try the other for three reads
+        elif self.left <= 0 and self.now == self.usual:  # try the other for three reads
             self.now, self.left = self.most + 1 - self.now, 3
             self.times[self.now].clear()
-        elif self.left == 0:
+        elif self.left <= 0:
             self.use(self.now if better else self.usual, wait=16 if better else min(512, 2 * self.patience))
 
     def use(self, threads: int, wait: int) -> None:
@@ -180,12 +179,27 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
         return lambda: 1, lambda threads: None
 
 
-def torch_threads() -> tuple[Callable[[], int], Callable[[int], object]]:
-    """Return the functions that get and set torch's threads, or that do nothing where they could change a result.
+@cache
+def all_threads() -> tuple[int, int]:
+    """Return how many threads OpenBLAS and torch use by default.
 
-    oneDNN's packed products are the same to the bit with any number of threads; torch's own are not.
+    Read only once: later, another thread may have chosen fewer for a moment, which a new thread of ours would inherit.
     """
-    return (torch.get_num_threads, torch.set_num_threads) if has_onednn() else (lambda: 1, lambda threads: None)
+    return openblas()[0](), torch.get_num_threads()
+
+
+def blas_threads() -> Threads:
+    """Return a choice of OpenBLAS's threads. A single row's products are the same to the bit with any number."""
+    return Threads(*openblas(), all_threads()[0])
+
+
+def torch_threads() -> Threads:
+    """Return a choice of torch's threads, or of one where their number could change a result.
+
+    oneDNN's packed products are the same to the bit with up to 12 threads; torch's own are not.
+    """
+    usual = all_threads()[1]
+    return Threads(lambda: usual, torch.set_num_threads, min(usual, 12) if has_onednn() else 1)
 
 
 class Ready:
@@ -204,7 +218,7 @@ class Ready:
 
     @cached_property
     def threads(self) -> Threads:
-        return Threads(*torch_threads())
+        return torch_threads()
 
     def read(self, ids: np.ndarray, cache: list[Keeper]) -> np.ndarray:
         """Read several tokens of several texts with the packed model: (B, T) -> (B, vocab_size)."""
@@ -226,7 +240,7 @@ class FastDecoder:
         self.h, self.gathered, self.hidden = (np.ones(n + one, F32) for n in (C, C, 4 * C))
         self.qkv, self.out = np.empty(3 * C, F32), np.empty(C, F32)
         self.zero = np.zeros(4 * C, F32)  # np.maximum is faster with an array than with a scalar
-        self.threads = Threads(*openblas())
+        self.threads = blas_threads()
 
     def restart(self) -> None:
         """Empty the cache."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .decode import F32, Keeper, Ready, Threads, Weights, openblas, torch_threads
+from .decode import F32, Keeper, Ready, Weights, openblas, torch_threads
 from .packed import has_onednn
 
 # oneDNN's packed products are fast on every CPU, but slow to call: they pay for matrices of this width, or for this
@@ -35,7 +35,7 @@ class Rows:
         self.layers = [[product(W) for W in layer] for layer in w.layers]
         self.head = product(w.head)
         self.threads_of_blas, self.set_threads_of_blas = openblas()
-        self.threads = Threads(*torch_threads())
+        self.threads = torch_threads()
 
     # ---- texts come and go -------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ def needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
     """
     on_cpu = device.type == "cpu"
     state = 1 if train.optimizer == "muon" else 2
-    more = 3 if on_cpu else 2  # copies: the best weights, and those that samples are drawn from
+    more = 3 if on_cpu else 2  # copies: the best weights, and on a CPU two to draw samples from
     kept = 4 * count_parameters(model) * (1 + gradients(model, device) + state + more)
     size = 4 if device.dtype is torch.float32 else 2  # on CPUs with bfloat16, half of it is memory that was freed
     tokens = train.batch_size * model.block_size

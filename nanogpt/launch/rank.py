@@ -12,7 +12,7 @@ from typing import NoReturn
 from ..config import NanoGPTError
 from ..ranks import Lost, joined
 from ..runs import Run
-from ..train import follow
+from ..train import follow, own_device
 from .trainer import user_message
 
 
@@ -30,7 +30,7 @@ def main() -> NoReturn:
 def follow_to_the_end() -> int:
     """Follow rank 0 until it ends, and return the exit status."""
     try:
-        ranks, name = joined()
+        ranks, name = joined(own_device)
     except NanoGPTError as error:
         print(error, file=sys.stderr)
         return 1

@@ -110,8 +110,8 @@ def seconds_of(budget: str) -> float:
 
 
 def of_gpus(gpus: int) -> str:
-    """Return what several GPUs can do."""
-    if gpus < 2:
+    """Return what several GPUs can do, for those who can start them."""
+    if gpus < 2 or limits.is_public():
         return ""
     return f"Each of your {gpus} GPUs can train a run; nanogpt train --processes {gpus} trains one on all of them."
 
