@@ -282,6 +282,7 @@ def test_the_spare_trainer_is_for_a_run_that_is_next(text):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_process")
 def test_only_the_next_run_imports_torch_while_it_waits(text):
     runs = [prepare.new_run(name, text, max_iters=30, **TINY) for name in ("first", "second")]
     has_torch = lambda name: (

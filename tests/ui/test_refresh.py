@@ -170,15 +170,15 @@ def a_new_visit_starts_afresh(page, server) -> None:
 
 
 @pytest.mark.slow
-def test_the_chosen_model_and_tab_stay_and_the_text_is_followed(standing_page, tiny_text: str):
-    page = standing_page
+def test_the_chosen_model_and_tab_stay_and_the_text_is_followed(unopened_page, tiny_text: str):
+    page = unopened_page
     text = corpus.add(tiny_text, "A play")
     for name in ("a-run", "b-run", "c-run"):
         ended_run(text, name, **SMALL)
     open_tab = lambda name: page.get_by_role("tab", name=name, exact=True).click()
     model = "document.querySelector('#{}-run input')?.value === '{}'"
     page.set_viewport_size(dict(width=500, height=844))
-    page.reload()
+    page.goto("/")
     page.wait_for_selector("#corpus-report h3")
     open_tab("Sample")
     wait_for(page, model.format("sample", "c-run"))
