@@ -187,7 +187,6 @@ def test_a_run_of_two_processes_is_resumed_by_one_and_ends_like_a_run_of_one(hom
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("real_process")
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs processes that can be listed")
 def test_a_killed_process_fails_the_run_which_can_be_resumed(home, tmp_path, tiny_text):
     file = tmp_path / "text.txt"
