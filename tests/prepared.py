@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import io
 import json
 import os
 import random
@@ -223,13 +224,13 @@ def show(command: list[str]) -> None:
 
 def open_streams() -> None:
     """Open sys.stdin, sys.stdout and sys.stderr, as Python does when it starts."""
-    at_once = 1 if os.environ.get("PYTHONUNBUFFERED") else -1  # each line
-    for number, (name, mode, buffering) in enumerate(
-        [("stdin", "r", -1), ("stdout", "w", at_once), ("stderr", "w", 1)]
-    ):
+    at_once = bool(os.environ.get("PYTHONUNBUFFERED"))
+    for number, (name, mode) in enumerate([("stdin", "r"), ("stdout", "w"), ("stderr", "w")]):
         old = getattr(sys, name)
+        direct = at_once and mode == "w"
+        file = open(number, f"{mode}b", 0 if direct else -1, closefd=False)  # noqa: SIM115
         encoding = os.environ.get("PYTHONIOENCODING") or old.encoding
-        new = open(number, mode, buffering, encoding=encoding, errors=old.errors, closefd=False)  # noqa: SIM115
+        new = io.TextIOWrapper(file, encoding, old.errors, line_buffering=name == "stderr", write_through=direct)
         setattr(sys, name, new)
         setattr(sys, f"__{name}__", new)
 
