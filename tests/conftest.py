@@ -430,7 +430,7 @@ def unopened_page(
 ) -> Iterator:
     """Yield a page for the server that the module's tests share, and set NANOGPT_HOME to its folder.
 
-    It is blank, for tests that first create what it shows: `goto("/")` opens it. What the test leaves in the folder and
+    It is blank, for tests that first create what it shows: `visit` opens it. What the test leaves in the folder and
     in the browser is deleted. No run may train on.
     """
     monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
@@ -448,21 +448,21 @@ def unopened_page(
 @pytest.fixture
 def standing_page(unopened_page):
     """Return an open page of the server that the module's tests share."""
-    unopened_page.goto("/")
-    wait_until_open(unopened_page)
+    visit(unopened_page)
     return unopened_page
 
 
 def open_page(browser, server: Server, moves: bool = True) -> Iterator:
     """Yield an open page in a browser context of its own."""
     for page in watched(browser.new_page(viewport={"width": 1280, "height": 900}), server, moves):
-        page.goto(server.url)
-        wait_until_open(page)
+        visit(page, server.url)
         yield page
 
 
-def wait_until_open(page) -> None:
-    page.wait_for_selector("#corpus-report h3")
+def visit(page, address: str = "/") -> None:
+    """Open the page, and wait until all of it is there."""
+    page.goto(address)
+    page.wait_for_selector("#corpus-report h3", state="attached")
     # both answers to the page's opening: one that arrives later would take back what a test has done since
     page.wait_for_function("document.querySelector('#page-status')?.innerText.trim()")
 

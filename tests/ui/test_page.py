@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Server, wait_until_still
+from conftest import Server, visit, wait_until_still
 
 from nanogpt import corpus
 from nanogpt.launch import prepare
@@ -390,7 +390,7 @@ def test_a_refusal_stays_while_another_run_trains(unopened_page, tiny_text: str)
     page = unopened_page
     run = put_run("one", tiny_text)
     with run.held():
-        page.goto("/")
+        visit(page)
         open_tab(page, "Train")
         wait_for_state(page, "running")
         page.locator("#train-name input, #train-name textarea").fill("Bad Name!")
@@ -447,7 +447,7 @@ def test_one_damaged_run_leaves_the_page_usable(unopened_page, tiny_text: str):
     page = unopened_page
     put_run("sound", tiny_text, "finished")
     (put_run("broken", tiny_text, "finished").folder / "run.json").write_text("{", encoding="utf-8")
-    page.goto("/")
+    visit(page)
     open_tab(page, "Train")
     wait_for_state(page, "damaged")
     assert "The run.json of broken cannot be read." in page.locator("#train-status").inner_text()

@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from conftest import ended_run
+from conftest import ended_run, visit
 
 from nanogpt import corpus
 from nanogpt.launch import prepare
@@ -112,7 +112,7 @@ def test_after_a_refresh_you_are_where_you_were(unopened_page, standing_server, 
     first, _ = ended_run(text, "a-run", **SMALL), prepare.new_run("b-run", text, **SMALL)
     with queue.turn("a-run", "cpu"), first.held():
         queue.draw("b-run", seconds=600)
-        page.goto("/")
+        visit(page)
         page.get_by_role("tab", name="Train", exact=True).click()
         in_view = "document.querySelector('#train-run input')?.value === '{}'"
         wait_for(page, in_view.format("a-run"))
@@ -178,7 +178,7 @@ def test_the_chosen_model_and_tab_stay_and_the_text_is_followed(unopened_page, t
     open_tab = lambda name: page.get_by_role("tab", name=name, exact=True).click()
     model = "document.querySelector('#{}-run input')?.value === '{}'"
     page.set_viewport_size(dict(width=500, height=844))
-    page.goto("/")
+    visit(page)
     page.wait_for_selector("#corpus-report h3")
     open_tab("Sample")
     wait_for(page, model.format("sample", "c-run"))

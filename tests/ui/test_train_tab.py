@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import visit
 from test_looks import CONTRAST
 from test_page import open_tab, put_run, wait_for_state, wait_for_step
 
@@ -137,7 +138,7 @@ def test_nothing_moves_the_plot(unopened_page, tiny_text: str, size):
     above = "document.querySelector('#train-estimate').offsetHeight" if size[0] == 390 else "0"
     top = lambda: page.evaluate(f"{PLOT}.top + scrollY - {above}")
     with queue.turn("one", "cpu"), run.held():
-        page.goto("/")
+        visit(page)
         open_tab(page, "Train")
         wait_for_state(page, "running")
         page.wait_for_function("document.querySelector('#train-plot svg text')?.textContent.startsWith('Waiting')")
@@ -169,7 +170,7 @@ def test_a_new_sample_types_itself_and_the_slider_goes_back(unopened_page, tiny_
     slider = page.locator("#train-sample-at input")
     with queue.turn("one", "cpu"), run.held():
         grown = lambda step, text: grow(page, run, step, text, val_loss=2.5)
-        page.goto("/")
+        visit(page)
         open_tab(page, "Train")
         wait_for_state(page, "running")
         page.evaluate(
@@ -207,7 +208,7 @@ def test_screen_readers_hear_of_evaluations_and_not_of_each_step(unopened_page, 
     run = watched(page, tiny_text)
     heard = lambda: page.evaluate("[...document.querySelectorAll('[role=status]')].map((n) => n.textContent).join(' ')")
     with queue.turn("one", "cpu"), run.held():
-        page.goto("/")
+        visit(page)
         open_tab(page, "Train")
         wait_for_state(page, "running")
         grow(page, run, 10, val_loss=2.5)
@@ -228,7 +229,7 @@ def test_the_estimate_is_made_again_when_training_ends_and_only_then(unopened_pa
     run = watched(page, tiny_text)
     told = "document.querySelector('#train-estimate textarea').value"
     with queue.turn("one", "cpu"), run.held():
-        page.goto("/")
+        visit(page)
         open_tab(page, "Train")
         page.wait_for_function(f"{told}.includes('available once no other run is training')")
         asked = []
@@ -415,7 +416,7 @@ def test_the_figures_and_the_sample_can_be_read(unopened_page, tiny_text: str):
     page = unopened_page
     put_run("one", tiny_text, "finished")
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    page.goto("/")
+    visit(page)
     open_tab(page, "Train")
     wait_for_state(page, "finished")
     page.locator("#train-details summary").click()

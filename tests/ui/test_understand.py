@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from conftest import ended_run
+from conftest import ended_run, visit
 from gradio.context import LocalContext
 
 from nanogpt import corpus
@@ -843,7 +843,7 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(unopened_page, tiny_text
     monkeypatch.setattr(readout, "STEPS", 20)
     [*_] = readout.measured(open_run(run))
     page = unopened_page
-    page.goto("/")
+    visit(page)
     page.get_by_role("tab", name="Understand").click()
     page.wait_for_function("document.querySelectorAll('#characters-text .cell').length > 5")
     look_character_by_character(page)
