@@ -6,8 +6,10 @@ shows `explain(error)`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +33,18 @@ class NotAFile(OSError):
 def lacks_memory(error: BaseException) -> bool:
     """Return True for an error that says that memory ran out, from Python, NumPy or torch."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def discard_output() -> None:
+    """Discard what was not printed, because the program that read it has exited, e.g. `... | head`.
+
+    Python prints it when it exits; that would fail again, with an exit status of 120.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # it is no file, or is closed
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def explain(error: NanoGPTError | OSError | MemoryError) -> str:

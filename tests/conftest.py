@@ -61,6 +61,7 @@ if not NETWORK:
     # Don't use HF_HUB_OFFLINE=1 here: it would block the fake Hub on the loopback address, too.
     # This port stays closed until a test uses the `hub` fixture. It is below the range of ephemeral ports.
     os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{free_port(20_000 + os.getpid() % 5000)}"
+prepared.install()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -308,7 +309,7 @@ def chromium_path() -> str:
 class Server:
     """The app as a separate process (`python app.py` or another command), which a test can stop and restart.
 
-    On Linux, `python app.py` is a fork of a process that has imported all of it (tests/prepared.py).
+    On Linux, `python app.py` and its trainers are forks of a process that has imported everything (tests/prepared.py).
     """
 
     def __init__(
@@ -319,7 +320,7 @@ class Server:
         self.command, self.cwd = [*(command or [sys.executable, program]), *arguments], cwd
         quiet = {"NANOGPT_BASELINES": "off", "PYTHONUNBUFFERED": "1"}  # counting would take its share of the processor
         self.environment = {"NANOGPT_HOME": str(home), **quiet, **environment}
-        self.process: subprocess.Popen | prepared.Forked | None = None
+        self.process: subprocess.Popen | None = None
         self.url = ""
         self.start()
 
@@ -332,9 +333,7 @@ class Server:
             alone = {"start_new_session": True}
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         environment = os.environ | self.environment
-        self.process = prepared.fork(command, self.cwd, environment) or subprocess.Popen(
-            command, cwd=self.cwd, env=environment, **pipes, **alone
-        )
+        self.process = subprocess.Popen(command, cwd=self.cwd, env=environment, **pipes, **alone)
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(self.says, line):
@@ -377,8 +376,8 @@ def public_demo(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def real_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start each server of this test as a new Python process, as users do. Name it in `usefixtures`."""
-    monkeypatch.setattr(prepared, "fork", lambda *start: None)
+    """Start each process of this test as a new Python process, as users do. Name it in `usefixtures`."""
+    monkeypatch.setattr(subprocess, "_fork_exec", prepared.new_process, raising=False)
 
 
 @pytest.fixture
@@ -417,40 +416,72 @@ def standing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
     running.stop()
 
 
-@pytest.fixture
-def standing_page(
-    browser, standing_server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator:
-    """Yield an open page of the server that the module's tests share, and set NANOGPT_HOME to its folder.
+@pytest.fixture(scope="module")
+def window(browser, standing_server: Server) -> Iterator:
+    """Yield a browser context that a module's tests share: what it has loaded once, it needn't load again."""
+    shared = browser.new_context(base_url=standing_server.url, viewport={"width": 1280, "height": 900})
+    yield shared
+    shared.close()
 
-    What the test leaves there is deleted. No run may train on.
+
+@pytest.fixture
+def unopened_page(
+    window, standing_server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator:
+    """Yield a page for the server that the module's tests share, and set NANOGPT_HOME to its folder.
+
+    It is blank, for tests that first create what it shows: `visit` opens it. What the test leaves in the folder and
+    in the browser is deleted. No run may train on.
     """
     monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
-    yield from open_page(browser, standing_server, moves=bool(request.node.get_closest_marker("moving")))
+    made = window.new_page()
+    yield from watched(made, standing_server, moves=bool(request.node.get_closest_marker("moving")))
+    forgetful = window.new_page()
+    everything = dict(origin=standing_server.url, storageTypes="cookies,local_storage")
+    window.new_cdp_session(forgetful).send("Storage.clearDataForOrigin", everything)
+    forgetful.close()
     for kind in ("checkpoints", "corpora"):
         while (standing_server.home / kind).exists():  # a trainer that ends may delete a file at the same moment
             shutil.rmtree(standing_server.home / kind, ignore_errors=True)
 
 
+@pytest.fixture
+def standing_page(unopened_page):
+    """Return an open page of the server that the module's tests share."""
+    visit(unopened_page)
+    return unopened_page
+
+
 def open_page(browser, server: Server, moves: bool = True) -> Iterator:
-    """Yield an open page. Afterward, check that it logged no errors and sent requests only to its own server.
+    """Yield an open page in a browser context of its own."""
+    for page in watched(browser.new_page(viewport={"width": 1280, "height": 900}), server, moves):
+        visit(page, server.url)
+        yield page
+
+
+def visit(page, address: str = "/") -> None:
+    """Open the page, and wait until all of it is there."""
+    page.goto(address)
+    page.wait_for_selector("#corpus-report h3", state="attached")
+    # both answers to the page's opening: one that arrives later would take back what a test has done since
+    page.wait_for_function("document.querySelector('#page-status')?.innerText.trim()")
+
+
+def watched(page, server: Server, moves: bool) -> Iterator:
+    """Yield a page and close it. Then check that it logged no errors and sent requests only to its own server.
 
     Unless it `moves`, it asks for reduced motion, because animations take a third of a core without a GPU.
     """
-    motion = "no-preference" if moves else "reduce"
-    opened = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion=motion)
+    if not moves:
+        page.emulate_media(reduced_motion="reduce")
     errors: list[str] = []
     strangers: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    opened.on("request", lambda request: strangers.append(request.url) if stranger(request.url, server) else None)
-    opened.set_default_timeout(90_000)  # generous, for busy machines
-    opened.goto(server.url)
-    opened.wait_for_selector("#corpus-report h3")
-    # both answers to the page's opening: one that arrives later would take back what a test has done since
-    opened.wait_for_function("document.querySelector('#page-status')?.innerText.trim()")
-    yield opened
-    opened.close()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: strangers.append(request.url) if stranger(request.url, server) else None)
+    page.set_default_timeout(90_000)  # generous, for busy machines
+    yield page
+    page.close()
     # Restarting the server breaks open requests, and leaving the page aborts them. Any other error is a bug.
     harmless = (
         "net::ERR_", "Failed to fetch", "TypeError: network error", "AbortError: signal is aborted without reason",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+
+import prepared
 
 HARDWARE = [
     dict(name="cpu-upgrade", prettyName="CPU Upgrade", cpu="8 vCPU", ram="32 GB", accelerator=None,
@@ -35,6 +38,12 @@ HARDWARE = [
 ]  # fmt: skip
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 EACH = 0.05  # seconds between two looks
+# The Python of a job. It writes down the command that trains, with its folder and environment.
+PYTHON = """#!/bin/sh
+if [ "$2" = nanogpt.jobs.remote ]; then exec {python} -c {write} {last} {python} "$@"; fi
+exec {python} "$@"
+"""
+WRITE = "import json, os, sys; json.dump([sys.argv[2:], os.getcwd(), dict(os.environ)], open(sys.argv[1], 'w'))"
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -61,23 +70,54 @@ class FakeJob:
             HOME=str(self.folder / "home"), TMPDIR=str(self.folder / "tmp"), HF_HUB_DISABLE_XET="1",
             HF_HUB_DISABLE_TELEMETRY="1",
         )  # fmt: skip
+        last = self.have_its_last_command_written_down(image)
         self.started = time.time()
-        self.process = subprocess.Popen(
-            self.spec["command"], cwd=self.folder, start_new_session=True, stdin=subprocess.DEVNULL,
-            env={**image, **self.spec["environment"], **self.spec.get("secrets", {})},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-        )  # fmt: skip
-        self.stage = "RUNNING"
         timer = threading.Timer(self.spec["timeoutSeconds"], self.end, ["ERROR", "Job timeout"])
         timer.daemon = True
         timer.start()
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-        code = self.process.wait()
+        environment = {**image, **self.spec["environment"], **self.spec.get("secrets", {})}
+        code = self.process_of(self.spec["command"], self.folder, environment)
+        if last.exists():
+            command, folder, environment = json.loads(last.read_bytes())
+            code = self.process_of(command, Path(folder), environment | {prepared.BARE: "1"})
         timer.cancel()
-        self.process.stdout.close()
         self.end("ERROR" if code else "COMPLETED", f"Job failed with exit code: {code}" if code else None)
+
+    def have_its_last_command_written_down(self, image: dict[str, str]) -> Path:
+        """Return the file into which the command goes that trains, instead of being run by the job's script.
+
+        Thus it can be a copy of a process that has imported torch. See tests/prepared.py.
+        """
+        programs, last = self.folder / "programs", self.folder / "last.json"
+        if sys.platform == "linux":
+            programs.mkdir()
+            program = PYTHON.format(python=shlex.quote(sys.executable), write=shlex.quote(WRITE), last=last)
+            (programs / "python3").write_text(program, encoding="utf-8")
+            (programs / "python3").chmod(0o755)
+            image["PATH"] = os.pathsep.join([str(programs), image["PATH"]])
+        return last
+
+    def process_of(self, command: list[str], folder: Path, environment: dict[str, str]) -> int:
+        """Run a command of the job, and return its exit status."""
+        self.process = subprocess.Popen(
+            command, cwd=folder, start_new_session=True, stdin=subprocess.DEVNULL, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+        )  # fmt: skip
+        if self.stage in OVER:  # since just now
+            self.kill()
+        else:
+            self.stage = "RUNNING"
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.append(line.rstrip("\n"))
+        return self.process.wait()
+
+    def kill(self) -> None:
+        """Kill every process of the job."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def end(self, stage: str, message: str | None = None) -> None:
         """End the job, with every process of it, without a warning."""
@@ -85,9 +125,7 @@ class FakeJob:
             return
         self.stage, self.message = stage, message
         self.seconds = int(time.time() - self.started) if self.started else 0
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+        self.kill()
 
     def close(self) -> None:
         self.end("DELETED")

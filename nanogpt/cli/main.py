@@ -12,7 +12,7 @@ import io
 import sys
 
 from .. import __version__
-from ..errors import PROBLEMS, explain, lacks_memory
+from ..errors import PROBLEMS, discard_output, explain, lacks_memory
 from ..paths import PROGRAM, home
 from . import baselines, hub, jobs, ladder, runs, sample, serve, train
 from . import explain as views
@@ -54,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         return arguments.run(arguments)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # e.g. `... | head` has exited
-        sys.stderr.close()
+    except BrokenPipeError:
+        discard_output()
         return 0
     except PROBLEMS as error:
         print(f"nanogpt: {explain(error)}", file=sys.stderr)

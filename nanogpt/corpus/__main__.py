@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from ..errors import PROBLEMS, explain
+from ..errors import PROBLEMS, discard_output, explain
 from . import ENCODINGS, REPAIRS
 from .reading import read
 
@@ -20,8 +19,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(read(arguments.files, arguments.encoding, arguments.decline, arguments.accept).report())
-    except BrokenPipeError:  # e.g. `... | head` has exited
-        sys.stderr.close()
+    except BrokenPipeError:
+        discard_output()
     except PROBLEMS as error:
         parser.exit(2, f"{explain(error)}\n")
 

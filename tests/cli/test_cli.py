@@ -61,9 +61,9 @@ def nanogpt(*arguments, **environment) -> subprocess.CompletedProcess:
     return subprocess.run(command(*arguments), cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=120)
 
 
-def popen(*arguments) -> subprocess.Popen:
+def popen(*arguments, **environment) -> subprocess.Popen:
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(command(*arguments), cwd=ROOT, **pipes)
+    return subprocess.Popen(command(*arguments), cwd=ROOT, env={**os.environ, **environment}, **pipes)
 
 
 def until(true, seconds=60.0):
@@ -429,8 +429,9 @@ def test_a_prompt_in_other_letters_is_fitted_and_said_on_stderr(first, capfd):
 
 
 @pytest.mark.slow
-def test_whoever_reads_only_the_beginning_is_not_complained_to(first):
-    with popen("sample", "first", "--length", 10_000) as process:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_whoever_reads_only_the_beginning_is_not_complained_to(first, unbuffered):
+    with popen("sample", "first", "--length", 10_000, PYTHONUNBUFFERED=unbuffered) as process:
         assert len(process.stdout.read(10)) == 10
         process.stdout.close()  # like `| head -c 10`
         err = process.stderr.read()

@@ -34,7 +34,7 @@ from nanogpt.runs.job import job_of, open_job
 
 SHAPE = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=10)
 TINY = [part for name, value in SHAPE.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-ENDLESS = dict(SHAPE, max_iters=1_000_000)
+ENDLESS = dict(SHAPE, max_iters=1_000_000, patience=0)  # it would memorize its text within half a minute
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ def steps(run: Run) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_process")
 def test_a_run_goes_there_comes_back_and_is_resumed_here(signed_in, diary, capsys):
     seen = []
     thread = threading.Thread(target=lambda: seen.extend(watch_until_back(Run("diary"))), daemon=True)
@@ -182,6 +183,7 @@ def files_under(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_process")
 def test_the_trainer_in_a_job_does_not_get_the_token(signed_in, tiny_text):
     run = made(tiny_text, **ENDLESS)
     follower = threading.Thread(target=follow.main, args=[run.name])

@@ -313,6 +313,7 @@ def test_nothing_large_is_imported_between_a_turn_and_its_start(text):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_process")
 def test_only_the_next_run_imports_torch_while_it_waits(text):
     runs = [prepare.new_run(name, text, max_iters=30, **TINY) for name in ("first", "second")]
     has_torch = lambda name: (

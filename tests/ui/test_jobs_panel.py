@@ -63,7 +63,7 @@ def test_a_run_is_started_on_jobs_found_again_after_a_restart_and_stopped(jobs_p
     page.locator("#jobs-start").click()
     page.wait_for_function(f"{STATUS}.includes('step')")
     assert not page.locator("#jobs-start").is_visible()
-    assert page.evaluate("document.querySelector('#page-status').innerText").startswith("Training python-reference")
+    page.wait_for_function("document.querySelector('#page-status').innerText.startsWith('Training python-reference')")
     page.wait_for_selector("#train-plot svg path")
     page.goto("about:blank")  # leave the page: when the server is back, it would reload itself while we load it
     server.stop()

@@ -20,8 +20,8 @@ def large(tmp_path_factory, tiny_text):
     return path
 
 
-def test_a_large_upload_shows_how_far_it_is_and_can_be_stopped(page, large, home):
-    page.wait_for_selector("#corpus-report h3")
+def test_a_large_upload_shows_how_far_it_is_and_can_be_stopped(standing_page, standing_server, large):
+    page = standing_page
     before = {one.id for one in corpus.listed()}
     page.set_input_files("#corpus-upload input[type=file]", str(large))
     page.wait_for_selector("#corpus-bar progress")
@@ -31,11 +31,11 @@ def test_a_large_upload_shows_how_far_it_is_and_can_be_stopped(page, large, home
     page.wait_for_function("!document.querySelector('#corpus-progress')?.checkVisibility()")
     assert {one.id for one in corpus.listed()} == before
     page.wait_for_timeout(1000)  # what was being written when it was stopped
-    assert not [path for path in (home / "corpora").iterdir() if path.name.startswith(".new")]
+    assert not [path for path in (standing_server.home / "corpora").iterdir() if path.name.startswith(".new")]
 
 
-def test_a_large_upload_is_stored_and_reported_on(page, large):
-    page.wait_for_selector("#corpus-report h3")
+def test_a_large_upload_is_stored_and_reported_on(standing_page, large):
+    page = standing_page
     page.set_input_files("#corpus-upload input[type=file]", str(large))
     page.wait_for_selector("text=Every character was counted", timeout=60_000)
     [text] = [one for one in corpus.listed() if one.name == "plays"]
@@ -46,10 +46,10 @@ def test_a_large_upload_is_stored_and_reported_on(page, large):
     assert page.get_by_role("button", name='Next: choose settings for "plays"').is_enabled()
 
 
-def test_one_field_of_records_can_be_chosen(page, tmp_path, tiny_text):
+def test_one_field_of_records_can_be_chosen(standing_page, tmp_path, tiny_text):
+    page = standing_page
     path = tmp_path / "records.jsonl"
     path.write_text("".join(json.dumps(dict(id=str(i), body=tiny_text)) + "\n" for i in range(3)), encoding="utf-8")
-    page.wait_for_selector("#corpus-report h3")
     page.set_input_files("#corpus-upload input[type=file]", str(path))
     page.wait_for_function("document.querySelector('#corpus-report h3')?.textContent === 'records'")
     assert "choose it under “Encoding and clean-up”: id, body." in page.locator("#corpus-report").inner_text()

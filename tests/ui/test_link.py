@@ -121,8 +121,9 @@ def test_what_others_put_into_an_address_is_not_asked_for(home):
 
 
 @pytest.mark.slow
-def test_a_teacher_s_link(page, server, home, tiny_text):
+def test_a_teacher_s_link(unopened_page, standing_server, tiny_text):
     """Settings entered, copied as a link, opened and copied again give the same link; another link opens a run."""
+    page, server = unopened_page, standing_server
     run = prepare.new_run("lesson", corpus.add(tiny_text), "quick", **SMALL)
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=1.0, tokens=0, train_loss=4.0, val_loss=4.0)

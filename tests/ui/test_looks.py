@@ -51,10 +51,10 @@ def nameless(page) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everyone_can_read_it_and_every_control_has_a_name(standing_page, scheme):
-    page = standing_page
+def test_everyone_can_read_it_and_every_control_has_a_name(unopened_page, scheme):
+    page = unopened_page
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    page.reload()
+    page.goto("/")
     page.wait_for_selector("#corpus-report h3")
     faint, without = {}, {}
     for tab in visit(page):

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Server, wait_until_still
+from conftest import Server, visit, wait_until_still
 
 from nanogpt import corpus
 from nanogpt.launch import prepare
@@ -385,12 +385,12 @@ def test_an_empty_plot_is_a_sentence(standing_page, tiny_text: str):
     assert page.locator("#train-plot svg text").text_content() == "The losses appear here when a run starts."
 
 
-def test_a_refusal_stays_while_another_run_trains(standing_page, tiny_text: str):
+def test_a_refusal_stays_while_another_run_trains(unopened_page, tiny_text: str):
     """The timer updates the page every second, and must not clear the message."""
-    page = standing_page
+    page = unopened_page
     run = put_run("one", tiny_text)
     with run.held():
-        page.reload()
+        visit(page)
         open_tab(page, "Train")
         wait_for_state(page, "running")
         page.locator("#train-name input, #train-name textarea").fill("Bad Name!")
@@ -443,11 +443,11 @@ def test_the_page_sees_what_was_started_elsewhere_and_remembers_the_run_in_view(
         wait_for_state(page, "running")
 
 
-def test_one_damaged_run_leaves_the_page_usable(standing_page, tiny_text: str):
-    page = standing_page
+def test_one_damaged_run_leaves_the_page_usable(unopened_page, tiny_text: str):
+    page = unopened_page
     put_run("sound", tiny_text, "finished")
     (put_run("broken", tiny_text, "finished").folder / "run.json").write_text("{", encoding="utf-8")
-    page.reload()
+    visit(page)
     open_tab(page, "Train")
     wait_for_state(page, "damaged")
     assert "The run.json of broken cannot be read." in page.locator("#train-status").inner_text()

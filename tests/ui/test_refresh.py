@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import httpx
 import pytest
-from conftest import ended_run
+from conftest import ended_run, visit
 
 from nanogpt import corpus
 from nanogpt.launch import prepare
@@ -107,12 +106,13 @@ def wait_for(page, expression: str) -> None:
 
 
 @pytest.mark.slow
-def test_after_a_refresh_you_are_where_you_were(page, server, home: Path, tiny_text: str):
+def test_after_a_refresh_you_are_where_you_were(unopened_page, standing_server, tiny_text: str):
+    page, server = unopened_page, standing_server
     text = corpus.add(tiny_text, "A play")
     first, _ = ended_run(text, "a-run", **SMALL), prepare.new_run("b-run", text, **SMALL)
     with queue.turn("a-run", "cpu"), first.held():
         queue.draw("b-run", seconds=600)
-        page.reload()
+        visit(page)
         page.get_by_role("tab", name="Train", exact=True).click()
         in_view = "document.querySelector('#train-run input')?.value === '{}'"
         wait_for(page, in_view.format("a-run"))
@@ -170,15 +170,15 @@ def a_new_visit_starts_afresh(page, server) -> None:
 
 
 @pytest.mark.slow
-def test_the_chosen_model_and_tab_stay_and_the_text_is_followed(standing_page, tiny_text: str):
-    page = standing_page
+def test_the_chosen_model_and_tab_stay_and_the_text_is_followed(unopened_page, tiny_text: str):
+    page = unopened_page
     text = corpus.add(tiny_text, "A play")
     for name in ("a-run", "b-run", "c-run"):
         ended_run(text, name, **SMALL)
     open_tab = lambda name: page.get_by_role("tab", name=name, exact=True).click()
     model = "document.querySelector('#{}-run input')?.value === '{}'"
     page.set_viewport_size(dict(width=500, height=844))
-    page.reload()
+    visit(page)
     page.wait_for_selector("#corpus-report h3")
     open_tab("Sample")
     wait_for(page, model.format("sample", "c-run"))
@@ -240,7 +240,8 @@ def a_tab_clicked_before_the_answer_stays(page) -> None:
 
 
 @pytest.mark.slow
-def test_the_title_the_mark_and_the_link_preview(page, server, home: Path, tiny_text: str):
+def test_the_title_the_mark_and_the_link_preview(standing_page, standing_server, tiny_text: str):
+    page, server = standing_page, standing_server
     assert page.title() == "nanogpt"
     served = httpx.get(server.url).text
     assert "<title>nanogpt</title>" in served

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from conftest import ended_run
+from conftest import ended_run, visit
 from gradio.context import LocalContext
 
 from nanogpt import corpus
@@ -836,15 +836,14 @@ def come_back(page, text: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_is_looked_into_with_mouse_and_keyboard(standing_page, standing_server, tiny_text, monkeypatch):
-    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
+def test_a_model_is_looked_into_with_mouse_and_keyboard(unopened_page, tiny_text, monkeypatch):
     run = ended_run(corpus.add(tiny_text, "A play"), "looked-into", **SMALL)
     for step in (60, 70, 80, 90):
         run.sample(step, tiny_text[step : step + 200])
     monkeypatch.setattr(readout, "STEPS", 20)
     [*_] = readout.measured(open_run(run))
-    page = standing_page
-    page.reload()
+    page = unopened_page
+    visit(page)
     page.get_by_role("tab", name="Understand").click()
     page.wait_for_function("document.querySelectorAll('#characters-text .cell').length > 5")
     look_character_by_character(page)

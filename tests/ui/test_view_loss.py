@@ -216,12 +216,11 @@ def open_at_once(page) -> None:
 
 
 @pytest.mark.slow
-def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(standing_page, standing_server, tiny_text, monkeypatch):
-    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
+def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tiny_text):
     text = corpus.add(tiny_text, "A play")
     ended_run(text, "measured", **SMALL)
-    losses, page = baselines.keep(text).losses, standing_page
-    page.goto(f"{standing_server.url}/?run=measured")
+    losses, page = baselines.keep(text).losses, unopened_page
+    page.goto("/?run=measured")
     page.wait_for_selector("#train-plot .plot-baseline-name")
     within = [loss for loss in losses.values() if 2.9 < loss < 4.2]
     assert page.locator("#train-plot line.plot-baseline").count() == len(within) > 0
