@@ -38,7 +38,6 @@ from nanogpt.model import GPT, count_parameters
 from nanogpt.runs import Run, queue
 from nanogpt.runs.run import TrainConfig
 from nanogpt.train import train
-from nanogpt.ui import watching
 
 MODELS = {  # (layers, heads, width): batch size, training steps
     (2, 2, 64): (16, 300), (4, 4, 144): (16, 100), (6, 6, 384): (16, 20), (12, 13, 832): (8, 6),
@@ -143,6 +142,8 @@ def ended(file: str) -> Run:
 
 def runs(file: str, count: int) -> dict[str, Any]:
     """Look at that many runs on disk, while one trains and 20 wait."""
+    from nanogpt.ui import watching  # here, because it takes memory, which the other rows measure
+
     one = ended(file)
     for number in range(1, count):
         copy = one.folder.parent / f"run-{number}"
@@ -164,6 +165,8 @@ def runs(file: str, count: int) -> dict[str, Any]:
 
 def steps(file: str, count: int) -> dict[str, Any]:
     """Show a run of that many steps, with a row for every tenth."""
+    from nanogpt.ui import watching
+
     one = ended(file)
     row = '{"step":%d,"seconds":%d.0,"tokens":%d,"train_loss":2.0,"lr":0.001,"grad_norm":0.5}\n'
     with (one.folder / "metrics.jsonl").open("w", encoding="utf-8") as log:

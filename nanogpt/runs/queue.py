@@ -242,8 +242,9 @@ def _take(held: ExitStack, devices: tuple[str, ...], count: int, of: str) -> lis
         for device in devices:
             with contextlib.suppress(locks.Held):
                 locked.enter_context(locks.held(folder() / f"{device}{of}.lock", passing=bool(of)))
-                (folder() / f"{device}{of}.now").unlink(missing_ok=True)  # of a run that was killed
                 taken.append(device)
+                with contextlib.suppress(OSError):
+                    (folder() / f"{device}{of}.now").unlink()  # of a run that was killed
             if len(taken) == count:
                 held.enter_context(locked.pop_all())
                 return taken
