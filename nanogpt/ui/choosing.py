@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -17,6 +19,16 @@ from .visit import visitor
 FIELDS = "The model will learn to write such records. For one field only, choose it under “Encoding and clean-up”: {}."
 NAMED = 6  # fields
 OFF = " To do so, turn it on under “Encoding and clean-up”."
+
+
+SLASH = " ∕ "  # stands for / in the names of a folder's files, see folders.js
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An uploaded folder: the paths of its files, whose names have the folders that they were in."""
+
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -58,19 +70,21 @@ def choose_stored(corpus_id: str) -> Choice:
 
 
 def choose_new(
-    source: str | Path | list[str],
+    source: str | Path | list[str] | Folder,
     encoding: str | None = None,
     keep: list[str] | None = None,
     earlier: Given | None = None,
     name: str = "",
 ) -> Generator[float, None, Choice]:
-    """Add and choose a pasted text (str), one that was pasted before (Path) or files (paths). Yield how much of a large
-    one is done, from 0 to 1.
+    """Add and choose a pasted text (str), one that was pasted before (Path), files (paths) or a folder. Yield how much
+    of a large one is done, from 0 to 1.
 
     `keep` names the repairs to apply; None means the defaults. `name` is that of a field to read instead of all.
     `earlier` is the same source as it was read before; the text stored from it is deleted, unless a run was trained on
     it. A browser may ask twice for the same reading, so whether a text is new doesn't depend on what is stored by now.
     """
+    if isinstance(source, Folder):
+        source = [str(gathered(source))]
     others = earlier.others if earlier else frozenset(one.id for one in visitor().texts())
     how: dict[str, Any] = dict(encoding=encoding, field=name or None, **repairs_for(keep))
     added = yield from visitor().adding_text(contents(source), **how)
@@ -91,11 +105,32 @@ def repairs_for(keep: list[str] | None) -> dict[str, Any]:
 
 def fields_of(source: str | Path | list[str]) -> list[str]:
     """Return the fields of the records in an uploaded file, if there is just one and it has records."""
-    if not isinstance(source, list) or len(source) != 1 or not corpus.has_fields(source[0]):
+    if not isinstance(source, list) or len(source) != 1 or not corpus.has_fields(source[0]) or Path(source[0]).is_dir():
         return []
     with disk.opened(Path(source[0])) as file:
         start = file.read(1_000_000)
     return corpus.fields_in(start.decode("utf-8-sig", "replace"), source[0])
+
+
+def gathered(folder: Folder) -> Path:
+    """Return a folder with the files of an uploaded one, as it was. Raise NanoGPTError if there are none."""
+    if not folder.files:
+        raise NanoGPTError("The folder has no files in it, except perhaps hidden ones. Choose one with text files.")
+    new = scratch.new_folder(scratch.PER_FILE * len(folder.files))
+    parts = [parts_of(Path(file).name) for file in folder.files]
+    for file, path in zip(folder.files, [new.joinpath(*each) for each in parts]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.hardlink_to(file)
+        except (OSError, NotImplementedError):  # another disk, or a file system without links
+            shutil.copyfile(file, path)
+    return new / parts[0][0]
+
+
+def parts_of(name: str) -> list[str]:
+    """Return the folders and the name of an uploaded folder's file, none of which leads out of their folder."""
+    parts = [re.sub(r"[\\/:]", "_", part) for part in name.split(SLASH) if part.strip(". ")]
+    return parts if len(parts) > 1 else ["Folder", *(parts or ["file"])]
 
 
 def set_aside(pasted: str) -> Path:

@@ -14,12 +14,13 @@ from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..launch import counting
 from . import text_panel, welcome
-from .choosing import Choice, Given, choose_builtin, choose_new, choose_stored
-from .drawn import drawn, line
+from .choosing import Choice, Folder, Given, choose_builtin, choose_new, choose_stored
+from .drawn import HERE, drawn, line
 from .parts import QUIET, READING, Parts
 from .visit import visitor
 
 DEFAULT = "python-reference"
+FOLDERS = (HERE / "folders.js").read_text(encoding="utf-8")
 DETECT = "Detect automatically"
 ALL = "All of the file"
 STOPPED = "Reading was stopped, and nothing was stored."
@@ -62,7 +63,7 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     """Draw the tab and wire it. `kept` remembers the chosen text for the next time the page is opened."""
     given = gr.State()
     top = welcome.build()
-    upload, paste, use, builtins, earlier = draw_cards()
+    upload, folder, paste, use, builtins, earlier = draw_cards()
     with gr.Row(visible=False, elem_id="corpus-progress") as reading_row:
         bar = drawn("status_line", progress(0), elem_id="corpus-bar")
         stop = gr.Button("Stop reading", size="sm", scale=0, min_width=120, elem_id="corpus-stop")
@@ -95,6 +96,7 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
     on(earlier.input, take_stored, [corpus_id, earlier])
     events = [
         on_steps(upload.upload(detect, None, encoding, **QUIET).then, take_new, [corpus_id, upload]),
+        on_steps(folder.upload(detect, None, encoding, **QUIET).then, take_folder, [corpus_id, folder]),
         on_steps(use.click(detect, None, encoding, **QUIET).then, take_new, [corpus_id, paste]),
         on_steps(encoding.input, take_again, [corpus_id, given, encoding]),
         on_steps(repairs.input, take_again, [corpus_id, given, encoding, repairs]),
@@ -123,7 +125,7 @@ def draw_options() -> tuple[gr.Accordion, gr.Dropdown, gr.Dropdown, gr.CheckboxG
     return reading, encoding, field, repairs
 
 
-def draw_cards() -> tuple[gr.File, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]:
+def draw_cards() -> tuple[gr.File, gr.UploadButton, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]:
     """Draw the three ways to a text, side by side: upload, paste, and examples with earlier texts."""
     with gr.Row(elem_id="corpus-cards", equal_height=True):
         with gr.Column(min_width=260, elem_classes="card"):
@@ -132,6 +134,8 @@ def draw_cards() -> tuple[gr.File, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]
                 label="Upload text files", show_label=False, file_count="multiple", height=132, elem_id="corpus-upload"
             )
             gr.Markdown("Text of any kind, also in .zip, .jsonl or .csv.", container=False, elem_classes="card-note")
+            folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id="corpus-folder")
+            gr.HTML(html_template="", js_on_load=FOLDERS, apply_default_css=False, visible="hidden")  # only a script
         with gr.Column(min_width=260, elem_classes="card"):
             gr.Markdown("### Paste text", container=False)
             paste = gr.Textbox(
@@ -153,7 +157,7 @@ def draw_cards() -> tuple[gr.File, gr.Textbox, gr.Button, gr.Radio, gr.Dropdown]
             earlier = gr.Dropdown(
                 [], value=None, label="Or one of your earlier texts", visible=False, elem_id="corpus-stored"
             )
-    return upload, paste, use, builtins, earlier
+    return upload, folder, paste, use, builtins, earlier
 
 
 def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:
@@ -250,6 +254,11 @@ def take_new(now: str | None, source: str | list[str] | None) -> Iterator[dict[s
         yield from attempt_new(source, now=now)
     else:
         yield dict(given=gr.skip())
+
+
+def take_folder(now: str | None, files: list[str] | None) -> Iterator[dict[str, Any]]:
+    """Choose the files of an uploaded folder as one text."""
+    yield from attempt_new(Folder(tuple(files or ())), now=now)
 
 
 def take_stored(now: str | None, corpus_id: str | None) -> dict[str, Any]:
