@@ -138,7 +138,7 @@ def test_nothing_moves_the_plot(unopened_page, tiny_text: str, size):
     page.set_viewport_size(dict(width=size[0], height=size[1]))
     run = watched(page, tiny_text)
     # on a phone, the estimate is above the plot, and it is made again when the run has ended
-    above = "document.querySelector('#train-estimate').offsetHeight" if size[0] == 390 else "0"
+    above = "document.querySelector('#train-estimate').getBoundingClientRect().height" if size[0] == 390 else "0"
     top = lambda: page.evaluate(f"{PLOT}.top + scrollY - {above}")
     with queue.turn("one", "cpu"), run.held():
         visit(page)
