@@ -15,12 +15,11 @@ from ..errors import PROBLEMS, explain
 from ..launch import counting
 from . import text_panel, welcome
 from .choosing import Choice, Folder, Given, choose_builtin, choose_new, choose_stored
-from .drawn import HERE, drawn, line
+from .drawn import drawn, line
 from .parts import QUIET, READING, Parts
 from .visit import visitor
 
 DEFAULT = "python-reference"
-FOLDERS = (HERE / "folders.js").read_text(encoding="utf-8")
 DETECT = "Detect automatically"
 ALL = "All of the file"
 STOPPED = "Reading was stopped, and nothing was stored."
@@ -135,7 +134,6 @@ def draw_cards() -> tuple[gr.File, gr.UploadButton, gr.Textbox, gr.Button, gr.Ra
             )
             gr.Markdown("Text of any kind, also in .zip, .jsonl or .csv.", container=False, elem_classes="card-note")
             folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id="corpus-folder")
-            gr.HTML(html_template="", js_on_load=FOLDERS, apply_default_css=False, visible="hidden")  # only a script
         with gr.Column(min_width=260, elem_classes="card"):
             gr.Markdown("### Paste text", container=False)
             paste = gr.Textbox(

@@ -37,7 +37,8 @@ from .guard import middleware
 from .intake import upload_bytes
 from .parts import NO_SECRET, QUIET
 
-TITLE, ACCESSIBLE = ((HERE / name).read_text(encoding="utf-8") for name in ("title.js", "accessible.js"))
+SCRIPTS = ("title.js", "accessible.js", "folders.js")
+TITLE, ACCESSIBLE, FOLDERS = ((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
 # Whether a run still trains, where it changes: an estimate has to wait for its end, and then only the first time.
 ENDED = """(line) => {
   const was = window.nanogptTraining;
@@ -95,7 +96,8 @@ def build_app() -> gr.Blocks:
                 listed = runs_tab.build(runs_tab.Train(training.run, watching.view, training.shown, tabs))
             with gr.Tab("Share", id="share") as share:
                 sharing = share_tab.build()
-        gr.HTML(html_template="", js_on_load=ACCESSIBLE, apply_default_css=False, visible="hidden")  # only a script
+        # only scripts
+        gr.HTML(html_template="", js_on_load=f"{ACCESSIBLE}\n{FOLDERS}", apply_default_css=False, visible="hidden")
         api.build()
         entered = refresh.entered_parts(demo)
         page = Page(tabs, first_tab, terms, asked, texts, training, writing, kept_text, kept_run, entered)
