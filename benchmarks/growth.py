@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks import processes
-from benchmarks.machine import write_result
+from benchmarks.machine import RESULTS, write_result
 from nanogpt import corpus
 from nanogpt.cli.runs import runs_command
 from nanogpt.device import pick_device
@@ -236,7 +236,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 found[table].append(alone(*row) if args.quick else each.submit(alone, *row).result())
                 print(table, json.dumps(found[table][-1]), flush=True)
     if not args.quick:
-        write_result("growth", dict(load=os.getloadavg()[0], **found))
+        earlier = json.loads(path.read_text(encoding="utf-8")) if (path := RESULTS / "growth.json").exists() else {}
+        kept = {table: earlier[table] for table in rows(False, args.largest) if table in earlier}
+        write_result("growth", dict(load=os.getloadavg()[0], **{**kept, **found}))
     return found
 
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from benchmarks.machine import write_result
 from nanogpt.config import ModelConfig, SampleConfig
-from nanogpt.fast.decode import openblas
+from nanogpt.fast.threads import openblas
 from nanogpt.model import GPT
 from nanogpt.sample import Decoder, decoder_for, generate_many, keep_ready
 

@@ -136,7 +136,7 @@ def check_alike(kinds: set[str]) -> None:
 
 def by_nccl() -> Any:
     """Return a group whose messages travel by NCCL, connected. All ranks call this at the same time."""
-    # wait for each message, and raise an error here if it doesn't come; otherwise torch ends the process
+    # without this, torch doesn't wait for a message and ends the process if it never comes
     os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"
     group = dist.new_group(backend=NCCL, timeout=SILENCE)
     dist.all_reduce(torch.zeros(1, device="cuda"), group=group)

@@ -87,7 +87,7 @@ def _rows(lines: Iterator[str], name: str) -> Iterator[dict[Any, Any]]:
     named = NAMED_MARK.match(first)
     first = next(lines, "") if named else first
     mark = named[1] if named else max(",;\t|", key=first.count)  # where decimals have commas, columns have semicolons
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # 131,072 characters otherwise
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default is 131,072 characters
     try:
         yield from csv.DictReader(_and_rest(first, lines), delimiter=mark)
     except csv.Error as error:

@@ -77,8 +77,8 @@ def _codec_of(part: bytes, first: bool) -> str | None:
     Without a mark, what was appended is little-endian, as PowerShell writes it.
     """
     codec = MARKS.get(part[:2]) or (unmarked_utf16(part) if len(part) >= WIDE else None)
-    appended_otherwise = codec == "utf-16-be" and not first and part[:2] not in MARKS
-    return None if appended_otherwise else codec or None
+    guessed = not first and part[:2] not in MARKS
+    return None if guessed and codec == "utf-16-be" else codec or None
 
 
 def _narrow_in(data: bytes) -> list[tuple[int, int]]:

@@ -81,7 +81,7 @@ def use_all_threads() -> None:
     import torch
 
     try:
-        from ..fast.decode import all_threads
+        from ..fast.threads import all_threads
     except ImportError:
         return
     torch.set_num_threads(all_threads()[1])

@@ -14,8 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .decode import F32, Keeper, Ready, Weights, openblas, torch_threads
+from .decode import F32, Keeper, Ready, Weights
 from .packed import has_onednn
+from .threads import openblas, torch_threads
 
 # oneDNN's packed products are fast on every CPU, but slow to call: they pay for matrices of this width, or for this
 # many rows. OpenBLAS multiplies the rest, on one thread.

@@ -118,8 +118,10 @@ def gathered(folder: Folder) -> Path:
         raise NanoGPTError("The folder has no files in it, except perhaps hidden ones. Choose one with text files.")
     new = scratch.new_folder(scratch.PER_FILE * len(folder.files))
     parts = [parts_of(Path(file).name) for file in folder.files]
-    for file, path in zip(folder.files, [new.joinpath(*each) for each in parts]):
+    for number, (file, path) in enumerate(zip(folder.files, [new.joinpath(*each) for each in parts])):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():  # Gradio cuts long names off
+            path = path.with_name(f"{number}-{path.name}")
         try:
             path.hardlink_to(file)
         except (OSError, NotImplementedError):  # another disk, or a file system without links

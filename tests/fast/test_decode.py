@@ -12,9 +12,9 @@ from judges import plainly_generated
 
 from nanogpt import sample
 from nanogpt.config import ModelConfig, SampleConfig
-from nanogpt.fast import decode
-from nanogpt.fast.decode import FastDecoder, Ready, Threads, openblas
+from nanogpt.fast.decode import FastDecoder, Ready
 from nanogpt.fast.packed import Packed, attend_one, has_onednn, packed
+from nanogpt.fast.threads import Threads, all_threads, openblas, torch_threads
 from nanogpt.model import GPT, attention_by_hand
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many, keep_ready, stream
 from nanogpt.tokenizer import CharTokenizer
@@ -239,14 +239,14 @@ def test_one_text_is_the_same_to_the_bit_whatever_the_threads(layout):
 
 
 def test_a_thread_that_starts_while_another_has_chosen_one_knows_of_all(monkeypatch):
-    decode.all_threads.cache_clear()
+    all_threads.cache_clear()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    first, found = decode.torch_threads(), []
+    first, found = torch_threads(), []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as it would be within `first.chosen()`
-    thread = threading.Thread(target=lambda: found.append(decode.torch_threads().most))
+    thread = threading.Thread(target=lambda: found.append(torch_threads().most))
     thread.start()
     thread.join()
-    decode.all_threads.cache_clear()
+    all_threads.cache_clear()
     assert found == [first.most]
 
 

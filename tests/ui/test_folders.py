@@ -60,6 +60,16 @@ def test_a_folder_becomes_one_text_by_the_names_of_its_files(home, tmp_path, mon
     assert corpus.load(again["corpus_id"]).text() == text.text()
 
 
+def test_files_of_one_name_are_all_kept(home, tmp_path):
+    paths = uploaded(tmp_path, "diary/a.txt", "diary/a.txt", "b.txt", "diary/a.txt")
+    for number, path in enumerate(paths):
+        Path(path).write_text(f"number {number}\n" + 20 * LINE, encoding="utf-8")
+    chosen = last_of(corpus_tab.take_folder(None, [paths[0], paths[1], paths[3]]))
+    lines = corpus.load(chosen["corpus_id"]).text().splitlines()
+    assert sorted(line for line in lines if line.startswith("number")) == ["number 0", "number 1", "number 3"]
+    assert [Path(path).read_text(encoding="utf-8")[:8] for path in paths] == [f"number {i}" for i in range(4)]
+
+
 @pytest.mark.parametrize("files", [[], None])
 def test_a_folder_without_files_is_refused(home, files):
     refused = last_of(corpus_tab.take_folder(None, files))

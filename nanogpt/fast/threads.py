@@ -1,0 +1,96 @@
+"""How many threads multiply matrices for sampling on a CPU: one, or all, whichever is faster right now."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+import torch
+
+from .packed import has_onednn
+
+
+class Threads:
+    """Chooses between one thread of a library and all of them, whichever is faster right now.
+
+    All threads are up to twice as fast on an idle machine. If other programs are using the CPU too, a library's threads
+    wait for each other and can be ten times slower than one. The only way to know is to try both from time to time.
+    `get` and `set` are the library's functions, and `most` is the number of all threads.
+    """
+
+    def __init__(self, get: Callable[[], int], set: Callable[[int], object], most: int):
+        self.get, self.set, self.most = get, set, most
+        self.now, self.usual = 1, 1  # threads for the next read, and when no trial is running
+        self.times = {n: deque([math.inf], maxlen=3) for n in (1, self.most)}  # seconds of the latest reads
+        self.left, self.patience = 4, 8  # reads until the next change, and between trials
+
+    def learn(self, seconds: float) -> None:
+        """Record how long a read took and choose the threads for the next one."""
+        self.times[self.now].append(seconds)
+        self.left -= 1
+        better = min(self.times[self.now]) < 0.95 * min(self.times[self.usual])
+        if self.now > 1 and seconds > 2 * min(self.times[1]):  # another program is using the CPU
+            self.use(1, wait=min(512, 2 * self.patience) if self.usual == 1 else 8)
+        elif self.left <= 0 and self.now == self.usual:  # try the other for three reads
+            self.now, self.left = self.most + 1 - self.now, 3
+            self.times[self.now].clear()
+        elif self.left <= 0:
+            self.use(self.now if better else self.usual, wait=16 if better else min(512, 2 * self.patience))
+
+    def use(self, threads: int, wait: int) -> None:
+        """Use this many threads for the next `wait` reads."""
+        self.usual = self.now = threads
+        self.patience = self.left = wait
+
+    @contextmanager
+    def chosen(self, size: float = 1.0) -> Iterator[None]:
+        """Use the chosen number of threads in the block, and learn from its time, which grows with `size`."""
+        if self.most == 1:
+            yield
+            return
+        before = self.get()
+        self.set(self.now)
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.set(before)
+            self.learn((time.perf_counter() - began) / size)
+
+
+def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
+    """Return the functions that get and set the threads of NumPy's OpenBLAS; with another BLAS they do nothing."""
+    try:
+        library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]
+        return library.scipy_openblas_get_num_threads64_, library.scipy_openblas_set_num_threads64_
+    except (AttributeError, OSError):
+        return lambda: 1, lambda threads: None
+
+
+@cache
+def all_threads() -> tuple[int, int]:
+    """Return how many threads OpenBLAS and torch use by default.
+
+    Read only once: later, another thread may have chosen fewer for a moment, which a new thread of ours would inherit.
+    """
+    return openblas()[0](), torch.get_num_threads()
+
+
+def blas_threads() -> Threads:
+    """Return a choice of OpenBLAS's threads. A single row's products are the same to the bit with any number."""
+    return Threads(*openblas(), all_threads()[0])
+
+
+def torch_threads() -> Threads:
+    """Return a choice of torch's threads, or of one where their number could change a result.
+
+    oneDNN's packed products are the same to the bit with up to 12 threads; torch's own are not.
+    """
+    usual = all_threads()[1]
+    return Threads(lambda: usual, torch.set_num_threads, min(usual, 12) if has_onednn() else 1)
