@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks import processes
-from benchmarks.machine import RESULTS, write_result
+from benchmarks.machine import RESULTS, about, write_result
 from nanogpt import corpus
 from nanogpt.cli.runs import runs_command
 from nanogpt.device import pick_device
@@ -238,7 +238,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if not args.quick:
         earlier = json.loads(path.read_text(encoding="utf-8")) if (path := RESULTS / "growth.json").exists() else {}
         kept = {table: earlier[table] for table in rows(False, args.largest) if table in earlier}
-        write_result("growth", dict(load=os.getloadavg()[0], **{**kept, **found}))
+        commits = {**earlier.get("measured_at", {}), **dict.fromkeys(found, about()["commit"])}
+        write_result("growth", dict(load=os.getloadavg()[0], measured_at=commits, **{**kept, **found}))
     return found
 
 
