@@ -19,7 +19,7 @@ from nanogpt import corpus
 from nanogpt.config import ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
 from nanogpt.device import pick_device
-from nanogpt.launch import gpu_plan, local, plan, prepare
+from nanogpt.launch import gpu_plan, local, memory, plan, prepare
 from nanogpt.model import GPT
 from nanogpt.optim import Step
 from nanogpt.presets import PRESETS
@@ -83,7 +83,7 @@ def milliseconds(work: Callable[[], Any], times: int, rounds: int = 5) -> float:
 def tests() -> None:
     """Run the tests that need a GPU."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider", "-rA"]
-    files = ["tests/fast", "tests/test_device.py"]
+    files = ["tests/fast", "tests/test_device.py", "tests/test_train.py"]
     done = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True)
     lines = done.stdout.splitlines()
     say(rc=done.returncode, last=lines[-1:], outcomes=[x for x in lines if x.startswith(("PASSED", "FAILED", "ERROR"))],
@@ -234,10 +234,10 @@ def one_form(name: str, layout: str, dropout: float, change: Callable[[Any], Non
     step(*batch, recipe.learning_rate)
     host = 1e3 * (time.perf_counter() - began)
     flops = plan.step_flops(shape, recipe.batch_size)
-    memory = torch.cuda.max_memory_reserved() / 1e9 if DEVICE == "cuda" else None
+    reserved = torch.cuda.max_memory_reserved() / 1e9 if DEVICE == "cuda" else None
     estimate = memory.needed(replace(shape, dropout=dropout), recipe, device) / 1e9
     say(form=name, ms=each, batch_ms=batches, host_ms=host, first_seconds=first, TFLOPs=flops / each / 1e9,
-        loss_first=losses[0], loss_last=losses[-1], reserved_GB=memory, estimated_GB=estimate,
+        loss_first=losses[0], loss_last=losses[-1], reserved_GB=reserved, estimated_GB=estimate,
         graph=getattr(step, "graph", None) is not None, note=step.note)  # fmt: skip
 
 
@@ -349,9 +349,9 @@ def commands(*budgets: int) -> None:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import torch; torch.zeros(1, device='" + DEVICE + "')"])
     say(seconds_to_load_torch=time.perf_counter() - began)
-    for budget in (3,) if QUICK else budgets or (5, 5):
+    for budget in (1,) if QUICK else budgets or (5, 5):
         name, began = f"timed-{budget}-{time.time_ns()}", time.perf_counter()
-        command = [sys.executable, "-m", "nanogpt", "train", FILE, "--name", name, "--budget", f"{max(5, budget)}s"]
+        command = [sys.executable, "-m", "nanogpt", "train", FILE, "--name", name, "--budget", f"{budget}s"]
         said = []
         with subprocess.Popen(
             [*command, "--device", DEVICE], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -500,7 +500,7 @@ def page_training() -> None:
     text = corpus.add([FILE])
     local.warm()
     time.sleep(2 if QUICK else 9)
-    run = prepare.new_run("page", text, "timed", budget=5.0, device=DEVICE)
+    run = prepare.new_run("page", text, "timed", budget=1.0 if QUICK else 5.0, device=DEVICE)
     began = time.perf_counter()
     local.start(run)
     first = 0.0

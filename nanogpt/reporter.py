@@ -161,6 +161,7 @@ class Reporter:
         same = timed and at.best_step == at.step and at.judged_loss is None
         if timed and not same and self.due.judged == 1:
             most = max(1, most // 2)
+        most = max(most, min(self.due.all_windows, self.due.windows_left // (1 if same else 2)))
         evaluate = lambda model: estimate_loss(model, self.data.val, self.device, most, self.data.lengths)
         best_loss = evaluate(load_model(self.run.folder, self.device.type))
         return best_loss, best_loss if same else evaluate(self.model), most
@@ -190,7 +191,13 @@ class Reporter:
             self.save_state()
             write_whole(run.folder / "model.safetensors", weights_parts(self.model))
         loss = min(best_loss, last_loss)
+        scored, whole = (
+            scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, windows)
+            for windows in (most, None)
+        )
         message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."
+        if scored < whole:
+            message += f" There was time to evaluate {scored:,} of the validation set's {whole:,} characters."
         if not due.last:
             message = (
                 f"Stopped early at step {at.step:,}: the model was memorizing its text. The validation loss had been "
@@ -199,8 +206,7 @@ class Reporter:
             )
         run.event(
             "finished", step=at.step, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
-            val_characters=scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, most),
-            message=message, **due.costs,
+            val_characters=scored, message=message, **due.costs,
         )  # fmt: skip
         print(message, flush=True)
 

@@ -96,6 +96,12 @@ class Timetable:
         closing = self.judged * self.final_windows * usual + self._evaluation + self._sample + self._save + self.pending
         return min(0.5 * self.config.budget, 1.2 * closing)
 
+    @property
+    def windows_left(self) -> int:
+        """Return how many windows can be evaluated in what is left of a time budget: 0 if there is none."""
+        left = 0.8 * (self.config.budget - self.seconds)
+        return int(max(0.0, left) / self._window)
+
     def look(self, step: int) -> None:
         """Update what is due before this step."""
         self.first = step == 0

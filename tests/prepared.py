@@ -8,7 +8,8 @@ the files, and runs the command from its first line, as Python would. Only the i
 before the fork. Each copy has another copy ready, for what it starts in turn: a server its trainers, a trainer the
 other processes of its run.
 
-A program that brings its own nanogpt is a copy of another process, which has imported torch only.
+The modules of `benchmarks` are started like those of nanogpt. A program that brings its own nanogpt is a copy of
+another process, which has imported torch only.
 
 This is for Linux only. Elsewhere, for other commands, and in tests with the fixture `real_process`, a process is a new
 Python process.
@@ -43,6 +44,7 @@ LATER = (  # how the variables begin that are read when needed, not by an import
 SAME = ("PYTHONUNBUFFERED", "PYTHONPATH", "PYTHONSAFEPATH")  # `asked` and `become` look at these
 
 new_process: Any = getattr(subprocess, "_fork_exec", None)  # what subprocess.Popen calls
+OURS = ("nanogpt", "benchmarks")  # the packages whose modules a copy can run with -m
 BARE = "NANOGPT_TESTS_BARE"  # a command with this variable brings its own nanogpt
 
 copies: dict[str, Copies] = {}  # the prepared process, by where its nanogpt is, or "" if it has imported none
@@ -131,7 +133,7 @@ def asked(given: tuple) -> tuple[list[str] | None, dict[str, str], str, str]:
     environment = dict(os.environ)
     if variables is not None:
         environment = dict(os.fsdecode(one).split("=", 1) for one in variables)
-    ours = command[:1] == ["app.py"] or (command[:1] == ["-m"] and command[1].partition(".")[0] == "nanogpt")
+    ours = command[:1] == ["app.py"] or (command[:1] == ["-m"] and command[1].partition(".")[0] in OURS)
     plain = closes and len(kept) == 1 and given[16:22] == (-1, None, None, None, -1, None)  # no other user and so on
     folder = os.path.abspath(folder or ".")
     where = environment.get("PYTHONPATH", "").split(os.pathsep)[0] or folder  # Python looks for nanogpt there

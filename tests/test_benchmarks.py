@@ -77,6 +77,27 @@ def test_a_card_that_is_not_there_is_said_in_one_line_and_in_the_result(text_fil
         assert written == [("time_to_loss-cuda", {"table": time_to_loss.NOT_MEASURED})] * says
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["first", "second"])
+def test_all_checks_of_a_gpu_run_on_a_cpu_too(part, text_file, tmp_path):
+    from benchmarks import gpu_day
+
+    names = list(gpu_day.SECOND if part == "second" else {**gpu_day.TOGETHER, **gpu_day.FIRST})
+    if part == "first":
+        names.remove("tests")  # they would all be skipped
+    found = gpu_day.main([part, text_file, "--device", "cpu", "--quick", "--out", str(tmp_path), "--only", *names])
+    assert list(found) == names
+    for name, result in found.items():
+        assert "error" not in result, (name, result)
+        assert all(isinstance(row, dict) for row in (result if isinstance(result, list) else [result]))
+    written = json.loads((tmp_path / f"{part}.json").read_text(encoding="utf-8"))
+    assert written["checks"].keys() == found.keys()
+    if part == "first":
+        assert {row["name"] for row in found["resume"]} == {"whole", "halves"}
+        assert len({row["end"] for row in found["resume"]}) == 1
+        assert found["commands"][-1]["end"]["event"] == found["page_training"]["end"][0]["event"] == "finished"
+
+
 def test_a_step_and_a_character_are_timed_beside_the_arithmetic():
     from benchmarks import card
 

@@ -89,6 +89,18 @@ def test_an_evaluation_that_a_budget_can_hardly_afford_looks_at_four():
     assert (due.windows, due.final_windows) == (4, 4)
 
 
+def test_what_is_left_of_a_budget_at_its_end_goes_into_the_last_evaluation(monkeypatch):
+    clock = type("Clock", (), {"now": 0.0, "perf_counter": lambda self: self.now})()
+    monkeypatch.setattr(timetable, "time", clock)
+    due = Timetable(TrainConfig(budget=5.0), 0.0, MANY)
+    assert due.windows_left == 0  # it isn't known what one takes
+    due.took(window=0.001)
+    clock.now = 4.5
+    assert due.windows_left == 400
+    clock.now = 6.0
+    assert due.windows_left == Timetable(TrainConfig(), 0.0, MANY).windows_left == 0
+
+
 def test_a_short_timed_run_begins_without_sample_or_save(monkeypatch):
     clock = type("Clock", (), {"now": 0.0, "perf_counter": lambda self: self.now})()
     monkeypatch.setattr(timetable, "time", clock)

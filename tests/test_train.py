@@ -231,6 +231,18 @@ def test_a_stopped_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed
     assert run.history().events[-1]["last_val_loss"] == expected.history().events[-1]["last_val_loss"]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("settings", [DROPOUT, MODERN], ids=["dropout", "modern"])
+def test_on_a_gpu_a_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, text, settings):
+    settings = settings | dict(device="cuda")
+    expected = undisturbed(**settings)
+    run = prepare.new_run(f"stopped-{len(settings)}-gpu", text, **{**TINY, **settings})
+    assert 0 < train_until(run, 60) < 120
+    prepare.to_continue(run)
+    train(run)
+    same_state(expected, run)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [DROPOUT, dict(max_iters=160, eval_interval=20, layout="modern")], ids=["dropout", "modern"]

@@ -115,7 +115,7 @@ class GraphStep(Step):
         self.low_weights = list(self.low.parameters())
         for p in self.parameters:  # at a fixed address, which the optimizers read
             p.grad = torch.zeros_like(p)
-        self.seed = torch.randint(2**40, (1,), device=self.xb.device)  # for dropout in the fused pass
+        self.seed = torch.zeros(1, dtype=torch.int64, device=self.xb.device)  # for dropout in the fused pass
         self.dropout = self.model.config.dropout
         self.low_loss: Callable = self.plain_loss
         if cuda_block is not None and cuda_block.fits(self.model, *self.xb.shape):
@@ -145,8 +145,9 @@ class GraphStep(Step):
 
     def fused_loss(self, dropout: float | None = None):
         """Return the loss of the bfloat16 model, computed by fused kernels."""
-        self.seed += 1000  # more than the number of dropout layers, so that no two draws share a seed
         p = self.dropout if dropout is None else dropout
+        if p:
+            self.seed.random_(2**40)  # by the generator, which a checkpoint keeps, so that a resumed run draws the same
         return cuda_block.loss_of(self.low, self.model.rotary, self.xb, self.yb, p, self.seed)
 
     def whole_step(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -101,6 +102,7 @@ def recorder(monkeypatch) -> None:
     for name, stand_in in stand_ins.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr(cuda, "recording_stream", lambda use: Stream())
+    monkeypatch.setattr(cuda, "cuda_block", None)  # Triton, where it is installed, needs a GPU
 
 
 def a_model(layout: str) -> GPT:
@@ -169,6 +171,28 @@ def test_a_replay_that_gives_another_loss_is_not_used(recorder, monkeypatch):
     assert step.refused
     assert "the replay's loss was" in step.note
     assert any((p - q).abs().max() > 0 for p, q in zip(before, model.parameters()))  # the plain step was used
+
+
+def test_dropout_goes_on_after_a_resume_as_if_there_had_been_none(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(cuda, "cuda_block", SimpleNamespace(loss_of=lambda *given: seeds.append(int(given[-1]))))
+
+    def take_steps(number: int) -> list[int]:
+        seeds.clear()
+        step = cuda.GraphStep(a_model("modern"), TrainConfig(), HERE)
+        step.low, step.xb, step.yb, step.dropout = step.model, None, None, 0.1
+        step.seed = torch.zeros(1, dtype=torch.int64)
+        torch.set_rng_state(state)
+        for _ in range(number):
+            step.fused_loss()
+        return list(seeds)
+
+    state = torch.get_rng_state()
+    whole = take_steps(5)
+    assert len(set(whole)) == 5
+    first = take_steps(3)
+    state = torch.get_rng_state()  # as in a checkpoint
+    assert first + take_steps(2) == whole
 
 
 def test_float16_trains_plainly_with_a_scaled_loss(recorder):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nanogpt.device import Device
-from nanogpt.launch import gpu_plan, plan
+from nanogpt.launch import gpu_plan, measured, plan
 from nanogpt.launch.gpu_plan import SIZES
 
 H200, T4 = 7e14, 2.5e13  # operations per second
@@ -61,6 +61,15 @@ def test_the_speed_of_a_gpu_is_what_another_process_prints(home, monkeypatch, pr
     assert measure(device) == speed
     monkeypatch.setattr(gpu_plan.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "1"))
     assert measure(device) == (speed if speed > 1e14 else 1.0)  # only what was measured is kept
+
+
+def test_a_process_that_uses_the_gpu_anyway_measures_it_itself(home, monkeypatch):
+    monkeypatch.setattr(gpu_plan.subprocess, "run", lambda *_, **__: pytest.fail("it starts another process"))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(gpu_plan, "measure", lambda dtype: {torch.bfloat16: 3e14}[dtype])
+    device = Device("cuda", torch.bfloat16, "another GPU of this test")
+    assert gpu_plan.product_speed.__wrapped__(device) == 3e14
+    assert measured.recall(gpu_plan.product_key(device)) == 3e14
 
 
 def test_what_is_given_is_kept(gpu):
