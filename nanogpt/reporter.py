@@ -191,13 +191,10 @@ class Reporter:
             self.save_state()
             write_whole(run.folder / "model.safetensors", weights_parts(self.model))
         loss = min(best_loss, last_loss)
-        scored, whole = (
-            scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, windows)
-            for windows in (most, None)
-        )
         message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."
-        if scored < whole:
-            message += f" There was time to evaluate {scored:,} of the validation set's {whole:,} characters."
+        if most < due.all_windows:
+            share = max(0.01, most / due.all_windows)
+            message += f" There was time to evaluate only {share:.0%} of the validation set."
         if not due.last:
             message = (
                 f"Stopped early at step {at.step:,}: the model was memorizing its text. The validation loss had been "
@@ -206,7 +203,8 @@ class Reporter:
             )
         run.event(
             "finished", step=at.step, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
-            val_characters=scored, message=message, **due.costs,
+            val_characters=scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, most),
+            message=message, **due.costs,
         )  # fmt: skip
         print(message, flush=True)
 
