@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed
 
 from nanogpt import corpus
+from nanogpt import ranks as group
 from nanogpt.config import ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
 from nanogpt.device import pick_device
@@ -23,6 +26,7 @@ from nanogpt.launch import gpu_plan, local, memory, plan, prepare
 from nanogpt.model import GPT
 from nanogpt.optim import Step
 from nanogpt.presets import PRESETS
+from nanogpt.ranks import Ranks, SharedStep
 from nanogpt.runs import Run
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
 from nanogpt.train import make_step, train
@@ -36,7 +40,8 @@ BEGAN = time.monotonic()
 
 def say(**row: Any) -> None:
     """Print one result as a line of JSON."""
-    print(json.dumps(row, default=str), flush=True)
+    sys.stdout.write(json.dumps(row, default=str) + "\n")  # at once, since several processes may print
+    sys.stdout.flush()
 
 
 def size(**other: Any) -> dict[str, Any]:
@@ -187,6 +192,50 @@ def resume() -> None:
         train(run)
         rows = [(row["step"], row["val_loss"]) for row in run.history().rows if "val_loss" in row]
         say(name=name, val_losses=rows, end=run.history().events[-1]["val_loss"], notes=run.history().notes)
+
+
+def ranks() -> None:
+    """Compare the step of a single rank, whose gradients travel by NCCL, with the plain one; then two by gloo.
+
+    Two ranks can't share a GPU by NCCL, so this shows everything but the messages between two GPUs.
+    """
+    store = distributed.TCPStore("127.0.0.1", 0, 1, is_master=True, wait_for_workers=False)
+    compare_ranks(Ranks(0, 1, store, pick_device(DEVICE)))
+    master = distributed.TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    command = [sys.executable, "-m", "benchmarks.gpu_checks", "rank", FILE, DEVICE, str(int(QUICK)), "60"]
+    where = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(master.port)}
+    both = [subprocess.Popen(command, cwd=ROOT, env={**where, "RANK": str(number)}) for number in range(2)]
+    if any([process.wait() for process in both]):
+        raise RuntimeError("one of two ranks failed")
+
+
+def rank() -> None:
+    """Be one of two ranks on the same device."""
+    group.by_nccl = lambda: distributed.group.WORLD
+    number, size = group.number()
+    store = distributed.TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), size)
+    compare_ranks(Ranks(number, size, store, pick_device(DEVICE)))
+
+
+def compare_ranks(met: Ranks) -> None:
+    """Take steps with the ranks that have met and without. Report the losses that differ most."""
+    device, data = pick_device(DEVICE), text_ids()
+    for layout in ("modern", "classic"):
+        shape, recipe = configs(layout)
+        recipe = replace(recipe, batch_size=recipe.batch_size + 1)  # the ranks' shares differ
+        losses = []
+        for ranks in (None, met):
+            generator = torch.Generator().manual_seed(1)
+            torch.manual_seed(1)
+            model = GPT(replace(shape, dropout=0.0)).to(DEVICE)
+            step = make_step(model, recipe, device, ranks) if ranks else Step(model, recipe, device)
+            take = step.step if isinstance(step, SharedStep) and met.rank else step  # rank 0 tells them what to do
+            found = []
+            for _ in range(3 if QUICK else 20):
+                lr = 1e-3 if take is step else met.hear()
+                found.append(float(take(*get_batch(data, shape.block_size, recipe.batch_size, generator), lr)[0]))
+            losses.append(found)
+        say(layout=layout, rank=met.rank, of=met.size, worst=max(abs(a - b) for a, b in zip(*losses)), last=found[-1])
 
 
 # --- speed ------------------------------------------------------------------------------------------------------------
@@ -530,8 +579,8 @@ def recipes() -> None:
 
 
 CHECKS = (
-    tests, failed_wait, failed_memory, evaluations, resume, ceilings, step, compiled_step, sampling, commands,
-    longer_command, page_training, character_profile, small_batches, race, long_runs, recipes,
+    tests, failed_wait, failed_memory, evaluations, resume, ranks, rank, ceilings, step, compiled_step, sampling,
+    commands, longer_command, page_training, character_profile, small_batches, race, long_runs, recipes,
 )  # fmt: skip
 
 

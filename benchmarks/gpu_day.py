@@ -25,7 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # name -> time limit in seconds; checks in TOGETHER test correctness, not speed, so they run in parallel
-TOGETHER = {"tests": 100, "failed_wait": 60, "failed_memory": 60, "evaluations": 70, "resume": 90}
+TOGETHER = {"tests": 100, "failed_wait": 60, "failed_memory": 60, "evaluations": 70, "resume": 90, "ranks": 60}
 FIRST = {
     "ceilings": 30, "step": 90, "small_batches": 40, "character_profile": 30, "sampling": 70, "commands": 90,
     "page_training": 45, "longer_command": 60,

@@ -183,7 +183,8 @@ class Timetable:
             left = overhead(self.config.budget) - self._spent - self._evaluation - self._sample - self._save
             budget = self.config.budget
             self.windows = self._affordable(0.0025 * budget, 0.01 * budget)
-            self.final_windows = self._affordable(min(0.02 * budget, left / 2), 0.02 * budget)
+            share = max(0.01 * budget, min(0.02 * budget, left / 2))  # what a run reports should mean something
+            self.final_windows = self._affordable(share, 0.02 * budget)
 
     def _affordable(self, seconds: float, most: float) -> int:
         """Return how many windows fit into some seconds: at least SOME, or FEW if those take more than `most`."""

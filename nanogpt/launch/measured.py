@@ -66,7 +66,7 @@ def key_of(device: Device, model: ModelConfig, train: TrainConfig, own: float = 
     """
     shape = f"{model.layout} {model.n_layer} x {model.n_embd}, {model.n_head} heads, dropout {model.dropout:g}"
     batch = f"{train.batch_size} x {model.block_size}, {train.optimizer}"
-    busy = max(0, round(os.getloadavg()[0] - own)) if hasattr(os, "getloadavg") else 0
+    busy = max(0, round(os.getloadavg()[0] - own)) if hasattr(os, "getloadavg") and device.type == "cpu" else 0
     return f"{_machine(device)}, load {busy}: {shape}, {batch}"
 
 
