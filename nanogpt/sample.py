@@ -8,7 +8,7 @@ cache: one full forward pass, then one character at a time. `stream_many` genera
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +19,8 @@ from .model import GPT
 from .tokenizer import Tokenizer
 
 try:
-    from .fast.decode import FastDecoder, Ready
+    from .fast.decode import FastDecoder
+    from .fast.ready import Ready
 except ImportError:  # fall back to the plain decoder if the file is deleted
     FastDecoder = None  # type: ignore[assignment, misc]
 try:
@@ -99,6 +100,11 @@ def decoder_for(model: GPT, texts: int, compiling: bool = True) -> AnyDecoder:
             return FastDecoder(ready)
         return Rows(ready, texts) if Rows is not None else Decoder(ready.packed, texts)
     return Decoder(model, texts)
+
+
+def is_static(decoder: AnyDecoder) -> bool:
+    """Return True for a decoder on a GPU, which can draw several tokens at once."""
+    return StaticDecoder is not None and isinstance(decoder, StaticDecoder)
 
 
 def keep_ready(model: GPT) -> GPT:
@@ -203,8 +209,27 @@ def generate_many(
     slide, so a full context can't simply drop its oldest token. Sample i uses seed + i and is the same as when it is
     generated alone, unless rounding changes a draw.
     """
-    block_size, B = decoder.block_size, config.num_samples
-    texts = texts or [Draws(config.seed + i, config.length) for i in range(B)]
+    texts = texts or [Draws(config.seed + i, config.length) for i in range(config.num_samples)]
+    if len(texts) == 1 and not is_static(decoder):
+        yield from generate_alone(decoder, ids, config, texts[0])
+    else:
+        yield from generate_batch(decoder, ids, config, texts)
+
+
+def generate_alone(decoder: AnyDecoder, ids: list[int], config: SampleConfig, text: Draws) -> Iterator[list[list]]:
+    """`generate_many` for a single text on a CPU, where most of the time would go into keeping account of many."""
+    context = lambda: window(ids + text.new, decoder.block_size, anew=bool(text.new))
+    for i in generate_one(decoder, context, config, text.rng):
+        yield [text.add(i)]
+        if text.ended:
+            return
+
+
+def generate_batch(
+    decoder: AnyDecoder, ids: list[int], config: SampleConfig, texts: Sequence[Draws]
+) -> Iterator[list[list]]:
+    """`generate_many` for a batch."""
+    block_size, B = decoder.block_size, len(texts)
     alive = list(range(B))  # the unfinished texts; row r of the decoder's batch is text alive[r]
     fresh = np.array([ids[-block_size:]] * B)  # (B, T): tokens not in the cache yet
     drawn: list[dict[int, int]] = []  # tokens drawn and not yet given out: text -> id
@@ -220,6 +245,28 @@ def generate_many(
         fresh = np.array([[texts[i].new[-1]] for i in alive])  # (B, 1)
 
 
+def generate_one(
+    decoder: AnyDecoder, context: Callable[[], list[int]], config: SampleConfig, rng: np.random.Generator
+) -> Iterator[int]:
+    """Yield the tokens that continue a text, without end, on a CPU.
+
+    `context` returns the tokens to read first, and again whenever the window is full.
+    """
+    one = np.empty((1, 1), np.int64)
+    while True:
+        decoder.restart()
+        fresh = np.array([context()])  # (1, T)
+        for _ in range(fresh.shape[1], decoder.block_size + 1):
+            one[0, 0] = i = pick(decoder.read(fresh)[0], config, rng)
+            yield i
+            fresh = one
+
+
+def window(tokens: list[int], block_size: int, anew: bool) -> list[int]:
+    """Return the newest tokens that fit into the window; to begin `anew` after a full one, only into its half."""
+    return tokens[-(block_size // 2 if anew else block_size) :]
+
+
 def fitted(decoder: AnyDecoder, fresh: np.ndarray, ids: list[int], texts: Sequence[Draws], alive: list[int]):
     """Return `fresh` (B, T); or, if the window is full, restart the cache and return its newer half."""
     if decoder.length + fresh.shape[1] <= decoder.block_size:
@@ -233,8 +280,7 @@ def next_tokens(
 ) -> list[dict[int, int]]:
     """Draw the tokens after `fresh` (B, T). Return {text: id} per step: one step on a CPU, up to `wanted` on a GPU."""
     rngs = [texts[i].rng for i in alive]
-    on_a_gpu = StaticDecoder is not None and isinstance(decoder, StaticDecoder) and fresh.shape[1] == 1
-    if on_a_gpu and (ahead := decoder.draws(config, wanted)):
+    if is_static(decoder) and fresh.shape[1] == 1 and (ahead := decoder.draws(config, wanted)):
         uniforms = np.array([rng.random(ahead) for rng in rngs]).T  # (ahead, B): the same numbers as `pick` would use
         return [dict(zip(alive, row)) for row in decoder.draw(fresh, uniforms, config.temperature).tolist()]
     return [dict(zip(alive, pick_each(decoder.read(fresh), [config] * len(alive), rngs)))]

@@ -20,7 +20,7 @@ import numpy as np
 
 from .config import SampleConfig
 from .model import GPT
-from .sample import Text, decoder_for, keep_ready, pick, pick_each, start_ids
+from .sample import Text, decoder_for, generate_one, keep_ready, pick_each, start_ids
 from .tokenizer import Tokenizer
 
 try:
@@ -167,13 +167,11 @@ class Together:
         [text] = self.writing
         if self.rows is not None:
             self.rows.restart()
-        decoder, fresh, text.turn = decoder_for(self.model, 1), text.context(), 0
-        while not (text.over or (self.waiting and (self.most > 1 or text.turn >= TURN))):
-            if decoder.length + len(fresh) > decoder.block_size:
-                decoder.restart()
-                fresh = text.context()
-            text.add(pick(decoder.read(np.array([fresh]))[0], text.config, text.rng))
-            fresh = [text.last]
+        decoder, text.turn = decoder_for(self.model, 1), 0
+        for i in generate_one(decoder, text.context, text.config, text.rng):
+            text.add(i)
+            if text.over or (self.waiting and (self.most > 1 or text.turn >= TURN)):
+                break
         self.writing.clear()
         if text.over:
             self.finish(text)

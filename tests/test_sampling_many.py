@@ -334,7 +334,7 @@ def test_few_models_are_in_memory_at_once(trained, monkeypatch):
     from nanogpt.ui import sample_tab
 
     monkeypatch.setattr(sample_tab, "MODELS", 1)
-    monkeypatch.setattr(sample_tab, "PATIENCE", 0.3)
+    monkeypatch.setattr(sample_tab, "PATIENCE", 0.03)
     monkeypatch.setattr(sample_tab, "_loaded", {})
     weights = trained.folder / "model.safetensors"
     first = sample_tab.write("one", length=10_000)

@@ -179,7 +179,7 @@ def test_an_error_reaches_those_it_concerns_and_the_next_request_works(where, mo
     with monkeypatch.context() as broken:
         gate = Gate(broken, Rows, where)
         broken.setattr(Rows, where, lambda *_: gate.open.wait(60) and (_ for _ in ()).throw(MemoryError("no room")))
-        requests = [model.ask(TOKENIZER, "ab", config) for _ in range(5)]
+        requests = [model.ask(TOKENIZER, "ab", SampleConfig(length=LONG)) for _ in range(5)]
         gate.open.set()
         said = []
         for request in requests:

@@ -4,4 +4,4 @@ One line in sample.py or train.py chooses a module; if you delete the module, th
 why nothing is imported here: import the module you need.
 """
 
-__all__ = ["block", "cpu", "cuda", "cuda_decode", "decode", "rows", "threads"]
+__all__ = ["block", "cpu", "cuda", "cuda_decode", "decode", "ready", "rows", "threads"]

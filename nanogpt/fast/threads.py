@@ -48,22 +48,32 @@ class Threads:
         self.usual = self.now = threads
         self.patience = self.left = wait
 
-    @contextmanager
-    def chosen(self, size: float = 1.0) -> Iterator[None]:
-        """Use the chosen number of threads in the block, and learn from its time, which grows with `size`."""
-        if self.most == 1:
-            yield
-            return
-        before = self.get()
-        self.set(self.now)
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.set(before)
-            self.learn((time.perf_counter() - began) / size)
+    def chosen(self, size: float = 1.0) -> Chosen:
+        """Use the chosen number of threads in a `with` block, and learn from its time, which grows with `size`."""
+        return Chosen(self, size)
 
 
+class Chosen:
+    """The `with` block of `Threads.chosen`: a class, because a generator takes as long as two products."""
+
+    __slots__ = ("began", "before", "size", "threads")
+
+    def __init__(self, threads: Threads, size: float):
+        self.threads, self.size = threads, size
+
+    def __enter__(self) -> None:
+        if self.threads.most > 1:
+            self.before = self.threads.get()
+            self.threads.set(self.threads.now)
+            self.began = time.perf_counter()
+
+    def __exit__(self, *problem: object) -> None:
+        if self.threads.most > 1:
+            self.threads.set(self.before)
+            self.threads.learn((time.perf_counter() - self.began) / self.size)
+
+
+@cache
 def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
     """Return the functions that get and set the threads of NumPy's OpenBLAS; with another BLAS they do nothing."""
     try:
@@ -71,6 +81,18 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
         return library.scipy_openblas_get_num_threads64_, library.scipy_openblas_set_num_threads64_
     except (AttributeError, OSError):
         return lambda: 1, lambda threads: None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Use one of OpenBLAS's threads in the block, because the products in it are too small for several."""
+    get, switch = openblas()
+    before = get()
+    switch(1)
+    try:
+        yield
+    finally:
+        switch(before)
 
 
 @cache

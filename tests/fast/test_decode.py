@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from judges import plainly_generated
 
 from nanogpt import sample
 from nanogpt.config import ModelConfig, SampleConfig
-from nanogpt.fast.decode import FastDecoder, Ready
+from nanogpt.fast.decode import FastDecoder
 from nanogpt.fast.packed import Packed, attend_one, has_onednn, packed
+from nanogpt.fast.ready import Ready
 from nanogpt.fast.threads import Threads, all_threads, openblas, torch_threads
+from nanogpt.fast.weights import Weights
+from nanogpt.layout import Layout
 from nanogpt.model import GPT, attention_by_hand
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many, keep_ready, stream
 from nanogpt.tokenizer import CharTokenizer
@@ -25,6 +29,7 @@ SHAPES = [
     dict(n_layer=2, n_head=2, n_embd=16),
     dict(n_layer=1, n_head=1, n_embd=6),
     dict(n_layer=3, n_head=4, n_embd=40),
+    dict(n_layer=1, n_head=2, n_embd=256),  # wide: torch reads its prompts
 ]
 LAYOUTS = ["classic", "modern"]
 CONFIGS = [
@@ -53,7 +58,7 @@ def prompts(texts: int, length: int) -> np.ndarray:
 @pytest.mark.parametrize("texts", [1, 3])
 @pytest.mark.parametrize("length", [1, 2, 5, T])
 def test_the_scores_are_those_of_the_whole_model(layout, shape, texts, length):
-    model, ids = made(layout, **shape), prompts(texts, T)
+    model, ids = made(layout, noise=min(0.3, 12 / shape["n_embd"]), **shape), prompts(texts, T)
     with torch.no_grad():
         expected = model(torch.from_numpy(ids))[0].numpy()  # (B, T, vocab_size)
     assert np.abs(expected).max() > 1
@@ -65,6 +70,41 @@ def test_the_scores_are_those_of_the_whole_model(layout, shape, texts, length):
             assert decoder.length == T
             decoder.restart()
             assert decoder.length == 0
+
+
+@pytest.mark.parametrize("texts", [1, 3])
+@pytest.mark.parametrize("gain", [1.0, 60.0])
+def test_scores_that_could_overflow_are_shifted_and_others_are_not(texts, gain):
+    model, ids = made("classic"), prompts(texts, T)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.sa.qkv.weight[: 2 * 16] *= gain  # queries and keys
+        expected = model(torch.from_numpy(ids))[0].numpy()
+    decoder = decoder_for(model, texts)
+    assert decoder.w.bounded == [gain == 1.0] * 2
+    for t in range(T):
+        np.testing.assert_allclose(decoder.read(ids[:, t : t + 1]), expected[:, t], atol=1e-4)
+    np.testing.assert_allclose(Ready(model).read(ids, caches(decoder.w, texts)), expected[:, -1], atol=1e-4)
+
+
+def caches(w: Weights, texts: int) -> list[np.ndarray]:
+    return [np.ones((2, texts, w.nh, T, w.hs + 1), np.float32) for _ in w.layers]
+
+
+@pytest.mark.parametrize("layout", [LAYOUTS[0], Layout(rotary=True)], ids=["learned", "rotary"])
+def test_no_score_is_higher_than_its_bound(layout):
+    model = made(layout, n_layer=1, n_head=2, n_embd=16)
+    w, found = Weights(model), []
+    decoder = FastDecoder(Ready(model))
+    exp = lambda scores, out: found.append(np.abs(scores).max()) or np.exp(scores, out=out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nanogpt.fast.decode.np", SimpleNamespace(**{**vars(np), "exp": exp}))
+        for seed in range(20):
+            decoder.restart()
+            for i in np.random.default_rng(seed).integers(0, V, T):
+                decoder.read(np.array([[i]]))
+    bound = w.highest_score(w.layers[0][0])
+    assert 0.1 * bound < max(found) <= bound
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from nanogpt.config import ModelConfig
-from nanogpt.fast import rows as rows_module
-from nanogpt.fast.decode import Ready
+from nanogpt.fast import several, weights
 from nanogpt.fast.packed import has_onednn
+from nanogpt.fast.ready import Ready
 from nanogpt.fast.rows import Rows
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT
@@ -40,7 +40,8 @@ def expected(model: GPT, texts: list[list[int]]) -> np.ndarray:
 @pytest.mark.parametrize("wide", [1, 1000])  # oneDNN's products for all matrices, and for none
 @pytest.mark.parametrize("layout", MIXED)
 def test_texts_join_and_leave_at_any_position(layout, wide, monkeypatch):
-    monkeypatch.setattr(rows_module, "WIDE", wide)
+    for module in (several, weights):  # which then also read prompts by torch, and by NumPy
+        monkeypatch.setattr(module, "WIDE", wide)
     model, rng = made(MIXED[layout], n_layer=2, n_head=2, n_embd=16), np.random.default_rng(1)
     rows, texts = Rows(Ready(model), 4), list[list[int]]()
 
@@ -82,17 +83,17 @@ def test_wide_matrices_and_many_rows_are_packed_and_others_are_not(monkeypatch):
     packed = torch.ops.mkldnn._linear_pointwise
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *a: calls.append(1) or packed(*a))
     for wide, rows, expected in ((256, 3, []), (256, 32, [1]), (4, 3, [1, 1])):
-        monkeypatch.setattr(rows_module, "WIDE", wide)
+        monkeypatch.setattr(several, "WIDE", wide)
         x = np.arange(rows * 4, dtype=np.float32).reshape(rows, 4)
-        np.testing.assert_allclose(rows_module.product(W)(x), x @ W)
+        np.testing.assert_allclose(several.product(W)(x), x @ W)
         assert calls == expected
 
 
 def test_without_onednn_torch_multiplies_wide_matrices(monkeypatch):
-    monkeypatch.setattr(rows_module, "has_onednn", lambda: False)
-    monkeypatch.setattr(rows_module, "WIDE", 4)
+    monkeypatch.setattr(several, "has_onednn", lambda: False)
+    monkeypatch.setattr(several, "WIDE", 4)
     W, x = np.arange(20, dtype=np.float32).reshape(4, 5), np.ones((3, 4), np.float32)
-    np.testing.assert_allclose(rows_module.product(W)(x), x @ W)
+    np.testing.assert_allclose(several.product(W)(x), x @ W)
 
 
 @pytest.mark.skipif(not has_onednn(), reason="needs oneDNN")
