@@ -398,9 +398,10 @@ def commands(*budgets: int) -> None:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import torch; torch.zeros(1, device='" + DEVICE + "')"])
     say(seconds_to_load_torch=time.perf_counter() - began)
-    for budget in (1,) if QUICK else budgets or (5, 5):
+    for number, budget in enumerate((1,) if QUICK else budgets or (5, 5, 5)):
         name, began = f"timed-{budget}-{time.time_ns()}", time.perf_counter()
-        command = [sys.executable, "-m", "nanogpt", "train", FILE, "--name", name, "--budget", f"{budget}s"]
+        command = [sys.executable, "-m", "nanogpt", "train", FILE, "--name", name, "--budget", f"{budget}s",
+                   "--seed", str(1337 + number)]  # fmt: skip
         said = []
         with subprocess.Popen(
             [*command, "--device", DEVICE], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

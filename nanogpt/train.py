@@ -18,6 +18,7 @@ from . import corpus
 from .config import ModelConfig, TrainConfig
 from .data import Data, forgetting, large_file, make_get_batch, pieces, split
 from .device import Device, at_place, pick_device, places
+from .evaluate import estimate_loss
 from .formats import read_config
 from .holdout import train_length
 from .model import GPT
@@ -26,8 +27,10 @@ from .ranks import Ranks, SharedStep, own_place, together, wanted
 from .reporter import Reporter
 from .runs import Run, queue
 from .runs.checkpoint import Progress, load_state, save_state
-from .timetable import Timetable
+from .timetable import FEW, SOME, Timetable
 from .tokenizer import Tokenizer, load_tokenizer, token_lengths
+
+MANY = 256  # windows of an evaluation: batches of the size that still larger ones consist of
 
 
 def make_step(model: GPT, config: TrainConfig, device: Device, ranks: Ranks | None = None) -> Step | SharedStep:
@@ -136,6 +139,8 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         # load libraries and compile kernels now, so that this doesn't count as training time
         starts, began = torch.zeros(config.batch_size, dtype=torch.long), time.perf_counter()  # any batch will do
         take_step.ready(*pieces(data.train, starts, model.config.block_size))
+        if device.type == "cuda" and config.budget:
+            load_kernels(model, data, device)
         if take_step.note:
             run.event("note", step=at.step, message=take_step.note)
 
@@ -158,6 +163,16 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
                 reporter.add(loss, lr, grad_norm)
 
         reporter.finish()
+
+
+def load_kernels(model: GPT, data: Data, device: Device) -> None:
+    """Evaluate a model once with as many windows as its evaluations will use.
+
+    A GPU loads other kernels for each size of batch, so the last evaluation of a short run would otherwise take most of
+    its time for that, and look at little of the validation set.
+    """
+    for most in (FEW, SOME, MANY):
+        estimate_loss(model, data.val, device, most, data.lengths)
 
 
 def own_device(run: str) -> Device:

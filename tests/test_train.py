@@ -33,7 +33,8 @@ from nanogpt.optim import get_lr, settled
 from nanogpt.reporter import CLEARLY_WORSE, Reporter
 from nanogpt.runs import Run, read_jsonl, snapshots
 from nanogpt.timetable import Timetable
-from nanogpt.train import train
+from nanogpt.tokenizer import load_tokenizer
+from nanogpt.train import load_data, load_kernels, train
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
@@ -490,6 +491,32 @@ def test_a_timed_run_logs_its_speed_and_what_a_sample_and_a_save_took(text, monk
     costs = run.history().events[-1]["costs"]
     assert costs["sample"] == 0.03
     assert costs["save"] == pytest.approx(0.03 * round(costs["save"] / 0.03)) != 0
+
+
+def test_the_last_message_says_if_there_was_no_time_for_the_whole_validation_set(undisturbed, text, monkeypatch):
+    assert "There was time" not in undisturbed(**PLAIN).history().events[-1]["message"]
+    monkeypatch.setattr("nanogpt.reporter.write_sample", lambda *_: "a sample")
+    with steady_clock(0.03):
+        run = prepare.new_run("hurried", text, "timed", **TINY, budget=8.0)
+        train(run)
+    last = run.history().events[-1]
+    held_out = len(split(text.tokens())[1]) - 1
+    assert last["val_characters"] < held_out
+    share = last["val_characters"] / held_out
+    assert f"only {share:.0%} of the validation set." in last["message"]
+
+
+def test_before_a_timed_run_on_a_gpu_kernels_are_loaded_and_nothing_else_changes(undisturbed, text, monkeypatch):
+    run, device, looked = undisturbed(**PLAIN), pick_device("cpu"), []
+    look = lambda *given: looked.append(given[3]) or estimate_loss(*given)
+    monkeypatch.setattr("nanogpt.train.estimate_loss", look)
+    model, data = load_model(run.folder).train(), load_data(text.id, load_tokenizer(run.folder), device)
+    weights, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    load_kernels(model, data, device)
+    assert looked == [4, 32, 256]
+    assert model.training
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
 
 
 def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
