@@ -112,7 +112,7 @@ class Cautious(Muon):
     """Muon with cautious weight decay (Chen et al., 2025, arXiv 2510.12402): only where the update shrinks a weight."""
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self):
         decays = [group["weight_decay"] for group in self.param_groups]
         before = [[p.clone() for p in group["params"]] for group in self.param_groups]
         for group in self.param_groups:
@@ -185,7 +185,7 @@ def left_out(name: str) -> bool:
     return name in [f"blocks.{i}.ffwd.net.2.weight" for i in range(own.variant.get("without_first", 0))]
 
 
-def make_optimizers(model: torch.nn.Module, config: Any) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: torch.nn.Module, config: Any) -> list[optim.Optimizer]:
     """Make the optimizers as optim.py does, with the current variant's changes to Muon."""
     adamw, _ = ORIGINAL(model, config)
     heads = model.config.n_head if own.variant.get("per_head") else 1  # type: ignore[union-attr]

@@ -32,7 +32,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch._dynamo  # noqa: F401  making the first optimizer imports it, which takes seconds
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 

@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # making an optimizer imports it, which takes seconds
 from safetensors.torch import load
 
 from benchmarks.machine import write_result

@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -55,7 +56,58 @@ def orthogonalize(matrices, steps: int = 5):
 AT_ONCE = 1 << 24  # about how many numbers each share of a stack has: each takes 18 bytes meanwhile
 
 
-class Muon(torch.optim.Optimizer):
+class Optimizer:
+    """Groups of parameters with their settings, and tensors that are kept for each parameter, as in torch.optim.
+
+    torch.optim's own class imports PyTorch's compiler at its first use: a third of the time that a trainer takes to start.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], **settings: Any):
+        self.param_groups = [settings | group for group in groups]
+        self.state: dict[Any, dict[str, torch.Tensor]] = {p: {} for group in self.param_groups for p in group["params"]}
+
+    def step(self) -> None:
+        """Update all parameters that have a gradient."""
+        raise NotImplementedError
+
+    def load(self, state: dict[int, dict[str, torch.Tensor]]) -> None:
+        """Replace the tensors that are kept: {parameter's number: {name: tensor}}."""
+        for number, p in enumerate(self.state):
+            self.state[p] = {name: value.to(p.device, torch.float32) for name, value in state.get(number, {}).items()}
+
+
+class AdamW(Optimizer):
+    """AdamW (Loshchilov & Hutter, 2017), by the kernel of torch.optim.AdamW(fused=True): one pass over memory."""
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]):
+        super().__init__(groups, lr=lr, betas=betas)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update all parameters that have a gradient."""
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            kept = [self.state[p] or self.begin(p) for p in params]
+            if not params:
+                continue
+            means, squares, steps = ([entry[name] for entry in kept] for name in ("exp_avg", "exp_avg_sq", "step"))
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                params, [p.grad for p in params], means, squares, [], steps, lr=group["lr"],
+                beta1=group["betas"][0], beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=1e-8,
+                amsgrad=False, maximize=False,
+            )  # fmt: skip
+
+    def begin(self, p) -> dict[str, torch.Tensor]:
+        """Return what is kept for a parameter, before its first step."""
+        # the number of steps is a tensor, too, because a CUDA graph must be able to count
+        self.state[p] = dict(
+            step=torch.zeros((), device=p.device), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p)
+        )
+        return self.state[p]
+
+
+class Muon(Optimizer):
     """Momentum SGD with orthogonalized updates. Parameters are matrices, or several matrices stacked by rows (`qkv`).
 
     A group's `parts` is the number of stacked matrices: `qkv` has three, and each is orthogonalized on its own. A step
@@ -63,13 +115,13 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, groups, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
-        super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1))
+        super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1)
         self.orthogonalize: Callable = orthogonalize  # fast/cpu.py replaces it with a multi-threaded one
         self.shares = 1  # among which it divides a stack
 
     @torch.no_grad()
-    def step(self, closure=None):
-        """Update all parameters."""
+    def step(self) -> None:
+        """Update all parameters that have a gradient."""
         stacks: dict = {}  # shape and number -> updates of this shape, which are orthogonalized together
         before: Counter = Counter()  # shape -> numbers in earlier updates
         for group in self.param_groups:
@@ -136,8 +188,8 @@ def settled(config: TrainConfig, shape: ModelConfig, tokens: int) -> TrainConfig
     return replace(config, weight_decay=decay)
 
 
-def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Return AdamW (Loshchilov & Hutter, 2017) for all parameters, or AdamW plus Muon for the matrices in the blocks.
+def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[Optimizer]:
+    """Return AdamW for all parameters, or AdamW plus Muon for the matrices in the blocks.
 
     Weight decay applies to matrices only, not to gains and biases. A negative one (not yet `settled`) is treated as 0.
     """
@@ -147,8 +199,7 @@ def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.o
         sorts[sort_of(name, p.dim(), muon)].append(p)
     groups = [dict(params=sorts["matrices"], weight_decay=decay), dict(params=sorts["vectors"], weight_decay=0.0)]
     groups = [group for group in groups if group["params"]]
-    betas = (config.beta1, config.beta2)
-    adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+    adamw = AdamW(groups, config.learning_rate, (config.beta1, config.beta2))
     if not muon:
         return [adamw]
     parts = [dict(params=sorts["qkv"], parts=3), dict(params=sorts["in blocks"], parts=1)]
@@ -164,7 +215,7 @@ def sort_of(name: str, dimensions: int, muon: bool) -> str:
     return "qkv" if "qkv" in name else "in blocks"
 
 
-def set_lr(optimizers: list[torch.optim.Optimizer], lr: float, config: TrainConfig) -> None:
+def set_lr(optimizers: list[Optimizer], lr: float, config: TrainConfig) -> None:
     """Set every group's learning rate for a step. Muon's is scaled by the same schedule."""
     for optimizer in optimizers:
         share = config.matrix_lr / config.learning_rate if isinstance(optimizer, Muon) else 1.0
@@ -175,25 +226,24 @@ def set_lr(optimizers: list[torch.optim.Optimizer], lr: float, config: TrainConf
                 group["lr"] = lr * share
 
 
-def optimizer_tensors(optimizers: list[torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
+def optimizer_tensors(optimizers: list[Optimizer]) -> dict[str, torch.Tensor]:
     """Return the optimizers' state as a flat dict, {"0.3.exp_avg": tensor, …}, for the checkpoint."""
-    states = [optimizer.state_dict()["state"] for optimizer in optimizers]
     return {
-        f"{number}.{i}.{key}": torch.as_tensor(value)
-        for number, state in enumerate(states)
-        for i, entry in state.items()
-        for key, value in entry.items()
+        f"{number}.{i}.{name}": value
+        for number, optimizer in enumerate(optimizers)
+        for i, entry in enumerate(optimizer.state.values())
+        for name, value in entry.items()
     }
 
 
-def load_optimizer_tensors(optimizers: list[torch.optim.Optimizer], tensors: dict[str, torch.Tensor]) -> None:
+def load_optimizer_tensors(optimizers: list[Optimizer], tensors: dict[str, torch.Tensor]) -> None:
     """Load what `optimizer_tensors` returned. Raise ValueError or IndexError if it belongs to other parameters."""
     for number, optimizer in enumerate(optimizers):
-        state = _state_in(tensors, number, [p for group in optimizer.param_groups for p in group["params"]])
+        state = _state_in(tensors, number, list(optimizer.state))
         wanted = {"momentum"} if isinstance(optimizer, Muon) else {"step", "exp_avg", "exp_avg_sq"}
         if any(entry.keys() != wanted for entry in state.values()):
             raise ValueError(f"optimizer {number} lacks some of its tensors, or has others")
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        optimizer.load(state)
 
 
 def _state_in(tensors: dict[str, torch.Tensor], number: int, params: list) -> dict[int, dict[str, torch.Tensor]]:

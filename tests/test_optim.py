@@ -118,6 +118,40 @@ def test_weight_decay_pulls_on_matrices_only():
         torch.testing.assert_close(p.detach(), expected, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("rate", [float, torch.tensor])
+def test_adamw_is_torch_s_own_to_the_bit(rate):
+    model, other = a_model(), a_model()
+    (ours,) = make_optimizers(model, TrainConfig(weight_decay=0.1, beta1=0.8))
+    twin = dict(zip(model.parameters(), other.parameters()))
+    same = [group | dict(params=[twin[p] for p in group["params"]]) for group in ours.param_groups]
+    theirs = torch.optim.AdamW(same, betas=(0.8, 0.95), fused=True)
+    for step in range(5):
+        for p, q in zip(model.parameters(), other.parameters()):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step))
+            q.grad = p.grad.clone()
+        for optimizer in (ours, theirs):
+            for group in optimizer.param_groups:
+                group["lr"] = rate(0.1 / (1 + step))
+            optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters()))
+    kept = theirs.state_dict()["state"]
+    found = optimizer_tensors([ours])
+    assert found.keys() == {f"0.{i}.{name}" for i, entry in kept.items() for name in entry}
+    assert all(torch.equal(found[f"0.{i}.{name}"], value) for i, entry in kept.items() for name, value in entry.items())
+
+
+def test_a_parameter_without_a_gradient_stays_as_it_is():
+    model = a_model(layout="modern")
+    optimizers = make_optimizers(model, TrainConfig(optimizer="muon", weight_decay=0.1))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for name, p in model.named_parameters():
+        p.grad = None if "proj" in name or "embedding" in name else torch.ones_like(p)
+    for optimizer in optimizers:
+        optimizer.step()
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) is (p.grad is None), name
+
+
 def test_beside_muon_weight_decay_pulls_on_every_matrix_at_its_own_rate():
     model = a_model(layout="modern")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -171,8 +171,6 @@ class GraphStep(Step):
         kept = {key: value.clone() for key, value in optimizer_tensors(self.optimizers).items()}
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = torch.tensor(float(group["lr"]), device=self.xb.device)  # read by the kernels at each replay
-            if "capturable" in group:
-                group["capturable"] = True
         try:
             stream.wait_stream(home)
             with torch.cuda.stream(stream):

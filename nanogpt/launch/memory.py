@@ -31,7 +31,7 @@ def needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
     if keeps_attention(model, device):
         per_layer += model.n_head * model.block_size
     activations = tokens * (model.n_layer * per_layer * size + 4 * 4 * model.vocab_size + 8 * model.n_embd)
-    return kept + activations + 400_000_000  # torch itself
+    return kept + activations + 365_000_000  # torch itself
 
 
 def gradients(model: ModelConfig, device: Device) -> int:

@@ -254,9 +254,7 @@ def fits(plan: Plan, characters: int, tokenizer: Tokenizer) -> bool:
 
 
 def measure_once(wanted: str) -> None:
-    """Load and measure what `choose` needs before the clock starts: on a GPU its speed, once per machine."""
-    import torch._dynamo  # noqa: F401, the optimizers import it at their first use, which takes two seconds
-
+    """Measure what `choose` needs before the clock starts: on a GPU its speed, once per machine."""
     device = pick_device(wanted)
     if device.type == "cuda" and not device.elsewhere:
         gpu_plan.product_speed(device)

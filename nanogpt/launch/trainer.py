@@ -70,8 +70,6 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
 
 def import_all() -> None:
     """Import what training needs, which takes seconds, so that a run begins as soon as its turn has come."""
-    import torch._dynamo  # noqa: F401, or making the first optimizer would import it, which takes as long as torch
-
     from . import plan  # noqa: F401, and with it the training loop
 
 

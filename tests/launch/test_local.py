@@ -390,7 +390,7 @@ def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monk
     run = prepare.new_run("one", corpus.add(tiny_text), "quick", n_layer=1, n_head=2, n_embd=16, block_size=16)
     prepare.to_continue(run)
     needed = memory.needed(read_config(run.folder), TrainConfig.of(run.settings()["train"]), pick_device("cpu"))
-    assert 0.4e9 < needed < 0.5e9  # nearly all of it is torch itself
+    assert 0.36e9 < needed < 0.44e9  # nearly all of it is torch itself
     monkeypatch.setattr(memory, "free_now", lambda device: needed)
     prepare.to_continue(run)
     monkeypatch.setattr(memory, "free_now", lambda device: needed - 1)
