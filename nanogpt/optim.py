@@ -59,7 +59,7 @@ AT_ONCE = 1 << 24  # about how many numbers each share of a stack has: each take
 class Optimizer:
     """Groups of parameters with their settings, and tensors that are kept for each parameter, as in torch.optim.
 
-    torch.optim's own class imports PyTorch's compiler at its first use: a third of the time that a trainer takes to start.
+    torch.optim's own class imports PyTorch's compiler at its first use, which is a third of a trainer's time to start.
     """
 
     def __init__(self, groups: list[dict[str, Any]], **settings: Any):
