@@ -18,6 +18,7 @@ from .holdout import train_length, train_tokens
 
 IN_MEMORY = 80_000_000  # bytes: larger texts stay on disk, and the system reads the pages that batches need
 AT_A_TIME = 64  # sequences whose pages of a large text may stay in this process's memory, up to 2 MB each
+AT_ONCE_ON_A_GPU = 65_536  # tokens per forward pass of an evaluation
 PER_TURN = 10_000_000  # sequences that are shuffled at once, which takes 8 bytes each
 
 
@@ -159,7 +160,7 @@ def windows(data: torch.Tensor, block_size: int, most: int | None = None):
     else:
         starts = torch.arange(0, len(data) - 1, block_size, device=data.device)
     full = starts[starts + block_size < len(data)]
-    at_once = 65_536 if data.is_cuda else 4096  # tokens per forward pass: fast, and light on memory
+    at_once = AT_ONCE_ON_A_GPU if data.is_cuda else 4096  # tokens per forward pass: fast, and light on memory
     for some in full.split(max(1, at_once // block_size)):
         piece = data[some[:, None] + torch.arange(block_size + 1, device=data.device)].long()  # (B, T+1)
         yield piece[:, :-1], piece[:, 1:]

@@ -79,12 +79,15 @@ class Optimizer:
 class AdamW(Optimizer):
     """AdamW (Loshchilov & Hutter, 2017), by the kernel of torch.optim.AdamW(fused=True): one pass over memory."""
 
+    _step_supports_amp_scaling = True  # with float16: GradScaler sets `found_inf`, and doesn't wait to see what it is
+
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]):
         super().__init__(groups, lr=lr, betas=betas)
 
     @torch.no_grad()
     def step(self) -> None:
         """Update all parameters that have a gradient."""
+        overflow = getattr(self, "found_inf", None)
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             kept = [self.state[p] or self.begin(p) for p in params]
@@ -95,8 +98,10 @@ class AdamW(Optimizer):
             torch._fused_adamw_(
                 params, [p.grad for p in params], means, squares, [], steps, lr=group["lr"],
                 beta1=group["betas"][0], beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=1e-8,
-                amsgrad=False, maximize=False,
+                amsgrad=False, maximize=False, found_inf=overflow,
             )  # fmt: skip
+            if overflow is not None:  # 1 or 0; if 1, the kernel has changed nothing
+                torch._foreach_sub_(steps, [overflow] * len(steps))
 
     def begin(self, p) -> dict[str, torch.Tensor]:
         """Return what is kept for a parameter, before its first step."""
@@ -142,6 +147,8 @@ class Muon(Optimizer):
     def with_momentum(self, group: dict) -> list:
         """Turn a group's gradients into what is to be orthogonalized. Apply its weight decay. Return its parameters."""
         params = [p for p in group["params"] if p.grad is not None]
+        if not params:
+            return []
         for p in params:
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)

@@ -193,8 +193,8 @@ class Reporter:
         loss = min(best_loss, last_loss)
         message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."
         if most < due.all_windows:
-            share = max(0.01, most / due.all_windows)
-            message += f" There was time to evaluate only {share:.0%} of the validation set."
+            share = max(1, 100 * most // due.all_windows)
+            message += f" The last evaluation was of {share}% of the validation set."
         if not due.last:
             message = (
                 f"Stopped early at step {at.step:,}: the model was memorizing its text. The validation loss had been "

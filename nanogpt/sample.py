@@ -217,7 +217,7 @@ def generate_many(
 
 
 def generate_alone(decoder: AnyDecoder, ids: list[int], config: SampleConfig, text: Draws) -> Iterator[list[list]]:
-    """`generate_many` for a single text on a CPU, where most of the time would go into keeping account of many."""
+    """`generate_many` for a single text, token by token, without the time that keeping account of many takes."""
     context = lambda: window(ids + text.new, decoder.block_size, anew=bool(text.new))
     for i in generate_one(decoder, context, config, text.rng):
         yield [text.add(i)]
@@ -248,7 +248,7 @@ def generate_batch(
 def generate_one(
     decoder: AnyDecoder, context: Callable[[], list[int]], config: SampleConfig, rng: np.random.Generator
 ) -> Iterator[int]:
-    """Yield the tokens that continue a text, without end, on a CPU.
+    """Yield the tokens that continue a text, one by one and without end.
 
     `context` returns the tokens to read first, and again whenever the window is full.
     """

@@ -27,7 +27,8 @@ class Timetable:
     With fixed steps, evaluation sizes are computed, not measured, so that evaluating more often changes nothing else:
     a forward pass counts as a third of a step, and an evaluation may cost 0.25% of the run (5% each for the two final
     ones, of the best and the last weights). With a time budget, the measured cost of evaluations, samples and saves
-    decides how many there are: together they stay within `overhead`.
+    decides how many there are: together they stay within `overhead`, but for the last evaluation, which may always take
+    1% of the budget.
     """
 
     def __init__(
@@ -91,16 +92,24 @@ class Timetable:
     @property
     def reserve(self) -> float:
         """Return the seconds to reserve at the end of a timed run for its last evaluation, sample and save."""
-        # the median, and at most SLOWER, so that a single slow evaluation doesn't end the run early
-        usual = min(sorted(self._recent)[(len(self._recent) - 1) // 2], SLOWER * self._window) if self._recent else 0.0
-        closing = self.judged * self.final_windows * usual + self._evaluation + self._sample + self._save + self.pending
+        closing = (
+            self.judged * self.final_windows * self._usual + self._evaluation + self._sample + self._save + self.pending
+        )
         return min(0.5 * self.config.budget, 1.2 * closing)
 
     @property
     def windows_left(self) -> int:
-        """Return how many windows can be evaluated in what is left of a time budget: 0 if there is none."""
-        left = 0.8 * (self.config.budget - self.seconds)
-        return int(max(0.0, left) / self._window)
+        """Return how many windows can be evaluated in what is left of a time budget that has run out, before a save."""
+        left = 0.8 * (self.config.budget - self.seconds) - self._save
+        return int(left / self._usual) if self.last and self._recent and left > 0 else 0
+
+    @property
+    def _usual(self) -> float:
+        """Return the seconds that a window usually takes: the median of the last three evaluations.
+
+        At most SLOWER times the fastest, so that a single slow evaluation doesn't end the run early.
+        """
+        return min(sorted(self._recent)[(len(self._recent) - 1) // 2], SLOWER * self._window) if self._recent else 0.0
 
     def look(self, step: int) -> None:
         """Update what is due before this step."""

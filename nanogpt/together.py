@@ -167,11 +167,12 @@ class Together:
         [text] = self.writing
         if self.rows is not None:
             self.rows.restart()
-        decoder, text.turn = decoder_for(self.model, 1), 0
-        for i in generate_one(decoder, text.context, text.config, text.rng):
-            text.add(i)
-            if text.over or (self.waiting and (self.most > 1 or text.turn >= TURN)):
-                break
+        text.turn = 0
+        if not self.leaves(text):
+            for i in generate_one(decoder_for(self.model, 1), text.context, text.config, text.rng):
+                text.add(i)
+                if self.leaves(text):
+                    break
         self.writing.clear()
         if text.over:
             self.finish(text)
@@ -179,6 +180,10 @@ class Together:
             self.waiting.appendleft(text)
         else:
             self.waiting.append(text)
+
+    def leaves(self, text: Writing) -> bool:
+        """Return True if a text that is generated alone is over, or makes room for others."""
+        return text.over or bool(self.waiting and (self.most > 1 or text.turn >= TURN))
 
     def let_join(self) -> None:
         """Read the contexts of texts that wait, as many as there is room for."""

@@ -16,7 +16,7 @@ import torch
 
 from . import corpus
 from .config import ModelConfig, TrainConfig
-from .data import Data, forgetting, large_file, make_get_batch, pieces, split
+from .data import AT_ONCE_ON_A_GPU, Data, forgetting, large_file, make_get_batch, pieces, split
 from .device import Device, at_place, pick_device, places
 from .evaluate import estimate_loss
 from .formats import read_config
@@ -29,8 +29,6 @@ from .runs import Run, queue
 from .runs.checkpoint import Progress, load_state, save_state
 from .timetable import FEW, SOME, Timetable
 from .tokenizer import Tokenizer, load_tokenizer, token_lengths
-
-MANY = 256  # windows of an evaluation: batches of the size that still larger ones consist of
 
 
 def make_step(model: GPT, config: TrainConfig, device: Device, ranks: Ranks | None = None) -> Step | SharedStep:
@@ -171,7 +169,7 @@ def load_kernels(model: GPT, data: Data, device: Device) -> None:
     A GPU loads other kernels for each size of batch, so the last evaluation of a short run would otherwise take most of
     its time for that, and look at little of the validation set.
     """
-    for most in (FEW, SOME, MANY):
+    for most in (FEW, SOME, 2 * AT_ONCE_ON_A_GPU // model.config.block_size):
         estimate_loss(model, data.val, device, most, data.lengths)
 
 

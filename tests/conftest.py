@@ -61,13 +61,11 @@ if not NETWORK:
     # Don't use HF_HUB_OFFLINE=1 here: it would block the fake Hub on the loopback address, too.
     # This port stays closed until a test uses the `hub` fixture. It is below the range of ephemeral ports.
     os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{free_port(20_000 + os.getpid() % 5000)}"
+if re.search(r"-m[ =]?gpu( |$)", " ".join(sys.argv)):  # the processes that pytest-xdist starts don't see these
+    os.environ["NANOGPT_TEST_GPU"] = "1"
+if os.environ.get("NANOGPT_TEST_GPU") != "1":  # most tests compare with what a CPU computes
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 prepared.install()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Hide the GPUs, because most tests compare with what a CPU computes; `-m gpu` runs those that need one."""
-    if "gpu" not in config.option.markexpr:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -140,12 +140,38 @@ def test_adamw_is_torch_s_own_to_the_bit(rate):
     assert all(torch.equal(found[f"0.{i}.{name}"], value) for i, entry in kept.items() for name, value in entry.items())
 
 
+def test_a_step_whose_gradients_overflow_in_float16_changes_nothing():
+    model = a_model()
+    (optimizer,) = make_optimizers(model, TrainConfig(weight_decay=0.1))
+    scaler = torch.amp.GradScaler("cpu")
+
+    def take_step(factor: float) -> dict[str, torch.Tensor]:
+        scaler.scale(sum((p * factor).sum() for p in model.parameters())).backward()
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        model.zero_grad()
+        return {
+            name: value.clone()
+            for name, value in (*optimizer_tensors([optimizer]).items(), *model.state_dict().items())
+        }
+
+    first, scale = take_step(0.1), scaler.get_scale()
+    assert first["0.0.step"] == 1
+    second = take_step(1e38)  # times the scale, infinite
+    assert scaler.get_scale() == scale / 2
+    assert all(torch.equal(first[name], value) for name, value in second.items())
+    third = take_step(0.1)
+    assert third["0.0.step"] == 2
+    assert not torch.equal(third["lm_head.weight"], second["lm_head.weight"])
+
+
 def test_a_parameter_without_a_gradient_stays_as_it_is():
     model = a_model(layout="modern")
     optimizers = make_optimizers(model, TrainConfig(optimizer="muon", weight_decay=0.1))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for name, p in model.named_parameters():
-        p.grad = None if "proj" in name or "embedding" in name else torch.ones_like(p)
+        p.grad = None if "qkv" in name or "embedding" in name else torch.ones_like(p)
     for optimizer in optimizers:
         optimizer.step()
     for name, p in model.named_parameters():

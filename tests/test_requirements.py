@@ -24,7 +24,7 @@ ZERO_PYTHON = ("3.10", "3.12")
 # The private functions of torch that the program uses. All exist in torch 2.9.1, 2.11.0 and 2.13.0. The program also
 # works without the last three.
 PRIVATE = {
-    "_foreach_add_", "_foreach_copy_", "_foreach_lerp_", "_foreach_mul_", "_fused_adamw_",
+    "_dynamo", "_foreach_add_", "_foreach_copy_", "_foreach_lerp_", "_foreach_mul_", "_foreach_sub_", "_fused_adamw_",
     "_is_avx512_bf16_supported", "_linear_pointwise", "_reorder_linear_weight",
 }  # fmt: skip
 

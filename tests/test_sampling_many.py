@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +17,7 @@ from nanogpt import sample as sample_module
 from nanogpt.cli.main import main
 from nanogpt.config import DASHES, ModelConfig, NanoGPTError, SampleConfig, unescaped
 from nanogpt.disk import write_whole
+from nanogpt.fast.decode import FastDecoder
 from nanogpt.launch import prepare
 from nanogpt.model import GPT
 from nanogpt.runs import Run
@@ -334,7 +336,9 @@ def test_few_models_are_in_memory_at_once(trained, monkeypatch):
     from nanogpt.ui import sample_tab
 
     monkeypatch.setattr(sample_tab, "MODELS", 1)
-    monkeypatch.setattr(sample_tab, "PATIENCE", 0.03)
+    monkeypatch.setattr(sample_tab, "PATIENCE", 0.3)
+    read = FastDecoder.read  # slowed down, or the first text would end within that time
+    monkeypatch.setattr(FastDecoder, "read", lambda *given: time.sleep(0.0005) or read(*given))
     monkeypatch.setattr(sample_tab, "_loaded", {})
     weights = trained.folder / "model.safetensors"
     first = sample_tab.write("one", length=10_000)

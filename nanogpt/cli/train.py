@@ -53,16 +53,14 @@ def run_to_resume(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
 def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     """Create a run from the command line's text and settings, and print what it will train on."""
     from .. import corpus
-    from ..device import pick_device
     from ..formats import read_config
-    from ..launch import prepare
+    from ..launch import gpu_plan, prepare
 
     check_flags(arguments, changes)
     name = name_for(arguments.name)
     text = text_of(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
     chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
-    # this process will train, so let it measure the GPU itself: another one would take five seconds to start
-    pick_device(str(changes.get("device") or "auto"), probe=True)
+    gpu_plan.measure_here(str(changes.get("device") or "auto"))
     run = prepare.new_run(name or free_name(text.name), text, chosen, **changes)
     print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique", flush=True)
     fits = read_config(run.folder).block_size

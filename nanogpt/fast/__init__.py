@@ -1,7 +1,7 @@
 """Faster versions of functions in model.py, optim.py and sample.py: one module per trick, each tested for equality.
 
-One line in sample.py or train.py chooses a module; if you delete the module, the plain function runs instead. That's
-why nothing is imported here: import the module you need.
+One line in sample.py or train.py chooses a module; without it, or a module it needs, the plain function runs instead.
+That's why nothing is imported here: import the module you need.
 """
 
 __all__ = ["block", "cpu", "cuda", "cuda_decode", "decode", "ready", "rows", "threads"]

@@ -35,6 +35,10 @@ class Ready:
         return torch_threads()
 
     @cached_property
+    def threads_for_few(self) -> Threads:
+        return torch_threads()
+
+    @cached_property
     def several(self) -> Several:
         return Several(self.weights)
 
@@ -43,10 +47,10 @@ class Ready:
 
         `cache` is each layer's, (2, B, nh, block_size, hs + 1). It must be empty.
         """
+        if self.weights.narrow and ids.shape[1] <= SHORT:
+            with torch.inference_mode(), one_blas_thread(), self.threads_for_few.chosen(ids.size + 32.0):
+                return self.several.forward(ids.ravel(), Beginnings(self.weights, *ids.shape), cache)
         with torch.inference_mode(), self.threads.chosen(ids.size + 32.0):
-            if self.weights.narrow and ids.shape[1] <= SHORT:
-                with one_blas_thread():
-                    return self.several.forward(ids.ravel(), Beginnings(self.weights, *ids.shape), cache)
             logits, _ = self.packed(torch.from_numpy(ids), cache=[Keeper(self.weights, kv) for kv in cache])
             return logits[:, -1].numpy()  # of (B, 1, vocab_size)
 

@@ -41,7 +41,8 @@ class Weights:
         )
         self.layers = [inner[i : i + 4] for i in range(0, len(inner), 4)]
         self.idle = [not down.any() for *_, down in self.layers]  # feed-forward layers left out, as 0
-        self.bounded = [self.highest_score(qkv) < 80 for qkv, *_ in self.layers]  # their exp and its sums are exact
+        # so that neither the weights of attention, exp(score), nor their products with values overflow or vanish
+        self.bounded = [self.highest_score(qkv) < 60 for qkv, *_ in self.layers]
 
     def embed(self, model: GPT) -> None:
         """Prepare the embeddings of tokens, and those of positions or the angles by which these rotate."""
@@ -92,7 +93,11 @@ class Weights:
             heads = part.reshape(-1, self.nh, self.hs).swapaxes(0, 1)  # (nh, C or C + 1, hs)
             bias = np.linalg.norm(heads[:, C:], axis=(1, 2))  # (nh,)
             grams = heads[:, :C].swapaxes(1, 2) @ heads[:, :C]  # (nh, hs, hs)
-            longest.append(np.sqrt(np.linalg.eigvalsh(grams)[:, -1].clip(0)) + bias)
+            if not np.isfinite(grams).all():  # a damaged model
+                return math.inf
+            large = self.hs > 128  # then eigenvalues take long, and the norm of the Gram matrix is a bound, too
+            squares = np.linalg.norm(grams, axis=(1, 2)) if large else np.linalg.eigvalsh(grams)[:, -1].clip(0)
+            longest.append(np.sqrt(squares) + bias)
         return float((longest[0] * longest[1]).max())
 
     def bias(self, linear) -> np.ndarray:

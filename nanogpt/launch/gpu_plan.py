@@ -6,6 +6,7 @@ regularization then pays off. The sizes below were measured on Tiny Shakespeare 
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,8 +16,9 @@ from typing import Any
 
 import torch
 
-from ..device import Device
+from ..device import Device, pick_device
 from ..paths import environment
+from ..runs import queue
 from . import measured
 
 SLOW = 2e13  # operations per second to assume if the measurement fails
@@ -72,15 +74,11 @@ def product_key(device: Device) -> str:
 def product_speed(device: Device) -> float:
     """Return the operations per second of a large matrix product, in the device's precision.
 
-    It is measured once per GPU and PyTorch version: in this process if it uses the GPU anyway, else in another one, so
-    that its GPU memory is freed afterwards.
+    It is measured once per GPU and PyTorch version, in a separate process so that its GPU memory is freed afterwards.
     """
     key = product_key(device)
     if known := measured.recall(key):
         return known
-    if torch.cuda.is_initialized():
-        measured.keep(key, speed := measure(device.dtype))
-        return speed
     command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
@@ -89,6 +87,19 @@ def product_speed(device: Device) -> float:
         return SLOW
     measured.keep(key, speed)
     return speed
+
+
+def measure_here(wanted: str) -> None:
+    """Measure the GPU for `product_speed` in this process, which is about to train: another one takes seconds to start.
+
+    Leave it to another one if this process may have to wait for the GPU, because it would hold some memory meanwhile.
+    """
+    device = pick_device(wanted)
+    if device.type != "cuda" or device.elsewhere or queue.running() or measured.recall(product_key(device)):
+        return
+    with contextlib.suppress(RuntimeError):  # the GPU's memory may be full
+        measured.keep(product_key(device), measure(device.dtype))
+        torch.cuda.empty_cache()
 
 
 def memory_free() -> int:

@@ -72,6 +72,9 @@ def import_all() -> None:
     """Import what training needs, which takes seconds, so that a run begins as soon as its turn has come."""
     from . import plan  # noqa: F401, and with it the training loop
 
+    if sys.platform == "darwin":  # device.py tries an Apple GPU with one of torch's optimizers, which imports this
+        import torch._dynamo  # noqa: F401
+
 
 def record(run: Run, error: Exception) -> None:
     """Record why a run failed: a message in the run folder, and the traceback in log.txt.

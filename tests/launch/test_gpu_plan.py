@@ -63,13 +63,22 @@ def test_the_speed_of_a_gpu_is_what_another_process_prints(home, monkeypatch, pr
     assert measure(device) == (speed if speed > 1e14 else 1.0)  # only what was measured is kept
 
 
-def test_a_process_that_uses_the_gpu_anyway_measures_it_itself(home, monkeypatch):
-    monkeypatch.setattr(gpu_plan.subprocess, "run", lambda *_, **__: pytest.fail("it starts another process"))
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    monkeypatch.setattr(gpu_plan, "measure", lambda dtype: {torch.bfloat16: 3e14}[dtype])
+@pytest.mark.parametrize("memory", ["enough", "full"])
+def test_a_process_that_is_about_to_train_measures_the_gpu_itself(home, monkeypatch, memory):
+    def measure(dtype) -> float:
+        if memory == "full":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return {torch.bfloat16: 3e14}[dtype]
+
     device = Device("cuda", torch.bfloat16, "another GPU of this test")
-    assert gpu_plan.product_speed.__wrapped__(device) == 3e14
-    assert measured.recall(gpu_plan.product_key(device)) == 3e14
+    monkeypatch.setattr(gpu_plan, "pick_device", lambda wanted: {"auto": device}[wanted])
+    monkeypatch.setattr(gpu_plan, "measure", measure)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    gpu_plan.measure_here("auto")
+    assert measured.recall(gpu_plan.product_key(device)) == (3e14 if memory == "enough" else None)
+    monkeypatch.setattr(gpu_plan, "measure", lambda dtype: pytest.fail("it measures again, or beside a run"))
+    monkeypatch.setattr(gpu_plan.queue, "running", lambda: ["one"] if memory == "full" else [])
+    gpu_plan.measure_here("auto")
 
 
 def test_what_is_given_is_kept(gpu):
