@@ -12,6 +12,7 @@ shape and uses bfloat16 only if the hardware supports it.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -56,7 +57,7 @@ def orthogonalize(matrices, steps: int = 5):
 AT_ONCE = 1 << 24  # about how many numbers each share of a stack has: each takes 18 bytes meanwhile
 
 
-class Optimizer:
+class Optimizer(ABC):
     """Groups of parameters with their settings, and tensors that are kept for each parameter, as in torch.optim.
 
     torch.optim's own class imports PyTorch's compiler at its first use, which is a third of a trainer's time to start.
@@ -66,9 +67,9 @@ class Optimizer:
         self.param_groups = [settings | group for group in groups]
         self.state: dict[Any, dict[str, torch.Tensor]] = {p: {} for group in self.param_groups for p in group["params"]}
 
+    @abstractmethod
     def step(self) -> None:
         """Update all parameters that have a gradient."""
-        raise NotImplementedError
 
     def load(self, state: dict[int, dict[str, torch.Tensor]]) -> None:
         """Replace the tensors that are kept: {parameter's number: {name: tensor}}."""

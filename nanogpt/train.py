@@ -166,8 +166,8 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
 def load_kernels(model: GPT, data: Data, device: Device) -> None:
     """Evaluate a model once with as many windows as its evaluations will use.
 
-    A GPU loads other kernels for each size of batch, so the last evaluation of a short run would otherwise take most of
-    its time for that, and look at little of the validation set.
+    A GPU loads different kernels for each batch size. Without this, the last evaluation of a short run would spend most
+    of its time loading them, and cover little of the validation set.
     """
     for most in (FEW, SOME, 2 * AT_ONCE_ON_A_GPU // model.config.block_size):
         estimate_loss(model, data.val, device, most, data.lengths)
