@@ -124,8 +124,8 @@ def too_little_text(curve: Curve) -> Finding | None:
 
 
 def too_small(curve: Curve) -> Finding | None:
-    """Training and validation loss are close, and neither falls any more."""
-    close = curve.val[-1] - curve.train[-1] < GAP
+    """Training and validation loss are close, and neither falls any more. A larger model would overfit even more."""
+    close = curve.val[-1] - curve.train[-1] < GAP and not overfitting(curve)
     if not (curve.ended and close and abs(curve.fall()) < FLAT and curve.epochs > 2):
         return None
     if curve.val[-1] > STUCK * math.log(curve.vocab_size):

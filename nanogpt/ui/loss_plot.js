@@ -224,8 +224,9 @@ function draw(root, data) {
     const ring = make("circle", { cx: x(lowest[0]), cy: y(lowest[1]), r: 5.5, class: "plot-best" });
     if (lowest === val[val.length - 1]) return [ring];
     const others = newest.map((text) => ["x", "y"].map((key) => Number(text.getAttribute(key)))); // they begin there
-    const near = others.some(([left, height]) => Math.abs(left + 20 - x(lowest[0])) < 62 && Math.abs(height - y(lowest[1]) - 20) < 14);
-    const where = { x: x(lowest[0]) - (near ? 36 : 0), y: y(lowest[1]) + 20, "text-anchor": "middle", class: "plot-end plot-val" };
+    const below = y(lowest[1]) + 20, at = below > HEIGHT - BOTTOM ? y(lowest[1]) - 12 : below; // not among the times
+    const near = others.some(([left, height]) => Math.abs(left + 20 - x(lowest[0])) < 62 && Math.abs(height - at) < 14);
+    const where = { x: x(lowest[0]) - (near ? 36 : 0), y: at, "text-anchor": "middle", class: "plot-end plot-val" };
     return [ring, make("text", where, "best " + lowest[1].toFixed(3))];
   }
   function hover(x, y, width) {

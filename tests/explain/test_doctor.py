@@ -107,6 +107,14 @@ def test_a_rise_within_the_noise_is_no_overfitting():
     assert "overfitting" not in rules(replace(curve, val=val, train=train, epochs=0.9))  # it has read nothing twice
 
 
+def test_a_model_that_overfits_is_not_said_to_be_too_small():
+    curve = recorded("plateau")
+    assert rules(curve) == ["plateau"]
+    val, train = curve.val.copy(), curve.train.copy()
+    val[2], train[2] = val[-1] - 2 * doctor.WORSE, train[-1] + 0.01
+    assert rules(replace(curve, val=val, train=train)) == ["overfitting"]
+
+
 def test_the_untrained_model_is_not_compared_with_the_end():
     curve = recorded("short")
     steps, val = np.array([0, 42, 106, 116, 126]), np.array([3.829, 0.315, 0.250, 0.251, 0.250])

@@ -326,10 +326,11 @@ PLOT_OF = """data => {
   const boxes = [...box.querySelectorAll(".plot-end")].map((text) => text.getBBox());
   const meet = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && Math.abs(a.y - b.y) < a.height - 4;
   const found = [boxes.length, boxes.some((a, i) => boxes.slice(i + 1).some((b) => meet(a, b)))];
+  const low = Math.max(...boxes.map((one) => one.y + one.height)) > 270;
   const note = getComputedStyle(box.querySelector(".plot-note")).visibility;
   box.remove();
-  return [...found, note];
-}"""  # draws a plot; returns how many losses are named in it, whether two names overlap, and if the note is visible
+  return [...found, low, note];
+}"""  # draws a plot; returns how many losses are named in it, whether two names overlap or one is low, and the note
 
 
 def test_the_plot_draws_what_was_measured_and_nothing_else(standing_page, tiny_text: str):
@@ -372,8 +373,11 @@ def test_the_plot_draws_what_was_measured_and_nothing_else(standing_page, tiny_t
     plot = PLOT_OF % (drawn.HERE / "loss_plot.js").read_text(encoding="utf-8")
     val = [[1, 4, 0], [11, 1.712, 110], [15, 1.738, 150]]  # the best is close to the newest
     shown = dict(axis="seconds", end=60, train=[[1, 4, 0], [20, 1.7, 200]], val=val)
-    assert page.evaluate(plot, shown | dict(baselines=[dict(label="letters", loss=3)])) == [3, False, "visible"]
-    assert page.evaluate(plot, shown | dict(baselines=[dict(label="letters", loss=9)])) == [3, False, "hidden"]
+    assert page.evaluate(plot, shown | dict(baselines=[dict(label="letters", loss=3)])) == [3, False, False, "visible"]
+    assert page.evaluate(plot, shown | dict(baselines=[dict(label="letters", loss=9)])) == [3, False, False, "hidden"]
+    val = [[1, 4, 0], [11, 0.131, 110], [40, 0.162, 400]]  # the best is at the bottom
+    shown = dict(axis="seconds", end=500, train=[[1, 4, 0], [40, 0.114, 400]], val=val, baselines=[])
+    assert page.evaluate(plot, shown)[:3] == [3, False, False]
 
 
 def test_an_empty_plot_is_a_sentence(standing_page, tiny_text: str):
