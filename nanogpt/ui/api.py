@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
+from gradio.state_holder import SessionState
 
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
@@ -79,7 +80,7 @@ def sample(
 
 
 class Page(gr.Blocks):
-    """Gradio's page, for which a call over the API may leave out inputs that have a default."""
+    """Gradio's page, but a call may leave out inputs that have a default, and may name what was just deleted."""
 
     def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
         """Add the defaults of inputs at the end that were left out. Raise gr.Error if one is needed."""
@@ -90,6 +91,23 @@ class Page(gr.Blocks):
                 raise gr.Error(f"The call has no value for {one.name!r}. Add it to the data.", print_exception=False)
             inputs.append(one.default)
         super().validate_inputs(block_fn, inputs)
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
+    ) -> list[Any]:
+        """Return the arguments for a handler. A name that is not in its dropdown's list is passed on, not refused.
+
+        A browser may send a name, for example to refresh the plot, just before it learns that the run was deleted. The
+        handlers know what to say then. This holds for dropdowns built without choices: these list what there is now.
+        """
+        names = {
+            place: given
+            for place, (block, given) in enumerate(zip(block_fn.inputs, inputs, strict=False))
+            if isinstance(block, gr.Dropdown) and not block.choices and isinstance(given, str)
+        }
+        inputs = [None if place in names else given for place, given in enumerate(inputs)]
+        arguments = await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        return [names.get(place, given) for place, given in enumerate(arguments)]
 
 
 def build() -> None:

@@ -100,7 +100,6 @@ def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], dict
             beside=[corpus_id],
         )  # fmt: skip
 
-    # not with `pick` as the input, because Gradio rejects the value of a text that was just deleted
     gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **QUIET)
     rows.select(by_line, None, pick, **QUIET)
 

@@ -7,6 +7,7 @@ import math
 import socket
 import sys
 import time
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import gradio
@@ -405,6 +406,47 @@ def test_a_server_killed_during_training_sampling_and_an_upload_loses_nothing(tm
     finally:
         Run("one").request_stop()
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def page(url) -> Page:
+    config = httpx.get(f"{url}/config").json()
+    return Page(url, {part["id"]: part for part in config["components"]}, config["dependencies"])
+
+
+@dataclass
+class Page:
+    """What a browser knows of the page: its components, and the handlers that the server answers at once."""
+
+    url: str
+    parts: dict[int, dict]
+    wired: list[dict]
+
+    def with_input(self, right) -> list[dict]:
+        quick = (one for one in self.wired if one["backend_fn"] and not one["queue"])
+        return [one for one in quick if any(right(self.parts[id]) for id in one["inputs"])]
+
+    def post(self, one: dict, right, value) -> httpx.Response:
+        """Send a value for the inputs that are `right`, and for the others what they are at the start."""
+        parts = [self.parts[id] for id in one["inputs"]]
+        data = [value if right(part) else part["props"].get("value") for part in parts]
+        call = dict(fn_index=one["id"], data=data, session_hash="posted")
+        return httpx.post(f"{self.url}/gradio_api/run/predict", json=call, timeout=60)
+
+
+def test_handlers_take_the_name_of_what_was_just_deleted(page):
+    lists_runs_or_texts = lambda part: part["type"] == "dropdown" and not part["props"]["choices"]
+    wired = page.with_input(lists_runs_or_texts)
+    assert len(wired) > 20
+    answers = [page.post(one, lists_runs_or_texts, "gone") for one in wired]
+    assert [answer.text for answer in answers if answer.status_code != 200] == []
+
+
+def test_a_dropdown_with_choices_of_its_own_takes_no_others(page):
+    optimizer = lambda part: part["props"].get("elem_id") == "train-optimizer"
+    estimate = page.with_input(optimizer)[0]
+    assert page.post(estimate, optimizer, "adamw").status_code == 200
+    assert page.post(estimate, optimizer, "gone").status_code == 500
 
 
 def upload_head(url: str) -> bytes:
