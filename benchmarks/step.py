@@ -20,8 +20,8 @@ import torch
 from benchmarks.machine import write_result
 from nanogpt.config import ModelConfig
 from nanogpt.device import native_bfloat16, pick_device
-from nanogpt.fast.block import product_dtype, quicken
 from nanogpt.fast.cpu import CrewStep, keep_freed_memory
+from nanogpt.fast.gradients import ByHand, by_hand, loss_and_gradients
 from nanogpt.model import GPT
 from nanogpt.optim import Step
 from nanogpt.presets import PRESETS
@@ -34,11 +34,16 @@ def ways(model: GPT, layout: str) -> dict[str, Callable]:
     device, (_, config) = pick_device("cpu"), PRESETS["timed"].configs(layout=layout)
     fresh = lambda: copy.deepcopy(model)
     found: dict[str, Callable] = {"plain": Step(fresh(), config, device)}
-    if product_dtype(model.config, "cpu"):
-        found["hand-written block, float32"] = Step(quicken(fresh(), torch.float32), config, device)
-        if native_bfloat16():
-            found["hand-written block, bfloat16"] = Step(quicken(fresh(), torch.bfloat16), config, device)
-    found["and split among threads"] = CrewStep(fresh(), config, device)
+    if by_hand(model):
+        for dtype in (torch.float32, torch.bfloat16) if native_bfloat16() else (torch.float32,):
+            for script in (False, True):
+                step = CrewStep(fresh(), config, device)
+                step.by_hand = ByHand(step.model, dtype)
+                if not script:
+                    step.by_hand.function = loss_and_gradients
+                found[f"by hand in {str(dtype)[6:]}, {'TorchScript' if script else 'Python'}"] = step
+    else:
+        found["split among threads"] = CrewStep(fresh(), config, device)
     return found
 
 
@@ -65,7 +70,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
         for name, found in times.items():
             ms = 1000 * statistics.median(found)
             table.append(dict(layout=layout, batch_size=batch_size, **sizes, way=name, milliseconds=round(ms, 1)))
-            print(f"  {name:28} {ms:7.1f} ms", flush=True)
+            print(f"  {name:32} {ms:7.1f} ms", flush=True)
     if not args.quick:
         write_result("step", dict(threads=torch.get_num_threads(), load=os.getloadavg()[0], table=table))
     return table

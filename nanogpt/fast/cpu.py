@@ -19,9 +19,9 @@ from ..config import ModelConfig, TrainConfig
 from ..device import Device
 from ..model import GPT
 from ..optim import Muon, Step, orthogonalize
-from .block import quicken
+from .gradients import by_hand
 
-MOST = 4  # threads; more don't help, because Python code runs in one thread at a time
+MOST = 4  # threads; more haven't been measured, and each would have few rows of the batch
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
@@ -46,7 +46,8 @@ class CrewStep(Step):
 
     def __init__(self, model: GPT, config: TrainConfig, device: Device):
         keep_freed_memory()
-        super().__init__(quicken(model), config, device)
+        super().__init__(model, config, device)
+        self.by_hand = by_hand(model)
         self.parameters = list(model.parameters())
         self.cores = torch.get_num_threads()
         self.size = threads_for(model.config)
@@ -65,7 +66,7 @@ class CrewStep(Step):
 
     def forward_backward(self, xb, yb):
         """Compute the gradients of the mean loss of `xb` and `yb` (B, T) into `.grad`. Return the loss."""
-        if self.size == 1:
+        if self.size == 1 and not self.by_hand:
             return super().forward_backward(xb, yb)
         xbs, ybs = xb.chunk(self.size), yb.chunk(self.size)
         done = list(self.threads.map(self.part, xbs, ybs, [len(part) / len(xb) for part in xbs]))
@@ -79,6 +80,8 @@ class CrewStep(Step):
 
     def part(self, xb, yb, share: float):
         """Run one thread's part of the batch. Return its contributions to the loss and to the gradients."""
+        if self.by_hand:
+            return self.by_hand(xb, yb, share)
         _, loss = self.model(xb, yb)
         loss = loss * share
         return loss.detach(), list(torch.autograd.grad(loss, self.parameters))

@@ -11,8 +11,8 @@ import torch
 from nanogpt.config import ModelConfig, TrainConfig
 from nanogpt.device import Device, native_bfloat16, pick_device
 from nanogpt.fast import block
-from nanogpt.fast.block import quicken
 from nanogpt.fast.cpu import CrewStep
+from nanogpt.fast.gradients import ByHand, by_hand, compiled, loss_and_gradients
 from nanogpt.model import GPT, attention_by_hand
 from nanogpt.optim import Step, orthogonalize
 from nanogpt.train import fastest_step, in_words, make_step
@@ -48,36 +48,58 @@ def a_batch(B=6, length=T, seed=1):
     return piece[:, :-1], piece[:, 1:]
 
 
-def gradients(model: GPT, xb, yb) -> tuple[float, dict]:
-    model.zero_grad()
+def gradients(model: GPT, xb, yb) -> tuple[float, list]:
     _, loss = model(xb, yb)
-    loss.backward()
-    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
+    return loss.item(), list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+def check_near(found: tuple, expected: tuple) -> None:
+    assert float(found[0]) == pytest.approx(float(expected[0]), abs=1e-5)
+    for grad, other in zip(found[1], expected[1], strict=True):
+        torch.testing.assert_close(grad, other, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [{}, dict(n_head=4), dict(n_head=1, n_embd=16), dict(n_layer=1, block_size=40)])
 @pytest.mark.parametrize("length", [T, T - 5, 1])
-def test_a_block_by_hand_gives_the_plain_blocks_loss_and_gradients(sizes, length):
-    plain = a_model(**sizes)
-    fast = quicken(copy.deepcopy(plain), torch.float32)
-    batch = a_batch(length=length)
-    (loss, expected), (found, grads) = gradients(plain, *batch), gradients(fast, *batch)
-    assert found == pytest.approx(loss, abs=1e-5)
-    for name, grad in grads.items():
-        torch.testing.assert_close(grad, expected[name], rtol=1e-3, atol=1e-5)
+def test_a_model_by_hand_gives_the_plain_models_loss_and_gradients(sizes, length):
+    model, batch = a_model(**sizes), a_batch(length=length)
+    check_near(ByHand(model, torch.float32)(*batch), gradients(model, *batch))
 
 
 @pytest.mark.parametrize("rows", [5, 8, 12, 23])
-def test_attention_a_few_queries_at_a_time_gives_the_same_gradients(rows, monkeypatch):
-    plain = a_model()
-    fast = quicken(copy.deepcopy(plain), torch.float32)
-    batch = a_batch()
-    expected_loss, expected = gradients(plain, *batch)
-    monkeypatch.setattr(block, "ROWS", rows)
-    loss, grads = gradients(fast, *batch)
-    assert loss == pytest.approx(expected_loss, abs=1e-5)
-    for name, grad in grads.items():
-        torch.testing.assert_close(grad, expected[name], rtol=1e-3, atol=1e-5)
+def test_attention_a_few_queries_at_a_time_gives_the_same_gradients(rows):
+    model, batch = a_model(), a_batch()
+    check_near(ByHand(model, torch.float32, rows)(*batch), gradients(model, *batch))
+
+
+def test_a_part_of_a_batch_gives_its_share():
+    model, (xb, yb) = a_model(), a_batch(B=8)
+    whole, function = gradients(model, xb, yb), ByHand(model, torch.float32)
+    parts = [function(xb[:6], yb[:6], 0.75), function(xb[6:], yb[6:], 0.25)]
+    check_near((sum(loss for loss, _ in parts), [p + q for p, q in zip(parts[0][1], parts[1][1])]), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_torchs_interpreter_runs_it_with_the_same_bits_as_python(dtype, monkeypatch):
+    assert compiled() is not loss_and_gradients  # or every step on several cores would take up to twice as long
+    model, batch = a_model(), a_batch()
+    found = [
+        ByHand(model, dtype)(*batch) for _ in range(4)
+    ]  # torch compiles some functions again after their first call
+    monkeypatch.setattr("nanogpt.fast.gradients.compiled", lambda: loss_and_gradients)
+    loss, grads = ByHand(model, dtype)(*batch)
+    for one, others in found:
+        assert torch.equal(one, loss)
+        assert all(map(torch.equal, others, grads))
+
+
+@pytest.mark.parametrize("problem", [AttributeError, OSError, RuntimeError])
+def test_without_torchscript_it_runs_in_python(problem, monkeypatch):
+    def script(_):
+        raise problem("no TorchScript here")
+
+    monkeypatch.setattr(torch.jit, "script", script)
+    assert compiled.__wrapped__() is loss_and_gradients
 
 
 @pytest.mark.parametrize("hs", [8, 512, 4096])
@@ -87,29 +109,22 @@ def test_the_largest_scores_there_can_be_are_no_trouble(hs, dtype):
     q, k, v = x.to(dtype), (x * torch.tensor([1.0, -1.0, 1.0] * 3)[:, None]).to(dtype), torch.randn(2, 9, hs).to(dtype)
     y, inverse, parts = block.attend(q, k, v)
     torch.testing.assert_close(y.float(), attention_by_hand(q.float(), k.float(), v.float())[0], rtol=0.05, atol=0.05)
-    assert all(torch.isfinite(z).all() for z in block.attend_backward(v, q, k, v, y, inverse, parts))
+    assert torch.isfinite(block.attend_backward(v, q, k, v, y, inverse, parts)).all()
 
 
 def test_in_bfloat16_the_gradients_point_the_same_way():
-    plain = a_model()
-    fast = quicken(copy.deepcopy(plain), torch.bfloat16)
-    batch = a_batch(B=16)
-    (loss, expected), (found, grads) = gradients(plain, *batch), gradients(fast, *batch)
-    assert found == pytest.approx(loss, abs=0.02)
-    for name, grad in grads.items():
+    model, batch = a_model(), a_batch(B=16)
+    (loss, expected), (found, grads) = gradients(model, *batch), ByHand(model, torch.bfloat16)(*batch)
+    assert float(found) == pytest.approx(loss, abs=0.02)
+    for (name, _), grad, other in zip(model.named_parameters(), grads, expected, strict=True):
         assert grad.dtype is torch.float32
-        assert torch.cosine_similarity(grad.flatten(), expected[name].flatten(), dim=0) > 0.995, name
+        assert torch.cosine_similarity(grad.flatten(), other.flatten(), dim=0) > 0.995, name
 
 
-def test_only_training_takes_the_way_by_hand():
-    """Evaluation and sampling match the plain block bit for bit."""
-    plain = a_model()
-    fast = quicken(copy.deepcopy(plain), torch.bfloat16)
-    xb, yb = a_batch()
-    with torch.no_grad():
-        assert torch.equal(plain.eval()(xb)[0], fast.eval()(xb)[0])
+def test_what_is_not_written_out_is_left_to_autograd():
+    assert by_hand(a_model()) is not None
     for model in (a_model("classic"), a_model(dropout=0.1)):
-        assert all("forward" not in vars(block) for block in quicken(model).blocks)
+        assert by_hand(model) is None
 
 
 def without_key_bias(name: str, parameter):
