@@ -135,10 +135,10 @@ def test_the_last_rung_trains_as_a_run_of_the_modern_layout_does(tiny_text):
 # --- each rung -----------------------------------------------------------------------------------------------------
 
 # Validation losses after 30 steps from the weights of `given`, recorded when each rung's model was built by replacing
-# the parts of a classic GPT one by one.
+# the parts of a classic GPT one by one. Those with Muon were recorded again when its iteration changed.
 BY_SURGERY = {
     8: 3.772982, 9: 3.753732, 10: 3.063277, 11: 3.045183, 12: 3.023065, 13: 2.993824, 14: 2.993824,
-    15: 2.392775, 16: 1.133438, 17: 1.685983, 18: 1.676420,
+    15: 2.316140, 16: 1.124535, 17: 1.656048, 18: 1.637812,
 }  # fmt: skip
 
 
@@ -152,6 +152,7 @@ def given(model: GPT) -> GPT:
 @every_rung
 def test_a_layout_trains_as_the_model_changed_by_hand_did(rung, tiny_text, monkeypatch):
     make = make_model
+    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: False)  # the same losses on every machine
     monkeypatch.setattr("nanogpt.rungs.make_model", lambda *rung_and_size: given(make(*rung_and_size)))
     *_, last = train_rung(tiny_text, number(rung.number), pick_device("cpu"), max_iters=30)
     assert last["val_loss"] == pytest.approx(BY_SURGERY[rung.number], abs=1e-3)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -52,7 +53,7 @@ class CrewStep(Step):
         self.cores = torch.get_num_threads()
         self.size = threads_for(model.config)
         self.each = self.cores // self.size
-        self.threads = ThreadPoolExecutor(self.size, "step", torch.set_num_threads, (self.each,))
+        self.others = ThreadPoolExecutor(max(1, self.size - 1), "step", torch.set_num_threads, (self.each,))
         for optimizer in self.optimizers:
             if isinstance(optimizer, Muon):
                 optimizer.orthogonalize, optimizer.shares = self.orthogonalize, self.size
@@ -69,7 +70,7 @@ class CrewStep(Step):
         if self.size == 1 and not self.by_hand:
             return super().forward_backward(xb, yb)
         xbs, ybs = xb.chunk(self.size), yb.chunk(self.size)
-        done = list(self.threads.map(self.part, xbs, ybs, [len(part) / len(xb) for part in xbs]))
+        done = self.divided(self.part, xbs, ybs, [len(part) / len(xb) for part in xbs])
         loss, grads = done[0]
         for more, others in done[1:]:
             loss = loss + more
@@ -77,6 +78,12 @@ class CrewStep(Step):
         for p, grad in zip(self.parameters, grads):
             p.grad = grad
         return loss
+
+    def divided(self, function: Callable, *inputs: Sequence) -> list:
+        """Return what `function` returns for each of the inputs, as `map` does: the first here, others in threads."""
+        first, *rest = zip(*inputs)
+        running = [self.others.submit(function, *one) for one in rest]
+        return [function(*first), *(one.result() for one in running)]
 
     def part(self, xb, yb, share: float):
         """Run one thread's part of the batch. Return its contributions to the loss and to the gradients."""
@@ -88,4 +95,4 @@ class CrewStep(Step):
 
     def orthogonalize(self, matrices):
         """Orthogonalize as optim.py does, but split the stack among threads: (N, rows, columns) to the same."""
-        return torch.cat(list(self.threads.map(orthogonalize, matrices.chunk(self.size))))
+        return torch.cat(self.divided(orthogonalize, matrices.chunk(self.size)))
