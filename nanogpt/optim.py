@@ -307,6 +307,10 @@ class Step:
         self.scaler.scale(loss).backward()
         return loss.detach()
 
+    def evaluate(self, xb, yb):
+        """Return the mean loss of a batch, for an evaluation while training."""
+        return self.model(xb, yb)[1]
+
     def clip(self):
         """Clip the gradients to norm `grad_clip`. Return their norm before clipping."""
         return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf)

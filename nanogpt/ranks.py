@@ -148,7 +148,7 @@ class SharedStep:
 
     def __init__(self, step: Step, ranks: Ranks):
         self.step, self.ranks = step, ranks
-        self.optimizers, self.ready = step.optimizers, step.ready
+        self.optimizers, self.ready, self.evaluate = step.optimizers, step.ready, step.evaluate
         self.own: Callable = step.forward_backward
         step.forward_backward = self.forward_backward  # type: ignore[method-assign]
         for optimizer in self.optimizers:

@@ -36,10 +36,11 @@ class Reporter:
 
     def __init__(
         self, run: Run, model: GPT, tokenizer: Tokenizer, data: Data, device: Device, config: TrainConfig,
-        due: Timetable, at: Progress, save_state: Callable[[], None],
+        due: Timetable, at: Progress, save_state: Callable[[], None], loss_of: Callable | None = None,
     ):  # fmt: skip
         self.run, self.model, self.tokenizer, self.data, self.device = run, model, tokenizer, data, device
         self.config, self.due, self.at, self.save_state = config, due, at, save_state
+        self.loss_of = loss_of  # for evaluations while training; at the end, the model's own forward pass has the word
         self.per_step = config.batch_size * model.config.block_size  # tokens
         self.loss_sum = torch.tensor(at.loss_sum, device=device.type)  # on the device: reading it would wait
         self.lr = self.grad_norm = 0.0
@@ -109,7 +110,7 @@ class Reporter:
         if at.evaluated_step == at.step or not (due.evaluating or due.last or self.stopping):
             return {}
         began = time.perf_counter()
-        loss = estimate_loss(self.model, self.data.val, self.device, due.windows, self.data.lengths)
+        loss = estimate_loss(self.model, self.data.val, self.device, due.windows, self.data.lengths, self.loss_of)
         due.took(window=(time.perf_counter() - began) / due.windows)
         refuse_nan(at.step, loss)
         at.evaluated_step = at.step
@@ -155,10 +156,10 @@ class Reporter:
     def judge(self) -> tuple[float, float, int]:
         """Return the validation losses of the best and the last weights, and on how many windows they were evaluated.
 
-        A timed run evaluates them once if they are the same; if it expected that in vain, both on half as many windows.
+        They are evaluated once if they are the same; if a timed run expected that in vain, each on half the windows.
         """
         at, most, timed = self.at, self.due.final_windows, self.config.budget > 0
-        same = timed and at.best_step == at.step and at.judged_loss is None
+        same = at.best_step == at.step and at.judged_loss is None
         if timed and not same and self.due.judged == 1:
             most = max(1, most // 2)
         most = max(most, min(self.due.all_windows, self.due.windows_left // (1 if same else 2)))

@@ -147,7 +147,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         due = Timetable(config, at.seconds, windows_of(data.val), seconds, size, costs_before(settings))
         due.starting = time.perf_counter() - began
         save = partial(save_state, run, model, take_step.optimizers, parts.generator, at)
-        reporter = Reporter(run, model, tokenizer, data, device, config, due, at, save)
+        reporter = Reporter(run, model, tokenizer, data, device, config, due, at, save, take_step.evaluate)
 
         with reporter.keeping():
             for step in itertools.count(at.step):

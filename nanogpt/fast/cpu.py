@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -58,26 +59,42 @@ class CrewStep(Step):
             if isinstance(optimizer, Muon):
                 optimizer.orthogonalize, optimizer.shares = self.orthogonalize, self.size
 
-    def __call__(self, xb, yb, lr: float):
+    @contextmanager
+    def one_part_each(self) -> Iterator[None]:
+        """Have torch use as many threads in each of ours as there are cores for it."""
         torch.set_num_threads(self.each)  # process-wide, and it also limits the products in our threads
         try:
-            return super().__call__(xb, yb, lr)
+            yield
         finally:
             torch.set_num_threads(self.cores)
+
+    def __call__(self, xb, yb, lr: float):
+        with self.one_part_each():
+            return super().__call__(xb, yb, lr)
+
+    def evaluate(self, xb, yb):
+        """Return the mean loss of a batch, for an evaluation while training, as precise as the training is."""
+        if not self.by_hand:
+            return super().evaluate(xb, yb)
+        with self.one_part_each():
+            return torch.stack(self.divided(self.by_hand.loss, *self.shares(xb, yb))).sum()
 
     def forward_backward(self, xb, yb):
         """Compute the gradients of the mean loss of `xb` and `yb` (B, T) into `.grad`. Return the loss."""
         if self.size == 1 and not self.by_hand:
             return super().forward_backward(xb, yb)
-        xbs, ybs = xb.chunk(self.size), yb.chunk(self.size)
-        done = self.divided(self.part, xbs, ybs, [len(part) / len(xb) for part in xbs])
-        loss, grads = done[0]
-        for more, others in done[1:]:
+        (loss, grads), *rest = self.divided(self.part, *self.shares(xb, yb))
+        for more, others in rest:
             loss = loss + more
             torch._foreach_add_(grads, others)
         for p, grad in zip(self.parameters, grads):
             p.grad = grad
         return loss
+
+    def shares(self, xb, yb) -> tuple[Sequence, Sequence, list[float]]:
+        """Return the threads' parts of `xb` and of `yb`, and each part's share of the batch."""
+        xbs = xb.chunk(self.size)
+        return xbs, yb.chunk(self.size), [len(part) / len(xb) for part in xbs]
 
     def divided(self, function: Callable, *inputs: Sequence) -> list:
         """Return what `function` returns for each of the inputs, as `map` does: the first here, others in threads."""

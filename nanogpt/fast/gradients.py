@@ -14,6 +14,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ..model import GPT
 from .block import ROWS, Kept, backward, forward, product_dtype, rms, rms_backward
@@ -25,7 +26,7 @@ class ByHand:
     def __init__(self, model: GPT, dtype: torch.dtype, rows: int = ROWS):
         self.parameters = list(model.parameters())  # the embedding, four matrices for each block, and the head
         self.how = (model.config.n_head, *rotation(model), dtype, rows)
-        self.function = compiled()
+        self.run = compiled(loss_and_gradients), compiled(loss_only)
 
     @torch.no_grad()
     def __call__(self, xb: Tensor, yb: Tensor, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
@@ -33,7 +34,16 @@ class ByHand:
 
         Both are multiplied by `share`, the batch's share of a larger one.
         """
-        return self.function(xb, yb, [p.detach() for p in self.parameters], share, *self.how)
+        return self.run[0](xb, yb, self.weights(), share, *self.how)
+
+    @torch.no_grad()
+    def loss(self, xb: Tensor, yb: Tensor, share: float = 1.0) -> Tensor:
+        """Return `share` times the mean loss of `xb` and `yb` (B, T)."""
+        return self.run[1](xb, yb, self.weights(), share, *self.how)
+
+    def weights(self) -> list[Tensor]:
+        """Return the parameters as tensors that autograd doesn't follow."""
+        return [p.detach() for p in self.parameters]
 
 
 def by_hand(model: GPT) -> ByHand | None:
@@ -43,15 +53,15 @@ def by_hand(model: GPT) -> ByHand | None:
 
 
 @cache
-def compiled() -> Callable:
-    """Return `loss_and_gradients` as TorchScript, or as it is if this version of torch or Python can't compile it."""
+def compiled(function: Callable) -> Callable:
+    """Return a function as TorchScript, or as it is if this version of torch or Python can't compile it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is no longer developed
-            script = torch.jit.script(loss_and_gradients)
+            script = torch.jit.script(function)
         at_once = torch.jit.optimized_execution
     except (AttributeError, OSError, RuntimeError, TypeError):  # OSError: there are no source files
-        return loss_and_gradients
+        return function
 
     def call(*inputs):
         with at_once(False):  # or the first calls would be slow, because torch looks for shortcuts in them
@@ -71,6 +81,21 @@ def rotation(model: GPT) -> tuple[Tensor, Tensor]:
     pairs = torch.arange(hs).view(2, hs // 2).t().reshape(-1)  # 0, hs/2, 1, hs/2 + 1, …
     heads = torch.arange(0, 2 * config.n_embd, hs)[:, None] + pairs  # (2 nh, hs)
     return torch.complex(cos, -sin), torch.cat([heads.reshape(-1), torch.arange(2 * config.n_embd, 3 * config.n_embd)])
+
+
+def loss_only(
+    idx: Tensor, targets: Tensor, weights: list[Tensor], share: float, n_head: int, table: Tensor, order: Tensor,
+    dtype: torch.dtype, rows: int,
+) -> Tensor:  # fmt: skip
+    """Compute the loss as below, without its gradients."""
+    embedding, head = weights[0], weights[-1].to(dtype)  # (vocab_size, C)
+    x = embedding[idx]  # (B, T, C)
+    x = x * rms(x)
+    for i in range((len(weights) - 2) // 4):
+        x, _ = forward(x, weights[1 + 4 * i : 5 + 4 * i], n_head, table, order, dtype, rows)
+    h = (x * rms(x)).to(dtype).view(-1, x.shape[2])  # (N, C)
+    logits = torch.mm(h, head.t()).float()  # (N, vocab_size)
+    return share * cross_entropy(logits, targets.reshape(-1))
 
 
 def loss_and_gradients(

@@ -12,7 +12,7 @@ from nanogpt.config import ModelConfig, TrainConfig
 from nanogpt.device import Device, native_bfloat16, pick_device
 from nanogpt.fast import block
 from nanogpt.fast.cpu import CrewStep
-from nanogpt.fast.gradients import ByHand, by_hand, compiled, loss_and_gradients
+from nanogpt.fast.gradients import ByHand, by_hand, compiled, loss_and_gradients, loss_only
 from nanogpt.model import GPT, attention_by_hand
 from nanogpt.optim import Step, orthogonalize
 from nanogpt.train import fastest_step, in_words, make_step
@@ -81,13 +81,15 @@ def test_a_part_of_a_batch_gives_its_share():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_torchs_interpreter_runs_it_with_the_same_bits_as_python(dtype, monkeypatch):
-    assert compiled() is not loss_and_gradients  # or every step on several cores would take up to twice as long
+    for function in (loss_only, loss_and_gradients):
+        assert compiled(function) is not function  # or every step on several cores would take up to twice as long
     model, batch = a_model(), a_batch()
-    found = [
-        ByHand(model, dtype)(*batch) for _ in range(4)
-    ]  # torch compiles some functions again after their first call
-    monkeypatch.setattr("nanogpt.fast.gradients.compiled", lambda: loss_and_gradients)
-    loss, grads = ByHand(model, dtype)(*batch)
+    script = ByHand(model, dtype)
+    found = [script(*batch) for _ in range(4)]  # torch compiles some functions again after their first call
+    monkeypatch.setattr("nanogpt.fast.gradients.compiled", lambda function: function)
+    python = ByHand(model, dtype)
+    loss, grads = python(*batch)
+    assert torch.equal(script.loss(*batch), python.loss(*batch))
     for one, others in found:
         assert torch.equal(one, loss)
         assert all(map(torch.equal, others, grads))
@@ -99,7 +101,19 @@ def test_without_torchscript_it_runs_in_python(problem, monkeypatch):
         raise problem("no TorchScript here")
 
     monkeypatch.setattr(torch.jit, "script", script)
-    assert compiled.__wrapped__() is loss_and_gradients
+    assert compiled.__wrapped__(loss_and_gradients) is loss_and_gradients
+
+
+@pytest.mark.parametrize("B", [1, 2, 5])
+def test_an_evaluation_while_training_is_as_good_as_the_plain_one(B):
+    xb, yb = a_batch(B)
+    for layout, near in (("modern", 0.01), ("classic", 1e-5)):
+        model = a_model(layout).eval()
+        with torch.inference_mode():
+            step = CrewStep(model, TrainConfig(), pick_device("cpu"))
+            assert float(step.evaluate(xb, yb)) == pytest.approx(float(model(xb, yb)[1]), abs=near)
+    exact = 0.5 * a_model()(xb, yb)[1].item()
+    assert ByHand(a_model(), torch.float32).loss(xb, yb, 0.5).item() == pytest.approx(exact, abs=1e-5)
 
 
 @pytest.mark.parametrize("hs", [8, 512, 4096])
