@@ -39,7 +39,7 @@ def get_lr(step: int, config: TrainConfig, share: float | None = None) -> float:
     return config.min_lr + (config.learning_rate - config.min_lr) * left
 
 
-# Three odd polynomials, a x + b x^3 + c x^5. One after the other, they bring 0.005 .. 1 to within 0.18 .. 1.9. They are
+# Three odd polynomials, a x + b x^3 + c x^5. One after the other, they bring 0.002 .. 1 to within 0.18 .. 1.9. They are
 # the first three of those that come nearest to 1 from 0.001 on (Polar Express: Amsel et al., 2025, arXiv 2505.16932).
 # As there, all but the last are for values 1% higher: rounding may make them so, which the next one would amplify.
 POLYNOMIALS = ((8.2051, -22.9019, 16.4607), (4.0664, -2.8612, 0.5184), (3.9487, -2.9089, 0.5518))

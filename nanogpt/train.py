@@ -147,7 +147,9 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         due = Timetable(config, at.seconds, windows_of(data.val), seconds, size, costs_before(settings))
         due.starting = time.perf_counter() - began
         save = partial(save_state, run, model, take_step.optimizers, parts.generator, at)
-        reporter = Reporter(run, model, tokenizer, data, device, config, due, at, save, take_step.evaluate)
+        # a timed run plans its last evaluation, which is by the model's own forward pass, by what the others took
+        evaluate = None if config.budget else take_step.evaluate
+        reporter = Reporter(run, model, tokenizer, data, device, config, due, at, save, evaluate)
 
         with reporter.keeping():
             for step in itertools.count(at.step):

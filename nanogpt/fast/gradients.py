@@ -3,14 +3,13 @@
 Python runs one thread at a time. Threads that share a batch would spend half of each step waiting for each other,
 because each of the several hundred operations of a forward and backward pass begins and ends in Python. As TorchScript,
 the same functions run in torch's own interpreter, and the threads only meet at the end. TorchScript is no longer
-developed: where it is missing or fails, the functions run as the Python that they are.
+developed: where torch can't compile them, the functions run as the Python that they are.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ class ByHand:
     def __init__(self, model: GPT, dtype: torch.dtype, rows: int = ROWS):
         self.parameters = list(model.parameters())  # the embedding, four matrices for each block, and the head
         self.how = (model.config.n_head, *rotation(model), dtype, rows)
-        self.run = compiled(loss_and_gradients), compiled(loss_only)
+        self.run = RUN
 
     @torch.no_grad()
     def __call__(self, xb: Tensor, yb: Tensor, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
@@ -52,7 +51,6 @@ def by_hand(model: GPT) -> ByHand | None:
     return ByHand(model, dtype) if dtype else None
 
 
-@cache
 def compiled(function: Callable) -> Callable:
     """Return a function as TorchScript, or as it is if this version of torch or Python can't compile it."""
     try:
@@ -60,12 +58,15 @@ def compiled(function: Callable) -> Callable:
             warnings.simplefilter("ignore")  # that it is no longer developed
             script = torch.jit.script(function)
         at_once = torch.jit.optimized_execution
-    except (AttributeError, OSError, RuntimeError, TypeError):  # OSError: there are no source files
+    except Exception:  # whatever it is, Python runs the same function
         return function
 
     def call(*inputs):
-        with at_once(False):  # or the first calls would be slow, because torch looks for shortcuts in them
-            return script(*inputs)
+        try:
+            with at_once(False):  # or the first calls would be slow, because torch looks for shortcuts in them
+                return script(*inputs)
+        except RuntimeError as error:  # the last line is the message, the others are where in the program
+            raise RuntimeError(str(error).strip().splitlines()[-1]) from None
 
     return call
 
@@ -132,3 +133,7 @@ def loss_and_gradients(
     d_embedding = torch.zeros_like(embedding)
     d_embedding.index_add_(0, idx.reshape(N), rms_backward(grad, x_in, r_in).view(N, C))
     return loss, [d_embedding] + grads
+
+
+# Compiled at once: torch reads the source, which may have changed on disk when a waiting process begins to train.
+RUN = compiled(loss_and_gradients), compiled(loss_only)

@@ -72,6 +72,9 @@ def import_all() -> None:
     """Import what training needs, which takes seconds, so that a run begins as soon as its turn has come."""
     from . import plan  # noqa: F401, and with it the training loop
 
+    with contextlib.suppress(ImportError):  # without its file, the plain step is taken
+        from ..fast import cpu  # noqa: F401
+
     if sys.platform == "darwin":  # device.py tries an Apple GPU with one of torch's optimizers, which imports this
         import torch._dynamo  # noqa: F401
 

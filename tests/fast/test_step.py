@@ -59,10 +59,21 @@ def check_near(found: tuple, expected: tuple) -> None:
         torch.testing.assert_close(grad, other, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("sizes", [{}, dict(n_head=4), dict(n_head=1, n_embd=16), dict(n_layer=1, block_size=40)])
+SIZES: list[dict] = [
+    {}, dict(n_head=4), dict(n_head=1, n_embd=16), dict(n_layer=1, block_size=40), dict(n_head=16),
+    dict(vocab_size=3000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("length", [T, T - 5, 1])
 def test_a_model_by_hand_gives_the_plain_models_loss_and_gradients(sizes, length):
     model, batch = a_model(**sizes), a_batch(length=length)
+    check_near(ByHand(model, torch.float32)(*batch), gradients(model, *batch))
+
+
+def test_a_long_context_by_hand_gives_the_plain_models_loss_and_gradients():
+    model, batch = a_model(n_layer=1, block_size=300), a_batch(B=2, length=300)  # more than twice ROWS
     check_near(ByHand(model, torch.float32)(*batch), gradients(model, *batch))
 
 
@@ -81,12 +92,11 @@ def test_a_part_of_a_batch_gives_its_share():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_torchs_interpreter_runs_it_with_the_same_bits_as_python(dtype, monkeypatch):
-    for function in (loss_only, loss_and_gradients):
-        assert compiled(function) is not function  # or every step on several cores would take up to twice as long
     model, batch = a_model(), a_batch()
     script = ByHand(model, dtype)
+    assert loss_and_gradients not in script.run  # or every step on several cores would take up to twice as long
     found = [script(*batch) for _ in range(4)]  # torch compiles some functions again after their first call
-    monkeypatch.setattr("nanogpt.fast.gradients.compiled", lambda function: function)
+    monkeypatch.setattr("nanogpt.fast.gradients.RUN", (loss_and_gradients, loss_only))
     python = ByHand(model, dtype)
     loss, grads = python(*batch)
     assert torch.equal(script.loss(*batch), python.loss(*batch))
@@ -95,13 +105,21 @@ def test_torchs_interpreter_runs_it_with_the_same_bits_as_python(dtype, monkeypa
         assert all(map(torch.equal, others, grads))
 
 
-@pytest.mark.parametrize("problem", [AttributeError, OSError, RuntimeError])
+@pytest.mark.parametrize("problem", [AttributeError, OSError, RuntimeError, SyntaxError])
 def test_without_torchscript_it_runs_in_python(problem, monkeypatch):
     def script(_):
         raise problem("no TorchScript here")
 
     monkeypatch.setattr(torch.jit, "script", script)
-    assert compiled.__wrapped__(loss_and_gradients) is loss_and_gradients
+    assert compiled(loss_and_gradients) is loss_and_gradients
+
+
+def test_an_error_in_torchs_interpreter_is_a_line():
+    xb, yb = a_batch()
+    with pytest.raises(RuntimeError) as error:
+        ByHand(a_model(), torch.float32)(xb + 100, yb)
+    assert "index" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("B", [1, 2, 5])
@@ -150,7 +168,7 @@ def without_key_bias(name: str, parameter):
 
 
 @both
-@pytest.mark.parametrize("cores", [2, 3, 4])
+@pytest.mark.parametrize("cores", [1, 2, 3, 4])
 @pytest.mark.parametrize("B", [1, 2, 5, 8])
 def test_a_divided_step_is_the_plain_one(layout, optimizer, cores, B, monkeypatch):
     monkeypatch.setattr("nanogpt.fast.block.native_bfloat16", lambda: False)
