@@ -25,10 +25,10 @@ class Timetable:
     """Decides what is due before each step. Call `look` once per step; `share`, 0 to 1, is how much of the run is done.
 
     With fixed steps, evaluation sizes are computed, not measured, so that evaluating more often changes nothing else:
-    a forward pass counts as a third of a step, and an evaluation may cost 0.25% of the run (5% each for the two final
-    ones, of the best and the last weights). With a time budget, the measured cost of evaluations, samples and saves
-    decides how many there are: together they stay within `overhead`, but for the last evaluation, which may always take
-    1% of the budget.
+    a forward pass counts as a third of a step, and an evaluation may cost 0.25% of the run (5% for the final one,
+    or for each of two if the best weights aren't the last). With a time budget, the measured cost of evaluations,
+    samples and saves decides how many there are: together they stay within `overhead`, but for the last evaluation,
+    which may always take 1% of the budget.
     """
 
     def __init__(
