@@ -67,15 +67,15 @@ RUNGS = (
     Rung(13, "no biases", "2.026", dict(biases=False)),
     Rung(14, "zero init", "2.029", dict(zero_init=True)),
     Rung(
-        15, "Muon for the weight matrices", "1.934",
+        15, "Muon for the weight matrices", "1.950",
         recipe=of_modern("optimizer", "matrix_lr", "momentum", "weight_decay"),
     ),
     Rung(
-        16, "a higher AdamW rate for the rest", "1.972",
+        16, "a higher AdamW rate for the rest", "1.976",
         recipe=of_modern("learning_rate", "beta1", "beta2", min_lr=MODERN["learning_rate"], grad_clip=1.0),
     ),
-    Rung(17, "linear decay to zero", "1.806", recipe=of_modern("schedule", "min_lr")),
-    Rung(18, "shuffled epochs", "1.797", recipe=of_modern("batches")),
+    Rung(17, "linear decay to zero", "1.814", recipe=of_modern("schedule", "min_lr")),
+    Rung(18, "shuffled epochs", "1.805", recipe=of_modern("batches")),
 )  # fmt: skip
 FIRST, LAST = RUNGS[0].number, RUNGS[-1].number
 
