@@ -220,7 +220,8 @@ def generate_alone(decoder: AnyDecoder, ids: list[int], config: SampleConfig, te
     """`generate_many` for a single text, token by token. Keeping track of several would take 12 us per token."""
 
     def context() -> list[int]:
-        room = decoder.block_size // 2 if text.new else decoder.block_size  # a full window goes on with its newer half
+        # once the window is full, generation continues from its newer half, so only half of it is free again
+        room = decoder.block_size // 2 if text.new else decoder.block_size
         return (ids + text.new)[-room:]
 
     for i in generate_one(decoder, context, config, text.rng):

@@ -149,9 +149,8 @@ def backward(grad: Tensor, kept: Kept, n_head: int, table: Tensor, order: Tensor
     # feed-forward
     g = grad.to(dtype)
     d_out = torch.mm(g.t(), kept.s)
-    half = torch.mm(g, kept.out).mul_(
-        kept.a
-    )  # (N, 4C), half the gradient before ReLU; it is doubled where it is smaller
+    # half the gradient before ReLU, which is doubled only after the products, where there are fewer numbers
+    half = torch.mm(g, kept.out).mul_(kept.a)  # (N, 4C)
     d_fc = torch.mm(half.t(), kept.h2).float().mul_(2)
     grad = grad + rms_backward(torch.mm(half, kept.fc).float(), kept.h2.float(), 2 * kept.r2)
     # attention

@@ -25,7 +25,7 @@ class ByHand:
     def __init__(self, model: GPT, dtype: torch.dtype, rows: int = ROWS):
         self.parameters = list(model.parameters())  # the embedding, four matrices for each block, and the head
         self.how = (model.config.n_head, *rotation(model), dtype, rows)
-        self.run = RUN
+        self.with_gradients, self.only_loss = COMPILED
 
     @torch.no_grad()
     def __call__(self, xb: Tensor, yb: Tensor, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
@@ -33,12 +33,12 @@ class ByHand:
 
         Both are multiplied by `share`, the batch's share of a larger one.
         """
-        return self.run[0](xb, yb, self.weights(), share, *self.how)
+        return self.with_gradients(xb, yb, self.weights(), share, *self.how)
 
     @torch.no_grad()
     def loss(self, xb: Tensor, yb: Tensor, share: float = 1.0) -> Tensor:
         """Return `share` times the mean loss of `xb` and `yb` (B, T)."""
-        return self.run[1](xb, yb, self.weights(), share, *self.how)
+        return self.only_loss(xb, yb, self.weights(), share, *self.how)
 
     def weights(self) -> list[Tensor]:
         """Return the parameters as tensors that autograd doesn't follow."""
@@ -65,8 +65,8 @@ def compiled(function: Callable) -> Callable:
         try:
             with at_once(False):  # or the first calls would be slow, because torch looks for shortcuts in them
                 return script(*inputs)
-        except RuntimeError as error:  # the last line is the message, the others are where in the program
-            raise RuntimeError(str(error).strip().splitlines()[-1]) from None
+        except RuntimeError as error:  # the last line is the message; the others say where in the program it was raised
+            raise RuntimeError(str(error).strip().split("\n")[-1].removeprefix("RuntimeError: ")) from None
 
     return call
 
@@ -136,4 +136,4 @@ def loss_and_gradients(
 
 
 # Compiled at once: torch reads the source, which may have changed on disk when a waiting process begins to train.
-RUN = compiled(loss_and_gradients), compiled(loss_only)
+COMPILED = compiled(loss_and_gradients), compiled(loss_only)

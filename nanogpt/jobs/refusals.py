@@ -45,7 +45,7 @@ class Unclear(NanoGPTError):
 
 @contextmanager
 def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
-    """Turn an error that the Hub client raises in the block into a NanoGPTError, of one of the kinds above if one fits.
+    """Raise what the Hub client raises in the block as a NanoGPTError: if possible, as one of those defined above.
 
     An error of this machine's disk stays an OSError. `starting` a job, a refusal for too many of them is final.
     """

@@ -72,7 +72,7 @@ def import_all() -> None:
     """Import what training needs, which takes seconds, so that a run begins as soon as its turn has come."""
     from . import plan  # noqa: F401, and with it the training loop
 
-    with contextlib.suppress(ImportError):  # without its file, the plain step is taken
+    with contextlib.suppress(ImportError):  # if that file was deleted, runs train with the plain step
         from ..fast import cpu  # noqa: F401
 
     if sys.platform == "darwin":  # device.py tries an Apple GPU with one of torch's optimizers, which imports this

@@ -94,9 +94,11 @@ def test_a_part_of_a_batch_gives_its_share():
 def test_torchs_interpreter_runs_it_with_the_same_bits_as_python(dtype, monkeypatch):
     model, batch = a_model(), a_batch()
     script = ByHand(model, dtype)
-    assert loss_and_gradients not in script.run  # or every step on several cores would take up to twice as long
+    assert (
+        script.with_gradients is not loss_and_gradients
+    )  # or every step on several cores would take up to twice as long
     found = [script(*batch) for _ in range(4)]  # torch compiles some functions again after their first call
-    monkeypatch.setattr("nanogpt.fast.gradients.RUN", (loss_and_gradients, loss_only))
+    monkeypatch.setattr("nanogpt.fast.gradients.COMPILED", (loss_and_gradients, loss_only))
     python = ByHand(model, dtype)
     loss, grads = python(*batch)
     assert torch.equal(script.loss(*batch), python.loss(*batch))
