@@ -30,7 +30,7 @@ from benchmarks.machine import RESULTS, about, write_result
 from nanogpt import corpus
 from nanogpt.cli.runs import runs_command
 from nanogpt.device import pick_device
-from nanogpt.fast.block import product_dtype
+from nanogpt.fast.gradients import product_dtype
 from nanogpt.formats import read_config, weights_bytes
 from nanogpt.launch import memory, prepare
 from nanogpt.launch.plan import step_flops

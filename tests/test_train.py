@@ -410,7 +410,7 @@ def test_the_kept_weights_are_those_of_the_lowest_validation_loss(text):
     held_out = split(text.tokens())[1]
     most = Timetable(config, 0.0, all_windows=-(-(len(held_out) - 1) // 16)).windows
     loss = estimate_loss(load_model(run.folder), held_out, pick_device("cpu"), most)
-    assert loss == best["val_loss"]
+    assert loss == pytest.approx(best["val_loss"], abs=0.005)  # while training, it may be computed in bfloat16
     assert progress(run)["best_val_loss"] == best["val_loss"]
 
 

@@ -4,4 +4,4 @@ One line in sample.py or train.py chooses a module; without it, or a module it n
 That's why nothing is imported here: import the module you need.
 """
 
-__all__ = ["block", "cpu", "cuda", "cuda_decode", "decode", "gradients", "ready", "rows", "threads"]
+__all__ = ["attention", "block", "cpu", "cuda", "cuda_decode", "decode", "gradients", "ready", "rows", "threads"]

@@ -1,4 +1,4 @@
-"""The modern block's training step on a CPU, written by hand: model.py's `Block` with fewer passes over memory.
+"""A block's training step on a CPU, written by hand: model.py's `Block` with fewer passes over memory.
 
 There is as little as possible between the matrix products: torch's own backward pass of the norms, the rotation and
 ReLU squared takes as long as the products. On CPUs with native bfloat16 (AVX512-BF16: AMD since Zen 4, Intel since
@@ -14,19 +14,47 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..config import ModelConfig
-from ..device import native_bfloat16
+from .attention import attend, attend_backward
 
-ROWS = 128  # queries per step of attention: few enough to skip most masked scores, enough for efficient products
-# The features that this file implements. Initialization doesn't matter here.
-FEATURES = dict(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False)
+# A block's parameters, in the order in which these functions take and return them. Those that an architecture doesn't
+# have are empty tensors.
+PARAMETERS = (
+    "ln1.weight", "ln1.bias", "sa.qkv.weight", "sa.qkv.bias", "sa.proj.weight", "sa.proj.bias",
+    "ln2.weight", "ln2.bias", "ffwd.net.0.weight", "ffwd.net.0.bias", "ffwd.net.2.weight", "ffwd.net.2.bias",
+)  # fmt: skip
 
 
-def product_dtype(config: ModelConfig, device: str) -> torch.dtype | None:
-    """Return the dtype of matrix products if this file can train the model, or None if the plain block must."""
-    if not config.features.has(**FEATURES) or config.dropout or device != "cpu":
-        return None
-    return torch.bfloat16 if native_bfloat16() else torch.float32
+class Common(NamedTuple):
+    """What all blocks of a model have in common: its features (layout.py), and how to compute them."""
+
+    n_head: int
+    rotary: bool
+    qk_norm: bool
+    relu_squared: bool
+    table: Tensor  # (block_size, hs / 2), the angles of rotary positions as complex numbers
+    order: Tensor  # (3C,), an order of the rows of `qkv` that puts the numbers which rotate together side by side
+    dtype: torch.dtype  # of the matrix products
+    rows: int  # of attention at a time
+
+
+class Kept(NamedTuple):
+    """What a block's backward pass needs of its forward pass; N is B * T. Products' inputs have their dtype."""
+
+    qkv: Tensor  # (3C, C), its rows in `order`
+    proj: Tensor  # (C, C)
+    fc: Tensor  # (4C, C)
+    out: Tensor  # (C, 4C)
+    norm1: list[Tensor]  # see `norm`
+    h1: Tensor  # (N, C), the normalized inputs
+    rq: Tensor  # (2, B nh, T, 1), 1 / the length of each query and key
+    qk: Tensor  # (2, B nh, T, hs)
+    v: Tensor  # (B nh, T, hs)
+    parts: list[Tensor]  # the attention weights
+    y: Tensor  # (N, C), the heads side by side
+    norm2: list[Tensor]
+    h2: Tensor  # (N, C)
+    a: Tensor  # (N, 4C), after ReLU
+    s: Tensor  # (N, 4C), its square, or itself
 
 
 def rms(x: Tensor, eps: float = 1e-6) -> Tensor:
@@ -43,127 +71,135 @@ def rms_backward(grad: Tensor, y: Tensor, r: Tensor) -> Tensor:
     return grad.addcmul_(y, inner, value=-1.0).mul_(r)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, rows: int = ROWS) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Compute causal attention of q, k and v (G, T, hs), one row per head and text, `rows` queries at a time.
+def norm(x: Tensor, gain: Tensor, bias: Tensor, dtype: torch.dtype, eps: float = 1e-5) -> tuple[Tensor, list[Tensor]]:
+    """Normalize x (N, C), by LayerNorm or, without a gain, by its root mean square.
 
-    Return the output (G, T, hs), 1 / the sum of each query's weights (G, T, 1), and the weights in parts, for backward.
-    Normalized queries and keys have length sqrt(hs), so scores are at most sqrt(hs) and exp can't overflow: softmax
-    doesn't need to subtract the maximum. Most masked scores are never computed, because each group of queries only
-    meets the keys up to its last query.
+    Return it in `dtype`, and what the backward pass needs besides it: r (N, 1), or x, its mean and 1 / its deviation.
     """
-    G, T, hs = q.shape
-    y, inverse = torch.empty_like(q), torch.empty([G, T, 1], dtype=q.dtype)
-    parts: list[Tensor] = []
-    nothing = torch.empty([1, 1, 1], dtype=q.dtype)  # ignored, because beta=0
-    for i in range(0, T, rows):
-        e = min(T, i + rows)
-        wei = torch.baddbmm(nothing, q[:, i:e], k[:, :e].mT, beta=0, alpha=hs**-0.5).exp_()  # (G, e - i, e)
-        wei[:, :, i:].tril_()
-        torch.reciprocal(wei.sum([-1], keepdim=True), out=inverse[:, i:e])
-        torch.mul(torch.bmm(wei, v[:, :e]), inverse[:, i:e], out=y[:, i:e])
-        parts.append(wei)
-    return y, inverse, parts
+    if gain.numel() == 0:
+        r = rms(x)
+        return (x * r).to(dtype), [r]
+    h, mean, r = torch.native_layer_norm(x, [x.shape[1]], gain, bias, eps)
+    return h.to(dtype), [x, mean, r]
 
 
-def attend_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, y: Tensor, inverse: Tensor, parts: list[Tensor]
-) -> Tensor:
-    """Return the gradients of sqrt(hs) q, sqrt(hs) k and v (3, G, T, hs), given the output's `grad` (G, T, hs)."""
-    G, T, hs = q.shape
-    grad = grad * inverse
-    inner = (grad * y).sum([-1], keepdim=True)  # (G, T, 1): softmax's backward subtracts this from the weights
-    dqkv = torch.empty([3, G, T, hs], dtype=q.dtype)
-    dq, dk, dv = dqkv.unbind()
-    for n in range(len(parts)):
-        wei = parts[-1 - n]  # the last queries see all keys, so they initialize every sum
-        e = wei.shape[2]
-        i = e - wei.shape[1]
-        dwei = torch.bmm(grad[:, i:e], v[:, :e].mT).sub_(inner[:, i:e]).mul_(wei)  # (G, e - i, e)
-        torch.bmm(dwei, k[:, :e], out=dq[:, i:e])
-        before = 0 if n == 0 else 1  # the first part overwrites, the others add
-        torch.baddbmm(dk[:, :e], dwei.mT, q[:, i:e], beta=before, out=dk[:, :e])
-        torch.baddbmm(dv[:, :e], wei.mT, grad[:, i:e], beta=before, out=dv[:, :e])
-    return dqkv
+def norm_backward(
+    grad: Tensor, h: Tensor, kept: list[Tensor], gain: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x (N, C), gain and bias, given that of the output h (N, C)."""
+    if len(kept) == 1:
+        return rms_backward(grad.float(), h.float(), kept[0]), gain, bias
+    x, mean, r = kept
+    return torch.ops.aten.native_layer_norm_backward(
+        grad.float(), x, [x.shape[1]], mean, r, gain, bias, [True, True, True]
+    )
 
 
-class Kept(NamedTuple):
-    """What a block's backward pass needs of its forward pass; N is B * T. Products' inputs have their dtype."""
-
-    qkv: Tensor  # (3C, C), with the rows of queries and keys in the order of `rotation`
-    proj: Tensor  # (C, C)
-    fc: Tensor  # (4C, C)
-    out: Tensor  # (C, 4C)
-    r1: Tensor  # (N, 1), 1 / the length of each input
-    h1: Tensor  # (N, C), the normalized inputs
-    rq: Tensor  # (2, B nh, T, 1), 1 / the length of each query and key
-    qk: Tensor  # (2, B nh, T, hs)
-    v: Tensor  # (B nh, T, hs)
-    heads: Tensor  # (B nh, T, hs), what attention returns
-    inverse: Tensor  # (B nh, T, 1)
-    parts: list[Tensor]
-    y: Tensor  # (N, C), the heads side by side
-    r2: Tensor  # (N, 1)
-    h2: Tensor  # (N, C)
-    a: Tensor  # (N, 4C), after ReLU
-    s: Tensor  # (N, 4C), its square
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Compute x @ weight.T + bias in x's dtype: (N, C) @ (C, M) -> (N, M). The bias may be empty."""
+    if bias.numel() == 0:
+        return torch.mm(x, weight.t())
+    return torch.addmm(bias.to(x.dtype), x, weight.t())
 
 
-def forward(
-    x: Tensor, weights: list[Tensor], n_head: int, table: Tensor, order: Tensor, dtype: torch.dtype, rows: int = ROWS
-) -> tuple[Tensor, Kept]:
-    """Compute a block: x (B, T, C) and its four weights to its output (B, T, C), and what `backward` needs.
+def added(x: Tensor, bias: Tensor) -> Tensor:
+    """Add a bias (C,), which may be empty, to x (N, C), which may be overwritten."""
+    return x.add_(bias) if bias.numel() else x
 
-    `table` and `order` are those of `gradients.rotation`; `dtype` is that of the matrix products.
-    """
+
+def bias_backward(grad: Tensor, bias: Tensor) -> Tensor:
+    """Return the gradient of a bias (M,) that was added to rows, given theirs (N, M)."""
+    return grad.sum(0).float() if bias.numel() else bias
+
+
+def in_rotary_order(z: Tensor, common: Common) -> Tensor:
+    """Return the rows of `qkv` or the numbers of its bias in the order of the model's `table`."""
+    return z[common.order] if common.rotary and z.numel() else z
+
+
+def back_in_order(z: Tensor, common: Common) -> Tensor:
+    """Undo `in_rotary_order`."""
+    return torch.empty_like(z).index_copy_(0, common.order, z) if common.rotary and z.numel() else z
+
+
+def queries_and_keys(z: Tensor, common: Common) -> tuple[Tensor, Tensor]:
+    """Rotate and normalize queries and keys z (2, B nh, T, hs). Return them, and 1 / their lengths for `backward`."""
+    T, hs = z.shape[2:]
+    r = z[:0, :0]
+    if not (common.rotary or common.qk_norm):
+        return z, r
+    x = z.float()
+    if common.rotary:
+        x = torch.view_as_complex(x.view(2, -1, T, hs // 2, 2)) * common.table[:T]
+        x = torch.view_as_real(x).view(2, -1, T, hs)
+    if common.qk_norm:
+        r = rms(x)  # (2, B nh, T, 1)
+        x = x * r
+    return x.to(z.dtype), r
+
+
+def queries_and_keys_backward(grad: Tensor, qk: Tensor, r: Tensor, common: Common) -> None:
+    """Replace the gradients of what `queries_and_keys` returned with those of what it was given."""
+    T, hs = grad.shape[2:]
+    if not (common.rotary or common.qk_norm):
+        return
+    x = grad.float()
+    if common.qk_norm:
+        x = rms_backward(x, qk.float(), r)
+    if common.rotary:
+        x = torch.view_as_complex(x.view(2, -1, T, hs // 2, 2)) * common.table[:T].conj_physical()
+        x = torch.view_as_real(x).view(2, -1, T, hs)
+    grad.copy_(x)
+
+
+def forward(x: Tensor, w: list[Tensor], common: Common) -> tuple[Tensor, Kept]:
+    """Compute a block: x (B, T, C) and its PARAMETERS to its output (B, T, C), and what `backward` needs."""
     B, T, C = x.shape
-    N, hs = B * T, C // n_head
-    qkv, proj, fc, out = [weight.to(dtype) for weight in [weights[0][order]] + weights[1:]]
-    # attention
+    N, nh, hs, dtype = B * T, common.n_head, C // common.n_head, common.dtype
+    qkv, proj, fc, out = [each.to(dtype) for each in [in_rotary_order(w[2], common), w[4], w[8], w[10]]]
     x = x.view(N, C)
-    r1 = rms(x)  # (N, 1)
-    h1 = (x * r1).to(dtype)  # (N, C)
-    z = torch.mm(h1, qkv.t()).view(B, T, 3, n_head, hs).permute(2, 0, 3, 1, 4).contiguous()  # (3, B, nh, T, hs)
-    turned = torch.view_as_complex(z[:2].float().view(2, B, n_head, T, hs // 2, 2)) * table[:T]
-    turned = torch.view_as_real(turned).view(2, B * n_head, T, hs)
-    rq = rms(turned)  # (2, B nh, T, 1)
-    qk = (turned * rq).to(dtype)  # (2, B nh, T, hs)
-    q, k = qk.unbind()
-    v = z[2].view(B * n_head, T, hs)
-    heads, inverse, parts = attend(q, k, v, rows)  # (B nh, T, hs)
-    y = heads.view(B, n_head, T, hs).transpose(1, 2).reshape(N, C)
-    x = x + torch.mm(y, proj.t())
+    # attention
+    h1, norm1 = norm(x, w[0], w[1], dtype)  # (N, C)
+    z = linear(h1, qkv, in_rotary_order(w[3], common)).view(B, T, 3, nh, hs)
+    z = z.permute(2, 0, 3, 1, 4).contiguous().view(3, B * nh, T, hs)
+    qk, rq = queries_and_keys(z[:2], common)
+    heads, parts = attend(qk[0], qk[1], z[2], common.rows)  # (B nh, T, hs)
+    y = heads.view(B, nh, T, hs).transpose(1, 2).reshape(N, C)
+    x = added(x + torch.mm(y, proj.t()), w[5])
     # feed-forward
-    r2 = rms(x)
-    h2 = (x * r2).to(dtype)
-    a = torch.mm(h2, fc.t()).relu_()  # (N, 4C)
-    s = a.square()
-    x = (x + torch.mm(s, out.t())).view(B, T, C)
-    return x, Kept(qkv, proj, fc, out, r1, h1, rq, qk, v, heads, inverse, parts, y, r2, h2, a, s)
+    h2, norm2 = norm(x, w[6], w[7], dtype)
+    a = linear(h2, fc, w[9]).relu_()  # (N, 4C)
+    s = a.square() if common.relu_squared else a
+    x = added(x + torch.mm(s, out.t()), w[11]).view(B, T, C)
+    return x, Kept(qkv, proj, fc, out, norm1, h1, rq, qk, z[2], parts, y, norm2, h2, a, s)
 
 
-def backward(grad: Tensor, kept: Kept, n_head: int, table: Tensor, order: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return the gradient of a block's input and those of its four weights, given its output's `grad` (B, T, C)."""
+def backward(grad: Tensor, kept: Kept, w: list[Tensor], common: Common) -> tuple[Tensor, list[Tensor]]:
+    """Return the gradient of a block's input and those of its PARAMETERS, given its output's `grad` (B, T, C)."""
     B, T, C = grad.shape
-    N, hs, dtype = B * T, C // n_head, kept.h1.dtype
+    N, nh, hs, dtype = B * T, common.n_head, C // common.n_head, common.dtype
     grad = grad.view(N, C)
     # feed-forward
     g = grad.to(dtype)
-    d_out = torch.mm(g.t(), kept.s)
-    # half the gradient before ReLU, which is doubled only after the products, where there are fewer numbers
-    half = torch.mm(g, kept.out).mul_(kept.a)  # (N, 4C)
-    d_fc = torch.mm(half.t(), kept.h2).float().mul_(2)
-    grad = grad + rms_backward(torch.mm(half, kept.fc).float(), kept.h2.float(), 2 * kept.r2)
+    d_out, d_out_bias = torch.mm(g.t(), kept.s), bias_backward(grad, w[11])
+    if common.relu_squared:  # its slope is twice the output of ReLU; there are fewer numbers to double in the matrix
+        d_a = torch.mm(g, 2 * kept.out).mul_(kept.a)  # (N, 4C)
+    else:
+        d_a = torch.ops.aten.threshold_backward(torch.mm(g, kept.out), kept.a, 0)
+    d_fc, d_fc_bias = torch.mm(d_a.t(), kept.h2), bias_backward(d_a, w[9])
+    dx, d_gain2, d_bias2 = norm_backward(torch.mm(d_a, kept.fc), kept.h2, kept.norm2, w[6], w[7])
+    grad = dx.add_(grad)
     # attention
     g = grad.to(dtype)
-    d_proj = torch.mm(g.t(), kept.y)
-    dy = torch.mm(g, kept.proj).view(B, T, n_head, hs).transpose(1, 2).reshape(B * n_head, T, hs)
-    q, k = kept.qk.unbind()
-    dz = attend_backward(dy, q, k, kept.v, kept.heads, kept.inverse, kept.parts)  # (3, B nh, T, hs)
-    turned = rms_backward(dz[:2].float(), kept.qk.float(), kept.rq * hs**-0.5)
-    back = torch.view_as_complex(turned.view(2, B, n_head, T, hs // 2, 2)) * table[:T].conj_physical()
-    dz[:2] = torch.view_as_real(back).view(2, B * n_head, T, hs)
-    dz = dz.view(3, B, n_head, T, hs).permute(1, 3, 0, 2, 4).reshape(N, 3 * C)
-    d_qkv = torch.empty([3 * C, C])
-    d_qkv[order] = torch.mm(dz.t(), kept.h1).float()
-    grad = grad + rms_backward(torch.mm(dz, kept.qkv).float(), kept.h1.float(), kept.r1)
-    return grad.view(B, T, C), [d_qkv, d_proj.float(), d_fc, d_out.float()]
+    d_proj, d_proj_bias = torch.mm(g.t(), kept.y), bias_backward(grad, w[5])
+    dy = torch.mm(g, kept.proj).view(B, T, nh, hs).transpose(1, 2).reshape(B * nh, T, hs)
+    dz = attend_backward(dy, kept.qk[0], kept.qk[1], kept.v, kept.parts)  # (3, B nh, T, hs)
+    queries_and_keys_backward(dz[:2], kept.qk, kept.rq, common)
+    dz = dz.view(3, B, nh, T, hs).permute(1, 3, 0, 2, 4).reshape(N, 3 * C)
+    d_qkv = back_in_order(torch.mm(dz.t(), kept.h1).float(), common)
+    d_qkv_bias = back_in_order(bias_backward(dz, w[3]), common)
+    dx, d_gain1, d_bias1 = norm_backward(torch.mm(dz, kept.qkv), kept.h1, kept.norm1, w[0], w[1])
+    return dx.add_(grad).view(B, T, C), [
+        d_gain1, d_bias1, d_qkv, d_qkv_bias, d_proj.float(), d_proj_bias,
+        d_gain2, d_bias2, d_fc.float(), d_fc_bias, d_out.float(), d_out_bias,
+    ]  # fmt: skip

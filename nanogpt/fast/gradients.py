@@ -1,4 +1,4 @@
-"""The loss of a modern model and all its gradients on a CPU, by hand and in a single call.
+"""A model's loss and all its gradients on a CPU, by hand and in a single call.
 
 Python runs one thread at a time. Threads that share a batch would spend half of each step waiting for each other,
 because each of the several hundred operations of a forward and backward pass begins and ends in Python. As TorchScript,
@@ -15,16 +15,34 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..config import ModelConfig
+from ..device import native_bfloat16
 from ..model import GPT
-from .block import ROWS, Kept, backward, forward, product_dtype, rms, rms_backward
+from .attention import ROWS
+from .block import PARAMETERS, Common, Kept, backward, forward, norm, norm_backward, rms, rms_backward
+
+# The parameters outside the blocks, in the order in which the functions here take and return them, before the blocks'.
+OUTSIDE = (
+    "token_embedding_table.weight", "position_embedding_table.weight", "ln_f.weight", "ln_f.bias", "lm_head.weight",
+)  # fmt: skip
+
+
+def product_dtype(config: ModelConfig, device: str) -> torch.dtype | None:
+    """Return the dtype of matrix products if this file can train the model, or None if autograd must."""
+    if config.dropout or device != "cpu":
+        return None
+    return torch.bfloat16 if native_bfloat16() else torch.float32
 
 
 class ByHand:
     """A model's loss and gradients: call it with a batch. `dtype` is that of the matrix products."""
 
     def __init__(self, model: GPT, dtype: torch.dtype, rows: int = ROWS):
-        self.parameters = list(model.parameters())  # the embedding, four matrices for each block, and the head
-        self.how = (model.config.n_head, *rotation(model), dtype, rows)
+        self.parameters = dict(model.named_parameters())
+        blocks = [f"blocks.{i}.{name}" for i in range(model.config.n_layer) for name in PARAMETERS]
+        self.order = [*OUTSIDE, *blocks]  # of what the functions below take and return
+        self.nothing = torch.empty(0)  # for a parameter that this architecture doesn't have
+        self.common = common(model, dtype, rows)
         self.with_gradients, self.only_loss = COMPILED
 
     @torch.no_grad()
@@ -33,16 +51,18 @@ class ByHand:
 
         Both are multiplied by `share`, the batch's share of a larger one.
         """
-        return self.with_gradients(xb, yb, self.weights(), share, *self.how)
+        loss, grads = self.with_gradients(xb, yb, self.weights(), share, self.common)
+        by_name = dict(zip(self.order, grads))
+        return loss, [by_name[name] for name in self.parameters]
 
     @torch.no_grad()
     def loss(self, xb: Tensor, yb: Tensor, share: float = 1.0) -> Tensor:
         """Return `share` times the mean loss of `xb` and `yb` (B, T)."""
-        return self.only_loss(xb, yb, self.weights(), share, *self.how)
+        return self.only_loss(xb, yb, self.weights(), share, self.common)
 
     def weights(self) -> list[Tensor]:
-        """Return the parameters as tensors that autograd doesn't follow."""
-        return [p.detach() for p in self.parameters]
+        """Return the parameters as tensors that autograd doesn't follow, in the order of the functions."""
+        return [self.parameters.get(name, self.nothing).detach() for name in self.order]
 
 
 def by_hand(model: GPT) -> ByHand | None:
@@ -71,68 +91,93 @@ def compiled(function: Callable) -> Callable:
     return call
 
 
+def common(model: GPT, dtype: torch.dtype, rows: int) -> Common:
+    """Return what the blocks of a model have in common."""
+    config, layout = model.config, model.config.features
+    table, order = rotation(model) if layout.rotary else (torch.empty(0), torch.empty(0))
+    return Common(config.n_head, layout.rotary, layout.qk_norm, layout.relu_squared, table, order, dtype, rows)
+
+
 def rotation(model: GPT) -> tuple[Tensor, Tensor]:
-    """Return the angles as complex numbers (T, hs / 2), and a row order of `qkv` that puts each pair side by side.
+    """Return the angles as complex numbers (block_size, hs / 2), and an order of `qkv` with each pair side by side.
 
     Reordering queries and keys in the same way doesn't change the attention scores.
     """
     config = model.config
     hs = config.n_embd // config.n_head
-    cos, sin = model.rotary  # two of (T, hs / 2)
+    cos, sin = model.rotary  # two of (block_size, hs / 2)
     pairs = torch.arange(hs).view(2, hs // 2).t().reshape(-1)  # 0, hs/2, 1, hs/2 + 1, …
     heads = torch.arange(0, 2 * config.n_embd, hs)[:, None] + pairs  # (2 nh, hs)
     return torch.complex(cos, -sin), torch.cat([heads.reshape(-1), torch.arange(2 * config.n_embd, 3 * config.n_embd)])
 
 
-def loss_only(
-    idx: Tensor, targets: Tensor, weights: list[Tensor], share: float, n_head: int, table: Tensor, order: Tensor,
-    dtype: torch.dtype, rows: int,
-) -> Tensor:  # fmt: skip
+def embed(idx: Tensor, w: list[Tensor]) -> Tensor:
+    """Return the embeddings (N, C) of `idx` (B, T), before any norm."""
+    x = w[0][idx]  # (B, T, C)
+    if w[1].numel():
+        x = x + w[1][: idx.shape[1]]
+    return x.view(-1, x.shape[2])
+
+
+def embed_backward(grad: Tensor, idx: Tensor, w: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the tables of tokens and of positions, given that of the embeddings (B, T, C)."""
+    token, position = torch.zeros_like(w[0]), torch.zeros_like(w[1])
+    token.index_add_(0, idx.reshape(-1), grad.view(-1, grad.shape[2]))
+    if position.numel():
+        position[: idx.shape[1]] = grad.sum(0)
+    return token, position
+
+
+def loss_only(idx: Tensor, targets: Tensor, w: list[Tensor], share: float, common: Common) -> Tensor:
     """Compute the loss as below, without its gradients."""
-    embedding, head = weights[0], weights[-1].to(dtype)  # (vocab_size, C)
-    x = embedding[idx]  # (B, T, C)
-    x = x * rms(x)
-    for i in range((len(weights) - 2) // 4):
-        x, _ = forward(x, weights[1 + 4 * i : 5 + 4 * i], n_head, table, order, dtype, rows)
-    h = (x * rms(x)).to(dtype).view(-1, x.shape[2])  # (N, C)
-    logits = torch.mm(h, head.t()).float()  # (N, vocab_size)
+    B, T = idx.shape
+    x = embed(idx, w)
+    if w[2].numel() == 0:
+        x = x * rms(x)
+    x = x.view(B, T, -1)
+    for i in range(5, len(w), 12):
+        x, _ = forward(x, w[i : i + 12], common)
+    h, _ = norm(x.view(B * T, -1), w[2], w[3], common.dtype)
+    logits = torch.mm(h, w[4].to(common.dtype).t()).float()  # (N, vocab_size)
     return share * cross_entropy(logits, targets.reshape(-1))
 
 
 def loss_and_gradients(
-    idx: Tensor, targets: Tensor, weights: list[Tensor], share: float, n_head: int, table: Tensor, order: Tensor,
-    dtype: torch.dtype, rows: int,
-) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
-    """Return `share` times the mean loss of `idx` and `targets` (B, T), and its gradients in the order of `weights`."""
-    embedding, head = weights[0], weights[-1].to(dtype)  # (vocab_size, C)
+    idx: Tensor, targets: Tensor, w: list[Tensor], share: float, common: Common
+) -> tuple[Tensor, list[Tensor]]:
+    """Return `share` times the mean loss of `idx` and `targets` (B, T), and its gradients.
+
+    The weights `w` and the gradients are OUTSIDE and the PARAMETERS of each block, in this order.
+    """
     B, T = idx.shape
-    C, N, n_layer = embedding.shape[1], B * T, (len(weights) - 2) // 4
+    C, N = w[0].shape[1], B * T
     # forward
-    e = embedding[idx]  # (B, T, C)
-    r_in = rms(e)  # (B, T, 1)
-    x_in = e * r_in
-    x = x_in
+    x = embed(idx, w)  # (N, C)
+    r = rms(x) if w[2].numel() == 0 else x  # with plain norms there is one here, too
+    x_in = x * r if w[2].numel() == 0 else x
+    x = x_in.view(B, T, C)
     layers: list[Kept] = []
-    for i in range(n_layer):
-        x, kept = forward(x, weights[1 + 4 * i : 5 + 4 * i], n_head, table, order, dtype, rows)
+    for i in range(5, len(w), 12):
+        x, kept = forward(x, w[i : i + 12], common)
         layers.append(kept)
-    x = x.view(N, C)
-    r_f = rms(x)
-    x_f = x * r_f
-    h_f = x_f.to(dtype)
-    log_p = torch.log_softmax(torch.mm(h_f, head.t()).float(), dim=-1)  # (N, vocab_size)
+    h, norm_f = norm(x.view(N, C), w[2], w[3], common.dtype)
+    head = w[4].to(common.dtype)  # (vocab_size, C)
+    log_p = torch.log_softmax(torch.mm(h, head.t()).float(), dim=-1)  # (N, vocab_size)
     right = targets.reshape(N, 1)
     loss = log_p.gather(1, right).mean().mul_(-share)
     # backward: the gradient of the logits is the probabilities, less 1 for the right character
-    d_logits = log_p.exp_().scatter_add_(1, right, torch.full([N, 1], -1.0)).mul_(share / N).to(dtype)
-    grads = [torch.mm(d_logits.t(), h_f).float()]
-    grad = rms_backward(torch.mm(d_logits, head).float(), x_f, r_f).view(B, T, C)
-    for _ in range(n_layer):
-        grad, of_block = backward(grad, layers.pop(), n_head, table, order)
+    d_logits = log_p.exp_().scatter_add_(1, right, torch.full([N, 1], -1.0)).mul_(share / N).to(common.dtype)
+    d_head = torch.mm(d_logits.t(), h).float()
+    grad, d_gain, d_bias = norm_backward(torch.mm(d_logits, head), h, norm_f, w[2], w[3])
+    grad = grad.view(B, T, C)
+    grads: list[Tensor] = []
+    for i in range(len(w) - 12, 4, -12):
+        grad, of_block = backward(grad, layers.pop(), w[i : i + 12], common)
         grads = of_block + grads
-    d_embedding = torch.zeros_like(embedding)
-    d_embedding.index_add_(0, idx.reshape(N), rms_backward(grad, x_in, r_in).view(N, C))
-    return loss, [d_embedding] + grads
+    if w[2].numel() == 0:
+        grad = rms_backward(grad.view(N, C), x_in, r).view(B, T, C)
+    d_token, d_position = embed_backward(grad, idx, w)
+    return loss, [d_token, d_position, d_gain, d_bias, d_head] + grads
 
 
 # Compiled at once: torch reads the source, which may have changed on disk when a waiting process begins to train.

@@ -17,21 +17,28 @@ from . import gpu_plan
 def needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
     """Return the peak memory of a run in bytes: weights, gradients, optimizer state and activations.
 
-    On two cores of a CPU, modern models need from 3% more to 15% less (benchmarks/README.md).
+    On two cores of a CPU, models without dropout need from 5% more to 10% less (benchmarks/README.md).
     """
     on_cpu = device.type == "cpu"
     state = 1 if train.optimizer == "muon" else 2
     more = 3 if on_cpu else 2  # copies: the best weights, and on a CPU two to draw samples from
     kept = 4 * count_parameters(model) * (1 + gradients(model, device) + state + more)
-    size = 4 if device.dtype is torch.float32 else 2  # on CPUs with bfloat16, half of it is memory that was freed
     tokens = train.batch_size * model.block_size
-    layout = model.features  # autograd keeps the rotated, normalized or squared tensor as well as its input
+    per_layer = kept_per_token(model, device)
+    activations = tokens * (model.n_layer * per_layer + 4 * 4 * model.vocab_size + 8 * model.n_embd)
+    return kept + activations + 380_000_000  # torch itself
+
+
+def kept_per_token(model: ModelConfig, device: Device) -> int:
+    """Return how many bytes a block keeps per token for its backward pass."""
+    layout, C, dtype = model.features, model.n_embd, dtype_by_hand(model, device)
+    if dtype:  # what block.py's `Kept` has, and a quarter of that for memory that was freed but can't be used again
+        turned = layout.rotary or layout.qk_norm
+        products = (10 + 2 * turned + 4 * layout.relu_squared) * C + model.n_head * model.block_size
+        return (products * dtype.itemsize + (0 if layout.plain_norms else 2 * 4 * C)) * 5 // 4
+    # autograd keeps the rotated, normalized or squared tensor as well as its input
     copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
-    per_layer = (20 + copies) * model.n_embd
-    if by_hand(model, device):
-        per_layer = 17 * model.n_embd + model.n_head * model.block_size  # what block.py's `Kept` has
-    activations = tokens * (model.n_layer * per_layer * size + 4 * 4 * model.vocab_size + 8 * model.n_embd)
-    return kept + activations + 365_000_000  # torch itself
+    return (20 + copies) * C * device.dtype.itemsize
 
 
 def gradients(model: ModelConfig, device: Device) -> int:
@@ -43,13 +50,13 @@ def gradients(model: ModelConfig, device: Device) -> int:
     return threads_for(model) if device.type == "cpu" else 1
 
 
-def by_hand(model: ModelConfig, device: Device) -> bool:
-    """Return True if the backward pass is the one of fast/block.py, which keeps the attention weights."""
+def dtype_by_hand(model: ModelConfig, device: Device) -> torch.dtype | None:
+    """Return the dtype of products if fast/gradients.py trains the model, and keeps the attention weights; else None."""
     try:
-        from ..fast.block import product_dtype
+        from ..fast.gradients import product_dtype
     except ImportError:
-        return False
-    return product_dtype(model, device.type) is not None
+        return None
+    return product_dtype(model, device.type)
 
 
 def free_now(device: Device) -> int:
