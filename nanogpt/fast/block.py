@@ -28,6 +28,7 @@ class Common(NamedTuple):
     """What all blocks of a model have in common: its features (layout.py), and how to compute them."""
 
     n_head: int
+    plain_norms: bool
     rotary: bool
     qk_norm: bool
     relu_squared: bool

@@ -95,7 +95,9 @@ def common(model: GPT, dtype: torch.dtype, rows: int) -> Common:
     """Return what the blocks of a model have in common."""
     config, layout = model.config, model.config.features
     table, order = rotation(model) if layout.rotary else (torch.empty(0), torch.empty(0))
-    return Common(config.n_head, layout.rotary, layout.qk_norm, layout.relu_squared, table, order, dtype, rows)
+    return Common(
+        config.n_head, layout.plain_norms, layout.rotary, layout.qk_norm, layout.relu_squared, table, order, dtype, rows
+    )
 
 
 def rotation(model: GPT) -> tuple[Tensor, Tensor]:
@@ -111,33 +113,38 @@ def rotation(model: GPT) -> tuple[Tensor, Tensor]:
     return torch.complex(cos, -sin), torch.cat([heads.reshape(-1), torch.arange(2 * config.n_embd, 3 * config.n_embd)])
 
 
-def embed(idx: Tensor, w: list[Tensor]) -> Tensor:
-    """Return the embeddings (N, C) of `idx` (B, T), before any norm."""
+def embed(idx: Tensor, w: list[Tensor], common: Common) -> tuple[Tensor, Tensor]:
+    """Return the embeddings (N, C) of `idx` (B, T), and 1 / what their lengths were before a norm, if there is one."""
     x = w[0][idx]  # (B, T, C)
-    if w[1].numel():
+    if not common.rotary:
         x = x + w[1][: idx.shape[1]]
-    return x.view(-1, x.shape[2])
+    x = x.view(-1, x.shape[2])
+    if not common.plain_norms:
+        return x, x[:0]
+    r = rms(x)  # (N, 1)
+    return x * r, r
 
 
-def embed_backward(grad: Tensor, idx: Tensor, w: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the gradients of the tables of tokens and of positions, given that of the embeddings (B, T, C)."""
+def embed_backward(
+    grad: Tensor, idx: Tensor, x: Tensor, r: Tensor, w: list[Tensor], common: Common
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the tables of tokens and of positions, given what `embed` returned and its `grad`."""
+    if common.plain_norms:
+        grad = rms_backward(grad, x, r)  # (N, C)
     token, position = torch.zeros_like(w[0]), torch.zeros_like(w[1])
-    token.index_add_(0, idx.reshape(-1), grad.view(-1, grad.shape[2]))
-    if position.numel():
-        position[: idx.shape[1]] = grad.sum(0)
+    token.index_add_(0, idx.reshape(-1), grad)
+    if not common.rotary:
+        position[: idx.shape[1]] = grad.view(idx.shape[0], idx.shape[1], -1).sum(0)
     return token, position
 
 
 def loss_only(idx: Tensor, targets: Tensor, w: list[Tensor], share: float, common: Common) -> Tensor:
     """Compute the loss as below, without its gradients."""
     B, T = idx.shape
-    x = embed(idx, w)
-    if w[2].numel() == 0:
-        x = x * rms(x)
-    x = x.view(B, T, -1)
+    x = embed(idx, w, common)[0].view(B, T, -1)
     for i in range(5, len(w), 12):
-        x, _ = forward(x, w[i : i + 12], common)
-    h, _ = norm(x.view(B * T, -1), w[2], w[3], common.dtype)
+        x = forward(x, w[i : i + 12], common)[0]
+    h = norm(x.view(B * T, -1), w[2], w[3], common.dtype)[0]
     logits = torch.mm(h, w[4].to(common.dtype).t()).float()  # (N, vocab_size)
     return share * cross_entropy(logits, targets.reshape(-1))
 
@@ -147,14 +154,12 @@ def loss_and_gradients(
 ) -> tuple[Tensor, list[Tensor]]:
     """Return `share` times the mean loss of `idx` and `targets` (B, T), and its gradients.
 
-    The weights `w` and the gradients are OUTSIDE and the PARAMETERS of each block, in this order.
+    The weights `w` and the gradients are OUTSIDE and then the PARAMETERS of each block.
     """
     B, T = idx.shape
     C, N = w[0].shape[1], B * T
     # forward
-    x = embed(idx, w)  # (N, C)
-    r = rms(x) if w[2].numel() == 0 else x  # with plain norms there is one here, too
-    x_in = x * r if w[2].numel() == 0 else x
+    x_in, r_in = embed(idx, w, common)  # (N, C)
     x = x_in.view(B, T, C)
     layers: list[Kept] = []
     for i in range(5, len(w), 12):
@@ -174,9 +179,7 @@ def loss_and_gradients(
     for i in range(len(w) - 12, 4, -12):
         grad, of_block = backward(grad, layers.pop(), w[i : i + 12], common)
         grads = of_block + grads
-    if w[2].numel() == 0:
-        grad = rms_backward(grad.view(N, C), x_in, r).view(B, T, C)
-    d_token, d_position = embed_backward(grad, idx, w)
+    d_token, d_position = embed_backward(grad.view(N, C), idx, x_in, r_in, w, common)
     return loss, [d_token, d_position, d_gain, d_bias, d_head] + grads
 
 

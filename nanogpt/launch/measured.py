@@ -1,7 +1,8 @@
 """Speeds measured on this machine, in operations per second, cached in `machine.json` so each is measured only once.
 
-A key names everything the speed depends on: the processor, the PyTorch version, threads, load and the model's shape.
-What a sample and a save take, in seconds, is cached in the same file, so that a run can schedule its first ones.
+A key names everything the speed depends on: the processor, the versions of nanogpt and PyTorch, threads, load
+and the model's shape. What a sample and a save take, in seconds, is cached in the same file, so that a run can schedule
+its first ones.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from .. import __version__
 from ..config import ModelConfig, TrainConfig
 from ..device import Device
 from ..disk import from_json, read, write_whole
@@ -71,7 +73,7 @@ def key_of(device: Device, model: ModelConfig, train: TrainConfig, own: float = 
 
 
 def _machine(device: Device) -> str:
-    return f"{processor()}, {device}, torch {torch.__version__}"
+    return f"{processor()}, {device}, nanogpt {__version__}, torch {torch.__version__}"
 
 
 @lru_cache

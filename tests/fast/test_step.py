@@ -102,9 +102,9 @@ def test_a_part_of_a_batch_gives_its_share():
 def test_torchs_interpreter_runs_it_with_the_same_bits_as_python(layout, dtype, monkeypatch):
     model, batch = a_model(layout), a_batch()
     script = ByHand(model, dtype)
-    assert (
-        script.with_gradients is not loss_and_gradients
-    )  # or every step on several cores would take up to twice as long
+    # or every step on several cores would take up to twice as long
+    assert script.with_gradients is not loss_and_gradients
+    assert script.only_loss is not loss_only
     found = [script(*batch) for _ in range(4)]  # torch compiles some functions again after their first call
     monkeypatch.setattr("nanogpt.fast.gradients.COMPILED", (loss_and_gradients, loss_only))
     python = ByHand(model, dtype)
