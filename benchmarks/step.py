@@ -21,7 +21,7 @@ from benchmarks.machine import write_result
 from nanogpt.config import ModelConfig
 from nanogpt.device import native_bfloat16, pick_device
 from nanogpt.fast.cpu import CrewStep, keep_freed_memory
-from nanogpt.fast.gradients import ByHand, by_hand, loss_and_gradients
+from nanogpt.fast.gradients import ByHand, loss_and_gradients
 from nanogpt.model import GPT
 from nanogpt.optim import Step
 from nanogpt.presets import PRESETS
@@ -34,16 +34,13 @@ def ways(model: GPT, layout: str) -> dict[str, Callable]:
     device, (_, config) = pick_device("cpu"), PRESETS["timed"].configs(layout=layout)
     fresh = lambda: copy.deepcopy(model)
     found: dict[str, Callable] = {"plain": Step(fresh(), config, device)}
-    if by_hand(model):
-        for dtype in (torch.float32, torch.bfloat16) if native_bfloat16() else (torch.float32,):
-            for script in (False, True):
-                step = CrewStep(fresh(), config, device)
-                step.by_hand = ByHand(step.model, dtype)
-                if not script:
-                    step.by_hand.with_gradients = loss_and_gradients
-                found[f"by hand in {str(dtype)[6:]}, {'TorchScript' if script else 'Python'}"] = step
-    else:
-        found["split among threads"] = CrewStep(fresh(), config, device)
+    for dtype in (torch.float32, torch.bfloat16) if native_bfloat16() else (torch.float32,):
+        for script in (False, True):
+            step = CrewStep(fresh(), config, device)
+            step.by_hand = ByHand(step.model, dtype)
+            if not script:
+                step.by_hand.with_gradients = loss_and_gradients
+            found[f"by hand in {str(dtype)[6:]}, {'TorchScript' if script else 'Python'}"] = step
     return found
 
 

@@ -2,8 +2,9 @@
 
 A `Layout` is a set of features, and `LAYOUTS` names the ones you can choose: `classic` is the lecture's model, `modern`
 learns faster. The rungs between the two (rungs.py) are Layouts as well. Code checks features, never names. Code that
-can't handle a combination raises a NanoGPTError; modules in fast/ leave it to the plain code. To add an architecture,
-add a value to `LAYOUTS`; to add a feature, add a field here and read it in model.py.
+can't handle a combination raises a NanoGPTError, or leaves it to the plain code. To add an architecture, add a value to
+`LAYOUTS`; to add a feature, add a field here and read it in model.py. Then tests/test_layout.py fails for everything
+else that must know it, such as the training step in fast/.
 """
 
 from __future__ import annotations

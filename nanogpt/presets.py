@@ -63,7 +63,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "quick": Preset(
         "Quick",
-        "20 seconds to a minute on two CPU cores. Expect word-like output, little sense. "
+        "20 seconds on two CPU cores, a minute or two on old ones. Expect word-like output, little sense. "
         "Validation loss about 1.90 on Tiny Shakespeare.",
         dict(
             n_layer=4, n_head=4, n_embd=128, block_size=64,
@@ -72,7 +72,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "laptop": Preset(
         "Laptop",
-        "nanoGPT's settings for a CPU: half a minute to two minutes. Validation loss about 1.79 on Tiny Shakespeare.",
+        "nanoGPT's settings for a CPU: half a minute on two cores, minutes on old ones. "
+        "Validation loss about 1.79 on Tiny Shakespeare.",
         dict(
             n_layer=4, n_head=4, n_embd=128, block_size=64,
             batch_size=12, max_iters=2000, learning_rate=1e-3, min_lr=1e-4, warmup_iters=100,

@@ -59,7 +59,7 @@ def fastest_step(model: GPT, config: TrainConfig, device: Device) -> Step:
 def in_words(device: Device, config: ModelConfig) -> str:
     """Return the device's name and the precision that a model of this shape trains in."""
     try:
-        from .fast.gradients import product_dtype
+        from .fast.cpu import product_dtype
     except ImportError:
         return str(device)
     return str(replace(device, dtype=product_dtype(config, device.type) or device.dtype))

@@ -197,11 +197,12 @@ def model_for(text: str, layout: Layout | str, seed: int = 1337) -> GPT:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_third_layout_learns_in_the_plain_step_and_in_the_fast_one_alike(third, tiny_text, optimizer):
+def test_a_third_layout_learns_in_the_plain_step_and_in_the_fast_one_alike(third, tiny_text, optimizer, monkeypatch):
+    monkeypatch.setattr("nanogpt.fast.gradients.native_bfloat16", lambda: False)
     config = TrainConfig(max_iters=60, batch_size=8, learning_rate=1e-2, optimizer=optimizer, warmup_iters=10)
     plain, fast = (losses_of(model_for(tiny_text, third), tiny_text, kind, config) for kind in (Step, CrewStep))
     assert plain[1] < 2.9 < plain[0]  # 2.9: loss of a unigram model
-    assert fast == pytest.approx(plain, abs=0.02)  # loose, because it may run in bfloat16
+    assert fast == pytest.approx(plain, abs=1e-3)
 
 
 @every_layout
@@ -262,7 +263,8 @@ def test_memory_is_estimated_by_features(third):
     size = product_dtype(ModelConfig(), "cpu").itemsize
     for layout in ("classic", third, "modern"):
         eight, four = (needed(layout, n_head=heads, n_embd=64) for heads in (8, 4))
-        assert eight - four == 8 * 2 * 4 * 512 * 512 * size * 5 // 4  # the one by hand does
+        assert eight - four == 8 * 2 * 4 * 512 * (512 + 128) // 2 * size  # the one by hand does
+    assert needed(third, n_head=8, block_size=513) == needed(third, block_size=513)  # but not for long contexts
 
 
 def test_a_time_budget_is_planned_for_a_third_layout(third, monkeypatch):

@@ -70,10 +70,11 @@ def other_rank(what: str) -> None:
 
 
 def without_bfloat16() -> None:
-    """Have Muon iterate in the matrices' own precision, on every processor."""
+    """Compute in float32, on every processor."""
     from nanogpt import optim
+    from nanogpt.fast import gradients
 
-    optim.native_bfloat16 = lambda: False
+    gradients.native_bfloat16 = optim.native_bfloat16 = lambda: False
 
 
 @pytest.fixture
@@ -94,7 +95,8 @@ def second(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.slow
 def test_two_processes_end_where_one_does(second, monkeypatch):
-    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: False)
+    for module in ("optim", "fast.gradients"):
+        monkeypatch.setattr(f"nanogpt.{module}.native_bfloat16", lambda: False)
     second("train")
     threads = torch.get_num_threads()
     with ranks.together("some-run", 2) as both:

@@ -47,10 +47,10 @@ class Kept(NamedTuple):
     out: Tensor  # (C, 4C)
     norm1: list[Tensor]  # see `norm`
     h1: Tensor  # (N, C), the normalized inputs
-    rq: Tensor  # (2, B nh, T, 1), 1 / the length of each query and key
+    rq: Tensor  # (2, B nh, T, 1), 1 / the length of each query and key, if they are normalized
     qk: Tensor  # (2, B nh, T, hs)
     v: Tensor  # (B nh, T, hs)
-    parts: list[Tensor]  # the attention weights
+    parts: list[Tensor]  # the attention weights, unless the context is long
     y: Tensor  # (N, C), the heads side by side
     norm2: list[Tensor]
     h2: Tensor  # (N, C)
@@ -103,8 +103,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.addmm(bias.to(x.dtype), x, weight.t())
 
 
-def added(x: Tensor, bias: Tensor) -> Tensor:
-    """Add a bias (C,), which may be empty, to x (N, C), which may be overwritten."""
+def add_(x: Tensor, bias: Tensor) -> Tensor:
+    """Add a bias (C,), which may be empty, to x (N, C) in place."""
     return x.add_(bias) if bias.numel() else x
 
 
@@ -166,12 +166,12 @@ def forward(x: Tensor, w: list[Tensor], common: Common) -> tuple[Tensor, Kept]:
     qk, rq = queries_and_keys(z[:2], common)
     heads, parts = attend(qk[0], qk[1], z[2], common.rows)  # (B nh, T, hs)
     y = heads.view(B, nh, T, hs).transpose(1, 2).reshape(N, C)
-    x = added(x + torch.mm(y, proj.t()), w[5])
+    x = add_(x + torch.mm(y, proj.t()), w[5])
     # feed-forward
     h2, norm2 = norm(x, w[6], w[7], dtype)
     a = linear(h2, fc, w[9]).relu_()  # (N, 4C)
     s = a.square() if common.relu_squared else a
-    x = added(x + torch.mm(s, out.t()), w[11]).view(B, T, C)
+    x = add_(x + torch.mm(s, out.t()), w[11]).view(B, T, C)
     return x, Kept(qkv, proj, fc, out, norm1, h1, rq, qk, z[2], parts, y, norm2, h2, a, s)
 
 
@@ -194,11 +194,13 @@ def backward(grad: Tensor, kept: Kept, w: list[Tensor], common: Common) -> tuple
     g = grad.to(dtype)
     d_proj, d_proj_bias = torch.mm(g.t(), kept.y), bias_backward(grad, w[5])
     dy = torch.mm(g, kept.proj).view(B, T, nh, hs).transpose(1, 2).reshape(B * nh, T, hs)
-    dz = attend_backward(dy, kept.qk[0], kept.qk[1], kept.v, kept.parts)  # (3, B nh, T, hs)
+    dz = attend_backward(dy, kept.qk[0], kept.qk[1], kept.v, kept.parts, common.rows)  # (3, B nh, T, hs)
     queries_and_keys_backward(dz[:2], kept.qk, kept.rq, common)
     dz = dz.view(3, B, nh, T, hs).permute(1, 3, 0, 2, 4).reshape(N, 3 * C)
     d_qkv = back_in_order(torch.mm(dz.t(), kept.h1).float(), common)
     d_qkv_bias = back_in_order(bias_backward(dz, w[3]), common)
+    if not (common.rotary or common.qk_norm):
+        d_qkv_bias[C : 2 * C] = 0  # softmax cancels the keys' bias; what is left is rounding, which Adam would amplify
     dx, d_gain1, d_bias1 = norm_backward(torch.mm(dz, kept.qkv), kept.h1, kept.norm1, w[0], w[1])
     return dx.add_(grad).view(B, T, C), [
         d_gain1, d_bias1, d_qkv, d_qkv_bias, d_proj.float(), d_proj_bias,

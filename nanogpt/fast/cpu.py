@@ -21,7 +21,9 @@ from ..config import ModelConfig, TrainConfig
 from ..device import Device
 from ..model import GPT
 from ..optim import Muon, Step, orthogonalize
-from .gradients import by_hand
+from .gradients import by_hand, product_dtype
+
+__all__ = ["CrewStep", "keep_freed_memory", "product_dtype", "threads_for"]
 
 MOST = 4  # threads; more haven't been measured, and each would have few rows of the batch
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -81,10 +83,10 @@ class CrewStep(Step):
 
     def forward_backward(self, xb, yb):
         """Compute the gradients of the mean loss of `xb` and `yb` (B, T) into `.grad`. Return the loss."""
-        if self.size == 1 and not self.by_hand:
+        if not self.by_hand:
             return super().forward_backward(xb, yb)
         self.model.zero_grad(set_to_none=True)  # or there would be one more copy of them in memory
-        (loss, grads), *rest = self.divided(self.part, *self.shares(xb, yb))
+        (loss, grads), *rest = self.divided(self.by_hand, *self.shares(xb, yb))
         for more, others in rest:
             loss = loss + more
             torch._foreach_add_(grads, others)
@@ -102,14 +104,6 @@ class CrewStep(Step):
         first, *rest = zip(*inputs)
         running = [self.others.submit(function, *one) for one in rest]
         return [function(*first), *(one.result() for one in running)]
-
-    def part(self, xb, yb, share: float):
-        """Run one thread's part of the batch. Return its contributions to the loss and to the gradients."""
-        if self.by_hand:
-            return self.by_hand(xb, yb, share)
-        _, loss = self.model(xb, yb)
-        loss = loss * share
-        return loss.detach(), list(torch.autograd.grad(loss, self.parameters))
 
     def orthogonalize(self, matrices):
         """Orthogonalize as optim.py does, but split the stack among threads: (N, rows, columns) to the same."""

@@ -42,7 +42,7 @@ class ByHand:
         blocks = [f"blocks.{i}.{name}" for i in range(model.config.n_layer) for name in PARAMETERS]
         self.order = [*OUTSIDE, *blocks]  # of what the functions below take and return
         self.nothing = torch.empty(0)  # for a parameter that this architecture doesn't have
-        self.common = common(model, dtype, rows)
+        self.common = in_common(model, dtype, rows)
         self.with_gradients, self.only_loss = COMPILED
 
     @torch.no_grad()
@@ -91,7 +91,7 @@ def compiled(function: Callable) -> Callable:
     return call
 
 
-def common(model: GPT, dtype: torch.dtype, rows: int) -> Common:
+def in_common(model: GPT, dtype: torch.dtype, rows: int) -> Common:
     """Return what the blocks of a model have in common."""
     config, layout = model.config, model.config.features
     table, order = rotation(model) if layout.rotary else (torch.empty(0), torch.empty(0))

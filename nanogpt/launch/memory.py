@@ -17,12 +17,14 @@ from . import gpu_plan
 def needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
     """Return the peak memory of a run in bytes: weights, gradients, optimizer state and activations.
 
-    On two cores of a CPU, models without dropout need from 5% more to 10% less (benchmarks/README.md).
+    On two cores of a CPU, models without dropout need from 3% more to 8% less (benchmarks/README.md).
     """
     on_cpu = device.type == "cpu"
     state = 1 if train.optimizer == "muon" else 2
     more = 3 if on_cpu else 2  # copies: the best weights, and on a CPU two to draw samples from
-    kept = 4 * count_parameters(model) * (1 + gradients(model, device) + state + more)
+    threads = gradients(model, device)
+    rounded = 2 * threads if dtype_by_hand(model, device) is torch.bfloat16 else 0  # each has the weights in bfloat16
+    kept = count_parameters(model) * (4 * (1 + threads + state + more) + rounded)
     tokens = train.batch_size * model.block_size
     per_layer = kept_per_token(model, device)
     activations = tokens * (model.n_layer * per_layer + 4 * 4 * model.vocab_size + 8 * model.n_embd)
@@ -32,13 +34,21 @@ def needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
 def kept_per_token(model: ModelConfig, device: Device) -> int:
     """Return how many bytes a block keeps per token for its backward pass."""
     layout, C, dtype = model.features, model.n_embd, dtype_by_hand(model, device)
-    if dtype:  # what block.py's `Kept` has, and a quarter of that for memory that was freed but can't be used again
+    if dtype:  # what block.py's `Kept` has; of rotated or normalized queries and keys, also what they were before
         turned = layout.rotary or layout.qk_norm
-        products = (10 + 2 * turned + 4 * layout.relu_squared) * C + model.n_head * model.block_size
-        return (products * dtype.itemsize + (0 if layout.plain_norms else 2 * 4 * C)) * 5 // 4
+        products = (10 + 2 * turned + 4 * layout.relu_squared) * C + attention_weights(model)
+        return products * dtype.itemsize + (0 if layout.plain_norms else 2 * 4 * C)
     # autograd keeps the rotated, normalized or squared tensor as well as its input
     copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
     return (20 + copies) * C * device.dtype.itemsize
+
+
+def attention_weights(model: ModelConfig) -> int:
+    """Return how many attention weights attention.py keeps per token. Each group of queries meets the keys up to it."""
+    from ..fast.attention import KEEP, ROWS
+
+    T = model.block_size
+    return model.n_head * (T if T <= ROWS else (T + ROWS) // 2) if T <= KEEP else 0
 
 
 def gradients(model: ModelConfig, device: Device) -> int:
@@ -51,9 +61,9 @@ def gradients(model: ModelConfig, device: Device) -> int:
 
 
 def dtype_by_hand(model: ModelConfig, device: Device) -> torch.dtype | None:
-    """Return the dtype of products if fast/gradients.py trains the model, and keeps the attention weights; else None."""
+    """Return the dtype of products if fast/gradients.py trains the model, or None if autograd does."""
     try:
-        from ..fast.gradients import product_dtype
+        from ..fast.cpu import product_dtype
     except ImportError:
         return None
     return product_dtype(model, device.type)

@@ -24,7 +24,6 @@ T = 24
 @pytest.mark.parametrize("file", ["cpu", "cuda"])
 def test_without_its_file_the_plain_step_is_taken(file, monkeypatch):
     monkeypatch.setitem(sys.modules, f"nanogpt.fast.{file}", None)  # importing it raises ImportError
-    monkeypatch.setitem(sys.modules, "nanogpt.fast.gradients", None)
     device = Device(file, torch.float32, "a device")
     assert type(fastest_step(a_model(), TrainConfig(), device)) is Step
     assert in_words(device, a_model().config) == str(device)
@@ -78,8 +77,10 @@ def test_a_model_by_hand_gives_the_plain_models_loss_and_gradients(layout, sizes
     assert float(function.loss(*batch)) == pytest.approx(expected[0], abs=1e-5)
 
 
-def test_a_long_context_by_hand_gives_the_plain_models_loss_and_gradients():
-    model, batch = a_model(n_layer=1, block_size=300), a_batch(B=2, length=300)  # more than twice ROWS
+@layouts
+@pytest.mark.parametrize("length", [300, 700])  # more than twice ROWS, and more than KEEP
+def test_a_long_context_by_hand_gives_the_plain_models_loss_and_gradients(layout, length):
+    model, batch = a_model(layout, n_layer=1, block_size=length), a_batch(B=2, length=length)
     check_near(ByHand(model, torch.float32)(*batch), gradients(model, *batch))
 
 
@@ -152,7 +153,32 @@ def test_scores_of_any_size_are_no_trouble(size, dtype):
     q, k, v = (4 * size * x).to(dtype), (x * torch.tensor([1.0, -1.0, 1.0] * 3)[:, None]).to(dtype), x.to(dtype)
     y, parts = attend(q, k, v, rows=4)
     torch.testing.assert_close(y.float(), attention_by_hand(q.float(), k.float(), v.float())[0], rtol=0.05, atol=0.05)
-    assert torch.isfinite(attend_backward(v, q, k, v, parts)).all()
+    assert torch.isfinite(attend_backward(v, q, k, v, parts, rows=4)).all()
+
+
+@pytest.mark.parametrize("keep", [1, 1000])
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+def test_attention_in_several_parts_has_the_gradients_of_the_lectures(dtype, near, keep):
+    q, k, v, grad = (torch.randn(4, 300, 32, requires_grad=True) for _ in range(4))  # three parts of 128 queries
+    expected, _ = attention_by_hand(q, k, v)
+    expected.backward(grad)
+    a, b, c, g = (each.detach().to(dtype) for each in (q, k, v, grad))
+    y, parts = attend(a, b, c, keep=keep)
+    assert len(parts) == (0 if keep == 1 else 3)
+    found = [y, *attend_backward(g, a, b, c, parts)]
+    for one, other in zip(found, [expected, q.grad, k.grad, v.grad], strict=True):
+        assert (one.float() - other).norm() < near * other.norm()
+
+
+def test_the_keys_bias_has_no_gradient():
+    """Softmax cancels it, unless keys are rotated or normalized. Adam would make full steps of the rounding left."""
+    model = a_model("classic")
+    names = [name for name, _ in model.named_parameters()]
+    _, grads = ByHand(model, torch.bfloat16)(*a_batch())
+    query, key, value = grads[names.index("blocks.0.sa.qkv.bias")].chunk(3)
+    assert query.all()
+    assert value.all()
+    assert not key.any()
 
 
 @layouts

@@ -374,18 +374,19 @@ def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted(monkeypa
             for heads in (2, 8)
         )
         few_many.append(many - few)
-    in_bfloat16 = 2 * 8 * 6 * 512 * 512 * 2 * 5 // 4  # and a quarter of it that can't be used again
+    in_bfloat16 = 2 * 8 * 6 * 512 * (512 + 128) // 2 * 2  # no query meets the keys of the groups after it
     assert few_many == [in_bfloat16, in_bfloat16, 0]
 
 
-def test_each_thread_s_gradients_are_counted(monkeypatch):
+def test_each_thread_s_gradients_and_rounded_weights_are_counted(monkeypatch):
+    monkeypatch.setattr("nanogpt.fast.gradients.native_bfloat16", lambda: True)
     shape = ModelConfig(vocab_size=65, n_layer=2, n_head=2, n_embd=128, block_size=64)
-    one, three = (
-        monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
-        or memory.needed(shape, TrainConfig(), pick_device("cpu"))
-        for cores in (1, 3)
-    )
-    assert three - one == 2 * 4 * count_parameters(shape)
+    for dropout, more in ((0.0, 2 * (4 + 2)), (0.1, 0)):  # with dropout, a batch isn't divided
+        needed = []
+        for cores in (1, 3):
+            monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
+            needed.append(memory.needed(replace(shape, dropout=dropout), TrainConfig(), pick_device("cpu")))
+        assert needed[1] - needed[0] == more * count_parameters(shape)
 
 
 def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monkeypatch):

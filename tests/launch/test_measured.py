@@ -25,6 +25,13 @@ def test_a_speed_is_measured_once(monkeypatch):
     assert len(calls) == 2
 
 
+def test_another_version_is_measured_anew(monkeypatch):
+    key = lambda: measured.key_of(pick_device("cpu"), *PRESETS["quick"].configs())
+    before = key()
+    monkeypatch.setattr("nanogpt.launch.measured.__version__", "0.2.0")
+    assert key() != before
+
+
 def test_a_busy_machine_is_measured_anew(monkeypatch):
     monkeypatch.setattr(plan, "trial", lambda *_: 3e9)
     model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
