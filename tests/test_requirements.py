@@ -25,6 +25,7 @@ ZERO_PYTHON = ("3.10", "3.12")
 # works without the last three.
 PRIVATE = {
     "_dynamo", "_foreach_add_", "_foreach_copy_", "_foreach_lerp_", "_foreach_mul_", "_foreach_sub_", "_fused_adamw_",
+    "_softmax_backward_data",
     "_is_avx512_bf16_supported", "_linear_pointwise", "_reorder_linear_weight",
 }  # fmt: skip
 

@@ -511,7 +511,8 @@ def test_runs_lists_them_for_people_and_for_programs(first, capfd):
     rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
     row = rows["first"]
     assert (row["state"], row["step"], row["max_iters"], row["corpus"]) == ("finished", 20, 20, "A Play")
-    assert row["val_loss"] == min(r["val_loss"] for r in first.history().rows if "val_loss" in r)
+    lowest = min(r["val_loss"] for r in first.history().rows if "val_loss" in r)
+    assert row["val_loss"] == pytest.approx(lowest, abs=0.005)  # the last evaluation is float32, others may be bfloat16
     assert main(["runs"]) == 0
     out, err = capfd.readouterr()
     assert err == ""

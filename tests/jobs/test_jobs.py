@@ -260,6 +260,8 @@ def test_ctrl_c_saves_and_ends_the_job(signed_in, diary):
         "t4-small",
         "--max-iters",
         "1000000",
+        "--patience",
+        "0",  # or it would memorize its text and end before the signal arrives
         *TINY,
         "--yes",
     ]
