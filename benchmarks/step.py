@@ -26,7 +26,10 @@ from nanogpt.model import GPT
 from nanogpt.optim import Step
 from nanogpt.presets import PRESETS
 
-SIZES = [("modern", 4, 128, 128, 8), ("modern", 3, 96, 64, 16), ("modern", 6, 384, 256, 4), ("classic", 4, 128, 64, 12)]
+SIZES = [
+    ("modern", 4, 128, 128, 8), ("modern", 3, 96, 64, 16), ("modern", 6, 384, 256, 4), ("classic", 4, 128, 64, 12),
+    ("classic", 4, 128, 64, 16), ("classic", 4, 128, 256, 4), ("classic", 4, 128, 1024, 2),
+]  # fmt: skip
 
 
 def ways(model: GPT, layout: str) -> dict[str, Callable]:

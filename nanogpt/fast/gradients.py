@@ -38,10 +38,11 @@ class ByHand:
     """A model's loss and gradients: call it with a batch. `dtype` is that of the matrix products."""
 
     def __init__(self, model: GPT, dtype: torch.dtype, rows: int = ROWS):
-        self.parameters = dict(model.named_parameters())
+        parameters, nothing = dict(model.named_parameters()), torch.empty(0)
         blocks = [f"blocks.{i}.{name}" for i in range(model.config.n_layer) for name in PARAMETERS]
-        self.order = [*OUTSIDE, *blocks]  # of what the functions below take and return
-        self.nothing = torch.empty(0)  # for a parameter that this architecture doesn't have
+        order = [*OUTSIDE, *blocks]  # of what the functions below take and return
+        self.parameters = [parameters.get(name, nothing) for name in order]  # nothing: this architecture has none
+        self.places = [order.index(name) for name in parameters]  # of the model's parameters among them
         self.common = in_common(model, dtype, rows)
         self.with_gradients, self.only_loss = COMPILED
 
@@ -52,8 +53,7 @@ class ByHand:
         Both are multiplied by `share`, the batch's share of a larger one.
         """
         loss, grads = self.with_gradients(xb, yb, self.weights(), share, self.common)
-        by_name = dict(zip(self.order, grads))
-        return loss, [by_name[name] for name in self.parameters]
+        return loss, [grads[i] for i in self.places]
 
     @torch.no_grad()
     def loss(self, xb: Tensor, yb: Tensor, share: float = 1.0) -> Tensor:
@@ -61,8 +61,8 @@ class ByHand:
         return self.only_loss(xb, yb, self.weights(), share, self.common)
 
     def weights(self) -> list[Tensor]:
-        """Return the parameters as tensors that autograd doesn't follow, in the order of the functions."""
-        return [self.parameters.get(name, self.nothing).detach() for name in self.order]
+        """Return the parameters as tensors that autograd doesn't follow."""
+        return [p.detach() for p in self.parameters]
 
 
 def by_hand(model: GPT) -> ByHand | None:
@@ -154,7 +154,7 @@ def loss_and_gradients(
 ) -> tuple[Tensor, list[Tensor]]:
     """Return `share` times the mean loss of `idx` and `targets` (B, T), and its gradients.
 
-    The weights `w` and the gradients are OUTSIDE and then the PARAMETERS of each block.
+    The weights `w` and the gradients are OUTSIDE (five), and then the PARAMETERS (twelve) of each block.
     """
     B, T = idx.shape
     C, N = w[0].shape[1], B * T
