@@ -106,6 +106,15 @@ def test_a_step_and_a_character_are_timed_beside_the_arithmetic():
     assert found["characters_per_second"] > 0
 
 
+@pytest.mark.slow
+def test_presets(text_file, monkeypatch):
+    from benchmarks import presets
+
+    monkeypatch.setattr(presets, "write_result", lambda *_: pytest.fail("--quick writes nothing"))
+    rows = presets.main([text_file, "--quick", "--seeds", "1"])
+    assert [(row["preset"], row["steps"]) for row in rows] == [("quick", 2), ("laptop", 2)]
+
+
 def test_the_steps_are_compared(monkeypatch):
     from benchmarks import step
 
