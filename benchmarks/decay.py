@@ -31,7 +31,7 @@ import torch
 
 import nanogpt.reporter as reporter
 import nanogpt.train as loop
-from nanogpt import corpus, optim
+from nanogpt import corpus, optim, step
 from nanogpt.data import split
 from nanogpt.device import pick_device
 from nanogpt.disk import write_whole
@@ -41,6 +41,7 @@ from nanogpt.launch import prepare
 from nanogpt.model import GPT
 from nanogpt.optim import Muon
 from nanogpt.runs import Run, archive
+from nanogpt.step import Step
 from nanogpt.train import train
 
 SIZE = dict(layout="modern", n_layer=5, n_head=6, n_embd=192, block_size=256, batch_size=4)
@@ -174,10 +175,10 @@ def kind_of(name: str) -> str:
     return next(kind for part, kind in kinds.items() if part in name)
 
 
-def make_step(model: GPT, config: Any, device: Any, ranks: None = None) -> optim.Step:
+def make_step(model: GPT, config: Any, device: Any, ranks: None = None) -> Step:
     """Return the fastest step that knows the model: on a CPU the others compute the loss without the second head."""
     known = device.type == "cuda" or not isinstance(model, LooksAhead)
-    return MAKE_STEP(model, config, device) if known else optim.Step(model, config, device)
+    return MAKE_STEP(model, config, device) if known else Step(model, config, device)
 
 
 def left_out(name: str) -> bool:
@@ -329,7 +330,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
 
     with tempfile.TemporaryDirectory() as home:
         before, os.environ["NANOGPT_HOME"] = os.environ.get("NANOGPT_HOME"), home
-        optim.make_optimizers, optim.add_update = make_optimizers, add_update
+        step.make_optimizers, optim.add_update = make_optimizers, add_update
         loop.GPT = make_model  # type: ignore[assignment, misc]
         loop.make_step = make_step
         reporter.write_sample = lambda *_: ""  # a sample would record a graph of its own
@@ -344,7 +345,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
             with ThreadPoolExecutor(args.at_once) as pool:
                 list(pool.map(one, jobs))
         finally:
-            optim.make_optimizers, optim.add_update = ORIGINAL, PLAIN_UPDATE
+            step.make_optimizers, optim.add_update = ORIGINAL, PLAIN_UPDATE
             loop.GPT, reporter.write_sample, loop.make_step = GPT, SAMPLE, MAKE_STEP  # type: ignore[misc]
             os.environ.pop("NANOGPT_HOME")
             os.environ.update({"NANOGPT_HOME": before} if before else {})

@@ -24,11 +24,11 @@ from nanogpt.data import get_batch
 from nanogpt.device import pick_device
 from nanogpt.launch import gpu_plan, local, memory, plan, prepare
 from nanogpt.model import GPT
-from nanogpt.optim import Step
 from nanogpt.presets import PRESETS
 from nanogpt.ranks import Ranks, SharedStep
 from nanogpt.runs import Run
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
+from nanogpt.step import Step
 from nanogpt.train import make_step, train
 
 ROOT = Path(__file__).resolve().parent.parent

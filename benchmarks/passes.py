@@ -1,4 +1,4 @@
-"""Measure shuffled epochs and weight decay for many epochs. `optim.weight_decay` is based on these results.
+"""Measure shuffled epochs and weight decay for many epochs. `schedule.weight_decay` is based on these results.
 
     python -m benchmarks.passes [FILE] [--seeds 1337 1338] [--quick]
 

@@ -23,8 +23,8 @@ from nanogpt.device import native_bfloat16, pick_device
 from nanogpt.fast.cpu import CrewStep, keep_freed_memory
 from nanogpt.fast.gradients import ByHand, loss_and_gradients
 from nanogpt.model import GPT
-from nanogpt.optim import Step
 from nanogpt.presets import PRESETS
+from nanogpt.step import Step
 
 SIZES = [
     ("modern", 4, 128, 128, 8), ("modern", 3, 96, 64, 16), ("modern", 6, 384, 256, 4), ("classic", 4, 128, 64, 12),

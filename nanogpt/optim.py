@@ -1,43 +1,23 @@
-"""Optimizers, the learning rate schedule, and one training step.
+"""Optimizers: AdamW and Muon.
 
 AdamW is the lecture's optimizer. Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) is the modern recipe's:
 it replaces the update of a matrix with the nearest orthogonal matrix, which moves all directions equally. Muon trains
 the matrices inside the blocks; embeddings, head, gains and biases stay with AdamW. On a CPU this version is several
 times faster than torch.optim.Muon, which works in bfloat16 on one matrix at a time: it stacks matrices of the same
 shape and uses bfloat16 only if the hardware supports it.
-
-`Step` is the plain training step. `fast/cpu.py` and `fast/cuda.py` have faster ones; `make_step` in train.py chooses.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from .config import ModelConfig, TrainConfig
-from .device import Device, native_bfloat16
-from .holdout import epochs
-from .model import GPT, count_parameters
-
-
-def get_lr(step: int, config: TrainConfig, share: float | None = None) -> float:
-    """Return the learning rate at a step: linear warm-up, then cosine (as in nanoGPT) or linear decay to `min_lr`.
-
-    `share`, 0 to 1, is the fraction of a time budget used so far; runs without a budget go by the step instead.
-    """
-    if step < config.warmup_iters:
-        return config.learning_rate * (step + 1) / config.warmup_iters
-    steps = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)
-    gone = min(1.0, share if config.budget and share is not None else steps)  # 0 .. 1
-    left = 0.5 * (1 + math.cos(math.pi * gone)) if config.schedule == "cosine" else 1 - gone
-    return config.min_lr + (config.learning_rate - config.min_lr) * left
-
+from .config import TrainConfig
+from .device import native_bfloat16
 
 # Three odd polynomials, a x + b x^3 + c x^5. One after the other, they bring 0.002 .. 1 to within 0.18 .. 1.9. They are
 # the first three of those that come nearest to 1 from 0.001 on (Polar Express: Amsel et al., 2025, arXiv 2505.16932).
@@ -175,34 +155,6 @@ def add_update(matrices, wide) -> None:
     matrices.add_(wide if rows <= columns else wide.mT, alpha=max(1.0, rows / columns) ** 0.5)
 
 
-MEMORY = 0.6  # epochs that weights should remember at least
-
-
-def weight_decay(passes: float, steps: float, parameters: int, tokens: int, lr: float = 0.03) -> float:
-    """Return the weight decay that keeps a model trained with Muon from memorizing its text.
-
-    `passes` is the number of epochs and `steps` the steps in all of them; `lr` is the matrices' highest learning rate.
-    The value grows with the square of the epochs: about 0 for one, 0.05 for five, 0.4 for fourteen. A model that is
-    small for its text can't memorize it and gets less. Kim et al., 2025, arXiv 2509.14786, found that training for many
-    epochs needs this much. But each step shrinks the weights by `lr` times the decay, so weights remember 1 / (lr *
-    decay) steps; if that is less than MEMORY epochs, they forget the text before they meet it again, which costs more
-    than memorizing (benchmarks/README.md). So small batches, which take many steps per epoch, get less, too.
-    """
-    room = min(1.0, parameters / (0.7 * tokens))  # 1 for 0.8 M parameters on Tiny Shakespeare
-    return round(min(0.002 * passes**2 * room, passes / (MEMORY * lr * steps), 1.0), 3)
-
-
-def settled(config: TrainConfig, shape: ModelConfig, tokens: int) -> TrainConfig:
-    """Return the config with its weight decay resolved: -1 becomes the value for a text of `tokens` tokens."""
-    if config.weight_decay >= 0:
-        return config
-    steps = config.max_iters
-    passes = epochs(steps * config.batch_size * shape.block_size, tokens)
-    lr = config.matrix_lr if config.optimizer == "muon" else config.learning_rate
-    decay = weight_decay(passes, steps, count_parameters(shape), tokens, lr)
-    return replace(config, weight_decay=decay)
-
-
 def make_optimizers(model: torch.nn.Module, config: TrainConfig) -> list[Optimizer]:
     """Return AdamW for all parameters, or AdamW plus Muon for the matrices in the blocks.
 
@@ -271,50 +223,3 @@ def _state_in(tensors: dict[str, torch.Tensor], number: int, params: list) -> di
                 raise ValueError(f"{name} has the shape {tuple(value.shape)}")
             state.setdefault(int(i), {})[key] = value
     return state
-
-
-class Step:
-    """The plain training step: call it with a batch. Creates the optimizers, whose state a checkpoint must keep."""
-
-    def __init__(self, model: GPT, config: TrainConfig, device: Device):
-        self.model, self.config, self.device = model, config, device
-        self.optimizers = make_optimizers(model, config)
-        # float16 can't represent numbers below 6e-8, so scale the loss up before the backward pass and skip steps whose
-        # gradients overflow (Micikevicius et al., 2017); with other dtypes the scaler does nothing
-        self.scaler = torch.amp.GradScaler(device.type, enabled=device.dtype is torch.float16)
-        self.note = ""  # a message for the run's page if something had to fall back
-
-    def __call__(self, xb, yb, lr: float):
-        """Train on a batch, `xb` and `yb` (B, T). Return its mean loss in nats per token and the gradient norm."""
-        loss = self.forward_backward(xb, yb)
-        for optimizer in self.optimizers:
-            self.scaler.unscale_(optimizer)
-        grad_norm = self.clip()
-        self.set_lr(lr)
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
-        self.scaler.update()
-        return loss, grad_norm
-
-    def ready(self, xb, yb) -> None:
-        """Load and compile what steps on batches of this shape need. The plain step needs nothing."""
-
-    def forward_backward(self, xb, yb):
-        """Compute the gradients of the mean loss into `.grad`. Return the loss."""
-        with self.device.autocast():
-            _, loss = self.model(xb, yb)
-        self.model.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        return loss.detach()
-
-    def evaluate(self, xb, yb):
-        """Return the mean loss of a batch, for an evaluation while training."""
-        return self.model(xb, yb)[1]
-
-    def clip(self):
-        """Clip the gradients to norm `grad_clip`. Return their norm before clipping."""
-        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf)
-
-    def set_lr(self, lr: float) -> None:
-        """Set every group's learning rate. Muon's is scaled by the same schedule."""
-        set_lr(self.optimizers, lr, self.config)

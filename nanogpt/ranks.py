@@ -26,8 +26,9 @@ import torch.distributed as dist
 
 from .config import NanoGPTError
 from .device import Device
-from .optim import Muon, Step, orthogonalize
+from .optim import Muon, orthogonalize
 from .paths import environment
+from .step import Step
 
 CPU = Device("cpu", torch.float32, "CPU")
 PATIENCE = timedelta(seconds=25)  # within which all ranks must have met

@@ -20,9 +20,10 @@ from .device import Device
 from .ladder import check_length, print_event
 from .layout import Layout
 from .model import GPT
-from .optim import Step, get_lr, settled
 from .presets import MODERN
 from .sample import generate
+from .schedule import get_lr, settled
+from .step import Step
 from .tokenizer import make_tokenizer
 
 # ---- The rungs -------------------------------------------------------------------------------------------------------

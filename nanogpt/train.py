@@ -22,11 +22,12 @@ from .evaluate import estimate_loss
 from .formats import read_config
 from .holdout import train_length
 from .model import GPT
-from .optim import Step, get_lr, settled
 from .ranks import Ranks, SharedStep, own_place, together, wanted
 from .reporter import Reporter
 from .runs import Run, queue
 from .runs.checkpoint import Progress, load_state, save_state
+from .schedule import get_lr, settled
+from .step import Step
 from .timetable import FEW, SOME, Timetable
 from .tokenizer import Tokenizer, load_tokenizer, token_lengths
 
@@ -156,7 +157,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
                 # every once in a while: log the loss, evaluate, write a sample, save
                 if reporter.look(step):
                     break
-                # the lecture's four lines; `Step` in optim.py does forward, backward and update
+                # the lecture's four lines; `Step` in step.py does forward, backward and update
                 xb, yb = parts.get_batch(step)  # (B, T), and the same shifted by one: (B, T)
                 lr = get_lr(step, config, due.share)
                 loss, grad_norm = take_step(xb, yb, lr)

@@ -37,12 +37,14 @@ from nanogpt.formats import config_files, load_model, read_config, weights_bytes
 from nanogpt.launch import memory, plan, prepare
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT, attention_by_hand, rotate
-from nanogpt.optim import Step, get_lr, make_optimizers, settled
+from nanogpt.optim import make_optimizers
 from nanogpt.presets import preset
 from nanogpt.publish import card, code_export, page_export, run_files
 from nanogpt.runs import Run, all_runs
 from nanogpt.runs.settings import settings_json
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
+from nanogpt.schedule import get_lr, settled
+from nanogpt.step import Step
 from nanogpt.train import in_words
 from nanogpt.ui import form
 

@@ -12,16 +12,8 @@ from torch.nn import functional as F
 
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.model import GPT
-from nanogpt.optim import (
-    get_lr,
-    load_optimizer_tensors,
-    make_optimizers,
-    optimizer_tensors,
-    orthogonalize,
-    set_lr,
-    settled,
-    weight_decay,
-)
+from nanogpt.optim import load_optimizer_tensors, make_optimizers, optimizer_tensors, orthogonalize, set_lr
+from nanogpt.schedule import get_lr, settled, weight_decay
 
 SIZES = dict(vocab_size=7, block_size=8, n_layer=1, n_head=2, n_embd=8)
 both = pytest.mark.parametrize(("layout", "optimizer"), [("classic", "adamw"), ("modern", "muon"), ("classic", "muon")])

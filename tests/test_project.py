@@ -448,8 +448,8 @@ def test_a_renamed_name_would_be_seen():
 
 
 def test_symbols_are_found_in_a_document():
-    text = "`GPT.forward` in `nanogpt/model.py`, `get_lr(step)` of `nanogpt/optim.py` and `x` alone"
-    assert symbols_named(text) == {("GPT.forward", "nanogpt/model.py"), ("get_lr", "nanogpt/optim.py")}
+    text = "`GPT.forward` in `nanogpt/model.py`, `get_lr(step)` of `nanogpt/schedule.py` and `x` alone"
+    assert symbols_named(text) == {("GPT.forward", "nanogpt/model.py"), ("get_lr", "nanogpt/schedule.py")}
     assert defines(ROOT / "nanogpt/model.py", "GPT.forward")
     assert not defines(ROOT / "nanogpt/model.py", "get_lr")
 

@@ -20,9 +20,10 @@ from nanogpt import ranks
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import Device
 from nanogpt.model import GPT
-from nanogpt.optim import Step, get_lr
 from nanogpt.ranks import Lost, Ranks, SharedStep
 from nanogpt.runs import Run
+from nanogpt.schedule import get_lr
+from nanogpt.step import Step
 from nanogpt.train import fastest_step, make_step
 
 KINDS = [*product(("classic", "modern"), ("adamw", "muon"), (torch.float64, torch.float32))]

@@ -20,7 +20,6 @@ from nanogpt.device import pick_device
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.lecture import STAGES, read
 from nanogpt.model import GPT, MultiHeadAttention, RMSNorm, attention_by_hand, rotate
-from nanogpt.optim import Step, get_lr, settled
 from nanogpt.presets import PRESETS
 from nanogpt.rungs import (
     FIRST,
@@ -34,6 +33,8 @@ from nanogpt.rungs import (
     print_rungs,
     train_rung,
 )
+from nanogpt.schedule import get_lr, settled
+from nanogpt.step import Step
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = dict(block_size=16, n_embd=24, n_head=3, n_layer=2, eval_interval=40)

@@ -23,11 +23,11 @@ from nanogpt.formats import load_model, read_config
 from nanogpt.holdout import epochs, train_length
 from nanogpt.launch import plan
 from nanogpt.model import GPT
-from nanogpt.optim import weight_decay
 from nanogpt.publish import card, code_export, deploy, hub, page_export
 from nanogpt.publish.run_files import RunFiles
 from nanogpt.runs import Run, archive, logs
 from nanogpt.sample import stream, stream_many
+from nanogpt.schedule import weight_decay
 from nanogpt.tokenizer import CharTokenizer, Fitted, load_tokenizer, token_lengths, unit
 from nanogpt.ui import form, sample_tab
 from nanogpt.ui.words import tiles

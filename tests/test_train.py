@@ -29,9 +29,9 @@ from nanogpt.evaluate import estimate_loss
 from nanogpt.formats import load_model, read_config
 from nanogpt.launch import local, prepare
 from nanogpt.launch.trainer import main
-from nanogpt.optim import get_lr, settled
 from nanogpt.reporter import CLEARLY_WORSE, Reporter
 from nanogpt.runs import Run, read_jsonl, snapshots
+from nanogpt.schedule import get_lr, settled
 from nanogpt.timetable import Timetable
 from nanogpt.tokenizer import load_tokenizer
 from nanogpt.train import load_data, load_kernels, train

@@ -20,7 +20,8 @@ import torch
 from ..config import ModelConfig, TrainConfig
 from ..device import Device
 from ..model import GPT
-from ..optim import Muon, Step, orthogonalize
+from ..optim import Muon, orthogonalize
+from ..step import Step
 from .gradients import by_hand, product_dtype
 
 __all__ = ["CrewStep", "keep_freed_memory", "product_dtype", "threads_for"]

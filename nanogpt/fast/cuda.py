@@ -23,7 +23,8 @@ import torch
 from ..config import TrainConfig
 from ..device import Device
 from ..model import GPT
-from ..optim import Step, optimizer_tensors
+from ..optim import optimizer_tensors
+from ..step import Step
 
 try:
     from . import cuda_block

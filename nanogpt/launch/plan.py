@@ -17,9 +17,9 @@ from ..durations import in_words
 from ..formats import read_config
 from ..holdout import epochs
 from ..model import GPT, count_parameters
-from ..optim import settled
 from ..presets import PRESETS
 from ..runs import Run
+from ..schedule import settled
 from ..timetable import overhead
 from ..tokenizer import Tokenizer, unit
 from ..train import make_step

@@ -34,7 +34,7 @@ def python(run: Run) -> str:
     The program trains for as many steps as the run. If the run had a time budget, these are the steps it got through,
     and the learning rate decays by step instead of by time.
     """
-    from ..optim import settled  # here, because it imports torch
+    from ..schedule import settled  # here, because it imports torch
 
     settings, model, history = run.settings(), read_config(run.folder), run.history()
     if unit(load_tokenizer(run.folder)) != "character":

@@ -13,7 +13,7 @@ from nanogpt.config import ModelConfig, TrainConfig
 from nanogpt.device import Device
 from nanogpt.fast import cuda
 from nanogpt.model import GPT
-from nanogpt.optim import Step
+from nanogpt.step import Step
 
 
 class Recorder:

@@ -91,7 +91,7 @@ def test_in_bfloat16_on_a_gpu_it_learns_what_the_plain_step_learns(dropout):
     from nanogpt.config import TrainConfig
     from nanogpt.device import pick_device
     from nanogpt.fast.cuda import GraphStep
-    from nanogpt.optim import Step
+    from nanogpt.step import Step
 
     device, config = pick_device("cuda"), TrainConfig(optimizer="muon", device="cuda")
     torch.manual_seed(0)

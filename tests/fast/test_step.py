@@ -15,7 +15,8 @@ from nanogpt.fast.cpu import CrewStep
 from nanogpt.fast.gradients import ByHand, by_hand, compiled, loss_and_gradients, loss_only
 from nanogpt.layout import LAYOUTS
 from nanogpt.model import GPT, attention_by_hand
-from nanogpt.optim import Step, orthogonalize
+from nanogpt.optim import orthogonalize
+from nanogpt.step import Step
 from nanogpt.train import fastest_step, in_words, make_step
 
 T = 24

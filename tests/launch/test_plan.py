@@ -11,7 +11,7 @@ from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.launch import plan, prepare, sizes
 from nanogpt.launch.plan import Plan, choose, step_flops
 from nanogpt.launch.sizes import SIZES, UNTRAINED
-from nanogpt.optim import weight_decay
+from nanogpt.schedule import weight_decay
 from nanogpt.timetable import overhead
 from nanogpt.tokenizer import make_tokenizer
 

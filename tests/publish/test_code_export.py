@@ -21,10 +21,10 @@ from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.launch import prepare, trainer
-from nanogpt.optim import get_lr
 from nanogpt.publish import code_export
 from nanogpt.publish.code_export import filled
 from nanogpt.runs import Run, kept_loss
+from nanogpt.schedule import get_lr
 
 TINY = dict(n_layer=2, n_head=2, n_embd=24, block_size=16, batch_size=8, max_iters=60, device="cpu")
 RECIPES = {
