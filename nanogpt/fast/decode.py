@@ -45,7 +45,7 @@ class FastDecoder:
         self.pairs: Any = z[:2].view(np.complex64) if w.layout.rotary else None  # (2, nh, hs / 2)
         self.sums = np.empty((w.nh, 1, w.hs + 1), F32)  # of weighted values, and of the weights:
         self.sum, self.total = self.sums[:, 0, :-1], self.sums[:, 0, -1:]  # (nh, hs), (nh, 1)
-        self.placed = w.layout.rotary or w.layout.qk_norm
+        self.rotary = w.layout.rotary
         self.eps = float(w.eps)  # adding a float is faster than adding a NumPy scalar
         self.zero = np.zeros(4 * C, F32)  # np.maximum is faster with an array than with a scalar
         self.threads = blas_threads()
@@ -71,7 +71,11 @@ class FastDecoder:
         w, dot, add, out, inner = self.w, np.dot, np.add, self.out, self.inner
         x = self.embed(ids[0, 0], t)  # (C,)
         for layer in self.layers:
-            dot(self.norm(x), layer.qkv, out=self.qkv)
+            if layer.known is not None:
+                self.qkv[:] = layer.known[ids[0, 0]]
+            else:
+                dot(self.norm(x), layer.qkv, out=self.qkv)
+                self.size()
             add(x, dot(self.attend(layer, t), layer.proj, out=out), out=x)
             if layer.idle:
                 continue
@@ -85,7 +89,7 @@ class FastDecoder:
     def embed(self, id: int, t: int) -> np.ndarray:
         """Return the input of the first block for a token at position t: (C,)."""
         w = self.w
-        if w.layout.rotary:
+        if self.rotary:
             return w.wte[id].copy()
         x = w.wte[id] + w.wpe[t]
         return x * F32(1.0 / math.sqrt(x.dot(x) / x.size + 1e-6)) if w.layout.plain_norms else x
@@ -97,8 +101,8 @@ class FastDecoder:
 
     def attend(self, layer: Layer, t: int) -> np.ndarray:
         """Compute attention for the token at position t from `qkv`. Return the input of `proj`: (C,) or (C + 1,)."""
-        if self.placed:
-            self.place(t)
+        if self.rotary:
+            np.multiply(self.pairs, self.w.turn[t], out=self.pairs)
         layer.places[t] = self.key_and_value
         wei = np.matmul(self.query, layer.keys[:, :, : t + 1])  # (nh, 1, hs) @ (nh, hs, t + 1) -> (nh, 1, t + 1)
         if not layer.bounded:
@@ -108,19 +112,15 @@ class FastDecoder:
         np.divide(self.sum, self.total, out=self.heads)
         return self.gathered
 
-    def place(self, t: int) -> None:
-        """Rotate query and key to position t and normalize them, in place."""
+    def size(self) -> None:
+        """Normalize query and key, in place, if the layout does."""
         w, qk, sizes = self.w, self.query_and_key, self.sizes
         if w.layout.qk_norm:
             np.vecdot(qk, qk, out=sizes[..., 0])
             np.add(sizes, w.qk_eps, out=sizes)
-            np.sqrt(sizes, out=sizes)
-        if w.layout.rotary:
-            np.multiply(self.pairs, w.turn[t], out=self.pairs)
-        if w.layout.qk_norm:
-            np.divide(qk, sizes, out=qk)
-            if not w.layout.rotary:
-                np.multiply(qk, w.scale, out=qk)  # with rotary positions, `turn` includes it
+            np.divide(qk, np.sqrt(sizes, out=sizes), out=qk)
+            if not self.rotary:  # otherwise `turn` includes it
+                np.multiply(qk, w.scale, out=qk)
 
 
 class Layer:
@@ -128,6 +128,7 @@ class Layer:
 
     def __init__(self, w: Weights, number: int, kv: np.ndarray):
         self.qkv, self.proj, self.up, self.down = w.layers[number]
+        self.known = w.first if number == 0 else None
         self.idle, self.bounded = w.idle[number], w.bounded[number]
         self.places = kv[..., :-1].transpose(2, 0, 1, 3)  # (block_size, 2, nh, hs): a token's key and value
         self.keys = kv[0, :, :, :-1].swapaxes(1, 2)  # (nh, hs, block_size)

@@ -32,18 +32,19 @@ class Several:
         w, last = self.w, len(self.layers) - 1
         x = self.embed(ids, places)  # (N, C)
         for number, (qkv, proj, up, down) in enumerate(self.layers):
-            q, k, v = self.attended(qkv(self.norm(x)), places, cache[number])
+            z = w.first[ids] if number == 0 and w.first is not None else w.sized(qkv(w.normed(x)))  # (N, 3C)
+            q, k, v = self.attended(z, places, cache[number])
             if number == last:  # only keys and values of the other tokens are still needed
                 q, x = places.newest(q, x)
             x = x + proj(self.gathered(q, k, v, places, w.bounded[number]))
             if w.idle[number]:
                 continue
-            hidden = up(self.norm(x))  # (N, 4C)
+            hidden = up(w.normed(x))  # (N, 4C)
             np.maximum(hidden, F32(0), out=hidden)
             if w.layout.relu_squared:
                 np.multiply(hidden, hidden, out=hidden)
-            x += down(self.with_one(hidden))
-        return self.head(self.norm(x))
+            x += down(w.with_one(hidden))
+        return self.head(w.normed(x))
 
     def embed(self, ids: np.ndarray, places: Newest | Beginnings) -> np.ndarray:
         """Return the inputs of the first block: (N,) -> (N, C)."""
@@ -53,21 +54,14 @@ class Several:
         x = w.wte[ids] + w.wpe[places.at]
         return x / np.sqrt(np.vecdot(x, x) / F32(x.shape[1]) + F32(1e-6))[:, None] if w.layout.plain_norms else x
 
-    def norm(self, x: np.ndarray) -> np.ndarray:
-        """Return each row divided by its length, followed by a 1 if there are bias rows: (N, C) -> (N, C or C + 1)."""
-        return self.with_one(x / np.sqrt(np.vecdot(x, x) + self.w.eps)[:, None])
-
-    def with_one(self, x: np.ndarray) -> np.ndarray:
-        """Return rows followed by a 1, which multiplies the bias row; or just the rows, if there are no biases."""
-        return np.concatenate([x, np.ones((len(x), 1), F32)], axis=1) if self.w.bias_rows else x
-
     def attended(self, qkv: np.ndarray, places: Newest | Beginnings, kv: np.ndarray) -> tuple:
         """Put keys and values of `qkv` (N, 3C) into a layer's cache. Return the queries, and what they may look at.
 
         These are (B, nh, T, hs) and twice (B, nh, all so far, hs + 1).
         """
         z = qkv.reshape(-1, 3, self.w.nh, self.w.hs)
-        self.place(z[:, :2], places)
+        if self.w.layout.rotary:
+            z[:, :2].view(np.complex64)[...] *= places.turn
         return places.store(z, kv)
 
     def gathered(self, q, k, v, places: Newest | Beginnings, bounded: bool) -> np.ndarray:
@@ -79,19 +73,7 @@ class Several:
             wei -= wei.max(axis=3, keepdims=True)
         np.exp(wei, out=wei)
         out = (wei @ v).swapaxes(1, 2)  # (B, nh, T, most) @ (B, nh, most, hs + 1) -> (B, T, nh, hs + 1)
-        return self.with_one((out[..., :-1] / out[..., -1:]).reshape(len(q) * q.shape[2], -1))
-
-    def place(self, qk: np.ndarray, places: Newest | Beginnings) -> None:
-        """Rotate queries and keys (N, 2, nh, hs) to their positions and normalize them, in place."""
-        w = self.w
-        if w.layout.qk_norm:
-            size = np.sqrt(np.vecdot(qk, qk) + w.qk_eps)
-        if w.layout.rotary:
-            qk.view(np.complex64)[...] *= places.turn
-        if w.layout.qk_norm:
-            qk /= size[..., None]
-            if not w.layout.rotary:
-                qk *= F32(w.scale)  # with rotary positions, `turn` includes it
+        return self.w.with_one((out[..., :-1] / out[..., -1:]).reshape(len(q) * q.shape[2], -1))
 
 
 class Newest:

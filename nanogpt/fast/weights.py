@@ -10,6 +10,7 @@ from ..model import GPT
 
 F32 = np.float32
 WIDE = 256  # from this width on, calling a library takes little of the time of a product
+MOST = 1024  # tokens of the vocabulary for which the first layer is computed in advance
 
 
 class Weights:
@@ -22,6 +23,7 @@ class Weights:
     - A bias becomes an extra row of its matrix, which is multiplied by a 1 at the end of the input.
     - Attention's 1 / sqrt(hs) is folded into the queries.
     - The two numbers of a rotated pair are stored side by side, so that a rotation is one complex product.
+    - With rotary positions, the first layer's queries, keys and values of each token are known before any text is.
 
     The layout's features decide which of these apply.
     """
@@ -43,6 +45,7 @@ class Weights:
         self.idle = [not down.any() for *_, down in self.layers]  # feed-forward layers left out, as 0
         # so that neither the weights of attention, exp(score), nor their products with values overflow or vanish
         self.bounded = [self.highest_score(qkv) < 60 for qkv, *_ in self.layers]
+        self.first = self.first_layer()
 
     def embed(self, model: GPT) -> None:
         """Prepare the embeddings of tokens, and those of positions or the angles by which these rotate."""
@@ -55,6 +58,16 @@ class Weights:
             self.turn = ((cos - 1j * sin) * self.scale).astype(np.complex64)
         else:
             self.wpe = self.added(array(model.position_embedding_table.weight))  # (block_size, C)
+
+    def first_layer(self) -> np.ndarray | None:
+        """Return the first layer's queries, keys and values of each token, (vocab_size, 3C), if they never change.
+
+        With rotary positions they don't, because the layer's input is nothing but the token's embedding. With learned
+        ones it would take a table of all tokens at all positions. Return None then, and for large vocabularies.
+        """
+        if not self.layout.rotary or len(self.wte) > MOST:
+            return None
+        return self.sized(self.normed(self.wte) @ self.layers[0][0])
 
     def layer(self, block) -> tuple[np.ndarray, ...]:
         """Return a block's matrices (qkv, proj, MLP up and down), each (in + 1, out), or (in, out) without biases."""
@@ -99,6 +112,23 @@ class Weights:
             squares = np.linalg.norm(grams, axis=(1, 2)) if large else np.linalg.eigvalsh(grams)[:, -1].clip(0)
             longest.append(np.sqrt(squares) + bias)
         return float((longest[0] * longest[1]).max())
+
+    def normed(self, x: np.ndarray) -> np.ndarray:
+        """Return rows divided by their lengths, followed by a 1 if there are bias rows: (N, C) -> (N, C or C + 1)."""
+        return self.with_one(x / np.sqrt(np.vecdot(x, x) + self.eps)[..., None])
+
+    def with_one(self, x: np.ndarray) -> np.ndarray:
+        """Return rows followed by a 1, which multiplies the bias row; or just the rows, if there are no biases."""
+        return np.concatenate([x, np.ones((*x.shape[:-1], 1), F32)], axis=-1) if self.bias_rows else x
+
+    def sized(self, qkv: np.ndarray) -> np.ndarray:
+        """Normalize the queries and keys in `qkv` (..., 3C) in place, if the layout does. Return it."""
+        if self.layout.qk_norm:
+            qk = qkv.reshape(*qkv.shape[:-1], 3, self.nh, self.hs)[..., :2, :, :]
+            qk /= np.sqrt(np.vecdot(qk, qk) + self.qk_eps)[..., None]
+            if not self.layout.rotary:  # otherwise `turn` includes it
+                qk *= F32(self.scale)
+        return qkv
 
     def bias(self, linear) -> np.ndarray:
         """Return the bias of a linear layer, (out,), or zeros if it has none."""

@@ -13,6 +13,7 @@ from judges import plainly_generated
 
 from nanogpt import sample
 from nanogpt.config import ModelConfig, SampleConfig
+from nanogpt.fast import weights
 from nanogpt.fast.decode import FastDecoder
 from nanogpt.fast.packed import Packed, attend_one, has_onednn, packed
 from nanogpt.fast.ready import Ready
@@ -53,11 +54,13 @@ def prompts(texts: int, length: int) -> np.ndarray:
     return np.random.default_rng(length).integers(0, V, (texts, length))
 
 
+@pytest.mark.parametrize("most", [0, 1024])  # tokens for which the first layer is computed in advance
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("texts", [1, 3])
 @pytest.mark.parametrize("length", [1, 2, 5, T])
-def test_the_scores_are_those_of_the_whole_model(layout, shape, texts, length):
+def test_the_scores_are_those_of_the_whole_model(layout, shape, texts, length, most, monkeypatch):
+    monkeypatch.setattr(weights, "MOST", most)
     model, ids = made(layout, noise=min(0.3, 12 / shape["n_embd"]), **shape), prompts(texts, T)
     with torch.no_grad():
         expected = model(torch.from_numpy(ids))[0].numpy()  # (B, T, vocab_size)
@@ -250,6 +253,18 @@ def test_one_slow_read_does_not_make_one_thread_of_many_for_long():
         threads.learn({1: 1.0, 2: 0.6}[threads.now])
     threads.learn(9.0)  # a single slow read: something else used the CPU
     assert reads(threads, {1: 1.0, 2: 0.6}, 100).count(2) > 80
+
+
+def test_the_first_layer_is_computed_in_advance_where_it_depends_on_the_token_alone(monkeypatch):
+    assert Weights(made("classic")).first is None
+    w = Weights(made("modern"))
+    assert w.first.shape == (V, 3 * SHAPES[0]["n_embd"])
+    decoder = FastDecoder(Ready(made("modern")))
+    before = w.first.copy()
+    decoder.read(prompts(1, 1)), decoder.read(prompts(1, 1))
+    assert np.array_equal(decoder.w.first, before)  # rotations happen in a copy
+    monkeypatch.setattr(weights, "MOST", V - 1)
+    assert Weights(made("modern")).first is None
 
 
 def test_how_many_threads_others_have_is_left_as_it_was():

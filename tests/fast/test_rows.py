@@ -37,9 +37,11 @@ def expected(model: GPT, texts: list[list[int]]) -> np.ndarray:
         return np.array([model(torch.tensor([ids]))[0][0, -1].numpy() for ids in texts])
 
 
+@pytest.mark.parametrize("most", [0, 1024])  # tokens for which the first layer is computed in advance
 @pytest.mark.parametrize("wide", [1, 1000])  # oneDNN's products for all matrices, and for none
 @pytest.mark.parametrize("layout", MIXED)
-def test_texts_join_and_leave_at_any_position(layout, wide, monkeypatch):
+def test_texts_join_and_leave_at_any_position(layout, wide, most, monkeypatch):
+    monkeypatch.setattr(weights, "MOST", most)
     for module in (several, weights):  # which then also read prompts by torch, and by NumPy
         monkeypatch.setattr(module, "WIDE", wide)
     model, rng = made(MIXED[layout], n_layer=2, n_head=2, n_embd=16), np.random.default_rng(1)
