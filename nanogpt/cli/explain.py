@@ -75,8 +75,9 @@ def doctor(opened: Any) -> tuple[dict[str, Any], str]:
     from ..explain import doctor
 
     found = doctor.examine(opened.run, opened.run.status())
-    text = "\n".join(f"{one.says} {one.do}" for one in found)
-    return dict(findings=[asdict(one) for one in found]), text or "Too few evaluations to say anything yet."
+    few = len(opened.run.history().evaluations) < doctor.LEAST
+    nothing = "Too few evaluations to say anything yet." if few else "Nothing wrong so far."
+    return dict(findings=[asdict(one) for one in found]), "\n".join(f"{one.says} {one.do}" for one in found) or nothing
 
 
 VIEWS: dict[str, Callable[..., tuple[dict[str, Any], str]]] = {

@@ -54,7 +54,11 @@ def add_flags(train: Parser) -> None:
         "Hugging Face Jobs", "Train on rented hardware, billed to your Hugging Face account."
     )
     group.add_argument("--on", metavar="HARDWARE", help="e.g. t4-small or a100-large; `hardware` lists them")
-    group.add_argument("--time-limit", metavar="TIME", help="when the job ends at the latest [10m more than --budget]")
+    group.add_argument(
+        "--time-limit",
+        metavar="TIME",
+        help="when the job ends at the latest [10m more than --budget; 30m for a number of steps]",
+    )
     group.add_argument("--yes", action="store_true", help="accept the highest cost and the upload without being asked")
 
 

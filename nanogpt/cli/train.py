@@ -43,7 +43,7 @@ def run_to_resume(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
     from ..launch import prepare
 
     new = arguments.files or arguments.text or arguments.name or arguments.preset
-    if new or set(changes) - {"max_iters", "budget"}:
+    if new or read_by(arguments) or set(changes) - {"max_iters", "budget"}:
         raise NanoGPTError("A resumed run keeps its text and settings; you can change only --max-iters or --budget.")
     run = Run(arguments.resume)
     prepare.to_continue(run, changes.get("max_iters"), changes.get("budget"))
@@ -96,6 +96,8 @@ def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
     """Raise NanoGPTError if two flags contradict each other."""
     if arguments.files and arguments.text:
         raise NanoGPTError("Give either a FILE or --text, not both.")
+    if not arguments.files and (flags := read_by(arguments)):
+        raise NanoGPTError(f"{flags[0]} says how to read a FILE, and there is none.")
     if changes.get("budget") and arguments.preset not in (None, "timed"):
         raise NanoGPTError(
             "--budget chooses the model itself. Leave out --preset, or use --max-iters instead of --budget."
@@ -104,14 +106,17 @@ def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
         raise NanoGPTError("Give either --budget or --max-iters, not both.")
 
 
+def read_by(arguments: argparse.Namespace) -> list[str]:
+    """Return those of the flags that say how to read a file which were given."""
+    return [f"--{flag}" for flag in ("field", "encoding", "keep") if getattr(arguments, flag)]
+
+
 def text_of(arguments: argparse.Namespace):
     """Store the files as one text and return it. Notes about its encoding and clean-up go to stderr."""
     from .. import corpus
 
     text = with_progress(
-        corpus.adding(
-            list(arguments.files), encoding=arguments.encoding, decline=arguments.keep or (), field=arguments.field
-        )
+        corpus.adding(list(arguments.files), encoding=arguments.encoding, decline=arguments.keep, field=arguments.field)
     )
     for sentence in text.notes:
         print(sentence, file=sys.stderr)
@@ -211,7 +216,10 @@ def add_commands(command: Command) -> None:
         "--field", "--column", metavar="NAME", help="train on this field of .jsonl files, or column of .csv files, only"
     )
     train.add_argument("--encoding", help="encoding of the files, e.g. cp1252; detected automatically by default")
-    train.add_argument("--keep", nargs="*", metavar="REPAIR", help="clean-ups to skip, e.g. line-endings, gutenberg")
+    train.add_argument(
+        "--keep", action="extend", type=lambda value: value.split(","), metavar="REPAIR", default=[],
+        help="clean-ups to skip, separated by commas, e.g. line-endings,gutenberg",
+    )  # fmt: skip
     train.add_argument("--name", help="name of the run; default: the text's name")
     train.add_argument("--preset", help=f"{', '.join(PRESETS)} [{DEFAULT}, or quick with --max-iters]")
     train.add_argument(

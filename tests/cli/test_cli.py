@@ -180,6 +180,11 @@ MISTAKES = [
     (["train", "FILE", "--name", "first"], "There is already a run named first. Choose another --name, or resume it: "),
     (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
     (["train", "/dev/zero"], "/dev/zero isn't a regular file. Save the text in one, and choose that."),
+    (["train", "FILE", "--keep", "line-endings,quotes"], "There is no clean-up 'quotes'; choose from line-endings, "),
+    (["train", "--keep", "line-endings"], "--keep says how to read a FILE, and there is none."),
+    (["train", "--text", "python-reference", "--encoding", "cp1252"], "--encoding says how to read a FILE"),
+    (["train", "--column", "text"], "--field says how to read a FILE"),
+    (["train", "--resume", "first", "--keep", "gutenberg"], "you can change only --max-iters or --budget"),
     (["train", "FILE", "--field", "text"], "has no fields, because it is not a .jsonl or .csv file"),
     (
         ["train", "FILE", "--layout", "modern", "--n-head", "3", "--n-embd", "128"],
