@@ -21,6 +21,7 @@ from . import cache
 from .opened import Opened
 
 WINDOWS = 6  # of held-out text, as long as the context
+FIRST = 8  # positions of a window that lack context
 NOTHING = 0.005  # a part whose absence changes the loss by less does nothing that matters
 VIEW = "parts"
 
@@ -42,6 +43,11 @@ class Part:
         """Return the name for people, who count from 1: "block 1, head 5"."""
         what = f"head {self.head + 1}" if self.kind == "head" else dict(mlp="MLP").get(self.kind, self.kind)
         return f"block {self.block + 1}, {what}"
+
+
+def first_counted(T: int) -> int:
+    """Return the first position of a window of T that counts: those before it have too little context."""
+    return min(FIRST, T // 2)
 
 
 def part_of(key: str, model: GPT) -> Part:

@@ -1,18 +1,18 @@
 """The architecture as a picture: every part of a model in order, with its shapes, parameters and operations.
 
-Each part is named as in lecture.py, and `code_of` returns the lines there that do it.
+Each part has the name of the code that does it, in lecture.py or, for what the lecture doesn't have, in model.py.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from ..config import ModelConfig
 
-LECTURE = Path(__file__).parent.parent / "lecture.py"
+PACKAGE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Box:
     shape: str  # of what comes out
     parameters: int
     operations: int  # multiplications per character, forward
-    code: str  # the name in lecture.py of what does it
+    code: str  # what does it, as "lecture.Head" or "model.rotate"
     in_block: bool = False
 
 
@@ -34,37 +34,62 @@ def boxes(config: ModelConfig) -> list[Box]:
     In shapes, B is the batch size, T the context length, C the width (n_embd) and V the size of the alphabet.
     """
     V, C, T, layout = config.vocab_size, config.n_embd, config.block_size, config.features
-    hs = C // config.n_head
     bias = 1 if layout.biases else 0
-    norm = "RMS norm" if layout.plain_norms else "LayerNorm"
-    normed = 0 if layout.plain_norms else 2 * C
-    x = f"(B, {T}, {C})"
-    relu = "ReLU, squared" if layout.relu_squared else "ReLU"
-    scale = "Give every embedding the same size, so that the next part gets numbers in a known range."
-    first = [
-        Box("Token embedding", f"Look up {C} numbers for each character in a table.", x, V * C, 0, "OneHead"),
-        Box("Position embedding", "Add a learned vector for each position.", x, T * C, 0, "OneHead"),
-    ]
-    if layout.rotary:
-        what = "Rotate queries and keys by their position, so that only distances count. Nothing is learned."
-        first[1] = Box("Rotary positions", what, x, 0, 2 * C * config.n_layer, "OneHead")
-    gather = (
-        f"{config.n_head} heads of width {hs}: each character looks at the ones before it and adds up what it finds. "
-        f"The attention of a head is a ({T}, {T}) matrix."
-    )
+    relu, whose = ("ReLU, squared", "model") if layout.relu_squared else ("ReLU", "lecture")
     compute = f"Every character on its own: {C} numbers become {4 * C}, {relu}, and {C} again."
-    block = [
-        Box(norm, scale, x, normed, C, "Block", True),
-        Box("Multi-head attention", gather, x, 4 * C * C + bias * 4 * C, 4 * C * C + T * C, "MultiHeadAttention", True),
-        Box(norm, scale, x, normed, C, "Block", True),
-        Box("Feed-forward", compute, x, 8 * C * C + bias * 5 * C, 8 * C * C, "FeedForward", True),
-    ]
+    mlp = Box(
+        "Feed-forward", compute, embedded(config), 8 * C * C + bias * 5 * C, 8 * C * C, f"{whose}.FeedForward", True
+    )
     scores = f"Turn each embedding into {V} scores, one for each character of the alphabet."
-    last = [
-        Box(norm, scale, x, normed, C, "GPT"),
-        Box("Output head", scores, f"(B, {T}, {V})", C * V, C * V, "GPT"),
-    ]
-    return [*first, *block, *last]
+    head = Box("Output head", scores, f"(B, {T}, {V})", C * V, C * V, "lecture.GPT")
+    before = replace(norm(config, "lecture.Block"), in_block=True)
+    return [*first(config), before, *attention(config), before, mlp, norm(config, "lecture.GPT"), head]
+
+
+def embedded(config: ModelConfig) -> str:
+    """Return the shape of what flows from part to part."""
+    return f"(B, {config.block_size}, {config.n_embd})"
+
+
+def norm(config: ModelConfig, code: str) -> Box:
+    """Return a norm. `code` is where the lecture has one at this place."""
+    C = config.n_embd
+    does = "Give every embedding the same size, so that the next part gets numbers in a known range."
+    if config.features.plain_norms:
+        return Box("RMS norm", does, embedded(config), 0, C, "model.RMSNorm")
+    return Box("LayerNorm", does, embedded(config), 2 * C, C, code)
+
+
+def first(config: ModelConfig) -> list[Box]:
+    """Return what makes the input of the first block."""
+    C, x = config.n_embd, embedded(config)
+    look_up = f"Look up {C} numbers for each character in a table."
+    found = [Box("Token embedding", look_up, x, config.vocab_size * C, 0, "lecture.OneHead")]
+    if not config.features.rotary:
+        add = "Add a learned vector for each position."
+        found.append(Box("Position embedding", add, x, config.block_size * C, 0, "lecture.OneHead"))
+    return [*found, norm(config, "")] if config.features.plain_norms else found
+
+
+def attention(config: ModelConfig) -> list[Box]:
+    """Return attention, and before it what happens to its queries and keys."""
+    C, T, layout, x = config.n_embd, config.block_size, config.features, embedded(config)
+    found = []
+    if layout.rotary:
+        turn = (
+            "Attention begins with this: rotate queries and keys by their position, so that only distances count. "
+            "Nothing is learned."
+        )
+        found.append(Box("Rotary positions", turn, x, 0, 4 * C, "model.rotate", True))
+    equal, more = (" Queries and keys are made equally long before.", 2 * C) if layout.qk_norm else ("", 0)
+    gather = (
+        f"{config.n_head} heads of width {C // config.n_head}: each character looks at the ones before it and adds up "
+        f"what it finds. The attention of a head is a ({T}, {T}) matrix.{equal}"
+    )
+    parameters = 4 * C * C + (4 * C if layout.biases else 0)
+    whose = "model" if layout.rotary or layout.qk_norm else "lecture"
+    code = f"{whose}.MultiHeadAttention"
+    return [*found, Box("Multi-head attention", gather, x, parameters, 4 * C * C + T * C + more, code, True)]
 
 
 def totals(config: ModelConfig) -> tuple[int, int]:
@@ -76,11 +101,13 @@ def totals(config: ModelConfig) -> tuple[int, int]:
 
 @lru_cache(maxsize=32)
 def code_of(name: str) -> tuple[str, int]:
-    """Return the source of a class in lecture.py, and its first line there.
+    """Return the source of a class or function such as "lecture.Head", and its first line in that file.
 
     `inspect` would parse the whole file, which fails in Python 3.11 if two threads do so at the same moment.
     """
-    source = LECTURE.read_text(encoding="utf-8")
-    found = re.search(rf"^class {name}\b.*\n(?:(?: .*)?\n)*", source, re.MULTILINE)  # and all indented lines after it
-    assert found, f"lecture.py has no class {name}"
+    module, _, inside = name.partition(".")
+    source = (PACKAGE / f"{module}.py").read_text(encoding="utf-8")
+    # and all indented lines after it
+    found = re.search(rf"^(?:class|def) {inside}\b.*\n(?:(?: .*)?\n)*", source, re.MULTILINE)
+    assert found, f"{module}.py has no {inside}"
     return found[0].rstrip() + "\n", source.count("\n", 0, found.start()) + 1

@@ -19,7 +19,6 @@ from . import ablation, cache
 from .opened import Opened
 
 VIEW = "attention"
-FIRST = 8  # the first positions of a window have little to choose from, so they don't count
 STANDS_OUT = 0.15  # a head is said to look at a kind of place if it puts this much more attention there than is due
 COPIES = 0.3  # the share of attention that makes an induction head
 
@@ -70,17 +69,18 @@ def facts(model: GPT, tokenizer: Tokenizer, xb: torch.Tensor) -> list[list[dict[
 
     A share is the mean attention on a kind of place; what is due to it is what an even spread would give.
     """
-    wei = attentions(model, xb).numpy()[:, :, :, FIRST:]  # (n_layer, B, nh, T - FIRST, T)
     T = xb.shape[1]
+    first = ablation.first_counted(T)  # the positions before it have little to choose from
+    wei = attentions(model, xb).numpy()[:, :, :, first:]  # (n_layer, B, nh, T - first, T)
     places = [kinds_of_places(row, tokenizer) for row in xb.cpu().numpy()]  # B of {words: (T, T)}
     even = np.tril(np.ones((T, T))) / np.arange(1, T + 1)[:, None]  # (T, T)
     back = np.arange(T)[:, None] - np.arange(T)[None]  # (T, T)
     shares, due = {}, {}
     for words in places[0]:
-        mask = np.stack([one[words] for one in places])[:, FIRST:]  # (B, T - FIRST, T)
+        mask = np.stack([one[words] for one in places])[:, first:]  # (B, T - first, T)
         shares[words] = mean_over(wei, mask.astype(np.float32))
-        due[words] = float((even[FIRST:] * mask).sum(axis=-1).mean())
-    distance = mean_over(wei, back[None, FIRST:].repeat(len(places), axis=0).astype(np.float32))
+        due[words] = float((even[first:] * mask).sum(axis=-1).mean())
+    distance = mean_over(wei, back[None, first:].repeat(len(places), axis=0).astype(np.float32))
     return [
         [
             _described({words: float(found[i, h]) for words, found in shares.items()}, due, float(distance[i, h]))

@@ -57,22 +57,25 @@ class Index:
             return []
         own = hashes(query, k)
         places = self.places(np.unique(own))
-        at, there = pairs(own, self.hashes[places], places)
-        # Keep matches that don't also match one character earlier: those are part of a longer one. A hash may collide.
+        at, there, last = pairs(own, self.hashes[places], places)
+        # Keep matches that don't also match one character earlier: those are part of a longer one, unless that one was
+        # left out because its beginning is too frequent. A hash may collide.
         first = (at == 0) | (there == 0)
-        first |= query[at - 1] != self.codes[there - 1]
+        first |= (query[at - 1] != self.codes[there - 1]) | (there - 1 > last[at - 1])
         at, there = at[first], there[first]
+        back = self.lengths(query, at - 1, there - 1, -1)
+        at, there = np.unique([at - back, there - back], axis=1)
         long = self.lengths(query, at, there)
         kept = long >= k
         return longest(at[kept], there[kept], long[kept])
 
-    def lengths(self, query: np.ndarray, at: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Return how many characters match from each pair of places on: (P,) from `at` and `there`, (P,)."""
+    def lengths(self, query: np.ndarray, at: np.ndarray, there: np.ndarray, way: int = 1) -> np.ndarray:
+        """Return how many characters match from each pair of places on, forward or (-1) back: (P,) from two (P,)."""
         long = np.zeros(len(at), dtype=np.int64)
         alive = np.arange(len(at))
         while len(alive):
-            a, b = at[alive] + long[alive], there[alive] + long[alive]
-            inside = (a < len(query)) & (b < len(self.codes))
+            a, b = at[alive] + way * long[alive], there[alive] + way * long[alive]
+            inside = (np.minimum(a, b) >= 0) & (a < len(query)) & (b < len(self.codes))
             alive, a, b = alive[inside], a[inside], b[inside]
             alive = alive[query[a] == self.codes[b]]
             long[alive] += 1
@@ -117,14 +120,22 @@ def _hash(part: np.ndarray, length: int) -> np.ndarray:
     return whole
 
 
-def pairs(own: np.ndarray, other: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return all pairs of a place in `own` and one of `places` with the same hash, at most MOST for each of `own`."""
+def pairs(own: np.ndarray, other: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return all pairs of a place in `own` and one of `places` with the same hash, the first MOST for each of `own`.
+
+    They are two arrays, (P,). The third has the last of the `places` that were kept for each of `own`, (Q,), or a
+    higher number than any if none was left out.
+    """
     order = np.argsort(other, kind="stable")
     left, right = (np.searchsorted(other[order], own, side=side) for side in ("left", "right"))  # (Q,)
     counts = np.minimum(right - left, MOST)
     at = np.repeat(np.arange(len(own)), counts)  # (P,)
     number = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)  # 0, 1, ... within each of `own`
-    return at, places[order[np.repeat(left, counts) + number]]
+    there = places[order[np.repeat(left, counts) + number]]
+    last = np.full(len(own), np.iinfo(np.int64).max)
+    full = right - left > MOST
+    last[full] = places[order[left[full] + MOST - 1]]
+    return at, there, last
 
 
 def longest(at: np.ndarray, there: np.ndarray, long: np.ndarray) -> list[Span]:

@@ -17,14 +17,17 @@ from ..formats import read_config
 from ..holdout import epochs
 from ..runs import Run, Status
 from . import cache
+from .baselines import BASELINES
+from .loss import counted_for
 from .opened import hash_of
 
 WORSE = 0.02  # nats above the best by which the validation loss has to rise to call it overfitting
 FLAT = 0.03  # nats in the last third of a run: less is no progress
 FALLING = 0.05  # nats in the last third of a run: more is progress that went on to the end
+LEAST = 5  # evaluations before anything can be said
 GAP = 0.15  # nats between training and validation loss from which on a model memorizes
 NAMES = dict(mlp="the MLP", attention="the attention")  # of parts that may do nothing
-STUCK = 0.75  # of the loss of a uniform guess, ln(vocab_size): no model that learns stays above it
+STUCK = 0.75  # of the loss of a uniform guess, ln(vocab_size): most texts have more to learn than that
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Curve:
     dropout: float = 0.0
     matrix_lr: float | None = None  # Muon's learning rate, None without Muon
     finished: bool = True  # False if it was stopped, or has failed
+    counted: float | None = None  # the lowest loss of the counting models, if they have been computed for this text
 
     @property
     def best(self) -> int:
@@ -85,12 +89,21 @@ def diverged(curve: Curve) -> Finding | None:
     return Finding("diverged", "Training diverged: the loss became NaN.", curve.rates(1 / 3))
 
 
-def rate_too_high(curve: Curve) -> Finding | None:
+def stuck(curve: Curve) -> Finding | None:
     """The loss fell at first and then stayed near that of a guess."""
     if not (curve.val[-3:].mean() > STUCK * math.log(curve.vocab_size) and curve.fall() <= FALLING):
         return None
-    says = f"The loss is stuck at {curve.val[-1]:.2f}, hardly better than guessing: the learning rate is too high."
-    return Finding("rate too high", says, curve.rates(1 / 10))
+    says = f"The loss is stuck at {curve.val[-1]:.2f}, hardly better than guessing"
+    if curve.counted is None:  # digits of pi would look the same
+        return Finding(
+            "stuck", f"{says}: the learning rate is too high, or the text has no patterns.", curve.rates(0.1)
+        )
+    if curve.val[-1] < curve.counted + FLAT:
+        says += (
+            f", and counting characters comes to no less than {curve.counted:.2f}: this text has hardly any patterns."
+        )
+        return Finding("nothing to learn", says, "Choose a text in which the next character can be guessed.")
+    return Finding("rate too high", f"{says}: the learning rate is too high.", curve.rates(0.1))
 
 
 def rate_too_low(curve: Curve) -> Finding | None:
@@ -144,13 +157,13 @@ def too_short(curve: Curve) -> Finding | None:
 
 
 RULES: Sequence[Callable[[Curve], Finding | None]] = (
-    diverged, rate_too_high, rate_too_low, overfitting, too_little_text, too_small, too_short,
+    diverged, stuck, rate_too_low, overfitting, too_little_text, too_small, too_short,
 )  # fmt: skip
 
 
 def findings(curve: Curve) -> list[Finding]:
-    """Return what the rules find. A run with fewer than five evaluations says too little."""
-    if len(curve.val) < 5:
+    """Return what the rules find. A run with fewer than LEAST evaluations says too little."""
+    if len(curve.val) < LEAST:
         return list(filter(None, [diverged(curve)]))
     return [found for rule in RULES if (found := rule(curve))]
 
@@ -165,7 +178,8 @@ def curve_of(run: Run, status: Status) -> Curve:
     settings, config, history = run.settings(), read_config(run.folder), run.history()
     train_settings = settings["train"]
     steps, val, train = evaluations(history.rows)
-    characters = settings["corpus"]["characters"]
+    characters, counts = settings["corpus"]["characters"], counted_for(run)
+    fixed = [value for key, value in (counts.losses if counts else {}).items() if not BASELINES[key].adaptive]
     read = history.latest("characters") or history.latest("tokens") or 0
     return Curve(
         steps=steps,
@@ -180,6 +194,7 @@ def curve_of(run: Run, status: Status) -> Curve:
         message=status.message,
         dropout=config.dropout,
         finished=status.state == "finished",
+        counted=min(fixed, default=None),
         matrix_lr=train_settings.get("matrix_lr") if train_settings.get("optimizer") == "muon" else None,
     )
 
@@ -217,7 +232,7 @@ def examine(run: Run, status: Status) -> list[Finding]:
     found = findings(curve)
     if curve.ended and (idle := idle_parts(run)):
         found.append(idle)
-    if found or not curve.ended or len(curve.val) < 5:
+    if found or not curve.ended or len(curve.val) < LEAST:
         return found
     gap = curve.val[-1] - curve.train[-1]
     says = f"Nothing wrong: the validation loss fell to {curve.val.min():.2f} and is {gap:.2f} above the training loss."

@@ -163,7 +163,9 @@ def trained(
         optimizer.step()
         state = optimizer.state[weight]  # empty for SGD
         values = dict(g=first(weight.grad), value=first(weight))
-        values |= {key: first(state[long]) for key, long in (("m", "exp_avg"), ("v", "exp_avg_sq")) if long in state}
+        if state:  # the averages as AdamW uses them: corrected for having begun at 0
+            averages = zip("mv", ("exp_avg", "exp_avg_sq"), optimizer.defaults["betas"])
+            values |= {key: first(state[long] / (1 - beta ** (step + 1))) for key, long, beta in averages}
         for i, trace in enumerate(traces):
             row = {key: of[i] for key, of in values.items()}
             trace.append(row | dict(update=row["value"] - before[i]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runs import kept_loss
+from . import tiny
 from .opened import Opened
 
 WORD = 7  # letters of a word that is short enough to count
@@ -240,8 +241,8 @@ def adamw() -> Step:
     return Step(
         "adamw", "AdamW: a step of its own for each weight",
         "Plain gradient descent (SGD) moves a weight by learning rate × gradient. AdamW keeps two running averages "
-        "for each weight: m of its gradient, and v of the gradient's square. It moves the weight by learning rate × "
-        "m / √v.",
+        "for each weight: m of its gradient, and v of the gradient's square. It moves the weight by −learning rate × "
+        f"m / √v, with a learning rate of {tiny.RATE} here. Both averages begin at 0; m and v are corrected for that.",
         "Weight A has gradients ten times as large as weight B. How far does AdamW move A?",
         ("Ten times as far as B", "About as far as B", "A tenth as far as B"), 1,
         "Train the same tiny model with both, and follow two of its weights.",
@@ -251,13 +252,13 @@ def adamw() -> Step:
 
 def dice() -> Step:
     return Step(
-        "dice", "Sampling: throwing dice",
+        "dice", "Sampling: rolling dice",
         "The model gives probabilities; someone has to choose. The temperature says how: at 1 with dice loaded just "
         "like the model's probabilities, below 1 the likely ones even more likely, above 1 all more alike.",
         "At temperature 0, you let the model write twice, with different dice (seeds). Do the texts differ?",
         ("No, they are the same", "Only in a few places", "Yes, completely"), 0,
         "Write at temperature 0, then at two others.",
-        "At 0 the likeliest character always wins, so no dice are thrown, and soon the text repeats itself. At 2 "
+        "At 0 the likeliest character always wins, so no dice are rolled, and soon the text repeats itself. At 2 "
         "almost anything goes. The model is the same each time. Most people like 0.7 to 1.",
     )  # fmt: skip
 
@@ -270,8 +271,8 @@ def mask_words(last: dict[str, Any]) -> str:
     ours, cheat = last["with"], last["without"]
     return (
         f"On held-out text the model without the mask has a loss of {cheat['held_out']:.2f}, the other one "
-        f"{ours['held_out']:.2f}. It has learned nothing about the language: the answer stands one place further on, "
-        "so it looks there and copies it. When it writes, nothing stands there yet, and its loss is "
+        f"{ours['held_out']:.2f}. It has learned nothing about the language: the answer is the next character, "
+        "so it looks there and copies it. When it writes, nothing is there yet, and its loss is "
         f"{cheat['writing']:.2f} instead of {ours['writing']:.2f}. Read what both write. A loss that is too good "
         "usually means that a model has seen the answers."
     )
@@ -284,7 +285,7 @@ def adamw_words(last: dict[str, Any]) -> str:
     times = lambda key: f"{a[key] / b[key]:.1f}" if b[key] else "many"
     end = lambda key: sum(last[key][-20:]) / len(last[key][-20:])
     return (
-        f"Weight A stands in the embedding of {quoted(one['character'])}, B in that of {quoted(other['character'])}, "
+        f"Weight A is in the embedding of {quoted(one['character'])}, B in that of {quoted(other['character'])}, "
         f"which is rare. A's gradients are {times('gradient')} times as large, but AdamW moves it "
         f"{times('adamw')} times as far; SGD, {times('sgd')} times. The division by √v cancels the size, so that "
         f"rare characters are learned, too. After {len(last['adamw'])} steps the loss is {end('adamw'):.2f} with "

@@ -27,7 +27,6 @@ MEASURED = 9000  # tokens
 FEW = 10  # places with the feature, or without it, below which nothing can be said
 STRONGEST = 5
 AROUND = 24  # tokens before and after a strong place
-FIRST = 8  # the first places of a window lack the context that many features need
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,9 @@ def auc(values: np.ndarray, has: np.ndarray) -> np.ndarray:
 
 def best_unit(model: GPT, idx: torch.Tensor, has: np.ndarray) -> tuple[Unit, float]:
     """Return the unit that best predicts which places of idx (B, T) have a feature, `has` (B, T), and its AUC there."""
-    best, unit = -1.0, Unit(0, 0)
+    best, unit, first = -1.0, Unit(0, 0), ablation.first_counted(idx.shape[1])
     for block, values in enumerate(activations(model, idx)):
-        scores = auc(values[:, FIRST:].reshape(-1, values.shape[-1]), has[:, FIRST:].flatten())
+        scores = auc(values[:, first:].reshape(-1, values.shape[-1]), has[:, first:].flatten())
         if scores.max() > best:
             best, unit = float(scores.max()), Unit(block, int(scores.argmax()))
     return unit, best
@@ -125,10 +124,11 @@ def of_feature(opened: Opened, name: str) -> dict[str, Any]:
     kept = cache.load(opened, VIEW) or {}
     if name not in kept:
         has, half = has_feature(opened, idx, name), (len(idx) + 1) // 2
-        check_enough(has[:half, FIRST:], has[half:, FIRST:])
+        first = ablation.first_counted(idx.shape[1])
+        check_enough(has[:half, first:], has[half:, first:])
         unit, _ = best_unit(opened.model, idx[:half], has[:half])
-        values = values_of(opened.model, idx[half:], unit)[:, FIRST:]
-        score = float(auc(values.reshape(-1, 1), has[half:, FIRST:].flatten())[0])
+        values = values_of(opened.model, idx[half:], unit)[:, first:]
+        score = float(auc(values.reshape(-1, 1), has[half:, first:].flatten())[0])
         kept |= {name: dict(feature=name, block=unit.block, number=unit.number, auc=round(score, 4), on=on)}
         cache.keep(opened, VIEW, kept)
     found = kept[name]
@@ -142,8 +142,9 @@ def of_selection(opened: Opened, ids: Sequence[int], start: int, end: int) -> di
     """
     has = np.zeros((1, len(ids)), dtype=bool)
     has[0, start:end] = True
-    if not has[:, FIRST:].any() or has[:, FIRST:].all():
-        raise NanoGPTError(f"Select a part of the text, after its first {FIRST} characters.")
+    first = ablation.first_counted(len(ids))
+    if not has[:, first:].any() or has[:, first:].all():
+        raise NanoGPTError(f"Select a part of the text, after its first {first} characters.")
     unit, score = best_unit(opened.model, torch.tensor([ids], device=opened.model.device), has)
     places = strongest(opened, unit, windows(opened)[0])
     return dict(block=unit.block, number=unit.number, auc=round(score, 4), strongest=places)
@@ -152,7 +153,7 @@ def of_selection(opened: Opened, ids: Sequence[int], start: int, end: int) -> di
 def strongest(opened: Opened, unit: Unit, idx: torch.Tensor) -> list[dict[str, Any]]:
     """Return the places in idx (B, T) where a unit is largest, apart: {"before", "here", "after", "value"} of each."""
     values = values_of(opened.model, idx, unit)
-    values[:, :FIRST] = -np.inf
+    values[:, : ablation.first_counted(idx.shape[1])] = -np.inf
     say = lambda ids: "".join(opened.tokenizer.itos[int(i)] for i in ids)
     found = []
     for _ in range(STRONGEST):
@@ -170,6 +171,14 @@ def words(found: dict[str, Any]) -> str:
     """Return how well the unit of a feature predicts it, in a sentence."""
     unit, score = Unit(found["block"], found["number"]), found["auc"]
     if score < 0.7:
-        return f"No single unit knows this. The best is {unit}, with an AUC of {score:.2f} on {found['on']}."
+        return f"No single unit knows this. The best is {unit}: on {found['on']}, {pairs(score)}."
     how = "almost alone" if score >= 0.95 else "well" if score >= 0.85 else "in part"
-    return f"{str(unit).capitalize()} predicts it {how}: its AUC is {score:.2f} on {found['on']}."
+    return f"{str(unit).capitalize()} predicts it {how}: on {found['on']}, {pairs(score)}."
+
+
+def pairs(score: float, one: str = "has the feature", other: str = "lacks it") -> str:
+    """Return what an AUC says, in words."""
+    return (
+        f"it is higher at a character that {one} than at one that {other} in {score:.0%} of all pairs "
+        f"(AUC {score:.2f}; by chance, 50%)"
+    )

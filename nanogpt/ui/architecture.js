@@ -1,5 +1,5 @@
 // A model as a picture: draw(root, {boxes: [{name, does, shape, parameters, operations, code, in_block}, …], n_layer,
-// parameters, input, code: {name: {text, first}}, words}). Choosing a box shows the lines of lecture.py that do it.
+// parameters, input, code: {name: {text, first}}, words}). Choosing a box shows the lines of code that do it.
 function draw(root, data) {
   if (!data) return root.replaceChildren();
   const { boxes, n_layer, parameters, input, code, words } = data;
@@ -50,10 +50,10 @@ function draw(root, data) {
   const parts = html("div", "architecture-parts");
   parts.append(flow, side);
   root.replaceChildren(html("p", "architecture-words", words), parts);
-  choose(Math.min(root.__chosen ?? 3, boxes.length - 1), false);
+  choose(Math.max(0, boxes.findIndex((box) => box.name === (root.__chosen || "Multi-head attention"))), false);
 
   function choose(i, show = true) {
-    root.__chosen = i;
+    root.__chosen = boxes[i].name;
     buttons.forEach((button, j) => button.setAttribute("aria-pressed", String(i === j)));
     const { text, first } = code[boxes[i].code], lines = text.trimEnd().split("\n");
     const list = html("pre", "architecture-lines");
@@ -61,7 +61,7 @@ function draw(root, data) {
       const number = html("i", "", String(first + j).padStart(4));
       list.append(number, `  ${line}\n`);
     });
-    side.replaceChildren(html("p", "architecture-where", `nanogpt/lecture.py, from line ${first}`), list);
+    side.replaceChildren(html("p", "architecture-where", `nanogpt/${boxes[i].code.split(".")[0]}.py, from line ${first}`), list);
     if (show && side.getBoundingClientRect().top > innerHeight) side.scrollIntoView({ block: "nearest" });
   }
 }

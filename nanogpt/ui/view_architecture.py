@@ -53,8 +53,8 @@ def words(parameters: int, operations: int, batch_size: int, block_size: int) ->
 def build(run: gr.Dropdown) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
-        "Your model, from characters to scores. Choose a part to read the lines of the lecture that do it. Change a "
-        "number to see what it costs; your model stays as it is.",
+        "Your model, from characters to scores. Choose a part to read the code that does it: the lecture's, or the "
+        "library's for what the lecture doesn't have. Change a number to see what it costs; your model stays as it is.",
         container=False,
     )  # fmt: skip
     k = {knob.name: knob for knob in knobs(ModelConfig)}

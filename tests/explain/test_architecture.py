@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 
 import pytest
+import torch
 
-from nanogpt import lecture
+from nanogpt import lecture, model
 from nanogpt.config import ModelConfig
 from nanogpt.explain import architecture
 from nanogpt.layout import LAYOUTS
-from nanogpt.model import count_parameters
+from nanogpt.model import GPT, count_parameters
 from nanogpt.ui import view_architecture
 
 
@@ -29,12 +30,49 @@ def test_multiplications_by_hand():
     assert architecture.totals(config)[1] == 2 * block + 4 + 4 * 10  # the last norm and the head
 
 
-def test_every_part_is_linked_to_lines_of_the_lecture():
-    for layout in LAYOUTS:
-        for box in architecture.boxes(ModelConfig(10, layout)):
-            lines, first = inspect.getsourcelines(getattr(lecture, box.code))
-            assert architecture.code_of(box.code) == ("".join(lines), first)
-    assert "F.softmax" in architecture.code_of("Head")[0]
+def test_multiplications_of_the_modern_layout_by_hand():
+    config = ModelConfig(10, "modern", n_layer=2, n_head=2, n_embd=4, block_size=8)
+    rotations = 2 * 2 * 4  # of queries and keys: each pair of numbers takes four
+    block = 4 + rotations + (4 * 16 + 8 * 4 + 2 * 4) + 4 + 8 * 16  # norm, rotary, attention, norm, feed-forward
+    assert architecture.totals(config)[1] == 4 + 2 * block + 4 + 4 * 10  # the first norm, the last and the head
+
+
+MODULES = dict(lecture=lecture, model=model)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_part_is_linked_to_the_lines_that_do_it(layout):
+    for box in architecture.boxes(ModelConfig(10, layout)):
+        module, _, name = box.code.partition(".")
+        lines, first = inspect.getsourcelines(getattr(MODULES[module], name))
+        assert architecture.code_of(box.code) == ("".join(lines), first)
+    assert "F.softmax" in architecture.code_of("lecture.Head")[0]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_parts_come_in_the_order_of_the_model(layout):
+    """The modules that the model calls, in order, of one block; what is inside attention isn't a module of its own."""
+    config, called = ModelConfig(10, layout, n_layer=1, n_head=2, n_embd=8, block_size=4), list[str]()
+    gpt = GPT(config)
+    kinds = {
+        "Embedding": "Token embedding", "RMSNorm": "RMS norm", "LayerNorm": "LayerNorm",
+        "MultiHeadAttention": "Multi-head attention", "FeedForward": "Feed-forward",
+    }  # fmt: skip
+    for module in gpt.modules():
+        kind = "Output head" if module is gpt.lm_head else kinds.get(type(module).__name__)
+        if kind and module is not getattr(gpt, "position_embedding_table", None):
+            module.register_forward_pre_hook(lambda *_, kind=kind: called.append(kind))
+    gpt(torch.zeros(1, 4, dtype=torch.long))
+    names = [box.name for box in architecture.boxes(config)]
+    at, placed = (3, "Rotary positions") if config.features.rotary else (1, "Position embedding")
+    assert names.pop(at) == placed
+    assert names == called
+    assert ("equally long" in str(architecture.boxes(config))) == config.features.qk_norm
+
+
+def test_only_what_the_lecture_has_is_linked_to_it():
+    for box in architecture.boxes(ModelConfig(10, "modern")):
+        assert box.code.startswith("lecture.") == (box.name in ("Token embedding", "Output head")), box.name
 
 
 def test_shapes_follow_the_settings():

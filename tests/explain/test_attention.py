@@ -62,7 +62,7 @@ def test_a_sentence_says_what_a_head_looks_at(monkeypatch, says, where):
     tokenizer = make_tokenizer(TEXT)
     xb = torch.tensor([tokenizer.encode(TEXT)])
     monkeypatch.setattr(attention, "attentions", lambda model, idx: made_by_hand(where))
-    monkeypatch.setattr(attention, "FIRST", 19)  # the first comma has been read
+    monkeypatch.setattr(attention.ablation, "first_counted", lambda T: 19)  # the first comma has been read
     made = GPT(ModelConfig(tokenizer.vocab_size, "modern", block_size=64, n_layer=1, n_head=1, n_embd=8))
     [[fact]] = attention.facts(made, tokenizer, xb)
     assert fact["says"] == says

@@ -50,6 +50,14 @@ def test_short_texts_and_long_repeats():
     assert span.times == copies.MOST  # it stops counting there
 
 
+@pytest.mark.parametrize("number", [3, 1400, 1499])  # the beginning has more places than are compared
+def test_a_copy_is_found_whole_though_it_begins_like_many_places(number):
+    lines = [f"{' ' * 24}call({i * 7919 % 10007:05}) and some more\n" for i in range(1500)]
+    training, text = "".join(lines), "".join(lines[number : number + 2])
+    assert Index(training).spans(text) == plain_spans(training, text, 20)
+    assert Index(training).spans("?" + text + "?") == plain_spans(training, "?" + text + "?", 20)
+
+
 def test_eight_characters_count_where_there_are_many_different_ones():
     training = "".join(chr(0x4E00 + i) for i in range(600))
     assert [(span.start, span.length) for span in Index(training).spans("x" + training[100:108] + "y")] == [(1, 8)]

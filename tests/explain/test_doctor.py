@@ -37,7 +37,7 @@ def rules(curve: doctor.Curve) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("too-high", ["rate too high"]),  # learning rate 0.3
+        ("too-high", ["stuck"]),  # learning rate 0.3
         ("too-low", ["rate too low"]),  # 2e-5
         ("overfit", ["overfitting", "too little text"]),  # 20,000 characters, 70 epochs
         ("plateau", ["plateau"]),  # one layer of width 8
@@ -52,7 +52,7 @@ def test_every_curve_gets_the_findings_it_was_recorded_for(name, found):
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [
-        ("too-high", {"rate too high"}),
+        ("too-high", {"stuck"}),
         ("too-low", {"rate too low"}),
         ("overfit", {"overfitting", "too little text"}),
         ("plateau", set()),
@@ -78,7 +78,19 @@ def test_each_sentence_has_one_thing_to_do_that_fits_the_run():
     short = recorded("short")
     assert doctor.too_short(short).do == "Train it for longer, with “Train more for” or train --resume."
     assert "“Resume”" in doctor.too_short(replace(short, finished=False)).do
-    assert doctor.rate_too_high(muon).do == "Set learning_rate to 0.012 and matrix_lr to 0.03."
+    assert doctor.stuck(muon).do == "Set learning_rate to 0.012 and matrix_lr to 0.03."
+
+
+def test_a_text_without_patterns_is_not_blamed_on_the_learning_rate():
+    curve = recorded("too-high")  # stuck at 3.51
+    assert "learning rate is too high, or the text has no patterns" in doctor.stuck(curve).says
+    found = doctor.stuck(replace(curve, counted=1.9))  # counting does much better
+    assert found.rule == "rate too high"
+    assert found.says.endswith("guessing: the learning rate is too high.")
+    found = doctor.stuck(replace(curve, counted=3.5))  # and here it doesn't
+    assert found.rule == "nothing to learn"
+    assert "no less than 3.50" in found.says
+    assert "learning_rate" not in found.do
 
 
 def test_sentences_name_numbers_and_one_thing_to_do():

@@ -13,6 +13,7 @@ from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.explain import units
+from nanogpt.explain.ablation import FIRST
 from nanogpt.explain.features import FEATURES
 from nanogpt.explain.opened import open_run
 from nanogpt.explain.units import Unit
@@ -86,11 +87,11 @@ def test_a_unit_is_chosen_on_one_half_and_judged_on_the_other(one, monkeypatch, 
     unit = Unit(found["block"], found["number"])
     assert unit == units.best_unit(one.model, idx[:half], has[:half])[0]
     values = units.values_of(one.model, idx, unit)
-    there = values[half:, units.FIRST :].reshape(-1, 1)
-    assert found["auc"] == pytest.approx(units.auc(there, has[half:, units.FIRST :].flatten())[0], abs=1e-4)
+    there = values[half:, FIRST:].reshape(-1, 1)
+    assert found["auc"] == pytest.approx(units.auc(there, has[half:, FIRST:].flatten())[0], abs=1e-4)
     assert found["on"] == on == "held-out text"
     # the strongest place, and none of the five within another's surroundings
-    assert found["strongest"][0]["value"] == pytest.approx(values[:, units.FIRST :].max(), abs=1e-3)
+    assert found["strongest"][0]["value"] == pytest.approx(values[:, FIRST:].max(), abs=1e-3)
     place = found["strongest"][0]
     assert place["before"] + place["here"] + place["after"] in one.held_out_text()
     assert [place["value"] for place in found["strongest"]] == sorted(
