@@ -53,7 +53,7 @@ def python(run: Run) -> str:
     tags |= {"clip"} if train.grad_clip else set()
     windows = _eval_windows(settings["corpus"]["characters"], model, train, history)
     words = dict(
-        name=run.name, text_file=f"{slug(settings['corpus']['name']) or 'input'}.txt", reached=_reached(run, history),
+        name=run.name, text_file=text_file(run), reached=_reached(run, history),
         corpus=literal(settings["corpus"]["name"]), characters=f"{settings['corpus']['characters']:,}",
         sha256=literal(settings["corpus"].get("sha256", "")), device=DEVICES.get(train.device, BEST_DEVICE),
         train_share=TRAIN_SHARE,
@@ -63,6 +63,11 @@ def python(run: Run) -> str:
     )  # fmt: skip
     values = {**model.as_dict(), **train.as_dict(), **windows, **words, **_code(model.features)}
     return filled(TEMPLATE.read_text(encoding="utf-8"), tags, values)
+
+
+def text_file(run: Run) -> str:
+    """Return the name of the file from which the run's program reads the text, unless it is given another."""
+    return f"{slug(run.settings()['corpus']['name']) or 'input'}.txt"
 
 
 def literal(text: Any) -> str:

@@ -8,7 +8,6 @@ function draw(root, data) {
   if (!tokens.length) return root.replaceChildren();
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const spoken = (token) => ({ "\n": "line break", " ": "space" })[token] || token;
   const T = tokens.length, shares = bytes(matrix), share = (i, j) => (shares[i * T + j] / 255) ** 2;
   const shown = heads.find(({ key }) => key === head) || heads[0];
   let now = Math.min(at, T - 1);

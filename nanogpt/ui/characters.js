@@ -6,7 +6,6 @@ function draw(root, data) {
   const { tokens = [], bits = [], ranks = [], at = 0, words = "" } = data || {};
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const box = html("div", "characters");
-  const spoken = (token) => ({ "\n": "line break", " ": "space" })[token] || token;
   let timer;
   const { cells, mark } = textCells(box, tokens, {
     label: "Text colored by surprise. Move with the arrow keys.",

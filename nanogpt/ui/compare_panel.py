@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -11,7 +12,7 @@ from ..config import SampleConfig, knobs
 from ..errors import PROBLEMS, explain
 from . import compare
 from .drawn import drawn, said, told
-from .parts import QUIET
+from .parts import QUIET, afterward
 from .sample_tab import AT_ONCE
 
 STOPPED = """(data) => ({
@@ -48,12 +49,12 @@ def build(table: gr.HTML, rows: Callable[[], dict]) -> None:
         plot = drawn("loss_plot", elem_id="compare-plot")
         gr.Markdown("### Settings that differ", container=False)
         settings = drawn("plain_table", elem_id="compare-settings")
-        samples = build_samples(names, wrong)
-    wire(table, Comparison(names, wrong, shown, axis, plot, settings, samples), rows)
+        samples, event = build_samples(names, wrong)
+    wire(table, Comparison(names, wrong, shown, axis, plot, settings, samples), rows, event)
 
 
-def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict]) -> None:
-    """Wire the button that compares runs, and the choice of the x axis."""
+def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any) -> None:
+    """Wire the button that compares runs, and the choice of the x axis. `event` samples from those compared before."""
 
     def opened(event: gr.EventData, axis):
         try:
@@ -71,13 +72,13 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict]) -> None:
             return [gr.skip(), told(explain(error), "failed")]
 
     drawn_parts = [parts.plot, parts.settings, parts.samples, parts.names, parts.shown, parts.wrong, table]
-    begun = table.submit(opened, parts.axis, drawn_parts, **QUIET)
+    begun = table.submit(opened, parts.axis, drawn_parts, cancels=[event], **QUIET)
     begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
     parts.axis.input(redrawn, [parts.names, parts.axis], [parts.plot, parts.wrong], **QUIET)
 
 
-def build_samples(names: gr.State, wrong: gr.HTML) -> gr.HTML:
-    """Draw and wire the samples of the runs in `names`. Return the component that shows them."""
+def build_samples(names: gr.State, wrong: gr.HTML) -> tuple[gr.HTML, Any]:
+    """Draw and wire the samples of the runs in `names`. Return the component that shows them, and the event."""
     k = {knob.name: knob for knob in knobs(SampleConfig)}
     gr.Markdown("### Samples from the same prompt and seed", container=False)
     with gr.Row(equal_height=True):
@@ -112,7 +113,7 @@ def build_samples(names: gr.State, wrong: gr.HTML) -> gr.HTML:
         sampled, [names, prompt, seed, length], [samples, wrong],
         show_progress="hidden", concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
     )  # fmt: skip
-    event.then(lambda: writing(False), None, buttons, **QUIET)
+    afterward(event, lambda: writing(False), None, buttons, **QUIET)
     stopped = stop.click(lambda: writing(False), None, buttons, cancels=[event], **QUIET)
     stopped.then(None, samples, samples, js=STOPPED)
-    return samples
+    return samples, event

@@ -58,7 +58,7 @@ class CorpusTab:
     welcome: welcome.Welcome
 
 
-def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
+def build(corpus_id: gr.HTML, kept: gr.BrowserState) -> CorpusTab:
     """Draw the tab and wire it. `kept` remembers the chosen text for the next time the page is opened."""
     given = gr.State()
     top = welcome.build()
@@ -76,11 +76,14 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
             bar=bar,
         )  # fmt: skip
         text_panel.build(corpus_id, report, after_change, parts)
-    slow: dict[str, Any] = dict(show_progress_on=report, api_visibility="private", **READING)
+    # of several choices, the last one counts
+    slow: dict[str, Any] = dict(
+        show_progress_on=report, api_visibility="private", trigger_mode="always_last", **READING
+    )
 
     def on(event, handler, inputs):
-        """Wire a handler that returns updates by component name."""
-        return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, **slow)
+        """Wire a handler that returns updates by component name. It ends a reading."""
+        return event(lambda *a: parts.put(handler(*a)), inputs, parts.outputs, cancels=events, **slow)
 
     def on_steps(event, handler, inputs):
         """Wire a handler that yields such updates."""
@@ -91,8 +94,6 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
         return event(steps, inputs, parts.outputs, **slow)
 
     detect = lambda: ""
-    on(builtins.input, lambda now, key: attempt(choose_builtin, key, now=now), [corpus_id, builtins])
-    on(earlier.input, take_stored, [corpus_id, earlier])
     events = [
         on_steps(upload.upload(detect, None, encoding, **QUIET).then, take_new, [corpus_id, upload]),
         on_steps(folder.upload(detect, None, encoding, **QUIET).then, take_folder, [corpus_id, folder]),
@@ -102,6 +103,8 @@ def build(corpus_id: gr.State, kept: gr.BrowserState) -> CorpusTab:
         on_steps(field.input, lambda now, given, codec, name: take_again(now, given, codec, None, name),
                  [corpus_id, given, encoding, field]),
     ]  # fmt: skip
+    on(builtins.input, take_builtin, [corpus_id, builtins])
+    on(earlier.input, take_stored, [corpus_id, earlier])
     stop.click(lambda now: parts.put(stopped(now)), corpus_id, parts.outputs, cancels=events, **QUIET)
     return CorpusTab(report, parts, next_button, top)
 
@@ -257,6 +260,12 @@ def take_new(now: str | None, source: str | list[str] | None) -> Iterator[dict[s
 def take_folder(now: str | None, files: list[str] | None) -> Iterator[dict[str, Any]]:
     """Choose the files of an uploaded folder as one text."""
     yield from attempt_new(Folder(tuple(files or ())), now=now)
+
+
+def take_builtin(now: str | None, key: str) -> dict[str, Any]:
+    """Choose an example. Leave the radio as it is, unless there was an error: another may have been clicked since."""
+    updates = attempt(choose_builtin, key, now=now)
+    return updates | dict(builtin=gr.skip()) if "corpus_id" in updates else updates
 
 
 def take_stored(now: str | None, corpus_id: str | None) -> dict[str, Any]:

@@ -6,8 +6,6 @@ function draw(root, data) {
   if (!data || !data.bars) return root.replaceChildren();
   const { before = "", own = "", bars, seen = "", at = 0 } = data;
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
-  const visible = (token) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[token] || token;
-  const spoken = (token) => ({ "\n": "line break", " ": "space", "\t": "tab" })[token] || token;
   const percent = (p) => (p > 0 && p < 0.001 ? "< 0.1%" : `${(100 * p).toFixed(1)}%`);
   const title = html("p", "expected-title");
   const place = html("b", "", before.replaceAll("\n", "↵"));

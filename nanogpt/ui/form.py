@@ -271,14 +271,18 @@ def draw_advanced(form: Form) -> None:
     form.advanced = [made[k.name] for k in ADVANCED]
 
 
-def build_advanced(form: Form, corpus_id: gr.State) -> None:
+def build_advanced(form: Form, corpus_id: gr.HTML) -> None:
     """Draw every other setting and wire the form: a preset fills in the fields, any change updates the estimate."""
     with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
         draw_advanced(form)
     asked = dict(inputs=[corpus_id, *form.inputs], outputs=form.estimate, trigger_mode="always_last", **QUIET)
-    fill = form.presets.input(lambda name: field_values(settings_of(name)), form.presets, form.fields, **QUIET)
+    # of quick choices, the last one counts: so an answer must not set the radio itself back to an earlier one
+    preset_values = lambda name: [gr.skip(), *field_values(settings_of(name))[1:]]
+    others = lambda name, layout: [*(values := layout_values(name, layout))[:2], gr.skip(), *values[3:]]
+    quick: dict[str, Any] = dict(trigger_mode="always_last", **QUIET)
+    fill = form.presets.input(preset_values, form.presets, form.fields, **quick)
     fill.then(estimate, **asked)
-    refill = form.layout.input(layout_values, [form.presets, form.layout], form.fields, **QUIET)
+    refill = form.layout.input(others, [form.presets, form.layout], form.fields, **quick)
     refill.then(estimate, **asked)
     form.filled = [fill, refill]
     entered = [form.budget.submit, form.budget.blur, form.max_iters.submit, form.max_iters.blur]

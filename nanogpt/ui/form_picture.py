@@ -47,7 +47,7 @@ def picture(corpus_id: str | None, *fields) -> dict[str, Any]:
 # ---- the picture ---------------------------------------------------------------------------------------------------
 
 
-def build(form: Form, corpus_id: gr.State) -> None:
+def build(form: Form, corpus_id: gr.HTML) -> None:
     """Draw the picture, closed at first, and wire it to the form. Closed, it computes nothing."""
     with gr.Accordion("The model as a picture", open=False, elem_id="train-picture") as box:
         wrong, view = said("train-picture-said"), drawn("architecture", elem_id="train-architecture")

@@ -22,6 +22,8 @@ from .head import Head
 from .intake import Intake
 from .visit import words
 
+EVERYWHERE = ("0.0.0.0", "::", "[::]")  # hosts that stand for every address of this machine
+
 
 class SameOrigin:
     """Middleware that rejects requests from pages of another origin, unless they only read."""
@@ -103,7 +105,7 @@ def named_hosts() -> list[str]:
 def middleware(host: str) -> list[Middleware]:
     """Return the middleware for `launch(app_kwargs=…)`. `host` is the address that the server listens on."""
     known = ["127.0.0.1", "localhost", "[::1]", host, *spaces_hosts(), *named_hosts()]
-    if host in ("0.0.0.0", "::"):  # listening on every address: allow every name of this machine
+    if host in EVERYWHERE:  # listening on every address: allow every name of this machine
         name = socket.gethostname()
         known += [name, socket.getfqdn(), f"{name}.local", *own_addresses()]
     if spaces_hosts():
@@ -116,6 +118,16 @@ def middleware(host: str) -> list[Middleware]:
         Middleware(Compressed),
         Middleware(Head),
     ]
+
+
+def from_outside(host: str) -> list[str]:
+    """Return the addresses at which others reach a server that listens on `host`: none unless it listens on all.
+
+    A Space has a name instead, and an address that nobody reaches.
+    """
+    if host not in EVERYWHERE or spaces_hosts():
+        return []
+    return [one for one in own_addresses() if not one.startswith("127.")]
 
 
 def own_addresses() -> list[str]:

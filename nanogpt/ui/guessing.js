@@ -6,7 +6,6 @@ function draw(root, data) {
   if (!data) return root.replaceChildren();
   const { before = "", guessed = [], left = 0, wrong = [], tries = 3, last = {}, words = "", over = false } = data;
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
-  const visible = (token) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[token] || token;
   const spoken = (token) => ({ "\n": "a line break", " ": "a space", "\t": "a tab" })[token] || `“${token}”`;
   const box = html("div", "characters guessing-text", before);
   box.dir = "auto";

@@ -290,7 +290,7 @@ def answer(path: str, refusal: Refusal) -> Response:
     """Return the response in which the page and its clients look for a message."""
     if path.rstrip("/") == UPLOAD:
         return PlainTextResponse(refusal.sentence, refusal.status)
-    return JSONResponse({"detail": refusal.sentence}, refusal.status)
+    return JSONResponse({"detail": refusal.sentence, "error": refusal.sentence}, refusal.status)
 
 
 def results_of(scope: Scope) -> str | None:

@@ -36,6 +36,14 @@ SHOW_RUN = """(said) => {
 CHANGED = "Something has changed since you saw this. Look at it again, then press the button once more."
 
 
+class Changed(NanoGPTError):
+    """What was shown isn't what the job would use and cost now: `terms` is."""
+
+    def __init__(self, terms: str):
+        super().__init__(CHANGED)
+        self.terms = terms
+
+
 # ---- handlers: plain functions of names and numbers --------------------------------------------------------------
 
 
@@ -65,12 +73,12 @@ def terms(corpus_id: str | None, hardware: str | None, limit: str, *fields) -> T
 
 
 def begin(corpus_id: str | None, name: str, hardware: str | None, limit: str, shown: str, *fields) -> Run:
-    """Upload and start a run on the terms that were shown. Raise NanoGPTError if they have changed."""
+    """Upload and start a run on the terms that were shown. Raise Changed if they aren't what was shown."""
     from ..jobs import start
 
     agreed = terms(corpus_id, hardware, limit, *fields)
     if str(agreed) != shown:
-        raise NanoGPTError(CHANGED)
+        raise Changed(str(agreed))
     text = visitor().text(corpus_id or "")
     named = visitor().name_for(name.strip(), text.name)
     run = start.new_run(named, text, form.preset_key(fields[0]), form.changes(*fields), agreed)
@@ -98,18 +106,19 @@ class JobsPanel:
 
     go: gr.Button
     inputs: list  # of `begin`, after the text and the name
+    terms: gr.Textbox  # what was shown
     note: gr.HTML  # for messages
     agreed: gr.Column  # what is shown once the terms are known
 
 
-def build(corpus_id: gr.State, fields: list) -> JobsPanel:
+def build(corpus_id: gr.HTML, fields: list) -> JobsPanel:
     """Draw the panel and wire all but its last button. `fields` are the form's inputs."""
     with gr.Accordion("Train on Hugging Face Jobs instead", open=False, elem_id="jobs-panel") as panel:
         gr.Markdown(INTRO)
         with gr.Row():
             hardware = gr.Dropdown([], label="Hardware", min_width=240, scale=3, elem_id="jobs-hardware")
             limit = gr.Textbox(
-                label="Time limit (optional)", placeholder="training time + 10m", max_lines=1,
+                label="Time limit (optional)", placeholder="training time + 10m; 30m for steps", max_lines=1,
                 min_width=200, elem_id="jobs-limit",
             )  # fmt: skip
         ask = gr.Button("Show cost and upload", size="sm", elem_id="jobs-ask")
@@ -139,4 +148,4 @@ def build(corpus_id: gr.State, fields: list) -> JobsPanel:
     panel.expand(listed, hardware, [hardware, note], **QUIET)
     ask.click(asked, [corpus_id, hardware, limit, *fields], [shown, agreed, note], **QUIET)
     cancel.click(lambda: gr.Column(visible=False), None, agreed, **QUIET)
-    return JobsPanel(go, [hardware, limit, shown], note, agreed)
+    return JobsPanel(go, [hardware, limit, shown], shown, note, agreed)

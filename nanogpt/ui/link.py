@@ -16,16 +16,16 @@ from ..runs import settings
 from . import form
 from .corpus_tab import builtin_key
 from .drawn import drawn, line
-from .parts import QUIET
+from .parts import COPIED, QUIET
 from .visit import seen
 
 OTHERS = ("view", "deep_link", "session_hash", "fn_index", "logs")  # query parameters that Gradio and Spaces add
-COPY = """async (query, said) => {
+COPY = f"""async (query, said) => {{
+  {COPIED}
   if (!query.startsWith("?")) return [query, said];
   const link = location.origin + location.pathname + query;
-  try { await navigator.clipboard.writeText(link); } catch { return [link, said]; }
-  return [link, { ...said, text: "Copied. " + said.text }];
-}"""
+  return [link, {{ ...said, text: (await copied(link) ? "Copied. " : "") + said.text }}];
+}}"""
 
 
 @dataclass
@@ -59,7 +59,7 @@ def offered(corpus_id: str | None, *fields) -> list:
         found = query(corpus_id, *fields)
     except PROBLEMS as error:
         return [gr.Textbox(visible=False), gr.HTML(line(explain(error), "failed"), visible=True)]
-    said = "Copied. Anyone who opens this link gets these settings"
+    said = "Anyone who opens this link gets these settings"
     said += (
         " and this text."
         if builtin_key(corpus_id)
@@ -114,7 +114,7 @@ def _settings(given: dict[str, str], said: list[str]) -> dict[str, Any] | None:
 # ---- the control ---------------------------------------------------------------------------------------------------
 
 
-def build(corpus_id: gr.State, inputs: list) -> None:
+def build(corpus_id: gr.HTML, inputs: list) -> None:
     """Draw and wire the button and the field for the link. `inputs` are those of the form."""
     copy = gr.Button("Copy link to these settings", size="sm", elem_id="link-copy")
     address = gr.Textbox(

@@ -13,8 +13,6 @@ function draw(root, data) {
     node.textContent = text;
     return node;
   };
-  const visible = (token) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[token] || token;
-  const spoken = (token) => ({ "\n": "line break", " ": "space", "\t": "tab" })[token] || token;
   let now = Math.min(at, tokens.length - 1), map = maps.length - 1;
 
   const box = html("div", "characters neighbors-text"), title = html("p", "attention-title"), list = html("ol", "guessing-bars");

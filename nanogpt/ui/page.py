@@ -80,7 +80,9 @@ def build_app() -> gr.Blocks:
         )
         asked = drawn("status_line", drawn_line(""), visible=False, elem_id="page-asked")
         first_tab, ended = gr.Textbox(visible=False), gr.Textbox(visible=False)
-        corpus_id, timer = gr.State(), gr.Timer(1.0, active=False)
+        # in the browser: the server forgets the values of gr.State some time after a connection was lost
+        corpus_id = gr.HTML(html_template="", visible="hidden", elem_id="corpus-id")
+        timer = gr.Timer(1.0, active=False)
         kept_text = gr.BrowserState(storage_key="nanogpt-text", secret=NO_SECRET)
         kept_run = gr.BrowserState(storage_key="nanogpt-run", secret=NO_SECRET)
         with gr.Tabs() as tabs:
@@ -111,7 +113,8 @@ def build_app() -> gr.Blocks:
         training.run.change(None, training.run, kept_run, js="(name) => name || { __type__: 'update' }")
         keep_models(page, sample, understand, understanding.run)
         runs.select(runs_tab.rows, None, listed, **QUIET)
-        share.select(sharing.open, training.run, sharing.shown, **QUIET)
+        share.select(sharing.open, [training.run, gr.Textbox(visible=False)], sharing.shown, js=refresh.READ, **QUIET)
+        refresh.keep_model("share", sharing.run)
         refresh.keep_all(
             [text, train, sample, understand, runs, share], training.run, [*training.form.inputs, *page.entered]
         )
@@ -131,7 +134,7 @@ def set_up_queue(demo: gr.Blocks) -> None:
     )
 
 
-def train_now(page: Page, corpus_id: gr.State) -> None:
+def train_now(page: Page, corpus_id: gr.HTML) -> None:
     """Wire the button of the first tab: start a run and go to the Train tab, or say why not below the button."""
     top = page.texts.welcome
     outputs = [page.tabs, top.said, *page.training.shown.outputs]
@@ -142,7 +145,7 @@ def train_now(page: Page, corpus_id: gr.State) -> None:
         return {page.tabs: gr.Tabs(selected="train"), top.said: told(""), **page.training.shown.put(updates)}
 
     attempted = lambda id: map(updated, train_tab.attempt(welcome.start, id))
-    done = train_tab.on_click(top.train, attempted, corpus_id, outputs)
+    done = train_tab.on_click(top.train, attempted, corpus_id, outputs, top.said)
     done.then(None, top.said, None, js=train_tab.SHOW_RESULT).then(place.warm, **QUIET)
     refresh.forget_models(done, top.said)
     refresh.forget_models(page.training.started, page.training.shown["said"])
@@ -158,7 +161,7 @@ def keep_models(page: Page, sample: gr.Tab, understand: gr.Tab, understanding: g
     refresh.keep_model("understand", understanding)
 
 
-def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.State, train: gr.Tab) -> None:
+def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.HTML, train: gr.Tab) -> None:
     """Wire what happens when the page and the Train tab are opened. `kept` is what `refresh.READ` reads."""
     kept = gr.Textbox(visible=False, elem_id="page-kept")
     training, runs = page.training, page.training.shown.outputs
@@ -179,7 +182,7 @@ def open_page(page: Page, before: str | None, kept: str = "") -> dict:
     """Fill in the page: from its URL, or after a refresh as it was. By default, one click trains."""
     wanted, was, chosen = link.read(visit.asked()), refresh.read(kept), corpus_tab.choose_first(before)
     if wanted.text:
-        chosen |= corpus_tab.attempt(choosing.choose_builtin, wanted.text)
+        chosen |= corpus_tab.attempt(choosing.choose_builtin, wanted.text, now=chosen.get("corpus_id"))
     linked = form.field_values(wanted.settings) if wanted.settings else None
     values = linked or refresh.form_values(page.training.form, was.values) or form.first_values()
     tab = was.tab or ("train" if wanted.settings or wanted.run else "")  # a new visit has no tab to go back to

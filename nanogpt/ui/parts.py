@@ -9,7 +9,27 @@ from typing import Any
 READING: dict[str, Any] = dict(concurrency_id="read-texts", concurrency_limit=2)
 # Options for a handler that answers at once: no queue, no progress display, not in the API.
 QUIET: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility="private")
+# A function for handlers in the browser: copies a text and returns whether that worked. Browsers offer the clipboard
+# only to pages from https or from this machine, which a class's server isn't: there, copy as a selection is copied.
+COPIED = """const copied = async (text) => {
+  try { await navigator.clipboard.writeText(text); return true; } catch { /* try the other way */ }
+  const field = Object.assign(document.createElement("textarea"), { value: text });
+  document.body.append(field);
+  field.select();
+  try { return document.execCommand("copy"); } finally { field.remove(); }
+};"""
+REFUSED = "The server didn't answer. It may be busy: wait a moment, then try again."
 NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
+
+
+def afterward(event: Any, handler: Any, inputs: Any, outputs: Any, **options: Any) -> Any:
+    """Wire what follows an event, whether it worked or not. Return the event that follows if it worked.
+
+    Gradio's `then` isn't called if the request was refused, or the connection was lost; `failure` is, and also if the
+    event was canceled.
+    """
+    event.failure(handler, inputs, outputs, **options)
+    return event.then(handler, inputs, outputs, **options)
 
 
 class Parts(dict[str, Any]):

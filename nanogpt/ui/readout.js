@@ -6,8 +6,6 @@
 function draw(root, data) {
   const { tokens = [], at = 0, depths = [], losses = [], names = [], likeliest = [], bits = [], words = "", note = "" } = data || {};
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
-  const spoken = (token) => ({ "\n": "line break", " ": "space", "\t": "tab" })[token] || token;
-  const visible = (token) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[token] || token;
   const said = html("p", "characters-words readout-words", words);
   said.setAttribute("role", "status");
   if (!tokens.length) return root.replaceChildren(...(depths.length ? [curve(), said] : []));

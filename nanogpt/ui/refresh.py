@@ -24,7 +24,7 @@ ENTERED = (
     "sample-top-p", "sample-seed", "sample-keep-seed", "sample-stop-text", "compare-prompt", "compare-seed",
     "compare-length",
 )  # fmt: skip
-MODELS = ("sample", "understand")  # the tabs in which you choose a model
+MODELS = ("sample", "understand", "share")  # the tabs in which you choose a model
 
 # Takes the inputs of the event and replaces the last one by what is kept, or "". A new visit forgets it.
 READ = """(...inputs) => {

@@ -22,7 +22,7 @@ from ..tokenizer import Tokenizer, load_tokenizer
 from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
-from .parts import QUIET
+from .parts import COPIED, QUIET, afterward
 from .visit import seen
 from .words import existing, trained
 
@@ -41,12 +41,12 @@ _loading = threading.Lock()
 _loaded: dict[tuple[Path, tuple[int, ...] | None], Together] = {}
 
 # The text is in the browser already, so it is saved from there.
-DOWNLOAD = f"""(name, written) => {{
+DOWNLOAD = f"""(written) => {{
   if (!written || !written.texts.length) return;
   const text = written.texts.map((one) => written.prompt + one).join({DASHES!r});
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], {{ type: "text/plain;charset=utf-8" }}));
-  link.download = `${{name || "text"}}.txt`;
+  link.download = `${{written.model || "text"}}.txt`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }}"""
@@ -55,9 +55,12 @@ STOPPED = """(written, said) => [
   { ...written, state: written?.state === "writing" ? "stopped" : written?.state },
   { ...said, state: said?.state === "running" ? "finished" : said?.state },
 ]"""
-COPY = f"""(written) => {{
+COPY = f"""async (written) => {{
+  {COPIED}
   const text = ((written || {{}}).texts || []).map((one) => written.prompt + one).join({DASHES!r});
-  if (text) navigator.clipboard.writeText(text);
+  if (!text) return {{ text: "There is no text yet.", state: "idle" }};
+  if (await copied(text)) return {{ text: "Copied.", state: "finished" }};
+  return {{ text: "This browser doesn't allow a page to copy. Select the text, or download it.", state: "failed" }};
 }}"""
 
 
@@ -176,8 +179,8 @@ def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, 
         sentence = f"{whose(existing(name, NO_RUN))} Seed {config.seed}."
         yield [gr.skip(), line(sentence, "running"), config.seed]
         for start, texts in write_many(name, prompt, config):
-            yield [dict(prompt=start, texts=texts, state="writing"), gr.skip(), gr.skip()]
-        yield [dict(prompt=start, texts=texts, state="done"), line(sentence, "finished"), gr.skip()]
+            yield [dict(model=name, prompt=start, texts=texts, state="writing"), gr.skip(), gr.skip()]
+        yield [dict(model=name, prompt=start, texts=texts, state="done"), line(sentence, "finished"), gr.skip()]
     except PROBLEMS as error:
         yield [gr.skip(), line(explain(error), "failed"), gr.skip()]
 
@@ -240,6 +243,7 @@ def build() -> SampleTab:
             with gr.Row(elem_id="sample-take"):
                 copy = gr.Button("Copy text", size="sm", min_width=110, elem_id="sample-copy")
                 download = gr.Button("Download text", size="sm", min_width=110, elem_id="sample-download")
+            taken = drawn("status_line", line(""), elem_id="sample-taken", elem_classes="quiet-line")
         with gr.Column(min_width=300, elem_id="sample-settings"):
             settings, seed, keep = build_settings()
             pulled = pull_panel.build(run, choices)
@@ -248,18 +252,18 @@ def build() -> SampleTab:
     writing = lambda on: [gr.Button(interactive=not on)] * 2 + [gr.Button(interactive=on)]
     events = []
     for button, handler in ((generate, on_page), (another, again)):
-        begun = button.click(lambda: writing(True), None, buttons, **QUIET)
+        begun = button.click(lambda: [*writing(True), line("")], None, [*buttons, taken], **QUIET)
         event = begun.then(
             handler, [run, prompt, *settings], [output, whose_line, seed], show_progress="hidden",
             concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
         )  # fmt: skip
-        event.then(lambda: writing(False), None, buttons, **QUIET)
+        afterward(event, lambda: writing(False), None, buttons, **QUIET)
         events.append(event)
     stopped = stop.click(lambda: writing(False), None, buttons, cancels=events, **QUIET)
     stopped.then(None, [output, whose_line], [output, whose_line], js=STOPPED)
     seed.input(lambda: True, None, keep, **QUIET)  # who types a seed wants to keep it
-    copy.click(None, output, None, js=COPY)
-    download.click(None, [run, output], None, js=DOWNLOAD)
+    copy.click(None, output, taken, js=COPY)
+    download.click(None, output, None, js=DOWNLOAD)
     offered.click(lambda chosen: chosen[0], offered, prompt, **QUIET)
     noted = lambda name, prompt: line(note(name, prompt))
     # after an update, check again what was typed meanwhile

@@ -16,7 +16,7 @@ from .. import disk, limits
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain, home_problem
 from ..launch import counting, expiry
-from . import address, scratch
+from . import address, guard, scratch
 from .page import build_app, launch_options
 
 SOON, LATER = 5.0, 60.0  # seconds until the second look for jobs that nothing follows, and between later ones
@@ -50,6 +50,9 @@ def serve(host: str, port: int | None) -> None:
         if not limits.is_public():
             threading.Thread(target=find_jobs, daemon=True).start()
         print(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.", flush=True)
+        if others := guard.from_outside(host):
+            at = " or ".join(f"http://{one}:{demo.server_port}" for one in others)
+            print(f"Others on your network can open it at {at}.", flush=True)
         demo.block_thread()
 
 

@@ -13,7 +13,7 @@ from .. import errors, explain
 from ..disk import size
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
-from . import scratch, sign_in
+from . import refresh, scratch, sign_in
 from .drawn import drawn, line, said
 from .following import following, lines
 from .parts import QUIET
@@ -23,9 +23,10 @@ from .visit import visitor
 from .words import existing
 
 NO_RUN = "There is no run to share yet. Train one first."
-FILES = {  # kind of file -> (suffix of its name, function of a run and `int8` that returns it)
-    "page": (".html", page_export.html),
-    "code": (".py", lambda run, int8: code_export.python(run)),
+FILES = {  # kind of file -> (function of a run that returns its name, function of a run and `int8` that returns it)
+    "page": (lambda run: f"{run.name}.html", page_export.html),
+    "code": (lambda run: f"{run.name}.py", lambda run, int8: code_export.python(run)),
+    "text": (code_export.text_file, lambda run, int8: visitor().text(run.settings()["corpus"]["id"]).text()),
 }
 SPACES = [
     ("This app with the model: visitors can sample from it and train their own", "gradio"),
@@ -95,9 +96,9 @@ def shareable(name: str | None, quote: bool) -> Run:
 def take(name: str | None, what: str, int8: bool = False) -> str:
     """Write one of FILES to a temporary folder for download. Return the path. A page can be rounded to 8 bits."""
     run = existing(name, NO_RUN)
-    end, write = FILES[what]
+    name_of, write = FILES[what]
     content = write(run, int8)
-    path = scratch.new_folder(len(content)) / f"{run.name}{end}"
+    path = scratch.new_folder(len(content)) / name_of(run)
     path.write_text(content, encoding="utf-8", newline="")
     return str(path)
 
@@ -123,8 +124,12 @@ def create_space(name, space, kind, hardware, private, license, token: str | Non
 
 @dataclass
 class ShareTab:
-    """The components that the rest of the page uses. `open` returns updates for `shown`, given a run and a login."""
+    """The components that the rest of the page uses.
 
+    `open` returns updates for `shown`, given the run in Train's view, what the browser kept, and a login.
+    """
+
+    run: gr.Dropdown
     open: Callable[..., list]
     shown: list
 
@@ -138,10 +143,10 @@ class Account:
     typed: gr.Textbox
 
 
-def choices(chosen: str | None) -> tuple[list[str], str | None]:
-    """Return every run that the visitor can see, and the one to select first."""
+def choices(*wanted: str | None) -> tuple[list[str], str | None]:
+    """Return every run that the visitor can see, and the first one of `wanted`, or the newest."""
     names = [run.name for run in visitor().runs()]
-    return names, chosen if chosen in names else next(iter(names), None)
+    return names, next((name for name in [*wanted, *names] if name in names), None)
 
 
 def build() -> ShareTab:
@@ -160,18 +165,18 @@ def build() -> ShareTab:
             build_files(run)
             create = build_space(run, license, account)
     buttons = [publish, create]
-    run.change(about, run, shared, **QUIET)
+    run.change(lambda name: [about(name), line("")], run, [shared, copied], **QUIET)
     run.change(copied_words, run, copied, **COPIES)
 
-    def opened(name, oauth: gr.OAuthToken | None):
-        names, chosen = choices(name)
+    def opened(name, kept, oauth: gr.OAuthToken | None):
+        names, chosen = choices(refresh.read(kept).models.get("share"), name)
         signed_in = sign_in.token(account.page, None, oauth) is not None
         told = line(sign_in.told(account.page, oauth), "finished" if signed_in else "")
         ready = [gr.Button(interactive=signed_in) for _ in buttons]
         return [gr.Dropdown(names, value=chosen), about(chosen), told, *ready]
 
     account.typed.change(None, account.typed, buttons, js=HAS_TOKEN)
-    return ShareTab(opened, [run, shared, account.said, *buttons])
+    return ShareTab(run, opened, [run, shared, account.said, *buttons])
 
 
 def build_account() -> Account:
@@ -239,8 +244,10 @@ def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Butt
 
     def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
         token = sign_in.token(account.page, typed, oauth)
+        cleared = ""  # the token field is cleared with the first update; what is typed later is for something else
         for shown in lines(lambda: push(name, where, private, license, quote, token)):
-            yield [shown, ""]  # the token field is cleared with the first update
+            yield [shown, cleared]
+            cleared = gr.skip()
 
     quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
     dry.click(preview, [run, repo, license, quote], [offered, files, shown, progress], **quiet)
@@ -249,15 +256,16 @@ def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Butt
 
 
 def build_files(run: gr.Dropdown) -> None:
-    """Draw and wire the export as a web page or a Python program."""
+    """Draw and wire the export as a web page or a Python program, with the text that it reads."""
     gr.Markdown(
         "### Export as one file\nWeb page: generates text offline in any browser, even on a phone. Python script: "
-        "one readable file that retrains this model and needs only torch.",
+        "one readable file that retrains this model; it needs torch and the text, next to it in a file.",
         elem_classes="share-head",
     )
     with gr.Row():
         page = gr.Button("Export web page", elem_id="share-page", min_width=150)
         code = gr.Button("Export Python script", elem_id="share-code", min_width=150)
+        text = gr.Button("Export the text", elem_id="share-text", min_width=150)
     int8 = gr.Checkbox(
         False, label="Small web page", elem_id="share-int8",
         info="Rounds the weights to 8 bits: a third of the size, and almost the same text.",
@@ -271,7 +279,7 @@ def build_files(run: gr.Dropdown) -> None:
         except errors.PROBLEMS as error:
             return [None, gr.HTML(line(errors.explain(error), "failed"), visible=True)]
 
-    for button, what in ((page, "page"), (code, "code")):
+    for button, what in ((page, "page"), (code, "code"), (text, "text")):
         fetched = button.click(
             lambda name, int8, what=what: fetch(name, what, int8), [run, int8], [file, note], api_visibility="private"
         )
@@ -300,8 +308,10 @@ def build_space(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> gr.
 
     def create(name, where, kind, hardware, private, license, typed, oauth: gr.OAuthToken | None):
         token = sign_in.token(account.page, typed, oauth)
+        cleared = ""
         for shown in lines(lambda: create_space(name, where, kind, hardware, private, license, token)):
-            yield [shown, ""]
+            yield [shown, cleared]
+            cleared = gr.skip()
 
     quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
     kind.change(lambda kind: gr.Dropdown(visible=kind == "gradio"), kind, hardware, queue=False, **quiet)

@@ -82,7 +82,7 @@ def chosen(corpus_id: str | None) -> corpus.Corpus:
 # ---- the panel -----------------------------------------------------------------------------------------------------
 
 
-def build(corpus_id: gr.State, report: gr.HTML, after: Callable[[str, str], dict], shown: Parts) -> None:
+def build(corpus_id: gr.HTML, report: gr.HTML, after: Callable[[str, str], dict], shown: Parts) -> None:
     """Draw the accordion and wire it. `after(chosen id, changed id)` returns updates for `shown`."""
     with gr.Accordion("Manage texts", open=False, elem_id="text-panel") as panel:
         rows = gr.Dataframe(

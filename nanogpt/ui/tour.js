@@ -103,7 +103,7 @@ function draw(root, data) {
       const chosen = view.answers[step.key], words = step.answer || view.heard[step.key]?.words || "";
       if (!view.done.has(step.key) || !words) return answer.replaceChildren();
       const right = step.choices[step.right];
-      const verdict = chosen === undefined ? "" : chosen === right ? "Right. " : `Not quite. Right is: ${right}. `;
+      const verdict = chosen === undefined ? "" : chosen === right ? "Right. " : `Not quite. The answer is: ${right}. `;
       const text = verdict + words;
       if (answer.textContent === text) return;
       const paragraph = html("p", "");

@@ -4,8 +4,6 @@
 // `complete()` says that the step was done.
 function tourSteps(html) {
   const NS = "http://www.w3.org/2000/svg";
-  const visible = (token) => ({ "\n": "↵", " ": "␣", "\t": "⇥" })[token] || token;
-  const spoken = (token) => ({ "\n": "line break", " ": "space", "\t": "tab" })[token] || token;
   const status = (className = "tour-said") => {
     const made = html("div", className);
     made.setAttribute("role", "status");

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -14,7 +15,7 @@ from ..launch import place
 from ..runs import Run
 from . import form, form_picture, jobs_panel, link, run_panel
 from .drawn import drawn, is_failure, said, told
-from .parts import QUIET, Parts
+from .parts import QUIET, REFUSED, Parts, afterward
 from .visit import visitor
 from .watching import EACH_SECOND, EMPTY, NO_SAMPLE, REST, catch_up, shown, ticked, view, written
 from .words import run_line, tiles
@@ -85,8 +86,19 @@ def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
         yield view(run.name)
 
 
-def on_click(button: gr.Button, attempted: Callable[..., Iterable[dict]], inputs: Any, outputs: list) -> Any:
+def attempt_start(*inputs) -> Iterator[dict[str, Any]]:
+    """Start a run and show it, as `attempt` does. Once it has started, empty the field with its name."""
+    for updates in attempt(start, *inputs):
+        has_started = "said" in updates and not is_failure(updates["said"])
+        yield {**updates, "name": ""} if has_started else updates
+
+
+def on_click(
+    button: gr.Button, attempted: Callable[..., Iterable[dict]], inputs: Any, outputs: list, note: gr.HTML
+) -> Any:
     """Wire a button that trains, given a function that returns the updates of `attempt` by component.
+
+    `note` shows that there was no answer.
 
     It shows at once that it was clicked, and can't be clicked again before the answer: on a busy machine, that takes
     seconds. Where training lasts as long as the request, show all updates, each when it comes; anywhere else there is
@@ -104,19 +116,29 @@ def on_click(button: gr.Button, attempted: Callable[..., Iterable[dict]], inputs
         done = button.click(
             steps, inputs, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=16
         )
-    done.then(None, None, None, js=waits % "false")
+    afterward(done, None, None, None, js=waits % "false")
+    done.failure(lambda: told(REFUSED, "failed"), None, note, **QUIET)
     return done
 
 
 def wire_jobs(jobs: jobs_panel.JobsPanel, inputs: list, parts: Parts) -> None:
-    """Wire the button that uploads a run and starts its job. An error is shown above it, and the terms stay."""
+    """Wire the button that uploads a run and starts its job. An error is shown above it, and the terms as they are."""
 
     def attempted(*a) -> Iterator[dict]:
-        for updates in attempt(jobs_panel.begin, *a):
-            said = updates.pop("said")
-            yield {**parts.put(updates), jobs.note: said, jobs.agreed: gr.Column(visible=is_failure(said))}
+        terms = {}
 
-    done = on_click(jobs.go, attempted, inputs, [*parts.outputs, jobs.note, jobs.agreed])
+        def begin(*inputs) -> Run:
+            try:
+                return jobs_panel.begin(*inputs)
+            except jobs_panel.Changed as changed:
+                terms[jobs.terms] = changed.terms
+                raise
+
+        for updates in attempt(begin, *a):
+            said = updates.pop("said")
+            yield {**parts.put(updates), **terms, jobs.note: said, jobs.agreed: gr.Column(visible=is_failure(said))}
+
+    done = on_click(jobs.go, attempted, inputs, [*parts.outputs, jobs.terms, jobs.note, jobs.agreed], jobs.note)
     done.then(None, jobs.note, None, js=jobs_panel.SHOW_RUN)
 
 
@@ -176,7 +198,7 @@ def draw_result() -> dict[str, Any]:
     return dict(run=run, status=status, tiles=figures, plot=plot, sample=sample, when=when, doctor=doctor, details=more)
 
 
-def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTab:
+def build(corpus_id: gr.HTML, page_status: gr.HTML, timer: gr.Timer) -> TrainTab:
     """Draw the tab and wire it. The timer is created outside the tab, because it must tick before the tab is opened."""
     with gr.Row(equal_height=False, elem_id="train-parts"):
         with gr.Column(min_width=280, elem_id="train-settings"):
@@ -193,24 +215,27 @@ def build(corpus_id: gr.State, page_status: gr.HTML, timer: gr.Timer) -> TrainTa
     # the Versions that the page shows, which have to be in the browser, and two that are only for their events
     seen, caught, alert, quiet = (gr.HTML(html_template="", visible="hidden") for _ in range(4))
     states = dict(seen=seen, caught=caught, back=back, alert=alert, quiet=quiet)
-    parts = Parts(**result, **buttons, **states, page_status=page_status, timer=timer)
+    parts = Parts(**result, **buttons, **states, name=name, page_status=page_status, timer=timer)
     run, said_line = parts["run"], parts["said"]
 
     def on(event, handler, inputs, outputs=None):
         """Wire a handler that returns updates by component name, by default for any component."""
         return event(lambda *a: parts.put(handler(*a)), inputs, outputs or parts.outputs, **QUIET)
 
-    def train(button, action, inputs):
+    def train(button, attempted, inputs):
         """Wire a button that starts or resumes a run, and brings it into view."""
-        done = on_click(button, lambda *a: map(parts.put, attempt(action, *a)), inputs, parts.outputs)
-        (button.click if place.takes_the_request() else done.then)(None, said_line, None, js=SHOW_RESULT)
+        if place.takes_the_request():  # before the click below, because listeners wait for each other
+            button.click(None, said_line, None, js=SHOW_RESULT)
+        done = on_click(button, lambda *a: map(parts.put, attempted(*a)), inputs, parts.outputs, said_line)
+        if not place.takes_the_request():
+            done.then(None, said_line, None, js=SHOW_RESULT)
         return done
 
-    started = train(parts["start"], start, [corpus_id, name, *chosen.inputs])
-    started.then(lambda: "", None, name, **QUIET).then(place.warm, **QUIET)
+    started = train(parts["start"], attempt_start, [corpus_id, name, *chosen.inputs])
+    started.then(place.warm, **QUIET)
     if jobs:
         wire_jobs(jobs, [corpus_id, name, *jobs.inputs, *chosen.inputs], parts)
-    train(parts["go_on"], go_on, [run, parts["more"]])
+    train(parts["go_on"], partial(attempt, go_on), [run, parts["more"]])
     on(parts["stop"].click, stop, run)
     on(timer.tick, ticked, [run, seen, caught], parts.some(EACH_SECOND))
     on(alert.change, catch_up, [run, caught, back], parts.some(key for key in parts if key not in EACH_SECOND))

@@ -6,7 +6,6 @@ function draw(root, data) {
   const { tokens = [], values = [], name = "", words = "", strongest = [], selected = null } = data || {};
   if (!tokens.length) return root.replaceChildren();
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
-  const spoken = (token) => ({ "\n": "line break", " ": "space" })[token] || token;
   const said = html("p", "characters-words units-words", words), here = html("p", "expected-hint");
   said.setAttribute("role", "status");
   here.setAttribute("role", "status");

@@ -63,7 +63,7 @@ def described(part: Part, found: dict, costs: dict[str, float], matrix: np.ndarr
         key=part.key,
         name=str(part).capitalize(),
         says=found["heads"][part.block][part.head]["says"],
-        cost=f"{signed(costs[part.key])} nats without it" if part.key in costs else "",
+        cost=f"loss {signed(costs[part.key])} without it" if part.key in costs else "",
         small=picture(pooled(matrix)),
     )
 
@@ -100,7 +100,7 @@ def build(run: gr.Dropdown) -> View:
     )  # fmt: skip
     sample, passage = text_buttons("attention")
     wrong = said("attention-said")
-    view = drawn("attention", uses=("text_cells",), elem_id="attention-view")
+    view = drawn("attention", uses=("tokens", "text_cells"), elem_id="attention-view")
     own, use = own_text("attention", LONGEST)
 
     def show(name: str | None, make: Callable[[Opened], str], *how) -> dict:

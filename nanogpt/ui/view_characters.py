@@ -186,7 +186,10 @@ class Characters:
         reshaped = lambda name, place, *values: self.look(name, place, values)
         return [
             self.text.input(select, [self.text, run, *settings], looked, **SINGLE),
-            self.details.select(write_on, [run, self.place, self.before, *settings], self.all, **SINGLE),
+            # while an answer is on its way, another click would be answered with this one's character
+            self.details.select(
+                write_on, [run, self.place, self.before, *settings], self.all, **SINGLE | dict(trigger_mode="once")
+            ),
             self.undo.click(back, [run, self.before, *settings], self.all, **SINGLE),
             gr.on([one.change for one in settings], reshaped, [run, self.place, *settings], looked, **SINGLE),
         ]
@@ -206,10 +209,10 @@ def build(run: gr.Dropdown) -> View:
     wrong = said("characters-said")
     with gr.Row(equal_height=False, elem_id="characters-parts"):
         with gr.Column(scale=3, min_width=320):
-            text = drawn("characters", uses=("text_cells",), elem_id="characters-text")
+            text = drawn("characters", uses=("tokens", "text_cells"), elem_id="characters-text")
             note = drawn("status_line", line(""), elem_id="characters-note", elem_classes="quiet-line")
         with gr.Column(scale=2, min_width=280):
-            details = drawn("expected", elem_id="characters-expected")
+            details = drawn("expected", uses=("tokens",), elem_id="characters-expected")
             settings = build_settings()
     with gr.Accordion("Color your own text", open=False):
         own = gr.Textbox(

@@ -69,7 +69,7 @@ def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
     )  # fmt: skip
     new, wrong = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said")
     game = gr.State()  # a run's name and its game
-    view = drawn("guessing", elem_id="guessing-view")
+    view = drawn("guessing", uses=("tokens",), elem_id="guessing-view")
     outputs = [view, wrong, game, scores]
 
     def begin(name, now=None):

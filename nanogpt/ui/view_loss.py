@@ -61,7 +61,10 @@ def ruler(
                           knows=f"learns from each {one.model.config.block_size} characters after it has predicted "
                                 f"them{part}"))  # fmt: skip
     marks.sort(key=lambda each: -each["loss"])
-    return dict(marks=[each | dict(bits=each["loss"] / math.log(2)) for each in marks], words=words(found, waiting))
+    return dict(
+        marks=[each | dict(bits=each["loss"] / math.log(2)) for each in marks],
+        words=words(found, waiting, one.corpus_id is not None),
+    )
 
 
 def mark(key: str, value: float) -> dict[str, Any]:
@@ -70,11 +73,13 @@ def mark(key: str, value: float) -> dict[str, Any]:
     return dict(label=one.label, loss=value, kind="adaptive" if one.adaptive else "counted", knows=one.knows)
 
 
-def words(found: dict[str, Any], waiting: bool) -> list[str]:
-    """Return what the ruler says, in sentences."""
+def words(found: dict[str, Any], waiting: bool, here: bool) -> list[str]:
+    """Return what the ruler says, in sentences. `here` is False if the model's text isn't on this machine."""
     losses, own = found["losses"], found["loss"]
     if waiting:
         return [COUNTING]
+    if not losses and here:
+        return ["The characters of this text haven't been counted, so there is nothing to compare the loss with."]
     if not losses:
         return ["The text of this model isn't here, so there is nothing to compare its loss with."]
     if own is None:
@@ -102,7 +107,10 @@ def learned(found: dict[str, Any]) -> str:
     """Return what the model gained by learning while it reads."""
     gain = found["static"] - found["dynamic"]
     side = "lower" if gain >= 0 else "higher"
-    return f"With the same right, the model comes to {found['dynamic']:.3f}, {abs(gain):.3f} {side} than without."
+    return (
+        f"If it may also keep learning as it reads, the model reaches {found['dynamic']:.3f}, {abs(gain):.3f} {side} "
+        "than without."
+    )
 
 
 def partly(counted: int, characters: int) -> list[str]:
@@ -130,7 +138,7 @@ def show(name: str | None, scores: Any = None) -> Iterator[dict[str, Any] | None
         waits = one.corpus_id is not None and counting.is_wanted(one.corpus_id)
         if not waits or counting.finished() != seen:
             seen = counting.finished()
-            yield ruler(one, player=player)
+            yield ruler(one, waits and not loss.ruler(one)["losses"], player=player)
 
 
 def score_of(one: Opened, scores: Any) -> float | None:

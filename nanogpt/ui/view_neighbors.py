@@ -58,7 +58,7 @@ def build(run: gr.Dropdown) -> View:
         "that point the same way. Choose one to see its neighbors.",
         container=False,
     )  # fmt: skip
-    wrong, view = said("neighbors-said"), drawn("neighbors", uses=("text_cells",), elem_id="neighbors-view")
+    wrong, view = said("neighbors-said"), drawn("neighbors", uses=("tokens", "text_cells"), elem_id="neighbors-view")
 
     def begin(name):
         try:

@@ -91,7 +91,7 @@ def build(run: gr.Dropdown) -> View:
         "From text to attention in ten short steps, with your own model. Each asks first; answer before you try it.",
         container=False,
     )
-    wrong, view = said("tour-said"), drawn("tour", uses=("text_cells", "tour_steps"), elem_id="tour-view")
+    wrong, view = said("tour-said"), drawn("tour", uses=("tokens", "text_cells", "tour_steps"), elem_id="tour-view")
 
     def begin(name):
         try:

@@ -65,8 +65,8 @@ def of_selection(one: Opened, text: str, start: Any, end: Any) -> dict[str, Any]
     found = explain.units.of_selection(one, ids, *numbers)
     words = (
         f"{str(explain.units.Unit(found['block'], found['number'])).capitalize()} best tells your selection from the "
-        f"rest of this text: its AUC is {found['auc']:.2f}. It was chosen from all units on this text alone, so it "
-        "may be luck: see whether it means the same in another text."
+        f"rest of this text: {explain.units.pairs(found['auc'], 'is selected', 'is not')}. It was chosen from all "
+        "units on this text alone, so it may be luck: see whether it means the same in another text."
     )
     return shaded(one, ids, found, words) | dict(selected=numbers)
 
@@ -89,7 +89,7 @@ def build(run: gr.Dropdown) -> View:
     )
     sample, passage = text_buttons("units")
     wrong, text = said("units-said"), gr.State("")
-    view = drawn("units", uses=("text_cells",), elem_id="units-view")
+    view = drawn("units", uses=("tokens", "text_cells"), elem_id="units-view")
     own, use = own_text("units", LONGEST)
     outputs = [view, wrong, text]
 

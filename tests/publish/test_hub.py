@@ -25,11 +25,11 @@ import nanogpt
 from nanogpt import corpus, disk
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
-from nanogpt.explain.baselines import baselines
+from nanogpt.explain.baselines import BASELINES, baselines
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
-from nanogpt.publish import curve, deploy, hub_errors, page_export, pull
+from nanogpt.publish import card, curve, deploy, hub_errors, page_export, pull
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
 from nanogpt.tokenizer import CharTokenizer
@@ -694,3 +694,7 @@ def test_a_token_in_the_wrong_box_is_neither_sent_nor_repeated(typed):
     with pytest.raises(NanoGPTError, match="looks like a token") as refused:
         ours.repository(typed, "me")
     assert "hf_" not in str(refused.value)
+
+
+def test_the_card_has_a_label_for_every_baseline():
+    assert list(card.BASELINES) == list(BASELINES)

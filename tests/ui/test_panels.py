@@ -782,6 +782,36 @@ def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
     assert refused["builtin"] == "python-reference"
 
 
+def test_an_answer_does_not_take_back_a_radio_that_was_clicked_again(home):
+    """The browser sends the last of quick clicks when the answer to the first is there, and reads the radio then."""
+    updates = corpus_tab.take_builtin(None, "python-reference")
+    assert updates["builtin"] == gr.skip()
+    assert updates["corpus_id"] == corpus.find("python-reference").id
+    refused = corpus_tab.take_builtin(updates["corpus_id"], "no-such-example")
+    assert refused["builtin"] == "python-reference"
+    with gr.Blocks() as demo:
+        chosen = form.build()
+        form.build_advanced(chosen, gr.State())
+    for radio, answer in ((chosen.presets, ("laptop",)), (chosen.layout, ("quick", "modern"))):
+        [wired] = [
+            one for one in demo.fns.values() if one.fn and (radio._id, "input") in one.targets and one.outputs[1:]
+        ]
+        assert wired.trigger_mode == "always_last"
+        assert wired.fn(*answer)[chosen.fields.index(radio)] == gr.skip()
+
+
+def test_choosing_another_text_ends_a_reading(home):
+    with gr.Blocks() as demo:
+        corpus_tab.build(gr.HTML(), gr.BrowserState())
+    parts = {part.elem_id: part for part in demo.blocks.values()}
+    readings = {number for number, one in demo.fns.items() if one.fn and one.fn.__name__ == "steps"}
+    assert len(readings) == 6
+    for name in ("corpus-builtin", "corpus-stored"):
+        canceled = [one.cancels for one in demo.fns.values() if (parts[name]._id, "input") in one.targets]
+        assert readings in map(set, canceled)
+    assert all(demo.fns[number].trigger_mode == "always_last" for number in readings)
+
+
 def test_a_built_in_text_is_selected_even_if_it_was_uploaded_before(home, text, monkeypatch):
     monkeypatch.setattr(corpus_tab, "choose_builtin", lambda key: choosing.choose_stored(text.id))
     assert corpus_tab.attempt(corpus_tab.choose_builtin, "shakespeare")["builtin"] == "shakespeare"

@@ -37,6 +37,18 @@ def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, 
     assert err == ""
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])  # as address.check returns it
+def test_a_server_for_the_network_knows_and_names_its_addresses(host, monkeypatch):
+    monkeypatch.setattr(guard, "own_addresses", lambda: ["127.0.1.1", "192.168.1.20"])
+    monkeypatch.delenv("SPACE_HOST", raising=False)
+    assert guard.from_outside(host) == ["192.168.1.20"]
+    assert "192.168.1.20" in guard.middleware(host)[0].kwargs["allowed_hosts"]
+    assert guard.from_outside("127.0.0.1") == []
+    assert "192.168.1.20" not in guard.middleware("127.0.0.1")[0].kwargs["allowed_hosts"]
+    monkeypatch.setenv("SPACE_HOST", "user-space.hf.space")
+    assert guard.from_outside(host) == []
+
+
 @pytest.mark.parametrize("installed", [None, object()])
 def test_threads_take_turns_often_and_matplotlib_is_not_searched_for_in_vain(installed, monkeypatch):
     interval = sys.getswitchinterval()

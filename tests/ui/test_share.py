@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import threading
 import time
 from pathlib import Path
@@ -108,6 +109,9 @@ def test_one_file_is_what_its_exporter_writes(run):
     assert Path(share_tab.take("one", "page")).read_text(encoding="utf-8") == page_export.html(run)
     assert Path(share_tab.take("one", "code")).read_text(encoding="utf-8") == code_export.python(run)
     assert Path(share_tab.take("one", "page")).name == "one.html"
+    text = Path(share_tab.take("one", "text"))
+    assert text.read_text(encoding="utf-8") == corpus.listed()[0].text()
+    assert f'else "{text.name}"' in code_export.python(run)  # the program finds it
     (run.folder / "model.safetensors").unlink()
     with pytest.raises(NanoGPTError, match="no weights yet"):
         share_tab.take("one", "page")
@@ -177,8 +181,12 @@ def test_without_a_login_nothing_can_be_published(run, hub):
     named = [one.fn for one in build_app().fns.values() if one.fn and one.fn.__name__ == "opened"]
     [opened] = [function for function in named if "oauth" in inspect.signature(function).parameters]
     for login, ready in ((None, False), (VISITOR, True)):
-        *_, told, publish, create = opened("one", login)
+        *_, told, publish, create = opened("one", "", login)
         assert (told["state"], publish.interactive, create.interactive) == ("finished" if ready else "", ready, ready)
+    ended_run(corpus.listed()[0], "two", **SMALL)
+    kept = lambda name: json.dumps(dict(models=dict(share=name)))
+    chosen = lambda name: opened("one", kept(name), None)[0].value
+    assert [chosen("two"), chosen("gone"), chosen("one")] == ["two", "one", "one"]  # the one chosen here, if it exists
 
 
 # --- in the browser ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from conftest import visit
 from test_looks import CONTRAST
@@ -14,7 +15,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.launch import gpu_plan, measured, plan, sizes
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, queue
-from nanogpt.ui import form, form_picture
+from nanogpt.ui import form, form_picture, train_tab
 
 PLOT = "document.querySelector('#train-plot svg').getBoundingClientRect()"
 SAMPLE = "document.querySelector('#train-sample .typing-text')"
@@ -104,6 +105,35 @@ def test_the_picture_is_of_the_model_that_a_run_would_train(home, known_speed, t
     with pytest.raises(NanoGPTError, match="once no other run is training"):
         drawn(*entered("timed"))
     assert drawn(*entered("laptop"))["n_layer"] == 4
+
+
+def form_of(preset: str) -> list:
+    """Return the form's inputs for a preset, with few steps."""
+    settings = form.settings_of(preset)
+    return [preset, settings["layout"], "30s", 10, *(settings[k.name] for k in form.ADVANCED)]
+
+
+def test_the_name_of_a_run_is_kept_until_it_has_started(home, known_speed, tiny_text, monkeypatch):
+    text = corpus.add(tiny_text, "A play")
+    monkeypatch.setattr(train_tab.place, "start", lambda run: None)
+    start = lambda name: next(train_tab.attempt_start(text.id, name, *form_of("quick")))
+    assert "name" not in start("!?")
+    assert start("my-run")["name"] == ""
+    refused = start("my-run")
+    assert "There is already a run named my-run" in refused["said"].value["text"]
+    assert "name" not in refused
+
+
+def test_what_a_button_shows_while_it_waits_ends_also_if_there_is_no_answer(home):
+    with gr.Blocks() as demo:
+        button, note = gr.Button(elem_id="go"), gr.HTML()
+        train_tab.on_click(button, lambda: [{}], None, [note], note)
+    after = [one for one in demo.fns.values() if one.trigger_after is not None]
+    shown = [one for one in after if one.trigger_only_on_failure]
+    assert sum("toggle('waits', false)" in str(one.js) for one in after) == 2
+    assert sum("toggle('waits', false)" in str(one.js) for one in shown) == 1
+    [says] = [one.fn for one in shown if one.fn]
+    assert "try again" in says().value["text"]
 
 
 def test_every_setting_is_in_a_group_and_only_once():

@@ -472,7 +472,7 @@ def test_every_head_is_shown_with_its_cost_and_the_chosen_one_whole(one):
     assert [len(base64.b64decode(head["small"])) for head in data["heads"]] == [data["size"] ** 2] * 4
     assert "Open “Switch it off” once to sort the heads" in data["words"]
     [*_] = view_parts.measured(one, [])
-    costs = [float(head["cost"].split()[0]) for head in view_attention.looked(one, "The mill")["heads"]]
+    costs = [float(head["cost"].split()[1]) for head in view_attention.looked(one, "The mill")["heads"]]
     assert costs == sorted(costs, reverse=True)
 
 
@@ -747,7 +747,7 @@ def take_the_tour(page) -> None:
     chosen = page.locator(".tour-choice").first.text_content()
     page.get_by_role("button", name="Encode").click()
     page.wait_for_selector(".tour-answer p")
-    assert page.locator(".tour-answer b").text_content().startswith(("Right.", "Not quite. Right is: "))
+    assert page.locator(".tour-answer b").text_content().startswith(("Right.", "Not quite. The answer is: "))
     assert page.locator(".tour-dot[data-done=true]").count() == 1
     page.get_by_role("button", name="Next", exact=True).click()
     assert page.evaluate("document.activeElement.className") == "tour-title"

@@ -48,11 +48,25 @@ def test_the_ruler_has_the_run_among_the_baselines(one, text):
     assert "keep learning as they read" in data["words"][2]
 
 
-def test_without_counts_the_ruler_says_why(one):
-    assert view_loss.ruler(one)["words"] == [
+def test_without_counts_the_ruler_says_why(one, text):
+    assert view_loss.ruler(one, waiting=True)["words"] == [view_loss.COUNTING]
+    [uncounted] = view_loss.ruler(one)["words"]
+    assert uncounted.startswith("The characters of this text haven't been counted")
+    corpus.delete(text.id)
+    assert view_loss.ruler(view.opened("one"))["words"] == [
         "The text of this model isn't here, so there is nothing to compare its loss with."
     ]
-    assert view_loss.ruler(one, waiting=True)["words"] == [view_loss.COUNTING]
+
+
+def test_the_ruler_goes_on_waiting_when_another_text_has_been_counted_first(one, monkeypatch):
+    finished, wanted = iter([0, 1, 2]), iter([True, False])
+    monkeypatch.setattr(view_loss.counting, "ask", lambda id: True)
+    monkeypatch.setattr(view_loss.counting, "is_wanted", lambda id: next(wanted))
+    monkeypatch.setattr(view_loss.counting, "finished", lambda: next(finished, 2))
+    monkeypatch.setattr(view_loss.time, "sleep", lambda seconds: None)
+    first, *others = [data["words"] for data in view_loss.show("one") if data]
+    assert [first, *others[:-1]] == [[view_loss.COUNTING]] * 2
+    assert others[-1][0].startswith("The characters of this text haven't been counted")
 
 
 def test_learning_while_reading_is_shown_and_stops_for_a_run(one, text, monkeypatch):
@@ -60,7 +74,7 @@ def test_learning_while_reading_is_shown_and_stops_for_a_run(one, text, monkeypa
     data = view_loss.ruler(one, learned=found)
     [mark] = [mark for mark in data["marks"] if mark["kind"] == "model adaptive"]
     assert mark["loss"] == found["dynamic"]
-    assert f"the model comes to {found['dynamic']:.3f}" in data["words"][-1]
+    assert f"the model reaches {found['dynamic']:.3f}" in data["words"][-1]
     monkeypatch.setattr(queue, "running", lambda: ["other"])
     with pytest.raises(NanoGPTError, match="Available once training ends"):
         next(view_loss.learn(one))
@@ -72,8 +86,8 @@ def test_learning_while_reading_is_shown_and_stops_for_a_run(one, text, monkeypa
 
 def test_what_the_right_to_learn_is_worth_is_a_difference_with_its_side():
     said = lambda dynamic: view_loss.learned(dict(static=2.0, dynamic=dynamic))
-    assert said(1.875) == "With the same right, the model comes to 1.875, 0.125 lower than without."
-    assert said(2.25) == "With the same right, the model comes to 2.250, 0.250 higher than without."
+    assert said(1.875) == "If it may also keep learning as it reads, the model reaches 1.875, 0.125 lower than without."
+    assert said(2.25) == "If it may also keep learning as it reads, the model reaches 2.250, 0.250 higher than without."
 
 
 def test_learning_has_less_time_on_a_public_server(one, monkeypatch):
@@ -242,7 +256,7 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tin
     assert page.locator(".ruler-table tbody tr").count() == len(losses) + 1
     page.click("#loss-learn")
     page.wait_for_function("n => document.querySelectorAll('.ruler-mark').length === n", arg=len(losses) + 2)
-    assert "With the same right, the model comes to" in page.locator(".ruler-words").text_content()
+    assert "the model reaches" in page.locator(".ruler-words").text_content()
     page.mouse.move(0, 0)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
