@@ -3,8 +3,8 @@
 Each process, a *rank*, holds a copy of the model and of the optimizers. Rank 0 is the trainer: it decides how long to
 train, evaluates, writes samples and saves. The others follow it: before each step they learn its learning rate, and
 after the backward pass one `all_reduce` adds the gradients of all ranks. All ranks then make the same update, so their
-copies stay identical, and N processes end where one does, but for rounding. Muon's matrices are shared out like the
-batch. Goyal et al., 2017, arXiv 1706.02677, describe this kind of training.
+copies stay identical, and without dropout N processes end where one does, but for rounding. Muon's matrices are shared
+out like the batch. Goyal et al., 2017, arXiv 1706.02677, describe this kind of training.
 
 `train --processes N` starts the other ranks on this machine; `torchrun` starts all of them, on one machine or several.
 On GPUs, each rank has its own, and gradients travel by NCCL. On CPUs they travel by gloo, as rank 0's messages always
@@ -25,7 +25,8 @@ import torch
 import torch.distributed as dist
 
 from .config import NanoGPTError
-from .device import Device
+from .device import Device, native_bfloat16
+from .errors import lacks_memory
 from .optim import Muon, orthogonalize
 from .paths import environment
 from .step import Step
@@ -49,10 +50,10 @@ class Ranks:
     """This process's place among the processes that train a run together."""
 
     def __init__(self, rank: int, size: int, store: Any, device: Device):
-        """Meet the other ranks. Raise NanoGPTError if their devices differ, because their precision would, too."""
+        """Meet the other ranks. Raise NanoGPTError if their devices differ in kind or precision."""
         self.rank, self.size, self.store, self.device = rank, size, store, device
         present = [PRESENT.format(other) for other in range(size)]
-        store.set(present[rank], f"{device.type} {device.dtype}")
+        store.set(present[rank], kind_of(device))
         store.wait(present, PATIENCE)
         check_alike({store.get(key).decode() for key in present})
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
@@ -104,9 +105,9 @@ class Ranks:
         """Raise Lost, which says why, where torch would say that a connection was closed."""
         try:
             yield
-        except torch.OutOfMemoryError:  # it is this rank's
-            raise
         except RuntimeError as error:
+            if lacks_memory(error):  # it is this rank's
+                raise
             raise Lost(self.why()) from error
 
     def why(self) -> str:
@@ -126,12 +127,23 @@ class Ranks:
         dist.destroy_process_group()
 
 
+def kind_of(device: Device) -> str:
+    """Return the type of a device and the precision of its products, in which all ranks must be alike.
+
+    A CPU's `dtype` is always float32; without dropout, and in Muon, it computes in bfloat16 if it can.
+    """
+    rough = device.type == "cpu" and native_bfloat16()
+    return f"{device.type} {torch.bfloat16 if rough else device.dtype}"
+
+
 def check_alike(kinds: set[str]) -> None:
     """Raise NanoGPTError if there are several kinds of device."""
     if len(kinds) > 1:
+        on_cpus = all(kind.startswith("cpu ") for kind in kinds)
+        choose = "GPUs of one kind with CUDA_VISIBLE_DEVICES, or use --device cpu"
         raise NanoGPTError(
             f"The processes of a run need devices of one kind, and these have {' and '.join(sorted(kinds))}. Choose "
-            "GPUs of one kind with CUDA_VISIBLE_DEVICES, or use --device cpu."
+            f"{'machines with CPUs of one kind' if on_cpus else choose}."
         )
 
 
@@ -149,7 +161,8 @@ class SharedStep:
 
     def __init__(self, step: Step, ranks: Ranks):
         self.step, self.ranks = step, ranks
-        self.optimizers, self.ready, self.evaluate = step.optimizers, step.ready, step.evaluate
+        self.optimizers, self.scaler = step.optimizers, step.scaler
+        self.ready, self.evaluate = step.ready, step.evaluate
         self.own: Callable = step.forward_backward
         step.forward_backward = self.forward_backward  # type: ignore[method-assign]
         for optimizer in self.optimizers:
@@ -227,7 +240,8 @@ def together(
     """As the trainer of a run, train with other ranks until the block ends: yield the Ranks, or None if there are none.
 
     torchrun has started the others; if it hasn't, start them here, up to `processes` in all, on GPUs each at a place of
-    its own. Raise NanoGPTError if they don't come.
+    its own. Raise NanoGPTError if they don't come. If the block fails, what it raised is raised, and the others end:
+    those started here at once, torchrun's when this process ends, because that closes their connections.
     """
     started: list[subprocess.Popen] = []
     size = max(processes, number()[1])
@@ -251,13 +265,12 @@ def together(
             ranks = Ranks(0, size, store, device)
         try:
             yield ranks
-        except Lost:
-            raise
         except BaseException:
-            ranks.tell(None)
+            # Within a step they wait for gradients and don't hear, and leaving an NCCL group waits for all ranks.
+            for process in started:
+                process.kill()
             raise
-        else:
-            ranks.tell(None)
+        ranks.tell(None)
         ranks.leave()
     finally:
         for process in started:
@@ -275,7 +288,7 @@ def start(rank: int, size: int, port: int, threads: int, place: str) -> subproce
 
 
 def end(process: subprocess.Popen) -> None:
-    """Wait for a rank that was told to end, or whose connection is closed; it has nothing to save."""
+    """Wait for a rank that was told to end or was killed; it has nothing to save."""
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:

@@ -16,9 +16,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from nanogpt import ranks
+from nanogpt import corpus, ranks
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import Device
+from nanogpt.launch import prepare, trainer
 from nanogpt.model import GPT
 from nanogpt.ranks import Lost, Ranks, SharedStep
 from nanogpt.runs import Run
@@ -68,6 +69,10 @@ def other_rank(what: str) -> None:
         there.leave("Process 2 of 2: Out of memory.")
     elif what == "is killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "follows":
+        while there.hear() is not None:
+            there.add([torch.zeros(3)], 1.0)
+        there.leave()
 
 
 def without_bfloat16() -> None:
@@ -80,16 +85,22 @@ def without_bfloat16() -> None:
 
 @pytest.fixture
 def second(monkeypatch: pytest.MonkeyPatch):
-    """Return a function that has the second process do something."""
+    """Return a function that has the second process do something, and returns a list that will hold it."""
 
-    def do(what: str) -> None:
+    def do(what: str) -> list[subprocess.Popen]:
+        started = []
+
         def start(rank: int, size: int, port: int, threads: int, place: str) -> subprocess.Popen:
             code = f"import test_ranks; test_ranks.other_rank({what!r})"
             where = dict(RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
             path = os.pathsep.join([str(HERE), str(HERE.parent)])
-            return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **where, "PYTHONPATH": path})
+            started.append(
+                subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **where, "PYTHONPATH": path})
+            )
+            return started[0]
 
         monkeypatch.setattr(ranks, "start", start)
+        return started
 
     return do
 
@@ -139,9 +150,58 @@ def test_a_process_that_is_gone_is_one_sentence(second, what, sentence):
     dist.destroy_process_group()
 
 
+@pytest.fixture
+def soon(monkeypatch) -> None:
+    """Let rank 0 wait for seconds only, where it would wait for the others as long as they take."""
+    monkeypatch.setattr(ranks, "FOREVER", timedelta(seconds=30))
+
+
+def run_out_of_memory(both: Ranks, within_a_step: bool) -> None:
+    """Fail while the second process waits for gradients, or for the next step."""
+    both.tell(0.1)
+    if not within_a_step:
+        both.add([torch.zeros(3)], 1.0)
+    raise MemoryError("no room")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("within_a_step", [True, False])
+def test_what_the_first_process_raised_is_raised_and_the_others_end(second, within_a_step):
+    started = second("follows")
+    with pytest.raises(MemoryError, match="no room"), ranks.together("some-run", 2) as both:
+        run_out_of_memory(both, within_a_step)
+    assert started[0].poll() is not None
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("soon")
+def test_a_run_says_why_its_first_process_failed_within_a_step(home, tiny_text, monkeypatch):
+    calls, share = [], SharedStep.forward_backward
+
+    def full(step: SharedStep, *batch):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return share(step, *batch)
+
+    monkeypatch.setattr(SharedStep, "forward_backward", full)
+    settings = {name.replace("-", "_"): value for name, value in SMALL.items()}
+    run = prepare.new_run("full", corpus.add(tiny_text, "A play"), **settings, max_iters=20, device="cpu")
+    assert trainer.main(run.name, processes=2) == 1
+    assert run.status().message == "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
+    dist.destroy_process_group()
+
+
+def test_memory_that_a_message_lacks_is_not_a_process_that_is_gone():
+    with pytest.raises(RuntimeError, match="out of memory"), Ranks.__new__(Ranks).noticing():
+        raise RuntimeError("NCCL error: unhandled cuda error. Cuda failure 2 'out of memory'")
+
+
 def says_that_it_is_here(rank: int, port: int) -> None:
     """Do the first half of what another rank does to join."""
-    dist.TCPStore(ranks.HERE, port, is_master=False).set(ranks.PRESENT.format(rank), "cpu torch.float32")
+    dist.TCPStore(ranks.HERE, port, is_master=False).set(ranks.PRESENT.format(rank), ranks.kind_of(ranks.CPU))
 
 
 @pytest.mark.slow
@@ -216,6 +276,17 @@ def test_ranks_with_devices_of_other_kinds_do_not_train_together():
     ranks.check_alike({"cuda torch.bfloat16"})
     with pytest.raises(NanoGPTError, match=r"these have cuda torch\.bfloat16 and cuda torch\.float16"):
         ranks.check_alike({"cuda torch.float16", "cuda torch.bfloat16"})
+
+
+def test_cpus_that_compute_in_other_precisions_do_not_train_together(monkeypatch):
+    """Without dropout, and in Muon, a CPU computes in bfloat16 if it can, whatever its device says."""
+    store = dist.HashStore()
+    monkeypatch.setattr(ranks, "native_bfloat16", lambda: True)
+    store.set(ranks.PRESENT.format(1), ranks.kind_of(ranks.CPU))
+    monkeypatch.setattr(ranks, "native_bfloat16", lambda: False)
+    said = r"have cpu torch\.bfloat16 and cpu torch\.float32\. Choose machines with CPUs of one kind\."
+    with pytest.raises(NanoGPTError, match=said):
+        Ranks(0, 2, store, ranks.CPU)
 
 
 def test_on_gpus_gradients_travel_by_nccl_in_plain_steps(monkeypatch):
