@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -105,7 +106,7 @@ def assemble(run: Run, device: Device, tokenizer: Tokenizer, ranks: Ranks | None
     model = GPT(read_config(run.folder)).to(device.type)
     take_step = make_step(model, config, device, ranks)
     generator = torch.Generator().manual_seed(config.seed)
-    at = load_state(run, model, take_step.optimizers, generator)
+    at = load_state(run, model, take_step.optimizers, take_step.scaler, generator)
     get_batch = make_get_batch(data.train, model.config.block_size, config, generator)
     if data.mapped:
         get_batch = forgetting(get_batch, data.mapped, config.batch_size)
@@ -123,11 +124,9 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
     config, tokenizer = TrainConfig.of(settings["train"]), load_tokenizer(run.folder)
     device = pick_device(config.device, probe=True)
     devices, count = wanted(processes, config.batch_size, places(device))
-    with (
-        queue.turn(run.name, *devices, count=count, alone=alone) as taken,
-        run.held(),
-        together(run.name, processes, taken, device := at_place(device, taken[0])) as ranks,
-    ):
+    with queue.turn(run.name, *devices, count=count, alone=alone) as taken, run.held(), ExitStack() as shared:
+        device = at_place(device, taken[0])
+        ranks = shared.enter_context(together(run.name, processes, taken, device))
         parts = assemble(run, device, tokenizer, ranks)
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at
         at.seconds = max(at.seconds, seconds_spent(run, config, settings))
@@ -147,7 +146,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         size = 16 * model.count_parameters()  # bytes per save: current and best weights, and the optimizer's state
         due = Timetable(config, at.seconds, windows_of(data.val), seconds, size, costs_before(settings))
         due.starting = time.perf_counter() - began
-        save = partial(save_state, run, model, take_step.optimizers, parts.generator, at)
+        save = partial(save_state, run, model, take_step.optimizers, take_step.scaler, parts.generator, at)
         # a timed run plans its last evaluation, which is by the model's own forward pass, by what the others took
         evaluate = None if config.budget else take_step.evaluate
         reporter = Reporter(run, model, tokenizer, data, device, config, due, at, save, evaluate)
@@ -183,7 +182,10 @@ def own_device(run: str) -> Device:
 
 
 def follow(run: Run, ranks: Ranks) -> None:
-    """Train as another rank of a run: the same steps as rank 0, for as long as it says."""
+    """Train as another rank of a run: the same steps as rank 0, for as long as it says.
+
+    With dropout, the numbers that are dropped here depend on the step at which the run was last resumed.
+    """
     parts = assemble(run, ranks.device, load_tokenizer(run.folder), ranks)
     torch.manual_seed(parts.config.seed + parts.at.step + ranks.rank)  # or all ranks would drop the same numbers
     for step in itertools.count(parts.at.step):

@@ -24,14 +24,17 @@ from safetensors.torch import load, save
 from nanogpt import corpus, disk, runs
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.data import split
-from nanogpt.device import pick_device
+from nanogpt.device import Device, pick_device
 from nanogpt.evaluate import estimate_loss
 from nanogpt.formats import load_model, read_config
 from nanogpt.launch import local, prepare
 from nanogpt.launch.trainer import main
+from nanogpt.model import GPT
 from nanogpt.reporter import CLEARLY_WORSE, Reporter
 from nanogpt.runs import Run, read_jsonl, snapshots
+from nanogpt.runs.checkpoint import Progress, load_state, save_state
 from nanogpt.schedule import get_lr, settled
+from nanogpt.step import Step
 from nanogpt.timetable import Timetable
 from nanogpt.tokenizer import load_tokenizer
 from nanogpt.train import load_data, load_kernels, train
@@ -253,6 +256,52 @@ def test_on_a_gpu_a_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed, t
     prepare.to_continue(run)
     train(run)
     same_state(expected, run)
+
+
+def test_a_resumed_run_in_float16_skips_no_step_again(text, monkeypatch):
+    """Simulated on a CPU. The first scale is so large that the gradients of the first steps overflow."""
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: scaler(device, 2.0**30, enabled=enabled))
+    monkeypatch.setattr("nanogpt.train.pick_device", lambda *_, **__: Device("cpu", torch.float16, "a T4"))
+    monkeypatch.setattr("nanogpt.train.fastest_step", Step)
+    expected, run = (prepare.new_run(f"float16-{name}", text, **{**TINY, **PLAIN}) for name in ("whole", "stopped"))
+    train(expected)
+    assert 30 < train_until(run, 60) < 120
+    prepare.to_continue(run)
+    train(run)
+    same_state(expected, run)
+    scale, steps = state(run)["scaler"].tolist()
+    assert scale < 2**30
+    assert 60 < steps < 120  # since it was last changed
+
+
+def saved_parts(run: Run, device: Device) -> tuple:
+    """Return what a checkpoint of a run is made of, besides its progress."""
+    model = GPT(read_config(run.folder))
+    step = Step(model, TrainConfig(), device)
+    return run, model, step.optimizers, step.scaler, torch.Generator()
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_scale(text, undisturbed):
+    run, _, _, scaler, _ = parts = saved_parts(undisturbed(**PLAIN), Device("cpu", torch.float16, "a T4"))
+    assert "scaler" not in state(run)
+    before = scaler.state_dict()
+    assert load_state(*parts).step == 120
+    assert scaler.state_dict() == before
+
+
+def test_the_random_numbers_of_an_apple_gpu_are_kept(text, monkeypatch):
+    """Simulated: what is recorded is which generator is read and set."""
+    run = prepare.new_run("apple", text, **TINY)
+    parts = saved_parts(run, Device("mps", torch.float32, "Apple GPU"))
+    gpu = torch.Generator().manual_seed(1)
+    monkeypatch.setattr(torch.mps, "get_rng_state", gpu.get_state)
+    monkeypatch.setattr(torch.mps, "set_rng_state", gpu.set_state)
+    monkeypatch.setattr(GPT, "device", torch.device("mps"))
+    save_state(*parts, Progress())
+    drawn = torch.rand(3, generator=gpu)
+    load_state(*parts)
+    assert torch.equal(torch.rand(3, generator=gpu), drawn)
 
 
 @pytest.mark.slow
@@ -638,7 +687,7 @@ def progress_with(**changes) -> Callable:
     return lambda tensors, progress: progress.update(changes)
 
 
-OTHER_CHECKPOINTS = {
+OTHER_CHECKPOINTS: dict[str, Callable] = {
     "a step that is a word": progress_with(step="x"),
     "seconds that are none": progress_with(seconds=None),
     "a loss that is a word": progress_with(best_val_loss="z"),
@@ -646,6 +695,9 @@ OTHER_CHECKPOINTS = {
     "no random state": lambda tensors, progress: tensors.pop("random.torch"),
     "a random state of zeros": lambda tensors, progress: tensors["random.batches"].zero_(),
     "a random state of floats": lambda tensors, progress: tensors.update({"random.torch": torch.zeros(5056)}),
+    "a loss scaled by zero": lambda tensors, progress: tensors.update(scaler=torch.zeros(2)),
+    "a loss scaled by NaN": lambda tensors, progress: tensors.update(scaler=torch.tensor([math.nan, 0.0])),
+    "a scale without its age": lambda tensors, progress: tensors.update(scaler=torch.tensor([1024.0])),
     "an optimizer without one tensor": lambda tensors, progress: tensors.pop("optimizer.0.0.exp_avg_sq"),
     "an optimizer's tensor of another shape": lambda tensors, progress: tensors.update(
         {"optimizer.0.0.exp_avg": torch.zeros(())}

@@ -1,6 +1,8 @@
 """The checkpoint, last.safetensors: everything needed to resume a run exactly, in one file.
 
-Its tensors are the weights, the optimizer state and the random number generators; its metadata holds the progress.
+Its tensors are the weights, the optimizer state, the random number generators and the scale of a float16 loss; its
+metadata holds the progress. Only runs of several processes with dropout aren't resumed exactly: the generators are
+those of rank 0, and the other ranks drop other numbers than they would have.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from ..optim import load_optimizer_tensors, optimizer_tensors
 from .history import is_number
 from .run import Run
 
+SCALER = ("scale", "_growth_tracker")  # what changes of a GradScaler's state; saved as float32 numbers
+
 
 @dataclass
 class Progress:
@@ -39,21 +43,28 @@ class Progress:
     judged_loss: float | None = None  # of the best weights, if a finishing run replaces them by the last ones
 
 
-def save_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator, progress: Progress) -> None:
-    """Write the checkpoint: weights, optimizer state, random states and progress."""
+def save_state(
+    run: Run, model: GPT, optimizers: list, scaler: torch.amp.GradScaler, generator: torch.Generator, progress: Progress
+) -> None:
+    """Write the checkpoint: weights, optimizer state, the loss's scale, random states and progress."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(optimizers).items()}
     tensors |= {"random.torch": torch.get_rng_state(), "random.batches": generator.get_state()}
-    if model.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    if model.device.type != "cpu":
+        tensors[f"random.{model.device.type}"] = getattr(torch, model.device.type).get_rng_state()
+    if scaler.is_enabled():
+        tensors["scaler"] = torch.tensor([scaler.state_dict()[name] for name in SCALER])
     parts = safetensors_parts(tensors, {"progress": json.dumps(asdict(progress))})
     write_whole(run.folder / "last.safetensors", parts)
 
 
-def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generator) -> Progress:
+def load_state(
+    run: Run, model: GPT, optimizers: list, scaler: torch.amp.GradScaler, generator: torch.Generator
+) -> Progress:
     """Restore everything from the checkpoint and return the progress; a new Progress if there is no checkpoint yet.
 
-    Raise NanoGPTError if the file is damaged or belongs to another model.
+    What it lacks, because it is from another kind of device or an earlier version, stays as it is. Raise NanoGPTError
+    if the file is damaged or belongs to another model.
     """
     try:
         data = read(run.folder / "last.safetensors")
@@ -72,8 +83,10 @@ def load_state(run: Run, model: GPT, optimizers: list, generator: torch.Generato
         _load_optimizers(run.name, optimizers, part("optimizer."))
         torch.set_rng_state(tensors["random.torch"])
         generator.set_state(tensors["random.batches"])
-        if "random.cuda" in tensors and model.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"])
+        if (state := tensors.get(f"random.{model.device.type}")) is not None:
+            getattr(torch, model.device.type).set_rng_state(state)
+        if "scaler" in tensors:
+            _load_scaler(scaler, tensors["scaler"])
     except (NanoGPTError, torch.OutOfMemoryError):
         raise
     except (KeyError, ValueError, TypeError, RuntimeError):  # missing, or of another shape or type
@@ -91,6 +104,13 @@ def _load_optimizers(name: str, optimizers: list, tensors: dict[str, torch.Tenso
             f"{name} was trained with another version of nanogpt, whose optimizer doesn't match this one's, so it "
             "can't be resumed. You can still sample from it; train again to go on."
         ) from None
+
+
+def _load_scaler(scaler: torch.amp.GradScaler, saved: torch.Tensor) -> None:
+    scale, growth = saved.tolist()
+    if not (0 < scale < math.inf and 0 <= growth < 2**31):  # `not` catches NaN
+        raise ValueError(f"a scale of {scale}, unchanged for {growth} steps")
+    scaler.load_state_dict(scaler.state_dict() | dict(zip(SCALER, (scale, int(growth)))))
 
 
 def check_random(shape: list[int], state: Callable[[], torch.Tensor]) -> None:
