@@ -18,8 +18,8 @@ from .config import NanoGPTError
 from .paths import home
 
 PROBLEMS = (NanoGPTError, OSError, MemoryError)  # what is answered with a sentence; anything else is a bug
-# Out-of-memory errors that are no MemoryError: from the CPU allocator, the CUDA driver and cuBLAS
-NO_MEMORY = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+# Out-of-memory errors that are no MemoryError: from the CPU allocator (the second one is Windows'), CUDA and cuBLAS
+NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # EDQUOT: a user's quota; Windows doesn't have it
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # the last one: NFS without a lock server
 PROXIES = ("http", "https", "socks5", "socks5h")
