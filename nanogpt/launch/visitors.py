@@ -36,7 +36,7 @@ NO_COOKIE = (
 )
 
 
-_counting = threading.Lock()  # so that ten clicks on Start at the same moment count as ten runs
+_counting = threading.Lock()  # so that ten clicks on Start or Resume at the same moment count as ten runs
 
 
 def new_word() -> str:
@@ -102,8 +102,10 @@ class Visitor:
         """
         from . import prepare  # here and below, because it imports torch, which the page can be drawn without
 
-        run = self.to_continue(name, "There is no run to resume yet. Press Start.")
-        prepare.to_continue(run, **prepare.extension(run.status(), TrainConfig.of(run.settings()["train"]), more))
+        with _counting:
+            run = self.to_continue(name, "There is no run to resume yet. Press Start.")
+            prepare.to_continue(run, **prepare.extension(run.status(), TrainConfig.of(run.settings()["train"]), more))
+            queue.draw(run.name)  # so that the next call counts this run
         place.start(run)
         return run
 

@@ -20,7 +20,7 @@ from gradio.context import LocalContext
 from nanogpt import corpus, limits, paths
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
-from nanogpt.launch import expiry, prepare, visitors
+from nanogpt.launch import expiry, place, prepare, visitors
 from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
@@ -285,6 +285,36 @@ def test_many_starts_at_once_are_counted(anna, tiny_text):
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(start, range(8))) == 2
     assert len(all_runs()) == 2
+
+
+@pytest.mark.parametrize(("most", "most_waiting"), [("2", "9"), ("9", "2")])
+def test_many_resumes_at_once_are_counted(anna, tiny_text, monkeypatch, most, most_waiting):
+    monkeypatch.setenv("NANOGPT_MAX_RUNS", most)
+    monkeypatch.setenv("NANOGPT_MAX_WAITING", most_waiting)
+    monkeypatch.setattr(place, "start", lambda run: None)
+    text, names = given(anna, tiny_text), []
+    for number in range(5):
+        run = written(anna, text, f"run-{number}")
+        (run.folder / "last.safetensors").write_bytes(b"a checkpoint")
+        run.event("stopped", step=0, message="Stopped.")
+        names.append(run.name)
+
+    def resume(name: str) -> bool:
+        try:
+            return bool(anna.go_on(name))
+        except NanoGPTError:
+            return False
+
+    with ThreadPoolExecutor(5) as pool:
+        assert sum(pool.map(resume, names)) == 2
+    assert len(queue.waiting()) == 2
+
+
+def test_a_run_that_is_not_resumed_does_not_count(anna, tiny_text):
+    run = written(anna, given(anna, tiny_text))
+    with pytest.raises(NanoGPTError, match="Enter how many more to train"):
+        anna.go_on(run.name)
+    assert queue.waiting() == []
 
 
 def test_the_terms_name_what_holds(public, monkeypatch):
