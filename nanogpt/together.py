@@ -257,7 +257,10 @@ class Together:
             text.request.end()
 
     def fail(self, error: Exception) -> None:
-        """Tell those whose texts were being generated what went wrong. Texts that wait get their turn."""
-        for text in self.writing:
+        """Tell those whose texts were being generated what went wrong. Texts that wait get their turn.
+
+        If there were none, what failed was to let those that wait join. They would fail again and again, so tell them.
+        """
+        for text in self.writing or [self.waiting.popleft() for _ in range(len(self.waiting))]:
             text.request.end(error)
         self.writing, self.rows = [], None

@@ -193,6 +193,16 @@ def test_an_error_reaches_those_it_concerns_and_the_next_request_works(where, mo
     assert written(model.ask(TOKENIZER, "ab", config)) == ["".join(stream(model.model, TOKENIZER, "ab", config))]
 
 
+def test_if_there_is_no_memory_for_rows_those_who_wait_are_told(monkeypatch):
+    model, config = Together(made()), SampleConfig(length=20)
+    with monkeypatch.context() as broken:
+        broken.setattr(together_module, "Rows", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+        with pytest.raises(MemoryError, match="no room"):
+            written(model.ask(TOKENIZER, "ab", SampleConfig(length=20, num_samples=2)))
+        assert ended(model)
+    assert written(model.ask(TOKENIZER, "ab", config)) == ["".join(stream(model.model, TOKENIZER, "ab", config))]
+
+
 def test_what_cannot_be_asked_starts_no_thread():
     model = Together(made())
     with pytest.raises(NanoGPTError):
