@@ -43,7 +43,28 @@ def keep_freed_memory() -> None:
 
 def threads_for(model: ModelConfig) -> int:
     """Return how many threads share a batch. Dropout draws from one generator: several threads would race for it."""
-    return 1 if model.dropout else min(torch.get_num_threads(), MOST)
+    return 1 if model.dropout else crew(torch.get_num_threads())
+
+
+def crew(cores: int) -> int:
+    """Return how many threads share the cores, with the same number for each.
+
+    From two to MOST, it is the number that leaves the fewest cores idle, and the largest of several: on seven cores,
+    three threads have two each.
+    """
+    numbers = range(min(cores, 2), min(cores, MOST) + 1)
+    return max(numbers, key=lambda number: (cores // number * number, number))
+
+
+@contextmanager
+def cores_each(cores: int) -> Iterator[None]:
+    """Have torch use this many cores in each of our threads until the block ends."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)  # process-wide, and it also limits the products in our threads
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class CrewStep(Step):
@@ -62,24 +83,15 @@ class CrewStep(Step):
             if isinstance(optimizer, Muon):
                 optimizer.orthogonalize, optimizer.shares = self.orthogonalize, self.size
 
-    @contextmanager
-    def one_part_each(self) -> Iterator[None]:
-        """Have torch use as many threads in each of ours as there are cores for it."""
-        torch.set_num_threads(self.each)  # process-wide, and it also limits the products in our threads
-        try:
-            yield
-        finally:
-            torch.set_num_threads(self.cores)
-
     def __call__(self, xb, yb, lr: float):
-        with self.one_part_each():
+        with cores_each(self.each):
             return super().__call__(xb, yb, lr)
 
     def evaluate(self, xb, yb):
         """Return the mean loss of a batch, for an evaluation while training, as precise as the training is."""
         if not self.by_hand or len(xb) < self.size:  # few long rows: all cores on each of them
             return super().evaluate(xb, yb)
-        with self.one_part_each():
+        with cores_each(self.each):
             return torch.stack(self.divided(self.by_hand.loss, *self.shares(xb, yb))).sum()
 
     def forward_backward(self, xb, yb):
@@ -87,10 +99,14 @@ class CrewStep(Step):
         if not self.by_hand:
             return super().forward_backward(xb, yb)
         self.model.zero_grad(set_to_none=True)  # or there would be one more copy of them in memory
-        (loss, grads), *rest = self.divided(self.by_hand, *self.shares(xb, yb))
-        for more, others in rest:
-            loss = loss + more
-            torch._foreach_add_(grads, others)
+        if len(xb) < self.size:  # few long rows: all cores on each of them
+            with cores_each(self.cores):
+                loss, grads = self.by_hand(xb, yb)
+        else:
+            (loss, grads), *rest = self.divided(self.by_hand, *self.shares(xb, yb))
+            for more, others in rest:
+                loss = loss + more
+                torch._foreach_add_(grads, others)
         for p, grad in zip(self.parameters, grads):
             p.grad = grad
         return loss

@@ -22,7 +22,7 @@ def needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
     on_cpu = device.type == "cpu"
     state = 1 if train.optimizer == "muon" else 2
     more = 3 if on_cpu else 2  # copies: the best weights, and on a CPU two to draw samples from
-    threads = gradients(model, device)
+    threads = gradients(model, train.batch_size, device)
     rounded = 2 * threads if dtype_by_hand(model, device) is torch.bfloat16 else 0  # each has the weights in bfloat16
     kept = count_parameters(model) * (4 * (1 + threads + state + more) + rounded)
     tokens = train.batch_size * model.block_size
@@ -51,13 +51,14 @@ def attention_weights(model: ModelConfig) -> int:
     return model.n_head * (T if T <= ROWS else (T + ROWS) // 2) if T <= KEEP else 0
 
 
-def gradients(model: ModelConfig, device: Device) -> int:
-    """Return how many copies of the gradients there are: one for each thread of fast/cpu.py."""
+def gradients(model: ModelConfig, batch_size: int, device: Device) -> int:
+    """Return how many copies of the gradients there are: one for each thread of fast/cpu.py that has rows."""
     try:
         from ..fast.cpu import threads_for
     except ImportError:
         return 1
-    return threads_for(model) if device.type == "cpu" else 1
+    threads = threads_for(model) if device.type == "cpu" else 1
+    return threads if batch_size >= threads else 1  # fewer rows are not divided
 
 
 def dtype_by_hand(model: ModelConfig, device: Device) -> torch.dtype | None:

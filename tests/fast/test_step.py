@@ -11,7 +11,7 @@ import torch
 from nanogpt.config import ModelConfig, TrainConfig
 from nanogpt.device import Device, native_bfloat16, pick_device
 from nanogpt.fast.attention import attend, attend_backward
-from nanogpt.fast.cpu import CrewStep
+from nanogpt.fast.cpu import CrewStep, crew
 from nanogpt.fast.gradients import ByHand, by_hand, compiled, loss_and_gradients, loss_only
 from nanogpt.layout import LAYOUTS
 from nanogpt.model import GPT, attention_by_hand
@@ -237,6 +237,29 @@ def test_a_divided_step_is_the_plain_one(layout, optimizer, cores, B, monkeypatc
         assert way > 0
         assert (p - q).norm() < 0.02 * way, name
         assert (p - q).abs().max() < 0.02 * p.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads"),
+    [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 3), (7, 3), (8, 4), (9, 3), (10, 2), (12, 4), (13, 4), (16, 4)],
+)
+def test_as_few_cores_as_possible_are_idle(cores, threads):
+    assert crew(cores) == threads
+
+
+@pytest.mark.parametrize(("B", "expected"), [(1, [4]), (3, [4]), (4, [1] * 4), (8, [1] * 4)])
+def test_fewer_rows_than_threads_get_all_cores(B, expected):
+    device, used, before = pick_device("cpu"), [], torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        step = CrewStep(a_model(), TrainConfig(), device)
+        function = step.by_hand
+        step.by_hand = lambda *batch: used.append(torch.get_num_threads()) or function(*batch)
+        step(*a_batch(B), 1e-3)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert used == expected
 
 
 def test_gradients_are_cut_to_the_length_they_may_have():
