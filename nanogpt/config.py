@@ -50,9 +50,7 @@ class Knob:
 
         The error calls the setting by its name, or by `called`, such as its label on the page.
         """
-        return self._parsed(value, called or self.name)
-
-    def _parsed(self, value: Any, called: str) -> Any:
+        called = called or self.name
         allowed, given, quoted = self._allowed(), brief(str(value)), brief(repr(value))
         self._refuse_nothing(value, called)
         if self.name == "budget" and isinstance(value, str):
@@ -61,11 +59,14 @@ class Knob:
             number = self.kind(value) if self.kind is not int else _whole(value)
         except (TypeError, ValueError, OverflowError):
             raise NanoGPTError(f"{called} was {quoted}; it must be {allowed}.") from None
-        if self.choices and number not in self.choices:
-            raise NanoGPTError(f"{called} was {quoted}; it must be {allowed}.")
-        if self.low is not None and self.high is not None and not self.low <= number <= self.high:  # `not` catches NaN
-            raise NanoGPTError(f"{called} was {given}; it must be {allowed}.")
+        if not self._fits(number):
+            raise NanoGPTError(f"{called} was {quoted if self.choices else given}; it must be {allowed}.")
         return number
+
+    def _fits(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        return self.low is None or self.high is None or self.low <= value <= self.high  # False for NaN
 
     def _refuse_nothing(self, value: Any, called: str) -> None:
         if value is None or value == "" and self.kind is not str:

@@ -93,12 +93,12 @@ class Shuffled:
         parts = []
         while first < end:  # a batch may span two turns
             number, at = divmod(first, self.count)
-            parts.append(self.pass_over(number)[at : at + end - first])
+            parts.append(self.starts_of(number)[at : at + end - first])
             first += len(parts[-1])
         return pieces(self.data, torch.cat(parts), self.block_size)
 
-    def pass_over(self, number: int) -> torch.Tensor:
-        """Return the starts of a turn's sequences, in shuffled order: (count,)."""
+    def starts_of(self, number: int) -> torch.Tensor:
+        """Return where the sequences of a turn, counted over all epochs, start, in shuffled order: (count,)."""
         if number != self.number:
             epoch, turn = divmod(number, self.turns)
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)

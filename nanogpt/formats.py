@@ -200,9 +200,9 @@ def _transposed(name: str, kind: str) -> bool:
     return kind == "gpt2" and name.startswith("blocks.") and name.endswith("weight") and ".ln" not in name
 
 
-def weights_bytes(model: GPT, weights: dict[str, torch.Tensor] | None = None, half: bool = False) -> bytes:
+def weights_bytes(model: GPT) -> bytes:
     """Return `weights_parts` in one piece."""
-    return b"".join(weights_parts(model, weights, half))
+    return b"".join(weights_parts(model))
 
 
 def weights_parts(

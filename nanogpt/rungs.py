@@ -2,7 +2,7 @@
 
 Each rung changes one feature of the layout, or a few training settings, and keeps the changes of all rungs before it.
 The first rung is the classic layout trained as in the lecture; the last is the modern layout trained with `MODERN` from
-config.py. docs/lecture.md lists what each change is worth. Run one: `python -m nanogpt ladder FILE --stage 9`.
+presets.py. docs/lecture.md lists what each change is worth. Run one: `python -m nanogpt ladder FILE --stage 9`.
 """
 
 from __future__ import annotations

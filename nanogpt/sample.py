@@ -1,8 +1,8 @@
 """Sampling: generate text from a model, one character at a time.
 
-`generate` is the lecture's loop, kept as the reference for the tests. `stream` yields the same text using a key-value
-cache: one full forward pass, then one character at a time. `stream_many` generates several texts in one batch. Try it:
-`python -m nanogpt sample NAME`.
+`generate` is the lecture's loop, kept as the reference for the tests. `stream` uses a key-value cache: one full forward
+pass, then one character at a time. Up to the context length it yields the same text; after that, see `generate_many`.
+`stream_many` generates several texts in one batch. Try it: `python -m nanogpt sample NAME`.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def weights(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
 
 def pick(logits: np.ndarray, config: SampleConfig, rng: np.random.Generator) -> int:
     """Draw the next id. Use one uniform number per token, so that a seed gives the same text with every decoder."""
-    heaped = weights(logits, config).cumsum()
-    return min(int(heaped.searchsorted(rng.random() * heaped[-1], side="right")), len(logits) - 1)
+    cumulative = weights(logits, config).cumsum()
+    return min(int(cumulative.searchsorted(rng.random() * cumulative[-1], side="right")), len(logits) - 1)
 
 
 def pick_each(logits: np.ndarray, configs: Sequence[SampleConfig], rngs: Sequence[np.random.Generator]) -> list[int]:
@@ -141,9 +141,9 @@ def pick_each(logits: np.ndarray, configs: Sequence[SampleConfig], rngs: Sequenc
         return [pick(*one) for one in zip(logits, configs, rngs)]
     temperature = np.array([[config.temperature] for config in configs])  # (B, 1)
     p = np.exp((logits.astype(np.float64) - logits.max(axis=1, keepdims=True)) / temperature)  # (B, vocab_size)
-    heaped = p.cumsum(axis=1)
-    drawn = np.array([[rng.random()] for rng in rngs]) * heaped[:, -1:]  # (B, 1)
-    return np.minimum((heaped <= drawn).sum(axis=1), logits.shape[1] - 1).tolist()
+    cumulative = p.cumsum(axis=1)
+    drawn = np.array([[rng.random()] for rng in rngs]) * cumulative[:, -1:]  # (B, 1)
+    return np.minimum((cumulative <= drawn).sum(axis=1), logits.shape[1] - 1).tolist()
 
 
 @torch.inference_mode()

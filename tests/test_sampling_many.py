@@ -149,8 +149,8 @@ def old_pick(logits, config, rng):
     if config.top_p < 1:
         keep = min(keep, int(np.searchsorted(np.cumsum(p[order]), config.top_p)) + 1)
     p[order[keep:]] = 0.0
-    heaped = np.cumsum(p / p.sum())
-    return min(int(np.searchsorted(heaped, rng.random() * heaped[-1], side="right")), len(logits) - 1)
+    cumulative = np.cumsum(p / p.sum())
+    return min(int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")), len(logits) - 1)
 
 
 @pytest.mark.parametrize("settings", [{}, dict(top_k=5), dict(top_p=0.8), dict(top_k=9, top_p=0.5, temperature=1.5)])

@@ -190,8 +190,8 @@ class StaticDecoder:
                 self.scores = self.one(self.at + i)
                 scores = self.scores.double()
                 p = ((scores - scores.amax(-1, keepdim=True)) / self.temperature).exp()  # (texts, vocab_size)
-                heaped = p.cumsum(-1)
-                new = (heaped <= self.uniforms[i][:, None] * heaped[:, -1:]).sum(-1).clamp(max=p.shape[-1] - 1)
+                cumulative = p.cumsum(-1)
+                new = (cumulative <= self.uniforms[i][:, None] * cumulative[:, -1:]).sum(-1).clamp(max=p.shape[-1] - 1)
                 self.drawn[i] = new
                 self.idx.copy_(new[:, None])
 

@@ -10,6 +10,7 @@
 | model.safetensors                       | trainer    | the weights with the best validation loss so far              |
 | last.safetensors                        | trainer    | the checkpoint: everything an exact resume needs              |
 | snapshots/STEP.safetensors              | trainer    | the weights at about 20 steps, in half precision, if wanted   |
+| explain/VIEW.json, VIEW.safetensors     | anyone     | results of the views in Understand that take seconds          |
 | log.txt                                 | launcher   | the trainer's output                                          |
 | job.json                                | follower   | its job, if it trains on Hugging Face Jobs                    |
 | stop                                    | anyone     | while it exists, it asks the trainer to save and stop         |

@@ -7,9 +7,10 @@ import pytest
 from conftest import ended_run
 
 from nanogpt import corpus
+from nanogpt.disk import write_whole
 from nanogpt.explain import neighbors
 from nanogpt.explain.opened import open_run
-from nanogpt.formats import weights_bytes
+from nanogpt.formats import weights_parts
 from nanogpt.model import GPT
 from nanogpt.runs import snapshots
 from nanogpt.tokenizer import make_tokenizer
@@ -75,9 +76,8 @@ def test_the_maps_of_a_run_end_with_its_model(home, tiny_text):
     assert "kept no snapshots" in alone["words"]
     assert alone["tokens"][alone["at"]] == "e"
     (run.folder / "snapshots").mkdir()
-    for step in (0, 7):
-        snapshots.path_of(run.folder, step).write_bytes(weights_bytes(GPT(one.model.config), half=True))
-    snapshots.path_of(run.folder, 49).write_bytes(weights_bytes(one.model, half=True))
+    for step, model in ((0, GPT(one.model.config)), (7, GPT(one.model.config)), (49, one.model)):
+        write_whole(snapshots.path_of(run.folder, step), weights_parts(model, half=True))
     data = view_neighbors.shown(one)
     assert [one["step"] for one in data["maps"]] == [0, 7, 49, 50]
     assert np.array(data["maps"][2]["points"]) == pytest.approx(np.array(data["maps"][3]["points"]), abs=0.01)
