@@ -17,8 +17,8 @@ BETWEEN = "\n\n\n"
 
 
 def has_frame(text: str) -> bool:
-    """Return True if a text has Project Gutenberg's header or footer."""
-    return is_named(text) and bool(START.search(text) or END.search(text))
+    """Return True if a text has Project Gutenberg's header or footer, which `without_frames` would remove."""
+    return without_frames(text)[1] > 0
 
 
 def is_named(text: str) -> bool:
@@ -27,25 +27,20 @@ def is_named(text: str) -> bool:
 
 
 def without_frames(text: str) -> tuple[str, int]:
-    """Keep what is between header and footer, for every book in a file. Return it, and how many characters are gone."""
-    if not has_frame(text):
-        return text, 0
-    starts = list(START.finditer(text))
-    begins = [start.end() for start in starts] or [0]
-    stops = [start.start() for start in starts[1:]] + [len(text)]
-    kept = []
-    for begin, stop in zip(begins, stops):
-        book = text[begin:stop]
-        end = END.search(book)
-        kept.append((book[: end.start()] if end else book).strip("\r\n"))
-    body = BETWEEN.join(filter(None, kept)) + "\n"
+    """Return a whole text without the headers and footers of its books, and how many characters are gone.
+
+    Return all of it if there is nothing else in it.
+    """
+    body, gone = Books().fix(text)
+    body = body.strip("\r\n") + "\n" if gone else text
     return (body, len(text) - len(body)) if body.strip() else (text, 0)
 
 
 class Books:
-    """Does what `without_frames` does, but with one piece of a large file after the other, each cut at a line's end.
+    """Keeps what is between header and footer, for every book in a file, which may come in pieces cut at line ends.
 
-    It can't look ahead, so it removes at most LONGEST characters at a time: what follows may be no header or license.
+    It removes at most LONGEST characters at a time: what is longer is no header or license but a text of your own, as
+    when files were joined, and is kept.
     """
 
     def __init__(self) -> None:
@@ -69,7 +64,8 @@ class Books:
         self.passed += len(text) - at
         self.inside = self.inside or self.passed > LONGEST
         body = "".join(kept)
-        return body, len(text) - len(body)
+        gone = len(text) - len(body)
+        return (body, gone) if gone > 0 else (text, 0)  # else only the space between two parts would change
 
     def close(self, kept: list[str], part: str, by_header: bool | None = None) -> None:
         """Keep a part, unless it is a header or a license. It ends with a mark, which is a header or a footer."""

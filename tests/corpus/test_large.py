@@ -37,6 +37,11 @@ def sizes(home, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(module, "PIECE", 1_000)
 
 
+def read_whole_up_to(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (pieces, reading, storing):
+        monkeypatch.setattr(module, "WHOLE", size)
+
+
 def write(folder: Path, content: bytes, name: str = "a.txt") -> Path:
     path = folder / name
     path.write_bytes(content)
@@ -88,8 +93,7 @@ def test_pieces_make_the_same_text_alphabet_and_ids(tmp_path, kind):
 
 def test_the_same_text_is_stored_once_however_it_was_read(tmp_path, monkeypatch):
     first = corpus.add([write(tmp_path, TEXT.encode())], "One")
-    for module in (pieces, reading, storing):
-        monkeypatch.setattr(module, "WHOLE", 10**6)
+    read_whole_up_to(10**6, monkeypatch)
     again = corpus.add([write(tmp_path, TEXT.encode("utf-16"))], "Two")
     assert (again.id, again.name, again.created) == (first.id, "Two", first.created)
     assert [one.id for one in corpus.listed()] == [first.id]
@@ -168,31 +172,53 @@ def test_the_frames_of_books_in_a_large_file_are_removed(tmp_path):
     assert any("Turn on the clean-up that removes it" in advice for advice in kept.report().advice)
 
 
-def test_a_large_file_keeps_what_stands_before_a_header_in_its_middle(tmp_path):
+@pytest.mark.parametrize("whole", [5_000, 10**6])
+def test_a_file_keeps_what_stands_before_a_header_in_its_middle(tmp_path, monkeypatch, whole):
+    read_whole_up_to(whole, monkeypatch)
     before, after = "Before it.\n" * 4000, "After it.\n" * 600
     added = corpus.add([write(tmp_path, (before + HEADER + after).encode())])
     assert added.text().split() == (before + HEADER.partition("***")[0] + after).split()
 
 
-def test_a_large_file_keeps_what_no_license_would_be(tmp_path):
+@pytest.mark.parametrize("whole", [5_000, 10**6])
+def test_a_file_keeps_what_no_license_would_be(tmp_path, monkeypatch, whole):
+    read_whole_up_to(whole, monkeypatch)
     text = "End of Project Gutenberg, a poem\n" + "More and more.\n" * 4000
     added = corpus.add([write(tmp_path, (TEXT + text).encode())])
     assert len(added.text()) > len(TEXT + text) - books.LONGEST
     assert added.text().endswith("More and more.\n" * 1000)
+    assert not any("Turn on the clean-up" in advice for advice in added.report().advice)
+
+
+def test_a_diary_joined_with_a_book_is_kept_to_the_letter():
+    diary, book = "Dear diary, nothing happened.\n" * 2000, HEADER + TEXT + FOOTER
+    for joined in (diary + book, book + diary, book + diary + book):
+        body, gone = books.without_frames(joined)
+        assert body.count(diary.strip()) == 1
+        assert body.count(TEXT.strip()) == joined.count(TEXT)
+        assert gone == len(joined) - len(body)
+    untouched = "A poem.\nEnd of Project Gutenberg, a poem\n" + diary
+    assert books.without_frames(untouched) == books.Books().fix(untouched) == (untouched, 0)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_books_in_pieces_are_those_of_the_whole_file(seed):
     draw, footer = random.Random(seed), FOOTER[:500] + "\n"  # several of them are no longer than a license
     parts = [HEADER, footer, "End of the Project Gutenberg EBook of A\n", "A line of the book.\n" * 30, "Another.\n"]
-    text = HEADER + "A line.\n" + "".join(draw.choices(parts, weights=[1, 1, 1, 5, 5], k=30))
+    drawn = draw.choices(parts, weights=[1, 1, 1, 5, 5], k=30)
+    text = HEADER + "A line.\n" + "".join(drawn)
     lines, pieces, remover = text.splitlines(keepends=True), [], books.Books()
     while lines:
         size = draw.randint(1, 300)
         pieces.append(remover.fix("".join(lines[:size])))
         del lines[:size]
     body = "".join(piece for piece, _ in pieces)
-    assert body.split() == books.without_frames(text)[0].split()
+    expected, inside = "A line.\n", True
+    for part in drawn:
+        if inside and part in parts[::3] + parts[4:]:
+            expected += part.partition("*** START")[0]  # without a footer before it, a header begins in the book
+        inside = part == HEADER or inside and part not in parts[1:3]
+    assert body.split() == books.without_frames(text)[0].split() == expected.split()
     assert sum(count for _, count in pieces) == len(text) - len(body)
 
 
