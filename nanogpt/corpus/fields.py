@@ -20,14 +20,21 @@ NAMED_MARK = re.compile(r"sep=([^\n\r\"])\r?\n")  # Excel's way to say what divi
 NAMED = 12  # fields in an error message
 
 
+class NoField(NanoGPTError):
+    """Raised when no record of a file has text in the field."""
+
+
 def has_fields(name: str) -> bool:
     """Return True if a file has records with fields, going by its name."""
     return Path(name).suffix.lower() in (*LINES, *TABLES)
 
 
 def field_of(texts: Iterable[str], name: str, field: str) -> Iterator[str]:
-    """Yield the content of a field of all records, a piece of the file `name` at a time, each record on lines of its
-    own. `texts` are the pieces of the file. Raise NanoGPTError if it isn't such a file, or has no such field."""
+    """Yield the content of a field of all records, a piece of the file `name` at a time, each record on its own lines.
+
+    `texts` are the pieces of the file. Raise NanoGPTError if it isn't such a file, and NoField if no record has the
+    field.
+    """
     if not has_fields(name):
         raise NanoGPTError(f"{name[:80]} has no fields, because it is not a .jsonl or .csv file. Leave out the field.")
     gathered, size = [], 0
@@ -50,7 +57,7 @@ def fields_in(start: str, name: str) -> list[str]:
 
 
 def _values(texts: Iterable[str], name: str, field: str) -> Iterator[str]:
-    """Yield the field of each record that has it. Raise NanoGPTError if no record does."""
+    """Yield the field of each record that has it. Raise NoField if no record does."""
     others: dict[str, None] = {}
     found = False
     for row in _records(texts, name):
@@ -62,7 +69,7 @@ def _values(texts: Iterable[str], name: str, field: str) -> Iterator[str]:
             others |= dict.fromkeys(str(key) for key in row)
     if not found:
         names = ", ".join(list(others)[:NAMED]) or "none"
-        raise NanoGPTError(f"{name} has no text in a field {field[:40]!r}. Choose one of its fields: {names}.")
+        raise NoField(f"{name} has no text in a field {field[:40]!r}. Choose one of its fields: {names}.")
 
 
 def _records(texts: Iterable[str], name: str) -> Iterator[dict[Any, Any]]:

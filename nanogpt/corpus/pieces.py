@@ -14,7 +14,7 @@ from typing import BinaryIO
 from .books import Books
 from .decoding import Decoded, NotText, certain, decode, is_headless
 from .encoding import codec_of, is_utf8, label
-from .fields import field_of, has_fields
+from .fields import NoField, field_of, has_fields
 from .files import File, OnDisk, readable
 from .repairs import Repaired, repair, together
 from .wide import is_narrow, orders, parts_of
@@ -36,6 +36,8 @@ class Pieces:
         self.read = 0  # bytes so far
         self.names: list[str] = []
         self.left_out: list[str] = []
+        self.refusal: NotText | NoField | None = None  # of the first file that was left out after a look into it
+        self._about: Decoded | None = None  # the file that is being read
         self._notes: list[str] = []
         self._encodings: dict[str, None] = {}
         self._found: list[list[Repaired]] = []
@@ -52,10 +54,25 @@ class Pieces:
                 last = text[-1:] or last
 
     def texts(self, file: File) -> Iterator[str]:
-        """Yield the pieces of one file."""
+        """Yield the pieces of one file. Leave out one of a folder that isn't text, or has no text in the field."""
         if file.optional and self.is_no_text(file):
             self.left_out.append(file.name)
             return
+        begun = False
+        try:
+            for text in self.repaired(file):
+                begun = True
+                yield text
+        except (NotText, NoField) as error:
+            if begun or not file.optional:
+                raise
+            self.refusal = self.refusal or error
+            self.left_out.append(file.name)
+        else:
+            self.note(file)
+
+    def repaired(self, file: File) -> Iterator[str]:
+        """Yield the pieces of one file, or of the field in it, cleaned up."""
         pieces: Iterator[str] = self.decoded(file)
         if self.field:
             pieces = field_of(pieces, file.name, self.field)
@@ -72,23 +89,17 @@ class Pieces:
         return isinstance(file, OnDisk) and not file.path.is_file()
 
     def decoded(self, file: File) -> Iterator[str]:
-        """Yield the pieces of one file as they are, and note what there is to say about it."""
-        about: Decoded | None = None
-        try:
-            for data, decoded in decoded_pieces(file, self.wanted):
-                about = decoded if about is None else joined(about, decoded)
-                self.read += len(data)
-                yield decoded.text
-        except NotText:
-            if not file.optional or about is not None:
-                raise
-            self.left_out.append(file.name)
-        else:
-            assert about is not None
-            self.note(file, about)
+        """Yield the pieces of one file as they are."""
+        self._about = None
+        for data, decoded in decoded_pieces(file, self.wanted):
+            self._about = decoded if self._about is None else joined(self._about, decoded)
+            self.read += len(data)
+            yield decoded.text
 
-    def note(self, file: File, about: Decoded) -> None:
+    def note(self, file: File) -> None:
         """Note what there is to say about a file that has been read."""
+        about, self._about = self._about, None
+        assert about is not None
         self.names.append(file.name)
         self._encodings[about.encoding] = None
         if about.text or not file.optional:
@@ -102,9 +113,7 @@ class Pieces:
         if more > 0:
             said.append(f"There are {more:,} more notes like these on other files.")
         if self.left_out:
-            count, kind = len(self.left_out), ".jsonl or .csv" if self.field else "text"
-            are = f"file is not {kind} and was" if count == 1 else f"files are not {kind} and were"
-            said.append(f"{count:,} {are} left out: {listed(self.left_out, 5)}.")
+            said.append(without(self.left_out, self.field))
         return tuple(said)
 
     @property
@@ -127,6 +136,13 @@ class Pieces:
     def repairs(self) -> tuple[Repaired, ...]:
         """The clean-ups that found something, whether they were applied or declined."""
         return together(self._found)
+
+
+def without(names: list[str], field: str | None) -> str:
+    """Return a sentence on files that were left out, because they aren't text or lack the field that is wanted."""
+    files, are, have, were = ("file", "is", "has", "was") if len(names) == 1 else ("files", "are", "have", "were")
+    why = f"{have} no text in a field {field[:40]!r}" if field else f"{are} not text"
+    return f"{len(names):,} {files} {why} and {were} left out: {listed(names, 5)}."
 
 
 def listed(names: list[str], most: int) -> str:

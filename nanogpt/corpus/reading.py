@@ -88,6 +88,8 @@ def _joined(pieces: Pieces) -> Reading:
 def reading_of(text: str, pieces: Pieces) -> Reading:
     """Return a text, or a sample of a large one, with what was found in its pieces. They must have been read."""
     if not pieces.names:
+        if pieces.field and pieces.refusal:
+            raise pieces.refusal
         raise NanoGPTError(f"None of the files is text: {listed(pieces.left_out, 5)}. Add plain text files.")
     return Reading(text, pieces.title, pieces.source, pieces.encoding, pieces.notes, pieces.repairs)
 

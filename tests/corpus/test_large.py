@@ -330,8 +330,7 @@ RECORDS = {
 @pytest.mark.parametrize("name", RECORDS)
 @pytest.mark.parametrize("whole", [5_000, 10**6])
 def test_a_field_of_records_is_read_in_pieces_or_at_once(tmp_path, monkeypatch, name, whole):
-    for module in (pieces, reading, storing):
-        monkeypatch.setattr(module, "WHOLE", whole)
+    read_whole_up_to(whole, monkeypatch)
     path = write(tmp_path, RECORDS[name].encode(), name)
     added = corpus.add([path], field="body")
     assert added.text() == TOGETHER
@@ -349,7 +348,26 @@ def test_only_files_with_records_are_taken_from_a_folder(tmp_path):
     write(folder, b"About these files.\n", "README.txt")
     added = corpus.add([folder], field="body")
     assert added.text() == 2 * TOGETHER
-    assert added.notes == ("1 file is not .jsonl or .csv and was left out: README.txt.",)
+    assert added.notes == ("1 file has no text in a field 'body' and was left out: README.txt.",)
+
+
+@pytest.mark.parametrize("whole", [5_000, 10**6])
+def test_files_of_a_folder_without_the_field_are_left_out(tmp_path, monkeypatch, whole):
+    read_whole_up_to(whole, monkeypatch)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write(folder, "id,título\n1,uno\n".encode("cp1252"), "a.csv")  # the first file, and in another encoding
+    write(folder, RECORDS["a.jsonl"].encode(), "b.jsonl")
+    write(folder, b"", "empty.csv")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
+    for source in (folder, tmp_path / "packed.zip"):
+        added = corpus.add([source], field="body")
+        assert added.text() == TOGETHER
+        assert (added.source, added.encoding) == ("files: b.jsonl, field body", "UTF-8")
+        [note] = added.notes
+        assert note.startswith("2 files have no text in a field 'body' and were left out: ")
+    with pytest.raises(NanoGPTError, match=r"a\.csv has no text in a field 'nope'\. Choose one of its fields: id"):
+        corpus.add([folder], field="nope")
 
 
 def test_records_that_cannot_be_read(tmp_path):
