@@ -143,10 +143,16 @@ def is_narrow(part: bytes) -> bool:
 
 def orders(part: bytes, codec: str) -> list[bytes]:
     """Divide UTF-16 where the mark of the other byte order stands, which is no character in its own."""
-    if codec not in MARKS.values():
-        return [part]
-    other = next(mark for mark in MARKS if MARKS[mark] != codec)
-    at = part.find(other)
-    while at >= 0 and at % 2:
-        at = part.find(other, at + 1)
-    return [part] if at < 0 else [part[:at], *orders(part[at:], MARKS[other])]
+    parts, begin, at = [], 0, 0
+    if codec in MARKS.values():
+        while (at := part.find(_other(codec), at)) >= 0:
+            if (at - begin) % 2 == 0:
+                parts.append(part[begin:at])
+                begin, codec = at, MARKS[_other(codec)]
+            at += 1
+    return [*parts, part[begin:]]
+
+
+def _other(codec: str) -> bytes:
+    """Return the mark of the other byte order of UTF-16."""
+    return next(mark for mark in MARKS if MARKS[mark] != codec)

@@ -14,7 +14,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.corpus import pieces, reading, storing
 from nanogpt.corpus.decoding import NotText, decode
 from nanogpt.corpus.reading import read
-from nanogpt.corpus.wide import parts_of, unmarked_utf16
+from nanogpt.corpus.wide import orders, parts_of, unmarked_utf16
 
 MARKED = {
     "utf-8": b"", "utf-8-sig": b"", "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE,
@@ -93,6 +93,14 @@ def test_a_program_with_text_in_it_is_still_refused():
     data = (b"\x90\0\x03" + b"A sentence of the program, for a person to read." + b"\0\0\x01\xff\0\0\x7f") * 40
     with pytest.raises(NotText, match="is not plain text"):
         decode(data, "a.bin")
+
+
+def test_the_byte_order_may_change_any_number_of_times():
+    marks = b"\xff\xfe" + b"\xfe\xff\xff\xfe" * 1000
+    assert orders(marks, "utf-16-le") == [b"\xff\xfe", *[b"\xfe\xff", b"\xff\xfe"] * 1000]
+    assert orders(b"a\xfe\xffb" + marks[2:4], "utf-16-le") == [b"a\xfe\xffb", b"\xfe\xff"]  # only whole characters
+    assert len(parts_of(marks + b"\0")) > 1000
+    assert decode(marks + "é".encode("utf-16-le"), "a.txt").text.strip("\ufeff") == "é"
 
 
 # --- large files --------------------------------------------------------------------------------------------------
