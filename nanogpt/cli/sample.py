@@ -71,10 +71,18 @@ def eval_command(arguments: argparse.Namespace) -> int:
 
 
 def ids_of(file: str, tokenizer):
-    """Return a file's token ids, (N,). Characters the tokenizer doesn't know are replaced, and listed on stderr."""
+    """Return a file's token ids, (N,), or those of the start of a large one, as stderr says.
+
+    Characters the tokenizer doesn't know are replaced, and listed on stderr.
+    """
     from .. import corpus
 
-    text = tokenizer.fit(corpus.read_text(file))
+    if corpus.size_of([file]) <= corpus.WHOLE:
+        read = corpus.read_text(file)
+    else:
+        read = corpus.read_start([file])
+        print(f"Only the first {len(read):,} characters are used.", file=sys.stderr)
+    text = tokenizer.fit(read)
     if text.replaced:
         print(text, file=sys.stderr)
     return tokenizer.encode_array(text.text)

@@ -1,4 +1,4 @@
-"""Print a report on a text: `python -m nanogpt.corpus FILE...`."""
+"""Print a report on a text of up to 20 MB: `python -m nanogpt.corpus FILE...`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .reading import read
 
 
 def main() -> None:
-    """Read the files as `add` does and print a report on them. Exit with status 2 on an error."""
+    """Read the files as `add` reads small ones, and print a report on them. Exit with status 2 on an error."""
     parser = argparse.ArgumentParser(prog="python -m nanogpt.corpus", description="Report what is in a text.")
     parser.add_argument("files", nargs="+")
     parser.add_argument("--encoding", help=f"one of {', '.join(ENCODINGS)}; detected automatically by default")

@@ -137,10 +137,15 @@ def utf8(text: str) -> bytes:
 
 def check_size(size: int, at_once: bool = False) -> None:
     """Raise NanoGPTError if a text of `size` bytes is over the limit, or too long to be read `at_once`."""
-    most = min(max_bytes(), WHOLE) if at_once else max_bytes()
+    most = max_bytes()
     if size > most:
         raise NanoGPTError(
             f"The text is {size / 1e6:,.1f} MB; at most {most / 1e6:,.1f} MB is allowed. Use a part of it."
+        )
+    if at_once and size > WHOLE:
+        raise NanoGPTError(
+            f"The text is {size / 1e6:,.1f} MB; at most {WHOLE / 1e6:,.1f} MB can be read at once here. Use a part of "
+            "it. Only files to train on may be longer."
         )
 
 

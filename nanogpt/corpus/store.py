@@ -7,7 +7,7 @@
         report.json    the report on it, if the text is large
 
 A folder is written under a temporary name and renamed when it is complete. `python -m nanogpt.corpus FILE...` reports
-on a text without storing it.
+on a text of up to 20 MB without storing it.
 """
 
 from __future__ import annotations

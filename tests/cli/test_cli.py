@@ -24,6 +24,8 @@ import torch
 
 from nanogpt import __version__, corpus
 from nanogpt.cli.main import main
+from nanogpt.config import NanoGPTError
+from nanogpt.corpus import pieces, reading
 from nanogpt.data import split
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare
@@ -500,6 +502,18 @@ def test_eval_of_a_file_is_the_loss_over_that_text(first, home, tiny_text, capfd
     assert found["characters"] == 232
     ids = CharTokenizer.load(first.folder).encode(tiny_text[100:333])
     assert found["val_loss"] == pytest.approx(loss_by_hand(first, ids), abs=1e-5)
+
+
+def test_eval_of_a_large_file_is_the_loss_over_its_start(first, home, tiny_text, monkeypatch, capfd):
+    (home / "long.txt").write_text(tiny_text[:1000] + 100 * tiny_text, encoding="utf-8")
+    for module in (corpus, pieces, reading):
+        monkeypatch.setattr(module, "WHOLE", 1000)
+    monkeypatch.setattr(pieces, "PIECE", 1000)
+    assert main(["eval", "first", str(home / "long.txt")]) == 0
+    out, err = capfd.readouterr()
+    used = re.fullmatch(r"Only the first ([\d,]+) characters are used\.\n", err)
+    assert evaluated(out)["characters"] == int(used[1].replace(",", "")) - 1
+    assert 1000 <= int(used[1].replace(",", "")) < 3000
 
 
 @pytest.mark.parametrize("content", ["漢字", "a", ""])

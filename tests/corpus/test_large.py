@@ -238,6 +238,16 @@ def test_the_start_of_a_large_text_can_be_read_alone(tmp_path):
     assert TEXT.startswith(start)
 
 
+def test_what_reads_a_text_at_once_says_that_others_may_be_longer(tmp_path, monkeypatch):
+    path = write(tmp_path, TEXT.encode())
+    for read_it in (lambda: corpus.read([path]), lambda: corpus.read_text(path), lambda: corpus.read(TEXT)):
+        with pytest.raises(NanoGPTError, match=r"can be read at once here\. .* Only files to train on may be longer\."):
+            read_it()
+    monkeypatch.setenv("NANOGPT_MAX_BYTES", "4000")
+    with pytest.raises(NanoGPTError, match=r"at most 0\.0 MB is allowed"):
+        corpus.read([path])
+
+
 def test_a_text_without_letters_is_refused_as_a_small_one_is(tmp_path):
     with pytest.raises(NanoGPTError, match="is empty"):
         corpus.add([write(tmp_path, b" \n" * 4000)])
