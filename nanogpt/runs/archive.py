@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from .. import corpus, disk
 from ..config import NanoGPTError
 from ..paths import home
-from .checks import TO_CONTINUE, check_folder
+from .checks import TO_CONTINUE, check_folder, check_lengths
 from .listing import free_name
 from .logs import log_text
 from .run import Run
@@ -104,6 +104,7 @@ def scratch(called: str = "archive") -> Iterator[Path]:
 
 def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = free_name, **more: Any) -> Run:
     """Turn a `scratch` folder into a run, adding `more` to its run.json. Raise NanoGPTError if it is not valid."""
+    check_lengths(folder)
     settings = check_folder(folder)
     name = named(settings["name"])
     text = _text_here(settings, owner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,20 +22,41 @@ if TYPE_CHECKING:  # torch is imported only when weights are checked
 
 TO_CONTINUE = "last.safetensors"
 LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.status derives a state from
+# In metrics.jsonl or samples.jsonl of an import: those of a run that is evaluated at each of 200,000 steps. It is kept
+# in memory while it is in view, and each row and value takes much more there than in the file.
+MOST_ROWS, MOST_VALUES = 200_000, 3_000_000
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
     """Return the settings in the folder's run.json. Raise NanoGPTError, naming the file, if any file is not valid."""
+    settings = check_facts(folder)
+    model = _model(folder)
+    if (folder / TO_CONTINUE).exists():
+        _check_save(folder / TO_CONTINUE, model)
+    return settings
+
+
+def check_facts(folder: Path) -> dict[str, Any]:
+    """Do what `check_folder` does, but for the weights and the checkpoint, which a run lacks until its first save."""
     for path in folder.glob("*.json"):
         if path.name != "tokenizer.json":  # which may be large, and is checked with the model
             read_object(path)  # the libraries that read these files later have poor error messages
     settings = _settings(folder / "run.json")
-    model = _model(folder)
     _check_rows(folder / "metrics.jsonl", _is_metric)
     _check_rows(folder / "samples.jsonl", _is_sample)
-    if (folder / TO_CONTINUE).exists():
-        _check_save(folder / TO_CONTINUE, model)
     return settings
+
+
+def check_lengths(folder: Path) -> None:
+    """Raise NanoGPTError if what was logged would take far more memory than that of any real run. Parse nothing."""
+    for path in (folder / "metrics.jsonl", folder / "samples.jsonl"):
+        data = read(path) if path.exists() else b""
+        rows = data.count(b"\n") + data.count(b"\r")
+        values = sum(map(data.count, (b",", b"[", b"{")))
+        if rows > MOST_ROWS or values > MOST_VALUES:
+            raise NanoGPTError(
+                f"{path.name} is too long: at most {MOST_ROWS:,} rows are allowed. Nothing was imported."
+            )
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -78,24 +99,27 @@ def _model(folder: Path) -> GPT:
 
 
 def _check_rows(path: Path, right: Callable[[dict], bool]) -> None:
-    """Raise NanoGPTError unless all rows are `right` and the last event is a known one."""
-    rows = _rows(path)
-    if not all(map(right, rows)):
-        raise NanoGPTError(f"{path.name} contains invalid lines. Nothing was imported.")
-    events = [row for row in rows if "event" in row]
-    if events and events[-1]["event"] not in LAST_WORDS:
+    """Raise NanoGPTError unless all rows are `right` and the last event, other than a note, is a known one."""
+    last = None
+    for row in _rows(path):
+        if not right(row):
+            raise NanoGPTError(f"{path.name} contains invalid lines. Nothing was imported.")
+        event = row.get("event", "note")
+        last = event if event != "note" else last
+    if last is not None and last not in LAST_WORDS:
         raise NanoGPTError(f"{path.name} has no final event. Nothing was imported.")
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    lines = read(path).splitlines() if path.exists() else []
-    try:
-        rows = [from_json(line) for line in lines]
-    except ValueError:
-        rows = [None]
-    if not all(isinstance(row, dict) for row in rows):
-        raise NanoGPTError(f"{path.name} cannot be read. Nothing was imported.")
-    return rows
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows one by one, so that they aren't all in memory. Raise NanoGPTError if one can't be read."""
+    for line in read(path).splitlines() if path.exists() else []:
+        try:
+            row = from_json(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise NanoGPTError(f"{path.name} cannot be read. Nothing was imported.")
+        yield row
 
 
 def _is_number(value: Any) -> bool:

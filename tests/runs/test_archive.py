@@ -496,6 +496,40 @@ def test_a_line_that_no_trainer_wrote_is_refused(file, trained, row):
     refused(file, changed(trained, metrics__jsonl=metrics), "metrics.jsonl")
 
 
+def test_a_note_may_be_the_last_thing_that_was_logged(file, trained):
+    metrics = contents(trained)["metrics.jsonl"] + b'{"event":"note","time":"","step":6,"message":"x"}\n'
+    file.write_bytes(changed(trained, metrics__jsonl=metrics))
+    run = unpack(file)
+    assert run.status().state == "finished"
+    assert run.history().notes == ["x"]
+
+
+@pytest.mark.parametrize("name", ["metrics__jsonl", "samples__jsonl"])
+@pytest.mark.parametrize(
+    "row",
+    ['{"event":"failed"}\n', '{"event":"failed"}\r', '{"event":"failed","x":[%s0]}\n' % ("0," * 2000)],
+    ids=["rows", "other line ends", "values"],
+)
+def test_more_rows_than_a_run_logs_are_refused_unread(file, trained, monkeypatch, name, row):
+    monkeypatch.setattr(checks, "MOST_ROWS", 10_000)
+    monkeypatch.setattr(checks, "MOST_VALUES", 100_000)
+    monkeypatch.setattr(checks, "check_facts", None)  # which would parse them
+    many = row.encode() * (10_001 if len(row) < 100 else 100)
+    file.write_bytes(zipped({**contents(trained), name.replace("__", "."): many}.items(), zipfile.ZIP_STORED))
+    refused(file, file.read_bytes(), name.replace("__", ".") + " is too long: at most 10,000 rows are allowed")
+
+
+def test_a_run_with_a_row_for_each_of_many_steps_is_imported(file, trained):
+    steps = range(7, 100_000)
+    row = (
+        '{"step":%d,"seconds":1.5,"tokens":100,"train_loss":1.5,"learning_rate":0.01,"grad_norm":1.5,"val_loss":1.5}\n'
+    )
+    metrics = contents(trained)["metrics.jsonl"] + "".join(row % step for step in steps).encode()
+    parts = {**contents(trained), "metrics.jsonl": metrics}
+    file.write_bytes(zipped(parts.items(), zipfile.ZIP_STORED))
+    assert unpack(file).history().step == 99_999
+
+
 @pytest.mark.parametrize("row", ["{}", '{"step":1}', '{"step":1,"text":5}', '{"step":"1","text":"x"}'])
 def test_a_sample_that_is_none_is_refused(file, trained, row):
     refused(file, changed(trained, samples__jsonl=row + "\n"), "samples.jsonl")
