@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from .. import disk
 from ..config import NanoGPTError
-from ..runs import Run, archive, checks
+from ..runs import History, Run, archive, checks, job_of, snapshots
 from .feed import GROWING, hash_of, with_our_facts
 from .refusals import Missing, asked
 from .remote import BACK
@@ -79,26 +78,44 @@ def _check(folder: Path, run: Run) -> None:
     (folder / "run.json").write_text(
         with_our_facts(run, disk.read(folder / "run.json").decode("utf-8")), encoding="utf-8", newline=""
     )
+    _cut_off_rest(folder / "metrics.jsonl")
     if (folder / "model.safetensors").exists():
-        rows = _without_rest(folder / "metrics.jsonl")
         checks.check_folder(folder)
-        (folder / "metrics.jsonl").write_bytes(rows)
+    elif (folder / "last.safetensors").exists() or (run.folder / "model.safetensors").exists():
+        raise Damaged("The job returned no model.safetensors.")
+    else:  # it ended before its first save
+        checks.check_facts(folder)
 
 
-def _without_rest(path: Path) -> bytes:
-    """Cut an unfinished last line off metrics.jsonl, and return its content."""
-    data = disk.read(path)
-    path.write_bytes(data[: data.rfind(b"\n") + 1])
-    return disk.read(path)
+def _cut_off_rest(path: Path) -> None:
+    """Cut an unfinished last line off metrics.jsonl, if it is there."""
+    if path.exists():
+        data = disk.read(path)
+        path.write_bytes(data[: data.rfind(b"\n") + 1])
 
 
 def _put_in_place(folder: Path, run: Run) -> None:
-    """Move the files into the run folder one by one, the log last: it says how the run ended."""
-    if (folder / "snapshots").exists():
-        shutil.rmtree(run.folder / "snapshots", ignore_errors=True)
-        os.replace(folder / "snapshots", run.folder / "snapshots")
-    for path in sorted(folder.iterdir(), key=lambda path: (path.name in GROWING, path.name == "metrics.jsonl")):
+    """Move the files into the run folder one by one, the log last: it says how the run ended.
+
+    Earlier snapshots don't go to a job, so they stay: up to the step from which it resumed the run.
+    """
+    if (step := _first_step(folder, run)) is not None:
+        snapshots.cut_back(run.folder, step)
+    for path in (folder / "snapshots").glob("*"):
+        (run.folder / "snapshots").mkdir(exist_ok=True)
+        os.replace(path, run.folder / "snapshots" / path.name)
+    files = [path for path in folder.iterdir() if path.is_file()]
+    for path in sorted(files, key=lambda path: (path.name in GROWING, path.name == "metrics.jsonl")):
         os.replace(path, run.folder / path.name)
+
+
+def _first_step(folder: Path, run: Run) -> int | None:
+    """Return the step from which the job trained the run, or None if it didn't come to that."""
+    job, history = job_of(run.folder), History(folder)
+    history.refresh()
+    started = [event for event in history.events[job.events if job else 0 :] if event["event"] == "started"]
+    step = started[-1].get("step") if started else None
+    return step if isinstance(step, int) else None
 
 
 def ended_itself(run: Run, before: int) -> bool:

@@ -20,16 +20,16 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from fake_hub import MAYA, OLGA, READER, Hub, Refusal
-from huggingface_hub import JobInfo
+from huggingface_hub import CommitOperationAdd, JobInfo
 
 from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.jobs import follow, offer, parcel, start
-from nanogpt.jobs.back import bring_back
+from nanogpt.jobs.back import Damaged, bring_back
 from nanogpt.launch import local
 from nanogpt.publish import hub as ours
-from nanogpt.runs import Run, queue
+from nanogpt.runs import Run, queue, snapshots
 from nanogpt.runs.job import job_of, open_job
 
 SHAPE = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=10)
@@ -146,6 +146,7 @@ def test_a_run_of_this_machine_is_resumed_there(signed_in, diary, capsys):
     assert (run.status().state, run.status().step) == ("finished", 40)
     assert steps(run) == sorted(set(steps(run)))
     assert [event["event"] for event in run.history().events] == ["started", "finished", "started", "finished"]
+    assert snapshots.steps_in(run.folder) == [0, 1, 2, 3, 4, 7, 10, 17, 27]  # the first ones are from here
 
 
 # --- what is uploaded -------------------------------------------------------------------------------------------------
@@ -534,6 +535,75 @@ def test_a_damaged_return_changes_nothing_and_keeps_the_upload(signed_in, tiny_t
     assert not (run.folder / "model.safetensors").exists()
     assert len(signed_in.repos) == 1  # the only copy
     assert not open_job(run.folder)
+
+
+def returned(run: Run, changes: dict[str, bytes] | None = None) -> None:
+    """Have a job return a run's files, some of them changed."""
+    api, _ = ours.signed_in(MAYA)
+    api.create_repo("maya/back", private=True)
+    files = {path.name: path.read_bytes() for path in files_under(run.folder) if path.suffix in (".json", ".jsonl")}
+    files.pop("job.json")
+    files |= changes or {}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    about = json.dumps(dict(ended=True, files=hashes)).encode()
+    packed = {**{f"back/{name}": content for name, content in files.items()}, "back.json": about}
+    api.create_commit(
+        "maya/back", [CommitOperationAdd(*one) for one in packed.items()], commit_message="the run so far"
+    )
+
+
+def test_snapshots_from_before_a_job_stay_up_to_where_it_started(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    run.event("started", step=0, device="CPU")
+    (run.folder / "snapshots").mkdir()
+    for step in (0, 4, 7):
+        snapshots.path_of(run.folder, step).write_bytes(b"here")
+    job_of(run.folder).having(run.folder, events=1)
+    metrics = b'{"event":"started","step":0,"device":"CPU"}\n{"event":"started","step":5,"device":"CPU"}\n'
+    there = {f"snapshots/{step}.safetensors": b"there" for step in (4, 10)}
+    returned(run, {"metrics.jsonl": metrics, **there})
+    api, _ = ours.signed_in(MAYA)
+    for _ in range(2):  # the follower may be killed before it has said that the run is back
+        assert bring_back(api, "maya/back", run)
+        found = {step: snapshots.path_of(run.folder, step).read_bytes() for step in snapshots.steps_in(run.folder)}
+        assert found == {0: b"here", 4: b"there", 10: b"there"}
+
+
+def test_a_job_that_did_not_come_to_train_takes_no_snapshot_away(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    run.event("started", step=0, device="CPU")
+    (run.folder / "snapshots").mkdir()
+    snapshots.path_of(run.folder, 7).write_bytes(b"here")
+    job_of(run.folder).having(run.folder, events=1)
+    returned(run)
+    assert bring_back(ours.signed_in(MAYA)[0], "maya/back", run)
+    assert snapshots.steps_in(run.folder) == [7]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ({"last.safetensors": b"x"}, "no model.safetensors"),
+        ({"metrics.jsonl": b'{"event":"<b>"}\n'}, "metrics.jsonl has no final event"),
+        ({"samples.jsonl": b'{"step":1}\n'}, "samples.jsonl contains invalid lines"),
+        ({"config.json": b"[]"}, "config.json cannot be read"),
+    ],
+)
+def test_what_returns_without_weights_is_checked_too(signed_in, tiny_text, harm, said):
+    run = made(tiny_text, **ENDLESS)
+    returned(run, harm)
+    before = {path.name: path.read_bytes() for path in files_under(run.folder)}
+    with pytest.raises(Damaged, match=said):
+        bring_back(ours.signed_in(MAYA)[0], "maya/back", run)
+    assert before == {path.name: path.read_bytes() for path in files_under(run.folder)}
+
+
+def test_weights_that_are_here_must_come_back(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    (run.folder / "model.safetensors").write_bytes(b"the weights of this run")
+    returned(run)
+    with pytest.raises(Damaged, match=r"no model\.safetensors"):
+        bring_back(ours.signed_in(MAYA)[0], "maya/back", run)
 
 
 # --- what the Hub refuses ---------------------------------------------------------------------------------------------
