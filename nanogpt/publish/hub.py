@@ -114,13 +114,18 @@ def repository(text: str, owner: str = "") -> str:
 
 def model_files(source: RunFiles) -> dict[str, bytes]:
     """Return the public files of a run, {file name: content}. Raise NanoGPTError if the run has no weights yet."""
-    about = public_part(source.settings)
+    facts = public_facts(source.settings, source.history)
     if source.content("model.safetensors") is None:
         raise NanoGPTError(f"{source.name} has no weights yet. Train it until its first checkpoint.")
     files = {name: content for name in MODEL if (content := source.content(name)) is not None}
-    files["run.json"] = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode()
-    files["metrics.jsonl"] = "".join(json_line(row) for row in _measured(source.history)).encode()
-    return files
+    return {**files, **facts}
+
+
+def public_facts(settings: Mapping[str, Any], history: History) -> dict[str, bytes]:
+    """Return run.json and metrics.jsonl as anyone may have them, {file name: content}."""
+    about = json.dumps(public_part(settings), indent=1, ensure_ascii=False) + "\n"
+    rows = "".join(json_line(row) for row in _measured(history))
+    return {"run.json": about.encode(), "metrics.jsonl": rows.encode()}
 
 
 def public_part(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,16 +43,18 @@ BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, Ov
 # ---- export ----------------------------------------------------------------------------------------------------------
 
 
-def pack(run: Run, path: Path, to_continue: bool = False) -> None:
+def pack(run: Run, path: Path, to_continue: bool = False, public: Mapping[str, bytes] | None = None) -> None:
     """Write a run to an archive, and its checkpoint, too, if `to_continue`. Raise NanoGPTError if it has no weights.
 
+    For someone who doesn't own the run, `public` has what they may know of some files, and the log is left out.
     A run can be exported while it trains: files are replaced atomically, and resuming discards rows that were logged
     after the checkpoint.
     """
     run.settings()
     if not (run.folder / "model.safetensors").exists():
         raise NanoGPTError(f"{run.name} has no weights yet. Train it until its first checkpoint.")
-    names = [name for name in FILES if (run.folder / name).exists() and (to_continue or name != TO_CONTINUE)]
+    left_out = {TO_CONTINUE: not to_continue, "log.txt": public is not None}
+    names = [name for name in FILES if (run.folder / name).exists() and not left_out.get(name)]
     names.sort(key=lambda name: name != TO_CONTINUE)  # first: the log must not be older than the checkpoint
     size = sum((run.folder / name).stat().st_size for name in names)
     if size > MAX_BYTES:
@@ -62,11 +64,13 @@ def pack(run: Run, path: Path, to_continue: bool = False) -> None:
             how = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
             info = zipfile.ZipInfo(name)  # without a date, so that the same run gives the same archive
             info.compress_type, info.external_attr = how, 0o644 << 16
-            with archive.open(info, "w") as target, _content(run, name) as source:
+            with archive.open(info, "w") as target, _content(run, name, public or {}) as source:
                 shutil.copyfileobj(source, target, MB)
 
 
-def _content(run: Run, name: str) -> BinaryIO:
+def _content(run: Run, name: str, public: Mapping[str, bytes]) -> BinaryIO:
+    if name in public:
+        return io.BytesIO(public[name])
     if name == "log.txt":
         return io.BytesIO(log_text(run).encode("utf-8"))
     if name.endswith(".jsonl"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from .. import corpus
@@ -97,7 +98,8 @@ def _gives(chosen: Preset, flags: dict[str, Any], wanted: dict[str, Any]) -> boo
 
 def _text(run: Run) -> list[str]:
     about = run.settings()["corpus"]
-    try:
-        return ["--text", corpus.reference(corpus.load(about["id"]))]
-    except NanoGPTError:  # the text is not here, so name its file
-        return [f"./{about['name']}" if about["name"].startswith("-") else about["name"]]
+    with suppress(NanoGPTError):  # it may not be here
+        text = corpus.load(about["id"])
+        if text.owner is None:  # the id of a visitor's copy is not for others
+            return ["--text", corpus.reference(text)]
+    return [f"./{about['name']}" if about["name"].startswith("-") else about["name"]]  # its file

@@ -11,6 +11,7 @@ import gradio as gr
 from .. import disk
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
+from ..publish import hub
 from ..runs import Run, Status, archive, kept_loss, logs, settings
 from . import changing, gif_panel, scratch
 from .drawn import said, told
@@ -21,6 +22,7 @@ from .words import existing, state_word
 NO_RUN = "There is no run yet. Press Start, or import one."
 NAMES = "lower-case letters, digits, hyphens"
 LOG_LINES = 200
+NOT_YOURS = "Only the owner of the run can read its log."
 SAVED = {  # kind of file -> (suffix of its name, button, content)
     "settings": ("-settings.json", "Export settings (JSON)", settings.settings_json),
     "curves": ("-curves.csv", "Export curves (CSV)", logs.curves_csv),
@@ -85,7 +87,7 @@ def log(name: str | None) -> str:
     """Return the end of the training log."""
     run = seen(name)
     if run and not visitor().owns(run):
-        return "Only the owner of the run can read its log."
+        return NOT_YOURS
     try:
         text = logs.log_text(run, LOG_LINES) if run else ""
     except OSError as error:
@@ -94,12 +96,19 @@ def log(name: str | None) -> str:
 
 
 def save(name: str | None, what: str, to_continue: bool = False) -> str:
-    """Write one of SAVED, or the archive, to a temporary folder for download. Return the path."""
+    """Write one of SAVED, or the archive, to a temporary folder for download. Return the path.
+
+    Only the run's owner gets its log and its checkpoint. Others get the public part of run.json and metrics.jsonl.
+    """
     run = existing(name, NO_RUN)
+    mine = visitor().owns(run)
+    if what == "log" and not mine:
+        raise NanoGPTError(NOT_YOURS)
     folder = scratch.new_folder(run.size())
     if what == "archive":
         path = folder / f"{run.name}.zip"
-        archive.pack(run, path, to_continue and visitor().owns(run))  # only the owner may have the checkpoint
+        public = None if mine else hub.public_facts(run.settings(), run.history())
+        archive.pack(run, path, to_continue and mine, public)
         return str(path)
     ending, _, content = SAVED[what]
     text = content(run)

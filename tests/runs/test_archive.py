@@ -180,6 +180,16 @@ def test_a_run_without_weights_is_not_packed(home, tiny_text):
     assert not (home / "run.zip").exists()
 
 
+def test_for_others_a_run_is_packed_without_its_log_and_with_what_is_public(file, trained):
+    file.write_bytes(trained)
+    public = {"run.json": b'{"name":"x"}', "metrics.jsonl": b""}
+    pack(unpack(file), file, public=public)
+    expected = {
+        name: content for name, content in contents(trained).items() if name not in ("log.txt", "last.safetensors")
+    }
+    assert contents(file.read_bytes()) == {**expected, **public}
+
+
 def test_what_is_too_large_is_not_packed(file, trained, monkeypatch):
     file.write_bytes(trained)
     run = unpack(file)

@@ -66,6 +66,29 @@ def table() -> dict[str, dict]:
     return {row["name"]: {key: cell[0] for key, cell in row["cells"].items()} for row in rows}
 
 
+def test_a_visitor_gets_no_log_of_a_public_run_and_nothing_about_its_owner(text, run, monkeypatch, tmp_path):
+    ours = corpus.add(text.text(), "A play", owner="0" * 32)
+    run.change(public=True, owner="0" * 32, corpus={**run.settings()["corpus"], "id": ours.id})
+    run.event("note", message="/private/a.txt")
+    (run.folder / "log.txt").write_text("step 0\n", encoding="utf-8")
+    with zipfile.ZipFile(run_panel.save("one", "archive")) as packed:
+        assert json.loads(packed.read("run.json"))["owner"] == "0" * 32
+        assert packed.read("log.txt") == b"step 0\n"
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")  # no one is signed in by a cookie
+    with pytest.raises(NanoGPTError, match="Only the owner of the run can read its log"):
+        run_panel.save("one", "log")
+    shutil.copy(run_panel.save("one", "archive"), tmp_path / "one.zip")
+    with zipfile.ZipFile(tmp_path / "one.zip") as packed:
+        assert "log.txt" not in packed.namelist()
+        everything = b"".join(packed.read(name) for name in packed.namelist())
+        assert json.loads(packed.read("run.json"))["corpus"]["id"] == text.id
+    for secret in ("0" * 32, ours.id, "/private"):
+        assert secret.encode() not in everything
+        assert secret not in "".join(run_panel.facts("one"))
+    monkeypatch.setenv("NANOGPT_PUBLIC", "")
+    assert run_panel.load(tmp_path / "one.zip") == "one-2"
+
+
 def test_the_table_names_every_run(run, text):
     broken = prepare.new_run("broken", text, **SMALL)
     (broken.folder / "run.json").write_text("{", encoding="utf-8")
