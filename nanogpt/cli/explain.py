@@ -68,14 +68,14 @@ def unit(opened: Any, feature: str) -> tuple[dict[str, Any], str]:
     return found, "\n".join([f"{FEATURES[feature][0]}: {units.words(found)}", "It is strongest here:", *rows])
 
 
-def doctor(opened: Any) -> tuple[dict[str, Any], str]:
+def doctor(run: Run) -> tuple[dict[str, Any], str]:
     """Say what a run's losses show: overfitting, a wrong learning rate, too little text, and what to do."""
     from dataclasses import asdict
 
     from ..explain import doctor
 
-    found = doctor.examine(opened.run, opened.run.status())
-    few = len(opened.run.history().evaluations) < doctor.LEAST
+    found = doctor.examine(run, run.status())
+    few = len(run.history().evaluations) < doctor.LEAST
     nothing = "Too few evaluations to say anything yet." if few else "Nothing wrong so far."
     return dict(findings=[asdict(one) for one in found]), "\n".join(f"{one.says} {one.do}" for one in found) or nothing
 
@@ -87,16 +87,16 @@ VIEWS: dict[str, Callable[..., tuple[dict[str, Any], str]]] = {
     "readout": readout,
     "unit": unit,
     "copies": copies,
-}  # each returns the result as data and as text
+}  # each returns the result as data and as text; all but the first need the model
 
 
 def explain_command(arguments: argparse.Namespace) -> int:
     """Explain a run's model: print one view of it."""
     from ..explain.opened import open_run
 
-    opened = open_run(Run(arguments.name))
+    run = Run(arguments.name)
     more = [arguments.feature] if arguments.view == "unit" else []
-    found, text = VIEWS[arguments.view](opened, *more)
+    found, text = VIEWS[arguments.view](run if arguments.view == "doctor" else open_run(run), *more)
     print(json.dumps(found, ensure_ascii=False) if arguments.json else text)
     return 0
 

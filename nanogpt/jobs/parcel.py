@@ -76,11 +76,6 @@ def code() -> bytes:
     return packed.getvalue()
 
 
-def size_of(files: dict[str, Path | bytes]) -> int:
-    """Return the size of files in bytes."""
-    return sum(len(one) if isinstance(one, bytes) else one.stat().st_size for one in files.values())
-
-
 def command(run: Run, job: Job) -> list[str]:
     """Return what the job's container runs."""
     return ["bash", "-c", SCRIPT, "nanogpt", job.repo, job.commit, run.name, str(job.timeout), *NEEDED]
