@@ -192,7 +192,7 @@ def follow(run: Run, work: Callable[[], int], second: str) -> int:
     status = run.status()
     if code and status.busy:  # by another trainer, as was just said
         return 2
-    if code:
+    if code or status.state in ("failed", "crashed"):  # following a job that failed is no failure of the follower
         raise NanoGPTError(status.message)
     if status.state == "stopped":
         print(f"{status.message} Resume with: {PROGRAM} train --resume {run.name}", file=sys.stderr)

@@ -23,6 +23,7 @@ import pytest
 import torch
 
 from nanogpt import __version__, corpus
+from nanogpt.cli import train
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.corpus import pieces, reading
@@ -248,6 +249,34 @@ def test_a_run_that_fails_while_it_trains_is_one_line_too(file, capfd):
     options = ["--learning-rate", 1, "--weight-decay", 10, "--warmup-iters", 0, "--max-iters", 300, *TINY]
     assert main(["train", str(file), "--name", "diverges", *map(str, options)]) == 2
     assert one_line(capfd.readouterr().err).startswith("nanogpt: Training diverged at step ")
+
+
+@pytest.mark.parametrize("event", ["failed", "started"])
+def test_following_a_run_that_fails_elsewhere_is_no_success(file, event):
+    run = prepare.new_run("elsewhere", corpus.find("python-reference"), n_layer=1, n_embd=16)
+
+    def follow() -> int:
+        queue.drop(run.name)
+        run.event(event, message="The job reached its time limit.")
+        return 0
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(NanoGPTError, match="reached its time limit" if event == "failed" else "was killed"):
+            train.follow(run, follow, "quit")
+    finally:
+        signal.signal(signal.SIGINT, before)
+        run.delete()
+
+
+def test_the_doctor_needs_no_weights(file, capfd):
+    run = prepare.new_run("diverged", corpus.add(file.read_text(encoding="utf-8")), n_layer=1, n_embd=16)
+    run.event("failed", message="Training diverged at step 3.")
+    assert main(["explain", "doctor", run.name]) == 0
+    assert capfd.readouterr().out.startswith("Training diverged: the loss became NaN. Set learning_rate to ")
+    assert main(["explain", "parts", run.name]) == 2
+    assert "no weights yet" in capfd.readouterr().err
+    run.delete()
 
 
 def test_a_run_whose_text_is_gone(home, first, tiny_text, capfd):
