@@ -80,7 +80,11 @@ def resumed(run: Run, agreed: Terms) -> None:
     If an earlier job was refused or lost before the first save, the new one chooses the model, too.
     """
     before = None if (run.folder / "last.safetensors").exists() else job_of(run.folder)
-    _job(agreed, before.wish if before else {}).having(run.folder, events=len(run.history().events))
+    wish = before.wish if before else {}
+    if wish:  # with the run's budget as it is now, which may be longer
+        budget = TrainConfig.of(run.settings()["train"]).budget
+        wish = {**wish, "changes": {**wish["changes"], "budget": budget}}
+    _job(agreed, wish).having(run.folder, events=len(run.history().events))
 
 
 def _job(agreed: Terms, wish: dict[str, Any]) -> Job:

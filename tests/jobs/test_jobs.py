@@ -634,8 +634,10 @@ def test_a_run_whose_job_was_refused_is_started_by_another_job(signed_in, diary,
     assert main(["train", diary, "--on", "t4-small", "--budget", "4s", "--yes"]) == 2
     assert "no credit" in capsys.readouterr().err
     signed_in.refuse = lambda request: None
-    assert main(["train", "--resume", "diary", "--on", "cpu-upgrade", "--yes"]) == 0
+    assert main(["train", "--resume", "diary", "--budget", "6s", "--on", "cpu-upgrade", "--yes"]) == 0
     assert Run("diary").status().state == "finished"
+    assert Run("diary").settings()["train"]["budget"] == 6.0
+    assert Run("diary").history().seconds > 4.5
     assert "parameters" in Run("diary").settings()["plan"]  # chosen on the job's hardware
 
 
