@@ -26,8 +26,9 @@ FILES = (
     "requirements.txt",
     "LICENSE",
 )  # at the root of the project, next to the package
-# the package's own files, without what tools leave behind
-SUFFIXES = {".py", ".typed", ".js", ".css", ".html", ".svg", ".txt", ".wasm", ".wat"}
+# the package's own files, without what tools leave behind, and without a text of yours that happens to be there
+SUFFIXES = {".py", ".typed", ".js", ".css", ".svg"}
+EXPORTED = {".html", ".txt", ".wasm", ".wat"}  # in publish/exported only
 FREE = "zero-a10g"  # the Hub's name for ZeroGPU
 
 
@@ -51,7 +52,8 @@ def offered(run: Run, space: str, static: bool = False, license: str | None = No
     files = {"README.md": readme(source, space, (CHECKOUT / "README.md").read_text(encoding="utf-8")).encode()}
     files |= {name: (CHECKOUT / name).read_bytes() for name in FILES}
     for path in sorted((CHECKOUT / "nanogpt").rglob("*")):
-        if path.suffix in SUFFIXES and path.is_file():
+        wanted = SUFFIXES | EXPORTED if path.parent.name == "exported" else SUFFIXES
+        if path.suffix in wanted and path.is_file():
             files[path.relative_to(CHECKOUT).as_posix()] = path.read_bytes()
     return {**files, **{f"checkpoints/{run.name}/{name}": content for name, content in public.items()}}
 

@@ -649,6 +649,28 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     assert "nothing was sent" in capsys.readouterr().out
 
 
+def test_a_file_of_yours_in_the_package_is_not_deployed(run, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    for name in (
+        "nanogpt/__init__.py",
+        "nanogpt/py.typed",
+        "nanogpt/ui/page.css",
+        "nanogpt/publish/exported/train.txt",
+    ):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).touch()
+    for name in (*deploy.FILES, "README.md"):
+        (project / name).write_text("", encoding="utf-8")
+    package = {
+        f"nanogpt/{path.relative_to(project / 'nanogpt').as_posix()}" for path in project.rglob("nanogpt/**/*.*")
+    }
+    for name in ("diary.txt", "ui/page.html", "publish/notes.txt"):
+        (project / "nanogpt" / name).write_text("private", encoding="utf-8")
+    monkeypatch.setattr(deploy, "CHECKOUT", project)
+    files = deploy.offered(run, "maya/space")
+    assert {name for name in files if name.startswith("nanogpt/")} == package
+
+
 def test_a_static_space_is_the_page_alone(hub, run, capsys):
     assert main(["deploy", "modern", "maya/page", "--static", "--private", "--license", "mit"]) == 0
     space = hub.repos["spaces/maya/page"]
