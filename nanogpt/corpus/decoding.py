@@ -250,7 +250,7 @@ def _is_cut(line: bytes) -> bool:
 
 
 def _is_damaged(line: bytes) -> bool:
-    """Return True if a line has valid UTF-8 letters beside invalid bytes."""
+    """Return True if a line has valid UTF-8 letters next to invalid bytes."""
     return not line.decode("utf-8", "ignore").isascii()
 
 

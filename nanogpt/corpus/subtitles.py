@@ -1,4 +1,4 @@
-"""Remove from subtitles what is no speech: their times and numbers, their headings, and their formatting."""
+"""Remove from subtitles what isn't speech: their times and numbers, their headings, and their formatting."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 `offer` knows the hardware and its prices, `parcel` packs what is uploaded, `start` starts and finds jobs again, and
 `follow` is the process on this machine; `remote` is the program inside the job. `feed` carries the growing files from
-there to here, `back` checks what comes back, and `refusals` words the errors. Only this room talks to Jobs.
+there to here, `back` checks what comes back, and `refusals` words the errors. Only this package talks to Jobs.
 """
 
 __all__ = ["follow", "offer", "start"]

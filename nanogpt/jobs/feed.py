@@ -152,7 +152,7 @@ def with_our_facts(run: Run, text: str) -> str:
 
 
 def _sound(text: str) -> str:
-    """Return the text of a JSON object. Raise ValueError if it is none."""
+    """Return the text of a JSON object. Raise ValueError if it isn't one."""
     if not isinstance(from_json(text.encode()), dict):
         raise ValueError("not a JSON object")
     return text

@@ -95,7 +95,7 @@ class Follower:
     # ---- the stages, each of which may be repeated -------------------------------------------------------------------
 
     def go(self) -> None:
-        """Take the stages that have not been taken."""
+        """Do the remaining stages."""
         self.stage("Signing in to the Hub")
         self.sign_in()
         if not self.job.id:
@@ -337,7 +337,7 @@ class Follower:
                 raise Gone(str(error)) from None
 
     def change(self, **changes: object) -> None:
-        """Note how far things have come."""
+        """Save the job's progress."""
         self.job = self.job.having(self.run.folder, **changes)
 
     def stage(self, words: str) -> None:

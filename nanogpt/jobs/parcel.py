@@ -22,7 +22,7 @@ RUN = (  # of the run folder, if it is there
     "samples.jsonl", "model.safetensors", "last.safetensors",
 )  # fmt: skip
 TEXT = ("corpus.json", "text.txt", "tokens.npy")
-NOT_NEEDED = ("ui", "cli", "explain")  # rooms that training does without
+NOT_NEEDED = ("ui", "cli", "explain")  # packages that training doesn't need
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"  # the Hub's own default: Debian, Python, uv, and a C compiler
 NEEDED = (  # what training imports, as in requirements.txt
     "torch>=2.9,<2.14", "huggingface-hub>=2,<3", "numpy>=2,<3", "safetensors>=0.8,<1", "platformdirs>=4,<5",
@@ -66,7 +66,7 @@ def offered(run: Run, job: Job) -> dict[str, Path | bytes]:
 
 
 def code() -> bytes:
-    """Return this package as a .zip, without the rooms that training does without."""
+    """Return this package as a .zip, without the packages that training doesn't need."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(PACKAGE.rglob("*.py")):

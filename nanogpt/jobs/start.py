@@ -1,4 +1,4 @@
-"""Start a run on Hugging Face Jobs: describe it, confirm nothing by itself, and find running jobs again."""
+"""Show what a job would cost, start it once you have agreed, and find running jobs again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Terms:
             f"costs at most {offer.at_most(self.hardware, self.timeout)}, since the job ends after "
             f"{in_words(self.timeout)} at the latest; when training is done, it ends at once. Your text leaves this "
             f"machine: the text, the settings{more} and nanogpt's code, {size(self.bytes)} in all, are uploaded to a "
-            "private repository, which is deleted when the run is back. Your token goes along as a secret of the job."
+            "private repository, which is deleted when the run is back. Your Hub token is passed to the job as a "
+            "secret."
         )
 
 

@@ -24,7 +24,7 @@ class History:
 
     In each row, `tokens` and `characters` count what was trained on so far, and `tokens_per_second` and
     `characters_per_second` give the speed. Older runs have only tokens, which are single characters there. Whatever is
-    asked each second is kept up to date row by row, because a day of training logs 86,400 rows.
+    asked each second is kept up to date row by row, because a run that is evaluated at each step logs a row for each.
     """
 
     def __init__(self, folder: Path):
