@@ -263,9 +263,9 @@ def build_files(run: gr.Dropdown) -> None:
         elem_classes="share-head",
     )
     with gr.Row():
-        page = gr.Button("Export web page", elem_id="share-page", min_width=150)
-        code = gr.Button("Export Python script", elem_id="share-code", min_width=150)
-        text = gr.Button("Export the text", elem_id="share-text", min_width=150)
+        page = gr.Button("Export web page", elem_id="share-page", min_width=130)
+        code = gr.Button("Export script", elem_id="share-code", min_width=130)
+        text = gr.Button("Export text", elem_id="share-text", min_width=130)
     int8 = gr.Checkbox(
         False, label="Small web page", elem_id="share-int8",
         info="Rounds the weights to 8 bits: a third of the size, and almost the same text.",
