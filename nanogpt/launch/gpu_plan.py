@@ -133,9 +133,9 @@ def step_seconds(layers: int, flops: float, speed: float) -> float:
 
 
 def choose_size(reads: Mapping[GpuSize, float], tokens: int) -> GpuSize:
-    """Return the last size that gets enough epochs (`reads`) to pay off on this text, or the first if none does."""
-    paying = [size for size in SIZES if reads[size] >= size.passes and tokens <= size.longest]
-    return paying[-1] if paying else SIZES[0]
+    """Return the last size in `reads` that gets enough epochs to pay off on this text, or the first if none does."""
+    paying = [size for size, passes in reads.items() if passes >= size.passes and tokens <= size.longest]
+    return paying[-1] if paying else next(iter(reads))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +24,7 @@ from ..timetable import overhead
 from ..tokenizer import Tokenizer, unit
 from ..train import make_step
 from . import gpu_plan, measured, memory, sizes
+from .gpu_plan import GpuSize
 from .sizes import MEASURED_LAYOUT, SIZES, TRIAL_FLOPS, Size
 
 # ZeroGPU can't be measured before a call, so guess: seconds of overhead per step, and operations per second.
@@ -34,6 +35,7 @@ TRIAL_SECONDS = 0.8  # long enough to be accurate within about 20%, short enough
 FIRST_TRIAL = 0.3  # seconds that the first trial may need, most of it to load libraries
 LEAST, MOST_PLANNING = 1.0, 2.0  # seconds: the shortest budget, and the longest time to choose a model in
 Configs = tuple[ModelConfig, TrainConfig]
+S = TypeVar("S", Size, GpuSize)
 # settings that change neither the loss nor the time
 HARMLESS = {"layout", "budget", "device", "seed", "snapshots", "patience", "eval_interval"}
 
@@ -173,35 +175,74 @@ class Plan:
 def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any], word: str = "character") -> Plan:
     """Choose a model and the number of steps for a budget in seconds, by measuring steps for at most a tenth of it.
 
-    `tokens` is the length of the text, `word` the word for a token in messages. Settings in `given` are kept, and the
-    others are chosen to go with them. Raise NanoGPTError if the budget is below a second.
+    On a GPU, only the speed of a matrix product is measured, once. `tokens` is the length of the text, `word` the word
+    for a token in messages. Settings in `given` are kept, and the others are chosen to go with them. Raise NanoGPTError
+    if the budget is below a second, or if no size goes with the settings.
     """
     if budget < LEAST:
         raise NanoGPTError(f"{budget:g} seconds is too short. Give at least 1 second; 10 seconds or more is better.")
     recipe = {"layout": MEASURED_LAYOUT, **given, "budget": budget}
     device = pick_device(str(given.get("device") or "auto"))
-    if device.type == "cuda" and not device.elsewhere:
-        return _choose_on_a_gpu(recipe, vocab_size, tokens, device, word)
-    made = _all_sizes(recipe, vocab_size, tokens)
-    trained = budget - overhead(budget)
+    on_a_gpu = device.type == "cuda" and not device.elsewhere
+    found = _on_a_gpu(recipe, vocab_size, tokens, device) if on_a_gpu else _on_a_cpu(recipe, vocab_size, tokens)
+    size, model, train = found.size, found.model, found.train
+    reads = epochs(found.steps * train.batch_size * model.block_size, tokens)
+    most = reads  # epochs; where it is known that more would only overfit, end before the budget does
+    if tokens >= sizes.MEMORIZED and _is_measured(size, size.settings | recipe):
+        most = max(size.most, reads * LEAST / budget)
+    used = min(1.0, most / reads)
+    max_iters = max(20, int(used * found.steps))
+    settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
+    settings["budget"] = min(budget, round(used * budget, 1)) if used < 1 else budget
+    decay = settled(replace(train, max_iters=max_iters), model, tokens).weight_decay
+    promises = set(given) <= HARMLESS and _is_measured(size, settings) and min(reads, most) <= found.epochs
+    return Plan(settings, count_parameters(model), decay, found.val_loss, word, promises, budget)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The size chosen for a time budget, with its configs, and what a run that uses up the budget would do."""
+
+    size: Size | GpuSize
+    model: ModelConfig
+    train: TrainConfig
+    steps: float
+    val_loss: float  # to expect on a text like Tiny Shakespeare
+    epochs: float  # for which that loss was measured
+
+
+def _is_measured(size: Size | GpuSize, settings: Mapping[str, Any]) -> bool:
+    """Return True if these settings are the ones that a size was measured with."""
+    return size.settings.items() <= settings.items()
+
+
+def _on_a_cpu(recipe: dict[str, Any], vocab_size: int, tokens: int) -> Choice:
+    """Choose by measuring training steps, if there is time to."""
+    budget = recipe["budget"]
+    made, trained = _all_sizes(SIZES, recipe, vocab_size, tokens), budget - overhead(budget)
     seconds = step_times(made, trained, min(MOST_PLANNING, 0.1 * budget))
     size = best_size(made, seconds, trained)
-    model, train = made[size]
-    steps = 0.85 * budget / seconds[size]
-    reads = epochs(steps * train.batch_size * model.block_size, tokens)
-    known = tokens >= sizes.MEMORIZED and sizes.matching(size.settings | recipe) is size
-    used = min(1.0, size.most / reads) if known else 1.0  # more epochs would only overfit
-    settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max(20, int(used * steps)))
-    settings["budget"] = round(used * budget, 1) if used < 1 else budget
-    decay = settled(replace(train, max_iters=settings["max_iters"]), model, tokens).weight_decay
-    promises = set(given) <= HARMLESS and sizes.matching(settings) is not None and used * reads <= sizes.EPOCHS
-    return Plan(settings, count_parameters(model), decay, size.loss(trained / seconds[size]), word, promises, budget)
+    return Choice(size, *made[size], 0.85 * budget / seconds[size], size.loss(trained / seconds[size]), sizes.EPOCHS)
 
 
-def _all_sizes(recipe: dict[str, Any], vocab_size: int, tokens: int) -> dict[Size, Configs]:
+def _on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Device) -> Choice:
+    """Choose by the speed of one matrix product."""
+    made, rate = _all_sizes(gpu_plan.SIZES, recipe, vocab_size, tokens), gpu_plan.product_speed(device)
+    trained = recipe["budget"] - overhead(recipe["budget"])
+    steps: dict[GpuSize, float] = {}
+    reads: dict[GpuSize, float] = {}  # epochs
+    for size, (model, train) in made.items():
+        steps[size] = trained / gpu_plan.step_seconds(model.n_layer, step_flops(model, train.batch_size), rate)
+        reads[size] = epochs(steps[size] * train.batch_size * model.block_size, tokens)
+    size = gpu_plan.choose_size(reads, tokens)
+    return Choice(size, *made[size], steps[size], size.val_loss, size.most)
+
+
+def _all_sizes(offered: Sequence[S], recipe: dict[str, Any], vocab_size: int, tokens: int) -> dict[S, Configs]:
     """Return the configs of each size with the recipe's settings. Raise NanoGPTError if no size goes with them."""
-    made, problem = {}, None
-    for size in SIZES:
+    made: dict[S, Configs] = {}
+    problem = None
+    for size in offered:
         try:
             model, train = _configs(size.settings | recipe, vocab_size)
         except NanoGPTError as error:  # n_embd may be given, and not be a multiple of this size's n_head
@@ -258,27 +299,6 @@ def measure_once(wanted: str) -> None:
     device = pick_device(wanted)
     if device.type == "cuda" and not device.elsewhere:
         gpu_plan.product_speed(device)
-
-
-def _choose_on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Device, word: str) -> Plan:
-    """`choose` for a GPU, from the speed of one matrix product."""
-    rate = gpu_plan.product_speed(device)
-    seconds = recipe["budget"] - overhead(recipe["budget"])
-    reads, made = {}, {}
-    for size in gpu_plan.SIZES:
-        model, train = _configs(size.settings | recipe, vocab_size)
-        model = replace(model, block_size=fitting_block_size(tokens, model.block_size))
-        step = gpu_plan.step_seconds(model.n_layer, step_flops(model, train.batch_size), rate)
-        made[size] = model, train, seconds / step
-        reads[size] = epochs(seconds / step * train.batch_size * model.block_size, tokens)
-    size = gpu_plan.choose_size(reads, tokens)
-    model, train, steps = made[size]
-    used = min(1.0, size.most / reads[size])  # share of the budget to use: more epochs would only overfit
-    max_iters = max(20, int(used * steps))
-    settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
-    settings["budget"] = round(used * recipe["budget"], 1)
-    decay = settled(replace(train, max_iters=max_iters), model, tokens).weight_decay
-    return Plan(settings, count_parameters(model), decay, size.val_loss, word, asked=recipe["budget"])
 
 
 def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:

@@ -7,9 +7,11 @@ import subprocess
 import pytest
 import torch
 
+from nanogpt.config import NanoGPTError
 from nanogpt.device import Device
 from nanogpt.launch import gpu_plan, measured, plan
 from nanogpt.launch.gpu_plan import SIZES
+from nanogpt.launch.sizes import MEMORIZED
 
 H200, T4 = 7e14, 2.5e13  # operations per second
 TINY_SHAKESPEARE = 1_115_394
@@ -35,9 +37,33 @@ def test_a_choice_fits_its_budget_and_is_not_trained_beyond_what_pays(gpu, speed
         step = gpu_plan.step_seconds(model.n_layer, plan.step_flops(model, train.batch_size), speed)
         assert s["max_iters"] * step <= budget or s["max_iters"] == 20
         passes = s["max_iters"] * s["batch_size"] * s["block_size"] / (0.9 * characters)
-        assert passes <= 41 or s["max_iters"] == 20
-        assert s["budget"] <= budget
+        assert passes <= 41 or s["max_iters"] == 20 or characters < MEMORIZED  # which ends by patience
+        assert 1 <= s["budget"] <= budget
+        assert (s["budget"] == budget) == (chosen.shortened == "")
         assert 2 * s["block_size"] <= max(16, 0.1 * characters)
+
+
+@pytest.mark.parametrize("characters", [2600, 5000, MEMORIZED - 1])
+def test_a_text_that_is_memorized_in_no_time_gets_its_whole_budget(gpu, characters):
+    """Its run ends by patience. After a number of epochs, 2,600 characters would have less than 0.05 s."""
+    gpu(H200)
+    chosen = plan.choose(60, 65, characters, {})
+    assert (chosen.settings["budget"], chosen.shortened) == (60, "")
+    assert chosen.settings["max_iters"] > 10_000
+    assert not chosen.promises
+
+
+def test_a_budget_is_shortened_to_a_second_at_least(gpu):
+    gpu(H200)
+    chosen = plan.choose(3600, 65, MEMORIZED, {})
+    assert chosen.settings["budget"] == 1
+    assert chosen.shortened == " It stops after 1 second: training longer would only overfit."
+
+
+def test_a_budget_that_is_used_up_is_not_rounded(gpu):
+    gpu(T4)
+    chosen = plan.choose(90.04, 65, 10**8, {})
+    assert (chosen.settings["budget"], chosen.shortened) == (90.04, "")
 
 
 def test_a_short_text_gets_a_model_that_needs_no_dropout_and_a_long_one_a_large_model(gpu):
@@ -87,3 +113,23 @@ def test_what_is_given_is_kept(gpu):
     chosen = plan.choose(10, 65, TINY_SHAKESPEARE, given)
     assert given.items() <= chosen.settings.items()
     assert chosen.weight_decay == 0.7
+
+
+def test_settings_that_change_the_loss_get_no_promise_and_no_end_before_their_budget(gpu):
+    gpu(H200)
+    choose = lambda **given: plan.choose(60, 65, TINY_SHAKESPEARE, given)
+    assert choose(seed=1, device="auto").promises
+    assert choose().settings["budget"] < 60  # it is known after how many epochs this one overfits
+    for given in (dict(n_layer=2, dropout=0.5), dict(dropout=0.5), dict(n_embd=96)):
+        assert not choose(**given).promises
+        assert "Expect" not in str(choose(**given))
+        assert choose(**given).settings["budget"] == 60
+    assert not choose(learning_rate=1e-4).promises
+
+
+def test_a_width_is_kept_if_any_size_has_a_number_of_heads_that_divides_it(gpu):
+    gpu(H200)
+    chosen = plan.choose(60, 65, TINY_SHAKESPEARE, dict(n_embd=200)).settings
+    assert (chosen["n_embd"], chosen["n_head"]) == (200, 4)
+    with pytest.raises(NanoGPTError, match="must be divisible by n_head"):
+        plan.choose(60, 65, TINY_SHAKESPEARE, dict(n_embd=101))

@@ -65,6 +65,13 @@ def test_a_short_text_is_read_more_often_and_in_shorter_pieces():
     assert ", weight decay 1." in str(short)
 
 
+def test_a_budget_is_shortened_to_a_second_at_least(monkeypatch):
+    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 1e15)
+    chosen = choose(60, 65, sizes.MEMORIZED, {})
+    assert chosen.settings["budget"] == 1
+    assert " It stops after 1 second: training longer would only overfit." in str(chosen)
+
+
 def test_the_lectures_layout_keeps_its_weight_decay():
     plan = choose(60, 65, CHARACTERS, dict(layout="classic"))
     assert plan.weight_decay == 0.1
