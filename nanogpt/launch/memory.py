@@ -13,6 +13,8 @@ from ..model import count_parameters
 from ..runs import queue
 from . import gpu_plan
 
+GROUP = Path("/sys/fs/cgroup")  # what a container sees of its own limits
+
 
 def needed(model: ModelConfig, train: TrainConfig, device: Device) -> int:
     """Return the peak memory of a run in bytes: weights, gradients, optimizer state and activations.
@@ -83,13 +85,22 @@ def free_now(device: Device) -> int:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable"):
                 free = int(line.split()[1]) * 1024
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            free = min(free, int(limit) - int((group / "memory.current").read_text()))
+        free = int(min(free, free_in_container()))
     except (OSError, ValueError):
         pass
     return free
+
+
+def free_in_container() -> float:
+    """Return how many bytes a container's memory limit leaves (cgroup v2); infinity without a limit.
+
+    The memory in use includes the contents of files, and the system drops those not read lately before memory runs out.
+    So they count as free, as in Docker and Kubernetes. Raise OSError or ValueError if the system reports no limit.
+    """
+    limit = float((GROUP / "memory.max").read_text().replace("max", "inf"))
+    used = int((GROUP / "memory.current").read_text())
+    kinds = [line.split() for line in (GROUP / "memory.stat").read_text().splitlines()]
+    return limit - used + sum(int(size) for kind, size in kinds if kind == "inactive_file")
 
 
 def check(model: ModelConfig, train: TrainConfig, device: Device | None = None) -> None:

@@ -392,6 +392,22 @@ def test_each_thread_s_gradients_and_rounded_weights_are_counted(monkeypatch):
         assert needed[1] - needed[0] == more * count_parameters(shape)
 
 
+def test_the_files_that_a_container_has_read_count_as_free_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    for name, content in (
+        ("memory.max", "100000000\n"),
+        ("memory.current", "90000000\n"),
+        ("memory.stat", "anon 20000000\nfile 70000000\ninactive_file 60000000\nactive_file 10000000\n"),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    assert memory.free_in_container() == 70e6
+    if Path("/proc/meminfo").exists():
+        assert memory.free_now(pick_device("cpu")) == 70e6
+    (tmp_path / "memory.max").write_text("max\n", encoding="utf-8")
+    assert memory.free_in_container() == float("inf")
+    assert memory.free_now(pick_device("cpu")) > 100e6
+
+
 def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monkeypatch):
     """A run this large can come from an imported archive."""
     run = prepare.new_run("one", corpus.add(tiny_text), "quick", n_layer=1, n_head=2, n_embd=16, block_size=16)
