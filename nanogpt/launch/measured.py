@@ -1,8 +1,8 @@
 """Speeds measured on this machine, in operations per second, cached in `machine.json` so each is measured only once.
 
-A key names everything the speed depends on: the processor, the versions of nanogpt and PyTorch, threads, load
-and the model's shape. What a sample and a save take, in seconds, is cached in the same file, so that a run can schedule
-its first ones.
+A key names everything the speed of one process depends on: the processor, the versions of nanogpt and PyTorch, threads,
+load, the model's shape and, roughly, the size of a large vocabulary. What a sample and a save take, in seconds, is
+cached in the same file, so that a run can schedule its first ones.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from ..paths import home
 
 MOST = 400  # entries; the oldest are dropped first
 COSTS = ("sample", "save")
+# From about so many tokens on, softmax takes much of a small model's time, and it isn't among the operations counted.
+LARGE = 1000
 
 
 def recall(key: str) -> float | None:
@@ -68,6 +70,8 @@ def key_of(device: Device, model: ModelConfig, train: TrainConfig, own: float = 
     """
     shape = f"{model.layout} {model.n_layer} x {model.n_embd}, {model.n_head} heads, dropout {model.dropout:g}"
     batch = f"{train.batch_size} x {model.block_size}, {train.optimizer}"
+    if model.vocab_size > LARGE:
+        batch += f", {model.vocab_size.bit_length()} bits per token"
     busy = max(0, round(os.getloadavg()[0] - own)) if hasattr(os, "getloadavg") and device.type == "cpu" else 0
     return f"{_machine(device)}, load {busy}: {shape}, {batch}"
 

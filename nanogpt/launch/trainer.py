@@ -51,6 +51,7 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
         if not alone:
             queue.wait_for_place(run.name, 1)  # torch takes 250 MB, so only the next run imports it while it waits
         import_all()
+        from ..ranks import number
         from ..train import train
         from . import plan
 
@@ -63,8 +64,9 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
     except Exception as error:
         record(run, error)
         return 1
-    with contextlib.suppress(NanoGPTError, OSError):  # it may have been renamed or deleted since
-        plan.learned_from(run)
+    if max(processes, number()[1]) == 1:  # a plan is for one process
+        with contextlib.suppress(NanoGPTError, OSError):  # it may have been renamed or deleted since
+            plan.learned_from(run)
     return 0
 
 

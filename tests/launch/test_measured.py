@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nanogpt import corpus
@@ -30,6 +32,13 @@ def test_another_version_is_measured_anew(monkeypatch):
     before = key()
     monkeypatch.setattr("nanogpt.launch.measured.__version__", "0.2.0")
     assert key() != before
+
+
+def test_a_large_vocabulary_is_measured_anew():
+    model, train = PRESETS["quick"].configs()
+    key = lambda vocab_size: measured.key_of(pick_device("cpu"), replace(model, vocab_size=vocab_size), train)
+    assert key(0) == key(65) == key(500)  # a preset has none until there is a text
+    assert key(65) != key(1500) != key(4000) == key(3900)
 
 
 def test_a_busy_machine_is_measured_anew(monkeypatch):
@@ -75,6 +84,18 @@ def test_a_run_teaches_what_a_sample_and_a_save_take(tiny_text):
     assert plan.known_costs(model, train) == dict(sample=0.2, save=0.8)
     device = pick_device("cpu")
     assert measured.typical(device) == plan.known_speed(model, train)  # seconds aren't taken for speeds
+
+
+@pytest.mark.parametrize(("processes", "size", "learns"), [(1, "1", True), (2, "1", False), (1, "2", False)])
+def test_only_a_run_of_one_process_teaches_its_speed(tiny_text, monkeypatch, processes, size, learns):
+    """WORLD_SIZE is what torchrun sets."""
+    monkeypatch.setattr("nanogpt.train.train", lambda *_: None)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    learned: list = []
+    monkeypatch.setattr(plan, "learned_from", learned.append)
+    run = prepare.new_run("one", corpus.add(tiny_text), "quick", n_layer=1, n_embd=16, n_head=2, block_size=16)
+    assert trainer.main(run.name, processes=processes) == 0
+    assert (len(learned) == 1) == learns
 
 
 @pytest.mark.slow
