@@ -445,6 +445,22 @@ def test_a_finished_run_goes_on(undisturbed, text):
     assert events(run) == ["started", "finished", "started", "finished"]
 
 
+def test_a_timed_run_goes_on_to_a_number_of_steps(text, monkeypatch):
+    monkeypatch.setattr("nanogpt.reporter.write_sample", lambda *_: "a sample")
+    with steady_clock(0.02):
+        run = prepare.new_run("timed-then-steps", text, "timed", **TINY, budget=10.0)
+        train(run)
+        ended = run.status()
+        assert ended.state == "finished"
+        prepare.to_continue(run, ended.step + 20)
+        train(run)
+    assert (run.status().state, run.status().step) == ("finished", ended.step + 20)
+    config = TrainConfig.of(run.settings()["train"])
+    added = [row for row in run.history().rows if row["step"] > ended.step and "learning_rate" in row]
+    assert added
+    assert all(row["learning_rate"] == get_lr(row["step"] - 1, config) for row in added)
+
+
 # --- the best weights ----------------------------------------------------------------------------------------------
 
 

@@ -163,7 +163,7 @@ def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     run = run_to_resume(arguments, changes)
     text = corpus.load(before["corpus"]["id"])
     try:
-        start.resumed(run, jobs.terms(arguments, text, start.training_time(run), run))
+        start.resumed(run, jobs.terms(arguments, text, start.training_time(run), run), changes)
     except NanoGPTError:
         run.change(train=before["train"])  # as it was, because no job makes it longer
         raise

@@ -75,16 +75,15 @@ def new_run(name: str, text: corpus.Corpus, preset_name: str, changes: Mapping[s
     return prepare.for_elsewhere(name, text, preset_name, dict(changes), {job.NAME: _job(agreed, wish).as_text})
 
 
-def resumed(run: Run, agreed: Terms) -> None:
-    """Give a run that `prepare.to_continue` has accepted a job that resumes it.
+def resumed(run: Run, agreed: Terms, changes: Mapping[str, Any]) -> None:
+    """Give a run that `prepare.to_continue` has accepted with `changes` to its length a job that resumes it.
 
-    If an earlier job was refused or lost before the first save, the new one chooses the model, too.
+    If an earlier job was refused or lost before the first save, the new one chooses the model, too, for the new length.
     """
     before = None if (run.folder / "last.safetensors").exists() else job_of(run.folder)
-    wish = before.wish if before else {}
-    if wish:  # with the run's budget as it is now, which may be longer
-        budget = TrainConfig.of(run.settings()["train"]).budget
-        wish = {**wish, "changes": {**wish["changes"], "budget": budget}}
+    wish = before.wish if before and TrainConfig.of(run.settings()["train"]).budget else {}
+    if wish:
+        wish = {**wish, "changes": {**wish["changes"], **changes}}
     _job(agreed, wish).having(run.folder, events=len(run.history().events))
 
 

@@ -14,7 +14,7 @@ from .. import corpus, limits
 from ..config import NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
 from ..data import fitting_block_size
 from ..disk import write_whole
-from ..durations import short
+from ..durations import in_words, short
 from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
 from ..presets import check_known, preset
@@ -138,7 +138,7 @@ def settings_of(text: corpus.Corpus, recipe: Recipe, owner: str | None) -> dict[
 def to_continue(run: Run, max_iters: int | None = None, budget: float | None = None) -> None:
     """Check that a run can be resumed, and set its new length if one is given.
 
-    `budget` is in seconds. Raise NanoGPTError if the run can't be resumed.
+    `budget` is in seconds. Raise NanoGPTError if the run can't be resumed, or not for this length.
     """
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
@@ -187,24 +187,33 @@ def extension(status: Status, before: TrainConfig, more: str) -> dict[str, Any]:
 def new_length(before: TrainConfig, steps: int, max_iters: int | None, budget: float | str | None) -> dict[str, float]:
     """Return the settings that a resumed run changes. `steps` is how many its old budget was expected to last.
 
-    `budget` is in seconds, or a time as the command line takes it, such as "4m".
+    `budget` is in seconds, or a time as the command line takes it, such as "4m". With `max_iters`, a timed run becomes
+    one of so many steps, as a new run would. Raise NanoGPTError if both are given, or if the budget can't be read.
     """
     longer: dict[str, float] = {}
     if budget is not None:
         longer["budget"] = TrainConfig.of({**before.as_dict(), "budget": budget}).budget
-        if before.budget:  # only the weight decay depends on the number of steps
-            longer["max_iters"] = max(1, round(steps * longer["budget"] / before.budget))
     if max_iters is not None:
-        longer["max_iters"] = max_iters
+        if longer.get("budget"):
+            raise NanoGPTError("Give either a budget or max_iters, not both.")
+        return dict(max_iters=max_iters, budget=0.0)
+    if before.budget and longer.get("budget"):  # only the weight decay depends on the number of steps
+        longer["max_iters"] = max(1, round(steps * longer["budget"] / before.budget))
     return longer
 
 
 def check_length(name: str, status: Status, before: TrainConfig, train: TrainConfig) -> None:
-    """Raise NanoGPTError if the run has no steps left: `before` are its old settings, `train` the new ones."""
+    """Raise NanoGPTError if the run has no steps or no time left: `before` are its old settings, `train` the new ones.
+
+    A crashed run may have used up its old budget. It is resumed to be finished, so only a new budget has to be larger.
+    """
     finished = status.state == "finished"
     if train.budget:
         if finished and train.budget <= before.budget:
             raise NanoGPTError(f"{name} has used its {before.budget:g} seconds. Give a larger budget to resume it.")
+        if train.budget != before.budget and train.budget <= status.seconds:  # it would end before the next step
+            trained = in_words(status.seconds)
+            raise NanoGPTError(f"{name} has already trained for {trained}. Give a larger budget to resume it.")
         return
     if train.max_iters < status.step:
         raise NanoGPTError(f"{name} is already at step {status.step:,}. max_iters must be larger than that.")

@@ -209,6 +209,7 @@ MISTAKES = [
     (["train", "--resume", "first"], "first has reached its last step, 20. Give a larger max_iters"),
     (["train", "--resume", "first", "--max-iters", "10"], "max_iters must be larger"),
     (["train", "--resume", "first", "--max-iters", "x"], "max_iters was 'x'"),
+    (["train", "--resume", "first", "--max-iters", "30", "--budget", "1m"], "either a budget or max_iters, not both"),
     (["train", "--resume", "first", "--n-layer", "2"], "you can change only --max-iters or --budget"),
     (["train", "FILE", "--resume", "first"], "you can change only --max-iters or --budget"),
     (["train", "--resume", "nobody", "--name", "second"], "you can change only --max-iters or --budget"),

@@ -27,7 +27,7 @@ from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.jobs import follow, offer, parcel, start
 from nanogpt.jobs.back import Damaged, bring_back
-from nanogpt.launch import local
+from nanogpt.launch import local, prepare
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, queue, snapshots
 from nanogpt.runs.job import job_of, open_job
@@ -116,7 +116,7 @@ def test_a_job_gives_the_weights_that_this_machine_would(signed_in, tiny_text):
     signed_in.large = True
     run = made(tiny_text, max_iters=20, **SHAPE)
     assert follow.main(run.name) == 0
-    from nanogpt.launch import prepare, trainer
+    from nanogpt.launch import trainer
 
     here = prepare.new_run("here", corpus.listed()[0], max_iters=20, **SHAPE)
     assert trainer.main("here") == 0
@@ -639,6 +639,24 @@ def test_a_run_whose_job_was_refused_is_started_by_another_job(signed_in, diary,
     assert Run("diary").settings()["train"]["budget"] == 6.0
     assert Run("diary").history().seconds > 4.5
     assert "parameters" in Run("diary").settings()["plan"]  # chosen on the job's hardware
+
+
+@pytest.mark.parametrize(
+    ("changes", "wished"),
+    [({}, 4.0), (dict(budget=20.0), 20.0), (dict(max_iters=50), None)],  # None: steps, for which nothing is chosen
+)
+def test_another_job_chooses_the_model_for_the_new_length(signed_in, tiny_text, changes, wished):
+    run = made(tiny_text, "timed", budget=4.0, dropout=0.1)
+    before = job_of(run.folder).having(run.folder, ended=True)  # it was refused before it began
+    prepare.to_continue(run, **changes)
+    api, owner = ours.signed_in(MAYA)
+    text = corpus.load(run.settings()["corpus"]["id"])
+    start.resumed(run, start.terms(api, owner, "t4-small", text, start.training_time(run), None, run), changes)
+    wish = open_job(run.folder).wish
+    assert before.wish["changes"] == dict(budget=4.0, dropout=0.1)
+    expected = dict(preset="timed", changes=dict(budget=wished, dropout=0.1)) if wished else {}
+    assert {key: wish[key] for key in expected} == expected
+    assert bool(wish) == bool(wished)
 
 
 def test_without_a_network_nothing_is_lost(home, tiny_text, hub, monkeypatch):

@@ -143,6 +143,57 @@ def test_a_run_killed_in_its_first_save_starts_over_when_it_is_resumed(text):
         prepare.to_continue(run)
 
 
+def test_a_run_of_steps_gets_a_budget_only_if_it_has_not_used_it_up(text):
+    run = prepare.new_run("one", text, max_iters=10, **TINY)
+    run.event("started", step=0)
+    run.log(step=10, seconds=90.0, val_loss=1.0)
+    run.event("finished", step=10)
+    before = run.settings()
+    for budget in (60.0, 90.0):
+        with pytest.raises(NanoGPTError, match=r"one has already trained for 90 seconds\. Give a larger budget"):
+            prepare.to_continue(run, budget=budget)
+    assert run.settings() == before
+    prepare.to_continue(run, budget=120.0)
+    assert run.settings()["train"]["budget"] == 120
+
+
+def timed(text, seconds: float, step: int = 50) -> Run:
+    """Create a run of 60 seconds that has trained for some of them."""
+    run = prepare.new_run("timed", text, "timed", budget=60.0, **TINY)
+    run.event("started", step=0)
+    run.log(step=step, seconds=seconds, val_loss=1.0)
+    return run
+
+
+def test_a_timed_run_cannot_be_made_shorter_than_it_is(text, known_speed):
+    run = timed(text, 40.0)
+    run.event("stopped", step=50)
+    with pytest.raises(NanoGPTError, match="timed has already trained for 40 seconds"):
+        prepare.to_continue(run, budget=30.0)
+    prepare.to_continue(run, budget=45.0)
+    assert run.settings()["train"]["budget"] == 45
+
+
+def test_a_timed_run_killed_after_its_last_step_can_go_on(text, known_speed):
+    run = timed(text, 60.1)
+    for budget in (None, 60.0):  # none, and the one that it has
+        prepare.to_continue(run, budget=budget)
+    assert run.settings()["train"]["budget"] == 60
+
+
+def test_a_timed_run_that_is_given_steps_becomes_a_run_of_steps(text, known_speed):
+    run = timed(text, 40.0)
+    run.event("stopped", step=50)
+    with pytest.raises(NanoGPTError, match="Give either a budget or max_iters, not both"):
+        prepare.to_continue(run, 5000, 120.0)
+    with pytest.raises(NanoGPTError, match="timed is already at step 50. max_iters must be larger"):
+        prepare.to_continue(run, 20)
+    prepare.to_continue(run, 5000)
+    train = run.settings()["train"]
+    assert (train["max_iters"], train["budget"]) == (5000, 0)
+    assert run.status().max_iters == 5000
+
+
 # --- real trainers -------------------------------------------------------------------------------------------------
 
 
