@@ -17,7 +17,7 @@ from .disk import write_whole
 from .evaluate import estimate_loss
 from .formats import load_model, weights_parts
 from .model import GPT
-from .runs import Run
+from .runs import STOPPED_EARLY, Run
 from .runs.checkpoint import Progress
 from .runs.snapshots import Snapshots
 from .sample import decoder_for, stream
@@ -75,12 +75,15 @@ class Reporter:
         if "val_loss" in row:
             losses = [f"{name} loss {row[f'{name}_loss']:.4f}" for name in ("train", "val") if f"{name}_loss" in row]
             print(f"step {step:>6,}: {', '.join(losses)}, {self.at.seconds:.0f} s", flush=True)
-        # patience: more steps would only memorize the training set
-        overfitting = 0 < self.config.patience <= self.at.worse
-        ending = self.due.last or self.stopping or overfitting
+        ending = self.due.last or self.stopping or self.overfitting
         if ending or self.due.saving:
             self.save()
         return ending
+
+    @property
+    def overfitting(self) -> bool:
+        """Return True if patience is used up: more steps would only memorize the training set."""
+        return 0 < self.config.patience <= self.at.worse
 
     def training_loss(self) -> dict[str, float]:
         """Return the mean loss since the last row, learning rate, gradient norm and speed, if due."""
@@ -198,14 +201,14 @@ class Reporter:
             message += f" The last evaluation was of {share}% of the validation set."
         if not due.last:
             message = (
-                f"Stopped early at step {at.step:,}: the model was memorizing its text. The validation loss had been "
+                f"{STOPPED_EARLY} at step {at.step:,}: the model was memorizing its text. The validation loss had been "
                 f"{CLEARLY_WORSE} above its best for {at.worse} evaluations; the best weights, from step "
                 f"{at.best_step:,}, are kept. {message}"
             )
         run.event(
             "finished", step=at.step, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
             val_characters=scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, most),
-            message=message, **due.costs,
+            message=message, overfitting=self.overfitting, **due.costs,
         )  # fmt: skip
         print(message, flush=True)
 

@@ -633,12 +633,25 @@ def test_patience_ends_a_run_that_only_gets_worse(overfits, text):
     assert status.step < 1000
     assert "Stopped early at step" in status.message
     assert f"from step {run.history().best['step']}" in status.message
-    try:
-        prepare.to_continue(run)
-    except NanoGPTError:
-        return  # finished for good
-    train(run)  # if it can be resumed, it must train on
-    assert run.status().step > status.step
+    with pytest.raises(NanoGPTError, match="was overfitting when it ended, so training longer won't help"):
+        prepare.to_continue(run, 2000)
+
+
+def test_patience_ends_a_timed_run_for_good(text, monkeypatch):
+    losses = itertools.count(3.0, 0.1)
+    monkeypatch.setattr("nanogpt.reporter.estimate_loss", lambda *_: next(losses))
+    with steady_clock(0.02) as clock:
+        run = prepare.new_run("timed-overfits", text, "timed", **{**TINY, "patience": 2}, budget=60.0)
+        train(run)
+        assert clock.now < 30
+    last = run.history().events[-1]
+    assert (last["event"], last["overfitting"]) == ("finished", True)
+    with pytest.raises(NanoGPTError, match="was overfitting when it ended, so training longer won't help"):
+        prepare.to_continue(run, budget=600.0)
+
+
+def test_a_run_that_has_patience_left_may_go_on(undisturbed):
+    assert undisturbed(**PLAIN).history().events[-1]["overfitting"] is False
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from ..durations import in_words, short
 from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
 from ..presets import check_known, preset
-from ..runs import Run, Status, open_job
+from ..runs import STOPPED_EARLY, Run, Status, open_job
 from ..tokenizer import Tokenizer, unit
 from . import memory
 from .plan import Plan, choose, fits, known_costs, measure_once
@@ -161,9 +161,18 @@ def refusal(run: Run, status: Status, before: TrainConfig) -> str:
     """Return why a run that isn't training can't be resumed, whatever its new length; "" if it can."""
     if run.lacks_checkpoint():
         return f"{run.name} has no checkpoint, so it can't be resumed. You can still sample from it."
-    if status.state == "finished" and not before.budget and status.step < before.max_iters:
-        return f"{run.name} stopped early because it was overfitting, so training longer won't help. Start a new run."
+    if status.state == "finished" and ended_by_patience(run, status, before):
+        return f"{run.name} was overfitting when it ended, so training longer won't help. Start a new run."
     return ""
+
+
+def ended_by_patience(run: Run, status: Status, before: TrainConfig) -> bool:
+    """Return True if a finished run had used up its patience, so that it would end again before the next step."""
+    last = (run.history().events or [{}])[-1]
+    if "overfitting" in last:
+        return bool(last["overfitting"])
+    # an older run shows it by its length or, if it is timed, by its message
+    return str(last.get("message", "")).startswith(STOPPED_EARLY) if before.budget else status.step < before.max_iters
 
 
 def extension(status: Status, before: TrainConfig, more: str) -> dict[str, Any]:

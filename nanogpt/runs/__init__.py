@@ -8,10 +8,10 @@ from .history import History, kept_loss, read_jsonl
 from .job import Job, job_of, open_job
 from .listing import Overview, all_runs, elsewhere, free_name, overview, overviews, users_of
 from .run import Busy, Run
-from .status import CANCELED, Status, length
+from .status import CANCELED, STOPPED_EARLY, Status, length
 
 __all__ = [
-    "CANCELED", "Busy", "History", "Job", "Overview", "Run", "Status", "all_runs", "archive", "checkpoint", "checks",
-    "elsewhere", "free_name", "job", "job_of", "kept_loss", "length", "logs", "open_job", "overview", "overviews",
-    "queue", "read_jsonl", "settings", "snapshots", "users_of",
+    "CANCELED", "STOPPED_EARLY", "Busy", "History", "Job", "Overview", "Run", "Status", "all_runs", "archive",
+    "checkpoint", "checks", "elsewhere", "free_name", "job", "job_of", "kept_loss", "length", "logs",
+    "open_job", "overview", "overviews", "queue", "read_jsonl", "settings", "snapshots", "users_of",
 ]  # fmt: skip

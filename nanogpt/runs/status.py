@@ -11,6 +11,7 @@ CRASHED = "The training process was killed (out of memory, a full disk, or a shu
 CONTINUE = "Resume the run to continue from its last checkpoint."
 START_OVER = "Nothing was saved yet, so resume the run to start it from step 0."
 CANCELED = "Canceled before training started."
+STOPPED_EARLY = "Stopped early"  # begins the message of a run that ended by patience
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from nanogpt import corpus, paths
 from nanogpt.config import NanoGPTError
-from nanogpt.launch import local, memory, place, zero
+from nanogpt.launch import local, memory, place, prepare, zero
 from nanogpt.launch.visitors import visitor_of
 from nanogpt.runs import Run, all_runs, queue
 from nanogpt.ui import api, form, train_tab, watching
@@ -148,6 +148,27 @@ def test_a_finished_timed_run_is_trained_for_so_much_longer(text, started, known
         with pytest.raises(NanoGPTError, match=said):
             me.go_on("one", wrong)
     assert me.go_on("one", "90s").settings()["train"]["budget"] == 150
+    prepare.to_continue(run, max_iters=50)  # from here on it goes by steps
+    run.log(step=50, seconds=70.0)
+    run.event("finished", step=50)
+    assert watching.look("one")["more"] == "50 steps"
+    assert me.go_on("one", "30 steps").settings()["train"]["max_iters"] == 80
+
+
+@pytest.mark.parametrize("facts", [dict(overfitting=True), dict(message="Stopped early at step 20: ...")], ids=str)
+def test_a_timed_run_that_patience_has_ended_is_not_offered_more_time(text, started, known_speed, facts):
+    """The second one is of an earlier version, whose events say so only in words."""
+    me = visitor_of(None)
+    run = me.start(text.id, "one", "timed", budget=60, device="cpu")
+    run.event("started", step=0)
+    run.log(step=20, seconds=30.0)
+    run.event("finished", **{"step": 20, "message": "Finished.", "overfitting": False})
+    assert (watching.look("one")["can_continue"], watching.look("one")["more"]) == (True, "1m")
+    run.event("finished", step=20, **facts)
+    assert (watching.look("one")["can_continue"], watching.look("one")["more"]) == (False, "")
+    with pytest.raises(NanoGPTError, match="one was overfitting when it ended, so training longer won't help"):
+        me.go_on("one", "90s")
+    assert run.settings()["train"]["budget"] == 60
 
 
 def test_what_can_t_be_resumed_is_not_offered(text, started, monkeypatch):
