@@ -54,7 +54,8 @@ class Reporter:
         """Count a step's loss, a tensor in nats per token."""
         self.loss_sum += loss
         self.at.loss_count += 1
-        self.at.judged_loss = None  # a finished run has been extended
+        if self.at.judged_loss is not None:  # a finished run has been extended, whose last weights replaced the best
+            self.at.best_step, self.at.judged_loss = self.at.step, None
         self.lr, self.grad_norm = lr, grad_norm
 
     def look(self, step: int) -> bool:
@@ -108,7 +109,10 @@ class Reporter:
         )  # fmt: skip
 
     def evaluation(self) -> dict[str, float]:
-        """If due, evaluate the model on the validation set, keep its weights if they are the best, write a sample."""
+        """If due, evaluate the model on the validation set, keep its weights if they are the best, write a sample.
+
+        The evaluation at a stop may find the best weights, too, but doesn't count for patience.
+        """
         at, due = self.at, self.due
         if at.evaluated_step == at.step or not (due.evaluating or due.last or self.stopping):
             return {}
@@ -117,9 +121,10 @@ class Reporter:
         due.took(window=(time.perf_counter() - began) / due.windows)
         refuse_nan(at.step, loss)
         at.evaluated_step = at.step
-        if due.evaluating:  # only regular evaluations count, so that stopping a run doesn't change it
+        if due.evaluating:  # patience goes by regular evaluations only, so that a stop doesn't change when a run ends
             # in a row, because a single bad evaluation may be noise
-            at.worse = at.worse + 1 if loss > at.best_val_loss + CLEARLY_WORSE else 0
+            at.worse = at.worse + 1 if loss > at.best_regular_loss + CLEARLY_WORSE else 0
+            at.best_regular_loss = min(at.best_regular_loss, loss)
         # a copy in memory, on the device: writing it at every evaluation could take longer than the steps between
         if loss < at.best_val_loss:
             at.best_val_loss, at.best_step = loss, at.step

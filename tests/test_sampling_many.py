@@ -20,7 +20,7 @@ from nanogpt.disk import write_whole
 from nanogpt.fast.decode import FastDecoder
 from nanogpt.launch import prepare
 from nanogpt.model import GPT
-from nanogpt.runs import Run
+from nanogpt.runs import Run, kept_step
 from nanogpt.sample import Text, pick, stream, stream_many
 from nanogpt.tokenizer import CharTokenizer
 
@@ -215,6 +215,14 @@ def test_the_weights_of_the_end_are_called_so_when_they_were_kept(trained):
         end = f'{{"event": "finished", "step": 90, "val_loss": 2.4, "best_val_loss": 2.5, "last_val_loss": {last}}}\n'
         write_whole(trained.folder / "metrics.jsonl", '{"event": "started"}\n' + rows + end)
         assert f"step {step}: validation loss 2.400." in sample_tab.whose(trained)
+        more = '{"event": "started"}\n{"step": 110, "val_loss": 2.7}\n'  # it is extended, which keeps them at first
+        write_whole(trained.folder / "metrics.jsonl", '{"event": "started"}\n' + rows + end + more)
+        loss = {90: "2.600", 70: "2.500"}[step]  # as that evaluation found, on fewer windows
+        assert f"step {step}: validation loss {loss}" in sample_tab.whose(trained)
+        assert kept_step(trained.history()) == step
+        better = '{"step": 130, "val_loss": 2.3}\n'
+        write_whole(trained.folder / "metrics.jsonl", '{"event": "started"}\n' + rows + end + more + better)
+        assert kept_step(trained.history()) == 130
 
 
 @pytest.mark.parametrize(

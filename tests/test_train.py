@@ -31,7 +31,7 @@ from nanogpt.launch import local, prepare
 from nanogpt.launch.trainer import main
 from nanogpt.model import GPT
 from nanogpt.reporter import CLEARLY_WORSE, Reporter
-from nanogpt.runs import Run, read_jsonl, snapshots
+from nanogpt.runs import Run, kept_step, read_jsonl, snapshots
 from nanogpt.runs.checkpoint import Progress, load_state, save_state
 from nanogpt.schedule import get_lr, settled
 from nanogpt.step import Step
@@ -526,6 +526,22 @@ def test_the_weights_that_stay_are_the_better_on_the_whole_held_out_text(scripte
     assert f"validation loss {loss:.4f}" in last["message"]
 
 
+def test_an_extended_run_names_the_step_of_the_weights_that_it_keeps(scripted, monkeypatch):
+    """At its first end, the last weights replaced those of step 10, whose loss had been lower on fewer windows."""
+    run, weights = scripted([3.0, 2.0, 2.02, 2.2, 2.1])
+    prepare.to_continue(run, 60)
+    run.change(train={**run.settings()["train"], "patience": 1})
+    losses = iter([2.5, 2.1, 2.5])  # at step 30, then of the kept and the last weights
+    monkeypatch.setattr("nanogpt.reporter.estimate_loss", lambda *_: next(losses))
+    train(run)
+    last = run.history().events[-1]
+    assert last["message"].startswith("Stopped early at step 30: ")
+    assert "the best weights, from step 20, are kept" in last["message"]
+    assert kept_step(run.history()) == progress(run)["best_step"] == 20
+    kept = load_model(run.folder).state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in weights[-1].items())
+
+
 def test_killed_while_it_finishes_a_run_has_the_same_last_word(scripted, monkeypatch):
     """The best weights may be overwritten already, but their validation loss is still known."""
     straight, _ = scripted([3.0, 2.0, 2.02, 2.2, 2.1])
@@ -652,6 +668,28 @@ def test_patience_ends_a_timed_run_for_good(text, monkeypatch):
 
 def test_a_run_that_has_patience_left_may_go_on(undisturbed):
     assert undisturbed(**PLAIN).history().events[-1]["overfitting"] is False
+
+
+def test_patience_goes_by_regular_evaluations_only(text, monkeypatch):
+    """If the 1.9 at a stop were the best one, 2.03 would be clearly worse than the best; without the stop it isn't."""
+    losses = iter([4.0, 3.0, 2.0, 1.9, 2.03, 2.04, 1.9, 2.04])  # 4.0 is the training loss; steps 0, 10, 15, 20 and 30
+    monkeypatch.setattr("nanogpt.reporter.estimate_loss", lambda *_: next(losses))
+    run = prepare.new_run("impatient", text, **{**TINY, "max_iters": 30, "eval_interval": 10, "patience": 1})
+    add = Reporter.add
+
+    def stop_at_15(reporter, *loss):
+        add(reporter, *loss)
+        if reporter.at.step == 14:
+            run.stop_file.touch()
+
+    monkeypatch.setattr(Reporter, "add", stop_at_15)
+    train(run)
+    assert (run.status().state, run.status().step) == ("stopped", 15)
+    run.stop_file.unlink()
+    train(run)
+    assert (run.status().state, run.status().step) == ("finished", 30)
+    assert (progress(run)["best_step"], progress(run)["best_val_loss"]) == (15, 1.9)  # these weights are kept
+    assert (progress(run)["best_regular_loss"], progress(run)["worse"]) == (2.0, 0)
 
 
 @pytest.mark.slow

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..model import GPT
-from ..runs import snapshots
+from ..runs import kept_step, snapshots
 from ..tokenizer import Tokenizer
-from . import timemachine
 from .opened import Opened
 
 NEAREST = 5
@@ -94,7 +93,7 @@ def maps(opened: Opened) -> dict[str, Any]:
     rows = rows_of(opened.model)
     last, share = flat(directions(rows))
     found = [dict(step=step, **_placed(*flat(directions(earlier)), last)) for step, earlier in _snapshots(opened)]
-    own = dict(step=timemachine.kept_step(opened.run.history()), **_placed(last, share, last))
+    own = dict(step=kept_step(opened.run.history()), **_placed(last, share, last))
     near = nearest(rows, opened.tokenizer)
     return dict(
         tokens=[one["token"] for one in near],

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..config import NanoGPTError, SampleConfig
-from ..runs import History, snapshots
+from ..runs import History, kept_step, snapshots
 from . import cache
 from .opened import Opened
 
@@ -136,14 +136,6 @@ def milestones(texts: Sequence[Written], training: Measure | None) -> list[Miles
 def from_samples(history: History) -> list[Written]:
     """Return the samples that a run wrote at its evaluations."""
     return [Written(int(row["step"]), row["text"]) for row in history.samples]
-
-
-def kept_step(history: History) -> int:
-    """Return the step of the saved weights: the best ones or, if a finished run's last ones are better, those."""
-    last = history.events[-1] if history.events else {}
-    if last.get("event") == "finished" and last.get("last_val_loss", 1.0) <= last.get("best_val_loss", 0.0):
-        return int(last["step"])
-    return int((history.best or {}).get("step", 0))
 
 
 def from_snapshots(opened: Opened, prompt: str, seed: int) -> Iterator[Written]:

@@ -37,7 +37,8 @@ class Progress:
     best_val_loss: float = math.inf
     best_step: int = 0
     evaluated_step: int = -1
-    worse: int = 0  # evaluations in a row clearly above the best, for early stopping
+    best_regular_loss: float = math.inf  # the lowest of the regular evaluations, which those at stops are not
+    worse: int = 0  # regular evaluations in a row clearly above the best of them, for early stopping
     loss_sum: float = 0.0  # over the batches since the training loss was last logged
     loss_count: int = 0
     judged_loss: float | None = None  # of the best weights, if a finishing run replaces them by the last ones
@@ -136,6 +137,7 @@ def progress_in(metadata: Mapping[str, str], name: str) -> Progress:
     found = from_json(metadata["progress"].encode())
     if not isinstance(found, dict):
         raise ValueError("not an object")
+    found.setdefault("best_regular_loss", found.get("best_val_loss", math.inf))  # an older checkpoint has only this
     if found.keys() - asdict(Progress()).keys():
         raise NanoGPTError(f"{name} was trained with a newer version of nanogpt. Update nanogpt to resume it.")
     for one in fields(Progress):

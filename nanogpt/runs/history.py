@@ -115,6 +115,16 @@ def kept_loss(history: History) -> float | None:
     return last.get("val_loss", history.best and history.best["val_loss"])
 
 
+def kept_step(history: History) -> int:
+    """Return the step of the saved weights: the best ones or, wherever a run finished with better ones, its last ones.
+
+    A run that has been extended since keeps those until an evaluation is lower than all before.
+    """
+    is_last = lambda end: end["event"] == "finished" and end.get("last_val_loss", 1.0) <= end.get("best_val_loss", 0.0)
+    steps = [event.get("step", 0) for event in history.events if is_last(event)]
+    return int(max([(history.best or {}).get("step", 0), *steps]))
+
+
 class Tail:
     """The rows of a growing JSONL file. Each refresh reads only the lines that were completed since the last one."""
 

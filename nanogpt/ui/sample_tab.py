@@ -17,7 +17,7 @@ from .. import disk
 from ..config import DASHES, NanoGPTError, SampleConfig, knobs, unescaped
 from ..errors import PROBLEMS, explain
 from ..formats import load_model
-from ..runs import Run, queue
+from ..runs import Run, kept_step, queue
 from ..tokenizer import Tokenizer, load_tokenizer
 from . import pull_panel
 from .drawn import drawn, line
@@ -146,12 +146,11 @@ def whose(run: Run) -> str:
         return f"Using the weights of {origin.get('repo')}, from the Hub."
     if best is None:
         return "Using the weights of the first evaluation."
-    step, loss = best["step"], best["val_loss"]
-    ended = (history.events or [{}])[-1]
+    step, ended = kept_step(history), (history.events or [{}])[-1]
     if not busy and {"step", "val_loss", "last_val_loss", "best_val_loss"} <= ended.keys():
-        # at the end, the best and last weights are evaluated on the whole validation set
-        step = ended["step"] if ended["last_val_loss"] <= ended["best_val_loss"] else step
-        loss = ended["val_loss"]
+        loss = ended["val_loss"]  # at the end, the best and last weights are evaluated on the whole validation set
+    else:
+        loss = next((row["val_loss"] for row in history.evaluations if row["step"] == step), best["val_loss"])
     so_far = ", the best so far; it is still training" if busy else ""
     return f"Using {run.name} at step {step:,}: validation loss {loss:.3f}{so_far}."
 

@@ -21,6 +21,7 @@ from nanogpt.formats import load_model
 from nanogpt.launch import prepare
 from nanogpt.runs import Run, all_runs, archive
 from nanogpt.runs.about import FORMAT
+from nanogpt.runs.checkpoint import progress_in
 from nanogpt.sample import stream
 from nanogpt.tokenizer import load_tokenizer
 from nanogpt.train import train
@@ -101,6 +102,11 @@ def test_a_newer_run_says_which_version_it_needs(newer, tmp_path):
             packed.write(path, path.name)
     with pytest.raises(NanoGPTError, match=needs):
         archive.unpack(tmp_path / "newer.zip")
+
+
+def test_in_an_old_checkpoint_the_best_loss_is_that_of_regular_evaluations_too():
+    found = progress_in({"progress": json.dumps(dict(step=3, best_val_loss=2.0, worse=1))}, "old")
+    assert (found.best_val_loss, found.best_regular_loss, found.worse) == (2.0, 2.0, 1)
 
 
 def test_a_checkpoint_with_more_progress_is_not_resumed(home):
