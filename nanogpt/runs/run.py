@@ -29,7 +29,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import disk, locks, paths
+from .. import disk, limits, locks, paths
 from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
 from ..errors import PROBLEMS, explain
@@ -159,7 +159,8 @@ class Run:
 
     def missing(self) -> NanoGPTError:
         """Return the error for a run that does not exist, or that a visitor must not know about."""
-        return NanoGPTError(f"There is no run named {self.name}. `{paths.PROGRAM} runs` lists them.")
+        hint = "" if limits.is_public() else f" `{paths.PROGRAM} runs` lists them."  # visitors have no command line
+        return NanoGPTError(f"There is no run named {self.name}.{hint}")
 
     def version(self) -> tuple:
         """Return a value that changes whenever `status` may change. Unlike `status`, it reads none of the files."""

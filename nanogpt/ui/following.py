@@ -23,7 +23,7 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
     Raise NanoGPTError if too much work is running already.
     """
     if not _places.acquire(blocking=False):
-        raise NanoGPTError(f"The server is busy publishing for {AT_ONCE} other people. Try again in a minute.")
+        raise NanoGPTError(f"{AT_ONCE} models are being published or loaded already. Try again in a minute.")
     told: queue.Queue[tuple[str, str]] = queue.Queue()
     done: list[Any] = []
 

@@ -17,7 +17,7 @@ function draw(root, data) {
   view.marks = marks;
   const text = words.join(" ");
   if (view.words.textContent !== text) view.words.textContent = text;
-  view.more.hidden = view.svg.hidden = !marks.length;
+  view.more.hidden = !marks.length;
   view.svg.style.display = marks.length ? "" : "none";
   table();
   paint();

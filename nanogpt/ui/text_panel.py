@@ -51,9 +51,10 @@ def question(corpus_id: str | None) -> str:
         raise NanoGPTError(f"{found.name} is in use: {in_words(busy)} {are} training on it. Stop training first.")
     asked = f"Delete {found.name}, {size(corpus.size_on_disk(found))}?"
     if others:
-        goes = "was trained on it and keeps" if len(others) == 1 else "were trained on it and keep"
+        were = "was" if len(others) == 1 else "were"
         asked += (
-            f" {in_words(others)} {goes} writing, but can no longer be continued until the same text is added again."
+            f" {in_words(others)} {were} trained on it and can still be sampled, but can't be resumed until you add "
+            "the same text again."
         )
     return asked
 

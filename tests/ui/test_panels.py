@@ -559,7 +559,8 @@ def test_a_text_is_renamed(text):
 
 
 def test_a_text_is_deleted_but_not_while_a_run_needs_it(run, text):
-    assert "one was trained on it" in text_panel.question(text.id)
+    asked = "one was trained on it and can still be sampled, but can't be resumed until you add the same text again."
+    assert text_panel.question(text.id).endswith(asked)
     prepare.new_run("two", text, **SMALL)
     assert "were trained on it" in text_panel.question(text.id)
     queue.draw("two")

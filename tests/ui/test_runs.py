@@ -94,7 +94,7 @@ def test_only_what_would_be_done_is_offered(runs, text, home, tmp_path, monkeypa
     assert not any(run_panel.offered("gone").values())
 
 
-def test_the_menu_of_a_row_asks_before_it_renames_or_deletes_and_says_what_cannot_be_done(runs):
+def test_the_menu_of_a_row_asks_before_it_renames_or_deletes_and_says_what_cannot_be_done(runs, monkeypatch):
     with gr.Blocks() as demo:
         run = gr.Dropdown()
         runs_tab.build(runs_tab.Train(run, lambda name: {}, Parts(run=run), gr.Tabs()))
@@ -113,6 +113,9 @@ def test_the_menu_of_a_row_asks_before_it_renames_or_deletes_and_says_what_canno
     assert (
         updates[parts["runs-said"]].value["text"] == "There is no run named gone. `python -m nanogpt runs` lists them."
     )
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")  # visitors have no command line
+    assert choose("rename", "gone")[parts["runs-said"]].value["text"] == "There is no run named gone."
+    monkeypatch.delenv("NANOGPT_PUBLIC")
     updates = called("runs-rename", "click")("one", "two", None)
     assert updates[parts["runs-said"]].value == line("There is already a run named two. Choose another name.", "failed")
     assert [row["name"] for row in updates[parts["runs-table"]]["rows"]] == ["two", "one"]

@@ -142,7 +142,7 @@ def test_only_so_many_work_at_once():
     end, begun = threading.Event(), [following.following(lambda tell: end.wait(20)) for _ in range(following.AT_ONCE)]
     for one in begun:
         next(one)
-    with pytest.raises(NanoGPTError, match="busy publishing for 8 other people"):
+    with pytest.raises(NanoGPTError, match="8 models are being published or loaded already"):
         next(following.following(lambda tell: None))
     end.set()
     assert [list(one)[-1]["state"] for one in begun] == ["finished"] * following.AT_ONCE
