@@ -28,6 +28,17 @@ COLUMNS = [
     ("loss", "Val loss", True, False), ("time", "Time", True, True), ("when", "Created", False, True),
 ]  # fmt: skip
 UNKNOWN = ("–", None)
+# Goes to a dialog that opens below the table: it may be out of view, and focus is back at the row.
+GO_TO = """(id) => {
+  const go = (tries) => { // it may only just be opening
+    const part = document.getElementById(id);
+    if (!part?.offsetParent) return tries && setTimeout(go, 50, tries - 1);
+    (part.querySelector("textarea, input") || part).focus({ preventScroll: true });
+    part.closest(".dialog").scrollIntoView({ block: "nearest" });
+  };
+  if (id) go(40);
+}"""
+GO_BACK = "(name) => document.querySelector(`tr[data-name='${name}'] .runs-more`)?.focus()"
 
 
 # ---- handlers: plain functions of names ----------------------------------------------------------------------------
@@ -112,12 +123,13 @@ class Dialogs:
     sure: changing.Sure
     note: gr.HTML
     about: gr.Textbox  # the run's name, never shown
+    goal: gr.Textbox  # the elem_id to go to, never shown
     file: gr.DownloadButton  # to download, never shown
 
     def closed(self) -> dict:
         """Return updates that hide everything."""
         hidden = gr.Column(visible=False)
-        return {self.renaming: hidden, self.sure.group: hidden, self.note: told(""), self.file: None}
+        return {self.renaming: hidden, self.sure.group: hidden, self.note: told(""), self.file: None, self.goal: ""}
 
 
 def build(train: Train) -> gr.HTML:
@@ -133,7 +145,8 @@ def build(train: Train) -> gr.HTML:
 
 def draw_dialogs() -> Dialogs:
     """Draw the field to rename a run and the question before a deletion, both hidden."""
-    note, about, file = said("runs-said"), gr.Textbox(visible=False), gr.DownloadButton(visible=False)
+    note, file = said("runs-said"), gr.DownloadButton(visible=False)
+    about, goal = gr.Textbox(visible=False), gr.Textbox(visible=False)
     with gr.Column(visible=False, elem_id="runs-renaming", elem_classes="dialog") as renaming:
         new = gr.Textbox(label="New name", placeholder=run_panel.NAMES, max_lines=1, elem_id="runs-new-name")
         with gr.Row():
@@ -141,7 +154,7 @@ def draw_dialogs() -> Dialogs:
                 "Rename run", variant="primary", size="sm", scale=0, min_width=120, elem_id="runs-rename"
             )
             leave = gr.Button("Cancel", size="sm", scale=0, min_width=90, elem_id="runs-rename-no")
-    return Dialogs(renaming, new, rename, leave, changing.draw_sure("runs"), note, about, file)
+    return Dialogs(renaming, new, rename, leave, changing.draw_sure("runs"), note, about, goal, file)
 
 
 def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
@@ -162,13 +175,17 @@ def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
                     **done,
                     dialogs.renaming: gr.Column(visible=True),
                     dialogs.new: gr.Textbox("", label=f"New name for {name}"),
+                    dialogs.goal: dialogs.new.elem_id,
                 }
-            return {**done, sure.ask: run_panel.question(name), sure.group: gr.Column(visible=True)}
+            asked = {sure.ask: run_panel.question(name), sure.group: gr.Column(visible=True)}
+            return {**done, **asked, dialogs.goal: sure.no.elem_id}
         except PROBLEMS as error:
             return {**done, dialogs.note: told(explain(error), "failed"), table: rows()}
 
     acted = [*dialogs.closed(), dialogs.about, dialogs.new, sure.ask, table, train.tabs, *train.shown.outputs]
-    table.select(act, None, acted, **QUIET).then(None, dialogs.file, None, js=run_panel.DOWNLOAD)
+    answered = table.select(act, None, acted, **QUIET)
+    answered.then(None, dialogs.file, None, js=run_panel.DOWNLOAD)
+    answered.then(None, dialogs.goal, None, js=GO_TO)
 
 
 def wire_dialogs(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
@@ -187,7 +204,8 @@ def wire_dialogs(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
     entered = [dialogs.about, dialogs.new, train.run]
     gr.on([dialogs.rename.click, dialogs.new.submit], named, entered, changed, **QUIET)
     dialogs.sure.yes.click(gone, [dialogs.about, train.run], changed, **QUIET)
-    gr.on([dialogs.leave.click, dialogs.sure.no.click], dialogs.closed, None, [*dialogs.closed()], **QUIET)
+    left = gr.on([dialogs.leave.click, dialogs.sure.no.click], dialogs.closed, None, [*dialogs.closed()], **QUIET)
+    left.then(None, dialogs.about, None, js=GO_BACK)
 
 
 def build_import(table: gr.HTML, train: Train) -> None:

@@ -243,6 +243,7 @@ def test_all_runs_in_a_table(page, home: Path, tiny_text: str):
     it_compares(page)
     it_can_be_read(page)
     it_says_what_came_of_the_last_import(page, home)
+    it_goes_to_the_dialog_and_back(page)
     it_renames_exports_deletes_and_opens(page, home)
 
 
@@ -329,6 +330,28 @@ def it_says_what_came_of_the_last_import(page, home: Path) -> None:
             page.locator("#run-import").click()
         asked.value.set_files(home / name)
         page.locator("#run-import-said").wait_for(state="visible" if there else "hidden")
+
+
+IN_VIEW = """(selector) => {
+  const part = document.querySelector(selector), { top, bottom } = part?.getBoundingClientRect() || {};
+  return part && part === document.activeElement && top >= -1 && bottom <= innerHeight + 1;
+}"""
+
+
+def it_goes_to_the_dialog_and_back(page) -> None:
+    page.set_viewport_size(dict(width=390, height=500))  # the dialogs are below it
+    page.evaluate("scrollTo(0, 0)")
+    rename = "Rename run", ":is(#runs-new-name input, #runs-new-name textarea)"
+    delete = "Delete run", "#runs-delete-no"
+    for (action, goal), leave in ((rename, "#runs-rename-no"), (delete, "#runs-delete-no")):
+        choose(page, "b-run", action)
+        page.wait_for_function(IN_VIEW, arg=goal)
+        page.locator(leave).press("Enter")
+        page.wait_for_function(IN_VIEW, arg="tr[data-name=b-run] .runs-more")
+    for action, goal in (rename, delete, rename):  # one after another
+        choose(page, "b-run", action)
+        page.wait_for_function(IN_VIEW, arg=goal)
+    page.set_viewport_size(dict(width=1280, height=900))
 
 
 def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
