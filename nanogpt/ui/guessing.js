@@ -37,16 +37,8 @@ function draw(root, data) {
   if (last.right !== undefined) {
     const how = last.rank > tries ? "None of your guesses" : ["", "Right at once", "Right at the second try", "Right at the third try"][last.rank] || "Right";
     said.append(`${how}: it was ${spoken(last.right)}. ${words}`);
-    const list = html("ol", "guessing-bars");
+    const list = tokenBars(last.bars, undefined, last.right);
     list.setAttribute("aria-label", "What the model expected there");
-    for (const { token, p } of last.bars) {
-      const line = html("li", token === last.right ? "guessing-bar guessing-right" : "guessing-bar"), bar = html("i", "");
-      bar.style.width = `${100 * p}%`;
-      const frame = html("span", "expected-shares");
-      frame.append(bar);
-      line.append(html("code", "", visible(token)), frame, html("span", "expected-percent", `${(100 * p).toFixed(1)}%`));
-      list.append(line);
-    }
     parts.push(said, html("p", "expected-hint", "What the model expected there:"), list);
   } else parts.push(said);
   const typing = root.contains(document.activeElement);

@@ -39,13 +39,7 @@ function draw(root, data) {
   function paint() {
     const { points, step: of } = maps[map], close = near[now];
     title.replaceChildren("Nearest to ", html("b", "", `“${visible(tokens[now])}”`), " (1 is the same direction):");
-    list.replaceChildren(...close.map(({ token, cosine }) => {
-      const line = html("li", "guessing-bar"), bar = html("i", ""), frame = html("span", "expected-shares");
-      bar.style.width = `${100 * Math.max(0, cosine)}%`;
-      frame.append(bar);
-      line.append(html("code", "", visible(token)), frame, html("span", "expected-percent", cosine.toFixed(2)));
-      return line;
-    }));
+    list.replaceChildren(...tokenBars(close.map(({ token, cosine }) => ({ token, p: cosine })), ({ p }) => p.toFixed(2)).children);
     const most = Math.max(1e-9, ...points.flat().map(Math.abs));
     const place = ([x, y]) => [SIZE / 2 + (x / most) * (SIZE / 2 - EDGE), SIZE / 2 - (y / most) * (SIZE / 2 - EDGE)];
     const [x, y] = place(points[now]), names = new Set(close.map(({ token }) => token));

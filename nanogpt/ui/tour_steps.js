@@ -9,18 +9,6 @@ function tourSteps(html) {
     made.setAttribute("role", "status");
     return made;
   };
-  const bars = (rows, value) => { // [{token, p}, …]; `value(row)` is what stands behind the bar
-    const list = html("ol", "guessing-bars");
-    for (const row of rows) {
-      const line = html("li", "guessing-bar"), bar = html("i", ""), frame = html("span", "expected-shares");
-      bar.style.width = `${100 * Math.max(0, row.p)}%`;
-      frame.append(bar);
-      line.append(html("code", "", visible(row.token)), frame, html("span", "expected-percent", value(row)));
-      list.append(line);
-    }
-    return list;
-  };
-  const percent = ({ p }) => `${(100 * p).toFixed(1)}%`;
   const texts = (columns) => { // [[name, text], …] side by side
     const box = html("div", "tour-texts");
     for (const [name, text] of columns) {
@@ -97,7 +85,7 @@ function tourSteps(html) {
       text(area, tokens, "Choose a place to see what the model expected there.", (i) => spoken(tokens[i]), (i, places, said) => {
         const before = tokens.slice(Math.max(0, i - 14), i).join("").replaceAll("\n", "↵");
         const title = html("p", "", before ? `After “${before}” the model expected:` : "At the beginning the model expected:");
-        said.replaceChildren(title, bars(likeliest[i], percent), html("p", "", `The text has ${visible(tokens[i])}.`));
+        said.replaceChildren(title, tokenBars(likeliest[i]), html("p", "", `The text has ${visible(tokens[i])}.`));
         if (places.size >= 3) complete();
       });
     },
@@ -120,7 +108,7 @@ function tourSteps(html) {
     alike(area, { near }, { complete }) {
       text(area, near.map(({ token }) => token), "Choose a character to see its neighbors.", (i) => spoken(near[i].token), (i, places, said) => {
         const rows = near[i].near.map(({ token, cosine }) => ({ token, p: cosine }));
-        said.replaceChildren(html("p", "", `Most like “${visible(near[i].token)}”, of at most 1:`), bars(rows, ({ p }) => p.toFixed(2)));
+        said.replaceChildren(html("p", "", `Most like “${visible(near[i].token)}”, of at most 1:`), tokenBars(rows, ({ p }) => p.toFixed(2)));
         if (places.size >= 2) complete();
       });
     },

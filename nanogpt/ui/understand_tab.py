@@ -28,7 +28,7 @@ from . import (
 )
 from .drawn import is_failure
 from .parts import NO_SECRET
-from .view import View
+from .view import SINGLE, View
 
 VIEWS = {  # id: its title and the module that draws it
     "characters": ("Characters", view_characters),
@@ -89,7 +89,7 @@ def build() -> UnderstandTab:
                     yield from coming_to(view, id, newest, number_of(asked), values)
 
             inputs = [asked, newest, *view.inputs, *view.holds]
-            tab.select(open_it, inputs, view.outputs, js=ASKED, **module.SINGLE)
+            tab.select(open_it, inputs, view.outputs, js=ASKED, **getattr(module, "SINGLE", SINGLE))
     wire_run(run, downloaded, asked, newest, views)
     return UnderstandTab(run)
 

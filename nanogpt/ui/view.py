@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from ..explain.opened import Opened
     from ..runs import Run
 
+# Options for a handler that computes with a model: two at once for the whole server.
+SINGLE: dict[str, Any] = dict(
+    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
+)
+LATEST: dict[str, Any] = SINGLE | dict(trigger_mode="always_last")  # of quick changes, answer the last
 NO_RUN = "There is no trained model yet. Train one first."
 
 

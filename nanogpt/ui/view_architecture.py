@@ -10,12 +10,9 @@ from .. import errors, explain
 from ..config import ModelConfig, TrainConfig, knobs
 from ..layout import LAYOUTS
 from .drawn import drawn, said, told
+from .view import LATEST as SINGLE
 from .view import View, opened
 
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
-    trigger_mode="always_last",
-)  # fmt: skip
 SIZES = ("n_layer", "n_head", "n_embd", "block_size")
 
 

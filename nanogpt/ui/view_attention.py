@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import errors, explain
 from .drawn import drawn, said, told
+from .view import LATEST as SINGLE
 from .view import View, opened, own_text, text_buttons
 from .view_characters import a_passage, a_sample, first_text
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 LONGEST = 256  # characters: the picture of a whole head is as wide
 SMALL = 24  # the width of a head's small picture
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
-    trigger_mode="always_last",
-)  # fmt: skip
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------

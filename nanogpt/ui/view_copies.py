@@ -11,7 +11,7 @@ import gradio as gr
 from .. import errors, explain
 from ..config import NanoGPTError, SampleConfig
 from .drawn import drawn, said, told
-from .view import View, opened
+from .view import SINGLE, View, opened
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 LONGEST = 10_000  # characters
 SHOWN = 50  # spans
 AROUND = 60  # characters of the training text before and after a span
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
-)
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------

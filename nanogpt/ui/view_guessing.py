@@ -10,15 +10,12 @@ import gradio as gr
 from .. import errors, explain
 from ..config import SampleConfig
 from .drawn import drawn, said, told
-from .view import View, opened
+from .view import SINGLE, View, opened
 
 if TYPE_CHECKING:
     from ..explain.guessing import Game
     from ..explain.opened import Opened
 
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
-)
 PLAIN = SampleConfig(temperature=1.0)
 ENOUGH = 10  # guessed characters before a score counts
 
@@ -69,7 +66,7 @@ def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
     )  # fmt: skip
     new, wrong = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said")
     game = gr.State()  # a run's name and its game
-    view = drawn("guessing", uses=("tokens",), elem_id="guessing-view")
+    view = drawn("guessing", uses=("tokens", "token_bars"), elem_id="guessing-view")
     outputs = [view, wrong, game, scores]
 
     def begin(name, now=None):

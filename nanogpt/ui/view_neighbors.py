@@ -18,9 +18,6 @@ RANDOM = (
     "But in this model neighbors are no more alike than random rows would be: it has hardly moved its embeddings from "
     "where they started, so don't read anything into them. Train it for longer."
 )
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
-)
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
@@ -58,7 +55,8 @@ def build(run: gr.Dropdown) -> View:
         "that point the same way. Choose one to see its neighbors.",
         container=False,
     )  # fmt: skip
-    wrong, view = said("neighbors-said"), drawn("neighbors", uses=("tokens", "text_cells"), elem_id="neighbors-view")
+    wrong = said("neighbors-said")
+    view = drawn("neighbors", uses=("tokens", "text_cells", "token_bars"), elem_id="neighbors-view")
 
     def begin(name):
         try:

@@ -10,15 +10,12 @@ import gradio as gr
 from .. import errors, explain
 from ..config import SampleConfig, knobs
 from .drawn import drawn, points, said, told
+from .view import LATEST as SINGLE
 from .view import View, opened
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
 
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
-    trigger_mode="always_last",
-)  # fmt: skip
 NO_SNAPSHOTS = (
     "This run kept no snapshots, so you see the samples of its evaluations, which have no prompt. Runs of your own "
     "with up to 3 million parameters keep them; set snapshots to “on” under Advanced for larger ones."

@@ -14,16 +14,13 @@ from ..runs import queue
 from . import measuring
 from .drawn import drawn, said, told
 from .parts import QUIET
-from .view import View, opened
+from .view import SINGLE, View, opened
 from .visit import visitor
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
 
 WORD = 30  # characters that are encoded
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
-)
 TRAINING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
@@ -91,7 +88,8 @@ def build(run: gr.Dropdown) -> View:
         "From text to attention in ten short steps, with your own model. Each asks first; answer before you try it.",
         container=False,
     )
-    wrong, view = said("tour-said"), drawn("tour", uses=("tokens", "text_cells", "tour_steps"), elem_id="tour-view")
+    wrong = said("tour-said")
+    view = drawn("tour", uses=("tokens", "text_cells", "token_bars", "tour_steps"), elem_id="tour-view")
 
     def begin(name):
         try:
