@@ -236,15 +236,17 @@ function draw(root, data) {
     const value = nearest(view.all, view.at)[0], place = x(value);
     const runs = view.data.lines; // they need not be at the same step
     const heading = { seconds: clock(runs ? value : when), epochs: value.toFixed(1) + " epochs" }[view.data.axis] || "";
+    const wide = Math.min(runs ? 290 : 200, width - 4); // of the box, which has room for so many letters
     const steps = "step " + step.toLocaleString("en");
     const lines = [runs && heading ? [heading, ""] : [steps, heading]];
     const parts = [make("line", { x1: place, x2: place, y1: TOP, y2: HEIGHT - BOTTOM, class: "plot-cursor" })];
     for (const [name, label, point] of found) {
       parts.push(make("circle", { cx: x(point[0]), cy: y(point[1]), r: 4, class: "plot-mark plot-" + name }));
-      lines.push([`${label.replace(/ loss$/, "").slice(0, 24)} ${point[1].toFixed(4)}`, `${(point[1] / Math.LN2).toFixed(3)} bits`]);
+      lines.push([`${label.replace(/ loss$/, "").slice(0, (wide - 122) / 7)} ${point[1].toFixed(4)}`, `${(point[1] / Math.LN2).toFixed(3)} bits`]);
     }
-    const wide = runs ? 290 : 200, flip = place + wide + 16 > width;
-    const box = make("g", { transform: `translate(${flip ? place - wide - 10 : place + 10},${TOP + 4})`, class: "plot-tip" });
+    const flip = place + wide + 16 > width;
+    const left = Math.max(2, flip ? place - wide - 10 : place + 10); // on a phone, neither side has room
+    const box = make("g", { transform: `translate(${left},${TOP + 4})`, class: "plot-tip" });
     box.append(make("rect", { width: wide, height: 12 + 18 * lines.length, rx: 6 }));
     lines.forEach(([a, b], i) => {
       box.append(make("text", { x: 10, y: 20 + 18 * i }, a));

@@ -17,11 +17,12 @@ from gradio.context import LocalContext
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError, SampleConfig
-from nanogpt.explain import ablation, cache, copies, guessing, readout, tiny, tour_steps
+from nanogpt.explain import ablation, cache, copies, guessing, readout, replay, tiny, tour_steps
 from nanogpt.explain.opened import open_run
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
 from nanogpt.ui import (
+    drawn,
     measuring,
     missing_text,
     share_tab,
@@ -38,6 +39,7 @@ from nanogpt.ui import (
     view_units,
 )
 from nanogpt.ui.drawn import is_failure
+from nanogpt.ui.theme import CSS
 from nanogpt.ui.understand_tab import SCORED, Opening, coming_to, is_pending, while_newest
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
@@ -594,7 +596,82 @@ def test_the_tour_trains_in_a_process_of_its_own(one, monkeypatch):
         list(view_tour.trained(one, "mask"))
 
 
+# --- drawings, each alone in a browser ------------------------------------------------------------------------------
+
+# Runs the script of a component. What it triggers is in `sent`, and how often it listens to the window in `listens`.
+ALONE = """(script) => {
+  const element = document.body.appendChild(document.createElement("div")), listen = window.addEventListener;
+  const shows = [];
+  let value = null;
+  Object.assign(window, { sent: [], listens: 0 });
+  window.addEventListener = (...what) => { window.listens++; listen.apply(window, what); };
+  window.props = { get value() { return value; }, set value(to) { value = to; for (const show of shows) show(); } };
+  const trigger = (event, data) => sent.push([event, data]), watch = (_, show) => shows.push(show);
+  new Function("element", "props", "trigger", "watch", script)(element, props, trigger, watch);
+}"""
+
+
+@pytest.fixture
+def alone(browser):
+    """Return a function that opens a component on a blank page, at an address that has a storage."""
+    window = browser.new_context(viewport=dict(width=360, height=700))
+    window.route("http://alone/", lambda route: route.fulfill(body="<!doctype html><body>", content_type="text/html"))
+
+    def opened(name: str, *uses: str):
+        page = window.new_page()
+        page.goto("http://alone/")
+        page.evaluate(ALONE, drawn.drawn(name, uses=uses).js_on_load)
+        return page
+
+    yield opened
+    window.close()
+
+
+def draw(page, **data) -> None:
+    page.evaluate("(data) => { props.value = data; }", data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 300])
+def test_the_losses_at_a_point_are_within_a_plot_of_any_width(alone, width):
+    page = alone("loss_plot")
+    page.add_style_tag(content=f"body {{ margin: 16px; }} {CSS}")
+    page.set_viewport_size(dict(width=width, height=700))
+    lines = [dict(label="the lecture's recipe, as it is", points=[[i, 3.25, i] for i in range(5)])]
+    draw(page, axis="step", end=4, lines=lines)
+    plot = page.locator(".plot").bounding_box()
+    for share in (0.2, 0.4, 0.6, 0.8):
+        page.mouse.move(plot["x"] + share * plot["width"], plot["y"] + 100)
+        tip = page.locator(".plot-tip rect").bounding_box()
+        assert plot["x"] <= tip["x"]
+        assert tip["x"] + tip["width"] <= plot["x"] + plot["width"]
+
+
 # --- in a browser -----------------------------------------------------------------------------------------------------
+
+
+def watch_lecture(page) -> None:
+    page.get_by_role("tab", name="Understand").click()
+    page.get_by_role("tab", name="Lecture").click()
+    page.wait_for_function("document.querySelector('#replay-plot svg text')?.textContent === 'The losses appear here.'")
+
+
+@pytest.mark.slow
+def test_the_losses_of_every_stage_can_be_read(unopened_page, tiny_text):
+    page, text = unopened_page, corpus.add(tiny_text, "A play")
+    ended_run(text, "one", **SMALL)
+    for stage in replay.MODERN:
+        ended = dict(step=400, val_loss=1.5 + stage / 10, sample="The", parameters=9, seconds=1.0)
+        replay.keep(text.folder, stage, [dict(step=0, val_loss=4.0), ended])
+    visit(page)
+    watch_lecture(page)
+    page.get_by_label("On to the modern recipe (8 to 18)").check()
+    page.wait_for_selector("#replay-plot .plot-end.plot-run-10")
+    for theme in ("light", "dark"):
+        page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(400)  # the colors fade
+        assert page.evaluate(CONTRAST) == []
 
 
 def look_character_by_character(page) -> None:
