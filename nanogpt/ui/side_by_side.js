@@ -23,16 +23,17 @@ function draw(root, data) {
       return { column, text, said, written: "" };
     });
     root.replaceChildren(box);
-    view = root.__columns = { names, parts, page: inView() };
+    view = root.__columns = { names, parts };
   }
   const late = ({ text, state }, part) => part.stopped && state === "writing" && text.startsWith(part.stopped);
   if (columns.some((one, i) => late(one, view.parts[i]))) {
     props.value = { ...data, columns: columns.map((one, i) => (late(one, view.parts[i]) ? { ...one, state: "stopped" } : one)) }; // draws again
     return;
   }
+  const page = follow && (root.__page ||= inView()); // it listens to the window, so there is one for all columns to come
   const grew = columns.findLastIndex(({ text }, i) => text !== view.parts[i].written);
   const before = view.parts[0]?.written;
-  if (grew >= 0 && !(before && columns[0].text.startsWith(before))) view.page.again(); // another text than before
+  if (page && grew >= 0 && !(before && columns[0].text.startsWith(before))) page.again(); // another text than before
   columns.forEach(({ prompt, text, said, state }, i) => {
     const part = view.parts[i];
     part.written = text;
@@ -45,5 +46,5 @@ function draw(root, data) {
     part.text.hidden = !prompt && !text;
     part.column.dataset.state = state;
   });
-  if (follow && grew >= 0) view.page.follow(view.parts[grew].column);
+  if (page && grew >= 0) page.follow(view.parts[grew].column);
 }

@@ -632,6 +632,17 @@ def draw(page, **data) -> None:
 
 
 @pytest.mark.slow
+def test_columns_that_are_followed_listen_to_the_window_once(alone):
+    page = alone("side_by_side", "in_view")
+    columns = lambda *names: [dict(name=name, prompt="", text="The", said="", state="writing") for name in names]
+    draw(page, columns=columns("a", "b"))
+    assert page.evaluate("listens") == 0
+    for names in ("ab", "bc", "abc"):
+        draw(page, columns=columns(*names), follow=True)
+        assert page.evaluate("listens") == 4
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 300])
 def test_the_losses_at_a_point_are_within_a_plot_of_any_width(alone, width):
     page = alone("loss_plot")
