@@ -33,12 +33,16 @@ function draw(root, data) {
     const way = { ArrowDown: 1, ArrowUp: -1 }[event.key], i = buttons.indexOf(document.activeElement);
     if (!way || i < 0) return;
     event.preventDefault();
-    const next = buttons[(i + way + buttons.length) % buttons.length];
-    for (const button of buttons) button.tabIndex = button === next ? 0 : -1;
-    next.focus();
+    stop(buttons[(i + way + buttons.length) % buttons.length]).focus();
   });
+  const stop = (at) => {
+    for (const button of buttons) button.tabIndex = button === at ? 0 : -1;
+    return at;
+  };
   const hint = html("p", "expected-hint", "Upper bar: the model. Lower bar: with the settings below. Click one to write on with it.");
   const found = html("p", "expected-seen", seen);
   found.setAttribute("role", "status");
+  const focused = [...root.querySelectorAll(".expected-bar")].indexOf(document.activeElement);
   root.replaceChildren(title, list, hint, found);
+  if (focused >= 0) stop(buttons[Math.min(focused, buttons.length - 1)]).focus({ preventScroll: true });
 }

@@ -40,9 +40,11 @@ function draw(root, data) {
   }
   const parts = [said, box, here, find];
   if (strongest.length) parts.push(html("p", "attention-title", "Its strongest places:"), list);
+  const focused = root.contains(document.activeElement) && document.activeElement.className;
   root.replaceChildren(...parts);
   mark(0);
   paint();
+  if (focused) (find.className === focused && !find.disabled ? find : box).focus({ preventScroll: true });
 
   function choose(start, end) {
     range = end > start ? [start, end] : null;

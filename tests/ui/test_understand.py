@@ -632,6 +632,32 @@ def draw(page, **data) -> None:
 
 
 @pytest.mark.slow
+def test_focus_stays_where_it_was_pressed_when_the_answer_is_drawn(alone):
+    focused = lambda: page.evaluate("document.activeElement.className")
+    page = alone("expected", "tokens")
+    bars = [dict(token=token, p=0.3, drawn=0.4) for token in "abc"]
+    draw(page, bars=bars, at=1)
+    page.locator(".expected-bar").first.press("ArrowDown")
+    page.keyboard.press("Enter")
+    draw(page, bars=bars, at=2)
+    assert page.evaluate("[...document.querySelectorAll('.expected-bar')].indexOf(document.activeElement)") == 1
+    assert page.locator(".expected-bar[tabindex='0']").count() == 1
+    draw(page, bars=bars[:1], at=3)
+    assert focused() == "expected-bar"
+
+    page = alone("units", "tokens", "text_cells")
+    text = dict(tokens=list("mill"), values=[0, 0, 1, 0], name="unit 1")
+    draw(page, **text)
+    page.locator(".units-text").press("Shift+ArrowRight")
+    page.locator(".units-find").press("Enter")
+    draw(page, **text, selected=[0, 1])
+    assert focused() == "units-find"
+    page.locator(".units-text").focus()
+    draw(page, **text)
+    assert focused() == page.locator(".units-text").get_attribute("class")
+
+
+@pytest.mark.slow
 def test_columns_that_are_followed_listen_to_the_window_once(alone):
     page = alone("side_by_side", "in_view")
     columns = lambda *names: [dict(name=name, prompt="", text="The", said="", state="writing") for name in names]
