@@ -41,6 +41,7 @@ def lesson(opened: Opened, seed: int = 0) -> dict[str, Any]:
     shares = (255 * passage.wei.sqrt()).round().int().flatten().tolist()
     return dict(
         steps=[asdict(step) for step in about],
+        model=opened.weights,
         tokens=passage.tokens,
         bits=passage.bits,
         likeliest=passage.likeliest,

@@ -1,5 +1,5 @@
-// The tour: draw(root, {steps: [{key, title, says, question, choices, right, do, answer}, …], tokens, …}), and later, for what
-// a step has asked of the server, draw(root, {want: key, …}).
+// The tour: draw(root, {steps: [{key, title, says, question, choices, right, do, answer}, …], model, tokens, …}), and later,
+// for what a step has asked of the server, draw(root, {want: key, …}). `model` names the weights that it is about.
 //
 // A step asks, then has you do something (tour_steps.js), and answers when both are done. How far you are is kept in the
 // browser. `select` asks the server for something quick, `submit` has it train, `stop` ends that; each comes with {want, …}.
@@ -7,14 +7,15 @@ function draw(root, data) {
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const STORED = "nanogpt-tour";
   if (!data) return root.replaceChildren();
-  const view = root.__tour || (root.__tour = { ...remembered(), heard: {} });
+  const view = root.__tour || (root.__tour = { at: 0, done: new Set(), answers: {}, heard: {} });
+  if (!view.lesson) Object.assign(view, remembered());
   if (data.want) {
     view.heard[data.want] = data;
     if (view.hear) view.hear(data);
     return;
   }
   if (!data.steps) return root.replaceChildren();
-  if (view.lesson && JSON.stringify(view.lesson.tokens) !== JSON.stringify(data.tokens)) view.heard = {}; // another model
+  if (view.lesson && view.lesson.model !== data.model) view.heard = {}; // the text can be the same
   view.lesson = data;
   view.at = Math.min(view.at, data.steps.length - 1);
   show();
@@ -23,18 +24,20 @@ function draw(root, data) {
     try {
       const { at = 0, done = [], answers = {} } = JSON.parse(localStorage.getItem(STORED)) || {};
       return { at, done: new Set(done), answers };
-    } catch { // nothing yet, or storage is switched off
-      return { at: 0, done: new Set(), answers: {} };
+    } catch { // storage is switched off
+      return { at: view.at, done: view.done, answers: view.answers };
     }
   }
-  function keep() {
+  function keep(change = () => {}) { // `change` is made to what is stored now: another browser tab may have gone further
+    Object.assign(view, { ...remembered(), at: view.at });
+    change();
     try {
       localStorage.setItem(STORED, JSON.stringify({ at: view.at, done: [...view.done], answers: view.answers }));
     } catch { /* then progress lasts as long as the page */ }
   }
-  function go(i, focus) {
+  function go(i, focus, change) {
     view.at = Math.max(0, Math.min(view.lesson.steps.length - 1, i));
-    keep();
+    keep(change);
     show();
     if (focus) root.querySelector(focus)?.focus({ preventScroll: true });
   }
@@ -54,8 +57,7 @@ function draw(root, data) {
     back.disabled = !view.at;
     const next = button(last ? "Finish" : "Next", () => (last ? finish() : go(view.at + 1, ".tour-title")), true);
     const restart = button("Restart", () => {
-      Object.assign(view, { done: new Set(), answers: {}, heard: {} });
-      go(0, ".tour-title");
+      go(0, ".tour-title", () => Object.assign(view, { done: new Set(), answers: {}, heard: {} }));
     });
     const nav = html("div", "tour-nav"), end = html("p", "tour-end");
     end.setAttribute("role", "status");
@@ -73,8 +75,7 @@ function draw(root, data) {
         Object.assign(radio, { type: "radio", name, value: String(i), checked: view.answers[step.key] === choice });
         radio.addEventListener("change", () => {
           const first = view.answers[step.key] === undefined && !view.done.has(step.key);
-          view.answers[step.key] = choice;
-          keep();
+          keep(() => { view.answers[step.key] = choice; });
           if (first) begin();
           settle();
         });
@@ -91,8 +92,7 @@ function draw(root, data) {
         heard: view.heard, ask: said("select"), train: said("submit"), stop: () => trigger("stop", {}), button,
         complete: () => {
           if (view.done.has(step.key)) return;
-          view.done.add(step.key);
-          keep();
+          keep(() => view.done.add(step.key));
           root.querySelector(".tour-steps").replaceWith(progress());
           settle();
         },

@@ -631,6 +631,41 @@ def draw(page, **data) -> None:
     page.evaluate("(data) => { props.value = data; }", data)
 
 
+STEPS = [
+    dict(key=key, title=key, says="", question="Which?", choices=["this", "that"], right=0, do="Try.", answer="So.")
+    for key in ("parts", "mask")
+]
+
+
+@pytest.mark.slow
+def test_what_a_model_showed_in_the_tour_goes_with_it(alone):
+    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    draw(page, steps=STEPS, model="a", tokens=["T"])
+    page.locator(".tour-question input").first.check()
+    draw(page, want="parts", kind="mlp", texts=["The", "Eee"], losses=[1.5, 3.5], on="held-out text")
+    assert page.locator(".side").count() == 2
+    draw(page, steps=STEPS, model="a", tokens=["T"])
+    assert page.locator(".side").count() == 2
+    draw(page, steps=STEPS, model="b", tokens=["T"])  # another one, or the same after more training
+    assert page.locator(".side").count() == 0
+
+
+@pytest.mark.slow
+def test_the_tours_progress_in_two_browser_tabs_adds_up(alone):
+    pages = [alone("tour", "tokens", "text_cells", "token_bars", "tour_steps") for _ in range(2)]
+    for page in pages:
+        draw(page, steps=STEPS, model="a", tokens=["T"])
+    stored = lambda: json.loads(pages[0].evaluate("localStorage.getItem('nanogpt-tour')"))
+    pages[0].locator(".tour-question input").first.check()
+    draw(pages[0], want="parts", kind="mlp", texts=["The", "Eee"], losses=[1.5, 3.5], on="held-out text")
+    pages[1].get_by_role("button", name="Next", exact=True).click()
+    pages[1].locator(".tour-question input").nth(1).check()
+    assert stored() == dict(at=1, done=["parts"], answers=dict(parts="this", mask="that"))
+    assert pages[1].locator(".tour-title").text_content() == "2. mask"
+    pages[0].get_by_role("button", name="Restart").click()
+    assert stored() == dict(at=0, done=[], answers={})
+
+
 @pytest.mark.slow
 def test_focus_stays_where_it_was_pressed_when_the_answer_is_drawn(alone):
     focused = lambda: page.evaluate("document.activeElement.className")
