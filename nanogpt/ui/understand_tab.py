@@ -110,6 +110,7 @@ def wire_run(run: gr.Dropdown, downloaded: Any, asked: gr.JSON, newest: gr.State
 
     def open_in_front(asked, newest, *values):
         yield {outputs[0]: gr.skip()}  # see `open_it`
+        leave_others(newest, values[inputs.index(run)])
         id, own = in_front(asked, values)
         if own and newest.get(id, Opening()).name != own[0]:  # or its tab has just opened it for this model
             yield from coming_to(views[id], id, newest, number_of(asked), own)
@@ -126,6 +127,13 @@ def wire_run(run: gr.Dropdown, downloaded: Any, asked: gr.JSON, newest: gr.State
     run.change(None, cancels=[event for view in views.values() for event in view.events])
     run.change(open_in_front, [asked, newest, *inputs], outputs, **opens, trigger_mode="multiple")
     downloaded.then(with_text, [asked, newest, *inputs], outputs, **opens)
+
+
+def leave_others(newest: dict[str, Opening], name: str | None) -> None:
+    """Note that views of other models are no longer complete: what they still had to show has been canceled."""
+    for opening in newest.values():
+        if opening.name != name:
+            opening.state = None
 
 
 def number_of(asked: Any) -> int:

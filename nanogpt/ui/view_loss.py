@@ -23,6 +23,7 @@ from ..explain.opened import Opened
 from ..launch import counting
 from ..runs import queue
 from .drawn import drawn, said, told
+from .parts import QUIET
 from .view import View, opened
 
 PATIENCE = 120.0  # seconds to wait for the counts; after that, opening the view again shows them
@@ -34,6 +35,12 @@ SINGLE: dict[str, Any] = dict(
 LEARNING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="measure", api_visibility="private",
 )  # fmt: skip
+TURN = "Waiting for its turn …"  # there is one for the whole server
+# However it ends, the button can be pressed again. If it was canceled or failed, its last line says that it goes on.
+ENDED = """(said) => {
+  const shown = said?.state === "running" ? { visible: false } : {};
+  return [{ __type__: "update", ...shown }, { __type__: "update", interactive: true }];
+}"""
 COUNTING = "Counting the text's characters. It takes a few seconds, and waits while a run is training."
 
 
@@ -193,11 +200,16 @@ def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
             one, found = opened(name), None
             for found in learn(one):
                 if found["windows"] % 5 == 1:
-                    yield {wrong: told(how_far(found))}
+                    yield {wrong: told(how_far(found), "running")}
             yield {view: ruler(one, learned=found, player=score_of(one, known)), wrong: told("")}
         except PROBLEMS as error:
             yield {wrong: told(explain(error), "failed")}
 
-    learning = button.click(start, [run, scores], [view, wrong], **LEARNING)
+    # the first event doesn't wait, unlike the second
+    waits = lambda: {wrong: told(TURN, "running"), button: gr.Button(interactive=False)}
+    begun = button.click(waits, None, [wrong, button], **QUIET)
+    learning = begun.then(start, [run, scores], [view, wrong], **LEARNING)
+    for ended in (learning.then, learning.failure):
+        ended(None, wrong, [wrong, button], js=ENDED)
     # opened again each time, because your score and the counts may have changed
     return View(begin, [run, scores], [view, wrong], [learning], depends=lambda run: time.monotonic())

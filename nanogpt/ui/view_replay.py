@@ -30,6 +30,12 @@ WHICH = {  # what the radio button means: its label and its stages
 SINGLE: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
+TURN = "Waiting for its turn …"  # there is one for the whole server, which the Tour shares
+# However a training ends, you can start another one. If it was canceled, its last line says that it goes on.
+ENDED = """(said) => [
+  said?.state === "running" ? { text: "Stopped. The stages that were completed are kept.", state: "idle" } : said,
+  ...[true, true, false].map((interactive) => ({ __type__: "update", interactive })),
+]"""
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
@@ -131,14 +137,16 @@ def build(run: gr.Dropdown) -> View:
     with gr.Row():
         start = gr.Button("Train the stages", variant="primary", min_width=200, scale=0, elem_id="replay-start")
         stop = gr.Button("Stop", min_width=90, scale=0, interactive=False, elem_id="replay-stop")
-    status, wrong = (
-        drawn("status_line", line(""), elem_id="replay-status", elem_classes="quiet-line"),
-        said("replay-said"),
-    )
+    status = drawn("status_line", line(""), elem_id="replay-status", elem_classes="quiet-line")
+    wrong = said("replay-said")
     plot, table = drawn("loss_plot", elem_id="replay-plot"), drawn("plain_table", elem_id="replay-table")
     samples = drawn("side_by_side", uses=("in_view",), elem_id="replay-samples")
     outputs = [status, wrong, plot, table, samples]
-    buttons = lambda training: {start: gr.Button(interactive=not training), stop: gr.Button(interactive=training)}
+    controls = [which, start, stop]
+
+    def training(on):
+        free, ends = dict(interactive=not on), dict(interactive=on)
+        return {which: gr.Radio(**free), start: gr.Button(**free), stop: gr.Button(**ends)}
 
     def updates(events: dict, which: str) -> dict:
         return dict(zip((plot, table, samples), shown(events, which)))
@@ -150,10 +158,9 @@ def build(run: gr.Dropdown) -> View:
             return {**updates({}, which), status: line(""), wrong: told(errors.explain(error), "failed")}
 
     def open_it(name, which):
-        return {**begin(name, which), **buttons(False)}
+        return {**begin(name, which), **training(False)}
 
     def train(name, which):
-        yield buttons(True)
         try:
             visitor().may_train()
             folder = folder_of(opened(name))
@@ -163,13 +170,14 @@ def build(run: gr.Dropdown) -> View:
                 update = {status: line(doing, state), wrong: told("")}
                 yield update if events is before else {**update, **updates(events, which)}
                 before = events
-            yield buttons(False)
         except errors.PROBLEMS as error:
-            yield {status: line(""), wrong: told(errors.explain(error), "failed"), **buttons(False)}
+            yield {status: line(""), wrong: told(errors.explain(error), "failed")}
 
-    stopped = lambda: {status: line("Stopped. The stages that were completed are kept."), **buttons(False)}
-    training = start.click(train, [run, which], [*outputs, start, stop], **SINGLE)
-    stop.click(None, cancels=[training])  # first, or what it says next would replace this:
-    stop.click(stopped, None, [status, start, stop], **QUIET)
-    which.input(begin, [run, which], outputs, **QUIET)
-    return View(open_it, [run, which], [*outputs, start, stop], [training], begin)
+    # the first event doesn't wait, unlike the second
+    begun = start.click(lambda: {status: line(TURN, "running"), **training(True)}, None, [status, *controls], **QUIET)
+    trains = begun.then(train, [run, which], outputs, **SINGLE)
+    stop.click(None, cancels=[trains])
+    for ended in (trains.then, trains.failure, stop.click):
+        ended(None, status, [status, *controls], js=ENDED)
+    which.input(begin, [run, which], outputs, trigger_mode="always_last", **QUIET)
+    return View(open_it, [run, which], [*outputs, *controls], [trains], begin)

@@ -25,6 +25,8 @@ TRAINING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
 PARTS = ("attention", "mlp")
+# What was last heard of a training that was canceled says that it goes on.
+ENDED = "(now) => (now?.doing ? { ...now, doing: 'Stopped.' } : { __type__: 'update' })"
 
 
 # ---- handlers: what a step of the tour asks for --------------------------------------------------------------------
@@ -116,6 +118,8 @@ def build(run: gr.Dropdown) -> View:
 
     asking = view.select(ask, run, [view, wrong], **SINGLE, trigger_mode="multiple")
     training = view.submit(train, run, [view, wrong], **TRAINING)
+    for ended in (training.then, training.failure):
+        ended(None, view, view, js=ENDED)
     view.stop(None, cancels=[training])  # first, or what it says next would replace this:
     view.stop(lambda: told("Stopped."), None, wrong, **QUIET)
     return View(begin, [run], [view, wrong], [asking, training])

@@ -35,12 +35,13 @@ from nanogpt.ui import (
     view_loss,
     view_parts,
     view_readout,
+    view_replay,
     view_tour,
     view_units,
 )
 from nanogpt.ui.drawn import is_failure
 from nanogpt.ui.theme import CSS
-from nanogpt.ui.understand_tab import SCORED, Opening, coming_to, is_pending, while_newest
+from nanogpt.ui.understand_tab import SCORED, Opening, coming_to, is_pending, leave_others, while_newest
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -111,7 +112,7 @@ class Visit:
         finally:
             LocalContext.in_event_listener.reset(in_a_handler)
         for update in updates:
-            self.shown |= {one: value for one, value in update.items() if not isinstance(value, gr.HTML)}
+            self.shown |= {one: value for one, value in update.items() if not isinstance(value, gr.blocks.Block)}
         return updates
 
 
@@ -145,6 +146,20 @@ def test_a_game_goes_on_after_coming_back_but_not_with_another_model(one, anothe
     trained_on(another)
     [again] = visit.come("another")
     assert again[game] == shown[game]
+
+
+def test_a_view_shows_its_model_again_after_another_one_was_chosen_elsewhere(one, another):
+    """That canceled what it was doing, for example a training."""
+    visit = Visit(view_replay)
+    status = visit.view.outputs[0]
+    visit.come("one")
+    visit.shown[status] = dict(text="Stage 3, step 400.", state="running")
+    assert visit.come("one") == []
+    leave_others(visit.newest, "one")
+    assert visit.come("one") == []
+    leave_others(visit.newest, "another")
+    [shown] = visit.come("one")
+    assert shown[status]["text"] == ""
 
 
 TEXTS = (view_characters, view_attention, view_readout, view_units, view_copies)
@@ -651,6 +666,19 @@ def test_what_a_model_showed_in_the_tour_goes_with_it(alone):
 
 
 @pytest.mark.slow
+def test_a_training_of_the_tour_that_was_canceled_says_so(alone):
+    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    draw(page, steps=STEPS[1:], model="a", tokens=["T"])
+    page.locator(".tour-question input").first.check()
+    draw(page, want="mask", events=[], doing="Step 400.")
+    ended = page.evaluate(f"({view_tour.ENDED})(props.value)")
+    draw(page, **ended)
+    assert page.locator(".tour-said").text_content() == "Stopped."
+    done = dict(want="mask", events=MASKS, doing="", words="So.")
+    assert page.evaluate(f"({view_tour.ENDED})({json.dumps(done)})") == dict(__type__="update")
+
+
+@pytest.mark.slow
 def test_the_tours_progress_in_two_browser_tabs_adds_up(alone):
     pages = [alone("tour", "tokens", "text_cells", "token_bars", "tour_steps") for _ in range(2)]
     for page in pages:
@@ -726,6 +754,42 @@ def watch_lecture(page) -> None:
     page.get_by_role("tab", name="Understand").click()
     page.get_by_role("tab", name="Lecture").click()
     page.wait_for_function("document.querySelector('#replay-plot svg text')?.textContent === 'The losses appear here.'")
+
+
+def choose_model(page, name: str) -> None:
+    page.locator("#understand-run input").click()
+    page.get_by_role("option", name=name, exact=True).click()
+    page.wait_for_function("name => document.querySelector('#understand-run input').value === name", arg=name)
+
+
+@pytest.mark.slow
+def test_stages_wait_for_their_turn_and_can_be_started_again_however_they_ended(unopened_page, tiny_text):
+    page, other = unopened_page, unopened_page.context.new_page()
+    for name in ("one", "two"):
+        ended_run(corpus.add(tiny_text, "A play"), name, **SMALL)
+    status = "document.querySelector('#replay-status .status-line span')?.textContent"
+    for one in (other, page):
+        visit(one)
+        watch_lecture(one)
+    other.click("#replay-start")
+    other.wait_for_function(f"/^Stage 1: /.test({status})")
+    assert other.locator("#replay-which input:enabled").count() == 0  # or its events would be drawn as another list's
+    page.click("#replay-start")
+    page.wait_for_function(f"{status} === 'Waiting for its turn …'")
+    page.locator("#replay-stop").click()
+    for one in (page, other):
+        if one is other:  # another model is chosen while another view is in front, and then this one again
+            one.get_by_role("tab", name="Letters").click()
+            before = one.locator("#understand-run input").input_value()
+            for name in ({"one", "two"} - {before}, {before}):
+                choose_model(one, *name)
+            one.get_by_role("tab", name="Lecture").click()
+        one.wait_for_selector("#replay-start:enabled")
+        one.wait_for_selector("#replay-stop:disabled")
+        said = "" if one is other else "Stopped. The stages that were completed are kept."
+        one.wait_for_function(f"{status} === '{said}'")
+        assert one.locator("#replay-which input:enabled").count() == 2
+    other.close()
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from nanogpt.explain import baselines, loss
 from nanogpt.launch import counting, prepare
 from nanogpt.runs import overview, queue
 from nanogpt.ui import view, view_loss, watching
+from nanogpt.ui.drawn import line
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -105,10 +106,20 @@ def test_while_it_learns_every_fifth_window_is_told(one, monkeypatch):
     monkeypatch.setattr(view_loss, "ruler", lambda *_, **more: more)
     with gr.Blocks() as demo:
         view_loss.build(gr.Dropdown(), gr.BrowserState())
-    [start] = [one.fn for one in demo.fns.values() if one.fn.__name__ == "start"]
+    [start] = [one.fn for one in demo.fns.values() if one.name == "start"]
     said = [next(update.value["text"] for update in updates.values() if isinstance(update, gr.HTML))
             for updates in start("one", None)]  # fmt: skip
     assert said == [view_loss.how_far(found[number]) for number in (0, 5, 10)] + [""]
+
+
+def test_pressing_the_button_says_at_once_that_it_waits(home):
+    with gr.Blocks() as demo:
+        [_, wrong] = view_loss.build(gr.Dropdown(), gr.BrowserState()).outputs
+    [button] = [part for part in demo.blocks.values() if part.elem_id == "loss-learn"]
+    [pressed] = [one for one in demo.fns.values() if (button._id, "click") in one.targets]
+    assert pressed.queue is False  # another measurement may have the queue's only turn
+    shown = pressed.fn()
+    assert (shown[wrong].value, shown[button].interactive) == (line(view_loss.TURN, "running"), False)
 
 
 # --- the plot --------------------------------------------------------------------------------------------------------
@@ -256,6 +267,7 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tin
     assert page.locator(".ruler-table tbody tr").count() == len(losses) + 1
     page.click("#loss-learn")
     page.wait_for_function("n => document.querySelectorAll('.ruler-mark').length === n", arg=len(losses) + 2)
+    page.wait_for_selector("#loss-learn:enabled")
     assert "the model reaches" in page.locator(".ruler-words").text_content()
     page.mouse.move(0, 0)
     for theme in ("light", "dark"):
