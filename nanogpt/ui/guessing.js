@@ -17,15 +17,29 @@ function draw(root, data) {
   if (!over) box.append(html("span", "guessing-next", "?"), html("span", "guessing-left", " ·".repeat(Math.max(0, left - 1))));
   const parts = [box];
   if (!over) {
+    // A keyboard that composes (Pinyin, Kana, Hangul, an accent) ends with the character it was about. Keyboards of phones
+    // compose all letters, so one of the alphabet in which most of the passage is written counts at once.
+    const letters = before.match(/\p{L}/gu) || [];
+    const alphabet = ["Latin", "Greek", "Cyrillic", "Hebrew", "Arabic"].map((script) => new RegExp(`^(?=\\p{L})\\p{Script=${script}}$`, "u"))
+      .find((one) => letters.filter((letter) => one.test(letter)).length > letters.length / 2);
     const label = html("label", "guessing-label", "Your guess "), field = html("input", "guessing-field");
     field.maxLength = 2;
     field.autocomplete = "off";
     field.autocapitalize = "off";
     field.spellcheck = false;
-    const send = (letter) => { field.value = ""; trigger("select", { letter }); };
-    field.addEventListener("input", () => { if (field.value && !field.isComposing) send(Array.from(field.value).pop()); });
+    const send = (letter) => { // the answer draws a new field; a guess before it would be dropped
+      if (field.readOnly) return;
+      field.value = "";
+      field.readOnly = true;
+      trigger("select", { letter });
+    };
+    const first = () => Array.from(field.value)[0];
+    field.addEventListener("input", (event) => {
+      if (field.value && (!event.isComposing || alphabet?.test(first()))) send(first());
+    });
+    field.addEventListener("compositionend", () => { if (field.value) send(first()); });
     field.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter") return;
+      if (event.key !== "Enter" || event.isComposing) return;
       event.preventDefault();
       send("\n");
     });

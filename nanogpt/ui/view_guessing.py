@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PLAIN = SampleConfig(temperature=1.0)
 ENOUGH = 10  # guessed characters before a score counts
+# Take the next guess, even if the answer to the last one was an error and drew nothing.
+NEXT = "() => { for (const field of document.querySelectorAll('.guessing-field')) field.readOnly = false; }"
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
@@ -89,4 +91,6 @@ def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
             return {wrong: told(errors.explain(error), "failed")}
 
     guessed = view.select(guess, [run, game, scores], outputs, **SINGLE)
+    for answered in (guessed.then, guessed.failure):
+        answered(None, None, None, js=NEXT)
     return View(begin, [run], outputs, [new.click(begin, run, outputs, **SINGLE), guessed], begin, [game])

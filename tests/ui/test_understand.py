@@ -446,13 +446,15 @@ def test_what_is_still_hidden_never_reaches_the_browser(one):
 def test_a_guess_after_a_restart_of_the_server_begins_a_new_game(one):
     with gr.Blocks() as demo:
         parts = view_guessing.build(gr.Dropdown(), gr.BrowserState()).outputs
-    [guess] = [one.fn for one in demo.fns.values() if one.fn.__name__ == "guess"]
+    [guess] = [one.fn for one in demo.fns.values() if one.name == "guess"]
     view, _, game, scores = parts
     first = guess(SimpleNamespace(letter="e"), "one", None, None)
     name, begun = first[game]
     assert (name, begun.ranks, begun.wrong, scores in first) == ("one", (), (), False)
     second = guess(SimpleNamespace(letter="e"), "one", first[game], None)
     assert second[game] == ("one", guessing.guess(begun, "e", one)) != first[game]
+    freed = [one.trigger_only_on_failure for one in demo.fns.values() if one.js == view_guessing.NEXT]
+    assert sorted(freed) == [False, True]  # whether the answer comes or fails
     assert second[view] != first[view]
 
 
@@ -644,6 +646,57 @@ def alone(browser):
 
 def draw(page, **data) -> None:
     page.evaluate("(data) => { props.value = data; }", data)
+
+
+def compose(page, *steps: str, commit: str = "") -> list:
+    """Type as a keyboard that composes does. Return the guesses that were sent."""
+    page.locator(".guessing-field").focus()
+    keys = page.context.new_cdp_session(page)
+    for text in steps:
+        keys.send("Input.imeSetComposition", dict(text=text, selectionStart=len(text), selectionEnd=len(text)))
+    if commit:
+        keys.send("Input.insertText", dict(text=commit))
+    return page.evaluate("sent.splice(0).map(([event, { letter }]) => letter)")
+
+
+@pytest.mark.slow
+def test_a_guess_is_the_character_that_a_keyboard_has_composed(alone):
+    page = alone("guessing", "tokens", "token_bars")
+    for passage, steps, letter in (
+        ("学而时习之，不亦说", ["h", "hu", "hu'"], "乎"),
+        ("古池や蛙飛びこむ", ["m", "み", "みず"], "水"),
+        ("나 보기가 역겨워 ", ["ㄱ", "가"], "가"),
+        ("Le café était déj", ["´"], "à"),
+        ("", ["x"], "x"),
+    ):
+        draw(page, before=passage, left=5)
+        assert compose(page, *steps) == [], passage
+        assert compose(page, commit=letter) == [letter]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("passage", "letter"), [("The mill turns 学", "e"), ("Мельница the", "в")])
+def test_a_phone_that_composes_every_letter_sends_one_of_the_passages_alphabet_at_once(alone, passage, letter):
+    page = alone("guessing", "tokens", "token_bars")
+    draw(page, before=passage, left=5)
+    assert compose(page, letter) == [letter]
+    assert compose(page, commit=letter) == []
+
+
+@pytest.mark.slow
+def test_one_guess_is_sent_until_the_answer_is_drawn(alone):
+    page = alone("guessing", "tokens", "token_bars")
+    draw(page, before="The mill", left=5)
+    page.locator(".guessing-field").focus()
+    page.keyboard.type("abc")
+    page.keyboard.press("Enter")
+    assert page.evaluate("sent") == [["select", dict(letter="a")]]
+    assert page.locator(".guessing-field").input_value() == ""  # no letter seems to count that doesn't
+    draw(page, before="The mill", left=5, wrong=["a"])
+    page.keyboard.type("b")
+    page.evaluate(f"({view_guessing.NEXT})()")  # when the answer was an error, it draws nothing
+    page.keyboard.type("c")
+    assert [data["letter"] for _, data in page.evaluate("sent")] == ["a", "b", "c"]
 
 
 STEPS = [
