@@ -26,8 +26,7 @@ from . import (
     view_tour,
     view_units,
 )
-from .drawn import is_failure
-from .parts import NO_SECRET
+from .drawn import drawn, is_failure
 from .view import SINGLE, View
 
 VIEWS = {  # id: its title and the module that draws it
@@ -45,7 +44,7 @@ VIEWS = {  # id: its title and the module that draws it
     "architecture": ("Architecture", view_architecture),
     "replay": ("Lecture", view_replay),
 }
-SCORED = (view_guessing, view_loss)  # one of them writes, and the other one shows, your bits per character
+SCORED = (view_guessing, view_loss)  # one of them adds, and the other one shows, your bits per character
 # What the browser adds to every opening: its number, and the view that is in front.
 ASKED = """(asked, ...inputs) => {
   const shown = (panel) => panel.style.display !== "none";
@@ -76,7 +75,7 @@ def build() -> UnderstandTab:
     run = gr.Dropdown(label="Model", choices=[], value=None, elem_id="understand-run")
     downloaded = missing_text.build(run)
     asked, newest = gr.JSON(visible=False), gr.State({})
-    scores = gr.BrowserState({}, storage_key="nanogpt-scores", secret=NO_SECRET)
+    scores = drawn("scores", {}, visible="hidden")
     views: dict[str, View] = {}
     with gr.Tabs(elem_id="understand-views"):
         for id, (title, module) in VIEWS.items():

@@ -51,16 +51,14 @@ def shown(one: Opened, game: Game) -> dict[str, Any]:
 # ---- the view ------------------------------------------------------------------------------------------------------
 
 
-def scored(scores: Any, name: str, game: Game, vocab_size: int) -> dict[str, float]:
-    """Return your bits per character by run, with those of a game that has gone far enough."""
-    known = dict(scores) if isinstance(scores, dict) else {}
-    if len(game.ranks) >= ENOUGH:
-        known[name] = round(explain.guessing.player_bits(game.ranks, vocab_size), 3)
-    return known
+def scored(name: str, game: Game, vocab_size: int) -> dict[str, float]:
+    """Return your bits per character by the name of the run, or nothing if the game hasn't gone far enough."""
+    enough = len(game.ranks) >= ENOUGH
+    return {name: round(explain.guessing.player_bits(game.ranks, vocab_size), 3)} if enough else {}
 
 
-def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
-    """Draw the view and wire it. Your bits per character are kept in `scores`, by the name of the run."""
+def build(run: gr.Dropdown, scores: gr.HTML) -> View:
+    """Draw the view and wire it. `scores` adds your bits per character to those that the browser keeps."""
     gr.Markdown(
         "Can you predict your text better than your model does? Guess the next 30 characters of a passage that the "
         "model hasn't seen: three guesses for each.",
@@ -69,7 +67,7 @@ def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
     new, wrong = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said")
     game = gr.State()  # a run's name and its game
     view = drawn("guessing", uses=("tokens", "token_bars"), elem_id="guessing-view")
-    outputs = [view, wrong, game, scores]
+    outputs = [view, wrong, game]
 
     def begin(name, now=None):
         try:
@@ -79,18 +77,18 @@ def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
         except errors.PROBLEMS as error:
             return {view: None, wrong: told(errors.explain(error), "failed"), game: None}
 
-    def guess(event: gr.EventData, name, now, before):
+    def guess(event: gr.EventData, name, now):
         if now is None or now[0] != name:  # the server was restarted, or another model has just been chosen
             return begin(name)
         try:
             one = opened(name)
             later = explain.guessing.guess(now[1], str(getattr(event, "letter", "")), one)
-            score = scored(before, name, later, one.tokenizer.vocab_size)
+            score = scored(name, later, one.tokenizer.vocab_size)
             return {view: shown(one, later), wrong: told(""), game: (name, later), scores: score}
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}
 
-    guessed = view.select(guess, [run, game, scores], outputs, **SINGLE)
+    guessed = view.select(guess, [run, game], [*outputs, scores], **SINGLE)
     for answered in (guessed.then, guessed.failure):
         answered(None, None, None, js=NEXT)
     return View(begin, [run], outputs, [new.click(begin, run, outputs, **SINGLE), guessed], begin, [game])

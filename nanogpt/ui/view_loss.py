@@ -175,7 +175,7 @@ def how_far(found: dict[str, Any]) -> str:
 # ---- the view ------------------------------------------------------------------------------------------------------
 
 
-def build(run: gr.Dropdown, scores: gr.BrowserState) -> View:
+def build(run: gr.Dropdown, scores: gr.HTML) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
         "The loss is how surprised the model is by text it hasn't seen, per character. What is low? Compare it with "

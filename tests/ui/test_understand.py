@@ -96,7 +96,7 @@ class Visit:
 
     def __init__(self, module):
         with gr.Blocks():
-            scores = [gr.BrowserState({})] if module in SCORED else []
+            scores = [gr.HTML()] if module in SCORED else []
             self.view = module.build(gr.Dropdown(), *scores)
         self.newest: dict[str, Opening] = {}
         self.shown = {one: one.value for one in [*self.view.inputs, *self.view.holds]}
@@ -129,7 +129,7 @@ def another(one, tiny_text):
 
 def test_a_game_goes_on_after_coming_back_but_not_with_another_model(one, another):
     visit = Visit(view_guessing)
-    drawn, _, game, _ = visit.view.outputs
+    drawn, _, game = visit.view.outputs
     visit.come("one")
     name, started = visit.shown[game]
     played = guessing.guess(started, started.text[started.place], one)
@@ -445,13 +445,13 @@ def test_what_is_still_hidden_never_reaches_the_browser(one):
 
 def test_a_guess_after_a_restart_of_the_server_begins_a_new_game(one):
     with gr.Blocks() as demo:
-        parts = view_guessing.build(gr.Dropdown(), gr.BrowserState()).outputs
+        parts = view_guessing.build(gr.Dropdown(), gr.HTML()).outputs
     [guess] = [one.fn for one in demo.fns.values() if one.name == "guess"]
-    view, _, game, scores = parts
-    first = guess(SimpleNamespace(letter="e"), "one", None, None)
+    view, _, game = parts
+    first = guess(SimpleNamespace(letter="e"), "one", None)
     name, begun = first[game]
-    assert (name, begun.ranks, begun.wrong, scores in first) == ("one", (), (), False)
-    second = guess(SimpleNamespace(letter="e"), "one", first[game], None)
+    assert (name, begun.ranks, begun.wrong) == ("one", (), ())
+    second = guess(SimpleNamespace(letter="e"), "one", first[game])
     assert second[game] == ("one", guessing.guess(begun, "e", one)) != first[game]
     freed = [one.trigger_only_on_failure for one in demo.fns.values() if one.js == view_guessing.NEXT]
     assert sorted(freed) == [False, True]  # whether the answer comes or fails
@@ -466,9 +466,9 @@ def test_your_score_counts_after_ten_characters_and_stands_on_the_ruler(one):
     game = guessing.new_game(one, 3)
     for _ in range(9):
         game = guessing.guess(game, game.text[game.place], one)
-    assert view_guessing.scored({"other": 2.0}, "one", game, 40) == {"other": 2.0}
+    assert view_guessing.scored("one", game, 40) == {}
     game = guessing.guess(game, game.text[game.place], one)
-    scores = view_guessing.scored(None, "one", game, 40)
+    scores = view_guessing.scored("one", game, 40)
     assert scores == {"one": pytest.approx(guessing.player_bits(game.ranks, 40), abs=1e-3)}
     [you] = [
         mark for mark in view_loss.ruler(one, player=view_loss.score_of(one, scores))["marks"] if mark["label"] == "You"
@@ -745,6 +745,21 @@ def test_the_tours_progress_in_two_browser_tabs_adds_up(alone):
     assert pages[1].locator(".tour-title").text_content() == "2. mask"
     pages[0].get_by_role("button", name="Restart").click()
     assert stored() == dict(at=0, done=[], answers={})
+
+
+@pytest.mark.slow
+def test_scores_of_two_browser_tabs_add_up(alone):
+    first, second = alone("scores"), alone("scores")
+    first.evaluate("localStorage.setItem('nanogpt-scores', 'U2FsdGVkX1')")  # by an earlier version, encrypted
+    draw(first, one=2.5)
+    second.wait_for_function("props.value?.one === 2.5")  # no reload
+    draw(second, two=3.5)
+    draw(first, one=2.25)
+    both = dict(one=2.25, two=3.5)
+    second.wait_for_function("props.value.one === 2.25")
+    assert first.evaluate("props.value") == second.evaluate("props.value") == both
+    assert json.loads(first.evaluate("localStorage.getItem('nanogpt-scores')")) == both
+    assert alone("scores").evaluate("props.value") == both
 
 
 @pytest.mark.slow

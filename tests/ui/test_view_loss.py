@@ -105,7 +105,7 @@ def test_while_it_learns_every_fifth_window_is_told(one, monkeypatch):
     monkeypatch.setattr(view_loss, "learn", lambda one: iter(found))
     monkeypatch.setattr(view_loss, "ruler", lambda *_, **more: more)
     with gr.Blocks() as demo:
-        view_loss.build(gr.Dropdown(), gr.BrowserState())
+        view_loss.build(gr.Dropdown(), gr.HTML())
     [start] = [one.fn for one in demo.fns.values() if one.name == "start"]
     said = [next(update.value["text"] for update in updates.values() if isinstance(update, gr.HTML))
             for updates in start("one", None)]  # fmt: skip
@@ -114,7 +114,7 @@ def test_while_it_learns_every_fifth_window_is_told(one, monkeypatch):
 
 def test_pressing_the_button_says_at_once_that_it_waits(home):
     with gr.Blocks() as demo:
-        [_, wrong] = view_loss.build(gr.Dropdown(), gr.BrowserState()).outputs
+        [_, wrong] = view_loss.build(gr.Dropdown(), gr.HTML()).outputs
     [button] = [part for part in demo.blocks.values() if part.elem_id == "loss-learn"]
     [pressed] = [one for one in demo.fns.values() if (button._id, "click") in one.targets]
     assert pressed.queue is False  # another measurement may have the queue's only turn
@@ -240,6 +240,16 @@ def open_at_once(page) -> None:
     assert page.locator("#loss-said").is_hidden()
 
 
+def your_score_from_another_browser_tab_is_on_it(page) -> None:
+    other = page.context.new_page()
+    other.goto("/")
+    other.evaluate("localStorage.setItem('nanogpt-scores', JSON.stringify({ measured: 3.25 }))")
+    other.close()
+    page.get_by_role("tab", name="Architecture").click()
+    page.get_by_role("tab", name="Loss", exact=True).click()
+    page.wait_for_selector(".ruler-mark:has-text('You 2.25')")  # nats
+
+
 @pytest.mark.slow
 def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tiny_text):
     text = corpus.add(tiny_text, "A play")
@@ -269,6 +279,7 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tin
     page.wait_for_function("n => document.querySelectorAll('.ruler-mark').length === n", arg=len(losses) + 2)
     page.wait_for_selector("#loss-learn:enabled")
     assert "the model reaches" in page.locator(".ruler-words").text_content()
+    your_score_from_another_browser_tab_is_on_it(page)
     page.mouse.move(0, 0)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")

@@ -1,0 +1,18 @@
+// Your scores in "Beat your model", by run, as this browser keeps them: draw(root, {run: bits per character, …}) draws nothing.
+//
+// It adds scores to those that are stored now, because other browser tabs store theirs, too. Its value is all of them.
+function draw(root, data) {
+  const STORED = "nanogpt-scores";
+  if (!root.__scores) addEventListener("storage", ({ key }) => { if (key === STORED) draw(root, {}); });
+  const all = root.__scores = { ...stored(), ...data }, text = JSON.stringify(all);
+  try {
+    if (localStorage.getItem(STORED) !== text) localStorage.setItem(STORED, text);
+  } catch { /* then they last as long as the page */ }
+  if (JSON.stringify(data) !== text) props.value = all; // draws again
+
+  function stored() {
+    let found = null;
+    try { found = localStorage.getItem(STORED); } catch { return root.__scores; } // storage is switched off
+    try { return Object(JSON.parse(found)); } catch { return {}; } // of an earlier version, which encrypted them
+  }
+}
