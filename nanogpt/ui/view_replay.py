@@ -27,7 +27,7 @@ WHICH = {  # what the radio button means: its label and its stages
     "lecture": ("From the bigram model to the GPT (stages 1 to 6)", explain.replay.LECTURE),
     "recipe": ("On to the modern recipe (8 to 18)", explain.replay.MODERN),
 }
-SINGLE: dict[str, Any] = dict(
+TRAINING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
 TURN = "Waiting for its turn …"  # there is one for the whole server, which the Tour shares
@@ -135,7 +135,9 @@ def build(run: gr.Dropdown) -> View:
         choices, value="lecture", show_label=False, label="Stages", container=False, elem_id="replay-which"
     )
     with gr.Row():
-        start = gr.Button("Train the stages", variant="primary", min_width=200, scale=0, elem_id="replay-start")
+        start = gr.Button(
+            "Train the stages", variant="primary", min_width=200, scale=0, elem_id="replay-start", interactive=False
+        )  # until the view is opened: what that answers would take back what a training has said
         stop = gr.Button("Stop", min_width=90, scale=0, interactive=False, elem_id="replay-stop")
     status = drawn("status_line", line(""), elem_id="replay-status", elem_classes="quiet-line")
     wrong = said("replay-said")
@@ -175,7 +177,7 @@ def build(run: gr.Dropdown) -> View:
 
     # the first event doesn't wait, unlike the second
     begun = start.click(lambda: {status: line(TURN, "running"), **training(True)}, None, [status, *controls], **QUIET)
-    trains = begun.then(train, [run, which], outputs, **SINGLE)
+    trains = begun.then(train, [run, which], outputs, **TRAINING)
     stop.click(None, cancels=[trains])
     for ended in (trains.then, trains.failure, stop.click):
         ended(None, status, [status, *controls], js=ENDED)
