@@ -18,6 +18,7 @@ from .drawn import drawn, line, said
 from .following import following, lines
 from .parts import QUIET
 from .run_panel import DOWNLOAD, loss
+from .view import LATEST
 from .view import opened as opened_run
 from .visit import visitor
 from .words import existing
@@ -44,10 +45,6 @@ HAS_TOKEN = """(typed) => {
   const update = { interactive: signedIn || typed.trim() !== "", __type__: "update" };
   return [update, update];
 }"""
-COPIES: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
-    trigger_mode="always_last",
-)  # fmt: skip
 LICENSES = [("No license yet", ""), *((words, key) for key, words in card.LICENSES.items())]
 
 
@@ -166,7 +163,7 @@ def build() -> ShareTab:
             create = build_space(run, license, account)
     buttons = [publish, create]
     run.change(lambda name: [about(name), line("")], run, [shared, copied], **QUIET)
-    run.change(copied_words, run, copied, **COPIES)
+    run.change(copied_words, run, copied, **LATEST)
 
     def opened(name, kept, oauth: gr.OAuthToken | None):
         names, chosen = choices(refresh.read(kept).models.get("share"), name)

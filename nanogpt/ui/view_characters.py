@@ -17,6 +17,7 @@ import gradio as gr
 from .. import errors, explain
 from ..config import NanoGPTError, SampleConfig, knobs
 from .drawn import drawn, line, said, told
+from .view import LATEST as SINGLE
 from .view import View, opened
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 LONGEST = 2000  # characters
 PASSAGE = 600  # characters of a passage or a sample
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private",
-    trigger_mode="always_last",  # of quick arrow keys, answer the last
-)  # fmt: skip
 
 
 # ---- handlers: plain functions of a run's name, a text and a place -------------------------------------------------
