@@ -8,6 +8,7 @@ character, spaces, earlier occurrences of the same character, or what followed t
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,8 @@ def copying(model: GPT, seed: int = 0) -> float:
 
 def of_heads(opened: Opened) -> dict[str, Any]:
     """Return {"heads": facts of each head of each block, "copying": score, "on"}, kept in the run's folder."""
-    if kept := cache.load(opened, VIEW):
+    kept = cache.load(opened, VIEW)
+    if kept and not math.isnan(kept["heads"][0][0]["distance"]):  # NaN: an earlier version, and a short context
         return kept
     xb, _, on = ablation.passages(opened)
     xb = xb[:, :256]  # the attention of a long window takes much memory

@@ -99,9 +99,7 @@ def stuck(curve: Curve) -> Finding | None:
             "stuck", f"{says}: the learning rate is too high, or the text has no patterns.", curve.rates(0.1)
         )
     if curve.val[-1] < curve.counted + FLAT:
-        says += (
-            f", and counting characters comes to no less than {curve.counted:.2f}: this text has hardly any patterns."
-        )
+        says += f", and even counting doesn't get below {curve.counted:.2f}: this text has hardly any patterns."
         return Finding("nothing to learn", says, "Choose a text in which the next character can be guessed.")
     return Finding("rate too high", f"{says}: the learning rate is too high.", curve.rates(0.1))
 

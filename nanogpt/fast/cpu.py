@@ -47,13 +47,12 @@ def threads_for(model: ModelConfig) -> int:
 
 
 def crew(cores: int) -> int:
-    """Return how many threads share the cores, with the same number for each.
+    """Return how many threads share the cores, with the same number for each: on six or seven, three have two each.
 
-    From two to MOST, it is the number that leaves the fewest cores idle, and the largest of several: on seven cores,
-    three threads have two each.
+    With four, two or three of those would be idle. Threads that share an operation wait for each other, so from eight
+    cores on, one or two idle ones cost less than fewer threads would.
     """
-    numbers = range(min(cores, 2), min(cores, MOST) + 1)
-    return max(numbers, key=lambda number: (cores // number * number, number))
+    return 3 if cores in (6, 7) else min(cores, MOST)
 
 
 @contextmanager
@@ -99,7 +98,7 @@ class CrewStep(Step):
         if not self.by_hand:
             return super().forward_backward(xb, yb)
         self.model.zero_grad(set_to_none=True)  # or there would be one more copy of them in memory
-        if len(xb) < self.size:  # few long rows: all cores on each of them
+        if len(xb) == 1:  # all cores on it
             with cores_each(self.cores):
                 loss, grads = self.by_hand(xb, yb)
         else:

@@ -60,7 +60,7 @@ def gradients(model: ModelConfig, batch_size: int, device: Device) -> int:
     except ImportError:
         return 1
     threads = threads_for(model) if device.type == "cpu" else 1
-    return threads if batch_size >= threads else 1  # fewer rows are not divided
+    return min(threads, batch_size)
 
 
 def dtype_by_hand(model: ModelConfig, device: Device) -> torch.dtype | None:

@@ -187,15 +187,16 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     found = _on_a_gpu(recipe, vocab_size, tokens, device) if on_a_gpu else _on_a_cpu(recipe, vocab_size, tokens)
     size, model, train = found.size, found.model, found.train
     reads = epochs(found.steps * train.batch_size * model.block_size, tokens)
+    usual = set(given) <= HARMLESS
     most = reads  # epochs; where it is known that more would only overfit, end before the budget does
-    if tokens >= sizes.MEMORIZED and _is_measured(size, size.settings | recipe):
+    if tokens >= sizes.MEMORIZED and usual and recipe["layout"] == MEASURED_LAYOUT:
         most = max(size.most, reads * LEAST / budget)
     used = min(1.0, most / reads)
     max_iters = max(20, int(used * found.steps))
     settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
     settings["budget"] = min(budget, round(used * budget, 1)) if used < 1 else budget
     decay = settled(replace(train, max_iters=max_iters), model, tokens).weight_decay
-    promises = set(given) <= HARMLESS and _is_measured(size, settings) and min(reads, most) <= found.epochs
+    promises = usual and _is_measured(size, settings) and min(reads, most) <= found.epochs
     return Plan(settings, count_parameters(model), decay, found.val_loss, word, promises, budget)
 
 

@@ -154,7 +154,8 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     memory.check(read_config(run.folder), train)  # the run may come from a larger machine
     if longer:
         limits.check_seconds(train.budget - status.seconds if train.budget else 0)
-        run.change(train=train.as_dict())
+        known = {} if train.budget else dict(promise=None)  # the loss was promised for a time
+        run.change(train=train.as_dict(), **known)
 
 
 def refusal(run: Run, status: Status, before: TrainConfig) -> str:

@@ -55,7 +55,8 @@ def check_lengths(folder: Path) -> None:
         values = sum(map(data.count, (b",", b"[", b"{")))
         if rows > MOST_ROWS or values > MOST_VALUES:
             raise NanoGPTError(
-                f"{path.name} is too long: at most {MOST_ROWS:,} rows are allowed. Nothing was imported."
+                f"{path.name} is too long: at most {MOST_ROWS:,} rows and {MOST_VALUES:,} values are allowed. "
+                "Nothing was imported."
             )
 
 

@@ -76,14 +76,16 @@ def needed_flags(chosen: Preset, wanted: dict[str, Any]) -> dict[str, Any]:
 
     One setting can change another's default, so drop a flag only if all settings stay the same. With a time budget the
     number of steps is an estimate, so it gets no flag; the sizes always get one, because they depend on the machine.
+    Without, but with a preset that has one, the number of steps says so, even if it is the preset's.
     """
     by_the_clock = bool(wanted["budget"])
+    kept = set(PLANNED) if by_the_clock else {"max_iters"} if chosen.settings.get("budget") else set()
     if by_the_clock:
         wanted = {**wanted, "max_iters": chosen.settings["max_iters"]}
     flags = dict(wanted)
     for name in wanted:
         fewer = {key: value for key, value in flags.items() if key != name}
-        if not (by_the_clock and name in PLANNED) and _gives(chosen, fewer, wanted):
+        if name not in kept and _gives(chosen, fewer, wanted):
             flags = fewer
     return flags
 

@@ -103,6 +103,8 @@ def build(corpus_id: gr.HTML, kept: gr.BrowserState) -> CorpusTab:
         on_steps(field.input, lambda now, given, codec, name: take_again(now, given, codec, None, name),
                  [corpus_id, given, encoding, field]),
     ]  # fmt: skip
+    for trigger, own in zip((upload.upload, folder.upload, use.click), events):  # a new text ends the other readings
+        trigger(None, None, None, cancels=[event for event in events if event is not own])
     on(builtins.input, take_builtin, [corpus_id, builtins])
     on(earlier.input, take_stored, [corpus_id, earlier])
     stop.click(lambda now: parts.put(stopped(now)), corpus_id, parts.outputs, cancels=events, **QUIET)

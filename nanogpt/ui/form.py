@@ -277,12 +277,13 @@ def build_advanced(form: Form, corpus_id: gr.HTML) -> None:
         draw_advanced(form)
     asked = dict(inputs=[corpus_id, *form.inputs], outputs=form.estimate, trigger_mode="always_last", **QUIET)
     # of quick choices, the last one counts: so an answer must not set the radio itself back to an earlier one
-    preset_values = lambda name: [gr.skip(), *field_values(settings_of(name))[1:]]
-    others = lambda name, layout: [*(values := layout_values(name, layout))[:2], gr.skip(), *values[3:]]
+    but = lambda part, values: [gr.skip() if one is part else value for one, value in zip(form.fields, values)]
+    preset_values = lambda name: but(form.presets, field_values(settings_of(name)))
+    other_layout = lambda name, layout: but(form.layout, layout_values(name, layout))
     quick: dict[str, Any] = dict(trigger_mode="always_last", **QUIET)
     fill = form.presets.input(preset_values, form.presets, form.fields, **quick)
     fill.then(estimate, **asked)
-    refill = form.layout.input(others, [form.presets, form.layout], form.fields, **quick)
+    refill = form.layout.input(other_layout, [form.presets, form.layout], form.fields, **quick)
     refill.then(estimate, **asked)
     form.filled = [fill, refill]
     entered = [form.budget.submit, form.budget.blur, form.max_iters.submit, form.max_iters.blur]

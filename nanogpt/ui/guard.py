@@ -6,6 +6,7 @@ start training here (cross-site request forgery, DNS rebinding).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from urllib.parse import urlsplit
@@ -107,7 +108,7 @@ def middleware(host: str) -> list[Middleware]:
     known = ["127.0.0.1", "localhost", "[::1]", host, *spaces_hosts(), *named_hosts()]
     if host in EVERYWHERE:  # listening on every address: allow every name of this machine
         name = socket.gethostname()
-        known += [name, socket.getfqdn(), f"{name}.local", *own_addresses()]
+        known += [name, socket.getfqdn(), f"{name}.local", *own_addresses(host)]
     if spaces_hosts():
         known += ["*.hf.space", "huggingface.co"]
     doors = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted(set(known))), Middleware(SameOrigin)]
@@ -127,16 +128,19 @@ def from_outside(host: str) -> list[str]:
     """
     if host not in EVERYWHERE or spaces_hosts():
         return []
-    return [one for one in own_addresses() if not one.startswith("127.")]
+    return [one for one in own_addresses(host) if not one.startswith(("127.", "[::1]", "[fe80"))]
 
 
-def own_addresses() -> list[str]:
-    """Return this machine's addresses on its network."""
+def own_addresses(host: str) -> list[str]:
+    """Return this machine's addresses on its network: those of IPv6, in brackets, if `host` is of that kind."""
+    family, elsewhere, shown = socket.AF_INET, "192.0.2.1", "{}"
+    if ":" in host:  # the server takes no connections to addresses of IPv4 then
+        family, elsewhere, shown = socket.AF_INET6, "2001:db8::1", "[{}]"
     try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("192.0.2.1", 9))  # sends nothing, but picks the address that would be used
-            found.add(probe.getsockname()[0])
-        return sorted(found)
+        found = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, family)}
     except OSError:
-        return []
+        found = set()
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((elsewhere, 9))  # sends nothing, but picks the address that would be used
+        found.add(probe.getsockname()[0])
+    return [shown.format(one) for one in sorted(found)]

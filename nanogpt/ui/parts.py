@@ -25,8 +25,7 @@ NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server could
 def afterward(event: Any, handler: Any, inputs: Any, outputs: Any, **options: Any) -> Any:
     """Wire what follows an event, whether it worked or not. Return the event that follows if it worked.
 
-    Gradio's `then` isn't called if the request was refused, or the connection was lost; `failure` is, and also if the
-    event was canceled.
+    If the request was refused, Gradio calls `failure` only. If the event was canceled, it calls both.
     """
     event.failure(handler, inputs, outputs, **options)
     return event.then(handler, inputs, outputs, **options)

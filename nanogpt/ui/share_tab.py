@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from .. import errors, explain
+from .. import corpus, errors, explain
+from ..config import NanoGPTError
 from ..disk import size
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
@@ -27,7 +29,6 @@ NO_RUN = "There is no run to share yet. Train one first."
 FILES = {  # kind of file -> (function of a run that returns its name, function of a run and `int8` that returns it)
     "page": (lambda run: f"{run.name}.html", page_export.html),
     "code": (lambda run: f"{run.name}.py", lambda run, int8: code_export.python(run)),
-    "text": (code_export.text_file, lambda run, int8: visitor().text(run.settings()["corpus"]["id"]).text()),
 }
 SPACES = [
     ("This app with the model: visitors can sample from it and train their own", "gradio"),
@@ -91,12 +92,28 @@ def shareable(name: str | None, quote: bool) -> Run:
 
 
 def take(name: str | None, what: str, int8: bool = False) -> str:
-    """Write one of FILES to a temporary folder for download. Return the path. A page can be rounded to 8 bits."""
+    """Write one of FILES, or the text, to a temporary folder for download. Return the path.
+
+    A page can be rounded to 8 bits. Raise NanoGPTError if the run lacks what is needed, or its text is someone else's.
+    """
     run = existing(name, NO_RUN)
+    if what == "text":
+        return text_of(run)
     name_of, write = FILES[what]
     content = write(run, int8)
     path = scratch.new_folder(len(content)) / name_of(run)
     path.write_text(content, encoding="utf-8", newline="")
+    return str(path)
+
+
+def text_of(run: Run) -> str:
+    """Copy a run's text to a temporary folder for download. Return the path."""
+    text = corpus.load(run.settings()["corpus"]["id"])
+    if not visitor().sees_text(text):
+        raise NanoGPTError("Only the owner of the run can export its text.")
+    source = text.folder / "text.txt"
+    path = scratch.new_folder(source.stat().st_size) / code_export.text_file(run)
+    shutil.copyfile(source, path)
     return str(path)
 
 

@@ -190,8 +190,8 @@ def build(run: gr.Dropdown, scores: gr.HTML) -> View:
 
     def begin(name, known):
         try:
-            for data in show(name, known):
-                yield {view: data or gr.skip(), wrong: told("")}
+            for number, data in enumerate(show(name, known)):  # later it may say that learning waits for its turn
+                yield {view: data or gr.skip(), wrong: gr.skip() if number else told("")}
         except PROBLEMS as error:
             yield {wrong: told(explain(error), "failed")}
 

@@ -220,7 +220,9 @@ def rest(now: dict[str, Any], before: Version | None, back: int | None = None) -
     if differ(before, version, rare):
         updates |= buttons(now)
     if differ(before, version, lambda one: one.state):
-        updates |= dict(doctor=found(name), more=gr.Textbox(now["more"], visible=bool(now["more"])))
+        updates |= dict(more=gr.Textbox(now["more"], visible=bool(now["more"])))
+    if differ(before, version, lambda one: (one.state, one.counted)):
+        updates |= dict(doctor=found(name))
     if differ(before, version, lambda one: one.samples):
         updates |= dict(doctor=found(name), **newest_sample(name, back, fresh=before is not None))
     return updates

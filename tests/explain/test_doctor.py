@@ -89,7 +89,7 @@ def test_a_text_without_patterns_is_not_blamed_on_the_learning_rate():
     assert found.says.endswith("guessing: the learning rate is too high.")
     found = doctor.stuck(replace(curve, counted=3.5))  # and here it doesn't
     assert found.rule == "nothing to learn"
-    assert "no less than 3.50" in found.says
+    assert "doesn't get below 3.50" in found.says
     assert "learning_rate" not in found.do
 
 

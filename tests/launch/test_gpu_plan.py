@@ -120,11 +120,12 @@ def test_settings_that_change_the_loss_get_no_promise_and_no_end_before_their_bu
     choose = lambda **given: plan.choose(60, 65, TINY_SHAKESPEARE, given)
     assert choose(seed=1, device="auto").promises
     assert choose().settings["budget"] < 60  # it is known after how many epochs this one overfits
-    for given in (dict(n_layer=2, dropout=0.5), dict(dropout=0.5), dict(n_embd=96)):
+    others = dict(learning_rate=1e-4), dict(layout="classic", learning_rate=1e-4)
+    for given in (dict(n_layer=2, dropout=0.5), dict(dropout=0.5), dict(n_embd=96), *others):
         assert not choose(**given).promises
         assert "Expect" not in str(choose(**given))
         assert choose(**given).settings["budget"] == 60
-    assert not choose(learning_rate=1e-4).promises
+    assert choose(layout="classic").settings["budget"] == 60
 
 
 def test_a_width_is_kept_if_any_size_has_a_number_of_heads_that_divides_it(gpu):

@@ -434,8 +434,8 @@ def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted(monkeypa
 def test_each_thread_s_gradients_and_rounded_weights_are_counted(monkeypatch):
     monkeypatch.setattr("nanogpt.fast.gradients.native_bfloat16", lambda: True)
     shape = ModelConfig(vocab_size=65, n_layer=2, n_head=2, n_embd=128, block_size=64)
-    # with dropout, and with fewer rows than threads, a batch isn't divided
-    for dropout, rows, more in ((0.0, 64, 2 * (4 + 2)), (0.1, 64, 0), (0.0, 3, 2 * (4 + 2)), (0.0, 2, 0)):
+    # with dropout, a batch isn't divided; with fewer rows than threads, each row has one
+    for dropout, rows, more in ((0.0, 64, 2 * 6), (0.1, 64, 0), (0.0, 3, 2 * 6), (0.0, 2, 6), (0.0, 1, 0)):
         needed, train = [], TrainConfig(batch_size=rows)
         for cores in (1, 3):
             monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)

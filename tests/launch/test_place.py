@@ -149,7 +149,9 @@ def test_a_finished_timed_run_is_trained_for_so_much_longer(text, started, known
             me.go_on("one", wrong)
     assert me.go_on("one", "90s").settings()["train"]["budget"] == 150
     queue.drop("one")  # the trainer, which doesn't start here, would have taken its turn
+    run.change(promise=1.5)
     prepare.to_continue(run, max_iters=50)  # from here on it goes by steps
+    assert run.settings()["promise"] is None
     run.log(step=50, seconds=70.0)
     run.event("finished", step=50)
     assert watching.look("one")["more"] == "50 steps"

@@ -20,6 +20,7 @@ from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.formats import read_config
 from nanogpt.launch import prepare, sizes
 from nanogpt.model import count_parameters
+from nanogpt.presets import preset
 from nanogpt.runs import History, Run, Status, logs, queue
 from nanogpt.runs.settings import command as command_of
 from nanogpt.runs.settings import settings_of
@@ -35,6 +36,7 @@ from nanogpt.ui import (
     run_panel,
     runs_tab,
     sample_tab,
+    share_tab,
     text_panel,
     theme,
     train_tab,
@@ -77,6 +79,8 @@ def test_a_visitor_gets_no_log_of_a_public_run_and_nothing_about_its_owner(text,
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")  # no one is signed in by a cookie
     with pytest.raises(NanoGPTError, match="Only the owner of the run can read its log"):
         run_panel.save("one", "log")
+    with pytest.raises(NanoGPTError, match="Only the owner of the run can export its text"):
+        share_tab.take("one", "text")
     shutil.copy(run_panel.save("one", "archive"), tmp_path / "one.zip")
     with zipfile.ZipFile(tmp_path / "one.zip") as packed:
         assert "log.txt" not in packed.namelist()
@@ -110,6 +114,11 @@ def test_the_line_about_a_run_and_its_command(run):
     assert "finished" in line
     assert "3.0000" in line
     assert command == command_of(run)
+    text = corpus.listed()[0]
+    for wanted in (300, preset("timed").settings["max_iters"]):  # a preset with a time, by steps
+        words = command_of(prepare.new_run(f"steps-{wanted}", text, "timed", max_iters=wanted)).split()
+        assert words[words.index("--max-iters") + 1] == str(wanted)
+        assert "--budget" not in words
     assert run_panel.facts(None) == [run_panel.NO_RUN, ""]
     assert "no run named gone" in run_panel.facts("gone")[0]
 
@@ -833,6 +842,10 @@ def test_choosing_another_text_ends_a_reading(home):
     for name in ("corpus-builtin", "corpus-stored"):
         canceled = [one.cancels for one in demo.fns.values() if (parts[name]._id, "input") in one.targets]
         assert readings in map(set, canceled)
+    for name, event in (("corpus-upload", "upload"), ("corpus-folder", "upload"), ("corpus-use", "click")):
+        wired = [one for one in demo.fns.values() if (parts[name]._id, event) in one.targets]
+        [canceled] = [one.cancels for one in wired if one.cancels]
+        assert len(readings - set(canceled)) == 1  # its own
     assert all(demo.fns[number].trigger_mode == "always_last" for number in readings)
 
 

@@ -37,14 +37,25 @@ def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, 
     assert err == ""
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])  # as address.check returns it
-def test_a_server_for_the_network_knows_and_names_its_addresses(host, monkeypatch):
-    monkeypatch.setattr(guard, "own_addresses", lambda: ["127.0.1.1", "192.168.1.20"])
+def no_network(*kind):
+    raise OSError("no network")
+
+
+@pytest.mark.parametrize(
+    ("host", "here", "outside"),  # the host as address.check returns it
+    [("0.0.0.0", "127.0.1.1", "192.168.1.20"), ("[::]", "::1", "2001:db8::20")],
+)
+def test_a_server_for_the_network_knows_and_names_its_addresses(host, here, outside, monkeypatch):
+    known = lambda name, port, family: [(family, 0, 0, "", (address, 0)) for address in (here, outside)]
+    monkeypatch.setattr(guard.socket, "getaddrinfo", known)
+    monkeypatch.setattr(guard.socket, "getfqdn", lambda: "here")
+    monkeypatch.setattr(guard.socket, "socket", no_network)
     monkeypatch.delenv("SPACE_HOST", raising=False)
-    assert guard.from_outside(host) == ["192.168.1.20"]
-    assert "192.168.1.20" in guard.middleware(host)[0].kwargs["allowed_hosts"]
+    shown = f"[{outside}]" if ":" in outside else outside
+    assert guard.from_outside(host) == [shown]
+    assert shown in guard.middleware(host)[0].kwargs["allowed_hosts"]
     assert guard.from_outside("127.0.0.1") == []
-    assert "192.168.1.20" not in guard.middleware("127.0.0.1")[0].kwargs["allowed_hosts"]
+    assert shown not in guard.middleware("127.0.0.1")[0].kwargs["allowed_hosts"]
     monkeypatch.setenv("SPACE_HOST", "user-space.hf.space")
     assert guard.from_outside(host) == []
 
