@@ -176,7 +176,7 @@ function tourSteps(html) {
       return ({ want, doing = "" }) => {
         if (want !== "adamw") return;
         if (ready() && wanted) advance();
-        else if (!ready()) said.textContent = doing;
+        else if (!ready()) said.textContent = doing.startsWith("AdamW") ? "Training a tiny model …" : doing; // step 9 has SGD, too
       };
       function advance() {
         const { adamw } = heard.adamw;
