@@ -182,15 +182,13 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     if budget < LEAST:
         raise NanoGPTError(f"{budget:g} seconds is too short. Give at least 1 second; 10 seconds or more is better.")
     recipe = {"layout": MEASURED_LAYOUT, **given, "budget": budget}
-    device = pick_device(str(given.get("device") or "auto"))
-    on_a_gpu = device.type == "cuda" and not device.elsewhere
-    found = _on_a_gpu(recipe, vocab_size, tokens, device) if on_a_gpu else _on_a_cpu(recipe, vocab_size, tokens)
+    found = _choice(recipe, vocab_size, tokens)
     size, model, train = found.size, found.model, found.train
     reads = epochs(found.steps * train.batch_size * model.block_size, tokens)
     usual = set(given) <= HARMLESS
-    most = reads  # epochs; where it is known that more would only overfit, end before the budget does
-    if tokens >= sizes.MEMORIZED and usual and recipe["layout"] == MEASURED_LAYOUT:
-        most = max(size.most, reads * LEAST / budget)
+    known = usual and recipe["layout"] == MEASURED_LAYOUT and tokens >= sizes.MEMORIZED
+    # epochs; where it is known that more would only overfit, end before the budget does
+    most = max(size.most, reads * LEAST / budget) if known else reads
     used = min(1.0, most / reads)
     max_iters = max(20, int(used * found.steps))
     settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
@@ -210,6 +208,14 @@ class Choice:
     steps: float
     val_loss: float  # to expect on a text like Tiny Shakespeare
     epochs: float  # for which that loss was measured
+
+
+def _choice(recipe: dict[str, Any], vocab_size: int, tokens: int) -> Choice:
+    """Choose a size for the device that the recipe names."""
+    device = pick_device(str(recipe.get("device") or "auto"))
+    if device.type == "cuda" and not device.elsewhere:
+        return _on_a_gpu(recipe, vocab_size, tokens, device)
+    return _on_a_cpu(recipe, vocab_size, tokens)
 
 
 def _is_measured(size: Size | GpuSize, settings: Mapping[str, Any]) -> bool:

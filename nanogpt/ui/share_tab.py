@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from .. import corpus, errors, explain
+from .. import errors, explain
 from ..config import NanoGPTError
 from ..disk import size
 from ..publish import card, code_export, deploy, hub, page_export
@@ -108,9 +108,12 @@ def take(name: str | None, what: str, int8: bool = False) -> str:
 
 def text_of(run: Run) -> str:
     """Copy a run's text to a temporary folder for download. Return the path."""
-    text = corpus.load(run.settings()["corpus"]["id"])
-    if not visitor().sees_text(text):
-        raise NanoGPTError("Only the owner of the run can export its text.")
+    try:
+        text = visitor().text(run.settings()["corpus"]["id"])
+    except NanoGPTError:
+        if visitor().owns(run):
+            raise
+        raise NanoGPTError("Only the owner of the run can export its text.") from None
     source = text.folder / "text.txt"
     path = scratch.new_folder(source.stat().st_size) / code_export.text_file(run)
     shutil.copyfile(source, path)
