@@ -31,7 +31,7 @@ TRAINING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
 TURN = "Waiting for its turn …"  # there is one for the whole server, which the Tour shares
-# However a training ends, you can start another one. If it was canceled, its last line says that it goes on.
+# For when training ends, in whatever way: enable the controls again, and replace a line that still says it is running.
 ENDED = """(said) => [
   said?.state === "running" ? { text: "Stopped. The stages that were completed are kept.", state: "idle" } : said,
   ...[true, true, false].map((interactive) => ({ __type__: "update", interactive })),
@@ -179,7 +179,7 @@ def build(run: gr.Dropdown) -> View:
     begun = start.click(lambda: {status: line(TURN, "running"), **training(True)}, None, [status, *controls], **QUIET)
     trains = begun.then(train, [run, which], outputs, **TRAINING)
     stop.click(None, cancels=[trains])
-    for ended in (trains.then, trains.failure, stop.click):
+    for ended in (trains.then, trains.failure):  # a cancel calls both
         ended(None, status, [status, *controls], js=ENDED)
     which.input(begin, [run, which], outputs, trigger_mode="always_last", **QUIET)
     return View(open_it, [run, which], [*outputs, *controls], [trains], begin)
