@@ -12,6 +12,7 @@ from gradio.context import Context
 
 from .. import errors, explain
 from ..config import NanoGPTError
+from ..corpus import Corpus
 from ..disk import size
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
@@ -87,7 +88,7 @@ def shareable(name: str | None, quote: bool) -> Run:
     """Return a run. Raise NanoGPTError if its text is to be quoted, but the visitor has no access to it."""
     run = existing(name, NO_RUN)
     if quote:
-        visitor().text(run.settings()["corpus"]["id"])  # everyone may sample from a public run, but not read its text
+        text_of(run)
     return run
 
 
@@ -98,26 +99,28 @@ def take(name: str | None, what: str, int8: bool = False) -> str:
     """
     run = existing(name, NO_RUN)
     if what == "text":
-        return text_of(run)
+        source = text_of(run).folder / "text.txt"
+        path = scratch.new_folder(source.stat().st_size) / code_export.text_file(run)
+        shutil.copyfile(source, path)  # which may be larger than memory
+        return str(path)
     name_of, write = FILES[what]
-    content = write(run, int8)
+    content = write(run, int8).encode()
     path = scratch.new_folder(len(content)) / name_of(run)
-    path.write_text(content, encoding="utf-8", newline="")
+    path.write_bytes(content)
     return str(path)
 
 
-def text_of(run: Run) -> str:
-    """Copy a run's text to a temporary folder for download. Return the path."""
+def text_of(run: Run) -> Corpus:
+    """Return a run's text. Raise NanoGPTError if the visitor has no access to it, as with a public run of another.
+
+    The error of `visitor().text` would name the text's id, which identifies its owner.
+    """
     try:
-        text = visitor().text(run.settings()["corpus"]["id"])
+        return visitor().text(run.settings()["corpus"]["id"])
     except NanoGPTError:
         if visitor().owns(run):
             raise
-        raise NanoGPTError("Only the owner of the run can export its text.") from None
-    source = text.folder / "text.txt"
-    path = scratch.new_folder(source.stat().st_size) / code_export.text_file(run)
-    shutil.copyfile(source, path)
-    return str(path)
+        raise NanoGPTError("Only the owner of the run can read its text.") from None
 
 
 def push(name, repo, private, license, quote, token: str | None) -> Iterator[dict[str, Any]]:

@@ -79,7 +79,7 @@ def test_a_visitor_gets_no_log_of_a_public_run_and_nothing_about_its_owner(text,
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")  # no one is signed in by a cookie
     with pytest.raises(NanoGPTError, match="Only the owner of the run can read its log"):
         run_panel.save("one", "log")
-    with pytest.raises(NanoGPTError, match="Only the owner of the run can export its text"):
+    with pytest.raises(NanoGPTError, match="Only the owner of the run can read its text"):
         share_tab.take("one", "text")
     shutil.copy(run_panel.save("one", "archive"), tmp_path / "one.zip")
     with zipfile.ZipFile(tmp_path / "one.zip") as packed:
