@@ -119,7 +119,7 @@ class FastDecoder:
             np.vecdot(qk, qk, out=sizes[..., 0])
             np.add(sizes, w.qk_eps, out=sizes)
             np.divide(qk, np.sqrt(sizes, out=sizes), out=qk)
-            if not self.rotary:  # otherwise `turn` includes it
+            if not self.rotary:  # with rotary positions, `turn` includes the scale
                 np.multiply(qk, w.scale, out=qk)
 
 

@@ -126,7 +126,7 @@ class Weights:
         if self.layout.qk_norm:
             qk = qkv.reshape(*qkv.shape[:-1], 3, self.nh, self.hs)[..., :2, :, :]
             qk /= np.sqrt(np.vecdot(qk, qk) + self.qk_eps)[..., None]
-            if not self.layout.rotary:  # otherwise `turn` includes it
+            if not self.layout.rotary:  # with rotary positions, `turn` includes the scale
                 qk *= F32(self.scale)
         return qkv
 

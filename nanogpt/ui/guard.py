@@ -124,7 +124,7 @@ def middleware(host: str) -> list[Middleware]:
 def from_outside(host: str) -> list[str]:
     """Return the addresses at which others reach a server that listens on `host`: none unless it listens on all.
 
-    A Space has a name instead, and an address that nobody reaches.
+    A Space has none either: people open it by its name.
     """
     if host not in EVERYWHERE or spaces_hosts():
         return []

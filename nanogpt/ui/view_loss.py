@@ -36,7 +36,7 @@ LEARNING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="measure", api_visibility="private",
 )  # fmt: skip
 TURN = "Waiting for its turn …"  # there is one for the whole server
-# However it ends, the button can be pressed again. If it was canceled or failed, its last line says that it goes on.
+# For when learning ends, in whatever way: enable the button again, and hide a line that still says it is running.
 ENDED = """(said) => {
   const shown = said?.state === "running" ? { visible: false } : {};
   return [{ __type__: "update", ...shown }, { __type__: "update", interactive: true }];

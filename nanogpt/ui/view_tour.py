@@ -25,7 +25,7 @@ TRAINING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
 PARTS = ("attention", "mlp")
-# What was last heard of a training that was canceled says that it goes on.
+# For when training was canceled: replace a message that still says it is running.
 ENDED = "(now) => (now?.doing ? { ...now, doing: 'Stopped.' } : { __type__: 'update' })"
 
 
