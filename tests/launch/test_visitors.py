@@ -164,9 +164,9 @@ def test_the_text_of_a_public_run_is_quoted_to_its_owner_alone(anna, tiny_text):
         assert tiny_text[:40] in share_tab.offer(run.name, "", "", True)[1]
     with asking("otto"):
         assert tiny_text[:40] not in share_tab.offer(run.name, "", "", False)[1]
-        with pytest.raises(NanoGPTError, match="There is no text"):
+        with pytest.raises(NanoGPTError, match="Only the owner of the run can read its text"):
             share_tab.offer(run.name, "", "", True)
-        with pytest.raises(NanoGPTError, match="There is no text"):
+        with pytest.raises(NanoGPTError, match="Only the owner of the run can read its text"):
             next(share_tab.push(run.name, "", True, "", True, None))
 
 
