@@ -87,14 +87,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="talks to the Hub: set NANOGPT_TEST_NETWORK=1"))
 
 
-# --- the marker slow: for tests that start a process or take seconds, and only for those --------------------------
+# --- the marker slow: for tests that start a process or take seconds ----------------------------------------------
 
 STARTS = {
     "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system", "os.startfile",
 }  # fmt: skip
 started: list[str] = []  # programs started by the current test
-starting: set[tuple[pytest.Collector | pytest.Item, str]] = set()  # fixtures that started a process
-seconds: dict[str, float] = {}  # setup and call time of each passed test, by node id
 
 
 def watch(event: str, arguments: tuple) -> None:
@@ -109,23 +107,6 @@ def watch(event: str, arguments: tuple) -> None:
 sys.addaudithook(watch)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest):
-    before = len(started)
-    try:
-        return (yield)
-    finally:
-        if len(started) > before:
-            starting.add((request.node, fixturedef.argname))
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.passed and report.when in ("setup", "call"):
-        seconds[report.nodeid] = seconds.get(report.nodeid, 0.0) + report.duration
-    elif report.when == "call":
-        seconds.pop(report.nodeid, None)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     started.clear()
@@ -133,16 +114,11 @@ def pytest_runtest_setup() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item):
-    """Fail a test that starts a process without being marked slow, or that is marked slow but is fast."""
+    """Fail a test that starts a process without being marked slow."""
     done = yield
-    slow = item.get_closest_marker("slow")
-    if item.get_closest_marker("gpu"):  # compiling its kernels starts processes
-        return done
-    if started and not slow:
+    marked = item.get_closest_marker("slow") or item.get_closest_marker("gpu")  # compiling kernels starts processes
+    if started and not marked:
         pytest.fail(f"{item.name} starts a process and is not marked slow: {started[0][:200]}", pytrace=False)
-    shared = any((node, name) in starting for node in item.listchain() for name in item.fixturenames)
-    if slow and not started and not shared and seconds.get(item.nodeid, 1.0) < 0.2:
-        pytest.fail(f"{item.name} is marked slow, but starts no process and takes no time", pytrace=False)
     return done
 
 

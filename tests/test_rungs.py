@@ -265,7 +265,6 @@ def entropy(counts):
     return -sum(n / total * math.log(n / total) for n in counts.values())
 
 
-@pytest.mark.slow
 @every_rung
 def test_each_rung_learns(rung, tiny_text):
     first, *_, last = train_rung(tiny_text, number(rung.number), pick_device("cpu"), max_iters=100)
