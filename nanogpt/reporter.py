@@ -90,11 +90,7 @@ class Reporter:
         """Return the mean loss since the last row, learning rate, gradient norm and speed, if due."""
         at, per_token = self.at, self.data.per_token
         if at.evaluated_step < 0:  # a new run: the first point of both curves
-            most = self.due.opening
-            loss = estimate_loss(self.model, self.data.train, self.device, most, self.data.lengths)
-            took = self.due.seconds - at.seconds
-            self.due.took(other=took, opening=took / most)
-            return dict(train_loss=loss)
+            return dict(train_loss=self.opening_loss())
         if not (self.due.logging and at.loss_count and at.step > self.marked_step):  # not where a run resumes
             return {}
         loss = float(self.loss_sum) / at.loss_count / per_token  # on a GPU this waits for the steps so far
@@ -108,6 +104,18 @@ class Reporter:
             characters_per_second=round(speed * per_token),
         )  # fmt: skip
 
+    def opening_loss(self) -> float:
+        """Return a new model's loss on some of the training set, and note what that takes.
+
+        A timed run looks twice: the first look loads libraries, too, so it says little about later ones.
+        """
+        for _ in range(2 if self.config.budget else 1):
+            began, most = time.perf_counter(), self.due.opening
+            loss = estimate_loss(self.model, self.data.train, self.device, most, self.data.lengths)
+            took = time.perf_counter() - began
+            self.due.took(other=took, opening=took / most)
+        return loss
+
     def evaluation(self) -> dict[str, float]:
         """If due, evaluate the model on the validation set, keep its weights if they are the best, write a sample.
 
@@ -120,7 +128,7 @@ class Reporter:
         loss = estimate_loss(self.model, self.data.val, self.device, due.windows, self.data.lengths, self.loss_of)
         due.took(window=(time.perf_counter() - began) / due.windows)
         refuse_nan(at.step, loss)
-        at.evaluated_step = at.step
+        at.evaluated_step, at.windows = at.step, due.windows
         if due.evaluating:  # patience goes by regular evaluations only, so that a stop doesn't change when a run ends
             # in a row, because a single bad evaluation may be noise
             at.worse = at.worse + 1 if loss > at.best_regular_loss + CLEARLY_WORSE else 0

@@ -28,7 +28,9 @@ class Timetable:
     a forward pass counts as a third of a step, and an evaluation may cost 0.25% of the run (5% for the final one,
     or for each of two if the best weights aren't the last). With a time budget, the measured cost of evaluations,
     samples and saves decides how many there are: together they stay within `overhead`, but for the last evaluation,
-    which may always take 1% of the budget.
+    which may always take 1% of the budget. They are evenly spaced, and spaced again whenever that cost changes.
+
+    All evaluations of a run but the last use the same windows, or their losses could not be compared.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class Timetable:
         at_a_time: float | None = None,
         size: int = 0,
         costs: Mapping[str, float] | None = None,
+        windows: int = 0,
     ):
         """Start after `seconds` already spent on the run. A save writes about `size` bytes.
 
-        `costs` are those of an earlier run of this shape on this machine; they replace the guesses.
+        `costs` are those of an earlier run of this shape on this machine; they replace the guesses. A resumed run has
+        the number of `windows` that its evaluations have used so far.
         """
         self.config = config
         self.starting = 0.0  # seconds of this turn before the run's clock began
@@ -51,17 +55,20 @@ class Timetable:
         self.share = 0.0
         self.logging = self.evaluating = self.last = False
         work = config.max_iters * config.batch_size * 3  # of the run, in forward passes of one window
-        self.windows = min(all_windows, SOME if config.budget else max(SOME, int(0.0025 * work)))
+        by_work = SOME if config.budget else max(SOME, int(0.0025 * work))
+        self.windows = min(all_windows, windows or by_work)
         self.final_windows = min(all_windows, max(SOME, int(0.05 * work)))
         self.pending = 0.0  # seconds that the next save will take longer than the last one
         self.judged = 2  # models to evaluate at the end: 1 if the last weights are the best so far
         self._window = math.inf  # seconds to evaluate one, the fastest
         self._recent: list[float] = []  # those of the last three evaluations
-        self._spent = 0.0  # seconds on anything but training steps
+        # seconds on anything but training steps, if a resumed run has used up no more than is due by now
+        self._spent = overhead(config.budget) * seconds / config.budget if config.budget else 0.0
         known = {name: cost for name, cost in (costs or {}).items() if isinstance(cost, float) and cost > 0}
         self._evaluation, self._sample = 0.0, known.get("sample", SAMPLE)  # seconds of the last one
         self._save = known.get("save", size / DISK)
-        self._looked = (seconds, 0.0)  # `seconds` and `_spent` when the last training step began
+        self._looked = (seconds, self._spent)  # when the last training step began
+        self._evaluated: float | None = None  # `share` at the last evaluation, or where a resumed run went on
         self._began = self._saved = time.perf_counter()
         self._began -= seconds  # time before a resume counts, too
         self._earlier = seconds
@@ -87,7 +94,9 @@ class Timetable:
     @property
     def opening(self) -> int:
         """Return how many windows to evaluate before anything else: few if it isn't known what they take."""
-        return min(self.all_windows, FEW) if self.config.budget else self.windows
+        if not self.config.budget:
+            return self.windows
+        return min(self.all_windows, FEW) if self._window == math.inf else self._affordable(0.0, 0.0025)
 
     @property
     def reserve(self) -> float:
@@ -121,15 +130,23 @@ class Timetable:
         else:
             before = self.share
             self.share = min(1.0, self.seconds / max(1e-3, self.config.budget - self.reserve))
-            crossed = lambda parts: step == 0 or int(before * parts) < int(self.share * parts)
-            # spend the overhead in proportion to the run's progress, so that expensive evaluations are rare but evenly
-            # spaced
-            affordable = self.share * (overhead(self.config.budget) - self.reserve)
-            cost = self._evaluation + self._sample + self._save * self._saves_with_evaluations
-            self.evaluating = step == 0 or (crossed(EVALUATIONS) and self._spent + cost <= affordable)
-            self.logging = self.evaluating or crossed(LOGS)
+            # not just before the end, which has one of its own
+            self.evaluating = self.first or self._next_evaluation <= self.share < 1.0 - 0.5 / EVALUATIONS
+            if self.evaluating or self._evaluated is None:
+                self._evaluated = self.share
+            self.logging = self.evaluating or int(before * LOGS) < int(self.share * LOGS)
         self.last = step > 0 and (self.share >= 1.0 or self._no_step_fits())  # every run takes at least one step
         self._looked = (self.seconds, self._spent)
+
+    @property
+    def _next_evaluation(self) -> float:
+        """Return the `share` at which a timed run evaluates next, to spend evenly what is left of the overhead."""
+        if self._evaluated is None:
+            return math.inf
+        left = overhead(self.config.budget) - self.reserve - self._spent
+        cost = self._evaluation + self._sample + self._save * self._saves_with_evaluations
+        more = int(max(0.0, left) / cost)  # evaluations, besides the one at the end
+        return self._evaluated + max(1 / EVALUATIONS, (1.0 - self._evaluated) / (more + 1))
 
     def expect(self, pending: float, improving: bool) -> None:
         """Note what the end of the run will take: `pending` seconds more to save, and one model to judge or two.
@@ -146,8 +163,12 @@ class Timetable:
 
     @property
     def sampling(self) -> bool:
-        """Return True if an evaluation comes with a sample. The first one of a short timed run would only be noise."""
-        return not self.config.budget or not self.first or self.config.budget >= 30
+        """Return True if an evaluation comes with a sample.
+
+        The first one, which is only noise, is left out of a timed run that is short or where samples take long.
+        """
+        budget = self.config.budget
+        return not budget or not self.first or (budget >= 30 and self._sample <= 0.15 * overhead(budget))
 
     @property
     def _saves_with_evaluations(self) -> bool:
@@ -176,26 +197,27 @@ class Timetable:
     def took(self, *, opening=0.0, window=0.0, evaluation=0.0, sample=0.0, save=0.0, other=0.0) -> None:
         """Record seconds spent on something other than training steps.
 
-        `window` is the time per window of an evaluation, already included in `evaluation`, and `opening` that of the
-        first look. Timed runs use it to choose how many windows they can afford.
+        `window` is the time per window of an evaluation, already included in `evaluation`. `opening` is that of a look
+        before the first one, by which a timed run chooses how many windows its evaluations use.
         """
         self._spent += evaluation + sample + save + other
         self._evaluation, self._sample = evaluation or self._evaluation, sample or self._sample
         if save:
             self._save, self._saved, self._has_saved = save, time.perf_counter(), True
-        if opening and self.config.budget:  # it loads libraries, too, so it says little about later ones
-            self._window = min(self._window, opening)
-        if window and self.config.budget:
+        if not self.config.budget:
+            return
+        if window:
             self._recent = [*self._recent[-2:], window]
-            self._window = min(self._window, window)
+        self._window = min(self._window, window or math.inf, opening or math.inf)
+        if opening:
+            self.windows = self._affordable(0.0025, 0.01)
         if self._window < math.inf:
             left = overhead(self.config.budget) - self._spent - self._evaluation - self._sample - self._save
-            budget = self.config.budget
-            self.windows = self._affordable(0.0025 * budget, 0.01 * budget)
-            share = max(0.01 * budget, min(0.02 * budget, left / 2))  # what a run reports should mean something
-            self.final_windows = self._affordable(share, 0.02 * budget)
+            # what a run reports should mean something
+            share = max(0.01, min(0.02, left / self.judged / self.config.budget))
+            self.final_windows = self._affordable(share, 0.02)
 
-    def _affordable(self, seconds: float, most: float) -> int:
-        """Return how many windows fit into some seconds: at least SOME, or FEW if those take more than `most`."""
-        fit = lambda seconds: int(seconds / self._window)
-        return min(self.all_windows, max(FEW, min(SOME, fit(most)), fit(seconds)))
+    def _affordable(self, share: float, most: float) -> int:
+        """Return how many windows fit into a share of the budget: at least SOME, or FEW if those take over `most`."""
+        fit = lambda share: int(share * self.config.budget / self._window)
+        return min(self.all_windows, max(FEW, min(SOME, fit(most)), fit(share)))

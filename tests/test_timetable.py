@@ -22,12 +22,19 @@ def test_by_steps_an_evaluation_takes_a_quarter_of_a_percent_and_the_last_ones_f
 def test_by_the_clock_an_evaluation_takes_a_quarter_of_a_percent_of_the_time_and_the_last_ones_two_percent():
     due = Timetable(TrainConfig(budget=100.0), 0.0, MANY)
     assert due.windows == 32  # the minimum, until the time per window is known
-    due.took(window=0.001)
+    due.took(opening=0.001)
     assert (due.windows, due.final_windows) == (250, 2000)  # 0.25 s and 2 s
-    due.took(window=1.0)  # the machine was busy; only the fastest time counts
+    due.took(opening=1.0)  # the machine was busy; only the fastest time counts
     assert (due.windows, due.final_windows) == (250, 2000)
     due.took(window=0.0005)
-    assert (due.windows, due.final_windows) == (500, 4000)
+    assert (due.windows, due.final_windows) == (250, 4000)  # the same, or losses could not be compared
+
+
+@pytest.mark.parametrize("config", [TrainConfig(max_iters=5000), TrainConfig(budget=100.0)])
+def test_a_resumed_run_evaluates_as_before(config):
+    due = Timetable(config, 50.0, MANY, windows=77)
+    due.took(window=0.001)
+    assert due.windows == due.opening == 77 if not config.budget else due.windows == 77
 
 
 def test_what_is_not_training_may_take_a_fifth_of_ten_seconds_and_eight_percent_of_thirty():
@@ -70,14 +77,14 @@ def test_the_first_save_of_a_short_run_is_left_to_its_end_if_it_takes_long(secon
 @pytest.mark.parametrize("config", [TrainConfig(max_iters=1000, batch_size=16), TrainConfig(budget=100.0)])
 def test_no_evaluation_looks_at_more_than_there_is(config):
     due = Timetable(config, 0.0, 20)
-    due.took(window=0.001)
+    due.took(opening=0.001)
     assert (due.windows, due.final_windows) == (20, 20)
 
 
 @pytest.mark.parametrize("config", [TrainConfig(max_iters=1, batch_size=1), TrainConfig(budget=5.0)])
 def test_each_evaluation_looks_at_some(config):
     due = Timetable(config, 0.0, MANY)
-    due.took(window=0.0015)  # more than 7 take over a quarter of a percent of 5 s, 32 less than one percent
+    due.took(opening=0.0015)  # more than 7 take over a quarter of a percent of 5 s, 32 less than one percent
     assert due.windows == 32
     assert due.final_windows >= 32
 
@@ -85,8 +92,8 @@ def test_each_evaluation_looks_at_some(config):
 def test_an_evaluation_that_a_budget_can_hardly_afford_looks_at_four():
     due = Timetable(TrainConfig(budget=5.0), 0.0, MANY)
     assert due.opening == 4  # nothing is known yet
-    due.took(window=1.0)
-    assert (due.windows, due.final_windows) == (4, 4)
+    due.took(opening=1.0)
+    assert (due.opening, due.windows, due.final_windows) == (4, 4, 4)
 
 
 def test_what_is_left_of_a_budget_at_its_end_goes_into_the_last_evaluation(monkeypatch):
@@ -141,7 +148,8 @@ class Machine:
 
     def __init__(self, monkeypatch, step=0.03, window=0.001, sample=0.12, save=0.05):
         self.now, self.step, self.window, self.sample, self.save = 0.0, step, window, sample, save
-        self.steps, self.evaluations, self.other = 0, 0, 0.0
+        self.steps, self.other = 0, 0.0
+        self.evaluations: list[tuple[float, int]] = []  # seconds at which they began, and windows
         self.cold = 1.0  # how many times as long the first look takes
         monkeypatch.setattr(timetable, "time", self)
 
@@ -163,13 +171,14 @@ class Machine:
         self.now = spent
         due = Timetable(TrainConfig(budget=budget), spent, all_windows=1742, size=6_000_000, costs=costs)
         due.look(0)
-        took = due.opening * self.window
-        self.spend(due, took, other=took, opening=self.cold * self.window)
+        for slower in (self.cold, 1.0):
+            took = due.opening * self.window
+            self.spend(due, took, other=took, opening=slower * self.window)
         while True:
             if due.evaluating or due.last:
+                self.evaluations.append((self.now, due.windows))
                 took = due.windows * self.window
                 self.spend(due, took, evaluation=took, window=self.window)
-                self.evaluations += 1
                 if due.sampling or due.last:
                     self.spend(due, self.sample, sample=self.sample)
             if due.saving or due.last:
@@ -206,10 +215,32 @@ def test_what_is_not_training_stays_within_its_share(monkeypatch, budget, machin
 
 
 def test_a_short_run_has_fewer_evaluations_and_a_long_one_twenty(monkeypatch):
-    count = lambda budget, **machine: Machine(monkeypatch, **machine).train(budget).evaluations
+    count = lambda budget, **machine: len(Machine(monkeypatch, **machine).train(budget).evaluations)
     assert count(1.0) < count(5.0) < count(180.0) <= 22
     assert count(86400.0, step=20.0) in (21, 22)
-    assert count(10.0, **SLOW_TO_EVALUATE) == 2  # the first and the last
+    assert count(10.0, **SLOW_TO_EVALUATE) in (2, 3)  # the first, the last, and one between if it fits
+
+
+@pytest.mark.parametrize("machine", [USUAL, BUSY])
+@pytest.mark.parametrize("budget", [10.0, 30.0, 40.0, 180.0])
+@pytest.mark.parametrize("improving", [True, False])
+def test_evaluations_are_evenly_spaced(monkeypatch, budget, machine, improving):
+    """The first run on a machine guesses what they cost; later ones know it."""
+    first = Machine(monkeypatch, **machine).train(budget, improving=improving)
+    known = {name: float(getattr(first, name)) for name in ("sample", "save")}
+    times = [at for at, _ in Machine(monkeypatch, **machine).train(budget, known, improving=improving).evaluations]
+    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert max(gaps) < 1.6 * min(gaps) + machine["step"]
+    assert max(gaps) < 0.5 * budget
+
+
+@pytest.mark.parametrize("machine", [USUAL, SLOW, BUSY, SLOW_DISK, SLOW_TO_EVALUATE])
+@pytest.mark.parametrize("budget", [1.0, 10.0, 180.0])
+def test_all_evaluations_of_a_timed_run_use_the_same_windows(monkeypatch, budget, machine):
+    cold = Machine(monkeypatch, **machine)
+    cold.cold = 30.0  # the first look loads libraries
+    (windows,) = {count for _, count in cold.train(budget).evaluations}
+    assert windows == Machine(monkeypatch, **machine).train(budget).evaluations[0][1]
 
 
 @pytest.mark.parametrize("machine", [USUAL, SLOW, BUSY, SLOW_DISK, SLOW_TO_EVALUATE])

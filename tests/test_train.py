@@ -573,6 +573,27 @@ def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
     assert 55 < clock.now <= 60
 
 
+def test_a_timed_run_evaluates_the_same_windows_before_and_after_a_stop(text, monkeypatch):
+    """On a fake clock, on which 60 seconds are enough for 5 of the 32 windows in each evaluation."""
+    looked = []
+    monkeypatch.setattr("nanogpt.reporter.write_sample", lambda *_: "a sample")
+    with steady_clock(0.02) as clock:
+
+        def look(model, data, device, most, *_):
+            looked.append(most)
+            clock.now += 0.1 * most
+            return 3.0
+
+        monkeypatch.setattr("nanogpt.reporter.estimate_loss", look)
+        run = prepare.new_run("stopped-by-the-clock", text, "timed", **TINY, budget=60.0)
+        train_until(run, 60)
+        before = len(looked)
+        train(run)
+    assert looked[:2] == [4, 4]  # the first looks, at the training set
+    assert set(looked[2:-2]) == {5} == {progress(run)["windows"]}
+    assert 3 <= before < len(looked) - 2
+
+
 def test_a_timed_run_logs_its_speed_and_what_a_sample_and_a_save_took(text, monkeypatch):
     monkeypatch.setattr("nanogpt.reporter.write_sample", lambda *_: "a sample")
     with steady_clock(0.03):  # seconds per look at the clock

@@ -38,6 +38,7 @@ class Progress:
     best_step: int = 0
     evaluated_step: int = -1
     best_regular_loss: float = math.inf  # the lowest of the regular evaluations, which those at stops are not
+    windows: int = 0  # of the validation set, used by each evaluation; 0 if there was none yet
     worse: int = 0  # regular evaluations in a row clearly above the best of them, for early stopping
     loss_sum: float = 0.0  # over the batches since the training loss was last logged
     loss_count: int = 0
