@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .config import ModelConfig, NanoGPTError, TrainConfig, brief, knobs
+from .similar import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ def check_known(changes: Mapping[str, Any]) -> None:
     """Raise NanoGPTError if there is no setting of one of these names."""
     known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
     if unknown := sorted(set(changes) - known):
-        raise NanoGPTError(f"There is no setting {brief(repr(unknown[0]))}. Choose one of {', '.join(sorted(known))}.")
+        meant = did_you_mean(unknown[0], sorted(known))
+        choices = f"; {meant}" if meant else f". Choose one of {', '.join(sorted(known))}."
+        raise NanoGPTError(f"There is no setting {brief(repr(unknown[0]))}{choices}")
 
 
 def _at_most(learning_rate: Any, settings: Mapping[str, Any]) -> float:
@@ -100,4 +103,6 @@ def preset(name: str) -> Preset:
     for key, found in PRESETS.items():
         if str(name).strip().lower() in (key, found.label.lower()):
             return found
-    raise NanoGPTError(f"There is no preset {brief(repr(name))}. Choose one of {', '.join(PRESETS)}.")
+    meant = did_you_mean(str(name), PRESETS)
+    choices = f"; {meant}" if meant else f". Choose one of {', '.join(PRESETS)}."
+    raise NanoGPTError(f"There is no preset {brief(repr(name))}{choices}")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Mapping
 from typing import Any, NoReturn, Protocol
 
 from ..config import Knob, ModelConfig, SampleConfig, TrainConfig, knobs
 from ..paths import PROGRAM
+from ..similar import did_you_mean
 
+# Other words for flags and commands, from the page and from other programs
+ALSO = {
+    "steps": "--max-iters", "max-steps": "--max-iters", "iterations": "--max-iters", "epochs": "--max-iters",
+    "time": "--budget", "architecture": "--layout", "context": "--block-size", "context-length": "--block-size",
+    "width": "--n-embd", "list": "runs", "ls": "runs", "generate": "sample", "write": "sample", "evaluate": "eval",
+    "resume": "train --resume", "continue": "train --resume", "web": "serve", "app": "serve", "ui": "serve",
+    "publish": "push", "upload": "push", "download": "pull", "space": "deploy", "help": "--help",
+    "heads": "attention",
+}  # fmt: skip
 HEADINGS = {ModelConfig: "Model", TrainConfig: "Training", SampleConfig: "Sampling"}
 
 
@@ -23,19 +32,17 @@ class Parser(argparse.ArgumentParser):
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             command = getattr(found, "parser", self)  # the one whose flags these should have been
-            flag, flags = unknown[0].partition("=")[0], flags_of(command)
-            initials = [one for one in flags if "--" + "".join(word[:1] for word in one[2:].split("-")) == flag]  # --lr
-            close = initials or difflib.get_close_matches(flag, flags, 1)
-            meant = f"; did you mean {close[0]}?" if flag.startswith("--") and close else ""
-            command.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+            flag = unknown[0].partition("=")[0]
+            suggestion = meant(flag, flags_of(command)) if flag.startswith("-") else ""
+            command.error(f"unrecognized arguments: {' '.join(unknown)}{suggestion and f'; {suggestion}'}")
         return found
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             name = action.metavar or "/".join(action.option_strings) or action.dest
-            close = difflib.get_close_matches(str(value), map(str, action.choices), 1)
-            choices = f"it must be one of {', '.join(map(str, action.choices))}"
-            self.error(f"{name} was {value!r}; {f'did you mean {close[0]}?' if close else choices}")
+            names = [str(one) for one in action.choices]
+            choices = f"it must be one of {', '.join(names)}"
+            self.error(f"{name} was {value!r}; {meant(str(value), names) or choices}")
 
     def error(self, message: str) -> NoReturn:
         end = "" if message.endswith("?") else "."
@@ -43,13 +50,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def flags_of(parser: argparse.ArgumentParser) -> list[str]:
-    """Return the flags of a parser and of all its commands."""
-    found: list[str] = []
-    for action in parser._actions:
-        found += action.option_strings
-        if isinstance(action, argparse._SubParsersAction):
-            found += [flag for command in set(action.choices.values()) for flag in flags_of(command)]
-    return found
+    """Return the long flags of a parser."""
+    return [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+
+
+def meant(wanted: str, names: list[str]) -> str:
+    """Return "did you mean ...?" for a word that is none of these flags or commands, or "" if there is no such name."""
+    also = ALSO.get(wanted.strip("-").replace("_", "-").lower(), "")
+    known = also == "--help" or also.partition(" ")[0] in names
+    return f"did you mean {also}?" if known else did_you_mean(wanted, names)
 
 
 class Command(Protocol):

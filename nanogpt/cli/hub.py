@@ -24,6 +24,7 @@ def push_command(arguments: argparse.Namespace) -> int:
     from ..publish import hub
 
     run = Run(arguments.name)
+    run.settings()  # raises if there is no such run, before anyone signs in
     if arguments.dry_run:
         files = hub.offered(run, hub.repository(arguments.repo, "user"), arguments.license, arguments.quote)
         return show(files)
@@ -53,6 +54,7 @@ def deploy_command(arguments: argparse.Namespace) -> int:
     from ..publish import deploy, hub
 
     run = Run(arguments.name)
+    run.settings()  # raises if there is no such run, before anyone signs in
     if arguments.dry_run:
         space = hub.repository(arguments.space, "user")
         files = deploy.offered(run, space, arguments.static, arguments.license)

@@ -15,6 +15,7 @@ from ..durations import short
 from ..paths import DEVICES, PROGRAM, slug
 from ..presets import PLANNED, PRESETS, preset
 from ..runs import Run, free_name, queue
+from ..similar import similar
 from . import jobs
 from .flags import Command, add_knobs, settings_in
 from .progress import progress_bar, with_progress
@@ -52,13 +53,12 @@ def run_to_resume(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
 
 def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     """Create a run from the command line's text and settings, and print what it will train on."""
-    from .. import corpus
     from ..formats import read_config
     from ..launch import gpu_plan, prepare
 
     check_flags(arguments, changes)
     name = name_for(arguments.name)
-    text = text_of(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
+    text = text_of(arguments)
     chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
     gpu_plan.measure_here(str(changes.get("device") or "auto"))
     run = prepare.new_run(name or free_name(text.name), text, chosen, **changes)
@@ -112,15 +112,45 @@ def read_by(arguments: argparse.Namespace) -> list[str]:
 
 
 def text_of(arguments: argparse.Namespace):
-    """Store the files as one text and return it. Notes about its encoding and clean-up go to stderr."""
+    """Return the text to train on. Files are stored as one text; notes about its encoding and clean-up go to stderr."""
     from .. import corpus
 
+    if not arguments.files:
+        return named_text(arguments.text or "python-reference")
+    for name in arguments.files:
+        if name in corpus.BUILTINS and not os.path.lexists(name):
+            raise NanoGPTError(f"There is no file {name}. For the built-in text, use --text {name}.")
     text = with_progress(
         corpus.adding(list(arguments.files), encoding=arguments.encoding, decline=arguments.keep, field=arguments.field)
     )
     for sentence in text.notes:
         print(sentence, file=sys.stderr)
     return text
+
+
+def named_text(reference: str):
+    """Return a built-in text by its key, or a stored one by its id. For its name, the error says the key or the id."""
+    from .. import corpus
+
+    try:
+        return corpus.find(reference)
+    except NanoGPTError:
+        if reference in corpus.BUILTINS or corpus.ID.fullmatch(reference):  # it isn't misspelled
+            raise
+        references = references_by_name()
+        found = {references[name]: name for name in similar(reference, references)}
+        if not found:
+            raise
+        meant = " or ".join(key if key in corpus.BUILTINS else f"{key} ({name})" for key, name in found.items())
+        raise NanoGPTError(f"There is no text {reference[:40]!r}; did you mean {meant}?") from None
+
+
+def references_by_name() -> dict[str, str]:
+    """Return what to call each text on the command line, by its name; built-in ones by their keys, too."""
+    from .. import corpus
+
+    stored = {one.name: corpus.reference(one) for one in reversed(corpus.listed())}
+    return stored | {name: key for key, (title, _) in corpus.BUILTINS.items() for name in (title, key)}
 
 
 def train_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> int:
@@ -136,14 +166,13 @@ def train_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> int:
 
 def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     """Create a run for a job from the command line's text and settings, once its cost is confirmed."""
-    from .. import corpus
     from ..jobs import start
 
     check_flags(arguments, changes)
     name = name_for(arguments.name)
     chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
     _, config = preset(chosen).configs(**changes)
-    text = text_of(arguments) if arguments.files else corpus.find(arguments.text or "python-reference")
+    text = text_of(arguments)
     name = name or free_name(text.name)
     print(f"{name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique", flush=True)
     agreed = jobs.terms(arguments, text, config.budget)

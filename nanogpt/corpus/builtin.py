@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import disk
 from ..config import NanoGPTError
+from ..similar import did_you_mean
 from .reading import Reading
 from .store import BUILT_IN, ID, Corpus, corpora, keep, load
 
@@ -41,9 +42,10 @@ def find(reference: str) -> Corpus:
     if isinstance(reference, str) and reference in BUILTINS:
         return load_builtin(reference)
     if not isinstance(reference, str) or not ID.fullmatch(reference):
-        raise NanoGPTError(
-            f"There is no text {str(reference)[:40]!r}. Choose {', '.join(BUILTINS)}, or the id of a stored text."
-        )
+        wanted = str(reference)[:40]
+        meant = did_you_mean(wanted, BUILTINS)
+        choices = f"; {meant}" if meant else f". Choose {', '.join(BUILTINS)}, or the id of a stored text."
+        raise NanoGPTError(f"There is no text {wanted!r}{choices}")
     return load(reference)
 
 
@@ -53,7 +55,8 @@ def load_builtin(key: str) -> Corpus:
     The texts differ from one Python to the next, so built-in.json remembers which text belongs to which build.
     """
     if key not in BUILTINS:
-        raise NanoGPTError(f"There is no built-in text {str(key)[:40]!r}; choose one of {', '.join(BUILTINS)}.")
+        meant = did_you_mean(str(key)[:40], BUILTINS) or f"choose one of {', '.join(BUILTINS)}."
+        raise NanoGPTError(f"There is no built-in text {str(key)[:40]!r}; {meant}")
     source = _source(key)
     remembered = {source: SHAKESPEARE_SHA256[:16]} if key == "shakespeare" else _remembered()
     try:

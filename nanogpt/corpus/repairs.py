@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ..config import NanoGPTError
+from ..similar import did_you_mean
 from .books import without_frames
 from .places import Place, first_place
 from .subtitles import without_times
@@ -53,8 +54,7 @@ def repair(
 
     `instead` has other functions for some repairs, by key. Raise NanoGPTError if a name is not a key of REPAIRS.
     """
-    if unknown := [key for key in (*decline, *accept) if key not in REPAIRS]:
-        raise NanoGPTError(f"There is no clean-up {str(unknown[0])[:40]!r}; choose from {', '.join(REPAIRS)}.")
+    check_known(*decline, *accept)
     found = []
     for key, one in REPAIRS.items():
         fixed, count = (instead or {}).get(key, one.fix)(text)
@@ -62,6 +62,13 @@ def repair(
         found.append(_repaired(key, count, applied, text, fixed))
         text = fixed if applied else text
     return text, found
+
+
+def check_known(*keys: str) -> None:
+    """Raise NanoGPTError if one of these is not a key of REPAIRS."""
+    if unknown := [key for key in keys if key not in REPAIRS]:
+        meant = did_you_mean(str(unknown[0]), REPAIRS) or f"choose from {', '.join(REPAIRS)}."
+        raise NanoGPTError(f"There is no clean-up {str(unknown[0])[:40]!r}; {meant}")
 
 
 def _repaired(key: str, count: int, applied: bool, text: str, fixed: str) -> Repaired:

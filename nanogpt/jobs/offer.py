@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from huggingface_hub import HfApi
 
 from ..config import NanoGPTError
 from ..durations import in_words
+from ..similar import did_you_mean
 from .refusals import asked
 
 PER = {"second": 1, "minute": 60, "hour": 3600}  # seconds that a price is for
@@ -58,8 +58,7 @@ def choose(offered: list[Hardware], name: str) -> Hardware:
         if one.name == name:
             return one
     names = [one.name for one in offered]
-    close = difflib.get_close_matches(name, names, 1)
-    meant = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(names)}."
+    meant = did_you_mean(name, names) or f"choose one of {', '.join(names)}."
     raise NanoGPTError(f"Hugging Face Jobs offer no hardware {name[:40]!r} for a run; {meant}")
 
 

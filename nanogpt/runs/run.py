@@ -34,6 +34,7 @@ from ..config import NanoGPTError, TrainConfig
 from ..disk import write_whole
 from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home, new_name
+from ..similar import did_you_mean
 from . import about, job, queue, snapshots
 from .history import History, append, as_line, history_of, is_number, read_jsonl
 from .queue import Busy
@@ -159,8 +160,12 @@ class Run:
 
     def missing(self) -> NanoGPTError:
         """Return the error for a run that does not exist, or that a visitor must not know about."""
-        hint = "" if limits.is_public() else f" `{paths.PROGRAM} runs` lists them."  # visitors have no command line
-        return NanoGPTError(f"There is no run named {self.name}.{hint}")
+        if limits.is_public():  # visitors have no command line, and must not be told the names of others' runs
+            return NanoGPTError(f"There is no run named {self.name}.")
+        folders = [one.parent for at in (home() / "checkpoints", paths.SHIPPED) for one in at.glob("*/run.json")]
+        meant = did_you_mean(self.name, sorted({folder.name for folder in folders} - {self.name}))
+        said = f"; {meant}" if meant else "."
+        return NanoGPTError(f"There is no run named {self.name}{said} `{paths.PROGRAM} runs` lists them.")
 
     def version(self) -> tuple:
         """Return a value that changes whenever `status` may change. Unlike `status`, it reads none of the files."""

@@ -205,6 +205,24 @@ MISTAKES = [
     (["train", "FILE", "--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     (["train", "FILE", "--lr", "3"], "unrecognized arguments: --lr 3; did you mean --learning-rate? See"),
     (["train", "FILE", "--batch-siz", "4"], "unrecognized arguments: --batch-siz 4; did you mean --batch-size? See"),
+    (["train", "FILE", "--steps", "4"], "unrecognized arguments: --steps 4; did you mean --max-iters? See"),
+    (["train", "FILE", "--batch", "4"], "did you mean --batch-size or --batches? See"),
+    (["train", "FILE", "-name", "x"], "unrecognized arguments: -name x; did you mean --name? See"),
+    (["train", "FILE", "--foo"], "unrecognized arguments: --foo. See python -m nanogpt train --help."),
+    (["train", "FILE", "--keep", "gutenburg"], "There is no clean-up 'gutenburg'; did you mean gutenberg?"),
+    (["train", "FILE", "--preset", "quik"], "There is no preset 'quik'; did you mean quick?"),
+    (["train", "--text", "tinyshakespeare"], "There is no text 'tinyshakespeare'; did you mean shakespeare?"),
+    (["train", "--text", "Python Reference"], "There is no text 'Python Reference'; did you mean python-reference?"),
+    (["train", "--text", "python"], "did you mean python-reference or python-stdlib?"),
+    (["train", "--text", "bogus"], "Choose python-reference, python-stdlib, shakespeare, or the id of a stored text."),
+    (["train", "shakespeare"], "There is no file shakespeare. For the built-in text, use --text shakespeare."),
+    (["train", "--resume", "frist"], "There is no run named frist; did you mean first? `python -m nanogpt runs` lists"),
+    (["push", "frist", "me/repo"], "There is no run named frist; did you mean first?"),
+    (["deploy", "frist", "me/space"], "There is no run named frist; did you mean first?"),
+    (["export", "first", "--foo"], "unrecognized arguments: --foo. See python -m nanogpt export --help."),
+    (["explain", "units", "first"], "VIEW was 'units'; did you mean unit? See"),
+    (["explain", "unit", "first", "--feature", "caps"], "--feature was 'caps'; did you mean capitals? See"),
+    (["resume", "first"], "COMMAND was 'resume'; did you mean train --resume? See"),
     (["train", "--resume", "nobody"], "There is no run named nobody"),
     (["train", "--resume", "first"], "first has reached its last step, 20. Give a larger max_iters"),
     (["train", "--resume", "first", "--max-iters", "10"], "max_iters must be larger"),
@@ -244,6 +262,20 @@ def test_a_mistake_is_one_line_and_exit_status_2(first, file, capfd, arguments, 
     assert sentence in one_line(err)
     assert made == set()
     assert first.settings()["train"]["max_iters"] == 20
+
+
+def test_the_error_for_the_name_of_a_stored_text_has_its_id(tiny_text, capfd):
+    added = corpus.add(tiny_text[1:], "My diary")
+    meant = f"There is no text 'my-diary'; did you mean {added.id} (My diary)?"
+    assert meant in is_refused(capfd, "train", "--text", "my-diary")
+    corpus.delete(added.id)
+    assert f"There is no text {added.id}; it was deleted" in is_refused(capfd, "train", "--text", added.id)
+
+
+def test_visitors_are_not_told_the_names_of_runs(first, monkeypatch):
+    assert "did you mean first?" in str(Run("frist").missing())
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    assert str(Run("frist").missing()) == "There is no run named frist."
 
 
 def test_a_run_that_fails_while_it_trains_is_one_line_too(file, capfd):
