@@ -143,6 +143,39 @@ def test_another_text_is_noticed(text, tiny_text, tmp_path, monkeypatch, capsys)
     assert "Note: a-play.txt is not exactly the text this program was made for" in printed
 
 
+@pytest.mark.slow
+def test_its_help_needs_no_text_and_no_torch(text, tmp_path):
+    program = tmp_path / "helped.py"
+    program.write_text(code_export.python(trained("helped", text, max_iters=2)), encoding="utf-8")
+    (tmp_path / "torch.py").write_text("raise ImportError")
+
+    def answer(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, program.name, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    for flag in ("--help", "-h"):
+        code, said = answer(flag)
+        assert code == 0
+        assert said.startswith("usage: helped.py [-h] [file]\n\nTrain a character-level GPT from scratch.")
+        assert "the text, in UTF-8 (default: a-play.txt)" in said
+    for wrong, problem in ((["--foo"], "--foo"), (["a.txt", "b.txt"], "b.txt")):
+        code, said = answer(*wrong)
+        assert code == 2
+        assert f"error: unrecognized arguments: {problem}" in said
+
+
+@pytest.mark.parametrize("missing", ["no-such.txt", "."])
+def test_a_text_that_is_not_there_is_one_sentence(text, tmp_path, monkeypatch, capsys, missing):
+    program = tmp_path / "lost.py"
+    program.write_text(code_export.python(trained(f"lost-{len(missing)}", text, max_iters=2)), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [program.name, missing])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(program))
+    assert capsys.readouterr().err.endswith(f"lost.py: error: there is no file {missing}; name the text's file\n")
+
+
 def test_the_program_reads_well(text):
     """Every recipe compiles, is at most 300 lines long, and has no placeholder left."""
     for layout, optimizer, schedule, warmup, clip in itertools.product(
