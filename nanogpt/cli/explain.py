@@ -74,7 +74,7 @@ def doctor(run: Run) -> tuple[dict[str, Any], str]:
 
     from ..explain import doctor
 
-    found = doctor.examine(run, run.status())
+    found = doctor.examine(run, run.status(), count=True)
     few = len(run.history().evaluations) < doctor.LEAST
     nothing = "Too few evaluations to say anything yet." if few else "Nothing wrong so far."
     return dict(findings=[asdict(one) for one in found]), "\n".join(f"{one.says} {one.do}" for one in found) or nothing

@@ -18,7 +18,7 @@ from ..holdout import epochs
 from ..runs import Run, Status
 from . import cache
 from .baselines import BASELINES
-from .loss import counted_for
+from .loss import count_for, counted_for
 from .opened import hash_of
 
 WORSE = 0.02  # nats above the best by which the validation loss has to rise to call it overfitting
@@ -26,6 +26,12 @@ FLAT = 0.03  # nats in the last third of a run: less is no progress
 FALLING = 0.05  # nats in the last third of a run: more is progress that went on to the end
 LEAST = 5  # evaluations before anything can be said
 GAP = 0.15  # nats between training and validation loss from which on a model memorizes
+CLEARLY = 0.05  # nats below the counting models from which on a model knows more than they do
+# Parameters per character of the text. On Tiny Shakespeare (benchmarks/README.md), models with 0.3 get below what
+# counting reaches, 1.52, so one that has as many and doesn't lacks training. More than 2 brought nothing: 2.0 reached
+# 1.384, and 9.6 reached 1.390.
+ABLE, ENOUGH = 0.3, 2.0
+MOST_EPOCHS = 15  # as many as were measured there
 NAMES = dict(mlp="the MLP", attention="the attention")  # of parts that may do nothing
 STUCK = 0.75  # of the loss of a uniform guess, ln(vocab_size): most texts have more to learn than that
 
@@ -77,6 +83,11 @@ class Curve:
         """Return the advice to change the learning rate, or both of Muon, by a factor."""
         more = f" and matrix_lr to {self.matrix_lr * factor:.2g}" if self.matrix_lr else ""
         return f"Set learning_rate to {self.learning_rate * factor:.2g}{more}."
+
+    def longer(self) -> str:
+        """Return the advice to train for longer."""
+        button = "Train more for" if self.finished else "Resume"
+        return f"Train it for longer, with “{button}” or train --resume."
 
 
 # ---- the rules -----------------------------------------------------------------------------------------------------
@@ -134,15 +145,41 @@ def too_little_text(curve: Curve) -> Finding | None:
     return Finding("too little text", says, "Choose a smaller model: halve n_embd.")
 
 
-def too_small(curve: Curve) -> Finding | None:
-    """Training and validation loss are close, and neither falls any more. A larger model would overfit even more."""
+def plateau(curve: Curve) -> Finding | None:
+    """Training and validation loss are close, and neither falls any more.
+
+    A larger model is the advice unless it would overfit, or the text or the training limits this one.
+    """
     close = curve.val[-1] - curve.train[-1] < GAP and not overfitting(curve)
     if not (curve.ended and close and abs(curve.fall()) < FLAT and curve.epochs > 2):
         return None
     if curve.val[-1] > STUCK * math.log(curve.vocab_size):
         return None
-    says = f"Plateau: the loss has stopped falling at {curve.val[-1]:.2f}, on the training text, too."
-    return Finding("plateau", says, "Choose a larger model (double n_embd): this one has learned what it can.")
+    says = f"Plateau: the loss has stopped falling at {curve.val[-1]:.2f}, on the training text, too"
+    each = curve.parameters / max(1, curve.characters)
+    if each >= ENOUGH:
+        says = f"{says}. With {each:.1f} parameters per character, the text limits it, not its size."
+        return Finding("text limits", says, "Add more text.")
+    if found := behind_counting(curve, says):
+        return found
+    larger = "double n_embd" if 4 * each < ENOUGH else "increase n_embd by half"  # as in the sizes that were measured
+    return Finding("plateau", f"{says}.", f"Choose a larger model ({larger}): this one has learned what it can.")
+
+
+def behind_counting(curve: Curve, says: str) -> Finding | None:
+    """Return what to do if counting does about as well as the model, or better though it isn't too small for more."""
+    ahead = math.inf if curve.counted is None else curve.counted - curve.val.min()
+    small = curve.parameters < ABLE * curve.characters and ahead < -CLEARLY
+    if ahead >= CLEARLY or small:
+        return None
+    says = f"{says}, but counting characters alone reaches {curve.counted:.2f}. A larger model isn't the next step."
+    if curve.matrix_lr is None:
+        do = "Choose the modern architecture: at the same size, it gets further on the same text."
+    elif curve.epochs < MOST_EPOCHS:
+        do = curve.longer()
+    else:
+        do = "Add more text."
+    return Finding("behind counting", says, do)
 
 
 def too_short(curve: Curve) -> Finding | None:
@@ -150,12 +187,11 @@ def too_short(curve: Curve) -> Finding | None:
     if not (curve.ended and curve.fall() > FALLING and curve.epochs < 10) or rate_too_low(curve):
         return None
     says = f"Still improving when it ended: the validation loss fell by {curve.fall():.2f} in the last third."
-    button = "Train more for" if curve.finished else "Resume"
-    return Finding("too short", says, f"Train it for longer, with “{button}” or train --resume.")
+    return Finding("too short", says, curve.longer())
 
 
 RULES: Sequence[Callable[[Curve], Finding | None]] = (
-    diverged, stuck, rate_too_low, overfitting, too_little_text, too_small, too_short,
+    diverged, stuck, rate_too_low, overfitting, too_little_text, plateau, too_short,
 )  # fmt: skip
 
 
@@ -169,14 +205,18 @@ def findings(curve: Curve) -> list[Finding]:
 # ---- of a run ------------------------------------------------------------------------------------------------------
 
 
-def curve_of(run: Run, status: Status) -> Curve:
-    """Return what the rules look at. Raise NanoGPTError if the run can't be read."""
+def curve_of(run: Run, status: Status, count: bool = False) -> Curve:
+    """Return what the rules look at. Raise NanoGPTError if the run can't be read.
+
+    With `count`, fit the counting models to its text if that hasn't been done: a second for each 3 million characters.
+    """
     from ..model import count_parameters  # here, because it imports torch
 
     settings, config, history = run.settings(), read_config(run.folder), run.history()
     train_settings = settings["train"]
     steps, val, train = evaluations(history.rows)
-    characters, counts = settings["corpus"]["characters"], counted_for(run)
+    characters = settings["corpus"]["characters"]
+    counts = counted_for(run) or (count_for(run) if count else None)
     fixed = [value for key, value in (counts.losses if counts else {}).items() if not BASELINES[key].adaptive]
     read = history.latest("characters") or history.latest("tokens") or 0
     return Curve(
@@ -224,14 +264,19 @@ def idle_parts(run: Run) -> Finding | None:
     return Finding("idle parts", says, "Try one layer less (n_layer): it trains faster, and may reach the same loss.")
 
 
-def examine(run: Run, status: Status) -> list[Finding]:
-    """Return what can be said about a run, the most serious first; of a run without any problem, one sentence."""
-    curve = curve_of(run, status)
+def examine(run: Run, status: Status, count: bool = False) -> list[Finding]:
+    """Return what can be said about a run, the most serious first; of a run without any problem, one sentence.
+
+    With `count`, see `curve_of`.
+    """
+    curve = curve_of(run, status, count)
     found = findings(curve)
-    if curve.ended and (idle := idle_parts(run)):
-        found.append(idle)
+    if curve.ended and (idle := idle_parts(run)):  # a model that doesn't use what it has needs no more of it
+        found = [one for one in found if one.rule != "plateau"] + [idle]
     if found or not curve.ended or len(curve.val) < LEAST:
         return found
     gap = curve.val[-1] - curve.train[-1]
+    if behind := behind_counting(curve, f"The validation loss fell to {curve.val.min():.2f}"):
+        return [behind]
     says = f"Nothing wrong: the validation loss fell to {curve.val.min():.2f} and is {gap:.2f} above the training loss."
     return [Finding("healthy", says, "Sample from it.")]

@@ -10,7 +10,7 @@ from ..config import NanoGPTError
 from ..runs import Run, kept_loss
 from ..tokenizer import token_lengths
 from . import cache
-from .baselines import BASELINES, Counted, keep, kept
+from .baselines import BASELINES, LARGE, Counted, count, keep, kept
 from .opened import Opened
 
 SECONDS = 60.0  # the longest that `learn` takes, by default
@@ -35,6 +35,15 @@ def counted_for(run: Run) -> Counted | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return None
+
+
+def count_for(run: Run) -> Counted | None:
+    """Return what the counting models reach on a run's text, without keeping it, or None if the text isn't here."""
+    try:
+        text = corpus.load(str(run.settings()["corpus"].get("id")))
+        return next(count("".join(text.part(LARGE))))
+    except NanoGPTError:
+        return None
 
 
 def passed(loss: float, losses: dict[str, float]) -> str | None:

@@ -93,6 +93,54 @@ def test_a_text_without_patterns_is_not_blamed_on_the_learning_rate():
     assert "learning_rate" not in found.do
 
 
+def grown(each: float, **changes) -> doctor.Curve:
+    """Return the plateau as that of a model with so many parameters per character."""
+    curve = recorded("plateau")
+    return replace(curve, parameters=int(each * curve.characters), **changes)
+
+
+def test_a_larger_model_is_advised_only_if_size_is_what_a_model_lacks():
+    best = recorded("plateau").val.min()
+    larger, half = (f"Choose a larger model ({by})" for by in ("double n_embd", "increase n_embd by half"))
+    for counted in (None, best - 0.5, best + 0.5):  # not known; far better than a tiny model; worse
+        [found] = doctor.findings(grown(0.01, counted=counted))
+        assert (found.rule, found.do.partition(":")[0]) == ("plateau", larger)
+    assert doctor.plateau(grown(0.7, counted=best + 0.1)).do.startswith(half)  # as from width 128 to 192
+    for each, counted in ((0.7, best - 0.5), (0.7, best + 0.02), (0.01, best + 0.02), (0.01, best - 0.02)):
+        [found] = doctor.findings(grown(each, counted=counted, matrix_lr=0.03, epochs=9.0))
+        assert found.rule == "behind counting"
+        assert f"but counting characters alone reaches {counted:.2f}. A larger model isn't" in found.says
+        assert found.do == "Train it for longer, with “Train more for” or train --resume."
+    behind = grown(0.7, counted=best - 0.5)
+    assert doctor.plateau(behind).do.startswith("Choose the modern architecture")  # it was trained without Muon
+    assert doctor.plateau(replace(behind, matrix_lr=0.03, epochs=20.0)).do == "Add more text."
+
+
+def test_a_model_that_the_text_limits_is_not_to_grow():
+    for counted in (None, 1.0, 3.0):
+        [found] = doctor.findings(grown(2.1, counted=counted))
+        assert (found.rule, found.do) == ("text limits", "Add more text.")
+        assert "With 2.1 parameters per character, the text limits it" in found.says
+
+
+def test_the_limits_are_those_that_were_measured():
+    """Models of the sizes that a time budget chooses, on Tiny Shakespeare's 1,115,394 characters."""
+    from nanogpt.config import ModelConfig
+    from nanogpt.launch.sizes import SIZES
+    from nanogpt.model import count_parameters
+
+    reached = {}  # by parameters per character
+    for size in SIZES:
+        shape = {name: value for name, value in size.settings.items() if name != "batch_size"}
+        count = count_parameters(ModelConfig.of(dict(layout="modern", vocab_size=65, **shape)))
+        reached[count / 1_115_394] = size.curve[-1][1]
+    able = [loss for each, loss in reached.items() if each >= doctor.ABLE]
+    assert max(able) < 1.516  # a 7-gram model's
+    assert min(loss for each, loss in reached.items() if each < doctor.ABLE) > 1.516
+    assert max(reached) < doctor.ENOUGH + 0.1
+    assert reached[max(reached)] == min(reached.values())
+
+
 def test_sentences_name_numbers_and_one_thing_to_do():
     too_high, too_low, overfit = (doctor.findings(recorded(name))[0] for name in ("too-high", "too-low", "overfit"))
     assert too_high.says.startswith("The loss is stuck at 3.51")
@@ -162,6 +210,11 @@ def test_parts_that_do_nothing_are_named_once_they_have_been_measured(home, tiny
     measured = {"0.mlp": 0.001, "1.mlp": -0.002, "0.attention": 0.3, "1.attention": 0.0, "0.head.0": 0.0}
     cache.keep(open_run(run), ablation.VIEW, dict(rises=measured, done=True))
     found = doctor.idle_parts(run)
+    for step in range(75, 900, 25):  # a plateau
+        run.log(step=step, seconds=1.0, tokens=step * 9000, characters=step * 9000, train_loss=2.0, val_loss=2.0)
+    run.event("finished", step=875, val_loss=2.0, message="Finished.")
+    assert rules(doctor.curve_of(run, run.status())) == ["plateau"]
+    assert "larger model" not in " ".join(one.do for one in doctor.examine(run, run.status()))
     assert found.says == "Parts of this model do nothing: the MLPs of blocks 1 and 2 and the attention of block 2."
     assert found in doctor.examine(run, run.status())
 
@@ -175,3 +228,23 @@ def test_a_run_in_which_nothing_is_wrong_gets_a_sentence(home, tiny_text):
     [found] = doctor.examine(run, run.status())
     assert found.rule == "healthy"
     assert found.says == "Nothing wrong: the validation loss fell to 2.00 and is 0.20 above the training loss."
+
+
+def test_a_run_that_counting_beats_is_not_healthy(home, tiny_text):
+    """The text is counted on request, for the command, and nothing is kept of that."""
+    text = corpus.add(tiny_text, "A play")
+    run = ended_run(text, "one", **SMALL)
+    for step in range(75, 400, 25):
+        run.log(step=step, seconds=1.0, tokens=step * 64, train_loss=2.6, val_loss=2.8)
+    run.event("finished", step=375, val_loss=2.8, message="Finished.")
+    [found] = doctor.examine(run, run.status())
+    assert found.rule == "healthy"
+    [found] = doctor.examine(run, run.status(), count=True)
+    counted = doctor.curve_of(run, run.status(), count=True).counted
+    assert found.rule == "behind counting"
+    assert found.says.startswith(
+        f"The validation loss fell to 2.80, but counting characters alone reaches {counted:.2f}"
+    )
+    assert not (text.folder / "baselines.json").exists()
+    corpus.delete(text.id)
+    assert doctor.curve_of(run, run.status(), count=True).counted is None
