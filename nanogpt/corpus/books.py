@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 # As written since the 1990s. A title may run over several lines.
 START = re.compile(
@@ -10,9 +11,29 @@ START = re.compile(
     r"[^\r\n]*[\r\n]*"
 )
 END = re.compile(
-    r"^(?:\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG|End of (?:the |The |this )?Project Gutenberg)", re.MULTILINE
+    r"^(?:\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG"
+    r"|End of (?:the |The |this )?Project Gutenberg(?:['’]s |[^\n]{0,4} [Ee]-?(?:[Tt]ext|[Bb]ook)))",
+    re.MULTILINE,
 )
-LONGEST = 40_000  # characters of a header, or of a license and the next book's header; those of the 1990s have 13,000
+# A header begins with a line such as "The Project Gutenberg EBook of ..." or "***The Project Gutenberg's Etext of ..."
+BEGIN = re.compile(
+    r"^[ \t*_\ufeff]*(?:This is )?(?:the |a )?Project Gutenberg(?:['’]s|™|\(tm\)|-tm)?"
+    r"(?: e-?(?:text|book)\b|/| [^\n]{1,200},\s+by )",
+    re.MULTILINE | re.IGNORECASE,
+)
+# A license ends with these words, since the 2000s.
+LICENSE_END = re.compile(r"newsletter\s+to\s+hear\s+about\s+new\s+e-?books[^\r\n]*[\r\n]*", re.IGNORECASE)
+# What the paragraphs of headers and licenses speak of, to tell those that lack these lines from a text of your own.
+THEIRS = re.compile(
+    r"gutenberg|\be-?(?:text|book)s?\b|electronic works?\b|pglaf|small print|full licen[sc]e|this agreement"
+    r"|updated editions will replace|public domain"
+    r"|^(?:title|author|editor|translator|illustrator|release date|posting date|language|credits|character set encoding"
+    r"|most recently updated): |^produced by ",
+    re.MULTILINE | re.IGNORECASE,
+)
+LONGEST = 40_000  # characters of a header or a license; those of the 1990s have 13,000, today's license 18,000
+LONG = 3_000  # characters: in a paragraph that is longer than any of theirs, each line is looked at
+OWN = 2_000  # characters that don't speak of it, after which a license is over
 BETWEEN = "\n\n\n"
 
 
@@ -37,43 +58,79 @@ def without_frames(text: str) -> tuple[str, int]:
 
 
 class Books:
-    """Keeps what is between header and footer, for every book in a file, which may come in pieces cut at line ends.
+    """Keeps all but headers and licenses, for every book in a file, which may come in pieces cut at line ends.
 
-    It removes at most LONGEST characters at a time: what is longer is no header or license but a text of your own, as
-    when files were joined, and is kept.
+    A text of your own before a header or after a license is kept: a header begins with its own first line, and a
+    license ends with its own last one. One that lacks them is told by what its paragraphs speak of. Of a header or
+    license that is cut in two, a few lines may stay.
     """
 
     def __init__(self) -> None:
-        self.first = True  # until there was a header or footer
-        self.inside = True  # a book; else after a footer
-        self.passed = 0  # characters so far, before the first header or since a footer
+        self.inside = True  # a book or another text; else a license, after a footer
+        self.own = 0  # characters since the last paragraph of a license
 
     def fix(self, text: str) -> tuple[str, int]:
         """Return a piece without headers and footers, and how many characters are gone."""
         if self.inside and not is_named(text):
-            self.passed += len(text)
             return text, 0
         kept: list[str] = []
         at = 0  # the begin of what is looked at: a part of a book, or of what is between two
         for start, end, is_header in marks(text):
-            if start < at or (not is_header and not self.inside):
+            if start < at:
                 continue
-            self.close(kept, text[at:start], is_header)
-            self.inside, self.first, self.passed, at = is_header, False, 0, end
-        self.close(kept, text[at:])
-        self.passed += len(text) - at
-        self.inside = self.inside or self.passed > LONGEST
+            part = self.kept(text[at:start], is_header)
+            kept.append(part.rstrip("\r\n") + BETWEEN if part.strip() else "")
+            self.inside, self.own, at = is_header, 0, end if is_header else start
+        kept.append(self.kept(text[at:]))
         body = "".join(kept)
         gone = len(text) - len(body)
         return (body, gone) if gone > 0 else (text, 0)  # else only the space between two parts would change
 
-    def close(self, kept: list[str], part: str, by_header: bool | None = None) -> None:
-        """Keep a part, unless it is a header or a license. It ends with a mark, which is a header or a footer."""
-        size = self.passed + len(part)
-        is_before_the_first = self.first and by_header and size <= LONGEST
-        is_between = not self.inside and size <= LONGEST
-        if part and not is_before_the_first and not is_between:
-            kept.append(part if by_header is None else part.rstrip("\r\n") + BETWEEN)
+    def kept(self, part: str, before_header: bool = False) -> str:
+        """Return what is kept of the text up to the next mark, which may be the end of a header."""
+        if not self.inside and (ends := list(LICENSE_END.finditer(part, 0, LONGEST))):
+            self.inside = True
+            part = part[ends[-1].end() :].lstrip("\r\n")
+        part = without_header(part) if before_header else part
+        return part if self.inside else self.after_license(part)
+
+    def after_license(self, part: str) -> str:
+        """Return what isn't a paragraph of a license whose last line is missing."""
+        kept: list[str] = []
+        at = 0
+        for paragraph in paragraphs(part):
+            at += len(paragraph)
+            if THEIRS.search(paragraph):
+                self.own = 0
+            elif paragraph.strip() or kept:  # no empty lines in place of a license
+                self.own += len(paragraph)
+                kept.append(paragraph)
+            if self.own > OWN:
+                self.inside = True
+                break
+        return "".join(kept) + part[at:]
+
+
+def without_header(part: str) -> str:
+    """Return what comes before a header, given all that comes before the end of it."""
+    start = max(0, len(part) - LONGEST)
+    if found := BEGIN.search(part, start):
+        return part[: found.start()]
+    each = list(paragraphs(part[start:]))
+    if not start and THEIRS.search(next((one for one in each if one.strip()), "")):
+        return ""  # nothing comes before it
+    end = len(part)
+    for paragraph in reversed(each):
+        if paragraph.strip() and not THEIRS.search(paragraph):
+            break
+        end -= len(paragraph)
+    return part[:end]
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """Yield the paragraphs of a text, and the empty lines between them; of long ones, the lines."""
+    for part in re.split(r"(\n[ \t\r]*\n\s*)", text):
+        yield from [part] if len(part) <= LONG else part.splitlines(keepends=True)
 
 
 def marks(text: str) -> list[tuple[int, int, bool]]:

@@ -26,6 +26,11 @@ class Place:
     new: str  # what is there now
     new_after: str  # and the text after that
 
+    @property
+    def words(self) -> str:
+        """What was there, with spaces as spaces."""
+        return " ".join(self.old.replace("·", " ").replace(SIGNS["\n"], " ").split())
+
 
 def first_place(old: str, new: str) -> Place:
     """Return the first place in which two texts differ."""

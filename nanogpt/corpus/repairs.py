@@ -26,7 +26,8 @@ class Repair:
     """One clean-up, applied by default or only on request."""
 
     key: str
-    says: str  # {n} is the count, {s} the plural s, {d} and {ed} the past tense once it has been applied
+    # {n} is the count, {s} the plural s, {d} and {ed} the past tense once it has been applied, {first} what is removed
+    says: str
     fix: Fix
     default: bool = True
 
@@ -44,7 +45,8 @@ class Repaired:
     def label(self) -> str:
         """The repair in one sentence: "Removed 3 ..." if it was applied, "Remove 3 ..." if it was not."""
         past = dict(d="d", ed="ed") if self.applied else dict(d="", ed="")
-        return REPAIRS[self.key].says.format(n=f"{self.count:,}", s="" if self.count == 1 else "s", **past)
+        first = f", beginning with “{self.place.words}”" if self.place else ""
+        return REPAIRS[self.key].says.format(n=f"{self.count:,}", s="" if self.count == 1 else "s", first=first, **past)
 
 
 def repair(
@@ -232,7 +234,9 @@ REPAIRS = {
         Repair("line-endings", "Convert{ed} {n} Windows or old Mac line ending{s}.", _newlines),
         Repair("mojibake", "Fix{ed} {n} mis-encoded letter{s}, such as Ã© for é.", _mojibake),
         Repair("byte-order-marks", "Remove{d} {n} invisible byte-order mark{s} (U+FEFF).", _byte_order_marks),
-        Repair("gutenberg", "Remove{d} Project Gutenberg's header and footer ({n} character{s}).", without_frames),
+        Repair(
+            "gutenberg", "Remove{d} Project Gutenberg's header and footer ({n} character{s}){first}.", without_frames
+        ),
         Repair("terminal-codes", "Remove{d} {n} terminal code{s}, such as colors.", _escapes),
         Repair(
             "subtitle-times",
