@@ -43,6 +43,7 @@ class History:
         self.step = 0  # the last one logged
         self.best: dict | None = None  # the row with the lowest validation loss
         self._latest: dict[str, Any] = {}
+        self._timed_read = self._timed_seconds = 0.0  # what was trained on at a logged speed, and the time it took
 
     def refresh(self) -> None:
         """Read the rows that were added to the files. A file that can't be read is a `problem`, not an exception."""
@@ -68,10 +69,24 @@ class History:
             self.events.append(row)
         else:
             self.rows.append(row)
+            self._add_time(row)
             self._latest |= {key: value for key, value in row.items() if value is not None}
             if (loss := row.get("val_loss")) is not None:
                 self.evaluations.append(row)
                 self.best = row if self.best is None or loss < self.best["val_loss"] else self.best
+
+    def _add_time(self, row: dict) -> None:
+        """Count what was trained on since the row before, and how long that took at the logged speed."""
+        speed = row.get("characters_per_second") or row.get("tokens_per_second")
+        read = amount_read(row) - amount_read(self._latest)
+        if speed and read > 0:
+            self._timed_read += read
+            self._timed_seconds += read / speed
+
+    @property
+    def mean_speed(self) -> float | None:
+        """Return the characters per second over the whole run so far, evaluations not counted; None if unknown."""
+        return self._timed_read / self._timed_seconds if self._timed_seconds else None
 
     @property
     def samples(self) -> list[dict]:
@@ -97,6 +112,11 @@ class History:
     def latest(self, key: str) -> Any:
         """Return the latest value of `key`, or None."""
         return self._latest.get(key)
+
+
+def amount_read(row: Mapping[str, Any]) -> float:
+    """Return how many characters a run has trained on by this row; older runs logged tokens, one character each."""
+    return row.get("characters") or row.get("tokens") or 0
 
 
 @lru_cache(maxsize=256)

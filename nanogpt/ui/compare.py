@@ -10,7 +10,7 @@ from ..config import NanoGPTError, SampleConfig, knobs
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
 from ..presets import PRESETS
-from ..runs import Run, settings
+from ..runs import Run, amount_read, settings
 from . import form, sample_tab
 from .drawn import points
 from .visit import visitor
@@ -44,7 +44,7 @@ def plot(runs: list[Run], axis: str = "step") -> dict[str, Any]:
 def rows_of(run: Run) -> list[dict]:
     """Return the logged rows of a run, each with its number of epochs."""
     characters = run.settings()["corpus"]["characters"]
-    read = lambda row: epochs(row.get("characters") or row.get("tokens") or 0, characters)
+    read = lambda row: epochs(amount_read(row), characters)
     return [row | dict(epochs=round(read(row), 4)) for row in run.history().rows]
 
 

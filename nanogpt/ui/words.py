@@ -142,15 +142,21 @@ def tiles(run: Run | None, status: Status | None) -> list[dict[str, Any]]:
     if run is None or status is None or status.state == "damaged":
         return [dict(label=label, value=DASH, note="") for label in TILES]
     history = run.history()
-    figures = _loss(run, history, status), _time(run, status), _epochs(run, status), _speed(history)
+    figures = _loss(run, history, status), _time(run, status), _epochs(run, status), _speed(history, status)
     shown: list[dict[str, Any]] = [
-        dict(label=label, value=value, note=note) for label, (value, note) in zip(TILES, figures)
+        dict(label=label, value=value, note=note) for label, (value, note) in zip(_labels(history, status), figures)
     ]
-    if status.state == "finished":
-        shown[TILES.index("Time left")]["label"] = "Training time"
     if status.state == "running" and status.step:
         shown[TILES.index("Time left")]["left"] = round(left_now(run, status), 1)
     return shown
+
+
+def _labels(history: History, status: Status) -> list[str]:
+    """Return the labels of the figures, some of which are others once a run has ended."""
+    ended = {"Time left": "Training time"} if status.state == "finished" else {}
+    if history.mean_speed and not status.busy:
+        ended["Speed"] = "Mean speed"
+    return [ended.get(label, label) for label in TILES]
 
 
 def _loss(run: Run, history: History, status: Status) -> tuple[str, str]:
@@ -202,9 +208,12 @@ def _rounded(often: float) -> str:
     return f"{often:.2f}" if often < 10 else f"{often:,.1f}"
 
 
-def _speed(history: History) -> tuple[str, str]:
-    """Return the speed of training."""
-    speed = history.latest("characters_per_second") or history.latest("tokens_per_second")  # older runs logged this key
+def _speed(history: History, status: Status) -> tuple[str, str]:
+    """Return the speed of training: the newest one of a run that trains, and the mean of one that has ended."""
+    newest = history.latest("characters_per_second") or history.latest(
+        "tokens_per_second"
+    )  # older runs logged this key
+    speed = newest if status.busy else history.mean_speed
     return (f"{speed:,.0f}", "characters per second") if speed else (DASH, "")
 
 
@@ -223,13 +232,22 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
         found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{count_parameters(model):,}"]]
     found += [["Device", device] for device in devices(history)[-1:]]
     found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]
+    found += _measured(history)
+    long = len(status.message) > SHORT  # the line above shows only the beginning of it
+    return found + ([["Message", status.message]] if long else [])
+
+
+def _measured(history: History) -> list[list[str]]:
+    """Return what was measured in a run as pairs of words and value: its mean speed, the newest and the best losses."""
+    speed, found = history.mean_speed, []
+    if speed:
+        found.append(["Mean speed", f"{speed:,.0f} characters per second, without the time for evaluations"])
     for key, label in (("train_loss", "Newest training loss"), ("val_loss", "Newest validation loss")):
         value = history.latest(key)
         found += [[label, nats_and_bits(value)]] if value is not None else []
     if best := history.best:
         found.append(["Best validation loss", f"{best['val_loss']:.4f} at step {best['step']:,}"])
-    long = len(status.message) > SHORT  # the line above shows only the beginning of it
-    return found + ([["Message", status.message]] if long else [])
+    return found
 
 
 # ---- the line above the tabs -------------------------------------------------------------------------------------

@@ -162,6 +162,28 @@ def test_the_figures_of_a_running_run(text, monkeypatch):
     assert run_line("one")["text"] == "Stopped at step 21 and saved."
 
 
+def test_the_speed_is_the_newest_while_a_run_trains_and_then_the_mean(text):
+    run = prepare.new_run("one", text, "quick", **SMALL)
+    shown = lambda: tuple(tiles(run, run.status())[3][key] for key in ("label", "value"))
+    run.event("started", step=0, device="CPU")
+    run.log(step=0, seconds=0.0, tokens=0, characters=0, val_loss=4.0)
+    run.log(step=20, seconds=20.0, tokens=500, characters=1000, train_loss=3.0, characters_per_second=100)  # 10 s
+    run.log(step=20, seconds=25.0, tokens=500, characters=1000, val_loss=3.0)
+    run.log(step=50, seconds=35.0, tokens=1000, characters=2000, train_loss=2.0, characters_per_second=20)  # 50 s
+    with queue.turn("one", "cpu"), run.held():
+        assert shown() == ("Speed", "20")
+    run.event("stopped", step=50, message="Stopped at step 50 and saved.")
+    assert shown() == ("Mean speed", "33")  # 2,000 characters in 60 s
+    assert dict(details(run, run.status()))["Mean speed"].startswith("33 characters per second, without")
+    old = prepare.new_run("old", text, "quick", **SMALL)
+    old.log(step=10, tokens=100, tokens_per_second=50)
+    assert old.history().mean_speed == 50
+    bare = prepare.new_run("bare", text, "quick", **SMALL)
+    bare.log(step=10, tokens=100)
+    assert bare.history().mean_speed is None
+    assert tiles(bare, bare.status())[3] == dict(label="Speed", value="–", note="")
+
+
 def test_the_details_of_a_run(run, text):
     found = dict(details(run, run.status()))
     assert (found["Text"], found["Device"], found["Steps"], found["Elapsed"]) == (text.name, "CPU", "50 of 50", "0:01")
