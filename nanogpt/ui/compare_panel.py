@@ -1,4 +1,4 @@
-"""Draw the comparison in the Runs tab: losses, settings and samples of the selected runs. compare.py computes it."""
+"""Draw the comparison in the Runs tab: losses, results, settings and samples. compare.py computes it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ class Comparison:
     shown: gr.Column
     axis: gr.Radio
     plot: gr.HTML
+    results: gr.HTML
     settings: gr.HTML
     samples: gr.HTML
 
 
 def build(table: gr.HTML, rows: Callable[[], dict]) -> None:
-    """Draw the plot, the settings and the samples of the selected runs, hidden until you compare some.
+    """Draw the plot, the results, the settings and the samples of the selected runs, hidden until you compare some.
 
     `rows` returns the data of the table, which is shown again if a run is gone.
     """
@@ -47,10 +48,12 @@ def build(table: gr.HTML, rows: Callable[[], dict]) -> None:
             elem_id="compare-axis",
         )  # fmt: skip
         plot = drawn("loss_plot", elem_id="compare-plot")
+        gr.Markdown("### Results", container=False)
+        results = drawn("plain_table", elem_id="compare-results")
         gr.Markdown("### Settings that differ", container=False)
         settings = drawn("plain_table", elem_id="compare-settings")
         samples, event = build_samples(names, wrong)
-    wire(table, Comparison(names, wrong, shown, axis, plot, settings, samples), rows, event)
+    wire(table, Comparison(names, wrong, shown, axis, plot, results, settings, samples), rows, event)
 
 
 def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any) -> None:
@@ -59,7 +62,8 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any
     def opened(event: gr.EventData, axis):
         try:
             runs = compare.chosen(getattr(event, "names", None))
-            data = {parts.plot: compare.plot(runs, axis), parts.settings: compare.differences(runs)}
+            tables = {parts.results: compare.results(runs), parts.settings: compare.differences(runs)}
+            data = {parts.plot: compare.plot(runs, axis), **tables}
         except PROBLEMS as error:
             return {parts.wrong: told(explain(error), "failed"), table: rows()}
         shown = {parts.shown: gr.Column(visible=True), parts.wrong: told(""), parts.samples: compare.blank(runs)}
@@ -71,7 +75,16 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any
         except PROBLEMS as error:
             return [gr.skip(), told(explain(error), "failed")]
 
-    drawn_parts = [parts.plot, parts.settings, parts.samples, parts.names, parts.shown, parts.wrong, table]
+    drawn_parts = [
+        parts.plot,
+        parts.results,
+        parts.settings,
+        parts.samples,
+        parts.names,
+        parts.shown,
+        parts.wrong,
+        table,
+    ]
     begun = table.submit(opened, parts.axis, drawn_parts, cancels=[event], **QUIET)
     begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
     parts.axis.input(redrawn, [parts.names, parts.axis], [parts.plot, parts.wrong], **QUIET)

@@ -177,9 +177,18 @@ def _loss(run: Run, history: History, status: Status) -> tuple[str, str]:
 
 def _how_final(run: Run, history: History) -> str:
     """Return whether a finished run's loss is of the whole validation set, which a short time budget may not allow."""
+    return "whole set" if judged_share(run, history) == 1.0 else "final"
+
+
+def judged_share(run: Run, history: History) -> float | None:
+    """Return the share of the validation set that a finished run's loss is of, or None for one that has not finished.
+
+    An older version didn't log it, which gives None, too.
+    """
     characters = run.settings()["corpus"]["characters"]
     held_out = characters - train_length(characters) - 1  # nothing predicts the first one
-    return "whole set" if (history.events[-1].get("val_characters") or 0) >= held_out else "final"
+    scored = history.events[-1].get("val_characters") if history.events else None
+    return min(1.0, scored / max(1, held_out)) if scored else None
 
 
 def _time(run: Run, status: Status) -> tuple[str, str]:
@@ -232,14 +241,15 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
         found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{count_parameters(model):,}"]]
     found += [["Device", device] for device in devices(history)[-1:]]
     found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]
-    found += _measured(history)
+    found += _measured(run, history)
     long = len(status.message) > SHORT  # the line above shows only the beginning of it
     return found + ([["Message", status.message]] if long else [])
 
 
-def _measured(history: History) -> list[list[str]]:
-    """Return what was measured in a run as pairs of words and value: its mean speed, the newest and the best losses."""
-    speed, found = history.mean_speed, []
+def _measured(run: Run, history: History) -> list[list[str]]:
+    """Return what was measured in a run as pairs of words and value: its mean speed, and its losses."""
+    speed, share = history.mean_speed, judged_share(run, history)
+    found: list[list[str]] = []
     if speed:
         found.append(["Mean speed", f"{speed:,.0f} characters per second, without the time for evaluations"])
     for key, label in (("train_loss", "Newest training loss"), ("val_loss", "Newest validation loss")):
@@ -247,7 +257,14 @@ def _measured(history: History) -> list[list[str]]:
         found += [[label, nats_and_bits(value)]] if value is not None else []
     if best := history.best:
         found.append(["Best validation loss", f"{best['val_loss']:.4f} at step {best['step']:,}"])
+    if share:
+        found.append(["Final validation loss", f"{kept_loss(history):.4f}, measured on {of_the_set(share)}"])
     return found
+
+
+def of_the_set(share: float) -> str:
+    """Return a share of the validation set in words. Less than all of it is never called 100%."""
+    return "all of the validation set" if share == 1.0 else f"{max(1, int(100 * share))}% of the validation set"
 
 
 # ---- the line above the tabs -------------------------------------------------------------------------------------

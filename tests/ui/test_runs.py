@@ -185,6 +185,32 @@ def test_only_the_settings_that_differ_are_listed(runs, text):
     ]
 
 
+def test_the_number_of_steps_of_a_timed_run_is_a_result_and_no_setting(runs, text, known_speed):
+    timed, longer = (prepare.new_run(name, text, "timed", budget=budget) for name, budget in (("a", 60.0), ("b", 90.0)))
+    assert timed.settings()["train"]["max_iters"] != longer.settings()["train"]["max_iters"]  # what was planned
+    differ = lambda *runs: {key: values for key, *values in compare.differences(list(runs))["rows"]}
+    assert differ(timed, longer)["Training time"] == ["1m", "90s"]
+    assert "Steps" not in differ(timed, longer)
+    mixed = differ(timed, runs[0])
+    assert mixed["Training time"] == ["1m", "as long as it takes"]
+    assert mixed["Steps"] == ["as many as fit", "50"]
+    timed.log(step=700, seconds=60.0, tokens=text.characters, val_loss=1.75)
+    timed.event("finished", step=700, val_loss=1.625, val_characters=round(0.25 * 0.1 * text.characters))
+    runs[0].event("finished", step=50, val_loss=3.0, val_characters=text.characters)
+    table = compare.results([timed, longer, runs[0]])
+    assert table["said"] == compare.FINAL  # or the loss would contradict the plot
+    assert table["head"] == ["Result", "a", "b", "one"]
+    assert table["rows"][:4] == [
+        ["Validation loss", "1.6250", "–", "3.0000"],
+        ["Measured on", "25% of the validation set", "–", "all of the validation set"],
+        ["Steps", "700", "0", "50"],
+        ["Time", "1:00", "0:00", "0:01"],
+    ]
+    longer.log(step=10, seconds=1.0, tokens=100, val_loss=3.5)
+    assert compare.result(longer)["Measured on"] == "a part of it, while training"
+    assert compare.result(runs[1])["Measured on"] == "–"  # finished, in a version that didn't log it
+
+
 def test_a_sample_from_each_run_is_what_the_sample_tab_writes(runs):
     *_, last = compare.samples(["one", "two"], "The ", 5, 20)
     for column in last["columns"]:
