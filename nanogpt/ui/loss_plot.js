@@ -39,7 +39,9 @@ function draw(root, data) {
     log.setAttribute("aria-pressed", "false");
     const save = (kind) => html("button", { type: "button", textContent: kind, title: "Download the plot as " + kind });
     const [svg, png] = ["SVG", "PNG"].map(save);
-    bar.append(legend, smoothing, log, svg, png);
+    const tools = html("span", { className: "plot-tools" }); // on one line, together
+    tools.append(smoothing, log, svg, png);
+    bar.append(legend, tools);
     made.svg = make("svg", { role: "img", tabindex: "0", class: "plot", xmlns: NS });
     made.said = html("div", { className: "plot-said" });
     made.said.setAttribute("aria-live", "polite");
