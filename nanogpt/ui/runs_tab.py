@@ -21,11 +21,11 @@ from .parts import QUIET, Parts
 from .visit import visitor
 from .words import state_word
 
-# key, label, whether it is a number, whether it sorts from its largest value first
+# key, label, whether it is a number, whether it sorts from its largest value first; a phone shows the first three
 COLUMNS = [
-    ("name", "Name", False, False), ("text", "Text", False, False), ("state", "State", False, False),
-    ("parameters", "Parameters", True, True), ("steps", "Steps", True, True), ("epochs", "Epochs", True, True),
-    ("loss", "Val loss", True, False), ("time", "Time", True, True), ("when", "Created", False, True),
+    ("name", "Name", False, False), ("loss", "Val loss", True, False), ("state", "State", False, False),
+    ("text", "Text", False, False), ("parameters", "Parameters", True, True), ("steps", "Steps", True, True),
+    ("epochs", "Epochs", True, True), ("time", "Time", True, True), ("when", "Created", False, True),
 ]  # fmt: skip
 UNKNOWN = ("–", None)
 # Goes to a dialog that opens below the table: it may be out of view, and focus is back at the row.

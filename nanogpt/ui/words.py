@@ -23,7 +23,6 @@ STATES = dict(
 )  # fmt: skip
 TILES = ("Validation loss", "Time left", "Epochs", "Speed")
 DASH = "–"
-SHORT = 80  # characters of a message that are sure to fit into the line above the figures
 
 
 def state_word(status: Status) -> str:
@@ -241,9 +240,7 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
         found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{count_parameters(model):,}"]]
     found += [["Device", device] for device in devices(history)[-1:]]
     found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]
-    found += _measured(run, history)
-    long = len(status.message) > SHORT  # the line above shows only the beginning of it
-    return found + ([["Message", status.message]] if long else [])
+    return found + _measured(run, history)
 
 
 def _measured(run: Run, history: History) -> list[list[str]]:

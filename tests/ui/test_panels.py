@@ -192,13 +192,10 @@ def test_the_details_of_a_run(run, text):
     assert found["Newest training loss"] == "3.0000 nats per character (4.328 bits)"  # 3 / ln 2
     assert found["Newest validation loss"] == "3.1000 nats per character (4.472 bits)"
     assert found["Best validation loss"] == "3.1000 at step 50"
-    assert "Message" not in found
-    why = "Stopped early at step 50: the model was memorizing its text, so the best weights are kept."
-    run.event("finished", step=50, val_loss=3.0, message=why)
+    run.event("finished", step=50, val_loss=3.0)
     assert "Final validation loss" not in dict(details(run, run.status()))  # a version that didn't log what it is of
-    run.event("finished", step=50, val_loss=3.0, val_characters=text.characters, message=why)
+    run.event("finished", step=50, val_loss=3.0, val_characters=text.characters)
     assert dict(details(run, run.status()))["Final validation loss"] == "3.0000, measured on all of the validation set"
-    assert dict(details(run, run.status()))["Message"] == why  # too long for the line above
     (run.folder / "config.json").write_text("{", encoding="utf-8")
     assert "Parameters" not in dict(details(run, run.status()))
     assert details(None, None) == []

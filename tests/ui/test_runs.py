@@ -265,12 +265,30 @@ def test_all_runs_in_a_table(page, home: Path, tiny_text: str):
     created = datetime.fromisoformat(Run("a-run").settings()["created"]).astimezone(timezone(timedelta(hours=9)))
     assert f"{created:%Y-%m-%d %H:%M}" in page.locator("tr[data-name=a-run]").inner_text()  # in the browser's time
     assert page.locator(".runs-frame b").count() == 0  # names and texts are never parsed
+    it_shows_what_matters_on_a_phone(page)
     it_sorts_with_the_mouse_and_the_keyboard(page)
     it_compares(page)
     it_can_be_read(page)
     it_says_what_came_of_the_last_import(page, home)
     it_goes_to_the_dialog_and_back(page)
     it_renames_exports_deletes_and_opens(page, home)
+
+
+CUT = """() => [...document.querySelectorAll(".runs-frame tbody tr")].flatMap((row) => {
+  const right = row.querySelector(".runs-more").closest("td").getBoundingClientRect().left;
+  return [...row.children].slice(1, 4).filter((cell) => cell.getBoundingClientRect().right > right + 1);
+}).map((cell) => cell.textContent)"""
+
+
+def it_shows_what_matters_on_a_phone(page) -> None:
+    page.set_viewport_size(dict(width=390, height=844))
+    assert page.locator(".runs-frame thead th").all_inner_texts()[:3] == ["Name", "Val loss", "State"]
+    assert page.evaluate(CUT) == []
+    page.locator(".runs-frame [data-state]").first.evaluate(
+        "(cell) => (cell.textContent = 'Interrupted')"
+    )  # the longest
+    assert page.evaluate(CUT) == []
+    page.set_viewport_size(dict(width=1280, height=900))
 
 
 def it_sorts_with_the_mouse_and_the_keyboard(page) -> None:
