@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,19 @@ from .parts import QUIET
 
 CLOSE = """() => ({ __type__: "update", visible: false })"""
 
+# Moves a focus that was lost with a part of the page, to the first that is visible of some selectors. The page may only
+# just be drawing them, so the first one is waited for. If nothing has changed, its input is "", and the focus stays.
+REFOCUS = """(name) => {
+  const selectors = SELECTORS;
+  const seen = (selector) => [...document.querySelectorAll(selector)].find((part) => part.offsetParent);
+  const go = (tries) => {
+    const [first, ...others] = selectors.map((one) => seen(one.replace("NAME", name)));
+    if (!document.activeElement?.offsetParent && (first || tries < 10)) return (first || others.find(Boolean))?.focus();
+    if (tries) setTimeout(go, 50, tries - 1);
+  };
+  if (name !== "") go(20);
+}"""
+
 Change = Callable[..., tuple[str, dict]]  # makes the change; returns a message and updates by component
 
 
@@ -25,6 +39,11 @@ class Sure:
     ask: gr.Textbox
     yes: gr.Button
     no: gr.Button
+
+
+def refocus(*selectors: str) -> str:
+    """Return a handler for the browser that moves a lost focus. NAME in a selector stands for its input."""
+    return REFOCUS.replace("SELECTORS", json.dumps(selectors))
 
 
 def draw_sure(prefix: str) -> Sure:
@@ -84,5 +103,8 @@ def build(
     delete_button.click(pose, chosen, [sure.ask, sure.group, asked, note], **QUIET)
     gone = sure.yes.click(lambda *a: change(delete, *a), [*beside, asked], changed, **QUIET)
     gone.then(None, None, sure.group, js=CLOSE)
-    gr.on([sure.no.click, chosen.change], None, None, sure.group, js=CLOSE)
+    left = sure.no.click(None, None, sure.group, js=CLOSE)
+    chosen.change(None, None, sure.group, js=CLOSE)
+    for closed in (gone, left):  # the button that had the focus is gone
+        closed.then(None, None, None, js=refocus(f"#{what}-delete", f"#{what}-panel button"))
     return [new, rename_button, delete_button]

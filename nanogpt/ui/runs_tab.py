@@ -38,7 +38,15 @@ GO_TO = """(id) => {
   };
   if (id) go(40);
 }"""
-GO_BACK = "(name) => document.querySelector(`tr[data-name='${name}'] .runs-more`)?.focus()"
+GO_BACK = changing.refocus("tr[data-name='NAME'] .runs-more", ".runs-more", "#run-import")
+GO_ON = changing.refocus(
+    "tr[data-name='NAME'] .runs-more", "[role=tab][aria-selected=true]"
+)  # if a run was opened, the latter
+# Returns the name of the run below the one to be deleted or, at the end of the table, above it.
+NEIGHBOR = """(name) => {
+  const row = document.querySelector(`tr[data-name='${name}']`);
+  return (row?.nextElementSibling ?? row?.previousElementSibling)?.dataset.name ?? "";
+}"""
 
 
 # ---- handlers: plain functions of names ----------------------------------------------------------------------------
@@ -124,6 +132,7 @@ class Dialogs:
     note: gr.HTML
     about: gr.Textbox  # the run's name, never shown
     goal: gr.Textbox  # the elem_id to go to, never shown
+    row: gr.Textbox  # the name of the run whose row to go to after a change, never shown
     file: gr.DownloadButton  # to download, never shown
 
     def closed(self) -> dict:
@@ -146,7 +155,7 @@ def build(train: Train) -> gr.HTML:
 def draw_dialogs() -> Dialogs:
     """Draw the field to rename a run and the question before a deletion, both hidden."""
     note, file = said("runs-said"), gr.DownloadButton(visible=False)
-    about, goal = gr.Textbox(visible=False), gr.Textbox(visible=False)
+    about, goal, row = (gr.Textbox(visible=False) for _ in range(3))
     with gr.Column(visible=False, elem_id="runs-renaming", elem_classes="dialog") as renaming:
         new = gr.Textbox(label="New name", placeholder=run_panel.NAMES, max_lines=1, elem_id="runs-new-name")
         with gr.Row():
@@ -154,7 +163,7 @@ def draw_dialogs() -> Dialogs:
                 "Rename run", variant="primary", size="sm", scale=0, min_width=120, elem_id="runs-rename"
             )
             leave = gr.Button("Cancel", size="sm", scale=0, min_width=90, elem_id="runs-rename-no")
-    return Dialogs(renaming, new, rename, leave, changing.draw_sure("runs"), note, about, goal, file)
+    return Dialogs(renaming, new, rename, leave, changing.draw_sure("runs"), note, about, goal, row, file)
 
 
 def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
@@ -163,11 +172,12 @@ def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
 
     def act(event: gr.EventData):
         action, name = getattr(event, "action", ""), str(getattr(event, "name", ""))
-        done = {**dialogs.closed(), dialogs.about: name}
+        done = {**dialogs.closed(), dialogs.about: name, dialogs.row: ""}
         try:
             run_panel.found(name)
             if action == "open":
-                return {**done, train.tabs: gr.Tabs(selected="train"), **train.shown.put(train.show(name))}
+                opened = {train.tabs: gr.Tabs(selected="train"), **train.shown.put(train.show(name))}
+                return {**done, dialogs.row: name, **opened}
             if action == "export":
                 return {**done, dialogs.file: run_panel.save(name, "archive")}
             if action == "rename":
@@ -180,32 +190,44 @@ def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
             asked = {sure.ask: run_panel.question(name), sure.group: gr.Column(visible=True)}
             return {**done, **asked, dialogs.goal: sure.no.elem_id}
         except PROBLEMS as error:
-            return {**done, dialogs.note: told(explain(error), "failed"), table: rows()}
+            return {**done, dialogs.row: name, dialogs.note: told(explain(error), "failed"), table: rows()}
 
-    acted = [*dialogs.closed(), dialogs.about, dialogs.new, sure.ask, table, train.tabs, *train.shown.outputs]
+    acted = [
+        *dialogs.closed(),
+        dialogs.about,
+        dialogs.row,
+        dialogs.new,
+        sure.ask,
+        table,
+        train.tabs,
+        *train.shown.outputs,
+    ]
     answered = table.select(act, None, acted, **QUIET)
     answered.then(None, dialogs.file, None, js=run_panel.DOWNLOAD)
     answered.then(None, dialogs.goal, None, js=GO_TO)
+    answered.then(None, dialogs.row, None, js=GO_ON)
 
 
 def wire_dialogs(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
     """Wire the buttons that rename and delete a run, and show the result in both tabs."""
 
-    def change(do: Callable[..., tuple[str, str | None]], *inputs):
+    def change(do: Callable[..., tuple[str, str | None, Any]], *inputs):
         try:
-            sentence, in_view = do(*inputs)
+            sentence, in_view, row = do(*inputs)
         except PROBLEMS as error:
-            return {dialogs.note: told(explain(error), "failed"), table: rows()}
+            return {dialogs.note: told(explain(error), "failed"), table: rows(), dialogs.row: ""}
         shown = {dialogs.note: told(sentence), table: rows(), **train.shown.put(train.show(in_view))}
-        return {**dialogs.closed(), **shown}
+        return {**dialogs.closed(), **shown, dialogs.row: row}
 
-    changed = [*dialogs.closed(), table, *train.shown.outputs]
+    changed = [*dialogs.closed(), dialogs.row, table, *train.shown.outputs]
     named, gone = lambda *a: change(renamed, *a), lambda *a: change(deleted, *a)
     entered = [dialogs.about, dialogs.new, train.run]
-    gr.on([dialogs.rename.click, dialogs.new.submit], named, entered, changed, **QUIET)
-    dialogs.sure.yes.click(gone, [dialogs.about, train.run], changed, **QUIET)
+    dialogs.sure.yes.click(None, dialogs.about, dialogs.row, js=NEIGHBOR)
+    done = gr.on([dialogs.rename.click, dialogs.new.submit], named, entered, changed, **QUIET)
+    deletion = dialogs.sure.yes.click(gone, [dialogs.about, train.run], changed, **QUIET)
     left = gr.on([dialogs.leave.click, dialogs.sure.no.click], dialogs.closed, None, [*dialogs.closed()], **QUIET)
-    left.then(None, dialogs.about, None, js=GO_BACK)
+    for ended, row in ((done, dialogs.row), (deletion, dialogs.row), (left, dialogs.about)):
+        ended.then(None, row, None, js=GO_BACK)
 
 
 def build_import(table: gr.HTML, train: Train) -> None:
@@ -228,13 +250,13 @@ def build_import(table: gr.HTML, train: Train) -> None:
     upload.upload(take, upload, taken, api_visibility="private", show_progress_on=upload)
 
 
-def renamed(name: str, new: str, in_view: str | None) -> tuple[str, str | None]:
-    """Rename a run. Return a message, and the run to show in the Train tab."""
+def renamed(name: str, new: str, in_view: str | None) -> tuple[str, str | None, str]:
+    """Rename a run. Return a message, the run to show in the Train tab, and the new name."""
     chosen = run_panel.rename(name, new)
-    return f"{name} is now called {chosen}.", chosen if in_view == name else in_view
+    return f"{name} is now called {chosen}.", chosen if in_view == name else in_view, chosen
 
 
-def deleted(name: str, in_view: str | None) -> tuple[str, str | None]:
-    """Delete a run. Return a message, and the run to show in the Train tab."""
+def deleted(name: str, in_view: str | None) -> tuple[str, str | None, Any]:
+    """Delete a run. Return a message, the run to show in the Train tab, and that the row to go to stays as it is."""
     run_panel.delete(name)
-    return f"{name} is deleted.", None if in_view == name else in_view
+    return f"{name} is deleted.", None if in_view == name else in_view, gr.skip()

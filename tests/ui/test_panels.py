@@ -743,8 +743,10 @@ def it_saves_imports_renames_and_deletes(page, home: Path) -> None:
     page.locator("#run-new-name input, #run-new-name textarea").first.fill("renamed")
     page.locator("#run-rename").click()
     said(page, "#run-changed-said", "short-2 is now called renamed.")
-    page.locator("#run-delete").click()
-    page.locator("#run-delete-yes").click()
+    for answer in ("no", "yes"):
+        page.locator("#run-delete").press("Enter")
+        page.locator(f"#run-delete-{answer}").press("Enter")
+        page.wait_for_function("document.activeElement.id === 'run-delete'")
     said(page, "#run-changed-said", "renamed is deleted.")
     assert not (home / "checkpoints" / "renamed").exists()
 
@@ -781,8 +783,9 @@ def the_text_is_kept_until_nobody_needs_it(page) -> None:
     state(page, "stopped")
     page.get_by_role("tab", name="Text", exact=True).click()
     page.locator("#text-delete").click()
-    page.locator("#text-delete-yes").click()
+    page.locator("#text-delete-yes").press("Enter")
     said(page, "#text-said", "millers-play is deleted.")
+    page.wait_for_function("document.activeElement.id === 'text-delete'")
     said(page, "#corpus-report h3", "Python reference")
 
 

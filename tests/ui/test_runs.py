@@ -135,10 +135,10 @@ def test_the_bundled_run_can_be_opened_exported_and_compared(home, tmp_path, mon
 
 
 def test_after_renaming_or_deleting_the_train_tab_shows_the_run_that_was_in_view(runs):
-    assert runs_tab.renamed("one", "three", "one") == ("one is now called three.", "three")
-    assert runs_tab.renamed("three", "four", "two") == ("three is now called four.", "two")
-    assert runs_tab.deleted("four", "two") == ("four is deleted.", "two")
-    assert runs_tab.deleted("two", "two") == ("two is deleted.", None)
+    assert runs_tab.renamed("one", "three", "one") == ("one is now called three.", "three", "three")
+    assert runs_tab.renamed("three", "four", "two") == ("three is now called four.", "two", "four")
+    assert runs_tab.deleted("four", "two")[:2] == ("four is deleted.", "two")
+    assert runs_tab.deleted("two", "two")[:2] == ("two is deleted.", None)
 
 
 # --- comparing -----------------------------------------------------------------------------------------------------
@@ -408,6 +408,7 @@ def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
     said(page, "#runs-said", "b-run is now called d-run.")
     page.get_by_label("Compare d-run").wait_for()
     assert not page.locator("#runs-renaming").is_visible()
+    page.wait_for_function(IN_VIEW, arg="tr[data-name=d-run] .runs-more")
     with page.expect_download() as packed:
         choose(page, "d-run", "Export run")
     assert packed.value.suggested_filename == "d-run.zip"
@@ -416,9 +417,12 @@ def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     said(page, "#runs-sure", "")
-    page.locator("#runs-delete-yes").click()
+    rows = names(page)
+    below = [*rows[rows.index("c-run") + 1 :], *rows[:-1][::-1]][0]  # or above, at the end of the table
+    page.locator("#runs-delete-yes").press("Enter")
     said(page, "#runs-said", "c-run is deleted.")
     assert not (home / "checkpoints" / "c-run").exists()
+    page.wait_for_function(IN_VIEW, arg=f"tr[data-name={below}] .runs-more")
     page.get_by_role("button", name="a-run", exact=True).click()
     page.wait_for_function("document.querySelector('#train-run input')?.value === 'a-run'")
     assert page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
