@@ -174,9 +174,9 @@ function tourSteps(html) {
       area.append(row, code, said, shown);
       write();
       return ({ want, doing = "" }) => {
-        if (want !== "adamw") return;
-        if (ready() && wanted) advance();
-        else if (!ready()) said.textContent = doing.startsWith("AdamW") ? "Training a tiny model …" : doing; // step 9 has SGD, too
+        if (want !== "adamw" || !wanted) return; // step 9 asks for the same
+        if (ready()) advance();
+        else said.textContent = doing.startsWith("AdamW") ? "Training a tiny model …" : doing; // step 9 has SGD, too
       };
       function advance() {
         const { adamw } = heard.adamw;
@@ -202,11 +202,17 @@ function tourSteps(html) {
     adamw(area, lesson, { heard, train, stop, button, complete }) {
       const row = html("div", "tour-row"), said = status(), shown = html("div", "");
       let which = 0;
-      row.append(button("Train with both", () => { said.textContent = "Starting …"; train({ want: "adamw" }); }), button("Stop", stop));
+      const begin = () => {
+        heard.both = true;
+        if (heard.adamw?.weights) return hear({ ...heard.adamw, doing: "Both are trained already. These are their losses." });
+        said.textContent = "Starting …";
+        train({ want: "adamw" });
+      };
+      row.append(button("Train with both", begin), button("Stop", stop));
       area.append(row, said, shown);
       const hear = (message) => {
         const { want, adamw = [], sgd = [], rate, weights, doing = "" } = message;
-        if (want !== "adamw") return;
+        if (want !== "adamw" || !heard.both) return; // step 8 trains both, too, but shows only one
         said.textContent = doing;
         const line = (name, losses) => ({ name, points: losses.map((loss, i) => [i + 1, loss]) });
         if (!adamw.length) return;
@@ -215,7 +221,7 @@ function tourSteps(html) {
         shown.append(...follow(weights));
         complete();
       };
-      if (heard.adamw) hear(heard.adamw);
+      if (heard.both && heard.adamw) hear(heard.adamw);
       return hear;
 
       function follow(weights) {

@@ -719,6 +719,32 @@ def test_what_a_model_showed_in_the_tour_goes_with_it(alone):
 
 
 @pytest.mark.slow
+def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
+    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    draw(page, steps=[dict(STEPS[0], key=key, title=key) for key in ("training", "adamw")], model="a", tokens=["T"])
+    curves = lambda: page.locator(".tour-curves").count()
+    page.locator(".tour-question input").first.check()
+    page.get_by_role("button", name="100 steps").click()
+    steps = [dict(g=0.1, m=0.1, v=0.1, update=-0.1)]
+    weights = [dict(character=character, path=[[0.1, 0.2, 0.3]] * 100, steps=steps) for character in "AB"]
+    found = dict(want="adamw", adamw=[4.0] * 100, sgd=[4.0] * 100, rate=1, weights=weights, doing="", words="So.")
+    draw(page, **found)
+    assert curves() == 1
+    page.get_by_role("button", name="Next").click()
+    page.locator(".tour-question input").first.check()
+    draw(page, **found)  # which the step before had asked for
+    assert (curves(), page.locator(".tour-dot[data-done=true]").count()) == (0, 1)
+    page.get_by_role("button", name="Train with both").click()
+    assert (curves(), page.locator(".tour-dot[data-done=true]").count()) == (1, 2)
+    assert page.locator(".tour-said").text_content().startswith("Both are trained already.")
+    assert [event for event, _ in page.evaluate("sent")] == ["submit"]  # only once
+    page.get_by_role("button", name="Back").click()
+    assert curves() == 0
+    page.get_by_role("button", name="Finish").or_(page.get_by_role("button", name="Next")).click()
+    assert curves() == 1  # asked for here
+
+
+@pytest.mark.slow
 def test_a_training_of_the_tour_that_was_canceled_says_so(alone):
     page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
     draw(page, steps=STEPS[1:], model="a", tokens=["T"])
