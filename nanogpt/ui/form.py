@@ -16,7 +16,7 @@ from ..layout import LAYOUTS
 from ..presets import PLANNED, PRESETS, Preset, preset
 from ..runs import queue
 from ..tokenizer import unit
-from .parts import QUIET
+from .parts import QUIET, afterward
 from .visit import visitor
 from .words import shape
 
@@ -38,6 +38,19 @@ NO_TIME = f"{LABELS['budget']} is empty; enter one such as 60s or 3m, or choose 
 OWN_FIELDS = ("layout", "budget", "max_iters")  # drawn on their own
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
 LENGTHS = (3, 4)  # the positions of budget and max_iters in `Form.fields`
+# Tells of what you type once you pause, so that what is half typed isn't estimated. Meanwhile the estimate is marked as
+# old, and fades only if the next one takes long, as when a model has to be measured. Fields also change when a preset
+# fills them in; Gradio's own event for typing leaves out Backspace.
+TYPED = """() => new Promise((resolve) => {
+  if (!document.activeElement?.matches("input[type=number], input[type=text], textarea")) {
+    return resolve({ __type__: "update" });
+  }
+  clearTimeout(window.nanogptTyping?.timer);
+  window.nanogptTyping?.resolve({ __type__: "update" }); // of several inputs, the last one counts
+  document.getElementById("train-estimate")?.classList.add("old");
+  window.nanogptTyping = { resolve, timer: setTimeout(() => resolve(String(performance.now())), PAUSE) };
+})""".replace("PAUSE", "400")
+TOLD = "() => document.getElementById('train-estimate')?.classList.remove('old')"
 KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
 
 
@@ -286,14 +299,18 @@ def build_advanced(form: Form, corpus_id: gr.HTML) -> None:
     refill = form.layout.input(other_layout, [form.presets, form.layout], form.fields, **quick)
     refill.then(estimate, **asked)
     form.filled = [fill, refill]
-    entered = [form.budget.submit, form.budget.blur, form.max_iters.submit, form.max_iters.blur]
     chosen = [form.presets.input, form.layout.input]
     gr.on(
-        [*chosen, *entered], None, None, form.estimate, js="() => 'Measuring this machine …'"
+        chosen, None, None, form.estimate, js="() => 'Measuring this machine …'"
     )  # in the browser, so that it shows at once
-    gr.on(entered, estimate, **asked)
+    typed = gr.Textbox(visible=False)  # changes once what was typed is to be estimated
+    boxes = [one for one in (form.budget, form.max_iters, *form.advanced) if not isinstance(one, gr.Dropdown)]
+    gr.on([one.change for one in boxes], None, None, typed, js=TYPED, trigger_mode="multiple")
+    told = typed.change(estimate, **asked)
+    afterward(told, None, None, None, js=TOLD)
     for one in form.advanced:
-        (one.input if isinstance(one, gr.Dropdown) else one.blur)(estimate, **asked)
+        if isinstance(one, gr.Dropdown):
+            one.input(estimate, **asked)
     labels = gr.State()  # those in view, so that they are only sent if they change
 
     def label(before):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import gradio as gr
@@ -261,6 +263,39 @@ def test_screen_readers_hear_of_evaluations_and_not_of_each_step(unopened_page, 
         assert heard() == before
         grow(page, run, 12, val_loss=2.4)
         page.wait_for_function("document.querySelector('#train-status [role=status]').textContent.includes('2.400')")
+
+
+@pytest.mark.slow
+def test_the_estimate_follows_what_is_typed(unopened_page):
+    page = unopened_page
+    visit(page)
+    open_tab(page, "Train")
+    told = "document.querySelector('#train-estimate textarea').value"
+    page.wait_for_function(f"{told}.includes('parameters')")
+    field = page.locator("#train-budget :is(input, textarea)")
+    field.focus()
+    for key in ("End", *["Backspace"] * 2):  # for which Gradio has no event of its own
+        page.keyboard.press(key)
+    page.wait_for_function(f"{told}.startsWith('Training time is empty')")
+    asked: list[str] = []
+    # the data of an estimate are the text's id, the preset, the layout, the time; others begin with a state
+    page.on("request", lambda request: asked.append(request.post_data or "") if "/run/" in request.url else None)
+    page.keyboard.type("90s", delay=20)
+    page.wait_for_function(f"{told}.includes('parameters')")
+    estimated = [re.match(r'{"data":\["\w+","timed","modern","(.*?)"', body) for body in asked]
+    assert [found[1] for found in estimated if found] == ["90s"]  # and nothing that was half typed
+    assert field.evaluate("(field) => field === document.activeElement")
+    page.get_by_label("Quick").check()
+    page.wait_for_function(f"{told}.startsWith('About')")
+    steps = page.locator("#train-max-iters input")
+    steps.fill("")
+    steps.press("-")
+    page.wait_for_timeout(600)
+    before = page.evaluate(told)
+    steps.fill("4000")
+    page.wait_for_function(f"{told}.startsWith('About') && {told} !== {json.dumps(before)}")
+    assert page.locator(".toast-body").count() == 0
+    page.wait_for_function("!document.querySelector('#train-estimate.old')")
 
 
 @pytest.mark.slow
