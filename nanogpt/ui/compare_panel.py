@@ -75,16 +75,8 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any
         except PROBLEMS as error:
             return [gr.skip(), told(explain(error), "failed")]
 
-    drawn_parts = [
-        parts.plot,
-        parts.results,
-        parts.settings,
-        parts.samples,
-        parts.names,
-        parts.shown,
-        parts.wrong,
-        table,
-    ]
+    tables = [parts.results, parts.settings]
+    drawn_parts = [parts.plot, *tables, parts.samples, parts.names, parts.shown, parts.wrong, table]
     begun = table.submit(opened, parts.axis, drawn_parts, cancels=[event], **QUIET)
     begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
     parts.axis.input(redrawn, [parts.names, parts.axis], [parts.plot, parts.wrong], **QUIET)

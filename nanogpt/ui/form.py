@@ -300,9 +300,8 @@ def build_advanced(form: Form, corpus_id: gr.HTML) -> None:
     refill.then(estimate, **asked)
     form.filled = [fill, refill]
     chosen = [form.presets.input, form.layout.input]
-    gr.on(
-        chosen, None, None, form.estimate, js="() => 'Measuring this machine …'"
-    )  # in the browser, so that it shows at once
+    # in the browser, so that it shows at once
+    gr.on(chosen, None, None, form.estimate, js="() => 'Measuring this machine …'")
     typed = gr.Textbox(visible=False)  # changes once what was typed is to be estimated
     boxes = [one for one in (form.budget, form.max_iters, *form.advanced) if not isinstance(one, gr.Dropdown)]
     gr.on([one.change for one in boxes], None, None, typed, js=TYPED, trigger_mode="multiple")

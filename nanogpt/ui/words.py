@@ -218,9 +218,8 @@ def _rounded(often: float) -> str:
 
 def _speed(history: History, status: Status) -> tuple[str, str]:
     """Return the speed of training: the newest one of a run that trains, and the mean of one that has ended."""
-    newest = history.latest("characters_per_second") or history.latest(
-        "tokens_per_second"
-    )  # older runs logged this key
+    # older runs logged tokens
+    newest = history.latest("characters_per_second") or history.latest("tokens_per_second")
     speed = newest if status.busy else history.mean_speed
     return (f"{speed:,.0f}", "characters per second") if speed else (DASH, "")
 

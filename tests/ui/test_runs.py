@@ -110,9 +110,8 @@ def test_the_menu_of_a_row_asks_before_it_renames_or_deletes_and_says_what_canno
     assert updates[parts["runs-question"]].startswith("Delete one, ")
     updates = choose("rename", "gone")
     assert [updates[parts[one]].visible for one in dialogs] == [False, False]
-    assert (
-        updates[parts["runs-said"]].value["text"] == "There is no run named gone. `python -m nanogpt runs` lists them."
-    )
+    lost = updates[parts["runs-said"]].value["text"]
+    assert lost == "There is no run named gone; did you mean one? `python -m nanogpt runs` lists them."
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")  # visitors have no command line
     assert choose("rename", "gone")[parts["runs-said"]].value["text"] == "There is no run named gone."
     monkeypatch.delenv("NANOGPT_PUBLIC")

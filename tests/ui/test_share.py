@@ -111,7 +111,7 @@ def test_one_file_is_what_its_exporter_writes(run):
     assert Path(share_tab.take("one", "page")).name == "one.html"
     text = Path(share_tab.take("one", "text"))
     assert text.read_text(encoding="utf-8") == corpus.listed()[0].text()
-    assert f'else "{text.name}"' in code_export.python(run)  # the program finds it
+    assert f'default="{text.name}"' in code_export.python(run)  # the program finds it
     (run.folder / "model.safetensors").unlink()
     with pytest.raises(NanoGPTError, match="no weights yet"):
         share_tab.take("one", "page")
