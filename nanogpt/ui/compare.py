@@ -111,7 +111,8 @@ def shown(key: str, value: Any) -> str:
 
 def blank(runs: list[Run]) -> dict[str, Any]:
     """Return the data of side_by_side.js before anything is sampled."""
-    return dict(columns=[dict(name=run.name, prompt="", text="", said="", state="") for run in runs], follow=True)
+    columns = [dict(name=run.name, prompt="", text="", said="", state="") for run in runs]
+    return dict(columns=columns, follow=True, stopped=True)
 
 
 def samples(names: Any, prompt: str | None, seed: Any, length: Any) -> Iterator[dict[str, Any]]:
@@ -123,6 +124,7 @@ def samples(names: Any, prompt: str | None, seed: Any, length: Any) -> Iterator[
     given = dict(seed=0 if seed is None else seed, length=300 if length is None else length)
     config = SampleConfig(**{key: known[key].parse(value, LABELS[key]) for key, value in given.items()})
     data = blank(chosen(names))
+    del data["stopped"]  # the page's buttons decide that from here on
     for column in data["columns"]:
         column["said"] = sample_tab.note(column["name"], prompt or "")
         try:

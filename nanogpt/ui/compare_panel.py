@@ -13,12 +13,9 @@ from ..errors import PROBLEMS, explain
 from . import compare
 from .drawn import drawn, said, told
 from .parts import QUIET, afterward
-from .sample_tab import AT_ONCE
+from .sample_tab import AT_ONCE, BEGUN
 
-STOPPED = """(data) => ({
-  ...data,
-  columns: data.columns.map((one) => ({ ...one, state: one.state === "writing" ? "stopped" : one.state })),
-})"""
+STOPPED = "(data) => ({ ...data, stopped: true })"
 
 
 @dataclass
@@ -113,12 +110,15 @@ def build_samples(names: gr.State, wrong: gr.HTML) -> tuple[gr.HTML, Any]:
 
     buttons = [generate, stop]
     writing = lambda on: [gr.Button(interactive=not on), gr.Button(interactive=on)]
-    begun = gr.on([generate.click, prompt.submit], lambda: writing(True), None, buttons, **QUIET)
+    asked = [generate.click, prompt.submit]
+    gr.on(asked, None, samples, samples, js=BEGUN)
+    begun = gr.on(asked, lambda: writing(True), None, buttons, **QUIET)
     event = begun.then(
         sampled, [names, prompt, seed, length], [samples, wrong],
         show_progress="hidden", concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
     )  # fmt: skip
     afterward(event, lambda: writing(False), None, buttons, **QUIET)
+    afterward(event, None, samples, samples, js=STOPPED)  # whatever ended it
     stopped = stop.click(lambda: writing(False), None, buttons, cancels=[event], **QUIET)
     stopped.then(None, samples, samples, js=STOPPED)
     return samples, event

@@ -51,8 +51,9 @@ DOWNLOAD = f"""(written) => {{
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }}"""
 # The last piece of a stopped text still says that more will follow, so correct that here.
+BEGUN = "(written) => ({ ...written, stopped: false })"
 STOPPED = """(written, said) => [
-  { ...written, state: written?.state === "writing" ? "stopped" : written?.state },
+  { ...written, stopped: true },
   { ...said, state: said?.state === "running" ? "finished" : said?.state },
 ]"""
 COPY = f"""async (written) => {{
@@ -250,6 +251,7 @@ def build() -> SampleTab:
     buttons = [generate, another, stop]
     writing = lambda on: [gr.Button(interactive=not on)] * 2 + [gr.Button(interactive=on)]
     events = []
+    gr.on([generate.click, another.click], None, output, output, js=BEGUN)
     for button, handler in ((generate, on_page), (another, again)):
         begun = button.click(lambda: [*writing(True), line("")], None, [*buttons, taken], **QUIET)
         event = begun.then(
@@ -257,6 +259,7 @@ def build() -> SampleTab:
             concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
         )  # fmt: skip
         afterward(event, lambda: writing(False), None, buttons, **QUIET)
+        afterward(event, None, [output, whose_line], [output, whose_line], js=STOPPED)  # whatever ended it
         events.append(event)
     stopped = stop.click(lambda: writing(False), None, buttons, cancels=events, **QUIET)
     stopped.then(None, [output, whose_line], [output, whose_line], js=STOPPED)

@@ -1,10 +1,14 @@
 // Samples side by side: draw(root, {columns: [{name, prompt, text, said, state}, …], follow}). The prompt is marked in each.
-// `state` is "writing" while more is to come, and "stopped" after Stop, although a last piece may still arrive.
+// `state` is "writing" while more is to come. After data with `stopped`, nothing is: a last piece that still arrives shows
+// as stopped, too, or not at all if it is of other columns. Data in which `stopped` is false ends that.
 // With `follow`, the page follows the column that grows, until you scroll.
 function draw(root, data) {
-  const { columns = [], follow = false } = data || {};
-  const names = JSON.stringify(columns.map(({ name }) => name));
+  const { columns: all = [], follow = false, stopped = root.__stopped } = data || {};
+  const names = JSON.stringify(all.map(({ name }) => name));
   let view = root.__columns;
+  if (stopped && data.stopped === undefined && view && view.names !== names) return;
+  root.__stopped = stopped;
+  const columns = all.map((one) => (stopped && one.state === "writing" ? { ...one, state: "stopped" } : one));
   if (!view || view.names !== names) {
     const made = (tag, className) => Object.assign(document.createElement(tag), { className });
     const box = made("div", "side-by-side");
@@ -25,11 +29,6 @@ function draw(root, data) {
     root.replaceChildren(box);
     view = root.__columns = { names, parts };
   }
-  const late = ({ text, state }, part) => part.stopped && state === "writing" && text.startsWith(part.stopped);
-  if (columns.some((one, i) => late(one, view.parts[i]))) {
-    props.value = { ...data, columns: columns.map((one, i) => (late(one, view.parts[i]) ? { ...one, state: "stopped" } : one)) }; // draws again
-    return;
-  }
   const page = follow && (root.__page ||= inView()); // it listens to the window, so there is one for all columns to come
   const grew = columns.findLastIndex(({ text }, i) => text !== view.parts[i].written);
   const before = view.parts[0]?.written;
@@ -37,7 +36,6 @@ function draw(root, data) {
   columns.forEach(({ prompt, text, said, state }, i) => {
     const part = view.parts[i];
     part.written = text;
-    part.stopped = state === "stopped" ? text : "";
     const mark = document.createElement("mark");
     mark.textContent = prompt;
     part.text.replaceChildren(...(prompt ? [mark, text] : [text]));

@@ -1,6 +1,6 @@
 // The generated text: draw(root, {prompt, texts: [text, …], state}). Each text follows the prompt, which is marked.
-// `state` is "writing" while more text will follow, and "stopped" after Stop, although a last piece may still arrive. The
-// box shows the newest line unless you have scrolled up, and the page follows the box as it grows, until you scroll.
+// `state` is "writing" while more text will follow. After data with `stopped`, none will: a last piece that still arrives
+// shows as stopped, too, until there is data in which `stopped` is false. The box shows the newest line unless you have scrolled up, and the page follows the box as it grows, until you scroll.
 function draw(root, data) {
   let view = root.__writing;
   if (!view) {
@@ -16,16 +16,13 @@ function draw(root, data) {
       if (event.target.closest("#sample-prompt")) document.querySelector("#sample-generate").click();
     });
   }
-  const { prompt = "", texts = [], state = "" } = data || {};
+  const { prompt = "", texts = [], stopped = view.stopped } = data || {};
+  const state = stopped && data?.state === "writing" ? "stopped" : data?.state || "";
   const { box } = view;
   const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
   const continues = Boolean(view.texts.length) && view.prompt === prompt && view.texts.length === texts.length
     && texts.every((text, i) => text.startsWith(view.texts[i]));
-  if (view.stopped && continues && state === "writing") {
-    props.value = { ...data, state: "stopped" }; // draws again
-    return;
-  }
-  view.stopped = state === "stopped";
+  view.stopped = stopped;
   if (!continues) {
     view.prompt = prompt;
     view.texts = texts.map(() => "");

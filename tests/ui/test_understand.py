@@ -659,6 +659,41 @@ def compose(page, *steps: str, commit: str = "") -> list:
     return page.evaluate("sent.splice(0).map(([event, { letter }]) => letter)")
 
 
+STATES = "() => [...document.querySelectorAll('.side, .writing')].map((one) => one.dataset.state)"
+
+
+@pytest.mark.slow
+def test_a_piece_that_arrives_after_stop_shows_as_stopped(alone):
+    """A piece may be of another column than the one that was being written, or of runs no longer compared."""
+    page = alone("side_by_side", "in_view")
+    column = lambda name, text, state: dict(name=name, prompt="", said="", text=text, state=state)
+    begun = [column("a", "ab", "writing"), column("b", "", "")]
+    draw(page, columns=begun)
+    assert page.evaluate(STATES) == ["writing", ""]
+    draw(page, columns=begun, stopped=True)
+    assert page.evaluate(STATES) == ["stopped", ""]
+    draw(page, columns=[column("a", "abc", "done"), column("b", "a", "writing")])
+    assert page.evaluate(STATES) == ["done", "stopped"]
+    draw(page, columns=[column("c", "", ""), column("d", "", "")], stopped=True)
+    draw(page, columns=[column("a", "abc", "done"), column("b", "abc", "writing")])
+    assert page.locator(".side h4").all_inner_texts() == ["c", "d"]
+    asked = [column("c", "a longer text than the one that was stopped", "writing"), column("d", "", "")]
+    draw(page, columns=asked, stopped=False)
+    draw(page, columns=asked)
+    assert page.evaluate(STATES) == ["writing", ""]
+
+
+@pytest.mark.slow
+def test_a_sample_that_begins_as_the_stopped_one_is_being_written(alone):
+    page = alone("writing", "in_view")
+    for text, told, state in (
+        ("ab", {}, "writing"), ("ab", dict(stopped=True), "stopped"), ("abc", {}, "stopped"),
+        ("abc", dict(stopped=False), "writing"), ("abcd", {}, "writing"),
+    ):  # fmt: skip
+        draw(page, prompt="", texts=[text], state="writing", **told)
+        assert page.evaluate(STATES) == [state]
+
+
 @pytest.mark.slow
 def test_a_guess_is_the_character_that_a_keyboard_has_composed(alone):
     page = alone("guessing", "tokens", "token_bars")
