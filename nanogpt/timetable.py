@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from .config import TrainConfig
 
 LOGS, EVALUATIONS = 200, 20  # per timed run; runs with fixed steps evaluate every `eval_interval` steps
+APART = 1.0  # seconds at least between two evaluations of a timed run: steps are worth more in a short one
 SOME, FEW = 32, 4  # the fewest windows in an evaluation, and where a time budget can hardly afford those
 SAVE_SECONDS = 60  # a crash never costs more than this, even if evaluations are rare, unless saves take over 2 s
 SLOWER = 3  # times as long as the fastest evaluation, which the last ones may take on a busy machine
@@ -131,7 +132,7 @@ class Timetable:
             before = self.share
             self.share = min(1.0, self.seconds / max(1e-3, self.config.budget - self.reserve))
             # not just before the end, which has one of its own
-            self.evaluating = self.first or self._next_evaluation <= self.share < 1.0 - 0.5 / EVALUATIONS
+            self.evaluating = self.first or self._next_evaluation <= self.share < 1.0 - 0.5 * self._closest
             if self.evaluating or self._evaluated is None:
                 self._evaluated = self.share
             self.logging = self.evaluating or int(before * LOGS) < int(self.share * LOGS)
@@ -146,7 +147,12 @@ class Timetable:
         left = overhead(self.config.budget) - self.reserve - self._spent
         cost = self._evaluation + self._sample + self._save * self._saves_with_evaluations
         more = int(max(0.0, left) / cost)  # evaluations, besides the one at the end
-        return self._evaluated + max(1 / EVALUATIONS, (1.0 - self._evaluated) / (more + 1))
+        return self._evaluated + max(self._closest, (1.0 - self._evaluated) / (more + 1))
+
+    @property
+    def _closest(self) -> float:
+        """Return the share of a timed run that is at least between two evaluations."""
+        return max(1 / EVALUATIONS, APART / self.config.budget)
 
     def expect(self, pending: float, improving: bool) -> None:
         """Note what the end of the run will take: `pending` seconds more to save, and one model to judge or two.
