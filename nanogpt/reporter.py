@@ -45,7 +45,7 @@ class Reporter:
         self.loss_sum = torch.tensor(at.loss_sum, device=device.type)  # on the device: reading it would wait
         self.lr = self.grad_norm = 0.0
         self.best_weights: dict[str, torch.Tensor] = {}  # not yet saved
-        self.stopping = False
+        self.begun = self.stopping = False
         self.marked_step, self.marked_time = at.step, time.perf_counter()  # of the latest row in the log
         note = lambda step, message: run.event("note", step=step, message=message)
         self.snapshots = Snapshots(run.folder, model, config, at.seconds, note)
@@ -66,7 +66,7 @@ class Reporter:
         self.due.took(other=self.snapshots.look(step, self.at.seconds))
         self.due.expect(self.snapshots.pending, self.at.best_step == self.at.evaluated_step)
         self.stopping = self.run.stop_file.exists() or self.due.makes_room
-        row = {**self.training_loss(), **self.evaluation()}
+        row = {**self.opening(), **self.training_loss(), **self.evaluation()}
         if row:
             tokens = step * self.per_step  # read so far, those of earlier epochs again
             counts = dict(tokens=tokens, characters=round(tokens * self.data.per_token))
@@ -86,11 +86,35 @@ class Reporter:
         """Return True if patience is used up: more steps would only memorize the training set."""
         return 0 < self.config.patience <= self.at.worse
 
+    def opening(self) -> dict[str, float]:
+        """At the first look, return a new run's training loss, the first point of its curve, and note what that takes.
+
+        A timed run looks twice, even if it is resumed: the first look loads libraries, too, so it says little about
+        later ones. If another number of windows follows from that than before, its best weights are evaluated again.
+        """
+        at, due, new = self.at, self.due, self.at.evaluated_step < 0
+        if self.begun or not (new or self.config.budget):
+            return {}
+        self.begun = True
+        for _ in range(2 if self.config.budget else 1):
+            began, most = time.perf_counter(), due.opening
+            loss = estimate_loss(self.model, self.data.train, self.device, most, self.data.lengths)
+            took = time.perf_counter() - began
+            due.took(other=took, opening=took / most)
+        if not new and due.windows != at.windows:
+            self.evaluate_best_again()
+        return dict(train_loss=loss) if new else {}
+
+    def evaluate_best_again(self) -> None:
+        """Evaluate the best weights on the windows that evaluations use from here on, to compare the two."""
+        began, best = time.perf_counter(), load_model(self.run.folder, self.device.type)
+        loss = estimate_loss(best, self.data.val, self.device, self.due.windows, self.data.lengths)
+        self.at.best_val_loss, self.at.best_regular_loss, self.at.windows = loss, loss, self.due.windows
+        self.due.took(other=time.perf_counter() - began)
+
     def training_loss(self) -> dict[str, float]:
         """Return the mean loss since the last row, learning rate, gradient norm and speed, if due."""
         at, per_token = self.at, self.data.per_token
-        if at.evaluated_step < 0:  # a new run: the first point of both curves
-            return dict(train_loss=self.opening_loss())
         if not (self.due.logging and at.loss_count and at.step > self.marked_step):  # not where a run resumes
             return {}
         loss = float(self.loss_sum) / at.loss_count / per_token  # on a GPU this waits for the steps so far
@@ -103,18 +127,6 @@ class Reporter:
             train_loss=loss, learning_rate=self.lr, grad_norm=float(self.grad_norm), tokens_per_second=round(speed),
             characters_per_second=round(speed * per_token),
         )  # fmt: skip
-
-    def opening_loss(self) -> float:
-        """Return a new model's loss on some of the training set, and note what that takes.
-
-        A timed run looks twice: the first look loads libraries, too, so it says little about later ones.
-        """
-        for _ in range(2 if self.config.budget else 1):
-            began, most = time.perf_counter(), self.due.opening
-            loss = estimate_loss(self.model, self.data.train, self.device, most, self.data.lengths)
-            took = time.perf_counter() - began
-            self.due.took(other=took, opening=took / most)
-        return loss
 
     def evaluation(self) -> dict[str, float]:
         """If due, evaluate the model on the validation set, keep its weights if they are the best, write a sample.
@@ -132,7 +144,7 @@ class Reporter:
         if due.evaluating:  # patience goes by regular evaluations only, so that a stop doesn't change when a run ends
             # in a row, because a single bad evaluation may be noise
             at.worse = at.worse + 1 if loss > at.best_regular_loss + CLEARLY_WORSE else 0
-            at.best_regular_loss = min(at.best_regular_loss, loss)
+            at.best_regular_loss, at.evaluated_seconds = min(at.best_regular_loss, loss), at.seconds
         # a copy in memory, on the device: writing it at every evaluation could take longer than the steps between
         if loss < at.best_val_loss:
             at.best_val_loss, at.best_step = loss, at.step

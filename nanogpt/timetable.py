@@ -29,9 +29,10 @@ class Timetable:
     a forward pass counts as a third of a step, and an evaluation may cost 0.25% of the run (5% for the final one,
     or for each of two if the best weights aren't the last). With a time budget, the measured cost of evaluations,
     samples and saves decides how many there are: together they stay within `overhead`, but for the last evaluation,
-    which may always take 1% of the budget. They are evenly spaced, and spaced again whenever that cost changes.
+    which may always take 1% of the budget. They are evenly spaced over what is left of the run.
 
-    All evaluations of a run but the last use the same windows, or their losses could not be compared.
+    All evaluations of a run but the last use the same windows, or their losses could not be compared; only a run that
+    is resumed where that would take over 1% of the budget goes on with fewer.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Timetable:
         size: int = 0,
         costs: Mapping[str, float] | None = None,
         windows: int = 0,
+        evaluated: float = 0.0,
     ):
         """Start after `seconds` already spent on the run. A save writes about `size` bytes.
 
-        `costs` are those of an earlier run of this shape on this machine; they replace the guesses. A resumed run has
-        the number of `windows` that its evaluations have used so far.
+        `costs` are those of an earlier run of this shape on this machine; they replace the guesses. For a resumed run,
+        `windows` is how many its evaluations have used so far, and `evaluated` is when the last regular one was, in
+        seconds spent on the run.
         """
         self.config = config
         self.starting = 0.0  # seconds of this turn before the run's clock began
@@ -58,6 +61,7 @@ class Timetable:
         work = config.max_iters * config.batch_size * 3  # of the run, in forward passes of one window
         by_work = SOME if config.budget else max(SOME, int(0.0025 * work))
         self.windows = min(all_windows, windows or by_work)
+        self._before = windows
         self.final_windows = min(all_windows, max(SOME, int(0.05 * work)))
         self.pending = 0.0  # seconds that the next save will take longer than the last one
         self.judged = 2  # models to evaluate at the end: 1 if the last weights are the best so far
@@ -69,11 +73,11 @@ class Timetable:
         self._evaluation, self._sample = 0.0, known.get("sample", SAMPLE)  # seconds of the last one
         self._save = known.get("save", size / DISK)
         self._looked = (seconds, self._spent)  # when the last training step began
-        self._evaluated: float | None = None  # `share` at the last evaluation, or where a resumed run went on
+        self._evaluated = evaluated  # `seconds` at the last regular evaluation
         self._began = self._saved = time.perf_counter()
         self._began -= seconds  # time before a resume counts, too
         self._earlier = seconds
-        self._has_saved, self.first = False, True
+        self._has_saved, self._has_looked, self.first = False, False, True
         self._log_interval = max(1, config.max_iters // LOGS)
 
     @property
@@ -131,10 +135,12 @@ class Timetable:
         else:
             before = self.share
             self.share = min(1.0, self.seconds / max(1e-3, self.config.budget - self.reserve))
-            # not just before the end, which has one of its own
-            self.evaluating = self.first or self._next_evaluation <= self.share < 1.0 - 0.5 * self._closest
-            if self.evaluating or self._evaluated is None:
-                self._evaluated = self.share
+            # neither where a resumed run was evaluated when it stopped, nor just before the end, where it will be
+            between = self._has_looked and self.share < 1.0 - 0.5 * self._closest
+            self.evaluating = self.first or (between and self.share >= self._next_evaluation)
+            if self.evaluating:
+                self._evaluated = self.seconds
+            self._has_looked = True
             self.logging = self.evaluating or int(before * LOGS) < int(self.share * LOGS)
         self.last = step > 0 and (self.share >= 1.0 or self._no_step_fits())  # every run takes at least one step
         self._looked = (self.seconds, self._spent)
@@ -142,12 +148,11 @@ class Timetable:
     @property
     def _next_evaluation(self) -> float:
         """Return the `share` at which a timed run evaluates next, to spend evenly what is left of the overhead."""
-        if self._evaluated is None:
-            return math.inf
         left = overhead(self.config.budget) - self.reserve - self._spent
         cost = self._evaluation + self._sample + self._save * self._saves_with_evaluations
         more = int(max(0.0, left) / cost)  # evaluations, besides the one at the end
-        return self._evaluated + max(self._closest, (1.0 - self._evaluated) / (more + 1))
+        last = self._evaluated / max(1e-3, self.config.budget - self.reserve)  # as a share
+        return last + max(self._closest, (1.0 - last) / (more + 1))
 
     @property
     def _closest(self) -> float:
@@ -204,26 +209,33 @@ class Timetable:
         """Record seconds spent on something other than training steps.
 
         `window` is the time per window of an evaluation, already included in `evaluation`. `opening` is that of a look
-        before the first one, by which a timed run chooses how many windows its evaluations use.
+        before the first one of a turn, by which a timed run chooses how many windows its evaluations use.
         """
         self._spent += evaluation + sample + save + other
         self._evaluation, self._sample = evaluation or self._evaluation, sample or self._sample
         if save:
             self._save, self._saved, self._has_saved = save, time.perf_counter(), True
-        if not self.config.budget:
-            return
+        if self.config.budget:
+            self._learn(opening, window)
+
+    def _learn(self, opening: float, window: float) -> None:
+        """Choose by the seconds that windows take how many of them a timed run evaluates."""
         if window:
             self._recent = [*self._recent[-2:], window]
         self._window = min(self._window, window or math.inf, opening or math.inf)
         if opening:
-            self.windows = self._affordable(0.0025, 0.01)
+            self.windows = self._as_before() or self._affordable(0.0025, 0.01)
         if self._window < math.inf:
             left = overhead(self.config.budget) - self._spent - self._evaluation - self._sample - self._save
             # what a run reports should mean something
             share = max(0.01, min(0.02, left / self.judged / self.config.budget))
             self.final_windows = self._affordable(share, 0.02)
 
+    def _as_before(self) -> int:
+        """Return how many windows a resumed run's evaluations have used so far, or 0 if those would take too long."""
+        return min(self.all_windows, self._before) if self._before <= self._affordable(0.01, 0.01) else 0
+
     def _affordable(self, share: float, most: float) -> int:
         """Return how many windows fit into a share of the budget: at least SOME, or FEW if those take over `most`."""
-        fit = lambda share: int(share * self.config.budget / self._window)
+        fit = lambda part: int(part * self.config.budget / self._window)
         return min(self.all_windows, max(FEW, min(SOME, fit(most)), fit(share)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from nanogpt import timetable
@@ -33,8 +35,21 @@ def test_by_the_clock_an_evaluation_takes_a_quarter_of_a_percent_of_the_time_and
 @pytest.mark.parametrize("config", [TrainConfig(max_iters=5000), TrainConfig(budget=100.0)])
 def test_a_resumed_run_evaluates_as_before(config):
     due = Timetable(config, 50.0, MANY, windows=77)
-    due.took(window=0.001)
-    assert due.windows == due.opening == 77 if not config.budget else due.windows == 77
+    assert due.windows == 77
+    due.took(opening=0.001)
+    assert due.windows == 77
+
+
+def test_a_run_resumed_on_a_slower_device_evaluates_what_it_can_afford():
+    due = Timetable(TrainConfig(budget=100.0), 50.0, MANY, windows=1000)
+    due.took(opening=0.001)
+    assert due.windows == 1000  # 1% of the budget
+    due = Timetable(TrainConfig(budget=100.0), 50.0, MANY, windows=1000)
+    due.took(opening=0.002)
+    assert due.windows == 125  # 0.25%
+    due = Timetable(TrainConfig(budget=100.0), 50.0, MANY)  # by an earlier version, which didn't keep the number
+    due.took(opening=0.001)
+    assert due.windows == 250
 
 
 def test_what_is_not_training_may_take_a_fifth_of_ten_seconds_and_eight_percent_of_thirty():
@@ -162,15 +177,17 @@ class Machine:
         due.took(**kind)
 
     def train(
-        self, budget: float, costs: dict[str, float] | None = None, spent: float = 0.0, improving: bool = True
-    ) -> Machine:
+        self, budget: float, costs: dict[str, float] | None = None, spent: float = 0.0, improving: bool = True,
+        resumed: dict[str, float] | None = None, until: float = math.inf,
+    ) -> Machine:  # fmt: skip
         """Train until the timetable says it is over, and judge one model if the run was `improving`, else two.
 
-        1,742 windows are as in Tiny Shakespeare.
+        1,742 windows are as in Tiny Shakespeare. A run killed at `until` is `resumed` with what its checkpoint has.
         """
         self.now = spent
-        due = Timetable(TrainConfig(budget=budget), spent, all_windows=1742, size=6_000_000, costs=costs)
-        due.look(0)
+        given = dict(costs=costs, **(resumed or {}))
+        due = Timetable(TrainConfig(budget=budget), spent, all_windows=1742, size=6_000_000, **given)
+        due.look(self.steps)
         for slower in (self.cold, 1.0):
             took = due.opening * self.window
             self.spend(due, took, other=took, opening=slower * self.window)
@@ -187,6 +204,8 @@ class Machine:
                 break
             self.now += self.step
             self.steps += 1
+            if self.now > until:
+                return self
             due.expect(0.0, improving)
             due.look(self.steps)
         self.spend(due, due.judged * due.final_windows * self.window)
@@ -232,6 +251,19 @@ def test_evaluations_are_evenly_spaced(monkeypatch, budget, machine, improving):
     gaps = [later - earlier for earlier, later in zip(times, times[1:])]
     assert max(gaps) < 2 * min(gaps) + machine["step"]
     assert max(gaps) < 0.5 * budget
+
+
+def test_a_run_that_is_killed_again_and_again_is_evaluated_as_often(monkeypatch):
+    """Every 50 minutes of a day; evaluations are 72 minutes apart."""
+    run, evaluated = Machine(monkeypatch, step=20.0, window=0.05, sample=3.0, save=12.0), 0.0
+    for turn in range(29):
+        resumed = dict(windows=1742, evaluated=evaluated) if turn else {}
+        run.train(86400.0, spent=run.now, resumed=resumed, until=(turn + 1) * 3000)
+        evaluated = run.evaluations[-1][0]
+    times = [at for at, _ in run.evaluations]
+    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert len(times) in (20, 21, 22)
+    assert max(gaps) < 1.2 * 86400 / 20
 
 
 @pytest.mark.parametrize("machine", [USUAL, SLOW, BUSY, SLOW_DISK, SLOW_TO_EVALUATE])

@@ -321,7 +321,8 @@ def test_a_killed_and_resumed_run_is_the_undisturbed_one_to_the_bit(undisturbed,
     assert rows(run) == rows(expected)
     assert run.history().samples == expected.history().samples
     assert (run.folder / "model.safetensors").read_bytes() == (expected.folder / "model.safetensors").read_bytes()
-    assert {**progress(run), "seconds": 0} == {**progress(expected), "seconds": 0}
+    steady = lambda run: {key: value for key, value in progress(run).items() if not key.endswith("seconds")}
+    assert steady(run) == steady(expected)
     assert snapshots_of(run) == snapshots_of(expected)
     assert list(snapshots_of(run)) == [step for step in sorted(snapshots.STEPS) if step <= settings["max_iters"]]
 
@@ -573,25 +574,42 @@ def test_a_timed_run_ends_by_its_time_with_its_last_judging(text, monkeypatch):
     assert 55 < clock.now <= 60
 
 
-def test_a_timed_run_evaluates_the_same_windows_before_and_after_a_stop(text, monkeypatch):
-    """On a fake clock, on which 60 seconds are enough for 5 of the 32 windows in each evaluation."""
-    looked = []
+def looks_of_a_stopped_run(text, monkeypatch, slower: float) -> tuple[Run, list[int], list[int]]:
+    """Stop a timed run and resume it on a device that is so much slower. Return it, and the windows of its evaluations.
+
+    On a fake clock, on which 60 seconds are enough for 5 of the 32 windows in each at first.
+    """
+    looked, window = [], 0.1
     monkeypatch.setattr("nanogpt.reporter.write_sample", lambda *_: "a sample")
     with steady_clock(0.02) as clock:
 
         def look(model, data, device, most, *_):
             looked.append(most)
-            clock.now += 0.1 * most
-            return 3.0
+            clock.now += window * most
+            return 3.0 - 0.001 * len(looked)
 
         monkeypatch.setattr("nanogpt.reporter.estimate_loss", look)
-        run = prepare.new_run("stopped-by-the-clock", text, "timed", **TINY, budget=60.0)
+        run = prepare.new_run(f"stopped-by-the-clock-{slower:g}", text, "timed", **TINY, budget=60.0)
         train_until(run, 60)
-        before = len(looked)
+        before, window = len(looked), window * slower
         train(run)
-    assert looked[:2] == [4, 4]  # the first looks, at the training set
-    assert set(looked[2:-2]) == {5} == {progress(run)["windows"]}
-    assert 3 <= before < len(looked) - 2
+    return run, looked[:before], looked[before:]
+
+
+def test_a_timed_run_evaluates_the_same_windows_before_and_after_a_stop(text, monkeypatch):
+    run, before, after = looks_of_a_stopped_run(text, monkeypatch, slower=1.0)
+    assert before[:2] == after[:2] == [4, 4]  # at the training set, to see what that takes
+    assert set(before[2:]) == set(after[2:-1]) == {5} == {progress(run)["windows"]}
+    assert len(after) > 4
+
+
+def test_a_timed_run_resumed_where_that_takes_too_long_compares_fewer_windows(text, monkeypatch):
+    run, before, after = looks_of_a_stopped_run(text, monkeypatch, slower=10.0)
+    assert set(before[2:]) == {5}
+    assert after[:3] == [4, 4, 4]  # twice the training set, then the best weights again
+    assert progress(run)["windows"] == 4
+    losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
+    assert progress(run)["best_val_loss"] == min(losses[-1], 3.0 - 0.001 * (len(before) + 3))
 
 
 def test_a_timed_run_logs_its_speed_and_what_a_sample_and_a_save_took(text, monkeypatch):

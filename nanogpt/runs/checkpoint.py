@@ -39,6 +39,7 @@ class Progress:
     evaluated_step: int = -1
     best_regular_loss: float = math.inf  # the lowest of the regular evaluations, which those at stops are not
     windows: int = 0  # of the validation set, used by each evaluation; 0 if there was none yet
+    evaluated_seconds: float = 0.0  # when the last regular evaluation was
     worse: int = 0  # regular evaluations in a row clearly above the best of them, for early stopping
     loss_sum: float = 0.0  # over the batches since the training loss was last logged
     loss_count: int = 0
@@ -142,15 +143,15 @@ def progress_in(metadata: Mapping[str, str], name: str) -> Progress:
     if found.keys() - asdict(Progress()).keys():
         raise NanoGPTError(f"{name} was trained with a newer version of nanogpt. Update nanogpt to resume it.")
     for one in fields(Progress):
-        if not _fits(found.get(one.name, one.default), str(one.type)):
+        if not _fits(found.get(one.name, one.default), str(one.type), least=-1 if one.name == "evaluated_step" else 0):
             raise ValueError(f"{one.name} is {found[one.name]!r}")
     return Progress(**found)
 
 
-def _fits(value: Any, kind: str) -> bool:
+def _fits(value: Any, kind: str, least: int) -> bool:
     """Return True if a value that was read from JSON can be that of a field of Progress."""
     if value is None:
         return kind == "float | None"
     if kind == "int":
-        return is_number(value) and isinstance(value, int) and -1 <= value < 2**53
+        return is_number(value) and isinstance(value, int) and least <= value < 2**53
     return is_number(value) and not math.isnan(value)

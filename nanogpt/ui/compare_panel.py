@@ -12,10 +12,10 @@ from ..config import SampleConfig, knobs
 from ..errors import PROBLEMS, explain
 from . import compare
 from .drawn import drawn, said, told
-from .parts import QUIET, afterward
-from .sample_tab import AT_ONCE, BEGUN
+from .parts import BEGINS, QUIET, stoppable
+from .sample_tab import AT_ONCE
 
-STOPPED = "(data) => ({ ...data, stopped: true })"
+PRESS = "() => document.querySelector('#compare-sample').click()"  # which does nothing if it is disabled
 
 
 @dataclass
@@ -108,17 +108,12 @@ def build_samples(names: gr.State, wrong: gr.HTML) -> tuple[gr.HTML, Any]:
         except PROBLEMS as error:
             yield [gr.skip(), told(explain(error), "failed")]
 
-    buttons = [generate, stop]
-    writing = lambda on: [gr.Button(interactive=not on), gr.Button(interactive=on)]
-    asked = [generate.click, prompt.submit]
-    gr.on(asked, None, samples, samples, js=BEGUN)
-    begun = gr.on(asked, lambda: writing(True), None, buttons, **QUIET)
+    prompt.submit(None, js=PRESS)
+    generate.click(None, samples, samples, js=BEGINS)
+    begun = generate.click(lambda: [gr.Button(interactive=on) for on in (False, True)], None, [generate, stop], **QUIET)
     event = begun.then(
         sampled, [names, prompt, seed, length], [samples, wrong],
         show_progress="hidden", concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
     )  # fmt: skip
-    afterward(event, lambda: writing(False), None, buttons, **QUIET)
-    afterward(event, None, samples, samples, js=STOPPED)  # whatever ended it
-    stopped = stop.click(lambda: writing(False), None, buttons, cancels=[event], **QUIET)
-    stopped.then(None, samples, samples, js=STOPPED)
+    stoppable([event], samples, [generate], stop)
     return samples, event

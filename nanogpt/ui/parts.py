@@ -31,6 +31,34 @@ def afterward(event: Any, handler: Any, inputs: Any, outputs: Any, **options: An
     return event.then(handler, inputs, outputs, **options)
 
 
+# For what begins to write into a drawing: its last text, which may have been stopped, isn't being written any more.
+BEGINS = """(drawing) => ({
+  ...drawing, state: "", columns: drawing?.columns?.map((one) => ({ ...one, state: "" })), stopped: false,
+})"""
+
+
+def stoppable(events: list[Any], drawing: Any, starts: list[Any], stop: Any) -> None:
+    """Wire the button Stop, and what follows when one of the events that write into a drawing has ended.
+
+    After Stop, the buttons that start an event stay disabled until the canceled one has ended. What follows it would
+    otherwise be taken for the end of the next one: Gradio calls `failure`, even twice, and after that `then`.
+    """
+    outputs = [drawing, *starts, stop]
+
+    def ends(enable: bool, unless: str = "false") -> str:
+        return f"""(drawing) => {{
+          const button = (interactive) => ({{ __type__: "update", ...({unless} ? {{}} : {{ interactive }}) }});
+          const starts = Array({len(starts)}).fill(button({str(enable).lower()}));
+          return [{{ ...drawing, stopped: true }}, ...starts, button(false)];
+        }}"""
+
+    for event in events:
+        event.then(None, drawing, outputs, js=ends(True))
+        event.failure(None, drawing, outputs, js=ends(True, unless="drawing?.stopped"))
+    stop.click(None, drawing, outputs, js=ends(False))
+    stop.click(None, cancels=events)
+
+
 class Parts(dict[str, Any]):
     """The components that a tab's handlers update, by name."""
 

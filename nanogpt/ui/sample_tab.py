@@ -22,7 +22,7 @@ from ..tokenizer import Tokenizer, load_tokenizer
 from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
-from .parts import COPIED, QUIET, afterward
+from .parts import BEGINS, COPIED, QUIET, afterward, stoppable
 from .visit import seen
 from .words import existing, trained
 
@@ -50,12 +50,8 @@ DOWNLOAD = f"""(written) => {{
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }}"""
-# The last piece of a stopped text still says that more will follow, so correct that here.
-BEGUN = "(written) => ({ ...written, stopped: false })"
-STOPPED = """(written, said) => [
-  { ...written, stopped: true },
-  { ...said, state: said?.state === "running" ? "finished" : said?.state },
-]"""
+# What is said of a text whose last piece came before Stop still says that it is being written.
+SAID = "(said) => ({ ...said, state: said?.state === 'running' ? 'finished' : said?.state })"
 COPY = f"""async (written) => {{
   {COPIED}
   const text = ((written || {{}}).texts || []).map((one) => written.prompt + one).join({DASHES!r});
@@ -248,21 +244,18 @@ def build() -> SampleTab:
             settings, seed, keep = build_settings()
             pulled = pull_panel.build(run, choices)
 
-    buttons = [generate, another, stop]
-    writing = lambda on: [gr.Button(interactive=not on)] * 2 + [gr.Button(interactive=on)]
+    writing = [gr.Button(interactive=False), gr.Button(interactive=False), gr.Button(interactive=True)]
     events = []
-    gr.on([generate.click, another.click], None, output, output, js=BEGUN)
     for button, handler in ((generate, on_page), (another, again)):
-        begun = button.click(lambda: [*writing(True), line("")], None, [*buttons, taken], **QUIET)
+        button.click(None, output, output, js=BEGINS)
+        begun = button.click(lambda: [*writing, line("")], None, [generate, another, stop, taken], **QUIET)
         event = begun.then(
             handler, [run, prompt, *settings], [output, whose_line, seed], show_progress="hidden",
             concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
         )  # fmt: skip
-        afterward(event, lambda: writing(False), None, buttons, **QUIET)
-        afterward(event, None, [output, whose_line], [output, whose_line], js=STOPPED)  # whatever ended it
+        afterward(event, None, whose_line, whose_line, js=SAID)
         events.append(event)
-    stopped = stop.click(lambda: writing(False), None, buttons, cancels=events, **QUIET)
-    stopped.then(None, [output, whose_line], [output, whose_line], js=STOPPED)
+    stoppable(events, output, [generate, another], stop)
     seed.input(lambda: True, None, keep, **QUIET)  # who types a seed wants to keep it
     copy.click(None, output, taken, js=COPY)
     download.click(None, output, None, js=DOWNLOAD)

@@ -380,7 +380,8 @@ def test_a_save_of_another_model_is_refused(file, trained):
     [
         ("step", "3"), ("step", True), ("step", 1.5), ("step", 10**30), ("seconds", None), ("best_val_loss", "z"),
         ("best_step", None), ("evaluated_step", "q"), ("worse", []), ("loss_sum", {}), ("loss_count", -5),
-        ("judged_loss", "a"), ("best_val_loss", math.nan), ("best_regular_loss", "z"),
+        ("judged_loss", "a"), ("windows", -1), ("evaluated_seconds", "a"),
+        ("best_val_loss", math.nan), ("best_regular_loss", "z"),
     ],
 )  # fmt: skip
 def test_a_save_whose_progress_is_of_another_type_is_refused(file, trained, key, value):

@@ -343,7 +343,6 @@ def it_compares(page) -> None:
         page.wait_for_function("!document.querySelector('.side[data-state=writing]')")
         if page.locator(".side[data-state=stopped]").count():
             break
-        page.wait_for_timeout(500)  # what follows the end of a sampling disables Stop, even that of the next one
     assert page.locator(".side[data-state=stopped]").count()
     page.wait_for_selector("#compare-sample:not([disabled])")
     assert page.locator(".side[data-state=writing]").count() == 0
