@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # As written since the 1990s. A title may run over several lines.
 START = re.compile(
@@ -17,23 +17,32 @@ END = re.compile(
 )
 # A header begins with a line such as "The Project Gutenberg EBook of ..." or "***The Project Gutenberg's Etext of ..."
 BEGIN = re.compile(
-    r"^[ \t*_\ufeff]*(?:This is )?(?:the |a )?Project Gutenberg(?:['’]s|™|\(tm\)|-tm)?"
-    r"(?: e-?(?:text|book)\b|/| [^\n]{1,200},\s+by )",
+    r"^[ \t*_\ufeff]*(?:(?:This is )?(?:(?:the|a|copyrighted|\d+th Etext file presented by) )*Project Gutenberg"
+    r"(?:['’]s|™|\(tm\)|-tm)?(?: e-?(?:text|book)\b|/| [^\n]{1,200},\s+by )"
+    r"|Welcome To The World of Free Plain Vanilla Electronic Texts)",
     re.MULTILINE | re.IGNORECASE,
 )
-# A license ends with these words, since the 2000s.
-LICENSE_END = re.compile(r"newsletter\s+to\s+hear\s+about\s+new\s+e-?books[^\r\n]*[\r\n]*", re.IGNORECASE)
-# What the paragraphs of headers and licenses speak of, to tell those that lack these lines from a text of your own.
+# A license ends with one of these lines, since the 2000s.
+LICENSE_END = re.compile(
+    r"(?:newsletter\s+to\s+hear\s+about\s+new\s+e-?books|\*\*\* ?END: FULL LICENSE)[^\r\n]*[\r\n]*", re.IGNORECASE
+)
+# Words in the paragraphs of headers and licenses, to recognize those that lack these lines.
 THEIRS = re.compile(
-    r"gutenberg|\be-?(?:text|book)s?\b|electronic works?\b|pglaf|small print|full licen[sc]e|this agreement"
-    r"|updated editions will replace|public domain"
-    r"|^(?:title|author|editor|translator|illustrator|release date|posting date|language|credits|character set encoding"
-    r"|most recently updated): |^produced by ",
+    r"gutenberg|\be-?(?:text|book)s?(?:\b|\d)|electronic works?\b|pglaf|small print|full licen[sc]e|this agreement"
+    r"|public domain|updated editions will replace|before you distribute|replacement or refund|implied\s+warranties"
+    r"|copyright laws are changing|information in this header|books one month in advance|our newsletters|1971 July"
+    r"|information by email|email fails|(?:michael s\.|prof\.) hart|contact michael hart|plain vanilla|50 states"
+    r"|wire transfer|your state\b|\bsolicit(?:ed|ation)?\b|(?:your|international) donations|^1\.[A-F]\.|^produced by "
+    r"|^(?:title|author|editor|translator|illustrator|release date|posting date|language|credits|original publication"
+    r"|character set encoding|most recently updated): ",
     re.MULTILINE | re.IGNORECASE,
 )
+TITLE = re.compile(r"(?:[^\n]{0,79}[^\n.!?])?")  # a line that isn't a sentence, as of a book's title or author
+NAMED = re.compile("project gutenberg|welcome to the world of free plain vanilla", re.IGNORECASE)
 LONGEST = 40_000  # characters of a header or a license; those of the 1990s have 13,000, today's license 18,000
 LONG = 3_000  # characters: in a paragraph that is longer than any of theirs, each line is looked at
-OWN = 2_000  # characters that don't speak of it, after which a license is over
+TITLES = 200  # characters of a book's title, author and edition in a row, among the paragraphs of a header
+OTHER = 1_000  # characters of other paragraphs in a row, between the first line of a header and its end
 BETWEEN = "\n\n\n"
 
 
@@ -58,16 +67,16 @@ def without_frames(text: str) -> tuple[str, int]:
 
 
 class Books:
-    """Keeps all but headers and licenses, for every book in a file, which may come in pieces cut at line ends.
+    """Keeps all but headers and licenses, for every book in a file, which may come in pieces (cut by `pieces.uncut`).
 
     A text of your own before a header or after a license is kept: a header begins with its own first line, and a
-    license ends with its own last one. One that lacks them is told by what its paragraphs speak of. Of a header or
-    license that is cut in two, a few lines may stay.
+    license ends with its own last one. One that lacks this line is recognized by words in its paragraphs, and ends
+    where a paragraph lacks them. At most LONGEST characters are removed at a time.
     """
 
     def __init__(self) -> None:
         self.inside = True  # a book or another text; else a license, after a footer
-        self.own = 0  # characters since the last paragraph of a license
+        self.passed = 0  # characters of the license so far
 
     def fix(self, text: str) -> tuple[str, int]:
         """Return a piece without headers and footers, and how many characters are gone."""
@@ -80,7 +89,7 @@ class Books:
                 continue
             part = self.kept(text[at:start], is_header)
             kept.append(part.rstrip("\r\n") + BETWEEN if part.strip() else "")
-            self.inside, self.own, at = is_header, 0, end if is_header else start
+            self.inside, self.passed, at = is_header, 0, end if is_header else start
         kept.append(self.kept(text[at:]))
         body = "".join(kept)
         gone = len(text) - len(body)
@@ -88,43 +97,59 @@ class Books:
 
     def kept(self, part: str, before_header: bool = False) -> str:
         """Return what is kept of the text up to the next mark, which may be the end of a header."""
-        if not self.inside and (ends := list(LICENSE_END.finditer(part, 0, LONGEST))):
-            self.inside = True
-            part = part[ends[-1].end() :].lstrip("\r\n")
-        part = without_header(part) if before_header else part
-        return part if self.inside else self.after_license(part)
+        part = part if self.inside else self.after_license(part)
+        return without_header(part) if before_header else part
 
     def after_license(self, part: str) -> str:
-        """Return what isn't a paragraph of a license whose last line is missing."""
-        kept: list[str] = []
-        at = 0
-        for paragraph in paragraphs(part):
-            at += len(paragraph)
-            if THEIRS.search(paragraph):
-                self.own = 0
-            elif paragraph.strip() or kept:  # no empty lines in place of a license
-                self.own += len(paragraph)
-                kept.append(paragraph)
-            if self.own > OWN:
-                self.inside = True
-                break
-        return "".join(kept) + part[at:]
+        """Return what comes after a license, given all that comes after its begin."""
+        most = max(0, LONGEST - self.passed)
+        if ends := list(LICENSE_END.finditer(part, 0, most)):
+            self.inside = True
+            return part[ends[-1].end() :].lstrip("\r\n")
+        end = theirs(paragraphs(part[:most]))
+        self.passed += end
+        self.inside = bool(part[end:].strip())
+        return part[end:].lstrip("\r\n")
 
 
 def without_header(part: str) -> str:
     """Return what comes before a header, given all that comes before the end of it."""
-    start = max(0, len(part) - LONGEST)
-    if found := BEGIN.search(part, start):
-        return part[: found.start()]
-    each = list(paragraphs(part[start:]))
-    if not start and THEIRS.search(next((one for one in each if one.strip()), "")):
-        return ""  # nothing comes before it
-    end = len(part)
-    for paragraph in reversed(each):
-        if paragraph.strip() and not THEIRS.search(paragraph):
+    backward = list(paragraphs(part[-LONGEST:]))[::-1]
+    return part[: len(part) - (from_first_line(backward) or theirs(backward))]
+
+
+def from_first_line(backward: list[str]) -> int:
+    """Return how many characters a header has from its first line on, given the paragraphs from its end; else 0.
+
+    It begins with the last BEGIN, or with one shortly before that, as there may be two around the title.
+    """
+    size = at = last = others = 0
+    for paragraph in backward:
+        at += len(paragraph)
+        others = 0 if THEIRS.search(paragraph) else others + weight(paragraph)
+        if others > (TITLES if last else OTHER) or (last and at > last + LONG):
             break
-        end -= len(paragraph)
-    return part[:end]
+        if found := BEGIN.search(paragraph):
+            size, last = at - found.start(), last or at
+    return size
+
+
+def theirs(each: Iterable[str]) -> int:
+    """Return how many characters of paragraphs, up to the first other one, are of a header or license."""
+    size = at = others = 0
+    for paragraph in each:
+        at += len(paragraph)
+        if THEIRS.search(paragraph):
+            size, others = at, 0
+        elif (others := others + weight(paragraph)) > TITLES:
+            break
+    return size
+
+
+def weight(paragraph: str) -> int:
+    """Return the characters of a paragraph that has no words of theirs: more than TITLES unless it may be a title."""
+    line = paragraph.strip()
+    return len(line) + (0 if TITLE.fullmatch(line) else TITLES)
 
 
 def paragraphs(text: str) -> Iterator[str]:

@@ -7,11 +7,11 @@ ends, and each piece is decoded and cleaned up like a file of its own.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from .books import Books
+from .books import LONGEST, NAMED, Books
 from .decoding import Decoded, NotText, certain, decode, is_headless
 from .encoding import codec_of, is_utf8, label
 from .fields import NoField, field_of, has_fields
@@ -76,8 +76,9 @@ class Pieces:
         pieces: Iterator[str] = self.decoded(file)
         if self.field:
             pieces = field_of(pieces, file.name, self.field)
-        instead = {} if file.size <= WHOLE and not self.field else {"gutenberg": Books().fix}
-        for text in pieces:
+        is_whole = file.size <= WHOLE and not self.field
+        instead = {} if is_whole else {"gutenberg": Books().fix}
+        for text in pieces if is_whole else uncut(pieces):
             text, repaired = repair(text, self.decline, self.accept, instead)
             self._found.append(repaired)
             yield text
@@ -165,6 +166,24 @@ def decoded_pieces(file: File, encoding: str | None) -> Iterator[tuple[bytes, De
             decoded = decode(data, file.name[:80], encoding, found if keeps or found is None else "")
             found = decoded.codec if decoded.codec != "utf-8" else found or ""
             yield data, decoded
+
+
+def uncut(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the pieces of a text, cut elsewhere, so that each header or license is whole in one of them.
+
+    What comes from the first line on that names Project Gutenberg, near the end of a piece, goes to the next one. Only
+    of a header that begins without its name, the lines before that may be cut off, and stay.
+    """
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        near = max(0, len(text) - LONGEST)
+        found = NAMED.search(text, near)
+        cut = max(near, text.rfind("\n", near, found.start()) + 1) if found else len(text)
+        yield text[:cut]
+        held = text[cut:]
+    if held:
+        yield held
 
 
 def is_wide(codec: str | None) -> bool:

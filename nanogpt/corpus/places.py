@@ -28,7 +28,7 @@ class Place:
 
     @property
     def words(self) -> str:
-        """What was there, with spaces as spaces."""
+        """Return the old text, with plain spaces."""
         return " ".join(self.old.replace("·", " ").replace(SIGNS["\n"], " ").split())
 
 

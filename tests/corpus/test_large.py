@@ -205,16 +205,17 @@ def test_books_in_pieces_are_those_of_the_whole_file(seed):
     draw, own = random.Random(seed), ["A line of the book.\n" * 30 + "\n", "Another.\n\n"]
     parts = [HEADER + "\n", FOOTER[:500] + "\n\n", "End of the Project Gutenberg EBook of A\n\n", *own]
     drawn = draw.choices(parts, weights=[1, 1, 1, 5, 5], k=30)
-    text, rest, pieces, remover = HEADER + "A line.\n\n" + "".join(drawn), [*drawn], [], books.Books()
-    pieces.append(remover.fix(HEADER + "A line.\n\n"))
-    while rest:  # headers and licenses are whole in these
-        size = draw.randint(1, 5)
-        pieces.append(remover.fix("".join(rest[:size])))
-        del rest[:size]
-    body = "".join(piece for piece, _ in pieces)
+    text, remover = HEADER + "A line.\n\n" + "".join(drawn), books.Books()
+    lines, cut = text.splitlines(keepends=True), []
+    while lines:
+        size = draw.randint(1, 300)
+        cut.append("".join(lines[:size]))
+        del lines[:size]
+    fixed = [remover.fix(piece) for piece in pieces.uncut(cut)]
+    body = "".join(piece for piece, _ in fixed)
     expected = "A line.\n" + "".join(part for part in drawn if part in own)
     assert body.split() == books.without_frames(text)[0].split() == expected.split()
-    assert sum(count for _, count in pieces) == len(text) - len(body)
+    assert sum(count for _, count in fixed) == len(text) - len(body)
 
 
 def test_a_damaged_text_says_so(tmp_path):
