@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import disk
 from ..formats import read_config
 from ..holdout import epochs
+from ..layout import LAYOUTS, Layout
 from ..runs import Run, Status
 from . import cache
 from .baselines import BASELINES
@@ -33,6 +34,9 @@ CLEARLY = 0.05  # nats below the counting models from which on a model knows mor
 ABLE, ENOUGH = 0.3, 2.0
 MOST_EPOCHS = 15  # as many as were measured there
 NAMES = dict(mlp="the MLP", attention="the attention")  # of parts that may do nothing
+LOOK_AT_BASELINES = (
+    "Look at them first: the ruler in the Loss view under Understand, or run nanogpt baselines on the text."
+)
 STUCK = 0.75  # of the loss of a uniform guess, ln(vocab_size): most texts have more to learn than that
 
 
@@ -60,6 +64,7 @@ class Curve:
     vocab_size: int
     message: str = ""  # of the last event
     dropout: float = 0.0
+    layout: Layout = LAYOUTS["classic"]
     matrix_lr: float | None = None  # Muon's learning rate, None without Muon
     finished: bool = True  # False if it was stopped, or has failed
     counted: float | None = None  # the lowest loss of the counting models, if they have been computed for this text
@@ -148,7 +153,8 @@ def too_little_text(curve: Curve) -> Finding | None:
 def plateau(curve: Curve) -> Finding | None:
     """Training and validation loss are close, and neither falls any more.
 
-    A larger model is the advice unless it would overfit, or the text or the training limits this one.
+    A larger model is the advice unless it would overfit, or the text or the training limits this one. As long as the
+    text hasn't been counted, only a model that is clearly small is told to grow.
     """
     close = curve.val[-1] - curve.train[-1] < GAP and not overfitting(curve)
     if not (curve.ended and close and abs(curve.fall()) < FLAT and curve.epochs > 2):
@@ -161,7 +167,10 @@ def plateau(curve: Curve) -> Finding | None:
         says = f"{says}. With {each:.1f} parameters per character, the text limits it, not its size."
         return Finding("text limits", says, "Add more text.")
     if found := behind_counting(curve, says):
-        return found
+        return replace(found, says=f"{found.says} A larger model isn't the next step.")
+    if curve.counted is None and each >= ABLE:
+        says = f"{says}. Without the baselines of this text, it isn't known whether a larger model would help."
+        return Finding("plateau without baselines", says, LOOK_AT_BASELINES)
     larger = "double n_embd" if 4 * each < ENOUGH else "increase n_embd by half"  # as in the sizes that were measured
     return Finding("plateau", f"{says}.", f"Choose a larger model ({larger}): this one has learned what it can.")
 
@@ -172,8 +181,8 @@ def behind_counting(curve: Curve, says: str) -> Finding | None:
     small = curve.parameters < ABLE * curve.characters and ahead < -CLEARLY
     if ahead >= CLEARLY or small:
         return None
-    says = f"{says}, but counting characters alone reaches {curve.counted:.2f}. A larger model isn't the next step."
-    if curve.matrix_lr is None:
+    says = f"{says}, but counting characters alone reaches {curve.counted:.2f}."
+    if curve.layout != LAYOUTS["modern"]:
         do = "Choose the modern architecture: at the same size, it gets further on the same text."
     elif curve.epochs < MOST_EPOCHS:
         do = curve.longer()
@@ -218,17 +227,17 @@ def curve_of(run: Run, status: Status, count: bool = False) -> Curve:
     characters = settings["corpus"]["characters"]
     counts = counted_for(run) or (count_for(run) if count else None)
     fixed = [value for key, value in (counts.losses if counts else {}).items() if not BASELINES[key].adaptive]
-    read = history.latest("characters") or history.latest("tokens") or 0
     return Curve(
         steps=steps,
         val=val,
         train=train,
         ended=not status.busy,
         learning_rate=float(train_settings["learning_rate"]),
-        epochs=epochs(read, characters),
+        epochs=epochs(history.characters, characters),
         parameters=count_parameters(config),
         characters=characters,
         vocab_size=config.vocab_size,
+        layout=config.features,
         message=status.message,
         dropout=config.dropout,
         finished=status.state == "finished",
@@ -272,7 +281,7 @@ def examine(run: Run, status: Status, count: bool = False) -> list[Finding]:
     curve = curve_of(run, status, count)
     found = findings(curve)
     if curve.ended and (idle := idle_parts(run)):  # a model that doesn't use what it has needs no more of it
-        found = [one for one in found if one.rule != "plateau"] + [idle]
+        found = [one for one in found if not one.rule.startswith("plateau")] + [idle]
     if found or not curve.ended or len(curve.val) < LEAST:
         return found
     gap = curve.val[-1] - curve.train[-1]

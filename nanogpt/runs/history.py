@@ -78,15 +78,23 @@ class History:
     def _add_time(self, row: dict) -> None:
         """Count what was trained on since the row before, and how long that took at the logged speed."""
         speed = row.get("characters_per_second") or row.get("tokens_per_second")
-        read = amount_read(row) - amount_read(self._latest)
+        read = amount_read(row) - self.characters
         if speed and read > 0:
             self._timed_read += read
             self._timed_seconds += read / speed
 
     @property
     def mean_speed(self) -> float | None:
-        """Return the characters per second over the whole run so far, evaluations not counted; None if unknown."""
+        """Return the characters per second over the whole run so far, or None if unknown.
+
+        As in the logged speeds, the time includes saves, but not evaluations and their samples.
+        """
         return self._timed_read / self._timed_seconds if self._timed_seconds else None
+
+    @property
+    def characters(self) -> float:
+        """Return how many characters the run has trained on so far."""
+        return amount_read(self._latest)
 
     @property
     def samples(self) -> list[dict]:

@@ -64,7 +64,7 @@ def _read(run: Run) -> Overview:
     except PROBLEMS:  # just deleted
         return Overview(status)
     about: dict[str, Any] = settings["corpus"]
-    read, loss = history.latest("characters") or history.latest("tokens"), kept_loss(history)
+    read, loss = history.characters, kept_loss(history)
     return Overview(
         status,
         about["name"],

@@ -204,7 +204,7 @@ function tourSteps(html) {
       let which = 0;
       const begin = () => {
         heard.both = true;
-        if (heard.adamw?.weights) return hear({ ...heard.adamw, doing: "Both are trained already. These are their losses." });
+        if (heard.adamw?.weights) return hear({ ...heard.adamw, doing: "Both are already trained. These are their losses." });
         said.textContent = "Starting …";
         train({ want: "adamw" });
       };

@@ -204,10 +204,9 @@ def _time(run: Run, status: Status) -> tuple[str, str]:
 def _epochs(run: Run, status: Status) -> tuple[str, str]:
     """Return how often the run has gone through its text, and how often it will have."""
     history = run.history()
-    read = history.latest("characters") or history.latest("tokens") or 0
-    if not read:
+    if not history.characters:
         return DASH, ""
-    often = epochs(read, run.settings()["corpus"]["characters"])
+    often = epochs(history.characters, run.settings()["corpus"]["characters"])
     planned = often * status.max_iters / status.step if status.step else often
     return _rounded(often), f"of about {_rounded(planned)}" if status.busy else "times through the text"
 

@@ -14,6 +14,7 @@ from conftest import ended_run
 from nanogpt import corpus
 from nanogpt.explain import ablation, cache, doctor
 from nanogpt.explain.opened import open_run
+from nanogpt.layout import LAYOUTS
 
 CURVES = Path(__file__).parent / "curves"
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -102,18 +103,27 @@ def grown(each: float, **changes) -> doctor.Curve:
 def test_a_larger_model_is_advised_only_if_size_is_what_a_model_lacks():
     best = recorded("plateau").val.min()
     larger, half = (f"Choose a larger model ({by})" for by in ("double n_embd", "increase n_embd by half"))
-    for counted in (None, best - 0.5, best + 0.5):  # not known; far better than a tiny model; worse
+    for counted in (None, best - 0.5, best + 0.5):  # unknown; far better than a tiny model; worse
         [found] = doctor.findings(grown(0.01, counted=counted))
         assert (found.rule, found.do.partition(":")[0]) == ("plateau", larger)
     assert doctor.plateau(grown(0.7, counted=best + 0.1)).do.startswith(half)  # as from width 128 to 192
     for each, counted in ((0.7, best - 0.5), (0.7, best + 0.02), (0.01, best + 0.02), (0.01, best - 0.02)):
-        [found] = doctor.findings(grown(each, counted=counted, matrix_lr=0.03, epochs=9.0))
+        [found] = doctor.findings(grown(each, counted=counted, layout=LAYOUTS["modern"], epochs=9.0))
         assert found.rule == "behind counting"
         assert f"but counting characters alone reaches {counted:.2f}. A larger model isn't" in found.says
         assert found.do == "Train it for longer, with “Train more for” or train --resume."
     behind = grown(0.7, counted=best - 0.5)
-    assert doctor.plateau(behind).do.startswith("Choose the modern architecture")  # it was trained without Muon
-    assert doctor.plateau(replace(behind, matrix_lr=0.03, epochs=20.0)).do == "Add more text."
+    assert doctor.plateau(replace(behind, matrix_lr=0.03)).do.startswith("Choose the modern architecture")
+    modern = replace(behind, layout=LAYOUTS["modern"])  # trained without Muon
+    assert doctor.plateau(replace(modern, epochs=9.0)).do == modern.longer()
+    assert doctor.plateau(replace(modern, epochs=20.0)).do == "Add more text."
+
+
+def test_until_a_text_is_counted_only_a_small_model_is_told_to_grow():
+    [found] = doctor.findings(grown(0.7))
+    assert "it isn't known whether a larger model would help" in found.says
+    assert "nanogpt baselines" in found.do
+    assert rules(grown(0.2)) == ["plateau"]
 
 
 def test_a_model_that_the_text_limits_is_not_to_grow():
@@ -213,7 +223,7 @@ def test_parts_that_do_nothing_are_named_once_they_have_been_measured(home, tiny
     for step in range(75, 900, 25):  # a plateau
         run.log(step=step, seconds=1.0, tokens=step * 9000, characters=step * 9000, train_loss=2.0, val_loss=2.0)
     run.event("finished", step=875, val_loss=2.0, message="Finished.")
-    assert rules(doctor.curve_of(run, run.status())) == ["plateau"]
+    assert rules(doctor.curve_of(run, run.status())) == ["plateau without baselines"]
     assert "larger model" not in " ".join(one.do for one in doctor.examine(run, run.status()))
     assert found.says == "Parts of this model do nothing: the MLPs of blocks 1 and 2 and the attention of block 2."
     assert found in doctor.examine(run, run.status())
@@ -243,8 +253,9 @@ def test_a_run_that_counting_beats_is_not_healthy(home, tiny_text):
     counted = doctor.curve_of(run, run.status(), count=True).counted
     assert found.rule == "behind counting"
     assert found.says.startswith(
-        f"The validation loss fell to 2.80, but counting characters alone reaches {counted:.2f}"
+        f"The validation loss fell to 2.80, but counting characters alone reaches {counted:.2f}."
     )
+    assert "larger model" not in found.says
     assert not (text.folder / "baselines.json").exists()
     corpus.delete(text.id)
     assert doctor.curve_of(run, run.status(), count=True).counted is None

@@ -771,7 +771,7 @@ def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
     assert (curves(), page.locator(".tour-dot[data-done=true]").count()) == (0, 1)
     page.get_by_role("button", name="Train with both").click()
     assert (curves(), page.locator(".tour-dot[data-done=true]").count()) == (1, 2)
-    assert page.locator(".tour-said").text_content().startswith("Both are trained already.")
+    assert page.locator(".tour-said").text_content().startswith("Both are already trained.")
     assert [event for event, _ in page.evaluate("sent")] == ["submit"]  # only once
     page.get_by_role("button", name="Back").click()
     assert curves() == 0
