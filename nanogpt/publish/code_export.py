@@ -12,7 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from ..config import ModelConfig, NanoGPTError, TrainConfig
+from ..disk import checked, from_json
 from ..durations import in_words
 from ..formats import read_config
 from ..holdout import TRAIN_SHARE, train_length
@@ -51,7 +54,7 @@ def python(run: Run) -> str:
         train = TrainConfig.of({**train.as_dict(), "budget": 0.0, "max_iters": length, "eval_interval": 0})
     tags = {train.optimizer, train.batches, "warmup" if train.warmup_iters else "steady", *_features(model.features)}
     tags |= {"clip"} if train.grad_clip else set()
-    windows = _eval_windows(settings["corpus"]["characters"], model, train, history)
+    windows = _eval_windows(settings["corpus"]["characters"], model, train, history, _windows_used(run))
     words = dict(
         name=run.name, text_file=text_file(run), reached=_reached(run, history),
         corpus=literal(settings["corpus"]["name"]), characters=f"{settings['corpus']['characters']:,}",
@@ -125,10 +128,25 @@ def _length(train: TrainConfig, history: History, steps: int) -> int:
     return steps if not 0.01 < used < 0.97 else max(steps, round(rows[-1]["step"] / used))
 
 
-def _eval_windows(characters: int, model: ModelConfig, train: TrainConfig, history: History) -> dict[str, int]:
-    """Return how many windows of the validation set the run was evaluated on, during training and at the end."""
+def _windows_used(run: Run) -> int:
+    """Return how many windows of the validation set each evaluation of a run used, by its checkpoint; 0 if unknown."""
+    try:
+        with safe_open(checked(run.folder / "last.safetensors"), "np") as file:
+            windows = from_json((file.metadata() or {})["progress"].encode())["windows"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):  # none, or an older or damaged one
+        return 0
+    return windows if isinstance(windows, int) and windows > 0 else 0
+
+
+def _eval_windows(
+    characters: int, model: ModelConfig, train: TrainConfig, history: History, used: int = 0
+) -> dict[str, int]:
+    """Return how many windows of the validation set to evaluate on, during training and at the end.
+
+    They are those that the run `used`; if that is unknown, those of a run without a time budget.
+    """
     tail = characters - train_length(characters)
-    due = Timetable(train, 0.0, all_windows=-(-(tail - 1) // model.block_size))
+    due = Timetable(train, 0.0, all_windows=-(-(tail - 1) // model.block_size), windows=used)
     evaluated = history.events[-1].get("val_characters") if history.events else None
     final = -(-evaluated // model.block_size) if isinstance(evaluated, int) else due.windows
     return dict(eval_windows=due.windows, final_windows=final)

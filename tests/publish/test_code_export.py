@@ -9,6 +9,7 @@ import re
 import runpy
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import home_for_all, steady_clock
+from safetensors.numpy import save_file
 
 from nanogpt import corpus
 from nanogpt.cli.main import main
@@ -82,6 +84,21 @@ def test_the_program_evaluates_as_many_windows_as_the_held_out_text_has(characte
     model, history = ModelConfig.of(dict(vocab_size=9, block_size=16)), SimpleNamespace(events=[])
     found = code_export._eval_windows(characters, model, TrainConfig(max_iters=10_000), history)
     assert found == dict(eval_windows=windows, final_windows=windows)
+
+
+def test_the_program_evaluates_as_many_windows_as_the_run_did(text):
+    run = made("windowed", text, budget=5.0)
+    run.log(step=60, seconds=5.0, tokens=1, val_loss=2.0)
+    evaluates = lambda: int(re.findall(r"^eval_interval, eval_windows = \d+, (\d+)", code_export.python(run), re.M)[0])
+    usual = evaluates()
+    save = lambda progress: save_file({}, run.folder / "last.safetensors", {"progress": progress})
+    save('{"windows": 5}')
+    assert evaluates() == 5 != usual
+    for unknown in ('{"windows": 0}', '{"step": 60}', "[]", "{"):
+        save(unknown)
+        assert evaluates() == usual
+    (run.folder / "last.safetensors").write_bytes(b"{}")
+    assert evaluates() == usual
 
 
 @pytest.mark.slow
@@ -174,6 +191,19 @@ def test_a_text_that_is_not_there_is_one_sentence(text, tmp_path, monkeypatch, c
     with pytest.raises(SystemExit):
         runpy.run_path(str(program))
     assert capsys.readouterr().err.endswith(f"lost.py: error: there is no file {missing}; name the text's file\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_the_text_may_come_from_a_pipe(text, tmp_path, monkeypatch, capsys):
+    program, pipe = tmp_path / "piped.py", tmp_path / "pipe"
+    program.write_text(code_export.python(trained("piped", text, max_iters=2)), encoding="utf-8")
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=[text.text()], kwargs=dict(newline=""), daemon=True).start()
+    monkeypatch.setattr(sys, "argv", [program.name, str(pipe)])
+    runpy.run_path(str(program))
+    printed = capsys.readouterr().out
+    assert "Note:" not in printed
+    assert loss_in(printed) > 0
 
 
 def test_the_program_reads_well(text):
