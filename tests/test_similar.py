@@ -24,6 +24,7 @@ def test_an_unlike_name_is_not_suggested(wanted):
         ("--htm", ["--html"]), ("--giff", ["--gif"]), ("-name", ["--name"]), ("--lr", ["--learning-rate"]),
         ("--Learning_Rate", ["--learning-rate"]), ("--batchsize", ["--batch-size"]), ("--iters", ["--max-iters"]),
         ("--batch", ["--batch-size", "--batches"]), ("--texts", ["--text"]), ("--process", ["--processes"]),
+        ("--batchez", ["--batches"]),
     ],
 )  # fmt: skip
 def test_a_like_name_is_suggested(wanted, names):
@@ -33,6 +34,10 @@ def test_a_like_name_is_suggested(wanted, names):
 
 def test_a_name_that_fits_three_is_none():
     assert similar("max", ["max-a", "max-b", "max-c"]) == []
+
+
+def test_a_name_that_begins_a_longer_word_is_not_what_was_meant():
+    assert "runs" not in similar("runserver", ["runs", "serve"])
 
 
 def test_only_the_beginning_of_a_long_name_is_compared():

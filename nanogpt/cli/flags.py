@@ -10,14 +10,14 @@ from ..config import Knob, ModelConfig, SampleConfig, TrainConfig, knobs
 from ..paths import PROGRAM
 from ..similar import did_you_mean
 
-# Other words for flags and commands, from the page and from other programs
+# Other words for flags, commands and views, from the page and from other programs
 ALSO = {
-    "steps": "--max-iters", "max-steps": "--max-iters", "iterations": "--max-iters", "epochs": "--max-iters",
-    "time": "--budget", "architecture": "--layout", "context": "--block-size", "context-length": "--block-size",
-    "width": "--n-embd", "list": "runs", "ls": "runs", "generate": "sample", "write": "sample", "evaluate": "eval",
+    "steps": "--max-iters", "max-steps": "--max-iters", "iterations": "--max-iters", "time": "--budget",
+    "architecture": "--layout", "context": "--block-size", "context-length": "--block-size", "width": "--n-embd",
+    "list": "runs", "ls": "runs", "generate": "sample", "write": "sample", "evaluate": "eval",
     "resume": "train --resume", "continue": "train --resume", "web": "serve", "app": "serve", "ui": "serve",
-    "publish": "push", "upload": "push", "download": "pull", "space": "deploy", "help": "--help",
-    "heads": "attention",
+    "runserver": "serve", "publish": "push", "upload": "push", "download": "pull", "space": "deploy", "help": "--help",
+    "heads": "attention", "copy": "copies",
 }  # fmt: skip
 HEADINGS = {ModelConfig: "Model", TrainConfig: "Training", SampleConfig: "Sampling"}
 

@@ -132,25 +132,14 @@ def named_text(reference: str):
     """Return a built-in text by its key, or a stored one by its id. For its name, the error says the key or the id."""
     from .. import corpus
 
-    try:
+    if reference in corpus.BUILTINS or corpus.ID.fullmatch(reference):
         return corpus.find(reference)
-    except NanoGPTError:
-        if reference in corpus.BUILTINS or corpus.ID.fullmatch(reference):  # it isn't misspelled
-            raise
-        references = references_by_name()
-        found = {references[name]: name for name in similar(reference, references)}
-        if not found:
-            raise
-        meant = " or ".join(key if key in corpus.BUILTINS else f"{key} ({name})" for key, name in found.items())
-        raise NanoGPTError(f"There is no text {reference[:40]!r}; did you mean {meant}?") from None
-
-
-def references_by_name() -> dict[str, str]:
-    """Return what to call each text on the command line, by its name; built-in ones by their keys, too."""
-    from .. import corpus
-
-    stored = {one.name: corpus.reference(one) for one in reversed(corpus.listed())}
-    return stored | {name: key for key, (title, _) in corpus.BUILTINS.items() for name in (title, key)}
+    # the newest of a name
+    own = {one.name: one.id for one in reversed(corpus.listed()) if not one.source.startswith(corpus.BUILT_IN)}
+    found = [f"{own[name]} ({name})" if name in own else name for name in similar(reference, [*corpus.BUILTINS, *own])]
+    if found:
+        raise NanoGPTError(f"There is no text {reference[:40]!r}; did you mean {' or '.join(found)}?")
+    return corpus.find(reference)  # whose error names the choices
 
 
 def train_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> int:
