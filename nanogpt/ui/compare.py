@@ -14,12 +14,11 @@ from ..runs import Run, amount_read, overview, settings
 from . import form, sample_tab
 from .drawn import points
 from .visit import visitor
-from .words import DASH, devices, judged_share, of_the_set
+from .words import DASH, devices, judged_percent, of_the_set
 
 LEAST, MOST = 2, 5
 AXES = {"Steps": "step", "Training time": "seconds", "Epochs": "epochs"}
 LABELS = dict(seed="Seed", length="Length")  # of the fields for the samples
-OPEN = dict(max_iters="as many as fit", budget="as long as it takes")  # the one of the two that a run doesn't set
 FINAL = (
     "When a run finishes, its loss is measured again on more of the validation set, so it isn't the last point of the "
     "plot."
@@ -65,17 +64,18 @@ def results(runs: list[Run]) -> dict[str, Any]:
     """Return a table for plain_table.js of how far each run has come, its loss, and how that was measured."""
     each = [result(run) for run in runs]
     rows = [[key, *(one[key] for one in each)] for key in each[0]]
-    ended = any(judged_share(run, run.history()) for run in runs)
+    ended = any(judged_percent(run, run.history()) for run in runs)
     return dict(head=["Result", *(run.name for run in runs)], rows=rows, said=FINAL if ended else "")
 
 
 def result(run: Run) -> dict[str, str]:
     """Return what a run has come to, in words."""
-    found, share = overview(run), judged_share(run, run.history())
-    unknown = found.loss is None or found.status.state == "finished"
+    found, percent = overview(run), judged_percent(run, run.history())
+    ended = found.status.state == "finished"  # with a percentage, unless an older version didn't log it
+    during = DASH if ended or found.loss is None else "part of the validation set, during training"
     return {
         "Validation loss": DASH if found.loss is None else f"{found.loss:.4f}",
-        "Measured on": of_the_set(share) if share else DASH if unknown else "a part of it, while training",
+        "Measured on": of_the_set(percent) if percent else during,
         "Steps": f"{found.status.step:,}",
         "Time": durations.clock(found.status.seconds),
         "Epochs": f"{found.epochs or 0:.2f}",
@@ -88,10 +88,13 @@ def described(run: Run) -> dict[str, Any]:
     device = (devices(run.history()) or ["not trained yet"])[-1]
     values = settings.settings_of(run)
     del values["device"]  # what was asked for, "auto"; the one it was trained on says more
-    values["max_iters" if values["budget"] else "budget"] = None  # a timed run's number of steps is only an estimate
     text = f"{about['name']} ({about['characters']:,} characters)"
-    settled = {form.LABELS.get(key, key): shown(key, value) for key, value in values.items()}
-    return {"Text": text, "Device": device, **settled}
+    words = {key: shown(key, value) for key, value in values.items()}
+    if values["budget"]:
+        words["max_iters"] = "set by the time budget"  # the number in the settings is only an estimate
+    else:
+        words["budget"] = "no limit"
+    return {"Text": text, "Device": device, **{form.LABELS.get(key, key): value for key, value in words.items()}}
 
 
 def shown(key: str, value: Any) -> str:
@@ -100,8 +103,6 @@ def shown(key: str, value: Any) -> str:
         return PRESETS[value].label if value in PRESETS else str(value)
     if key == "layout":
         return form.LAYOUT_LABELS.get(value, str(value))
-    if value is None:
-        return OPEN[key]
     if key == "budget":
         return durations.short(value)
     if isinstance(value, float):

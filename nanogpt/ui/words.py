@@ -176,18 +176,20 @@ def _loss(run: Run, history: History, status: Status) -> tuple[str, str]:
 
 def _how_final(run: Run, history: History) -> str:
     """Return whether a finished run's loss is of the whole validation set, which a short time budget may not allow."""
-    return "whole set" if judged_share(run, history) == 1.0 else "final"
+    return "whole set" if judged_percent(run, history) == 100 else "final"
 
 
-def judged_share(run: Run, history: History) -> float | None:
-    """Return the share of the validation set that a finished run's loss is of, or None for one that has not finished.
+def judged_percent(run: Run, history: History) -> int | None:
+    """Return what percentage of the validation set a finished run's loss is of, or None for one that has not finished.
 
-    An older version didn't log it, which gives None, too.
+    It is rounded down, so that 100 is all of it, but at least 1. An older version didn't log it, which gives None, too.
     """
     characters = run.settings()["corpus"]["characters"]
     held_out = characters - train_length(characters) - 1  # nothing predicts the first one
     scored = history.events[-1].get("val_characters") if history.events else None
-    return min(1.0, scored / max(1, held_out)) if scored else None
+    if not isinstance(scored, int):
+        return None
+    return int(min(100, max(1, 100 * scored // max(1, held_out))))
 
 
 def _time(run: Run, status: Status) -> tuple[str, str]:
@@ -243,7 +245,7 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
 
 def _measured(run: Run, history: History) -> list[list[str]]:
     """Return what was measured in a run as pairs of words and value: its mean speed, and its losses."""
-    speed, share = history.mean_speed, judged_share(run, history)
+    speed, loss, percent = history.mean_speed, kept_loss(history), judged_percent(run, history)
     found: list[list[str]] = []
     if speed:
         found.append(["Mean speed", f"{speed:,.0f} characters per second, without the time for evaluations"])
@@ -252,14 +254,14 @@ def _measured(run: Run, history: History) -> list[list[str]]:
         found += [[label, nats_and_bits(value)]] if value is not None else []
     if best := history.best:
         found.append(["Best validation loss", f"{best['val_loss']:.4f} at step {best['step']:,}"])
-    if share:
-        found.append(["Final validation loss", f"{kept_loss(history):.4f}, measured on {of_the_set(share)}"])
+    if percent and loss is not None:
+        found.append(["Final validation loss", f"{loss:.4f}, measured on {of_the_set(percent)}"])
     return found
 
 
-def of_the_set(share: float) -> str:
-    """Return a share of the validation set in words. Less than all of it is never called 100%."""
-    return "all of the validation set" if share == 1.0 else f"{max(1, int(100 * share))}% of the validation set"
+def of_the_set(percent: int) -> str:
+    """Return a percentage of the validation set in words."""
+    return f"{'all' if percent == 100 else f'{percent}%'} of the validation set"
 
 
 # ---- the line above the tabs -------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ from nanogpt.ui import (
     train_tab,
     watching,
 )
-from nanogpt.ui.words import details, page_line, run_line, steps, tiles
+from nanogpt.ui.words import details, judged_percent, of_the_set, page_line, run_line, steps, tiles
 
 CANNOT_BE_READ = "The run.json of broken cannot be read. Restore it from a copy, or delete the run."
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -196,6 +196,9 @@ def test_the_details_of_a_run(run, text):
     assert "Final validation loss" not in dict(details(run, run.status()))  # a version that didn't log what it is of
     run.event("finished", step=50, val_loss=3.0, val_characters=text.characters)
     assert dict(details(run, run.status()))["Final validation loss"] == "3.0000, measured on all of the validation set"
+    for unusual in (dict(val_loss=3.0, val_characters="all"), dict(val_loss=None, val_characters=50)):  # imported
+        run.event("finished", step=50, **unusual)
+        assert "Final validation loss" not in dict(details(run, run.status()))
     (run.folder / "config.json").write_text("{", encoding="utf-8")
     assert "Parameters" not in dict(details(run, run.status()))
     assert details(None, None) == []
@@ -207,9 +210,18 @@ def test_the_figures_of_a_finished_run_are_those_of_the_weights_that_were_kept(r
     assert time == dict(label="Training time", value="0:01", note="in all")
     characters = run.settings()["corpus"]["characters"]
     whole = characters - int(0.9 * characters) - 1  # nothing predicts the first one
-    for scored, note in ((whole - 1, "final"), (whole, "whole set")):
+    for scored, note in ((whole - 1, "final"), (whole, "whole set"), ("all", "final")):
         run.event("finished", step=50, val_loss=3.0, val_characters=scored)
         assert tiles(run, run.status())[0]["note"] == f"4.328 bits, {note}"
+
+
+def test_the_part_of_the_validation_set_is_rounded_down_but_never_to_nothing(run):
+    characters = run.settings()["corpus"]["characters"]
+    whole = characters - int(0.9 * characters) - 1
+    for scored, percent in ((1, 1), (whole // 2, 49 if whole % 2 else 50), (whole - 1, 99), (2 * whole, 100)):
+        run.event("finished", step=50, val_loss=3.0, val_characters=scored)
+        assert judged_percent(run, run.history()) == percent
+    assert of_the_set(99) == "99% of the validation set"
 
 
 @pytest.mark.parametrize("what", run_panel.SAVED)
