@@ -38,9 +38,9 @@ NO_TIME = f"{LABELS['budget']} is empty; enter one such as 60s or 3m, or choose 
 OWN_FIELDS = ("layout", "budget", "max_iters")  # drawn on their own
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
 LENGTHS = (3, 4)  # the positions of budget and max_iters in `Form.fields`
-# Reports typing after a pause, so that what is half typed isn't estimated. Meanwhile the estimate is marked as
-# old, and fades only if the next one takes long, as when a model has to be measured. Fields also change when a preset
-# fills them in; Gradio's own event for typing leaves out Backspace.
+# Reports typing after a pause, so that what is half typed isn't estimated. Meanwhile the estimate is marked as old, and
+# fades only if the next one takes long, as when a model has to be measured. Fields also change when a preset fills them
+# in; Gradio's own event for typing leaves out Backspace.
 TYPED = """() => new Promise((resolve) => {
   if (!document.activeElement?.matches("input[type=number], input[type=text], textarea")) {
     return resolve({ __type__: "update" });

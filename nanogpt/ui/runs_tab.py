@@ -42,10 +42,11 @@ GO_BACK = changing.refocus("tr[data-name='NAME'] .runs-more", ".runs-more", "#ru
 GO_ON = changing.refocus(
     "tr[data-name='NAME'] .runs-more", "[role=tab][aria-selected=true]"
 )  # if a run was opened, the latter
-# Returns the name of the run below the one to be deleted or, at the end of the table, above it.
+# Returns the name of the run below the one to be deleted or, at the end of the table, above it. If there is no other,
+# returns what is no run's name, because "" would say that nothing has changed.
 NEIGHBOR = """(name) => {
   const row = document.querySelector(`tr[data-name='${name}']`);
-  return (row?.nextElementSibling ?? row?.previousElementSibling)?.dataset.name ?? "";
+  return (row?.nextElementSibling ?? row?.previousElementSibling)?.dataset.name ?? "(none)";
 }"""
 
 
@@ -192,16 +193,8 @@ def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
         except PROBLEMS as error:
             return {**done, dialogs.row: name, dialogs.note: told(explain(error), "failed"), table: rows()}
 
-    acted = [
-        *dialogs.closed(),
-        dialogs.about,
-        dialogs.row,
-        dialogs.new,
-        sure.ask,
-        table,
-        train.tabs,
-        *train.shown.outputs,
-    ]
+    texts = [dialogs.about, dialogs.row, dialogs.new, sure.ask]
+    acted = [*dialogs.closed(), *texts, table, train.tabs, *train.shown.outputs]
     answered = table.select(act, None, acted, **QUIET)
     answered.then(None, dialogs.file, None, js=run_panel.DOWNLOAD)
     answered.then(None, dialogs.goal, None, js=GO_TO)

@@ -191,8 +191,8 @@ def test_the_number_of_steps_of_a_timed_run_is_a_result_and_no_setting(runs, tex
     assert differ(timed, longer)["Training time"] == ["1m", "90s"]
     assert "Steps" not in differ(timed, longer)
     mixed = differ(timed, runs[0])
-    assert mixed["Training time"] == ["1m", "as long as it takes"]
-    assert mixed["Steps"] == ["as many as fit", "50"]
+    assert mixed["Training time"] == ["1m", "no limit"]
+    assert mixed["Steps"] == ["set by the time budget", "50"]
     timed.log(step=700, seconds=60.0, tokens=text.characters, val_loss=1.75)
     timed.event("finished", step=700, val_loss=1.625, val_characters=round(0.25 * 0.1 * text.characters))
     runs[0].event("finished", step=50, val_loss=3.0, val_characters=text.characters)
@@ -206,7 +206,7 @@ def test_the_number_of_steps_of_a_timed_run_is_a_result_and_no_setting(runs, tex
         ["Time", "1:00", "0:00", "0:01"],
     ]
     longer.log(step=10, seconds=1.0, tokens=100, val_loss=3.5)
-    assert compare.result(longer)["Measured on"] == "a part of it, while training"
+    assert compare.result(longer)["Measured on"] == "part of the validation set, during training"
     assert compare.result(runs[1])["Measured on"] == "–"  # finished, in a version that didn't log it
 
 
@@ -422,6 +422,9 @@ def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
     said(page, "#runs-said", "c-run is deleted.")
     assert not (home / "checkpoints" / "c-run").exists()
     page.wait_for_function(IN_VIEW, arg=f"tr[data-name={below}] .runs-more")
+    page.evaluate("document.activeElement.blur()")
+    page.evaluate(f"({runs_tab.GO_BACK})(({runs_tab.NEIGHBOR})('no-run'))")  # where there is none to go to
+    page.wait_for_function("document.activeElement.matches('.runs-more')")
     page.get_by_role("button", name="a-run", exact=True).click()
     page.wait_for_function("document.querySelector('#train-run input')?.value === 'a-run'")
     assert page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
