@@ -15,15 +15,12 @@ def similar(wanted: str, names: Iterable[str]) -> list[str]:
 
     "--lr" stands for "--learning-rate", and a beginning or a whole word of a name for the name.
     """
-    words = {name: words_of(name) for name in names}
-    whole = {name: "".join(parts) for name, parts in words.items()}
-    one = "".join(words_of(wanted[:LONGEST]))
-    same = [name for name, parts in words.items() if one in (whole[name], initials(parts))]
-    begun = [name for name, parts in words.items() if len(one) > 2 and (one in parts or whole[name].startswith(one))]
-    if found := same or begun:
-        return found if len(found) <= 2 else []
-    closest = difflib.get_close_matches(one, whole.values(), 1, LEAST)
-    return [name for name in whole if whole[name] in closest]
+    one, words = "".join(words_of(wanted[:LONGEST])), {name: words_of(name) for name in names}
+    for fits in (is_same, is_part):
+        if found := [name for name in words if fits(one, words[name])]:
+            return found if len(found) <= 2 else []
+    closest = difflib.get_close_matches(one, map("".join, words.values()), 1, LEAST)
+    return [name for name in words if "".join(words[name]) in closest]
 
 
 def did_you_mean(wanted: str, names: Iterable[str]) -> str:
@@ -32,9 +29,14 @@ def did_you_mean(wanted: str, names: Iterable[str]) -> str:
     return f"did you mean {' or '.join(found)}?" if found else ""
 
 
-def initials(words: list[str]) -> str:
-    """Return the first letters of several words: "lr" for "learning", "rate"."""
-    return "".join(word[0] for word in words) if len(words) > 1 else ""
+def is_same(one: str, words: list[str]) -> bool:
+    """Return True if `one` is a name's words, or the initials of several: "lr" for "learning", "rate"."""
+    return one == "".join(words) or (len(words) > 1 and one == "".join(word[0] for word in words))
+
+
+def is_part(one: str, words: list[str]) -> bool:
+    """Return True if `one` begins a name or is one of its words. Fewer than three letters may do so by chance."""
+    return len(one) > 2 and (one in words or "".join(words).startswith(one))
 
 
 def words_of(name: str) -> list[str]:

@@ -156,10 +156,7 @@ def plateau(curve: Curve) -> Finding | None:
     A larger model is the advice unless it would overfit, or the text or the training limits this one. As long as the
     text hasn't been counted, only a model that is clearly small is told to grow.
     """
-    close = curve.val[-1] - curve.train[-1] < GAP and not overfitting(curve)
-    if not (curve.ended and close and abs(curve.fall()) < FLAT and curve.epochs > 2):
-        return None
-    if curve.val[-1] > STUCK * math.log(curve.vocab_size):
+    if not is_flat(curve) or overfitting(curve):
         return None
     says = f"Plateau: the loss has stopped falling at {curve.val[-1]:.2f}, on the training text, too"
     each = curve.parameters / max(1, curve.characters)
@@ -173,6 +170,12 @@ def plateau(curve: Curve) -> Finding | None:
         return Finding("plateau without baselines", says, LOOK_AT_BASELINES)
     larger = "double n_embd" if 4 * each < ENOUGH else "increase n_embd by half"  # as in the sizes that were measured
     return Finding("plateau", f"{says}.", f"Choose a larger model ({larger}): this one has learned what it can.")
+
+
+def is_flat(curve: Curve) -> bool:
+    """Return True if a run has ended with both losses close and flat, well below that of a guess."""
+    close = curve.val[-1] - curve.train[-1] < GAP and curve.val[-1] <= STUCK * math.log(curve.vocab_size)
+    return bool(curve.ended and close and abs(curve.fall()) < FLAT and curve.epochs > 2)
 
 
 def behind_counting(curve: Curve, says: str) -> Finding | None:
