@@ -16,6 +16,7 @@ from .device import Device
 from .disk import write_whole
 from .evaluate import estimate_loss
 from .formats import load_model, weights_parts
+from .holdout import train_length
 from .model import GPT
 from .runs import STOPPED_EARLY, Run
 from .runs.checkpoint import Progress
@@ -221,9 +222,9 @@ class Reporter:
             write_whole(run.folder / "model.safetensors", weights_parts(self.model))
         loss = min(best_loss, last_loss)
         message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."
+        scored = scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, most)
         if most < due.all_windows:
-            share = max(1, 100 * most // due.all_windows)
-            message += f" The last evaluation was of {share}% of the validation set."
+            message += f" The last evaluation was of {self.percent(scored)}% of the validation set."
         if not due.last:
             message = (
                 f"{STOPPED_EARLY} at step {at.step:,}: the model was memorizing its text. The validation loss had been "
@@ -232,10 +233,14 @@ class Reporter:
             )
         run.event(
             "finished", step=at.step, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
-            val_characters=scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, most),
-            message=message, overfitting=self.overfitting, **due.costs,
+            val_characters=scored, message=message, overfitting=self.overfitting, **due.costs,
         )  # fmt: skip
         print(message, flush=True)
+
+    def percent(self, scored: int) -> int:
+        """Return what percentage of the validation set these characters are, rounded down, but at least 1."""
+        characters = self.run.settings()["corpus"]["characters"]
+        return max(1, 100 * scored // max(1, characters - train_length(characters) - 1))  # nothing predicts the first
 
 
 def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
