@@ -144,8 +144,10 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
 
         windows_of = lambda part: -(-(len(part) - 1) // model.config.block_size)  # the last one may be shorter
         size = 16 * model.count_parameters()  # bytes per save: current and best weights, and the optimizer's state
-        before = dict(costs=costs_before(settings), windows=at.windows, evaluated=at.evaluated_seconds)
-        due = Timetable(config, at.seconds, windows_of(data.val), seconds, size, **before)
+        due = Timetable(
+            config, at.seconds, windows_of(data.val), seconds, size, costs_before(settings), at.windows,
+            at.evaluated_seconds,
+        )  # fmt: skip
         due.starting = time.perf_counter() - began
         save = partial(save_state, run, model, take_step.optimizers, take_step.scaler, parts.generator, at)
         # a timed run plans its last evaluation, which is by the model's own forward pass, by what the others took

@@ -39,9 +39,8 @@ GO_TO = """(id) => {
   if (id) go(40);
 }"""
 GO_BACK = changing.refocus("tr[data-name='NAME'] .runs-more", ".runs-more", "#run-import")
-GO_ON = changing.refocus(
-    "tr[data-name='NAME'] .runs-more", "[role=tab][aria-selected=true]"
-)  # if a run was opened, the latter
+# If a run was opened, its row is out of view.
+GO_ON = changing.refocus("tr[data-name='NAME'] .runs-more", "[role=tab][aria-selected=true]")
 # Returns the name of the run below the one to be deleted or, at the end of the table, above it. If there is no other,
 # returns what is no run's name, because "" would say that nothing has changed.
 NEIGHBOR = """(name) => {
