@@ -191,13 +191,13 @@ def test_a_bad_learning_rate_is_a_sentence_in_a_preset_too(value):
         preset("quick").configs(learning_rate=value)
 
 
-@pytest.mark.parametrize("name", ["huge", "", "look!", "../etc"])
+@pytest.mark.parametrize("name", ["huge", "", "quick look!", "../etc"])
 def test_an_unknown_preset_names_those_there_are(name):
     with pytest.raises(NanoGPTError, match=f"Choose one of {', '.join(PRESETS)}"):
         preset(name)
 
 
-@pytest.mark.parametrize("name", ["quick look!", "../quick", "quik"])
+@pytest.mark.parametrize("name", ["../quick", "quik"])
 def test_a_preset_that_is_almost_one_names_that(name):
     with pytest.raises(NanoGPTError, match=r"did you mean quick\?$"):
         preset(name)
