@@ -33,6 +33,15 @@ def train_tokens(tokens: np.ndarray, lengths: np.ndarray) -> int:
     return int(np.searchsorted(ends, train_length(int(ends[-1])), side="right"))
 
 
+def percent_scored(characters: int, n: int) -> int:
+    """Return what percentage of the validation set of a text of `n` characters these characters are.
+
+    It is rounded down, so that 100 is all of it, but at least 1.
+    """
+    held_out = n - train_length(n) - 1  # nothing predicts the first one
+    return min(100, max(1, 100 * characters // max(1, held_out)))
+
+
 def epochs(read: float, n: int) -> float:
     """Return the number of epochs after `read` tokens of a text of `n` tokens (or after as many characters)."""
     return read / max(1, train_length(n))

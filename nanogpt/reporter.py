@@ -16,7 +16,7 @@ from .device import Device
 from .disk import write_whole
 from .evaluate import estimate_loss
 from .formats import load_model, weights_parts
-from .holdout import train_length
+from .holdout import percent_scored
 from .model import GPT
 from .runs import STOPPED_EARLY, Run
 from .runs.checkpoint import Progress
@@ -224,7 +224,8 @@ class Reporter:
         message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."
         scored = scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, most)
         if most < due.all_windows:
-            message += f" The last evaluation was of {self.percent(scored)}% of the validation set."
+            percent = percent_scored(scored, run.settings()["corpus"]["characters"])
+            message += f" The last evaluation was of {percent}% of the validation set."
         if not due.last:
             message = (
                 f"{STOPPED_EARLY} at step {at.step:,}: the model was memorizing its text. The validation loss had been "
@@ -236,11 +237,6 @@ class Reporter:
             val_characters=scored, message=message, overfitting=self.overfitting, **due.costs,
         )  # fmt: skip
         print(message, flush=True)
-
-    def percent(self, scored: int) -> int:
-        """Return what percentage of the validation set these characters are, rounded down, but at least 1."""
-        characters = self.run.settings()["corpus"]["characters"]
-        return max(1, 100 * scored // max(1, characters - train_length(characters) - 1))  # nothing predicts the first
 
 
 def write_sample(model: GPT, tokenizer: Tokenizer) -> str:

@@ -31,8 +31,8 @@ class Timetable:
     samples and saves decides how many there are: together they stay within `overhead`, but for the last evaluation,
     which may always take 1% of the budget. They are evenly spaced over what is left of the run.
 
-    All evaluations of a run but the last use the same windows, or their losses could not be compared; only a run that
-    is resumed where that would take over 1% of the budget goes on with fewer.
+    All evaluations of a run but the last use the same windows, because their losses are compared. If that would take
+    over 1% of the budget where a run is resumed, it uses fewer from there on.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Timetable:
         self.judged = 2  # models to evaluate at the end: 1 if the last weights are the best so far
         self._window = math.inf  # seconds to evaluate one, the fastest
         self._recent: list[float] = []  # those of the last three evaluations
-        # seconds on anything but training steps, if a resumed run has used up no more than is due by now
+        # seconds on anything but training steps; a resumed run is taken to have used its share so far
         self._spent = overhead(config.budget) * seconds / config.budget if config.budget else 0.0
         known = {name: cost for name, cost in (costs or {}).items() if isinstance(cost, float) and cost > 0}
         self._evaluation, self._sample = 0.0, known.get("sample", SAMPLE)  # seconds of the last one

@@ -123,7 +123,7 @@ class History:
 
 
 def amount_read(row: Mapping[str, Any]) -> float:
-    """Return how many characters a run has trained on by this row; older runs logged tokens, one character each."""
+    """Return how many characters a run had trained on at this row. Older runs logged tokens, which were characters."""
     return row.get("characters") or row.get("tokens") or 0
 
 

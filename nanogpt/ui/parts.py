@@ -40,8 +40,8 @@ BEGINS = """(drawing) => ({
 def stoppable(events: list[Any], drawing: Any, starts: list[Any], stop: Any) -> None:
     """Wire the button Stop, and what follows when one of the events that write into a drawing has ended.
 
-    After Stop, the buttons that start an event stay disabled until the canceled one has ended. What follows it would
-    otherwise be taken for the end of the next one: Gradio calls `failure`, even twice, and after that `then`.
+    After Stop, the buttons that start an event stay disabled until the canceled one has ended. Otherwise its end could
+    be mistaken for that of the next one: for a canceled event, Gradio calls `failure` twice and then `then`.
     """
     outputs = [drawing, *starts, stop]
 

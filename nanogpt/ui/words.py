@@ -11,7 +11,7 @@ from ..config import NanoGPTError
 from ..durations import clock
 from ..errors import PROBLEMS
 from ..formats import read_config
-from ..holdout import epochs, train_length
+from ..holdout import epochs, percent_scored
 from ..launch import sizes
 from ..runs import CANCELED, History, Run, Status, elsewhere, kept_loss, overview, overviews, queue
 from .drawn import line
@@ -182,14 +182,10 @@ def _how_final(run: Run, history: History) -> str:
 def judged_percent(run: Run, history: History) -> int | None:
     """Return what percentage of the validation set a finished run's loss is of, or None for one that has not finished.
 
-    It is rounded down, so that 100 is all of it, but at least 1. An older version didn't log it, which gives None, too.
+    An older version didn't log it, which gives None, too.
     """
-    characters = run.settings()["corpus"]["characters"]
-    held_out = characters - train_length(characters) - 1  # nothing predicts the first one
     scored = history.events[-1].get("val_characters") if history.events else None
-    if not isinstance(scored, int):
-        return None
-    return int(min(100, max(1, 100 * scored // max(1, held_out))))
+    return percent_scored(scored, run.settings()["corpus"]["characters"]) if isinstance(scored, int) else None
 
 
 def _time(run: Run, status: Status) -> tuple[str, str]:

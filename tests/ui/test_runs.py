@@ -423,7 +423,7 @@ def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
     assert not (home / "checkpoints" / "c-run").exists()
     page.wait_for_function(IN_VIEW, arg=f"tr[data-name={below}] .runs-more")
     page.evaluate("document.activeElement.blur()")
-    page.evaluate(f"({runs_tab.GO_BACK})(({runs_tab.NEIGHBOR})('no-run'))")  # where there is none to go to
+    page.evaluate(f"({runs_tab.GO_BACK})(({runs_tab.NEIGHBOR})('no-run'))")  # there is no other run to go to
     page.wait_for_function("document.activeElement.matches('.runs-more')")
     page.get_by_role("button", name="a-run", exact=True).click()
     page.wait_for_function("document.querySelector('#train-run input')?.value === 'a-run'")
