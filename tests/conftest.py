@@ -93,10 +93,11 @@ STARTS = {
     "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system", "os.startfile",
 }  # fmt: skip
 started: list[str] = []  # programs started by the current test
+earlier: set[int] = set()  # threads of tests before it, which may still start a process, such as a spare trainer
 
 
 def watch(event: str, arguments: tuple) -> None:
-    if event not in STARTS:
+    if event not in STARTS or threading.get_ident() in earlier:
         return
     program = str(arguments[0] or arguments[1][0]) if event == "subprocess.Popen" else event
     # Count only Python, Node and browsers: libraries run short system commands of their own (NumPy runs lscpu).
@@ -109,6 +110,8 @@ sys.addaudithook(watch)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
+    earlier.clear()
+    earlier.update(one.ident for one in threading.enumerate() if one.ident and one is not threading.main_thread())
     started.clear()
 
 

@@ -4,9 +4,12 @@
 function draw(root, data) {
   const STORED = "nanogpt-scores";
   if (!root.__scores) addEventListener("storage", ({ key }) => { if (key === STORED) draw(root, {}); });
-  const all = root.__scores = { ...stored(), ...data }, text = JSON.stringify(all);
+  // Two tabs may store at the same time, so what another one has overwritten is added again. In order of the names, or
+  // they would never agree; and what is empty is not stored, or it could overwrite what is.
+  const all = root.__scores = Object.fromEntries(Object.entries({ ...root.__scores, ...stored(), ...data }).sort());
+  const text = JSON.stringify(all);
   try {
-    if (localStorage.getItem(STORED) !== text) localStorage.setItem(STORED, text);
+    if (text !== "{}" && localStorage.getItem(STORED) !== text) localStorage.setItem(STORED, text);
   } catch { /* then they last as long as the page */ }
   if (JSON.stringify(data) !== text) props.value = all; // draws again
 

@@ -817,7 +817,8 @@ def test_scores_of_two_browser_tabs_add_up(alone):
     draw(second, two=3.5)
     draw(first, one=2.25)
     both = dict(one=2.25, two=3.5)
-    second.wait_for_function("props.value.one === 2.25")
+    for page in (first, second):  # what is stored at the same time isn't lost, either
+        page.wait_for_function("props.value.one === 2.25 && props.value.two === 3.5")
     assert first.evaluate("props.value") == second.evaluate("props.value") == both
     assert json.loads(first.evaluate("localStorage.getItem('nanogpt-scores')")) == both
     assert alone("scores").evaluate("props.value") == both
