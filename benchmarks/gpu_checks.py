@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from nanogpt import corpus
+from nanogpt import corpus, processes
 from nanogpt import ranks as group
 from nanogpt.config import ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
@@ -212,7 +212,7 @@ def ranks() -> None:
 def rank() -> None:
     """Be one of two ranks on the same device."""
     group.by_nccl = lambda: distributed.group.WORLD
-    number, size = group.number()
+    number, size = processes.number()
     store = distributed.TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), size)
     compare_ranks(Ranks(number, size, store, pick_device(DEVICE)))
 

@@ -23,7 +23,8 @@ from .evaluate import estimate_loss
 from .formats import read_config
 from .holdout import train_length
 from .model import GPT
-from .ranks import Ranks, SharedStep, own_place, together, wanted
+from .processes import own_place, together, wanted
+from .ranks import Ranks, SharedStep
 from .reporter import Reporter
 from .runs import Run, queue
 from .runs.checkpoint import Progress, load_state, save_state

@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from nanogpt import corpus, ranks
+from nanogpt import corpus, processes, ranks
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import Device
 from nanogpt.launch import prepare, trainer
@@ -57,7 +57,7 @@ def other_rank(what: str) -> None:
     """As the second process of a test, do what it expects."""
     torch.set_num_threads(1)
     ranks.PATIENCE = timedelta(seconds=SOON)
-    there, name = ranks.joined()
+    there, name = processes.joined()
     assert name == "some-run"
     if what == "train":
         without_bfloat16()
@@ -99,7 +99,7 @@ def second(monkeypatch: pytest.MonkeyPatch):
             )
             return started[0]
 
-        monkeypatch.setattr(ranks, "start", start)
+        monkeypatch.setattr(processes, "start", start)
         return started
 
     return do
@@ -111,7 +111,7 @@ def test_two_processes_end_where_one_does(second, monkeypatch):
         monkeypatch.setattr(f"nanogpt.{module}.native_bfloat16", lambda: False)
     second("train")
     threads = torch.get_num_threads()
-    with ranks.together("some-run", 2) as both:
+    with processes.together("some-run", 2) as both:
         assert both is not None
         time.sleep(SOON + 1)  # as in an evaluation, for longer than the ranks had to meet
         shared = {kind: losses_of(*kind, together=both) for kind in KINDS}
@@ -144,7 +144,7 @@ def endless(both: Ranks) -> None:
 def test_a_process_that_is_gone_is_one_sentence(second, what, sentence):
     second(what)
     began = time.monotonic()
-    with pytest.raises(Lost, match=sentence), ranks.together("some-run", 2) as both:
+    with pytest.raises(Lost, match=sentence), processes.together("some-run", 2) as both:
         endless(both)
     assert time.monotonic() - began < 60
     dist.destroy_process_group()
@@ -169,7 +169,7 @@ def run_out_of_memory(both: Ranks, within_a_step: bool) -> None:
 @pytest.mark.parametrize("within_a_step", [True, False])
 def test_what_the_first_process_raised_is_raised_and_the_others_end(second, within_a_step):
     started = second("follows")
-    with pytest.raises(MemoryError, match="no room"), ranks.together("some-run", 2) as both:
+    with pytest.raises(MemoryError, match="no room"), processes.together("some-run", 2) as both:
         run_out_of_memory(both, within_a_step)
     assert started[0].poll() is not None
     dist.destroy_process_group()
@@ -201,7 +201,7 @@ def test_memory_that_a_message_lacks_is_not_a_process_that_is_gone():
 
 def says_that_it_is_here(rank: int, port: int) -> None:
     """Do the first half of what another rank does to join."""
-    dist.TCPStore(ranks.HERE, port, is_master=False).set(ranks.PRESENT.format(rank), ranks.kind_of(ranks.CPU))
+    dist.TCPStore(processes.HERE, port, is_master=False).set(ranks.PRESENT.format(rank), ranks.kind_of(ranks.CPU))
 
 
 @pytest.mark.slow
@@ -213,9 +213,9 @@ def test_a_process_that_never_comes_or_never_connects_is_one_sentence(monkeypatc
         return subprocess.Popen([sys.executable, "-c", ""])
 
     monkeypatch.setattr(ranks, "PATIENCE", timedelta(seconds=2))
-    monkeypatch.setattr(ranks, "start", start)
+    monkeypatch.setattr(processes, "start", start)
     did_not = "The 2 processes that train this run did not meet within 2 seconds"
-    with pytest.raises(NanoGPTError, match=did_not), ranks.together("some-run", 2):
+    with pytest.raises(NanoGPTError, match=did_not), processes.together("some-run", 2):
         pass
 
 
@@ -223,7 +223,7 @@ GPUS = ["cuda-0", "cuda-1", "cuda-2"]
 
 
 @pytest.mark.parametrize(
-    ("processes", "places", "expected"),
+    ("how_many", "places", "expected"),
     [
         (9, ["cpu"], r"batch_size \(8\) must be at least the number of processes \(9\)"),
         (1, ["cuda"], (["cuda"], 1)),
@@ -235,25 +235,25 @@ GPUS = ["cuda-0", "cuda-1", "cuda-2"]
         (4, GPUS, "4 processes need 4 GPUs, but this machine has 3 GPUs"),
     ],
 )
-def test_each_process_gets_a_gpu_of_its_own(processes, places, expected):
+def test_each_process_gets_a_gpu_of_its_own(how_many, places, expected):
     if isinstance(expected, tuple):
-        assert ranks.wanted(processes, 8, places) == expected
+        assert processes.wanted(how_many, 8, places) == expected
     else:
         with pytest.raises(NanoGPTError, match=expected):
-            ranks.wanted(processes, 8, places)
+            processes.wanted(how_many, 8, places)
 
 
 def test_torchrun_says_which_gpus(monkeypatch):
     for name, value in dict(RANK=0, WORLD_SIZE=4, LOCAL_WORLD_SIZE=2).items():  # two machines
         monkeypatch.setenv(name, str(value))
-    assert ranks.wanted(1, 8, GPUS) == (GPUS[:2], 2)
+    assert processes.wanted(1, 8, GPUS) == (GPUS[:2], 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert ranks.own_place(GPUS) == "cuda-1"
-    assert ranks.own_place(["cpu"]) == "cpu"
+    assert processes.own_place(GPUS) == "cuda-1"
+    assert processes.own_place(["cpu"]) == "cpu"
     with pytest.raises(NanoGPTError, match="2 processes need 2 GPUs, but this machine has 1 GPU"):
-        ranks.own_place(["cuda"])
+        processes.own_place(["cuda"])
     with pytest.raises(NanoGPTError, match="Leave out --processes"):
-        ranks.wanted(2, 8, GPUS)
+        processes.wanted(2, 8, GPUS)
 
 
 @pytest.mark.slow
@@ -265,9 +265,9 @@ def test_the_other_processes_are_told_which_gpus_were_free(monkeypatch):
         return subprocess.Popen([sys.executable, "-c", ""])
 
     monkeypatch.setattr(ranks, "PATIENCE", timedelta(seconds=1))
-    monkeypatch.setattr(ranks, "start", start)
+    monkeypatch.setattr(processes, "start", start)
     for places in (["cuda-0", "cuda-2", "cuda-5"], ["cpu"]):
-        with pytest.raises(NanoGPTError, match="did not meet"), ranks.together("some-run", 3, places):
+        with pytest.raises(NanoGPTError, match="did not meet"), processes.together("some-run", 3, places):
             pass
     assert told == [(1, "cuda-2"), (2, "cuda-5"), (1, "cpu"), (2, "cpu")]
 

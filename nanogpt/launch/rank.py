@@ -10,7 +10,8 @@ import sys
 from typing import NoReturn
 
 from ..config import NanoGPTError
-from ..ranks import Lost, joined
+from ..processes import joined
+from ..ranks import Lost
 from ..runs import Run
 from ..train import follow, own_device
 from .trainer import user_message

@@ -51,7 +51,7 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
         if not alone:
             queue.wait_for_place(run.name, 1)  # torch takes 250 MB, so only the next run imports it while it waits
         import_all()
-        from ..ranks import number
+        from ..processes import number
         from ..train import train
         from . import plan
 
