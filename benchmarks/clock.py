@@ -1,10 +1,12 @@
 """Measure whether whole commands end within their time budget, on idle cores and on busy ones.
 
-    python -m benchmarks.clock [FILE] [--budgets 1 10 30] [--cores 0 1] [--limit SECONDS] [--out rows.jsonl]
+    python -m benchmarks.clock [FILE] [--budgets 1 10 30] [--cores 0 1] [--busy [0 1]] [--limit SECONDS]
+        [--out rows.jsonl]
 
 Each run is `python -m nanogpt train FILE --budget …`, pinned to `--cores`; without them it may use every core. With
-`--busy`, all runs are repeated while one process computes on each of those cores. Startup is what a command with a
-single small step takes just before: a run is over its budget by its seconds less the startup and the budget.
+`--busy`, all runs are repeated while one process computes on each core that they may use, or on the ones named. Startup
+is what a command with a single small step takes just before: a run is over its budget by its seconds less the startup
+and the budget.
 """
 
 from __future__ import annotations
@@ -97,14 +99,15 @@ def main(argv: list[str] | None = None) -> list[dict]:
     parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
     parser.add_argument("--budgets", type=float, nargs="+", default=[1.0, 10.0, 10.0, 30.0])
     parser.add_argument("--cores", type=int, nargs="*", default=[])
-    parser.add_argument("--busy", type=int, nargs="*", help="cores to keep busy as well; without any, only idle runs")
+    parser.add_argument("--busy", type=int, nargs="*", help="repeat the runs with these cores busy; by default, theirs")
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds in which everything must end")
     parser.add_argument("--out", default="clock-rows.jsonl", help="file to which a row is appended after each run")
     args = parser.parse_args(argv)
     if not args.file:
         parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
     ends, rows = time.perf_counter() + args.limit, []
-    for busy in ([], args.busy) if args.busy else ([],):
+    theirs = args.cores or sorted(os.sched_getaffinity(0))
+    for busy in ([],) if args.busy is None else ([], args.busy or theirs):
         with tempfile.TemporaryDirectory() as home, load(busy):
             for row in measure(args.file, home, args.cores, args.budgets, ends):
                 rows.append(dict(busy=bool(busy), **row))

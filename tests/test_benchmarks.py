@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -175,6 +176,11 @@ def test_whole_commands_are_held_against_their_budget(text_file, monkeypatch, tm
     assert found == [json.loads(line) for line in Path(rows).read_text(encoding="utf-8").splitlines()]
     assert [(row["budget"], row["over"], row["promise"]) for row in found] == [(1.0, 0.25, 2.5)]  # 10 s is too long
     assert found[0] | dict(busy=False, planning=0.1, steps=9, val_loss=2.4, costs=dict(save=0.01)) == found[0]
+    kept: list[list[int]] = []  # busy
+    monkeypatch.setattr(clock, "load", lambda cores: kept.append(cores) or contextlib.nullcontext())
+    found = clock.main([text_file, "--budgets", "1", "--cores", "0", "--busy", "--out", rows])
+    assert [row["busy"] for row in found] == [False, True]
+    assert kept == [[], [0]]
 
 
 @pytest.mark.slow
