@@ -15,6 +15,7 @@ from pathlib import Path
 from .config import NanoGPTError
 
 PACKAGE = Path(__file__).resolve().parent
+IN_PROJECT = ("app.py", "requirements.txt", "nanogpt/paths.py")
 # A checkout, or a Space made from one, has these two files next to the package; site-packages doesn't.
 CHECKOUT = PACKAGE.parent if all((PACKAGE.parent / name).is_file() for name in ("app.py", "requirements.txt")) else None
 SHIPPED = (CHECKOUT or PACKAGE) / "checkpoints"  # holds the model that ships with the project; read-only
@@ -33,6 +34,12 @@ def home() -> Path:
     if os.environ.get("SPACE_ID") and os.access(DURABLE, os.W_OK):
         return DURABLE  # everything else on a Space is erased at a restart
     return CHECKOUT or data_folder()
+
+
+def project() -> Path | None:
+    """Return the project's folder: the checkout that the code runs from, or the working directory if it is one."""
+    here = Path.cwd()
+    return CHECKOUT or (here if all((here / name).is_file() for name in IN_PROJECT) else None)
 
 
 def expanded(folder: str) -> Path:

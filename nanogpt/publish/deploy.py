@@ -11,8 +11,8 @@ import json
 from huggingface_hub import SpaceCardData
 from huggingface_hub.repocard import RepoCard
 
+from .. import paths
 from ..config import NanoGPTError
-from ..paths import CHECKOUT
 from ..runs import Run
 from ..tokenizer import unit
 from . import page_export
@@ -43,18 +43,19 @@ def offered(run: Run, space: str, static: bool = False, license: str | None = No
             "index.html": page_export.page(source).encode(),
             "run.json": public["run.json"],
         }
-    if CHECKOUT is None:
+    project = paths.project()
+    if project is None:
         raise NanoGPTError(
-            "Creating an app Space needs the project folder, and nanogpt is installed as a package. Deploy from a "
-            "checkout of the project, or create a static Space, which needs only the run."
+            "A Space with the whole app is made from the project's folder, and this isn't it. Start nanogpt in the "
+            "folder that you cloned, or create a static Space, which needs only the run."
         )
     public["run.json"] = json.dumps({**json.loads(public["run.json"]), "public": True}, indent=1).encode()
-    files = {"README.md": readme(source, space, (CHECKOUT / "README.md").read_text(encoding="utf-8")).encode()}
-    files |= {name: (CHECKOUT / name).read_bytes() for name in FILES}
-    for path in sorted((CHECKOUT / "nanogpt").rglob("*")):
+    files = {"README.md": readme(source, space, (project / "README.md").read_text(encoding="utf-8")).encode()}
+    files |= {name: (project / name).read_bytes() for name in FILES}
+    for path in sorted((project / "nanogpt").rglob("*")):
         wanted = SUFFIXES | EXPORTED if path.parent.name == "exported" else SUFFIXES
         if path.suffix in wanted and path.is_file():
-            files[path.relative_to(CHECKOUT).as_posix()] = path.read_bytes()
+            files[path.relative_to(project).as_posix()] = path.read_bytes()
     return {**files, **{f"checkpoints/{run.name}/{name}": content for name, content in public.items()}}
 
 

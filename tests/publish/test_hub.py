@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load, save
 
 import nanogpt
-from nanogpt import corpus, disk
+from nanogpt import corpus, disk, paths
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.explain.baselines import BASELINES, baselines
@@ -666,9 +666,21 @@ def test_a_file_of_yours_in_the_package_is_not_deployed(run, tmp_path, monkeypat
     }
     for name in ("diary.txt", "ui/page.html", "publish/notes.txt"):
         (project / "nanogpt" / name).write_text("private", encoding="utf-8")
-    monkeypatch.setattr(deploy, "CHECKOUT", project)
+    monkeypatch.setattr(paths, "CHECKOUT", project)
     files = deploy.offered(run, "maya/space")
     assert {name for name in files if name.startswith("nanogpt/")} == package
+
+
+def test_an_installed_package_deploys_the_project_that_it_was_started_in(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CHECKOUT", None)
+    monkeypatch.chdir(ROOT)
+    files = deploy.offered(run, "maya/space")
+    assert {"app.py", "nanogpt/model.py", f"checkpoints/{run.name}/model.safetensors"} <= files.keys()
+    monkeypatch.chdir(tmp_path)
+    for name in ("app.py", "requirements.txt"):  # of another project
+        (tmp_path / name).touch()
+    with pytest.raises(NanoGPTError, match="in the folder that you cloned, or create a static Space"):
+        deploy.offered(run, "maya/space")
 
 
 def test_a_static_space_is_the_page_alone(hub, run, capsys):
