@@ -16,7 +16,7 @@ from ..layout import LAYOUTS
 from ..presets import PLANNED, PRESETS, Preset, preset
 from ..runs import queue
 from ..tokenizer import unit
-from .parts import QUIET, afterward
+from .parts import QUIET, afterward, typed
 from .visit import visitor
 from .words import shape
 
@@ -38,18 +38,6 @@ NO_TIME = f"{LABELS['budget']} is empty; enter one such as 60s or 3m, or choose 
 OWN_FIELDS = ("layout", "budget", "max_iters")  # drawn on their own
 ADVANCED = [k for k in knobs(ModelConfig) + knobs(TrainConfig) if k.name not in OWN_FIELDS]
 LENGTHS = (3, 4)  # the positions of budget and max_iters in `Form.fields`
-# Reports typing after a pause, so that what is half typed isn't estimated. Meanwhile the estimate is marked as old, and
-# fades only if the next one takes long, as when a model has to be measured. Fields also change when a preset fills them
-# in; Gradio's own event for typing leaves out Backspace.
-TYPED = """() => new Promise((resolve) => {
-  if (!document.activeElement?.matches("input[type=number], input[type=text], textarea")) {
-    return resolve({ __type__: "update" });
-  }
-  clearTimeout(window.nanogptTyping?.timer);
-  window.nanogptTyping?.resolve({ __type__: "update" }); // of several inputs, the last one counts
-  document.getElementById("train-estimate")?.classList.add("old");
-  window.nanogptTyping = { resolve, timer: setTimeout(() => resolve(String(performance.now())), PAUSE) };
-})""".replace("PAUSE", "400")
 TOLD = "() => document.getElementById('train-estimate')?.classList.remove('old')"
 KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
 
@@ -211,7 +199,7 @@ def epochs_of(settings: dict[str, Any], tokens: int) -> float:
 class Form:
     """The components of the form: `inputs` are read by the tab, and `fields` are filled in by `field_values`.
 
-    `filled` are the events after which a preset or a layout has filled them in.
+    `filled` are the events after which a preset or a layout has filled them in, and `typed` changes after typing.
     """
 
     presets: gr.Radio
@@ -222,6 +210,7 @@ class Form:
     estimate: gr.Textbox
     advanced: list
     filled: list
+    typed: Any = None
 
     @property
     def inputs(self) -> list:
@@ -258,7 +247,7 @@ def build() -> Form:
         [(LAYOUT_LABELS.get(name, name), name) for name in dict.fromkeys([*LAYOUT_LABELS, *LAYOUTS])],
         value="modern",
         label=LABELS["layout"],
-        info="Modern adds ten later improvements, such as rotary positions and Muon.",
+        info="Modern makes ten later changes to the model and its training, such as rotary positions and Muon.",
         render=False,  # drawn under Advanced
         elem_id="train-layout",
     )
@@ -302,10 +291,9 @@ def build_advanced(form: Form, corpus_id: gr.HTML) -> None:
     chosen = [form.presets.input, form.layout.input]
     # in the browser, so that it shows at once
     gr.on(chosen, None, None, form.estimate, js="() => 'Measuring this machine …'")
-    typed = gr.Textbox(visible=False)  # changes once what was typed is to be estimated
     boxes = [one for one in (form.budget, form.max_iters, *form.advanced) if not isinstance(one, gr.Dropdown)]
-    gr.on([one.change for one in boxes], None, None, typed, js=TYPED, trigger_mode="multiple")
-    told = typed.change(estimate, **asked)
+    form.typed = typed(boxes, marks="train-estimate")
+    told = form.typed.change(estimate, **asked)
     afterward(told, None, None, None, js=TOLD)
     for one in form.advanced:
         if isinstance(one, gr.Dropdown):

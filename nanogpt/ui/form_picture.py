@@ -62,7 +62,6 @@ def build(form: Form, corpus_id: gr.HTML) -> None:
     asked = dict(inputs=[is_open, corpus_id, *form.inputs], outputs=[view, wrong], trigger_mode="always_last", **QUIET)
     box.expand(lambda: True, None, is_open, **QUIET).then(redraw, **asked)
     box.collapse(lambda: False, None, is_open, **QUIET)
-    sizes = [one for one in form.advanced if one.label in (*SIZES, "batch_size")]
-    gr.on([form.estimate.change, *(one.blur for one in sizes)], redraw, **asked)
+    gr.on([form.estimate.change, form.typed.change], redraw, **asked)
     for filled in form.filled:
         filled.then(redraw, **asked)

@@ -16,7 +16,10 @@ ENGLISH = (
     '<script>for (const [name, value] of [["language", "en"], ["languages", ["en"]]]) '
     "Object.defineProperty(navigator, name, { get: () => value });</script>"
 )
+# In dark mode the browser's own parts, such as scrollbars, are dark, too. Gradio would limit this style to its blocks.
+DARK = "<style>:root:has(> .dark) { color-scheme: dark; }</style>"
 TAGS = f"""{ENGLISH}
+		{DARK}
 		<title>nanogpt</title>
 		<meta name="description" content="{DESCRIPTION}" />
 		<meta property="og:title" content="nanogpt" />

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import gradio as gr
+
 # Options for a handler that reads a text, which takes 100 MB and a core for a moment: two at once, API included.
 READING: dict[str, Any] = dict(concurrency_id="read-texts", concurrency_limit=2)
 # Options for a handler that answers at once: no queue, no progress display, not in the API.
@@ -29,6 +31,30 @@ def afterward(event: Any, handler: Any, inputs: Any, outputs: Any, **options: An
     """
     event.failure(handler, inputs, outputs, **options)
     return event.then(handler, inputs, outputs, **options)
+
+
+# Reports typing after a pause, so that what is half typed isn't answered. Fields also change when a handler fills them
+# in; Gradio's own event for typing leaves out Backspace.
+TYPED = """() => new Promise((resolve) => {
+  if (!document.activeElement?.matches("input[type=number], input[type=text], textarea")) {
+    return resolve({ __type__: "update" });
+  }
+  clearTimeout(window.nanogptTyping?.timer);
+  window.nanogptTyping?.resolve({ __type__: "update" }); // of several inputs, the last one counts
+  document.getElementById("MARKS")?.classList.add("old");
+  window.nanogptTyping = { resolve, timer: setTimeout(() => resolve(String(performance.now())), PAUSE) };
+})""".replace("PAUSE", "400")
+
+
+def typed(fields: list[Any], marks: str = "") -> gr.Textbox:
+    """Draw an invisible field that changes once something was typed into `fields`, after a pause. Return it.
+
+    Meanwhile the element with the id `marks` has the class `old`, which it keeps until the answer removes it.
+    """
+    settled = gr.Textbox(visible=False)
+    js = TYPED.replace("MARKS", marks)
+    gr.on([one.change for one in fields], None, None, settled, js=js, trigger_mode="multiple")
+    return settled
 
 
 # For what begins to write into a drawing: its last text, which may have been stopped, isn't being written any more.

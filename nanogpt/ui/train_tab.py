@@ -20,9 +20,9 @@ from .visit import visitor
 from .watching import EACH_SECOND, EMPTY, NO_SAMPLE, REST, catch_up, shown, ticked, view, written
 from .words import run_line, tiles
 
-# On a phone the result is below the settings, so bring it into view when a run starts; or the error, if none does.
+# On a narrow page the result is below the settings, so bring it into view when a run starts; or the error if none does.
 SHOW_RESULT = """(said) => {
-  if (!matchMedia("(max-width: 720px)").matches) return;
+  if (!matchMedia("(max-width: 820px)").matches) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
   const show = (ids, block, tries) => { // the tab may only just be opening
     const part = ids.map((id) => document.getElementById(id)).find((one) => one && one.offsetParent);

@@ -10,6 +10,7 @@ from .. import errors, explain
 from ..config import ModelConfig, TrainConfig, knobs
 from ..layout import LAYOUTS
 from .drawn import drawn, said, told
+from .parts import typed
 from .view import LATEST as SINGLE
 from .view import View, opened
 
@@ -50,8 +51,9 @@ def words(parameters: int, operations: int, batch_size: int, block_size: int) ->
 def build(run: gr.Dropdown) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
-        "Your model, from characters to scores. Choose a part to read the code that does it: the lecture's, or the "
-        "library's for what the lecture doesn't have. Change a number to see what it costs; your model stays as it is.",
+        "Your model, from characters to scores. Choose a part to read the code that does it: the lecture's, or "
+        "nanogpt's own for what the lecture doesn't have. Change a number to see what it costs; your model stays as it "
+        "is.",
         container=False,
     )  # fmt: skip
     k = {knob.name: knob for knob in knobs(ModelConfig)}
@@ -87,7 +89,6 @@ def build(run: gr.Dropdown) -> View:
             return {wrong: told(errors.explain(error), "failed")}
 
     entered = [fixed, layout, *sizes]
-    edits = [layout.input, *(one.blur for one in sizes), *(one.submit for one in sizes)]
-    redrawn = gr.on(edits, redraw, entered, [view, wrong], **SINGLE)
+    redrawn = gr.on([layout.input, typed(sizes).change], redraw, entered, [view, wrong], **SINGLE)
     again = lambda name, fixed, *values: redraw(fixed, *values) if fixed else begin(name)
     return View(begin, [run], [view, wrong, *entered], [redrawn], again, entered)
