@@ -195,7 +195,9 @@ class TrainConfig(Config):
         "Sample sequences at random (as in the lecture) or in shuffled epochs.",
         choices=("random", "shuffled"),
     )
-    learning_rate: float = knob(1e-3, "Learning rate.", 1e-6, 1.0, usual="3e-4 to 3e-3; 0.012 with Muon")
+    learning_rate: float = knob(
+        1e-3, "How far each step moves the weights.", 1e-6, 1.0, usual="3e-4 to 3e-3; 0.012 with Muon"
+    )
     min_lr: float = knob(
         1e-4,
         "Final learning rate; set it equal to learning_rate for a constant rate.",
@@ -214,8 +216,8 @@ class TrainConfig(Config):
     matrix_lr: float = knob(
         0.03, "Muon's learning rate, for the weight matrices in the blocks.", 1e-6, 1.0, usual="0.02 to 0.05"
     )
-    momentum: float = knob(0.95, "Muon's momentum.", 0.0, 0.9999, usual="0.9 to 0.95")
-    warmup_iters: int = knob(100, "Warm-up steps.", 0, 100_000, usual="0 to 200")
+    momentum: float = knob(0.95, "How much of its previous updates Muon keeps.", 0.0, 0.9999, usual="0.9 to 0.95")
+    warmup_iters: int = knob(100, "Steps in which the learning rate rises from 0.", 0, 100_000, usual="0 to 200")
     weight_decay: float = knob(
         0.1,
         "Weight decay (regularization); -1 chooses it from the number of epochs.",
@@ -242,11 +244,11 @@ class TrainConfig(Config):
         10_000,
         usual="5",
     )
-    seed: int = knob(1337, "Random seed; the same seed and settings give the same run.", 0, 2**53 - 1, usual="any")
+    seed: int = knob(1337, "Random seed; the same seed and number of steps give the same run.", 0, 2**53 - 1)
     snapshots: str = knob(
         "auto",
-        "Keep the weights of about 20 steps for the time machine, 2 bytes per parameter each; auto does if the model "
-        "has at most 3 million parameters.",
+        "Keep the weights of about 20 steps for the time machine, 2 bytes per parameter each; auto: for models of "
+        "up to 3 million parameters.",
         choices=("auto", "on", "off"),
     )
     device: str = knob(

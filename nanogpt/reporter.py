@@ -225,7 +225,7 @@ class Reporter:
         scored = scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, most)
         if most < due.all_windows:
             percent = percent_scored(scored, run.settings()["corpus"]["characters"])
-            message += f" The last evaluation was of {percent}% of the validation set."
+            message += f" The last evaluation used {percent}% of the validation set."
         if not due.last:
             message = (
                 f"{STOPPED_EARLY} at step {at.step:,}: the model was memorizing its text. The validation loss had been "

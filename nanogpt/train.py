@@ -68,9 +68,9 @@ def in_words(device: Device, config: ModelConfig) -> str:
     return str(replace(device, dtype=product_dtype(config, device.type) or device.dtype))
 
 
-def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device) -> Data:
-    """Return a stored text, split and on the device. Raise NanoGPTError if it is gone or damaged."""
-    text, lengths = corpus.load(corpus_id), token_lengths(tokenizer)
+def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device, name: str = "") -> Data:
+    """Return a stored text, split and on the device. Raise NanoGPTError, with its `name`, if it is gone or damaged."""
+    text, lengths = corpus.load(corpus_id, name), token_lengths(tokenizer)
     tokens = text.tokens()
     train_data, val_data = (part.to(device.type) for part in split(tokens, lengths))
     # mean characters per token of the training set: what turns losses and speeds per token into ones per character
@@ -99,7 +99,7 @@ def assemble(run: Run, device: Device, tokenizer: Tokenizer, ranks: Ranks | None
     """
     settings = run.settings()
     # the text as ids, split into training and validation set
-    data = load_data(settings["corpus"]["id"], tokenizer, device)
+    data = load_data(settings["corpus"]["id"], tokenizer, device, settings["corpus"]["name"])
     config = settled(TrainConfig.of(settings["train"]), read_config(run.folder), len(data.train) + len(data.val))
 
     # the model and its optimizers: from the seed, or from the last save

@@ -101,7 +101,11 @@ def no_trainer(monkeypatch) -> None:
         (errno.EROFS, "{home}/a", "{home}/a is on a read-only disk. Set NANOGPT_HOME"),
         (errno.EACCES, "{home}/a", "You don't have permission to use {home}/a. Set NANOGPT_HOME to a folder of your"),
         (errno.EACCES, "/other/b", "You don't have permission to use /other/b. Use another file, or change its perm"),
-        (errno.ENOENT, "{home}/a", "{home}/a is gone; it was moved, renamed or deleted."),
+        (
+            errno.ENOENT,
+            "{home}/a",
+            "{home}/a is gone; it was moved, renamed or deleted. Put it back, or choose another.",
+        ),
         (errno.EMFILE, None, "Too many files are open. Close other programs"),
         (errno.ENOLCK, "{home}/a", "{home} is on a disk that can't lock files, so training doesn't work there. Set"),
         (errno.ENOMEM, None, "This machine is short of memory. Try again later, or use less text or a"),

@@ -13,13 +13,13 @@ from .flags import Command
 
 
 def parts(opened: Any) -> tuple[dict[str, Any], str]:
-    """Measure by how much the loss on held-out text rises without each head, attention and MLP."""
+    """Measure by how much the loss on held-out text rises without each head, attention and feed-forward layer."""
     from ..explain import ablation
 
     *_, found = ablation.measured(opened)
     rises, config = found["rises"], opened.model.config
     columns = [*(f"head.{h}" for h in range(config.n_head)), "attention", "mlp"]
-    named = [*(f"head {h + 1}" for h in range(config.n_head)), "attention", "MLP"]
+    named = [*(f"head {h + 1}" for h in range(config.n_head)), "attention", "feed-fwd"]
     heading = " " * 8 + "".join(f"{name:>10}" for name in named)
     rows = [
         f"block {i + 1:<2}" + "".join(f"{rises[f'{i}.{name}']:>+10.3f}" for name in columns)

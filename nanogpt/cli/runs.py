@@ -93,7 +93,8 @@ def contents(arguments: argparse.Namespace) -> dict[str, bytes]:
         if problem:
             print(problem, file=sys.stderr)
     if arguments.text:
-        files[arguments.text] = corpus.load(run.settings()["corpus"]["id"]).text().encode("utf-8")
+        about = run.settings()["corpus"]
+        files[arguments.text] = corpus.load(about["id"], about["name"]).text().encode("utf-8")
     return files
 
 

@@ -41,8 +41,8 @@ def sample_command(arguments: argparse.Namespace) -> int:
 def eval_command(arguments: argparse.Namespace) -> int:
     """Print the loss over a run's validation set, or over a file, as a JSON object.
 
-    Losses are in nats per character. Of a validation set of more than 5 million characters, an evenly spaced part of
-    that size is used; "characters" says how many were.
+    Losses are in nats per character. If the validation set has more than 5 million characters, an evenly spaced part
+    of that size is used; "characters" says how many were.
     """
     import torch
 

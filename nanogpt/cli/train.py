@@ -97,7 +97,7 @@ def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
     if arguments.files and arguments.text:
         raise NanoGPTError("Give either a FILE or --text, not both.")
     if not arguments.files and (flags := read_by(arguments)):
-        raise NanoGPTError(f"{flags[0]} says how to read a FILE, and there is none.")
+        raise NanoGPTError(f"{flags[0]} says how to read a FILE, so name one, or leave it out.")
     if changes.get("budget") and arguments.preset not in (None, "timed"):
         raise NanoGPTError(
             "--budget chooses the model itself. Leave out --preset, or use --max-iters instead of --budget."
@@ -179,7 +179,7 @@ def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
         return Run(arguments.resume)
     before = Run(arguments.resume).settings()
     run = run_to_resume(arguments, changes)
-    text = corpus.load(before["corpus"]["id"])
+    text = corpus.load(before["corpus"]["id"], before["corpus"]["name"])
     try:
         start.resumed(run, jobs.terms(arguments, text, start.training_time(run), run), changes)
     except NanoGPTError:
@@ -228,14 +228,16 @@ def add_commands(command: Command) -> None:
         help="text files, folders and .zip archives of them; default: the Python Language Reference",
     )  # fmt: skip
     train.add_argument(
-        "--text", metavar="TEXT", help="use a built-in text (by key) or a stored one (by id) instead of FILE"
+        "--text",
+        metavar="TEXT",
+        help="use a built-in text (python-reference, python-stdlib, shakespeare) or a stored one (by id)",
     )
     train.add_argument(
         "--field", "--column", metavar="NAME", help="train on this field of .jsonl files, or column of .csv files, only"
     )
     train.add_argument("--encoding", help="encoding of the files, e.g. cp1252; detected automatically by default")
     train.add_argument(
-        "--keep", action="extend", type=lambda value: value.split(","), metavar="REPAIR", default=[],
+        "--keep", action="extend", type=lambda value: value.split(","), metavar="CLEANUP", default=[],
         help="clean-ups to skip, separated by commas, e.g. line-endings,gutenberg",
     )  # fmt: skip
     train.add_argument("--name", help="name of the run; default: the text's name")

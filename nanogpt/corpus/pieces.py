@@ -281,8 +281,8 @@ def notes(name: str, decoded: Decoded) -> Iterator[str]:
         )
     if decoded.guessed:
         yield (
-            f"{name} is not UTF-8. Our best guess is {label(decoded.codec)}; if letters in the preview look wrong, "
-            "choose another encoding."
+            f"{name} is not UTF-8. Our best guess is {label(decoded.codec)}; if letters look wrong, choose "
+            "another encoding."
         )
     elif decoded.codec != "utf-8" and not decoded.parts:
         yield f"{name} was read as {decoded.encoding}."

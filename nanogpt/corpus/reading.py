@@ -145,7 +145,7 @@ def check_size(size: int, at_once: bool = False) -> None:
     if at_once and size > WHOLE:
         raise NanoGPTError(
             f"The text is {size / 1e6:,.1f} MB; at most {WHOLE / 1e6:,.1f} MB can be read at once here. Use a part of "
-            "it. Only files to train on may be longer."
+            "it, or add it as a file, to train on."
         )
 
 

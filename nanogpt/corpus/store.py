@@ -166,26 +166,34 @@ def placed(corpus: Corpus, folder: Path) -> Corpus:
     return corpus
 
 
-def load(id: str) -> Corpus:
-    """Return the text with this id. Raise NanoGPTError if there is none, or if its folder is incomplete."""
-    if not id:
-        raise NanoGPTError("No text is chosen. Choose one, or add your own.")
-    if not isinstance(id, str) or not ID.fullmatch(id):
-        raise NanoGPTError(f"{str(id)[:40]!r} is not the id of a text, which has 16 characters from 0-9 and a-f.")
-    folder = corpora() / id
+def load(id: str, name: str = "") -> Corpus:
+    """Return the text with this id. Raise NanoGPTError if there is none, or if its folder is incomplete.
+
+    `name` is what messages call it, by default its id.
+    """
+    folder, called = corpora() / checked_id(id), name or id
     try:
         about: dict[str, Any] = disk.from_json(disk.read(folder / "corpus.json"))
         found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
         whole = _is_whole(found)
     except FileNotFoundError:
-        raise missing(id) from None
+        raise missing(id, name) from None
     except PermissionError as error:
-        raise NanoGPTError(f"The text {id} can't be read. {explain(error)}") from None
+        raise NanoGPTError(f"The text {called} can't be read. {explain(error)}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise _damaged(id) from None
+        raise _damaged(called) from None
     if not whole:
-        raise _damaged(id)
+        raise _damaged(called)
     return found
+
+
+def checked_id(id: Any) -> str:
+    """Return the id if it may be one of a text. Raise NanoGPTError if not."""
+    if not id:
+        raise NanoGPTError("No text is chosen. Choose one, or add your own.")
+    if not isinstance(id, str) or not ID.fullmatch(id):
+        raise NanoGPTError(f"{str(id)[:40]!r} is not the id of a text, which has 16 characters from 0-9 and a-f.")
+    return id
 
 
 def _is_whole(found: Corpus) -> bool:
@@ -196,8 +204,10 @@ def _is_whole(found: Corpus) -> bool:
     return found.id == id_of(found.sha256, found.owner)
 
 
-def missing(id: str) -> NanoGPTError:
+def missing(id: str, name: str = "") -> NanoGPTError:
     """Return the error for a text that does not exist, or that the visitor may not know about."""
+    if name:
+        return NanoGPTError(f"The text {name!r} isn't stored here any longer. Add it in the Text tab, then try again.")
     return NanoGPTError(f"There is no text {id}; it was deleted or never added. Add it again.")
 
 
@@ -270,8 +280,8 @@ def write_about(corpus: Corpus, folder: Path) -> None:
     disk.write_whole(folder / "corpus.json", json.dumps(about, ensure_ascii=False, indent=1))
 
 
-def _damaged(id: str) -> NanoGPTError:
-    return NanoGPTError(f"The text {id} is damaged on disk. Add it again.")
+def _damaged(name: str) -> NanoGPTError:
+    return NanoGPTError(f"The text {name} is damaged on disk. Add it again.")
 
 
 def title_of(name: str | None) -> str:

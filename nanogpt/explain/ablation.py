@@ -1,4 +1,4 @@
-"""Switch it off: how much worse a model predicts held-out text without one of its heads, attentions or MLPs.
+"""Switch it off: how much worse a model predicts held-out text without a head, an attention or a feed-forward layer.
 
 A part is switched off by zeros in the matrix that adds its output to the residual path, so what is left is an ordinary
 model: it samples like any other. See Michel et al., "Are Sixteen Heads Really Better than One?" (2019).
@@ -41,7 +41,9 @@ class Part:
 
     def __str__(self) -> str:
         """Return the name for people, who count from 1: "block 1, head 5"."""
-        what = f"head {self.head + 1}" if self.kind == "head" else dict(mlp="MLP").get(self.kind, self.kind)
+        what = (
+            f"head {self.head + 1}" if self.kind == "head" else dict(mlp="feed-forward layer").get(self.kind, self.kind)
+        )
         return f"block {self.block + 1}, {what}"
 
 
@@ -55,11 +57,13 @@ def part_of(key: str, model: GPT) -> Part:
     for part in parts_of(model):
         if part.key == key:
             return part
-    raise NanoGPTError(f"This model has no part {str(key)[:40]!r}. Its first head is 0.head.0, its first MLP 0.mlp.")
+    raise NanoGPTError(
+        f"This model has no part {str(key)[:40]!r}. Its first head is 0.head.0, its first feed-forward layer is 0.mlp."
+    )
 
 
 def parts_of(model: GPT) -> list[Part]:
-    """Return everything that can be switched off, block by block: its heads, all of its attention, its MLP."""
+    """Return everything that can be switched off, block by block: heads, the attention, the feed-forward layer."""
     n_layer, n_head = model.config.n_layer, model.config.n_head
     of_block = lambda i: [*(Part(i, "head", h) for h in range(n_head)), Part(i, "attention"), Part(i, "mlp")]
     return [part for i in range(n_layer) for part in of_block(i)]
@@ -178,9 +182,15 @@ def spread(opened: Opened, text: str, most: int) -> tuple[torch.Tensor, torch.Te
 def summary(model: GPT, rises: Mapping[str, float]) -> list[str]:
     """Return what stands out, one sentence each: the head that matters most, and the parts that do nothing."""
     heads = {part: rises[part.key] for part in parts_of(model) if part.kind == "head"}
-    idle = [idle_words(rises, kind, name) for kind, name in (("mlp", "MLP"), ("attention", "attention"))]
-    does = lambda words: "do" if "s of" in words else "does"
-    said = [f"The {words} {does(words)} nothing: less than {NOTHING} nats either way." for words in idle if words]
+    idle = [
+        idle_words(rises, kind, name) for kind, name in dict(mlp="feed-forward layer", attention="attention").items()
+    ]
+    change = f"changes the loss by less than {NOTHING} nats"
+    said = [
+        f"The {words} do nothing: leaving out any one of them {change}." if "s of" in words else
+        f"The {words} does nothing: leaving it out {change}."
+        for words in idle if words
+    ]  # fmt: skip
     return [_head_words(heads), *said]
 
 
@@ -194,7 +204,7 @@ def _head_words(heads: dict[Part, float]) -> str:
 
 
 def idle_words(rises: Mapping[str, float], kind: str, name: str) -> str:
-    """Return "the MLPs of blocks 1 and 2", the parts of a kind ("mlp", "attention") that do nothing; "" if none."""
+    """Return which parts of a kind ("mlp", "attention") do nothing, as "attentions of blocks 1 and 2"; "" if none."""
     keys = [key for key, rise in rises.items() if key.endswith(f".{kind}") and abs(rise) < NOTHING]
     plural = "s" if len(keys) > 1 else ""
     return f"{name}{plural} of {blocks([int(key.split('.')[0]) + 1 for key in keys])}" if keys else ""

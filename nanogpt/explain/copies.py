@@ -209,7 +209,7 @@ def checked(opened: Opened, text: str) -> dict[str, Any]:
 def verdict(found: dict[str, Any]) -> str:
     """Return what was found in a sentence, with the held-out text to compare it with."""
     held_out = found["held_out"]
-    part = f" Of the training text, {found['searched']}." if found.get("searched") else ""
+    part = f" {found['searched']}" if found.get("searched") else ""
     new = f"Held-out text, which is new, has {held_out['share']:.1%}"
     new += f", usually up to {held_out['longest']} characters in a row." if held_out["longest"] else "."
     if not found["longest"]:

@@ -7,6 +7,7 @@ which are in the tests.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,10 +34,11 @@ CLEARLY = 0.05  # nats below the counting models from which on a model knows mor
 # 1.384, and 9.6 reached 1.390.
 ABLE, ENOUGH = 0.3, 2.0
 MOST_EPOCHS = 15  # as many as were measured there
-NAMES = dict(mlp="the MLP", attention="the attention")  # of parts that may do nothing
+NAMES = dict(mlp="the feed-forward layer", attention="the attention")  # of parts that may do nothing
 LOOK_AT_BASELINES = (
     "Look at them first: the ruler in the Loss view under Understand, or run nanogpt baselines on the text."
 )
+CHOSEN = " The time budget chose it; the Quick and Laptop presets show it under Advanced."  # of a model's shape
 STUCK = 0.75  # of the loss of a uniform guess, ln(vocab_size): most texts have more to learn than that
 
 
@@ -67,6 +69,7 @@ class Curve:
     layout: Layout = LAYOUTS["classic"]
     matrix_lr: float | None = None  # Muon's learning rate, None without Muon
     finished: bool = True  # False if it was stopped, or has failed
+    timed: bool = False  # whether a time budget chose the model
     counted: float | None = None  # the lowest loss of the counting models, if they have been computed for this text
 
     @property
@@ -158,7 +161,7 @@ def plateau(curve: Curve) -> Finding | None:
     """
     if not is_flat(curve) or overfitting(curve):
         return None
-    says = f"Plateau: the loss has stopped falling at {curve.val[-1]:.2f}, on the training text, too"
+    says = f"Plateau: the validation loss has stopped falling at {curve.val[-1]:.2f}, and so has the training loss"
     each = curve.parameters / max(1, curve.characters)
     if each >= ENOUGH:
         says = f"{says}. With {each:.1f} parameters per character, the text limits it, not its size."
@@ -244,6 +247,7 @@ def curve_of(run: Run, status: Status, count: bool = False) -> Curve:
         message=status.message,
         dropout=config.dropout,
         finished=status.state == "finished",
+        timed=bool(train_settings.get("budget")),
         counted=min(fixed, default=None),
         matrix_lr=train_settings.get("matrix_lr") if train_settings.get("optimizer") == "muon" else None,
     )
@@ -261,7 +265,7 @@ def evaluations(rows: Iterable[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def idle_parts(run: Run) -> Finding | None:
-    """Return which MLPs and attentions do nothing, if switching them off has been measured for these weights."""
+    """Return which parts of the blocks do nothing, if switching them off has been measured for these weights."""
     path = run.folder / "model.safetensors"
     if not (run.folder / "explain" / "parts.json").exists() or not path.exists():
         return None
@@ -273,7 +277,23 @@ def idle_parts(run: Run) -> Finding | None:
     if not said:
         return None
     says = f"Parts of this model do nothing: {' and '.join(said)}."
-    return Finding("idle parts", says, "Try one layer less (n_layer): it trains faster, and may reach the same loss.")
+    return Finding("idle parts", says, "Try one fewer layer (n_layer): it trains faster, and may reach the same loss.")
+
+
+def problems(run: Run, curve: Curve) -> list[Finding]:
+    """Return what the rules find, and which parts of the model do nothing."""
+    found = findings(curve)
+    idle = idle_parts(run) if curve.ended else None
+    if idle is None:
+        return found
+    # a model that doesn't use what it has needs no more of it
+    return [*(one for one in found if not one.rule.startswith("plateau")), idle]
+
+
+def where_to_set(found: Finding, curve: Curve) -> Finding:
+    """Return a finding that also says where a setting is to be found that a time budget hides."""
+    hidden = curve.timed and re.search("n_embd|n_layer", found.do)
+    return replace(found, do=found.do + CHOSEN) if hidden else found
 
 
 def examine(run: Run, status: Status, count: bool = False) -> list[Finding]:
@@ -282,13 +302,12 @@ def examine(run: Run, status: Status, count: bool = False) -> list[Finding]:
     With `count`, see `curve_of`.
     """
     curve = curve_of(run, status, count)
-    found = findings(curve)
-    if curve.ended and (idle := idle_parts(run)):  # a model that doesn't use what it has needs no more of it
-        found = [one for one in found if not one.rule.startswith("plateau")] + [idle]
+    found = [where_to_set(one, curve) for one in problems(run, curve)]
     if found or not curve.ended or len(curve.val) < LEAST:
         return found
     gap = curve.val[-1] - curve.train[-1]
     if behind := behind_counting(curve, f"The validation loss fell to {curve.val.min():.2f}"):
         return [behind]
-    says = f"Nothing wrong: the validation loss fell to {curve.val.min():.2f} and is {gap:.2f} above the training loss."
+    apart = f"{abs(gap):.2f} {'above' if gap >= 0 else 'below'} the training loss"
+    says = f"Nothing wrong: the validation loss fell to {curve.val.min():.2f}, and the last one is {apart}."
     return [Finding("healthy", says, "Sample from it.")]

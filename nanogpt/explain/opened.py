@@ -57,12 +57,12 @@ class Opened:
         return _halves(self.corpus_id)[1] if self.corpus_id else None
 
     def looked_at(self) -> str:
-        """Return which part of the training set `training_text` is, completing "Of the training text, ..."; "" if it is
-        all of it."""
+        """Return a sentence about the part of the training set that `training_text` is; "" if it is all of it."""
         characters = corpus.load(self.corpus_id).characters if self.corpus_id else 0
         if characters <= PART:
             return ""
-        return f"only the last {train_length(PART):,} of {train_length(characters):,} characters were searched"
+        last, all_of_it = f"{train_length(PART):,}", f"{train_length(characters):,}"
+        return f"Only the last {last} of the training text's {all_of_it} characters were searched."
 
 
 def open_run(run: Run, may_read_text: bool = True) -> Opened:

@@ -74,7 +74,7 @@ def text_to_numbers(opened: Opened, passage: Passage) -> Step:
     return Step(
         "numbers", "Text becomes numbers",
         f"A model can only compute with numbers. This one knows {size} characters, sorted, and calls each by its "
-        "place in the row: its id.",
+        "place in the list: its id.",
         f"How many numbers does the model get for the word “{word}”?", choices, right,
         "Type any word and press Encode.",
         f"One per character. An id is only a name: nothing about it says what the character means or sounds like. "
@@ -188,11 +188,11 @@ def looking_back(passage: Passage) -> Step:
     return Step(
         "attention", "Attention: look back",
         "So far each character was on its own. In attention, each one looks back at the earlier ones and collects "
-        f"what it needs from them. A head decides how much from where. {passage.head} of your model: {passage.says}.",
+        f"what it needs from them. A head decides how much from where. In your model, {passage.head}: {passage.says}.",
         f"From the end of “{before}”, where does this head look most?", choices, right,
         "Choose three characters. The text is shaded by where the head looks from there.",
         f"It puts {share:.0%} of its attention on {name(order[0])}. The shares of a character always add up to 100%. "
-        "They are computed from what the characters are, so they are different in every text.",
+        "They are computed from the characters and their positions, so they are different in every text.",
     )  # fmt: skip
 
 
@@ -200,11 +200,11 @@ def looking_ahead(opened: Opened) -> Step:
     here = "your text" if opened.corpus_id else "Python's reference manual, because your model's text isn't here"
     return Step(
         "mask", "The mask: no looking ahead",
-        "Each character may look at the ones before it, never at those after it. That is the causal mask: a "
-        "triangle of zeros. What if we leave it out?",
+        "Each character may look at the ones before it, never at those after it. That is the causal mask: it "
+        "sets what lies ahead to zero. What if we leave it out?",
         "Two tiny models train on the same text, one of them without the mask. What happens to its loss?",
         ("It stays about the same", "It gets worse", "It falls nearly to zero"), 2,
-        f"Train both, on {here}. It takes some seconds.",
+        f"Train both, on {here}. It takes about 20 seconds.",
         "",  # with what the two models did
     )  # fmt: skip
 
@@ -226,8 +226,8 @@ def training(opened: Opened) -> Step:
     size = opened.tokenizer.vocab_size
     return Step(
         "training", "Training: a little better, many times",
-        "Training is these four lines of PyTorch, again and again. The third finds out for each weight in which "
-        "direction the loss falls; the fourth moves it a little that way.",
+        "Training is a few lines of PyTorch, again and again: compute the loss, find out for each weight in which "
+        "direction the loss falls (`loss.backward()`), and move it a little that way (`optimizer.step()`).",
         f"Before the first step a model finds all {size} characters about equally likely. What is its loss?",
         ("0 nats", f"about {math.log(size):.1f} nats", f"about {size} nats"), 1,
         "Train a tiny model yourself: one step, then ten, then a hundred.",
@@ -253,8 +253,8 @@ def adamw() -> Step:
 def dice() -> Step:
     return Step(
         "dice", "Sampling: rolling dice",
-        "The model gives probabilities; someone has to choose. The temperature says how: at 1 with dice loaded just "
-        "like the model's probabilities, below 1 the likely ones even more likely, above 1 all more alike.",
+        "The model only gives probabilities; the next character is drawn with loaded dice. At temperature 1, the dice "
+        "follow the model. Below 1, they favor the likely characters more; above 1, all become more alike.",
         "At temperature 0, you let the model write twice, with different dice (seeds). Do the texts differ?",
         ("No, they are the same", "Only in a few places", "Yes, completely"), 0,
         "Write at temperature 0, then at two others.",
@@ -289,6 +289,6 @@ def adamw_words(last: dict[str, Any]) -> str:
         f"which is rare. A's gradients are {times('gradient')} times as large, but AdamW moves it "
         f"{times('adamw')} times as far; SGD, {times('sgd')} times. The division by √v cancels the size, so that "
         f"rare characters are learned, too. After {len(last['adamw'])} steps the loss is {end('adamw'):.2f} with "
-        f"AdamW and {end('sgd'):.2f} with SGD at its best learning rate of three ({last['rate']:g}). The W stands "
+        f"AdamW and {end('sgd'):.2f} with SGD at the best of three learning rates ({last['rate']:g}). The W stands "
         "for weight decay: each step also shrinks the weights a little."
     )

@@ -1,9 +1,9 @@
 """A unit for it: the single unit of a model that best predicts a feature of the text, such as "in capitals".
 
-A unit is one of the 4 C numbers inside the MLP of a block, after its ReLU. How well it predicts a feature is its AUC:
-the chance that it is larger at a place that has the feature than at one that doesn't. 1 is always, 0.5 is chance. The
-best of thousands looks good by luck, too, so it is chosen on one half of the windows and judged on the other. Karpathy
-et al. (2015) found such units first: one cell of theirs measured the length of the line.
+A unit is one of the 4 C numbers inside the feed-forward layer of a block, after its ReLU. How well it predicts a
+feature is its AUC: the chance that it is larger at a place that has the feature than at one that doesn't. 1 is always,
+0.5 is chance. The best of thousands looks good by luck, too, so it is chosen on one half of the windows and judged on
+the other. Karpathy et al. (2015) found such units first: one cell of theirs measured the length of the line.
 """
 
 from __future__ import annotations
@@ -179,6 +179,6 @@ def words(found: dict[str, Any]) -> str:
 def pairs(score: float, one: str = "has the feature", other: str = "lacks it") -> str:
     """Return what an AUC says, in words."""
     return (
-        f"it is higher at a character that {one} than at one that {other} in {score:.0%} of all pairs "
-        f"(AUC {score:.2f}; by chance, 50%)"
+        f"of a character that {one} and one that {other}, it is higher at the first in {score:.0%} of all cases "
+        f"(AUC {score:.2f}; chance is 50%)"
     )

@@ -226,7 +226,7 @@ class Follower:
             self.stage("Waiting for the Hub to answer")
             return None
         except Missing:  # a new job may take a moment to appear
-            return "The Hub doesn't know the job any more." if time.monotonic() > self.began + APPEARS else None
+            return "The Hub doesn't know the job anymore." if time.monotonic() > self.began + APPEARS else None
         stage = found.status.stage
         if stage in OVER:
             return why_ended(found, self.job.timeout)

@@ -59,7 +59,7 @@ def choose(offered: list[Hardware], name: str) -> Hardware:
             return one
     names = [one.name for one in offered]
     meant = did_you_mean(name, names) or f"choose one of {', '.join(names)}."
-    raise NanoGPTError(f"Hugging Face Jobs offer no hardware {name[:40]!r} for a run; {meant}")
+    raise NanoGPTError(f"Hugging Face Jobs has no hardware {name[:40]!r} for a run; {meant}")
 
 
 def time_limit(budget: float, given: float | None = None) -> int:

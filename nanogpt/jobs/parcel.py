@@ -55,7 +55,8 @@ exec $python -m nanogpt.jobs.remote "$1" "$3" "$4"
 
 def offered(run: Run, job: Job) -> dict[str, Path | bytes]:
     """Return exactly what is uploaded for a run: {path in the repository: file here, or content}."""
-    text = corpus.load(run.settings()["corpus"]["id"])
+    about = run.settings()["corpus"]
+    text = corpus.load(about["id"], about["name"])
     there, files = f"home/checkpoints/{run.name}", {}
     for name in RUN:
         if (run.folder / name).exists():

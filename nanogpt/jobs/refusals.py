@@ -21,7 +21,7 @@ from ..publish import hub_errors
 BILLING = "https://huggingface.co/settings/billing"
 BY_STATUS = {
     402: f"Your account has no credit for Hugging Face Jobs. Add some at {BILLING}, then start the run again.",
-    403: "This token may not start jobs: it lacks the permission, or Jobs are not open to this account. Create one "
+    403: "This token may not start jobs: it lacks the permission, or Jobs isn't available to this account. Create one "
     f"with Write permission at {hub_errors.TOKENS}.",
     429: "The Hub allows no more jobs or requests from this account at the moment. Wait a few minutes, or end a job "
     "that is running, then try again.",

@@ -142,12 +142,13 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     """
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
-        raise NanoGPTError(f"{run.name} is already {status.state}.")
+        raise NanoGPTError(f"{run.name} is still {status.state}. Wait until it ends, or stop it first.")
     if open_job(run.folder):
         raise NanoGPTError(f"{run.name} trains on Hugging Face Jobs; wait until it is back.")
     if reason := refusal(run, status, before):
         raise NanoGPTError(reason)
-    corpus.load(run.settings()["corpus"]["id"])
+    text = run.settings()["corpus"]
+    corpus.load(text["id"], text["name"])
     longer = new_length(before, status.max_iters, max_iters, budget)
     train = TrainConfig.of({**before.as_dict(), **longer})
     check_length(run.name, status, before, train)

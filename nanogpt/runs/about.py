@@ -36,7 +36,7 @@ def read(path: Path, name: str) -> dict[str, Any]:
         raise NanoGPTError(f"The run.json of {name} cannot be read. Restore it from a copy, or delete the run.")
     check_format(name, settings)
     if not isinstance(settings.get("train"), dict) or not _is_about_a_text(settings.get("corpus")):
-        raise NanoGPTError(f"The run.json of {name} lacks its settings.")
+        raise NanoGPTError(f"The run.json of {name} lacks its settings. Restore it from a copy, or delete the run.")
     return settings
 
 

@@ -58,7 +58,10 @@ def pack(run: Run, path: Path, to_continue: bool = False, public: Mapping[str, b
     names.sort(key=lambda name: name != TO_CONTINUE)  # first: the log must not be older than the checkpoint
     size = sum((run.folder / name).stat().st_size for name in names)
     if size > MAX_BYTES:
-        raise NanoGPTError(f"{run.name} is {size / MB:,.0f} MB; an archive can hold at most {MAX_BYTES / MB:,.0f} MB.")
+        raise NanoGPTError(
+            f"{run.name} is {size / MB:,.0f} MB; an archive can hold at most {MAX_BYTES / MB:,.0f} MB. Leave out the "
+            "checkpoint."
+        )
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
             how = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
@@ -127,7 +130,10 @@ def _unpack(path: Path, folder: Path) -> None:
     """Check the archive's size and contents, then unpack it into the folder."""
     size = disk.checked(path).stat().st_size
     if size > MAX_BYTES:
-        raise NanoGPTError(f"The archive is {size / MB:,.0f} MB; at most {MAX_BYTES / MB:,.0f} MB are allowed.")
+        raise NanoGPTError(
+            f"The archive is {size / MB:,.0f} MB; at most {MAX_BYTES / MB:,.0f} MB are allowed. Export the run without "
+            "its checkpoint."
+        )
     _check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:

@@ -77,7 +77,8 @@ def load_state(
         return Progress()
     except SafetensorError as broken:
         raise NanoGPTError(
-            f"last.safetensors of {run.name} cannot be read ({broken}), so the run can't be resumed."
+            f"last.safetensors of {run.name} cannot be read ({broken}), so the run can't be resumed. You can still "
+            "sample from it."
         ) from None
     try:
         progress = progress_in(_metadata(data), run.name)
@@ -94,7 +95,8 @@ def load_state(
         raise
     except (KeyError, ValueError, TypeError, RuntimeError):  # missing, or of another shape or type
         raise NanoGPTError(
-            f"last.safetensors of {run.name} is not its checkpoint, so the run can't be resumed."
+            f"last.safetensors of {run.name} is not its checkpoint, so the run can't be resumed. You can still sample "
+            "from it."
         ) from None
     return progress
 

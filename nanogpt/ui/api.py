@@ -33,7 +33,7 @@ def start_training(
 ) -> dict[str, Any]:
     """Start a run on a stored text (id) or a built-in one (key). `settings` override the preset. Return its status."""
     if not isinstance(settings or {}, dict) or {"name", "text", "preset_name", "owner"} & set(settings or {}):
-        raise NanoGPTError("The settings must be an object of knobs by their names, such as {'max_iters': 500}.")
+        raise NanoGPTError("The settings must be an object of settings by name, such as {'max_iters': 500}.")
     run = visitor().start(corpus_id, name, preset, **(settings or {}))
     place.attend(run)
     return run_status(run.name)

@@ -24,7 +24,7 @@ function draw(root, data) {
     step.style.setProperty("--strength", strength(of));
     return step;
   });
-  scale.append(html("span", "", "expected"), ...steps, html("span", "", "bits: a surprise"));
+  scale.append(html("span", "", "expected"), ...steps, html("span", "", "surprising (bits)"));
   root.replaceChildren(...(tokens.length ? [box, scale, html("p", "characters-words", words)] : []));
   if (tokens.length) mark(Math.min(at, tokens.length));
 }

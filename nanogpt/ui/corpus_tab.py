@@ -125,7 +125,7 @@ def draw_options() -> tuple[gr.Accordion, gr.Dropdown, gr.Dropdown, gr.CheckboxG
             [(ALL, "")], value="", label="Field or column", info="Train on one field of each record only.",
             visible=False, elem_id="corpus-field",
         )  # fmt: skip
-        repairs = gr.CheckboxGroup([], label="Clean-up applied; untick any you don't want", elem_id="corpus-repairs")
+        repairs = gr.CheckboxGroup([], label="Clean-ups found; those ticked are applied", elem_id="corpus-repairs")
     return reading, encoding, field, repairs
 
 
@@ -137,7 +137,9 @@ def draw_cards() -> tuple[gr.File, gr.UploadButton, gr.Textbox, gr.Button, gr.Ra
             upload = gr.File(
                 label="Upload text files", show_label=False, file_count="multiple", height=132, elem_id="corpus-upload"
             )
-            gr.Markdown("Text of any kind, also in .zip, .jsonl or .csv.", container=False, elem_classes="card-note")
+            gr.Markdown(
+                "Plain text, also in .zip, .jsonl or .csv; not PDF or Word.", container=False, elem_classes="card-note"
+            )
             folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id="corpus-folder")
         with gr.Column(min_width=260, elem_classes="card"):
             gr.Markdown("### Paste text", container=False)

@@ -1,7 +1,7 @@
 // What was expected at a place of a text: draw(root, {before, own, bars: [{token, p, drawn}, …], seen, at}).
 //
 // Each bar shows the model's own probability `p` and, below it, the one it has when sampling (`drawn`). The bars are one
-// tab stop with arrow keys; choosing one triggers `select` with {token}: write on with it.
+// tab stop with arrow keys; choosing one triggers `select` with {token}: continue with it.
 function draw(root, data) {
   if (!data || !data.bars) return root.replaceChildren();
   const { before = "", own = "", bars, seen = "", at = 0 } = data;
@@ -12,12 +12,12 @@ function draw(root, data) {
   title.append(...(at ? ["After “", place, "” the model expected:"] : ["At the beginning the model expected:"]));
   const list = html("div", "expected-bars");
   list.setAttribute("role", "group");
-  list.setAttribute("aria-label", "Write on with");
+  list.setAttribute("aria-label", "Continue with");
   const buttons = bars.map(({ token, p, drawn }, i) => {
     const button = html("button", "expected-bar");
     button.type = "button";
     button.tabIndex = i ? -1 : 0;
-    button.title = `Write on with ${spoken(token)}`;
+    button.title = `Continue with ${spoken(token)}`;
     button.setAttribute("aria-label", `${spoken(token)}: ${percent(p)}, when sampling ${percent(drawn)}${token === own ? ", as in the text" : ""}`);
     if (token === own) button.classList.add("expected-own");
     const bar = html("span", "expected-shares"), model = html("i", "expected-model"), sampled = html("i", "expected-drawn");
@@ -39,7 +39,7 @@ function draw(root, data) {
     for (const button of buttons) button.tabIndex = button === at ? 0 : -1;
     return at;
   };
-  const hint = html("p", "expected-hint", "Upper bar: the model. Lower bar: with the settings below. Click one to write on with it.");
+  const hint = html("p", "expected-hint", "Upper bar: the model's probability. Lower bar: with the settings below. Click one to add that character and go on.");
   const found = html("p", "expected-seen", seen);
   found.setAttribute("role", "status");
   const focused = [...root.querySelectorAll(".expected-bar")].indexOf(document.activeElement);

@@ -34,7 +34,12 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
         except PROBLEMS as error:
             told.put((explain(error), "failed"))
         except BaseException as error:
-            told.put((f"That could not be done ({type(error).__name__}).", "failed"))
+            told.put(
+                (
+                    f"Something went wrong ({type(error).__name__}). Try again; the server's log has the details.",
+                    "failed",
+                )
+            )
             raise
         finally:
             _places.release()

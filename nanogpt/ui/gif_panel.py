@@ -27,7 +27,7 @@ def take(name: str | None) -> tuple[str, str]:
 def build(run: gr.Dropdown, download: str) -> None:
     """Draw and wire the button for the run that is selected in `run`; `download` is a script that saves a file."""
     with gr.Row():
-        button = gr.Button("Make a GIF", size="sm", scale=0, min_width=130, elem_id="run-gif")
+        button = gr.Button("Make a GIF of the training", size="sm", scale=0, min_width=130, elem_id="run-gif")
     note = said("run-gif-said")
     file = gr.DownloadButton(visible=False)
 

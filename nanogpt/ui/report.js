@@ -26,7 +26,7 @@ function draw(root, data) {
       text.dir = "auto";
     }
     if (data.places?.length) {
-      add(box, "h4", "", "First place of each clean-up");
+      add(box, "h4", "", "Where each clean-up first applies");
       for (const place of data.places) {
         add(box, "p", "report-place", place.label);
         const rows = add(box, "dl", "report-place");

@@ -195,7 +195,7 @@ def build_export(view: View) -> tuple[gr.Button, gr.Checkbox]:
         pack = gr.Button("Export run", variant="primary", size="sm", min_width=130, elem_id="run-save-archive")
         checkpoint = gr.Checkbox(
             False, label="Include the checkpoint", min_width=220, scale=3, elem_id="run-to-continue",
-            info="About three times as large; only needed to resume training elsewhere.",
+            info="Makes the file about three times as large; only needed to resume training elsewhere.",
         )  # fmt: skip
     build_download(view, {"archive": pack}, said("run-export-said"), [checkpoint])
     return pack, checkpoint

@@ -31,6 +31,10 @@ FILES = {  # kind of file -> (function of a run that returns its name, function 
     "page": (lambda run: f"{run.name}.html", page_export.html),
     "code": (lambda run: f"{run.name}.py", lambda run, int8: code_export.python(run)),
 }
+ABOUT_PUBLISHING = """### Publish to the Hugging Face Hub
+Once it is public, anyone can load it with `transformers` or this app. Uploads the weights, tokenizer, settings, losses
+and a model card. Your text, the log and the checkpoint are never uploaded, but a model can repeat passages it
+memorized. Preview upload shows exactly what would be uploaded."""
 SPACES = [
     ("This app with the model: visitors can sample from it and train their own", "gradio"),
     ("Static page: runs in the visitor's browser, free, always on", "static"),
@@ -215,12 +219,7 @@ def build_account() -> Account:
 
 def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Button]:
     """Draw and wire publishing a model on the Hub. Return the license dropdown, which Spaces also use, and Publish."""
-    gr.Markdown(
-        "### Publish to the Hugging Face Hub\nAnyone can then load it with `transformers` or this app. Uploads the "
-        "weights, tokenizer, settings, losses and a model card. Your text, the log and the checkpoint are never "
-        "uploaded, but a model can repeat passages it memorized. Preview upload shows exactly what would be uploaded.",
-        elem_classes="share-head",
-    )
+    gr.Markdown(ABOUT_PUBLISHING, elem_classes="share-head")
     with gr.Group():
         repo = gr.Textbox(
             label="Repository", placeholder="user/name", max_lines=1, elem_id="share-repo",

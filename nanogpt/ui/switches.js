@@ -13,7 +13,7 @@ function draw(root, data) {
     const box = html("div", "switches-frame"), table = html("table", "switches");
     table.setAttribute("aria-label", "Parts of the model. Move with the arrow keys, switch with Enter.");
     const head = html("tr");
-    const columns = [...Array.from({ length: n_head }, (_, i) => `head ${i + 1}`), "attention", "MLP"];
+    const columns = [...Array.from({ length: n_head }, (_, i) => `head ${i + 1}`), "attention", "feed-forward"];
     head.append(html("td"), ...columns.map((name) => Object.assign(html("th", "", name), { scope: "col" })));
     const grid = [], cells = new Map(), body = html("tbody");
     for (let block = 0; block < n_layer; block++) {

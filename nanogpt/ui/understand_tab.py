@@ -37,7 +37,7 @@ VIEWS = {  # id: its title and the module that draws it
     "guessing": ("Beat your model", view_guessing),
     "attention": ("Attention", view_attention),
     "readout": ("Read-out", view_readout),
-    "neighbors": ("Letters", view_neighbors),
+    "neighbors": ("Embeddings", view_neighbors),
     "units": ("Units", view_units),
     "copies": ("Copies", view_copies),
     "time": ("Time machine", view_time),

@@ -45,7 +45,7 @@ def looked(one: Opened, text: str, head: str = "", at: int | None = None) -> dic
         size=min(SMALL, len(ids)),
         head=chosen.key,
         matrix=picture(wei[chosen.block, chosen.head]),
-        words=f"{copies} The sentences were measured on {found['on']}.{order}",
+        words=f"{copies} Measured on {found['on']}.{order}",
     )
 
 

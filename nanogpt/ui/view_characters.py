@@ -89,7 +89,7 @@ def seen_words(training: str, before: str, part: str = "") -> str:
     followed = ", ".join(f"{shown(token)} {count:,}×" for token, count in found.followed[:4])
     times = "once" if found.times == 1 else f"{found.times:,} times"
     then = f" Next came {followed}." if followed else ""
-    searched = f" Of the training text, {part}." if part else ""
+    searched = f" {part}" if part else ""
     return f"In your training text, {shown(found.context[-40:])} occurs {times}.{then}{searched}"
 
 

@@ -60,8 +60,8 @@ def a_sample(one: Opened) -> str:
 def build(run: gr.Dropdown) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
-        "Does the model write something new, or does it repeat its training text? Stretches that stand there word for "
-        "word are marked. Some always do, even in text that the model has never seen.",
+        "Does the model write something new, or does it repeat its training text? Passages that appear there word for "
+        "word are marked. A few always do, even in text that the model has never seen.",
         container=False,
     )  # fmt: skip
     with gr.Row():

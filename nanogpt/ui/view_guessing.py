@@ -61,7 +61,7 @@ def build(run: gr.Dropdown, scores: gr.HTML) -> View:
     """Draw the view and wire it. `scores` adds your bits per character to those that the browser keeps."""
     gr.Markdown(
         "Can you predict your text better than your model does? Guess the next 30 characters of a passage that the "
-        "model hasn't seen: three guesses for each.",
+        "model hasn't seen: three guesses for each. Your score is in bits per character; lower is better.",
         container=False,
     )  # fmt: skip
     new, wrong = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said")

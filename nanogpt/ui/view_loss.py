@@ -103,7 +103,8 @@ def compared(own: float, losses: dict[str, float]) -> list[str]:
         "are ahead, but keep learning as they read"
     )  # fmt: skip
     return [
-        loss.better_than(own, fixed) or "Worse than guessing: something went wrong in training.",
+        loss.better_than(own, fixed)
+        or "Worse than guessing: something went wrong in training. The advice in the Train tab may say what.",
         f"On average, the model is as unsure as if it had to choose among {math.exp(own):.1f} equally likely "
         f"characters; without any training, it would be {math.exp(losses['uniform']):.0f}.",
         *([f"{' and '.join(ahead)} {verb}."] if ahead else []),
@@ -124,7 +125,8 @@ def partly(counted: int, characters: int) -> list[str]:
     """Return a sentence about the part of a large text that was counted, if it was only a part."""
     if counted >= characters:
         return []
-    return [f"Of the text's {characters:,} characters, {counted:,} were counted: those around the split."]
+    around = "around the end of the training set"
+    return [f"Only {counted:,} of the text's {characters:,} characters were counted, {around}."]
 
 
 def lacking(losses: dict[str, float]) -> list[str]:
@@ -178,8 +180,8 @@ def how_far(found: dict[str, Any]) -> str:
 def build(run: gr.Dropdown, scores: gr.HTML) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
-        "The loss is how surprised the model is by text it hasn't seen, per character. What is low? Compare it with "
-        "models that only count how often characters follow one another in your training text.",
+        "The loss is how surprised the model is by text it hasn't seen, per character. What counts as low? Compare it "
+        "with models that only count how often characters follow one another in your training text.",
         container=False,
     )  # fmt: skip
     view, wrong = drawn("loss_ruler", elem_id="loss-ruler"), said("loss-said")

@@ -1,4 +1,4 @@
-"""The view "Letters": which characters a model treats alike, and how its map of them took shape."""
+"""The view "Embeddings": which characters a model treats alike, and how its map of them took shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The view "Switch it off": a grid of the model's heads, attentions and MLPs, colored by what each is worth.
+"""The view "Switch it off": a grid of the model's heads and layers, colored by what each is worth.
 
 Switching parts off lets the model write with and without them, from the same prompt and seed.
 """

@@ -127,7 +127,7 @@ def build(run: gr.Dropdown) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
         "The lecture adds one idea at a time. Watch on your own text what each is worth: every stage is trained from "
-        "the same seed. Stages 1 to 6 take about three minutes on two cores; you can stop and continue later.",
+        "the same seed. Stages 1 to 6 take about two minutes on two cores; you can stop and continue later.",
         container=False,
     )  # fmt: skip
     choices = [(label, which) for which, (label, _) in WHICH.items()]

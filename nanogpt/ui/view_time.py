@@ -20,7 +20,10 @@ NO_SNAPSHOTS = (
     "This run kept no snapshots, so you see the samples of its evaluations, which have no prompt. Runs of your own "
     "with up to 3 million parameters keep them; set snapshots to “on” under Advanced for larger ones."
 )
-NO_TEXT = "The training text isn't here, so the shares are compared with the run's last texts and no words are checked."
+NO_TEXT = (
+    "The training text isn't here, so spaces and line breaks are compared with the run's last texts, and words aren't "
+    "checked."
+)
 # in the browser: the slider and the text follow each other without a request
 TO_TEXT = "(when, data) => ({ ...data, at: when.at })"
 TO_SLIDER = "(data) => ({ steps: data.texts.map((one) => one.step), at: data.at, label: 'Steps of the training' })"

@@ -184,7 +184,7 @@ MISTAKES = [
     (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
     (["train", "/dev/zero"], "/dev/zero isn't a regular file. Save the text in one, and choose that."),
     (["train", "FILE", "--keep", "line-endings,quotes"], "There is no clean-up 'quotes'; choose from line-endings, "),
-    (["train", "--keep", "line-endings"], "--keep says how to read a FILE, and there is none."),
+    (["train", "--keep", "line-endings"], "--keep says how to read a FILE, so name one, or leave it out."),
     (["train", "--text", "python-reference", "--encoding", "cp1252"], "--encoding says how to read a FILE"),
     (["train", "--column", "text"], "--field says how to read a FILE"),
     (["train", "--resume", "first", "--keep", "gutenberg"], "you can change only --max-iters or --budget"),
@@ -318,7 +318,8 @@ def test_a_run_whose_text_is_gone(home, first, tiny_text, capfd):
     run = prepare.new_run("no-text", added, n_layer=1, n_embd=16)
     (run.folder / "model.safetensors").write_bytes((first.folder / "model.safetensors").read_bytes())
     corpus.delete(added.id)
-    assert f"There is no text {added.id}" in is_refused(capfd, "train", "--resume", "no-text")
+    refused = is_refused(capfd, "train", "--resume", "no-text")
+    assert "The text 'Backwards' isn't stored here any longer. Add it in the Text tab" in refused
     assert f"There is no text {added.id}" in is_refused(capfd, "eval", "no-text")
     run.delete()
 
@@ -357,7 +358,8 @@ def test_the_help_shows_the_defaults_of_a_bare_train(capsys):
         main(["train", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     timed = PRESETS["timed"].configs()
-    assert f"Learning rate. Typical: 3e-4 to 3e-3; 0.012 with Muon. [{timed[1].learning_rate}]" in said
+    rates = f"Typical: 3e-4 to 3e-3; 0.012 with Muon. [{timed[1].learning_rate}]"
+    assert f"How far each step moves the weights. {rates}" in said
     assert "Number of training steps. Typical: 500 to 5,000. [as many as fit the time]" in said
     assert "Number of Transformer blocks. Typical: 4 to 6. [chosen to fit the time]" in said
 

@@ -76,7 +76,7 @@ def test_a_copy_without_a_part_shares_the_other_blocks(model):
 def test_parts_have_names_for_people_and_for_programs(model):
     assert [part.key for part in ablation.parts_of(model)][:4] == ["0.head.0", "0.head.1", "0.attention", "0.mlp"]
     assert str(Part(0, "head", 4)) == "block 1, head 5"
-    assert str(Part(2, "mlp")) == "block 3, MLP"
+    assert str(Part(2, "mlp")) == "block 3, feed-forward layer"
     assert ablation.part_of("1.mlp", model) == Part(1, "mlp")
     with pytest.raises(NanoGPTError, match="no part '7.mlp'"):
         ablation.part_of("7.mlp", model)
@@ -88,7 +88,7 @@ def test_a_sentence_says_what_stands_out(model):
     rises |= {"0.head.1": 1.41, "1.head.0": 0.2, "1.mlp": 0.5, "0.attention": 2.0, "1.attention": 1.0}
     assert ablation.summary(model, rises) == [
         "Block 1, head 2 matters most: +1.41 nats; the other heads at most +0.20.",
-        "The MLP of block 1 does nothing: less than 0.005 nats either way.",
+        "The feed-forward layer of block 1 does nothing: leaving it out changes the loss by less than 0.005 nats.",
     ]
     assert ablation.blocks([1, 2, 3]) == "blocks 1 to 3"
     assert ablation.blocks([1, 3, 4]) == "blocks 1, 3 and 4"

@@ -225,8 +225,19 @@ def test_parts_that_do_nothing_are_named_once_they_have_been_measured(home, tiny
     run.event("finished", step=875, val_loss=2.0, message="Finished.")
     assert rules(doctor.curve_of(run, run.status())) == ["plateau without baselines"]
     assert "larger model" not in " ".join(one.do for one in doctor.examine(run, run.status()))
-    assert found.says == "Parts of this model do nothing: the MLPs of blocks 1 and 2 and the attention of block 2."
+    assert (
+        found.says
+        == "Parts of this model do nothing: the feed-forward layers of blocks 1 and 2 and the attention of block 2."
+    )
     assert found in doctor.examine(run, run.status())
+
+
+def test_where_a_time_budget_hides_the_size_the_advice_says_where_to_set_it():
+    curve = recorded("overfit")
+    advice = lambda one: [doctor.where_to_set(found, one).do for found in doctor.findings(one)]
+    rest = " The time budget chose it; the Quick and Laptop presets show it under Advanced."
+    assert advice(curve) == ["Set dropout to 0.2.", "Choose a smaller model: halve n_embd."]
+    assert advice(replace(curve, timed=True)) == ["Set dropout to 0.2.", "Choose a smaller model: halve n_embd." + rest]
 
 
 def test_a_run_in_which_nothing_is_wrong_gets_a_sentence(home, tiny_text):
@@ -237,7 +248,10 @@ def test_a_run_in_which_nothing_is_wrong_gets_a_sentence(home, tiny_text):
     run.event("finished", step=375, val_loss=3.0, message="Finished.")
     [found] = doctor.examine(run, run.status())
     assert found.rule == "healthy"
-    assert found.says == "Nothing wrong: the validation loss fell to 2.00 and is 0.20 above the training loss."
+    assert (
+        found.says
+        == "Nothing wrong: the validation loss fell to 2.00, and the last one is 0.20 above the training loss."
+    )
 
 
 def test_a_run_that_counting_beats_is_not_healthy(home, tiny_text):

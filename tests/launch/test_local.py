@@ -105,10 +105,10 @@ def test_what_cannot_go_on_says_why(text):
     assert run.settings()["train"]["max_iters"] == 20
     assert run.status().max_iters == 20
     queue.draw("one")
-    with pytest.raises(NanoGPTError, match="one is already queued"):
+    with pytest.raises(NanoGPTError, match="one is still queued. Wait until it ends, or stop it first"):
         prepare.to_continue(run)
     queue.drop("one")
-    with run.held(), pytest.raises(NanoGPTError, match="one is already running"):
+    with run.held(), pytest.raises(NanoGPTError, match="one is still running"):
         prepare.to_continue(run)
     with pytest.raises(NanoGPTError, match="There is no run named nobody"):
         prepare.to_continue(Run("nobody"))
@@ -205,7 +205,7 @@ def test_two_trainers_on_one_device_run_one_after_the_other(text):
             local.start(run)
         assert [run.status().state for run in runs] == ["queued", "queued"]
         assert [run.status().place for run in runs] == [1, 2]
-        with pytest.raises(NanoGPTError, match="second is already queued"):
+        with pytest.raises(NanoGPTError, match="second is still queued"):
             prepare.to_continue(runs[1])
     together = []
 
@@ -406,7 +406,8 @@ def test_a_trainer_that_cannot_begin_leaves_its_sentence(text):
     assert ended(run) == 1
     status = run.status()
     assert status.state == "failed"
-    assert status.message == f"There is no text {text.id}; it was deleted or never added. Add it again."
+    gone = "The text 'A play' isn't stored here any longer. Add it in the Text tab, then try again."
+    assert status.message == gone
 
 
 def test_the_attention_weights_that_training_keeps_on_a_cpu_are_counted(monkeypatch):

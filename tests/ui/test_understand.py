@@ -421,7 +421,7 @@ def test_both_texts_start_with_the_prompt_in_the_models_alphabet(one):
     *_, last = view_parts.side_by_side(one, ["0.mlp", "1.head.1"], "Ω The ", 5, 30)
     whole, less = last["columns"]
     assert whole["name"] == "With all parts"
-    assert less["name"] == "Without block 1, MLP; block 2, head 2"
+    assert less["name"] == "Without block 1, feed-forward layer; block 2, head 2"
     assert whole["prompt"] == less["prompt"] == " The "
     assert len(whole["text"]) == len(less["text"]) == 30
     with pytest.raises(NanoGPTError, match="no part"):
@@ -910,7 +910,7 @@ def test_stages_wait_for_their_turn_and_can_be_started_again_however_they_ended(
     page.locator("#replay-stop").click()
     for one in (page, other):
         if one is other:  # another model is chosen while another view is in front, and then this one again
-            one.get_by_role("tab", name="Letters").click()
+            one.get_by_role("tab", name="Embeddings").click()
             before = one.locator("#understand-run input").input_value()
             for name in ({"one", "two"} - {before}, {before}):
                 choose_model(one, *name)
@@ -1060,7 +1060,7 @@ def read_out_after_each_block(page) -> None:
 
 
 def find_neighbors(page) -> None:
-    page.get_by_role("tab", name="Letters").click()
+    page.get_by_role("tab", name="Embeddings").click()
     page.wait_for_selector(".neighbors-map")
     assert page.locator("#neighbors-view .attention-title").text_content().startswith("Nearest to “e”")
     page.locator(".neighbors-text").press("ArrowRight")

@@ -58,7 +58,7 @@ function showColored(tokens, places, cut) {
     const step = html("i", "", bits);
     tint(step, bits);
     return step;
-  }), "bits: a surprise");
+  }), "surprising (bits)");
   const start = cut ? `Only the first ${said(LONGEST)} characters are shown. ` : "";
   part("colored").replaceChildren(box);
   part("explained").replaceChildren(scale, html("p", "quiet", start + summary(tokens, places)), details);
