@@ -22,6 +22,7 @@ from nanogpt import ranks as group
 from nanogpt.config import ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
 from nanogpt.device import pick_device
+from nanogpt.fastest import make_step
 from nanogpt.launch import gpu_plan, local, memory, plan, prepare
 from nanogpt.model import GPT
 from nanogpt.presets import PRESETS
@@ -29,7 +30,7 @@ from nanogpt.ranks import Ranks, SharedStep
 from nanogpt.runs import Run
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
 from nanogpt.step import Step
-from nanogpt.train import make_step, train
+from nanogpt.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 VOCAB = 65

@@ -20,8 +20,9 @@ import torch
 from benchmarks.machine import write_result
 from nanogpt.config import ModelConfig
 from nanogpt.device import native_bfloat16, pick_device
-from nanogpt.fast.cpu import CrewStep, keep_freed_memory
+from nanogpt.fast.cpu import CrewStep
 from nanogpt.fast.gradients import ByHand, loss_and_gradients
+from nanogpt.heap import keep_freed_memory
 from nanogpt.model import GPT
 from nanogpt.presets import PRESETS
 from nanogpt.step import Step

@@ -32,8 +32,8 @@ from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.data import get_batch, split, windows
 from nanogpt.device import Device, pick_device
-from nanogpt.fast.cpu import keep_freed_memory
 from nanogpt.formats import load_model
+from nanogpt.heap import keep_freed_memory
 from nanogpt.launch import prepare
 from nanogpt.train import train
 

@@ -1,6 +1,6 @@
 """One training step: forward and backward pass, clipped gradients, update.
 
-This is the plain one. `fast/cpu.py` and `fast/cuda.py` have faster ones; `make_step` in train.py chooses.
+This is the plain one. `fast/cpu.py` and `fast/cuda.py` have faster ones; `make_step` in fastest.py chooses.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ class Step:
             self.scaler.unscale_(optimizer)
         grad_norm = self.clip()
         self.set_lr(lr)
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
+        # the scaler would skip only an optimizer whose gradients overflow, but clipping has spoiled those of the others
+        if not self.scaler.is_enabled() or grad_norm.isfinite():
+            for optimizer in self.optimizers:
+                self.scaler.step(optimizer)
         self.scaler.update()
         return loss, grad_norm
 

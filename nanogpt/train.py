@@ -10,16 +10,17 @@ import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 
 from . import corpus
-from .config import ModelConfig, TrainConfig
+from .config import TrainConfig
 from .data import AT_ONCE_ON_A_GPU, Data, forgetting, large_file, make_get_batch, pieces, split
 from .device import Device, at_place, pick_device, places
 from .evaluate import estimate_loss
+from .fastest import described, make_step
 from .formats import read_config
 from .holdout import train_length
 from .model import GPT
@@ -32,40 +33,6 @@ from .schedule import get_lr, settled
 from .step import Step
 from .timetable import FEW, SOME, Timetable
 from .tokenizer import Tokenizer, load_tokenizer, token_lengths
-
-
-def make_step(model: GPT, config: TrainConfig, device: Device, ranks: Ranks | None = None) -> Step | SharedStep:
-    """Return the fastest training step for this device, shared with other `ranks` if there are any."""
-    if not ranks:
-        return fastest_step(model, config, device)
-    # a step that is recorded as a CUDA graph can't stop for the other ranks' gradients
-    step = Step(model, config, device) if device.type == "cuda" else fastest_step(model, config, device)
-    return SharedStep(step, ranks)
-
-
-def fastest_step(model: GPT, config: TrainConfig, device: Device) -> Step:
-    """Return the fastest training step for this device; the plain one if its file is missing."""
-    try:
-        if device.type == "cpu":
-            from .fast.cpu import CrewStep
-
-            return CrewStep(model, config, device)
-        if device.type == "cuda":
-            from .fast.cuda import GraphStep
-
-            return GraphStep(model, config, device)
-    except ImportError:
-        pass
-    return Step(model, config, device)
-
-
-def in_words(device: Device, config: ModelConfig) -> str:
-    """Return the device's name and the precision that a model of this shape trains in."""
-    try:
-        from .fast.cpu import product_dtype
-    except ImportError:
-        return str(device)
-    return str(replace(device, dtype=product_dtype(config, device.type) or device.dtype))
 
 
 def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device, name: str = "") -> Data:
@@ -132,7 +99,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at
         at.seconds = max(at.seconds, seconds_spent(run, config, settings))
         kept = at.step if at.evaluated_step >= 0 else -1  # -1: nothing was saved, so it starts over
-        facts = dict(device=in_words(device, model.config), parameters=model.count_parameters())
+        facts = dict(device=described(device, model.config), parameters=model.count_parameters())
         run.cut_back(kept, step=at.step, seconds=round(at.seconds, 3), **facts)
 
         # load libraries and compile kernels now, so that this doesn't count as training time

@@ -33,6 +33,7 @@ from nanogpt.fast.cuda_decode import StaticDecoder
 from nanogpt.fast.decode import FastDecoder
 from nanogpt.fast.gradients import ByHand, product_dtype
 from nanogpt.fast.rows import Rows
+from nanogpt.fastest import described
 from nanogpt.formats import config_files, load_model, read_config, weights_bytes
 from nanogpt.launch import memory, plan, prepare
 from nanogpt.layout import LAYOUTS, Layout
@@ -45,7 +46,6 @@ from nanogpt.runs.settings import settings_json
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
 from nanogpt.schedule import get_lr, settled
 from nanogpt.step import Step
-from nanogpt.train import in_words
 from nanogpt.ui import form
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -223,7 +223,7 @@ def test_a_step_by_hand_gives_the_loss_and_gradients_of_autograd(layout):
 
 def test_the_device_line_names_the_precision_of_training(third):
     for dropout, dtype in ((0.0, product_dtype(ModelConfig(), "cpu")), (0.1, torch.float32)):
-        named = in_words(CPU, ModelConfig(layout=third, dropout=dropout, **SIZES))
+        named = described(CPU, ModelConfig(layout=third, dropout=dropout, **SIZES))
         assert named == str(replace(CPU, dtype=dtype))
 
 

@@ -11,9 +11,11 @@ from safetensors.torch import load, save
 from torch.nn import functional as F
 
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
+from nanogpt.device import Device
 from nanogpt.model import GPT
 from nanogpt.optim import load_optimizer_tensors, make_optimizers, optimizer_tensors, orthogonalize, set_lr
 from nanogpt.schedule import get_lr, settled, weight_decay
+from nanogpt.step import Step
 
 SIZES = dict(vocab_size=7, block_size=8, n_layer=1, n_head=2, n_embd=8)
 both = pytest.mark.parametrize(("layout", "optimizer"), [("classic", "adamw"), ("modern", "muon"), ("classic", "muon")])
@@ -156,6 +158,34 @@ def test_a_step_whose_gradients_overflow_in_float16_changes_nothing():
     third = take_step(0.1)
     assert third["0.0.step"] == 2
     assert not torch.equal(third["lm_head.weight"], second["lm_head.weight"])
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+@pytest.mark.parametrize("name", ["lm_head.weight", "blocks.0.sa.proj.weight"])
+def test_an_overflow_in_the_gradients_of_one_optimizer_skips_the_step_of_all(name, clip):
+    model = a_model(layout="modern")
+    step = Step(model, TrainConfig(optimizer="muon", grad_clip=clip), Device("cpu", torch.float16, "a T4"))
+    assert len(step.optimizers) == 2
+    one, weights = dict(model.named_parameters())[name], lambda: [p.detach().clone() for p in model.parameters()]
+
+    def take_step(add: float) -> list[torch.Tensor]:
+        def forward_backward(xb, yb):
+            model.zero_grad()
+            step.scaler.scale(sum((p * p).sum() for p in model.parameters())).backward()
+            one.grad[0, 0] += add
+            return torch.zeros(())
+
+        step.forward_backward = forward_backward
+        step(None, None, 0.01)
+        return weights()
+
+    before = weights()
+    scale = step.scaler.scale(torch.ones(()))
+    assert all(torch.equal(p, q) for p, q in zip(before, take_step(math.inf), strict=True))
+    assert step.scaler.get_scale() == scale / 2
+    after = take_step(0.0)
+    assert not any(torch.equal(p, q) for p, q in zip(before, after, strict=True) if p.abs().sum())
+    assert all(p.isfinite().all() for p in after)
 
 
 def test_a_parameter_without_a_gradient_stays_as_it_is():

@@ -19,13 +19,13 @@ import torch.distributed as dist
 from nanogpt import corpus, processes, ranks
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import Device
+from nanogpt.fastest import fastest_step, make_step
 from nanogpt.launch import prepare, trainer
 from nanogpt.model import GPT
 from nanogpt.ranks import Lost, Ranks, SharedStep
 from nanogpt.runs import Run
 from nanogpt.schedule import get_lr
 from nanogpt.step import Step
-from nanogpt.train import fastest_step, make_step
 
 KINDS = [*product(("classic", "modern"), ("adamw", "muon"), (torch.float64, torch.float32))]
 SOON = 6  # seconds of PATIENCE in the second process

@@ -263,7 +263,7 @@ def test_a_resumed_run_in_float16_skips_no_step_again(text, monkeypatch):
     scaler = torch.amp.GradScaler
     monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: scaler(device, 2.0**30, enabled=enabled))
     monkeypatch.setattr("nanogpt.train.pick_device", lambda *_, **__: Device("cpu", torch.float16, "a T4"))
-    monkeypatch.setattr("nanogpt.train.fastest_step", Step)
+    monkeypatch.setattr("nanogpt.fastest.fastest_step", Step)
     expected, run = (prepare.new_run(f"float16-{name}", text, **{**TINY, **PLAIN}) for name in ("whole", "stopped"))
     train(expected)
     assert 30 < train_until(run, 60) < 120

@@ -9,8 +9,6 @@ file the plain step runs.
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,26 +17,15 @@ import torch
 
 from ..config import ModelConfig, TrainConfig
 from ..device import Device
+from ..heap import keep_freed_memory
 from ..model import GPT
 from ..optim import Muon, orthogonalize
 from ..step import Step
 from .gradients import by_hand, product_dtype
 
-__all__ = ["CrewStep", "keep_freed_memory", "product_dtype", "threads_for"]
+__all__ = ["CrewStep", "product_dtype", "threads_for"]
 
 MOST = 4  # threads; more haven't been measured, and each would have few rows of the batch
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-
-
-def keep_freed_memory() -> None:
-    """Make the C library keep up to 256 MB of freed memory, because the next step allocates it again.
-
-    Returning it to the system and fetching it back took an eighth of each step. Only glibc can be changed this way.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt:
-        mallopt(M_TRIM_THRESHOLD, 256 << 20)
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)
 
 
 def threads_for(model: ModelConfig) -> int:

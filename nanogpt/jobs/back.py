@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from .. import disk
 from ..config import NanoGPTError
-from ..runs import History, Run, archive, checks, job_of, snapshots
+from ..runs import History, Job, Run, archive, checks, job_of, snapshots
 from .feed import GROWING, hash_of, with_our_facts
+from .parcel import RUN
 from .refusals import Missing, asked
-from .remote import BACK
 
 SNAPSHOT = re.compile(r"snapshots/\d{1,12}\.safetensors")
 
@@ -51,10 +51,10 @@ def _download(api: HfApi, repo: str, folder: Path) -> bool:
         fetch = lambda name: Path(api.hf_hub_download(repo, name, revision=head, local_dir=folder.parent / "fetched"))
         try:
             about = checks.read_object(fetch("back.json"))
-        except EntryNotFoundError:
+        except RemoteEntryNotFoundError:  # its base class also means that the Hub could not be reached
             return False
         for name, wanted in _listed(about).items():
-            if not (name in BACK or SNAPSHOT.fullmatch(name)):
+            if not (name in RUN or SNAPSHOT.fullmatch(name)):
                 raise Damaged(f"The job returned {name[:80]!r}, which isn't part of a run.")
             path = fetch(f"back/{name}")
             if hash_of(disk.read(path)) != wanted:
@@ -113,12 +113,17 @@ def _first_step(folder: Path, run: Run) -> int | None:
     """Return the step from which the job trained the run, or None if it didn't come to that."""
     job, history = job_of(run.folder), History(folder)
     history.refresh()
-    started = [event for event in history.events[job.events if job else 0 :] if event["event"] == "started"]
+    started = [event for event in _since(history.events, job.before if job else {}) if event["event"] == "started"]
     step = started[-1].get("step") if started else None
     return step if isinstance(step, int) else None
 
 
-def ended_itself(run: Run, before: int) -> bool:
-    """Return True if the last event says how the run ended, and isn't among the `before` first ones."""
-    events = run.history().events
-    return len(events) > before and events[-1]["event"] != "started"
+def last_event(run: Run, job: Job) -> str:
+    """Return the kind of the last event that a run has logged in its job, or "" if there is none."""
+    events = _since(run.history().events, job.before)
+    return str(events[-1]["event"]) if events else ""
+
+
+def _since(events: list[dict[str, Any]], before: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the events after `before`; all of them if it isn't there, because the job has begun the log again."""
+    return events[events.index(before) + 1 :] if before in events else events

@@ -22,7 +22,7 @@ from ..errors import PROBLEMS, explain
 from ..publish import hub_errors
 from ..runs import Busy, Job, Run, job_of, queue
 from . import parcel
-from .back import Damaged, bring_back, ended_itself
+from .back import Damaged, bring_back, last_event
 from .feed import Mirror
 from .refusals import Missing, Unclear, Unreachable, asked
 
@@ -88,7 +88,7 @@ class Follower:
     def __init__(self, run: Run, job: Job, tell: Callable[[str], object]):
         self.run, self.job, self.tell = run, job, tell
         self.api: HfApi = HfApi(token=False)  # until `sign_in`
-        self.began = time.monotonic()
+        self.began = time.monotonic()  # or when the job was started
         self.pause = 1.0  # seconds before the next connection to the job's output
         self.stopped_at = 0.0  # when Stop was passed on, by time.monotonic
 
@@ -135,6 +135,7 @@ class Follower:
             raise Gone("Stopped before the job started; nothing was billed.")
         self.stage("Starting the job")
         self.change(id=self.patiently(self.start))
+        self.began = time.monotonic()
         self.tell(f"Job {self.job.namespace}/{self.job.id} is waiting for {self.job.hardware}.")
         self.stage(f"Waiting for {self.job.hardware}")
 
@@ -273,7 +274,8 @@ class Follower:
             self.run.event("failed", message=f"{error} What the job uploaded is kept in {self.job.repo} on the Hub.")
             self.change(kept=True)
             return
-        if not ended_itself(self.run, self.job.events):
+        said = last_event(self.run, self.job)
+        if said in ("", "started") or (said != "failed" and not there):
             self.last_words(reason, there)
 
     def last_words(self, reason: str, there: bool) -> None:
@@ -282,7 +284,7 @@ class Follower:
         if stopped and not there:
             return self.run.event("stopped", message="Stopped before anything was saved.")
         kept = "The run is back as it was saved last; resume it to continue." if there else "Nothing had been saved."
-        why = reason or "The job ended early; see the log."
+        why = reason or f"The job {'ended early' if there else 'could not upload the run'}; see the log."
         self.run.event("stopped" if stopped else "failed", message=f"{why} {kept}")
 
     def close(self) -> None:

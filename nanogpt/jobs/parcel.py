@@ -17,9 +17,10 @@ from .. import corpus
 from ..paths import PACKAGE
 from ..runs import Job, Run
 
-RUN = (  # of the run folder, if it is there
-    "run.json", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "metrics.jsonl",
-    "samples.jsonl", "model.safetensors", "last.safetensors",
+RUN = (  # of the run folder, if it is there; in the order in which they are read on the way back, because the log must
+    # not be older than the checkpoint
+    "last.safetensors", "model.safetensors", "metrics.jsonl", "samples.jsonl", "run.json", "config.json",
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json",
 )  # fmt: skip
 TEXT = ("corpus.json", "text.txt", "tokens.npy")
 NOT_NEEDED = ("ui", "cli", "explain")  # packages that training doesn't need

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -23,18 +22,16 @@ from .. import corpus, disk, paths
 from ..config import NanoGPTError
 from ..errors import PROBLEMS
 from ..launch import trainer
-from ..runs import Run
+from ..runs import Run, snapshots
 from .feed import Feed, hash_of
-from .refusals import asked
+from .parcel import RUN
+from .refusals import Unreachable, asked
 
 EACH = 1.0  # second between two looks at the run folder
 STOP_EACH = 5.0  # seconds between two looks for `stop`
 UPLOAD_EACH = 600.0  # seconds of training that a lost machine may cost
 RESERVE = 90.0  # seconds before the limit at which training ends, to bring the run back
-BACK = (  # in the order in which they are read: the log must not be older than the checkpoint
-    "last.safetensors", "model.safetensors", "metrics.jsonl", "samples.jsonl", "run.json", "config.json",
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-)  # fmt: skip
+PAUSE = 30.0  # seconds at most between two tries of the last upload
 
 
 class Errand:
@@ -42,8 +39,8 @@ class Errand:
 
     def __init__(self, repo: str, name: str, limit: float):
         self.api, self.repo, self.run = HfApi(token=os.environ.pop("HF_TOKEN", None)), repo, Run(name)
-        began = float(os.environ.get("NANOGPT_JOB_BEGAN") or time.time())
-        self.deadline = began + limit - RESERVE
+        self.ends = float(os.environ.get("NANOGPT_JOB_BEGAN") or time.time()) + limit
+        self.deadline = self.ends - RESERVE
         self.feed = Feed(self.run.folder, lambda line: print(line, flush=True))
         self.uploaded: Any = None  # the version of the checkpoint that was uploaded last
 
@@ -56,7 +53,7 @@ class Errand:
         else:
             self.train()
         self.feed.look()
-        return 0 if self.upload(ended=True, tries=5) else 1
+        return 0 if self.upload(ended=True) else 1
 
     def train(self) -> None:
         """Run the trainer until it ends, and follow it."""
@@ -89,33 +86,49 @@ class Errand:
         except NanoGPTError:
             return False  # the network; the next look will tell
 
-    def upload(self, ended: bool = False, tries: int = 1) -> bool:
-        """Upload the run folder in one commit, with the hash of each file. Return False if that failed."""
+    def upload(self, ended: bool = False) -> bool:
+        """Upload the run folder in one commit, with the hash of each file. Return False if that failed.
+
+        Once the run has `ended`, this is all that is left of it, so try as long as the job may run.
+        """
         version = disk.version(self.run.folder / "last.safetensors")
         if not ended and version in (None, self.uploaded):
             return True
-        files = {name: disk.read(path) for name in BACK if (path := self.run.folder / name).exists()}
-        files |= {f"snapshots/{path.name}": disk.read(path) for path in snapshots(self.run)}
+        files = self.files()
         about = dict(ended=ended, files={name: hash_of(content) for name, content in files.items()})
         packed = {f"back/{name}": content for name, content in files.items()} | {
             "back.json": json.dumps(about).encode()
         }
         steps = [CommitOperationAdd(name, content) for name, content in packed.items()]
         commit = lambda: self.api.create_commit(self.repo, steps, commit_message="nanogpt: the run so far")
-        if not again(lambda: self.attempt(commit), tries):
-            return False
-        self.uploaded = version
-        return True
+        try:
+            done = again(lambda: self.attempt(commit), self.ends if ended else 0.0)
+        except NanoGPTError as error:  # another try can't help
+            done = say_failed(error)
+        if done:
+            self.uploaded = version
+        return done
+
+    def files(self) -> dict[str, bytes]:
+        """Return the contents of the run's files and of its snapshots, by name."""
+        found = {name: disk.read(path) for name in RUN if (path := self.run.folder / name).exists()}
+        kept = [snapshots.path_of(self.run.folder, step) for step in snapshots.steps_in(self.run.folder)]
+        return found | {f"snapshots/{path.name}": disk.read(path) for path in kept}
 
     def attempt(self, commit: Callable[[], Any]) -> bool:
-        """Commit, and print why if that fails."""
+        """Commit. Print why if the Hub can't be reached, and return False. Raise NanoGPTError if it refuses."""
         try:
             with asked(self.repo):
                 commit()
             return True
-        except NanoGPTError as error:
-            print(f"The run could not be uploaded: {error}", flush=True)
-            return False
+        except Unreachable as error:
+            return say_failed(error)
+
+
+def say_failed(error: NanoGPTError) -> bool:
+    """Print why the run could not be uploaded, and return False."""
+    print(f"The run could not be uploaded: {error}", flush=True)
+    return False
 
 
 def settle(run: Run) -> None:
@@ -128,19 +141,15 @@ def settle(run: Run) -> None:
         prepare.settle(run, text, wish["preset"], wish["changes"])
 
 
-def snapshots(run: Run) -> list[Path]:
-    """Return the run's snapshots."""
-    return sorted((run.folder / "snapshots").glob("*.safetensors"))
-
-
-def again(attempt: Callable[[], bool], tries: int) -> bool:
-    """Attempt something up to `tries` times, and wait longer each time. Return True once it succeeds."""
-    for number in range(tries):
-        if attempt():
-            return True
-        if number < tries - 1:
-            time.sleep(2.0**number)
-    return False
+def again(attempt: Callable[[], bool], until: float) -> bool:
+    """Attempt something until it succeeds, waiting longer each time, or until then (`time.time`). Return True if so."""
+    pause = 1.0
+    while not attempt():
+        if time.time() + pause > until:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, PAUSE)
+    return True
 
 
 if __name__ == "__main__":

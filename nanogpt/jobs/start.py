@@ -84,7 +84,7 @@ def resumed(run: Run, agreed: Terms, changes: Mapping[str, Any]) -> None:
     wish = before.wish if before and TrainConfig.of(run.settings()["train"]).budget else {}
     if wish:
         wish = {**wish, "changes": {**wish["changes"], **changes}}
-    _job(agreed, wish).having(run.folder, events=len(run.history().events))
+    _job(agreed, wish).having(run.folder, before=next(reversed(run.history().events), {}))
 
 
 def _job(agreed: Terms, wish: dict[str, Any]) -> Job:

@@ -9,6 +9,7 @@ import torch
 
 from ..config import ModelConfig, NanoGPTError, TrainConfig
 from ..device import Device, pick_device
+from ..fastest import dtype_by_hand
 from ..model import count_parameters
 from ..runs import queue
 from . import gpu_plan
@@ -61,15 +62,6 @@ def gradients(model: ModelConfig, batch_size: int, device: Device) -> int:
         return 1
     threads = threads_for(model) if device.type == "cpu" else 1
     return min(threads, batch_size)
-
-
-def dtype_by_hand(model: ModelConfig, device: Device) -> torch.dtype | None:
-    """Return the dtype of products if fast/gradients.py trains the model, or None if autograd does."""
-    try:
-        from ..fast.cpu import product_dtype
-    except ImportError:
-        return None
-    return product_dtype(model, device.type)
 
 
 def free_now(device: Device) -> int:

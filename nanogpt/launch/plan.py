@@ -14,6 +14,7 @@ from ..config import ModelConfig, NanoGPTError, TrainConfig
 from ..data import fitting_block_size
 from ..device import Device, pick_device
 from ..durations import in_words
+from ..fastest import make_step
 from ..formats import read_config
 from ..holdout import epochs
 from ..model import GPT, count_parameters
@@ -22,7 +23,6 @@ from ..runs import Run
 from ..schedule import settled
 from ..timetable import overhead
 from ..tokenizer import Tokenizer, unit
-from ..train import make_step
 from . import gpu_plan, measured, memory, sizes
 from .gpu_plan import GpuSize
 from .sizes import MEASURED_LAYOUT, SIZES, TRIAL_FLOPS, Size

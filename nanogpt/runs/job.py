@@ -33,7 +33,7 @@ class Job:
     pieces: int = 0  # of the job's output that have been written to the run folder
     lines: int = 0  # other lines of its output
     sizes: dict[str, int] = field(default_factory=dict)  # of the files that grow, in bytes, after those pieces
-    events: int = 0  # that the run had logged before this job
+    before: dict[str, Any] = field(default_factory=dict)  # the last event that the run had logged before this job
     back: bool = False  # the run is
     kept: bool = False  # the repository stays, because what came back is damaged
     ended: bool = False  # nothing is left to do
@@ -59,8 +59,9 @@ class Job:
 def job_of(folder: Path) -> Job | None:
     """Return the job that a run folder describes, or None if there is none or it can't be read."""
     try:
-        return Job(**from_json(read(folder / NAME)))
-    except (OSError, ValueError, TypeError):
+        known = {one.name for one in dataclasses.fields(Job)}  # another version may know other fields
+        return Job(**{key: value for key, value in from_json(read(folder / NAME)).items() if key in known})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 

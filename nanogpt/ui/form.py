@@ -120,10 +120,10 @@ def of_gpus(gpus: int) -> str:
 def estimate(corpus_id: str | None, *fields) -> str:
     """Estimate a run on this machine: time, memory and epochs, or for a time budget the model that would be chosen."""
     from ..device import cuda_hint, pick_device, places
+    from ..fastest import described
     from ..launch import memory
     from ..launch.plan import choose, fits, seconds_needed
     from ..model import count_parameters
-    from ..train import in_words
 
     try:
         text = visitor().text(corpus_id or "")
@@ -136,7 +136,7 @@ def estimate(corpus_id: str | None, *fields) -> str:
         limits.check_seconds(train.budget)
         picked = pick_device(train.device)
         several = of_gpus(len(places(picked)))
-        device = " ".join(filter(None, [f"{in_words(picked, model)}.", several, cuda_hint()]))
+        device = " ".join(filter(None, [f"{described(picked, model)}.", several, cuda_hint()]))
         if queue.running():
             return f"{device} The time estimate is available once no other run is training."
         if train.budget:

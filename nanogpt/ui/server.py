@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import os
 import sys
@@ -15,6 +14,7 @@ from importlib.util import find_spec
 from .. import disk, limits
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain, home_problem
+from ..heap import give_memory_back
 from ..launch import counting, expiry
 from . import address, guard, scratch
 from .page import build_app, launch_options
@@ -96,19 +96,6 @@ def keep_few_products() -> None:
     """
     for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(variable, "32")
-
-
-def give_memory_back() -> None:
-    """Have glibc return large blocks to the system when they are freed, and use two heaps instead of eight per core.
-
-    Otherwise each of the forty threads that read texts keeps what it needed once: under attack, the server grew by 720
-    MB in two minutes instead of 390 MB.
-    """
-    M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # as in malloc.h
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_ARENA_MAX, 2)
-        libc.mallopt(M_MMAP_THRESHOLD, 1_000_000)
 
 
 def allow_open_files() -> None:

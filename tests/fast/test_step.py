@@ -13,11 +13,11 @@ from nanogpt.device import Device, native_bfloat16, pick_device
 from nanogpt.fast.attention import attend, attend_backward
 from nanogpt.fast.cpu import CrewStep, crew
 from nanogpt.fast.gradients import ByHand, by_hand, compiled, loss_and_gradients, loss_only
+from nanogpt.fastest import described, fastest_step, make_step
 from nanogpt.layout import LAYOUTS
 from nanogpt.model import GPT, attention_by_hand
 from nanogpt.optim import orthogonalize
 from nanogpt.step import Step
-from nanogpt.train import fastest_step, in_words, make_step
 
 T = 24
 
@@ -27,7 +27,7 @@ def test_without_its_file_the_plain_step_is_taken(file, monkeypatch):
     monkeypatch.setitem(sys.modules, f"nanogpt.fast.{file}", None)  # importing it raises ImportError
     device = Device(file, torch.float32, "a device")
     assert type(fastest_step(a_model(), TrainConfig(), device)) is Step
-    assert in_words(device, a_model().config) == str(device)
+    assert described(device, a_model().config) == str(device)
 
 
 layouts = pytest.mark.parametrize("layout", LAYOUTS)

@@ -14,8 +14,10 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -25,8 +27,9 @@ from huggingface_hub import CommitOperationAdd, JobInfo
 from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
-from nanogpt.jobs import follow, offer, parcel, start
-from nanogpt.jobs.back import Damaged, bring_back
+from nanogpt.jobs import follow, offer, parcel, remote, start
+from nanogpt.jobs.back import Damaged, bring_back, last_event
+from nanogpt.jobs.refusals import Unreachable
 from nanogpt.launch import local, prepare
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, queue, snapshots
@@ -558,7 +561,7 @@ def test_snapshots_from_before_a_job_stay_up_to_where_it_started(signed_in, tiny
     (run.folder / "snapshots").mkdir()
     for step in (0, 4, 7):
         snapshots.path_of(run.folder, step).write_bytes(b"here")
-    job_of(run.folder).having(run.folder, events=1)
+    job_of(run.folder).having(run.folder, before=run.history().events[-1])
     metrics = b'{"event":"started","step":0,"device":"CPU"}\n{"event":"started","step":5,"device":"CPU"}\n'
     there = {f"snapshots/{step}.safetensors": b"there" for step in (4, 10)}
     returned(run, {"metrics.jsonl": metrics, **there})
@@ -574,7 +577,7 @@ def test_a_job_that_did_not_come_to_train_takes_no_snapshot_away(signed_in, tiny
     run.event("started", step=0, device="CPU")
     (run.folder / "snapshots").mkdir()
     snapshots.path_of(run.folder, 7).write_bytes(b"here")
-    job_of(run.folder).having(run.folder, events=1)
+    job_of(run.folder).having(run.folder, before=run.history().events[-1])
     returned(run)
     assert bring_back(ours.signed_in(MAYA)[0], "maya/back", run)
     assert snapshots.steps_in(run.folder) == [7]
@@ -596,6 +599,47 @@ def test_what_returns_without_weights_is_checked_too(signed_in, tiny_text, harm,
     with pytest.raises(Damaged, match=said):
         bring_back(ours.signed_in(MAYA)[0], "maya/back", run)
     assert before == {path.name: path.read_bytes() for path in files_under(run.folder)}
+
+
+def test_a_hub_that_is_down_for_a_moment_is_not_a_job_that_uploaded_nothing(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    returned(run)
+    # the client would try again for 20 seconds after a 503
+    signed_in.refuse = lambda request: Refusal(403, "", "not now") if "back.json" in request else None
+    with pytest.raises(Unreachable):
+        bring_back(ours.signed_in(MAYA)[0], "maya/back", run)
+    signed_in.refuse = lambda request: None
+    assert bring_back(ours.signed_in(MAYA)[0], "maya/back", run)
+
+
+def test_how_a_job_ended_is_told_from_what_was_logged_before_it(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    run.event("started", step=0, device="CPU")
+    run.event("failed", step=0, message="Out of memory.")
+    job = replace(job_of(run.folder), before=run.history().events[-1])
+    assert last_event(run, job) == ""
+    run.cut_back(-1, step=0, device="A100")  # nothing was saved, so the job starts over
+    assert last_event(run, job) == "started"
+    run.event("finished", step=9, val_loss=2.0)
+    assert last_event(run, job) == "finished"
+
+
+def test_the_last_upload_is_tried_as_long_as_the_job_may_run(monkeypatch):
+    now, waited, tries = [100.0], [], []
+    sleep = lambda pause: (waited.append(pause), now.append(now.pop() + pause))
+    monkeypatch.setattr(remote, "time", SimpleNamespace(time=lambda: now[0], sleep=sleep))
+    assert not remote.again(lambda: bool(tries.append(1)), until=400.0)
+    assert 250 < sum(waited) <= 300
+    assert max(waited) == remote.PAUSE
+    assert len(tries) == len(waited) + 1
+    assert remote.again(lambda: True, until=0.0)
+
+
+def test_a_job_file_of_another_version_is_read(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    about = json.loads((run.folder / "job.json").read_text())
+    (run.folder / "job.json").write_text(json.dumps({**about, "of_a_later_version": 1}))
+    assert job_of(run.folder) is not None
 
 
 def test_weights_that_are_here_must_come_back(signed_in, tiny_text):
