@@ -9,6 +9,6 @@ shares the disk among them. `counting` computes the baselines of texts in the ba
 """
 
 __all__ = [
-    "counting", "expiry", "gpu_plan", "local", "measured", "memory", "place", "plan", "prepare", "rank", "room", "sizes",
-    "trainer", "visitors", "zero",
+    "counting", "expiry", "gpu_plan", "local", "measured", "memory", "place", "plan", "prepare", "rank", "room",
+    "sizes", "trainer", "visitors", "zero",
 ]  # fmt: skip

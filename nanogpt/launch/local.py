@@ -19,13 +19,13 @@ from ..runs import Run, queue
 
 TRAINER = "nanogpt.launch.trainer"
 
-_children: dict[str, subprocess.Popen] = {}  # kept only to reap finished processes; run folders hold the state
+_children: dict[str, subprocess.Popen] = {}  # by the run's name, until the next start after they end; for the tests
 _spare: list[subprocess.Popen] = []  # at most one pre-warmed trainer process
 
 
 def start(run: Run, module: str = TRAINER) -> None:
     """Queue the run and start a process of `module` for it, by default a trainer."""
-    for name in [name for name, child in _children.items() if child.poll() is not None]:
+    for name in [name for name, child in [*_children.items()] if child.poll() is not None]:
         _children.pop(name, None)
     ticket = queue.draw(run.name)
     try:
