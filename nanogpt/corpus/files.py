@@ -10,12 +10,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
-from .. import disk
+from .. import disk, zips
 from ..config import NanoGPTError
 from ..limits import limit
+
+DIRECTORY = 10_000  # bytes of an archive's list of files per file it may have
+FILES = 10_000  # in an archive on your own machine, by that measure: a million with short names
 
 
 class File(Protocol):
@@ -123,12 +127,13 @@ def files_at(paths: Sequence[Path]) -> list[File]:
 def in_folder(folder: Path) -> list[File]:
     """Return all files in a folder and the folders in it, by name, without hidden ones.
 
-    Some may be pipes, or links to nothing; they are left out later, and named.
+    Some may be pipes, or links to nothing or to a folder; they are left out later, and named.
     """
     found: list[File] = []
-    for above, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(above, name) for name in sorted(names) if not name.startswith(".")):
+    for above, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(filterfalse(_is_hidden, folders))
+        names += [name for name in folders if Path(above, name).is_symlink()]  # os.walk doesn't follow them
+        for path in (Path(above, name) for name in sorted(filterfalse(_is_hidden, names))):
             found.append(OnDisk(path, path.stat().st_size if path.is_file() else 0, optional=True))
     if not found:
         raise NanoGPTError(
@@ -137,10 +142,15 @@ def in_folder(folder: Path) -> list[File]:
     return found
 
 
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def in_zip(path: Path) -> list[File]:
     """Return the members of a zip archive, in its order, without hidden ones."""
     name, most = printable(path.name)[:80], limit("NANOGPT_MAX_FILES")
-    archive = zipfile.ZipFile(path)
+    too_many = f"{name} has too many files. Join them into fewer."
+    archive = zips.Archive(path, DIRECTORY * (most or FILES), too_many)
     members = [one for one in archive.infolist() if not one.is_dir() and not _is_hidden(one.filename)]
     if not members:
         raise NanoGPTError(f"{name} has no files in it. Choose an archive with text files.")
@@ -148,9 +158,17 @@ def in_zip(path: Path) -> list[File]:
         raise NanoGPTError(
             f"{name} has {len(members):,} files; this server takes at most {most:,}. Join them into one."
         )
-    if any(one.flag_bits & 1 for one in members):
-        raise NanoGPTError(f"{name} is encrypted. Unpack it and add the text files inside.")
+    for one in members:
+        _check_member(one, name)
     return [InZip(archive, one) for one in members]
+
+
+def _check_member(member: zipfile.ZipInfo, name: str) -> None:
+    """Raise NanoGPTError if a member of the archive `name` is encrypted or compressed by an unusual method."""
+    if member.flag_bits & 1:
+        raise NanoGPTError(f"{name} is encrypted. Unpack it and add the text files inside.")
+    if member.compress_type not in zips.METHODS:
+        raise NanoGPTError(f"{name} is compressed by an unusual method. Unpack it and add the text files inside.")
 
 
 def _is_hidden(name: str) -> bool:
@@ -165,7 +183,7 @@ def readable() -> Iterator[None]:
     except OSError as error:
         name = printable(Path(error.filename or "file").name)[:80]
         raise NanoGPTError(f"{name} can't be read ({error.strerror}). Choose a text file.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OverflowError, UnicodeDecodeError):
         raise NanoGPTError(
             "The archive is damaged or of an unusual kind. Unpack it and add the text files inside."
         ) from None

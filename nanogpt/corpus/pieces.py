@@ -212,7 +212,7 @@ def refuse_joined(data: bytes, found: str | None, name: str) -> None:
 def cut(content: BinaryIO, size: int, encoding: str | None) -> Iterator[bytes]:
     """Yield the bytes of a file: whole if it is small, else in pieces of about PIECE bytes, cut where lines end."""
     if size <= WHOLE:
-        yield content.read()
+        yield content.read(WHOLE)  # not all there is: an archive may hold gigabytes where it says that it is small
         return
     rest, newline = b"", b""
     while data := content.read(PIECE):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shutil
 import stat
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import corpus, disk
+from .. import corpus, disk, zips
 from ..config import NanoGPTError
 from ..paths import home
 from .checks import TO_CONTINUE, check_folder, check_lengths
@@ -35,6 +34,8 @@ FILES = {  # file name -> maximum size in bytes
     "model.safetensors": MAX_BYTES, "last.safetensors": MAX_BYTES,
 }  # fmt: skip
 NEEDED = ("run.json", "config.json", "tokenizer.json", "model.safetensors")
+DIRECTORY = 10_000  # bytes of an archive's list of files; that of a run has about 600
+TOO_MANY = f"The archive contains more than the {len(FILES)} files of a run. Nothing was imported."
 DAMAGED = "That file is damaged or not a .zip. Nothing was imported."
 # What zipfile raises for archives that are damaged, encrypted or compressed by a method Python can't read.
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OverflowError)
@@ -134,27 +135,13 @@ def _unpack(path: Path, folder: Path) -> None:
             f"The archive is {size / MB:,.0f} MB; at most {MAX_BYTES / MB:,.0f} MB are allowed. Export the run without "
             "its checkpoint."
         )
-    _check_directory(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zips.Archive(path, DIRECTORY, TOO_MANY) as archive:
             for info in _entries(archive, size):
                 with archive.open(info) as source, (folder / info.filename).open("xb") as target:
                     shutil.copyfileobj(source, target, MB)
     except BROKEN as error:
         raise error if isinstance(error, NanoGPTError) else NanoGPTError(DAMAGED) from None
-
-
-def _check_directory(path: Path) -> None:
-    """Check the .zip's end record by hand: zipfile would load a directory of millions of entries into memory."""
-    with disk.opened(path) as file:
-        file.seek(-min(42, path.stat().st_size), os.SEEK_END)
-        end = file.read()
-    record, before = end[-22:], end[:-22]
-    if len(record) < 22 or not record.startswith(b"PK\5\6") or record[20:] != b"\0\0":
-        raise NanoGPTError(DAMAGED)
-    count, directory = int.from_bytes(record[10:12], "little"), int.from_bytes(record[12:16], "little")
-    if count > len(FILES) or directory > 10_000 or before.startswith(b"PK\6\7"):  # the last is a zip64 record
-        raise NanoGPTError(f"The archive contains more than the {len(FILES)} files of a run. Nothing was imported.")
 
 
 def _entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
@@ -183,7 +170,7 @@ def _check_entry(info: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         raise NanoGPTError(f"{info.filename} in the archive is not a regular file. Nothing was imported.")
-    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    if info.flag_bits & 1 or info.compress_type not in zips.METHODS:
         raise NanoGPTError(f"{info.filename} in the archive is encrypted or compressed by an unsupported method.")
     is_zip_bomb = info.file_size > MB and info.file_size > 100 * info.compress_size
     if info.file_size > FILES[info.filename] or is_zip_bomb:

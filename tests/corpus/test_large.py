@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import errno
 import hashlib
 import json
+import os
 import random
 import shutil
+import struct
+import tracemalloc
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -237,7 +243,7 @@ def test_the_start_of_a_large_text_can_be_read_alone(tmp_path):
 def test_what_reads_a_text_at_once_says_that_others_may_be_longer(tmp_path, monkeypatch):
     path = write(tmp_path, TEXT.encode())
     for read_it in (lambda: corpus.read([path]), lambda: corpus.read_text(path), lambda: corpus.read(TEXT)):
-        with pytest.raises(NanoGPTError, match=r"can be read at once here\. .* Only files to train on may be longer\."):
+        with pytest.raises(NanoGPTError, match=r"can be read at once here\. .* or add it as a file, to train on\."):
             read_it()
     monkeypatch.setenv("NANOGPT_MAX_BYTES", "4000")
     with pytest.raises(NanoGPTError, match=r"at most 0\.0 MB is allowed"):
@@ -312,6 +318,78 @@ def test_archives_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setenv("NANOGPT_MAX_BYTES", "4000")
     with pytest.raises(NanoGPTError, match=r"at most 0\.0 MB is allowed"):  # unpacked; packed it is smaller
         corpus.add([packed])
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archives_that_are_compressed_unusually_are_refused_unread(tmp_path, how):
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w", how) as made:
+        made.writestr("a.txt", TEXT)
+    with pytest.raises(NanoGPTError, match=r"odd\.zip is compressed by an unusual method\. Unpack it"):
+        files.files_at([tmp_path / "odd.zip"])
+
+
+def test_no_more_of_a_member_is_unpacked_than_a_small_file_may_have(tmp_path):
+    """The directory says 4,000 bytes, but there are 30 million."""
+    with zipfile.ZipFile(tmp_path / "small.zip", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("a.txt", b"\n" * 30_000_000)
+    data = bytearray((tmp_path / "small.zip").read_bytes())
+    at = data.rindex(b"PK\1\2")
+    data[at + 24 : at + 28] = struct.pack("<I", 4000)
+    path = write(tmp_path, bytes(data), "small.zip")
+    tracemalloc.start()
+    try:
+        with pytest.raises(NanoGPTError, match="archive is damaged"):
+            corpus.read_text(path)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("most", ["100", ""])
+def test_archives_of_too_many_files_are_refused_before_they_are_listed(tmp_path, monkeypatch, most):
+    monkeypatch.setenv("NANOGPT_MAX_FILES", most)
+    monkeypatch.setattr(files, "FILES", 10)
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as made:
+        for i in range(100 * int(most or 10)):
+            made.writestr(f"{i:0100}/", b"")
+    monkeypatch.setattr(zipfile, "ZipInfo", None)  # there would be one per file in memory
+    with pytest.raises(NanoGPTError, match=r"many\.zip has too many files\. Join them into fewer"):
+        files.files_at([tmp_path / "many.zip"])
+
+
+def test_no_damaged_byte_of_an_archive_gets_further_than_a_sentence(tmp_path):
+    """Any exception except NanoGPTError fails this test; a flipped bit that doesn't matter may be accepted."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("ä.txt", TEXT[:60])
+    data = (tmp_path / "a.zip").read_bytes()
+    for at in range(len(data)):
+        for bit in (1, 4, 0x80):
+            path = write(tmp_path, data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :], "a.zip")
+            with contextlib.suppress(NanoGPTError):
+                corpus.read_text(path)
+
+
+def test_folders_that_are_not_read_are_named(tmp_path, monkeypatch):
+    folder, linked = tmp_path / "notes", tmp_path / "elsewhere"
+    (folder / "sub").mkdir(parents=True)
+    linked.mkdir()
+    write(folder, TEXT.encode())
+    write(folder / "sub", TEXT.encode(), "b.txt")
+    write(linked, TEXT.encode(), "c.txt")
+    (folder / "link").symlink_to(linked)
+    added = corpus.add([folder])
+    assert added.text() == 2 * TEXT
+    assert added.notes == ("1 file is not text and was left out: link.",)
+
+    def scandir(path, scan=os.scandir):
+        if Path(path).name == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for path in (folder, folder / "sub"):
+        with pytest.raises(NanoGPTError, match=r"^sub can't be read \(Permission denied\)"):
+            corpus.add([path])
 
 
 # --- fields ---------------------------------------------------------------------------------------------------------
