@@ -110,6 +110,9 @@ MISREAD = {
     "cp437": re.compile("├|ΓÇ|╨"),
 }
 
+AMBIGUOUS = ("mac-roman", "cp850", "cp437")  # where √, – and ├ may be meant: (–∞, 3) and 2/√π would be UTF-8, too
+CERTAIN = re.compile(r"(?<=[^\W\d_])[^\x00-\x7f]|[\u0800-\U0010ffff]")  # within a word, or of three or four bytes
+
 
 def _table(codec: str) -> dict[int, int]:
     """Return {code point: byte} of an encoding. Bytes that have no letter in it stand for themselves."""
@@ -130,30 +133,34 @@ def _mojibake(text: str) -> tuple[str, int]:
     """
     if text.isascii() or not any(sign.search(text) for sign in MISREAD.values()):
         return text, 0
-    lines, total = text.split("\n"), 0
+    lines, total, certain = text.split("\n"), 0, 0
     for i, line in enumerate(lines):
         if not line.isascii():
-            lines[i], count = _mojibake_in_line(line)
-            total += count
-    return ("\n".join(lines), total) if total >= 5 else (text, 0)  # a few may be intended, as in «CAFÉ»
+            lines[i], count, sure = _mojibake_in_line(line)
+            total, certain = total + count, certain + sure
+    return ("\n".join(lines), total) if certain >= 5 else (text, 0)  # a few may be intended, as in «CAFÉ»
 
 
-def _mojibake_in_line(line: str) -> tuple[str, int]:
-    """Repair a line as often as it can be. Return the number of letters that the first repair left."""
-    most = 0
-    while (fixed := next(_decoded_rightly(line), None)) is not None:
-        line, most = fixed, max(most, len(fixed) - len(fixed.encode("ascii", "ignore")))
-    return line, most
+def _mojibake_in_line(line: str) -> tuple[str, int, int]:
+    """Repair a line as often as it can be. Return the number of letters that the first repair left, and of those among
+    them that can't have been right before."""
+    most = certain = 0
+    while found := next(_decoded_rightly(line), None):
+        line, codec = found
+        letters = len(line) - len(line.encode("ascii", "ignore"))
+        most = max(most, letters)
+        certain = max(certain, len(CERTAIN.findall(line)) if codec in AMBIGUOUS else letters)
+    return line, most, certain
 
 
-def _decoded_rightly(line: str) -> Iterator[str]:
-    """Yield the line as it was meant, if all of it was UTF-8 in one of the encodings in MISREAD."""
+def _decoded_rightly(line: str) -> Iterator[tuple[str, str]]:
+    """Yield the line as it was meant, and its wrong encoding, if all of it was UTF-8 in one of those in MISREAD."""
     for codec, sign in MISREAD.items():
         if sign.search(line):
             with suppress(UnicodeError):
                 fixed = codecs.charmap_encode(line.removeprefix("\ufeff"), "strict", TABLES[codec])[0].decode("utf-8")
                 if len(fixed) < len(line):
-                    yield fixed
+                    yield fixed, codec
 
 
 # What programs send to a terminal: colors and cursor moves, titles and links, and the rest (ECMA-48, xterm). A string

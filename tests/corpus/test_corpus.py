@@ -1082,6 +1082,7 @@ def test_mojibake_is_repaired_line_by_line(codec):
 @pytest.mark.parametrize("text", [
     "“CAFÉ” dit l’école. À «Noël»\n", "l’école\n", "CAFÉ\xa0!\nÀ…\nSOIRÉ…\n", "IRMÃO, NÃO! Â\n", "Слово «Рё» и С… №\n",
     "Γειά σου, ΓÇα\n", "Šťastný Ĺ Ä Ă\n", "√2 – ∞ ≥ œuvre\n", "‚Ärger‘, ‚Ähre‘\n", "├ ┤ ╨ ░\n",
+    "on (–∞, 3) and [–π, 0]\n2/√π\n", "–él dijo\n–Él, –última\n", "├░ one\n",
 ])  # fmt: skip
 def test_letters_like_those_of_mojibake_stay(text):
     assert read(text * 200).text == text * 200
