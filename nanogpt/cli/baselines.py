@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .flags import Command
+from .texts import text_in
 
 if TYPE_CHECKING:
     from ..explain.baselines import Counted
@@ -24,12 +25,8 @@ def baselines_command(arguments: argparse.Namespace) -> int:
     from ..explain.baselines import BASELINES, MOST, count
     from ..holdout import train_length
 
-    files = list(arguments.files)
-    if corpus.size_of(files) <= corpus.WHOLE:
-        text = corpus.read(files, arguments.encoding).text
-    else:
-        text = corpus.read_start(files, arguments.encoding)
-        print(f"Only the first {len(text):,} characters are used.", file=sys.stderr)
+    text = text_in(arguments.files, arguments.encoding)
+    corpus.check(text)
     *_, found = count(text)
     if not compressors()["ppmd"]:
         print(MISSING, file=sys.stderr)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from ..config import NanoGPTError
 from .flags import Command
+from .texts import text_in
 
 
 def ladder_command(arguments: argparse.Namespace) -> int:
@@ -18,17 +18,12 @@ def ladder_command(arguments: argparse.Namespace) -> int:
     only if you ask for it with --stage 7. Stages 8 to 18 turn the lecture's recipe into the modern one, one change per
     stage, at about half a minute each.
     """
-    from .. import corpus
     from ..device import pick_device
     from ..lecture import STAGES, print_ladder
     from ..rungs import print_rungs
 
     stage = arguments.stage
-    if corpus.size_of([arguments.file]) <= corpus.WHOLE:
-        text = corpus.read_text(arguments.file)
-    else:
-        text = corpus.read_start([arguments.file])
-        print(f"Only the first {len(text):,} characters are used.", file=sys.stderr)
+    text = text_in([arguments.file])
     device = pick_device(arguments.device)
     if arguments.json:
         return print_events(text, arguments, device)

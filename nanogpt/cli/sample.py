@@ -10,6 +10,7 @@ import sys
 from ..config import DASHES, NanoGPTError, SampleConfig, unescaped
 from ..runs import Run
 from .flags import Command, add_knobs, settings_in
+from .texts import text_in
 
 
 def sample_command(arguments: argparse.Namespace) -> int:
@@ -75,14 +76,7 @@ def ids_of(file: str, tokenizer):
 
     Characters the tokenizer doesn't know are replaced, and listed on stderr.
     """
-    from .. import corpus
-
-    if corpus.size_of([file]) <= corpus.WHOLE:
-        read = corpus.read_text(file)
-    else:
-        read = corpus.read_start([file])
-        print(f"Only the first {len(read):,} characters are used.", file=sys.stderr)
-    text = tokenizer.fit(read)
+    text = tokenizer.fit(text_in([file]))
     if text.replaced:
         print(text, file=sys.stderr)
     return tokenizer.encode_array(text.text)

@@ -10,15 +10,15 @@ from .encoding import ENCODINGS
 from .fields import fields_in, has_fields
 from .large import finished
 from .pieces import WHOLE
-from .reading import Reading, Source, max_bytes, read, read_start, read_text, size_of
+from .reading import Reading, Source, check, max_bytes, read, read_start, size_of
 from .repairs import REPAIRS, Repaired
 from .report import Report
-from .store import BUILT_IN, ID, Corpus, delete, id_of, listed, load, missing, rename, size_on_disk
+from .store import BUILT_IN, ID, Corpus, delete, id_of, listed, load, missing, rename, size_on_disk, title_of
 from .storing import add, adding
 
 __all__ = [
     "BUILTINS", "BUILT_IN", "DOWNLOADED", "ENCODINGS", "ID", "REPAIRS", "WHOLE", "Corpus", "Reading", "Repaired",
-    "Report", "Source", "add", "adding", "delete", "fields_in", "find", "finished", "has_fields", "id_of", "listed",
-    "load", "max_bytes", "missing", "read", "read_start", "read_text", "reference", "rename", "size_of",
-    "size_on_disk",
+    "Report", "Source", "add", "adding", "check", "delete", "fields_in", "find", "finished", "has_fields", "id_of",
+    "listed", "load", "max_bytes", "missing", "read", "read_start", "reference", "rename", "size_of", "size_on_disk",
+    "title_of",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import sys
@@ -16,7 +17,7 @@ LINES = (".jsonl", ".ndjson")
 TABLES = (".csv", ".tsv")
 PIECE = 4_000_000  # characters of records that are passed on at a time
 START = 1_000_000  # characters in which the first record of a file is looked for
-NAMED_MARK = re.compile(r"sep=([^\n\r\"])\r?\n")  # Excel's way to say what divides the columns
+NAMED_MARK = re.compile(r"sep=([^\n\r\"])(?:\r\n?|\n)")  # Excel's way to say what divides the columns
 NAMED = 12  # fields in an error message
 
 
@@ -107,12 +108,13 @@ def _and_rest(first: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of a text that comes in pieces, with their newlines, and without a byte-order mark."""
+    """Yield the lines of a text that comes in pieces, with their line endings, and without a byte-order mark."""
     rest, mark = "", "\ufeff"
     for text in texts:
-        *lines, rest = (rest + text.removeprefix(mark)).split("\n")
+        # newline="": lines may end as on Windows or an old Mac, and keep their ends
+        *lines, rest = [*io.StringIO(rest + text.removeprefix(mark), newline="")] or [""]
         mark = ""
-        yield from (line + "\n" for line in lines)
+        yield from lines
     if rest:
         yield rest
 

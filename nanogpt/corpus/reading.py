@@ -94,25 +94,24 @@ def reading_of(text: str, pieces: Pieces) -> Reading:
     return Reading(text, pieces.title, pieces.source, pieces.encoding, pieces.notes, pieces.repairs)
 
 
-def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
-    """Return the text of one file, however short, with the default repairs. Raise NanoGPTError as `read` does."""
-    files = files_of([path])
-    check_size(sum(file.size for file in files), at_once=True)
-    reading = _joined(Pieces(files, encoding))
-    if not reading.text:
-        raise NanoGPTError(f"{reading.name} is empty; choose a file with text in it.")
-    return reading.text
+def read_start(source: Sequence[str | os.PathLike[str]], encoding: str | None = None) -> tuple[str, bool]:
+    """Return the text of files, however short, with the default repairs, and whether it is all of it.
 
-
-def read_start(source: Sequence[str | os.PathLike[str]], encoding: str | None = None) -> str:
-    """Return the first WHOLE characters of files that are too large to be read at once, up to the end of a piece."""
-    texts, characters = [], 0
-    for text in Pieces(files_of(source), encoding):
+    Of files too large to be read at once, it is the start: the first WHOLE characters, up to the end of a piece. Raise
+    NanoGPTError as `read` does.
+    """
+    files = files_of(source)
+    size = sum(file.size for file in files)
+    check_size(size)
+    pieces, texts, characters = Pieces(files, encoding), list[str](), 0
+    for text in pieces:
         texts.append(text)
         characters += len(text)
-        if characters >= WHOLE:
+        if size > WHOLE and characters >= WHOLE:
             break
-    return "".join(texts)
+    if not characters:
+        raise NanoGPTError(f"{reading_of('', pieces).name} is empty; choose a file with text in it.")
+    return "".join(texts), size <= WHOLE
 
 
 def _from_paste(pasted: str, decline: Collection[str], accept: Collection[str]) -> Reading:

@@ -620,6 +620,15 @@ def test_a_column_is_taken_whatever_divides_a_table(tmp_path, mark, by_excel):
     assert read([write(tmp_path, "a.csv", head + rows)], field="Text").text == text_of()
 
 
+def test_a_table_may_have_the_line_endings_of_old_macs(tmp_path):
+    lines = [f'"{line}"' for line in text_of().splitlines() if '"' not in line]
+    for first in ("", "sep=;\r"):
+        rows = first + "\r".join(["id;text", *(f"1;{line}" for line in lines)]) + '\r2;"and\r\nmore"\r'
+        path = write(tmp_path, "a.csv", rows)
+        assert corpus.add([path], field="text").text() == "\n".join(line[1:-1] for line in lines) + "\nand\nmore\n"
+        assert corpus.fields_in(rows, "a.csv") == ["id", "text"]
+
+
 def test_joiners_and_accents_of_other_scripts_stay():
     text = text_of() + "می\u200cخواهم 👩\u200d💻 שָׁלוֹם q\u0301 हिन्दी\n"
     assert read(text, accept=["invisible", "accents"]).text == text
@@ -669,7 +678,7 @@ def test_a_file_becomes_a_corpus(home):
     assert (kept.name, kept.source) == ("Mein Märchen", "files: Mein Märchen.txt")
     assert kept.encoding == "Western European (Windows-1252)"
     assert kept.repairs == ("Converted 12 Windows or old Mac line endings.",)
-    assert kept.text() == corpus.read_text(path) == text_of("German")
+    assert kept.text() == corpus.read_start([path])[0] == text_of("German")
     assert corpus.load(kept.id) == kept
     declined = corpus.add([path], "Other", encoding="cp1252", decline=["line-endings"])
     assert declined.id != kept.id
@@ -708,10 +717,10 @@ def test_a_text_read_again_is_reported_as_it_was_read_now(home):
     assert corpus.load(first.id).report().encoding == "UTF-8"
 
 
-def test_read_text_takes_short_files_but_not_empty_ones(tmp_path):
-    assert corpus.read_text(write(tmp_path, "a.txt", "Hé\r\n".encode("utf-16"))) == "Hé\n"
+def test_a_text_to_measure_may_be_short_but_not_empty(tmp_path):
+    assert corpus.read_start([write(tmp_path, "a.txt", "Hé\r\n".encode("utf-16"))]) == ("Hé\n", True)
     with pytest.raises(NanoGPTError, match="b is empty"):
-        corpus.read_text(write(tmp_path, "b.txt", ""))
+        corpus.read_start([write(tmp_path, "b.txt", "")])
 
 
 def test_the_same_text_is_kept_once(home):

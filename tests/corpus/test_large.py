@@ -235,14 +235,32 @@ def test_a_damaged_text_says_so(tmp_path):
 
 
 def test_the_start_of_a_large_text_can_be_read_alone(tmp_path):
-    start = reading.read_start([write(tmp_path, TEXT.encode())])
+    start, is_all = corpus.read_start([write(tmp_path, TEXT.encode())])
     assert 5_000 <= len(start) < 6_100
     assert TEXT.startswith(start)
+    assert not is_all
+
+
+@pytest.mark.parametrize("size", [100, 9_000])
+def test_a_text_to_measure_must_have_text_in_it(tmp_path, size):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    write(folder, b"\x89PNG\r\n\x1a\n" + bytes(size), "a.png")
+    with pytest.raises(NanoGPTError, match=r"None of the files is text: a\.png"):
+        corpus.read_start([folder])
+
+
+def test_many_short_files_are_read_to_their_end(tmp_path):
+    folder = tmp_path / "lines"
+    folder.mkdir()
+    for i in range(100):
+        write(folder, b"x" * 50, f"{i:03}.txt")  # with the line ends between them, more than may be read at once
+    assert corpus.read_start([folder]) == ("\n".join(["x" * 50] * 100), True)
 
 
 def test_what_reads_a_text_at_once_says_that_others_may_be_longer(tmp_path, monkeypatch):
     path = write(tmp_path, TEXT.encode())
-    for read_it in (lambda: corpus.read([path]), lambda: corpus.read_text(path), lambda: corpus.read(TEXT)):
+    for read_it in (lambda: corpus.read([path]), lambda: corpus.read(TEXT)):
         with pytest.raises(NanoGPTError, match=r"can be read at once here\. .* or add it as a file, to train on\."):
             read_it()
     monkeypatch.setenv("NANOGPT_MAX_BYTES", "4000")
@@ -339,7 +357,7 @@ def test_no_more_of_a_member_is_unpacked_than_a_small_file_may_have(tmp_path):
     tracemalloc.start()
     try:
         with pytest.raises(NanoGPTError, match="archive is damaged"):
-            corpus.read_text(path)
+            corpus.read_start([path])
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -366,7 +384,7 @@ def test_no_damaged_byte_of_an_archive_gets_further_than_a_sentence(tmp_path):
         for bit in (1, 4, 0x80):
             path = write(tmp_path, data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :], "a.zip")
             with contextlib.suppress(NanoGPTError):
-                corpus.read_text(path)
+                corpus.read_start([path])
 
 
 def test_folders_that_are_not_read_are_named(tmp_path, monkeypatch):
