@@ -16,8 +16,10 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import re
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -132,6 +134,8 @@ def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
 def titled(stored: Corpus, title: str) -> Corpus:
     """Return a text under the name that it was added with last, unless it is a built-in one."""
     if stored.name == title or stored.source.startswith(BUILT_IN):
+        with suppress(OSError):
+            os.utime(stored.folder / "corpus.json")  # it has been used now
         return stored
     return rename(stored.id, title)
 

@@ -12,7 +12,9 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +31,7 @@ COOKIE = "nanogpt-visitor"
 COOKIES = (COOKIE, f"{COOKIE}-here")  # the second one is partitioned: browsers keep it per embedding site
 WORD = re.compile(r"[A-Za-z0-9_-]{22,64}")
 SUFFIX = re.compile(r"-[0-9a-f]{8}$")
+NOTED_EACH = 600.0  # seconds between two notes that a run is used
 NO_COOKIE = (
     "This server tells visitors apart by a cookie, and your browser sent none. Allow cookies, or open the page in its "
     "own tab. From a program, send a random one: "
@@ -80,6 +83,13 @@ class Visitor:
     def owns(self, run: Run) -> bool:
         """Return True if the run belongs to the visitor."""
         return self.id is None or (self.id != "" and setting(run, "owner") == self.id)
+
+    def uses(self, run: Run) -> None:
+        """Note that the visitor uses the run, if it is theirs, so that it doesn't expire soon."""
+        about = run.folder / "run.json"
+        with suppress(OSError):
+            if self.id is not None and self.owns(run) and time.time() > about.stat().st_mtime + NOTED_EACH:
+                os.utime(about)
 
     @queue.one_look()
     def waiting(self) -> list[Run]:
@@ -148,7 +158,13 @@ class Visitor:
     def unpack(self, path: Path) -> Run:
         """Import an archive as one of the visitor's runs."""
         self.has_room()
-        return archive.unpack(path, self.id, self.free_name)
+        return self.imported(archive.unpack(path, self.id, self.free_name))
+
+    def imported(self, run: Run) -> Run:
+        """Count a run that was imported against its address's share of the disk, and return it."""
+        if self.id is not None:
+            room.note(self.address, run.size())
+        return run
 
     def rename(self, run: Run, name: str) -> Run:
         """Rename one of the visitor's runs."""

@@ -20,11 +20,11 @@ from .visit import visitor
 
 def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | None]]:
     """Pull a repository and yield status lines; the last one has the new run's name."""
-    visitor().has_room()
-    owner, named, pulled = visitor().id, visitor().free_name, list[Run]()
+    who, pulled = visitor(), list[Run]()
+    who.has_room()
 
     def work(tell: hub.Tell) -> str:
-        pulled.append(from_hub.pull(repo, token, owner, named, tell))
+        pulled.append(who.imported(from_hub.pull(repo, token, who.id, who.free_name, tell)))
         return f"{pulled[0].name} was loaded from {repo.strip()}."
 
     for shown in following(work):

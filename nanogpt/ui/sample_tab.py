@@ -23,7 +23,7 @@ from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
 from .parts import BEGINS, COPIED, QUIET, afterward, stoppable
-from .visit import seen
+from .visit import seen, visitor
 from .words import existing, trained
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[
     if not isinstance(prompt, str | None):
         raise NanoGPTError("The prompt must be a string.")
     run = existing(name, NO_RUN)
+    visitor().uses(run)
     tokenizer, model = tokenizer_of(run), together(run)
     start = tokenizer.fit(prompt or "").text
     with model.ask(tokenizer, start, config) as request:

@@ -58,6 +58,7 @@ def opened(name: str | None) -> Opened:
     Raise NanoGPTError if there is no such run, or if it has no weights yet.
     """
     run = existing(name, NO_RUN)
+    visitor().uses(run)
     return explain.opened.open_run(run, may_read_text(run))
 
 

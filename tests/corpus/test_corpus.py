@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 import zipfile
 
@@ -733,6 +734,15 @@ def test_the_same_text_is_kept_once(home):
     mended = corpus.add(text_of(), "Third")
     assert mended.id == first.id
     assert mended.tokens().tolist() == CharTokenizer(mended.chars).encode(text_of())
+
+
+def test_a_text_that_is_added_again_is_used_again(home, tmp_path):
+    path = write(tmp_path, "a.txt", text_of())
+    first = corpus.add([path])
+    for file in first.folder.iterdir():
+        os.utime(file, (1000, 1000))
+    corpus.add([path])
+    assert time.time() - (first.folder / "corpus.json").stat().st_mtime < 60
 
 
 def test_a_text_has_no_name_until_it_is_complete(home, monkeypatch):

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,10 +18,10 @@ import pytest
 from conftest import Server
 from gradio.context import LocalContext
 
-from nanogpt import corpus, limits, paths
+from nanogpt import corpus, disk, limits, paths
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
-from nanogpt.launch import expiry, place, prepare, visitors
+from nanogpt.launch import expiry, place, prepare, room, visitors
 from nanogpt.launch.visitors import Visitor, visitor_of
 from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
@@ -37,6 +38,7 @@ from nanogpt.ui import (
     share_tab,
     text_panel,
     train_tab,
+    view,
     visit,
     watching,
 )  # fmt: skip
@@ -170,12 +172,14 @@ def test_the_text_of_a_public_run_is_quoted_to_its_owner_alone(anna, tiny_text):
             next(share_tab.push(run.name, "", True, "", True, None))
 
 
-def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, otto, tiny_text, tmp_path):
+def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, otto, tiny_text, tmp_path, monkeypatch):
     run = written(anna, given(anna, tiny_text))
     stolen = run.settings()["corpus"]["id"]
     run.change(public=True, corpus={**run.settings()["corpus"], "sha256": None})
     archive.pack(run, tmp_path / "run.zip")
-    taken = otto.unpack(tmp_path / "run.zip")
+    monkeypatch.setattr(room, "lately", type(room.lately)())
+    taken = replace(otto, address="10.0.0.1").unpack(tmp_path / "run.zip")
+    assert room.stored_from("10.0.0.1") == taken.size()  # counts like a text
     assert taken.settings()["owner"] == otto.id
     assert taken.settings()["public"] is False
     assert taken.settings()["corpus"]["id"] != stolen
@@ -375,6 +379,25 @@ def test_what_nobody_touched_for_long_goes(anna, otto, public, tiny_text, monkey
     runs["public"].delete()
     queue.drop(runs["busy"].name)
     assert set(expiry.expire()) == {runs["busy"].name, text.id}
+
+
+def test_a_run_that_is_sampled_from_stays(anna, otto, public, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_EXPIRE_HOURS", "5")
+    text = given(anna, tiny_text)
+    sampled, opened, shared, unused = (written(anna, text, name) for name in ("one", "two", "three", "four"))
+    shared.change(public=True)
+    for run in (sampled, opened, shared, unused):
+        age(run.folder, 6)
+    with asking("anna"):
+        list(sample_tab.write(sampled.name, "", length=2))
+        view.opened(opened.name)
+    with asking("otto"):
+        list(sample_tab.write(shared.name, "", length=2))  # doesn't keep another's run
+    assert time.time() - expiry.last_used(shared.folder) > 5 * 3600
+    assert expiry.expire() == [unused.name]
+    noted = disk.version(sampled.folder / "run.json")
+    anna.uses(sampled)
+    assert disk.version(sampled.folder / "run.json") == noted  # only now and then
 
 
 def test_on_one_s_own_machine_nothing_goes(home, tiny_text):
