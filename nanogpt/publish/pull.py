@@ -73,10 +73,14 @@ def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
 
 def rewrite(folder: Path, repo: str) -> None:
     """Load the downloaded files and write them again ourselves, so that nothing else in them survives."""
+    from ..model import count_parameters  # here, because it imports torch
+
     for path in folder.glob("*.json"):
         if path.name != "tokenizer.json":  # which may be large, and says what is wrong with it when it is loaded
             checks.read_object(path)
-    config, tokenizer, model = read_config(folder), load_tokenizer(folder), load_model(folder)
+    config, tokenizer = read_config(folder), load_tokenizer(folder)
+    limits.check_model(count_parameters(config))
+    model = load_model(folder, config=config)
     files: dict[str, str | bytes] = {**config_files(config), **tokenizer.files(config.block_size)}
     files["model.safetensors"] = weights_bytes(model)
     if (folder / "run.json").exists():

@@ -115,7 +115,7 @@ def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = 
     check_lengths(folder)
     settings = check_folder(folder)
     name = named(settings["name"])
-    text = _text_here(settings, owner)
+    text = {**_text_here(settings, owner), "name": corpus.title_of(settings["corpus"]["name"]) or "Untitled"}
     about = {**settings, "name": name, "owner": owner, "corpus": text, **more}
     if "public" in settings:
         about["public"] = False  # being public elsewhere does not make it public here

@@ -89,11 +89,13 @@ def _settings(path: Path) -> dict[str, Any]:
 def _model(folder: Path) -> GPT:
     import torch
 
+    from ..model import count_parameters
+
     config = read_config(folder)
     if load_tokenizer(folder).vocab_size != config.vocab_size:
         raise NanoGPTError("The tokenizer does not match the model's vocab_size. Nothing was imported.")
-    model = load_model(folder)
-    limits.check_model(model.count_parameters())
+    limits.check_model(count_parameters(config))
+    model = load_model(folder, config=config)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
         raise NanoGPTError("The weights contain NaN or infinity. Nothing was imported.")
     return model

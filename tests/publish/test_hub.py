@@ -595,6 +595,7 @@ def test_a_model_too_large_is_refused_before_it_is_fetched(hub, run, monkeypatch
     assert not hub.asked("/resolve/")
     monkeypatch.setitem(archive.FILES, "model.safetensors", 10**9)
     monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", "100")
+    monkeypatch.setattr("nanogpt.publish.pull.load_model", None)
     refused("this server allows 100", "pull", "maya/play")
 
 

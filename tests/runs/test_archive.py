@@ -161,6 +161,14 @@ def test_a_hostile_name_of_the_run_becomes_a_name(file, trained, name, becomes):
     assert run.folder.parent == file.parent.parent / "checkpoints"
 
 
+@pytest.mark.parametrize(("name", "becomes"), [("\x1b]0;x\x07a\nplay\x9b2J", "]0;x a play 2J"), ("\x1b", "Untitled")])
+def test_the_name_of_its_text_reaches_no_terminal_as_a_code(file, trained, name, becomes):
+    settings = json.loads(contents(trained)["run.json"])
+    settings["corpus"]["name"] = name
+    file.write_bytes(changed(trained, run__json=json.dumps(settings)))
+    assert unpack(file).settings()["corpus"]["name"] == becomes
+
+
 def test_a_run_is_packed_while_it_is_written_to(file, trained):
     file.write_bytes(trained)
     run = unpack(file)
@@ -367,6 +375,12 @@ def test_weights_of_another_shape_are_refused(file, trained):
     tensors = load(contents(trained)["model.safetensors"])
     tensors["lm_head.weight"][0, 0] = float("nan")
     refused(file, changed(trained, model__safetensors=save(tensors, {"format": "pt"})), "contain NaN or infinity")
+
+
+def test_a_model_over_the_limit_is_refused_before_it_is_loaded(file, trained, monkeypatch):
+    monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", "100")
+    monkeypatch.setattr(checks, "load_model", None)
+    refused(file, trained, "this server allows 100")
 
 
 def test_a_save_of_another_model_is_refused(file, trained):
