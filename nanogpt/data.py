@@ -134,16 +134,17 @@ def forgetting(get_batch: Callable, mapped: mmap.mmap, batch_size: int) -> Calla
     return get_batch_and_forget if hasattr(mmap, "MADV_DONTNEED") else get_batch  # not on Windows
 
 
-def fitting_block_size(tokens: int, block_size: int) -> int:
-    """Return `block_size`, halved until the validation set of a text of `tokens` tokens holds two windows.
+def fitting_block_size(held_out: int, block_size: int) -> int:
+    """Return `block_size`, halved until a validation set of `held_out` tokens holds two windows.
 
-    Raise NanoGPTError if the text is too short even for the smallest block size.
+    Raise NanoGPTError if it is too short even for the smallest block size.
     """
-    tail = tokens - train_length(tokens)
-    while block_size > 2 and tail < 2 * block_size + 1:
+    while block_size > 2 and held_out < 2 * block_size + 1:
         block_size = max(2, block_size // 2)
-    if tail < 2 * block_size + 1:
-        raise NanoGPTError(f"The text has only {tokens:,} tokens, too few for a validation set. Add more text.")
+    if held_out < 2 * block_size + 1:
+        raise NanoGPTError(
+            f"The last tenth of the text has only {held_out:,} tokens, too few for a validation set. Add more text."
+        )
     return block_size
 
 

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from nanogpt.config import NanoGPTError, SampleConfig, TrainConfig
 from nanogpt.data import make_get_batch, split
 from nanogpt.formats import load_model, read_config
 from nanogpt.holdout import epochs, train_length
-from nanogpt.launch import plan
+from nanogpt.launch import plan, prepare
 from nanogpt.model import GPT
 from nanogpt.publish import card, code_export, deploy, hub, page_export
 from nanogpt.publish.run_files import RunFiles
@@ -221,6 +222,13 @@ def test_the_estimate_counts_in_tokens(text, monkeypatch):
     steps = chosen.settings["max_iters"]
     assert chosen.weight_decay == weight_decay(epochs(read, tokens), steps, chosen.parameters, tokens)
     assert 2 * chosen.settings["block_size"] < tokens - train_length(tokens)
+
+
+def test_the_block_size_fits_the_tokens_that_are_held_out():
+    tokenizer = PairTokenizer("aab")
+    tokens = tokenizer.encode_array(900 * "b" + 100 * "a")  # 950 of them, of which the last 50 are held out
+    text = SimpleNamespace(tokenizer=lambda: tokenizer, tokens=lambda: tokens, characters=1000)
+    assert prepare.resolve(text, "quick", dict(block_size=64)).model.block_size == 16
 
 
 def test_the_command_tells_the_loss_per_character(run, text, home, capfd):

@@ -16,7 +16,7 @@ from ..device import Device, pick_device
 from ..durations import in_words
 from ..fastest import make_step
 from ..formats import read_config
-from ..holdout import epochs
+from ..holdout import epochs, train_length
 from ..model import GPT, count_parameters
 from ..presets import PRESETS
 from ..runs import Run
@@ -248,14 +248,14 @@ def _on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Devi
 def _all_sizes(offered: Sequence[S], recipe: dict[str, Any], vocab_size: int, tokens: int) -> dict[S, Configs]:
     """Return the configs of each size with the recipe's settings. Raise NanoGPTError if no size goes with them."""
     made: dict[S, Configs] = {}
-    problem = None
+    problem, held_out = None, tokens - train_length(tokens)
     for size in offered:
         try:
             model, train = _configs(size.settings | recipe, vocab_size)
         except NanoGPTError as error:  # n_embd may be given, and not be a multiple of this size's n_head
             problem = problem or error
             continue
-        made[size] = replace(model, block_size=fitting_block_size(tokens, model.block_size)), train
+        made[size] = replace(model, block_size=fitting_block_size(held_out, model.block_size)), train
     if not made and problem:
         raise problem
     return made

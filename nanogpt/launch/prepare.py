@@ -16,10 +16,11 @@ from ..data import fitting_block_size
 from ..disk import write_whole
 from ..durations import in_words, short
 from ..formats import config_files, kind_of, read_config
+from ..holdout import train_tokens
 from ..model import count_parameters
 from ..presets import check_known, preset
 from ..runs import STOPPED_EARLY, Run, Status, open_job
-from ..tokenizer import Tokenizer, unit
+from ..tokenizer import Tokenizer, token_lengths, unit
 from . import memory
 from .plan import Plan, choose, fits, known_costs, measure_once
 
@@ -81,11 +82,12 @@ def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any], here
     kind_of(model.features)  # fails before measuring if config.json can't describe the layout
     if preset_name == "timed" and not (train.budget or "max_iters" in changes):
         raise NanoGPTError(NO_TIME)
-    tokenizer, tokens = text.tokenizer(), len(text.tokens())
+    tokenizer, tokens = text.tokenizer(), text.tokens()
     recipe = Recipe(preset_name, model, train, tokenizer)
     if train.budget and here:
-        recipe = choose_by_time(recipe, text.characters, tokens, changes)
-    block_size = fitting_block_size(tokens, recipe.model.block_size)
+        recipe = choose_by_time(recipe, text.characters, len(tokens), changes)
+    held_out = len(tokens) - train_tokens(tokens, token_lengths(tokenizer))
+    block_size = fitting_block_size(held_out, recipe.model.block_size)
     return replace(recipe, model=replace(recipe.model, vocab_size=tokenizer.vocab_size, block_size=block_size))
 
 
