@@ -123,7 +123,7 @@ def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
     Raise NanoGPTError if it is missing, unreadable, or describes a model we can't load.
     """
     try:
-        described = from_json(content or read(folder / "config.json"))
+        described = from_json(read(folder / "config.json") if content is None else content)
         _check_described(described, folder.name)
         kind = described["model_type"]
         block_size, n_layer, n_head, n_embd, dropout = (described[name] for name in SHAPE[kind])
@@ -276,7 +276,7 @@ def _tensors(folder: Path, weights: bytes | None) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     try:
-        data = weights or read(folder / "model.safetensors")
+        data = read(folder / "model.safetensors") if weights is None else weights
         check_header(data, f"The model.safetensors of {folder.name}")
         return load(data)
     except FileNotFoundError:

@@ -169,7 +169,8 @@ class CharTokenizer:
         Raise NanoGPTError if it is missing, unreadable, or not character-level.
         """
         try:
-            vocab = disk.from_json(content or disk.read(folder / "tokenizer.json"))["model"]["vocab"]
+            data = disk.read(folder / "tokenizer.json") if content is None else content
+            vocab = disk.from_json(data)["model"]["vocab"]
             tokenizer = cls(vocab)
         except (OSError, ValueError, KeyError, TypeError):
             raise NanoGPTError(

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from nanogpt.config import ModelConfig, NanoGPTError
 from nanogpt.formats import config_files, load_model, read_config, safetensors_parts, weights_bytes
 from nanogpt.model import GPT
-from nanogpt.tokenizer import CharTokenizer
+from nanogpt.tokenizer import CharTokenizer, load_tokenizer
 
 TEXT = "Ünïcode — 漢字 🙂\tand\n\nlines,   spaces; <s> </s> [UNK] 0123 \"quotes\" \\ 'n' Ġ▁"
 CONFIG = ModelConfig(
@@ -162,6 +162,16 @@ def test_weights_cut_short(folder, length):
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:length])
     assert "cannot be read" in refused(folder)
+
+
+def test_empty_content_is_not_taken_for_none(folder):
+    """An empty snapshot must not show the run's weights."""
+    with pytest.raises(NanoGPTError, match="cannot be read"):
+        load_model(folder, weights=b"")
+    with pytest.raises(NanoGPTError, match="no readable config.json"):
+        read_config(folder, b"")
+    with pytest.raises(NanoGPTError, match="no readable tokenizer.json"):
+        load_tokenizer(folder, b"")
 
 
 def with_header(header, data=b"\0" * 64) -> bytes:
