@@ -32,6 +32,7 @@ from nanogpt.ui import (
     form,
     gif_panel,
     link,
+    pull_panel,
     run_panel,
     runs_tab,
     sample_tab,
@@ -187,6 +188,15 @@ def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, 
     taken.change(corpus={**taken.settings()["corpus"], "id": stolen})  # not even with a forged text id
     with pytest.raises(NanoGPTError, match="There is no text"):
         otto.to_continue(taken.name, "")
+
+
+def test_a_run_loaded_from_the_hub_counts_like_a_text(otto, monkeypatch, tiny_text):
+    run = written(otto, given(otto, tiny_text))
+    monkeypatch.setattr(pull_panel.from_hub, "pull", lambda *asked: run)
+    monkeypatch.setattr(room, "lately", type(room.lately)())
+    with asking("otto"):
+        assert [name for _, name in pull_panel.pull("someone/play", None)][-1] == run.name
+    assert [one.bytes for one in room.lately] == [run.size()]
 
 
 def test_a_run_goes_home_with_its_text(anna, tiny_text, tmp_path, monkeypatch):
