@@ -781,7 +781,7 @@ class Answer(io.StringIO):
 def test_unknown_hardware_and_limits_are_refused(signed_in, diary, capsys):
     for flags, said in [
         (["--on", "a100-larg"], "did you mean a100-large?"),
-        (["--on", "h200x8"], "offer no hardware 'h200x8' for a run"),
+        (["--on", "h200x8"], "has no hardware 'h200x8' for a run"),
         (["--on", "t4-small", "--time-limit", "1m"], "must be between 5 minutes and 24 hours"),
         (["--on", "t4-small", "--budget", "10m", "--time-limit", "11m"], "longer than the training time"),
         (["--on", "t4-small", "--processes", "2"], "a job uses one process"),
