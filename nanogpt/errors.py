@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import urlsplit
 
 from . import limits
@@ -35,13 +36,26 @@ def lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
-def discard_output() -> None:
-    """Discard what was not printed, because the program that read it has exited, e.g. `... | head`.
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line of a run's progress, to stdout by default.
 
-    Python prints it when it exits; that would fail again, with an exit status of 120.
+    If that fails, print nothing more there, but don't raise: a run must not end because the program that read its
+    output has exited (`nanogpt train | head`), or because the disk of a file for its output is full.
+    """
+    stream = stream or sys.stdout
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:
+        discard_output(stream)
+
+
+def discard_output(*streams: TextIO) -> None:
+    """Discard what was not printed, because it can't be: the program that read it has exited, e.g. `... | head`.
+
+    Python prints it when it exits; that would fail again, with an exit status of 120. The default is both streams.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams or (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # it is no file, or is closed
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

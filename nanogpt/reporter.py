@@ -14,6 +14,7 @@ from .config import NanoGPTError, SampleConfig, TrainConfig
 from .data import Data, scored_characters
 from .device import Device
 from .disk import write_whole
+from .errors import say
 from .evaluate import estimate_loss
 from .formats import load_model, weights_parts
 from .holdout import percent_scored
@@ -76,7 +77,7 @@ class Reporter:
         # what the lecture prints every eval_interval
         if "val_loss" in row:
             losses = [f"{name} loss {row[f'{name}_loss']:.4f}" for name in ("train", "val") if f"{name}_loss" in row]
-            print(f"step {step:>6,}: {', '.join(losses)}, {self.at.seconds:.0f} s", flush=True)
+            say(f"step {step:>6,}: {', '.join(losses)}, {self.at.seconds:.0f} s")
         ending = self.due.last or self.stopping or self.overfitting
         if ending or self.due.saving:
             self.save()
@@ -236,7 +237,7 @@ class Reporter:
             "finished", step=at.step, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
             val_characters=scored, message=message, overfitting=self.overfitting, **due.costs,
         )  # fmt: skip
-        print(message, flush=True)
+        say(message)
 
 
 def write_sample(model: GPT, tokenizer: Tokenizer) -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
+from typing import TextIO
 
 from .. import __version__
+from ..config import NanoGPTError
 from ..errors import PROBLEMS, discard_output, explain, lacks_memory
 from ..paths import PROGRAM, home
 from . import baselines, hub, jobs, ladder, runs, sample, serve, train
@@ -40,18 +43,43 @@ def parser() -> Parser:
     return main
 
 
+def choose_encoding(*streams: TextIO) -> None:
+    """Print ? for letters that a terminal can't show, and write files and pipes in UTF-8, which has all letters.
+
+    On Windows, Python would write them in an encoding of 256 letters. PYTHONIOENCODING, if it is set, decides instead.
+    """
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            theirs = stream.isatty() or os.environ.get("PYTHONIOENCODING")
+            stream.reconfigure(encoding=None if theirs else "utf-8", errors="replace")
+
+
+def write_out() -> None:
+    """Write what stdout still buffers, before Python does it at its exit, where it would complain if that fails.
+
+    Raise BrokenPipeError if the program that read it has exited, and NanoGPTError if its disk is full.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output(sys.stdout)
+        raise NanoGPTError(f"The output can't be written: {error.strerror}.") from None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status. Print the help if there is no command."""
-    for out in (sys.stdout, sys.stderr):
-        if isinstance(out, io.TextIOWrapper):
-            out.reconfigure(errors="replace")  # print ? for letters the terminal can't show
+    choose_encoding(sys.stdout, sys.stderr)
     try:
         commands = parser()  # fails if NANOGPT_HOME can't be a folder
         arguments = commands.parse_args(argv)
         if "run" not in arguments:
             commands.print_help()
             return 0
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        write_out()
+        return status
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

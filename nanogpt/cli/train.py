@@ -12,6 +12,7 @@ from typing import Any
 
 from ..config import ModelConfig, NanoGPTError, TrainConfig
 from ..durations import short
+from ..errors import say
 from ..paths import DEVICES, PROGRAM, slug
 from ..presets import PLANNED, PRESETS, preset
 from ..runs import Run, free_name, queue
@@ -62,12 +63,12 @@ def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
     gpu_plan.measure_here(str(changes.get("device") or "auto"))
     run = prepare.new_run(name or free_name(text.name), text, chosen, **changes)
-    print(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique", flush=True)
+    say(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique")
     fits = read_config(run.folder).block_size
     if fits < int(changes.get("block_size") or 0):
-        print(f"block_size was lowered to {fits}, so that the validation set holds two windows.", flush=True)
+        say(f"block_size was lowered to {fits}, so that the validation set holds two windows.")
     if plan := run.settings()["plan"]:
-        print(plan, flush=True)
+        say(plan)
     return run
 
 
@@ -150,7 +151,7 @@ def train_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> int:
         raise NanoGPTError("--processes is for this machine; a job uses one process.")
     resumes = arguments.resume is not None
     run = run_there(arguments, changes) if resumes else new_run_there(arguments, changes)
-    return follow(run, partial(follower.main, run.name), "quit without waiting for the job")
+    return follow(run, partial(follower.main, run.name, say), "quit without waiting for the job")
 
 
 def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
@@ -201,7 +202,7 @@ def follow(run: Run, work: Callable[[], int], second: str) -> int:
 
     def ask_to_stop(*_):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        print(f"\nStopping after this step ... (Ctrl-C again to {second})", file=sys.stderr, flush=True)
+        say(f"\nStopping after this step ... (Ctrl-C again to {second})", sys.stderr)
         run.request_stop()
 
     signal.signal(signal.SIGINT, ask_to_stop)

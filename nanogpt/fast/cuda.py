@@ -22,6 +22,7 @@ import torch
 
 from ..config import TrainConfig
 from ..device import Device
+from ..errors import say
 from ..model import GPT
 from ..optim import optimizer_tensors
 from ..step import Step
@@ -94,7 +95,7 @@ class GraphStep(Step):
     def say(self, note: str) -> None:
         """Keep a message for the run's page and print it."""
         self.note = note
-        print(note, file=sys.stderr, flush=True)
+        say(note, sys.stderr)
 
     def give_up(self) -> None:
         """Free the memory of a failed recording, and reset the random generator, which still thinks it is recorded."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..config import SampleConfig
+from ..errors import say
 from ..model import GPT
 from .cuda import recording_stream
 
@@ -171,7 +172,7 @@ class StaticDecoder:
         torch.cuda.set_stream(home)
         self.idx.copy_(idx)
         if problem:  # not inside `except`, where the traceback keeps the recording's memory alive
-            print(f"Sampling falls back to a slower method on this GPU: {problem}", file=sys.stderr, flush=True)
+            say(f"Sampling falls back to a slower method on this GPU: {problem}", sys.stderr)
             if self.character is not None:  # retry with torch's operations
                 self.character = None
                 self.graphs.clear()

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ import torch
 
 from nanogpt import __version__, corpus
 from nanogpt.cli import train
-from nanogpt.cli.main import main
+from nanogpt.cli.main import choose_encoding, main
 from nanogpt.config import NanoGPTError
 from nanogpt.corpus import pieces, reading
 from nanogpt.data import split
@@ -509,6 +510,52 @@ def test_whoever_reads_only_the_beginning_is_not_complained_to(first, unbuffered
         err = process.stderr.read()
     assert err == ""
     assert process.returncode == 0
+
+
+@contextlib.contextmanager
+def unread() -> Iterator[io.TextIOBase]:
+    """Open a stream whose reader has exited, like stdout in `... | true`."""
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    with os.fdopen(ours, "w", encoding="utf-8") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def full() -> Iterator[io.TextIOBase]:
+    """Open a file on a full disk."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w", encoding="utf-8") as stream:
+        yield stream
+
+
+@pytest.mark.parametrize("output", [unread, full])
+def test_training_goes_on_if_its_output_cannot_be_printed(file, output):
+    name = f"after-{output.__name__}"
+    with output() as stream, contextlib.redirect_stdout(stream):
+        assert main(["train", str(file), "--name", name, *TWENTY]) == 0
+    assert Run(name).status().state == "finished"
+
+
+def test_a_list_that_is_not_read_is_no_error(first):
+    with unread() as stream, contextlib.redirect_stdout(stream):
+        assert main(["runs"]) == 0
+
+
+def test_a_list_that_cannot_be_written_is_one_line(first, capfd):
+    with full() as stream, contextlib.redirect_stdout(stream):
+        assert main(["runs"]) == 2
+    assert one_line(capfd.readouterr().err) == "nanogpt: The output can't be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize(("wished", "encoding"), [("", "utf-8"), ("cp1252", "cp1252")])
+def test_files_and_pipes_are_written_in_utf_8(monkeypatch, wished, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", wished)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    choose_encoding(stream)
+    print("Привет", file=stream, flush=True)
+    assert stream.buffer.getvalue() == f"Привет{os.linesep}".encode(encoding, "replace")
 
 
 @pytest.mark.slow
