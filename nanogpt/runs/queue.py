@@ -182,7 +182,7 @@ def arrived(name: str) -> Iterator[None]:
             # patient, because the run's last trainer may be ending, and a look at the queue may delete its ticket
             lock.enter_context(locks.held(tickets.trainer(name), patience=1.0, passing=True))
         except locks.Held:
-            if name in running():  # if it waits, the second ticket is its own now
+            if tickets.is_at_work(name):  # if it waits, the second ticket is its own now
                 drop(name)
             raise Busy(name) from None
         if not tickets.listed(name) and withdrawal(name) is None:

@@ -97,6 +97,16 @@ def has_trainer(name: str) -> bool:
     return locks.is_held(trainer(name))
 
 
+def is_at_work(name: str) -> bool:
+    """Return True if the run's trainer doesn't wait anymore: it trains here, or follows a job on another machine."""
+    return name in running() or _holds_run(name)
+
+
+def _holds_run(name: str) -> bool:
+    """Return True if the run's own lock is held, which a trainer takes once it waits no longer."""
+    return locks.is_held(home() / "checkpoints" / name / ".lock")
+
+
 def living(found: Iterable[Path]) -> Iterator[Path]:
     """Yield the tickets that count, and delete the others."""
     using: list[str] | None = None
@@ -107,7 +117,8 @@ def living(found: Iterable[Path]) -> Iterator[Path]:
             continue
         if has_trainer(name_of(ticket)):
             using = running() if using is None else using
-            if name_of(ticket) not in using:  # if it is, the ticket is for a second trainer, which will leave at once
+            # if that is at work, the ticket is for a second one, which will leave at once
+            if name_of(ticket) not in using and not _holds_run(name_of(ticket)):
                 yield ticket
         elif starting:
             yield ticket

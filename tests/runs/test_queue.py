@@ -32,6 +32,22 @@ except queue.Withdrawn:
 except queue.Busy:
     print("busy", flush=True)
 """
+# Follows the job of a run, which needs no device here, until told to end.
+FOLLOWER = """
+import sys
+from nanogpt import locks
+from nanogpt.paths import home
+from nanogpt.runs import queue
+name = sys.argv[1]
+(home() / "checkpoints" / name).mkdir(parents=True, exist_ok=True)
+try:
+    with queue.arrived(name), locks.held(home() / "checkpoints" / name / ".lock"):
+        queue.drop(name)
+        print("began", flush=True)
+        sys.stdin.readline()
+except queue.Busy:
+    print("busy", flush=True)
+"""
 # Queues a run as the page does, and is killed before its trainer starts.
 LAUNCHER = """
 import sys
@@ -360,6 +376,21 @@ def test_a_second_trainer_of_a_run_that_trains_leaves(home):
             assert said(second) == "busy"
             second.wait()
         assert "one" not in files()
+        let_go(first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("second", [TRAINER, FOLLOWER], ids=["trainer", "follower"])
+def test_a_second_follower_of_a_job_holds_up_no_other_run(home, second):
+    with process(FOLLOWER, "one") as first:
+        assert said(first) == "began"
+        queue.draw("one")
+        queue.draw("two")
+        assert queue.waiting() == ["two"]
+        with process(second, "one", "cpu") as late:
+            assert said(late) == "busy"
+            late.wait()
+        assert not list(queue.folder().glob("*.one"))
         let_go(first)
 
 
