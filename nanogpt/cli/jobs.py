@@ -11,6 +11,7 @@ from ..runs import Run, open_job
 from .flags import Command, Parser
 
 if TYPE_CHECKING:
+    from .. import corpus
     from ..jobs.start import Terms
 
 
@@ -19,22 +20,44 @@ def is_there(name: str | None) -> bool:
     return bool(name) and open_job(Run(str(name)).folder) is not None
 
 
-def terms(arguments: argparse.Namespace, text: Any, budget: float, run: Run | None = None) -> Terms:
-    """Print what a job costs and uploads, and return it once that is confirmed. Raise NanoGPTError if it isn't."""
+def terms(arguments: argparse.Namespace, text: corpus.Corpus, budget: float) -> Terms:
+    """Return what a job for a new run costs and uploads, once that is confirmed."""
     from ..jobs import start
     from ..publish import hub
 
-    limit = duration(arguments.time_limit) if arguments.time_limit else None
     api, owner = hub.signed_in(hub.saved_token())
-    agreed = start.terms(api, owner, arguments.on, text, budget, limit, run)
-    print(agreed, flush=True)
-    if arguments.yes:
-        return agreed
+    return confirmed(start.terms(api, owner, arguments.on, text, budget, limit(arguments)), arguments.yes)
+
+
+def terms_to_resume(arguments: argparse.Namespace, run: Run, changes: dict[str, Any]) -> Terms:
+    """Return what a job that resumes a run costs and uploads, once that is confirmed."""
+    from ..jobs import start
+    from ..publish import hub
+
+    api, owner = hub.signed_in(hub.saved_token())
+    return confirmed(start.terms_to_resume(api, owner, arguments.on, run, changes, limit(arguments)), arguments.yes)
+
+
+def limit(arguments: argparse.Namespace) -> float | None:
+    """Return --time-limit in seconds."""
+    return duration(arguments.time_limit) if arguments.time_limit else None
+
+
+def confirmed(terms: Terms, at_once: bool) -> Terms:
+    """Print the terms of a job and return them once they are confirmed. Raise NanoGPTError if they aren't."""
+    print(terms, flush=True)
+    if at_once:
+        return terms
     if not sys.stdin.isatty():
         raise NanoGPTError("Nothing was uploaded. Add --yes to accept this.")
-    if input("Upload and start the job? [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input("Upload and start the job? [y/N] ")
+    except EOFError:  # Ctrl-D
+        answer = ""
+        print()
+    if answer.strip().lower() not in ("y", "yes"):
         raise NanoGPTError("Nothing was uploaded.")
-    return agreed
+    return terms
 
 
 def hardware_command(arguments: argparse.Namespace) -> int:

@@ -44,12 +44,17 @@ def run_to_resume(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
     """Return the run to resume, extended if --max-iters or --budget says so."""
     from ..launch import prepare
 
+    check_kept(arguments, changes)
+    run = Run(arguments.resume)
+    prepare.to_continue(run, **changes)
+    return run
+
+
+def check_kept(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
+    """Raise NanoGPTError if anything but the length of a resumed run is to be changed."""
     new = arguments.files or arguments.text or arguments.name or arguments.preset
     if new or read_by(arguments) or set(changes) - {"max_iters", "budget"}:
         raise NanoGPTError("A resumed run keeps its text and settings; you can change only --max-iters or --budget.")
-    run = Run(arguments.resume)
-    prepare.to_continue(run, changes.get("max_iters"), changes.get("budget"))
-    return run
 
 
 def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
@@ -171,21 +176,17 @@ def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
 
 def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     """Return a run whose job still runs; or give it a new job that resumes it, once its cost is confirmed."""
-    from .. import corpus
     from ..jobs import start
 
-    if jobs.is_there(arguments.resume):
+    run = Run(arguments.resume)
+    if jobs.is_there(run.name):
         if changes or arguments.on:
-            raise NanoGPTError(f"{arguments.resume} is training on Hugging Face Jobs. Follow it with --resume alone.")
-        return Run(arguments.resume)
-    before = Run(arguments.resume).settings()
-    run = run_to_resume(arguments, changes)
-    text = corpus.load(before["corpus"]["id"], before["corpus"]["name"])
-    try:
-        start.resumed(run, jobs.terms(arguments, text, start.training_time(run), run), changes)
-    except NanoGPTError:
-        run.change(train=before["train"])  # as it was, because no job makes it longer
-        raise
+            raise NanoGPTError(f"{run.name} is training on Hugging Face Jobs. Follow it with --resume alone.")
+        if run.glance().busy:
+            raise NanoGPTError(f"Another process already follows the job of {run.name}. See `{PROGRAM} runs`.")
+        return run
+    check_kept(arguments, changes)
+    start.resumed(run, jobs.terms_to_resume(arguments, run, changes), changes)
     return run
 
 

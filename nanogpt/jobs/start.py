@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from .. import corpus, limits
-from ..config import NanoGPTError, TrainConfig
+from ..config import NanoGPTError
 from ..disk import size
 from ..durations import in_words
 from ..launch import local, prepare
@@ -75,15 +75,29 @@ def new_run(name: str, text: corpus.Corpus, preset_name: str, changes: Mapping[s
     return prepare.for_elsewhere(name, text, preset_name, dict(changes), {job.NAME: _job(agreed, wish).as_text})
 
 
+def terms_to_resume(
+    api: HfApi, owner: str, hardware: str, run: Run, changes: Mapping[str, Any], timeout: float | None
+) -> Terms:
+    """Return what a job that resumes a run, with `changes` to its length, would use and cost. Nothing is changed.
+
+    Raise NanoGPTError if the run can't be resumed so, or if the hardware or the time limit is not possible.
+    """
+    train, about = prepare.resumable(run, **changes), run.settings()["corpus"]
+    left = max(1.0, train.budget - run.history().seconds) if train.budget else 0.0
+    return terms(api, owner, hardware, corpus.load(about["id"], about["name"]), left, timeout, run)
+
+
 def resumed(run: Run, agreed: Terms, changes: Mapping[str, Any]) -> None:
-    """Give a run that `prepare.to_continue` has accepted with `changes` to its length a job that resumes it.
+    """Give a run a job that resumes it, with `changes` to its length. Raise NanoGPTError if it can't be resumed so.
 
     If an earlier job was refused or lost before the first save, the new one chooses the model, too, for the new length.
     """
+    train = prepare.resumable(run, **changes)
     before = None if (run.folder / "last.safetensors").exists() else job_of(run.folder)
-    wish = before.wish if before and TrainConfig.of(run.settings()["train"]).budget else {}
+    wish = before.wish if before and train.budget else {}
     if wish:
         wish = {**wish, "changes": {**wish["changes"], **changes}}
+    prepare.set_length(run, train)
     _job(agreed, wish).having(run.folder, before=next(reversed(run.history().events), {}))
 
 
@@ -92,8 +106,9 @@ def _job(agreed: Terms, wish: dict[str, Any]) -> Job:
 
 
 def follow(run: Run) -> None:
-    """Start a process that follows the run's job, starting it first if it hasn't been."""
-    local.start(run, FOLLOWER)
+    """Start a process that follows the run's job, starting it first if it hasn't been, unless one follows it now."""
+    if not run.glance().busy:
+        local.start(run, FOLLOWER)
 
 
 def find_again(given_up: bool = True) -> list[str]:
@@ -106,9 +121,3 @@ def find_again(given_up: bool = True) -> list[str]:
     for run in lost:
         follow(run)
     return [run.name for run in lost]
-
-
-def training_time(run: Run) -> float:
-    """Return the seconds of training that a run still has; 0 if it goes by steps."""
-    budget = TrainConfig.of(run.settings()["train"]).budget
-    return max(1.0, budget - run.history().seconds) if budget else 0.0

@@ -138,9 +138,21 @@ def settings_of(text: corpus.Corpus, recipe: Recipe, owner: str | None) -> dict[
 
 
 def to_continue(run: Run, max_iters: int | None = None, budget: float | None = None) -> None:
-    """Check that a run can be resumed, and set its new length if one is given.
+    """Check that a run can be resumed on this machine, and set its new length if one is given.
 
     `budget` is in seconds. Raise NanoGPTError if the run can't be resumed, or not for this length.
+    """
+    train = resumable(run, max_iters, budget)
+    memory.check(read_config(run.folder), train)  # the run may come from a larger machine
+    if train.budget and budget is not None:
+        limits.check_seconds(train.budget - run.history().seconds)
+    set_length(run, train)
+
+
+def resumable(run: Run, max_iters: int | None = None, budget: float | str | None = None) -> TrainConfig:
+    """Return the training settings of a run that is resumed, on any machine, with its new length if one is given.
+
+    Nothing is changed yet: see `set_length`. Raise NanoGPTError if the run can't be resumed, or not for this length.
     """
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
@@ -154,9 +166,12 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     longer = new_length(before, status.max_iters, max_iters, budget)
     train = TrainConfig.of({**before.as_dict(), **longer})
     check_length(run.name, status, before, train)
-    memory.check(read_config(run.folder), train)  # the run may come from a larger machine
-    if longer:
-        limits.check_seconds(train.budget - status.seconds if train.budget else 0)
+    return train
+
+
+def set_length(run: Run, train: TrainConfig) -> None:
+    """Write the settings that `resumable` returned, if the run's length has changed."""
+    if train != TrainConfig.of(run.settings()["train"]):
         known = {} if train.budget else dict(promise=None)  # the loss was promised for a time
         run.change(train=train.as_dict(), **known)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, ended_run
 from fake_hub import MAYA, OLGA, READER, Hub, Refusal
 from huggingface_hub import CommitOperationAdd, JobInfo
 
@@ -30,7 +30,7 @@ from nanogpt.config import NanoGPTError
 from nanogpt.jobs import follow, offer, parcel, remote, start
 from nanogpt.jobs.back import Damaged, bring_back, last_event
 from nanogpt.jobs.refusals import Unreachable
-from nanogpt.launch import local, prepare
+from nanogpt.launch import local, memory, prepare
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, queue, snapshots
 from nanogpt.runs.job import job_of, open_job
@@ -692,10 +692,8 @@ def test_a_run_whose_job_was_refused_is_started_by_another_job(signed_in, diary,
 def test_another_job_chooses_the_model_for_the_new_length(signed_in, tiny_text, changes, wished):
     run = made(tiny_text, "timed", budget=4.0, dropout=0.1)
     before = job_of(run.folder).having(run.folder, ended=True)  # it was refused before it began
-    prepare.to_continue(run, **changes)
     api, owner = ours.signed_in(MAYA)
-    text = corpus.load(run.settings()["corpus"]["id"])
-    start.resumed(run, start.terms(api, owner, "t4-small", text, start.training_time(run), None, run), changes)
+    start.resumed(run, start.terms_to_resume(api, owner, "t4-small", run, changes, None), changes)
     wish = open_job(run.folder).wish
     assert before.wish["changes"] == dict(budget=4.0, dropout=0.1)
     expected = dict(preset="timed", changes=dict(budget=wished, dropout=0.1)) if wished else {}
@@ -776,6 +774,49 @@ def test_nothing_starts_without_a_confirmation(signed_in, diary, capsys, monkeyp
 class Answer(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+    def readline(self, *_) -> str:
+        if self.getvalue() == "Ctrl-C":
+            raise KeyboardInterrupt
+        return super().readline(*_)
+
+
+@pytest.mark.parametrize(("answer", "status"), [("n", 2), ("", 2), ("Ctrl-C", 130)])  # "": Ctrl-D
+def test_a_run_keeps_its_length_unless_a_longer_job_is_confirmed(signed_in, tiny_text, monkeypatch, answer, status):
+    run = ended_run(corpus.add(tiny_text, "diary"), max_iters=50, **SHAPE)
+    run.change(train={**run.settings()["train"], "budget": 5.0}, promise=1.5)
+    (run.folder / "last.safetensors").write_bytes(b"the checkpoint")
+    before = run.settings()
+    monkeypatch.setattr("sys.stdin", Answer(answer))
+    assert main(["train", "--resume", "one", "--max-iters", "80", "--on", "t4-small"]) == status
+    assert run.settings() == before
+    assert open_job(run.folder) is None
+
+
+def test_a_run_that_this_machine_cannot_train_is_resumed_there(signed_in, tiny_text, monkeypatch):
+    run = ended_run(corpus.add(tiny_text, "diary"), max_iters=50, **SHAPE)
+    (run.folder / "last.safetensors").write_bytes(b"the checkpoint")
+    api, owner = ours.signed_in(MAYA)
+    monkeypatch.setattr(memory, "free_now", lambda device: 1000)
+    with pytest.raises(NanoGPTError, match="memory"):
+        prepare.to_continue(run, 80)
+    terms = start.terms_to_resume(api, owner, "t4-small", run, dict(max_iters=80), None)
+    start.resumed(run, terms, dict(max_iters=80))
+    assert run.status().max_iters == 80
+    assert open_job(run.folder).hardware == "t4-small"
+
+
+def test_a_job_that_is_followed_is_not_followed_twice(signed_in, tiny_text, capsys, monkeypatch):
+    run = made(tiny_text, **ENDLESS)
+    started = []
+    monkeypatch.setattr(local, "start", lambda run, module: started.append(run.name))
+    with run.held():  # as its follower does
+        assert main(["train", "--resume", "diary"]) == 2
+        assert "Another process already follows the job of diary." in capsys.readouterr().err
+        start.follow(run)  # as from a page that doesn't show it yet
+        assert (queue.waiting(), started) == ([], [])
+    start.follow(run)
+    assert started == ["diary"]
 
 
 def test_unknown_hardware_and_limits_are_refused(signed_in, diary, capsys):
