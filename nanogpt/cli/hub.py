@@ -100,5 +100,5 @@ def add_commands(command: Command) -> None:
     )
     deploy.add_argument("--hardware", metavar="ID", help="e.g. zero-a10g (free), cpu-basic, t4-small [zero-a10g]")
     deploy.add_argument("--private", action="store_true", help="create the Space as private")
-    deploy.add_argument("--license", metavar="ID", help="the model's license; see push")
+    deploy.add_argument("--license", metavar="ID", help="the model's license, which the Space shows; see push")
     deploy.add_argument("--dry-run", action="store_true", help="show what would be uploaded without uploading it")

@@ -84,9 +84,7 @@ def card(
         "## Limitations",
         limits(source),
         "## License",
-        f"{LICENSES[license]}."
-        if license
-        else "No license has been chosen yet. Ask the owner before you use the model for anything but trying it out.",
+        in_words(license),
     ]
     return signed("\n\n".join(parts) + "\n")
 
@@ -99,6 +97,13 @@ def signed(text: str) -> str:
 def is_untouched(text: str) -> bool:
     """Return True if a card is unchanged since `signed`."""
     return text == signed(text.rpartition("\n<!-- ")[0])
+
+
+def in_words(license: str | None) -> str:
+    """Return what a license allows, or that there is none."""
+    if license:
+        return f"{LICENSES[license]}."
+    return "No license has been chosen yet. Ask the owner before you use the model for anything but trying it out."
 
 
 def checked_license(license: str | None) -> None:

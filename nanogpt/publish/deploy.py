@@ -16,7 +16,7 @@ from ..config import NanoGPTError
 from ..runs import Run
 from ..tokenizer import unit
 from . import page_export
-from .card import checked_license, code, signed
+from .card import checked_license, code, in_words, signed
 from .hub import Pushed, Tell, model_files, publish, repository, signed_in
 from .run_files import RunFiles
 
@@ -50,7 +50,8 @@ def offered(run: Run, space: str, static: bool = False, license: str | None = No
             "folder that you cloned, or create a static Space, which needs only the run."
         )
     public["run.json"] = json.dumps({**json.loads(public["run.json"]), "public": True}, indent=1).encode()
-    files = {"README.md": readme(source, space, (project / "README.md").read_text(encoding="utf-8")).encode()}
+    text = (project / "README.md").read_text(encoding="utf-8")
+    files = {"README.md": readme(source, space, text, license).encode()}
     files |= {name: (project / name).read_bytes() for name in FILES}
     for path in sorted((project / "nanogpt").rglob("*")):
         wanted = SUFFIXES | EXPORTED if path.parent.name == "exported" else SUFFIXES
@@ -73,12 +74,16 @@ def deploy(
     return publish(api, space, "space", files, f"nanogpt with {run.name}", tell, creation)
 
 
-def readme(source: RunFiles, space: str, text: str) -> str:
-    """Return the README of an app Space: the front matter of `text`, the project's README, and what the model is."""
+def readme(source: RunFiles, space: str, text: str, license: str | None) -> str:
+    """Return the README of an app Space: the front matter of `text`, the project's README, and what the model is.
+
+    The Space's license is the model's, or none if none is chosen, because the project's is for its code only.
+    """
     given = RepoCard(text).data.to_dict() if text.startswith("---\n") else {}
     front = {**given, "title": title(space), "sdk": "gradio", "app_file": "app.py", "tags": ["nanogpt"]}
     return signed(
-        f"---\n{SpaceCardData(**front)}\n---\n{about(source, space)} To train your own, open the **Train** tab.\n"
+        f"---\n{SpaceCardData(**{**front, 'license': license})}\n---\n{about(source, space)} To train your own, open "
+        f"the **Train** tab.\n\n## License\n\nOf the model: {in_words(license)}\n\nOf the app: MIT, see LICENSE.\n"
     )
 
 

@@ -32,6 +32,8 @@ from .run_files import RunFiles
 MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 PUBLIC = ("README.md", *MODEL, "run.json", "metrics.jsonl", "loss.png")  # everything a push may upload
 OURS = {"run.json", "nanogpt/run.py", "nanogpt/runs/run.py"}  # every repository made by nanogpt contains one of these
+# What uploads put into a Space, or how its path begins. The app would show another run that was left there.
+IN_A_SPACE = ("checkpoints/", "nanogpt/", "index.html", "run.json")
 ENDED = (
     "step",
     "val_loss",
@@ -198,14 +200,21 @@ def publish(
         if "README.md" in changed and _edited(api, repo, kind, head.sha, names):
             del changed["README.md"]
             notes.append("Its card was edited by hand, so it was left unchanged.")
-        gone = [name for name in PUBLIC if name in names - files.keys()] if kind == "model" else []
+        gone = _left_over(kind, names - files.keys())
         if not changed and not gone:
             return Pushed(url, "", tuple(notes))
         tell(f"Uploading {len(changed)} file{'s' * (len(changed) != 1)}, {size(sum(map(len, changed.values())))}.")
         steps = [*map(CommitOperationAdd, changed, changed.values()), *map(CommitOperationDelete, gone)]
         # parent_commit: fail if the repository has changed since we looked
         done = api.create_commit(repo, steps, commit_message=message, repo_type=kind, parent_commit=head.sha)
+    if models := sorted({name.split("/")[1] for name in gone if name.startswith("checkpoints/")}):
+        notes.append(f"It no longer has the model {', '.join(models)}.")
     return Pushed(url, done.oid, tuple(notes))
+
+
+def _left_over(kind: str, names: set[str]) -> list[str]:
+    """Return those of the files that an earlier upload put into a repository."""
+    return sorted(name for name in names if (name in PUBLIC if kind == "model" else name.startswith(IN_A_SPACE)))
 
 
 def _open(api: HfApi, repo: str, kind: str, creation: dict[str, Any], tell: Tell) -> tuple[Any, list[str]]:

@@ -684,6 +684,29 @@ def test_an_installed_package_deploys_the_project_that_it_was_started_in(run, tm
         deploy.offered(run, "maya/space")
 
 
+def test_another_run_replaces_the_model_of_a_space(hub, run):
+    deploy.deploy(run, "space", MAYA)
+    space = hub.repos["spaces/maya/space"]
+    space.commits.append({**space.files, "nanogpt/old.py": b"# of an earlier version", "notes.txt": b"the owner's"})
+    said = str(deploy.deploy(Run("modern"), "space", MAYA))
+    assert said.endswith("It no longer has the model classic.")
+    assert {name.split("/")[1] for name in space.files if name.startswith("checkpoints/")} == {"modern"}
+    assert "nanogpt/old.py" not in space.files
+    assert space.files["notes.txt"] == b"the owner's"
+    deploy.deploy(run, "space", MAYA, static=True)
+    assert not [name for name in space.files if name.startswith(("checkpoints/", "nanogpt/"))]
+    deploy.deploy(run, "space", MAYA)
+    assert not {"index.html", "run.json"} & set(space.files)
+
+
+@pytest.mark.parametrize("license", ["cc-by-nc-4.0", None])
+def test_a_space_has_the_license_of_its_model(run, license):
+    text = deploy.offered(run, "maya/space", license=license)["README.md"].decode()
+    assert front_matter(text).get("license") == license  # and not that of the project's README
+    assert f"Of the model: {card.in_words(license)}" in text
+    assert "Of the app: MIT, see LICENSE." in text
+
+
 def test_a_static_space_is_the_page_alone(hub, run, capsys):
     assert main(["deploy", "modern", "maya/page", "--static", "--private", "--license", "mit"]) == 0
     space = hub.repos["spaces/maya/page"]
