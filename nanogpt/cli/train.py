@@ -67,7 +67,7 @@ def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     text = text_of(arguments)
     chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
     gpu_plan.measure_here(str(changes.get("device") or "auto"))
-    run = prepare.new_run(name or free_name(text.name), text, chosen, **changes)
+    run = prepare.new_run(name, text, chosen, **changes)
     say(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique")
     fits = read_config(run.folder).block_size
     if fits < int(changes.get("block_size") or 0):
@@ -168,8 +168,8 @@ def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
     chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
     _, config = preset(chosen).configs(**changes)
     text = text_of(arguments)
-    name = name or free_name(text.name)
-    print(f"{name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique", flush=True)
+    about = f"{text.name}, {text.characters:,} characters, {len(text.chars)} unique"
+    say(f"{name or free_name(text.name)}: {about}")
     agreed = jobs.terms(arguments, text, config.budget)
     return start.new_run(name, text, chosen, changes, agreed)
 

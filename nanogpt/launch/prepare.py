@@ -19,7 +19,7 @@ from ..formats import config_files, kind_of, read_config
 from ..holdout import train_tokens
 from ..model import count_parameters
 from ..presets import check_known, preset
-from ..runs import STOPPED_EARLY, Run, Status, open_job
+from ..runs import STOPPED_EARLY, Run, Status, Taken, free_name, open_job
 from ..tokenizer import Tokenizer, token_lengths, unit
 from . import memory
 from .plan import Plan, choose, fits, known_costs, measure_once
@@ -43,6 +43,7 @@ def new_run(
 ) -> Run:
     """Create a run's folder, with a preset's settings and `changes` to them.
 
+    Without a name, it gets a free one like the text's, chosen only when the plan is ready: another start may be first.
     `owner` is the id of the visitor who owns the run, on a public server. Raise NanoGPTError if a setting is out of
     range, the name is taken, or the run exceeds the free memory or the server's limits.
     """
@@ -113,8 +114,14 @@ def check(model: ModelConfig, train: TrainConfig) -> None:
 def write(
     name: str, text: corpus.Corpus, recipe: Recipe, owner: str | None = None, more: Mapping[str, str] | None = None
 ) -> Run:
-    """Write the run folder, with `more` files in it. Raise NanoGPTError if the name is taken."""
-    return Run.create(name, settings_of(text, recipe, owner), {**files_of(recipe), **(more or {})})
+    """Write the run folder, with `more` files in it. Raise Taken if a name is given and taken."""
+    settings, files = settings_of(text, recipe, owner), {**files_of(recipe), **(more or {})}
+    while True:
+        try:
+            return Run.create(name or free_name(text.name), settings, files)
+        except Taken:
+            if name:
+                raise
 
 
 def files_of(recipe: Recipe) -> dict[str, str]:

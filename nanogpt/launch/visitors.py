@@ -132,9 +132,10 @@ class Visitor:
         from . import prepare
 
         limits.check_training()
-        called = self.name_for(name.strip() if isinstance(name, str) else name, text.name)
+        wanted = name.strip() if isinstance(name, str) else name
         if self.id is None:
-            return prepare.new_run(called, text, preset_name, **changes)
+            return prepare.new_run(checked_name(wanted) if wanted else "", text, preset_name, **changes)
+        called = self.name_for(wanted, text.name)
         with _counting:
             self.may_train()
             run = prepare.new_run(called, text, preset_name, owner=self.id, **changes)

@@ -49,6 +49,10 @@ BEFORE_A_RUN = {
 }  # fmt: skip
 
 
+class Taken(NanoGPTError):
+    """Raised when a new run can't have its name, because there is another run, or something else, in its folder."""
+
+
 class Run:
     """A run, by name. Creating the object does not touch the disk."""
 
@@ -64,11 +68,12 @@ class Run:
     def create(cls, name: str, settings: Mapping[str, Any], files: Mapping[str, str]) -> Run:
         """Create a run folder with a `run.json` from `settings`, and the model's and the tokenizer's `files`.
 
-        Raise NanoGPTError if the name is invalid or taken, and OSError, leaving nothing behind, if the disk is full.
+        Raise Taken if the name is, NanoGPTError if it is invalid, and OSError if the disk is full. Then nothing is
+        left behind.
         """
         run = cls(new_name(name))
         if run.exists():
-            raise NanoGPTError(TAKEN.format(name))
+            raise Taken(TAKEN.format(name))
         facts = about.of_a_new_run(name)
         with disk.unfinished(run.folder.parent) as folder:
             for file, text in files.items():
@@ -78,12 +83,12 @@ class Run:
         return run
 
     def take(self, folder: Path) -> None:
-        """Move a complete folder into place as this run's. Raise NanoGPTError if the name is taken."""
+        """Move a complete folder into place as this run's. Raise Taken if the name is."""
         try:
             disk.rename_folder(folder, self.folder)
         except FileExistsError:
             if self.exists() or not _is_before_a_run(self.folder):
-                raise NanoGPTError((TAKEN if self.exists() else OCCUPIED).format(self.name)) from None
+                raise Taken((TAKEN if self.exists() else OCCUPIED).format(self.name)) from None
             disk.delete_folder(self.folder)
             disk.rename_folder(folder, self.folder)
 

@@ -16,6 +16,7 @@ from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import pick_device
 from nanogpt.formats import read_config
 from nanogpt.launch import local, memory, prepare, trainer
+from nanogpt.launch.visitors import Visitor
 from nanogpt.model import count_parameters
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, all_runs, queue
@@ -85,6 +86,22 @@ def test_an_unknown_preset_makes_no_run(text, home, preset):
     with pytest.raises(NanoGPTError, match="There is no preset"):
         prepare.new_run("one", text, preset)
     assert all_runs() == []
+
+
+def test_two_starts_at_once_without_a_name_get_one_each(text, monkeypatch):
+    planned = prepare.resolve
+
+    def meanwhile(*arguments, **options):
+        recipe = planned(*arguments, **options)
+        prepare.write("a-play", text, recipe)
+        return recipe
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "resolve", meanwhile)
+        assert Visitor().new_run("", text, max_iters=10, **TINY).name == "a-play-2"
+    names = iter(["a-play", "a-play-2", "a-play-3"])  # as if those two were created just now
+    monkeypatch.setattr(prepare, "free_name", lambda like: next(names))
+    assert prepare.new_run("", text, max_iters=10, **TINY).name == "a-play-3"
 
 
 # --- resuming ------------------------------------------------------------------------------------------------------
