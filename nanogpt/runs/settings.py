@@ -28,6 +28,8 @@ def settings_of(run: Run) -> dict[str, Any]:
     """Return a run's preset and all its settings in one flat dict, as stored in a settings file."""
     settings = run.settings()
     chosen = settings.get("preset") if settings.get("preset") in PRESETS else next(iter(PRESETS))
+    if settings["train"].get("budget"):
+        chosen = "timed"  # only this preset has a time budget, which a run may also be given when it is resumed
     return dict(preset=chosen, **values(read_config(run.folder), TrainConfig.of(settings["train"])))
 
 

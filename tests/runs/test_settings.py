@@ -11,6 +11,7 @@ import pytest
 from nanogpt import corpus
 from nanogpt.cli.flags import settings_in
 from nanogpt.cli.main import parser
+from nanogpt.cli.train import check_flags
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.formats import read_config
 from nanogpt.launch import prepare
@@ -67,6 +68,18 @@ def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, ch
     planned = {"--" + name.replace("_", "-") for name in PLANNED}  # measured, so always included
     followed = {"--min-lr"} | (planned if key == "timed" else set())
     assert set(flags[1:]) <= asked | followed
+
+
+@pytest.mark.parametrize("key", ["quick", "timed"])
+@pytest.mark.parametrize("longer", [dict(budget=120.0), dict(max_iters=50)], ids=str)
+def test_the_command_of_a_run_that_was_given_another_length_is_accepted(text, key, longer):
+    run = prepare.new_run("one", text, key, **SMALL)
+    prepare.to_continue(run, **longer)
+    arguments = parser().parse_args(["train", "a-play.txt", *words_of(run)[6:]])
+    check_flags(arguments, settings_in(arguments, ModelConfig, TrainConfig))
+    train = repeated(run)[1]
+    assert train.budget == longer.get("budget", 0.0)
+    assert train.budget or train.max_iters == 50
 
 
 def test_a_run_with_a_preset_s_own_settings_needs_no_flags(text):
