@@ -62,6 +62,11 @@ def on_zero_gpu() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
+def in_a_job() -> bool:
+    """Return True in the container of a job on Hugging Face Jobs."""
+    return "NANOGPT_JOB_BEGAN" in os.environ
+
+
 def limit(name: str) -> int | None:
     """Return one of LIMITS as it applies here, None for no limit. Raise NanoGPTError if the variable is invalid."""
     known = LIMITS[name]

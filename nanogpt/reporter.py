@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from . import durations
+from . import durations, limits
 from .config import NanoGPTError, SampleConfig, TrainConfig
 from .data import Data, scored_characters
 from .device import Device
@@ -47,7 +47,7 @@ class Reporter:
         self.loss_sum = torch.tensor(at.loss_sum, device=device.type)  # on the device: reading it would wait
         self.lr = self.grad_norm = 0.0
         self.best_weights: dict[str, torch.Tensor] = {}  # not yet saved
-        self.begun = self.stopping = False
+        self.begun = self.stopping = self.asked = False
         self.marked_step, self.marked_time = at.step, time.perf_counter()  # of the latest row in the log
         note = lambda step, message: run.event("note", step=step, message=message)
         self.snapshots = Snapshots(run.folder, model, config, at.seconds, note)
@@ -67,7 +67,8 @@ class Reporter:
         self.at.step, self.at.seconds = step, self.due.seconds
         self.due.took(other=self.snapshots.look(step, self.at.seconds))
         self.due.expect(self.snapshots.pending, self.at.best_step == self.at.evaluated_step)
-        self.stopping = self.run.stop_file.exists() or self.due.makes_room
+        self.asked = self.run.stop_file.exists()  # noted now, because the time may be up when this is done
+        self.stopping = self.asked or self.due.makes_room
         row = {**self.opening(), **self.training_loss(), **self.evaluation()}
         if row:
             tokens = step * self.per_step  # read so far, those of earlier epochs again
@@ -204,14 +205,7 @@ class Reporter:
         """
         at, due, run = self.at, self.due, self.run
         if self.stopping and not due.last:
-            message = f"Stopped at step {at.step:,} and saved."
-            if due.at_a_time is not None and due.makes_room:
-                limit = durations.in_words(due.at_a_time)
-                message = (
-                    f"Stopped at step {at.step:,} and saved: this server trains a run for at most {limit} at a time."
-                )
-                message += " Resume it to continue."
-            run.event("stopped", step=at.step, message=message)
+            run.event("stopped", step=at.step, message=f"Stopped at step {at.step:,} and saved{self.why_stopped()}")
             return
         # while training, both were evaluated on fewer windows
         best_loss, last_loss, most = self.judge()
@@ -238,6 +232,15 @@ class Reporter:
             val_characters=scored, message=message, overfitting=self.overfitting, **due.costs,
         )  # fmt: skip
         say(message)
+
+    def why_stopped(self) -> str:
+        """Return the end of the message of a run that was stopped: why, unless it was asked to stop."""
+        if self.asked or self.due.at_a_time is None:
+            return "."
+        if limits.in_a_job():
+            return " before the job's time limit. Resume it to continue."
+        limit = durations.in_words(self.due.at_a_time)
+        return f": this server trains a run for at most {limit} at a time. Resume it to continue."
 
 
 def write_sample(model: GPT, tokenizer: Tokenizer) -> str:

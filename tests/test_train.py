@@ -218,6 +218,26 @@ def test_the_same_seed_is_the_same_run_and_another_is_another(undisturbed, text)
     assert rows(first)[0]["val_loss"] != rows(other)[0]["val_loss"]
 
 
+def test_a_run_says_why_it_stopped(text, monkeypatch):
+    run = prepare.new_run("says-why", text, **{**TINY, **PLAIN})
+    train(run, 0.0)
+    assert "saved: this server trains a run for at most 0 seconds at a time. Resume it" in run.status().message
+    with monkeypatch.context() as patch:
+        patch.setenv("NANOGPT_JOB_BEGAN", "0")
+        train(run, 0.0)
+    assert run.status().message == "Stopped at step 0 and saved before the job's time limit. Resume it to continue."
+    save = Reporter.save
+
+    def slow(self):
+        save(self)
+        self.due.at_a_time = 0.0  # its time is up now, too
+
+    monkeypatch.setattr(Reporter, "save", slow)
+    run.stop_file.touch()
+    train(run, 1000.0)
+    assert run.status().message == "Stopped at step 0 and saved."
+
+
 # --- stopped, killed, resumed --------------------------------------------------------------------------------------
 
 
