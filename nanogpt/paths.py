@@ -26,6 +26,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 # Windows can't have a folder with one of these names, and a run may be copied there
 DEVICES = {"con", "prn", "aux", "nul", *(f"{kind}{number}" for kind in ("com", "lpt") for number in range(10))}
 
+QUOTED_PATH = re.compile(r"""(["'])(?:[A-Za-z]:)?[\\/][^"'\n]*[\\/]([^"'\\/\n]*)\1""")
+BARE_PATH = re.compile(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[\\/](?:[^\s"'\\/]+[\\/])+([^\s"'\\/]*)""")
+
 
 def home() -> Path:
     """Return the folder that holds `checkpoints/` and `corpora/`. It may not exist yet."""
@@ -72,6 +75,11 @@ def environment() -> dict[str, str]:
 def is_lasting() -> bool:
     """Return True if files written to `home` survive a restart, as far as we can tell."""
     return not os.environ.get("SPACE_ID") or home() == DURABLE
+
+
+def without_folders(text: str) -> str:
+    """Return a message or a log with only the last part of each full path in it, which is not for visitors to know."""
+    return BARE_PATH.sub(r"\1", QUOTED_PATH.sub(r"\1\2\1", text))
 
 
 def slug(title: str) -> str:

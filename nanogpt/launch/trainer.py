@@ -14,6 +14,7 @@ import traceback
 from .. import disk, limits
 from ..config import NanoGPTError
 from ..errors import explain, lacks_memory
+from ..paths import without_folders
 from ..runs import Busy, Run, queue
 
 
@@ -25,7 +26,7 @@ def user_message(error: Exception) -> str:
         return "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
     if isinstance(error, OSError):
         return explain(error)
-    return f"{type(error).__name__}: {error} (see log.txt for details)"
+    return f"{type(error).__name__}: {without_folders(str(error))} (see log.txt for details)"
 
 
 def main(name: str, alone: bool = False, processes: int = 1) -> int:

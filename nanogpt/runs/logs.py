@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..disk import opened
+from ..paths import without_folders
 from .history import read_jsonl
 from .run import Run
 
@@ -45,10 +45,6 @@ def samples_text(run: Run) -> str:
     return "\n".join(f"---- step {row['step']:,} ----\n{row['text'].strip()}\n" for row in rows)
 
 
-QUOTED_PATH = re.compile(r"""(["'])(?:[A-Za-z]:)?[\\/][^"'\n]*[\\/]([^"'\\/\n]*)\1""")
-BARE_PATH = re.compile(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[\\/](?:[^\s"'\\/]+[\\/])+([^\s"'\\/]*)""")
-
-
 def log_text(run: Run, lines: int | None = None) -> str:
     """Return the end of `log.txt`: the last `lines`, or up to a megabyte. Folders are removed from file paths."""
     try:
@@ -59,4 +55,4 @@ def log_text(run: Run, lines: int | None = None) -> str:
         return ""
     if lines is not None:
         text = "\n".join(text.splitlines()[-lines:])
-    return BARE_PATH.sub(r"\1", QUOTED_PATH.sub(r"\1\2\1", text))
+    return without_folders(text)

@@ -253,12 +253,13 @@ class Run:
             self.event("stopped", message=CANCELED)
 
     def log_tail(self, lines: int = 1) -> str:
-        """Return the last lines of `log.txt`."""
+        """Return the last lines of `log.txt`. On a public server, folders are removed from file paths."""
         try:
             text = disk.read(self.folder / "log.txt").decode("utf-8", errors="replace")
         except FileNotFoundError:
             return ""
-        return "\n".join(text.strip().splitlines()[-lines:])
+        tail = "\n".join(text.strip().splitlines()[-lines:])
+        return paths.without_folders(tail) if limits.is_public() else tail
 
     def lacks_checkpoint(self) -> bool:
         """Return True if the run has weights whose checkpoint was left out: it was imported, pulled or shipped so.

@@ -404,6 +404,11 @@ def test_only_the_next_run_imports_torch_while_it_waits(text):
     assert [run.status().state for run in runs] == ["stopped", "finished"]
 
 
+def test_the_message_of_an_unknown_error_does_not_say_where_things_are():
+    said = trainer.user_message(RuntimeError("/srv/me/lib/x.so: cannot open shared object file"))
+    assert said == "RuntimeError: x.so: cannot open shared object file (see log.txt for details)"
+
+
 @pytest.mark.parametrize("error", [
     MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 48.00 MiB."),
     RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory"),

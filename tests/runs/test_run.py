@@ -755,6 +755,14 @@ def test_the_end_of_the_log(home):
     assert run.log_tail(5) == "first\nsecond \ufffd"
 
 
+@pytest.mark.parametrize(("public", "file"), [("0", "/srv/me/x.bin"), ("1", "x.bin")])
+def test_visitors_are_not_told_where_a_trainer_failed(home, monkeypatch, public, file):
+    monkeypatch.setenv("NANOGPT_PUBLIC", public)
+    run = a_run()
+    (run.folder / "log.txt").write_text("OSError: /srv/me/x.bin is full", encoding="utf-8")
+    assert run.status().message == f"The trainer did not start. OSError: {file} is full"
+
+
 @pytest.mark.parametrize("name", ["con", "nul", "com1", "lpt9"])
 def test_no_new_run_gets_a_name_that_windows_cannot_have(home, name):
     run = a_run()
