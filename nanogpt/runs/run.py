@@ -243,7 +243,9 @@ class Run:
 
     def request_stop(self) -> None:
         """Ask the trainer to save and stop, and remove the run from the queue: resumed twice, it may be in both."""
-        queue.withdraw(self.name, withdrawn_at(self.history()))
+        history = History(self.folder)  # its own: Ctrl-C may come while this thread holds the lock of the cached one
+        history.refresh()
+        queue.withdraw(self.name, withdrawn_at(history))
         if self._is_training():
             self.stop_file.touch()
 
@@ -287,6 +289,7 @@ class Run:
         if renamed.folder.exists():
             raise NanoGPTError(f"There is already a run named {name}. Choose another name.")
         self.folder.rename(renamed.folder)
+        queue.forget(self.name)  # a later run of this name wasn't withdrawn
         history_of.cache_clear()  # the cache is keyed by folder, which another run may get
         renamed.change(name=name)
         return renamed

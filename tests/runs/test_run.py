@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -202,6 +203,25 @@ def test_a_history_that_cannot_be_read_is_not_overwritten_and_leaves_its_run_a_u
     run.request_stop()
     run.delete()
     assert all_runs() == []
+
+
+def test_ctrl_c_while_the_history_is_read_asks_to_stop(home):
+    run = a_run()
+    queue.draw("one")
+    with run.history()._lock:  # the handler of Ctrl-C runs in the thread that holds it
+        asking = threading.Thread(target=run.request_stop, daemon=True)
+        asking.start()
+        asking.join(10)
+    assert not asking.is_alive()
+    assert run.status().message == "Canceled before training started."
+
+
+def test_a_later_run_of_a_renamed_ones_name_was_not_canceled(home):
+    run = a_run()
+    queue.draw("one")
+    run.request_stop()
+    run.rename("two")
+    assert a_run().status().message == "The trainer did not start. Resume the run to start it."
 
 
 def test_a_deleted_run_leaves_nothing_in_the_queue(home):
