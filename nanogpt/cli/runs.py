@@ -45,7 +45,7 @@ def facts(run: Run) -> dict[str, Any]:
         val_loss=kept_loss(run.history()),
         seconds=status.seconds,
         corpus=settings["corpus"]["name"],
-        created=settings["created"],
+        created=settings.get("created"),
         message=status.message,
     )
 

@@ -29,6 +29,7 @@ from nanogpt.cli.main import choose_encoding, main
 from nanogpt.config import NanoGPTError
 from nanogpt.corpus import pieces, reading
 from nanogpt.data import split
+from nanogpt.disk import write_whole
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare
 from nanogpt.presets import PRESETS
@@ -665,6 +666,16 @@ def test_a_broken_run_does_not_hide_the_others(first, home, capfd, content):
         assert "first" in [row["name"] for row in json.loads(capfd.readouterr().out)]
     finally:
         shutil.rmtree(broken)
+
+
+def test_a_run_without_a_date_is_listed_with_the_others(first, capfd):
+    settings = first.settings()
+    try:
+        write_whole(first.folder / "run.json", json.dumps({k: v for k, v in settings.items() if k != "created"}))
+        assert main(["runs", "--json"]) == 0
+    finally:
+        first.change(**settings)
+    assert {row["name"]: row["created"] for row in json.loads(capfd.readouterr().out)}["first"] is None
 
 
 def test_no_runs_yet(tmp_path, monkeypatch, capfd):
