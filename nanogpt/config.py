@@ -82,6 +82,7 @@ class Knob:
         return f"a {'whole ' if self.kind is int else ''}number from {self.low:,} to {self.high:,}"
 
 
+MOST_STEPS = 10_000_000  # that can be asked for; the estimate for a time budget is cut off here
 NO_TIME = "Enter a time budget, such as 60s or 3m, or choose another preset."
 
 
@@ -181,7 +182,7 @@ class ModelConfig(Config):
 class TrainConfig(Config):
     """How a GPT is trained: for how long, how fast, and on which device."""
 
-    max_iters: int = knob(2000, "Number of training steps.", 1, 10_000_000, usual="500 to 5,000")
+    max_iters: int = knob(2000, "Number of training steps.", 1, MOST_STEPS, usual="500 to 5,000")
     budget: float = knob(
         0.0,
         "Train for this long instead of max_iters, e.g. 90s, 3m, 1h (0 = off).",
@@ -234,7 +235,7 @@ class TrainConfig(Config):
         0,
         "Steps between evaluations; each also writes a sample and a checkpoint (0 = 20 per run).",
         0,
-        10_000_000,
+        MOST_STEPS,
         usual="0",
     )
     patience: int = knob(

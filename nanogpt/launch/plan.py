@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..config import ModelConfig, NanoGPTError, TrainConfig
+from ..config import MOST_STEPS, ModelConfig, NanoGPTError, TrainConfig
 from ..data import fitting_block_size
 from ..device import Device, pick_device
 from ..durations import in_words
@@ -190,7 +190,7 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     # epochs; where it is known that more would only overfit, end before the budget does
     most = max(size.most, reads * LEAST / budget) if known else reads
     used = min(1.0, most / reads)
-    max_iters = max(20, int(used * found.steps))
+    max_iters = min(max(20, int(used * found.steps)), MOST_STEPS)
     settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
     settings["budget"] = min(budget, round(used * budget, 1)) if used < 1 else budget
     decay = settled(replace(train, max_iters=max_iters), model, tokens).weight_decay

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import corpus, limits
-from ..config import NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
+from ..config import MOST_STEPS, NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
 from ..data import fitting_block_size
 from ..disk import write_whole
 from ..durations import in_words, short
@@ -233,7 +233,7 @@ def new_length(before: TrainConfig, steps: int, max_iters: int | None, budget: f
             raise NanoGPTError("Give either a budget or max_iters, not both.")
         return dict(max_iters=max_iters, budget=0.0)
     if before.budget and longer.get("budget"):  # only the weight decay depends on the number of steps
-        longer["max_iters"] = max(1, round(steps * longer["budget"] / before.budget))
+        longer["max_iters"] = min(max(1, round(steps * longer["budget"] / before.budget)), MOST_STEPS)
     return longer
 
 

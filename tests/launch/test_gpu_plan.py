@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 
-from nanogpt.config import NanoGPTError
+from nanogpt.config import MOST_STEPS, NanoGPTError
 from nanogpt.device import Device
 from nanogpt.launch import gpu_plan, measured, plan
 from nanogpt.launch.gpu_plan import SIZES
@@ -126,6 +126,12 @@ def test_settings_that_change_the_loss_get_no_promise_and_no_end_before_their_bu
         assert "Expect" not in str(choose(**given))
         assert choose(**given).settings["budget"] == 60
     assert choose(layout="classic").settings["budget"] == 60
+
+
+def test_a_long_budget_may_have_more_steps_than_can_be_asked_for(gpu):
+    gpu(H200)
+    settings = plan.choose(86400.0, 65, TINY_SHAKESPEARE, dict(dropout=0.2)).settings
+    assert (settings["budget"], settings["max_iters"]) == (86400.0, MOST_STEPS)
 
 
 def test_a_width_is_kept_if_any_size_has_a_number_of_heads_that_divides_it(gpu):

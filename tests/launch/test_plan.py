@@ -7,7 +7,7 @@ import re
 import pytest
 
 from nanogpt import corpus
-from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
+from nanogpt.config import MOST_STEPS, ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.launch import plan, prepare, sizes
 from nanogpt.launch.plan import Plan, choose, step_flops
 from nanogpt.launch.sizes import SIZES, UNTRAINED
@@ -204,6 +204,7 @@ def test_a_timed_run_is_resumed_for_a_time_in_words():
     before = TrainConfig(budget=60.0)
     assert prepare.new_length(before, 100, None, "4m") == prepare.new_length(before, 100, None, 240)
     assert prepare.new_length(before, 100, None, "4m") == dict(budget=240.0, max_iters=400)
+    assert prepare.new_length(before, 50_000, None, "5h") == dict(budget=18000.0, max_iters=MOST_STEPS)
     with pytest.raises(NanoGPTError, match="Try 90s, 3m or 1h 30m"):
         prepare.new_length(before, 100, None, "soon")
 
