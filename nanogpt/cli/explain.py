@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from ..config import NanoGPTError
 from ..explain.features import FEATURES
 from ..runs import Run
 from .flags import Command
@@ -95,7 +96,9 @@ def explain_command(arguments: argparse.Namespace) -> int:
     from ..explain.opened import open_run
 
     run = Run(arguments.name)
-    more = [arguments.feature] if arguments.view == "unit" else []
+    if arguments.feature and arguments.view != "unit":
+        raise NanoGPTError("--feature is for the view unit. Leave it out.")
+    more = [arguments.feature or "capitals"] if arguments.view == "unit" else []
     found, text = VIEWS[arguments.view](run if arguments.view == "doctor" else open_run(run), *more)
     print(json.dumps(found, ensure_ascii=False) if arguments.json else text)
     return 0
@@ -107,7 +110,5 @@ def add_commands(command: Command) -> None:
     lines = "; ".join(f"{name}: {str(view.__doc__)[:-1].lower()}" for name, view in VIEWS.items())
     explain.add_argument("view", metavar="VIEW", choices=VIEWS, help=lines)
     explain.add_argument("name", metavar="NAME", help="the run")
-    explain.add_argument(
-        "--feature", choices=FEATURES, default="capitals", help="of the text, for the view unit (default: capitals)"
-    )
+    explain.add_argument("--feature", choices=FEATURES, help="of the text, for the view unit (default: capitals)")
     explain.add_argument("--json", action="store_true", help="print JSON")

@@ -55,6 +55,8 @@ def deploy_command(arguments: argparse.Namespace) -> int:
 
     run = Run(arguments.name)
     run.settings()  # raises if there is no such run, before anyone signs in
+    if arguments.static and arguments.hardware:
+        raise NanoGPTError("A static Space runs in the visitor's browser. Leave out --hardware, or --static.")
     if arguments.dry_run:
         space = hub.repository(arguments.space, "user")
         files = deploy.offered(run, space, arguments.static, arguments.license)

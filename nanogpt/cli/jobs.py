@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from ..jobs.start import Terms
 
 
+def check_flags(arguments: argparse.Namespace) -> None:
+    """Raise NanoGPTError if a flag says how to start a job and none is to be started."""
+    if not arguments.on and (arguments.time_limit or arguments.yes):
+        flag = "--time-limit" if arguments.time_limit else "--yes"
+        raise NanoGPTError(f"{flag} is for a job on Hugging Face Jobs. Add --on HARDWARE, or leave it out.")
+
+
 def is_there(name: str | None) -> bool:
     """Return True if a run has a job that has not come back."""
     return bool(name) and open_job(Run(str(name)).folder) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,8 @@ def export_command(arguments: argparse.Namespace) -> int:
     """
     if arguments.int8 and not arguments.html:
         raise NanoGPTError("--int8 makes a web page smaller. Add --html FILE.")
+    check_outputs(arguments)
     files = contents(arguments)
-    if not files:
-        raise NanoGPTError("Choose an output: --html FILE, --code FILE, --gif FILE or --text FILE.")
     report = sys.stderr if "-" in files else sys.stdout
     for file, data in files.items():
         if file == "-":
@@ -75,6 +75,17 @@ def export_command(arguments: argparse.Namespace) -> int:
         write(file, data, keep=file == arguments.text)
         print(f"{file}: {len(data) / 1e6:.2f} MB", file=report)
     return 0
+
+
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Raise NanoGPTError if there is no output, or if two of them are the same file."""
+    files = [file for file in (arguments.html, arguments.code, arguments.gif, arguments.text) if file]
+    if not files:
+        raise NanoGPTError("Choose an output: --html FILE, --code FILE, --gif FILE or --text FILE.")
+    places = ["-" if file == "-" else os.path.realpath(file) for file in files]
+    for file, place in zip(files, places):
+        if places.count(place) > 1:
+            raise NanoGPTError(f"{file} is given for two outputs. Choose a file for each.")
 
 
 def contents(arguments: argparse.Namespace) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..config import ModelConfig, NanoGPTError, TrainConfig
+from ..config import ModelConfig, NanoGPTError, TrainConfig, duration
 from ..durations import short
 from ..errors import say
 from ..paths import DEVICES, PROGRAM, slug
@@ -34,6 +34,7 @@ def train_command(arguments: argparse.Namespace) -> int:
         rank.main()
     if not 1 <= arguments.processes <= MOST:
         raise NanoGPTError(f"processes was {arguments.processes}; it must be between 1 and {MOST}.")
+    jobs.check_flags(arguments)
     if arguments.on or jobs.is_there(arguments.resume):
         return train_there(arguments, changes)
     run = run_to_resume(arguments, changes) if arguments.resume is not None else new_run(arguments, changes)
@@ -104,11 +105,12 @@ def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
         raise NanoGPTError("Give either a FILE or --text, not both.")
     if not arguments.files and (flags := read_by(arguments)):
         raise NanoGPTError(f"{flags[0]} says how to read a FILE, so name one, or leave it out.")
-    if changes.get("budget") and arguments.preset not in (None, "timed"):
+    timed = duration(changes.get("budget", "0")) > 0
+    if timed and arguments.preset not in (None, "timed"):
         raise NanoGPTError(
             "--budget chooses the model itself. Leave out --preset, or use --max-iters instead of --budget."
         )
-    if changes.get("budget") and "max_iters" in changes:
+    if timed and "max_iters" in changes:
         raise NanoGPTError("Give either --budget or --max-iters, not both.")
 
 

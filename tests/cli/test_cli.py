@@ -200,6 +200,10 @@ MISTAKES = [
     (["train", "FILE", "--max-iters", "many"], "max_iters was 'many'"),
     (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),
     (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Give either --budget or --max-iters, not both."),
+    (["train", "FILE", "--budget", "9", "--preset", "quick"], "--budget chooses the model itself."),
+    (["train", "FILE", "--budget", "0"], "Enter a time budget, such as 60s or 3m, or choose another preset."),
+    (["train", "FILE", "--time-limit", "30m"], "--time-limit is for a job on Hugging Face Jobs. Add --on HARDWARE"),
+    (["train", "--resume", "first", "--yes"], "--yes is for a job on Hugging Face Jobs. Add --on HARDWARE"),
     (["train", "FILE", "--batches", "both"], "batches was 'both'; it must be one of random, shuffled"),
     (["train", "FILE", "--learning-rate", "fast"], "learning_rate was 'fast'"),
     (["train", "FILE", "--n-embd", "10", "--n-head", "4"], "n_embd (10) must be divisible by n_head (4)"),
@@ -221,9 +225,14 @@ MISTAKES = [
     (["train", "--resume", "frist"], "There is no run named frist; did you mean first? `python -m nanogpt runs` lists"),
     (["push", "frist", "me/repo"], "There is no run named frist; did you mean first?"),
     (["deploy", "frist", "me/space"], "There is no run named frist; did you mean first?"),
+    (["deploy", "first", "me/space", "--static", "--hardware", "t4-small"], "Leave out --hardware, or --static."),
+    (["export", "first"], "Choose an output: --html FILE, --code FILE, --gif FILE or --text FILE."),
+    (["export", "first", "--html", "-", "--code", "-"], "- is given for two outputs. Choose a file for each."),
+    (["export", "first", "--html", "out", "--text", "./out"], "out is given for two outputs. Choose a file for each."),
     (["export", "first", "--foo"], "unrecognized arguments: --foo. See python -m nanogpt export --help."),
     (["explain", "units", "first"], "VIEW was 'units'; did you mean unit? See"),
     (["explain", "unit", "first", "--feature", "capital"], "--feature was 'capital'; did you mean capitals? See"),
+    (["explain", "attention", "first", "--feature", "capitals"], "--feature is for the view unit. Leave it out."),
     (["runserver"], "COMMAND was 'runserver'; did you mean serve? See"),
     (["resume", "first"], "COMMAND was 'resume'; did you mean train --resume? See"),
     (["train", "--resume", "nobody"], "There is no run named nobody"),
@@ -548,6 +557,11 @@ def test_a_list_that_cannot_be_written_is_one_line(first, capfd):
     with full() as stream, contextlib.redirect_stdout(stream):
         assert main(["runs"]) == 2
     assert one_line(capfd.readouterr().err) == "nanogpt: The output can't be written: No space left on device.\n"
+
+
+def test_a_budget_of_0_is_none(file, capfd):
+    assert main(["train", str(file), "--name", "no-budget", "--budget", "0s", *TWENTY]) == 0
+    assert Run("no-budget").status().step == 20
 
 
 @pytest.mark.parametrize(("wished", "encoding"), [("", "utf-8"), ("cp1252", "cp1252")])
