@@ -31,6 +31,7 @@ EACH = 1.0  # second between two looks at the run folder
 STOP_EACH = 5.0  # seconds between two looks for `stop`
 UPLOAD_EACH = 600.0  # seconds of training that a lost machine may cost
 RESERVE = 90.0  # seconds before the limit at which training ends, to bring the run back
+MARGIN = 20.0  # seconds before that at which the trainer ends by itself, and says why; it takes seconds to start
 PAUSE = 30.0  # seconds at most between two tries of the last upload
 
 
@@ -57,7 +58,7 @@ class Errand:
 
     def train(self) -> None:
         """Run the trainer until it ends, and follow it."""
-        left = max(1, int(self.deadline - time.time()))
+        left = max(1, int(self.deadline - time.time() - MARGIN))
         environment = {**paths.environment(), "NANOGPT_MAX_SECONDS": str(left)}
         command = [sys.executable, "-m", "nanogpt.launch.trainer", self.run.name]
         with disk.opened(self.run.folder / "log.txt", "ab") as log:
