@@ -661,7 +661,7 @@ def test_the_last_message_says_if_the_last_evaluation_was_not_of_the_whole_valid
         train(run)
     last = run.history().events[-1]
     assert last["val_characters"] == 2 * 16  # two windows of 32
-    assert last["message"].endswith(" The last evaluation was of 6% of the validation set.")
+    assert last["message"].endswith(" The last evaluation used 6% of the validation set.")
 
 
 def test_before_a_timed_run_on_a_gpu_kernels_are_loaded_and_nothing_else_changes(undisturbed, text, monkeypatch):
@@ -784,10 +784,10 @@ def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
     other = corpus.add(tiny_text[::-1], "Backwards")
     run = prepare.new_run("no-text", other, **{**TINY, **PLAIN})
     corpus.delete(other.id)
-    with pytest.raises(NanoGPTError, match=f"There is no text {other.id}"):
+    with pytest.raises(NanoGPTError, match="The text 'Backwards' isn't stored here any longer"):
         train(run)
     assert main(run.name) == 1
-    assert run.status().message.startswith(f"There is no text {other.id}")
+    assert run.status().message.startswith("The text 'Backwards' isn't stored here any longer")
     assert not run.stop_file.exists()
 
 
