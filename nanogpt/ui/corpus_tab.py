@@ -235,13 +235,15 @@ def builtin_key(corpus_id: str | None) -> str | None:
     return key if key in corpus.BUILTINS else None
 
 
-def choose_first(before: str | None) -> dict[str, Any]:
-    """Choose a text when the page opens: the previous one if it still exists, otherwise the default."""
-    try:
-        visitor().text(before or "")
-    except NanoGPTError:
-        return {"stored": stored_choices(), **attempt(choose_builtin, DEFAULT)}
-    return attempt(choose_stored, before)
+def choose_first(*before: str | None) -> dict[str, Any]:
+    """Choose a text when the page opens: the first previous one that still exists, otherwise the default."""
+    for corpus_id in before:
+        try:
+            visitor().text(corpus_id or "")
+        except NanoGPTError:
+            continue
+        return attempt(choose_stored, corpus_id)
+    return {"stored": stored_choices(), **attempt(choose_builtin, DEFAULT)}
 
 
 def after_change(in_use: str | None, changed: str) -> dict[str, Any]:

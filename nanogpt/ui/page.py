@@ -115,9 +115,8 @@ def build_app() -> gr.Blocks:
         runs.select(runs_tab.rows, None, listed, **QUIET)
         share.select(sharing.open, [training.run, gr.Textbox(visible=False)], sharing.shown, js=refresh.READ, **QUIET)
         refresh.keep_model("share", sharing.run)
-        refresh.keep_all(
-            [text, train, sample, understand, runs, share], training.run, [*training.form.inputs, *page.entered]
-        )
+        every = [text, train, sample, understand, runs, share]
+        refresh.keep_all(every, corpus_id, training.run, [*training.form.inputs, *page.entered])
         on_open(demo, page, corpus_id, train)
     return demo
 
@@ -180,7 +179,8 @@ def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.HTML, train: gr.Tab) -> N
 
 def open_page(page: Page, before: str | None, kept: str = "") -> dict:
     """Fill in the page: from its URL, or after a refresh as it was. By default, one click trains."""
-    wanted, was, chosen = link.read(visit.asked()), refresh.read(kept), corpus_tab.choose_first(before)
+    wanted, was = link.read(visit.asked()), refresh.read(kept)
+    chosen = corpus_tab.choose_first(was.text, before)  # another browser tab may have chosen a text since, too
     if wanted.text:
         chosen |= corpus_tab.attempt(choosing.choose_builtin, wanted.text, now=chosen.get("corpus_id"))
     linked = form.field_values(wanted.settings) if wanted.settings else None

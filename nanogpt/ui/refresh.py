@@ -1,7 +1,7 @@
-"""After a refresh, show what was shown before: the tab, the run, and what was entered.
+"""After a refresh, show what was shown before: the tab, the text, the run, and what was entered.
 
 The browser keeps these in the session storage of its tab, so two tabs don't disturb each other, a new visit starts
-afresh, and the server stores nothing. The run and the settings of a link override them.
+afresh, and the server stores nothing. The text, the run and the settings of a link override them.
 """
 
 from __future__ import annotations
@@ -57,12 +57,13 @@ SOON = """() => {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a page was: its tab, the run in view, and the values of components by elem_id."""
+    """Where a page was: its tab, the run in view, the values of components by elem_id, and the selected text."""
 
     tab: str | None = None
     run: str | None = None
     values: dict[str, Any] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)  # tab -> the run that you chose there
+    text: str | None = None
 
 
 def read(kept: Any) -> Place:
@@ -73,12 +74,13 @@ def read(kept: Any) -> Place:
         place = None
     if not isinstance(place, dict):
         return Place()
-    tab, run, values = (place.get(key) for key in ("tab", "run", "values"))
+    tab, run, values, text = (place.get(key) for key in ("tab", "run", "values", "text"))
     return Place(
         tab if isinstance(tab, str) else None,
         run if isinstance(run, str) else None,
         values if isinstance(values, dict) else {},
         _models(place.get("models")),
+        text if isinstance(text, str) else None,
     )
 
 
@@ -153,10 +155,11 @@ def forget_models(started: Any, said: gr.HTML) -> None:
     started.then(None, said, None, js=KEEP.replace("KEPT", "(values[0] || {}).text ? {} : { models: {} }"))
 
 
-def keep_all(tabs: list[gr.Tab], run: gr.Dropdown, parts: list[Component]) -> None:
-    """Keep which tab is selected, which run is in view, and the values of `parts`."""
+def keep_all(tabs: list[gr.Tab], corpus_id: gr.HTML, run: gr.Dropdown, parts: list[Component]) -> None:
+    """Keep which tab and which text are selected, which run is in view, and the values of `parts`."""
     for tab in tabs:
         keep([tab.select], None, f"{{ tab: {json.dumps(tab.id)} }}")
+    keep([corpus_id.change], corpus_id, "{ text: values[0] }")
     keep([run.change], run, "{ run: values[0] }")
     names = json.dumps([part.elem_id for part in parts])
     by_name = f"{{ values: Object.fromEntries({names}.map((name, i) => [name, values[i]])) }}"

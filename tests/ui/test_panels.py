@@ -626,6 +626,7 @@ def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
 def test_the_text_chosen_before_is_chosen_again(text):
     again = corpus_tab.choose_first(text.id)
     assert (again["corpus_id"], again["builtin"]) == (text.id, None)
+    assert corpus_tab.choose_first("0" * 16, text.id)["corpus_id"] == text.id
     default = corpus.find(corpus_tab.DEFAULT).id
     for unknown in (None, "", "0" * 16, "../../x", 5, ["x"], {}):
         first = corpus_tab.choose_first(unknown)

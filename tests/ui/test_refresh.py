@@ -41,6 +41,7 @@ def test_a_place_is_read():
     models = dict(sample="one", understand=3, other="two")
     assert refresh.read(json.dumps(dict(models=models))).models == dict(sample="one")
     assert refresh.read(json.dumps(dict(models="one"))).models == {}
+    assert (refresh.read('{"text": "0a"}').text, refresh.read('{"text": ["0a"]}').text) == ("0a", None)
 
 
 def test_the_form_comes_back_with_what_was_entered(drawn_form):
@@ -136,6 +137,7 @@ def test_after_a_refresh_you_are_where_you_were(unopened_page, standing_server, 
         assert value_of(page, "#train-n-embd") == "96"
         a_link_wins(page, server)
         another_run_and_tab(page)
+        another_browser_tab_leaves_the_text(page, server)
         a_new_visit_starts_afresh(page, server)
 
 
@@ -160,6 +162,21 @@ def another_run_and_tab(page) -> None:
     wait_for(page, "document.querySelector('#sample-prompt textarea')?.value === 'Once'")
     page.get_by_role("tab", name="Train", exact=True).click()
     wait_for(page, "document.querySelector('#train-run input')?.value === 'b-run'")
+
+
+def another_browser_tab_leaves_the_text(page, server) -> None:
+    title = "document.querySelector('#corpus-report h3')?.textContent === '{}'"
+    page.get_by_role("tab", name="Text", exact=True).click()
+    page.locator("#corpus-stored input").click()
+    page.get_by_role("option", name="A play").click()
+    wait_for(page, title.format("A play"))
+    before = page.evaluate("localStorage.getItem('nanogpt-text')")
+    other = page.context.new_page()
+    other.goto(f"{server.url}/?text=python-reference")
+    other.wait_for_function("(before) => localStorage.getItem('nanogpt-text') !== before", arg=before)
+    other.close()
+    page.reload()
+    wait_for(page, title.format("A play"))
 
 
 def a_new_visit_starts_afresh(page, server) -> None:
