@@ -199,7 +199,8 @@ def epochs_of(settings: dict[str, Any], tokens: int) -> float:
 class Form:
     """The components of the form: `inputs` are read by the tab, and `fields` are filled in by `field_values`.
 
-    `filled` are the events after which a preset or a layout has filled them in, and `typed` changes after typing.
+    `filled` are the events after which a preset or a layout has filled them in. `typed` changes after typing, and when
+    the settings of a run or a file have filled them in.
     """
 
     presets: gr.Radio

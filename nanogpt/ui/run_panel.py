@@ -22,6 +22,11 @@ from .words import existing, state_word
 NO_RUN = "There is no run yet. Press Start, or import one."
 NAMES = "lower-case letters, digits, hyphens"
 LOG_LINES = 200
+# Says that the form has changed: the estimate and the picture follow, and meanwhile the old estimate is grayed out.
+FILLED = """() => {
+  document.getElementById("train-estimate")?.classList.add("old");
+  return String(performance.now());
+}"""
 NOT_YOURS = "Only the owner of the run can read its log."
 SAVED = {  # kind of file -> (suffix of its name, button, content)
     "settings": ("-settings.json", "Export settings (JSON)", settings.settings_json),
@@ -161,6 +166,7 @@ class View:
     shown: Parts
     fill: Callable[[dict], list]  # settings -> updates for `fields`
     fields: list
+    typed: gr.Textbox  # changes to have the estimate made again
 
 
 def build(view: View) -> None:
@@ -255,12 +261,14 @@ def build_settings(view: View, use: gr.Button, upload: gr.UploadButton, note: gr
     done = "Loaded {}. Check Advanced, then press Start."
     of_run, of_file = done.format("this run's settings"), done.format("the file's settings")
     settings_of = lambda name: settings.settings_of(existing(name, NO_RUN))
-    use.click(lambda name: fill(lambda: settings_of(name), of_run), view.run, filled, **QUIET)
+    used = use.click(lambda name: fill(lambda: settings_of(name), of_run), view.run, filled, **QUIET)
     upload.click(lambda: told(""), None, note, **QUIET)  # a file of another kind is refused in the browser
-    upload.upload(
+    read = upload.upload(
         lambda path: fill(lambda: settings.read_settings(disk.read(Path(path))), of_file), upload, filled,
         queue=False, api_visibility="private",
     )  # fmt: skip
+    for loaded in (used, read):
+        loaded.then(None, None, view.typed, js=FILLED)
 
 
 def build_log(view: View) -> gr.Textbox:

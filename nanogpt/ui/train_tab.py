@@ -244,5 +244,5 @@ def build(corpus_id: gr.HTML, page_status: gr.HTML, timer: gr.Timer) -> TrainTab
     went = [parts["sample"], back]
     parts["when"].input(look_back, [run, parts["when"]], went, trigger_mode="always_last", **QUIET)
     with gr.Column(elem_id="train-runs"):
-        run_panel.build(run_panel.View(run, view, parts, form.field_values, chosen.fields))
+        run_panel.build(run_panel.View(run, view, parts, form.field_values, chosen.fields, chosen.typed))
     return TrainTab(about_text, chosen, run, parts, started)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from conftest import visit
+from conftest import ended_run, visit
 from test_looks import CONTRAST
 from test_page import open_tab, put_run, wait_for_state, wait_for_step
 
@@ -485,6 +485,28 @@ def redraw_the_picture(page) -> None:
     page.wait_for_function("document.querySelector('.architecture-times').textContent === 'block, 2 times'")
     page.get_by_label("Laptop").check()
     page.wait_for_function("document.querySelector('.architecture-times').textContent === 'block, 4 times'")
+
+
+@pytest.mark.slow
+def test_the_estimate_and_the_picture_follow_loaded_settings(unopened_page, tiny_text: str, tmp_path: Path):
+    page = unopened_page
+    ended_run(corpus.add(tiny_text, "A play"), "one", n_layer=5, n_head=2, n_embd=16)
+    visit(page)
+    open_tab(page, "Train")
+    told = "document.querySelector('#train-estimate textarea').value"
+    page.wait_for_function(f"{told}.includes('parameters')")
+    page.get_by_role("button", name="The model as a picture").click()
+    layers = "document.querySelector('#train-architecture .architecture-times')?.textContent"
+    page.wait_for_function(layers)
+    page.get_by_role("button", name="Manage run").click()
+    page.get_by_role("button", name="Files and settings").click()
+    page.locator("#run-use-settings").click()
+    page.wait_for_function(f"{told}.startsWith('About') && {layers} === 'block, 5 times'")
+    page.wait_for_function("!document.querySelector('#train-estimate.old')")
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(dict(preset="quick", n_layer=3)))
+    page.locator("input[type=file][accept='.json']").set_input_files(path)
+    page.wait_for_function(f"{layers} === 'block, 3 times'")
 
 
 @pytest.mark.slow
