@@ -46,11 +46,14 @@ HARDWARE = [
     ("L4 GPU: paid by the hour", "l4x1"),
 ]
 # Publish and Create need a login: enable them while there is one, or a token in the field. It stays in the browser.
-HAS_TOKEN = """(typed) => {
-  const signedIn = document.querySelector("#share-account .status-line")?.dataset.state === "finished";
-  const update = { interactive: signedIn || typed.trim() !== "", __type__: "update" };
+HAS_TOKEN = """(account, typed) => {
+  const update = { interactive: account?.state === "finished" || typed.trim() !== "", __type__: "update" };
   return [update, update];
 }"""
+PREVIEWED = "Nothing was uploaded. This is what Publish would upload."
+# Hides a preview that is no longer what Publish would upload, and what the line above says of it.
+OUTDATED = f"""(said) => [{{ visible: false, __type__: "update" }},
+  said?.text === "{PREVIEWED}" ? {{ text: "", state: "idle" }} : {{ __type__: "update" }}]"""
 LICENSES = [("No license yet", ""), *((words, key) for key, words in card.LICENSES.items())]
 
 
@@ -188,7 +191,6 @@ def build() -> ShareTab:
         with gr.Column(scale=1, min_width=320):
             build_files(run)
             create = build_space(run, license, account)
-    buttons = [publish, create]
     run.change(lambda name: [about(name), line("")], run, [shared, copied], **QUIET)
     run.change(copied_words, run, copied, **LATEST)
 
@@ -196,11 +198,11 @@ def build() -> ShareTab:
         names, chosen = choices(refresh.read(kept).models.get("share"), name)
         signed_in = sign_in.token(account.page, None, oauth) is not None
         told = line(sign_in.told(account.page, oauth), "finished" if signed_in else "")
-        ready = [gr.Button(interactive=signed_in) for _ in buttons]
-        return [gr.Dropdown(names, value=chosen), about(chosen), told, *ready]
+        return [gr.Dropdown(names, value=chosen), about(chosen), told]
 
-    account.typed.change(None, account.typed, buttons, js=HAS_TOKEN)
-    return ShareTab(run, opened, [run, shared, account.said, *buttons])
+    login = [account.said, account.typed]
+    gr.on([part.change for part in login], None, login, [publish, create], js=HAS_TOKEN)
+    return ShareTab(run, opened, [run, shared, account.said])
 
 
 def build_account() -> Account:
@@ -258,8 +260,8 @@ def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Butt
         try:
             rows, text = offer(name, where, license, quote)
         except errors.PROBLEMS as error:
-            return [gr.skip(), gr.skip(), gr.skip(), line(errors.explain(error), "failed")]
-        return [gr.Column(visible=True), rows, text, line("Nothing was uploaded. This is what Publish would upload.")]
+            return [gr.Column(visible=False), gr.skip(), gr.skip(), line(errors.explain(error), "failed")]
+        return [gr.Column(visible=True), rows, text, line(PREVIEWED)]
 
     def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
         token = sign_in.token(account.page, typed, oauth)
@@ -269,7 +271,11 @@ def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Butt
             cleared = gr.skip()
 
     quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
-    dry.click(preview, [run, repo, license, quote], [offered, files, shown, progress], **quiet)
+    wish = [run, repo, license, quote]
+    previewed = dry.click(preview, wish, [offered, files, shown, progress], **quiet)
+    changes = [part.change for part in wish]
+    gr.on(changes, None, progress, [offered, progress], js=OUTDATED)
+    gr.on(changes, None, None, None, cancels=[previewed])
     button.click(send, [run, repo, private, license, quote, account.typed], [progress, account.typed], **quiet)
     return license, button
 

@@ -180,9 +180,9 @@ def test_without_a_login_nothing_can_be_published(run, hub):
         assert (last["state"], "not signed in" in last["text"]) == ("failed", True)
     named = [one.fn for one in build_app().fns.values() if one.fn and one.fn.__name__ == "opened"]
     [opened] = [function for function in named if "oauth" in inspect.signature(function).parameters]
-    for login, ready in ((None, False), (VISITOR, True)):
-        *_, told, publish, create = opened("one", "", login)
-        assert (told["state"], publish.interactive, create.interactive) == ("finished" if ready else "", ready, ready)
+    for login, state in ((None, ""), (VISITOR, "finished")):
+        *_, told = opened("one", "", login)
+        assert told["state"] == state  # by which HAS_TOKEN goes
     ended_run(corpus.listed()[0], "two", **SMALL)
     kept = lambda name: json.dumps(dict(models=dict(share=name)))
     chosen = lambda name: opened("one", kept(name), None)[0].value
@@ -235,12 +235,29 @@ def a_dry_run_sends_nothing(page, hub) -> None:
     assert page.locator("#share-offer b, #share-offer img").count() == 0
     assert "model.safetensors" in page.locator("#share-files").inner_text()
     assert hub.requests == []
+    shown = page.locator("#share-offer")
+    page.get_by_label("Quote the text on the model card").check()
+    shown.wait_for(state="hidden")
+    assert page.locator("#share-push-said").inner_text() == ""
+    page.locator("#share-dry").click()
+    shown.wait_for()
+    page.locator("#share-repo").get_by_role("textbox").fill("not a name")
+    shown.wait_for(state="hidden")
+    page.locator("#share-dry").click()
+    assert "not a name" in said(page, "share-push-said")
+    assert not shown.is_visible()
+    page.locator("#share-repo").get_by_role("textbox").fill("maya/play")
+    page.get_by_label("Quote the text on the model card").uncheck()
 
 
 def a_push_uses_the_token_once(page, hub) -> None:
     assert page.locator("#share-push").is_disabled()
     assert page.locator("#share-create").is_disabled()
     type_token(page, OLGA)
+    for name in ("Train", "Share"):  # the token still counts when you come back
+        page.get_by_role("tab", name=name, exact=True).click()
+    page.wait_for_timeout(1000)  # in which they would have been disabled
+    assert page.locator("#share-create").is_enabled()
     page.locator("#share-push").click()
     assert "permission to write to maya/play" in said(page, "share-push-said")
     page.wait_for_function("document.querySelector('#share-push').disabled")  # the token was cleared after its only use
