@@ -37,14 +37,17 @@ from .guard import middleware
 from .intake import upload_bytes
 from .parts import NO_SECRET, QUIET
 
-SCRIPTS = ("title.js", "accessible.js", "folders.js")
-TITLE, ACCESSIBLE, FOLDERS = ((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+SCRIPTS = ("title.js", "accessible.js", "folders.js", "waking.js")
+TITLE, ACCESSIBLE, FOLDERS, WAKING = ((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
 # Whether a run still trains, where it changes: an estimate has to wait for its end, and then only the first time.
 ENDED = """(line) => {
   const was = window.nanogptTraining;
   window.nanogptTraining = (line || {}).state === "running";
   return was && !window.nanogptTraining ? String(performance.now()) : { __type__: "update" };
 }"""
+# What trains, without how far it is: it changes when a run begins, is stopped or ends.
+DOING = "(line) => (line || {}).spoken || ''"
+WAKE = "() => ({ __type__: 'update', active: true })"
 # Selects the tab that the server names, unless you have chosen one while its answer was on the way.
 SELECT = """(tab) => ({ __type__: "update", ...(tab && !window.nanogptChoseTab ? { selected: tab } : {}) })"""
 TABS = ("corpus", "train", "sample", "understand", "runs", "share")
@@ -79,7 +82,7 @@ def build_app() -> gr.Blocks:
             show_label=False, container=False, interactive=False, visible=False, max_lines=20, elem_id="page-terms"
         )
         asked = drawn("status_line", drawn_line(""), visible=False, elem_id="page-asked")
-        first_tab, ended = gr.Textbox(visible=False), gr.Textbox(visible=False)
+        first_tab = gr.Textbox(visible=False)
         # in the browser: the server forgets the values of gr.State some time after a connection was lost
         corpus_id = gr.HTML(html_template="", visible="hidden", elem_id="corpus-id")
         timer = gr.Timer(1.0, active=False)
@@ -98,8 +101,8 @@ def build_app() -> gr.Blocks:
                 listed = runs_tab.build(runs_tab.Train(training.run, watching.view, training.shown, tabs))
             with gr.Tab("Share", id="share") as share:
                 sharing = share_tab.build()
-        # only scripts
-        gr.HTML(html_template="", js_on_load=f"{ACCESSIBLE}\n{FOLDERS}", apply_default_css=False, visible="hidden")
+        scripts = f"{ACCESSIBLE}\n{FOLDERS}\n{WAKING}"
+        gr.HTML(html_template="", js_on_load=scripts, apply_default_css=False, visible="hidden")
         api.build()
         entered = refresh.entered_parts(demo)
         page = Page(tabs, first_tab, terms, asked, texts, training, writing, kept_text, kept_run, entered)
@@ -107,9 +110,7 @@ def build_app() -> gr.Blocks:
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **QUIET)
         train_now(page, corpus_id)
         texts.report.change(corpus_tab.about, corpus_id, training.about_text, **QUIET)
-        line.change(None, line, None, js=TITLE)
-        line.change(None, line, ended, js=ENDED)
-        ended.change(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
+        follow(training, line, corpus_id, listed)
         training.run.change(None, training.run, kept_run, js="(name) => name || { __type__: 'update' }")
         keep_models(page, sample, understand, understanding.run)
         runs.select(runs_tab.rows, None, listed, **QUIET)
@@ -131,6 +132,22 @@ def set_up_queue(demo: gr.Blocks) -> None:
     demo._queue.sleep_when_free = (
         0.02  # Gradio's default polls 1,000 times per second, which uses 4% of a core even when idle
     )
+
+
+def follow(training: train_tab.TrainTab, line: gr.HTML, corpus_id: gr.HTML, table: gr.HTML) -> None:
+    """Wire what follows when runs begin and end, from the line above the tabs, whichever tab and run you look at.
+
+    A page at rest sends no requests. It looks again when you come back to it: a run may have been started elsewhere.
+    """
+    ended, doing = gr.Textbox(visible=False), gr.Textbox(visible=False)
+    line.change(None, line, None, js=TITLE)
+    line.change(None, line, ended, js=ENDED)
+    ended.change(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
+    line.change(None, line, doing, js=DOING)
+    listed = lambda: [runs_tab.rows(), gr.Dropdown(watching.names())]
+    doing.change(listed, None, [table, training.run], **QUIET)
+    wake = gr.Button(visible="hidden", elem_id="page-wake")  # pressed by waking.js
+    wake.click(None, None, training.shown["timer"], js=WAKE)
 
 
 def train_now(page: Page, corpus_id: gr.HTML) -> None:

@@ -2,8 +2,13 @@
 //
 // A cell is [text, value to sort by]; null sorts last. `falls` sorts a column from its largest value first. Rows and their
 // actions come from the server; the order and the selection are kept here. It triggers `select` with {action, name}, and
-// `submit` with {names} to compare.
+// `submit` with {names} to compare. Drawn again, it keeps the focus and waits for an open menu to be closed.
 function draw(root, data) {
+  const open = root.querySelector(".runs-menu:popover-open");
+  if (open) {
+    open.addEventListener("toggle", () => draw(root, data), { once: true });
+    return;
+  }
   const LABELS = { open: "Open run", rename: "Rename run …", export: "Export run", delete: "Delete run …" };
   const html = (tag, properties, ...children) => {
     const node = Object.assign(document.createElement(tag), properties);
@@ -51,9 +56,23 @@ function draw(root, data) {
     event.preventDefault();
     items[(items.indexOf(document.activeElement) + way + items.length) % items.length].focus();
   });
+  const { line: where, at } = focused();
+  const left = root.querySelector(".runs-frame")?.scrollLeft;
   root.replaceChildren(...(rows.length ? [bar, frame, menu] : [html("p", { className: "runs-none", textContent: "No runs yet. Train a model, or import one." })]));
   order();
   tick();
+  frame.scrollLeft = left ?? 0;
+  stops(root.querySelector(where))[at]?.focus({ preventScroll: true });
+
+  function stops(line) {
+    return [...(line?.querySelectorAll("input, button") ?? [])];
+  }
+
+  function focused() { // the selector of the line that has the focus, and where in it
+    const line = root.contains(document.activeElement) ? document.activeElement.closest("tr, .runs-bar") : null;
+    const name = line?.dataset.name, other = line?.matches("tr") ? "thead tr" : ".runs-bar";
+    return { line: name ? `tr[data-name="${name}"]` : other, at: stops(line).indexOf(document.activeElement) };
+  }
 
   function lineOf({ name, actions, cells }) {
     const check = html("input", { type: "checkbox", disabled: !known.has(name) });

@@ -5,8 +5,9 @@ runs each second, `ticked`, lists only EACH_SECOND. Of the last two, `alert` cha
 evaluation or when the run's state has changed; then the page calls `catch_up`. `quiet` says that nothing will change.
 
 Answers may arrive in another order than they were made: the last tick may overtake the answer to Stop. So the browser,
-not the server, keeps the Version that it shows. The timer is turned on by whatever shows a run, and off only in the
-browser, by REST, if the page shows what `quiet` says.
+not the server, keeps the Version that it shows. The timer is turned on by whatever shows a run, and when you come back
+to the page, because a run may have been started elsewhere. It is turned off only in the browser, by REST, if the page
+shows what `quiet` says.
 """
 
 from __future__ import annotations

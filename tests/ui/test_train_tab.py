@@ -14,7 +14,7 @@ from test_page import open_tab, put_run, wait_for_state, wait_for_step
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.launch import gpu_plan, measured, plan, sizes
+from nanogpt.launch import gpu_plan, measured, plan, prepare, sizes
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, queue
 from nanogpt.ui import form, form_picture, train_tab
@@ -326,6 +326,55 @@ def test_the_estimate_is_made_again_when_training_ends_and_only_then(unopened_pa
     page.wait_for_function(f"{told}.includes('parameters')")
     page.wait_for_function("/^(Ready|Idle)/.test(document.querySelector('#page-status').innerText)")
     assert len([one for one in asked if one in estimates]) == 1
+
+
+@pytest.mark.slow
+def test_a_page_at_rest_looks_again_when_you_come_back_and_its_lists_follow(unopened_page, tiny_text: str):
+    page = unopened_page
+    prepare.new_run("here", corpus.add(tiny_text, "A play"), "quick", n_layer=1, n_embd=16, n_head=2)
+    visit(page)
+    open_tab(page, "Train")
+    page.wait_for_function("document.querySelector('#train-estimate textarea').value.includes('parameters')")
+    page.wait_for_timeout(2500)  # until the timer is off
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/run/" in request.url else None)
+    run = prepare.new_run("elsewhere", corpus.listed()[0], "quick", n_layer=1, n_embd=16, n_head=2)
+    run.event("started", step=0, device="CPU")
+    said = "document.querySelector('#page-status').innerText"
+    with queue.turn("elsewhere", "cpu"), run.held():
+        page.wait_for_timeout(1500)
+        assert asked == []
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        page.wait_for_function(f"{said}.startsWith('Training elsewhere')")
+        page.locator("#train-run input").click()
+        page.get_by_role("option", name="elsewhere").wait_for()
+        page.keyboard.press("Escape")
+        assert page.locator("#train-run input").input_value() == "here"
+        open_tab(page, "Runs")
+        state = "document.querySelector('tr[data-name=elsewhere] [data-state]')?.innerText === '{}'"
+        page.wait_for_function(state.format("Training"))
+        page.locator("tr[data-name=here] .runs-open").focus()
+        run.event("finished", step=50)
+    page.wait_for_function(state.format("Finished"))
+    assert page.evaluate("document.activeElement.matches('tr[data-name=here] .runs-open')")
+    it_waits_for_an_open_menu(page)
+
+
+def it_waits_for_an_open_menu(page) -> None:
+    """When a run ends while you choose from the menu of another row."""
+    run = Run("elsewhere")
+    with queue.turn("elsewhere", "cpu"), run.held():
+        run.event("started", step=50, device="CPU")
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        page.wait_for_function("document.querySelector('#page-status').innerText.startsWith('Training')")
+        page.wait_for_function("document.querySelector('tr[data-name=elsewhere] [data-state=running]')")
+        page.get_by_role("button", name="Actions for here").click()
+        run.event("finished", step=50)
+    page.wait_for_function("/^(Ready|Idle)/.test(document.querySelector('#page-status').innerText)")
+    page.wait_for_timeout(500)  # in which the table would have been drawn
+    assert page.get_by_role("menuitem", name="Open run").is_visible()
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('tr[data-name=elsewhere] [data-state=finished]')")
 
 
 @pytest.mark.slow
