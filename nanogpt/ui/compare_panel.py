@@ -76,7 +76,8 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any
     drawn_parts = [parts.plot, *tables, parts.samples, parts.names, parts.shown, parts.wrong, table]
     begun = table.submit(opened, parts.axis, drawn_parts, cancels=[event], **QUIET)
     begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
-    parts.axis.input(redrawn, [parts.names, parts.axis], [parts.plot, parts.wrong], **QUIET)
+    redrawing = [parts.plot, parts.wrong]
+    parts.axis.input(redrawn, [parts.names, parts.axis], redrawing, trigger_mode="always_last", **QUIET)
 
 
 def build_samples(names: gr.State, wrong: gr.HTML) -> tuple[gr.HTML, Any]:

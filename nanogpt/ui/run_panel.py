@@ -190,9 +190,10 @@ def build(view: View) -> None:
 
     state = gr.Textbox(visible=False)  # changes when the run begins or ends, and not with each step
     view.shown["status"].change(None, view.shown["status"], state, js="(line) => (line || {}).state || ''")
-    gr.on([this.expand, state.change], opened, view.run, [about, command, *actions], **QUIET)
+    shown = [about, command, *actions]
+    gr.on([this.expand, state.change], opened, view.run, shown, trigger_mode="always_last", **QUIET)
     of_run = lambda name: [log(name), *opened(name)]
-    view.run.change(of_run, view.run, [printed, about, command, *actions], **QUIET)
+    view.run.change(of_run, view.run, [printed, *shown], **QUIET)
 
 
 def build_export(view: View) -> tuple[gr.Button, gr.Checkbox]:

@@ -257,10 +257,10 @@ def build() -> SampleTab:
         afterward(event, None, whose_line, whose_line, js=SAID)
         events.append(event)
     stoppable(events, output, [generate, another], stop)
-    seed.input(lambda: True, None, keep, **QUIET)  # who types a seed wants to keep it
+    seed.input(None, None, keep, js="() => true")  # who types a seed wants to keep it
     copy.click(None, output, taken, js=COPY)
     download.click(None, output, None, js=DOWNLOAD)
-    offered.click(lambda chosen: chosen[0], offered, prompt, **QUIET)
+    offered.click(lambda chosen: chosen[0], offered, prompt, trigger_mode="always_last", **QUIET)
     noted = lambda name, prompt: line(note(name, prompt))
     # after an update, check again what was typed meanwhile
     prompt.change(noted, [run, prompt], prompt_note, trigger_mode="always_last", **QUIET)

@@ -101,7 +101,8 @@ def build(corpus_id: gr.HTML, report: gr.HTML, after: Callable[[str, str], dict]
             beside=[corpus_id],
         )  # fmt: skip
 
-    gr.on([panel.expand, report.change], lambda id: [table(), listing(id)], corpus_id, [rows, pick], **QUIET)
+    listed = lambda id: [table(), listing(id)]
+    gr.on([panel.expand, report.change], listed, corpus_id, [rows, pick], trigger_mode="always_last", **QUIET)
     rows.select(by_line, None, pick, **QUIET)
 
 

@@ -218,9 +218,9 @@ def build(corpus_id: gr.HTML, page_status: gr.HTML, timer: gr.Timer) -> TrainTab
     parts = Parts(**result, **buttons, **states, name=name, page_status=page_status, timer=timer)
     run, said_line = parts["run"], parts["said"]
 
-    def on(event, handler, inputs, outputs=None):
+    def on(event, handler, inputs, outputs=None, **options):
         """Wire a handler that returns updates by component name, by default for any component."""
-        return event(lambda *a: parts.put(handler(*a)), inputs, outputs or parts.outputs, **QUIET)
+        return event(lambda *a: parts.put(handler(*a)), inputs, outputs or parts.outputs, **options, **QUIET)
 
     def train(button, attempted, inputs):
         """Wire a button that starts or resumes a run, and brings it into view."""
@@ -240,7 +240,7 @@ def build(corpus_id: gr.HTML, page_status: gr.HTML, timer: gr.Timer) -> TrainTab
     on(timer.tick, ticked, [run, seen, caught], parts.some(EACH_SECOND))
     on(alert.change, catch_up, [run, caught, back], parts.some(key for key in parts if key not in EACH_SECOND))
     quiet.change(None, [quiet, parts["status"], page_status], timer, js=REST)
-    on(run.input, shown, run)
+    on(run.input, shown, run, trigger_mode="always_last")
     went = [parts["sample"], back]
     parts["when"].input(look_back, [run, parts["when"]], went, trigger_mode="always_last", **QUIET)
     with gr.Column(elem_id="train-runs"):

@@ -42,6 +42,7 @@ from nanogpt.ui import (
     train_tab,
     watching,
 )
+from nanogpt.ui.page import build_app
 from nanogpt.ui.words import details, judged_percent, of_the_set, page_line, run_line, steps, tiles
 
 CANNOT_BE_READ = "The run.json of broken cannot be read. Restore it from a copy, or delete the run."
@@ -869,6 +870,18 @@ def test_an_answer_does_not_take_back_a_radio_that_was_clicked_again(home):
         ]
         assert wired.trigger_mode == "always_last"
         assert wired.fn(*answer)[chosen.fields.index(radio)] == gr.skip()
+
+
+def test_of_quick_changes_the_last_one_is_answered():
+    """By default, Gradio drops an event if an earlier one hasn't been answered, and the page would show the first."""
+    page = build_app()
+    wired = [
+        (page.blocks[id].elem_id, event, one.trigger_mode)
+        for one in page.fns.values() if one.fn
+        for id, event in one.targets if event in ("input", "change")
+    ]  # fmt: skip
+    assert {"train-run", "compare-axis", "corpus-report"} <= {name for name, *_ in wired}
+    assert [one for one in wired if one[-1] == "once"] == []
 
 
 def test_choosing_another_text_ends_a_reading(home):
