@@ -17,6 +17,13 @@ from .sample_tab import AT_ONCE
 
 PRESS = "() => document.querySelector('#compare-sample').click()"  # which does nothing if it is disabled
 
+# Hides the comparison if one of its runs isn't in the table any more, because it was renamed or deleted.
+GONE = """(table, samples) => {
+  const names = new Set((table?.rows ?? []).map(({ name }) => name));
+  const gone = samples?.columns?.some(({ name }) => !names.has(name));
+  return { __type__: "update", ...(gone ? { visible: false } : {}) };
+}"""
+
 
 @dataclass
 class Comparison:
@@ -76,6 +83,7 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any
     drawn_parts = [parts.plot, *tables, parts.samples, parts.names, parts.shown, parts.wrong, table]
     begun = table.submit(opened, parts.axis, drawn_parts, cancels=[event], **QUIET)
     begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
+    table.change(None, [table, parts.samples], parts.shown, js=GONE)
     redrawing = [parts.plot, parts.wrong]
     parts.axis.input(redrawn, [parts.names, parts.axis], redrawing, trigger_mode="always_last", **QUIET)
 

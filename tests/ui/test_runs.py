@@ -402,10 +402,13 @@ def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
     page.locator("#runs-new-name input, #runs-new-name textarea").first.fill("a-run")
     page.locator("#runs-rename").click()
     said(page, "#runs-said", "There is already a run named a-run")
+    compared = page.locator("#compare-plot")
+    assert compared.is_visible()
     page.locator("#runs-new-name input, #runs-new-name textarea").first.fill("d-run")
     page.locator("#runs-rename").click()
     said(page, "#runs-said", "b-run is now called d-run.")
     page.get_by_label("Compare d-run").wait_for()
+    compared.wait_for(state="hidden")  # b-run was one of its runs
     assert not page.locator("#runs-renaming").is_visible()
     page.wait_for_function(IN_VIEW, arg="tr[data-name=d-run] .runs-more")
     with page.expect_download() as packed:
