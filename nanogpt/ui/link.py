@@ -26,6 +26,7 @@ COPY = f"""async (query, said) => {{
   const link = location.origin + location.pathname + query;
   return [link, {{ ...said, text: (await copied(link) ? "Copied. " : "") + said.text }}];
 }}"""
+HIDE = """() => Array(2).fill({ __type__: "update", visible: false })"""
 
 
 @dataclass
@@ -115,7 +116,7 @@ def _settings(given: dict[str, str], said: list[str]) -> dict[str, Any] | None:
 
 
 def build(corpus_id: gr.HTML, inputs: list) -> None:
-    """Draw and wire the button and the field for the link. `inputs` are those of the form."""
+    """Draw and wire the button and the field for the link, hidden once the text or the form's `inputs` change."""
     copy = gr.Button("Copy link to these settings", size="sm", elem_id="link-copy")
     address = gr.Textbox(
         label="Link to these settings", interactive=False, visible=False, buttons=["copy"], max_lines=3,
@@ -124,3 +125,4 @@ def build(corpus_id: gr.HTML, inputs: list) -> None:
     note = drawn("status_line", line(""), visible=False, elem_id="link-said")
     made = copy.click(offered, [corpus_id, *inputs], [address, note], **QUIET)
     made.then(None, [address, note], [address, note], js=COPY)
+    gr.on([part.change for part in (corpus_id, *inputs)], None, None, [address, note], js=HIDE)  # it would be outdated

@@ -137,6 +137,10 @@ def test_a_teacher_s_link(unopened_page, standing_server, tiny_text):
     page.locator("#train-n-embd input").fill("96")
     made = copied(page)
     assert made == f"{server.url}/?text=python-reference&preset=quick&n_embd=96"
+    page.locator("#train-n-head input").fill("3")
+    page.locator("#link-address").wait_for(state="hidden")  # it is another form's
+    assert not page.locator("#link-said").is_visible()
+    page.locator("#train-n-head input").fill("4")
     page.goto(made)
     page.wait_for_selector("#train-max-iters input")  # the link opens the Train tab with the preset selected
     assert page.get_by_label("Quick").is_checked()
