@@ -15,10 +15,10 @@ QUIET: dict[str, Any] = dict(queue=False, show_progress="hidden", api_visibility
 # only to pages from https or from this machine, which a class's server isn't: there, copy as a selection is copied.
 COPIED = """const copied = async (text) => {
   try { await navigator.clipboard.writeText(text); return true; } catch { /* try the other way */ }
-  const field = Object.assign(document.createElement("textarea"), { value: text });
+  const field = Object.assign(document.createElement("textarea"), { value: text }), before = document.activeElement;
   document.body.append(field);
   field.select();
-  try { return document.execCommand("copy"); } finally { field.remove(); }
+  try { return document.execCommand("copy"); } finally { field.remove(); before?.focus({ preventScroll: true }); }
 };"""
 REFUSED = "The server didn't answer. It may be busy: wait a moment, then try again."
 NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored

@@ -160,6 +160,16 @@ def copied(page) -> str:
     return page.wait_for_function(f"{field}?.value.startsWith('http') && {field}.value").json_value()
 
 
+@pytest.mark.slow
+def test_copying_leaves_the_focus_where_it_was_also_without_a_clipboard(standing_page):
+    page = standing_page
+    page.get_by_role("tab", name="Train", exact=True).click()
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # as for a page from http
+    page.locator("#link-copy").press("Enter")
+    page.wait_for_function("document.querySelector('#link-said')?.innerText.startsWith('Copied.')")
+    assert page.evaluate("document.activeElement.id") == "link-copy"
+
+
 def test_another_layout_brings_its_recipe_and_leaves_the_time_as_it_was_entered():
     for layout, optimizer in (("classic", "adamw"), ("modern", "muon")):
         values = form.layout_values("timed", layout)
