@@ -73,7 +73,7 @@ def build(corpus_id: gr.HTML, kept: gr.BrowserState) -> CorpusTab:
         parts = Parts(
             corpus_id=corpus_id, kept=kept, report=report, builtin=builtins, stored=earlier, reading=reading,
             repairs=repairs, field=field, given=given, next=next_button, train=top.train, reading_row=reading_row,
-            bar=bar,
+            bar=bar, encoding=encoding,
         )  # fmt: skip
         text_panel.build(corpus_id, report, after_change, parts)
     # of several choices, the last one counts
@@ -93,11 +93,10 @@ def build(corpus_id: gr.HTML, kept: gr.BrowserState) -> CorpusTab:
 
         return event(steps, inputs, parts.outputs, **slow)
 
-    detect = lambda: ""
     events = [
-        on_steps(upload.upload(detect, None, encoding, **QUIET).then, take_new, [corpus_id, upload]),
-        on_steps(folder.upload(detect, None, encoding, **QUIET).then, take_folder, [corpus_id, folder]),
-        on_steps(use.click(detect, None, encoding, **QUIET).then, take_new, [corpus_id, paste]),
+        on_steps(upload.upload, take_new, [corpus_id, upload]),
+        on_steps(folder.upload, take_folder, [corpus_id, folder]),
+        on_steps(use.click, take_new, [corpus_id, paste]),
         on_steps(encoding.input, take_again, [corpus_id, given, encoding]),
         on_steps(repairs.input, take_again, [corpus_id, given, encoding, repairs]),
         on_steps(field.input, lambda now, given, codec, name: take_again(now, given, codec, None, name),
@@ -258,14 +257,22 @@ def after_change(in_use: str | None, changed: str) -> dict[str, Any]:
 def take_new(now: str | None, source: str | list[str] | None) -> Iterator[dict[str, Any]]:
     """Choose uploaded files, if there are any, or a pasted text. An empty paste shows an error."""
     if source or source == "":
-        yield from attempt_new(source, now=now)
+        yield from map(detected, attempt_new(source, now=now))
     else:
         yield dict(given=gr.skip())
 
 
 def take_folder(now: str | None, files: list[str] | None) -> Iterator[dict[str, Any]]:
     """Choose the files of an uploaded folder as one text."""
-    yield from attempt_new(Folder(tuple(files or ())), now=now)
+    yield from map(detected, attempt_new(Folder(tuple(files or ())), now=now))
+
+
+def detected(updates: dict[str, Any]) -> dict[str, Any]:
+    """Return updates that also say that the encoding was detected, once a new text has been chosen.
+
+    If it is refused, the encoding chosen for the text before stays, because that one can still be read again.
+    """
+    return updates | dict(encoding="") if "corpus_id" in updates else updates
 
 
 def take_builtin(now: str | None, key: str) -> dict[str, Any]:

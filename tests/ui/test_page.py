@@ -200,6 +200,17 @@ def test_another_alphabet_in_another_encoding(standing_page, standing_server: Se
         json.loads(path.read_text(encoding="utf-8")) for path in standing_server.home.glob("corpora/*/corpus.json")
     ]
     assert [one["name"] for one in stored if one["source"].startswith("files")] == ["Мельник"]
+    encoding, paste = page.locator("#corpus-encoding input"), page.locator("#corpus-paste textarea")
+    paste.fill("too short")
+    page.locator("#corpus-use").click()
+    page.wait_for_function("document.querySelector('#corpus-report')?.innerText.includes('Your previous text')")
+    assert "KOI8-R" in encoding.input_value()  # in which the previous text would be read again
+    paste.fill(CYRILLIC * 70)
+    page.locator("#corpus-use").click()
+    page.wait_for_function("document.querySelector('#corpus-encoding input')?.value === 'Detect automatically'")
+    page.locator("#corpus-stored input").click()
+    page.get_by_role("option", name="Мельник").click()
+    page.wait_for_function("document.querySelector('#corpus-report h3')?.textContent === 'Мельник'")
     page.reload()  # it is still selected
     page.wait_for_function("document.querySelector('#corpus-report h3')?.textContent === 'Мельник'")
     open_tab(page, "Train")

@@ -848,7 +848,8 @@ def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
     refused = last_of(corpus_tab.take_new(text.id, "too short"))
     assert refused["stored"].value == text.id
     assert refused["builtin"] is None
-    assert not {"corpus_id", "kept", "next", "train"} & refused.keys()
+    assert not {"corpus_id", "kept", "next", "train", "encoding"} & refused.keys()  # with it, `text` is read again
+    assert last_of(corpus_tab.take_new(text.id, "long enough " * 200))["encoding"] == ""
     builtin = corpus_tab.attempt(choosing.choose_builtin, "python-reference")
     refused = last_of(corpus_tab.take_new(builtin["corpus_id"], "too short"))
     assert refused["builtin"] == "python-reference"
