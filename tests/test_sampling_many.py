@@ -415,6 +415,17 @@ def an_opening_and_the_keyboard_generate(page) -> None:
     page.locator("#sample-another").click()
     page.wait_for_function("!document.querySelector('#sample-whose span').textContent.endsWith('Seed 5.')")
     page.wait_for_function("document.querySelector('#sample-output .writing').dataset.state === 'done'")
+    no_second_text_begins_before_the_answer(page)
+
+
+def no_second_text_begins_before_the_answer(page) -> None:
+    page.route(re.compile("/(queue/join|run/)"), lambda route: None)  # no answer
+    page.locator("#sample-generate").click()
+    page.wait_for_function("document.querySelector('#sample-another').disabled")
+    assert page.locator("#sample-generate").is_disabled()
+    assert page.locator("#sample-stop").is_enabled()
+    page.unroute_all()  # which lets those on that were held
+    page.wait_for_function("!document.querySelector('#sample-another').disabled")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from ..config import SampleConfig, knobs
 from ..errors import PROBLEMS, explain
 from . import compare
 from .drawn import drawn, said, told
-from .parts import BEGINS, QUIET, stoppable
+from .parts import QUIET, begun, stoppable
 from .sample_tab import AT_ONCE
 
 PRESS = "() => document.querySelector('#compare-sample').click()"  # which does nothing if it is disabled
@@ -81,8 +81,8 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any
 
     tables = [parts.results, parts.settings]
     drawn_parts = [parts.plot, *tables, parts.samples, parts.names, parts.shown, parts.wrong, table]
-    begun = table.submit(opened, parts.axis, drawn_parts, cancels=[event], **QUIET)
-    begun.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
+    compared = table.submit(opened, parts.axis, drawn_parts, cancels=[event], **QUIET)
+    compared.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
     table.change(None, [table, parts.samples], parts.shown, js=GONE)
     redrawing = [parts.plot, parts.wrong]
     parts.axis.input(redrawn, [parts.names, parts.axis], redrawing, trigger_mode="always_last", **QUIET)
@@ -118,9 +118,7 @@ def build_samples(names: gr.State, wrong: gr.HTML) -> tuple[gr.HTML, Any]:
             yield [gr.skip(), told(explain(error), "failed")]
 
     prompt.submit(None, js=PRESS)
-    generate.click(None, samples, samples, js=BEGINS)
-    begun = generate.click(lambda: [gr.Button(interactive=on) for on in (False, True)], None, [generate, stop], **QUIET)
-    event = begun.then(
+    event = begun(generate, samples, [generate], stop).then(
         sampled, [names, prompt, seed, length], [samples, wrong],
         show_progress="hidden", concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
     )  # fmt: skip

@@ -63,6 +63,19 @@ BEGINS = """(drawing) => ({
 })"""
 
 
+def begun(button: Any, drawing: Any, starts: list[Any], stop: Any) -> Any:
+    """Wire a button that begins to write into a drawing. Return the event after which it is written.
+
+    The buttons are disabled in the browser: before the server had answered, another of `starts` could begin a second
+    text in the same drawing.
+    """
+    js = f"""(drawing) => {{
+      const button = (interactive) => ({{ __type__: "update", interactive }});
+      return [({BEGINS})(drawing), ...Array({len(starts)}).fill(button(false)), button(true)];
+    }}"""
+    return button.click(None, drawing, [drawing, *starts, stop], js=js)
+
+
 def stoppable(events: list[Any], drawing: Any, starts: list[Any], stop: Any) -> None:
     """Wire the button Stop, and what follows when one of the events that write into a drawing has ended.
 

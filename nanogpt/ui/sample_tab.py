@@ -22,7 +22,7 @@ from ..tokenizer import Tokenizer, load_tokenizer
 from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
-from .parts import BEGINS, COPIED, QUIET, afterward, stoppable
+from .parts import COPIED, QUIET, afterward, begun, stoppable
 from .visit import seen, visitor
 from .words import existing, trained
 
@@ -245,12 +245,10 @@ def build() -> SampleTab:
             settings, seed, keep = build_settings()
             pulled = pull_panel.build(run, choices)
 
-    writing = [gr.Button(interactive=False), gr.Button(interactive=False), gr.Button(interactive=True)]
     events = []
     for button, handler in ((generate, on_page), (another, again)):
-        button.click(None, output, output, js=BEGINS)
-        begun = button.click(lambda: [*writing, line("")], None, [generate, another, stop, taken], **QUIET)
-        event = begun.then(
+        button.click(None, None, taken, js="() => ({ text: '', state: 'idle' })")
+        event = begun(button, output, [generate, another], stop).then(
             handler, [run, prompt, *settings], [output, whose_line, seed], show_progress="hidden",
             concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
         )  # fmt: skip
