@@ -398,7 +398,7 @@ def a_wrong_seed_is_said_and_the_text_stays(page, written: list[str]) -> None:
 
 
 def an_opening_and_the_keyboard_generate(page) -> None:
-    """Check that the seed shown is the one used, and that Another draws a new one even if the seed is kept."""
+    """Check that the seed shown is the one used, and that New seed draws another one although the seed is kept."""
     page.locator("#sample-seed input").fill("5")
     page.locator("#sample-stop-text input, #sample-stop-text textarea").fill(r"\n\n")
     page.locator("#sample-num-samples input[type=number]").fill("1")
@@ -426,6 +426,8 @@ def no_second_text_begins_before_the_answer(page) -> None:
     assert page.locator("#sample-stop").is_enabled()
     page.unroute_all()  # which lets those on that were held
     page.wait_for_function("!document.querySelector('#sample-another').disabled")
+    page.get_by_label("Keep this seed").uncheck()
+    page.locator("#sample-another").wait_for(state="hidden")
 
 
 @pytest.mark.slow
@@ -442,6 +444,7 @@ def test_the_page_writes_several_stops_and_saves(trained, page):
     page.locator("#sample-prompt textarea").fill("The ")
     page.wait_for_function("node => node.textContent === ''", arg=region)
 
+    assert not page.locator("#sample-another").is_visible()  # each Generate draws a new seed
     # stop 16 samples of maximum length: no more text arrives, and what is there stays
     for name, value in (("length", "10000"), ("num-samples", "16")):
         page.locator(f"#sample-{name} input[type=number]").fill(value)

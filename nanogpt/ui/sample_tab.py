@@ -52,6 +52,8 @@ DOWNLOAD = f"""(written) => {{
 }}"""
 # What is said of a text whose last piece came before Stop still says that it is being written.
 SAID = "(said) => ({ ...said, state: said?.state === 'running' ? 'finished' : said?.state })"
+# Each Generate draws a new seed, unless one is kept: only then a button that does is something else.
+OFFERED = "(keep) => ({ visible: keep, __type__: 'update' })"
 COPY = f"""async (written) => {{
   {COPIED}
   const text = ((written || {{}}).texts || []).map((one) => written.prompt + one).join({DASHES!r});
@@ -232,7 +234,7 @@ def build() -> SampleTab:
             )  # fmt: skip
             with gr.Row(elem_id="sample-buttons"):
                 generate = gr.Button("Generate", variant="primary", min_width=110, elem_id="sample-generate")
-                another = gr.Button("Another", min_width=90, elem_id="sample-another")
+                another = gr.Button("New seed", visible=False, min_width=90, elem_id="sample-another")
                 stop = gr.Button("Stop", min_width=80, interactive=False, elem_id="sample-stop")
         with gr.Column(min_width=320, elem_id="sample-result"):
             whose_line = drawn("status_line", line(""), elem_id="sample-whose", elem_classes="quiet-line")
@@ -256,6 +258,7 @@ def build() -> SampleTab:
         events.append(event)
     stoppable(events, output, [generate, another], stop)
     seed.input(None, None, keep, js="() => true")  # who types a seed wants to keep it
+    keep.change(None, keep, another, js=OFFERED)
     copy.click(None, output, taken, js=COPY)
     download.click(None, output, None, js=DOWNLOAD)
     offered.click(lambda chosen: chosen[0], offered, prompt, trigger_mode="always_last", **QUIET)
@@ -290,8 +293,8 @@ def build_settings() -> tuple[list, gr.Number, gr.Checkbox]:
                 min_width=140, elem_id="sample-seed",
             )  # fmt: skip
             keep = gr.Checkbox(
-                False, label="Keep this seed", info="If off, each Generate draws a new one.", min_width=140,
-                elem_id="sample-keep-seed",
+                False, label="Keep this seed", info="If off, each Generate draws a new one; if on, only New seed does.",
+                min_width=140, elem_id="sample-keep-seed",
             )  # fmt: skip
         top_k = gr.Number(k["top_k"].default, label="top_k", info=k["top_k"].help, elem_id="sample-top-k", precision=0)
         top_p = gr.Slider(
