@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.context import Context
 
 from ..config import NanoGPTError, duration
 from ..errors import PROBLEMS, explain
 from ..presets import preset
 from ..runs import Run, open_job
-from . import form
+from . import form, sign_in
 from .drawn import said, told
 from .parts import QUIET
 from .visit import visitor
@@ -47,17 +48,20 @@ class Changed(NanoGPTError):
 # ---- handlers: plain functions of names and numbers --------------------------------------------------------------
 
 
-def hardware_choices() -> list[tuple[str, str]]:
-    """Return the hardware that can be rented, with prices, for the list. Raise NanoGPTError if the Hub doesn't say."""
+def hardware_choices(page: gr.Blocks) -> list[tuple[str, str]]:
+    """Return the hardware that can be rented, with prices, for the list. Raise NanoGPTError if the Hub doesn't say.
+
+    Here and below, `page` is to tell whether the login saved on this machine may be used.
+    """
     from ..jobs import offer
     from ..publish import hub
 
-    api, _ = hub.signed_in(hub.saved_token())
+    api, _ = hub.signed_in(sign_in.own(page))
     offered = sorted(offer.hardware(api), key=lambda one: not one.gpu)  # the cheapest GPU first
     return [(f"{one.hourly} · {one.about}", one.name) for one in offered]
 
 
-def terms(corpus_id: str | None, hardware: str | None, limit: str, *fields) -> Terms:
+def terms(page: gr.Blocks, corpus_id: str | None, hardware: str | None, limit: str, *fields) -> Terms:
     """Return what a job with the settings in the form would use and cost."""
     from ..jobs import start
     from ..publish import hub
@@ -68,15 +72,17 @@ def terms(corpus_id: str | None, hardware: str | None, limit: str, *fields) -> T
         raise NanoGPTError("No hardware is chosen. Choose one from the list.")
     text = visitor().text(corpus_id or "")
     _, train = preset(fields[0]).configs(**form.changes(*fields))
-    api, owner = hub.signed_in(hub.saved_token())
+    api, owner = hub.signed_in(sign_in.own(page))
     return start.terms(api, owner, hardware, text, train.budget, duration(limit) if limit.strip() else None)
 
 
-def begin(corpus_id: str | None, name: str, hardware: str | None, limit: str, shown: str, *fields) -> Run:
+def begin(
+    page: gr.Blocks, corpus_id: str | None, name: str, hardware: str | None, limit: str, shown: str, *fields
+) -> Run:
     """Upload and start a run on the terms that were shown. Raise Changed if they aren't what was shown."""
     from ..jobs import start
 
-    agreed = terms(corpus_id, hardware, limit, *fields)
+    agreed = terms(page, corpus_id, hardware, limit, *fields)
     if str(agreed) != shown:
         raise Changed(str(agreed))
     text = visitor().text(corpus_id or "")
@@ -104,6 +110,7 @@ def followed(name: str | None) -> Run | None:
 class JobsPanel:
     """The components that the Train tab wires to its own."""
 
+    page: gr.Blocks
     go: gr.Button
     inputs: list  # of `begin`, after the text and the name
     terms: gr.Textbox  # what was shown
@@ -113,6 +120,7 @@ class JobsPanel:
 
 def build(corpus_id: gr.HTML, fields: list) -> JobsPanel:
     """Draw the panel and wire all but its last button. `fields` are the form's inputs."""
+    page = Context.root_block
     with gr.Accordion("Train on Hugging Face Jobs instead", open=False, elem_id="jobs-panel") as panel:
         gr.Markdown(INTRO)
         with gr.Row():
@@ -134,7 +142,7 @@ def build(corpus_id: gr.HTML, fields: list) -> JobsPanel:
 
     def listed(before: str | None) -> list:
         try:
-            choices = hardware_choices()
+            choices = hardware_choices(page)
         except PROBLEMS as error:
             return [gr.skip(), told(explain(error), "failed")]
         known = [name for _, name in choices]
@@ -142,11 +150,11 @@ def build(corpus_id: gr.HTML, fields: list) -> JobsPanel:
 
     def asked(*inputs: Any) -> list:
         try:
-            return [str(terms(*inputs)), gr.Column(visible=True), told("")]
+            return [str(terms(page, *inputs)), gr.Column(visible=True), told("")]
         except PROBLEMS as error:
             return ["", gr.Column(visible=False), told(explain(error), "failed")]
 
     panel.expand(listed, hardware, [hardware, note], **QUIET)
     ask.click(asked, [corpus_id, hardware, limit, *fields], [shown, agreed, note], **QUIET)
     cancel.click(lambda: gr.Column(visible=False), None, agreed, **QUIET)
-    return JobsPanel(go, [hardware, limit, shown], shown, note, agreed)
+    return JobsPanel(page, go, [hardware, limit, shown], shown, note, agreed)

@@ -17,6 +17,10 @@ NO_TOKEN = (
     "You are not signed in to the Hub. Open Use a token and paste one with Write permission from "
     "huggingface.co/settings/tokens."
 )
+ELSEWHERE = (
+    "Other machines can reach this server, so its page doesn't use the Hub login saved here. Rent hardware from the "
+    "command line of this machine, with nanogpt train --on."
+)
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host")
 
 
@@ -35,6 +39,16 @@ def saved(page: gr.Blocks) -> str | None:
         return hub.saved_token()
     except NanoGPTError:  # the saved login can't be read or renewed
         return None
+
+
+def own(page: gr.Blocks) -> str | None:
+    """Return the token saved on this machine, or None, for what only its owner may do: rent hardware.
+
+    Raise NanoGPTError if the request may come from another machine, or if the saved login can't be read or renewed.
+    """
+    if not at_home(page):
+        raise NanoGPTError(ELSEWHERE)
+    return hub.saved_token()
 
 
 def token(page: gr.Blocks, typed: str | None, visitor: gr.OAuthToken | None) -> str | None:
@@ -56,6 +70,6 @@ def told(page: gr.Blocks, visitor: gr.OAuthToken | None) -> str:
         return "Using the Hub login saved on this machine (from hf auth login or HF_TOKEN)."
     if os.environ.get("OAUTH_CLIENT_ID"):
         return "Sign in above to publish to your own account, or use a token."
-    if limits.is_public():
+    if not at_home(page):
         return "To publish to your own account, use a token."
     return "Not signed in to the Hub. Run hf auth login once, or use a token."

@@ -129,7 +129,7 @@ def wire_jobs(jobs: jobs_panel.JobsPanel, inputs: list, parts: Parts) -> None:
 
         def begin(*inputs) -> Run:
             try:
-                return jobs_panel.begin(*inputs)
+                return jobs_panel.begin(jobs.page, *inputs)
             except jobs_panel.Changed as changed:
                 terms[jobs.terms] = changed.terms
                 raise

@@ -6,17 +6,21 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Server, open_page
 from fake_hub import MAYA, READER, Hub, Refusal
 from test_page import open_tab
 
+from nanogpt import corpus
+from nanogpt.config import NanoGPTError
 from nanogpt.launch import visitors
 from nanogpt.runs import Run
-from nanogpt.ui import jobs_panel
+from nanogpt.ui import form, jobs_panel
 
 STATUS = "document.querySelector('#train-status').innerText"
+HERE = SimpleNamespace(server_name="127.0.0.1", share=False)
 PRICES = "document.querySelector('#jobs-hardware input').value"
 
 
@@ -99,21 +103,34 @@ def test_what_has_changed_is_shown_again_and_an_error_stays_in_the_panel(jobs_pa
 
 def test_the_prices_are_the_hubs_or_a_sentence(hub, home, monkeypatch):
     with pytest.raises(Exception, match="not signed in"):
-        jobs_panel.hardware_choices()
+        jobs_panel.hardware_choices(HERE)
     monkeypatch.setenv("HF_TOKEN", READER)
     with pytest.raises(Exception, match="read-only"):
-        jobs_panel.hardware_choices()
+        jobs_panel.hardware_choices(HERE)
     monkeypatch.setenv("HF_TOKEN", MAYA)
-    assert [name for _, name in jobs_panel.hardware_choices()] == ["t4-small", "a100-large", "cpu-upgrade"]
+    assert [name for _, name in jobs_panel.hardware_choices(HERE)] == ["t4-small", "a100-large", "cpu-upgrade"]
     hub.refuse = lambda request: Refusal(503) if "hardware" in request else None
     with pytest.raises(Exception, match="having problems"):
-        jobs_panel.hardware_choices()
+        jobs_panel.hardware_choices(HERE)
 
 
 def test_visitors_of_a_public_server_cannot_use_the_owners_account(hub, home, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", MAYA)
     monkeypatch.setattr(jobs_panel, "visitor", lambda: visitors.Visitor("0" * 32))
     with pytest.raises(Exception, match="On a public server"):
-        jobs_panel.terms("", "t4-small", "", "timed")
+        jobs_panel.terms(HERE, "", "t4-small", "", "timed")
     assert hub.requests == []
     assert not Run("diary").exists()
+
+
+def test_other_machines_cannot_rent_with_the_login_saved_here(hub, home, tiny_text, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    text, fields = corpus.add(tiny_text).id, ["timed", "modern", "1m", 100, *[None] * len(form.ADVANCED)]
+    asked = lambda page: jobs_panel.terms(page, text, "t4-small", "", *fields)
+    assert "at most $" in str(asked(HERE))
+    hub.requests.clear()
+    for page in (SimpleNamespace(server_name="0.0.0.0", share=False), SimpleNamespace(share=True)):
+        for look in (asked, jobs_panel.hardware_choices):
+            with pytest.raises(NanoGPTError, match="Other machines can reach this server"):
+                look(page)
+    assert hub.requests == []

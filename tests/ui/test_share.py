@@ -48,7 +48,7 @@ def test_the_saved_login_is_for_whoever_sits_at_the_machine(monkeypatch):
     assert sign_in.token(served("localhost"), None, None) == MAYA
     for page in (served("0.0.0.0"), served("192.168.1.7"), served(None), served(share=True), None):
         assert sign_in.token(page, "", None) is None
-        assert "saved" not in sign_in.told(page, None)
+        assert sign_in.told(page, None) == "To publish to your own account, use a token."
     assert "saved on this machine" in sign_in.told(served(), None)
 
 
