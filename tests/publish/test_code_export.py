@@ -190,7 +190,8 @@ def test_a_text_that_is_not_there_is_one_sentence(text, tmp_path, monkeypatch, c
     monkeypatch.setattr(sys, "argv", [program.name, missing])
     with pytest.raises(SystemExit):
         runpy.run_path(str(program))
-    assert capsys.readouterr().err.endswith(f"lost.py: error: there is no file {missing}; put the text next to this program, or name its file\n")
+    advice = "put the text next to this program, or name its file"
+    assert capsys.readouterr().err.endswith(f"lost.py: error: there is no file {missing}; {advice}\n")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
