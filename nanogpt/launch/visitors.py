@@ -237,6 +237,7 @@ class Visitor:
 
     def may_train(self) -> None:
         """Raise NanoGPTError if the server's limits do not let the visitor start training now."""
+        limits.check_training()
         self.has_room()
         most, most_waiting = limits.limit("NANOGPT_MAX_RUNS"), limits.limit("NANOGPT_MAX_WAITING")
         if most is not None and len(self.waiting()) >= most:

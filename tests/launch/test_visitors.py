@@ -287,6 +287,13 @@ def test_a_visitor_s_waiting_runs_are_counted_and_no_other_s(anna, otto, tiny_te
     otto.may_train()
 
 
+def test_nobody_may_train_where_training_is_turned_off(anna, monkeypatch):
+    monkeypatch.setenv("NANOGPT_TRAINING", "off")
+    for one in (anna, Visitor(None)):
+        with pytest.raises(NanoGPTError, match="Training is turned off"):
+            one.may_train()
+
+
 def test_many_starts_at_once_are_counted(anna, tiny_text):
     text = given(anna, tiny_text)
 

@@ -613,6 +613,17 @@ def test_the_tour_trains_in_a_process_of_its_own(one, monkeypatch):
         list(view_tour.trained(one, "mask"))
 
 
+@pytest.mark.parametrize(("module", "asked"), [(view_replay, ["lecture"]), (view_tour, [])])
+def test_no_view_trains_where_training_is_turned_off(one, monkeypatch, module, asked):
+    monkeypatch.setenv("NANOGPT_TRAINING", "off")
+    with gr.Blocks() as demo:
+        module.build(gr.Dropdown())
+    trains = next(made.fn for made in demo.fns.values() if made.name == "train")
+    event = [gr.EventData(None, dict(want="mask"))] if module is view_tour else []
+    [updates] = trains(*event, "one", *asked)
+    assert any("Training is turned off" in update.value["text"] for update in updates.values() if is_failure(update))
+
+
 # --- drawings, each alone in a browser ------------------------------------------------------------------------------
 
 # Runs the script of a component. What it triggers is in `sent`, and how often it listens to the window in `listens`.
