@@ -27,7 +27,8 @@ from . import (
     view_units,
 )
 from .drawn import drawn, is_failure
-from .view import SINGLE, View
+from .parts import QUIET
+from .view import LATEST, WAITS, View
 
 VIEWS = {  # id: its title and the module that draws it
     "characters": ("Characters", view_characters),
@@ -88,7 +89,7 @@ def build() -> UnderstandTab:
                     yield from coming_to(view, id, newest, number_of(asked), values)
 
             inputs = [asked, newest, *view.inputs, *view.holds]
-            tab.select(open_it, inputs, view.outputs, js=ASKED, **getattr(module, "SINGLE", SINGLE))
+            tab.select(open_it, inputs, view.outputs, js=ASKED, **WAITS if view.waits else LATEST)
     wire_run(run, downloaded, asked, newest, views)
     return UnderstandTab(run)
 
@@ -96,9 +97,20 @@ def build() -> UnderstandTab:
 def wire_run(run: gr.Dropdown, downloaded: Any, asked: gr.JSON, newest: gr.State, views: dict[str, View]) -> None:
     """Open the view in front again when another run is chosen, or its text has been downloaded.
 
-    It is one event for all views, because Gradio sends a component's events one at a time and waits for each answer.
-    Requests that a view still has running for the previous model are canceled.
+    What views still show of the previous model ends: their requests are canceled, and their openings outdated.
     """
+    run.change(None, cancels=[event for view in views.values() for event in view.events])
+    leave = lambda asked, newest, name: leave_others(newest, name, number_of(asked))
+    run.change(leave, [asked, newest, run], None, js=ASKED, trigger_mode="multiple", **QUIET)
+    for waits, places in ((False, dict(concurrency_limit=8, concurrency_id="understand")), (True, WAITS)):
+        these = {id: view for id, view in views.items() if view.waits == waits}
+        wire_openings(run, downloaded, asked, newest, these, LATEST | places | dict(js=ASKED, trigger_mode="multiple"))
+
+
+def wire_openings(
+    run: gr.Dropdown, downloaded: Any, asked: gr.JSON, newest: gr.State, views: dict[str, View], how: dict[str, Any]
+) -> None:
+    """Let one event for all `views` open the one in front: Gradio sends a component's events one after another."""
     inputs = list(dict.fromkeys(one for view in views.values() for one in (*view.inputs, *view.holds)))
     outputs = list(dict.fromkeys(one for view in views.values() for one in view.outputs))
 
@@ -109,7 +121,6 @@ def wire_run(run: gr.Dropdown, downloaded: Any, asked: gr.JSON, newest: gr.State
 
     def open_in_front(asked, newest, *values):
         yield {outputs[0]: gr.skip()}  # see `open_it`
-        leave_others(newest, values[inputs.index(run)])
         id, own = in_front(asked, values)
         if own and newest.get(id, Opening()).name != own[0]:  # or its tab has just opened it for this model
             yield from coming_to(views[id], id, newest, number_of(asked), own)
@@ -120,19 +131,15 @@ def wire_run(run: gr.Dropdown, downloaded: Any, asked: gr.JSON, newest: gr.State
         if own:
             yield from coming_to(views[id], id, newest, number_of(asked), own)
 
-    opens: dict[str, Any] = dict(
-        js=ASKED, show_progress="hidden", api_visibility="private", concurrency_limit=8, concurrency_id="understand",
-    )  # fmt: skip
-    run.change(None, cancels=[event for view in views.values() for event in view.events])
-    run.change(open_in_front, [asked, newest, *inputs], outputs, **opens, trigger_mode="multiple")
-    downloaded.then(with_text, [asked, newest, *inputs], outputs, **opens)
+    run.change(open_in_front, [asked, newest, *inputs], outputs, **how)
+    downloaded.then(with_text, [asked, newest, *inputs], outputs, **how)
 
 
-def leave_others(newest: dict[str, Opening], name: str | None) -> None:
-    """Note that views of other models are no longer complete: what they still had to show has been canceled."""
+def leave_others(newest: dict[str, Opening], name: str | None, number: int) -> None:
+    """End the openings of other models that are older than `number`. What they have shown isn't complete."""
     for opening in newest.values():
-        if opening.name != name:
-            opening.state = None
+        if opening.name != name and opening.number < number:
+            opening.state, opening.number = None, number
 
 
 def number_of(asked: Any) -> int:

@@ -23,6 +23,9 @@ SINGLE: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
 )
 LATEST: dict[str, Any] = SINGLE | dict(trigger_mode="always_last")  # of quick changes, answer the last
+# Options for a handler that may wait for minutes until it can compute (measuring.py). There are many places, because
+# waiting takes one, and all are for such handlers, so that no other view waits for them.
+WAITS: dict[str, Any] = LATEST | dict(concurrency_limit=32, concurrency_id="waiting")
 NO_RUN = "There is no trained model yet. Train one first."
 
 
@@ -42,6 +45,7 @@ class View:
     again: Callable | None = None  # reads `inputs` and `holds`, which are None after another model; default: `open`
     holds: list = field(default_factory=list)
     depends: Callable[[Run], Any] = lambda run: None  # what else it shows besides the model and its text
+    waits: bool = False  # opening it may wait for a run or another measurement to end
 
     def state(self, name: str | None) -> tuple | None:
         """Return what the view of a run depends on: equal if nothing has changed. None if the run can't be opened."""

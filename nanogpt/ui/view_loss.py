@@ -28,10 +28,6 @@ from .view import View, opened
 
 PATIENCE = 120.0  # seconds to wait for the counts; after that, opening the view again shows them
 PUBLIC_SECONDS = 20.0  # on a public server, of learning while reading
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=4, concurrency_id="ruler", api_visibility="private",
-    trigger_mode="always_last",
-)  # fmt: skip
 LEARNING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="measure", api_visibility="private",
 )  # fmt: skip
@@ -214,4 +210,4 @@ def build(run: gr.Dropdown, scores: gr.HTML) -> View:
     for ended in (learning.then, learning.failure):
         ended(None, wrong, [wrong, button], js=ENDED)
     # opened again each time, because your score and the counts may have changed
-    return View(begin, [run, scores], [view, wrong], [learning], depends=lambda run: time.monotonic())
+    return View(begin, [run, scores], [view, wrong], [learning], depends=lambda run: time.monotonic(), waits=True)

@@ -20,10 +20,6 @@ from .view import View, opened
 if TYPE_CHECKING:
     from ..explain.opened import Opened
 
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=8, concurrency_id="parts", api_visibility="private",
-    trigger_mode="always_last",
-)  # fmt: skip
 WRITING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=4, concurrency_id="parts-sample", api_visibility="private",
     trigger_mode="always_last",
@@ -141,4 +137,4 @@ def build(run: gr.Dropdown) -> View:
         view.input(switched, [view, run, *how], outputs, **WRITING),
         gr.on([prompt.submit, seed.submit, length.submit], write, [run, off, *how], outputs, **WRITING),
     ]
-    return View(begin, [run], [view, off, texts, wrong], events, again, [off])
+    return View(begin, [run], [view, off, texts, wrong], events, again, [off], waits=True)

@@ -12,17 +12,13 @@ from .. import errors, explain
 from ..config import NanoGPTError
 from .drawn import drawn, said, told
 from .measuring import WAITING, in_turn
-from .view import View, opened, own_text, text_buttons
+from .view import WAITS, View, opened, own_text, text_buttons
 from .view_characters import a_passage, a_sample, first_text
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
 
 LONGEST = 200  # characters
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=8, concurrency_id="parts", api_visibility="private",
-    trigger_mode="always_last",
-)  # fmt: skip
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
@@ -129,8 +125,8 @@ def build(run: gr.Dropdown) -> View:
         yield from show(name, lambda one: now or first_text(one))
 
     events = [
-        sample.click(use_sample, run, outputs, **SINGLE),
-        passage.click(use_passage, run, outputs, **SINGLE),
-        use.click(use_own, [run, own], outputs, **SINGLE),
+        sample.click(use_sample, run, outputs, **WAITS),
+        passage.click(use_passage, run, outputs, **WAITS),
+        use.click(use_own, [run, own], outputs, **WAITS),
     ]
-    return View(begin, [run], outputs, events, again, [text])
+    return View(begin, [run], outputs, events, again, [text], waits=True)

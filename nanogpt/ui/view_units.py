@@ -11,16 +11,13 @@ from .. import errors, explain
 from ..config import NanoGPTError
 from .drawn import drawn, said, told
 from .measuring import WAITING, in_turn
-from .view import View, opened, own_text, text_buttons
+from .view import WAITS, View, opened, own_text, text_buttons
 from .view_characters import a_passage, a_sample, first_text
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
 
 LONGEST = 400  # characters
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=8, concurrency_id="parts", api_visibility="private"
-)
 FEATURES = {name: words for name, (words, _) in explain.features.FEATURES.items()}
 
 
@@ -122,10 +119,11 @@ def build(run: gr.Dropdown) -> View:
         yield from show(name, lambda one: now or "", lambda one, text: of_selection(one, text, start, end))
 
     events = [
-        sample.click(from_(a_sample), [run, feature], outputs, **SINGLE),
-        passage.click(from_(a_passage), [run, feature], outputs, **SINGLE),
-        use.click(use_own, [run, feature, own], outputs, **SINGLE),
-        feature.input(again, [run, feature, text], outputs, **SINGLE, trigger_mode="always_last"),
-        view.select(select, [run, text], outputs, **SINGLE),
+        sample.click(from_(a_sample), [run, feature], outputs, **WAITS),
+        passage.click(from_(a_passage), [run, feature], outputs, **WAITS),
+        use.click(use_own, [run, feature, own], outputs, **WAITS),
+        feature.input(again, [run, feature, text], outputs, **WAITS),
+        # of selections, the first: a later one would be sent with the places of this one
+        view.select(select, [run, text], outputs, **WAITS | dict(trigger_mode="once")),
     ]
-    return View(from_(first_text), [run, feature], outputs, events, again, [text])
+    return View(from_(first_text), [run, feature], outputs, events, again, [text], waits=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from nanogpt.ui import (
     measuring,
     missing_text,
     share_tab,
+    understand_tab,
     view,
     view_architecture,
     view_attention,
@@ -89,6 +91,38 @@ def test_an_older_opening_of_a_view_ends_and_a_late_one_shows_nothing():
     assert ended == ["first"]
     assert list(while_newest(newest, "loss", opening(3), iter([dict(view=3)]))) == []  # sent earlier, arrived later
     assert newest == dict(loss=opening(4), parts=opening(2))
+
+
+def test_another_model_ends_what_a_view_still_shows_of_the_one_before():
+    """Its tab shows another view by then, so that no newer opening of its own ends it."""
+    newest: dict[str, Opening] = {}
+    forever = iter(lambda: dict(said="waiting"), None)
+    opening = while_newest(newest, "units", Opening(2, "one"), forever)
+    other = while_newest(newest, "parts", Opening(5, "another"), forever)
+    assert [next(opening), next(other)] == [dict(said="waiting")] * 2
+    leave_others(newest, "another", 1)  # sent earlier, arrived later
+    leave_others(newest, "one", 3)
+    assert [next(opening), next(other)] == [dict(said="waiting")] * 2  # of this model, and of one chosen later
+    leave_others(newest, "another", 4)
+    assert list(opening) == []
+    assert next(other) == dict(said="waiting")
+
+
+def test_views_that_wait_take_no_places_of_others_and_their_openings_are_never_dropped(home):
+    with gr.Blocks() as demo:
+        tab = understand_tab.build()
+    selects = [
+        one for one in demo.fns.values() if one.targets and one.targets[0][1] == "select" and one.name == "open_it"
+    ]
+    assert len(selects) == len(understand_tab.VIEWS)
+    assert {one.trigger_mode for one in selects} == {"always_last"}
+    places = lambda fns: Counter(one.concurrency_id for one in fns)
+    assert places(selects) == dict(explain=9, waiting=4)
+    changes = [
+        one for one in demo.fns.values() if (tab.run._id, "change") in one.targets and one.name == "open_in_front"
+    ]
+    assert places(changes) == dict(understand=1, waiting=1)
+    assert {one.concurrency_limit for one in demo.fns.values() if one.concurrency_id == "waiting"} == {32}
 
 
 class Visit:
@@ -155,9 +189,9 @@ def test_a_view_shows_its_model_again_after_another_one_was_chosen_elsewhere(one
     visit.come("one")
     visit.shown[status] = dict(text="Stage 3, step 400.", state="running")
     assert visit.come("one") == []
-    leave_others(visit.newest, "one")
+    leave_others(visit.newest, "one", 9)
     assert visit.come("one") == []
-    leave_others(visit.newest, "another")
+    leave_others(visit.newest, "another", 9)
     [shown] = visit.come("one")
     assert shown[status]["text"] == ""
 
