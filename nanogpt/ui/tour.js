@@ -2,16 +2,19 @@
 // for what a step has asked of the server, draw(root, {want: key, …}). `model` names the weights that it is about.
 //
 // A step asks, then has you do something (tour_steps.js), and answers when both are done. How far you are is kept in the
-// browser. `select` asks the server for something quick, `submit` has it train, `stop` ends that; each comes with {want, …}.
+// browser. `select` asks the server for something quick and comes with {want, …}. The events of TRAINS have it train: it says
+// in `doing` what happens, and {want, ended: true} when nothing more comes. `stop` ends that.
 function draw(root, data) {
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const STORED = "nanogpt-tour";
+  const TRAINS = { mask: "submit", adamw: "apply" }; // an event for each, because one that is pending takes no other
   if (!data) return root.replaceChildren();
   const view = root.__tour || (root.__tour = { at: 0, done: new Set(), answers: {}, heard: {} });
   if (!view.lesson) Object.assign(view, remembered());
   if (data.want) {
-    view.heard[data.want] = data;
-    if (view.hear) view.hear(data);
+    const { doing, ended } = view.heard[data.want] || {};
+    if (!data.ended) told(data);
+    else if (doing && !ended) told({ ...view.heard[data.want], doing: "Stopped.", spoken: "Stopped.", ended: true });
     return;
   }
   if (!data.steps) return root.replaceChildren();
@@ -20,6 +23,16 @@ function draw(root, data) {
   view.at = Math.min(view.at, data.steps.length - 1);
   show();
 
+  function told(message) {
+    view.heard[message.want] = message;
+    if (view.hear) view.hear(message);
+  }
+  function train(want) { // unless another step has asked for it already
+    const { doing, ended } = view.heard[want] || {};
+    if (doing && !ended) return view.hear(view.heard[want]);
+    told({ want, doing: "Waiting for its turn …" });
+    trigger(TRAINS[want], {});
+  }
   function remembered() {
     try {
       const { at = 0, done = [], answers = {} } = JSON.parse(localStorage.getItem(STORED)) || {};
@@ -87,9 +100,8 @@ function draw(root, data) {
     function begin() { // what there is to do appears once you have chosen an answer
       const inner = html("div", "tour-area");
       area.replaceChildren(html("p", "tour-todo", step.do), inner);
-      const said = (event) => (payload) => trigger(event, payload);
       hear = tourSteps(html)[step.key](inner, view.lesson, {
-        heard: view.heard, ask: said("select"), train: said("submit"), stop: () => trigger("stop", {}), button,
+        heard: view.heard, ask: (payload) => trigger("select", payload), train, stop: () => trigger("stop", {}), button,
         complete: () => {
           if (view.done.has(step.key)) return;
           keep(() => view.done.add(step.key));

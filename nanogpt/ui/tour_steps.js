@@ -9,6 +9,14 @@ function tourSteps(html) {
     made.setAttribute("role", "status");
     return made;
   };
+  const telling = () => { // a message; screen readers announce `spoken` instead of one that counts
+    const said = html("div", "tour-said"), aloud = status("spoken");
+    const tell = (doing, spoken = doing) => {
+      said.textContent = doing;
+      if (aloud.textContent !== spoken) aloud.textContent = spoken;
+    };
+    return { tell, nodes: [said, aloud] };
+  };
   const texts = (columns) => { // [[name, text], …] side by side
     const box = html("div", "tour-texts");
     for (const [name, text] of columns) {
@@ -126,12 +134,12 @@ function tourSteps(html) {
     },
 
     mask(area, lesson, { heard, train, stop, button, complete }) {
-      const row = html("div", "tour-row"), said = status(), shown = html("div", "");
-      row.append(button("Train both", () => { said.textContent = "Starting …"; train({ want: "mask" }); }), button("Stop", stop));
-      area.append(row, said, shown);
-      const hear = ({ want, events = [], doing = "", words = "" }) => {
+      const row = html("div", "tour-row"), { tell, nodes } = telling(), shown = html("div", "");
+      row.append(button("Train both", () => train("mask")), button("Stop", stop));
+      area.append(row, ...nodes, shown);
+      const hear = ({ want, events = [], doing = "", spoken, words = "" }) => {
         if (want !== "mask") return;
-        said.textContent = doing;
+        tell(doing, spoken);
         const line = (name, key) => ({ name, points: events.map((event) => [event.step, event[key].held_out]) });
         shown.replaceChildren(...(events.length ? [curves([line("With the mask", "with"), line("Without it", "without")], "Loss on held-out text while both train")] : []));
         const last = events[events.length - 1];
@@ -160,30 +168,30 @@ function tourSteps(html) {
     },
 
     training(area, lesson, { heard, train, button, complete }) {
-      const row = html("div", "tour-row"), said = status(), shown = html("div", ""), code = html("pre", "tour-code");
+      const row = html("div", "tour-row"), { tell, nodes } = telling(), shown = html("div", ""), code = html("pre", "tour-code");
       let taken = 0, wanted = 0;
       const step = (count) => {
         wanted += count;
         if (ready()) advance();
-        else { said.textContent = "Starting a process that trains …"; train({ want: "adamw" }); }
+        else train("adamw");
       };
       const ready = () => heard.adamw?.weights;
       for (const count of [1, 10, 100]) row.append(button(count === 1 ? "1 step" : `${count} steps`, () => step(count)));
       code.tabIndex = 0;
       code.setAttribute("aria-label", "The training step in PyTorch, with the numbers of the last one");
-      area.append(row, code, said, shown);
+      area.append(row, code, ...nodes, shown);
       write();
       return ({ want, doing = "" }) => {
         if (want !== "adamw" || !wanted) return; // step 9 asks for the same
         if (ready()) advance();
-        else said.textContent = doing.startsWith("AdamW") ? "Training a tiny model …" : doing; // step 9 has SGD, too
+        else tell(doing.startsWith("AdamW") ? "Training a tiny model …" : doing); // step 9 has SGD, too
       };
       function advance() {
         const { adamw } = heard.adamw;
         taken = Math.min(adamw.length, taken + wanted);
         wanted = 0;
         write();
-        said.textContent = `After ${taken} step${taken === 1 ? "" : "s"}: loss ${adamw[taken - 1].toFixed(2)}, at the beginning ${adamw[0].toFixed(2)}.`;
+        tell(`After ${taken} step${taken === 1 ? "" : "s"}: loss ${adamw[taken - 1].toFixed(2)}, at the beginning ${adamw[0].toFixed(2)}.`);
         shown.replaceChildren(curves([{ name: "Loss of each batch", points: adamw.slice(0, taken).map((loss, i) => [i + 1, loss]) }], "Loss while it trains"));
         if (taken >= 100) complete();
       }
@@ -200,20 +208,19 @@ function tourSteps(html) {
     },
 
     adamw(area, lesson, { heard, train, stop, button, complete }) {
-      const row = html("div", "tour-row"), said = status(), shown = html("div", "");
+      const row = html("div", "tour-row"), { tell, nodes } = telling(), shown = html("div", "");
       let which = 0;
       const begin = () => {
         heard.both = true;
         if (heard.adamw?.weights) return hear({ ...heard.adamw, doing: "Both are already trained. These are their losses." });
-        said.textContent = "Starting …";
-        train({ want: "adamw" });
+        train("adamw");
       };
       row.append(button("Train with both", begin), button("Stop", stop));
-      area.append(row, said, shown);
+      area.append(row, ...nodes, shown);
       const hear = (message) => {
-        const { want, adamw = [], sgd = [], rate, weights, doing = "" } = message;
+        const { want, adamw = [], sgd = [], rate, weights, doing = "", spoken } = message;
         if (want !== "adamw" || !heard.both) return; // step 8 trains both, too, but shows only one
-        said.textContent = doing;
+        tell(doing, spoken);
         const line = (name, losses) => ({ name, points: losses.map((loss, i) => [i + 1, loss]) });
         if (!adamw.length) return;
         shown.replaceChildren(curves([line("AdamW", adamw), line(rate ? `SGD, learning rate ${rate}` : "SGD", sgd)], "Loss while it trains"));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -25,8 +26,7 @@ TRAINING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
 PARTS = ("attention", "mlp")
-# For when training was canceled: replace a message that still says it is running.
-ENDED = "(now) => (now?.doing ? { ...now, doing: 'Stopped.' } : { __type__: 'update' })"
+ENDED = "() => ({ want: 'WANT', ended: true })"  # for when training ends, in whatever way
 
 
 # ---- handlers: what a step of the tour asks for --------------------------------------------------------------------
@@ -64,6 +64,7 @@ def trained(one: Opened, want: str) -> Iterator[dict[str, Any]]:
     path, _ = explain.tiny.text_for(one)
     found: dict[str, Any] = dict(want=want, events=[])
     began = time.monotonic()
+    yield found | dict(doing="Starting …")
     for event in explain.tiny.asked(want, path, lambda: bool(queue.running())):
         if limits.is_public() and time.monotonic() - began > measuring.SECONDS:
             raise NanoGPTError(f"This took longer than the {measuring.SECONDS:.0f} s this server allows.")
@@ -71,14 +72,25 @@ def trained(one: Opened, want: str) -> Iterator[dict[str, Any]]:
             yield found | dict(doing=measuring.WAITING)
         elif want == "mask" and event:
             found["events"] = [*found["events"], event]
-            yield found | dict(doing=f"Step {event['step']:,}.")
+            yield found | dict(doing=f"Step {event['step']:,}.", spoken="Training.")
         elif event:
             found |= event
-            yield found | dict(doing=f"AdamW: {len(event['adamw'])} steps; SGD: {len(event['sgd'])} steps.")
+            steps = f"AdamW: {len(event['adamw'])} steps; SGD: {len(event['sgd'])} steps."
+            yield found | dict(doing=steps, spoken="Training.")
     words = (
         explain.tour_steps.mask_words(found["events"][-1]) if want == "mask" else explain.tour_steps.adamw_words(found)
     )
     yield found | dict(doing="", words=words)
+
+
+def train(want: str, name: str | None) -> Iterator[list]:
+    """Train the tiny models of a step. Yield updates: a message for tour.js, and the line that says why it failed."""
+    try:
+        visitor().may_train()
+        for message in trained(opened(name), want):
+            yield [message, told("")]
+    except errors.PROBLEMS as error:
+        yield [gr.skip(), told(errors.explain(error), "failed")]
 
 
 # ---- the view ------------------------------------------------------------------------------------------------------
@@ -107,19 +119,12 @@ def build(run: gr.Dropdown) -> View:
         except errors.PROBLEMS as error:
             yield {wrong: told(errors.explain(error), "failed")}
 
-    def train(event: gr.EventData, name):
-        want = str(getattr(event, "want", ""))
-        try:
-            visitor().may_train()
-            for message in trained(opened(name), want) if want in explain.tiny.QUESTIONS else ():
-                yield {view: message, wrong: told("")}
-        except errors.PROBLEMS as error:
-            yield {view: dict(want=want, doing="Stopped."), wrong: told(errors.explain(error), "failed")}
-
     asking = view.select(ask, run, [view, wrong], **SINGLE, trigger_mode="multiple")
-    training = view.submit(train, run, [view, wrong], **TRAINING)
-    for ended in (training.then, training.failure):
-        ended(None, view, view, js=ENDED)
-    view.stop(None, cancels=[training])  # first, or what it says next would replace this:
+    trains = dict(mask=view.submit, adamw=view.apply)  # as in tour.js
+    trainings = [event(partial(train, want), run, [view, wrong], **TRAINING) for want, event in trains.items()]
+    for want, training in zip(trains, trainings):
+        for ended in (training.then, training.failure):
+            ended(None, None, view, js=ENDED.replace("WANT", want))
+    view.stop(None, cancels=trainings)  # first, or what they say next would replace this:
     view.stop(lambda: told("Stopped."), None, wrong, **QUIET)
-    return View(begin, [run], [view, wrong], [asking, training])
+    return View(begin, [run], [view, wrong], [asking, *trainings])

@@ -636,10 +636,11 @@ def test_the_tour_trains_in_a_process_of_its_own(one, monkeypatch):
         yield from [dict(paused=True), {}, *MASKS]
 
     monkeypatch.setattr(tiny, "asked", process)
-    waiting, first, second, last = view_tour.trained(one, "mask")
+    starting, waiting, first, second, last = view_tour.trained(one, "mask")
     assert asked == [("mask", one.text_folder() / "text.txt", False)]
-    assert waiting["doing"] == measuring.WAITING
+    assert (starting["doing"], waiting["doing"]) == ("Starting …", measuring.WAITING)
     assert (first["events"], second["doing"]) == (MASKS[:1], "Step 400.")
+    assert first["spoken"] == second["spoken"]  # to those who hear each change
     assert (last["events"], last["words"]) == (MASKS, tour_steps.mask_words(MASKS[-1]))
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     monkeypatch.setattr(measuring, "SECONDS", -1.0)
@@ -647,15 +648,14 @@ def test_the_tour_trains_in_a_process_of_its_own(one, monkeypatch):
         list(view_tour.trained(one, "mask"))
 
 
-@pytest.mark.parametrize(("module", "asked"), [(view_replay, ["lecture"]), (view_tour, [])])
-def test_no_view_trains_where_training_is_turned_off(one, monkeypatch, module, asked):
+def test_no_view_trains_where_training_is_turned_off(one, monkeypatch):
     monkeypatch.setenv("NANOGPT_TRAINING", "off")
     with gr.Blocks() as demo:
-        module.build(gr.Dropdown())
-    trains = next(made.fn for made in demo.fns.values() if made.name == "train")
-    event = [gr.EventData(None, dict(want="mask"))] if module is view_tour else []
-    [updates] = trains(*event, "one", *asked)
-    assert any("Training is turned off" in update.value["text"] for update in updates.values() if is_failure(update))
+        view_replay.build(gr.Dropdown())
+    [train] = [made.fn for made in demo.fns.values() if made.name == "train"]
+    for [updates] in (train("one", "lecture"), view_tour.train("mask", "one")):
+        said = list(updates.values() if isinstance(updates, dict) else updates)[-1]
+        assert said.value["text"].startswith("Training is turned off")
 
 
 # --- drawings, each alone in a browser ------------------------------------------------------------------------------
@@ -817,7 +817,7 @@ def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
     page.get_by_role("button", name="Train with both").click()
     assert (curves(), page.locator(".tour-dot[data-done=true]").count()) == (1, 2)
     assert page.locator(".tour-said").text_content().startswith("Both are already trained.")
-    assert [event for event, _ in page.evaluate("sent")] == ["submit"]  # only once
+    assert [event for event, _ in page.evaluate("sent")] == ["apply"]  # only once
     page.get_by_role("button", name="Back").click()
     assert curves() == 0
     page.get_by_role("button", name="Finish").or_(page.get_by_role("button", name="Next")).click()
@@ -829,12 +829,45 @@ def test_a_training_of_the_tour_that_was_canceled_says_so(alone):
     page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
     draw(page, steps=STEPS[1:], model="a", tokens=["T"])
     page.locator(".tour-question input").first.check()
-    draw(page, want="mask", events=[], doing="Step 400.")
-    ended = page.evaluate(f"({view_tour.ENDED})(props.value)")
-    draw(page, **ended)
-    assert page.locator(".tour-said").text_content() == "Stopped."
-    done = dict(want="mask", events=MASKS, doing="", words="So.")
-    assert page.evaluate(f"({view_tour.ENDED})({json.dumps(done)})") == dict(__type__="update")
+    ends = lambda: draw(page, **page.evaluate(f"({view_tour.ENDED.replace('WANT', 'mask')})()"))
+    said = lambda: page.locator(".tour-said, .tour-do .spoken").all_text_contents()
+    train = lambda: page.get_by_role("button", name="Train both").click()
+    train()
+    assert said() == ["Waiting for its turn …"] * 2
+    ends()  # before it has said anything
+    assert said() == ["Stopped."] * 2
+    train()
+    for step in (375, 400):
+        draw(page, want="mask", events=[], doing=f"Step {step}.", spoken="Training.")
+        train()  # which does nothing: it is being trained
+    assert said() == ["Step 400.", "Training."]
+    for _ in range(2):  # a cancel says it twice
+        ends()
+    assert said() == ["Stopped."] * 2
+    train()
+    draw(page, want="mask", events=MASKS, doing="", words="So.")
+    ends()
+    assert said() == [""] * 2
+    assert page.locator(".side").count() == 2
+    assert [event for event, _ in page.evaluate("sent")] == ["submit"] * 3
+
+
+@pytest.mark.slow
+def test_two_steps_of_the_tour_can_train_at_once(alone):
+    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    steps = [dict(STEPS[0], key=key, title=key) for key in ("mask", "training", "adamw")]
+    draw(page, steps=steps, model="a", tokens=["T"])
+    said = lambda: page.locator(".tour-said").text_content()
+    for button in ("Train both", "1 step", "Train with both"):
+        page.locator(".tour-question input").first.check()
+        page.get_by_role("button", name=button).click()
+        assert said() == "Waiting for its turn …"
+        draw(page, want="mask", events=[], doing="Step 25.", spoken="Training.")
+        if button != "Train with both":
+            page.get_by_role("button", name="Next").click()
+    assert page.evaluate("sent") == [["submit", {}], ["apply", {}]]  # the last two steps train the same
+    draw(page, **page.evaluate(f"({view_tour.ENDED.replace('WANT', 'mask')})()"))
+    assert said() == "Waiting for its turn …"  # this one hasn't ended
 
 
 @pytest.mark.slow
