@@ -57,9 +57,9 @@ def said(elem_id: str) -> gr.HTML:
     return drawn("status_line", line(""), visible=False, elem_id=elem_id)
 
 
-def told(text: str, state: str = "idle") -> gr.HTML:
-    """Return the update for a `said` line: what was done, or why it failed."""
-    return gr.HTML(line(text, state), visible=bool(text))
+def told(text: str, state: str = "idle", spoken: str | None = None) -> gr.HTML:
+    """Return the update for a `said` line: what was done, or why it failed. See `line` for `spoken`."""
+    return gr.HTML(line(text, state, spoken=spoken), visible=bool(text))
 
 
 def is_failure(update: Any) -> bool:

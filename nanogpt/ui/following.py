@@ -47,7 +47,7 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
     threading.Thread(target=run, daemon=True).start()
     sentence, state, since = "Starting.", "running", time.monotonic()
     while state == "running":
-        yield line(f"{sentence} {time.monotonic() - since:.0f} s", state)
+        yield line(f"{sentence} {time.monotonic() - since:.0f} s", state, spoken=sentence)
         try:
             sentence, state = told.get(timeout=1)
         except queue.Empty:

@@ -1,10 +1,10 @@
-// The parts of a model: draw(root, {model, n_layer, n_head, rises: {key: nats}, names: {key: text}, off: [key, …], said}).
+// The parts of a model: draw(root, {model, n_layer, n_head, rises: {key: nats}, names: {key: text}, off: [key, …], said, spoken}).
 //
 // One row per block; each cell is a switch, colored by how much the loss rises without the part. The grid is one tab
 // stop with arrow keys. Switching sets `off`, the keys of all parts that are off, and triggers `input`. While the grid
-// fills, `off` is empty, and what you have switched stays as it is.
+// fills, `off` is empty, and what you have switched stays as it is; screen readers announce `spoken` instead of `said`.
 function draw(root, data) {
-  const { model = "", n_layer = 0, n_head = 0, rises = {}, names = {}, off = [], said = "" } = data || {};
+  const { model = "", n_layer = 0, n_head = 0, rises = {}, names = {}, off = [], said = "", spoken = said } = data || {};
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const signed = (rise) => (rise === undefined ? "…" : Math.abs(rise) < 0.005 ? "0" : (rise > 0 ? "+" : "−") + Math.abs(rise).toFixed(2));
   const size = `${n_layer} ${n_head} ${model}`;
@@ -44,19 +44,19 @@ function draw(root, data) {
       const column = grid[row].indexOf(document.activeElement);
       stop(grid[row + down]?.[column + right] || grid[row][column]).focus();
     });
-    const reset = html("button", "switches-reset", "Switch all on"), words = html("p", "switches-words");
+    const reset = html("button", "switches-reset", "Switch all on"), words = html("p", "switches-words"), aloud = html("p", "spoken");
     reset.type = "button";
     reset.addEventListener("click", () => { view.off.clear(); changed(); });
-    words.setAttribute("role", "status");
+    aloud.setAttribute("role", "status");
     box.append(table);
-    root.replaceChildren(...(n_layer ? [box, reset, words] : []));
-    view = root.__switches = { size, cells, grid, reset, words, off: new Set() };
+    root.replaceChildren(...(n_layer ? [box, reset, words, aloud] : []));
+    view = root.__switches = { size, cells, grid, reset, words, aloud, off: new Set() };
     if (n_layer) stop(grid[0][0]);
   }
   view.names = names;
   view.rises = rises;
   if (off.length) view.off = new Set(off);
-  if (view.words.textContent !== said) view.words.textContent = said;
+  for (const [node, text] of [[view.words, said], [view.aloud, spoken]]) if (node.textContent !== text) node.textContent = text;
   paint();
 
   function stop(button) {

@@ -198,7 +198,7 @@ def build(run: gr.Dropdown, scores: gr.HTML) -> View:
             one, found = opened(name), None
             for found in learn(one):
                 if found["windows"] % 5 == 1:
-                    yield {wrong: told(how_far(found), "running")}
+                    yield {wrong: told(how_far(found), "running", spoken="Reading.")}
             yield {view: ruler(one, learned=found, player=score_of(one, known)), wrong: told("")}
         except PROBLEMS as error:
             yield {wrong: told(explain(error), "failed")}

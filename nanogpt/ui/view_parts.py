@@ -32,14 +32,15 @@ def grid(one: Opened, found: dict[str, Any], off: list[str], said: str = "") -> 
     """Return the data for switches.js: by how much the loss rises without each part, and the parts that are off."""
     config, all_parts = one.model.config, explain.ablation.parts_of(one.model)
     rises = found.get("rises", {})
+    more: dict[str, Any] = {}
     if not said and len(rises) < len(all_parts):
-        said = f"Measuring: {len(rises)} of {len(all_parts)} parts."
+        said, more = f"Measuring: {len(rises)} of {len(all_parts)} parts.", dict(spoken="Measuring.")
     elif not said:
         measured = f"Measured on {found['on']}, where the whole model has a loss of {found['loss']:.3f}."
         said = " ".join([*explain.ablation.summary(one.model, rises), measured])
     return dict(
         model=one.run.name, n_layer=config.n_layer, n_head=config.n_head, rises=rises, off=off, said=said,
-        names={part.key: str(part) for part in all_parts},
+        names={part.key: str(part) for part in all_parts}, **more,
     )  # fmt: skip
 
 

@@ -85,25 +85,27 @@ def sample(stage: int, last: dict) -> dict[str, str]:
     return dict(name=title(stage), prompt="", text=last.get("sample", ""), said=explain.replay.ADDS[stage], state=state)
 
 
-def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], str]]:
-    """Train the stages that haven't been trained on a text yet. Yield all events so far, and what is happening."""
+def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], dict[str, Any]]]:
+    """Train the stages that haven't been trained on a text yet. Yield all events so far, and a line about them."""
     events, began = explain.replay.kept(folder), time.monotonic()
     missing = [stage for stage in stages_of(which) if stage not in events]
     most = limits.limit("NANOGPT_MAX_SECONDS")
-    doing: dict[int, str] = {}  # what each of the stages that train now is doing
+    steps: dict[int, str] = {}  # of the stages that train now: where they are
     for stage, event in explain.replay.in_pairs(folder / "text.txt", missing, lambda: bool(queue.running())):
         if most is not None and time.monotonic() - began > most:
             raise NanoGPTError(f"Stopped after {in_words(most)}, the most this server allows. Start again to continue.")
         if event is None:
             explain.replay.keep(folder, stage, events[stage])
-            del doing[stage]
+            del steps[stage]
             continue
         if "step" in event:
             events = {**events, stage: [*events.get(stage, []), event]}
-        step = f", step {events[stage][-1]['step']:,}" if stage in events else ""
-        doing[stage] = f"Stage {stage}: {names()[stage]}{step}."
-        yield events, " ".join([*doing.values(), *(["Paused while a run trains."] if event.get("paused") else [])])
-    yield events, f"Done: every stage was trained on {trained_on(folder)}, from the same seed."
+        steps[stage] = f", step {events[stage][-1]['step']:,}" if stage in events else ""
+        paused = " Paused while a run trains." if event.get("paused") else ""
+        text = " ".join(f"Stage {one}: {names()[one]}{step}." for one, step in steps.items())
+        spoken = " ".join(f"Stage {one}: {names()[one]}." for one in steps)
+        yield events, line(text + paused, "running", spoken=spoken + paused)
+    yield events, line(f"Done: every stage was trained on {trained_on(folder)}, from the same seed.", "finished")
 
 
 def trained_on(folder: Path) -> str:
@@ -168,8 +170,7 @@ def build(run: gr.Dropdown) -> View:
             folder = folder_of(opened(name))
             before = None
             for events, doing in trained(folder, which):
-                state = "finished" if doing.startswith("Done") else "running"
-                update = {status: line(doing, state), wrong: told("")}
+                update = {status: doing, wrong: told("")}
                 yield update if events is before else {**update, **updates(events, which)}
                 before = events
         except errors.PROBLEMS as error:

@@ -76,7 +76,8 @@ def build(run: gr.Dropdown) -> View:
     def show(name: str | None, prompt: str, seed):
         try:
             for data, so_far in travel(opened(name), prompt, seed):
-                yield {view: data, when: slider(data), wrong: told("")} if data else {wrong: told(so_far, "running")}
+                writing = told(so_far, "running", spoken="Writing.")
+                yield {view: data, when: slider(data), wrong: told("")} if data else {wrong: writing}
         except errors.PROBLEMS as error:
             yield {view: None, when: dict(steps=[], at=0), wrong: told(errors.explain(error), "failed")}
 

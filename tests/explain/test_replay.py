@@ -117,8 +117,15 @@ def test_only_the_chosen_stages_are_trained_and_only_once(folder, monkeypatch, w
     for _ in range(2):
         *_, (events, said) = view_replay.trained(folder, which)
         assert set(events) == set(asked) == set(view_replay.stages_of(which))
-        assert said.startswith("Done")
+        assert (said["text"][:4], said["state"]) == ("Done", "finished")
     assert asked == list(dict(lecture=replay.LECTURE, recipe=replay.MODERN)[which])
+
+
+def test_screen_readers_hear_which_stage_trains_and_not_every_step(folder, monkeypatch):
+    monkeypatch.setattr(replay, "replay", lambda path, stage, paused: (event for event in EVENTS))
+    said = [line for _, line in view_replay.trained(folder, "lecture") if line["state"] == "running"]
+    assert len({line["text"] for line in said}) > len({line["spoken"] for line in said}) > 1
+    assert not any("step" in line["spoken"] for line in said)
 
 
 def test_a_public_server_ends_it_in_time(folder, monkeypatch):

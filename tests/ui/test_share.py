@@ -127,6 +127,7 @@ def test_work_is_followed_to_its_end_and_goes_on_without_a_reader():
     lines = list(following.following(work))
     assert [one["state"] for one in lines] == ["running"] * (len(lines) - 1) + ["finished"]
     assert any("halfway" in one["text"] for one in lines)
+    assert {one["spoken"] for one in lines[:-1]} <= {"Starting.", "halfway"}  # without the seconds
     assert lines[-1]["link"] == "https://example.org/x"
     started = following.following(work)
     next(started)

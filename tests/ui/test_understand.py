@@ -356,6 +356,8 @@ def test_the_grid_fills_and_says_what_it_found(one):
     assert last["n_layer"] == last["n_head"] == 2
     assert "Measured on held-out text, where the whole model has a loss of" in last["said"]
     assert filling[0]["said"] == "Measuring: 0 of 8 parts."
+    assert {data["spoken"] for data in filling} == {"Measuring."}  # to those who hear each change
+    assert "spoken" not in last
 
 
 def test_nothing_is_measured_while_something_trains(one, monkeypatch):
@@ -1222,7 +1224,7 @@ def draw_the_architecture(page) -> None:
 
 def replay_the_lecture(page) -> None:
     page.get_by_role("tab", name="Lecture").click()
-    status = "document.querySelector('#replay-status')?.innerText"
+    status = "document.querySelector('#replay-status .status-line span')?.textContent"
     page.get_by_label("On to the modern recipe (8 to 18)").check()
     assert page.locator("#replay-stop").is_disabled()  # there is nothing to stop
     page.click("#replay-start")

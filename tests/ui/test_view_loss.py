@@ -107,9 +107,10 @@ def test_while_it_learns_every_fifth_window_is_told(one, monkeypatch):
     with gr.Blocks() as demo:
         view_loss.build(gr.Dropdown(), gr.HTML())
     [start] = [one.fn for one in demo.fns.values() if one.name == "start"]
-    said = [next(update.value["text"] for update in updates.values() if isinstance(update, gr.HTML))
+    said = [next(update.value for update in updates.values() if isinstance(update, gr.HTML))
             for updates in start("one", None)]  # fmt: skip
-    assert said == [view_loss.how_far(found[number]) for number in (0, 5, 10)] + [""]
+    assert [line["text"] for line in said] == [view_loss.how_far(found[number]) for number in (0, 5, 10)] + [""]
+    assert {line["spoken"] for line in said[:-1]} == {"Reading."}
 
 
 def test_pressing_the_button_says_at_once_that_it_waits(home):
