@@ -66,6 +66,11 @@ def opened(name: str | None) -> Opened:
     return explain.opened.open_run(run, may_read_text(run))
 
 
+def identity(run: Run) -> str:
+    """Return what tells a run from a later one of the same name."""
+    return f"{run.name} {run.settings().get('created')}"
+
+
 def may_read_text(run: Run) -> bool:
     """Return True if a run's text is here and is the visitor's to read."""
     try:

@@ -10,7 +10,7 @@ import gradio as gr
 from .. import errors, explain
 from ..config import SampleConfig
 from .drawn import drawn, said, told
-from .view import SINGLE, View, opened
+from .view import SINGLE, View, identity, opened
 
 if TYPE_CHECKING:
     from ..explain.guessing import Game
@@ -51,10 +51,10 @@ def shown(one: Opened, game: Game) -> dict[str, Any]:
 # ---- the view ------------------------------------------------------------------------------------------------------
 
 
-def scored(name: str, game: Game, vocab_size: int) -> dict[str, float]:
-    """Return your bits per character by the name of the run, or nothing if the game hasn't gone far enough."""
+def scored(run: str, game: Game, vocab_size: int) -> dict[str, float]:
+    """Return your bits per character by the `identity` of the run, or nothing if the game hasn't gone far enough."""
     enough = len(game.ranks) >= ENOUGH
-    return {name: round(explain.guessing.player_bits(game.ranks, vocab_size), 3)} if enough else {}
+    return {run: round(explain.guessing.player_bits(game.ranks, vocab_size), 3)} if enough else {}
 
 
 def build(run: gr.Dropdown, scores: gr.HTML) -> View:
@@ -65,26 +65,27 @@ def build(run: gr.Dropdown, scores: gr.HTML) -> View:
         container=False,
     )  # fmt: skip
     new, wrong = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said")
-    game = gr.State()  # a run's name and its game
+    game = gr.State()  # the identity of a run, and its game
     view = drawn("guessing", uses=("tokens", "token_bars"), elem_id="guessing-view")
     outputs = [view, wrong, game]
 
     def begin(name, now=None):
         try:
             one = opened(name)
-            now = now or (name, explain.guessing.new_game(one, secrets.randbelow(2**31)))
+            if now is None or now[0] != identity(one.run):
+                now = identity(one.run), explain.guessing.new_game(one, secrets.randbelow(2**31))
             return {view: shown(one, now[1]), wrong: told(""), game: now}
         except errors.PROBLEMS as error:
             return {view: None, wrong: told(errors.explain(error), "failed"), game: None}
 
     def guess(event: gr.EventData, name, now):
-        if now is None or now[0] != name:  # the server was restarted, or another model has just been chosen
-            return begin(name)
         try:
             one = opened(name)
+            if now is None or now[0] != identity(one.run):  # the server was restarted, or this is another model
+                return begin(name)
             later = explain.guessing.guess(now[1], str(getattr(event, "letter", "")), one)
-            score = scored(name, later, one.tokenizer.vocab_size)
-            return {view: shown(one, later), wrong: told(""), game: (name, later), scores: score}
+            score = scored(now[0], later, one.tokenizer.vocab_size)
+            return {view: shown(one, later), wrong: told(""), game: (now[0], later), scores: score}
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}
 

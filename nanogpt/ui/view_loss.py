@@ -24,7 +24,7 @@ from ..launch import counting
 from ..runs import queue
 from .drawn import drawn, said, told
 from .parts import QUIET
-from .view import View, opened
+from .view import View, identity, opened
 
 PATIENCE = 120.0  # seconds to wait for the counts; after that, opening the view again shows them
 PUBLIC_SECONDS = 20.0  # on a public server, of learning while reading
@@ -148,7 +148,7 @@ def show(name: str | None, scores: Any = None) -> Iterator[dict[str, Any] | None
 
 def score_of(one: Opened, scores: Any) -> float | None:
     """Return your bits per character for a run, or None if you haven't played. The browser keeps the scores."""
-    score = scores.get(one.run.name) if isinstance(scores, dict) else None
+    score = scores.get(identity(one.run)) if isinstance(scores, dict) else None
     return float(score) if isinstance(score, int | float) and 0 <= score < 100 else None
 
 

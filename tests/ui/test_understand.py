@@ -156,6 +156,12 @@ def trained_on(run) -> None:
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
 
 
+def recreate(run) -> None:
+    """Let a run look as if it was deleted, and another one of this name created on another day."""
+    path = run.folder / "run.json"
+    path.write_text(json.dumps(run.settings() | dict(created="2020-01-01T00:00:00+00:00")))
+
+
 @pytest.fixture
 def another(one, tiny_text):
     return ended_run(corpus.add(tiny_text, "A play"), "another", **SMALL)
@@ -165,18 +171,18 @@ def test_a_game_goes_on_after_coming_back_but_not_with_another_model(one, anothe
     visit = Visit(view_guessing)
     drawn, _, game = visit.view.outputs
     visit.come("one")
-    name, started = visit.shown[game]
+    which, started = visit.shown[game]
     played = guessing.guess(started, started.text[started.place], one)
-    visit.shown[game] = (name, played)
+    visit.shown[game] = (which, played)
     assert visit.come("one") == []  # it is as it was left
     trained_on(one.run)
     [shown] = visit.come("one")
-    assert shown[game] == ("one", played)
+    assert shown[game] == (which, played)
     assert shown[drawn]["guessed"] == [[started.text[started.place], 1]]
     emptied, shown = visit.come("another")
     assert emptied == {drawn: None, visit.view.outputs[1]: None, game: None}
     assert shown[drawn]["guessed"] == []
-    assert shown[game][0] == "another"
+    assert shown[game][0] == view.identity(another)
     trained_on(another)
     [again] = visit.come("another")
     assert again[game] == shown[game]
@@ -483,15 +489,19 @@ def test_a_guess_after_a_restart_of_the_server_begins_a_new_game(one):
     with gr.Blocks() as demo:
         parts = view_guessing.build(gr.Dropdown(), gr.HTML()).outputs
     [guess] = [one.fn for one in demo.fns.values() if one.name == "guess"]
-    view, _, game = parts
+    drawing, _, game = parts
     first = guess(SimpleNamespace(letter="e"), "one", None)
-    name, begun = first[game]
-    assert (name, begun.ranks, begun.wrong) == ("one", (), ())
+    which, begun = first[game]
+    assert (which, begun.ranks, begun.wrong) == (view.identity(one.run), (), ())
     second = guess(SimpleNamespace(letter="e"), "one", first[game])
-    assert second[game] == ("one", guessing.guess(begun, "e", one)) != first[game]
+    assert second[game] == (which, guessing.guess(begun, "e", one)) != first[game]
     freed = [one.trigger_only_on_failure for one in demo.fns.values() if one.js == view_guessing.NEXT]
     assert sorted(freed) == [False, True]  # whether the answer comes or fails
-    assert second[view] != first[view]
+    assert second[drawing] != first[drawing]
+    recreate(one.run)
+    third = guess(SimpleNamespace(letter="e"), "one", second[game])
+    assert third[game][0] == view.identity(one.run) != which
+    assert third[game][1].ranks == ()
 
 
 def test_the_text_to_begin_with_is_the_newest_sample(one):
@@ -502,16 +512,19 @@ def test_your_score_counts_after_ten_characters_and_stands_on_the_ruler(one):
     game = guessing.new_game(one, 3)
     for _ in range(9):
         game = guessing.guess(game, game.text[game.place], one)
-    assert view_guessing.scored("one", game, 40) == {}
+    which = view.identity(one.run)
+    assert view_guessing.scored(which, game, 40) == {}
     game = guessing.guess(game, game.text[game.place], one)
-    scores = view_guessing.scored("one", game, 40)
-    assert scores == {"one": pytest.approx(guessing.player_bits(game.ranks, 40), abs=1e-3)}
+    scores = view_guessing.scored(which, game, 40)
+    assert scores == {which: pytest.approx(guessing.player_bits(game.ranks, 40), abs=1e-3)}
     [you] = [
         mark for mark in view_loss.ruler(one, player=view_loss.score_of(one, scores))["marks"] if mark["label"] == "You"
     ]
-    assert you["bits"] == pytest.approx(scores["one"])
-    for nonsense in (None, "x", {"one": "x"}, {"one": -1}, {"other": 2.0}):
+    assert you["bits"] == pytest.approx(scores[which])
+    for nonsense in (None, "x", {which: "x"}, {which: -1}, {"one": 2.0}):
         assert view_loss.score_of(one, nonsense) is None
+    recreate(one.run)
+    assert view_loss.score_of(one, scores) is None
 
 
 # --- where does it look? ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -241,10 +242,11 @@ def open_at_once(page) -> None:
     assert page.locator("#loss-said").is_hidden()
 
 
-def your_score_from_another_browser_tab_is_on_it(page) -> None:
+def your_score_from_another_browser_tab_is_on_it(page, run) -> None:
     other = page.context.new_page()
     other.goto("/")
-    other.evaluate("localStorage.setItem('nanogpt-scores', JSON.stringify({ measured: 3.25 }))")
+    scores = json.dumps({view.identity(run): 3.25})
+    other.evaluate("(scores) => localStorage.setItem('nanogpt-scores', scores)", scores)
     other.close()
     page.get_by_role("tab", name="Architecture").click()
     page.get_by_role("tab", name="Loss", exact=True).click()
@@ -254,7 +256,7 @@ def your_score_from_another_browser_tab_is_on_it(page) -> None:
 @pytest.mark.slow
 def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tiny_text):
     text = corpus.add(tiny_text, "A play")
-    ended_run(text, "measured", **SMALL)
+    run = ended_run(text, "measured", **SMALL)
     losses, page = baselines.keep(text).losses, unopened_page
     page.goto("/?run=measured")
     page.wait_for_selector("#train-plot .plot-baseline-name")
@@ -280,7 +282,7 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tin
     page.wait_for_function("n => document.querySelectorAll('.ruler-mark').length === n", arg=len(losses) + 2)
     page.wait_for_selector("#loss-learn:enabled")
     assert "the model reaches" in page.locator(".ruler-words").text_content()
-    your_score_from_another_browser_tab_is_on_it(page)
+    your_score_from_another_browser_tab_is_on_it(page, run)
     page.mouse.move(0, 0)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
