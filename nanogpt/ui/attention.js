@@ -70,7 +70,7 @@ function draw(root, data) {
     const row = tokens.map((_, j) => (j <= i ? share(i, j) : 0)), most = Math.max(...row, 0.15); // an even spread stays pale
     cells.forEach((cell, j) => cell.style.setProperty("--strength", `${j <= i && j < T ? Math.round(70 * Math.sqrt(row[j] / most)) : 0}%`));
     const best = row.map((value, j) => [value, j]).sort((a, b) => b[0] - a[0]).slice(0, 3);
-    const places = best.map(([value, j]) => `“${{ "\n": "↵", " ": "␣" }[tokens[j]] || tokens[j]}” ${i - j ? `${i - j} back` : "itself"} ${Math.round(100 * value)}%`);
+    const places = best.map(([value, j]) => `“${visible(tokens[j])}” ${i - j ? `${i - j} back` : "itself"} ${Math.round(100 * value)}%`);
     said.textContent = `From the marked character it looks most at ${places.join(", ")}.`;
   }
   function paint(canvas, values, n) {

@@ -21,21 +21,16 @@ function draw(root, data) {
     chosen: (i) => {
       now = i;
       if (anchor !== null) choose(Math.min(anchor, i), Math.max(anchor, i));
-      else if (window.getSelection().isCollapsed && i < tokens.length) here.textContent = `At “${{ "\n": "↵", " ": "␣" }[tokens[i]] || tokens[i]}”: ${Math.round(100 * values[i])}% of the largest value in this text.`;
+      else if (window.getSelection().isCollapsed && i < tokens.length) here.textContent = `At “${visible(tokens[i])}”: ${Math.round(100 * values[i])}% of the largest value in this text.`;
     },
   });
   cells.forEach((cell, i) => cell.style.setProperty("--strength", `${Math.round(65 * (values[i] || 0))}%`));
-  box.addEventListener("pointerup", () => {
-    const { anchorNode, focusNode, isCollapsed } = window.getSelection();
-    const place = (node) => cells.indexOf(node?.parentElement?.closest(".cell"));
-    const [a, b] = [place(anchorNode), place(focusNode)].sort((one, other) => one - other);
-    if (!isCollapsed && a >= 0 && b < tokens.length) choose(a, b + 1);
-  });
+  document.addEventListener("selectionchange", selecting); // the pointer may be released outside the box
   find.addEventListener("click", () => trigger("select", { start: range[0], end: range[1] }));
   const list = html("ol", "units-strongest");
   for (const { before, here: at, after } of strongest) {
     const item = html("li", "");
-    item.append(before.replaceAll("\n", "↵"), html("mark", "", at.replaceAll("\n", "↵")), after.replaceAll("\n", "↵"));
+    item.append(before.replaceAll("\n", "↵"), html("mark", "", visible(at)), after.replaceAll("\n", "↵"));
     list.append(item);
   }
   const parts = [said, box, here, find];
@@ -46,6 +41,15 @@ function draw(root, data) {
   paint();
   if (focused) (find.className === focused && !find.disabled ? find : box).focus({ preventScroll: true });
 
+  function selecting() {
+    if (!box.isConnected) return document.removeEventListener("selectionchange", selecting);
+    const selection = window.getSelection();
+    if (selection.isCollapsed || !box.contains(selection.anchorNode)) return;
+    const marked = selection.getRangeAt(0), isIn = ({ firstChild: text }) => [0, 1].every((at) => !marked.comparePoint(text, at));
+    const places = tokens.map((_, i) => i).filter((i) => isIn(cells[i]));
+    anchor = null;
+    choose(places[0], places[places.length - 1] + 1);
+  }
   function choose(start, end) {
     range = end > start ? [start, end] : null;
     here.textContent = range ? `${end - start} characters selected.` : "";

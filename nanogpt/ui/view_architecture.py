@@ -81,6 +81,8 @@ def build(run: gr.Dropdown) -> View:
             return {wrong: told(errors.explain(error), "failed")}
 
     def redraw(fixed, layout, *values):
+        if not fixed:  # no model is open yet
+            return {view: gr.skip()}
         try:
             vocab_size, batch_size = fixed
             config = ModelConfig(vocab_size, layout, **{name: value for name, value in zip(SIZES, values) if value})

@@ -257,6 +257,14 @@ def test_sizes_stay_as_entered_and_what_failed_is_tried_again(one):
     assert "a training step of 4 sequences" in update[drawn]["words"]  # as in the run
 
 
+def test_sizes_entered_before_a_model_is_open_draw_nothing(home):
+    with gr.Blocks() as demo:
+        view_architecture.build(gr.Dropdown())
+    [redraw] = [one.fn for one in demo.fns.values() if one.name == "redraw"]
+    [update] = redraw(None, "classic", 2, 2, 16, 16).values()
+    assert update == gr.skip()
+
+
 def test_heads_are_sorted_again_once_their_costs_are_measured(one):
     visit = Visit(view_attention)
     drawn = visit.view.outputs[0]
@@ -941,6 +949,36 @@ def test_focus_stays_where_it_was_pressed_when_the_answer_is_drawn(alone):
     page.locator(".units-text").focus()
     draw(page, **text)
     assert focused() == page.locator(".units-text").get_attribute("class")
+
+
+@pytest.mark.slow
+def test_a_stretch_is_selected_wherever_the_pointer_is_released(alone):
+    page = alone("units", "tokens", "text_cells")
+    text = dict(tokens=list("the\tmill\nturns"), values=[0] * 14, name="unit 1")
+    strongest = [dict(before="a", here="\t", after="b", value=1)]
+    draw(page, **text, strongest=strongest)
+    chosen = lambda: page.locator(".units-chosen").all_text_contents()
+    middle = lambda i: page.locator(".cell").nth(i).bounding_box()
+
+    def drag(start: int, x: float, y: float) -> None:
+        begin = middle(start)
+        page.mouse.move(begin["x"] + 1, begin["y"] + begin["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(x, y, steps=4)
+        page.mouse.up()
+
+    end = middle(6)
+    drag(4, end["x"] + end["width"] - 1, end["y"] + end["height"] / 2)
+    assert chosen() == list("mil")
+    drag(10, 340, middle(10)["y"] + 60)  # below the box
+    assert chosen() == list("urns")
+    assert page.locator(".units-find").is_enabled()
+    assert page.locator(".units-strongest mark").text_content() == "⇥"
+    page.locator(".cell").nth(3).click()
+    assert page.get_by_text("At “⇥”: 0%").count() == 1
+    draw(page, **text)  # which leaves the box that was selected in
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('.units-text'))")
+    page.wait_for_function("document.querySelectorAll('.units-chosen').length === 14")
 
 
 @pytest.mark.slow
