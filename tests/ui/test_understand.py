@@ -1011,6 +1011,12 @@ def test_the_losses_at_a_point_are_within_a_plot_of_any_width(alone, width):
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
 
+SWATCHES = """(keys) => [...document.querySelectorAll(keys)].map((key) => {
+  const { display, backgroundColor } = getComputedStyle(key, "::before");
+  return display === "none" ? "" : backgroundColor;
+})"""
+
+
 def watch_lecture(page) -> None:
     page.get_by_role("tab", name="Understand").click()
     page.get_by_role("tab", name="Lecture").click()
@@ -1065,6 +1071,10 @@ def test_the_losses_of_every_stage_can_be_read(unopened_page, tiny_text):
     watch_lecture(page)
     page.get_by_label("On to the modern recipe (8 to 18)").check()
     page.wait_for_selector("#replay-plot .plot-end.plot-run-10")
+    # the samples have the colors of their lines
+    swatches = [page.evaluate(SWATCHES, f"{where} .plot-key") for where in ("#replay-plot", "#replay-samples")]
+    assert len(set(swatches[0])) == len(swatches[0]) == 11
+    assert swatches[0] == swatches[1]
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
         page.mouse.move(0, 0)
@@ -1115,6 +1125,7 @@ def switch_parts_off(page) -> None:
     page.wait_for_function("document.querySelectorAll('#parts-texts .side').length === 2")
     assert page.locator(".switch[aria-pressed=true]").get_attribute("data-key") == "1.head.0"
     page.wait_for_function("document.querySelectorAll('#parts-texts .side-text')[1].textContent.length > 250")
+    assert page.evaluate(SWATCHES, "#parts-texts .plot-key") == ["", ""]
     page.get_by_role("button", name="Switch all on").click()
     page.wait_for_function("document.querySelectorAll('#parts-texts .side').length === 0")
 
