@@ -14,24 +14,20 @@ from typing import Any
 import gradio as gr
 
 from .. import limits
-from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..explain import loss
 from ..explain.adaptive import MISSING, compressors
 from ..explain.baselines import BASELINES
 from ..explain.opened import Opened
 from ..launch import counting
-from ..runs import queue
 from .drawn import drawn, said, told
+from .measuring import WAITING, in_turn
 from .parts import QUIET
-from .view import View, identity, opened
+from .view import WAITS, View, identity, opened
 
 PATIENCE = 120.0  # seconds to wait for the counts; after that, opening the view again shows them
 PUBLIC_SECONDS = 20.0  # on a public server, of learning while reading
-LEARNING: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=1, concurrency_id="measure", api_visibility="private",
-)  # fmt: skip
-TURN = "Waiting for its turn …"  # there is one for the whole server
+TURN = "Waiting for its turn …"
 # For when learning ends, in whatever way: enable the button again, and hide a line that still says it is running.
 ENDED = """(said) => {
   const shown = said?.state === "running" ? { visible: false } : {};
@@ -152,17 +148,12 @@ def score_of(one: Opened, scores: Any) -> float | None:
     return float(score) if isinstance(score, int | float) and 0 <= score < 100 else None
 
 
-def learn(one: Opened) -> Iterator[dict[str, Any]]:
-    """Let a copy of the model learn while it reads the validation set, yielding the losses so far.
+def learn(one: Opened) -> Iterator[dict[str, Any] | None]:
+    """Let a copy of the model learn while it reads the validation set. Yield the losses so far, and None as `in_turn`.
 
-    Raise NanoGPTError if a run is training, or starts.
+    Raise NanoGPTError as `in_turn` does.
     """
-    if queue.running():
-        raise NanoGPTError("Available once training ends, so that it isn't slowed down.")
-    for found in loss.learn(one, PUBLIC_SECONDS if limits.is_public() else loss.SECONDS):
-        if queue.running():
-            raise NanoGPTError("A run has started, so this was stopped. Try again once training ends.")
-        yield found
+    return in_turn(loss.learn(one, PUBLIC_SECONDS if limits.is_public() else loss.SECONDS))
 
 
 def how_far(found: dict[str, Any]) -> str:
@@ -196,9 +187,12 @@ def build(run: gr.Dropdown, scores: gr.HTML) -> View:
     def start(name, known):
         try:
             one, found = opened(name), None
-            for found in learn(one):
-                if found["windows"] % 5 == 1:
-                    yield {wrong: told(how_far(found), "running", spoken="Reading.")}
+            for now in learn(one):
+                found = now or found
+                if now is None:
+                    yield {wrong: told(WAITING, "running")}
+                elif now["windows"] % 5 == 1:
+                    yield {wrong: told(how_far(now), "running", spoken="Reading.")}
             yield {view: ruler(one, learned=found, player=score_of(one, known)), wrong: told("")}
         except PROBLEMS as error:
             yield {wrong: told(explain(error), "failed")}
@@ -206,7 +200,7 @@ def build(run: gr.Dropdown, scores: gr.HTML) -> View:
     # the first event doesn't wait, unlike the second
     waits = lambda: {wrong: told(TURN, "running"), button: gr.Button(interactive=False)}
     begun = button.click(waits, None, [wrong, button], **QUIET)
-    learning = begun.then(start, [run, scores], [view, wrong], **LEARNING)
+    learning = begun.then(start, [run, scores], [view, wrong], **WAITS)
     for ended in (learning.then, learning.failure):
         ended(None, wrong, [wrong, button], js=ENDED)
     # opened again each time, because your score and the counts may have changed

@@ -12,11 +12,10 @@ import pytest
 from conftest import ended_run
 
 from nanogpt import corpus
-from nanogpt.config import NanoGPTError
 from nanogpt.explain import baselines, loss
 from nanogpt.launch import counting, prepare
 from nanogpt.runs import overview, queue
-from nanogpt.ui import view, view_loss, watching
+from nanogpt.ui import measuring, view, view_loss, watching
 from nanogpt.ui.drawn import line
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
@@ -71,19 +70,23 @@ def test_the_ruler_goes_on_waiting_when_another_text_has_been_counted_first(one,
     assert others[-1][0].startswith("The characters of this text haven't been counted")
 
 
-def test_learning_while_reading_is_shown_and_stops_for_a_run(one, text, monkeypatch):
+def test_learning_while_reading_is_shown_and_waits_for_runs_and_other_measurements(one, text, monkeypatch):
     *_, found = view_loss.learn(one)
     data = view_loss.ruler(one, learned=found)
     [mark] = [mark for mark in data["marks"] if mark["kind"] == "model adaptive"]
     assert mark["loss"] == found["dynamic"]
     assert f"the model reaches {found['dynamic']:.3f}" in data["words"][-1]
-    monkeypatch.setattr(queue, "running", lambda: ["other"])
-    with pytest.raises(NanoGPTError, match="Available once training ends"):
-        next(view_loss.learn(one))
-    free = [[], [], ["other"]]
-    monkeypatch.setattr(queue, "running", lambda: free.pop(0))
-    with pytest.raises(NanoGPTError, match="A run has started"):
-        list(view_loss.learn(one))
+    monkeypatch.setattr(view_loss.loss, "learn", lambda one, seconds: iter([1, 2]))
+    monkeypatch.setattr(measuring.time, "sleep", lambda seconds: None)
+    busy = [["other"], [], ["other"], []]
+    monkeypatch.setattr(queue, "running", lambda: busy.pop(0) if len(busy) > 1 else busy[0])
+    assert list(view_loss.learn(one)) == [None, None, 1, 2]
+    other = measuring.in_turn([1])
+    next(other)
+    second = view_loss.learn(one)
+    assert next(second) is None
+    other.close()
+    assert list(second) == [1, 2]
 
 
 def test_what_the_right_to_learn_is_worth_is_a_difference_with_its_side():
@@ -112,6 +115,9 @@ def test_while_it_learns_every_fifth_window_is_told(one, monkeypatch):
             for updates in start("one", None)]  # fmt: skip
     assert [line["text"] for line in said] == [view_loss.how_far(found[number]) for number in (0, 5, 10)] + [""]
     assert {line["spoken"] for line in said[:-1]} == {"Reading."}
+    monkeypatch.setattr(view_loss, "learn", lambda one: iter([None, *found[:1]]))
+    waiting, *_ = start("one", None)
+    assert [update.value["text"] for update in waiting.values()] == [measuring.WAITING]
 
 
 def test_pressing_the_button_says_at_once_that_it_waits(home):
