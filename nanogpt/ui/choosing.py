@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import corpus, disk
 from ..config import NanoGPTError
+from ..errors import PROBLEMS
 from ..runs import users_of
 from . import scratch
 from .visit import visitor
@@ -170,6 +171,15 @@ def forget(corpus_id: str) -> None:
     if not any(users_of(corpus_id)):
         with suppress(NanoGPTError):  # already deleted
             visitor().delete_text(corpus_id)
+
+
+def builtin_key(corpus_id: str | None) -> str | None:
+    """Return the key of a built-in text; None for any other text, or none."""
+    try:
+        key = corpus.reference(visitor().text(corpus_id or ""))
+    except PROBLEMS:
+        return None
+    return key if key in corpus.BUILTINS else None
 
 
 def shown(

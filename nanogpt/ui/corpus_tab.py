@@ -14,7 +14,7 @@ from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..launch import counting
 from . import text_panel, welcome
-from .choosing import Choice, Folder, Given, choose_builtin, choose_new, choose_stored
+from .choosing import Choice, Folder, Given, builtin_key, choose_builtin, choose_new, choose_stored
 from .drawn import drawn, line
 from .parts import QUIET, READING, Parts
 from .visit import visitor
@@ -223,15 +223,6 @@ def unchanged(report: dict[str, Any], now: str | None) -> dict[str, Any]:
 def stopped(now: str | None) -> dict[str, Any]:
     """Return updates for when the reading of a large text was stopped."""
     return unchanged(message("Your previous text is still selected.", STOPPED, "note"), now)
-
-
-def builtin_key(corpus_id: str | None) -> str | None:
-    """Return the key of a built-in text; None for any other text, or none."""
-    try:
-        key = corpus.reference(visitor().text(corpus_id or ""))
-    except PROBLEMS:
-        return None
-    return key if key in corpus.BUILTINS else None
 
 
 def choose_first(*before: str | None) -> dict[str, Any]:

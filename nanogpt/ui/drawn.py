@@ -11,10 +11,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..publish import page_export
 from ..runs import History
 
 HERE = Path(__file__).parent
+EXPORTED = HERE.parent / "publish" / "exported"  # scripts that exported pages have, too
 
 
 def drawn(name: str, value: Any = None, uses: tuple[str, ...] = (), **where: Any) -> gr.HTML:
@@ -22,7 +22,7 @@ def drawn(name: str, value: Any = None, uses: tuple[str, ...] = (), **where: Any
 
     `uses` names other JavaScript files, whose functions the drawing calls. They may be those of an exported page.
     """
-    folders = {one: page_export.HERE if (page_export.HERE / f"{one}.js").exists() else HERE for one in uses}
+    folders = {one: EXPORTED if (EXPORTED / f"{one}.js").exists() else HERE for one in uses}
     scripts = [*(folders[one] / f"{one}.js" for one in uses), HERE / f"{name}.js"]
     draw = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
     on_load = f"{draw}\nconst show = () => draw(element, props.value);\nshow();\nwatch('value', show);"

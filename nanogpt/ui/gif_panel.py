@@ -10,6 +10,7 @@ from ..errors import PROBLEMS, explain
 from ..publish import gif
 from . import scratch
 from .drawn import said, told
+from .parts import DOWNLOAD
 from .words import existing
 
 NO_RUN = "There is no run to animate yet. Train one first."
@@ -24,8 +25,8 @@ def take(name: str | None) -> tuple[str, str]:
     return str(path), problem
 
 
-def build(run: gr.Dropdown, download: str) -> None:
-    """Draw and wire the button for the run that is selected in `run`; `download` is a script that saves a file."""
+def build(run: gr.Dropdown) -> None:
+    """Draw and wire the button for the run that is selected in `run`."""
     with gr.Row():
         button = gr.Button("Make a GIF of the training", size="sm", scale=0, min_width=130, elem_id="run-gif")
     note = said("run-gif-said")
@@ -42,4 +43,4 @@ def build(run: gr.Dropdown, download: str) -> None:
 
     # two at once, because the frames take a few seconds of a core
     made = button.click(make, run, [file, note], concurrency_limit=2, show_progress="hidden", api_visibility="private")
-    made.then(None, file, None, js=download)
+    made.then(None, file, None, js=DOWNLOAD)

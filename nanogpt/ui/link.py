@@ -14,7 +14,7 @@ from ..errors import PROBLEMS, explain
 from ..presets import PRESETS
 from ..runs import settings
 from . import form
-from .corpus_tab import builtin_key
+from .choosing import builtin_key
 from .drawn import drawn, line
 from .parts import COPIED, QUIET
 from .visit import seen

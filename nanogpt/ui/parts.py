@@ -20,6 +20,16 @@ COPIED = """const copied = async (text) => {
   field.select();
   try { return document.execCommand("copy"); } finally { field.remove(); before?.focus({ preventScroll: true }); }
 };"""
+# For a handler in the browser: downloads the file that another handler has written.
+DOWNLOAD = """(file) => {
+  if (!file) return;
+  const link = document.createElement("a");
+  link.href = file.url;
+  link.download = file.orig_name || "";
+  document.body.append(link);
+  link.click();
+  link.remove();
+}"""
 REFUSED = "The server didn't answer. It may be busy: wait a moment, then try again."
 NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
 

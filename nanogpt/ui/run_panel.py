@@ -12,12 +12,12 @@ from .. import disk
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..publish import hub
-from ..runs import Run, Status, archive, kept_loss, logs, settings
+from ..runs import Run, Status, archive, logs, settings
 from . import changing, gif_panel, scratch
 from .drawn import said, told
-from .parts import QUIET, Parts
+from .parts import DOWNLOAD, QUIET, Parts
 from .visit import seen, visitor
-from .words import existing, state_word
+from .words import existing, final_loss, state_word
 
 NO_RUN = "There is no run yet. Press Start, or import one."
 NAMES = "lower-case letters, digits, hyphens"
@@ -34,25 +34,9 @@ SAVED = {  # kind of file -> (suffix of its name, button, content)
     "samples": ("-samples.txt", "Export samples (text)", logs.samples_text),
     "log": ("-log.txt", "Export log (text)", logs.log_text),
 }
-DOWNLOAD = """(file) => {
-  if (!file) return;
-  const link = document.createElement("a");
-  link.href = file.url;
-  link.download = file.orig_name || "";
-  document.body.append(link);
-  link.click();
-  link.remove();
-}"""
 
 
 # ---- handlers: plain functions of names and files ------------------------------------------------------------------
-
-
-def loss(run: Run) -> str:
-    """Return a run's final validation loss, on the whole validation set, or the best so far."""
-    history = run.history()
-    found = kept_loss(history)
-    return f"{found:.4f}" if isinstance(found, int | float) else "–"
 
 
 def allowed(run: Run, status: Status) -> list[str]:
@@ -82,8 +66,8 @@ def facts(name: str | None) -> list[str]:
     try:
         run = visitor().run(name)
         text, state = run.settings()["corpus"]["name"], state_word(run.status()).lower()
-        parts = [name, state, f"validation loss {loss(run)}", f"{disk.size(run.size())} on disk", f"trained on {text}"]
-        return [" · ".join(parts), settings.command(run)]
+        loss, size = f"validation loss {final_loss(run)}", f"{disk.size(run.size())} on disk"
+        return [" · ".join([name, state, loss, size, f"trained on {text}"]), settings.command(run)]
     except PROBLEMS as error:
         return [explain(error), ""]
 
@@ -178,7 +162,7 @@ def build(view: View) -> None:
         )  # fmt: skip
         pack, checkpoint = build_export(view)
         new, rename_button, delete_button = build_changing(view)
-        gif_panel.build(view.run, DOWNLOAD)
+        gif_panel.build(view.run)
         command = build_more(view)
         printed = build_log(view)
     actions = [pack, checkpoint, new, rename_button, delete_button]

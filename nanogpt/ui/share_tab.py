@@ -19,12 +19,11 @@ from ..runs import Run
 from . import refresh, scratch, sign_in
 from .drawn import drawn, line, said
 from .following import following, lines
-from .parts import QUIET
-from .run_panel import DOWNLOAD, loss
+from .parts import DOWNLOAD, QUIET
 from .view import LATEST
 from .view import opened as opened_run
 from .visit import visitor
-from .words import existing
+from .words import existing, final_loss
 
 NO_RUN = "There is no run to share yet. Train one first."
 FILES = {  # kind of file -> (function of a run that returns its name, function of a run and `int8` that returns it)
@@ -68,7 +67,7 @@ def about(name: str | None) -> dict[str, Any]:
         if not weights.exists():
             return line(f"{run.name} has no weights yet. Train it until its first checkpoint.", "failed")
         text = run.settings()["corpus"]["name"]
-        parts = [run.name, f"validation loss {loss(run)}", f"{size(weights.stat().st_size)} of weights"]
+        parts = [run.name, f"validation loss {final_loss(run)}", f"{size(weights.stat().st_size)} of weights"]
         return line(" · ".join([*parts, f"trained on {text} (the text itself is never uploaded)"]), "finished")
     except errors.PROBLEMS as error:
         return line(errors.explain(error), "failed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from .. import explain
-from ..config import NanoGPTError
+from ..config import NanoGPTError, SampleConfig
 from ..errors import PROBLEMS
 from .visit import visitor
 from .words import existing
@@ -26,6 +28,7 @@ LATEST: dict[str, Any] = SINGLE | dict(trigger_mode="always_last")  # of quick c
 # Options for a handler that may wait for minutes until it can compute (measuring.py). There are many places, because
 # waiting takes one, and all are for such handlers, so that no other view waits for them.
 WAITS: dict[str, Any] = LATEST | dict(concurrency_limit=32, concurrency_id="waiting")
+PASSAGE = 600  # characters of a passage or a sample
 NO_RUN = "There is no trained model yet. Train one first."
 
 
@@ -94,3 +97,27 @@ def own_text(id: str, longest: int) -> tuple[gr.Textbox, gr.Button]:
         own = gr.Textbox(label="Text", info=f"Up to {longest} characters.", lines=3, max_lines=8, elem_id=f"{id}-own")
         use = gr.Button("Use this text", size="sm", min_width=140, scale=0, elem_id=f"{id}-use")
     return own, use
+
+
+# ---- texts to begin with ---------------------------------------------------------------------------------------------
+
+
+def a_sample(one: Opened) -> str:
+    """Return a text that the model has just written."""
+    return one.write(SampleConfig(length=PASSAGE, seed=secrets.randbelow(1_000_000)))
+
+
+def a_passage(one: Opened) -> str:
+    """Return a passage of the held-out text, from the start of a line. Raise NanoGPTError if the text isn't here."""
+    text = one.held_out_text()
+    if text is None:
+        raise NanoGPTError("The text of this model isn't here. Use a sample or your own text instead.")
+    start = random.randrange(max(1, len(text) - PASSAGE))
+    line_break = text.find("\n", start, start + 200)
+    return text[line_break + 1 :][:PASSAGE] if line_break >= 0 else text[start:][:PASSAGE]
+
+
+def first_text(one: Opened) -> str:
+    """Return the text to begin with: the newest sample of the run, or a new one."""
+    samples = one.run.history().samples
+    return str(samples[-1]["text"])[:PASSAGE] if samples else a_sample(one)

@@ -6,8 +6,6 @@ characters instead writes on from there, so you and the model can write together
 
 from __future__ import annotations
 
-import random
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,14 +16,13 @@ from .. import errors, explain
 from ..config import NanoGPTError, SampleConfig, knobs
 from .drawn import drawn, line, said, told
 from .view import LATEST as SINGLE
-from .view import View, opened
+from .view import View, a_passage, a_sample, first_text, opened
 
 if TYPE_CHECKING:
     from ..explain.characters import Read
     from ..explain.opened import Opened
 
 LONGEST = 2000  # characters
-PASSAGE = 600  # characters of a passage or a sample
 
 
 # ---- handlers: plain functions of a run's name, a text and a place -------------------------------------------------
@@ -96,28 +93,6 @@ def seen_words(training: str, before: str, part: str = "") -> str:
 def shown(token: str) -> str:
     """Return a token in quotes, with whitespace visible."""
     return "“" + token.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣" if token.isspace() else " ") + "”"
-
-
-def a_sample(one: Opened) -> str:
-    """Return a text that the model has just written."""
-    config = SampleConfig(length=min(PASSAGE, LONGEST), seed=secrets.randbelow(1_000_000))
-    return one.write(config)
-
-
-def a_passage(one: Opened) -> str:
-    """Return a passage of the held-out text, from the start of a line. Raise NanoGPTError if the text isn't here."""
-    text = one.held_out_text()
-    if text is None:
-        raise NanoGPTError("The text of this model isn't here. Color a sample instead, or paste a text.")
-    start = random.randrange(max(1, len(text) - PASSAGE))
-    line_break = text.find("\n", start, start + 200)
-    return text[line_break + 1 :][:PASSAGE] if line_break >= 0 else text[start:][:PASSAGE]
-
-
-def first_text(one: Opened) -> str:
-    """Return the text to begin with: the newest sample of the run, or a new one."""
-    samples = one.run.history().samples
-    return str(samples[-1]["text"])[:PASSAGE] if samples else a_sample(one)
 
 
 # ---- the view ------------------------------------------------------------------------------------------------------

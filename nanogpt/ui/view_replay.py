@@ -101,11 +101,16 @@ def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], d
         if "step" in event:
             events = {**events, stage: [*events.get(stage, []), event]}
         steps[stage] = f", step {events[stage][-1]['step']:,}" if stage in events else ""
-        paused = " Paused while a run trains." if event.get("paused") else ""
-        text = " ".join(f"Stage {one}: {names()[one]}{step}." for one, step in steps.items())
-        spoken = " ".join(f"Stage {one}: {names()[one]}." for one in steps)
-        yield events, line(text + paused, "running", spoken=spoken + paused)
+        yield events, in_training(steps, "paused" in event)
     yield events, line(f"Done: every stage was trained on {trained_on(folder)}, from the same seed.", "finished")
+
+
+def in_training(steps: dict[int, str], paused: bool) -> dict[str, Any]:
+    """Return the line about the stages that train, and where they are. Screen readers hear no steps."""
+    pause = " Paused while a run trains." if paused else ""
+    text = " ".join(f"Stage {one}: {names()[one]}{step}." for one, step in steps.items())
+    spoken = " ".join(f"Stage {one}: {names()[one]}." for one in steps)
+    return line(text + pause, "running", spoken=spoken + pause)
 
 
 def trained_on(folder: Path) -> str:

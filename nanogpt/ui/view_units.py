@@ -11,8 +11,7 @@ from .. import errors, explain
 from ..config import NanoGPTError
 from .drawn import drawn, said, told
 from .measuring import WAITING, in_turn
-from .view import WAITS, View, opened, own_text, text_buttons
-from .view_characters import a_passage, a_sample, first_text
+from .view import WAITS, View, a_passage, a_sample, first_text, opened, own_text, text_buttons
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened

@@ -56,6 +56,13 @@ def nats_and_bits(loss: float) -> str:
     return f"{loss:.4f} nats per character ({loss / math.log(2):.3f} bits)"
 
 
+def final_loss(run: Run) -> str:
+    """Return a run's final validation loss, on the whole validation set, or the best so far."""
+    history = run.history()
+    found = kept_loss(history)
+    return f"{found:.4f}" if isinstance(found, int | float) else DASH
+
+
 def left(run: Run, status: Status) -> float:
     """Return the seconds that remained at the last row: of the time budget, or at the speed of the steps so far."""
     budget = run.settings()["train"].get("budget")

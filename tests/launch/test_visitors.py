@@ -465,7 +465,7 @@ HANDLERS = {
     "start": lambda run, text: train_tab.start(text, "", "quick", "classic", "1m", 5),
     "estimate": lambda run, text: form.estimate(text, "quick", "classic", "1m", 5),
     "link": lambda run, text: link.read(dict(run=run)),
-    "link to it": lambda run, text: corpus_tab.builtin_key(text),
+    "link to it": lambda run, text: choosing.builtin_key(text),
     "table": lambda run, text: runs_tab.rows(),
     "compare": lambda run, text: compare.chosen([run, "one"]),
     "samples": lambda run, text: list(compare.samples([run, "one"], "The ", 1, 5)),

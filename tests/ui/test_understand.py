@@ -337,7 +337,7 @@ def test_the_training_text_is_quoted_only_to_its_reader(one):
     shared = open_run(one.run, may_read_text=False)
     assert view_characters.expected(shared, "The mill", 4, SampleConfig())["seen"] == view_characters.NO_TEXT
     with pytest.raises(NanoGPTError, match="isn't here"):
-        view_characters.a_passage(shared)
+        view.a_passage(shared)
 
 
 def test_on_a_public_server_nobody_opens_another_visitors_run(one, monkeypatch):
@@ -354,7 +354,7 @@ def test_on_a_public_server_nobody_opens_another_visitors_run(one, monkeypatch):
 def test_a_passage_begins_with_a_line_and_is_held_out(one):
     held_out = one.held_out_text()
     for _ in range(20):
-        passage = view_characters.a_passage(one)
+        passage = view.a_passage(one)
         assert passage
         assert passage in held_out
         assert held_out[held_out.index(passage) - 1] == "\n"
@@ -513,7 +513,7 @@ def test_a_guess_after_a_restart_of_the_server_begins_a_new_game(one):
 
 
 def test_the_text_to_begin_with_is_the_newest_sample(one):
-    assert view_characters.first_text(one) == "text 50"
+    assert view.first_text(one) == "text 50"
 
 
 def test_your_score_counts_after_ten_characters_and_stands_on_the_ruler(one):
