@@ -64,7 +64,13 @@ def build(run: gr.Dropdown) -> View:
         )  # fmt: skip
         sizes = [
             gr.Number(
-                k[name].default, label=name, precision=0, minimum=1, min_width=100, elem_id=f"architecture-{name}"
+                k[name].default,
+                label=name,
+                info=k[name].help,
+                precision=0,
+                minimum=1,
+                min_width=140,
+                elem_id=f"architecture-{name}",
             )
             for name in SIZES
         ]

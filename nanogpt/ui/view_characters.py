@@ -218,11 +218,12 @@ def build_settings() -> list:
         0, 2, k["temperature"].default, step=0.05, label="Temperature", info="How sampling reshapes the bars.",
         elem_id="characters-temperature",
     )  # fmt: skip
-    with gr.Row():
-        top_k = gr.Number(
-            k["top_k"].default, label="top_k", precision=0, minimum=0, min_width=100, elem_id="characters-top-k"
-        )
-        top_p = gr.Slider(0, 1, k["top_p"].default, step=0.01, label="top_p", min_width=140, elem_id="characters-top-p")
+    top_k = gr.Number(
+        k["top_k"].default, label="top_k", info=k["top_k"].help, precision=0, minimum=0, elem_id="characters-top-k"
+    )
+    top_p = gr.Slider(
+        0, 1, k["top_p"].default, step=0.01, label="top_p", info=k["top_p"].help, elem_id="characters-top-p"
+    )
     return [temperature, top_k, top_p]
 
 
