@@ -1,4 +1,4 @@
-// Large figures side by side: draw(root, [{label, value, note, left}, …]). Their size never depends on what they say.
+// Large figures side by side: draw(root, [{label, value, note, title, left}, …]). Their size never depends on what they say.
 // A tile with `left` counts down these seconds until the next data come.
 function draw(root, data) {
   const tiles = data || [];
@@ -27,7 +27,8 @@ function draw(root, data) {
     if (rest > 0 && root.isConnected) root.__countdown = setTimeout(countDown, 1000 * (rest % 1) + 1, part, until);
   };
   clearTimeout(root.__countdown);
-  tiles.forEach(({ label, value, note, left = null }, i) => {
+  tiles.forEach(({ label, value, note, title = "", left = null }, i) => {
+    root.__tiles[i][0].parentNode.title = title;
     [label, value, note].forEach((text, k) => write(root.__tiles[i][k], text));
     if (left !== null) countDown(root.__tiles[i][1], performance.now() + 1000 * left);
   });

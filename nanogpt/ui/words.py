@@ -152,6 +152,8 @@ def tiles(run: Run | None, status: Status | None) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = [
         dict(label=label, value=value, note=note) for label, (value, note) in zip(_labels(history, status), figures)
     ]
+    if status.state == "finished" and (percent := judged_percent(run, history)):
+        shown[TILES.index("Validation loss")]["title"] = f"Measured on {of_the_set(percent)}."
     if status.state == "running" and status.step:
         shown[TILES.index("Time left")]["left"] = round(left_now(run, status), 1)
     return shown
@@ -159,14 +161,15 @@ def tiles(run: Run | None, status: Status | None) -> list[dict[str, Any]]:
 
 def _labels(history: History, status: Status) -> list[str]:
     """Return the labels of the figures, some of which are others once a run has ended."""
-    ended = {"Time left": "Training time"} if status.state == "finished" else {}
+    finished = {"Validation loss": "Final validation loss", "Time left": "Training time"}
+    ended = finished if status.state == "finished" else {}
     if history.mean_speed and not status.busy:
         ended["Speed"] = "Mean speed"
     return [ended.get(label, label) for label in TILES]
 
 
 def _loss(run: Run, history: History, status: Status) -> tuple[str, str]:
-    """Return the latest validation loss, its bits, and the loss to expect at the end if there is a forecast.
+    """Return the latest validation loss, and its unit with its bits, or with the loss to expect at the end.
 
     Of a finished run, it is the final loss, which is measured on more of the validation set than those before.
     """
@@ -175,15 +178,8 @@ def _loss(run: Run, history: History, status: Status) -> tuple[str, str]:
     if not isinstance(loss, int | float):
         return DASH, ""
     at_the_end = sizes.forecast(run, status.max_iters) if status.state == "running" else None
-    bits = loss / math.log(2)
-    if at_the_end is not None:
-        return f"{loss:.3f}", f"{bits:.2f} bits, ~{at_the_end:.2f} at end"
-    return f"{loss:.3f}", f"{bits:.3f} bits{', ' + _how_final(run, history) if finished else '/char'}"
-
-
-def _how_final(run: Run, history: History) -> str:
-    """Return whether a finished run's loss is of the whole validation set, which a short time budget may not allow."""
-    return "whole set" if judged_percent(run, history) == 100 else "final"
+    more = f"{loss / math.log(2):.3f} bits" if at_the_end is None else f"end ~{at_the_end:.2f}"
+    return f"{loss:.3f}", f"nats/char · {more}"
 
 
 def judged_percent(run: Run, history: History) -> int | None:

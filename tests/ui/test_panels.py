@@ -134,7 +134,7 @@ def test_the_figures_of_a_running_run(text, monkeypatch):
     run.log(step=20, seconds=30.0, tokens=tokens, train_loss=2.0, val_loss=1.9, tokens_per_second=4265)
     with queue.turn("one", "cpu"), run.held():
         assert figures() == [
-            ("Validation loss", "1.900", "2.741 bits/char"),  # 1.9 / ln 2
+            ("Validation loss", "1.900", "nats/char · 2.741 bits"),  # 1.9 / ln 2
             ("Time left", "0:45", "of about 1:15"),  # 30 steps to go, at 1.5 s per step
             ("Epochs", "2.50", "of about 6.25"),
             ("Speed", "4,265", "characters per second"),
@@ -207,13 +207,14 @@ def test_the_details_of_a_run(run, text):
 
 def test_the_figures_of_a_finished_run_are_those_of_the_weights_that_were_kept(run):
     loss, time, *_ = tiles(run, run.status())
-    assert loss == dict(label="Validation loss", value="3.000", note="4.328 bits, final")
+    assert loss == dict(label="Final validation loss", value="3.000", note="nats/char · 4.328 bits")
     assert time == dict(label="Training time", value="0:01", note="in all")
     characters = run.settings()["corpus"]["characters"]
     whole = characters - int(0.9 * characters) - 1  # nothing predicts the first one
-    for scored, note in ((whole - 1, "final"), (whole, "whole set"), ("all", "final")):
+    for scored, part in ((whole - 1, "99% of"), (whole, "all of"), ("all", None)):
         run.event("finished", step=50, val_loss=3.0, val_characters=scored)
-        assert tiles(run, run.status())[0]["note"] == f"4.328 bits, {note}"
+        title = part and f"Measured on {part} the validation set."
+        assert tiles(run, run.status())[0].get("title") == title
 
 
 def test_the_part_of_the_validation_set_is_rounded_down_but_never_to_nothing(run):
@@ -817,20 +818,20 @@ def test_the_loss_to_expect_follows_the_speed_of_a_timed_run(text):
     run.event("started", step=0, device="CPU")
     run.log(step=100, seconds=10.0, tokens=1, val_loss=2.0)
     note = lambda steps, state="running": tiles(run, Status(state, step=100, max_iters=steps))[0]["note"]
-    assert note(500) == "2.885 bits/char"  # nothing was promised
+    assert note(500) == "nats/char · 2.885 bits"  # nothing was promised
     run.change(promise=1.9)
-    fast, slow = (f"2.89 bits, ~{size.loss(steps):.2f} at end" for steps in (2000, 500))
+    fast, slow = (f"nats/char · end ~{size.loss(steps):.2f}" for steps in (2000, 500))
     assert fast < slow
     assert (note(2000), note(500)) == (fast, slow)
-    assert note(500, "stopped") == "2.885 bits/char"
+    assert note(500, "stopped") == "nats/char · 2.885 bits"
     run.change(train={**run.settings()["train"], "budget": 20.0})  # half of it is over
     assert (
         share_of(run, run.history())[1] == f"step 100 · val 2.000 · about {size.loss(200):.2f} at the end · 0:10 left"
     )
     run.change(promise="soon")  # in an imported run
-    assert note(500) == "2.885 bits/char"
+    assert note(500) == "nats/char · 2.885 bits"
     run.change(promise=1.9, train={**run.settings()["train"], "batch_size": 99})
-    assert note(500) == "2.89 bits, ~1.90 at end"  # no curve is known for these settings
+    assert note(500) == "nats/char · end ~1.90"  # no curve is known for these settings
 
 
 def test_an_empty_paste_is_answered_and_no_file_is_not(home):
