@@ -37,20 +37,20 @@ class Baseline:
 
 
 BASELINES = {
-    "uniform": Baseline("Uniform", "guessing", "knows only the alphabet", "guessing"),
+    "uniform": Baseline("Uniform", "uniform", "knows only the alphabet", "guessing"),
     "unigram": Baseline(
-        "Character frequencies", "letters", "knows how often each character occurs",
+        "Unigram", "unigram", "knows how often each character occurs",
         "knowing how often each character occurs",
     ),
     "bigram": Baseline("Bigram", "bigram", "knows the previous character", "knowing the previous character"),
     "5-gram": Baseline("5-gram", "5-gram", "knows the previous 4 characters", "knowing the previous four characters"),
     "7-gram": Baseline("7-gram", "7-gram", "knows the previous 6 characters", "knowing the previous six characters"),
     "xz": Baseline(
-        "xz", "xz", "copies passages that it has met before", "xz, which keeps learning as it reads",
+        "xz (compressor)", "xz", "copies passages that it has met before", "xz, which keeps learning as it reads",
         adaptive=True,
     ),
     "ppmd": Baseline(
-        "PPMd", "PPMd", "knows the previous 6 characters, and more of the text the further it reads",
+        "PPMd (compressor)", "PPMd", "knows the previous 6 characters, and more of the text the further it reads",
         "PPMd, which keeps learning as it reads", adaptive=True,
     ),
 }  # fmt: skip

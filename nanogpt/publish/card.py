@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from .. import corpus
 from ..config import NanoGPTError
-from ..explain.baselines import MOST, counted, kept
+from ..explain.baselines import BASELINES, MOST, counted, kept
 from ..formats import kind_of
 from ..paths import slug
 from ..runs import kept_loss
@@ -38,15 +38,6 @@ LICENSES = {  # the Hub's id -> a short description
     "other": "Other: described on the model card",
 }
 QUOTED = 500  # characters of the text to show on the card, if its owner agrees
-BASELINES = {
-    "uniform": "Uniform: every character equally likely",
-    "unigram": "Unigram: character frequencies",
-    "bigram": "Bigram: frequencies of character pairs",
-    "5-gram": "5-gram: counts of 5 characters in a row, Kneser-Ney",
-    "7-gram": "7-gram: counts of 7 characters in a row, Kneser-Ney",
-    "xz": "xz, which keeps learning as it reads",
-    "ppmd": "PPMd, which keeps learning as it reads",
-}
 
 
 def judged(source: RunFiles) -> dict[str, float]:
@@ -180,7 +171,9 @@ def favorite_word(source: RunFiles, most: int) -> str:
 def quality(source: RunFiles, loss: float | None, compared: dict[str, float]) -> str:
     """Return the loss curve and a table that compares the validation loss with the baselines."""
     lines = ["| | nats per character | bits per character |", "|---|---:|---:|"]
-    rows = [(label, compared[key]) for key, label in BASELINES.items() if key in compared]
+    learns = lambda one: "; keeps learning as it reads" if one.adaptive else ""
+    known = [(f"{one.label}: {one.knows}{learns(one)}", key) for key, one in BASELINES.items()]
+    rows = [(label, compared[key]) for label, key in known if key in compared]
     rows += [("**This model**", loss)] if loss is not None else []
     lines += [f"| {label} | {value:.4f} | {value / math.log(2):.3f} |" for label, value in rows]
     said = "Loss on the last 10% of the text, held out for validation. Lower is better."

@@ -8,7 +8,7 @@
 // the losses at the nearest point, and the keys also have screen readers announce them.
 function draw(root, data) {
   const NS = "http://www.w3.org/2000/svg", HEIGHT = 300, TOP = 26, BOTTOM = 40, LEFT = 46;
-  const NOTE = "Dotted: what counting letters and compressing reach on the same text. The Loss view under Understand explains each.";
+  const NOTE = "Dotted lines: what simpler models and compressors reach on the same text. The Loss view under Understand explains each.";
   const AXES = { step: ["step", "steps"], seconds: ["training time", "time"], epochs: ["epochs", "epochs"] };
   const make = (tag, attributes, text) => {
     const node = document.createElementNS(NS, tag);

@@ -90,7 +90,7 @@ def words(found: dict[str, Any], waiting: bool, here: bool) -> list[str]:
 def compared(own: float, losses: dict[str, float]) -> list[str]:
     """Return sentences that compare a run's loss with those of the counting models and of the compressors."""
     fixed = {key: value for key, value in losses.items() if not BASELINES[key].adaptive}
-    ahead = [BASELINES[key].label for key in losses if key not in fixed and losses[key] < own]
+    ahead = [BASELINES[key].short for key in losses if key not in fixed and losses[key] < own]
     verb = "is ahead, but keeps learning as it reads" if len(ahead) == 1 else (
         "are ahead, but keep learning as they read"
     )  # fmt: skip

@@ -97,3 +97,9 @@ def test_counts_are_written_before_the_slower_compressors(home, tiny_text, monke
     assert isinstance(seen[0], Counted)
     assert "7-gram" in seen[0].losses
     assert json.loads((text.folder / "baselines.json").read_text())["losses"]["xz"] == 1.0
+
+
+def test_a_baseline_has_the_same_name_on_the_plot_on_the_ruler_and_on_the_card():
+    for one in BASELINES.values():
+        assert one.label.removesuffix(" (compressor)").lower() == one.short.lower()
+        assert one.label.endswith(" (compressor)") == one.adaptive

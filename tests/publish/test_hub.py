@@ -25,11 +25,11 @@ import nanogpt
 from nanogpt import corpus, disk, paths
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
-from nanogpt.explain.baselines import BASELINES, baselines
+from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
-from nanogpt.publish import card, curve, deploy, hub_errors, page_export, pull
+from nanogpt.publish import curve, deploy, hub_errors, page_export, pull
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
 from nanogpt.tokenizer import CharTokenizer
@@ -383,7 +383,7 @@ def test_the_text_is_quoted_only_where_its_owner_wants_that(run, tiny_text):
     assert start in ours.offered(run, "maya/play", quote=True)["README.md"].decode()
     assert tiny_text[:600] not in ours.offered(run, "maya/play", quote=True)["README.md"].decode()
     corpus.delete(corpus.listed()[0].id)
-    assert "| Uniform: every character equally likely |" in ours.offered(run, "maya/play")["README.md"].decode()
+    assert "| Uniform: knows only the alphabet |" in ours.offered(run, "maya/play")["README.md"].decode()
     with pytest.raises(NanoGPTError, match="There is no text"):
         ours.offered(run, "maya/play", quote=True)
 
@@ -752,7 +752,3 @@ def test_a_token_in_the_wrong_box_is_neither_sent_nor_repeated(typed):
     with pytest.raises(NanoGPTError, match="looks like a token") as refused:
         ours.repository(typed, "me")
     assert "hf_" not in str(refused.value)
-
-
-def test_the_card_has_a_label_for_every_baseline():
-    assert list(card.BASELINES) == list(BASELINES)

@@ -43,7 +43,7 @@ def test_the_ruler_has_the_run_among_the_baselines(one, text):
     [own] = [mark for mark in data["marks"] if mark["kind"] == "model"]
     assert (own["label"], own["loss"], own["knows"]) == ("one", 3.0, "sees the previous 16 characters")
     adaptive = {mark["label"] for mark in data["marks"] if mark["kind"] == "adaptive"}
-    assert adaptive == {"xz", "PPMd"} or not view_loss.compressors()["ppmd"]
+    assert adaptive == {"xz (compressor)", "PPMd (compressor)"} or not view_loss.compressors()["ppmd"]
     assert data["words"][0] == "Better than knowing how often each character occurs."
     assert "as unsure as if it had to choose among 20.1 equally likely characters" in data["words"][1]
     assert "keep learning as they read" in data["words"][2]
@@ -272,7 +272,7 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tin
     with page.expect_download() as saved:
         page.get_by_role("button", name="SVG").click()
     picture = Path(saved.value.path()).read_text(encoding="utf-8")
-    assert "letters" in picture
+    assert "unigram" in picture
     assert "stroke-dasharray" in picture
 
     open_at_once(page)
