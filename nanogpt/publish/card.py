@@ -20,7 +20,7 @@ from ..config import NanoGPTError
 from ..explain.baselines import BASELINES, MOST, counted, kept
 from ..formats import kind_of
 from ..paths import slug
-from ..runs import kept_loss
+from ..runs import judged_percent, kept_loss
 from ..runs.settings import command, settings_of
 from ..tokenizer import unit
 from .run_files import RunFiles
@@ -176,7 +176,9 @@ def quality(source: RunFiles, loss: float | None, compared: dict[str, float]) ->
     rows = [(label, compared[key]) for label, key in known if key in compared]
     rows += [("**This model**", loss)] if loss is not None else []
     lines += [f"| {label} | {value:.4f} | {value / math.log(2):.3f} |" for label, value in rows]
-    said = "Loss on the last 10% of the text, held out for validation. Lower is better."
+    percent = judged_percent(source.history, source.settings) or 100
+    part = "" if percent == 100 else f"; this model's is on {percent}% of that"
+    said = f"Loss on the validation set, the last 10% of the text{part}. Lower is better."
     curve = "![Training and validation loss by step](loss.png)\n\n" if source.history.rows else ""
     return f"{curve}{said}\n\n" + "\n".join(lines)
 

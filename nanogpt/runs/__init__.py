@@ -4,7 +4,7 @@ Nothing imported below needs torch, so listing runs is instant; import the modul
 when needed. `queue` lets one run at a time use a device; `settings`, `logs` and `archive` export a run as files.
 """
 
-from .history import History, amount_read, kept_loss, kept_step, read_jsonl
+from .history import History, amount_read, judged_percent, kept_loss, kept_step, read_jsonl
 from .job import Job, job_of, open_job
 from .listing import Overview, all_runs, elsewhere, free_name, overview, overviews, users_of
 from .run import Busy, Run, Taken
@@ -12,7 +12,7 @@ from .status import CANCELED, STOPPED_EARLY, Status, length
 
 __all__ = [
     "CANCELED", "STOPPED_EARLY", "Busy", "History", "Job", "Overview", "Run", "Status", "Taken", "all_runs",
-    "amount_read", "archive", "checkpoint", "checks", "elsewhere", "free_name", "job", "job_of", "kept_loss",
-    "kept_step", "length", "logs", "open_job", "overview", "overviews", "queue", "read_jsonl", "settings", "snapshots",
-    "users_of",
+    "amount_read", "archive", "checkpoint", "checks", "elsewhere", "free_name", "job", "job_of", "judged_percent",
+    "kept_loss", "kept_step", "length", "logs", "open_job", "overview", "overviews", "queue", "read_jsonl", "settings",
+    "snapshots", "users_of",
 ]  # fmt: skip

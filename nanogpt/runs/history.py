@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from .. import disk
 from ..errors import explain
+from ..holdout import percent_scored
 
 
 class History:
@@ -141,6 +142,15 @@ def kept_loss(history: History) -> float | None:
     """
     last = history.events[-1] if history.events else {}
     return last.get("val_loss", history.best and history.best["val_loss"])
+
+
+def judged_percent(history: History, settings: Mapping[str, Any]) -> int | None:
+    """Return what percentage of the validation set a finished run's loss is of, or None for one that has not finished.
+
+    An older version didn't log it, which gives None, too.
+    """
+    scored = history.events[-1].get("val_characters") if history.events else None
+    return percent_scored(scored, settings["corpus"]["characters"]) if isinstance(scored, int) else None
 
 
 def kept_step(history: History) -> int:

@@ -10,11 +10,11 @@ from ..config import NanoGPTError, SampleConfig, knobs
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
 from ..presets import PRESETS
-from ..runs import Run, amount_read, overview, settings
+from ..runs import Run, amount_read, judged_percent, overview, settings
 from . import form, sample_tab
 from .drawn import points
 from .visit import visitor
-from .words import DASH, devices, judged_percent, of_the_set
+from .words import DASH, devices, of_the_set
 
 LEAST, MOST = 2, 5
 AXES = {"Steps": "step", "Training time": "seconds", "Epochs": "epochs"}
@@ -64,13 +64,13 @@ def results(runs: list[Run]) -> dict[str, Any]:
     """Return a table for plain_table.js of how far each run has come, its loss, and how that was measured."""
     each = [result(run) for run in runs]
     rows = [[key, *(one[key] for one in each)] for key in each[0]]
-    ended = any(judged_percent(run, run.history()) for run in runs)
+    ended = any(judged_percent(run.history(), run.settings()) for run in runs)
     return dict(head=["Result", *(run.name for run in runs)], rows=rows, said=FINAL if ended else "")
 
 
 def result(run: Run) -> dict[str, str]:
     """Return what a run has come to, in words."""
-    found, percent = overview(run), judged_percent(run, run.history())
+    found, percent = overview(run), judged_percent(run.history(), run.settings())
     ended = found.status.state == "finished"  # with a percentage, unless an older version didn't log it
     during = DASH if ended or found.loss is None else "part of the validation set, during training"
     return {

@@ -11,9 +11,9 @@ from ..config import NanoGPTError
 from ..durations import clock
 from ..errors import PROBLEMS
 from ..formats import read_config
-from ..holdout import epochs, percent_scored
+from ..holdout import epochs
 from ..launch import sizes
-from ..runs import CANCELED, History, Run, Status, elsewhere, kept_loss, overview, overviews, queue
+from ..runs import CANCELED, History, Run, Status, elsewhere, judged_percent, kept_loss, overview, overviews, queue
 from .drawn import line
 from .visit import seen, visitor
 
@@ -152,7 +152,7 @@ def tiles(run: Run | None, status: Status | None) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = [
         dict(label=label, value=value, note=note) for label, (value, note) in zip(_labels(history, status), figures)
     ]
-    if status.state == "finished" and (percent := judged_percent(run, history)):
+    if status.state == "finished" and (percent := judged_percent(history, run.settings())):
         shown[TILES.index("Validation loss")]["title"] = f"Measured on {of_the_set(percent)}."
     if status.state == "running" and status.step:
         shown[TILES.index("Time left")]["left"] = round(left_now(run, status), 1)
@@ -180,15 +180,6 @@ def _loss(run: Run, history: History, status: Status) -> tuple[str, str]:
     at_the_end = sizes.forecast(run, status.max_iters) if status.state == "running" else None
     more = f"{loss / math.log(2):.3f} bits" if at_the_end is None else f"end ~{at_the_end:.2f}"
     return f"{loss:.3f}", f"nats/char · {more}"
-
-
-def judged_percent(run: Run, history: History) -> int | None:
-    """Return what percentage of the validation set a finished run's loss is of, or None for one that has not finished.
-
-    An older version didn't log it, which gives None, too.
-    """
-    scored = history.events[-1].get("val_characters") if history.events else None
-    return percent_scored(scored, run.settings()["corpus"]["characters"]) if isinstance(scored, int) else None
 
 
 def _time(run: Run, status: Status) -> tuple[str, str]:
@@ -244,7 +235,7 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
 
 def _measured(run: Run, history: History) -> list[list[str]]:
     """Return what was measured in a run as pairs of words and value: its mean speed, and its losses."""
-    speed, loss, percent = history.mean_speed, kept_loss(history), judged_percent(run, history)
+    speed, loss, percent = history.mean_speed, kept_loss(history), judged_percent(history, run.settings())
     found: list[list[str]] = []
     if speed:
         found.append(["Mean speed", f"{speed:,.0f} characters per second, without the time for evaluations"])

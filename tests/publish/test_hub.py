@@ -29,7 +29,7 @@ from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
-from nanogpt.publish import curve, deploy, hub_errors, page_export, pull
+from nanogpt.publish import card, curve, deploy, hub_errors, page_export, pull
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
 from nanogpt.tokenizer import CharTokenizer
@@ -375,6 +375,13 @@ def test_the_card_says_what_a_stranger_needs(hub, run):
     assert f"{baselines(text.tokens(), len(text.chars))['bigram']:.4f}" in card
     assert run.history().samples[-1]["text"].strip() in card
     assert f"python -m nanogpt train {slug(text.name)}.txt" in card
+
+
+def test_the_card_says_on_how_much_of_the_validation_set_the_loss_is(run):
+    said = lambda: ours.offered(run, "maya/play")["README.md"].decode()
+    assert "Loss on the validation set, the last 10% of the text. Lower is better." in said()
+    run.event("finished", step=9, val_loss=2.0, val_characters=run.settings()["corpus"]["characters"] // 100)
+    assert re.search(r"the last 10% of the text; this model's is on (9|10)% of that\. Lower is better\.", said())
 
 
 def test_the_text_is_quoted_only_where_its_owner_wants_that(run, tiny_text):

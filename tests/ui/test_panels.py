@@ -21,7 +21,7 @@ from nanogpt.formats import read_config
 from nanogpt.launch import prepare, sizes
 from nanogpt.model import count_parameters
 from nanogpt.presets import preset
-from nanogpt.runs import History, Run, Status, logs, queue
+from nanogpt.runs import History, Run, Status, judged_percent, logs, queue
 from nanogpt.runs.settings import command as command_of
 from nanogpt.runs.settings import settings_of
 from nanogpt.ui import (
@@ -43,7 +43,7 @@ from nanogpt.ui import (
     watching,
 )
 from nanogpt.ui.page import build_app
-from nanogpt.ui.words import details, judged_percent, of_the_set, page_line, run_line, steps, tiles
+from nanogpt.ui.words import details, of_the_set, page_line, run_line, steps, tiles
 
 CANNOT_BE_READ = "The run.json of broken cannot be read. Restore it from a copy, or delete the run."
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -222,7 +222,7 @@ def test_the_part_of_the_validation_set_is_rounded_down_but_never_to_nothing(run
     whole = characters - int(0.9 * characters) - 1
     for scored, percent in ((1, 1), (whole // 2, 49 if whole % 2 else 50), (whole - 1, 99), (2 * whole, 100)):
         run.event("finished", step=50, val_loss=3.0, val_characters=scored)
-        assert judged_percent(run, run.history()) == percent
+        assert judged_percent(run.history(), run.settings()) == percent
     assert of_the_set(99) == "99% of the validation set"
 
 
