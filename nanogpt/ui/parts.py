@@ -44,7 +44,7 @@ def afterward(event: Any, handler: Any, inputs: Any, outputs: Any, **options: An
 
 
 # Reports typing after a pause, so that what is half typed isn't answered. Fields also change when a handler fills them
-# in; Gradio's own event for typing leaves out Backspace.
+# in; Gradio's own event for typing leaves out Backspace in text fields.
 TYPED = """() => new Promise((resolve) => {
   if (!document.activeElement?.matches("input[type=number], input[type=text], textarea")) {
     return resolve({ __type__: "update" });
