@@ -217,10 +217,7 @@ class Reporter:
             write_whole(run.folder / "model.safetensors", weights_parts(self.model))
         loss = min(best_loss, last_loss)
         message = f"Finished: validation loss {loss:.4f} nats per character, {loss / math.log(2):.3f} bits."
-        scored = scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, most)
-        if most < due.all_windows:
-            percent = percent_scored(scored, run.settings()["corpus"]["characters"])
-            message += f" The last evaluation used {percent}% of the validation set."
+        message += self.measured_on(most)
         if not due.last:
             message = (
                 f"{STOPPED_EARLY} at step {at.step:,}: the model was memorizing its text. The validation loss had been "
@@ -229,9 +226,25 @@ class Reporter:
             )
         run.event(
             "finished", step=at.step, val_loss=loss, best_val_loss=best_loss, last_val_loss=last_loss,
-            val_characters=scored, message=message, overfitting=self.overfitting, **due.costs,
+            val_characters=self.scored(most), message=message, overfitting=self.overfitting, **due.costs,
         )  # fmt: skip
         say(message)
+
+    def scored(self, windows: int) -> int:
+        """Return how many characters of the validation set so many windows predict."""
+        return scored_characters(self.data.val, self.model.config.block_size, self.data.lengths, windows)
+
+    def measured_on(self, most: int) -> str:
+        """Return a sentence about how much of the validation set was used at the end, and before if that was less.
+
+        So the last point of the plot isn't the final loss, from which it may differ by a tenth. If all of the
+        validation set was used all the time, return "".
+        """
+        characters = self.run.settings()["corpus"]["characters"]
+        last, before = (percent_scored(self.scored(windows), characters) for windows in (most, self.at.windows or most))
+        part = "the whole validation set" if last == 100 else f"{last}% of the validation set"
+        more = f"; while training, on {before}%" if before < last else ""
+        return f" Measured on {part}{more}." if last < 100 or more else ""
 
     def why_stopped(self) -> str:
         """Return the end of the message of a run that was stopped: why, unless it was asked to stop."""

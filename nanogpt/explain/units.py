@@ -179,6 +179,6 @@ def words(found: dict[str, Any]) -> str:
 def pairs(score: float, one: str = "has the feature", other: str = "lacks it") -> str:
     """Return what an AUC says, in words."""
     return (
-        f"of a character that {one} and one that {other}, it is higher at the first in {score:.0%} of all cases "
-        f"(AUC {score:.2f}; chance is 50%)"
+        f"it is higher at a character that {one} than at one that {other} in {score:.0%} of cases (AUC {score:.2f}; "
+        "chance is 50%)"
     )

@@ -160,11 +160,13 @@ def matching(settings: Mapping[str, Any]) -> Size | None:
 def forecast(run: Run, steps: int) -> float | None:
     """Return the loss to expect at the end of a timed run of about so many steps, or None if none was promised.
 
-    A text like Tiny Shakespeare gets a promise when its run is created (`settings["promise"]`).
+    A text like Tiny Shakespeare gets a promise when its run is created (`settings["promise"]`). It is an easier one if
+    that loss has been reached before the end, so nothing is known then.
     """
-    settings = run.settings()
+    settings, reached = run.settings(), run.history().latest("val_loss")
     promise = settings.get("promise")
     if not isinstance(promise, int | float):
         return None
     size = matching({**read_config(run.folder).as_dict(), **settings["train"]})
-    return size.loss(steps) if size else promise
+    loss = size.loss(steps) if size else promise
+    return loss if reached is None or loss < reached else None

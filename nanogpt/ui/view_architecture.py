@@ -57,7 +57,7 @@ def build(run: gr.Dropdown) -> View:
         container=False,
     )  # fmt: skip
     k = {knob.name: knob for knob in knobs(ModelConfig)}
-    with gr.Row():
+    with gr.Row(elem_id="architecture-sizes"):
         layout = gr.Radio(
             [(name.capitalize(), name) for name in LAYOUTS], value=next(iter(LAYOUTS)), label="Architecture",
             min_width=180, elem_id="architecture-layout",

@@ -824,6 +824,9 @@ def test_the_loss_to_expect_follows_the_speed_of_a_timed_run(text):
     assert fast < slow
     assert (note(2000), note(500)) == (fast, slow)
     assert note(500, "stopped") == "nats/char · 2.885 bits"
+    run.change(promise=2.1, train={**run.settings()["train"], "batch_size": 99})
+    assert note(500) == "nats/char · 2.885 bits"  # it is lower already, so the text is an easier one
+    run.change(promise=1.9, train={**run.settings()["train"], "batch_size": size.batch_size})
     run.change(train={**run.settings()["train"], "budget": 20.0})  # half of it is over
     assert (
         share_of(run, run.history())[1] == f"step 100 · val 2.000 · about {size.loss(200):.2f} at the end · 0:10 left"
