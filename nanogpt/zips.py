@@ -10,6 +10,9 @@ from . import disk
 from .config import NanoGPTError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others, zipfile unpacks as much as there is at once
+END = (
+    22 + 0xFFFF
+)  # bytes at the end, with the longest comment, in which newer versions of zipfile look for the directory
 
 
 class Archive(zipfile.ZipFile):
@@ -36,7 +39,7 @@ class Archive(zipfile.ZipFile):
 
 
 class _Limited:
-    """A file of which at most `most` bytes are read at a time."""
+    """A file of which at most `most` bytes are read at a time, or END."""
 
     def __init__(self, file: BinaryIO, most: int, refusal: str):
         self.file, self.most, self.refusal = file, most, refusal
@@ -45,6 +48,6 @@ class _Limited:
         return getattr(self.file, name)
 
     def read(self, size: int = -1) -> bytes:
-        if size > self.most:
+        if size > self.most and size != END:
             raise NanoGPTError(self.refusal)
         return self.file.read(size)

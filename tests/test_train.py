@@ -786,10 +786,10 @@ def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
     other = corpus.add(tiny_text[::-1], "Backwards")
     run = prepare.new_run("no-text", other, **{**TINY, **PLAIN})
     corpus.delete(other.id)
-    with pytest.raises(NanoGPTError, match="The text 'Backwards' isn't stored here any longer"):
+    with pytest.raises(NanoGPTError, match="The text 'Backwards' isn't stored here"):
         train(run)
     assert main(run.name) == 1
-    assert run.status().message.startswith("The text 'Backwards' isn't stored here any longer")
+    assert run.status().message.startswith("The text 'Backwards' isn't stored here")
     assert not run.stop_file.exists()
 
 

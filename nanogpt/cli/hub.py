@@ -60,17 +60,17 @@ def deploy_command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         space = hub.repository(arguments.space, "user")
         files = deploy.offered(run, space, arguments.static, arguments.license)
-        return show(files)
+        return show(files, "In a Space that exists, another model and other files of the app are deleted.\n")
     wish = dict(static=arguments.static, hardware=arguments.hardware, private=arguments.private)
     print(deploy.deploy(run, arguments.space, hub.saved_token(), **wish, license=arguments.license, tell=tell))
     return 0
 
 
-def show(files: dict[str, bytes]) -> int:
-    """Print what would be uploaded: the size of each file in bytes, the total, and the model card."""
+def show(files: dict[str, bytes], note: str = "") -> int:
+    """Print what would be uploaded: the size of each file in bytes, the total, a note, and the model card."""
     for name, content in files.items():
         print(f"{len(content):>12,}  {name}")
-    print(f"{sum(map(len, files.values())):>12,}  total; nothing was uploaded\n\n{files['README.md'].decode()}")
+    print(f"{sum(map(len, files.values())):>12,}  total; nothing was uploaded\n{note}\n{files['README.md'].decode()}")
     return 0
 
 

@@ -103,15 +103,17 @@ def read_start(source: Sequence[str | os.PathLike[str]], encoding: str | None = 
     files = files_of(source)
     size = sum(file.size for file in files)
     check_size(size)
-    pieces, texts, characters = Pieces(files, encoding), list[str](), 0
-    for text in pieces:
+    pieces, texts, characters, is_all = Pieces(files, encoding), list[str](), 0, True
+    coming = iter(pieces)
+    for text in coming:
         texts.append(text)
         characters += len(text)
-        if size > WHOLE and characters >= WHOLE:
+        if size > WHOLE and characters >= WHOLE:  # the size is in bytes
+            is_all = next(coming, None) is None
             break
     if not characters:
         raise NanoGPTError(f"{reading_of('', pieces).name} is empty; choose a file with text in it.")
-    return "".join(texts), size <= WHOLE
+    return "".join(texts), is_all
 
 
 def _from_paste(pasted: str, decline: Collection[str], accept: Collection[str]) -> Reading:

@@ -211,7 +211,7 @@ def _is_whole(found: Corpus) -> bool:
 def missing(id: str, name: str = "") -> NanoGPTError:
     """Return the error for a text that does not exist, or that the visitor may not know about."""
     if name:
-        return NanoGPTError(f"The text {name!r} isn't stored here any longer. Add it in the Text tab, then try again.")
+        return NanoGPTError(f"The text {name!r} isn't stored here. Add it, then try again.")
     return NanoGPTError(f"There is no text {id}; it was deleted or never added. Add it again.")
 
 

@@ -38,7 +38,7 @@ NAMES = dict(mlp="the feed-forward layer", attention="the attention")  # of part
 LOOK_AT_BASELINES = (
     "Look at them first: the ruler in the Loss view under Understand, or run nanogpt baselines on the text."
 )
-CHOSEN = " The time budget chose it; the Quick and Laptop presets show it under Advanced."  # of a model's shape
+HIDDEN = " With a time budget, it is hidden; the Quick and Laptop presets show it under Advanced."  # of a model's shape
 STUCK = 0.75  # of the loss of a uniform guess, ln(vocab_size): most texts have more to learn than that
 
 
@@ -69,7 +69,7 @@ class Curve:
     layout: Layout = LAYOUTS["classic"]
     matrix_lr: float | None = None  # Muon's learning rate, None without Muon
     finished: bool = True  # False if it was stopped, or has failed
-    timed: bool = False  # whether a time budget chose the model
+    timed: bool = False  # whether it has a time budget
     counted: float | None = None  # the lowest loss of the counting models, if they have been computed for this text
 
     @property
@@ -293,7 +293,7 @@ def problems(run: Run, curve: Curve) -> list[Finding]:
 def where_to_set(found: Finding, curve: Curve) -> Finding:
     """Return a finding that also says where a setting is to be found that a time budget hides."""
     hidden = curve.timed and re.search("n_embd|n_layer", found.do)
-    return replace(found, do=found.do + CHOSEN) if hidden else found
+    return replace(found, do=found.do + HIDDEN) if hidden else found
 
 
 def examine(run: Run, status: Status, count: bool = False) -> list[Finding]:

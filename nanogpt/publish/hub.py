@@ -33,7 +33,7 @@ MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_c
 PUBLIC = ("README.md", *MODEL, "run.json", "metrics.jsonl", "loss.png")  # everything a push may upload
 OURS = {"run.json", "nanogpt/run.py", "nanogpt/runs/run.py"}  # every repository made by nanogpt contains one of these
 # What uploads put into a Space, or how its path begins. The app would show another run that was left there.
-IN_A_SPACE = ("checkpoints/", "nanogpt/", "index.html", "run.json")
+IN_A_SPACE = re.compile(r"(checkpoints|nanogpt)/|(index\.html|run\.json)$")
 ENDED = (
     "step",
     "val_loss",
@@ -214,7 +214,7 @@ def publish(
 
 def _left_over(kind: str, names: set[str]) -> list[str]:
     """Return those of the files that an earlier upload put into a repository."""
-    return sorted(name for name in names if (name in PUBLIC if kind == "model" else name.startswith(IN_A_SPACE)))
+    return sorted(name for name in names if (name in PUBLIC if kind == "model" else IN_A_SPACE.match(name)))
 
 
 def _open(api: HfApi, repo: str, kind: str, creation: dict[str, Any], tell: Tell) -> tuple[Any, list[str]]:

@@ -14,6 +14,7 @@ from gradio.context import Context
 
 from ..config import NanoGPTError, duration
 from ..errors import PROBLEMS, explain
+from ..paths import checked_name
 from ..presets import preset
 from ..runs import Run, open_job
 from . import form, sign_in
@@ -86,8 +87,9 @@ def begin(
     if str(agreed) != shown:
         raise Changed(str(agreed))
     text = visitor().text(corpus_id or "")
-    named = visitor().name_for(name.strip(), text.name)
-    run = start.new_run(named, text, form.preset_key(fields[0]), form.changes(*fields), agreed)
+    wanted = name.strip()
+    wanted = checked_name(wanted) if wanted else ""
+    run = start.new_run(wanted, text, form.preset_key(fields[0]), form.changes(*fields), agreed)
     start.follow(run)
     return run
 

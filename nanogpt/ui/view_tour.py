@@ -26,7 +26,8 @@ TRAINING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
 PARTS = ("attention", "mlp")
-ENDED = "() => ({ want: 'WANT', ended: true })"  # for when training ends, in whatever way
+# For when training ends, in whatever way; each time another value, or Gradio wouldn't pass on the second of two.
+ENDED = "() => ({ want: 'WANT', ended: performance.now() })"
 
 
 # ---- handlers: what a step of the tour asks for --------------------------------------------------------------------

@@ -330,7 +330,7 @@ def test_a_run_whose_text_is_gone(home, first, tiny_text, capfd):
     (run.folder / "model.safetensors").write_bytes((first.folder / "model.safetensors").read_bytes())
     corpus.delete(added.id)
     refused = is_refused(capfd, "train", "--resume", "no-text")
-    assert "The text 'Backwards' isn't stored here any longer. Add it in the Text tab" in refused
+    assert "The text 'Backwards' isn't stored here. Add it, then try again" in refused
     assert f"There is no text {added.id}" in is_refused(capfd, "eval", "no-text")
     run.delete()
 

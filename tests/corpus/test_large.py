@@ -241,6 +241,11 @@ def test_the_start_of_a_large_text_can_be_read_alone(tmp_path):
     assert not is_all
 
 
+def test_a_text_of_more_bytes_than_characters_is_read_to_its_end(tmp_path):
+    text = "Я помню чудное мгновенье\n" * 150  # 3,750 characters, 7,000 bytes
+    assert corpus.read_start([write(tmp_path, text.encode())]) == (text, True)
+
+
 @pytest.mark.parametrize("size", [100, 9_000])
 def test_a_text_to_measure_must_have_text_in_it(tmp_path, size):
     folder = tmp_path / "pictures"

@@ -235,7 +235,7 @@ def test_parts_that_do_nothing_are_named_once_they_have_been_measured(home, tiny
 def test_where_a_time_budget_hides_the_size_the_advice_says_where_to_set_it():
     curve = recorded("overfit")
     advice = lambda one: [doctor.where_to_set(found, one).do for found in doctor.findings(one)]
-    rest = " The time budget chose it; the Quick and Laptop presets show it under Advanced."
+    rest = " With a time budget, it is hidden; the Quick and Laptop presets show it under Advanced."
     assert advice(curve) == ["Set dropout to 0.2.", "Choose a smaller model: halve n_embd."]
     assert advice(replace(curve, timed=True)) == ["Set dropout to 0.2.", "Choose a smaller model: halve n_embd." + rest]
 

@@ -428,7 +428,7 @@ def test_a_trainer_that_cannot_begin_leaves_its_sentence(text):
     assert ended(run) == 1
     status = run.status()
     assert status.state == "failed"
-    gone = "The text 'A play' isn't stored here any longer. Add it in the Text tab, then try again."
+    gone = "The text 'A play' isn't stored here. Add it, then try again."
     assert status.message == gone
 
 
