@@ -10,9 +10,7 @@ from . import disk
 from .config import NanoGPTError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others, zipfile unpacks as much as there is at once
-END = (
-    22 + 0xFFFF
-)  # bytes at the end, with the longest comment, in which newer versions of zipfile look for the directory
+END = 22 + 0xFFFF  # bytes: the end with the longest comment, in which newer versions of zipfile look for the directory
 
 
 class Archive(zipfile.ZipFile):
