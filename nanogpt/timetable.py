@@ -67,7 +67,7 @@ class Timetable:
         self.judged = 2  # models to evaluate at the end: 1 if the last weights are the best so far
         self._window = math.inf  # seconds to evaluate one, the fastest
         self._recent: list[float] = []  # those of the last three evaluations
-        # seconds on anything but training steps; a resumed run is taken to have used its share so far
+        # seconds spent on anything but training steps; of a resumed run, we assume that it has used its share so far
         self._spent = overhead(config.budget) * seconds / config.budget if config.budget else 0.0
         known = {name: cost for name, cost in (costs or {}).items() if isinstance(cost, float) and cost > 0}
         self._evaluation, self._sample = 0.0, known.get("sample", SAMPLE)  # seconds of the last one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -10,6 +11,8 @@ from . import disk
 from .config import NanoGPTError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others, zipfile unpacks as much as there is at once
+# what zipfile raises for an archive that is damaged, encrypted, or of a kind that Python can't read
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OverflowError, UnicodeDecodeError)
 END = 22 + 0xFFFF  # bytes: the end with the longest comment, in which newer versions of zipfile look for the directory
 
 

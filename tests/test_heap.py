@@ -1,4 +1,4 @@
-"""A server that gives its memory back goes on doing so when it trains for a moment, to measure a model."""
+"""A server that gives its memory back keeps doing so, even when it trains for a second to measure a model."""
 
 from __future__ import annotations
 

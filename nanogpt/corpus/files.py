@@ -6,7 +6,6 @@ import io
 import os
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,7 +182,7 @@ def readable() -> Iterator[None]:
     except OSError as error:
         name = printable(Path(error.filename or "file").name)[:80]
         raise NanoGPTError(f"{name} can't be read ({error.strerror}). Choose a text file.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OverflowError, UnicodeDecodeError):
+    except zips.DAMAGED:
         raise NanoGPTError(
             "The archive is damaged or of an unusual kind. Unpack it and add the text files inside."
         ) from None

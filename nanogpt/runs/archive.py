@@ -12,7 +12,6 @@ import re
 import shutil
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,8 +36,7 @@ NEEDED = ("run.json", "config.json", "tokenizer.json", "model.safetensors")
 DIRECTORY = 10_000  # bytes of an archive's list of files; that of a run has about 600
 TOO_MANY = f"The archive contains more than the {len(FILES)} files of a run. Nothing was imported."
 DAMAGED = "That file is damaged or not a .zip. Nothing was imported."
-# What zipfile raises for archives that are damaged, encrypted or compressed by a method Python can't read.
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OverflowError)
+BROKEN = (*zips.DAMAGED, ValueError)
 
 
 # ---- export ----------------------------------------------------------------------------------------------------------

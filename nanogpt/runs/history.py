@@ -124,7 +124,8 @@ class History:
 
 
 def amount_read(row: Mapping[str, Any]) -> float:
-    """Return how many characters a run had trained on at this row. Older runs logged tokens, which were characters."""
+    """Return how many characters a run had trained on when it logged this row. Older runs logged tokens instead; each
+    was a character."""
     return row.get("characters") or row.get("tokens") or 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Generator, Sequence
@@ -124,8 +125,8 @@ def gathered(folder: Folder) -> Path:
         if path.exists():  # Gradio cuts long names off
             path = path.with_name(f"{number}-{path.name}")
         try:
-            path.hardlink_to(file)
-        except (OSError, NotImplementedError):  # another disk, or a file system without links
+            os.link(file, path)
+        except OSError:  # another disk, or a file system without links
             shutil.copyfile(file, path)
     return new / parts[0][0]
 

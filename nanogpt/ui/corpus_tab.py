@@ -226,7 +226,7 @@ def stopped(now: str | None) -> dict[str, Any]:
 
 
 def choose_first(*before: str | None) -> dict[str, Any]:
-    """Choose a text when the page opens: the first previous one that still exists, otherwise the default."""
+    """Choose the text that the page opens with: the first of those `before` that still exists, or the default."""
     for corpus_id in before:
         try:
             visitor().text(corpus_id or "")

@@ -89,8 +89,8 @@ def begun(button: Any, drawing: Any, starts: list[Any], stop: Any) -> Any:
 def stoppable(events: list[Any], drawing: Any, starts: list[Any], stop: Any) -> None:
     """Wire the button Stop, and what follows when one of the events that write into a drawing has ended.
 
-    After Stop, the buttons that start an event stay disabled until the canceled one has ended. Otherwise its end could
-    be mistaken for that of the next one: for a canceled event, Gradio calls `failure` twice and then `then`.
+    After Stop, the buttons that start an event stay disabled until the canceled one has ended. Otherwise, its end could
+    be mistaken for the end of the next one: for a canceled event, Gradio calls `failure` twice and then `then`.
     """
     outputs = [drawing, *starts, stop]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_no_name_leads_out_of_the_folder(name, expected):
 @pytest.mark.parametrize("links", [True, False])
 def test_a_folder_becomes_one_text_by_the_names_of_its_files(home, tmp_path, monkeypatch, links):
     if not links:
-        monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError("another disk")))
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("another disk")))
     paths = uploaded(tmp_path, "diary/b.txt", "diary/2020/a.txt", "diary/a.txt", "diary/picture.png")
     Path(paths[-1]).write_bytes(bytes(range(256)))
     chosen = last_of(corpus_tab.take_folder(None, paths))
