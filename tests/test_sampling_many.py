@@ -18,7 +18,8 @@ from nanogpt.cli.main import main
 from nanogpt.config import DASHES, ModelConfig, NanoGPTError, SampleConfig, unescaped
 from nanogpt.disk import write_whole
 from nanogpt.fast.decode import FastDecoder
-from nanogpt.launch import prepare
+from nanogpt.formats import load_model
+from nanogpt.launch import prepare, serving
 from nanogpt.model import GPT
 from nanogpt.runs import Run, kept_step
 from nanogpt.sample import Text, pick, stream, stream_many
@@ -299,7 +300,7 @@ def test_the_api_s_sample_is_as_it_was(trained):
     from nanogpt.ui import sample_tab
 
     *_, last = sample_tab.write("one", "The ", 0.8, 30, 0, 1.0, 3)
-    model = sample_tab.load_model(trained.folder)
+    model = load_model(trained.folder)
     tokenizer = CharTokenizer.load(trained.folder)
     assert last == "The " + "".join(stream(model, tokenizer, "The ", SampleConfig(length=30, seed=3)))
     with pytest.raises(NanoGPTError, match="length was 0"):
@@ -311,7 +312,7 @@ def test_who_leaves_is_written_for_no_longer(trained):
 
     writing = sample_tab.write("one", length=10_000)
     next(writing)
-    model = sample_tab.together(trained)
+    model = serving.together(trained)
     assert model.texts == 1
     thread = model.thread
     writing.close()
@@ -322,8 +323,8 @@ def test_who_leaves_is_written_for_no_longer(trained):
 def test_a_model_is_loaded_once_for_all_and_again_once_it_was_replaced(trained, monkeypatch):
     from nanogpt.ui import sample_tab
 
-    loaded, load_model = [], sample_tab.load_model
-    monkeypatch.setattr(sample_tab, "load_model", lambda folder: loaded.append(folder) or load_model(folder))
+    loaded = []
+    monkeypatch.setattr(serving, "load_model", lambda folder: loaded.append(folder) or load_model(folder))
     with ThreadPoolExecutor(8) as pool:
         texts = list(pool.map(lambda seed: list(sample_tab.write("one", length=50, seed=seed))[-1], [1, 2, 3, 4] * 2))
     assert texts[:4] == texts[4:]
@@ -343,24 +344,24 @@ def test_a_model_is_loaded_once_for_all_and_again_once_it_was_replaced(trained, 
 def test_few_models_are_in_memory_at_once(trained, monkeypatch):
     from nanogpt.ui import sample_tab
 
-    monkeypatch.setattr(sample_tab, "MODELS", 1)
-    monkeypatch.setattr(sample_tab, "PATIENCE", 0.3)
+    monkeypatch.setattr(serving, "MODELS", 1)
+    monkeypatch.setattr(serving, "PATIENCE", 0.3)
     read = FastDecoder.read  # slowed down, or the first text would end within that time
     monkeypatch.setattr(FastDecoder, "read", lambda *given: time.sleep(0.0005) or read(*given))
-    monkeypatch.setattr(sample_tab, "_loaded", {})
+    monkeypatch.setattr(serving, "_loaded", {})
     weights = trained.folder / "model.safetensors"
     first = sample_tab.write("one", length=10_000)
     next(first)
     os.utime(weights, ns=(0, 1))  # another model
     with pytest.raises(NanoGPTError, match="busy generating with other models"):
         next(sample_tab.write("one", length=5))
-    [model] = sample_tab._loaded.values()
+    [model] = serving._loaded.values()
     thread = model.thread
     first.close()
     thread.join(60)
     assert len(list(sample_tab.write("one", length=5))[-1]) == 5
-    assert len(sample_tab._loaded) == 1
-    assert list(sample_tab._loaded.values()) != [model]
+    assert len(serving._loaded) == 1
+    assert list(serving._loaded.values()) != [model]
 
 
 def test_the_benchmark_runs(capsys, monkeypatch):

@@ -13,7 +13,7 @@ from .. import disk
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain, home_problem
 from ..paths import PROGRAM
-from ..runs import Run, all_runs, kept_loss, queue
+from ..runs import Run, Status, all_runs, kept_loss, queue
 from .flags import Command
 
 
@@ -55,7 +55,7 @@ def line(row: dict[str, Any]) -> str:
     """Format a row of `facts` as a line of text."""
     loss = f"{row['val_loss']:.4f}" if row["val_loss"] else "-"
     steps = f"{row['step']:,}/{row['max_iters']:,}"
-    return f"{row['name']:<32} {row['state']:<9} {steps:>17}  val {loss:<7} {row['corpus']}"
+    return f"{row['name']:<32} {Status(row['state']).word:<11} {steps:>17}  val {loss:<7} {row['corpus']}"
 
 
 def export_command(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,10 @@ from ..runs import Run
 from .flags import Command, add_knobs, settings_in
 from .texts import text_in
 
+# Newlines and tabs stay; C1 has no symbols of its own.
+SYMBOLS: dict[int, int | str] = {i: 0x2400 + i for i in range(32) if chr(i) not in "\n\t"} | {0x7F: "␡"}
+SYMBOLS |= dict.fromkeys(range(0x80, 0xA0), "\ufffd")
+
 
 def sample_command(arguments: argparse.Namespace) -> int:
     """Generate text from a run's best weights. Prints the prompt followed by the text, and nothing else."""
@@ -29,14 +33,22 @@ def sample_command(arguments: argparse.Namespace) -> int:
         print(prompt, file=sys.stderr)
     model = load_model(run.folder, pick_device(arguments.device).type)
     others: list[list[str]] = [[prompt.text] for _ in range(config.num_samples - 1)]
-    sys.stdout.write(prompt.text)
+    shown = for_terminal if sys.stdout.isatty() else str
+    sys.stdout.write(shown(prompt.text))
     for first, *rest in stream_many(model, tokenizer, prompt.text, config):
-        sys.stdout.write(first)  # stream the first sample; the others, generated in the same batch, follow at the end
+        sys.stdout.write(
+            shown(first)
+        )  # stream the first sample; the others, generated in the same batch, follow at the end
         sys.stdout.flush()
         for text, piece in zip(others, rest):
             text.append(piece)
-    sys.stdout.write("".join(DASHES + "".join(text) for text in others) + "\n")
+    sys.stdout.write(shown("".join(DASHES + "".join(text) for text in others)) + "\n")
     return 0
+
+
+def for_terminal(text: str) -> str:
+    """Return a text with its control characters as symbols (␛): a stranger's model must not control a terminal."""
+    return text.translate(SYMBOLS)
 
 
 def eval_command(arguments: argparse.Namespace) -> int:

@@ -12,18 +12,27 @@ CONTINUE = "Resume the run to continue from its last checkpoint."
 START_OVER = "Nothing was saved yet, so resume the run to start it from step 0."
 CANCELED = "Canceled before training started."
 STOPPED_EARLY = "Stopped early"  # begins the message of a run that ended by patience
+WORDS = dict(
+    queued="Queued", running="Training", stopping="Stopping", finished="Finished", stopped="Stopped", failed="Failed",
+    crashed="Interrupted", damaged="Damaged",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Status:
     """What a run is doing, as computed from its folder."""
 
-    state: str  # queued, running, stopping, finished, stopped, failed, crashed, or damaged (a file can't be read)
+    state: str  # a key of WORDS: crashed if the trainer was killed, damaged if a file can't be read
     step: int = 0
     max_iters: int = 0
     seconds: float = 0.0  # of training so far
     message: str = ""  # for the user, often empty
     place: int = 0  # in the queue; 1 is next
+
+    @property
+    def word(self) -> str:
+        """Return the word for the state that people read, even for an unknown state from a later version."""
+        return WORDS.get(self.state, self.state.capitalize())
 
     @property
     def busy(self) -> bool:

@@ -17,7 +17,7 @@ from . import changing, gif_panel, scratch
 from .drawn import said, told
 from .parts import DOWNLOAD, QUIET, Parts
 from .visit import seen, visitor
-from .words import existing, final_loss, state_word
+from .words import existing, final_loss
 
 NO_RUN = "There is no run yet. Press Start, or import one."
 NAMES = "lower-case letters, digits, hyphens"
@@ -65,7 +65,7 @@ def facts(name: str | None) -> list[str]:
         return [NO_RUN, ""]
     try:
         run = visitor().run(name)
-        text, state = run.settings()["corpus"]["name"], state_word(run.status()).lower()
+        text, state = run.settings()["corpus"]["name"], run.status().word.lower()
         loss, size = f"validation loss {final_loss(run)}", f"{disk.size(run.size())} on disk"
         return [" · ".join([name, state, loss, size, f"trained on {text}"]), settings.command(run)]
     except PROBLEMS as error:

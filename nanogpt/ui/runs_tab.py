@@ -19,7 +19,6 @@ from . import changing, compare, compare_panel, run_panel
 from .drawn import drawn, said, told
 from .parts import QUIET, Parts
 from .visit import visitor
-from .words import state_word
 
 # key, label, whether it is a number, whether it sorts from its largest value first; a phone shows the first three
 COLUMNS = [
@@ -69,7 +68,7 @@ def cells(run: Run, found: Overview) -> dict[str, tuple]:
     known = {
         "name": (run.name, run.name),
         "text": (found.text, found.text) if found.text else UNKNOWN,
-        "state": (state_word(status), state_word(status), status.state),
+        "state": (status.word, status.word, status.state),
         "parameters": (in_millions(parameters), parameters) if parameters else UNKNOWN,
         "steps": (f"{status.step:,}", status.step) if status.step else UNKNOWN,
         "epochs": (f"{found.epochs:.1f}", found.epochs) if found.epochs else UNKNOWN,

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import secrets
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from .. import disk
 from ..config import DASHES, NanoGPTError, SampleConfig, knobs, unescaped
 from ..errors import PROBLEMS, explain
-from ..formats import load_model
-from ..runs import Run, kept_step, queue
-from ..tokenizer import Tokenizer, load_tokenizer
+from ..launch import serving
+from ..runs import Run, kept_step
 from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
@@ -26,19 +20,11 @@ from .parts import COPIED, QUIET, afterward, begun, stoppable
 from .visit import seen, visitor
 from .words import existing, trained
 
-if TYPE_CHECKING:
-    from ..together import Together
-
 NO_RUN = "There is no trained model yet. Train one first."
 EMPTY: dict[str, Any] = dict(prompt="", texts=[], state="")
 LABELS = dict(temperature="Temperature", length="Length", num_samples="Samples")  # other settings go by their name
 AT_ONCE = 64  # generations; the rest wait in Gradio's queue
-MODELS = 3  # in memory at once
-PATIENCE = 30  # seconds that a request for another model waits
 SEEDS = 1_000_000  # fresh seeds are below this, so that they can be read out and typed
-
-_loading = threading.Lock()
-_loaded: dict[tuple[Path, tuple[int, ...] | None], Together] = {}
 
 # The text is in the browser already, so it is saved from there.
 DOWNLOAD = f"""(written) => {{
@@ -63,34 +49,6 @@ COPY = f"""async (written) => {{
 }}"""
 
 
-def together(run: Run) -> Together:
-    """Return a run's model, loaded once for all who ask. Raise NanoGPTError if too many others are in use for too long.
-
-    Weights change during training, so a model is known by the version of its weights, too.
-    """
-    from ..together import Together  # here, because it imports torch
-
-    key = run.folder, disk.version(run.folder / "model.safetensors")
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with _loading:
-            if key not in _loaded and _room():
-                _loaded[key] = Together(load_model(run.folder), training=lambda: bool(queue.running()))
-            if key in _loaded:
-                _loaded[key] = _loaded.pop(key)  # the newest comes last
-                return _loaded[key]
-        time.sleep(0.1)
-    raise NanoGPTError("The server is busy generating with other models. Try again in a minute.")
-
-
-def _room() -> bool:
-    """Return True if there is room for a model. If needed, forget the one that has been idle longest."""
-    idle = next((key for key, model in _loaded.items() if not model.texts), None)
-    if len(_loaded) >= MODELS and idle is not None:
-        del _loaded[idle]
-    return len(_loaded) < MODELS
-
-
 # ---- handlers ------------------------------------------------------------------------------------------------------
 
 
@@ -102,40 +60,13 @@ def write(
         yield start + text
 
 
-def tokenizer_of(run: Run) -> Tokenizer:
-    """Return a run's tokenizer, read again only if its file has changed: it is asked for at every look at a prompt."""
-    return _tokenizer_at(run.folder, disk.version(run.folder / "tokenizer.json"))
-
-
-@lru_cache(maxsize=4)
-def _tokenizer_at(folder: Path, version: tuple | None) -> Tokenizer:
-    return load_tokenizer(folder)
-
-
 def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[tuple[str, list[str]]]:
-    """Generate with all settings. Yield the prompt in the model's alphabet, and the samples so far without it."""
+    """Generate with a run that the visitor sees, and yield what `serving.stream` does."""
     if not isinstance(prompt, str | None):
         raise NanoGPTError("The prompt must be a string.")
     run = existing(name, NO_RUN)
     visitor().uses(run)
-    tokenizer, model = tokenizer_of(run), together(run)
-    start = tokenizer.fit(prompt or "").text
-    with model.ask(tokenizer, start, config) as request:
-        request.begun.wait(10)
-        ended = request.wait(0)
-        while not ended:
-            texts = request.written()
-            yield start, texts
-            ended = request.wait(pause(model.texts, sum(map(len, texts))))
-        yield start, request.written()
-
-
-def pause(texts: int, characters: int) -> float:
-    """Return the seconds until a text is sent again, of which so many characters were sent already.
-
-    Sending takes longer than generating: a text that is long, or one of many at once, is sent less often.
-    """
-    return 0.05 + texts / 50 + characters / 1e6
+    yield from serving.stream(run, prompt or "", config)
 
 
 def whose(run: Run) -> str:
@@ -159,7 +90,7 @@ def note(name: str | None, prompt: str) -> str:
     """Return how characters of the prompt that are not in the alphabet are replaced or skipped, or ""."""
     try:
         run = seen(name)
-        return str(tokenizer_of(run).fit(prompt or "")) if run else ""
+        return str(serving.tokenizer_of(run).fit(prompt or "")) if run else ""
     except PROBLEMS as error:
         return explain(error)
 

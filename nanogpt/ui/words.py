@@ -17,17 +17,8 @@ from ..runs import CANCELED, History, Run, Status, elsewhere, judged_percent, ke
 from .drawn import line
 from .visit import seen, visitor
 
-STATES = dict(
-    queued="Queued", running="Training", stopping="Stopping", finished="Finished", stopped="Stopped", failed="Failed",
-    crashed="Interrupted", damaged="Damaged",
-)  # fmt: skip
 TILES = ("Validation loss", "Time left", "Epochs", "Speed")
 DASH = "–"
-
-
-def state_word(status: Status) -> str:
-    """Return the word for a state, even an unknown one from a later version."""
-    return STATES.get(status.state, status.state.capitalize())
 
 
 def existing(name: str | None, none_yet: str) -> Run:
@@ -106,7 +97,7 @@ def run_line(name: str | None) -> dict:
         return line(_ended_words(run, status), status.state)
     return line(
         _busy_words(run, status), status.state, status.step / status.max_iters,
-        spoken=f"{state_word(status)}. {_evaluation(run.history())}".strip(),
+        spoken=f"{status.word}. {_evaluation(run.history())}".strip(),
     )  # fmt: skip
 
 
@@ -118,7 +109,7 @@ def _busy_words(run: Run, status: Status) -> str:
         return f"Queued: number {status.place}"
     if status.message:  # what its job is doing
         return f"{status.message} …"
-    return f"{state_word(status)}: {steps(run, status)}"
+    return f"{status.word}: {steps(run, status)}"
 
 
 def _evaluation(history: History) -> str:
@@ -129,7 +120,7 @@ def _evaluation(history: History) -> str:
 
 def _ended_words(run: Run, status: Status) -> str:
     """Describe how a run ended. Where its message doesn't say how far it got, add the step."""
-    state, message = state_word(status), status.message
+    state, message = status.word, status.message
     if run.is_bundled():
         return f"{state}: {steps(run, status)}. It ships with nanogpt, so it can't be resumed."
     if not message:
@@ -282,7 +273,7 @@ def _idle_words() -> str:
 
 
 def _doing(run: Run, status: Status) -> str:
-    return f"{state_word(status)} {run.name}"
+    return f"{status.word} {run.name}"
 
 
 def _far(run: Run, status: Status) -> str:

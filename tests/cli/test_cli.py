@@ -501,6 +501,27 @@ def test_sample_writes_the_text_alone_and_the_same_again(first, tiny_text, capfd
         assert set(text) <= letters
 
 
+def test_a_models_control_characters_are_symbols_on_a_terminal(first, tiny_text, monkeypatch, capsys):
+    """Elsewhere they stay, because a file or a pipe should have the text as it is."""
+    tokenizer, hostile = first.folder / "tokenizer.json", "\x1b\x9b\x7f"
+    was = tokenizer.read_text(encoding="utf-8")
+    vocab = json.loads(was)
+    letters = vocab["model"]["vocab"]
+    for letter, control in zip("aeo", hostile):
+        letters[control] = letters.pop(letter)
+    write_whole(tokenizer, json.dumps(vocab))
+    try:
+        assert main(["sample", "first", "--length", "300", "--num-samples", "2"]) == 0
+        piped = capsys.readouterr().out
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        assert main(["sample", "first", "--length", "300", "--num-samples", "2"]) == 0
+        shown = capsys.readouterr().out
+    finally:
+        write_whole(tokenizer, was)
+    assert set(hostile) <= set(piped)
+    assert shown == piped.translate({0x1B: "␛", 0x9B: "\ufffd", 0x7F: "␡"})
+
+
 def test_a_prompt_in_other_letters_is_fitted_and_said_on_stderr(first, capfd):
     assert main(["sample", "first", "--prompt", "thé 漢", "--length", "20"]) == 0
     fitted, note = capfd.readouterr()
@@ -663,7 +684,7 @@ def test_runs_lists_them_for_people_and_for_programs(first, capfd):
     out, err = capfd.readouterr()
     assert err == ""
     line = next(line for line in out.splitlines() if line.startswith("first "))
-    assert re.search(r"finished +20/20 ", line)
+    assert re.search(r"Finished +20/20 ", line)
     assert f"{row['val_loss']:.4f}" in line
     assert len(out.splitlines()) == len(rows)
 
