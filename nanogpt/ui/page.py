@@ -36,6 +36,7 @@ from .drawn import line as drawn_line
 from .guard import middleware
 from .intake import upload_bytes
 from .parts import NO_SECRET, QUIET
+from .words import trained
 
 SCRIPTS = ("title.js", "accessible.js", "folders.js", "waking.js")
 TITLE, ACCESSIBLE, FOLDERS, WAKING = ((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
@@ -110,7 +111,8 @@ def build_app() -> gr.Blocks:
         texts.next.click(lambda: gr.Tabs(selected="train"), None, tabs, **QUIET)
         train_now(page, corpus_id)
         texts.report.change(corpus_tab.about, corpus_id, training.about_text, **QUIET)
-        follow(training, line, corpus_id, listed)
+        runs_and_models = [training.run, sharing.run], [writing.run, understanding.run]
+        follow(training, line, corpus_id, listed, *runs_and_models)
         training.run.change(None, training.run, kept_run, js="(name) => name || { __type__: 'update' }")
         keep_models(page, sample, understand, understanding.run)
         runs.select(runs_tab.rows, None, listed, **QUIET)
@@ -134,7 +136,10 @@ def set_up_queue(demo: gr.Blocks) -> None:
     )
 
 
-def follow(training: train_tab.TrainTab, line: gr.HTML, corpus_id: gr.HTML, table: gr.HTML) -> None:
+def follow(
+    training: train_tab.TrainTab, line: gr.HTML, corpus_id: gr.HTML, table: gr.HTML, of_runs: list[gr.Dropdown],
+    of_models: list[gr.Dropdown],
+) -> None:  # fmt: skip
     """Wire what follows when runs begin and end, from the line above the tabs, whichever tab and run you look at.
 
     A page at rest sends no requests. It looks again when you come back to it: a run may have been started elsewhere.
@@ -144,8 +149,12 @@ def follow(training: train_tab.TrainTab, line: gr.HTML, corpus_id: gr.HTML, tabl
     line.change(None, line, ended, js=ENDED)
     ended.change(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
     line.change(None, line, doing, js=DOING)
-    listed = lambda: [runs_tab.rows(), gr.Dropdown(watching.names())]
-    doing.change(listed, None, [table, training.run], **QUIET)
+
+    def listed() -> list:
+        runs, models = watching.names(), [run.name for run in trained()]
+        return [runs_tab.rows(), *[gr.Dropdown(runs) for _ in of_runs], *[gr.Dropdown(models) for _ in of_models]]
+
+    doing.change(listed, None, [table, *of_runs, *of_models], **QUIET)
     wake = gr.Button(visible="hidden", elem_id="page-wake")  # pressed by waking.js
     wake.click(None, None, training.shown["timer"], js=WAKE)
 

@@ -14,7 +14,9 @@ from test_page import open_tab, put_run, wait_for_state, wait_for_step
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
+from nanogpt.formats import read_config, weights_bytes
 from nanogpt.launch import gpu_plan, measured, plan, prepare, sizes
+from nanogpt.model import GPT
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, queue
 from nanogpt.ui import form, form_picture, train_tab
@@ -358,6 +360,7 @@ def test_a_page_at_rest_looks_again_when_you_come_back_and_its_lists_follow(unop
     page.wait_for_function(state.format("Finished"))
     assert page.evaluate("document.activeElement.matches('tr[data-name=here] .runs-open')")
     it_waits_for_an_open_menu(page)
+    a_run_that_ends_can_be_sampled_from_at_once(page)
 
 
 def it_waits_for_an_open_menu(page) -> None:
@@ -373,6 +376,22 @@ def it_waits_for_an_open_menu(page) -> None:
     page.wait_for_function("/^(Ready|Idle)/.test(document.querySelector('#page-status').innerText)")
     page.wait_for_timeout(500)  # in which the table would have been drawn
     assert page.get_by_role("menuitem", name="Open run").is_visible()
+
+
+def a_run_that_ends_can_be_sampled_from_at_once(page) -> None:
+    """Without opening the Sample tab again."""
+    page.keyboard.press("Escape")
+    open_tab(page, "Sample")
+    run = Run("elsewhere")
+    with queue.turn("elsewhere", "cpu"), run.held():
+        run.event("started", step=50, device="CPU")
+        page.evaluate("window.dispatchEvent(new Event('focus'))")
+        page.wait_for_function("document.querySelector('#page-status').innerText.startsWith('Training')")
+        (run.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(run.folder))))
+        run.event("finished", step=50)
+    page.wait_for_function("/^(Ready|Idle)/.test(document.querySelector('#page-status').innerText)")
+    page.locator("#sample-run input").click()
+    page.get_by_role("option", name="elsewhere").wait_for()
     page.keyboard.press("Escape")
     page.wait_for_function("document.querySelector('tr[data-name=elsewhere] [data-state=finished]')")
 
