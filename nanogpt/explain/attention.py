@@ -17,6 +17,7 @@ import torch
 from ..model import GPT, attention_by_hand
 from ..tokenizer import Tokenizer
 from . import ablation, cache
+from .features import is_punctuation
 from .opened import Opened
 
 VIEW = "attention"
@@ -58,7 +59,7 @@ def kinds_of_places(idx: np.ndarray, tokenizer: Tokenizer) -> dict[str, np.ndarr
         "the previous character": here - 1 == there,
         "the character before the previous one": here - 2 == there,
         "spaces and line breaks": of_kind(str.isspace),
-        "punctuation": of_kind(lambda token: not token.isalnum() and not token.isspace()),
+        "punctuation": of_kind(lambda token: all(map(is_punctuation, token))),
         "capital letters": of_kind(str.isupper),
         "earlier places with the same character": same & (there < here),
         "what followed the same character before": np.pad(same, ((0, 0), (1, 0)))[:, :T] & (there <= here),

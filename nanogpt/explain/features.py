@@ -5,9 +5,27 @@ Without NumPy, because the command line lists them, and it should start at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
 
 LATE = 0.75  # of all places, those further from the start of their line than this share are late
+
+
+def is_letter(ch: str) -> bool:
+    """Return True for a letter, and for a mark that is part of one: a vowel sign, a vowel point, a separate accent."""
+    return ch.isalpha() or unicodedata.category(ch).startswith("M")
+
+
+def is_punctuation(ch: str) -> bool:
+    """Return True for punctuation and for symbols."""
+    return unicodedata.category(ch)[0] in "PS"
+
+
+def words(text: str) -> Iterator[re.Match[str]]:
+    """Yield the words of a text, each as long as letters follow one another."""
+    letters = "".join(sorted(filter(is_letter, set(text))))  # re has no name for letters with their marks
+    return re.finditer(f"[{letters}]+", text) if letters else iter(())
 
 
 def capitals(text: str) -> list[bool]:
@@ -18,7 +36,7 @@ def capitals(text: str) -> list[bool]:
 
 def word_start(text: str) -> list[bool]:
     """Return for each character whether it is a letter that no letter precedes."""
-    letter = [False, *map(str.isalpha, text)]
+    letter = [False, *map(is_letter, text)]
     return [here and not left for left, here in zip(letter, letter[1:])]
 
 

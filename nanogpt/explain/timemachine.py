@@ -7,7 +7,6 @@ also holds for most of the later ones: 200 characters are few, so it may hold on
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,12 +15,12 @@ from typing import Any
 from ..config import NanoGPTError, SampleConfig
 from ..runs import History, kept_step, snapshots
 from . import cache
+from .features import words
 from .opened import Opened
 
 LENGTH = 200  # characters that each snapshot writes
 SEED = 1337
 VIEW = "timemachine"
-WORD = re.compile(r"[^\W\d_]+")  # a row of letters
 REAL = 4  # letters: shorter words turn up by chance all the time
 COUNTED = 3  # letters of the words of which half must be real
 FEW = 5  # words; half of fewer says nothing
@@ -60,8 +59,8 @@ class Measure:
 
 def measure(text: str, with_words: bool = True) -> Measure:
     """Return the measure of a text."""
-    words = frozenset(found.group().lower() for found in WORD.finditer(text)) if with_words else frozenset[str]()
-    return Measure(share(text, " "), share(text, "\n"), words)
+    known = frozenset(found.group().lower() for found in words(text)) if with_words else frozenset[str]()
+    return Measure(share(text, " "), share(text, "\n"), known)
 
 
 def share(text: str, character: str) -> float:
@@ -76,7 +75,7 @@ def alike(one: float, other: float) -> bool:
 
 def words_of(text: str) -> list[str]:
     """Return the whole words of a text in lower case: the first and the last may be cut off."""
-    return [found.group().lower() for found in WORD.finditer(text) if found.start() > 0 and found.end() < len(text)]
+    return [found.group().lower() for found in words(text) if found.start() > 0 and found.end() < len(text)]
 
 
 def real_words(text: str, known: frozenset[str]) -> list[str]:
@@ -90,8 +89,8 @@ def real_words(text: str, known: frozenset[str]) -> list[str]:
 
 def half_real(text: str, known: frozenset[str]) -> bool:
     """Return True if at least half of the words of three letters or more are `known`, and there are enough of them."""
-    words = [word for word in words_of(text) if len(word) >= COUNTED]
-    return len(words) >= FEW and 2 * sum(word in known for word in words) >= len(words)
+    counted = [word for word in words_of(text) if len(word) >= COUNTED]
+    return len(counted) >= FEW and 2 * sum(word in known for word in counted) >= len(counted)
 
 
 def first_from(holds: Sequence[bool]) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..runs import kept_loss
 from . import tiny
+from .features import is_letter
 from .opened import Opened
 
 WORD = 7  # letters of a word that is short enough to count
@@ -55,6 +56,11 @@ def quoted(token: str) -> str:
     return "“" + {"\n": "↵", " ": "␣", "\t": "⇥"}.get(token, token) + "”"
 
 
+def is_word(token: str) -> bool:
+    """Return True if a token can be part of a word."""
+    return all(map(is_letter, token))
+
+
 def mixed(right: str, wrong: Sequence[str]) -> tuple[tuple[str, ...], int]:
     """Return choices in an order that gives nothing away, and where the right one is."""
     choices = sorted([right, *wrong])
@@ -85,7 +91,7 @@ def text_to_numbers(opened: Opened, passage: Passage) -> Step:
 def word_of(tokens: Sequence[str], alphabet: Sequence[str]) -> str:
     """Return something to encode: the first word of three to seven letters in a text, else the start of its longest
     word, else its first characters that can be seen, or those of the alphabet if the text has fewer than two."""
-    words = "".join(token if token.isalpha() else " " for token in tokens).split()
+    words = "".join(token if is_word(token) else " " for token in tokens).split()
     longest = max(words, key=len, default="")[:WORD]
     seen, known = ("".join([token for token in some if not token.isspace()][:4]) for some in (tokens, alphabet))
     short = [word for word in words if 3 <= len(word) <= WORD]
@@ -96,7 +102,7 @@ def place_to_guess(passage: Passage) -> int:
     """Return a place where the model is rather sure, and right: the first one within a word."""
     inside = [
         i for i in range(min(12, len(passage.tokens) - 1), len(passage.tokens))
-        if passage.tokens[i].isalpha() and passage.tokens[i - 1].isalpha()
+        if is_word(passage.tokens[i]) and is_word(passage.tokens[i - 1])
     ]  # fmt: skip
     sure = [i for i in inside if 0.3 < passage.bits[i] < 1.8]
     return (sure or inside or [len(passage.tokens) - 1])[0]

@@ -48,6 +48,11 @@ def test_words_that_may_be_cut_off_do_not_count():
     assert not half_real("- the the mill.", known)  # too few to tell
 
 
+def test_words_are_whole_in_scripts_with_vowel_signs():
+    assert words_of("क किताब में हिन्दी ह") == ["किताब", "में", "हिन्दी"]
+    assert timemachine.measure("किताब में").words == {"किताब", "में"}
+
+
 def test_a_rule_must_go_on_holding():
     assert first_from([True, False, False, True, True, True, False, True]) == 3
     assert first_from([False, False]) is None

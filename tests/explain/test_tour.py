@@ -104,6 +104,7 @@ def test_what_the_reader_asks_for(one):
         ("a (shortest) word", "word"),
         ("an extraordinarily to", "extraor"),
         ("我们在这里学习语言模型", "我们在这里学习"),
+        ("में हिन्दी", "में"),
         (" \n 12 + 3;", "12+3"),
         ("\n\n  a \n", "!ab"),
         ("", "!ab"),
