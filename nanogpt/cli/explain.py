@@ -26,7 +26,8 @@ def parts(opened: Any) -> tuple[dict[str, Any], str]:
         f"block {i + 1:<2}" + "".join(f"{rises[f'{i}.{name}']:>+10.3f}" for name in columns)
         for i in range(config.n_layer)
     ]
-    words = [*ablation.summary(opened.model, rises), f"Measured on {found['on']}; its loss is {found['loss']:.4f}."]
+    words = ablation.summary(opened.model, rises)
+    words.append(f"Measured on {ablation.measured_on(found)}; its loss is {found['loss']:.4f}.")
     return found, "\n".join([heading, *rows, *words])
 
 

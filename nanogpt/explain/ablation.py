@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from ..config import NanoGPTError, SampleConfig
 from ..model import GPT, Block
 from ..sample import stream
+from ..tokenizer import token_lengths
 from . import cache
 from .opened import Opened
+from .passages import to_measure
 
-WINDOWS = 6  # of held-out text, as long as the context
-FIRST = 8  # positions of a window that lack context
+TOKENS, WINDOWS = 3072, 6  # of held-out text, in windows as long as the context, of which there are at least six
 NOTHING = 0.005  # a part whose absence changes the loss by less does nothing that matters
 VIEW = "parts"
 
@@ -45,11 +46,6 @@ class Part:
             f"head {self.head + 1}" if self.kind == "head" else dict(mlp="feed-forward layer").get(self.kind, self.kind)
         )
         return f"block {self.block + 1}, {what}"
-
-
-def first_counted(T: int) -> int:
-    """Return the first position of a window of T that counts: those before it have too little context."""
-    return min(FIRST, T // 2)
 
 
 def part_of(key: str, model: GPT) -> Part:
@@ -132,10 +128,10 @@ def kept(opened: Opened) -> dict[str, Any] | None:
 
 
 def measured(opened: Opened) -> Iterator[dict[str, Any]]:
-    """Yield {"loss", "rises": {key: nats}, "on", "done"} of a run as it fills; the last one has them all.
+    """Yield {"loss", "rises": {key: nats}, "on", "characters", "done"} of a run as it fills; the last one has them all.
 
-    "on" says which text it is measured on. After each block, the result is kept in the run's folder. It is read from
-    there, so measuring that was ended continues where it was.
+    "on" says which text it is measured on, "characters" how many of its characters are predicted. After each block, the
+    result is kept in the run's folder. It is read from there, so measuring that was ended continues where it was.
     """
     if before := kept(opened):
         yield before
@@ -143,7 +139,8 @@ def measured(opened: Opened) -> Iterator[dict[str, Any]]:
     xb, yb, on = passages(opened)
     result = cache.load(opened, VIEW)
     if result is None or result["on"] != on:
-        result = dict[str, Any](loss=0.0, rises={}, on=on, done=False)
+        characters = int(token_lengths(opened.tokenizer)[yb.cpu().numpy()].sum())
+        result = dict[str, Any](loss=0.0, rises={}, on=on, characters=characters, done=False)
     for part, value in rises(opened.model, xb, yb, result["rises"]):
         if part is None:
             result["loss"] = round(value, 4)
@@ -158,25 +155,17 @@ def measured(opened: Opened) -> Iterator[dict[str, Any]]:
 
 
 def passages(opened: Opened) -> tuple[torch.Tensor, torch.Tensor, str]:
-    """Return WINDOWS passages as xb and yb, both (B, T), and what they are: of the held-out text, evenly spaced.
+    """Return the passages that parts are measured on as xb and yb, both (B, T), and which text they are of.
 
-    Where the text isn't here, the model writes the passages itself.
+    They are evenly spaced in the held-out text. If that isn't here, the model writes them itself.
     """
-    text, on = opened.held_out_text(), "held-out text"
-    if text is None:
-        config = SampleConfig(temperature=1.0, length=WINDOWS * (opened.model.config.block_size + 1))
-        text, on = opened.write(config), "text it wrote itself"
-    return *spread(opened, text, WINDOWS), on
+    found, on = to_measure(opened, TOKENS, WINDOWS)
+    return found.xb, found.yb, on
 
 
-def spread(opened: Opened, text: str, most: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return at most `most` windows of a text, evenly spaced and as long as the context: xb and yb, both (B, T)."""
-    ids = torch.from_numpy(opened.tokenizer.encode_array(text).astype("int64"))  # (N,)
-    length = min(opened.model.config.block_size + 1, len(ids))
-    most = min(most, len(ids) // length)
-    starts = torch.linspace(0, len(ids) - length, most).long()  # (B,)
-    piece = ids[starts[:, None] + torch.arange(length)].to(opened.model.device)  # (B, T + 1)
-    return piece[:, :-1], piece[:, 1:]
+def measured_on(found: Mapping[str, Any]) -> str:
+    """Return how much of which text a result of `measured` was measured on."""
+    return f"{found['characters']:,} characters of {found['on']}"
 
 
 def summary(model: GPT, rises: Mapping[str, float]) -> list[str]:

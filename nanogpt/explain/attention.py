@@ -8,7 +8,6 @@ character, spaces, earlier occurrences of the same character, or what followed t
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,13 @@ from ..tokenizer import Tokenizer
 from . import ablation, cache
 from .features import is_punctuation
 from .opened import Opened
+from .passages import first_counted
 
 VIEW = "attention"
+LONGEST = 256  # tokens of a window: the attention of a long one takes much memory
 STANDS_OUT = 0.15  # a head is said to look at a kind of place if it puts this much more attention there than is due
 COPIES = 0.3  # the share of attention that makes an induction head
+TELLING = 32  # the shortest context that tells: in shorter ones, heads look at what followed earlier because it is near
 
 
 @torch.inference_mode()
@@ -72,7 +74,7 @@ def facts(model: GPT, tokenizer: Tokenizer, xb: torch.Tensor) -> list[list[dict[
     A share is the mean attention on a kind of place; what is due to it is what an even spread would give.
     """
     T = xb.shape[1]
-    first = ablation.first_counted(T)  # the positions before it have little to choose from
+    first = first_counted(T)  # the positions before it have little to choose from
     wei = attentions(model, xb).numpy()[:, :, :, first:]  # (n_layer, B, nh, T - first, T)
     places = [kinds_of_places(row, tokenizer) for row in xb.cpu().numpy()]  # B of {words: (T, T)}
     even = np.tril(np.ones((T, T))) / np.arange(1, T + 1)[:, None]  # (T, T)
@@ -108,11 +110,14 @@ def _described(shares: dict[str, float], due: dict[str, float], distance: float)
     return dict(says=says, distance=round(distance, 1), shares={words: round(x, 3) for words, x in shares.items()})
 
 
-def copying(model: GPT, seed: int = 0) -> float:
+def copying(model: GPT, seed: int = 0) -> float | None:
     """Return the best score of an induction head: the share of attention on what followed the same character before.
 
-    As in Olsson et al. (2022), random characters are repeated, so that nothing else can tell what comes next.
+    Return None if the context is too short to tell: in one of 4 characters, that place is the previous character. As in
+    Olsson et al. (2022), random characters are repeated, so that nothing else can tell what comes next.
     """
+    if model.config.block_size < TELLING:
+        return None
     half = model.config.block_size // 2
     generator = torch.Generator().manual_seed(seed)
     once = torch.randint(model.config.vocab_size, (4, half), generator=generator)
@@ -126,18 +131,25 @@ def copying(model: GPT, seed: int = 0) -> float:
 
 def of_heads(opened: Opened) -> dict[str, Any]:
     """Return {"heads": facts of each head of each block, "copying": score, "on"}, kept in the run's folder."""
-    kept = cache.load(opened, VIEW)
-    if kept and not math.isnan(kept["heads"][0][0]["distance"]):  # NaN: an earlier version, and a short context
+    if kept := cache.load(opened, VIEW):
         return kept
     xb, _, on = ablation.passages(opened)
-    xb = xb[:, :256]  # the attention of a long window takes much memory
-    found = dict(heads=facts(opened.model, opened.tokenizer, xb), copying=round(copying(opened.model), 3), on=on)
+    xb = xb[:, :LONGEST]
+    most = max(1, ablation.WINDOWS * LONGEST**2 // xb.shape[1] ** 2)  # windows, for the same reason
+    score = copying(opened.model)
+    found = dict(
+        heads=facts(opened.model, opened.tokenizer, xb[:: -(-len(xb) // most)]),
+        copying=None if score is None else round(score, 3),
+        on=on,
+    )
     cache.keep(opened, VIEW, found)
     return found
 
 
-def copying_words(score: float) -> str:
-    """Return whether any head copies earlier passages."""
+def copying_words(score: float | None) -> str:
+    """Return whether any head copies earlier passages, given the result of `copying`."""
+    if score is None:
+        return f"Whether a head copies earlier passages can't be told in a context of fewer than {TELLING} characters."
     if score < COPIES:
         return f"No head of this model copies earlier passages (best score {score:.2f} of 1)."
     return f"A head of this model copies: it looks at what followed the same passage before (score {score:.2f} of 1)."

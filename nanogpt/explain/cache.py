@@ -1,6 +1,7 @@
 """Results that take seconds to compute, kept in the run's folder as `explain/VIEW.json`, tensors as VIEW.safetensors.
 
-Each is stored with the hash of the weights that it explains, so a run that has trained on computes it again.
+Each is stored with the hash of the weights that it explains, so a run that has trained on computes it again. So does a
+run whose result is of another version, or was measured on text that the model wrote while its own text wasn't here.
 """
 
 from __future__ import annotations
@@ -12,22 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 from .. import disk
 from ..runs import Run
-from .opened import Opened
+from .opened import WRITTEN, Opened
 
 if TYPE_CHECKING:
     import torch
 
+VERSIONS = dict(parts=2, attention=2, units=2)  # of a view's results, by default 1; increase it if they would differ
+
 
 def load(opened: Opened, view: str) -> dict[str, Any] | None:
     """Return what was kept for these weights, or None."""
-    return load_for(opened.run, opened.weights, view)
+    found = load_for(opened.run, opened.weights, view)
+    return found if found is not None and is_current(opened, found.get("on")) else None
+
+
+def is_current(opened: Opened, on: str | None) -> bool:
+    """Return False for what was measured on text that the model wrote, if its own text is here now."""
+    return on != WRITTEN or opened.corpus_id is None
 
 
 def load_for(run: Run, weights: str, view: str) -> dict[str, Any] | None:
     """Return what was kept for a run's weights, given their hash, without opening the model; or None."""
     try:
         kept = disk.from_json(disk.read(run.folder / "explain" / f"{view}.json"))
-        return kept["result"] if kept["weights"] == weights else None
+        same = kept["weights"] == weights and kept.get("version", 1) == VERSIONS.get(view, 1)
+        return kept["result"] if same else None
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: it can be computed again
         return None
 
@@ -44,7 +54,8 @@ def keep(opened: Opened, view: str, result: dict[str, Any]) -> None:
     """
     with suppress(OSError):  # the disk is full or read-only, or the run belongs to another user
         if path := _place(opened, f"{view}.json"):
-            disk.write_whole(path, json.dumps(dict(weights=opened.weights, result=result), ensure_ascii=False))
+            stored = dict(version=VERSIONS.get(view, 1), weights=opened.weights, result=result)
+            disk.write_whole(path, json.dumps(stored, ensure_ascii=False))
 
 
 def can_keep(opened: Opened) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..model import GPT
 
 
+HELD_OUT, WRITTEN = "held-out text", "text it wrote itself"  # what a model can be measured on
 PART = 20_000_000  # characters: of a longer text, the part around the split is looked at
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..config import NanoGPTError
 from ..model import GPT
-from . import ablation, cache, characters
+from . import ablation, cache, characters, passages
 from .opened import Opened
 
 VIEW = "readout"
@@ -133,7 +133,8 @@ def windows(opened: Opened, text: str | None, tokens: int) -> tuple[torch.Tensor
     """Return evenly spaced windows of a text of about so many tokens in all: inputs and targets, both (B, T)."""
     if text is None:
         raise NanoGPTError("The text of this model isn't here, so no read-out can be fitted. Add the same text first.")
-    return ablation.spread(opened, text, max(1, tokens // opened.model.config.block_size))
+    found = passages.windows(opened, text, tokens)
+    return found.xb, found.yb
 
 
 def translators(opened: Opened) -> list[Translator | None]:

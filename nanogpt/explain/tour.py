@@ -6,16 +6,16 @@ the model, never written down: another model gives other ones.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from random import Random
 from typing import Any
 
 import torch
 
 from ..config import SampleConfig
 from ..sample import stream
-from . import ablation, attention, cache, characters, neighbors
+from . import ablation, attention, cache, characters, neighbors, passages
 from . import tour_steps as steps
 from .opened import Opened
 from .tour_steps import Passage
@@ -55,12 +55,10 @@ def lesson(opened: Opened, seed: int = 0) -> dict[str, Any]:
 
 def text_of(opened: Opened, seed: int) -> str:
     """Return a text to look at: held-out text from the start of a line, or one that the model writes."""
-    held_out, most = opened.held_out_text(), 4 * LENGTH
+    held_out = opened.held_out_text()
     if held_out is None:
         return opened.write(SampleConfig(length=LENGTH, seed=seed))
-    start = random.Random(seed).randrange(max(1, len(held_out) - most))
-    line_break = held_out.find("\n", start, start + most // 2)
-    return held_out[line_break + 1 if line_break >= 0 else start :][:LENGTH]
+    return passages.from_a_line(held_out, LENGTH, Random(seed))
 
 
 def read(opened: Opened, text: str) -> Passage:

@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import NanoGPTError, SampleConfig
+from ..config import NanoGPTError
 from ..model import GPT
-from . import ablation, cache
+from ..tokenizer import token_lengths
+from . import cache
 from .features import FEATURES
 from .opened import Opened
+from .passages import Windows, first_counted, to_measure
 
 VIEW = "units"
-MEASURED = 9000  # tokens
+MEASURED = 9000  # tokens, in at least two windows
 FEW = 10  # places with the feature, or without it, below which nothing can be said
 STRONGEST = 5
 AROUND = 24  # tokens before and after a strong place
@@ -75,7 +77,7 @@ def auc(values: np.ndarray, has: np.ndarray) -> np.ndarray:
 
 def best_unit(model: GPT, idx: torch.Tensor, has: np.ndarray) -> tuple[Unit, float]:
     """Return the unit that best predicts which places of idx (B, T) have a feature, `has` (B, T), and its AUC there."""
-    best, unit, first = -1.0, Unit(0, 0), ablation.first_counted(idx.shape[1])
+    best, unit, first = -1.0, Unit(0, 0), first_counted(idx.shape[1])
     for block, values in enumerate(activations(model, idx)):
         scores = auc(values[:, first:].reshape(-1, values.shape[-1]), has[:, first:].flatten())
         if scores.max() > best:
@@ -93,22 +95,19 @@ def check_enough(*parts: np.ndarray) -> None:
 
 
 @lru_cache(maxsize=2)
-def windows(opened: Opened) -> tuple[torch.Tensor, str]:
-    """Return windows (B, T) of held-out text or, if it isn't here, of text that the model writes, and which it is."""
-    text, on = opened.held_out_text(), "held-out text"
-    if text is None:
-        text, on = opened.write(SampleConfig(temperature=1.0, length=MEASURED)), "text it wrote itself"
-    return ablation.spread(opened, text, max(2, MEASURED // opened.model.config.block_size))[0], on
+def windows(opened: Opened) -> tuple[Windows, str]:
+    """Return windows of held-out text or, if it isn't here, of text that the model writes, and which it is."""
+    return to_measure(opened, MEASURED, 2)
 
 
-def has_feature(opened: Opened, idx: torch.Tensor, name: str) -> np.ndarray:
-    """Return which tokens of idx (B, T) have a feature: those whose first character has it, (B, T) of bool."""
-    rows = []
-    for ids in idx.tolist():
-        tokens = [opened.tokenizer.itos[i] for i in ids]
-        starts = np.cumsum([0, *map(len, tokens)])[:-1]
-        rows.append(np.array(FEATURES[name][1]("".join(tokens)))[starts])
-    return np.stack(rows)
+def has_feature(opened: Opened, found: Windows, name: str) -> np.ndarray:
+    """Return which tokens of windows have a feature: those whose first character has it, (B, T) of bool.
+
+    It is computed on the whole text: a window doesn't show in which column it begins, or whether within quotes.
+    """
+    lengths = token_lengths(opened.tokenizer)[opened.tokenizer.encode_array(found.text)]  # (N,)
+    has = np.array(FEATURES[name][1](found.text))[np.cumsum(lengths) - lengths]  # (N,)
+    return has[found.starts.numpy()[:, None] + np.arange(found.xb.shape[1])]
 
 
 def of_feature(opened: Opened, name: str) -> dict[str, Any]:
@@ -120,11 +119,12 @@ def of_feature(opened: Opened, name: str) -> dict[str, Any]:
     """
     if name not in FEATURES:
         raise NanoGPTError(f"There is no feature {str(name)[:40]!r}. Choose {', '.join(FEATURES)}.")
-    idx, on = windows(opened)
-    kept = cache.load(opened, VIEW) or {}
+    where, on = windows(opened)
+    idx = where.xb
+    kept = {key: one for key, one in (cache.load(opened, VIEW) or {}).items() if cache.is_current(opened, one["on"])}
     if name not in kept:
-        has, half = has_feature(opened, idx, name), (len(idx) + 1) // 2
-        first = ablation.first_counted(idx.shape[1])
+        has, half = has_feature(opened, where, name), (len(idx) + 1) // 2
+        first = first_counted(idx.shape[1])
         check_enough(has[:half, first:], has[half:, first:])
         unit, _ = best_unit(opened.model, idx[:half], has[:half])
         values = values_of(opened.model, idx[half:], unit)[:, first:]
@@ -142,18 +142,18 @@ def of_selection(opened: Opened, ids: Sequence[int], start: int, end: int) -> di
     """
     has = np.zeros((1, len(ids)), dtype=bool)
     has[0, start:end] = True
-    first = ablation.first_counted(len(ids))
+    first = first_counted(len(ids))
     if not has[:, first:].any() or has[:, first:].all():
         raise NanoGPTError(f"Select a part of the text, after its first {first} characters.")
     unit, score = best_unit(opened.model, torch.tensor([ids], device=opened.model.device), has)
-    places = strongest(opened, unit, windows(opened)[0])
+    places = strongest(opened, unit, windows(opened)[0].xb)
     return dict(block=unit.block, number=unit.number, auc=round(score, 4), strongest=places)
 
 
 def strongest(opened: Opened, unit: Unit, idx: torch.Tensor) -> list[dict[str, Any]]:
     """Return the places in idx (B, T) where a unit is largest, apart: {"before", "here", "after", "value"} of each."""
     values = values_of(opened.model, idx, unit)
-    values[:, : ablation.first_counted(idx.shape[1])] = -np.inf
+    values[:, : first_counted(idx.shape[1])] = -np.inf
     say = lambda ids: "".join(opened.tokenizer.itos[int(i)] for i in ids)
     found = []
     for _ in range(STRONGEST):

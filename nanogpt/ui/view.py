@@ -108,13 +108,14 @@ def a_sample(one: Opened) -> str:
 
 
 def a_passage(one: Opened) -> str:
-    """Return a passage of the held-out text, from the start of a line. Raise NanoGPTError if the text isn't here."""
+    """Return a passage of the held-out text, usually from the start of a line.
+
+    Raise NanoGPTError if the text isn't here.
+    """
     text = one.held_out_text()
     if text is None:
         raise NanoGPTError("The text of this model isn't here. Use a sample or your own text instead.")
-    start = random.randrange(max(1, len(text) - PASSAGE))
-    line_break = text.find("\n", start, start + 200)
-    return text[line_break + 1 :][:PASSAGE] if line_break >= 0 else text[start:][:PASSAGE]
+    return explain.passages.from_a_line(text, PASSAGE, random.Random())
 
 
 def first_text(one: Opened) -> str:

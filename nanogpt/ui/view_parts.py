@@ -36,7 +36,8 @@ def grid(one: Opened, found: dict[str, Any], off: list[str], said: str = "") -> 
     if not said and len(rises) < len(all_parts):
         said, more = f"Measuring: {len(rises)} of {len(all_parts)} parts.", dict(spoken="Measuring.")
     elif not said:
-        measured = f"Measured on {found['on']}, where the whole model has a loss of {found['loss']:.3f}."
+        where = explain.ablation.measured_on(found)
+        measured = f"Measured on {where}, where the whole model has a loss of {found['loss']:.3f}."
         said = " ".join([*explain.ablation.summary(one.model, rises), measured])
     return dict(
         model=one.run.name, n_layer=config.n_layer, n_head=config.n_head, rises=rises, off=off, said=said,

@@ -146,7 +146,40 @@ def test_without_its_text_a_model_writes_the_passages_itself(one):
     assert alone.held_out_text() is None
     xb, yb, on = ablation.passages(alone)
     assert on == "text it wrote itself"
-    assert xb.shape == yb.shape == (6, 16)
+    assert xb.shape == yb.shape == (192, 16)
+
+
+def test_a_short_context_is_measured_on_as_much_text_as_a_long_one(home, tiny_text):
+    text = corpus.add(tiny_text * 8, "A long play")
+    xb, _, on = ablation.passages(open_run(ended_run(text, "one", **SMALL)))
+    assert xb.numel() >= 3000
+    assert on == "held-out text"
+    xb, _, _ = ablation.passages(open_run(ended_run(text, "two", **SMALL | dict(block_size=512))))
+    assert xb.shape == (6, 512)
+
+
+def test_what_was_measured_without_the_text_is_measured_again_once_it_is_here(one):
+    alone = open_run(one.run, may_read_text=False)
+    *_, found = ablation.measured(alone)
+    assert found["on"] == "text it wrote itself"
+    assert ablation.measured_on(found) == "3,072 characters of text it wrote itself"
+    assert ablation.kept(alone) == found
+    assert ablation.kept(one) is None
+    *_, again = ablation.measured(one)
+    assert again["on"] == "held-out text"
+    assert ablation.measured_on(again) == "464 characters of held-out text"  # 29 windows of 16
+    assert ablation.kept(one) == ablation.kept(alone) == again  # still true without the text
+
+
+def test_results_of_an_earlier_version_are_computed_again(one):
+    cache.keep(one, "parts", dict(done=True, rises={}))
+    path = one.run.folder / "explain" / "parts.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in stored.items() if key != "version"}))
+    assert cache.load(one, "parts") is None
+    assert cache.load_for(one.run, one.weights, "parts") is None
+    path.rename(path.with_name("copies.json"))  # which has never changed
+    assert cache.load(one, "copies") == dict(done=True, rises={})
 
 
 def test_the_same_seed_writes_with_and_without_a_part(one):

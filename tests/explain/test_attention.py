@@ -62,7 +62,7 @@ def test_a_sentence_says_what_a_head_looks_at(monkeypatch, says, where):
     tokenizer = make_tokenizer(TEXT)
     xb = torch.tensor([tokenizer.encode(TEXT)])
     monkeypatch.setattr(attention, "attentions", lambda model, idx: made_by_hand(where))
-    monkeypatch.setattr(attention.ablation, "first_counted", lambda T: 19)  # the first comma has been read
+    monkeypatch.setattr(attention, "first_counted", lambda T: 19)  # the first comma has been read
     made = GPT(ModelConfig(tokenizer.vocab_size, "modern", block_size=64, n_layer=1, n_head=1, n_embd=8))
     [[fact]] = attention.facts(made, tokenizer, xb)
     assert fact["says"] == says
@@ -80,7 +80,7 @@ def test_kinds_of_places_by_hand():
 
 
 def test_a_head_that_copies_is_recognized(monkeypatch):
-    model = GPT(ModelConfig(11, "modern", block_size=16, n_layer=1, n_head=1, n_embd=8))
+    model = GPT(ModelConfig(11, "modern", block_size=32, n_layer=1, n_head=1, n_embd=8))
 
     def copying(model, idx):
         T = idx.shape[1]
@@ -96,6 +96,35 @@ def test_a_head_that_copies_is_recognized(monkeypatch):
     assert attention.copying_words(0.01) == "No head of this model copies earlier passages (best score 0.01 of 1)."
 
 
+def test_a_head_that_looks_at_the_previous_character_is_not_said_to_copy_in_a_short_context(
+    monkeypatch, home, tiny_text
+):
+    def previous(model, idx):
+        T = idx.shape[1]
+        wei = torch.zeros(T, T)
+        wei[range(T), [max(0, i - 1) for i in range(T)]] = 1
+        return wei.repeat(1, len(idx), 2, 1, 1)
+
+    monkeypatch.setattr(attention, "attentions", previous)
+    run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL | dict(block_size=4))
+    found = attention.of_heads(open_run(run))
+    assert found["heads"][0][0]["says"] == "100% on the previous character"
+    assert found["copying"] is None
+    assert (
+        attention.copying_words(found["copying"])
+        == "Whether a head copies earlier passages can't be told in a context of fewer than 32 characters."
+    )
+    assert attention.copying(GPT(ModelConfig(11, "modern", block_size=32, n_layer=1, n_head=1, n_embd=8))) == 0.0
+
+
+@pytest.mark.parametrize("text", ["किताब में हिन्दी", "สวัสดี", "שָׁלוֹם", "cafe\u0301"])
+def test_marks_on_letters_are_no_punctuation(text):
+    text += ", «€» 1_"
+    tokenizer = make_tokenizer(text)
+    kinds = attention.kinds_of_places(np.array(tokenizer.encode(text)), tokenizer)
+    assert "".join(text[i] for i in np.flatnonzero(kinds["punctuation"][0])) == ",«€»_"
+
+
 def test_a_run_is_described_once(home, tiny_text, monkeypatch):
     one = open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL))
     found = attention.of_heads(one)
@@ -103,3 +132,20 @@ def test_a_run_is_described_once(home, tiny_text, monkeypatch):
     assert found["on"] == "held-out text"
     monkeypatch.setattr(attention, "facts", lambda *a: pytest.fail("described again"))
     assert attention.of_heads(open_run(one.run)) == found
+
+
+def test_heads_described_without_the_text_are_described_again_once_it_is_here(home, tiny_text):
+    run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+    assert attention.of_heads(open_run(run, may_read_text=False))["on"] == "text it wrote itself"
+    found = attention.of_heads(open_run(run))
+    assert found["on"] == "held-out text"
+    assert attention.of_heads(open_run(run, may_read_text=False)) == found
+
+
+def test_the_attention_of_long_windows_takes_no_more_memory_than_that_of_six(home, tiny_text, monkeypatch):
+    seen = []
+    monkeypatch.setattr(attention, "facts", lambda model, tokenizer, xb: seen.append(xb) or [])
+    text = corpus.add(tiny_text * 8, "A long play")
+    for block_size in (16, 200, 512):
+        attention.of_heads(open_run(ended_run(text, f"run-{block_size}", **SMALL | dict(block_size=block_size))))
+    assert [tuple(xb.shape) for xb in seen] == [(192, 16), (8, 200), (6, 256)]

@@ -13,9 +13,9 @@ from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.explain import units
-from nanogpt.explain.ablation import FIRST
-from nanogpt.explain.features import FEATURES
+from nanogpt.explain.features import FEATURES, late_in_line, word_start, words
 from nanogpt.explain.opened import open_run
+from nanogpt.explain.passages import FIRST
 from nanogpt.explain.units import Unit
 
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=64, batch_size=4, max_iters=50)
@@ -82,8 +82,9 @@ def one(home, tiny_text):
 
 def test_a_unit_is_chosen_on_one_half_and_judged_on_the_other(one, monkeypatch, capsys):
     found = units.of_feature(one, "word-start")
-    idx, on = units.windows(one)
-    has, half = units.has_feature(one, idx, "word-start"), (len(idx) + 1) // 2
+    where, on = units.windows(one)
+    idx, has = where.xb, units.has_feature(one, where, "word-start")
+    half = (len(idx) + 1) // 2
     unit = Unit(found["block"], found["number"])
     assert unit == units.best_unit(one.model, idx[:half], has[:half])[0]
     values = units.values_of(one.model, idx, unit)
@@ -103,6 +104,45 @@ def test_a_unit_is_chosen_on_one_half_and_judged_on_the_other(one, monkeypatch, 
     assert units.of_feature(open_run(one.run), "word-start") == found
     assert main(["explain", "unit", "one", "--feature", "word-start", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == found
+
+
+def test_a_feature_is_that_of_the_whole_text_and_not_of_a_window(home):
+    """The columns of a line that is longer than the context, and quotes that a window begins within."""
+    line = 'she said "the mill turns by the old river" and then ' * 10
+    text = (line[:499] + "\n") * 30
+    one = open_run(ended_run(corpus.add(text, "Long lines"), "one", **SMALL))
+    whole, (where, _) = one.held_out_text(), units.windows(one)
+    assert where.xb.shape == (23, 64)
+    for name in ("late", "quotes", "word-start"):
+        marks, has = FEATURES[name][1](whole), units.has_feature(one, where, name)
+        for row, start, ids in zip(has, where.starts.tolist(), where.xb.tolist()):
+            assert row.tolist() == marks[start : start + 64]
+            assert one.tokenizer.decode(ids) == whole[start : start + 64]
+    late = units.has_feature(one, where, "late").mean()
+    assert late == pytest.approx(np.mean(late_in_line(whole)), abs=0.05)
+
+
+def test_a_unit_found_without_the_text_is_searched_again_once_it_is_here(one):
+    alone = open_run(one.run, may_read_text=False)
+    assert units.of_feature(alone, "word-start")["on"] == "text it wrote itself"
+    assert units.of_feature(one, "word-start")["on"] == "held-out text"
+    assert units.of_feature(alone, "word-start")["on"] == "held-out text"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("किताब में हिन्दी", 3),
+        ("สวัสดี ครับ", 2),
+        ("שָׁלוֹם", 1),
+        ("re\u0301sume\u0301 it", 2),
+        ("a1b_c", 3),
+        ("12 :", 0),
+        ("", 0),
+    ],
+)
+def test_marks_belong_to_their_letters(text, count):
+    assert sum(word_start(text)) == len(list(words(text))) == count
 
 
 def test_what_cannot_be_found(one):
