@@ -40,7 +40,7 @@ def baselines_command(arguments: argparse.Namespace) -> int:
     for key, loss in found.losses.items():
         one = BASELINES[key]
         more = "; keeps learning as it reads" if one.adaptive else ""
-        print(f"{one.label:<21} {loss:6.4f}  {loss / math.log(2):6.3f}  {one.knows}{more}")
+        print(f"{one.label:<21} {loss:6.4f}  {loss / math.log(2):6.3f}  {one.knows_of(found.losses)}{more}")
     return 0
 
 

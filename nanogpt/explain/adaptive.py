@@ -2,6 +2,7 @@
 
 That is an advantage over a model that is trained first and then judged, so their losses are marked as adaptive. Both
 compress the training set alone and then with the validation set after it; the difference is what the latter costs.
+They read bytes, so a text gets one byte per character if its alphabet isn't too large for that.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import lzma
 import math
 
+import numpy as np
+
 try:
     import pyppmd
 except ImportError:  # an installation from before it was required, or a platform without it
     pyppmd = None
 
 ORDER = 6  # characters of context in PPMd, which is best at 5 to 7 on English
+BYTES = 256  # characters that fit into one byte each
 MEMORY = 64 << 20  # bytes for PPMd's counts; it starts again if they don't suffice
 MISSING = "PPMd is missing, because the package pyppmd isn't installed: pip install pyppmd."
 
@@ -27,8 +31,25 @@ def compressors() -> dict[str, bool]:
 def compressed(name: str, train: str, val: str) -> float:
     """Return the nats per character that "xz" or "ppmd" needs for a validation set that follows a training set."""
     size = dict(xz=xz_bytes, ppmd=ppmd_bytes)[name]
-    before, both = train.encode("utf-8"), (train + val).encode("utf-8")
+    both = as_bytes(train + val)
+    before = both[: len(train)] if len(both) == len(train) + len(val) else train.encode("utf-8")
     return (size(both) - size(before)) * 8 * math.log(2) / max(1, len(val))
+
+
+def as_bytes(text: str) -> bytes:
+    """Return a text with one byte per character if it has at most BYTES different ones, else as UTF-8.
+
+    ASCII characters keep their bytes. The others get the free ones in order, from 128 up, because PPMd expects bytes
+    below 64 to be something else than letters.
+    """
+    if text.isascii() or len(alphabet := sorted(set(text))) > BYTES:
+        return text.encode("utf-8")
+    others = [ord(ch) for ch in alphabet if not ch.isascii()]
+    taken = {ord(ch) for ch in alphabet if ch.isascii()}
+    table = np.zeros(others[-1] + 1, dtype=np.uint8)  # code point -> byte
+    table[:128] = range(128)
+    table[others] = [*range(128, BYTES), *(byte for byte in range(128) if byte not in taken)][: len(others)]
+    return table[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")].tobytes()
 
 
 def xz_bytes(data: bytes) -> int:

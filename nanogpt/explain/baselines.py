@@ -17,12 +17,13 @@ import numpy as np
 
 from .. import corpus, disk
 from ..holdout import train_length
-from .adaptive import compressed, compressors
+from .adaptive import BYTES, compressed, compressors
 from .ngrams import kneser_ney
 
 MOST = 20_000_000  # characters; of longer texts, a part around the split is used
 LARGE = 5_000_000  # characters of a text that isn't in memory, because counting takes 60 bytes for each
 ORDERS = (5, 7)
+VERSION = 2  # of the stored results: increase it when the compressors read a text in another way
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Baseline:
     knows: str  # completes "It ..."
     passed: str  # completes "Now better than ..."
     adaptive: bool = False
+    counts_bytes: bool = False  # of which a character has several if the alphabet is large
+
+    def knows_of(self, losses: dict[str, float]) -> str:
+        """Return what it knows of a text with these losses, which tell the size of the alphabet."""
+        large = losses.get("uniform", 0.0) > math.log(BYTES + 0.5)
+        return self.knows.replace("characters", "bytes") if large and self.counts_bytes else self.knows
 
 
 BASELINES = {
@@ -51,7 +58,7 @@ BASELINES = {
     ),
     "ppmd": Baseline(
         "PPMd (compressor)", "PPMd", "knows the previous 6 characters, and more of the text the further it reads",
-        "PPMd, which keeps learning as it reads", adaptive=True,
+        "PPMd, which keeps learning as it reads", adaptive=True, counts_bytes=True,
     ),
 }  # fmt: skip
 
@@ -131,14 +138,20 @@ def baselines(tokens: np.ndarray, vocab_size: int) -> dict[str, float]:
 # ---- kept next to the text ---------------------------------------------------------------------------------------
 
 
+def from_stored(found: dict[str, Any]) -> Counted:
+    """Return what was stored, without what is computed in another way now. Raise KeyError etc. if it is damaged."""
+    same = found.get("version", 1) == VERSION
+    keys = [key for key, one in BASELINES.items() if key in found["losses"] and (same or not one.adaptive)]
+    return Counted({key: float(found["losses"][key]) for key in keys}, int(found["characters"]))
+
+
 def kept(text: corpus.Corpus) -> Counted | None:
     """Return what is kept for a stored text, or None. It may be incomplete, because it is written step by step."""
     try:
         found: dict[str, Any] = disk.from_json(disk.read(text.folder / "baselines.json"))
         if found["sha256"] != text.sha256:
             return None
-        losses = {key: float(found["losses"][key]) for key in BASELINES if key in found["losses"]}
-        return Counted(losses, int(found["characters"]))
+        return from_stored(found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none yet, or damaged: it can be computed again
         return None
 
@@ -153,7 +166,7 @@ def keep(text: corpus.Corpus) -> Counted:
         return found
     part = text.part(LARGE if text.large else MOST)
     for result in count("".join(part), found):
-        about = dict(sha256=text.sha256, characters=result.characters, losses=result.losses)
+        about = dict(version=VERSION, sha256=text.sha256, characters=result.characters, losses=result.losses)
         disk.write_whole(text.folder / "baselines.json", json.dumps(about, indent=1))
     return result
 

@@ -10,7 +10,7 @@ from ..config import NanoGPTError
 from ..runs import Run, kept_loss
 from ..tokenizer import token_lengths
 from . import cache
-from .baselines import BASELINES, LARGE, Counted, count, keep, kept
+from .baselines import BASELINES, LARGE, VERSION, Counted, count, from_stored, keep, kept
 from .opened import Opened
 
 SECONDS = 60.0  # the longest that `learn` takes, by default
@@ -30,8 +30,7 @@ def counted_for(run: Run) -> Counted | None:
     try:
         result = disk.from_json(disk.read(run.folder / "explain" / "loss.json"))["result"]
         if result["sha256"] == about["sha256"]:
-            return Counted({key: float(result["losses"][key]) for key in BASELINES if key in result["losses"]},
-                           int(result["characters"]))  # fmt: skip
+            return from_stored(result)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return None
@@ -92,5 +91,5 @@ def learn(opened: Opened, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
     for found in dynamic(opened.model, val, torch.from_numpy(lengths), seconds):
         yield found
     counts = keep(text)
-    cache.keep(opened, "loss", dict(sha256=text.sha256, characters=counts.characters, losses=counts.losses,
-                                    dynamic=found))  # fmt: skip
+    cache.keep(opened, "loss", dict(version=VERSION, sha256=text.sha256, characters=counts.characters,
+                                    losses=counts.losses, dynamic=found))  # fmt: skip

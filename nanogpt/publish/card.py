@@ -172,7 +172,7 @@ def quality(source: RunFiles, loss: float | None, compared: dict[str, float]) ->
     """Return the loss curve and a table that compares the validation loss with the baselines."""
     lines = ["| | nats per character | bits per character |", "|---|---:|---:|"]
     learns = lambda one: "; keeps learning as it reads" if one.adaptive else ""
-    known = [(f"{one.label}: {one.knows}{learns(one)}", key) for key, one in BASELINES.items()]
+    known = [(f"{one.label}: {one.knows_of(compared)}{learns(one)}", key) for key, one in BASELINES.items()]
     rows = [(label, compared[key]) for label, key in known if key in compared]
     rows += [("**This model**", loss)] if loss is not None else []
     lines += [f"| {label} | {value:.4f} | {value / math.log(2):.3f} |" for label, value in rows]

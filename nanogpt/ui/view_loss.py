@@ -47,7 +47,7 @@ def ruler(
     `player` is what you reached in "Beat your model", in bits per character.
     """
     found = loss.ruler(one, learned)
-    marks = [mark(key, value) for key, value in found["losses"].items()]
+    marks = [mark(key, found["losses"]) for key in found["losses"]]
     if found["loss"] is not None:
         marks.append(dict(label=one.run.name, loss=found["loss"], kind="model",
                           knows=f"sees the previous {one.model.config.block_size} characters"))  # fmt: skip
@@ -66,10 +66,10 @@ def ruler(
     )
 
 
-def mark(key: str, value: float) -> dict[str, Any]:
-    """Return the mark of a baseline."""
-    one = BASELINES[key]
-    return dict(label=one.label, loss=value, kind="adaptive" if one.adaptive else "counted", knows=one.knows)
+def mark(key: str, losses: dict[str, float]) -> dict[str, Any]:
+    """Return the mark of a baseline, one of these losses."""
+    one, kind = BASELINES[key], "adaptive" if BASELINES[key].adaptive else "counted"
+    return dict(label=one.label, loss=losses[key], kind=kind, knows=one.knows_of(losses))
 
 
 def words(found: dict[str, Any], waiting: bool, here: bool) -> list[str]:

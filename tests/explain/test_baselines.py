@@ -6,6 +6,7 @@ import json
 import lzma
 import math
 import random
+import string
 
 import pytest
 
@@ -32,6 +33,54 @@ def test_the_compressors_learn_from_the_validation_set(tiny_text):
         once = adaptive.compressed(name, tiny_text, noise) / math.log(2)
         assert 4 < once < 5.2  # what can't be predicted can't be learned either
         assert repeated < 2.0  # the second and third time, it is known
+
+
+ENGLISH = string.ascii_uppercase + string.ascii_lowercase
+CYRILLIC = "".join(chr(first + i) for first in (0x410, 0x430) for i in range(26))
+
+
+def test_a_letter_counts_as_one_whatever_its_script(tiny_text):
+    """PPMd's order counts bytes, of which a Cyrillic letter has two in UTF-8."""
+    pytest.importorskip("pyppmd")
+    cut, other = train_length(len(tiny_text)), tiny_text.translate(str.maketrans(ENGLISH, CYRILLIC))
+    assert len(other.encode()) > 1.5 * len(tiny_text)
+    losses = [adaptive.compressed("ppmd", text[:cut], text[cut:]) for text in (tiny_text, other)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("size", [129, 256, 257])
+def test_a_text_has_one_byte_per_character_if_its_alphabet_allows(size):
+    alphabet = "\n az" + "".join(chr(0x4E00 + i) for i in range(size - 4))
+    text = alphabet * 2
+    data = adaptive.as_bytes(text)
+    if size > 256:
+        assert data == text.encode()
+        return
+    assert len(data) == len(text)
+    assert len(set(data)) == size
+    assert data[:4] == b"\n az"
+    assert data[:size] == data[size:]
+    assert adaptive.as_bytes("plain\n") == b"plain\n"
+
+
+def test_ppmd_is_said_to_know_bytes_where_characters_have_several():
+    knows = lambda size: BASELINES["ppmd"].knows_of({"uniform": math.log(size)})
+    assert knows(256).startswith("knows the previous 6 characters, ")
+    assert knows(257).startswith("knows the previous 6 bytes, ")
+    assert BASELINES["7-gram"].knows_of({"uniform": math.log(257)}) == "knows the previous 6 characters"
+
+
+def test_compressors_of_an_earlier_version_are_computed_again(home, tiny_text, monkeypatch):
+    text = corpus.add(tiny_text, "play")
+    found = baselines.keep(text)
+    path = text.folder / "baselines.json"
+    stored = json.loads(path.read_text())
+    del stored["version"]
+    stored["losses"]["xz"] = 9.0
+    path.write_text(json.dumps(stored))
+    assert baselines.kept(text).losses.keys() == {key for key, one in BASELINES.items() if not one.adaptive}
+    monkeypatch.setattr(baselines, "counted", None)  # the others are the same as before
+    assert baselines.keep(text) == found
 
 
 def test_xz_is_as_small_as_with_its_preset(tiny_text):
