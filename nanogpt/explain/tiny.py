@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import corpus, disk
+from ..config import NanoGPTError
 from . import replay
 from .opened import Opened
 
@@ -25,6 +26,7 @@ RATE = 3e-3  # of AdamW
 STEPS = 200  # of the comparison of optimizers
 SHOWN = 12  # steps of which everything is shown
 BUILT_IN = "python-reference"  # in place of a text that isn't here
+MOST = 1_000_000  # characters of a text that are trained on
 
 
 # ---- the mask --------------------------------------------------------------------------------------------------------
@@ -198,6 +200,23 @@ def text_for(opened: Opened) -> tuple[Path, str]:
     return found.folder / "text.txt", found.name
 
 
+def read(text: Path) -> str:
+    """Return what is trained on of a text file: all of it, or the start of a long one."""
+    with io.TextIOWrapper(disk.opened(text), encoding="utf-8") as file:
+        return file.read(MOST)
+
+
+def alphabet(opened: Opened) -> int:
+    """Return how many different characters tiny models have to learn: those of the text that they are trained on.
+
+    If that text can't be had, return those of the run's model.
+    """
+    try:
+        return len(set(read(text_for(opened)[0])))
+    except (NanoGPTError, OSError):  # a Python without its manual, or a full disk: training says so, the rest works
+        return opened.tokenizer.vocab_size
+
+
 def asked(question: str, text: Path, paused: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
     """Train the models of a question on a text file, and yield its events, as `replay.events_of` does."""
     command = [sys.executable, "-m", "nanogpt.explain.tiny", question, str(text)]
@@ -208,7 +227,5 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)  # the models are so small that more threads would wait for each other
-    with io.TextIOWrapper(disk.opened(Path(sys.argv[2])), encoding="utf-8") as file:
-        text = file.read(1_000_000)
-    for event in QUESTIONS[sys.argv[1]](text):
+    for event in QUESTIONS[sys.argv[1]](read(Path(sys.argv[2]))):
         print(json.dumps(event), flush=True)

@@ -36,7 +36,7 @@ def lesson(opened: Opened, seed: int = 0) -> dict[str, Any]:
     about = [
         steps.text_to_numbers(opened, passage), steps.next_character(passage), steps.surprise(opened, passage),
         steps.alike(near, passage, neighbors.learned(rows)), steps.looking_back(passage), steps.looking_ahead(opened),
-        steps.two_parts(), steps.training(opened), steps.adamw(), steps.dice(),
+        steps.two_parts(), steps.training(opened), steps.adamw(opened), steps.dice(),
     ]  # fmt: skip
     shares = (255 * passage.wei.sqrt()).round().int().flatten().tolist()
     return dict(

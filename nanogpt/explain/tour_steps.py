@@ -202,15 +202,19 @@ def looking_back(passage: Passage) -> Step:
     )  # fmt: skip
 
 
+def trained_on(opened: Opened) -> str:
+    """Return the name of the text that tiny models are trained on."""
+    return "your text" if opened.corpus_id else "Python's reference manual (your model's text isn't here)"
+
+
 def looking_ahead(opened: Opened) -> Step:
-    here = "your text" if opened.corpus_id else "Python's reference manual, because your model's text isn't here"
     return Step(
         "mask", "The mask: no looking ahead",
         "Each character may look at the ones before it, never at those after it. That is the causal mask: it "
         "sets what lies ahead to zero. What if we leave it out?",
         "Two tiny models train on the same text, one of them without the mask. What happens to its loss?",
         ("It stays about the same", "It gets worse", "It falls nearly to zero"), 2,
-        f"Train both, on {here}. It takes about 20 seconds.",
+        f"Train both, on {trained_on(opened)}. It takes about 20 seconds.",
         "",  # with what the two models did
     )  # fmt: skip
 
@@ -229,21 +233,22 @@ def two_parts() -> Step:
 
 
 def training(opened: Opened) -> Step:
-    size = opened.tokenizer.vocab_size
+    size = tiny.alphabet(opened)
     return Step(
         "training", "Training: a little better, many times",
         "Training is a few lines of PyTorch, again and again: compute the loss, find out for each weight in which "
         "direction the loss falls (`loss.backward()`), and move it a little that way (`optimizer.step()`).",
-        f"Before the first step a model finds all {size} characters about equally likely. What is its loss?",
+        f"A tiny model is to learn {trained_on(opened)}. Before the first step, it finds all {size} characters of its "
+        "alphabet about equally likely. What is its loss?",
         ("0 nats", f"about {math.log(size):.1f} nats", f"about {size} nats"), 1,
-        "Train a tiny model yourself: one step, then ten, then a hundred.",
+        "Train it yourself: one step, then ten, then a hundred.",
         f"The natural logarithm of {size}: {math.log(size):.2f}. So you can check a new model before you train it. A "
         "single step changes each weight by a few thousandths at most; the loss jumps because each batch is another "
         "piece of text, but it falls.",
     )  # fmt: skip
 
 
-def adamw() -> Step:
+def adamw(opened: Opened) -> Step:
     return Step(
         "adamw", "AdamW: a step of its own for each weight",
         "Plain gradient descent (SGD) moves a weight by learning rate × gradient. AdamW keeps two running averages "
@@ -251,7 +256,7 @@ def adamw() -> Step:
         f"m / √v, with a learning rate of {tiny.RATE} here. Both averages begin at 0; m and v are corrected for that.",
         "Weight A has gradients ten times as large as weight B. How far does AdamW move A?",
         ("Ten times as far as B", "About as far as B", "A tenth as far as B"), 1,
-        "Train the same tiny model with both, and follow two of its weights.",
+        f"Train the same tiny model with both, on {trained_on(opened)}, and follow two of its weights.",
         "",  # with what was measured
     )  # fmt: skip
 

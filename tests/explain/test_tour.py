@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 from conftest import ROOT, ended_run
 
 from nanogpt import corpus
-from nanogpt.config import SampleConfig
-from nanogpt.explain import ablation, attention, characters, tour, tour_steps
+from nanogpt.config import NanoGPTError, SampleConfig
+from nanogpt.explain import ablation, attention, characters, tiny, tour, tour_steps
 from nanogpt.explain.opened import open_run
 
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=64, batch_size=4, max_iters=50)
@@ -81,7 +82,34 @@ def test_it_works_without_the_models_text(one):
     alone = open_run(one.run, may_read_text=False)
     lesson = tour.lesson(alone)
     assert len(lesson["tokens"]) > 20
-    assert "Python's reference manual" in next(step["do"] for step in lesson["steps"] if step["key"] == "mask")
+    by_key = {step["key"]: step for step in lesson["steps"]}
+    reference = "Python's reference manual (your model's text isn't here)"
+    for said in (by_key["mask"]["do"], by_key["training"]["question"], by_key["adamw"]["do"]):
+        assert reference in said
+    # the alphabet of the text that the tiny model is trained on
+    path, _ = tiny.text_for(alone)
+    size = len(set(path.read_text(encoding="utf-8")[: tiny.MOST]))
+    assert size != alone.tokenizer.vocab_size
+    training = by_key["training"]
+    assert f"all {size} characters" in training["question"]
+    assert training["choices"][training["right"]] == f"about {math.log(size):.1f} nats"
+    assert f"The natural logarithm of {size}: {math.log(size):.2f}." in training["answer"]
+
+
+def test_the_tour_opens_where_there_is_no_text_to_train_on(one, monkeypatch):
+    def missing(key):
+        raise NanoGPTError("This Python was installed without its reference manual; choose another text.")
+
+    monkeypatch.setattr(corpus, "find", missing)
+    [training] = [step for step in tour.lesson(open_run(one.run, False))["steps"] if step["key"] == "training"]
+    assert f"all {one.tokenizer.vocab_size} characters" in training["question"]
+
+
+def test_tiny_models_have_the_alphabet_of_what_they_read_of_a_long_text(one, monkeypatch):
+    monkeypatch.setattr(tiny, "MOST", 5)
+    size = len(set(one.training_text()[:5]))
+    assert f"all {size} characters" in tour_steps.training(one).question
+    assert "to learn your text." in tour_steps.training(one).question
 
 
 def test_what_the_reader_asks_for(one):
