@@ -171,14 +171,13 @@ def measured_on(found: Mapping[str, Any]) -> str:
 def summary(model: GPT, rises: Mapping[str, float]) -> list[str]:
     """Return what stands out, one sentence each: the head that matters most, and the parts that do nothing."""
     heads = {part: rises[part.key] for part in parts_of(model) if part.kind == "head"}
-    idle = [
-        idle_words(rises, kind, name) for kind, name in dict(mlp="feed-forward layer", attention="attention").items()
-    ]
+    names = dict(mlp="feed-forward layer", attention="attention")
+    unused = [idle_words(rises, kind, name) for kind, name in names.items()]
     change = f"changes the loss by less than {NOTHING} nats"
     said = [
         f"The {words} do nothing: leaving out any one of them {change}." if "s of" in words else
         f"The {words} does nothing: leaving it out {change}."
-        for words in idle if words
+        for words in unused if words
     ]  # fmt: skip
     return [_head_words(heads), *said]
 
@@ -192,9 +191,14 @@ def _head_words(heads: dict[Part, float]) -> str:
     return f"{str(most).capitalize()} matters most: {heads[most]:+.2f} nats{others}."
 
 
+def idle(rises: Mapping[str, float], *kinds: str) -> list[str]:
+    """Return the keys of the parts of these kinds ("mlp", "attention") that do nothing."""
+    return [key for key, rise in rises.items() if key.endswith(kinds) and abs(rise) < NOTHING]
+
+
 def idle_words(rises: Mapping[str, float], kind: str, name: str) -> str:
     """Return which parts of a kind ("mlp", "attention") do nothing, as "attentions of blocks 1 and 2"; "" if none."""
-    keys = [key for key, rise in rises.items() if key.endswith(f".{kind}") and abs(rise) < NOTHING]
+    keys = idle(rises, kind)
     plural = "s" if len(keys) > 1 else ""
     return f"{name}{plural} of {blocks([int(key.split('.')[0]) + 1 for key in keys])}" if keys else ""
 

@@ -70,6 +70,7 @@ class Curve:
     matrix_lr: float | None = None  # Muon's learning rate, None without Muon
     finished: bool = True  # False if it was stopped, or has failed
     timed: bool = False  # whether it has a time budget
+    n_layer: int = 2
     counted: float | None = None  # the lowest loss of the counting models, if they have been computed for this text
 
     @property
@@ -246,6 +247,7 @@ def curve_of(run: Run, status: Status, count: bool = False) -> Curve:
         layout=config.features,
         message=status.message,
         dropout=config.dropout,
+        n_layer=config.n_layer,
         finished=status.state == "finished",
         timed=bool(train_settings.get("budget")),
         counted=min(fixed, default=None),
@@ -264,8 +266,11 @@ def evaluations(rows: Iterable[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return steps.astype(int), val, trained
 
 
-def idle_parts(run: Run) -> Finding | None:
-    """Return which parts of the blocks do nothing, if switching them off has been measured for these weights."""
+def idle_parts(run: Run, curve: Curve) -> Finding | None:
+    """Return which parts of the blocks do nothing, if switching them off has been measured for these weights.
+
+    Blocks may begin by adding nothing, so if none adds anything yet, the run was too short.
+    """
     path = run.folder / "model.safetensors"
     if not (run.folder / "explain" / "parts.json").exists() or not path.exists():
         return None
@@ -276,14 +281,18 @@ def idle_parts(run: Run) -> Finding | None:
     said = [words for kind in NAMES if (words := ablation.idle_words(rises, kind, NAMES[kind]))]
     if not said:
         return None
-    says = f"Parts of this model do nothing: {' and '.join(said)}."
-    return Finding("idle parts", says, "Try one fewer layer (n_layer): it trains faster, and may reach the same loss.")
+    if len(ablation.idle(rises, *NAMES)) == len(NAMES) * curve.n_layer:
+        return Finding("idle parts", "No block of this model does anything yet.", curve.longer())
+    says, smaller = f"Parts of this model do nothing: {' and '.join(said)}.", "one fewer layer (n_layer)"
+    if curve.n_layer == 1:
+        smaller = "a smaller width (n_embd)"
+    return Finding("idle parts", says, f"Try {smaller}: it trains faster, and may reach the same loss.")
 
 
 def problems(run: Run, curve: Curve) -> list[Finding]:
     """Return what the rules find, and which parts of the model do nothing."""
     found = findings(curve)
-    idle = idle_parts(run) if curve.ended else None
+    idle = idle_parts(run, curve) if curve.ended else None
     if idle is None:
         return found
     # a model that doesn't use what it has needs no more of it

@@ -216,10 +216,11 @@ def test_losses_are_taken_from_the_rows_as_they_were_logged():
 
 def test_parts_that_do_nothing_are_named_once_they_have_been_measured(home, tiny_text):
     run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
-    assert doctor.idle_parts(run) is None
+    curve = doctor.curve_of(run, run.status())
+    assert doctor.idle_parts(run, curve) is None
     measured = {"0.mlp": 0.001, "1.mlp": -0.002, "0.attention": 0.3, "1.attention": 0.0, "0.head.0": 0.0}
     cache.keep(open_run(run), ablation.VIEW, dict(rises=measured, done=True))
-    found = doctor.idle_parts(run)
+    found = doctor.idle_parts(run, curve)
     for step in range(75, 900, 25):  # a plateau
         run.log(step=step, seconds=1.0, tokens=step * 9000, characters=step * 9000, train_loss=2.0, val_loss=2.0)
     run.event("finished", step=875, val_loss=2.0, message="Finished.")
@@ -230,6 +231,27 @@ def test_parts_that_do_nothing_are_named_once_they_have_been_measured(home, tiny
         == "Parts of this model do nothing: the feed-forward layers of blocks 1 and 2 and the attention of block 2."
     )
     assert found in doctor.examine(run, run.status())
+
+
+def advice_on(run, rises: dict[str, float]) -> tuple[str, str]:
+    """Return what is said and advised about a run whose parts cost this much."""
+    cache.keep(open_run(run), ablation.VIEW, dict(rises=rises, done=True))
+    found = doctor.idle_parts(run, doctor.curve_of(run, run.status()))
+    return found.says, found.do
+
+
+def test_the_advice_about_idle_parts_can_be_followed(home, tiny_text):
+    text = corpus.add(tiny_text, "A play")
+    two, one = ended_run(text, "two", **SMALL), ended_run(text, "one", **SMALL | dict(n_layer=1))
+    fewer, narrower = "Try one fewer layer (n_layer): it", "Try a smaller width (n_embd): it"
+    rises = {"0.mlp": 0.0, "0.attention": 0.3, "1.mlp": 0.2, "1.attention": 0.4}
+    assert advice_on(two, rises)[1].startswith(fewer)
+    says, do = advice_on(one, {"0.mlp": 0.0, "0.attention": 0.3})
+    assert do.startswith(narrower)
+    assert says == "Parts of this model do nothing: the feed-forward layer of block 1."
+    untrained = ("No block of this model does anything yet.", doctor.curve_of(one, one.status()).longer())
+    assert advice_on(one, {"0.mlp": 0.0, "0.attention": 0.0}) == untrained
+    assert advice_on(two, dict.fromkeys(rises, 0.001)) == untrained
 
 
 def test_where_a_time_budget_hides_the_size_the_advice_says_where_to_set_it():
