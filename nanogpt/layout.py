@@ -1,10 +1,10 @@
 """Architectures as data: the features that tell one GPT from another.
 
-A `Layout` is a set of features, and `LAYOUTS` names the ones you can choose: `classic` is the lecture's model, `modern`
-learns faster. The rungs between the two (rungs.py) are Layouts as well. Code checks features, never names. Code that
-can't handle a combination raises a NanoGPTError, or leaves it to the plain code. To add an architecture, add a value to
-`LAYOUTS`; to add a feature, add a field here and read it in model.py. Then tests/test_layout.py fails for everything
-else that must know it, such as the training step in fast/.
+A `Layout` is a set of features, and `LAYOUTS` names the ones you can choose: `classic` is the lecture's model with
+GPT-2's biases and initialization, `modern` learns faster. The rungs between the two (rungs.py) are Layouts as well.
+Code checks features, never names. Code that can't handle a combination raises a NanoGPTError, or leaves it to the plain
+code. To add an architecture, add a value to `LAYOUTS`; to add a feature, add a field here and read it in model.py. Then
+tests/test_layout.py fails for everything else that must know it, such as the training step in fast/.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """The features of a GPT. The defaults are the lecture's choices, which are GPT-2's."""
+    """The features of a GPT. The defaults are the lecture's choices, but for biases and weights, which are GPT-2's."""
 
     rotary: bool = False  # rotate queries and keys by an angle that grows with the position; else a learned table
     plain_norms: bool = False  # RMS norm without weights, plus one after the embedding; else LayerNorm

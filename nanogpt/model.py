@@ -1,11 +1,12 @@
 """The GPT: the lecture's model, made fast. Same classes, same names, and with the same weights the same numbers.
 
-It departs from `lecture.py` in three places: one `qkv` matrix computes all heads of a layer together, torch's fused
-attention replaces the lecture's four lines (kept as `attention_by_hand`, which the tests compare it with), and sampling
-can pass a key-value cache through.
+To be fast, it departs from `lecture.py` in four places: one `qkv` matrix computes all heads of a layer together,
+torch's fused attention replaces the lecture's four lines (kept as `attention_by_hand`, which the tests compare it
+with), attention has no dropout on a CPU, and sampling can pass a key-value cache through. And it follows GPT-2 in two:
+queries, keys and values have biases, and the weights start small (`init_weights`).
 
 Architectures differ only in the config's `features` (layout.py). `transformers` opens both named ones as they are
-saved: the classic layout is GPT-2's, as in the lecture; the modern one is nanochat's, with rotary positions, norms
+saved: the classic layout as a GPT-2 with the lecture's ReLU; the modern one as a nanochat, with rotary positions, norms
 without weights, ReLU squared and no biases. Print the parameters of both: `python -m nanogpt.model`.
 """
 

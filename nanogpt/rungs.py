@@ -34,7 +34,7 @@ def of_modern(*names: str, **more: Any) -> dict[str, Any]:
     return {name: MODERN[name] for name in names} | more
 
 
-# The lecture's AdamW: torch's defaults at a constant 1e-3, the rate of all its models but the big one.
+# The lecture's AdamW: torch's defaults at a constant 1e-3, the rate of its small Transformers.
 LECTURE = dict(
     optimizer="adamw", learning_rate=1e-3, min_lr=1e-3, warmup_iters=0, beta1=0.9, beta2=0.999, weight_decay=0.01,
     grad_clip=0.0,
@@ -87,7 +87,7 @@ def up_to(rung: Rung) -> tuple[Rung, ...]:
 
 
 def make_layout(rung: Rung) -> Layout:
-    """Return the lecture's layout with every change up to this rung."""
+    """Return the classic layout with every change up to this rung."""
     layout = Layout()
     for below in up_to(rung):
         layout = replace(layout, **below.features)
@@ -100,13 +100,13 @@ def make_shape(rung: Rung, vocab_size: int) -> ModelConfig:
 
 
 def make_model(rung: Rung, vocab_size: int) -> GPT:
-    """Return the rung's model. Rungs without `zero_init` all start from the same random weights, the lecture's."""
+    """Return the rung's model. Rungs without `zero_init` all start from the same random weights, the first one's."""
     shape = make_shape(rung, vocab_size)
     if shape.features.zero_init:
         return GPT(shape)
-    lecture = GPT(replace(shape, layout=Layout())).state_dict()
+    first = GPT(replace(shape, layout=Layout())).state_dict()
     model = GPT(shape)
-    model.load_state_dict({name: lecture[name] for name in model.state_dict()})
+    model.load_state_dict({name: first[name] for name in model.state_dict()})
     return model
 
 

@@ -88,6 +88,8 @@ def attention(config: ModelConfig) -> list[Box]:
     )
     parameters = 4 * C * C + (4 * C if layout.biases else 0)
     whose = "model" if layout.rotary or layout.qk_norm else "lecture"
+    if whose == "lecture" and layout.biases:
+        gather += f" Queries, keys and values have {3 * C} biases, as in GPT-2; the lecture's have none."
     code = f"{whose}.MultiHeadAttention"
     return [*found, Box("Multi-head attention", gather, x, parameters, 4 * C * C + T * C + more, code, True)]
 

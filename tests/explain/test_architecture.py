@@ -75,6 +75,23 @@ def test_only_what_the_lecture_has_is_linked_to_it():
         assert box.code.startswith("lecture.") == (box.name in ("Token embedding", "Output head")), box.name
 
 
+def test_the_lecture_s_code_has_the_parameters_of_the_part_that_is_linked_to_it():
+    """Or the text of the part says how many more it has."""
+    config, sizes = ModelConfig(41, "classic", n_layer=1, n_head=2, n_embd=8, block_size=4), lecture.Stage
+    theirs = lecture.GPT(sizes(n_layer=1, n_head=2, n_embd=8, block_size=4), 41)
+    block = theirs.blocks[0]
+    parts = [
+        theirs.token_embedding_table, theirs.position_embedding_table, block.ln1, block.sa, block.ln2, block.ffwd,
+        theirs.ln_f, theirs.lm_head,
+    ]  # fmt: skip
+    boxes = architecture.boxes(config)
+    assert len(boxes) == len(parts)
+    for box, part in zip(boxes, parts):
+        more = box.parameters - sum(p.numel() for p in part.parameters())
+        assert more == 0 or f"have {more} biases, as in GPT-2; the lecture's have none" in box.does, box.name
+    assert [box.name for box in boxes if "GPT-2" in box.does] == ["Multi-head attention"]
+
+
 def test_shapes_follow_the_settings():
     found = {box.name: box.shape for box in architecture.boxes(ModelConfig(65, "modern", block_size=128, n_embd=96))}
     assert found["Token embedding"] == "(B, 128, 96)"
