@@ -20,6 +20,7 @@ from ..tokenizer import Tokenizer
 from .opened import Opened
 
 NEAREST = 5
+LEAST = 3  # rows: seen from their mean, two always point in opposite directions
 
 
 def rows_of(model: GPT) -> np.ndarray:
@@ -64,8 +65,13 @@ def by_chance(vocab_size: int, width: int) -> float:
     return likeness(np.random.default_rng(0).normal(size=(min(vocab_size, 1000), width)))
 
 
-def learned(rows: np.ndarray) -> bool:
-    """Return True if rows are clearly more alike than by chance: a model that trained long enough has moved them."""
+def learned(rows: np.ndarray) -> bool | None:
+    """Return True if rows are clearly more alike than by chance: a model that trained long enough has moved them.
+
+    Return None if there are too few rows to tell.
+    """
+    if len(rows) < LEAST:
+        return None
     return likeness(rows) > by_chance(*rows.shape) + 0.1
 
 

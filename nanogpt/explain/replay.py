@@ -36,7 +36,8 @@ ADDS = {
     "gradients reach the first block unhindered.",
     6: "Layer norm before each part: the numbers that enter it have the same size, which makes training steadier.",
     8: "A new start: the lecture's architecture and recipe, at a size that two cores can train in half a minute.",
-    9: "Rotary positions: queries and keys are rotated by their position, so that only distances count. It helps most.",
+    9: "Rotary positions: queries and keys are rotated by their position, so that only distances count. "
+    "On Tiny Shakespeare, it helps most.",
     10: "RMS norm without weights: only the division that keeps numbers in range. It is simpler, and costs nothing.",
     11: "Queries and keys are normalized, so that scores can't grow until a head sees one character only.",
     12: "ReLU squared: a strong match counts for more than several weak ones.",

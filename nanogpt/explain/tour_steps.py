@@ -23,6 +23,7 @@ NOT_LEARNED = (
     "In your model that means little: its rows are no more alike than random ones, because it has trained too "
     "briefly to move them far from where they started."
 )
+TOO_FEW = "But with so few characters, that says nothing about what your model has learned."
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,11 @@ def unlike(near: list[dict[str, Any]], one: dict[str, Any]) -> list[str]:
     return letters[len(letters) // 3 :: max(1, len(letters) // 3)][:2]
 
 
-def alike(near: list[dict[str, Any]], passage: Passage, learned: bool) -> Step:
+def alike(near: list[dict[str, Any]], passage: Passage, learned: bool | None) -> Step:
     one = likened(near, passage)
     close = [other["token"] for other in one["near"]]
     choices, right = mixed(quoted(close[0]), [quoted(token) for token in unlike(near, one)])
+    meaning = {True: LEARNED, False: NOT_LEARNED, None: TOO_FEW}[learned]
     return Step(
         "alike", "Embeddings: who is like whom?",
         "The first layer is a table: each id looks up a row of numbers, its embedding. The rows start at random and "
@@ -172,7 +174,7 @@ def alike(near: list[dict[str, Any]], passage: Passage, learned: bool) -> Step:
         f"Which character is most like {quoted(one['token'])} in your model?", choices, right,
         "Choose a few characters to see their nearest neighbors.",
         f"The row nearest to that of {quoted(one['token'])} is {quoted(close[0])}, then "
-        f"{', '.join(map(quoted, close[1:3]))}. {LEARNED if learned else NOT_LEARNED}",
+        f"{', '.join(map(quoted, close[1:3]))}. {meaning}",
     )  # fmt: skip
 
 

@@ -1,10 +1,10 @@
-// Where the heads look: draw(root, {tokens, at, heads: [{key, name, says, cost, small}, …], size, head, matrix, words}).
+// Where the heads look: draw(root, {tokens, at, heads: [{key, name, says, cost, small}, …], size, head, matrix, words, note}).
 //
 // `small` is a picture of a head's attention, `size` x `size` bytes in base64; `matrix` is the whole attention of `head`,
 // T x T bytes, the square root of each share so that small ones can be seen. The text is shaded by the row of the selected
 // character. The heads are one tab stop with arrow keys; choosing one sets `head` and `at` and triggers `input`.
 function draw(root, data) {
-  const { tokens = [], at = 0, heads = [], size = 0, head = "", matrix = "", words = "" } = data || {};
+  const { tokens = [], at = 0, heads = [], size = 0, head = "", matrix = "", words = "", note = "" } = data || {};
   if (!tokens.length) return root.replaceChildren();
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
@@ -51,7 +51,7 @@ function draw(root, data) {
   paint(canvas, shares, T);
   whole.append(summary, canvas);
   const parts = html("div", "attention-parts"), left = html("div", "attention-left");
-  left.append(title, box, said, whole);
+  left.append(title, box, ...(note ? [html("p", "expected-hint", note)] : []), said, whole);
   parts.append(left, list);
   const refocus = root.contains(document.activeElement) && document.activeElement.classList.contains("attention-heads");
   root.replaceChildren(parts, html("p", "characters-words", words));

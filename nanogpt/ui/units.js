@@ -1,9 +1,9 @@
-// A text shaded by a unit: draw(root, {tokens, values, name, words, strongest: [{before, here, after, value}, …], selected}).
+// A text shaded by a unit: draw(root, {tokens, values, name, words, strongest: [{before, here, after, value}, …], selected, note}).
 //
 // `values` are from 0 to 1. The text is one tab stop with arrow keys. A stretch is selected with the mouse, or with Shift and
 // the arrow keys; the button then triggers `select` with {start, end}, the places of its first token and of the one after it.
 function draw(root, data) {
-  const { tokens = [], values = [], name = "", words = "", strongest = [], selected = null } = data || {};
+  const { tokens = [], values = [], name = "", words = "", strongest = [], selected = null, note = "" } = data || {};
   if (!tokens.length) return root.replaceChildren();
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const said = html("p", "characters-words units-words", words), here = html("p", "expected-hint");
@@ -33,7 +33,7 @@ function draw(root, data) {
     item.append(before.replaceAll("\n", "↵"), html("mark", "", visible(at)), after.replaceAll("\n", "↵"));
     list.append(item);
   }
-  const parts = [said, box, here, find];
+  const parts = [said, box, ...(note ? [html("p", "expected-hint", note)] : []), here, find];
   if (strongest.length) parts.push(html("p", "attention-title", "Its strongest places:"), list);
   const focused = root.contains(document.activeElement) && document.activeElement.className;
   root.replaceChildren(...parts);

@@ -25,11 +25,15 @@ SMALL = 24  # the width of a head's small picture
 # ---- handlers ------------------------------------------------------------------------------------------------------
 
 
-def looked(one: Opened, text: str, head: str = "", at: int | None = None) -> dict[str, Any]:
-    """Return the data for attention.js: a text, every head, and the whole attention of one, by default the first."""
+def looked(one: Opened, text: str, head: str = "", at: int | None = None, note: str = "") -> dict[str, Any]:
+    """Return the data for attention.js: a text, every head, and the whole attention of one, by default the first.
+
+    `note` is what was said about the text before, when it is in the model's alphabet already.
+    """
     longest = min(LONGEST, one.model.config.block_size)
     start = explain.characters.start_token(one.tokenizer)
-    ids = one.tokenizer.encode(one.tokenizer.fit(text).text)[:longest] or [start]
+    fitted = one.tokenizer.fit(text)
+    ids = one.tokenizer.encode(fitted.text)[:longest] or [start]
     wei = explain.attention.of_text(one.model, ids)  # (n_layer, nh, T, T)
     found = explain.attention.of_heads(one)
     costs = (explain.ablation.kept(one) or {}).get("rises", {})
@@ -45,6 +49,7 @@ def looked(one: Opened, text: str, head: str = "", at: int | None = None) -> dic
         head=chosen.key,
         matrix=picture(wei[chosen.block, chosen.head]),
         words=f"{copies} Measured on {found['on']}.{order}",
+        note=str(fitted) or note,
     )
 
 
@@ -107,9 +112,9 @@ def build(run: gr.Dropdown) -> View:
             return {wrong: told(errors.explain(error), "failed")}
 
     def select(data, name):
-        tokens, head, at = ((data or {}).get(key) for key in ("tokens", "head", "at"))
+        tokens, head, at, note = ((data or {}).get(key) for key in ("tokens", "head", "at", "note"))
         text = "".join(map(str, tokens[:LONGEST])) if isinstance(tokens, list) else ""
-        return show(name, lambda one: text, str(head), at if isinstance(at, int) else None)
+        return show(name, lambda one: text, str(head), at if isinstance(at, int) else None, str(note or ""))
 
     begin = lambda name: show(name, first_text)
     again = lambda name, data: select(data, name) if data else begin(name)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..explain.opened import Opened
 
 LONGEST = 2000  # characters
+QUOTED = 40  # characters of a place in the training text
 
 
 # ---- handlers: plain functions of a run's name, a text and a place -------------------------------------------------
@@ -87,7 +88,8 @@ def seen_words(training: str, before: str, part: str = "") -> str:
     times = "once" if found.times == 1 else f"{found.times:,} times"
     then = f" Next came {followed}." if followed else ""
     searched = f" {part}" if part else ""
-    return f"In your training text, {shown(found.context[-40:])} occurs {times}.{then}{searched}"
+    longest = ("…" if len(found.context) > QUOTED else "") + found.context[-QUOTED:]
+    return f"In your training text, {shown(longest)} occurs {times}.{then}{searched}"
 
 
 def shown(token: str) -> str:

@@ -18,6 +18,8 @@ RANDOM = (
     "But in this model neighbors are no more alike than random rows would be: it has hardly moved its embeddings from "
     "where they started, so don't read anything into them. Train it for longer."
 )
+FEW = "But with so few characters, neighbors say nothing about what the model has learned."
+MEANING = {True: "", False: f" {RANDOM}", None: f" {FEW}"}
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
@@ -34,15 +36,14 @@ def shown(one: Opened) -> dict[str, Any]:
 
 def words(found: dict[str, Any]) -> str:
     """Return what the map is, how much of the embedding it holds, and whether it means anything."""
-    maps = found["maps"]
-    random = "" if found["learned"] else f" {RANDOM}"
+    maps, meaning = found["maps"], MEANING[found["learned"]]
     share = (
         "The map shows the two directions in which the embeddings differ most: "
         f"{maps[-1]['share']:.0%} of all differences."
     )
     if len(maps) == 1:
-        return f"{share} This run kept no snapshots, so there is only the map of the model as it is.{random}"
-    return f"{share} Move the slider to see it take shape. Earlier maps are turned to fit the last one.{random}"
+        return f"{share} This run kept no snapshots, so there is only the map of the model as it is.{meaning}"
+    return f"{share} Move the slider to see it take shape. Earlier maps are turned to fit the last one.{meaning}"
 
 
 # ---- the view ------------------------------------------------------------------------------------------------------

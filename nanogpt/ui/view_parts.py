@@ -70,10 +70,11 @@ def side_by_side(one: Opened, off: list[str], prompt: str, seed, length) -> Iter
     parts = [explain.ablation.part_of(key, one.model) for key in off]
     values = dict(seed=seed, length=length)
     config = SampleConfig(**{key: value for key, value in values.items() if value is not None})
-    start, shown = one.tokenizer.fit(prompt or "").text, 0.0
+    fitted, shown = one.tokenizer.fit(prompt or ""), 0.0
+    start, note = fitted.text, str(fitted)
     names = ("With all parts", "Without " + "; ".join(map(str, parts)))
     columns = lambda texts: dict(
-        columns=[dict(name=name, prompt=start, text=text, said="", state="done") for name, text in zip(names, texts)]
+        columns=[dict(name=name, prompt=start, text=text, said=note, state="done") for name, text in zip(names, texts)]
     )
     texts = ("", "")
     for texts in explain.ablation.with_and_without(one, parts, start, config):

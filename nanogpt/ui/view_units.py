@@ -23,15 +23,19 @@ FEATURES = {name: words for name, (words, _) in explain.features.FEATURES.items(
 # ---- handlers ------------------------------------------------------------------------------------------------------
 
 
-def ids_of(one: Opened, text: str) -> list[int]:
-    """Return the tokens of a text, as many as are shown. Raise NanoGPTError if there are none."""
-    ids = one.tokenizer.encode(one.tokenizer.fit(text).text)[: min(LONGEST, one.model.config.block_size)]
+def ids_of(one: Opened, text: str) -> tuple[list[int], str]:
+    """Return the tokens of a text, as many as are shown, and which of its characters the model doesn't know.
+
+    Raise NanoGPTError if there are no tokens.
+    """
+    fitted = one.tokenizer.fit(text)
+    ids = one.tokenizer.encode(fitted.text)[: min(LONGEST, one.model.config.block_size)]
     if not ids:
         raise NanoGPTError("There is no text to look at. Enter some first.")
-    return ids
+    return ids, str(fitted)
 
 
-def shaded(one: Opened, ids: list[int], found: dict[str, Any], words: str) -> dict[str, Any]:
+def shaded(one: Opened, ids: list[int], note: str, found: dict[str, Any], words: str) -> dict[str, Any]:
     """Return the data for units.js: a text shaded by a unit, and the places where it is strongest."""
     import torch  # here, because the page is drawn without it
 
@@ -43,20 +47,21 @@ def shaded(one: Opened, ids: list[int], found: dict[str, Any], words: str) -> di
         values=[round(float(value) / most, 3) for value in values.clip(0)],
         name=str(unit).capitalize(),
         words=words,
+        note=note,
         strongest=found.get("strongest", []),
     )
 
 
 def of_feature(one: Opened, name: str, text: str) -> dict[str, Any]:
     """Return the data for units.js about the unit of a feature, with a text shaded by it."""
-    ids = ids_of(one, text)
+    ids, note = ids_of(one, text)
     found = explain.units.of_feature(one, name)
-    return shaded(one, ids, found, f"{FEATURES[name]}: {explain.units.words(found)}")
+    return shaded(one, ids, note, found, f"{FEATURES[name]}: {explain.units.words(found)}")
 
 
 def of_selection(one: Opened, text: str, start: Any, end: Any) -> dict[str, Any]:
     """Return the data for units.js about the unit that best tells a stretch of a text, in tokens, from the rest."""
-    ids = ids_of(one, text)
+    ids, note = ids_of(one, text)
     numbers = [place if isinstance(place, int) else 0 for place in (start, end)]
     found = explain.units.of_selection(one, ids, *numbers)
     words = (
@@ -64,7 +69,7 @@ def of_selection(one: Opened, text: str, start: Any, end: Any) -> dict[str, Any]
         f"rest of this text: {explain.units.pairs(found['auc'], 'is selected', 'is not')}. It was chosen from all "
         "units on this text alone, so it may be luck: see whether it means the same in another text."
     )
-    return shaded(one, ids, found, words) | dict(selected=numbers)
+    return shaded(one, ids, note, found, words) | dict(selected=numbers)
 
 
 # ---- the view ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from conftest import ended_run
 
 from nanogpt import corpus
 from nanogpt.disk import write_whole
-from nanogpt.explain import neighbors
+from nanogpt.explain import neighbors, tour, tour_steps
 from nanogpt.explain.opened import open_run
 from nanogpt.formats import weights_parts
 from nanogpt.model import GPT
@@ -35,6 +35,14 @@ def test_random_rows_are_not_taken_for_learned_ones():
     assert not neighbors.learned(random)
     pairs = np.repeat(rng.normal(size=(33, 96)), 2, axis=0)[:65] + 0.5 * random
     assert neighbors.learned(pairs)
+
+
+def test_two_characters_do_not_tell_what_a_model_has_learned(home):
+    assert neighbors.learned(np.array([[3.0, 1.0], [-2.0, 5.0]])) is None
+    one = open_run(ended_run(corpus.add("abba" * 400, "Two"), "one", **SMALL))
+    assert view_neighbors.shown(one)["words"].endswith(view_neighbors.FEW)
+    [alike] = [step for step in tour.lesson(one)["steps"] if step["key"] == "alike"]
+    assert alike["answer"].endswith(tour_steps.TOO_FEW)
 
 
 def test_a_map_keeps_as_much_of_the_distances_as_two_directions_can():

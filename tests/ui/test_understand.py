@@ -323,6 +323,12 @@ def test_a_long_text_is_cut_and_an_empty_one_refused(one):
         view_characters.colored(one, "")
 
 
+def test_a_long_match_is_quoted_from_its_end(one):
+    training = one.training_text()
+    assert "“…" not in view_characters.seen_words(training, training[:40])
+    assert f"“…{training[60:100]}” occurs".replace("\n", "↵") in view_characters.seen_words(training, training[:100])
+
+
 def test_what_was_expected_at_a_place(one):
     there = view_characters.expected(one, "The mill", 4, SampleConfig())
     assert there["before"] == "The "
@@ -633,6 +639,19 @@ def test_a_text_is_shaded_by_the_unit_of_a_feature_or_of_a_selection(one):
         view_units.of_feature(one, "word-start", "")
 
 
+def test_characters_that_a_model_does_not_know_are_named(one):
+    left_out = "Not in this model's alphabet: skipped Ω."
+    assert view_units.of_feature(one, "word-start", "The millΩ")["note"] == left_out
+    assert view_units.of_selection(one, "The MILLERΩ turns", 9, 12)["note"] == left_out
+    assert view_units.of_feature(one, "word-start", "The mill")["note"] == ""
+    data = view_attention.looked(one, "The millΩ")
+    assert data["note"] == left_out
+    # of a text of tokens, as when another head is chosen
+    assert view_attention.looked(one, "".join(data["tokens"]), "1.head.0", 3, data["note"])["note"] == left_out
+    *_, both = view_parts.side_by_side(one, ["0.mlp"], "TheΩ", 1, 5)
+    assert [column["said"] for column in both["columns"]] == [left_out] * 2
+
+
 # --- the tour ---------------------------------------------------------------------------------------------------------
 
 
@@ -928,6 +947,19 @@ def test_scores_of_two_browser_tabs_add_up(alone):
     assert first.evaluate("props.value") == second.evaluate("props.value") == both
     assert json.loads(first.evaluate("localStorage.getItem('nanogpt-scores')")) == both
     assert alone("scores").evaluate("props.value") == both
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("view", ["attention", "units"])
+def test_a_view_of_a_text_shows_which_characters_were_left_out(alone, view):
+    page = alone(view, "tokens", "text_cells")
+    heads = [dict(key="0.head.0", name="Block 1, head 1", says="", cost="", small="AA==")]
+    text = dict(tokens=["T"], values=[0.5], heads=heads, size=1, head="0.head.0", matrix="AA==")
+    note = "Not in this model's alphabet: skipped Ω."
+    draw(page, **text, note=note)
+    assert page.locator(".expected-hint", has_text="skipped Ω").text_content() == note
+    draw(page, **text)
+    assert page.locator(".expected-hint", has_text="skipped").count() == 0
 
 
 @pytest.mark.slow
