@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from .config import NanoGPTError, brief
+from .errors import lacks_memory
 from .limits import on_zero_gpu
 
 lent = False  # ZeroGPU only: True in a process that currently has the GPU; set by launch/zero.py
@@ -41,8 +42,8 @@ class Device:
 def pick_device(wanted: str = "auto", probe: bool = False) -> Device:
     """Return the requested device, or the fastest one with "auto". Raise NanoGPTError if it can't be used here.
 
-    With `probe`, check that the GPU multiplies two matrices correctly. That holds some GPU memory until the process
-    exits, so use it in processes that train, not in the server.
+    With `probe`, check that the GPU multiplies two matrices correctly. That takes some GPU memory, and holds it until
+    the process exits, so use it only in a process whose turn it is to train, not in the server or in one that waits.
     """
     if wanted not in ("auto", *FINDERS):
         raise NanoGPTError(f"device was {brief(repr(wanted))}; it must be one of auto, cuda, mps, cpu.")
@@ -60,12 +61,10 @@ def places(device: Device) -> list[str]:
     return [device.type] if count < 2 else [f"{device.type}-{number}" for number in range(count)]
 
 
-def at_place(device: Device, place: str) -> Device:
-    """Return the device at one of its `places`, which this process uses from now on."""
-    if place == device.type:
-        return device
-    torch.cuda.set_device(int(place.removeprefix("cuda-")))
-    return Device("cuda", cuda_dtype(), torch.cuda.get_device_name())
+def use(place: str) -> None:
+    """Have this process use one of a device's `places` from now on. With a single one there is nothing to choose."""
+    if place.startswith("cuda-"):
+        torch.cuda.set_device(int(place.removeprefix("cuda-")))
 
 
 def find_cuda(probe: bool) -> Device | None:
@@ -147,6 +146,8 @@ def cuda_problem(probe: bool = False) -> str:
             if (ones @ ones).sum().item() != 64**3:
                 return f"Your GPU ({name}) computes wrong results, so the CPU is used."
         except RuntimeError as error:
+            if lacks_memory(error):  # other programs fill it, which says nothing about the GPU
+                return ""
             return f"Your GPU ({name}) can't be used ({str(error).splitlines()[0]}), so the CPU is used."
     return ""
 

@@ -18,7 +18,7 @@ import torch
 from . import corpus
 from .config import TrainConfig
 from .data import AT_ONCE_ON_A_GPU, Data, forgetting, large_file, make_get_batch, pieces, split
-from .device import Device, at_place, pick_device, places
+from .device import Device, pick_device, places, use
 from .evaluate import estimate_loss
 from .fastest import described, make_step
 from .formats import read_config
@@ -90,10 +90,10 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
     """
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), load_tokenizer(run.folder)
-    device = pick_device(config.device, probe=True)
-    devices, count = wanted(processes, config.batch_size, places(device))
+    devices, count = wanted(processes, config.batch_size, places(pick_device(config.device)))
     with queue.turn(run.name, *devices, count=count, alone=alone) as taken, run.held(), ExitStack() as shared:
-        device = at_place(device, taken[0])
+        use(taken[0])
+        device = pick_device(config.device, probe=True)  # only now: until its turn, another run may fill the GPU
         ranks = shared.enter_context(together(run.name, processes, taken, device))
         parts = assemble(run, device, tokenizer, ranks)
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at
@@ -148,8 +148,9 @@ def load_kernels(model: GPT, data: Data, device: Device) -> None:
 
 def own_device(run: str) -> Device:
     """Return the device on which this process trains a run as another rank."""
-    device = pick_device(TrainConfig.of(Run(run).settings()["train"]).device, probe=True)
-    return at_place(device, own_place(places(device)))
+    wanted_device = TrainConfig.of(Run(run).settings()["train"]).device
+    use(own_place(places(pick_device(wanted_device))))
+    return pick_device(wanted_device, probe=True)
 
 
 def follow(run: Run, ranks: Ranks) -> None:

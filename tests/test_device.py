@@ -9,7 +9,6 @@ import torch
 
 from nanogpt.config import NanoGPTError
 from nanogpt.device import (
-    at_place,
     build_problem,
     cuda_dtype,
     cuda_hint,
@@ -17,6 +16,7 @@ from nanogpt.device import (
     pick_device,
     places,
     usable_cpus,
+    use,
 )
 
 
@@ -136,12 +136,14 @@ def test_each_of_several_gpus_is_a_place_to_train(monkeypatch):
     chosen = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: f"GPU {chosen[-1:]}")
-    device = pick_device("auto")
     for count, expected in ((1, ["cuda"]), (3, ["cuda-0", "cuda-1", "cuda-2"])):
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
-        assert places(device) == expected
-    assert at_place(device, "cuda") is device
-    assert at_place(device, "cuda-2").name == "GPU [2]"
+        assert places(pick_device("auto")) == expected
+    for place in ("cpu", "mps", "cuda"):
+        use(place)
+    assert not chosen
+    use("cuda-2")
+    assert pick_device("auto", probe=True).name == "GPU [2]"
     assert chosen == [2]
     assert places(pick_device("cpu")) == ["cpu"]
 
@@ -154,6 +156,9 @@ def test_a_gpu_is_tried_before_it_trains(monkeypatch):
     assert pick_device("auto").type == "cuda"
     assert pick_device("auto", probe=True).type == "cpu"
     assert "no kernel image is available), so the CPU" in cuda_problem(True)
+    cuda_problem.cache_clear()
+    card.error = torch.OutOfMemoryError("CUDA out of memory")  # other programs fill it
+    assert pick_device("auto", probe=True).type == pick_device("cuda", probe=True).type == "cuda"
     cuda_problem.cache_clear()
 
 
