@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import distributed
 
-from nanogpt import corpus, processes
+from nanogpt import corpus, memory, processes
 from nanogpt import ranks as group
 from nanogpt.config import ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
 from nanogpt.device import pick_device
 from nanogpt.fastest import make_step
-from nanogpt.launch import gpu_plan, local, memory, plan, prepare
+from nanogpt.launch import gpu_plan, local, plan, prepare
 from nanogpt.model import GPT
 from nanogpt.presets import PRESETS
 from nanogpt.ranks import Ranks, SharedStep

@@ -27,12 +27,12 @@ import torch
 
 from benchmarks import processes
 from benchmarks.machine import RESULTS, about, write_result
-from nanogpt import corpus
+from nanogpt import corpus, memory
 from nanogpt.cli.runs import runs_command
 from nanogpt.device import pick_device
 from nanogpt.fast.gradients import product_dtype
 from nanogpt.formats import read_config, weights_bytes
-from nanogpt.launch import memory, prepare
+from nanogpt.launch import prepare
 from nanogpt.launch.plan import step_flops
 from nanogpt.model import GPT, count_parameters
 from nanogpt.runs import Run, queue

@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 
-from . import corpus
+from . import corpus, memory
 from .config import TrainConfig
 from .data import AT_ONCE_ON_A_GPU, Data, forgetting, large_file, make_get_batch, pieces, split
 from .device import Device, pick_device, places, use
@@ -94,6 +94,8 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
     with queue.turn(run.name, *devices, count=count, alone=alone) as taken, run.held(), ExitStack() as shared:
         use(taken[0])
         device = pick_device(config.device, probe=True)  # only now: until its turn, another run may fill the GPU
+        tokens = corpus.load(settings["corpus"]["id"], settings["corpus"]["name"]).tokens()
+        memory.check_at_turn(read_config(run.folder), config, tokens, device)
         ranks = shared.enter_context(together(run.name, processes, taken, device))
         parts = assemble(run, device, tokenizer, ranks)
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at

@@ -22,7 +22,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nanogpt import corpus
+from nanogpt import corpus, memory
 from nanogpt.cli.main import main
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from nanogpt.data import make_get_batch, split
@@ -35,7 +35,7 @@ from nanogpt.fast.gradients import ByHand, product_dtype
 from nanogpt.fast.rows import Rows
 from nanogpt.fastest import described
 from nanogpt.formats import config_files, load_model, read_config, weights_bytes
-from nanogpt.launch import memory, plan, prepare
+from nanogpt.launch import plan, prepare
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT, attention_by_hand, rotate
 from nanogpt.optim import make_optimizers

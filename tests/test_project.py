@@ -647,7 +647,7 @@ READS = {
     "nanogpt/corpus/builtin.py": 1,  # Python's own modules
     "nanogpt/corpus/pieces.py": 1,  # a File of corpus/files.py
     "nanogpt/data.py": 1, "nanogpt/lecture.py": 1, "nanogpt/tokenizer.py": 1,  # on the command line
-    "nanogpt/device.py": 1, "nanogpt/launch/measured.py": 1, "nanogpt/launch/memory.py": 4,
+    "nanogpt/device.py": 1, "nanogpt/launch/measured.py": 1, "nanogpt/memory.py": 4,
     "nanogpt/publish/fonts.py": 1,
     "nanogpt/disk.py": 1,
     "nanogpt/explain/architecture.py": 1, "nanogpt/jobs/parcel.py": 1, "nanogpt/publish/code_export.py": 1,

@@ -22,7 +22,7 @@ import torch
 from conftest import steady_clock
 from safetensors.torch import load, save
 
-from nanogpt import corpus, disk, runs
+from nanogpt import corpus, disk, memory, runs
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.data import split
 from nanogpt.device import Device, pick_device
@@ -690,6 +690,22 @@ def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------
+
+
+def test_a_gpu_is_tried_and_memory_counted_once_it_is_the_run_s_turn(text, monkeypatch):
+    seen, run = [], prepare.new_run("in-turn", text, **{**TINY, **PLAIN})
+
+    def pick(wanted: str, probe: bool = False) -> Device:
+        seen.append((probe, runs.queue.running()))
+        return pick_device(wanted, probe)
+
+    monkeypatch.setattr("nanogpt.train.pick_device", pick)
+    monkeypatch.setattr(memory, "free_now", lambda device: 1000)
+    monkeypatch.setattr(memory, "PATIENCE", 0.0)
+    with pytest.raises(NanoGPTError, match="GB of memory, and 0.0 GB are free"):
+        train(run)
+    assert seen == [(False, []), (True, [run.name])]
+    assert runs.queue.running() == []
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 
+from .. import corpus
 from ..config import DASHES, NanoGPTError, SampleConfig, unescaped
 from ..runs import Run
 from .flags import Command, add_knobs, settings_in
@@ -59,12 +60,11 @@ def eval_command(arguments: argparse.Namespace) -> int:
     """
     import torch
 
-    from ..data import scored_characters
+    from ..data import scored_characters, split
     from ..device import pick_device
     from ..evaluate import MOST, estimate_loss
     from ..formats import load_model
     from ..tokenizer import load_tokenizer, token_lengths
-    from ..train import load_data
 
     run = Run(arguments.name)
     settings, tokenizer, device = run.settings(), load_tokenizer(run.folder), pick_device(arguments.device)
@@ -72,7 +72,8 @@ def eval_command(arguments: argparse.Namespace) -> int:
         ids = ids_of(arguments.file, tokenizer)
         data = torch.from_numpy(ids.astype("int32")).to(device.type)  # (N,)
     else:
-        data = load_data(settings["corpus"]["id"], tokenizer, device).val  # (N,)
+        tokens = corpus.load(settings["corpus"]["id"]).tokens()
+        data = split(tokens, token_lengths(tokenizer))[1].to(device.type)  # (N,): a GPU needn't hold the training set
     if len(data) < 2:
         raise NanoGPTError("Nothing to evaluate: the text has fewer than two characters that this model knows.")
     model, lengths = load_model(run.folder, device.type), torch.from_numpy(token_lengths(tokenizer)).to(device.type)

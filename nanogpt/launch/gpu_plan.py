@@ -102,17 +102,6 @@ def measure_here(wanted: str) -> None:
         torch.cuda.empty_cache()
 
 
-def memory_free() -> int:
-    """Return the free GPU memory in bytes. Asks nvidia-smi: torch would allocate a CUDA context in this process."""
-    properties = torch.cuda.get_device_properties(0)
-    command = ["nvidia-smi", "-i", f"GPU-{properties.uuid}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-        return int(done.stdout) * 2**20
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return properties.total_memory
-
-
 def measure(dtype: torch.dtype) -> float:
     """Return the operations per second of a product of 4,096 x 4,096 matrices on the GPU, the best of ten."""
     a, b = (torch.randn(4096, 4096, device="cuda", dtype=dtype) for _ in range(2))

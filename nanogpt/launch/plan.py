@@ -17,13 +17,14 @@ from ..durations import in_words
 from ..fastest import make_step
 from ..formats import read_config
 from ..holdout import epochs, train_length
+from ..memory import needed
 from ..model import GPT, count_parameters
 from ..presets import PRESETS
 from ..runs import Run
 from ..schedule import settled
 from ..timetable import overhead
 from ..tokenizer import Tokenizer, unit
-from . import gpu_plan, measured, memory, sizes
+from . import gpu_plan, measured, sizes
 from .gpu_plan import GpuSize
 from .sizes import MEASURED_LAYOUT, SIZES, TRIAL_FLOPS, Size
 
@@ -317,7 +318,7 @@ if __name__ == "__main__":
     for name, preset in PRESETS.items():
         shape, settings = preset.configs()
         shape = replace(shape, vocab_size=65)
-        gb = memory.needed(shape, settings, pick_device()) / 1e9
+        gb = needed(shape, settings, pick_device()) / 1e9
         print(
             f"{name:8} {count_parameters(shape):>11,} parameters, {gb:.1f} GB, {seconds_needed(shape, settings):,.0f} s"
         )

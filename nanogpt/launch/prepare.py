@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .. import corpus, limits
+from .. import corpus, limits, memory
 from ..config import MOST_STEPS, NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
 from ..data import fitting_block_size
 from ..disk import write_whole
@@ -21,7 +21,6 @@ from ..model import count_parameters
 from ..presets import check_known, preset
 from ..runs import STOPPED_EARLY, Run, Status, Taken, free_name, open_job
 from ..tokenizer import Tokenizer, token_lengths, unit
-from . import memory
 from .plan import Plan, choose, fits, known_costs, measure_once
 
 
@@ -48,7 +47,7 @@ def new_run(
     range, the name is taken, or the run exceeds the free memory or the server's limits.
     """
     recipe = resolve(text, preset_name, changes)
-    check(recipe.model, recipe.train)
+    check(recipe, text)
     return write(name, text, recipe, owner)
 
 
@@ -69,7 +68,7 @@ def settle(run: Run, text: corpus.Corpus, preset_name: str, changes: dict[str, A
     Raise NanoGPTError if it lacks the memory.
     """
     recipe = resolve(text, preset_name, changes)
-    check(recipe.model, recipe.train)
+    check(recipe, text)
     for file, content in files_of(recipe).items():
         write_whole(run.folder / file, content)
     run.change(**settings_of(text, recipe, run.settings()["owner"]))
@@ -104,11 +103,11 @@ def choose_by_time(recipe: Recipe, characters: int, tokens: int, changes: dict[s
     return replace(recipe, preset="timed", model=model, train=train, plan=plan, planning=planning, costs=costs)
 
 
-def check(model: ModelConfig, train: TrainConfig) -> None:
+def check(recipe: Recipe, text: corpus.Corpus) -> None:
     """Raise NanoGPTError if the run exceeds the server's limits or the free memory."""
-    limits.check_model(count_parameters(model))
-    limits.check_seconds(train.budget)
-    memory.check(model, train)
+    limits.check_model(count_parameters(recipe.model))
+    limits.check_seconds(recipe.train.budget)
+    memory.check(recipe.model, recipe.train, text.tokens())
 
 
 def write(
@@ -150,7 +149,9 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     `budget` is in seconds. Raise NanoGPTError if the run can't be resumed, or not for this length.
     """
     train = resumable(run, max_iters, budget)
-    memory.check(read_config(run.folder), train)  # the run may come from a larger machine
+    text = run.settings()["corpus"]
+    tokens = corpus.load(text["id"], text["name"]).tokens()
+    memory.check(read_config(run.folder), train, tokens)  # the run may come from a larger machine
     if train.budget and budget is not None:
         limits.check_seconds(train.budget - run.history().seconds)
     set_length(run, train)

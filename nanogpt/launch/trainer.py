@@ -73,6 +73,8 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
 
 def import_all() -> None:
     """Import what training needs, which takes seconds, so that a run begins as soon as its turn has come."""
+    import torch.utils._device  # or counting a model's parameters would import it
+
     from . import plan  # noqa: F401, and with it the training loop
 
     with contextlib.suppress(ImportError):  # if that file was deleted, runs train with the plain step

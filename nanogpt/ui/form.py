@@ -121,8 +121,8 @@ def estimate(corpus_id: str | None, *fields) -> str:
     """Estimate a run on this machine: time, memory and epochs, or for a time budget the model that would be chosen."""
     from ..device import cuda_hint, pick_device, places
     from ..fastest import described
-    from ..launch import memory
     from ..launch.plan import choose, fits, seconds_needed
+    from ..memory import needed, of_text
     from ..model import count_parameters
 
     try:
@@ -143,7 +143,7 @@ def estimate(corpus_id: str | None, *fields) -> str:
             plan = choose(train.budget, model.vocab_size, tokens, said, unit(tokenizer))
             expected = f" {expectation(plan)}" if fits(plan, text.characters, tokenizer) else ""
             return f"{planned(plan, tokens)}{expected} {device}"
-        gigabytes = memory.needed(model, train, picked) / 1e9
+        gigabytes = needed(model, train, picked, of_text(text.tokens(), picked)) / 1e9
         seconds = seconds_needed(model, train)
         time = durations.in_words(seconds, rough=True)
         if seconds > at_a_time():

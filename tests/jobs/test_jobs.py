@@ -24,13 +24,13 @@ from conftest import ROOT, ended_run
 from fake_hub import MAYA, OLGA, READER, Hub, Refusal
 from huggingface_hub import CommitOperationAdd, JobInfo
 
-from nanogpt import corpus
+from nanogpt import corpus, memory
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.jobs import follow, offer, parcel, remote, start
 from nanogpt.jobs.back import Damaged, bring_back, last_event
 from nanogpt.jobs.refusals import Unreachable
-from nanogpt.launch import local, memory, prepare
+from nanogpt.launch import local, prepare
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, queue, snapshots
 from nanogpt.runs.job import job_of, open_job

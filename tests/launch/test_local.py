@@ -8,14 +8,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from nanogpt import corpus, locks
+from nanogpt import corpus, locks, memory
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
-from nanogpt.device import pick_device
+from nanogpt.data import split
+from nanogpt.device import Device, pick_device
 from nanogpt.formats import read_config
-from nanogpt.launch import local, memory, prepare, trainer
+from nanogpt.launch import local, prepare, trainer
 from nanogpt.launch.visitors import Visitor
 from nanogpt.model import count_parameters
 from nanogpt.presets import PRESETS
@@ -493,6 +495,57 @@ def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monk
     monkeypatch.setattr(memory, "free_now", lambda device: needed - 1)
     with pytest.raises(NanoGPTError, match=r"need about 0\.4 GB of memory, and 0\.4 GB are free"):
         prepare.to_continue(run)
+
+
+def test_while_another_run_trains_only_what_never_fits_is_refused(home, tiny_text, monkeypatch):
+    text, huge = corpus.add(tiny_text), dict(n_layer=24, n_head=8, n_embd=1024, block_size=64, batch_size=4096)
+    monkeypatch.setattr("nanogpt.runs.queue.running", lambda: ["another"])
+    monkeypatch.setattr(memory, "free_now", lambda device: 1000)  # the other run has the rest
+    prepare.new_run("small", text, "quick", n_layer=1, n_head=2, n_embd=16, block_size=16)
+    monkeypatch.setattr(memory, "physical", lambda: 16 * 10**9)
+    with pytest.raises(NanoGPTError, match=r"need about \d+\.\d GB of memory, and there are \d+\.\d GB in all\. Lower"):
+        prepare.new_run("huge", text, "quick", **huge)
+    monkeypatch.setattr(memory, "physical", lambda: 0)  # unknown
+    prepare.new_run("huge", text, "quick", **huge)
+
+
+def test_a_container_has_no_more_memory_than_its_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    monkeypatch.setattr(memory, "physical", lambda: 16 * 10**9)
+    cpu = pick_device("cpu")
+    assert memory.in_all(cpu) == 16 * 10**9
+    for limit, expected in (("max", 16 * 10**9), ("2000000000", 2 * 10**9)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n", encoding="utf-8")
+        assert memory.in_all(cpu) == expected
+
+
+def test_a_run_waits_for_the_memory_of_the_one_before(monkeypatch):
+    shape, train, tokens = ModelConfig(vocab_size=65), TrainConfig(), np.zeros(100, np.uint8)
+    cpu = pick_device("cpu")
+    need = memory.needed(shape, train, cpu) - memory.TORCH  # this process has torch already
+    looks = iter([need - 1, need - 1, need])
+    monkeypatch.setattr(memory, "free_now", lambda device: next(looks))
+    memory.check_at_turn(shape, train, tokens, cpu)
+    assert next(looks, None) is None
+    monkeypatch.setattr(memory, "free_now", lambda device: need - 1)
+    monkeypatch.setattr(memory, "PATIENCE", 0.0)
+    with pytest.raises(NanoGPTError, match=r"^These settings need about .* GB are free"):
+        memory.check_at_turn(shape, train, tokens, cpu)
+
+
+@pytest.mark.parametrize(("dtype", "each"), [(np.uint8, 1), (np.uint16, 4), (np.uint32, 4)])
+def test_a_gpu_needs_memory_for_the_whole_text_and_a_cpu_does_not(monkeypatch, dtype, each):
+    shape, train, tokens = ModelConfig(vocab_size=65), TrainConfig(), np.zeros(10**6, dtype)
+    gpu = Device("mps", torch.float32, "a GPU")
+    assert memory.of_text(tokens, pick_device("cpu")) == 0
+    assert memory.of_text(tokens, gpu) == each * 10**6
+    assert memory.of_text(tokens, gpu) == sum(part.nbytes for part in split(tokens))
+    large = np.broadcast_to(tokens[:1], 10**10)  # ten gigabytes, of which none is in memory
+    monkeypatch.setattr(memory, "pick_device", lambda wanted: gpu)
+    monkeypatch.setattr(memory, "free_now", lambda device: 8 * 10**9)
+    memory.check(shape, train, tokens)
+    with pytest.raises(NanoGPTError, match=r"GB of it for the text, and 8\.0 GB are free\. Use less text"):
+        memory.check(shape, train, large)
 
 
 def test_a_longer_clock_means_more_readings_of_the_text(text, known_speed):

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from nanogpt import corpus, paths
+from nanogpt import corpus, memory, paths
 from nanogpt.config import NanoGPTError
-from nanogpt.launch import local, memory, place, prepare, zero
+from nanogpt.launch import local, place, prepare, zero
 from nanogpt.launch.visitors import visitor_of
 from nanogpt.runs import Run, all_runs, queue
 from nanogpt.ui import api, form, train_tab, watching

@@ -20,8 +20,8 @@ import pytest
 import yaml
 from conftest import ROOT, Server
 
-from nanogpt import corpus, device, limits
-from nanogpt.launch import memory, plan, prepare, visitors, zero
+from nanogpt import corpus, device, limits, memory
+from nanogpt.launch import plan, prepare, visitors, zero
 from nanogpt.runs import Run, queue
 from nanogpt.ui import guard, visit
 

@@ -1,0 +1,194 @@
+"""How much memory a run needs, by arithmetic, and how much of it this machine has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .config import ModelConfig, NanoGPTError, TrainConfig
+from .device import Device, pick_device
+from .fastest import dtype_by_hand
+from .model import count_parameters
+from .runs import queue
+
+GROUP = Path("/sys/fs/cgroup")  # what a container sees of its own limits
+TORCH = 380_000_000  # bytes that torch itself takes
+PATIENCE = 10.0  # seconds within which the process of the run before has ended, and its memory is free
+
+
+def needed(model: ModelConfig, train: TrainConfig, device: Device, text: int = 0) -> int:
+    """Return the peak memory of a run in bytes: weights, gradients, optimizer state, activations and its text.
+
+    `text` is what `of_text` returns. On two cores of a CPU, models without dropout need from 3% more to 8% less
+    (benchmarks/README.md).
+    """
+    on_cpu = device.type == "cpu"
+    state = 1 if train.optimizer == "muon" else 2
+    more = 3 if on_cpu else 2  # copies: the best weights, and on a CPU two to draw samples from
+    threads = gradients(model, train.batch_size, device)
+    rounded = 2 * threads if dtype_by_hand(model, device) is torch.bfloat16 else 0  # each has the weights in bfloat16
+    kept = count_parameters(model) * (4 * (1 + threads + state + more) + rounded)
+    tokens = train.batch_size * model.block_size
+    per_layer = kept_per_token(model, device)
+    activations = tokens * (model.n_layer * per_layer + 4 * 4 * model.vocab_size + 8 * model.n_embd)
+    return kept + activations + text + TORCH
+
+
+def of_text(tokens: np.ndarray, device: Device) -> int:
+    """Return how many bytes of the device a text's ids (N,) take: none on a CPU, where large ones stay on disk."""
+    if device.type == "cpu":
+        return 0
+    return tokens.size * (1 if tokens.dtype == np.uint8 else 4)  # as `split` in data.py stores them
+
+
+def kept_per_token(model: ModelConfig, device: Device) -> int:
+    """Return how many bytes a block keeps per token for its backward pass."""
+    layout, C, dtype = model.features, model.n_embd, dtype_by_hand(model, device)
+    if dtype:  # what block.py's `Kept` has; of rotated or normalized queries and keys, also what they were before
+        turned = layout.rotary or layout.qk_norm
+        products = (10 + 2 * turned + 4 * layout.relu_squared) * C + attention_weights(model)
+        return products * dtype.itemsize + (0 if layout.plain_norms else 2 * 4 * C)
+    # autograd keeps the rotated, normalized or squared tensor as well as its input
+    copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
+    return (20 + copies) * C * device.dtype.itemsize
+
+
+def attention_weights(model: ModelConfig) -> int:
+    """Return how many attention weights attention.py keeps per token. Each group of queries meets the keys up to it."""
+    from .fast.attention import KEEP, ROWS
+
+    T = model.block_size
+    return model.n_head * (T if T <= ROWS else (T + ROWS) // 2) if T <= KEEP else 0
+
+
+def gradients(model: ModelConfig, batch_size: int, device: Device) -> int:
+    """Return how many copies of the gradients there are: one for each thread of fast/cpu.py that has rows."""
+    try:
+        from .fast.cpu import threads_for
+    except ImportError:
+        return 1
+    threads = threads_for(model) if device.type == "cpu" else 1
+    return min(threads, batch_size)
+
+
+def free_now(device: Device) -> int:
+    """Return the free memory of the device in bytes, or 0 if the system does not report it."""
+    if device.elsewhere:
+        return 0
+    if device.type == "cuda":
+        return free_on_gpu()
+    free = int(0.7 * physical())  # macOS reports only the total
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                free = int(line.split()[1]) * 1024
+        free = int(min(free, free_in_container()))
+    except (OSError, ValueError):
+        pass
+    return free
+
+
+def free_on_gpu() -> int:
+    """Return the free GPU memory in bytes. Asks nvidia-smi: torch would allocate a CUDA context in this process."""
+    properties = torch.cuda.get_device_properties(0)
+    command = ["nvidia-smi", "-i", f"GPU-{properties.uuid}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        return int(done.stdout) * 2**20
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return properties.total_memory
+
+
+def free_at_turn(device: Device) -> int:
+    """Return what `free_now` does, in the process that trains on the device and has a CUDA context there already."""
+    if device.type != "cuda":
+        return free_now(device)
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info()[0]
+
+
+def in_all(device: Device) -> int:
+    """Return all the memory of the device in bytes, used or free, or 0 if the system does not report it."""
+    if device.elsewhere:
+        return 0
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(0).total_memory
+    try:
+        return int(min(physical(), limit_of_container()))
+    except (OSError, ValueError):
+        return physical()
+
+
+def physical() -> int:
+    """Return the machine's memory in bytes, or 0 if the system does not report it."""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def limit_of_container() -> float:
+    """Return a container's memory limit in bytes (cgroup v2), or infinity without one.
+
+    Raise OSError or ValueError if the system reports no limit.
+    """
+    return float((GROUP / "memory.max").read_text().replace("max", "inf"))
+
+
+def free_in_container() -> float:
+    """Return how many bytes a container's memory limit leaves (cgroup v2); infinity without a limit.
+
+    The memory in use includes the contents of files, and the system drops those not read lately before memory runs out.
+    So they count as free, as in Docker and Kubernetes. Raise OSError or ValueError if the system reports no limit.
+    """
+    limit = limit_of_container()
+    used = int((GROUP / "memory.current").read_text())
+    kinds = [line.split() for line in (GROUP / "memory.stat").read_text().splitlines()]
+    return limit - used + sum(int(size) for kind, size in kinds if kind == "inactive_file")
+
+
+def check(model: ModelConfig, train: TrainConfig, tokens: np.ndarray) -> None:
+    """Raise NanoGPTError if a run on a text of these ids (N,) would not fit into free memory.
+
+    While other runs train, whose memory will be free at its turn, only refuse what would never fit; at its turn, the
+    trainer looks again (`check_at_turn`).
+    """
+    device = pick_device(train.device)
+    busy = bool(queue.running())
+    room, text = in_all(device) if busy else free_now(device), of_text(tokens, device)
+    need = needed(model, train, device, text)
+    if room and need > room:
+        gb = f"{room / 1e9:.1f} GB"
+        raise NanoGPTError(refusal(model, train, need, text, f"there are {gb} in all" if busy else f"{gb} are free"))
+
+
+def check_at_turn(model: ModelConfig, train: TrainConfig, tokens: np.ndarray, device: Device) -> None:
+    """Raise NanoGPTError if a run whose turn has come would not fit into the free memory of its device.
+
+    Call this in the process that trains it. It waits a few seconds for memory: the process of the run before may still
+    be ending.
+    """
+    text = of_text(tokens, device)
+    need, until = needed(model, train, device, text) - TORCH, time.monotonic() + PATIENCE
+    while need > (free := free_at_turn(device)) > 0:
+        if time.monotonic() >= until:
+            raise NanoGPTError(refusal(model, train, need, text, f"{free / 1e9:.1f} GB are free"))
+        time.sleep(0.2)
+
+
+def refusal(model: ModelConfig, train: TrainConfig, need: int, text: int, room: str) -> str:
+    """Return why a run can't be trained here, and what to do: it needs `need` bytes, `text` of them for its text."""
+    if 2 * text > need:
+        return (
+            f"On a GPU, this run needs about {need / 1e9:.1f} GB of memory, {text / 1e9:.1f} GB of it for the text, "
+            f"and {room}. Use less text, or train on the CPU."
+        )
+    return (
+        f"These settings need about {need / 1e9:.1f} GB of memory, and {room}. "
+        f"Lower batch_size (now {train.batch_size}), block_size ({model.block_size}), n_embd ({model.n_embd}) "
+        f"or n_layer ({model.n_layer})."
+    )
