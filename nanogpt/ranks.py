@@ -156,7 +156,7 @@ class SharedStep:
     def __init__(self, step: Step, ranks: Ranks):
         self.step, self.ranks = step, ranks
         self.optimizers, self.scaler = step.optimizers, step.scaler
-        self.ready, self.evaluate = step.ready, step.evaluate
+        self.evaluate = step.evaluate
         self.own: Callable = step.forward_backward
         step.forward_backward = self.forward_backward  # type: ignore[method-assign]
         for optimizer in self.optimizers:
@@ -167,6 +167,10 @@ class SharedStep:
     def note(self) -> str:
         """Return the step's message for the run's page."""
         return self.step.note
+
+    def ready(self, xb, yb) -> None:
+        """Load and compile what this rank's part of steps on batches of this shape needs, without the other ranks."""
+        self.step.ready(self.ranks.rows(xb), self.ranks.rows(yb))
 
     def __call__(self, xb, yb, lr: float):
         """Train on a batch (B, T) on all ranks. Return its mean loss in nats per token and the gradient norm."""

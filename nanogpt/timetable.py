@@ -15,6 +15,7 @@ SAVE_SECONDS = 60  # a crash never costs more than this, even if evaluations are
 SLOWER = 3  # times as long as the fastest evaluation, which the last ones may take on a busy machine
 SAVING = 0.03  # of the time: the share that saves may take in a timed run, which has fewer of them if they are slow
 DISK, SAMPLE = 400e6, 0.25  # bytes per second and seconds per sample: guesses until the first ones are measured
+SLOW_DISK = 4e6  # bytes per second; whatever takes over a second longer than a save to this was held up by something
 
 
 def overhead(budget: float) -> float:
@@ -22,14 +23,38 @@ def overhead(budget: float) -> float:
     return budget * min(0.20, max(0.08, 0.20 - 0.12 * (budget - 10) / 20))
 
 
+class Cost:
+    """The seconds that something usually takes: the median of its last three times, the smaller one of two.
+
+    A single slow one may be a pause (Ctrl-Z, a laptop that slept, a disk that stalled), which must not end a run.
+    """
+
+    def __init__(self, guess: float = 0.0, most: float = math.inf):
+        """Until it is measured, it takes as long as `guess`. Neither that nor a single time counts for over `most`."""
+        self._guess, self._most = guess, most
+        self._last: list[float] = []
+
+    def add(self, seconds: float) -> None:
+        """Note how long it took this time; 0 if it wasn't done."""
+        if seconds > 0:
+            self._last = [*self._last[-2:], seconds]
+
+    @property
+    def usual(self) -> float:
+        """Return the seconds that it usually takes."""
+        if len(self._last) < 2:
+            return min(self._most, *self._last or [self._guess])
+        return sorted(self._last)[(len(self._last) - 1) // 2]
+
+
 class Timetable:
     """Decides what is due before each step. Call `look` once per step; `share`, 0 to 1, is how much of the run is done.
 
     With fixed steps, evaluation sizes are computed, not measured, so that evaluating more often changes nothing else:
     a forward pass counts as a third of a step, and an evaluation may cost 0.25% of the run (5% for the final one,
-    or for each of two if the best weights aren't the last). With a time budget, the measured cost of evaluations,
-    samples and saves decides how many there are: together they stay within `overhead`, but for the last evaluation,
-    which may always take 1% of the budget. They are evenly spaced over what is left of the run.
+    or for each of two if the best weights aren't the last). With a time budget, what evaluations, samples and saves
+    usually take decides how many there are: together they stay within `overhead`, but for the last evaluation, which
+    may always take 1% of the budget. They are evenly spaced over what is left of the run.
 
     All evaluations of a run but the last use the same windows, because their losses are compared. If that would take
     over 1% of the budget where a run is resumed, it uses fewer from there on.
@@ -66,13 +91,16 @@ class Timetable:
         self.pending = 0.0  # seconds that the next save will take longer than the last one
         self.judged = 2  # models to evaluate at the end: 1 if the last weights are the best so far
         self._window = math.inf  # seconds to evaluate one, the fastest
-        self._recent: list[float] = []  # those of the last three evaluations
-        # seconds spent on anything but training steps; of a resumed run, we assume that it has used its share so far
-        self._spent = overhead(config.budget) * seconds / config.budget if config.budget else 0.0
         known = {name: cost for name, cost in (costs or {}).items() if isinstance(cost, float) and cost > 0}
-        self._evaluation, self._sample = 0.0, known.get("sample", SAMPLE)  # seconds of the last one
-        self._save = known.get("save", size / DISK)
-        self._looked = (seconds, self._spent)  # when the last training step began
+        most = 1.0 + size / SLOW_DISK
+        self._step, self._windows, self._evaluations = Cost(), Cost(), Cost()
+        self._samples = Cost(known.get("sample", SAMPLE), most)
+        self._saves = Cost(known.get("save", size / DISK), most)
+        # seconds charged for anything but training steps, without pauses; of a resumed run, we assume that it has used
+        # its share so far
+        self._charged = overhead(config.budget) * seconds / config.budget if config.budget else 0.0
+        self._apart = 0.0  # seconds of this turn spent on anything but training steps
+        self._looked = (seconds, 0.0)  # when the last training step began
         self._evaluated = evaluated  # `seconds` at the last regular evaluation
         self._began = self._saved = time.perf_counter()
         self._began -= seconds  # time before a resume counts, too
@@ -92,7 +120,7 @@ class Timetable:
 
     @property
     def costs(self) -> dict[str, dict[str, float]]:
-        """Return the seconds that the last sample and the last save of a timed run took, as "costs"."""
+        """Return the seconds that a sample and a save of a timed run usually took, as "costs"."""
         seconds = dict(sample=round(self._sample, 4), save=round(self._save, 4))
         return dict(costs=seconds) if self.config.budget else {}
 
@@ -115,15 +143,27 @@ class Timetable:
     def windows_left(self) -> int:
         """Return how many windows can be evaluated in what is left of a time budget that has run out, before a save."""
         left = 0.8 * (self.config.budget - self.seconds) - self._save
-        return int(left / self._usual) if self.last and self._recent and left > 0 else 0
+        return int(left / self._usual) if self.last and self._usual and left > 0 else 0
 
     @property
     def _usual(self) -> float:
-        """Return the seconds that a window usually takes: the median of the last three evaluations.
+        """Return the seconds that a window usually takes, at most SLOWER times the fastest."""
+        return min(self._windows.usual, SLOWER * self._window)
 
-        At most SLOWER times the fastest, so that a single slow evaluation doesn't end the run early.
-        """
-        return min(sorted(self._recent)[(len(self._recent) - 1) // 2], SLOWER * self._window) if self._recent else 0.0
+    @property
+    def _evaluation(self) -> float:
+        """Return the seconds that an evaluation usually takes, at most SLOWER times the fastest windows."""
+        return min(self._evaluations.usual, SLOWER * self._window * self.windows)
+
+    @property
+    def _sample(self) -> float:
+        """Return the seconds that a sample usually takes."""
+        return self._samples.usual
+
+    @property
+    def _save(self) -> float:
+        """Return the seconds that a save usually takes."""
+        return self._saves.usual
 
     def look(self, step: int) -> None:
         """Update what is due before this step."""
@@ -140,15 +180,22 @@ class Timetable:
             self.evaluating = self.first or (between and self.share >= self._next_evaluation)
             if self.evaluating:
                 self._evaluated = self.seconds
-            self._has_looked = True
             self.logging = self.evaluating or int(before * LOGS) < int(self.share * LOGS)
+        self._time_step()
         self.last = step > 0 and (self.share >= 1.0 or self._no_step_fits())  # every run takes at least one step
-        self._looked = (self.seconds, self._spent)
+
+    def _time_step(self) -> None:
+        """Note how long the last step took, if there was one since the run began or was resumed."""
+        seconds, apart = self._looked
+        self._looked = (self.seconds, self._apart)
+        if self._has_looked:
+            self._step.add(self._looked[0] - seconds - (self._apart - apart))
+        self._has_looked = True
 
     @property
     def _next_evaluation(self) -> float:
         """Return the `share` at which a timed run evaluates next, to spend evenly what is left of the overhead."""
-        left = overhead(self.config.budget) - self.reserve - self._spent
+        left = overhead(self.config.budget) - self.reserve - self._charged
         cost = self._evaluation + self._sample + self._save * self._saves_with_evaluations
         more = int(max(0.0, left) / cost)  # evaluations, besides the one at the end
         last = self._evaluated / max(1e-3, self.config.budget - self.reserve)  # as a share
@@ -167,10 +214,8 @@ class Timetable:
         self.pending, self.judged = pending, 1 if improving else 2
 
     def _no_step_fits(self) -> bool:
-        """Return True if a timed run's next step, if it takes as long as the last one, would end too late."""
-        seconds, spent = self._looked
-        step = self.seconds - seconds - (self._spent - spent)
-        return self.config.budget > 0 and self.seconds + step > self.config.budget - self.reserve
+        """Return True if a timed run's next step, if it takes as long as usual, would end too late."""
+        return self.config.budget > 0 and self.seconds + self._step.usual > self.config.budget - self.reserve
 
     @property
     def sampling(self) -> bool:
@@ -211,22 +256,25 @@ class Timetable:
         `window` is the time per window of an evaluation, already included in `evaluation`. `opening` is that of a look
         before the first one of a turn, by which a timed run chooses how many windows its evaluations use.
         """
-        self._spent += evaluation + sample + save + other
-        self._evaluation, self._sample = evaluation or self._evaluation, sample or self._sample
-        if save:
-            self._save, self._saved, self._has_saved = save, time.perf_counter(), True
-        if self.config.budget:
-            self._learn(opening, window)
-
-    def _learn(self, opening: float, window: float) -> None:
-        """Choose by the seconds that windows take how many of them a timed run evaluates."""
-        if window:
-            self._recent = [*self._recent[-2:], window]
+        self._apart += evaluation + sample + save + other
+        self._windows.add(window)
         self._window = min(self._window, window or math.inf, opening or math.inf)
+        self._evaluations.add(evaluation)
+        self._samples.add(sample)
+        self._saves.add(save)
+        if save:
+            self._saved, self._has_saved = time.perf_counter(), True
+        usual = ((evaluation, self._evaluation), (sample, self._sample), (save, self._save))
+        self._charged += other + sum(min(seconds, SLOWER * one) for seconds, one in usual)
+        if self.config.budget:
+            self._choose_windows(opening)
+
+    def _choose_windows(self, opening: float) -> None:
+        """Choose by the seconds that windows take how many of them a timed run evaluates."""
         if opening:
             self.windows = self._as_before() or self._affordable(0.0025, 0.01)
         if self._window < math.inf:
-            left = overhead(self.config.budget) - self._spent - self._evaluation - self._sample - self._save
+            left = overhead(self.config.budget) - self._charged - self._evaluation - self._sample - self._save
             # what a run reports should mean something
             share = max(0.01, min(0.02, left / self.judged / self.config.budget))
             self.final_windows = self._affordable(share, 0.02)

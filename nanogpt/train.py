@@ -104,9 +104,8 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         facts = dict(device=described(device, model.config), parameters=model.count_parameters())
         run.cut_back(kept, step=at.step, seconds=round(at.seconds, 3), **facts)
 
-        # load libraries and compile kernels now, so that this doesn't count as training time
-        starts, began = torch.zeros(config.batch_size, dtype=torch.long), time.perf_counter()  # any batch will do
-        take_step.ready(*pieces(data.train, starts, model.config.block_size))
+        began = time.perf_counter()
+        get_ready(parts)
         if device.type == "cuda" and config.budget:
             load_kernels(model, data, device)
         if take_step.note:
@@ -138,6 +137,12 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         reporter.finish()
 
 
+def get_ready(parts: Parts) -> None:
+    """Load libraries and compile kernels now, so that this doesn't count as training time."""
+    starts = torch.zeros(parts.config.batch_size, dtype=torch.long)  # any batch will do
+    parts.take_step.ready(*pieces(parts.data.train, starts, parts.model.config.block_size))
+
+
 def load_kernels(model: GPT, data: Data, device: Device) -> None:
     """Evaluate a model once with as many windows as its evaluations will use.
 
@@ -162,6 +167,7 @@ def follow(run: Run, ranks: Ranks) -> None:
     """
     parts = assemble(run, ranks.device, load_tokenizer(run.folder), ranks)
     torch.manual_seed(parts.config.seed + parts.at.step + ranks.rank)  # or all ranks would drop the same numbers
+    get_ready(parts)
     for step in itertools.count(parts.at.step):
         lr = ranks.hear()
         if lr is None:

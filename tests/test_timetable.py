@@ -166,6 +166,7 @@ class Machine:
         self.steps, self.other = 0, 0.0
         self.evaluations: list[tuple[float, int]] = []  # seconds at which they began, and windows
         self.cold = 1.0  # how many times as long the first look takes
+        self.pause: tuple[str, float, float] | None = None  # in which kind of work, from when on, and its seconds
         monkeypatch.setattr(timetable, "time", self)
 
     def perf_counter(self) -> float:
@@ -175,6 +176,13 @@ class Machine:
         self.now += seconds
         self.other += seconds
         due.took(**kind)
+
+    def took(self, what: str) -> float:
+        """Return the seconds that a step, a window, a sample or a save takes this time."""
+        seconds = getattr(self, what)
+        if self.pause and self.pause[0] == what and self.now >= self.pause[1]:
+            seconds, self.pause = seconds + self.pause[2], None
+        return seconds
 
     def train(
         self, budget: float, costs: dict[str, float] | None = None, spent: float = 0.0, improving: bool = True,
@@ -194,15 +202,17 @@ class Machine:
         while True:
             if due.evaluating or due.last:
                 self.evaluations.append((self.now, due.windows))
-                took = due.windows * self.window
-                self.spend(due, took, evaluation=took, window=self.window)
+                took = self.took("window") + (due.windows - 1) * self.window
+                self.spend(due, took, evaluation=took, window=took / due.windows)
                 if due.sampling or due.last:
-                    self.spend(due, self.sample, sample=self.sample)
+                    took = self.took("sample")
+                    self.spend(due, took, sample=took)
             if due.saving or due.last:
-                self.spend(due, self.save, save=self.save)
+                took = self.took("save")
+                self.spend(due, took, save=took)
             if due.last:
                 break
-            self.now += self.step
+            self.now += self.took("step")
             self.steps += 1
             if self.now > until:
                 return self
@@ -306,3 +316,33 @@ def test_a_slow_first_evaluation_does_not_end_a_run_early(monkeypatch):
     assert due.reserve < 2.0
     due.took(window=0.001)
     assert due.reserve < 1.5
+
+
+@pytest.mark.parametrize("what", ["step", "window", "sample", "save"])
+@pytest.mark.parametrize(("budget", "at", "seconds"), [(600.0, 60.0, 280.0), (180.0, 20.0, 75.0), (180.0, 0.0, 75.0)])
+def test_a_single_pause_does_not_end_a_run_early(monkeypatch, what, budget, at, seconds):
+    """Such as Ctrl-Z, a laptop that sleeps, or a disk that stalls."""
+    run = Machine(monkeypatch, step=0.1)
+    run.pause = (what, at, seconds)
+    run.train(budget)
+    assert run.pause is None
+    assert 0.93 * budget < run.now <= budget
+    assert run.steps * run.step > 0.85 * (budget - seconds)
+    assert sum(began > at + seconds for began, _ in run.evaluations) >= (8 if at else 1)
+
+
+def test_costs_that_nothing_usual_explains_do_not_end_a_run_early(monkeypatch):
+    """They may be those of a run with a pause."""
+    for costs in (dict(save=40.0), dict(sample=40.0)):
+        run = Machine(monkeypatch, **USUAL).train(60.0, costs=costs)
+        assert 0.93 * 60 < run.now <= 60
+
+
+def test_what_a_run_hands_on_is_what_a_save_usually_took():
+    due = Timetable(TrainConfig(budget=60.0), 0.0, all_windows=50, size=6_000_000)
+    for seconds in (0.05, 40.0, 0.06):
+        due.took(sample=seconds, save=seconds)
+    assert due.costs == dict(costs=dict(sample=0.06, save=0.06))
+    due.took(save=40.0)
+    due.took(save=40.0)
+    assert due.costs["costs"]["save"] == 40.0  # it is slow

@@ -73,6 +73,10 @@ class CrewStep(Step):
         with cores_each(self.each):
             return super().__call__(xb, yb, lr)
 
+    def ready(self, xb, yb) -> None:
+        with cores_each(self.each):
+            super().ready(xb, yb)
+
     def evaluate(self, xb, yb):
         """Return the mean loss of a batch, for an evaluation while training, as precise as the training is."""
         if not self.by_hand or len(xb) < self.size:  # few long rows: all cores on each of them

@@ -56,6 +56,8 @@ class GraphStep(Step):
         for work in (self.prepare, self.record):
             if not self.refused:
                 self.attempt(work)
+        if self.refused:
+            super().ready(xb, yb)
 
     def __call__(self, xb, yb, lr: float):
         if self.graph is None and not self.refused:

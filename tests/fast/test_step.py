@@ -17,6 +17,7 @@ from nanogpt.fastest import described, fastest_step, make_step
 from nanogpt.layout import LAYOUTS
 from nanogpt.model import GPT, attention_by_hand
 from nanogpt.optim import orthogonalize
+from nanogpt.ranks import Ranks, SharedStep
 from nanogpt.step import Step
 
 T = 24
@@ -305,6 +306,31 @@ def test_with_dropout_the_batch_is_not_divided():
     assert isinstance(step, CrewStep)
     assert step.size == 1
     step(*a_batch(), 1e-3)
+
+
+@pytest.mark.parametrize("kind", [Step, CrewStep])
+def test_before_a_timed_run_a_step_is_tried_and_changes_nothing(kind):
+    model, seen = a_model(dropout=0.2), []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    for budget, expected in ((0.0, 0), (10.0, 1)):
+        step = kind(model, TrainConfig(budget=budget), pick_device("cpu"))
+        step.ready(*a_batch())
+        assert len(seen) == expected
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_shared_step_is_tried_on_this_rank_s_rows_alone(monkeypatch):
+    there, sizes = Ranks.__new__(Ranks), []
+    there.rank, there.size = 1, 3
+    monkeypatch.setattr(Ranks, "add", lambda *_: pytest.fail("the other ranks wait for something else"))
+    own = Step.forward_backward
+    monkeypatch.setattr(Step, "forward_backward", lambda step, *batch: sizes.append(len(batch[0])) or own(step, *batch))
+    step = SharedStep(Step(a_model(), TrainConfig(budget=10.0), pick_device("cpu")), there)
+    step.ready(*a_batch(B=8))
+    assert sizes == [3]  # the second, the fifth and the eighth
 
 
 def test_orthogonalizing_is_divided_too():
