@@ -88,7 +88,10 @@ def together(
             else:
                 if name := LOOPBACK.get(sys.platform):
                     os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-                store = dist.TCPStore(HERE, 0, size, is_master=True, timeout=ranks.PATIENCE, wait_for_workers=False)
+                store = dist.TCPStore(
+                    HERE, 0, size, is_master=True, timeout=ranks.PATIENCE, wait_for_workers=False,
+                    use_libuv=sys.platform != "win32",  # PyTorch's wheels for Windows are built without it
+                )  # fmt: skip
                 each = max(1, threads // size)
                 own = list(places) * size if len(places) == 1 else places
                 started += [start(rank, size, store.port, each, own[rank]) for rank in range(1, size)]

@@ -11,6 +11,7 @@ import time
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -217,6 +218,22 @@ def test_a_process_that_never_comes_or_never_connects_is_one_sentence(monkeypatc
     did_not = "The 2 processes that train this run did not meet within 2 seconds"
     with pytest.raises(NanoGPTError, match=did_not), processes.together("some-run", 2):
         pass
+
+
+@pytest.mark.parametrize(("platform", "libuv"), [("win32", False), ("linux", True), ("darwin", True)])
+def test_windows_has_no_libuv(monkeypatch, platform, libuv):
+    asked = []
+
+    def store(*_, **options):
+        asked.append(options["use_libuv"])
+        raise RuntimeError("that will do")
+
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "")
+    monkeypatch.setattr(dist, "TCPStore", store)
+    monkeypatch.setattr(processes, "sys", SimpleNamespace(platform=platform))
+    with pytest.raises(NanoGPTError, match="did not meet"), processes.together("some-run", 2):
+        pass
+    assert asked == [libuv]
 
 
 GPUS = ["cuda-0", "cuda-1", "cuda-2"]
