@@ -99,6 +99,11 @@ def native_bfloat16() -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
+def gpu_bfloat16() -> bool:
+    """Return True if this NVIDIA GPU has native bfloat16 products. Older ones emulate them, and report them, too."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 @lru_cache
 def computes_alike(device: str) -> bool:
     """Return True if a few training steps of a tiny model reach the same loss on the device as on the CPU.
@@ -126,10 +131,10 @@ def computes_alike(device: str) -> bool:
 def cuda_dtype() -> torch.dtype:
     """Return the fastest dtype that this GPU can train in.
 
-    That is bfloat16 only if the hardware supports it; older GPUs emulate it, yet report it as supported. Volta and
-    Turing GPUs (such as a T4) get float16 with loss scaling; older ones have no tensor cores to benefit from.
+    That is bfloat16 only if the hardware supports it. Volta and Turing GPUs (such as a T4) get float16 with loss
+    scaling; older ones have no tensor cores to benefit from.
     """
-    if torch.cuda.is_bf16_supported(including_emulation=False):
+    if gpu_bfloat16():
         return torch.bfloat16
     return torch.float16 if torch.cuda.get_device_capability() >= (7, 0) else torch.float32
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from .config import TrainConfig
-from .device import native_bfloat16
+from .device import gpu_bfloat16, native_bfloat16
 
 # Three odd polynomials, a x + b x^3 + c x^5. One after the other, they bring 0.002 .. 1 to within 0.18 .. 1.9. They are
 # the first three of those that come nearest to 1 from 0.001 on (Polar Express: Amsel et al., 2025, arXiv 2505.16932).
@@ -39,6 +39,11 @@ def orthogonalize(matrices):
         b = torch.baddbmm(a, a, a, beta=third, alpha=fifth)  # (N, r, r)
         x = torch.baddbmm(x, b, x, beta=first)  # (N, r, c)
     return x.mT if tall else x
+
+
+def rough_on(device: str) -> bool:
+    """Return True if the iteration is fastest in bfloat16 on this type of device. That will do: it is approximate."""
+    return gpu_bfloat16() if device == "cuda" else native_bfloat16()
 
 
 AT_ONCE = 1 << 24  # about how many numbers each share of a stack has: each takes 18 bytes meanwhile
@@ -111,6 +116,8 @@ class Muon(Optimizer):
         super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1)
         self.orthogonalize: Callable = orthogonalize  # fast/cpu.py replaces it with a multi-threaded one
         self.shares = 1  # among which it divides a stack
+        # asked here, because nothing should be asked while a step is recorded as a CUDA graph
+        self.rough = rough_on(next(iter(self.state)).device.type)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -126,8 +133,7 @@ class Muon(Optimizer):
                 before[shape] += wide.numel()
         for entries in stacks.values():
             stacked = torch.cat([wide for _, _, wide in entries])  # (N, smaller side, larger side)
-            rough = stacked.is_cuda or native_bfloat16()  # the iteration is approximate anyway, so bfloat16 will do
-            done = self.orthogonalize(stacked.bfloat16() if rough else stacked).to(stacked.dtype)
+            done = self.orthogonalize(stacked.bfloat16() if self.rough else stacked).to(stacked.dtype)
             done.mul_(-entries[0][1]["lr"])  # the rate may be a tensor, which a CUDA graph reads at each replay
             for (p, group, _), part in zip(entries, done.split([len(wide) for _, _, wide in entries])):
                 add_update(p.view(group["parts"], -1, p.shape[1]), part)

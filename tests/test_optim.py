@@ -13,7 +13,14 @@ from torch.nn import functional as F
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import Device
 from nanogpt.model import GPT
-from nanogpt.optim import load_optimizer_tensors, make_optimizers, optimizer_tensors, orthogonalize, set_lr
+from nanogpt.optim import (
+    load_optimizer_tensors,
+    make_optimizers,
+    optimizer_tensors,
+    orthogonalize,
+    rough_on,
+    set_lr,
+)
 from nanogpt.schedule import get_lr, settled, weight_decay
 from nanogpt.step import Step
 
@@ -357,6 +364,26 @@ def test_three_steps_of_muon_are_those_worked_out_by_hand(monkeypatch):
             rows, columns = parts[0].shape
             expected = before[name] * (1 - 0.02 * 0.1) - 0.02 * max(1, rows / columns) ** 0.5 * turned
             torch.testing.assert_close(p.detach(), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("device", ["cuda", "cpu", "mps"])
+def test_muon_is_rough_only_where_bfloat16_is_not_emulated(device, native, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: device == "cpu" and native)
+    assert rough_on(device) is (native and device != "mps")
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_muon_asks_before_its_first_step_what_the_device_can_do(monkeypatch, native, dtype):
+    """A CUDA graph records its steps."""
+    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: native)
+    model, dtypes = a_model(layout="modern"), set()
+    optimizers = make_optimizers(model, TrainConfig(optimizer="muon"))
+    monkeypatch.setattr("nanogpt.optim.native_bfloat16", lambda: pytest.fail("asked in a step"))
+    optimizers[1].orthogonalize = lambda x: dtypes.add(x.dtype) or orthogonalize(x)
+    learn(model, optimizers, 1)
+    assert dtypes == {dtype}
 
 
 @pytest.mark.parametrize("at_once", [1, 256])
