@@ -105,9 +105,10 @@ def recorder(monkeypatch) -> None:
     monkeypatch.setattr(cuda, "cuda_block", None)  # Triton, where it is installed, needs a GPU
 
 
-def a_model(layout: str) -> GPT:
+def a_model(layout: str, dropout: float = 0.0) -> GPT:
     torch.manual_seed(0)
-    return GPT(ModelConfig(vocab_size=19, layout=layout, n_layer=2, n_head=2, n_embd=32, block_size=16))
+    sizes = dict(vocab_size=19, n_layer=2, n_head=2, n_embd=32, block_size=16)
+    return GPT(ModelConfig(layout=layout, dropout=dropout, **sizes))
 
 
 def batches(number: int):
@@ -171,6 +172,49 @@ def test_a_replay_that_gives_another_loss_is_not_used(recorder, monkeypatch):
     assert step.refused
     assert "the replay's loss was" in step.note
     assert any((p - q).abs().max() > 0 for p, q in zip(before, model.parameters()))  # the plain step was used
+
+
+def flipped(low, xb, yb):
+    return low(xb.flip(1), yb)[1]
+
+
+def steeper(low, xb, yb):
+    """Return the right loss, with gradients that are twice as large."""
+    loss = low(xb, yb)[1]
+    return 2 * loss - loss.detach()
+
+
+def right(low, xb, yb):
+    return low(xb, yb)[1]
+
+
+@pytest.mark.parametrize("loss_of", [flipped, steeper, right])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_fused_kernels_that_compute_something_else_are_not_used(recorder, monkeypatch, loss_of, dropout):
+    """Simulated. The model is a new one, whose logits are all 0."""
+    given = lambda low, rotary, xb, yb, p, seed: loss_of(low, xb, yb)
+    monkeypatch.setattr(cuda, "cuda_block", SimpleNamespace(fits=lambda *_: True, loss_of=given))
+    model = a_model("modern", dropout=dropout)
+    step = cuda.GraphStep(model, TrainConfig(), HERE)
+    before = copy.deepcopy(model.state_dict())
+    step.xb, step.yb = next(batches(1))
+    step.prepare()
+    assert step.low_loss == (step.fused_loss if loss_of is right else step.plain_loss)
+    assert ("Fused kernels don't work here" in step.note) is (loss_of is not right)
+    assert step.low.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    expected = float(Step(copy.deepcopy(model), TrainConfig(), HERE)(step.xb, step.yb, 1e-3)[0])
+    assert float(step.whole_step()[0]) == pytest.approx(expected, abs=0.03)  # of the model's own weights
+
+
+@pytest.mark.parametrize(("dtype", "tried"), [(torch.float16, 1), (torch.bfloat16, 0)])
+def test_where_no_step_is_recorded_a_plain_one_is_tried_before_a_timed_run(recorder, monkeypatch, dtype, tried):
+    seen: list = []
+    forward_backward = Step.forward_backward
+    monkeypatch.setattr(Step, "forward_backward", lambda *given: seen.append(1) or forward_backward(*given))
+    step = cuda.GraphStep(a_model("classic"), TrainConfig(budget=10.0), Device("cpu", dtype, "a GPU"))
+    step.ready(*next(batches(1)))
+    assert (len(seen), step.refused) == (tried, bool(tried))
 
 
 def test_dropout_goes_on_after_a_resume_as_if_there_had_been_none(monkeypatch):
