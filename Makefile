@@ -3,7 +3,7 @@ PYTHON ?= python
 .PHONY: install format check fast test app
 
 install:
-	$(PYTHON) -m pip install -r requirements.txt -r requirements-dev.txt
+	$(PYTHON) -m pip install -e . -r requirements-dev.txt
 	$(PYTHON) -m pre_commit install
 
 format:

@@ -183,12 +183,13 @@ def cuda_hint() -> str:
     if torch.version.cuda is None:
         return (
             "There is an NVIDIA GPU, but this build of PyTorch only supports the CPU. On Linux this fixes it: "
-            'pip install --force-reinstall "torch>=2.9,<2.14". On Windows choose CUDA at pytorch.org/get-started '
-            "and run the command it shows."
+            'pip install --force-reinstall "torch>=2.9,<2.14". On Windows, run pip uninstall -y torch, then the '
+            "command that pytorch.org/get-started shows for CUDA."
         )
     return (
         f"There is an NVIDIA GPU, but its driver is too old for this build of PyTorch (CUDA {torch.version.cuda}). "
-        "Update the NVIDIA driver, or install PyTorch for an older CUDA from pytorch.org/get-started."
+        "Update the NVIDIA driver, or run pip uninstall -y torch and install PyTorch for an older CUDA from "
+        "pytorch.org/get-started."
     )
 
 

@@ -59,15 +59,15 @@ RECIPES = {"modern": MODERN}
 PRESETS: dict[str, Preset] = {
     "timed": Preset(
         "Time budget",
-        "Picks the biggest useful model for the time you give it.",
+        "Picks the model that reaches the lowest loss in the time you give it.",
         dict(
             budget=60.0, layout="modern", n_layer=3, n_head=3, n_embd=96, block_size=64, batch_size=8, max_iters=1000,
         ),
     ),
     "quick": Preset(
         "Quick",
-        "20 seconds on two CPU cores, a minute or two on old ones. Expect word-like output, little sense. "
-        "Validation loss about 1.89 on Tiny Shakespeare.",
+        "About 20 seconds on two recent CPU cores, a minute or two on older ones. Expect word-like output that makes "
+        "little sense. Validation loss about 1.89 on Tiny Shakespeare.",
         dict(
             n_layer=4, n_head=4, n_embd=128, block_size=64,
             batch_size=16, max_iters=1000, learning_rate=3e-3, min_lr=1e-5, warmup_iters=50,
@@ -75,7 +75,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "laptop": Preset(
         "Laptop",
-        "nanoGPT's settings for a CPU: half a minute on two cores, minutes on old ones. "
+        "nanoGPT's settings for a CPU: half a minute on two recent cores, a few minutes on older ones. "
         "Validation loss about 1.79 on Tiny Shakespeare.",
         dict(
             n_layer=4, n_head=4, n_embd=128, block_size=64,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,48 @@ def text_file(tmp_path: Path, tiny_text: str) -> str:
     path = tmp_path / "tiny.txt"
     path.write_text(tiny_text, encoding="utf-8")
     return str(path)
+
+
+def result(name: str) -> dict[str, Any]:
+    """Return what a benchmark measured."""
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def rows_of_the_readme() -> dict[str, tuple[str, str]]:
+    """Return what README.md says that two CPU cores reach: (training time, loss) by command."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| two CPU cores \| `--([^`]+)`[^|]* \| ([^|]+) \| ([^|]+) \|$", text, re.M)
+    return {command: (seconds, loss) for command, seconds, loss in rows}
+
+
+def own_losses(budget: float) -> list[float]:
+    """Return the losses of a time budget's own choice in the newest set that has three seeds; sets are in order."""
+    sets = [one["runs"] if isinstance(one, dict) else one for one in result("budget_own_amd").values()]
+    found = [
+        [row["val_loss"] for row in rows if (row["budget"], row["name"]) == (budget, "own")]
+        for rows in sets
+        if isinstance(rows, list)
+    ]
+    return [losses for losses in found if len(losses) == 3][-1]
+
+
+def test_the_readme_has_the_newest_losses_of_time_budgets():
+    said = rows_of_the_readme()
+    for command, budget in (("budget 10s", 10.0), ("budget 30s", 30.0), ("budget 3m", 180.0)):
+        assert said[command][1] == f"{statistics.median(own_losses(budget)):.2f}"
+    three = ", ".join(f"{loss:.3f}" for loss in own_losses(180.0))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"at {said['budget 3m'][1]} (three seeds: {three})" in readme
+    peer, ours, _ = result("time_to_loss")["table"]
+    assert f"reaches a validation loss of {peer['val_loss']:.2f} in {peer['seconds']:.0f} s" in readme
+    assert f"this project reaches {ours['val_loss']:.2f} in {ours['seconds']:.1f} s" in readme
+
+
+@pytest.mark.parametrize("preset", ["quick", "laptop"])
+def test_the_readme_has_the_newest_figures_of_a_preset(preset):
+    runs = [row for row in result("presets")["runs"] if row["preset"] == preset]
+    seconds, loss = (statistics.median(row[key] for row in runs) for key in ("seconds", "val_loss"))
+    assert rows_of_the_readme()[f"preset {preset}"] == (f"{seconds:.0f} s", f"{loss:.2f}")
 
 
 @pytest.mark.parametrize("recipes", ["cpu", "cuda"])

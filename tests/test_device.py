@@ -177,3 +177,4 @@ def test_a_gpu_that_torch_does_not_see_has_a_remedy(monkeypatch, cuda, words):
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert words in cuda_hint()
+    assert "pip uninstall -y torch" in cuda_hint()  # pip installs nothing over a torch that satisfies the requirement

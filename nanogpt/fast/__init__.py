@@ -1,6 +1,7 @@
 """Faster versions of functions in model.py, step.py and sample.py: one module per trick, each tested for equality.
 
-One line in sample.py or train.py chooses a module; without it, or a module it needs, the plain function runs instead.
+fastest.py, sample.py and together.py choose a module in one line each; without it, or a module it needs, the plain
+function runs instead.
 That's why nothing is imported here: import the module you need.
 """
 

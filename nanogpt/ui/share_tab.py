@@ -31,9 +31,9 @@ FILES = {  # kind of file -> (function of a run that returns its name, function 
     "code": (lambda run: f"{run.name}.py", lambda run, int8: code_export.python(run)),
 }
 ABOUT_PUBLISHING = """### Publish to the Hugging Face Hub
-Once it is public, anyone can load it with `transformers` or this app. Uploads the weights, tokenizer, settings, losses
-and a model card. Your text, the log and the checkpoint are never uploaded, but a model can repeat passages it
-memorized. Preview upload shows exactly what would be uploaded."""
+If you make the repository public, anyone can load the model with `transformers` or this app. Uploads the weights,
+tokenizer, settings, losses and a model card. Your text, the log and the checkpoint are never uploaded, but a model can
+repeat passages it memorized. Preview upload shows exactly what would be uploaded."""
 SPACES = [
     ("This app with the model: visitors can sample from it and train their own", "gradio"),
     ("Static page: runs in the visitor's browser, free, always on", "static"),

@@ -48,7 +48,7 @@ def nats_and_bits(loss: float) -> str:
 
 
 def final_loss(run: Run) -> str:
-    """Return a run's final validation loss, on the whole validation set, or the best so far."""
+    """Return a run's final validation loss, on as much of the validation set as time allowed, or the best so far."""
     history = run.history()
     found = kept_loss(history)
     return f"{found:.4f}" if isinstance(found, int | float) else DASH
