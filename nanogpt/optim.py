@@ -83,7 +83,7 @@ class AdamW(Optimizer):
         overflow = getattr(self, "found_inf", None)
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            kept = [self.state[p] or self.begin(p) for p in params]
+            kept = [self.kept_for(p) for p in params]
             if not params:
                 continue
             means, squares, steps = ([entry[name] for entry in kept] for name in ("exp_avg", "exp_avg_sq", "step"))
@@ -96,12 +96,13 @@ class AdamW(Optimizer):
             if overflow is not None:  # 1 or 0; if 1, the kernel has changed nothing
                 torch._foreach_sub_(steps, [overflow] * len(steps))
 
-    def begin(self, p) -> dict[str, torch.Tensor]:
-        """Return what is kept for a parameter, before its first step."""
-        # the number of steps is a tensor, too, because a CUDA graph must be able to count
-        self.state[p] = dict(
-            step=torch.zeros((), device=p.device), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p)
-        )
+    def kept_for(self, p) -> dict[str, torch.Tensor]:
+        """Return what is kept for a parameter, which is zeros before its first step."""
+        if not self.state[p]:
+            # the number of steps is a tensor, too, because a CUDA graph must be able to count
+            self.state[p] = dict(
+                step=torch.zeros((), device=p.device), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p)
+            )
         return self.state[p]
 
 

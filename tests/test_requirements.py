@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from packaging.version import Version
 NEEDED, BEFORE, FOR_TESTS = (f"{name}.txt" for name in ("requirements", "pre-requirements", "requirements-dev"))
 ZERO_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")  # the versions in ZeroGPU's documentation
 ZERO_PYTHON = ("3.10", "3.12")
+TESTED_GRADIO = "6.31"  # the newest minor version that all tests have run with
 # The private functions of torch that the program uses. All exist in torch 2.9.1, 2.11.0 and 2.13.0. The program also
 # works without the last three.
 PRIVATE = {
@@ -132,6 +134,53 @@ def test_private_functions_are_seen():
     source = 'torch._foreach_add_(a)\nx = torch.cuda._sleep\ny = getattr(torch.cpu, "_is_it", bool)\n'
     public = "torch.add(a)\ntorch.cuda.is_bf16_supported()\ntorch.__version__\nself._torch"
     assert private_names(source + public) == {"_foreach_add_", "_sleep", "_is_it"}
+
+
+# --- the inside of gradio ------------------------------------------------------------------------------------------
+
+# What the page uses of gradio beyond `import gradio as gr`, which may change with any minor version.
+INSIDE = {
+    "blocks.BlocksConfig", "components.Component", "context.Context", "context.LocalContext", "queueing.Event",
+    "queueing.Queue", "route_utils", "routes", "server_messages", "state_holder.SessionState",
+    "state_holder.StateHolder", "utils.get_space", "utils.get_upload_folder",
+}  # fmt: skip
+PRIVATE_ATTRIBUTES = {"_data", "_id", "_queue", "_signals", "_statuses"}
+OURS = {"_fields", "_replace"}  # of named tuples
+
+
+def inside_gradio(source: str) -> set[str]:
+    """Return the names that a module imports from inside gradio, without "gradio."."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and not node.level]
+    found = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+    return {name.removeprefix("gradio.") for name in found if name.startswith("gradio.")}
+
+
+def private_attributes(source: str) -> set[str]:
+    """Return the private attributes that a module uses of objects other than `self`."""
+    used = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in used if re.match("_[a-z]", node.attr) and ast.unparse(node.value) != "self"}
+
+
+def test_gradio_is_bounded_below_the_next_minor_version_that_is_not_tested():
+    major, minor = map(int, TESTED_GRADIO.split("."))
+    for file in (NEEDED, FOR_TESTS):
+        specifier = required(file)["gradio"].specifier
+        assert specifier.contains(f"{TESTED_GRADIO}.999")
+        assert not specifier.contains(f"{major}.{minor + 1}.0")
+    assert front_matter()["sdk_version"].startswith(f"{TESTED_GRADIO}.")
+
+
+def test_of_the_inside_of_gradio_only_known_names_are_used():
+    sources = [path.read_text(encoding="utf-8") for path in [ROOT / "app.py", *(ROOT / "nanogpt").rglob("*.py")]]
+    assert set().union(*map(inside_gradio, sources)) == INSIDE
+    pages = (path.read_text(encoding="utf-8") for path in (ROOT / "nanogpt" / "ui").glob("*.py"))
+    assert set().union(*map(private_attributes, pages)) - OURS == PRIVATE_ATTRIBUTES
+
+
+def test_names_inside_gradio_are_seen():
+    source = "import gradio as gr\nfrom gradio.blocks import Block\nx = demo._queue\nself._mine\n"
+    assert inside_gradio(source) == {"blocks.Block"}
+    assert private_attributes(source) == {"_queue"}
 
 
 # --- the workflow on GitHub ----------------------------------------------------------------------------------------

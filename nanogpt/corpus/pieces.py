@@ -274,6 +274,18 @@ def notes(name: str, decoded: Decoded) -> Iterator[str]:
     """Yield what a reader should know about how a file was decoded, one sentence each."""
     if not decoded.text:
         yield f"{name} is empty."
+    yield from notes_on_encodings(name, decoded)
+    if decoded.headless:
+        yield f"{name} begins in the middle of a character, which was left out."
+    if decoded.cut:
+        yield f"{name} ends in the middle of a character, which was left out."
+    if decoded.broken:
+        s = "" if decoded.broken == 1 else "s"
+        yield f"{name} has {decoded.broken:,} place{s} that can't be read as {decoded.encoding}, shown as �."
+
+
+def notes_on_encodings(name: str, decoded: Decoded) -> Iterator[str]:
+    """Yield which encodings a file was read in, unless it is all UTF-8."""
     if decoded.parts:
         yield (
             f"{name} is {' in some parts and '.join(decoded.parts)} in others, as when files are joined. Each part was "
@@ -289,10 +301,3 @@ def notes(name: str, decoded: Decoded) -> Iterator[str]:
     if decoded.others:
         s = "" if decoded.others == 1 else "s"
         yield f"{name} is UTF-8, except for {decoded.others:,} line{s}, which we read as {decoded.other}."
-    if decoded.headless:
-        yield f"{name} begins in the middle of a character, which was left out."
-    if decoded.cut:
-        yield f"{name} ends in the middle of a character, which was left out."
-    if decoded.broken:
-        s = "" if decoded.broken == 1 else "s"
-        yield f"{name} has {decoded.broken:,} place{s} that can't be read as {decoded.encoding}, shown as �."

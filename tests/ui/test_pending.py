@@ -15,6 +15,7 @@ import pytest
 from conftest import last_of
 from gradio import routes, server_messages
 from gradio.queueing import EventQueue
+from gradio.state_holder import SessionState
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
@@ -268,6 +269,12 @@ def test_names_that_are_no_text_are_refused(home, tiny_text):
     for name in ({"a": 1}, ["a"], 5, True):
         with pytest.raises(NanoGPTError, match="must be a string"):
             corpus.add(tiny_text, name)
+
+
+def test_a_session_has_what_gradios_own_has(public_demo):
+    """It doesn't call the constructor of Gradio's, which may set more in another version."""
+    assert vars(Session(public_demo)).keys() == vars(SessionState(public_demo)).keys()
+    assert all(hasattr(SessionState, name) for name in vars(Session) if name.startswith("_update_"))
 
 
 def test_sessions_share_what_they_have_not_changed(public_demo):
