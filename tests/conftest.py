@@ -15,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import prepared
 import pytest
@@ -194,6 +196,18 @@ def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterato
         yield path
 
 
+T = TypeVar("T")
+
+
+def until(true: Callable[[], T], seconds: float = 60.0) -> T:
+    """Wait until a function returns something true, and return that. Fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+    return found
+
+
 def last_of(steps):
     """Return the last thing that a generator yields."""
     *_, last = steps
@@ -363,12 +377,19 @@ def real_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "_fork_exec", prepared.new_process, raising=False)
 
 
+def stop_all(home: Path) -> None:
+    """Stop all trainers, before their folders are deleted: also those that wait or are just starting."""
+    from nanogpt.runs import Run
+
+    for path in home.glob("checkpoints/*/run.json"):
+        Run(path.parent.name).request_stop()
+
+
 @pytest.fixture
 def server(home: Path) -> Iterator[Server]:
     running = Server(home)
     yield running
-    for stop in home.glob("checkpoints/*/run.json"):  # stop trainers before their folders are deleted
-        (stop.parent / "stop").touch()
+    stop_all(home)
     running.stop()
 
 

@@ -568,6 +568,47 @@ def test_the_first_command_of_the_readme_comes_early():
     assert len(before.split()) <= 120
 
 
+# --- other systems -------------------------------------------------------------------------------------------------
+
+# What not every system has, and how a test says where it runs.
+ONLY_SOMEWHERE = re.compile(r"/proc\b|SIG(KILL|STOP|CONT|ALRM)|\bkillpg\(|\bos\.fork\(")
+SAYS_WHERE = re.compile(r"sys\.platform|hasattr\((os|signal|socket), |/proc/\w+(/\w+)?'\)\.exists\(\)")
+
+
+def fit_for_some_systems(source: str) -> list[str]:
+    """Return the tests that need what not every system has, themselves or by what they use, and don't say where."""
+    tree = ast.parse(code_of(source))
+    named = {node.name: ast.unparse(node) for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assigned = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    named |= {name: ast.unparse(value) for name, value in assigned.items() if isinstance(value, ast.Lambda)}
+    marks = {f"@{name}\n" for name, value in assigned.items() if SAYS_WHERE.search(ast.unparse(value))}
+    says = lambda text: SAYS_WHERE.search(text) or any(mark in text for mark in marks)
+    named = {name: text for name, text in named.items() if not says(text)}
+    found = {name for name, text in named.items() if ONLY_SOMEWHERE.search(text)}
+    while users := {name for name, text in named.items() if name not in found and used_in(text) & found}:
+        found |= users
+    return sorted(name for name in found if name.startswith("test_"))
+
+
+def used_in(text: str) -> set[str]:
+    return set(re.findall(r"\b[A-Za-z_]\w*", text))
+
+
+@pytest.mark.parametrize("path", [p for p in python_files() if p.name.startswith("test_")], ids=name_of)
+def test_a_test_that_not_every_system_can_run_says_where_it_runs(path):
+    if path != Path(__file__).resolve():
+        assert fit_for_some_systems(text_of(path)) == []
+
+
+def test_a_test_that_some_systems_fail_would_be_seen():
+    helper = "def memory():\n    return open('/proc/self/status')\n"
+    tests = "def test_one():\n    assert memory()\ndef test_two():\n    os.killpg(1, 9)\n"
+    guarded = "@pytest.mark.skipif(sys.platform != 'linux', reason='')\ndef test_three(): memory()\n"
+    guarded += "linux = pytest.mark.skipif(sys.platform != 'linux', reason='')\n@linux\ndef test_four(): memory()\n"
+    assert fit_for_some_systems(helper + tests + guarded) == ["test_one", "test_two"]
+    assert fit_for_some_systems('def test_one():\n    """Not of SIGKILL."""\n') == []
+
+
 # --- each fact is defined in one place -----------------------------------------------------------------------------
 
 

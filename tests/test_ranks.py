@@ -69,7 +69,7 @@ def other_rank(what: str) -> None:
     elif what == "runs out of memory":
         there.leave("Process 2 of 2: Out of memory.")
     elif what == "is killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(1)  # as a killed process does, it cleans nothing up
     elif what == "follows":
         while there.hear() is not None:
             there.add([torch.zeros(3)], 1.0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import until
 
 from nanogpt import together as together_module
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
@@ -39,13 +39,6 @@ def ended(model: Together) -> bool:
     if thread is not None:
         thread.join(60)
     return model.thread is None and not model.texts and model.rows is None
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def written(request: Request) -> list[str]:

@@ -16,12 +16,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import until
 
 from nanogpt import __version__, corpus
 from nanogpt.cli import train
@@ -69,14 +69,6 @@ def nanogpt(*arguments, **environment) -> subprocess.CompletedProcess:
 def popen(*arguments, **environment) -> subprocess.Popen:
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen(command(*arguments), cwd=ROOT, env={**os.environ, **environment}, **pipes)
-
-
-def until(true, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not (result := true()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
-    return result
 
 
 def one_line(stderr: str) -> str:

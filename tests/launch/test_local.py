@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import until
 
 from nanogpt import corpus, locks, memory
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
@@ -31,14 +31,6 @@ TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_
 @pytest.fixture
 def text(home, tiny_text):
     return corpus.add(tiny_text, "A play")
-
-
-def until(true, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not (result := true()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return result
 
 
 def ended(run: Run):

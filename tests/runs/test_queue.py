@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from children import process, said, tell
+from conftest import until
 
 from nanogpt import locks
 from nanogpt.runs import queue
@@ -61,14 +62,6 @@ sys.stdin.readline()
 def let_go(child) -> None:
     tell(child)
     child.wait()
-
-
-def until(true, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not (result := true()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return result
 
 
 def ticket_of(name):

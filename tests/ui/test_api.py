@@ -6,14 +6,13 @@ import json
 import math
 import socket
 import sys
-import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import gradio
 import httpx
 import pytest
-from conftest import Server, ended_run
+from conftest import Server, ended_run, until
 
 from nanogpt import corpus, disk
 from nanogpt.errors import PROBLEMS
@@ -92,23 +91,25 @@ def trained(client, corpus_id):
     started = ask(client, "/start_training", corpus_id=corpus_id, name="one", preset="quick", settings=settings)
     assert (started["name"], started["state"], started["max_iters"]) == ("one", "queued", 100_000)
     try:
-        status = until(client, "one", lambda status: status["step"] >= 40)
+        status = status_when(client, "one", lambda status: status["step"] >= 40)
         assert status["state"] == "running"
         assert status["val_loss"] > 0
         assert len(status["sample"]) == 300
     finally:
         ask(client, "/stop_training", name="one")
-    status = until(client, "one", lambda status: status["state"] not in ("running", "stopping"))
+    status = status_when(client, "one", lambda status: status["state"] not in ("running", "stopping"))
     assert status["state"] == "stopped"
     return status
 
 
-def until(client, name, true, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not true(status := ask(client, "/run_status", name=name)):
-        assert time.monotonic() < deadline, status
-        time.sleep(0.1)
-    return status
+def status_when(client, name, true):
+    """Wait until a run's status is as wanted, and return it."""
+
+    def wanted():
+        status = ask(client, "/run_status", name=name)
+        return status if true(status) else None
+
+    return until(wanted)
 
 
 # --- listing -------------------------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def test_a_run_is_started_watched_stopped_and_listed(client, trained, corpus_id)
 def test_a_run_without_a_name_is_named_after_its_text(client, corpus_id):
     started = ask(client, "/start_training", corpus_id=corpus_id, settings={**TINY, "max_iters": 2})
     assert started["name"] == "a-play"
-    assert until(client, "a-play", lambda status: status["state"] == "finished")["step"] == 2
+    assert status_when(client, "a-play", lambda status: status["state"] == "finished")["step"] == 2
     assert ask(client, "/run_status", name="a-play")["train_loss"] > 0
 
 
@@ -381,12 +382,12 @@ def test_a_server_killed_during_training_sampling_and_an_upload_loses_nothing(tm
         client = Client(server.url, verbose=False)
         text = ask(client, "/add_corpus", text=tiny_text, name="A play")
         ask(client, "/start_training", text["id"], "one", "quick", {**TINY, "max_iters": 1_000_000})
-        until(client, "one", lambda status: status["step"] >= 40)
+        status_when(client, "one", lambda status: status["step"] >= 40)
         sampling = client.submit("one", length=10_000, api_name="/sample")
         with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port)) as connection:
             connection.sendall(upload_head(server.url) + b"a" * 1_000_000)
-            wait_for(lambda: any(path.stat().st_size > 500_000 for path in folder.rglob("*")))
-            wait_for(sampling.outputs)
+            until(lambda: any(path.stat().st_size > 500_000 for path in folder.rglob("*")))
+            until(sampling.outputs)
             server.process.kill()
             server.process.wait()
             server.reader.join(10)
@@ -396,9 +397,9 @@ def test_a_server_killed_during_training_sampling_and_an_upload_loses_nothing(tm
         server.start()
         assert not killed.exists()
         client = Client(server.url, verbose=False)
-        until(client, "one", lambda status: status["state"] == "running" and status["step"] > step)
+        status_when(client, "one", lambda status: status["state"] == "running" and status["step"] > step)
         ask(client, "/stop_training", name="one")
-        until(client, "one", lambda status: status["state"] == "stopped")
+        status_when(client, "one", lambda status: status["state"] == "stopped")
         assert ask(client, "/add_corpus", text=tiny_text, name="A play")["id"] == text["id"]
         assert [path.name for path in home.rglob("*") if disk.is_temporary(path.name)] == []
         steps = [row["step"] for row in Run("one").history().rows]
@@ -456,10 +457,3 @@ def upload_head(url: str) -> bytes:
         "Content-Type: multipart/form-data; boundary=edge\r\n\r\n"
         '--edge\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n'
     ).encode()
-
-
-def wait_for(true, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from conftest import until
 from gradio.utils import get_upload_folder
 
 from nanogpt.ui import intake, scratch, server
@@ -221,7 +222,7 @@ def folder(url):
         scratch.expire(now=time.monotonic() + 10**6)
         return scratch.space.used == 0
 
-    wait_for(empty)  # an upload is recorded or released just after its response, so the last test's may still come
+    until(empty)  # an upload is recorded or released just after its response, so the last test's may still come
     before = set(found.rglob("*")) if found.exists() else set()
     yield lambda: {path.name for path in set(found.rglob("*")) - before if path.is_file()}
     scratch.expire(now=time.monotonic() + 10**6)
@@ -240,7 +241,7 @@ def test_an_upload_needs_a_visitor_and_counts_until_it_expires(url, folder):
     taken = upload(url, size=100_000)
     assert taken.status_code == 200
     assert folder() == {"a.txt"}
-    wait_for(lambda: scratch._kept)  # the response comes just before the upload is recorded
+    until(lambda: scratch._kept)  # the response comes just before the upload is recorded
     assert scratch.space.used == pytest.approx(100_000, abs=10_000)
     assert scratch.expire(now=time.monotonic() + 59 * 60) == []
     assert scratch.expire(now=time.monotonic() + 61 * 60) == [Path(taken.json()[0])]
@@ -250,7 +251,7 @@ def test_an_upload_needs_a_visitor_and_counts_until_it_expires(url, folder):
 def test_an_upload_needs_room(url, folder, monkeypatch):
     monkeypatch.setenv("NANOGPT_MAX_DISK", "1000000")
     assert upload(url, size=600_000).status_code == 200
-    wait_for(lambda: scratch._kept)
+    until(lambda: scratch._kept)
     refused = upload(url, size=600_000)
     assert refused.status_code == 403
     assert "this server allows 1 MB" in refused.text
@@ -269,7 +270,7 @@ def test_an_upload_that_is_refused_leaves_nothing(url, folder, how, says):
     refused = upload(url, **how)
     assert refused.status_code == 400
     assert says in refused.text
-    wait_for(lambda: (folder(), scratch.space.used) == (set(), 0))
+    until(lambda: (folder(), scratch.space.used) == (set(), 0))
     assert upload(url, count=100).status_code == 200
 
 
@@ -295,15 +296,8 @@ def test_an_interrupted_upload_leaves_nothing(url, folder):
     )
     with socket.create_connection((where.hostname, where.port)) as connection:
         connection.sendall(head.encode() + b"a" * 1_000_000)
-        wait_for(lambda: folder() and scratch.space.used >= 1_000_000)
-    wait_for(lambda: folder() == set() and scratch.space.used == 0)
-
-
-def wait_for(true, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        until(lambda: folder() and scratch.space.used >= 1_000_000)
+    until(lambda: folder() == set() and scratch.space.used == 0)
 
 
 def test_an_export_counts_and_expires_like_an_upload(url, folder, monkeypatch):

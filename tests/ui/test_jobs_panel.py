@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import Server, open_page
+from conftest import Server, open_page, stop_all
 from fake_hub import MAYA, READER, Hub, Refusal
 from test_page import open_tab
 
@@ -29,9 +30,12 @@ def jobs_page(browser, hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Yield an open page and its server, with Maya signed in on this machine."""
     monkeypatch.setenv("HF_TOKEN", MAYA)
     server = Server(home)
-    for page in open_page(browser, server, moves=False):
-        yield page, server
-    server.stop()
+    try:
+        for page in open_page(browser, server, moves=False):
+            yield page, server
+    finally:
+        stop_all(home)
+        server.stop()
 
 
 def open_panel(page) -> None:
@@ -53,6 +57,7 @@ def follower_of(name: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_run_is_started_on_jobs_found_again_after_a_restart_and_stopped(jobs_page, hub):
     page, server = jobs_page
     open_panel(page)

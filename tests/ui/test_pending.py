@@ -6,13 +6,12 @@ import asyncio
 import secrets
 import time
 import tracemalloc
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import gradio as gr
 import httpx
 import pytest
-from conftest import last_of
+from conftest import last_of, until
 from gradio import routes, server_messages
 from gradio.queueing import EventQueue
 from gradio.state_holder import SessionState
@@ -29,18 +28,11 @@ from nanogpt.ui.shares import Sender
 def pending(public_demo) -> Pending:
     """Return that server's `Pending`, emptied."""
     found: Pending = public_demo._queue.push.__self__
-    wait_for(lambda: not public_demo._queue.event_ids_to_events)
+    until(lambda: not public_demo._queue.event_ids_to_events)
     found.sweep(now=time.monotonic() + 10**6)
     found.sweep()
     assert (found.events, found.share.used) == ({}, 0)
     return found
-
-
-def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def call(public_demo, name: str, *data, visitor: str = "a" * 32) -> httpx.Response:
@@ -59,14 +51,14 @@ def fetched(public_demo, name: str, id: str, visitor: str = "a" * 32) -> str:
 def test_results_that_nobody_fetches_count_and_are_dropped(public_demo, pending):
     queue = public_demo._queue
     ids = [call(public_demo, "list_runs").json()["event_id"] for _ in range(8)]
-    wait_for(lambda: not queue.event_ids_to_events)
+    until(lambda: not queue.event_ids_to_events)
     refused = call(public_demo, "list_runs")
     assert refused.status_code == 429
     assert "too many requests in the queue" in refused.json()["detail"]
     assert call(public_demo, "list_runs", visitor="b" * 32).status_code == 200  # each visitor has a separate share
     assert "complete" in fetched(public_demo, "list_runs", ids[0])  # fetching one result frees room for one more
     assert call(public_demo, "list_runs").status_code == 200
-    wait_for(lambda: not queue.event_ids_to_events)
+    until(lambda: not queue.event_ids_to_events)
     pending.sweep(now=time.monotonic() + 59)
     assert len(pending.events) == 9
     pending.sweep(now=time.monotonic() + 61)
@@ -79,7 +71,7 @@ def test_results_that_nobody_fetches_count_and_are_dropped(public_demo, pending)
 
 def test_a_session_that_is_listened_to_is_not_dropped(public_demo, pending):
     id = call(public_demo, "list_runs").json()["event_id"]
-    wait_for(lambda: not public_demo._queue.event_ids_to_events)
+    until(lambda: not public_demo._queue.event_ids_to_events)
     with pending.listener(id):
         pending.sweep(now=time.monotonic() + 1000)
     assert id in pending.events
@@ -96,7 +88,7 @@ def test_the_body_of_an_event_counts_until_it_is_over(public_demo, pending, monk
     fetched(public_demo, "add_corpus", id)
     assert len(held) == 1
     assert min(held) >= 500_000  # the request has ended, but the event hasn't
-    wait_for(lambda: not public_demo._queue.event_ids_to_events)
+    until(lambda: not public_demo._queue.event_ids_to_events)
     pending.sweep()
     assert door.memory.used == 0
 
