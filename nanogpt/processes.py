@@ -65,7 +65,7 @@ def check_gpus(processes: int, places: list[str]) -> None:
 
 
 @contextmanager
-def together(
+def with_ranks(
     run: str, processes: int, places: Sequence[str] = ("cpu",), device: Device = ranks.CPU
 ) -> Iterator[Ranks | None]:
     """As the trainer of a run, train with other ranks until the block ends: yield the Ranks, or None if there are none.

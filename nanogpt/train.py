@@ -24,7 +24,7 @@ from .fastest import described, make_step
 from .formats import read_config
 from .holdout import train_length
 from .model import GPT
-from .processes import own_place, together, wanted
+from .processes import own_place, wanted, with_ranks
 from .ranks import Ranks, SharedStep
 from .reporter import Reporter
 from .runs import Run, queue
@@ -96,7 +96,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         device = pick_device(config.device, probe=True)  # only now: until its turn, another run may fill the GPU
         tokens = corpus.load(settings["corpus"]["id"], settings["corpus"]["name"]).tokens()
         memory.check_at_turn(read_config(run.folder), config, tokens, device)
-        ranks = shared.enter_context(together(run.name, processes, taken, device))
+        ranks = shared.enter_context(with_ranks(run.name, processes, taken, device))
         parts = assemble(run, device, tokenizer, ranks)
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at
         at.seconds = max(at.seconds, seconds_spent(run, config, settings))

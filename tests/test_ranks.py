@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from conftest import free_port
 
 from nanogpt import corpus, processes, ranks
 from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
@@ -112,7 +113,7 @@ def test_two_processes_end_where_one_does(second, monkeypatch):
         monkeypatch.setattr(f"nanogpt.{module}.native_bfloat16", lambda: False)
     second("train")
     threads = torch.get_num_threads()
-    with processes.together("some-run", 2) as both:
+    with processes.with_ranks("some-run", 2) as both:
         assert both is not None
         time.sleep(SOON + 1)  # as in an evaluation, for longer than the ranks had to meet
         shared = {kind: losses_of(*kind, together=both) for kind in KINDS}
@@ -145,7 +146,7 @@ def endless(both: Ranks) -> None:
 def test_a_process_that_is_gone_is_one_sentence(second, what, sentence):
     second(what)
     began = time.monotonic()
-    with pytest.raises(Lost, match=sentence), processes.together("some-run", 2) as both:
+    with pytest.raises(Lost, match=sentence), processes.with_ranks("some-run", 2) as both:
         endless(both)
     assert time.monotonic() - began < 60
     dist.destroy_process_group()
@@ -170,7 +171,7 @@ def run_out_of_memory(both: Ranks, within_a_step: bool) -> None:
 @pytest.mark.parametrize("within_a_step", [True, False])
 def test_what_the_first_process_raised_is_raised_and_the_others_end(second, within_a_step):
     started = second("follows")
-    with pytest.raises(MemoryError, match="no room"), processes.together("some-run", 2) as both:
+    with pytest.raises(MemoryError, match="no room"), processes.with_ranks("some-run", 2) as both:
         run_out_of_memory(both, within_a_step)
     assert started[0].poll() is not None
     dist.destroy_process_group()
@@ -216,7 +217,7 @@ def test_a_process_that_never_comes_or_never_connects_is_one_sentence(monkeypatc
     monkeypatch.setattr(ranks, "PATIENCE", timedelta(seconds=2))
     monkeypatch.setattr(processes, "start", start)
     did_not = "The 2 processes that train this run did not meet within 2 seconds"
-    with pytest.raises(NanoGPTError, match=did_not), processes.together("some-run", 2):
+    with pytest.raises(NanoGPTError, match=did_not), processes.with_ranks("some-run", 2):
         pass
 
 
@@ -231,7 +232,7 @@ def test_windows_has_no_libuv(monkeypatch, platform, libuv):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "")
     monkeypatch.setattr(dist, "TCPStore", store)
     monkeypatch.setattr(processes, "sys", SimpleNamespace(platform=platform))
-    with pytest.raises(NanoGPTError, match="did not meet"), processes.together("some-run", 2):
+    with pytest.raises(NanoGPTError, match="did not meet"), processes.with_ranks("some-run", 2):
         pass
     assert asked == [libuv]
 
@@ -284,7 +285,7 @@ def test_the_other_processes_are_told_which_gpus_were_free(monkeypatch):
     monkeypatch.setattr(ranks, "PATIENCE", timedelta(seconds=1))
     monkeypatch.setattr(processes, "start", start)
     for places in (["cuda-0", "cuda-2", "cuda-5"], ["cpu"]):
-        with pytest.raises(NanoGPTError, match="did not meet"), processes.together("some-run", 3, places):
+        with pytest.raises(NanoGPTError, match="did not meet"), processes.with_ranks("some-run", 3, places):
             pass
     assert told == [(1, "cuda-2"), (2, "cuda-5"), (1, "cpu"), (2, "cpu")]
 
@@ -347,6 +348,23 @@ def test_a_run_of_two_processes_is_resumed_by_one_and_ends_like_a_run_of_one(hom
     assert len(losses("two")) == 5
     assert losses("two")[0] == losses("one")[0]
     assert losses("two") == pytest.approx(losses("one"), abs=2e-2)  # the schedule was as long as the run, so it differs
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="torchrun needs libuv, which torch lacks on Windows")
+def test_torchrun_trains_a_run_like_one_process(home, tmp_path, tiny_text):
+    file = tmp_path / "text.txt"
+    file.write_text(tiny_text, encoding="utf-8")
+    torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port(29_500))]
+    train = ["nanogpt", "train", str(file), "--name", "two", "--max-iters", "4", *FLAGS]
+    command = [sys.executable, "-m", *torchrun, "-m", *train]
+    two = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=120)
+    assert two.returncode == 0, two.stderr
+    one = nanogpt("train", file, "--name", "one", "--max-iters", 4, *FLAGS)
+    assert (one.communicate()[0], one.returncode)[1] == 0
+    losses = lambda name: [row["val_loss"] for row in Run(name).history().evaluations]
+    assert Run("two").status().state == "finished"
+    assert losses("two") == pytest.approx(losses("one"), abs=1e-4)
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def all_runs() -> list[Run]:
 def elsewhere() -> list[str]:
     """Return the names of the runs that train on another machine, and whose jobs a process here follows."""
     here = {*queue.running(), *queue.waiting()}
-    return [name for name in sorted(queue.trained() - here) if open_job(Run(name).folder)]
+    return [name for name in sorted(queue.with_trainer() - here) if open_job(Run(name).folder)]
 
 
 def _newest_first(folder: Path) -> list[str]:

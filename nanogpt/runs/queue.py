@@ -38,7 +38,7 @@ class Look:
     waiting: list[str]  # as `waiting` returned it
     running: list[str]
     withdrawn: frozenset[str]
-    trained: frozenset[str]  # the runs with a trainer process
+    with_trainer: frozenset[str]
 
 
 class Busy(NanoGPTError):
@@ -110,7 +110,7 @@ def one_look() -> Iterator[None]:
         yield
         return
     withdrawn = frozenset(path.name.removeprefix("withdrawn-") for path in tickets.files("withdrawn-*"))
-    token = _look.set(Look(waiting(), running(), withdrawn, trained()))
+    token = _look.set(Look(waiting(), running(), withdrawn, with_trainer()))
     try:
         yield
     finally:
@@ -149,17 +149,17 @@ def running() -> list[str]:
     return tickets.running()
 
 
-def trained() -> frozenset[str]:
+def with_trainer() -> frozenset[str]:
     """Return the names of the runs with a trainer process; one that follows a job on another machine is one, too."""
     if look := _look.get():
-        return look.trained
+        return look.with_trainer
     return frozenset(path.stem for path in tickets.files("*.trainer") if locks.is_held(path))
 
 
 def has_trainer(name: str) -> bool:
     """Return True if the run has a trainer process, whether it is waiting, training or about to log how it ended."""
     if look := _look.get():
-        return name in look.trained
+        return name in look.with_trainer
     return tickets.has_trainer(name)
 
 
