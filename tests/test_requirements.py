@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from itertools import product
@@ -202,6 +203,25 @@ def test_ci_runs_on_every_system_and_on_the_oldest_and_newest_python():
         f"-r {NEEDED}" in command for command in commands["space"]
     ].index(True)
     assert jobs["space"]["steps"][1]["with"]["python-version"] == front_matter()["python_version"]
+
+
+BARE_DEBIAN = """#!/bin/sh
+echo "$@" >> {said}
+case "$*" in *"import ensurepip"|*"-m venv"*) exit 3 ;; esac
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script for bash")
+def test_ci_installs_what_venv_needs_before_it_makes_an_environment(tmp_path):
+    said, python = tmp_path / "said", tmp_path / "python"
+    python.write_text(BARE_DEBIAN.format(said=said), encoding="utf-8")
+    python.chmod(0o755)
+    environment = os.environ | {"PYTHON": str(python), "TMPDIR": str(tmp_path)}
+    assert subprocess.run(["bash", ROOT / ".ci/run"], env=environment).returncode == 3
+    tried, installed, made = said.read_text(encoding="utf-8").splitlines()
+    assert tried == "-c import ensurepip"
+    assert installed.endswith("run.apt_install('python3-venv')")
+    assert made.startswith("-m venv ")
 
 
 # --- lowest versions -----------------------------------------------------------------------------------------------
