@@ -377,19 +377,19 @@ def real_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "_fork_exec", prepared.new_process, raising=False)
 
 
-def stop_all(home: Path) -> None:
+def stop_all() -> None:
     """Stop all trainers, before their folders are deleted: also those that wait or are just starting."""
-    from nanogpt.runs import Run
+    from nanogpt.runs import all_runs
 
-    for path in home.glob("checkpoints/*/run.json"):
-        Run(path.parent.name).request_stop()
+    for run in all_runs():
+        run.request_stop()
 
 
 @pytest.fixture
 def server(home: Path) -> Iterator[Server]:
     running = Server(home)
     yield running
-    stop_all(home)
+    stop_all()
     running.stop()
 
 

@@ -222,6 +222,21 @@ def processes_of(group: int) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.slow
+def test_the_follower_of_a_failed_test_ends_with_it(signed_in, tiny_text):
+    signed_in.jobs.waits = 1e6
+    run = made(tiny_text, **ENDLESS)
+
+    def fail() -> None:
+        with followed(run):
+            until(lambda: signed_in.jobs.made)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert run.status().state == "stopped"
+
+
 # --- Stop -------------------------------------------------------------------------------------------------------------
 
 

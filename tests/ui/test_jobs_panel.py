@@ -34,7 +34,7 @@ def jobs_page(browser, hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) ->
         for page in open_page(browser, server, moves=False):
             yield page, server
     finally:
-        stop_all(home)
+        stop_all()
         server.stop()
 
 

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import ended_run
+
+from nanogpt import corpus
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 OPERATED = {
     "button", "textbox", "radio", "checkbox", "slider", "spinbutton", "combobox", "listbox", "tab", "link", "searchbox",
 }  # fmt: skip
+
+# When a tab has drawn what it shows of a run.
+DRAWN = {
+    "Text": "document.querySelector('#corpus-report h3')",
+    "Train": "document.querySelector('#train-plot svg path')",
+    "Sample": "document.querySelector('#sample-run input')?.value === 'one'",
+    "Understand": "document.querySelectorAll('#characters-text .cell').length > 5",
+    "Runs": "document.querySelector('tr[data-name=one]')",
+    "Share": "document.querySelector('#share-run input')?.value === 'one'",
+}
 
 # Presets with the longest times that were seen, which depend on the machine.
 LONGEST_PRESETS = """() => document.querySelectorAll("#train-preset label span").forEach((label) => {
@@ -29,16 +44,28 @@ CLIPPED = """() => [...document.querySelectorAll("main :is(button, input, textar
 }).map((node) => `${node.tagName} ${node.closest("[id]")?.id} ${(node.textContent || node.value).slice(0, 40)}`)"""
 
 
+@pytest.fixture(autouse=True)
+def finished_run(standing_server, monkeypatch: pytest.MonkeyPatch, tiny_text: str) -> Iterator[None]:
+    """Have the server show a run."""
+    monkeypatch.setenv("NANOGPT_HOME", str(standing_server.home))
+    ended_run(corpus.add(tiny_text, "A play"), n_layer=1, n_embd=16, n_head=2)
+    yield
+    for kind in ("checkpoints", "corpora"):
+        shutil.rmtree(standing_server.home / kind, ignore_errors=True)
+
+
 def visit(page):
     """Open every tab in turn, and everything that is folded in it. Yield the name of the tab."""
-    for tab in page.get_by_role("tab").all():
+    tabs = page.locator("main [role=tablist]").first.get_by_role("tab")
+    assert tabs.all_inner_texts() == list(DRAWN)
+    for tab in tabs.all():
         tab.click()
-        page.wait_for_timeout(800)
+        page.wait_for_function(DRAWN[tab.inner_text()])
         folded = page.locator("button.label-wrap:visible:not(.open)")
         while folded.count():
             folded.first.click()
             page.wait_for_timeout(200)
-        page.wait_for_timeout(500)
+        page.wait_for_timeout(500)  # colors change gradually
         yield tab.inner_text()
 
 

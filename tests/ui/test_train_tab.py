@@ -330,14 +330,28 @@ def test_the_estimate_is_made_again_when_training_ends_and_only_then(unopened_pa
     assert len([one for one in asked if one in estimates]) == 1
 
 
+# Keeps the timers that fire each second, of which Gradio's is one, in `timers`.
+TIMERS = """
+window.timers = new Set();
+const { setInterval: begin, clearInterval: end } = window;
+window.setInterval = (call, each, ...more) => {
+  const id = begin(call, each, ...more);
+  if (each === 1000) timers.add(id);
+  return id;
+};
+window.clearInterval = (id) => { timers.delete(id); end(id); };
+"""
+
+
 @pytest.mark.slow
 def test_a_page_at_rest_looks_again_when_you_come_back_and_its_lists_follow(unopened_page, tiny_text: str):
     page = unopened_page
+    page.add_init_script(TIMERS)
     prepare.new_run("here", corpus.add(tiny_text, "A play"), "quick", n_layer=1, n_embd=16, n_head=2)
     visit(page)
     open_tab(page, "Train")
     page.wait_for_function("document.querySelector('#train-estimate textarea').value.includes('parameters')")
-    page.wait_for_timeout(2500)  # until the timer is off
+    page.wait_for_function("timers.size === 0")
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "/run/" in request.url else None)
     run = prepare.new_run("elsewhere", corpus.listed()[0], "quick", n_layer=1, n_embd=16, n_head=2)
