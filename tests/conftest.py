@@ -332,14 +332,15 @@ class Server:
         environment = os.environ | self.environment
         self.process = subprocess.Popen(command, cwd=self.cwd, env=environment, **pipes, **alone)
         assert self.process.stdout is not None
+        self.said = collections.deque(maxlen=100)  # its last lines, for the report of a test that fails
         for line in self.process.stdout:
+            self.said.append(line)
             if found := re.search(self.says, line):
                 self.url = found[0]
-                self.said = collections.deque(maxlen=100)  # its last lines, for the report of a test that fails
                 self.reader = threading.Thread(target=self.said.extend, args=(self.process.stdout,), daemon=True)
                 self.reader.start()  # drain the pipe, or the server would block on a full one
                 return
-        raise AssertionError("the server ended before it named its address")
+        raise AssertionError("the server ended before it named its address:\n" + "".join(self.said))
 
     def stop(self) -> None:
         assert self.process is not None
