@@ -73,15 +73,18 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
 
 def import_all() -> None:
     """Import what training needs, which takes seconds, so that a run begins as soon as its turn has come."""
-    import torch.utils._device  # or counting a model's parameters would import it
+    import torch
 
     from . import plan  # noqa: F401, and with it the training loop
+
+    with torch.device("meta"):  # as where a model's parameters are counted: torch imports this only when it is used
+        pass
 
     with contextlib.suppress(ImportError):  # if that file was deleted, runs train with the plain step
         from ..fast import cpu  # noqa: F401
 
     if sys.platform == "darwin":  # device.py tries an Apple GPU with one of torch's optimizers, which imports this
-        import torch._dynamo  # noqa: F401
+        import torch._dynamo
 
 
 def record(run: Run, error: Exception) -> None:
