@@ -210,8 +210,8 @@ def test_a_program_trains_within_its_own_request(space, tiny_text):
         train = lambda **settings: client.predict(
             corpus_id=text["id"], settings={**TINY, **settings}, api_name="/start_training"
         )
-        short = train(max_iters=3)  # few enough for a second on a busy machine
-        assert (short["state"], short["step"]) == ("finished", 3)
+        short = train(max_iters=1)  # which every run takes, even if a second is too short for more
+        assert (short["state"], short["step"]) == ("finished", 1)
         long = train(max_iters=1_000_000)  # in the same process as the previous run
         assert long["state"] == "stopped"
         assert "for at most 1 second at a time" in long["message"]
