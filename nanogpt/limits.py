@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from .config import NanoGPTError
+from .config import ModelConfig, NanoGPTError
 from .durations import in_words
 
 PASTED = 20_000_000  # bytes of a text that comes in a request and so is in memory at once
@@ -27,6 +27,7 @@ class Limit:
 LIMITS = {
     "NANOGPT_MAX_BYTES": Limit("bytes", 5_000_000),  # per text, over all its files
     "NANOGPT_MAX_PARAMETERS": Limit("parameters", 15_000_000),  # per model
+    "NANOGPT_MAX_PREDICTIONS": Limit("predictions", 16_000_000),  # for a full context: block_size times vocab_size
     "NANOGPT_MAX_SECONDS": Limit("seconds", 1800),  # of training before a run must make room for others
     "NANOGPT_MAX_RUNS": Limit("runs", 2),  # training or queued, per visitor
     "NANOGPT_MAX_WAITING": Limit("runs", 20),  # in the queue, over all visitors
@@ -114,13 +115,23 @@ def check_training() -> None:
         )
 
 
-def check_model(parameters: int) -> None:
-    """Raise NanoGPTError if the model is too large."""
+def check_model(model: ModelConfig, parameters: int) -> None:
+    """Raise NanoGPTError if a model with this many parameters is too large, or would predict too much at a time.
+
+    A model of few parameters can need gigabytes: it computes a number for each character at each place of its context.
+    """
     most = limit("NANOGPT_MAX_PARAMETERS")
     if most is not None and parameters > most:
         raise NanoGPTError(
             f"The model would have {parameters:,} parameters; this server allows {most:,}. "
             "Lower n_embd or n_layer, or train it on your own machine."
+        )
+    predictions = limit("NANOGPT_MAX_PREDICTIONS")
+    if predictions is not None and model.block_size * model.vocab_size > predictions:
+        longest = predictions // model.vocab_size
+        raise NanoGPTError(
+            f"With {model.vocab_size:,} different characters, block_size may be at most {longest:,} on this server, "
+            f"not {model.block_size:,}. Lower it, or train the model on your own machine."
         )
 
 

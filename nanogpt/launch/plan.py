@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from .. import limits
 from ..config import MOST_STEPS, ModelConfig, NanoGPTError, TrainConfig
 from ..data import fitting_block_size
 from ..device import Device, pick_device
@@ -26,7 +27,7 @@ from ..timetable import overhead
 from ..tokenizer import Tokenizer, unit
 from . import gpu_plan, measured, sizes
 from .gpu_plan import GpuSize
-from .sizes import MEASURED_LAYOUT, SIZES, TRIAL_FLOPS, Size
+from .sizes import MEASURED_LAYOUT, SIZES, TRIAL_FLOPS, TRIAL_PREDICTIONS, Size
 
 # ZeroGPU can't be measured before a call, so guess: seconds of overhead per step, and operations per second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
@@ -83,11 +84,13 @@ _measuring = threading.Lock()  # two measurements at once would skew each other
 def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float) -> float:
     """Train on random tokens for about `seconds` and return the operations per second.
 
-    A large model is measured with fewer blocks and a smaller batch, so that it takes no longer than a small one. The
-    first step, which also loads libraries, doesn't count, unless it took three times as long as the whole trial should.
+    A large model is measured with fewer blocks and a smaller batch, so that it takes no longer than a small one; one of
+    many characters, too, is measured with a smaller batch, because its predictions could fill the memory. The first
+    step, which also loads libraries, doesn't count, unless it took three times as long as the whole trial should.
     """
     small = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
-    batch_size = max(1, min(train.batch_size, int(TRIAL_FLOPS / step_flops(small, 1))))
+    most = min(int(TRIAL_FLOPS / step_flops(small, 1)), TRIAL_PREDICTIONS // (small.block_size * small.vocab_size))
+    batch_size = max(1, min(train.batch_size, most))
     layers = max(1, min(model.n_layer, int(TRIAL_FLOPS / step_flops(small, batch_size))))
     small = replace(small, n_layer=layers)
     take_step = make_step(GPT(small).to(device.type), train, device)
@@ -247,16 +250,22 @@ def _on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Devi
 
 
 def _all_sizes(offered: Sequence[S], recipe: dict[str, Any], vocab_size: int, tokens: int) -> dict[S, Configs]:
-    """Return the configs of each size with the recipe's settings. Raise NanoGPTError if no size goes with them."""
+    """Return the configs of each size with the recipe's settings.
+
+    Raise NanoGPTError if no size goes with them, or if all are too large for this server.
+    """
     made: dict[S, Configs] = {}
     problem, held_out = None, tokens - train_length(tokens)
     for size in offered:
         try:
             model, train = _configs(size.settings | recipe, vocab_size)
+            model = replace(model, block_size=fitting_block_size(held_out, model.block_size))
+            if limits.is_public():  # before anything is measured, which takes memory
+                limits.check_model(model, count_parameters(model))
         except NanoGPTError as error:  # n_embd may be given, and not be a multiple of this size's n_head
             problem = problem or error
             continue
-        made[size] = replace(model, block_size=fitting_block_size(held_out, model.block_size)), train
+        made[size] = model, train
     if not made and problem:
         raise problem
     return made

@@ -105,7 +105,7 @@ def choose_by_time(recipe: Recipe, characters: int, tokens: int, changes: dict[s
 
 def check(recipe: Recipe, text: corpus.Corpus) -> None:
     """Raise NanoGPTError if the run exceeds the server's limits or the free memory."""
-    limits.check_model(count_parameters(recipe.model))
+    limits.check_model(recipe.model, count_parameters(recipe.model))
     limits.check_seconds(recipe.train.budget)
     memory.check(recipe.model, recipe.train, text.tokens())
 

@@ -79,7 +79,7 @@ def rewrite(folder: Path, repo: str) -> None:
         if path.name != "tokenizer.json":  # which may be large, and says what is wrong with it when it is loaded
             checks.read_object(path)
     config, tokenizer = read_config(folder), load_tokenizer(folder)
-    limits.check_model(count_parameters(config))
+    limits.check_model(config, count_parameters(config))
     model = load_model(folder, config=config)
     files: dict[str, str | bytes] = {**config_files(config), **tokenizer.files(config.block_size)}
     files["model.safetensors"] = weights_bytes(model)

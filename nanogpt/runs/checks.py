@@ -94,7 +94,7 @@ def _model(folder: Path) -> GPT:
     config = read_config(folder)
     if load_tokenizer(folder).vocab_size != config.vocab_size:
         raise NanoGPTError("The tokenizer does not match the model's vocab_size. Nothing was imported.")
-    limits.check_model(count_parameters(config))
+    limits.check_model(config, count_parameters(config))
     model = load_model(folder, config=config)
     if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
         raise NanoGPTError("The weights contain NaN or infinity. Nothing was imported.")

@@ -132,7 +132,8 @@ def estimate(corpus_id: str | None, *fields) -> str:
         model, train = preset(fields[0]).configs(**said)
         tokenizer, tokens = text.tokenizer(), len(text.tokens())
         model = replace(model, vocab_size=tokenizer.vocab_size)
-        limits.check_model(count_parameters(model))
+        if not train.budget:  # `choose` checks each size that it may choose
+            limits.check_model(model, count_parameters(model))
         limits.check_seconds(train.budget)
         picked = pick_device(train.device)
         several = of_gpus(len(places(picked)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from nanogpt import corpus
 from nanogpt.config import MOST_STEPS, ModelConfig, NanoGPTError, TrainConfig
+from nanogpt.device import pick_device
 from nanogpt.launch import plan, prepare, sizes
 from nanogpt.launch.plan import Plan, choose, step_flops
 from nanogpt.launch.sizes import SIZES, UNTRAINED
@@ -152,6 +154,18 @@ def test_a_size_that_is_known_does_not_keep_better_ones_from_being_measured(monk
     chosen = choose(30, 65, CHARACTERS, {}).settings
     assert (chosen["n_layer"], chosen["n_embd"], chosen["block_size"]) == (3, 96, 128)
     assert 0 < machine.trials <= 4
+
+
+def test_a_trial_of_many_characters_has_a_small_batch(monkeypatch):
+    shapes = []
+    step = lambda xb, yb, rate: (shapes.append(tuple(xb.shape)) or torch.tensor(1.0), None)
+    monkeypatch.setattr(plan, "make_step", lambda *_: step)
+    monkeypatch.setattr(plan, "TRIAL_PREDICTIONS", 1000)
+    for characters, batch_size in ((10, 25), (100, 2), (1000, 1)):
+        shapes.clear()
+        model = ModelConfig(characters, block_size=4, n_layer=1, n_head=1, n_embd=4)
+        plan.trial(pick_device("cpu"), model, TrainConfig(batch_size=64), 0.001)
+        assert shapes[0] == (batch_size, 4)
 
 
 # --- the promise ---------------------------------------------------------------------------------------------------

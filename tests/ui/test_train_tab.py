@@ -16,6 +16,7 @@ from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
 from nanogpt.launch import gpu_plan, measured, plan, prepare, sizes
+from nanogpt.launch.visitors import Visitor
 from nanogpt.model import GPT
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, queue
@@ -53,6 +54,21 @@ def test_a_loss_is_predicted_only_for_a_text_like_the_one_it_was_measured_on(hom
         assert "loss" not in other
     for preset in ("timed", "quick"):
         assert "weight decay" not in form.estimate(corpus.add(long).id, *entered(preset))
+
+
+@pytest.mark.parametrize("preset", ["timed", "quick"])
+def test_what_would_fill_the_server_s_memory_is_refused_before_it_is_measured(home, tiny_text, monkeypatch, preset):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    monkeypatch.setenv("NANOGPT_MAX_PREDICTIONS", "1000")
+    monkeypatch.setattr(plan, "trial", lambda *_: pytest.fail("it is measured"))
+    me = Visitor("a" * 32)
+    monkeypatch.setattr(form, "visitor", lambda: me)
+    text = me.add_text(tiny_text)
+    most = 1000 // len(text.chars)
+    refusal = f"With {len(text.chars)} different characters, block_size may be at most {most} on this server, not "
+    assert form.estimate(text.id, *entered(preset)).startswith(refusal)
+    with pytest.raises(NanoGPTError, match=refusal):
+        me.new_run("one", text, preset, **(dict(budget=30) if preset == "timed" else {}))
 
 
 def test_presets_say_their_time_where_it_is_known_and_nothing_is_measured(home, monkeypatch):
