@@ -46,9 +46,7 @@ def new_run(
     `owner` is the id of the visitor who owns the run, on a public server. Raise NanoGPTError if a setting is out of
     range, the name is taken, or the run exceeds the free memory or the server's limits.
     """
-    recipe = resolve(text, preset_name, changes)
-    check(recipe, text)
-    return write(name, text, recipe, owner)
+    return write(name, text, checked(text, preset_name, changes), owner)
 
 
 def for_elsewhere(
@@ -67,11 +65,20 @@ def settle(run: Run, text: corpus.Corpus, preset_name: str, changes: dict[str, A
 
     Raise NanoGPTError if it lacks the memory.
     """
-    recipe = resolve(text, preset_name, changes)
-    check(recipe, text)
+    recipe = checked(text, preset_name, changes)
     for file, content in files_of(recipe).items():
         write_whole(run.folder / file, content)
     run.change(**settings_of(text, recipe, run.settings()["owner"]))
+
+
+def checked(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> Recipe:
+    """Return the full settings of a run on this machine.
+
+    Raise NanoGPTError if a setting is out of range, or if the run exceeds the free memory or the server's limits.
+    """
+    recipe = resolve(text, preset_name, changes)
+    check(recipe, text)
+    return recipe
 
 
 def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any], here: bool = True) -> Recipe:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +25,8 @@ class Stored:
     bytes: int
 
 
-lately: deque[Stored] = deque(maxlen=100_000)
+MOST = 100_000  # folders that are remembered
+stored: dict[Path, Stored] = {}  # by folder of a run or a text, the oldest first
 
 
 def check_share(used: int, address: str, new: int) -> None:
@@ -45,16 +45,32 @@ def check_share(used: int, address: str, new: int) -> None:
         )
 
 
-def note(address: str, new: int) -> None:
-    """Note that a visitor at this address has stored something."""
-    lately.append(Stored(time.monotonic(), address, new))
+def note(address: str, folder: Path, new: int) -> None:
+    """Note that a visitor at this address has stored a run or a text of so many bytes, or has stored it again."""
+    stored.pop(folder, None)
+    stored[folder] = Stored(time.monotonic(), address, new)
+    for oldest in list(stored)[: max(0, len(stored) - MOST)]:
+        stored.pop(oldest, None)
+
+
+def move(before: Path, after: Path) -> None:
+    """Note that a run's folder has another name."""
+    if one := stored.pop(before, None):
+        stored[after] = one
+
+
+def forget() -> None:
+    """Forget what has been deleted, and what was stored so long ago that whatever is unused has expired since."""
+    since = time.monotonic() - 3600 * (limits.limit("NANOGPT_EXPIRE_HOURS") or 24)
+    for folder, one in list(stored.items()):
+        if one.when < since or not folder.exists():
+            stored.pop(folder, None)
 
 
 def stored_from(address: str) -> int:
-    """Return the bytes stored from an address, as far back as nothing has expired since."""
-    while lately and lately[0].when < time.monotonic() - 3600 * (limits.limit("NANOGPT_EXPIRE_HOURS") or 24):
-        lately.popleft()
-    return sum(one.bytes for one in lately if one.address == address)
+    """Return the bytes stored from an address that are still there, as far back as nothing has expired since."""
+    forget()
+    return sum(one.bytes for one in list(stored.values()) if one.address == address)
 
 
 def free(total: int) -> int:
@@ -64,7 +80,8 @@ def free(total: int) -> int:
         folder = folder.parent
     moment = int(time.monotonic() / EVERY)
     left = min(total - size(home(), moment), shutil.disk_usage(folder).free)
-    return left - sum(one.bytes for one in lately if one.when >= EVERY * moment)  # not in `size` yet
+    new = [one.bytes for folder, one in list(stored.items()) if one.when >= EVERY * moment and folder.exists()]
+    return left - sum(new)  # not in `size` yet
 
 
 @lru_cache(maxsize=1)

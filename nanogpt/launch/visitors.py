@@ -25,12 +25,13 @@ from ..config import NanoGPTError, TrainConfig
 from ..durations import in_words
 from ..paths import checked_name, is_lasting, slug
 from ..runs import Run, Status, all_runs, archive, free_name, queue
-from . import place, room
+from . import place, room, waiting
 
 COOKIE = "nanogpt-visitor"
 COOKIES = (COOKIE, f"{COOKIE}-here")  # the second one is partitioned: browsers keep it per embedding site
 WORD = re.compile(r"[A-Za-z0-9_-]{22,64}")
 SUFFIX = re.compile(r"-[0-9a-f]{8}$")
+BYTES_EACH = 20  # per parameter, that a run takes on disk once it has been saved
 NOTED_EACH = 600.0  # seconds between two notes that a run is used
 NO_COOKIE = (
     "This server tells visitors apart by a cookie, and your browser sent none. Allow cookies, or open the page in its "
@@ -115,7 +116,7 @@ class Visitor:
         with _counting:
             run = self.to_continue(name, "There is no run to resume yet. Press Start.")
             prepare.to_continue(run, **prepare.extension(run.status(), TrainConfig.of(run.settings()["train"]), more))
-            queue.draw(run.name)  # so that the next call counts this run
+            self._queue(run)
         place.start(run)
         return run
 
@@ -129,6 +130,7 @@ class Visitor:
 
     def new_run(self, name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
         """Create a run for this visitor, if the server's limits allow. Its name defaults to the text's."""
+        from ..model import count_parameters
         from . import prepare
 
         limits.check_training()
@@ -138,9 +140,18 @@ class Visitor:
         called = self.name_for(wanted, text.name)
         with _counting:
             self.may_train()
-            run = prepare.new_run(called, text, preset_name, owner=self.id, **changes)
-            queue.draw(run.name)  # so that the next call counts this run
+            recipe = prepare.checked(text, preset_name, changes)
+            size = BYTES_EACH * count_parameters(recipe.model)
+            self.has_room(new=size)
+            run = prepare.write(called, text, recipe, self.id)
+            room.note(self.address, run.folder, size)
+            self._queue(run)
         return run
+
+    def _queue(self, run: Run) -> None:
+        """Put a run into the queue, so that the next call counts it."""
+        queue.draw(run.name)
+        waiting.note(run.name, self.address)
 
     def to_continue(self, name: str | None, none_yet: str) -> Run:
         """Return one of the visitor's runs, if it may be resumed now. Raise NanoGPTError if not.
@@ -158,19 +169,20 @@ class Visitor:
 
     def unpack(self, path: Path) -> Run:
         """Import an archive as one of the visitor's runs."""
-        self.has_room()
-        return self.imported(archive.unpack(path, self.id, self.free_name))
+        return self.imported(archive.unpack(path, self.id, self.free_name, lambda size: self.has_room(new=size)))
 
     def imported(self, run: Run) -> Run:
         """Count a run that was imported against its address's share of the disk, and return it."""
         if self.id is not None:
-            room.note(self.address, run.size())
+            room.note(self.address, run.folder, run.size())
         return run
 
     def rename(self, run: Run, name: str) -> Run:
         """Rename one of the visitor's runs."""
         end = SUFFIX.search(run.name) if limits.is_public() else None
-        return run.rename(self.name_for(name.removesuffix(end[0]) if end else name, run.name))
+        renamed = run.rename(self.name_for(name.removesuffix(end[0]) if end else name, run.name))
+        room.move(run.folder, renamed.folder)
+        return renamed
 
     def name_for(self, wanted: str, default: str) -> str:
         """Return the wanted name for a run, or a free one like `default` if none is wanted."""
@@ -230,7 +242,7 @@ class Visitor:
         self.has_room(new=3 * corpus.size_of(source))  # as text and as tokens
         added = yield from corpus.adding(source, name, **how, owner=self.id)
         if self.id is not None:
-            room.note(self.address, corpus.size_on_disk(added))
+            room.note(self.address, added.folder, corpus.size_on_disk(added))
         return added
 
     # ---- what the server allows ------------------------------------------------------------------------------------
@@ -239,15 +251,14 @@ class Visitor:
         """Raise NanoGPTError if the server's limits do not let the visitor start training now."""
         limits.check_training()
         self.has_room()
-        most, most_waiting = limits.limit("NANOGPT_MAX_RUNS"), limits.limit("NANOGPT_MAX_WAITING")
+        most = limits.limit("NANOGPT_MAX_RUNS")
         if most is not None and len(self.waiting()) >= most:
             s = "" if most == 1 else "s"
             raise NanoGPTError(
                 f"You already have {most} run{s} training or queued, the most this server allows. "
                 "Stop one, or wait until it is done."
             )
-        if most_waiting is not None and len(queue.waiting()) >= most_waiting:
-            raise NanoGPTError(f"The queue is full: {most_waiting} runs are waiting. Try again later.")
+        waiting.check_share(self.address)
 
     def has_room(self, uploads: int = 0, new: int = 1_000_000) -> None:
         """Raise NanoGPTError if the visitor has no cookie or no disk space left.
@@ -284,7 +295,7 @@ def visitor_of(word: str | None) -> Visitor:
 
 def terms() -> str:
     """Return the rules for visitors of this server, in a few sentences."""
-    said = ["Only you can see your runs and texts; a cookie identifies you."]
+    said = ["Other visitors can't see your runs and texts, but the owner of this server can; a cookie identifies you."]
     if hours := limits.limit("NANOGPT_EXPIRE_HOURS"):
         said.append(f"They are deleted after {hours:,} hours without use, so export what you want to keep.")
     if not is_lasting():

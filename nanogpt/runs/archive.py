@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import corpus, disk, zips
+from .. import corpus, disk, limits, zips
 from ..config import NanoGPTError
 from ..paths import home
 from .checks import TO_CONTINUE, check_folder, check_lengths
@@ -84,14 +84,18 @@ def _content(run: Run, name: str, public: Mapping[str, bytes]) -> BinaryIO:
 # ---- import ----------------------------------------------------------------------------------------------------------
 
 
-def unpack(path: Path, owner: str | None = None, named: Callable[[str], str] = free_name) -> Run:
+def unpack(
+    path: Path, owner: str | None = None, named: Callable[[str], str] = free_name,
+    check_room: Callable[[int], None] = lambda size: None,
+) -> Run:  # fmt: skip
     """Import an archive as a new run. Raise NanoGPTError, leaving nothing behind, if it is not valid.
 
-    `owner` is the id of the visitor who will own it, on a public server; `named` turns its name into a free one.
+    `owner` is the id of the visitor who will own it, on a public server; `named` turns its name into a free one. Before
+    anything is unpacked, `check_room` is called with its size in bytes, and raises NanoGPTError if that is too much.
     """
     try:
         with scratch() as folder:
-            _unpack(path, folder)
+            _unpack(path, folder, check_room)
             return adopt(folder, owner, named)
     except NanoGPTError as error:
         raise NanoGPTError(str(error)[:300]) from None  # text quoted from an archive may be long
@@ -125,7 +129,7 @@ def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = 
     return run
 
 
-def _unpack(path: Path, folder: Path) -> None:
+def _unpack(path: Path, folder: Path, check_room: Callable[[int], None]) -> None:
     """Check the archive's size and contents, then unpack it into the folder."""
     size = disk.checked(path).stat().st_size
     if size > MAX_BYTES:
@@ -135,7 +139,9 @@ def _unpack(path: Path, folder: Path) -> None:
         )
     try:
         with zips.Archive(path, DIRECTORY, TOO_MANY) as archive:
-            for info in _entries(archive, size):
+            infos = _entries(archive, size)
+            check_room(sum(info.file_size for info in infos))
+            for info in infos:
                 with archive.open(info) as source, (folder / info.filename).open("xb") as target:
                     shutil.copyfileobj(source, target, MB)
     except BROKEN as error:
@@ -148,7 +154,8 @@ def _entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
     _check_names([info.orig_filename for info in infos])
     for info in infos:
         _check_entry(info)
-    if sum(info.file_size for info in infos) > MAX_BYTES or sum(info.compress_size for info in infos) > size:
+    most = limits.archive_bytes(MAX_BYTES)
+    if sum(info.file_size for info in infos) > most or sum(info.compress_size for info in infos) > size:
         raise NanoGPTError("The archive would unpack to more than is allowed. Nothing was imported.")
     return infos
 

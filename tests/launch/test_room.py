@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
+from conftest import ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
+from nanogpt.formats import read_config
 from nanogpt.launch import room
 from nanogpt.launch.visitors import Visitor
+from nanogpt.model import count_parameters
+from nanogpt.runs import archive, queue
 
 FULL = "The server's disk is almost full"
 
@@ -19,7 +25,7 @@ def server(home, monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     monkeypatch.setenv("NANOGPT_SERVER_DISK", "100000")
     monkeypatch.setattr(room.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(room, "lately", type(room.lately)())
+    monkeypatch.setattr(room, "stored", {})
     room.size.cache_clear()
     yield clock
     room.size.cache_clear()
@@ -45,6 +51,59 @@ def test_an_address_with_many_cookies_does_not_fill_the_disk(server):
     assert 10_000 < stored < 100_000 / 4
     assert room.stored_from("10.0.0.1") == pytest.approx(stored, rel=0.01)
     visitor("b", "10.0.0.2").add_text(text(1000))  # another visitor still has room
+
+
+def test_an_address_with_many_cookies_does_not_fill_the_disk_with_runs(server, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_SERVER_DISK", "10000000")
+    started = []
+
+    def fill():
+        for number in range(100):
+            one = visitor(f"{number % 16:x}", "10.0.0.1")
+            run = one.new_run(f"run-{number}", one.add_text(tiny_text), "quick", n_layer=1, n_embd=32, n_head=2)
+            queue.drop(run.name)
+            started.append(count_parameters(read_config(run.folder)))
+            server[0] += 5
+
+    with pytest.raises(NanoGPTError, match=FULL):
+        fill()
+    when_saved = 20 * sum(started)
+    assert 1_000_000 < when_saved < 10_000_000 / 4
+    assert room.stored_from("10.0.0.1") > when_saved
+    me = visitor("b", "10.0.0.2")
+    assert me.new_run("mine", me.add_text(tiny_text), "quick", n_layer=1, n_embd=32, n_head=2)
+
+
+def test_an_archive_is_measured_before_it_is_unpacked(tiny_text, tmp_path, monkeypatch):
+    monkeypatch.setenv("NANOGPT_SERVER_DISK", "6000000")
+    me = visitor("a", "10.0.0.1")
+    run = ended_run(me.add_text(tiny_text), "one", n_layer=1, n_embd=16, n_head=2, max_iters=50)
+    archive.pack(run, tmp_path / "small.zip")
+    run.sample(50, secrets.token_hex(1_000_000))
+    archive.pack(run, tmp_path / "large.zip")
+    run.delete()
+    assert me.unpack(tmp_path / "small.zip").exists()
+    monkeypatch.setattr(archive, "adopt", lambda *_: pytest.fail("it is unpacked"))
+    with pytest.raises(NanoGPTError, match=FULL):
+        me.unpack(tmp_path / "large.zip")
+
+
+def test_what_is_deleted_is_given_back(server, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_SERVER_DISK", "10000000")
+    me = visitor("a", "10.0.0.1")
+    for number in range(100):
+        added = me.add_text(text(number))
+        assert me.add_text(text(number)).id == added.id  # which counts once
+        assert room.stored_from("10.0.0.1") == corpus.size_on_disk(added)
+        me.delete_text(added.id)
+    run = me.new_run("one", me.add_text(tiny_text), "quick", n_layer=1, n_embd=32, n_head=2)
+    queue.drop(run.name)
+    before = room.stored_from("10.0.0.1")
+    me.rename(run, "two")
+    assert room.stored_from("10.0.0.1") == before  # under the other name, too
+    me.runs()[0].delete()
+    assert room.stored_from("10.0.0.1") == sum(corpus.size_on_disk(one) for one in me.texts())
+    assert room.free(10_000_000) <= 10_000_000 - room.stored_from("10.0.0.1")
 
 
 def test_what_was_stored_since_the_last_look_counts():

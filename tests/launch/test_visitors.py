@@ -8,7 +8,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -178,7 +178,7 @@ def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, 
     stolen = run.settings()["corpus"]["id"]
     run.change(public=True, corpus={**run.settings()["corpus"], "sha256": None})
     archive.pack(run, tmp_path / "run.zip")
-    monkeypatch.setattr(room, "lately", type(room.lately)())
+    monkeypatch.setattr(room, "stored", {})
     taken = replace(otto, address="10.0.0.1").unpack(tmp_path / "run.zip")
     assert room.stored_from("10.0.0.1") == taken.size()  # counts like a text
     assert taken.settings()["owner"] == otto.id
@@ -193,10 +193,10 @@ def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, 
 def test_a_run_loaded_from_the_hub_counts_like_a_text(otto, monkeypatch, tiny_text):
     run = written(otto, given(otto, tiny_text))
     monkeypatch.setattr(pull_panel.from_hub, "pull", lambda *asked: run)
-    monkeypatch.setattr(room, "lately", type(room.lately)())
+    monkeypatch.setattr(room, "stored", {})
     with asking("otto"):
         assert [name for _, name in pull_panel.pull("someone/play", None)][-1] == run.name
-    assert [one.bytes for one in room.lately] == [run.size()]
+    assert [one.bytes for one in room.stored.values()] == [run.size()]
 
 
 def test_a_run_goes_home_with_its_text(anna, tiny_text, tmp_path, monkeypatch):
@@ -285,6 +285,43 @@ def test_a_visitor_s_waiting_runs_are_counted_and_no_other_s(anna, otto, tiny_te
     with pytest.raises(NanoGPTError, match="You already have 1 run training"):
         anna.may_train()
     otto.may_train()
+
+
+def test_one_address_does_not_close_the_queue_to_others(public, tiny_text):
+    started = 0
+    for number in range(11):
+        one = Visitor(f"{number:032x}", "10.0.0.1")
+        text = given(one, tiny_text)
+        for _ in range(2):
+            with suppress(NanoGPTError):
+                started += bool(one.new_run("", text, "quick", **TINY))
+    assert started == 4  # a quarter of the 16 places that are still free
+    with pytest.raises(NanoGPTError, match="Your network address has its share of the queue: 4 waiting"):
+        Visitor("a" * 32, "10.0.0.1").may_train()
+    other = Visitor("b" * 32, "10.0.0.2")
+    run = other.new_run("", given(other, tiny_text), "quick", **TINY)
+    assert len(queue.waiting()) == 5
+    queue.drop(run.name)
+    queue.drop(queue.waiting()[0])  # it has begun
+    Visitor("a" * 32, "10.0.0.1").may_train()
+
+
+def test_a_class_behind_one_address_has_a_queue_five_times_as_long(public, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_MAX_WAITING", "50")
+    monkeypatch.setenv("NANOGPT_MAX_RUNS", "1")
+    for number in range(10):
+        one = Visitor(f"{number:032x}", "10.0.0.1")
+        assert one.new_run("", given(one, tiny_text), "quick", **TINY)
+
+
+def test_a_class_with_an_address_each_fills_the_whole_queue(public, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_MAX_WAITING", "10")
+    monkeypatch.setenv("NANOGPT_MAX_RUNS", "1")
+    for number in range(10):
+        one = Visitor(f"{number:032x}", f"10.0.0.{number}")
+        assert one.new_run("", given(one, tiny_text), "quick", **TINY)
+    with pytest.raises(NanoGPTError, match="The queue is full: 10 runs are waiting"):
+        Visitor("a" * 32, "10.0.0.99").may_train()
 
 
 def test_nobody_may_train_where_training_is_turned_off(anna, monkeypatch):

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import secrets
 import stat
 import struct
 import warnings
@@ -381,6 +382,12 @@ def test_a_model_over_the_limit_is_refused_before_it_is_loaded(file, trained, mo
     monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", "100")
     monkeypatch.setattr(checks, "load_model", None)
     refused(file, trained, "this server allows 100")
+
+
+def test_an_archive_that_unpacks_to_more_than_the_largest_model_needs_is_refused(file, trained, monkeypatch):
+    monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", "100000")
+    sample = json.dumps(dict(step=1, text=secrets.token_hex(6_100_000)))  # 12.2 MB
+    refused(file, changed(trained, samples__jsonl=sample), "unpack to more than is allowed")
 
 
 def test_a_save_of_another_model_is_refused(file, trained):
