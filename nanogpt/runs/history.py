@@ -10,8 +10,8 @@ import math
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -108,6 +108,11 @@ class History:
         return (self._metrics.version, self._samples.version)
 
     @property
+    def bytes_read(self) -> int:
+        """Return how many bytes of the files are in memory as rows."""
+        return self._metrics.bytes_read + self._samples.bytes_read
+
+    @property
     def seconds(self) -> float:
         """Return the seconds of training so far."""
         rows = reversed(self._metrics.rows)
@@ -129,10 +134,29 @@ def amount_read(row: Mapping[str, Any]) -> float:
     return row.get("characters") or row.get("tokens") or 0
 
 
-@lru_cache(maxsize=256)
+MOST = 256  # runs whose rows are kept in memory
+MOST_READ = 30_000_000  # bytes of their files; in memory, rows take up to ten times as many
+_histories: OrderedDict[Path, History] = OrderedDict()  # those looked at last, the newest one last
+_remembering = threading.Lock()
+
+
 def history_of(folder: Path) -> History:
-    """Return the cached History of a run folder."""
-    return History(folder)
+    """Return the History of a run folder with what was logged so far. Only rows that aren't in memory yet are read."""
+    with _remembering:
+        history = _histories.setdefault(folder, History(folder))
+        _histories.move_to_end(folder)
+    history.refresh()
+    with _remembering:
+        read = sum(one.bytes_read for one in _histories.values())
+        while len(_histories) > MOST or read > MOST_READ and len(_histories) > 1:
+            read -= _histories.popitem(last=False)[1].bytes_read
+    return history
+
+
+def forget(folder: Path) -> None:
+    """Forget the History of a run folder, whose name another run may get."""
+    with _remembering:
+        _histories.pop(folder, None)
 
 
 def kept_loss(history: History) -> float | None:
@@ -175,6 +199,11 @@ class Tail:
         self._read: tuple[int, ...] | None = None  # the version of the file that was read last
         self._inode = self._offset = 0
         self._before = b""  # the last bytes read: a new file may reuse the inode of a deleted one
+
+    @property
+    def bytes_read(self) -> int:
+        """Return how many bytes of the file have been read."""
+        return self._offset
 
     def refresh(self) -> None:
         """Read the new lines, or the whole file if it has been replaced."""

@@ -36,7 +36,7 @@ from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home, new_name
 from ..similar import did_you_mean
 from . import about, job, queue, snapshots
-from .history import History, append, as_line, history_of, is_number, read_jsonl
+from .history import History, append, as_line, forget, history_of, is_number, read_jsonl
 from .queue import Busy
 from .status import CANCELED, CONTINUE, CRASHED, START_OVER, Status, length, withdrawn_at
 
@@ -182,9 +182,7 @@ class Run:
 
     def history(self) -> History:
         """Return everything logged so far. Only new rows are read."""
-        history = history_of(self.folder)
-        history.refresh()
-        return history
+        return history_of(self.folder)
 
     def status(self) -> Status:
         """Return what the run is doing, from the lock, the queue and the last event, in that order.
@@ -290,7 +288,7 @@ class Run:
             raise NanoGPTError(f"There is already a run named {name}. Choose another name.")
         self.folder.rename(renamed.folder)
         queue.forget(self.name)  # a later run of this name wasn't withdrawn
-        history_of.cache_clear()  # the cache is keyed by folder, which another run may get
+        forget(self.folder)
         renamed.change(name=name)
         return renamed
 
@@ -299,7 +297,7 @@ class Run:
         self.check_changeable("deleted")
         disk.delete_folder(self.folder)
         queue.forget(self.name)
-        history_of.cache_clear()
+        forget(self.folder)
 
     def _is_training(self) -> bool:
         """Return True if the run's trainer has begun."""

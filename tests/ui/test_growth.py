@@ -111,6 +111,25 @@ def test_a_tick_reads_only_the_row_that_was_added_to_a_long_history(run, monkeyp
         assert len(parsed) == 1
 
 
+def test_no_more_rows_are_kept_in_memory_than_those_of_so_many_bytes(run, monkeypatch):
+    monkeypatch.setattr(history, "MOST_READ", 100_000)
+    with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step":1,"seconds":1.0,"tokens":64,"train_loss":3.0}\n' * 800)
+    copies(run, [f"other-{i}" for i in range(10)])
+    kept = lambda: sum(one.bytes_read for one in history._histories.values())
+    assert len(runs_tab.rows()["rows"]) == 11
+    assert 50_000 < kept() <= 100_000
+    monkeypatch.setattr(history, "MOST_READ", 1000)
+    assert len(run.history().rows) > 800
+    assert list(history._histories) == [run.folder]  # the newest one, however long it is
+    assert not any(path.suffix == ".jsonl" for path in cost(run.history))
+    monkeypatch.setattr(history, "MOST_READ", 100_000_000)
+    monkeypatch.setattr(history, "MOST", 3)
+    for i in range(10):
+        Run(f"other-{i}").history()
+    assert len(history._histories) == 3
+
+
 def test_a_look_at_a_prompt_reads_the_alphabet_only_once(run):
     look = lambda: sample_tab.note("one", "ÿ")
     assert look().startswith("Not in this model's alphabet")
@@ -151,13 +170,13 @@ def test_the_command_reads_each_file_of_a_run_at_most_twice(run, capsys):
     few = cost(list_runs)
     copies(run, [f"other-{i}" for i in range(20)])
     queue.draw("other-0")
-    history.history_of.cache_clear()
+    history._histories.clear()
     found = used_by(list_runs)
     assert in_queue(found) <= in_queue(few) + 6
     for file, most in (("run.json", 2), ("metrics.jsonl", 1), ("samples.jsonl", 1), (".lock", 1)):
         assert sum(path.name == file for path in found) <= most * 21
     assert not any(path.suffix == ".safetensors" for path in found)
-    assert capsys.readouterr().out.count(" finished ") == 2 + 20  # all but the one that waits
+    assert capsys.readouterr().out.count(" Finished ") == 2 + 20  # all but the one that waits
 
 
 def test_what_others_have_costs_a_visitor_nothing(run, monkeypatch):
