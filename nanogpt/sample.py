@@ -209,6 +209,7 @@ def generate_many(
     slide, so a full context can't simply drop its oldest token. Sample i uses seed + i and is the same as when it is
     generated alone, unless rounding changes a draw.
     """
+    ids = ids[-decoder.block_size :]  # the others would be copied for nothing
     texts = texts or [Draws(config.seed + i, config.length) for i in range(config.num_samples)]
     if len(texts) == 1 and not is_static(decoder):
         yield from generate_alone(decoder, ids, config, texts[0])
@@ -234,9 +235,9 @@ def generate_batch(
     decoder: AnyDecoder, ids: list[int], config: SampleConfig, texts: Sequence[Draws]
 ) -> Iterator[list[list]]:
     """`generate_many` for a batch."""
-    block_size, B = decoder.block_size, len(texts)
+    B = len(texts)
     alive = list(range(B))  # the unfinished texts; row r of the decoder's batch is text alive[r]
-    fresh = np.array([ids[-block_size:]] * B)  # (B, T): tokens not in the cache yet
+    fresh = np.array([ids] * B)  # (B, T): tokens not in the cache yet
     drawn: list[dict[int, int]] = []  # tokens drawn and not yet given out: text -> id
     for step in range(config.length):  # enough, because every token has at least one character
         if not drawn:

@@ -37,12 +37,15 @@ READ = 512  # tokens of prompts between two characters, so that the others don't
 
 
 class Writing(Text):
-    """A text that is being generated: where its context begins, and what can be shown of it."""
+    """A text that is being generated: where its context begins, and what can be shown of it.
+
+    `prompt` has at most `block_size` tokens: the others would be copied for nothing.
+    """
 
     def __init__(self, request: Request, prompt: list[int], seed: int, itos: dict[int, str], block_size: int):
         super().__init__(seed, request.config.length, itos, request.config.stop)
         self.request, self.config, self.block_size = request, request.config, block_size
-        self.prompt, self.start = prompt, max(0, len(prompt) - block_size)  # the context begins at `start`
+        self.prompt, self.start = prompt, 0  # the context begins at `start`
         self.shown: list[str] = []
         self.turn = 0  # characters since it last waited
 
@@ -112,6 +115,7 @@ class Together:
     def __init__(self, model: GPT, training: Callable[[], bool] = lambda: False):
         """Prepare a model for sampling. Don't train it afterwards. It works less while a run is `training`."""
         self.training, self.looked, self.rests = training, -LOOK, False
+        self.since = time.monotonic()
         self.model, c = keep_ready(model), model.config
         row = 8 * c.n_layer * c.block_size * (c.n_embd + c.n_head)  # bytes of a text's keys and values, with their ones
         # on a GPU, too, texts take turns: a recorded graph has a single position
@@ -124,7 +128,8 @@ class Together:
 
     def ask(self, tokenizer: Tokenizer, prompt: str, config: SampleConfig) -> Request:
         """Ask for what `sample.stream_many` yields. Return the request, whose texts grow from now on."""
-        ids, request, block_size = start_ids(tokenizer, prompt), Request(config), self.model.config.block_size
+        request, block_size = Request(config), self.model.config.block_size
+        ids = start_ids(tokenizer, prompt)[-block_size:]
         seeds = range(config.seed, config.seed + config.num_samples)
         request.texts = [Writing(request, ids, seed, tokenizer.itos, block_size) for seed in seeds]
         with self.lock:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from conftest import wait_until_still
+from conftest import ended_run, wait_until_still
 
 from nanogpt import corpus
 from nanogpt import sample as sample_module
@@ -362,6 +362,29 @@ def test_few_models_are_in_memory_at_once(trained, monkeypatch):
     assert len(list(sample_tab.write("one", length=5))[-1]) == 5
     assert len(serving._loaded) == 1
     assert list(serving._loaded.values()) != [model]
+
+
+def test_requests_that_overlap_do_not_keep_another_model_out(trained, tiny_text, monkeypatch):
+    from nanogpt.ui import sample_tab
+
+    monkeypatch.setattr(serving, "MODELS", 1)
+    read = FastDecoder.read  # slowed down, or the first text would end meanwhile
+    monkeypatch.setattr(FastDecoder, "read", lambda *given: time.sleep(0.0005) or read(*given))
+    monkeypatch.setattr(serving, "_loaded", {})
+    ended_run(corpus.add(tiny_text), "two", max_iters=4, **SMALL)
+    first, second = (sample_tab.write("one", length=10_000) for _ in range(2))
+    next(first)
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(lambda: list(sample_tab.write("two", length=5))[-1])
+        time.sleep(0.2)
+        overlapping = pool.submit(next, second)  # it comes later, so it waits although its model is loaded
+        with pytest.raises(TimeoutError):
+            overlapping.result(0.5)
+        first.close()
+        assert len(other.result(20)) == 5
+        assert overlapping.result(20)
+    second.close()
+    assert serving._asked == []
 
 
 def test_the_benchmark_runs(capsys, monkeypatch):

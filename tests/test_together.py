@@ -99,6 +99,18 @@ def test_each_request_gets_the_text_that_it_gets_alone(layout, monkeypatch):
     assert ended(model)
 
 
+def test_of_a_long_prompt_only_what_the_model_sees_is_kept():
+    model, config = Together(made()), SampleConfig(length=3 * T, seed=8, num_samples=2)
+    prompt = "abcd" * 1000 + "dcba"
+    expected = ["".join(pieces) for pieces in zip(*stream_many(model.model, TOKENIZER, prompt, config))]
+    request = model.ask(TOKENIZER, prompt, config)
+    assert [len(text.prompt) for text in request.texts] == [T, T]
+    assert written(request) == expected
+    [reference] = written(model.ask(TOKENIZER, prompt[-T:], SampleConfig(length=3 * T, seed=8)))
+    assert reference == expected[0]
+    assert ended(model)
+
+
 @pytest.mark.parametrize("layout", ["classic", "modern"])
 def test_a_request_alone_takes_the_path_of_a_single_text(layout, monkeypatch):
     monkeypatch.setattr(Rows, "step", lambda *_: pytest.fail("there is only one text"))

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .. import disk
 from ..config import NanoGPTError, SampleConfig
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 MODELS = 3  # in memory at once
 PATIENCE = 30  # seconds that a request for another model waits
 
+Key: TypeAlias = tuple[Path, tuple[int, ...] | None]  # a run's folder, and the version of its weights
+
 _loading = threading.Lock()
-_loaded: dict[tuple[Path, tuple[int, ...] | None], Together] = {}
+_loaded: dict[Key, Together] = {}  # the one that was asked last comes last
+_asked: list[tuple[object, Key]] = []  # the requests that wait for a model, in order
 
 
 def stream(run: Run, prompt: str, config: SampleConfig) -> Iterator[tuple[str, list[str]]]:
@@ -58,24 +62,44 @@ def together(run: Run) -> Together:
 
     Weights change during training, so a model is known by the version of its weights, too.
     """
-    from ..together import Together  # here, because it imports torch
-
     key = run.folder, disk.version(run.folder / "model.safetensors")
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with _loading:
-            if key not in _loaded and _room():
-                _loaded[key] = Together(load_model(run.folder), training=lambda: bool(queue.running()))
-            if key in _loaded:
-                _loaded[key] = _loaded.pop(key)  # the newest comes last
-                return _loaded[key]
-        time.sleep(0.1)
+    request, deadline = object(), time.monotonic() + PATIENCE
+    _asked.append((request, key))
+    try:
+        while time.monotonic() < deadline:
+            with _loading:
+                if model := _turn(request, key):
+                    return model
+            time.sleep(0.1)
+    finally:
+        _asked.remove((request, key))
     raise NanoGPTError("The server is busy generating with other models. Try again in a minute.")
 
 
-def _room() -> bool:
-    """Return True if there is room for a model. If needed, forget the one that has been idle longest."""
-    idle = next((key for key, model in _loaded.items() if not model.texts), None)
+def _turn(request: object, key: Key) -> Together | None:
+    """Return the model that a request asks for, if that is loaded or can be, and no earlier request needs its place.
+
+    Where earlier requests wait for models that aren't loaded, as many of those that were loaded first take no more
+    requests, so that their texts come to an end: or a few visitors, who always ask again before they do, could keep all
+    others' models out.
+    """
+    from ..together import Together  # here, because it imports torch
+
+    before = takewhile(lambda one: one[0] is not request, list(_asked))
+    earlier = {wanted for _, wanted in before} - {key}
+    missing = earlier - _loaded.keys()
+    if key not in _loaded and not missing and _room(earlier):
+        _loaded[key] = Together(load_model(key[0]), training=lambda: bool(queue.running()))
+    ending = sorted(_loaded, key=lambda one: _loaded[one].since)[: len(missing)]
+    if key not in _loaded or key in ending:
+        return None
+    _loaded[key] = _loaded.pop(key)
+    return _loaded[key]
+
+
+def _room(needed: set[Key]) -> bool:
+    """Return True if there is room for a model. If necessary, forget the one idle longest that isn't `needed`."""
+    idle = next((key for key, model in _loaded.items() if not model.texts and key not in needed), None)
     if len(_loaded) >= MODELS and idle is not None:
         del _loaded[idle]
     return len(_loaded) < MODELS
