@@ -227,7 +227,10 @@ def field(k: Knob) -> Any:
     """Draw one setting under Advanced."""
     elem_id = f"train-{k.name.replace('_', '-')}"
     if k.choices:
-        return gr.Dropdown(list(k.choices), value=k.default, label=k.name, info=k.help, elem_id=elem_id)
+        visible = k.name != "snapshots" or not limits.is_public()  # there, no run keeps any
+        return gr.Dropdown(
+            list(k.choices), value=k.default, label=k.name, info=k.help, visible=visible, elem_id=elem_id
+        )
     info = f"{k.help}{f' Typical: {k.usual}.' if k.usual else ''}"
     return gr.Number(k.default, label=k.name, info=info, elem_id=elem_id)
 

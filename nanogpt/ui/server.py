@@ -19,6 +19,7 @@ from ..launch import counting, expiry
 from . import address, guard, scratch
 from .page import build_app, launch_options
 
+UNGUARDED = " They can change and delete everything; --public gives each visitor their own runs and texts."
 SOON, LATER = 5.0, 60.0  # seconds until the second look for jobs that nothing follows, and between later ones
 
 
@@ -52,7 +53,7 @@ def serve(host: str, port: int | None) -> None:
         print(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.", flush=True)
         if others := guard.from_outside(host):
             at = " or ".join(f"http://{one}:{demo.server_port}" for one in others)
-            print(f"Others on your network can open it at {at}.", flush=True)
+            print(f"Others on your network can open it at {at}.{'' if limits.is_public() else UNGUARDED}", flush=True)
         demo.block_thread()
 
 

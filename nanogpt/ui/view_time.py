@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain
+from .. import errors, explain, limits
 from ..config import SampleConfig, knobs
 from .drawn import drawn, points, said, told
 from .view import LATEST as SINGLE
@@ -16,10 +16,11 @@ from .view import View, opened
 if TYPE_CHECKING:
     from ..explain.opened import Opened
 
-NO_SNAPSHOTS = (
-    "This run kept no snapshots, so you see the samples of its evaluations, which have no prompt. Runs of your own "
-    "with up to 3 million parameters keep them; set snapshots to “on” under Advanced for larger ones."
+NO_SNAPSHOTS = "This run kept no snapshots, so you see the samples of its evaluations, which have no prompt."
+KEPT = (
+    "Runs of your own with up to 3 million parameters keep them; set snapshots to “on” under Advanced for larger ones."
 )
+KEPT_BY_NONE = "Runs on this server never keep them."
 NO_TEXT = (
     "The training text isn't here, so spaces and line breaks are compared with the run's last texts, and words aren't "
     "checked."
@@ -41,8 +42,13 @@ def travel(one: Opened, prompt: str, seed: Any) -> Iterator[tuple[dict[str, Any]
         if not found["milestones"]:
             yield None, f"Writing at step {found['texts'][-1]['step']:,}: text {len(found['texts'])} of {count + 1}."
     curve = points(one.run.history().rows, "train_loss")
-    notes = [str(start), NO_SNAPSHOTS if found["samples"] else "", "" if one.corpus_id else NO_TEXT]
+    notes = [str(start), no_snapshots() if found["samples"] else "", "" if one.corpus_id else NO_TEXT]
     yield found | dict(at=1, curve=curve, note=" ".join(filter(None, notes))), ""
+
+
+def no_snapshots() -> str:
+    """Return what to say of a run without snapshots."""
+    return f"{NO_SNAPSHOTS} {KEPT_BY_NONE if limits.is_public() else KEPT}"
 
 
 def slider(data: dict[str, Any]) -> dict[str, Any]:

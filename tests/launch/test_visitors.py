@@ -567,6 +567,9 @@ def test_a_browser_without_cookies_is_told_at_once(public):
         assert visit.terms().value == visitors.NO_COOKIE
     with asking("anna"):
         assert visit.terms().value == visitors.terms()
+    assert visitors.terms().startswith(
+        "Other visitors can't see your runs and texts, but the owner of this server can;"
+    )
 
 
 def test_on_one_s_own_machine_a_handler_needs_no_request(home, tiny_text):

@@ -16,7 +16,9 @@ from nanogpt.fast.packed import has_onednn
 from nanogpt.ui import guard, server
 
 
-def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, monkeypatch, capsys):
+@pytest.fixture
+def printed(home, monkeypatch, capsys):
+    """Return a function that serves a page, and returns what was printed, with PORT for the port."""
     with gr.Blocks(analytics_enabled=False) as page:
         gr.Markdown("a page")
     monkeypatch.setattr(server, "build_app", lambda: page)
@@ -25,16 +27,32 @@ def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(home, 
     monkeypatch.setattr(server.disk, "sweep_home", lambda: None)
     monkeypatch.setattr(server.counting, "start", lambda: None)  # its thread would count the texts of later tests
     monkeypatch.setattr(server, "import_torch", lambda: None)
-    monkeypatch.setattr(server, "share_the_interpreter", lambda: None)  # it concerns the whole process
-    monkeypatch.setattr(server, "keep_few_products", lambda: None)
-    server.serve("127.0.0.1", None)
-    port = page.server_port
-    page.close()
-    out, err = capsys.readouterr()
-    assert re.sub(r"Closing server running on port: \d+\n", "", out) == (
-        f"nanogpt is running at http://127.0.0.1:{port}. Press Ctrl-C to stop it.\n"
-    )
-    assert err == ""
+    # what concerns the whole process
+    for name in ("share_the_interpreter", "keep_few_products", "allow_open_files", "give_memory_back", "tidy"):
+        monkeypatch.setattr(server, name, lambda: None)
+
+    def serve() -> str:
+        server.serve("127.0.0.1", None)
+        port = page.server_port
+        page.close()
+        out, err = capsys.readouterr()
+        assert err == ""
+        return re.sub(r"Closing server running on port: \d+\n", "", out).replace(f":{port}", ":PORT")
+
+    return serve
+
+
+def test_it_says_where_the_page_is_and_nothing_of_gradio_s_own_parameters(printed):
+    assert printed() == "nanogpt is running at http://127.0.0.1:PORT. Press Ctrl-C to stop it.\n"
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_it_says_what_others_can_do_who_can_open_it(printed, monkeypatch, public):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1" if public else "")
+    monkeypatch.setattr(guard, "from_outside", lambda host: ["192.168.1.20"])
+    warning = " They can change and delete everything; --public gives each visitor their own runs and texts."
+    said = "Others on your network can open it at http://192.168.1.20:PORT."
+    assert printed().splitlines()[1] == said + ("" if public else warning)
 
 
 def no_network(*kind):
