@@ -13,10 +13,13 @@ from gradio.state_holder import SessionState
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..launch import place
+from ..presets import check_known
 from ..runs import Run, Status, queue
 from . import sample_tab
 from .parts import READING
 from .visit import visitor
+
+LONGEST = 64  # characters of the name of a run, or of another thing in a dropdown whose choices change
 
 
 def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
@@ -32,8 +35,9 @@ def start_training(
     corpus_id: str, name: str = "", preset: str = "quick", settings: dict | None = None
 ) -> dict[str, Any]:
     """Start a run on a stored text (id) or a built-in one (key). `settings` override the preset. Return its status."""
-    if not isinstance(settings or {}, dict) or {"name", "text", "preset_name", "owner"} & set(settings or {}):
+    if not isinstance(settings or {}, dict):
         raise NanoGPTError("The settings must be an object of settings by name, such as {'max_iters': 500}.")
+    check_known(settings or {})  # before they are passed on by name
     run = visitor().start(corpus_id, name, preset, **(settings or {}))
     place.attend(run)
     return run_status(run.name)
@@ -99,12 +103,15 @@ class Page(gr.Blocks):
 
         A browser may send a name, for example to refresh the plot, just before it learns that the run was deleted. The
         handlers know what to say then. This holds for dropdowns built without choices: these list what there is now.
+        Raise gr.Error for what is too long to be any name, because a session may keep it.
         """
         names = {
             place: given
             for place, (block, given) in enumerate(zip(block_fn.inputs, inputs, strict=False))
             if isinstance(block, gr.Dropdown) and not block.choices and isinstance(given, str)
         }
+        if any(len(name) > LONGEST for name in names.values()):
+            raise gr.Error(f"A name has at most {LONGEST} characters.", print_exception=False)
         inputs = [None if place in names else given for place, given in enumerate(inputs)]
         arguments = await super().preprocess_data(block_fn, inputs, state, explicit_call)
         return [names.get(place, given) for place, given in enumerate(arguments)]

@@ -99,6 +99,11 @@ def own_text(id: str, longest: int) -> tuple[gr.Textbox, gr.Button]:
     return own, use
 
 
+def own(entered: Any, longest: int) -> str:
+    """Return the text that was entered, as much of it as is shown: some views keep theirs in the session."""
+    return str(entered or "")[:longest]
+
+
 # ---- texts to begin with ---------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from .. import errors, explain
 from .drawn import drawn, said, told
 from .view import LATEST as SINGLE
-from .view import View, a_passage, a_sample, first_text, opened, own_text, text_buttons
+from .view import View, a_passage, a_sample, first_text, opened, own, own_text, text_buttons
 
 if TYPE_CHECKING:
     from ..explain.ablation import Part
@@ -102,7 +102,7 @@ def build(run: gr.Dropdown) -> View:
     sample, passage = text_buttons("attention")
     wrong = said("attention-said")
     view = drawn("attention", uses=("tokens", "text_cells"), elem_id="attention-view")
-    own, use = own_text("attention", LONGEST)
+    entered, use = own_text("attention", LONGEST)
 
     def show(name: str | None, make: Callable[[Opened], str], *how) -> dict:
         try:
@@ -117,13 +117,14 @@ def build(run: gr.Dropdown) -> View:
         return show(name, lambda one: text, str(head), at if isinstance(at, int) else None, str(note or ""))
 
     begin = lambda name: show(name, first_text)
+    use_own = lambda name, text: show(name, lambda one: own(text, LONGEST))
     again = lambda name, data: select(data, name) if data else begin(name)
     # the heads are sorted by what "Switch it off" measures
     measured = lambda run: explain.cache.version(run, explain.ablation.VIEW)
     events = [
         sample.click(lambda name: show(name, a_sample), run, [view, wrong], **SINGLE),
         passage.click(lambda name: show(name, a_passage), run, [view, wrong], **SINGLE),
-        use.click(lambda name, text: show(name, lambda one: text or ""), [run, own], [view, wrong], **SINGLE),
+        use.click(use_own, [run, entered], [view, wrong], **SINGLE),
         view.input(select, [view, run], [view, wrong], **SINGLE),
     ]
     return View(begin, [run], [view, wrong], events, again, [view], measured)

@@ -12,7 +12,7 @@ from .. import errors, explain
 from ..config import NanoGPTError
 from .drawn import drawn, said, told
 from .measuring import WAITING, in_turn
-from .view import WAITS, View, a_passage, a_sample, first_text, opened, own_text, text_buttons
+from .view import WAITS, View, a_passage, a_sample, first_text, opened, own, own_text, text_buttons
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
@@ -92,7 +92,7 @@ def build(run: gr.Dropdown) -> View:
     sample, passage = text_buttons("readout")
     wrong, text = said("readout-said"), gr.State("")
     view = drawn("readout", uses=("tokens", "text_cells"), elem_id="readout-view")
-    own, use = own_text("readout", LONGEST)
+    entered, use = own_text("readout", LONGEST)
     outputs = [view, wrong, text]
 
     def show(name: str | None, make: Callable[[Opened], str]) -> Iterator[dict]:
@@ -118,7 +118,7 @@ def build(run: gr.Dropdown) -> View:
         yield from show(name, a_passage)
 
     def use_own(name, text):
-        yield from show(name, lambda one: text or "")
+        yield from show(name, lambda one: own(text, LONGEST))
 
     def again(name, now):
         yield from show(name, lambda one: now or first_text(one))
@@ -126,6 +126,6 @@ def build(run: gr.Dropdown) -> View:
     events = [
         sample.click(use_sample, run, outputs, **WAITS),
         passage.click(use_passage, run, outputs, **WAITS),
-        use.click(use_own, [run, own], outputs, **WAITS),
+        use.click(use_own, [run, entered], outputs, **WAITS),
     ]
     return View(begin, [run], outputs, events, again, [text], waits=True)

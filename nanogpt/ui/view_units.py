@@ -11,7 +11,7 @@ from .. import errors, explain
 from ..config import NanoGPTError
 from .drawn import drawn, said, told
 from .measuring import WAITING, in_turn
-from .view import WAITS, View, a_passage, a_sample, first_text, opened, own_text, text_buttons
+from .view import WAITS, View, a_passage, a_sample, first_text, opened, own, own_text, text_buttons
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
@@ -91,7 +91,7 @@ def build(run: gr.Dropdown) -> View:
     sample, passage = text_buttons("units")
     wrong, text = said("units-said"), gr.State("")
     view = drawn("units", uses=("tokens", "text_cells"), elem_id="units-view")
-    own, use = own_text("units", LONGEST)
+    entered, use = own_text("units", LONGEST)
     outputs = [view, wrong, text]
 
     def show(name: str | None, source: Callable[[Opened], str], find: Callable[[Opened, str], dict]) -> Iterator[dict]:
@@ -116,7 +116,7 @@ def build(run: gr.Dropdown) -> View:
         yield from show(name, lambda one: now or first_text(one), lambda one, text: of_feature(one, wanted, text))
 
     def use_own(name, wanted, entered):
-        yield from show(name, lambda one: entered or "", lambda one, text: of_feature(one, wanted, text))
+        yield from show(name, lambda one: own(entered, LONGEST), lambda one, text: of_feature(one, wanted, text))
 
     def select(event: gr.EventData, name, now):
         start, end = getattr(event, "start", 0), getattr(event, "end", 0)
@@ -125,7 +125,7 @@ def build(run: gr.Dropdown) -> View:
     events = [
         sample.click(from_(a_sample), [run, feature], outputs, **WAITS),
         passage.click(from_(a_passage), [run, feature], outputs, **WAITS),
-        use.click(use_own, [run, feature, own], outputs, **WAITS),
+        use.click(use_own, [run, feature, entered], outputs, **WAITS),
         feature.input(again, [run, feature, text], outputs, **WAITS),
         # of selections, the first: a later one would be sent with the places of this one
         view.select(select, [run, text], outputs, **WAITS | dict(trigger_mode="once")),

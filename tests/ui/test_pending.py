@@ -11,14 +11,15 @@ from types import SimpleNamespace
 import gradio as gr
 import httpx
 import pytest
-from conftest import last_of, until
+from conftest import ended_run, last_of, until
 from gradio import routes, server_messages
 from gradio.queueing import EventQueue
 from gradio.state_holder import SessionState
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.ui import corpus_tab
+from nanogpt.launch import visitors
+from nanogpt.ui import corpus_tab, view_time
 from nanogpt.ui.pending import FEW, MANY, Pending, Waiting
 from nanogpt.ui.sessions import Session, Sessions, sender_now
 from nanogpt.ui.shares import Sender
@@ -230,19 +231,59 @@ def test_an_address_with_many_sessions_loses_its_own_oldest(sessions):
     assert sessions["honest"].state_data[1] == "kept"
 
 
+def answer(demo: gr.Blocks, number: int, data: list, session: str) -> str:
+    """Return what the page of a session with a visitor's cookie receives for an event."""
+    cookie = {"cookie": "nanogpt-visitor=" + "a" * 32}
+    body = dict(data=data, fn_index=number, session_hash=session)
+    httpx.post(f"{demo.local_url}gradio_api/queue/join", json=body, headers=cookie)
+    return httpx.get(f"{demo.local_url}gradio_api/queue/data?session_hash={session}", headers=cookie, timeout=60).text
+
+
+def number_of(demo: gr.Blocks, elem_id: str, event: str) -> int:
+    """Return the number of a component's event."""
+    [id] = [id for id, part in demo.blocks.items() if part.elem_id == elem_id]
+    return next(number for number, one in demo.fns.items() if one.fn and (id, event) in one.targets)
+
+
 def test_a_session_keeps_no_copy_of_what_was_sent(public_demo, pending):
     text = secrets.token_hex(2000)
     number = next(number for number, one in public_demo.fns.items() if one.api_name == "add_corpus")
-    body = dict(data=[text, "a text"], fn_index=number, session_hash="kept")
-    cookie = {"cookie": "nanogpt-visitor=" + "a" * 32}
-    httpx.post(f"{public_demo.local_url}gradio_api/queue/join", json=body, headers=cookie)
-    results = httpx.get(
-        f"{public_demo.local_url}gradio_api/queue/data?session_hash=kept", headers=cookie, timeout=30
-    ).text
-    assert '"name":"a text"' in results
+    assert '"name":"a text"' in answer(public_demo, number, [text, "a text"], "kept")
     session = public_demo.app.state_holder.session_data["kept"]
     assert session.config_values == {}
     assert text not in repr(vars(session))
+
+
+@pytest.mark.parametrize("view", ["readout", "units"])
+def test_a_session_keeps_no_more_of_a_text_than_a_view_shows(public_demo, pending, tiny_text, view):
+    me = visitors.visitor_of("a" * 32)
+    name = f"of-{view}"
+    run = ended_run(me.add_text(tiny_text), name, n_layer=1, n_head=2, n_embd=16, block_size=16, max_iters=50)
+    run.change(owner=me.id)
+    text = tiny_text[:1000] + secrets.token_hex(2000)
+    chosen = ["word-start"] if view == "units" else []
+    said = answer(public_demo, number_of(public_demo, f"{view}-use", "click"), [name, *chosen, text], name)
+    assert "process_completed" in said
+    kept = [one for one in public_demo.app.state_holder.session_data[name].state_data.values() if isinstance(one, str)]
+    assert tiny_text[:200] in kept[0]
+    assert max(map(len, kept)) <= 400
+
+
+def test_a_session_keeps_no_name_that_is_none(public_demo, pending):
+    name, asked = secrets.token_hex(2000), dict(number=1, view="tour")
+    number = number_of(public_demo, "understand-tour", "select")
+    said = answer(public_demo, number, [asked, None, name], "unnamed")
+    assert "A name has at most 64 characters." in said
+    assert name not in repr(vars(public_demo.app.state_holder["unnamed"]))
+    assert "There is no run named" in answer(public_demo, number, [asked, None, name[:64]], "named")
+
+
+def test_a_public_server_offers_no_snapshots(public_demo, monkeypatch):
+    [field] = [part for part in public_demo.blocks.values() if part.elem_id == "train-snapshots"]
+    assert field.visible is False
+    assert view_time.no_snapshots().endswith("Runs on this server never keep them.")
+    monkeypatch.setenv("NANOGPT_PUBLIC", "")
+    assert view_time.no_snapshots().endswith("set snapshots to “on” under Advanced for larger ones.")
 
 
 def test_a_pasted_text_is_set_aside_in_a_file(home, tiny_text, monkeypatch):
