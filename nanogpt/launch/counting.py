@@ -97,8 +97,17 @@ def count(id: str) -> bool:
         if time.monotonic() - began > SECONDS:
             process.kill()
         time.sleep(LOOK)
-    if process.returncode:
+    if process.returncode and is_stored(id):  # it may be added again after it was deleted
         _failed.add(id)
+    return True
+
+
+def is_stored(id: str) -> bool:
+    """Return True if a text can still be counted: it hasn't been deleted, or damaged."""
+    try:
+        corpus.load(id)
+    except NanoGPTError:
+        return False
     return True
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
+from ..launch.visitors import Visitor
 from .drawn import line
+from .visit import visitor
 
 Tell = Callable[[str], None]  # takes a progress message
 AT_ONCE = 8  # a limit, because the work outlives the page that started it
-_places = threading.BoundedSemaphore(AT_ONCE)
+EACH = 2  # of these, on a public server, for a network address: one person can be many visitors
+_working: Counter[str] = Counter()  # by network address
+_counting = threading.Lock()
 
 
 def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
@@ -22,8 +27,8 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
 
     Raise NanoGPTError if too much work is running already.
     """
-    if not _places.acquire(blocking=False):
-        raise NanoGPTError(f"{AT_ONCE} models are being published or loaded already. Try again in a minute.")
+    who = visitor()
+    begin(who)
     told: queue.Queue[tuple[str, str]] = queue.Queue()
     done: list[Any] = []
 
@@ -42,7 +47,7 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
             )
             raise
         finally:
-            _places.release()
+            end(who)
 
     threading.Thread(target=run, daemon=True).start()
     sentence, state, since = "Starting.", "running", time.monotonic()
@@ -53,6 +58,26 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
         except queue.Empty:
             continue  # only update the seconds
     yield line(sentence, state, link=getattr(done[0], "url", "") if done else "")
+
+
+def begin(who: Visitor) -> None:
+    """Count work that begins for a visitor. Raise NanoGPTError if there is too much already."""
+    with _counting:
+        if _working.total() >= AT_ONCE:
+            raise NanoGPTError(f"{AT_ONCE} models are being published or loaded already. Try again in a minute.")
+        if who.id is not None and _working[who.address] >= EACH:
+            raise NanoGPTError(
+                f"{EACH} models are being published or loaded from your network address already. Try again in a minute."
+            )
+        _working[who.address] += 1
+
+
+def end(who: Visitor) -> None:
+    """Count work that has ended."""
+    with _counting:
+        _working[who.address] -= 1
+        if not _working[who.address]:
+            del _working[who.address]
 
 
 def lines(work: Callable[[], Iterator[Any]]) -> Iterator[Any]:

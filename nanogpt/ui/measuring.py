@@ -27,7 +27,8 @@ WAITING = "Waiting until the machine is free, so that nothing is slowed down."
 OVERTAKEN = "You have opened another view that measures a model, so this one no longer waits. Open it again later."
 
 measuring = threading.Lock()  # one model at a time
-waits: dict[str, object] = {}  # on a public server, by visitor: their newest measurement, the only one that may wait
+# on a public server, by visitor, or by address without a cookie: their newest measurement, the only one that may wait
+waits: dict[str, object] = {}
 Result = TypeVar("Result")
 
 
@@ -37,7 +38,8 @@ def in_turn(results: Iterable[Result], kept: bool = False) -> Iterator[Result | 
     `kept` says that results are kept as they come. Raise NanoGPTError if waiting takes too long, or if computing takes
     longer than a public server allows. There, a visitor's newest measurement ends their earlier ones that still wait.
     """
-    id, mine = visitor().id, object()
+    who, mine = visitor(), object()
+    id = who.address if who.id == "" else who.id
     if id is not None:
         waits[id] = mine
 

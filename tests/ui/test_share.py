@@ -18,6 +18,7 @@ from gradio.helpers import special_args
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.launch import prepare
+from nanogpt.launch.visitors import Visitor
 from nanogpt.publish import code_export, hub, page_export
 from nanogpt.runs import Run
 from nanogpt.ui import following, share_tab, sign_in
@@ -148,6 +149,23 @@ def test_only_so_many_work_at_once():
     end.set()
     assert [list(one)[-1]["state"] for one in begun] == ["finished"] * following.AT_ONCE
     assert list(following.following(lambda tell: "done"))[-1]["text"] == "done"
+
+
+def test_one_address_does_not_keep_others_from_publishing(monkeypatch):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    now, end = [Visitor("a" * 32, "10.0.0.1")], threading.Event()
+    monkeypatch.setattr(following, "visitor", lambda: now[0])
+    begun = [following.following(lambda tell: end.wait(20)) for _ in range(3)]
+    for one in begun[:2]:
+        next(one)
+    now[0] = Visitor("b" * 32, "10.0.0.1")
+    with pytest.raises(NanoGPTError, match="2 models are being published or loaded from your network address already"):
+        next(following.following(lambda tell: None))
+    now[0] = Visitor("b" * 32, "10.0.0.2")
+    next(begun[2])
+    end.set()
+    assert [list(one)[-1]["state"] for one in begun] == ["finished"] * 3
+    assert following._working == {}
 
 
 def test_a_visitor_who_signed_in_shares_with_their_own_token(monkeypatch):

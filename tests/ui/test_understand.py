@@ -448,6 +448,22 @@ def test_on_a_public_server_one_measurement_waits_per_visitor(monkeypatch):
     assert measuring.waits == {}
 
 
+def test_without_cookies_one_measurement_waits_per_address(monkeypatch):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    now = [visitors.Visitor("", "10.0.0.1")]
+    monkeypatch.setattr(measuring, "visitor", lambda: now[0])
+    monkeypatch.setattr(queue, "running", lambda: ["other"])
+    monkeypatch.setattr(measuring.time, "sleep", lambda seconds: None)
+    first = measuring.in_turn([1])
+    assert next(first) is None
+    now[0] = visitors.Visitor("", "10.0.0.2")
+    second = measuring.in_turn([2])
+    assert [next(second), next(first)] == [None, None]
+    monkeypatch.setattr(queue, "running", lambda: [])
+    assert [*second, *first] == [2, 1]
+    assert measuring.waits == {}
+
+
 @pytest.mark.parametrize(("computing", "seconds"), [(ablation.measured, 6), (readout.measured, 4)])
 def test_what_a_public_server_has_measured_in_its_time_is_kept(one, monkeypatch, computing, seconds):
     """Each result takes a second here, so there is time for one of two blocks, or one of two read-outs."""

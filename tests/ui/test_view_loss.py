@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -202,6 +203,16 @@ def test_counting_waits_for_runs_and_ends_when_one_starts(text, working, monkeyp
     assert busy == []
     assert [child.killed for child in children] == [True]
     assert not counting._failed
+
+
+def test_a_text_that_was_deleted_meanwhile_is_counted_once_it_is_added_again(text, working, monkeypatch):
+    monkeypatch.setattr(queue, "waiting", lambda: [])
+    monkeypatch.setattr(queue, "running", lambda: [])
+    failed = SimpleNamespace(returncode=1, poll=lambda: 1)
+    monkeypatch.setattr(counting, "launch", lambda id: corpus.delete(id) or failed)
+    content = text.text()
+    assert counting.count(text.id)
+    assert counting.ask(corpus.add(content).id)
 
 
 @pytest.mark.slow
