@@ -9,6 +9,7 @@ import socket
 from ..config import NanoGPTError
 from ..errors import proxy_problem
 
+# hosts at which only this machine can reach the page
 ALONE = ("127.0.0.1", "localhost", "::1")
 
 

@@ -11,7 +11,7 @@ from ..publish import gif
 from . import scratch
 from .drawn import said, told
 from .parts import DOWNLOAD
-from .words import existing
+from .visit import existing
 
 NO_RUN = "There is no run to animate yet. Train one first."
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import limits
 from ..launch import visitors
+from .address import ALONE
 from .head import Head
 from .intake import Intake
 from .visit import words
@@ -105,7 +106,8 @@ def named_hosts() -> list[str]:
 
 def middleware(host: str) -> list[Middleware]:
     """Return the middleware for `launch(app_kwargs=…)`. `host` is the address that the server listens on."""
-    known = ["127.0.0.1", "localhost", "[::1]", host, *spaces_hosts(), *named_hosts()]
+    alone = [f"[{one}]" if ":" in one else one for one in ALONE]
+    known = [*alone, host, *spaces_hosts(), *named_hosts()]
     if host in EVERYWHERE:  # listening on every address: allow every name of this machine
         name = socket.gethostname()
         known += [name, socket.getfqdn(), f"{name}.local", *own_addresses(host)]

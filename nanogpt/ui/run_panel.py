@@ -16,8 +16,8 @@ from ..runs import Run, Status, archive, logs, settings
 from . import changing, gif_panel, scratch
 from .drawn import said, told
 from .parts import DOWNLOAD, QUIET, Parts
-from .visit import seen, visitor
-from .words import existing, final_loss
+from .visit import existing, seen, visitor
+from .words import final_loss
 
 NO_RUN = "There is no run yet. Press Start, or import one."
 NAMES = "lower-case letters, digits, hyphens"

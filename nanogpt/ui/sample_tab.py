@@ -17,10 +17,8 @@ from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
 from .parts import COPIED, QUIET, afterward, begun, stoppable
-from .visit import seen, visitor
-from .words import existing, trained
+from .visit import NO_MODEL, existing, seen, trained, visitor
 
-NO_RUN = "There is no trained model yet. Train one first."
 EMPTY: dict[str, Any] = dict(prompt="", texts=[], state="")
 LABELS = dict(temperature="Temperature", length="Length", num_samples="Samples")  # other settings go by their name
 AT_ONCE = 64  # generations; the rest wait in Gradio's queue
@@ -64,7 +62,7 @@ def write_many(name: str | None, prompt: str, config: SampleConfig) -> Iterator[
     """Generate with a run that the visitor sees, and yield what `serving.stream` does."""
     if not isinstance(prompt, str | None):
         raise NanoGPTError("The prompt must be a string.")
-    run = existing(name, NO_RUN)
+    run = existing(name, NO_MODEL)
     visitor().uses(run)
     yield from serving.stream(run, prompt or "", config)
 
@@ -106,7 +104,7 @@ def on_page(name, prompt, temperature, length, num_samples, top_k, top_p, seed, 
         values["seed"] = secrets.randbelow(SEEDS)
     try:
         config = entered(values)
-        sentence = f"{whose(existing(name, NO_RUN))} Seed {config.seed}."
+        sentence = f"{whose(existing(name, NO_MODEL))} Seed {config.seed}."
         yield [gr.skip(), line(sentence, "running"), config.seed]
         for start, texts in write_many(name, prompt, config):
             yield [dict(model=name, prompt=start, texts=texts, state="writing"), gr.skip(), gr.skip()]

@@ -22,8 +22,8 @@ from .following import following, lines
 from .parts import DOWNLOAD, QUIET
 from .view import LATEST
 from .view import opened as opened_run
-from .visit import visitor
-from .words import existing, final_loss
+from .visit import existing, visitor
+from .words import final_loss
 
 NO_RUN = "There is no run to share yet. Train one first."
 FILES = {  # kind of file -> (function of a run that returns its name, function of a run and `int8` that returns it)

@@ -9,10 +9,10 @@ import gradio as gr
 from .. import limits
 from ..config import NanoGPTError
 from ..publish import hub
+from .address import ALONE
 from .guard import named_hosts
 from .visit import request
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NO_TOKEN = (
     "You are not signed in to the Hub. Open Use a token and paste one with Write permission from "
     "huggingface.co/settings/tokens."
@@ -26,7 +26,7 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host")
 
 def at_home(page: gr.Blocks) -> bool:
     """Return True if the request comes from this machine: the server accepts no others, and there is no proxy."""
-    alone = getattr(page, "server_name", None) in LOOPBACK and not getattr(page, "share", False)
+    alone = getattr(page, "server_name", None) in ALONE and not getattr(page, "share", False)
     headers = getattr(request(), "headers", None) or {}
     return alone and not limits.is_public() and not named_hosts() and not any(name in headers for name in FORWARDED)
 

@@ -11,7 +11,6 @@ import gradio as gr
 
 from . import (
     missing_text,
-    sample_tab,
     view_architecture,
     view_attention,
     view_characters,
@@ -29,6 +28,7 @@ from . import (
 from .drawn import drawn, is_failure
 from .parts import QUIET
 from .view import LATEST, WAITS, View
+from .visit import trained
 
 VIEWS = {  # id: its title and the module that draws it
     "characters": ("Characters", view_characters),
@@ -150,7 +150,7 @@ def number_of(asked: Any) -> int:
 
 def is_pending(name: str | None) -> bool:
     """Return True if no run is chosen only because the list of runs isn't there yet. Choosing one opens the view."""
-    return name is None and any(sample_tab.trained())
+    return name is None and any(trained())
 
 
 def coming_to(view: View, id: str, newest: dict[str, Opening], number: int, values: Sequence[Any]) -> Iterator[dict]:

@@ -13,8 +13,7 @@ import gradio as gr
 from .. import explain
 from ..config import NanoGPTError, SampleConfig
 from ..errors import PROBLEMS
-from .visit import visitor
-from .words import existing
+from .visit import NO_MODEL, existing, visitor
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
@@ -29,7 +28,6 @@ LATEST: dict[str, Any] = SINGLE | dict(trigger_mode="always_last")  # of quick c
 # waiting takes one, and all are for such handlers, so that no other view waits for them.
 WAITS: dict[str, Any] = LATEST | dict(concurrency_limit=32, concurrency_id="waiting")
 PASSAGE = 600  # characters of a passage or a sample
-NO_RUN = "There is no trained model yet. Train one first."
 
 
 @dataclass
@@ -53,7 +51,7 @@ class View:
     def state(self, name: str | None) -> tuple | None:
         """Return what the view of a run depends on: equal if nothing has changed. None if the run can't be opened."""
         try:
-            run = existing(name, NO_RUN)
+            run = existing(name, NO_MODEL)
             return name, explain.opened.version(run), may_read_text(run), self.depends(run)
         except PROBLEMS:
             return None
@@ -64,7 +62,7 @@ def opened(name: str | None) -> Opened:
 
     Raise NanoGPTError if there is no such run, or if it has no weights yet.
     """
-    run = existing(name, NO_RUN)
+    run = existing(name, NO_MODEL)
     visitor().uses(run)
     return explain.opened.open_run(run, may_read_text(run))
 

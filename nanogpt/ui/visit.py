@@ -1,4 +1,7 @@
-"""Find out which visitor sent the current request. No other module reads the request for this."""
+"""Find out which visitor sent the current request, and what they may open.
+
+No other module reads the request for this.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ from gradio.context import LocalContext
 from starlette.requests import cookie_parser
 
 from .. import limits
+from ..config import NanoGPTError
 from ..launch import visitors
 from ..launch.visitors import Visitor
-from ..runs import Run
+from ..runs import Run, overviews
+
+NO_MODEL = "There is no trained model yet. Train one first."
 
 
 def request() -> Any | None:
@@ -35,6 +41,21 @@ def seen(name: str | None) -> Run | None:
         return None
     run = Run(name)
     return run if run.exists() and visitor().sees(run) else None
+
+
+def existing(name: str | None, none_yet: str) -> Run:
+    """Return the run with this name. Raise NanoGPTError if there is none, or if no name is given."""
+    if not name:
+        raise NanoGPTError(none_yet)
+    run = visitor().run(name)
+    run.settings()
+    return run
+
+
+def trained() -> list[Run]:
+    """Return the runs that the visitor can sample from, newest first: those that have weights and can be read."""
+    weighty = [run for run in visitor().runs() if (run.folder / "model.safetensors").exists()]
+    return [run for run, found in overviews(weighty) if found.status.state != "damaged"]
 
 
 def terms() -> gr.Textbox:

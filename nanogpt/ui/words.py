@@ -7,33 +7,17 @@ import math
 from typing import Any
 
 from .. import limits
-from ..config import NanoGPTError
 from ..durations import clock
 from ..errors import PROBLEMS
 from ..formats import read_config
 from ..holdout import epochs
 from ..launch import sizes
-from ..runs import CANCELED, History, Run, Status, elsewhere, judged_percent, kept_loss, overview, overviews, queue
+from ..runs import CANCELED, History, Run, Status, elsewhere, judged_percent, kept_loss, overview, queue
 from .drawn import line
-from .visit import seen, visitor
+from .visit import seen, trained
 
 TILES = ("Validation loss", "Time left", "Epochs", "Speed")
 DASH = "–"
-
-
-def existing(name: str | None, none_yet: str) -> Run:
-    """Return the run with this name. Raise NanoGPTError if there is none, or if no name is given."""
-    if not name:
-        raise NanoGPTError(none_yet)
-    run = visitor().run(name)
-    run.settings()
-    return run
-
-
-def trained() -> list[Run]:
-    """Return the runs that the visitor can sample from, newest first: those that have weights and can be read."""
-    weighty = [run for run in visitor().runs() if (run.folder / "model.safetensors").exists()]
-    return [run for run, found in overviews(weighty) if found.status.state != "damaged"]
 
 
 def shape(n_layer: int, n_head: int, n_embd: int, block_size: int) -> str:

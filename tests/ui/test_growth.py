@@ -20,7 +20,7 @@ from nanogpt import corpus, disk
 from nanogpt.cli import runs as command
 from nanogpt.launch.visitors import visitor_of
 from nanogpt.runs import Run, history, queue
-from nanogpt.ui import api, runs_tab, sample_tab, watching, words
+from nanogpt.ui import api, runs_tab, sample_tab, visit, watching
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 counted: dict[int, list[tuple[str, bool]]] = {}  # by thread: paths opened or listed, and whether by `os.open`
@@ -143,7 +143,7 @@ LISTS = {
     "the run to show first": watching.newest,
     "the page": watching.view,
     "the table": runs_tab.rows,
-    "the models to sample from": words.trained,
+    "the models to sample from": visit.trained,
     "those of the tab": lambda: sample_tab.choices(None),
     "the API": api.list_runs,
 }

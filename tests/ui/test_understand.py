@@ -351,7 +351,7 @@ def test_on_a_public_server_nobody_opens_another_visitors_run(one, monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     stranger = visitors.visitor_of(visitors.new_word())
     monkeypatch.setattr(view, "visitor", lambda: stranger)
-    monkeypatch.setattr("nanogpt.ui.words.visitor", lambda: stranger)
+    monkeypatch.setattr("nanogpt.ui.visit.visitor", lambda: stranger)
     with pytest.raises(NanoGPTError, match="There is no run named one"):
         view.opened("one")
     one.run.change(public=True)
