@@ -18,6 +18,7 @@ from gradio.state_holder import SessionState
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
+from nanogpt.explain import readout
 from nanogpt.launch import visitors
 from nanogpt.ui import corpus_tab, view_time
 from nanogpt.ui.pending import FEW, MANY, Pending, Waiting
@@ -255,7 +256,9 @@ def test_a_session_keeps_no_copy_of_what_was_sent(public_demo, pending):
 
 
 @pytest.mark.parametrize("view", ["readout", "units"])
-def test_a_session_keeps_no_more_of_a_text_than_a_view_shows(public_demo, pending, tiny_text, view):
+def test_a_session_keeps_no_more_of_a_text_than_a_view_shows(public_demo, pending, tiny_text, monkeypatch, view):
+    for size, value in dict(STEPS=1, FITTED_ON=64, JUDGED_BY=64).items():
+        monkeypatch.setattr(readout, size, value)
     me = visitors.visitor_of("a" * 32)
     name = f"of-{view}"
     run = ended_run(me.add_text(tiny_text), name, n_layer=1, n_head=2, n_embd=16, block_size=16, max_iters=50)
