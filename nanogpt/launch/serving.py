@@ -42,7 +42,7 @@ def stream(run: Run, prompt: str, config: SampleConfig) -> Iterator[tuple[str, l
         while not ended:
             texts = request.written()
             yield start, texts
-            ended = request.wait(pause(model.texts, sum(map(len, texts))))
+            ended = request.wait(pause(model.texts, len(start) + sum(map(len, texts))))
         yield start, request.written()
 
 
