@@ -122,11 +122,13 @@ def write(
 ) -> Run:
     """Write the run folder, with `more` files in it. Raise Taken if a name is given and taken."""
     settings, files = settings_of(text, recipe, owner), {**files_of(recipe), **(more or {})}
+    chosen = name or free_name(text.name)
     while True:
         try:
-            return Run.create(name or free_name(text.name), settings, files)
-        except Taken:
-            if name:
+            return Run.create(chosen, settings, files)
+        except Taken:  # by another start, perhaps, unless the name still counts as free
+            refused, chosen = chosen, name or free_name(text.name)
+            if chosen == refused:
                 raise
 
 

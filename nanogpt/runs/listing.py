@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,15 @@ def users_of(corpus_id: str) -> tuple[list[str], list[str]]:
 
 
 def free_name(wanted: str) -> str:
-    """Turn `wanted` into a free name for a run, adding -2, -3, ... if it is taken."""
+    """Turn `wanted` into a free name for a run, adding -2, -3, ... if it is taken.
+
+    A folder "Diary" takes the name diary: Windows and macOS ignore case, so the run's folder would be the same one.
+    """
     base = slug(wanted)[:56].strip("-") or "run"
-    taken = {run.name for run in all_runs()} | {path.name for path in (home() / "checkpoints").glob("*")}
+    taken = {run.name for run in all_runs()} | {_folded(path.name) for path in (home() / "checkpoints").glob("*")}
     return next(name for i in range(1, 100_000) if (name := base if i == 1 else f"{base}-{i}") not in taken)
+
+
+def _folded(name: str) -> str:
+    """Return a name such that two have the same one if any system takes them for the same file."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -98,6 +98,13 @@ def test_two_starts_at_once_without_a_name_get_one_each(text, monkeypatch):
     assert prepare.new_run("", text, max_iters=10, **TINY).name == "a-play-3"
 
 
+def test_a_name_that_counts_as_free_but_is_taken_ends_the_start(text, monkeypatch):
+    prepare.new_run("one", text, max_iters=10, **TINY)
+    monkeypatch.setattr(prepare, "free_name", lambda like: "one")
+    with pytest.raises(NanoGPTError, match="already a run named one"):
+        prepare.new_run("", text, max_iters=10, **TINY)
+
+
 # --- resuming ------------------------------------------------------------------------------------------------------
 
 

@@ -120,6 +120,12 @@ def test_a_free_name_is_the_wanted_one_or_the_next(home):
         a_run(free_name(title))
 
 
+@pytest.mark.parametrize("folder", ["Diary", "DIARY"])
+def test_a_folder_that_differs_only_in_case_takes_the_name(home, folder):
+    (home / "checkpoints" / folder).mkdir(parents=True)
+    assert free_name("diary") == "diary-2"
+
+
 # --- creating, listing, deleting -----------------------------------------------------------------------------------
 
 
