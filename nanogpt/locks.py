@@ -27,6 +27,7 @@ else:
 
 LOOK = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # NONBLOCK: never wait, even if the file is a pipe
 PAUSE = 0.02  # seconds between two attempts to take a lock
+TRIES = 100  # to open a file that others create and delete in between
 TAKEN = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}  # another process holds it
 
 _mine: dict[tuple[int, int], int] = {}  # the locks this process holds: the file's device and inode, its open handle
@@ -122,18 +123,18 @@ def _release(identity: tuple[int, int], path: Path | None) -> None:
 
 def _open(path: Path) -> int:
     """Open a lock file, creating it if needed. Reading is enough to lock another user's file with flock."""
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            return os.open(path, os.O_RDWR)
-        except PermissionError:
-            return os.open(path, LOOK)
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:  # created since
-        return os.open(path, os.O_RDWR)
-    if sys.platform != "win32":
-        os.fchmod(handle, os.fstat(handle).st_mode & 0o777 | 0o444)  # all may look, like at a run's other files
-    return handle
+    for _ in range(TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                return os.open(path, os.O_RDWR)
+            except PermissionError:
+                return os.open(path, LOOK)
+        with contextlib.suppress(FileExistsError):  # created since, and perhaps deleted again
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            if sys.platform != "win32":
+                os.fchmod(handle, os.fstat(handle).st_mode & 0o777 | 0o444)  # all may look, like at a run's other files
+            return handle
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))  # a link to nothing
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

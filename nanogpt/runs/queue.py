@@ -225,7 +225,7 @@ def turn(name: str, *devices: str, count: int = 1, alone: bool = False) -> Itera
             time.sleep(SOON)
         for device in taken:
             now = folder() / f"{device}{of}.now"
-            held.callback(now.unlink, missing_ok=True)  # before the next run gets the device
+            held.callback(_delete, now)  # before the next run gets the device
             write_whole(now, name)  # from here on, Stop writes the stop file; if it came before, the ticket is gone
         _ticket_of(name)
         tickets.leave(name)
@@ -243,12 +243,17 @@ def _take(held: ExitStack, devices: tuple[str, ...], count: int, of: str) -> lis
             with contextlib.suppress(locks.Held):
                 locked.enter_context(locks.held(folder() / f"{device}{of}.lock", passing=bool(of)))
                 taken.append(device)
-                with contextlib.suppress(OSError):
-                    (folder() / f"{device}{of}.now").unlink()  # of a run that was killed
+                _delete(folder() / f"{device}{of}.now")  # of a run that was killed
             if len(taken) == count:
                 held.enter_context(locked.pop_all())
                 return taken
     return []
+
+
+def _delete(now: Path) -> None:
+    """Delete the file that says which run uses a device. If that fails, it counts for nothing once the lock is free."""
+    with contextlib.suppress(OSError):  # Windows can't delete it while a look at the queue has it open
+        now.unlink()
 
 
 def _ticket_of(name: str) -> Path:

@@ -126,6 +126,27 @@ def test_a_lock_whose_file_was_deleted_meanwhile_is_tried_again(tmp_path, monkey
     assert len(taken) == 2
 
 
+def test_a_lock_file_that_comes_and_goes_is_opened_in_the_end(tmp_path, monkeypatch):
+    lock, opened, times = tmp_path / ".lock", os.open, iter(range(100))
+
+    def late(path, flags, *mode):
+        if path == lock and flags & os.O_EXCL and next(times) < 3:
+            raise FileExistsError  # by a holder that deletes it before it can be opened
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", late)
+    with locks.held(lock, passing=True):
+        assert locks.is_mine(lock)
+
+
+@posix
+def test_a_lock_that_is_a_link_to_nothing_is_not_waited_for(tmp_path):
+    lock = tmp_path / ".lock"
+    lock.symlink_to(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError), locks.held(lock, patience=10):
+        pytest.fail("it was held")
+
+
 @posix
 def test_a_released_lock_is_free_even_while_a_child_process_has_its_file_open(tmp_path):
     lock = tmp_path / ".lock"

@@ -187,6 +187,22 @@ def test_a_turn_that_ends_in_an_error_gives_the_device_back(home):
     assert queue.running() == queue.waiting() == []
 
 
+def test_a_turn_ends_without_an_error_while_a_look_has_its_file_open(home, monkeypatch):
+    unlink = Path.unlink
+
+    def refuse(path, missing_ok=False):
+        if path.suffix == ".now":
+            raise PermissionError(13, "The process cannot access the file")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with queue.turn("one", "cpu"):
+        assert queue.running() == ["one"]
+    assert queue.running() == []
+    with queue.turn("two", "cpu"):
+        assert queue.running() == ["two"]
+
+
 @pytest.mark.slow
 def test_each_of_several_gpus_trains_a_run(home):
     gpus = ("cuda-0", "cuda-1")
