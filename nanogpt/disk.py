@@ -51,6 +51,26 @@ def write_whole(path: Path, content: str | bytes | Iterable[bytes | memoryview])
         _replace(temporary, path)
 
 
+def move(finished: Path, path: Path) -> None:
+    """Move a finished file, such as a download, into place atomically, and have it reach the disk first."""
+    sync(finished)
+    _replace(finished, path)
+
+
+def sync(path: Path) -> None:
+    """Have a finished file reach the disk, or the names in a folder, so that a power failure can't undo it."""
+    if path.is_dir():
+        with suppress(OSError):  # Windows opens no folders, and some network file systems can't do this
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        return
+    with path.open("r+b") as file:  # Windows syncs only what may be written
+        os.fsync(file.fileno())
+
+
 def _replace(temporary: Path, path: Path) -> None:
     """Call os.replace, retrying for up to two seconds: Windows refuses while another process has the file open."""
     for _ in range(40):

@@ -160,6 +160,22 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(home, monkey
     assert held_locks(home) == []
 
 
+def test_a_move_is_tried_again_while_another_program_has_the_file_open(home, monkeypatch):
+    replace, tries = os.replace, iter(range(100))
+
+    def refuse_twice(*paths):
+        if next(tries) < 2:
+            raise PermissionError(errno.EACCES, "The process cannot access the file")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", refuse_twice)
+    (home / "new").write_text("new")
+    (home / "a").write_text("old")
+    disk.move(home / "new", home / "a")
+    assert (home / "a").read_text() == "new"
+    assert not (home / "new").exists()
+
+
 def test_a_write_does_not_bring_a_deleted_folder_back(home):
     with pytest.raises(FileNotFoundError):
         disk.write_whole(home / "gone" / "a", "text")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def _download(api: HfApi, repo: str, folder: Path) -> bool:
             if hash_of(disk.read(path)) != wanted:
                 raise Damaged(f"{name} did not arrive as the job uploaded it.")
             (folder / name).parent.mkdir(exist_ok=True)
-            os.replace(path, folder / name)
+            disk.move(path, folder / name)
     return True
 
 
@@ -97,16 +96,20 @@ def _cut_off_rest(path: Path) -> None:
 def _put_in_place(folder: Path, run: Run) -> None:
     """Move the files into the run folder one by one, the log last: it says how the run ended.
 
-    Earlier snapshots don't go to a job, so they stay: up to the step from which it resumed the run.
+    All of it reaches the disk, because the other copy is deleted afterwards. Earlier snapshots don't go to a job, so
+    they stay: up to the step from which it resumed the run.
     """
     if (step := _first_step(folder, run)) is not None:
         snapshots.cut_back(run.folder, step)
     for path in (folder / "snapshots").glob("*"):
         (run.folder / "snapshots").mkdir(exist_ok=True)
-        os.replace(path, run.folder / "snapshots" / path.name)
+        disk.move(path, run.folder / "snapshots" / path.name)
     files = [path for path in folder.iterdir() if path.is_file()]
     for path in sorted(files, key=lambda path: (path.name in GROWING, path.name == "metrics.jsonl")):
-        os.replace(path, run.folder / path.name)
+        disk.move(path, run.folder / path.name)
+    for changed in (run.folder / "snapshots", run.folder):
+        if changed.exists():
+            disk.sync(changed)
 
 
 def _first_step(folder: Path, run: Run) -> int | None:

@@ -6,16 +6,14 @@ A pull accepts only safetensors and JSON, and checks their sizes before download
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from .. import limits
+from .. import disk, limits
 from ..config import NanoGPTError
-from ..disk import size
 from ..formats import config_files, load_model, read_config, weights_bytes
 from ..runs import Run, archive, checks, free_name
 from ..tokenizer import load_tokenizer
@@ -61,13 +59,15 @@ def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
             )
         for name, bytes_there in there.items():
             if bytes_there > (most := limits.archive_bytes(archive.FILES[name])):
-                raise NanoGPTError(f"{name} in {repo} is {size(bytes_there)}; at most {size(most)} is allowed.")
+                raise NanoGPTError(
+                    f"{name} in {repo} is {disk.size(bytes_there)}; at most {disk.size(most)} is allowed."
+                )
         for name, bytes_there in there.items():
-            tell(f"Downloading {name}, {size(bytes_there)}.")
+            tell(f"Downloading {name}, {disk.size(bytes_there)}.")
             path = Path(api.hf_hub_download(repo, name, revision=head.sha, local_dir=folder.parent / "fetched"))
             if path.stat().st_size != bytes_there:
                 raise NanoGPTError(f"The download of {name} from {repo} is incomplete. Try again.")
-            os.replace(path, folder / name)
+            disk.move(path, folder / name)
         return str(head.sha)
 
 

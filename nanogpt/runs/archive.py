@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from .. import corpus, disk, limits, zips
 from ..config import NanoGPTError
-from ..paths import home
+from ..paths import home, new_name
 from .checks import TO_CONTINUE, check_folder, check_lengths
 from .listing import free_name
 from .logs import log_text
@@ -116,7 +116,7 @@ def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = 
     """Turn a `scratch` folder into a run, adding `more` to its run.json. Raise NanoGPTError if it is not valid."""
     check_lengths(folder)
     settings = check_folder(folder)
-    name = named(settings["name"])
+    name = new_name(named(settings["name"]))
     text = {**_text_here(settings, owner), "name": corpus.title_of(settings["corpus"]["name"]) or "Untitled"}
     about = {**settings, "name": name, "owner": owner, "corpus": text, **more}
     if "public" in settings:
@@ -124,6 +124,8 @@ def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = 
     if not (folder / TO_CONTINUE).exists():
         about["checkpoint"] = False  # it was left out, so the run can't be resumed
     (folder / "run.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8", newline="")
+    for path in folder.iterdir():
+        disk.sync(path)  # before the folder gets its name, as if it had been written by `write_whole`
     run = Run(name)
     run.take(folder)
     return run

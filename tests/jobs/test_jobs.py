@@ -23,7 +23,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT, ended_run, until
 from fake_hub import MAYA, OLGA, READER, Hub, Refusal
-from huggingface_hub import CommitOperationAdd, JobInfo
+from huggingface_hub import CommitOperationAdd, HfApi, JobInfo
 
 from nanogpt import corpus, memory
 from nanogpt.cli.main import main
@@ -34,7 +34,7 @@ from nanogpt.jobs.refusals import Unreachable
 from nanogpt.launch import local, prepare
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, queue, snapshots
-from nanogpt.runs.job import job_of, open_job
+from nanogpt.runs.job import Job, job_of, open_job
 
 SHAPE = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=10)
 TINY = [part for name, value in SHAPE.items() for part in (f"--{name.replace('_', '-')}", str(value))]
@@ -581,6 +581,32 @@ def test_snapshots_from_before_a_job_stay_up_to_where_it_started(signed_in, tiny
         assert bring_back(api, "maya/back", run)
         found = {step: snapshots.path_of(run.folder, step).read_bytes() for step in snapshots.steps_in(run.folder)}
         assert found == {0: b"here", 4: b"there", 10: b"there"}
+
+
+def test_what_returns_is_on_the_disk_before_the_other_copy_is_deleted(signed_in, tiny_text, monkeypatch):
+    run = made(tiny_text, **ENDLESS)
+    run.event("started", step=0, device="CPU")
+    names = ["run.json", "config.json", "tokenizer.json", "metrics.jsonl", "snapshots/4.safetensors"]
+    returned(run, {"snapshots/4.safetensors": b"there"})
+    sync, done = os.fsync, []
+
+    def note(handle):
+        done.append(os.fstat(handle).st_ino)
+        sync(handle)
+
+    def delete(api, repo, **options):
+        done.append("deleted")
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(HfApi, "delete_repo", delete)
+    monkeypatch.setattr(Job, "repo", "maya/back")
+    follower = follow.Follower(run, job_of(run.folder), print)
+    follower.api, _ = ours.signed_in(MAYA)
+    follower.come_back("")
+    follower.close()
+    before = done[: done.index("deleted")]
+    assert [name for name in names if (run.folder / name).stat().st_ino not in before] == []
+    assert run.folder.stat().st_ino in before
 
 
 def test_a_job_that_did_not_come_to_train_takes_no_snapshot_away(signed_in, tiny_text):

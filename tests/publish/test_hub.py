@@ -612,6 +612,8 @@ def test_a_pulled_run_has_the_name_that_was_asked_for(hub, run, capsys):
     assert Run("mine").settings()["name"] == "mine"
     assert main(["pull", "maya/play", "--name", "mine"]) == 2
     assert main(["pull", "maya/play", "--name", "../mine"]) == 2
+    assert main(["pull", "maya/play", "--name", "con"]) == 2  # a device on Windows
+    assert not Run("con").exists()
     assert main(["pull", "maya/gone"]) == 2
     assert "no repository maya/gone" in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import os
 import secrets
 import stat
 import struct
@@ -568,6 +569,21 @@ def test_a_run_with_a_row_for_each_of_many_steps_is_imported(file, trained):
 @pytest.mark.parametrize("row", ["{}", '{"step":1}', '{"step":1,"text":5}', '{"step":"1","text":"x"}'])
 def test_a_sample_that_is_none_is_refused(file, trained, row):
     refused(file, changed(trained, samples__jsonl=row + "\n"), "samples.jsonl")
+
+
+def test_an_import_is_on_the_disk_before_it_has_its_name(file, trained, home, monkeypatch):
+    synced, sync = [], os.fsync
+
+    def note(handle):
+        if not (home / "checkpoints" / "one").exists():
+            synced.append(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    file.write_bytes(trained)
+    files = list(unpack(file, named=lambda _: "one").folder.iterdir())
+    assert len(files) >= len(archive.NEEDED)
+    assert {path.stat().st_ino for path in files} <= set(synced)
 
 
 def test_what_was_imported_can_write(file, trained):
