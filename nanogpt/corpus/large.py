@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from .. import disk
+from ..config import NanoGPTError
 from ..holdout import train_length
 from ..tokenizer import Tokenizer
 from .pieces import PIECE, Pieces
@@ -24,8 +26,8 @@ from .reading import utf8
 from .report import as_counts, count_into
 
 T = TypeVar("T")
-SAMPLE = 8_000_000  # characters of a text that its report looks at, besides counting all of them
-AT_LEAST = 4_000  # characters of the sample from each piece
+SAMPLE = 8_000_000  # characters of a text that its report looks at, or up to twice as many; all of them are counted
+AT_LEAST = 4_000  # characters of the sample from a piece
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,29 @@ class Written:
     sha256: str
     counts: dict[str, int]  # how often each character occurs, in code point order
     sample: str  # beginnings of its pieces, in order
+
+
+class Sample:
+    """Beginnings of the pieces of a text, evenly spread over it, although how long it is isn't known before its end.
+
+    Of many short files, which are a piece each, only each second one is kept, then each fourth, and so on.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.length = self.seen = 0  # in characters, and in pieces
+        self.every = 1  # piece of so many is kept
+
+    def add(self, text: str, most: int) -> None:
+        """Take up to `most` characters of the next piece."""
+        if self.seen % self.every == 0:
+            self.parts.append(text[:most])
+            self.length += len(self.parts[-1])
+        self.seen += 1
+        if self.length >= 2 * SAMPLE:
+            self.every *= 2
+            self.parts = self.parts[::2]
+            self.length = sum(map(len, self.parts))
 
 
 def finished(steps: Generator[float, None, T]) -> T:
@@ -57,23 +82,42 @@ def scaled(steps: Generator[float, None, T], start: float, end: float) -> Genera
 
 
 def write_text(path: Path, pieces: Pieces, size: int) -> Generator[float, None, Written]:
-    """Write the pieces of a text in UTF-8, made from files of `size` bytes. Yield how much is done."""
-    digest, counts, sample = hashlib.sha256(), np.zeros(0x110000, dtype=np.int64), []
+    """Write the pieces of a text in UTF-8, made from files of `size` bytes. Yield how much is done.
+
+    Raise NanoGPTError if the disk has no room for the tokens of what has been written.
+    """
+    digest, counts, sample, characters = hashlib.sha256(), np.zeros(0x110000, dtype=np.int64), Sample(), 0
     with path.open("xb") as file:
         for text in pieces:
             data = utf8(text)
             file.write(data)
             digest.update(data)
             count_into(counts, text)
-            sample.append(text[: max(AT_LEAST, len(text) * SAMPLE // size)])
+            sample.add(text, max(AT_LEAST, len(text) * SAMPLE // size))
+            characters += len(text)
+            check_room(path.parent, characters)  # or more, but only the whole alphabet will tell
             yield pieces.read / size
         _finish(file)
-    return Written(digest.hexdigest(), as_counts(counts), "".join(sample))
+    return Written(digest.hexdigest(), as_counts(counts), "".join(sample.parts))
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raise NanoGPTError if fewer than `needed` bytes of the disk that a folder is on are free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise NanoGPTError(
+            f"Storing this text takes at least {disk.size(needed)} more, but only {disk.size(free)} of the disk are "
+            "free. Free some, or set NANOGPT_HOME to a folder on another disk."
+        )
 
 
 def write_tokens(path: Path, text: Path, tokenizer: Tokenizer, characters: int) -> Generator[float, None, None]:
-    """Write the ids of a text of `characters` characters, as np.save does. Yield how much is done."""
+    """Write the ids of a text of `characters` characters, as np.save does. Yield how much is done.
+
+    Raise NanoGPTError if the disk has no room for them.
+    """
     count, done, kind = 0, 0, tokenizer.encode_array("").dtype
+    check_room(path.parent, characters * kind.itemsize)
     with path.open("xb") as file:
         _write_header(file, count, kind)
         for part in parts(text, train_length(characters)):

@@ -16,7 +16,7 @@ from .decoding import Decoded, NotText, certain, decode, is_headless
 from .encoding import codec_of, is_utf8, label
 from .fields import NoField, field_of, has_fields
 from .files import File, OnDisk, readable
-from .repairs import Repaired, repair, together
+from .repairs import Repaired, repair, successful, together
 from .wide import is_narrow, orders, parts_of
 
 WHOLE = 20_000_000  # bytes of a file, or of a text, that is read at once
@@ -40,7 +40,7 @@ class Pieces:
         self._about: Decoded | None = None  # the file that is being read
         self._notes: list[str] = []
         self._encodings: dict[str, None] = {}
-        self._found: list[list[Repaired]] = []
+        self._found: list[Repaired] = []  # by all repairs so far
 
     def __iter__(self) -> Iterator[str]:
         """Yield the pieces. A file that doesn't end with a newline gets one if another file follows."""
@@ -48,8 +48,7 @@ class Pieces:
         for file in self.files:
             for number, text in enumerate(self.texts(file)):
                 if number == 0 and last != "\n":
-                    yield "\n"
-                    last = "\n"
+                    text = "\n" + text
                 yield text
                 last = text[-1:] or last
 
@@ -80,7 +79,7 @@ class Pieces:
         instead = {} if is_whole else {"gutenberg": Books().fix}
         for text in pieces if is_whole else uncut(pieces):
             text, repaired = repair(text, self.decline, self.accept, instead)
-            self._found.append(repaired)
+            self._found = together(self._found, repaired)
             yield text
 
     def is_no_text(self, file: File) -> bool:
@@ -136,7 +135,7 @@ class Pieces:
     @property
     def repairs(self) -> tuple[Repaired, ...]:
         """The clean-ups that found something, whether they were applied or declined."""
-        return together(self._found)
+        return successful(self._found)
 
 
 def without(names: list[str], field: str | None) -> str:

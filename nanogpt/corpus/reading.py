@@ -13,7 +13,7 @@ from ..limits import limit
 from .decoding import refuse_binary
 from .files import File, InMemory, files_at, printable
 from .pieces import WHOLE, Pieces, listed
-from .repairs import Repaired, repair, together
+from .repairs import Repaired, repair, successful
 from .report import Report
 
 MIN_CHARACTERS = 1_000
@@ -122,7 +122,7 @@ def _from_paste(pasted: str, decline: Collection[str], accept: Collection[str]) 
     check_nulls(pasted)  # before the clean-up deletes them: the same text as a file is refused, too
     refuse_binary(data, "The text")
     text, found = repair(pasted, decline, accept)
-    return Reading(text, "Pasted text", "pasted", "Unicode", repairs=together([found]))
+    return Reading(text, "Pasted text", "pasted", "Unicode", repairs=successful(found))
 
 
 def utf8(text: str) -> bytes:

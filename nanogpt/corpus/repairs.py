@@ -77,14 +77,19 @@ def _repaired(key: str, count: int, applied: bool, text: str, fixed: str) -> Rep
     return Repaired(key, count, applied, first_place(text, fixed) if count else None)
 
 
-def together(found: list[list[Repaired]]) -> tuple[Repaired, ...]:
-    """Add up what was found in several files, leaving out repairs that found nothing."""
-    return tuple(_sum(each) for each in zip(*found) if any(one.count for one in each))
+def together(found: list[Repaired], more: list[Repaired]) -> list[Repaired]:
+    """Add what all repairs found in a piece of a text to what they have found before, if anything."""
+    return [_sum(*each) for each in zip(found, more)] if found else more
 
 
-def _sum(found: tuple[Repaired, ...]) -> Repaired:
-    first = next(one for one in found if one.count)
-    return Repaired(first.key, sum(one.count for one in found), any(one.applied for one in found), first.place)
+def _sum(one: Repaired, other: Repaired) -> Repaired:
+    first = one if one.count else other
+    return Repaired(first.key, one.count + other.count, one.applied or other.applied, first.place)
+
+
+def successful(found: list[Repaired]) -> tuple[Repaired, ...]:
+    """Leave out the repairs that found nothing."""
+    return tuple(one for one in found if one.count)
 
 
 def _newlines(text: str) -> tuple[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Collection, Generator
 from datetime import UTC, datetime
 
@@ -51,19 +50,7 @@ def adding(
     pieces = Pieces(files_of(source), encoding, decline, accept, field, source_title(source))
     size = sum(file.size for file in pieces.files)
     check_size(size)
-    _check_room(size)
     return (yield from _adding_large(pieces, size, name, owner))
-
-
-def _check_room(size: int) -> None:
-    """Raise NanoGPTError if the disk has no room for a text of `size` bytes and its tokens."""
-    corpora().mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(corpora()).free
-    if 2 * size > free:
-        raise NanoGPTError(
-            f"Storing this text takes about {disk.size(2 * size)}, but only {disk.size(free)} of the disk are free. "
-            "Free some, or set NANOGPT_HOME to a folder on another disk."
-        )
 
 
 def _adding_large(pieces: Pieces, size: int, name: str, owner: str | None) -> Generator[float, None, Corpus]:

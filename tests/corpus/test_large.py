@@ -155,12 +155,52 @@ def test_stopping_leaves_nothing_behind(tmp_path, capsys):
     assert with_progress(corpus.adding([path])).large
 
 
-def test_a_full_disk_is_noticed_before_anything_is_read(tmp_path, monkeypatch):
+def free_bytes(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+
+def test_a_full_disk_is_noticed_early(tmp_path, monkeypatch):
     path = write(tmp_path, TEXT.encode())
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
-    with pytest.raises(NanoGPTError, match=r"takes about .*, but only 1\.0 kB of the disk are free"):
-        corpus.add([path])
+    free_bytes(1_500, monkeypatch)
+    shares: list[float] = []
+    with pytest.raises(NanoGPTError, match=r"takes at least .* more, but only 1\.5 kB of the disk are free"):
+        shares.extend(corpus.adding([path]))
+    assert max(shares) < 0.2
     assert list(store.corpora().iterdir()) == []
+
+
+@pytest.mark.parametrize(("distinct", "refused"), [(200, False), (300, True)])
+def test_the_tokens_of_a_large_alphabet_take_two_bytes(tmp_path, monkeypatch, distinct, refused):
+    text = "plain text\n" * 1_000 + "".join(map(chr, range(0x4E00, 0x4E00 + distinct)))
+    free_bytes(round(1.5 * len(text)), monkeypatch)  # once the text has been written
+    path = write(tmp_path, text.encode())
+    with pytest.raises(NanoGPTError, match="of the disk are free") if refused else contextlib.nullcontext():
+        corpus.add([path])
+    assert len(list(store.corpora().iterdir())) == (not refused)
+
+
+def test_what_is_left_out_of_a_folder_needs_no_room(tmp_path, monkeypatch):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    write(folder, bytes(range(256)) * 400, "a video.mp4")
+    write(folder, WESTERN[:4_000].encode())
+    free_bytes(10_000, monkeypatch)
+    assert corpus.add([folder]).text() == WESTERN[:4_000]
+
+
+def test_the_sample_of_many_short_files_is_no_longer_than_that_of_a_long_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(large, "SAMPLE", 10_000)
+    folder = tmp_path / "mails"
+    folder.mkdir()
+    for i in range(300):
+        write(folder, (f"{i:03}" + "x" * 995 + "\r\n").encode(), f"{i:03}.txt")
+    found = pieces.Pieces(files.in_folder(folder))
+    written = large.finished(large.write_text(tmp_path / "text.txt", found, 300_000))
+    assert 5_000 < len(written.sample) < 20_000
+    sampled = [int(line[:3]) for line in written.sample.split()]
+    assert sampled == list(range(0, 300, sampled[1]))  # all over the text
+    assert [(one.key, one.count) for one in found.repairs] == [("line-endings", 300)]
+    assert written.counts["x"] == 300 * 995
 
 
 HEADER = "The Project Gutenberg eBook of A\n\n*** START OF THE PROJECT GUTENBERG EBOOK A ***\n"
