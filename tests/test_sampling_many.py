@@ -201,6 +201,7 @@ def test_the_tab_writes_several_and_says_whose_weights_they_are(trained):
     best = trained.history().best
     assert re.search(r"^Using one at step [24]: validation loss \d\.\d{3}\. Seed 5\.$", line)
     assert f"step {best['step']}:" in line
+    (trained.folder / "last.safetensors").unlink()  # which knows of no step 70
     write_whole(trained.folder / "metrics.jsonl", '{"event": "started"}\n{"step": 70, "val_loss": 2.5}\n')
     assert "step 70: validation loss 2.500" in sample_tab.whose(trained)
     assert "still training" not in sample_tab.whose(trained)
@@ -211,6 +212,7 @@ def test_the_tab_writes_several_and_says_whose_weights_they_are(trained):
 def test_the_weights_of_the_end_are_called_so_when_they_were_kept(trained):
     from nanogpt.ui import sample_tab
 
+    (trained.folder / "last.safetensors").unlink()  # which knows of none of these steps
     rows = '{"step": 70, "val_loss": 2.5}\n{"step": 90, "val_loss": 2.6}\n'
     for last, step in ((2.4, 90), (2.8, 70)):
         end = f'{{"event": "finished", "step": 90, "val_loss": 2.4, "best_val_loss": 2.5, "last_val_loss": {last}}}\n'

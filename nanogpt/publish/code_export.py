@@ -12,16 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from ..config import ModelConfig, NanoGPTError, TrainConfig
-from ..disk import checked, from_json
 from ..durations import in_words
 from ..formats import read_config
 from ..holdout import TRAIN_SHARE, train_length
 from ..layout import ROPE_THETA, Layout
 from ..paths import slug
 from ..runs import History, Run, kept_loss
+from ..runs.saved import saved_progress
 from ..timetable import Timetable
 from ..tokenizer import load_tokenizer, unit
 
@@ -130,11 +128,7 @@ def _length(train: TrainConfig, history: History, steps: int) -> int:
 
 def _windows_used(run: Run) -> int:
     """Return how many windows of the validation set each evaluation of a run used, by its checkpoint; 0 if unknown."""
-    try:
-        with safe_open(checked(run.folder / "last.safetensors"), "np") as file:
-            windows = from_json((file.metadata() or {})["progress"].encode())["windows"]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):  # none, or an older or damaged one
-        return 0
+    windows = saved_progress(run.folder).get("windows")
     return windows if isinstance(windows, int) and windows > 0 else 0
 
 

@@ -146,11 +146,11 @@ def _part(found: Any, *keys: str) -> dict[str, Any]:
 
 def _measured(history: History) -> list[dict[str, Any]]:
     """Return the measurements and how the run ended. Other events are left out, as they may name local files."""
-    rows = [{key: row[key] for key in COLUMNS if key in row} for row in history.rows]
+    rows = [{key: row[key] for key in COLUMNS if key in row} for row in history.saved_rows]
     last = history.events[-1] if history.events else {}
     if last.get("event") == "finished":
         return [*rows, {"event": "finished", **{key: last[key] for key in ENDED if key in last}}]
-    return [*rows, {"event": "stopped", "step": history.step}]
+    return [*rows, {"event": "stopped", "step": max([row["step"] for row in rows], default=history.step)}]
 
 
 def json_line(row: Mapping[str, Any]) -> str:
@@ -163,7 +163,7 @@ def offered(run: Run, repo: str, license: str | None = None, quote: bool = False
     source = RunFiles(run)  # read once, so that the weights, the card and the curves belong to the same step
     files, compared = model_files(source), judged(source)
     text = card(source, repo, compared, license, quote)
-    picture = curve.png(source.history.rows, compared.get("bigram"))
+    picture = curve.png(source.history.saved_rows, compared.get("bigram"))
     return {"README.md": text.encode(), **files, **({"loss.png": picture} if picture else {})}
 
 

@@ -39,7 +39,9 @@ class RunFiles:
 
     @cached_property
     def history(self) -> History:
-        return self.run.history()
+        history = History(self.run.folder)  # its own: the page refreshes the shared one while this is being published
+        history.refresh()
+        return history
 
     @cached_property
     def config(self) -> ModelConfig:

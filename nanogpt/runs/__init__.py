@@ -13,6 +13,6 @@ from .status import CANCELED, STOPPED_EARLY, Status, length
 __all__ = [
     "CANCELED", "STOPPED_EARLY", "Busy", "History", "Job", "Overview", "Run", "Status", "Taken", "all_runs",
     "amount_read", "archive", "checkpoint", "checks", "elsewhere", "free_name", "job", "job_of", "judged_percent",
-    "kept_loss", "kept_step", "length", "logs", "open_job", "overview", "overviews", "queue", "read_jsonl", "settings",
-    "snapshots", "users_of",
+    "kept_loss", "kept_step", "length", "logs", "open_job", "overview", "overviews", "queue", "read_jsonl", "saved",
+    "settings", "snapshots", "users_of",
 ]  # fmt: skip

@@ -139,7 +139,8 @@ def _is_metric(row: dict) -> bool:
 
 def _is_event(row: dict) -> bool:
     texts = [row["event"], row.get("message", ""), row.get("device") if row["event"] == "started" else ""]
-    return all(isinstance(text, str) for text in texts)
+    numbers = [row[key] for key in ("best_val_loss", "last_val_loss", "val_characters") if key in row]
+    return all(isinstance(text, str) for text in texts) and all(map(_is_number, numbers))
 
 
 def _is_sample(row: dict) -> bool:

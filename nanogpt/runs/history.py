@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from .. import disk
 from ..errors import explain
 from ..holdout import percent_scored
+from .saved import saved_progress
 
 
 class History:
@@ -31,6 +32,9 @@ class History:
     def __init__(self, folder: Path):
         self._metrics = Tail(folder / "metrics.jsonl", _is_logged)
         self._samples = Tail(folder / "samples.jsonl", _is_sample)
+        self._folder = folder
+        self._checkpoint: tuple[int, ...] | None = None  # the version of the checkpoint that was read
+        self.saved: dict[str, Any] = {}  # the progress in it, unless the run has ended
         self._lock = threading.Lock()  # several visitors may look at once
         self.problem = ""  # why a file can't be read, as of the last refresh
         self._start_over()
@@ -49,17 +53,30 @@ class History:
     def refresh(self) -> None:
         """Read the rows that were added to the files. A file that can't be read is a `problem`, not an exception."""
         with self._lock:
-            self.problem = ""
-            for tail in (self._metrics, self._samples):
-                try:
-                    tail.refresh()
-                except OSError as error:
-                    self.problem = explain(error)
-            if self._starts != self._metrics.starts:  # the file was replaced
-                self._start_over()
-            for row in self._metrics.rows[self._known :]:
-                self._add(row)
-            self._known = len(self._metrics.rows)
+            self._refresh_rows()
+            if self._has_new_checkpoint():
+                self.saved = saved_progress(self._folder)
+                self._refresh_rows()  # a step is logged before it is saved
+
+    def _refresh_rows(self) -> None:
+        self.problem = ""
+        for tail in (self._metrics, self._samples):
+            try:
+                tail.refresh()
+            except OSError as error:
+                self.problem = explain(error)
+        if self._starts != self._metrics.starts:  # the file was replaced
+            self._start_over()
+        for row in self._metrics.rows[self._known :]:
+            self._add(row)
+        self._known = len(self._metrics.rows)
+
+    def _has_new_checkpoint(self) -> bool:
+        """Return True if the run has not ended and its checkpoint is a new one. That of an ended run isn't needed."""
+        if self.ended:
+            return False
+        before, self._checkpoint = self._checkpoint, disk.version(self._folder / "last.safetensors")
+        return self._checkpoint != before
 
     def _add(self, row: dict) -> None:
         if is_number(row.get("step")):
@@ -101,6 +118,27 @@ class History:
     def samples(self) -> list[dict]:
         """Return the samples, in the order of their steps."""
         return self._samples.rows
+
+    @property
+    def ended(self) -> bool:
+        """Return True if the last event says how the run ended, and not that it was started, or killed since."""
+        return bool(self.events) and self.events[-1]["event"] != "started"
+
+    @property
+    def best_saved(self) -> dict[str, Any]:
+        """Return the step and the val_loss of the best weights that were written; {} before the first evaluation.
+
+        A timed run doesn't save at each evaluation, so until it has ended, only its checkpoint knows them.
+        """
+        step, loss = self.saved.get("best_step"), self.saved.get("best_val_loss", math.inf)
+        known = is_number(step) and is_number(loss) and loss < math.inf  # which it is before the first evaluation
+        return dict(step=step, val_loss=loss) if known and not self.ended else self.best or {}
+
+    @property
+    def saved_rows(self) -> list[dict]:
+        """Return the measurements up to the last save; all of them if the run has ended, or has no checkpoint."""
+        last = self.saved.get("step")
+        return self.rows if self.ended or not is_number(last) else [row for row in self.rows if row["step"] <= last]
 
     @property
     def version(self) -> tuple[int, int]:
@@ -163,10 +201,11 @@ def kept_loss(history: History) -> float | None:
     """Return the validation loss of the saved weights, in nats per character.
 
     For a finished run it is the final one, on as much of the validation set as its time allowed; before that, the best
-    estimate so far.
+    estimate that was saved.
     """
     last = history.events[-1] if history.events else {}
-    return last.get("val_loss", history.best and history.best["val_loss"])
+    loss = last.get("val_loss", history.best_saved.get("val_loss"))
+    return loss if is_number(loss) else None
 
 
 def judged_percent(history: History, settings: Mapping[str, Any]) -> int | None:
@@ -183,9 +222,15 @@ def kept_step(history: History) -> int:
 
     A run that has been extended since keeps those until an evaluation is lower than all before.
     """
-    is_last = lambda end: end["event"] == "finished" and end.get("last_val_loss", 1.0) <= end.get("best_val_loss", 0.0)
-    steps = [event.get("step", 0) for event in history.events if is_last(event)]
-    return int(max([(history.best or {}).get("step", 0), *steps]))
+    steps = [event["step"] for event in history.events if event["event"] == "finished" and _kept_the_last(event)]
+    return int(max([history.best_saved.get("step", 0), *steps]))
+
+
+def _kept_the_last(end: Mapping[str, Any]) -> bool:
+    """Return True if a run finished with last weights that were at least as good as its best ones."""
+    if not all(is_number(end.get(key)) for key in ("step", "last_val_loss", "best_val_loss")):
+        return False  # of an older version, or damaged
+    return end["last_val_loss"] <= end["best_val_loss"]
 
 
 class Tail:

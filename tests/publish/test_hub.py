@@ -377,6 +377,31 @@ def test_the_card_says_what_a_stranger_needs(hub, run):
     assert f"python -m nanogpt train {slug(text.name)}.txt" in card
 
 
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_what_is_published_of_a_run_that_trains_belongs_to_the_weights(run, monkeypatch, checkpoint):
+    history = run.history()
+    kept, count = history.best["val_loss"], len(history.rows)
+    run.event("started", step=6)
+    if checkpoint:
+        run.log(step=7, seconds=1.0, tokens=448, val_loss=0.2)  # evaluated since the last save
+    else:
+        (run.folder / "last.safetensors").unlink()
+
+    def late(source):
+        run.log(step=9, seconds=1.0, tokens=576, val_loss=0.1)
+        run.history()  # as the page does each second
+        return card.judged(source)
+
+    monkeypatch.setattr(ours, "judged", late)
+    files = ours.offered(run, "maya/play")
+    rows = [json.loads(line) for line in files["metrics.jsonl"].splitlines()]
+    assert rows.pop() == dict(event="stopped", step=6)
+    assert len(rows) == count
+    assert min(row["val_loss"] for row in rows if "val_loss" in row) == kept
+    results = front_matter(files["README.md"].decode())["model-index"][0]["results"]
+    assert results[0]["metrics"][0]["value"] == round(kept, 4)
+
+
 def test_the_card_says_on_how_much_of_the_validation_set_the_loss_is(run):
     said = lambda: ours.offered(run, "maya/play")["README.md"].decode()
     assert "Loss on the validation set, the last 10% of the text. Lower is better." in said()

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,12 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import save_file
 
 from nanogpt import disk, locks
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import write_whole
 from nanogpt.paths import slug
-from nanogpt.runs import Run, all_runs, free_name, queue, users_of
+from nanogpt.runs import Run, all_runs, free_name, kept_loss, kept_step, queue, users_of
 from nanogpt.runs.history import Tail, _rows, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -411,6 +413,40 @@ def test_a_run_canceled_before_it_began_again_is_still_one_of_our_own(home):
     run.event("stopped", message="Canceled before training started.")
     (run.folder / "model.safetensors").touch()
     assert not run.lacks_checkpoint()
+
+
+def test_while_a_run_trains_the_kept_weights_are_those_of_its_last_save(home):
+    """A timed run does not save at each evaluation."""
+    run = a_run()
+    kept = lambda: (kept_step(run.history()), kept_loss(run.history()))
+    save = lambda **progress: save_file({}, run.folder / "last.safetensors", dict(progress=json.dumps(progress)))
+    assert kept() == (0, None)
+    run.event("started", step=0)
+    run.log(step=0, val_loss=4.0)
+    assert kept() == (0, 4.0)  # there is no checkpoint yet
+    run.log(step=10, val_loss=3.0)
+    save(step=10, best_step=10, best_val_loss=3.0)
+    run.log(step=20, val_loss=2.0)
+    assert kept() == (10, 3.0)
+    assert [row["step"] for row in run.history().saved_rows] == [0, 10]
+    save(step=25, best_step=20, best_val_loss=2.0)
+    assert kept() == (20, 2.0)
+    run.log(step=30, val_loss=1.0)
+    assert kept() == (20, 2.0)
+    for damaged in (dict(best_step="x", best_val_loss=2.0), dict(best_step=20, best_val_loss=math.inf)):
+        save(**damaged)
+        assert kept() == (30, 1.0)
+    save(step=30, best_step=20, best_val_loss=2.0)
+    run.event("stopped", step=30)
+    assert kept() == (30, 1.0)
+
+
+@pytest.mark.parametrize("wrong", ["x", None, [1]])
+def test_a_last_word_without_numbers_names_the_best_weights_and_no_loss(home, wrong):
+    run = a_run()
+    run.log(step=10, val_loss=3.0)
+    run.event("finished", step=20, val_loss=wrong, best_val_loss=3.0, last_val_loss=wrong)
+    assert (kept_step(run.history()), kept_loss(run.history())) == (10, None)
 
 
 # --- status: every state, from the folder alone --------------------------------------------------------------------
