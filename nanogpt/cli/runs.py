@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from ..errors import PROBLEMS, explain, home_problem
 from ..paths import PROGRAM
 from ..runs import Run, Status, all_runs, kept_loss, queue
 from .flags import Command
+
+CHUNK = 1_000_000  # bytes of a text that are copied at once
 
 
 @queue.one_look()
@@ -68,12 +72,13 @@ def export_command(arguments: argparse.Namespace) -> int:
     check_outputs(arguments)
     files = contents(arguments)
     report = sys.stderr if "-" in files else sys.stdout
-    for file, data in files.items():
+    for file, content in files.items():
         if file == "-":
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.writelines(chunks(content))
             continue
-        write(file, data, keep=file == arguments.text)
-        print(f"{file}: {len(data) / 1e6:.2f} MB", file=report)
+        write(file, content)
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        print(f"{file}: {size / 1e6:.2f} MB", file=report)
     return 0
 
 
@@ -88,13 +93,13 @@ def check_outputs(arguments: argparse.Namespace) -> None:
             raise NanoGPTError(f"{file} is given for two outputs. Choose a file for each.")
 
 
-def contents(arguments: argparse.Namespace) -> dict[str, bytes]:
-    """Return the contents to write, by file name."""
+def contents(arguments: argparse.Namespace) -> dict[str, bytes | Path]:
+    """Return the contents to write, by file name: of a text, which may be longer than the memory, the file."""
     from .. import corpus
     from ..publish import code_export, gif, page_export
 
     run = Run(arguments.name)
-    files: dict[str, bytes] = {}
+    files: dict[str, bytes | Path] = {}
     if arguments.html:
         files[arguments.html] = page_export.html(run, arguments.int8).encode("utf-8")
     if arguments.code:
@@ -105,22 +110,33 @@ def contents(arguments: argparse.Namespace) -> dict[str, bytes]:
             print(problem, file=sys.stderr)
     if arguments.text:
         about = run.settings()["corpus"]
-        files[arguments.text] = corpus.load(about["id"], about["name"]).text().encode("utf-8")
+        files[arguments.text] = corpus.load(about["id"], about["name"]).folder / "text.txt"
     return files
 
 
-def write(file: str, data: bytes, keep: bool) -> None:
-    """Write a file atomically. With `keep`, raise NanoGPTError if it already exists with different contents."""
+def write(file: str, content: bytes | Path) -> None:
+    """Write a file atomically. Raise NanoGPTError if it is a text that would replace another one."""
     path = Path(file).resolve()  # of a link, the file that it points to
     try:
-        if keep and path.is_file() and disk.read(path) != data:
+        if isinstance(content, Path) and path.is_file() and not filecmp.cmp(path, content, shallow=False):
             raise NanoGPTError(f"{file} already exists with different contents. Choose another file name for --text.")
         if path.is_file() or not path.exists():
-            disk.write_whole(path, data)
+            disk.write_whole(path, chunks(content))
         else:  # a device, such as /dev/null, can't be replaced
-            path.write_bytes(data)
+            with path.open("wb") as device:
+                device.writelines(chunks(content))
     except OSError as error:
         raise NanoGPTError(f"Couldn't write {file}: {error.strerror}. Choose another file name.") from None
+
+
+def chunks(content: bytes | Path) -> Iterator[bytes]:
+    """Yield some content in parts that fit into memory."""
+    if isinstance(content, bytes):
+        yield content
+        return
+    with disk.opened(content) as file:
+        while part := file.read(CHUNK):
+            yield part
 
 
 def add_commands(command: Command) -> None:

@@ -54,7 +54,7 @@ def python(run: Run) -> str:
     tags |= {"clip"} if train.grad_clip else set()
     windows = _eval_windows(settings["corpus"]["characters"], model, train, history, _windows_used(run))
     words = dict(
-        name=run.name, text_file=text_file(run), reached=_reached(run, history),
+        program_file=program_file(run), text_file=text_file(run), reached=_reached(run, history),
         corpus=literal(settings["corpus"]["name"]), characters=f"{settings['corpus']['characters']:,}",
         sha256=literal(settings["corpus"].get("sha256", "")), device=DEVICES.get(train.device, BEST_DEVICE),
         train_share=TRAIN_SHARE,
@@ -64,6 +64,11 @@ def python(run: Run) -> str:
     )  # fmt: skip
     values = {**model.as_dict(), **train.as_dict(), **windows, **words, **_code(model.features)}
     return filled(TEMPLATE.read_text(encoding="utf-8"), tags, values)
+
+
+def program_file(run: Run) -> str:
+    """Return a name for the run's program that no module has: PyTorch imports `email`, and a run may have that name."""
+    return f"train-{run.name}.py"
 
 
 def text_file(run: Run) -> str:

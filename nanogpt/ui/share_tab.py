@@ -28,7 +28,7 @@ from .words import final_loss
 NO_RUN = "There is no run to share yet. Train one first."
 FILES = {  # kind of file -> (function of a run that returns its name, function of a run and `int8` that returns it)
     "page": (lambda run: f"{run.name}.html", page_export.html),
-    "code": (lambda run: f"{run.name}.py", lambda run, int8: code_export.python(run)),
+    "code": (code_export.program_file, lambda run, int8: code_export.python(run)),
 }
 ABOUT_PUBLISHING = """### Publish to the Hugging Face Hub
 If you make the repository public, anyone can load the model with `transformers` or this app. Uploads the weights,

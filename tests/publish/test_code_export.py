@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -251,6 +252,27 @@ def test_the_command_does_not_write_over_another_text(text, tmp_path, capsys):
     for _ in range(2):  # its own text may be overwritten
         assert main(["export", "kept", "--text", str(tmp_path / "play.txt")]) == 0
     assert (tmp_path / "play.txt").read_bytes() == text.text().encode("utf-8")
+
+
+def test_the_commands_of_the_readme_go_with_a_text_from_windows(text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = text.text().replace("\n", "\r\n").encode("utf-8")
+    Path("diary.txt").write_bytes(before)
+    run = made("diary", corpus.add(["diary.txt"]))
+    run.log(step=60, seconds=1.0, tokens=1, val_loss=2.0)
+    monkeypatch.setattr(corpus.Corpus, "text", None)  # a large one would fill the memory
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for command in ("export diary --code train-diary.py", "export diary --text clean.txt"):
+        assert f"nanogpt {command}" in readme
+        assert main(command.split()) == 0
+    assert "`python train-diary.py clean.txt`" in readme
+    cleaned_up = Path("clean.txt").read_bytes()
+    assert cleaned_up == before.replace(b"\r\n", b"\n")
+    assert f'text_sha256 = "{hashlib.sha256(cleaned_up).hexdigest()}"' in Path("train-diary.py").read_text("utf-8")
+    capsys.readouterr()
+    assert main(["export", "diary", "--text", "diary.txt"]) == 2
+    assert "already exists with different contents" in capsys.readouterr().err
+    assert Path("diary.txt").read_bytes() == before
 
 
 def test_a_template_s_sections():

@@ -110,6 +110,9 @@ def test_one_file_is_what_its_exporter_writes(run):
     assert Path(share_tab.take("one", "page")).read_text(encoding="utf-8") == page_export.html(run)
     assert Path(share_tab.take("one", "code")).read_text(encoding="utf-8") == code_export.python(run)
     assert Path(share_tab.take("one", "page")).name == "one.html"
+    program = Path(share_tab.take("one", "code")).name
+    assert f"    python {program}\n" in code_export.python(run)
+    assert not program.removesuffix(".py").isidentifier()  # so that no `import` finds it in place of a module
     text = Path(share_tab.take("one", "text"))
     assert text.read_text(encoding="utf-8") == corpus.listed()[0].text()
     assert f'default="{text.name}"' in code_export.python(run)  # the program finds it
@@ -292,10 +295,10 @@ def a_push_uses_the_token_once(page, hub) -> None:
 
 
 def files_are_saved(page, run: Run) -> None:
-    for button, end, write in (("page", ".html", page_export.html), ("code", ".py", code_export.python)):
+    for button, name, write in (("page", "one.html", page_export.html), ("code", "train-one.py", code_export.python)):
         with page.expect_download() as download:
             page.locator(f"#share-{button}").click()
-        assert download.value.suggested_filename == f"one{end}"
+        assert download.value.suggested_filename == name
         assert Path(download.value.path()).read_text(encoding="utf-8") == write(run)
     page.get_by_role("checkbox", name="Small web page").check()
     with page.expect_download() as download:
