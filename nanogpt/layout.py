@@ -45,5 +45,12 @@ LAYOUTS: dict[str, Layout] = {
     "modern": Layout(rotary=True, plain_norms=True, qk_norm=True, relu_squared=True, biases=False, zero_init=True),
 }
 
+
+def shape(n_layer: int, n_head: int, n_embd: int) -> str:
+    """Return the size of a model in words: "3 layers, 1 head, width 96"."""
+    layers, heads = (f"{n} {word}{'s' * (n != 1)}" for n, word in ((n_layer, "layer"), (n_head, "head")))
+    return f"{layers}, {heads}, width {n_embd}"
+
+
 # For rotary positions: below the usual 10,000, because contexts are short and the slowest pair should turn visibly, too
 ROPE_THETA = 1000.0

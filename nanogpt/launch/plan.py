@@ -18,7 +18,7 @@ from ..durations import in_words
 from ..fastest import make_step
 from ..formats import read_config
 from ..holdout import epochs, train_length
-from ..memory import needed
+from ..layout import shape
 from ..model import GPT, count_parameters
 from ..presets import PRESETS
 from ..runs import Run
@@ -170,7 +170,7 @@ class Plan:
         layout = "" if s["layout"] == MEASURED_LAYOUT else f" from the {MEASURED_LAYOUT} architecture"
         loss = f"{self.val_loss:.2f}{layout} on Tiny Shakespeare; other texts will differ."
         return (
-            f"{s['n_layer']} layers, {s['n_head']} heads, width {s['n_embd']}, context {s['block_size']} {self.unit}s: "
+            f"{shape(s['n_layer'], s['n_head'], s['n_embd'])}, context {s['block_size']} {self.unit}s: "
             f"{self.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']} sequences, "
             f"weight decay {self.weight_decay:g}.{self.shortened}"
         ) + (f" Expect a validation loss of about {loss}" if self.promises else "")
@@ -321,15 +321,3 @@ def measure_once(wanted: str) -> None:
 def _configs(settings: dict[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
     model, train = PRESETS["timed"].configs(**settings)
     return replace(model, vocab_size=vocab_size), train
-
-
-if __name__ == "__main__":
-    for name, preset in PRESETS.items():
-        shape, settings = preset.configs()
-        shape = replace(shape, vocab_size=65)
-        gb = needed(shape, settings, pick_device()) / 1e9
-        print(
-            f"{name:8} {count_parameters(shape):>11,} parameters, {gb:.1f} GB, {seconds_needed(shape, settings):,.0f} s"
-        )
-    for seconds in (10, 30, 180, 600, 3600):
-        print(f"{seconds:>5} s: {choose(seconds, 65, 1_000_000, {})}")

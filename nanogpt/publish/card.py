@@ -19,6 +19,7 @@ from .. import corpus
 from ..config import NanoGPTError
 from ..explain.baselines import BASELINES, MOST, counted, kept
 from ..formats import kind_of
+from ..layout import shape
 from ..paths import slug
 from ..runs import judged_percent, kept_loss
 from ..runs.settings import command, settings_of
@@ -133,8 +134,8 @@ def introduction(source: RunFiles) -> str:
         "nanochat": "It has rotary positions, RMSNorm and squared ReLU, and is saved as `NanoChatForCausalLM`",
     }
     return (
-        f"A small {one}-level GPT, trained from scratch on {code(text['name'])}: {config.n_layer} layers, "
-        f"{config.n_head} heads, an embedding width of {config.n_embd}, a context length of {config.block_size} {one}s "
+        f"A small {one}-level GPT, trained from scratch on {code(text['name'])}: "
+        f"{shape(config.n_layer, config.n_head, config.n_embd)}, a context length of {config.block_size} {one}s "
         f"and a vocabulary of {config.vocab_size} {one}s. {architecture[kind_of(config.features)]}; no custom code is "
         "needed to load it."
     )

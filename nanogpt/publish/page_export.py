@@ -22,7 +22,7 @@ import numpy as np
 
 from ..config import ModelConfig, NanoGPTError
 from ..durations import in_words
-from ..layout import ROPE_THETA
+from ..layout import ROPE_THETA, shape
 from ..runs import Run, kept_loss
 from ..tokenizer import LOOKALIKES, unit
 from .run_files import RunFiles
@@ -147,7 +147,7 @@ def _facts(source: RunFiles, parameters: int, int8: bool) -> str:
         facts["Precision"] = "8 bits per parameter, rounded to make the page smaller"
     facts["Alphabet"] = f"{config.vocab_size:,} characters"
     facts["Context length"] = f"{config.block_size:,} characters"
-    facts["Size"] = f"{config.n_layer} layers, {config.n_head} heads, width {config.n_embd}"
+    facts["Size"] = shape(config.n_layer, config.n_head, config.n_embd)
     facts["Architecture"] = LAYOUT_WORDS.get(str(config.layout), str(config.layout))
     if history.step:
         facts["Training"] = f"{history.step:,} steps in {in_words(history.seconds, rough=True)}"

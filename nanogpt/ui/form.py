@@ -12,13 +12,12 @@ from .. import durations, limits
 from ..config import Knob, ModelConfig, NanoGPTError, TrainConfig, knobs
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
-from ..layout import LAYOUTS
+from ..layout import LAYOUTS, shape
 from ..presets import PLANNED, PRESETS, Preset, preset
 from ..runs import queue
 from ..tokenizer import unit
 from .parts import QUIET, afterward, typed
 from .visit import visitor
-from .words import shape
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that the page can be drawn before
     from ..launch.plan import Plan
@@ -160,7 +159,7 @@ def planned(plan: Plan, tokens: int) -> str:
     """Describe the model and the training that a time budget buys."""
     s = plan.settings
     return (
-        f"{shape(s['n_layer'], s['n_head'], s['n_embd'], s['block_size'])} {plan.unit}s: "
+        f"{shape(s['n_layer'], s['n_head'], s['n_embd'])}, context {s['block_size']} {plan.unit}s: "
         f"{plan.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']} sequences, "
         f"{epochs_of(s, tokens):.1f} epochs.{plan.shortened}"
     )

@@ -12,18 +12,13 @@ from ..errors import PROBLEMS
 from ..formats import read_config
 from ..holdout import epochs
 from ..launch import sizes
+from ..layout import shape
 from ..runs import CANCELED, History, Run, Status, elsewhere, judged_percent, kept_loss, overview, queue
 from .drawn import line
 from .visit import seen, trained
 
 TILES = ("Validation loss", "Time left", "Epochs", "Speed")
 DASH = "–"
-
-
-def shape(n_layer: int, n_head: int, n_embd: int, block_size: int) -> str:
-    """Return the size of a model: "3 layers, 1 head, width 96, context 64"."""
-    layers, heads = (f"{n} {word}{'s' * (n != 1)}" for n, word in ((n_layer, "layer"), (n_head, "head")))
-    return f"{layers}, {heads}, width {n_embd}, context {block_size}"
 
 
 def nats_and_bits(loss: float) -> str:
@@ -201,7 +196,7 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
     history, found = run.history(), [["Text", str(run.settings()["corpus"]["name"])]]
     with contextlib.suppress(*PROBLEMS):  # the config can't be read: the rest is still worth showing
         model = read_config(run.folder)
-        size = shape(model.n_layer, model.n_head, model.n_embd, model.block_size)
+        size = f"{shape(model.n_layer, model.n_head, model.n_embd)}, context {model.block_size}"
         found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{count_parameters(model):,}"]]
     found += [["Device", device] for device in devices(history)[-1:]]
     found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]

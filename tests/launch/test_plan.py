@@ -223,6 +223,11 @@ def test_a_timed_run_is_resumed_for_a_time_in_words():
         prepare.new_length(before, 100, None, "soon")
 
 
+def test_a_plan_with_one_layer_and_one_head_says_so():
+    settings = dict(SIZES[0].settings, layout="modern", max_iters=20, budget=10.0, n_layer=1, n_head=1, n_embd=32)
+    assert str(Plan(settings, 100, 0.1, 1.4)).startswith("1 layer, 1 head, width 32, context ")
+
+
 def test_a_budget_that_is_not_used_up_says_when_the_run_stops():
     settings = dict(SIZES[0].settings, layout="modern", max_iters=20, budget=2760.0)
     made = lambda asked: str(Plan(settings, 100, 0.1, 1.4, asked=asked))

@@ -364,6 +364,7 @@ def test_the_card_says_what_a_stranger_needs(hub, run):
     assert [metric["value"] for metric in metrics] == [round(loss, 4), round(loss / math.log(2), 4)]
     for said in (
         text.sha256,
+        ": 1 layer, 2 heads, width 16, a context length of 16 characters and a vocabulary of ",
         f"{text.characters:,} characters",
         f"{loss:.4f}",
         "![",

@@ -374,6 +374,8 @@ def test_the_page_states_the_facts_of_its_model():
     assert facts["Context length"] == f"{config.block_size:,} characters"
     assert facts["Size"] == f"{config.n_layer} layers, {config.n_head} heads, width {config.n_embd}"
     assert "Precision" not in facts
+    small = page_export.html(made("small-facts", n_layer=1, n_head=1, n_embd=6, block_size=5))
+    assert "<dd>1 layer, 1 head, width 6</dd>" in small
 
 
 def test_the_module_is_made_from_its_text():
