@@ -51,9 +51,11 @@ class Axes:
 
     def __init__(self, points: Sequence[tuple[float, float]], bigram: float | None = None, box: Box = PLOT):
         losses = [loss for _, loss in points]
-        high = max(losses)
+        low, high = min(losses), max(losses)
+        if low == high:  # there is nothing to scale by
+            high = low + max(0.5, abs(low) / 10)
         self.box, self.right = box, max(step for step, _ in points)
-        self.steps, self.losses = ticks(0, self.right), ticks(min([*losses, bigram or high]), high)
+        self.steps, self.losses = ticks(0, self.right), ticks(min(low, bigram or high), high)
         self.bottom, self.top = self.losses[0], max(self.losses[-1], high)
 
     def x(self, step: float) -> float:

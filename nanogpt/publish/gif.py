@@ -53,7 +53,7 @@ class Story:
         """The axes of the plot, also if no loss or only one step was logged."""
         points = [point for curve in self.curves.values() for point in curve]
         low, high = min([loss for _, loss in points], default=0.0), max([loss for _, loss in points], default=1.0)
-        ends = [(0.0, high if low < high else low + 0.5), (max(1.0, self.last), low)]
+        ends = [(0.0, high), (max(1.0, self.last), low)]
         return Axes(points + ends, box=PLOT if self.font else PLOT_ALONE)
 
 

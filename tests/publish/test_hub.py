@@ -473,6 +473,11 @@ def test_the_curve_is_a_picture():
     assert curve.png(rows[:1]) == curve.png([]) == b""
 
 
+@pytest.mark.parametrize("loss", [0.0, 2.5, 1e17])
+def test_a_loss_that_stays_the_same_is_drawn(loss):
+    assert curve.png([dict(step=step, train_loss=loss) for step in (0, 10)])
+
+
 @pytest.mark.parametrize(("low", "high", "marks"), [(0, 5000, 6), (1.8, 4.2, 6), (2.0, 2.0, 1), (0.001, 0.0015, 6)])
 def test_the_marks_of_an_axis_are_round(low, high, marks):
     found = curve.ticks(low, high)
