@@ -38,7 +38,7 @@ from ..similar import did_you_mean
 from . import about, job, queue, snapshots
 from .history import History, append, as_line, forget, history_of, is_number, read_jsonl
 from .queue import Busy
-from .status import CANCELED, CONTINUE, CRASHED, START_OVER, Status, length, withdrawn_at
+from .status import CANCELED, CONTINUE, CRASHED, EXPORTED, START_OVER, Status, length, withdrawn_at
 
 TAKEN = "There is already a run named {}. Choose another name, or resume that run."
 OCCUPIED = "The folder checkpoints/{} holds files that are not a run's. Choose another name."
@@ -213,8 +213,9 @@ class Run:
             return Status("failed", message=f"The trainer did not start. {why}", **facts)
         last = history.events[-1]
         if last["event"] == "started":
-            saved = (self.folder / "last.safetensors").exists() or self.lacks_checkpoint()
-            return Status("crashed", message=f"{CRASHED} {CONTINUE if saved else START_OVER}", **facts)
+            saved = (self.folder / "last.safetensors").exists()
+            killed = f"{CRASHED} {CONTINUE if saved else START_OVER}"
+            return Status("crashed", message=EXPORTED if self.lacks_checkpoint() else killed, **facts)
         return Status(last["event"], message=last.get("message", ""), **facts)
 
     def _look(self) -> tuple[History, int, bool, bool]:

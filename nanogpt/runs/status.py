@@ -10,6 +10,7 @@ from .history import History
 CRASHED = "The training process was killed (out of memory, a full disk, or a shutdown)."
 CONTINUE = "Resume the run to continue from its last checkpoint."
 START_OVER = "Nothing was saved yet, so resume the run to start it from step 0."
+EXPORTED = "It was exported while it trained, without its checkpoint. You can still sample from it."
 CANCELED = "Canceled before training started."
 STOPPED_EARLY = "Stopped early"  # begins the message of a run that ended by patience
 WORDS = dict(

@@ -403,6 +403,10 @@ def test_a_killed_run_is_told_from_one_that_came_without_its_checkpoint(home, ev
     assert not run.lacks_checkpoint()  # no weights either: it starts from step 0
     (run.folder / "model.safetensors").touch()
     assert run.lacks_checkpoint() is lacks
+    if events == ["started"]:
+        was = "exported while it trained, without its checkpoint. You can still sample"
+        assert (was in run.status().message) is lacks
+        assert ("Resume the run" in run.status().message or "resume the run" in run.status().message) is not lacks
     (run.folder / "last.safetensors").touch()
     assert not run.lacks_checkpoint()
 
