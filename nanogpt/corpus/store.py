@@ -6,8 +6,7 @@
         corpus.json    name, source, encoding, clean-ups and characters
         report.json    the report on it, if the text is large
 
-A folder is written under a temporary name and renamed when it is complete. `python -m nanogpt.corpus FILE...` reports
-on a text of up to 20 MB without storing it.
+A folder is written under a temporary name and renamed when it is complete.
 """
 
 from __future__ import annotations

@@ -1017,22 +1017,6 @@ def test_no_python_loop_goes_through_twenty_megabytes(home):
 
 
 @pytest.mark.slow
-def test_the_command_prints_the_report_or_one_sentence(home):
-    path = write(home, "a.txt", text_of("German").encode("cp1252"))
-    command = [sys.executable, "-m", "nanogpt.corpus"]
-    told = subprocess.run(
-        [*command, str(path)], capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"}
-    )
-    assert told.returncode == 0
-    assert "Western European (Windows-1252)" in told.stdout
-    assert "schöne Müllerin" in told.stdout
-    refused = subprocess.run([*command, str(home / "none.txt")], capture_output=True, encoding="utf-8")
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == "none.txt can't be read (No such file or directory). Choose a text file.\n"
-    assert not (home / "corpora").exists()
-
-
-@pytest.mark.slow
 def test_importing_it_is_for_free():
     heavy = (
         "import sys, nanogpt.corpus; print([m for m in ('torch', 'gradio', 'charset_normalizer') if m in sys.modules])"
