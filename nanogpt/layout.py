@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """The features of a GPT. The defaults are the lecture's choices, but for biases and weights, which are GPT-2's."""
+    """The features of a GPT. The defaults are the lecture's choices; biases and initialization are GPT-2's."""
 
     rotary: bool = False  # rotate queries and keys by an angle that grows with the position; else a learned table
     plain_norms: bool = False  # RMS norm without weights, plus one after the embedding; else LayerNorm

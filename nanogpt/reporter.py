@@ -177,11 +177,15 @@ class Reporter:
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """Write the best weights even if training fails, whether the loss became NaN or memory ran out."""
+        """Write the best weights even if training fails, whether the loss became NaN or memory ran out.
+
+        The error then has the `step` at which that was.
+        """
         try:
             yield
-        except Exception:
+        except Exception as error:
             self.keep()
+            error.step = self.at.step  # type: ignore[attr-defined]
             raise
 
     def judge(self) -> tuple[float, float, int]:

@@ -93,11 +93,11 @@ class Timetable:
         self._window = math.inf  # seconds to evaluate one, the fastest
         known = {name: cost for name, cost in (costs or {}).items() if isinstance(cost, float) and cost > 0}
         most = 1.0 + size / SLOW_DISK
-        self._step, self._windows, self._evaluations = Cost(), Cost(), Cost()
+        self._step, self._per_window, self._evaluations = Cost(most=0.0), Cost(), Cost()  # a single step may be a pause
         self._samples = Cost(known.get("sample", SAMPLE), most)
         self._saves = Cost(known.get("save", size / DISK), most)
-        # seconds charged for anything but training steps, without pauses; of a resumed run, we assume that it has used
-        # its share so far
+        # seconds charged for anything but training steps, without most of a pause; a resumed run has used its share,
+        # we assume
         self._charged = overhead(config.budget) * seconds / config.budget if config.budget else 0.0
         self._apart = 0.0  # seconds of this turn spent on anything but training steps
         self._looked = (seconds, 0.0)  # when the last training step began
@@ -148,7 +148,7 @@ class Timetable:
     @property
     def _usual(self) -> float:
         """Return the seconds that a window usually takes, at most SLOWER times the fastest."""
-        return min(self._windows.usual, SLOWER * self._window)
+        return min(self._per_window.usual, SLOWER * self._window)
 
     @property
     def _evaluation(self) -> float:
@@ -257,7 +257,7 @@ class Timetable:
         before the first one of a turn, by which a timed run chooses how many windows its evaluations use.
         """
         self._apart += evaluation + sample + save + other
-        self._windows.add(window)
+        self._per_window.add(window)
         self._window = min(self._window, window or math.inf, opening or math.inf)
         self._evaluations.add(evaluation)
         self._samples.add(sample)

@@ -115,7 +115,7 @@ class Together:
     def __init__(self, model: GPT, training: Callable[[], bool] = lambda: False):
         """Prepare a model for sampling. Don't train it afterwards. It works less while a run is `training`."""
         self.training, self.looked, self.rests = training, -LOOK, False
-        self.since = time.monotonic()
+        self.since = time.monotonic()  # when it was loaded, for launch/serving.py
         self.model, c = keep_ready(model), model.config
         row = 8 * c.n_layer * c.block_size * (c.n_embd + c.n_head)  # bytes of a text's keys and values, with their ones
         # on a GPU, too, texts take turns: a recorded graph has a single position

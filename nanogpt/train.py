@@ -94,8 +94,9 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
     with queue.turn(run.name, *devices, count=count, alone=alone) as taken, run.held(), ExitStack() as shared:
         use(taken[0])
         device = pick_device(config.device, probe=True)  # only now: until its turn, another run may fill the GPU
-        tokens = corpus.load(settings["corpus"]["id"], settings["corpus"]["name"]).tokens()
-        memory.check_at_turn(read_config(run.folder), config, tokens, device)
+        text = corpus.load(settings["corpus"]["id"], settings["corpus"]["name"])
+        # its tokens get no name, which would keep the file open: on Windows, the text couldn't be deleted meanwhile
+        memory.check_at_turn(read_config(run.folder), config, text.tokens(), device)
         ranks = shared.enter_context(with_ranks(run.name, processes, taken, device))
         parts = assemble(run, device, tokenizer, ranks)
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at

@@ -390,8 +390,10 @@ def stop_all() -> None:
 def server(home: Path) -> Iterator[Server]:
     running = Server(home)
     yield running
-    stop_all()
-    running.stop()
+    try:
+        stop_all()
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from conftest import ended_run, wait_until_still
+from conftest import ended_run, until, wait_until_still
 
 from nanogpt import corpus
 from nanogpt import sample as sample_module
@@ -73,7 +73,7 @@ def test_stream_is_one_text_whatever_the_number(model):
 # --- the stop text -------------------------------------------------------------------------------------------------
 
 
-def until(text: str, stop: str) -> str:
+def up_to(text: str, stop: str) -> str:
     return text[: text.index(stop)] if stop and stop in text else text
 
 
@@ -81,13 +81,13 @@ def until(text: str, stop: str) -> str:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_text_ends_before_the_stop_text(model, stop, seed):
     whole = alone(model, seed=seed, length=100)
-    assert alone(model, seed=seed, length=100, stop=stop) == until(whole, stop)
+    assert alone(model, seed=seed, length=100, stop=stop) == up_to(whole, stop)
 
 
 def test_texts_side_by_side_end_each_for_itself(model):
     whole = together(model, num_samples=8, length=60)
     stop = next(a + b for a in "abcd" for b in "abcd" if 2 <= sum(a + b in text for text in whole) <= 7)
-    assert together(model, num_samples=8, length=60, stop=stop) == [until(text, stop) for text in whole]
+    assert together(model, num_samples=8, length=60, stop=stop) == [up_to(text, stop) for text in whole]
     lengths = [len(text) for text in together(model, num_samples=8, length=60, stop=stop)]
     assert len(set(lengths)) > 2
 
@@ -97,7 +97,7 @@ def test_nothing_is_shown_that_turns_out_to_be_the_stop_text():
     found = 0
     for _ in range(500):
         drawn, stop = letters(rng, 12), letters(rng, rng.integers(1, 5))
-        assert shown_of(Text(0, 12, {0: "a", 1: "b"}, stop), ["ab".index(ch) for ch in drawn]) == until(drawn, stop)
+        assert shown_of(Text(0, 12, {0: "a", 1: "b"}, stop), ["ab".index(ch) for ch in drawn]) == up_to(drawn, stop)
         found += stop in drawn
     assert 100 < found < 500
 
@@ -108,7 +108,7 @@ def test_a_text_of_long_tokens_ends_in_the_middle_of_one():
         ids, stop = rng.integers(0, 4, 12).tolist(), letters(rng, rng.integers(1, 7))
         length = int(rng.integers(1, 12))  # always fewer characters than the 12 tokens have
         drawn = "".join(itos[i] for i in ids)[:length]
-        assert shown_of(Text(0, length, itos, stop), ids) == until(drawn, stop)
+        assert shown_of(Text(0, length, itos, stop), ids) == up_to(drawn, stop)
         found += stop in drawn
     assert 50 < found < 450
 
@@ -184,7 +184,7 @@ def test_the_command_writes_several_with_dashes_between(trained, capfd):
     assert printed("--num-samples", "1") == texts[0] + "\n"
     assert printed("--num-samples", "3") == DASHES.join(texts) + "\n"
     stop = texts[0][10:12]
-    assert printed("--stop", stop.replace("\n", r"\n")) == until(texts[0], stop) + "\n"
+    assert printed("--stop", stop.replace("\n", r"\n")) == up_to(texts[0], stop) + "\n"
     assert main(["sample", "one", "--num-samples", "17"]) == 2
     assert "num_samples was 17" in capfd.readouterr().err
 
@@ -378,7 +378,7 @@ def test_requests_that_overlap_do_not_keep_another_model_out(trained, tiny_text,
     next(first)
     with ThreadPoolExecutor(2) as pool:
         other = pool.submit(lambda: list(sample_tab.write("two", length=5))[-1])
-        time.sleep(0.2)
+        until(lambda: serving._asked)
         overlapping = pool.submit(next, second)  # it comes later, so it waits although its model is loaded
         with pytest.raises(TimeoutError):
             overlapping.result(0.5)

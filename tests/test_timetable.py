@@ -319,7 +319,9 @@ def test_a_slow_first_evaluation_does_not_end_a_run_early(monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["step", "window", "sample", "save"])
-@pytest.mark.parametrize(("budget", "at", "seconds"), [(600.0, 60.0, 280.0), (180.0, 20.0, 75.0), (180.0, 0.0, 75.0)])
+@pytest.mark.parametrize(
+    ("budget", "at", "seconds"), [(600.0, 60.0, 280.0), (180.0, 20.0, 75.0), (180.0, 0.0, 75.0), (60.0, 0.0, 35.0)]
+)
 def test_a_single_pause_does_not_end_a_run_early(monkeypatch, what, budget, at, seconds):
     """Such as Ctrl-Z, a laptop that sleeps, or a disk that stalls."""
     run = Machine(monkeypatch, step=0.1)

@@ -126,6 +126,8 @@ def write(file: str, content: bytes | Path) -> None:
             with path.open("wb") as device:
                 device.writelines(chunks(content))
     except OSError as error:
+        if isinstance(content, Path) and str(error.filename) == str(content):
+            raise  # the stored text can't be read
         raise NanoGPTError(f"Couldn't write {file}: {error.strerror}. Choose another file name.") from None
 
 

@@ -37,9 +37,8 @@ def sample_command(arguments: argparse.Namespace) -> int:
     shown = for_terminal if sys.stdout.isatty() else str
     sys.stdout.write(shown(prompt.text))
     for first, *rest in stream_many(model, tokenizer, prompt.text, config):
-        sys.stdout.write(
-            shown(first)
-        )  # stream the first sample; the others, generated in the same batch, follow at the end
+        # stream the first sample; the others, generated in the same batch, follow at the end
+        sys.stdout.write(shown(first))
         sys.stdout.flush()
         for text, piece in zip(others, rest):
             text.append(piece)

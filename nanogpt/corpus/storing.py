@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from .. import disk
 from ..config import NanoGPTError
-from .large import finished, scaled, write_text, write_tokens
+from .large import check_room, finished, scaled, write_text, write_tokens
 from .pieces import WHOLE, Pieces
 from .reading import Source, check, check_size, files_of, read, reading_of, size_of, source_title
 from .report import Report
@@ -56,6 +56,8 @@ def adding(
 def _adding_large(pieces: Pieces, size: int, name: str, owner: str | None) -> Generator[float, None, Corpus]:
     """Store a text of `size` bytes piece by piece: its characters, then its tokens. Yield how much is done."""
     with disk.unfinished(corpora()) as folder:
+        if not (pieces.field or any(file.optional for file in pieces.files)):  # some of those may be left out
+            check_room(folder, size // 2)  # whatever its encoding, it takes as much
         written = yield from scaled(write_text(folder / "text.txt", pieces, size), 0, READING)
         reading = reading_of(written.sample, pieces)
         check(reading.text)

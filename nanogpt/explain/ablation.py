@@ -23,6 +23,7 @@ from .opened import Opened
 from .passages import to_measure
 
 TOKENS, WINDOWS = 3072, 6  # of held-out text, in windows as long as the context, of which there are at least six
+PREDICTIONS = 16_000_000  # numbers computed at once, for which a large alphabet has fewer windows, but at least six
 NOTHING = 0.005  # a part whose absence changes the loss by less does nothing that matters
 VIEW = "parts"
 
@@ -159,7 +160,8 @@ def passages(opened: Opened) -> tuple[torch.Tensor, torch.Tensor, str]:
 
     They are evenly spaced in the held-out text. If that isn't here, the model writes them itself.
     """
-    found, on = to_measure(opened, TOKENS, WINDOWS)
+    tokens = min(TOKENS, PREDICTIONS // opened.model.config.vocab_size)
+    found, on = to_measure(opened, tokens, WINDOWS)
     return found.xb, found.yb, on
 
 

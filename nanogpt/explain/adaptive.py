@@ -40,7 +40,7 @@ def as_bytes(text: str) -> bytes:
     """Return a text with one byte per character if it has at most BYTES different ones, else as UTF-8.
 
     ASCII characters keep their bytes. The others get the free ones in order, from 128 up, because PPMd expects bytes
-    below 64 to be something else than letters.
+    below 64 to be something other than letters.
     """
     if text.isascii() or len(alphabet := sorted(set(text))) > BYTES:
         return text.encode("utf-8")

@@ -70,7 +70,7 @@ class Curve:
     matrix_lr: float | None = None  # Muon's learning rate, None without Muon
     finished: bool = True  # False if it was stopped, or has failed
     timed: bool = False  # whether it has a time budget
-    n_layer: int = 2
+    n_layer: int = 2  # any but 1, of which one can't be left out
     counted: float | None = None  # the lowest loss of the counting models, if they have been computed for this text
 
     @property
@@ -295,8 +295,9 @@ def problems(run: Run, curve: Curve) -> list[Finding]:
     idle = idle_parts(run, curve) if curve.ended else None
     if idle is None:
         return found
-    # a model that doesn't use what it has needs no more of it
-    return [*(one for one in found if not one.rule.startswith("plateau")), idle]
+    # a model that doesn't use what it has needs no more of it, and one that learned nothing may have another reason
+    found = [one for one in found if not one.rule.startswith("plateau")]
+    return found if found and idle.do == curve.longer() else [*found, idle]
 
 
 def where_to_set(found: Finding, curve: Curve) -> Finding:

@@ -14,7 +14,8 @@ LATE = 0.75  # of all places, those further from the start of their line than th
 
 def is_letter(ch: str) -> bool:
     """Return True for a letter, and for a mark that is part of one: a vowel sign, a vowel point, a separate accent."""
-    return ch.isalpha() or unicodedata.category(ch).startswith("M")
+    emoji = "\ufe00" <= ch <= "\ufe0f"  # chooses how the symbol before it looks
+    return ch.isalpha() or (unicodedata.category(ch) in ("Mn", "Mc") and not emoji)
 
 
 def is_punctuation(ch: str) -> bool:

@@ -167,14 +167,14 @@ def alike(near: list[dict[str, Any]], passage: Passage, learned: bool | None) ->
     close = [other["token"] for other in one["near"]]
     choices, right = mixed(quoted(close[0]), [quoted(token) for token in unlike(near, one)])
     meaning = {True: LEARNED, False: NOT_LEARNED, None: TOO_FEW}[learned]
+    then = f", then {', '.join(map(quoted, close[1:3]))}" if close[1:] else ""
     return Step(
         "alike", "Embeddings: who is like whom?",
         "The first layer is a table: each id looks up a row of numbers, its embedding. The rows start at random and "
         "are learned. Characters that are used alike get rows that point the same way.",
         f"Which character is most like {quoted(one['token'])} in your model?", choices, right,
         "Choose a few characters to see their nearest neighbors.",
-        f"The row nearest to that of {quoted(one['token'])} is {quoted(close[0])}, then "
-        f"{', '.join(map(quoted, close[1:3]))}. {meaning}",
+        f"The row nearest to that of {quoted(one['token'])} is {quoted(close[0])}{then}. {meaning}",
     )  # fmt: skip
 
 

@@ -262,7 +262,7 @@ def _all_sizes(offered: Sequence[S], recipe: dict[str, Any], vocab_size: int, to
             model = replace(model, block_size=fitting_block_size(held_out, model.block_size))
             if limits.is_public():  # before anything is measured, which takes memory
                 limits.check_model(model, count_parameters(model))
-        except NanoGPTError as error:  # n_embd may be given, and not be a multiple of this size's n_head
+        except NanoGPTError as error:  # such as an n_embd that isn't a multiple of this size's n_head
             problem = problem or error
             continue
         made[size] = model, train

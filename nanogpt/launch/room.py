@@ -26,7 +26,7 @@ class Stored:
 
 
 MOST = 100_000  # folders that are remembered
-stored: dict[Path, Stored] = {}  # by folder of a run or a text, the oldest first
+stored: dict[Path, Stored] = {}  # by folder of a run or a text
 
 
 def check_share(used: int, address: str, new: int) -> None:

@@ -94,13 +94,14 @@ def record(run: Run, error: Exception) -> None:
     print the message.
     """
     message, log = user_message(error), run.folder / "log.txt"
+    kept = dict(step=error.step) if hasattr(error, "step") else {}  # where training failed, and wrote its best weights
     with contextlib.suppress(OSError), disk.opened(log, "ab") as file:
         file.write("".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
     for make_room in (False, True):
         with contextlib.suppress(OSError):
             if make_room:
                 os.truncate(log, 0)
-            return run.event("failed", message=message)
+            return run.event("failed", message=message, **kept)
     with contextlib.suppress(OSError):  # the terminal's window may be closed, or stderr be log.txt
         print(message, file=sys.stderr, flush=True)
 

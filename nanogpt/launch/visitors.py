@@ -53,7 +53,9 @@ class Visitor:
     """A visitor to the page. `id` is None for the owner of the machine, and empty for a visitor without a cookie."""
 
     id: str | None = None
-    address: str = field(default="", compare=False)  # on the network, if the server shares its disk among addresses
+    address: str = field(
+        default="", compare=False
+    )  # on the network: the server shares its disk and its queue among addresses
 
     # ---- runs ------------------------------------------------------------------------------------------------------
 

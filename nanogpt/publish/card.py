@@ -164,7 +164,7 @@ def opening(source: RunFiles) -> str:
 
 def favorite_word(source: RunFiles, most: int) -> str:
     """Return the most common word of the last samples that has at least 3 and fewer than `most` letters, or ""."""
-    written = " ".join(row["text"] for row in source.history.samples[-3:])
+    written = " ".join(row["text"] for row in source.history.saved_samples[-3:])
     words = [word for word in written.split() if word.isalpha() and 2 < len(word) < most]
     return Counter(words).most_common(1)[0][0] if words else ""
 
@@ -180,7 +180,7 @@ def quality(source: RunFiles, loss: float | None, compared: dict[str, float]) ->
     percent = judged_percent(source.history, source.settings) or 100
     part = "" if percent == 100 else f"; this model's is on {percent}% of that"
     said = f"Loss on the validation set, the last 10% of the text{part}. Lower is better."
-    curve = "![Training and validation loss by step](loss.png)\n\n" if source.history.rows else ""
+    curve = "![Training and validation loss by step](loss.png)\n\n" if len(source.history.saved_rows) > 1 else ""
     return f"{curve}{said}\n\n" + "\n".join(lines)
 
 
@@ -199,7 +199,7 @@ def text_facts(source: RunFiles, quote: bool) -> str:
 
 def samples(source: RunFiles) -> str:
     """Return the last sample that was logged during training."""
-    written = source.history.samples
+    written = source.history.saved_samples
     if not written:
         return "No sample was saved."
     return f"At step {written[-1]['step']:,}, temperature 0.8:\n\n{fenced(written[-1]['text'].strip())}"
@@ -213,8 +213,9 @@ def making(source: RunFiles) -> str:
         "|---|---|",
         *(f"| {key} | {value} |" for key, value in settings.items() if key != "device"),
     ]
-    history = source.history
-    took = f"{history.step:,} steps, {history.seconds:,.1f} seconds of training. " if history.step else ""
+    history, last = source.history, (source.history.saved_rows or [{}])[-1]
+    step, seconds = (history.step, history.seconds) if history.ended else (last.get("step"), last.get("seconds") or 0.0)
+    took = f"{step:,} steps, {seconds:,.1f} seconds of training. " if step else ""
     found = source.settings.get("versions")
     versions = found if isinstance(found, dict) else {}  # a pulled run's run.json comes from a stranger
     number = lambda key: re.fullmatch(r"[0-9][\w.+-]{0,40}", str(versions.get(key)))

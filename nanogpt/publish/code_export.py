@@ -42,7 +42,7 @@ def python(run: Run) -> str:
         raise NanoGPTError(
             f"{run.name} has tokens longer than a character, which code export can't handle. Publish it instead."
         )
-    evaluated = [row["step"] for row in history.rows if row.get("val_loss") is not None]
+    evaluated = [row["step"] for row in history.saved_rows if row.get("val_loss") is not None]
     steps = max(evaluated, default=0)
     if steps < 1:
         raise NanoGPTError(f"{run.name} hasn't been trained yet. You can export it after its second evaluation.")

@@ -121,8 +121,12 @@ class History:
 
     @property
     def ended(self) -> bool:
-        """Return True if the last event says how the run ended, and not that it was started, or killed since."""
-        return bool(self.events) and self.events[-1]["event"] != "started"
+        """Return True if the trainer ended the run, and so wrote its best weights.
+
+        Of a run that someone else ended, such as one canceled before it was resumed, no step is logged.
+        """
+        last = self.events[-1] if self.events else {}
+        return last.get("event", "started") != "started" and "step" in last
 
     @property
     def best_saved(self) -> dict[str, Any]:
@@ -137,13 +141,21 @@ class History:
     @property
     def saved_rows(self) -> list[dict]:
         """Return the measurements up to the last save; all of them if the run has ended, or has no checkpoint."""
-        last = self.saved.get("step")
-        return self.rows if self.ended or not is_number(last) else [row for row in self.rows if row["step"] <= last]
+        return self._until_saved(self.rows)
 
     @property
-    def version(self) -> tuple[int, int]:
-        """Return a value that changes whenever rows are added or replaced."""
-        return (self._metrics.version, self._samples.version)
+    def saved_samples(self) -> list[dict]:
+        """Return the samples up to the last save, as `saved_rows` does."""
+        return self._until_saved(self.samples)
+
+    def _until_saved(self, rows: list[dict]) -> list[dict]:
+        last = self.saved.get("step")
+        return rows if self.ended or not is_number(last) else [row for row in rows if row["step"] <= last]
+
+    @property
+    def version(self) -> tuple:
+        """Return a value that changes whenever rows are added or replaced. It outlives this object."""
+        return self._metrics.version, self._samples.version
 
     @property
     def bytes_read(self) -> int:
@@ -183,7 +195,10 @@ def history_of(folder: Path) -> History:
     with _remembering:
         history = _histories.setdefault(folder, History(folder))
         _histories.move_to_end(folder)
+    before = history.bytes_read
     history.refresh()
+    if history.bytes_read == before and len(_histories) <= MOST:
+        return history
     with _remembering:
         read = sum(one.bytes_read for one in _histories.values())
         while len(_histories) > MOST or read > MOST_READ and len(_histories) > 1:
@@ -239,9 +254,9 @@ class Tail:
     def __init__(self, path: Path, wanted: Callable[[dict], bool] = lambda row: True):
         self.path, self.wanted = path, wanted
         self.rows: list[dict] = []
-        self.version = self.starts = 0  # `starts` counts how often the file was read from its beginning
+        self.version: tuple[int, ...] | None = None  # of the file that was read last
+        self.starts = 0  # how often the file was read from its beginning
         self.written = 0.0  # when the file was, in seconds since 1970
-        self._read: tuple[int, ...] | None = None  # the version of the file that was read last
         self._inode = self._offset = 0
         self._before = b""  # the last bytes read: a new file may reuse the inode of a deleted one
 
@@ -253,14 +268,14 @@ class Tail:
     def refresh(self) -> None:
         """Read the new lines, or the whole file if it has been replaced."""
         version = disk.version(self.path)
-        if version and version == self._read:
+        if version and version == self.version:
             return
         try:
             with disk.opened(self.path) as file:
                 self._start_over_if_replaced(file)
                 file.seek(self._offset)
                 new = file.read()
-            self._read = version
+            self.version = version
         except FileNotFoundError:
             if self._inode:
                 starts = self.starts + 1
@@ -272,7 +287,6 @@ class Tail:
             self._offset += whole
             self._before = new[max(0, whole - 200) : whole]
             self.rows = self.rows + [row for row in _rows(new[:whole].splitlines()) if self.wanted(row)]
-            self.version += 1
 
     def _start_over_if_replaced(self, file: BinaryIO) -> None:
         found = os.fstat(file.fileno())
@@ -281,7 +295,6 @@ class Tail:
         if inode == self._inode and file.read(len(self._before)) == self._before:
             return
         self.starts += 1
-        self.version += bool(self.rows)  # e.g. when resuming a run cut the file back
         self._inode, self._offset, self._before, self.rows = inode, 0, b"", []
 
 

@@ -175,7 +175,16 @@ class Run:
     def version(self) -> tuple:
         """Return a value that changes whenever `status` may change. Unlike `status`, it reads none of the files."""
         files = (
-            self.folder / name for name in ("run.json", "metrics.jsonl", "samples.jsonl", "log.txt", "stop", job.NAME)
+            self.folder / name
+            for name in (
+                "run.json",
+                "metrics.jsonl",
+                "samples.jsonl",
+                "last.safetensors",
+                "log.txt",
+                "stop",
+                job.NAME,
+            )  # fmt: skip
         )
         place, withdrawn = queue.place_of(self.name), queue.withdrawal(self.name)
         return (*map(disk.version, files), place, withdrawn, self._is_training(), queue.has_trainer(self.name))

@@ -18,6 +18,7 @@ from .. import disk, limits
 from ..config import NanoGPTError, TrainConfig
 from ..errors import explain
 from ..formats import load_model, weights_parts
+from ..timetable import SLOW_DISK, Cost
 
 if TYPE_CHECKING:  # so that deleting snapshots doesn't import torch
     import torch
@@ -81,7 +82,13 @@ class Snapshots:
         self.wanted = wanted(config, model.count_parameters())
         self.waiting: dict[int, dict[str, torch.Tensor]] = {}  # not yet written: step -> state dict
         self.seconds = 0.0  # spent on copying and writing
-        self._writing = 2 * model.count_parameters() / DISK  # seconds of the last write
+        size = 2 * model.count_parameters()
+        self._writes = Cost(size / DISK, 1.0 + size / SLOW_DISK)
+
+    @property
+    def _writing(self) -> float:
+        """Return the seconds that a write usually takes."""
+        return self._writes.usual
 
     @property
     def pending(self) -> float:
@@ -128,5 +135,6 @@ class Snapshots:
             self.wanted, self.waiting = False, {}
             with suppress(OSError):  # the disk may be too full even for that
                 self.note(step, f"No more snapshots are kept: {explain(error)}")
-        self._writing = time.perf_counter() - began
-        self.seconds += self._writing
+        took = time.perf_counter() - began
+        self._writes.add(took)
+        self.seconds += took

@@ -54,6 +54,8 @@ def serve(host: str, port: int | None) -> None:
         if others := guard.from_outside(host):
             at = " or ".join(f"http://{one}:{demo.server_port}" for one in others)
             print(f"Others on your network can open it at {at}.{'' if limits.is_public() else UNGUARDED}", flush=True)
+        elif host.strip("[]") not in address.ALONE and not limits.is_public():
+            print(f"Others on your network can open it, too.{UNGUARDED}", flush=True)
         demo.block_thread()
 
 

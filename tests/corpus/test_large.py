@@ -169,6 +169,14 @@ def test_a_full_disk_is_noticed_early(tmp_path, monkeypatch):
     assert list(store.corpora().iterdir()) == []
 
 
+def test_a_text_that_cannot_fit_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = write(tmp_path, TEXT.encode())
+    free_bytes(path.stat().st_size // 2 - 1, monkeypatch)
+    with pytest.raises(NanoGPTError, match="of the disk are free"):
+        next(corpus.adding([path]))
+    assert list(store.corpora().iterdir()) == []
+
+
 @pytest.mark.parametrize(("distinct", "refused"), [(200, False), (300, True)])
 def test_the_tokens_of_a_large_alphabet_take_two_bytes(tmp_path, monkeypatch, distinct, refused):
     text = "plain text\n" * 1_000 + "".join(map(chr, range(0x4E00, 0x4E00 + distinct)))

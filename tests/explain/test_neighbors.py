@@ -42,7 +42,8 @@ def test_two_characters_do_not_tell_what_a_model_has_learned(home):
     one = open_run(ended_run(corpus.add("abba" * 400, "Two"), "one", **SMALL))
     assert view_neighbors.shown(one)["words"].endswith(view_neighbors.FEW)
     [alike] = [step for step in tour.lesson(one)["steps"] if step["key"] == "alike"]
-    assert alike["answer"].endswith(tour_steps.TOO_FEW)
+    assert alike["answer"].endswith(f". {tour_steps.TOO_FEW}")
+    assert ", then" not in alike["answer"]
 
 
 def test_a_map_keeps_as_much_of_the_distances_as_two_directions_can():

@@ -137,6 +137,7 @@ def test_a_unit_found_without_the_text_is_searched_again_once_it_is_here(one):
         ("שָׁלוֹם", 1),
         ("re\u0301sume\u0301 it", 2),
         ("a1b_c", 3),
+        ("I ❤️ you", 2),
         ("12 :", 0),
         ("", 0),
     ],

@@ -606,7 +606,7 @@ def test_what_returns_is_on_the_disk_before_the_other_copy_is_deleted(signed_in,
     follower.close()
     before = done[: done.index("deleted")]
     assert [name for name in names if (run.folder / name).stat().st_ino not in before] == []
-    assert run.folder.stat().st_ino in before
+    assert sys.platform == "win32" or run.folder.stat().st_ino in before  # Windows opens no folders
 
 
 def test_a_job_that_did_not_come_to_train_takes_no_snapshot_away(signed_in, tiny_text):

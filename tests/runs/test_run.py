@@ -22,8 +22,8 @@ from nanogpt import disk, locks
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import write_whole
 from nanogpt.paths import slug
-from nanogpt.runs import Run, all_runs, free_name, kept_loss, kept_step, queue, users_of
-from nanogpt.runs.history import Tail, _rows, read_jsonl
+from nanogpt.runs import CANCELED, Run, all_runs, free_name, kept_loss, kept_step, queue, users_of
+from nanogpt.runs.history import Tail, _rows, forget, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -441,6 +441,10 @@ def test_while_a_run_trains_the_kept_weights_are_those_of_its_last_save(home):
         save(**damaged)
         assert kept() == (30, 1.0)
     save(step=30, best_step=20, best_val_loss=2.0)
+    run.event("stopped", message=CANCELED)  # resumed after it was killed, and canceled before it began
+    assert kept() == (20, 2.0)
+    run.event("failed", message="There is no GPU.")  # at its turn
+    assert kept() == (20, 2.0)
     run.event("stopped", step=30)
     assert kept() == (30, 1.0)
 
@@ -617,6 +621,9 @@ def test_the_history_is_what_was_logged(home, monkeypatch):
     assert history.samples[-1] == dict(step=10, text="text 10\n\u2028ü")
     version = history.version
     assert run.history().version == version
+    forget(run.folder)  # as when others are looked at
+    history = run.history()
+    assert history.version == version
     os.utime(run.folder / "metrics.jsonl", (1000, 1000))
     run.history()
     monkeypatch.setattr("nanogpt.runs.history.time.time", lambda: 1007.5)
@@ -644,7 +651,7 @@ def test_an_unfinished_last_line_waits(tmp_path):
     path = tmp_path / "metrics.jsonl"
     tail = Tail(path)
     tail.refresh()
-    assert (tail.rows, tail.version) == ([], 0)
+    assert (tail.rows, tail.version) == ([], None)
     whole = '{"step":1,"text":"ü"}\n{"step":2}\n'.encode()
     for end in range(len(whole) + 1):
         path.open("ab").close()
@@ -653,7 +660,7 @@ def test_an_unfinished_last_line_waits(tmp_path):
             file.write(whole[file.tell() : end])
         tail.refresh()
         assert [row["step"] for row in tail.rows] == list(range(1, 1 + whole[:end].count(b"\n")))
-    assert tail.version == 2
+    assert tail.version == disk.version(path)
     assert read_jsonl(path) == tail.rows == [dict(step=1, text="ü"), dict(step=2)]
 
 

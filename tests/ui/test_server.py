@@ -55,6 +55,11 @@ def test_it_says_what_others_can_do_who_can_open_it(printed, monkeypatch, public
     assert printed().splitlines()[1] == said + ("" if public else warning)
 
 
+def test_it_says_so_at_a_single_address_of_the_network_too(printed, monkeypatch):
+    monkeypatch.setattr(server.address, "ALONE", ())  # as if the test's own address were one
+    assert printed().splitlines()[1].startswith("Others on your network can open it, too. They can change and delete")
+
+
 def no_network(*kind):
     raise OSError("no network")
 
