@@ -7,7 +7,6 @@ import json
 import math
 import sys
 
-from .. import corpus
 from ..config import DASHES, NanoGPTError, SampleConfig, unescaped
 from ..runs import Run
 from .flags import Command, add_knobs, settings_in
@@ -59,6 +58,7 @@ def eval_command(arguments: argparse.Namespace) -> int:
     """
     import torch
 
+    from .. import corpus
     from ..data import scored_characters, split
     from ..device import pick_device
     from ..evaluate import MOST, estimate_loss

@@ -7,11 +7,12 @@ from typing import Any
 
 from ..config import NanoGPTError
 from ..disk import from_json, opened
-from ..formats import check_header
 
 
 def saved_progress(folder: Path) -> dict[str, Any]:
     """Return the progress in a run folder's checkpoint, unchecked; {} if there is none, or an older or damaged one."""
+    from ..formats import check_header  # here, because it imports NumPy
+
     try:
         with opened(folder / "last.safetensors") as file:
             start = file.read(8)

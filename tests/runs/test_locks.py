@@ -310,7 +310,7 @@ def test_two_runs_take_turns_without_flock(home, tiny_text, shim):
     assert files == ["cpu.lock"]
     listing = [sys.executable, "-m", "nanogpt", "runs"]
     listed = subprocess.run(listing, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert (listed.stdout.count(" finished "), listed.stderr) == (2, "")
+    assert (listed.stdout.count(" Finished "), listed.stderr) == (2, "")
     events = [Run(name).history().events for name in ("one", "two")]
     assert [[event["event"] for event in one] for one in events] == [["started", "finished"]] * 2
     first, second = sorted([one[0]["time"], one[1]["time"]] for one in events)
@@ -378,10 +378,10 @@ def test_another_user_s_lock_can_be_looked_at_and_held(home, runs):
     finally:
         os.umask(before)
     assert said[:2] == ["True", "not held"]
-    assert sorted(line.split()[:2] for line in said[2:4]) == [["one", "running"], ["two", "crashed"]]
+    assert sorted(line.split()[:2] for line in said[2:4]) == [["one", "Training"], ["two", "Interrupted"]]
     said = stranger(home)
     assert said[:2] == ["False", "held"]
-    assert sorted(line.split()[:2] for line in said[2:4]) == [["one", "crashed"], ["two", "crashed"]]
+    assert sorted(line.split()[:2] for line in said[2:4]) == [["one", "Interrupted"], ["two", "Interrupted"]]
 
 
 @pytest.mark.slow
@@ -407,4 +407,4 @@ def test_a_lock_that_cannot_be_read_hides_no_run(home, runs):
     said = stranger(home)
     assert said[0] == "False"
     assert said[1].startswith(f"You don't have permission to use {lock}. Set NANOGPT_HOME to a folder of your own")
-    assert sorted(line.split()[:2] for line in said[2:4]) == [["one", "crashed"], ["two", "crashed"]]
+    assert sorted(line.split()[:2] for line in said[2:4]) == [["one", "Interrupted"], ["two", "Interrupted"]]
