@@ -21,7 +21,7 @@ from ..explain.baselines import BASELINES, MOST, counted, kept
 from ..formats import kind_of
 from ..layout import shape
 from ..paths import slug
-from ..runs import judged_percent, kept_loss
+from ..runs import History, judged_percent, kept_loss
 from ..runs.settings import command, settings_of
 from ..tokenizer import unit
 from .run_files import RunFiles
@@ -213,14 +213,19 @@ def making(source: RunFiles) -> str:
         "|---|---|",
         *(f"| {key} | {value} |" for key, value in settings.items() if key != "device"),
     ]
-    history, last = source.history, (source.history.saved_rows or [{}])[-1]
-    step, seconds = (history.step, history.seconds) if history.ended else (last.get("step"), last.get("seconds") or 0.0)
-    took = f"{step:,} steps, {seconds:,.1f} seconds of training. " if step else ""
+    took = trained_for(source.history)
     found = source.settings.get("versions")
     versions = found if isinstance(found, dict) else {}  # a pulled run's run.json comes from a stranger
     number = lambda key: re.fullmatch(r"[0-9][\w.+-]{0,40}", str(versions.get(key)))
     made = ", ".join(f"{key} {versions[key]}" for key in ("nanogpt", "torch", "python") if number(key))
     return f"{took}{made and made + '.'}\n\n```bash\n{public_command(source)}\n```\n\n" + "\n".join(table)
+
+
+def trained_for(history: History) -> str:
+    """Return how many steps and seconds the saved weights were trained for, as a sentence, or "" if that is unknown."""
+    last = (history.saved_rows or [{}])[-1]
+    step, seconds = (history.step, history.seconds) if history.ended else (last.get("step"), last.get("seconds") or 0.0)
+    return f"{step:,} steps, {seconds:,.1f} seconds of training. " if step else ""
 
 
 def public_command(source: RunFiles) -> str:

@@ -51,12 +51,19 @@ def serve(host: str, port: int | None) -> None:
         if not limits.is_public():
             threading.Thread(target=find_jobs, daemon=True).start()
         print(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.", flush=True)
-        if others := guard.from_outside(host):
-            at = " or ".join(f"http://{one}:{demo.server_port}" for one in others)
-            print(f"Others on your network can open it at {at}.{'' if limits.is_public() else UNGUARDED}", flush=True)
-        elif host.strip("[]") not in address.ALONE and not limits.is_public():
-            print(f"Others on your network can open it, too.{UNGUARDED}", flush=True)
+        if others := for_others(host, demo.server_port):
+            print(others, flush=True)
         demo.block_thread()
+
+
+def for_others(host: str, port: int) -> str:
+    """Return where others on the network can open the page, and what they can do there, or "" if they can't open it."""
+    unguarded = "" if limits.is_public() else UNGUARDED
+    if others := guard.from_outside(host):
+        at = " or ".join(f"http://{one}:{port}" for one in others)
+        return f"Others on your network can open it at {at}.{unguarded}"
+    exposed = unguarded and host.strip("[]") not in address.ALONE
+    return f"Others on your network can open it, too.{unguarded}" if exposed else ""
 
 
 def import_torch() -> None:
