@@ -28,15 +28,14 @@ from nanogpt.launch import prepare
 from nanogpt.sample import keep_ready, stream_many
 from nanogpt.tokenizer import load_tokenizer
 from nanogpt.train import train
-for layout in ("classic", "modern"):
-    sizes = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, layout=layout, device="cpu")
-    run = prepare.new_run(layout, corpus.add(text), "quick", max_iters=2, **sizes)
-    train(run)
-    assert run.status().state == "finished", run.status()
-    model, tokenizer = keep_ready(load_model(run.folder)), load_tokenizer(run.folder)
-    for many in (1, 3):
-        pieces = list(stream_many(model, tokenizer, "The", SampleConfig(length=20, num_samples=many)))
-        assert [len("".join(one)) for one in zip(*pieces)] == [20] * many
+sizes = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, layout="modern", device="cpu")
+run = prepare.new_run("one", corpus.add(text), "quick", max_iters=2, **sizes)
+train(run)
+assert run.status().state == "finished", run.status()
+model, tokenizer = keep_ready(load_model(run.folder)), load_tokenizer(run.folder)
+for many in (1, 3):
+    pieces = list(stream_many(model, tokenizer, "The", SampleConfig(length=20, num_samples=many)))
+    assert [len("".join(one)) for one in zip(*pieces)] == [20] * many
 assert Deleted.asked
 """
 
