@@ -121,7 +121,8 @@ def in_all(device: Device) -> int:
     try:
         return int(min(physical(), limit_of_container()))
     except (OSError, ValueError):
-        return int(0.7 * physical())  # of which `free_now` assumes as much to be free
+        known = Path("/proc/meminfo").exists()
+        return physical() if known else int(0.7 * physical())  # of which `free_now` assumes as much to be free
 
 
 def physical() -> int:

@@ -329,7 +329,7 @@ def test_a_single_pause_does_not_end_a_run_early(monkeypatch, what, budget, at, 
     run.train(budget)
     assert run.pause is None
     assert 0.93 * budget < run.now <= budget
-    assert run.steps * run.step > 0.85 * (budget - seconds)
+    assert run.steps * run.step > 0.75 * (budget - seconds)  # evaluations may take a share of all of it
     assert sum(began > at + seconds for began, _ in run.evaluations) >= (8 if at else 1)
 
 

@@ -160,11 +160,13 @@ def free_bytes(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_full_disk_is_noticed_early(tmp_path, monkeypatch):
-    path = write(tmp_path, TEXT.encode())
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    write(folder, TEXT.encode())
     free_bytes(1_500, monkeypatch)
     shares: list[float] = []
     with pytest.raises(NanoGPTError, match=r"takes at least .* more, but only 1\.5 kB of the disk are free"):
-        shares.extend(corpus.adding([path]))
+        shares.extend(corpus.adding([folder]))
     assert max(shares) < 0.2
     assert list(store.corpora().iterdir()) == []
 

@@ -115,7 +115,7 @@ def test_a_run_with_a_time_budget_leaves_out_what_takes_more_than_two_percent_of
     assert not timed.waiting
     fast = snapshots.Snapshots(taking.folder, taking.model, TrainConfig(budget=20.0), 0.0, taking.note)
     fast.look(7, 0.5)
-    fast._writing = 0.15  # as measured on a slow disk
+    fast._writes.add(0.15)  # as measured on a slow disk
     fast.look(10, 0.5)
     assert list(fast.waiting) == [7]
     assert fast.pending == 0.15

@@ -120,6 +120,7 @@ def test_no_more_rows_are_kept_in_memory_than_those_of_so_many_bytes(run, monkey
     assert len(runs_tab.rows()["rows"]) == 11
     assert 50_000 < kept() <= 100_000
     monkeypatch.setattr(history, "MOST_READ", 1000)
+    run.log(step=2, seconds=1.0, tokens=128)
     assert len(run.history().rows) > 800
     assert list(history._histories) == [run.folder]  # the newest one, however long it is
     assert not any(path.suffix == ".jsonl" for path in cost(run.history))
