@@ -237,8 +237,8 @@ def test_the_checks_of_imports_see_what_they_should():
     assert wrong_arrows("nanogpt", ["nanogpt.model.GPT"]) == ["nanogpt -> nanogpt.model.GPT"]
     assert wrong_arrows("nanogpt.corpus.store", ["nanogpt.corpus.report.report", "nanogpt.config"]) == []
     assert wrong_arrows("nanogpt.runs.run", ["nanogpt.__version__"]) == []
-    names = ["nanogpt.runs.history.Tail", "nanogpt.runs.Run", "nanogpt.runs.archive.pack", "nanogpt.config.knobs"]
-    assert past_the_door("nanogpt.ui.page", names) == ["nanogpt.ui.page -> nanogpt.runs.history.Tail"]
+    names = ["nanogpt.runs.rows.Tail", "nanogpt.runs.Run", "nanogpt.runs.archive.pack", "nanogpt.config.knobs"]
+    assert past_the_door("nanogpt.ui.page", names) == ["nanogpt.ui.page -> nanogpt.runs.rows.Tail"]
     assert past_the_door("nanogpt.runs.run", names) == []
     assert exported("x = 1\n__all__ = ['a', 'b']") == ["a", "b"]
 

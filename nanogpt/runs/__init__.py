@@ -4,9 +4,11 @@ Nothing imported below needs torch, so listing runs is instant; import the modul
 when needed. `queue` lets one run at a time use a device; `settings`, `logs` and `archive` export a run as files.
 """
 
-from .history import History, amount_read, judged_percent, kept_loss, kept_step, read_jsonl
+from .history import History, amount_read
 from .job import Job, job_of, open_job
+from .kept import judged_percent, kept_loss, kept_step
 from .listing import Overview, all_runs, elsewhere, free_name, overview, overviews, users_of
+from .rows import read_jsonl
 from .run import Busy, Run, Taken
 from .status import CANCELED, STOPPED_EARLY, Status, length
 

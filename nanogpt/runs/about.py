@@ -11,7 +11,7 @@ from typing import Any
 from .. import __version__, disk
 from ..config import NanoGPTError
 from ..errors import explain
-from .history import is_number
+from .rows import is_number
 
 # Of run folders. Raise it when older versions can't read what this one writes; tests/runs/old then gets another file.
 FORMAT = 1

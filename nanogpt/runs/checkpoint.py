@@ -22,7 +22,7 @@ from ..disk import from_json, read, write_whole
 from ..formats import check_header, safetensors_parts
 from ..model import GPT
 from ..optim import load_optimizer_tensors, optimizer_tensors
-from .history import is_number
+from .rows import is_number
 from .run import Run
 
 SCALER = ("scale", "_growth_tracker")  # what changes of a GradScaler's state; saved as float32 numbers

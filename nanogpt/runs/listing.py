@@ -13,8 +13,8 @@ from ..errors import PROBLEMS
 from ..holdout import epochs
 from ..paths import NAME, home, slug
 from . import queue
-from .history import kept_loss
 from .job import open_job
+from .kept import kept_loss
 from .run import Run, ships
 from .status import Status
 

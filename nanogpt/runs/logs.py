@@ -10,7 +10,7 @@ from typing import Any
 
 from ..disk import opened
 from ..paths import without_folders
-from .history import read_jsonl
+from .rows import read_jsonl
 from .run import Run
 
 COLUMNS = (  # of a row in metrics.jsonl; losses are in nats per character, for any tokenizer

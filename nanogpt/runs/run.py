@@ -36,8 +36,9 @@ from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home, new_name
 from ..similar import did_you_mean
 from . import about, job, queue, snapshots
-from .history import History, append, as_line, forget, history_of, is_number, read_jsonl
+from .history import History, forget, history_of
 from .queue import Busy
+from .rows import append, as_line, is_number, read_jsonl
 from .status import CANCELED, CONTINUE, CRASHED, EXPORTED, START_OVER, Status, length, withdrawn_at
 
 TAKEN = "There is already a run named {}. Choose another name, or resume that run."

@@ -23,7 +23,8 @@ from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import write_whole
 from nanogpt.paths import slug
 from nanogpt.runs import CANCELED, Run, all_runs, free_name, kept_loss, kept_step, queue, users_of
-from nanogpt.runs.history import Tail, _rows, forget, read_jsonl
+from nanogpt.runs.history import forget
+from nanogpt.runs.rows import Tail, _rows, read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -672,7 +673,7 @@ def test_a_new_row_is_added_to_what_is_known_already(home, monkeypatch):
         )
     known, parsed = run.history(), []
     rows = known.rows
-    monkeypatch.setattr("nanogpt.runs.history._rows", lambda lines: parsed.extend(lines) or _rows(lines))
+    monkeypatch.setattr("nanogpt.runs.rows._rows", lambda lines: parsed.extend(lines) or _rows(lines))
     run.log(step=300, seconds=30.0, tokens=1, val_loss=1.0)
     run.event("note", message="slow")
     assert run.history().rows is rows

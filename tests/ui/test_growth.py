@@ -19,7 +19,7 @@ from gradio.context import LocalContext
 from nanogpt import corpus, disk
 from nanogpt.cli import runs as command
 from nanogpt.launch.visitors import visitor_of
-from nanogpt.runs import Run, history, queue
+from nanogpt.runs import Run, history, queue, rows
 from nanogpt.ui import api, runs_tab, sample_tab, visit, watching
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -97,7 +97,7 @@ def test_a_tick_costs_the_same_however_many_runs_there_are_and_little_per_run_th
 
 
 def test_a_tick_reads_only_the_row_that_was_added_to_a_long_history(run, monkeypatch):
-    parsed, parse = [], history._rows
+    parsed, parse = [], rows._rows
     with training(run):
         line = '{"step":1,"seconds":1.0,"tokens":64,"train_loss":3.0}\n'
         with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -105,7 +105,7 @@ def test_a_tick_reads_only_the_row_that_was_added_to_a_long_history(run, monkeyp
         tick = lambda: watching.ticked("one", None, None)
         before = cost(tick)
         assert not any(path.suffix == ".jsonl" for path in before)
-        monkeypatch.setattr(history, "_rows", lambda lines: parsed.extend(lines) or parse(lines))
+        monkeypatch.setattr(rows, "_rows", lambda lines: parsed.extend(lines) or parse(lines))
         run.log(step=2, seconds=2.0, tokens=128, train_loss=2.0)
         assert tick()["tiles"]
         assert len(parsed) == 1
