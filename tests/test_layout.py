@@ -198,13 +198,16 @@ def model_for(text: str, layout: Layout | str, seed: int = 1337) -> GPT:
     return GPT(ModelConfig(layout=layout, **{**SIZES, "vocab_size": len(set(text))}))
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_third_layout_learns_in_the_plain_step_and_in_the_fast_one_alike(third, tiny_text, optimizer, monkeypatch):
+# Muon makes all directions of an update equally long, so it amplifies rounding, and on some CPUs more than on others.
+@pytest.mark.parametrize(("optimizer", "apart"), [("adamw", 1e-3), ("muon", 1e-2)])
+def test_a_third_layout_learns_in_the_plain_step_and_in_the_fast_one_alike(
+    third, tiny_text, optimizer, apart, monkeypatch
+):
     monkeypatch.setattr("nanogpt.fast.gradients.native_bfloat16", lambda: False)
     config = TrainConfig(max_iters=60, batch_size=8, learning_rate=1e-2, optimizer=optimizer, warmup_iters=10)
     plain, fast = (losses_of(model_for(tiny_text, third), tiny_text, kind, config) for kind in (Step, CrewStep))
     assert plain[1] < 2.9 < plain[0]  # 2.9: loss of a unigram model
-    assert fast == pytest.approx(plain, abs=1e-2)  # rounding grows with each step, and more on some CPUs
+    assert fast == pytest.approx(plain, abs=apart)
 
 
 @every_layout
