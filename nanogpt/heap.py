@@ -28,8 +28,8 @@ def keep_freed_memory() -> None:
 def give_memory_back() -> None:
     """Return large blocks to the system when they are freed, and use two heaps instead of eight per core.
 
-    Otherwise, each of the forty threads that read texts keeps the most memory it ever needed: under attack, the server
-    grew by 720 MB in two minutes; with this, it grew by 390 MB.
+    Otherwise, each of the forty threads that read texts would never give back the memory that its largest text took:
+    under attack, the server grew by 720 MB in two minutes; with this, it grew by 390 MB.
     """
     global _gives_back
     _gives_back = True
