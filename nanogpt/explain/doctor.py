@@ -188,7 +188,10 @@ def behind_counting(curve: Curve, says: str) -> Finding | None:
     small = curve.parameters < ABLE * curve.characters and ahead < -CLEARLY
     if ahead >= CLEARLY or small:
         return None
-    says = f"{says}, but counting characters alone reaches {curve.counted:.2f}."
+    if abs(ahead) < CLEARLY:
+        says = f"{says}. Counting characters alone does about as well: {curve.counted:.2f}."
+    else:
+        says = f"{says}, but counting characters alone reaches {curve.counted:.2f}."
     if curve.layout != LAYOUTS["modern"]:
         do = "Choose the modern architecture: at the same size, it gets further on the same text."
     elif curve.epochs < MOST_EPOCHS:

@@ -110,7 +110,9 @@ def test_a_larger_model_is_advised_only_if_size_is_what_a_model_lacks():
     for each, counted in ((0.7, best - 0.5), (0.7, best + 0.02), (0.01, best + 0.02), (0.01, best - 0.02)):
         [found] = doctor.findings(grown(each, counted=counted, layout=LAYOUTS["modern"], epochs=9.0))
         assert found.rule == "behind counting"
-        assert f"but counting characters alone reaches {counted:.2f}. A larger model isn't" in found.says
+        said = "Counting characters alone does about as well:"  # even where the model is a little better
+        said = "but counting characters alone reaches" if counted == best - 0.5 else said
+        assert f"{said} {counted:.2f}. A larger model isn't" in found.says
         assert found.do == "Train it for longer, with “Train more for” or train --resume."
     behind = grown(0.7, counted=best - 0.5)
     assert doctor.plateau(replace(behind, matrix_lr=0.03)).do.startswith("Choose the modern architecture")
