@@ -62,8 +62,7 @@ def draw(name: str, seconds: float = GRACE) -> Path:
     number = max(time.time_ns(), last + 1)  # the last one, even if the clock has been set back
     earlier, ticket = tickets.listed(name), folder() / f"{number:020d}.{name}"
     tickets.withdrawal(name).unlink(missing_ok=True)
-    if seconds:
-        tickets.vouch(ticket, seconds)
+    tickets.vouch(ticket, seconds)
     try:
         ticket.touch()
     except OSError:
@@ -177,6 +176,10 @@ def arrived(name: str) -> Iterator[None]:
         yield
         return
     tickets.make_folder()
+    # started without a launcher, or by one that was killed and lost its ticket; drawn first, so that Stop always finds
+    # the ticket of a run that has a trainer but doesn't train yet
+    if not tickets.listed(name) and withdrawal(name) is None:
+        draw(name)
     with ExitStack() as lock:
         try:
             # patient, because the run's last trainer may be ending, and a look at the queue may delete its ticket
@@ -185,10 +188,9 @@ def arrived(name: str) -> Iterator[None]:
             if tickets.is_at_work(name):  # if it waits, the second ticket is its own now
                 drop(name)
             raise Busy(name) from None
-        if not tickets.listed(name) and withdrawal(name) is None:
-            draw(name, seconds=0)  # started without a launcher, or by one that was killed and lost its ticket
         for ticket in tickets.listed(name):
             tickets.mark(ticket)
+            disown(ticket)
         try:
             yield
         finally:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
+from conftest import ROOT, until
 
 from nanogpt import corpus, lecture, rungs
 from nanogpt.config import NanoGPTError
@@ -38,6 +41,32 @@ def test_a_stage_is_trained_in_a_process_that_can_be_paused_and_ends_with_its_re
     if os.name == "posix":
         with pytest.raises(ProcessLookupError):
             os.kill(child.pid, 0)
+
+
+SERVER = """
+import os, sys
+from nanogpt.explain import replay
+command = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+pauses = iter([False])
+for event in replay.events_of(command, paused=lambda: next(pauses, True)):
+    print(event, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signal that pauses a process")
+def test_a_stage_that_is_paused_ends_with_a_server_that_is_killed():
+    with subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        child = int(server.stdout.readline())
+        assert server.stdout.readline() == "{'paused': True}\n"
+        until(lambda: state(child).startswith("T"))
+        server.kill()
+    until(lambda: state(child)[:1] in ("", "Z"))  # where nobody waits for it, it stays as a zombie
+
+
+def state(process: int) -> str:
+    """Return what `ps` says of a process, such as "T" of one that is stopped; "" if there is none."""
+    return subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
 
 
 @pytest.mark.slow

@@ -360,6 +360,23 @@ def test_one_that_is_withdrawn_at_the_moment_of_its_turn_does_not_begin(home, mo
     assert not locks.is_held(queue.folder() / "cpu.lock")
 
 
+def test_one_that_is_withdrawn_at_the_moment_of_its_arrival_does_not_begin(home, monkeypatch):
+    held = locks.held
+
+    @contextmanager
+    def late(path, **options):
+        with held(path, **options):
+            if path.name == "one.trainer":
+                assert queue.place_of("one") == 1  # it has no launcher, and yet a ticket
+                queue.withdraw("one")
+            yield
+
+    monkeypatch.setattr(locks, "held", late)
+    with pytest.raises(queue.Withdrawn), queue.turn("one", "cpu"):
+        pytest.fail("it began")
+    assert queue.withdrawal("one") is not None
+
+
 @pytest.mark.slow
 def test_two_devices_run_side_by_side(home):
     with process(TRAINER, "one", "cpu") as one, process(TRAINER, "two", "cuda") as two:
