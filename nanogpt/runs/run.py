@@ -290,17 +290,24 @@ class Run:
         return disk.bytes_in(self.folder)
 
     def rename(self, name: str) -> Run:
-        """Rename the run and return it. Raise NanoGPTError if it is in use, or if the name is invalid or taken."""
+        """Rename the run and return it. Raise NanoGPTError if it is in use, or if the name is invalid or taken.
+
+        Raise OSError if the disk is full or the folder can't be moved; then the run is as before.
+        """
         self.settings()
         new_name(name)
         self.check_changeable("renamed")
         renamed = Run(name)
         if renamed.folder.exists():
             raise NanoGPTError(f"There is already a run named {name}. Choose another name.")
-        self.folder.rename(renamed.folder)
+        self.change(name=name)  # first: a full disk refuses this, and the folder's name is the one that counts
+        try:
+            self.folder.rename(renamed.folder)
+        except OSError:
+            self.change(name=self.name)
+            raise
         queue.forget(self.name)  # a later run of this name wasn't withdrawn
         forget(self.folder)
-        renamed.change(name=name)
         return renamed
 
     def delete(self) -> None:

@@ -233,6 +233,21 @@ def test_a_later_run_of_a_renamed_ones_name_was_not_canceled(home):
     assert a_run().status().message == "The trainer did not start. Resume the run to start it."
 
 
+@pytest.mark.parametrize("fails", ["the file", "the folder"])
+def test_a_run_that_could_not_be_renamed_is_as_before(home, monkeypatch, fails):
+    run = a_run()
+    before = run.settings()
+
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*((os, "fsync") if fails == "the file" else (Path, "rename")), no_space)
+    with pytest.raises(OSError, match="No space"):
+        run.rename("two")
+    assert [found.name for found in all_runs()] == ["one"]
+    assert run.settings() == before
+
+
 def test_a_deleted_run_leaves_nothing_in_the_queue(home):
     run = a_run()
     queue.draw("one")
