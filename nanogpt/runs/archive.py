@@ -1,7 +1,8 @@
 """Export a run as a .zip archive, and import one as a new run.
 
-An archive holds the files in FILES at its top level and nothing else. Importing never runs code from it: its size is
-checked before it is unpacked into a temporary folder, which becomes a run only if it passes checks.py.
+An archive holds the files in FILES at its top level and nothing else; one that was unpacked and compressed again may
+have them in a folder. Importing never runs code from it: its size is checked before it is unpacked into a temporary
+folder, which becomes a run only if it passes checks.py.
 """
 
 from __future__ import annotations
@@ -141,25 +142,42 @@ def _unpack(path: Path, folder: Path, check_room: Callable[[int], None]) -> None
         )
     try:
         with zips.Archive(path, DIRECTORY, TOO_MANY) as archive:
-            infos = _entries(archive, size)
-            check_room(sum(info.file_size for info in infos))
-            for info in infos:
-                with archive.open(info) as source, (folder / info.filename).open("xb") as target:
+            entries = _entries(archive, size)
+            check_room(sum(info.file_size for _, info in entries))
+            for name, info in entries:
+                with archive.open(info) as source, (folder / name).open("xb") as target:
                     shutil.copyfileobj(source, target, MB)
     except BROKEN as error:
         raise error if isinstance(error, NanoGPTError) else NanoGPTError(DAMAGED) from None
 
 
-def _entries(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
-    """Return the archive's entries, all of them files of a run. Names are only compared, never used as paths."""
-    infos = archive.infolist()
-    _check_names([info.orig_filename for info in infos])
-    for info in infos:
-        _check_entry(info)
+def _entries(archive: zipfile.ZipFile, size: int) -> list[tuple[str, zipfile.ZipInfo]]:
+    """Return the archive's entries with their names in FILES. What the archive calls them is only compared."""
+    entries = _without_folder([info for info in archive.infolist() if not _is_from_macos(info.orig_filename)])
+    _check_names([name for name, _ in entries])
+    for name, info in entries:
+        _check_entry(name, info)
     most = limits.archive_bytes(MAX_BYTES)
-    if sum(info.file_size for info in infos) > most or sum(info.compress_size for info in infos) > size:
+    if sum(info.file_size for _, info in entries) > most or sum(info.compress_size for _, info in entries) > size:
         raise NanoGPTError("The archive would unpack to more than is allowed. Nothing was imported.")
-    return infos
+    return entries
+
+
+def _is_from_macos(name: str) -> bool:
+    """Return True for what the Finder adds to an archive: how a folder is shown, and attributes of the files."""
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2] == ".DS_Store"
+
+
+def _without_folder(infos: list[zipfile.ZipInfo]) -> list[tuple[str, zipfile.ZipInfo]]:
+    """Return the entries with their names, without the one folder that they are all in, if they are.
+
+    Safari, for example, unpacks a download into a folder, which is then what people compress again.
+    """
+    names = [info.orig_filename for info in infos]
+    folder = names[0].partition("/")[0] + "/" if names else ""
+    if not all(name.startswith(folder) for name in names):
+        folder = ""
+    return [(name.removeprefix(folder), info) for name, info in zip(names, infos) if name != folder]
 
 
 def _check_names(names: list[str]) -> None:
@@ -173,15 +191,15 @@ def _check_names(names: list[str]) -> None:
         raise NanoGPTError(f"The archive has no {missing[0]}, so it is not a run. Nothing was imported.")
 
 
-def _check_entry(info: zipfile.ZipInfo) -> None:
+def _check_entry(name: str, info: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        raise NanoGPTError(f"{info.filename} in the archive is not a regular file. Nothing was imported.")
+        raise NanoGPTError(f"{name} in the archive is not a regular file. Nothing was imported.")
     if info.flag_bits & 1 or info.compress_type not in zips.METHODS:
-        raise NanoGPTError(f"{info.filename} in the archive is encrypted or compressed by an unsupported method.")
+        raise NanoGPTError(f"{name} in the archive is encrypted or compressed by an unsupported method.")
     is_zip_bomb = info.file_size > MB and info.file_size > 100 * info.compress_size
-    if info.file_size > FILES[info.filename] or is_zip_bomb:
-        raise NanoGPTError(f"{info.filename} in the archive is too large: {info.file_size:,} bytes when unpacked.")
+    if info.file_size > FILES[name] or is_zip_bomb:
+        raise NanoGPTError(f"{name} in the archive is too large: {info.file_size:,} bytes when unpacked.")
 
 
 def _text_here(settings: dict[str, Any], owner: str | None) -> dict[str, Any]:

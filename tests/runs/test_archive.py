@@ -210,6 +210,21 @@ def test_what_is_too_large_is_not_packed(file, trained, monkeypatch):
         unpack(file)
 
 
+def test_an_archive_that_was_unpacked_and_compressed_again_comes_back(file, trained):
+    """As macOS does: in a folder, with an entry for that, and one of attributes for each file."""
+    inside = {f"a play/{name}": content for name, content in contents(trained).items()}
+    added = [("a play/", b""), ("a play/.DS_Store", b"x"), ("__MACOSX/", b""), ("__MACOSX/._a play", b"x")]
+    attributes = [(f"__MACOSX/a play/._{name}", b"x") for name in contents(trained)]
+    file.write_bytes(zipped([*added, *inside.items(), *attributes]))
+    assert {path.name: path.read_bytes() for path in unpack(file).folder.iterdir()} == contents(trained)
+
+
+@pytest.mark.parametrize("name", ["a/x.py", "a/b/run.json", "b/log.txt", "log.txt", "a/run.json/", "a/run.json"])
+def test_what_no_run_has_is_refused_in_a_folder_too(file, trained, name):
+    inside = [(f"a/{each}", content) for each, content in contents(changed(trained, log__txt=None)).items()]
+    refused(file, zipped([*inside, (name, b"x")]), "part of a run|same file twice")
+
+
 # --- invalid archives ----------------------------------------------------------------------------------------------
 
 
