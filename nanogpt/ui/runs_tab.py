@@ -74,7 +74,7 @@ def cells(run: Run, found: Overview) -> dict[str, tuple]:
         "epochs": (f"{found.epochs:.1f}", found.epochs) if found.epochs else UNKNOWN,
         "loss": (f"{found.loss:.4f}", found.loss) if found.loss is not None else UNKNOWN,
         "time": (clock(status.seconds), status.seconds) if status.seconds else UNKNOWN,
-        "when": (found.created[:16].replace("T", " "), found.created) if found.created else UNKNOWN,
+        "when": (found.created, found.created) if found.created else UNKNOWN,  # shown in the browser's time zone
     }
     return known
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 
 import gradio as gr
@@ -28,7 +29,12 @@ def texts() -> list[corpus.Corpus]:
 
 def table() -> list[list[str]]:
     """Return a row per text: name, characters, size, date."""
-    return [[one.name, f"{one.characters:,}", size(corpus.size_on_disk(one)), one.created[:10]] for one in texts()]
+    return [[one.name, f"{one.characters:,}", size(corpus.size_on_disk(one)), day(one.created)] for one in texts()]
+
+
+def day(time: str) -> str:
+    """Return the day of a stored time, which is in UTC, as this machine's calendar has it."""
+    return datetime.fromisoformat(time).astimezone().date().isoformat()
 
 
 def choices() -> list[tuple[str, str]]:

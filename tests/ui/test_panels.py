@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -587,8 +588,18 @@ def test_the_table_of_texts_has_those_that_were_given(text):
     corpus.find("python-reference")
     [line] = text_panel.table()
     assert line[:2] == ["A <b>play</b>", f"{text.characters:,}"]
-    assert line[3] == text.created[:10]
+    assert line[3] == text_panel.day(text.created)
     assert [id for _, id in text_panel.choices()] == [text.id]
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows can't change the time zone of a process")
+@pytest.mark.parametrize(("zone", "day"), [("UTC0", "2026-11-28"), ("JST-9", "2026-11-29")])
+def test_the_day_on_which_a_text_was_added_is_that_of_the_clock_here(monkeypatch, zone, day):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        assert text_panel.day("2026-11-28T22:20:00.123456+00:00") == day
+    time.tzset()
 
 
 def test_a_text_is_renamed(text):
