@@ -87,7 +87,7 @@ def _for_visitors(error: OSError) -> str:
 def _for_owner(error: OSError) -> str:
     where = str(error.filename or home())  # a write that fails for lack of space doesn't say where
     if error.errno in FULL:
-        return f"There is no space left in {home()}. Free some, or set NANOGPT_HOME to a folder on another disk."
+        return _full(where)
     if error.errno in NO_LOCKS:
         return (
             f"{home()} is on a disk that can't lock files, so training doesn't work there. {ANOTHER} on a local disk."
@@ -104,6 +104,11 @@ def _for_owner(error: OSError) -> str:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "Too many files are open. Close other programs, or raise the limit (ulimit -n), then start again."
     return f"{where} can't be read or written ({_reason(error)}). Check the disk and the file's permissions."
+
+
+def _full(where: str) -> str:
+    full, variable = (home(), "NANOGPT_HOME") if _is_ours(where) else (where, "TMPDIR")
+    return f"There is no space left in {full}. Free some, or set {variable} to a folder on another disk."
 
 
 def _reason(error: OSError) -> str:

@@ -114,6 +114,7 @@ def fields_of(source: str | Path | list[str]) -> list[str]:
     return corpus.fields_in(start.decode("utf-8-sig", "replace"), source[0])
 
 
+@scratch.writing()
 def gathered(folder: Folder) -> Path:
     """Return a folder with the files of an uploaded one, as it was. Raise NanoGPTError if there are none."""
     if not folder.files:
@@ -137,6 +138,7 @@ def parts_of(name: str) -> list[str]:
     return parts if len(parts) > 1 else ["Folder", *(parts or ["file"])]
 
 
+@scratch.writing()
 def set_aside(pasted: str) -> Path:
     """Write a pasted text to a temporary file, and return its path."""
     data = pasted.encode("utf-8")

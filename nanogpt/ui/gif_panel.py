@@ -16,6 +16,7 @@ from .visit import existing
 NO_RUN = "There is no run to animate yet. Train one first."
 
 
+@scratch.writing()
 def take(name: str | None) -> tuple[str, str]:
     """Write a run's animation to a temporary folder for download. Return its path, and what it can't show or ""."""
     run = existing(name, NO_RUN)

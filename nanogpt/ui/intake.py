@@ -180,7 +180,8 @@ class Intake:
             await send(message)
 
         try:
-            await self.app(scope, counted, noted)
+            with scratch.writing():
+                await self.app(scope, counted, noted)
         except OSError as error:  # the disk is full
             if status:
                 raise

@@ -84,6 +84,7 @@ def log(name: str | None) -> str:
     return text or "The trainer hasn't printed anything yet."
 
 
+@scratch.writing()
 def save(name: str | None, what: str, to_continue: bool = False) -> str:
     """Write one of SAVED, or the archive, to a temporary folder for download. Return the path.
 

@@ -21,7 +21,7 @@ from gradio import route_utils
 from gradio.utils import get_upload_folder
 from starlette.formparsers import MultiPartException
 
-from .. import limits, locks
+from .. import errors, limits, locks
 from ..config import NanoGPTError
 from . import visit
 from .shares import Sender, Share, sender_of
@@ -132,6 +132,20 @@ def new_folder(size: int) -> Path:
         raise
     keep(folder, sender, size)
     return folder
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Name the folder of uploads and downloads in the error for a full disk. Use it where files are written there.
+
+    A write that fails doesn't say where it was, and a copy names what it reads.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in errors.FULL:
+            error.filename = get_upload_folder()
+        raise
 
 
 # ---- the folder ------------------------------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ def shareable(name: str | None, quote: bool) -> Run:
     return run
 
 
+@scratch.writing()
 def take(name: str | None, what: str, int8: bool = False) -> str:
     """Write one of FILES, or the text, to a temporary folder for download. Return the path.
 

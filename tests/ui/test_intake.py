@@ -287,6 +287,16 @@ def test_an_upload_to_a_full_disk_is_answered_with_a_sentence(url, folder, monke
     assert (folder(), scratch.space.used) == (set(), 0)
 
 
+def test_a_full_disk_for_uploads_is_named_on_your_own_machine(home, monkeypatch):
+    async def full(scope, receive, send):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.delenv("NANOGPT_PUBLIC", raising=False)  # set for the server that this module shares
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "/elsewhere")
+    status, said, _ = asyncio.run(ask(Intake(full), intake.UPLOAD, [b"a"]))
+    assert (status, said.split(".")[0]) == (507, "There is no space left in /elsewhere")
+
+
 def test_an_interrupted_upload_leaves_nothing(url, folder):
     where = urlsplit(url)
     head = (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import re
 import shutil
 import time
@@ -18,6 +20,7 @@ from conftest import ended_run, last_of
 from nanogpt import corpus
 from nanogpt.cli.progress import share_of
 from nanogpt.config import NanoGPTError, TrainConfig
+from nanogpt.errors import explain
 from nanogpt.formats import read_config
 from nanogpt.launch import prepare, sizes
 from nanogpt.model import count_parameters
@@ -32,11 +35,13 @@ from nanogpt.ui import (
     corpus_tab,
     drawn,
     form,
+    gif_panel,
     guard,
     pull_panel,
     run_panel,
     runs_tab,
     sample_tab,
+    scratch,
     share_tab,
     text_panel,
     theme,
@@ -579,6 +584,32 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text, monkeypatch):
         pytest.fail("it began")
     queue.draw("two")
     assert Run("two").status().state == "queued"
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("kind", ["curves", "archive", "page", "text", "gif", "pasted", "folder"])
+def test_a_full_disk_for_temporary_files_is_named(text, monkeypatch, kind):
+    act = {
+        "curves": lambda: run_panel.save("one", "curves"),
+        "archive": lambda: run_panel.save("one", "archive"),
+        "page": lambda: share_tab.take("one", "page"),
+        "text": lambda: share_tab.take("one", "text"),
+        "gif": lambda: gif_panel.take("one"),
+        "pasted": lambda: choosing.set_aside("a line"),
+        "folder": lambda: choosing.gathered(choosing.Folder((str(text.folder / "text.txt"),))),
+    }[kind]
+
+    def full(size):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(text.folder / "text.txt"))  # as shutil.copyfile does
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "/elsewhere")
+    monkeypatch.setattr(gif_panel.gif, "animation", lambda run: (b"GIF", ""))
+    monkeypatch.setitem(share_tab.FILES, "page", (lambda run: "one.html", lambda run, int8: "<p>"))
+    monkeypatch.setattr(scratch, "new_folder", full)
+    with pytest.raises(OSError, match="No space") as error:
+        act()
+    sentence = "There is no space left in /elsewhere. Free some, or set TMPDIR to a folder on another disk."
+    assert explain(error.value) == sentence
 
 
 # --- texts ---------------------------------------------------------------------------------------------------------
