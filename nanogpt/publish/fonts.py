@@ -16,14 +16,19 @@ from PIL import ImageFont, features
 
 Font = ImageFont.FreeTypeFont
 ENOUGH = 0.98  # share of a text that a font must have; what is missing appears as the font's box
-# Monospaced fonts first, then fonts with many scripts, each list in order of preference, by file name.
-PREFERRED = (
+# Fonts in order of preference, by file name: monospaced ones, Chinese and Japanese ones, those with many scripts.
+MONOSPACED = (
     "DejaVuSansMono.ttf", "LiberationMono-Regular.ttf", "NotoSansMono-Regular.ttf", "Menlo.ttc", "consola.ttf",
     "SFNSMono.ttf", "UbuntuMono-R.ttf", "FreeMono.ttf", "cour.ttf", "NotoSansMonoCJK-Regular.ttc",
-    "NotoSansCJK-Regular.ttc", "SourceHanSans-Regular.ttc", "wqy-microhei.ttc", "wqy-zenhei.ttc", "PingFang.ttc",
-    "Hiragino Sans GB.ttc", "AppleSDGothicNeo.ttc", "msyh.ttc", "YuGothR.ttc", "malgun.ttf", "DejaVuSans.ttf",
-    "NotoSans-Regular.ttf", "segoeui.ttf", "Arial Unicode.ttf", "unifont.otf", "unifont.ttf",
+    "NotoSansCJK-Regular.ttc", "SourceHanSans-Regular.ttc",
 )  # fmt: skip
+CHINESE = ("wqy-microhei.ttc", "wqy-zenhei.ttc", "PingFang.ttc", "Hiragino Sans GB.ttc", "msyh.ttc")
+JAPANESE = ("ipag.ttf", "ヒラギノ角ゴシック W3.ttc", "YuGothR.ttc", "meiryo.ttc", "msgothic.ttc")
+OTHERS = (
+    "AppleSDGothicNeo.ttc", "malgun.ttf", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "segoeui.ttf", "Arial Unicode.ttf",
+    "unifont.otf", "unifont.ttf",
+)  # fmt: skip
+KANA = re.compile("[ぁ-ゖァ-ヺ]")
 STYLED = re.compile(r"bold|italic|oblique|black|light|thin|emoji|symbol|lastresort|blank", re.I)
 MISSING = "\U0010ffff"  # never a letter, so it shows what a font draws for letters that it doesn't have
 
@@ -31,21 +36,34 @@ MISSING = "\U0010ffff"  # never a letter, so it shows what a font draws for lett
 def font_for(text: str, size: int) -> Font | None:
     """Return a font of `size` pixels that has at least ENOUGH of the text's letters, or None if there is none.
 
-    The fonts in PREFERRED come first, then all others on this machine, then the one that Pillow contains. Letters that
+    The `preferred` fonts come first, then all others on this machine, then the one that Pillow contains. Letters that
     change with their neighbors or run from right to left need Pillow's Raqm layout; without it no font can show them.
     """
     letters = Counter(letter for letter in text if not letter.isspace())
     shapes = features.check_feature("raqm") and features.check_feature("fribidi")
     if not shapes and any(map(is_shaped, letters)):
         return None
-    return next((font for font in candidates(size) if share_shown(font, letters) >= ENOUGH), None)
+    return next((font for font in candidates(size, preferred(text)) if share_shown(font, letters) >= ENOUGH), None)
 
 
-def candidates(size: int) -> Iterator[Font]:
-    """Yield the fonts of this machine in the order in which to try them, except bold and slanted ones."""
-    found = {path.name: path for path in reversed(fonts())}  # the first of a name counts
-    others = [name for name in sorted(found) if name not in PREFERRED and not STYLED.search(name)]
-    for name in (*PREFERRED, *others):
+def preferred(text: str) -> tuple[str, ...]:
+    """Return the file names of fonts in the order in which to try them for a text.
+
+    Chinese fonts have Japanese letters, too, but draw the characters of both languages in the Chinese way.
+    """
+    both = (*JAPANESE, *CHINESE) if KANA.search(text) else (*CHINESE, *JAPANESE)
+    return (*MONOSPACED, *both, *OTHERS)
+
+
+def candidates(size: int, first: tuple[str, ...]) -> Iterator[Font]:
+    """Yield the fonts of this machine in the order in which to try them, except bold and slanted ones.
+
+    Those whose file names are in `first` come first, in that order.
+    """
+    named = lambda path: unicodedata.normalize("NFC", path.name)  # macOS may split ギ into two characters
+    found = {named(path): path for path in reversed(fonts())}  # the first of a name counts
+    others = [name for name in sorted(found) if name not in first and not STYLED.search(name)]
+    for name in (*first, *others):
         with suppress(KeyError, OSError, ValueError):  # not here, unreadable, or a format that FreeType doesn't know
             yield ImageFont.truetype(str(found[name]), size)
     own = ImageFont.load_default(size)

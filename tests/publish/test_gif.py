@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -238,6 +239,28 @@ def test_a_font_whose_letters_cannot_be_drawn_is_passed_over(tmp_path, monkeypat
     assert fonts.font_for("to be", 16).path == str(file)
     monkeypatch.setattr(fonts, "drawn", damaged)
     assert fonts.font_for("to be", 16).path != str(file)
+
+
+HIRAGINO = unicodedata.normalize("NFD", "ヒラギノ角ゴシック W3.ttc")  # as macOS may call it
+
+
+@pytest.mark.parametrize(
+    ("text", "best", "other"),
+    [
+        ("天地玄黃", "msyh.ttc", "YuGothR.ttc"),
+        ("吾輩は猫である", "YuGothR.ttc", "msyh.ttc"),
+        ("ギター", HIRAGINO, "PingFang.ttc"),
+    ],
+)
+def test_japanese_is_drawn_with_a_japanese_font_and_chinese_with_a_chinese_one(
+    tmp_path, monkeypatch, text, best, other
+):
+    found = [tmp_path / name for name in (best, other)]
+    for path in found:
+        path.write_bytes(ImageFont.load_default(16).font_bytes)
+    monkeypatch.setattr(fonts, "fonts", lambda: found)
+    monkeypatch.setattr(fonts, "share_shown", lambda font, letters: 1.0)
+    assert Path(fonts.font_for(text, 16).path).name == best
 
 
 @pytest.mark.parametrize("text", ["שלום", "مرحبا", "नमस्ते"])
