@@ -134,6 +134,14 @@ def sweep(*folders: Path) -> None:
         _is_alive(path.stem)  # deletes the lock of a process that is gone
 
 
+def sweep_file(path: Path) -> None:
+    """Delete what killed processes left of this file, in a folder that may hold temporary files of other programs."""
+    for left in _entries(path.parent):
+        found = TEMPORARY.fullmatch(left.name)
+        if found and left.name == f".{path.name}.{found[1]}" and not _is_being_written(left):
+            _delete(left)
+
+
 def sweep_home() -> None:
     """Sweep all folders: the shared ones, and that of each run and text with its explanations and snapshots."""
     within = [path for folder in shared_folders()[1:3] for path in _entries(folder) if path.is_dir()]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nanogpt import disk, locks
+from nanogpt.cli import runs
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITER = """
@@ -104,6 +105,16 @@ def test_a_sweep_leaves_your_own_files_in_the_home_folder(home):
         os.utime(home / name, (0, 0))
         disk.sweep_home()
         assert (home / name).exists()
+
+
+def test_in_your_own_folders_only_what_was_left_of_the_same_file_is_swept(home):
+    folder = home / "yours"
+    folder.mkdir()
+    left, other = (folder / f".{name}.{'1' * 16}" for name in ("page.html", "notes.txt"))
+    for path in (left, other):
+        path.touch()
+    runs.write(str(folder / "page.html"), b"<p>")
+    assert names(folder) == {"page.html", other.name}
 
 
 @pytest.mark.parametrize("name", ["run.json", ".lock", ".gitignore", ".run.json", ".a.b", ".notes.txt.original"])

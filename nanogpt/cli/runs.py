@@ -121,6 +121,7 @@ def write(file: str, content: bytes | Path) -> None:
         if isinstance(content, Path) and path.is_file() and not filecmp.cmp(path, content, shallow=False):
             raise NanoGPTError(f"{file} already exists with different contents. Choose another file name for --text.")
         if path.is_file() or not path.exists():
+            disk.sweep_file(path)
             disk.write_whole(path, chunks(content))
         else:  # a device, such as /dev/null, can't be replaced
             with path.open("wb") as device:
