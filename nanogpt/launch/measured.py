@@ -66,7 +66,7 @@ def recall_costs(key: str) -> dict[str, float]:
 def key_of(device: Device, model: ModelConfig, train: TrainConfig, own: float = 0.0) -> str:
     """Return the key for training steps of a model of this shape, on this machine at its current load.
 
-    `own` is the part of that load caused by this process.
+    `own` is the part of that load caused by runs that train here.
     """
     shape = f"{model.layout} {model.n_layer} x {model.n_embd}, {model.n_head} heads, dropout {model.dropout:g}"
     batch = f"{train.batch_size} x {model.block_size}, {train.optimizer}"

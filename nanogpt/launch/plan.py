@@ -21,7 +21,7 @@ from ..holdout import epochs, train_length
 from ..layout import shape
 from ..model import GPT, count_parameters
 from ..presets import PRESETS
-from ..runs import Run
+from ..runs import Run, queue
 from ..schedule import settled
 from ..timetable import overhead
 from ..tokenizer import Tokenizer, unit
@@ -60,22 +60,35 @@ def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS
     if device.type == "cuda":
         return flops / gpu_plan.step_seconds(model.n_layer, flops, gpu_plan.product_speed(device))
     with _measuring:
-        key = measured.key_of(device, model, train)
+        key = _key(model, train)
         known = measured.recall(key)
         if known is None:
+            shared = is_shared()
             known = trial(device, model, train, seconds)
-            measured.keep(key, known)
+            if not (shared or is_shared()):  # half the speed would be recalled for good
+                measured.keep(key, known)
         return known
+
+
+def is_shared() -> bool:
+    """Return True if a run trains here or is about to, so that nothing can be measured properly."""
+    return bool(queue.running() or queue.waiting())
 
 
 def known_speed(model: ModelConfig, train: TrainConfig) -> float | None:
     """Return the speed of this shape if it was measured on this machine at this load, or None. Measure nothing."""
-    return measured.recall(measured.key_of(pick_device(train.device), model, train))
+    return measured.recall(_key(model, train))
 
 
 def known_costs(model: ModelConfig, train: TrainConfig) -> dict[str, float]:
     """Return the seconds that a sample and a save took in an earlier run of this shape on this machine, if known."""
-    return measured.recall_costs(measured.key_of(pick_device(train.device), model, train))
+    return measured.recall_costs(_key(model, train))
+
+
+def _key(model: ModelConfig, train: TrainConfig) -> str:
+    """Return the key for training steps at the load there will be once the runs that train here now have ended."""
+    device = pick_device(train.device)
+    return measured.key_of(device, model, train, torch.get_num_threads() * len(queue.running()))
 
 
 _measuring = threading.Lock()  # two measurements at once would skew each other
@@ -142,7 +155,7 @@ def rough_seconds(model: ModelConfig, train: TrainConfig) -> float | None:
     if device.type == "cuda":
         product = measured.recall(gpu_plan.product_key(device))
         return product and 1.08 * train.max_iters * gpu_plan.step_seconds(model.n_layer, flops, product)
-    rate = measured.recall(measured.key_of(device, model, train)) or measured.typical(device)
+    rate = known_speed(model, train) or measured.typical(device)
     return rate and 1.08 * train.max_iters * flops / rate
 
 
@@ -275,10 +288,13 @@ def step_times(made: Mapping[Size, Configs], trained: float, allowed: float) -> 
     """Return the seconds per step of each size: measured for the best one if `allowed` seconds suffice, else guessed.
 
     `trained` is how many seconds a run will train, which decides what is best. What was measured earlier takes no time.
+    While another run trains here, only that counts: a trial would be slow, and this run will have the machine alone.
     """
     until = time.perf_counter() + allowed
     flops = {size: step_flops(model, train.batch_size) for size, (model, train) in made.items()}
     known = {size: flops[size] / rate for size, configs in made.items() if (rate := known_speed(*configs))}
+    if known and is_shared():
+        return sizes.fill(flops, known)
     if not known and allowed < FIRST_TRIAL:  # too short to measure anything
         smallest = min(made, key=flops.__getitem__)
         return sizes.fill(flops, {smallest: flops[smallest] / SLOW})

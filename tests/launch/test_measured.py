@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from nanogpt import corpus
 from nanogpt.device import pick_device
 from nanogpt.launch import measured, plan, prepare, trainer
 from nanogpt.presets import PRESETS
+from nanogpt.runs import queue
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +50,39 @@ def test_a_busy_machine_is_measured_anew(monkeypatch):
     monkeypatch.setattr("os.getloadavg", lambda: (3.1, 0.0, 0.0), raising=False)
     assert measured.recall(measured.key_of(pick_device("cpu"), model, train)) is None
     assert measured.recall(measured.key_of(pick_device("cpu"), model, train, own=3.0)) == 3e9
+
+
+@pytest.mark.parametrize("state", ["running", "waiting"])
+def test_what_is_measured_while_another_run_trains_is_not_kept(monkeypatch, state):
+    monkeypatch.setattr(plan, "trial", lambda *_: 3e9)
+    model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
+    with monkeypatch.context() as busy:
+        busy.setattr(queue, state, lambda: ["other"])
+        assert plan.speed(model, train) == 3e9
+    assert plan.known_speed(model, train) is None
+    begins = lambda *_: monkeypatch.setattr(queue, state, lambda: ["other"]) or 3e9
+    monkeypatch.setattr(plan, "trial", begins)  # meanwhile
+    plan.speed(model, train)
+    assert plan.known_speed(model, train) is None
+
+
+def test_a_plan_made_in_the_queue_is_for_the_machine_without_the_run_that_trains(monkeypatch):
+    """Whether the load of that run shows already or not."""
+    speed = 1.0
+    seconds = lambda model, train: 0.003 + plan.step_flops(model, train.batch_size) / 1e11
+    rate = lambda device, model, train, _: speed * plan.step_flops(model, train.batch_size) / seconds(model, train)
+    monkeypatch.setattr(plan, "trial", rate)
+    shape = ("n_layer", "n_embd", "block_size", "batch_size")
+    chosen = lambda budget: [plan.choose(budget, 65, 1_115_394, {}).settings[key] for key in shape]
+    chosen(10)
+    speed = 0.35
+    with monkeypatch.context() as busy:
+        busy.setattr(queue, "running", lambda: ["other"])
+        queued = chosen(600), chosen(3600)
+        busy.setattr("os.getloadavg", lambda: (float(torch.get_num_threads()), 0.0, 0.0), raising=False)
+        assert (chosen(600), chosen(3600)) == queued
+    speed = 1.0
+    assert (chosen(600), chosen(3600)) == queued
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"x": "fast"}', "{"])
