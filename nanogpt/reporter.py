@@ -48,7 +48,7 @@ class Reporter:
         self.lr = self.grad_norm = 0.0
         self.best_weights: dict[str, torch.Tensor] = {}  # not yet saved
         self.begun = self.stopping = self.asked = False
-        self.marked_step, self.marked_time = at.step, time.perf_counter()  # of the latest row in the log
+        self.marked_step, self.marked_seconds = at.step, due.seconds  # of the latest row in the log
         note = lambda step, message: run.event("note", step=step, message=message)
         self.snapshots = Snapshots(run.folder, model, config, at.seconds, note)
 
@@ -74,7 +74,7 @@ class Reporter:
             tokens = step * self.per_step  # read so far, those of earlier epochs again
             counts = dict(tokens=tokens, characters=round(tokens * self.data.per_token))
             self.run.log(step=step, seconds=round(self.at.seconds, 3), **counts, **row)
-            self.marked_step, self.marked_time = step, time.perf_counter()
+            self.marked_step, self.marked_seconds = step, self.due.seconds
         # what the lecture prints every eval_interval
         if "val_loss" in row:
             losses = [f"{name} loss {row[f'{name}_loss']:.4f}" for name in ("train", "val") if f"{name}_loss" in row]
@@ -122,7 +122,7 @@ class Reporter:
             return {}
         loss = float(self.loss_sum) / at.loss_count / per_token  # on a GPU this waits for the steps so far
         refuse_nan(at.step, loss)
-        speed = (at.step - self.marked_step) * self.per_step / (time.perf_counter() - self.marked_time)
+        speed = (at.step - self.marked_step) * self.per_step / (self.due.seconds - self.marked_seconds)
         # the next row has a mean of its own
         self.loss_sum.zero_()
         at.loss_count = 0

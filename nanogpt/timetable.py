@@ -15,6 +15,7 @@ SAVE_SECONDS = 60  # a crash never costs more than this, even if evaluations are
 SLOWER = 3  # times as long as the fastest evaluation, which the last ones may take on a busy machine
 SAVING = 0.03  # of the time: the share that saves may take in a timed run, which has fewer of them if they are slow
 DISK, SAMPLE = 400e6, 0.25  # bytes per second and seconds per sample: guesses until the first ones are measured
+PAUSE, UNUSUAL = 60.0, 20  # seconds, and times as long as usual: longer than both, it was a pause and no work
 SLOW_DISK = 4e6  # bytes per second; whatever takes over a second longer than a save to this was held up by something
 
 
@@ -39,6 +40,14 @@ class Cost:
         if seconds > 0:
             self._last = [*self._last[-2:], seconds]
 
+    def pause(self, seconds: float) -> float:
+        """Return how many of the seconds that it took this time were a pause of minutes or hours, and no work.
+
+        The second of two in a row still counts as one; from the third on, that is what it usually takes.
+        """
+        known = len(self._last) > 1
+        return seconds - self.usual if known and seconds > max(PAUSE, UNUSUAL * self.usual) else 0.0
+
     @property
     def usual(self) -> float:
         """Return the seconds that it usually takes."""
@@ -58,6 +67,8 @@ class Timetable:
 
     All evaluations of a run but the last use the same windows, because their losses are compared. If that would take
     over 1% of the budget where a run is resumed, it uses fewer from there on.
+
+    A pause of more than a minute isn't time spent on the run: a laptop that sleeps must not use up its budget.
     """
 
     def __init__(
@@ -102,21 +113,20 @@ class Timetable:
         self._apart = 0.0  # seconds of this turn spent on anything but training steps
         self._looked = (seconds, 0.0)  # when the last training step began
         self._evaluated = evaluated  # `seconds` at the last regular evaluation
-        self._began = self._saved = time.perf_counter()
-        self._began -= seconds  # time before a resume counts, too
-        self._earlier = seconds
+        self._started = self._saved = time.perf_counter()
+        self._began = self._started - seconds  # time before a resume counts, too; a pause moves this forward
         self._has_saved, self._has_looked, self.first = False, False, True
         self._log_interval = max(1, config.max_iters // LOGS)
 
     @property
     def seconds(self) -> float:
-        """Return the seconds spent on the run so far, including those before a resume."""
+        """Return the seconds spent on the run so far, including those before a resume, without pauses."""
         return time.perf_counter() - self._began
 
     @property
     def makes_room(self) -> bool:
-        """Return True if the run has used up its time and must make room for others."""
-        return self.at_a_time is not None and self.seconds - self._earlier + self.starting >= self.at_a_time
+        """Return True if the run has used up its time, in which pauses count, and must make room for others."""
+        return self.at_a_time is not None and time.perf_counter() - self._started + self.starting >= self.at_a_time
 
     @property
     def costs(self) -> dict[str, dict[str, float]]:
@@ -168,6 +178,7 @@ class Timetable:
     def look(self, step: int) -> None:
         """Update what is due before this step."""
         self.first = step == 0
+        self._time_step()
         if not self.config.budget:
             self.share = step / self.config.max_iters
             self.logging = step % self._log_interval == 0
@@ -181,16 +192,17 @@ class Timetable:
             if self.evaluating:
                 self._evaluated = self.seconds
             self.logging = self.evaluating or int(before * LOGS) < int(self.share * LOGS)
-        self._time_step()
+        self._has_looked = True
         self.last = step > 0 and (self.share >= 1.0 or self._no_step_fits())  # every run takes at least one step
 
     def _time_step(self) -> None:
         """Note how long the last step took, if there was one since the run began or was resumed."""
-        seconds, apart = self._looked
-        self._looked = (self.seconds, self._apart)
         if self._has_looked:
-            self._step.add(self._looked[0] - seconds - (self._apart - apart))
-        self._has_looked = True
+            began, apart = self._looked
+            seconds = self.seconds - began - (self._apart - apart)
+            self._began += self._step.pause(seconds)
+            self._step.add(seconds)
+        self._looked = (self.seconds, self._apart)
 
     @property
     def _next_evaluation(self) -> float:
@@ -256,7 +268,10 @@ class Timetable:
         `window` is the time per window of an evaluation, already included in `evaluation`. `opening` is that of a look
         before the first one of a turn, by which a timed run chooses how many windows its evaluations use.
         """
-        self._apart += evaluation + sample + save + other
+        timed = ((self._evaluations, evaluation), (self._samples, sample), (self._saves, save))
+        pause = sum(cost.pause(seconds) for cost, seconds in timed)
+        self._began += pause
+        self._apart += evaluation + sample + save + other - pause
         self._per_window.add(window)
         self._window = min(self._window, window or math.inf, opening or math.inf)
         self._evaluations.add(evaluation)

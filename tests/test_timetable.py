@@ -324,14 +324,37 @@ def test_a_slow_first_evaluation_does_not_end_a_run_early(monkeypatch):
     [(600.0, 60.0, 280.0, 0.85), (180.0, 20.0, 75.0, 0.85), (180.0, 0.0, 75.0, 0.85), (60.0, 0.0, 35.0, 0.75)],
 )
 def test_a_single_pause_does_not_end_a_run_early(monkeypatch, what, budget, at, seconds, share):
-    """Such as Ctrl-Z, a laptop that sleeps, or a disk that stalls."""
+    """Such as Ctrl-Z, a laptop that sleeps, or a disk that stalls. It isn't counted once it is known what is usual."""
     run = Machine(monkeypatch, step=0.1)
     run.pause = (what, at, seconds)
     run.train(budget)
     assert run.pause is None
-    assert 0.93 * budget < run.now <= budget
-    assert run.steps * run.step > share * (budget - seconds)
+    lost = 0.0 if at else seconds
+    assert 0.93 * budget < run.now - seconds + lost <= budget
+    assert run.steps * run.step > share * (budget - lost)
     assert sum(began > at + seconds for began, _ in run.evaluations) >= (8 if at else 1)
+
+
+@pytest.mark.parametrize("what", ["step", "window", "sample", "save"])
+def test_a_night_asleep_does_not_use_up_an_hour(monkeypatch, what):
+    usual, asleep = Machine(monkeypatch, **USUAL).train(3600.0), Machine(monkeypatch, **USUAL)
+    asleep.pause = (what, 600.0, 8 * 3600.0)
+    asleep.train(3600.0)
+    assert asleep.now > 8 * 3600.0
+    assert asleep.steps > 0.97 * usual.steps
+
+
+def test_a_machine_that_stays_slow_has_no_pauses(monkeypatch):
+    """From the third step on, they are slow steps. A run makes room for others by the clock, whatever a pause was."""
+    clock = type("Clock", (), {"now": 0.0, "perf_counter": lambda self: self.now})()
+    monkeypatch.setattr(timetable, "time", clock)
+    due, counted = Timetable(TrainConfig(budget=86400.0), 0.0, all_windows=50, at_a_time=200.0), []
+    for step, seconds in enumerate([0.0, 1.0, 1.0, 1.0, 70.0, 70.0, 70.0, 70.0]):
+        clock.now += seconds
+        due.look(step)
+        counted.append(due.seconds)
+    assert counted == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 75.0, 145.0]
+    assert due.makes_room
 
 
 def test_costs_that_nothing_usual_explains_do_not_end_a_run_early(monkeypatch):

@@ -646,6 +646,23 @@ def test_a_timed_run_logs_its_speed_and_what_a_sample_and_a_save_took(text, monk
     assert costs["save"] == pytest.approx(0.03 * round(costs["save"] / 0.03)) != 0
 
 
+def test_a_pause_is_no_time_spent_training(text, monkeypatch):
+    monkeypatch.setattr("nanogpt.reporter.write_sample", lambda *_: "a sample")
+    with steady_clock(0.03) as clock:
+
+        def get_lr(step, *_) -> float:
+            clock.now += 8 * 3600 * (step == 20)
+            return 1e-3
+
+        monkeypatch.setattr("nanogpt.train.get_lr", get_lr)
+        run = prepare.new_run("asleep", text, "quick", **TINY, max_iters=40)
+        train(run)
+    speeds = [row["tokens_per_second"] for row in run.history().rows if "tokens_per_second" in row]
+    assert len(speeds) > 30
+    assert min(speeds) > 10
+    assert run.history().seconds < 60
+
+
 def test_the_last_message_says_if_the_last_evaluation_was_not_of_the_whole_validation_set(
     undisturbed, text, monkeypatch
 ):
