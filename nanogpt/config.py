@@ -78,7 +78,7 @@ class Knob:
         if self.low is None:
             return "text" if self.kind is str else "a number"
         if self.name == "budget":
-            return "a time up to 24h, such as 90s, 3m or 1h"
+            return "a time up to 30d, such as 90s, 3m or 1h"
         return f"a {'whole ' if self.kind is int else ''}number from {self.low:,} to {self.high:,}"
 
 
@@ -187,7 +187,7 @@ class TrainConfig(Config):
         0.0,
         "Train for this long instead of max_iters, e.g. 90s, 3m, 1h (0 = off).",
         0.0,
-        86400.0,
+        30 * 86400.0,  # in all, for a run that is extended night after night
         usual="1m to 1h",
     )
     batch_size: int = knob(12, "Sequences per batch.", 1, 4096, usual="12 to 64")

@@ -46,8 +46,8 @@ def test_what_is_no_number_is_refused_in_one_sentence(config, k):
 
 
 def test_a_time_that_is_too_long_is_quoted_as_it_was_given():
-    with pytest.raises(NanoGPTError, match=r"^budget was 25h; it must be a time up to 24h, such as 90s, 3m or 1h\.$"):
-        TrainConfig(budget="25h")
+    with pytest.raises(NanoGPTError, match=r"^budget was 31d; it must be a time up to 30d, such as 90s, 3m or 1h\.$"):
+        TrainConfig(budget="31d")
 
 
 @pytest.mark.parametrize("value", ["tpu", "CPU", "", None, 0, []])

@@ -138,7 +138,8 @@ def settle(run: Run) -> None:
     if wish:
         from ..launch import prepare  # here, because it imports torch, which the trainer does, too
 
-        text = corpus.load(run.settings()["corpus"]["id"])
+        about = run.settings()["corpus"]
+        text = corpus.load(about["id"], about["name"])
         prepare.settle(run, text, wish["preset"], wish["changes"])
 
 

@@ -165,7 +165,8 @@ class Visitor:
         limits.check_training()
         run = self.own_run(name)
         if self.id is not None:
-            self.text(run.settings()["corpus"]["id"])  # fails on another visitor's text, whatever run.json says
+            text = run.settings()["corpus"]
+            self.text(text["id"], text["name"])  # fails on another visitor's text, whatever run.json says
             self.may_train()
         return run
 
@@ -204,11 +205,14 @@ class Visitor:
         """Return the visitor's texts and the built-in ones, newest first."""
         return [one for one in corpus.listed() if self.sees_text(one)]
 
-    def text(self, id: str) -> corpus.Corpus:
-        """Return a text by id. Raise the same NanoGPTError if it does not exist or belongs to another visitor."""
-        found = corpus.load(id)
+    def text(self, id: str, name: str = "") -> corpus.Corpus:
+        """Return a text by id. Raise the same NanoGPTError if it does not exist or belongs to another visitor.
+
+        `name` is what the error calls it, by default its id.
+        """
+        found = corpus.load(id, name)
         if not self.sees_text(found):
-            raise corpus.missing(id)
+            raise corpus.missing(id, name)
         return found
 
     def find_text(self, reference: str) -> corpus.Corpus:

@@ -120,10 +120,11 @@ def take(name: str | None, what: str, int8: bool = False) -> str:
 def text_of(run: Run) -> Corpus:
     """Return a run's text. Raise NanoGPTError if the visitor has no access to it, as with a public run of another.
 
-    The error of `visitor().text` would name the text's id, which identifies its owner.
+    Its own error is only for the run's owner: it would say how another visitor's text is called.
     """
+    about = run.settings()["corpus"]
     try:
-        return visitor().text(run.settings()["corpus"]["id"])
+        return visitor().text(about["id"], about["name"])
     except NanoGPTError:
         if visitor().owns(run):
             raise

@@ -83,6 +83,10 @@ def test_a_visitor_gets_no_log_of_a_public_run_and_nothing_about_its_owner(text,
     with zipfile.ZipFile(run_panel.save("one", "archive")) as packed:
         assert json.loads(packed.read("run.json"))["owner"] == "0" * 32
         assert packed.read("log.txt") == b"step 0\n"
+    run.change(corpus={**run.settings()["corpus"], "id": 16 * "0", "name": "A play"})
+    with pytest.raises(NanoGPTError, match="The text 'A play' isn't stored here"):
+        share_tab.take("one", "text")
+    run.change(corpus={**run.settings()["corpus"], "id": ours.id})
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")  # no one is signed in by a cookie
     with pytest.raises(NanoGPTError, match="Only the owner of the run can read its log"):
         run_panel.save("one", "log")
@@ -354,8 +358,8 @@ def test_a_time_that_can_t_be_used_is_refused_as_it_was_typed():
     rest = [values[0], values[2], *values[3:]]  # without the description
     change = lambda said: form.changes(rest[0], rest[1], said, *rest[3:])
     assert change("90s")["budget"] == 90
-    too_long = "Training time was 25h; it must be a time up to 24h"
-    for said, sentence in (("25h", too_long), ("0", form.NO_TIME), ("", form.NO_TIME)):
+    too_long = "Training time was 31d; it must be a time up to 30d"
+    for said, sentence in (("31d", too_long), ("0", form.NO_TIME), ("", form.NO_TIME)):
         with pytest.raises(NanoGPTError, match=f"^{re.escape(sentence)}"):
             change(said)
 
@@ -374,7 +378,8 @@ def test_a_number_that_can_t_be_used_is_refused_by_its_label(text, run):
         with pytest.raises(NanoGPTError, match=f"^{re.escape(what)}"):
             prepare.extension(run.status(), train, more)
     timed = replace(train, budget=60.0)
-    for more, what in (("24h", "The training time in all was 1441m; it must be a time up to 24h"), ("0", "Enter how")):
+    assert prepare.extension(run.status(), replace(train, budget=24 * 3600.0), "8h") == dict(budget=32 * 3600.0)
+    for more, what in (("30d", "The training time in all was 43201m; it must be a time up to 30d"), ("0", "Enter how")):
         with pytest.raises(NanoGPTError, match=f"^{re.escape(what)}"):
             prepare.extension(run.status(), timed, more)
 
