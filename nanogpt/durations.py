@@ -11,13 +11,18 @@ def in_words(seconds: float, rough: bool = False) -> str:
     if seconds == 60:
         return "1 minute"
     if rough and seconds >= 2 * 86400:
-        return f"{seconds / 86400:.0f} days"
+        return f"{_about(seconds / 86400)} days"
     if rough and seconds >= 5400:
-        return f"{seconds / 3600:.0f} hours"
+        return f"{_about(seconds / 3600)} hours"
     if seconds >= 120 and (rough or seconds % 60 == 0):
         return f"{seconds / 60:,.0f} minutes"
     count = f"{seconds:,.0f}"
     return f"{count} second" if count == "1" else f"{count} seconds"
+
+
+def _about(count: float) -> str:
+    """Return a number with a decimal below 10, because half an hour more or less is a lot then."""
+    return f"{count:.1f}".removesuffix(".0") if count < 9.95 else f"{count:.0f}"
 
 
 def clock(seconds: float) -> str:

@@ -26,6 +26,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 # Windows can't have a folder with one of these names, and a run may be copied there
 DEVICES = {"con", "prn", "aux", "nul", *(f"{kind}{number}" for kind in ("com", "lpt") for number in range(10))}
 
+# Letters that don't decompose into a plain one and its accent; casefold spells ß
+SPELLED = str.maketrans({"ł": "l", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
+
 QUOTED_PATH = re.compile(r"""(["'])(?:[A-Za-z]:)?[\\/][^"'\n]*[\\/]([^"'\\/\n]*)\1""")
 BARE_PATH = re.compile(r"""(?<![\w.:/\\])(?:[A-Za-z]:)?[\\/](?:[^\s"'\\/]+[\\/])+([^\s"'\\/]*)""")
 
@@ -84,7 +87,8 @@ def without_folders(text: str) -> str:
 
 def slug(title: str) -> str:
     """Return a title as a name of lower-case letters, digits and hyphens, or "" if none of it can be kept."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    letters = title.casefold().translate(SPELLED)
+    plain = unicodedata.normalize("NFKD", letters).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
     return f"{name}-1" if name in DEVICES else name
 

@@ -117,7 +117,8 @@ function draw(root, data) {
     return found;
   }
   function clock(seconds) {
-    const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.round(seconds % 60)];
+    const whole = Math.round(seconds); // first, or 59.6 would be 0:60
+    const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
     const two = (n) => String(n).padStart(2, "0");
     return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -159,6 +160,19 @@ def test_another_text_is_noticed(text, tiny_text, tmp_path, monkeypatch, capsys)
     (tmp_path / "a-play.txt").write_text(tiny_text.replace("\n", "\r\n"), encoding="utf-8", newline="")
     printed = in_this_process(program, monkeypatch, capsys)
     assert "Note: a-play.txt is not exactly the text this program was made for" in printed
+
+
+def test_letters_that_the_output_lacks_are_no_error(text, tiny_text, tmp_path, monkeypatch):
+    accented = corpus.add(tiny_text.replace("e", "é"), "A play")
+    program = tmp_path / "accented.py"
+    program.write_text(code_export.python(trained("accented", accented, max_iters=2)), encoding="utf-8")
+    (tmp_path / "a-play.txt").write_text(accented.text(), encoding="utf-8", newline="")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [program.name])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    runpy.run_path(str(program))
+    sys.stdout.flush()
+    assert b"?" in sys.stdout.buffer.getvalue()
 
 
 @pytest.mark.slow

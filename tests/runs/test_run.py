@@ -91,7 +91,8 @@ def test_what_is_no_name_touches_nothing(home, name):
 @pytest.mark.parametrize(
     ("title", "name"),
     [
-        ("My Text.txt", "my-text-txt"), ("Ünïcode Façade", "unicode-facade"), ("名前", ""), ("--a--", "a"),
+        ("My Text.txt", "my-text-txt"), ("Großvaters Łódź", "grossvaters-lodz"), ("Æble på Ø", "aeble-pa-o"),
+        ("Ünïcode Façade", "unicode-facade"), ("名前", ""), ("--a--", "a"),
         ("a" * 100, "a" * 64), ("../../etc", "etc"), ("", ""), ("x" * 63 + " y", "x" * 63),
     ],
 )  # fmt: skip
