@@ -23,7 +23,7 @@ def ladder_command(arguments: argparse.Namespace) -> int:
     from ..rungs import print_rungs
 
     stage = arguments.stage
-    text = text_in([arguments.file])
+    text = text_in([arguments.file], arguments.encoding)
     device = pick_device(arguments.device)
     if arguments.json:
         return print_events(text, arguments, device)
@@ -58,6 +58,7 @@ def add_commands(command: Command) -> None:
     """Add `ladder` with its flags."""
     ladder = command("ladder", ladder_command)
     ladder.add_argument("file", metavar="FILE", help="a text file")
+    ladder.add_argument("--encoding", help="encoding of the file, e.g. cp1252; detected automatically by default")
     which = ladder.add_mutually_exclusive_group()
     which.add_argument("--stage", type=int, help="train only this stage, 1 to 18")
     which.add_argument(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ..config import NanoGPTError, TrainConfig
 from ..durations import clock
 from ..launch.sizes import forecast
-from ..runs import History, Run, length
+from ..runs import History, Run, length, queue
 
 T = TypeVar("T")
 SECONDS = 0.5  # between two updates
@@ -34,6 +34,14 @@ def share_of(run: Run, history: History) -> tuple[float, str]:
     if 0 < share < 1 and seconds:
         parts.append(f"{clock(seconds * (1 - share) / share)} left")
     return min(1.0, share), " · ".join(parts)
+
+
+def place_in_words(run: Run) -> str:
+    """Return the place in the queue of a run that waits for another one to finish, as the page calls it, or ""."""
+    place = queue.place_of(run.name)
+    if place == 1:
+        return "queued: next" if queue.running() else ""
+    return f"queued: number {place}" if place else ""
 
 
 def at_the_end(run: Run, history: History) -> list[str]:
@@ -111,6 +119,7 @@ def progress_bar(run: Run) -> Iterator[None]:
             history.refresh()
             try:
                 bar.n, words = share_of(run, history)
+                words = place_in_words(run) or words
             except NanoGPTError:  # the folder was deleted; training will say so
                 return
             bar.set_description_str(words)

@@ -65,13 +65,15 @@ def eval_command(arguments: argparse.Namespace) -> int:
     from ..formats import load_model
     from ..tokenizer import load_tokenizer, token_lengths
 
+    if arguments.encoding and not arguments.file:
+        raise NanoGPTError("--encoding says how to read a FILE, so name one, or leave it out.")
     run = Run(arguments.name)
     settings, tokenizer, device = run.settings(), load_tokenizer(run.folder), pick_device(arguments.device)
     if arguments.file:
-        ids = ids_of(arguments.file, tokenizer)
+        ids = ids_of(arguments.file, tokenizer, arguments.encoding)
         data = torch.from_numpy(ids.astype("int32")).to(device.type)  # (N,)
     else:
-        tokens = corpus.load(settings["corpus"]["id"]).tokens()
+        tokens = corpus.load(settings["corpus"]["id"], settings["corpus"]["name"]).tokens()
         data = split(tokens, token_lengths(tokenizer))[1].to(device.type)  # (N,): a GPU needn't hold the training set
     if len(data) < 2:
         raise NanoGPTError("Nothing to evaluate: the text has fewer than two characters that this model knows.")
@@ -83,12 +85,12 @@ def eval_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def ids_of(file: str, tokenizer):
+def ids_of(file: str, tokenizer, encoding: str | None = None):
     """Return a file's token ids, (N,), or those of the start of a large one, as stderr says.
 
     Characters the tokenizer doesn't know are replaced, and listed on stderr.
     """
-    text = tokenizer.fit(text_in([file]))
+    text = tokenizer.fit(text_in([file], encoding))
     if text.replaced:
         print(text, file=sys.stderr)
     return tokenizer.encode_array(text.text)
@@ -105,4 +107,5 @@ def add_commands(command: Command) -> None:
     evaluate = command("eval", eval_command)
     evaluate.add_argument("name", metavar="NAME", help="the run")
     evaluate.add_argument("file", nargs="?", metavar="FILE", help="a text file; default: the run's validation set")
+    evaluate.add_argument("--encoding", help="encoding of the file, e.g. cp1252; detected automatically by default")
     evaluate.add_argument("--device", default="auto", help="auto, cuda, mps or cpu [auto]")

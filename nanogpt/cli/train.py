@@ -70,6 +70,8 @@ def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     gpu_plan.measure_here(str(changes.get("device") or "auto"))
     run = prepare.new_run(name, text, chosen, **changes)
     say(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique")
+    for sentence in advice_on(text, arguments):
+        say(sentence)
     fits = read_config(run.folder).block_size
     if fits < int(changes.get("block_size") or 0):
         say(f"block_size was lowered to {fits}, so that the validation set holds two windows.")
@@ -116,7 +118,7 @@ def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
 
 def read_by(arguments: argparse.Namespace) -> list[str]:
     """Return those of the flags that say how to read a file which were given."""
-    return [f"--{flag}" for flag in ("field", "encoding", "keep") if getattr(arguments, flag)]
+    return [f"--{flag}" for flag in ("field", "encoding", "keep", "clean") if getattr(arguments, flag)]
 
 
 def text_of(arguments: argparse.Namespace):
@@ -128,12 +130,21 @@ def text_of(arguments: argparse.Namespace):
     for name in arguments.files:
         if name in corpus.BUILTINS and not os.path.lexists(name):
             raise NanoGPTError(f"There is no file {name}. For the built-in text, use --text {name}.")
-    text = with_progress(
-        corpus.adding(list(arguments.files), encoding=arguments.encoding, decline=arguments.keep, field=arguments.field)
-    )
+    how = dict(encoding=arguments.encoding, decline=arguments.keep, accept=arguments.clean, field=arguments.field)
+    text = with_progress(corpus.adding(list(arguments.files), **how))
     for sentence in text.notes:
         print(sentence, file=sys.stderr)
     return text
+
+
+def advice_on(text, arguments: argparse.Namespace) -> list[str]:
+    """Return what could be done about a text that was read from files, in sentences."""
+    if not arguments.files:
+        return []
+    offered = [one for one in text.reading.repairs if not one.applied and one.key not in arguments.keep]
+    more = [f"{one.label} To do so, add --clean {one.key}." for one in offered]
+    said = [one.replace("choose another encoding", "choose another --encoding") for one in text.report().advice]
+    return more + said
 
 
 def named_text(reference: str):
@@ -172,6 +183,8 @@ def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
     text = text_of(arguments)
     about = f"{text.name}, {text.characters:,} characters, {len(text.chars)} unique"
     say(f"{name or free_name(text.name)}: {about}")
+    for sentence in advice_on(text, arguments):
+        say(sentence)
     agreed = jobs.terms(arguments, text, config.budget)
     return start.new_run(name, text, chosen, changes, agreed)
 
@@ -193,9 +206,14 @@ def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
 
 
 def train_here(run: Run, processes: int = 1) -> int:
-    """Train in this process, and return the exit status."""
+    """Train in this process, and return the exit status. Say for which runs it waits."""
+    from ..device import pick_device, places
     from ..launch import trainer
 
+    running, queued = queue.running(), queue.waiting()
+    before = [name for name in (*running, *queued[: queue.place_of(run.name) - 1]) if name != run.name]
+    if before and len(before) >= len(places(pick_device(run.settings()["train"]["device"]))):
+        say(f"Waiting for {' and '.join(before)} to finish.")
     return trainer.main(run.name, processes=processes)
 
 
@@ -243,6 +261,10 @@ def add_commands(command: Command) -> None:
     train.add_argument(
         "--keep", action="extend", type=lambda value: value.split(","), metavar="CLEANUP", default=[],
         help="clean-ups to skip, separated by commas, e.g. line-endings,gutenberg",
+    )  # fmt: skip
+    train.add_argument(
+        "--clean", action="extend", type=lambda value: value.split(","), metavar="CLEANUP", default=[],
+        help="clean-ups to add that aren't made by default, e.g. accents,subtitle-times",
     )  # fmt: skip
     train.add_argument("--name", help="name of the run; default: the text's name")
     train.add_argument("--preset", help=f"{', '.join(PRESETS)} [{DEFAULT}, or quick with --max-iters]")

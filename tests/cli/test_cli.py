@@ -24,7 +24,7 @@ import torch
 from conftest import until
 
 from nanogpt import __version__, corpus
-from nanogpt.cli import train
+from nanogpt.cli import progress, train
 from nanogpt.cli.main import choose_encoding, main
 from nanogpt.config import NanoGPTError
 from nanogpt.corpus import pieces, reading
@@ -33,7 +33,7 @@ from nanogpt.disk import write_whole
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare
 from nanogpt.presets import PRESETS
-from nanogpt.runs import Run, queue
+from nanogpt.runs import Run, Status, queue
 from nanogpt.tokenizer import CharTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,6 +178,8 @@ MISTAKES = [
     (["train", "FILE", "--name", "!?"], "'!?' can't be used as a name"),
     (["train", "/dev/zero"], "/dev/zero isn't a regular file. Save the text in one, and choose that."),
     (["train", "FILE", "--keep", "line-endings,quotes"], "There is no clean-up 'quotes'; choose from line-endings, "),
+    (["train", "FILE", "--clean", "accent"], "There is no clean-up 'accent'; did you mean accents?"),
+    (["eval", "first", "--encoding", "cp1252"], "--encoding says how to read a FILE, so name one, or leave it out."),
     (["train", "--keep", "line-endings"], "--keep says how to read a FILE, so name one, or leave it out."),
     (["train", "--text", "python-reference", "--encoding", "cp1252"], "--encoding says how to read a FILE"),
     (["train", "--column", "text"], "--field says how to read a FILE"),
@@ -323,7 +325,7 @@ def test_a_run_whose_text_is_gone(home, first, tiny_text, capfd):
     corpus.delete(added.id)
     refused = is_refused(capfd, "train", "--resume", "no-text")
     assert "The text 'Backwards' isn't stored here. Add it, then try again" in refused
-    assert f"There is no text {added.id}" in is_refused(capfd, "eval", "no-text")
+    assert "The text 'Backwards' isn't stored here" in is_refused(capfd, "eval", "no-text")
     run.delete()
 
 
@@ -391,6 +393,33 @@ def test_on_a_terminal_a_bar_shows_the_numbers_and_lines_go_above_it(file):
     assert [line.split(":")[0] for line in lines if line.startswith("step ")] == [
         f"step {step:>6,}" for step in (0, 250, 500, 750, 1000)
     ]
+
+
+def test_the_advice_on_a_text_and_the_clean_ups_it_could_have(file, home, tiny_text, capfd, monkeypatch):
+    monkeypatch.setattr(train, "train_here", lambda *_: 2)
+    monkeypatch.setattr(queue, "draw", lambda _: None)
+    monkeypatch.setattr(Run, "status", lambda self: Status("queued"))  # so that the command ends at once
+    (home / "accents.txt").write_text(f"{tiny_text}\nCafe\u0301", encoding="utf-8")
+    for more, sentence in ([], "Join 1 accent with their letters"), (["--clean", "accents"], "Joined 1 accent with"):
+        assert main(["train", str(home / "accents.txt"), *TWENTY, *more]) == 2
+        out, err = capfd.readouterr()
+        assert sentence in out + err
+        assert ("To do so, add --clean accents." in out) == (not more)
+        assert " characters is very little: the model will memorize the text" in out
+
+
+def test_a_run_says_for_which_others_it_waits(file, home, capfd, monkeypatch):
+    monkeypatch.setattr("nanogpt.launch.trainer.main", lambda *_, **__: 0)
+    run = prepare.new_run("later", corpus.add(file.read_text(encoding="utf-8"), "later"), device="cpu")
+    monkeypatch.setattr(queue, "running", lambda: ["busy"])
+    queue.draw("later")
+    assert progress.place_in_words(run) == "queued: next"
+    train.train_here(run)
+    assert capfd.readouterr().out == "Waiting for busy to finish.\n"
+    monkeypatch.setattr(queue, "running", list)
+    train.train_here(run)
+    assert capfd.readouterr().out == progress.place_in_words(run) == ""
+    queue.drop("later")
 
 
 def test_a_lowered_block_size_is_said(file, capfd):
@@ -641,6 +670,15 @@ def test_eval_of_a_file_is_the_loss_over_that_text(first, home, tiny_text, capfd
     assert found["characters"] == 232
     ids = CharTokenizer.load(first.folder).encode(tiny_text[100:333])
     assert found["val_loss"] == pytest.approx(loss_by_hand(first, ids), abs=1e-5)
+
+
+@pytest.mark.parametrize("arguments", [["eval", "first", "a.txt"], ["ladder", "a.txt"]], ids=" ".join)
+def test_a_text_that_is_measured_is_read_in_the_encoding_given(first, monkeypatch, capfd, arguments):
+    def text_in(files, encoding):
+        raise NanoGPTError(f"{files[0]} as {encoding}")
+
+    monkeypatch.setattr(f"nanogpt.cli.{'sample' if arguments[0] == 'eval' else 'ladder'}.text_in", text_in)
+    assert is_refused(capfd, *arguments, "--encoding", "cp1252") == "nanogpt: a.txt as cp1252\n"
 
 
 def test_eval_of_a_large_file_is_the_loss_over_its_start(first, home, tiny_text, monkeypatch, capfd):
