@@ -29,17 +29,19 @@ FALLING = 0.05  # nats in the last third of a run: more is progress that went on
 LEAST = 5  # evaluations before anything can be said
 GAP = 0.15  # nats between training and validation loss from which on a model memorizes
 CLEARLY = 0.05  # nats below the counting models from which on a model knows more than they do
-# Parameters per character of the text. On Tiny Shakespeare (benchmarks/README.md), models with 0.3 get below what
-# counting reaches, 1.52, so one that has as many and doesn't lacks training. More than 2 brought nothing: 2.0 reached
-# 1.384, and 9.6 reached 1.390.
-ABLE, ENOUGH = 0.3, 2.0
+# Parameters per character of the text, as in Curve. On Tiny Shakespeare (benchmarks/README.md), models with 0.297 get
+# below what counting reaches, 1.52, so one that has as many and doesn't lacks training. More than 2 brought nothing:
+# 2.0 reached 1.384, and 9.6 reached 1.390.
+ABLE, ENOUGH = 0.29, 2.0
 MOST_EPOCHS = 15  # as many as were measured there
 NAMES = dict(mlp="the feed-forward layer", attention="the attention")  # of parts that may do nothing
 LOOK_AT_BASELINES = (
     "Look at them first: the ruler in the Loss view under Understand, or run nanogpt baselines on the text."
 )
 HIDDEN = " With a time budget, it is hidden; the Quick and Laptop presets show it under Advanced."  # of a model's shape
-STUCK = 0.75  # of the loss of a uniform guess, ln(vocab_size): most texts have more to learn than that
+# Shares of the loss of a guess, below which most texts let a model get: of a guess that knows how often each character
+# occurs or, as long as the text hasn't been counted, of a uniform one, ln(vocab_size).
+STUCK, STUCK_UNIFORM = 0.92, 0.75
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Curve:
     ended: bool
     learning_rate: float
     epochs: float
-    parameters: int
+    parameters: int  # without the two tables that grow with the alphabet: token embedding and output head
     characters: int  # of the text
     vocab_size: int
     message: str = ""  # of the last event
@@ -72,11 +74,21 @@ class Curve:
     timed: bool = False  # whether it has a time budget
     n_layer: int = 2  # any but 1, of which one can't be left out
     counted: float | None = None  # the lowest loss of the counting models, if they have been computed for this text
+    unigram: float | None = None  # the loss of the one that knows how often each character occurs, likewise
 
     @property
     def best(self) -> int:
         """Return the index of the lowest validation loss."""
         return int(self.val.argmin())
+
+    @property
+    def guess(self) -> float:
+        """Return the loss above which a model is hardly better than guessing.
+
+        It doesn't depend on the alphabet once the text has been counted: rare characters, such as a few emoji, raise
+        ln(vocab_size) and hardly change the text.
+        """
+        return STUCK_UNIFORM * math.log(self.vocab_size) if self.unigram is None else STUCK * self.unigram
 
     def fall(self) -> float:
         """Return by how much the validation loss fell in the last third of the steps, from means of three.
@@ -111,7 +123,7 @@ def diverged(curve: Curve) -> Finding | None:
 
 def stuck(curve: Curve) -> Finding | None:
     """The loss fell at first and then stayed near that of a guess."""
-    if not (curve.val[-3:].mean() > STUCK * math.log(curve.vocab_size) and curve.fall() <= FALLING):
+    if not (curve.val[-3:].mean() > curve.guess and curve.fall() <= FALLING):
         return None
     says = f"The loss is stuck at {curve.val[-1]:.2f}, hardly better than guessing"
     if curve.counted is None:  # digits of pi would look the same
@@ -126,7 +138,7 @@ def stuck(curve: Curve) -> Finding | None:
 
 def rate_too_low(curve: Curve) -> Finding | None:
     """After hundreds of steps the loss is still near that of a guess, and falls evenly."""
-    high, evenly = curve.val[-1] > STUCK * math.log(curve.vocab_size), np.all(np.diff(curve.val[-6:]) < 0)
+    high, evenly = curve.val[-1] > curve.guess, np.all(np.diff(curve.val[-6:]) < 0)
     if not (high and evenly and curve.steps[-1] >= 200 and curve.fall() > FLAT):
         return None
     says = f"After {curve.steps[-1]:,} steps the loss is still {curve.val[-1]:.2f}: the learning rate is too low."
@@ -178,7 +190,7 @@ def plateau(curve: Curve) -> Finding | None:
 
 def is_flat(curve: Curve) -> bool:
     """Return True if a run has ended with both losses close and flat, well below that of a guess."""
-    close = curve.val[-1] - curve.train[-1] < GAP and curve.val[-1] <= STUCK * math.log(curve.vocab_size)
+    close = curve.val[-1] - curve.train[-1] < GAP and curve.val[-1] <= curve.guess
     return bool(curve.ended and close and abs(curve.fall()) < FLAT and curve.epochs > 2)
 
 
@@ -236,7 +248,7 @@ def curve_of(run: Run, status: Status, count: bool = False) -> Curve:
     steps, val, train = evaluations(history.rows)
     characters = settings["corpus"]["characters"]
     counts = counted_for(run) or (count_for(run) if count else None)
-    fixed = [value for key, value in (counts.losses if counts else {}).items() if not BASELINES[key].adaptive]
+    losses = counts.losses if counts else {}
     return Curve(
         steps=steps,
         val=val,
@@ -244,7 +256,7 @@ def curve_of(run: Run, status: Status, count: bool = False) -> Curve:
         ended=not status.busy,
         learning_rate=float(train_settings["learning_rate"]),
         epochs=epochs(history.characters, characters),
-        parameters=count_parameters(config),
+        parameters=count_parameters(config) - 2 * config.vocab_size * config.n_embd,
         characters=characters,
         vocab_size=config.vocab_size,
         layout=config.features,
@@ -253,7 +265,8 @@ def curve_of(run: Run, status: Status, count: bool = False) -> Curve:
         n_layer=config.n_layer,
         finished=status.state == "finished",
         timed=bool(train_settings.get("budget")),
-        counted=min(fixed, default=None),
+        counted=min((value for key, value in losses.items() if not BASELINES[key].adaptive), default=None),
+        unigram=losses.get("unigram"),
         matrix_lr=train_settings.get("matrix_lr") if train_settings.get("optimizer") == "muon" else None,
     )
 

@@ -94,6 +94,28 @@ def test_a_text_without_patterns_is_not_blamed_on_the_learning_rate():
     assert "learning_rate" not in found.do
 
 
+@pytest.mark.parametrize(("name", "found"), [("too-high", "stuck"), ("too-low", "rate too low")])
+def test_a_failed_run_is_found_whatever_the_size_of_the_alphabet(name, found):
+    """Rare characters raise ln(vocab_size), but hardly the loss of one who knows how often each occurs, 3.40 here."""
+    for vocab_size in (62, 110, 5000):
+        assert rules(replace(recorded(name), vocab_size=vocab_size, unigram=3.4)) == [found]
+    counted = replace(recorded("too-high"), vocab_size=110, unigram=3.4, counted=1.516)
+    assert rules(counted) == ["rate too high"]
+    for fine in ("short", "healthy", "plateau", "overfit"):
+        assert rules(replace(recorded(fine), unigram=3.4)) == rules(recorded(fine))
+
+
+def test_the_tables_of_a_large_alphabet_are_not_held_against_the_text(home):
+    """They grow with the alphabet, and don't let a model memorize more of its text."""
+    text = corpus.add("".join(chr(0x4E00 + i % 700) + "\n" * (i % 9 == 0) for i in range(3000)), "Many")
+    run = ended_run(text, "one", **SMALL)
+    curve = doctor.curve_of(run, run.status(), count=True)
+    model = open_run(run).model
+    tables = model.token_embedding_table.weight, model.lm_head.weight
+    assert curve.parameters == model.count_parameters() - sum(table.numel() for table in tables)
+    assert curve.unigram == pytest.approx(6.4, abs=0.2)
+
+
 def grown(each: float, **changes) -> doctor.Curve:
     """Return the plateau as that of a model with so many parameters per character."""
     curve = recorded("plateau")
@@ -144,7 +166,8 @@ def test_the_limits_are_those_that_were_measured():
     reached = {}  # by parameters per character
     for size in SIZES:
         shape = {name: value for name, value in size.settings.items() if name != "batch_size"}
-        count = count_parameters(ModelConfig.of(dict(layout="modern", vocab_size=65, **shape)))
+        config = ModelConfig.of(dict(layout="modern", vocab_size=65, **shape))
+        count = count_parameters(config) - 2 * 65 * config.n_embd
         reached[count / 1_115_394] = size.curve[-1][1]
     able = [loss for each, loss in reached.items() if each >= doctor.ABLE]
     assert max(able) < 1.516  # a 7-gram model's
