@@ -76,9 +76,12 @@ class Counted:
         return [key for key, one in BASELINES.items() if key not in self.losses and (not one.adaptive or key in able)]
 
 
-def count(text: str, known: Counted | None = None) -> Iterator[Counted]:
-    """Compute the baselines of a text that are missing in `known`. Yield the result so far after each kind of them."""
-    part, vocab_size = part_of(text), len(set(text))
+def count(text: str, known: Counted | None = None, vocab_size: int | None = None) -> Iterator[Counted]:
+    """Compute the baselines of a text that are missing in `known`. Yield the result so far after each kind of them.
+
+    `vocab_size` is the size of the alphabet, by default that of the text: give it if this is a part of a longer one.
+    """
+    part, vocab_size = part_of(text), vocab_size or len(set(text))
     found = known or Counted({}, len(part))
     missing = found.missing()
     if any(not BASELINES[key].adaptive for key in missing):
@@ -165,7 +168,7 @@ def keep(text: corpus.Corpus) -> Counted:
     if found and not found.missing():
         return found
     part = text.part(LARGE if text.large else MOST)
-    for result in count("".join(part), found):
+    for result in count("".join(part), found, len(text.chars)):
         about = dict(version=VERSION, sha256=text.sha256, characters=result.characters, losses=result.losses)
         disk.write_whole(text.folder / "baselines.json", json.dumps(about, indent=1))
     return result

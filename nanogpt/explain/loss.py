@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import corpus, disk
 from ..config import NanoGPTError
-from ..runs import Run, kept_loss
+from ..runs import History, Run, judged_percent, kept_loss, kept_step
 from ..tokenizer import token_lengths
 from . import cache
 from .baselines import BASELINES, LARGE, VERSION, Counted, count, from_stored, keep, kept
@@ -40,7 +40,7 @@ def count_for(run: Run) -> Counted | None:
     """Return what the counting models reach on a run's text, without keeping it, or None if the text isn't here."""
     try:
         text = corpus.load(str(run.settings()["corpus"].get("id")))
-        return next(count("".join(text.part(LARGE))))
+        return next(count("".join(text.part(LARGE)), vocab_size=len(text.chars)))
     except NanoGPTError:
         return None
 
@@ -60,17 +60,28 @@ def better_than(loss: float, losses: dict[str, float], now: bool = False) -> str
 def ruler(opened: Opened, learned: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what is known so far: {"loss"} of the run, {"losses"} of the baselines, and {"dynamic"} of the model.
 
-    Losses are in nats per character. What isn't known is None. `learned` is the last that `learn` yielded, because the
-    results of a model that ships with the project are not kept.
+    Losses are in nats per character. What isn't known is None. {"untrained"}: the weights are those it began with.
+    {"finished"}: the run's loss is of {"percent"} of the validation set. `learned` is the last that `learn` yielded,
+    because the results of a model that ships with the project are not kept.
     """
     found, learning = counted_for(opened.run), dict(dynamic=learned) if learned else cache.load(opened, "loss")
+    history = opened.run.history()
     return dict(
-        loss=kept_loss(opened.run.history()),
+        loss=kept_loss(history),
+        untrained=untrained(history),
+        finished=bool(history.events) and history.events[-1]["event"] == "finished",
+        percent=judged_percent(history, opened.run.settings()),
         losses=found.losses if found else {},
         characters=found.characters if found else None,  # that the losses were counted on
         of=opened.run.settings()["corpus"]["characters"],
         dynamic=learning.get("dynamic") if learning else None,
     )
+
+
+def untrained(history: History) -> bool:
+    """Return True if a run's weights are still those it began with, and not because training made them worse."""
+    first = history.best_saved.get("step") == 0 and not kept_step(history)
+    return first and not (history.ended and len(history.evaluations) > 1)
 
 
 def learn(opened: Opened, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:

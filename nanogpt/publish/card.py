@@ -46,7 +46,7 @@ def judged(source: RunFiles) -> dict[str, float]:
     try:
         text = corpus.load(source.settings["corpus"]["id"])
         found = kept(text)
-        return found.losses if found else counted("".join(text.part(MOST)))
+        return found.losses if found else counted("".join(text.part(MOST)), len(text.chars))
     except NanoGPTError:
         return {"uniform": math.log(len(source.tokenizer.chars))}
 

@@ -24,6 +24,7 @@ from .drawn import drawn, said, told
 from .measuring import WAITING, in_turn
 from .parts import QUIET
 from .view import WAITS, View, identity, opened
+from .words import of_the_set
 
 PATIENCE = 120.0  # seconds to wait for the counts; after that, opening the view again shows them
 PUBLIC_SECONDS = 20.0  # on a public server, of learning while reading
@@ -33,6 +34,8 @@ ENDED = """(said) => {
   const shown = said?.state === "running" ? { visible: false } : {};
   return [{ __type__: "update", ...shown }, { __type__: "update", interactive: true }];
 }"""
+HARDLY = "It has hardly trained yet."
+WORSE = "Worse than guessing: something went wrong in training. The advice in the Train tab may say what."
 COUNTING = "Counting the text's characters. It takes a few seconds, and waits while a run is training."
 
 
@@ -84,23 +87,45 @@ def words(found: dict[str, Any], waiting: bool, here: bool) -> list[str]:
     if own is None:
         return ["This run has no validation loss yet."]
     learning = [learned(found["dynamic"])] if found["dynamic"] else []
-    return [*compared(own, losses), *learning, *partly(found["characters"], found["of"]), *lacking(losses)]
+    means = [HARDLY, unsure(own, losses)] if found["untrained"] else compared(own, losses)
+    return [*means, *learning, *measured(found), *partly(found["characters"], found["of"]), *lacking(losses)]
 
 
 def compared(own: float, losses: dict[str, float]) -> list[str]:
     """Return sentences that compare a run's loss with those of the counting models and of the compressors."""
     fixed = {key: value for key, value in losses.items() if not BASELINES[key].adaptive}
+    passed = loss.better_than(own, fixed)
+    if not passed:
+        return [WORSE, unsure(own, losses)]
+    following = max((key for key in fixed if fixed[key] < own), key=lambda key: fixed[key], default=None)
     ahead = [BASELINES[key].short for key in losses if key not in fixed and losses[key] < own]
-    verb = "is ahead, but keeps learning as it reads" if len(ahead) == 1 else (
-        "are ahead, but keep learning as they read"
+    too = ", too," if following else ","
+    verb = f"is ahead{too} but keeps learning as it reads" if len(ahead) == 1 else (
+        f"are ahead{too} but keep learning as they read"
     )  # fmt: skip
     return [
-        loss.better_than(own, fixed)
-        or "Worse than guessing: something went wrong in training. The advice in the Train tab may say what.",
-        f"On average, the model is as unsure as if it had to choose among {math.exp(own):.1f} equally likely "
-        f"characters; without any training, it would be {math.exp(losses['uniform']):.0f}.",
+        passed,
+        *([f"Next: {BASELINES[following].passed}, {fixed[following]:.2f}."] if following else []),
+        unsure(own, losses),
         *([f"{' and '.join(ahead)} {verb}."] if ahead else []),
     ]
+
+
+def unsure(own: float, losses: dict[str, float]) -> str:
+    """Return a loss as the number of characters to choose from."""
+    return (
+        f"On average, the model is as unsure as if it had to choose among {math.exp(own):.1f} equally likely "
+        f"characters; without any training, it would be {math.exp(losses['uniform']):.0f}."
+    )
+
+
+def measured(found: dict[str, Any]) -> list[str]:
+    """Return a sentence about the part of the validation set that gave the model's loss, if it was only a part."""
+    percent = found["percent"]
+    if percent == 100 or (found["finished"] and percent is None):  # which an older version didn't log
+        return []
+    part = f"on {of_the_set(percent)}" if percent else "during training, on a part of the validation set"
+    return [f"The model's loss was measured {part}."]
 
 
 def learned(found: dict[str, Any]) -> str:

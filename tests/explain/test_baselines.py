@@ -105,6 +105,13 @@ def test_a_part_of_a_long_text_is_split_at_the_same_character(monkeypatch):
     assert next(count(text)).losses["uniform"] == pytest.approx(math.log(1000))  # of the whole alphabet
 
 
+def test_the_alphabet_is_that_of_the_whole_text_even_if_a_part_is_counted(home, monkeypatch):
+    text = corpus.add("".join(map(chr, range(0x4E00, 0x4E00 + 300))) + "abc \n" * 400, "Rare at the start")
+    monkeypatch.setattr(baselines, "MOST", 1000)  # which has none of the rare ones
+    assert len(set("".join(text.part(1000)))) == 5
+    assert baselines.keep(text).losses["uniform"] == pytest.approx(math.log(305))
+
+
 def test_results_are_kept_with_the_text_and_computed_once(home, tiny_text, monkeypatch):
     text = corpus.add(tiny_text, "play")
     before = corpus.size_on_disk(text)

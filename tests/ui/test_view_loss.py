@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,9 +46,49 @@ def test_the_ruler_has_the_run_among_the_baselines(one, text):
     assert (own["label"], own["loss"], own["knows"]) == ("one", 3.0, "sees the previous 16 characters")
     adaptive = {mark["label"] for mark in data["marks"] if mark["kind"] == "adaptive"}
     assert adaptive == {"xz (compressor)", "PPMd (compressor)"} or not view_loss.compressors()["ppmd"]
-    assert data["words"][0] == "Better than knowing how often each character occurs."
-    assert "as unsure as if it had to choose among 20.1 equally likely characters" in data["words"][1]
-    assert "keep learning as they read" in data["words"][2]
+    bigram = baselines.kept(text).losses["bigram"]
+    assert data["words"][:2] == [
+        "Better than knowing how often each character occurs.",
+        f"Next: knowing the previous character, {bigram:.2f}.",
+    ]
+    assert "as unsure as if it had to choose among 20.1 equally likely characters" in data["words"][2]
+    assert "ahead, too, but keep" in data["words"][3]
+
+
+def test_the_next_one_ahead_is_a_counting_model_as_long_as_there_is_one():
+    losses = {"uniform": 4.0, "unigram": 3.3, "bigram": 2.48, "5-gram": 1.78, "7-gram": 1.76, "xz": 2.04, "ppmd": 1.69}
+    first, following, _, ahead = view_loss.compared(2.92, losses)
+    assert (first[:11], following) == ("Better than", "Next: knowing the previous character, 2.48.")
+    assert ahead == "xz and PPMd are ahead, too, but keep learning as they read."
+    [_, _, ahead] = view_loss.compared(1.7, losses)
+    assert ahead == "PPMd is ahead, but keeps learning as it reads."
+    assert view_loss.compared(4.1, losses)[0] == view_loss.WORSE
+
+
+def test_a_run_that_has_just_begun_is_not_said_to_have_gone_wrong(one, text):
+    losses = baselines.keep(text).losses
+    run = prepare.new_run("new", text, "quick", **SMALL)
+    said = lambda: view_loss.ruler(replace(one, run=run))["words"]
+    run.event("started", step=0, device="CPU")
+    run.log(step=0, seconds=0.5, tokens=0, train_loss=4.1, val_loss=losses["uniform"] + 0.01)
+    hardly, unsure, part = said()
+    assert hardly == "It has hardly trained yet."
+    assert "as unsure as" in unsure
+    assert part == "The model's loss was measured during training, on a part of the validation set."
+    run.log(step=9, seconds=1.0, tokens=64, train_loss=9.0, val_loss=9.0)
+    run.event("stopped", step=9, message="Stopped.")
+    assert said()[0] == view_loss.WORSE  # it got worse from there
+
+
+def test_the_ruler_says_on_how_much_the_model_was_judged(one, text):
+    baselines.keep(text)
+    assert "measured" not in " ".join(view_loss.ruler(one)["words"])  # an older version didn't log it
+    held_out = len(one.held_out_text())
+    half = "The model's loss was measured on 50% of the validation set."
+    for part, said in ((held_out // 2, half), (held_out, None)):
+        one.run.event("finished", step=50, val_loss=3.0, val_characters=part, message="Finished.")
+        words = view_loss.ruler(one)["words"]
+        assert words[4:] == ([said] if said else [])
 
 
 def test_without_counts_the_ruler_says_why(one, text):
