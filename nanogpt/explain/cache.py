@@ -18,7 +18,7 @@ from .opened import WRITTEN, Opened
 if TYPE_CHECKING:
     import torch
 
-VERSIONS = dict(parts=2, attention=2, units=2)  # of a view's results, by default 1; increase it if they would differ
+VERSIONS = dict(parts=2, attention=2, units=3)  # of a view's results, by default 1; increase it if they would differ
 
 
 def load(opened: Opened, view: str) -> dict[str, Any] | None:

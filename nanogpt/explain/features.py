@@ -11,6 +11,11 @@ from collections.abc import Callable, Iterator
 
 LATE = 0.75  # of all places, those further from the start of their line than this share are late
 
+QUOTES = {
+    '"': '"”', "“": '”"', "„": '“”"', "”": "”", "«": "»", "»": "«»", "‘": "’", "‚": "‘’", "‹": "›", "›": "‹›",
+    "「": "」", "『": "』",
+}  # fmt: skip  # opening mark -> the marks that may close it
+
 
 def is_letter(ch: str) -> bool:
     """Return True for a letter, and for a mark that is part of one: a vowel sign, a vowel point, a separate accent."""
@@ -49,14 +54,29 @@ def late_in_line(text: str) -> list[bool]:
 
 
 def in_quotes(text: str) -> list[bool]:
-    """Return for each character whether it stands between double quotes, straight or curly, in the same line."""
-    inside, found = False, []
-    for ch in text:
-        mark = ch in '"“”\n'
-        if mark:
-            inside = ch == "“" or (ch == '"' and not inside)
-        found.append(inside and not mark)
+    """Return for each character whether it stands between quotes of some language, but straight single ones, in the
+    same line."""
+    closing, found = "", []
+    for before, ch, after in zip(f" {text}", text, f"{text[1:]} "):
+        begins = not closing and opens_quotes(before, ch, after)
+        if begins:
+            closing = QUOTES[ch]
+        elif ch == "\n" or (ch in closing and not (ch == "’" and is_letter(after))):  # there it is an apostrophe
+            closing = ""
+        found.append(bool(closing) and not begins)
     return found
+
+
+def opens_quotes(before: str, ch: str, after: str) -> bool:
+    """Return True if a character opens quotes, given those around it.
+
+    Some marks open quotes in one language and close them in another, perhaps those that began in an earlier line.
+    """
+    if ch in "”»›":
+        return after.isalnum() and not before.isalnum()
+    if ch == "“":
+        return not after.isspace() and after not in ",;:!?)"
+    return ch in QUOTES and not (ch == "‘" and before.isalnum())
 
 
 def digits(text: str) -> list[bool]:
