@@ -20,7 +20,7 @@ from .opened import Opened
 INDEXED = 20_000_000  # characters of the training text that are searched
 MOST = 1000  # places of one match that are compared
 SAMPLE = 2000  # characters that a model writes to be judged
-PASSAGES = 10  # of held-out text to compare with
+PASSAGES = 10  # of held-out text to compare with; more if they are shorter than a sample
 BASE = 0x9E3779B97F4A7C15  # of the hash; odd, and without a pattern
 VIEW = "copies"
 
@@ -178,11 +178,11 @@ def share(spans: list[Span], length: int) -> float:
 
 
 def yardstick(opened: Opened, length: int) -> dict[str, float]:
-    """Return {"share", "longest"} of held-out text, which is new: the mean share, and the median of the longest spans,
-    of up to PASSAGES evenly spaced passages of `length` characters."""
+    """Return {"share", "longest"} of held-out text, which the model hasn't seen: the mean share, and the median of the
+    longest spans, of evenly spaced passages of `length` characters."""
     index, text = index_of(opened), opened.held_out_text() or ""
     size = max(1, min(length, len(text)))
-    count = max(1, min(PASSAGES, len(text) // size))
+    count = max(1, min(max(PASSAGES, PASSAGES * SAMPLE // size), len(text) // size))
     starts = np.linspace(0, len(text) - size, count).astype(int)
     spans = index.spans("\0".join(text[start : start + size] for start in starts))  # one search for all of them
     each = [[span for span in spans if span.start // (size + 1) == i] for i in range(count)]
@@ -202,7 +202,7 @@ def checked(opened: Opened, text: str) -> dict[str, Any]:
         shortest=index.shortest,
         searched=opened.looked_at(),
         spans=[asdict(span) for span in ranked],
-        held_out=yardstick(opened, max(len(text), SAMPLE)),
+        held_out=yardstick(opened, len(text)),
     )
 
 
@@ -210,12 +210,13 @@ def verdict(found: dict[str, Any]) -> str:
     """Return what was found in a sentence, with the held-out text to compare it with."""
     held_out = found["held_out"]
     part = f" {found['searched']}" if found.get("searched") else ""
-    new = f"Held-out text, which is new, has {held_out['share']:.1%}"
+    new = f"Held-out text, which the model hasn't seen, has {held_out['share']:.1%}"
     new += f", usually up to {held_out['longest']} characters in a row." if held_out["longest"] else "."
+    long = f"{found['shortest']} characters or more"
     if not found["longest"]:
-        return f"Nothing of {found['shortest']} characters or more is copied from the training text. {new}{part}"
-    copied = f"{found['share']:.1%} appears word for word in the training text, at most {found['longest']} characters"
-    return f"{copied} in a row. {new}{part}"
+        return f"Nothing of {long} is copied from the training text. {new}{part}"
+    copied = f"{found['share']:.1%} lies in stretches of {long} that appear word for word in the training text"
+    return f"{copied}, at most {found['longest']} in a row. {new}{part}"
 
 
 def of_a_sample(opened: Opened) -> dict[str, Any]:

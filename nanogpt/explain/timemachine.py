@@ -24,6 +24,7 @@ VIEW = "timemachine"
 REAL = 4  # letters: shorter words turn up by chance all the time
 COUNTED = 3  # letters of the words of which half must be real
 FEW = 5  # words; half of fewer says nothing
+SPACED = 0.05  # the share of spaces from which on a script separates words; without them, a "word" is a whole clause
 ALIKE = 2.0  # a share is "as often" as another within this factor
 MOST = 0.75  # of the later texts, for which a rule must hold, too
 
@@ -103,11 +104,11 @@ def first_from(holds: Sequence[bool]) -> int | None:
 
 def rules(like: Measure, than: str) -> Iterator[tuple[str, Callable[[str], bool]]]:
     """Yield the rules about shares and words that fit texts like these: a sentence and a function of a text."""
-    if like.spaces >= 0.05:  # a script that separates words
+    if like.spaces >= SPACED:
         yield f"Spaces about as often as {than}", lambda text: alike(share(text, " "), like.spaces)
     if like.breaks * LENGTH >= 2:  # with fewer, one more or less says nothing
         yield f"Line breaks about as often as {than}", lambda text: alike(share(text, "\n"), like.breaks)
-    if like.words and like.spaces >= 0.05:
+    if like.words and like.spaces >= SPACED:
         yield "Half of the words are real", lambda text: half_real(text, like.words)
 
 
@@ -121,7 +122,7 @@ def milestones(texts: Sequence[Written], training: Measure | None) -> list[Miles
         (first_from([rule(one.text) for one in texts]), says)
         for says, rule in rules(like, "in your text" if training else "at the end")
     ]
-    real = [real_words(one.text, like.words) for one in texts]
+    real = [real_words(one.text, like.words) for one in texts] if like.spaces >= SPACED else []
     at = first_from(list(map(bool, real)))
     if at is not None:
         found.append((at, f"First real words: “{real[at][0]}”, “{real[at][1]}”"))

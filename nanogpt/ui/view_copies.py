@@ -34,8 +34,7 @@ def found(one: Opened, text: str) -> dict[str, Any]:
     training = one.training_text() or ""
     whole = not one.looked_at()  # else the lines before the part that was searched aren't counted
     spans = [span | source(training, span["at"], span["length"], whole) for span in result["spans"][:SHOWN]]
-    original = f" {1 - result['share']:.1%} of this text is original."
-    return dict(text=text, spans=spans, words=cut + explain.copies.verdict(result) + original)
+    return dict(text=text, spans=spans, words=cut + explain.copies.verdict(result))
 
 
 def source(training: str, at: int, length: int, whole: bool = True) -> dict[str, Any]:

@@ -106,6 +106,13 @@ def test_the_yardstick_measures_passages_of_the_same_length(one, monkeypatch):
     assert found["share"] == pytest.approx(np.mean([copies.share(spans, size) for spans in each]))
 
 
+def test_a_short_text_is_compared_with_passages_as_short(one):
+    found = copies.checked(one, one.training_text()[:30])
+    assert found["longest"] == 30
+    assert found["held_out"] == copies.yardstick(one, 30)
+    assert found["held_out"]["longest"] <= 30
+
+
 def test_the_longest_come_first_and_of_those_the_rarest(one):
     training = one.training_text()
     found = copies.checked(one, training[:30] + "~" + training[200:250] + "~" + training[300:330])
@@ -117,12 +124,13 @@ def test_the_longest_come_first_and_of_those_the_rarest(one):
 def test_a_verdict_compares_with_new_text():
     found = dict(share=0.04, longest=41, shortest=20, held_out=dict(share=0.05, longest=38))
     assert copies.verdict(found) == (
-        "4.0% appears word for word in the training text, at most 41 characters in a row. "
-        "Held-out text, which is new, has 5.0%, usually up to 38 characters in a row."
+        "4.0% lies in stretches of 20 characters or more that appear word for word in the training text, at most 41 in "
+        "a row. Held-out text, which the model hasn't seen, has 5.0%, usually up to 38 characters in a row."
     )
     nothing = dict(share=0.0, longest=0, shortest=20, held_out=dict(share=0.0, longest=0))
     assert copies.verdict(nothing) == (
-        "Nothing of 20 characters or more is copied from the training text. Held-out text, which is new, has 0.0%."
+        "Nothing of 20 characters or more is copied from the training text. Held-out text, which the model hasn't "
+        "seen, has 0.0%."
     )
 
 

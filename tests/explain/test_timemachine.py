@@ -38,6 +38,12 @@ def test_without_the_training_text_no_word_is_called_real():
     assert not [one for one in found if "real" in one.says]
 
 
+def test_clauses_of_a_script_without_spaces_are_not_called_words():
+    text = "，我们明天再去看他们，今天没有时间。" * 5
+    found = milestones([Written(1, text)] * 3, timemachine.measure(text + "\n" + text))
+    assert not [one for one in found if "real" in one.says]
+
+
 def test_words_that_may_be_cut_off_do_not_count():
     assert words_of("he mill-Wheel turn") == ["mill", "wheel"]
     known = frozenset({"mill", "wheel", "the"})
