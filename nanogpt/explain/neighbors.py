@@ -20,6 +20,7 @@ from ..tokenizer import Tokenizer
 from .opened import Opened
 
 NEAREST = 5
+MARGIN = 0.1  # by which a cosine has to be above what is usual by chance
 LEAST = 3  # rows: seen from their mean, two always point in opposite directions
 
 
@@ -72,7 +73,7 @@ def learned(rows: np.ndarray) -> bool | None:
     """
     if len(rows) < LEAST:
         return None
-    return likeness(rows) > by_chance(*rows.shape) + 0.1
+    return likeness(rows) > by_chance(*rows.shape) + MARGIN
 
 
 def flat(rows: np.ndarray) -> tuple[np.ndarray, float]:
@@ -88,11 +89,22 @@ def turned(points: np.ndarray, like: np.ndarray) -> np.ndarray:
     return points @ (u @ vt) * s.sum() / max(1e-12, (points**2).sum())
 
 
+def unmoved(near: list[dict[str, Any]], rows: np.ndarray) -> list[bool]:
+    """Return for each token whether even the nearest of its `near` ones is no more alike than by chance.
+
+    `rows` are (V, C). Of a character that hardly occurs in the training text, the row stays where it started.
+    """
+    if len(rows) < LEAST:
+        return [False] * len(near)
+    return [one["near"][0]["cosine"] <= by_chance(*rows.shape) + MARGIN for one in near]
+
+
 # ---- of a run --------------------------------------------------------------------------------------------------------
 
 
 def maps(opened: Opened) -> dict[str, Any]:
-    """Return {"tokens", "near", "maps": [{"step", "points", "share"}, ...], "learned"}: neighbors, a map per snapshot.
+    """Return {"tokens", "near", "unmoved", "maps": [{"step", "points", "share"}, ...], "learned"}: the neighbors of
+    each token, whether they mean nothing, and a map per snapshot.
 
     The last map is that of the model itself; earlier ones are turned to fit it. A run without snapshots has one.
     """
@@ -104,9 +116,19 @@ def maps(opened: Opened) -> dict[str, Any]:
     return dict(
         tokens=[one["token"] for one in near],
         near=[one["near"] for one in near],
+        unmoved=unmoved(near, rows),
         maps=[*(one for one in found if one["step"] < own["step"]), own],
         learned=learned(rows),
     )
+
+
+def counts(opened: Opened) -> np.ndarray | None:
+    """Return how often each token occurs in the training text, (vocab_size,), or None if the text isn't here.
+
+    Of a large text, only the end is counted.
+    """
+    text, tokenizer = opened.training_text(), opened.tokenizer
+    return None if text is None else np.bincount(tokenizer.encode_array(text), minlength=tokenizer.vocab_size)
 
 
 def _snapshots(opened: Opened) -> Iterator[tuple[int, np.ndarray]]:

@@ -1,9 +1,10 @@
-// Characters and their neighbors: draw(root, {tokens, near: [[{token, cosine}, …], …], maps: [{step, points, share}, …], at, words}).
+// Characters and their neighbors: draw(root, {tokens, near: [[{token, cosine}, …], …], unmoved, maps: [{step, points, share}, …],
+// at, words}). `unmoved` says of which characters the neighbors mean nothing.
 //
 // The characters are one tab stop with arrow keys; the selected one is joined to its neighbors on the map. With several maps,
 // a slider goes through the steps of the training. All of it stays in the browser.
 function draw(root, data) {
-  const { tokens = [], near = [], maps = [], at = 0, words = "" } = data || {};
+  const { tokens = [], near = [], unmoved = [], maps = [], at = 0, words = "" } = data || {};
   if (!tokens.length) return root.replaceChildren();
   const NS = "http://www.w3.org/2000/svg", SIZE = 460, EDGE = 18;
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
@@ -38,7 +39,7 @@ function draw(root, data) {
 
   function paint() {
     const { points, step: of } = maps[map], close = near[now];
-    title.replaceChildren("Nearest to ", html("b", "", `“${visible(tokens[now])}”`), " (1 is the same direction):");
+    title.replaceChildren("Nearest to ", html("b", "", `“${visible(tokens[now])}”`), " (1 is the same direction)", unmoved[now] ? ", no more alike than by chance:" : ":");
     list.replaceChildren(...tokenBars(close.map(({ token, cosine }) => ({ token, p: cosine })), ({ p }) => p.toFixed(2)).children);
     const most = Math.max(1e-9, ...points.flat().map(Math.abs));
     const place = ([x, y]) => [SIZE / 2 + (x / most) * (SIZE / 2 - EDGE), SIZE / 2 - (y / most) * (SIZE / 2 - EDGE)];

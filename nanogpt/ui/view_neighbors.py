@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 
 from .. import errors, explain
 from .drawn import drawn, said, told
@@ -27,11 +28,28 @@ MEANING = {True: "", False: f" {RANDOM}", None: f" {FEW}"}
 
 def shown(one: Opened) -> dict[str, Any]:
     """Return the data for neighbors.js: the characters, their neighbors, and the maps. `at` is the selected one."""
-    found = explain.neighbors.maps(one)
-    tokens = found["tokens"][:MOST]
-    maps = [step | dict(points=step["points"][:MOST]) for step in found["maps"]]
-    vowel = next((i for i, token in enumerate(tokens) if token == "e"), 0)
-    return dict(tokens=tokens, near=found["near"][:MOST], maps=maps, at=vowel, words=words(found))
+    found, counts = explain.neighbors.maps(one), explain.neighbors.counts(one)
+    every = found["tokens"]
+    often = range(len(every)) if counts is None else np.argsort(-counts, kind="stable").tolist()  # most frequent first
+    kept = sorted(often[:MOST])
+    choose = lambda values: [values[i] for i in kept]
+    letter = next((i for i in often[:MOST] if every[i].isalpha()), kept[0])
+    return dict(
+        tokens=choose(every),
+        near=choose(found["near"]),
+        unmoved=choose(found["unmoved"]) if found["learned"] else [],
+        maps=[step | dict(points=choose(step["points"])) for step in found["maps"]],
+        at=kept.index(letter),
+        words=part(len(every), counts is not None) + words(found),
+    )
+
+
+def part(number: int, counted: bool) -> str:
+    """Return which of a number of characters are shown, if not all. They are the first ones if they aren't counted."""
+    if number <= MOST:
+        return ""
+    which = f"{MOST} most frequent" if counted else f"first {MOST}"
+    return f"Only the {which} of {number:,} characters are shown; other neighbors are only in the list. "
 
 
 def words(found: dict[str, Any]) -> str:

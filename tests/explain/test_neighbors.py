@@ -46,6 +46,29 @@ def test_two_characters_do_not_tell_what_a_model_has_learned(home):
     assert ", then" not in alike["answer"]
 
 
+def test_a_character_whose_row_has_not_moved_is_told_from_others():
+    rng = np.random.default_rng(1)
+    pairs = np.repeat(rng.normal(size=(32, 96)), 2, axis=0) + 0.3 * rng.normal(size=(64, 96))
+    rows = np.concatenate([pairs, rng.normal(size=(1, 96))])
+    assert neighbors.learned(rows)
+    near = neighbors.nearest(rows, make_tokenizer("".join(map(chr, range(65, 65 + 65)))))
+    assert neighbors.unmoved(near, rows) == [False] * 64 + [True]
+
+
+def test_of_a_large_alphabet_the_most_frequent_are_shown(home):
+    rare = "".join(map(chr, range(0x4E00, 0x4E00 + 400)))
+    common = "".join(map(chr, range(0x9000, 0x9000 + 20)))
+    one = open_run(ended_run(corpus.add(rare + "e。" + (common + common[7]) * 100, "Many"), "one", **SMALL))
+    data = view_neighbors.shown(one)
+    assert len(data["tokens"]) == len(data["near"]) == len(data["maps"][-1]["points"]) == 300
+    assert set(common) < set(data["tokens"])
+    assert data["tokens"][data["at"]] == common[7]
+    assert data["words"].startswith("Only the 300 most frequent of 422 characters are shown; other neighbors are only")
+    alone = view_neighbors.shown(open_run(one.run, may_read_text=False))
+    assert alone["tokens"] == one.tokenizer.chars[:300]
+    assert alone["words"].startswith("Only the first 300 of 422 characters")
+
+
 def test_a_map_keeps_as_much_of_the_distances_as_two_directions_can():
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(12, 2))
@@ -83,7 +106,7 @@ def test_the_maps_of_a_run_end_with_its_model(home, tiny_text):
     alone = view_neighbors.shown(one)
     assert len(alone["maps"]) == 1
     assert "kept no snapshots" in alone["words"]
-    assert alone["tokens"][alone["at"]] == "e"
+    assert alone["tokens"][alone["at"]] == max(filter(str.isalpha, alone["tokens"]), key=one.training_text().count)
     (run.folder / "snapshots").mkdir()
     for step, model in ((0, GPT(one.model.config)), (7, GPT(one.model.config)), (49, one.model)):
         write_whole(snapshots.path_of(run.folder, step), weights_parts(model, half=True))
