@@ -23,6 +23,7 @@ FINAL = (
     "When a run finishes, its loss is measured again on more of the validation set, so it isn't the last point of the "
     "plot."
 )
+OTHER_TEXTS = "These runs were judged on different texts, so their losses can't be compared."
 SAME = "These runs have the same settings, text and device."
 
 
@@ -42,7 +43,13 @@ def plot(runs: list[Run], axis: str = "step") -> dict[str, Any]:
     curves = {run.name: points(rows_of(run), "val_loss", axis, most=300) for run in runs}
     end = max((curve[-1][0] for curve in curves.values() if curve), default=0) or 1
     lines = [dict(label=name, points=curve) for name, curve in curves.items()]
-    return dict(axis=axis, end=end, lines=lines, name="comparison", waiting="None of these runs has a loss yet.")
+    waiting = "None of these runs has a loss yet."
+    return dict(axis=axis, end=end, lines=lines, name="comparison", waiting=waiting, warning=warning(runs))
+
+
+def warning(runs: list[Run]) -> str:
+    """Return a sentence about losses of different texts, or "" if the runs have the same one."""
+    return OTHER_TEXTS if len({run.settings()["corpus"]["sha256"] for run in runs}) > 1 else ""
 
 
 def rows_of(run: Run) -> list[dict]:
@@ -65,7 +72,8 @@ def results(runs: list[Run]) -> dict[str, Any]:
     each = [result(run) for run in runs]
     rows = [[key, *(one[key] for one in each)] for key in each[0]]
     ended = any(judged_percent(run.history(), run.settings()) for run in runs)
-    return dict(head=["Result", *(run.name for run in runs)], rows=rows, said=FINAL if ended else "")
+    said = " ".join(filter(None, [warning(runs), FINAL if ended else ""]))
+    return dict(head=["Result", *(run.name for run in runs)], rows=rows, said=said)
 
 
 def result(run: Run) -> dict[str, str]:

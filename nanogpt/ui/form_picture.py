@@ -41,7 +41,7 @@ def picture(corpus_id: str | None, *fields) -> dict[str, Any]:
         plan = choose(train.budget, model.vocab_size, len(text.tokens()), said, unit(text.tokenizer()))
         model = replace(model, **{name: plan.settings[name] for name in SIZES})
         batch_size = plan.settings["batch_size"]
-    return view_architecture.picture(model, batch_size)
+    return view_architecture.picture(model, batch_size, train.optimizer)
 
 
 # ---- the picture ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 //
 // A point is [x, loss, step]; x is the step, the seconds or the epochs, and `axis` says which. `end` is the end of the x
 // axis. `baselines`, [{label, loss}, …], are losses to compare with: each that is within the range of the losses gets a
-// thin line. `passed` is a sentence about them below the plot, which screen readers announce while `live`.
+// thin line. `passed` is a sentence about them below the plot, which screen readers announce while `live`; `warning`, one of
+// a comparison, takes its place.
 // The scale and the smoothing are chosen here and not sent to the server. The pointer and the arrow keys show
 // the losses at the nearest point, and the keys also have screen readers announce them.
 function draw(root, data) {
@@ -125,10 +126,12 @@ function draw(root, data) {
 
   // ---- drawing ----------------------------------------------------------------------------------------------------
   function paint() {
-    const { axis = "step", end = 1, waiting = "", baselines = [], passed = "", live = false } = view.data;
-    view.passed.hidden = view.note.hidden = !baselines.length;
+    const { axis = "step", end = 1, waiting = "", baselines = [], passed = "", warning = "", live = false } = view.data;
+    const below = passed || warning;
+    view.note.hidden = !baselines.length;
+    view.passed.hidden = !baselines.length && !below;
     view.passed.setAttribute("aria-live", live ? "polite" : "off");
-    if (view.passed.textContent !== passed) view.passed.textContent = passed;
+    if (view.passed.textContent !== below) view.passed.textContent = below;
     const shown = ({ kind, points }) => (view.smooth && kind !== "val" ? smoothed(points) : points); // val is smooth enough
     view.points = Object.fromEntries(view.lines.map((line) => [line.kind, shown(line)]));
     view.end = end;

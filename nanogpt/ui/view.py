@@ -13,6 +13,7 @@ import gradio as gr
 from .. import explain
 from ..config import NanoGPTError, SampleConfig
 from ..errors import PROBLEMS
+from ..tokenizer import unit
 from .visit import NO_MODEL, existing, visitor
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ def text_buttons(id: str) -> tuple[gr.Button, gr.Button]:
 
 def own_text(id: str, longest: int) -> tuple[gr.Textbox, gr.Button]:
     """Draw the field, closed at first, for a text of your own of up to `longest` characters, and its button."""
+    info = f"Up to {longest} characters, and no more than the model's context."
     with gr.Accordion("Use your own text", open=False):
-        own = gr.Textbox(label="Text", info=f"Up to {longest} characters.", lines=3, max_lines=8, elem_id=f"{id}-own")
+        own = gr.Textbox(label="Text", info=info, lines=3, max_lines=8, elem_id=f"{id}-own")
         use = gr.Button("Use this text", size="sm", min_width=140, scale=0, elem_id=f"{id}-use")
     return own, use
 
@@ -100,6 +102,17 @@ def own_text(id: str, longest: int) -> tuple[gr.Textbox, gr.Button]:
 def own(entered: Any, longest: int) -> str:
     """Return the text that was entered, as much of it as is shown: some views keep theirs in the session."""
     return str(entered or "")[:longest]
+
+
+def fitting(one: Opened, text: str, most: int, longest: int) -> tuple[list[int], str]:
+    """Return the tokens of a text that are shown, and what to say about the rest of it.
+
+    They are up to `most`, as many as fit into the model's context, and up to `longest`, which the page says already.
+    """
+    fitted = one.tokenizer.fit(text)
+    ids = one.tokenizer.encode(fitted.text)[:longest]
+    cut = f"Only the first {most} {unit(one.tokenizer)}s are shown: the model's context." if len(ids) > most else ""
+    return ids[:most], " ".join(filter(None, [str(fitted), cut]))
 
 
 # ---- texts to begin with ---------------------------------------------------------------------------------------------

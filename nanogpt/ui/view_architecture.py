@@ -14,13 +14,21 @@ from .parts import typed
 from .view import LATEST as SINGLE
 from .view import View, opened
 
+# What training adds to the memory for the parameters.
+TRAINED = dict(
+    adamw="four times that while AdamW trains them (gradients and two averages)",
+    muon="in training three times that for the matrices of the blocks, which Muon trains (gradients and one average), "
+    "and four times for the rest, which AdamW trains (two averages)",
+)
 SIZES = ("n_layer", "n_head", "n_embd", "block_size")
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
 
 
-def picture(config: ModelConfig, batch_size: int = TrainConfig.batch_size) -> dict[str, Any]:
+def picture(
+    config: ModelConfig, batch_size: int = TrainConfig.batch_size, optimizer: str = TrainConfig.optimizer
+) -> dict[str, Any]:
     """Return the data for architecture.js: the parts of a model, what they cost, and the code of each."""
     parameters, operations = explain.architecture.totals(config)
     found = explain.architecture.boxes(config)
@@ -31,16 +39,16 @@ def picture(config: ModelConfig, batch_size: int = TrainConfig.batch_size) -> di
         parameters=parameters,
         input=f"(B, {config.block_size}) characters",
         code={name: dict(text=text, first=first) for name, (text, first) in code.items()},
-        words=words(parameters, operations, batch_size, config.block_size),
+        words=words(parameters, operations, batch_size, config.block_size, optimizer),
     )
 
 
-def words(parameters: int, operations: int, batch_size: int, block_size: int) -> str:
+def words(parameters: int, operations: int, batch_size: int, block_size: int, optimizer: str) -> str:
     """Return what a model costs, in a few sentences. `operations` are multiplications per character, forward."""
     step = 6 * operations * block_size * batch_size  # forward and backward, two operations per multiplication
     return (
-        f"{parameters:,} parameters: {4 * parameters / 1e6:,.1f} MB as float32, and four times that while AdamW trains "
-        f"them (gradients and two averages). Reading a character takes {operations:,} multiplications; a training "
+        f"{parameters:,} parameters: {4 * parameters / 1e6:,.1f} MB as float32, and {TRAINED[optimizer]}. "
+        f"Reading a character takes {operations:,} multiplications; a training "
         f"step of {batch_size} sequences takes {step / 1e9:,.1f} billion operations."
     )
 
@@ -75,14 +83,15 @@ def build(run: gr.Dropdown) -> View:
             for name in SIZES
         ]
     wrong, view = said("architecture-said"), drawn("architecture", elem_id="architecture-view")
-    fixed = gr.State()  # the model's vocabulary size and the run's batch size
+    fixed = gr.State()  # the model's vocabulary size, and the run's batch size and optimizer
 
     def begin(name):
         try:
             one = opened(name)
-            config, batch_size = one.model.config, one.run.settings()["train"].get("batch_size", TrainConfig.batch_size)
-            values = [(config.vocab_size, batch_size), config.layout, *(getattr(config, size) for size in SIZES)]
-            return {view: picture(config, batch_size), wrong: told(""), **dict(zip(entered, values))}
+            config, train = one.model.config, TrainConfig.of(one.run.settings()["train"])
+            used = train.batch_size, train.optimizer
+            values = [(config.vocab_size, *used), config.layout, *(getattr(config, size) for size in SIZES)]
+            return {view: picture(config, *used), wrong: told(""), **dict(zip(entered, values))}
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}
 
@@ -90,9 +99,9 @@ def build(run: gr.Dropdown) -> View:
         if not fixed:  # no model is open yet
             return {view: gr.skip()}
         try:
-            vocab_size, batch_size = fixed
+            vocab_size, *used = fixed
             config = ModelConfig(vocab_size, layout, **{name: value for name, value in zip(SIZES, values) if value})
-            return {view: picture(config, batch_size), wrong: told("")}
+            return {view: picture(config, *used), wrong: told("")}
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}
 

@@ -12,7 +12,7 @@ import numpy as np
 from .. import errors, explain
 from .drawn import drawn, said, told
 from .view import LATEST as SINGLE
-from .view import View, a_passage, a_sample, first_text, opened, own, own_text, text_buttons
+from .view import View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
 
 if TYPE_CHECKING:
     from ..explain.ablation import Part
@@ -30,10 +30,8 @@ def looked(one: Opened, text: str, head: str = "", at: int | None = None, note: 
 
     `note` is what was said about the text before, when it is in the model's alphabet already.
     """
-    longest = min(LONGEST, one.model.config.block_size)
-    start = explain.characters.start_token(one.tokenizer)
-    fitted = one.tokenizer.fit(text)
-    ids = one.tokenizer.encode(fitted.text)[:longest] or [start]
+    ids, said_now = fitting(one, text, one.model.config.block_size, LONGEST)
+    ids = ids or [explain.characters.start_token(one.tokenizer)]
     wei = explain.attention.of_text(one.model, ids)  # (n_layer, nh, T, T)
     found = explain.attention.of_heads(one)
     costs = (explain.ablation.kept(one) or {}).get("rises", {})
@@ -49,7 +47,7 @@ def looked(one: Opened, text: str, head: str = "", at: int | None = None, note: 
         head=chosen.key,
         matrix=picture(wei[chosen.block, chosen.head]),
         words=f"{copies} Measured on {found['on']}.{order}",
-        note=str(fitted) or note,
+        note=said_now or note,
     )
 
 

@@ -12,7 +12,7 @@ from .. import errors, explain
 from ..config import NanoGPTError
 from .drawn import drawn, said, told
 from .measuring import WAITING, in_turn
-from .view import WAITS, View, a_passage, a_sample, first_text, opened, own, own_text, text_buttons
+from .view import WAITS, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
@@ -26,8 +26,7 @@ LONGEST = 200  # characters
 def read(one: Opened, losses: list[float], text: str) -> dict[str, Any]:
     """Return the data for readout.js: a text, and for each depth the likeliest tokens at each place, and its loss."""
     itos = one.tokenizer.itos
-    fitted = one.tokenizer.fit(text)
-    ids = one.tokenizer.encode(fitted.text)[: min(LONGEST, one.model.config.block_size - 1)]
+    ids, note = fitting(one, text, one.model.config.block_size - 1, LONGEST)  # a line break comes before them
     if not ids:
         raise NanoGPTError("There is no text to read. Enter some first.")
     log_p = explain.readout.of_text(one, ids, explain.readout.translators(one))  # (n_layer + 1, N, vocab_size)
@@ -51,7 +50,7 @@ def read(one: Opened, losses: list[float], text: str) -> dict[str, Any]:
         likeliest=likeliest,
         bits=[[round(-value / math.log(2), 1) for value in of_depth] for of_depth in own.tolist()],
         words=" ".join(explain.readout.summary(losses)),
-        note=str(fitted),
+        note=note,
     )
 
 

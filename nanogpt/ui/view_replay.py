@@ -27,6 +27,7 @@ WHICH = {  # what the radio button means: its label and its stages
     "lecture": ("From the bigram model to the GPT (stages 1 to 6)", explain.replay.LECTURE),
     "recipe": ("On to the modern recipe (8 to 18)", explain.replay.MODERN),
 }
+NOISE = "Another seed changes a loss by about 0.02, on a short text by more. Smaller differences may be chance."
 TRAINING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
 )
@@ -54,7 +55,8 @@ def shown(events: dict[int, list[dict]], which: str) -> tuple[dict, dict, dict]:
         [title(stage), f"{one['val_loss']:.3f}", f"{one['parameters']:,}", f"{one['seconds']:.0f} s"]
         for stage, one in ended.items()
     ]
-    table = dict(head=["Stage", "Validation loss", "Parameters", "Time"] if rows else [], rows=rows, said="")
+    head, said = ["Stage", "Validation loss", "Parameters", "Time"], NOISE if len(rows) > 1 else ""
+    table = dict(head=head if rows else [], rows=rows, said=said)
     return curves(wanted), table, dict(columns=[sample(stage, ended.get(stage, {})) for stage in wanted])
 
 

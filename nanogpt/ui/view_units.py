@@ -11,7 +11,7 @@ from .. import errors, explain
 from ..config import NanoGPTError
 from .drawn import drawn, said, told
 from .measuring import WAITING, in_turn
-from .view import WAITS, View, a_passage, a_sample, first_text, opened, own, own_text, text_buttons
+from .view import WAITS, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened
@@ -24,15 +24,14 @@ FEATURES = {name: words for name, (words, _) in explain.features.FEATURES.items(
 
 
 def ids_of(one: Opened, text: str) -> tuple[list[int], str]:
-    """Return the tokens of a text, as many as are shown, and which of its characters the model doesn't know.
+    """Return the tokens of a text that are shown, and what to say about the rest of it.
 
     Raise NanoGPTError if there are no tokens.
     """
-    fitted = one.tokenizer.fit(text)
-    ids = one.tokenizer.encode(fitted.text)[: min(LONGEST, one.model.config.block_size)]
+    ids, note = fitting(one, text, one.model.config.block_size, LONGEST)
     if not ids:
         raise NanoGPTError("There is no text to look at. Enter some first.")
-    return ids, str(fitted)
+    return ids, note
 
 
 def shaded(one: Opened, ids: list[int], note: str, found: dict[str, Any], words: str) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from nanogpt import lecture, model
-from nanogpt.config import ModelConfig
+from nanogpt.config import ModelConfig, TrainConfig
 from nanogpt.explain import architecture
 from nanogpt.layout import LAYOUTS
 from nanogpt.model import GPT, count_parameters
+from nanogpt.optim import make_optimizers
 from nanogpt.ui import view_architecture
 
 
@@ -99,3 +100,19 @@ def test_shapes_follow_the_settings():
     data = view_architecture.picture(ModelConfig(65, "modern"))
     assert {box["code"] for box in data["boxes"]} == set(data["code"])
     assert data["words"].startswith(f"{count_parameters(ModelConfig(65, 'modern')):,} parameters")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_memory_for_training_is_what_the_optimizer_keeps(model, optimizer):
+    """Numbers per parameter: itself, its gradient and the averages."""
+    made = make_optimizers(model, TrainConfig(optimizer=optimizer))
+    sum(p.sum() for p in model.parameters()).backward()
+    kept = {}
+    for one in made:
+        one.step()
+        for p, state in one.state.items():
+            kept[p] = 2 + sum(value.numel() for value in state.values() if value.ndim == p.ndim) / p.numel()
+    words = view_architecture.picture(model.config, optimizer=optimizer)["words"]
+    assert {round(times) for times in kept.values()} == ({3, 4} if optimizer == "muon" else {4})
+    assert ("three times that for the matrices of the blocks, which Muon trains" in words) == (optimizer == "muon")
+    assert "four times" in words

@@ -108,6 +108,8 @@ def test_curves_a_table_and_samples(folder):
     assert table["rows"] == [["1 bigram model", "2.600", "4,225", "3 s"]]
     assert [one["text"] for one in samples["columns"]] == ["Thou", ""]
     assert samples["columns"][1]["said"] == replay.ADDS[2]
+    assert table["said"] == ""
+    assert view_replay.shown({1: EVENTS, 2: EVENTS}, "lecture")[1]["said"] == view_replay.NOISE
     plot, table, samples = view_replay.shown({1: EVENTS, 8: EVENTS}, "recipe")
     assert [one["label"] for one in plot["lines"]] == [row[0] for row in table["rows"]] == [view_replay.title(8)]
     assert samples["columns"][0]["said"] == replay.ADDS[8]

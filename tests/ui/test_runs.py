@@ -210,6 +210,15 @@ def test_the_number_of_steps_of_a_timed_run_is_a_result_and_no_setting(runs, tex
     assert compare.result(runs[1])["Measured on"] == "–"  # finished, in a version that didn't log it
 
 
+def test_losses_of_different_texts_are_not_compared_without_a_warning(runs):
+    said = lambda runs: (compare.plot(runs)["warning"], compare.results(runs)["said"])
+    assert said(runs) == ("", "")
+    other = ended_run(corpus.add("Another text, long enough to be one. " * 40, "A play"), "other", **SMALL)
+    assert said([*runs, other]) == (compare.OTHER_TEXTS,) * 2
+    other.event("finished", step=50, val_loss=3.0, val_characters=148)
+    assert said([*runs, other])[1] == f"{compare.OTHER_TEXTS} {compare.FINAL}"
+
+
 def test_a_sample_from_each_run_is_what_the_sample_tab_writes(runs):
     *_, last = compare.samples(["one", "two"], "The ", 5, 20)
     for column in last["columns"]:
