@@ -54,6 +54,11 @@ class Measure:
     breaks: float
     words: frozenset[str]  # empty if the training text isn't here
 
+    @property
+    def known(self) -> frozenset[str]:
+        """Return the words that tell real ones: none in a script that doesn't separate words."""
+        return self.words if self.spaces >= SPACED else frozenset()
+
 
 # ---- rules about texts -----------------------------------------------------------------------------------------------
 
@@ -108,8 +113,8 @@ def rules(like: Measure, than: str) -> Iterator[tuple[str, Callable[[str], bool]
         yield f"Spaces about as often as {than}", lambda text: alike(share(text, " "), like.spaces)
     if like.breaks * LENGTH >= 2:  # with fewer, one more or less says nothing
         yield f"Line breaks about as often as {than}", lambda text: alike(share(text, "\n"), like.breaks)
-    if like.words and like.spaces >= SPACED:
-        yield "Half of the words are real", lambda text: half_real(text, like.words)
+    if like.known:
+        yield "Half of the words are real", lambda text: half_real(text, like.known)
 
 
 def milestones(texts: Sequence[Written], training: Measure | None) -> list[Milestone]:
@@ -122,7 +127,7 @@ def milestones(texts: Sequence[Written], training: Measure | None) -> list[Miles
         (first_from([rule(one.text) for one in texts]), says)
         for says, rule in rules(like, "in your text" if training else "at the end")
     ]
-    real = [real_words(one.text, like.words) for one in texts] if like.spaces >= SPACED else []
+    real = [real_words(one.text, like.known) for one in texts]
     at = first_from(list(map(bool, real)))
     if at is not None:
         found.append((at, f"First real words: “{real[at][0]}”, “{real[at][1]}”"))

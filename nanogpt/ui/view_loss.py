@@ -97,18 +97,26 @@ def compared(own: float, losses: dict[str, float]) -> list[str]:
     passed = loss.better_than(own, fixed)
     if not passed:
         return [WORSE, unsure(own, losses)]
-    following = max((key for key in fixed if fixed[key] < own), key=lambda key: fixed[key], default=None)
-    ahead = [BASELINES[key].short for key in losses if key not in fixed and losses[key] < own]
-    too = ", too," if following else ","
+    named = following(own, fixed)
+    learning = [BASELINES[key].short for key in losses if key not in fixed and losses[key] < own]
+    return [passed, *named, unsure(own, losses), *still_learning(learning, ", too," if named else ",")]
+
+
+def following(own: float, fixed: dict[str, float]) -> list[str]:
+    """Return a sentence about the weakest counting model that is ahead of a loss, if any is."""
+    ahead = [key for key in fixed if fixed[key] < own]
+    weakest = max(ahead, key=lambda key: fixed[key], default="")
+    return [f"Next: {BASELINES[weakest].passed}, {fixed[weakest]:.2f}."] if weakest else []
+
+
+def still_learning(ahead: list[str], too: str) -> list[str]:
+    """Return a sentence about the compressors that are ahead, if any is."""
+    if not ahead:
+        return []
     verb = f"is ahead{too} but keeps learning as it reads" if len(ahead) == 1 else (
         f"are ahead{too} but keep learning as they read"
     )  # fmt: skip
-    return [
-        passed,
-        *([f"Next: {BASELINES[following].passed}, {fixed[following]:.2f}."] if following else []),
-        unsure(own, losses),
-        *([f"{' and '.join(ahead)} {verb}."] if ahead else []),
-    ]
+    return [f"{' and '.join(ahead)} {verb}."]
 
 
 def unsure(own: float, losses: dict[str, float]) -> str:
