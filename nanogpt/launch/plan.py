@@ -35,7 +35,8 @@ SLOW = 2e10  # operations per second to assume where there is no time to measure
 AVERAGED = 60.0  # seconds, over which the system averages its load
 TRIAL_SECONDS = 0.8  # long enough to be accurate within about 20%, short enough to wait for
 FIRST_TRIAL = 0.3  # seconds that the first trial may need, most of it to load libraries
-LEAST, MOST_PLANNING = 1.0, 2.0  # seconds: the shortest budget, and the longest time to choose a model in
+LEAST, MOST = 1.0, 86400.0  # seconds: the shortest and the longest budget of a new run
+MOST_PLANNING = 2.0  # seconds: the longest time to choose a model in
 Configs = tuple[ModelConfig, TrainConfig]
 S = TypeVar("S", Size, GpuSize)
 # settings that change neither the loss nor the time
@@ -194,10 +195,12 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
 
     On a GPU, only the speed of a matrix product is measured, once. `tokens` is the length of the text, `word` the word
     for a token in messages. Settings in `given` are kept, and the others are chosen to go with them. Raise NanoGPTError
-    if the budget is below a second, or if no size goes with the settings.
+    if the budget is below a second or above a day, or if no size goes with the settings.
     """
     if budget < LEAST:
         raise NanoGPTError(f"{budget:g} seconds is too short. Give at least 1 second; 10 seconds or more is better.")
+    if budget > MOST:
+        raise NanoGPTError("A new run trains for at most 24 hours. Extend it once it has ended.")
     recipe = {"layout": MEASURED_LAYOUT, **given, "budget": budget}
     found = _choice(recipe, vocab_size, tokens)
     size, model, train = found.size, found.model, found.train

@@ -84,6 +84,8 @@ def test_the_lectures_layout_keeps_its_weight_decay():
 def test_no_time_is_refused():
     with pytest.raises(NanoGPTError, match="at least 1 second; 10 seconds or more is better"):
         choose(0.9, 65, CHARACTERS, {})
+    with pytest.raises(NanoGPTError, match="at most 24 hours. Extend it once it has ended"):
+        choose(86401, 65, CHARACTERS, {})
 
 
 # --- machines that are measured, on a fake clock -------------------------------------------------------------------
