@@ -21,7 +21,7 @@ from .opened import Opened
 
 NEAREST = 5
 MARGIN = 0.1  # by which a cosine has to be above what is usual by chance
-LEAST = 3  # rows: seen from their mean, two always point in opposite directions
+LEAST = 7  # rows: seen from their mean, a few must point apart, so that their likeness says little
 
 
 def rows_of(model: GPT) -> np.ndarray:
@@ -62,8 +62,12 @@ def likeness(rows: np.ndarray) -> float:
 
 @lru_cache(maxsize=8)
 def by_chance(vocab_size: int, width: int) -> float:
-    """Return the likeness of rows that were drawn at random, as an untrained model has them."""
-    return likeness(np.random.default_rng(0).normal(size=(min(vocab_size, 1000), width)))
+    """Return the greatest likeness of rows that were drawn at random, as an untrained model has them.
+
+    The fewer the rows, the more it depends on luck, and the more often they are drawn.
+    """
+    rng, size = np.random.default_rng(0), (min(vocab_size, 1000), width)
+    return max(likeness(rng.normal(size=size)) for _ in range(1 + 1000 // size[0]))
 
 
 def learned(rows: np.ndarray) -> bool | None:

@@ -176,7 +176,7 @@ def summary(losses: Sequence[float]) -> list[str]:
         return [begins, "So the blocks of this model add next to nothing."]
     share = gains[most] / whole
     if share < 0.4:
-        each = ", ".join(f"{max(0.0, gain) / whole:.0%}" for gain in gains)
+        each = ", ".join(f"{round(100 * gain / whole)}%" for gain in gains)
         return [begins, f"No block does it alone: one after the other, they bring {each} of the improvement."]
     words = "All of" if share > 0.95 else f"{share:.0%} of"
     from_to = f"from {losses[most]:.2f} to {losses[most + 1]:.2f}"

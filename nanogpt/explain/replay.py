@@ -94,6 +94,17 @@ def in_pairs(
             events.close()
 
 
+def timed(pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, float]]:
+    """Yield (stage, event, seconds) for pairs of a stage and its event: for how long it has trained, without pauses."""
+    spent, before = dict[Any, float](), dict[Any, float]()
+    for stage, event in pairs:
+        now = time.monotonic()
+        paused = event is not None and "paused" in event
+        spent[stage] = spent.get(stage, 0.0) + (0.0 if paused else now - before.get(stage, now))
+        before[stage] = now
+        yield stage, event, spent[stage]
+
+
 def events_of(
     command: list[str], paused: Callable[[], bool] = lambda: False, threads: int | None = None
 ) -> Generator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ STEPS = 200  # of the comparison of optimizers
 SHOWN = 12  # steps of which everything is shown
 BUILT_IN = "python-reference"  # in place of a text that isn't here
 MOST = 1_000_000  # characters of a text that are trained on
+KINDS = 500  # different characters that are trained on: with thousands, a step takes several times as long
 
 
 # ---- the mask --------------------------------------------------------------------------------------------------------
@@ -136,7 +138,8 @@ def adamw(text: str, steps: int = STEPS) -> Iterator[dict[str, Any]]:
             best, found["sgd"], found["rate"], traces["sgd"] = end, losses, rate, trace
         yield found
     named = zip(two, traces["adamw"], traces["sgd"])
-    yield found | dict(weights=[compared(vocabulary.chars[i], ours, theirs) for i, ours, theirs in named])
+    share = lambda i: 100 * float(counts[i]) / len(data["train"])
+    yield found | dict(weights=[compared(vocabulary.chars[i], share(i), ours, theirs) for i, ours, theirs in named])
 
 
 Trace = list[dict[str, float]]  # of a weight: what happened at each step
@@ -176,17 +179,17 @@ def trained(
             yield losses, traces
 
 
-def compared(character: str, with_adamw: Trace, with_sgd: Trace) -> dict[str, Any]:
-    """Return what happened to a weight in the embedding of a character.
+def compared(character: str, share: float, with_adamw: Trace, with_sgd: Trace) -> dict[str, Any]:
+    """Return what happened to a weight in the embedding of a character, which is `share` percent of the text.
 
-    {"character", "steps": the first ones, each {"g", "m", "v", "update", "value"}, "path": [g, value, update] of all
-    steps, "typical": {"gradient", "adamw", "sgd"}}: the root mean square of its gradients and updates with AdamW, and
-    of its updates with SGD.
+    {"character", "share", "steps": the first ones, each {"g", "m", "v", "update", "value"}, "path": [g, value, update]
+    of all steps, "typical": {"gradient", "adamw", "sgd"}}: the root mean square of its gradients and updates with
+    AdamW, and of its updates with SGD.
     """
     size = lambda rows, key: (sum(row[key] ** 2 for row in rows) / len(rows)) ** 0.5
     typical = dict(gradient=size(with_adamw, "g"), adamw=size(with_adamw, "update"), sgd=size(with_sgd, "update"))
     path = [[row["g"], row["value"], row["update"]] for row in with_adamw]
-    return dict(character=character, steps=with_adamw[:SHOWN], path=path, typical=typical)
+    return dict(character=character, share=share, steps=with_adamw[:SHOWN], path=path, typical=typical)
 
 
 # ---- in a process of its own -----------------------------------------------------------------------------------------
@@ -201,9 +204,12 @@ def text_for(opened: Opened) -> tuple[Path, str]:
 
 
 def read(text: Path) -> str:
-    """Return what is trained on of a text file: all of it, or the start of a long one."""
+    """Return what is trained on of a text file: all or the start of it, and of a large alphabet what is frequent."""
     with io.TextIOWrapper(disk.opened(text), encoding="utf-8") as file:
-        return file.read(MOST)
+        start = file.read(MOST)
+    counts = Counter(start)
+    frequent = {character for character, _ in counts.most_common(KINDS)}
+    return start if len(counts) <= KINDS else "".join(filter(frequent.__contains__, start))
 
 
 def alphabet(opened: Opened) -> int:

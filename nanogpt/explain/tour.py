@@ -1,4 +1,4 @@
-"""The tour: ten short steps from text to attention, about the reader's own model.
+"""The tour: short steps from text to attention, about the reader's own model.
 
 Each step asks first, then has the reader do something, and answers last. Right answers and examples are computed from
 the model, never written down: another model gives other ones.
@@ -27,22 +27,26 @@ TEMPERATURES = (0.0, 0.5, 1.0, 2.0)
 
 
 def lesson(opened: Opened, seed: int = 0) -> dict[str, Any]:
-    """Return the data of the tour: the steps, and what they show of the model."""
+    """Return the data of the tour: the steps, and what they show of the model.
+
+    There are ten, or nine for a model that knows so few characters that neighbors say nothing (`neighbors.LEAST`).
+    """
     passage = read(opened, text_of(opened, seed))
     rows = neighbors.rows_of(opened.model)
-    near = neighbors.nearest(rows, opened.tokenizer)
+    near, learned = neighbors.nearest(rows, opened.tokenizer), neighbors.learned(rows)
     known = dict.fromkeys(passage.tokens)
     near = near if len(near) <= ALPHABET else [one for one in near if one["token"] in known][:ALPHABET]
     about = [
         steps.text_to_numbers(opened, passage), steps.next_character(passage), steps.surprise(opened, passage),
-        steps.alike(near, passage, neighbors.learned(rows)), steps.looking_back(passage), steps.looking_ahead(opened),
-        steps.two_parts(), steps.training(opened), steps.adamw(opened), steps.dice(),
+        *([] if learned is None else [steps.alike(near, passage, learned)]), steps.looking_back(passage),
+        steps.looking_ahead(opened), steps.two_parts(), steps.training(opened), steps.adamw(opened), steps.dice(),
     ]  # fmt: skip
     shares = (255 * passage.wei.sqrt()).round().int().flatten().tolist()
     return dict(
         steps=[asdict(step) for step in about],
         model=opened.weights,
         tokens=passage.tokens,
+        note=shortened(opened, passage),
         bits=passage.bits,
         likeliest=passage.likeliest,
         near=near,
@@ -76,9 +80,13 @@ def read(opened: Opened, text: str) -> Passage:
     part, says = head_of(opened)
     wei = attention.attentions(model, idx[:, 1:])[part.block, 0, part.head]
     bits = (-own.log2()).tolist()
-    return Passage(
-        [tokenizer.itos[i] for i in ids], [round(one, 2) for one in bits], likeliest, wei, str(part).capitalize(), says
-    )
+    return Passage([tokenizer.itos[i] for i in ids], [round(one, 2) for one in bits], likeliest, wei, str(part), says)
+
+
+def shortened(opened: Opened, passage: Passage) -> str:
+    """Return a note that a passage was cut to what the model can read, if it was."""
+    N, most = len(passage.tokens), opened.model.config.block_size - 1
+    return f"Only {N} characters are shown: your model's context is short." if N == most < LENGTH else ""
 
 
 def head_of(opened: Opened) -> tuple[ablation.Part, str]:

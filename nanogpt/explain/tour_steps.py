@@ -16,14 +16,13 @@ from .opened import Opened
 WORD = 7  # letters of a word that is short enough to count
 
 LEARNED = (
-    "The model was never told what a vowel or a capital is. It learned this only because it helps to predict what "
-    "comes next."
+    "The model was never told which characters are alike. It learned this only because it helps to predict what comes "
+    "next."
 )
 NOT_LEARNED = (
     "In your model that means little: its rows are no more alike than random ones, because it has trained too "
     "briefly to move them far from where they started."
 )
-TOO_FEW = "But with so few characters, that says nothing about what your model has learned."
 
 
 @dataclass(frozen=True)
@@ -114,13 +113,15 @@ def next_character(passage: Passage) -> Step:
     own, before = passage.tokens[i], "".join(passage.tokens[max(0, i - 24) : i]).replace("\n", "↵")
     others = [one["token"] for one in passage.likeliest[i] if one["token"] != own][:3]
     choices, right = mixed(quoted(own), [quoted(one) for one in others])
+    best = passage.likeliest[i][0]
+    instead = f"; it expected {quoted(best['token'])} more, with {best['p']:.0%}" if best["token"] != own else ""
     return Step(
         "next", "What comes next?",
         "The model does one thing only: it reads the characters so far and gives every character of its alphabet a "
         "probability of being next.",
-        f"Guess like a model. What follows “{before}”?", choices, right,
+        f"What follows “{before}” in the text?", choices, right,
         "Choose three places in the text to see what the model expected there.",
-        f"The next character of the text is {quoted(own)}, to which the model gave {2 ** -passage.bits[i]:.0%}. "
+        f"The text has {quoted(own)}, to which the model gave {2 ** -passage.bits[i]:.0%}{instead}. "
         "To write, it picks one of the likely characters, appends it to the text, and reads that. It has no plan and "
         "no grammar, only this.",
     )  # fmt: skip
@@ -142,39 +143,55 @@ def surprise(opened: Opened, passage: Passage) -> Step:
         ("1/8 of a bit", "3 bits", "8 bits"), 1,
         "Find the character that surprised the model most. You have three tries; then the colors show all.",
         "3 bits, because 2 × 2 × 2 = 8. The average cost is called the loss, and training does nothing but reduce "
-        "it. Look where the color is: at the beginnings of words, where much is possible. Word ends are nearly free."
-        + own,
+        f"it.{starts_and_ends(passage)}{own}",
     )  # fmt: skip
 
 
+def starts_and_ends(passage: Passage) -> str:
+    """Return how much more the beginnings of words cost than their ends, or nothing if they don't in this passage."""
+    word = [False, *map(is_word, passage.tokens), False]
+    places = range(1, len(word) - 1)
+    starts = [passage.bits[i - 1] for i in places if word[i] and not word[i - 1]]
+    ends = [passage.bits[i - 1] for i in places if word[i] and word[i - 1] and not word[i + 1]]
+    if min(len(starts), len(ends)) < 3:
+        return ""
+    first, last = (sum(bits) / len(bits) for bits in (starts, ends))
+    if first < 1.5 * last:
+        return ""
+    return (
+        f" Look where the color is: at the beginnings of words, where much is possible. In this text they cost "
+        f"{first:.1f} bits on average, and the ends of words {last:.1f}."
+    )
+
+
 def likened(near: list[dict[str, Any]], passage: Passage) -> dict[str, Any]:
-    """Return the character to ask about: a vowel, else another letter of the passage, with its neighbors."""
-    vowels = [one for one in near if one["token"] in tuple("eaio")]
+    """Return the character to ask about: a vowel of the passage, else another letter of it, with its neighbors."""
     letters = [one for one in near if one["token"].isalpha() and one["token"] in passage.tokens]
+    vowels = [one for one in letters if one["token"] in tuple("eaio")]
     return (vowels or letters or near)[0]
 
 
 def unlike(near: list[dict[str, Any]], one: dict[str, Any]) -> list[str]:
-    """Return up to two characters that are not among a character's neighbors, letters if possible."""
+    """Return two characters that aren't near one, letters if possible; in a small alphabet, its last neighbors."""
     close = [one["token"], *(other["token"] for other in one["near"])]
     far = [other["token"] for other in near if other["token"] not in close]
-    letters = [token for token in far if token.islower()] or far
-    return letters[len(letters) // 3 :: max(1, len(letters) // 3)][:2]
+    letters = [token for token in far if token.islower()]
+    some = letters if len(letters) > 1 else far if len(far) > 1 else close[-2:]
+    return some[len(some) // 3 :: max(1, len(some) // 3)][:2]
 
 
-def alike(near: list[dict[str, Any]], passage: Passage, learned: bool | None) -> Step:
+def alike(near: list[dict[str, Any]], passage: Passage, learned: bool) -> Step:
     one = likened(near, passage)
     close = [other["token"] for other in one["near"]]
     choices, right = mixed(quoted(close[0]), [quoted(token) for token in unlike(near, one)])
-    meaning = {True: LEARNED, False: NOT_LEARNED, None: TOO_FEW}[learned]
-    then = f", then {', '.join(map(quoted, close[1:3]))}" if close[1:] else ""
     return Step(
         "alike", "Embeddings: who is like whom?",
         "The first layer is a table: each id looks up a row of numbers, its embedding. The rows start at random and "
         "are learned. Characters that are used alike get rows that point the same way.",
         f"Which character is most like {quoted(one['token'])} in your model?", choices, right,
         "Choose a few characters to see their nearest neighbors.",
-        f"The row nearest to that of {quoted(one['token'])} is {quoted(close[0])}{then}. {meaning}",
+        f"The row nearest to that of {quoted(one['token'])} is {quoted(close[0])}, then "
+        f"{', '.join(map(quoted, close[1:3]))}. {LEARNED if learned else NOT_LEARNED}",
     )  # fmt: skip
 
 
@@ -193,10 +210,15 @@ def looking_back(passage: Passage) -> Step:
     choices, right = mixed(name(order[0]), [name(j) for j in least])
     before = "".join(passage.tokens[max(0, i - 16) : i + 1]).replace("\n", "↵")
     share = float(passage.wei[i, order[0]])
+    says = (
+        passage.says
+        if passage.says.startswith("looks")
+        else "puts " + passage.says.replace("%", "% of its attention", 1)
+    )
     return Step(
         "attention", "Attention: look back",
         "So far each character was on its own. In attention, each one looks back at the earlier ones and collects "
-        f"what it needs from them. A head decides how much from where. In your model, {passage.head}: {passage.says}.",
+        f"what it needs from them. A head decides how much from where. Here is {passage.head}, which {says}.",
         f"From the end of “{before}”, where does this head look most?", choices, right,
         "Choose three characters. The text is shaded by where the head looks from there.",
         f"It puts {share:.0%} of its attention on {name(order[0])}. The shares of a character always add up to 100%. "
@@ -212,11 +234,11 @@ def trained_on(opened: Opened) -> str:
 def looking_ahead(opened: Opened) -> Step:
     return Step(
         "mask", "The mask: no looking ahead",
-        "Each character may look at the ones before it, never at those after it. That is the causal mask: it "
-        "sets what lies ahead to zero. What if we leave it out?",
+        "Each character may look at the ones before it, never at those after it. The causal mask sees to that: it "
+        "sets the attention to what lies ahead to zero. What if we leave it out?",
         "Two tiny models train on the same text, one of them without the mask. What happens to its loss?",
         ("It stays about the same", "It gets worse", "It falls nearly to zero"), 2,
-        f"Train both, on {trained_on(opened)}. It takes about 20 seconds.",
+        f"Train both, on {trained_on(opened)}. It usually takes less than a minute.",
         "",  # with what the two models did
     )  # fmt: skip
 
@@ -240,7 +262,7 @@ def training(opened: Opened) -> Step:
         "training", "Training: a little better, many times",
         "Training is a few lines of PyTorch, again and again: compute the loss, find out for each weight in which "
         "direction the loss falls (`loss.backward()`), and move it a little that way (`optimizer.step()`).",
-        f"A tiny model is to learn {trained_on(opened)}. Before the first step, it finds all {size} characters of its "
+        f"A tiny model will learn {trained_on(opened)}. Before the first step, it finds all {size} characters of its "
         "alphabet about equally likely. What is its loss?",
         ("0 nats", f"about {math.log(size):.1f} nats", f"about {size} nats"), 1,
         "Train it yourself: one step, then ten, then a hundred.",
@@ -296,12 +318,13 @@ def adamw_words(last: dict[str, Any]) -> str:
     one, other = last["weights"]
     a, b = one["typical"], other["typical"]
     times = lambda key: f"{a[key] / b[key]:.1f}" if b[key] else "many"
+    share = lambda one: f"{one['share']:.{0 if one['share'] >= 1 else 2}f}% of the text"
     end = lambda key: sum(last[key][-20:]) / len(last[key][-20:])
     return (
-        f"Weight A is in the embedding of {quoted(one['character'])}, B in that of {quoted(other['character'])}, "
-        f"which is rare. A's gradients are {times('gradient')} times as large, but AdamW moves it "
-        f"{times('adamw')} times as far; SGD, {times('sgd')} times. The division by √v cancels the size, so that "
-        f"rare characters are learned, too. After {len(last['adamw'])} steps the loss is {end('adamw'):.2f} with "
-        f"AdamW and {end('sgd'):.2f} with SGD at the best of three learning rates ({last['rate']:g}). The W stands "
-        "for weight decay: each step also shrinks the weights a little."
+        f"Weight A is in the embedding of {quoted(one['character'])}, which is {share(one)}, B in that of "
+        f"{quoted(other['character'])}, which is {share(other)}. A's gradients are {times('gradient')} times as large, "
+        f"but AdamW moves it {times('adamw')} times as far; SGD, {times('sgd')} times. The division by √v cancels the "
+        f"size, so that rare characters are learned, too. After {len(last['adamw'])} steps the loss is "
+        f"{end('adamw'):.2f} with AdamW and {end('sgd'):.2f} with SGD at the best of three learning rates "
+        f"({last['rate']:g}). The W stands for weight decay: each step also shrinks the weights a little."
     )

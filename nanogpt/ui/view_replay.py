@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,6 +29,10 @@ WHICH = {  # what the radio button means: its label and its stages
 NOISE = "Another seed changes a loss by about 0.02, on a short text by more. Smaller differences may be chance."
 TRAINING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
+)
+TOO_LONG = (
+    "Stage {} takes longer than the {} this server allows. The stages that were completed are kept. To train the "
+    "others, use nanogpt on your own computer."
 )
 TURN = "Waiting for its turn …"  # there is one for the whole server, which the Tour shares
 # For when training ends, in whatever way: enable the controls again, and replace a line that still says it is running.
@@ -88,18 +91,22 @@ def sample(stage: int, last: dict) -> dict[str, str]:
 
 
 def trained(folder: Path, which: str) -> Iterator[tuple[dict[int, list[dict]], dict[str, Any]]]:
-    """Train the stages that haven't been trained on a text yet. Yield all events so far, and a line about them."""
-    events, began = explain.replay.kept(folder), time.monotonic()
+    """Train the stages that haven't been trained on a text yet. Yield all events so far, and a line about them.
+
+    Raise NanoGPTError if a stage trains for longer than this server allows.
+    """
+    events = explain.replay.kept(folder)
     missing = [stage for stage in stages_of(which) if stage not in events]
     most = limits.limit("NANOGPT_MAX_SECONDS")
     steps: dict[int, str] = {}  # of the stages that train now: where they are
-    for stage, event in explain.replay.in_pairs(folder / "text.txt", missing, lambda: bool(queue.running())):
-        if most is not None and time.monotonic() - began > most:
-            raise NanoGPTError(f"Stopped after {in_words(most)}, the most this server allows. Start again to continue.")
+    pairs = explain.replay.in_pairs(folder / "text.txt", missing, lambda: bool(queue.running()))
+    for stage, event, seconds in explain.replay.timed(pairs):
         if event is None:
             explain.replay.keep(folder, stage, events[stage])
             del steps[stage]
             continue
+        if most is not None and seconds > most:
+            raise NanoGPTError(TOO_LONG.format(stage, in_words(most)))
         if "step" in event:
             events = {**events, stage: [*events.get(stage, []), event]}
         steps[stage] = f", step {events[stage][-1]['step']:,}" if stage in events else ""

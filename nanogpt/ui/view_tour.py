@@ -1,4 +1,4 @@
-"""The view "Tour": ten short steps from text to attention, which ask first and have you do something."""
+"""The view "Tour": short steps from text to attention, which ask first and have you do something."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def trained(one: Opened, want: str) -> Iterator[dict[str, Any]]:
     """
     path, _ = explain.tiny.text_for(one)
     found: dict[str, Any] = dict(want=want, events=[])
-    began = time.monotonic()
     yield found | dict(doing="Starting …")
-    for event in explain.tiny.asked(want, path, lambda: bool(queue.running())):
-        if limits.is_public() and time.monotonic() - began > measuring.SECONDS:
+    asked = explain.tiny.asked(want, path, lambda: bool(queue.running()))
+    for _, event, seconds in explain.replay.timed((want, event) for event in asked):
+        if limits.is_public() and seconds > measuring.SECONDS:
             raise NanoGPTError(f"This took longer than the {measuring.SECONDS:.0f} s this server allows.")
         if event.get("paused"):
             yield found | dict(doing=measuring.WAITING)
@@ -100,7 +100,7 @@ def train(want: str, name: str | None) -> Iterator[list]:
 def build(run: gr.Dropdown) -> View:
     """Draw the view and wire it."""
     gr.Markdown(
-        "From text to attention in ten short steps, with your own model. Each asks first; answer before you try it.",
+        "From text to attention in short steps, with your own model. Each asks first; answer before you try it.",
         container=False,
     )
     wrong = said("tour-said")

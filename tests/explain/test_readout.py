@@ -153,6 +153,8 @@ def test_a_sentence_says_what_stands_out():
     assert readout.summary([2.5, 1.3])[1] == "All of the improvement comes from block 1: from 2.50 to 1.30."
     even = "No block does it alone: one after the other, they bring 35%, 30%, 35% of the improvement."
     assert readout.summary([2.5, 2.15, 1.85, 1.5])[1] == even
+    worse = "No block does it alone: one after the other, they bring 35%, -5%, 35%, 35% of the improvement."
+    assert readout.summary([2.5, 2.15, 2.2, 1.85, 1.5])[1] == worse  # of 100% together
     assert readout.summary([4.1, 4.09])[1] == "So the blocks of this model add next to nothing."
 
 

@@ -169,5 +169,32 @@ def test_a_public_server_ends_it_in_time(folder, monkeypatch):
     next(going)
     next(going)
     now[0] = 61.0
-    with pytest.raises(NanoGPTError, match="Stopped after 1 minute, the most this server allows"):
+    with pytest.raises(NanoGPTError, match="Stage 1 takes longer than the 1 minute this server allows"):
         next(going)
+
+
+def test_each_stage_has_its_own_time_and_pauses_do_not_count(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def pairs():
+        for stage, event, at in (
+            (1, {}, 0), (2, {}, 10), (1, EVENTS[0], 20), (1, dict(paused=True), 90), (1, {}, 95), (1, None, 100),
+            (2, {}, 101),
+        ):  # fmt: skip
+            now[0] = at
+            yield stage, event
+
+    spent = [(stage, seconds) for stage, _, seconds in replay.timed(pairs())]
+    assert spent == [(1, 0), (2, 0), (1, 20), (1, 20), (1, 25), (1, 30), (2, 91)]
+
+
+def test_a_stage_that_ends_just_after_its_time_is_kept(folder, monkeypatch):
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    monkeypatch.setenv("NANOGPT_MAX_SECONDS", "60")
+    monkeypatch.setattr(replay, "cores", lambda: 1)
+    monkeypatch.setattr(replay, "replay", lambda *a: (event for event in EVENTS))
+    monkeypatch.setattr(replay, "timed", lambda pairs: ((*pair, 61.0 * (pair[1] is None)) for pair in pairs))
+    *_, (events, said) = view_replay.trained(folder, "lecture")
+    assert set(events) == set(replay.LECTURE)
+    assert said["state"] == "finished"

@@ -28,6 +28,15 @@ def test_without_the_mask_every_place_sees_what_follows():
     assert changed.all()
 
 
+def test_of_a_large_alphabet_the_frequent_characters_are_learned(tmp_path, monkeypatch):
+    """With thousands of them, a step would take several times as long."""
+    path = tmp_path / "text.txt"
+    path.write_text("abcabcabdab", encoding="utf-8")
+    assert tiny.read(path) == "abcabcabdab"
+    monkeypatch.setattr(tiny, "KINDS", 3)
+    assert tiny.read(path) == "abcabcabab"
+
+
 @pytest.mark.slow
 def test_a_loss_without_the_mask_is_a_cheat(tiny_text):
     *early, last = tiny.mask(tiny_text, **SIZES)
@@ -49,6 +58,7 @@ def test_adamw_moves_weights_by_its_formula(tiny_text):
     a, b = last["weights"]
     counts = {ch: tiny_text.count(ch) for ch in set(tiny_text)}
     assert counts[a["character"]] == max(counts.values())
+    assert a["share"] == pytest.approx(100 * counts[a["character"]] / len(tiny_text), abs=1)
     assert counts[b["character"]] < counts[a["character"]] / 20
     for weight in (a, b):
         m = v = 0.0

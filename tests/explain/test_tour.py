@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_tiny_models_have_the_alphabet_of_what_they_read_of_a_long_text(one, mon
     monkeypatch.setattr(tiny, "MOST", 5)
     size = len(set(one.training_text()[:5]))
     assert f"all {size} characters" in tour_steps.training(one).question
-    assert "to learn your text." in tour_steps.training(one).question
+    assert "will learn your text." in tour_steps.training(one).question
 
 
 def test_what_the_reader_asks_for(one):
@@ -142,16 +143,74 @@ def test_the_word_to_encode_can_be_read(text, word):
     assert tour_steps.word_of(text, ["\n", " ", "!", "a", "b"]) == word
 
 
+def passage_of(text, bits, likeliest="e"):
+    """Return a text as a model may have read it, which expects the same everywhere."""
+    wei = torch.eye(len(text))
+    bars = [[dict(token=likeliest, p=0.7)]] * len(text)
+    return tour_steps.Passage(list(text), bits, bars, wei, "block 1, head 1", "looks back 3 places on average")
+
+
+def test_a_text_of_few_characters_has_no_step_about_embeddings(home):
+    """Their likeness would be chance, and the nearest of six the only choice."""
+    for i, (text, asked) in enumerate([("a" * 1600, False), ("GATTACA\n" * 200, False), ("abcdefg" * 230, True)]):
+        one = open_run(ended_run(corpus.add(text, "Few"), f"few-{i}", **SMALL))
+        assert ("alike" in [step["key"] for step in tour.lesson(one)["steps"]]) == asked
+
+
+def test_the_step_about_embeddings_asks_for_a_letter_of_the_passage_and_has_wrong_choices():
+    near = lambda tokens: [
+        dict(token=one, near=[dict(token=t, cosine=0.5) for t in tokens if t != one][:5]) for one in tokens
+    ]
+    passage = passage_of("мир и мельница", [1.0] * 14)
+    assert tour_steps.likened(near("a !мирельнц"), passage)["token"] == "м"
+    assert tour_steps.likened(near("abmir"), passage_of("mira", [1.0] * 4))["token"] == "a"
+    for tokens in ("abcdefg", "0123456789", "abcdefghijklmnop"):
+        for one in near(tokens):
+            wrong = tour_steps.unlike(near(tokens), one)
+            assert len({*wrong, one["token"], one["near"][0]["token"]}) == 4, tokens
+
+
+def test_beginnings_of_words_are_said_to_cost_more_only_where_they_do():
+    text = "the mill and the sea"
+    costs = lambda start, end: [start if i == 0 or text[i - 1] == " " else end for i in range(len(text))]
+    said = tour_steps.starts_and_ends(passage_of(text, costs(4.0, 0.5)))
+    assert said.endswith("they cost 4.0 bits on average, and the ends of words 0.5.")
+    for passage in (
+        passage_of(text, costs(2.0, 2.0)),
+        passage_of("GATTACA", [2.0] * 7),
+        passage_of("3.14159", [3.0] * 7),
+    ):
+        assert tour_steps.starts_and_ends(passage) == ""
+
+
+def test_what_comes_next_is_asked_of_the_text_and_not_of_the_model():
+    step = tour_steps.next_character(passage_of("the mill", [1.0] * 7 + [3.0]))
+    assert step.question == "What follows “the mil” in the text?"
+    assert "The text has “l”, to which the model gave 12%; it expected “e” more, with 70%." in step.answer
+
+
+def test_what_a_head_looks_at_is_part_of_a_sentence(one):
+    passage = passage_of("the mill turns", [1.0] * 14)
+    assert "Here is block 1, head 1, which looks back 3 places on average." in tour_steps.looking_back(passage).says
+    on = replace(passage, says="86% on spaces and line breaks")
+    assert "which puts 86% of its attention on spaces and line breaks." in tour_steps.looking_back(on).says
+
+
+def test_a_passage_says_that_a_short_context_cuts_it(one):
+    assert tour.lesson(one)["note"] == "Only 63 characters are shown: your model's context is short."
+    assert tour.shortened(one, passage_of("The mill", [1.0] * 8)) == ""
+
+
 def test_measured_answers_in_words():
     last = {"with": dict(held_out=1.9, writing=1.9), "without": dict(held_out=0.09, writing=6.1)}
     words = tour_steps.mask_words(last)
     assert "has a loss of 0.09, the other one 1.90." in words
     assert "its loss is 6.10 instead of 1.90" in words
     weights = [
-        dict(character=" ", typical=dict(gradient=0.4, adamw=0.002, sgd=0.4)),
-        dict(character="z", typical=dict(gradient=0.01, adamw=0.001, sgd=0.0)),
+        dict(character=" ", share=15.2, typical=dict(gradient=0.4, adamw=0.002, sgd=0.4)),
+        dict(character="z", share=0.051, typical=dict(gradient=0.01, adamw=0.001, sgd=0.0)),
     ]
     words = tour_steps.adamw_words(dict(weights=weights, adamw=[4.0] * 30 + [2.0] * 20, sgd=[3.0] * 50, rate=1.0))
-    assert "the embedding of “␣”, B in that of “z”" in words
+    assert "of “␣”, which is 15% of the text, B in that of “z”, which is 0.05% of the text." in words
     assert "40.0 times as large, but AdamW moves it 2.0 times as far; SGD, many times." in words
     assert "After 50 steps the loss is 2.00 with AdamW and 3.00 with SGD" in words
