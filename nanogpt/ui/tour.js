@@ -2,7 +2,7 @@
 // for what a step has asked of the server, draw(root, {want: key, …}). `model` names the weights that it is about.
 //
 // A step asks, then has you do something (tour_steps.js), and answers when both are done. How far you are is kept in the
-// browser. `select` asks the server for something quick and comes with {want, …}. The events of TRAINS have it train: it says
+// browser, for all models together; an answer counts only for the question that it was given to. `select` asks the server for something quick and comes with {want, …}. The events of TRAINS have it train: it says
 // in `doing` what happens, and {want, ended: true} when nothing more comes. `stop` ends that.
 function draw(root, data) {
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
@@ -77,18 +77,22 @@ function draw(root, data) {
     nav.append(back, next, restart);
     root.replaceChildren(progress(), title, html("p", "tour-says", step.says), question(), area, answer, nav, end);
     let hear = () => {};
-    if (view.answers[step.key] !== undefined || view.done.has(step.key)) begin();
+    if (answered() !== undefined) begin();
     view.hear = (message) => { hear(message); settle(); };
 
+    function answered() { // with which choice; another model may have been asked something else
+      const { to, choice } = view.answers[step.key] || {};
+      return to === step.question && step.choices.includes(choice) ? choice : undefined;
+    }
     function question() {
       const box = html("fieldset", "tour-question"), legend = html("legend", "", step.question), name = `tour-${step.key}`;
       box.append(legend);
       step.choices.forEach((choice, i) => {
         const label = html("label", "tour-choice"), radio = html("input", "");
-        Object.assign(radio, { type: "radio", name, value: String(i), checked: view.answers[step.key] === choice });
+        Object.assign(radio, { type: "radio", name, value: String(i), checked: answered() === choice });
         radio.addEventListener("change", () => {
-          const first = view.answers[step.key] === undefined && !view.done.has(step.key);
-          keep(() => { view.answers[step.key] = choice; });
+          const first = answered() === undefined;
+          keep(() => { view.answers[step.key] = { to: step.question, choice }; });
           if (first) begin();
           settle();
         });
@@ -112,10 +116,10 @@ function draw(root, data) {
       settle();
     }
     function settle() { // the answer
-      const chosen = view.answers[step.key], words = step.answer || view.heard[step.key]?.words || "";
-      if (!view.done.has(step.key) || !words) return answer.replaceChildren();
+      const chosen = answered(), words = step.answer || view.heard[step.key]?.words || "";
+      if (chosen === undefined || !view.done.has(step.key) || !words) return answer.replaceChildren();
       const right = step.choices[step.right];
-      const verdict = chosen === undefined ? "" : chosen === right ? "Right. " : `Not quite. The answer is: ${right}. `;
+      const verdict = chosen === right ? "Right. " : `Not quite. The answer is: ${right}. `;
       const text = verdict + words;
       if (answer.textContent === text) return;
       const paragraph = html("p", "");
@@ -126,7 +130,7 @@ function draw(root, data) {
       const open = steps.filter(({ key }) => !view.done.has(key));
       end.textContent = open.length
         ? `You have done ${steps.length - open.length} of ${steps.length} steps. Left: ${open.map(({ title }) => title).join("; ")}.`
-        : "You have done all ten steps. Now look at your own model: every view in this tab goes deeper into one of them.";
+        : "You have done every step. Now look at your own model: every view in this tab goes deeper into one of them.";
     }
   }
   function progress() { // one tab stop, with arrow keys

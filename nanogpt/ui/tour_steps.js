@@ -51,17 +51,17 @@ function tourSteps(html) {
     box.append(svg, legend);
     return box;
   };
-  const text = (area, tokens, label, name, chosen) => { // a text of which you choose places; those chosen are counted
+  const text = (area, tokens, label, name, chosen, note = "") => { // of which you choose places; those chosen are counted
     const box = html("div", "characters tour-text"), places = new Set(), said = status();
     const { cells, mark } = textCells(box, tokens, {
-      label: `${label} Move with the arrow keys.`, name,
+      label: `${label} Move with the arrow keys, choose with Enter.`, name, enter: true,
       chosen: (i) => {
         if (i >= tokens.length) return;
         places.add(i);
         chosen(i, places, said);
       },
     });
-    area.append(box, said);
+    area.append(box, ...(note ? [html("p", "expected-hint", note)] : []), said);
     mark(0);
     return cells;
   };
@@ -89,16 +89,16 @@ function tourSteps(html) {
       };
     },
 
-    next(area, { tokens, likeliest }, { complete }) {
+    next(area, { tokens, likeliest, note }, { complete }) {
       text(area, tokens, "Choose a place to see what the model expected there.", (i) => spoken(tokens[i]), (i, places, said) => {
         const before = tokens.slice(Math.max(0, i - 14), i).join("").replaceAll("\n", "↵");
         const title = html("p", "", before ? `After “${before}” the model expected:` : "At the beginning the model expected:");
         said.replaceChildren(title, tokenBars(likeliest[i]), html("p", "", `The text has ${visible(tokens[i])}.`));
         if (places.size >= 3) complete();
-      });
+      }, note);
     },
 
-    surprise(area, { tokens, bits }, { complete }) {
+    surprise(area, { tokens, bits, note }, { complete }) {
       const most = bits.indexOf(Math.max(...bits));
       let shown = false;
       const cells = text(area, tokens, "Find the greatest surprise.", (i) => (shown ? `${spoken(tokens[i])}, ${bits[i]} bits` : spoken(tokens[i])), (i, places, said) => {
@@ -106,7 +106,7 @@ function tourSteps(html) {
         if (found || places.size >= 3) reveal();
         said.replaceChildren(html("p", "", `“${visible(tokens[i])}” cost ${bits[i].toFixed(1)} bits.${found ? " That is the most in this text." : shown ? ` The most is “${visible(tokens[most])}” with ${bits[most].toFixed(1)}.` : ""}`));
         if (shown) complete();
-      });
+      }, note);
       function reveal() {
         shown = true;
         cells.forEach((cell, i) => cell.style.setProperty("--strength", `${Math.min(bits[i] || 0, 8) * 8}%`));
@@ -121,7 +121,7 @@ function tourSteps(html) {
       });
     },
 
-    attention(area, { tokens, head }, { complete }) {
+    attention(area, { tokens, head, note }, { complete }) {
       const T = tokens.length, share = (i, j) => (j <= i ? (head.shares[i * T + j] / 255) ** 2 : 0);
       const cells = text(area, tokens, "Choose a character to see where the head looks from there.", (i) => spoken(tokens[i]), (i, places, said) => {
         const row = tokens.map((_, j) => share(i, j)), most = Math.max(...row, 0.15);
@@ -130,7 +130,7 @@ function tourSteps(html) {
         const places3 = best.map(([value, j]) => `“${visible(tokens[j])}” ${i - j ? `${i - j} back` : "itself"} ${Math.round(100 * value)}%`);
         said.replaceChildren(html("p", "", `From “${visible(tokens[i])}” it looks most at ${places3.join(", ")}.`));
         if (places.size >= 3) complete();
-      });
+      }, note);
     },
 
     mask(area, lesson, { heard, train, stop, button, complete }) {

@@ -1,8 +1,9 @@
-// A text of cells, one per token, of which one is selected: textCells(box, tokens, {label, name, chosen}).
+// A text of cells, one per token, of which one is selected: textCells(box, tokens, {label, name, chosen, enter}).
 //
 // It is one tab stop; the arrow keys move within it, up and down by line. The place after the last token can be selected,
-// too. `name(i)` is what screen readers say of a cell; `chosen(i)` is called when another one is selected.
-function textCells(box, tokens, { label, name, chosen }) {
+// too. `name(i)` is what screen readers say of a cell; `chosen(i)` is called when another one is selected, or, with `enter`,
+// only when one is clicked or Enter or Space is pressed on it.
+function textCells(box, tokens, { label, name, chosen, enter = false }) {
   box.classList.add("cells");
   box.tabIndex = 0;
   box.dir = "auto";
@@ -23,10 +24,14 @@ function textCells(box, tokens, { label, name, chosen }) {
     if (cell) choose(cells.indexOf(cell));
   });
   box.addEventListener("keydown", (event) => {
+    if (enter && (event.key === "Enter" || event.key === " ")) {
+      event.preventDefault();
+      return choose(now);
+    }
     const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: tokens.length, ArrowDown: beyond(1), ArrowUp: beyond(-1) }[event.key];
     if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    choose(Math.max(0, Math.min(tokens.length, to)));
+    (enter ? mark : choose)(Math.max(0, Math.min(tokens.length, to)));
   });
   return { cells, mark };
 
