@@ -66,6 +66,12 @@ def logits_at(model: GPT, tokenizer: Tokenizer, text: str, i: int) -> np.ndarray
     return model(idx)[0][0, -1].float().cpu().numpy()
 
 
+def judged(logits: np.ndarray, id: int) -> tuple[float, int]:
+    """Return the bits that a token costs, and its rank, as `read` does, from the logits (vocab_size,) at its place."""
+    above = logits.astype(float) - logits[id]
+    return float(np.logaddexp.reduce(above)) / math.log(2), 1 + int((above > 0).sum())
+
+
 def likeliest(logits: np.ndarray, tokenizer: Tokenizer, config: SampleConfig, most: int = BARS) -> list[dict]:
     """Return the `most` likeliest next tokens, each with its probability, and with the one it has when sampling.
 

@@ -23,7 +23,7 @@ function draw(root, data) {
   });
   const list = html("div", "attention-heads");
   list.setAttribute("role", "listbox");
-  list.setAttribute("aria-label", "Heads, the most important first");
+  list.setAttribute("aria-label", heads.some(({ cost }) => cost) ? "Heads, the most important first" : "Heads");
   list.tabIndex = 0;
   const options = heads.map(({ key, name, says, cost, small }) => {
     const option = html("div", "attention-head"), canvas = html("canvas", "");

@@ -1,10 +1,10 @@
-// What was expected at a place of a text: draw(root, {before, own, bars: [{token, p, drawn}, …], seen, at}).
+// What was expected at a place of a text: draw(root, {before, own, found, bars: [{token, p, drawn}, …], seen, at}).
 //
 // Each bar shows the model's own probability `p` and, below it, the one it has when sampling (`drawn`). The bars are one
 // tab stop with arrow keys; choosing one triggers `select` with {token}: continue with it.
 function draw(root, data) {
   if (!data || !data.bars) return root.replaceChildren();
-  const { before = "", own = "", bars, seen = "", at = 0 } = data;
+  const { before = "", own = "", found = "", bars, seen = "", at = 0 } = data;
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const percent = (p) => (p > 0 && p < 0.001 ? "< 0.1%" : `${(100 * p).toFixed(1)}%`);
   const title = html("p", "expected-title");
@@ -39,10 +39,11 @@ function draw(root, data) {
     for (const button of buttons) button.tabIndex = button === at ? 0 : -1;
     return at;
   };
-  const hint = html("p", "expected-hint", "Upper bar: the model's probability. Lower bar: with the settings below. Click one to add that character and go on.");
-  const found = html("p", "expected-seen", seen);
-  found.setAttribute("role", "status");
+  const hint = html("p", "expected-hint", `Upper bar: the model's probability. Lower bar: with the settings below. ${bars.some(({ token }) => token === own) ? "Outlined: what the text has. " : ""}Click one to add that character and go on.`);
+  const said = html("div", "");
+  said.setAttribute("role", "status");
+  said.append(...[found, seen].filter(Boolean).map((text) => html("p", "expected-seen", text)));
   const focused = [...root.querySelectorAll(".expected-bar")].indexOf(document.activeElement);
-  root.replaceChildren(title, list, hint, found);
+  root.replaceChildren(title, list, hint, said);
   if (focused >= 0) stop(buttons[Math.min(focused, buttons.length - 1)]).focus({ preventScroll: true });
 }

@@ -7,15 +7,23 @@ function draw(root, data) {
   const { before = "", guessed = [], left = 0, wrong = [], tries = 3, last = {}, words = "", over = false } = data;
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const spoken = (token) => ({ "\n": "a line break", " ": "a space", "\t": "a tab" })[token] || `“${token}”`;
+  const cell = (text, rank) => { // shaded, and underlined for those who see no shades
+    const made = html("span", `guessed guessed-${rank > tries ? "missed" : rank}`, text);
+    made.style.setProperty("--strength", `${rank > tries ? 0 : 45 / rank}%`);
+    return made;
+  };
   const box = html("div", "characters guessing-text", before);
   box.dir = "auto";
   for (const [token, rank] of guessed) {
-    const cell = html("span", rank > tries ? "guessed guessed-missed" : "guessed", token === "\n" ? "↵\n" : token);
-    cell.style.setProperty("--strength", `${rank > tries ? 0 : 45 / rank}%`);
-    box.append(cell);
+    box.append(cell(token === "\n" ? "↵\n" : token, rank));
   }
   if (!over) box.append(html("span", "guessing-next", "?"), html("span", "guessing-left", " ·".repeat(Math.max(0, left - 1))));
   const parts = [box];
+  if (guessed.length) {
+    const legend = html("p", "expected-hint guessing-legend", "Right at: ");
+    ["1st guess", "2nd guess", "3rd guess", "none"].forEach((text, i) => legend.append(cell(text, i + 1), " "));
+    parts.push(legend);
+  }
   if (!over) {
     // A keyboard that composes (Pinyin, Kana, Hangul, an accent) ends with the character it was about. Keyboards of phones
     // compose all letters, so one of the alphabet in which most of the passage is written counts at once.

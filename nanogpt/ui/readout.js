@@ -6,6 +6,7 @@
 function draw(root, data) {
   const { tokens = [], at = 0, depths = [], losses = [], names = [], likeliest = [], bits = [], words = "", note = "" } = data || {};
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
+  const WIDTH = 320, LEFT = 24, STEP = (WIDTH - 2 * LEFT) / Math.max(1, depths.length - 1), LABEL = 29; // of the curve
   const said = html("p", "characters-words readout-words", words);
   said.setAttribute("role", "status");
   if (!tokens.length) return root.replaceChildren(...(depths.length ? [curve(), said] : []));
@@ -51,6 +52,7 @@ function draw(root, data) {
     rows.forEach(({ row }, k) => row.setAttribute("aria-selected", String(k === i)));
     list.setAttribute("aria-activedescendant", `readout-${i}`);
     for (const dot of root.querySelectorAll("circle")) dot.classList.toggle("readout-now", Number(dot.dataset.depth) === i);
+    label(root, i);
     fill();
   }
   function fill() {
@@ -69,8 +71,16 @@ function draw(root, data) {
       row.setAttribute("aria-label", `${depths[d]}: ${heard}; loss ${losses[d]}`);
     });
   }
+  function label(svg, chosen) { // where not every loss has room: those of the chosen read-out, the last and the first
+    const last = losses.length - 1, fits = (i, ...others) => others.every((other) => Math.abs(i - other) * STEP >= LABEL);
+    for (const text of svg.querySelectorAll(".readout-loss")) {
+      const i = Number(text.dataset.depth);
+      const shown = STEP >= LABEL || i === chosen || (i === last && fits(i, chosen)) || (i === 0 && fits(i, chosen, last));
+      text.style.display = shown ? "" : "none";
+    }
+  }
   function curve() {
-    const NS = "http://www.w3.org/2000/svg", WIDTH = 320, HEIGHT = 110, LEFT = 24, STEP = (WIDTH - 2 * LEFT) / Math.max(1, depths.length - 1);
+    const NS = "http://www.w3.org/2000/svg", HEIGHT = 110, every = Math.ceil(16 / STEP);
     const make = (tag, attributes, text = "") => {
       const node = document.createElementNS(NS, tag);
       for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -84,9 +94,10 @@ function draw(root, data) {
     if (losses.length > 1) svg.append(make("path", { class: "readout-line", d: "M" + losses.map((loss, i) => `${x(i)},${y(loss)}`).join("L") }));
     losses.forEach((loss, i) => svg.append(
       make("circle", { cx: x(i), cy: y(loss), r: 4, "data-depth": i }),
-      make("text", { x: x(i), y: y(loss) - 9, "text-anchor": "middle" }, loss.toFixed(2)),
+      make("text", { x: x(i), y: y(loss) - 9, "text-anchor": "middle", class: "readout-loss", "data-depth": i }, loss.toFixed(2)),
     ));
-    depths.forEach((name, i) => svg.append(make("text", { x: x(i), y: HEIGHT - 6, "text-anchor": "middle", class: "readout-unit" }, i ? String(i) : "emb.")));
+    label(svg, losses.length - 1);
+    depths.forEach((name, i) => i % every === 0 && svg.append(make("text", { x: x(i), y: HEIGHT - 6, "text-anchor": "middle", class: "readout-unit" }, i ? String(i) : "emb.")));
     return svg;
   }
 }

@@ -1,4 +1,5 @@
-// Your scores in "Beat your model", as this browser keeps them: draw(root, {"run created": bits per character, …}) draws nothing.
+// Your scores in "Beat your model", as this browser keeps them: draw(root, {"run created passage": bits per character, …})
+// draws nothing.
 //
 // It adds scores to those that are stored now, because other browser tabs store theirs, too. Its value is all of them.
 function draw(root, data) {

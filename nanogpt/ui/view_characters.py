@@ -61,14 +61,23 @@ def expected(one: Opened, text: str, at: int, config: SampleConfig) -> dict[str,
     before = "".join(tokens[:at])
     logits = explain.characters.logits_at(one.model, one.tokenizer, before, at)
     bars = explain.characters.likeliest(logits, one.tokenizer, config)
+    own = tokens[at] if at < len(tokens) else ""
     training = one.training_text()
     return dict(
         before=before[-24:],
-        own=tokens[at] if at < len(tokens) else "",
+        own=own,
+        found=own_words(own, *explain.characters.judged(logits, one.tokenizer.stoi[own])) if own else "",
         bars=bars,
         seen=seen_words(training, before, one.looked_at()) if training is not None else NO_TEXT,
         at=at,
     )
+
+
+def own_words(own: str, bits: float, rank: int) -> str:
+    """Return what the model thought of the character that the text has, in a sentence."""
+    share = f"{2**-bits:.1%}" if bits < 9.97 else "less than 0.1%"
+    choice = "first choice" if rank == 1 else f"choice number {rank}"
+    return f"The text has {shown(own)}: {share}, {bits:.1f} bits, the model's {choice}."
 
 
 def tokens_of(one: Opened, text: str) -> list[str]:

@@ -24,6 +24,7 @@ from .drawn import drawn, said, told
 from .measuring import WAITING, in_turn
 from .parts import QUIET
 from .view import WAITS, View, identity, opened
+from .view_guessing import mean_score
 from .words import of_the_set
 
 PATIENCE = 120.0  # seconds to wait for the counts; after that, opening the view again shows them
@@ -176,9 +177,9 @@ def show(name: str | None, scores: Any = None) -> Iterator[dict[str, Any] | None
 
 
 def score_of(one: Opened, scores: Any) -> float | None:
-    """Return your bits per character for a run, or None if you haven't played. The browser keeps the scores."""
-    score = scores.get(identity(one.run)) if isinstance(scores, dict) else None
-    return float(score) if isinstance(score, int | float) and 0 <= score < 100 else None
+    """Return your mean bits per character for a run, or None if you haven't played. The browser keeps the scores."""
+    mean = mean_score(scores, identity(one.run))
+    return mean[0] if mean else None
 
 
 def learn(one: Opened) -> Iterator[dict[str, Any] | None]:

@@ -39,6 +39,14 @@ def plain_bits(model, tokenizer, text: str, i: int, context: int) -> float:
     return -float(logits.log_softmax(-1)[ids[i + 1]]) / math.log(2)
 
 
+def test_a_character_is_judged_at_its_place_as_in_the_whole_text(model, tokenizer):
+    read = characters.read(model, tokenizer, TEXT[:40])
+    for i in (0, 7, 20, 39):
+        logits = characters.logits_at(model, tokenizer, TEXT[:i], i)
+        bits, rank = characters.judged(logits, tokenizer.stoi[TEXT[i]])
+        assert (bits, rank) == (pytest.approx(read.bits[i], abs=1e-4), read.ranks[i])
+
+
 def test_a_context_is_at_least_half_full_and_never_longer_than_the_model_can_read():
     for block_size in (1, 2, 3, 8, 16):
         for i in range(80):

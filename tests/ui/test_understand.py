@@ -335,9 +335,14 @@ def test_what_was_expected_at_a_place(one):
     assert there["own"] == "m"
     assert len(there["bars"]) == 5
     assert "In your training text, “The ” occurs" in there["seen"]
+    read = view_characters.colored(one, "The mill")
+    bits, rank = read["bits"][4], read["ranks"][4]
+    choice = "first choice" if rank == 1 else f"choice number {rank}"
+    assert there["found"] == f"The text has “m”: {2**-bits:.1%}, {bits:.1f} bits, the model's {choice}."
+    assert view_characters.own_words(" ", 12.0, 40).startswith("The text has “␣”: less than 0.1%, 12.0 bits, ")
     at_the_end = view_characters.expected(one, "The mill", 99, SampleConfig())
     assert at_the_end["at"] == 8
-    assert at_the_end["own"] == ""
+    assert at_the_end["own"] == at_the_end["found"] == ""
 
 
 def test_the_training_text_is_quoted_only_to_its_reader(one):
@@ -549,11 +554,18 @@ def test_your_score_counts_after_ten_characters_and_stands_on_the_ruler(one):
     assert view_guessing.scored(which, game, 40) == {}
     game = guessing.guess(game, game.text[game.place], one)
     scores = view_guessing.scored(which, game, 40)
-    assert scores == {which: pytest.approx(guessing.player_bits(game.ranks, 40), abs=1e-3)}
+    [(key, bits)] = scores.items()
+    assert key.startswith(f"{which} ")
+    assert bits == pytest.approx(guessing.player_bits(game.ranks, 40), abs=1e-3)
+    assert view_guessing.over_passages(scores, which) == ""
     [you] = [
         mark for mark in view_loss.ruler(one, player=view_loss.score_of(one, scores))["marks"] if mark["label"] == "You"
     ]
-    assert you["bits"] == pytest.approx(scores[which])
+    assert you["bits"] == pytest.approx(bits)
+    # of several passages, the mean; those of another run don't count, nor does what isn't a score
+    scores |= {which: bits + 1, f"{which} 7": "x", f"{which}5 7": 9.0}
+    assert view_loss.score_of(one, scores) == pytest.approx(bits + 0.5)
+    assert view_guessing.over_passages(scores, which) == f" Over 2 passages, you have {bits + 0.5:.2f} on average."
     for nonsense in (None, "x", {which: "x"}, {which: -1}, {"one": 2.0}):
         assert view_loss.score_of(one, nonsense) is None
     recreate(one.run)
@@ -721,6 +733,11 @@ def test_the_tour_trains_in_a_process_of_its_own(one, monkeypatch):
     monkeypatch.setattr(measuring, "SECONDS", -1.0)
     with pytest.raises(NanoGPTError, match="this server allows"):
         list(view_tour.trained(one, "mask"))
+    # only while it trains: what it waits for others doesn't count
+    monkeypatch.setattr(measuring, "SECONDS", 60.0)
+    monkeypatch.setattr(replay, "timed", lambda pairs: ((*pair, 61.0) for pair in pairs))
+    with pytest.raises(NanoGPTError, match="longer than the 60 s"):
+        list(view_tour.trained(one, "mask"))
 
 
 def test_no_view_trains_where_training_is_turned_off(one, monkeypatch):
@@ -874,6 +891,43 @@ def test_what_a_model_showed_in_the_tour_goes_with_it(alone):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("other", [dict(choices=["these", "that"]), dict(question="Which of these?")])
+def test_an_answer_to_another_models_question_is_not_judged(alone, other):
+    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    draw(page, steps=STEPS, model="a", tokens=["T"])
+    page.locator(".tour-question input").first.check()
+    draw(page, want="parts", kind="mlp", texts=["The", "Eee"], losses=[1.5, 3.5], on="held-out text")
+    assert page.locator(".tour-answer").text_content() == "Right. So."
+    draw(page, steps=[dict(STEPS[0], **other), STEPS[1]], model="b", tokens=["T"])
+    assert page.locator(".tour-question :checked, .tour-answer p, .tour-area").count() == 0
+    assert page.locator(".tour-dot[data-done=true]").count() == 1
+    page.locator(".tour-question input").nth(1).check()
+    assert page.locator(".tour-answer b").text_content().startswith("Not quite.")
+
+
+@pytest.mark.slow
+def test_tries_of_the_tour_are_what_was_chosen_and_not_what_was_passed(alone):
+    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    draw(page, steps=[dict(STEPS[0], key="surprise")], model="a", tokens=list("mill"), bits=[1, 2, 3, 4])
+    page.locator(".tour-question input").first.check()
+    text, said = page.locator(".tour-text"), page.locator(".tour-said")
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "Home"):
+        text.press(key)
+    assert said.text_content() == ""
+    for key, words in (
+        ("Enter", "“m” cost 1.0 bits."),
+        ("End", ""),
+        ("ArrowLeft", ""),
+        ("Space", "“l” cost 4.0 bits. That is"),
+    ):
+        text.press(key)
+        if words:
+            assert said.text_content().startswith(words)
+    page.locator(".tour-text .cell").nth(1).click()
+    assert said.text_content().startswith("“i” cost 2.0 bits.")
+
+
+@pytest.mark.slow
 def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
     page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
     draw(page, steps=[dict(STEPS[0], key=key, title=key) for key in ("training", "adamw")], model="a", tokens=["T"])
@@ -957,10 +1011,54 @@ def test_the_tours_progress_in_two_browser_tabs_adds_up(alone):
     draw(pages[0], want="parts", kind="mlp", texts=["The", "Eee"], losses=[1.5, 3.5], on="held-out text")
     pages[1].get_by_role("button", name="Next", exact=True).click()
     pages[1].locator(".tour-question input").nth(1).check()
-    assert stored() == dict(at=1, done=["parts"], answers=dict(parts="this", mask="that"))
+    answers = {key: dict(to="Which?", choice=choice) for key, choice in dict(parts="this", mask="that").items()}
+    assert stored() == dict(at=1, done=["parts"], answers=answers)
     assert pages[1].locator(".tour-title").text_content() == "2. mask"
     pages[0].get_by_role("button", name="Restart").click()
     assert stored() == dict(at=0, done=[], answers={})
+
+
+@pytest.mark.slow
+def test_guesses_are_told_apart_without_their_shades(alone):
+    page = alone("guessing", "tokens", "token_bars")
+    draw(page, before="The mill", guessed=[["a", 1], ["b", 2], ["c", 3], ["d", 4]], left=5)
+    assert page.locator(".guessing-legend").text_content() == "Right at: 1st guess 2nd guess 3rd guess none "
+    classes = lambda within: page.locator(f"{within} .guessed").evaluate_all(
+        "cells => cells.map((cell) => cell.className)"
+    )
+    assert classes(".guessing-text") == classes(".guessing-legend")
+    assert len(set(classes(".guessing-text"))) == 4
+    rules = [rule for rule in CSS.splitlines() if rule.startswith(".guessed-")]
+    assert len({rule.split("{")[1] for rule in rules}) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blocks", [5, 8, 9, 12, 48])
+def test_losses_of_many_blocks_do_not_overlap(alone, blocks):
+    page = alone("readout", "tokens", "text_cells")
+    page.add_style_tag(content=CSS)
+    depths = ["Embedding", *(f"Block {i}" for i in range(1, blocks + 1))]
+    likeliest = [[[[0, 90.0]]] * 2] * len(depths)
+    losses, bits = [4 - i / blocks for i in range(len(depths))], [[1.0]] * len(depths)
+    draw(page, tokens=["T"], depths=depths, losses=losses, names=["T"], likeliest=likeliest, bits=bits)
+    for key in ("End", "ArrowUp", "Home", "ArrowDown", "ArrowDown", "ArrowDown"):
+        page.locator(".readout-depths").press(key)
+        chosen = page.locator(".readout-depth[aria-selected=true] i").text_content()
+        for which in (".readout-loss", ".readout-unit"):
+            texts = page.locator(f".readout-curve {which}")
+            shown = [texts.nth(i) for i in range(texts.count()) if texts.nth(i).is_visible()]
+            boxes = [one.bounding_box() for one in shown]
+            assert all(a["x"] + a["width"] <= b["x"] for a, b in zip(boxes, boxes[1:])), (which, key)
+            assert which == ".readout-unit" or chosen in [one.text_content() for one in shown]
+
+
+@pytest.mark.slow
+def test_heads_are_said_to_be_sorted_only_when_they_are(alone):
+    page = alone("attention", "tokens", "text_cells")
+    for cost, label in (("", "Heads"), ("loss +0.10 without it", "Heads, the most important first")):
+        heads = [dict(key="0.head.0", name="Block 1, head 1", says="", cost=cost, small="AA==")]
+        draw(page, tokens=["T"], heads=heads, size=1, head="0.head.0", matrix="AA==")
+        assert page.locator(".attention-heads").get_attribute("aria-label") == label
 
 
 @pytest.mark.slow
@@ -1158,7 +1256,9 @@ def look_character_by_character(page) -> None:
     page.locator("#characters-text .cell").nth(30).click()
     page.wait_for_function("document.querySelector('.expected-title')?.textContent.startsWith('After')")
     assert page.locator(".expected-bar").count() == 5
-    assert "In your training text" in page.locator(".expected-seen").text_content()
+    found, seen = page.locator(".expected-seen").all_text_contents()
+    assert found.startswith("The text has “")
+    assert seen.startswith("In your training text")
     before = page.locator(".expected-title").text_content()
     page.locator("#characters-text .characters").press("ArrowRight")
     page.wait_for_function("old => document.querySelector('.expected-title').textContent !== old", arg=before)
@@ -1307,6 +1407,7 @@ def take_the_tour(page) -> None:
     page.locator(".tour-question input").first.check()
     for _ in range(3):
         page.locator(".tour-text").press("ArrowRight")
+        page.locator(".tour-text").press("Enter")
     assert page.locator("#tour-view .guessing-bar").count() == 5
     page.wait_for_selector(".tour-answer p")
     # the steps are one tab stop
