@@ -86,7 +86,7 @@ def read(opened: Opened, text: str) -> Passage:
 def shortened(opened: Opened, passage: Passage) -> str:
     """Return a note that a passage was cut to what the model can read, if it was."""
     N, most = len(passage.tokens), opened.model.config.block_size - 1
-    return f"Only {N} characters are shown: your model's context is short." if N == most < LENGTH else ""
+    return f"Only the first {N} characters are shown: the model's context." if N == most < LENGTH else ""
 
 
 def head_of(opened: Opened) -> tuple[ablation.Part, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -149,14 +150,13 @@ def surprise(opened: Opened, passage: Passage) -> Step:
 
 def starts_and_ends(passage: Passage) -> str:
     """Return how much more the beginnings of words cost than their ends, or nothing if they don't in this passage."""
-    word = [False, *map(is_word, passage.tokens), False]
-    places = range(1, len(word) - 1)
-    starts = [passage.bits[i - 1] for i in places if word[i] and not word[i - 1]]
-    ends = [passage.bits[i - 1] for i in places if word[i] and word[i - 1] and not word[i + 1]]
-    if min(len(starts), len(ends)) < 3:
+    kinds = "".join("w" if is_word(token) else " " for token in passage.tokens)
+    words = [found.span() for found in re.finditer("ww+", kinds)]
+    if len(words) < 3:
         return ""
-    first, last = (sum(bits) / len(bits) for bits in (starts, ends))
-    if first < 1.5 * last:
+    first = sum(passage.bits[start] for start, _ in words) / len(words)
+    last = sum(passage.bits[end - 1] for _, end in words) / len(words)
+    if first < 2 * last:
         return ""
     return (
         f" Look where the color is: at the beginnings of words, where much is possible. In this text they cost "

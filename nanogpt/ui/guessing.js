@@ -20,8 +20,8 @@ function draw(root, data) {
   if (!over) box.append(html("span", "guessing-next", "?"), html("span", "guessing-left", " ·".repeat(Math.max(0, left - 1))));
   const parts = [box];
   if (guessed.length) {
-    const legend = html("p", "expected-hint guessing-legend", "Right at: ");
-    ["1st guess", "2nd guess", "3rd guess", "none"].forEach((text, i) => legend.append(cell(text, i + 1), " "));
+    const legend = html("p", "expected-hint guessing-legend");
+    ["right at the 1st guess", "at the 2nd", "at the 3rd", "not guessed"].forEach((text, i) => legend.append(cell(text, i + 1), " "));
     parts.push(legend);
   }
   if (!over) {
