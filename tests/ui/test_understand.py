@@ -1313,7 +1313,7 @@ def play(page, text: str) -> None:
     assert page.locator(".guessing-words").text_content().startswith("None of your guesses: it was")
     assert page.locator(".guessing-bar").count() == 5
     assert page.evaluate("document.activeElement.className") == "guessing-field"
-    first = page.locator(".guessed").text_content()[0].replace("↵", "\n")
+    first = page.locator(".guessing-text .guessed").text_content()[0].replace("↵", "\n")
     assert passage + first in text
 
 
@@ -1487,7 +1487,7 @@ def come_back(page, text: str) -> None:
     for name in ("Beat your model", "Copies"):
         page.get_by_role("tab", name=name).click()
     page.wait_for_timeout(500)  # an opening would have replaced them by now
-    assert page.locator(".guessed").count() == 1
+    assert page.locator(".guessing-text .guessed").count() == 1
     assert page.locator(".copies-text").text_content() == text[:200] + "\n" + text[300:340]
 
 
