@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from huggingface_hub import CommitOperationAdd, HfApi, JobInfo, get_token
+from huggingface_hub import CommitOperationAdd, JobInfo, get_token
 
 from ..config import NanoGPTError
 from ..durations import in_words
 from ..errors import PROBLEMS, explain
 from ..publish import hub_errors
+from ..publish.hub_client import client
 from ..runs import Busy, Job, Run, job_of, queue
 from . import parcel
 from .back import Damaged, bring_back, last_event
@@ -87,7 +88,7 @@ class Follower:
 
     def __init__(self, run: Run, job: Job, tell: Callable[[str], object]):
         self.run, self.job, self.tell = run, job, tell
-        self.api: HfApi = HfApi(token=False)  # until `sign_in`
+        self.api = client(None)  # until `sign_in`
         self.began = time.monotonic()  # or when the job was started
         self.pause = 1.0  # seconds before the next connection to the job's output
         self.stopped_at = 0.0  # when Stop was passed on, by time.monotonic
@@ -111,7 +112,7 @@ class Follower:
             token = get_token()
             if not token:
                 raise NanoGPTError(hub_errors.NO_TOKEN)
-            self.api = HfApi(token=token)
+            self.api = client(token)
             with asked():
                 owner = str(self.api.whoami()["name"])
         except NanoGPTError as error:

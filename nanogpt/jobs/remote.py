@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd
 
 from .. import corpus, disk, paths
 from ..config import NanoGPTError
 from ..errors import PROBLEMS
 from ..launch import trainer
+from ..publish.hub_client import client
 from ..runs import Run, snapshots
 from .feed import Feed, hash_of
 from .parcel import RUN
@@ -39,7 +40,7 @@ class Errand:
     """One run inside a job."""
 
     def __init__(self, repo: str, name: str, limit: float):
-        self.api, self.repo, self.run = HfApi(token=os.environ.pop("HF_TOKEN", None)), repo, Run(name)
+        self.api, self.repo, self.run = client(os.environ.pop("HF_TOKEN", None)), repo, Run(name)
         self.ends = float(os.environ.get("NANOGPT_JOB_BEGAN") or time.time()) + limit
         self.deadline = self.ends - RESERVE
         self.feed = Feed(self.run.folder, lambda line: print(line, flush=True))

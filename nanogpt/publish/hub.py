@@ -26,6 +26,7 @@ from ..runs import History, Run
 from ..runs.logs import COLUMNS
 from . import curve
 from .card import card, is_untouched, judged
+from .hub_client import client
 from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, TOKENS, spoken
 from .run_files import RunFiles
 
@@ -76,7 +77,7 @@ def signed_in(token: str | None) -> tuple[HfApi, str]:
         raise NanoGPTError(NO_TOKEN)
     if odd := [ch for ch in token.strip() if not "!" <= ch <= "~"]:
         raise NanoGPTError(f"The token has a character that no token has ({odd[0]!r}). Copy it again from {TOKENS}.")
-    api = HfApi(token=token.strip())
+    api = client(token.strip())
     with spoken():
         who = api.whoami()
     described = (who.get("auth") or {}).get("accessToken") or {}

@@ -80,7 +80,7 @@ def refusal(status: int, message: str | None, repo: str) -> str:
     """Turn an HTTP status into a message; for an unusual one, quote what the Hub said."""
     if status >= 500:
         return f"The Hub is having problems ({status}). Try again later."
-    if status in BY_STATUS:
+    if status in BY_STATUS and (repo or "{repo}" not in BY_STATUS[status]):
         return BY_STATUS[status].format(repo=repo)
     return f"The Hub refused the request ({status}: {' '.join((message or 'no reason given').split())[:200]})."
 

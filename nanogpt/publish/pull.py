@@ -18,6 +18,7 @@ from ..formats import config_files, load_model, read_config, weights_bytes
 from ..runs import Run, archive, checks, free_name
 from ..tokenizer import load_tokenizer
 from .hub import Tell, json_line, public_part, repository
+from .hub_client import client
 from .hub_errors import spoken
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")  # a repository without these can't be pulled
@@ -36,7 +37,7 @@ def pull(
     repo = repository(repo)
     with archive.scratch(repo.split("/")[1]) as folder:
         tell(f"Looking at {repo}.")
-        commit = _download(HfApi(token=token or False), repo, folder, tell)
+        commit = _download(client(token), repo, folder, tell)
         tell("Checking the files.")
         try:
             rewrite(folder, repo)

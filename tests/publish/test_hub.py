@@ -7,10 +7,12 @@ import json
 import math
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ import torch
 import yaml
 from conftest import ROOT
 from fake_hub import MAYA, OLGA, READER, Refusal, Repo
+from huggingface_hub import HfApi
 from PIL import Image
 from safetensors.torch import load, save
 
@@ -29,7 +32,7 @@ from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
-from nanogpt.publish import card, curve, deploy, hub_errors, page_export, pull
+from nanogpt.publish import card, curve, deploy, hub_client, hub_errors, page_export, pull
 from nanogpt.publish import hub as ours
 from nanogpt.runs import Run, archive
 from nanogpt.tokenizer import CharTokenizer
@@ -287,6 +290,33 @@ def test_without_a_hub_it_says_so(run, monkeypatch):
     refused("Couldn't reach the Hub", "pull", "maya/play")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     refused("Couldn't reach the Hub|in offline mode", "push")
+
+
+@pytest.mark.parametrize("ask", [HfApi.whoami, lambda api: api.model_info("maya/play")])  # the latter sets no limit
+def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch, ask):
+    monkeypatch.setattr(hub_client, "SECONDS", 0.05)
+    api = hub_client.client(MAYA)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        api.endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(NanoGPTError, match="Couldn't reach the Hub"), hub_errors.spoken():
+            ask(api)
+
+
+def test_a_limit_that_a_request_has_is_kept():
+    request = SimpleNamespace(extensions=dict(timeout=dict(connect=None, read=120)))
+    hub_client._limit(request)
+    assert request.extensions["timeout"] == dict(connect=hub_client.SECONDS, read=120)
+
+
+def test_every_client_of_the_hub_has_the_limit():
+    makes = [path.name for path in (ROOT / "nanogpt").rglob("*.py") if "HfApi(" in path.read_text(encoding="utf-8")]
+    assert makes == ["hub_client.py"]
+
+
+def test_a_refusal_that_is_about_no_repository_names_none():
+    for status in hub_errors.BY_STATUS:
+        assert "  " not in hub_errors.refusal(status, "Job not found", "")
+    assert hub_errors.refusal(404, "Job not found", "") == "The Hub refused the request (404: Job not found)."
 
 
 def test_a_proxy_that_cannot_be_used_is_no_refusal_of_the_card(monkeypatch):
