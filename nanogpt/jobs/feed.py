@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,14 @@ class Feed:
 class Mirror:
     """Writes a job's pieces to the run folder, each once, even if the process is killed in between.
 
-    job.json says how many were written and how long the files were then. A piece that was written but not counted is
-    cut off again by the next Mirror.
+    job.json says how many were written and how long the files were then. It is written by `count`, not for each piece,
+    because it is synced to the disk. What was written but not counted is cut off again by the next Mirror; in log.txt,
+    to which other processes write, it comes twice.
     """
 
     def __init__(self, run: Run, job: Job):
         self.run, self.lines = run, 0
-        self.job = job if job.sizes else job.having(run.folder, sizes=self._sizes())
+        self.job = self.counted = job if job.sizes else job.having(run.folder, sizes=self._sizes())
         for name, size in job.sizes.items():
             with contextlib.suppress(FileNotFoundError):
                 if name != "log.txt" and (run.folder / name).stat().st_size > size:
@@ -91,16 +93,21 @@ class Mirror:
         self.lines = 0
 
     def take(self, line: str) -> None:
-        """Write a line of the job's output, unless it has been written before."""
+        """Write a line of the job's output, unless it has been written before. `count` it later."""
         piece = _piece(line)
         if piece is None:
             self.lines += 1
             if self.lines > self.job.lines:
                 self._add("log.txt", line.rstrip("\n") + "\n")
-                self.job = self.job.having(self.run.folder, lines=self.lines)
+                self.job = replace(self.job, lines=self.lines)
         elif piece["n"] > self.job.pieces:
             self._write(piece)
-            self.job = self.job.having(self.run.folder, pieces=piece["n"], sizes=self._sizes(), stage="")
+            self.job = replace(self.job, pieces=piece["n"], stage="")
+
+    def count(self) -> None:
+        """Write down in job.json what was taken since the last time."""
+        if self.job != self.counted:
+            self.counted = self.job = self.job.having(self.run.folder, sizes=self._sizes())
 
     def _sizes(self) -> dict[str, int]:
         return {name: _size(self.run.folder / name) for name in GROWING}

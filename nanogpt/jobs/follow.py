@@ -7,6 +7,7 @@ from there. It never ends a job because this machine has no network.
 
 from __future__ import annotations
 
+import contextlib
 import queue as queues
 import sys
 import threading
@@ -208,16 +209,15 @@ class Follower:
     def drain(self, output: queues.Queue, mirror: Mirror) -> bool:
         """Write what has arrived, for up to `EACH` seconds. Return True if no more will come."""
         until = time.monotonic() + EACH
-        while (left := until - time.monotonic()) > 0:
-            try:
+        line: str | None = ""
+        with contextlib.suppress(queues.Empty):
+            while line is not None and (left := until - time.monotonic()) > 0:
                 line = output.get(timeout=left)
-            except queues.Empty:
-                return False
-            if line is None:
-                return True
-            mirror.take(line)
-            self.pause = 1.0
-        return False
+                if line is not None:
+                    mirror.take(line)
+                    self.pause = 1.0
+        mirror.count()
+        return line is None
 
     def inspect(self) -> str | None:
         """Return why the job ended, "" if by itself, or None if it still runs or the Hub can't be reached."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from queue import Queue
 
 import pytest
 
 from nanogpt import corpus
 from nanogpt.jobs.feed import MARK, MOST, Feed, Mirror
+from nanogpt.jobs.follow import Follower
 from nanogpt.launch import prepare
 from nanogpt.runs import Job, Run, job_of
 
@@ -27,9 +29,13 @@ def mirror(run: Run) -> Mirror:
     return Mirror(run, job_of(run.folder))
 
 
-def take_all(far: Mirror, lines: list[str]) -> None:
-    for line in lines:
+def take_all(far: Mirror, lines: list[str], each: int = 1) -> None:
+    """Take all lines, and count them after `each` so many."""
+    for number, line in enumerate(lines, start=1):
         far.take(line)
+        if number % each == 0:
+            far.count()
+    far.count()
 
 
 def files(run: Run) -> dict[str, bytes]:
@@ -85,8 +91,9 @@ def test_an_unfinished_line_waits_for_its_end(both):
     assert json.loads(lines[0][len(MARK) :])["text"] == '{"step":1}\n'
 
 
-@pytest.mark.parametrize("killed", range(1, 12))
-def test_lines_that_come_again_after_a_kill_are_written_once(both, killed, monkeypatch):
+@pytest.mark.parametrize("each", [1, 3])
+@pytest.mark.parametrize("killed", range(1, 10))
+def test_lines_that_come_again_after_a_kill_are_written_once(both, killed, each, monkeypatch):
     """Kill the follower after any of its writes: to a file, or of the count in job.json."""
     there, here = both
     lines: list[str] = ["Installing PyTorch ..."]
@@ -112,9 +119,29 @@ def test_lines_that_come_again_after_a_kill_are_written_once(both, killed, monke
         patch.setattr(Mirror, "_add", count(Mirror._add))
         patch.setattr(Job, "having", count(Job.having))
         with pytest.raises(KeyboardInterrupt):
-            take_all(first, lines)
+            take_all(first, lines, each)
     second = mirror(here)
     second.begin()
     take_all(second, lines)
     for name in ("metrics.jsonl", "samples.jsonl"):
         assert files(here)[name] == files(there)[name]
+
+
+def test_many_lines_that_come_at_once_are_counted_once(both, monkeypatch):
+    there, here = both
+    lines: list[str] = ["Installing PyTorch ..."]
+    feed = Feed(there.folder, lines.append)
+    for step in range(20):
+        grow(there, step, step + 1)
+        feed.look()
+    far, output, written = mirror(here), Queue(), []
+    for line in lines:
+        output.put(line)
+    output.put(None)
+    having = Job.having
+    monkeypatch.setattr(Job, "having", lambda *given, **changes: written.append(changes) or having(*given, **changes))
+    follower = Follower(here, job_of(here.folder), print)
+    assert follower.drain(output, far)
+    assert len(written) == 1
+    assert job_of(here.folder).pieces == len(lines) - 1
+    assert [row["step"] for row in here.history().rows] == list(range(20))
