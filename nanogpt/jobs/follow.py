@@ -37,6 +37,7 @@ GRACE = 180.0  # seconds that a job has to save and bring the run back before it
 PATIENCE = 30.0  # seconds at most between two tries to reach the Hub
 TRIES = 4  # to start the job, which costs nothing until it has started
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
+WAITING = "Waiting for the Hub to answer"
 T = TypeVar("T")
 
 
@@ -93,6 +94,7 @@ class Follower:
         self.began = time.monotonic()  # or when the job was started
         self.pause = 1.0  # seconds before the next connection to the job's output
         self.stopped_at = 0.0  # when Stop was passed on, by time.monotonic
+        self.before = ""  # the stage before the Hub didn't answer
 
     # ---- the stages, each of which may be repeated -------------------------------------------------------------------
 
@@ -102,6 +104,8 @@ class Follower:
         self.sign_in()
         if not self.job.id:
             self.begin()
+        else:
+            self.stage("")  # until its output or `inspect` says more
         if not self.job.back:
             self.come_back(self.watch())
             self.change(back=True)
@@ -114,8 +118,8 @@ class Follower:
             if not token:
                 raise NanoGPTError(hub_errors.NO_TOKEN)
             self.api = client(token)
-            with asked():
-                owner = str(self.api.whoami()["name"])
+            # once something may run or wait on the Hub, a machine that has no network yet is no reason to leave
+            owner = self.patiently(self.whoami, tries=None if self.job.commit else 1)
         except NanoGPTError as error:
             raise self.fatal(error) from None
         if not self.job.namespace:
@@ -125,18 +129,23 @@ class Follower:
                 f"The job belongs to {self.job.namespace}, and {owner} is signed in. Sign in as its owner."
             )
 
+    def whoami(self) -> str:
+        """Return the name of the account that is signed in."""
+        with asked():
+            return str(self.api.whoami()["name"])
+
     def begin(self) -> None:
         """Upload the run and start its job, unless a follower that was killed has started it."""
-        if self.job.commit and (found := self.find()):
-            self.change(id=found)
+        if self.job.commit and (found := self.patiently(self.find)):
+            self.change(id=found, stage="")
             return
         if not self.job.commit:
             self.stage("Uploading the text and the settings")
-            self.change(commit=self.patiently(self.upload))
+            self.change(commit=self.or_give_up(self.upload))
         if self.run.stop_file.exists():
             raise Gone("Stopped before the job started; nothing was billed.")
         self.stage("Starting the job")
-        self.change(id=self.patiently(self.start))
+        self.change(id=self.or_give_up(self.start))
         self.began = time.monotonic()
         self.tell(f"Job {self.job.namespace}/{self.job.id} is waiting for {self.job.hardware}.")
         self.stage(f"Waiting for {self.job.hardware}")
@@ -225,40 +234,48 @@ class Follower:
             with asked():
                 found = self.api.inspect_job(job_id=self.job.id, namespace=self.job.namespace)
         except Unreachable:
-            self.stage("Waiting for the Hub to answer")
+            self.wait_for_the_hub()
             return None
         except Missing:  # a new job may take a moment to appear
             return "The Hub doesn't know the job anymore." if time.monotonic() > self.began + APPEARS else None
+        self.hub_answered()
         stage = found.status.stage
         if stage in OVER:
             return why_ended(found, self.job.timeout)
-        if stage == "RUNNING" and not self.job.pieces:
-            self.stage("Installing PyTorch on the job's machine")
+        if not self.job.pieces:
+            waits = f"Waiting for {self.job.hardware}"
+            self.stage("Installing PyTorch on the job's machine" if stage == "RUNNING" else waits)
         return None
 
     def pass_on_stop(self) -> None:
         """If the run is to stop, ask the job to save and end. Cancel it if it has nothing to save or takes too long."""
-        if not self.run.stop_file.exists():
+        if not self.run.stop_file.exists() or (self.stopped_at and time.monotonic() < self.stopped_at + GRACE):
             return
         try:
-            if not self.stopped_at and self.job.pieces:
+            if not self.stopped_at and (self.job.pieces or self.has_begun()):
                 self.ask_to_stop()
-            elif not self.stopped_at or time.monotonic() > self.stopped_at + GRACE:
-                self.cancel()
             else:
-                return
-            self.stopped_at = time.monotonic()
-        except Unreachable:
-            time.sleep(1.0)
+                self.cancel()
+        except (Unreachable, Missing):  # `inspect` finds out whether the job is gone, or new
+            time.sleep(min(PATIENCE, 1.0))
+            return
+        except NanoGPTError as error:  # the job may be over; if not, try again later
+            self.tell(f"The job could not be stopped: {error}")
+        self.stopped_at = time.monotonic()
+
+    def has_begun(self) -> bool:
+        """Return True if the job has a machine: it may have trained for hours, although no output was read yet."""
+        with asked():
+            return self.api.inspect_job(job_id=self.job.id, namespace=self.job.namespace).status.stage == "RUNNING"
 
     def ask_to_stop(self) -> None:
         """Leave a file `stop` in the repository, which the job looks for. Cancel the job if the repository is gone."""
-        self.tell("Asking the job to save and stop.")
         try:
             with asked(self.job.repo):
                 self.api.upload_file(path_or_fileobj=b"stop\n", path_in_repo="stop", repo_id=self.job.repo)
         except Missing:
-            self.cancel()
+            return self.cancel()
+        self.tell("Asked the job to save and stop.")
         self.stage("Waiting for the job to save")
 
     def cancel(self) -> None:
@@ -270,7 +287,7 @@ class Follower:
         """Bring the run back, and say in its folder how it ended."""
         self.stage("Bringing the run back")
         try:
-            there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run), tries=None)
+            there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run))
         except Damaged as error:
             self.run.event("failed", message=f"{error} What the job uploaded is kept in {self.job.repo} on the Hub.")
             self.change(kept=True)
@@ -281,10 +298,16 @@ class Follower:
 
     def last_words(self, reason: str, there: bool) -> None:
         """Say in the run folder how a run ended that could not say so itself."""
-        stopped = self.run.stop_file.exists()
+        stopped, before = self.run.stop_file.exists(), (self.run.folder / "last.safetensors").exists()
         if stopped and not there:
-            return self.run.event("stopped", message="Stopped before anything was saved.")
-        kept = "The run is back as it was saved last; resume it to continue." if there else "Nothing had been saved."
+            new = "new " if before else ""
+            return self.run.event("stopped", message=f"Stopped before anything {new}was saved.")
+        if there:
+            kept = "The run is back as it was saved last; resume it to continue."
+        elif before:
+            kept = "Nothing new was saved; resume it to continue from its last checkpoint."
+        else:
+            kept = "Nothing had been saved."
         why = reason or f"The job {'ended early' if there else 'could not upload the run'}; see the log."
         self.run.event("stopped" if stopped else "failed", message=f"{why} {kept}")
 
@@ -295,19 +318,35 @@ class Follower:
         self.change(ended=True, stage="", problem="")
 
     def delete_repo(self) -> None:
-        """Delete the repository; say so if that fails."""
+        """Delete the repository. Say so if the Hub refuses. Raise Unreachable if it can't be reached."""
         try:
-            with asked(self.job.repo):
-                self.api.delete_repo(self.job.repo, missing_ok=True)
-        except NanoGPTError:
-            self.tell(f"{self.job.repo} could not be deleted. Delete it on the Hub: it holds your text.")
+            self.patiently(self.delete, TRIES)
+        except Unreachable:
+            raise Unreachable(
+                f"The run is back, but {self.job.repo} could not be deleted, which holds your text. Resume the run to "
+                "try again."
+            ) from None
+        except NanoGPTError as error:
+            self.say_kept(error)
+
+    def delete(self) -> None:
+        """Delete the repository, if it is there."""
+        with asked(self.job.repo):
+            self.api.delete_repo(self.job.repo, missing_ok=True)
+
+    def say_kept(self, error: NanoGPTError) -> None:
+        """Say that the repository could not be deleted, and why."""
+        self.tell(f"{self.job.repo} could not be deleted. Delete it on the Hub: it holds your text. ({error})")
 
     # ---- what goes wrong ---------------------------------------------------------------------------------------------
 
     def give_up(self, message: str) -> None:
         """End a run whose job could not be started."""
         if self.job.namespace:
-            self.delete_repo()
+            try:
+                self.patiently(self.delete, TRIES)
+            except NanoGPTError as error:  # the run has failed all the same: another follower would start the job
+                self.say_kept(error)
         stopped = self.run.stop_file.exists()
         self.change(ended=True, stage="")
         self.run.event("stopped" if stopped else "failed", message=message)
@@ -323,21 +362,40 @@ class Follower:
             return error
         return Gone(str(error))
 
-    def patiently(self, attempt: Callable[[], T], tries: int | None = TRIES) -> T:
-        """Try at most `tries` times to reach the Hub, waiting longer each time. Raise Gone if it refuses."""
-        number = 0
+    def or_give_up(self, attempt: Callable[[], T]) -> T:
+        """Try `TRIES` times to reach the Hub. Raise Gone if it refuses."""
+        try:
+            return self.patiently(attempt, TRIES)
+        except (Unreachable, Unclear):
+            raise
+        except NanoGPTError as error:
+            raise Gone(str(error)) from None
+
+    def patiently(self, attempt: Callable[[], T], tries: int | None = None) -> T:
+        """Try until the Hub can be reached, waiting longer each time, or raise Unreachable after so many `tries`."""
+        failed = 0
         while True:
             try:
-                return attempt()
+                done = attempt()
+                self.hub_answered()
+                return done
             except Unreachable:
-                number += 1
-                if tries and number >= tries:
+                failed += 1
+                if failed == tries:
                     raise
-                time.sleep(min(PATIENCE, 2.0**number))
-            except NanoGPTError as error:
-                if self.job.id or isinstance(error, Unclear):
-                    raise
-                raise Gone(str(error)) from None
+            self.wait_for_the_hub()
+            time.sleep(min(PATIENCE, 2.0 ** min(failed, 9)))
+
+    def wait_for_the_hub(self) -> None:
+        """Note for the page that the Hub doesn't answer."""
+        if self.job.stage != WAITING:
+            self.before = self.job.stage
+            self.stage(WAITING)
+
+    def hub_answered(self) -> None:
+        """Note for the page what was going on before the Hub didn't answer."""
+        if self.job.stage == WAITING:
+            self.stage(self.before)
 
     def change(self, **changes: object) -> None:
         """Save the job's progress."""

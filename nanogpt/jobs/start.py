@@ -114,10 +114,13 @@ def follow(run: Run) -> None:
 def find_again(given_up: bool = True) -> list[str]:
     """Follow every open job that no process follows, such as after a restart. Return the names of their runs.
 
-    Unless those `given_up` are wanted, leave out jobs whose follower has said why it left.
+    Unless those `given_up` are wanted, leave out jobs whose follower has said why it left, but for those whose run is
+    back: only the text on the Hub is left to delete.
     """
-    jobs = {run: open_job(run.folder) for run in all_runs()}
-    lost = [run for run, job in jobs.items() if job and (given_up or not job.problem) and not run.glance().busy]
-    for run in lost:
-        follow(run)
-    return [run.name for run in lost]
+    found = []
+    for run in all_runs():
+        job = open_job(run.folder)
+        if job and (given_up or not job.problem or job.back) and not run.glance().busy:
+            follow(run)
+            found.append(run.name)
+    return found

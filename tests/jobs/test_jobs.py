@@ -23,6 +23,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT, ended_run, until
 from fake_hub import MAYA, OLGA, READER, Hub, Refusal
+from fake_jobs import FakeJob
 from huggingface_hub import CommitOperationAdd, HfApi, JobInfo
 
 from nanogpt import corpus, memory
@@ -748,6 +749,127 @@ def test_without_a_network_nothing_is_lost(home, tiny_text, hub, monkeypatch):
     assert "having problems" in run.status().message
     assert "resume the run" in run.status().message
     assert open_job(run.folder)
+
+
+def started(hub: Hub, run: Run, state: str, **facts) -> FakeJob:
+    """Note that a run has a job, and have the Hub know it and its repository. The job does nothing."""
+    hub.jobs.waits = 1e6
+    described = job_of(run.folder)
+    there = dict(command=[], environment={}, flavor="t4-small", labels={follow.LABEL: described.label})
+    job = hub.jobs.new(there, "maya")
+    job.stage = state
+    described = described.having(run.folder, namespace="maya", commit="0" * 40, **{"id": job.id, **facts})
+    ours.signed_in(MAYA)[0].create_repo(described.repo, private=True)
+    return job
+
+
+def follower_here(run: Run) -> follow.Follower:
+    follower = follow.Follower(run, job_of(run.folder), print)
+    follower.api, _ = ours.signed_in(MAYA)
+    return follower
+
+
+def cut_off(monkeypatch: pytest.MonkeyPatch, name: str, times: float) -> None:
+    """Have a request of the Hub client fail so many times, as without a network."""
+    real, left = getattr(HfApi, name), [times]
+
+    def ask(*arguments, **more):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise ConnectionError
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(HfApi, name, ask)
+
+
+def test_a_follower_that_starts_without_a_network_waits_for_it(signed_in, tiny_text, monkeypatch):
+    run = made(tiny_text, **ENDLESS)
+    job = started(signed_in, run, "SCHEDULING", id="")
+    cut_off(monkeypatch, "whoami", 3)
+    cut_off(monkeypatch, "list_jobs", 3)
+    follower = follow.Follower(run, job_of(run.folder), print)
+    follower.sign_in()
+    follower.begin()
+    assert job_of(run.folder).id == job.id
+    assert len(signed_in.jobs.made) == 1
+
+
+def test_what_was_going_on_is_shown_again_when_the_hub_answers(signed_in, tiny_text, monkeypatch):
+    run = made(tiny_text, **ENDLESS)
+    started(signed_in, run, "RUNNING", pieces=1, stage="Waiting for the job to save")
+    cut_off(monkeypatch, "inspect_job", 2)
+    follower, seen = follower_here(run), []
+    for _ in range(3):
+        assert follower.inspect() is None
+        seen.append(job_of(run.folder).stage)
+    assert seen == ["Waiting for the Hub to answer"] * 2 + ["Waiting for the job to save"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "pieces", "after", "asked"),
+    [("SCHEDULING", 0, "CANCELED", False), ("RUNNING", 0, "RUNNING", True), ("RUNNING", 5, "RUNNING", True)],
+)
+def test_stop_cancels_only_a_job_that_waits(signed_in, tiny_text, stage, pieces, after, asked):
+    run = made(tiny_text, **ENDLESS)
+    job = started(signed_in, run, stage, pieces=pieces)
+    run.stop_file.touch()
+    follower_here(run).pass_on_stop()
+    [repo] = signed_in.repos.values()
+    assert (job.stage, "stop" in repo.files) == (after, asked)
+
+
+@pytest.mark.parametrize("pieces", [0, 5])
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_run_whose_job_is_over_is_closed_although_it_is_to_stop(signed_in, tiny_text, monkeypatch, pieces, gone):
+    monkeypatch.setattr(follow, "APPEARS", 0.0)
+    run = made(tiny_text, **ENDLESS)
+    job = started(signed_in, run, "COMPLETED", pieces=pieces)
+    signed_in.repos.clear()
+    if gone:
+        signed_in.jobs.made.clear()
+    signed_in.refuse = lambda request: Refusal(400, "", "it is over") if "/cancel" in request and not gone else None
+    run.stop_file.touch()
+    assert follow.main(run.name) == 0
+    assert run.status().message == "Stopped before anything was saved."
+    job.close()
+    run.delete()
+
+
+def test_a_text_whose_deletion_fails_is_deleted_later(signed_in, tiny_text, monkeypatch):
+    run = made(tiny_text, **ENDLESS)
+    run.event("finished", message="Finished.")
+    started(signed_in, run, "COMPLETED", back=True)
+    monkeypatch.setattr(local, "start", lambda run, module: None)
+    with monkeypatch.context() as patch:
+        cut_off(patch, "delete_repo", 2)
+        follower_here(run).delete_repo()  # it is tried again
+    assert signed_in.repos == {}
+    ours.signed_in(MAYA)[0].create_repo(job_of(run.folder).repo, private=True)
+    with monkeypatch.context() as patch:
+        cut_off(patch, "delete_repo", 1e6)
+        assert follow.main(run.name) == 1
+    assert "could not be deleted, which holds your text" in run.status().message
+    assert start.find_again(given_up=False) == ["diary"]  # as the server does from time to time
+    assert follow.main(run.name) == 0
+    assert signed_in.repos == {}
+    assert run.status().state == "finished"
+
+
+@pytest.mark.parametrize(
+    ("stops", "said"),
+    [
+        (False, "Node lost. Nothing new was saved; resume it to continue from its last checkpoint."),
+        (True, "Stopped before anything new was saved."),
+    ],
+)
+def test_a_resumed_run_still_has_its_checkpoint_when_a_job_saves_nothing(signed_in, tiny_text, stops, said):
+    run = made(tiny_text, **ENDLESS)
+    (run.folder / "last.safetensors").write_bytes(b"the checkpoint")
+    if stops:
+        run.stop_file.touch()
+    follower_here(run).last_words("Node lost.", there=False)
+    assert run.status().state == "crashed"  # the job is still open
+    assert run.history().events[-1]["message"] == said
 
 
 @pytest.mark.slow
