@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
@@ -80,8 +80,10 @@ def followed(run: Run) -> Iterator[None]:
         assert not follower.is_alive()
     finally:
         if follower.is_alive():
-            run.request_stop()
-            follower.join(60)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(follow, "GRACE", 1.0)
+                run.request_stop()
+                follower.join(60)
 
 
 def steps(run: Run) -> list[int]:
@@ -173,7 +175,7 @@ def test_only_what_training_needs_is_uploaded_and_the_token_only_as_a_secret(sig
     (run.folder / "notes.txt").write_text("private", encoding="utf-8")
     signed_in.jobs.waits = 1e6
     with followed(run):
-        until(lambda: signed_in.jobs.made)
+        until(lambda: job_of(run.folder).sizes)  # written last; else a file could vanish while it is read
         [(name, repo)] = signed_in.repos.items()
         [job] = signed_in.jobs.made.values()
         assert repo.private
@@ -317,10 +319,29 @@ def test_a_job_that_does_not_stop_is_canceled(signed_in, tiny_text, monkeypatch)
 # --- the follower is killed at every stage ----------------------------------------------------------------------------
 
 
-def follower_of(run: Run, **environment: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "nanogpt.jobs.follow", run.name]
-    with (run.folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, **environment})
+@pytest.fixture
+def follower_of(signed_in: Hub) -> Iterator[Callable[[Run], subprocess.Popen]]:
+    """Start followers as processes. Those that still run when the test ends are killed."""
+    begun = []
+
+    def begin(run: Run) -> subprocess.Popen:
+        with (run.folder / "log.txt").open("ab") as log:
+            command = [sys.executable, "-m", "nanogpt.jobs.follow", run.name]
+            begun.append(subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
+        return begun[-1]
+
+    yield begin
+    for follower in [*begun, *filter(None, [local._children.get("diary")])]:  # the latter is from `start.follow`
+        follower.kill()
+        follower.wait()
+
+
+def ended(follower: subprocess.Popen, run: Run) -> int:
+    """Wait for a follower and return its exit status. If the test fails, pytest shows the run's log."""
+    try:
+        return follower.wait(60)
+    finally:
+        print((run.folder / "log.txt").read_text(encoding="utf-8", errors="replace"))
 
 
 @pytest.mark.slow
@@ -331,7 +352,7 @@ def follower_of(run: Run, **environment: str) -> subprocess.Popen:
         "GET .*/logs", "HEAD .*/back/", "DELETE /api/repos/delete",
     ],
 )  # fmt: skip
-def test_a_killed_follower_loses_nothing_and_starts_no_second_job(signed_in, tiny_text, request_seen):
+def test_a_killed_follower_loses_nothing_and_starts_no_second_job(signed_in, tiny_text, request_seen, follower_of):
     """Kill the follower when the Hub has a request, so that the answer is lost, then let another one go on."""
     run = made(tiny_text, max_iters=60, **SHAPE)
     killed = threading.Event()
@@ -345,12 +366,12 @@ def test_a_killed_follower_loses_nothing_and_starts_no_second_job(signed_in, tin
 
     signed_in.refuse = kill_there
     follower = follower_of(run)
-    assert follower.wait(60) < 0  # ended by a signal
+    assert ended(follower, run) < 0  # ended by a signal
     assert killed.is_set()
     status = run.status()
     assert status.state == "crashed"
     assert "Hugging Face Jobs" in status.message
-    assert follower_of(run).wait(60) == 0
+    assert ended(follower_of(run), run) == 0
     assert (run.status().state, run.status().step) == ("finished", 60)
     assert steps(run) == sorted(set(steps(run)))
     assert len(signed_in.jobs.made) == 1
@@ -359,7 +380,7 @@ def test_a_killed_follower_loses_nothing_and_starts_no_second_job(signed_in, tin
 
 
 @pytest.mark.slow
-def test_a_run_keeps_its_rows_when_its_follower_is_killed_while_it_trains(signed_in, tiny_text):
+def test_a_run_keeps_its_rows_when_its_follower_is_killed_while_it_trains(signed_in, tiny_text, follower_of):
     run = made(tiny_text, **ENDLESS)
     for _ in range(3):
         before = len(steps(run))
@@ -370,13 +391,13 @@ def test_a_run_keeps_its_rows_when_its_follower_is_killed_while_it_trains(signed
     follower = follower_of(run)
     until(lambda: run.status().state == "running")
     run.request_stop()
-    assert follower.wait(60) == 0
+    assert ended(follower, run) == 0
     assert run.status().state == "stopped"
     assert steps(run) == sorted(set(steps(run)))
 
 
 @pytest.mark.slow
-def test_open_jobs_are_found_again_after_a_restart(signed_in, tiny_text):
+def test_open_jobs_are_found_again_after_a_restart(signed_in, tiny_text, follower_of):
     run = made(tiny_text, **ENDLESS)
     follower = follower_of(run)
     until(lambda: run.history().rows)
@@ -386,7 +407,7 @@ def test_open_jobs_are_found_again_after_a_restart(signed_in, tiny_text):
     until(lambda: run.status().state == "running")
     assert start.find_again() == []
     run.request_stop()
-    local._children["diary"].wait(60)
+    assert ended(local._children["diary"], run) == 0
     assert run.status().state == "stopped"
 
 
