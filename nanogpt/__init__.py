@@ -5,8 +5,12 @@ Start reading at `lecture.py` (the lecture's program), then `model.py` (the same
 
 import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from .publish.pretrained import GPT
+
+__all__ = ["GPT"]
 __version__ = "0.1.0"
 
 # Set before torch is imported: torch's threads (GNU OpenMP) wait for each other in a busy loop, which made a training
@@ -20,3 +24,8 @@ def __getattr__(name: str) -> Any:
     if name == "GPT":
         return importlib.import_module(".publish.pretrained", __name__).GPT
     raise AttributeError(f"module 'nanogpt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the module's names, and GPT, so that editors and interpreters complete it."""
+    return sorted({*globals(), *__all__})

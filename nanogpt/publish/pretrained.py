@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
 
 from .. import model
-from ..config import ModelConfig, NanoGPTError, SampleConfig
+from ..config import NanoGPTError, SampleConfig
 from ..formats import load_model
-from ..sample import stream
+from ..paths import NAME
+from ..runs import Run
+from ..sample import keep_ready, stream
 from ..tokenizer import Tokenizer, load_tokenizer
 from .hub import repository
 from .hub_errors import spoken
@@ -22,34 +26,64 @@ class GPT(model.GPT):
     """The model, together with its tokenizer."""
 
     tokenizer: Tokenizer
-
-    def __init__(self, config: ModelConfig):
-        super().__init__(config)
+    prepared: tuple = ()  # the state of the weights for which `ready` was made
 
     @classmethod
     def from_pretrained(
-        cls, repo_or_folder: str | os.PathLike[str], device: str | torch.device = "cpu", token: str | None = None
+        cls, name_or_path: str | os.PathLike[str], device: str | torch.device = "cpu", token: str | None = None
     ) -> GPT:
-        """Load a model from a run folder, or from the Hub by way of the Hub client's cache.
+        """Load a model by the name of a run, from a folder, or from the Hub by way of the Hub client's cache.
 
         Only safetensors and JSON are read. Raise NanoGPTError if the model is missing or in another format.
         """
-        folder = Path(repo_or_folder)
-        if not folder.is_dir():
-            repo = repository(str(repo_or_folder))
-            with spoken(repo):
-                folder = Path(snapshot_download(repo, allow_patterns=list(NEEDED), token=token))
+        folder = folder_of(str(name_or_path), token)
         loaded = load_model(folder, device, cls)
         assert isinstance(loaded, GPT)
         loaded.tokenizer = load_tokenizer(folder)
         if loaded.tokenizer.vocab_size != loaded.config.vocab_size:
-            raise NanoGPTError(f"The tokenizer of {repo_or_folder} doesn't match its model. Download both again.")
+            raise NanoGPTError(f"The tokenizer of {name_or_path} doesn't match its model. Download both again.")
         return loaded
 
     def write(self, prompt: str = "", **settings) -> str:
         """Return the prompt and its continuation. Settings are those of SampleConfig: length, temperature, seed, ...
 
-        Characters of the prompt that are not in the vocabulary are replaced by similar ones, or skipped.
+        Characters of the prompt that are not in the vocabulary are replaced by similar ones, or skipped. Raise
+        NanoGPTError for a setting that is out of range.
         """
+        return "".join(self.stream(prompt, **settings))
+
+    def stream(self, prompt: str = "", **settings) -> Iterator[str]:
+        """Return an iterator over what `write` returns, character by character, as they are generated."""
+        config = SampleConfig(**settings)
+        if config.num_samples > 1:
+            raise NanoGPTError("This writes one text at a time, so num_samples must be 1. Use another seed for each.")
+        self.prepare()
         start = self.tokenizer.fit(prompt).text
-        return start + "".join(stream(self, self.tokenizer, start, SampleConfig(**settings)))
+        return chain(start, stream(self, self.tokenizer, start, config))
+
+    def prepare(self) -> None:
+        """Prepare the weights for sampling, unless they are those of the last time: training may have changed them."""
+        state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.parameters())
+        if state != self.prepared:
+            keep_ready(self)
+            self.prepared = state
+
+
+def folder_of(name: str, token: str | None) -> Path:
+    """Return the folder with the files of a model: a run, a folder at this path, or a repository's copy in the cache.
+
+    Raise NanoGPTError if there is none.
+    """
+    is_name = bool(NAME.fullmatch(name))
+    if is_name and Run(name).exists():
+        return Run(name).folder
+    if Path(name).is_dir():
+        return Path(name)
+    if is_name:
+        raise Run(name).missing()
+    try:
+        repo = repository(name)
+        with spoken(repo):
+            return Path(snapshot_download(repo, allow_patterns=list(NEEDED), token=token))
+    except NanoGPTError as problem:  # without the name, which may be a token by mistake
+        raise NanoGPTError(f"There is no such folder on this machine. {problem}") from None

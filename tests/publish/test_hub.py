@@ -546,13 +546,54 @@ def source_ids(name: str, text: str) -> list[int]:
     return CharTokenizer.load(Run(name).folder).encode(text)
 
 
-@pytest.mark.parametrize("where", ["repo", "folder"])
+@pytest.mark.parametrize("where", ["repo", "folder", "name"])
 def test_a_program_loads_it_with_its_alphabet(hub, run, where, capsys):
     push()
-    model = nanogpt.GPT.from_pretrained("maya/play" if where == "repo" else run.folder)
+    model = nanogpt.GPT.from_pretrained({"repo": "maya/play", "folder": run.folder, "name": "classic"}[where])
     assert torch.equal(logits(model), logits(load_model(run.folder)))
     assert main(["sample", "classic", "--prompt", "Thé ", "--length", "40"]) == 0
     assert capsys.readouterr().out == model.write("Thé ", length=40) + "\n"
+
+
+def test_a_program_loads_the_model_that_ships_and_a_typo_is_a_sentence(hub, run, monkeypatch):
+    monkeypatch.delenv("NANOGPT_SHIPPED")
+    assert nanogpt.GPT.from_pretrained("shakespeare").config.vocab_size == 65
+    for name, said in (
+        ("shakespear", "^There is no run named shakespear; did you mean shakespeare"),
+        ("checkpoints/nothere", "^There is no such folder on this machine. There is no repository checkpoints/nothere"),
+        ("./Not here", "^There is no such folder on this machine. './Not here' is not a valid repository"),
+    ):
+        with pytest.raises(NanoGPTError, match=said):
+            nanogpt.GPT.from_pretrained(name)
+
+
+def test_a_program_writes_with_weights_prepared_once_and_again_after_they_changed(run):
+    model = nanogpt.GPT.from_pretrained("classic")
+    first = model.write("The", length=20)
+    ready = model.ready
+    assert "".join(model.stream("The", length=20)) == first
+    assert model.ready is ready
+    with torch.no_grad():
+        model.lm_head.weight.neg_()
+    changed = model.write("The", length=20)
+    assert changed != first
+    assert model.ready is not ready
+    with torch.inference_mode():  # whose tensors don't say whether they have changed
+        assert nanogpt.GPT.from_pretrained("classic").write("The", length=20) == first
+
+
+def test_a_program_gets_one_text_piece_by_piece_and_is_refused_several(run):
+    model = nanogpt.GPT.from_pretrained("classic")
+    pieces = list(model.stream("The", length=20))
+    assert pieces[:3] == ["T", "h", "e"]
+    assert len(pieces) == 23
+    for method in (model.write, model.stream):
+        with pytest.raises(NanoGPTError, match="num_samples must be 1"):
+            method("The", num_samples=3)
+
+
+def test_the_package_lists_what_it_exports():
+    assert {"GPT", "__version__"} <= set(dir(nanogpt))
 
 
 @pytest.mark.slow
