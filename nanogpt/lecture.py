@@ -376,8 +376,8 @@ def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=133
         stage = STAGES[event["stage"]]
         print_event(event, stage.name, f"the lecture's loss on Tiny Shakespeare: {stage.lecture_loss}")
     if len(stages) < len(LADDER) and stage_number is None:
-        print(f"Skipped stage 7 ({STAGES[7].name}) because there is no GPU. {WITHOUT_A_GPU}")
-        print("To train it anyway, use --stage 7.")
+        print(f"Skipped stage 7 ({STAGES[7].name}), which is for a GPU. {WITHOUT_A_GPU}")
+        print("To train it, run `python -m nanogpt ladder FILE --stage 7`.")
 
 
 if __name__ == "__main__":
