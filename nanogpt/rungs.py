@@ -68,7 +68,7 @@ RUNGS = (
     Rung(13, "no biases", "2.026", dict(biases=False)),
     Rung(14, "zero init", "2.029", dict(zero_init=True)),
     Rung(
-        15, "Muon for the weight matrices", "1.950",
+        15, "Muon for the weight matrices, weight decay by the number of epochs", "1.950",
         recipe=of_modern("optimizer", "matrix_lr", "momentum", "weight_decay"),
     ),
     Rung(

@@ -194,6 +194,8 @@ def test_each_departure_of_the_recipe_is_one_thing():
         return {name: after[name] for name in after if after[name] != before[name]}
 
     assert [changed(n) for n in range(9, 15)] == [{}] * 6
+    assert [n for n in range(9, 19) if "weight_decay" in changed(n)] == [15]
+    assert [rung.number for rung in RUNGS if "weight decay" in rung.name] == [15]
     assert changed(15) == {"optimizer": "muon", "momentum": 0.9, "weight_decay": -1.0}
     assert changed(16) == {"learning_rate": 0.012, "min_lr": 0.012, "beta1": 0.8, "beta2": 0.95, "grad_clip": 1.0}
     assert changed(17) == {"schedule": "linear", "min_lr": 0.0}
