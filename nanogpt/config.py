@@ -178,6 +178,11 @@ class ModelConfig(Config):
         return self.layout if isinstance(self.layout, Layout) else LAYOUTS[self.layout]
 
 
+def newer_half(block_size: int) -> int:
+    """Return how many tokens generation continues with once the context is full: those of its newer half."""
+    return block_size // 2
+
+
 @dataclass(frozen=True)
 class TrainConfig(Config):
     """How a GPT is trained: for how long, how fast, and on which device."""
@@ -286,6 +291,14 @@ class SampleConfig(Config):
     seed: int = knob(1337, "Random seed; the same seed and settings give the same text.", 0, 2**53 - 1)
     num_samples: int = knob(1, "Number of samples; each one uses the next seed.", 1, 16)
     stop: str = knob("", r"Stop sequence (optional): end before this text. Write \n for a new line.", usual=r"\n\n")
+
+    @property
+    def plain(self) -> bool:
+        """Return True if the next token is drawn from softmax(logits / temperature) as it is.
+
+        Only such tokens are drawn for several texts at once, or on a GPU. All others are drawn by `sample.weights`.
+        """
+        return self.temperature > 0 and not self.top_k and self.top_p == 1
 
 
 DASHES = "\n---------------\n"  # between two samples, as in nanoGPT

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from .config import SampleConfig
+from .config import SampleConfig, newer_half
 from .model import GPT
 from .tokenizer import Tokenizer
 
@@ -119,7 +119,7 @@ def weights(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
     if config.temperature == 0:  # greedy
         return np.eye(len(logits))[np.argmax(logits)]
     p = np.exp((logits.astype(np.float64) - logits.max()) / config.temperature)
-    if config.top_k or config.top_p < 1:  # sort only if needed, because sorting takes longer than everything else here
+    if not config.plain:  # sort only if needed, because sorting takes longer than everything else here
         p /= p.sum()
         order = np.argsort(-p, kind="stable")  # likeliest first
         keep = min(len(p), config.top_k or len(p))
@@ -137,7 +137,7 @@ def pick(logits: np.ndarray, config: SampleConfig, rng: np.random.Generator) -> 
 
 def pick_each(logits: np.ndarray, configs: Sequence[SampleConfig], rngs: Sequence[np.random.Generator]) -> list[int]:
     """Draw the next id of each text from logits (B, vocab_size), the same ids as `pick`, in a few calls for all."""
-    if len(configs) == 1 or any(config.temperature == 0 or config.top_k or config.top_p < 1 for config in configs):
+    if len(configs) == 1 or not all(config.plain for config in configs):
         return [pick(*one) for one in zip(logits, configs, rngs)]
     temperature = np.array([[config.temperature] for config in configs])  # (B, 1)
     p = np.exp((logits.astype(np.float64) - logits.max(axis=1, keepdims=True)) / temperature)  # (B, vocab_size)
@@ -221,9 +221,7 @@ def generate_alone(decoder: AnyDecoder, ids: list[int], config: SampleConfig, te
     """`generate_many` for a single text, token by token. Keeping track of several would take 12 us per token."""
 
     def context() -> list[int]:
-        # once the window is full, generation continues from its newer half, so only half of it is free again
-        room = decoder.block_size // 2 if text.new else decoder.block_size
-        return (ids + text.new)[-room:]
+        return (ids + text.new)[-newer_half(decoder.block_size) :] if text.new else ids
 
     for i in generate_one(decoder, context, config, text.rng):
         yield [text.add(i)]
@@ -273,7 +271,8 @@ def fitted(decoder: AnyDecoder, fresh: np.ndarray, ids: list[int], texts: Sequen
     if decoder.length + fresh.shape[1] <= decoder.block_size:
         return fresh
     decoder.restart()
-    return np.array([(ids + texts[i].new)[-(decoder.block_size // 2) :] for i in alive])  # (B, block_size / 2)
+    half = newer_half(decoder.block_size)
+    return np.array([(ids + texts[i].new)[-half:] for i in alive])  # (B, block_size / 2)
 
 
 def next_tokens(

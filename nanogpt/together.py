@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .config import SampleConfig
+from .config import SampleConfig, newer_half
 from .model import GPT
 from .sample import Text, decoder_for, generate_one, keep_ready, pick_each, start_ids
 from .tokenizer import Tokenizer
@@ -62,7 +62,7 @@ class Writing(Text):
         """Return the tokens that the next one depends on. If the context is full, continue with its newer half."""
         tokens = self.prompt + self.new
         if len(tokens) - self.start > self.block_size:
-            self.start = len(tokens) - self.block_size // 2
+            self.start = len(tokens) - newer_half(self.block_size)
         return tokens[self.start :]
 
     @property
@@ -118,7 +118,6 @@ class Together:
         self.since = time.monotonic()  # when it was loaded, for launch/serving.py
         self.model, c = keep_ready(model), model.config
         row = 8 * c.n_layer * c.block_size * (c.n_embd + c.n_head)  # bytes of a text's keys and values, with their ones
-        # on a GPU, too, texts take turns: a recorded graph has a single position
         self.most = max(1, min(MOST, MOST_BYTES // row)) if Rows is not None and model.ready is not None else 1
         self.lock = threading.Lock()  # held to start the thread and to end it
         self.thread: threading.Thread | None = None

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +18,13 @@ from nanogpt import sample as sample_module
 from nanogpt.cli.main import main
 from nanogpt.config import DASHES, ModelConfig, NanoGPTError, SampleConfig, unescaped
 from nanogpt.disk import write_whole
+from nanogpt.fast.cuda_decode import StaticDecoder
 from nanogpt.fast.decode import FastDecoder
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare, serving
 from nanogpt.model import GPT
 from nanogpt.runs import Run, kept_step
-from nanogpt.sample import Text, pick, stream, stream_many
+from nanogpt.sample import Text, pick, pick_each, stream, stream_many
 from nanogpt.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer("\nabcd")
@@ -161,6 +163,23 @@ def test_the_fast_draw_draws_what_the_slow_one_drew(settings):
     draws = [(pick(row, config, rngs[0]), old_pick(row, config, rngs[1])) for row in logits]
     assert [a for a, _ in draws] == [b for _, b in draws]
     assert len({a for a, _ in draws}) > 50
+
+
+@pytest.mark.parametrize("settings", [dict(temperature=0), dict(top_k=5), dict(top_p=0.8)])
+def test_only_softmax_as_it_is_is_plain(settings):
+    assert SampleConfig(temperature=1.5, length=3, stop="a", seed=2, num_samples=3).plain
+    assert not SampleConfig(**settings).plain
+
+
+def test_a_new_sampling_method_counts_for_several_texts_and_on_a_gpu_too(monkeypatch):
+    """As CONTRIBUTING.md says: it changes `weights` and `plain`, and nothing else."""
+    gpu, config = SimpleNamespace(block_size=64, length=1), SampleConfig()
+    assert StaticDecoder.draws(gpu, config, 32) == 32  # type: ignore[arg-type]
+    monkeypatch.setattr(SampleConfig, "plain", False)
+    monkeypatch.setattr(sample_module, "weights", lambda logits, config: np.eye(len(logits))[3])
+    rngs = [np.random.default_rng(seed) for seed in range(4)]
+    assert pick_each(np.zeros((4, 5), np.float32), [config] * 4, rngs) == [3] * 4
+    assert StaticDecoder.draws(gpu, config, 32) == 0  # type: ignore[arg-type]
 
 
 # --- the command and the tab ---------------------------------------------------------------------------------------

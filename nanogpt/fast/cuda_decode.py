@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import SampleConfig
+from ..config import SampleConfig, newer_half
 from ..errors import say
 from ..model import GPT
 from .cuda import recording_stream
@@ -61,7 +61,7 @@ class StaticDecoder:
         self.idx, self.at = new(texts, 1, dtype=torch.long), new(1, dtype=torch.long)
         self.uniforms, self.drawn = new(CHUNKS[0], texts, dtype=torch.double), new(CHUNKS[0], texts, dtype=torch.long)
         self.temperature = new(1, dtype=torch.double).fill_(1.0)
-        self.half = new(texts, max(2, self.block_size // 2), dtype=torch.long)
+        self.half = new(texts, max(2, newer_half(self.block_size)), dtype=torch.long)
         self.cache = [StaticLayer(model, texts) for _ in model.blocks]
         self.rows = list(range(texts))  # unfinished texts; the others are still computed, but ignored
         self.graphs: dict[int | str, Any] = {}  # number of characters, or "half" -> graph
@@ -109,9 +109,8 @@ class StaticDecoder:
 
     def draws(self, config: SampleConfig, wanted: int) -> int:
         """Return how many characters `draw` can generate at once, or 0 if the caller must use `read` and `pick`."""
-        usual = config.temperature > 0 and not config.top_k and config.top_p == 1
         room = min(wanted, self.block_size - self.length)
-        return next((chunk for chunk in CHUNKS if chunk <= room), 0) if usual else 0
+        return next((chunk for chunk in CHUNKS if chunk <= room), 0) if config.plain else 0
 
     def draw(self, ids: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
         """Append tokens `ids` (B, 1) and generate n more, one per row of `uniforms` (n, B). Return their ids, (n, B).
