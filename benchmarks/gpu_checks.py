@@ -26,7 +26,7 @@ from nanogpt.fastest import make_step
 from nanogpt.launch import gpu_plan, local, plan, prepare
 from nanogpt.model import GPT
 from nanogpt.presets import PRESETS
-from nanogpt.ranks import Ranks, SharedStep
+from nanogpt.ranks import Ranks
 from nanogpt.runs import Run
 from nanogpt.sample import Decoder, decoder_for, generate, generate_many
 from nanogpt.step import Step
@@ -230,11 +230,10 @@ def compare_ranks(met: Ranks) -> None:
             torch.manual_seed(1)
             model = GPT(replace(shape, dropout=0.0)).to(DEVICE)
             step = make_step(model, recipe, device, ranks) if ranks else Step(model, recipe, device)
-            take = step.step if isinstance(step, SharedStep) and met.rank else step  # rank 0 tells them what to do
             found = []
             for _ in range(3 if QUICK else 20):
-                lr = 1e-3 if take is step else met.hear()
-                found.append(float(take(*get_batch(data, shape.block_size, recipe.batch_size, generator), lr)[0]))
+                lr = met.hear() if ranks and met.rank else 1e-3  # rank 0 tells the others
+                found.append(float(step(*get_batch(data, shape.block_size, recipe.batch_size, generator), lr)[0]))
             losses.append(found)
         say(layout=layout, rank=met.rank, of=met.size, worst=max(abs(a - b) for a, b in zip(*losses)), last=found[-1])
 

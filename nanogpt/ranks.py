@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -82,13 +83,13 @@ class Ranks:
             dist.all_reduce(flat, group=self.group)
         return [part.view_as(one) for one, part in zip(tensors, flat.split([one.numel() for one in tensors]))]
 
-    def orthogonalize(self, matrices):
-        """Orthogonalize as optim.py does, each rank its share of the stack: (N, rows, columns) to the same."""
+    def orthogonalize(self, matrices, own: Callable = orthogonalize):
+        """Orthogonalize each rank's share of the stack with its `own` function: (N, rows, columns) to the same."""
         most = -(-len(matrices) // self.size)  # all ranks gather the same number; the last one may have fewer
         mine = matrices[self.rank * most : (self.rank + 1) * most]
         done = matrices.new_zeros(most, *matrices.shape[1:])
         if len(mine):
-            done[: len(mine)] = orthogonalize(mine)
+            done[: len(mine)] = own(mine)
         shares = [torch.empty_like(done) for _ in range(self.size)]
         with self.noticing():
             dist.all_gather(shares, done, group=self.group)
@@ -157,11 +158,12 @@ class SharedStep:
         self.step, self.ranks = step, ranks
         self.optimizers, self.scaler = step.optimizers, step.scaler
         self.evaluate = step.evaluate
-        self.own: Callable = step.forward_backward
-        step.forward_backward = self.forward_backward  # type: ignore[method-assign]
+        self.share = 1 / ranks.size  # of the batch: this rank's rows
+        step.add_up = self.add_up
         for optimizer in self.optimizers:
-            if isinstance(optimizer, Muon):
-                optimizer.orthogonalize, optimizer.shares = ranks.orthogonalize, ranks.size
+            if isinstance(optimizer, Muon):  # each rank divides its share as the step does, among its threads
+                optimizer.orthogonalize = partial(ranks.orthogonalize, own=optimizer.orthogonalize)
+                optimizer.shares *= ranks.size
 
     @property
     def note(self) -> str:
@@ -176,14 +178,14 @@ class SharedStep:
         """Train on a batch (B, T) on all ranks. Return its mean loss in nats per token and the gradient norm."""
         if self.ranks.rank == 0:
             self.ranks.tell(lr)
-        return self.step(xb, yb, lr)
-
-    def forward_backward(self, xb, yb):
-        """Compute the gradients of the mean loss of `xb` and `yb` (B, T) into `.grad`, together. Return the loss."""
         mine = self.ranks.rows(xb)
-        loss = self.own(mine, self.ranks.rows(yb))
+        self.share = len(mine) / len(xb)
+        return self.step(mine, self.ranks.rows(yb), lr)
+
+    def add_up(self, loss):
+        """Replace this rank's gradients by those of the whole batch. Return the batch's mean loss."""
         parameters = list(self.step.model.parameters())
-        loss, *grads = self.ranks.add([loss, *(p.grad for p in parameters)], len(mine) / len(xb))
+        loss, *grads = self.ranks.add([loss, *(p.grad for p in parameters)], self.share)
         for p, grad in zip(parameters, grads):
             p.grad = grad
         return loss

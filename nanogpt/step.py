@@ -6,6 +6,7 @@ This is the plain one. `fast/cpu.py` and `fast/cuda.py` have faster ones; `make_
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -25,10 +26,11 @@ class Step:
         # gradients overflow (Micikevicius et al., 2017); with other dtypes the scaler does nothing
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.dtype is torch.float16)
         self.note = ""  # a message for the run's page if something had to fall back
+        self.add_up: Callable = lambda loss: loss  # with other ranks: averages the loss and the gradients over all
 
     def __call__(self, xb, yb, lr: float):
         """Train on a batch, `xb` and `yb` (B, T). Return its mean loss in nats per token and the gradient norm."""
-        loss = self.forward_backward(xb, yb)
+        loss = self.add_up(self.forward_backward(xb, yb))
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         grad_norm = self.clip()
@@ -49,7 +51,7 @@ class Step:
             return
         gpus = [] if xb.device.type == "cpu" else [xb.device.index or 0]
         with torch.random.fork_rng(gpus, device_type=xb.device.type):  # the CPU's random numbers are always restored
-            type(self).forward_backward(self, xb, yb)  # this process's own, even if the step is shared with others
+            self.forward_backward(xb, yb)
         self.model.zero_grad(set_to_none=True)
 
     def forward_backward(self, xb, yb):

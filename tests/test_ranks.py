@@ -180,15 +180,15 @@ def test_what_the_first_process_raised_is_raised_and_the_others_end(second, with
 @pytest.mark.slow
 @pytest.mark.usefixtures("soon")
 def test_a_run_says_why_its_first_process_failed_within_a_step(home, tiny_text, monkeypatch):
-    calls, share = [], SharedStep.forward_backward
+    calls, share = [], SharedStep.add_up
 
-    def full(step: SharedStep, *batch):
+    def full(step: SharedStep, loss: torch.Tensor):
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return share(step, *batch)
+        return share(step, loss)
 
-    monkeypatch.setattr(SharedStep, "forward_backward", full)
+    monkeypatch.setattr(SharedStep, "add_up", full)
     settings = {name.replace("-", "_"): value for name, value in SMALL.items()}
     run = prepare.new_run("full", corpus.add(tiny_text, "A play"), **settings, max_iters=20, device="cpu")
     assert trainer.main(run.name, processes=2) == 1

@@ -333,6 +333,20 @@ def test_a_shared_step_is_tried_on_this_rank_s_rows_alone(monkeypatch):
     assert sizes == [3]  # the second, the fifth and the eighth
 
 
+def test_a_shared_step_divides_its_rank_s_matrices_among_threads(monkeypatch):
+    there, stacks = Ranks.__new__(Ranks), []
+    there.rank, there.size, there.group = 1, 3, None
+    gather = lambda shares, mine, group: [share.copy_(mine) for share in shares]
+    monkeypatch.setattr("torch.distributed.all_gather", gather)
+    monkeypatch.setattr(CrewStep, "orthogonalize", lambda step, matrices: stacks.append(len(matrices)) or matrices)
+    step = CrewStep(a_model(), TrainConfig(optimizer="muon"), pick_device("cpu"))
+    SharedStep(step, there)
+    muon = step.optimizers[1]
+    assert muon.orthogonalize(torch.ones(5, 8, 20)).shape == (5, 8, 20)
+    assert stacks == [2]  # the third and the fourth of five
+    assert muon.shares == 3 * step.size
+
+
 def test_orthogonalizing_is_divided_too():
     step = CrewStep(a_model(), TrainConfig(optimizer="muon"), pick_device("cpu"))
     matrices = torch.randn(5, 8, 20, generator=torch.Generator().manual_seed(0))
