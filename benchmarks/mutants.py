@@ -10,7 +10,7 @@ pass. Cosmic-ray neither draws a sample nor knows which tests concern a line, an
 are here: a statement removed, None returned, and numbers above 10 halved or doubled (with one more, 300,000 would be
 the same to any test).
 
-The same number of mutants is drawn from each of five parts of the program: of each, a place in the code, then an
+The same number of mutants is drawn from each of six parts of the program: of each, a place in the code, then an
 operator that applies there. Once the code has changed, the same seed draws others. Left out are annotations,
 docstrings, code for Windows, and numbers that only set how wide or tall something looks.
 
@@ -57,10 +57,17 @@ PARTS = {
     "launch": ("nanogpt/launch/*.py",),
     "ui": ("nanogpt/ui/*.py",),
     "publish": ("nanogpt/publish/*.py",),
-}
+    "core": (
+        "nanogpt/model.py", "nanogpt/optim.py", "nanogpt/schedule.py", "nanogpt/step.py", "nanogpt/data.py",
+        "nanogpt/sample.py", "nanogpt/together.py", "nanogpt/formats.py", "nanogpt/rungs.py", "nanogpt/ranks.py",
+        "nanogpt/fast/[!c]*.py", "nanogpt/fast/cpu.py",  # the others need a GPU
+    ),
+}  # fmt: skip
 TESTS = (
     "tests/test_train.py", "tests/test_timetable.py", "tests/test_durations.py", "tests/launch", "tests/ui",
-    "tests/publish", "tests/runs", "tests/cli",
+    "tests/publish", "tests/runs", "tests/cli", "tests/test_model.py", "tests/test_layout.py", "tests/test_optim.py",
+    "tests/test_data.py", "tests/test_sample.py", "tests/test_sampling_many.py", "tests/test_together.py",
+    "tests/test_formats.py", "tests/test_rungs.py", "tests/test_ranks.py", "tests/fast",
 )  # fmt: skip
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", re.M)
 LIMIT = 180  # seconds for the tests of one mutant
@@ -326,7 +333,7 @@ def changed(code: str, mutant: Mutant) -> str:
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Draw mutants and test them, or test survivors again. Write and return the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--each", type=int, default=12, help="mutants of each of the five parts")
+    parser.add_argument("--each", type=int, default=12, help="mutants of each of the six parts")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--list", action="store_true", help="only print the mutants")
     parser.add_argument("--again", action="store_true", help="test what survived, or was left untested, again")

@@ -379,6 +379,8 @@ def test_mutants_follow_from_their_seed_and_change_one_place():
     pytest.importorskip("cosmic_ray", reason="needs cosmic-ray, which only this benchmark uses")
     from benchmarks import mutants
 
+    for name in (*(name for where in mutants.PARTS.values() for name in where), *mutants.TESTS):
+        assert list(ROOT.glob(name)), name
     parts = dict(clock=("nanogpt/durations.py",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mutants, "PARTS", parts)
