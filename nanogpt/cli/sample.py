@@ -101,7 +101,9 @@ def add_commands(command: Command) -> None:
     sample = command("sample", sample_command)
     sample.add_argument("name", metavar="NAME", help="the run")
     sample.add_argument("--prompt", default="", help="how the text should start; \\n is a newline")
-    sample.add_argument("--device", default="cpu", help="auto, cuda, mps or cpu [cpu]")
+    sample.add_argument(
+        "--device", default="cpu", help="auto, cuda, mps or cpu; cuda is faster for large models and long texts [cpu]"
+    )
     add_knobs(sample, SampleConfig)
 
     evaluate = command("eval", eval_command)
