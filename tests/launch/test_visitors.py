@@ -711,5 +711,8 @@ def test_no_event_of_the_page_tells_or_does_anything_with_another_s_run(served):
     with httpx.Client(headers=cookie("anna"), timeout=20) as anna:
         alone = ([run.name], [run.settings()["corpus"]["id"]])
         loading = [(number, data) for number, data in asked if data in alone or number in opening(server)]
-        told = "".join(answer(server, anna, number, data, run) for number, data in loading)
-    assert [secret for secret in SECRETS if secret not in told] == []
+        left, told = set(SECRETS), ""
+        while left and loading:  # some of them train, so no more than it takes, and those last
+            told = answer(server, anna, *loading.pop(), run)
+            left = {secret for secret in left if secret not in told}
+    assert left == set()
