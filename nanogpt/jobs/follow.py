@@ -49,10 +49,13 @@ def main(name: str, tell: Callable[[str], object] = print) -> int:
     """Follow a run's job until the run is back, and return the exit status."""
     run = Run(name)
     try:
-        with queue.arrived(name), run.held():
-            canceled = queue.withdrawal(name) is not None
-            queue.drop(name)  # it waits for no device of this machine
-            return attempt(run, canceled, tell)
+        with queue.arrived(name):
+            if (job := job_of(run.folder)) and not job.commit:
+                run.stop_file.unlink(missing_ok=True)  # an old one: Stop writes it once the run's lock is held
+            with run.held():
+                canceled = queue.withdrawal(name) is not None
+                queue.drop(name)  # it waits for no device of this machine
+                return attempt(run, canceled, tell)
     except Busy as error:
         print(error, file=sys.stderr)
     except PROBLEMS as error:
@@ -71,8 +74,6 @@ def attempt(run: Run, canceled: bool, tell: Callable[[str], object]) -> int:
             run.cancel()
             return 0
         run.stop_file.touch()
-    elif not job.commit:
-        run.stop_file.unlink(missing_ok=True)  # clear a stale stop request
     follower = Follower(run, job.having(run.folder, problem=""), tell)
     try:
         follower.go()

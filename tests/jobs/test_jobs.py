@@ -243,6 +243,24 @@ def test_the_follower_of_a_failed_test_ends_with_it(signed_in, tiny_text):
 # --- Stop -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_stop_at_the_moment_at_which_the_follower_begins_is_heard(signed_in, tiny_text, monkeypatch):
+    run = made(tiny_text, **ENDLESS)
+    run.stop_file.touch()  # of an earlier time, which doesn't count
+    drop, seen = queue.drop, []
+
+    def stopped(name: str) -> bool:
+        monkeypatch.setattr(queue, "drop", drop)
+        dropped = drop(name)
+        seen.append(run.stop_file.exists())
+        run.request_stop()
+        return dropped
+
+    monkeypatch.setattr(queue, "drop", stopped)
+    monkeypatch.setattr(follow.Follower, "go", lambda self: seen.append(self.run.stop_file.exists()))
+    assert follow.main(run.name) == 0
+    assert seen == [False, True]
+
+
 @pytest.mark.slow
 def test_stop_saves_and_ends_the_job(signed_in, tiny_text):
     run = made(tiny_text, **ENDLESS)
