@@ -26,7 +26,7 @@ def split(tokens: np.ndarray, lengths: np.ndarray | None = None) -> tuple[torch.
     """Split a text's ids into the training set (the first 90%) and the validation set: 1-D tensors, uint8 if ids fit.
 
     The 90% are counted in characters. `lengths` (vocab_size,) is the number of characters per token; None means 1. Both
-    are views of one copy in memory, or of the file itself if it is large and `tokens` maps it.
+    are views of one copy in memory, or of the file itself if it is large and `tokens` maps it; then they may be uint16.
     """
     n = train_length(len(tokens)) if lengths is None else train_tokens(tokens, lengths)
     if large_file(tokens):
@@ -35,6 +35,11 @@ def split(tokens: np.ndarray, lengths: np.ndarray | None = None) -> tuple[torch.
         # np.array copies a read-only memory-mapped file into memory
         data = torch.from_numpy(np.array(tokens)).to(torch.uint8 if tokens.dtype == np.uint8 else torch.int32)
     return data[:n], data[n:]
+
+
+def moved(data: torch.Tensor, device: str) -> torch.Tensor:
+    """Return ids (N,) from `split` on a device: uint16 as int32 off the CPU, because no GPU can index uint16."""
+    return data.to(device, torch.int32 if data.dtype is torch.uint16 and device != "cpu" else data.dtype)
 
 
 def large_file(tokens: np.ndarray) -> mmap.mmap | None:

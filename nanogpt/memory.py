@@ -43,7 +43,7 @@ def of_text(tokens: np.ndarray, device: Device) -> int:
     """Return how many bytes of the device a text's ids (N,) take: none on a CPU, where large ones stay on disk."""
     if device.type == "cpu":
         return 0
-    return tokens.size * (1 if tokens.dtype == np.uint8 else 4)  # as `split` in data.py stores them
+    return tokens.size * (1 if tokens.dtype == np.uint8 else 4)  # as `moved` in data.py stores them there
 
 
 def kept_per_token(model: ModelConfig, device: Device) -> int:

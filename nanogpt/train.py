@@ -17,7 +17,7 @@ import torch
 
 from . import corpus, memory
 from .config import TrainConfig
-from .data import AT_ONCE_ON_A_GPU, Data, forgetting, large_file, make_get_batch, pieces, split
+from .data import AT_ONCE_ON_A_GPU, Data, forgetting, large_file, make_get_batch, moved, pieces, split
 from .device import Device, pick_device, places, use
 from .evaluate import estimate_loss
 from .fastest import described, make_step
@@ -39,7 +39,7 @@ def load_data(corpus_id: str, tokenizer: Tokenizer, device: Device, name: str = 
     """Return a stored text, split and on the device. Raise NanoGPTError, with its `name`, if it is gone or damaged."""
     text, lengths = corpus.load(corpus_id, name), token_lengths(tokenizer)
     tokens = text.tokens()
-    train_data, val_data = (part.to(device.type) for part in split(tokens, lengths))
+    train_data, val_data = (moved(part, device.type) for part in split(tokens, lengths))
     # mean characters per token of the training set: what turns losses and speeds per token into ones per character
     per_token = train_length(text.characters) / len(train_data)
     mapped = large_file(tokens) if device.type == "cpu" else None

@@ -11,7 +11,7 @@ import torch
 
 from nanogpt import data as data_module
 from nanogpt.config import NanoGPTError
-from nanogpt.data import Shuffled, fitting_block_size, forgetting, get_batch, large_file, split, windows
+from nanogpt.data import Shuffled, fitting_block_size, forgetting, get_batch, large_file, moved, split, windows
 
 
 def seeded(seed=0):
@@ -53,6 +53,8 @@ def test_a_large_file_stays_on_disk_and_gives_the_same_batches(tmp_path, monkeyp
     assert not large_file(tokens)
     for view, copy in zip(views, copied):
         assert np.shares_memory(view.numpy(), mapped)
+        assert moved(view, "cpu") is view
+        assert moved(view, "meta").dtype == copy.dtype  # "meta" stands for a GPU, which can't index uint16
         assert torch.equal(view.long(), copy.long())
         for some, same in zip(windows(view, 64), windows(copy, 64), strict=True):
             assert torch.equal(some[1], same[1])

@@ -59,7 +59,7 @@ def eval_command(arguments: argparse.Namespace) -> int:
     import torch
 
     from .. import corpus
-    from ..data import scored_characters, split
+    from ..data import moved, scored_characters, split
     from ..device import pick_device
     from ..evaluate import MOST, estimate_loss
     from ..formats import load_model
@@ -74,7 +74,8 @@ def eval_command(arguments: argparse.Namespace) -> int:
         data = torch.from_numpy(ids.astype("int32")).to(device.type)  # (N,)
     else:
         tokens = corpus.load(settings["corpus"]["id"], settings["corpus"]["name"]).tokens()
-        data = split(tokens, token_lengths(tokenizer))[1].to(device.type)  # (N,): a GPU needn't hold the training set
+        val = split(tokens, token_lengths(tokenizer))[1]
+        data = moved(val, device.type)  # (N,): a GPU needn't hold the training set
     if len(data) < 2:
         raise NanoGPTError("Nothing to evaluate: the text has fewer than two characters that this model knows.")
     model, lengths = load_model(run.folder, device.type), torch.from_numpy(token_lengths(tokenizer)).to(device.type)
