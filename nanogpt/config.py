@@ -223,7 +223,9 @@ class TrainConfig(Config):
         0.03, "Muon's learning rate, for the weight matrices in the blocks.", 1e-6, 1.0, usual="0.02 to 0.05"
     )
     momentum: float = knob(0.95, "How much of its previous updates Muon keeps.", 0.0, 0.9999, usual="0.9 to 0.95")
-    warmup_iters: int = knob(100, "Steps in which the learning rate rises from 0.", 0, 100_000, usual="0 to 200")
+    warmup_iters: int = knob(
+        100, "Steps in which the learning rate rises from 0; at most 5% of a budget.", 0, 100_000, usual="0 to 200"
+    )
     weight_decay: float = knob(
         0.1,
         "Weight decay (regularization); -1 chooses it from the number of epochs.",

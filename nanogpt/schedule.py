@@ -9,16 +9,28 @@ from .config import ModelConfig, TrainConfig
 from .holdout import epochs
 from .model import count_parameters
 
+WARM_UP = 0.05  # of a time budget, after which warm-up ends: its steps may take most of a short one
+
 
 def get_lr(step: int, config: TrainConfig, share: float | None = None) -> float:
     """Return the learning rate at a step: linear warm-up, then cosine (as in nanoGPT) or linear decay to `min_lr`.
 
-    `share`, 0 to 1, is the fraction of a time budget used so far; runs without a budget go by the step instead.
+    `share`, 0 to 1, is the fraction of a time budget used so far; runs without a budget go by the step instead. With a
+    budget, the rate decays from the start, and warm-up lasts until the rising rate meets the falling one.
     """
+    if not config.budget or share is None:
+        if step < config.warmup_iters:
+            return config.learning_rate * (step + 1) / config.warmup_iters
+        return decayed((step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters), config)
+    rate = decayed(share, config)
     if step < config.warmup_iters:
-        return config.learning_rate * (step + 1) / config.warmup_iters
-    steps = (step - config.warmup_iters) / max(1, config.max_iters - config.warmup_iters)
-    gone = min(1.0, share if config.budget and share is not None else steps)  # 0 .. 1
+        rate = min(rate, config.learning_rate * max((step + 1) / config.warmup_iters, share / WARM_UP))
+    return rate
+
+
+def decayed(gone: float, config: TrainConfig) -> float:
+    """Return the learning rate after a fraction of the decay: `gone` is 0 at its start, and 1 or more after its end."""
+    gone = min(1.0, gone)
     left = 0.5 * (1 + math.cos(math.pi * gone)) if config.schedule == "cosine" else 1 - gone
     return config.min_lr + (config.learning_rate - config.min_lr) * left
 

@@ -89,6 +89,23 @@ def test_the_linear_schedule_is_a_line():
     assert [get_lr(step, line) for step in (0, 9, 10, 35, 60, 109, 110, 500)] == pytest.approx(expected, abs=1e-15)
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize(("steps", "warm"), [(110, 6), (400, 20), (40_000, 100)])
+def test_a_time_budget_s_warm_up_ends_after_a_twentieth_of_it_without_a_jump(schedule, steps, warm):
+    """In 110 steps, 100 of warm-up left a sixth of the learning rate for the others."""
+    config = TrainConfig(budget=3.0, warmup_iters=100, learning_rate=1e-3, min_lr=1e-4, schedule=schedule)
+    rates = [get_lr(step, config, step / steps) for step in range(steps + 1)]
+    top = max(range(steps), key=rates.__getitem__)
+    assert abs(top - warm) <= 1
+    assert rates[top] > 0.93e-3
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert max(a - b for a, b in zip(rates[top:], rates[top + 1 :])) < 2e-5
+    settled_rates = [get_lr(step, replace(config, warmup_iters=0), step / steps) for step in range(top, steps + 1)]
+    assert rates[top + 1 :] == settled_rates[1:]
+    assert rates[-1] == pytest.approx(1e-4)
+
+
 def test_muon_s_learning_rate_falls_in_proportion():
     config = TrainConfig(optimizer="muon", learning_rate=1e-2, matrix_lr=3e-2, momentum=0.9)
     adamw, muon = make_optimizers(a_model(layout="modern"), config)

@@ -35,7 +35,7 @@ def python(run: Run) -> str:
     The program trains for as many steps as the run. If the run had a time budget, these are the steps it got through,
     and the learning rate decays by step instead of by time.
     """
-    from ..schedule import settled  # here, because it imports torch
+    from ..schedule import WARM_UP, settled  # here, because it imports torch
 
     settings, model, history = run.settings(), read_config(run.folder), run.history()
     if unit(load_tokenizer(run.folder)) != "character":
@@ -49,7 +49,9 @@ def python(run: Run) -> str:
     train = settled(TrainConfig.of(settings["train"]), model, settings["corpus"]["characters"])
     if train.budget:
         length = _length(train, history, steps)
-        train = TrainConfig.of({**train.as_dict(), "budget": 0.0, "max_iters": length, "eval_interval": 0})
+        warmup = min(train.warmup_iters, round(WARM_UP * length))
+        by_step = dict(budget=0.0, max_iters=length, warmup_iters=warmup, eval_interval=0)
+        train = TrainConfig.of({**train.as_dict(), **by_step})
     tags = {train.optimizer, train.batches, "warmup" if train.warmup_iters else "steady", *_features(model.features)}
     tags |= {"clip"} if train.grad_clip else set()
     windows = _eval_windows(settings["corpus"]["characters"], model, train, history, _windows_used(run))

@@ -304,15 +304,17 @@ def test_a_run_that_has_learned_nothing_yet_has_no_program(text):
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_a_timed_run_takes_the_steps_it_came_to(text, schedule):
-    run = made(f"timed-{schedule}", text, budget=60.0, layout="modern", schedule=schedule)
+    run = made(f"timed-{schedule}", text, budget=60.0, layout="modern", schedule=schedule, warmup_iters=100)
     train = TrainConfig.of(run.settings()["train"])
     rate = lambda share: get_lr(1, train, share)
     run.log(step=437, seconds=59.5, tokens=1, val_loss=2.0, learning_rate=rate(0.999))
     source = code_export.python(run)
     assert "max_iters = 437 " in source
+    assert "warmup_iters = 22 " in source  # a twentieth, as in the run
     assert "last_step = max_iters\n" in source
     assert "It had a time budget" in source
     run.log(step=500, seconds=30.0, tokens=1, val_loss=2.1, learning_rate=rate(0.25))  # at a quarter of its budget
     source = code_export.python(run)
     assert "max_iters = 2000 " in source
+    assert "warmup_iters = 100 " in source
     assert "last_step = 500 " in source
