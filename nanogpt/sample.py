@@ -27,10 +27,6 @@ try:
     from .fast.rows import Rows
 except ImportError:
     Rows = None  # type: ignore[assignment, misc]
-try:
-    from .fast.cuda_decode import StaticDecoder
-except ImportError:
-    StaticDecoder = None  # type: ignore[assignment, misc]
 
 
 class LayerCache:
@@ -92,7 +88,11 @@ AnyDecoder: TypeAlias = Any  # Decoder, or one of fast/ with the same methods
 
 def decoder_for(model: GPT, texts: int, compiling: bool = True) -> AnyDecoder:
     """Return the fastest decoder for the model's device. Without `compiling`, avoid kernels that must be compiled."""
-    if model.device.type == "cuda" and StaticDecoder is not None:
+    if model.device.type == "cuda":
+        try:
+            from .fast.cuda_decode import StaticDecoder  # here, because it imports Triton, which takes over a second
+        except ImportError:
+            return Decoder(model, texts)
         return StaticDecoder(model, texts, kernels=compiling)
     if model.device.type == "cpu" and FastDecoder is not None:
         ready = model.ready or Ready(model)
@@ -104,7 +104,7 @@ def decoder_for(model: GPT, texts: int, compiling: bool = True) -> AnyDecoder:
 
 def is_static(decoder: AnyDecoder) -> bool:
     """Return True for a decoder on a GPU, which can draw several tokens at once."""
-    return StaticDecoder is not None and isinstance(decoder, StaticDecoder)
+    return hasattr(decoder, "draw")
 
 
 def keep_ready(model: GPT) -> GPT:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from judges import plainly_generated, probabilities
+from judges import probabilities
 
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
 from nanogpt.model import GPT
-from nanogpt.sample import generate, pick, stream
+from nanogpt.sample import Decoder, decoder_for, generate, pick, stream, stream_many
 from nanogpt.tokenizer import CharTokenizer
 
 T = 8
@@ -22,9 +24,13 @@ GREEDY, SEEDED = SampleConfig(temperature=0), SampleConfig(temperature=1.0, top_
 
 @pytest.fixture(scope="module", params=["classic", "modern"])
 def model(request) -> GPT:
+    return a_model(block_size=T, layout=request.param)
+
+
+def a_model(**settings) -> GPT:
+    """Return a small model whose weights are so large that every character of the context matters."""
     torch.manual_seed(0)
-    sizes = dict(block_size=T, n_layer=2, n_head=2, n_embd=16)
-    made = GPT(ModelConfig(vocab_size=TOKENIZER.vocab_size, layout=request.param, **sizes))
+    made = GPT(ModelConfig(vocab_size=TOKENIZER.vocab_size, n_layer=2, n_head=2, n_embd=16, **settings))
     with torch.no_grad():
         for p in made.parameters():
             p.add_(0.4 * torch.randn_like(p))
@@ -64,27 +70,42 @@ def test_the_lecture_s_loop_is_the_lecture_s(model):
 @pytest.mark.parametrize("length", [0, 5, T, 3 * T])
 def test_beyond_the_window_it_goes_on_from_the_newer_half(model, config, length):
     prompt = ("abcdefghij" * 3)[:length]
-    text = written(model, prompt, config, 5 * T)
-    assert len(text) == 5 * T
-    assert set(text) <= set(TOKENIZER.chars)
+    assert written(model, prompt, config, 5 * T) == uncached(model, prompt, config, 5 * T)
+
+
+def uncached(model, prompt, config, length):
+    """Return what is drawn without a cache, on the windows that the cache would hold."""
+    T = model.config.block_size
     rng, seen = np.random.default_rng(config.seed), TOKENIZER.encode(prompt or "\n")[-T:]
-    expected = []
-    for _ in range(5 * T):  # without a cache, on the window that the cache would hold
+    new = []
+    for _ in range(length):
         if len(seen) > T:
             seen = seen[-(T // 2) :]
         logits = model(torch.tensor([seen]))[0][0, -1].detach().numpy()
-        expected.append(pick(logits, config, rng))
-        seen.append(expected[-1])
-    assert text == TOKENIZER.decode(expected)
+        new.append(pick(logits, config, rng))
+        seen.append(new[-1])
+    return TOKENIZER.decode(new)
 
 
 @pytest.mark.parametrize("block_size", [2, 3, 5])
 def test_the_smallest_windows_go_on_as_well(block_size):
-    torch.manual_seed(0)
-    tiny = GPT(ModelConfig(vocab_size=11, block_size=block_size, n_layer=1, n_head=1, n_embd=4)).eval()
+    tiny = a_model(block_size=block_size)
     for length in (0, 1, block_size, 9):
-        assert len(plainly_generated(tiny, [1] * max(1, length), SampleConfig(length=20))) == 20
-        assert len(written(tiny, "a" * length, SEEDED, 20)) == 20
+        prompt, seeds = "abcdefghij"[:length], (SEEDED.seed, SEEDED.seed + 1)
+        config = SampleConfig.of({**SEEDED.as_dict(), "length": 20, "num_samples": 2})
+        expected = [uncached(tiny, prompt, SampleConfig.of({**SEEDED.as_dict(), "seed": seed}), 20) for seed in seeds]
+        assert written(tiny, prompt, SEEDED, 20) == expected[0]
+        for decoder in (None, Decoder(tiny, 2)):
+            both = zip(*stream_many(tiny, TOKENIZER, prompt, config, decoder))
+            assert ["".join(text) for text in both] == expected
+
+
+def test_on_a_gpu_its_decoder_is_chosen_and_without_its_file_the_plain_one(model, monkeypatch):
+    gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"), config=model.config, blocks=model.blocks)
+    monkeypatch.setattr("nanogpt.fast.cuda_decode.StaticDecoder", lambda *given, **more: (given, more))
+    assert decoder_for(gpu, 3, compiling=False) == ((gpu, 3), dict(kernels=False))
+    monkeypatch.setitem(sys.modules, "nanogpt.fast.cuda_decode", None)  # importing it raises ImportError
+    assert type(decoder_for(gpu, 3)) is Decoder
 
 
 def test_whoever_takes_a_character_is_not_in_inference_mode(model):
