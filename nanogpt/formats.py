@@ -102,7 +102,7 @@ def _nanochat(config: ModelConfig) -> dict[str, Any]:
         "num_key_value_heads": config.n_head,
         "hidden_act": "relu2",
         "attention_bias": False,
-        "attention_dropout": 0.0,
+        "attention_dropout": config.dropout,
         "dropout": config.dropout,  # our own key: transformers' class has dropout in attention only
         "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA},
         "rms_norm_eps": 1e-6,

@@ -2,8 +2,8 @@
 
 To be fast, it departs from `lecture.py` in four places: one `qkv` matrix computes all heads of a layer together,
 torch's fused attention replaces the lecture's four lines (kept as `attention_by_hand`, which the tests compare it
-with), attention has no dropout on a CPU, and sampling can pass a key-value cache through. And it follows GPT-2 in two:
-queries, keys and values have biases, and the weights start small (`init_weights`).
+with), attention has no dropout on a CPU or an Apple GPU, and sampling can pass a key-value cache through. And it
+follows GPT-2 in two: queries, keys and values have biases, and the weights start small (`init_weights`).
 
 Architectures differ only in the config's `features` (layout.py). `transformers` opens both named ones as they are
 saved: the classic layout as a GPT-2 with the lecture's ReLU; the modern one as a nanochat, with rotary positions, norms
@@ -86,7 +86,8 @@ class MultiHeadAttention(nn.Module):
             q, k = (F.rms_norm(z, (C // self.n_head,), eps=1e-6) for z in (q, k))
         if cache is not None:
             k, v = cache.extend(k, v)  # (B, nh, all so far, hs)
-        # Attention dropout only on a GPU: on a CPU it would leave torch's fused kernel and materialize (T, T) weights.
+        # Attention dropout only on an NVIDIA GPU: on a CPU it would leave torch's fused kernel and materialize (T, T)
+        # weights.
         p = self.dropout.p if self.training and x.is_cuda else 0.0
         mask = cache.mask if cache is not None else None
         out = self.attend(q, k, v, mask, p, is_causal=T > 1)  # (B, nh, T, hs)
@@ -179,11 +180,13 @@ class GPT(nn.Module):
         """Return logits (B, T, vocab_size) and the mean cross-entropy in nats per token, or None without targets.
 
         `idx` and `targets` are (B, T). `cache` is a list of one object per layer with `.length`, `.extend(k, v)` and
-        `.mask`, the attention mask for a single character (None if all keys count). It must be empty if T > 1.
+        `.mask`, the attention mask for a single character (None if all keys count). It must be empty if T > 1. With
+        those in the cache, there may be at most `block_size` tokens.
         """
         T = idx.shape[1]
         start = cache[0].length if cache else 0
         assert T == 1 or start == 0, "the cache must be empty unless T is 1"
+        assert start + T <= self.config.block_size, f"{start + T} tokens, but block_size is {self.config.block_size}"
         x, rotary = self.embed(idx, slice(start, start + T))  # (B, T, C), (2, T, hs / 2)
         for i, block in enumerate(self.blocks):
             x = block(x, cache[i] if cache else None, rotary)  # (B, T, C)

@@ -297,6 +297,13 @@ FOREIGN = {
 }  # fmt: skip
 
 
+def test_dropout_is_where_transformers_reads_it(folder, layout):
+    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for key in {"classic": ("resid_pdrop", "attn_pdrop"), "modern": ("attention_dropout",)}[layout]:
+        assert described[key] == 0.25
+    assert read_config(folder).dropout == 0.25
+
+
 @pytest.mark.parametrize("number", range(7))
 def test_a_model_whose_numbers_would_differ_is_called_foreign(folder, layout, number):
     everywhere = [dict(model_type="llama"), dict(model_type=[]), dict(model_type=None)]

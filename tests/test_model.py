@@ -190,6 +190,7 @@ def test_the_loss_is_the_mean_cross_entropy_written_out(config):
     p = torch.softmax(logits.double(), dim=-1)
     by_hand = -torch.stack([p[b, t, targets[b, t]].log() for b in range(3) for t in range(config.block_size)]).mean()
     assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
+    assert model.bfloat16()(idx, targets)[1].dtype is torch.float32  # bfloat16 has three digits, too few for a loss
     assert model(idx)[1] is None
 
 
@@ -245,6 +246,17 @@ def test_a_longer_piece_must_meet_an_empty_cache(config):
     model(idx[:, :3], cache=cache)
     with pytest.raises(AssertionError, match="the cache must be empty unless T is 1"):
         model(idx[:, 3:5], cache=cache)
+
+
+@shapes
+@torch.inference_mode()
+def test_more_tokens_than_the_context_are_refused(config):
+    model, idx, T = a_model(config), text_of(config, length=config.block_size + 1), config.block_size
+    cache = [LayerCache(T) for _ in model.blocks]
+    model(idx[:, :T], cache=cache)
+    for piece, full in ((idx, None), (idx[:, T:], cache)):
+        with pytest.raises(AssertionError, match=f"^{T + 1} tokens, but block_size is {T}"):
+            model(piece, cache=full)
 
 
 def test_parameters_are_counted_as_worked_out_by_hand():
