@@ -22,8 +22,9 @@ def estimate_loss(
 
     With `most`, use only that many windows, evenly spaced. `lengths` (vocab_size,), on the same device as the data, is
     the number of characters in each token; None means 1. `loss_of` returns the model's mean loss of a batch in nats per
-    token, if there is a faster way than its forward pass.
+    token, if there is a faster way than its forward pass. There is no dropout meanwhile.
     """
+    training = model.training
     model.eval()
     loss_of = loss_of or (lambda xb, yb: model(xb, yb)[1])
     nats, characters = 0.0, 0
@@ -31,5 +32,5 @@ def estimate_loss(
         with device.autocast():
             nats += float(loss_of(xb, yb)) * yb.numel()
         characters += yb.numel() if lengths is None else int(lengths[yb].sum())
-    model.train()
+    model.train(training)
     return nats / characters

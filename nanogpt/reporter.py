@@ -262,11 +262,12 @@ class Reporter:
 
 def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
     """Return a short sample, always from the same prompt and seed, so that evaluations can be compared."""
+    training = model.training
     model.eval()
     config = SampleConfig(length=300, temperature=0.8, seed=1337)
     decoder = decoder_for(model, 1, compiling=False)  # for such a short text, compiling takes longer than it saves
     text = "".join(stream(model, tokenizer, "", config, decoder))
-    model.train()
+    model.train(training)
     return text
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from .config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
-from .data import make_get_batch, split, windows
+from .data import make_get_batch, split
 from .device import Device
+from .evaluate import estimate_loss
 from .ladder import check_length, print_event
 from .layout import Layout
 from .model import GPT
@@ -123,13 +124,6 @@ def make_recipe(rung: Rung, max_iters: int | None = None, seed: int = 1337) -> T
 # ---- Training a rung -------------------------------------------------------------------------------------------------
 
 
-@torch.inference_mode()
-def mean_loss(model: GPT, data: torch.Tensor, most: int | None = None) -> float:
-    """Return the mean loss in nats per character over all adjacent windows, or over `most` evenly spaced ones."""
-    losses = [(model(xb, yb)[1].item(), yb.numel()) for xb, yb in windows(data, model.config.block_size, most)]
-    return sum(loss * n for loss, n in losses) / sum(n for _, n in losses)
-
-
 def train_rung(
     text: str, rung: Rung, device: Device, seed: int = 1337, max_iters: int | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -152,7 +146,7 @@ def train_rung(
     for step in range(config.max_iters + 1):
         last = step == config.max_iters
         if step % config.eval_interval == 0 or last:
-            train_loss, val_loss = mean_loss(model, train, 200), mean_loss(model, val, 200)
+            train_loss, val_loss = (estimate_loss(model, part, device, 200) for part in (train, val))
             event = {"stage": rung.number, "step": step, "train_loss": train_loss, "val_loss": val_loss}
             if last:
                 break
@@ -160,7 +154,7 @@ def train_rung(
         xb, yb = get_batch(step)  # (B, T), (B, T)
         take_step(xb, yb, get_lr(step, config))
 
-    event["val_loss"] = mean_loss(model, val)
+    event["val_loss"] = estimate_loss(model, val, device)
     event["seconds"] = time.perf_counter() - start
     event["parameters"] = model.count_parameters()
     ids = generate(model, [0], SampleConfig(length=300, temperature=1.0, seed=seed))

@@ -17,6 +17,7 @@ from nanogpt.cli.main import main
 from nanogpt.config import ModelConfig, NanoGPTError
 from nanogpt.data import Shuffled, get_batch
 from nanogpt.device import pick_device
+from nanogpt.evaluate import estimate_loss
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.lecture import STAGES, read
 from nanogpt.model import GPT, MultiHeadAttention, RMSNorm, attention_by_hand, rotate
@@ -29,7 +30,6 @@ from nanogpt.rungs import (
     make_layout,
     make_model,
     make_recipe,
-    mean_loss,
     print_rungs,
     train_rung,
 )
@@ -101,7 +101,7 @@ def by_hand(text: str, rung: Rung, model: GPT, take_step, shuffled: bool = False
     for step in range(rung.max_iters):
         random = get_batch(data["train"], rung.block_size, rung.batch_size, generator)
         take_step(*(passes(step) if shuffled else random), step)
-    return mean_loss(model, data["val"])
+    return estimate_loss(model, data["val"], pick_device("cpu"))
 
 
 def test_the_first_rung_is_the_lecture_s_loop(tiny_text):

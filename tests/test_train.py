@@ -23,7 +23,7 @@ from conftest import steady_clock
 from safetensors.torch import load, save
 
 from nanogpt import corpus, disk, memory, runs
-from nanogpt.config import NanoGPTError, TrainConfig
+from nanogpt.config import ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.data import split
 from nanogpt.device import Device, pick_device
 from nanogpt.evaluate import estimate_loss
@@ -31,13 +31,13 @@ from nanogpt.formats import load_model, read_config
 from nanogpt.launch import local, prepare
 from nanogpt.launch.trainer import main
 from nanogpt.model import GPT
-from nanogpt.reporter import CLEARLY_WORSE, Reporter
+from nanogpt.reporter import CLEARLY_WORSE, Reporter, write_sample
 from nanogpt.runs import Run, kept_step, read_jsonl, snapshots
 from nanogpt.runs.checkpoint import Progress, load_state, save_state
 from nanogpt.schedule import get_lr, settled
 from nanogpt.step import Step
 from nanogpt.timetable import Timetable
-from nanogpt.tokenizer import load_tokenizer
+from nanogpt.tokenizer import CharTokenizer, load_tokenizer
 from nanogpt.train import load_data, load_kernels, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -704,6 +704,16 @@ def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
     assert some != whole
     assert estimate_loss(model, held_out, device, 8) == some
     assert estimate_loss(model, held_out, device, 10_000) == whole
+
+
+def test_after_an_evaluation_and_a_sample_dropout_is_as_it_was():
+    model = GPT(ModelConfig(vocab_size=5, block_size=8, n_layer=1, n_head=1, n_embd=8, dropout=0.5))
+    for training in (True, False):
+        model.train(training)
+        estimate_loss(model, torch.arange(20) % 5, pick_device("cpu"))
+        assert model.training is training
+        write_sample(model, CharTokenizer("\nabcd"))
+        assert all(part.training is training for part in model.modules())
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------
