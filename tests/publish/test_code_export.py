@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import home_for_all, steady_clock
 from safetensors.numpy import save_file
 
@@ -241,6 +242,16 @@ def test_the_program_reads_well(text):
         assert "loss of 2.0000 in 3 minutes." in source
         assert ("muon" in source) == (optimizer == "muon")
         assert ("grad_clip" in source) == (clip > 0)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_on_a_gpu_the_program_computes_in_bfloat16_only_if_that_is_not_emulated(text, monkeypatch, native):
+    run = made(f"bfloat16-{native}".lower(), text, layout="modern")
+    run.log(step=60, seconds=1.0, tokens=1, val_loss=2.0)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    found = dict(torch=torch, device="cuda")
+    exec("\n".join(re.findall(r"^(?:use_)?bf16 = .*", code_export.python(run), re.M)), found)
+    assert found["bf16"] is found["use_bf16"] is native
 
 
 def test_nothing_from_a_run_s_files_becomes_code(text, tmp_path, monkeypatch, capsys):
