@@ -9,11 +9,13 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..config import NanoGPTError
 from .encoding import codec_of, is_utf8, label
-from .guess import confident, guess
+from .guess import JAPANESE, LATIN, confident, guess, is_japanese
+from .japanese import put_back, set_aside, text_of
 from .wide import START, parts_of, unmarked_utf16
 
 BOMS = {  # UTF-32-LE first: its mark starts with that of UTF-16-LE
@@ -69,7 +71,7 @@ class Decoded:
     broken: int = 0
     cut: bool = False  # the file ended in the middle of a character, which was left out
     headless: bool = False  # it began in the middle of one
-    others: int = 0  # lines in another encoding than `codec`
+    others: int = 0  # lines in another encoding than `codec`, if one of the two is UTF-8
     other: str = ""  # that encoding
     parts: tuple[str, ...] = ()  # the labels of its encodings, if files of different kinds were joined in it
 
@@ -102,7 +104,9 @@ def _of_one_kind(data: bytes, name: str, encoding: str | None, earlier: str | No
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
-    decoded = _decoded(data, codec) if codec else _undeclared(data)
+    read = _decoded if encoding else _likely
+    alone = codec if wide or codec == "iso2022-jp" else None  # no mail could be told from these
+    decoded = read(data, alone) if alone else _around_mail(data, codec, read)
     if decoded is None:
         raise NotText(
             f"{name} can't be read as {label(str(codec))}. Choose another encoding, or save the file as UTF-8."
@@ -110,6 +114,16 @@ def _of_one_kind(data: bytes, name: str, encoding: str | None, earlier: str | No
     if wide:
         refuse_binary(decoded.text.encode("utf-8"), name)
     return decoded
+
+
+def _around_mail(data: bytes, codec: str | None, read: Callable[[bytes, str], Decoded | None]) -> Decoded | None:
+    """Decode the ISO-2022-JP in the bytes as that, and `read` the rest with the codec, if it is known."""
+    rest, mail = set_aside(data)
+    decoded = read(rest, codec) if codec else _undeclared(rest)
+    if decoded is None or not mail:
+        return decoded
+    parts = (label(decoded.codec), label("iso2022-jp"))
+    return dataclasses.replace(decoded, text=put_back(decoded.text, mail), parts=parts)
 
 
 def _together(parts: list[Decoded]) -> Decoded:
@@ -169,7 +183,6 @@ def certain(data: bytes) -> str | None:
             return codec
     if codec := unmarked_utf16(data):
         return codec
-    # ISO-2022-JP, from old Japanese e-mail, is all ASCII bytes and switches alphabets with these sequences
     if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data):
         return "iso2022-jp"
     return "utf-8" if is_utf8(data) else None
@@ -196,7 +209,7 @@ def _decoded(data: bytes, codec: str) -> Decoded | None:
         whole = _decoded(data[:-cut], codec)
         return whole and dataclasses.replace(whole, cut=True)
     try:
-        return Decoded(data.decode(codec), codec)
+        return Decoded(text_of(data, codec), codec)
     except UnicodeDecodeError as error:
         _, broken, good = _with_broken(data[error.start : error.start + 10_000], codec)
         if broken > max(20, good):  # the wrong encoding; decoding all of a large file would take a second
@@ -207,7 +220,7 @@ def _decoded(data: bytes, codec: str) -> Decoded | None:
 
 def _with_broken(data: bytes, codec: str) -> tuple[str, int, int]:
     """Return the text with � for invalid bytes, the number of these, and the number of valid non-ASCII characters."""
-    text = data.decode(codec, "replace")
+    text = text_of(data, codec, "replace")
     broken = text.count("\ufffd") - (data.count(b"\xef\xbf\xbd") if codec == "utf-8" else 0)
     return text, broken, len(text) - len(text.encode("ascii", "ignore")) - broken
 
@@ -215,29 +228,34 @@ def _with_broken(data: bytes, codec: str) -> tuple[str, int, int]:
 def _mixed(data: bytes) -> Decoded | None:
     """Decode UTF-8 that has some lines in an older encoding, as when files from two sources were joined.
 
-    Return None if there are no such lines, more of them than of the others, or no encoding that clearly fits them. A
-    line with both valid and invalid UTF-8 is damaged, not in another encoding.
+    Return None if there are no such lines, more of them than of the others, or no encoding that clearly fits them.
     """
     lines = data.splitlines(keepends=True)
     odd = _odd_lines(lines)
-    other = confident(b"".join(lines[i] for i in odd)) if odd else ""
+    other = _encoding_of([lines[i] for i in odd]) if odd else ""
     if not other:
         return None
     try:
-        fixed = {i: lines[i].decode(other) for i in odd}
+        fixed = {i: text_of(lines[i], other) for i in odd}
     except UnicodeDecodeError:
         return None
     text = "".join(fixed.get(i) or line.decode("utf-8", "replace") for i, line in enumerate(lines))
     return Decoded(text, "utf-8", broken=int(_is_cut(lines[-1])), others=len(odd), other=label(other))
 
 
+def _encoding_of(odd: list[bytes]) -> str:
+    """Return the encoding of lines that aren't UTF-8, or "" if none clearly fits them, or one of them is damaged."""
+    codec = confident(b"".join(odd))
+    return "" if codec in LATIN and any(_is_damaged(line, 0) for line in odd) else codec
+
+
 def _odd_lines(lines: list[bytes]) -> list[int]:
-    """Return the places of the lines that aren't UTF-8, or nothing if they outnumber the others or one is damaged."""
+    """Return the places of the lines that aren't UTF-8, or nothing if they outnumber the others or are damaged."""
     odd = [i for i, line in enumerate(lines) if not is_utf8(line)]
     if odd and odd[-1] == len(lines) - 1 and _is_cut(lines[-1]):
         odd.pop()
     letters = sum(not line.isascii() for line in lines) - len(odd)
-    return [] if len(odd) > letters or any(_is_damaged(lines[i]) for i in odd) else odd
+    return [] if len(odd) > letters or _is_damaged(b"".join(lines[i] for i in odd), 1) else odd
 
 
 def _is_cut(line: bytes) -> bool:
@@ -249,12 +267,37 @@ def _is_cut(line: bytes) -> bool:
     return False
 
 
-def _is_damaged(line: bytes) -> bool:
-    """Return True if a line has valid UTF-8 letters next to invalid bytes."""
-    return not line.decode("utf-8", "ignore").isascii()
+def _is_damaged(data: bytes, most: int) -> bool:
+    """Return True if data that isn't UTF-8 has more than `most` valid UTF-8 letters for each invalid byte.
+
+    In Latin script, a line in another encoding has none; in others, up to half of its pairs of bytes may be valid.
+    """
+    _, broken, good = _with_broken(data, "utf-8")
+    return good > most * broken
 
 
 def _guessed(data: bytes) -> Decoded:
     """Decode the bytes in the most likely encoding that accepts them, or in Latin-1, which accepts everything."""
-    fitting = (found for codec in (guess(data), "cp1252") if (found := _decoded(data, codec)))
+    odd = b"".join(line for line in data.splitlines(keepends=True) if not is_utf8(line))
+    fitting = (found for codec in (guess(odd), "cp1252") if (found := _likely(data, codec)))
     return dataclasses.replace(next(fitting, Decoded(data.decode("latin-1"), "latin-1")), guessed=True)
+
+
+def _likely(data: bytes, codec: str) -> Decoded | None:
+    """Decode the bytes with a codec that was guessed. In Japanese, some lines may be UTF-8, as in joined files."""
+    lines = data.splitlines(keepends=True) if codec in JAPANESE else []
+    new = _eastern_utf8(lines)
+    if not is_japanese("".join(new.values())):
+        return _decoded(data, codec)
+    old = _decoded(b"".join(line for i, line in enumerate(lines) if i not in new), codec)
+    text = "".join(new.get(i) or text_of(line, codec, "replace") for i, line in enumerate(lines))
+    return old and dataclasses.replace(old, text=text, others=len(new), other=label("utf-8"))
+
+
+def _eastern_utf8(lines: list[bytes]) -> dict[int, str]:
+    """Return the texts of the lines that are UTF-8, by their places, without those that have only other letters.
+
+    Half-width kana in Shift-JIS may happen to be UTF-8, but for Latin letters.
+    """
+    found = {i: line.decode("utf-8") for i, line in enumerate(lines) if not line.isascii() and is_utf8(line)}
+    return {i: text for i, text in found.items() if max(text) >= "\u3000"}

@@ -7,6 +7,7 @@ charset-normalizer.
 from __future__ import annotations
 
 from .encoding import ENCODINGS, codec_of
+from .japanese import text_of
 
 # The non-ASCII letters of languages in Latin script. Western languages share their encodings. If two encodings fit
 # equally well, the first in LATIN wins: Windows-1252 is by far the most common.
@@ -44,6 +45,7 @@ SAMPLE_LINES = 5_000
 CLEAR = 0.8  # a fit above which there is no doubt
 INSIDE = frozenset("’–—…")  # marks that may also occur between letters
 MARKS = INSIDE | frozenset("‘‚“”„«»‹›°€£§•©®™½¼±×†‡¶")
+JAPANESE = ("cp932", "euc-jp")
 OTHERS = [codec for codec in ENCODINGS if codec not in LATIN and not codec.startswith(("utf", "latin-1", "iso2022"))]
 
 
@@ -66,8 +68,8 @@ def guess(data: bytes) -> str:
     """Return the most likely of ENCODINGS for bytes that are not Unicode."""
     lines = [line for line in data.splitlines() if not line.isascii()][:SAMPLE_LINES]  # ASCII lines tell us nothing
     sample = b"\n".join(lines[:: len(lines) // 100 + 1])[:10_000]
-    for codec in ("cp932", "euc-jp"):
-        if _is_japanese(sample.decode(codec, "replace")):
+    for codec in JAPANESE:
+        if is_japanese(text_of(sample, codec, "replace")):
             return codec
     fits = _latin_fits(sample)
     likeliest = max(fits, key=fits.__getitem__)  # on a tie, the first
@@ -76,7 +78,7 @@ def guess(data: bytes) -> str:
     return _other_script(lines) or (likeliest if fits[likeliest] > 0.4 else "cp1252")
 
 
-def _is_japanese(text: str) -> bool:
+def is_japanese(text: str) -> bool:
     """Return True if a fifth of the non-ASCII characters are hiragana, as in no other language."""
     kana = [ch for ch in text if not ch.isascii()]
     hiragana = sum("ぁ" <= ch <= "ん" for ch in kana)

@@ -266,6 +266,7 @@ def joined(one: Decoded, other: Decoded) -> Decoded:
         cut=other.cut,
         others=one.others + other.others,
         other=one.other or other.other,
+        parts=tuple(dict.fromkeys((*one.parts, *other.parts))),
     )
 
 
@@ -299,4 +300,5 @@ def notes_on_encodings(name: str, decoded: Decoded) -> Iterator[str]:
         yield f"{name} was read as {decoded.encoding}."
     if decoded.others:
         s = "" if decoded.others == 1 else "s"
-        yield f"{name} is UTF-8, except for {decoded.others:,} line{s}, which we read as {decoded.other}."
+        main = decoded.codec if decoded.other == label("utf-8") else "utf-8"
+        yield f"{name} is {label(main)}, except for {decoded.others:,} line{s}, which we read as {decoded.other}."
