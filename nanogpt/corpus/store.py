@@ -3,7 +3,7 @@
     corpora/<id: 16 hex digits of the text's SHA-256, or of its hash with the owner for a visitor's copy>/
         text.txt       the text in UTF-8, line endings unchanged
         tokens.npy     its token ids, read through a memory map
-        corpus.json    name, source, encoding, clean-ups and characters
+        corpus.json    name, source, encoding, guesses, clean-ups and characters
         report.json    the report on it, if the text is large
 
 A folder is written under a temporary name and renamed when it is complete.
@@ -56,6 +56,7 @@ class Corpus:
     chars: str
     owner: str | None = None  # the visitor of a public server who owns this copy
     large: bool = False  # too long to be in memory, so it was stored piece by piece and has a report.json
+    guesses: tuple[str, ...] = ()  # what there was to say about the files when they were read; earlier versions lack it
     reading: Reading | None = field(default=None, compare=False, repr=False)  # set by `add`; not stored
 
     @property
@@ -98,13 +99,15 @@ class Corpus:
     @property
     def notes(self) -> tuple[str, ...]:
         """The guesses and clean-ups made when the text was read, one sentence each."""
-        return (*self.reading.notes, *self.reading.done) if self.reading else self.repairs
+        return (*self.reading.notes, *self.reading.done) if self.reading else (*self.guesses, *self.repairs)
 
     def report(self) -> Report:
         """Return a report on the text, including the guesses and clean-ups made when it was read."""
         if self.large:
             return _report_in(self.folder)
-        return self.reading.report() if self.reading else Report.of(self.text(), self.encoding, repairs=self.repairs)
+        if self.reading:
+            return self.reading.report()
+        return Report.of(self.text(), self.encoding, self.guesses, self.repairs)
 
 
 def id_of(sha256: str, owner: str | None = None) -> str:
@@ -126,7 +129,8 @@ def keep(reading: Reading, name: str = "", owner: str | None = None) -> Corpus:
     except NanoGPTError:
         created = datetime.now(UTC).isoformat()
         about = (created, reading.source, reading.encoding, reading.done)
-        stored = _store(Corpus(id, title, sha256, len(reading.text), *about, chars="", owner=owner), reading.text, data)
+        new = Corpus(id, title, sha256, len(reading.text), *about, chars="", owner=owner, guesses=reading.notes)
+        stored = _store(new, reading.text, data)
     return dataclasses.replace(titled(stored, title), reading=reading)
 
 
@@ -177,7 +181,8 @@ def load(id: str, name: str = "") -> Corpus:
     folder, called = corpora() / checked_id(id), name or id
     try:
         about: dict[str, Any] = disk.from_json(disk.read(folder / "corpus.json"))
-        found = Corpus(id=id, **{**about, "repairs": tuple(about["repairs"])})
+        lists = {key: tuple(about.get(key, ())) for key in ("repairs", "guesses")}
+        found = Corpus(id=id, **{**about, **lists})
         whole = _is_whole(found)
     except FileNotFoundError:
         raise missing(id, name) from None

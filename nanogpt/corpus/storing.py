@@ -68,6 +68,7 @@ def _adding_large(pieces: Pieces, size: int, name: str, owner: str | None) -> Ge
             stored = Corpus(
                 id, title, written.sha256, sum(written.counts.values()), datetime.now(UTC).isoformat(), reading.source,
                 reading.encoding, reading.done, chars="".join(written.counts), owner=owner, large=True,
+                guesses=reading.notes,
             )  # fmt: skip
             tokens = write_tokens(folder / "tokens.npy", folder / "text.txt", stored.tokenizer(), stored.characters)
             yield from scaled(tokens, READING, 1)

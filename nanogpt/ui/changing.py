@@ -98,10 +98,18 @@ def build(
             return {note: told(explain(error), "failed")}
         return {note: told(done), new: "", **updates}
 
+    def confirm(*inputs):
+        if inputs[-1] is None:  # the server was restarted after the question
+            again = f"Click Delete {what} again."
+            return {
+                note: told(f"Nothing was deleted, because the server no longer knows this question. {again}", "failed")
+            }
+        return change(delete, *inputs)
+
     changed = [note, new, *outputs]
     gr.on([rename_button.click, new.submit], lambda *a: change(rename, *a), [*beside, chosen, new], changed, **QUIET)
     delete_button.click(pose, chosen, [sure.ask, sure.group, asked, note], **QUIET)
-    gone = sure.yes.click(lambda *a: change(delete, *a), [*beside, asked], changed, **QUIET)
+    gone = sure.yes.click(confirm, [*beside, asked], changed, **QUIET)
     gone.then(None, None, sure.group, js=CLOSE)
     left = sure.no.click(None, None, sure.group, js=CLOSE)
     chosen.change(None, None, sure.group, js=CLOSE)

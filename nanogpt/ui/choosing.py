@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Given:
     name: str  # of the field of its records that is read, "" for all of the file
     added: str | None  # the id of the text stored from it, if that text is new
     others: frozenset[str] = frozenset()  # the ids of the texts that were stored before it was given
+    encoding: str = ""  # that was chosen for it, "" to detect it
+    ticked: dict[str, bool] = field(default_factory=dict)  # the clean-ups that were offered so far, by their keys
 
 
 @dataclass(frozen=True)
@@ -81,28 +83,41 @@ def choose_new(
     """Add and choose a pasted text (str), one that was pasted before (Path), files (paths) or a folder. Yield how much
     of a large one is done, from 0 to 1.
 
-    `keep` names the repairs to apply; None means the defaults. `name` is that of a field to read instead of all.
-    `earlier` is the same source as it was read before; the text stored from it is deleted, unless a run was trained on
-    it. A browser may ask twice for the same reading, so whether a text is new doesn't depend on what is stored by now.
+    `keep` names the repairs to apply; None means those applied earlier, and the defaults of others. `name` is that of a
+    field to read instead of all. `earlier` is the same source as it was read before; the text stored from it gives the
+    new one its name, and is deleted, unless a run was trained on it. A browser may ask twice for the same reading, so
+    whether a text is new doesn't depend on what is stored by now.
     """
     if isinstance(source, Folder):
         source = [str(gathered(source))]
-    others = earlier.others if earlier else frozenset(one.id for one in visitor().texts())
-    how: dict[str, Any] = dict(encoding=encoding, field=name or None, **repairs_for(keep))
-    added = yield from visitor().adding_text(contents(source), **how)
+    earlier = earlier or Given([], "", None, frozenset(one.id for one in visitor().texts()))
+    how: dict[str, Any] = dict(encoding=encoding, field=name or None, **repairs_for(keep, earlier.ticked))
+    added = yield from adding(contents(source), earlier, how)
     forget_earlier(earlier, added.id)
     kept = set_aside(source) if isinstance(source, str) else source
-    given = Given(kept, name, None if added.id in others else added.id, others)
+    repairs = repairs_of(added)
+    ticked = earlier.ticked | {one.key: one.applied for one in repairs}
+    new = None if added.id in earlier.others else added.id
+    given = Given(kept, name, new, earlier.others, encoding or "", ticked)
     fields = fields_of(source)
-    repairs = added.reading.repairs if added.reading else ()
     report = shown(added.name, added.report(), [] if name else fields, repairs)
     return Choice(added.id, report, *offered(added), given, fields)
 
 
-def repairs_for(keep: list[str] | None) -> dict[str, Any]:
-    """Return which repairs to decline and to accept, so that those in `keep` are applied; None means the defaults."""
-    declined = [] if keep is None else [key for key in corpus.REPAIRS if key not in keep]
-    return dict(decline=declined, accept=keep or ())
+def adding(source: str | list[str], earlier: Given, how: dict[str, Any]) -> Generator[float, None, corpus.Corpus]:
+    """Add a text under the name that the one of an earlier reading has by now. Yield how much is done."""
+    names = {one.id: one.name for one in visitor().texts()}
+    added = yield from visitor().adding_text(source, names.get(earlier.added or "", ""), **how)
+    if earlier.added in (None, *names) or added.id not in names:
+        return added
+    # asked twice: the first answer has replaced the earlier text, and has its name
+    return replace(visitor().rename_text(added.id, names[added.id]), reading=added.reading)
+
+
+def repairs_for(keep: list[str] | None, ticked: dict[str, bool]) -> dict[str, Any]:
+    """Return which repairs to decline and to accept, so that those in `keep` are applied; None means those `ticked`."""
+    wanted = ticked if keep is None else {key: key in keep for key in corpus.REPAIRS}
+    return dict(decline=[key for key, on in wanted.items() if not on], accept=[key for key, on in wanted.items() if on])
 
 
 def fields_of(source: str | Path | list[str]) -> list[str]:
@@ -157,15 +172,20 @@ def contents(source: str | Path | list[str]) -> str | list[str]:
         raise NanoGPTError("The pasted text is no longer kept. Paste it again.") from None
 
 
+def repairs_of(added: corpus.Corpus) -> Sequence[corpus.Repaired]:
+    """Return the clean-ups that found something when a text was read just now."""
+    return added.reading.repairs if added.reading else ()
+
+
 def offered(added: corpus.Corpus) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the clean-ups that apply to a text, as (label, key), and the keys of those that were applied."""
-    repairs = added.reading.repairs if added.reading else ()
+    repairs = repairs_of(added)
     return [(one.label, one.key) for one in repairs], [one.key for one in repairs if one.applied]
 
 
-def forget_earlier(earlier: Given | None, corpus_id: str) -> None:
+def forget_earlier(earlier: Given, corpus_id: str) -> None:
     """Delete the text of an earlier reading, unless the new one gave the same."""
-    if earlier and earlier.added and earlier.added != corpus_id:
+    if earlier.added and earlier.added != corpus_id:
         forget(earlier.added)
 
 

@@ -62,9 +62,18 @@ def rows_of(run: Run) -> list[dict]:
 def differences(runs: list[Run]) -> dict[str, Any]:
     """Return a table for plain_table.js with a row per setting in which the runs differ, or a sentence if none does."""
     each = [described(run) for run in runs]
+    for one, text in zip(each, told_apart([one["Text"] for one in each], runs)):
+        one["Text"] = text
     rows = [[key, *(str(one[key]) for one in each)] for key in each[0] if len({one[key] for one in each}) > 1]
     head = ["Setting", *(run.name for run in runs)]
     return dict(head=head, rows=rows, said="" if rows else SAME)
+
+
+def told_apart(texts: list[str], runs: list[Run]) -> list[str]:
+    """Return what the texts of runs are called, with the start of the hash where others are called the same."""
+    hashes = [str(run.settings()["corpus"].get("sha256", ""))[:8] for run in runs]
+    same = lambda text: {one for one, other in zip(hashes, texts) if other == text}
+    return [f"{text}, SHA-256 {one}…" if len(same(text)) > 1 else text for one, text in zip(hashes, texts)]
 
 
 def results(runs: list[Run]) -> dict[str, Any]:

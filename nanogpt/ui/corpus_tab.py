@@ -20,8 +20,10 @@ from .parts import QUIET, READING, Parts
 from .visit import visitor
 
 DEFAULT = "python-reference"
+OPTIONS = ("reading", "repairs", "field", "given")  # the parts that read an upload again, and what they need for it
 DETECT = "Detect automatically"
 ALL = "All of the file"
+NOT_KEPT = "What you uploaded or pasted is no longer kept, so it can't be read again. Upload or paste it again."
 STOPPED = "Reading was stopped, and nothing was stored."
 PAUSE = 0.2  # seconds between two updates of the bar
 
@@ -241,7 +243,8 @@ def after_change(in_use: str | None, changed: str) -> dict[str, Any]:
     if in_use != changed:
         return dict(stored=stored_choices(in_use))
     if changed in [id for _, id in text_panel.choices()]:
-        return attempt(choose_stored, changed)
+        updates = attempt(choose_stored, changed)
+        return {key: value for key, value in updates.items() if key not in OPTIONS}  # it can still be read again
     return attempt(choose_builtin, DEFAULT)
 
 
@@ -281,11 +284,13 @@ def take_again(
     now: str | None, given: Given | None, codec: str, keep: list[str] | None = None, field: str | None = None
 ) -> Iterator[dict[str, Any]]:
     """Read the last upload or paste again, with another encoding, other repairs or another field."""
-    if given is None:
-        yield dict(given=gr.skip())
-    else:
-        name = given.name if field is None else field
-        yield from attempt_new(given.source, codec or None, keep, given, name, now=now)
+    if given is None:  # the server was restarted
+        yield unchanged(refused(NOT_KEPT), now) | dict(reading=gr.Accordion(visible=False))
+        return
+    name = given.name if field is None else field
+    for updates in attempt_new(given.source, codec or None, keep, given, name, now=now):
+        was_refused = "report" in updates and "corpus_id" not in updates  # so the choices before that still hold
+        yield updates | dict(encoding=given.encoding, field=given.name) if was_refused else updates
 
 
 def refused(sentence: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -29,7 +30,11 @@ def texts() -> list[corpus.Corpus]:
 
 def table() -> list[list[str]]:
     """Return a row per text: name, characters, size, date."""
-    return [[one.name, f"{one.characters:,}", size(corpus.size_on_disk(one)), day(one.created)] for one in texts()]
+    mine = texts()
+    return [
+        [name, f"{one.characters:,}", size(corpus.size_on_disk(one)), day(one.created)]
+        for one, name in zip(mine, labels(mine))
+    ]
 
 
 def day(time: str) -> str:
@@ -39,7 +44,20 @@ def day(time: str) -> str:
 
 def choices() -> list[tuple[str, str]]:
     """Return (label, id) of every text."""
-    return [(f"{one.name} ({one.characters:,})", one.id) for one in texts()]
+    mine = texts()
+    return [(f"{name} ({one.characters:,})", one.id) for one, name in zip(mine, labels(mine))]
+
+
+def labels(mine: list[corpus.Corpus]) -> list[str]:
+    """Return what texts are called: those of the same name and length by their encodings, too, or also their times."""
+    found = [one.name for one in mine]
+    when = lambda one: f"{datetime.fromisoformat(one.created).astimezone():%Y-%m-%d %H:%M:%S}"
+    for more in (lambda one: one.encoding, when):
+        same = Counter((label, one.characters) for label, one in zip(found, mine))
+        found = [
+            f"{label}, {more(one)}" if same[label, one.characters] > 1 else label for label, one in zip(found, mine)
+        ]
+    return found
 
 
 def in_words(names: list[str]) -> str:

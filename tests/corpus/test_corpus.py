@@ -705,7 +705,8 @@ def test_one_call_takes_a_text_in_and_tells_all_about_it(home):
     later = corpus.load(kept.id)
     assert later == kept
     assert later.reading is None
-    assert later.notes == kept.repairs  # repairs are stored with the text
+    assert later.notes == (*later.report().notes, *kept.repairs)  # stored with the text, as it was first added
+    assert later.notes[0].startswith("text is not UTF-8. Our best guess is Cyrillic")
     with pytest.raises(NanoGPTError, match="is a PDF"):
         corpus.add(b"%PDF-1.7" + data)
 

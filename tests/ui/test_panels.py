@@ -707,6 +707,59 @@ def test_a_text_that_was_here_before_or_has_a_run_is_kept(home, tmp_path):
     assert {one.id for one in corpus.listed()} == {here.id, given.added, last.added or here.id}
 
 
+def test_a_text_read_again_keeps_its_new_name_and_what_was_ticked(home, tmp_path):
+    path = tmp_path / "menu.txt"
+    path.write_bytes("Das süße Brötchen\u00ad kostet viel.\r\n".encode("cp1252") * 80)
+    shown = last_of(corpus_tab.take_new(None, [str(path)]))
+    given = last_of(corpus_tab.take_again(None, shown["given"], "", []))["given"]
+    text_panel.rename(given.added, "Oma")
+    assert not {"given", "reading", "repairs"} & corpus_tab.after_change(given.added, given.added).keys()
+    for _ in range(2):  # as a browser may
+        again = last_of(corpus_tab.take_again(None, given, "cp1251"))
+        [stored] = corpus.listed()
+        assert (stored.name, stored.id, again["report"]["title"]) == ("Oma", again["given"].added, "Oma")
+    assert stored.id != given.added
+    assert "\r" in stored.text()  # the clean-up of line endings is still off
+
+
+def test_a_refused_encoding_is_not_the_chosen_one(home, tmp_path):
+    path = tmp_path / "menu.txt"
+    path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
+    given = last_of(corpus_tab.take_new(None, [str(path)]))["given"]
+    given = last_of(corpus_tab.take_again(None, given, "latin-1"))["given"]
+    refused = last_of(corpus_tab.take_again(None, given, "utf-8"))
+    assert (refused["encoding"], refused["field"]) == ("latin-1", "")
+    assert "can't be read" in refused["report"]["notes"][0]["text"]
+
+
+def test_what_a_restarted_server_has_forgotten_is_said():
+    [updates] = corpus_tab.take_again(None, None, "cp1252")
+    assert updates["report"]["notes"][0]["text"] == corpus_tab.NOT_KEPT
+    assert updates["reading"].visible is False
+    with gr.Blocks() as demo:
+        changing.build("text", gr.Dropdown(), str, str, str, [gr.HTML()], beside=[gr.HTML()])
+    [confirm] = [one.fn for one in demo.fns.values() if one.fn and one.fn.__name__ == "confirm"]
+    [told] = confirm("chosen", None).values()
+    said = "Nothing was deleted, because the server no longer knows this question. Click Delete text again."
+    assert told.value["text"] == said
+
+
+def test_texts_of_the_same_name_and_length_are_told_apart(home):
+    data = "Das süße Brötchen kostet viel.\n".encode("cp1252") * 80
+    one, two = (corpus.add(data, "Oma", encoding=codec) for codec in ("cp1252", "cp1251"))
+    corpus.add(data + b"!", "Oma", encoding="cp1252")
+    western, cyrillic = "Oma, Western European (Windows-1252)", "Oma, Cyrillic (Windows-1251)"
+    assert {label for label, _ in text_panel.choices()} == {
+        f"{western} (2,480)", f"{cyrillic} (2,480)", "Oma (2,481)"
+    }  # fmt: skip
+    assert {row[0] for row in text_panel.table()} == {"Oma", western, cyrillic}
+    times = [replace(one, created=f"2026-01-02T03:04:0{second}+00:00") for second in (5, 6)]
+    first, second = text_panel.labels(times)
+    assert first.startswith(f"{western}, 2026-01-0")  # in the local time zone
+    assert (first[-3:], second[-3:]) == (":05", ":06")
+    assert text_panel.labels([two]) == ["Oma"]
+
+
 def test_a_text_over_the_api_is_repaired_as_on_the_page(home, tiny_text):
     added = api.add_corpus("\ufeff" + tiny_text.replace("\n", "\r\n"), "A play")
     assert added["id"] == corpus.add(tiny_text).id

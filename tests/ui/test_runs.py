@@ -182,6 +182,11 @@ def test_only_the_settings_that_differ_are_listed(runs, text):
         ["Text", *[f"A play ({text.characters:,} characters)"] * 2, f"A play ({other.characters:,} characters)"],
         ["Device", "CPU", "CUDA", "CPU"],
     ]
+    like = corpus.add(text.text().upper().encode(), text.name)  # as long
+    first = f"A play ({text.characters:,} characters), SHA-256 "
+    assert compare.differences([runs[0], ended_run(like, "like", **SMALL)])["rows"] == [
+        ["Text", f"{first}{text.sha256[:8]}…", f"{first}{like.sha256[:8]}…"]
+    ]
 
 
 def test_the_number_of_steps_of_a_timed_run_is_a_result_and_no_setting(runs, text, known_speed):
