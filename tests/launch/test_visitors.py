@@ -186,7 +186,7 @@ def test_an_imported_run_is_its_importer_s_and_reaches_no_text_of_another(anna, 
     assert taken.settings()["corpus"]["id"] != stolen
     assert [r.name for r in anna.runs()] == [run.name]
     taken.change(corpus={**taken.settings()["corpus"], "id": stolen})  # not even with a forged text id
-    with pytest.raises(NanoGPTError, match="There is no text"):
+    with pytest.raises(NanoGPTError, match="isn't stored here"):
         otto.to_continue(taken.name, "")
 
 
