@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -107,8 +108,12 @@ def _for_owner(error: OSError) -> str:
 
 
 def _full(where: str) -> str:
-    full, variable = (home(), "NANOGPT_HOME") if _is_ours(where) else (where, "TMPDIR")
-    return f"There is no space left in {full}. Free some, or set {variable} to a folder on another disk."
+    if _is_ours(where):
+        return f"There is no space left in {home()}. Free some, or set NANOGPT_HOME to a folder on another disk."
+    temporary = {"TMPDIR": tempfile.gettempdir(), "GRADIO_TEMP_DIR": os.environ.get("GRADIO_TEMP_DIR")}
+    named = [name for name, folder in temporary.items() if folder and Path(where).is_relative_to(folder)]
+    advice = f"set {named[0]} to" if named else "choose"
+    return f"There is no space left in {where}. Free some, or {advice} a folder on another disk."
 
 
 def _reason(error: OSError) -> str:

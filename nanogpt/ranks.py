@@ -163,7 +163,7 @@ class SharedStep:
         for optimizer in self.optimizers:
             if isinstance(optimizer, Muon):  # each rank divides its share as the step does, among its threads
                 optimizer.orthogonalize = partial(ranks.orthogonalize, own=optimizer.orthogonalize)
-                optimizer.shares *= ranks.size
+                optimizer.shares = ranks.size  # the same on all ranks, whose machines may have other numbers of threads
 
     @property
     def note(self) -> str:

@@ -103,6 +103,11 @@ def no_trainer(monkeypatch) -> None:
             "/tmp/a",
             "There is no space left in /tmp/a. Free some, or set TMPDIR to a folder on another disk",
         ),
+        (
+            errno.ENOSPC,
+            "/mnt/usb/a",
+            "There is no space left in /mnt/usb/a. Free some, or choose a folder on another disk",
+        ),
         (errno.EROFS, "{home}/a", "{home}/a is on a read-only disk. Set NANOGPT_HOME"),
         (errno.EACCES, "{home}/a", "You don't have permission to use {home}/a. Set NANOGPT_HOME to a folder of your"),
         (errno.EACCES, "/other/b", "You don't have permission to use /other/b. Use another file, or change its perm"),

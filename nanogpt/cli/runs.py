@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import disk
 from ..config import NanoGPTError
-from ..errors import PROBLEMS, explain, home_problem
+from ..errors import FULL, PROBLEMS, explain, home_problem
 from ..paths import PROGRAM
 from ..runs import Run, Status, all_runs, kept_loss, queue
 from .flags import Command
@@ -129,7 +129,8 @@ def write(file: str, content: bytes | Path) -> None:
     except OSError as error:
         if isinstance(content, Path) and str(error.filename) == str(content):
             raise  # the stored text can't be read
-        raise NanoGPTError(f"Couldn't write {file}: {error.strerror}. Choose another file name.") from None
+        where = "folder on another disk" if error.errno in FULL else "file name"
+        raise NanoGPTError(f"Couldn't write {file}: {error.strerror}. Choose another {where}.") from None
 
 
 def chunks(content: bytes | Path) -> Iterator[bytes]:

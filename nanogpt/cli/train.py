@@ -107,6 +107,8 @@ def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
         raise NanoGPTError("Give either a FILE or --text, not both.")
     if not arguments.files and (flags := read_by(arguments)):
         raise NanoGPTError(f"{flags[0]} says how to read a FILE, so name one, or leave it out.")
+    if both := sorted({*arguments.keep} & {*arguments.clean}):
+        raise NanoGPTError(f"{both[0]} is in --clean and in --keep. Leave it out of one of them.")
     timed = duration(changes.get("budget", "0")) > 0
     if timed and arguments.preset not in (None, "timed"):
         raise NanoGPTError(

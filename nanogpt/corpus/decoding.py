@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from ..config import NanoGPTError
 from .encoding import codec_of, is_utf8, label
-from .guess import JAPANESE, LATIN, confident, guess, is_japanese
-from .japanese import put_back, set_aside, text_of
+from .guess import EASTERN, JAPANESE, confident, guess, is_japanese
+from .japanese import has_other_codes, put_back, set_aside, text_of
 from .wide import START, parts_of, unmarked_utf16
 
 BOMS = {  # UTF-32-LE first: its mark starts with that of UTF-16-LE
@@ -104,6 +104,8 @@ def _of_one_kind(data: bytes, name: str, encoding: str | None, earlier: str | No
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
+    if codec == "iso2022-jp" and not encoding and has_other_codes(data):
+        codec = "utf-8"  # which ASCII is, around the mail
     read = _decoded if encoding else _likely
     alone = codec if wide or codec == "iso2022-jp" else None  # no mail could be told from these
     decoded = read(data, alone) if alone else _around_mail(data, codec, read)
@@ -246,7 +248,7 @@ def _mixed(data: bytes) -> Decoded | None:
 def _encoding_of(odd: list[bytes]) -> str:
     """Return the encoding of lines that aren't UTF-8, or "" if none clearly fits them, or one of them is damaged."""
     codec = confident(b"".join(odd))
-    return "" if codec in LATIN and any(_is_damaged(line, 0) for line in odd) else codec
+    return "" if codec not in EASTERN and any(_is_damaged(line, 0) for line in odd) else codec
 
 
 def _odd_lines(lines: list[bytes]) -> list[int]:
@@ -270,7 +272,7 @@ def _is_cut(line: bytes) -> bool:
 def _is_damaged(data: bytes, most: int) -> bool:
     """Return True if data that isn't UTF-8 has more than `most` valid UTF-8 letters for each invalid byte.
 
-    In Latin script, a line in another encoding has none; in others, up to half of its pairs of bytes may be valid.
+    A line in an encoding with a byte per letter has none; in others, up to half of its pairs of bytes may be valid.
     """
     _, broken, good = _with_broken(data, "utf-8")
     return good > most * broken

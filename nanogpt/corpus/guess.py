@@ -46,6 +46,13 @@ CLEAR = 0.8  # a fit above which there is no doubt
 INSIDE = frozenset("’–—…")  # marks that may also occur between letters
 MARKS = INSIDE | frozenset("‘‚“”„«»‹›°€£§•©®™½¼±×†‡¶")
 JAPANESE = ("cp932", "euc-jp")
+EASTERN = (
+    *JAPANESE,
+    "gb18030",
+    "cp950",
+    "big5hkscs",
+    "cp949",
+)  # of two bytes per letter, some of which also are letters in UTF-8
 OTHERS = [codec for codec in ENCODINGS if codec not in LATIN and not codec.startswith(("utf", "latin-1", "iso2022"))]
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import codecs
 import re
 
-# ISO-2022-JP, from old e-mail, is all ASCII bytes: a switch to another alphabet, its letters, and a switch back, which
-# the end of a line also is
-STRETCH = re.compile(rb"\x1b(?:\$[@B]|\(I)[\x1b!-~]*?(?:\x1b\([BJ]|(?=[\r\n]|\Z))")
+# ISO-2022-JP, from old e-mail, is all ASCII: a switch to another alphabet, its letters, and a switch back. It also ends
+# before any other byte, not only at the end of a line: else this would look again and again from each switch
+STRETCH = re.compile(rb"\x1b(?:\$[@B]|\(I)[\x1b!-~]*?(?:\x1b\([BJ]|(?=[^\x1b!-~]|\Z))")
 PLACE = b"\x1b$B\x1b(B"  # an empty one
 REAL = {"euc-jp": "euc-jp", "iso2022-jp": "iso2022_jp_ext"}  # the latter has half-width kana, too
 
@@ -23,6 +23,8 @@ def text_of(data: bytes, codec: str, errors: str = "strict") -> str:
 
 def _added(pair: bytes) -> str:
     """Return the character that Windows adds to JIS X 0208 at two bytes, with or without their high bits, or ""."""
+    if (pair[0] ^ pair[1]) & 0x80:  # only one of them has it
+        return ""
     row, cell = (byte & 0x7F for byte in pair)
     if not (0x21 <= row <= 0x7E and 0x21 <= cell <= 0x7E):
         return ""
@@ -66,6 +68,11 @@ def set_aside(data: bytes) -> tuple[bytes, list[str]]:
         return PLACE
 
     return STRETCH.sub(empty, data), found
+
+
+def has_other_codes(data: bytes) -> bool:
+    """Return True if there are escape codes in the bytes that aren't ISO-2022-JP, such as those for colors."""
+    return b"\x1b" in set_aside(data)[0].replace(PLACE, b"")
 
 
 def put_back(text: str, found: list[str]) -> str:

@@ -8,7 +8,7 @@ training text, and `guessing` lets a person compete with a model. `baselines` an
 models and compressors reach, `dynamic` what the model reaches if it keeps learning, and `loss` puts these on one ruler.
 `doctor` says what a run's losses show, `timemachine` lets it write as it did earlier, `neighbors` shows which
 characters it treats alike, `replay` trains the lecture's stages, and `architecture` describes a model's parts. `tour`
-puts ten steps together for beginners (`tour_steps`), and `tiny` trains the models that three of them need. None of them
+puts steps together for beginners (`tour_steps`), and `tiny` trains the models that three of them need. None of them
 imports the page.
 
 A module is imported when it is first used, as in `explain.characters.read(...)`: most of them import torch.

@@ -154,7 +154,10 @@ def kept(text: corpus.Corpus) -> Counted | None:
         found: dict[str, Any] = disk.from_json(disk.read(text.folder / "baselines.json"))
         if found["sha256"] != text.sha256:
             return None
-        return from_stored(found)
+        stored = from_stored(found)
+        if "uniform" in stored.losses:  # an earlier version took the alphabet of the part that was counted
+            stored.losses["uniform"] = math.log(len(text.chars))
+        return stored
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none yet, or damaged: it can be computed again
         return None
 

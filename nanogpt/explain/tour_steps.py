@@ -1,4 +1,4 @@
-"""The ten steps of the tour, in words. What they ask, and which answer is right, comes from the reader's own model."""
+"""The steps of the tour, in words. What they ask, and which answer is right, comes from the reader's own model."""
 
 from __future__ import annotations
 

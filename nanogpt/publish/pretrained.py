@@ -61,9 +61,15 @@ class GPT(model.GPT):
         start = self.tokenizer.fit(prompt).text
         return chain(start, stream(self, self.tokenizer, start, config))
 
+    def train(self, mode: bool = True) -> GPT:
+        """Switch dropout on or off. Forget the weights prepared for sampling, because training will change them."""
+        self.ready, self.prepared = None, ()
+        return super().train(mode)
+
     def prepare(self) -> None:
         """Prepare the weights for sampling, unless they are those of the last time: training may have changed them."""
-        state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.parameters())
+        # their sums, because not every way to change them is counted in their versions: `p.data += ...` isn't
+        state = tuple(float(p.detach().sum(dtype=torch.float64)) for p in self.parameters())
         if state != self.prepared:
             keep_ready(self)
             self.prepared = state

@@ -165,7 +165,8 @@ def _entries(archive: zipfile.ZipFile, size: int) -> list[tuple[str, zipfile.Zip
 
 def _is_from_macos(name: str) -> bool:
     """Return True for what the Finder adds to an archive: how a folder is shown, and attributes of the files."""
-    return name.startswith("__MACOSX/") or name.rpartition("/")[2] == ".DS_Store"
+    last = name.rpartition("/")[2]
+    return name.startswith("__MACOSX/") or last.startswith("._") or last == ".DS_Store"
 
 
 def _without_folder(infos: list[zipfile.ZipInfo]) -> list[tuple[str, zipfile.ZipInfo]]:

@@ -43,6 +43,7 @@ class Given:
     others: frozenset[str] = frozenset()  # the ids of the texts that were stored before it was given
     encoding: str = ""  # that was chosen for it, "" to detect it
     ticked: dict[str, bool] = field(default_factory=dict)  # the clean-ups that were offered so far, by their keys
+    read: str = ""  # the id of the text as it was read last, new or not
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def choose_new(
     repairs = repairs_of(added)
     ticked = earlier.ticked | {one.key: one.applied for one in repairs}
     new = None if added.id in earlier.others else added.id
-    given = Given(kept, name, new, earlier.others, encoding or "", ticked)
+    given = Given(kept, name, new, earlier.others, encoding or "", ticked, added.id)
     fields = fields_of(source)
     report = shown(added.name, added.report(), [] if name else fields, repairs)
     return Choice(added.id, report, *offered(added), given, fields)
@@ -107,7 +108,7 @@ def choose_new(
 def adding(source: str | list[str], earlier: Given, how: dict[str, Any]) -> Generator[float, None, corpus.Corpus]:
     """Add a text under the name that the one of an earlier reading has by now. Yield how much is done."""
     names = {one.id: one.name for one in visitor().texts()}
-    added = yield from visitor().adding_text(source, names.get(earlier.added or "", ""), **how)
+    added = yield from visitor().adding_text(source, names.get(earlier.read, ""), **how)
     if earlier.added in (None, *names) or added.id not in names:
         return added
     # asked twice: the first answer has replaced the earlier text, and has its name

@@ -48,8 +48,9 @@ def plot(runs: list[Run], axis: str = "step") -> dict[str, Any]:
 
 
 def warning(runs: list[Run]) -> str:
-    """Return a sentence about losses of different texts, or "" if the runs have the same one."""
-    return OTHER_TEXTS if len({run.settings()["corpus"]["sha256"] for run in runs}) > 1 else ""
+    """Return a sentence about losses of different texts, or "" if the runs have the same one, as far as is known."""
+    known = {run.settings()["corpus"].get("sha256") for run in runs} - {None}
+    return OTHER_TEXTS if len(known) > 1 else ""
 
 
 def rows_of(run: Run) -> list[dict]:

@@ -2,8 +2,9 @@
 // for what a step has asked of the server, draw(root, {want: key, …}). `model` names the weights that it is about.
 //
 // A step asks, then has you do something (tour_steps.js), and answers when both are done. How far you are is kept in the
-// browser, for all models together; an answer counts only for the question that it was given to. `select` asks the server for something quick and comes with {want, …}. The events of TRAINS have it train: it says
-// in `doing` what happens, and {want, ended: true} when nothing more comes. `stop` ends that.
+// browser, for all models together; an answer counts only for the question that it was given to. `select` asks the server
+// for something quick and comes with {want, …}. The events of TRAINS have it train: it says in `doing` what happens, and
+// {want, ended: true} when nothing more comes. `stop` ends that.
 function draw(root, data) {
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const STORED = "nanogpt-tour";

@@ -35,7 +35,7 @@ ENDED = """(said) => {
   const shown = said?.state === "running" ? { visible: false } : {};
   return [{ __type__: "update", ...shown }, { __type__: "update", interactive: true }];
 }"""
-HARDLY = "It has hardly trained yet."
+HARDLY = "This run has hardly trained yet."
 WORSE = "Worse than guessing: something went wrong in training. The advice in the Train tab may say what."
 COUNTING = "Counting the text's characters. It takes a few seconds, and waits while a run is training."
 
@@ -56,7 +56,7 @@ def ruler(
         marks.append(dict(label=one.run.name, loss=found["loss"], kind="model",
                           knows=f"sees the previous {one.model.config.block_size} characters"))  # fmt: skip
     if player is not None:
-        knows = "guessed a passage in “Beat your model”"
+        knows = "guessed in “Beat your model”"
         marks.append(dict(label="You", loss=player * math.log(2), kind="model", knows=knows))
     if learning := found["dynamic"]:
         part = "" if learning["of"] == learning["all"] else f", on {learning['of']:,} of {learning['all']:,} windows"
@@ -107,7 +107,7 @@ def following(own: float, fixed: dict[str, float]) -> list[str]:
     """Return a sentence about the weakest counting model that is ahead of a loss, if any is."""
     ahead = [key for key in fixed if fixed[key] < own]
     weakest = max(ahead, key=lambda key: fixed[key], default="")
-    return [f"Next: {BASELINES[weakest].passed}, {fixed[weakest]:.2f}."] if weakest else []
+    return [f"Next: {BASELINES[weakest].passed}, which reaches {fixed[weakest]:.2f}."] if weakest else []
 
 
 def still_learning(ahead: list[str], too: str) -> list[str]:

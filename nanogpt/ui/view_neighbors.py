@@ -33,7 +33,8 @@ def shown(one: Opened) -> dict[str, Any]:
     often = range(len(every)) if counts is None else np.argsort(-counts, kind="stable").tolist()  # most frequent first
     kept = sorted(often[:MOST])
     choose = lambda values: [values[i] for i in kept]
-    letter = next((i for i in often[:MOST] if every[i].isalpha()), kept[0])
+    first = ["e"] * (counts is None) + [every[i] for i in often[:MOST] if every[i].isalpha()]
+    letter = next((every.index(one) for one in first if one in every[:MOST] or counts is not None), kept[0])
     return dict(
         tokens=choose(every),
         near=choose(found["near"]),

@@ -179,6 +179,7 @@ MISTAKES = [
     (["train", "/dev/zero"], "/dev/zero isn't a regular file. Save the text in one, and choose that."),
     (["train", "FILE", "--keep", "line-endings,quotes"], "There is no clean-up 'quotes'; choose from line-endings, "),
     (["train", "FILE", "--clean", "accent"], "There is no clean-up 'accent'; did you mean accents?"),
+    (["train", "FILE", "--clean", "accents", "--keep", "accents"], "accents is in --clean and in --keep. Leave it out"),
     (["eval", "first", "--encoding", "cp1252"], "--encoding says how to read a FILE, so name one, or leave it out."),
     (["train", "--keep", "line-endings"], "--keep says how to read a FILE, so name one, or leave it out."),
     (["train", "--text", "python-reference", "--encoding", "cp1252"], "--encoding says how to read a FILE"),

@@ -578,6 +578,10 @@ def test_a_program_writes_with_weights_prepared_once_and_again_after_they_change
     changed = model.write("The", length=20)
     assert changed != first
     assert model.ready is not ready
+    for p in model.parameters():
+        p.data += 0.1 * torch.randn(p.shape)  # as the lecture updates weights, which torch doesn't count as a change
+    assert model.write("The", length=20) != changed
+    assert model.train().ready is None
     with torch.inference_mode():  # whose tensors don't say whether they have changed
         assert nanogpt.GPT.from_pretrained("classic").write("The", length=20) == first
 

@@ -613,7 +613,7 @@ def test_a_full_disk_for_temporary_files_is_named(text, monkeypatch, kind):
     monkeypatch.setattr(scratch, "new_folder", full)
     with pytest.raises(OSError, match="No space") as error:
         act()
-    sentence = "There is no space left in /elsewhere. Free some, or set TMPDIR to a folder on another disk."
+    sentence = "There is no space left in /elsewhere. Free some, or set GRADIO_TEMP_DIR to a folder on another disk."
     assert explain(error.value) == sentence
 
 
@@ -720,6 +720,18 @@ def test_a_text_read_again_keeps_its_new_name_and_what_was_ticked(home, tmp_path
         assert (stored.name, stored.id, again["report"]["title"]) == ("Oma", again["given"].added, "Oma")
     assert stored.id != given.added
     assert "\r" in stored.text()  # the clean-up of line endings is still off
+
+
+def test_a_text_that_was_stored_before_keeps_its_new_name_when_it_is_read_again(home, tmp_path):
+    path = tmp_path / "menu.txt"
+    path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
+    here = corpus.add([path])
+    given = last_of(corpus_tab.take_new(None, [str(path)]))["given"]
+    text_panel.rename(here.id, "Oma")
+    again = last_of(corpus_tab.take_again(None, given, "cp1251"))["given"]
+    assert corpus.load(again.added).name == "Oma"
+    last_of(corpus_tab.take_again(None, again, ""))
+    assert {one.name for one in corpus.listed()} == {"Oma"}
 
 
 def test_a_refused_encoding_is_not_the_chosen_one(home, tmp_path):

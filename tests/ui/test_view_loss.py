@@ -49,7 +49,7 @@ def test_the_ruler_has_the_run_among_the_baselines(one, text):
     bigram = baselines.kept(text).losses["bigram"]
     assert data["words"][:2] == [
         "Better than knowing how often each character occurs.",
-        f"Next: knowing the previous character, {bigram:.2f}.",
+        f"Next: knowing the previous character, which reaches {bigram:.2f}.",
     ]
     assert "as unsure as if it had to choose among 20.1 equally likely characters" in data["words"][2]
     assert "ahead, too, but keep" in data["words"][3]
@@ -58,7 +58,7 @@ def test_the_ruler_has_the_run_among_the_baselines(one, text):
 def test_the_next_one_ahead_is_a_counting_model_as_long_as_there_is_one():
     losses = {"uniform": 4.0, "unigram": 3.3, "bigram": 2.48, "5-gram": 1.78, "7-gram": 1.76, "xz": 2.04, "ppmd": 1.69}
     first, following, _, ahead = view_loss.compared(2.92, losses)
-    assert (first[:11], following) == ("Better than", "Next: knowing the previous character, 2.48.")
+    assert (first[:11], following) == ("Better than", "Next: knowing the previous character, which reaches 2.48.")
     assert ahead == "xz and PPMd are ahead, too, but keep learning as they read."
     [_, _, ahead] = view_loss.compared(1.7, losses)
     assert ahead == "PPMd is ahead, but keeps learning as it reads."
@@ -72,7 +72,7 @@ def test_a_run_that_has_just_begun_is_not_said_to_have_gone_wrong(one, text):
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=0.5, tokens=0, train_loss=4.1, val_loss=losses["uniform"] + 0.01)
     hardly, unsure, part = said()
-    assert hardly == "It has hardly trained yet."
+    assert hardly == "This run has hardly trained yet."
     assert "as unsure as" in unsure
     assert part == "The model's loss was measured during training, on a part of the validation set."
     run.log(step=9, seconds=1.0, tokens=64, train_loss=9.0, val_loss=9.0)
