@@ -34,6 +34,7 @@ ZERO_STEP, ZERO_SPEED = 0.006, 1e13
 SLOW = 2e10  # operations per second to assume where there is no time to measure
 AVERAGED = 60.0  # seconds, over which the system averages its load
 TRIAL_SECONDS = 0.8  # long enough to be accurate within about 20%, short enough to wait for
+BESIDE = "beside a run: "  # begins the key of a trial made then, which must not be taken for one on an idle machine
 FIRST_TRIAL = 0.3  # seconds that the first trial may need, most of it to load libraries
 LEAST, MOST = 1.0, 86400.0  # seconds: the shortest and the longest budget of a new run
 MOST_PLANNING = 2.0  # seconds: the longest time to choose a model in
@@ -61,13 +62,12 @@ def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS
     if device.type == "cuda":
         return flops / gpu_plan.step_seconds(model.n_layer, flops, gpu_plan.product_speed(device))
     with _measuring:
-        key = _key(model, train)
-        known = measured.recall(key)
+        shared, key = is_shared(), _keys(model, train)[0]
+        known = known_speed(model, train) or (_speed_beside(model, train) if shared else None)
         if known is None:
-            shared = is_shared()
             known = trial(device, model, train, seconds)
-            if not (shared or is_shared()):  # half the speed would be recalled for good
-                measured.keep(key, known)
+            # half the speed mustn't be recalled for good, nor measured again for every run on a busy server
+            measured.keep(BESIDE + key if shared or is_shared() else key, known)
         return known
 
 
@@ -78,18 +78,26 @@ def is_shared() -> bool:
 
 def known_speed(model: ModelConfig, train: TrainConfig) -> float | None:
     """Return the speed of this shape if it was measured on this machine at this load, or None. Measure nothing."""
-    return measured.recall(_key(model, train))
+    return next(filter(None, map(measured.recall, _keys(model, train))), None)
+
+
+def _speed_beside(model: ModelConfig, train: TrainConfig) -> float | None:
+    """Return the speed of this shape in a trial made while another run trained or waited here, or None."""
+    return measured.recall(BESIDE + _keys(model, train)[0])
 
 
 def known_costs(model: ModelConfig, train: TrainConfig) -> dict[str, float]:
     """Return the seconds that a sample and a save took in an earlier run of this shape on this machine, if known."""
-    return measured.recall_costs(_key(model, train))
+    return next(filter(None, map(measured.recall_costs, _keys(model, train))), {})
 
 
-def _key(model: ModelConfig, train: TrainConfig) -> str:
-    """Return the key for training steps at the load there will be once the runs that train here now have ended."""
-    device = pick_device(train.device)
-    return measured.key_of(device, model, train, torch.get_num_threads() * len(queue.running()))
+def _keys(model: ModelConfig, train: TrainConfig) -> list[str]:
+    """Return the key for training steps at the load there will be once the runs that train here now have ended.
+
+    While there are any, a second key is for the load that there is now, at which runs that follow each other are kept.
+    """
+    device, own = pick_device(train.device), torch.get_num_threads() * len(queue.running())
+    return [measured.key_of(device, model, train, load) for load in sorted({own, 0}, reverse=True)]
 
 
 _measuring = threading.Lock()  # two measurements at once would skew each other
@@ -292,11 +300,15 @@ def step_times(made: Mapping[Size, Configs], trained: float, allowed: float) -> 
 
     `trained` is how many seconds a run will train, which decides what is best. What was measured earlier takes no time.
     While another run trains here, only that counts: a trial would be slow, and this run will have the machine alone.
+    If nothing is known, a trial is made nevertheless, and kept for as long as runs train here.
     """
     until = time.perf_counter() + allowed
     flops = {size: step_flops(model, train.batch_size) for size, (model, train) in made.items()}
     known = {size: flops[size] / rate for size, configs in made.items() if (rate := known_speed(*configs))}
-    if known and is_shared():
+    shared = is_shared()
+    if shared and not known:
+        known = {size: flops[size] / rate for size, configs in made.items() if (rate := _speed_beside(*configs))}
+    if known and shared:
         return sizes.fill(flops, known)
     if not known and allowed < FIRST_TRIAL:  # too short to measure anything
         smallest = min(made, key=flops.__getitem__)

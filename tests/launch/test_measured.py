@@ -53,17 +53,54 @@ def test_a_busy_machine_is_measured_anew(monkeypatch):
 
 
 @pytest.mark.parametrize("state", ["running", "waiting"])
-def test_what_is_measured_while_another_run_trains_is_not_kept(monkeypatch, state):
+def test_what_is_measured_while_another_run_trains_is_not_kept_for_later(monkeypatch, state):
     monkeypatch.setattr(plan, "trial", lambda *_: 3e9)
     model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
     with monkeypatch.context() as busy:
         busy.setattr(queue, state, lambda: ["other"])
         assert plan.speed(model, train) == 3e9
     assert plan.known_speed(model, train) is None
-    begins = lambda *_: monkeypatch.setattr(queue, state, lambda: ["other"]) or 3e9
-    monkeypatch.setattr(plan, "trial", begins)  # meanwhile
-    plan.speed(model, train)
-    assert plan.known_speed(model, train) is None
+    with monkeypatch.context() as busy:
+        begins = lambda *_: busy.setattr(queue, state, lambda: ["other"]) or 3e9
+        busy.setattr(plan, "trial", begins)  # meanwhile
+        plan.speed(model, train)
+    for load in (0.0, 0.3, float(torch.get_num_threads())):  # the last one just after a run
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0), raising=False)
+        assert plan.known_speed(model, train) is None
+    assert measured.typical(pick_device("cpu")) is None
+    monkeypatch.setattr(plan, "trial", lambda *_: 6e9)
+    assert plan.speed(model, train) == plan.known_speed(model, train) == 6e9
+
+
+@pytest.mark.parametrize("state", ["running", "waiting"])
+def test_a_busy_server_measures_once(monkeypatch, state):
+    """Whatever the load average says, which rises slowly."""
+    tried: list = []
+    rate = lambda device, model, *_: tried.append(model) or 1e11
+    monkeypatch.setattr(plan, "trial", rate)
+    monkeypatch.setattr(queue, state, lambda: ["other"])
+    chosen = plan.choose(60, 65, 1_115_394, {})
+    once = len(tried)
+    assert once
+    if state == "running":
+        monkeypatch.setattr("os.getloadavg", lambda: (float(torch.get_num_threads()), 0.0, 0.0), raising=False)
+    assert plan.choose(60, 65, 1_115_394, {}).settings == chosen.settings
+    plan.speed(tried[0], PRESETS["timed"].configs(device="cpu")[1])
+    assert len(tried) == once
+
+
+def test_runs_that_follow_each_other_teach_their_speed(monkeypatch):
+    """It is kept at the load that those before have left, and preferred to a trial beside one of them."""
+    model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
+    monkeypatch.setattr(plan, "trial", lambda *_: 3e9)
+    monkeypatch.setattr(queue, "running", lambda: ["other"])
+    assert plan.speed(model, train) == 3e9
+    monkeypatch.setattr("os.getloadavg", lambda: (float(torch.get_num_threads()), 0.0, 0.0), raising=False)
+    key = measured.key_of(pick_device("cpu"), model, train, own=0.3)
+    measured.keep(key, 6e9)
+    measured.keep_costs(key, dict(sample=0.2))
+    assert plan.speed(model, train) == 6e9
+    assert plan.known_costs(model, train) == dict(sample=0.2)
 
 
 def test_a_plan_made_in_the_queue_is_for_the_machine_without_the_run_that_trains(monkeypatch):
