@@ -65,6 +65,8 @@ class Reporter:
         # before the step, so that a run resumed here stops and saves at the same steps
         self.due.look(step)
         self.at.step, self.at.seconds = step, self.due.seconds
+        if self.at.seconds < self.marked_seconds:  # the latest row was held up by a pause, which isn't counted
+            self.marked_step, self.marked_seconds = step, self.at.seconds
         self.due.took(other=self.snapshots.look(step, self.at.seconds))
         self.due.expect(self.snapshots.pending, self.at.best_step == self.at.evaluated_step)
         self.asked = self.run.stop_file.exists()  # noted now, because the time may be up when this is done

@@ -663,6 +663,25 @@ def test_a_pause_is_no_time_spent_training(text, monkeypatch):
     assert run.history().seconds < 60
 
 
+def test_a_pause_while_a_row_is_logged_is_no_time_either(text, monkeypatch):
+    monkeypatch.setattr("nanogpt.reporter.write_sample", lambda *_: "a sample")
+    log = Run.log
+    with steady_clock(0.03) as clock:
+
+        def stalled(run, step, **row) -> None:
+            clock.now += 3600 * (step == 21)
+            log(run, step=step, **row)
+
+        monkeypatch.setattr(Run, "log", stalled)
+        run = prepare.new_run("stalled", text, "quick", **TINY, max_iters=40)
+        train(run)
+    speeds = [row["tokens_per_second"] for row in run.history().rows if "tokens_per_second" in row]
+    assert len(speeds) > 30
+    assert min(speeds) > 10
+    assert max(speeds) < 500
+    assert run.history().seconds < 60
+
+
 def test_the_last_message_says_if_the_last_evaluation_was_not_of_the_whole_validation_set(
     undisturbed, text, monkeypatch
 ):
