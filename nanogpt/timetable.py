@@ -68,7 +68,8 @@ class Timetable:
     All evaluations of a run but the last use the same windows, because their losses are compared. If that would take
     over 1% of the budget where a run is resumed, it uses fewer from there on.
 
-    A pause of more than a minute isn't time spent on the run: a laptop that sleeps must not use up its budget.
+    A pause of more than a minute in training isn't counted: a laptop that sleeps must not use up a run's budget. Pauses
+    count in the first two steps and what precedes them, in saves and snapshots, and at the end.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Timetable:
 
     @property
     def seconds(self) -> float:
-        """Return the seconds spent on the run so far, including those before a resume, without pauses."""
+        """Return the seconds spent on the run so far, with those before a resume, without long pauses in training."""
         return time.perf_counter() - self._began
 
     @property
@@ -268,7 +269,7 @@ class Timetable:
         `window` is the time per window of an evaluation, already included in `evaluation`. `opening` is that of a look
         before the first one of a turn, by which a timed run chooses how many windows its evaluations use.
         """
-        timed = ((self._evaluations, evaluation), (self._samples, sample), (self._saves, save))
+        timed = ((self._evaluations, evaluation), (self._samples, sample))  # a slow save is a slow disk, and counts
         pause = sum(cost.pause(seconds) for cost, seconds in timed)
         self._began += pause
         self._apart += evaluation + sample + save + other - pause

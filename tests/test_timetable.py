@@ -324,18 +324,21 @@ def test_a_slow_first_evaluation_does_not_end_a_run_early(monkeypatch):
     [(600.0, 60.0, 280.0, 0.85), (180.0, 20.0, 75.0, 0.85), (180.0, 0.0, 75.0, 0.85), (60.0, 0.0, 35.0, 0.75)],
 )
 def test_a_single_pause_does_not_end_a_run_early(monkeypatch, what, budget, at, seconds, share):
-    """Such as Ctrl-Z, a laptop that sleeps, or a disk that stalls. It isn't counted once it is known what is usual."""
+    """Such as Ctrl-Z, a laptop that sleeps, or a disk that stalls. It isn't counted once it is known what is usual.
+
+    Except in a save: slow disks take so long, too.
+    """
     run = Machine(monkeypatch, step=0.1)
     run.pause = (what, at, seconds)
     run.train(budget)
     assert run.pause is None
-    lost = 0.0 if at else seconds
+    lost = 0.0 if at and what != "save" else seconds
     assert 0.93 * budget < run.now - seconds + lost <= budget
     assert run.steps * run.step > share * (budget - lost)
     assert sum(began > at + seconds for began, _ in run.evaluations) >= (8 if at else 1)
 
 
-@pytest.mark.parametrize("what", ["step", "window", "sample", "save"])
+@pytest.mark.parametrize("what", ["step", "window", "sample"])
 def test_a_night_asleep_does_not_use_up_an_hour(monkeypatch, what):
     usual, asleep = Machine(monkeypatch, **USUAL).train(3600.0), Machine(monkeypatch, **USUAL)
     asleep.pause = (what, 600.0, 8 * 3600.0)
