@@ -65,8 +65,7 @@ class Reporter:
         # before the step, so that a run resumed here stops and saves at the same steps
         self.due.look(step)
         self.at.step, self.at.seconds = step, self.due.seconds
-        if self.at.seconds < self.marked_seconds:  # the latest row was held up by a pause, which isn't counted
-            self.marked_step, self.marked_seconds = step, self.at.seconds
+        self.leave_out_pause()
         self.due.took(other=self.snapshots.look(step, self.at.seconds))
         self.due.expect(self.snapshots.pending, self.at.best_step == self.at.evaluated_step)
         self.asked = self.run.stop_file.exists()  # noted now, because the time may be up when this is done
@@ -85,6 +84,11 @@ class Reporter:
         if ending or self.due.saving:
             self.save()
         return ending
+
+    def leave_out_pause(self) -> None:
+        """Count speed from here if a pause, which isn't counted, held up the latest row."""
+        if self.at.seconds < self.marked_seconds:
+            self.marked_step, self.marked_seconds = self.at.step, self.at.seconds
 
     @property
     def overfitting(self) -> bool:

@@ -304,10 +304,9 @@ def step_times(made: Mapping[Size, Configs], trained: float, allowed: float) -> 
     """
     until = time.perf_counter() + allowed
     flops = {size: step_flops(model, train.batch_size) for size, (model, train) in made.items()}
-    known = {size: flops[size] / rate for size, configs in made.items() if (rate := known_speed(*configs))}
-    shared = is_shared()
-    if shared and not known:
-        known = {size: flops[size] / rate for size, configs in made.items() if (rate := _speed_beside(*configs))}
+    times = lambda speed_of: {size: flops[size] / rate for size in made if (rate := speed_of(*made[size]))}
+    shared, known = is_shared(), times(known_speed)
+    known = known or (times(_speed_beside) if shared else {})
     if known and shared:
         return sizes.fill(flops, known)
     if not known and allowed < FIRST_TRIAL:  # too short to measure anything
