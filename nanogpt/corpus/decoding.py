@@ -104,8 +104,6 @@ def _of_one_kind(data: bytes, name: str, encoding: str | None, earlier: str | No
     wide = str(codec).startswith(("utf-16", "utf-32"))  # zero bytes are normal in these
     if not wide:
         refuse_binary(data, name)
-    if codec == "iso2022-jp" and not encoding and has_other_codes(data):
-        codec = "utf-8"  # which ASCII is, around the mail
     read = _decoded if encoding else _likely
     alone = codec if wide or codec == "iso2022-jp" else None  # no mail could be told from these
     decoded = read(data, alone) if alone else _around_mail(data, codec, read)
@@ -185,7 +183,7 @@ def certain(data: bytes) -> str | None:
             return codec
     if codec := unmarked_utf16(data):
         return codec
-    if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data):
+    if data.isascii() and (b"\x1b$B" in data or b"\x1b$@" in data) and not has_other_codes(data):
         return "iso2022-jp"
     return "utf-8" if is_utf8(data) else None
 
