@@ -34,6 +34,7 @@ INSPECT_EACH = 10.0  # seconds between two questions whether the job still runs
 LAST_LINES = 15.0  # seconds to wait for the rest of the output when the job is over
 APPEARS = 60.0  # seconds within which the Hub must know a job
 GRACE = 180.0  # seconds that a job has to save and bring the run back before it is canceled
+STOP_EACH = 5.0  # seconds between two tries to pass on Stop while the Hub doesn't accept it
 PATIENCE = 30.0  # seconds at most between two tries to reach the Hub
 TRIES = 4  # to start the job, which costs nothing until it has started
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
@@ -94,7 +95,9 @@ class Follower:
         self.api = client(None)  # until `sign_in`
         self.began = time.monotonic()  # or when the job was started
         self.pause = 1.0  # seconds before the next connection to the job's output
-        self.stopped_at = 0.0  # when Stop was passed on, by time.monotonic
+        self.stopped_at = 0.0  # when the Hub first answered to Stop, by time.monotonic
+        self.stop_next = 0.0  # when Stop is passed on next
+        self.refused = ""  # why Stop was refused last
         self.before = ""  # the stage before the Hub didn't answer
 
     # ---- the stages, each of which may be repeated -------------------------------------------------------------------
@@ -250,19 +253,24 @@ class Follower:
 
     def pass_on_stop(self) -> None:
         """If the run is to stop, ask the job to save and end. Cancel it if it has nothing to save or takes too long."""
-        if not self.run.stop_file.exists() or (self.stopped_at and time.monotonic() < self.stopped_at + GRACE):
+        now = time.monotonic()
+        if now < self.stop_next or not self.run.stop_file.exists():
             return
+        late = bool(self.stopped_at) and now >= self.stopped_at + GRACE
+        self.stop_next = now + STOP_EACH  # unless it is accepted
         try:
-            if not self.stopped_at and (self.job.pieces or self.has_begun()):
+            if not late and (self.job.pieces or self.has_begun()):
                 self.ask_to_stop()
             else:
                 self.cancel()
+            self.stop_next = now + GRACE
         except (Unreachable, Missing):  # `inspect` finds out whether the job is gone, or new
-            time.sleep(min(PATIENCE, 1.0))
             return
-        except NanoGPTError as error:  # the job may be over; if not, try again later
-            self.tell(f"The job could not be stopped: {error}")
-        self.stopped_at = time.monotonic()
+        except NanoGPTError as error:  # the job may be over; if not, try again: its time is billed
+            if str(error) != self.refused:
+                self.refused = str(error)
+                self.tell(f"The job could not be stopped: {error}")
+        self.stopped_at = self.stopped_at or now
 
     def has_begun(self) -> bool:
         """Return True if the job has a machine: it may have trained for hours, although no output was read yet."""

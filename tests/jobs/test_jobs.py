@@ -857,6 +857,33 @@ def test_stop_cancels_only_a_job_that_waits(signed_in, tiny_text, stage, pieces,
     assert (job.stage, "stop" in repo.files) == (after, asked)
 
 
+def test_a_stop_that_the_hub_refuses_is_tried_again_soon(signed_in, tiny_text, monkeypatch):
+    now, said = [1000.0], []
+    monkeypatch.setattr(follow, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    run = made(tiny_text, **ENDLESS)
+    job = started(signed_in, run, "RUNNING", pieces=5)
+    [repo] = signed_in.repos.values()
+    run.stop_file.touch()
+    follower = follower_here(run)
+    follower.tell = said.append
+    signed_in.refuse = lambda request: Refusal(403, "", "not now") if "/commit/main" in request else None
+    for _ in range(3):  # too soon at the second time
+        follower.pass_on_stop()
+        now[0] += 0.6 * follow.STOP_EACH
+    assert len(said) == 1
+    assert "could not be stopped" in said[0]
+    signed_in.refuse = lambda request: None
+    now[0] += follow.STOP_EACH
+    follower.pass_on_stop()
+    assert "stop" in repo.files
+    now[0] += follow.GRACE - 1.0
+    follower.pass_on_stop()
+    assert job.stage == "RUNNING"  # it saves
+    now[0] += 2.0
+    follower.pass_on_stop()
+    assert job.stage == "CANCELED"
+
+
 @pytest.mark.parametrize("pieces", [0, 5])
 @pytest.mark.parametrize("gone", [True, False])
 def test_a_run_whose_job_is_over_is_closed_although_it_is_to_stop(signed_in, tiny_text, monkeypatch, pieces, gone):
