@@ -67,9 +67,9 @@ def main(name: str, tell: Callable[[str], object] = print) -> int:
 def attempt(run: Run, canceled: bool, tell: Callable[[str], object]) -> int:
     """Follow a run whose only follower this process is. What goes wrong is written to its folder."""
     job = job_of(run.folder)
-    if job is None or job.ended:
+    if job is None or not job.wants_follower:
         return 0
-    if canceled:
+    if canceled and not job.ended:
         if not job.commit:
             job.having(run.folder, ended=True)
             run.cancel()
@@ -84,7 +84,7 @@ def attempt(run: Run, canceled: bool, tell: Callable[[str], object]) -> int:
     except PROBLEMS as error:  # the job may still run
         follower.leave(explain(error))
         return 1
-    return 0
+    return 1 if follower.job.left else 0
 
 
 class Follower:
@@ -106,13 +106,13 @@ class Follower:
         """Do the remaining stages."""
         self.stage("Signing in to the Hub")
         self.sign_in()
+        if self.job.ended:
+            return self.clean_up()
         if not self.job.id:
             self.begin()
         else:
             self.stage("")  # until its output or `inspect` says more
-        if not self.job.back:
-            self.come_back(self.watch())
-            self.change(back=True)
+        self.come_back(self.watch())
         self.close()
 
     def sign_in(self) -> None:
@@ -123,7 +123,8 @@ class Follower:
                 raise NanoGPTError(hub_errors.NO_TOKEN)
             self.api = client(token)
             # once something may run or wait on the Hub, a machine that has no network yet is no reason to leave
-            owner = self.patiently(self.whoami, tries=None if self.job.commit else 1)
+            tries = TRIES if self.job.ended else None if self.job.commit else 1
+            owner = self.patiently(self.whoami, tries, stoppable=True)
         except NanoGPTError as error:
             raise self.fatal(error) from None
         if not self.job.namespace:
@@ -140,7 +141,7 @@ class Follower:
 
     def begin(self) -> None:
         """Upload the run and start its job, unless a follower that was killed has started it."""
-        if self.job.commit and (found := self.patiently(self.find)):
+        if self.job.commit and (found := self.patiently(self.find, stoppable=True)):
             self.change(id=found, stage="")
             return
         if not self.job.commit:
@@ -321,49 +322,48 @@ class Follower:
         self.run.event("stopped" if stopped else "failed", message=f"{why} {kept}")
 
     def close(self) -> None:
-        """Note that the job is over, after deleting what was uploaded."""
-        if not self.job.kept:
-            self.delete_repo()
-        self.change(ended=True, stage="", problem="")
+        """Note that the job is over, and delete what was uploaded."""
+        self.end([] if self.job.kept else [self.job.repo])
+        self.clean_up()
 
-    def delete_repo(self) -> None:
-        """Delete the repository. Say so if the Hub refuses. Raise Unreachable if it can't be reached."""
-        try:
-            self.patiently(self.delete, TRIES)
-        except Unreachable:
-            raise Unreachable(
-                f"The run is back, but {self.job.repo} could not be deleted, which holds your text. Resume the run to "
-                "try again."
-            ) from None
-        except NanoGPTError as error:
-            self.say_kept(error)
+    def end(self, repos: list[str]) -> None:
+        """Note that the job is over: the run is free from now on, and `repos` are left to delete."""
+        self.change(ended=True, stage="", left=[*self.job.left, *repos])
 
-    def delete(self) -> None:
-        """Delete the repository, if it is there."""
-        with asked(self.job.repo):
-            self.api.delete_repo(self.job.repo, missing_ok=True)
+    def clean_up(self) -> None:
+        """Delete what is left on the Hub. If it can't be reached, leave that to a later follower."""
+        for repo in self.job.left:
+            try:
+                self.patiently(lambda repo=repo: self.delete(repo), TRIES)  # type: ignore[misc]
+            except Unreachable as error:
+                return self.leave(str(error))
+            except NanoGPTError as error:
+                self.tell(f"{repo} could not be deleted. Delete it on the Hub: it holds your text. ({error})")
+            self.change(left=[one for one in self.job.left if one != repo])
+        self.change(stage="", problem="")
 
-    def say_kept(self, error: NanoGPTError) -> None:
-        """Say that the repository could not be deleted, and why."""
-        self.tell(f"{self.job.repo} could not be deleted. Delete it on the Hub: it holds your text. ({error})")
+    def delete(self, repo: str) -> None:
+        """Delete a repository, if it is there."""
+        owner = repo.split("/")[0]
+        if owner != self.job.namespace:  # of an earlier job; the Hub would say that it isn't there
+            raise NanoGPTError(f"It belongs to {owner}.")
+        with asked(repo):
+            self.api.delete_repo(repo, missing_ok=True)
 
     # ---- what goes wrong ---------------------------------------------------------------------------------------------
 
     def give_up(self, message: str) -> None:
         """End a run whose job could not be started."""
-        if self.job.namespace:
-            try:
-                self.patiently(self.delete, TRIES)
-            except NanoGPTError as error:  # the run has failed all the same: another follower would start the job
-                self.say_kept(error)
         stopped = self.run.stop_file.exists()
-        self.change(ended=True, stage="")
+        self.end([self.job.repo] if self.job.namespace else [])
         self.run.event("stopped" if stopped else "failed", message=message)
+        if self.job.namespace:
+            self.clean_up()
 
     def leave(self, message: str) -> None:
-        """Leave a job that may still run, and say why in the run folder."""
-        again = "" if "sume the run" in message else " Then resume the run to follow its job again."
-        self.change(problem=f"{message}{again}", stage="")
+        """Leave a job that may still run, or has left something on the Hub, and say why in the run folder."""
+        again = "" if self.job.ended or "sume the run" in message else " Then resume the run to follow its job again."
+        self.change(problem=f"{message}{again}", stage="", tries=self.job.tries + 1)
 
     def fatal(self, error: NanoGPTError) -> NanoGPTError:
         """Return the error that ends the run, if it has no job and trying again can't help; else the error itself."""
@@ -380,8 +380,11 @@ class Follower:
         except NanoGPTError as error:
             raise Gone(str(error)) from None
 
-    def patiently(self, attempt: Callable[[], T], tries: int | None = None) -> T:
-        """Try until the Hub can be reached, waiting longer each time, or raise Unreachable after so many `tries`."""
+    def patiently(self, attempt: Callable[[], T], tries: int | None = None, stoppable: bool = False) -> T:
+        """Try until the Hub can be reached, waiting longer each time, or raise Unreachable after so many `tries`.
+
+        With `stoppable`, Stop ends the waiting, too: the run couldn't be stopped, resumed or deleted meanwhile.
+        """
         failed = 0
         while True:
             try:
@@ -392,6 +395,11 @@ class Follower:
                 failed += 1
                 if failed == tries:
                     raise
+                if stoppable and failed >= TRIES and self.run.stop_file.exists():
+                    raise Unreachable(
+                        "The Hub can't be reached, so the job could not be stopped. It ends by itself after "
+                        f"{in_words(self.job.timeout)} at the latest. Resume the run to try to stop it again."
+                    ) from None
             self.wait_for_the_hub()
             time.sleep(min(PATIENCE, 2.0 ** min(failed, 9)))
 

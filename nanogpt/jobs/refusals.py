@@ -27,7 +27,7 @@ BY_STATUS = {
     "that is running, then try again.",
 }
 PASSING = (408, 409, 412)  # statuses that another try may not meet
-NETWORK = (hub_errors.HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
+NETWORK = (hub_errors.HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
 UNCLEAR = "The Hub answered in a way that this version of nanogpt doesn't understand. Update nanogpt and try again."
 
 
@@ -55,10 +55,10 @@ def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
         raise
     except HfHubHTTPError as error:
         raise _refusal(error, repo, starting) from None  # the cause holds the token
+    except (LocalTokenNotFoundError, HFValidationError, OfflineModeIsEnabled) as error:  # the last is one of NETWORK
+        raise NanoGPTError(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
     except (*NETWORK, json.JSONDecodeError) as error:  # the latter: a web page instead, as of a network's login
         raise Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
-    except (LocalTokenNotFoundError, HFValidationError) as error:
-        raise NanoGPTError(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
     except RuntimeError as error:  # "Error while uploading ..."
         raise Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
     except (ValueError, KeyError, TypeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,11 @@ from ..disk import size
 from ..durations import in_words
 from ..launch import local, prepare
 from ..presets import preset
-from ..runs import Job, Run, all_runs, job, job_of, open_job
+from ..runs import Job, Run, all_runs, job, job_of
 from . import offer, parcel
 
 FOLLOWER = "nanogpt.jobs.follow"
+AGAIN, DAY = 60.0, 86_400.0  # seconds until a job that was given up is tried again for the first time, and at most
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def resumed(run: Run, agreed: Terms, changes: Mapping[str, Any]) -> None:
     if wish:
         wish = {**wish, "changes": {**wish["changes"], **changes}}
     prepare.set_length(run, train)
-    _job(agreed, wish).having(run.folder, before=next(reversed(run.history().events), {}))
+    left = there.left if (there := job_of(run.folder)) else []
+    _job(agreed, wish).having(run.folder, before=next(reversed(run.history().events), {}), left=left)
 
 
 def _job(agreed: Terms, wish: dict[str, Any]) -> Job:
@@ -112,15 +115,25 @@ def follow(run: Run) -> None:
 
 
 def find_again(given_up: bool = True) -> list[str]:
-    """Follow every open job that no process follows, such as after a restart. Return the names of their runs.
+    """Follow every job that is open or has left something on the Hub, and that no process follows. Return their runs.
 
-    Unless those `given_up` are wanted, leave out jobs whose follower has said why it left, but for those whose run is
-    back: only the text on the Hub is left to delete.
+    Unless those `given_up` are wanted, leave out jobs whose follower has said why it left, unless another one `is_due`.
     """
     found = []
     for run in all_runs():
-        job = open_job(run.folder)
-        if job and (given_up or not job.problem or job.back) and not run.glance().busy:
+        there = job_of(run.folder)
+        if not there or not there.wants_follower:
+            continue
+        if (given_up or not there.problem or is_due(run, there)) and not run.glance().busy:
             follow(run)
             found.append(run.name)
     return found
+
+
+def is_due(run: Run, there: Job) -> bool:
+    """Return True if a job that was given up is to be tried again: a text is left on the Hub, or Stop to be passed on.
+
+    Each time, twice as long passes before that: it may need someone to sign in, or a network.
+    """
+    waited = time.time() - (run.folder / job.NAME).stat().st_mtime
+    return (there.ended or run.stop_file.exists()) and waited > min(AGAIN * 2.0 ** min(there.tries, 20), DAY)

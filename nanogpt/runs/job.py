@@ -34,15 +34,33 @@ class Job:
     lines: int = 0  # other lines of its output
     sizes: dict[str, int] = field(default_factory=dict)  # of the files that grow, in bytes, after those pieces
     before: dict[str, Any] = field(default_factory=dict)  # the last event that the run had logged before this job
-    back: bool = False  # the run is
     kept: bool = False  # the repository stays, because what came back is damaged
-    ended: bool = False  # nothing is left to do
-    problem: str = ""  # why the follower left, although the job may still run
+    ended: bool = False  # the run is back, or its job could not be started
+    left: list[str] = field(default_factory=list)  # repositories to delete once the job has ended, also of earlier jobs
+    problem: str = ""  # why the follower left, although the job may still run, or something is left to delete
+    tries: int = 0  # how often a follower has left with a problem
 
     @property
     def repo(self) -> str:
         """Return the private repository through which text and run travel."""
         return f"{self.namespace}/nanogpt-job-{self.label}"
+
+    @property
+    def wants_follower(self) -> bool:
+        """Return True if a follower has something to do: the job is open, or something is left to delete."""
+        return not self.ended or bool(self.left)
+
+    @property
+    def leftover(self) -> str:
+        """Return a sentence about what is left to delete once the job has ended, "" if nothing is."""
+        if not (self.ended and self.left):
+            return ""
+        why = f" ({self.problem})" if self.problem else ""
+        names, holds = " and ".join(self.left), "holds" if len(self.left) == 1 else "hold"
+        return (
+            f"{names} could not be deleted, which {holds} your text. Delete it on the Hub, or let the page try again "
+            f"from time to time.{why}"
+        )
 
     @property
     def as_text(self) -> str:

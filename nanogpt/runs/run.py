@@ -26,6 +26,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,8 @@ class Run:
             return Status("stopped", message=CANCELED, **facts)
         if ending and [event["event"] for event in history.events[-1:]] in ([], ["started"]):
             return Status("running", **facts)  # it is about to log how it ended
-        return self._ended(history, facts)
+        status, there = self._ended(history, facts), job.job_of(self.folder)
+        return replace(status, message=f"{status.message} {there.leftover}".strip()) if there else status
 
     def _ended(self, history: History, facts: dict[str, Any]) -> Status:
         """Return the status of a run that is not in use, from its last event, unless it trains elsewhere."""

@@ -12,7 +12,7 @@ from .. import disk
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..publish import hub
-from ..runs import Run, Status, archive, logs, settings
+from ..runs import Run, Status, archive, job_of, logs, settings
 from . import changing, gif_panel, scratch
 from .drawn import said, told
 from .parts import DOWNLOAD, QUIET, Parts
@@ -121,7 +121,10 @@ def question(name: str | None) -> str:
     """Return the question to confirm deleting a run. Raise NanoGPTError if it can't be deleted."""
     run = visitor().own_run(found(name).name)
     run.check_changeable("deleted")
-    return f"Delete {run.name}, {disk.size(run.size())}, with its weights, curves and samples? This can't be undone."
+    there = job_of(run.folder)
+    left = f"First delete {' and '.join(there.left)} on the Hub: your text is there. " if there and there.left else ""
+    about = f"{run.name}, {disk.size(run.size())}, with its weights, curves and samples"
+    return f"{left}Delete {about}? This can't be undone."
 
 
 def found(name: str | None) -> Run:

@@ -25,6 +25,7 @@ from conftest import ROOT, ended_run, until
 from fake_hub import MAYA, OLGA, READER, Hub, Refusal
 from fake_jobs import FakeJob
 from huggingface_hub import CommitOperationAdd, HfApi, JobInfo
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from nanogpt import corpus, memory
 from nanogpt.cli.main import main
@@ -387,8 +388,11 @@ def test_a_killed_follower_loses_nothing_and_starts_no_second_job(signed_in, tin
     assert ended(follower, run) < 0  # ended by a signal
     assert killed.is_set()
     status = run.status()
-    assert status.state == "crashed"
-    assert "Hugging Face Jobs" in status.message
+    if "DELETE" in request_seen:  # the run is back, but not its text
+        assert (status.state, job_of(run.folder).left) == ("finished", [job_of(run.folder).repo])
+    else:
+        assert status.state == "crashed"
+        assert "Hugging Face Jobs" in status.message
     assert ended(follower_of(run), run) == 0
     assert (run.status().state, run.status().step) == ("finished", 60)
     assert steps(run) == sorted(set(steps(run)))
@@ -640,7 +644,7 @@ def test_what_returns_is_on_the_disk_before_the_other_copy_is_deleted(signed_in,
     monkeypatch.setattr(os, "fsync", note)
     monkeypatch.setattr(HfApi, "delete_repo", delete)
     monkeypatch.setattr(Job, "repo", "maya/back")
-    follower = follow.Follower(run, job_of(run.folder), print)
+    follower = follow.Follower(run, job_of(run.folder).having(run.folder, namespace="maya"), print)
     follower.api, _ = ours.signed_in(MAYA)
     follower.come_back("")
     follower.close()
@@ -904,21 +908,94 @@ def test_a_run_whose_job_is_over_is_closed_although_it_is_to_stop(signed_in, tin
 def test_a_text_whose_deletion_fails_is_deleted_later(signed_in, tiny_text, monkeypatch):
     run = made(tiny_text, **ENDLESS)
     run.event("finished", message="Finished.")
-    started(signed_in, run, "COMPLETED", back=True)
+    job = started(signed_in, run, "COMPLETED")
     monkeypatch.setattr(local, "start", lambda run, module: None)
     with monkeypatch.context() as patch:
         cut_off(patch, "delete_repo", 2)
-        follower_here(run).delete_repo()  # it is tried again
-    assert signed_in.repos == {}
-    ours.signed_in(MAYA)[0].create_repo(job_of(run.folder).repo, private=True)
+        follower_here(run).close()  # it is tried again
+    assert (signed_in.repos, job_of(run.folder).left) == ({}, [])
+    repo = job_of(run.folder).having(run.folder, ended=False).repo
+    ours.signed_in(MAYA)[0].create_repo(repo, private=True)
     with monkeypatch.context() as patch:
         cut_off(patch, "delete_repo", 1e6)
-        assert follow.main(run.name) == 1
-    assert "could not be deleted, which holds your text" in run.status().message
-    assert start.find_again(given_up=False) == ["diary"]  # as the server does from time to time
+        follower_here(run).close()
+    status = run.status()
+    assert status.state == "finished"
+    assert status.message.startswith(f"Finished. {repo} could not be deleted, which holds your text.")
+    assert start.find_again() == ["diary"]
+    monkeypatch.delenv("HF_TOKEN")
+    assert follow.main(run.name) == 1
+    assert repo in run.status().message  # although the sentence about the token is new
+    assert "hf auth login" in run.status().message
+    monkeypatch.setenv("HF_TOKEN", MAYA)
     assert follow.main(run.name) == 0
-    assert signed_in.repos == {}
-    assert run.status().state == "finished"
+    assert (signed_in.repos, run.status().message, start.find_again()) == ({}, "Finished.", [])
+    job.close()
+
+
+def test_a_run_that_is_back_is_free_although_its_text_is_not_deleted(signed_in, tiny_text):
+    run = ended_run(corpus.add(tiny_text, "diary"), max_iters=50, **SHAPE)
+    (run.folder / "last.safetensors").write_bytes(b"the checkpoint")
+    Job("t4-small", 600, "0" * 12, namespace="maya", ended=True, left=["maya/one"]).having(run.folder)
+    api, owner = ours.signed_in(MAYA)
+    longer = dict(max_iters=80)
+    start.resumed(run, start.terms_to_resume(api, owner, "t4-small", run, longer, None), longer)
+    assert job_of(run.folder).left == ["maya/one"]  # the new job deletes it, too
+    job_of(run.folder).having(run.folder, ended=True)
+    from nanogpt.ui import run_panel
+
+    assert "First delete maya/one on the Hub" in run_panel.question("one")
+    renamed = run.rename("two")
+    assert "maya/one could not be deleted" in renamed.status().message
+    renamed.delete()
+
+
+def test_what_cannot_be_deleted_or_stopped_is_tried_less_and_less_often(signed_in, tiny_text, monkeypatch):
+    monkeypatch.setattr(local, "start", lambda run, module: None)
+    run = made(tiny_text, **ENDLESS)
+    run.event("finished", message="Finished.")
+    there = job_of(run.folder)
+
+    def found(seconds: float, **changes) -> list[str]:
+        there.having(run.folder, problem="You are not signed in.", **changes)
+        then = time.time() - seconds
+        os.utime(run.folder / "job.json", (then, then))
+        return start.find_again(given_up=False)
+
+    left = dict(ended=True, left=["maya/one"])
+    assert [found(200.0, tries=tries, **left) for tries in (1, 2)] == [["diary"], []]
+    assert found(90_000.0, tries=5000, **left) == ["diary"]
+    assert found(90_000.0, tries=1) == []
+    run.stop_file.touch()
+    assert found(200.0, tries=1) == ["diary"]
+
+
+@pytest.mark.parametrize("request_name", ["whoami", "list_jobs"])
+def test_stop_ends_the_waiting_for_the_hub(signed_in, tiny_text, monkeypatch, request_name):
+    monkeypatch.setattr(follow, "PATIENCE", 0.01)
+    run = made(tiny_text, **ENDLESS)
+    job = started(signed_in, run, "SCHEDULING", id="")
+    run.stop_file.touch()
+    with monkeypatch.context() as patch:
+        cut_off(patch, request_name, 1e6)
+        assert follow.main(run.name) == 1
+    assert run.status().state == "crashed"
+    assert "the job could not be stopped. It ends by itself after" in run.status().message
+    assert follow.main(run.name) == 0  # as Resume does
+    assert job.stage == "CANCELED"
+    assert run.status().state == "stopped"
+
+
+def test_offline_mode_is_no_network_to_wait_for(signed_in, tiny_text, monkeypatch):
+    run = made(tiny_text, **ENDLESS)
+    started(signed_in, run, "RUNNING").close()
+
+    def offline(*_):
+        raise OfflineModeIsEnabled
+
+    monkeypatch.setattr(HfApi, "whoami", offline)
+    assert follow.main(run.name) == 1
+    assert "Unset HF_HUB_OFFLINE" in run.status().message
 
 
 @pytest.mark.parametrize(
