@@ -257,7 +257,7 @@ class Follower:
         now = time.monotonic()
         if now < self.stop_next or not self.run.stop_file.exists():
             return
-        late = bool(self.stopped_at) and now >= self.stopped_at + GRACE
+        late = 0.0 < self.stopped_at <= now - GRACE
         self.stop_next = now + STOP_EACH  # unless it is accepted
         try:
             if not late and (self.job.pieces or self.has_begun()):
@@ -367,7 +367,7 @@ class Follower:
 
     def fatal(self, error: NanoGPTError) -> NanoGPTError:
         """Return the error that ends the run, if it has no job and trying again can't help; else the error itself."""
-        if self.job.commit or isinstance(error, Unreachable | Unclear):
+        if self.job.commit or self.job.ended or isinstance(error, Unreachable | Unclear):
             return error
         return Gone(str(error))
 

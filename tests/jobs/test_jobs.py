@@ -970,6 +970,18 @@ def test_what_cannot_be_deleted_or_stopped_is_tried_less_and_less_often(signed_i
     assert found(200.0, tries=1) == ["diary"]
 
 
+def test_a_run_whose_job_was_refused_fails_once_although_its_repository_is_still_there(
+    signed_in, tiny_text, monkeypatch
+):
+    run = made(tiny_text, **ENDLESS)
+    run.event("failed", message="The Hub refused the job.")
+    job_of(run.folder).having(run.folder, namespace="maya", ended=True, left=["maya/one"])  # nothing was uploaded
+    monkeypatch.delenv("HF_TOKEN")
+    assert follow.main(run.name) == 1
+    assert len(run.history().events) == 1
+    assert "hf auth login" in run.status().message
+
+
 @pytest.mark.parametrize("request_name", ["whoami", "list_jobs"])
 def test_stop_ends_the_waiting_for_the_hub(signed_in, tiny_text, monkeypatch, request_name):
     monkeypatch.setattr(follow, "PATIENCE", 0.01)
