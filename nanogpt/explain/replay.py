@@ -168,7 +168,7 @@ def _alone() -> dict[str, Any]:
     """Return options that keep the server's Ctrl-C away from a process, and on Windows let other programs go first.
 
     A process group of its own, but in the server's session: when the server is killed while the process is paused, the
-    system continues and ends it (setpgid(2), "orphaned process group").
+    system hangs it up and continues it (setpgid(2), "orphaned process group"), and it ends.
     """
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}

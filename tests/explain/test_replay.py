@@ -46,7 +46,7 @@ def test_a_stage_is_trained_in_a_process_that_can_be_paused_and_ends_with_its_re
 SERVER = """
 import os, sys
 from nanogpt.explain import replay
-command = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+command = [sys.executable, "-c", "import os, time\\nwhile True: print(os.getpid(), flush=True); time.sleep(0.05)"]
 pauses = iter([False])
 for event in replay.events_of(command, paused=lambda: next(pauses, True)):
     print(event, flush=True)
