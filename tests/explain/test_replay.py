@@ -61,7 +61,7 @@ def test_a_stage_that_is_paused_ends_with_a_server_that_is_killed():
         assert server.stdout.readline() == "{'paused': True}\n"
         until(lambda: state(child).startswith("T"))
         server.kill()
-    until(lambda: state(child)[:1] in ("", "Z"))  # where nobody waits for it, it stays as a zombie
+    until(lambda: state(child)[:1] in ("", "Z"))  # gone, or a zombie if its new parent never waits for it
 
 
 def state(process: int) -> str:
