@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -343,17 +344,22 @@ def test_one_that_leaves_the_queue_does_not_begin(home):
         let_go(busy)
 
 
-def test_one_that_is_withdrawn_at_the_moment_of_its_turn_does_not_begin(home, monkeypatch):
+def once_held(monkeypatch, name: str, act: Callable[[], object]) -> None:
+    """Have `act` called at the moment at which a lock is taken."""
     held = locks.held
 
     @contextmanager
     def late(path, **options):
         with held(path, **options):
-            if path.name == "cpu.lock":
-                queue.withdraw("one")
+            if path.name == name:
+                act()
             yield
 
     monkeypatch.setattr(locks, "held", late)
+
+
+def test_one_that_is_withdrawn_at_the_moment_of_its_turn_does_not_begin(home, monkeypatch):
+    once_held(monkeypatch, "cpu.lock", lambda: queue.withdraw("one"))
     queue.draw("one")
     with pytest.raises(queue.Withdrawn), queue.turn("one", "cpu"):
         pytest.fail("it began")
@@ -361,19 +367,11 @@ def test_one_that_is_withdrawn_at_the_moment_of_its_turn_does_not_begin(home, mo
 
 
 def test_one_that_is_withdrawn_at_the_moment_of_its_arrival_does_not_begin(home, monkeypatch):
-    held = locks.held
-
-    @contextmanager
-    def late(path, **options):
-        with held(path, **options):
-            if path.name == "one.trainer":
-                assert queue.place_of("one") == 1  # it has no launcher, and yet a ticket
-                queue.withdraw("one")
-            yield
-
-    monkeypatch.setattr(locks, "held", late)
+    places = []  # it has no launcher, and yet a ticket
+    once_held(monkeypatch, "one.trainer", lambda: [places.append(queue.place_of("one")), queue.withdraw("one")])
     with pytest.raises(queue.Withdrawn), queue.turn("one", "cpu"):
         pytest.fail("it began")
+    assert places == [1]
     assert queue.withdrawal("one") is not None
 
 
