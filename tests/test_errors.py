@@ -25,7 +25,7 @@ from nanogpt.errors import explain, home_problem, proxy_problem
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
 from nanogpt.ui import api, corpus_tab, run_panel, runs_tab, text_panel, train_tab, watching
-from nanogpt.ui.visit import visitor
+from nanogpt.ui.web.visit import visitor
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 ANOTHER = "Another text, which is long enough to be one. " * 40

@@ -17,7 +17,7 @@ from ..presets import check_known
 from ..runs import Run, Status, queue
 from . import sample_tab
 from .parts import READING
-from .visit import visitor
+from .web.visit import visitor
 
 LONGEST = 64  # characters of the name of a run, or of another thing in a dropdown whose choices change
 

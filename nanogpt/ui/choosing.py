@@ -15,8 +15,8 @@ from .. import corpus, disk
 from ..config import NanoGPTError
 from ..errors import PROBLEMS
 from ..runs import users_of
-from . import scratch
-from .visit import visitor
+from .web import scratch
+from .web.visit import visitor
 
 FIELDS = "The model will learn to write such records. For one field only, choose it under “Encoding and clean-up”: {}."
 NAMED = 6  # fields

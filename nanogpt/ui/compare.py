@@ -13,7 +13,7 @@ from ..presets import PRESETS
 from ..runs import Run, amount_read, judged_percent, overview, settings
 from . import form, sample_tab
 from .drawn import points
-from .visit import visitor
+from .web.visit import visitor
 from .words import DASH, devices, of_the_set
 
 LEAST, MOST = 2, 5

@@ -17,7 +17,7 @@ from . import text_panel, welcome
 from .choosing import Choice, Folder, Given, builtin_key, choose_builtin, choose_new, choose_stored
 from .drawn import drawn, line
 from .parts import QUIET, READING, Parts
-from .visit import visitor
+from .web.visit import visitor
 
 DEFAULT = "python-reference"
 OPTIONS = ("reading", "repairs", "field", "given")  # the parts that read an upload again, and what they need for it

@@ -1,7 +1,7 @@
 """Custom components that Gradio doesn't have, drawn in the browser from plain data.
 
-Each is a JavaScript file in this folder: the body of a function `draw(root, data)` that inserts text only as text. The
-HTML template is empty and never changes, so nothing in a text or a name is ever parsed as HTML.
+Each is a JavaScript file in this folder or in views/: the body of a function `draw(root, data)` that inserts text only
+as text. The HTML template is empty and never changes, so nothing in a text or a name is ever parsed as HTML.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import gradio as gr
 from ..runs import History
 
 HERE = Path(__file__).parent
-EXPORTED = HERE.parent / "publish" / "exported"  # scripts that exported pages have, too
+FOLDERS = (HERE, HERE / "views", HERE.parent / "publish" / "exported")  # the last: what exported pages have, too
 
 
 def drawn(name: str, value: Any = None, uses: tuple[str, ...] = (), **where: Any) -> gr.HTML:
@@ -22,11 +22,14 @@ def drawn(name: str, value: Any = None, uses: tuple[str, ...] = (), **where: Any
 
     `uses` names other JavaScript files, whose functions the drawing calls. They may be those of an exported page.
     """
-    folders = {one: EXPORTED if (EXPORTED / f"{one}.js").exists() else HERE for one in uses}
-    scripts = [*(folders[one] / f"{one}.js" for one in uses), HERE / f"{name}.js"]
-    draw = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
+    draw = "\n".join(script(one) for one in (*uses, name))
     on_load = f"{draw}\nconst show = () => draw(element, props.value);\nshow();\nwatch('value', show);"
     return gr.HTML(value, html_template="<div></div>", js_on_load=on_load, apply_default_css=False, **where)
+
+
+def script(name: str) -> str:
+    """Return the JavaScript of `name`.js."""
+    return next(path for folder in FOLDERS if (path := folder / f"{name}.js").exists()).read_text(encoding="utf-8")
 
 
 def points(rows: list[dict], key: str, axis: str = "step", most: int = 500) -> list[list[float]]:

@@ -13,7 +13,7 @@ from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..launch.visitors import Visitor
 from .drawn import line
-from .visit import visitor
+from .web.visit import visitor
 
 Tell = Callable[[str], None]  # takes a progress message
 AT_ONCE = 8  # a limit, because the work outlives the page that started it

@@ -17,7 +17,7 @@ from ..presets import PLANNED, PRESETS, Preset, preset
 from ..runs import queue
 from ..tokenizer import unit
 from .parts import QUIET, afterward, typed
-from .visit import visitor
+from .web.visit import visitor
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that the page can be drawn before
     from ..launch.plan import Plan

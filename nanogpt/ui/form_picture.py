@@ -12,13 +12,13 @@ from ..errors import PROBLEMS, explain
 from ..presets import preset
 from ..runs import queue
 from ..tokenizer import unit
-from . import view_architecture
 from .drawn import drawn, said, told
 from .form import Form, changes
 from .parts import QUIET
-from .visit import visitor
+from .views import architecture
+from .web.visit import visitor
 
-SIZES = view_architecture.SIZES
+SIZES = architecture.SIZES
 
 
 # ---- handlers ------------------------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ def picture(corpus_id: str | None, *fields) -> dict[str, Any]:
         plan = choose(train.budget, model.vocab_size, len(text.tokens()), said, unit(text.tokenizer()))
         model = replace(model, **{name: plan.settings[name] for name in SIZES})
         batch_size = plan.settings["batch_size"]
-    return view_architecture.picture(model, batch_size, train.optimizer)
+    return architecture.picture(model, batch_size, train.optimizer)
 
 
 # ---- the picture ---------------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ import gradio as gr
 
 from ..errors import PROBLEMS, explain
 from ..publish import gif
-from . import scratch
 from .drawn import said, told
 from .parts import DOWNLOAD
-from .visit import existing
+from .web import scratch
+from .web.visit import existing
 
 NO_RUN = "There is no run to animate yet. Train one first."
 

@@ -20,7 +20,7 @@ from ..runs import Run, open_job
 from . import form, sign_in
 from .drawn import said, told
 from .parts import QUIET
-from .visit import visitor
+from .web.visit import visitor
 
 if TYPE_CHECKING:
     from ..jobs.start import Terms

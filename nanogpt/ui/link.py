@@ -17,7 +17,7 @@ from . import form
 from .choosing import builtin_key
 from .drawn import drawn, line
 from .parts import COPIED, QUIET
-from .visit import seen
+from .web.visit import seen
 
 OTHERS = ("view", "deep_link", "session_hash", "fn_index", "logs")  # query parameters that Gradio and Spaces add
 COPY = f"""async (query, said) => {{

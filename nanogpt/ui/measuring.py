@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from .. import limits
 from ..config import NanoGPTError
 from ..runs import queue
-from .visit import visitor
+from .web.visit import visitor
 
 SECONDS = 60.0  # on a public server, the longest that measuring may take at a time
 PATIENCE = 600.0  # seconds to wait for a run to end

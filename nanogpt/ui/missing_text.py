@@ -10,7 +10,7 @@ from .. import corpus, errors
 from .drawn import drawn, line, said, told
 from .parts import QUIET, READING
 from .view import may_read_text
-from .visit import seen, visitor
+from .web.visit import seen, visitor
 
 MISSING = "This model's text, {}, isn't on this machine, so some views show less."
 

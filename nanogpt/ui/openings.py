@@ -9,7 +9,7 @@ from functools import lru_cache
 from .. import corpus
 from ..config import NanoGPTError
 from ..runs import Run
-from .visit import visitor
+from .web.visit import visitor
 
 MOST = 6
 WORDS, CHARACTERS = 3, 24  # at most

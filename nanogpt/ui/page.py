@@ -27,15 +27,15 @@ from . import (
     theme,
     train_tab,
     understand_tab,
-    visit,
     watching,
     welcome,
 )
 from .drawn import HERE, drawn, told
 from .drawn import line as drawn_line
-from .guard import middleware
-from .intake import upload_bytes
 from .parts import NO_SECRET, QUIET
+from .web import visit
+from .web.guard import middleware
+from .web.intake import upload_bytes
 from .words import trained
 
 SCRIPTS = ("title.js", "accessible.js", "folders.js", "waking.js")

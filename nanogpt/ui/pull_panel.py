@@ -15,7 +15,7 @@ from ..runs import Run
 from . import sign_in
 from .drawn import drawn, line
 from .following import following
-from .visit import visitor
+from .web.visit import visitor
 
 
 def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | None]]:

@@ -13,10 +13,11 @@ from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..publish import hub
 from ..runs import Run, Status, archive, job_of, logs, settings
-from . import changing, gif_panel, scratch
+from . import changing, gif_panel
 from .drawn import said, told
 from .parts import DOWNLOAD, QUIET, Parts
-from .visit import existing, seen, visitor
+from .web import scratch
+from .web.visit import existing, seen, visitor
 from .words import final_loss
 
 NO_RUN = "There is no run yet. Press Start, or import one."

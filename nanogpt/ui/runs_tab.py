@@ -18,7 +18,7 @@ from ..runs import Overview, Run, overviews
 from . import changing, compare, compare_panel, run_panel
 from .drawn import drawn, said, told
 from .parts import QUIET, Parts
-from .visit import visitor
+from .web.visit import visitor
 
 # key, label, whether it is a number, whether it sorts from its largest value first; a phone shows the first three
 COLUMNS = [

@@ -17,7 +17,7 @@ from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
 from .parts import COPIED, QUIET, afterward, begun, stoppable
-from .visit import NO_MODEL, existing, seen, trained, visitor
+from .web.visit import NO_MODEL, existing, seen, trained, visitor
 
 EMPTY: dict[str, Any] = dict(prompt="", texts=[], state="")
 LABELS = dict(temperature="Temperature", length="Length", num_samples="Samples")  # other settings go by their name

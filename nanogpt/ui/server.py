@@ -16,8 +16,9 @@ from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain, home_problem
 from ..heap import give_memory_back
 from ..launch import counting, expiry
-from . import address, guard, scratch
+from . import address
 from .page import build_app, launch_options
+from .web import guard, scratch
 
 UNGUARDED = " They can change and delete everything; --public gives each visitor their own runs and texts."
 SOON, LATER = 5.0, 60.0  # seconds until the second look for jobs that nothing follows, and between later ones

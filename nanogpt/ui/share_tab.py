@@ -16,13 +16,14 @@ from ..corpus import Corpus
 from ..disk import size
 from ..publish import card, code_export, deploy, hub, page_export
 from ..runs import Run
-from . import refresh, scratch, sign_in
+from . import refresh, sign_in
 from .drawn import drawn, line, said
 from .following import following, lines
 from .parts import DOWNLOAD, QUIET
 from .view import LATEST
 from .view import opened as opened_run
-from .visit import existing, visitor
+from .web import scratch
+from .web.visit import existing, visitor
 from .words import final_loss
 
 NO_RUN = "There is no run to share yet. Train one first."

@@ -10,8 +10,8 @@ from .. import limits
 from ..config import NanoGPTError
 from ..publish import hub
 from .address import ALONE
-from .guard import named_hosts
-from .visit import request
+from .web.guard import named_hosts
+from .web.visit import request
 
 NO_TOKEN = (
     "You are not signed in to the Hub. Open Use a token and paste one with Write permission from "

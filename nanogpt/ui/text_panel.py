@@ -15,7 +15,7 @@ from ..disk import size
 from ..runs import users_of
 from . import changing
 from .parts import QUIET, Parts
-from .visit import visitor
+from .web.visit import visitor
 
 COLUMNS = ["Name", "Characters", "On disk", "Added"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 FOLDER = Path(__file__).parent
-CSS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.css")))
+CSS = "\n".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.rglob("*.css")))
 
 
 def theme() -> gr.themes.Base:

@@ -16,8 +16,8 @@ from ..runs import Run
 from . import form, form_picture, jobs_panel, link, run_panel
 from .drawn import drawn, is_failure, said, told
 from .parts import QUIET, REFUSED, Parts, afterward
-from .visit import visitor
 from .watching import EACH_SECOND, EMPTY, NO_SAMPLE, REST, catch_up, shown, ticked, view, written
+from .web.visit import visitor
 from .words import run_line, tiles
 
 # On a narrow page the result is below the settings, so bring it into view when a run starts; or the error if none does.

@@ -1,4 +1,4 @@
-"""The Understand tab: look into a trained model. Each view is a file of its own, view_*.py."""
+"""The Understand tab: look into a trained model. Each view is a file of its own in views/."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from typing import Any
 
 import gradio as gr
 
-from . import (
-    missing_text,
-    view_architecture,
-    view_attention,
-    view_characters,
-    view_copies,
-    view_guessing,
-    view_loss,
-    view_neighbors,
-    view_parts,
-    view_readout,
-    view_replay,
-    view_time,
-    view_tour,
-    view_units,
-)
+from . import missing_text
 from .drawn import drawn, is_failure
 from .parts import QUIET
 from .view import LATEST, WAITS, View
-from .visit import trained
+from .views import (
+    ablation,
+    architecture,
+    attention,
+    characters,
+    copies,
+    guessing,
+    loss,
+    neighbors,
+    readout,
+    replay,
+    timemachine,
+    tour,
+    units,
+)
+from .web.visit import trained
 
 VIEWS = {  # id: its title and the module that draws it
-    "characters": ("Characters", view_characters),
-    "tour": ("Tour", view_tour),
-    "parts": ("Switch it off", view_parts),
-    "loss": ("Loss", view_loss),
-    "guessing": ("Beat your model", view_guessing),
-    "attention": ("Attention", view_attention),
-    "readout": ("Read-out", view_readout),
-    "neighbors": ("Embeddings", view_neighbors),
-    "units": ("Units", view_units),
-    "copies": ("Copies", view_copies),
-    "time": ("Time machine", view_time),
-    "architecture": ("Architecture", view_architecture),
-    "replay": ("Lecture", view_replay),
+    "characters": ("Characters", characters),
+    "tour": ("Tour", tour),
+    "parts": ("Switch it off", ablation),
+    "loss": ("Loss", loss),
+    "guessing": ("Beat your model", guessing),
+    "attention": ("Attention", attention),
+    "readout": ("Read-out", readout),
+    "neighbors": ("Embeddings", neighbors),
+    "units": ("Units", units),
+    "copies": ("Copies", copies),
+    "time": ("Time machine", timemachine),
+    "architecture": ("Architecture", architecture),
+    "replay": ("Lecture", replay),
 }
-SCORED = (view_guessing, view_loss)  # one of them adds, and the other one shows, your bits per character
+SCORED = (guessing, loss)  # one of them adds, and the other one shows, your bits per character
 # What the browser adds to every opening: its number, and the view that is in front.
 ASKED = """(asked, ...inputs) => {
   const shown = (panel) => panel.style.display !== "none";

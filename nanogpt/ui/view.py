@@ -14,7 +14,7 @@ from .. import explain
 from ..config import NanoGPTError, SampleConfig
 from ..errors import PROBLEMS
 from ..tokenizer import unit
-from .visit import NO_MODEL, existing, visitor
+from .web.visit import NO_MODEL, existing, visitor
 
 if TYPE_CHECKING:
     from ..explain.opened import Opened

@@ -23,7 +23,7 @@ from ..explain import loss
 from ..launch import counting
 from ..runs import Run, Status, job, kept_loss, overview, overviews, queue
 from .drawn import plot_data
-from .visit import seen, visitor
+from .web.visit import seen, visitor
 from .words import details, page_line, run_line, tiles
 
 NO_POINTS = "The losses appear here when a run starts."

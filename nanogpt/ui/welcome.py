@@ -12,7 +12,7 @@ from ..errors import PROBLEMS
 from ..runs import Run
 from .drawn import drawn, points, said
 from .form import at_a_time
-from .visit import seen, visitor
+from .web.visit import seen, visitor
 
 SHOWN = "shakespeare"  # the bundled run
 BUDGET = 60.0  # seconds
@@ -71,5 +71,5 @@ def build() -> Welcome:
             train = gr.Button("Train", variant="primary", interactive=False, elem_id="welcome-train")
             below = said("welcome-said")
         with gr.Column(scale=3, min_width=320):
-            shown = drawn("replay", elem_id="welcome-replay")
+            shown = drawn("welcome", elem_id="welcome-replay")
     return Welcome(train, below, shown)

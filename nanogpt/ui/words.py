@@ -15,7 +15,7 @@ from ..launch import sizes
 from ..layout import shape
 from ..runs import CANCELED, History, Run, Status, elsewhere, judged_percent, kept_loss, overview, queue
 from .drawn import line
-from .visit import seen, trained
+from .web.visit import seen, trained
 
 TILES = ("Validation loss", "Time left", "Epochs", "Speed")
 DASH = "–"

@@ -13,7 +13,7 @@ from nanogpt.explain import architecture
 from nanogpt.layout import LAYOUTS
 from nanogpt.model import GPT, count_parameters
 from nanogpt.optim import make_optimizers
-from nanogpt.ui import view_architecture
+from nanogpt.ui.views import architecture as view_architecture
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -14,7 +14,7 @@ from nanogpt.formats import weights_parts
 from nanogpt.model import GPT
 from nanogpt.runs import snapshots
 from nanogpt.tokenizer import make_tokenizer
-from nanogpt.ui import view_neighbors
+from nanogpt.ui.views import neighbors as view_neighbors
 
 SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 

@@ -13,7 +13,7 @@ from conftest import ROOT, until
 from nanogpt import corpus, lecture, rungs
 from nanogpt.config import NanoGPTError
 from nanogpt.explain import replay
-from nanogpt.ui import view_replay
+from nanogpt.ui.views import replay as view_replay
 
 
 @pytest.fixture

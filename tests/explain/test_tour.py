@@ -36,7 +36,7 @@ def test_every_step_asks_something_has_something_to_do_and_answers(one):
         assert step["do"]
     without_answer = [step["key"] for step in steps if not step["answer"]]
     assert without_answer == ["mask", "adamw"]  # theirs are measured when the reader trains
-    done = (ROOT / "nanogpt" / "ui" / "tour_steps.js").read_text(encoding="utf-8")
+    done = (ROOT / "nanogpt" / "ui" / "views" / "tour_steps.js").read_text(encoding="utf-8")
     assert re.findall(r"^    (\w+)\(area, ", done, re.M) == [
         "numbers", "next", "surprise", "alike", "attention", "mask", "parts", "training", "adamw", "dice",
     ]  # fmt: skip

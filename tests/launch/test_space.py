@@ -23,7 +23,7 @@ from conftest import ROOT, Server
 from nanogpt import corpus, device, limits, memory
 from nanogpt.launch import plan, prepare, visitors, zero
 from nanogpt.runs import Run, queue
-from nanogpt.ui import guard, visit
+from nanogpt.ui.web import guard, visit
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=20)
 WORD = "z" * 32

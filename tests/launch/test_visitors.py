@@ -40,9 +40,9 @@ from nanogpt.ui import (
     text_panel,
     train_tab,
     view,
-    visit,
     watching,
-)  # fmt: skip
+)
+from nanogpt.ui.web import visit  # fmt: skip
 from nanogpt.ui.words import page_line
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=20)

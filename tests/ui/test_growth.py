@@ -20,7 +20,8 @@ from nanogpt import corpus, disk
 from nanogpt.cli import runs as command
 from nanogpt.launch.visitors import visitor_of
 from nanogpt.runs import Run, history, queue, rows
-from nanogpt.ui import api, runs_tab, sample_tab, visit, watching
+from nanogpt.ui import api, runs_tab, sample_tab, watching
+from nanogpt.ui.web import visit
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 counted: dict[int, list[tuple[str, bool]]] = {}  # by thread: paths opened or listed, and whether by `os.open`

@@ -16,9 +16,10 @@ import pytest
 from conftest import until
 from gradio.utils import get_upload_folder
 
-from nanogpt.ui import intake, scratch, server
-from nanogpt.ui.intake import Intake
-from nanogpt.ui.shares import Sender
+from nanogpt.ui import server
+from nanogpt.ui.web import intake, scratch
+from nanogpt.ui.web.intake import Intake
+from nanogpt.ui.web.shares import Sender
 
 COOKIE = {"cookie": "nanogpt-visitor=" + "a" * 32}
 ME = Sender("me", "10.0.0.1")

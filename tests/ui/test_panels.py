@@ -36,12 +36,10 @@ from nanogpt.ui import (
     drawn,
     form,
     gif_panel,
-    guard,
     pull_panel,
     run_panel,
     runs_tab,
     sample_tab,
-    scratch,
     share_tab,
     text_panel,
     theme,
@@ -49,6 +47,7 @@ from nanogpt.ui import (
     watching,
 )
 from nanogpt.ui.page import build_app
+from nanogpt.ui.web import guard, scratch
 from nanogpt.ui.words import details, of_the_set, page_line, run_line, steps, tiles
 
 CANNOT_BE_READ = "The run.json of broken cannot be read. Restore it from a copy, or delete the run."

@@ -20,10 +20,11 @@ from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.explain import readout
 from nanogpt.launch import visitors
-from nanogpt.ui import corpus_tab, view_time
-from nanogpt.ui.pending import FEW, MANY, Pending, Waiting
-from nanogpt.ui.sessions import Session, Sessions, sender_now
-from nanogpt.ui.shares import Sender
+from nanogpt.ui import corpus_tab
+from nanogpt.ui.views import timemachine as view_timemachine
+from nanogpt.ui.web.pending import FEW, MANY, Pending, Waiting
+from nanogpt.ui.web.sessions import Session, Sessions, sender_now
+from nanogpt.ui.web.shares import Sender
 
 
 @pytest.fixture
@@ -284,9 +285,9 @@ def test_a_session_keeps_no_name_that_is_none(public_demo, pending):
 def test_a_public_server_offers_no_snapshots(public_demo, monkeypatch):
     [field] = [part for part in public_demo.blocks.values() if part.elem_id == "train-snapshots"]
     assert field.visible is False
-    assert view_time.no_snapshots().endswith("Runs on this server never keep them.")
+    assert view_timemachine.no_snapshots().endswith("Runs on this server never keep them.")
     monkeypatch.setenv("NANOGPT_PUBLIC", "")
-    assert view_time.no_snapshots().endswith("set snapshots to “on” under Advanced for larger ones.")
+    assert view_timemachine.no_snapshots().endswith("set snapshots to “on” under Advanced for larger ones.")
 
 
 def test_a_pasted_text_is_set_aside_in_a_file(home, tiny_text, monkeypatch):

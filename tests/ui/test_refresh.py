@@ -11,7 +11,8 @@ from conftest import ended_run, visit
 from nanogpt import corpus
 from nanogpt.launch import prepare
 from nanogpt.runs import Run, queue
-from nanogpt.ui import form, head, refresh, watching
+from nanogpt.ui import form, refresh, watching
+from nanogpt.ui.web import head
 from nanogpt.ui.words import page_line
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)

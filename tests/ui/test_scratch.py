@@ -14,7 +14,7 @@ import pytest
 
 from nanogpt import locks
 from nanogpt.config import NanoGPTError
-from nanogpt.ui import intake, scratch
+from nanogpt.ui.web import intake, scratch
 
 
 @pytest.fixture

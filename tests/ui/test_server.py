@@ -13,7 +13,8 @@ import pytest
 from conftest import ROOT
 
 from nanogpt.fast.packed import has_onednn
-from nanogpt.ui import guard, server
+from nanogpt.ui import server
+from nanogpt.ui.web import guard
 
 
 @pytest.fixture

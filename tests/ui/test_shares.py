@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nanogpt.ui import visit
-from nanogpt.ui.shares import Sender, Share, sender_in
+from nanogpt.ui.web import visit
+from nanogpt.ui.web.shares import Sender, Share, sender_in
 
 
 @pytest.fixture

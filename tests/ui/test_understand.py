@@ -23,28 +23,43 @@ from nanogpt.explain import ablation, cache, copies, guessing, readout, replay, 
 from nanogpt.explain.opened import open_run
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
-from nanogpt.ui import (
-    drawn,
-    measuring,
-    missing_text,
-    share_tab,
-    understand_tab,
-    view,
-    view_architecture,
-    view_attention,
-    view_characters,
-    view_copies,
-    view_guessing,
-    view_loss,
-    view_parts,
-    view_readout,
-    view_replay,
-    view_tour,
-    view_units,
-)
+from nanogpt.ui import drawn, measuring, missing_text, share_tab, understand_tab, view
 from nanogpt.ui.drawn import is_failure
 from nanogpt.ui.theme import CSS
 from nanogpt.ui.understand_tab import SCORED, Opening, coming_to, is_pending, leave_others, while_newest
+from nanogpt.ui.views import (
+    ablation as view_ablation,
+)
+from nanogpt.ui.views import (
+    architecture as view_architecture,
+)
+from nanogpt.ui.views import (
+    attention as view_attention,
+)
+from nanogpt.ui.views import (
+    characters as view_characters,
+)
+from nanogpt.ui.views import (
+    copies as view_copies,
+)
+from nanogpt.ui.views import (
+    guessing as view_guessing,
+)
+from nanogpt.ui.views import (
+    loss as view_loss,
+)
+from nanogpt.ui.views import (
+    readout as view_readout,
+)
+from nanogpt.ui.views import (
+    replay as view_replay,
+)
+from nanogpt.ui.views import (
+    tour as view_tour,
+)
+from nanogpt.ui.views import (
+    units as view_units,
+)
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -231,7 +246,7 @@ def test_an_own_text_stays_in_a_view_but_not_for_another_model(module, one, anot
 
 
 def test_parts_stay_off_after_coming_back(one, another):
-    visit = Visit(view_parts)
+    visit = Visit(view_ablation)
     grid, off, *_ = visit.view.outputs
     visit.come("one")
     visit.shown[off] = ["0.mlp"]
@@ -271,7 +286,7 @@ def test_heads_are_sorted_again_once_their_costs_are_measured(one):
     drawn = visit.view.outputs[0]
     visit.come("one")
     assert visit.come("one") == []
-    [*_] = view_parts.measured(one, [])
+    [*_] = view_ablation.measured(one, [])
     [update] = visit.come("one")
     assert all(head["cost"] for head in update[drawn]["heads"])
 
@@ -356,7 +371,7 @@ def test_on_a_public_server_nobody_opens_another_visitors_run(one, monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     stranger = visitors.visitor_of(visitors.new_word())
     monkeypatch.setattr(view, "visitor", lambda: stranger)
-    monkeypatch.setattr("nanogpt.ui.visit.visitor", lambda: stranger)
+    monkeypatch.setattr("nanogpt.ui.web.visit.visitor", lambda: stranger)
     with pytest.raises(NanoGPTError, match="There is no run named one"):
         view.opened("one")
     one.run.change(public=True)
@@ -377,7 +392,7 @@ def test_a_passage_begins_with_a_line_and_is_held_out(one, monkeypatch):
 
 
 def test_the_grid_fills_and_says_what_it_found(one):
-    *filling, last = view_parts.measured(one, ["0.mlp"])
+    *filling, last = view_ablation.measured(one, ["0.mlp"])
     assert last["off"] == ["0.mlp"]
     assert len(last["rises"]) == 8
     assert last["n_layer"] == last["n_head"] == 2
@@ -392,7 +407,7 @@ def test_nothing_is_measured_while_something_trains(one, monkeypatch):
     busy = [["other"], ["other"], []]
     monkeypatch.setattr(queue, "running", lambda: busy.pop(0) if len(busy) > 1 else busy[0])
     monkeypatch.setattr(measuring.time, "sleep", lambda seconds: None)
-    said = [data["said"] for data in view_parts.measured(one, [])]
+    said = [data["said"] for data in view_ablation.measured(one, [])]
     assert said[:2] == ["Waiting until the machine is free, so that nothing is slowed down."] * 2
     assert said[-1].endswith(".")
     assert "Measured on" in said[-1]
@@ -401,14 +416,14 @@ def test_nothing_is_measured_while_something_trains(one, monkeypatch):
 def test_one_model_is_measured_at_a_time_and_what_is_known_is_shown_at_once(one, monkeypatch):
     monkeypatch.setattr(measuring.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(measuring, "PATIENCE", -1.0)
-    first = view_parts.measured(one, [])
+    first = view_ablation.measured(one, [])
     next(first)
     with pytest.raises(NanoGPTError, match="Open this view again"):
-        list(view_parts.measured(one, []))
+        list(view_ablation.measured(one, []))
     [*_, last] = first
     assert last["said"].endswith(".")
     monkeypatch.setattr(queue, "running", lambda: ["other"])
-    [at_once] = view_parts.measured(one, [])
+    [at_once] = view_ablation.measured(one, [])
     assert at_once["rises"] == last["rises"]
 
 
@@ -498,14 +513,14 @@ def test_what_a_public_server_has_measured_in_its_time_is_kept(one, monkeypatch,
 
 
 def test_both_texts_start_with_the_prompt_in_the_models_alphabet(one):
-    *_, last = view_parts.side_by_side(one, ["0.mlp", "1.head.1"], "Ω The ", 5, 30)
+    *_, last = view_ablation.side_by_side(one, ["0.mlp", "1.head.1"], "Ω The ", 5, 30)
     whole, less = last["columns"]
     assert whole["name"] == "With all parts"
     assert less["name"] == "Without block 1, feed-forward layer; block 2, head 2"
     assert whole["prompt"] == less["prompt"] == " The "
     assert len(whole["text"]) == len(less["text"]) == 30
     with pytest.raises(NanoGPTError, match="no part"):
-        list(view_parts.side_by_side(one, ["9.mlp"], "", 5, 30))
+        list(view_ablation.side_by_side(one, ["9.mlp"], "", 5, 30))
 
 
 # --- beat your model --------------------------------------------------------------------------------------------------
@@ -584,7 +599,7 @@ def test_every_head_is_shown_with_its_cost_and_the_chosen_one_whole(one):
     assert len(base64.b64decode(data["matrix"])) == T * T
     assert [len(base64.b64decode(head["small"])) for head in data["heads"]] == [data["size"] ** 2] * 4
     assert "Open “Switch it off” once to sort the heads" in data["words"]
-    [*_] = view_parts.measured(one, [])
+    [*_] = view_ablation.measured(one, [])
     costs = [float(head["cost"].split()[1]) for head in view_attention.looked(one, "The mill")["heads"]]
     assert costs == sorted(costs, reverse=True)
 
@@ -690,7 +705,7 @@ def test_characters_that_a_model_does_not_know_are_named(one):
     assert data["note"] == left_out
     # of a text of tokens, as when another head is chosen
     assert view_attention.looked(one, "".join(data["tokens"]), "1.head.0", 3, data["note"])["note"] == left_out
-    *_, both = view_parts.side_by_side(one, ["0.mlp"], "TheΩ", 1, 5)
+    *_, both = view_ablation.side_by_side(one, ["0.mlp"], "TheΩ", 1, 5)
     assert [column["said"] for column in both["columns"]] == [left_out] * 2
 
 

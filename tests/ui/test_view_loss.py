@@ -17,8 +17,9 @@ from nanogpt import corpus
 from nanogpt.explain import baselines, loss
 from nanogpt.launch import counting, prepare
 from nanogpt.runs import overview, queue
-from nanogpt.ui import measuring, view, view_loss, watching
+from nanogpt.ui import measuring, view, watching
 from nanogpt.ui.drawn import line
+from nanogpt.ui.views import loss as view_loss
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)

@@ -1,5 +1,5 @@
 // The text colored by how much each of its characters surprised the model, and what the model expected in their places.
-// Colors and words are those of the app's view (view_characters.py, characters.js and expected.js in nanogpt/ui).
+// Colors and words are those of the app's view (characters.py, characters.js and expected.js in nanogpt/ui/views).
 "use strict";
 
 const LONGEST = 2000; // characters

@@ -8,14 +8,14 @@ from zlib import crc32
 
 import gradio as gr
 
-from .. import errors, explain
-from ..config import SampleConfig
-from .drawn import drawn, said, told
-from .view import SINGLE, View, identity, opened
+from ... import errors, explain
+from ...config import SampleConfig
+from ..drawn import drawn, said, told
+from ..view import SINGLE, View, identity, opened
 
 if TYPE_CHECKING:
-    from ..explain.guessing import Game
-    from ..explain.opened import Opened
+    from ...explain.guessing import Game
+    from ...explain.opened import Opened
 
 PLAIN = SampleConfig(temperature=1.0)
 ENOUGH = 10  # guessed characters before a score counts

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain
-from ..config import NanoGPTError
-from .drawn import drawn, said, told
-from .measuring import WAITING, in_turn
-from .view import WAITS, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
+from ... import errors, explain
+from ...config import NanoGPTError
+from ..drawn import drawn, said, told
+from ..measuring import WAITING, in_turn
+from ..view import WAITS, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
 
 if TYPE_CHECKING:
-    from ..explain.opened import Opened
+    from ...explain.opened import Opened
 
 LONGEST = 200  # characters
 

@@ -21,8 +21,8 @@ from gradio import route_utils
 from gradio.utils import get_upload_folder
 from starlette.formparsers import MultiPartException
 
-from .. import errors, limits, locks
-from ..config import NanoGPTError
+from ... import errors, limits, locks
+from ...config import NanoGPTError
 from . import visit
 from .shares import Sender, Share, sender_of
 

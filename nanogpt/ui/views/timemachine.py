@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain, limits
-from ..config import SampleConfig, knobs
-from .drawn import drawn, points, said, told
-from .view import LATEST as SINGLE
-from .view import View, opened
+from ... import errors, explain, limits
+from ...config import SampleConfig, knobs
+from ..drawn import drawn, points, said, told
+from ..view import LATEST as SINGLE
+from ..view import View, opened
 
 if TYPE_CHECKING:
-    from ..explain.opened import Opened
+    from ...explain.opened import Opened
 
 NO_SNAPSHOTS = "This run kept no snapshots, so you see the samples of its evaluations, which have no prompt."
 KEPT = (

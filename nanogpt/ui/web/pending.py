@@ -18,7 +18,7 @@ from fastapi import HTTPException
 from gradio import routes, server_messages
 from gradio.queueing import Event, Queue
 
-from .. import limits
+from ... import limits
 from .shares import Sender, Share
 
 SENDER, BODY = "nanogpt.sender", "nanogpt.body"  # keys of a request's scope

@@ -13,11 +13,11 @@ import gradio as gr
 from gradio.context import LocalContext
 from starlette.requests import cookie_parser
 
-from .. import limits
-from ..config import NanoGPTError
-from ..launch import visitors
-from ..launch.visitors import Visitor
-from ..runs import Run, overviews
+from ... import limits
+from ...config import NanoGPTError
+from ...launch import visitors
+from ...launch.visitors import Visitor
+from ...runs import Run, overviews
 
 NO_MODEL = "There is no trained model yet. Train one first."
 

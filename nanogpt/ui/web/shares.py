@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
-from .. import limits
-from ..launch import visitors
+from ... import limits
+from ...launch import visitors
 from . import visit
 
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import corpus, errors, explain, limits
-from ..config import NanoGPTError
-from ..durations import in_words
-from ..runs import queue
-from .drawn import drawn, line, said, told
-from .parts import QUIET
-from .view import View, opened
-from .visit import visitor
+from ... import corpus, errors, explain, limits
+from ...config import NanoGPTError
+from ...durations import in_words
+from ...runs import queue
+from ..drawn import drawn, line, said, told
+from ..parts import QUIET
+from ..view import View, opened
+from ..web.visit import visitor
 
 if TYPE_CHECKING:
-    from ..explain.opened import Opened
+    from ...explain.opened import Opened
 
 NO_TEXT = "The text of this model isn't here. Add it in the Text tab to replay the lecture on it."
 WHICH = {  # what the radio button means: its label and its stages
@@ -66,7 +66,7 @@ def shown(events: dict[int, list[dict]], which: str) -> tuple[dict, dict, dict]:
 @cache
 def names() -> dict[int, str]:
     """Return the name of each stage."""
-    from .. import lecture, rungs  # here, because they import torch
+    from ... import lecture, rungs  # here, because they import torch
 
     return {one.number: one.name for one in (*lecture.LADDER, *rungs.RUNGS)}
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain
-from ..config import SampleConfig, knobs
-from .drawn import drawn, said, told
-from .measuring import WAITING, in_turn
-from .view import View, opened
+from ... import errors, explain
+from ...config import SampleConfig, knobs
+from ..drawn import drawn, said, told
+from ..measuring import WAITING, in_turn
+from ..view import View, opened
 
 if TYPE_CHECKING:
-    from ..explain.opened import Opened
+    from ...explain.opened import Opened
 
 WRITING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=4, concurrency_id="parts-sample", api_visibility="private",
@@ -29,7 +29,7 @@ WRITING: dict[str, Any] = dict(
 
 
 def grid(one: Opened, found: dict[str, Any], off: list[str], said: str = "") -> dict[str, Any]:
-    """Return the data for switches.js: by how much the loss rises without each part, and the parts that are off."""
+    """Return the data for ablation.js: by how much the loss rises without each part, and the parts that are off."""
     config, all_parts = one.model.config, explain.ablation.parts_of(one.model)
     rises = found.get("rises", {})
     more: dict[str, Any] = {}
@@ -94,7 +94,7 @@ def build(run: gr.Dropdown) -> View:
         "Click one to switch it off and read what the model writes without it. You can switch off several.",
         container=False,
     )  # fmt: skip
-    view, wrong, off = drawn("switches", elem_id="parts-grid"), said("parts-said"), gr.State([])
+    view, wrong, off = drawn("ablation", elem_id="parts-grid"), said("parts-said"), gr.State([])
     with gr.Row(equal_height=True):
         k = {knob.name: knob for knob in knobs(SampleConfig)}
         prompt = gr.Textbox(

@@ -17,9 +17,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .. import limits
-from ..launch import visitors
-from .address import ALONE
+from ... import limits
+from ...launch import visitors
+from ..address import ALONE
 from .head import Head
 from .intake import Intake
 from .visit import words

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain, limits
-from ..config import NanoGPTError
-from ..runs import queue
-from . import measuring
-from .drawn import drawn, said, told
-from .parts import QUIET
-from .view import SINGLE, View, opened
-from .visit import visitor
+from ... import errors, explain, limits
+from ...config import NanoGPTError
+from ...runs import queue
+from .. import measuring
+from ..drawn import drawn, said, told
+from ..parts import QUIET
+from ..view import SINGLE, View, opened
+from ..web.visit import visitor
 
 if TYPE_CHECKING:
-    from ..explain.opened import Opened
+    from ...explain.opened import Opened
 
 WORD = 30  # characters that are encoded
 TRAINING: dict[str, Any] = dict(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from .. import errors, explain
-from .drawn import drawn, said, told
-from .view import View, opened
+from ... import errors, explain
+from ..drawn import drawn, said, told
+from ..view import View, opened
 
 if TYPE_CHECKING:
-    from ..explain.opened import Opened
+    from ...explain.opened import Opened
 
 MOST = 300  # characters on the map
 RANDOM = (

@@ -21,12 +21,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .. import corpus, limits
-from ..disk import size
-from ..errors import PROBLEMS, explain
-from ..launch import visitors
-from ..launch.visitors import Visitor
-from ..runs import archive
+from ... import corpus, limits
+from ...disk import size
+from ...errors import PROBLEMS, explain
+from ...launch import visitors
+from ...launch.visitors import Visitor
+from ...runs import archive
 from . import scratch
 from .pending import BODY, SENDER, Body, Pending
 from .sessions import Sessions, sender_now

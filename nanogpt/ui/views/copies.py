@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain
-from ..config import NanoGPTError, SampleConfig
-from .drawn import drawn, said, told
-from .view import SINGLE, View, opened
+from ... import errors, explain
+from ...config import NanoGPTError, SampleConfig
+from ..drawn import drawn, said, told
+from ..view import SINGLE, View, opened
 
 if TYPE_CHECKING:
-    from ..explain.opened import Opened
+    from ...explain.opened import Opened
 
 LONGEST = 10_000  # characters
 SHOWN = 50  # spans

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .. import errors, explain
-from ..config import NanoGPTError, SampleConfig, knobs
-from .drawn import drawn, line, said, told
-from .view import LATEST as SINGLE
-from .view import View, a_passage, a_sample, first_text, opened
+from ... import errors, explain
+from ...config import NanoGPTError, SampleConfig, knobs
+from ..drawn import drawn, line, said, told
+from ..view import LATEST as SINGLE
+from ..view import View, a_passage, a_sample, first_text, opened
 
 if TYPE_CHECKING:
-    from ..explain.characters import Read
-    from ..explain.opened import Opened
+    from ...explain.characters import Read
+    from ...explain.opened import Opened
 
 LONGEST = 2000  # characters
 QUOTED = 40  # characters of a place in the training text

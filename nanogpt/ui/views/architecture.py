@@ -6,13 +6,13 @@ from typing import Any
 
 import gradio as gr
 
-from .. import errors, explain
-from ..config import ModelConfig, TrainConfig, knobs
-from ..layout import LAYOUTS
-from .drawn import drawn, said, told
-from .parts import typed
-from .view import LATEST as SINGLE
-from .view import View, opened
+from ... import errors, explain
+from ...config import ModelConfig, TrainConfig, knobs
+from ...layout import LAYOUTS
+from ..drawn import drawn, said, told
+from ..parts import typed
+from ..view import LATEST as SINGLE
+from ..view import View, opened
 
 # What training adds to the memory for the parameters.
 TRAINED = dict(

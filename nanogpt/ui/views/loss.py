@@ -13,19 +13,19 @@ from typing import Any
 
 import gradio as gr
 
-from .. import limits
-from ..errors import PROBLEMS, explain
-from ..explain import loss
-from ..explain.adaptive import MISSING, compressors
-from ..explain.baselines import BASELINES
-from ..explain.opened import Opened
-from ..launch import counting
-from .drawn import drawn, said, told
-from .measuring import WAITING, in_turn
-from .parts import QUIET
-from .view import WAITS, View, identity, opened
-from .view_guessing import mean_score
-from .words import of_the_set
+from ... import limits
+from ...errors import PROBLEMS, explain
+from ...explain import loss
+from ...explain.adaptive import MISSING, compressors
+from ...explain.baselines import BASELINES
+from ...explain.opened import Opened
+from ...launch import counting
+from ..drawn import drawn, said, told
+from ..measuring import WAITING, in_turn
+from ..parts import QUIET
+from ..view import WAITS, View, identity, opened
+from ..words import of_the_set
+from .guessing import mean_score
 
 PATIENCE = 120.0  # seconds to wait for the counts; after that, opening the view again shows them
 PUBLIC_SECONDS = 20.0  # on a public server, of learning while reading

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import numpy as np
 
-from .. import errors, explain
-from .drawn import drawn, said, told
-from .view import LATEST as SINGLE
-from .view import View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
+from ... import errors, explain
+from ..drawn import drawn, said, told
+from ..view import LATEST as SINGLE
+from ..view import View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
 
 if TYPE_CHECKING:
-    from ..explain.ablation import Part
-    from ..explain.opened import Opened
+    from ...explain.ablation import Part
+    from ...explain.opened import Opened
 
 LONGEST = 256  # characters: the picture of a whole head is as wide
 SMALL = 24  # the width of a head's small picture
