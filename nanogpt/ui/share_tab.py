@@ -183,10 +183,10 @@ def build() -> ShareTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="share-run")
-            shared = drawn("status_line", line(""), elem_id="share-about")
-            copied = drawn("status_line", line(""), elem_id="share-copied", elem_classes="quiet-line")
         with gr.Column(scale=3, min_width=320):
             account = build_account()
+    shared = drawn("status_line", line(""), elem_id="share-about")
+    copied = drawn("status_line", line(""), elem_id="share-copied", elem_classes="quiet-line")
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=320):
             license, publish = build_push(run, account)

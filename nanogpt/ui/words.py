@@ -182,7 +182,9 @@ def _speed(history: History, status: Status) -> tuple[str, str]:
     # older runs logged tokens
     newest = history.latest("characters_per_second") or history.latest("tokens_per_second")
     speed = newest if status.busy else history.mean_speed
-    return (f"{speed:,.0f}", "characters per second") if speed else (DASH, "")
+    if not speed:
+        return DASH, ""
+    return (f"{speed / 1e6:.2f} M" if speed >= 1e6 else f"{speed:,.0f}"), "characters per second"  # fits on a phone
 
 
 def details(run: Run | None, status: Status | None) -> list[list[str]]:

@@ -188,6 +188,9 @@ def test_the_speed_is_the_newest_while_a_run_trains_and_then_the_mean(text):
     old = prepare.new_run("old", text, "quick", **SMALL)
     old.log(step=10, tokens=100, tokens_per_second=50)
     assert old.history().mean_speed == 50
+    fast = prepare.new_run("fast", text, "quick", **SMALL)
+    fast.log(step=10, tokens=2_317_552, tokens_per_second=2_317_552)
+    assert tiles(fast, fast.status())[3]["value"] == "2.32 M"  # the whole number would be cut off on a phone
     bare = prepare.new_run("bare", text, "quick", **SMALL)
     bare.log(step=10, tokens=100)
     assert bare.history().mean_speed is None
