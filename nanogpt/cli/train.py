@@ -201,6 +201,7 @@ def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
             raise NanoGPTError(f"{run.name} is training on Hugging Face Jobs. Follow it with --resume alone.")
         if run.glance().busy:
             raise NanoGPTError(f"Another process already follows the job of {run.name}. See `{PROGRAM} runs`.")
+        start.wanted_again(run)
         return run
     check_kept(arguments, changes)
     start.resumed(run, jobs.terms_to_resume(arguments, run, changes), changes)

@@ -39,6 +39,7 @@ PATIENCE = 30.0  # seconds at most between two tries to reach the Hub
 TRIES = 4  # to start the job, which costs nothing until it has started
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 WAITING = "Waiting for the Hub to answer"
+STOPPED = "Stopped before the job started; nothing was billed."
 T = TypeVar("T")
 
 
@@ -50,13 +51,10 @@ def main(name: str, tell: Callable[[str], object] = print) -> int:
     """Follow a run's job until the run is back, and return the exit status."""
     run = Run(name)
     try:
-        with queue.arrived(name):
-            if (job := job_of(run.folder)) and not job.commit:
-                run.stop_file.unlink(missing_ok=True)  # an old one: Stop writes it once the run's lock is held
-            with run.held():
-                canceled = queue.withdrawal(name) is not None
-                queue.drop(name)  # it waits for no device of this machine
-                return attempt(run, canceled, tell)
+        with queue.arrived(name), run.held():
+            canceled = queue.withdrawal(name) is not None
+            queue.drop(name)  # it waits for no device of this machine
+            return attempt(run, canceled, tell)
     except Busy as error:
         print(error, file=sys.stderr)
     except PROBLEMS as error:
@@ -67,22 +65,25 @@ def main(name: str, tell: Callable[[str], object] = print) -> int:
 def attempt(run: Run, canceled: bool, tell: Callable[[str], object]) -> int:
     """Follow a run whose only follower this process is. What goes wrong is written to its folder."""
     job = job_of(run.folder)
+    if canceled and job and not job.ended:
+        if job.commit:
+            run.stop_file.touch()
+        else:
+            job = job.having(run.folder, ended=True)
+            run.cancel()
     if job is None or not job.wants_follower:
         return 0
-    if canceled and not job.ended:
-        if not job.commit:
-            job.having(run.folder, ended=True)
-            run.cancel()
-            return 0
-        run.stop_file.touch()
     follower = Follower(run, job.having(run.folder, problem=""), tell)
     try:
         follower.go()
     except Gone as error:
         follower.give_up(str(error))
         return 1
-    except PROBLEMS as error:  # the job may still run
-        follower.leave(explain(error))
+    except PROBLEMS as error:
+        if follower.is_to_stop_before_it_began():  # else a later follower would start the job, and Stop be forgotten
+            follower.give_up(STOPPED)
+        else:  # the job may still run
+            follower.leave(explain(error))
         return 1
     return 1 if follower.job.left else 0
 
@@ -144,16 +145,25 @@ class Follower:
         if self.job.commit and (found := self.patiently(self.find, stoppable=True)):
             self.change(id=found, stage="")
             return
+        self.heed_stop()
         if not self.job.commit:
             self.stage("Uploading the text and the settings")
             self.change(commit=self.or_give_up(self.upload))
-        if self.run.stop_file.exists():
-            raise Gone("Stopped before the job started; nothing was billed.")
+            self.heed_stop()
         self.stage("Starting the job")
         self.change(id=self.or_give_up(self.start))
         self.began = time.monotonic()
         self.tell(f"Job {self.job.namespace}/{self.job.id} is waiting for {self.job.hardware}.")
         self.stage(f"Waiting for {self.job.hardware}")
+
+    def heed_stop(self) -> None:
+        """Raise Gone if the run is to stop, now that there is no job yet."""
+        if self.run.stop_file.exists():
+            raise Gone(STOPPED)
+
+    def is_to_stop_before_it_began(self) -> bool:
+        """Return True if the run is to stop, and no follower has come to start its job."""
+        return self.run.stop_file.exists() and not self.job.commit and not self.job.ended
 
     def upload(self) -> str:
         """Upload the run to a private repository of its own. Return the commit."""
@@ -353,10 +363,10 @@ class Follower:
     # ---- what goes wrong ---------------------------------------------------------------------------------------------
 
     def give_up(self, message: str) -> None:
-        """End a run whose job could not be started."""
+        """End a run whose job could not be started, or was stopped before."""
         stopped = self.run.stop_file.exists()
         self.end([self.job.repo] if self.job.namespace else [])
-        self.run.event("stopped" if stopped else "failed", message=message)
+        self.run.event("stopped" if stopped else "failed", message=STOPPED if stopped else message)
         if self.job.namespace:
             self.clean_up()
 

@@ -101,11 +101,22 @@ def resumed(run: Run, agreed: Terms, changes: Mapping[str, Any]) -> None:
         wish = {**wish, "changes": {**wish["changes"], **changes}}
     prepare.set_length(run, train)
     left = there.left if (there := job_of(run.folder)) else []
+    run.stop_file.unlink(missing_ok=True)  # of an earlier time
     _job(agreed, wish).having(run.folder, before=next(reversed(run.history().events), {}), left=left)
 
 
 def _job(agreed: Terms, wish: dict[str, Any]) -> Job:
     return Job(agreed.hardware.name, agreed.timeout, secrets.token_hex(6), wish)
+
+
+def wanted_again(run: Run) -> None:
+    """Forget that a run was to stop before its job could be started, because it is resumed now.
+
+    Once its job may run, Stop stays: resuming the run passes it on.
+    """
+    there = job_of(run.folder)
+    if there and not there.commit and not run.glance().busy:
+        run.stop_file.unlink(missing_ok=True)
 
 
 def follow(run: Run) -> None:

@@ -101,6 +101,7 @@ def followed(name: str | None) -> Run | None:
     run = visitor().own_run(name) if name else None
     if run is None or not open_job(run.folder):
         return None
+    start.wanted_again(run)
     start.follow(run)
     return run
 

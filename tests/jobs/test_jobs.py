@@ -246,7 +246,6 @@ def test_the_follower_of_a_failed_test_ends_with_it(signed_in, tiny_text):
 
 def test_a_stop_at_the_moment_at_which_the_follower_begins_is_heard(signed_in, tiny_text, monkeypatch):
     run = made(tiny_text, **ENDLESS)
-    run.stop_file.touch()  # of an earlier time, which doesn't count
     drop, seen = queue.drop, []
 
     def stopped(name: str) -> bool:
@@ -260,6 +259,46 @@ def test_a_stop_at_the_moment_at_which_the_follower_begins_is_heard(signed_in, t
     monkeypatch.setattr(follow.Follower, "go", lambda self: seen.append(self.run.stop_file.exists()))
     assert follow.main(run.name) == 0
     assert seen == [False, True]
+
+
+def test_a_run_that_is_stopped_while_its_upload_fails_is_never_started(signed_in, tiny_text, monkeypatch):
+    run = made(tiny_text, **ENDLESS)
+
+    def create_commit(*_, **__):
+        run.request_stop()
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HfApi, "create_commit", create_commit)
+        assert follow.main(run.name) == 1
+    assert (run.status().state, run.status().message) == ("stopped", follow.STOPPED)
+    assert start.find_again() == []
+    assert (signed_in.jobs.made, signed_in.repos) == ({}, {})
+
+
+@pytest.mark.parametrize("token", [MAYA, None])
+def test_a_stop_is_not_forgotten_when_the_follower_is_killed_before_the_job(signed_in, tiny_text, monkeypatch, token):
+    run = made(tiny_text, **ENDLESS)
+    run.stop_file.touch()
+    if token is None:
+        monkeypatch.delenv("HF_TOKEN")
+    assert follow.main(run.name) == 1  # as the server does
+    assert (run.status().state, run.status().message) == ("stopped", follow.STOPPED)
+    assert (signed_in.jobs.made, signed_in.repos) == ({}, {})
+
+
+def test_a_run_that_is_resumed_is_no_longer_to_stop_unless_its_job_may_run(signed_in, tiny_text, monkeypatch):
+    monkeypatch.setattr(local, "start", lambda run, module: None)
+    run = made(tiny_text, **ENDLESS)
+    from nanogpt.ui import jobs_panel
+
+    resume = lambda: (run.stop_file.touch(), jobs_panel.followed("diary"), run.stop_file.exists())[-1]
+    assert not resume()
+    job_of(run.folder).having(run.folder, commit="0" * 40)
+    assert resume()
+    job_of(run.folder).having(run.folder, ended=True)
+    start.resumed(run, start.terms_to_resume(*ours.signed_in(MAYA), "t4-small", run, {}, None), {})
+    assert not run.stop_file.exists()
 
 
 @pytest.mark.slow
@@ -965,6 +1004,7 @@ def test_what_cannot_be_deleted_or_stopped_is_tried_less_and_less_often(signed_i
     left = dict(ended=True, left=["maya/one"])
     assert [found(200.0, tries=tries, **left) for tries in (1, 2)] == [["diary"], []]
     assert found(90_000.0, tries=5000, **left) == ["diary"]
+    there = there.having(run.folder, commit="0" * 40)  # its job may run
     assert found(90_000.0, tries=1) == []
     run.stop_file.touch()
     assert found(200.0, tries=1) == ["diary"]
