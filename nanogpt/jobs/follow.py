@@ -93,7 +93,7 @@ class Follower:
 
     def __init__(self, run: Run, job: Job, tell: Callable[[str], object]):
         self.run, self.job, self.tell = run, job, tell
-        self.api = client(None)  # until `sign_in`
+        self.api, self.owner = client(None), ""  # until `sign_in`
         self.began = time.monotonic()  # or when the job was started
         self.pause = 1.0  # seconds before the next connection to the job's output
         self.stopped_at = 0.0  # when the Hub first answered to Stop, by time.monotonic
@@ -125,14 +125,14 @@ class Follower:
             self.api = client(token)
             # once something may run or wait on the Hub, a machine that has no network yet is no reason to leave
             tries = TRIES if self.job.ended else None if self.job.commit else 1
-            owner = self.patiently(self.whoami, tries, stoppable=True)
+            self.owner = self.patiently(self.whoami, tries, stoppable=True)
         except NanoGPTError as error:
             raise self.fatal(error) from None
         if not self.job.namespace:
-            self.change(namespace=owner)
-        elif owner != self.job.namespace:
+            self.change(namespace=self.owner)
+        elif self.owner != self.job.namespace and not self.job.ended:
             raise NanoGPTError(
-                f"The job belongs to {self.job.namespace}, and {owner} is signed in. Sign in as its owner."
+                f"The job belongs to {self.job.namespace}, and {self.owner} is signed in. Sign in as its owner."
             )
 
     def whoami(self) -> str:
@@ -147,7 +147,10 @@ class Follower:
             return
         self.heed_stop()
         if not self.job.commit:
-            self.stage("Uploading the text and the settings")
+            # noted before it is there: if this process is killed, the next one deletes it
+            self.change(
+                stage="Uploading the text and the settings", left=[*dict.fromkeys([*self.job.left, self.job.repo])]
+            )
             self.change(commit=self.or_give_up(self.upload))
             self.heed_stop()
         self.stage("Starting the job")
@@ -310,7 +313,7 @@ class Follower:
             there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run))
         except Damaged as error:
             self.run.event("failed", message=f"{error} What the job uploaded is kept in {self.job.repo} on the Hub.")
-            self.change(kept=True)
+            self.change(damaged=[*dict.fromkeys([*self.job.damaged, self.job.repo])])
             return
         said = last_event(self.run, self.job)
         if said in ("", "started") or (said != "failed" and not there):
@@ -333,30 +336,35 @@ class Follower:
 
     def close(self) -> None:
         """Note that the job is over, and delete what was uploaded."""
-        self.end([] if self.job.kept else [self.job.repo])
+        self.end()
         self.clean_up()
 
-    def end(self, repos: list[str]) -> None:
-        """Note that the job is over: the run is free from now on, and `repos` are left to delete."""
-        self.change(ended=True, stage="", left=[*self.job.left, *repos])
+    def end(self) -> None:
+        """Note that the job is over: the run is free from now on, and what was uploaded is left to delete."""
+        uploaded = [self.job.repo] if self.job.commit else []
+        left = [one for one in dict.fromkeys([*self.job.left, *uploaded]) if one not in self.job.damaged]
+        self.change(ended=True, stage="", left=left)
 
     def clean_up(self) -> None:
-        """Delete what is left on the Hub. If it can't be reached, leave that to a later follower."""
+        """Delete what is left on the Hub. Leave what can't be deleted to a later follower, and say why."""
+        refused = ""
         for repo in self.job.left:
             try:
                 self.patiently(lambda repo=repo: self.delete(repo), TRIES)  # type: ignore[misc]
+                self.change(left=[one for one in self.job.left if one != repo])
             except Unreachable as error:
                 return self.leave(str(error))
-            except NanoGPTError as error:
-                self.tell(f"{repo} could not be deleted. Delete it on the Hub: it holds your text. ({error})")
-            self.change(left=[one for one in self.job.left if one != repo])
+            except NanoGPTError as error:  # the next one may still be deleted
+                refused = str(error)
+        if refused:
+            return self.leave(refused)
         self.change(stage="", problem="")
 
     def delete(self, repo: str) -> None:
         """Delete a repository, if it is there."""
         owner = repo.split("/")[0]
-        if owner != self.job.namespace:  # of an earlier job; the Hub would say that it isn't there
-            raise NanoGPTError(f"It belongs to {owner}.")
+        if owner != self.owner:  # the Hub would say that it isn't there
+            raise NanoGPTError(f"{repo} belongs to {owner}, and {self.owner} is signed in. Sign in as its owner.")
         with asked(repo):
             self.api.delete_repo(repo, missing_ok=True)
 
@@ -365,9 +373,9 @@ class Follower:
     def give_up(self, message: str) -> None:
         """End a run whose job could not be started, or was stopped before."""
         stopped = self.run.stop_file.exists()
-        self.end([self.job.repo] if self.job.namespace else [])
+        self.end()
         self.run.event("stopped" if stopped else "failed", message=STOPPED if stopped else message)
-        if self.job.namespace:
+        if self.owner:  # without an account, the Hub would say that there is nothing to delete
             self.clean_up()
 
     def leave(self, message: str) -> None:

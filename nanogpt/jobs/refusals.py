@@ -19,7 +19,7 @@ from ..paths import PROGRAM
 from ..publish import hub_errors
 
 BILLING = "https://huggingface.co/settings/billing"
-BY_STATUS = {
+BY_STATUS = {  # of requests about jobs; those about a repository have the sentences of hub_errors
     402: f"Your account has no credit for Hugging Face Jobs. Add some at {BILLING}, then start the run again.",
     403: "This token may not start jobs: it lacks the permission, or Jobs isn't available to this account. Create one "
     f"with Write permission at {hub_errors.TOKENS}.",
@@ -66,11 +66,15 @@ def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
 
 
 def _refusal(error: HfHubHTTPError, repo: str, starting: bool) -> NanoGPTError:
-    status = error.response.status_code
-    said = hub_errors.redacted(BY_STATUS.get(status) or hub_errors.sentence(error, repo))
+    status, said = error.response.status_code, _sentence(error, repo)
     if starting and status in (400, 404, 422):
         said = " ".join(hub_errors.redacted(error.server_message or "no reason given").split())[:200].rstrip(".")
         return NanoGPTError(f"The Hub refused the job ({said}). `{PROGRAM} hardware` lists what it offers now.")
     if status >= 500 or status in PASSING or (status == 429 and not starting):
         return Unreachable(said)
     return Missing(said) if status == 404 else NanoGPTError(said)
+
+
+def _sentence(error: HfHubHTTPError, repo: str) -> str:
+    own = "" if repo else BY_STATUS.get(error.response.status_code)
+    return hub_errors.redacted(own or hub_errors.sentence(error, repo))

@@ -100,9 +100,10 @@ def resumed(run: Run, agreed: Terms, changes: Mapping[str, Any]) -> None:
     if wish:
         wish = {**wish, "changes": {**wish["changes"], **changes}}
     prepare.set_length(run, train)
-    left = there.left if (there := job_of(run.folder)) else []
+    there = job_of(run.folder)
+    known = dict(left=there.left, damaged=there.damaged) if there else {}
     run.stop_file.unlink(missing_ok=True)  # of an earlier time
-    _job(agreed, wish).having(run.folder, before=next(reversed(run.history().events), {}), left=left)
+    _job(agreed, wish).having(run.folder, before=next(reversed(run.history().events), {}), **known)
 
 
 def _job(agreed: Terms, wish: dict[str, Any]) -> Job:

@@ -34,9 +34,9 @@ class Job:
     lines: int = 0  # other lines of its output
     sizes: dict[str, int] = field(default_factory=dict)  # of the files that grow, in bytes, after those pieces
     before: dict[str, Any] = field(default_factory=dict)  # the last event that the run had logged before this job
-    kept: bool = False  # the repository stays, because what came back is damaged
     ended: bool = False  # the run is back, or its job could not be started
     left: list[str] = field(default_factory=list)  # repositories to delete once the job has ended, also of earlier jobs
+    damaged: list[str] = field(default_factory=list)  # repositories that stay: what came back from them is damaged
     problem: str = ""  # why the follower left, although the job may still run, or something is left to delete
     tries: int = 0  # how often a follower has left with a problem
 
@@ -61,6 +61,11 @@ class Job:
             f"{names} could not be deleted, which {holds} your text. Delete it on the Hub, or let the page try again "
             f"from time to time.{why}"
         )
+
+    @property
+    def repos(self) -> list[str]:
+        """Return the repositories on the Hub that hold the run's text, unless someone has deleted them there."""
+        return list(dict.fromkeys([*self.left, *self.damaged]))
 
     @property
     def as_text(self) -> str:

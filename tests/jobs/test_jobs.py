@@ -683,8 +683,8 @@ def test_what_returns_is_on_the_disk_before_the_other_copy_is_deleted(signed_in,
     monkeypatch.setattr(os, "fsync", note)
     monkeypatch.setattr(HfApi, "delete_repo", delete)
     monkeypatch.setattr(Job, "repo", "maya/back")
-    follower = follow.Follower(run, job_of(run.folder).having(run.folder, namespace="maya"), print)
-    follower.api, _ = ours.signed_in(MAYA)
+    follower = follow.Follower(run, job_of(run.folder).having(run.folder, namespace="maya", commit="0" * 40), print)
+    follower.api, follower.owner = ours.signed_in(MAYA)
     follower.come_back("")
     follower.close()
     before = done[: done.index("deleted")]
@@ -847,7 +847,7 @@ def started(hub: Hub, run: Run, state: str, **facts) -> FakeJob:
 
 def follower_here(run: Run) -> follow.Follower:
     follower = follow.Follower(run, job_of(run.folder), print)
-    follower.api, _ = ours.signed_in(MAYA)
+    follower.api, follower.owner = ours.signed_in(MAYA)
     return follower
 
 
@@ -970,6 +970,70 @@ def test_a_text_whose_deletion_fails_is_deleted_later(signed_in, tiny_text, monk
     assert follow.main(run.name) == 0
     assert (signed_in.repos, run.status().message, start.find_again()) == ({}, "Finished.", [])
     job.close()
+
+
+def test_a_text_whose_deletion_the_hub_refuses_is_named_and_tried_again(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    run.event("finished", message="Finished.")
+    started(signed_in, run, "COMPLETED", left=["maya/one", "mills/two"]).close()
+    signed_in.refuse = lambda request: Refusal(403, "", "no") if request.startswith("DELETE") else None
+    follower_here(run).close()
+    repo = job_of(run.folder).repo
+    assert (job_of(run.folder).left, job_of(run.folder).tries) == (["maya/one", "mills/two", repo], 1)
+    assert "which hold your text" in run.status().message
+    signed_in.refuse = lambda request: None
+    assert follow.main(run.name) == 1
+    assert (job_of(run.folder).left, signed_in.repos) == (["mills/two"], {})
+    assert "mills/two belongs to mills, and maya is signed in." in run.status().message
+
+
+def test_a_refused_deletion_is_not_a_refused_job(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    run.event("finished", message="Finished.")
+    started(signed_in, run, "COMPLETED").close()
+    signed_in.refuse = lambda request: Refusal(403, "", "no") if request.startswith("DELETE") else None
+    follower_here(run).close()
+    assert "You don't have permission to write to maya/nanogpt-job-" in run.status().message
+
+
+def test_a_text_is_deleted_although_the_follower_was_killed_while_it_uploaded_it(signed_in, tiny_text, monkeypatch):
+    from nanogpt.ui import run_panel
+
+    run = made(tiny_text, **ENDLESS)
+
+    def create_commit(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HfApi, "create_commit", create_commit)
+        with pytest.raises(KeyboardInterrupt):
+            follow.main(run.name)
+    [repo] = job_of(run.folder).left
+    assert [*signed_in.repos] == [f"models/{repo}"]
+    assert f"First delete {repo} on the Hub" in run_panel.question("diary")
+    queue.draw("diary")
+    run.request_stop()
+    assert follow.main(run.name) == 0
+    assert (run.status().message, signed_in.repos) == ("Canceled before training started.", {})
+
+
+def test_what_is_kept_because_it_is_damaged_is_named_when_the_run_is_deleted(signed_in, tiny_text, monkeypatch):
+    from nanogpt.ui import run_panel
+
+    run = made(tiny_text, **ENDLESS)
+    started(signed_in, run, "COMPLETED", left=[job_of(run.folder).having(run.folder, namespace="maya").repo]).close()
+
+    def damaged(*_):
+        raise Damaged("run.json cannot be read.")
+
+    monkeypatch.setattr(follow, "bring_back", damaged)
+    follower = follower_here(run)
+    follower.come_back("")
+    follower.close()
+    [repo] = job_of(run.folder).damaged
+    assert (job_of(run.folder).left, [*signed_in.repos]) == ([], [f"models/{repo}"])
+    start.resumed(run, start.terms_to_resume(*ours.signed_in(MAYA), "t4-small", run, {}, None), {})
+    assert f"First delete {repo} on the Hub" in run_panel.question("diary")
 
 
 def test_a_run_that_is_back_is_free_although_its_text_is_not_deleted(signed_in, tiny_text):
