@@ -80,7 +80,10 @@ def terms(page: gr.Blocks, corpus_id: str | None, hardware: str | None, limit: s
 def begin(
     page: gr.Blocks, corpus_id: str | None, name: str, hardware: str | None, limit: str, shown: str, *fields
 ) -> Run:
-    """Upload and start a run on the terms that were shown. Raise Changed if they aren't what was shown."""
+    """Upload and start a run on the terms that were shown. Raise Changed if they aren't what was shown.
+
+    Raise OSError, and leave no run, if no process can be started.
+    """
     from ..jobs import start
 
     agreed = terms(page, corpus_id, hardware, limit, *fields)
@@ -90,7 +93,11 @@ def begin(
     wanted = name.strip()
     wanted = checked_name(wanted) if wanted else ""
     run = start.new_run(wanted, text, form.preset_key(fields[0]), form.changes(*fields), agreed)
-    start.follow(run)
+    try:
+        start.follow(run)
+    except OSError:
+        run.delete()  # or the server would start its job later, and another one costs as much again
+        raise
     return run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from test_page import open_tab
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.launch import visitors
+from nanogpt.launch import local, visitors
 from nanogpt.runs import Run
 from nanogpt.ui import form, jobs_panel
 
@@ -117,6 +118,19 @@ def test_the_prices_are_the_hubs_or_a_sentence(hub, home, monkeypatch):
     hub.refuse = lambda request: Refusal(503) if "hardware" in request else None
     with pytest.raises(Exception, match="having problems"):
         jobs_panel.hardware_choices(HERE)
+
+
+def test_a_run_whose_follower_cannot_be_started_is_not_started_later(hub, home, tiny_text, monkeypatch):
+    def full(run, module):
+        raise BlockingIOError(errno.EAGAIN, "no process")
+
+    monkeypatch.setenv("HF_TOKEN", MAYA)
+    monkeypatch.setattr(local, "start", full)
+    text, fields = corpus.add(tiny_text).id, ["timed", "modern", "1m", 100, *[None] * len(form.ADVANCED)]
+    shown = str(jobs_panel.terms(HERE, text, "t4-small", "", *fields))
+    with pytest.raises(BlockingIOError):
+        jobs_panel.begin(HERE, text, "diary", "t4-small", "", shown, *fields)
+    assert not Run("diary").exists()
 
 
 def test_visitors_of_a_public_server_cannot_use_the_owners_account(hub, home, monkeypatch):
