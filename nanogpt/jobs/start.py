@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
@@ -14,6 +16,7 @@ from .. import corpus, limits
 from ..config import NanoGPTError
 from ..disk import size
 from ..durations import in_words
+from ..errors import PROBLEMS, explain
 from ..launch import local, prepare
 from ..presets import preset
 from ..runs import Job, Run, all_runs, job, job_of
@@ -21,6 +24,9 @@ from . import offer, parcel
 
 FOLLOWER = "nanogpt.jobs.follow"
 AGAIN, DAY = 60.0, 86_400.0  # seconds until a job that was given up is tried again for the first time, and at most
+
+_begun: dict[Path, tuple[int, float]] = {}  # by run folder: how many followers of `find_again` have died, and when the
+# last one was started, by time.monotonic
 
 
 @dataclass(frozen=True)
@@ -122,30 +128,52 @@ def wanted_again(run: Run) -> None:
 
 def follow(run: Run) -> None:
     """Start a process that follows the run's job, starting it first if it hasn't been, unless one follows it now."""
-    if not run.glance().busy:
+    if not is_followed(run):
         local.start(run, FOLLOWER)
+
+
+def is_followed(run: Run) -> bool:
+    """Return True if a process waits, trains or follows a job for the run, or deletes what was uploaded."""
+    return run.glance().busy or run.is_being_cleaned_up()
 
 
 def find_again(given_up: bool = True) -> list[str]:
     """Follow every job that is open or has left something on the Hub, and that no process follows. Return their runs.
 
-    Unless those `given_up` are wanted, leave out jobs whose follower has said why it left, unless another one `is_due`.
+    Unless those `given_up` are wanted, leave out jobs whose follower has said why it left, or has died just now, until
+    another one `is_due`. A run whose follower can't be started is named on stderr.
     """
     found = []
     for run in all_runs():
-        there = job_of(run.folder)
-        if not there or not there.wants_follower:
-            continue
-        if (given_up or not there.problem or is_due(run, there)) and not run.glance().busy:
-            follow(run)
-            found.append(run.name)
+        try:
+            there = job_of(run.folder)
+            if not there or not there.wants_follower or run.glance().state == "damaged":
+                continue
+            if is_followed(run):
+                _begun.pop(run.folder, None)
+            elif given_up or is_due(run, there):
+                times, _ = _begun.get(run.folder, (0, 0.0))
+                _begun[run.folder] = times + 1, time.monotonic()
+                local.start(run, FOLLOWER)
+                found.append(run.name)
+        except PROBLEMS as error:  # the others still have their jobs
+            print(f"nanogpt: the job of {run.name} can't be followed: {explain(error)}", file=sys.stderr)
     return found
 
 
 def is_due(run: Run, there: Job) -> bool:
-    """Return True if a job that was given up is to be tried again: a text is left on the Hub, or Stop to be passed on.
+    """Return True if another follower is to be started for a job that none follows.
 
-    Each time, twice as long passes before that: it may need someone to sign in, or a network.
+    If the last one has said why it left, only if a text is left on the Hub, or Stop to be passed on. Each time, twice
+    as long passes before that: it may need someone to sign in, or a network.
     """
+    if not there.problem:
+        times, at = _begun.get(run.folder, (0, 0.0))
+        return times == 0 or time.monotonic() > at + pause(times)
     waited = time.time() - (run.folder / job.NAME).stat().st_mtime
-    return (there.ended or run.stop_file.exists()) and waited > min(AGAIN * 2.0 ** min(there.tries, 20), DAY)
+    return (there.ended or run.stop_file.exists()) and waited > pause(there.tries)
+
+
+def pause(times: int) -> float:
+    """Return how many seconds pass before a follower is started again, after so many that have left or died."""
+    return min(AGAIN * 2.0 ** min(times, 20), DAY)

@@ -19,7 +19,7 @@ from ..formats import config_files, kind_of, read_config
 from ..holdout import train_tokens
 from ..model import count_parameters
 from ..presets import check_known, preset
-from ..runs import STOPPED_EARLY, Run, Status, Taken, free_name, open_job
+from ..runs import STOPPED_EARLY, Run, Status, Taken, free_name, job, open_job
 from ..tokenizer import Tokenizer, token_lengths, unit
 from .plan import Plan, choose, fits, known_costs, measure_once
 
@@ -174,6 +174,8 @@ def resumable(run: Run, max_iters: int | None = None, budget: float | str | None
     status, before = run.status(), TrainConfig.of(run.settings()["train"])
     if status.busy:
         raise NanoGPTError(f"{run.name} is still {status.state}. Wait until it ends, or stop it first.")
+    if run.is_being_cleaned_up():
+        raise NanoGPTError(job.CLEANING.format(run.name))
     if open_job(run.folder):
         raise NanoGPTError(f"{run.name} trains on Hugging Face Jobs; wait until it is back.")
     if reason := refusal(run, status, before):

@@ -16,6 +16,9 @@ from ..disk import from_json, read, write_whole
 
 NAME = "job.json"
 LOST = "Training continues on Hugging Face Jobs, but nothing on this machine follows it. Resume the run to follow it."
+NOT_STARTED = "Its job on Hugging Face Jobs was not started yet. Resume the run to start it."
+UNFOLLOWED = (LOST, NOT_STARTED)
+CLEANING = "{} is back, and its text is being deleted from the Hub. Try again in a minute."
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Job:
     def wants_follower(self) -> bool:
         """Return True if a follower has something to do: the job is open, or something is left to delete."""
         return not self.ended or bool(self.left)
+
+    @property
+    def interrupted(self) -> str:
+        """Return why no process follows the open job, in a sentence that says what to do."""
+        return self.problem or (LOST if self.commit else NOT_STARTED)
 
     @property
     def leftover(self) -> str:

@@ -213,13 +213,18 @@ class Run:
             return Status("stopped", message=CANCELED, **facts)
         if ending and [event["event"] for event in history.events[-1:]] in ([], ["started"]):
             return Status("running", **facts)  # it is about to log how it ended
-        status, there = self._ended(history, facts), job.job_of(self.folder)
-        return replace(status, message=f"{status.message} {there.leftover}".strip()) if there else status
+        status = self._ended(history, facts)
+        return replace(status, message=f"{status.message} {self._leftover(ending)}".strip())
+
+    def _leftover(self, followed: bool) -> str:
+        """Return a sentence about what a job has left on the Hub, or "" if nothing, or it is just being deleted."""
+        there = job.job_of(self.folder)
+        return "" if there is None or (followed and not there.problem) else there.leftover
 
     def _ended(self, history: History, facts: dict[str, Any]) -> Status:
         """Return the status of a run that is not in use, from its last event, unless it trains elsewhere."""
         if there := job.open_job(self.folder):
-            return Status("crashed", message=there.problem or job.LOST, **facts)
+            return Status("crashed", message=there.interrupted, **facts)
         if not history.events:
             why = self.log_tail() or "Resume the run to start it."
             return Status("failed", message=f"The trainer did not start. {why}", **facts)
@@ -240,7 +245,7 @@ class Run:
             version = history.version
             if history.problem:
                 raise NanoGPTError(history.problem)
-            held = self._is_training()
+            held = self._is_training() and not self.is_being_cleaned_up()
             ending = not held and queue.has_trainer(self.name)
             if held or self.history().version == version:
                 return history, place, held, ending
@@ -323,6 +328,12 @@ class Run:
         """Return True if the run's trainer has begun."""
         return locks.is_held(self.folder / ".lock") or self.name in queue.running()
 
+    def is_being_cleaned_up(self) -> bool:
+        """Return True if the run is back from its job, and a process only deletes what was uploaded."""
+        there = job.job_of(self.folder)
+        held = bool(there and there.ended) and locks.is_held(self.folder / ".lock")
+        return held and self.name not in queue.running()  # a trainer here has a device as long as it holds the lock
+
     def _is_canceled(self, history: History) -> bool:
         """Return True if the run was withdrawn from the queue, and nothing was logged since."""
         return queue.withdrawal(self.name) == withdrawn_at(history)
@@ -335,6 +346,8 @@ class Run:
         """Raise NanoGPTError if the run can't be `done` ("renamed"): it is in use, or ships with the project."""
         if not self.exists():
             self.settings()  # raises
+        if self.is_being_cleaned_up():
+            raise NanoGPTError(job.CLEANING.format(self.name))
         if self._in_use():
             raise NanoGPTError(f"{self.name} is being trained. Stop it before it can be {done}.")
         if (there := job.open_job(self.folder)) and there.commit:

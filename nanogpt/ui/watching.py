@@ -69,7 +69,7 @@ def look(name: str | None) -> dict[str, Any]:
     return dict(
         line=text,
         state=status.state,
-        busy=status.busy or status.message == job.LOST,  # the server will follow its job again
+        busy=status.busy or status.message in job.UNFOLLOWED,  # the server will follow its job again
         counting=counting.is_wanted(str(run.settings()["corpus"].get("id"))) if status.state != "damaged" else False,
         can_stop=can_stop,
         can_continue=can_continue,

@@ -1074,6 +1074,58 @@ def test_what_cannot_be_deleted_or_stopped_is_tried_less_and_less_often(signed_i
     assert found(200.0, tries=1) == ["diary"]
 
 
+def test_a_follower_that_dies_without_a_word_is_started_again_less_and_less_often(signed_in, tiny_text, monkeypatch):
+    now, begun = [1000.0], []
+    monkeypatch.setattr(start, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(local, "start", lambda run, module: begun.append(now[0]))
+    run = made(tiny_text, **ENDLESS)
+    for _ in range(20):
+        start.find_again(given_up=False)
+        now[0] += 60.0
+    assert begun == [1000.0, 1180.0, 1480.0, 2020.0]
+    with run.held():
+        assert start.find_again(given_up=False) == []
+    assert start.find_again(given_up=False) == ["diary"]  # it lived, so it counts anew
+
+
+@pytest.mark.parametrize("file", ["log.txt", "run.json", "metrics.jsonl"])
+def test_a_run_whose_job_cannot_be_followed_holds_up_no_other(signed_in, tiny_text, monkeypatch, capsys, file):
+    begun = []
+    child = SimpleNamespace(wait=lambda: 0, poll=lambda: 0)
+    monkeypatch.setattr(local, "_launch", lambda names, *_: begun.extend(names) or child)
+    made(tiny_text, **ENDLESS).rename("good")
+    bad = made(tiny_text, **ENDLESS)
+    (bad.folder / file).unlink(missing_ok=True)
+    (bad.folder / file).mkdir()
+    assert start.find_again() == ["good"]
+    assert begun == ["good"]
+    assert ("the job of diary can't be followed" in capsys.readouterr().err) == (file == "log.txt")
+
+
+def test_a_run_is_shown_as_ended_while_what_was_uploaded_is_deleted(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    run.event("finished", message="Finished.")
+    with queue.arrived("diary"), run.held():
+        queue.drop("diary")
+        assert run.status().state == "running"
+        job_of(run.folder).having(run.folder, ended=True, left=["maya/one"])
+        assert (run.status().state, run.status().message) == ("finished", "Finished.")
+        for change in (lambda: run.rename("two"), run.delete, lambda: prepare.to_continue(run, 80)):
+            with pytest.raises(NanoGPTError, match="its text is being deleted"):
+                change()
+        assert start.find_again() == []
+    assert "maya/one could not be deleted" in run.status().message
+    with queue.turn("diary", "cpu"), run.held():  # trained here since
+        assert run.status().state == "running"
+
+
+def test_a_job_that_was_never_started_is_not_said_to_run(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    assert run.status().message == "Its job on Hugging Face Jobs was not started yet. Resume the run to start it."
+    job_of(run.folder).having(run.folder, commit="0" * 40)
+    assert "nothing on this machine follows it" in run.status().message
+
+
 def test_a_run_whose_job_was_refused_fails_once_although_its_repository_is_still_there(
     signed_in, tiny_text, monkeypatch
 ):
