@@ -27,6 +27,12 @@ def is_there(name: str | None) -> bool:
     return bool(name) and open_job(Run(str(name)).folder) is not None
 
 
+def is_out_of_reach(name: str) -> bool:
+    """Return True if a run's job must have ended and can't be followed, so that another one may resume the run."""
+    there = open_job(Run(name).folder)
+    return there is not None and there.is_out_of_reach
+
+
 def terms(arguments: argparse.Namespace, text: corpus.Corpus, budget: float) -> Terms:
     """Return what a job for a new run costs and uploads, once that is confirmed."""
     from ..jobs import start

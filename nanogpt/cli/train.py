@@ -196,7 +196,7 @@ def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     from ..jobs import start
 
     run = Run(arguments.resume)
-    if jobs.is_there(run.name):
+    if jobs.is_there(run.name) and not (arguments.on and jobs.is_out_of_reach(run.name)):
         if changes or arguments.on:
             raise NanoGPTError(f"{run.name} is training on Hugging Face Jobs. Follow it with --resume alone.")
         if run.glance().busy:

@@ -39,6 +39,11 @@ PATIENCE = 30.0  # seconds at most between two tries to reach the Hub
 TRIES = 4  # to start the job, which costs nothing until it has started
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 WAITING = "Waiting for the Hub to answer"
+NOT_STOPPED = (
+    "The Hub can't be reached, so the job could not be stopped. It ends by itself after {} at the latest. Resume the "
+    "run to try to stop it again."
+)
+NOT_BACK = "The Hub can't be reached, so the run could not be brought back yet. Resume the run to try again."
 STOPPED = "Stopped before the job started; nothing was billed."
 T = TypeVar("T")
 
@@ -125,7 +130,7 @@ class Follower:
             self.api = client(token)
             # once something may run or wait on the Hub, a machine that has no network yet is no reason to leave
             tries = TRIES if self.job.ended else None if self.job.commit else 1
-            self.owner = self.patiently(self.whoami, tries, stoppable=True)
+            self.owner = self.patiently(self.whoami, tries, cannot=self.not_stopped)
         except NanoGPTError as error:
             raise self.fatal(error) from None
         if not self.job.namespace:
@@ -135,6 +140,11 @@ class Follower:
                 f"The job belongs to {self.job.namespace}, and {self.owner} is signed in. Sign in as its owner."
             )
 
+    @property
+    def not_stopped(self) -> str:
+        """Return what can't be done if Stop comes while the Hub can't be reached."""
+        return NOT_STOPPED.format(in_words(self.job.timeout))
+
     def whoami(self) -> str:
         """Return the name of the account that is signed in."""
         with asked():
@@ -142,7 +152,7 @@ class Follower:
 
     def begin(self) -> None:
         """Upload the run and start its job, unless a follower that was killed has started it."""
-        if self.job.commit and (found := self.patiently(self.find, stoppable=True)):
+        if self.job.commit and (found := self.patiently(self.find, cannot=self.not_stopped)):
             self.change(id=found, stage="")
             return
         self.heed_stop()
@@ -153,7 +163,7 @@ class Follower:
             )
             self.change(commit=self.or_give_up(self.upload))
             self.heed_stop()
-        self.stage("Starting the job")
+        self.change(stage="Starting the job", since=time.time())
         self.change(id=self.or_give_up(self.start))
         self.began = time.monotonic()
         self.tell(f"Job {self.job.namespace}/{self.job.id} is waiting for {self.job.hardware}.")
@@ -310,7 +320,7 @@ class Follower:
         """Bring the run back, and say in its folder how it ended."""
         self.stage("Bringing the run back")
         try:
-            there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run))
+            there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run), cannot=NOT_BACK)
         except Damaged as error:
             self.run.event("failed", message=f"{error} What the job uploaded is kept in {self.job.repo} on the Hub.")
             self.change(damaged=[*dict.fromkeys([*self.job.damaged, self.job.repo])])
@@ -341,9 +351,7 @@ class Follower:
 
     def end(self) -> None:
         """Note that the job is over: the run is free from now on, and what was uploaded is left to delete."""
-        uploaded = [self.job.repo] if self.job.commit else []
-        left = [one for one in dict.fromkeys([*self.job.left, *uploaded]) if one not in self.job.damaged]
-        self.change(ended=True, stage="", left=left)
+        self.change(ended=True, stage="", left=self.job.to_delete)
 
     def clean_up(self) -> None:
         """Delete what is left on the Hub. Leave what can't be deleted to a later follower, and say why."""
@@ -398,10 +406,11 @@ class Follower:
         except NanoGPTError as error:
             raise Gone(str(error)) from None
 
-    def patiently(self, attempt: Callable[[], T], tries: int | None = None, stoppable: bool = False) -> T:
+    def patiently(self, attempt: Callable[[], T], tries: int | None = None, cannot: str = "") -> T:
         """Try until the Hub can be reached, waiting longer each time, or raise Unreachable after so many `tries`.
 
-        With `stoppable`, Stop ends the waiting, too: the run couldn't be stopped, resumed or deleted meanwhile.
+        Stop ends the waiting, too, if a sentence says what `cannot` be done then: the run couldn't be stopped, resumed
+        or deleted meanwhile.
         """
         failed = 0
         while True:
@@ -413,11 +422,8 @@ class Follower:
                 failed += 1
                 if failed == tries:
                     raise
-                if stoppable and failed >= TRIES and self.run.stop_file.exists():
-                    raise Unreachable(
-                        "The Hub can't be reached, so the job could not be stopped. It ends by itself after "
-                        f"{in_words(self.job.timeout)} at the latest. Resume the run to try to stop it again."
-                    ) from None
+                if cannot and failed >= TRIES and self.run.stop_file.exists():
+                    raise Unreachable(cannot) from None
             self.wait_for_the_hub()
             time.sleep(min(PATIENCE, 2.0 ** min(failed, 9)))
 

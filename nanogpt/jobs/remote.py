@@ -31,6 +31,7 @@ from .refusals import Unreachable, asked
 EACH = 1.0  # second between two looks at the run folder
 STOP_EACH = 5.0  # seconds between two looks for `stop`
 UPLOAD_EACH = 600.0  # seconds of training that a lost machine may cost
+LONGEST = 360.0  # seconds that an upload takes at most, when the Hub stays silent at each of the client's tries
 RESERVE = 90.0  # seconds before the limit at which training ends, to bring the run back
 MARGIN = 20.0  # seconds before that at which the trainer ends by itself, and says why; it takes seconds to start
 PAUSE = 30.0  # seconds at most between two tries of the last upload
@@ -75,10 +76,14 @@ class Errand:
                 asked_at = now
                 if time.time() > self.deadline or self.is_asked_to_stop():
                     self.run.stop_file.touch()
-            if now > uploaded_at + UPLOAD_EACH:
+            if now > uploaded_at + UPLOAD_EACH and self.has_time_to_upload():
                 uploaded_at = now
                 self.upload()
             time.sleep(EACH)
+
+    def has_time_to_upload(self) -> bool:
+        """Return True if an upload that begins now is over at the deadline: the last one waits for it."""
+        return time.time() + LONGEST < self.deadline
 
     def is_asked_to_stop(self) -> bool:
         """Return True if the repository has a file `stop`."""

@@ -107,7 +107,7 @@ def resumed(run: Run, agreed: Terms, changes: Mapping[str, Any]) -> None:
         wish = {**wish, "changes": {**wish["changes"], **changes}}
     prepare.set_length(run, train)
     there = job_of(run.folder)
-    known = dict(left=there.left, damaged=there.damaged) if there else {}
+    known = dict(left=there.to_delete, damaged=there.damaged) if there else {}
     run.stop_file.unlink(missing_ok=True)  # of an earlier time
     _job(agreed, wish).having(run.folder, before=next(reversed(run.history().events), {}), **known)
 

@@ -164,6 +164,8 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     if train.budget and budget is not None:
         limits.check_seconds(train.budget - run.history().seconds)
     set_length(run, train)
+    if there := open_job(run.folder):  # out of reach, or it couldn't be resumed
+        there.having(run.folder, ended=True, left=there.to_delete)
 
 
 def resumable(run: Run, max_iters: int | None = None, budget: float | str | None = None) -> TrainConfig:
@@ -176,7 +178,7 @@ def resumable(run: Run, max_iters: int | None = None, budget: float | str | None
         raise NanoGPTError(f"{run.name} is still {status.state}. Wait until it ends, or stop it first.")
     if run.is_being_cleaned_up():
         raise NanoGPTError(job.CLEANING.format(run.name))
-    if open_job(run.folder):
+    if (there := open_job(run.folder)) and not there.is_out_of_reach:
         raise NanoGPTError(f"{run.name} trains on Hugging Face Jobs; wait until it is back.")
     if reason := refusal(run, status, before):
         raise NanoGPTError(reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Job:
     namespace: str = ""  # the account that pays
     commit: str = ""  # what was uploaded
     id: str = ""
+    since: float = 0.0  # when a follower last tried to start it, in seconds since 1970
     stage: str = ""  # in words, for the page
     pieces: int = 0  # of the job's output that have been written to the run folder
     lines: int = 0  # other lines of its output
@@ -54,6 +56,14 @@ class Job:
         return not self.ended or bool(self.left)
 
     @property
+    def is_out_of_reach(self) -> bool:
+        """Return True if the last follower of the open job left with a problem, and the job must have ended by now.
+
+        It may still come back, unless its account is gone.
+        """
+        return not self.ended and bool(self.problem) and time.time() > self.since + self.timeout
+
+    @property
     def interrupted(self) -> str:
         """Return why no process follows the open job, in a sentence that says what to do."""
         return self.problem or (LOST if self.commit else NOT_STARTED)
@@ -73,7 +83,13 @@ class Job:
     @property
     def repos(self) -> list[str]:
         """Return the repositories on the Hub that hold the run's text, unless someone has deleted them there."""
-        return list(dict.fromkeys([*self.left, *self.damaged]))
+        return [*self.to_delete, *self.damaged]
+
+    @property
+    def to_delete(self) -> list[str]:
+        """Return those repositories that are deleted once the job has ended."""
+        own = [self.repo] if self.commit and not self.ended else []
+        return [one for one in dict.fromkeys([*self.left, *own]) if one not in self.damaged]
 
     @property
     def as_text(self) -> str:

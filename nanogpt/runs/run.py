@@ -350,7 +350,8 @@ class Run:
             raise NanoGPTError(job.CLEANING.format(self.name))
         if self._in_use():
             raise NanoGPTError(f"{self.name} is being trained. Stop it before it can be {done}.")
-        if (there := job.open_job(self.folder)) and there.commit:
+        there = job.open_job(self.folder)
+        if there and there.commit and not there.is_out_of_reach:
             raise NanoGPTError(
                 f"{self.name} trains on Hugging Face Jobs. Resume it to follow its job, and stop that before it can be "
                 f"{done}."

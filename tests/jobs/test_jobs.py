@@ -755,6 +755,15 @@ def test_the_last_upload_is_tried_as_long_as_the_job_may_run(monkeypatch):
     assert remote.again(lambda: True, until=0.0)
 
 
+def test_no_upload_begins_that_could_last_beyond_the_time_for_the_last_one(monkeypatch):
+    errand = object.__new__(remote.Errand)
+    now, errand.deadline = [1000.0], 5000.0
+    monkeypatch.setattr(remote, "time", SimpleNamespace(time=lambda: now[0]))
+    assert errand.has_time_to_upload()
+    now[0] = 5000.0 - remote.LONGEST + 1.0
+    assert not errand.has_time_to_upload()
+
+
 def test_a_job_file_of_another_version_is_read(signed_in, tiny_text):
     run = made(tiny_text, **ENDLESS)
     about = json.loads((run.folder / "job.json").read_text())
@@ -1091,7 +1100,7 @@ def test_a_follower_that_dies_without_a_word_is_started_again_less_and_less_ofte
 @pytest.mark.parametrize("file", ["log.txt", "run.json", "metrics.jsonl"])
 def test_a_run_whose_job_cannot_be_followed_holds_up_no_other(signed_in, tiny_text, monkeypatch, capsys, file):
     begun = []
-    child = SimpleNamespace(wait=lambda: 0, poll=lambda: 0)
+    child = SimpleNamespace(wait=lambda: 0, poll=lambda: 0, kill=lambda: None)
     monkeypatch.setattr(local, "_launch", lambda names, *_: begun.extend(names) or child)
     made(tiny_text, **ENDLESS).rename("good")
     bad = made(tiny_text, **ENDLESS)
@@ -1152,6 +1161,19 @@ def test_stop_ends_the_waiting_for_the_hub(signed_in, tiny_text, monkeypatch, re
     assert follow.main(run.name) == 0  # as Resume does
     assert job.stage == "CANCELED"
     assert run.status().state == "stopped"
+
+
+def test_stop_ends_the_waiting_for_a_run_to_come_back(signed_in, tiny_text, monkeypatch):
+    monkeypatch.setattr(follow, "PATIENCE", 0.01)
+    run = made(tiny_text, **ENDLESS)
+    started(signed_in, run, "COMPLETED", pieces=5).close()
+    run.stop_file.touch()
+    with monkeypatch.context() as patch:
+        cut_off(patch, "model_info", 1e6)
+        assert follow.main(run.name) == 1
+    assert (run.status().state, run.status().message) == ("crashed", follow.NOT_BACK)
+    assert follow.main(run.name) == 0  # as Resume does
+    assert (run.status().message, signed_in.repos) == ("Stopped before anything was saved.", {})
 
 
 def test_offline_mode_is_no_network_to_wait_for(signed_in, tiny_text, monkeypatch):
@@ -1222,6 +1244,26 @@ def test_another_account_does_not_take_over_a_job(signed_in, tiny_text, monkeypa
     monkeypatch.setenv("HF_TOKEN", OLGA)
     assert follow.main(run.name) == 1
     assert "Sign in as its owner" in run.status().message
+
+
+def test_a_run_whose_account_is_gone_is_freed_once_its_job_must_have_ended(signed_in, tiny_text, monkeypatch, capsys):
+    from nanogpt.ui import run_panel
+
+    run = made(tiny_text, **ENDLESS)
+    repo = job_of(run.folder).having(run.folder, namespace="olga", commit="0" * 40, id="1", since=time.time()).repo
+    longer = ["train", "--resume", "diary", "--on", "t4-small"]
+    assert follow.main(run.name) == 1
+    assert main(longer) == 2
+    assert "Follow it with --resume alone" in capsys.readouterr().err
+    with pytest.raises(NanoGPTError, match="trains on Hugging Face Jobs"):
+        run.delete()
+    job_of(run.folder).having(run.folder, since=time.time() - job_of(run.folder).timeout - 1.0)
+    assert f"First delete {repo} on the Hub: your text is there." in run_panel.question("diary")
+    assert main(longer) == 2
+    assert "Nothing was uploaded. Add --yes" in capsys.readouterr().err
+    start.resumed(run, start.terms_to_resume(*ours.signed_in(MAYA), "t4-small", run, {}, None), {})
+    assert (job_of(run.folder).left, job_of(run.folder).commit) == ([repo], "")
+    run.delete()
 
 
 # --- cost and confirmation --------------------------------------------------------------------------------------------
