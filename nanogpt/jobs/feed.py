@@ -18,7 +18,8 @@ from typing import Any
 from .. import disk
 from ..config import TrainConfig
 from ..disk import from_json, write_whole
-from ..runs import Job, Run
+from ..runs import Run
+from .progress import Progress
 
 MARK = "nanogpt: "  # begins each of these lines
 WHOLE = ("run.json", "config.json", "generation_config.json", "tokenizer_config.json")  # small; sent when they change
@@ -80,13 +81,16 @@ class Mirror:
     to which other processes write, it comes twice.
     """
 
-    def __init__(self, run: Run, job: Job):
-        self.run, self.lines = run, 0
-        self.job = self.counted = job if job.sizes else job.having(run.folder, sizes=self._sizes())
-        for name, size in job.sizes.items():
+    def __init__(self, progress: Progress):
+        self.progress, self.run = progress, progress.run
+        self.lines, self.uncounted = 0, False
+        sizes = progress.job.sizes
+        if not sizes:
+            progress.change(sizes=self._sizes())
+        for name, size in sizes.items():
             with contextlib.suppress(FileNotFoundError):
-                if name != "log.txt" and (run.folder / name).stat().st_size > size:
-                    os.truncate(run.folder / name, size)
+                if name != "log.txt" and (self.run.folder / name).stat().st_size > size:
+                    os.truncate(self.run.folder / name, size)
 
     def begin(self) -> None:
         """Expect the output from its beginning: a new connection repeats it."""
@@ -94,20 +98,24 @@ class Mirror:
 
     def take(self, line: str) -> None:
         """Write a line of the job's output, unless it has been written before. `count` it later."""
-        piece = _piece(line)
+        piece, job = _piece(line), self.progress.job
         if piece is None:
             self.lines += 1
-            if self.lines > self.job.lines:
+            if self.lines > job.lines:
                 self._add("log.txt", line.rstrip("\n") + "\n")
-                self.job = replace(self.job, lines=self.lines)
-        elif piece["n"] > self.job.pieces:
+                self._note(lines=self.lines)
+        elif piece["n"] > job.pieces:
             self._write(piece)
-            self.job = replace(self.job, pieces=piece["n"], stage="")
+            self._note(pieces=piece["n"], stage="")
+
+    def _note(self, **changes: Any) -> None:
+        self.progress.job, self.uncounted = replace(self.progress.job, **changes), True
 
     def count(self) -> None:
         """Write down in job.json what was taken since the last time."""
-        if self.job != self.counted:
-            self.counted = self.job = self.job.having(self.run.folder, sizes=self._sizes())
+        if self.uncounted:
+            self.progress.change(sizes=self._sizes())
+            self.uncounted = False
 
     def _sizes(self) -> dict[str, int]:
         return {name: _size(self.run.folder / name) for name in GROWING}

@@ -7,10 +7,7 @@ from there. It never ends a job because this machine has no network.
 
 from __future__ import annotations
 
-import contextlib
-import queue as queues
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,20 +22,17 @@ from ..publish.hub_client import client
 from ..runs import Busy, Job, Run, job_of, queue
 from . import parcel
 from .back import Damaged, bring_back, last_event
-from .feed import Mirror
+from .leftovers import clean_up
+from .output import Output
+from .progress import TRIES, Progress
 from .refusals import Missing, Unclear, Unreachable, asked
+from .stopping import Stopping
 
 LABEL = "nanogpt-run"
-EACH = 0.5  # second between two looks at the stop file
 INSPECT_EACH = 10.0  # seconds between two questions whether the job still runs
 LAST_LINES = 15.0  # seconds to wait for the rest of the output when the job is over
 APPEARS = 60.0  # seconds within which the Hub must know a job
-GRACE = 180.0  # seconds that a job has to save and bring the run back before it is canceled
-STOP_EACH = 5.0  # seconds between two tries to pass on Stop while the Hub doesn't accept it
-PATIENCE = 30.0  # seconds at most between two tries to reach the Hub
-TRIES = 4  # to start the job, which costs nothing until it has started
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
-WAITING = "Waiting for the Hub to answer"
 NOT_STOPPED = (
     "The Hub can't be reached, so the job could not be stopped. It ends by itself after {} at the latest. Resume the "
     "run to try to stop it again."
@@ -85,10 +79,7 @@ def attempt(run: Run, canceled: bool, tell: Callable[[str], object]) -> int:
         follower.give_up(str(error))
         return 1
     except PROBLEMS as error:
-        if follower.is_to_stop_before_it_began():  # else a later follower would start the job, and Stop be forgotten
-            follower.give_up(STOPPED)
-        else:  # the job may still run
-            follower.leave(explain(error))
+        follower.leave(error)
         return 1
     return 1 if follower.job.left else 0
 
@@ -97,27 +88,28 @@ class Follower:
     """Takes a run to its job and back."""
 
     def __init__(self, run: Run, job: Job, tell: Callable[[str], object]):
-        self.run, self.job, self.tell = run, job, tell
+        self.run, self.tell = run, tell
+        self.progress = Progress(run, job)
         self.api, self.owner = client(None), ""  # until `sign_in`
         self.began = time.monotonic()  # or when the job was started
-        self.pause = 1.0  # seconds before the next connection to the job's output
-        self.stopped_at = 0.0  # when the Hub first answered to Stop, by time.monotonic
-        self.stop_next = 0.0  # when Stop is passed on next
-        self.refused = ""  # why Stop was refused last
-        self.before = ""  # the stage before the Hub didn't answer
+
+    @property
+    def job(self) -> Job:
+        """Return the job as it is noted now."""
+        return self.progress.job
 
     # ---- the stages, each of which may be repeated -------------------------------------------------------------------
 
     def go(self) -> None:
         """Do the remaining stages."""
-        self.stage("Signing in to the Hub")
+        self.progress.stage("Signing in to the Hub")
         self.sign_in()
         if self.job.ended:
-            return self.clean_up()
+            return clean_up(self.progress, self.api, self.owner)
         if not self.job.id:
             self.begin()
         else:
-            self.stage("")  # until its output or `inspect` says more
+            self.progress.stage("")  # until its output or `inspect` says more
         self.come_back(self.watch())
         self.close()
 
@@ -130,11 +122,11 @@ class Follower:
             self.api = client(token)
             # once something may run or wait on the Hub, a machine that has no network yet is no reason to leave
             tries = TRIES if self.job.ended else None if self.job.commit else 1
-            self.owner = self.patiently(self.whoami, tries, cannot=self.not_stopped)
+            self.owner = self.progress.patiently(self.whoami, tries, cannot=self.not_stopped)
         except NanoGPTError as error:
             raise self.fatal(error) from None
         if not self.job.namespace:
-            self.change(namespace=self.owner)
+            self.progress.change(namespace=self.owner)
         elif self.owner != self.job.namespace and not self.job.ended:
             raise NanoGPTError(
                 f"The job belongs to {self.job.namespace}, and {self.owner} is signed in. Sign in as its owner."
@@ -152,31 +144,27 @@ class Follower:
 
     def begin(self) -> None:
         """Upload the run and start its job, unless a follower that was killed has started it."""
-        if self.job.commit and (found := self.patiently(self.find, cannot=self.not_stopped)):
-            self.change(id=found, stage="")
+        if self.job.commit and (found := self.progress.patiently(self.find, cannot=self.not_stopped)):
+            self.progress.change(id=found, stage="")
             return
         self.heed_stop()
         if not self.job.commit:
             # noted before it is there: if this process is killed, the next one deletes it
-            self.change(
+            self.progress.change(
                 stage="Uploading the text and the settings", left=[*dict.fromkeys([*self.job.left, self.job.repo])]
             )
-            self.change(commit=self.or_give_up(self.upload))
+            self.progress.change(commit=self.or_give_up(self.upload))
             self.heed_stop()
-        self.change(stage="Starting the job", since=time.time())
-        self.change(id=self.or_give_up(self.start))
+        self.progress.change(stage="Starting the job", since=time.time())
+        self.progress.change(id=self.or_give_up(self.start))
         self.began = time.monotonic()
         self.tell(f"Job {self.job.namespace}/{self.job.id} is waiting for {self.job.hardware}.")
-        self.stage(f"Waiting for {self.job.hardware}")
+        self.progress.stage(f"Waiting for {self.job.hardware}")
 
     def heed_stop(self) -> None:
         """Raise Gone if the run is to stop, now that there is no job yet."""
         if self.run.stop_file.exists():
             raise Gone(STOPPED)
-
-    def is_to_stop_before_it_began(self) -> bool:
-        """Return True if the run is to stop, and no follower has come to start its job."""
-        return self.run.stop_file.exists() and not self.job.commit and not self.job.ended
 
     def upload(self) -> str:
         """Upload the run to a private repository of its own. Return the commit."""
@@ -207,54 +195,20 @@ class Follower:
 
     def watch(self) -> str:
         """Write the job's output to the run folder until the job is over. Return why it ended, "" if by itself."""
-        output: queues.Queue[str | None] = queues.Queue()
-        mirror, looked, over = Mirror(self.run, self.job), 0.0, 0.0
-        self.connect(output, mirror)
+        output, stopping = Output(self.progress, self.api), Stopping(self.progress, self.api, self.tell)
+        looked = over = 0.0
+        output.connect()
         while True:
-            closed = self.drain(output, mirror)
-            self.job = mirror.job
-            self.pass_on_stop()
+            closed = output.take()
+            stopping.pass_on()
             if closed or time.monotonic() > looked + INSPECT_EACH:
                 looked = time.monotonic()
                 reason = self.inspect()
                 over = 0.0 if reason is None else over or looked
                 if reason is not None and (closed or looked > over + LAST_LINES):
                     return reason
-            mirror.job = self.job
-            if closed:  # the connection broke
-                time.sleep(self.pause)
-                self.pause = min(2 * self.pause, INSPECT_EACH)
-                self.connect(output, mirror)
-
-    def connect(self, output: queues.Queue, mirror: Mirror) -> None:
-        """Listen to the job's output, which comes from its beginning."""
-        mirror.begin()
-        threading.Thread(target=self.listen, args=(output,), daemon=True).start()
-
-    def listen(self, output: queues.Queue) -> None:
-        """Put each line that the job prints into a queue, and None at the end, or when the connection breaks."""
-        try:
-            with asked():
-                lines = self.api.fetch_job_logs(job_id=self.job.id, namespace=self.job.namespace, follow=True)
-                for line in lines:
-                    output.put(line)
-        except NanoGPTError:
-            pass  # `inspect` finds out why
-        finally:
-            output.put(None)
-
-    def drain(self, output: queues.Queue, mirror: Mirror) -> bool:
-        """Write what has arrived, for up to `EACH` seconds. Return True if no more will come."""
-        until = time.monotonic() + EACH
-        line: str | None = ""
-        with contextlib.suppress(queues.Empty):
-            while line is not None and (left := until - time.monotonic()) > 0:
-                line = output.get(timeout=left)
-                if line is not None:
-                    mirror.take(line)
-                    self.pause = 1.0
-        mirror.count()
-        return line is None
+            if closed:
+                output.connect_again()
 
     def inspect(self) -> str | None:
         """Return why the job ended, "" if by itself, or None if it still runs or the Hub can't be reached."""
@@ -262,68 +216,27 @@ class Follower:
             with asked():
                 found = self.api.inspect_job(job_id=self.job.id, namespace=self.job.namespace)
         except Unreachable:
-            self.wait_for_the_hub()
+            self.progress.wait_for_the_hub()
             return None
         except Missing:  # a new job may take a moment to appear
             return "The Hub doesn't know the job anymore." if time.monotonic() > self.began + APPEARS else None
-        self.hub_answered()
+        self.progress.hub_answered()
         stage = found.status.stage
         if stage in OVER:
             return why_ended(found, self.job.timeout)
         if not self.job.pieces:
             waits = f"Waiting for {self.job.hardware}"
-            self.stage("Installing PyTorch on the job's machine" if stage == "RUNNING" else waits)
+            self.progress.stage("Installing PyTorch on the job's machine" if stage == "RUNNING" else waits)
         return None
-
-    def pass_on_stop(self) -> None:
-        """If the run is to stop, ask the job to save and end. Cancel it if it has nothing to save or takes too long."""
-        now = time.monotonic()
-        if now < self.stop_next or not self.run.stop_file.exists():
-            return
-        late = 0.0 < self.stopped_at <= now - GRACE
-        self.stop_next = now + STOP_EACH  # unless it is accepted
-        try:
-            if not late and (self.job.pieces or self.has_begun()):
-                self.ask_to_stop()
-            else:
-                self.cancel()
-            self.stop_next = now + GRACE
-        except (Unreachable, Missing):  # `inspect` finds out whether the job is gone, or new
-            return
-        except NanoGPTError as error:  # the job may be over; if not, try again: its time is billed
-            if str(error) != self.refused:
-                self.refused = str(error)
-                self.tell(f"The job could not be stopped: {error}")
-        self.stopped_at = self.stopped_at or now
-
-    def has_begun(self) -> bool:
-        """Return True if the job has a machine: it may have trained for hours, although no output was read yet."""
-        with asked():
-            return self.api.inspect_job(job_id=self.job.id, namespace=self.job.namespace).status.stage == "RUNNING"
-
-    def ask_to_stop(self) -> None:
-        """Leave a file `stop` in the repository, which the job looks for. Cancel the job if the repository is gone."""
-        try:
-            with asked(self.job.repo):
-                self.api.upload_file(path_or_fileobj=b"stop\n", path_in_repo="stop", repo_id=self.job.repo)
-        except Missing:
-            return self.cancel()
-        self.tell("Asked the job to save and stop.")
-        self.stage("Waiting for the job to save")
-
-    def cancel(self) -> None:
-        """End the job now."""
-        with asked():
-            self.api.cancel_job(job_id=self.job.id, namespace=self.job.namespace)
 
     def come_back(self, reason: str) -> None:
         """Bring the run back, and say in its folder how it ended."""
-        self.stage("Bringing the run back")
+        self.progress.stage("Bringing the run back")
         try:
-            there = self.patiently(lambda: bring_back(self.api, self.job.repo, self.run), cannot=NOT_BACK)
+            there = self.progress.patiently(lambda: bring_back(self.api, self.job.repo, self.run), cannot=NOT_BACK)
         except Damaged as error:
             self.run.event("failed", message=f"{error} What the job uploaded is kept in {self.job.repo} on the Hub.")
-            self.change(damaged=[*dict.fromkeys([*self.job.damaged, self.job.repo])])
+            self.progress.change(damaged=[*dict.fromkeys([*self.job.damaged, self.job.repo])])
             return
         said = last_event(self.run, self.job)
         if said in ("", "started") or (said != "failed" and not there):
@@ -346,50 +259,25 @@ class Follower:
 
     def close(self) -> None:
         """Note that the job is over, and delete what was uploaded."""
-        self.end()
-        self.clean_up()
-
-    def end(self) -> None:
-        """Note that the job is over: the run is free from now on, and what was uploaded is left to delete."""
-        self.change(ended=True, stage="", left=self.job.to_delete)
-
-    def clean_up(self) -> None:
-        """Delete what is left on the Hub. Leave what can't be deleted to a later follower, and say why."""
-        refused = ""
-        for repo in self.job.left:
-            try:
-                self.patiently(lambda repo=repo: self.delete(repo), TRIES)  # type: ignore[misc]
-                self.change(left=[one for one in self.job.left if one != repo])
-            except Unreachable as error:
-                return self.leave(str(error))
-            except NanoGPTError as error:  # the next one may still be deleted
-                refused = str(error)
-        if refused:
-            return self.leave(refused)
-        self.change(stage="", problem="")
-
-    def delete(self, repo: str) -> None:
-        """Delete a repository, if it is there."""
-        owner = repo.split("/")[0]
-        if owner != self.owner:  # the Hub would say that it isn't there
-            raise NanoGPTError(f"{repo} belongs to {owner}, and {self.owner} is signed in. Sign in as its owner.")
-        with asked(repo):
-            self.api.delete_repo(repo, missing_ok=True)
+        self.progress.end()
+        clean_up(self.progress, self.api, self.owner)
 
     # ---- what goes wrong ---------------------------------------------------------------------------------------------
 
     def give_up(self, message: str) -> None:
         """End a run whose job could not be started, or was stopped before."""
         stopped = self.run.stop_file.exists()
-        self.end()
+        self.progress.end()
         self.run.event("stopped" if stopped else "failed", message=STOPPED if stopped else message)
         if self.owner:  # without an account, the Hub would say that there is nothing to delete
-            self.clean_up()
+            clean_up(self.progress, self.api, self.owner)
 
-    def leave(self, message: str) -> None:
-        """Leave a job that may still run, or has left something on the Hub, and say why in the run folder."""
-        again = "" if self.job.ended or "sume the run" in message else " Then resume the run to follow its job again."
-        self.change(problem=f"{message}{again}", stage="", tries=self.job.tries + 1)
+    def leave(self, error: NanoGPTError | OSError | MemoryError) -> None:
+        """Leave a job that may still run; or give it up if it hasn't begun and the run is to stop."""
+        if self.run.stop_file.exists() and not self.job.commit and not self.job.ended:
+            self.give_up(STOPPED)
+        else:
+            self.progress.leave(explain(error))
 
     def fatal(self, error: NanoGPTError) -> NanoGPTError:
         """Return the error that ends the run, if it has no job and trying again can't help; else the error itself."""
@@ -400,52 +288,11 @@ class Follower:
     def or_give_up(self, attempt: Callable[[], T]) -> T:
         """Try `TRIES` times to reach the Hub. Raise Gone if it refuses."""
         try:
-            return self.patiently(attempt, TRIES)
+            return self.progress.patiently(attempt, TRIES)
         except (Unreachable, Unclear):
             raise
         except NanoGPTError as error:
             raise Gone(str(error)) from None
-
-    def patiently(self, attempt: Callable[[], T], tries: int | None = None, cannot: str = "") -> T:
-        """Try until the Hub can be reached, waiting longer each time, or raise Unreachable after so many `tries`.
-
-        Stop ends the waiting, too, if a sentence says what `cannot` be done then: the run couldn't be stopped, resumed
-        or deleted meanwhile.
-        """
-        failed = 0
-        while True:
-            try:
-                done = attempt()
-                self.hub_answered()
-                return done
-            except Unreachable:
-                failed += 1
-                if failed == tries:
-                    raise
-                if cannot and failed >= TRIES and self.run.stop_file.exists():
-                    raise Unreachable(cannot) from None
-            self.wait_for_the_hub()
-            time.sleep(min(PATIENCE, 2.0 ** min(failed, 9)))
-
-    def wait_for_the_hub(self) -> None:
-        """Note for the page that the Hub doesn't answer."""
-        if self.job.stage != WAITING:
-            self.before = self.job.stage
-            self.stage(WAITING)
-
-    def hub_answered(self) -> None:
-        """Note for the page what was going on before the Hub didn't answer."""
-        if self.job.stage == WAITING:
-            self.stage(self.before)
-
-    def change(self, **changes: object) -> None:
-        """Save the job's progress."""
-        self.job = self.job.having(self.run.folder, **changes)
-
-    def stage(self, words: str) -> None:
-        """Note what is going on, for the page."""
-        if words != self.job.stage:
-            self.change(stage=words)
 
 
 def why_ended(found: JobInfo, timeout: int) -> str:

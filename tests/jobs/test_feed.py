@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from queue import Queue
 
 import pytest
+from huggingface_hub import HfApi
 
 from nanogpt import corpus
 from nanogpt.jobs.feed import MARK, MOST, Feed, Mirror
-from nanogpt.jobs.follow import Follower
+from nanogpt.jobs.output import Output
+from nanogpt.jobs.progress import Progress
 from nanogpt.launch import prepare
 from nanogpt.runs import Job, Run, job_of
 
@@ -26,7 +27,7 @@ def both(home, tiny_text) -> tuple[Run, Run]:
 
 
 def mirror(run: Run) -> Mirror:
-    return Mirror(run, job_of(run.folder))
+    return Mirror(Progress(run, job_of(run.folder)))
 
 
 def take_all(far: Mirror, lines: list[str], each: int = 1) -> None:
@@ -134,14 +135,13 @@ def test_many_lines_that_come_at_once_are_counted_once(both, monkeypatch):
     for step in range(20):
         grow(there, step, step + 1)
         feed.look()
-    far, output, written = mirror(here), Queue(), []
+    output, written = Output(Progress(here, job_of(here.folder)), HfApi()), []
     for line in lines:
-        output.put(line)
-    output.put(None)
+        output.lines.put(line)
+    output.lines.put(None)
     having = Job.having
     monkeypatch.setattr(Job, "having", lambda *given, **changes: written.append(changes) or having(*given, **changes))
-    follower = Follower(here, job_of(here.folder), print)
-    assert follower.drain(output, far)
+    assert output.take()
     assert len(written) == 1
     assert job_of(here.folder).pieces == len(lines) - 1
     assert [row["step"] for row in here.history().rows] == list(range(20))

@@ -30,7 +30,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from nanogpt import corpus, memory
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
-from nanogpt.jobs import follow, offer, parcel, remote, start
+from nanogpt.jobs import follow, offer, output, parcel, progress, remote, start, stopping
 from nanogpt.jobs.back import Damaged, bring_back, last_event
 from nanogpt.jobs.refusals import Unreachable
 from nanogpt.launch import local, prepare
@@ -50,7 +50,8 @@ def signed_in(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch, request: py
         pytest.skip("a job is a shell script, whose processes are killed as a group")
     monkeypatch.setenv("HF_TOKEN", MAYA)
     monkeypatch.setattr(follow, "INSPECT_EACH", 0.5)
-    monkeypatch.setattr(follow, "PATIENCE", 0.1)
+    monkeypatch.setattr(output, "MOST", 0.5)
+    monkeypatch.setattr(progress, "PATIENCE", 0.1)
     return hub
 
 
@@ -82,7 +83,7 @@ def followed(run: Run) -> Iterator[None]:
     finally:
         if follower.is_alive():
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(follow, "GRACE", 1.0)
+                patch.setattr(stopping, "GRACE", 1.0)
                 run.request_stop()
                 follower.join(60)
 
@@ -363,7 +364,7 @@ def test_ctrl_c_saves_and_ends_the_job(signed_in, diary):
 
 @pytest.mark.slow
 def test_a_job_that_does_not_stop_is_canceled(signed_in, tiny_text, monkeypatch):
-    monkeypatch.setattr(follow, "GRACE", 1.0)
+    monkeypatch.setattr(stopping, "GRACE", 1.0)
     run = made(tiny_text, **ENDLESS)
     with followed(run):
         until(lambda: run.status().step > 5)
@@ -832,7 +833,7 @@ def test_another_job_chooses_the_model_for_the_new_length(signed_in, tiny_text, 
 
 def test_without_a_network_nothing_is_lost(home, tiny_text, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", MAYA)
-    monkeypatch.setattr(follow, "PATIENCE", 0.01)
+    monkeypatch.setattr(progress, "PATIENCE", 0.01)
     run = made(tiny_text, **ENDLESS)
     hub.refuse = lambda request: Refusal(503, "", "down") if "whoami" in request else None
     assert follow.main(run.name) == 1
@@ -858,6 +859,10 @@ def follower_here(run: Run) -> follow.Follower:
     follower = follow.Follower(run, job_of(run.folder), print)
     follower.api, follower.owner = ours.signed_in(MAYA)
     return follower
+
+
+def stopping_of(run: Run, tell: Callable[[str], object] = print) -> stopping.Stopping:
+    return stopping.Stopping(progress.Progress(run, job_of(run.folder)), ours.signed_in(MAYA)[0], tell)
 
 
 def cut_off(monkeypatch: pytest.MonkeyPatch, name: str, times: float) -> None:
@@ -904,35 +909,34 @@ def test_stop_cancels_only_a_job_that_waits(signed_in, tiny_text, stage, pieces,
     run = made(tiny_text, **ENDLESS)
     job = started(signed_in, run, stage, pieces=pieces)
     run.stop_file.touch()
-    follower_here(run).pass_on_stop()
+    stopping_of(run).pass_on()
     [repo] = signed_in.repos.values()
     assert (job.stage, "stop" in repo.files) == (after, asked)
 
 
 def test_a_stop_that_the_hub_refuses_is_tried_again_soon(signed_in, tiny_text, monkeypatch):
     now, said = [1000.0], []
-    monkeypatch.setattr(follow, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: now[0]))
     run = made(tiny_text, **ENDLESS)
     job = started(signed_in, run, "RUNNING", pieces=5)
     [repo] = signed_in.repos.values()
     run.stop_file.touch()
-    follower = follower_here(run)
-    follower.tell = said.append
+    passed = stopping_of(run, said.append)
     signed_in.refuse = lambda request: Refusal(403, "", "not now") if "/commit/main" in request else None
     for _ in range(3):  # too soon at the second time
-        follower.pass_on_stop()
-        now[0] += 0.6 * follow.STOP_EACH
+        passed.pass_on()
+        now[0] += 0.6 * stopping.STOP_EACH
     assert len(said) == 1
     assert "could not be stopped" in said[0]
     signed_in.refuse = lambda request: None
-    now[0] += follow.STOP_EACH
-    follower.pass_on_stop()
+    now[0] += stopping.STOP_EACH
+    passed.pass_on()
     assert "stop" in repo.files
-    now[0] += follow.GRACE - 1.0
-    follower.pass_on_stop()
+    now[0] += stopping.GRACE - 1.0
+    passed.pass_on()
     assert job.stage == "RUNNING"  # it saves
     now[0] += 2.0
-    follower.pass_on_stop()
+    passed.pass_on()
     assert job.stage == "CANCELED"
 
 
@@ -1149,7 +1153,7 @@ def test_a_run_whose_job_was_refused_fails_once_although_its_repository_is_still
 
 @pytest.mark.parametrize("request_name", ["whoami", "list_jobs"])
 def test_stop_ends_the_waiting_for_the_hub(signed_in, tiny_text, monkeypatch, request_name):
-    monkeypatch.setattr(follow, "PATIENCE", 0.01)
+    monkeypatch.setattr(progress, "PATIENCE", 0.01)
     run = made(tiny_text, **ENDLESS)
     job = started(signed_in, run, "SCHEDULING", id="")
     run.stop_file.touch()
@@ -1164,7 +1168,7 @@ def test_stop_ends_the_waiting_for_the_hub(signed_in, tiny_text, monkeypatch, re
 
 
 def test_stop_ends_the_waiting_for_a_run_to_come_back(signed_in, tiny_text, monkeypatch):
-    monkeypatch.setattr(follow, "PATIENCE", 0.01)
+    monkeypatch.setattr(progress, "PATIENCE", 0.01)
     run = made(tiny_text, **ENDLESS)
     started(signed_in, run, "COMPLETED", pieces=5).close()
     run.stop_file.touch()
