@@ -187,6 +187,14 @@ class Visitor:
         room.move(run.folder, renamed.folder)
         return renamed
 
+    def delete(self, run: Run) -> None:
+        """Delete one of the visitor's runs. Its text, if theirs, counts as used: the run has needed it until now."""
+        text = setting(run, "corpus")
+        run.delete()
+        if self.id is not None:
+            with suppress(NanoGPTError, OSError):  # a built-in text, or deleted already
+                os.utime(self.own_text(text["id"]).folder / "corpus.json")
+
     def name_for(self, wanted: str, default: str) -> str:
         """Return the wanted name for a run, or a free one like `default` if none is wanted."""
         if not wanted:

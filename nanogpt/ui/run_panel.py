@@ -135,7 +135,7 @@ def found(name: str | None) -> Run:
 
 def delete(name: str | None) -> None:
     """Delete a run permanently."""
-    visitor().own_run(found(name).name).delete()
+    visitor().delete(visitor().own_run(found(name).name))
 
 
 def load(path: str) -> str:

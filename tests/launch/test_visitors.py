@@ -454,6 +454,18 @@ def test_a_run_that_is_sampled_from_stays(anna, otto, public, tiny_text, monkeyp
     assert disk.version(sampled.folder / "run.json") == noted  # only now and then
 
 
+def test_a_text_stays_for_hours_after_its_last_run_was_deleted(anna, public, tiny_text, monkeypatch):
+    monkeypatch.setenv("NANOGPT_EXPIRE_HOURS", "5")
+    text = given(anna, tiny_text)
+    run = written(anna, text, "one")
+    age(text.folder, 6)
+    with asking("anna"):
+        run_panel.delete(run.name)
+    assert expiry.expire() == []
+    age(text.folder, 6)
+    assert expiry.expire() == [text.id]
+
+
 def test_on_one_s_own_machine_nothing_goes(home, tiny_text):
     run = prepare.new_run("one", corpus.add(tiny_text), "quick", **TINY)
     age(run.folder, 10_000)
