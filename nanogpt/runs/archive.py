@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import shutil
 import stat
@@ -24,6 +25,7 @@ from ..paths import home, new_name
 from .checks import TO_CONTINUE, check_folder, check_lengths
 from .listing import free_name
 from .logs import log_text
+from .rows import as_line, is_number, read_jsonl
 from .run import Run
 
 MAX_BYTES = 1_000_000_000  # of an archive, and of its unpacked contents
@@ -48,7 +50,7 @@ def pack(run: Run, path: Path, to_continue: bool = False, public: Mapping[str, b
 
     For someone who doesn't own the run, `public` has what they may know of some files, and the log is left out.
     A run can be exported while it trains: files are replaced atomically, and resuming discards rows that were logged
-    after the checkpoint.
+    after the checkpoint. Without that, they are left out here, because the weights are those of the last save.
     """
     run.settings()
     if not (run.folder / "model.safetensors").exists():
@@ -56,26 +58,36 @@ def pack(run: Run, path: Path, to_continue: bool = False, public: Mapping[str, b
     left_out = {TO_CONTINUE: not to_continue, "log.txt": public is not None}
     names = [name for name in FILES if (run.folder / name).exists() and not left_out.get(name)]
     names.sort(key=lambda name: name != TO_CONTINUE)  # first: the log must not be older than the checkpoint
-    size = sum((run.folder / name).stat().st_size for name in names)
-    if size > MAX_BYTES:
-        raise NanoGPTError(
-            f"{run.name} is {size / MB:,.0f} MB; an archive can hold at most {MAX_BYTES / MB:,.0f} MB. Leave out the "
-            "checkpoint."
-        )
+    _check_size(run, names)
+    last = math.inf if to_continue else run.history().saved_step
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
             how = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
             info = zipfile.ZipInfo(name)  # without a date, so that the same run gives the same archive
             info.compress_type, info.external_attr = how, 0o644 << 16
-            with archive.open(info, "w") as target, _content(run, name, public or {}) as source:
+            with archive.open(info, "w") as target, _content(run, name, public or {}, last) as source:
                 shutil.copyfileobj(source, target, MB)
 
 
-def _content(run: Run, name: str, public: Mapping[str, bytes]) -> BinaryIO:
+def _check_size(run: Run, names: list[str]) -> None:
+    """Raise NanoGPTError if these files of a run are too large for an archive."""
+    size = sum((run.folder / name).stat().st_size for name in names)
+    if size > MAX_BYTES:
+        smaller = " Leave out the checkpoint." if TO_CONTINUE in names else ""
+        raise NanoGPTError(
+            f"{run.name} is {size / MB:,.0f} MB; an archive can hold at most {MAX_BYTES / MB:,.0f} MB.{smaller}"
+        )
+
+
+def _content(run: Run, name: str, public: Mapping[str, bytes], last: float) -> BinaryIO:
+    """Open a file of a run for reading; of a log of steps, as much as there is up to the step `last`."""
     if name in public:
         return io.BytesIO(public[name])
     if name == "log.txt":
         return io.BytesIO(log_text(run).encode("utf-8"))
+    if name.endswith(".jsonl") and last < math.inf:
+        rows = [row for row in read_jsonl(run.folder / name) if not is_number(row.get("step")) or row["step"] <= last]
+        return io.BytesIO("".join(map(as_line, rows)).encode("utf-8"))
     if name.endswith(".jsonl"):
         data = disk.read(run.folder / name)
         return io.BytesIO(data[: data.rfind(b"\n") + 1])  # without a half-written last line

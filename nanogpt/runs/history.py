@@ -143,9 +143,15 @@ class History:
         """Return the samples up to the last save, as `saved_rows` does."""
         return self._until_saved(self.samples)
 
+    @property
+    def saved_step(self) -> float:
+        """Return the step of the last save; infinity if the run has ended, or has no checkpoint, so that all counts."""
+        last = self.saved.get("step", math.inf)
+        return last if is_number(last) and not self.ended else math.inf
+
     def _until_saved(self, rows: list[dict]) -> list[dict]:
-        last = self.saved.get("step")
-        return rows if self.ended or not is_number(last) else [row for row in rows if row["step"] <= last]
+        last = self.saved_step
+        return rows if last == math.inf else [row for row in rows if row["step"] <= last]
 
     @property
     def version(self) -> tuple:

@@ -23,7 +23,7 @@ from nanogpt import corpus, disk, train
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import load_model, weights_bytes
 from nanogpt.launch import prepare
-from nanogpt.runs import Run, all_runs, archive, checks, queue
+from nanogpt.runs import Run, all_runs, archive, checks, kept_loss, queue
 from nanogpt.runs.archive import pack, unpack
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=0, device="cpu")
@@ -181,6 +181,21 @@ def test_a_run_is_packed_while_it_is_written_to(file, trained):
     assert contents(file.read_bytes())["metrics.jsonl"] == contents(trained)["metrics.jsonl"]
 
 
+@pytest.mark.parametrize("public", [None, {}])
+def test_without_its_checkpoint_a_run_that_trains_is_packed_as_of_its_last_save(file, trained, public):
+    *logged, _finished = contents(trained)["metrics.jsonl"].splitlines(keepends=True)
+    file.write_bytes(changed(trained, metrics__jsonl=b"".join(logged)))
+    run = unpack(file)
+    saved = kept_loss(run.history())
+    run.log(step=7, seconds=9.0, tokens=448, val_loss=saved / 2)  # better, but its weights aren't on disk yet
+    run.sample(7, "newer")
+    pack(run, file, public=public)
+    history = unpack(file).history()
+    assert (history.step, history.samples[-1]["step"], kept_loss(history)) == (6, 6, saved)
+    pack(run, file, to_continue=True)
+    assert unpack(file).history().step == 7  # resuming cuts it back
+
+
 def test_a_run_without_weights_is_not_packed(home, tiny_text):
     run = prepare.new_run("one", corpus.add(tiny_text), max_iters=6, **TINY)
     with pytest.raises(NanoGPTError, match="no weights yet"):
@@ -204,8 +219,10 @@ def test_what_is_too_large_is_not_packed(file, trained, monkeypatch):
     file.write_bytes(trained)
     run = unpack(file)
     monkeypatch.setattr(archive, "MAX_BYTES", 1000)
-    with pytest.raises(NanoGPTError, match="can hold at most"):
+    with pytest.raises(NanoGPTError, match=r"can hold at most 0 MB\.$"):
         pack(run, file)
+    with pytest.raises(NanoGPTError, match=r"can hold at most 0 MB\. Leave out the checkpoint\.$"):
+        pack(run, file, to_continue=True)
     with pytest.raises(NanoGPTError, match="at most"):
         unpack(file)
 
