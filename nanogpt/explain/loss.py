@@ -69,7 +69,7 @@ def ruler(opened: Opened, learned: dict[str, Any] | None = None) -> dict[str, An
     return dict(
         loss=kept_loss(history),
         untrained=untrained(history),
-        finished=bool(history.events) and history.events[-1]["event"] == "finished",
+        finished=history.last_trained.get("event") == "finished",
         percent=judged_percent(history, opened.run.settings()),
         losses=found.losses if found else {},
         characters=found.characters if found else None,  # that the losses were counted on

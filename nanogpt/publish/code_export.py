@@ -148,7 +148,7 @@ def _eval_windows(
     """
     tail = characters - train_length(characters)
     due = Timetable(train, 0.0, all_windows=-(-(tail - 1) // model.block_size), windows=used)
-    evaluated = history.events[-1].get("val_characters") if history.events else None
+    evaluated = history.last_trained.get("val_characters")
     final = -(-evaluated // model.block_size) if isinstance(evaluated, int) else due.windows
     return dict(eval_windows=due.windows, final_windows=final)
 

@@ -148,7 +148,7 @@ def _part(found: Any, *keys: str) -> dict[str, Any]:
 def _measured(history: History) -> list[dict[str, Any]]:
     """Return the measurements and how the run ended. Other events are left out, as they may name local files."""
     rows = [{key: row[key] for key in COLUMNS if key in row} for row in history.saved_rows]
-    last = history.events[-1] if history.events else {}
+    last = history.last_trained
     if last.get("event") == "finished":
         return [*rows, {"event": "finished", **{key: last[key] for key in ENDED if key in last}}]
     return [*rows, {"event": "stopped", "step": max([row["step"] for row in rows], default=history.step)}]

@@ -10,10 +10,10 @@ from .kept import judged_percent, kept_loss, kept_step
 from .listing import Overview, all_runs, elsewhere, free_name, overview, overviews, users_of
 from .rows import read_jsonl
 from .run import Busy, Run, Taken
-from .status import CANCELED, STOPPED_EARLY, Status, length
+from .status import STOPPED_EARLY, Status, length
 
 __all__ = [
-    "CANCELED", "STOPPED_EARLY", "Busy", "History", "Job", "Overview", "Run", "Status", "Taken", "all_runs",
+    "STOPPED_EARLY", "Busy", "History", "Job", "Overview", "Run", "Status", "Taken", "all_runs",
     "amount_read", "archive", "checkpoint", "checks", "elsewhere", "free_name", "job", "job_of", "judged_percent",
     "kept_loss", "kept_step", "length", "logs", "open_job", "overview", "overviews", "queue", "read_jsonl", "saved",
     "settings", "snapshots", "users_of",

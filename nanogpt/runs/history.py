@@ -115,12 +115,18 @@ class History:
         return self._samples.rows
 
     @property
-    def ended(self) -> bool:
-        """Return True if the trainer ended the run, and so wrote its best weights.
+    def last_trained(self) -> dict[str, Any]:
+        """Return the last event, {} if there is none, leaving out starts that were canceled or failed before training.
 
-        Of a run that someone else ended, such as one canceled before it was resumed, no step is logged.
+        Those change no weights, and log no step.
         """
-        last = self.events[-1] if self.events else {}
+        ended = ("stopped", "failed")
+        return next((one for one in reversed(self.events) if one["event"] not in ended or "step" in one), {})
+
+    @property
+    def ended(self) -> bool:
+        """Return True if the trainer ended the run, and so wrote its best weights."""
+        last = self.last_trained
         return last.get("event", "started") != "started" and "step" in last
 
     @property

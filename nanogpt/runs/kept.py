@@ -16,8 +16,7 @@ def kept_loss(history: History) -> float | None:
     For a finished run it is the final one, on as much of the validation set as its time allowed; before that, the best
     estimate that was saved.
     """
-    last = history.events[-1] if history.events else {}
-    loss = last.get("val_loss", history.best_saved.get("val_loss"))
+    loss = history.last_trained.get("val_loss", history.best_saved.get("val_loss"))
     return loss if is_number(loss) else None
 
 
@@ -26,7 +25,7 @@ def judged_percent(history: History, settings: Mapping[str, Any]) -> int | None:
 
     An older version didn't log it, which gives None, too.
     """
-    scored = history.events[-1].get("val_characters") if history.events else None
+    scored = history.last_trained.get("val_characters")
     return percent_scored(scored, settings["corpus"]["characters"]) if isinstance(scored, int) else None
 
 

@@ -40,7 +40,7 @@ from . import about, job, queue, snapshots
 from .history import History, forget, history_of
 from .queue import Busy
 from .rows import append, as_line, is_number, read_jsonl
-from .status import CANCELED, CONTINUE, CRASHED, EXPORTED, START_OVER, Status, length, withdrawn_at
+from .status import CANCELED, CANCELED_LATER, CONTINUE, CRASHED, EXPORTED, START_OVER, Status, length, withdrawn_at
 
 TAKEN = "There is already a run named {}. Choose another name, or resume that run."
 OCCUPIED = "The folder checkpoints/{} holds files that are not a run's. Choose another name."
@@ -210,7 +210,7 @@ class Run:
         if place:
             return Status("queued", place=place, **facts)
         if self._is_canceled(history):
-            return Status("stopped", message=CANCELED, **facts)
+            return Status("stopped", message=_canceled(history), **facts)
         if ending and [event["event"] for event in history.events[-1:]] in ([], ["started"]):
             return Status("running", **facts)  # it is about to log how it ended
         status = self._ended(history, facts)
@@ -267,8 +267,9 @@ class Run:
 
     def cancel(self) -> None:
         """Log that the run was withdrawn before it began, unless another trainer has logged anything since."""
-        if self._is_canceled(self.history()):
-            self.event("stopped", message=CANCELED)
+        history = self.history()
+        if self._is_canceled(history):
+            self.event("stopped", message=_canceled(history))
 
     def log_tail(self, lines: int = 1) -> str:
         """Return the last lines of `log.txt`. On a public server, folders are removed from file paths."""
@@ -358,6 +359,11 @@ class Run:
             )
         if self.is_bundled():
             raise NanoGPTError(f"{self.name} ships with the project, so it can't be {done}.")
+
+
+def _canceled(history: History) -> str:
+    """Return what is said of a run that was withdrawn from the queue."""
+    return CANCELED_LATER if history.rows else CANCELED
 
 
 def ships(folder: Path) -> bool:

@@ -12,6 +12,7 @@ CONTINUE = "Resume the run to continue from its last checkpoint."
 START_OVER = "Nothing was saved yet, so resume the run to start it from step 0."
 EXPORTED = "It was exported while it trained, without its checkpoint. You can still sample from it."
 CANCELED = "Canceled before training started."
+CANCELED_LATER = "Canceled before training resumed."
 STOPPED_EARLY = "Stopped early"  # begins the message of a run that ended by patience
 WORDS = dict(
     queued="Queued", running="Training", stopping="Stopping", finished="Finished", stopped="Stopped", failed="Failed",

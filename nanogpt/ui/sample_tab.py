@@ -75,7 +75,7 @@ def whose(run: Run) -> str:
         return f"Using the weights of {origin.get('repo')}, from the Hub."
     if best is None:
         return "Using the weights of the first evaluation."
-    step, ended = kept_step(history), (history.events or [{}])[-1]
+    step, ended = kept_step(history), history.last_trained
     if not busy and {"step", "val_loss", "last_val_loss", "best_val_loss"} <= ended.keys():
         loss = ended["val_loss"]  # at the end, the best and last weights are evaluated on the whole validation set
     else:

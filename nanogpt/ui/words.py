@@ -13,7 +13,7 @@ from ..formats import read_config
 from ..holdout import epochs
 from ..launch import sizes
 from ..layout import shape
-from ..runs import CANCELED, History, Run, Status, elsewhere, judged_percent, kept_loss, overview, queue
+from ..runs import History, Run, Status, elsewhere, judged_percent, kept_loss, overview, queue
 from .drawn import line
 from .web.visit import seen, trained
 
@@ -104,7 +104,7 @@ def _ended_words(run: Run, status: Status) -> str:
         return f"{state}: {steps(run, status)}. It ships with nanogpt, so it can't be resumed."
     if not message:
         return f"{state}: {steps(run, status)}" if status.step else state
-    return message if message.startswith(state) or message == CANCELED else f"{state}: {message}"
+    return message if message.startswith((state, "Canceled")) else f"{state}: {message}"
 
 
 # ---- the figures below the state ---------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def in_this_process(program: Path, monkeypatch, capsys) -> str:
 
 @pytest.mark.parametrize(("characters", "windows"), [(330, 2), (340, 3)])  # 33 or 34 are held out: one less predicted
 def test_the_program_evaluates_as_many_windows_as_the_held_out_text_has(characters, windows):
-    model, history = ModelConfig.of(dict(vocab_size=9, block_size=16)), SimpleNamespace(events=[])
+    model, history = ModelConfig.of(dict(vocab_size=9, block_size=16)), SimpleNamespace(last_trained={})
     found = code_export._eval_windows(characters, model, TrainConfig(max_iters=10_000), history)
     assert found == dict(eval_windows=windows, final_windows=windows)
 

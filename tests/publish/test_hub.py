@@ -127,7 +127,7 @@ def test_nothing_private_is_sent(hub, run, tiny_text):
     (run.folder / "snapshots").mkdir(exist_ok=True)  # training keeps some
     (run.folder / "diary.txt").write_text("secret", encoding="utf-8")
     run.change(owner="olga", plan="measured on Olga's machine", parent="secret-run")
-    run.event("failed", message="Traceback in /srv/olga/secret.py")
+    run.event("failed", step=run.status().step, message="Traceback in /srv/olga/secret.py")
     push()
     sent = b"".join(hub.repos["models/maya/play"].files.values())
     for secret in (b"secret", b"olga", b"Olga", tiny_text[:200].encode(), b"last.safetensors", b"system"):
@@ -136,6 +136,12 @@ def test_nothing_private_is_sent(hub, run, tiny_text):
     again = pull.pull("maya/play", MAYA)
     assert again.status().state == "stopped"
     assert again.settings()["owner"] is None
+
+
+def test_a_finished_run_is_pushed_with_its_result_although_more_training_was_canceled(run):
+    finished = ours.public_facts(run.settings(), run.history())
+    run.event("stopped", message="Canceled before training resumed.")
+    assert ours.public_facts(run.settings(), run.history()) == finished
 
 
 def test_pushed_again_only_what_changed_makes_a_commit(hub, run, capsys):

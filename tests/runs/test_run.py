@@ -22,9 +22,10 @@ from nanogpt import disk, locks
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import write_whole
 from nanogpt.paths import slug
-from nanogpt.runs import CANCELED, Run, all_runs, free_name, kept_loss, kept_step, queue, users_of
+from nanogpt.runs import Run, all_runs, free_name, judged_percent, kept_loss, kept_step, queue, users_of
 from nanogpt.runs.history import forget
 from nanogpt.runs.rows import Tail, _rows, read_jsonl
+from nanogpt.runs.status import CANCELED
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -464,6 +465,34 @@ def test_while_a_run_trains_the_kept_weights_are_those_of_its_last_save(home):
     assert kept() == (20, 2.0)
     run.event("stopped", step=30)
     assert kept() == (30, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["stopped", "failed"])
+def test_a_finished_run_that_was_not_trained_on_keeps_its_result(home, kind):
+    run = a_run(max_iters=20)
+    run.event("started", step=0)
+    run.log(step=0, val_loss=4.0)
+    run.log(step=20, val_loss=3.0)
+    run.event("finished", step=20, val_loss=2.5, best_val_loss=3.0, last_val_loss=2.5, val_characters=499)
+    result = lambda: (kept_step(run.history()), kept_loss(run.history()), judged_percent(run.history(), run.settings()))
+    assert result() == (20, 2.5, 100)
+    run.event(kind, message="It was canceled, or there was no GPU, at its turn.")
+    assert result() == (20, 2.5, 100)
+    assert run.history().ended
+    run.event("started", step=20)
+    assert result() == (20, 3.0, None)
+
+
+def test_canceling_a_run_that_has_trained_does_not_say_that_it_never_started(home):
+    run = a_run()
+    run.event("started", step=0)
+    run.log(step=20, val_loss=3.0)
+    run.event("stopped", step=20)
+    queue.draw("one")
+    run.request_stop()
+    assert run.status().message == "Canceled before training resumed."
+    run.cancel()  # by its trainer, which finds no ticket
+    assert run.status().message == "Canceled before training resumed."
 
 
 @pytest.mark.parametrize("wrong", ["x", None, [1]])

@@ -587,6 +587,8 @@ def test_a_waiting_run_says_its_place_and_is_withdrawn(run, text, monkeypatch):
     line = run_line("two")
     assert (line["state"], line["share"]) == ("stopped", None)
     assert line["text"] == "Canceled before training started."
+    Run("two").log(step=1, seconds=0.1, tokens=64, train_loss=3.0)
+    assert run_line("two")["text"] == "Canceled before training resumed."
     with pytest.raises(queue.Withdrawn), queue.turn("two", "cpu"):  # its trainer joins the queue only now
         pytest.fail("it began")
     queue.draw("two")
