@@ -13,9 +13,9 @@ from typing import Any
 
 from .. import disk
 from ..config import NanoGPTError
-from ..errors import FULL, PROBLEMS, explain, home_problem
+from ..errors import FULL, home_problem
 from ..paths import PROGRAM
-from ..runs import Run, Status, all_runs, kept_loss, queue
+from ..runs import Run, Status, all_runs, kept_loss, newest_loss, overview, queue
 from .flags import Command
 
 CHUNK = 1_000_000  # bytes of a text that are copied at once
@@ -24,12 +24,7 @@ CHUNK = 1_000_000  # bytes of a text that are copied at once
 @queue.one_look()
 def runs_command(arguments: argparse.Namespace) -> int:
     """List your runs, one per line or as a JSON array."""
-    rows = []
-    for run in all_runs():
-        try:
-            rows.append(facts(run))
-        except PROBLEMS as error:  # a run that can't be read must not hide the others
-            print(explain(error), file=sys.stderr)
+    rows = [facts(run) for run in all_runs()]
     if arguments.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
     elif rows:
@@ -40,26 +35,31 @@ def runs_command(arguments: argparse.Namespace) -> int:
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """Return one row of the list. Raise NanoGPTError if the run can't be read."""
-    status, settings = run.status(), run.settings()
+    """Return one row of the list. The losses are those of the API's `run_status`."""
+    found, history = overview(run), run.history()
+    status = found.status
     return dict(
         name=run.name,
         state=status.state,
         step=status.step,
         max_iters=status.max_iters,
-        val_loss=kept_loss(run.history()),
+        val_loss=newest_loss(history),
+        best_val_loss=kept_loss(history),
         seconds=status.seconds,
-        corpus=settings["corpus"]["name"],
-        created=settings.get("created"),
+        corpus=found.text or None,
+        created=found.created or None,
         message=status.message,
     )
 
 
 def line(row: dict[str, Any]) -> str:
-    """Format a row of `facts` as a line of text."""
-    loss = f"{row['val_loss']:.4f}" if row["val_loss"] else "-"
+    """Format a row of `facts` as a line of text: with the loss of the saved weights, or why the run can't be read."""
+    begins = f"{row['name']:<32} {Status(row['state']).word:<11}"
+    if row["state"] == "damaged":
+        return f"{begins} {row['message']}"
+    loss = f"{row['best_val_loss']:.4f}" if row["best_val_loss"] else "-"
     steps = f"{row['step']:,}/{row['max_iters']:,}"
-    return f"{row['name']:<32} {Status(row['state']).word:<11} {steps:>17}  val {loss:<7} {row['corpus']}"
+    return f"{begins} {steps:>17}  val {loss:<7} {row['corpus']}"
 
 
 def export_command(arguments: argparse.Namespace) -> int:

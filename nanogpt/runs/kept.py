@@ -20,6 +20,12 @@ def kept_loss(history: History) -> float | None:
     return loss if is_number(loss) else None
 
 
+def newest_loss(history: History) -> float | None:
+    """Return the newest validation loss, in nats per character: once a run has finished, its final one."""
+    loss = history.last_trained.get("val_loss", history.latest("val_loss"))
+    return loss if is_number(loss) else None
+
+
 def judged_percent(history: History, settings: Mapping[str, Any]) -> int | None:
     """Return what percentage of the validation set a finished run's loss is of, or None for one that has not finished.
 

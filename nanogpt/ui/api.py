@@ -14,7 +14,7 @@ from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..presets import check_known
-from ..runs import Run, Status, queue
+from ..runs import Run, Status, kept_loss, newest_loss, queue
 from . import sample_tab
 from .parts import READING
 from .web.visit import visitor
@@ -44,7 +44,10 @@ def start_training(
 
 
 def run_status(name: str) -> dict[str, Any]:
-    """Return the status of a run: state, step, seconds, latest losses and latest sample."""
+    """Return the status of a run: state, step, seconds, latest losses and latest sample.
+
+    Of a finished run, `val_loss` is the final one. `best_val_loss` is that of the saved weights.
+    """
     run = visitor().run(name)
     return _told(run, run.status())
 
@@ -65,12 +68,11 @@ def list_runs() -> list[dict[str, Any]]:
 
 def _told(run: Run, status: Status) -> dict[str, Any]:
     history = run.history()
-    best = history.best
     return dict(
         name=run.name, state=status.state, step=status.step, max_iters=status.max_iters, seconds=status.seconds,
-        place=status.place, message=status.message, best_val_loss=best["val_loss"] if best else None,
+        place=status.place, message=status.message, best_val_loss=kept_loss(history),
         sample=history.samples[-1]["text"] if history.samples else "", train_loss=history.latest("train_loss"),
-        val_loss=history.latest("val_loss"),
+        val_loss=newest_loss(history),
     )  # fmt: skip
 
 

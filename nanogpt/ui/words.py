@@ -13,7 +13,7 @@ from ..formats import read_config
 from ..holdout import epochs
 from ..launch import sizes
 from ..layout import shape
-from ..runs import History, Run, Status, elsewhere, judged_percent, kept_loss, overview, queue
+from ..runs import History, Run, Status, elsewhere, judged_percent, kept_loss, newest_loss, overview, queue
 from .drawn import line
 from .web.visit import seen, trained
 
@@ -143,9 +143,8 @@ def _loss(run: Run, history: History, status: Status) -> tuple[str, str]:
 
     Of a finished run, it is the final loss, which is measured on more of the validation set than those before.
     """
-    finished = status.state == "finished"
-    loss = kept_loss(history) if finished else history.latest("val_loss")
-    if not isinstance(loss, int | float):
+    loss = newest_loss(history)
+    if loss is None:
         return DASH, ""
     at_the_end = sizes.forecast(run, status.max_iters) if status.state == "running" else None
     more = f"{loss / math.log(2):.3f} bits" if at_the_end is None else f"end ~{at_the_end:.2f}"

@@ -708,6 +708,7 @@ def test_runs_lists_them_for_people_and_for_programs(first, capfd):
     rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
     row = rows["first"]
     assert (row["state"], row["step"], row["max_iters"], row["corpus"]) == ("finished", 20, 20, "A Play")
+    assert row["val_loss"] == row["best_val_loss"] == first.history().events[-1]["val_loss"]
     lowest = min(r["val_loss"] for r in first.history().rows if "val_loss" in r)
     assert row["val_loss"] == pytest.approx(lowest, abs=0.005)  # the last evaluation is float32, others may be bfloat16
     assert main(["runs"]) == 0
@@ -726,9 +727,14 @@ def test_a_broken_run_does_not_hide_the_others(first, home, capfd, content):
     (broken / "run.json").write_text(content, encoding="utf-8")
     try:
         assert main(["runs"]) == 0
-        assert "first " in capfd.readouterr().out
+        out, err = capfd.readouterr()
+        assert "first " in out
+        assert re.search(r"^broken +Damaged +\S.+\.$", out, re.M)
+        assert err == ""
         assert main(["runs", "--json"]) == 0
-        assert "first" in [row["name"] for row in json.loads(capfd.readouterr().out)]
+        rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
+        assert (rows["first"]["state"], rows["broken"]["state"]) == ("finished", "damaged")
+        assert rows["broken"].keys() == rows["first"].keys()
     finally:
         shutil.rmtree(broken)
 

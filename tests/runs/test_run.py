@@ -22,7 +22,7 @@ from nanogpt import disk, locks
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.disk import write_whole
 from nanogpt.paths import slug
-from nanogpt.runs import Run, all_runs, free_name, judged_percent, kept_loss, kept_step, queue, users_of
+from nanogpt.runs import Run, all_runs, free_name, judged_percent, kept_loss, kept_step, newest_loss, queue, users_of
 from nanogpt.runs.history import forget
 from nanogpt.runs.rows import Tail, _rows, read_jsonl
 from nanogpt.runs.status import CANCELED
@@ -478,6 +478,7 @@ def test_a_finished_run_that_was_not_trained_on_keeps_its_result(home, kind):
     assert result() == (20, 2.5, 100)
     run.event(kind, message="It was canceled, or there was no GPU, at its turn.")
     assert result() == (20, 2.5, 100)
+    assert newest_loss(run.history()) == 2.5
     assert run.history().ended
     run.event("started", step=20)
     assert result() == (20, 3.0, None)

@@ -19,6 +19,7 @@ from conftest import ended_run, last_of
 
 from nanogpt import corpus
 from nanogpt.cli.progress import share_of
+from nanogpt.cli.runs import facts
 from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.errors import explain
 from nanogpt.formats import read_config
@@ -236,6 +237,16 @@ def test_the_part_of_the_validation_set_is_rounded_down_but_never_to_nothing(run
         run.event("finished", step=50, val_loss=3.0, val_characters=scored)
         assert judged_percent(run.history(), run.settings()) == percent
     assert of_the_set(99) == "99% of the validation set"
+
+
+def test_over_the_api_a_run_has_the_losses_that_the_command_line_lists(run):
+    losses = lambda told: (told["val_loss"], told["best_val_loss"])
+    run.event("started", step=50)
+    run.log(step=80, seconds=1.0, tokens=5120, val_loss=1.5)
+    run.log(step=90, seconds=2.0, tokens=5760, val_loss=1.7)
+    assert losses(api.run_status("one")) == losses(facts(run)) == (1.7, 1.5)
+    run.event("finished", step=90, val_loss=1.6)
+    assert losses(api.run_status("one")) == losses(facts(run)) == (1.6, 1.6)
 
 
 @pytest.mark.parametrize("what", run_panel.SAVED)
