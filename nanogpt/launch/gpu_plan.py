@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -22,6 +23,8 @@ from ..runs import queue
 from . import measured
 
 SLOW = 2e13  # operations per second to assume if the measurement fails
+AGAIN = 60.0  # seconds after a failed measurement before the next one: the GPU's memory may be full
+_failed: dict[str, float] = {}  # when, on the monotonic clock, by the key of the measurement
 
 # On an H200, a training step of 6 layers of width 384 with dropout takes 1.5 ms plus 0.24 us per character: 2.5 ms for
 # a batch of 16 x 256. PER_STEP is the fixed part, in seconds per layer; OF_THE_PEAK is the share of the speed of one
@@ -70,22 +73,31 @@ def product_key(device: Device) -> str:
     return f"{device.name}, {device.dtype}, torch {torch.__version__}: product"
 
 
-@lru_cache
 def product_speed(device: Device) -> float:
     """Return the operations per second of a large matrix product, in the device's precision.
 
-    It is measured once per GPU and PyTorch version, in a separate process so that its GPU memory is freed afterwards.
+    It is measured once per GPU and PyTorch version. If that fails, return SLOW; it is tried again after a while.
     """
     key = product_key(device)
-    if known := measured.recall(key):
-        return known
-    command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
-        speed = float(done.stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+    if time.monotonic() < _failed.get(key, -AGAIN) + AGAIN:
         return SLOW
-    measured.keep(key, speed)
+    try:
+        return measured.recall(key) or _measured_apart(device)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        _failed[key] = time.monotonic()
+        return SLOW
+
+
+@lru_cache  # for a folder that is read-only
+def _measured_apart(device: Device) -> float:
+    """Measure `product_speed` in a separate process, so that its GPU memory is freed afterwards.
+
+    Raise OSError, ValueError or subprocess.TimeoutExpired if that fails.
+    """
+    command = [sys.executable, "-m", "nanogpt.launch.gpu_plan", str(device.dtype).removeprefix("torch.")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
+    speed = float(done.stdout)
+    measured.keep(product_key(device), speed)
     return speed
 
 
