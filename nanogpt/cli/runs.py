@@ -49,6 +49,7 @@ def facts(run: Run) -> dict[str, Any]:
         corpus=found.text or None,
         created=found.created or None,
         message=status.message,
+        notes=history.notes,
     )
 
 

@@ -201,7 +201,8 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
         found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{count_parameters(model):,}"]]
     found += [["Device", device] for device in devices(history)[-1:]]
     found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]
-    return found + _measured(run, history)
+    notes = [["Note", note] for note in dict.fromkeys(history.notes)]  # once each: a run may have been resumed
+    return found + _measured(run, history) + notes
 
 
 def _measured(run: Run, history: History) -> list[list[str]]:

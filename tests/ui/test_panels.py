@@ -239,6 +239,14 @@ def test_the_part_of_the_validation_set_is_rounded_down_but_never_to_nothing(run
     assert of_the_set(99) == "99% of the validation set"
 
 
+def test_warnings_that_a_run_logged_are_shown_once_each(run):
+    for message in ("No more snapshots are kept: disk full", "CUDA graphs don't work here") * 2:
+        run.event("note", step=1, message=message)
+    notes = [value for label, value in details(run, run.status()) if label == "Note"]
+    assert notes == ["No more snapshots are kept: disk full", "CUDA graphs don't work here"]
+    assert facts(run)["notes"] == notes * 2
+
+
 def test_over_the_api_a_run_has_the_losses_that_the_command_line_lists(run):
     losses = lambda told: (told["val_loss"], told["best_val_loss"])
     run.event("started", step=50)
