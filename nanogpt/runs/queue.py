@@ -62,6 +62,7 @@ def draw(name: str, seconds: float = GRACE) -> Path:
     number = max(time.time_ns(), last + 1)  # the last one, even if the clock has been set back
     earlier, ticket = tickets.listed(name), folder() / f"{number:020d}.{name}"
     tickets.withdrawal(name).unlink(missing_ok=True)
+    tickets.sweep(*(start for start in tickets.starts(name) if not start.with_suffix("").exists()))
     tickets.vouch(ticket, seconds)
     try:
         ticket.touch()
@@ -88,13 +89,15 @@ def withdraw(name: str, note: str = "") -> bool:
     """
     if not tickets.listed(name):
         return False
-    write_whole(tickets.withdrawal(name), note)
+    with contextlib.suppress(OSError):  # on a full disk: a trainer that waits leaves without its ticket
+        write_whole(tickets.withdrawal(name), note)
     return drop(name)
 
 
 def forget(name: str) -> None:
     """Delete what the queue knows of a run, because it is gone."""
     drop(name)
+    tickets.sweep(tickets.trainer(name), *tickets.starts(name))
     with contextlib.suppress(OSError):
         tickets.withdrawal(name).unlink(missing_ok=True)
 

@@ -75,6 +75,11 @@ def withdrawal(name: str) -> Path:
     return folder() / f"withdrawn-{name}"
 
 
+def starts(name: str) -> list[Path]:
+    """Return the locks of a run's tickets, also of one that its launcher was killed before it could write."""
+    return files(f"*.{name}.start")
+
+
 def _start(ticket: Path) -> Path:
     return folder() / f"{ticket.name}.start"
 
@@ -174,6 +179,15 @@ def delete(ticket: Path) -> None:
     for path in (ticket, _start(ticket)):
         with contextlib.suppress(PermissionError):  # Windows can't delete a file that the launcher has open
             path.unlink(missing_ok=True)
+
+
+def sweep(*left: Path) -> None:
+    """Delete those of the locks that no process holds: killed ones leave them behind."""
+    for lock in left:
+        with contextlib.suppress(locks.Held, OSError):
+            if lock.exists():
+                with locks.held(lock, passing=True):
+                    pass
 
 
 def _delete_dead(ticket: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -109,6 +110,29 @@ def test_a_ticket_nobody_stands_behind_is_thrown_away(home):
     (queue.folder() / "00000000000000000001.old").touch()
     assert queue.waiting() == ["new"]
     assert files() == ["new", "new.start"]
+
+
+def test_locks_that_killed_processes_left_go_with_the_run_or_when_it_is_queued_again(home):
+    queue.draw("another")
+    for name in ("one.trainer", f"{1:020}.one.start", "another.trainer", f"{1:020}.another.start"):
+        (queue.folder() / name).touch()
+    queue.forget("one")
+    assert files() == ["another", "another.start", "another.start", "another.trainer"]
+    queue.draw("another")
+    assert files() == ["another", "another.start", "another.trainer"]
+    with queue.arrived("another"):
+        queue.forget("another")
+        assert queue.has_trainer("another")  # as of a run that was renamed or deleted while its trainer ended
+
+
+def test_on_a_full_disk_a_run_leaves_the_queue_too(home, monkeypatch):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    queue.draw("one")
+    monkeypatch.setattr(os, "fsync", no_space)
+    assert queue.withdraw("one", "0 events")
+    assert queue.waiting() == []
 
 
 def test_a_trainer_that_does_not_arrive_in_time_is_waited_for_no_longer(home):
