@@ -7,17 +7,25 @@ from __future__ import annotations
 
 
 def in_words(seconds: float, rough: bool = False) -> str:
-    """Return "45 seconds" or "30 minutes". Use minutes only if they are whole, unless the time may be `rough`."""
+    """Return "45 seconds", "30 minutes" or "2 hours".
+
+    Use minutes, and from two hours on hours, only if they are whole, unless the time may be `rough`.
+    """
     if seconds == 60:
         return "1 minute"
-    if rough and seconds >= 2 * 86400:
-        return f"{_about(seconds / 86400)} days"
     if rough and seconds >= 5400:
-        return f"{_about(seconds / 3600)} hours"
+        return _roughly(seconds)
+    if seconds >= 7200 and seconds % 3600 == 0:
+        return f"{seconds / 3600:,.0f} hours"
     if seconds >= 120 and (rough or seconds % 60 == 0):
         return f"{seconds / 60:,.0f} minutes"
     count = f"{seconds:,.0f}"
     return f"{count} second" if count == "1" else f"{count} seconds"
+
+
+def _roughly(seconds: float) -> str:
+    """Return a time of an hour and a half or more in hours, and one of two days or more in days."""
+    return f"{_about(seconds / 3600)} hours" if seconds < 2 * 86400 else f"{_about(seconds / 86400)} days"
 
 
 def _about(count: float) -> str:

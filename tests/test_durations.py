@@ -15,9 +15,10 @@ from nanogpt.durations import clock, in_words, short
         (45, "45 seconds", "45 seconds"), (119.4, "119 seconds", "119 seconds"), (120, "2 minutes", "2 minutes"),
         (150, "150 seconds", "2 minutes"), (1234.5, "1,234 seconds", "21 minutes"), (1800, "30 minutes", "30 minutes"),
         (5340, "89 minutes", "89 minutes"), (5400, "90 minutes", "1.5 hours"),
-        (7200, "120 minutes", "2 hours"), (9000, "150 minutes", "2.5 hours"), (35_999, "35,999 seconds", "10 hours"),
-        (37_800, "630 minutes", "10 hours"), (86400, "1,440 minutes", "24 hours"),
-        (172_800, "2,880 minutes", "2 days"), (428_400, "7,140 minutes", "5 days"),
+        (3600, "60 minutes", "60 minutes"),
+        (7200, "2 hours", "2 hours"), (9000, "150 minutes", "2.5 hours"), (35_999, "35,999 seconds", "10 hours"),
+        (37_800, "630 minutes", "10 hours"), (86400, "24 hours", "24 hours"),
+        (172_800, "48 hours", "2 days"), (428_400, "119 hours", "5 days"),
     ],
 )  # fmt: skip
 def test_a_time_in_words(seconds, exact, rough):

@@ -99,7 +99,7 @@ def test_what_has_changed_is_shown_again_and_an_error_stays_in_the_panel(jobs_pa
     page.locator("#jobs-start").click()
     page.wait_for_function("document.querySelector('#jobs-said')?.innerText.includes('changed')")
     assert page.locator("#jobs-start").is_visible()
-    assert "120 minutes" in page.locator("#jobs-terms textarea").input_value()  # what the next click agrees to
+    assert "2 hours" in page.locator("#jobs-terms textarea").input_value()  # what the next click agrees to
     page.locator("#jobs-limit").locator("input, textarea").fill("soon")
     page.locator("#jobs-ask").click()
     page.wait_for_function("document.querySelector('#jobs-said')?.innerText.includes('as a time')")
