@@ -12,6 +12,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+from . import limits
 from .config import NanoGPTError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -37,7 +38,7 @@ def home() -> Path:
     """Return the folder that holds `checkpoints/` and `corpora/`. It may not exist yet."""
     if named := os.environ.get("NANOGPT_HOME"):
         return expanded(named)
-    if os.environ.get("SPACE_ID") and os.access(DURABLE, os.W_OK):
+    if limits.on_space() and os.access(DURABLE, os.W_OK):
         return DURABLE  # everything else on a Space is erased at a restart
     return CHECKOUT or data_folder()
 
@@ -77,7 +78,7 @@ def environment() -> dict[str, str]:
 
 def is_lasting() -> bool:
     """Return True if files written to `home` survive a restart, as far as we can tell."""
-    return not os.environ.get("SPACE_ID") or home() == DURABLE
+    return not limits.on_space() or home() == DURABLE
 
 
 def without_folders(text: str) -> str:

@@ -36,14 +36,6 @@ def share_of(run: Run, history: History) -> tuple[float, str]:
     return min(1.0, share), " · ".join(parts)
 
 
-def place_in_words(run: Run) -> str:
-    """Return the place in the queue of a run that waits for another one to finish, as the page calls it, or ""."""
-    place = queue.place_of(run.name)
-    if place == 1:
-        return "queued: next" if queue.running() else ""
-    return f"queued: number {place}" if place else ""
-
-
 def at_the_end(run: Run, history: History) -> list[str]:
     """Return the loss to expect at the end of a run, in words, if one was promised."""
     loss = forecast(run, length(TrainConfig.of(run.settings()["train"]), history))
@@ -119,7 +111,7 @@ def progress_bar(run: Run) -> Iterator[None]:
             history.refresh()
             try:
                 bar.n, words = share_of(run, history)
-                words = place_in_words(run) or words
+                words = queue.in_words(queue.place_of(run.name)).lower() or words
             except NanoGPTError:  # the folder was deleted; training will say so
                 return
             bar.set_description_str(words)

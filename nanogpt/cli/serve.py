@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from .. import limits
 from .flags import Command
 
 
@@ -24,10 +25,9 @@ def serve_command(arguments: argparse.Namespace) -> int:
 
 def add_commands(command: Command) -> None:
     """Add `serve` with its flags."""
-    on_space = bool(os.environ.get("SPACE_ID"))
     serve = command("serve", serve_command)
     serve.add_argument(
-        "--host", default="0.0.0.0" if on_space else "127.0.0.1", help="address to bind to [%(default)s]"
+        "--host", default="0.0.0.0" if limits.on_space() else "127.0.0.1", help="address to bind to [%(default)s]"
     )
     serve.add_argument("--port", type=int, help="port to listen on [7860, or the next free one]")
     serve.add_argument(

@@ -60,24 +60,39 @@ def check_kept(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
 
 def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
     """Create a run from the command line's text and settings, and print what it will train on."""
-    from ..formats import read_config
     from ..launch import gpu_plan, prepare
 
     check_flags(arguments, changes)
     name = name_for(arguments.name)
     text = text_of(arguments)
-    chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
     gpu_plan.measure_here(str(changes.get("device") or "auto"))
-    run = prepare.new_run(name, text, chosen, **changes)
-    say(f"{run.name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique")
-    for sentence in advice_on(text, arguments):
-        say(sentence)
-    fits = read_config(run.folder).block_size
-    if fits < int(changes.get("block_size") or 0):
-        say(f"block_size was lowered to {fits}, so that the validation set holds two windows.")
+    run = prepare.new_run(name, text, preset_of(arguments, changes), **changes)
+    describe(run.name, text, arguments)
+    say_lowered(run, changes)
     if plan := run.settings()["plan"]:
         say(plan)
     return run
+
+
+def preset_of(arguments: argparse.Namespace, changes: dict[str, Any]) -> str:
+    """Return the key of the preset that was asked for, or that goes with the other flags."""
+    return arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
+
+
+def describe(name: str, text, arguments: argparse.Namespace) -> None:
+    """Print what a new run trains on, and what could be done about it."""
+    say(f"{name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique")
+    for sentence in advice_on(text, arguments):
+        say(sentence)
+
+
+def say_lowered(run: Run, changes: dict[str, Any]) -> None:
+    """Print it if the text is too short for the context that was asked for."""
+    from ..formats import read_config
+    from ..launch import plan
+
+    if sentence := plan.lowered(changes, read_config(run.folder)):
+        say(sentence)
 
 
 def name_for(wanted: str | None) -> str:
@@ -180,15 +195,14 @@ def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
 
     check_flags(arguments, changes)
     name = name_for(arguments.name)
-    chosen = arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
+    chosen = preset_of(arguments, changes)
     _, config = preset(chosen).configs(**changes)
     text = text_of(arguments)
-    about = f"{text.name}, {text.characters:,} characters, {len(text.chars)} unique"
-    say(f"{name or free_name(text.name)}: {about}")
-    for sentence in advice_on(text, arguments):
-        say(sentence)
+    describe(name or free_name(text.name), text, arguments)
     agreed = jobs.terms(arguments, text, config.budget)
-    return start.new_run(name, text, chosen, changes, agreed)
+    run = start.new_run(name, text, chosen, changes, agreed)
+    say_lowered(run, changes)
+    return run
 
 
 def run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from .. import limits
@@ -17,14 +18,14 @@ from ..device import Device, pick_device
 from ..durations import in_words
 from ..fastest import make_step
 from ..formats import read_config
-from ..holdout import epochs, train_length
+from ..holdout import epochs, train_length, train_tokens
 from ..layout import shape
 from ..model import GPT, count_parameters
 from ..presets import PRESETS
 from ..runs import Run, queue
 from ..schedule import settled
 from ..timetable import overhead
-from ..tokenizer import Tokenizer, unit
+from ..tokenizer import Tokenizer, token_lengths, unit
 from . import gpu_plan, measured, sizes
 from .gpu_plan import GpuSize
 from .sizes import MEASURED_LAYOUT, SIZES, TRIAL_FLOPS, TRIAL_PREDICTIONS, Size
@@ -178,6 +179,7 @@ class Plan:
     val_loss: float  # to expect on a text like Tiny Shakespeare, in nats per character
     unit: str = "character"  # the word for a token in messages
     promises: bool = True  # whether that loss says something about this text and these settings
+    epochs: float = 0.0
     asked: float = 0.0  # the budget in seconds; more than the settings' own if that would only overfit
 
     @property
@@ -190,11 +192,11 @@ class Plan:
     def __str__(self) -> str:
         s = self.settings
         layout = "" if s["layout"] == MEASURED_LAYOUT else f" from the {MEASURED_LAYOUT} architecture"
-        loss = f"{self.val_loss:.2f}{layout} on Tiny Shakespeare; other texts will differ."
+        loss = f"{self.val_loss:.2f}{layout} on English like Tiny Shakespeare."
         return (
             f"{shape(s['n_layer'], s['n_head'], s['n_embd'])}, context {s['block_size']} {self.unit}s: "
             f"{self.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']} sequences, "
-            f"weight decay {self.weight_decay:g}.{self.shortened}"
+            f"{self.epochs:.1f} epochs.{self.shortened}"
         ) + (f" Expect a validation loss of about {loss}" if self.promises else "")
 
 
@@ -223,7 +225,8 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     settings["budget"] = min(budget, round(used * budget, 1)) if used < 1 else budget
     decay = settled(replace(train, max_iters=max_iters), model, tokens).weight_decay
     promises = usual and _is_measured(size, settings) and min(reads, most) <= found.epochs
-    return Plan(settings, count_parameters(model), decay, found.val_loss, word, promises, budget)
+    often = epochs(max_iters * train.batch_size * model.block_size, tokens)
+    return Plan(settings, count_parameters(model), decay, found.val_loss, word, promises, often, budget)
 
 
 @dataclass(frozen=True)
@@ -339,6 +342,19 @@ def fits(plan: Plan, characters: int, tokenizer: Tokenizer) -> bool:
     latin = sum(token.isascii() for token in letters)
     same = plan.promises and plan.settings["layout"] == MEASURED_LAYOUT and unit(tokenizer) == "character"
     return same and characters >= sizes.GUESSED and 2 * latin > len(letters)
+
+
+def fitting(model: ModelConfig, tokenizer: Tokenizer, tokens: np.ndarray) -> ModelConfig:
+    """Return the settings of a model for a text: its vocabulary, and a context that fits its validation set."""
+    held_out = len(tokens) - train_tokens(tokens, token_lengths(tokenizer))
+    return replace(model, vocab_size=tokenizer.vocab_size, block_size=fitting_block_size(held_out, model.block_size))
+
+
+def lowered(changes: Mapping[str, Any], model: ModelConfig) -> str:
+    """Return a sentence if the context of a model is shorter than the `changes` ask for, or ""."""
+    if model.block_size >= int(changes.get("block_size") or 0):
+        return ""
+    return f"block_size was lowered to {model.block_size}, so that the validation set holds two windows."
 
 
 def measure_once(wanted: str) -> None:

@@ -12,16 +12,14 @@ from typing import Any
 
 from .. import corpus, limits, memory
 from ..config import MOST_STEPS, NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
-from ..data import fitting_block_size
 from ..disk import write_whole
 from ..durations import in_words, short
 from ..formats import config_files, kind_of, read_config
-from ..holdout import train_tokens
 from ..model import count_parameters
 from ..presets import check_known, preset
 from ..runs import STOPPED_EARLY, Run, Status, Taken, free_name, job, open_job
-from ..tokenizer import Tokenizer, token_lengths, unit
-from .plan import Plan, choose, fits, known_costs, measure_once
+from ..tokenizer import Tokenizer, unit
+from .plan import Plan, choose, fits, fitting, known_costs, measure_once
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,7 @@ def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any], here
     recipe = Recipe(preset_name, model, train, tokenizer)
     if train.budget and here:
         recipe = choose_by_time(recipe, text.characters, len(tokens), changes)
-    held_out = len(tokens) - train_tokens(tokens, token_lengths(tokenizer))
-    block_size = fitting_block_size(held_out, recipe.model.block_size)
-    return replace(recipe, model=replace(recipe.model, vocab_size=tokenizer.vocab_size, block_size=block_size))
+    return replace(recipe, model=fitting(recipe.model, tokenizer, tokens))
 
 
 def choose_by_time(recipe: Recipe, characters: int, tokens: int, changes: dict[str, Any]) -> Recipe:

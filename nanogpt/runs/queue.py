@@ -144,6 +144,13 @@ def place_of(name: str) -> int:
     return 1 + sum(1 for _ in tickets.living(tickets.before(own))) if own else 0
 
 
+def in_words(place: int) -> str:
+    """Return a place in the queue in words; "" for 0, and for that of a run that is starting, as nothing else runs."""
+    if place == 1:
+        return "Queued: next" if running() else ""
+    return f"Queued: number {place}" if place else ""
+
+
 def running() -> list[str]:
     """Return the names of the runs that are using a device now."""
     if look := _look.get():

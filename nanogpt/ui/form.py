@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -12,15 +12,12 @@ from .. import durations, limits
 from ..config import Knob, ModelConfig, NanoGPTError, TrainConfig, knobs
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
-from ..layout import LAYOUTS, shape
+from ..layout import LAYOUTS
 from ..presets import PLANNED, PRESETS, Preset, preset
 from ..runs import queue
 from ..tokenizer import unit
 from .parts import QUIET, afterward, typed
 from .web.visit import visitor
-
-if TYPE_CHECKING:  # what needs torch is imported where it is used, so that the page can be drawn before
-    from ..launch.plan import Plan
 
 GROUPS = {
     "Model": ("block_size", "n_layer", "n_head", "n_embd", "dropout"),
@@ -120,7 +117,7 @@ def estimate(corpus_id: str | None, *fields) -> str:
     """Estimate a run on this machine: time, memory and epochs, or for a time budget the model that would be chosen."""
     from ..device import cuda_hint, pick_device, places
     from ..fastest import described
-    from ..launch.plan import choose, fits, seconds_needed
+    from ..launch.plan import choose, fits, fitting, lowered, seconds_needed
     from ..memory import needed, of_text
     from ..model import count_parameters
 
@@ -130,44 +127,29 @@ def estimate(corpus_id: str | None, *fields) -> str:
         said = changes(*fields)
         model, train = preset(fields[0]).configs(**said)
         tokenizer, tokens = text.tokenizer(), len(text.tokens())
-        model = replace(model, vocab_size=tokenizer.vocab_size)
+        model = fitting(model, tokenizer, text.tokens())
         if not train.budget:  # `choose` checks each size that it may choose
             limits.check_model(model, count_parameters(model))
         limits.check_seconds(train.budget)
         picked = pick_device(train.device)
         several = of_gpus(len(places(picked)))
-        device = " ".join(filter(None, [f"{described(picked, model)}.", several, cuda_hint()]))
+        notes = [several, cuda_hint(), lowered(said, model)]
+        device = " ".join(filter(None, [f"{described(picked, model)}.", *notes]))
         if queue.running():
             return f"{device} The time estimate is available once no other run is training."
         if train.budget:
             plan = choose(train.budget, model.vocab_size, tokens, said, unit(tokenizer))
-            expected = f" {expectation(plan)}" if fits(plan, text.characters, tokenizer) else ""
-            return f"{planned(plan, tokens)}{expected} {device}"
+            return f"{replace(plan, promises=fits(plan, text.characters, tokenizer))} {device}"
         gigabytes = needed(model, train, picked, of_text(text.tokens(), picked)) / 1e9
         seconds = seconds_needed(model, train)
         time = durations.in_words(seconds, rough=True)
         if seconds > at_a_time():
             time += f", {durations.in_words(at_a_time())} at a time on this server, then Resume"
         numbers = f"{count_parameters(model):,} parameters, {gigabytes:.1f} GB of memory"
-        often = epochs_of({**model.as_dict(), **train.as_dict()}, tokens)
+        often = epochs(train.max_iters * train.batch_size * model.block_size, tokens)
         return f"About {time}. {numbers}, {often:.1f} epochs. {device}"
     except PROBLEMS as error:
         return explain(error)
-
-
-def planned(plan: Plan, tokens: int) -> str:
-    """Describe the model and the training that a time budget buys."""
-    s = plan.settings
-    return (
-        f"{shape(s['n_layer'], s['n_head'], s['n_embd'])}, context {s['block_size']} {plan.unit}s: "
-        f"{plan.parameters:,} parameters. About {s['max_iters']:,} steps of {s['batch_size']} sequences, "
-        f"{epochs_of(s, tokens):.1f} epochs.{plan.shortened}"
-    )
-
-
-def expectation(plan: Plan) -> str:
-    """Return the loss to expect from a plan."""
-    return f"Expect a validation loss of about {plan.val_loss:.2f} on English like Tiny Shakespeare."
 
 
 def preset_choices() -> list[tuple[str, str]]:
@@ -185,11 +167,6 @@ def _time_of(one: Preset) -> str:
     units = (("days", 86400, 2), ("h", 3600, 0.75), ("min", 60, 0.75))
     unit, size = next(((unit, size) for unit, size, least in units if seconds >= least * size), ("s", 1))
     return f" · ~{max(1, seconds / size):.0f} {unit}"
-
-
-def epochs_of(settings: dict[str, Any], tokens: int) -> float:
-    """Return how many epochs a run with these settings trains on a text of `tokens` tokens."""
-    return epochs(settings["max_iters"] * settings["batch_size"] * settings["block_size"], tokens)
 
 
 # ---- the form ------------------------------------------------------------------------------------------------------

@@ -83,9 +83,7 @@ def run_line(name: str | None) -> dict:
 def _busy_words(run: Run, status: Status) -> str:
     """Describe a queued or training run: its place in the queue, or its step."""
     if status.state == "queued":
-        if status.place == 1:
-            return "Queued: next" if queue.running() else "Starting …"
-        return f"Queued: number {status.place}"
+        return queue.in_words(status.place) or "Starting …"
     if status.message:  # what its job is doing
         return f"{status.message} …"
     return f"{status.word}: {steps(run, status)}"

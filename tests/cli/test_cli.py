@@ -18,13 +18,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import until
 
 from nanogpt import __version__, corpus
-from nanogpt.cli import progress, train
+from nanogpt.cli import train
 from nanogpt.cli.main import choose_encoding, main
 from nanogpt.config import NanoGPTError
 from nanogpt.corpus import pieces, reading
@@ -414,12 +415,13 @@ def test_a_run_says_for_which_others_it_waits(file, home, capfd, monkeypatch):
     run = prepare.new_run("later", corpus.add(file.read_text(encoding="utf-8"), "later"), device="cpu")
     monkeypatch.setattr(queue, "running", lambda: ["busy"])
     queue.draw("later")
-    assert progress.place_in_words(run) == "queued: next"
+    assert queue.in_words(queue.place_of("later")) == "Queued: next"
+    assert queue.in_words(2) == "Queued: number 2"
     train.train_here(run)
     assert capfd.readouterr().out == "Waiting for busy to finish.\n"
     monkeypatch.setattr(queue, "running", list)
     train.train_here(run)
-    assert capfd.readouterr().out == progress.place_in_words(run) == ""
+    assert capfd.readouterr().out == queue.in_words(queue.place_of("later")) == ""
     queue.drop("later")
 
 
@@ -428,6 +430,15 @@ def test_a_lowered_block_size_is_said(file, capfd):
     out, err = capfd.readouterr()
     said = out.splitlines()[:3] + err.splitlines()
     assert any("block_size" in line and "128" in line for line in said), said
+
+
+def test_a_lowered_block_size_is_said_of_a_job_too(file, home, capfd, monkeypatch):
+    elsewhere = lambda name, text, chosen, changes, agreed: prepare.for_elsewhere(name, text, chosen, changes, {})
+    monkeypatch.setattr("nanogpt.jobs.start.new_run", elsewhere)
+    monkeypatch.setattr(train.jobs, "terms", lambda *_: None)
+    given = dict(files=[str(file)], text=None, name="far", preset=None, field=None, encoding=None, keep=[], clean=[])
+    train.new_run_there(SimpleNamespace(**given), dict(max_iters=1, block_size=4096))
+    assert "block_size was lowered to 128" in capfd.readouterr().out
 
 
 @ctrl_c

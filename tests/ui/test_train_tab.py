@@ -56,6 +56,12 @@ def test_a_loss_is_predicted_only_for_a_text_like_the_one_it_was_measured_on(hom
         assert "weight decay" not in form.estimate(corpus.add(long).id, *entered(preset))
 
 
+def test_the_estimate_is_for_the_context_that_the_text_is_long_enough_for(home, known_speed, tiny_text):
+    text = corpus.add(tiny_text)
+    short, long = (form.estimate(text.id, *entered("quick", block_size=size)) for size in (128, 4096))
+    assert long == f"{short} block_size was lowered to 128, so that the validation set holds two windows."
+
+
 @pytest.mark.parametrize("preset", ["timed", "quick"])
 def test_what_would_fill_the_server_s_memory_is_refused_before_it_is_measured(home, tiny_text, monkeypatch, preset):
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
