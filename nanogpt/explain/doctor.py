@@ -35,10 +35,6 @@ CLEARLY = 0.05  # nats below the counting models from which on a model knows mor
 ABLE, ENOUGH = 0.29, 2.0
 MOST_EPOCHS = 15  # as many as were measured there
 NAMES = dict(mlp="the feed-forward layer", attention="the attention")  # of parts that may do nothing
-LOOK_AT_BASELINES = (
-    "Look at them first: the ruler in the Loss view under Understand, or run nanogpt baselines on the text."
-)
-HIDDEN = " With a time budget, it is hidden; the Quick and Laptop presets show it under Advanced."  # of a model's shape
 # Shares of the loss of a guess, below which most texts let a model get: of a guess that knows how often each character
 # occurs or, as long as the text hasn't been counted, of a uniform one, ln(vocab_size).
 STUCK, STUCK_UNIFORM = 0.92, 0.75
@@ -51,6 +47,7 @@ class Finding:
     rule: str
     says: str
     do: str
+    hidden: bool = False  # whether that is a setting that a time budget chooses, so that the page's form hides it
 
 
 @dataclass(frozen=True)
@@ -183,7 +180,7 @@ def plateau(curve: Curve) -> Finding | None:
         return replace(found, says=f"{found.says} A larger model isn't the next step.")
     if curve.counted is None and each >= ABLE:
         says = f"{says}. Without the baselines of this text, it isn't known whether a larger model would help."
-        return Finding("plateau without baselines", says, LOOK_AT_BASELINES)
+        return Finding("plateau without baselines", says, "Look at them first, with nanogpt baselines on the text.")
     larger = "double n_embd" if 4 * each < ENOUGH else "increase n_embd by half"  # as in the sizes that were measured
     return Finding("plateau", f"{says}.", f"Choose a larger model ({larger}): this one has learned what it can.")
 
@@ -316,10 +313,9 @@ def problems(run: Run, curve: Curve) -> list[Finding]:
     return found if found and idle.do == curve.longer() else [*found, idle]
 
 
-def where_to_set(found: Finding, curve: Curve) -> Finding:
-    """Return a finding that also says where a setting is to be found that a time budget hides."""
-    hidden = curve.timed and re.search("n_embd|n_layer", found.do)
-    return replace(found, do=found.do + HIDDEN) if hidden else found
+def marked(found: Finding, curve: Curve) -> Finding:
+    """Return a finding that knows whether a time budget hides the setting that it advises to change."""
+    return replace(found, hidden=curve.timed and bool(re.search("n_embd|n_layer", found.do)))
 
 
 def examine(run: Run, status: Status, count: bool = False) -> list[Finding]:
@@ -328,7 +324,7 @@ def examine(run: Run, status: Status, count: bool = False) -> list[Finding]:
     With `count`, see `curve_of`.
     """
     curve = curve_of(run, status, count)
-    found = [where_to_set(one, curve) for one in problems(run, curve)]
+    found = [marked(one, curve) for one in problems(run, curve)]
     if found or not curve.ended or len(curve.val) < LEAST:
         return found
     gap = curve.val[-1] - curve.train[-1]

@@ -89,13 +89,22 @@ def figures(name: str | None) -> dict[str, Any]:
     return dict(tiles=tiles(run, status), details=details(run, status), plot=curves(run, status))
 
 
+def advice(found: explain.doctor.Finding) -> str:
+    """Return what the run doctor advises, and where that is on the page."""
+    if found.hidden:
+        return f"{found.do} With a time budget, it is hidden; the Quick and Laptop presets show it under Advanced."
+    if found.rule == "plateau without baselines":
+        return "Look at them first: the ruler in the Loss view under Understand."
+    return found.do
+
+
 def found(name: str | None) -> list[dict[str, str]]:
     """Return what the run doctor finds, for findings.js. This is done at evaluations, not each second."""
     run = seen(name)
     if run is None:
         return []
     try:
-        return [dict(says=one.says, do=one.do) for one in explain.doctor.examine(run, overview(run).status)]
+        return [dict(says=one.says, do=advice(one)) for one in explain.doctor.examine(run, overview(run).status)]
     except errors.PROBLEMS:  # the run can't be read, which its own line says
         return []
 

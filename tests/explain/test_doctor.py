@@ -15,6 +15,7 @@ from nanogpt import corpus
 from nanogpt.explain import ablation, cache, doctor
 from nanogpt.explain.opened import open_run
 from nanogpt.layout import LAYOUTS
+from nanogpt.ui import watching
 
 CURVES = Path(__file__).parent / "curves"
 SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
@@ -279,12 +280,18 @@ def test_the_advice_about_idle_parts_can_be_followed(home, tiny_text):
     assert advice_on(two, dict.fromkeys(rises, 0.001)) == untrained
 
 
-def test_where_a_time_budget_hides_the_size_the_advice_says_where_to_set_it():
-    curve = recorded("overfit")
-    advice = lambda one: [doctor.where_to_set(found, one).do for found in doctor.findings(one)]
+def test_only_the_page_says_where_on_it_the_advice_is_to_be_followed():
+    curve, uncounted = recorded("overfit"), grown(0.7)
+    found = lambda one: [doctor.marked(finding, one) for finding in doctor.findings(one)]
+    advised = ["Set dropout to 0.2.", "Choose a smaller model: halve n_embd."]
     rest = " With a time budget, it is hidden; the Quick and Laptop presets show it under Advanced."
-    assert advice(curve) == ["Set dropout to 0.2.", "Choose a smaller model: halve n_embd."]
-    assert advice(replace(curve, timed=True)) == ["Set dropout to 0.2.", "Choose a smaller model: halve n_embd." + rest]
+    assert [one.do for one in found(replace(curve, timed=True))] == advised
+    assert [watching.advice(one) for one in found(curve)] == advised
+    assert [watching.advice(one) for one in found(replace(curve, timed=True))] == [advised[0], advised[1] + rest]
+    assert [one.do for one in found(uncounted)] == ["Look at them first, with nanogpt baselines on the text."]
+    assert [watching.advice(one) for one in found(uncounted)] == [
+        "Look at them first: the ruler in the Loss view under Understand."
+    ]
 
 
 def test_a_run_in_which_nothing_is_wrong_gets_a_sentence(home, tiny_text):
