@@ -23,7 +23,6 @@ from ..layout import shape
 from ..model import GPT, count_parameters
 from ..presets import PRESETS
 from ..runs import Run, queue
-from ..schedule import settled
 from ..timetable import overhead
 from ..tokenizer import Tokenizer, token_lengths, unit
 from . import gpu_plan, measured, sizes
@@ -175,7 +174,6 @@ class Plan:
 
     settings: dict[str, Any]
     parameters: int
-    weight_decay: float  # for about this many epochs
     val_loss: float  # to expect on a text like Tiny Shakespeare, in nats per character
     unit: str = "character"  # the word for a token in messages
     promises: bool = True  # whether that loss says something about this text and these settings
@@ -223,10 +221,9 @@ def choose(budget: float, vocab_size: int, tokens: int, given: Mapping[str, Any]
     max_iters = min(max(20, int(used * found.steps)), MOST_STEPS)
     settings = size.settings | recipe | dict(block_size=model.block_size, max_iters=max_iters)
     settings["budget"] = min(budget, round(used * budget, 1)) if used < 1 else budget
-    decay = settled(replace(train, max_iters=max_iters), model, tokens).weight_decay
     promises = usual and _is_measured(size, settings) and min(reads, most) <= found.epochs
     often = epochs(max_iters * train.batch_size * model.block_size, tokens)
-    return Plan(settings, count_parameters(model), decay, found.val_loss, word, promises, often, budget)
+    return Plan(settings, count_parameters(model), found.val_loss, word, promises, often, budget)
 
 
 @dataclass(frozen=True)

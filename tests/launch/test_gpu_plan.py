@@ -115,7 +115,6 @@ def test_what_is_given_is_kept(gpu):
     given = dict(n_layer=2, dropout=0.5, weight_decay=0.7)
     chosen = plan.choose(10, 65, TINY_SHAKESPEARE, given)
     assert given.items() <= chosen.settings.items()
-    assert chosen.weight_decay == 0.7
 
 
 def test_settings_that_change_the_loss_get_no_promise_and_no_end_before_their_budget(gpu):
