@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .config import NanoGPTError, TrainConfig
+from .config import ModelConfig, NanoGPTError, TrainConfig
+from .device import Device
 from .holdout import train_length, train_tokens
 
 IN_MEMORY = 80_000_000  # bytes: larger texts stay on disk, and the system reads the pages that batches need
 AT_A_TIME = 64  # sequences whose pages of a large text may stay in this process's memory, up to 2 MB each
-AT_ONCE_ON_A_GPU = 65_536  # tokens per forward pass of an evaluation
+# Tokens per forward pass of an evaluation, and the bytes that they may take there: fast, and light on memory.
+AT_ONCE, AT_ONCE_ON_A_GPU = (4096, 2**27), (65_536, 2**30)
 PER_TURN = 10_000_000  # sequences that are shuffled at once, which takes 8 bytes each
 
 
@@ -153,10 +155,22 @@ def fitting_block_size(held_out: int, block_size: int) -> int:
     return block_size
 
 
-def windows(data: torch.Tensor, block_size: int, most: int | None = None):
+def evaluated_at_once(model: ModelConfig, device: Device) -> tuple[int, int]:
+    """Return how many tokens an evaluation reads per forward pass, at least one window, and how many bytes they take.
+
+    A large vocabulary takes the most: each token has its logits, their float32 copy and its log-probabilities.
+    """
+    each = 10 * model.vocab_size + (8 + 8 * device.dtype.itemsize) * model.n_embd  # inside a block: x, norm, 4C twice
+    tokens, room = AT_ONCE_ON_A_GPU if device.type == "cuda" else AT_ONCE
+    tokens = max(model.block_size, min(tokens, room // each))
+    return tokens, tokens * each
+
+
+def windows(data: torch.Tensor, block_size: int, most: int | None = None, at_once: int = AT_ONCE[0]):
     """Yield (xb, yb) batches that cover `data` in adjacent windows, so that each token is predicted exactly once.
 
     With `most`, yield only that many windows, evenly spaced and always the same ones. The last window may be shorter.
+    A batch has up to `at_once` tokens, and at least one window.
     """
     count = -(-(len(data) - 1) // block_size)
     if most is not None and most < count:
@@ -166,7 +180,6 @@ def windows(data: torch.Tensor, block_size: int, most: int | None = None):
     else:
         starts = torch.arange(0, len(data) - 1, block_size, device=data.device)
     full = starts[starts + block_size < len(data)]
-    at_once = AT_ONCE_ON_A_GPU if data.is_cuda else 4096  # tokens per forward pass: fast, and light on memory
     for some in full.split(max(1, at_once // block_size)):
         piece = data[some[:, None] + torch.arange(block_size + 1, device=data.device)].long()  # (B, T+1)
         yield piece[:, :-1], piece[:, 1:]
@@ -177,7 +190,7 @@ def windows(data: torch.Tensor, block_size: int, most: int | None = None):
 
 def scored_characters(data: torch.Tensor, block_size: int, lengths: torch.Tensor, most: int | None = None) -> int:
     """Return how many characters `windows` predicts; `lengths` (vocab_size,) is the number of characters per token."""
-    return sum(int(lengths[yb].sum()) for _, yb in windows(data, block_size, most))
+    return sum(int(lengths[yb].sum()) for _, yb in windows(data, block_size, most, AT_ONCE_ON_A_GPU[0]))
 
 
 if __name__ == "__main__":

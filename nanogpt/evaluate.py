@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from .data import windows
+from .data import evaluated_at_once, windows
 from .device import Device
 from .model import GPT
 
@@ -28,7 +28,8 @@ def estimate_loss(
     model.eval()
     loss_of = loss_of or (lambda xb, yb: model(xb, yb)[1])
     nats, characters = 0.0, 0
-    for xb, yb in windows(data, model.config.block_size, most):
+    at_once, _ = evaluated_at_once(model.config, device)
+    for xb, yb in windows(data, model.config.block_size, most, at_once):
         with device.autocast():
             nats += float(loss_of(xb, yb)) * yb.numel()
         characters += yb.numel() if lengths is None else int(lengths[yb].sum())

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .config import ModelConfig, NanoGPTError, TrainConfig
+from .data import evaluated_at_once
 from .device import Device, pick_device
 from .fastest import dtype_by_hand
 from .model import count_parameters
@@ -24,6 +25,8 @@ PATIENCE = 10.0  # seconds within which the process of the run before has ended,
 def needed(model: ModelConfig, train: TrainConfig, device: Device, text: int = 0) -> int:
     """Return the peak memory of a run in bytes: weights, gradients, optimizer state, activations and its text.
 
+    An evaluation's activations can be larger than a batch's. A step recorded on an NVIDIA GPU keeps its own meanwhile.
+
     `text` is what `of_text` returns. On two cores of a CPU, models without dropout need from 3% more to 8% less
     (benchmarks/README.md).
     """
@@ -36,7 +39,9 @@ def needed(model: ModelConfig, train: TrainConfig, device: Device, text: int = 0
     tokens = train.batch_size * model.block_size
     per_layer = kept_per_token(model, device)
     activations = tokens * (model.n_layer * per_layer + 4 * 4 * model.vocab_size + 8 * model.n_embd)
-    return kept + activations + text + TORCH
+    _, evaluation = evaluated_at_once(model, device)
+    at_most = activations + evaluation if device.type == "cuda" else max(activations, evaluation)
+    return kept + at_most + text + TORCH
 
 
 def of_text(tokens: np.ndarray, device: Device) -> int:

@@ -17,7 +17,7 @@ import torch
 
 from . import corpus, memory
 from .config import TrainConfig
-from .data import AT_ONCE_ON_A_GPU, Data, forgetting, large_file, make_get_batch, moved, pieces, split
+from .data import Data, evaluated_at_once, forgetting, large_file, make_get_batch, moved, pieces, split
 from .device import Device, pick_device, places, use
 from .evaluate import estimate_loss
 from .fastest import described, make_step
@@ -150,7 +150,8 @@ def load_kernels(model: GPT, data: Data, device: Device) -> None:
     A GPU loads different kernels for each batch size. Without this, the last evaluation of a short run would spend most
     of its time loading them, and cover little of the validation set.
     """
-    for most in (FEW, SOME, 2 * AT_ONCE_ON_A_GPU // model.config.block_size):
+    at_once, _ = evaluated_at_once(model.config, device)
+    for most in (FEW, SOME, 2 * at_once // model.config.block_size):
         estimate_loss(model, data.val, device, most, data.lengths)
 
 

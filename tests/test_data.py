@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from nanogpt import data as data_module
-from nanogpt.config import NanoGPTError
+from nanogpt.config import ModelConfig, NanoGPTError
 from nanogpt.data import Shuffled, fitting_block_size, forgetting, get_batch, large_file, moved, split, windows
+from nanogpt.device import Device
 
 
 def seeded(seed=0):
@@ -216,6 +217,24 @@ def test_a_pass_over_windows_stays_small_however_long_the_text_is():
     assert max(sizes) <= 4096
     assert sum(sizes) == 100_000
     assert max(xb.numel() for xb, _ in windows(torch.zeros(20_000, dtype=torch.uint8), 5000)) == 5000
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "usual", "room"),
+    [
+        ("cpu", torch.float32, 4096, 2**27),
+        ("cuda", torch.bfloat16, 65_536, 2**30),
+        ("cuda", torch.float32, 65_536, 2**30),
+    ],
+)
+def test_an_evaluation_takes_no_more_memory_for_a_large_vocabulary(device, dtype, usual, room):
+    where, shape = Device(device, dtype, "a device"), dict(n_head=6, n_embd=384, block_size=256)
+    assert data_module.evaluated_at_once(ModelConfig(vocab_size=65, **shape), where)[0] == usual
+    for vocab_size in (5000, 100_000):
+        tokens, size = data_module.evaluated_at_once(ModelConfig(vocab_size=vocab_size, **shape), where)
+        assert tokens * 10 * vocab_size < size
+        assert size < room or tokens == 256
+    assert data_module.evaluated_at_once(ModelConfig(vocab_size=2_000_000, **shape), where)[0] == 256  # a window
 
 
 @pytest.mark.parametrize("most", [*range(1, 8), 13, 20, 27, *range(33, 41)])

@@ -709,7 +709,7 @@ def test_before_a_timed_run_on_a_gpu_kernels_are_loaded_and_nothing_else_changes
     model, data = load_model(run.folder).train(), load_data(text.id, load_tokenizer(run.folder), device)
     weights, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
     load_kernels(model, data, device)
-    assert looked == [4, 32, 2 * 65_536 // 16]  # the last of more than a batch of the size that large ones consist of
+    assert looked == [4, 32, 2 * 4096 // 16]  # the last of more than a batch of the size that large ones consist of
     assert model.training
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
@@ -723,6 +723,16 @@ def test_an_evaluation_looks_at_the_windows_it_may(text, undisturbed):
     assert some != whole
     assert estimate_loss(model, held_out, device, 8) == some
     assert estimate_loss(model, held_out, device, 10_000) == whole
+
+
+def test_an_evaluation_reads_fewer_windows_at_once_if_the_vocabulary_is_large():
+    model = GPT(ModelConfig(vocab_size=20_000, block_size=64, n_layer=1, n_head=1, n_embd=8)).eval()
+    data, sizes = torch.arange(1601) * 12, []
+    with torch.inference_mode():
+        whole = float(model(data[:-1].view(25, 64), data[1:].view(25, 64))[1])
+    model.register_forward_pre_hook(lambda model, given: sizes.append(given[0].numel()))
+    assert estimate_loss(model, data, pick_device("cpu")) == pytest.approx(whole, rel=1e-6)
+    assert sizes == [640, 640, 320]  # whose logits and log-probabilities take 134 MB; all at once, they took 328 MB
 
 
 def test_after_an_evaluation_and_a_sample_dropout_is_as_it_was():

@@ -467,6 +467,14 @@ def test_each_thread_s_gradients_and_rounded_weights_are_counted(monkeypatch):
         assert needed[1] - needed[0] == more * count_parameters(shape)
 
 
+def test_an_evaluation_with_a_large_vocabulary_is_counted():
+    """Its activations can be larger than a batch's, and on a GPU they come on top of those of a recorded step."""
+    shape, cpu, gpu = ModelConfig(vocab_size=10_000), pick_device("cpu"), Device("cuda", torch.bfloat16, "a GPU")
+    needed = lambda rows, device: memory.needed(shape, TrainConfig(batch_size=rows), device)
+    assert needed(1, cpu) > 6 * 4 * count_parameters(shape) + 100e6 + memory.TORCH
+    assert needed(1, gpu) > 6 * 4 * count_parameters(shape) + 1e9 + memory.TORCH
+
+
 def test_the_files_that_a_container_has_read_count_as_free_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "GROUP", tmp_path)
     for name, content in (
