@@ -196,6 +196,10 @@ class GPT(nn.Module):
         loss = F.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets.reshape(-1))
         return logits, loss
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle contains: all but the prepared weights, because it can be changed or moved."""
+        return {**self.__dict__, "ready": None}
+
     @property
     def device(self) -> torch.device:
         return self.lm_head.weight.device

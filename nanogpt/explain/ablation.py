@@ -72,7 +72,7 @@ def without(model: GPT, parts: Collection[Part]) -> GPT:
     changed = {part.block for part in parts}
     shared = {id(p): p for i, block in enumerate(model.blocks) if i not in changed for p in block.parameters()}
     shared |= {id(p): p for name, p in model.named_parameters() if not name.startswith("blocks.")}
-    ours = copy.deepcopy(model, {**shared, id(model.ready): None})
+    ours = copy.deepcopy(model, shared)
     for part in parts:
         switch_off(ours.blocks[part.block], part)
     return ours.eval()

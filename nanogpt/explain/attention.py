@@ -30,8 +30,7 @@ TELLING = 32  # the shortest context that tells: in shorter ones, heads look at 
 @torch.inference_mode()
 def attentions(model: GPT, idx: torch.Tensor) -> torch.Tensor:
     """Return the attention of all heads on idx (B, T): (n_layer, B, nh, T, T). Row t shows where position t looks."""
-    shared = {id(p): p for p in model.parameters()}
-    ours = copy.deepcopy(model, {**shared, id(model.ready): None})
+    ours = copy.deepcopy(model, {id(p): p for p in model.parameters()})  # which shares the weights
     seen = []
 
     def attend(q, k, v, mask=None, p=0.0, is_causal=False):

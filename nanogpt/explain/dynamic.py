@@ -32,7 +32,7 @@ def dynamic(model: GPT, val: torch.Tensor, lengths: torch.Tensor, seconds: float
     block_size = model.config.block_size
     every = -(-(len(val) - 1) // block_size)
     most = min(every, max(1, int(seconds / seconds_per_window(model, val))))
-    learning = copy.deepcopy(model, {id(model.ready): None}).eval()
+    learning = copy.deepcopy(model).eval()
     squares = [torch.zeros_like(p) for p in learning.parameters()]
     static = total = characters = 0.0
     for i, (x, y) in enumerate(one_by_one(val, block_size, most)):
@@ -64,7 +64,7 @@ def one_by_one(val: torch.Tensor, block_size: int, most: int) -> Iterator[tuple[
 
 def seconds_per_window(model: GPT, val: torch.Tensor) -> float:
     """Return about how long it takes to read one window and learn from it: the faster of two attempts."""
-    trial, took = copy.deepcopy(model, {id(model.ready): None}).eval(), []
+    trial, took = copy.deepcopy(model).eval(), []
     for x, y in islice(one_by_one(val, model.config.block_size, 2), 2):
         began = time.perf_counter()
         trial(x, y)

@@ -52,8 +52,7 @@ def packed(model: GPT) -> GPT:
     Its matrices are packed if this build of torch supports it.
     """
     inside = [m.weight for block in model.blocks for m in block.modules() if isinstance(m, nn.Linear)]
-    instead = {id(weight): weight for weight in inside} | {id(model.ready): None}  # don't copy: packing will do that
-    ours = copy.deepcopy(model, instead).eval()
+    ours = copy.deepcopy(model, {id(weight): weight for weight in inside}).eval()  # packing will copy these
     pack = Packed if has_onednn() else copy.deepcopy
     for module in list(ours.modules()):
         for name, child in module.named_children():

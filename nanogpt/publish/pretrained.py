@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -26,7 +27,7 @@ class GPT(model.GPT):
     """The model, together with its tokenizer."""
 
     tokenizer: Tokenizer
-    prepared: tuple = ()  # the state of the weights for which `ready` was made
+    prepared: int = -1  # a checksum of the weights for which `ready` was made
 
     @classmethod
     def from_pretrained(
@@ -63,14 +64,18 @@ class GPT(model.GPT):
 
     def train(self, mode: bool = True) -> GPT:
         """Switch dropout on or off. Forget the weights prepared for sampling, because training will change them."""
-        self.ready, self.prepared = None, ()
+        self.ready = None
         return super().train(mode)
 
     def prepare(self) -> None:
         """Prepare the weights for sampling, unless they are those of the last time: training may have changed them."""
-        # their sums, because not every way to change them is counted in their versions: `p.data += ...` isn't
-        state = tuple(float(p.detach().sum(dtype=torch.float64)) for p in self.parameters())
-        if state != self.prepared:
+        if self.device.type != "cpu":  # elsewhere, nothing is prepared
+            return
+        # a checksum, because not every way to change them is counted in their versions: `p.data += ...` isn't
+        state = 0
+        for p in self.parameters():
+            state = zlib.crc32(p.detach().contiguous().view(torch.uint8).numpy(), state)
+        if self.ready is None or state != self.prepared:
             keep_ready(self)
             self.prepared = state
 

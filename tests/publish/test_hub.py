@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
 import os
+import pickle
 import re
 import socket
 import subprocess
@@ -586,10 +588,35 @@ def test_a_program_writes_with_weights_prepared_once_and_again_after_they_change
     assert model.ready is not ready
     for p in model.parameters():
         p.data += 0.1 * torch.randn(p.shape)  # as the lecture updates weights, which torch doesn't count as a change
+    changed = model.write("The", length=20)
+    with torch.no_grad():  # each sum of weights stays the same
+        model.lm_head.weight.copy_(model.lm_head.weight.flip(0))
     assert model.write("The", length=20) != changed
     assert model.train().ready is None
     with torch.inference_mode():  # whose tensors don't say whether they have changed
         assert nanogpt.GPT.from_pretrained("classic").write("The", length=20) == first
+
+
+def test_a_model_that_has_written_can_be_copied_and_pickled(run):
+    model = nanogpt.GPT.from_pretrained("classic")
+    first = model.write("The", length=20)
+    assert pickle.dumps(model)
+    another = copy.deepcopy(model)
+    assert another.ready is None
+    assert another.write("The", length=20) == first
+    assert another.ready is not None
+    with torch.no_grad():
+        another.lm_head.weight.neg_()
+    assert another.write("The", length=20) != first
+    assert model.write("The", length=20) == first
+
+
+def test_nothing_is_prepared_off_the_cpu(run, monkeypatch):
+    """Reading the weights would take time on a GPU, and their sum in float64 failed on an Apple one."""
+    model = nanogpt.GPT.from_pretrained("classic").to("meta")
+    monkeypatch.setattr("nanogpt.publish.pretrained.stream", lambda *given: iter("y"))
+    assert model.write("The") == "They"
+    assert model.ready is None
 
 
 def test_a_program_gets_one_text_piece_by_piece_and_is_refused_several(run):
