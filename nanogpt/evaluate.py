@@ -8,7 +8,7 @@ import torch
 
 from .data import evaluated_at_once, windows
 from .device import Device
-from .model import GPT
+from .model import GPT, without_dropout
 
 MOST = 5_000_000  # tokens of a validation set that are evaluated when a run isn't training
 
@@ -24,14 +24,12 @@ def estimate_loss(
     the number of characters in each token; None means 1. `loss_of` returns the model's mean loss of a batch in nats per
     token, if there is a faster way than its forward pass. There is no dropout meanwhile.
     """
-    training = model.training
-    model.eval()
     loss_of = loss_of or (lambda xb, yb: model(xb, yb)[1])
     nats, characters = 0.0, 0
     at_once, _ = evaluated_at_once(model.config, device)
-    for xb, yb in windows(data, model.config.block_size, most, at_once):
-        with device.autocast():
-            nats += float(loss_of(xb, yb)) * yb.numel()
-        characters += yb.numel() if lengths is None else int(lengths[yb].sum())
-    model.train(training)
+    with without_dropout(model):
+        for xb, yb in windows(data, model.config.block_size, most, at_once):
+            with device.autocast():
+                nats += float(loss_of(xb, yb)) * yb.numel()
+            characters += yb.numel() if lengths is None else int(lengths[yb].sum())
     return nats / characters

@@ -13,6 +13,8 @@ without weights, ReLU squared and no biases. Print the parameters of both: `pyth
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -207,6 +209,19 @@ class GPT(nn.Module):
     def count_parameters(self) -> int:
         """Return the number of trainable parameters."""
         return sum(p.numel() for p in self.parameters())
+
+
+@contextmanager
+def without_dropout(model: GPT) -> Iterator[None]:
+    """Switch a model's dropout off in the block, and on again afterwards if it was on."""
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
 
 
 class ShapesOnly(TorchFunctionMode):

@@ -18,7 +18,7 @@ from .errors import say
 from .evaluate import estimate_loss
 from .formats import load_model, weights_parts
 from .holdout import percent_scored
-from .model import GPT
+from .model import GPT, without_dropout
 from .runs import STOPPED_EARLY, Run
 from .runs.checkpoint import Progress
 from .runs.snapshots import Snapshots
@@ -268,13 +268,10 @@ class Reporter:
 
 def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
     """Return a short sample, always from the same prompt and seed, so that evaluations can be compared."""
-    training = model.training
-    model.eval()
     config = SampleConfig(length=300, temperature=0.8, seed=1337)
     decoder = decoder_for(model, 1, compiling=False)  # for such a short text, compiling takes longer than it saves
-    text = "".join(stream(model, tokenizer, "", config, decoder))
-    model.train(training)
-    return text
+    with without_dropout(model):
+        return "".join(stream(model, tokenizer, "", config, decoder))
 
 
 def refuse_nan(step: int, loss: float) -> None:

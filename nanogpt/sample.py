@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .config import SampleConfig, newer_half
-from .model import GPT
+from .model import GPT, without_dropout
 from .tokenizer import Tokenizer
 
 try:
@@ -78,7 +78,7 @@ class Decoder:
     def read(self, ids: np.ndarray) -> np.ndarray:
         """Append tokens `ids` (B, T) and return the logits of the next one, (B, vocab_size)."""
         # not around the generators that call this: inference mode would stay on in the code that consumes them
-        with torch.inference_mode():
+        with torch.inference_mode(), without_dropout(self.model):
             logits, _ = self.model(torch.from_numpy(ids).to(self.model.device), cache=self.cache)  # (B, T, vocab_size)
             return logits[:, -1].float().cpu().numpy()
 
@@ -233,6 +233,7 @@ def generate_batch(
     decoder: AnyDecoder, ids: list[int], config: SampleConfig, texts: Sequence[Draws]
 ) -> Iterator[list[list]]:
     """`generate_many` for a batch."""
+    decoder.restart()  # it may have generated another batch before
     B = len(texts)
     alive = list(range(B))  # the unfinished texts; row r of the decoder's batch is text alive[r]
     fresh = np.array([ids] * B)  # (B, T): tokens not in the cache yet

@@ -194,7 +194,7 @@ class GraphStep(Step):
 
     def record(self) -> None:
         """Warm up on the recording stream, restore all state, then record. Raise RuntimeError if that fails."""
-        home, stream = torch.cuda.current_stream(), recording_stream("step")
+        home, stream = torch.cuda.current_stream(), recording_stream("step", torch.cuda.current_device())
         weights = [p.detach().clone() for p in self.parameters]
         kept = {key: value.clone() for key, value in optimizer_tensors(self.optimizers).items()}
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
@@ -233,8 +233,8 @@ class GraphStep(Step):
 
 
 @lru_cache
-def recording_stream(use: str) -> torch.cuda.Stream:
-    """Return the stream on which all graphs for this use are recorded.
+def recording_stream(use: str, gpu: int) -> torch.cuda.Stream:
+    """Return the stream on which all graphs for this use are recorded on a GPU, the current one.
 
     cuBLAS keeps a workspace per stream, 32 MB on a large GPU, and freeing a graph frees the workspaces of all graphs
     recorded on its stream (pytorch#193402), so steps and decoders must not share a stream.

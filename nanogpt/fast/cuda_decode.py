@@ -9,7 +9,8 @@ to the CPU. If recording fails, the kernels are launched one by one. Without thi
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 
 from ..config import SampleConfig, newer_half
 from ..errors import say
-from ..model import GPT
+from ..model import GPT, without_dropout
 from .cuda import recording_stream
 
 try:
@@ -80,10 +81,16 @@ class StaticDecoder:
         """Continue with these rows of the batch only."""
         self.rows = [self.rows[i] for i in texts]
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Run the block on the model's GPU, which needn't be the current one, without gradients and dropout."""
+        with torch.inference_mode(), torch.cuda.device_of(self.idx), without_dropout(self.model):
+            yield
+
     def read(self, ids: np.ndarray) -> np.ndarray:
         """Append tokens `ids` (B, T) and return the logits of the next one, (B, vocab_size)."""
         T = ids.shape[1]
-        with torch.inference_mode():
+        with self.at_work():
             if T == 1:
                 self.place(ids)
                 self.write(1)
@@ -94,8 +101,7 @@ class StaticDecoder:
 
     def begin(self, ids: np.ndarray) -> None:
         """Read a prompt (B, T) in one pass. If it is the half context that long texts restart from, replay a graph."""
-        every = torch.zeros(len(self.idx), ids.shape[1], dtype=torch.long)
-        every[self.rows] = torch.from_numpy(ids).long()
+        every = self.spread(ids)
         if ids.shape[1] != self.half.shape[1]:
             self.logits = self.model(every.to(self.model.device), cache=self.cache)[0][:, -1]
             return
@@ -118,7 +124,7 @@ class StaticDecoder:
         The result is what `pick` would draw with the same random numbers. n must be the value that `draws` returned.
         """
         n = len(uniforms)
-        with torch.inference_mode():
+        with self.at_work():
             self.place(ids)
             every = torch.zeros(n, len(self.idx), dtype=torch.double)
             every[:, self.rows] = torch.from_numpy(uniforms)
@@ -130,10 +136,16 @@ class StaticDecoder:
 
     def place(self, ids: np.ndarray) -> None:
         """Copy the newest tokens and their position to where the kernels read them."""
-        every = torch.zeros_like(self.idx, device="cpu")
-        every[self.rows] = torch.from_numpy(ids).long()
-        self.idx.copy_(every)
+        self.idx.copy_(self.spread(ids))
         self.at.fill_(self.length)
+
+    def spread(self, ids: np.ndarray):
+        """Return tokens `ids` (B, T) at their rows, (texts, T), with zeros in the others."""
+        if not self.length:  # nothing is in the cache, so the texts may have any rows
+            self.rows = list(range(len(ids)))
+        every = torch.zeros(len(self.idx), ids.shape[1], dtype=torch.long)
+        every[self.rows] = torch.from_numpy(ids).long()
+        return every
 
     # ---- recorded work ----------------------------------------------------------------------------------------------
 
@@ -154,7 +166,7 @@ class StaticDecoder:
     def try_to_record(self, key: int | str, work: Callable[[], None]) -> None:
         """Record some work. The warm-up before it only writes the same keys and values to the same addresses."""
         idx, problem = self.idx.clone(), ""
-        home, stream = torch.cuda.current_stream(), recording_stream("decoder")
+        home, stream = torch.cuda.current_stream(), recording_stream("decoder", torch.cuda.current_device())
         try:
             stream.wait_stream(home)
             with torch.cuda.stream(stream):
@@ -179,6 +191,7 @@ class StaticDecoder:
                 self.try_to_record(key, work)
             else:
                 self.refused = True
+                self.scores_of.clear()  # or the scores would be those that the last replay left there
 
     def several(self, n: int) -> None:
         """Generate n tokens, each from the logits after the previous one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -104,6 +105,15 @@ def all_threads() -> tuple[int, int]:
     return openblas()[0](), torch.get_num_threads()
 
 
+def usual_threads() -> int:
+    """Return how many threads torch uses here outside our blocks: on the main thread, those that the program has set.
+
+    Another thread may have inherited what was chosen for a moment.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    return torch.get_num_threads() if on_main else all_threads()[1]
+
+
 def blas_threads() -> Threads:
     """Return a choice of OpenBLAS's threads. A single row's products are the same to the bit with any number."""
     return Threads(*openblas(), all_threads()[0])
@@ -115,4 +125,4 @@ def torch_threads() -> Threads:
     oneDNN's packed products are the same to the bit with up to 12 threads; torch's own are not.
     """
     usual = all_threads()[1]
-    return Threads(lambda: usual, torch.set_num_threads, min(usual, 12) if has_onednn() else 1)
+    return Threads(usual_threads, torch.set_num_threads, min(usual, 12) if has_onednn() else 1)

@@ -101,7 +101,7 @@ def recorder(monkeypatch) -> None:
     )  # fmt: skip
     for name, stand_in in stand_ins.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
-    monkeypatch.setattr(cuda, "recording_stream", lambda use: Stream())
+    monkeypatch.setattr(cuda, "recording_stream", lambda use, gpu: Stream())
     monkeypatch.setattr(cuda, "cuda_block", None)  # Triton, where it is installed, needs a GPU
 
 
@@ -115,6 +115,15 @@ def batches(number: int):
     for seed in range(number):
         piece = torch.randint(19, (4, 17), generator=torch.Generator().manual_seed(seed))
         yield piece[:, :-1], piece[:, 1:]
+
+
+def test_each_use_has_a_stream_of_its_own_on_each_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "Stream", object)
+    cuda.recording_stream.cache_clear()
+    step, decoder, other = (cuda.recording_stream(*key) for key in (("step", 0), ("decoder", 0), ("decoder", 1)))
+    assert len({step, decoder, other}) == 3
+    assert cuda.recording_stream("decoder", 1) is other
+    cuda.recording_stream.cache_clear()
 
 
 HERE = Device("cpu", torch.bfloat16, "a recorder")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nanogpt.config import ModelConfig, SampleConfig
+from nanogpt.fast import cuda_decode
 from nanogpt.fast.cuda_decode import StaticDecoder
 from nanogpt.model import GPT
 from nanogpt.sample import Decoder, Draws, generate, generate_many
@@ -56,6 +57,53 @@ def test_its_texts_are_the_lectures_within_the_window(layout):
     model, config = a_model(layout), SampleConfig(length=10, seed=3)
     found = [i for [piece] in generate_many(StaticDecoder(model), [1], config) for i in piece]
     assert found == generate(model, [1], config)
+
+
+@layouts
+def test_a_decoder_can_be_used_for_another_batch(layout):
+    model, config = a_model(layout), SampleConfig(length=20, num_samples=3)
+    plain, static = Decoder(model, 3), StaticDecoder(model, 3)
+    for seed in (3, 4):
+        found = []
+        for decoder in (plain, static):
+            texts = [Draws(seed + i, length) for i, length in enumerate((20, 4, 9))]  # the first ends last, alone
+            for _ in generate_many(decoder, [1, 2], config, texts):
+                pass
+            found.append([text.new for text in texts])
+        assert found[0] == found[1]
+        assert found[0][0][:11] == generate(model, [1, 2], SampleConfig(length=11, seed=seed))
+
+
+@pytest.mark.parametrize("kind", [Decoder, StaticDecoder])
+def test_sampling_from_a_model_in_training_has_no_dropout(kind):
+    config = ModelConfig(vocab_size=11, n_layer=2, n_head=2, n_embd=16, block_size=12, dropout=0.5)
+    model, read = GPT(config).eval(), lambda decoder: [decoder.read(np.array([ids])) for ids in ([1, 2, 3], [4])]
+    expected = read(kind(model))
+    model.train()
+    np.testing.assert_array_equal(read(kind(model)), expected)
+    assert all(part.training for part in model.modules())
+
+
+def test_it_works_on_the_models_gpu(monkeypatch):
+    used, decoder = [], StaticDecoder(a_model("classic"))
+    on = torch.cuda.device_of
+    monkeypatch.setattr(torch.cuda, "device_of", lambda tensor: used.append(tensor) or on(tensor))
+    decoder.read(np.array([[1, 2]]))
+    decoder.draw(np.array([[3]]), np.array([[0.5]]), 1.0)
+    assert len(used) == 2
+    assert all(tensor is decoder.idx for tensor in used)
+
+
+def test_after_a_recording_failed_the_scores_are_not_those_of_an_earlier_one(monkeypatch):
+    for name in ("current_stream", "current_device"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
+    monkeypatch.setattr(cuda_decode, "recording_stream", lambda use, gpu: None)  # fails where it is used
+    plain, static = Decoder(a_model("classic")), StaticDecoder(a_model("classic"))
+    static.refused, static.scores_of = False, {1: torch.zeros(1, 11)}  # single characters were recorded before
+    for ids in (np.arange(6)[None], np.array([[7]])):  # first the half context, whose recording fails
+        np.testing.assert_allclose(static.read(ids), plain.read(ids), atol=1e-4)
+    assert static.refused
 
 
 @pytest.mark.gpu

@@ -17,7 +17,7 @@ from nanogpt.fast import weights
 from nanogpt.fast.decode import FastDecoder
 from nanogpt.fast.packed import Packed, attend_one, has_onednn, packed
 from nanogpt.fast.ready import Ready
-from nanogpt.fast.threads import Threads, all_threads, openblas, torch_threads
+from nanogpt.fast.threads import Threads, all_threads, openblas, torch_threads, usual_threads
 from nanogpt.fast.weights import Weights
 from nanogpt.layout import Layout
 from nanogpt.model import GPT, attention_by_hand
@@ -293,16 +293,29 @@ def test_one_text_is_the_same_to_the_bit_whatever_the_threads(layout):
     assert all(np.array_equal(a, b) for a, b in zip(*results))
 
 
+def test_sampling_leaves_the_number_of_torch_s_threads_as_the_program_sets_it():
+    before, threads = torch.get_num_threads(), Threads(usual_threads, torch.set_num_threads, 2)
+    try:
+        for number in (3, 1):
+            torch.set_num_threads(number)
+            with threads.chosen():
+                assert torch.get_num_threads() == threads.now
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(before)
+    assert torch_threads().get is usual_threads
+
+
 def test_a_thread_that_starts_while_another_has_chosen_one_knows_of_all(monkeypatch):
     all_threads.cache_clear()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     first, found = torch_threads(), []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as it would be within `first.chosen()`
-    thread = threading.Thread(target=lambda: found.append(torch_threads().most))
+    thread = threading.Thread(target=lambda: found.extend([torch_threads().most, usual_threads()]))
     thread.start()
     thread.join()
     all_threads.cache_clear()
-    assert found == [first.most]
+    assert found == [first.most, 2]
 
 
 def test_two_threads_that_learn_at_once_do_not_end_the_trials():
