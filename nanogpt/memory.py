@@ -15,6 +15,7 @@ from .data import evaluated_at_once
 from .device import Device, pick_device
 from .fastest import dtype_by_hand
 from .model import count_parameters
+from .processes import launched
 from .runs import queue
 
 GROUP = Path("/sys/fs/cgroup")  # what a container sees of its own limits
@@ -22,26 +23,27 @@ TORCH = 380_000_000  # bytes that torch itself takes
 PATIENCE = 10.0  # seconds within which the process of the run before has ended, and its memory is free
 
 
-def needed(model: ModelConfig, train: TrainConfig, device: Device, text: int = 0) -> int:
+def needed(model: ModelConfig, train: TrainConfig, device: Device, text: int = 0, ranks: int = 1) -> int:
     """Return the peak memory of a run in bytes: weights, gradients, optimizer state, activations and its text.
 
     An evaluation's activations can be larger than a batch's. A step recorded on an NVIDIA GPU keeps its own meanwhile.
 
-    `text` is what `of_text` returns. On two cores of a CPU, models without dropout need from 3% more to 8% less
-    (benchmarks/README.md).
+    `text` is what `of_text` returns. On a CPU, `ranks` processes share the memory; on GPUs each has its own. On two
+    cores of a CPU, models without dropout need from 3% more to 8% less (benchmarks/README.md).
     """
     on_cpu = device.type == "cpu"
     state = 1 if train.optimizer == "muon" else 2
     more = 3 if on_cpu else 2  # copies: the best weights, and on a CPU two to draw samples from
-    threads = gradients(model, train.batch_size, device)
+    ranks = ranks if on_cpu else 1
+    threads = gradients(model, train.batch_size, device, ranks)
     rounded = 2 * threads if dtype_by_hand(model, device) is torch.bfloat16 else 0  # each has the weights in bfloat16
-    kept = count_parameters(model) * (4 * (1 + threads + state + more) + rounded)
+    kept = count_parameters(model) * (ranks * (4 * (1 + threads + state) + rounded) + 4 * more)
     tokens = train.batch_size * model.block_size
     per_layer = kept_per_token(model, device)
     activations = tokens * (model.n_layer * per_layer + 4 * 4 * model.vocab_size + 8 * model.n_embd)
     _, evaluation = evaluated_at_once(model, device)
     at_most = activations + evaluation if device.type == "cuda" else max(activations, evaluation)
-    return kept + at_most + text + TORCH
+    return kept + at_most + text + ranks * TORCH
 
 
 def of_text(tokens: np.ndarray, device: Device) -> int:
@@ -71,14 +73,14 @@ def attention_weights(model: ModelConfig) -> int:
     return model.n_head * (T if T <= ROWS else (T + ROWS) // 2) if T <= KEEP else 0
 
 
-def gradients(model: ModelConfig, batch_size: int, device: Device) -> int:
-    """Return how many copies of the gradients there are: one for each thread of fast/cpu.py that has rows."""
+def gradients(model: ModelConfig, batch_size: int, device: Device, ranks: int) -> int:
+    """Return how many copies of the gradients a rank has: one for each thread of fast/cpu.py that has rows."""
     try:
         from .fast.cpu import threads_for
     except ImportError:
         return 1
-    threads = threads_for(model) if device.type == "cpu" else 1
-    return min(threads, batch_size)
+    threads = threads_for(model, max(1, torch.get_num_threads() // ranks)) if device.type == "cpu" else 1
+    return min(threads, -(-batch_size // ranks))
 
 
 def free_now(device: Device) -> int:
@@ -172,14 +174,17 @@ def check(model: ModelConfig, train: TrainConfig, tokens: np.ndarray) -> None:
         raise NanoGPTError(refusal(model, train, need, text, f"there are {gb} in all" if busy else f"{gb} are free"))
 
 
-def check_at_turn(model: ModelConfig, train: TrainConfig, tokens: np.ndarray, device: Device) -> None:
+def check_at_turn(
+    model: ModelConfig, train: TrainConfig, tokens: np.ndarray, device: Device, processes: int = 1
+) -> None:  # fmt: skip
     """Raise NanoGPTError if a run whose turn has come would not fit into the free memory of its device.
 
-    Call this in the process that trains it. It waits a few seconds for memory: the process of the run before may still
-    be ending.
+    Call this in the process that trains it, before it starts others, up to `processes` in all. It waits a few seconds
+    for memory: the process of the run before may still be ending.
     """
     text = of_text(tokens, device)
-    need, until = needed(model, train, device, text) - TORCH, time.monotonic() + PATIENCE
+    need = needed(model, train, device, text, launched() or processes) - (launched() or 1) * TORCH  # torch is loaded
+    until = time.monotonic() + PATIENCE
     while need > (free := free_at_turn(device)) > 0:
         if time.monotonic() >= until:
             raise NanoGPTError(refusal(model, train, need, text, f"{free / 1e9:.1f} GB are free"))

@@ -30,6 +30,11 @@ def number() -> tuple[int, int]:
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
+def launched() -> int:
+    """Return how many ranks of a run torchrun has started on this machine, or 0 without it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if number()[1] > 1 else 0
+
+
 def wanted(processes: int, batch_size: int, places: list[str]) -> tuple[list[str], int]:
     """Return the places of a device that a run's ranks on this machine may use, and how many of them they need.
 
@@ -44,14 +49,13 @@ def wanted(processes: int, batch_size: int, places: list[str]) -> tuple[list[str
             f"Each process needs a row of the batch: batch_size ({batch_size}) must be at least the number of "
             f"processes ({max(size, processes)})."
         )
-    launched = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if size > 1 else 0
-    here = launched or processes
+    here = launched() or processes
     if here == 1 or places == ["cpu"]:
         return places, 1
     if not places[0].startswith("cuda"):
         raise NanoGPTError("Several processes train on CPUs or NVIDIA GPUs only. Use one process, or --device cpu.")
     check_gpus(here, places)
-    return places[: launched or None], here
+    return places[: launched() or None], here
 
 
 def check_gpus(processes: int, places: list[str]) -> None:

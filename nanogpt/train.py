@@ -96,7 +96,7 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
         device = pick_device(config.device, probe=True)  # only now: until its turn, another run may fill the GPU
         text = corpus.load(settings["corpus"]["id"], settings["corpus"]["name"])
         # its tokens get no name, which would keep the file open: on Windows, the text couldn't be deleted meanwhile
-        memory.check_at_turn(read_config(run.folder), config, text.tokens(), device)
+        memory.check_at_turn(read_config(run.folder), config, text.tokens(), device, processes)
         ranks = shared.enter_context(with_ranks(run.name, processes, taken, device))
         parts = assemble(run, device, tokenizer, ranks)
         config, data, model, take_step, at = parts.config, parts.data, parts.model, parts.take_step, parts.at

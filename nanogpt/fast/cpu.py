@@ -28,9 +28,9 @@ __all__ = ["CrewStep", "product_dtype", "threads_for"]
 MOST = 4  # threads; more haven't been measured, and each would have few rows of the batch
 
 
-def threads_for(model: ModelConfig) -> int:
+def threads_for(model: ModelConfig, cores: int) -> int:
     """Return how many threads share a batch. Dropout draws from one generator: several threads would race for it."""
-    return 1 if model.dropout else crew(torch.get_num_threads())
+    return 1 if model.dropout else crew(cores)
 
 
 def crew(cores: int) -> int:
@@ -62,9 +62,9 @@ class CrewStep(Step):
         self.by_hand = by_hand(model)
         self.parameters = list(model.parameters())
         self.cores = torch.get_num_threads()
-        self.size = threads_for(model.config)
+        self.size = threads_for(model.config, self.cores)
         self.each = self.cores // self.size
-        self.others = ThreadPoolExecutor(max(1, self.size - 1), "step", torch.set_num_threads, (self.each,))
+        self.others = ThreadPoolExecutor(max(1, self.size - 1), "step")
         for optimizer in self.optimizers:
             if isinstance(optimizer, Muon):
                 optimizer.orthogonalize, optimizer.shares = self.orthogonalize, self.size
@@ -81,22 +81,17 @@ class CrewStep(Step):
         """Return the mean loss of a batch, for an evaluation while training, as precise as the training is."""
         if not self.by_hand or len(xb) < self.size:  # few long rows: all cores on each of them
             return super().evaluate(xb, yb)
-        with cores_each(self.each):
-            return torch.stack(self.divided(self.by_hand.loss, *self.shares(xb, yb))).sum()
+        return torch.stack(self.divided(self.by_hand.loss, *self.shares(xb, yb))).sum()
 
     def forward_backward(self, xb, yb):
         """Compute the gradients of the mean loss of `xb` and `yb` (B, T) into `.grad`. Return the loss."""
         if not self.by_hand:
             return super().forward_backward(xb, yb)
         self.model.zero_grad(set_to_none=True)  # or there would be one more copy of them in memory
-        if len(xb) == 1:  # all cores on it
-            with cores_each(self.cores):
-                loss, grads = self.by_hand(xb, yb)
-        else:
-            (loss, grads), *rest = self.divided(self.by_hand, *self.shares(xb, yb))
-            for more, others in rest:
-                loss = loss + more
-                torch._foreach_add_(grads, others)
+        (loss, grads), *rest = self.divided(self.by_hand, *self.shares(xb, yb))
+        for more, others in rest:
+            loss = loss + more
+            torch._foreach_add_(grads, others)
         for p, grad in zip(self.parameters, grads):
             p.grad = grad
         return loss
@@ -107,10 +102,20 @@ class CrewStep(Step):
         return xbs, yb.chunk(self.size), [len(part) / len(xb) for part in xbs]
 
     def divided(self, function: Callable, *inputs: Sequence) -> list:
-        """Return what `function` returns for each of the inputs, as `map` does: the first here, others in threads."""
+        """Return what `function` returns for each of the inputs, as `map` does: the first here, others in threads.
+
+        All cores are divided among them, which may be fewer than the threads, as in a batch of two rows.
+        """
         first, *rest = zip(*inputs)
-        running = [self.others.submit(function, *one) for one in rest]
-        return [function(*first), *(one.result() for one in running)]
+        each = self.cores // (1 + len(rest))
+
+        def on_its_cores(*one):
+            torch.set_num_threads(each)
+            return function(*one)
+
+        running = [self.others.submit(on_its_cores, *one) for one in rest]
+        with cores_each(each):
+            return [function(*first), *(one.result() for one in running)]
 
     def orthogonalize(self, matrices):
         """Orthogonalize as optim.py does, but split the stack among threads: (N, rows, columns) to the same."""

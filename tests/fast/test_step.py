@@ -248,8 +248,8 @@ def test_six_or_seven_cores_are_divided_among_three(cores, threads):
     assert crew(cores) == threads
 
 
-@pytest.mark.parametrize(("B", "expected"), [(1, [4]), (2, [1] * 2), (3, [1] * 3), (4, [1] * 4), (8, [1] * 4)])
-def test_a_single_row_gets_all_cores(B, expected):
+@pytest.mark.parametrize(("B", "expected"), [(1, [4]), (2, [2] * 2), (3, [1] * 3), (4, [1] * 4), (8, [1] * 4)])
+def test_few_rows_get_all_cores(B, expected):
     device, used, before = pick_device("cpu"), [], torch.get_num_threads()
     try:
         torch.set_num_threads(4)

@@ -467,6 +467,28 @@ def test_each_thread_s_gradients_and_rounded_weights_are_counted(monkeypatch):
         assert needed[1] - needed[0] == more * count_parameters(shape)
 
 
+def test_several_processes_on_a_cpu_need_memory_each(monkeypatch):
+    """Their own weights, gradients, optimizer and torch. Their rows are parts of one batch; each GPU has its own."""
+    monkeypatch.setattr("nanogpt.fast.gradients.native_bfloat16", lambda: False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    shape, train, cpu = ModelConfig(vocab_size=65), TrainConfig(batch_size=5), pick_device("cpu")
+    needed = lambda device, ranks: memory.needed(shape, train, device, ranks=ranks)
+    # four threads have the batch's rows, or two threads of each process
+    more = 2 * (1 + 2 + 2) - (1 + 4 + 2)
+    assert needed(cpu, 2) - needed(cpu, 1) == 4 * more * count_parameters(shape) + memory.TORCH
+    gpu, tokens = Device("cuda", torch.bfloat16, "a GPU"), np.zeros(100, np.uint8)
+    assert needed(gpu, 2) == needed(gpu, 1)
+
+    monkeypatch.setattr(memory, "PATIENCE", 0.0)
+    monkeypatch.setattr(memory, "free_now", lambda device: needed(cpu, 1))
+    memory.check_at_turn(shape, train, tokens, cpu)
+    with pytest.raises(NanoGPTError, match=r"need about .* GB are free"):
+        memory.check_at_turn(shape, train, tokens, cpu, 2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    memory.check_at_turn(shape, train, tokens, cpu)  # torchrun has started both, which have loaded torch
+
+
 def test_an_evaluation_with_a_large_vocabulary_is_counted():
     """Its activations can be larger than a batch's, and on a GPU they come on top of those of a recorded step."""
     shape, cpu, gpu = ModelConfig(vocab_size=10_000), pick_device("cpu"), Device("cuda", torch.bfloat16, "a GPU")
