@@ -23,7 +23,7 @@ def make_step(model: GPT, config: TrainConfig, device: Device, ranks: Ranks | No
 
 
 def fastest_step(model: GPT, config: TrainConfig, device: Device) -> Step:
-    """Return the fastest training step for this device; the plain one if its file is missing."""
+    """Return the fastest training step for this device; the plain one, with a note, if its file can't be imported."""
     try:
         if device.type == "cpu":
             from .fast.cpu import CrewStep
@@ -33,8 +33,10 @@ def fastest_step(model: GPT, config: TrainConfig, device: Device) -> Step:
             from .fast.cuda import GraphStep
 
             return GraphStep(model, config, device)
-    except ImportError:
-        pass
+    except ImportError as error:
+        step = Step(model, config, device)
+        step.note = f"The faster training step is missing here, so each step takes longer ({error})"
+        return step
     return Step(model, config, device)
 
 

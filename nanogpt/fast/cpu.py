@@ -60,6 +60,8 @@ class CrewStep(Step):
         keep_freed_memory()
         super().__init__(model, config, device)
         self.by_hand = by_hand(model)
+        if self.by_hand and self.by_hand.problem:
+            self.note = f"TorchScript doesn't work here, so each step takes longer ({self.by_hand.problem})"
         self.parameters = list(model.parameters())
         self.cores = torch.get_num_threads()
         self.size = threads_for(model.config, self.cores)

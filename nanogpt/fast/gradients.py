@@ -44,7 +44,7 @@ class ByHand:
         self.parameters = [parameters.get(name, nothing) for name in order]  # nothing: this architecture has none
         self.places = [order.index(name) for name in parameters]  # of the model's parameters among them
         self.common = in_common(model, dtype, rows)
-        self.with_gradients, self.only_loss = COMPILED
+        (self.with_gradients, self.problem), (self.only_loss, _) = COMPILED
 
     @torch.no_grad()
     def __call__(self, xb: Tensor, yb: Tensor, share: float = 1.0) -> tuple[Tensor, list[Tensor]]:
@@ -71,15 +71,15 @@ def by_hand(model: GPT) -> ByHand | None:
     return ByHand(model, dtype) if dtype else None
 
 
-def compiled(function: Callable) -> Callable:
-    """Return a function as TorchScript, or as it is if this version of torch or Python can't compile it."""
+def compiled(function: Callable) -> tuple[Callable, str]:
+    """Return a function as TorchScript, and ""; or as it is, and why this torch or Python can't compile it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is no longer developed
             script = torch.jit.script(function)
         at_once = torch.jit.optimized_execution
-    except Exception:  # whatever it is, Python runs the same function
-        return function
+    except Exception as error:  # whatever it is, Python runs the same function
+        return function, f"{type(error).__name__}: {(str(error).strip() or '?').splitlines()[0][:200]}"
 
     def call(*inputs):
         try:
@@ -88,7 +88,7 @@ def compiled(function: Callable) -> Callable:
         except RuntimeError as error:  # the last line is the message; the others say where in the program it was raised
             raise RuntimeError(str(error).strip().split("\n")[-1].removeprefix("RuntimeError: ")) from None
 
-    return call
+    return call, ""
 
 
 def in_common(model: GPT, dtype: torch.dtype, rows: int) -> Common:

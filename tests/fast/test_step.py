@@ -27,7 +27,9 @@ T = 24
 def test_without_its_file_the_plain_step_is_taken(file, monkeypatch):
     monkeypatch.setitem(sys.modules, f"nanogpt.fast.{file}", None)  # importing it raises ImportError
     device = Device(file, torch.float32, "a device")
-    assert type(fastest_step(a_model(), TrainConfig(), device)) is Step
+    step = fastest_step(a_model(), TrainConfig(), device)
+    assert type(step) is Step
+    assert step.note.startswith("The faster training step is missing here, so each step takes longer (")
     assert described(device, a_model().config) == str(device)
 
 
@@ -109,7 +111,7 @@ def test_torchs_interpreter_runs_it_with_the_same_bits_as_python(layout, dtype, 
     assert script.with_gradients is not loss_and_gradients
     assert script.only_loss is not loss_only
     found = [script(*batch) for _ in range(4)]  # torch compiles some functions again after their first call
-    monkeypatch.setattr("nanogpt.fast.gradients.COMPILED", (loss_and_gradients, loss_only))
+    monkeypatch.setattr("nanogpt.fast.gradients.COMPILED", ((loss_and_gradients, ""), (loss_only, "")))
     python = ByHand(model, dtype)
     loss, grads = python(*batch)
     assert torch.equal(script.loss(*batch), python.loss(*batch))
@@ -124,7 +126,12 @@ def test_without_torchscript_it_runs_in_python(problem, monkeypatch):
         raise problem("no TorchScript here")
 
     monkeypatch.setattr(torch.jit, "script", script)
-    assert compiled(loss_and_gradients) is loss_and_gradients
+    function, why = compiled(loss_and_gradients)
+    assert function is loss_and_gradients
+    monkeypatch.setattr("nanogpt.fast.gradients.COMPILED", ((function, why), (loss_only, why)))
+    note = CrewStep(a_model(), TrainConfig(), pick_device("cpu")).note
+    assert note == f"TorchScript doesn't work here, so each step takes longer ({problem.__name__}: no TorchScript here)"
+    assert not CrewStep(a_model(dropout=0.1), TrainConfig(), pick_device("cpu")).note  # autograd trains it anyway
 
 
 def test_an_error_in_torchs_interpreter_is_a_line():
