@@ -8,9 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .config import NanoGPTError
     from .publish.pretrained import GPT
 
-__all__ = ["GPT"]
+__all__ = ["GPT", "NanoGPTError"]
 __version__ = "0.1.0"
 
 # Set before torch is imported: torch's threads (GNU OpenMP) wait for each other in a busy loop, which made a training
@@ -20,12 +21,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "300")
 
 
 def __getattr__(name: str) -> Any:
-    """Return `nanogpt.GPT`, importing it on first use so that `import nanogpt` doesn't import torch."""
-    if name == "GPT":
-        return importlib.import_module(".publish.pretrained", __name__).GPT
+    """Return `nanogpt.GPT` or `nanogpt.NanoGPTError`, importing it on first use: `GPT` imports torch."""
+    if name in __all__:
+        module = ".publish.pretrained" if name == "GPT" else ".config"
+        return getattr(importlib.import_module(module, __name__), name)
     raise AttributeError(f"module 'nanogpt' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Return the module's names, and GPT, so that editors and interpreters complete it."""
+    """Return the module's names, and the lazy ones, so that editors and interpreters complete it."""
     return sorted({*globals(), *__all__})

@@ -66,6 +66,8 @@ class Knob:
     def _fits(self, value: Any) -> bool:
         if self.choices:
             return value in self.choices
+        if self.name == "weight_decay" and -1 < value < 0:  # only -1 itself has a meaning
+            return False
         return self.low is None or self.high is None or self.low <= value <= self.high  # False for NaN
 
     def _refuse_nothing(self, value: Any, called: str) -> None:
@@ -79,6 +81,8 @@ class Knob:
             return "text" if self.kind is str else "a number"
         if self.name == "budget":
             return "a time up to 30d, such as 90s, 3m or 1h"
+        if self.name == "weight_decay":
+            return f"a number from 0 to {self.high:,}, or -1"
         return f"a {'whole ' if self.kind is int else ''}number from {self.low:,} to {self.high:,}"
 
 

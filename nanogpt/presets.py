@@ -31,9 +31,9 @@ class Preset:
         return ModelConfig.of(settings), TrainConfig.of(settings)
 
 
-def check_known(changes: Mapping[str, Any]) -> None:
-    """Raise NanoGPTError if there is no setting of one of these names."""
-    known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
+def check_known(changes: Mapping[str, Any], *configs: type) -> None:
+    """Raise NanoGPTError if there is no setting of one of these names, by default among those of a run."""
+    known = {k.name for config in configs or (ModelConfig, TrainConfig) for k in knobs(config)}
     if unknown := sorted(set(changes) - known):
         meant = did_you_mean(unknown[0], sorted(known))
         choices = f"; {meant}" if meant else f". Choose one of {', '.join(sorted(known))}."

@@ -129,15 +129,24 @@ class CharTokenizer:
         return ids
 
     def fit(self, text: str) -> Fitted:
-        """Return `text` in this alphabet: replace unknown characters by the nearest known ones, or skip them."""
+        """Return `text` in this alphabet: replace unknown characters by the nearest known ones, or skip them.
+
+        First compose letters and their accents, as macOS separates them in file names, if more are known then.
+        """
+        unknown = lambda text: sum(ch not in self.stoi for ch in text)
+        if not set(text) <= self.stoi.keys() and unknown(composed := unicodedata.normalize("NFC", text)) < unknown(
+            text
+        ):
+            text = composed
         replaced = {ch: self._nearest(ch) for ch in dict.fromkeys(text) if ch not in self.stoi}
         return Fitted("".join([replaced.get(ch, ch) for ch in text]), replaced)
 
     def _nearest(self, ch: str) -> str:
-        bare = "".join(c for c in unicodedata.normalize("NFKD", ch) if not unicodedata.combining(c))
+        decomposed = unicodedata.normalize("NFKD", ch)
+        bare = "".join(c for c in decomposed if not unicodedata.combining(c))
         look = LOOKALIKES.get(ch, "")
         swapped = ch.swapcase() if len(ch.swapcase()) == 1 else ch.casefold()  # ß is written ss, not SS
-        for guess in (swapped, look, unicodedata.normalize("NFKC", ch), bare, bare.swapcase()):
+        for guess in (swapped, look, unicodedata.normalize("NFKC", ch), decomposed, bare, bare.swapcase()):
             if guess and all(c in self.stoi for c in guess):
                 return guess
         return ""

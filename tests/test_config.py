@@ -77,6 +77,13 @@ def test_a_broken_number_is_not_rounded(given):
         ModelConfig(n_layer=given)
 
 
+@pytest.mark.parametrize("value", [-0.5, "-1e-3", -1.5, 11])
+def test_a_negative_weight_decay_is_minus_one_or_a_mistake(value):
+    with pytest.raises(NanoGPTError, match=r"^weight_decay was .*; it must be a number from 0 to 10\.0, or -1\.$"):
+        TrainConfig(weight_decay=value)
+    assert TrainConfig(weight_decay=-1).weight_decay == -1
+
+
 def test_the_largest_seed_keeps_its_last_digit():
     assert TrainConfig(seed="9007199254740991").seed == 9007199254740991
     assert TrainConfig(seed=9007199254740991).seed == 9007199254740991

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -142,6 +143,13 @@ def test_unknown_characters_become_the_nearest_or_are_left_out(alphabet, prompt,
     assert set(fitted.text) <= set(tokenizer.chars)
     assert fitted.replaced.keys() == set(prompt) - set(alphabet)
     tokenizer.encode(fitted.text)
+
+
+def test_accents_may_be_separate_from_their_letters():
+    apart = unicodedata.normalize("NFD", "é ö 한a")
+    assert CharTokenizer("aéö한 ").fit(apart) == Fitted("é ö 한a", {})
+    assert CharTokenizer(apart).fit("é ö 한a").text == apart
+    assert CharTokenizer("e\u0301é").fit("e\u0301☃").text == "e\u0301"  # known as it is
 
 
 def test_what_was_changed_is_said():

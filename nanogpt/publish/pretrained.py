@@ -15,6 +15,7 @@ from .. import model
 from ..config import NanoGPTError, SampleConfig
 from ..formats import load_model
 from ..paths import NAME
+from ..presets import check_known
 from ..runs import Run
 from ..sample import keep_ready, stream
 from ..tokenizer import Tokenizer, load_tokenizer
@@ -49,15 +50,18 @@ class GPT(model.GPT):
         """Return the prompt and its continuation. Settings are those of SampleConfig: length, temperature, seed, ...
 
         Characters of the prompt that are not in the vocabulary are replaced by similar ones, or skipped. Raise
-        NanoGPTError for a setting that is out of range.
+        NanoGPTError for a setting that is unknown or out of range, or if the model has no tokenizer.
         """
         return "".join(self.stream(prompt, **settings))
 
     def stream(self, prompt: str = "", **settings) -> Iterator[str]:
         """Return an iterator over what `write` returns, character by character, as they are generated."""
+        check_known(settings, SampleConfig)
         config = SampleConfig(**settings)
         if config.num_samples > 1:
             raise NanoGPTError("This writes one text at a time, so num_samples must be 1. Use another seed for each.")
+        if not hasattr(self, "tokenizer"):
+            raise NanoGPTError("This model has no tokenizer. Load one with from_pretrained, or set model.tokenizer.")
         self.prepare()
         start = self.tokenizer.fit(prompt).text
         return chain(start, stream(self, self.tokenizer, start, config))

@@ -630,7 +630,22 @@ def test_a_program_gets_one_text_piece_by_piece_and_is_refused_several(run):
 
 
 def test_the_package_lists_what_it_exports():
-    assert {"GPT", "__version__"} <= set(dir(nanogpt))
+    assert {"GPT", "NanoGPTError", "__version__"} <= set(dir(nanogpt))
+    assert nanogpt.NanoGPTError is NanoGPTError
+
+
+def test_a_program_s_mistakes_are_named(run):
+    model = nanogpt.GPT.from_pretrained("classic")
+    for setting, said in (
+        ("max_new_tokens", r"There is no setting 'max_new_tokens'\. Choose one of length, num_samples, seed, "),
+        ("temp", r"There is no setting 'temp'; did you mean temperature\?"),
+    ):
+        with pytest.raises(NanoGPTError, match=said):
+            model.write("The", **{setting: 10})
+    with pytest.raises(
+        NanoGPTError, match=r"has no tokenizer\. Load one with from_pretrained, or set model\.tokenizer"
+    ):
+        nanogpt.GPT(model.config).write("The")
 
 
 @pytest.mark.slow

@@ -216,9 +216,12 @@ function judged(logits, id) {
 // ---- characters ------------------------------------------------------------------------------------------------------
 
 // Encode a text as ids. A character that is not in the alphabet becomes a similar one, or is skipped; `note` says
-// which, or is empty.
+// which, or is empty. Letters and their accents are composed first if more are known then.
 function encode(text, chars, lookalikes) {
   const stoi = new Map(chars.map((ch, i) => [ch, i]));
+  const unknown = (text) => [...text].filter((ch) => !stoi.has(ch)).length;
+  const composed = text.normalize("NFC");
+  if (unknown(composed) < unknown(text)) text = composed;
   const replaced = new Map();
   for (const ch of text) if (!stoi.has(ch) && !replaced.has(ch)) replaced.set(ch, nearest(ch, stoi, lookalikes));
   const fitted = [...text].map((ch) => replaced.get(ch) ?? ch).join("");
@@ -234,9 +237,10 @@ function encode(text, chars, lookalikes) {
 // Return a known character that differs only in case, look or accent, or "" if there is none.
 function nearest(ch, stoi, lookalikes) {
   const swapcase = (s) => [...s].map((c) => (c === c.toUpperCase() ? c.toLowerCase() : c.toUpperCase())).join("");
-  const bare = ch.normalize("NFKD").replace(/\p{Mn}/gu, "");
+  const decomposed = ch.normalize("NFKD");
+  const bare = decomposed.replace(/\p{Mn}/gu, "");
   const swapped = [...swapcase(ch)].length === 1 ? swapcase(ch) : ch.toUpperCase().toLowerCase(); // ß becomes ss
-  const guesses = [swapped, lookalikes[ch] ?? "", ch.normalize("NFKC"), bare, swapcase(bare)];
+  const guesses = [swapped, lookalikes[ch] ?? "", ch.normalize("NFKC"), decomposed, bare, swapcase(bare)];
   return guesses.find((guess) => guess && [...guess].every((c) => stoi.has(c))) ?? "";
 }
 
