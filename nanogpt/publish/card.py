@@ -10,7 +10,6 @@ import math
 import re
 import shlex
 from collections import Counter
-from hashlib import sha256
 from unicodedata import category
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -24,6 +23,7 @@ from ..paths import slug
 from ..runs import History, judged_percent, kept_loss
 from ..runs.settings import command, settings_of
 from ..tokenizer import unit
+from .readme import signed
 from .run_files import RunFiles
 
 LICENSES = {  # the Hub's id -> a short description
@@ -79,16 +79,6 @@ def card(
         in_words(license),
     ]
     return signed("\n\n".join(parts) + "\n")
-
-
-def signed(text: str) -> str:
-    """Append a hidden hash of the card, so that a later push can tell whether someone has edited it."""
-    return f"{text}\n<!-- {sha256(text.encode()).hexdigest()} -->\n"
-
-
-def is_untouched(text: str) -> bool:
-    """Return True if a card is unchanged since `signed`."""
-    return text == signed(text.rpartition("\n<!-- ")[0])
 
 
 def in_words(license: str | None) -> str:

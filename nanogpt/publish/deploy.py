@@ -16,8 +16,9 @@ from ..config import NanoGPTError
 from ..runs import Run
 from ..tokenizer import unit
 from . import page_export
-from .card import checked_license, code, in_words, signed
+from .card import checked_license, code, in_words
 from .hub import Pushed, Tell, model_files, publish, repository, signed_in
+from .readme import signed
 from .run_files import RunFiles
 
 FILES = (

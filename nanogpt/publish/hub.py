@@ -25,9 +25,10 @@ from ..disk import size
 from ..runs import History, Run
 from ..runs.logs import COLUMNS
 from . import curve
-from .card import card, is_untouched, judged
+from .card import card, judged
 from .hub_client import client
 from .hub_errors import BAD_NAME, NO_TOKEN, TOKEN, TOKENS, spoken
+from .readme import is_untouched, updated
 from .run_files import RunFiles
 
 MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
@@ -197,10 +198,10 @@ def publish(
         head, notes = _open(api, repo, kind, creation, tell)
         names = {sibling.rfilename for sibling in head.siblings or []}
         _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
+        if edited := _edited(api, repo, kind, head.sha, names):
+            files = {**files, "README.md": updated(edited, files["README.md"].decode(), kind).encode()}
+            notes.append("Its card was edited by hand, so only the settings at its top that must fit changed.")
         changed = _changed(api, repo, kind, head.sha, files)
-        if "README.md" in changed and _edited(api, repo, kind, head.sha, names):
-            del changed["README.md"]
-            notes.append("Its card was edited by hand, so it was left unchanged.")
         gone = _left_over(kind, names - files.keys())
         if not changed and not gone:
             return Pushed(url, "", tuple(notes))
@@ -248,13 +249,14 @@ def _leave_alone(api: HfApi, repo: str, kind: str, names: set[str], private: boo
         )
 
 
-def _edited(api: HfApi, repo: str, kind: str, revision: str | None, names: set[str]) -> bool:
-    """Return True if a repository made by nanogpt, with these file names, has a card that was edited by hand."""
+def _edited(api: HfApi, repo: str, kind: str, revision: str | None, names: set[str]) -> str:
+    """Return the README of a repository made by nanogpt, with these file names, if it was edited by hand, or ""."""
     if "README.md" not in names or not names & OURS:
-        return False
+        return ""
     with tempfile.TemporaryDirectory() as folder:
-        card = api.hf_hub_download(repo, "README.md", repo_type=kind, revision=revision, local_dir=folder)
-        return not is_untouched(Path(card).read_text(encoding="utf-8"))
+        path = api.hf_hub_download(repo, "README.md", repo_type=kind, revision=revision, local_dir=folder)
+        text = Path(path).read_bytes().decode()
+    return "" if is_untouched(text) else text
 
 
 def _changed(api: HfApi, repo: str, kind: str, revision: str | None, files: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -172,6 +172,28 @@ def test_a_card_that_was_changed_by_hand_stays(hub, run):
     assert repo.files["README.md"].endswith(b"my own words\n")
 
 
+def test_an_edited_card_gets_the_new_loss_and_license_and_keeps_its_own_settings(hub, run):
+    push(license="mit")
+    repo = hub.repos["models/maya/play"]
+    about = front_matter(repo.files["README.md"].decode())
+    theirs = b"---\nlanguage: en\nlicense: mit\nlibrary_name: mine\nmodel-index: []\n---\nmy own words\n"
+    repo.commits.append({**repo.files, "README.md": theirs})
+    push()
+    assert front_matter(repo.files["README.md"].decode()) == {
+        "language": "en", "license": "mit", "library_name": "mine", "model-index": about["model-index"],
+    }  # fmt: skip
+    assert push().commit == ""
+    push(license="cc0-1.0")
+    text = repo.files["README.md"].decode()
+    assert front_matter(text)["license"] == "cc0-1.0"
+    assert text.endswith("---\nmy own words\n")
+    repo.commits.append({**repo.files, "README.md": b"only words\n"})
+    push()
+    assert front_matter(repo.files["README.md"].decode()) == {"model-index": about["model-index"]}
+    repo.commits.append({**repo.files, "README.md": b"---\na: [\n---\n"})
+    refused("can't be read now", "push")
+
+
 def test_a_card_that_was_deleted_by_hand_is_written_again(hub, run):
     push()
     repo = hub.repos["models/maya/play"]
@@ -860,6 +882,26 @@ def test_another_run_replaces_the_model_of_a_space(hub, run):
     assert not [name for name in space.files if name.startswith(("checkpoints/", "nanogpt/"))]
     deploy.deploy(run, "space", MAYA)
     assert not {"index.html", "run.json"} & set(space.files)
+
+
+def test_a_space_whose_readme_was_edited_still_starts_as_what_it_is(hub, run):
+    edit = lambda: space.commits.append(
+        {**space.files, "README.md": space.files["README.md"].replace(b"colorFrom: blue", b"colorFrom: red")}
+    )
+    deploy.deploy(run, "space", MAYA, static=True)
+    space = hub.repos["spaces/maya/space"]
+    edit()
+    deploy.deploy(run, "space", MAYA)
+    about, wanted = (
+        front_matter(text.decode()) for text in (space.files["README.md"], (ROOT / "README.md").read_bytes())
+    )
+    assert about["colorFrom"] == "red"
+    for key in ("sdk", "sdk_version", "python_version", "app_file", "hf_oauth", "hf_oauth_scopes"):
+        assert about[key] == wanted[key]
+    deploy.deploy(run, "space", MAYA, static=True)
+    about = front_matter(space.files["README.md"].decode())
+    assert about["sdk"] == "static"
+    assert not {"sdk_version", "app_file", "hf_oauth"} & about.keys()
 
 
 @pytest.mark.parametrize("license", ["cc-by-nc-4.0", None])
