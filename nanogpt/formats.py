@@ -117,6 +117,10 @@ SHAPE = {
 }
 
 
+# How a GPT-2 scales its attention if its config.json doesn't say.
+UNSAID = dict(scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False)
+
+
 def read_config(folder: Path, content: bytes | None = None) -> ModelConfig:
     """Return the model config from `config.json`, or from its `content` if it has already been read.
 
@@ -142,7 +146,7 @@ def _check_described(described: dict[str, Any], name: str) -> None:
             f"{name} is a {str(kind)[:40]!r} model, which can't be loaded here. "
             f"Only {' and '.join(FEATURES)} models work."
         )
-    wanted = _fixed(described)
+    described, wanted = {**UNSAID, **described}, _fixed(described)
     if wrong := [key for key, value in wanted.items() if key not in described or described[key] != value]:
         raise NanoGPTError(
             f"{name} can't be loaded here: its config.json has {wrong[0]}="
@@ -158,7 +162,8 @@ def _check_described(described: dict[str, Any], name: str) -> None:
 def _fixed(described: dict[str, Any]) -> dict[str, Any]:
     """Return the config.json entries that must have these values for our forward pass to be correct."""
     if described["model_type"] == "gpt2":
-        return dict(activation_function="relu", tie_word_embeddings=False, n_inner=None, layer_norm_epsilon=1e-5)
+        fixed = dict(activation_function="relu", tie_word_embeddings=False, n_inner=None, layer_norm_epsilon=1e-5)
+        return {**fixed, **UNSAID}
     rope = {"rope_type": "default", "rope_theta": ROPE_THETA}
     fixed = dict(hidden_act="relu2", tie_word_embeddings=False, final_logit_softcapping=None, rms_norm_eps=1e-6)
     heads = described["num_attention_heads"]

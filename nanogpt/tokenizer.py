@@ -25,6 +25,7 @@ from .config import NanoGPTError
 # Typographic characters and the ASCII characters that look like them.
 LOOKALIKES = dict(zip("‘’‚‛′`´“”„‟″«»‐‑‒–—―−…\u00a0\u2009\u202f·•×", "'''''''\"\"\"\"\"\"\"-------. \u0020\u0020..x"))
 LOOKALIKES["\t"] = " "
+NAMED = 10  # changed characters, at most, that a message names: a prompt may have thousands
 PIECE = 1 << 18  # characters that encode_array processes at a time, so that temporary arrays stay in the CPU cache
 
 
@@ -39,8 +40,8 @@ class Fitted:
         """Return a sentence that says what was changed, or "" if nothing was."""
         swaps = [f"{_shown(a)} → {_shown(b)}" for a, b in self.replaced.items() if b]
         drops = [_shown(a) for a, b in self.replaced.items() if not b]
-        parts = [f"replaced {', '.join(swaps)}"] if swaps else []
-        parts += [f"skipped {' '.join(drops)}"] if drops else []
+        parts = [f"replaced {_first(swaps, ', ')}"] if swaps else []
+        parts += [f"skipped {_first(drops, ' ')}"] if drops else []
         return f"Not in this model's alphabet: {'; '.join(parts)}." if parts else ""
 
 
@@ -164,6 +165,7 @@ class CharTokenizer:
         config = dict(
             tokenizer_class="PreTrainedTokenizerFast",
             clean_up_tokenization_spaces=False,
+            model_input_names=["input_ids", "attention_mask"],  # not token types, which GPT-2 would add to its input
             model_max_length=model_max_length,
         )
         return {
@@ -188,6 +190,12 @@ class CharTokenizer:
         if tokenizer.stoi != vocab or any(len(ch) != 1 for ch in vocab):
             raise NanoGPTError(f"The tokenizer.json of {folder.name} is not an alphabet of single characters.")
         return tokenizer
+
+
+def _first(words: list[str], between: str) -> str:
+    """Return the first NAMED words, and how many there are more."""
+    more = len(words) - NAMED
+    return between.join(words[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _shown(ch: str) -> str:

@@ -155,6 +155,8 @@ def test_accents_may_be_separate_from_their_letters():
 def test_what_was_changed_is_said():
     fitted = CharTokenizer("abc ").fit("Ab\u00a0ñ😀\n")
     assert str(fitted) == "Not in this model's alphabet: replaced A → a, U+00A0 → space; skipped ñ 😀 newline."
+    chinese = "".join(map(chr, range(0x4E00, 0x4E00 + 3000)))
+    assert str(CharTokenizer("abc").fit(chinese)).endswith("skipped 一 丁 丂 七 丄 丅 丆 万 丈 三 and 2,990 more.")
     assert str(CharTokenizer("abc").fit("abc")) == str(Fitted("abc", {})) == ""
 
 
