@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,11 +171,33 @@ def keep(text: corpus.Corpus) -> Counted:
     found = kept(text)
     if found and not found.missing():
         return found
-    part = text.part(LARGE if text.large else MOST)
-    for result in count("".join(part), found, len(text.chars)):
-        about = dict(version=VERSION, sha256=text.sha256, characters=result.characters, losses=result.losses)
-        disk.write_whole(text.folder / "baselines.json", json.dumps(about, indent=1))
+    for result in count(to_count(text), found, len(text.chars)):
+        store(text, result)
     return result
+
+
+def keep_counted(text: corpus.Corpus) -> Counted:
+    """Return what is kept for a stored text; if there is nothing yet, fit the counting models, and keep that.
+
+    It takes a second for each 3 million characters. Raise NanoGPTError if the text is damaged.
+    """
+    if found := kept(text):
+        return found
+    result = next(count(to_count(text), vocab_size=len(text.chars)))
+    with suppress(OSError):  # the disk is full, or the text was deleted meanwhile: then it is counted again
+        store(text, result)
+    return result
+
+
+def to_count(text: corpus.Corpus) -> str:
+    """Return a stored text, or the part of it that is counted. Raise NanoGPTError if it is damaged."""
+    return "".join(text.part(LARGE if text.large else MOST))
+
+
+def store(text: corpus.Corpus, found: Counted) -> None:
+    """Write what was found next to a stored text."""
+    about = dict(version=VERSION, sha256=text.sha256, characters=found.characters, losses=found.losses)
+    disk.write_whole(text.folder / "baselines.json", json.dumps(about, indent=1))
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ def curve_of(run: Run, status: Status, count: bool = False) -> Curve:
     train_settings = settings["train"]
     steps, val, train = evaluations(history.rows)
     characters = settings["corpus"]["characters"]
-    counts = counted_for(run) or (count_for(run) if count else None)
+    counts = count_for(run) if count else counted_for(run)
     losses = counts.losses if counts else {}
     return Curve(
         steps=steps,

@@ -10,7 +10,7 @@ from ..config import NanoGPTError
 from ..runs import History, Run, judged_percent, kept_loss, kept_step
 from ..tokenizer import token_lengths
 from . import cache
-from .baselines import BASELINES, LARGE, VERSION, Counted, count, from_stored, keep, kept
+from .baselines import BASELINES, VERSION, Counted, from_stored, keep, keep_counted, kept
 from .opened import Opened
 
 SECONDS = 60.0  # the longest that `learn` takes, by default
@@ -37,10 +37,14 @@ def counted_for(run: Run) -> Counted | None:
 
 
 def count_for(run: Run) -> Counted | None:
-    """Return what the counting models reach on a run's text, without keeping it, or None if the text isn't here."""
+    """Return the baselines of a run's text; fit the counting models to it and keep the result if none are known yet.
+
+    Return None if the text isn't here.
+    """
+    if found := counted_for(run):
+        return found
     try:
-        text = corpus.load(str(run.settings()["corpus"].get("id")))
-        return next(count("".join(text.part(LARGE)), vocab_size=len(text.chars)))
+        return keep_counted(corpus.load(str(run.settings()["corpus"].get("id"))))
     except NanoGPTError:
         return None
 

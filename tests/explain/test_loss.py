@@ -85,6 +85,15 @@ def test_the_results_are_kept_in_the_run_and_found_without_the_text(home, tiny_t
         list(loss.learn(open_run(run)))
 
 
+def test_what_the_counting_models_reach_is_kept(home, tiny_text):
+    text = corpus.add(tiny_text, "A play")
+    run = ended_run(text, "one", **SMALL)
+    found = loss.count_for(run)
+    assert {"bigram", "7-gram"} <= found.losses.keys()
+    assert baselines.kept(text) == loss.count_for(run) == found
+    assert baselines.keep(text).losses.items() >= found.losses.items()
+
+
 def test_numbers_of_another_text_are_not_a_run_s(home, tiny_text):
     text = corpus.add(tiny_text, "A play")
     run = ended_run(text, "one", **SMALL)
