@@ -155,6 +155,15 @@ def test_a_run_that_ended_early_ends_there(text, tmp_path, monkeypatch, capsys):
     assert re.findall(r"^step +(\d+):", printed, re.M) == ["0", "10", "20"]
 
 
+def test_the_text_takes_four_bytes_a_character(text, tmp_path, monkeypatch, capsys):
+    program = export(trained("compact", text, **{**RECIPES["lecture"], "max_iters": 2}), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [program.name])
+    found = runpy.run_path(str(program))
+    assert found["data"].nbytes == 4 * text.characters
+    assert found["data"].tolist() == text.tokens().tolist()
+
+
 def test_another_text_is_noticed(text, tiny_text, tmp_path, monkeypatch, capsys):
     run = trained("noticed", text, max_iters=2)
     program = export(run, tmp_path)
