@@ -46,10 +46,14 @@ if ! $python -c "$found" torch huggingface_hub numpy safetensors platformdirs ch
   python=environment/bin/python
   uv pip install --quiet --python $python --torch-backend auto "${@:5}"
 fi
-fetch='import sys, huggingface_hub as h; h.snapshot_download(sys.argv[1], revision=sys.argv[2], local_dir=".")'
-HF_HUB_DISABLE_PROGRESS_BARS=1 $python -c "$fetch" "$1" "$2"
+export HF_HUB_DISABLE_PROGRESS_BARS=1
+$python -c 'import sys, huggingface_hub as hub
+hub.hf_hub_download(sys.argv[1], "code.zip", revision=sys.argv[2], local_dir=".")' "$1" "$2"
 $python -m zipfile -e code.zip code
-export NANOGPT_HOME="$PWD/home" PYTHONPATH="$PWD/code"
+export PYTHONPATH="$PWD/code"  # with the client that doesn't wait for a silent Hub without end
+$python -c 'import os, sys; from nanogpt.publish.hub_client import client
+client(os.environ["HF_TOKEN"]).snapshot_download(sys.argv[1], revision=sys.argv[2], local_dir=".")' "$1" "$2"
+export NANOGPT_HOME="$PWD/home"
 exec $python -m nanogpt.jobs.remote "$1" "$3" "$4"
 """
 

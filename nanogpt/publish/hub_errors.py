@@ -22,7 +22,7 @@ from ..errors import proxy_problem
 HTTPError = HfHubHTTPError.__bases__[0]  # of the HTTP library under the Hub client, which differs between releases
 TOKEN = re.compile(r"hf_[\w.\-]{8,}")  # a user's token, or that of a visitor who signed in
 
-TOKENS = "https://huggingface.co/settings/tokens"
+TOKENS = "https://huggingface.co/settings/tokens"  # where to make one
 NO_TOKEN = (
     "You are not signed in to the Hub. Run `hf auth login`, or set HF_TOKEN to a token with Write permission from "
     f"{TOKENS}."
@@ -86,13 +86,13 @@ def refusal(status: int, message: str | None, repo: str) -> str:
 
 
 @contextmanager
-def spoken(repo: str = "") -> Iterator[None]:
-    """Turn whatever the Hub client raises inside the block into a NanoGPTError with a readable message."""
+def spoken(repo: str = "", more: str = "") -> Iterator[None]:
+    """Turn whatever the Hub client raises inside the block into a NanoGPTError with a readable message, and `more`."""
     try:
         yield
     except NanoGPTError:
         raise
     except (HTTPError, OSError, ValueError, RuntimeError) as error:  # RuntimeError wraps upload errors
         raise NanoGPTError(
-            redacted(sentence(error, repo))
+            f"{redacted(sentence(error, repo))} {more}".strip()
         ) from None  # the cause holds the request, which holds the token

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import get_token
 
 from .. import model
 from ..config import NanoGPTError, SampleConfig
@@ -20,6 +20,7 @@ from ..runs import Run
 from ..sample import keep_ready, stream
 from ..tokenizer import Tokenizer, load_tokenizer
 from .hub import repository
+from .hub_client import client
 from .hub_errors import spoken
 from .pull import NEEDED
 
@@ -99,6 +100,7 @@ def folder_of(name: str, token: str | None) -> Path:
     try:
         repo = repository(name)
         with spoken(repo):
-            return Path(snapshot_download(repo, allow_patterns=list(NEEDED), token=token))
+            api = client(token or get_token())
+            return Path(api.snapshot_download(repo, allow_patterns=list(NEEDED)))
     except NanoGPTError as problem:  # without the name, which may be a token by mistake
         raise NanoGPTError(f"There is no such folder on this machine. {problem}") from None

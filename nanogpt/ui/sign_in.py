@@ -9,14 +9,12 @@ import gradio as gr
 from .. import limits
 from ..config import NanoGPTError
 from ..publish import hub
+from ..publish.hub_errors import TOKENS
 from .address import ALONE
 from .web.guard import named_hosts
 from .web.visit import request
 
-NO_TOKEN = (
-    "You are not signed in to the Hub. Open Use a token and paste one with Write permission from "
-    "huggingface.co/settings/tokens."
-)
+NO_TOKEN = f"You are not signed in to the Hub. Open Use a token and paste one with Write permission from {TOKENS}."
 ELSEWHERE = (
     "Other machines can reach this server, so its page doesn't use the Hub login saved here. Rent hardware from the "
     "command line of this machine, with nanogpt train --on."
