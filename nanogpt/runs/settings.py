@@ -12,7 +12,7 @@ from .. import corpus
 from ..config import Config, ModelConfig, NanoGPTError, TrainConfig, knobs
 from ..disk import from_json
 from ..formats import read_config
-from ..paths import PROGRAM
+from ..paths import PROGRAM, slug
 from ..presets import PLANNED, PRESETS, Preset, preset
 from .run import Run
 
@@ -106,4 +106,10 @@ def _text(run: Run) -> list[str]:
         text = corpus.load(about["id"])
         if text.owner is None:  # the id of a visitor's copy is not for others
             return ["--text", corpus.reference(text)]
-    return [f"./{about['name']}" if about["name"].startswith("-") else about["name"]]  # its file
+    key = corpus.DOWNLOADED.get(about["id"])
+    return ["--text", key] if key else [text_file(about)]
+
+
+def text_file(about: Mapping[str, Any]) -> str:
+    """Return a name for the file of a text, given what run.json says about it."""
+    return f"{slug(about['name']) or 'text'}.txt"

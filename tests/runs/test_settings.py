@@ -94,7 +94,9 @@ def test_the_text_is_named_by_key_by_id_or_by_its_file(text, home):
     corpus.rename(text.id, "-rf $(x); 'quoted'")
     run = prepare.new_run("three", corpus.load(text.id), **SMALL)
     corpus.delete(text.id)
-    assert words_of(run)[4] == "./-rf $(x); 'quoted'"  # nothing that a shell would run or that looks like a flag
+    assert words_of(run)[4] == "rf-x-quoted.txt"  # nothing that a shell would run or that looks like a flag
+    run.change(corpus={**run.settings()["corpus"], "id": next(iter(corpus.DOWNLOADED))})
+    assert words_of(run)[4:6] == ["--text", "shakespeare"]  # as of the model that ships with the project
 
 
 def test_a_preset_that_is_no_more_is_spelled_out(text):
