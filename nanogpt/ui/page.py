@@ -189,13 +189,13 @@ def keep_models(page: Page, sample: gr.Tab, understand: gr.Tab, understanding: g
 def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.HTML, train: gr.Tab) -> None:
     """Wire what happens when the page and the Train tab are opened. `kept` is what `refresh.READ` reads."""
     kept = gr.Textbox(visible=False, elem_id="page-kept")
-    training, runs = page.training, page.training.shown.outputs
+    training, runs, top = page.training, page.training.shown.outputs, page.texts.welcome
     again: dict[str, Any] = dict(js=refresh.READ, **QUIET)
     looked = lambda name, before, kept: open_train(page, watching.in_view(name or refresh.read(kept).run, before))
     shown = train.select(looked, [training.run, page.kept_run, kept], runs, **again)
     estimated = shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
     estimated.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
-    opened = [page.terms, page.asked, page.tab, page.texts.welcome.replay, *page.texts.shown.outputs]
+    opened = [page.terms, page.asked, page.tab, top.text, top.replay, *page.texts.shown.outputs]
     opened += [training.about_text, *training.form.fields, *page.entered]
     filled = demo.load(lambda before, kept: open_page(page, before, kept), [page.kept_text, kept], opened, **again)
     filled.then(None, page.tab, page.tabs, js=SELECT)
@@ -214,10 +214,12 @@ def open_page(page: Page, before: str | None, kept: str = "") -> dict:
     tab = was.tab or ("train" if wanted.settings or wanted.run else "")  # a new visit has no tab to go back to
     problems = [*filter(None, [home_problem()]), *wanted.said]
     said = gr.HTML(drawn_line(" ".join(problems), "failed"), visible=bool(problems))
+    replayed = welcome.replayed()
     return {
         page.terms: visit.terms(),
         page.asked: said,
-        page.texts.welcome.replay: welcome.replay(),
+        page.texts.welcome.text: welcome.introduction(replayed),
+        page.texts.welcome.replay: welcome.replay(replayed),
         page.tab: tab if tab in TABS else "",
         page.training.about_text: corpus_tab.about(chosen.get("corpus_id")),
         **page.texts.shown.put(chosen),

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Server, visit, wait_until_still
+from conftest import Server, ended_run, visit, wait_until_still
 
 from nanogpt import corpus
 from nanogpt.launch import prepare
 from nanogpt.runs import Run, queue
-from nanogpt.ui import drawn
+from nanogpt.ui import drawn, welcome
 
 pytestmark = pytest.mark.slow
 SMALL = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 4}
@@ -254,6 +254,18 @@ def test_the_bundled_run_is_replayed_and_can_be_looked_through(shipped, page):
     page.get_by_role("button", name="Replay").click()
     page.wait_for_function("Number(document.querySelector('.replay-controls input').value) > 2")
     page.wait_for_function(f"document.querySelector('.replay-caption').innerText.includes('{samples[-1]['step']:,}')")
+
+
+def test_the_first_tab_replays_a_public_run_and_speaks_only_of_one_that_is_there(home, tiny_text, monkeypatch):
+    assert welcome.replayed() is None
+    assert welcome.introduction(None) == welcome.INTRODUCTION
+    run = ended_run(corpus.add(tiny_text, "mine"), "diary")
+    assert welcome.replayed() is None  # it is private
+    run.change(public=True)  # as in a Space with this model
+    assert welcome.replay(welcome.replayed())["samples"][-1] == [50, "text 50"]
+    assert welcome.introduction(run).endswith("Here is how the model `diary` learned.")
+    monkeypatch.setenv("NANOGPT_SHIPPED", "on")
+    assert welcome.introduction(welcome.replayed()).endswith("comes with this app learned from Shakespeare.")
 
 
 WATCH_CLASSES = """(button) => new MutationObserver(() => { window.waited ||= button.classList.contains("waits"); })
