@@ -284,7 +284,7 @@ def test_a_prompt_is_fitted_to_the_alphabet(run, capfd):
 
 def test_the_card_speaks_of_tokens_and_compares_characters(run, text, tiny_text):
     compared = card.judged(RunFiles(run))
-    assert compared["uniform"] == pytest.approx(math.log(len(set(tiny_text))))
+    assert compared.losses["uniform"] == pytest.approx(math.log(len(set(tiny_text))))
     written = card.card(RunFiles(run), "user/one", compared)
     vocab_size = text.tokenizer().vocab_size
     assert "A small token-level GPT" in written

@@ -10,18 +10,21 @@ import math
 import re
 import shlex
 from collections import Counter
+from typing import Any
 from unicodedata import category
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from .. import corpus
-from ..config import NanoGPTError
-from ..explain.baselines import BASELINES, MOST, counted, kept
+from ..config import NanoGPTError, TrainConfig
+from ..durations import short
+from ..explain.baselines import BASELINES, Counted
+from ..explain.loss import count_for
 from ..formats import kind_of
 from ..layout import shape
 from ..paths import slug
-from ..runs import History, judged_percent, kept_loss
-from ..runs.settings import command, settings_of
+from ..runs import judged_percent, kept_loss
+from ..runs.settings import command, settings_of, text_file
 from ..tokenizer import unit
 from .readme import signed
 from .run_files import RunFiles
@@ -36,24 +39,18 @@ LICENSES = {  # the Hub's id -> a short description
     "cc-by-nc-sa-4.0": "CC BY-NC-SA 4.0: credit the author, share alike, non-commercial use only",
     "gpl-3.0": "GPL 3.0: share alike, for software",
     "openrail": "OpenRAIL: open, with use restrictions",
-    "other": "Other: described on the model card",
+    "other": "Other: the owner's own terms; ask them before you use the model",
 }
 QUOTED = 500  # characters of the text to show on the card, if its owner agrees
 
 
-def judged(source: RunFiles) -> dict[str, float]:
-    """Return the baseline losses on a run's text, or only the uniform one if the text is no longer stored here."""
-    try:
-        text = corpus.load(source.settings["corpus"]["id"])
-        found = kept(text)
-        return found.losses if found else counted("".join(text.part(MOST)), len(text.chars))
-    except NanoGPTError:
-        return {"uniform": math.log(len(source.tokenizer.chars))}
+def judged(source: RunFiles) -> Counted:
+    """Return the baselines of a run's text, or only the uniform one if the text is no longer stored here."""
+    found = count_for(source.run)
+    return found or Counted({"uniform": math.log(len(source.tokenizer.chars))}, source.settings["corpus"]["characters"])
 
 
-def card(
-    source: RunFiles, repo: str, compared: dict[str, float], license: str | None = None, quote: bool = False
-) -> str:
+def card(source: RunFiles, repo: str, compared: Counted, license: str | None = None, quote: bool = False) -> str:
     """Return README.md for the repository. With `quote`, include the start of the text.
 
     Raise NanoGPTError if the license is unknown, or if the text is to be quoted and is no longer here.
@@ -121,7 +118,8 @@ def introduction(source: RunFiles) -> str:
     one = unit(source.tokenizer)
     architecture = {
         "gpt2": "It is the GPT of Andrej Karpathy's lecture *Let's build GPT*, saved as `GPT2LMHeadModel`",
-        "nanochat": "It has rotary positions, RMSNorm and squared ReLU, and is saved as `NanoChatForCausalLM`",
+        "nanochat": "It has rotary positions, RMSNorm and squared ReLU, and is saved as `NanoChatForCausalLM`, which "
+        "needs transformers 5 or newer",
     }
     return (
         f"A small {one}-level GPT, trained from scratch on {code(text['name'])}: "
@@ -154,24 +152,32 @@ def opening(source: RunFiles) -> str:
 
 def favorite_word(source: RunFiles, most: int) -> str:
     """Return the most common word of the last samples that has at least 3 and fewer than `most` letters, or ""."""
-    written = " ".join(row["text"] for row in source.history.saved_samples[-3:])
+    written = " ".join(row["text"] for row in source.samples[-3:])
     words = [word for word in written.split() if word.isalpha() and 2 < len(word) < most]
     return Counter(words).most_common(1)[0][0] if words else ""
 
 
-def quality(source: RunFiles, loss: float | None, compared: dict[str, float]) -> str:
+def quality(source: RunFiles, loss: float | None, compared: Counted) -> str:
     """Return the loss curve and a table that compares the validation loss with the baselines."""
     lines = ["| | nats per character | bits per character |", "|---|---:|---:|"]
     learns = lambda one: "; keeps learning as it reads" if one.adaptive else ""
-    known = [(f"{one.label}: {one.knows_of(compared)}{learns(one)}", key) for key, one in BASELINES.items()]
-    rows = [(label, compared[key]) for label, key in known if key in compared]
+    known = [(f"{one.label}: {one.knows_of(compared.losses)}{learns(one)}", key) for key, one in BASELINES.items()]
+    rows = [(label, compared.losses[key]) for label, key in known if key in compared.losses]
     rows += [("**This model**", loss)] if loss is not None else []
     lines += [f"| {label} | {value:.4f} | {value / math.log(2):.3f} |" for label, value in rows]
+    curve = "![Training and validation loss by step](loss.png)\n\n" if len(source.history.saved_rows) > 1 else ""
+    return f"{curve}{judged_on(source, compared)}\n\n" + "\n".join(lines)
+
+
+def judged_on(source: RunFiles, compared: Counted) -> str:
+    """Return on what part of the text the losses are."""
     percent = judged_percent(source.history, source.settings) or 100
     part = "" if percent == 100 else f"; this model's is on {percent}% of that"
     said = f"Loss on the validation set, the last 10% of the text{part}. Lower is better."
-    curve = "![Training and validation loss by step](loss.png)\n\n" if len(source.history.saved_rows) > 1 else ""
-    return f"{curve}{said}\n\n" + "\n".join(lines)
+    characters = source.settings["corpus"]["characters"]
+    if compared.characters >= characters:
+        return said
+    return f"{said} The others were counted on {compared.characters:,} of the text's {characters:,} characters."
 
 
 def text_facts(source: RunFiles, quote: bool) -> str:
@@ -188,8 +194,8 @@ def text_facts(source: RunFiles, quote: bool) -> str:
 
 
 def samples(source: RunFiles) -> str:
-    """Return the last sample that was logged during training."""
-    written = source.history.saved_samples
+    """Return the last sample that was logged up to the step of the weights."""
+    written = source.samples
     if not written:
         return "No sample was saved."
     return f"At step {written[-1]['step']:,}, temperature 0.8:\n\n{fenced(written[-1]['text'].strip())}"
@@ -197,13 +203,8 @@ def samples(source: RunFiles) -> str:
 
 def making(source: RunFiles) -> str:
     """Return how the model was trained: steps, time, versions, the command and every setting."""
-    settings = settings_of(source.run)
-    table = [
-        "| setting | value |",
-        "|---|---|",
-        *(f"| {key} | {value} |" for key, value in settings.items() if key != "device"),
-    ]
-    took = trained_for(source.history)
+    table = ["| setting | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in in_effect(source).items())]
+    took = trained_for(source)
     found = source.settings.get("versions")
     versions = found if isinstance(found, dict) else {}  # a pulled run's run.json comes from a stranger
     number = lambda key: re.fullmatch(r"[0-9][\w.+-]{0,40}", str(versions.get(key)))
@@ -211,11 +212,25 @@ def making(source: RunFiles) -> str:
     return f"{took}{made and made + '.'}\n\n```bash\n{public_command(source)}\n```\n\n" + "\n".join(table)
 
 
-def trained_for(history: History) -> str:
-    """Return how many steps and seconds the saved weights were trained for, as a sentence, or "" if that is unknown."""
+def in_effect(source: RunFiles) -> dict[str, Any]:
+    """Return the settings as they were in effect: numbers or words where the run's own are only placeholders."""
+    from ..schedule import settled  # here, because it imports torch
+
+    values, train = settings_of(source.run), TrainConfig.of(source.settings["train"])
+    del values["device"]
+    values["weight_decay"] = settled(train, source.config, source.settings["corpus"]["characters"]).weight_decay
+    values["budget"] = short(train.budget) if train.budget else "no limit"
+    values["max_iters"] = "set by the time budget" if train.budget else train.max_iters
+    return values
+
+
+def trained_for(source: RunFiles) -> str:
+    """Return how long the run has trained and which step's weights it saved, or "" if that is unknown."""
+    history = source.history
     last = (history.saved_rows or [{}])[-1]
     step, seconds = (history.step, history.seconds) if history.ended else (last.get("step"), last.get("seconds") or 0.0)
-    return f"{step:,} steps, {seconds:,.1f} seconds of training. " if step else ""
+    kept = f"The weights are those of step {source.kept_step:,}. " if source.kept_step < (step or 0) else ""
+    return f"{step:,} steps, {seconds:,.1f} seconds of training. {kept}" if step else ""
 
 
 def public_command(source: RunFiles) -> str:
@@ -223,7 +238,7 @@ def public_command(source: RunFiles) -> str:
     words, about = shlex.split(command(source.run)), source.settings["corpus"]
     if "--text" in words and words[words.index("--text") + 1] == about["id"]:
         at = words.index("--text")
-        words[at : at + 2] = [f"{slug(about['name']) or 'text'}.txt"]
+        words[at : at + 2] = [text_file(about)]
     return fence_safe(shlex.join(words))
 
 

@@ -17,7 +17,7 @@ from ..runs import Run
 from ..tokenizer import unit
 from . import page_export
 from .card import checked_license, code, in_words
-from .hub import Pushed, Tell, model_files, publish, repository, signed_in
+from .hub import Pushed, Tell, json_line, model_files, publish, repository, signed_in
 from .readme import signed
 from .run_files import RunFiles
 
@@ -34,14 +34,17 @@ FREE = "zero-a10g"  # the Hub's name for ZeroGPU
 
 
 def offered(run: Run, space: str, static: bool = False, license: str | None = None) -> dict[str, bytes]:
-    """Return exactly what would be uploaded, {file name: content}; of the run, only what a push would upload."""
+    """Return exactly what would be uploaded, {file name: content}.
+
+    Of the run, only what a push would upload, and for the app, which replays them, the samples up to the saved weights.
+    """
     source = RunFiles(run)  # read once, so that the files, the page and its README belong to the same step
     public = model_files(source)
     checked_license(license)
     if static:
         return {
             "README.md": static_readme(source, space, license).encode(),
-            "index.html": page_export.page(source).encode(),
+            "index.html": page_export.page(source, int8=page_export.needs_int8(source.config)).encode(),
             "run.json": public["run.json"],
         }
     project = paths.project()
@@ -50,6 +53,8 @@ def offered(run: Run, space: str, static: bool = False, license: str | None = No
             "A Space with the whole app is made from the project's folder, and this isn't it. Start nanogpt in the "
             "folder that you cloned, or create a static Space, which needs only the run."
         )
+    if source.samples:
+        public["samples.jsonl"] = "".join(map(json_line, source.samples)).encode()
     public["run.json"] = json.dumps({**json.loads(public["run.json"]), "public": True}, indent=1).encode()
     text = (project / "README.md").read_text(encoding="utf-8")
     files = {"README.md": readme(source, space, text, license).encode()}

@@ -83,9 +83,7 @@ def signed_in(token: str | None) -> tuple[HfApi, str]:
         who = api.whoami()
     described = (who.get("auth") or {}).get("accessToken") or {}
     if described.get("role") == "read":
-        raise NanoGPTError(
-            "This token is read-only. Create one with Write permission at https://huggingface.co/settings/tokens."
-        )
+        raise NanoGPTError(f"This token is read-only. Create one with Write permission at {TOKENS}.")
     return api, str(who["name"])
 
 
@@ -122,7 +120,9 @@ def model_files(source: RunFiles) -> dict[str, bytes]:
     if source.content("model.safetensors") is None:
         raise NanoGPTError(f"{source.name} has no weights yet. Train it until its first checkpoint.")
     files = {name: content for name in MODEL if (content := source.content(name)) is not None}
-    return {**files, **facts}
+    # not the run's own: without the names of a model's inputs, as older runs have it, transformers 4 computes wrongly
+    written = source.tokenizer.files(source.config.block_size)["tokenizer_config.json"]
+    return {**files, "tokenizer_config.json": written.encode(), **facts}
 
 
 def public_facts(settings: Mapping[str, Any], history: History) -> dict[str, bytes]:
@@ -165,7 +165,7 @@ def offered(run: Run, repo: str, license: str | None = None, quote: bool = False
     source = RunFiles(run)  # read once, so that the weights, the card and the curves belong to the same step
     files, compared = model_files(source), judged(source)
     text = card(source, repo, compared, license, quote)
-    picture = curve.png(source.history.saved_rows, compared.get("bigram"))
+    picture = curve.png(source.history.saved_rows, compared.losses.get("bigram"))
     return {"README.md": text.encode(), **files, **({"loss.png": picture} if picture else {})}
 
 
@@ -198,6 +198,8 @@ def publish(
         head, notes = _open(api, repo, kind, creation, tell)
         names = {sibling.rfilename for sibling in head.siblings or []}
         _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
+    empty = "" if names & OURS else f"{repo} exists now, but is still empty; publish again to fill it."
+    with spoken(repo, empty):
         if edited := _edited(api, repo, kind, head.sha, names):
             files = {**files, "README.md": updated(edited, files["README.md"].decode(), kind).encode()}
             notes.append("Its card was edited by hand, so only the settings at its top that must fit changed.")

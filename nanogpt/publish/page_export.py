@@ -48,20 +48,20 @@ def html(run: Run, int8: bool = False) -> str:
 
 def page(source: RunFiles, int8: bool = False) -> str:
     """Return the page as `html` does, from files that may have been read already."""
-    from ..model import count_parameters  # here, because it imports torch
-
     text, config, tokenizer = source.settings["corpus"]["name"], source.config, source.tokenizer
     if unit(tokenizer) != "character":
         raise NanoGPTError(
             f"{source.name} has tokens longer than a character, which the web page can't handle yet. Publish the model "
             "instead."
         )
-    parameters = count_parameters(config)
-    megabytes = _letters(config, parameters, int8) / 1e6
+    parameters, megabytes = size(config, int8)
     if megabytes > MAX_MB:
+        smaller = (
+            "Add --int8, or tick Small web page" if not int8 and needs_int8(config) else "Publish the model instead"
+        )
         raise NanoGPTError(
             f"{source.name} has {parameters / 1e6:.1f} million parameters, which would make a page of "
-            f"{megabytes:.0f} MB; phones can open up to {MAX_MB} MB. Publish the model instead."
+            f"{megabytes:.0f} MB; phones can open up to {MAX_MB} MB. {smaller}."
         )
     about = dict(config=_config(config), chars=tokenizer.chars, lookalikes=LOOKALIKES)
     style, *scripts = map(_source, ("page.css", *SCRIPTS))
@@ -97,11 +97,19 @@ def _json(value: Any) -> str:
     return json.dumps(value).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _letters(config: ModelConfig, parameters: int, int8: bool) -> float:
-    """Return about how many letters the weights take."""
+def size(config: ModelConfig, int8: bool) -> tuple[int, float]:
+    """Return a model's number of parameters, and about how many megabytes they take in a page."""
+    from ..model import count_parameters  # here, because it imports torch
+
+    parameters = count_parameters(config)
     rows = config.vocab_size + (0 if config.features.rotary else config.block_size)
     rounded = parameters - rows * config.n_embd if int8 else 0  # all but the embeddings
-    return rounded * 4 / 3 + (parameters - rounded) * LETTERS
+    return parameters, (rounded * 4 / 3 + (parameters - rounded) * LETTERS) / 1e6
+
+
+def needs_int8(config: ModelConfig) -> bool:
+    """Return True if a model is too large for a page, unless it is rounded to 8 bits."""
+    return size(config, int8=False)[1] > MAX_MB >= size(config, int8=True)[1]
 
 
 def _weights(model: GPT, int8: bool) -> str:
@@ -150,7 +158,8 @@ def _facts(source: RunFiles, parameters: int, int8: bool) -> str:
     facts["Size"] = shape(config.n_layer, config.n_head, config.n_embd)
     facts["Architecture"] = LAYOUT_WORDS.get(str(config.layout), str(config.layout))
     if history.step:
-        facts["Training"] = f"{history.step:,} steps in {in_words(history.seconds, rough=True)}"
+        kept = f"; the weights are those of step {source.kept_step:,}" if source.kept_step < history.step else ""
+        facts["Training"] = f"{history.step:,} steps in {in_words(history.seconds, rough=True)}{kept}"
     return "\n".join(f"<div><dt>{escape(what)}</dt><dd>{escape(said)}</dd></div>" for what, said in facts.items())
 
 

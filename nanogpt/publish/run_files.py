@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import disk
 from ..config import ModelConfig
 from ..formats import load_model, read_config
-from ..runs import History, Run
+from ..runs import History, Run, kept_step
 from ..tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -42,6 +42,16 @@ class RunFiles:
         history = History(self.run.folder)  # its own: the page refreshes the shared one while this is being published
         history.refresh()
         return history
+
+    @cached_property
+    def kept_step(self) -> int:
+        """The step of the saved weights, which is not the last one if the run became worse after it."""
+        return kept_step(self.history)
+
+    @cached_property
+    def samples(self) -> list[dict[str, Any]]:
+        """The samples up to that step, the last of them from the saved weights or ones a little younger."""
+        return [row for row in self.history.saved_samples if row["step"] <= self.kept_step]
 
     @cached_property
     def config(self) -> ModelConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -15,9 +16,10 @@ from ..config import NanoGPTError
 from ..corpus import Corpus
 from ..disk import size
 from ..publish import card, code_export, deploy, hub, page_export
+from ..publish.hub_errors import TOKENS
 from ..runs import Run
 from . import refresh, sign_in
-from .drawn import drawn, line, said
+from .drawn import drawn, line, said, told
 from .following import following, lines
 from .parts import DOWNLOAD, QUIET
 from .view import LATEST
@@ -32,9 +34,10 @@ FILES = {  # kind of file -> (function of a run that returns its name, function 
     "code": (code_export.program_file, lambda run, int8: code_export.python(run)),
 }
 ABOUT_PUBLISHING = """### Publish to the Hugging Face Hub
-If you make the repository public, anyone can load the model with `transformers` or this app. Uploads the weights,
-tokenizer, settings, losses and a model card. Your text, the log and the checkpoint are never uploaded, but a model can
-repeat passages it memorized. Preview upload shows exactly what would be uploaded."""
+If you make the repository public, anyone can load the model with `transformers` (the modern architecture
+needs version 5 or newer) or this app. Uploads the weights, tokenizer, settings, losses and a model card. Your text, the
+log and the checkpoint are never uploaded, but a model can repeat passages it memorized. Preview upload shows exactly
+what would be uploaded."""
 SPACES = [
     ("This app with the model: visitors can sample from it and train their own", "gradio"),
     ("Static page: runs in the visitor's browser, free, always on", "static"),
@@ -51,9 +54,10 @@ HAS_TOKEN = """(account, typed) => {
   return [update, update];
 }"""
 PREVIEWED = "Nothing was uploaded. This is what Publish would upload."
+WRITING = "Writing the model card …"
 # Hides a preview that is no longer what Publish would upload, and what the line above says of it.
 OUTDATED = f"""(said) => [{{ visible: false, __type__: "update" }},
-  said?.text === "{PREVIEWED}" ? {{ text: "", state: "idle" }} : {{ __type__: "update" }}]"""
+  ["{PREVIEWED}", "{WRITING}"].includes(said?.text) ? {{ text: "", state: "idle" }} : {{ __type__: "update" }}]"""
 LICENSES = [("No license yet", ""), *((words, key) for key, words in card.LICENSES.items())]
 
 
@@ -91,6 +95,16 @@ def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[
     return [*rows, ["Total", f"{sum(map(len, files.values())):,}"]], files["README.md"].decode()
 
 
+def preview(name: str | None, repo: str, license: str, quote: bool) -> Iterator[list]:
+    """Yield updates of the preview, its two parts, and the line above it, while `offer` works, and then."""
+    yield [gr.skip(), gr.skip(), gr.skip(), line(WRITING, "running")]  # a long text's baselines take seconds
+    try:
+        rows, text = offer(name, repo, license, quote)
+        yield [gr.Column(visible=True), rows, text, line(PREVIEWED)]
+    except errors.PROBLEMS as error:
+        yield [gr.Column(visible=False), gr.skip(), gr.skip(), line(errors.explain(error), "failed")]
+
+
 def shareable(name: str | None, quote: bool) -> Run:
     """Return a run. Raise NanoGPTError if its text is to be quoted, but the visitor has no access to it."""
     run = existing(name, NO_RUN)
@@ -116,6 +130,15 @@ def take(name: str | None, what: str, int8: bool = False) -> str:
     path = scratch.new_folder(len(content)) / name_of(run)
     path.write_bytes(content)
     return str(path)
+
+
+def fetch(what: str, name: str | None, int8: bool) -> Iterator[list]:
+    """Yield what the download and the line below the buttons show while `take` writes the file, and then."""
+    yield [None, told("Writing the file …", "running")]
+    try:
+        yield [take(name, what, int8), told("")]
+    except errors.PROBLEMS as error:
+        yield [None, told(errors.explain(error), "failed")]
 
 
 def text_of(run: Run) -> Corpus:
@@ -199,8 +222,8 @@ def build() -> ShareTab:
     def opened(name, kept, oauth: gr.OAuthToken | None):
         names, chosen = choices(refresh.read(kept).models.get("share"), name)
         signed_in = sign_in.token(account.page, None, oauth) is not None
-        told = line(sign_in.told(account.page, oauth), "finished" if signed_in else "")
-        return [gr.Dropdown(names, value=chosen), about(chosen), told]
+        login = line(sign_in.told(account.page, oauth), "finished" if signed_in else "")
+        return [gr.Dropdown(names, value=chosen), about(chosen), login]
 
     login = [account.said, account.typed]
     gr.on([part.change for part in login], None, login, [publish, create], js=HAS_TOKEN)
@@ -215,7 +238,7 @@ def build_account() -> Account:
         typed = gr.Textbox(
             type="password", label="Hub token", elem_id="share-token", max_lines=1,
             info="Used once, for the next Publish or Create, and never stored; the field is cleared at "
-            "once. Make one with Write permission at huggingface.co/settings/tokens.",
+            f"once. Make one with Write permission at {TOKENS}.",
             html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
         )  # fmt: skip
     return Account(page, shown, typed)
@@ -258,13 +281,6 @@ def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Butt
             elem_id="share-card",
         )  # fmt: skip
 
-    def preview(name, where, license, quote):
-        try:
-            rows, text = offer(name, where, license, quote)
-        except errors.PROBLEMS as error:
-            return [gr.Column(visible=False), gr.skip(), gr.skip(), line(errors.explain(error), "failed")]
-        return [gr.Column(visible=True), rows, text, line(PREVIEWED)]
-
     def send(name, where, private, license, quote, typed, oauth: gr.OAuthToken | None):
         token = sign_in.token(account.page, typed, oauth)
         cleared = ""  # the token field is cleared with the first update; what is typed later is for something else
@@ -300,16 +316,9 @@ def build_files(run: gr.Dropdown) -> None:
     note = said("share-file-said")
     file = gr.DownloadButton(visible=False)
 
-    def fetch(name, what, int8):
-        try:
-            return [take(name, what, int8), gr.HTML(visible=False)]
-        except errors.PROBLEMS as error:
-            return [None, gr.HTML(line(errors.explain(error), "failed"), visible=True)]
-
+    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
     for button, what in ((page, "page"), (code, "code"), (text, "text")):
-        fetched = button.click(
-            lambda name, int8, what=what: fetch(name, what, int8), [run, int8], [file, note], api_visibility="private"
-        )
+        fetched = button.click(partial(fetch, what), [run, int8], [file, note], **quiet)
         fetched.then(None, file, None, js=DOWNLOAD)
 
 

@@ -31,12 +31,13 @@ from nanogpt import corpus, disk, paths
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.explain.baselines import baselines
-from nanogpt.formats import load_model
+from nanogpt.formats import load_model, read_config
+from nanogpt.jobs import parcel
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
 from nanogpt.publish import card, curve, deploy, hub_client, hub_errors, page_export, pull
 from nanogpt.publish import hub as ours
-from nanogpt.runs import Run, archive
+from nanogpt.runs import Run, archive, kept_step
 from nanogpt.tokenizer import CharTokenizer
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, learning_rate=1e-2, eval_interval=3)
@@ -163,6 +164,13 @@ def test_pushed_again_only_what_changed_makes_a_commit(hub, run, capsys):
     assert push(license="cc0-1.0").commit == ""
 
 
+def test_a_run_of_an_older_version_is_published_with_the_inputs_of_its_model(run):
+    path = run.folder / "tokenizer_config.json"
+    path.write_text('{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 16}', encoding="utf-8")
+    sent = json.loads(ours.offered(run, "maya/play")["tokenizer_config.json"])
+    assert sent["model_input_names"] == ["input_ids", "attention_mask"]  # transformers 4 would add token_type_ids
+
+
 def test_a_card_that_was_changed_by_hand_stays(hub, run):
     push()
     repo = hub.repos["models/maya/play"]
@@ -212,11 +220,14 @@ def test_a_file_that_is_no_longer_part_of_it_goes(hub, run):
 
 def test_a_commit_is_whole_or_not_at_all(hub, run):
     hub.refuse = lambda request: Refusal(500, "", "oops") if "/commit/" in request else None
-    refused("having problems", "push")
+    refused("having problems.* maya/play exists now, but is still empty; publish again to fill it", "push")
     assert len(hub.repos["models/maya/play"].commits) == 1
     hub.refuse = lambda request: None
     assert push().commit
     assert set(hub.repos["models/maya/play"].files) == PUBLIC
+    hub.refuse = at("/commit/", 500)
+    with pytest.raises(NanoGPTError, match=r"Try again later\.$"):
+        push(license="mit")
 
 
 def test_what_somebody_else_pushed_meanwhile_is_not_overwritten(hub, run):
@@ -339,8 +350,20 @@ def test_a_limit_that_a_request_has_is_kept():
 
 
 def test_every_client_of_the_hub_has_the_limit():
-    makes = [path.name for path in (ROOT / "nanogpt").rglob("*.py") if "HfApi(" in path.read_text(encoding="utf-8")]
-    assert makes == ["hub_client.py"]
+    own = re.compile(r"HfApi\(|import .*_download\b|\bhub\.\w*_download")  # a client, or a function that makes one
+    makes = [path.name for path in (ROOT / "nanogpt").rglob("*.py") if own.search(path.read_text(encoding="utf-8"))]
+    assert sorted(makes) == ["hub_client.py", "parcel.py"]
+    assert len(own.findall(parcel.SCRIPT)) == 1  # fetches the code with the client; this function has limits
+
+
+def test_a_program_does_not_wait_for_a_silent_hub_either(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(hub_client, "HfApi", lambda token: asked.append(token) or HfApi("http://127.0.0.1:9", token))
+    with pytest.raises(NanoGPTError, match="Couldn't reach the Hub"):
+        nanogpt.GPT.from_pretrained("maya/play")
+    with pytest.raises(NanoGPTError, match="Couldn't reach the Hub"):
+        nanogpt.GPT.from_pretrained("maya/play", token=OLGA)
+    assert asked == [MAYA, OLGA]
 
 
 def test_a_refusal_that_is_about_no_repository_names_none():
@@ -438,6 +461,23 @@ def test_the_card_says_what_a_stranger_needs(hub, run):
     assert f"python -m nanogpt train {slug(text.name)}.txt" in card
 
 
+def test_of_a_run_that_became_worse_the_card_and_a_space_show_what_the_saved_weights_wrote(run):
+    best = kept_step(run.history())
+    text = run.history().samples[-1]["text"].strip()
+    run.log(step=9, seconds=1.0, tokens=576, val_loss=9.0)
+    run.sample(9, "of weights that were not saved")
+    run.event("finished", step=9, best_val_loss=3.0, last_val_loss=9.0)
+    files = ours.offered(run, "maya/play")
+    said = files["README.md"].decode()
+    assert text in said
+    assert f"9 steps, 1.0 seconds of training. The weights are those of step {best}." in said
+    assert f"9 steps in 1 second; the weights are those of step {best}" in page_export.html(run)
+    sent = deploy.offered(run, "maya/space")
+    rows = [json.loads(line) for line in sent["checkpoints/classic/samples.jsonl"].splitlines()]
+    assert [row["step"] for row in rows] == [step for step in (0, 3, 6) if step <= best]
+    assert not [name for name, content in (files | sent).items() if b"that were not saved" in content]
+
+
 @pytest.mark.parametrize("checkpoint", [True, False])
 def test_what_is_published_of_a_run_that_trains_belongs_to_the_weights(run, monkeypatch, checkpoint):
     history = run.history()
@@ -470,6 +510,34 @@ def test_the_card_says_on_how_much_of_the_validation_set_the_loss_is(run):
     assert re.search(r"the last 10% of the text; this model's is on (9|10)% of that\. Lower is better\.", said())
 
 
+def test_the_baselines_on_the_card_are_counted_once_and_of_a_long_text_on_a_part(run, monkeypatch):
+    monkeypatch.setattr("nanogpt.explain.baselines.MOST", 500)
+    said = ours.offered(run, "maya/play")["README.md"].decode()
+    characters = corpus.listed()[0].characters
+    assert f"The others were counted on 500 of the text's {characters:,} characters." in said
+    monkeypatch.setattr("nanogpt.explain.baselines.counted", None)  # they are kept
+    assert ours.offered(run, "maya/play")["README.md"].decode() == said
+
+
+def test_the_settings_on_the_card_are_those_in_effect(run):
+    run.change(train={**run.settings()["train"], "weight_decay": -1.0, "budget": 180.0})
+    said = ours.offered(run, "maya/play")["README.md"].decode()
+    assert "| max_iters | set by the time budget |\n| budget | 3m |" in said
+    assert re.search(r"\| weight_decay \| [01]\.\d+ \|", said)
+    run.change(train={**run.settings()["train"], "budget": 0.0})
+    assert "| max_iters | 6 |\n| budget | no limit |" in ours.offered(run, "maya/play")["README.md"].decode()
+
+
+def test_the_card_says_that_the_modern_architecture_needs_transformers_5(run):
+    said = {name: ours.offered(Run(name), "maya/play")["README.md"].decode() for name in ("classic", "modern")}
+    assert "which needs transformers 5 or newer" in said["modern"]
+    assert "transformers 5" not in said["classic"]
+
+
+def test_a_license_of_the_owners_own_says_whom_to_ask(run):
+    assert "the owner's own terms; ask them" in ours.offered(run, "maya/play", "other")["README.md"].decode()
+
+
 def test_the_text_is_quoted_only_where_its_owner_wants_that(run, tiny_text):
     start = tiny_text[:400]
     assert start not in ours.offered(run, "maya/play")["README.md"].decode()
@@ -486,7 +554,7 @@ HOSTILE = "<script>alert(1)</script>\n```\n---\n# Not a heading\n````` \u202e [x
 
 def test_names_and_samples_cannot_become_markup(run):
     run.change(corpus={**run.settings()["corpus"], "name": HOSTILE}, versions={"torch": HOSTILE, "python": ["3"]})
-    run.sample(9, HOSTILE)
+    run.sample(kept_step(run.history()), HOSTILE)
     card = ours.offered(run, "maya/play")["README.md"].decode()
     assert front_matter(card)["model-index"][0]["results"][0]["dataset"]["name"].startswith("<script>")
     body = card.split("\n---\n", 1)[1]
@@ -564,7 +632,9 @@ def test_transformers_loads_what_was_pushed_and_the_code_on_the_card_works(hub, 
     model = AutoModelForCausalLM.from_pretrained(repo)
     source = load_model(Run(layout).folder)
     assert torch.allclose(logits(model), logits(source), atol=1e-6, rtol=0)
-    assert AutoTokenizer.from_pretrained(repo)("The old").input_ids == source_ids(layout, "The old")
+    assert dict(AutoTokenizer.from_pretrained(repo)("The old")) == {
+        "input_ids": source_ids(layout, "The old"), "attention_mask": [1] * 7,
+    }  # fmt: skip
     with_transformers, with_ours = snippets(hub.repos[f"models/{repo}"].files["README.md"].decode())
     exec(with_transformers, {})
     assert len(capsys.readouterr().out) > 5
@@ -721,6 +791,8 @@ def config_with(files: dict[str, bytes], **changes) -> bytes:
         ("config.json", lambda f: config_with(f, n_layer=2), "doesn't match its config.json"),
         ("config.json", lambda f: config_with(f, model_type="llama"), "can't be loaded here"),
         ("config.json", lambda f: config_with(f, activation_function="gelu_new"), "can't be loaded here"),
+        ("config.json", lambda f: config_with(f, scale_attn_weights=False), "scale_attn_weights=False; expected True"),
+        ("config.json", lambda f: config_with(f, scale_attn_by_inverse_layer_idx=True), "layer_idx=True; expected Fal"),
         ("config.json", lambda f: b" " * 2_000_000, "at most 1.0 MB"),
         ("tokenizer.json", lambda f: b'{"model":{"vocab":' * 50_000, "no readable tokenizer.json"),
         ("tokenizer.json", lambda f: b'{"model":{"vocab":{"ab":0}}}', "single characters"),
@@ -806,7 +878,8 @@ def test_a_space_has_the_program_and_the_model_and_nothing_else(hub, run, home, 
     assert space.facts["hardware"] == "zero-a10g"
     assert len(space.commits) == 2
     inside = [name for name in space.files if name.startswith("checkpoints/")]
-    assert set(inside) == {f"checkpoints/classic/{name}" for name in (*ours.MODEL, "run.json", "metrics.jsonl")}
+    files = (*ours.MODEL, "run.json", "metrics.jsonl", "samples.jsonl")
+    assert set(inside) == {f"checkpoints/classic/{name}" for name in files}
     rest = set(space.files) - set(inside)
     allowed = re.compile(
         r"(nanogpt/[\w/]+\.(py|typed|js|css|html|svg|txt|wasm|wat)|app\.py|(pre-)?requirements\.txt|LICENSE|README\.md|\.gitattributes)"
@@ -922,6 +995,18 @@ def test_a_static_space_is_the_page_alone(hub, run, capsys):
     assert front_matter(space.files["README.md"].decode())["sdk"] == "static"
     assert main(["deploy", "modern", "maya/page", "--static", "--dry-run"]) == 0
     assert "index.html" in capsys.readouterr().out
+
+
+def test_a_static_space_rounds_a_model_that_is_too_large_otherwise(run, monkeypatch):
+    whole, rounded = (page_export.size(read_config(run.folder), int8)[1] for int8 in (False, True))
+    monkeypatch.setattr(page_export, "MAX_MB", (whole + rounded) / 2)
+    with pytest.raises(NanoGPTError, match=r"Add --int8, or tick Small web page\."):
+        page_export.html(run)
+    sent = deploy.offered(run, "maya/page", static=True)
+    assert sent["index.html"].decode() == page_export.html(run, int8=True)
+    monkeypatch.setattr(page_export, "MAX_MB", rounded / 2)
+    with pytest.raises(NanoGPTError, match="Publish the model instead"):
+        deploy.offered(run, "maya/page", static=True)
 
 
 @pytest.mark.parametrize("static", [True, False])

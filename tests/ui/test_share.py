@@ -195,6 +195,15 @@ def test_what_cannot_be_done_is_the_last_line():
     assert list(following.lines(lambda: share_tab.push(None, "", True, "", False, None)))[-1]["state"] == "failed"
 
 
+def test_slow_work_is_announced_before_it_is_done(run):
+    first, last = share_tab.fetch("page", "one", False)
+    assert (first[0], first[1].value["text"], first[1].visible) == (None, "Writing the file …", True)
+    assert (Path(last[0]).name, last[1].visible) == ("one.html", False)
+    assert list(share_tab.fetch("page", "gone", False))[-1][1].value["state"] == "failed"
+    *_, said = next(share_tab.preview("one", "", "", False))
+    assert said == dict(text=share_tab.WRITING, state="running", share=None)
+
+
 def test_without_a_login_nothing_can_be_published(run, hub):
     for send in (share_tab.push, share_tab.create_space):
         wish = ("", "static", "", True, "") if send is share_tab.create_space else ("", True, "", False)
