@@ -24,7 +24,7 @@ from nanogpt.formats import load_model, read_config
 from nanogpt.holdout import epochs, train_length
 from nanogpt.launch import plan, prepare
 from nanogpt.model import GPT
-from nanogpt.publish import card, code_export, deploy, hub, page_export
+from nanogpt.publish import card, code_export, deploy, page_export, push
 from nanogpt.publish.run_files import RunFiles
 from nanogpt.runs import Run, archive, logs
 from nanogpt.sample import stream, stream_many
@@ -302,7 +302,7 @@ def test_the_exports_that_know_single_characters_only_refuse_it_by_name(run):
 
 
 def test_it_is_pushed_and_packed_with_its_tokenizer(run, tmp_path):
-    assert b"pairs" in hub.model_files(RunFiles(run))["tokenizer.json"]
+    assert b"pairs" in push.model_files(RunFiles(run))["tokenizer.json"]
     archive.pack(run, tmp_path / "one.zip")
     there = archive.unpack(tmp_path / "one.zip")
     assert load_tokenizer(there.folder).stoi == load_tokenizer(run.folder).stoi

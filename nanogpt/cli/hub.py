@@ -21,15 +21,16 @@ def push_command(arguments: argparse.Namespace) -> int:
 
     Uploads the weights, tokenizer, settings, losses and a model card; never the text, the log or the checkpoint.
     """
-    from ..publish import hub
+    from ..publish import account
+    from ..publish.push import offered, push
 
     run = Run(arguments.name)
     run.settings()  # raises if there is no such run, before anyone signs in
     if arguments.dry_run:
-        files = hub.offered(run, hub.repository(arguments.repo, "user"), arguments.license, arguments.quote)
+        files = offered(run, account.repository(arguments.repo, "user"), arguments.license, arguments.quote)
         return show(files)
     wish = dict(private=arguments.private, license=arguments.license, quote=arguments.quote)
-    print(hub.push(run, arguments.repo, hub.saved_token(), **wish, tell=tell))
+    print(push(run, arguments.repo, account.saved_token(), **wish, tell=tell))
     return 0
 
 
@@ -38,31 +39,31 @@ def pull_command(arguments: argparse.Namespace) -> int:
 
     Only safetensors and JSON files are downloaded, and their sizes are checked first.
     """
-    from ..publish import hub
+    from ..publish import account
     from ..publish.pull import pull
 
     if arguments.name is not None and Run(arguments.name).exists():
         raise NanoGPTError(f"There is already a run named {arguments.name}. Choose another name.")
     named = lambda wanted: arguments.name or free_name(wanted)
-    run = pull(arguments.repo, hub.saved_token(), named=named, tell=tell)
+    run = pull(arguments.repo, account.saved_token(), named=named, tell=tell)
     print(f"Downloaded {run.name}. Try it: {PROGRAM} sample {run.name}")
     return 0
 
 
 def deploy_command(arguments: argparse.Namespace) -> int:
     """Create a Space that runs this app with your model, or with --static a single page that generates text."""
-    from ..publish import deploy, hub
+    from ..publish import account, deploy
 
     run = Run(arguments.name)
     run.settings()  # raises if there is no such run, before anyone signs in
     if arguments.static and arguments.hardware:
         raise NanoGPTError("A static Space runs in the visitor's browser. Leave out --hardware, or --static.")
     if arguments.dry_run:
-        space = hub.repository(arguments.space, "user")
+        space = account.repository(arguments.space, "user")
         files = deploy.offered(run, space, arguments.static, arguments.license)
         return show(files, "In a Space that exists, another model and other files of the app are deleted.\n")
     wish = dict(static=arguments.static, hardware=arguments.hardware, private=arguments.private)
-    print(deploy.deploy(run, arguments.space, hub.saved_token(), **wish, license=arguments.license, tell=tell))
+    print(deploy.deploy(run, arguments.space, account.saved_token(), **wish, license=arguments.license, tell=tell))
     return 0
 
 

@@ -36,18 +36,18 @@ def is_out_of_reach(name: str) -> bool:
 def terms(arguments: argparse.Namespace, text: corpus.Corpus, budget: float) -> Terms:
     """Return what a job for a new run costs and uploads, once that is confirmed."""
     from ..jobs import start
-    from ..publish import hub
+    from ..publish import account
 
-    api, owner = hub.signed_in(hub.saved_token())
+    api, owner = account.signed_in(account.saved_token())
     return confirmed(start.terms(api, owner, arguments.on, text, budget, limit(arguments)), arguments.yes)
 
 
 def terms_to_resume(arguments: argparse.Namespace, run: Run, changes: dict[str, Any]) -> Terms:
     """Return what a job that resumes a run costs and uploads, once that is confirmed."""
     from ..jobs import start
-    from ..publish import hub
+    from ..publish import account
 
-    api, owner = hub.signed_in(hub.saved_token())
+    api, owner = account.signed_in(account.saved_token())
     return confirmed(start.terms_to_resume(api, owner, arguments.on, run, changes, limit(arguments)), arguments.yes)
 
 
@@ -76,9 +76,9 @@ def confirmed(terms: Terms, at_once: bool) -> Terms:
 def hardware_command(arguments: argparse.Namespace) -> int:
     """List the hardware of Hugging Face Jobs that a run can train on, with its price per hour, cheapest first."""
     from ..jobs import offer
-    from ..publish import hub
+    from ..publish import account
 
-    api, _ = hub.signed_in(hub.saved_token())
+    api, _ = account.signed_in(account.saved_token())
     for one in offer.hardware(api):
         print(f"{one.name:<18}{one.hourly:>18}  {one.about}")
     return 0

@@ -16,10 +16,12 @@ from ..config import NanoGPTError
 from ..runs import Run
 from ..tokenizer import unit
 from . import page_export
+from .account import repository, signed_in
 from .card import checked_license, code, in_words
-from .hub import Pushed, Tell, json_line, model_files, publish, repository, signed_in
+from .push import json_line, model_files
 from .readme import signed
 from .run_files import RunFiles
+from .upload import Pushed, Tell, publish
 
 FILES = (
     "app.py",

@@ -19,7 +19,7 @@ from ..presets import check_known
 from ..runs import Run
 from ..sample import keep_ready, stream
 from ..tokenizer import Tokenizer, load_tokenizer
-from .hub import repository
+from .account import repository
 from .hub_client import client
 from .hub_errors import spoken
 from .pull import NEEDED

@@ -17,9 +17,11 @@ from ..config import NanoGPTError
 from ..formats import config_files, load_model, read_config, weights_bytes
 from ..runs import Run, archive, checks, free_name
 from ..tokenizer import load_tokenizer
-from .hub import Tell, json_line, public_part, repository
+from .account import repository
 from .hub_client import client
 from .hub_errors import spoken
+from .push import json_line, public_part
+from .upload import Tell
 
 NEEDED = ("config.json", "tokenizer.json", "model.safetensors")  # a repository without these can't be pulled
 WANTED = (*NEEDED, "run.json", "metrics.jsonl")  # everything a pull may download

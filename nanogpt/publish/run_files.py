@@ -18,6 +18,9 @@ from ..tokenizer import Tokenizer, load_tokenizer
 if TYPE_CHECKING:
     from ..model import GPT
 
+MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+PUBLIC = ("README.md", *MODEL, "run.json", "metrics.jsonl", "loss.png")  # everything a push may upload
+
 
 class RunFiles:
     """The files of a run and what they contain, each read on first use and then kept."""

@@ -55,9 +55,9 @@ def hardware_choices(page: gr.Blocks) -> list[tuple[str, str]]:
     Here and below, `page` is to tell whether the login saved on this machine may be used.
     """
     from ..jobs import offer
-    from ..publish import hub
+    from ..publish import account
 
-    api, _ = hub.signed_in(sign_in.own(page))
+    api, _ = account.signed_in(sign_in.own(page))
     offered = sorted(offer.hardware(api), key=lambda one: not one.gpu)  # the cheapest GPU first
     return [(f"{one.hourly} · {one.about}", one.name) for one in offered]
 
@@ -65,7 +65,7 @@ def hardware_choices(page: gr.Blocks) -> list[tuple[str, str]]:
 def terms(page: gr.Blocks, corpus_id: str | None, hardware: str | None, limit: str, *fields) -> Terms:
     """Return what a job with the settings in the form would use and cost."""
     from ..jobs import start
-    from ..publish import hub
+    from ..publish import account
 
     if visitor().id is not None:
         raise NanoGPTError("On a public server, runs train on the server itself.")
@@ -73,7 +73,7 @@ def terms(page: gr.Blocks, corpus_id: str | None, hardware: str | None, limit: s
         raise NanoGPTError("No hardware is chosen. Choose one from the list.")
     text = visitor().text(corpus_id or "")
     _, train = preset(fields[0]).configs(**form.changes(*fields))
-    api, owner = hub.signed_in(sign_in.own(page))
+    api, owner = account.signed_in(sign_in.own(page))
     return start.terms(api, owner, hardware, text, train.budget, duration(limit) if limit.strip() else None)
 
 

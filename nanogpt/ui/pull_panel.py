@@ -9,8 +9,8 @@ import gradio as gr
 from gradio.context import Context
 
 from ..errors import PROBLEMS, explain
-from ..publish import hub
 from ..publish import pull as from_hub
+from ..publish.upload import Tell
 from ..runs import Run
 from . import sign_in
 from .drawn import drawn, line
@@ -23,7 +23,7 @@ def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | N
     who, pulled = visitor(), list[Run]()
     who.has_room()
 
-    def work(tell: hub.Tell) -> str:
+    def work(tell: Tell) -> str:
         pulled.append(who.imported(from_hub.pull(repo, token, who.id, who.free_name, tell)))
         return f"{pulled[0].name} was loaded from {repo.strip()}."
 

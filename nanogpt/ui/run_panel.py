@@ -11,7 +11,7 @@ import gradio as gr
 from .. import disk
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
-from ..publish import hub
+from ..publish import push
 from ..runs import Run, Status, archive, job_of, logs, settings
 from . import changing, gif_panel
 from .drawn import said, told
@@ -98,7 +98,7 @@ def save(name: str | None, what: str, to_continue: bool = False) -> str:
     folder = scratch.new_folder(run.size())
     if what == "archive":
         path = folder / f"{run.name}.zip"
-        public = None if mine else hub.public_facts(run.settings(), run.history())
+        public = None if mine else push.public_facts(run.settings(), run.history())
         archive.pack(run, path, to_continue and mine, public)
         return str(path)
     ending, _, content = SAVED[what]

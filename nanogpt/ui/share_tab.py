@@ -15,7 +15,9 @@ from .. import errors, explain
 from ..config import NanoGPTError
 from ..corpus import Corpus
 from ..disk import size
-from ..publish import card, code_export, deploy, hub, page_export
+from ..publish import card, code_export, deploy, page_export
+from ..publish import push as to_hub
+from ..publish.account import repository
 from ..publish.hub_errors import TOKENS
 from ..runs import Run
 from . import refresh, sign_in
@@ -90,7 +92,7 @@ def copied_words(name: str | None) -> dict[str, Any]:
 def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[list[str]], str]:
     """Return what a push would upload: name and size of each file, and the card."""
     run = shareable(name, quote)
-    files = hub.offered(run, hub.repository(repo or run.name, "you"), license or None, quote)
+    files = to_hub.offered(run, repository(repo or run.name, "you"), license or None, quote)
     rows = [[file, f"{len(content):,}"] for file, content in files.items()]
     return [*rows, ["Total", f"{sum(map(len, files.values())):,}"]], files["README.md"].decode()
 
@@ -156,11 +158,11 @@ def text_of(run: Run) -> Corpus:
 
 
 def push(name, repo, private, license, quote, token: str | None) -> Iterator[dict[str, Any]]:
-    """Run `hub.push` and yield status lines."""
+    """Run `push.push` and yield status lines."""
     run = shareable(name, quote)
     sign_in.check(token)
     wish = dict(private=private, license=license or None, quote=quote)
-    yield from following(lambda tell: hub.push(run, repo or run.name, token, **wish, tell=tell))
+    yield from following(lambda tell: to_hub.push(run, repo or run.name, token, **wish, tell=tell))
 
 
 def create_space(name, space, kind, hardware, private, license, token: str | None) -> Iterator[dict[str, Any]]:

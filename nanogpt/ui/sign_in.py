@@ -8,7 +8,7 @@ import gradio as gr
 
 from .. import limits
 from ..config import NanoGPTError
-from ..publish import hub
+from ..publish import account
 from ..publish.hub_errors import TOKENS
 from .address import ALONE
 from .web.guard import named_hosts
@@ -34,7 +34,7 @@ def saved(page: gr.Blocks) -> str | None:
     if not at_home(page):
         return None
     try:
-        return hub.saved_token()
+        return account.saved_token()
     except NanoGPTError:  # the saved login can't be read or renewed
         return None
 
@@ -46,7 +46,7 @@ def own(page: gr.Blocks) -> str | None:
     """
     if not at_home(page):
         raise NanoGPTError(ELSEWHERE)
-    return hub.saved_token()
+    return account.saved_token()
 
 
 def token(page: gr.Blocks, typed: str | None, visitor: gr.OAuthToken | None) -> str | None:

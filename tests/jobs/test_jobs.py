@@ -34,7 +34,7 @@ from nanogpt.jobs import follow, offer, output, parcel, progress, remote, start,
 from nanogpt.jobs.back import Damaged, bring_back, last_event
 from nanogpt.jobs.refusals import Unreachable
 from nanogpt.launch import local, prepare
-from nanogpt.publish import hub as ours
+from nanogpt.publish import account as ours
 from nanogpt.runs import Run, queue, snapshots
 from nanogpt.runs.job import Job, job_of, open_job
 

@@ -35,8 +35,9 @@ from nanogpt.formats import load_model, read_config
 from nanogpt.jobs import parcel
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
-from nanogpt.publish import card, curve, deploy, hub_client, hub_errors, page_export, pull
-from nanogpt.publish import hub as ours
+from nanogpt.publish import account, card, curve, deploy, hub_client, hub_errors, page_export, pull
+from nanogpt.publish import push as ours
+from nanogpt.publish.upload import Pushed
 from nanogpt.runs import Run, archive, kept_step
 from nanogpt.tokenizer import CharTokenizer
 
@@ -86,7 +87,7 @@ def refused(said: str, *command: str) -> None:
     assert "hf_" not in str(error.value)
 
 
-def push(name: str = "classic", repo: str = "maya/play", token: str | None = MAYA, **wish) -> ours.Pushed:
+def push(name: str = "classic", repo: str = "maya/play", token: str | None = MAYA, **wish) -> Pushed:
     return ours.push(Run(name), repo, token, **wish)
 
 
@@ -405,7 +406,7 @@ def test_a_run_without_weights_and_an_unknown_licence(hub, run, tiny_text):
     ],
 )
 def test_a_repository_is_given_in_several_ways(typed, repo):
-    assert ours.repository(typed, "maya") == repo
+    assert account.repository(typed, "maya") == repo
 
 
 # --- tokens --------------------------------------------------------------------------------------------------------
@@ -1040,5 +1041,5 @@ def test_a_space_on_a_cpu_wants_a_paid_account(hub, run, capsys):
 @pytest.mark.parametrize("typed", ["hf_abcdefghijklmnopqrstuvwxyz012345", "me/hf_abcdefghijklmnopqrstuvwxyz012345"])
 def test_a_token_in_the_wrong_box_is_neither_sent_nor_repeated(typed):
     with pytest.raises(NanoGPTError, match="looks like a token") as refused:
-        ours.repository(typed, "me")
+        account.repository(typed, "me")
     assert "hf_" not in str(refused.value)

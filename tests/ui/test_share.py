@@ -19,7 +19,7 @@ from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.launch import prepare
 from nanogpt.launch.visitors import Visitor
-from nanogpt.publish import code_export, hub, page_export
+from nanogpt.publish import account, code_export, page_export
 from nanogpt.runs import Run
 from nanogpt.ui import following, share_tab, sign_in
 from nanogpt.ui.page import build_app
@@ -63,7 +63,7 @@ def test_without_a_token_the_page_speaks_of_the_page_and_the_command_line_of_com
         assert last["text"].startswith("You are not signed in to the Hub. Open Use a token and paste one")
         assert "hf auth" not in last["text"]
     with pytest.raises(NanoGPTError, match="Run `hf auth login`") as refused:
-        hub.signed_in(None)
+        account.signed_in(None)
     assert "page" not in str(refused.value)
 
 
