@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import disk
+from ..config import TrainConfig, knobs
 from ..formats import read_config
 from ..holdout import epochs
 from ..layout import LAYOUTS, Layout
@@ -25,6 +26,8 @@ from .opened import hash_of
 
 WORSE = 0.02  # nats above the best by which the validation loss has to rise to call it overfitting
 FLAT = 0.03  # nats in the last third of a run: less is no progress
+EVENLY = 0.05  # share of the whole fall: if more of it is in the last third, the loss falls evenly
+NOTHING = 0.02  # nats: below, nothing is left to learn
 FALLING = 0.05  # nats in the last third of a run: more is progress that went on to the end
 LEAST = 5  # evaluations before anything can be said
 GAP = 0.15  # nats between training and validation loss from which on a model memorizes
@@ -98,9 +101,11 @@ class Curve:
         return float(before.mean() - after.mean()) if len(before) == 3 else math.nan
 
     def rates(self, factor: float) -> str:
-        """Return the advice to change the learning rate, or both of Muon, by a factor."""
-        more = f" and matrix_lr to {self.matrix_lr * factor:.2g}" if self.matrix_lr else ""
-        return f"Set learning_rate to {self.learning_rate * factor:.2g}{more}."
+        """Return the advice to change the learning rate, or both of Muon, by a factor, to what can be set."""
+        limits = {knob.name: (knob.low or 0.0, knob.high or math.inf) for knob in knobs(TrainConfig)}
+        to = lambda name, rate: f"{name} to {min(max(rate * factor, limits[name][0]), limits[name][1]):.2g}"
+        more = f" and {to('matrix_lr', self.matrix_lr)}" if self.matrix_lr else ""
+        return f"Set {to('learning_rate', self.learning_rate)}{more}."
 
     def longer(self) -> str:
         """Return the advice to train for longer."""
@@ -120,23 +125,34 @@ def diverged(curve: Curve) -> Finding | None:
 
 def stuck(curve: Curve) -> Finding | None:
     """The loss fell at first and then stayed near that of a guess."""
-    if not (curve.val[-3:].mean() > curve.guess and curve.fall() <= FALLING):
+    high = curve.val[-3:].mean() > curve.guess
+    if not (high and curve.fall() <= FALLING) or falls_evenly(curve) or nothing_left(curve):
         return None
     says = f"The loss is stuck at {curve.val[-1]:.2f}, hardly better than guessing"
     if curve.counted is None:  # digits of pi would look the same
         return Finding(
             "stuck", f"{says}: the learning rate is too high, or the text has no patterns.", curve.rates(0.1)
         )
-    if curve.val[-1] < curve.counted + FLAT:
+    if patternless(curve):
         says += f", and even counting doesn't get below {curve.counted:.2f}: this text has hardly any patterns."
         return Finding("nothing to learn", says, "Choose a text in which the next character can be guessed.")
     return Finding("rate too high", f"{says}: the learning rate is too high.", curve.rates(0.1))
 
 
+def patternless(curve: Curve) -> bool:
+    """Return True if even counting is known not to reach a lower loss."""
+    return curve.counted is not None and curve.val[-1] < curve.counted + FLAT
+
+
+def falls_evenly(curve: Curve) -> bool:
+    """Return True if the loss falls, however slowly, as it has from the start, and can fall further."""
+    least = min(FLAT, EVENLY * (curve.val[0] - curve.val[-1]))
+    return bool(np.all(np.diff(curve.val[-6:]) < 0) and curve.fall() > least) and not patternless(curve)
+
+
 def rate_too_low(curve: Curve) -> Finding | None:
     """After hundreds of steps the loss is still near that of a guess, and falls evenly."""
-    high, evenly = curve.val[-1] > curve.guess, np.all(np.diff(curve.val[-6:]) < 0)
-    if not (high and evenly and curve.steps[-1] >= 200 and curve.fall() > FLAT):
+    if not (curve.val[-1] > curve.guess and curve.steps[-1] >= 200 and falls_evenly(curve)):
         return None
     says = f"After {curve.steps[-1]:,} steps the loss is still {curve.val[-1]:.2f}: the learning rate is too low."
     return Finding("rate too low", says, curve.rates(10))
@@ -163,6 +179,14 @@ def too_little_text(curve: Curve) -> Finding | None:
     return Finding("too little text", says, "Choose a smaller model: halve n_embd.")
 
 
+def nothing_left(curve: Curve) -> Finding | None:
+    """The model predicts nearly every character, as of a text that repeats itself."""
+    if not curve.val[-3:].mean() < NOTHING:
+        return None
+    says = f"Nothing is left to learn: the validation loss is {curve.val[-1]:.2f}. This text repeats itself."
+    return Finding("nothing left", says, "Choose a text that repeats itself less.")
+
+
 def plateau(curve: Curve) -> Finding | None:
     """Training and validation loss are close, and neither falls any more.
 
@@ -187,7 +211,7 @@ def plateau(curve: Curve) -> Finding | None:
 
 def is_flat(curve: Curve) -> bool:
     """Return True if a run has ended with both losses close and flat, well below that of a guess."""
-    close = curve.val[-1] - curve.train[-1] < GAP and curve.val[-1] <= curve.guess
+    close = curve.val[-1] - curve.train[-1] < GAP and curve.val[-1] <= curve.guess and not nothing_left(curve)
     return bool(curve.ended and close and abs(curve.fall()) < FLAT and curve.epochs > 2)
 
 
@@ -212,14 +236,15 @@ def behind_counting(curve: Curve, says: str) -> Finding | None:
 
 def too_short(curve: Curve) -> Finding | None:
     """The run ended while the loss was falling, and had not read its text often."""
-    if not (curve.ended and curve.fall() > FALLING and curve.epochs < 10) or rate_too_low(curve):
+    falling = curve.ended and curve.fall() > FALLING and curve.epochs < 10
+    if not falling or rate_too_low(curve) or nothing_left(curve):
         return None
     says = f"Still improving when it ended: the validation loss fell by {curve.fall():.2f} in the last third."
     return Finding("too short", says, curve.longer())
 
 
 RULES: Sequence[Callable[[Curve], Finding | None]] = (
-    diverged, stuck, rate_too_low, overfitting, too_little_text, plateau, too_short,
+    diverged, stuck, rate_too_low, overfitting, too_little_text, nothing_left, plateau, too_short,
 )  # fmt: skip
 
 

@@ -41,6 +41,8 @@ def rules(curve: doctor.Curve) -> list[str]:
     [
         ("too-high", ["stuck"]),  # learning rate 0.3
         ("too-low", ["rate too low"]),  # 2e-5
+        ("far-too-low", ["rate too low"]),  # 1e-5: the loss falls by 0.04 in the last third
+        ("as-low-as-can-be", ["rate too low"]),  # 1e-6: by 0.007
         ("overfit", ["overfitting", "too little text"]),  # 20,000 characters, 70 epochs
         ("plateau", ["plateau"]),  # one layer of width 8
         ("short", ["too short"]),  # 300 steps
@@ -56,6 +58,8 @@ def test_every_curve_gets_the_findings_it_was_recorded_for(name, found):
     [
         ("too-high", {"stuck"}),
         ("too-low", {"rate too low"}),
+        ("far-too-low", {"rate too low"}),
+        ("as-low-as-can-be", {"rate too low"}),
         ("overfit", {"overfitting", "too little text"}),
         ("plateau", set()),
         ("short", set()),
@@ -83,6 +87,22 @@ def test_each_sentence_has_one_thing_to_do_that_fits_the_run():
     assert doctor.stuck(muon).do == "Set learning_rate to 0.012 and matrix_lr to 0.03."
 
 
+def test_advice_on_the_learning_rate_can_be_followed():
+    low, high = recorded("as-low-as-can-be"), replace(recorded("too-high"), learning_rate=2e-6, matrix_lr=4e-6)
+    assert doctor.rate_too_low(low).do == "Set learning_rate to 1e-05."
+    assert doctor.rate_too_low(replace(low, learning_rate=0.5)).do == "Set learning_rate to 1."
+    assert doctor.stuck(high).do == "Set learning_rate to 1e-06 and matrix_lr to 1e-06."
+
+
+def test_a_text_that_repeats_itself_leaves_nothing_to_learn():
+    curve = recorded("plateau")
+    known = replace(curve, val=curve.val - curve.val[-1] + 0.004, train=curve.train - curve.train[-1])
+    for counted, unigram in ((None, None), (0.0, 0.0)):  # 0 if all of its characters are the same
+        [found] = doctor.findings(replace(known, counted=counted, unigram=unigram))
+        assert found.rule == "nothing left"
+        assert found.says == "Nothing is left to learn: the validation loss is 0.00. This text repeats itself."
+
+
 def test_a_text_without_patterns_is_not_blamed_on_the_learning_rate():
     curve = recorded("too-high")  # stuck at 3.51
     assert "learning rate is too high, or the text has no patterns" in doctor.stuck(curve).says
@@ -93,6 +113,9 @@ def test_a_text_without_patterns_is_not_blamed_on_the_learning_rate():
     assert found.rule == "nothing to learn"
     assert "doesn't get below 3.50" in found.says
     assert "learning_rate" not in found.do
+    low = recorded("too-low")  # ends at 3.41, falling
+    assert doctor.rate_too_low(replace(low, counted=1.9)).rule == "rate too low"
+    assert doctor.rate_too_low(replace(low, counted=3.4)) is None
 
 
 @pytest.mark.parametrize(("name", "found"), [("too-high", "stuck"), ("too-low", "rate too low")])
