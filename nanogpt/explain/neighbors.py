@@ -8,7 +8,7 @@ it says, so each earlier one is turned to fit the last (Procrustes: Schönemann,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..tokenizer import Tokenizer
 from .opened import Opened
 
 NEAREST = 5
+SAMPLED = 300  # rows that tell how alike all are
 MARGIN = 0.1  # by which a cosine has to be above what is usual by chance
 LEAST = 7  # rows: seen from their mean, a few must point apart, so that their likeness says little
 
@@ -35,29 +36,39 @@ def directions(rows: np.ndarray) -> np.ndarray:
     return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
 
 
-def cosines(rows: np.ndarray) -> np.ndarray:
-    """Return the cosine of the angle between each two rows, seen from their mean: (V, C) -> (V, V)."""
+def cosines(rows: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Return the cosines of the angles between the rows `of`, (N,), and all of them, seen from their mean.
+
+    (V, C) -> (N, V). Of a row with itself, it is -2, so that no row is its own neighbor.
+    """
     unit = directions(rows)
-    return unit @ unit.T
+    alike = unit[of] @ unit.T
+    alike[np.arange(len(of)), of] = -2.0
+    return alike
 
 
-def nearest(rows: np.ndarray, tokenizer: Tokenizer, most: int = NEAREST) -> list[dict[str, Any]]:
-    """Return {"token", "near": [{"token", "cosine"}, ...]} for each token, the nearest first."""
-    alike = cosines(rows)
-    np.fill_diagonal(alike, -2.0)
-    order = np.argsort(-alike, axis=1, kind="stable")[:, : min(most, len(rows) - 1)]
+def nearest(
+    rows: np.ndarray, tokenizer: Tokenizer, of: Sequence[int] | None = None, most: int = NEAREST
+) -> list[dict[str, Any]]:
+    """Return {"token", "near": [{"token", "cosine"}, ...]} for the tokens `of`, by default all, the nearest first."""
+    of = range(len(rows)) if of is None else of
+    alike, most = cosines(rows, np.asarray(of)), min(most, len(rows) - 1)
+    found = np.sort(np.argpartition(-alike, max(0, most - 1), axis=1)[:, :most], axis=1)  # (N, most)
+    order = np.argsort(-np.take_along_axis(alike, found, axis=1), axis=1, kind="stable")
     name = lambda i: tokenizer.itos[int(i)]
     return [
-        dict(token=name(i), near=[dict(token=name(j), cosine=round(float(alike[i, j]), 3)) for j in order[i]])
-        for i in range(len(rows))
+        dict(token=name(i), near=[dict(token=name(j), cosine=round(float(cosine[j]), 3)) for j in near])
+        for i, cosine, near in zip(of, alike, np.take_along_axis(found, order, axis=1))
     ]
 
 
 def likeness(rows: np.ndarray) -> float:
-    """Return how alike the nearest neighbors are: the median, over rows (V, C), of the cosine with the nearest."""
-    alike = cosines(rows)
-    np.fill_diagonal(alike, -2.0)
-    return float(np.median(alike.max(axis=1)))
+    """Return how alike the nearest neighbors are: the median, over rows (V, C), of the cosine with the nearest.
+
+    Of many rows, SAMPLED of them are compared with all.
+    """
+    of = np.random.default_rng(0).permutation(len(rows))[:SAMPLED]
+    return float(np.median(cosines(rows, of).max(axis=1)))
 
 
 @lru_cache(maxsize=8)
@@ -66,12 +77,12 @@ def by_chance(vocab_size: int, width: int) -> float:
 
     The fewer the rows, the more it depends on luck, and the more often they are drawn.
     """
-    rng, size = np.random.default_rng(0), (min(vocab_size, 1000), width)
-    return max(likeness(rng.normal(size=size)) for _ in range(1 + 1000 // size[0]))
+    rng, size = np.random.default_rng(0), (vocab_size, width)
+    return max(likeness(rng.normal(size=size)) for _ in range(1 + 1000 // vocab_size))
 
 
 def learned(rows: np.ndarray) -> bool | None:
-    """Return True if rows are clearly more alike than by chance: a model that trained long enough has moved them.
+    """Return True if rows are clearly more alike than as many random ones.
 
     Return None if there are too few rows to tell.
     """
@@ -106,17 +117,19 @@ def unmoved(near: list[dict[str, Any]], rows: np.ndarray) -> list[bool]:
 # ---- of a run --------------------------------------------------------------------------------------------------------
 
 
-def maps(opened: Opened) -> dict[str, Any]:
-    """Return {"tokens", "near", "unmoved", "maps": [{"step", "points", "share"}, ...], "learned"}: the neighbors of
-    each token, whether they mean nothing, and a map per snapshot.
+def maps(opened: Opened, of: Sequence[int]) -> dict[str, Any]:
+    """Return {"tokens", "near", "unmoved", "maps": [{"step", "points", "share"}, ...], "learned"} of the tokens `of`:
+    the neighbors of each, whether they mean nothing, and a map per snapshot.
 
-    The last map is that of the model itself; earlier ones are turned to fit it. A run without snapshots has one.
+    Neighbors may be any tokens, and a map is fitted to all. The last map is that of the model itself; earlier ones are
+    turned to fit it. A run without snapshots has one.
     """
     rows = rows_of(opened.model)
     last, share = flat(directions(rows))
-    found = [dict(step=step, **_placed(*flat(directions(earlier)), last)) for step, earlier in _snapshots(opened)]
-    own = dict(step=kept_step(opened.run.history()), **_placed(last, share, last))
-    near = nearest(rows, opened.tokenizer)
+    placed = lambda points, share: _placed(points, share, last, of)
+    found = [dict(step=step, **placed(*flat(directions(earlier)))) for step, earlier in _snapshots(opened)]
+    own = dict(step=kept_step(opened.run.history()), **placed(last, share))
+    near = nearest(rows, opened.tokenizer, of)
     return dict(
         tokens=[one["token"] for one in near],
         near=[one["near"] for one in near],
@@ -140,7 +153,7 @@ def _snapshots(opened: Opened) -> Iterator[tuple[int, np.ndarray]]:
         yield step, rows_of(snapshots.load(opened.run.folder, step))
 
 
-def _placed(points: np.ndarray, share: float, like: np.ndarray) -> dict[str, Any]:
+def _placed(points: np.ndarray, share: float, like: np.ndarray, of: Sequence[int]) -> dict[str, Any]:
     most = np.abs(like).max() or 1.0
-    placed = turned(points, like) / most
+    placed = turned(points, like)[np.asarray(of)] / most
     return dict(points=np.round(placed, 3).tolist(), share=round(share, 3))

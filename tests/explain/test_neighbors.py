@@ -28,6 +28,18 @@ def test_neighbors_by_hand():
     assert len(neighbors.nearest(np.eye(9), make_tokenizer("abcdefghi"))[0]["near"]) == neighbors.NEAREST
 
 
+def test_only_rows_that_are_shown_are_compared_with_all():
+    rows = np.random.default_rng(2).normal(size=(50, 4))
+    tokenizer = make_tokenizer("".join(map(chr, range(65, 65 + 50))))
+    every = neighbors.nearest(rows, tokenizer)
+    assert neighbors.nearest(rows, tokenizer, [3, 41]) == [every[3], every[41]]
+    unit = neighbors.directions(rows)
+    alike = unit @ unit[3]
+    order = [i for i in np.argsort(-alike, kind="stable") if i != 3][: neighbors.NEAREST]
+    assert [one["token"] for one in every[3]["near"]] == [tokenizer.itos[i] for i in order]
+    assert neighbors.cosines(rows, np.array([3, 41])).shape == (2, 50)
+
+
 def test_random_rows_are_not_taken_for_learned_ones():
     rng = np.random.default_rng(1)
     random = rng.normal(size=(65, 96))
@@ -35,6 +47,10 @@ def test_random_rows_are_not_taken_for_learned_ones():
     assert not neighbors.learned(random)
     pairs = np.repeat(rng.normal(size=(33, 96)), 2, axis=0)[:65] + 0.5 * random
     assert neighbors.learned(pairs)
+    many = rng.normal(size=(2000, 8))  # among so many, the nearest one is near by chance
+    assert neighbors.by_chance(2000, 8) == pytest.approx(neighbors.likeness(many), abs=0.02)
+    near = neighbors.nearest(many, make_tokenizer("".join(map(chr, range(0x4E00, 0x4E00 + 2000)))), range(100))
+    assert all(neighbors.unmoved(near, many))
     for few in (4, 7, 10, 16):  # of which some are alike by luck
         assert not any(neighbors.learned(rng.normal(size=(few, 16))) for _ in range(50)), few
 

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from ...explain.opened import Opened
 
 MOST = 300  # characters on the map
-RANDOM = (
-    "But in this model neighbors are no more alike than random rows would be: it has hardly moved its embeddings from "
-    "where they started, so don't read anything into them. Train it for longer."
-)
+RANDOM = "But in this model neighbors are no more alike than random rows would be, so don't read anything into them."
 FEW = "But with so few characters, neighbors say nothing about what the model has learned."
 MEANING = {True: "", False: f" {RANDOM}", None: f" {FEW}"}
 
@@ -28,20 +25,19 @@ MEANING = {True: "", False: f" {RANDOM}", None: f" {FEW}"}
 
 def shown(one: Opened) -> dict[str, Any]:
     """Return the data for neighbors.js: the characters, their neighbors, and the maps. `at` is the selected one."""
-    found, counts = explain.neighbors.maps(one), explain.neighbors.counts(one)
-    every = found["tokens"]
-    often = range(len(every)) if counts is None else np.argsort(-counts, kind="stable").tolist()  # most frequent first
+    number, counts = one.tokenizer.vocab_size, explain.neighbors.counts(one)
+    often = range(number) if counts is None else np.argsort(-counts, kind="stable").tolist()  # most frequent first
     kept = sorted(often[:MOST])
-    choose = lambda values: [values[i] for i in kept]
-    first = ["e"] * (counts is None) + [every[i] for i in often[:MOST] if every[i].isalpha()]
-    letter = next((every.index(one) for one in first if one in every[:MOST] or counts is not None), kept[0])
+    found = explain.neighbors.maps(one, kept)
+    tokens = found["tokens"]
+    letters = ["e"] * (counts is None) + [token for i in often[:MOST] if (token := one.tokenizer.itos[i]).isalpha()]
     return dict(
-        tokens=choose(every),
-        near=choose(found["near"]),
-        unmoved=choose(found["unmoved"]) if found["learned"] else [],
-        maps=[step | dict(points=choose(step["points"])) for step in found["maps"]],
-        at=kept.index(letter),
-        words=part(len(every), counts is not None) + words(found),
+        tokens=tokens,
+        near=found["near"],
+        unmoved=found["unmoved"] if found["learned"] else [],
+        maps=found["maps"],
+        at=next((tokens.index(letter) for letter in letters if letter in tokens), 0),
+        words=part(number, counts is not None) + words(found),
     )
 
 
