@@ -114,8 +114,9 @@ def loss_when_writing(model: Any, xb: Any, yb: Any) -> float:
 def adamw(text: str, steps: int = STEPS) -> Iterator[dict[str, Any]]:
     """Train the same model with AdamW and with plain SGD, and record what happens to two of its weights.
 
-    Yield {"adamw": losses of the batches, "sgd": losses, "rate"} as they come. The last one has "weights", too: one in
-    the embedding of a frequent character and one in that of a rare one, see `compared`.
+    Yield {"adamw": losses of the batches, "sgd": losses, "rate"} as they come: before the first step, after it, and so
+    on. The last one has "weights", too: one in the embedding of a frequent character and one in that of a rare one, see
+    `compared`.
     """
     import torch
 
@@ -148,7 +149,10 @@ Trace = list[dict[str, float]]  # of a weight: what happened at each step
 def trained(
     model: Any, sizes: Any, data: Any, name: str, rate: float, steps: int, characters: list[int]
 ) -> Iterator[tuple[list[float], list[Trace]]]:
-    """Train a model. Yield now and then the losses so far, and the traces of the first weight of some embeddings."""
+    """Train a model. Yield now and then the losses so far, and the traces of the first weight of some embeddings.
+
+    There is one more loss than there are steps: the first one is of the untrained model.
+    """
     import torch
 
     from .. import lecture
@@ -159,9 +163,14 @@ def trained(
     weight = model.token_embedding_table.weight  # (vocab_size, C)
     first = lambda tensor: tensor.detach()[characters, 0].tolist()
     traces: list[Trace] = [[] for _ in characters]
-    for step in range(steps):
+    for step in range(steps + 1):
         xb, yb = lecture.get_batch(data, sizes.block_size, sizes.batch_size, generator)
         _, loss = model(xb, yb)
+        losses.append(round(loss.item(), 4))
+        if step and step % 20 == 0 or step == steps:
+            yield losses, traces
+        if step == steps:
+            return
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         before = first(weight)
@@ -174,9 +183,6 @@ def trained(
         for i, trace in enumerate(traces):
             row = {key: of[i] for key, of in values.items()}
             trace.append(row | dict(update=row["value"] - before[i]))
-        losses.append(round(loss.item(), 4))
-        if step % 20 == 19 or step == steps - 1:
-            yield losses, traces
 
 
 def compared(character: str, share: float, with_adamw: Trace, with_sgd: Trace) -> dict[str, Any]:

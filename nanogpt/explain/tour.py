@@ -29,17 +29,19 @@ TEMPERATURES = (0.0, 0.5, 1.0, 2.0)
 def lesson(opened: Opened, seed: int = 0) -> dict[str, Any]:
     """Return the data of the tour: the steps, and what they show of the model.
 
-    There are ten, or nine for a model that knows so few characters that neighbors say nothing (`neighbors.LEAST`).
+    There are ten. One is left out for a model that knows so few characters that neighbors say nothing
+    (`neighbors.LEAST`), and one for a model that writes the same without attention.
     """
     passage = read(opened, text_of(opened, seed))
     rows = neighbors.rows_of(opened.model)
-    near, learned = neighbors.nearest(rows, opened.tokenizer), neighbors.learned(rows)
-    known = dict.fromkeys(passage.tokens)
-    near = near if len(near) <= ALPHABET else [one for one in near if one["token"] in known][:ALPHABET]
+    known = sorted(opened.tokenizer.stoi[token] for token in {*passage.tokens})
+    shown = known[:ALPHABET] if len(rows) > ALPHABET else range(len(rows))
+    near, learned = neighbors.nearest(rows, opened.tokenizer, shown), neighbors.learned(rows)
     about = [
         steps.text_to_numbers(opened, passage), steps.next_character(passage), steps.surprise(opened, passage),
         *([] if learned is None else [steps.alike(near, passage, learned)]), steps.looking_back(passage),
-        steps.looking_ahead(opened), steps.two_parts(), steps.training(opened), steps.adamw(opened), steps.dice(),
+        steps.looking_ahead(opened), *([] if writes_the_same(opened, "attention") else [steps.two_parts()]),
+        steps.training(opened), steps.adamw(opened), steps.dice(),
     ]  # fmt: skip
     shares = (255 * passage.wei.sqrt()).round().int().flatten().tolist()
     return dict(
@@ -86,7 +88,8 @@ def read(opened: Opened, text: str) -> Passage:
 def shortened(opened: Opened, passage: Passage) -> str:
     """Return a note that a passage was cut to what the model can read, if it was."""
     N, most = len(passage.tokens), opened.model.config.block_size - 1
-    return f"Only the first {N} characters are shown: the model's context." if N == most < LENGTH else ""
+    cut = f"Only the first {N} characters are shown: the model's context, after a line break."
+    return cut if N == most < LENGTH else ""
 
 
 def head_of(opened: Opened) -> tuple[ablation.Part, str]:
@@ -106,16 +109,31 @@ def encoded(opened: Opened, text: str) -> list[tuple[str, int]]:
     return [(tokenizer.itos[i], i) for i in tokenizer.encode(tokenizer.fit(text).text)]
 
 
+def both_texts(opened: Opened, kind: str) -> Iterator[tuple[str, str]]:
+    """Yield what the model writes so far with all its parts, and without those of a kind."""
+    return ablation.with_and_without(opened, parts_of(opened, kind), "", SampleConfig(length=WRITTEN))
+
+
+def parts_of(opened: Opened, kind: str) -> list[ablation.Part]:
+    """Return all parts of a kind of a model."""
+    return [part for part in ablation.parts_of(opened.model) if part.kind == kind]
+
+
+def writes_the_same(opened: Opened, kind: str) -> bool:
+    """Return True if both texts are the same, as before a model has trained. Only then, it takes the time of both."""
+    return all(whole == less for whole, less in both_texts(opened, kind))
+
+
 def without(opened: Opened, kind: str) -> Iterator[dict[str, Any]]:
     """Yield {"kind", "texts", "losses", "on"}: with all parts, and without those of a kind. Losses come last."""
-    parts = [part for part in ablation.parts_of(opened.model) if part.kind == kind]
-    config, found = SampleConfig(length=WRITTEN), dict[str, Any](kind=kind, texts=["", ""], losses=None, on="")
-    for i, texts in enumerate(ablation.with_and_without(opened, parts, "", config)):
+    found = dict[str, Any](kind=kind, texts=["", ""], losses=None, on="")
+    for i, texts in enumerate(both_texts(opened, kind)):
         if i % 20 == 0:
             yield found | dict(texts=texts)
     xb, yb, on = ablation.passages(opened)
     with torch.inference_mode():
-        losses = [float(one(xb, yb)[1]) for one in (opened.model, ablation.without(opened.model, parts))]
+        less = ablation.without(opened.model, parts_of(opened, kind))
+        losses = [float(one(xb, yb)[1]) for one in (opened.model, less)]
     yield found | dict(texts=texts, losses=losses, on=on)
 
 

@@ -20,10 +20,7 @@ LEARNED = (
     "The model was never told which characters are alike. It learned this only because it helps to predict what comes "
     "next."
 )
-NOT_LEARNED = (
-    "In your model that means little: its rows are no more alike than random ones, because it has trained too "
-    "briefly to move them far from where they started."
-)
+NOT_LEARNED = "In your model that means little: its rows are no more alike than random ones would be."
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,11 @@ class Passage:
 def quoted(token: str) -> str:
     """Return a token in quotes, with whitespace visible."""
     return "“" + {"\n": "↵", " ": "␣", "\t": "⇥"}.get(token, token) + "”"
+
+
+def percent(share: float) -> str:
+    """Return a share from 0 to 1 in percent."""
+    return f"{share:.0%}" if share >= 0.005 else "less than 1%"
 
 
 def is_word(token: str) -> bool:
@@ -114,15 +116,16 @@ def next_character(passage: Passage) -> Step:
     own, before = passage.tokens[i], "".join(passage.tokens[max(0, i - 24) : i]).replace("\n", "↵")
     others = [one["token"] for one in passage.likeliest[i] if one["token"] != own][:3]
     choices, right = mixed(quoted(own), [quoted(one) for one in others])
-    best = passage.likeliest[i][0]
-    instead = f"; it expected {quoted(best['token'])} more, with {best['p']:.0%}" if best["token"] != own else ""
+    best, own_share = passage.likeliest[i][0], percent(2 ** -passage.bits[i])
+    more = best["token"] != own and percent(best["p"]) != own_share
+    instead = f"; it expected {quoted(best['token'])} more, with {percent(best['p'])}" if more else ""
     return Step(
         "next", "What comes next?",
         "The model does one thing only: it reads the characters so far and gives every character of its alphabet a "
         "probability of being next.",
         f"What follows “{before}” in the text?", choices, right,
         "Choose three places in the text to see what the model expected there.",
-        f"The text has {quoted(own)}, to which the model gave {2 ** -passage.bits[i]:.0%}{instead}. "
+        f"The text has {quoted(own)}, to which the model gave {own_share}{instead}. "
         "To write, it picks one of the likely characters, appends it to the text, and reads that. It has no plan and "
         "no grammar, only this.",
     )  # fmt: skip
@@ -262,13 +265,14 @@ def training(opened: Opened) -> Step:
         "training", "Training: a little better, many times",
         "Training is a few lines of PyTorch, again and again: compute the loss, find out for each weight in which "
         "direction the loss falls (`loss.backward()`), and move it a little that way (`optimizer.step()`).",
-        f"A tiny model will learn {trained_on(opened)}. Before the first step, it finds all {size} characters of its "
-        "alphabet about equally likely. What is its loss?",
+        f"A tiny model will learn {trained_on(opened)}. If it finds all {size} characters of its alphabet equally "
+        "likely before the first step, what is its loss?",
         ("0 nats", f"about {math.log(size):.1f} nats", f"about {size} nats"), 1,
         "Train it yourself: one step, then ten, then a hundred.",
-        f"The natural logarithm of {size}: {math.log(size):.2f}. So you can check a new model before you train it. A "
-        "single step changes each weight by a few thousandths at most; the loss jumps because each batch is another "
-        "piece of text, but it falls.",
+        f"The natural logarithm of {size}: {math.log(size):.2f}. So you can check a new model before you train it: its "
+        "loss is near that, usually a little more, because its first guesses aren't quite even. A single "
+        "step changes each weight by a few thousandths at most; the loss jumps because each batch is another piece of "
+        "text, but it falls.",
     )  # fmt: skip
 
 
@@ -324,7 +328,7 @@ def adamw_words(last: dict[str, Any]) -> str:
         f"Weight A is in the embedding of {quoted(one['character'])}, which is {share(one)}, B in that of "
         f"{quoted(other['character'])}, which is {share(other)}. A's gradients are {times('gradient')} times as large, "
         f"but AdamW moves it {times('adamw')} times as far; SGD, {times('sgd')} times. The division by √v cancels the "
-        f"size, so that rare characters are learned, too. After {len(last['adamw'])} steps the loss is "
+        f"size, so that rare characters are learned, too. After {len(last['adamw']) - 1} steps the loss is "
         f"{end('adamw'):.2f} with AdamW and {end('sgd'):.2f} with SGD at the best of three learning rates "
         f"({last['rate']:g}). The W stands for weight decay: each step also shrinks the weights a little."
     )

@@ -53,7 +53,7 @@ def test_a_loss_without_the_mask_is_a_cheat(tiny_text):
 @pytest.mark.slow
 def test_adamw_moves_weights_by_its_formula(tiny_text):
     *_, last = tiny.adamw(tiny_text, steps=30)
-    assert [len(last["adamw"]), len(last["sgd"])] == [30, 30]
+    assert [len(last["adamw"]), len(last["sgd"])] == [31, 31]
     assert last["rate"] in tiny.RATES
     a, b = last["weights"]
     counts = {ch: tiny_text.count(ch) for ch in set(tiny_text)}
@@ -84,7 +84,10 @@ def test_sgd_moves_weights_by_their_gradients(tiny_text):
     vocabulary, data = lecture.read(tiny_text, stage)
     model = tiny.made(stage, len(vocabulary.chars))
     *_, (losses, [trace]) = tiny.trained(model, stage, data["train"], "sgd", 0.1, 5, [vocabulary.stoi["e"]])
-    assert len(losses) == len(trace) == 5
+    assert (len(losses), len(trace)) == (6, 5)
+    xb, yb = lecture.get_batch(data["train"], 8, stage.batch_size, torch.Generator().manual_seed(tiny.SEED))
+    untrained = tiny.made(stage, len(vocabulary.chars))
+    assert losses[0] == tiny.loss_of(untrained, xb, yb)
     assert [row["update"] for row in trace] == pytest.approx([-0.1 * row["g"] for row in trace], abs=1e-6)
     assert "m" not in trace[0]
 
@@ -103,7 +106,7 @@ def test_a_question_is_answered_in_a_process_that_ends_with_its_reader(home, tin
     running = tiny.asked("adamw", corpus.add(tiny_text, "A play").folder / "text.txt")
     while "adamw" not in (event := next(running)):
         pass
-    assert len(event["adamw"]) == 20
+    assert len(event["adamw"]) == 21
     child = running.gi_frame.f_locals["child"]
     running.close()
     assert child.poll() is not None

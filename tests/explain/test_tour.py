@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import ROOT, ended_run
 
-from nanogpt import corpus
+from nanogpt import corpus, lecture
 from nanogpt.config import NanoGPTError, SampleConfig
 from nanogpt.explain import ablation, attention, characters, tiny, tour, tour_steps
 from nanogpt.explain.opened import open_run
@@ -157,6 +157,25 @@ def test_a_text_of_few_characters_has_no_step_about_embeddings(home):
         assert ("alike" in [step["key"] for step in tour.lesson(one)["steps"]]) == asked
 
 
+def test_no_step_asks_what_a_model_without_attention_writes_if_it_writes_the_same(one):
+    keys = lambda: [step["key"] for step in tour.lesson(one)["steps"]]
+    assert "parts" in keys()
+    for block in one.model.blocks:  # as the modern architecture begins
+        block.sa.proj.weight.detach().zero_()
+        block.sa.proj.bias.detach().zero_()
+    assert "parts" not in keys()
+
+
+def test_an_untrained_tiny_model_is_near_the_loss_that_is_asked_for(one):
+    step = tour_steps.training(one)
+    assert "If it finds all" in step.question
+    assert "its loss is near that, usually a little more" in step.answer
+    size = tiny.alphabet(one)
+    model = tiny.made(lecture.Stage(block_size=32, n_embd=32, n_head=4, n_layer=1), size)
+    xb, yb = torch.randint(size, (2, 16, 32), generator=torch.Generator().manual_seed(0))
+    assert math.log(size) < tiny.loss_of(model, xb, yb) < math.log(size) + 0.5
+
+
 def test_the_step_about_embeddings_asks_for_a_letter_of_the_passage_and_has_wrong_choices():
     near = lambda tokens: [
         dict(token=one, near=[dict(token=t, cosine=0.5) for t in tokens if t != one][:5]) for one in tokens
@@ -187,6 +206,10 @@ def test_what_comes_next_is_asked_of_the_text_and_not_of_the_model():
     step = tour_steps.next_character(passage_of("the mill", [1.0] * 7 + [3.0]))
     assert step.question == "What follows “the mil” in the text?"
     assert "The text has “l”, to which the model gave 12%; it expected “e” more, with 70%." in step.answer
+    rare = tour_steps.next_character(passage_of("the mill", [1.0] * 7 + [9.0]))
+    assert "to which the model gave less than 1%; it expected “e” more, with 70%." in rare.answer
+    alike = tour_steps.next_character(passage_of("the mill", [1.0] * 7 + [0.515]))  # untrained, all have the same
+    assert "The text has “l”, to which the model gave 70%. To write," in alike.answer
 
 
 def test_what_a_head_looks_at_is_part_of_a_sentence(one):
@@ -197,7 +220,9 @@ def test_what_a_head_looks_at_is_part_of_a_sentence(one):
 
 
 def test_a_passage_says_that_a_short_context_cuts_it(one):
-    assert tour.lesson(one)["note"] == "Only the first 63 characters are shown: the model's context."
+    assert (
+        tour.lesson(one)["note"] == "Only the first 63 characters are shown: the model's context, after a line break."
+    )
     assert tour.shortened(one, passage_of("The mill", [1.0] * 8)) == ""
 
 
@@ -210,7 +235,7 @@ def test_measured_answers_in_words():
         dict(character=" ", share=15.2, typical=dict(gradient=0.4, adamw=0.002, sgd=0.4)),
         dict(character="z", share=0.051, typical=dict(gradient=0.01, adamw=0.001, sgd=0.0)),
     ]
-    words = tour_steps.adamw_words(dict(weights=weights, adamw=[4.0] * 30 + [2.0] * 20, sgd=[3.0] * 50, rate=1.0))
+    words = tour_steps.adamw_words(dict(weights=weights, adamw=[4.0] * 31 + [2.0] * 20, sgd=[3.0] * 51, rate=1.0))
     assert "of “␣”, which is 15% of the text, B in that of “z”, which is 0.05% of the text." in words
     assert "40.0 times as large, but AdamW moves it 2.0 times as far; SGD, many times." in words
     assert "After 50 steps the loss is 2.00 with AdamW and 3.00 with SGD" in words

@@ -76,7 +76,8 @@ def trained(one: Opened, want: str) -> Iterator[dict[str, Any]]:
             yield found | dict(doing=f"Step {event['step']:,}.", spoken="Training.")
         elif event:
             found |= event
-            steps = f"AdamW: {len(event['adamw'])} steps; SGD: {len(event['sgd'])} steps."
+            taken = [max(0, len(event[name]) - 1) for name in ("adamw", "sgd")]  # the first loss is before any step
+            steps = f"AdamW: {taken[0]} steps; SGD: {taken[1]} steps."
             yield found | dict(doing=steps, spoken="Training.")
     words = (
         explain.tour_steps.mask_words(found["events"][-1]) if want == "mask" else explain.tour_steps.adamw_words(found)

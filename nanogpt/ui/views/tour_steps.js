@@ -188,11 +188,11 @@ function tourSteps(html) {
       };
       function advance() {
         const { adamw } = heard.adamw;
-        taken = Math.min(adamw.length, taken + wanted);
+        taken = Math.min(adamw.length - 1, taken + wanted); // the first loss is that before any step
         wanted = 0;
         write();
-        tell(`After ${taken} step${taken === 1 ? "" : "s"}: loss ${adamw[taken - 1].toFixed(2)}, at the beginning ${adamw[0].toFixed(2)}.`);
-        shown.replaceChildren(curves([{ name: "Loss of each batch", points: adamw.slice(0, taken).map((loss, i) => [i + 1, loss]) }], "Loss while it trains"));
+        tell(`After ${taken} step${taken === 1 ? "" : "s"}: loss ${adamw[taken].toFixed(2)}, at the beginning ${adamw[0].toFixed(2)}.`);
+        shown.replaceChildren(curves([{ name: "Loss of each batch", points: adamw.slice(0, taken + 1).map((loss, i) => [i, loss]) }], "Loss while it trains"));
         if (taken >= 100) complete();
       }
       function write() {
@@ -221,7 +221,7 @@ function tourSteps(html) {
         const { want, adamw = [], sgd = [], rate, weights, doing = "", spoken } = message;
         if (want !== "adamw" || !heard.both) return; // step 8 trains both, too, but shows only one
         tell(doing, spoken);
-        const line = (name, losses) => ({ name, points: losses.map((loss, i) => [i + 1, loss]) });
+        const line = (name, losses) => ({ name, points: losses.map((loss, i) => [i, loss]) });
         if (!adamw.length) return;
         shown.replaceChildren(curves([line("AdamW", adamw), line(rate ? `SGD, learning rate ${rate}` : "SGD", sgd)], "Loss while it trains"));
         if (!weights) return;
