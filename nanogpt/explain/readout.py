@@ -169,11 +169,11 @@ def summary(losses: Sequence[float]) -> list[str]:
     gains = [before - after for before, after in zip(losses, losses[1:])]
     whole, most = losses[0] - losses[-1], max(range(len(gains)), key=lambda i: gains[i])
     begins = (
-        f"From the current character alone, a loss of {losses[0]:.2f} nats can be reached; after the last block it is"
+        f"Read out from the embedding alone, the loss is {losses[0]:.2f} nats; after the last block it is "
+        f"{losses[-1]:.2f}."
     )
-    begins += f" {losses[-1]:.2f}."
     if whole < 0.05:
-        return [begins, "So the blocks of this model add next to nothing."]
+        return [begins, "So the blocks add little that a read-out of the embedding doesn't have."]
     share = gains[most] / whole
     if share < 0.4:
         each = ", ".join(f"{round(100 * gain / whole)}%" for gain in gains)

@@ -146,7 +146,7 @@ def test_without_the_text_nothing_can_be_fitted(one):
 
 def test_a_sentence_says_what_stands_out():
     assert readout.summary([2.5, 2.3, 2.29, 1.3]) == [
-        "From the current character alone, a loss of 2.50 nats can be reached; after the last block it is 1.30.",
+        "Read out from the embedding alone, the loss is 2.50 nats; after the last block it is 1.30.",
         "82% of the improvement comes from block 3: from 2.29 to 1.30.",
         "After block 2, hardly anything more can be read out than before.",
     ]
@@ -155,7 +155,7 @@ def test_a_sentence_says_what_stands_out():
     assert readout.summary([2.5, 2.15, 1.85, 1.5])[1] == even
     worse = "No block does it alone: one after the other, they bring 35%, -5%, 35%, 35% of the improvement."
     assert readout.summary([2.5, 2.15, 2.2, 1.85, 1.5])[1] == worse  # of 100% together
-    assert readout.summary([4.1, 4.09])[1] == "So the blocks of this model add next to nothing."
+    assert readout.summary([4.1, 4.09])[1] == "So the blocks add little that a read-out of the embedding doesn't have."
 
 
 @pytest.mark.slow

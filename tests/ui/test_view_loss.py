@@ -44,7 +44,7 @@ def test_the_ruler_has_the_run_among_the_baselines(one, text):
     data = view_loss.ruler(one)
     assert [mark["loss"] for mark in data["marks"]] == sorted((mark["loss"] for mark in data["marks"]), reverse=True)
     [own] = [mark for mark in data["marks"] if mark["kind"] == "model"]
-    assert (own["label"], own["loss"], own["knows"]) == ("one", 3.0, "sees the previous 16 characters")
+    assert (own["label"], own["loss"], own["knows"]) == ("one", 3.0, "sees up to the previous 16 characters")
     adaptive = {mark["label"] for mark in data["marks"] if mark["kind"] == "adaptive"}
     assert adaptive == {"xz (compressor)", "PPMd (compressor)"} or not view_loss.compressors()["ppmd"]
     bigram = baselines.kept(text).losses["bigram"]
@@ -78,7 +78,19 @@ def test_a_run_that_has_just_begun_is_not_said_to_have_gone_wrong(one, text):
     assert part == "The model's loss was measured during training, on a part of the validation set."
     run.log(step=9, seconds=1.0, tokens=64, train_loss=9.0, val_loss=9.0)
     run.event("stopped", step=9, message="Stopped.")
-    assert said()[0] == view_loss.WORSE  # it got worse from there
+    assert said()[0] == f"No better than guessing: {view_loss.WRONG}"  # it got worse from there
+
+
+def test_a_loss_that_cannot_be_lower_is_not_said_to_have_gone_wrong():
+    digits = {"uniform": 2.3026, "unigram": 2.3027, "bigram": 2.304}  # random ones
+    for own in (2.295, 2.3026, 2.31):
+        first, unsure = view_loss.compared(own, digits)
+        assert first == "No better than guessing, and neither is counting: this text has hardly any patterns."
+        assert "among 10.0 equally likely" in unsure or "among 9.9" in unsure or "among 10.1" in unsure
+    assert view_loss.compared(2.4, digits)[0] == view_loss.WORSE
+    one_character = dict.fromkeys(digits, 0.0)
+    first, _ = view_loss.compared(0.0, one_character)
+    assert first == view_loss.NOTHING_LEFT
 
 
 def test_the_ruler_says_on_how_much_the_model_was_judged(one, text):

@@ -35,8 +35,12 @@ ENDED = """(said) => {
   const shown = said?.state === "running" ? { visible: false } : {};
   return [{ __type__: "update", ...shown }, { __type__: "update", interactive: true }];
 }"""
+CLOSE = 0.02  # nats: a loss as near as this is as good
+NOTHING_LEFT = "Nothing is left to learn: the model predicts nearly every character of text it hasn't seen."
+NO_BETTER = "No better than guessing"
 HARDLY = "This run has hardly trained yet."
-WORSE = "Worse than guessing: something went wrong in training. The advice in the Train tab may say what."
+WRONG = "something went wrong in training. The advice in the Train tab may say what."
+WORSE = f"Worse than guessing: {WRONG}"
 COUNTING = "Counting the text's characters. It takes a few seconds, and waits while a run is training."
 
 
@@ -54,7 +58,7 @@ def ruler(
     marks = [mark(key, found["losses"]) for key in found["losses"]]
     if found["loss"] is not None:
         marks.append(dict(label=one.run.name, loss=found["loss"], kind="model",
-                          knows=f"sees the previous {one.model.config.block_size} characters"))  # fmt: skip
+                          knows=f"sees up to the previous {one.model.config.block_size} characters"))  # fmt: skip
     if player is not None:
         knows = "guessed in “Beat your model”"
         marks.append(dict(label="You", loss=player * math.log(2), kind="model", knows=knows))
@@ -95,12 +99,23 @@ def words(found: dict[str, Any], waiting: bool, here: bool) -> list[str]:
 def compared(own: float, losses: dict[str, float]) -> list[str]:
     """Return sentences that compare a run's loss with those of the counting models and of the compressors."""
     fixed = {key: value for key, value in losses.items() if not BASELINES[key].adaptive}
+    if own < CLOSE:
+        return [NOTHING_LEFT, unsure(own, losses)]
+    if abs(own - fixed["uniform"]) < CLOSE:
+        return [no_better(fixed), unsure(own, losses)]
     passed = loss.better_than(own, fixed)
     if not passed:
         return [WORSE, unsure(own, losses)]
     named = following(own, fixed)
     learning = [BASELINES[key].short for key in losses if key not in fixed and losses[key] < own]
     return [passed, *named, unsure(own, losses), *still_learning(learning, ", too," if named else ",")]
+
+
+def no_better(fixed: dict[str, float]) -> str:
+    """Return a sentence about a loss that is that of guessing, and whether counting characters reaches a lower one."""
+    if min(fixed.values()) > fixed["uniform"] - CLOSE:
+        return f"{NO_BETTER}, and neither is counting: this text has hardly any patterns."
+    return f"{NO_BETTER}: {WRONG}"
 
 
 def following(own: float, fixed: dict[str, float]) -> list[str]:
