@@ -27,7 +27,7 @@ class Read:
 
     tokens: list[str]
     bits: np.ndarray  # (N,) bits that each token costs: -log2 of its probability
-    ranks: np.ndarray  # (N,) 1 if the token was the likeliest, 2 if the second likeliest, ...
+    ranks: np.ndarray  # (N,) 1 if the token was the likeliest, 2 if the second likeliest, ...; 0 if it shares its place
 
 
 def context_start(i: int, block_size: int) -> int:
@@ -53,7 +53,8 @@ def read(model: GPT, tokenizer: Tokenizer, text: str) -> Read:
         log_p = F.log_softmax(model(window[None])[0][0, i - start :].float(), dim=-1).cpu()  # (end - i, vocab_size)
         own = log_p.gather(1, sequence[i + 1 : end + 1, None])  # (end - i, 1)
         bits[i:end] = (-own[:, 0] / math.log(2)).numpy()
-        ranks[i:end] = 1 + (log_p > own).sum(dim=1).numpy()
+        shared = (log_p == own).sum(dim=1) > 1  # as all places are in an untrained model
+        ranks[i:end] = (1 + (log_p > own).sum(dim=1)).where(~shared, 0).numpy()
         i = end
     return Read([tokenizer.itos[i] for i in ids], bits, ranks)
 
@@ -69,7 +70,8 @@ def logits_at(model: GPT, tokenizer: Tokenizer, text: str, i: int) -> np.ndarray
 def judged(logits: np.ndarray, id: int) -> tuple[float, int]:
     """Return the bits that a token costs, and its rank, as `read` does, from the logits (vocab_size,) at its place."""
     above = logits.astype(float) - logits[id]
-    return float(np.logaddexp.reduce(above)) / math.log(2), 1 + int((above > 0).sum())
+    shared = (above == 0).sum() > 1
+    return float(np.logaddexp.reduce(above)) / math.log(2), 0 if shared else 1 + int((above > 0).sum())
 
 
 def likeliest(logits: np.ndarray, tokenizer: Tokenizer, config: SampleConfig, most: int = BARS) -> list[dict]:

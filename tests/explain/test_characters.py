@@ -47,6 +47,16 @@ def test_a_character_is_judged_at_its_place_as_in_the_whole_text(model, tokenize
         assert (bits, rank) == (pytest.approx(read.bits[i], abs=1e-4), read.ranks[i])
 
 
+def test_a_place_that_is_shared_has_no_rank(model, tokenizer):
+    assert [characters.judged(np.array([2.0, 1.0, 2.0, 0.0]), id)[1] for id in range(4)] == [0, 3, 0, 4]
+    model.lm_head.weight.detach().zero_()
+    if model.lm_head.bias is not None:
+        model.lm_head.bias.detach().zero_()
+    read = characters.read(model, tokenizer, TEXT[:20])
+    assert read.ranks.tolist() == [0] * 20
+    assert read.bits == pytest.approx(math.log2(tokenizer.vocab_size))
+
+
 def test_a_context_is_at_least_half_full_and_never_longer_than_the_model_can_read():
     for block_size in (1, 2, 3, 8, 16):
         for i in range(80):

@@ -209,7 +209,8 @@ function judged(logits, id) {
   const sum = logits.reduce((total, score) => total + Math.exp(score - most), 0);
   const p = (i) => Math.exp(logits[i] - most) / sum;
   const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]).slice(0, BARS);
-  const rank = 1 + logits.reduce((above, score) => above + (score > logits[id]), 0);
+  const above = logits.reduce((count, score) => count + (score > logits[id]), 0);
+  const rank = logits.filter((score) => score === logits[id]).length > 1 ? 0 : 1 + above; // 0 if it shares its place
   return { bits: -Math.log2(p(id)), rank, likeliest: order.map((i) => [i, p(i)]) };
 }
 

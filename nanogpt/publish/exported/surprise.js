@@ -67,7 +67,7 @@ function showColored(tokens, places, cut) {
   choose(0);
 }
 
-const cost = (token, { bits, rank }) => `${spoken(token)}, ${bits.toFixed(2)} bits, choice ${rank}`;
+const cost = (token, { bits, rank }) => `${spoken(token)}, ${bits.toFixed(2)} bits${rank ? `, choice ${rank}` : ""}`;
 
 // Say what the colors show: the mean, and the three characters that cost most.
 function summary(tokens, places) {

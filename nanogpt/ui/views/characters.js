@@ -9,7 +9,7 @@ function draw(root, data) {
   let timer;
   const { cells, mark } = textCells(box, tokens, {
     label: "Text colored by surprise. Move with the arrow keys.",
-    name: (i) => `${spoken(tokens[i])}, ${bits[i]} bits, choice ${ranks[i]}`,
+    name: (i) => `${spoken(tokens[i])}, ${bits[i]} bits${ranks[i] ? `, choice ${ranks[i]}` : ""}`,
     chosen: (i) => {
       clearTimeout(timer);
       timer = setTimeout(() => { props.value = { ...props.value, at: i }; trigger("input"); }, 120);
