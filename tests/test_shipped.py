@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -32,6 +33,17 @@ def test_it_writes():
     text = "".join(stream(load_model(FOLDER), CharTokenizer.load(FOLDER), "ROMEO:", SampleConfig(length=300, seed=1)))
     assert len(text) == 300
     assert len(set(text.split())) > 20
+
+
+def test_what_was_measured_of_it_is_used():
+    """A view that finds only what an older version kept measures for up to a minute each time it is opened."""
+    from nanogpt.explain import cache
+    from nanogpt.explain.opened import hash_of
+
+    weights, run = hash_of((FOLDER / "model.safetensors").read_bytes()), SimpleNamespace(folder=FOLDER)
+    views = sorted(path.stem for path in (FOLDER / "explain").glob("*.json"))
+    assert views == ["attention", "copies", "loss", "parts", "readout", "units"]
+    assert [view for view in views if cache.load_for(run, weights, view) is None] == []
 
 
 @pytest.mark.slow

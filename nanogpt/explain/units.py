@@ -26,6 +26,7 @@ from .passages import Windows, first_counted, to_measure
 
 VIEW = "units"
 MEASURED = 9000  # tokens, in at least two windows
+LITTLE = 1000  # tokens that a model writes to show strong places
 FEW = 10  # places with the feature, or without it, below which nothing can be said
 STRONGEST = 5
 AROUND = 24  # tokens before and after a strong place
@@ -94,10 +95,15 @@ def check_enough(*parts: np.ndarray) -> None:
 # ---- of a run --------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=2)
-def windows(opened: Opened) -> tuple[Windows, str]:
+@lru_cache(maxsize=4)
+def windows(opened: Opened, tokens: int = MEASURED) -> tuple[Windows, str]:
     """Return windows of held-out text or, if it isn't here, of text that the model writes, and which it is."""
-    return to_measure(opened, MEASURED, 2)
+    return to_measure(opened, tokens, 2)
+
+
+def places(opened: Opened) -> torch.Tensor:
+    """Return the tokens (B, T) among which strong places are looked for: few if the model has to write them."""
+    return windows(opened, MEASURED if opened.corpus_id else LITTLE)[0].xb
 
 
 def has_feature(opened: Opened, found: Windows, name: str) -> np.ndarray:
@@ -119,20 +125,24 @@ def of_feature(opened: Opened, name: str) -> dict[str, Any]:
     """
     if name not in FEATURES:
         raise NanoGPTError(f"There is no feature {str(name)[:40]!r}. Choose {', '.join(FEATURES)}.")
-    where, on = windows(opened)
-    idx = where.xb
     kept = {key: one for key, one in (cache.load(opened, VIEW) or {}).items() if cache.is_current(opened, one["on"])}
     if name not in kept:
-        has, half = has_feature(opened, where, name), (len(idx) + 1) // 2
-        first = first_counted(idx.shape[1])
-        check_enough(has[:half, first:], has[half:, first:])
-        unit, _ = best_unit(opened.model, idx[:half], has[:half])
-        values = values_of(opened.model, idx[half:], unit)[:, first:]
-        score = float(auc(values.reshape(-1, 1), has[half:, first:].flatten())[0])
-        kept |= {name: dict(feature=name, block=unit.block, number=unit.number, auc=round(score, 4), on=on)}
+        kept |= {name: measured(opened, name)}
         cache.keep(opened, VIEW, kept)
     found = kept[name]
-    return found | dict(strongest=strongest(opened, Unit(found["block"], found["number"]), idx))
+    return found | dict(strongest=strongest(opened, Unit(found["block"], found["number"]), places(opened)))
+
+
+def measured(opened: Opened, name: str) -> dict[str, Any]:
+    """Return {"feature", "block", "number", "auc", "on"}: chosen on one half of the windows, judged on the other."""
+    where, on = windows(opened)
+    idx, has = where.xb, has_feature(opened, where, name)
+    half, first = (len(idx) + 1) // 2, first_counted(idx.shape[1])
+    check_enough(has[:half, first:], has[half:, first:])
+    unit, _ = best_unit(opened.model, idx[:half], has[:half])
+    values = values_of(opened.model, idx[half:], unit)[:, first:]
+    score = float(auc(values.reshape(-1, 1), has[half:, first:].flatten())[0])
+    return dict(feature=name, block=unit.block, number=unit.number, auc=round(score, 4), on=on)
 
 
 def of_selection(opened: Opened, ids: Sequence[int], start: int, end: int) -> dict[str, Any]:
@@ -146,8 +156,8 @@ def of_selection(opened: Opened, ids: Sequence[int], start: int, end: int) -> di
     if not has[:, first:].any() or has[:, first:].all():
         raise NanoGPTError(f"Select a part of the text, after its first {first} characters.")
     unit, score = best_unit(opened.model, torch.tensor([ids], device=opened.model.device), has)
-    places = strongest(opened, unit, windows(opened)[0].xb)
-    return dict(block=unit.block, number=unit.number, auc=round(score, 4), strongest=places)
+    found = strongest(opened, unit, places(opened))
+    return dict(block=unit.block, number=unit.number, auc=round(score, 4), strongest=found)
 
 
 def strongest(opened: Opened, unit: Unit, idx: torch.Tensor) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.explain import units
 from nanogpt.explain.features import FEATURES, late_in_line, word_start, words
-from nanogpt.explain.opened import open_run
+from nanogpt.explain.opened import Opened, open_run
 from nanogpt.explain.passages import FIRST
 from nanogpt.explain.units import Unit
 
@@ -134,6 +134,18 @@ def test_a_unit_found_without_the_text_is_searched_again_once_it_is_here(one):
     assert units.of_feature(alone, "word-start")["on"] == "text it wrote itself"
     assert units.of_feature(one, "word-start")["on"] == "held-out text"
     assert units.of_feature(alone, "word-start")["on"] == "held-out text"
+
+
+def test_of_what_is_kept_a_model_without_its_text_writes_only_a_little(one, monkeypatch):
+    kept, written = units.of_feature(one, "word-start"), []
+    alone, write = open_run(one.run, may_read_text=False), Opened.write
+    units.windows.cache_clear()
+    monkeypatch.setattr(Opened, "write", lambda one, config: written.append(config.length) or write(one, config))
+    found = units.of_feature(alone, "word-start")
+    assert len(written) == 1
+    assert written[0] < units.MEASURED / 5
+    assert (found["auc"], found["on"]) == (kept["auc"], "held-out text")
+    assert found["strongest"]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def build(run: gr.Dropdown) -> View:
     def show(name: str | None, source: Callable[[Opened], str], find: Callable[[Opened, str], dict]) -> Iterator[dict]:
         try:
             one = opened(name)
+            yield {wrong: told("Reading …", "running")}
             now = source(one)
             for data in in_turn(find(one, now) for _ in range(1)):
                 if data is None:
