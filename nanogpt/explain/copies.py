@@ -84,7 +84,7 @@ class Index:
 
 def codes_of(text: str) -> np.ndarray:
     """Return the code points of a text, (N,), in the smallest dtype that holds them."""
-    codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     highest = int(codes.max()) if len(codes) else 0
     return codes.astype(np.uint8 if highest < 1 << 8 else np.uint16 if highest < 1 << 16 else np.uint32)
 

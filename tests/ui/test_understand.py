@@ -55,6 +55,9 @@ from nanogpt.ui.views import (
     replay as view_replay,
 )
 from nanogpt.ui.views import (
+    timemachine as view_timemachine,
+)
+from nanogpt.ui.views import (
     tour as view_tour,
 )
 from nanogpt.ui.views import (
@@ -273,6 +276,26 @@ def test_sizes_stay_as_entered_and_what_failed_is_tried_again(one):
     assert "a training step of 4 sequences" in update[drawn]["words"]  # as in the run
 
 
+def test_a_number_out_of_range_is_refused_by_its_own_view_alone(one):
+    """Gradio refuses a number before any handler runs, also when another view is opened for another model."""
+    with gr.Blocks() as demo:
+        understand_tab.build()
+    limited = [part for part in demo.blocks.values() if isinstance(part, gr.Number)]
+    assert [part.elem_id for part in limited if (part.minimum, part.maximum) != (None, None)] == []
+    visit = Visit(view_architecture)
+    _, wrong, _, _, n_layer, *_ = visit.view.outputs
+    visit.come("one")
+    visit.shown[n_layer] = 0
+    trained_on(one.run)
+    [update] = visit.come("one")
+    assert update[wrong].constructor_args["value"]["text"] == "n_layer was 0; it must be a whole number from 1 to 48."
+    with pytest.raises(NanoGPTError, match="top_k was -1; it must be a whole number from 0"):
+        view_characters.config_of((0.8, -1, 1.0))
+    for length in (0, 2001):
+        with pytest.raises(NanoGPTError, match=f"length was {length:,}; it must be a whole number from 1"):
+            next(view_ablation.side_by_side(one, ["0.mlp"], "The", 1, length))
+
+
 def test_sizes_entered_before_a_model_is_open_draw_nothing(home):
     with gr.Blocks() as demo:
         view_architecture.build(gr.Dropdown())
@@ -355,6 +378,7 @@ def test_what_was_expected_at_a_place(one):
     choice = "first choice" if rank == 1 else f"choice number {rank}"
     assert there["found"] == f"The text has “m”: {2**-bits:.1%}, {bits:.1f} bits, the model's {choice}."
     assert view_characters.own_words(" ", 12.0, 40).startswith("The text has “␣”: less than 0.1%, 12.0 bits, ")
+    assert view_characters.own_words(" ", 1.0, 0) == "The text has “␣”: 50.0%, 1.0 bits."  # others share its place
     at_the_end = view_characters.expected(one, "The mill", 99, SampleConfig())
     assert at_the_end["at"] == 8
     assert at_the_end["own"] == at_the_end["found"] == ""
@@ -604,6 +628,25 @@ def test_every_head_is_shown_with_its_cost_and_the_chosen_one_whole(one):
     assert costs == sorted(costs, reverse=True)
 
 
+def test_an_empty_text_is_refused_and_not_replaced(one):
+    for text in ("", "ΩΩ"):  # the second one has no character that the model knows
+        with pytest.raises(NanoGPTError, match="There is no text to look at. Enter some first."):
+            view_attention.looked(one, text)
+
+
+def test_samples_that_are_there_at_once_are_not_said_to_be_written(one):
+    """A run without snapshots shows those of its evaluations."""
+    [(data, said)] = view_timemachine.travel(one, "", 5)
+    assert data["samples"]
+    assert said == ""
+
+
+def test_a_run_that_was_deleted_in_another_tab_is_named_as_on_the_page(one):
+    with pytest.raises(NanoGPTError) as caught:
+        view.opened("gone")
+    assert str(caught.value) == ("There is no run named gone. It may have been deleted or renamed; choose another one.")
+
+
 def test_a_cost_of_nothing_has_no_sign():
     assert [view_attention.signed(nats) for nats in (1.449, -0.02, 0.004, -0.004)] == ["+1.45", "-0.02", "0.00", "0.00"]
 
@@ -656,6 +699,9 @@ def test_a_copied_stretch_comes_with_its_place_in_the_training_text(one):
     assert "original" not in found["words"]  # shorter stretches may be copied, too
     with pytest.raises(NanoGPTError, match="no text to check"):
         view_copies.found(one, "")
+    half = view_copies.found(one, "\ud83d" + training[at : at + 50])  # half of an emoji, as of a text that was cut
+    assert half["text"] == "�" + training[at : at + 50]
+    assert half["spans"][0]["start"] == 1
 
 
 def test_the_share_tab_says_how_much_is_copied_before_anything_is_published(one):
@@ -682,16 +728,25 @@ def test_a_text_is_shaded_by_the_unit_of_a_feature_or_of_a_selection(one):
         view_units.of_feature(one, "word-start", "")
 
 
+def test_before_units_are_computed_the_view_says_that_it_reads(one):
+    visit = Visit(view_units)
+    drawn, wrong, _ = visit.view.outputs
+    reading, found = visit.come("one")
+    assert reading[wrong].constructor_args["value"]["text"] == "Reading …"
+    assert found[drawn]["words"].startswith("Start of a word: ")
+
+
 def test_a_text_that_is_cut_to_the_context_says_so(one, monkeypatch):
     for size, value in dict(STEPS=1, FITTED_ON=64, JUDGED_BY=64).items():
         monkeypatch.setattr(readout, size, value)
     *_, last = filter(None, view_readout.fitted(one))
     text = "the mill turns by the old river"
-    said = lambda number: f"Only the first {number} characters are shown: the model's context."
-    assert view_units.of_feature(one, "word-start", text)["note"] == said(16)
-    assert view_readout.read(one, last["losses"], text)["note"] == said(15)
+    said = "Only the first 16 characters are shown: the model's context."
+    assert view_units.of_feature(one, "word-start", text)["note"] == said
+    after = "Only the first 15 characters are shown: the model's context, after a line break."
+    assert view_readout.read(one, last["losses"], text)["note"] == after
     data = view_attention.looked(one, text + "Ω")
-    assert data["note"] == f"Not in this model's alphabet: skipped Ω. {said(16)}"
+    assert data["note"] == f"Not in this model's alphabet: skipped Ω. {said}"
     assert view_attention.looked(one, "".join(data["tokens"]), "1.head.0", 3, data["note"])["note"] == data["note"]
     assert view_units.of_feature(one, "word-start", text[:16])["note"] == ""
 
@@ -1076,6 +1131,20 @@ def test_heads_are_said_to_be_sorted_only_when_they_are(alone):
         heads = [dict(key="0.head.0", name="Block 1, head 1", says="", cost=cost, small="AA==")]
         draw(page, tokens=["T"], heads=heads, size=1, head="0.head.0", matrix="AA==")
         assert page.locator(".attention-heads").get_attribute("aria-label") == label
+
+
+@pytest.mark.slow
+def test_parts_that_are_switched_while_the_grid_fills_are_sent(alone):
+    """A second event waits until the first was answered, and is sent with the value of that moment."""
+    page = alone("ablation")
+    grid = dict(model="one", n_layer=1, n_head=1, names={key: key for key in ("0.head.0", "0.attention", "0.mlp")})
+    draw(page, **grid, rises={}, off=[])
+    page.locator("[data-key='0.mlp']").click()
+    draw(page, **grid, rises={"0.mlp": 0.1}, off=[])  # the next part has been measured
+    assert page.evaluate("props.value.off") == ["0.mlp"]
+    page.get_by_text("Switch all on").click()
+    draw(page, **grid, rises={"0.mlp": 0.1, "0.attention": 0.2}, off=[])
+    assert page.evaluate("props.value.off") == []
 
 
 @pytest.mark.slow

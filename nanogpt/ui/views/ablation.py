@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ... import errors, explain
-from ...config import SampleConfig, knobs
+from ...config import NanoGPTError, SampleConfig, knobs
 from ..drawn import drawn, said, told
 from ..measuring import WAITING, in_turn
 from ..view import View, opened
@@ -20,6 +20,7 @@ from ..view import View, opened
 if TYPE_CHECKING:
     from ...explain.opened import Opened
 
+LONGEST = 2000  # characters of each text
 WRITING: dict[str, Any] = dict(
     show_progress="hidden", concurrency_limit=4, concurrency_id="parts-sample", api_visibility="private",
     trigger_mode="always_last",
@@ -66,10 +67,15 @@ def measured(one: Opened, off: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def side_by_side(one: Opened, off: list[str], prompt: str, seed, length) -> Iterator[dict[str, Any]]:
-    """Yield the data for side_by_side.js: what the model writes with all its parts, and without these."""
+    """Yield the data for side_by_side.js: what the model writes with all its parts, and without these.
+
+    Raise NanoGPTError for a seed or a length that is out of range.
+    """
     parts = [explain.ablation.part_of(key, one.model) for key in off]
     values = dict(seed=seed, length=length)
     config = SampleConfig(**{key: value for key, value in values.items() if value is not None})
+    if config.length > LONGEST:
+        raise NanoGPTError(f"length was {config.length:,}; it must be a whole number from 1 to {LONGEST:,}.")
     fitted, shown = one.tokenizer.fit(prompt or ""), 0.0
     start, note = fitted.text, str(fitted)
     names = ("With all parts", "Without " + "; ".join(map(str, parts)))
@@ -105,7 +111,7 @@ def build(run: gr.Dropdown) -> View:
             k["seed"].default, label="Seed", info="The same for both.", precision=0, min_width=110, elem_id="parts-seed"
         )
         length = gr.Number(
-            300, label="Length", info="In characters.", precision=0, minimum=1, maximum=2000, min_width=110,
+            300, label="Length", info=f"In characters, up to {LONGEST:,}.", precision=0, min_width=110,
             elem_id="parts-length",
         )  # fmt: skip
     texts = drawn("side_by_side", uses=("in_view",), elem_id="parts-texts")

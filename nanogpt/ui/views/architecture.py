@@ -76,7 +76,6 @@ def build(run: gr.Dropdown) -> View:
                 label=name,
                 info=k[name].help,
                 precision=0,
-                minimum=1,
                 min_width=140,
                 elem_id=f"architecture-{name}",
             )
@@ -100,7 +99,9 @@ def build(run: gr.Dropdown) -> View:
             return {view: gr.skip()}
         try:
             vocab_size, *used = fixed
-            config = ModelConfig(vocab_size, layout, **{name: value for name, value in zip(SIZES, values) if value})
+            config = ModelConfig(
+                vocab_size, layout, **{name: value for name, value in zip(SIZES, values) if value is not None}
+            )
             return {view: picture(config, *used), wrong: told("")}
         except errors.PROBLEMS as error:
             return {wrong: told(errors.explain(error), "failed")}

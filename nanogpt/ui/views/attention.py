@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 
 from ... import errors, explain
+from ...config import NanoGPTError
 from ..drawn import drawn, said, told
 from ..view import LATEST as SINGLE
 from ..view import View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
@@ -28,10 +29,12 @@ SMALL = 24  # the width of a head's small picture
 def looked(one: Opened, text: str, head: str = "", at: int | None = None, note: str = "") -> dict[str, Any]:
     """Return the data for attention.js: a text, every head, and the whole attention of one, by default the first.
 
-    `note` is what was said about the text before, when it is in the model's alphabet already.
+    `note` is what was said about the text before, when it is in the model's alphabet already. Raise NanoGPTError if
+    there are no tokens.
     """
     ids, said_now = fitting(one, text, one.model.config.block_size, LONGEST)
-    ids = ids or [explain.characters.start_token(one.tokenizer)]
+    if not ids:
+        raise NanoGPTError("There is no text to look at. Enter some first.")
     wei = explain.attention.of_text(one.model, ids)  # (n_layer, nh, T, T)
     found = explain.attention.of_heads(one)
     costs = (explain.ablation.kept(one) or {}).get("rises", {})

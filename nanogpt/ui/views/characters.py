@@ -74,10 +74,10 @@ def expected(one: Opened, text: str, at: int, config: SampleConfig) -> dict[str,
 
 
 def own_words(own: str, bits: float, rank: int) -> str:
-    """Return what the model thought of the character that the text has, in a sentence."""
+    """Return what the model thought of the character that the text has, in a sentence. A shared rank (0) isn't said."""
     share = f"{2**-bits:.1%}" if bits < 9.97 else "less than 0.1%"
-    choice = "first choice" if rank == 1 else f"choice number {rank}"
-    return f"The text has {shown(own)}: {share}, {bits:.1f} bits, the model's {choice}."
+    choice = ", the model's first choice" if rank == 1 else f", the model's choice number {rank}" if rank else ""
+    return f"The text has {shown(own)}: {share}, {bits:.1f} bits{choice}."
 
 
 def tokens_of(one: Opened, text: str) -> list[str]:
@@ -229,8 +229,8 @@ def build_settings() -> list:
         0, 2, k["temperature"].default, step=0.05, label="Temperature", info="How sampling reshapes the bars.",
         elem_id="characters-temperature",
     )  # fmt: skip
-    top_k = gr.Number(
-        k["top_k"].default, label="top_k", info=k["top_k"].help, precision=0, minimum=0, elem_id="characters-top-k"
+    top_k = gr.Number(  # no minimum: Gradio would refuse all requests that it is part of, also those of other views
+        k["top_k"].default, label="top_k", info=k["top_k"].help, precision=0, elem_id="characters-top-k"
     )
     top_p = gr.Slider(
         0, 1, k["top_p"].default, step=0.01, label="top_p", info=k["top_p"].help, elem_id="characters-top-p"

@@ -29,7 +29,8 @@ def found(one: Opened, text: str) -> dict[str, Any]:
     if not text:
         raise NanoGPTError("There is no text to check. Enter some first.")
     cut = f"Only the first {LONGEST:,} characters were checked. " if len(text) > LONGEST else ""
-    text = text[:LONGEST]
+    # without unpaired surrogates, which can't be sent to the browser
+    text = text[:LONGEST].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     result = explain.copies.checked(one, text)
     training = one.training_text() or ""
     whole = not one.looked_at()  # else the lines before the part that was searched aren't counted

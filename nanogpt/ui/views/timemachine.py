@@ -39,7 +39,7 @@ def travel(one: Opened, prompt: str, seed: Any) -> Iterator[tuple[dict[str, Any]
     seed = SampleConfig(seed=SampleConfig.seed if seed is None else seed).seed
     count, found = explain.timemachine.count(one), {}
     for found in explain.timemachine.travel(one, start.text, seed):
-        if not found["milestones"]:
+        if not (found["milestones"] or found["samples"]):  # samples are there at once
             yield None, f"Writing at step {found['texts'][-1]['step']:,}: text {len(found['texts'])} of {count + 1}."
     curve = points(one.run.history().rows, "train_loss")
     notes = [str(start), no_snapshots() if found["samples"] else "", "" if one.corpus_id else NO_TEXT]

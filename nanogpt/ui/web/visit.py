@@ -44,10 +44,15 @@ def seen(name: str | None) -> Run | None:
 
 
 def existing(name: str | None, none_yet: str) -> Run:
-    """Return the run with this name. Raise NanoGPTError if there is none, or if no name is given."""
+    """Return the run with this name. Raise NanoGPTError if there is none, or if no name is given.
+
+    The name may have been chosen before the run was deleted or renamed elsewhere, as in another browser tab.
+    """
     if not name:
         raise NanoGPTError(none_yet)
-    run = visitor().run(name)
+    run = seen(name)
+    if run is None:
+        raise NanoGPTError(f"There is no run named {name}. It may have been deleted or renamed; choose another one.")
     run.settings()
     return run
 
