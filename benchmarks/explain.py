@@ -73,7 +73,7 @@ def measure(one: Opened) -> dict[str, float]:
         "readout: a text of 200": seconds(
             lambda: readout.of_text(one, one.tokenizer.encode(text[:200]), readout.translators(one))
         ),
-        "letters: neighbors and map": seconds(lambda: neighbors.maps(one)),
+        "letters: neighbors and map": seconds(lambda: neighbors.maps(one, range(one.tokenizer.vocab_size))),
         "units: find one": seconds(lambda: units.of_feature(one, "word-start")),
         "tour: open": seconds(lambda: tour.lesson(one)),
         "tour: with and without the mask": seconds(lambda: all_of(tiny.asked("mask", tiny.text_for(one)[0]))),
