@@ -1006,9 +1006,12 @@ def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
     page.get_by_role("button", name="100 steps").click()
     steps = [dict(g=0.1, m=0.1, v=0.1, update=-0.1)]
     weights = [dict(character=character, path=[[0.1, 0.2, 0.3]] * 100, steps=steps) for character in "AB"]
-    found = dict(want="adamw", adamw=[4.0] * 100, sgd=[4.0] * 100, rate=1, weights=weights, doing="", words="So.")
+    losses = dict(adamw=[4.9] + [4.0] * 99 + [3.8], sgd=[4.0] * 101)  # before the first step, and after each
+    found = dict(want="adamw", **losses, rate=1, weights=weights, doing="", words="So.")
     draw(page, **found)
     assert curves() == 1
+    said = page.locator(".tour-said").last.text_content()
+    assert said == "After 100 steps: loss 3.80, at the beginning 4.90."
     page.get_by_role("button", name="Next").click()
     page.locator(".tour-question input").first.check()
     draw(page, **found)  # which the step before had asked for
