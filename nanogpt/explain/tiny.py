@@ -163,14 +163,12 @@ def trained(
     weight = model.token_embedding_table.weight  # (vocab_size, C)
     first = lambda tensor: tensor.detach()[characters, 0].tolist()
     traces: list[Trace] = [[] for _ in characters]
-    for step in range(steps + 1):
-        xb, yb = lecture.get_batch(data, sizes.block_size, sizes.batch_size, generator)
-        _, loss = model(xb, yb)
+    batch = lambda: lecture.get_batch(data, sizes.block_size, sizes.batch_size, generator)
+    for step in range(steps):
+        _, loss = model(*batch())
         losses.append(round(loss.item(), 4))
-        if step and step % 20 == 0 or step == steps:
+        if step % 20 == 0:
             yield losses, traces
-        if step == steps:
-            return
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         before = first(weight)
@@ -183,6 +181,8 @@ def trained(
         for i, trace in enumerate(traces):
             row = {key: of[i] for key, of in values.items()}
             trace.append(row | dict(update=row["value"] - before[i]))
+    losses.append(loss_of(model, *batch()))
+    yield losses, traces
 
 
 def compared(character: str, share: float, with_adamw: Trace, with_sgd: Trace) -> dict[str, Any]:
