@@ -76,8 +76,8 @@ def trained(one: Opened, want: str) -> Iterator[dict[str, Any]]:
             yield found | dict(doing=f"Step {event['step']:,}.", spoken="Training.")
         elif event:
             found |= event
-            taken = [max(0, len(event[name]) - 1) for name in ("adamw", "sgd")]  # the first loss is before any step
-            steps = f"AdamW: {taken[0]} steps; SGD: {taken[1]} steps."
+            taken = lambda losses: max(0, len(losses) - 1)  # the first loss is before any step
+            steps = f"AdamW: {taken(event['adamw'])} steps; SGD: {taken(event['sgd'])} steps."
             yield found | dict(doing=steps, spoken="Training.")
     words = (
         explain.tour_steps.mask_words(found["events"][-1]) if want == "mask" else explain.tour_steps.adamw_words(found)
