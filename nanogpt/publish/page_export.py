@@ -2,8 +2,9 @@
 
 The file is `exported/page.html` with its parts filled in: the forward pass (`exported/gpt.js`), whose products with
 matrices exist in JavaScript (`exported/math.js`) and, several times as fast, in WebAssembly (`exported/math.wasm`, made
-from `exported/math.wat`), the form around it (`exported/page.js`), and the weights. The page makes no requests, and its
-Content-Security-Policy forbids them. Text from users is escaped here, or inserted as plain text by the script.
+from `exported/math.wat`), the form around it (`exported/page.js`), and the weights. `exported/complete.js` says so if
+not all of that is there. The page makes no requests, and its Content-Security-Policy forbids them. Text from users is
+escaped here, or inserted as plain text by the script.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ..model import GPT
 
 HERE = Path(__file__).parent / "exported"
-SCRIPTS = ("math.js", "gpt.js", "text_cells.js", "surprise.js", "page.js")
+SCRIPTS = ("complete.js", "math.js", "gpt.js", "text_cells.js", "surprise.js", "page.js")
 LETTERS = 4  # base64 letters per weight: 24 bits, 16 of them significant digits, accurate to 1 part in 131,072
 LAYOUT_WORDS = {"classic": "classic (as in the lecture)"}  # other layouts go by their name
 MAX_MB = 50  # size of a page; a phone has to hold it in memory both as text and as numbers
@@ -166,7 +167,8 @@ def _facts(source: RunFiles, parameters: int, int8: bool) -> str:
 def _how(config: ModelConfig) -> str:
     """Return how the model works, in a few sentences."""
     return (
-        f"The model reads the last {config.block_size:,} characters. In each layer, every character attends to "
-        "the ones before it and gathers what it needs. The result is a probability for each character in the "
-        "alphabet to come next; one is drawn, added to the text, and the model runs again."
+        f"The model reads up to {config.block_size:,} characters; each time they are full, it continues from the newer "
+        "half of them. In each layer, every character attends to the ones before it and gathers what it needs. The "
+        "result is a probability for each character in the alphabet to come next; one is drawn, added to the text, and "
+        "the model runs again."
     )

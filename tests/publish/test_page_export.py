@@ -339,6 +339,11 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(opened, width, schem
     page.emulate_media(color_scheme=scheme)
     write(page, prompt="w" * 300, length=200)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    prompt, text = (
+        page.locator(name).evaluate("one => getComputedStyle(one).backgroundColor") for name in ("#given", "#text")
+    )
+    assert prompt != text  # not only its letters have a color of their own
+    assert page.evaluate(CONTRAST) == []
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 19, 21)"
     assert dark == (scheme == "dark")
 
@@ -362,7 +367,7 @@ def test_a_number_takes_four_letters():
     source = page_export.html(run)
     letters = sum(map(len, re.findall(r'data-tensor="[^"]+">([^<]*)<', source)))
     assert letters == 4 * load_model(run.folder).count_parameters()
-    assert len(source) - letters < 56_000  # everything except the weights: scripts, styles and the module
+    assert len(source) - letters < 58_000  # everything except the weights: scripts, styles and the module
 
 
 def test_the_page_states_the_facts_of_its_model():
@@ -391,6 +396,47 @@ def test_too_little_memory_is_explained(browser, tmp_path):
     page.get_by_text("There isn't enough free memory for this model.").wait_for()
     assert page.locator("button:enabled").count() == 0
     page.close()
+
+
+@pytest.mark.slow
+def test_a_page_that_cannot_be_loaded_says_so(opened, tmp_path):
+    source = page_export.html(made("broken"))
+    inline = re.sub("'sha256-[^;]*", "'unsafe-inline'", source, count=1)
+    weights, script = source.index("data-tensor"), source.index("The form around the model")
+    broken = {
+        "the file ends in the weights": source[: (weights + len(source)) // 2],
+        "the file ends in a script": source[: script + 500],
+        "the weights are missing": re.sub("<script[^>]*data-tensor.*?</script>", "", source),
+        "a script can't be parsed": inline.replace("// The form around the model", "async async /"),
+        "a function is missing": inline.replace("<script>", "<script>delete Array.prototype.entries;", 1),
+    }
+    page = opened(made("whole"))
+    for what, cut in broken.items():
+        (tmp_path / "page.html").write_text(cut, encoding="utf-8", newline="")
+        page.reload()
+        page.get_by_text("This page is incomplete, or your browser is too old for it.").wait_for()
+        assert page.locator("button:enabled").count() == 0, what
+    opened.complaints.clear()
+
+
+@pytest.mark.slow
+def test_a_page_that_was_saved_by_the_browser_still_works(opened, tmp_path):
+    """Chrome saves a "complete" page as it is when it is saved, not as it was loaded."""
+    page = opened(made("kept"))
+    first = still(page)
+    (tmp_path / "page.html").write_text(page.content(), encoding="utf-8", newline="")
+    page.reload()
+    assert still(page) == first
+
+
+@pytest.mark.slow
+def test_the_page_says_copied_only_if_it_did(opened):
+    page = opened(made("refused"))
+    page.evaluate("void (navigator.clipboard.writeText = () => { throw new Error('no'); })")
+    for done, said in [(True, "Copied."), (False, "Your browser didn't copy the text. Select it and copy it by hand.")]:
+        page.evaluate("(done) => { document.execCommand = () => done; }", done)
+        page.locator("#copy").click()
+        page.get_by_text(said, exact=True).wait_for()
 
 
 # --- the text colored by surprise ----------------------------------------------------------------------------------
@@ -460,6 +506,53 @@ def test_a_text_is_colored_and_read_with_the_keyboard(opened):
     toggle.click()
     assert page.locator("#text").is_visible()
     assert page.locator("#colored").is_hidden()
+    page.evaluate("void (gpt.read = () => { throw new Error('it was read before'); })")
+    toggle.click()
+    assert page.locator("#colored").is_visible()
+
+
+SAID = """() => {
+    const lines = window.lines = [];
+    new MutationObserver(() => lines.push(part("status").textContent)).observe(part("status"), { childList: true });
+}"""
+JUDGED_ALL = """(ids) => {
+    let steps = 0;
+    const sort = Array.prototype.sort;
+    Array.prototype.sort = () => { throw new Error("that takes long for a large alphabet"); };
+    for (const _ of judge(gpt, ids, before)) steps++;
+    Array.prototype.sort = sort;
+    return steps;
+}"""
+
+
+@pytest.mark.slow
+def test_reading_a_text_leaves_the_page_responsive_and_says_what_it_does(opened):
+    page = opened(made("reading"))
+    assert page.evaluate(JUDGED_ALL, [1] * 30) == 31  # the page can redraw after each character
+    outcome = page.locator("#status").inner_text()
+    page.evaluate(SAID)
+    page.locator("#surprise").click()
+    page.locator("#colored .cell").first.wait_for()
+    assert page.evaluate("lines") == ["Reading the text …", outcome]
+
+
+@pytest.mark.slow
+def test_the_five_likeliest_are_those_of_a_sort(opened):
+    page = opened(made("five"))
+    rng = np.random.default_rng(6)
+    for n in (3, 5, 6, 400):
+        logits = rng.integers(-4, 5, n).tolist()  # many are equal
+        found = page.evaluate("(logits) => judged(Float32Array.from(logits), 0).likeliest", logits)
+        assert [id for id, _ in found] == np.argsort(-np.array(logits), kind="stable")[:5].tolist()
+
+
+@pytest.mark.slow
+def test_a_text_that_was_stopped_before_its_first_character_is_not_colored(opened):
+    page = opened(made("nothing"))
+    page.evaluate("part('text').hidden = false; part('given').textContent = part('written').textContent = ''")
+    page.locator("#surprise").click()
+    assert page.locator("#text").is_visible()
+    assert "NaN" not in page.locator("main").inner_text()
 
 
 # --- runs that can't be exported as a page -------------------------------------------------------------------------

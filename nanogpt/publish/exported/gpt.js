@@ -185,7 +185,7 @@ const BARS = 5; // likeliest characters that are shown
 
 // Read a text of N ids as explain/characters.py does. Return what the model expected at each of N + 1 places, the last of
 // them after the text: bits and rank of the character there, and the likeliest as [id, probability]. `before` is the id
-// that precedes the text. Yield null now and then, so that the caller can keep the page responsive.
+// that precedes the text. Yield null after each place, so that the caller can keep the page responsive.
 function* judge(gpt, ids, before) {
   const sequence = [before, ...ids], window = gpt.config.block_size, half = Math.max(1, Math.floor(window / 2));
   const places = [];
@@ -196,8 +196,10 @@ function* judge(gpt, ids, before) {
     for (let at = start; at < end; at += CHUNK) {
       const part = sequence.slice(at, Math.min(at + CHUNK, end));
       gpt.read(part, true);
-      for (let t = Math.max(0, i - at); t < part.length; t++) places.push(judged(gpt.scores(t), ids[at + t]));
-      yield null;
+      for (let t = Math.max(0, i - at); t < part.length; t++) {
+        places.push(judged(gpt.scores(t), ids[at + t]));
+        yield null;
+      }
     }
   }
   return places;
@@ -208,7 +210,14 @@ function judged(logits, id) {
   const most = logits.reduce((a, b) => Math.max(a, b));
   const sum = logits.reduce((total, score) => total + Math.exp(score - most), 0);
   const p = (i) => Math.exp(logits[i] - most) / sum;
-  const order = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]).slice(0, BARS);
+  const order = []; // the likeliest ids, found in one pass: sorting a large alphabet takes longer than the model does
+  for (let i = 0; i < logits.length; i++) {
+    if (order.length === BARS && logits[i] <= logits[order.at(-1)]) continue;
+    let at = order.length;
+    while (at > 0 && logits[i] > logits[order[at - 1]]) at--;
+    order.splice(at, 0, i);
+    if (order.length > BARS) order.pop();
+  }
   const above = logits.reduce((count, score) => count + (score > logits[id]), 0);
   const rank = logits.filter((score) => score === logits[id]).length > 1 ? 0 : 1 + above; // 0 if it shares its place
   return { bits: -Math.log2(p(id)), rank, likeliest: order.map((i) => [i, p(i)]) };

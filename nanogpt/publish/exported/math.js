@@ -7,8 +7,11 @@ const padded = (n) => Math.ceil(n / 32) * 32; // the number of columns that WebA
 // Return a matrix as 32-bit floats.
 function floats(weight, rows) {
   if (!weight.scales) return weight;
-  const n = weight.length / rows;
-  return Float32Array.from(weight, (number, i) => number * weight.scales[Math.floor(i / n)]);
+  const n = weight.length / rows, numbers = new Float32Array(weight.length);
+  for (let row = 0, i = 0; row < rows; row++) {
+    for (const scale = weight.scales[row], end = i + n; i < end; i++) numbers[i] = weight[i] * scale;
+  }
+  return numbers;
 }
 
 const plainMath = {

@@ -8,14 +8,15 @@ const chars = [...about.chars];
 const before = Math.max(0, chars.indexOf("\n")); // what precedes a text: a newline
 let gpt = null;
 let current = null; // the text being generated; null once it is finished or stopped
+let outcome = ""; // what the status line says of the last text
 
-// Load the model. Each tensor is in its own script element, of a type that browsers don't run.
+// Load the model. Each tensor is in its own script element, of a type that browsers don't run. The elements stay in the
+// page, because some browsers save a page as it is then, not as it was loaded.
 async function load() {
   const w = (name) => {
     const element = document.querySelector(`script[data-tensor="${name}"]`);
     if (!element) return undefined;
     const letters = element.textContent, { scales } = element.dataset;
-    element.remove(); // to avoid keeping it in memory twice
     return scales ? Object.assign(new Int8Array(bytes(letters).buffer), { scales: unpack(scales) }) : unpack(letters);
   };
   return new GPT(about.config, w, await fastestMath());
@@ -59,7 +60,8 @@ async function begin() {
   }
   if (current !== null && current !== mine) return; // another text has been started in the meantime
   const speed = count / (performance.now() - began) * 1000;
-  part("status").textContent = `${done ? "" : "Stopped after "}${said(count)} characters (${said(speed)} per second).`;
+  outcome = `${done ? "" : "Stopped after "}${said(count)} characters (${said(speed)} per second).`;
+  part("status").textContent = outcome;
   busy(false);
   if (colorful()) color();
 }
@@ -93,16 +95,17 @@ const redraw = () => new Promise((go) => {
 // Copy the text to the clipboard.
 async function copy() {
   const text = part("text"), hidden = text.hidden;
+  let copied = true;
   try {
     await navigator.clipboard.writeText(text.textContent);
   } catch { // some browsers don't allow this for a local file
     text.hidden = false; // only what is visible can be selected
     getSelection().selectAllChildren(text);
-    document.execCommand("copy");
+    copied = document.execCommand("copy");
     getSelection().removeAllRanges();
     text.hidden = hidden;
   }
-  part("status").textContent = "Copied.";
+  part("status").textContent = copied ? "Copied." : "Your browser didn't copy the text. Select it and copy it by hand.";
 }
 
 // Connect the form to the functions above, and enable the buttons.
@@ -133,14 +136,17 @@ function wire() {
 }
 
 addEventListener("DOMContentLoaded", async () => {
+  if (!part("end")) return; // the file was cut off; complete.js says so
   await new Promise((drawn) => setTimeout(drawn, 30)); // show the page first; unpacking a large model takes a moment
   try {
     gpt = await load();
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error; // what browsers raise for too little memory
-    part("status").textContent = "There isn't enough free memory for this model. Close other tabs and reload the page.";
+    if (!(error instanceof RangeError)) return incomplete();
+    part("status").textContent = // a RangeError is what browsers raise for too little memory
+      "There isn't enough free memory for this model. Close other tabs and reload the page.";
     return;
   }
+  removeEventListener("error", incomplete);
   wire();
   begin();
 });

@@ -4,6 +4,7 @@
 
 const LONGEST = 2000; // characters
 let coloring = null; // the text being read; null once it is colored or another one has begun
+let known = null; // the text that was read last: {text, tokens, places}
 
 const colorful = () => part("surprise").getAttribute("aria-pressed") === "true";
 const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
@@ -14,6 +15,7 @@ const quoted = (text) => `“${text.replaceAll("\n", "↵")}”`;
 
 // Show the text without colors.
 function uncolor() {
+  if (coloring) part("status").textContent = outcome;
   coloring = null;
   swap(false);
 }
@@ -26,18 +28,23 @@ function swap(colored) {
 
 // Read the text and show it with colors.
 async function color() {
-  const mine = (coloring = {});
-  const whole = [...part("text").textContent], tokens = whole.slice(0, LONGEST);
-  const reading = judge(gpt, tokens.map((token) => chars.indexOf(token)), before);
-  let step = reading.next();
-  while (!step.done) {
-    const until = performance.now() + SLICE;
-    while (!step.done && performance.now() < until) step = reading.next();
-    await redraw();
-    if (coloring !== mine) return;
+  const mine = (coloring = {}), text = part("text").textContent;
+  if (known?.text !== text && text) {
+    part("status").textContent = "Reading the text …";
+    const tokens = [...text].slice(0, LONGEST), stoi = new Map(chars.map((ch, i) => [ch, i]));
+    const reading = judge(gpt, tokens.map((token) => stoi.get(token)), before);
+    let step = { done: false };
+    while (!step.done) {
+      const until = performance.now() + SLICE;
+      while (!step.done && performance.now() < until) step = reading.next();
+      await redraw();
+      if (coloring !== mine) return;
+    }
+    part("status").textContent = outcome;
+    known = { text, tokens, places: step.value };
   }
   coloring = null;
-  showColored(tokens, step.value, whole.length > LONGEST);
+  if (text) showColored(known.tokens, known.places, known.tokens.join("").length < text.length);
 }
 
 // Show the tokens of a text, which may have been cut, with what the model expected at each place.
