@@ -1,11 +1,10 @@
-"""Measure what a new user waits for, and the results they get: the numbers in the README's table.
+"""Measure what a new user waits for.
 
-    python -m benchmarks.newcomer [FILE] [--quick | --moments]
+    python -m benchmarks.newcomer
 
-Measures how soon the server answers after `python app.py`; how soon the page is drawn, and how many bytes it takes; how
-soon the first point is on the plot after Start, with the Train tab open and its estimate shown; the time of `--help`;
-and the README's runs from the command line: wall-clock time of the process, and the loss on the whole validation set.
-FILE is Tiny Shakespeare. `--moments` leaves out the runs and needs no file. The machine should be idle.
+Measures, in three visits: how soon the server answers after `python app.py`; how soon the page is drawn, and how many
+bytes it takes; how soon the first point is on the plot after Start, with the Train tab open and its estimate shown; and
+the time of `--help`. The machine should be idle.
 """
 
 from __future__ import annotations
@@ -19,38 +18,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.clock import train
 from benchmarks.machine import write_result
 from benchmarks.overhead import ROOT, served
 
-RUNS: dict[str, dict[str, Any]] = {
-    "clock-30s": dict(budget="30s"),
-    "clock-30s-busy": dict(budget="30s"),  # with one other program per core that keeps it busy
-    "clock-10s": dict(budget="10s"),
-    "clock-1m": dict(budget="1m"),
-    "quick": dict(preset="quick"),
-    "laptop": dict(preset="laptop"),
-}
 VISITS = 3
-QUICK: dict[str, dict[str, Any]] = {"tiny": dict(max_iters=5, n_layer=1, n_embd=16, n_head=2, block_size=16)}
 STATE = "document.querySelector('#train-status .status-line')?.dataset.state"
 POINTS = "document.querySelectorAll('#train-plot .plot-dot').length"
-
-
-@contextmanager
-def others(count: int) -> Iterator[None]:
-    """Run `count` programs that each keep a core busy."""
-    programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for program in programs:
-            program.kill()
-            program.wait()
 
 
 def first_moments() -> dict[str, float]:
@@ -113,32 +88,12 @@ def help_seconds() -> float:
     return max(taken)
 
 
-def main(argv: list[str] | None = None) -> dict[str, Any]:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
-    parser.add_argument("--quick", action="store_true", help="try the script with a tiny run and without the page")
-    parser.add_argument("--moments", action="store_true", help="measure the page and --help only, three times")
-    args = parser.parse_args(argv)
-    found: dict[str, Any]
-    if args.moments:
-        visits = [first_moments() for _ in range(VISITS)]
-        found = {key: statistics.median(one[key] for one in visits) for key in visits[0]}
-        print(found)
-        write_result("newcomer", dict(median=found, visits=visits))
-        return found
-    if not args.file:
-        parser.error("give the path of Tiny Shakespeare, as an argument or in NANOGPT_TINYSHAKESPEARE")
-    found = {} if args.quick else first_moments()
-    print(found, flush=True)
-    with tempfile.TemporaryDirectory() as home:
-        found["runs"] = []
-        for name, settings in (QUICK if args.quick else RUNS).items():
-            with others(os.cpu_count() or 1 if name.endswith("busy") else 0):
-                row = train(home, args.file, None, name, settings)
-            print(f"{name:12} {row['seconds']:6.1f} s  val {row['val_loss']:.4f}", flush=True)
-            found["runs"].append(row)
-    if not args.quick:
-        write_result("readme", found)
+def main() -> dict[str, float]:
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
+    visits = [first_moments() for _ in range(VISITS)]
+    found = {key: statistics.median(one[key] for one in visits) for key in visits[0]}
+    print(found)
+    write_result("newcomer", dict(median=found, visits=visits))
     return found
 
 

@@ -5,8 +5,8 @@
 FILE is Tiny Shakespeare, by default the file named by NANOGPT_TINYSHAKESPEARE. Times include everything: creating the
 model, recording a CUDA graph, training, evaluations, samples and saving. The same code then computes both losses on the
 whole validation set, in adjacent windows of each model's own block_size, with every character predicted once.
-Hyperparameters were fixed in advance. `--device cuda` also measures the speed of a step and of sampling (card.py);
-without an NVIDIA GPU, results/time_to_loss-cuda.json says that nothing was measured.
+Hyperparameters were fixed in advance. `--device cuda` also measures the speed of a step and of sampling (card.py),
+and writes results/time_to_loss-cuda.json.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import os
 os.environ["GOMP_SPINCOUNT"] = "300000"  # the default, to be fair to the peer; this package sets a lower one
 
 import argparse
-import json
 import math
 import statistics
 import tempfile
@@ -27,7 +26,7 @@ import torch.nn as nn
 from torch.nn import functional as F
 
 from benchmarks import card
-from benchmarks.machine import RESULTS, write_result
+from benchmarks.machine import write_result
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.data import get_batch, split, windows
@@ -72,7 +71,6 @@ OURS: dict[str, dict[str, dict]] = {
         "ours, many passes": dict(**LECTURE_SIZE, dropout=0.1, max_iters=1000),
     },
 }
-NOT_MEASURED = "not measured: there was no NVIDIA card"
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=2, max_iters=5, budget=0.0)  # for --quick
 
 
@@ -201,13 +199,6 @@ def measure(file: str, seeds: list[int], device: Device, recipes: str, quick: bo
     return rows
 
 
-def not_measured() -> None:
-    """Record in the result file that nothing was measured, unless it has earlier measurements."""
-    path = RESULTS / "time_to_loss-cuda.json"
-    if not path.exists() or json.loads(path.read_text(encoding="utf-8"))["table"] == NOT_MEASURED:
-        write_result("time_to_loss-cuda", dict(table=NOT_MEASURED))
-
-
 def main(argv: list[str] | None = None) -> list[dict]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", nargs="?", default=os.environ.get("NANOGPT_TINYSHAKESPEARE"))
@@ -223,12 +214,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
         os.environ["NANOGPT_HOME"] = home
         try:
             keep_freed_memory()  # our step does this anyway; do it up front, so that the peer benefits as well
-            try:
-                device = pick_device(args.device)
-            except NanoGPTError:
-                if args.device == "cuda" and not args.quick:
-                    not_measured()
-                raise
+            device = pick_device(args.device)
             print(f"on {device}")
             seeds = args.seeds[:1] if args.quick else args.seeds
             recipes = args.recipes or args.device
