@@ -262,6 +262,9 @@ def test_unknown_characters_of_a_prompt_are_treated_as_everywhere_else(opened):
         fitted = tokenizer.fit(text)
         assert (found["text"], found["note"]) == (fitted.text, str(fitted))
         assert found["ids"] == tokenizer.encode(fitted.text)
+    chinese = "".join(map(chr, range(0x4E00, 0x4E00 + 3000)))
+    note = page.evaluate("(text) => encode(text, chars, {}).note", chinese)
+    assert note.endswith("skipped 一 丁 丂 七 丄 丅 丆 万 丈 三 and 2,990 more.")
 
 
 @pytest.mark.slow

@@ -225,6 +225,8 @@ function judged(logits, id) {
 
 // ---- characters ------------------------------------------------------------------------------------------------------
 
+const NAMED = 10; // changed characters, at most, that a message names: a prompt may have thousands
+
 // Encode a text as ids. A character that is not in the alphabet becomes a similar one, or is skipped; `note` says
 // which, or is empty. Letters and their accents are composed first if more are known then.
 function encode(text, chars, lookalikes) {
@@ -238,10 +240,16 @@ function encode(text, chars, lookalikes) {
   const swaps = [...replaced].filter(([, to]) => to).map(([ch, to]) => `${shown(ch)} → ${shown(to)}`);
   const drops = [...replaced].filter(([, to]) => !to).map(([ch]) => shown(ch));
   const done = [];
-  if (swaps.length) done.push(`replaced ${swaps.join(", ")}`);
-  if (drops.length) done.push(`skipped ${drops.join(" ")}`);
+  if (swaps.length) done.push(`replaced ${first(swaps, ", ")}`);
+  if (drops.length) done.push(`skipped ${first(drops, " ")}`);
   const note = done.length ? `Not in this model's alphabet: ${done.join("; ")}.` : "";
   return { ids: [...fitted].map((ch) => stoi.get(ch)), text: fitted, note };
+}
+
+// Return the first NAMED words, and how many there are more.
+function first(words, between) {
+  const more = words.length - NAMED;
+  return words.slice(0, NAMED).join(between) + (more > 0 ? ` and ${more.toLocaleString("en")} more` : "");
 }
 
 // Return a known character that differs only in case, look or accent, or "" if there is none.
