@@ -199,12 +199,15 @@ def home_for_all(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterato
 T = TypeVar("T")
 
 
-def until(true: Callable[[], T], seconds: float = 60.0) -> T:
-    """Wait until a function returns something true, and return that. Fail after `seconds`."""
+def until(true: Callable[[], T], seconds: float = 60.0, wait: Callable[[], object] = lambda: time.sleep(0.01)) -> T:
+    """Wait until a function returns something true, and return that. Fail after `seconds`.
+
+    `wait` is called in between. In a browser's test, let the page wait, which also handles its events.
+    """
     deadline = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
+        wait()
     return found
 
 

@@ -1,4 +1,4 @@
-"""Test the marker slow: conftest.py fails a test that starts a process without it."""
+"""Test the marker slow and `until`: conftest.py fails a test that starts a process without it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, until
 
 TESTS = """
 import subprocess, sys
@@ -51,3 +51,10 @@ def test_a_test_without_the_mark_may_not_start_a_process(tmp_path: Path):
     assert "5 passed, 1 skipped, 1 error" in done.stdout
     failed = re.findall(r"^(test_\w+) starts a process and is not marked slow", done.stdout, re.M)
     assert failed == ["test_unmarked"]
+
+
+def test_waiting_for_something_ends():
+    waited = []
+    with pytest.raises(AssertionError, match="it never came"):
+        until(lambda: waited == [1, 2, 3], seconds=0.01, wait=lambda: waited.append(1))
+    assert waited

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import until
 from judges import plainly_generated
 
 from nanogpt import sample
@@ -249,8 +250,7 @@ def test_one_thread_is_used_where_all_are_in_each_others_way():
 def test_one_slow_read_does_not_make_one_thread_of_many_for_long():
     threads = two_threads()
     reads(threads, {1: 1.0, 2: 0.6}, 200)
-    while threads.now == 1 or threads.usual == 1:
-        threads.learn({1: 1.0, 2: 0.6}[threads.now])
+    until(lambda: threads.now == threads.usual == 2, wait=lambda: threads.learn({1: 1.0, 2: 0.6}[threads.now]))
     threads.learn(9.0)  # a single slow read: something else used the CPU
     assert reads(threads, {1: 1.0, 2: 0.6}, 100).count(2) > 80
 

@@ -148,7 +148,7 @@ def test_bodies_in_memory_are_limited_over_all_requests(public, monkeypatch):
         assert (await first)[0] == 200
         assert (await ask(door, LIST, [b" " * 100_000] * 5))[0] == 200
 
-    asyncio.run(go())
+    asyncio.run(asyncio.wait_for(go(), 60))
 
 
 # --- number of requests --------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_requests_at_once_are_limited(public, monkeypatch):
         await asyncio.gather(*tasks)
         assert (await ask(door, "/", method="GET"))[0] == 200
 
-    asyncio.run(go())
+    asyncio.run(asyncio.wait_for(go(), 60))
 
 
 def test_what_the_page_does_not_use_is_closed_on_a_public_server(monkeypatch):

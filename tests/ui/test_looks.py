@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ended_run
+from conftest import ended_run, until
 
 from nanogpt import corpus
 
@@ -57,14 +57,17 @@ def finished_run(standing_server, monkeypatch: pytest.MonkeyPatch, tiny_text: st
 def visit(page):
     """Open every tab in turn, and everything that is folded in it. Yield the name of the tab."""
     tabs = page.locator("main [role=tablist]").first.get_by_role("tab")
+    folded = page.locator("button.label-wrap:visible:not(.open)")
+
+    def unfold():
+        folded.first.click()
+        page.wait_for_timeout(200)
+
     assert tabs.all_inner_texts() == list(DRAWN)
     for tab in tabs.all():
         tab.click()
         page.wait_for_function(DRAWN[tab.inner_text()])
-        folded = page.locator("button.label-wrap:visible:not(.open)")
-        while folded.count():
-            folded.first.click()
-            page.wait_for_timeout(200)
+        until(lambda: not folded.count(), wait=unfold)
         yield tab.inner_text()
 
 

@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from conftest import ended_run, visit
+from conftest import ended_run, until, visit
 
 from nanogpt import corpus
 from nanogpt.launch import prepare
@@ -246,8 +246,7 @@ def a_tab_clicked_before_the_answer_stays(page) -> None:
 
     page.route("**/run/predict*", hold)
     page.reload()
-    while len(held) < len(loads):
-        page.wait_for_timeout(20)
+    until(lambda: len(held) == len(loads), wait=lambda: page.wait_for_timeout(20))
     page.get_by_role("tab", name="Train", exact=True).click()
     for route, answer in held:
         route.fulfill(response=answer)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from conftest import ended_run, visit
+from conftest import ended_run, until, visit
 from test_looks import CONTRAST
 from test_page import open_tab, put_run, wait_for_state, wait_for_step
 
@@ -531,8 +531,7 @@ def test_on_a_phone_the_first_tab_s_button_shows_the_result_and_a_late_tick_is_c
     page.locator("#welcome-train:not([disabled])").click()
     page.wait_for_function(SHOWN)
     wait_for_state(page, "running", "queued")
-    while not late:
-        page.wait_for_timeout(20)
+    until(lambda: late, wait=lambda: page.wait_for_timeout(20))
     page.locator("#train-stop").click()  # as soon as it is enabled
     wait_for_state(page, "stopping", "stopped")
     late[0]()

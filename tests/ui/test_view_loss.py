@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from conftest import ended_run
+from conftest import ended_run, until
 
 from nanogpt import corpus
 from nanogpt.explain import baselines, loss
@@ -300,8 +300,7 @@ def open_at_once(page) -> None:
     page.route("**/gradio_api/**", hold)
     page.get_by_role("tab", name="Understand").click()
     page.get_by_role("tab", name="Loss", exact=True).click()
-    while not all(held.values()):
-        page.wait_for_timeout(20)
+    until(lambda: all(held.values()), wait=lambda: page.wait_for_timeout(20))
     assert [request.request.post_data_json["data"][2] for request in held["Loss"]] == [None]
     [models], [without] = held.values()
     models.continue_()
