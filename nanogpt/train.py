@@ -1,7 +1,7 @@
 """The training loop: the lecture's, plus what it takes to stop, crash and resume without losing a step.
 
-`train(run)` is a plain function; `launch/trainer.py` runs it as a process. It writes everything to the run's folder;
-everything else only reads that folder.
+`train(run)` is a plain function; `launch/trainer.py` runs it as a process. It writes to the run's folder what it
+finds out; `runs/run.py` lists the files there, and who writes each.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Choose where a run trains: in a process on this machine, or on ZeroGPU. Only this module decides.
+"""Choose how this machine trains a run: in a process, or on ZeroGPU. Only this module decides.
 
-To add a place to train, write a module in this package that can start a run, and call it from here.
+To add a way, write a module in this package that can start a run, and call it from here. A machine elsewhere is another
+matter: `nanogpt/jobs/` sends a run to Hugging Face Jobs, and the commands and the page call it instead of this module.
 """
 
 from __future__ import annotations

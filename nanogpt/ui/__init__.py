@@ -1,4 +1,4 @@
-"""The web page: one file per tab, with handlers first and `build` last. No other package imports gradio.
+"""The web page. A file per tab, view or panel, handlers first and `build` last. No other package imports gradio.
 
 The page is a view of the run folders: it starts training processes and reads files, and keeps no state that matters.
 `page.build_app` makes the whole page; `server.serve` serves it, at an address that `address.check` has accepted.

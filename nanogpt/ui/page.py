@@ -51,7 +51,6 @@ DOING = "(line) => (line || {}).spoken || ''"
 WAKE = "() => ({ __type__: 'update', active: true })"
 # Selects the tab that the server names, unless you have chosen one while its answer was on the way.
 SELECT = """(tab) => ({ __type__: "update", ...(tab && !window.nanogptChoseTab ? { selected: tab } : {}) })"""
-TABS = ("corpus", "train", "sample", "understand", "runs", "share")
 
 
 @dataclass
@@ -90,7 +89,7 @@ def build_app() -> gr.Blocks:
         kept_text = gr.BrowserState(storage_key="nanogpt-text", secret=NO_SECRET)
         kept_run = gr.BrowserState(storage_key="nanogpt-run", secret=NO_SECRET)
         with gr.Tabs() as tabs:
-            with gr.Tab("Text", id="corpus") as text:
+            with gr.Tab("Text", id="corpus"):
                 texts = corpus_tab.build(corpus_id, kept_text)
             with gr.Tab("Train", id="train") as train:
                 training = train_tab.build(corpus_id, line, timer)
@@ -118,8 +117,7 @@ def build_app() -> gr.Blocks:
         runs.select(runs_tab.rows, None, listed, **QUIET)
         share.select(sharing.open, [training.run, gr.Textbox(visible=False)], sharing.shown, js=refresh.READ, **QUIET)
         refresh.keep_model("share", sharing.run)
-        every = [text, train, sample, understand, runs, share]
-        refresh.keep_all(every, corpus_id, training.run, [*training.form.inputs, *page.entered])
+        refresh.keep_all(tabs.children, corpus_id, training.run, [*training.form.inputs, *page.entered])
         on_open(demo, page, corpus_id, train)
     return demo
 
@@ -220,7 +218,7 @@ def open_page(page: Page, before: str | None, kept: str = "") -> dict:
         page.asked: said,
         page.texts.welcome.text: welcome.introduction(replayed),
         page.texts.welcome.replay: welcome.replay(replayed),
-        page.tab: tab if tab in TABS else "",
+        page.tab: tab if tab in [one.id for one in page.tabs.children] else "",
         page.training.about_text: corpus_tab.about(chosen.get("corpus_id")),
         **page.texts.shown.put(chosen),
         **dict(zip(page.training.form.fields, values)),
