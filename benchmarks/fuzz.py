@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -147,7 +148,7 @@ def read_text(data: bytes, name: str, title: Any, encoding: str | None, decline:
 
 def report(added: corpus.Corpus) -> None:
     """Do what the page does with a text that was added: show a report, propose a name for a run. Then delete it."""
-    json.dumps([str(added.report()), added.name], ensure_ascii=False).encode()
+    json.dumps([asdict(added.report()), added.name], ensure_ascii=False).encode()
     checked_name(free_name(added.name))
     corpus.delete(added.id)
 

@@ -77,20 +77,6 @@ class Report:
         lists = {key: tuple(about[key]) for key in ("notes", "repairs", "advice")}
         return cls(**{**about, **lists, "rare": tuple(Rare(**one) for one in about["rare"])})
 
-    def __str__(self) -> str:
-        """Return the report as lines of text, for the terminal."""
-        rare = ", ".join(f"{one.name} ({one.count})" for one in self.rare[:12])
-        more = f" and {len(self.rare) - 12:,} more" if len(self.rare) > 12 else ""
-        facts = [
-            f"{self.characters:,} characters in {self.lines:,} lines, {self.distinct:,} distinct; {self.encoding}",
-            f"{self.train_characters:,} in the training set, {self.val_characters:,} in the validation set",
-            *([f"occur fewer than {RARE} times: {rare}{more}"] if self.rare else []),
-            *(f"note: {note}" for note in self.notes),
-            *(f"clean-up: {repair}" for repair in self.repairs),
-            *(f"advice: {advice}" for advice in self.advice),
-        ]
-        return "\n".join([*facts, "", self.first_lines])
-
 
 def looked_at(characters: int, total: int) -> str:
     """Return the note on the report of a text of which a sample was looked at."""

@@ -30,7 +30,8 @@ def add(
     """Read, repair and store a text: a string (pasted), the bytes of a file, or a list of paths.
 
     `encoding`, `decline`, `accept` and `field` are as in `reading.read`. The result's `reading` has the notes and the
-    repairs. Raise NanoGPTError if the text can't be trained on.
+    repairs. Raise NanoGPTError if the text can't be trained on. This is for users from Python; the page and the
+    commands show how far `adding` is.
     """
     return finished(adding(source, name, encoding, decline, accept, owner, field))
 

@@ -74,14 +74,14 @@ def judged(logits: np.ndarray, id: int) -> tuple[float, int]:
     return float(np.logaddexp.reduce(above)) / math.log(2), 0 if shared else 1 + int((above > 0).sum())
 
 
-def likeliest(logits: np.ndarray, tokenizer: Tokenizer, config: SampleConfig, most: int = BARS) -> list[dict]:
-    """Return the `most` likeliest next tokens, each with its probability, and with the one it has when sampling.
+def likeliest(logits: np.ndarray, tokenizer: Tokenizer, config: SampleConfig) -> list[dict]:
+    """Return the BARS likeliest next tokens, each with its probability, and with the one it has when sampling.
 
     `p` is the model's own; `drawn` is after the temperature, top-k and top-p of `config`.
     """
     own, drawn = weights(logits, SampleConfig(temperature=1.0)), weights(logits, config)
     own, drawn = own / own.sum(), drawn / drawn.sum()
-    order = np.argsort(-own, kind="stable")[:most]
+    order = np.argsort(-own, kind="stable")[:BARS]
     return [dict(token=tokenizer.itos[int(i)], p=float(own[i]), drawn=float(drawn[i])) for i in order]
 
 

@@ -47,12 +47,10 @@ def cosines(rows: np.ndarray, of: np.ndarray) -> np.ndarray:
     return alike
 
 
-def nearest(
-    rows: np.ndarray, tokenizer: Tokenizer, of: Sequence[int] | None = None, most: int = NEAREST
-) -> list[dict[str, Any]]:
+def nearest(rows: np.ndarray, tokenizer: Tokenizer, of: Sequence[int] | None = None) -> list[dict[str, Any]]:
     """Return {"token", "near": [{"token", "cosine"}, ...]} for the tokens `of`, by default all, the nearest first."""
     of = range(len(rows)) if of is None else of
-    alike, most = cosines(rows, np.asarray(of)), min(most, len(rows) - 1)
+    alike, most = cosines(rows, np.asarray(of)), min(NEAREST, len(rows) - 1)
     found = np.sort(np.argpartition(-alike, max(0, most - 1), axis=1)[:, :most], axis=1)  # (N, most)
     order = np.argsort(-np.take_along_axis(alike, found, axis=1), axis=1, kind="stable")
     name = lambda i: tokenizer.itos[int(i)]

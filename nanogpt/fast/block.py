@@ -58,9 +58,9 @@ class Kept(NamedTuple):
     s: Tensor  # (N, 4C), its square, or itself
 
 
-def rms(x: Tensor, eps: float = 1e-6) -> Tensor:
+def rms(x: Tensor) -> Tensor:
     """Return 1 / root mean square over the last dimension: (…, C) -> (…, 1)."""
-    return torch.linalg.vector_norm(x, dim=[-1], keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return torch.linalg.vector_norm(x, dim=[-1], keepdim=True).square_().div_(x.shape[-1]).add_(1e-6).rsqrt_()
 
 
 def rms_backward(grad: Tensor, y: Tensor, r: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def rms_backward(grad: Tensor, y: Tensor, r: Tensor) -> Tensor:
     return grad.addcmul_(y, inner, value=-1.0).mul_(r)
 
 
-def norm(x: Tensor, gain: Tensor, bias: Tensor, dtype: torch.dtype, eps: float = 1e-5) -> tuple[Tensor, list[Tensor]]:
+def norm(x: Tensor, gain: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
     """Normalize x (N, C), by LayerNorm or, without a gain, by its root mean square.
 
     Return it in `dtype`, and what the backward pass needs besides it: r (N, 1), or x, its mean and 1 / its deviation.
@@ -80,7 +80,7 @@ def norm(x: Tensor, gain: Tensor, bias: Tensor, dtype: torch.dtype, eps: float =
     if gain.numel() == 0:
         r = rms(x)
         return (x * r).to(dtype), [r]
-    h, mean, r = torch.native_layer_norm(x, [x.shape[1]], gain, bias, eps)
+    h, mean, r = torch.native_layer_norm(x, [x.shape[1]], gain, bias, 1e-5)
     return h.to(dtype), [x, mean, r]
 
 

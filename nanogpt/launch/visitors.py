@@ -248,7 +248,7 @@ class Visitor:
         corpus.delete(self.own_text(id).id)
 
     def add_text(self, source: corpus.Source, name: str = "", **how: Any) -> corpus.Corpus:
-        """Store a text for this visitor with `corpus.add`, if they have disk space left."""
+        """Store a text for this visitor as `corpus.add` does, if they have disk space left."""
         return corpus.finished(self.adding_text(source, name, **how))
 
     def adding_text(self, source: corpus.Source, name: str = "", **how: Any) -> Generator[float, None, corpus.Corpus]:

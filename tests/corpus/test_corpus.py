@@ -497,7 +497,6 @@ def test_the_report_counts_what_is_there(tmp_path):
     assert report.first_lines == "\n".join(text.split("\n")[:20])
     assert len(Report.of("x" * 5000).first_lines) == 1000
     assert epochs(10 * 50 * 76, report.characters) == pytest.approx(38000 / len(train))
-    assert f"{len(text):,} characters in 2,001 lines" in str(report)
 
 
 def test_rare_characters_that_cannot_be_seen_have_names():
