@@ -29,6 +29,19 @@ def test_it_is_small_and_says_what_it_is():
     assert settings["owner"] is None
 
 
+def test_the_guide_says_where_its_heads_look():
+    found = json.loads((FOLDER / "explain" / "attention.json").read_text(encoding="utf-8"))["result"]
+    heads = [head for block in found["heads"] for head in block]
+    guide = (ROOT / "docs" / "understand.md").read_text(encoding="utf-8").replace("\n", " ")
+    [said] = re.findall(r"In the bundled model two heads look.*? a little there\.", guide)
+    shares = [re.match(r"\d+%", head["says"]) for head in heads]
+    assert sorted(re.findall(r"\d+%", said)) == sorted(share[0] for share in shares if share)
+    far = [head["distance"] for head, share in zip(heads, shares) if not share]
+    assert f"The other {len(far)} heads" in said
+    assert f"look back {min(far):.0f} to {max(far):.0f} places on average" in said
+    assert f"the best heads of these three models score {found['copying']}," in guide
+
+
 def test_it_writes():
     text = "".join(stream(load_model(FOLDER), CharTokenizer.load(FOLDER), "ROMEO:", SampleConfig(length=300, seed=1)))
     assert len(text) == 300
