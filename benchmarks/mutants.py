@@ -55,7 +55,7 @@ PARTS = {
     "loop": ("nanogpt/train.py", "nanogpt/reporter.py", "nanogpt/evaluate.py"),
     "clock": ("nanogpt/timetable.py", "nanogpt/durations.py"),
     "launch": ("nanogpt/launch/*.py",),
-    "ui": ("nanogpt/ui/*.py",),
+    "ui": ("nanogpt/ui/**/*.py",),
     "publish": ("nanogpt/publish/*.py",),
     "core": (
         "nanogpt/model.py", "nanogpt/optim.py", "nanogpt/schedule.py", "nanogpt/step.py", "nanogpt/data.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -381,20 +382,12 @@ def test_an_input_that_raises_or_takes_long_or_writes_elsewhere_fails(home, monk
         assert says is failed.type or str(says) in str(failed.value)
 
 
-def test_mutants_follow_from_their_seed_and_change_one_place():
-    pytest.importorskip("cosmic_ray", reason="needs cosmic-ray, which only this benchmark uses")
-    from benchmarks import mutants
-
-    for name in (*(name for where in mutants.PARTS.values() for name in where), *mutants.TESTS):
+def test_mutants_are_drawn_from_files_that_exist_and_tested_by_tests_that_do():
+    """Read from its source, because it imports packages that nothing else needs."""
+    tree = ast.parse((ROOT / "benchmarks" / "mutants.py").read_text(encoding="utf-8"))
+    assigned = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    parts, tests = (ast.literal_eval(assigned[name]) for name in ("PARTS", "TESTS"))
+    for name in (*(name for where in parts.values() for name in where), *tests):
         assert list(ROOT.glob(name)), name
-    parts = dict(clock=("nanogpt/durations.py",))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mutants, "PARTS", parts)
-        drawn, again, other = (mutants.draw(8, seed) for seed in (1, 1, 2))
-    assert drawn == again != other
-    code = (ROOT / "nanogpt" / "durations.py").read_text(encoding="utf-8")
-    for one in drawn:
-        assert one.before != one.after
-        later = mutants.changed("# a line more\n" + code, one)
-        compile(later, one.file, "exec")
-        assert later.splitlines()[one.line - 1] == one.after.splitlines()[0]
+    drawn = {path for where in parts.values() for name in where for path in ROOT.glob(name)}
+    assert drawn >= {path for part in ("launch", "ui", "publish") for path in (ROOT / "nanogpt" / part).rglob("*.py")}
