@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import prepared
 import pytest
@@ -211,6 +211,15 @@ def until(true: Callable[[], T], seconds: float = 60.0, wait: Callable[[], objec
     return found
 
 
+# Settings of runs that take no time.
+SMALL: dict[str, Any] = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
+CLASSIC = SMALL | dict(layout="classic")
+TWO_BLOCKS = CLASSIC | dict(n_layer=2)
+
+# What a page has too little contrast for.
+CONTRAST = (ROOT / "tests" / "ui" / "contrast.js").read_text(encoding="utf-8")
+
+
 def last_of(steps):
     """Return the last thing that a generator yields."""
     *_, last = steps
@@ -231,6 +240,14 @@ def ended_run(text, name="one", **sizes):
         made.sample(step, f"text {step}")
     made.event("finished", step=50, val_loss=3.0, message="Finished.")
     return made
+
+
+@pytest.fixture
+def text(home: Path, tiny_text: str):
+    """Store `tiny_text` and return it as a Corpus."""
+    from nanogpt import corpus
+
+    return corpus.add(tiny_text, "A play")
 
 
 @pytest.fixture(params=["classic", "modern"])

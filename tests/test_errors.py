@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from conftest import Server, ended_run, last_of
+from conftest import SMALL, Server, ended_run, last_of
 
 from nanogpt import corpus
 from nanogpt.cli import runs as commands
@@ -27,7 +27,6 @@ from nanogpt.runs import Run, all_runs, users_of
 from nanogpt.ui import api, corpus_tab, run_panel, runs_tab, text_panel, train_tab, watching
 from nanogpt.ui.web.visit import visitor
 
-SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 ANOTHER = "Another text, which is long enough to be one. " * 40
 is_root = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -78,11 +77,6 @@ def disk(tmp_path) -> Iterator[Callable[[str], Path]]:
 
     yield mounted
     subprocess.run(["umount", path], capture_output=True)
-
-
-@pytest.fixture
-def text(home, tiny_text) -> corpus.Corpus:
-    return corpus.add(tiny_text, "A play")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import ended_run
+from conftest import SMALL, ended_run
 
 from nanogpt import corpus, disk
 from nanogpt.cli.main import main
@@ -24,7 +24,6 @@ from nanogpt.ui import api, run_panel, runs_tab, text_panel, watching
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
 
-SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 SECONDS = 20  # in which nothing here may wait
 
 
@@ -70,11 +69,6 @@ def replace(path: Path, kind: Callable[[Path], None] = pipe) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     kind(path)
-
-
-@pytest.fixture
-def text(home, tiny_text) -> corpus.Corpus:
-    return corpus.add(tiny_text, "A play")
 
 
 @pytest.mark.parametrize("kind", KINDS)

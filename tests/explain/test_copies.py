@@ -6,15 +6,13 @@ import random
 
 import numpy as np
 import pytest
-from conftest import ended_run
+from conftest import CLASSIC, ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.explain import copies
 from nanogpt.explain.copies import Index, Span
 from nanogpt.explain.opened import open_run
-
-SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
 def plain_spans(training: str, text: str, shortest: int) -> list[Span]:
@@ -81,7 +79,7 @@ def test_a_hash_depends_on_all_its_characters_and_on_no_others(length):
 
 @pytest.fixture
 def one(home, tiny_text):
-    return open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL))
+    return open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **CLASSIC))
 
 
 def test_the_share_counts_each_character_once_and_names_a_yardstick(one):

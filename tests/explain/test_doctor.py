@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ended_run
+from conftest import TWO_BLOCKS, ended_run
 
 from nanogpt import corpus
 from nanogpt.explain import ablation, cache, doctor
@@ -18,7 +18,6 @@ from nanogpt.layout import LAYOUTS
 from nanogpt.ui import watching
 
 CURVES = Path(__file__).parent / "curves"
-SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
 def recorded(name: str) -> doctor.Curve:
@@ -132,7 +131,7 @@ def test_a_failed_run_is_found_whatever_the_size_of_the_alphabet(name, found):
 def test_the_tables_of_a_large_alphabet_are_not_held_against_the_text(home):
     """They grow with the alphabet, and don't let a model memorize more of its text."""
     text = corpus.add("".join(chr(0x4E00 + i % 700) + "\n" * (i % 9 == 0) for i in range(3000)), "Many")
-    run = ended_run(text, "one", **SMALL)
+    run = ended_run(text, "one", **TWO_BLOCKS)
     curve = doctor.curve_of(run, run.status(), count=True)
     model = open_run(run).model
     tables = model.token_embedding_table.weight, model.lm_head.weight
@@ -264,7 +263,7 @@ def test_losses_are_taken_from_the_rows_as_they_were_logged():
 
 
 def test_parts_that_do_nothing_are_named_once_they_have_been_measured(home, tiny_text):
-    run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+    run = ended_run(corpus.add(tiny_text, "A play"), "one", **TWO_BLOCKS)
     curve = doctor.curve_of(run, run.status())
     assert doctor.idle_parts(run, curve) is None
     measured = {"0.mlp": 0.001, "1.mlp": -0.002, "0.attention": 0.3, "1.attention": 0.0, "0.head.0": 0.0}
@@ -291,7 +290,7 @@ def advice_on(run, rises: dict[str, float]) -> tuple[str, str]:
 
 def test_the_advice_about_idle_parts_can_be_followed(home, tiny_text):
     text = corpus.add(tiny_text, "A play")
-    two, one = ended_run(text, "two", **SMALL), ended_run(text, "one", **SMALL | dict(n_layer=1))
+    two, one = ended_run(text, "two", **TWO_BLOCKS), ended_run(text, "one", **TWO_BLOCKS | dict(n_layer=1))
     fewer, narrower = "Try one fewer layer (n_layer): it", "Try a smaller width (n_embd): it"
     rises = {"0.mlp": 0.0, "0.attention": 0.3, "1.mlp": 0.2, "1.attention": 0.4}
     assert advice_on(two, rises)[1].startswith(fewer)
@@ -318,7 +317,7 @@ def test_only_the_page_says_where_on_it_the_advice_is_to_be_followed():
 
 
 def test_a_run_in_which_nothing_is_wrong_gets_a_sentence(home, tiny_text):
-    run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+    run = ended_run(corpus.add(tiny_text, "A play"), "one", **TWO_BLOCKS)
     assert doctor.examine(run, run.status()) == []  # three evaluations
     for step in range(75, 400, 25):
         run.log(step=step, seconds=1.0, tokens=step * 64, train_loss=1.8, val_loss=2.0)
@@ -334,7 +333,7 @@ def test_a_run_in_which_nothing_is_wrong_gets_a_sentence(home, tiny_text):
 def test_a_run_that_counting_beats_is_not_healthy(home, tiny_text):
     """The text is counted on request, for the command, and that is kept for the next one."""
     text = corpus.add(tiny_text, "A play")
-    run = ended_run(text, "one", **SMALL)
+    run = ended_run(text, "one", **TWO_BLOCKS)
     for step in range(75, 400, 25):
         run.log(step=step, seconds=1.0, tokens=step * 64, train_loss=2.6, val_loss=2.8)
     run.event("finished", step=375, val_loss=2.8, message="Finished.")

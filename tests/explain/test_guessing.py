@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from conftest import ended_run
+from conftest import CLASSIC, ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
@@ -13,12 +13,10 @@ from nanogpt.explain import characters, guessing
 from nanogpt.explain.guessing import Game, guess, new_game, player_bits
 from nanogpt.explain.opened import open_run
 
-SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
-
 
 @pytest.fixture
 def one(home, tiny_text):
-    return open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL))
+    return open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **CLASSIC))
 
 
 def test_a_passage_is_held_out_and_the_same_for_a_seed(one):

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from conftest import ended_run
+from conftest import CLASSIC, ended_run
 
 from nanogpt import corpus
 from nanogpt.config import ModelConfig, NanoGPTError
@@ -16,14 +16,12 @@ from nanogpt.explain.dynamic import dynamic
 from nanogpt.explain.opened import open_run
 from nanogpt.model import GPT
 
-SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
-
 
 def small_model() -> GPT:
     torch.manual_seed(1)
     return GPT(
         ModelConfig(
-            vocab_size=4, **{key: SMALL[key] for key in ("layout", "n_layer", "n_head", "n_embd", "block_size")}
+            vocab_size=4, **{key: CLASSIC[key] for key in ("layout", "n_layer", "n_head", "n_embd", "block_size")}
         )
     )
 
@@ -69,7 +67,7 @@ def test_the_strongest_baseline_passed_is_named():
 
 def test_the_results_are_kept_in_the_run_and_found_without_the_text(home, tiny_text):
     text = corpus.add(tiny_text, "A play")
-    run = ended_run(text, "one", **SMALL)
+    run = ended_run(text, "one", **CLASSIC)
     assert loss.counted_for(run) is None
     *_, found = loss.learn(open_run(run))
     on_ruler = loss.ruler(open_run(run))
@@ -96,7 +94,7 @@ def test_what_the_counting_models_reach_is_kept(home, tiny_text):
 
 def test_numbers_of_another_text_are_not_a_run_s(home, tiny_text):
     text = corpus.add(tiny_text, "A play")
-    run = ended_run(text, "one", **SMALL)
+    run = ended_run(text, "one", **CLASSIC)
     list(loss.learn(open_run(run)))
     corpus.delete(text.id)
     file = run.folder / "explain" / "loss.json"

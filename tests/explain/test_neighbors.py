@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import ended_run
+from conftest import CLASSIC, ended_run
 
 from nanogpt import corpus
 from nanogpt.disk import write_whole
@@ -15,8 +15,6 @@ from nanogpt.model import GPT
 from nanogpt.runs import snapshots
 from nanogpt.tokenizer import make_tokenizer
 from nanogpt.ui.views import neighbors as view_neighbors
-
-SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
 def test_neighbors_by_hand():
@@ -57,7 +55,7 @@ def test_random_rows_are_not_taken_for_learned_ones():
 
 def test_two_characters_do_not_tell_what_a_model_has_learned(home):
     assert neighbors.learned(np.array([[3.0, 1.0], [-2.0, 5.0]])) is None
-    one = open_run(ended_run(corpus.add("abba" * 400, "Two"), "one", **SMALL))
+    one = open_run(ended_run(corpus.add("abba" * 400, "Two"), "one", **CLASSIC))
     assert view_neighbors.shown(one)["words"].endswith(view_neighbors.FEW)
 
 
@@ -73,7 +71,7 @@ def test_a_character_whose_row_has_not_moved_is_told_from_others():
 def test_of_a_large_alphabet_the_most_frequent_are_shown(home):
     rare = "".join(map(chr, range(0x4E00, 0x4E00 + 400)))
     common = "".join(map(chr, range(0x9000, 0x9000 + 20)))
-    one = open_run(ended_run(corpus.add(rare + "e。" + (common + common[7]) * 100, "Many"), "one", **SMALL))
+    one = open_run(ended_run(corpus.add(rare + "e。" + (common + common[7]) * 100, "Many"), "one", **CLASSIC))
     data = view_neighbors.shown(one)
     assert len(data["tokens"]) == len(data["near"]) == len(data["maps"][-1]["points"]) == 300
     assert set(common) < set(data["tokens"])
@@ -116,7 +114,7 @@ def test_a_map_is_turned_mirrored_and_scaled_to_fit():
 
 
 def test_the_maps_of_a_run_end_with_its_model(home, tiny_text):
-    run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+    run = ended_run(corpus.add(tiny_text, "A play"), "one", **CLASSIC)
     one = open_run(run)
     alone = view_neighbors.shown(one)
     assert len(alone["maps"]) == 1

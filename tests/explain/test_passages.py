@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ended_run
+from conftest import CLASSIC, ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
@@ -16,12 +16,10 @@ from nanogpt.explain.opened import HELD_OUT, WRITTEN, Opened, open_run
 from nanogpt.tokenizer import make_tokenizer
 from nanogpt.ui import view
 
-SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
-
 
 @pytest.fixture
 def one(home, tiny_text):
-    return open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL))
+    return open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **CLASSIC))
 
 
 def made(block_size: int, alphabet: str = "ab") -> Opened:
@@ -83,7 +81,7 @@ def test_a_line_break_near_the_end_of_a_text_cuts_no_passage_short(text):
 def test_the_tour_and_held_out_text_read_enough_of_a_text_with_one_line_break(home, monkeypatch, end):
     words = "the mill turns by the river and the bridge is old "
     text = (words * 30)[: 1400 - len(end)] + end
-    one = open_run(ended_run(corpus.add(text, "One line"), "one", **SMALL | dict(block_size=128)))
+    one = open_run(ended_run(corpus.add(text, "One line"), "one", **CLASSIC | dict(block_size=128)))
     assert one.held_out_text().endswith(end)
     for seed in range(10):
         assert len(tour.text_of(one, seed)) == tour.LENGTH

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import ended_run
+from conftest import CLASSIC, ended_run
 
 from nanogpt import corpus
 from nanogpt.config import SampleConfig
@@ -24,7 +24,6 @@ EXPECTED = {
     "First real words: “sure”, “thin”": 43,
     "Half of the words are real": 176,
 }
-SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
 def test_the_milestones_of_a_real_run():
@@ -67,7 +66,7 @@ def test_a_rule_must_go_on_holding():
 
 @pytest.fixture
 def one(home, tiny_text):
-    return open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL))
+    return open_run(ended_run(corpus.add(tiny_text, "A play"), "one", **CLASSIC))
 
 
 def test_each_snapshot_writes_from_the_same_prompt_and_seed(one):

@@ -28,11 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=0)
 
 
-@pytest.fixture
-def text(home, tiny_text):
-    return corpus.add(tiny_text, "A play")
-
-
 def ended(run: Run):
     """Wait for the run's trainer process to exit, and return its exit status."""
     return local._children[run.name].wait(60)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nanogpt import corpus, memory, paths
+from nanogpt import memory, paths
 from nanogpt.config import NanoGPTError
 from nanogpt.launch import local, place, prepare, zero
 from nanogpt.launch.visitors import visitor_of
@@ -14,11 +14,6 @@ from nanogpt.runs import Run, all_runs, queue
 from nanogpt.ui import api, form, train_tab, watching
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=20)
-
-
-@pytest.fixture
-def text(home, tiny_text):
-    return corpus.add(tiny_text, "A play")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT, ended_run
+from conftest import ROOT, SMALL, ended_run
 from PIL import Image, ImageDraw, ImageFont, features
 
 from nanogpt import corpus
@@ -19,8 +19,6 @@ from nanogpt.launch import prepare
 from nanogpt.publish import curve, fonts, gif
 from nanogpt.runs import Run
 from nanogpt.ui import gif_panel
-
-SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
 @pytest.fixture

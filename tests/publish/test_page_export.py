@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from assemble import MODULE, SOURCE, assembled
-from conftest import home_for_all
+from conftest import CONTRAST, home_for_all
 from judges import probabilities
 
 from benchmarks import rounding
@@ -444,7 +444,6 @@ def test_the_page_says_copied_only_if_it_did(opened):
 
 # --- the text colored by surprise ----------------------------------------------------------------------------------
 
-CONTRAST = (Path(__file__).parent.parent / "ui" / "contrast.js").read_text(encoding="utf-8")
 JUDGE = """(ids) => {
     const reading = judge(gpt, ids, before);
     let step = reading.next();

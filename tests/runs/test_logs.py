@@ -7,18 +7,12 @@ import io
 
 import pytest
 
-from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.launch import prepare
 from nanogpt.runs import Run, logs
 from nanogpt.runs.logs import curves_csv, log_text, samples_text
 
 SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16)
-
-
-@pytest.fixture
-def text(home, tiny_text):
-    return corpus.add(tiny_text, "A play")
 
 
 def test_of_a_run_that_is_not_there(home):

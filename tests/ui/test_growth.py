@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import ended_run
+from conftest import SMALL, ended_run
 from gradio.context import LocalContext
 
 from nanogpt import corpus, disk
@@ -23,7 +23,6 @@ from nanogpt.runs import Run, history, queue, rows
 from nanogpt.ui import api, runs_tab, sample_tab, watching
 from nanogpt.ui.web import visit
 
-SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 counted: dict[int, list[tuple[str, bool]]] = {}  # by thread: paths opened or listed, and whether by `os.open`
 
 

@@ -7,14 +7,13 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
+from conftest import SMALL
 
 from nanogpt import corpus, durations
 from nanogpt.launch import prepare
 from nanogpt.presets import PRESETS
 from nanogpt.runs.settings import complete
 from nanogpt.ui import form, link
-
-SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
 def entered(settings: dict) -> list:

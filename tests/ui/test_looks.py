@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from conftest import ended_run, until
+from conftest import CONTRAST, ended_run, until
 
 from nanogpt import corpus
 
-CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 OPERATED = {
     "button", "textbox", "radio", "checkbox", "slider", "spinbutton", "combobox", "listbox", "tab", "link", "searchbox",
 }  # fmt: skip

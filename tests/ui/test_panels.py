@@ -15,7 +15,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from conftest import ended_run, last_of
+from conftest import SMALL, ended_run, last_of
 
 from nanogpt import corpus
 from nanogpt.cli.progress import share_of
@@ -52,7 +52,6 @@ from nanogpt.ui.web import guard, scratch
 from nanogpt.ui.words import details, of_the_set, page_line, run_line, steps, tiles
 
 CANNOT_BE_READ = "The run.json of broken cannot be read. Restore it from a copy, or delete the run."
-SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
 @pytest.fixture

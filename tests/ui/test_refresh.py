@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from conftest import ended_run, until, visit
+from conftest import SMALL, ended_run, until, visit
 
 from nanogpt import corpus
 from nanogpt.launch import prepare
@@ -14,8 +14,6 @@ from nanogpt.runs import Run, queue
 from nanogpt.ui import form, refresh, watching
 from nanogpt.ui.web import head
 from nanogpt.ui.words import page_line
-
-SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
 @pytest.fixture(scope="module")

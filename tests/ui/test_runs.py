@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from conftest import ended_run
+from conftest import CONTRAST, SMALL, ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
@@ -18,14 +18,6 @@ from nanogpt.runs import Run, overview, queue
 from nanogpt.ui import compare, run_panel, runs_tab, sample_tab
 from nanogpt.ui.drawn import line
 from nanogpt.ui.parts import Parts
-
-CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
-SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
-
-
-@pytest.fixture
-def text(home, tiny_text):
-    return corpus.add(tiny_text, "A play")
 
 
 @pytest.fixture

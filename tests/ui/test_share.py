@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from conftest import Server, ended_run, until
+from conftest import SMALL, Server, ended_run, until
 from fake_hub import MAYA, OLGA
 from gradio.helpers import special_args
 
@@ -23,8 +23,6 @@ from nanogpt.publish import account, code_export, page_export
 from nanogpt.runs import Run
 from nanogpt.ui import following, share_tab, sign_in
 from nanogpt.ui.page import build_app
-
-SMALL = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ import os
 import re
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 import pytest
-from conftest import ended_run, visit
+from conftest import CONTRAST, TWO_BLOCKS, ended_run, visit
 from gradio.context import LocalContext
 
 from nanogpt import corpus
@@ -64,13 +63,10 @@ from nanogpt.ui.views import (
     units as view_units,
 )
 
-CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
-SMALL = dict(layout="classic", n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
-
 
 @pytest.fixture
 def one(home, tiny_text):
-    ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+    ended_run(corpus.add(tiny_text, "A play"), "one", **TWO_BLOCKS)
     return view.opened("one")
 
 
@@ -81,7 +77,7 @@ def test_a_view_opened_before_the_models_are_listed_waits(home, tiny_text):
     in_a_handler = LocalContext.in_event_listener.set(True)  # where Gradio creates no components, only updates
     try:
         assert not is_pending(None)  # there is none to wait for
-        ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL)
+        ended_run(corpus.add(tiny_text, "A play"), "one", **TWO_BLOCKS)
         assert is_pending(None)
         assert not is_pending("one")
     finally:
@@ -183,7 +179,7 @@ def recreate(run) -> None:
 
 @pytest.fixture
 def another(one, tiny_text):
-    return ended_run(corpus.add(tiny_text, "A play"), "another", **SMALL)
+    return ended_run(corpus.add(tiny_text, "A play"), "another", **TWO_BLOCKS)
 
 
 def test_a_game_goes_on_after_coming_back_but_not_with_another_model(one, another):
@@ -526,7 +522,7 @@ def test_what_a_public_server_has_measured_in_its_time_is_kept(one, monkeypatch,
             now[0] += 1.0
             yield result
 
-    other = ended_run(corpus.load(one.corpus_id), "other", **SMALL)
+    other = ended_run(corpus.load(one.corpus_id), "other", **TWO_BLOCKS)
     at_once = list(computing(replace(one, run=other)))
     with pytest.raises(NanoGPTError, match=f"Paused after {seconds} s.*is kept: choose another view and then this"):
         list(in_turn(one))
@@ -1287,7 +1283,7 @@ def choose_model(page, name: str) -> None:
 def test_stages_wait_for_their_turn_and_can_be_started_again_however_they_ended(unopened_page, tiny_text):
     page, other = unopened_page, unopened_page.context.new_page()
     for name in ("one", "two"):
-        ended_run(corpus.add(tiny_text, "A play"), name, **SMALL)
+        ended_run(corpus.add(tiny_text, "A play"), name, **TWO_BLOCKS)
     status = "document.querySelector('#replay-status .status-line span')?.textContent"
     visit(other)
     watch_lecture(other)
@@ -1317,7 +1313,7 @@ def test_stages_wait_for_their_turn_and_can_be_started_again_however_they_ended(
 @pytest.mark.slow
 def test_the_losses_of_every_stage_can_be_read(unopened_page, tiny_text):
     page, text = unopened_page, corpus.add(tiny_text, "A play")
-    ended_run(text, "one", **SMALL)
+    ended_run(text, "one", **TWO_BLOCKS)
     for stage in replay.MODERN:
         ended = dict(step=400, val_loss=1.5 + stage / 10, sample="The", parameters=9, seconds=1.0)
         replay.keep(text.folder, stage, [dict(step=0, val_loss=4.0), ended])
@@ -1580,7 +1576,7 @@ def come_back(page, text: str) -> None:
 
 @pytest.mark.slow
 def test_a_model_is_looked_into_with_mouse_and_keyboard(unopened_page, tiny_text, monkeypatch):
-    run = ended_run(corpus.add(tiny_text, "A play"), "looked-into", **SMALL)
+    run = ended_run(corpus.add(tiny_text, "A play"), "looked-into", **TWO_BLOCKS)
     for step in (60, 70, 80, 90):
         run.sample(step, tiny_text[step : step + 200])
     monkeypatch.setattr(readout, "STEPS", 20)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from conftest import ended_run, until
+from conftest import CLASSIC, CONTRAST, ended_run, until
 
 from nanogpt import corpus
 from nanogpt.explain import baselines, loss
@@ -21,18 +21,10 @@ from nanogpt.ui import measuring, view, watching
 from nanogpt.ui.drawn import line
 from nanogpt.ui.views import loss as view_loss
 
-CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
-SMALL = dict(layout="classic", n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, max_iters=50)
-
-
-@pytest.fixture
-def text(home, tiny_text):
-    return corpus.add(tiny_text, "A play")
-
 
 @pytest.fixture
 def one(text):
-    ended_run(text, "one", **SMALL)
+    ended_run(text, "one", **CLASSIC)
     return view.opened("one")
 
 
@@ -68,7 +60,7 @@ def test_the_next_one_ahead_is_a_counting_model_as_long_as_there_is_one():
 
 def test_a_run_that_has_just_begun_is_not_said_to_have_gone_wrong(one, text):
     losses = baselines.keep(text).losses
-    run = prepare.new_run("new", text, "quick", **SMALL)
+    run = prepare.new_run("new", text, "quick", **CLASSIC)
     said = lambda: view_loss.ruler(replace(one, run=run))["words"]
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=0.5, tokens=0, train_loss=4.1, val_loss=losses["uniform"] + 0.01)
@@ -200,7 +192,7 @@ def test_the_plot_has_baselines_once_they_are_known(one, text):
 
 def test_an_untrained_model_has_passed_nothing(text):
     baselines.keep(text)
-    run = prepare.new_run("new", text, "quick", **SMALL)
+    run = prepare.new_run("new", text, "quick", **CLASSIC)
     run.event("started", step=0, device="CPU")
     run.log(step=0, seconds=0.5, tokens=0, train_loss=3.0, val_loss=3.0)  # by luck, it is better than guessing
     assert watching.curves(run, overview(run).status)["passed"] == ""
@@ -326,7 +318,7 @@ def your_score_from_another_browser_tab_is_on_it(page, run) -> None:
 @pytest.mark.slow
 def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tiny_text):
     text = corpus.add(tiny_text, "A play")
-    run = ended_run(text, "measured", **SMALL)
+    run = ended_run(text, "measured", **CLASSIC)
     losses, page = baselines.keep(text).losses, unopened_page
     page.goto("/?run=measured")
     page.wait_for_selector("#train-plot .plot-baseline-name")
