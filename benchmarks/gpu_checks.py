@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import distributed
 
-from nanogpt import corpus, memory, processes
-from nanogpt import ranks as group
+from nanogpt import corpus, memory, processes, ranks as group
 from nanogpt.config import ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
 from nanogpt.device import pick_device

@@ -216,6 +216,12 @@ SMALL: dict[str, Any] = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batc
 CLASSIC = SMALL | dict(layout="classic")
 TWO_BLOCKS = CLASSIC | dict(n_layer=2)
 
+# What the Tour's process reports of its two models, with and without the causal mask.
+MASKS = [
+    dict(step=0, **{name: dict(held_out=4.0) for name in ("with", "without")}),
+    dict(step=400, **{name: dict(held_out=2.0, writing=2.0, sample="The") for name in ("with", "without")}),
+]
+
 # What a page has too little contrast for.
 CONTRAST = (ROOT / "tests" / "ui" / "contrast.js").read_text(encoding="utf-8")
 
@@ -248,6 +254,15 @@ def text(home: Path, tiny_text: str):
     from nanogpt import corpus
 
     return corpus.add(tiny_text, "A play")
+
+
+@pytest.fixture
+def one(text):
+    """Return a finished run of two blocks, opened for the views of Understand."""
+    from nanogpt.ui import view
+
+    ended_run(text, "one", **TWO_BLOCKS)
+    return view.opened("one")
 
 
 @pytest.fixture(params=["classic", "modern"])

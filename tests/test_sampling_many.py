@@ -13,8 +13,7 @@ import pytest
 import torch
 from conftest import ended_run, until, wait_until_still
 
-from nanogpt import corpus
-from nanogpt import sample as sample_module
+from nanogpt import corpus, sample as sample_module
 from nanogpt.cli.main import main
 from nanogpt.config import DASHES, ModelConfig, NanoGPTError, SampleConfig, unescaped
 from nanogpt.disk import write_whole

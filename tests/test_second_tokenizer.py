@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from nanogpt import corpus
-from nanogpt import tokenizer as tokenizer_module
+from nanogpt import corpus, tokenizer as tokenizer_module
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError, SampleConfig, TrainConfig
 from nanogpt.data import make_get_batch, split

@@ -17,8 +17,7 @@ from .. import __version__
 from ..config import NanoGPTError
 from ..errors import PROBLEMS, discard_output, explain, lacks_memory
 from ..paths import PROGRAM, home
-from . import baselines, hub, jobs, ladder, runs, sample, serve, train
-from . import explain as views
+from . import baselines, explain as views, hub, jobs, ladder, runs, sample, serve, train
 from .flags import Parser
 
 

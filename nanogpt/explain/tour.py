@@ -15,8 +15,7 @@ import torch
 
 from ..config import SampleConfig
 from ..sample import stream
-from . import ablation, attention, cache, characters, neighbors, passages
-from . import tour_steps as steps
+from . import ablation, attention, cache, characters, neighbors, passages, tour_steps as steps
 from .opened import Opened
 from .tour_steps import Passage
 

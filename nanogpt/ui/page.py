@@ -30,8 +30,7 @@ from . import (
     watching,
     welcome,
 )
-from .drawn import HERE, drawn, told
-from .drawn import line as drawn_line
+from .drawn import HERE, drawn, line as drawn_line, told
 from .parts import NO_SECRET, QUIET
 from .web import visit
 from .web.guard import middleware

@@ -15,8 +15,7 @@ from .. import errors, explain
 from ..config import NanoGPTError
 from ..corpus import Corpus
 from ..disk import size
-from ..publish import card, code_export, deploy, page_export
-from ..publish import push as to_hub
+from ..publish import card, code_export, deploy, page_export, push as to_hub
 from ..publish.account import repository
 from ..publish.hub_errors import TOKENS
 from ..runs import Run
@@ -24,8 +23,7 @@ from . import refresh, sign_in
 from .drawn import drawn, line, said, told
 from .following import following, lines
 from .parts import DOWNLOAD, QUIET
-from .view import LATEST
-from .view import opened as opened_run
+from .view import LATEST, opened as opened_run
 from .web import scratch
 from .web.visit import existing, visitor
 from .words import final_loss

@@ -25,8 +25,7 @@ import pytest
 
 from nanogpt import corpus, disk
 from nanogpt.config import NanoGPTError
-from nanogpt.corpus import builtin as texts
-from nanogpt.corpus import kinds, repairs, store
+from nanogpt.corpus import builtin as texts, kinds, repairs, store
 from nanogpt.corpus.decoding import decode
 from nanogpt.corpus.encoding import ENCODINGS, codec_of
 from nanogpt.corpus.reading import Reading, read

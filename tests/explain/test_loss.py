@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from conftest import CLASSIC, ended_run
+from conftest import CLASSIC, SMALL, ended_run
 
 from nanogpt import corpus
 from nanogpt.config import ModelConfig, NanoGPTError

@@ -35,8 +35,7 @@ from nanogpt.formats import load_model, read_config
 from nanogpt.jobs import parcel
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
-from nanogpt.publish import account, card, curve, deploy, hub_client, hub_errors, page_export, pull
-from nanogpt.publish import push as ours
+from nanogpt.publish import account, card, curve, deploy, hub_client, hub_errors, page_export, pull, push as ours
 from nanogpt.publish.upload import Pushed
 from nanogpt.runs import Run, archive, kept_step
 from nanogpt.tokenizer import CharTokenizer

@@ -27,8 +27,7 @@ from nanogpt.launch import prepare, sizes
 from nanogpt.model import count_parameters
 from nanogpt.presets import preset
 from nanogpt.runs import History, Run, Status, judged_percent, logs, queue
-from nanogpt.runs.settings import command as command_of
-from nanogpt.runs.settings import settings_of
+from nanogpt.runs.settings import command as command_of, settings_of
 from nanogpt.ui import (
     api,
     changing,

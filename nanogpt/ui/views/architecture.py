@@ -11,8 +11,7 @@ from ...config import ModelConfig, TrainConfig, knobs
 from ...layout import LAYOUTS
 from ..drawn import drawn, said, told
 from ..parts import typed
-from ..view import LATEST as SINGLE
-from ..view import View, opened
+from ..view import LATEST as SINGLE, View, opened
 
 # What training adds to the memory for the parameters.
 TRAINED = dict(

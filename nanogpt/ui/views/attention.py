@@ -12,8 +12,7 @@ import numpy as np
 from ... import errors, explain
 from ...config import NanoGPTError
 from ..drawn import drawn, said, told
-from ..view import LATEST as SINGLE
-from ..view import View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
+from ..view import LATEST as SINGLE, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
 
 if TYPE_CHECKING:
     from ...explain.ablation import Part

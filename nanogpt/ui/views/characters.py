@@ -15,8 +15,7 @@ import gradio as gr
 from ... import errors, explain
 from ...config import NanoGPTError, SampleConfig, knobs
 from ..drawn import drawn, line, said, told
-from ..view import LATEST as SINGLE
-from ..view import View, a_passage, a_sample, first_text, opened
+from ..view import LATEST as SINGLE, View, a_passage, a_sample, first_text, opened
 
 if TYPE_CHECKING:
     from ...explain.characters import Read

@@ -10,8 +10,7 @@ import gradio as gr
 from ... import errors, explain, limits
 from ...config import SampleConfig, knobs
 from ..drawn import drawn, points, said, told
-from ..view import LATEST as SINGLE
-from ..view import View, opened
+from ..view import LATEST as SINGLE, View, opened
 
 if TYPE_CHECKING:
     from ...explain.opened import Opened
