@@ -234,11 +234,14 @@ def last_of(steps):
 
 def ended_run(text, name="one", **sizes):
     """Create a finished run with logs and samples, without training it."""
+    import torch
+
     from nanogpt.formats import read_config, weights_bytes
     from nanogpt.launch import prepare
     from nanogpt.model import GPT
 
     made = prepare.new_run(name, text, "quick", **sizes)
+    torch.manual_seed(1)  # else a test could depend on those before it
     (made.folder / "model.safetensors").write_bytes(weights_bytes(GPT(read_config(made.folder))))
     made.event("started", step=0, device="CPU")
     for step in (0, 25, 50):
