@@ -15,7 +15,7 @@ from .. import disk
 from ..config import NanoGPTError
 from ..errors import FULL, home_problem
 from ..paths import PROGRAM
-from ..runs import Run, Status, all_runs, kept_loss, newest_loss, overview, queue
+from ..runs import Run, Status, all_runs, kept_loss, newest_loss, queue
 from .flags import Command
 
 CHUNK = 1_000_000  # bytes of a text that are copied at once
@@ -36,8 +36,8 @@ def runs_command(arguments: argparse.Namespace) -> int:
 
 def facts(run: Run) -> dict[str, Any]:
     """Return one row of the list. The losses are those of the API's `run_status`."""
-    found, history = overview(run), run.history()
-    status = found.status
+    status, history = run.glance(), run.history()
+    settings = {} if status.state == "damaged" else run.settings()
     return dict(
         name=run.name,
         state=status.state,
@@ -46,8 +46,8 @@ def facts(run: Run) -> dict[str, Any]:
         val_loss=newest_loss(history),
         best_val_loss=kept_loss(history),
         seconds=status.seconds,
-        corpus=found.text or None,
-        created=found.created or None,
+        corpus=settings["corpus"]["name"] if settings else None,
+        created=settings.get("created"),
         message=status.message,
         notes=history.notes,
     )

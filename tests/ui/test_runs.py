@@ -103,9 +103,9 @@ def test_the_menu_of_a_row_asks_before_it_renames_or_deletes_and_says_what_canno
     updates = choose("rename", "gone")
     assert [updates[parts[one]].visible for one in dialogs] == [False, False]
     lost = updates[parts["runs-said"]].value["text"]
-    assert lost == "There is no run named gone; did you mean one? `python -m nanogpt runs` lists them."
-    monkeypatch.setenv("NANOGPT_PUBLIC", "1")  # visitors have no command line
-    assert choose("rename", "gone")[parts["runs-said"]].value["text"] == "There is no run named gone."
+    assert lost == "There is no run named gone. It may have been deleted or renamed; choose another one."
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")  # visitors are told the same, also of the runs of others
+    assert choose("rename", "gone")[parts["runs-said"]].value["text"] == lost
     monkeypatch.delenv("NANOGPT_PUBLIC")
     updates = called("runs-rename", "click")("one", "two", None)
     assert updates[parts["runs-said"]].value == line("There is already a run named two. Choose another name.", "failed")
