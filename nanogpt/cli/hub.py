@@ -51,7 +51,10 @@ def pull_command(arguments: argparse.Namespace) -> int:
 
 
 def deploy_command(arguments: argparse.Namespace) -> int:
-    """Create a Space that runs this app with your model, or with --static a single page that generates text."""
+    """Create a Space that runs this app with your model, or with --static a single page that generates text.
+
+    The app replays the training of your model, so the samples up to its saved weights are uploaded, too.
+    """
     from ..publish import account, deploy
 
     run = Run(arguments.name)

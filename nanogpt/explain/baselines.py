@@ -184,6 +184,8 @@ def keep_counted(text: corpus.Corpus) -> Counted:
     if found := kept(text):
         return found
     result = next(count(to_count(text), vocab_size=len(text.chars)))
+    if found := kept(text):  # counted in the background meanwhile, and with more models
+        return found
     with suppress(OSError):  # the disk is full, or the text was deleted meanwhile: then it is counted again
         store(text, result)
     return result

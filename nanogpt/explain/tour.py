@@ -87,7 +87,7 @@ def read(opened: Opened, text: str) -> Passage:
 def shortened(opened: Opened, passage: Passage) -> str:
     """Return a note that a passage was cut to what the model can read, if it was."""
     N, most = len(passage.tokens), opened.model.config.block_size - 1
-    cut = f"Only the first {N} characters are shown: the model's context, after a line break."
+    cut = f"Only the first {N} characters are shown: the model's context, less the one before them."
     return cut if N == most < LENGTH else ""
 
 
@@ -119,7 +119,7 @@ def parts_of(opened: Opened, kind: str) -> list[ablation.Part]:
 
 
 def writes_the_same(opened: Opened, kind: str) -> bool:
-    """Return True if both texts are the same, as before a model has trained. Only then, it takes the time of both."""
+    """Return True if both texts are the same, as before a model has trained. Only then does it write both to the end."""
     return all(whole == less for whole, less in both_texts(opened, kind))
 
 

@@ -96,7 +96,7 @@ def check_enough(*parts: np.ndarray) -> None:
 
 
 @lru_cache(maxsize=4)
-def windows(opened: Opened, tokens: int = MEASURED) -> tuple[Windows, str]:
+def windows(opened: Opened, tokens: int) -> tuple[Windows, str]:
     """Return windows of held-out text or, if it isn't here, of text that the model writes, and which it is."""
     return to_measure(opened, tokens, 2)
 
@@ -126,16 +126,16 @@ def of_feature(opened: Opened, name: str) -> dict[str, Any]:
     if name not in FEATURES:
         raise NanoGPTError(f"There is no feature {str(name)[:40]!r}. Choose {', '.join(FEATURES)}.")
     kept = {key: one for key, one in (cache.load(opened, VIEW) or {}).items() if cache.is_current(opened, one["on"])}
-    if name not in kept:
+    if is_new := name not in kept:
         kept |= {name: measured(opened, name)}
         cache.keep(opened, VIEW, kept)
-    found = kept[name]
-    return found | dict(strongest=strongest(opened, Unit(found["block"], found["number"]), places(opened)))
+    found, idx = kept[name], windows(opened, MEASURED)[0].xb if is_new else places(opened)
+    return found | dict(strongest=strongest(opened, Unit(found["block"], found["number"]), idx))
 
 
 def measured(opened: Opened, name: str) -> dict[str, Any]:
     """Return {"feature", "block", "number", "auc", "on"}: chosen on one half of the windows, judged on the other."""
-    where, on = windows(opened)
+    where, on = windows(opened, MEASURED)
     idx, has = where.xb, has_feature(opened, where, name)
     half, first = (len(idx) + 1) // 2, first_counted(idx.shape[1])
     check_enough(has[:half, first:], has[half:, first:])

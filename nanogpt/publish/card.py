@@ -39,13 +39,13 @@ LICENSES = {  # the Hub's id -> a short description
     "cc-by-nc-sa-4.0": "CC BY-NC-SA 4.0: credit the author, share alike, non-commercial use only",
     "gpl-3.0": "GPL 3.0: share alike, for software",
     "openrail": "OpenRAIL: open, with use restrictions",
-    "other": "Other: the owner's own terms; ask them before you use the model",
+    "other": "Other: the owner's own terms; ask the owner before using the model",
 }
 QUOTED = 500  # characters of the text to show on the card, if its owner agrees
 
 
 def judged(source: RunFiles) -> Counted:
-    """Return the baselines of a run's text, or only the uniform one if the text is no longer stored here."""
+    """Return the baselines of a run's text, or only the uniform one if neither the text nor what is kept of it is here."""
     found = count_for(source.run)
     return found or Counted({"uniform": math.log(len(source.tokenizer.chars))}, source.settings["corpus"]["characters"])
 

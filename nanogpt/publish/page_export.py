@@ -58,7 +58,7 @@ def page(source: RunFiles, int8: bool = False) -> str:
     parameters, megabytes = size(config, int8)
     if megabytes > MAX_MB:
         smaller = (
-            "Add --int8, or tick Small web page" if not int8 and needs_int8(config) else "Publish the model instead"
+            "Round its weights to 8 bits: --int8, or Small web page on the page" if not int8 and needs_int8(config) else "Publish the model instead"
         )
         raise NanoGPTError(
             f"{source.name} has {parameters / 1e6:.1f} million parameters, which would make a page of "
@@ -167,8 +167,8 @@ def _facts(source: RunFiles, parameters: int, int8: bool) -> str:
 def _how(config: ModelConfig) -> str:
     """Return how the model works, in a few sentences."""
     return (
-        f"The model reads up to {config.block_size:,} characters; each time they are full, it continues from the newer "
-        "half of them. In each layer, every character attends to the ones before it and gathers what it needs. The "
+        f"The model reads up to {config.block_size:,} characters; each time it has read that many, it goes on with the "
+        "newer half of them. In each layer, every character attends to the ones before it and gathers what it needs. The "
         "result is a probability for each character in the alphabet to come next; one is drawn, added to the text, and "
         "the model runs again."
     )

@@ -53,7 +53,7 @@ class RunFiles:
 
     @cached_property
     def samples(self) -> list[dict[str, Any]]:
-        """The samples up to that step, the last of them from the saved weights or ones a little younger."""
+        """The samples up to that step, the last of them from the saved weights, or those of a slightly earlier step."""
         return [row for row in self.history.saved_samples if row["step"] <= self.kept_step]
 
     @cached_property

@@ -22,6 +22,7 @@ from .run_files import PUBLIC
 OURS = {"run.json", "nanogpt/run.py", "nanogpt/runs/run.py"}  # every repository made by nanogpt contains one of these
 # What uploads put into a Space, or how its path begins. The app would show another run that was left there.
 IN_A_SPACE = re.compile(r"(checkpoints|nanogpt)/|(index\.html|run\.json)$")
+EMPTY = "{} exists now, but is still empty; publish again to fill it."
 ABOVE = {"model": "", "space": "spaces/"}  # the URL prefix of user/repo
 
 Tell = Callable[[str], None]  # takes a progress message
@@ -50,15 +51,18 @@ def publish(
     url = f"{constants.ENDPOINT}/{ABOVE[kind]}{repo}"
     with spoken(repo):
         tell(f"Checking that you can write to {repo}.")
-        head, notes = _open(api, repo, kind, creation, tell)
+        head, notes, is_new = _open(api, repo, kind, creation, tell)
         names = {sibling.rfilename for sibling in head.siblings or []}
-        _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
-    empty = "" if names & OURS else f"{repo} exists now, but is still empty; publish again to fill it."
-    with spoken(repo, empty):
-        if edited := _edited(api, repo, kind, head.sha, names):
+        if not is_new:
+            _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
+    with spoken(repo, "" if names & OURS else EMPTY.format(repo)):
+        edited = _edited(api, repo, kind, head.sha, names)
+        if edited is not None:
             files = {**files, "README.md": updated(edited, files["README.md"].decode(), kind).encode()}
-            notes.append("Its card was edited by hand, so only the settings at its top that must fit changed.")
         changed = _changed(api, repo, kind, head.sha, files)
+        if edited is not None:
+            only = ", except for the settings at its top that belong to the upload" * ("README.md" in changed)
+            notes.append(f"Its README was edited by hand, so it stays as it is{only}.")
         gone = _left_over(kind, names - files.keys())
         if not changed and not gone:
             return Pushed(url, "", tuple(notes))
@@ -76,9 +80,12 @@ def _left_over(kind: str, names: set[str]) -> list[str]:
     return sorted(name for name in names if (name in PUBLIC if kind == "model" else IN_A_SPACE.match(name)))
 
 
-def _open(api: HfApi, repo: str, kind: str, creation: dict[str, Any], tell: Tell) -> tuple[Any, list[str]]:
-    """Return the Hub's description of a repository, created if needed, and notes. Check that we can write to it."""
-    notes = []
+def _open(api: HfApi, repo: str, kind: str, creation: dict[str, Any], tell: Tell) -> tuple[Any, list[str], bool]:
+    """Return the Hub's description of a repository, notes, and whether it was created now.
+
+    Check that we can write to it.
+    """
+    notes, is_new = [], False
     try:
         head = api.repo_info(repo, repo_type=kind)
         if creation.get("space_hardware"):
@@ -88,11 +95,13 @@ def _open(api: HfApi, repo: str, kind: str, creation: dict[str, Any], tell: Tell
     except RepositoryNotFoundError:
         tell(f"Creating {repo}.")
         api.create_repo(repo, repo_type=kind, **creation)
-        head = api.repo_info(repo, repo_type=kind)
-    api.auth_check(repo, repo_type=kind, write=True)
+        is_new = True
+    with spoken(repo, EMPTY.format(repo) if is_new else ""):
+        head = api.repo_info(repo, repo_type=kind) if is_new else head
+        api.auth_check(repo, repo_type=kind, write=True)
     if head.private:
         notes.append("It is private, so only you can see it.")
-    return head, notes
+    return head, notes, is_new
 
 
 def _leave_alone(api: HfApi, repo: str, kind: str, names: set[str], private: bool, wanted: bool) -> None:
@@ -106,14 +115,14 @@ def _leave_alone(api: HfApi, repo: str, kind: str, names: set[str], private: boo
         )
 
 
-def _edited(api: HfApi, repo: str, kind: str, revision: str | None, names: set[str]) -> str:
-    """Return the README of a repository made by nanogpt, with these file names, if it was edited by hand, or ""."""
+def _edited(api: HfApi, repo: str, kind: str, revision: str | None, names: set[str]) -> str | None:
+    """Return the README of a repository made by nanogpt, with these file names, if it was edited by hand, or None."""
     if "README.md" not in names or not names & OURS:
-        return ""
+        return None
     with tempfile.TemporaryDirectory() as folder:
         path = api.hf_hub_download(repo, "README.md", repo_type=kind, revision=revision, local_dir=folder)
         text = Path(path).read_bytes().decode()
-    return "" if is_untouched(text) else text
+    return None if is_untouched(text) else text
 
 
 def _changed(api: HfApi, repo: str, kind: str, revision: str | None, files: Mapping[str, bytes]) -> dict[str, bytes]:

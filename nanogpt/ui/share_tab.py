@@ -39,7 +39,7 @@ needs version 5 or newer) or this app. Uploads the weights, tokenizer, settings,
 log and the checkpoint are never uploaded, but a model can repeat passages it memorized. Preview upload shows exactly
 what would be uploaded."""
 SPACES = [
-    ("This app with the model: visitors can sample from it and train their own", "gradio"),
+    ("This app with the model and the samples of its training: visitors can try it and train their own", "gradio"),
     ("Static page: runs in the visitor's browser, free, always on", "static"),
 ]
 HARDWARE = [
@@ -96,7 +96,7 @@ def offer(name: str | None, repo: str, license: str, quote: bool) -> tuple[list[
 
 
 def preview(name: str | None, repo: str, license: str, quote: bool) -> Iterator[list]:
-    """Yield updates of the preview, its two parts, and the line above it, while `offer` works, and then."""
+    """Yield updates of the preview, its two parts, and the line above it, while `offer` works, and once it is done."""
     yield [gr.skip(), gr.skip(), gr.skip(), line(WRITING, "running")]  # a long text's baselines take seconds
     try:
         rows, text = offer(name, repo, license, quote)
@@ -133,7 +133,7 @@ def take(name: str | None, what: str, int8: bool = False) -> str:
 
 
 def fetch(what: str, name: str | None, int8: bool) -> Iterator[list]:
-    """Yield what the download and the line below the buttons show while `take` writes the file, and then."""
+    """Yield what the download and the line below the buttons show while `take` writes the file, and once it is done."""
     yield [None, told("Writing the file …", "running")]
     try:
         yield [take(name, what, int8), told("")]

@@ -535,7 +535,7 @@ def test_the_card_says_that_the_modern_architecture_needs_transformers_5(run):
 
 
 def test_a_license_of_the_owners_own_says_whom_to_ask(run):
-    assert "the owner's own terms; ask them" in ours.offered(run, "maya/play", "other")["README.md"].decode()
+    assert "the owner's own terms; ask the owner" in ours.offered(run, "maya/play", "other")["README.md"].decode()
 
 
 def test_the_text_is_quoted_only_where_its_owner_wants_that(run, tiny_text):
@@ -1000,7 +1000,7 @@ def test_a_static_space_is_the_page_alone(hub, run, capsys):
 def test_a_static_space_rounds_a_model_that_is_too_large_otherwise(run, monkeypatch):
     whole, rounded = (page_export.size(read_config(run.folder), int8)[1] for int8 in (False, True))
     monkeypatch.setattr(page_export, "MAX_MB", (whole + rounded) / 2)
-    with pytest.raises(NanoGPTError, match=r"Add --int8, or tick Small web page\."):
+    with pytest.raises(NanoGPTError, match=r"Round its weights to 8 bits: --int8, or Small web page on the page\."):
         page_export.html(run)
     sent = deploy.offered(run, "maya/page", static=True)
     assert sent["index.html"].decode() == page_export.html(run, int8=True)

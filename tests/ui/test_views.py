@@ -434,7 +434,7 @@ def test_a_text_that_is_cut_to_the_context_says_so(one, monkeypatch):
     text = "the mill turns by the old river"
     said = "Only the first 16 characters are shown: the model's context."
     assert view_units.of_feature(one, "word-start", text)["note"] == said
-    after = "Only the first 15 characters are shown: the model's context, after a line break."
+    after = "Only the first 15 characters are shown: the model's context, less the one before them."
     assert view_readout.read(one, last["losses"], text)["note"] == after
     data = view_attention.looked(one, text + "Ω")
     assert data["note"] == f"Not in this model's alphabet: skipped Ω. {said}"

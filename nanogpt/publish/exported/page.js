@@ -141,7 +141,10 @@ addEventListener("DOMContentLoaded", async () => {
   try {
     gpt = await load();
   } catch (error) {
-    if (!(error instanceof RangeError)) return incomplete();
+    if (!(error instanceof RangeError)) {
+      incomplete();
+      throw error;
+    }
     part("status").textContent = // a RangeError is what browsers raise for too little memory
       "There isn't enough free memory for this model. Close other tabs and reload the page.";
     return;
