@@ -284,7 +284,7 @@ def start_side_by_side() -> None:
         own.variant["starting"] = False
         starting.release()
 
-    def own_stream(use: str) -> torch.cuda.Stream:
+    def own_stream(use: str, gpu: int) -> torch.cuda.Stream:  # there is one GPU
         streams = vars(own).setdefault("streams", {})
         return streams.setdefault(use, torch.cuda.Stream())
 

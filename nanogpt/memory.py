@@ -183,7 +183,8 @@ def check_at_turn(
     for memory: the process of the run before may still be ending.
     """
     text = of_text(tokens, device)
-    need = needed(model, train, device, text, launched() or processes) - (launched() or 1) * TORCH  # torch is loaded
+    need = needed(model, train, device, text, launched() or processes)
+    need -= (launched() or 1 if device.type == "cpu" else 1) * TORCH  # loaded already, also in torchrun's ranks
     until = time.monotonic() + PATIENCE
     while need > (free := free_at_turn(device)) > 0:
         if time.monotonic() >= until:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import filecmp
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 from .. import disk
 from ..config import NanoGPTError
-from ..errors import FULL, home_problem
+from ..errors import FULL, PROBLEMS, home_problem
 from ..paths import PROGRAM
 from ..runs import Run, Status, all_runs, kept_loss, newest_loss, queue
 from .flags import Command
@@ -24,7 +25,7 @@ CHUNK = 1_000_000  # bytes of a text that are copied at once
 @queue.one_look()
 def runs_command(arguments: argparse.Namespace) -> int:
     """List your runs, one per line or as a JSON array."""
-    rows = [facts(run) for run in all_runs()]
+    rows = [facts(run) for run in all_runs() if run.exists()]  # or it has just been deleted
     if arguments.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
     elif rows:
@@ -37,7 +38,10 @@ def runs_command(arguments: argparse.Namespace) -> int:
 def facts(run: Run) -> dict[str, Any]:
     """Return one row of the list. The losses are those of the API's `run_status`."""
     status, history = run.glance(), run.history()
-    settings = {} if status.state == "damaged" else run.settings()
+    settings: dict[str, Any] = {}
+    if status.state != "damaged":
+        with contextlib.suppress(*PROBLEMS):  # just deleted
+            settings = run.settings()
     return dict(
         name=run.name,
         state=status.state,

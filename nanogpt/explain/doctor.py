@@ -101,11 +101,15 @@ class Curve:
         return float(before.mean() - after.mean()) if len(before) == 3 else math.nan
 
     def rates(self, factor: float) -> str:
-        """Return the advice to change the learning rate, or both of Muon, by a factor, to what can be set."""
+        """Return the advice to change the learning rate, or both of Muon, by a factor, to what can be set.
+
+        Return "" if nothing further can be set.
+        """
         limits = {knob.name: (knob.low or 0.0, knob.high or math.inf) for knob in knobs(TrainConfig)}
-        to = lambda name, rate: f"{name} to {min(max(rate * factor, limits[name][0]), limits[name][1]):.2g}"
-        more = f" and {to('matrix_lr', self.matrix_lr)}" if self.matrix_lr else ""
-        return f"Set {to('learning_rate', self.learning_rate)}{more}."
+        rates = {"learning_rate": self.learning_rate} | ({"matrix_lr": self.matrix_lr} if self.matrix_lr else {})
+        to = {name: min(max(rate * factor, limits[name][0]), limits[name][1]) for name, rate in rates.items()}
+        changed = [f"{name} to {rate:.2g}" for name, rate in to.items() if rate != rates[name]]
+        return f"Set {' and '.join(changed)}." if changed else ""
 
     def longer(self) -> str:
         """Return the advice to train for longer."""
@@ -249,10 +253,9 @@ RULES: Sequence[Callable[[Curve], Finding | None]] = (
 
 
 def findings(curve: Curve) -> list[Finding]:
-    """Return what the rules find. A run with fewer than LEAST evaluations says too little."""
-    if len(curve.val) < LEAST:
-        return list(filter(None, [diverged(curve)]))
-    return [found for rule in RULES if (found := rule(curve))]
+    """Return what the rules find and can advise on. A run with fewer than LEAST evaluations says too little."""
+    rules = RULES if len(curve.val) >= LEAST else [diverged]
+    return [found for rule in rules if (found := rule(curve)) and found.do]
 
 
 # ---- of a run ------------------------------------------------------------------------------------------------------

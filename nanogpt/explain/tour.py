@@ -119,7 +119,7 @@ def parts_of(opened: Opened, kind: str) -> list[ablation.Part]:
 
 
 def writes_the_same(opened: Opened, kind: str) -> bool:
-    """Return True if both texts are the same, as before a model has trained. Only then does it write both to the end."""
+    """Return True if both texts are the same, as before a model has trained. Only then are both written to the end."""
     return all(whole == less for whole, less in both_texts(opened, kind))
 
 

@@ -106,7 +106,7 @@ class CrewStep(Step):
     def divided(self, function: Callable, *inputs: Sequence) -> list:
         """Return what `function` returns for each of the inputs, as `map` does: the first here, others in threads.
 
-        All cores are divided among them, which may be fewer than the threads, as in a batch of two rows.
+        The cores are divided evenly among them, which may be fewer than the threads, as in a batch of two rows.
         """
         first, *rest = zip(*inputs)
         each = self.cores // (1 + len(rest))

@@ -45,7 +45,7 @@ QUOTED = 500  # characters of the text to show on the card, if its owner agrees
 
 
 def judged(source: RunFiles) -> Counted:
-    """Return the baselines of a run's text, or only the uniform one if neither the text nor what is kept of it is here."""
+    """Return the baselines of a run's text, or only the uniform one if nothing of the text is here."""
     found = count_for(source.run)
     return found or Counted({"uniform": math.log(len(source.tokenizer.chars))}, source.settings["corpus"]["characters"])
 

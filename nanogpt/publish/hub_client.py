@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from huggingface_hub import HfApi, set_client_factory
+from huggingface_hub.utils import _http
 from huggingface_hub.utils._http import default_client_factory
 
 SECONDS = 60.0  # to connect, or without a byte to or from the Hub; a large file takes as long as it takes
@@ -22,8 +23,12 @@ def client(token: str | None) -> HfApi:
 
 @functools.cache
 def _limit_waiting() -> None:
-    """Give the limit to all requests of this process from now on. By itself, the Hub client waits without end."""
-    set_client_factory(_session)
+    """Give the limit to all requests of this process from now on. By itself, the Hub client waits without end.
+
+    A program that imports nanogpt may have set a client of its own, such as for a proxy, and keeps it.
+    """
+    if getattr(_http, "_GLOBAL_CLIENT_FACTORY", default_client_factory) is default_client_factory:
+        set_client_factory(_session)
 
 
 def _session() -> Any:

@@ -57,9 +57,9 @@ def page(source: RunFiles, int8: bool = False) -> str:
         )
     parameters, megabytes = size(config, int8)
     if megabytes > MAX_MB:
-        smaller = (
-            "Round its weights to 8 bits: --int8, or Small web page on the page" if not int8 and needs_int8(config) else "Publish the model instead"
-        )
+        smaller = "Publish the model instead"
+        if not int8 and needs_int8(config):
+            smaller = "Round its weights to 8 bits: --int8, or Small web page on the page"
         raise NanoGPTError(
             f"{source.name} has {parameters / 1e6:.1f} million parameters, which would make a page of "
             f"{megabytes:.0f} MB; phones can open up to {MAX_MB} MB. {smaller}."
@@ -168,7 +168,7 @@ def _how(config: ModelConfig) -> str:
     """Return how the model works, in a few sentences."""
     return (
         f"The model reads up to {config.block_size:,} characters; each time it has read that many, it goes on with the "
-        "newer half of them. In each layer, every character attends to the ones before it and gathers what it needs. The "
-        "result is a probability for each character in the alphabet to come next; one is drawn, added to the text, and "
-        "the model runs again."
+        "newer half of them. In each layer, every character attends to the ones before it and gathers what it needs. "
+        "The result is a probability for each character in the alphabet to come next; one is drawn, added to the text, "
+        "and the model runs again."
     )

@@ -29,12 +29,12 @@ def picture(corpus_id: str | None, *fields) -> dict[str, Any]:
 
     Raise NanoGPTError for an invalid setting, or if the model can't be chosen while another run is training.
     """
-    from ..launch.plan import choose  # here, because it imports torch
+    from ..launch.plan import choose, fitting  # here, because it imports torch
 
     text = visitor().text(corpus_id or "")
     said = changes(*fields)
     model, train = preset(fields[0]).configs(**said)
-    model, batch_size = replace(model, vocab_size=text.tokenizer().vocab_size), train.batch_size
+    model, batch_size = fitting(model, text.tokenizer(), text.tokens()), train.batch_size
     if train.budget:
         if queue.running():
             raise NanoGPTError("Which model fits the time is measured once no other run is training.")

@@ -112,8 +112,8 @@ def fitting(one: Opened, text: str, most: int, longest: int) -> tuple[list[int],
     fitted = one.tokenizer.fit(text)
     ids = one.tokenizer.encode(fitted.text)[:longest]
     less = ", less the one before them" if most < one.model.config.block_size else ""
-    cut = f"Only the first {most} {unit(one.tokenizer)}s are shown: the model's context{less}." if len(ids) > most else ""
-    return ids[:most], " ".join(filter(None, [str(fitted), cut]))
+    cut = f"Only the first {most} {unit(one.tokenizer)}s are shown: the model's context{less}."
+    return ids[:most], " ".join(filter(None, [str(fitted), cut if len(ids) > most else ""]))
 
 
 # ---- texts to begin with ---------------------------------------------------------------------------------------------

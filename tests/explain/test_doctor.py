@@ -91,6 +91,8 @@ def test_advice_on_the_learning_rate_can_be_followed():
     assert doctor.rate_too_low(low).do == "Set learning_rate to 1e-05."
     assert doctor.rate_too_low(replace(low, learning_rate=0.5)).do == "Set learning_rate to 1."
     assert doctor.stuck(high).do == "Set learning_rate to 1e-06 and matrix_lr to 1e-06."
+    lowest = replace(high, learning_rate=1e-6, matrix_lr=None)
+    assert "rate too high" not in [found.rule for found in doctor.findings(lowest)]  # nothing lower can be set
 
 
 def test_a_text_that_repeats_itself_leaves_nothing_to_learn():

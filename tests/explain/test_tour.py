@@ -220,9 +220,8 @@ def test_what_a_head_looks_at_is_part_of_a_sentence(one):
 
 
 def test_a_passage_says_that_a_short_context_cuts_it(one):
-    assert (
-        tour.lesson(one)["note"] == "Only the first 63 characters are shown: the model's context, less the one before them."
-    )
+    cut = "Only the first 63 characters are shown: the model's context, less the one before them."
+    assert tour.lesson(one)["note"] == cut
     assert tour.shortened(one, passage_of("The mill", [1.0] * 8)) == ""
 
 

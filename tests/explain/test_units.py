@@ -89,7 +89,7 @@ def one(home, tiny_text):
 
 def test_a_unit_is_chosen_on_one_half_and_judged_on_the_other(one, monkeypatch, capsys):
     found = units.of_feature(one, "word-start")
-    where, on = units.windows(one)
+    where, on = units.windows(one, units.MEASURED)
     idx, has = where.xb, units.has_feature(one, where, "word-start")
     half = (len(idx) + 1) // 2
     unit = Unit(found["block"], found["number"])
@@ -118,7 +118,7 @@ def test_a_feature_is_that_of_the_whole_text_and_not_of_a_window(home):
     line = 'she said "the mill turns by the old river" and then ' * 10
     text = (line[:499] + "\n") * 30
     one = open_run(ended_run(corpus.add(text, "Long lines"), "one", **SMALL))
-    whole, (where, _) = one.held_out_text(), units.windows(one)
+    whole, (where, _) = one.held_out_text(), units.windows(one, units.MEASURED)
     assert where.xb.shape == (23, 64)
     for name in ("late", "quotes", "word-start"):
         marks, has = FEATURES[name][1](whole), units.has_feature(one, where, name)

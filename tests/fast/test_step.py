@@ -256,7 +256,7 @@ def test_six_or_seven_cores_are_divided_among_three(cores, threads):
 
 
 @pytest.mark.parametrize(("B", "expected"), [(1, [4]), (2, [2] * 2), (3, [1] * 3), (4, [1] * 4), (8, [1] * 4)])
-def test_few_rows_get_all_cores(B, expected):
+def test_the_cores_are_divided_among_few_rows(B, expected):
     device, used, before = pick_device("cpu"), [], torch.get_num_threads()
     try:
         torch.set_num_threads(4)

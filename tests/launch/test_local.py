@@ -482,6 +482,10 @@ def test_several_processes_on_a_cpu_need_memory_each(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     memory.check_at_turn(shape, train, tokens, cpu)  # torchrun has started both, which have loaded torch
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    monkeypatch.setattr(memory, "free_at_turn", lambda device: needed(gpu, 1) - memory.TORCH - 1)
+    with pytest.raises(NanoGPTError, match=r"need about .* GB are free"):  # a GPU has the memory of one of them
+        memory.check_at_turn(shape, train, tokens, gpu)
 
 
 def test_an_evaluation_with_a_large_vocabulary_is_counted():

@@ -42,7 +42,7 @@ from nanogpt.ui import (
     view,
     watching,
 )
-from nanogpt.ui.web import visit  # fmt: skip
+from nanogpt.ui.web import visit
 from nanogpt.ui.words import page_line
 
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=20)

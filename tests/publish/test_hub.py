@@ -176,8 +176,14 @@ def test_a_card_that_was_changed_by_hand_stays(hub, run):
     repo = hub.repos["models/maya/play"]
     repo.commits.append({**repo.files, "README.md": b"---\nlicense: mit\n---\nmy own words\n"})
     run.sample(6, "another text")
-    assert "edited by hand" in str(push())
+    assert "edited by hand, so it stays as it is, except for the settings at its top" in str(push())
     assert repo.files["README.md"].endswith(b"my own words\n")
+    said = str(push())
+    assert "nothing was sent" in said
+    assert said.endswith("Its README was edited by hand, so it stays as it is.")
+    repo.commits.append({**repo.files, "README.md": b""})  # emptied by its owner
+    push()
+    assert front_matter(repo.files["README.md"].decode()).keys() == {"model-index"}
 
 
 def test_an_edited_card_gets_the_new_loss_and_license_and_keeps_its_own_settings(hub, run):
@@ -341,6 +347,16 @@ def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch, ask):
         api.endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(NanoGPTError, match="Couldn't reach the Hub"), hub_errors.spoken():
             ask(api)
+
+
+def test_the_hub_client_that_a_program_has_set_is_kept(monkeypatch):
+    theirs, set_now = object(), []
+    monkeypatch.setattr(hub_client, "set_client_factory", set_now.append)
+    for before, after in ((hub_client.default_client_factory, [hub_client._session]), (theirs, [])):
+        set_now.clear()
+        monkeypatch.setattr(hub_client._http, "_GLOBAL_CLIENT_FACTORY", before)
+        hub_client._limit_waiting.__wrapped__()
+        assert set_now == after
 
 
 def test_a_limit_that_a_request_has_is_kept():

@@ -124,6 +124,7 @@ def test_the_picture_is_of_the_model_that_a_run_would_train(home, known_speed, t
     assert data["boxes"][-1]["shape"] == f"(B, 64, {text.tokenizer().vocab_size})"
     assert "a training step of 5 sequences" in data["words"]
     assert data["words"].split()[0] in form.estimate(text.id, *entered("laptop", n_layer=3, batch_size=5))
+    assert drawn(*entered("laptop", block_size=4096))["boxes"][-1]["shape"].startswith("(B, 128, ")  # lowered
     timed = drawn(*entered("timed"))
     assert timed["words"].split()[0] in form.estimate(text.id, *entered("timed"))
     with pytest.raises(NanoGPTError, match="must be divisible by n_head"):

@@ -2,7 +2,8 @@
 //
 // One row per block; each cell is a switch, colored by how much the loss rises without the part. The grid is one tab
 // stop with arrow keys. Switching sets `off`, the keys of all parts that are off, and triggers `input`. While the grid
-// fills, `off` is empty, and what you have switched stays as it is and is written there; screen readers announce `spoken` instead of `said`.
+// fills, `off` is empty, and what you have switched stays as it is and is written there; screen readers announce `spoken`
+// instead of `said`.
 function draw(root, data) {
   const { model = "", n_layer = 0, n_head = 0, rises = {}, names = {}, off = [], said = "", spoken = said } = data || {};
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });

@@ -26,7 +26,7 @@ LONGEST = 200  # characters
 def read(one: Opened, losses: list[float], text: str) -> dict[str, Any]:
     """Return the data for readout.js: a text, and for each depth the likeliest tokens at each place, and its loss."""
     itos = one.tokenizer.itos
-    ids, note = fitting(one, text, one.model.config.block_size - 1, LONGEST)  # a line break, if it knows one, comes before them
+    ids, note = fitting(one, text, one.model.config.block_size - 1, LONGEST)  # one comes before them
     if not ids:
         raise NanoGPTError("There is no text to read. Enter some first.")
     log_p = explain.readout.of_text(one, ids, explain.readout.translators(one))  # (n_layer + 1, N, vocab_size)
