@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,8 @@ class Mirror:
 
     def __init__(self, progress: Progress):
         self.progress, self.run = progress, progress.run
-        self.lines, self.uncounted = 0, False
+        self.pieces, self.lines = progress.job.pieces, progress.job.lines  # that have been written
+        self.seen = 0  # lines of this connection
         sizes = progress.job.sizes
         if not sizes:
             progress.change(sizes=self._sizes())
@@ -94,28 +94,26 @@ class Mirror:
 
     def begin(self) -> None:
         """Expect the output from its beginning: a new connection repeats it."""
-        self.lines = 0
+        self.seen = 0
 
     def take(self, line: str) -> None:
         """Write a line of the job's output, unless it has been written before. `count` it later."""
-        piece, job = _piece(line), self.progress.job
+        piece = _piece(line)
         if piece is None:
-            self.lines += 1
-            if self.lines > job.lines:
+            self.seen += 1
+            if self.seen > self.lines:
                 self._add("log.txt", line.rstrip("\n") + "\n")
-                self._note(lines=self.lines)
-        elif piece["n"] > job.pieces:
+                self.lines = self.seen
+        elif piece["n"] > self.pieces:
             self._write(piece)
-            self._note(pieces=piece["n"], stage="")
-
-    def _note(self, **changes: Any) -> None:
-        self.progress.job, self.uncounted = replace(self.progress.job, **changes), True
+            self.pieces = piece["n"]
 
     def count(self) -> None:
         """Write down in job.json what was taken since the last time."""
-        if self.uncounted:
-            self.progress.change(sizes=self._sizes())
-            self.uncounted = False
+        job = self.progress.job
+        if (self.pieces, self.lines) != (job.pieces, job.lines):
+            stage = "" if self.pieces > job.pieces else job.stage  # a piece says that the job has begun
+            self.progress.change(pieces=self.pieces, lines=self.lines, stage=stage, sizes=self._sizes())
 
     def _sizes(self) -> dict[str, int]:
         return {name: _size(self.run.folder / name) for name in GROWING}

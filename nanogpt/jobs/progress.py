@@ -16,10 +16,7 @@ T = TypeVar("T")
 
 
 class Progress:
-    """A run's job, which the parts of its follower share. What they change is in job.json at once.
-
-    Only what `Mirror` takes is counted later.
-    """
+    """A run's job, which the parts of its follower share. What they change is in job.json at once."""
 
     def __init__(self, run: Run, job: Job):
         self.run, self.job = run, job

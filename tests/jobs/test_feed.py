@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import pytest
 from huggingface_hub import HfApi
@@ -124,6 +126,31 @@ def test_lines_that_come_again_after_a_kill_are_written_once(both, killed, each,
     second = mirror(here)
     second.begin()
     take_all(second, lines)
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        assert files(here)[name] == files(there)[name]
+
+
+def test_what_a_full_disk_left_uncounted_is_written_again(both, monkeypatch):
+    there, here = both
+    lines: list[str] = []
+    feed = Feed(there.folder, lines.append)
+    grow(there, 0, 5)
+    feed.look()
+    real, written = Mirror._add, []
+
+    def add(far: Mirror, name: str, text: str) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(name)
+        real(far, name, text)
+
+    first = mirror(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "_add", add)
+        with pytest.raises(OSError, match="No space"):
+            take_all(first, lines, each=9)
+    first.progress.leave("There is no space left.")
+    take_all(mirror(here), lines)
     for name in ("metrics.jsonl", "samples.jsonl"):
         assert files(here)[name] == files(there)[name]
 
