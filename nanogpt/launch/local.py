@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import disk
 from ..paths import environment
-from ..runs import Run, queue
+from ..runs import Run, open_job, queue
 
 TRAINER = "nanogpt.launch.trainer"
 
@@ -24,17 +24,23 @@ _spare: list[subprocess.Popen] = []  # at most one pre-warmed trainer process
 
 
 def start(run: Run, module: str = TRAINER) -> None:
-    """Queue the run and start a process of `module` for it, by default a trainer."""
+    """Queue the run and start a process of `module` for it, by default a trainer.
+
+    A run that is back from its job is not queued: its follower only deletes what was uploaded. Raise OSError if no
+    process can be started, or the run can't be queued.
+    """
     for name in [name for name, child in [*_children.items()] if child.poll() is not None]:
         _children.pop(name, None)
-    ticket = queue.draw(run.name)
+    ticket = queue.draw(run.name) if module == TRAINER or open_job(run.folder) else None
     try:
         child = (module == TRAINER and _hand_to_spare(run)) or _launch_for(run, module)
     except OSError:  # no memory, no process, no disk space
-        queue.drop(run.name)
+        if ticket:
+            queue.drop(run.name)
         raise
     _children[run.name] = child
-    threading.Thread(target=_look_after, args=(child, ticket), daemon=True).start()
+    with contextlib.suppress(RuntimeError):  # the system allows no more threads; the next start clears up, too
+        threading.Thread(target=_look_after, args=(child, ticket), daemon=True).start()
 
 
 def _hand_to_spare(run: Run) -> subprocess.Popen | None:
@@ -56,10 +62,11 @@ def _launch_for(run: Run, module: str) -> subprocess.Popen:
         return _launch([run.name], subprocess.DEVNULL, log, module)
 
 
-def _look_after(child: subprocess.Popen, ticket: Path) -> None:
+def _look_after(child: subprocess.Popen, ticket: Path | None) -> None:
     """Wait for a trainer to end, so that it leaves no zombie, and no ticket if it ended before it arrived."""
     child.wait()
-    queue.disown(ticket)
+    if ticket:
+        queue.disown(ticket)
 
 
 def warm() -> None:

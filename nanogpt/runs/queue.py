@@ -85,17 +85,20 @@ def drop(name: str) -> bool:
 def withdraw(name: str, note: str = "") -> bool:
     """Remove a run from the queue and tell its trainer, which may still be starting, not to queue it again.
 
-    Return True if it was queued. `withdrawal` returns the note.
+    Return True if it was queued. `withdrawal` returns the note, or "" if there was no room for it on the disk.
     """
     if not tickets.listed(name):
         return False
-    with contextlib.suppress(OSError):  # on a full disk: a trainer that waits leaves without its ticket
+    try:
         write_whole(tickets.withdrawal(name), note)
+    except OSError:  # the disk is full, but an empty file may still have room
+        with contextlib.suppress(OSError):  # then a trainer that waits leaves without its ticket
+            tickets.withdrawal(name).touch()
     return drop(name)
 
 
 def forget(name: str) -> None:
-    """Delete what the queue knows of a run, because it is gone."""
+    """Delete what the queue knows of a run, because it is gone, or has nothing left to train."""
     drop(name)
     tickets.sweep(tickets.trainer(name), *tickets.starts(name))
     with contextlib.suppress(OSError):

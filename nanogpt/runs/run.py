@@ -337,7 +337,7 @@ class Run:
 
     def _is_canceled(self, history: History) -> bool:
         """Return True if the run was withdrawn from the queue, and nothing was logged since."""
-        return queue.withdrawal(self.name) == withdrawn_at(history)
+        return queue.withdrawal(self.name) in ("", withdrawn_at(history))  # "" on a full disk
 
     def _in_use(self) -> bool:
         """Return True if a trainer is using the run. An unreadable run may still be in use."""

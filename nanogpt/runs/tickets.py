@@ -15,6 +15,7 @@ kill -9, so a dead process never blocks the queue, and the clock doesn't matter.
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -140,7 +141,10 @@ def before(ticket: Path) -> list[Path]:
 
 
 def vouch(ticket: Path, seconds: float) -> None:
-    """Hold a ticket's lock for its trainer to arrive, for at most `seconds`, by a clock that can't be set."""
+    """Hold a ticket's lock for its trainer to arrive, for at most `seconds`, by a clock that can't be set.
+
+    Raise OSError if the folder can't lock files, or the system allows no more threads.
+    """
     lock = ExitStack()
     try:
         lock.enter_context(locks.held(_start(ticket), passing=True))
@@ -150,7 +154,11 @@ def vouch(ticket: Path, seconds: float) -> None:
     timer.daemon = True
     lock.callback(timer.cancel)
     _starting[ticket] = lock
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError as error:  # the system allows no more threads
+        disown(ticket)
+        raise OSError(errno.EAGAIN, str(error)) from None
 
 
 def disown(ticket: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -328,6 +330,22 @@ def test_a_trainer_that_cannot_be_started_leaves_the_queue(text, monkeypatch):
     with pytest.raises(OSError, match=r"log\.txt"):
         local.start(run)
     assert queue.waiting() == []
+
+
+def test_a_trainer_that_was_started_is_not_given_up_because_there_are_no_more_threads(text, monkeypatch):
+    run = prepare.new_run("one", text, max_iters=30, **TINY)
+    child = SimpleNamespace(wait=lambda: 0, poll=lambda: 0, kill=lambda: None)
+    start = threading.Thread.start
+
+    def no_more(thread):
+        if not isinstance(thread, threading.Timer):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(local, "_launch_for", lambda *_: child)
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    local.start(run)
+    assert queue.waiting() == ["one"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
@@ -133,6 +134,18 @@ def test_on_a_full_disk_a_run_leaves_the_queue_too(home, monkeypatch):
     monkeypatch.setattr(os, "fsync", no_space)
     assert queue.withdraw("one", "0 events")
     assert queue.waiting() == []
+    with pytest.raises(queue.Withdrawn), queue.turn("one", "cpu"):  # its trainer was still starting
+        pytest.fail("it began")
+
+
+def test_a_run_is_not_queued_if_the_system_allows_no_more_threads(home, monkeypatch):
+    def none_left(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with pytest.raises(BlockingIOError):
+        queue.draw("one")
+    assert files() == []
 
 
 def test_a_trainer_that_does_not_arrive_in_time_is_waited_for_no_longer(home):

@@ -227,6 +227,17 @@ def test_ctrl_c_while_the_history_is_read_asks_to_stop(home):
     assert run.status().message == "Canceled before training started."
 
 
+def test_a_run_that_was_canceled_on_a_full_disk_says_so(home, monkeypatch):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = a_run()
+    queue.draw("one")
+    monkeypatch.setattr(os, "fsync", no_space)
+    run.request_stop()
+    assert (run.status().state, run.status().message) == ("stopped", CANCELED)
+
+
 def test_a_later_run_of_a_renamed_ones_name_was_not_canceled(home):
     run = a_run()
     queue.draw("one")
