@@ -64,12 +64,8 @@ def main(name: str, tell: Callable[[str], object] = print) -> int:
 def attempt(run: Run, canceled: bool, tell: Callable[[str], object]) -> int:
     """Follow a run whose only follower this process is. What goes wrong is written to its folder."""
     job = job_of(run.folder)
-    if canceled and job and not job.ended:
-        if job.commit:
-            run.stop_file.touch()
-        else:
-            job = job.having(run.folder, ended=True)
-            run.cancel()
+    if canceled and job:
+        job = withdrawn(run, job)
     if job is None or not job.wants_follower:
         return 0
     follower = Follower(run, job.having(run.folder, problem=""), tell)
@@ -82,6 +78,18 @@ def attempt(run: Run, canceled: bool, tell: Callable[[str], object]) -> int:
         follower.leave(error)
         return 1
     return 1 if follower.job.left else 0
+
+
+def withdrawn(run: Run, job: Job) -> Job:
+    """Do what Stop asked for before the run's follower arrived, and return the job."""
+    if job.ended:
+        queue.forget(run.name)  # too late: the run is back
+    elif job.commit:
+        run.stop_file.touch()
+    else:
+        job = job.having(run.folder, ended=True)
+        run.cancel()
+    return job
 
 
 class Follower:
@@ -153,7 +161,7 @@ class Follower:
             self.progress.change(
                 stage="Uploading the text and the settings", left=[*dict.fromkeys([*self.job.left, self.job.repo])]
             )
-            self.progress.change(commit=self.or_give_up(self.upload))
+            self.progress.change(commit=self.or_give_up(self.upload), since=time.time())
             self.heed_stop()
         self.progress.change(stage="Starting the job", since=time.time())
         self.progress.change(id=self.or_give_up(self.start))

@@ -19,14 +19,15 @@ from ..durations import in_words
 from ..errors import PROBLEMS, explain
 from ..launch import local, prepare
 from ..presets import preset
-from ..runs import Job, Run, all_runs, job, job_of
+from ..runs import Job, Run, all_runs, job, job_of, open_job
 from . import offer, parcel
 
 FOLLOWER = "nanogpt.jobs.follow"
 AGAIN, DAY = 60.0, 86_400.0  # seconds until a job that was given up is tried again for the first time, and at most
 
-_begun: dict[Path, tuple[int, float]] = {}  # by run folder: how many followers of `find_again` have died, and when the
-# last one was started, by time.monotonic
+# By run folder: how many followers `find_again` has started since it last saw one alive, and when the last one was
+# started, by time.monotonic.
+_begun: dict[Path, tuple[int, float]] = {}
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,14 @@ def terms_to_resume(
 ) -> Terms:
     """Return what a job that resumes a run, with `changes` to its length, would use and cost. Nothing is changed.
 
-    Raise NanoGPTError if the run can't be resumed so, or if the hardware or the time limit is not possible.
+    Raise NanoGPTError if the run can't be resumed so, if `owner` can still bring back what its last job trained, or if
+    the hardware or the time limit is not possible.
     """
     train, about = prepare.resumable(run, **changes), run.settings()["corpus"]
+    if (there := open_job(run.folder)) and there.commit and there.namespace == owner:
+        raise NanoGPTError(
+            f"What the last job of {run.name} trained may still be on the Hub. Resume it without --on to bring it back."
+        )
     left = max(1.0, train.budget - run.history().seconds) if train.budget else 0.0
     return terms(api, owner, hardware, corpus.load(about["id"], about["name"]), left, timeout, run)
 

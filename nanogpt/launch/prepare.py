@@ -160,8 +160,6 @@ def to_continue(run: Run, max_iters: int | None = None, budget: float | None = N
     if train.budget and budget is not None:
         limits.check_seconds(train.budget - run.history().seconds)
     set_length(run, train)
-    if there := open_job(run.folder):  # out of reach, or it couldn't be resumed
-        there.having(run.folder, ended=True, left=there.to_delete)
 
 
 def resumable(run: Run, max_iters: int | None = None, budget: float | str | None = None) -> TrainConfig:

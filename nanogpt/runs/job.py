@@ -19,7 +19,8 @@ NAME = "job.json"
 LOST = "Training continues on Hugging Face Jobs, but nothing on this machine follows it. Resume the run to follow it."
 NOT_STARTED = "Its job on Hugging Face Jobs was not started yet. Resume the run to start it."
 UNFOLLOWED = (LOST, NOT_STARTED)
-CLEANING = "{} is back, and its text is being deleted from the Hub. Try again in a minute."
+CLEANING = "The text of {} is being deleted from the Hub. Try again in a minute."
+WAIT = 86_400.0  # seconds that a job may wait for its hardware: its time limit begins after that
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Job:
     namespace: str = ""  # the account that pays
     commit: str = ""  # what was uploaded
     id: str = ""
-    since: float = 0.0  # when a follower last tried to start it, in seconds since 1970
+    since: float = 0.0  # when it was uploaded, or a follower last tried to start it, in seconds since 1970
     stage: str = ""  # in words, for the page
     pieces: int = 0  # of the job's output that have been written to the run folder
     lines: int = 0  # other lines of its output
@@ -59,9 +60,11 @@ class Job:
     def is_out_of_reach(self) -> bool:
         """Return True if the last follower of the open job left with a problem, and the job must have ended by now.
 
-        It may still come back, unless its account is gone.
+        It may still come back, unless its account is gone. Nothing runs if nothing was uploaded.
         """
-        return not self.ended and bool(self.problem) and time.time() > self.since + self.timeout
+        if self.ended or not self.problem:
+            return False
+        return not self.commit or 0.0 < self.since < time.time() - self.timeout - WAIT
 
     @property
     def interrupted(self) -> str:

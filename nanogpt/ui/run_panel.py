@@ -123,7 +123,10 @@ def question(name: str | None) -> str:
     run = visitor().own_run(found(name).name)
     run.check_changeable("deleted")
     there = job_of(run.folder)
-    left = f"First delete {' and '.join(there.repos)} on the Hub: your text is there. " if there and there.repos else ""
+    left = ""
+    if there and there.repos:
+        names = " and ".join(there.repos)
+        left = f"First delete {names} on the Hub: your text is there, and perhaps what the job trained. "
     about = f"{run.name}, {disk.size(run.size())}, with its weights, curves and samples"
     return f"{left}Delete {about}? This can't be undone."
 

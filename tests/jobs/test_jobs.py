@@ -36,7 +36,7 @@ from nanogpt.jobs.refusals import Unreachable
 from nanogpt.launch import local, prepare
 from nanogpt.publish import account as ours
 from nanogpt.runs import Run, queue, snapshots
-from nanogpt.runs.job import Job, job_of, open_job
+from nanogpt.runs.job import WAIT, Job, job_of, open_job
 
 SHAPE = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, eval_interval=10)
 TINY = [part for name, value in SHAPE.items() for part in (f"--{name.replace('_', '-')}", str(value))]
@@ -756,13 +756,22 @@ def test_the_last_upload_is_tried_as_long_as_the_job_may_run(monkeypatch):
     assert remote.again(lambda: True, until=0.0)
 
 
-def test_no_upload_begins_that_could_last_beyond_the_time_for_the_last_one(monkeypatch):
-    errand = object.__new__(remote.Errand)
-    now, errand.deadline = [1000.0], 5000.0
-    monkeypatch.setattr(remote, "time", SimpleNamespace(time=lambda: now[0]))
-    assert errand.has_time_to_upload()
-    now[0] = 5000.0 - remote.LONGEST + 1.0
-    assert not errand.has_time_to_upload()
+def test_no_upload_begins_that_could_last_beyond_the_time_for_the_last_one(home, monkeypatch):
+    now, uploaded = [1000.0], []
+    clock = lambda: now[0]
+    monkeypatch.setattr(
+        remote, "time", SimpleNamespace(time=clock, monotonic=clock, sleep=lambda _: now.append(now.pop() + 10.0))
+    )
+    child = SimpleNamespace(poll=lambda: None if now[0] < 5000.0 else 0)
+    monkeypatch.setattr(remote.subprocess, "Popen", lambda *_, **__: child)
+    monkeypatch.setattr(remote.signal, "signal", lambda *_: None)
+    errand = remote.Errand("maya/one", "diary", 4000.0 + remote.RESERVE)
+    errand.run.folder.mkdir(parents=True)
+    monkeypatch.setattr(errand, "is_asked_to_stop", lambda: False)
+    monkeypatch.setattr(errand, "upload", lambda: uploaded.append(now[0]))
+    errand.train()
+    assert len(uploaded) == 5  # every ten minutes
+    assert 4000.0 < uploaded[-1] < errand.deadline - remote.LONGEST
 
 
 def test_a_job_file_of_another_version_is_read(signed_in, tiny_text):
@@ -1124,12 +1133,33 @@ def test_a_run_is_shown_as_ended_while_what_was_uploaded_is_deleted(signed_in, t
         job_of(run.folder).having(run.folder, ended=True, left=["maya/one"])
         assert (run.status().state, run.status().message) == ("finished", "Finished.")
         for change in (lambda: run.rename("two"), run.delete, lambda: prepare.to_continue(run, 80)):
-            with pytest.raises(NanoGPTError, match="its text is being deleted"):
+            with pytest.raises(NanoGPTError, match="The text of diary is being deleted"):
                 change()
         assert start.find_again() == []
     assert "maya/one could not be deleted" in run.status().message
     with queue.turn("diary", "cpu"), run.held():  # trained here since
         assert run.status().state == "running"
+
+
+def test_a_run_that_is_back_is_not_queued_to_delete_what_was_uploaded(signed_in, tiny_text, monkeypatch):
+    child, begun = SimpleNamespace(wait=lambda: 0, poll=lambda: 0, kill=lambda: None), []
+    monkeypatch.setattr(local, "_launch", lambda names, *_: begun.append(run.status().state) or child)
+    run = made(tiny_text, **ENDLESS)
+    start.follow(run)
+    run.event("finished", message="Finished.")
+    job_of(run.folder).having(run.folder, namespace="maya", ended=True, left=["maya/one"])
+    assert start.find_again() == ["diary"]
+    assert begun == ["queued", "finished"]
+
+
+def test_a_stop_that_comes_when_the_run_is_back_changes_nothing(signed_in, tiny_text):
+    run = made(tiny_text, **ENDLESS)
+    run.event("finished", message="Finished.")
+    job_of(run.folder).having(run.folder, namespace="maya", ended=True, left=["maya/one"])
+    queue.draw("diary")
+    run.request_stop()
+    assert follow.main(run.name) == 0
+    assert (run.status().state, job_of(run.folder).left) == ("finished", [])
 
 
 def test_a_job_that_was_never_started_is_not_said_to_run(signed_in, tiny_text):
@@ -1261,13 +1291,35 @@ def test_a_run_whose_account_is_gone_is_freed_once_its_job_must_have_ended(signe
     assert "Follow it with --resume alone" in capsys.readouterr().err
     with pytest.raises(NanoGPTError, match="trains on Hugging Face Jobs"):
         run.delete()
-    job_of(run.folder).having(run.folder, since=time.time() - job_of(run.folder).timeout - 1.0)
-    assert f"First delete {repo} on the Hub: your text is there." in run_panel.question("diary")
+    job_of(run.folder).having(run.folder, since=time.time() - job_of(run.folder).timeout - WAIT - 1.0)
+    assert f"First delete {repo} on the Hub: your text is there, and perhaps what" in run_panel.question("diary")
+    with monkeypatch.context() as patch:
+        patch.setenv("HF_TOKEN", OLGA)  # it isn't gone
+        assert main(longer) == 2
+    assert "Resume it without --on to bring it back." in capsys.readouterr().err
     assert main(longer) == 2
     assert "Nothing was uploaded. Add --yes" in capsys.readouterr().err
     start.resumed(run, start.terms_to_resume(*ours.signed_in(MAYA), "t4-small", run, {}, None), {})
     assert (job_of(run.folder).left, job_of(run.folder).commit) == ([repo], "")
     run.delete()
+
+
+def test_a_job_that_may_still_wait_or_run_is_not_out_of_reach():
+    now = time.time()
+    left = Job("t4-small", 600, "0" * 12, namespace="maya", commit="0" * 40, problem="You are not signed in.")
+    assert not left.is_out_of_reach  # as of a version that didn't note when it was started
+    assert not replace(left, since=now - 600 - WAIT + 60).is_out_of_reach  # it may have waited for its hardware
+    assert replace(left, since=now - 600 - WAIT - 60).is_out_of_reach
+    assert replace(left, commit="").is_out_of_reach  # nothing was started
+
+
+def test_since_when_a_job_may_run_is_noted_with_its_upload(signed_in, tiny_text, monkeypatch):
+    follower, seen = follower_here(made(tiny_text, **ENDLESS)), []
+    monkeypatch.setattr(follower, "upload", lambda: "0" * 40)
+    monkeypatch.setattr(follower, "start", lambda: "1")
+    monkeypatch.setattr(follower, "heed_stop", lambda: seen.append((follower.job.commit, follower.job.since > 0)))
+    follower.begin()
+    assert seen == [("", False), ("0" * 40, True)]
 
 
 # --- cost and confirmation --------------------------------------------------------------------------------------------
