@@ -299,10 +299,10 @@ def test_a_run_that_cannot_be_read_hides_no_other(text, capsys, spoil):
     assert watching.view("good")["status"]["state"] == "finished"
     assert "good" in users_of(text.id)[1]
     assert main(["runs"]) == 0
-    out, err = capsys.readouterr()
-    assert out.startswith("good ")
-    assert "bad" in err
-    assert "is a directory" in err
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["good"].startswith("Finished")
+    assert lines["bad"].startswith("Damaged")
+    assert "is a directory" in lines["bad"]
     assert set(watching.names()) == {good.name, bad.name}
 
 

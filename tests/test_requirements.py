@@ -174,7 +174,7 @@ def test_gradio_is_bounded_below_the_next_minor_version_that_is_not_tested():
 def test_of_the_inside_of_gradio_only_known_names_are_used():
     sources = [path.read_text(encoding="utf-8") for path in [ROOT / "app.py", *(ROOT / "nanogpt").rglob("*.py")]]
     assert set().union(*map(inside_gradio, sources)) == INSIDE
-    pages = (path.read_text(encoding="utf-8") for path in (ROOT / "nanogpt" / "ui").glob("*.py"))
+    pages = (path.read_text(encoding="utf-8") for path in (ROOT / "nanogpt" / "ui").rglob("*.py"))
     assert set().union(*map(private_attributes, pages)) - OURS == PRIVATE_ATTRIBUTES
 
 
