@@ -436,7 +436,7 @@ def test_a_lowered_block_size_is_said_of_a_job_too(file, home, capfd, monkeypatc
     elsewhere = lambda name, text, chosen, changes, agreed: prepare.for_elsewhere(name, text, chosen, changes, {})
     monkeypatch.setattr("nanogpt.jobs.start.new_run", elsewhere)
     monkeypatch.setattr(train.jobs, "terms", lambda *_: None)
-    given = dict(files=[str(file)], text=None, name="on-rented", preset=None, field=None, encoding=None, keep=[], clean=[])
+    given = dict(files=[str(file)], text=None, name="away", preset=None, field=None, encoding=None, keep=[], clean=[])
     train.new_run_there(SimpleNamespace(**given), dict(max_iters=1, block_size=4096))
     assert "block_size was lowered to 128" in capfd.readouterr().out
 
