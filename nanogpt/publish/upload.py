@@ -56,11 +56,9 @@ def publish(
         if not is_new:
             _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
     with spoken(repo, "" if names & OURS else EMPTY.format(repo)):
-        edited = _edited(api, repo, kind, head.sha, names)
-        if edited is not None:
-            files = {**files, "README.md": updated(edited, files["README.md"].decode(), kind).encode()}
+        files, is_edited = _with_their_readme(api, repo, kind, head.sha, names, files)
         changed = _changed(api, repo, kind, head.sha, files)
-        if edited is not None:
+        if is_edited:
             only = ", except for the settings at its top that belong to the upload" * ("README.md" in changed)
             notes.append(f"Its README was edited by hand, so it stays as it is{only}.")
         gone = _left_over(kind, names - files.keys())
@@ -70,9 +68,13 @@ def publish(
         steps = [*map(CommitOperationAdd, changed, changed.values()), *map(CommitOperationDelete, gone)]
         # parent_commit: fail if the repository has changed since we looked
         done = api.create_commit(repo, steps, commit_message=message, repo_type=kind, parent_commit=head.sha)
-    if models := sorted({name.split("/")[1] for name in gone if name.startswith("checkpoints/")}):
-        notes.append(f"It no longer has the model {', '.join(models)}.")
-    return Pushed(url, done.oid, tuple(notes))
+    return Pushed(url, done.oid, (*notes, *_models_gone(gone)))
+
+
+def _models_gone(gone: list[str]) -> list[str]:
+    """Return a note on the models that a Space has lost with these files, if there are any."""
+    models = sorted({name.split("/")[1] for name in gone if name.startswith("checkpoints/")})
+    return [f"It no longer has the model {', '.join(models)}."] if models else []
 
 
 def _left_over(kind: str, names: set[str]) -> list[str]:
@@ -115,14 +117,21 @@ def _leave_alone(api: HfApi, repo: str, kind: str, names: set[str], private: boo
         )
 
 
-def _edited(api: HfApi, repo: str, kind: str, revision: str | None, names: set[str]) -> str | None:
-    """Return the README of a repository made by nanogpt, with these file names, if it was edited by hand, or None."""
+def _with_their_readme(
+    api: HfApi, repo: str, kind: str, revision: str | None, names: set[str], files: Mapping[str, bytes]
+) -> tuple[Mapping[str, bytes], bool]:
+    """Return the files to upload, and whether the README in them is the repository's own, as it was edited by hand.
+
+    `names` are those of the files there. Only a repository made by nanogpt is looked at.
+    """
     if "README.md" not in names or not names & OURS:
-        return None
+        return files, False
     with tempfile.TemporaryDirectory() as folder:
         path = api.hf_hub_download(repo, "README.md", repo_type=kind, revision=revision, local_dir=folder)
         text = Path(path).read_bytes().decode()
-    return None if is_untouched(text) else text
+    if is_untouched(text):
+        return files, False
+    return {**files, "README.md": updated(text, files["README.md"].decode(), kind).encode()}, True
 
 
 def _changed(api: HfApi, repo: str, kind: str, revision: str | None, files: Mapping[str, bytes]) -> dict[str, bytes]:
