@@ -3,7 +3,7 @@
     python -m benchmarks.card [--device cuda | cpu] [--quick]
 
 Uses the modern layout at the lecture's size, with batches of 64 x 256. The lower bound for a step is its number of
-operations (`plan.step_flops`) at the speed of a large product in the same precision, measured in the same run.
+operations (`pace.step_flops`) at the speed of a large product in the same precision, measured in the same run.
 `python -m benchmarks.time_to_loss --device cuda` includes these results.
 """
 
@@ -20,7 +20,7 @@ import torch
 from benchmarks.machine import write_result
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig
 from nanogpt.device import Device, pick_device
-from nanogpt.launch.plan import step_flops
+from nanogpt.launch.pace import step_flops
 from nanogpt.model import GPT
 from nanogpt.presets import PRESETS
 from nanogpt.sample import decoder_for, generate_many

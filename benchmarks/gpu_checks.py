@@ -22,7 +22,7 @@ from nanogpt.config import ModelConfig, SampleConfig, TrainConfig
 from nanogpt.data import get_batch
 from nanogpt.device import pick_device
 from nanogpt.fastest import make_step
-from nanogpt.launch import gpu_plan, local, plan, prepare
+from nanogpt.launch import gpu_plan, local, pace, prepare
 from nanogpt.model import GPT
 from nanogpt.presets import PRESETS
 from nanogpt.ranks import Ranks
@@ -281,7 +281,7 @@ def one_form(name: str, layout: str, dropout: float, change: Callable[[Any], Non
     began = time.perf_counter()
     step(*batch, recipe.learning_rate)
     host = 1e3 * (time.perf_counter() - began)
-    flops = plan.step_flops(shape, recipe.batch_size)
+    flops = pace.step_flops(shape, recipe.batch_size)
     reserved = torch.cuda.max_memory_reserved() / 1e9 if DEVICE == "cuda" else None
     estimate = memory.needed(replace(shape, dropout=dropout), recipe, device) / 1e9
     say(form=name, ms=each, batch_ms=batches, host_ms=host, first_seconds=first, TFLOPs=flops / each / 1e9,

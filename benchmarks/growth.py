@@ -33,7 +33,7 @@ from nanogpt.device import pick_device
 from nanogpt.fast.gradients import product_dtype
 from nanogpt.formats import read_config, weights_bytes
 from nanogpt.launch import prepare
-from nanogpt.launch.plan import step_flops
+from nanogpt.launch.pace import step_flops
 from nanogpt.model import GPT, count_parameters
 from nanogpt.runs import Run, queue
 from nanogpt.runs.run import TrainConfig

@@ -153,9 +153,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plan timed runs for a fixed machine speed instead of spending a second on measuring it."""
-    from nanogpt.launch import plan
+    from nanogpt.launch import pace
 
-    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 2e10)  # FLOP/s
+    monkeypatch.setattr(pace, "speed", lambda model, train, seconds=1.0: 2e10)  # FLOP/s
 
 
 class Clock:
@@ -176,14 +176,14 @@ class Clock:
 def steady_clock(tick: float) -> Iterator[Clock]:
     """Yield a `Clock` that replaces `time` in planning and training. Assume a fixed machine speed."""
     from nanogpt import reporter, timetable, train
-    from nanogpt.launch import plan, prepare
+    from nanogpt.launch import pace, prepare
     from nanogpt.runs import snapshots
 
     clock = Clock(tick)
     with pytest.MonkeyPatch.context() as patch:
         for module in (prepare, reporter, timetable, train, snapshots):
             patch.setattr(module, "time", clock)
-        patch.setattr(plan, "speed", lambda model, train, seconds=1.0: 1e9)  # FLOP/s
+        patch.setattr(pace, "speed", lambda model, train, seconds=1.0: 1e9)  # FLOP/s
         yield clock
 
 

@@ -35,7 +35,7 @@ from nanogpt.fast.gradients import ByHand, product_dtype
 from nanogpt.fast.rows import Rows
 from nanogpt.fastest import described
 from nanogpt.formats import config_files, load_model, read_config, weights_bytes
-from nanogpt.launch import plan, prepare
+from nanogpt.launch import pace, plan, prepare
 from nanogpt.layout import LAYOUTS, Layout
 from nanogpt.model import GPT, attention_by_hand, rotate
 from nanogpt.optim import make_optimizers
@@ -273,7 +273,7 @@ def test_memory_is_estimated_by_features(third):
 
 
 def test_a_time_budget_is_planned_for_a_third_layout(third, monkeypatch):
-    monkeypatch.setattr(plan, "TRIAL_SECONDS", 0.05)
+    monkeypatch.setattr(pace, "TRIAL_SECONDS", 0.05)
     chosen = plan.choose(20, 13, 1_000_000, {"layout": third})
     assert chosen.settings["layout"] == third
     assert "from the modern architecture on English like" in str(chosen)  # doesn't promise a loss for it

@@ -21,7 +21,7 @@ from nanogpt.config import NanoGPTError, SampleConfig, TrainConfig
 from nanogpt.data import make_get_batch, split
 from nanogpt.formats import load_model, read_config
 from nanogpt.holdout import epochs, train_length
-from nanogpt.launch import plan, prepare
+from nanogpt.launch import pace, plan, prepare
 from nanogpt.model import GPT
 from nanogpt.publish import card, code_export, deploy, page_export, push
 from nanogpt.publish.run_files import RunFiles
@@ -208,7 +208,7 @@ def test_the_page_tells_speed_and_epochs_in_characters(run, text):
 
 
 def test_the_estimate_counts_in_tokens(text, monkeypatch):
-    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 2e11)
+    monkeypatch.setattr(pace, "speed", lambda model, train, seconds=1.0: 2e11)
     settings = form.settings_of("timed")
     advanced = [settings[k.name] for k in form.ADVANCED]
     said = form.estimate(text.id, "timed", "modern", "30s", 1, *advanced)

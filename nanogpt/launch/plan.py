@@ -1,40 +1,30 @@
-"""Estimate how long a run takes on this machine, by training for a second, and choose a model for a time budget."""
+"""Choose the model that ends best on this machine in a given time."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from .. import limits
 from ..config import MOST_STEPS, ModelConfig, NanoGPTError, TrainConfig
 from ..data import fitting_block_size
 from ..device import Device, pick_device
 from ..durations import in_words
-from ..fastest import make_step
-from ..formats import read_config
 from ..holdout import epochs, train_length, train_tokens
 from ..layout import shape
-from ..model import GPT, count_parameters
+from ..model import count_parameters
 from ..presets import PRESETS
-from ..runs import Run, queue
 from ..timetable import overhead
 from ..tokenizer import Tokenizer, token_lengths, unit
-from . import gpu_plan, measured, sizes
+from . import gpu_plan, pace, sizes
 from .gpu_plan import GpuSize
-from .sizes import MEASURED_LAYOUT, SIZES, TRIAL_FLOPS, TRIAL_PREDICTIONS, Size
+from .sizes import MEASURED_LAYOUT, SIZES, Size
 
-# ZeroGPU can't be measured before a call, so guess: seconds of overhead per step, and operations per second.
-ZERO_STEP, ZERO_SPEED = 0.006, 1e13
 SLOW = 2e10  # operations per second to assume where there is no time to measure
-AVERAGED = 60.0  # seconds, over which the system averages its load
-TRIAL_SECONDS = 0.8  # long enough to be accurate within about 20%, short enough to wait for
-BESIDE = "beside a run: "  # begins the key of a trial made then, which must not be taken for one on an idle machine
 FIRST_TRIAL = 0.3  # seconds that the first trial may need, most of it to load libraries
 LEAST, MOST = 1.0, 86400.0  # seconds: the shortest and the longest budget of a new run
 MOST_PLANNING = 2.0  # seconds: the longest time to choose a model in
@@ -42,130 +32,6 @@ Configs = tuple[ModelConfig, TrainConfig]
 S = TypeVar("S", Size, GpuSize)
 # settings that change neither the loss nor the time
 HARMLESS = {"layout", "budget", "device", "seed", "snapshots", "patience", "eval_interval"}
-
-
-def step_flops(config: ModelConfig, batch_size: int) -> float:
-    """Return the operations per training step: six per weight and token, plus attention (Kaplan et al., 2020)."""
-    weights = 12 * config.n_layer * config.n_embd**2 + config.vocab_size * config.n_embd
-    attention = 6 * config.n_layer * config.block_size * config.n_embd  # half of the full square: it is causal
-    return batch_size * config.block_size * 6 * (weights + attention)
-
-
-def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS) -> float:
-    """Return the operations per second that training steps of this shape reach, measured once per machine.
-
-    On a CPU, measure training steps for about `seconds`; on a GPU, derive it from the speed of a matrix product.
-    """
-    device, flops = pick_device(train.device), step_flops(model, train.batch_size)
-    if device.elsewhere:
-        return flops / (ZERO_STEP + flops / ZERO_SPEED)
-    if device.type == "cuda":
-        return flops / gpu_plan.step_seconds(model.n_layer, flops, gpu_plan.product_speed(device))
-    with _measuring:
-        shared, key = is_shared(), _keys(model, train)[0]
-        known = known_speed(model, train) or (_speed_beside(model, train) if shared else None)
-        if known is None:
-            known = trial(device, model, train, seconds)
-            # half the speed mustn't be recalled for good, nor measured again for every run on a busy server
-            measured.keep(BESIDE + key if shared or is_shared() else key, known)
-        return known
-
-
-def is_shared() -> bool:
-    """Return True if a run trains here or is about to, so that nothing can be measured properly."""
-    return bool(queue.running() or queue.waiting())
-
-
-def known_speed(model: ModelConfig, train: TrainConfig) -> float | None:
-    """Return the speed of this shape if it was measured on this machine at this load, or None. Measure nothing."""
-    return next(filter(None, map(measured.recall, _keys(model, train))), None)
-
-
-def _speed_beside(model: ModelConfig, train: TrainConfig) -> float | None:
-    """Return the speed of this shape in a trial made while another run trained or waited here, or None."""
-    return measured.recall(BESIDE + _keys(model, train)[0])
-
-
-def known_costs(model: ModelConfig, train: TrainConfig) -> dict[str, float]:
-    """Return the seconds that a sample and a save took in an earlier run of this shape on this machine, if known."""
-    return next(filter(None, map(measured.recall_costs, _keys(model, train))), {})
-
-
-def _keys(model: ModelConfig, train: TrainConfig) -> list[str]:
-    """Return the key for training steps at the load there will be once the runs that train here now have ended.
-
-    While there are any, a second key is for the load that there is now, at which runs that follow each other are kept.
-    """
-    device, own = pick_device(train.device), torch.get_num_threads() * len(queue.running())
-    return [measured.key_of(device, model, train, load) for load in sorted({own, 0}, reverse=True)]
-
-
-_measuring = threading.Lock()  # two measurements at once would skew each other
-
-
-def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float) -> float:
-    """Train on random tokens for about `seconds` and return the operations per second.
-
-    A large model is measured with fewer blocks and a smaller batch, so that it takes no longer than a small one; one of
-    many characters, too, is measured with a smaller batch, because its predictions could fill the memory. The first
-    step, which also loads libraries, doesn't count, unless it took three times as long as the whole trial should.
-    """
-    small = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
-    most = min(int(TRIAL_FLOPS / step_flops(small, 1)), TRIAL_PREDICTIONS // (small.block_size * small.vocab_size))
-    batch_size = max(1, min(train.batch_size, most))
-    layers = max(1, min(model.n_layer, int(TRIAL_FLOPS / step_flops(small, batch_size))))
-    small = replace(small, n_layer=layers)
-    take_step = make_step(GPT(small).to(device.type), train, device)
-    xb = torch.randint(small.vocab_size, (batch_size, small.block_size), device=device.type)
-    times: list[float] = []
-    start = time.perf_counter()
-    while time.perf_counter() < start + (seconds if len(times) >= 3 else 3 * seconds) or not times:
-        began = time.perf_counter()
-        loss, _ = take_step(xb, xb, train.learning_rate)
-        loss.item()  # wait until the device has finished
-        times.append(time.perf_counter() - began)
-    counted = sorted(times[1:] or times)
-    return step_flops(small, batch_size) / counted[len(counted) // 2]
-
-
-def learned_from(run: Run) -> None:
-    """Cache the speed that a run reached in training, and what a sample and a save took.
-
-    The next plan for this shape needs no trial.
-    """
-    train, model, history = TrainConfig.of(run.settings()["train"]), read_config(run.folder), run.history()
-    started = next((event["step"] for event in reversed(history.events) if event["event"] == "started"), 0)
-    rows = [row for row in history.rows if row["step"] > started and row.get("tokens_per_second")]  # of this machine
-    device = pick_device(train.device)
-    if rows and device.type == "cpu":
-        rates = sorted(row["tokens_per_second"] for row in rows)
-        per_token = step_flops(model, train.batch_size) / (train.batch_size * model.block_size)
-        own = torch.get_num_threads() * min(1.0, (rows[-1]["seconds"] - rows[0]["seconds"]) / AVERAGED)
-        key = measured.key_of(device, model, train, own)
-        measured.keep(key, per_token * rates[len(rates) // 2])
-        measured.keep_costs(key, history.events[-1].get("costs", {}))
-
-
-def seconds_needed(model: ModelConfig, train: TrainConfig) -> float:
-    """Return an estimate of the run's length in seconds, including evaluations."""
-    if train.budget:
-        return train.budget
-    return 1.08 * train.max_iters * step_flops(model, train.batch_size) / speed(model, train)
-
-
-def rough_seconds(model: ModelConfig, train: TrainConfig) -> float | None:
-    """Return `seconds_needed` from what has been measured on this machine so far, or None. Measure nothing.
-
-    Where only models of other shapes have been measured, take their typical speed.
-    """
-    device, flops = pick_device(train.device), step_flops(model, train.batch_size)
-    if device.elsewhere:
-        return seconds_needed(model, train)
-    if device.type == "cuda":
-        product = measured.recall(gpu_plan.product_key(device))
-        return product and 1.08 * train.max_iters * gpu_plan.step_seconds(model.n_layer, flops, product)
-    rate = known_speed(model, train) or measured.typical(device)
-    return rate and 1.08 * train.max_iters * flops / rate
 
 
 @dataclass(frozen=True)
@@ -267,7 +133,7 @@ def _on_a_gpu(recipe: dict[str, Any], vocab_size: int, tokens: int, device: Devi
     steps: dict[GpuSize, float] = {}
     reads: dict[GpuSize, float] = {}  # epochs
     for size, (model, train) in made.items():
-        steps[size] = trained / gpu_plan.step_seconds(model.n_layer, step_flops(model, train.batch_size), rate)
+        steps[size] = trained / gpu_plan.step_seconds(model.n_layer, pace.step_flops(model, train.batch_size), rate)
         reads[size] = epochs(steps[size] * train.batch_size * model.block_size, tokens)
     size = gpu_plan.choose_size(reads, tokens)
     return Choice(size, *made[size], steps[size], size.val_loss, size.most)
@@ -303,17 +169,17 @@ def step_times(made: Mapping[Size, Configs], trained: float, allowed: float) -> 
     If nothing is known, a trial is made nevertheless, and kept for as long as runs train here.
     """
     until = time.perf_counter() + allowed
-    flops = {size: step_flops(model, train.batch_size) for size, (model, train) in made.items()}
+    flops = {size: pace.step_flops(model, train.batch_size) for size, (model, train) in made.items()}
     times = lambda speed_of: {size: flops[size] / rate for size in made if (rate := speed_of(*made[size]))}
-    shared, known = is_shared(), times(known_speed)
-    known = known or (times(_speed_beside) if shared else {})
+    shared, known = pace.is_shared(), times(pace.known_speed)
+    known = known or (times(pace.speed_beside) if shared else {})
     if known and shared:
         return sizes.fill(flops, known)
     if not known and allowed < FIRST_TRIAL:  # too short to measure anything
         smallest = min(made, key=flops.__getitem__)
         return sizes.fill(flops, {smallest: flops[smallest] / SLOW})
     best = lambda seconds: best_size(made, seconds, trained)
-    measure = lambda size: flops[size] / speed(*made[size], (until - time.perf_counter()) / 4)
+    measure = lambda size: flops[size] / pace.speed(*made[size], (until - time.perf_counter()) / 4)
     return sizes.search(flops, known, best, measure, lambda seconds: time.perf_counter() + seconds <= until)
 
 

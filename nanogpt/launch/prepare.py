@@ -19,7 +19,8 @@ from ..model import count_parameters
 from ..presets import check_known, preset
 from ..runs import STOPPED_EARLY, Run, Status, Taken, free_name, job, open_job
 from ..tokenizer import Tokenizer, unit
-from .plan import Plan, choose, fits, fitting, known_costs, measure_once
+from .pace import known_costs
+from .plan import Plan, choose, fits, fitting, measure_once
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
         import_all()
         from ..processes import number
         from ..train import train
-        from . import plan
+        from . import pace
 
         train(run, limits.limit("NANOGPT_MAX_SECONDS"), alone, processes)
     except queue.Withdrawn:
@@ -67,7 +67,7 @@ def attempt(run: Run, alone: bool, processes: int = 1) -> int:
         return 1
     if max(processes, number()[1]) == 1:  # a plan is for one process
         with contextlib.suppress(NanoGPTError, OSError):  # it may have been renamed or deleted since
-            plan.learned_from(run)
+            pace.learned_from(run)
     return 0
 
 

@@ -117,7 +117,8 @@ def estimate(corpus_id: str | None, *fields) -> str:
     """Estimate a run on this machine: time, memory and epochs, or for a time budget the model that would be chosen."""
     from ..device import cuda_hint, pick_device, places
     from ..fastest import described
-    from ..launch.plan import choose, fits, fitting, lowered, seconds_needed
+    from ..launch.pace import seconds_needed
+    from ..launch.plan import choose, fits, fitting, lowered
     from ..memory import needed, of_text
     from ..model import count_parameters
 
@@ -158,7 +159,7 @@ def preset_choices() -> list[tuple[str, str]]:
 
 
 def _time_of(one: Preset) -> str:
-    from ..launch.plan import rough_seconds
+    from ..launch.pace import rough_seconds
 
     model, train = one.configs()
     seconds = None if train.budget else rough_seconds(model, train)

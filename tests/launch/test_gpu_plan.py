@@ -9,7 +9,7 @@ import torch
 
 from nanogpt.config import MOST_STEPS, NanoGPTError
 from nanogpt.device import Device
-from nanogpt.launch import gpu_plan, measured, plan
+from nanogpt.launch import gpu_plan, measured, pace, plan
 from nanogpt.launch.gpu_plan import SIZES
 from nanogpt.launch.sizes import MEMORIZED
 
@@ -34,7 +34,7 @@ def test_a_choice_fits_its_budget_and_is_not_trained_beyond_what_pays(gpu, speed
         chosen = plan.choose(budget, 65, characters, {})
         s = chosen.settings
         model, train = plan._configs(s, 65)
-        step = gpu_plan.step_seconds(model.n_layer, plan.step_flops(model, train.batch_size), speed)
+        step = gpu_plan.step_seconds(model.n_layer, pace.step_flops(model, train.batch_size), speed)
         assert s["max_iters"] * step <= budget or s["max_iters"] == 20
         passes = s["max_iters"] * s["batch_size"] * s["block_size"] / (0.9 * characters)
         assert passes <= 41 or s["max_iters"] == 20 or characters < MEMORIZED  # which ends by patience

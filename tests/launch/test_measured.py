@@ -9,7 +9,7 @@ import torch
 
 from nanogpt import corpus
 from nanogpt.device import pick_device
-from nanogpt.launch import measured, plan, prepare, trainer
+from nanogpt.launch import measured, pace, plan, prepare, trainer
 from nanogpt.presets import PRESETS
 from nanogpt.runs import queue
 
@@ -21,11 +21,11 @@ def idle(home, monkeypatch):
 
 def test_a_speed_is_measured_once(monkeypatch):
     calls = []
-    monkeypatch.setattr(plan, "trial", lambda *_: calls.append(1) or 3e9)
+    monkeypatch.setattr(pace, "trial", lambda *_: calls.append(1) or 3e9)
     model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
-    assert plan.speed(model, train) == plan.speed(model, train) == 3e9
+    assert pace.speed(model, train) == pace.speed(model, train) == 3e9
     wider, _ = PRESETS["quick"].configs(n_layer=1, n_embd=32, n_head=2, device="cpu")
-    plan.speed(wider, train)
+    pace.speed(wider, train)
     assert len(calls) == 2
 
 
@@ -44,9 +44,9 @@ def test_a_large_vocabulary_is_measured_anew():
 
 
 def test_a_busy_machine_is_measured_anew(monkeypatch):
-    monkeypatch.setattr(plan, "trial", lambda *_: 3e9)
+    monkeypatch.setattr(pace, "trial", lambda *_: 3e9)
     model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
-    plan.speed(model, train)
+    pace.speed(model, train)
     monkeypatch.setattr("os.getloadavg", lambda: (3.1, 0.0, 0.0), raising=False)
     assert measured.recall(measured.key_of(pick_device("cpu"), model, train)) is None
     assert measured.recall(measured.key_of(pick_device("cpu"), model, train, own=3.0)) == 3e9
@@ -54,22 +54,22 @@ def test_a_busy_machine_is_measured_anew(monkeypatch):
 
 @pytest.mark.parametrize("state", ["running", "waiting"])
 def test_what_is_measured_while_another_run_trains_is_not_kept_for_later(monkeypatch, state):
-    monkeypatch.setattr(plan, "trial", lambda *_: 3e9)
+    monkeypatch.setattr(pace, "trial", lambda *_: 3e9)
     model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
     with monkeypatch.context() as busy:
         busy.setattr(queue, state, lambda: ["other"])
-        assert plan.speed(model, train) == 3e9
-    assert plan.known_speed(model, train) is None
+        assert pace.speed(model, train) == 3e9
+    assert pace.known_speed(model, train) is None
     with monkeypatch.context() as busy:
         begins = lambda *_: busy.setattr(queue, state, lambda: ["other"]) or 3e9
-        busy.setattr(plan, "trial", begins)  # meanwhile
-        plan.speed(model, train)
+        busy.setattr(pace, "trial", begins)  # meanwhile
+        pace.speed(model, train)
     for load in (0.0, 0.3, float(torch.get_num_threads())):  # the last one just after a run
         monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0), raising=False)
-        assert plan.known_speed(model, train) is None
+        assert pace.known_speed(model, train) is None
     assert measured.typical(pick_device("cpu")) is None
-    monkeypatch.setattr(plan, "trial", lambda *_: 6e9)
-    assert plan.speed(model, train) == plan.known_speed(model, train) == 6e9
+    monkeypatch.setattr(pace, "trial", lambda *_: 6e9)
+    assert pace.speed(model, train) == pace.known_speed(model, train) == 6e9
 
 
 @pytest.mark.parametrize("state", ["running", "waiting"])
@@ -77,7 +77,7 @@ def test_a_busy_server_measures_once(monkeypatch, state):
     """Whatever the load average says, which rises slowly."""
     tried: list = []
     rate = lambda device, model, *_: tried.append(model) or 1e11
-    monkeypatch.setattr(plan, "trial", rate)
+    monkeypatch.setattr(pace, "trial", rate)
     monkeypatch.setattr(queue, state, lambda: ["other"])
     chosen = plan.choose(60, 65, 1_115_394, {})
     once = len(tried)
@@ -85,30 +85,30 @@ def test_a_busy_server_measures_once(monkeypatch, state):
     if state == "running":
         monkeypatch.setattr("os.getloadavg", lambda: (float(torch.get_num_threads()), 0.0, 0.0), raising=False)
     assert plan.choose(60, 65, 1_115_394, {}).settings == chosen.settings
-    plan.speed(tried[0], PRESETS["timed"].configs(device="cpu")[1])
+    pace.speed(tried[0], PRESETS["timed"].configs(device="cpu")[1])
     assert len(tried) == once
 
 
 def test_runs_that_follow_each_other_teach_their_speed(monkeypatch):
     """It is kept at the load that those before have left, and preferred to a trial beside one of them."""
     model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
-    monkeypatch.setattr(plan, "trial", lambda *_: 3e9)
+    monkeypatch.setattr(pace, "trial", lambda *_: 3e9)
     monkeypatch.setattr(queue, "running", lambda: ["other"])
-    assert plan.speed(model, train) == 3e9
+    assert pace.speed(model, train) == 3e9
     monkeypatch.setattr("os.getloadavg", lambda: (float(torch.get_num_threads()), 0.0, 0.0), raising=False)
     key = measured.key_of(pick_device("cpu"), model, train, own=0.3)
     measured.keep(key, 6e9)
     measured.keep_costs(key, dict(sample=0.2))
-    assert plan.speed(model, train) == 6e9
-    assert plan.known_costs(model, train) == dict(sample=0.2)
+    assert pace.speed(model, train) == 6e9
+    assert pace.known_costs(model, train) == dict(sample=0.2)
 
 
 def test_a_plan_made_in_the_queue_is_for_the_machine_without_the_run_that_trains(monkeypatch):
     """Whether the load of that run shows already or not."""
     speed = 1.0
-    seconds = lambda model, train: 0.003 + plan.step_flops(model, train.batch_size) / 1e11
-    rate = lambda device, model, train, _: speed * plan.step_flops(model, train.batch_size) / seconds(model, train)
-    monkeypatch.setattr(plan, "trial", rate)
+    seconds = lambda model, train: 0.003 + pace.step_flops(model, train.batch_size) / 1e11
+    rate = lambda device, model, train, _: speed * pace.step_flops(model, train.batch_size) / seconds(model, train)
+    monkeypatch.setattr(pace, "trial", rate)
     shape = ("n_layer", "n_embd", "block_size", "batch_size")
     chosen = lambda budget: [plan.choose(budget, 65, 1_115_394, {}).settings[key] for key in shape]
     chosen(10)
@@ -150,12 +150,12 @@ def test_a_run_teaches_what_a_sample_and_a_save_take(tiny_text):
     run.event("started", step=0)
     run.log(step=10, seconds=1.0, tokens=640, train_loss=3.0, tokens_per_second=640)
     run.event("finished", step=10, val_loss=3.0, message="Finished.", costs=dict(sample=0.2, save=0.8))
-    model, train = plan.read_config(run.folder), plan.TrainConfig.of(run.settings()["train"])
-    assert plan.known_costs(model, train) == {}
-    plan.learned_from(run)
-    assert plan.known_costs(model, train) == dict(sample=0.2, save=0.8)
+    model, train = pace.read_config(run.folder), pace.TrainConfig.of(run.settings()["train"])
+    assert pace.known_costs(model, train) == {}
+    pace.learned_from(run)
+    assert pace.known_costs(model, train) == dict(sample=0.2, save=0.8)
     device = pick_device("cpu")
-    assert measured.typical(device) == plan.known_speed(model, train)  # seconds aren't taken for speeds
+    assert measured.typical(device) == pace.known_speed(model, train)  # seconds aren't taken for speeds
 
 
 @pytest.mark.parametrize(("processes", "size", "learns"), [(1, "1", True), (2, "1", False), (1, "2", False)])
@@ -164,7 +164,7 @@ def test_only_a_run_of_one_process_teaches_its_speed(tiny_text, monkeypatch, pro
     monkeypatch.setattr("nanogpt.train.train", lambda *_: None)
     monkeypatch.setenv("WORLD_SIZE", size)
     learned: list = []
-    monkeypatch.setattr(plan, "learned_from", learned.append)
+    monkeypatch.setattr(pace, "learned_from", learned.append)
     run = prepare.new_run("one", corpus.add(tiny_text), "quick", n_layer=1, n_embd=16, n_head=2, block_size=16)
     assert trainer.main(run.name, processes=processes) == 0
     assert (len(learned) == 1) == learns
@@ -177,8 +177,8 @@ def test_a_run_teaches_its_speed(tiny_text, monkeypatch):
         max_iters=50, device="cpu",
     )  # fmt: skip
     assert trainer.main(run.name) == 0
-    monkeypatch.setattr(plan, "trial", lambda *_: pytest.fail("measured again"))
-    model, train = plan.read_config(run.folder), plan.TrainConfig.of(run.settings()["train"])
+    monkeypatch.setattr(pace, "trial", lambda *_: pytest.fail("measured again"))
+    model, train = pace.read_config(run.folder), pace.TrainConfig.of(run.settings()["train"])
     rates = [row["tokens_per_second"] for row in run.history().rows if "tokens_per_second" in row]
-    per_token = plan.step_flops(model, 4) / (4 * 16)
-    assert min(rates) * per_token <= plan.speed(model, train) <= max(rates) * per_token
+    per_token = pace.step_flops(model, 4) / (4 * 16)
+    assert min(rates) * per_token <= pace.speed(model, train) <= max(rates) * per_token

@@ -10,8 +10,9 @@ import torch
 from nanogpt import corpus
 from nanogpt.config import MOST_STEPS, ModelConfig, NanoGPTError, TrainConfig
 from nanogpt.device import pick_device
-from nanogpt.launch import plan, prepare, sizes
-from nanogpt.launch.plan import Plan, choose, step_flops
+from nanogpt.launch import pace, plan, prepare, sizes
+from nanogpt.launch.pace import step_flops
+from nanogpt.launch.plan import Plan, choose
 from nanogpt.launch.sizes import SIZES, UNTRAINED
 from nanogpt.timetable import overhead
 from nanogpt.tokenizer import make_tokenizer
@@ -22,7 +23,7 @@ SPEED = 2e11  # operations per second
 
 @pytest.fixture(autouse=True)
 def known_speed(home, monkeypatch) -> None:
-    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: SPEED)
+    monkeypatch.setattr(pace, "speed", lambda model, train, seconds=1.0: SPEED)
 
 
 @pytest.mark.parametrize("budget", [5, 30, 180, 3600, 86400])
@@ -60,7 +61,7 @@ def test_a_short_text_is_read_more_often_and_in_shorter_pieces():
 
 
 def test_a_budget_is_shortened_to_a_second_at_least(monkeypatch):
-    monkeypatch.setattr(plan, "speed", lambda model, train, seconds=1.0: 1e15)
+    monkeypatch.setattr(pace, "speed", lambda model, train, seconds=1.0: 1e15)
     chosen = choose(60, 65, sizes.MEMORIZED, {})
     assert chosen.settings["budget"] == 1
     assert " It stops after 1 second: training longer would only overfit." in str(chosen)
@@ -89,7 +90,7 @@ class Machine:
     def __init__(self, monkeypatch, rate: float, fixed: float = 0.005):
         self.now, self.rate, self.fixed, self.trials = 0.0, rate, fixed, 0
         monkeypatch.setattr(plan, "time", self)
-        monkeypatch.setattr(plan, "speed", self.speed)
+        monkeypatch.setattr(pace, "speed", self.speed)
 
     def perf_counter(self) -> float:
         return self.now
@@ -98,7 +99,7 @@ class Machine:
         return self.fixed + step_flops(model, train.batch_size) / self.rate
 
     def speed(self, model, train, seconds: float = 1.0) -> float:
-        step = min(self.seconds(model, train), self.fixed + plan.TRIAL_FLOPS / self.rate)
+        step = min(self.seconds(model, train), self.fixed + pace.TRIAL_FLOPS / self.rate)
         self.now += 0.02 + max(seconds, 3 * step)
         self.trials += 1
         return step_flops(model, train.batch_size) / self.seconds(model, train)
@@ -132,7 +133,7 @@ def test_the_best_size_of_all_is_chosen_after_a_few_trials(monkeypatch, fixed, b
 def test_what_was_measured_is_not_measured_again(monkeypatch):
     machine = Machine(monkeypatch, 5e10)
     known = lambda model, train: step_flops(model, train.batch_size) / machine.seconds(model, train)
-    monkeypatch.setattr(plan, "known_speed", known)
+    monkeypatch.setattr(pace, "known_speed", known)
     for budget in (1, 10, 30, 3600):
         choose(budget, 65, CHARACTERS, {})
     assert machine.trials == 0
@@ -144,7 +145,7 @@ def test_a_size_that_is_known_does_not_keep_better_ones_from_being_measured(monk
     machine = Machine(monkeypatch, 3e11, fixed=0.01)
     model, train = plan._configs(first.settings | dict(budget=30), 65)
     rate = step_flops(model, train.batch_size) / machine.seconds(model, train)
-    monkeypatch.setattr(plan, "known_speed", lambda *configs: rate if configs[0].n_layer == first.n_layer else None)
+    monkeypatch.setattr(pace, "known_speed", lambda *configs: rate if configs[0].n_layer == first.n_layer else None)
     chosen = choose(30, 65, CHARACTERS, {}).settings
     assert (chosen["n_layer"], chosen["n_embd"], chosen["block_size"]) == (3, 96, 128)
     assert 0 < machine.trials <= 4
@@ -153,12 +154,12 @@ def test_a_size_that_is_known_does_not_keep_better_ones_from_being_measured(monk
 def test_a_trial_of_many_characters_has_a_small_batch(monkeypatch):
     shapes = []
     step = lambda xb, yb, rate: (shapes.append(tuple(xb.shape)) or torch.tensor(1.0), None)
-    monkeypatch.setattr(plan, "make_step", lambda *_: step)
-    monkeypatch.setattr(plan, "TRIAL_PREDICTIONS", 1000)
+    monkeypatch.setattr(pace, "make_step", lambda *_: step)
+    monkeypatch.setattr(pace, "TRIAL_PREDICTIONS", 1000)
     for characters, batch_size in ((10, 25), (100, 2), (1000, 1)):
         shapes.clear()
         model = ModelConfig(characters, block_size=4, n_layer=1, n_head=1, n_embd=4)
-        plan.trial(pick_device("cpu"), model, TrainConfig(batch_size=64), 0.001)
+        pace.trial(pick_device("cpu"), model, TrainConfig(batch_size=64), 0.001)
         assert shapes[0] == (batch_size, 4)
 
 
@@ -191,8 +192,8 @@ def test_the_operations_of_a_step_worked_out_by_hand():
 
 
 def test_a_run_keeps_its_promise_and_what_was_measured_before(home, tiny_text, monkeypatch):
-    monkeypatch.setattr(plan, "known_costs", lambda model, train: dict(save=0.8))
-    monkeypatch.setattr(prepare, "known_costs", plan.known_costs)
+    monkeypatch.setattr(pace, "known_costs", lambda model, train: dict(save=0.8))
+    monkeypatch.setattr(prepare, "known_costs", pace.known_costs)
     latin, russian = tiny_text * 10, "Мельник ждал у старой реки, пока лодка плыла под мостом.\n" * 900
     settings = [
         prepare.new_run(name, corpus.add(text), "timed", budget=1.0, **more).settings()

@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT, Server
 
 from nanogpt import corpus, device, limits, memory
-from nanogpt.launch import plan, prepare, visitors, zero
+from nanogpt.launch import pace, prepare, visitors, zero
 from nanogpt.runs import Run, queue
 from nanogpt.ui.web import guard, visit
 
@@ -83,7 +83,7 @@ def test_the_process_without_the_card_asks_torch_nothing_about_it(elsewhere, mon
     found = device.pick_device()
     assert (found.type, found.elsewhere, str(found)) == ("cuda", True, "ZeroGPU, bfloat16")
     assert memory.free_now(found) == 0
-    monkeypatch.setattr(plan, "trial", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(pace, "trial", lambda *_: pytest.fail("measured"))
     run = prepare.new_run("one", corpus.add(tiny_text), "timed", budget=45)
     assert run.settings()["train"]["budget"] == 45
     monkeypatch.setattr(device, "lent", True)

@@ -15,7 +15,7 @@ from test_page import open_tab, put_run, wait_for_state, wait_for_step
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.formats import read_config, weights_bytes
-from nanogpt.launch import gpu_plan, measured, plan, prepare, sizes
+from nanogpt.launch import gpu_plan, measured, pace, prepare, sizes
 from nanogpt.launch.visitors import Visitor
 from nanogpt.model import GPT
 from nanogpt.presets import PRESETS
@@ -66,7 +66,7 @@ def test_the_estimate_is_for_the_context_that_the_text_is_long_enough_for(home, 
 def test_what_would_fill_the_server_s_memory_is_refused_before_it_is_measured(home, tiny_text, monkeypatch, preset):
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     monkeypatch.setenv("NANOGPT_MAX_PREDICTIONS", "1000")
-    monkeypatch.setattr(plan, "trial", lambda *_: pytest.fail("it is measured"))
+    monkeypatch.setattr(pace, "trial", lambda *_: pytest.fail("it is measured"))
     me = Visitor("a" * 32)
     monkeypatch.setattr(form, "visitor", lambda: me)
     text = me.add_text(tiny_text)
@@ -78,14 +78,14 @@ def test_what_would_fill_the_server_s_memory_is_refused_before_it_is_measured(ho
 
 
 def test_presets_say_their_time_where_it_is_known_and_nothing_is_measured(home, monkeypatch):
-    monkeypatch.setattr(plan, "speed", lambda *a: pytest.fail("it measures"))
+    monkeypatch.setattr(pace, "speed", lambda *a: pytest.fail("it measures"))
     monkeypatch.setattr(measured, "processor", lambda: "a processor")
-    monkeypatch.setattr(plan, "pick_device", lambda wanted: plan.Device("cpu", plan.torch.float32, "CPU"))
+    monkeypatch.setattr(pace, "pick_device", lambda wanted: pace.Device("cpu", pace.torch.float32, "CPU"))
     labels = lambda: dict((key, label) for label, key in form.preset_choices())
     assert labels() == {key: one.label for key, one in PRESETS.items()}  # nothing was measured yet
     model, train = PRESETS["quick"].configs()
-    device = plan.pick_device("cpu")
-    work = 1.08 * 1000 * plan.step_flops(model, 16)  # a run of this preset, evaluations included
+    device = pace.pick_device("cpu")
+    work = 1.08 * 1000 * pace.step_flops(model, 16)  # a run of this preset, evaluations included
     measured.keep(measured.key_of(device, model, train), work / 90)
     assert labels()["quick"] == "Quick · ~2 min"
     assert labels()["laptop"] == "Laptop · ~2 min"  # twice the steps, of 12 instead of 16, at the same speed
@@ -97,13 +97,13 @@ def test_presets_say_their_time_where_it_is_known_and_nothing_is_measured(home, 
 
 def test_a_preset_s_time_on_a_gpu_comes_from_the_speed_that_is_cached(home, monkeypatch):
     monkeypatch.setattr(gpu_plan, "product_speed", lambda device: pytest.fail("it measures"))
-    device = plan.Device("cuda", plan.torch.bfloat16, "A GPU")
-    monkeypatch.setattr(plan, "pick_device", lambda wanted: device)
+    device = pace.Device("cuda", pace.torch.bfloat16, "A GPU")
+    monkeypatch.setattr(pace, "pick_device", lambda wanted: device)
     model, train = PRESETS["quick"].configs()
-    assert plan.rough_seconds(model, train) is None
+    assert pace.rough_seconds(model, train) is None
     measured.keep(gpu_plan.product_key(device), 1e14)
-    step = gpu_plan.step_seconds(model.n_layer, plan.step_flops(model, train.batch_size), 1e14)
-    assert plan.rough_seconds(model, train) == 1.08 * train.max_iters * step
+    step = gpu_plan.step_seconds(model.n_layer, pace.step_flops(model, train.batch_size), 1e14)
+    assert pace.rough_seconds(model, train) == 1.08 * train.max_iters * step
 
 
 def test_several_gpus_are_mentioned(home, known_speed, tiny_text, monkeypatch):
