@@ -6,10 +6,10 @@ switches parts of the model off, `attention` says where its heads look, `readout
 block, `units` which single unit knows a feature of the text (`features`), `copies` finds what a text repeats of the
 training text, and `guessing` lets a person compete with a model. `baselines` and `adaptive` compute what counting
 models and compressors reach, `dynamic` what the model reaches if it keeps learning, and `loss` puts these on one ruler.
-`doctor` says what a run's losses show, `timemachine` lets it write as it did earlier, `neighbors` shows which
-characters it treats alike, `replay` trains the lecture's stages, and `architecture` describes a model's parts. `tour`
-puts steps together for beginners (`tour_steps`), and `tiny` trains the models that three of them need. None of them
-imports the page.
+`doctor` says what a run's losses show, by `rules`; `timemachine` lets it write as it did earlier, `neighbors` shows
+which characters it treats alike, `replay` trains the lecture's stages, and `architecture` describes a model's parts.
+`tour` puts steps together for beginners (`tour_steps`), and `tiny` trains the models that three of them need. None of
+them imports the page.
 
 A module is imported when it is first used, as in `explain.characters.read(...)`: most of them import torch.
 """

@@ -12,7 +12,7 @@ import pytest
 from conftest import TWO_BLOCKS, ended_run
 
 from nanogpt import corpus
-from nanogpt.explain import ablation, cache, doctor
+from nanogpt.explain import ablation, cache, doctor, rules
 from nanogpt.explain.opened import open_run
 from nanogpt.layout import LAYOUTS
 from nanogpt.ui import watching
@@ -20,19 +20,19 @@ from nanogpt.ui import watching
 CURVES = Path(__file__).parent / "curves"
 
 
-def recorded(name: str) -> doctor.Curve:
+def recorded(name: str) -> rules.Curve:
     """Return a recorded curve: `about` has the facts, `rows` the evaluations."""
     stored = json.loads((CURVES / f"{name}.json").read_text())
     about = stored["about"]
     steps, val, train = doctor.evaluations(stored["rows"])
-    return doctor.Curve(
+    return rules.Curve(
         steps, val, train, True, about["learning_rate"], about["read"] / (0.9 * about["characters"]),
         about["parameters"], about["characters"], about["vocab_size"], about["message"],
     )  # fmt: skip
 
 
-def rules(curve: doctor.Curve) -> list[str]:
-    return [found.rule for found in doctor.findings(curve)]
+def broken(curve: rules.Curve) -> list[str]:
+    return [found.rule for found in rules.findings(curve)]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def rules(curve: doctor.Curve) -> list[str]:
     ],
 )
 def test_every_curve_gets_the_findings_it_was_recorded_for(name, found):
-    assert rules(recorded(name)) == found
+    assert broken(recorded(name)) == found
 
 
 @pytest.mark.parametrize(
@@ -70,64 +70,64 @@ def test_nothing_false_is_said_while_a_run_trains(name, allowed):
     found = set()
     for n in range(1, len(curve.val) + 1):
         found |= set(
-            rules(replace(curve, steps=curve.steps[:n], val=curve.val[:n], train=curve.train[:n], ended=False))
+            broken(replace(curve, steps=curve.steps[:n], val=curve.val[:n], train=curve.train[:n], ended=False))
         )
     assert found == allowed
 
 
 def test_each_sentence_has_one_thing_to_do_that_fits_the_run():
     overfit = recorded("overfit")
-    assert doctor.overfitting(overfit).do == "Set dropout to 0.2."
-    assert doctor.overfitting(replace(overfit, dropout=0.2)).do == "Add more text."
+    assert rules.overfitting(overfit).do == "Set dropout to 0.2."
+    assert rules.overfitting(replace(overfit, dropout=0.2)).do == "Add more text."
     muon = replace(recorded("too-high"), learning_rate=0.12, matrix_lr=0.3)
     short = recorded("short")
-    assert doctor.too_short(short).do == "Train it for longer, with “Train more for” or train --resume."
-    assert "“Resume”" in doctor.too_short(replace(short, finished=False)).do
-    assert doctor.stuck(muon).do == "Set learning_rate to 0.012 and matrix_lr to 0.03."
+    assert rules.too_short(short).do == "Train it for longer, with “Train more for” or train --resume."
+    assert "“Resume”" in rules.too_short(replace(short, finished=False)).do
+    assert rules.stuck(muon).do == "Set learning_rate to 0.012 and matrix_lr to 0.03."
 
 
 def test_advice_on_the_learning_rate_can_be_followed():
     low, high = recorded("as-low-as-can-be"), replace(recorded("too-high"), learning_rate=2e-6, matrix_lr=4e-6)
-    assert doctor.rate_too_low(low).do == "Set learning_rate to 1e-05."
-    assert doctor.rate_too_low(replace(low, learning_rate=0.5)).do == "Set learning_rate to 1."
-    assert doctor.stuck(high).do == "Set learning_rate to 1e-06 and matrix_lr to 1e-06."
+    assert rules.rate_too_low(low).do == "Set learning_rate to 1e-05."
+    assert rules.rate_too_low(replace(low, learning_rate=0.5)).do == "Set learning_rate to 1."
+    assert rules.stuck(high).do == "Set learning_rate to 1e-06 and matrix_lr to 1e-06."
     lowest = replace(high, learning_rate=1e-6, matrix_lr=None)
-    assert "rate too high" not in [found.rule for found in doctor.findings(lowest)]  # nothing lower can be set
+    assert "rate too high" not in [found.rule for found in rules.findings(lowest)]  # nothing lower can be set
 
 
 def test_a_text_that_repeats_itself_leaves_nothing_to_learn():
     curve = recorded("plateau")
     known = replace(curve, val=curve.val - curve.val[-1] + 0.004, train=curve.train - curve.train[-1])
     for counted, unigram in ((None, None), (0.0, 0.0)):  # 0 if all of its characters are the same
-        [found] = doctor.findings(replace(known, counted=counted, unigram=unigram))
+        [found] = rules.findings(replace(known, counted=counted, unigram=unigram))
         assert found.rule == "nothing left"
         assert found.says == "Nothing is left to learn: the validation loss is 0.00. This text repeats itself."
 
 
 def test_a_text_without_patterns_is_not_blamed_on_the_learning_rate():
     curve = recorded("too-high")  # stuck at 3.51
-    assert "learning rate is too high, or the text has no patterns" in doctor.stuck(curve).says
-    found = doctor.stuck(replace(curve, counted=1.9))  # counting does much better
+    assert "learning rate is too high, or the text has no patterns" in rules.stuck(curve).says
+    found = rules.stuck(replace(curve, counted=1.9))  # counting does much better
     assert found.rule == "rate too high"
     assert found.says.endswith("guessing: the learning rate is too high.")
-    found = doctor.stuck(replace(curve, counted=3.5))  # and here it doesn't
+    found = rules.stuck(replace(curve, counted=3.5))  # and here it doesn't
     assert found.rule == "nothing to learn"
     assert "doesn't get below 3.50" in found.says
     assert "learning_rate" not in found.do
     low = recorded("too-low")  # ends at 3.41, falling
-    assert doctor.rate_too_low(replace(low, counted=1.9)).rule == "rate too low"
-    assert doctor.rate_too_low(replace(low, counted=3.4)) is None
+    assert rules.rate_too_low(replace(low, counted=1.9)).rule == "rate too low"
+    assert rules.rate_too_low(replace(low, counted=3.4)) is None
 
 
 @pytest.mark.parametrize(("name", "found"), [("too-high", "stuck"), ("too-low", "rate too low")])
 def test_a_failed_run_is_found_whatever_the_size_of_the_alphabet(name, found):
     """Rare characters raise ln(vocab_size), but hardly the loss of one who knows how often each occurs, 3.40 here."""
     for vocab_size in (62, 110, 5000):
-        assert rules(replace(recorded(name), vocab_size=vocab_size, unigram=3.4)) == [found]
+        assert broken(replace(recorded(name), vocab_size=vocab_size, unigram=3.4)) == [found]
     counted = replace(recorded("too-high"), vocab_size=110, unigram=3.4, counted=1.516)
-    assert rules(counted) == ["rate too high"]
+    assert broken(counted) == ["rate too high"]
     for fine in ("short", "healthy", "plateau", "overfit"):
-        assert rules(replace(recorded(fine), unigram=3.4)) == rules(recorded(fine))
+        assert broken(replace(recorded(fine), unigram=3.4)) == broken(recorded(fine))
 
 
 def test_the_tables_of_a_large_alphabet_are_not_held_against_the_text(home):
@@ -141,7 +141,7 @@ def test_the_tables_of_a_large_alphabet_are_not_held_against_the_text(home):
     assert curve.unigram == pytest.approx(6.4, abs=0.2)
 
 
-def grown(each: float, **changes) -> doctor.Curve:
+def grown(each: float, **changes) -> rules.Curve:
     """Return the plateau as that of a model with so many parameters per character."""
     curve = recorded("plateau")
     return replace(curve, parameters=int(each * curve.characters), **changes)
@@ -151,33 +151,33 @@ def test_a_larger_model_is_advised_only_if_size_is_what_a_model_lacks():
     best = recorded("plateau").val.min()
     larger, half = (f"Choose a larger model ({by})" for by in ("double n_embd", "increase n_embd by half"))
     for counted in (None, best - 0.5, best + 0.5):  # unknown; far better than a tiny model; worse
-        [found] = doctor.findings(grown(0.01, counted=counted))
+        [found] = rules.findings(grown(0.01, counted=counted))
         assert (found.rule, found.do.partition(":")[0]) == ("plateau", larger)
-    assert doctor.plateau(grown(0.7, counted=best + 0.1)).do.startswith(half)  # as from width 128 to 192
+    assert rules.plateau(grown(0.7, counted=best + 0.1)).do.startswith(half)  # as from width 128 to 192
     for each, counted in ((0.7, best - 0.5), (0.7, best + 0.02), (0.01, best + 0.02), (0.01, best - 0.02)):
-        [found] = doctor.findings(grown(each, counted=counted, layout=LAYOUTS["modern"], epochs=9.0))
+        [found] = rules.findings(grown(each, counted=counted, layout=LAYOUTS["modern"], epochs=9.0))
         assert found.rule == "behind counting"
         said = "Counting characters alone does about as well:"  # even where the model is a little better
         said = "but counting characters alone reaches" if counted == best - 0.5 else said
         assert f"{said} {counted:.2f}. A larger model isn't" in found.says
         assert found.do == "Train it for longer, with “Train more for” or train --resume."
     behind = grown(0.7, counted=best - 0.5)
-    assert doctor.plateau(replace(behind, matrix_lr=0.03)).do.startswith("Choose the modern architecture")
+    assert rules.plateau(replace(behind, matrix_lr=0.03)).do.startswith("Choose the modern architecture")
     modern = replace(behind, layout=LAYOUTS["modern"])  # trained without Muon
-    assert doctor.plateau(replace(modern, epochs=9.0)).do == modern.longer()
-    assert doctor.plateau(replace(modern, epochs=20.0)).do == "Add more text."
+    assert rules.plateau(replace(modern, epochs=9.0)).do == modern.longer()
+    assert rules.plateau(replace(modern, epochs=20.0)).do == "Add more text."
 
 
 def test_until_a_text_is_counted_only_a_small_model_is_told_to_grow():
-    [found] = doctor.findings(grown(0.7))
+    [found] = rules.findings(grown(0.7))
     assert "it isn't known whether a larger model would help" in found.says
     assert "nanogpt baselines" in found.do
-    assert rules(grown(0.2)) == ["plateau"]
+    assert broken(grown(0.2)) == ["plateau"]
 
 
 def test_a_model_that_the_text_limits_is_not_to_grow():
     for counted in (None, 1.0, 3.0):
-        [found] = doctor.findings(grown(2.1, counted=counted))
+        [found] = rules.findings(grown(2.1, counted=counted))
         assert (found.rule, found.do) == ("text limits", "Add more text.")
         assert "With 2.1 parameters per character, the text limits it" in found.says
 
@@ -194,15 +194,15 @@ def test_the_limits_are_those_that_were_measured():
         config = ModelConfig.of(dict(layout="modern", vocab_size=65, **shape))
         count = count_parameters(config) - 2 * 65 * config.n_embd
         reached[count / 1_115_394] = size.curve[-1][1]
-    able = [loss for each, loss in reached.items() if each >= doctor.ABLE]
+    able = [loss for each, loss in reached.items() if each >= rules.ABLE]
     assert max(able) < 1.516  # a 7-gram model's
-    assert min(loss for each, loss in reached.items() if each < doctor.ABLE) > 1.516
-    assert max(reached) < doctor.ENOUGH + 0.1
+    assert min(loss for each, loss in reached.items() if each < rules.ABLE) > 1.516
+    assert max(reached) < rules.ENOUGH + 0.1
     assert reached[max(reached)] == min(reached.values())
 
 
 def test_sentences_name_numbers_and_one_thing_to_do():
-    too_high, too_low, overfit = (doctor.findings(recorded(name))[0] for name in ("too-high", "too-low", "overfit"))
+    too_high, too_low, overfit = (rules.findings(recorded(name))[0] for name in ("too-high", "too-low", "overfit"))
     assert too_high.says.startswith("The loss is stuck at 3.51")
     assert too_high.do == "Set learning_rate to 0.03."
     assert too_low.says.startswith("After 800 steps the loss is still 3.41")
@@ -212,27 +212,27 @@ def test_sentences_name_numbers_and_one_thing_to_do():
 
 def test_what_is_still_training_has_not_ended_too_early_or_on_a_plateau():
     for name in ("short", "plateau"):
-        assert rules(replace(recorded(name), ended=False)) == []
+        assert broken(replace(recorded(name), ended=False)) == []
 
 
 def test_a_rise_within_the_noise_is_no_overfitting():
     curve = recorded("healthy")
     val = curve.val.copy()
-    val[-1] = val.min() + doctor.WORSE / 2
+    val[-1] = val.min() + rules.WORSE / 2
     train = curve.train.copy()
     train[-1] = train.min() - 0.1
-    assert "overfitting" not in rules(replace(curve, val=val, train=train))
-    val[-1] = val[:-1].min() + 2 * doctor.WORSE
-    assert "overfitting" in rules(replace(curve, val=val, train=train))
-    assert "overfitting" not in rules(replace(curve, val=val, train=train, epochs=0.9))  # it has read nothing twice
+    assert "overfitting" not in broken(replace(curve, val=val, train=train))
+    val[-1] = val[:-1].min() + 2 * rules.WORSE
+    assert "overfitting" in broken(replace(curve, val=val, train=train))
+    assert "overfitting" not in broken(replace(curve, val=val, train=train, epochs=0.9))  # it has read nothing twice
 
 
 def test_a_model_that_overfits_is_not_said_to_be_too_small():
     curve = recorded("plateau")
-    assert rules(curve) == ["plateau"]
+    assert broken(curve) == ["plateau"]
     val, train = curve.val.copy(), curve.train.copy()
-    val[2], train[2] = val[-1] - 2 * doctor.WORSE, train[-1] + 0.01
-    assert rules(replace(curve, val=val, train=train)) == ["overfitting"]
+    val[2], train[2] = val[-1] - 2 * rules.WORSE, train[-1] + 0.01
+    assert broken(replace(curve, val=val, train=train)) == ["overfitting"]
 
 
 def test_the_untrained_model_is_not_compared_with_the_end():
@@ -240,18 +240,18 @@ def test_the_untrained_model_is_not_compared_with_the_end():
     steps, val = np.array([0, 42, 106, 116, 126]), np.array([3.829, 0.315, 0.250, 0.251, 0.250])
     few = replace(curve, steps=steps, val=val, train=val)
     assert math.isnan(few.fall())
-    assert "too short" not in rules(few)
+    assert "too short" not in broken(few)
 
 
 def test_a_large_text_is_not_too_small():
-    assert "too little text" not in rules(replace(recorded("overfit"), characters=10_000_000))
+    assert "too little text" not in broken(replace(recorded("overfit"), characters=10_000_000))
 
 
 def test_few_evaluations_say_nothing_and_nan_says_it_at_once():
     curve = recorded("too-high")
     few = replace(curve, steps=curve.steps[:4], val=curve.val[:4], train=curve.train[:4])
-    assert rules(few) == []
-    nan = doctor.findings(replace(few, message="Training diverged at step 7 (the loss became NaN)."))
+    assert broken(few) == []
+    nan = rules.findings(replace(few, message="Training diverged at step 7 (the loss became NaN)."))
     assert [found.do for found in nan] == ["Set learning_rate to 0.1."]
 
 
@@ -274,7 +274,7 @@ def test_parts_that_do_nothing_are_named_once_they_have_been_measured(home, tiny
     for step in range(75, 900, 25):  # a plateau
         run.log(step=step, seconds=1.0, tokens=step * 9000, characters=step * 9000, train_loss=2.0, val_loss=2.0)
     run.event("finished", step=875, val_loss=2.0, message="Finished.")
-    assert rules(doctor.curve_of(run, run.status())) == ["plateau without baselines"]
+    assert broken(doctor.curve_of(run, run.status())) == ["plateau without baselines"]
     assert "larger model" not in " ".join(one.do for one in doctor.examine(run, run.status()))
     assert (
         found.says
@@ -306,7 +306,7 @@ def test_the_advice_about_idle_parts_can_be_followed(home, tiny_text):
 
 def test_only_the_page_says_where_on_it_the_advice_is_to_be_followed():
     curve, uncounted = recorded("overfit"), grown(0.7)
-    found = lambda one: [doctor.marked(finding, one) for finding in doctor.findings(one)]
+    found = lambda one: [doctor.marked(finding, one) for finding in rules.findings(one)]
     advised = ["Set dropout to 0.2.", "Choose a smaller model: halve n_embd."]
     rest = " With a time budget, it is hidden; the Quick and Laptop presets show it under Advanced."
     assert [one.do for one in found(replace(curve, timed=True))] == advised
