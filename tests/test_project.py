@@ -227,7 +227,7 @@ def test_the_page_reaches_runs_and_texts_through_the_visitor_alone(path):
 @pytest.mark.parametrize("path", [p for p in package_files() if name_of(p).startswith("nanogpt/ui/")], ids=name_of)
 def test_the_page_does_not_choose_where_a_run_trains(path):
     launch = {name.split(".")[2] for name in modules_imported(path) if name.startswith("nanogpt.launch.")}
-    assert launch <= {"visitors", "place", "plan", "sizes", "expiry", "counting", "serving"}
+    assert launch <= {"visitors", "place", "plan", "pace", "sizes", "expiry", "counting", "serving"}
 
 
 def test_a_way_past_the_visitor_would_be_seen():

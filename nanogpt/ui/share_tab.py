@@ -1,53 +1,32 @@
-"""The Share tab: publish a run on the Hub or as a Space, or export it as a web page or a Python program."""
+"""The Share tab: publish a run on the Hub, or with its panels as a Space or as one file."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import gradio as gr
-from gradio.context import Context
 
 from .. import errors, explain
-from ..config import NanoGPTError
-from ..corpus import Corpus
 from ..disk import size
-from ..publish import card, code_export, deploy, page_export, push as to_hub
+from ..publish import card, push as to_hub
 from ..publish.account import repository
-from ..publish.hub_errors import TOKENS
 from ..runs import Run
-from . import refresh, sign_in
-from .drawn import drawn, line, said, told
+from . import export_panel, refresh, sign_in, space_panel
+from .drawn import drawn, line
+from .export_panel import NO_RUN, text_of
 from .following import following, lines
-from .parts import DOWNLOAD, QUIET
+from .parts import QUIET
 from .view import LATEST, opened as opened_run
-from .web import scratch
 from .web.visit import existing, visitor
 from .words import final_loss
 
-NO_RUN = "There is no run to share yet. Train one first."
-FILES = {  # kind of file -> (function of a run that returns its name, function of a run and `int8` that returns it)
-    "page": (lambda run: f"{run.name}.html", page_export.html),
-    "code": (code_export.program_file, lambda run, int8: code_export.python(run)),
-}
 ABOUT_PUBLISHING = """### Publish to the Hugging Face Hub
 If you make the repository public, anyone can load the model with `transformers` (the modern architecture
 needs version 5 or newer) or this app. Uploads the weights, tokenizer, settings, losses and a model card. Your text, the
 log and the checkpoint are never uploaded, but a model can repeat passages it memorized. Preview upload shows exactly
 what would be uploaded."""
-SPACES = [
-    ("This app with the model and the samples of its training: visitors can try it and train their own", "gradio"),
-    ("Static page: runs in the visitor's browser, free, always on", "static"),
-]
-HARDWARE = [
-    ("ZeroGPU: free, a shared GPU while it trains", deploy.FREE),
-    ("CPU: needs a paid account", "cpu-basic"),
-    ("T4 GPU: paid by the hour", "t4-small"),
-    ("L4 GPU: paid by the hour", "l4x1"),
-]
 # Publish and Create need a login: enable them while there is one, or a token in the field. It stays in the browser.
 HAS_TOKEN = """(account, typed) => {
   const update = { interactive: account?.state === "finished" || typed.trim() !== "", __type__: "update" };
@@ -113,62 +92,12 @@ def shareable(name: str | None, quote: bool) -> Run:
     return run
 
 
-@scratch.writing()
-def take(name: str | None, what: str, int8: bool = False) -> str:
-    """Write one of FILES, or the text, to a temporary folder for download. Return the path.
-
-    A page can be rounded to 8 bits. Raise NanoGPTError if the run lacks what is needed, or its text is someone else's.
-    """
-    run = existing(name, NO_RUN)
-    if what == "text":
-        source = text_of(run).folder / "text.txt"
-        path = scratch.new_folder(source.stat().st_size) / code_export.text_file(run)
-        shutil.copyfile(source, path)  # which may be larger than memory
-        return str(path)
-    name_of, write = FILES[what]
-    content = write(run, int8).encode()
-    path = scratch.new_folder(len(content)) / name_of(run)
-    path.write_bytes(content)
-    return str(path)
-
-
-def fetch(what: str, name: str | None, int8: bool) -> Iterator[list]:
-    """Yield what the download and the line below the buttons show while `take` writes the file, and once it is done."""
-    yield [None, told("Writing the file …", "running")]
-    try:
-        yield [take(name, what, int8), told("")]
-    except errors.PROBLEMS as error:
-        yield [None, told(errors.explain(error), "failed")]
-
-
-def text_of(run: Run) -> Corpus:
-    """Return a run's text. Raise NanoGPTError if the visitor has no access to it, as with a public run of another.
-
-    Its own error is only for the run's owner: it would say how another visitor's text is called.
-    """
-    about = run.settings()["corpus"]
-    try:
-        return visitor().text(about["id"], about["name"])
-    except NanoGPTError:
-        if visitor().owns(run):
-            raise
-        raise NanoGPTError("Only the owner of the run can read its text.") from None
-
-
 def push(name, repo, private, license, quote, token: str | None) -> Iterator[dict[str, Any]]:
     """Run `push.push` and yield status lines."""
     run = shareable(name, quote)
     sign_in.check(token)
     wish = dict(private=private, license=license or None, quote=quote)
     yield from following(lambda tell: to_hub.push(run, repo or run.name, token, **wish, tell=tell))
-
-
-def create_space(name, space, kind, hardware, private, license, token: str | None) -> Iterator[dict[str, Any]]:
-    """Run `deploy.deploy` and yield status lines."""
-    run = existing(name, NO_RUN)
-    sign_in.check(token)
-    wish = dict(static=kind == "static", hardware=hardware, private=private, license=license or None)
-    yield from following(lambda tell: deploy.deploy(run, space or run.name, token, **wish, tell=tell))
 
 
 # ---- the tab ---------------------------------------------------------------------------------------------------------
@@ -186,15 +115,6 @@ class ShareTab:
     shown: list
 
 
-@dataclass
-class Account:
-    """The components that show who is signed in, and accept a token instead."""
-
-    page: gr.Blocks
-    said: gr.HTML
-    typed: gr.Textbox
-
-
 def choices(*wanted: str | None) -> tuple[list[str], str | None]:
     """Return every run that the visitor can see, and the first one of `wanted`, or the newest."""
     names = [run.name for run in visitor().runs()]
@@ -207,15 +127,15 @@ def build() -> ShareTab:
         with gr.Column(scale=2, min_width=300):
             run = gr.Dropdown(label="Run", choices=[], value=None, elem_id="share-run")
         with gr.Column(scale=3, min_width=320):
-            account = build_account()
+            account = sign_in.build()
     shared = drawn("status_line", line(""), elem_id="share-about")
     copied = drawn("status_line", line(""), elem_id="share-copied", elem_classes="quiet-line")
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=320):
             license, publish = build_push(run, account)
         with gr.Column(scale=1, min_width=320):
-            build_files(run)
-            create = build_space(run, license, account)
+            export_panel.build(run)
+            create = space_panel.build(run, license, account)
     run.change(lambda name: [about(name), line("")], run, [shared, copied], **QUIET)
     run.change(copied_words, run, copied, **LATEST)
 
@@ -230,21 +150,7 @@ def build() -> ShareTab:
     return ShareTab(run, opened, [run, shared, account.said])
 
 
-def build_account() -> Account:
-    """Draw who is signed in, and a field for a token, which is cleared as soon as it is used."""
-    page = Context.root_block
-    shown = drawn("status_line", line(""), elem_id="share-account")
-    with gr.Accordion("Use a token", open=False, elem_id="share-token-panel"):
-        typed = gr.Textbox(
-            type="password", label="Hub token", elem_id="share-token", max_lines=1,
-            info="Used once, for the next Publish or Create, and never stored; the field is cleared at "
-            f"once. Make one with Write permission at {TOKENS}.",
-            html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
-        )  # fmt: skip
-    return Account(page, shown, typed)
-
-
-def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Button]:
+def build_push(run: gr.Dropdown, account: sign_in.Account) -> tuple[gr.Dropdown, gr.Button]:
     """Draw and wire publishing a model on the Hub. Return the license dropdown, which Spaces also use, and Publish."""
     gr.Markdown(ABOUT_PUBLISHING, elem_classes="share-head")
     with gr.Group():
@@ -296,62 +202,3 @@ def build_push(run: gr.Dropdown, account: Account) -> tuple[gr.Dropdown, gr.Butt
     gr.on(changes, None, None, None, cancels=[previewed])
     button.click(send, [run, repo, private, license, quote, account.typed], [progress, account.typed], **quiet)
     return license, button
-
-
-def build_files(run: gr.Dropdown) -> None:
-    """Draw and wire the export as a web page or a Python program, with the text that it reads."""
-    gr.Markdown(
-        "### Export as one file\nWeb page: generates text offline in any browser, even on a phone. Python script: "
-        "one readable file that retrains this model; it needs torch and the text, next to it in a file.",
-        elem_classes="share-head",
-    )
-    with gr.Row():
-        page = gr.Button("Export web page", elem_id="share-page", min_width=130)
-        code = gr.Button("Export script", elem_id="share-code", min_width=130)
-        text = gr.Button("Export text", elem_id="share-text", min_width=130)
-    int8 = gr.Checkbox(
-        False, label="Small web page", elem_id="share-int8",
-        info="Rounds the weights to 8 bits: a third of the size, and almost the same text.",
-    )  # fmt: skip
-    note = said("share-file-said")
-    file = gr.DownloadButton(visible=False)
-
-    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
-    for button, what in ((page, "page"), (code, "code"), (text, "text")):
-        fetched = button.click(partial(fetch, what), [run, int8], [file, note], **quiet)
-        fetched.then(None, file, None, js=DOWNLOAD)
-
-
-def build_space(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> gr.Button:
-    """Draw and wire the creation of a Space with the model inside. Return its button."""
-    gr.Markdown(
-        "### Create a Space\nA page of its own on the Hub where others can sample from your model.",
-        elem_classes="share-head",
-    )
-    with gr.Group():
-        kind = gr.Radio(SPACES, value="static", label="Contents", elem_id="share-kind")
-        space = gr.Textbox(
-            label="Space", placeholder="user/name", max_lines=1, elem_id="share-space",
-            info="Without \"user/\", it goes to your own account. Empty: the run's name.",
-        )  # fmt: skip
-        hardware = gr.Dropdown(
-            HARDWARE, value=deploy.FREE, label="Hardware", visible=False, elem_id="share-hardware",
-            info="What it runs on. The Hub shows what it costs, and lets you change it later.",
-        )  # fmt: skip
-        private = gr.Checkbox(True, label="Private", elem_id="share-space-private", info="Only you can open it.")
-    button = gr.Button("Create Space", interactive=False, elem_id="share-create")
-    progress = drawn("status_line", line(""), elem_id="share-space-said", elem_classes="quiet-line")
-
-    def create(name, where, kind, hardware, private, license, typed, oauth: gr.OAuthToken | None):
-        token = sign_in.token(account.page, typed, oauth)
-        cleared = ""
-        for shown in lines(lambda: create_space(name, where, kind, hardware, private, license, token)):
-            yield [shown, cleared]
-            cleared = gr.skip()
-
-    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
-    kind.change(lambda kind: gr.Dropdown(visible=kind == "gradio"), kind, hardware, queue=False, **quiet)
-    button.click(
-        create, [run, space, kind, hardware, private, license, account.typed], [progress, account.typed], **quiet
-    )
-    return button

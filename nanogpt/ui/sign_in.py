@@ -1,16 +1,19 @@
-"""Choose the token for the Hub. It is used once, and never shown, logged or stored."""
+"""Show who is signed in, and choose the token for the Hub. It is used once, and never shown, logged or stored."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import gradio as gr
+from gradio.context import Context
 
 from .. import limits
 from ..config import NanoGPTError
 from ..publish import account
 from ..publish.hub_errors import TOKENS
 from .address import ALONE
+from .drawn import drawn, line
 from .web.guard import named_hosts
 from .web.visit import request
 
@@ -71,3 +74,26 @@ def told(page: gr.Blocks, visitor: gr.OAuthToken | None) -> str:
     if not at_home(page):
         return "To publish to your own account, use a token."
     return "Not signed in to the Hub. Run hf auth login once, or use a token."
+
+
+@dataclass
+class Account:
+    """The components that show who is signed in, and accept a token instead."""
+
+    page: gr.Blocks
+    said: gr.HTML
+    typed: gr.Textbox
+
+
+def build() -> Account:
+    """Draw who is signed in, and a field for a token, which is cleared as soon as it is used."""
+    page = Context.root_block
+    shown = drawn("status_line", line(""), elem_id="share-account")
+    with gr.Accordion("Use a token", open=False, elem_id="share-token-panel"):
+        typed = gr.Textbox(
+            type="password", label="Hub token", elem_id="share-token", max_lines=1,
+            info="Used once, for the next Publish or Create, and never stored; the field is cleared at "
+            f"once. Make one with Write permission at {TOKENS}.",
+            html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
+        )  # fmt: skip
+    return Account(page, shown, typed)

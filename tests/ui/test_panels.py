@@ -34,13 +34,13 @@ from nanogpt.ui import (
     choosing,
     corpus_tab,
     drawn,
+    export_panel,
     form,
     gif_panel,
     pull_panel,
     run_panel,
     runs_tab,
     sample_tab,
-    share_tab,
     text_panel,
     theme,
     train_tab,
@@ -83,13 +83,13 @@ def test_a_visitor_gets_no_log_of_a_public_run_and_nothing_about_its_owner(text,
         assert packed.read("log.txt") == b"step 0\n"
     run.change(corpus={**run.settings()["corpus"], "id": 16 * "0", "name": "A play"})
     with pytest.raises(NanoGPTError, match="The text 'A play' isn't stored here"):
-        share_tab.take("one", "text")
+        export_panel.take("one", "text")
     run.change(corpus={**run.settings()["corpus"], "id": ours.id})
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")  # no one is signed in by a cookie
     with pytest.raises(NanoGPTError, match="Only the owner of the run can read its log"):
         run_panel.save("one", "log")
     with pytest.raises(NanoGPTError, match="Only the owner of the run can read its text"):
-        share_tab.take("one", "text")
+        export_panel.take("one", "text")
     shutil.copy(run_panel.save("one", "archive"), tmp_path / "one.zip")
     with zipfile.ZipFile(tmp_path / "one.zip") as packed:
         assert "log.txt" not in packed.namelist()
@@ -618,8 +618,8 @@ def test_a_full_disk_for_temporary_files_is_named(text, monkeypatch, kind):
     act = {
         "curves": lambda: run_panel.save("one", "curves"),
         "archive": lambda: run_panel.save("one", "archive"),
-        "page": lambda: share_tab.take("one", "page"),
-        "text": lambda: share_tab.take("one", "text"),
+        "page": lambda: export_panel.take("one", "page"),
+        "text": lambda: export_panel.take("one", "text"),
         "gif": lambda: gif_panel.take("one"),
         "pasted": lambda: choosing.set_aside("a line"),
         "folder": lambda: choosing.gathered(choosing.Folder((str(text.folder / "text.txt"),))),
@@ -630,7 +630,7 @@ def test_a_full_disk_for_temporary_files_is_named(text, monkeypatch, kind):
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", "/elsewhere")
     monkeypatch.setattr(gif_panel.gif, "animation", lambda run: (b"GIF", ""))
-    monkeypatch.setitem(share_tab.FILES, "page", (lambda run: "one.html", lambda run, int8: "<p>"))
+    monkeypatch.setitem(export_panel.FILES, "page", (lambda run: "one.html", lambda run, int8: "<p>"))
     monkeypatch.setattr(scratch, "new_folder", full)
     with pytest.raises(OSError, match="No space") as error:
         act()

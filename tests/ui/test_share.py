@@ -21,7 +21,7 @@ from nanogpt.launch import prepare
 from nanogpt.launch.visitors import Visitor
 from nanogpt.publish import account, code_export, page_export
 from nanogpt.runs import Run
-from nanogpt.ui import following, share_tab, sign_in
+from nanogpt.ui import export_panel, following, share_tab, sign_in, space_panel
 from nanogpt.ui.page import build_app
 
 
@@ -54,7 +54,7 @@ def test_the_saved_login_is_for_whoever_sits_at_the_machine(monkeypatch):
 def test_without_a_token_the_page_speaks_of_the_page_and_the_command_line_of_commands(run):
     for work in (
         lambda: share_tab.push("one", "", True, "", False, None),
-        lambda: share_tab.create_space("one", "", "static", "", True, "", None),
+        lambda: space_panel.create_space("one", "", "static", "", True, "", None),
     ):
         [last] = following.lines(work)
         assert last["state"] == "failed"
@@ -105,18 +105,18 @@ def test_the_line_about_a_run(run, tiny_text):
 
 
 def test_one_file_is_what_its_exporter_writes(run):
-    assert Path(share_tab.take("one", "page")).read_text(encoding="utf-8") == page_export.html(run)
-    assert Path(share_tab.take("one", "code")).read_text(encoding="utf-8") == code_export.python(run)
-    assert Path(share_tab.take("one", "page")).name == "one.html"
-    program = Path(share_tab.take("one", "code")).name
+    assert Path(export_panel.take("one", "page")).read_text(encoding="utf-8") == page_export.html(run)
+    assert Path(export_panel.take("one", "code")).read_text(encoding="utf-8") == code_export.python(run)
+    assert Path(export_panel.take("one", "page")).name == "one.html"
+    program = Path(export_panel.take("one", "code")).name
     assert f"    python {program}\n" in code_export.python(run)
     assert not program.removesuffix(".py").isidentifier()  # so that no `import` finds it in place of a module
-    text = Path(share_tab.take("one", "text"))
+    text = Path(export_panel.take("one", "text"))
     assert text.read_text(encoding="utf-8") == corpus.listed()[0].text()
     assert f'default="{text.name}"' in code_export.python(run)  # the program finds it
     (run.folder / "model.safetensors").unlink()
     with pytest.raises(NanoGPTError, match="no weights yet"):
-        share_tab.take("one", "page")
+        export_panel.take("one", "page")
 
 
 def test_work_is_followed_to_its_end_and_goes_on_without_a_reader():
@@ -194,17 +194,17 @@ def test_what_cannot_be_done_is_the_last_line():
 
 
 def test_slow_work_is_announced_before_it_is_done(run):
-    first, last = share_tab.fetch("page", "one", False)
+    first, last = export_panel.fetch("page", "one", False)
     assert (first[0], first[1].value["text"], first[1].visible) == (None, "Writing the file …", True)
     assert (Path(last[0]).name, last[1].visible) == ("one.html", False)
-    assert list(share_tab.fetch("page", "gone", False))[-1][1].value["state"] == "failed"
+    assert list(export_panel.fetch("page", "gone", False))[-1][1].value["state"] == "failed"
     *_, said = next(share_tab.preview("one", "", "", False))
     assert said == dict(text=share_tab.WRITING, state="running", share=None)
 
 
 def test_without_a_login_nothing_can_be_published(run, hub):
-    for send in (share_tab.push, share_tab.create_space):
-        wish = ("", "static", "", True, "") if send is share_tab.create_space else ("", True, "", False)
+    for send in (share_tab.push, space_panel.create_space):
+        wish = ("", "static", "", True, "") if send is space_panel.create_space else ("", True, "", False)
         last = list(following.lines(lambda send=send, wish=wish: send("one", *wish, None)))[-1]
         assert (last["state"], "not signed in" in last["text"]) == ("failed", True)
     named = [one.fn for one in build_app().fns.values() if one.fn and getattr(one.fn, "__name__", "") == "opened"]
