@@ -1107,7 +1107,7 @@ def test_a_follower_that_dies_without_a_word_is_started_again_less_and_less_ofte
     assert begun == [1000.0, 1180.0, 1480.0, 2020.0]
     with run.held():
         assert start.find_again(given_up=False) == []
-    assert start.find_again(given_up=False) == ["diary"]  # it lived, so it counts anew
+    assert start.find_again(given_up=False) == ["diary"]  # it was alive, so the count starts again
 
 
 @pytest.mark.parametrize("file", ["log.txt", "run.json", "metrics.jsonl"])

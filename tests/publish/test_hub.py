@@ -1013,7 +1013,7 @@ def test_a_static_space_is_the_page_alone(hub, run, capsys):
     assert "index.html" in capsys.readouterr().out
 
 
-def test_a_static_space_rounds_a_model_that_is_too_large_otherwise(run, monkeypatch):
+def test_a_static_space_rounds_a_model_that_would_be_too_large(run, monkeypatch):
     whole, rounded = (page_export.size(read_config(run.folder), int8)[1] for int8 in (False, True))
     monkeypatch.setattr(page_export, "MAX_MB", (whole + rounded) / 2)
     with pytest.raises(NanoGPTError, match=r"Round its weights to 8 bits: --int8, or Small web page on the page\."):
