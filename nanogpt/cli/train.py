@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import ModelConfig, NanoGPTError, TrainConfig, duration
 from ..durations import short
@@ -20,6 +20,9 @@ from ..similar import similar
 from . import jobs
 from .flags import Command, add_knobs, settings_in
 from .progress import progress_bar, with_progress
+
+if TYPE_CHECKING:
+    from ..corpus import Corpus
 
 DEFAULT = next(iter(PRESETS))  # the page's, too
 MOST = 64  # processes
@@ -79,7 +82,7 @@ def preset_of(arguments: argparse.Namespace, changes: dict[str, Any]) -> str:
     return arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
 
 
-def describe(name: str, text, arguments: argparse.Namespace) -> None:
+def describe(name: str, text: Corpus, arguments: argparse.Namespace) -> None:
     """Print what a new run trains on, and what could be done about it."""
     say(f"{name}: {text.name}, {text.characters:,} characters, {len(text.chars)} unique")
     for sentence in advice_on(text, arguments):
