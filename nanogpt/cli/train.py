@@ -141,7 +141,7 @@ def read_by(arguments: argparse.Namespace) -> list[str]:
     return [f"--{flag}" for flag in ("field", "encoding", "keep", "clean") if getattr(arguments, flag)]
 
 
-def text_of(arguments: argparse.Namespace):
+def text_of(arguments: argparse.Namespace) -> Corpus:
     """Return the text to train on. Files are stored as one text; notes about its encoding and clean-up go to stderr."""
     from .. import corpus
 
@@ -157,9 +157,9 @@ def text_of(arguments: argparse.Namespace):
     return text
 
 
-def advice_on(text, arguments: argparse.Namespace) -> list[str]:
+def advice_on(text: Corpus, arguments: argparse.Namespace) -> list[str]:
     """Return what could be done about a text that was read from files, in sentences."""
-    if not arguments.files:
+    if not arguments.files or text.reading is None:
         return []
     offered = [one for one in text.reading.repairs if not one.applied and one.key not in arguments.keep]
     more = [f"{one.label} To do so, add --clean {one.key}." for one in offered]
@@ -167,7 +167,7 @@ def advice_on(text, arguments: argparse.Namespace) -> list[str]:
     return more + said
 
 
-def named_text(reference: str):
+def named_text(reference: str) -> Corpus:
     """Return a built-in text by its key, or a stored one by its id. For its name, the error says the key or the id."""
     from .. import corpus
 

@@ -87,8 +87,7 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], object]]:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Use one of OpenBLAS's threads in the block, because the products in it are too small for several."""
-    get, switch = openblas()
-    before = get()
+    switch, before = openblas()[1], usual_blas_threads()
     switch(1)
     try:
         yield
@@ -110,13 +109,25 @@ def usual_threads() -> int:
 
     Another thread may have inherited what was chosen for a moment.
     """
-    on_main = threading.current_thread() is threading.main_thread()
-    return torch.get_num_threads() if on_main else all_threads()[1]
+    return torch.get_num_threads() if on_main_thread() else all_threads()[1]
+
+
+def usual_blas_threads() -> int:
+    """Return how many threads OpenBLAS uses outside our blocks, likewise.
+
+    It has one number for the whole process: what another thread sees may have been chosen by a third for a moment.
+    """
+    return openblas()[0]() if on_main_thread() else all_threads()[0]
+
+
+def on_main_thread() -> bool:
+    """Return True on the main thread of this process."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def blas_threads() -> Threads:
     """Return a choice of OpenBLAS's threads. A single row's products are the same to the bit with any number."""
-    return Threads(*openblas(), all_threads()[0])
+    return Threads(usual_blas_threads, openblas()[1], all_threads()[0])
 
 
 def torch_threads() -> Threads:

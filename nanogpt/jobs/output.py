@@ -30,7 +30,10 @@ class Output:
     def connect(self) -> None:
         """Listen to the output, which comes from its beginning."""
         self.mirror.begin()
-        threading.Thread(target=self.listen, daemon=True).start()
+        try:
+            threading.Thread(target=self.listen, daemon=True).start()
+        except RuntimeError:  # the system allows no more threads for now
+            self.lines.put(None)
 
     def connect_again(self) -> None:
         """Listen again after a while, because the connection has ended."""

@@ -123,6 +123,8 @@ def shown(key: str, value: Any) -> str:
         return form.LAYOUT_LABELS.get(value, str(value))
     if key == "budget":
         return durations.short(value)
+    if key == "weight_decay" and value < 0:
+        return "chosen from the number of epochs"
     if isinstance(value, float):
         return f"{value:g}"
     return f"{value:,}" if isinstance(value, int) and key != "seed" else str(value)

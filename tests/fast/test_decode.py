@@ -14,7 +14,7 @@ from judges import plainly_generated
 
 from nanogpt import sample
 from nanogpt.config import ModelConfig, SampleConfig
-from nanogpt.fast import weights
+from nanogpt.fast import threads as fast_threads, weights
 from nanogpt.fast.decode import FastDecoder
 from nanogpt.fast.packed import Packed, attend_one, has_onednn, packed
 from nanogpt.fast.ready import Ready
@@ -316,6 +316,27 @@ def test_a_thread_that_starts_while_another_has_chosen_one_knows_of_all(monkeypa
     thread.join()
     all_threads.cache_clear()
     assert found == [first.most, 2]
+
+
+def test_two_threads_at_once_leave_openblas_as_it_was(monkeypatch):
+    number, entered, left = [2], threading.Event(), threading.Event()
+    monkeypatch.setattr(fast_threads, "openblas", lambda: (lambda: number[0], lambda n: number.__setitem__(0, n)))
+    all_threads.cache_clear()
+    first = fast_threads.blas_threads()
+
+    def second() -> None:
+        with fast_threads.one_blas_thread():  # begins while the first one has chosen one thread
+            entered.set()
+            left.wait(60)
+
+    thread = threading.Thread(target=second)
+    with first.chosen():
+        thread.start()
+        entered.wait(60)
+    left.set()
+    thread.join()
+    all_threads.cache_clear()
+    assert number == [2]
 
 
 def test_two_threads_that_learn_at_once_do_not_end_the_trials():

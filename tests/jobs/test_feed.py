@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 
 import pytest
 from huggingface_hub import HfApi
@@ -172,3 +173,14 @@ def test_many_lines_that_come_at_once_are_counted_once(both, monkeypatch):
     assert len(written) == 1
     assert job_of(here.folder).pieces == len(lines) - 1
     assert [row["step"] for row in here.history().rows] == list(range(20))
+
+
+def test_without_a_thread_to_spare_the_output_is_asked_for_again_later(both, monkeypatch):
+    output = Output(Progress(both[1], job_of(both[1].folder)), HfApi())
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    output.connect()
+    assert output.take()  # as when a connection breaks: the follower connects again

@@ -165,6 +165,9 @@ def test_only_the_settings_that_differ_are_listed(runs, text):
     assert compare.differences([runs[0], modern])["rows"][0] == of_page
     assert not {"layout", "budget", "max_iters", "preset"} & compare.described(modern).keys()
     assert table["said"] == ""
+    automatic = ended_run(text, "automatic", **SMALL, weight_decay=-1.0)
+    decay = ["weight_decay", "0.1", "chosen from the number of epochs"]
+    assert decay in compare.differences([runs[0], automatic])["rows"]
     same = ended_run(text, "same", **SMALL)
     assert compare.differences([runs[0], same]) == dict(head=["Setting", "one", "same"], rows=[], said=compare.SAME)
     same.event("started", step=0, device="CUDA")
