@@ -541,6 +541,15 @@ def stranger(url: str, server: Server) -> bool:
     return not url.startswith((server.url, "data:", "blob:"))
 
 
+def faint(page) -> list[str]:
+    """Return what has too little contrast, once the colors have changed, which they do gradually."""
+    for _ in range(20):
+        page.wait_for_timeout(300)
+        if not (found := page.evaluate(CONTRAST)):
+            break
+    return found
+
+
 def wait_until_still(page, expression: str) -> str:
     """Return the expression's value once it has stayed the same for a second. Wait at most 20 seconds."""
     for _ in range(20):

@@ -22,10 +22,10 @@ REFOCUS = """(name) => {
   const seen = (selector) => [...document.querySelectorAll(selector)].find((part) => part.offsetParent);
   const go = (tries) => {
     const [first, ...others] = selectors.map((one) => seen(one.replace("NAME", name)));
-    if (!document.activeElement?.offsetParent && (first || tries < 10)) return (first || others.find(Boolean))?.focus();
+    if (!document.activeElement?.offsetParent && (first || tries < 30)) return (first || others.find(Boolean))?.focus();
     if (tries) setTimeout(go, 50, tries - 1);
   };
-  if (name !== "") go(20);
+  if (name !== "") go(60); // 3 seconds; the others' turn comes after 1.5
 }"""
 
 Change = Callable[..., tuple[str, dict]]  # makes the change; returns a message and updates by component

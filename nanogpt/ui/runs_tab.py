@@ -35,7 +35,7 @@ GO_TO = """(id) => {
     (part.querySelector("textarea, input") || part).focus({ preventScroll: true });
     part.closest(".dialog").scrollIntoView({ block: "nearest" });
   };
-  if (id) go(40);
+  if (id) go(200); // 10 seconds: a busy machine draws late
 }"""
 GO_BACK = changing.refocus("tr[data-name='NAME'] .runs-more", ".runs-more", "#run-import")
 # If a run was opened, its row is out of view.

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from conftest import CONTRAST, ended_run, until
+from conftest import ended_run, faint, until
 
 from nanogpt import corpus
 
@@ -67,15 +67,6 @@ def visit(page):
         page.wait_for_function(DRAWN[tab.inner_text()])
         until(lambda: not folded.count(), wait=unfold)
         yield tab.inner_text()
-
-
-def faint(page) -> list[str]:
-    """Return what has too little contrast, once the colors have changed, which they do gradually."""
-    for _ in range(10):
-        page.wait_for_timeout(500)
-        if not (found := page.evaluate(CONTRAST)):
-            break
-    return found
 
 
 def nameless(page) -> list[str]:

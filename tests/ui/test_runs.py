@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from conftest import CONTRAST, SMALL, ended_run
+from conftest import SMALL, ended_run, faint
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
@@ -369,11 +369,9 @@ def it_can_be_read(page) -> None:
     choose(page, "b-run", "Delete run")
     page.wait_for_selector("#runs-delete-yes")
     page.mouse.move(0, 0)  # away from the button that was pressed
-    page.wait_for_timeout(300)  # colors change gradually
-    assert page.evaluate(CONTRAST) == []
+    assert faint(page) == []
     page.evaluate("document.body.classList.add('dark')")
-    page.wait_for_timeout(300)  # colors change gradually
-    assert page.evaluate(CONTRAST) == []
+    assert faint(page) == []
     page.evaluate("document.body.classList.remove('dark')")
     page.locator("#runs-delete-no").click()
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from conftest import ended_run, until, visit
-from test_looks import CONTRAST
+from conftest import ended_run, faint, until, visit
 from test_page import open_tab, put_run, wait_for_state, wait_for_step
 
 from nanogpt import corpus
@@ -629,8 +628,7 @@ def test_the_figures_and_the_sample_can_be_read(unopened_page, tiny_text: str):
     page.locator("#run-delete").click()
     page.wait_for_selector("#run-delete-yes")
     page.mouse.move(0, 0)
-    page.wait_for_timeout(300)  # colors change gradually
-    assert page.evaluate(CONTRAST) == []
+    assert faint(page) == []
     yes, no = (page.locator(f"#run-delete-{name}").bounding_box() for name in ("yes", "no"))
     assert yes["x"] + yes["width"] + 8 <= no["x"]  # two buttons, and no slab
     assert max(yes["width"], no["width"]) < 250

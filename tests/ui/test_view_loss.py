@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from conftest import CLASSIC, CONTRAST, ended_run, until
+from conftest import CLASSIC, ended_run, faint, until
 
 from nanogpt import corpus
 from nanogpt.explain import baselines, loss
@@ -348,7 +348,6 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tin
     page.mouse.move(0, 0)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
-        page.wait_for_timeout(400)  # colors change gradually
-        assert page.evaluate(CONTRAST) == []
+        assert faint(page) == []
     page.set_viewport_size(dict(width=390, height=844))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import CONTRAST, TWO_BLOCKS, ended_run, visit
+from conftest import TWO_BLOCKS, ended_run, faint, visit
 
 from nanogpt import corpus
 from nanogpt.explain import readout, replay
@@ -76,8 +76,7 @@ def test_the_losses_of_every_stage_can_be_read(unopened_page, tiny_text):
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
         page.mouse.move(0, 0)
-        page.wait_for_timeout(400)  # the colors fade
-        assert page.evaluate(CONTRAST) == []
+        assert faint(page) == []
 
 
 def look_character_by_character(page) -> None:
@@ -348,10 +347,9 @@ def test_a_model_is_looked_into_with_mouse_and_keyboard(unopened_page, tiny_text
     take_the_tour(page)
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
-        page.wait_for_timeout(400)  # the colors fade
-        assert page.evaluate(CONTRAST) == []
+        assert faint(page) == []
         page.get_by_role("tab", name="Characters", exact=True).click()
         page.wait_for_selector("#characters-parts .cell-break, .characters .cell-break")
-        assert page.evaluate(CONTRAST) == []
+        assert faint(page) == []
     page.set_viewport_size(dict(width=390, height=844))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
