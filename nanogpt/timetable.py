@@ -55,6 +55,11 @@ class Cost:
             return min(self._most, *self._last or [self._guess])
         return sorted(self._last)[(len(self._last) - 1) // 2]
 
+    @property
+    def likely(self) -> float:
+        """Return the same, but while it was measured only once, no more than the guess: the first may be a slow one."""
+        return min(self.usual, self._guess) if len(self._last) < 2 else self.usual
+
 
 class Timetable:
     """Decides what is due before each step. Call `look` once per step; `share`, 0 to 1, is how much of the run is done.
@@ -145,10 +150,12 @@ class Timetable:
     @property
     def reserve(self) -> float:
         """Return the seconds to reserve at the end of a timed run for its last evaluation, sample and save."""
-        closing = (
-            self.judged * self.final_windows * self._usual + self._evaluation + self._sample + self._save + self.pending
-        )
-        return min(0.5 * self.config.budget, 1.2 * closing)
+        return min(0.5 * self.config.budget, 1.2 * self._closing(self._sample, self._save))
+
+    def _closing(self, sample: float, save: float) -> float:
+        """Return the seconds that the end of a timed run takes, given those of a sample and a save."""
+        judging = self.judged * self.final_windows * self._usual
+        return judging + self._evaluation + sample + save + self.pending
 
     @property
     def windows_left(self) -> int:
@@ -189,7 +196,8 @@ class Timetable:
             self.share = min(1.0, self.seconds / max(1e-3, self.config.budget - self.reserve))
             # neither where a resumed run was evaluated when it stopped, nor just before the end, where it will be
             between = self._has_looked and self.share < 1.0 - 0.5 * self._closest
-            self.evaluating = self.first or (between and self.share >= self._next_evaluation)
+            fits = self.seconds + self._evaluation + self._sample <= self.config.budget - self.reserve
+            self.evaluating = self.first or (between and fits and self.share >= self._next_evaluation)
             if self.evaluating:
                 self._evaluated = self.seconds
             self.logging = self.evaluating or int(before * LOGS) < int(self.share * LOGS)
@@ -207,9 +215,13 @@ class Timetable:
 
     @property
     def _next_evaluation(self) -> float:
-        """Return the `share` at which a timed run evaluates next, to spend evenly what is left of the overhead."""
-        left = overhead(self.config.budget) - self.reserve - self._charged
-        cost = self._evaluation + self._sample + self._save * self._saves_with_evaluations
+        """Return the `share` at which a timed run evaluates next, to spend evenly what is left of the overhead.
+
+        A single slow sample or save, as when a busy machine loads what they need, must not be the end of evaluations.
+        """
+        sample, save = self._samples.likely, self._saves.likely
+        left = overhead(self.config.budget) - 1.2 * self._closing(sample, save) - self._charged
+        cost = self._evaluation + sample + self._save * self._saves_with_evaluations
         more = int(max(0.0, left) / cost)  # evaluations, besides the one at the end
         last = self._evaluated / max(1e-3, self.config.budget - self.reserve)  # as a share
         return last + max(self._closest, (1.0 - last) / (more + 1))
@@ -280,7 +292,7 @@ class Timetable:
         self._saves.add(save)
         if save:
             self._saved, self._has_saved = time.perf_counter(), True
-        usual = ((evaluation, self._evaluation), (sample, self._sample), (save, self._save))
+        usual = ((evaluation, self._evaluation), (sample, self._samples.likely), (save, self._save))
         self._charged += other + sum(min(seconds, SLOWER * one) for seconds, one in usual)
         if self.config.budget:
             self._choose_windows(opening)

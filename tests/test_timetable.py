@@ -338,6 +338,28 @@ def test_a_single_pause_does_not_end_a_run_early(monkeypatch, what, budget, at, 
     assert sum(began > at + seconds for began, _ in run.evaluations) >= (8 if at else 1)
 
 
+@pytest.mark.parametrize(
+    ("what", "budget", "least", "share"),
+    [("sample", 10.0, 6, 0.25), ("sample", 25.0, 7, 0.25), ("sample", 60.0, 7, 0.25),
+     ("save", 10.0, 3, 0.6), ("save", 25.0, 5, 0.5), ("save", 60.0, 7, 0.25)],
+)  # fmt: skip
+def test_a_run_is_evaluated_after_a_slow_first_sample_or_save_too(monkeypatch, what, budget, least, share):
+    """A busy machine may take a second for the first one, with all that it loads; a save may be slow again."""
+    run = Machine(monkeypatch, step=0.03)
+    run.pause = (what, 0.0, 1.5)
+    times = [at for at, _ in run.train(budget).evaluations]
+    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert len(times) >= least
+    assert max(gaps) < share * budget
+    assert run.now <= budget
+
+
+@pytest.mark.parametrize("budget", [10.0, 30.0, 60.0, 180.0])
+@pytest.mark.parametrize("machine", [dict(sample=3.0), dict(sample=2.0, save=1.0, step=0.3)])
+def test_a_run_whose_samples_are_slow_indeed_ends_in_time(monkeypatch, budget, machine):
+    assert Machine(monkeypatch, **machine).train(budget).now <= budget
+
+
 @pytest.mark.parametrize("what", ["step", "window", "sample"])
 def test_a_night_asleep_does_not_use_up_an_hour(monkeypatch, what):
     usual, asleep = Machine(monkeypatch, **USUAL).train(3600.0), Machine(monkeypatch, **USUAL)
