@@ -105,7 +105,8 @@ if sys.argv[1] == "few":
     server.keep_few_products()
 import torch
 from nanogpt.fast.packed import Packed
-layer = Packed(torch.nn.Linear(128, 512))
+linear = torch.nn.Linear(128, 512)
+layer = Packed(linear.weight, linear.bias)
 memory = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) / 1000
 with torch.inference_mode():
     for rows in range(1, 401):
