@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..config import NanoGPTError
 from ..model import GPT
+from ..optim import AdamW
 from . import ablation, cache, characters, passages
 from .opened import Opened
 
@@ -57,7 +58,8 @@ def fitting(model: GPT, x: torch.Tensor, last: torch.Tensor, seed: int = 0) -> I
     translator = (torch.zeros(C, C, device=x.device), torch.zeros(C, device=x.device))
     for p in translator:
         p.requires_grad_()
-    optimizer = torch.optim.Adam(translator, lr=RATE)
+    # Adam; torch's own would import PyTorch's compiler
+    optimizer = AdamW([dict(params=translator, weight_decay=0.0)], RATE, (0.9, 0.999))
     for step in range(STEPS):
         some = torch.randint(len(x), (min(BATCH, len(x)),), generator=generator).to(x.device)
         with torch.no_grad():
