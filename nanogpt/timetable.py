@@ -196,8 +196,8 @@ class Timetable:
             self.share = min(1.0, self.seconds / max(1e-3, self.config.budget - self.reserve))
             # neither where a resumed run was evaluated when it stopped, nor just before the end, where it will be
             between = self._has_looked and self.share < 1.0 - 0.5 * self._closest
-            fits = self.seconds + self._evaluation + self._sample <= self.config.budget - self.reserve
-            self.evaluating = self.first or (between and fits and self.share >= self._next_evaluation)
+            is_due = between and self.share >= self._next_evaluation and self._evaluation_fits()
+            self.evaluating = self.first or is_due
             if self.evaluating:
                 self._evaluated = self.seconds
             self.logging = self.evaluating or int(before * LOGS) < int(self.share * LOGS)
@@ -237,6 +237,10 @@ class Timetable:
         While a run is `improving`, its last weights will be its best.
         """
         self.pending, self.judged = pending, 1 if improving else 2
+
+    def _evaluation_fits(self) -> bool:
+        """Return True if an evaluation and a sample that take as long as usual end before the run must end."""
+        return self.seconds + self._evaluation + self._sample <= self.config.budget - self.reserve
 
     def _no_step_fits(self) -> bool:
         """Return True if a timed run's next step, if it takes as long as usual, would end too late."""
