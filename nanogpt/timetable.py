@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from .config import TrainConfig
+from .cost import Cost
 
 LOGS, EVALUATIONS = 200, 20  # per timed run; runs with fixed steps evaluate every `eval_interval` steps
 APART = 1.0  # seconds at least between two evaluations of a timed run: steps are worth more in a short one
@@ -15,50 +16,12 @@ SAVE_SECONDS = 60  # a crash never costs more than this, even if evaluations are
 SLOWER = 3  # times as long as the fastest evaluation, which the last ones may take on a busy machine
 SAVING = 0.03  # of the time: the share that saves may take in a timed run, which has fewer of them if they are slow
 DISK, SAMPLE = 400e6, 0.25  # bytes per second and seconds per sample: guesses until the first ones are measured
-PAUSE, UNUSUAL = 60.0, 20  # seconds, and times as long as usual: longer than both, it was a pause and no work
 SLOW_DISK = 4e6  # bytes per second; whatever takes over a second longer than a save to this was held up by something
 
 
 def overhead(budget: float) -> float:
     """Return the seconds of a budget that may go to anything but training steps: 8% above 30 s, 20% below 10 s."""
     return budget * min(0.20, max(0.08, 0.20 - 0.12 * (budget - 10) / 20))
-
-
-class Cost:
-    """The seconds that something usually takes: the median of its last three times, the smaller one of two.
-
-    A single slow one may be a pause (Ctrl-Z, a laptop that slept, a disk that stalled), which must not end a run.
-    """
-
-    def __init__(self, guess: float = 0.0, most: float = math.inf):
-        """Until it is measured, it takes as long as `guess`. Neither that nor a single time counts for over `most`."""
-        self._guess, self._most = guess, most
-        self._last: list[float] = []
-
-    def add(self, seconds: float) -> None:
-        """Note how long it took this time; 0 if it wasn't done."""
-        if seconds > 0:
-            self._last = [*self._last[-2:], seconds]
-
-    def pause(self, seconds: float) -> float:
-        """Return how many of the seconds that it took this time were a pause of minutes or hours, and no work.
-
-        The second of two in a row still counts as one; from the third on, that is what it usually takes.
-        """
-        known = len(self._last) > 1
-        return seconds - self.usual if known and seconds > max(PAUSE, UNUSUAL * self.usual) else 0.0
-
-    @property
-    def usual(self) -> float:
-        """Return the seconds that it usually takes."""
-        if len(self._last) < 2:
-            return min(self._most, *self._last or [self._guess])
-        return sorted(self._last)[(len(self._last) - 1) // 2]
-
-    @property
-    def likely(self) -> float:
-        """Return the same, but while it was measured only once, no more than the guess: the first may be a slow one."""
-        return min(self.usual, self._guess) if len(self._last) < 2 else self.usual
 
 
 class Timetable:

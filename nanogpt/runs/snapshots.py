@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from .. import disk, limits
 from ..config import NanoGPTError, TrainConfig
+from ..cost import Cost
 from ..errors import explain
 from ..formats import load_model, weights_parts
-from ..timetable import SLOW_DISK, Cost
+from ..timetable import SLOW_DISK
 
 if TYPE_CHECKING:  # so that deleting snapshots doesn't import torch
     import torch
