@@ -167,8 +167,8 @@ def _facts(source: RunFiles, parameters: int, int8: bool) -> str:
 def _how(config: ModelConfig) -> str:
     """Return how the model works, in a few sentences."""
     return (
-        f"The model sees at most {config.block_size:,} characters at a time. When the text reaches that length, the "
-        "model drops the older half and goes on. In each layer, every character attends to the ones before it and "
-        "gathers what it needs. The result is a probability for each character in the alphabet to come next; one is "
-        "drawn, added to the text, and the model runs again."
+        f"The model sees at most {config.block_size:,} characters at a time. Once it has that many, it forgets the "
+        "older half and continues. In each layer, every character attends to the ones before it and gathers what it "
+        "needs. The result is a probability for each character in the alphabet to come next; one is drawn, added to "
+        "the text, and the model runs again."
     )
