@@ -24,7 +24,7 @@ from nanogpt.disk import unfinished
 from nanogpt.errors import explain, home_problem, proxy_problem
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
-from nanogpt.ui import api, corpus_tab, run_panel, runs_tab, text_panel, train_tab, watching
+from nanogpt.ui import api, chosen_text, run_panel, runs_tab, text_panel, train_tab, watching
 from nanogpt.ui.web.visit import visitor
 
 ANOTHER = "Another text, which is long enough to be one. " * 40
@@ -235,10 +235,10 @@ def test_the_command_line_says_that_the_disk_is_full(home, tiny_text, full_disk,
 def test_the_corpus_tab_says_that_the_disk_is_full_and_takes_the_text_later(home, tiny_text, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-        report = last_of(corpus_tab.attempt_new(tiny_text))["report"]
+        report = last_of(chosen_text.attempt_new(tiny_text))["report"]
     assert "There is no space left" in report["notes"][0]["text"]
     assert corpus.listed() == []
-    assert last_of(corpus_tab.attempt_new(tiny_text))["corpus_id"] == corpus.listed()[0].id
+    assert last_of(chosen_text.attempt_new(tiny_text))["corpus_id"] == corpus.listed()[0].id
     assert not [path for path in home.rglob(".*") if path.is_file()]
 
 

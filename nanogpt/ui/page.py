@@ -17,6 +17,7 @@ from ..runs import queue
 from . import (
     api,
     choosing,
+    chosen_text,
     corpus_tab,
     form,
     link,
@@ -203,9 +204,9 @@ def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.HTML, train: gr.Tab) -> N
 def open_page(page: Page, before: str | None, kept: str = "") -> dict:
     """Fill in the page: from its URL, or after a refresh as it was. By default, one click trains."""
     wanted, was = link.read(visit.asked()), refresh.read(kept)
-    chosen = corpus_tab.choose_first(was.text, before)  # another browser tab may have chosen a text since, too
+    chosen = chosen_text.choose_first(was.text, before)  # another browser tab may have chosen a text since, too
     if wanted.text:
-        chosen |= corpus_tab.attempt(choosing.choose_builtin, wanted.text, now=chosen.get("corpus_id"))
+        chosen |= chosen_text.attempt(choosing.choose_builtin, wanted.text, now=chosen.get("corpus_id"))
     linked = form.field_values(wanted.settings) if wanted.settings else None
     values = linked or refresh.form_values(page.training.form, was.values) or form.first_values()
     tab = was.tab or ("train" if wanted.settings or wanted.run else "")  # a new visit has no tab to go back to

@@ -27,6 +27,7 @@ from nanogpt.model import GPT
 from nanogpt.runs import Run, all_runs, archive, queue
 from nanogpt.ui import (
     choosing,
+    chosen_text,
     compare,
     corpus_tab,
     form,
@@ -538,7 +539,7 @@ HANDLERS = {
     "delete text": lambda run, text: text_panel.delete(text),
     "stored": lambda run, text: choosing.choose_stored(text),
     "about": lambda run, text: corpus_tab.about(text),
-    "first": lambda run, text: corpus_tab.choose_first(text)["corpus_id"],
+    "first": lambda run, text: chosen_text.choose_first(text)["corpus_id"],
     "forget": lambda run, text: choosing.forget(text),
     "page": lambda run, text: page_line(),
 }

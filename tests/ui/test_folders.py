@@ -9,7 +9,7 @@ import pytest
 from conftest import last_of
 
 from nanogpt import corpus
-from nanogpt.ui import choosing, corpus_tab
+from nanogpt.ui import choosing, chosen_text
 from nanogpt.ui.choosing import SLASH
 
 LINE = "On that day we walked along the river.\n"
@@ -48,7 +48,7 @@ def test_a_folder_becomes_one_text_by_the_names_of_its_files(home, tmp_path, mon
         monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("another disk")))
     paths = uploaded(tmp_path, "diary/b.txt", "diary/2020/a.txt", "diary/a.txt", "diary/picture.png")
     Path(paths[-1]).write_bytes(bytes(range(256)))
-    chosen = last_of(corpus_tab.take_folder(None, paths))
+    chosen = last_of(chosen_text.take_folder(None, paths))
     text = corpus.load(chosen["corpus_id"])
     assert text.name == "diary"
     assert [line for line in text.text().splitlines() if line.endswith(".txt")] == [
@@ -57,7 +57,7 @@ def test_a_folder_becomes_one_text_by_the_names_of_its_files(home, tmp_path, mon
         "diary/2020/a.txt",
     ]
     assert any("1 file is not text and was left out: picture.png." in one["text"] for one in chosen["report"]["notes"])
-    again = last_of(corpus_tab.take_again(None, chosen["given"], "cp1252"))
+    again = last_of(chosen_text.take_again(None, chosen["given"], "cp1252"))
     assert corpus.load(again["corpus_id"]).text() == text.text()
 
 
@@ -65,7 +65,7 @@ def test_files_of_one_name_are_all_kept(home, tmp_path):
     paths = uploaded(tmp_path, "diary/a.txt", "diary/a.txt", "b.txt", "diary/a.txt")
     for number, path in enumerate(paths):
         Path(path).write_text(f"number {number}\n" + 20 * LINE, encoding="utf-8")
-    chosen = last_of(corpus_tab.take_folder(None, [paths[0], paths[1], paths[3]]))
+    chosen = last_of(chosen_text.take_folder(None, [paths[0], paths[1], paths[3]]))
     lines = corpus.load(chosen["corpus_id"]).text().splitlines()
     assert sorted(line for line in lines if line.startswith("number")) == ["number 0", "number 1", "number 3"]
     assert [Path(path).read_text(encoding="utf-8")[:8] for path in paths] == [f"number {i}" for i in range(4)]
@@ -73,7 +73,7 @@ def test_files_of_one_name_are_all_kept(home, tmp_path):
 
 @pytest.mark.parametrize("files", [[], None])
 def test_a_folder_without_files_is_refused(home, files):
-    refused = last_of(corpus_tab.take_folder(None, files))
+    refused = last_of(chosen_text.take_folder(None, files))
     assert "The folder has no files in it" in refused["report"]["notes"][0]["text"]
 
 

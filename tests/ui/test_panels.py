@@ -32,6 +32,7 @@ from nanogpt.ui import (
     api,
     changing,
     choosing,
+    chosen_text,
     corpus_tab,
     drawn,
     export_panel,
@@ -688,29 +689,29 @@ def test_a_text_is_deleted_but_not_while_a_run_needs_it(run, text):
 def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
     other = corpus.add("Another text, long enough to be one. " * 40, "Other")
     corpus.delete(text.id)
-    assert corpus_tab.after_change(other.id, text.id).keys() == {"stored"}
-    assert corpus_tab.after_change(text.id, text.id)["corpus_id"] == corpus.find(corpus_tab.DEFAULT).id
-    assert corpus_tab.after_change(other.id, other.id)["corpus_id"] == other.id
+    assert chosen_text.after_change(other.id, text.id).keys() == {"stored"}
+    assert chosen_text.after_change(text.id, text.id)["corpus_id"] == corpus.find(chosen_text.DEFAULT).id
+    assert chosen_text.after_change(other.id, other.id)["corpus_id"] == other.id
 
 
 def test_the_text_chosen_before_is_chosen_again(text):
-    again = corpus_tab.choose_first(text.id)
+    again = chosen_text.choose_first(text.id)
     assert (again["corpus_id"], again["builtin"]) == (text.id, None)
-    assert corpus_tab.choose_first("0" * 16, text.id)["corpus_id"] == text.id
-    default = corpus.find(corpus_tab.DEFAULT).id
+    assert chosen_text.choose_first("0" * 16, text.id)["corpus_id"] == text.id
+    default = corpus.find(chosen_text.DEFAULT).id
     for unknown in (None, "", "0" * 16, "../../x", 5, ["x"], {}):
-        first = corpus_tab.choose_first(unknown)
-        assert (first["corpus_id"], first["builtin"]) == (default, corpus_tab.DEFAULT)
+        first = chosen_text.choose_first(unknown)
+        assert (first["corpus_id"], first["builtin"]) == (default, chosen_text.DEFAULT)
 
 
 def test_reading_a_text_three_times_leaves_one(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\r\n".encode("cp1252") * 80)
-    given, ids = last_of(corpus_tab.take_new(None, [str(path)]))["given"], []
+    given, ids = last_of(chosen_text.take_new(None, [str(path)]))["given"], []
     for codec in ("cp1251", "latin-1", "cp1252"):
-        given = last_of(corpus_tab.take_again(None, given, codec))["given"]
+        given = last_of(chosen_text.take_again(None, given, codec))["given"]
         ids.append(given.added)
-    tried = last_of(corpus_tab.take_again(None, given, "cp1252", []))
+    tried = last_of(chosen_text.take_again(None, given, "cp1252", []))
     assert [one.id for one in corpus.listed()] == [tried["corpus_id"]]
     assert "\r" in corpus.load(tried["corpus_id"]).text()
     assert len(set(ids)) > 1
@@ -720,23 +721,23 @@ def test_a_text_that_was_here_before_or_has_a_run_is_kept(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
     here = corpus.add([path], encoding="cp1252")
-    given = last_of(corpus_tab.take_new(None, [str(path)]))["given"]
+    given = last_of(chosen_text.take_new(None, [str(path)]))["given"]
     assert given.added is None
-    given = last_of(corpus_tab.take_again(None, given, "cp1251"))["given"]
+    given = last_of(chosen_text.take_again(None, given, "cp1251"))["given"]
     prepare.new_run("one", corpus.load(given.added), **SMALL)
-    last = last_of(corpus_tab.take_again(None, given, "cp1250"))["given"]
+    last = last_of(chosen_text.take_again(None, given, "cp1250"))["given"]
     assert {one.id for one in corpus.listed()} == {here.id, given.added, last.added or here.id}
 
 
 def test_a_text_read_again_keeps_its_new_name_and_what_was_ticked(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen\u00ad kostet viel.\r\n".encode("cp1252") * 80)
-    shown = last_of(corpus_tab.take_new(None, [str(path)]))
-    given = last_of(corpus_tab.take_again(None, shown["given"], "", []))["given"]
+    shown = last_of(chosen_text.take_new(None, [str(path)]))
+    given = last_of(chosen_text.take_again(None, shown["given"], "", []))["given"]
     text_panel.rename(given.added, "Oma")
-    assert not {"given", "reading", "repairs"} & corpus_tab.after_change(given.added, given.added).keys()
+    assert not {"given", "reading", "repairs"} & chosen_text.after_change(given.added, given.added).keys()
     for _ in range(2):  # as a browser may
-        again = last_of(corpus_tab.take_again(None, given, "cp1251"))
+        again = last_of(chosen_text.take_again(None, given, "cp1251"))
         [stored] = corpus.listed()
         assert (stored.name, stored.id, again["report"]["title"]) == ("Oma", again["given"].added, "Oma")
     assert stored.id != given.added
@@ -747,27 +748,27 @@ def test_a_text_that_was_stored_before_keeps_its_new_name_when_it_is_read_again(
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
     here = corpus.add([path])
-    given = last_of(corpus_tab.take_new(None, [str(path)]))["given"]
+    given = last_of(chosen_text.take_new(None, [str(path)]))["given"]
     text_panel.rename(here.id, "Oma")
-    again = last_of(corpus_tab.take_again(None, given, "cp1251"))["given"]
+    again = last_of(chosen_text.take_again(None, given, "cp1251"))["given"]
     assert corpus.load(again.added).name == "Oma"
-    last_of(corpus_tab.take_again(None, again, ""))
+    last_of(chosen_text.take_again(None, again, ""))
     assert {one.name for one in corpus.listed()} == {"Oma"}
 
 
 def test_a_refused_encoding_is_not_the_chosen_one(home, tmp_path):
     path = tmp_path / "menu.txt"
     path.write_bytes("Das süße Brötchen kostet viel.\n".encode("cp1252") * 80)
-    given = last_of(corpus_tab.take_new(None, [str(path)]))["given"]
-    given = last_of(corpus_tab.take_again(None, given, "latin-1"))["given"]
-    refused = last_of(corpus_tab.take_again(None, given, "utf-8"))
+    given = last_of(chosen_text.take_new(None, [str(path)]))["given"]
+    given = last_of(chosen_text.take_again(None, given, "latin-1"))["given"]
+    refused = last_of(chosen_text.take_again(None, given, "utf-8"))
     assert (refused["encoding"], refused["field"]) == ("latin-1", "")
     assert "can't be read" in refused["report"]["notes"][0]["text"]
 
 
 def test_what_a_restarted_server_has_forgotten_is_said():
-    [updates] = corpus_tab.take_again(None, None, "cp1252")
-    assert updates["report"]["notes"][0]["text"] == corpus_tab.NOT_KEPT
+    [updates] = chosen_text.take_again(None, None, "cp1252")
+    assert updates["report"]["notes"][0]["text"] == chosen_text.NOT_KEPT
     assert updates["reading"].visible is False
     with gr.Blocks() as demo:
         changing.build("text", gr.Dropdown(), str, str, str, [gr.HTML()], beside=[gr.HTML()])
@@ -971,33 +972,33 @@ def test_the_loss_to_expect_follows_the_speed_of_a_timed_run(text):
 
 
 def test_an_empty_paste_is_answered_and_no_file_is_not(home):
-    [note] = last_of(corpus_tab.take_new(None, ""))["report"]["notes"]
+    [note] = last_of(chosen_text.take_new(None, ""))["report"]["notes"]
     assert note == {"kind": "error", "text": "The text is empty. Paste some text, or choose a file with text in it."}
-    assert list(corpus_tab.take_stored(None, None)) == ["given"]  # clearing the selection
-    assert list(last_of(corpus_tab.take_new(None, None))) == list(last_of(corpus_tab.take_new(None, []))) == ["given"]
+    assert list(chosen_text.take_stored(None, None)) == ["given"]  # clearing the selection
+    assert list(last_of(chosen_text.take_new(None, None))) == list(last_of(chosen_text.take_new(None, []))) == ["given"]
 
 
 def test_a_refused_text_leaves_the_current_one_selected(text, tmp_path):
     """The button still names the current text."""
-    first = corpus_tab.attempt(choosing.choose_stored, text.id)
+    first = chosen_text.attempt(choosing.choose_stored, text.id)
     assert first["next"].value == 'Next: choose settings for "A <b>play</b>"'
     assert first["train"].value == 'Train on "A <b>play</b>" for 1 minute'
-    refused = last_of(corpus_tab.take_new(text.id, "too short"))
+    refused = last_of(chosen_text.take_new(text.id, "too short"))
     assert refused["stored"].value == text.id
     assert refused["builtin"] is None
     assert not {"corpus_id", "kept", "next", "train", "encoding"} & refused.keys()  # with it, `text` is read again
-    assert last_of(corpus_tab.take_new(text.id, "long enough " * 200))["encoding"] == ""
-    builtin = corpus_tab.attempt(choosing.choose_builtin, "python-reference")
-    refused = last_of(corpus_tab.take_new(builtin["corpus_id"], "too short"))
+    assert last_of(chosen_text.take_new(text.id, "long enough " * 200))["encoding"] == ""
+    builtin = chosen_text.attempt(choosing.choose_builtin, "python-reference")
+    refused = last_of(chosen_text.take_new(builtin["corpus_id"], "too short"))
     assert refused["builtin"] == "python-reference"
 
 
 def test_an_answer_does_not_take_back_a_radio_that_was_clicked_again(home):
     """The browser sends the last of quick clicks when the answer to the first is there, and reads the radio then."""
-    updates = corpus_tab.take_builtin(None, "python-reference")
+    updates = chosen_text.take_builtin(None, "python-reference")
     assert updates["builtin"] == gr.skip()
     assert updates["corpus_id"] == corpus.find("python-reference").id
-    refused = corpus_tab.take_builtin(updates["corpus_id"], "no-such-example")
+    refused = chosen_text.take_builtin(updates["corpus_id"], "no-such-example")
     assert refused["builtin"] == "python-reference"
     with gr.Blocks() as demo:
         chosen = form.build()
@@ -1039,16 +1040,16 @@ def test_choosing_another_text_ends_a_reading(home):
 
 
 def test_a_built_in_text_is_selected_even_if_it_was_uploaded_before(home, text, monkeypatch):
-    monkeypatch.setattr(corpus_tab, "choose_builtin", lambda key: choosing.choose_stored(text.id))
-    assert corpus_tab.attempt(corpus_tab.choose_builtin, "shakespeare")["builtin"] == "shakespeare"
+    monkeypatch.setattr(chosen_text, "choose_builtin", lambda key: choosing.choose_stored(text.id))
+    assert chosen_text.attempt(chosen_text.choose_builtin, "shakespeare")["builtin"] == "shakespeare"
 
 
 def test_a_browser_that_asks_twice_for_the_same_reading_leaves_one_text(home, tmp_path):
     """Both requests carry the state from before the first one was answered."""
     path = tmp_path / "old.txt"
     path.write_bytes("Мельник спит у реки.\n".encode("koi8-r") * 60)
-    given = last_of(corpus_tab.take_new(None, [str(path)]))["given"]
+    given = last_of(chosen_text.take_new(None, [str(path)]))["given"]
     for codec in ("cp1251", "koi8-r", "cp1251"):
-        answers = [last_of(corpus_tab.take_again(None, given, codec))["given"] for _ in range(2)]
+        answers = [last_of(chosen_text.take_again(None, given, codec))["given"] for _ in range(2)]
         given = answers[-1]
         assert [one.id for one in corpus.listed()] == [given.added]

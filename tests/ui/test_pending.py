@@ -20,7 +20,7 @@ from nanogpt import corpus
 from nanogpt.config import NanoGPTError
 from nanogpt.explain import readout
 from nanogpt.launch import visitors
-from nanogpt.ui import corpus_tab
+from nanogpt.ui import chosen_text
 from nanogpt.ui.views import timemachine as view_timemachine
 from nanogpt.ui.web.pending import FEW, MANY, Pending, Waiting
 from nanogpt.ui.web.sessions import Session, Sessions, sender_now
@@ -292,12 +292,12 @@ def test_a_public_server_offers_no_snapshots(public_demo, monkeypatch):
 
 def test_a_pasted_text_is_set_aside_in_a_file(home, tiny_text, monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "")
-    given = last_of(corpus_tab.take_new(None, tiny_text + "\r\n"))["given"]
+    given = last_of(chosen_text.take_new(None, tiny_text + "\r\n"))["given"]
     assert tiny_text not in repr(given)
-    again = last_of(corpus_tab.take_again(None, given, "", ["line-endings"]))
+    again = last_of(chosen_text.take_again(None, given, "", ["line-endings"]))
     assert corpus.load(again["corpus_id"]).text() == tiny_text + "\n"
     given.source.unlink()
-    [note] = last_of(corpus_tab.take_again(None, given, ""))["report"]["notes"]
+    [note] = last_of(chosen_text.take_again(None, given, ""))["report"]["notes"]
     assert note["text"] == "The pasted text is no longer kept. Paste it again."
 
 
