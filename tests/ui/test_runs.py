@@ -385,6 +385,7 @@ def it_says_what_came_of_the_last_import(page, home: Path) -> None:
         page.locator("#run-import-said").wait_for(state="visible" if there else "hidden")
 
 
+NEW_NAME = ":is(#runs-new-name input, #runs-new-name textarea)"
 IN_VIEW = """(selector) => {
   const part = document.querySelector(selector), { top, bottom } = part?.getBoundingClientRect() || {};
   return part && part === document.activeElement && top >= -1 && bottom <= innerHeight + 1;
@@ -394,7 +395,7 @@ IN_VIEW = """(selector) => {
 def it_goes_to_the_dialog_and_back(page) -> None:
     page.set_viewport_size(dict(width=390, height=500))  # the dialogs are below it
     page.evaluate("scrollTo(0, 0)")
-    rename = "Rename run", ":is(#runs-new-name input, #runs-new-name textarea)"
+    rename = "Rename run", NEW_NAME
     delete = "Delete run", "#runs-delete-no"
     for (action, goal), leave in ((rename, "#runs-rename-no"), (delete, "#runs-delete-no")):
         choose(page, "b-run", action)
@@ -409,12 +410,13 @@ def it_goes_to_the_dialog_and_back(page) -> None:
 
 def it_renames_exports_deletes_and_opens(page, home: Path) -> None:
     choose(page, "b-run", "Rename run")
-    page.locator("#runs-new-name input, #runs-new-name textarea").first.fill("a-run")
+    page.wait_for_function(IN_VIEW, arg=NEW_NAME)  # the answer empties the field, which may still be open
+    page.locator(NEW_NAME).fill("a-run")
     page.locator("#runs-rename").click()
     said(page, "#runs-said", "There is already a run named a-run")
     compared = page.locator("#compare-plot")
     assert compared.is_visible()
-    page.locator("#runs-new-name input, #runs-new-name textarea").first.fill("d-run")
+    page.locator(NEW_NAME).fill("d-run")
     page.locator("#runs-rename").click()
     said(page, "#runs-said", "b-run is now called d-run.")
     page.get_by_label("Compare d-run").wait_for()
