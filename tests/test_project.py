@@ -704,7 +704,7 @@ READS = {
     "nanogpt/disk.py": 1,
     "nanogpt/explain/architecture.py": 1, "nanogpt/jobs/parcel.py": 1, "nanogpt/publish/code_export.py": 1,
     "nanogpt/publish/deploy.py": 3, "nanogpt/publish/page_export.py": 2, "nanogpt/ui/drawn.py": 1,
-    "nanogpt/ui/page.py": 1, "nanogpt/ui/theme.py": 1,
+    "nanogpt/ui/page.py": 1, "nanogpt/ui/theme.py": 1, "nanogpt/ui/web/head.py": 1,
     "nanogpt/publish/upload.py": 1,  # just downloaded
 }  # fmt: skip
 

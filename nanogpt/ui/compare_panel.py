@@ -12,7 +12,7 @@ from ..config import SampleConfig, knobs
 from ..errors import PROBLEMS, explain
 from . import compare
 from .drawn import drawn, said, told
-from .parts import QUIET, begun, stoppable
+from .parts import HIDDEN, QUIET, begun, stoppable
 from .sample_tab import AT_ONCE
 
 PRESS = "() => document.querySelector('#compare-sample').click()"  # which does nothing if it is disabled
@@ -120,7 +120,7 @@ def build_samples(names: gr.State, wrong: gr.HTML) -> tuple[gr.HTML, Any]:
     prompt.submit(None, js=PRESS)
     event = begun(generate, samples, [generate], stop).then(
         sampled, [names, prompt, seed, length], [samples, wrong],
-        show_progress="hidden", concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
+        concurrency_limit=AT_ONCE, concurrency_id="sample", **HIDDEN,
     )  # fmt: skip
     stoppable([event], samples, [generate], stop)
     return samples, event

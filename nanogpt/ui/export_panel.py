@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import gradio as gr
 
@@ -15,7 +14,7 @@ from ..corpus import Corpus
 from ..publish import code_export, page_export
 from ..runs import Run
 from .drawn import said, told
-from .parts import DOWNLOAD
+from .parts import DOWNLOAD, HIDDEN
 from .web import scratch
 from .web.visit import existing, visitor
 
@@ -86,7 +85,6 @@ def build(run: gr.Dropdown) -> None:
     note = said("share-file-said")
     file = gr.DownloadButton(visible=False)
 
-    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
     for button, what in ((page, "page"), (code, "code"), (text, "text")):
-        fetched = button.click(partial(fetch, what), [run, int8], [file, note], **quiet)
+        fetched = button.click(partial(fetch, what), [run, int8], [file, note], **HIDDEN)
         fetched.then(None, file, None, js=DOWNLOAD)

@@ -9,7 +9,7 @@ import gradio as gr
 from ..errors import PROBLEMS, explain
 from ..publish import gif
 from .drawn import said, told
-from .parts import DOWNLOAD
+from .parts import DOWNLOAD, HIDDEN
 from .web import scratch
 from .web.visit import existing
 
@@ -43,5 +43,5 @@ def build(run: gr.Dropdown) -> None:
         yield [path, told(problem)]
 
     # two at once, because the frames take a few seconds of a core
-    made = button.click(make, run, [file, note], concurrency_limit=2, show_progress="hidden", api_visibility="private")
+    made = button.click(make, run, [file, note], concurrency_limit=2, **HIDDEN)
     made.then(None, file, None, js=DOWNLOAD)

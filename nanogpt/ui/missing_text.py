@@ -8,7 +8,7 @@ import gradio as gr
 
 from .. import corpus, errors
 from .drawn import drawn, line, said, told
-from .parts import QUIET, READING
+from .parts import HIDDEN, QUIET, READING
 from .view import may_read_text
 from .web.visit import seen, visitor
 
@@ -54,4 +54,4 @@ def build(run: gr.Dropdown) -> Any:
         button = gr.Button("Download it (1 MB)", size="sm", min_width=160, scale=0, elem_id="understand-download")
     wrong = said("understand-said")
     run.change(offer, run, [part, what], **QUIET)
-    return button.click(download, run, [part, wrong], show_progress="hidden", api_visibility="private", **READING)
+    return button.click(download, run, [part, wrong], **HIDDEN, **READING)

@@ -15,6 +15,7 @@ from ..runs import Run
 from . import sign_in
 from .drawn import drawn, line
 from .following import following
+from .parts import HIDDEN
 from .web.visit import visitor
 
 
@@ -54,4 +55,4 @@ def build(run: gr.Dropdown, listed: Callable[[str | None], Any]) -> tuple[Any, g
             yield [line(explain(error), "failed"), gr.skip()]
 
     loads = [button.click, repo.submit]
-    return gr.on(loads, fetch, repo, [note, run], show_progress="hidden", api_visibility="private"), note
+    return gr.on(loads, fetch, repo, [note, run], **HIDDEN), note

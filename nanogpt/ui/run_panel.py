@@ -257,9 +257,8 @@ def build_settings(view: View, use: gr.Button, upload: gr.UploadButton, note: gr
     used = use.click(lambda name: fill(lambda: settings_of(name), of_run), view.run, filled, **QUIET)
     upload.click(lambda: told(""), None, note, **QUIET)  # a file of another kind is refused in the browser
     read = upload.upload(
-        lambda path: fill(lambda: settings.read_settings(disk.read(Path(path))), of_file), upload, filled,
-        queue=False, api_visibility="private",
-    )  # fmt: skip
+        lambda path: fill(lambda: settings.read_settings(disk.read(Path(path))), of_file), upload, filled, **QUIET
+    )
     for loaded in (used, read):
         loaded.then(None, None, view.typed, js=FILLED)
 

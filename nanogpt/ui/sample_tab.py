@@ -16,7 +16,7 @@ from ..runs import Run, kept_step
 from . import pull_panel
 from .drawn import drawn, line
 from .openings import openings
-from .parts import COPIED, QUIET, afterward, begun, stoppable
+from .parts import COPIED, HIDDEN, QUIET, afterward, begun, stoppable
 from .web.visit import NO_MODEL, existing, seen, trained, visitor
 
 EMPTY: dict[str, Any] = dict(prompt="", texts=[], state="")
@@ -180,8 +180,8 @@ def build() -> SampleTab:
     for button, handler in ((generate, on_page), (another, again)):
         button.click(None, None, taken, js="() => ({ text: '', state: 'idle' })")
         event = begun(button, output, [generate, another], stop).then(
-            handler, [run, prompt, *settings], [output, whose_line, seed], show_progress="hidden",
-            concurrency_limit=AT_ONCE, concurrency_id="sample", api_visibility="private",
+            handler, [run, prompt, *settings], [output, whose_line, seed],
+            concurrency_limit=AT_ONCE, concurrency_id="sample", **HIDDEN,
         )  # fmt: skip
         afterward(event, None, whose_line, whose_line, js=SAID)
         events.append(event)

@@ -17,7 +17,7 @@ from . import export_panel, refresh, sign_in, space_panel
 from .drawn import drawn, line
 from .export_panel import NO_RUN, text_of
 from .following import following, lines
-from .parts import QUIET
+from .parts import HIDDEN, QUIET
 from .view import LATEST, opened as opened_run
 from .web.visit import existing, visitor
 from .words import final_loss
@@ -194,11 +194,10 @@ def build_push(run: gr.Dropdown, account: sign_in.Account) -> tuple[gr.Dropdown,
             yield [shown, cleared]
             cleared = gr.skip()
 
-    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
     wish = [run, repo, license, quote]
-    previewed = dry.click(preview, wish, [offered, files, shown, progress], **quiet)
+    previewed = dry.click(preview, wish, [offered, files, shown, progress], **HIDDEN)
     changes = [part.change for part in wish]
     gr.on(changes, None, progress, [offered, progress], js=OUTDATED)
     gr.on(changes, None, None, None, cancels=[previewed])
-    button.click(send, [run, repo, private, license, quote, account.typed], [progress, account.typed], **quiet)
+    button.click(send, [run, repo, private, license, quote, account.typed], [progress, account.typed], **HIDDEN)
     return license, button

@@ -12,6 +12,7 @@ from . import sign_in
 from .drawn import drawn, line
 from .export_panel import NO_RUN
 from .following import following, lines
+from .parts import HIDDEN, QUIET
 from .sign_in import Account
 from .web.visit import existing
 
@@ -62,9 +63,8 @@ def build(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> gr.Button
             yield [shown, cleared]
             cleared = gr.skip()
 
-    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
-    kind.change(lambda kind: gr.Dropdown(visible=kind == "gradio"), kind, hardware, queue=False, **quiet)
+    kind.change(lambda kind: gr.Dropdown(visible=kind == "gradio"), kind, hardware, **QUIET)
     button.click(
-        create, [run, space, kind, hardware, private, license, account.typed], [progress, account.typed], **quiet
+        create, [run, space, kind, hardware, private, license, account.typed], [progress, account.typed], **HIDDEN
     )
     return button

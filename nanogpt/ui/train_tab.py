@@ -15,7 +15,7 @@ from ..launch import place
 from ..runs import Run
 from . import form, form_picture, jobs_panel, link, run_panel
 from .drawn import drawn, is_failure, said, told
-from .parts import QUIET, REFUSED, Parts, afterward
+from .parts import HIDDEN, QUIET, REFUSED, Parts, afterward
 from .watching import EACH_SECOND, EMPTY, NO_SAMPLE, REST, catch_up, shown, ticked, view, written
 from .web.visit import visitor
 from .words import run_line, tiles
@@ -113,9 +113,7 @@ def on_click(
         def steps(*a):  # Gradio has to see that it is a generator
             yield from attempted(*a)
 
-        done = button.click(
-            steps, inputs, outputs, show_progress="hidden", api_visibility="private", concurrency_limit=16
-        )
+        done = button.click(steps, inputs, outputs, concurrency_limit=16, **HIDDEN)
     afterward(done, None, None, None, js=waits % "false")
     done.failure(lambda: told(REFUSED, "failed"), None, note, **QUIET)
     return done

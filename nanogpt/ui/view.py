@@ -14,6 +14,7 @@ from .. import explain
 from ..config import NanoGPTError, SampleConfig
 from ..errors import PROBLEMS
 from ..tokenizer import unit
+from .parts import HIDDEN
 from .web.visit import NO_MODEL, existing, visitor
 
 if TYPE_CHECKING:
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
     from ..runs import Run
 
 # Options for a handler that computes with a model: two at once for the whole server.
-SINGLE: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=2, concurrency_id="explain", api_visibility="private"
-)
-LATEST: dict[str, Any] = SINGLE | dict(trigger_mode="always_last")  # of quick changes, answer the last
+SINGLE = HIDDEN | dict(concurrency_limit=2, concurrency_id="explain")
+LATEST = SINGLE | dict(trigger_mode="always_last")  # of quick changes, answer the last
 # Options for a handler that may wait for minutes until it can compute (measuring.py). There are many places, because
 # waiting takes one, and all are for such handlers, so that no other view waits for them.
 WAITS: dict[str, Any] = LATEST | dict(concurrency_limit=32, concurrency_id="waiting")

@@ -1023,6 +1023,19 @@ def test_of_quick_changes_the_last_one_is_answered():
     assert [one for one in wired if one[-1] == "once"] == []
 
 
+def test_a_hidden_progress_display_is_on_nothing():
+    """Gradio updates the display of each output at every answer on the page, whether it is hidden or not."""
+    page = build_app()
+    hidden = [
+        one for one in page.fns.values() if one.fn and one.api_visibility == "private" and one.show_progress != "full"
+    ]
+    assert len(hidden) > 100
+    assert [one.name for one in hidden if one.show_progress_on != []] == []
+    full = [one for one in page.fns.values() if one.fn and one.show_progress == "full"]
+    shown = {part.elem_id for one in full for part in one.show_progress_on or one.outputs}
+    assert shown == {"corpus-report", "run-import"}
+
+
 def test_choosing_another_text_ends_a_reading(home):
     with gr.Blocks() as demo:
         corpus_tab.build(gr.HTML(), gr.BrowserState())

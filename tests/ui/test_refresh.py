@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from conftest import SMALL, ended_run, until, visit
+from conftest import SMALL, ended_run, until, visit, wait_until_still
 
 from nanogpt import corpus
 from nanogpt.launch import prepare
@@ -255,6 +255,20 @@ def a_tab_clicked_before_the_answer_stays(page) -> None:
 
 
 @pytest.mark.slow
+def test_a_page_at_rest_draws_nothing(unopened_page):
+    """Gradio's loading display would count seconds at every frame for ever: see before_gradio.js."""
+    page = unopened_page
+    page.add_init_script("""{
+      const ask = requestAnimationFrame;
+      window.frames_asked = 0;
+      window.requestAnimationFrame = (callback) => { frames_asked++; return ask(callback); };
+    }""")
+    visit(page)
+    page.wait_for_function("frames_asked > 100", polling=100)
+    wait_until_still(page, "frames_asked")
+
+
+@pytest.mark.slow
 def test_the_title_the_mark_and_the_link_preview(standing_page, standing_server, tiny_text: str):
     page, server = standing_page, standing_server
     assert page.title() == "nanogpt"
@@ -265,6 +279,7 @@ def test_the_title_the_mark_and_the_link_preview(standing_page, standing_server,
     assert 'og:title" content="Gradio' not in served
     assert "header-image" not in served
     assert page.locator("meta[name=description]").get_attribute("content") == head.DESCRIPTION
+    assert page.evaluate("gradio_config.dependencies.length > 100 && gradio_config.dependencies.constructor !== Array")
     icon = httpx.get(page.evaluate("document.querySelector('link[rel=icon]').href"))
     assert icon.headers["content-type"].startswith("image/svg+xml")
     assert icon.text == head.MARK.read_text(encoding="utf-8")

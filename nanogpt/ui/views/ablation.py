@@ -15,16 +15,14 @@ from ... import errors, explain
 from ...config import NanoGPTError, SampleConfig, knobs
 from ..drawn import drawn, said, told
 from ..measuring import WAITING, in_turn
+from ..parts import HIDDEN
 from ..view import View, opened
 
 if TYPE_CHECKING:
     from ...explain.opened import Opened
 
 LONGEST = 2000  # characters of each text
-WRITING: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=4, concurrency_id="parts-sample", api_visibility="private",
-    trigger_mode="always_last",
-)  # fmt: skip
+WRITING = HIDDEN | dict(concurrency_limit=4, concurrency_id="parts-sample", trigger_mode="always_last")
 
 # ---- handlers: plain functions of a run and the parts that are off -------------------------------------------------
 

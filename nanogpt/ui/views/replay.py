@@ -14,7 +14,7 @@ from ...config import NanoGPTError
 from ...durations import in_words
 from ...runs import queue
 from ..drawn import drawn, line, said, told
-from ..parts import QUIET
+from ..parts import HIDDEN, QUIET
 from ..view import View, opened
 from ..web.visit import visitor
 
@@ -27,9 +27,7 @@ WHICH = {  # what the radio button means: its label and its stages
     "recipe": ("On to the modern recipe (8 to 18)", explain.replay.MODERN),
 }
 NOISE = "Another seed changes a loss by about 0.02, on a short text by more. Smaller differences may be chance."
-TRAINING: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
-)
+TRAINING = HIDDEN | dict(concurrency_limit=1, concurrency_id="replay")
 TOO_LONG = (
     "Stage {} takes longer than the {} this server allows. The stages that were completed are kept. To train the "
     "others, use nanogpt on your own computer."

@@ -14,7 +14,7 @@ from ...config import NanoGPTError
 from ...runs import queue
 from .. import measuring
 from ..drawn import drawn, said, told
-from ..parts import QUIET
+from ..parts import HIDDEN, QUIET
 from ..view import SINGLE, View, opened
 from ..web.visit import visitor
 
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from ...explain.opened import Opened
 
 WORD = 30  # characters that are encoded
-TRAINING: dict[str, Any] = dict(
-    show_progress="hidden", concurrency_limit=1, concurrency_id="replay", api_visibility="private"
-)
+TRAINING = HIDDEN | dict(concurrency_limit=1, concurrency_id="replay")
 PARTS = ("attention", "mlp")
 # For when training ends, in whatever way; each time another value, or Gradio wouldn't pass on the second of two.
 ENDED = "() => ({ want: 'WANT', ended: performance.now() })"

@@ -11,14 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MARK = Path(__file__).parent / "mark.svg"
 DESCRIPTION = "Train a GPT from scratch on your own text, and watch it learn to write."
-# Gradio's own words would be in the browser's language and ours in English, so tell it that this browser speaks English
-ENGLISH = (
-    '<script>for (const [name, value] of [["language", "en"], ["languages", ["en"]]]) '
-    "Object.defineProperty(navigator, name, { get: () => value });</script>"
-)
+COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
+BEFORE = COMMENT.sub("", (Path(__file__).parent / "before_gradio.js").read_text(encoding="utf-8"))
 # In dark mode the browser's own parts, such as scrollbars, are dark, too. Gradio would limit this style to its blocks.
 DARK = "<style>:root:has(> .dark) { color-scheme: dark; }</style>"
-TAGS = f"""{ENGLISH}
+TAGS = f"""<script>{BEFORE}</script>
 		{DARK}
 		<title>nanogpt</title>
 		<meta name="description" content="{DESCRIPTION}" />
