@@ -1,15 +1,16 @@
-"""Measure the cost of watching a run: the server's CPU time with and without an open page.
+"""Measure the cost of watching a run: the CPU time of the server, the browser and the trainer, with and without a page.
 
     python -m benchmarks.overhead [FILE] [--pairs 5] [--seconds 20]
 
-Uses a real server and a real run. Each pair measures the same server with a Chromium that shows the Train tab, which
-polls once per second, and without. Only the server process's user and system time counts, as reported by Linux; the
-trainer's and the browser's don't.
+Uses a real server and a real run. Each pair measures them with a Chromium that shows the Train tab, which polls once
+per second, and without. What counts is the user and system time of their processes, as reported by Linux. Chromium
+draws without a GPU here, so a browser that has one takes less.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -32,11 +33,27 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def share(pid: int, seconds: float) -> float:
-    """Return the share of one core that a process uses, measured over some seconds."""
-    before, began = cpu_seconds(pid), time.perf_counter()
+def of_browser() -> list[int]:
+    """Return the browser's processes: those named Chromium or Chrome that come from this process."""
+    named, children = {}, dict[int, list[int]]()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+            named[int(path.parent.name)] = name
+            children.setdefault(int(rest.split()[1]), []).append(int(path.parent.name))
+    found = [os.getpid()]
+    for pid in found:  # which grows
+        found += children.get(pid, [])
+    return [pid for pid in found if named.get(pid, "").startswith("chrom")]
+
+
+def shares(pids: dict[str, list[int]], seconds: float) -> dict[str, float]:
+    """Return how many cores each group of processes uses, measured over some seconds."""
+    taken = lambda: {name: sum(map(cpu_seconds, group)) for name, group in pids.items()}
+    before, began = taken(), time.perf_counter()
     time.sleep(seconds)
-    return (cpu_seconds(pid) - before) / (time.perf_counter() - began)
+    after, passed = taken(), time.perf_counter() - began
+    return {name: round((after[name] - before[name]) / passed, 4) for name in pids}
 
 
 def served(home: str) -> tuple[subprocess.Popen, str]:
@@ -52,8 +69,8 @@ def served(home: str) -> tuple[subprocess.Popen, str]:
     raise SystemExit("the server did not start")
 
 
-def watched(playwright, url: str, pid: int, seconds: float) -> float:
-    """Return the server's share of a core while a page shows the run."""
+def watched(playwright, url: str, pids: dict[str, list[int]], seconds: float) -> dict[str, float]:
+    """Return how many cores the server, the trainer and the browser use while a page shows the run."""
     browser = playwright.chromium.launch(
         executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     )
@@ -62,7 +79,7 @@ def watched(playwright, url: str, pid: int, seconds: float) -> float:
     page.get_by_role("tab", name="Train").click()
     page.wait_for_function("document.querySelector('#train-status .status-line')?.dataset.state === 'running'")
     time.sleep(5)  # don't count opening the page
-    found = share(pid, seconds)
+    found = shares({**pids, "browser": of_browser()}, seconds)
     browser.close()
     time.sleep(3)
     return found
@@ -84,18 +101,22 @@ def main() -> None:
         trainer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
         server, url = served(home)
         time.sleep(30)  # calibration, and the first evaluations
+        pids = {"server": [server.pid], "trainer": [trainer.pid]}
         pairs = []
-        for number in range(args.pairs):
-            pair = watched(playwright, url, server.pid, args.seconds), share(server.pid, args.seconds)
-            pairs.append(pair)
-            print(f"pair {number + 1}: with a page {pair[0]:.1%} of a core, without {pair[1]:.1%}", flush=True)
+        for _ in range(args.pairs):
+            pairs.append(dict(page=watched(playwright, url, pids, args.seconds), none=shares(pids, args.seconds)))
+            print(pairs[-1], flush=True)
         trainer.send_signal(signal.SIGINT)
         trainer.wait()
         server.terminate()
         server.wait()
-    extra = statistics.median(with_page - without for with_page, without in pairs)
-    print(f"median of {len(pairs)} pairs: watching costs the server {extra:.1%} of a core")
-    write_result("overhead", dict(watching=extra, pairs=pairs, seconds=args.seconds))
+    median = dict(
+        server=statistics.median(pair["page"]["server"] - pair["none"]["server"] for pair in pairs),
+        browser=statistics.median(pair["page"]["browser"] for pair in pairs),
+        trainer=statistics.median(pair["page"]["trainer"] - pair["none"]["trainer"] for pair in pairs),
+    )
+    print("cores that watching adds to each, medians:", {name: round(extra, 3) for name, extra in median.items()})
+    write_result("overhead", dict(median=median, pairs=pairs, seconds=args.seconds))
 
 
 if __name__ == "__main__":

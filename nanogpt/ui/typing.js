@@ -27,12 +27,12 @@ function draw(root, data) {
   }
   view.box.dataset.state = "typing";
   const began = performance.now(), seconds = Math.min(2, text.length / 150);
-  const frame = (now) => {
+  const frame = () => {
     if (view.key !== key || !root.isConnected) return;
-    const share = Math.min(1, Math.max(0, now - began) / (1000 * seconds || 1));
+    const share = Math.min(1, (performance.now() - began) / (1000 * seconds || 1));
     show(Math.ceil(share * text.length));
-    if (share < 1) requestAnimationFrame(frame);
+    if (share < 1) setTimeout(frame, 50); // 20 times per second are as smooth as typing, at a third of the work
     else view.box.dataset.state = "done";
   };
-  requestAnimationFrame(frame);
+  frame();
 }

@@ -60,20 +60,17 @@ function draw(root, data) {
   let playing = 0;
   function play() {
     const began = performance.now(), mine = ++playing;
-    let drawn = 0;
-    const frame = (now) => {
+    const frame = () => {
       if (mine !== playing || !root.isConnected) return;
-      if (now - drawn < 1000 / FRAMES) return requestAnimationFrame(frame);
-      drawn = now;
-      const share = Math.min(1, (now - began) / (1000 * SECONDS));
+      const share = Math.min(1, (performance.now() - began) / (1000 * SECONDS));
       const unit = share * (samples.length + EARLY); // one per sample, and EARLY more for the first, which is noise
       const sample = Math.min(samples.length - 1, Math.max(0, Math.floor(unit - EARLY)));
       const part = sample ? unit - EARLY - sample : unit / (EARLY + 1); // of this sample's time, in which it types itself
       const [from, to] = [samples[sample][0], (samples[sample + 1] || [end])[0]];
       show(from + part * (to - from), sample, share === 1 ? undefined : Math.ceil(part * samples[sample][1].length));
-      if (share < 1) requestAnimationFrame(frame);
+      if (share < 1) setTimeout(frame, 1000 / FRAMES);
     };
-    requestAnimationFrame(frame);
+    frame();
   }
   slider.addEventListener("input", () => { playing++; rest(Number(slider.value) - 1); });
   again.addEventListener("click", play);

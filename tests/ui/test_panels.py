@@ -1036,6 +1036,17 @@ def test_a_hidden_progress_display_is_on_nothing():
     assert shown == {"corpus-report", "run-import"}
 
 
+def test_nothing_moves_at_every_frame():
+    """A page stays open for hours, beside a run that wants the same cores."""
+    lasting = re.findall(r"[{;] *(animation: [^;}]*infinite[^;}]*)", theme.CSS)
+    assert lasting
+    assert [one for one in lasting if "step" not in one] == []
+    assert re.findall(r"transition:[^;}]*\b(?:width|height|left|top|all)\b", theme.CSS) == []  # each frame is a layout
+    scripts = [path for path in Path(theme.__file__).parent.rglob("*.js") if path.name != "before_gradio.js"]
+    assert len(scripts) > 20
+    assert [path.name for path in scripts if "requestAnimationFrame" in path.read_text(encoding="utf-8")] == []
+
+
 def test_choosing_another_text_ends_a_reading(home):
     with gr.Blocks() as demo:
         corpus_tab.build(gr.HTML(), gr.BrowserState())

@@ -28,6 +28,9 @@ SHOWN = """(() => {
   const box = document.querySelector("#train-tiles")?.getBoundingClientRect();
   return box && box.height > 0 && box.top < innerHeight / 4;
 })()"""
+LOOKS = """gradio_config.dependencies.filter(
+  (one) => one.backend_fn && one.targets.some((on) => on[1] === "select")
+).map((one) => one.id)"""
 LONG = "The old mill turns by the river, and the fox sleeps under the hazel. " * 30
 
 
@@ -237,7 +240,9 @@ def test_a_new_sample_types_itself_and_the_slider_goes_back(unopened_page, tiny_
     with queue.turn("one", "cpu"), run.held():
         grown = lambda step, text: grow(page, run, step, text, val_loss=2.5)
         visit(page)
-        open_tab(page, "Train")
+        looks = page.evaluate(LOOKS)
+        with page.expect_response(lambda one: (one.request.post_data_json or {}).get("fn_index") in looks):
+            open_tab(page, "Train")  # a late answer would show the run once more, with a sample that isn't fresh
         wait_for_state(page, "running")
         page.evaluate(
             f"new MutationObserver(() => (window.lengths ||= []).push({SAMPLE}.textContent.length))"
