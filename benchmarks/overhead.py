@@ -2,9 +2,10 @@
 
     python -m benchmarks.overhead [FILE] [--pairs 5] [--seconds 20]
 
-Uses a real server and a real run. Each pair measures them with a Chromium that shows the Train tab, which polls once
-per second, and without. What counts is the user and system time of their processes, as reported by Linux. Chromium
-draws without a GPU here, so a browser that has one takes less.
+Uses a real server and a real run. First, a Chromium opens the page and leaves it at rest, `--pairs` times. Then each
+pair measures with a Chromium that shows the Train tab, which polls once per second, and without. What counts is the
+user and system time of their processes, as reported by Linux. Chromium draws without a GPU here, so a browser that has
+one takes less.
 """
 
 from __future__ import annotations
@@ -69,13 +70,30 @@ def served(home: str) -> tuple[subprocess.Popen, str]:
     raise SystemExit("the server did not start")
 
 
-def watched(playwright, url: str, pids: dict[str, list[int]], seconds: float) -> dict[str, float]:
-    """Return how many cores the server, the trainer and the browser use while a page shows the run."""
+def opened(playwright, url: str):
+    """Open the page in a browser of its own. Return both, and the seconds until the page is drawn."""
     browser = playwright.chromium.launch(
         executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     )
     page = browser.new_page(viewport={"width": 1280, "height": 860})
+    began = time.perf_counter()
     page.goto(url)
+    page.wait_for_selector("#corpus-report h3", state="attached")
+    return browser, page, round(time.perf_counter() - began, 2)
+
+
+def at_rest(playwright, url: str, seconds: float) -> dict[str, float]:
+    """Return how long the page took to be drawn, and how many cores the browser uses once nothing happens on it."""
+    browser, _, drawn = opened(playwright, url)
+    time.sleep(15)  # the replay plays for nine seconds
+    found = shares({"browser": of_browser()}, seconds)
+    browser.close()
+    return dict(drawn_seconds=drawn, **found)
+
+
+def watched(playwright, url: str, pids: dict[str, list[int]], seconds: float) -> dict[str, float]:
+    """Return how many cores the server, the trainer and the browser use while a page shows the run."""
+    browser, page, _ = opened(playwright, url)
     page.get_by_role("tab", name="Train").click()
     page.wait_for_function("document.querySelector('#train-status .status-line')?.dataset.state === 'running'")
     time.sleep(5)  # don't count opening the page
@@ -97,9 +115,11 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         os.environ["NANOGPT_HOME"] = home
+        server, url = served(home)
+        rests = [at_rest(playwright, url, args.seconds) for _ in range(args.pairs)]
+        print(rests, flush=True)
         command = [sys.executable, "-m", "nanogpt", "train", args.file, "--name", "watched", "--budget", "1h"]
         trainer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        server, url = served(home)
         time.sleep(30)  # calibration, and the first evaluations
         pids = {"server": [server.pid], "trainer": [trainer.pid]}
         pairs = []
@@ -114,9 +134,11 @@ def main() -> None:
         server=statistics.median(pair["page"]["server"] - pair["none"]["server"] for pair in pairs),
         browser=statistics.median(pair["page"]["browser"] for pair in pairs),
         trainer=statistics.median(pair["page"]["trainer"] - pair["none"]["trainer"] for pair in pairs),
+        at_rest=statistics.median(rest["browser"] for rest in rests),
+        drawn_seconds=statistics.median(rest["drawn_seconds"] for rest in rests),
     )
     print("cores that watching adds to each, medians:", {name: round(extra, 3) for name, extra in median.items()})
-    write_result("overhead", dict(median=median, pairs=pairs, seconds=args.seconds))
+    write_result("overhead", dict(median=median, pairs=pairs, at_rest=rests, seconds=args.seconds))
 
 
 if __name__ == "__main__":

@@ -34,5 +34,5 @@ function draw(root, data) {
     if (share < 1) setTimeout(frame, 50); // 20 times per second are as smooth as typing, at a third of the work
     else view.box.dataset.state = "done";
   };
-  frame();
+  setTimeout(frame); // not at once: a box that is only being built isn't on the page yet
 }
