@@ -6,10 +6,10 @@ text starts at once.
 """
 
 from .builtin import BUILTINS, DOWNLOADED, find, reference
+from .cutting import WHOLE
 from .encoding import ENCODINGS
 from .fields import fields_in, has_fields
 from .large import finished
-from .pieces import WHOLE
 from .reading import Reading, Source, check, max_bytes, read, read_start, size_of
 from .repairs import REPAIRS, Repaired
 from .report import Report

@@ -67,7 +67,7 @@ def without_frames(text: str) -> tuple[str, int]:
 
 
 class Books:
-    """Keeps all but headers and licenses, for every book in a file, which may come in pieces (cut by `pieces.uncut`).
+    """Keeps all but headers and licenses, for every book in a file, which may come in pieces (cut by `uncut`).
 
     A text of your own before a header or after a license is kept: a header begins with its own first line, and a
     license ends with its own last one. One that lacks this line is recognized by words in its paragraphs, and ends
@@ -163,3 +163,21 @@ def marks(text: str) -> list[tuple[int, int, bool]]:
     headers = [(found.start(), found.end(), True) for found in START.finditer(text)]
     footers = [(found.start(), found.start(), False) for found in END.finditer(text)]
     return sorted(headers + footers)
+
+
+def uncut(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the pieces of a text, cut elsewhere, so that each header or license is whole in one of them.
+
+    What comes from the first line on that names Project Gutenberg, near the end of a piece, goes to the next one. Only
+    of a header that begins without its name, the lines before that may be cut off, and stay.
+    """
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        near = max(0, len(text) - LONGEST)
+        found = NAMED.search(text, near)
+        cut = max(near, text.rfind("\n", near, found.start()) + 1) if found else len(text)
+        yield text[:cut]
+        held = text[cut:]
+    if held:
+        yield held

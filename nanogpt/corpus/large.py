@@ -21,7 +21,8 @@ from .. import disk
 from ..config import NanoGPTError
 from ..holdout import train_length
 from ..tokenizer import Tokenizer
-from .pieces import PIECE, Pieces
+from .cutting import PIECE
+from .pieces import Pieces
 from .reading import utf8
 from .report import as_counts, count_into
 
@@ -106,8 +107,8 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NanoGPTError(
-            f"Storing this text takes at least {disk.size(needed)} more, but only {disk.size(free)} of the disk are "
-            "free. Free some, or set NANOGPT_HOME to a folder on another disk."
+            f"Storing this text takes at least {disk.size(needed)} more, but this disk has only {disk.size(free)} free. "
+            "Free up space, or set NANOGPT_HOME to a folder on another disk."
         )
 
 

@@ -1,27 +1,25 @@
 """Read files piece by piece: decode each piece and clean it up, so that a text of any size takes little memory.
 
-A file of up to WHOLE bytes is one piece, so that everything about it is looked at together. A larger one is cut at line
-ends, and each piece is decoded and cleaned up like a file of its own.
+A small file is one piece, so that everything about it is looked at together. A larger one is cut at line ends, and each
+piece is decoded and cleaned up like a file of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-from .books import LONGEST, NAMED, Books
-from .decoding import Decoded, NotText, certain, decode, is_headless
-from .encoding import codec_of, is_utf8, label
+from .books import Books, uncut
+from .cutting import WHOLE, cut
+from .decoding import Decoded, NotText, certain, decode
+from .encoding import is_utf8, label
 from .fields import NoField, field_of, has_fields
 from .files import File, OnDisk, readable
 from .repairs import Repaired, repair, successful, together
 from .wide import is_narrow, orders, parts_of
 
-WHOLE = 20_000_000  # bytes of a file, or of a text, that is read at once
 NOTES = 20  # on single files, before the rest are only counted
-PIECE = 4_000_000  # bytes: a piece of a larger file, and its copies, take about 40 MB of memory
 
 
 class Pieces:
@@ -167,24 +165,6 @@ def decoded_pieces(file: File, encoding: str | None) -> Iterator[tuple[bytes, De
             yield data, decoded
 
 
-def uncut(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the pieces of a text, cut elsewhere, so that each header or license is whole in one of them.
-
-    What comes from the first line on that names Project Gutenberg, near the end of a piece, goes to the next one. Only
-    of a header that begins without its name, the lines before that may be cut off, and stay.
-    """
-    held = ""
-    for piece in pieces:
-        text = held + piece
-        near = max(0, len(text) - LONGEST)
-        found = NAMED.search(text, near)
-        cut = max(near, text.rfind("\n", near, found.start()) + 1) if found else len(text)
-        yield text[:cut]
-        held = text[cut:]
-    if held:
-        yield held
-
-
 def is_wide(codec: str | None) -> bool:
     """Return True for an encoding in which a character takes two or four bytes."""
     return str(codec).startswith(("utf-16", "utf-32"))
@@ -203,56 +183,9 @@ def refuse_joined(data: bytes, found: str | None, name: str) -> None:
         changes = is_wide(certain(data))
     if changes or len(parts_of(data)) > 1:
         raise NotText(
-            f"{name} is UTF-16 in some parts, and not or differently in others. A file of more than "
+            f"{name} mixes UTF-16 with another encoding, or two byte orders of it. A file of more than "
             f"{WHOLE // 10**6} MB must be in one encoding: save all of it as UTF-8, or add its parts as separate files."
         )
-
-
-def cut(content: BinaryIO, size: int, encoding: str | None) -> Iterator[bytes]:
-    """Yield the bytes of a file: whole if it is small, else in pieces of about PIECE bytes, cut where lines end."""
-    if size <= WHOLE:
-        yield content.read(WHOLE)  # not all there is: an archive may hold gigabytes where it says that it is small
-        return
-    rest, newline = b"", b""
-    while data := content.read(PIECE):
-        half = not newline and encoding is None and is_headless(data)  # its first byte is left out by `decode`
-        newline = newline or newline_in(data[half:], encoding)
-        data = rest + data
-        end = half + end_of_lines(data[half:], newline)
-        rest = data[end:]
-        yield data[:end]
-    if rest:
-        yield rest
-
-
-def newline_in(start: bytes, encoding: str | None) -> bytes:
-    """Return a newline in the encoding of a file that begins with `start`."""
-    codec = codec_of(encoding) if encoding else ""
-    if encoding is None or codec in ("utf-16", "utf-32"):
-        codec = certain(start) or (codec + "-le" if codec else "")
-    return "\n".encode(codec) if codec.startswith(("utf-16-", "utf-32-")) else b"\n"
-
-
-def end_of_lines(data: bytes, newline: bytes) -> int:
-    """Return where the last whole line ends, or the last whole character if there is no newline at all."""
-    width, at = len(newline), data.rfind(newline)
-    while at >= 0 and at % width:  # not a newline, but parts of two characters
-        at = data.rfind(newline, 0, at + width - 1)
-    if at >= 0:
-        return at + width
-    return end_of_characters(data, newline)
-
-
-def end_of_characters(data: bytes, newline: bytes) -> int:
-    """Return where the last whole character ends, in UTF-16, UTF-32, UTF-8, or any encoding of a byte per character."""
-    width, end = len(newline), len(data)
-    if width > 1:
-        end -= end % 4
-        first_half = width == 2 and 0xD8 <= data[end - (1 if newline[0] else 2)] < 0xDC  # of a surrogate pair
-        return end - 2 if first_half else end
-    while end > max(1, len(data) - 3) and 0x80 <= data[end - 1] < 0xC0:  # the later bytes of a character in UTF-8
-        end -= 1
-    return end - 1 if data[end - 1] >= 0xC0 else len(data)  # its first byte
 
 
 def joined(one: Decoded, other: Decoded) -> Decoded:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ..config import NanoGPTError
 from ..limits import limit
+from .cutting import WHOLE
 from .decoding import refuse_binary
 from .files import File, InMemory, files_at, printable
-from .pieces import WHOLE, Pieces, listed
+from .pieces import Pieces, listed
 from .repairs import Repaired, repair, successful
 from .report import Report
 

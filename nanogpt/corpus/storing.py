@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 from .. import disk
 from ..config import NanoGPTError
+from .cutting import WHOLE
 from .large import check_room, finished, scaled, write_text, write_tokens
-from .pieces import WHOLE, Pieces
+from .pieces import Pieces
 from .reading import Source, check, check_size, files_of, read, reading_of, size_of, source_title
 from .report import Report
 from .store import Corpus, corpora, id_of, keep, load, placed, title_of, titled, write_about

@@ -28,7 +28,7 @@ from nanogpt import __version__, corpus
 from nanogpt.cli import train
 from nanogpt.cli.main import choose_encoding, main
 from nanogpt.config import NanoGPTError
-from nanogpt.corpus import pieces, reading
+from nanogpt.corpus import cutting, pieces, reading
 from nanogpt.data import split
 from nanogpt.disk import write_whole
 from nanogpt.formats import load_model
@@ -695,9 +695,9 @@ def test_a_text_that_is_measured_is_read_in_the_encoding_given(first, monkeypatc
 
 def test_eval_of_a_large_file_is_the_loss_over_its_start(first, home, tiny_text, monkeypatch, capfd):
     (home / "long.txt").write_text(tiny_text[:1000] + 100 * tiny_text, encoding="utf-8")
-    for module in (corpus, pieces, reading):
+    for module in (corpus, cutting, pieces, reading):
         monkeypatch.setattr(module, "WHOLE", 1000)
-    monkeypatch.setattr(pieces, "PIECE", 1000)
+    monkeypatch.setattr(cutting, "PIECE", 1000)
     assert main(["eval", "first", str(home / "long.txt")]) == 0
     out, err = capfd.readouterr()
     used = re.fullmatch(r"Only the first ([\d,]+) characters are used\.\n", err)

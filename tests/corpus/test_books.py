@@ -10,7 +10,7 @@ import pytest
 from nanogpt import corpus
 from nanogpt.cli.main import main
 from nanogpt.corpus import books
-from nanogpt.corpus.pieces import uncut
+from nanogpt.corpus.books import uncut
 from nanogpt.corpus.reading import read
 
 BOOK = "CHAPTER I.\n\n" + "Alice was beginning to get very tired of sitting by her sister.\n" * 50

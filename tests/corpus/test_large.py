@@ -24,7 +24,7 @@ from safetensors.torch import load
 from nanogpt import corpus, data
 from nanogpt.cli.progress import with_progress
 from nanogpt.config import NanoGPTError
-from nanogpt.corpus import books, files, large, pieces, reading, store, storing
+from nanogpt.corpus import books, cutting, files, large, pieces, reading, store, storing
 from nanogpt.holdout import train_length
 from nanogpt.launch import prepare
 from nanogpt.tokenizer import CharTokenizer
@@ -37,14 +37,14 @@ WESTERN = "".join(f"{i}. Größe, naïve café.\n" for i in range(1500))
 @pytest.fixture(autouse=True)
 def sizes(home, monkeypatch: pytest.MonkeyPatch):
     """Let texts of more than 5,000 bytes count as large, and be read in pieces of 1,000 bytes."""
-    for module in (pieces, reading, storing):
+    for module in (cutting, pieces, reading, storing):
         monkeypatch.setattr(module, "WHOLE", 5_000)
-    for module in (pieces, large):
+    for module in (cutting, large):
         monkeypatch.setattr(module, "PIECE", 1_000)
 
 
 def read_whole_up_to(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (pieces, reading, storing):
+    for module in (cutting, pieces, reading, storing):
         monkeypatch.setattr(module, "WHOLE", size)
 
 
@@ -165,7 +165,7 @@ def test_a_full_disk_is_noticed_early(tmp_path, monkeypatch):
     write(folder, TEXT.encode())
     free_bytes(1_500, monkeypatch)
     shares: list[float] = []
-    with pytest.raises(NanoGPTError, match=r"takes at least .* more, but only 1\.5 kB of the disk are free"):
+    with pytest.raises(NanoGPTError, match=r"takes at least .* more, but this disk has only 1\.5 kB free"):
         shares.extend(corpus.adding([folder]))
     assert max(shares) < 0.2
     assert list(store.corpora().iterdir()) == []
@@ -174,7 +174,7 @@ def test_a_full_disk_is_noticed_early(tmp_path, monkeypatch):
 def test_a_text_that_cannot_fit_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = write(tmp_path, TEXT.encode())
     free_bytes(path.stat().st_size // 2 - 1, monkeypatch)
-    with pytest.raises(NanoGPTError, match="of the disk are free"):
+    with pytest.raises(NanoGPTError, match="this disk has only"):
         next(corpus.adding([path]))
     assert list(store.corpora().iterdir()) == []
 
@@ -184,7 +184,7 @@ def test_the_tokens_of_a_large_alphabet_take_two_bytes(tmp_path, monkeypatch, di
     text = "plain text\n" * 1_000 + "".join(map(chr, range(0x4E00, 0x4E00 + distinct)))
     free_bytes(round(1.5 * len(text)), monkeypatch)  # once the text has been written
     path = write(tmp_path, text.encode())
-    with pytest.raises(NanoGPTError, match="of the disk are free") if refused else contextlib.nullcontext():
+    with pytest.raises(NanoGPTError, match="this disk has only") if refused else contextlib.nullcontext():
         corpus.add([path])
     assert len(list(store.corpora().iterdir())) == (not refused)
 
@@ -267,7 +267,7 @@ def test_books_in_pieces_are_those_of_the_whole_file(seed):
         size = draw.randint(1, 300)
         cut.append("".join(lines[:size]))
         del lines[:size]
-    fixed = [remover.fix(piece) for piece in pieces.uncut(cut)]
+    fixed = [remover.fix(piece) for piece in books.uncut(cut)]
     body = "".join(piece for piece, _ in fixed)
     expected = "A line.\n" + "".join(part for part in drawn if part in own)
     assert body.split() == books.without_frames(text)[0].split() == expected.split()

@@ -11,7 +11,7 @@ from corpus.test_corpus import PARAGRAPHS, text_of
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError
-from nanogpt.corpus import pieces, reading, storing
+from nanogpt.corpus import cutting, pieces, reading, storing
 from nanogpt.corpus.decoding import NotText, decode
 from nanogpt.corpus.reading import read
 from nanogpt.corpus.wide import orders, parts_of, unmarked_utf16
@@ -109,9 +109,9 @@ def test_the_byte_order_may_change_any_number_of_times():
 @pytest.fixture
 def small_pieces(home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let texts of more than 5,000 bytes count as large, and be read in pieces of 1,000 bytes."""
-    for module in (pieces, reading, storing):
+    for module in (cutting, pieces, reading, storing):
         monkeypatch.setattr(module, "WHOLE", 5_000)
-    monkeypatch.setattr(pieces, "PIECE", 1_000)
+    monkeypatch.setattr(cutting, "PIECE", 1_000)
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
@@ -133,5 +133,5 @@ def test_a_large_file_may_begin_in_the_middle_of_a_character(small_pieces, tmp_p
 @pytest.mark.parametrize("language", ["English", "Russian", "Chinese"])
 def test_a_large_file_of_joined_ones_is_refused(small_pieces, tmp_path, language, one, other):
     text = (PARAGRAPHS[language] + "\n") * 40
-    with pytest.raises(NanoGPTError, match=r"a\.txt is UTF-16 in some parts, and not or differently in others\. A "):
+    with pytest.raises(NanoGPTError, match=r"a\.txt mixes UTF-16 with another encoding, or two byte orders of it\. A "):
         corpus.add([write(tmp_path, marked(text, one), marked(text, other))])
