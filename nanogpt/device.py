@@ -50,7 +50,7 @@ def pick_device(wanted: str = "auto", probe: bool = False) -> Device:
     for name in FINDERS if wanted == "auto" else [wanted]:  # the fastest first
         if device := FINDERS[name](probe):
             return device
-    hint = f"{cuda_hint()} ".lstrip() if wanted == "cuda" else "One that computes wrong results is not used. "
+    hint = f"{cuda_hint()} ".lstrip() if wanted == "cuda" else "One that fails our check for wrong results isn't used. "
     what = {"cuda": "NVIDIA GPU", "mps": "Apple GPU"}[wanted]
     raise NanoGPTError(f"device is set to {wanted}, but there is no usable {what} here. {hint}Use cpu or auto.")
 

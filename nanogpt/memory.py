@@ -170,8 +170,8 @@ def check(model: ModelConfig, train: TrainConfig, tokens: np.ndarray) -> None:
     room, text = in_all(device) if busy else free_now(device), of_text(tokens, device)
     need = needed(model, train, device, text)
     if room and need > room:
-        gb = f"{room / 1e9:.1f} GB"
-        raise NanoGPTError(refusal(model, train, need, text, f"there are {gb} in all" if busy else f"{gb} are free"))
+        gb, where = f"{room / 1e9:.1f} GB", "this machine" if device.type == "cpu" else "the GPU"
+        raise NanoGPTError(refusal(model, train, need, text, f"{where} has only {gb}" if busy else f"only {gb} are free"))
 
 
 def check_at_turn(
@@ -188,7 +188,7 @@ def check_at_turn(
     until = time.monotonic() + PATIENCE
     while need > (free := free_at_turn(device)) > 0:
         if time.monotonic() >= until:
-            raise NanoGPTError(refusal(model, train, need, text, f"{free / 1e9:.1f} GB are free"))
+            raise NanoGPTError(refusal(model, train, need, text, f"only {free / 1e9:.1f} GB are free"))
         time.sleep(0.2)
 
 
@@ -197,10 +197,10 @@ def refusal(model: ModelConfig, train: TrainConfig, need: int, text: int, room: 
     if 2 * text > need:
         return (
             f"On a GPU, this run needs about {need / 1e9:.1f} GB of memory, {text / 1e9:.1f} GB of it for the text, "
-            f"and {room}. Use less text, or train on the CPU."
+            f"but {room}. Use less text, or train on the CPU."
         )
     return (
-        f"These settings need about {need / 1e9:.1f} GB of memory, and {room}. "
+        f"These settings need about {need / 1e9:.1f} GB of memory, but {room}. "
         f"Lower batch_size (now {train.batch_size}), block_size ({model.block_size}), n_embd ({model.n_embd}) "
         f"or n_layer ({model.n_layer})."
     )

@@ -760,7 +760,7 @@ def test_a_gpu_is_tried_and_memory_counted_once_it_is_the_run_s_turn(text, monke
     monkeypatch.setattr("nanogpt.train.pick_device", pick)
     monkeypatch.setattr(memory, "free_now", lambda device: 1000)
     monkeypatch.setattr(memory, "PATIENCE", 0.0)
-    with pytest.raises(NanoGPTError, match="GB of memory, and 0.0 GB are free"):
+    with pytest.raises(NanoGPTError, match="GB of memory, but only 0.0 GB are free"):
         train(run)
     assert seen == [(False, []), (True, [run.name])]
     assert runs.queue.running() == []

@@ -93,7 +93,7 @@ def add_flags(train: Parser) -> None:
     group.add_argument(
         "--time-limit",
         metavar="TIME",
-        help="when the job ends at the latest [10m more than --budget; 30m for a number of steps]",
+        help="the longest the job may run [10m more than --budget; 30m for a number of steps]",
     )
     group.add_argument("--yes", action="store_true", help="accept the highest cost and the upload without being asked")
 

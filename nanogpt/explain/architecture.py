@@ -81,7 +81,7 @@ def attention(config: ModelConfig) -> list[Box]:
             "Nothing is learned."
         )
         found.append(Box("Rotary positions", turn, x, 0, 4 * C, "model.rotate", True))
-    equal, more = (" Queries and keys are made equally long before.", 2 * C) if layout.qk_norm else ("", 0)
+    equal, more = (" Queries and keys are first normalized to the same length.", 2 * C) if layout.qk_norm else ("", 0)
     gather = (
         f"{config.n_head} heads of width {C // config.n_head}: each character looks at the ones before it and adds up "
         f"what it finds. The attention of a head is a ({T}, {T}) matrix.{equal}"

@@ -94,7 +94,7 @@ def result(game: Game, vocab_size: int) -> str:
     yours, models = player_bits(game.ranks, vocab_size), sum(game.model_bits) / len(game.model_bits)
     first = sum(rank == 1 for rank in game.ranks)
     scores = (
-        f"You: {yours:.2f} bits per character, {first} of {len(game.ranks)} right at once. The model: {models:.2f}."
+        f"You: {yours:.2f} bits per character, {first} of {len(game.ranks)} right on the first guess. The model: {models:.2f}."
     )
     if not game.over:
         return scores

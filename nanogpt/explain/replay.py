@@ -32,7 +32,7 @@ ADDS = {
     "are added, because attention alone doesn't know what stands where.",
     3: "Four small heads instead of a large one. Each can look for something else: vowels, or line breaks.",
     4: "A feed-forward layer: after gathering, each character computes on its own with what it has gathered.",
-    5: "Three blocks, one on another, with residual connections: each adds its result to what comes in, so that "
+    5: "Three blocks, stacked, with residual connections: each adds its result to what comes in, so that "
     "gradients reach the first block unhindered.",
     6: "Layer norm before each part: the numbers that enter it have the same size, which makes training steadier.",
     8: "A new start: the lecture's architecture and recipe, at a size that two cores can train in half a minute.",
@@ -42,7 +42,7 @@ ADDS = {
     11: "Queries and keys are normalized, so that scores can't grow until a head sees one character only.",
     12: "ReLU squared: a strong match counts for more than several weak ones.",
     13: "No biases: fewer parameters for the same loss.",
-    14: "Blocks start by adding nothing, and the first prediction is even.",
+    14: "Zero init: blocks start by adding nothing, so the first prediction gives every character the same probability.",
     15: "Muon: the update of a matrix moves it as far in rare directions as in frequent ones.",
     16: "A higher learning rate for the rest of the parameters. Alone it hurts; the next step needs it.",
     17: "The learning rates fall to zero: large steps early, small ones at the end.",

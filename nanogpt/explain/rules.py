@@ -197,8 +197,8 @@ def plateau(curve: Curve) -> Finding | None:
     if found := behind_counting(curve, says):
         return replace(found, says=f"{found.says} A larger model isn't the next step.")
     if curve.counted is None and each >= ABLE:
-        says = f"{says}. Without the baselines of this text, it isn't known whether a larger model would help."
-        return Finding("plateau without baselines", says, "Look at them first, with nanogpt baselines on the text.")
+        says = f"{says}. Without the baselines of this text, we can't tell whether a larger model would help."
+        return Finding("plateau without baselines", says, "Compute them first: nanogpt baselines FILE.")
     larger = "double n_embd" if 4 * each < ENOUGH else "increase n_embd by half"  # as in the sizes that were measured
     return Finding("plateau", f"{says}.", f"Choose a larger model ({larger}): this one has learned what it can.")
 

@@ -188,7 +188,7 @@ def alike(near: list[dict[str, Any]], passage: Passage, learned: bool) -> Step:
     close = [other["token"] for other in one["near"]]
     choices, right = mixed(quoted(close[0]), [quoted(token) for token in unlike(near, one)])
     return Step(
-        "alike", "Embeddings: who is like whom?",
+        "alike", "Embeddings: which characters are alike?",
         "The first layer is a table: each id looks up a row of numbers, its embedding. The rows start at random and "
         "are learned. Characters that are used alike get rows that point the same way.",
         f"Which character is most like {quoted(one['token'])} in your model?", choices, right,

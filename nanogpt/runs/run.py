@@ -304,7 +304,7 @@ class Run:
         """
         self.settings()
         new_name(name)
-        self.check_changeable("renamed")
+        self.check_changeable("rename")
         renamed = Run(name)
         if renamed.folder.exists():
             raise NanoGPTError(f"There is already a run named {name}. Choose another name.")
@@ -320,7 +320,7 @@ class Run:
 
     def delete(self) -> None:
         """Delete the folder. Raise NanoGPTError if the run is in use."""
-        self.check_changeable("deleted")
+        self.check_changeable("delete")
         disk.delete_folder(self.folder)
         queue.forget(self.name)
         forget(self.folder)
@@ -343,22 +343,22 @@ class Run:
         """Return True if a trainer is using the run. An unreadable run may still be in use."""
         return self.glance().busy or self._is_training()
 
-    def check_changeable(self, done: str) -> None:
-        """Raise NanoGPTError if the run can't be `done` ("renamed"): it is in use, or ships with the project."""
+    def check_changeable(self, change: str) -> None:
+        """Raise NanoGPTError if you can't `change` ("rename") the run: it is in use, or ships with the project."""
         if not self.exists():
             self.settings()  # raises
         if self.is_being_cleaned_up():
             raise NanoGPTError(job.CLEANING.format(self.name))
         if self._in_use():
-            raise NanoGPTError(f"{self.name} is being trained. Stop it before it can be {done}.")
+            raise NanoGPTError(f"{self.name} is training. Stop it before you {change} it.")
         there = job.open_job(self.folder)
         if there and there.commit and not there.is_out_of_reach:
             raise NanoGPTError(
-                f"{self.name} trains on Hugging Face Jobs. Resume it to follow its job, and stop that before it can be "
-                f"{done}."
+                f"{self.name} is training on Hugging Face Jobs. Resume it to follow its job, and stop that before you "
+                f"{change} it."
             )
         if self.is_bundled():
-            raise NanoGPTError(f"{self.name} ships with the project, so it can't be {done}.")
+            raise NanoGPTError(f"{self.name} ships with the project, so you can't {change} it.")
 
 
 def _canceled(history: History) -> str:

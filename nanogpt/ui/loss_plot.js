@@ -196,7 +196,7 @@ function draw(root, data) {
     view.legend.replaceChildren(...view.lines.map(({ kind, long }) =>
       Object.assign(document.createElement("span"), { className: "plot-key plot-" + kind, textContent: long })));
   }
-  function ends(x, y) { // the newest losses, beside the ends of their lines, and apart from each other
+  function ends(x, y) { // the newest losses, next to the ends of their lines, and apart from each other
     const found = view.lines.map(({ kind }) => [kind, last(view.points[kind])]).filter(([, point]) => point)
       .sort(([, a], [, b]) => y(a[1]) - y(b[1]));
     const heights = found.map(([, point]) => y(point[1]) + 4);

@@ -10,7 +10,7 @@ import gradio as gr
 # Options for a handler that reads a text, which takes 100 MB and a core for a moment: two at once, API included.
 READING: dict[str, Any] = dict(concurrency_id="read-texts", concurrency_limit=2)
 # Options for a handler without a progress display, which isn't in the API. A hidden display has its price, too: unless
-# it is on nothing, Gradio updates that of each output whenever any handler answers, a tenth of a core beside a run.
+# it is on nothing, Gradio updates that of each output whenever any handler answers, a tenth of a core during a run.
 HIDDEN: dict[str, Any] = dict(show_progress="hidden", show_progress_on=[], api_visibility="private")
 QUIET = HIDDEN | dict(queue=False)  # for a handler that answers at once
 # A function for handlers in the browser: copies a text and returns whether that worked. Browsers offer the clipboard

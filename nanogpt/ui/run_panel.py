@@ -121,7 +121,7 @@ def rename(name: str | None, new: str) -> str:
 def question(name: str | None) -> str:
     """Return the question to confirm deleting a run. Raise NanoGPTError if it can't be deleted."""
     run = visitor().own_run(found(name).name)
-    run.check_changeable("deleted")
+    run.check_changeable("delete")
     there = job_of(run.folder)
     left = ""
     if there and there.repos:

@@ -94,7 +94,7 @@ def advice(found: explain.doctor.Finding) -> str:
     if found.hidden:
         return f"{found.do} With a time budget, it is hidden; the Quick and Laptop presets show it under Advanced."
     if found.rule == "plateau without baselines":
-        return "Look at them first: the ruler in the Loss view under Understand."
+        return "Open Loss under Understand first: it compares your model with them."
     return found.do
 
 

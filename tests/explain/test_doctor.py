@@ -170,7 +170,7 @@ def test_a_larger_model_is_advised_only_if_size_is_what_a_model_lacks():
 
 def test_until_a_text_is_counted_only_a_small_model_is_told_to_grow():
     [found] = rules.findings(grown(0.7))
-    assert "it isn't known whether a larger model would help" in found.says
+    assert "we can't tell whether a larger model would help" in found.says
     assert "nanogpt baselines" in found.do
     assert broken(grown(0.2)) == ["plateau"]
 
@@ -312,9 +312,9 @@ def test_only_the_page_says_where_on_it_the_advice_is_to_be_followed():
     assert [one.do for one in found(replace(curve, timed=True))] == advised
     assert [watching.advice(one) for one in found(curve)] == advised
     assert [watching.advice(one) for one in found(replace(curve, timed=True))] == [advised[0], advised[1] + rest]
-    assert [one.do for one in found(uncounted)] == ["Look at them first, with nanogpt baselines on the text."]
+    assert [one.do for one in found(uncounted)] == ["Compute them first: nanogpt baselines FILE."]
     assert [watching.advice(one) for one in found(uncounted)] == [
-        "Look at them first: the ruler in the Loss view under Understand."
+        "Open Loss under Understand first: it compares your model with them."
     ]
 
 

@@ -539,7 +539,7 @@ def test_a_run_too_large_for_this_machine_is_not_continued(home, tiny_text, monk
     monkeypatch.setattr(memory, "free_now", lambda device: needed)
     prepare.to_continue(run)
     monkeypatch.setattr(memory, "free_now", lambda device: needed - 1)
-    with pytest.raises(NanoGPTError, match=r"need about 0\.4 GB of memory, and 0\.4 GB are free"):
+    with pytest.raises(NanoGPTError, match=r"need about 0\.4 GB of memory, but only 0\.4 GB are free"):
         prepare.to_continue(run)
 
 
@@ -549,7 +549,7 @@ def test_while_another_run_trains_only_what_never_fits_is_refused(home, tiny_tex
     monkeypatch.setattr(memory, "free_now", lambda device: 1000)  # the other run has the rest
     prepare.new_run("small", text, "quick", n_layer=1, n_head=2, n_embd=16, block_size=16)
     monkeypatch.setattr(memory, "physical", lambda: 16 * 10**9)
-    with pytest.raises(NanoGPTError, match=r"need about \d+\.\d GB of memory, and there are \d+\.\d GB in all\. Lower"):
+    with pytest.raises(NanoGPTError, match=r"need about \d+\.\d GB of memory, but this machine has only \d+\.\d GB\. Lower"):
         prepare.new_run("huge", text, "quick", **huge)
     monkeypatch.setattr(memory, "physical", lambda: 0)  # unknown
     prepare.new_run("huge", text, "quick", **huge)
@@ -590,7 +590,7 @@ def test_a_gpu_needs_memory_for_the_whole_text_and_a_cpu_does_not(monkeypatch, d
     monkeypatch.setattr(memory, "pick_device", lambda wanted: gpu)
     monkeypatch.setattr(memory, "free_now", lambda device: 8 * 10**9)
     memory.check(shape, train, tokens)
-    with pytest.raises(NanoGPTError, match=r"GB of it for the text, and 8\.0 GB are free\. Use less text"):
+    with pytest.raises(NanoGPTError, match=r"GB of it for the text, but only 8\.0 GB are free\. Use less text"):
         memory.check(shape, train, large)
 
 

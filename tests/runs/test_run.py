@@ -190,7 +190,7 @@ def test_a_damaged_run_is_listed_and_can_only_be_deleted(home, content):
     status = run.glance()
     assert (status.busy, status.can_continue, status.message[-1]) == (False, False, ".")
     assert users_of("0" * 16)[1][:1] == ["sound"]
-    with taken(run), pytest.raises(NanoGPTError, match="being trained. Stop it before it can be"):
+    with taken(run), pytest.raises(NanoGPTError, match="is training. Stop it before you"):
         run.delete()
     with pytest.raises(NanoGPTError, match=r"\.$"):
         run.rename("two")
@@ -318,7 +318,7 @@ def test_who_is_on_a_text(home):
 
 def test_a_run_is_deleted_unless_it_is_in_use(home):
     run = a_run()
-    with taken(run), pytest.raises(NanoGPTError, match="one is being trained. Stop it before it can be"):
+    with taken(run), pytest.raises(NanoGPTError, match="one is training. Stop it before you"):
         run.delete()
     queue.draw("one")
     with pytest.raises(NanoGPTError, match="being trained"):

@@ -288,7 +288,7 @@ def test_guesses_are_told_apart_without_their_shades(alone):
     page = alone("guessing", "tokens", "token_bars")
     draw(page, before="The mill", guessed=[["a", 1], ["b", 2], ["c", 3], ["d", 4]], left=5)
     assert (
-        page.locator(".guessing-legend").text_content() == "right at the 1st guess at the 2nd at the 3rd not guessed "
+        page.locator(".guessing-legend").text_content() == "right on the 1st guess on the 2nd on the 3rd not guessed "
     )
     classes = lambda within: page.locator(f"{within} .guessed").evaluate_all(
         "cells => cells.map((cell) => cell.className)"

@@ -299,7 +299,7 @@ def test_a_run_is_deleted_after_a_question_and_never_while_it_is_busy(run):
     assert "one" in run_panel.question("one")
     queue.draw("one")
     for action in (run_panel.question, run_panel.delete, lambda name: run_panel.rename(name, "two")):
-        with pytest.raises(NanoGPTError, match="being trained. Stop it before it can be"):
+        with pytest.raises(NanoGPTError, match="is training. Stop it before you"):
             action("one")
     queue.drop("one")
     run_panel.delete("one")

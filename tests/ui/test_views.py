@@ -68,8 +68,8 @@ def test_what_was_expected_at_a_place(one):
     assert "In your training text, “The ” occurs" in there["seen"]
     read = view_characters.colored(one, "The mill")
     bits, rank = read["bits"][4], read["ranks"][4]
-    choice = "first choice" if rank == 1 else f"choice number {rank}"
-    assert there["found"] == f"The text has “m”: {2**-bits:.1%}, {bits:.1f} bits, the model's {choice}."
+    choice = "the model's first choice" if rank == 1 else f"number {rank} on the model's list"
+    assert there["found"] == f"The text has “m”: {2**-bits:.1%}, {bits:.1f} bits, {choice}."
     assert view_characters.own_words(" ", 12.0, 40).startswith("The text has “␣”: less than 0.1%, 12.0 bits, ")
     assert view_characters.own_words(" ", 1.0, 0) == "The text has “␣”: 50.0%, 1.0 bits."  # others share its place
     at_the_end = view_characters.expected(one, "The mill", 99, SampleConfig())

@@ -75,7 +75,7 @@ def expected(one: Opened, text: str, at: int, config: SampleConfig) -> dict[str,
 def own_words(own: str, bits: float, rank: int) -> str:
     """Return what the model thought of the character that the text has, in a sentence. A shared rank (0) isn't said."""
     share = f"{2**-bits:.1%}" if bits < 9.97 else "less than 0.1%"
-    choice = ", the model's first choice" if rank == 1 else f", the model's choice number {rank}" if rank else ""
+    choice = ", the model's first choice" if rank == 1 else f", number {rank} on the model's list" if rank else ""
     return f"The text has {shown(own)}: {share}, {bits:.1f} bits{choice}."
 
 

@@ -21,7 +21,7 @@ function draw(root, data) {
   const parts = [box];
   if (guessed.length) {
     const legend = html("p", "expected-hint guessing-legend");
-    ["right at the 1st guess", "at the 2nd", "at the 3rd", "not guessed"].forEach((text, i) => legend.append(cell(text, i + 1), " "));
+    ["right on the 1st guess", "on the 2nd", "on the 3rd", "not guessed"].forEach((text, i) => legend.append(cell(text, i + 1), " "));
     parts.push(legend);
   }
   if (!over) {
@@ -57,7 +57,7 @@ function draw(root, data) {
   const said = html("p", "guessing-words");
   said.setAttribute("role", "status");
   if (last.right !== undefined) {
-    const how = last.rank > tries ? "None of your guesses" : ["", "Right at once", "Right at the second try", "Right at the third try"][last.rank] || "Right";
+    const how = last.rank > tries ? "None of your guesses" : ["", "Right on the first guess", "Right on the second guess", "Right on the third guess"][last.rank] || "Right";
     said.append(`${how}: it was ${spoken(last.right)}. ${words}`);
     const list = tokenBars(last.bars, undefined, last.right);
     list.setAttribute("aria-label", "What the model expected there");
