@@ -171,7 +171,9 @@ def check(model: ModelConfig, train: TrainConfig, tokens: np.ndarray) -> None:
     need = needed(model, train, device, text)
     if room and need > room:
         gb, where = f"{room / 1e9:.1f} GB", "this machine" if device.type == "cpu" else "the GPU"
-        raise NanoGPTError(refusal(model, train, need, text, f"{where} has only {gb}" if busy else f"only {gb} are free"))
+        raise NanoGPTError(
+            refusal(model, train, need, text, f"{where} has only {gb}" if busy else f"only {gb} are free")
+        )
 
 
 def check_at_turn(

@@ -107,8 +107,8 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NanoGPTError(
-            f"Storing this text takes at least {disk.size(needed)} more, but this disk has only {disk.size(free)} free. "
-            "Free up space, or set NANOGPT_HOME to a folder on another disk."
+            f"Storing this text takes at least {disk.size(needed)} more, but this disk has only {disk.size(free)} "
+            "free. Free up space, or set NANOGPT_HOME to a folder on another disk."
         )
 
 

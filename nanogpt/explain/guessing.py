@@ -93,9 +93,8 @@ def result(game: Game, vocab_size: int) -> str:
         return ""
     yours, models = player_bits(game.ranks, vocab_size), sum(game.model_bits) / len(game.model_bits)
     first = sum(rank == 1 for rank in game.ranks)
-    scores = (
-        f"You: {yours:.2f} bits per character, {first} of {len(game.ranks)} right on the first guess. The model: {models:.2f}."
-    )
+    right = f"{first} of {len(game.ranks)} right on the first guess"
+    scores = f"You: {yours:.2f} bits per character, {right}. The model: {models:.2f}."
     if not game.over:
         return scores
     return f"{scores} " + ("You beat your model." if yours < models else "Your model beats you. Try another passage?")

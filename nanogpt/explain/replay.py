@@ -42,7 +42,7 @@ ADDS = {
     11: "Queries and keys are normalized, so that scores can't grow until a head sees one character only.",
     12: "ReLU squared: a strong match counts for more than several weak ones.",
     13: "No biases: fewer parameters for the same loss.",
-    14: "Zero init: blocks start by adding nothing, so the first prediction gives every character the same probability.",
+    14: "Zero init: blocks start by adding nothing, so the first prediction gives all characters the same probability.",
     15: "Muon: the update of a matrix moves it as far in rare directions as in frequent ones.",
     16: "A higher learning rate for the rest of the parameters. Alone it hurts; the next step needs it.",
     17: "The learning rates fall to zero: large steps early, small ones at the end.",

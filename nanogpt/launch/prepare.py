@@ -254,10 +254,14 @@ def check_length(name: str, status: Status, before: TrainConfig, train: TrainCon
     finished = status.state == "finished"
     if train.budget:
         if finished and train.budget <= before.budget:
-            raise NanoGPTError(f"{name} has used its {in_words(before.budget)}. Give a larger budget, the total, to resume it.")
+            raise NanoGPTError(
+                f"{name} has used its {in_words(before.budget)}. Give a larger budget, the total, to resume it."
+            )
         if train.budget != before.budget and train.budget <= status.seconds:  # it would end before the next step
             trained = in_words(status.seconds)
-            raise NanoGPTError(f"{name} has already trained for {trained}. Give a larger budget, the total, to resume it.")
+            raise NanoGPTError(
+                f"{name} has already trained for {trained}. Give a larger budget, the total, to resume it."
+            )
         return
     if train.max_iters < status.step:
         raise NanoGPTError(f"{name} is already at step {status.step:,}. max_iters must be larger than that.")

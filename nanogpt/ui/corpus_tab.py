@@ -130,7 +130,7 @@ def draw_cards() -> tuple[gr.File, gr.UploadButton, gr.Textbox, gr.Button, gr.Ra
             gr.Markdown("### Paste text", container=False)
             paste = gr.Textbox(
                 label="Paste text", show_label=False, container=False, lines=3, max_lines=8, elem_id="corpus-paste",
-                placeholder="A diary, lyrics, recipes, chat messages: at least 1,000 characters; 100,000 or more is better.",
+                placeholder="A diary, lyrics, recipes, chat messages: at least 1,000 characters, better 100,000.",
             )  # fmt: skip
             use = gr.Button("Use this text", elem_id="corpus-use", size="sm")
         with gr.Column(min_width=260, elem_classes="card"):

@@ -137,8 +137,8 @@ def build(corpus_id: gr.HTML, fields: list) -> JobsPanel:
             hardware = gr.Dropdown([], label="Hardware", min_width=240, scale=3, elem_id="jobs-hardware")
             limit = gr.Textbox(
                 label="Time limit (optional)", placeholder="e.g. 30m", max_lines=1, min_width=200, elem_id="jobs-limit",
-                info="The longest the job may run. If empty: 10 minutes more than the training time, or 30 minutes for a "
-                "number of steps.",
+                info="The longest the job may run. If empty: 10 minutes more than the training time, or 30 minutes for "
+                "a number of steps.",
             )  # fmt: skip
         ask = gr.Button("Show cost and files to upload", size="sm", elem_id="jobs-ask")
         note = said("jobs-said")

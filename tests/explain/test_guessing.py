@@ -72,7 +72,8 @@ def test_bits_by_hand():
 
 def test_a_result_says_who_is_ahead():
     game = Game("x" * 40, 2, ranks=(1, 4), model_bits=(1.0, 2.0))
-    scores = "You: 4.77 bits per character, 1 of 2 right on the first guess. The model: 1.50."  # (2 + log2(5) + log2(37)) / 2
+    # (2 + log2(5) + log2(37)) / 2
+    scores = "You: 4.77 bits per character, 1 of 2 right on the first guess. The model: 1.50."
     assert guessing.result(game, 40) == f"{scores} Your model beats you. Try another passage?"
     assert guessing.result(Game("x" * 40, 30), 40) == ""
 

@@ -549,7 +549,9 @@ def test_while_another_run_trains_only_what_never_fits_is_refused(home, tiny_tex
     monkeypatch.setattr(memory, "free_now", lambda device: 1000)  # the other run has the rest
     prepare.new_run("small", text, "quick", n_layer=1, n_head=2, n_embd=16, block_size=16)
     monkeypatch.setattr(memory, "physical", lambda: 16 * 10**9)
-    with pytest.raises(NanoGPTError, match=r"need about \d+\.\d GB of memory, but this machine has only \d+\.\d GB\. Lower"):
+    with pytest.raises(
+        NanoGPTError, match=r"need about \d+\.\d GB of memory, but this machine has only \d+\.\d GB\. Lower"
+    ):
         prepare.new_run("huge", text, "quick", **huge)
     monkeypatch.setattr(memory, "physical", lambda: 0)  # unknown
     prepare.new_run("huge", text, "quick", **huge)
