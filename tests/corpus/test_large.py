@@ -24,7 +24,7 @@ from safetensors.torch import load
 from nanogpt import corpus, data
 from nanogpt.cli.progress import with_progress
 from nanogpt.config import NanoGPTError
-from nanogpt.corpus import books, cutting, files, large, pieces, reading, store, storing
+from nanogpt.corpus import books, cutting, fields, files, large, pieces, reading, store, storing
 from nanogpt.holdout import train_length
 from nanogpt.launch import prepare
 from nanogpt.tokenizer import CharTokenizer
@@ -495,6 +495,29 @@ def test_a_field_of_records_is_read_in_pieces_or_at_once(tmp_path, monkeypatch, 
     assert corpus.fields_in(RECORDS[name], name)[-1] == "body"
     with pytest.raises(NanoGPTError, match=r"has no text in a field 'nope'\. Choose one of its fields: id, body\."):
         corpus.add([path], field="nope")
+
+
+def test_the_columns_that_a_row_lacks_are_not_filled_up():
+    """A small table can have a million columns and a million rows."""
+    rows = fields._records(["a" + "," * 1_000 + "\n" + "x\n\n" * 3], "a.csv")
+    assert list(rows) == [{"a": "x"}] * 3
+
+
+def test_of_columns_of_the_same_name_the_last_one_counts(tmp_path):
+    rows = "".join(f"no,{i},{line}\nshort,{i}\nlong,{i},{line},more\n" for i, line in enumerate(["some words"] * 90))
+    path = write(tmp_path, f"body,id,body\n{rows}".encode(), "a.csv")
+    assert corpus.add([path], field="body").text() == "some words\n" * 180
+
+
+def test_only_so_many_fields_are_offered_and_none_with_a_long_name(tmp_path):
+    table = ",".join(f"field {i}" for i in range(10_000))
+    offered = corpus.fields_in(f"{table}\n{table}\n", "a.csv")
+    assert offered == [f"field {i}" for i in range(fields.OFFERED)]
+    record = json.dumps({"x" * 100_000: "a", "": "b", "body": TEXT}) + "\n"
+    assert corpus.fields_in(record, "a.jsonl") == ["body"]
+    with pytest.raises(NanoGPTError, match="Choose one of its fields: x{40}, body") as error:
+        corpus.add([write(tmp_path, record.encode(), "a.jsonl")], field="nope")
+    assert len(str(error.value)) < 200
 
 
 def test_only_files_with_records_are_taken_from_a_folder(tmp_path):
