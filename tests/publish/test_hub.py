@@ -23,6 +23,7 @@ import yaml
 from conftest import ROOT
 from fake_hub import MAYA, OLGA, READER, Refusal, Repo
 from huggingface_hub import HfApi
+from huggingface_hub.errors import OfflineModeIsEnabled
 from PIL import Image
 from safetensors.torch import load, save
 
@@ -438,6 +439,13 @@ def test_a_token_goes_nowhere_but_to_the_hub(hub, run, home, capsys, caplog):
     assert MAYA not in out.out + out.err + caplog.text
     assert all(MAYA.encode() not in body for body in hub.bodies)
     assert all(MAYA.encode() not in path.read_bytes() for path in home.rglob("*") if path.is_file())
+
+
+def test_visitors_are_not_told_to_change_the_hub_client(monkeypatch):
+    error = OfflineModeIsEnabled("offline")
+    assert "Unset HF_HUB_OFFLINE" in hub_errors.sentence(error)
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    assert hub_errors.sentence(error) == hub_errors.OFFLINE
 
 
 def test_what_looks_like_a_token_is_taken_out_of_a_sentence():
