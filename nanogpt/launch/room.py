@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def move(before: Path, after: Path) -> None:
 
 def forget() -> None:
     """Forget what has been deleted, and what was stored so long ago that whatever is unused has expired since."""
-    since = time.monotonic() - 3600 * (limits.limit("NANOGPT_EXPIRE_HOURS") or 24)
+    since = time.monotonic() - 3600 * (limits.limit("NANOGPT_EXPIRE_HOURS") or math.inf)
     for folder, one in list(stored.items()):
         if one.when < since or not folder.exists():
             stored.pop(folder, None)

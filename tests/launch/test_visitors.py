@@ -254,8 +254,6 @@ def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
         ("NANOGPT_TRAINING", "off", "Training is turned off on this server"),
         ("NANOGPT_MAX_PARAMETERS", "1000", r"would have [\d,]+ parameters; this server allows 1,000"),
         ("NANOGPT_MAX_SECONDS", "30", "This server allows 30 seconds of training at a time, not 1 minute"),
-        ("NANOGPT_MAX_RUNS", "0", "You already have 0 runs training or queued"),
-        ("NANOGPT_MAX_WAITING", "0", "The queue is full: 0 runs are waiting"),
         ("NANOGPT_MAX_DISK", "10", "take up 0 MB; this server allows 0 MB"),
         ("NANOGPT_MAX_RUNS", "few", "NANOGPT_MAX_RUNS was 'few'; it must be a whole number of runs"),
     ],
@@ -281,6 +279,20 @@ def test_a_text_too_large_is_refused_by_its_size(anna, tiny_text, monkeypatch):
 
 def test_a_visitor_s_waiting_runs_are_counted_and_no_other_s(anna, otto, tiny_text, monkeypatch):
     monkeypatch.setenv("NANOGPT_MAX_RUNS", "1")
+@pytest.mark.parametrize("name", limits.LIMITS)
+def test_no_limit_is_zero(public, monkeypatch, name):
+    """It could mean that nothing is allowed, or everything."""
+    for zero in ("0", "00"):
+        monkeypatch.setenv(name, zero)
+        sentence = f"{name} was '{zero}'; it must be a whole number of [a-z]+, at least 1"
+        with pytest.raises(NanoGPTError, match=sentence):
+            limits.limit(name)
+        with pytest.raises(NanoGPTError, match=sentence):
+            limits.check_limits()
+    monkeypatch.setenv(name, "1")
+    assert limits.limit(name) == 1
+
+
     hers = anna.new_run("one", given(anna, tiny_text), "quick", **TINY)
     queue.draw(hers.name)
     with pytest.raises(NanoGPTError, match="You already have 1 run training"):
