@@ -878,6 +878,22 @@ def test_a_model_too_large_is_refused_before_it_is_fetched(hub, run, monkeypatch
     refused("this server allows 100", "pull", "maya/play")
 
 
+def test_a_model_without_room_for_it_is_refused_before_it_is_fetched(hub, run):
+    push()
+    asked: list[int] = []
+
+    def check_room(size: int) -> None:
+        asked.append(size)
+        raise NanoGPTError("There is no room.")
+
+    hub.requests.clear()
+    with pytest.raises(NanoGPTError, match="There is no room"):
+        pull.pull("maya/play", MAYA, check_room=check_room)
+    files = hub.repos["models/maya/play"].files
+    assert asked == [sum(len(files[name]) for name in pull.WANTED)]
+    assert not hub.asked("/resolve/")
+
+
 def test_a_pulled_run_has_the_name_that_was_asked_for(hub, run, capsys):
     push()
     assert main(["pull", "maya/play", "--name", "mine"]) == 0
