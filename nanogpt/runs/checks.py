@@ -27,6 +27,7 @@ LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.sta
 MOST_ROWS, MOST_VALUES = 200_000, 3_000_000
 
 
+LONGEST_ROW = 50_000  # bytes: ten times those of a sample of 300 characters, however they are written in JSON
 def check_folder(folder: Path) -> dict[str, Any]:
     """Return the settings in the folder's run.json. Raise NanoGPTError, naming the file, if any file is not valid."""
     settings = check_facts(folder)
@@ -48,7 +49,11 @@ def check_facts(folder: Path) -> dict[str, Any]:
 
 
 def check_lengths(folder: Path) -> None:
-    """Raise NanoGPTError if what was logged would take far more memory than that of any real run. Parse nothing."""
+    """Raise NanoGPTError if what was logged would take far more memory than that of any real run. Parse nothing.
+
+    No string in a row is longer than the row, so this also limits samples and messages, of which a list of runs has one
+    for each.
+    """
     for path in (folder / "metrics.jsonl", folder / "samples.jsonl"):
         data = read(path) if path.exists() else b""
         rows = data.count(b"\n") + data.count(b"\r")
@@ -60,6 +65,8 @@ def check_lengths(folder: Path) -> None:
             )
 
 
+        if max(map(len, data.splitlines()), default=0) > LONGEST_ROW:
+            raise NanoGPTError(f"{path.name} has a row of more than {LONGEST_ROW:,} bytes. Nothing was imported.")
 def read_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raise NanoGPTError if it holds anything else, or is nested too deeply."""
     try:

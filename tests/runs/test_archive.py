@@ -591,6 +591,28 @@ def test_more_rows_than_a_run_logs_are_refused_unread(file, trained, monkeypatch
     refused(file, file.read_bytes(), name.replace("__", ".") + " is too long: at most 10,000 rows and ")
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("metrics__jsonl", dict(event="finished", message="x" * 60_000)),
+        ("metrics__jsonl", dict(event="finished", more={"x" * 60_000: 1})),
+        ("samples__jsonl", dict(step=6, text="x" * 60_000)),
+    ],
+    ids=["a message", "a key", "a sample"],
+)
+def test_a_row_longer_than_any_is_refused_unread(file, trained, monkeypatch, name, row):
+    monkeypatch.setattr(checks, "check_facts", None)  # which would parse it
+    data = changed(trained, **{name: json.dumps(row) + "\n"})
+    refused(file, data, name.replace("__", r"\.") + " has a row of more than 50,000 bytes")
+
+
+@pytest.mark.parametrize("ensure_ascii", [False, True])
+def test_the_longest_sample_is_imported_however_it_is_written(file, trained, ensure_ascii):
+    row = dict(step=6, text="😀" * 300)
+    file.write_bytes(changed(trained, samples__jsonl=json.dumps(row, ensure_ascii=ensure_ascii) + "\n"))
+    assert unpack(file).history().samples == [row]
+
+
 def test_a_run_with_a_row_for_each_of_many_steps_is_imported(file, trained):
     steps = range(7, 100_000)
     row = (
