@@ -624,6 +624,23 @@ def test_a_run_with_a_row_for_each_of_many_steps_is_imported(file, trained):
     assert unpack(file).history().step == 99_999
 
 
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        (dict(planning=1.5, costs=dict(sample=0.1, save=2.0), promise=1.9), ...),
+        (dict(plan="3 layers", promise=None, pulled=dict(repo="a/b", commit="c"), owner=None), ...),
+        (dict(planning="x", costs="x", promise=[1.9], pulled=["x"], versions=7, format=1, evil="x"), dict(format=1)),
+        (dict(planning=math.nan, costs=dict(sample="x", save=1, evil=1), promise=True), dict(costs=dict(save=1))),
+    ],
+)
+def test_what_is_not_known_of_run_json_is_left_out(file, trained, more, kept):
+    settings = json.loads(contents(trained)["run.json"])
+    evil = {part: {**settings[part], "evil": "x"} for part in ("corpus", "train")}
+    file.write_bytes(changed(trained, run__json=json.dumps({**settings, **evil, **more})))
+    expected = {key: value for key, value in settings.items() if key not in more} | (more if kept is ... else kept)
+    assert unpack(file).settings() == expected
+
+
 @pytest.mark.parametrize("row", ["{}", '{"step":1}', '{"step":1,"text":5}', '{"step":"1","text":"x"}'])
 def test_a_sample_that_is_none_is_refused(file, trained, row):
     refused(file, changed(trained, samples__jsonl=row + "\n"), "samples.jsonl")
