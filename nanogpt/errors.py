@@ -32,6 +32,10 @@ class NotAFile(OSError):
     """Raised for a pipe, a socket or a device in place of a file."""
 
 
+class NoRoom(OSError):
+    """Raised before anything is written if the disk lacks the space for it. `strerror` is a sentence about that."""
+
+
 def lacks_memory(error: BaseException) -> bool:
     """Return True for an error that says that memory ran out, from Python, NumPy or torch."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
@@ -73,10 +77,9 @@ def explain(error: NanoGPTError | OSError | MemoryError) -> str:
     if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
         return f"{there} is short of memory. Try again later, or use less text or a smaller model."
     if error.errno == errno.EAGAIN:
-        return f"{there} can't start another process at the moment. Close other programs, or try again later."
-    if limits.is_public():
-        return _for_visitors(error)
-    return _for_owner(error)
+        advice = "Try" if limits.is_public() else "Close other programs, or try"
+        return f"{there} can't start another process at the moment. {advice} again later."
+    return _for_visitors(error) if limits.is_public() else _for_owner(error)
 
 
 def _for_visitors(error: OSError) -> str:
@@ -88,7 +91,7 @@ def _for_visitors(error: OSError) -> str:
 def _for_owner(error: OSError) -> str:
     where = str(error.filename or home())  # a write that fails for lack of space doesn't say where
     if error.errno in FULL:
-        return _full(where)
+        return _full(error, where)
     if error.errno in NO_LOCKS:
         return (
             f"{home()} is on a disk that can't lock files, so training doesn't work there. {ANOTHER} on a local disk."
@@ -96,8 +99,7 @@ def _for_owner(error: OSError) -> str:
     if error.errno == errno.EROFS:
         return f"{where} is on a read-only disk. {ANOTHER}."
     if error.errno in (errno.EACCES, errno.EPERM):
-        advice = ANOTHER if _is_ours(where) else "Use another file"
-        return f"You don't have permission to use {where}. {advice}, or change its permissions."
+        return _not_permitted(where)
     if isinstance(error, NotAFile):
         return f"{where} is not a regular file. Delete it, or restore the file that belongs there."
     if error.errno == errno.ENOENT:
@@ -107,7 +109,15 @@ def _for_owner(error: OSError) -> str:
     return f"{where} can't be read or written ({_reason(error)}). Check the disk and the file's permissions."
 
 
-def _full(where: str) -> str:
+def _not_permitted(where: str) -> str:
+    advice = ANOTHER if _is_ours(where) else "Use another file"
+    also = " If a program has it open, close that." if sys.platform == "win32" else ""  # which refuses to delete it
+    return f"You don't have permission to use {where}. {advice}, or change its permissions.{also}"
+
+
+def _full(error: OSError, where: str) -> str:
+    if isinstance(error, NoRoom):
+        return f"{error.strerror} Free some space, or set NANOGPT_HOME to a folder on another disk."
     if _is_ours(where):
         return f"There is no space left in {home()}. Free some, or set NANOGPT_HOME to a folder on another disk."
     temporary = {"TMPDIR": tempfile.gettempdir(), "GRADIO_TEMP_DIR": os.environ.get("GRADIO_TEMP_DIR")}

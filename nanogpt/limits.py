@@ -69,15 +69,24 @@ def in_a_job() -> bool:
 
 
 def limit(name: str) -> int | None:
-    """Return one of LIMITS as it applies here, None for no limit. Raise NanoGPTError if the variable is invalid."""
+    """Return one of LIMITS as it applies here, None for no limit. Raise NanoGPTError if the variable is invalid.
+
+    No limit is 0, which could mean that nothing is allowed, or everything.
+    """
     known = LIMITS[name]
     given = os.environ.get(name)
-    if given and not (given.isascii() and given.isdigit()):
-        raise NanoGPTError(f"{name} was {given[:40]!r}; it must be a whole number of {known.unit}.")
+    if given and not (given.isascii() and given.isdigit() and given.strip("0")):
+        raise NanoGPTError(f"{name} was {given[:40]!r}; it must be a whole number of {known.unit}, at least 1.")
     found = int(given) if given else known.public if is_public() else None
     if name == "NANOGPT_MAX_SECONDS" and on_zero_gpu():
         return min(found or ZERO_SECONDS, ZERO_SECONDS)
     return found
+
+
+def check_limits() -> None:
+    """Raise NanoGPTError if the variable of any of LIMITS is invalid."""
+    for name in LIMITS:
+        limit(name)
 
 
 def training_is_off() -> bool:

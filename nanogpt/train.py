@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ from .model import GPT
 from .processes import own_place, wanted, with_ranks
 from .ranks import Ranks, SharedStep
 from .reporter import Reporter
-from .runs import Run, queue
+from .runs import Run, is_number, queue
 from .runs.checkpoint import Progress, load_state, save_state
 from .schedule import get_lr, settled
 from .step import Step
@@ -186,7 +187,8 @@ def seconds_spent(run: Run, config: TrainConfig, settings: dict) -> float:
     """
     if not config.budget:
         return 0.0
-    return max(run.history().seconds, min(settings.get("planning", 0.0), 0.2 * config.budget))
+    planning: Any = settings.get("planning")
+    return max(run.history().seconds, min(planning, 0.2 * config.budget) if is_number(planning) else 0.0)
 
 
 def costs_before(settings: dict) -> dict[str, float]:

@@ -21,7 +21,7 @@ from nanogpt.cli import runs as commands
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.disk import unfinished
-from nanogpt.errors import explain, home_problem, proxy_problem
+from nanogpt.errors import NoRoom, explain, home_problem, proxy_problem
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
 from nanogpt.ui import api, chosen_text, run_panel, runs_tab, text_panel, train_tab, watching
@@ -123,6 +123,17 @@ def test_an_error_of_the_system_is_a_sentence(home, monkeypatch, number, file, s
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     assert str(home) not in explain(error)
     assert explain(error).startswith("The server")
+
+
+def test_visitors_are_not_told_what_only_the_owner_can_do(home, monkeypatch):
+    no_room = NoRoom(errno.ENOSPC, "This takes 2 MB more.", str(home / "corpora"))
+    no_process = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    assert explain(no_room) == (
+        "This takes 2 MB more. Free some space, or set NANOGPT_HOME to a folder on another disk."
+    )
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    assert explain(no_room) == "The server's disk is full. Nothing was saved; try again later."
+    assert explain(no_process) == "The server can't start another process at the moment. Try again later."
 
 
 def test_a_temporary_name_is_in_no_sentence(home):

@@ -38,7 +38,7 @@ from nanogpt.schedule import get_lr, settled
 from nanogpt.step import Step
 from nanogpt.timetable import Timetable
 from nanogpt.tokenizer import CharTokenizer, load_tokenizer
-from nanogpt.train import load_data, load_kernels, train
+from nanogpt.train import load_data, load_kernels, seconds_spent, train
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4, warmup_iters=5, learning_rate=1e-2, patience=0)
@@ -633,6 +633,12 @@ def test_a_timed_run_resumed_where_that_takes_too_long_compares_fewer_windows(te
     assert progress(run)["windows"] == 4
     losses = [row["val_loss"] for row in rows(run) if "val_loss" in row]
     assert progress(run)["best_val_loss"] == min(losses[-1], 3.0 - 0.001 * (len(before) + 3))
+
+
+def test_only_a_number_of_seconds_counts_as_spent_on_planning(text):
+    run = prepare.new_run("planned", text, max_iters=5, **TINY)
+    for planning, spent in (("x", 0.0), ([1], 0.0), (None, 0.0), (0.5, 0.5), (9.0, 2.0)):
+        assert seconds_spent(run, TrainConfig(budget=10.0), dict(planning=planning)) == spent
 
 
 def test_a_timed_run_logs_its_speed_and_what_a_sample_and_a_save_took(text, monkeypatch):

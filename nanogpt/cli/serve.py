@@ -13,6 +13,7 @@ def serve_command(arguments: argparse.Namespace) -> int:
     """Start the web app at http://127.0.0.1:7860. Ctrl-C stops the server; runs in progress keep training."""
     if arguments.public:
         os.environ["NANOGPT_PUBLIC"] = "1"  # in the environment, so that trainer processes inherit it
+    limits.check_limits()
     from ..ui import address
 
     address.check(arguments.host, arguments.port)  # before the page is loaded, which takes seconds

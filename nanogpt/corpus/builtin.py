@@ -117,7 +117,9 @@ def _shakespeare() -> str:
         try:
             data = disk.read(Path(named))
         except OSError as error:
-            raise NanoGPTError(f"{origin} can't be read ({error.strerror}). Correct or unset the variable.") from None
+            raise NanoGPTError(
+                f"{origin} can't be read ({error.strerror}). Correct or unset the variable, or choose another text."
+            ) from None
     else:
         origin = "The downloaded file"
         try:

@@ -19,6 +19,7 @@ PIECE = 4_000_000  # characters of records that are passed on at a time
 START = 1_000_000  # characters in which the first record of a file is looked for
 NAMED_MARK = re.compile(r"sep=([^\n\r\"])(?:\r\n?|\n)")  # Excel's way to say what divides the columns
 NAMED = 12  # fields in an error message
+OFFERED, LONGEST = 500, 100  # fields to choose from, and characters in the name of one
 
 
 class NoField(NanoGPTError):
@@ -49,12 +50,16 @@ def field_of(texts: Iterable[str], name: str, field: str) -> Iterator[str]:
 
 
 def fields_in(start: str, name: str) -> list[str]:
-    """Return the names of the fields with text in the first record of a file that begins with `start`."""
+    """Return the names of the fields with text in the first record of a file that begins with `start`.
+
+    Of a record with more than OFFERED, return the first ones. Names longer than LONGEST are left out.
+    """
     try:
         row = next(_records([start[:START]], name))
     except (StopIteration, NanoGPTError):
         return []
-    return [key for key, value in row.items() if isinstance(key, str) and isinstance(value, str) and key]
+    names = [key for key, value in row.items() if isinstance(key, str) and isinstance(value, str)]
+    return [name for name in names if 0 < len(name) <= LONGEST][:OFFERED]
 
 
 def _values(texts: Iterable[str], name: str, field: str) -> Iterator[str]:
@@ -67,7 +72,7 @@ def _values(texts: Iterable[str], name: str, field: str) -> Iterator[str]:
             found = True
             yield value
         elif not found and len(others) < NAMED:
-            others |= dict.fromkeys(str(key) for key in row)
+            others |= dict.fromkeys(key[:40] for key in row if key)
     if not found:
         names = ", ".join(list(others)[:NAMED]) or "none"
         raise NoField(f"{name} has no text in a field {field[:40]!r}. Choose one of its fields: {names}.")
@@ -97,7 +102,13 @@ def _rows(lines: Iterator[str], name: str) -> Iterator[dict[Any, Any]]:
     mark = named[1] if named else max(",;\t|", key=first.count)  # where decimals have commas, columns have semicolons
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default is 131,072 characters
     try:
-        yield from csv.DictReader(_and_rest(first, lines), delimiter=mark)
+        rows = csv.reader(_and_rest(first, lines), delimiter=mark)
+        names = next(rows, [])
+        last = {name: place for place, name in enumerate(names)}
+        # None: of columns of the same name, the last one counts
+        columns = [name if last[name] == place else None for place, name in enumerate(names)]
+        # as csv.DictReader does, which also adds what a row lacks: with many columns, that takes hours
+        yield from (dict(zip(columns, row)) for row in rows if row)
     except csv.Error as error:
         raise NanoGPTError(f"{name} can't be read as a table ({error}). Save it as .csv again.") from None
 

@@ -7,6 +7,7 @@ it can be shown, and stopped between two pieces.
 from __future__ import annotations
 
 import codecs
+import errno
 import hashlib
 import os
 import shutil
@@ -18,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from .. import disk
-from ..config import NanoGPTError
+from ..errors import NoRoom
 from ..holdout import train_length
 from ..tokenizer import Tokenizer
 from .cutting import PIECE
@@ -85,7 +86,7 @@ def scaled(steps: Generator[float, None, T], start: float, end: float) -> Genera
 def write_text(path: Path, pieces: Pieces, size: int) -> Generator[float, None, Written]:
     """Write the pieces of a text in UTF-8, made from files of `size` bytes. Yield how much is done.
 
-    Raise NanoGPTError if the disk has no room for the tokens of what has been written.
+    Raise OSError if the disk has no room for the tokens of what has been written.
     """
     digest, counts, sample, characters = hashlib.sha256(), np.zeros(0x110000, dtype=np.int64), Sample(), 0
     with path.open("xb") as file:
@@ -103,19 +104,18 @@ def write_text(path: Path, pieces: Pieces, size: int) -> Generator[float, None, 
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raise NanoGPTError if fewer than `needed` bytes of the disk that a folder is on are free."""
+    """Raise OSError if fewer than `needed` bytes of the disk that a folder is on are free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise NanoGPTError(
-            f"Storing this text takes at least {disk.size(needed)} more, but this disk has only {disk.size(free)} "
-            "free. Free up space, or set NANOGPT_HOME to a folder on another disk."
-        )
+        room = f"this disk has only {disk.size(free)} free"
+        said = f"Storing this text takes at least {disk.size(needed)} more, but {room}."
+        raise NoRoom(errno.ENOSPC, said, str(folder))
 
 
 def write_tokens(path: Path, text: Path, tokenizer: Tokenizer, characters: int) -> Generator[float, None, None]:
     """Write the ids of a text of `characters` characters, as np.save does. Yield how much is done.
 
-    Raise NanoGPTError if the disk has no room for them.
+    Raise OSError if the disk has no room for them.
     """
     count, done, kind = 0, 0, tokenizer.encode_array("").dtype
     check_room(path.parent, characters * kind.itemsize)

@@ -253,9 +253,7 @@ def delete(id: str) -> None:
     try:
         disk.delete_folder(folder)
     except OSError as error:
-        raise NanoGPTError(
-            f"Couldn't delete the text {id} ({error.strerror}). Close any program that is using it and try again."
-        ) from None
+        raise NanoGPTError(f"The text {id} can't be deleted. {explain(error)}") from None
 
 
 def corpora() -> Path:

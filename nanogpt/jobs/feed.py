@@ -17,7 +17,7 @@ from typing import Any
 from .. import disk
 from ..config import TrainConfig
 from ..disk import from_json, write_whole
-from ..runs import Run
+from ..runs import Run, checks
 from .progress import Progress
 
 MARK = "nanogpt: "  # begins each of these lines
@@ -161,7 +161,8 @@ def with_our_facts(run: Run, text: str) -> str:
     """
     there, here = from_json(_sound(text).encode()), run.settings()
     TrainConfig.of(there.get("train") or {})
-    return json.dumps({**there, **{key: here.get(key) for key in OURS}}, indent=1, ensure_ascii=False)
+    ours = {key: here.get(key) for key in OURS}
+    return json.dumps({**checks.known_part(there), **ours}, indent=1, ensure_ascii=False)
 
 
 def _sound(text: str) -> str:

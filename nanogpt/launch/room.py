@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from dataclasses import dataclass
@@ -25,8 +26,18 @@ class Stored:
     bytes: int
 
 
+@dataclass(frozen=True)
+class Coming:
+    """Bytes that a visitor is storing at this moment, from a network address. They may not be on the disk yet."""
+
+    visitor: str | None
+    address: str
+    bytes: int
+
+
 MOST = 100_000  # folders that are remembered
 stored: dict[Path, Stored] = {}  # by folder of a run or a text
+coming: list[Coming] = []
 
 
 def check_share(used: int, address: str, new: int) -> None:
@@ -38,11 +49,16 @@ def check_share(used: int, address: str, new: int) -> None:
     total = limits.limit("NANOGPT_SERVER_DISK")
     if total is None:
         return
-    here = stored_from(address) if address else 0
+    here = stored_from(address) + sum(one.bytes for one in list(coming) if one.address == address) if address else 0
     if max(used, here) + new > max(0, free(total)) / 4:
         raise NanoGPTError(
             "The server's disk is almost full. Delete runs and texts that you no longer need, or try again tomorrow."
         )
+
+
+def coming_from(visitor: str | None) -> int:
+    """Return the bytes that a visitor is storing at this moment."""
+    return sum(one.bytes for one in list(coming) if one.visitor == visitor)
 
 
 def note(address: str, folder: Path, new: int) -> None:
@@ -61,7 +77,7 @@ def move(before: Path, after: Path) -> None:
 
 def forget() -> None:
     """Forget what has been deleted, and what was stored so long ago that whatever is unused has expired since."""
-    since = time.monotonic() - 3600 * (limits.limit("NANOGPT_EXPIRE_HOURS") or 24)
+    since = time.monotonic() - 3600 * (limits.limit("NANOGPT_EXPIRE_HOURS") or math.inf)
     for folder, one in list(stored.items()):
         if one.when < since or not folder.exists():
             stored.pop(folder, None)
@@ -74,14 +90,17 @@ def stored_from(address: str) -> int:
 
 
 def free(total: int) -> int:
-    """Return how many bytes of `total` are left for runs and texts, and not more than the disk has."""
+    """Return how many bytes of `total` are left for runs and texts, and not more than the disk has.
+
+    What is being stored at this moment counts as if it were on the disk.
+    """
     folder = home()
     while not folder.exists():  # nothing has been stored yet
         folder = folder.parent
     moment = int(time.monotonic() / EVERY)
     left = min(total - size(home(), moment), shutil.disk_usage(folder).free)
     new = [one.bytes for folder, one in list(stored.items()) if one.when >= EVERY * moment and folder.exists()]
-    return left - sum(new)  # not in `size` yet
+    return left - sum(new) - sum(one.bytes for one in list(coming))  # not in `size` yet
 
 
 @lru_cache(maxsize=1)

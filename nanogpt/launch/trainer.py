@@ -17,6 +17,8 @@ from ..errors import explain, lacks_memory
 from ..paths import without_folders
 from ..runs import Busy, Run, queue
 
+LONGEST = 1000  # characters of another program's error in a message; torch's may be longer
+
 
 def user_message(error: Exception) -> str:
     """Turn an exception into a user-facing message."""
@@ -26,7 +28,8 @@ def user_message(error: Exception) -> str:
         return "Out of memory. Halve batch_size, or reduce n_embd, n_layer or block_size."
     if isinstance(error, OSError):
         return explain(error)
-    return f"{type(error).__name__}: {without_folders(str(error))} (see log.txt for details)"
+    said = without_folders(str(error))[:LONGEST]
+    return f"{type(error).__name__}: {said} (see log.txt for details)"
 
 
 def main(name: str, alone: bool = False, processes: int = 1) -> int:

@@ -13,8 +13,8 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +41,7 @@ NO_COOKIE = (
 
 
 _counting = threading.Lock()  # so that ten clicks on Start or Resume at the same moment count as ten runs
+_taking = threading.Lock()  # so that ten imports at the same moment share the visitor's disk space
 
 
 def new_word() -> str:
@@ -171,8 +172,9 @@ class Visitor:
         return run
 
     def unpack(self, path: Path) -> Run:
-        """Import an archive as one of the visitor's runs."""
-        return self.imported(archive.unpack(path, self.id, self.free_name, lambda size: self.has_room(new=size)))
+        """Import an archive as one of the visitor's runs, if they have disk space left for it."""
+        with self.storing() as check_room:
+            return self.imported(archive.unpack(path, self.id, self.free_name, check_room))
 
     def imported(self, run: Run) -> Run:
         """Count a run that was imported against its address's share of the disk, and return it."""
@@ -253,11 +255,12 @@ class Visitor:
 
     def adding_text(self, source: corpus.Source, name: str = "", **how: Any) -> Generator[float, None, corpus.Corpus]:
         """Do what `add_text` does. Yield how much of a large text is done, from 0 to 1."""
-        self.has_room(new=3 * corpus.size_of(source))  # as text and as tokens
-        added = yield from corpus.adding(source, name, **how, owner=self.id)
-        if self.id is not None:
-            room.note(self.address, added.folder, corpus.size_on_disk(added))
-        return added
+        with self.storing() as check_room:
+            check_room(3 * corpus.size_of(source))  # as text and as tokens
+            added = yield from corpus.adding(source, name, **how, owner=self.id)
+            if self.id is not None:
+                room.note(self.address, added.folder, corpus.size_on_disk(added))
+            return added
 
     # ---- what the server allows ------------------------------------------------------------------------------------
 
@@ -275,22 +278,42 @@ class Visitor:
         waiting.check_share(self.address)
 
     def has_room(self, uploads: int = 0, new: int = 1_000_000) -> None:
-        """Raise NanoGPTError if the visitor has no cookie or no disk space left.
+        """Raise NanoGPTError if the visitor has no cookie, or no disk space left for `new` bytes.
 
-        `uploads` are the bytes of files that they have uploaded and not stored yet, `new` those that come now.
+        `uploads` are the bytes of files that they have uploaded and not stored yet.
         """
         if self.id == "":
             raise NanoGPTError(NO_COOKIE)
         most = limits.limit("NANOGPT_MAX_DISK")
         if most is None or self.id is None:
             return
-        used = self.on_disk() + uploads
-        if used >= most:
+        used = self.on_disk() + room.coming_from(self.id) + uploads
+        if used + new > most:
             raise NanoGPTError(
-                f"Your runs, texts and uploads take up {used / 1e6:,.0f} MB; this server allows "
-                f"{most / 1e6:,.0f} MB. Export what you want to keep, then delete some."
+                f"Your runs, texts and uploads take up {disk.size(used)}, and this may need {disk.size(new)} more; "
+                f"this server allows {disk.size(most)}. Export what you want to keep, then delete some."
             )
         room.check_share(used, self.address, new)
+
+    @contextmanager
+    def storing(self) -> Iterator[Callable[[int], None]]:
+        """Yield a function that does what `has_room` does for so many bytes, and counts them until the block ends.
+
+        By then, what was stored counts instead.
+        """
+        taken: list[room.Coming] = []
+
+        def take(new: int) -> None:
+            with _taking:
+                self.has_room(new=new)
+                taken.append(room.Coming(self.id, self.address, new))
+                room.coming.append(taken[-1])
+
+        try:
+            yield take
+        finally:
+            for one in taken:
+                room.coming.remove(one)
 
     def on_disk(self) -> int:
         """Return the size of the visitor's runs and texts in bytes."""

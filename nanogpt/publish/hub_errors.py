@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from .. import limits
 from ..config import NanoGPTError
 from ..errors import proxy_problem
 
@@ -27,6 +28,7 @@ NO_TOKEN = (
     "You are not signed in to the Hub. Run `hf auth login`, or set HF_TOKEN to a token with Write permission from "
     f"{TOKENS}."
 )
+OFFLINE = "This server doesn't connect to the Hub. Use nanogpt on your own machine for that."  # to visitors
 UNREACHABLE = "Couldn't reach the Hub. Check your connection and try again."
 BAD_NAME = (
     "{repo!r} is not a valid repository. Use the form user/name with letters, digits, '-', '_' and '.', but no '--' or "
@@ -63,6 +65,8 @@ def sentence(error: Exception, repo: str = "") -> str:
     """Turn an exception from the Hub client into a message that says what happened and what to do."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # "Error while uploading ..."
         return sentence(error.__cause__, repo)
+    if isinstance(error, OfflineModeIsEnabled) and limits.is_public():
+        return OFFLINE
     for kind, text in BY_KIND:
         if isinstance(error, kind):
             return text.format(repo=repo)

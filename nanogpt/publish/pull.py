@@ -29,17 +29,17 @@ WANTED = (*NEEDED, "run.json", "metrics.jsonl")  # everything a pull may downloa
 
 def pull(
     repo: str, token: str | None, owner: str | None = None, named: Callable[[str], str] = free_name,
-    tell: Tell = lambda sentence: None,
+    tell: Tell = lambda sentence: None, check_room: Callable[[int], None] = lambda size: None,
 ) -> Run:  # fmt: skip
     """Download a model as a run that you can sample from. It may be from nanogpt or any other in the same format.
 
-    `owner` and `named` are as in `archive.unpack`. Raise NanoGPTError, and leave nothing behind, if the repository is
-    missing, too large, malicious or in another format.
+    `owner`, `named` and `check_room` are as in `archive.unpack`. Raise NanoGPTError, and leave nothing behind, if the
+    repository is missing, too large, malicious or in another format.
     """
     repo = repository(repo)
     with archive.scratch(repo.split("/")[1]) as folder:
         tell(f"Looking at {repo}.")
-        commit = _download(client(token), repo, folder, tell)
+        commit = _download(client(token), repo, folder, tell, check_room)
         tell("Checking the files.")
         try:
             rewrite(folder, repo)
@@ -49,8 +49,8 @@ def pull(
             raise NanoGPTError(f"Couldn't load {repo}: {said}"[:300]) from None
 
 
-def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
-    """Download the WANTED files of a repository, if their sizes are within limits. Return the commit."""
+def _download(api: HfApi, repo: str, folder: Path, tell: Tell, check_room: Callable[[int], None]) -> str:
+    """Download the WANTED files of a repository, if there is room for them and none is too large. Return the commit."""
     with spoken(repo):
         head = api.model_info(repo)
         there = {
@@ -65,6 +65,7 @@ def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
                 raise NanoGPTError(
                     f"{name} in {repo} is {disk.size(bytes_there)}; at most {disk.size(most)} is allowed."
                 )
+        check_room(sum(there.values()))
         for name, bytes_there in there.items():
             tell(f"Downloading {name}, {disk.size(bytes_there)}.")
             path = Path(api.hf_hub_download(repo, name, revision=head.sha, local_dir=folder.parent / "fetched"))

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from .. import corpus, disk, limits, zips
 from ..config import NanoGPTError
 from ..paths import home, new_name
-from .checks import TO_CONTINUE, check_folder, check_lengths
+from .checks import TO_CONTINUE, check_folder, check_lengths, known_part
 from .listing import free_name
 from .logs import log_text
 from .rows import as_line, is_number, read_jsonl
@@ -126,9 +126,12 @@ def scratch(called: str = "archive") -> Iterator[Path]:
 
 
 def adopt(folder: Path, owner: str | None = None, named: Callable[[str], str] = free_name, **more: Any) -> Run:
-    """Turn a `scratch` folder into a run, adding `more` to its run.json. Raise NanoGPTError if it is not valid."""
+    """Turn a `scratch` folder into a run, adding `more` to what is known of its run.json.
+
+    Raise NanoGPTError if it is not valid.
+    """
     check_lengths(folder)
-    settings = check_folder(folder)
+    settings = known_part(check_folder(folder))
     name = new_name(named(settings["name"]))
     text = {**_text_here(settings, owner), "name": corpus.title_of(settings["corpus"]["name"]) or "Untitled"}
     about = {**settings, "name": name, "owner": owner, "corpus": text, **more}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from .. import corpus, limits
-from ..config import NanoGPTError, TrainConfig
+from ..config import NanoGPTError, TrainConfig, knobs
 from ..disk import checked, from_json, opened, read
 from ..formats import check_header, load_model, read_config
 from ..tokenizer import load_tokenizer
 from .about import check_format
+from .history import is_sample
 from .logs import COLUMNS
+from .rows import is_number
 
 if TYPE_CHECKING:  # torch is imported only when weights are checked
     from ..model import GPT
@@ -25,6 +27,7 @@ LAST_WORDS = ("started", "finished", "stopped", "failed")  # events that Run.sta
 # In metrics.jsonl or samples.jsonl of an import: those of a run that is evaluated at each of 200,000 steps. It is kept
 # in memory while it is in view, and each row and value takes much more there than in the file.
 MOST_ROWS, MOST_VALUES = 200_000, 3_000_000
+LONGEST_ROW = 50_000  # bytes: ten times those of a sample of 300 characters, however they are written in JSON
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -48,7 +51,11 @@ def check_facts(folder: Path) -> dict[str, Any]:
 
 
 def check_lengths(folder: Path) -> None:
-    """Raise NanoGPTError if what was logged would take far more memory than that of any real run. Parse nothing."""
+    """Raise NanoGPTError if what was logged would take far more memory than that of any real run. Parse nothing.
+
+    No string in a row is longer than the row, so this also limits samples and messages, of which a list of runs has one
+    for each.
+    """
     for path in (folder / "metrics.jsonl", folder / "samples.jsonl"):
         data = read(path) if path.exists() else b""
         rows = data.count(b"\n") + data.count(b"\r")
@@ -58,6 +65,8 @@ def check_lengths(folder: Path) -> None:
                 f"{path.name} is too long: at most {MOST_ROWS:,} rows and {MOST_VALUES:,} values are allowed. "
                 "Nothing was imported."
             )
+        if max(map(len, data.splitlines()), default=0) > LONGEST_ROW:
+            raise NanoGPTError(f"{path.name} has a row of more than {LONGEST_ROW:,} bytes. Nothing was imported.")
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -78,12 +87,48 @@ def _settings(path: Path) -> dict[str, Any]:
     text: dict[str, Any] = about if isinstance(about, dict) else {}
     strings = [settings.get("name"), settings.get("created"), settings.get("preset"), text.get("id"), text.get("name")]
     right = isinstance(settings.get("train"), dict) and all(isinstance(s, str) and len(s) <= 200 for s in strings)
-    if not (
-        right and corpus.ID.fullmatch(text["id"]) and _is_number(text.get("characters")) and text["characters"] > 0
-    ):
+    if not (right and corpus.ID.fullmatch(text["id"]) and _is_usual(text.get("characters")) and text["characters"] > 0):
         raise NanoGPTError("run.json lacks settings that every run has. Nothing was imported.")
     TrainConfig.of(settings["train"])
     return settings
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 1000
+
+
+def _is_usual(value: Any) -> bool:
+    """Return True for a number that may occur in a run."""
+    return is_number(value) and abs(value) < 1e18  # False for NaN
+
+
+def _or_none(right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or right(value)
+
+
+ENTRIES: dict[str, Any] = {  # of run.json: what tells a usual value, or the entries of an object
+    **dict.fromkeys(("name", "created", "preset"), _is_short),
+    **dict.fromkeys(("parent", "owner", "plan"), _or_none(_is_short)),
+    **dict.fromkeys(("public", "checkpoint"), lambda value: isinstance(value, bool)),
+    "format": _is_usual, "planning": _is_usual, "promise": _or_none(_is_usual),
+    "costs": dict.fromkeys(("sample", "save"), _is_usual),
+    "versions": dict.fromkeys(("nanogpt", "torch", "python", "system"), _is_short),
+    "pulled": dict.fromkeys(("repo", "commit"), _is_short),
+    "corpus": dict(id=_is_short, name=_is_short, sha256=_or_none(_is_short), characters=_is_usual),
+    "train": dict.fromkeys((one.name for one in knobs(TrainConfig)), lambda one: _is_short(one) or _is_usual(one)),
+}  # fmt: skip
+
+
+def known_part(settings: Mapping[str, Any], entries: Mapping[str, Any] = ENTRIES) -> dict[str, Any]:
+    """Return the entries of another machine's run.json that this version knows, if their values are usual ones."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        right = entries.get(key)
+        if isinstance(right, Mapping):
+            found |= {key: known_part(value, right)} if isinstance(value, Mapping) else {}
+        elif right and right(value):
+            found[key] = value
+    return found
 
 
 def _model(folder: Path) -> GPT:
@@ -125,12 +170,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18  # False for NaN
-
-
 def _is_metric(row: dict) -> bool:
-    if not all(_is_number(row[key]) for key in COLUMNS if key in row and key != "grad_norm"):  # which may be infinite
+    if not all(_is_usual(row[key]) for key in COLUMNS if key in row and key != "grad_norm"):  # which may be infinite
         return False
     if "event" in row:
         return _is_event(row)
@@ -140,11 +181,11 @@ def _is_metric(row: dict) -> bool:
 def _is_event(row: dict) -> bool:
     texts = [row["event"], row.get("message", ""), row.get("device") if row["event"] == "started" else ""]
     numbers = [row[key] for key in ("best_val_loss", "last_val_loss", "val_characters") if key in row]
-    return all(isinstance(text, str) for text in texts) and all(map(_is_number, numbers))
+    return all(isinstance(text, str) for text in texts) and all(map(_is_usual, numbers))
 
 
 def _is_sample(row: dict) -> bool:
-    return _is_number(row.get("step")) and isinstance(row.get("text"), str)
+    return is_sample(row) and _is_usual(row["step"])
 
 
 def _check_save(path: Path, model: GPT) -> None:

@@ -26,7 +26,7 @@ class History:
 
     def __init__(self, folder: Path):
         self._metrics = Tail(folder / "metrics.jsonl", _is_logged)
-        self._samples = Tail(folder / "samples.jsonl", _is_sample)
+        self._samples = Tail(folder / "samples.jsonl", is_sample)
         self._folder = folder
         self._checkpoint: tuple[int, ...] | None = None  # the version of the checkpoint that was read
         self.saved: dict[str, Any] = {}  # the progress in it, unless the run has ended
@@ -228,5 +228,6 @@ def _is_logged(row: Mapping[str, Any]) -> bool:
     return is_number(row.get("step")) and all(value is None or is_number(value) for value in row.values())
 
 
-def _is_sample(row: Mapping[str, Any]) -> bool:
+def is_sample(row: Mapping[str, Any]) -> bool:
+    """Return True if a row is valid in samples.jsonl."""
     return is_number(row.get("step")) and isinstance(row.get("text"), str)

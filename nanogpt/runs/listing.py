@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,7 @@ from . import queue
 from .job import open_job
 from .kept import kept_loss
 from .run import Run, ships
-from .status import Status
-
-REMEMBERED = 4096  # overviews kept in memory, of a few hundred bytes each
-_overviews: dict[Path, tuple[tuple, Overview]] = {}
-
-
-@dataclass(frozen=True)
-class Overview:
-    """What a list of runs shows of one. A run that can't be read has a status, and nothing else."""
-
-    status: Status
-    text: str = ""  # the name of the text
-    epochs: float | None = None  # trained so far
-    loss: float | None = None  # the validation loss of the saved weights
-    created: str = ""  # in the format of run.json
+from .summary import Overview, remember, remembered
 
 
 def overview(run: Run) -> Overview:
@@ -39,14 +24,11 @@ def overview(run: Run) -> Overview:
     Listing hundreds of runs stays cheap this way: their losses would fill the memory, or be read from disk each time.
     """
     version = run.version()
-    known = _overviews.get(run.folder)
-    if known and known[0] == version:
-        return known[1]
-    if len(_overviews) >= REMEMBERED:
-        _overviews.clear()
+    if known := remembered(run.folder, version):
+        return known
     found = _read(run)
     if found.status.state != "damaged":  # a disk or a permission that comes back changes no file
-        _overviews[run.folder] = version, found
+        remember(run.folder, version, found)
     return found
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..disk import opened
 from ..paths import without_folders
-from .rows import read_jsonl
+from .history import is_sample
+from .rows import is_number, read_jsonl
 from .run import Run
 
 COLUMNS = (  # of a row in metrics.jsonl; losses are in nats per character, for any tokenizer
@@ -25,7 +26,7 @@ def curves_csv(run: Run) -> str:
     run.settings()  # raises if there is no such run
     steps: dict[int, dict[str, Any]] = {}
     for row in read_jsonl(run.folder / "metrics.jsonl"):
-        if "event" not in row and isinstance(row.get("step"), int):
+        if "event" not in row and isinstance(row.get("step"), int) and is_number(row["step"]):
             steps.setdefault(row["step"], {}).update(_numbers(row))
     out = io.StringIO()
     table = csv.DictWriter(out, COLUMNS, lineterminator="\n")
@@ -35,13 +36,13 @@ def curves_csv(run: Run) -> str:
 
 
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield from ((key, row[key]) for key in COLUMNS if isinstance(row.get(key), int | float))
+    yield from ((key, row[key]) for key in COLUMNS if is_number(row.get(key)))
 
 
 def samples_text(run: Run) -> str:
     """Return all samples of the run, oldest first."""
     run.settings()  # raises if there is no such run
-    rows = read_jsonl(run.folder / "samples.jsonl")
+    rows = read_jsonl(run.folder / "samples.jsonl", is_sample)
     return "\n".join(f"---- step {row['step']:,} ----\n{row['text'].strip()}\n" for row in rows)
 
 

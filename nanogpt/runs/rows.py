@@ -65,9 +65,12 @@ class Tail:
         self._inode, self._offset, self._before, self.rows = inode, 0, b"", []
 
 
-def read_jsonl(path: Path) -> list[dict]:
-    """Return the valid rows of a JSONL file; none if it does not exist. Raise OSError if it can't be read."""
-    tail = Tail(path)
+def read_jsonl(path: Path, wanted: Callable[[dict], bool] = lambda row: True) -> list[dict]:
+    """Return the valid rows of a JSONL file that are `wanted`; none if it does not exist.
+
+    Raise OSError if it can't be read.
+    """
+    tail = Tail(path, wanted)
     tail.refresh()
     return tail.rows
 

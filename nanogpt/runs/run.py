@@ -36,13 +36,14 @@ from ..disk import write_whole
 from ..errors import PROBLEMS, explain
 from ..paths import checked_name, home, new_name
 from ..similar import did_you_mean
-from . import about, job, queue, snapshots
+from . import about, job, queue, snapshots, summary
 from .history import History, forget, history_of
 from .queue import Busy
 from .rows import append, as_line, is_number, read_jsonl
 from .status import CANCELED, CANCELED_LATER, CONTINUE, CRASHED, EXPORTED, START_OVER, Status, length, withdrawn_at
 
 TAKEN = "There is already a run named {}. Choose another name, or resume that run."
+LONGEST_MESSAGE = 2_000  # characters: a list of runs has one of each, which may come from an imported file
 OCCUPIED = "The folder checkpoints/{} holds files that are not a run's. Choose another name."
 
 # What a folder may hold without being a run: what launchers of earlier versions wrote before run.json, and locks.
@@ -214,7 +215,8 @@ class Run:
         if ending and [event["event"] for event in history.events[-1:]] in ([], ["started"]):
             return Status("running", **facts)  # it is about to log how it ended
         status = self._ended(history, facts)
-        return replace(status, message=f"{status.message} {self._leftover(ending)}".strip())
+        said = str(status.message)[:LONGEST_MESSAGE]
+        return replace(status, message=f"{said} {self._leftover(ending)}".strip())
 
     def _leftover(self, followed: bool) -> str:
         """Return a sentence about what a job has left on the Hub, or "" if nothing, or it is just being deleted."""
@@ -315,7 +317,7 @@ class Run:
             self.change(name=self.name)
             raise
         queue.forget(self.name)  # a later run of this name wasn't withdrawn
-        forget(self.folder)
+        self._forget()
         return renamed
 
     def delete(self) -> None:
@@ -323,7 +325,12 @@ class Run:
         self.check_changeable("delete")
         disk.delete_folder(self.folder)
         queue.forget(self.name)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget what is in memory of the folder, whose name another run may get."""
         forget(self.folder)
+        summary.forget(self.folder)
 
     def _is_training(self) -> bool:
         """Return True if the run's trainer has begun."""

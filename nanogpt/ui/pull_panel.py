@@ -25,7 +25,8 @@ def pull(repo: str, token: str | None) -> Iterator[tuple[dict[str, Any], str | N
     who.has_room()
 
     def work(tell: Tell) -> str:
-        pulled.append(who.imported(from_hub.pull(repo, token, who.id, who.free_name, tell)))
+        with who.storing() as check_room:
+            pulled.append(who.imported(from_hub.pull(repo, token, who.id, who.free_name, tell, check_room)))
         return f"{pulled[0].name} was loaded from {repo.strip()}."
 
     for shown in following(work):

@@ -16,6 +16,7 @@ from gradio.components import Component
 
 from ..layout import LAYOUTS
 from ..presets import PRESETS
+from ..runs import is_number
 from .form import Form, field_values, settings_of
 
 # What is kept besides the form: what you write, and how to sample.
@@ -120,14 +121,10 @@ def fits(part: Component, value: Any) -> bool:
     if isinstance(part, gr.Checkbox):
         return isinstance(value, bool)
     if isinstance(part, gr.Number):
-        return value is None or _is_number(value)
+        return value is None or is_number(value)
     if isinstance(part, gr.Slider):
-        return _is_number(value) and part.minimum <= value <= part.maximum
+        return is_number(value) and part.minimum <= value <= part.maximum
     return isinstance(value, str) and len(value) <= 10_000
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 # ---- the wiring ----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from .web.visit import seen, trained
 
 TILES = ("Validation loss", "Time left", "Epochs", "Speed")
 DASH = "–"
+NOTES = 20  # of a run, the newest ones: an imported one may have thousands
 
 
 def nats_and_bits(loss: float) -> str:
@@ -199,8 +200,8 @@ def details(run: Run | None, status: Status | None) -> list[list[str]]:
         found += [["Model", f"{size}, {model.layout}"], ["Parameters", f"{count_parameters(model):,}"]]
     found += [["Device", device] for device in devices(history)[-1:]]
     found += [["Steps", steps(run, status).removeprefix("step ")], ["Elapsed", clock(status.seconds)]]
-    notes = [["Note", note] for note in dict.fromkeys(history.notes)]  # once each: a run may have been resumed
-    return found + _measured(run, history) + notes
+    notes = list(dict.fromkeys(history.notes))[-NOTES:]  # once each: a run may have been resumed
+    return found + _measured(run, history) + [["Note", note] for note in notes]
 
 
 def _measured(run: Run, history: History) -> list[list[str]]:

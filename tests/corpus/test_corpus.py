@@ -662,6 +662,23 @@ def test_a_text_comes_back_as_it_was(home):
     assert kept.report().chars == kept.chars
 
 
+def test_a_text_that_cannot_be_deleted_says_why(home, monkeypatch):
+    kept = corpus.add(text_of())
+
+    def fail(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(disk, "delete_folder", fail)
+    with pytest.raises(NanoGPTError, match=f"The text {kept.id} can't be deleted. You don't have permission to use"):
+        corpus.delete(kept.id)
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    with pytest.raises(
+        NanoGPTError, match="can't be deleted. The server can't read or write its files .* Try again"
+    ) as error:
+        corpus.delete(kept.id)
+    assert str(home) not in str(error.value)
+
+
 def test_tokens_are_mapped_not_read(home):
     for text, kind in ((text_of(), np.uint8), ("".join(map(chr, range(0x4E00, 0x5200))) * 2, np.uint16)):
         kept = corpus.add(text)

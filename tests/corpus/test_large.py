@@ -24,7 +24,7 @@ from safetensors.torch import load
 from nanogpt import corpus, data
 from nanogpt.cli.progress import with_progress
 from nanogpt.config import NanoGPTError
-from nanogpt.corpus import books, cutting, files, large, pieces, reading, store, storing
+from nanogpt.corpus import books, cutting, fields, files, large, pieces, reading, store, storing
 from nanogpt.holdout import train_length
 from nanogpt.launch import prepare
 from nanogpt.tokenizer import CharTokenizer
@@ -165,7 +165,7 @@ def test_a_full_disk_is_noticed_early(tmp_path, monkeypatch):
     write(folder, TEXT.encode())
     free_bytes(1_500, monkeypatch)
     shares: list[float] = []
-    with pytest.raises(NanoGPTError, match=r"takes at least .* more, but this disk has only 1\.5 kB free"):
+    with pytest.raises(OSError, match=r"takes at least .* more, but this disk has only 1\.5 kB free"):
         shares.extend(corpus.adding([folder]))
     assert max(shares) < 0.2
     assert list(store.corpora().iterdir()) == []
@@ -174,7 +174,7 @@ def test_a_full_disk_is_noticed_early(tmp_path, monkeypatch):
 def test_a_text_that_cannot_fit_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = write(tmp_path, TEXT.encode())
     free_bytes(path.stat().st_size // 2 - 1, monkeypatch)
-    with pytest.raises(NanoGPTError, match="this disk has only"):
+    with pytest.raises(OSError, match="this disk has only"):
         next(corpus.adding([path]))
     assert list(store.corpora().iterdir()) == []
 
@@ -184,7 +184,7 @@ def test_the_tokens_of_a_large_alphabet_take_two_bytes(tmp_path, monkeypatch, di
     text = "plain text\n" * 1_000 + "".join(map(chr, range(0x4E00, 0x4E00 + distinct)))
     free_bytes(round(1.5 * len(text)), monkeypatch)  # once the text has been written
     path = write(tmp_path, text.encode())
-    with pytest.raises(NanoGPTError, match="this disk has only") if refused else contextlib.nullcontext():
+    with pytest.raises(OSError, match="this disk has only") if refused else contextlib.nullcontext():
         corpus.add([path])
     assert len(list(store.corpora().iterdir())) == (not refused)
 
@@ -495,6 +495,29 @@ def test_a_field_of_records_is_read_in_pieces_or_at_once(tmp_path, monkeypatch, 
     assert corpus.fields_in(RECORDS[name], name)[-1] == "body"
     with pytest.raises(NanoGPTError, match=r"has no text in a field 'nope'\. Choose one of its fields: id, body\."):
         corpus.add([path], field="nope")
+
+
+def test_the_columns_that_a_row_lacks_are_not_filled_up():
+    """A small table can have a million columns and a million rows."""
+    rows = fields._records(["a" + "," * 1_000 + "\n" + "x\n\n" * 3], "a.csv")
+    assert list(rows) == [{"a": "x"}] * 3
+
+
+def test_of_columns_of_the_same_name_the_last_one_counts(tmp_path):
+    rows = "".join(f"no,{i},{line}\nshort,{i}\nlong,{i},{line},more\n" for i, line in enumerate(["some words"] * 90))
+    path = write(tmp_path, f"body,id,body\n{rows}".encode(), "a.csv")
+    assert corpus.add([path], field="body").text() == "some words\n" * 180
+
+
+def test_only_so_many_fields_are_offered_and_none_with_a_long_name(tmp_path):
+    table = ",".join(f"field {i}" for i in range(10_000))
+    offered = corpus.fields_in(f"{table}\n{table}\n", "a.csv")
+    assert offered == [f"field {i}" for i in range(fields.OFFERED)]
+    record = json.dumps({"x" * 100_000: "a", "": "b", "body": TEXT}) + "\n"
+    assert corpus.fields_in(record, "a.jsonl") == ["body"]
+    with pytest.raises(NanoGPTError, match="Choose one of its fields: x{40}, body") as error:
+        corpus.add([write(tmp_path, record.encode(), "a.jsonl")], field="nope")
+    assert len(str(error.value)) < 200
 
 
 def test_only_files_with_records_are_taken_from_a_folder(tmp_path):

@@ -421,6 +421,7 @@ def test_only_the_next_run_imports_torch_while_it_waits(text):
 def test_the_message_of_an_unknown_error_does_not_say_where_things_are():
     said = trainer.user_message(RuntimeError("/srv/me/lib/x.so: cannot open shared object file"))
     assert said == "RuntimeError: x.so: cannot open shared object file (see log.txt for details)"
+    assert len(trainer.user_message(RuntimeError("x" * 100_000))) < 1100
 
 
 @pytest.mark.parametrize("error", [

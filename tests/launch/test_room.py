@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import ended_run
@@ -86,6 +88,55 @@ def test_an_archive_is_measured_before_it_is_unpacked(tiny_text, tmp_path, monke
     monkeypatch.setattr(archive, "adopt", lambda *_: pytest.fail("it is unpacked"))
     with pytest.raises(NanoGPTError, match=FULL):
         me.unpack(tmp_path / "large.zip")
+
+
+def test_what_is_about_to_be_stored_counts_against_a_visitor_s_space(monkeypatch):
+    monkeypatch.setenv("NANOGPT_SERVER_DISK", "1000000000")
+    me, other = visitor("a", "10.0.0.1"), visitor("b", "10.0.0.1")
+    me.add_text(text(1))
+    monkeypatch.setenv("NANOGPT_MAX_DISK", str(me.on_disk() + 5000))
+    me.has_room(new=5000)
+    with pytest.raises(NanoGPTError, match=r"and this may need 5\.0 kB more; this server allows"):
+        me.has_room(new=5001)
+    with me.storing() as check_room:
+        check_room(3000)
+        me.has_room(new=2000)
+        with pytest.raises(NanoGPTError, match="this server allows"):
+            me.has_room(new=2001)
+        other.has_room(new=5001)
+    me.has_room(new=5000)
+
+
+def test_of_imports_at_the_same_moment_only_those_are_taken_that_fit(monkeypatch):
+    monkeypatch.setenv("NANOGPT_SERVER_DISK", "1000000000")
+    monkeypatch.setenv("NANOGPT_MAX_DISK", "2500000")
+    me, all_there = visitor("a", "10.0.0.1"), threading.Barrier(4)
+
+    def store(_) -> bool:
+        with me.storing() as check_room:
+            try:
+                check_room(1_000_000)
+                return True
+            except NanoGPTError:
+                return False
+            finally:
+                all_there.wait(10)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(store, range(4))) == [False, False, True, True]
+    assert room.coming == []
+
+
+def test_what_is_being_stored_counts_as_if_it_were_there(monkeypatch):
+    monkeypatch.setenv("NANOGPT_SERVER_DISK", "10000000")
+    same, other = visitor("b", "10.0.0.1"), visitor("b", "10.0.0.2")
+    with visitor("a", "10.0.0.1").storing() as check_room:
+        check_room(2_000_000)
+        other.has_room(new=1_900_000)
+        for one, new in ((other, 2_100_000), (same, 100_000)):
+            with pytest.raises(NanoGPTError, match=FULL):
+                one.has_room(new=new)
+    same.has_room(new=2_100_000)
 
 
 def test_what_is_deleted_is_given_back(server, tiny_text, monkeypatch):

@@ -200,6 +200,16 @@ def test_a_run_loaded_from_the_hub_counts_like_a_text(otto, monkeypatch, tiny_te
     assert [one.bytes for one in room.stored.values()] == [run.size()]
 
 
+def test_a_run_from_the_hub_needs_room_like_an_archive(otto, monkeypatch):
+    monkeypatch.setenv("NANOGPT_MAX_DISK", "5000000")
+    monkeypatch.setattr(pull_panel.from_hub, "pull", lambda *asked: asked[-1](6_000_000))
+    with asking("otto"):
+        *_, (line, name) = pull_panel.pull("someone/play", None)
+    assert (line["state"], name) == ("failed", None)
+    assert "this may need 6.0 MB more; this server allows 5.0 MB" in line["text"]
+    assert room.coming == []
+
+
 def test_a_run_goes_home_with_its_text(anna, tiny_text, tmp_path, monkeypatch):
     run = written(anna, given(anna, tiny_text))
     archive.pack(run, tmp_path / "run.zip", to_continue=True)
@@ -254,9 +264,7 @@ def test_a_text_of_the_machine_s_owner_is_not_a_visitor_s(anna, tiny_text):
         ("NANOGPT_TRAINING", "off", "Training is turned off on this server"),
         ("NANOGPT_MAX_PARAMETERS", "1000", r"would have [\d,]+ parameters; this server allows 1,000"),
         ("NANOGPT_MAX_SECONDS", "30", "This server allows 30 seconds of training at a time, not 1 minute"),
-        ("NANOGPT_MAX_RUNS", "0", "You already have 0 runs training or queued"),
-        ("NANOGPT_MAX_WAITING", "0", "The queue is full: 0 runs are waiting"),
-        ("NANOGPT_MAX_DISK", "10", "take up 0 MB; this server allows 0 MB"),
+        ("NANOGPT_MAX_DISK", "10", r"take up [\d.]+ kB, and this may need 1\.0 MB more; this server allows 0\.0 kB"),
         ("NANOGPT_MAX_RUNS", "few", "NANOGPT_MAX_RUNS was 'few'; it must be a whole number of runs"),
     ],
 )
@@ -271,6 +279,20 @@ def test_each_limit_is_a_sentence_before_a_run_is_made(
         anna.new_run("one", text, preset, **settings)
     assert str(error.value).endswith(".")
     assert all_runs() == []
+
+
+@pytest.mark.parametrize("name", limits.LIMITS)
+def test_no_limit_is_zero(public, monkeypatch, name):
+    """It could mean that nothing is allowed, or everything."""
+    for zero in ("0", "00"):
+        monkeypatch.setenv(name, zero)
+        sentence = f"{name} was '{zero}'; it must be a whole number of [a-z]+, at least 1"
+        with pytest.raises(NanoGPTError, match=sentence):
+            limits.limit(name)
+        with pytest.raises(NanoGPTError, match=sentence):
+            limits.check_limits()
+    monkeypatch.setenv(name, "1")
+    assert limits.limit(name) == 1
 
 
 def test_a_text_too_large_is_refused_by_its_size(anna, tiny_text, monkeypatch):

@@ -23,6 +23,7 @@ import yaml
 from conftest import ROOT
 from fake_hub import MAYA, OLGA, READER, Refusal, Repo
 from huggingface_hub import HfApi
+from huggingface_hub.errors import OfflineModeIsEnabled
 from PIL import Image
 from safetensors.torch import load, save
 
@@ -438,6 +439,13 @@ def test_a_token_goes_nowhere_but_to_the_hub(hub, run, home, capsys, caplog):
     assert MAYA not in out.out + out.err + caplog.text
     assert all(MAYA.encode() not in body for body in hub.bodies)
     assert all(MAYA.encode() not in path.read_bytes() for path in home.rglob("*") if path.is_file())
+
+
+def test_visitors_are_not_told_to_change_the_hub_client(monkeypatch):
+    error = OfflineModeIsEnabled("offline")
+    assert "Unset HF_HUB_OFFLINE" in hub_errors.sentence(error)
+    monkeypatch.setenv("NANOGPT_PUBLIC", "1")
+    assert hub_errors.sentence(error) == hub_errors.OFFLINE
 
 
 def test_what_looks_like_a_token_is_taken_out_of_a_sentence():
@@ -868,6 +876,22 @@ def test_a_model_too_large_is_refused_before_it_is_fetched(hub, run, monkeypatch
     monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", "100")
     monkeypatch.setattr("nanogpt.publish.pull.load_model", None)
     refused("this server allows 100", "pull", "maya/play")
+
+
+def test_a_model_without_room_for_it_is_refused_before_it_is_fetched(hub, run):
+    push()
+    asked: list[int] = []
+
+    def check_room(size: int) -> None:
+        asked.append(size)
+        raise NanoGPTError("There is no room.")
+
+    hub.requests.clear()
+    with pytest.raises(NanoGPTError, match="There is no room"):
+        pull.pull("maya/play", MAYA, check_room=check_room)
+    files = hub.repos["models/maya/play"].files
+    assert asked == [sum(len(files[name]) for name in pull.WANTED)]
+    assert not hub.asked("/resolve/")
 
 
 def test_a_pulled_run_has_the_name_that_was_asked_for(hub, run, capsys):

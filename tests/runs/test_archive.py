@@ -591,6 +591,28 @@ def test_more_rows_than_a_run_logs_are_refused_unread(file, trained, monkeypatch
     refused(file, file.read_bytes(), name.replace("__", ".") + " is too long: at most 10,000 rows and ")
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("metrics__jsonl", dict(event="finished", message="x" * 60_000)),
+        ("metrics__jsonl", dict(event="finished", more={"x" * 60_000: 1})),
+        ("samples__jsonl", dict(step=6, text="x" * 60_000)),
+    ],
+    ids=["a message", "a key", "a sample"],
+)
+def test_a_row_longer_than_any_is_refused_unread(file, trained, monkeypatch, name, row):
+    monkeypatch.setattr(checks, "check_facts", None)  # which would parse it
+    data = changed(trained, **{name: json.dumps(row) + "\n"})
+    refused(file, data, name.replace("__", r"\.") + " has a row of more than 50,000 bytes")
+
+
+@pytest.mark.parametrize("ensure_ascii", [False, True])
+def test_the_longest_sample_is_imported_however_it_is_written(file, trained, ensure_ascii):
+    row = dict(step=6, text="😀" * 300)
+    file.write_bytes(changed(trained, samples__jsonl=json.dumps(row, ensure_ascii=ensure_ascii) + "\n"))
+    assert unpack(file).history().samples == [row]
+
+
 def test_a_run_with_a_row_for_each_of_many_steps_is_imported(file, trained):
     steps = range(7, 100_000)
     row = (
@@ -600,6 +622,23 @@ def test_a_run_with_a_row_for_each_of_many_steps_is_imported(file, trained):
     parts = {**contents(trained), "metrics.jsonl": metrics}
     file.write_bytes(zipped(parts.items(), zipfile.ZIP_STORED))
     assert unpack(file).history().step == 99_999
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        (dict(planning=1.5, costs=dict(sample=0.1, save=2.0), promise=1.9), ...),
+        (dict(plan="3 layers", promise=None, pulled=dict(repo="a/b", commit="c"), owner=None), ...),
+        (dict(planning="x", costs="x", promise=[1.9], pulled=["x"], versions=7, format=1, evil="x"), dict(format=1)),
+        (dict(planning=math.nan, costs=dict(sample="x", save=1, evil=1), promise=True), dict(costs=dict(save=1))),
+    ],
+)
+def test_what_is_not_known_of_run_json_is_left_out(file, trained, more, kept):
+    settings = json.loads(contents(trained)["run.json"])
+    evil = {part: {**settings[part], "evil": "x"} for part in ("corpus", "train")}
+    file.write_bytes(changed(trained, run__json=json.dumps({**settings, **evil, **more})))
+    expected = {key: value for key, value in settings.items() if key not in more} | (more if kept is ... else kept)
+    assert unpack(file).settings() == expected
 
 
 @pytest.mark.parametrize("row", ["{}", '{"step":1}', '{"step":1,"text":5}', '{"step":"1","text":"x"}'])

@@ -58,6 +58,29 @@ def test_the_samples_are_one_text(text):
     assert samples_text(run) == "---- step 0 ----\nzq x\n\n---- step 1,000 ----\nTo be\n"
 
 
+def test_a_row_that_is_no_sample_is_left_out_as_everywhere(text):
+    run = prepare.new_run("one", text, **SMALL)
+    run.sample(5, "To be")
+    for row in (
+        '{"step":6}',
+        '{"step":null,"text":"x"}',
+        '{"text":"x"}',
+        '{"step":7,"text":5}',
+        '{"step":true,"text":"x"}',
+    ):
+        with (run.folder / "samples.jsonl").open("a", encoding="utf-8") as file:
+            file.write(row + "\n")
+    assert samples_text(run) == "---- step 5 ----\nTo be\n"
+    assert run.history().samples == [dict(step=5, text="To be")]
+
+
+def test_what_is_no_number_is_in_no_curve(text):
+    run = prepare.new_run("one", text, **SMALL)
+    run.log(step=5, seconds=1.0, tokens=320, train_loss=True)
+    run.log(step=True, seconds=1.0, tokens=320, train_loss=4.0)
+    assert curves_csv(run).splitlines()[1:] == ["5,1.0,320,,,,,,,"]
+
+
 @pytest.mark.parametrize(
     ("line", "shown"),
     [

@@ -24,8 +24,11 @@ from nanogpt.disk import write_whole
 from nanogpt.paths import slug
 from nanogpt.runs import Run, all_runs, free_name, judged_percent, kept_loss, kept_step, newest_loss, queue, users_of
 from nanogpt.runs.history import forget
+from nanogpt.runs.listing import overview
 from nanogpt.runs.rows import Tail, _rows, read_jsonl
+from nanogpt.runs.run import LONGEST_MESSAGE
 from nanogpt.runs.status import CANCELED
+from nanogpt.runs.summary import _overviews
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -438,6 +441,22 @@ def test_a_killed_run_is_told_from_one_that_came_without_its_checkpoint(home, ev
         assert ("Resume the run" in run.status().message or "resume the run" in run.status().message) is not lacks
     (run.folder / "last.safetensors").touch()
     assert not run.lacks_checkpoint()
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_list_of_runs_keeps_no_long_message_and_nothing_of_a_deleted_run(home, logged):
+    run = a_run()
+    if logged:
+        run.event("failed", message="x" * 100_000)
+    else:
+        (run.folder / "log.txt").write_text("x" * 100_000, encoding="utf-8")
+    assert len(overview(run).status.message) == LONGEST_MESSAGE
+    assert overview(run) is overview(run)
+    renamed = run.rename("two")
+    assert overview(renamed).status.state == "failed"
+    assert run.folder not in _overviews
+    renamed.delete()
+    assert renamed.folder not in _overviews
 
 
 def test_a_run_canceled_before_it_began_again_is_still_one_of_our_own(home):

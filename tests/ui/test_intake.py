@@ -255,7 +255,7 @@ def test_an_upload_needs_room(url, folder, monkeypatch):
     until(lambda: scratch._kept)
     refused = upload(url, size=600_000)
     assert refused.status_code == 403
-    assert "this server allows 1 MB" in refused.text
+    assert "this server allows 1.0 MB" in refused.text
     monkeypatch.setenv("NANOGPT_MAX_DISK", "1000000000")
     monkeypatch.setenv("NANOGPT_SERVER_UPLOADS", "1000000")
     full = upload(url, size=100_000, headers={"cookie": "nanogpt-visitor=" + "b" * 32})

@@ -244,6 +244,10 @@ def test_warnings_that_a_run_logged_are_shown_once_each(run):
     notes = [value for label, value in details(run, run.status()) if label == "Note"]
     assert notes == ["No more snapshots are kept: disk full", "CUDA graphs don't work here"]
     assert facts(run)["notes"] == notes * 2
+    for number in range(100):  # in an imported run
+        run.event("note", step=1, message=f"note {number}")
+    notes = [value for label, value in details(run, run.status()) if label == "Note"]
+    assert notes == [f"note {number}" for number in range(80, 100)]
 
 
 def test_over_the_api_a_run_has_the_losses_that_the_command_line_lists(run):

@@ -277,7 +277,7 @@ def check_values(content: bytes | bytearray) -> None:
 def check_room(sender: Sender, more: int) -> None:
     """Raise Refusal if the visitor has no disk space left for `more` bytes."""
     try:
-        Visitor(sender.visitor).has_room(more + scratch.space.held[sender.visitor or ""])
+        Visitor(sender.visitor).has_room(scratch.space.held[sender.visitor or ""], more)
     except PROBLEMS as error:
         raise Refusal(403, explain(error)) from None
 
