@@ -62,6 +62,19 @@ def discard_output(*streams: TextIO) -> None:
     os.close(nowhere)
 
 
+def open_streams() -> None:
+    """Open the null device as each of stdin, stdout and stderr that this process was started without.
+
+    Daemons and pythonw.exe start programs like that. Python sets such a stream to None, and the next file that is
+    opened would get its number, and with it what a library prints there. Call it before anything else.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115  it stays open
+            os.set_inheritable(stream.fileno(), True)  # for the processes that this one starts
+            setattr(sys, name, stream)
+
+
 def explain(error: NanoGPTError | OSError | MemoryError) -> str:
     """Return a sentence that says what went wrong and what to do.
 

@@ -21,7 +21,7 @@ from nanogpt.cli import runs as commands
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.disk import unfinished
-from nanogpt.errors import explain, home_problem, proxy_problem
+from nanogpt.errors import explain, home_problem, open_streams, proxy_problem
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
 from nanogpt.ui import api, chosen_text, run_panel, runs_tab, text_panel, train_tab, watching
@@ -123,6 +123,18 @@ def test_an_error_of_the_system_is_a_sentence(home, monkeypatch, number, file, s
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     assert str(home) not in explain(error)
     assert explain(error).startswith("The server")
+
+
+def test_a_stream_that_is_missing_is_the_null_device(monkeypatch):
+    before = sys.stderr
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, None)
+    open_streams()
+    assert sys.stderr is before
+    with sys.stdin as stdin, sys.stdout as stdout:
+        assert (stdin.read(), stdin.isatty()) == ("", False)
+        print("nowhere", flush=True)
+        assert os.get_inheritable(stdout.fileno())
 
 
 def test_a_temporary_name_is_in_no_sentence(home):
