@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -73,6 +74,20 @@ def open_streams() -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115  it stays open
             os.set_inheritable(stream.fileno(), True)  # for the processes that this one starts
             setattr(sys, name, stream)
+
+
+@contextlib.contextmanager
+def writing_to(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Name a folder in the error for a full disk. Use it where files are written elsewhere than in `home()`.
+
+    A write that fails doesn't say where it was, and a copy names what it reads.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            error.filename = str(folder)
+        raise
 
 
 def explain(error: NanoGPTError | OSError | MemoryError) -> str:

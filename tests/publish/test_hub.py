@@ -318,6 +318,49 @@ def test_a_taken_name_is_left_alone(hub, run):
     assert push(repo="maya/new").commit
 
 
+MINE = [
+    {"pytorch_model.bin": b"x"}, {"nanogpt/mine.py": b"x"}, {"checkpoints/mine.pt": b"x"},
+    {"run.json": b'{"distance": 42.2}'}, {"run.json": b"{"}, {"index.html": b"<h1>My page</h1>"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("more", MINE, ids=lambda more: next(iter(more)))
+@pytest.mark.parametrize("kind", ["model", "space", "static"])
+def test_one_commit_is_no_sign_that_a_repository_is_empty(hub, run, kind, more):
+    """A repository whose history was squashed has one, and so does a Space that was duplicated."""
+    theirs = Repo(commits=[{".gitattributes": b"", "README.md": b"---\nlicense: mit\n---\n", **more}])
+    hub.repos["models/maya/play" if kind == "model" else "spaces/maya/play"] = theirs
+    with pytest.raises(NanoGPTError, match="maya/play already exists and was not made with nanogpt"):
+        push() if kind == "model" else deploy.deploy(run, "play", MAYA, static=kind == "static")
+    assert len(theirs.commits) == 1
+
+
+LINE = "Check out the configuration reference at https://huggingface.co/docs/hub/spaces-config-reference"
+FIRST_PAGE = b"<html><body><h1>Welcome to your static Space!</h1></body></html>"
+
+
+def test_what_the_hub_puts_into_a_new_repository_is_replaced(hub, run):
+    """However often that was committed."""
+    hub.repos["models/maya/play"] = Repo(commits=[{"README.md": b"---\r\nlicense: mit\r\n---\r\n"}, Repo().files] * 2)
+    assert "edited by hand" not in str(push())
+    assert set(hub.repos["models/maya/play"].files) == PUBLIC
+    first = {".gitattributes": b"", "README.md": f"---\nsdk: static\n---\n\n{LINE}\n".encode()}
+    space = hub.repos["spaces/maya/page"] = Repo(commits=[{**first, "index.html": FIRST_PAGE, "style.css": b""}])
+    assert "edited by hand" not in str(deploy.deploy(run, "page", MAYA, static=True))
+    assert space.files["index.html"].decode() == page_export.html(run)
+    assert LINE.encode() not in space.files["README.md"]
+
+
+@pytest.mark.parametrize("above", ["", "---\nlicense: mit\n---\n", f"{LINE}\n"])
+def test_a_readme_written_into_an_empty_repository_stays(hub, run, above):
+    theirs = f"{above}my own words\n".encode()
+    repo = hub.repos["models/maya/play"] = Repo(commits=[{**Repo().files, "README.md": theirs}])
+    assert "Its README was edited by hand, so it stays as it is" in str(push())
+    assert repo.files["README.md"].endswith(b"my own words\n")
+    assert "model-index" in front_matter(repo.files["README.md"].decode())
+    assert set(repo.files) == PUBLIC
+
+
 def test_a_private_push_never_lands_in_a_public_repository(hub, run):
     push()
     with pytest.raises(NanoGPTError, match="and is public, so nothing was sent"):
