@@ -67,7 +67,7 @@ def _download(api: HfApi, repo: str, folder: Path, tell: Tell) -> str:
                 )
         for name, bytes_there in there.items():
             tell(f"Downloading {name}, {disk.size(bytes_there)}.")
-            path = Path(api.hf_hub_download(repo, name, revision=head.sha, local_dir=folder.parent / "fetched"))
+            path = Path(api.hf_hub_download(repo, name, revision=head.sha, local_dir=folder.parent / archive.FETCHED))
             if path.stat().st_size != bytes_there:
                 raise NanoGPTError(f"The download of {name} from {repo} is incomplete. Try again.")
             disk.move(path, folder / name)

@@ -36,6 +36,7 @@ FILES = {  # file name -> maximum size in bytes
     "model.safetensors": MAX_BYTES, "last.safetensors": MAX_BYTES,
 }  # fmt: skip
 NEEDED = ("run.json", "config.json", "tokenizer.json", "model.safetensors")
+FETCHED = ".fetched"  # next to a `scratch` folder, where downloads go; no run, and no repository, can have this name
 DIRECTORY = 10_000  # bytes of an archive's list of files; that of a run has about 600
 TOO_MANY = f"The archive contains more than the {len(FILES)} files of a run. Nothing was imported."
 DAMAGED = "That file is damaged or not a .zip. Nothing was imported."

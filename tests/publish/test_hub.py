@@ -901,6 +901,12 @@ def test_only_what_is_wanted_is_fetched(hub, run, home):
     assert "evil" not in pulled.settings()
 
 
+def test_no_name_of_a_repository_gets_in_the_way_of_its_download(hub, run):
+    push(repo="maya/fetched")
+    pulled = pull.pull("maya/fetched", MAYA)
+    assert {path.name for path in pulled.folder.iterdir()} == {*ours.MODEL, "run.json", "metrics.jsonl"}
+
+
 def test_a_model_too_large_is_refused_before_it_is_fetched(hub, run, monkeypatch):
     push()
     monkeypatch.setitem(archive.FILES, "model.safetensors", 10_000)
