@@ -49,6 +49,7 @@ BROKEN = (*zips.DAMAGED, ValueError)
 def pack(run: Run, path: Path, to_continue: bool = False, public: Mapping[str, bytes] | None = None) -> None:
     """Write a run to an archive, and its checkpoint, too, if `to_continue`. Raise NanoGPTError if it has no weights.
 
+    If writing fails, there is no archive afterwards.
     For someone who doesn't own the run, `public` has what they may know of some files, and the log is left out.
     A run can be exported while it trains: files are replaced atomically, and resuming discards rows that were logged
     after the checkpoint. Without that, they are left out here, because the weights are those of the last save.
@@ -61,13 +62,19 @@ def pack(run: Run, path: Path, to_continue: bool = False, public: Mapping[str, b
     names.sort(key=lambda name: name != TO_CONTINUE)  # first: the log must not be older than the checkpoint
     _check_size(run, names)
     last = math.inf if to_continue else run.history().saved_step
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in names:
-            how = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
-            info = zipfile.ZipInfo(name)  # without a date, so that the same run gives the same archive
-            info.compress_type, info.external_attr = how, 0o644 << 16
-            with archive.open(info, "w") as target, _content(run, name, public or {}, last) as source:
-                shutil.copyfileobj(source, target, MB)
+    archive = zipfile.ZipFile(path, "w")
+    try:
+        with archive:
+            for name in names:
+                how = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
+                info = zipfile.ZipInfo(name)  # without a date, so that the same run gives the same archive
+                info.compress_type, info.external_attr = how, 0o644 << 16
+                with archive.open(info, "w") as target, _content(run, name, public or {}, last) as source:
+                    shutil.copyfileobj(source, target, MB)
+    except BaseException:
+        if path.is_file():  # and no device
+            path.unlink()
+        raise
 
 
 def _check_size(run: Run, names: list[str]) -> None:

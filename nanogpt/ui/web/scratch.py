@@ -116,8 +116,12 @@ def delete(path: Path) -> None:
         path.parent.rmdir()  # fails if there is another file in it
 
 
-def new_folder(size: int) -> Path:
-    """Return a new folder for about `size` bytes. Raise NanoGPTError if the visitor has no room for it."""
+@contextlib.contextmanager
+def new_folder(size: int) -> Iterator[Path]:
+    """Make a folder for the block to write about `size` bytes into, and keep it; delete it if the block fails.
+
+    Raise NanoGPTError if the visitor has no room for it.
+    """
     request = visit.request()
     client = getattr(getattr(request, "client", None), "host", "")
     sender = sender_of(getattr(request, "headers", None) or {}, client)
@@ -127,11 +131,15 @@ def new_folder(size: int) -> Path:
         above = Path(get_upload_folder())
         above.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=above))
-    except OSError:
+        try:
+            yield folder
+        except BaseException:
+            delete(folder)
+            raise
+    except BaseException:
         space.give(sender, size)
         raise
     keep(folder, sender, size)
-    return folder
 
 
 @contextlib.contextmanager
