@@ -34,7 +34,7 @@ def pull(
     """Download a model as a run that you can sample from. It may be from nanogpt or any other in the same format.
 
     `owner` and `named` are as in `archive.unpack`. Raise NanoGPTError, and leave nothing behind, if the repository is
-    missing, too large, malicious or in another format.
+    missing, too large, malicious or in another format, and OSError if the disk is full.
     """
     repo = repository(repo)
     with archive.scratch(repo.split("/")[1]) as folder:
@@ -44,7 +44,7 @@ def pull(
         try:
             rewrite(folder, repo)
             return archive.adopt(folder, owner, named, pulled=dict(repo=repo, commit=commit))
-        except (NanoGPTError, ValueError, OSError) as error:
+        except ValueError as error:  # a NanoGPTError is one, too
             said = str(error) if isinstance(error, NanoGPTError) else "its files cannot be read."
             raise NanoGPTError(f"Couldn't load {repo}: {said}"[:300]) from None
 

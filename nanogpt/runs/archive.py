@@ -7,6 +7,7 @@ folder, which becomes a run only if it passes checks.py.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -111,6 +112,7 @@ def unpack(
 ) -> Run:  # fmt: skip
     """Import an archive as a new run. Raise NanoGPTError, leaving nothing behind, if it is not valid.
 
+    Raise OSError, leaving nothing behind either, if the disk is full or the archive can't be read.
     `owner` is the id of the visitor who will own it, on a public server; `named` turns its name into a free one. Before
     anything is unpacked, `check_room` is called with its size in bytes, and raises NanoGPTError if that is too much.
     """
@@ -120,8 +122,6 @@ def unpack(
             return adopt(folder, owner, named)
     except NanoGPTError as error:
         raise NanoGPTError(str(error)[:300]) from None  # text quoted from an archive may be long
-    except OSError as error:
-        raise NanoGPTError(f"Couldn't import the archive: {error.strerror or 'it cannot be read'}.") from None
 
 
 @contextmanager
@@ -169,6 +169,10 @@ def _unpack(path: Path, folder: Path, check_room: Callable[[int], None]) -> None
                     shutil.copyfileobj(source, target, MB)
     except BROKEN as error:
         raise error if isinstance(error, NanoGPTError) else NanoGPTError(DAMAGED) from None
+    except OSError as error:
+        if error.errno == errno.EINVAL and not error.filename:  # it names a place before its own beginning
+            raise NanoGPTError(DAMAGED) from None
+        raise
 
 
 def _entries(archive: zipfile.ZipFile, size: int) -> list[tuple[str, zipfile.ZipInfo]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import errno
 import io
 import json
 import math
@@ -10,8 +12,10 @@ import os
 import pickle
 import re
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +26,7 @@ import torch
 import yaml
 from conftest import ROOT
 from fake_hub import MAYA, OLGA, READER, Refusal, Repo
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 from PIL import Image
 from safetensors.torch import load, save
 
@@ -32,7 +36,7 @@ from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model, read_config
-from nanogpt.jobs import parcel
+from nanogpt.jobs import parcel, refusals
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
 from nanogpt.publish import account, card, curve, deploy, hub_client, hub_errors, page_export, pull, push as ours
@@ -373,6 +377,59 @@ def test_a_private_push_never_lands_in_a_public_repository(hub, run):
     with pytest.raises(NanoGPTError, match="no repository maya/secret"):
         pull.pull("maya/secret", None)
     assert pull.pull("maya/secret", MAYA).name == "classic-2"
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("at", ["nanogpt.disk.sync", "nanogpt.publish.pull.rewrite"])
+def test_a_full_disk_is_named_while_a_model_is_downloaded_and_while_it_is_stored(
+    hub, run, home, monkeypatch, capsys, at
+):
+    push()
+    monkeypatch.setattr(at, full)
+    assert main(["pull", "maya/play"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"nanogpt: There is no space left in {home}. Free some, or set NANOGPT_HOME to a folder on another disk."
+    )
+    assert not Run("classic-2").exists()
+
+
+def test_a_full_disk_elsewhere_is_named_too(hub, run, monkeypatch):
+    push()
+    monkeypatch.setattr(HfApi, "hf_hub_download", full)
+    monkeypatch.setattr(HfApi, "snapshot_download", full)
+    with pytest.raises(OSError, match="No space") as error:
+        push(license="mit")
+    assert error.value.filename.startswith(tempfile.gettempdir())
+    with pytest.raises(OSError, match="No space") as error:
+        nanogpt.GPT.from_pretrained("maya/play")
+    assert error.value.filename == constants.HF_HUB_CACHE
+
+
+@pytest.mark.parametrize("door", [hub_errors.spoken, refusals.asked])
+def test_an_error_of_the_disk_is_none_of_the_hub(door):
+    def wrapped():
+        try:
+            full()
+        except OSError as error:  # as the Hub client does
+            raise RuntimeError("Error while uploading 'x' to the Hub.") from error
+
+    for fails in (full, wrapped):
+        with pytest.raises(OSError, match="No space"), door():
+            fails()
+    for error in (ConnectionResetError(104, "reset"), ssl.SSLError(1, "no certificate"), OSError("Consistency check")):
+        with pytest.raises(NanoGPTError, match="Couldn't reach the Hub|That failed"), door():
+            raise error
+
+
+def test_an_upload_goes_on_if_its_progress_cannot_be_printed(hub, run):
+    theirs, ours = os.pipe()
+    os.close(theirs)  # as in `2>&1 | true`
+    with os.fdopen(ours, "w") as unread, contextlib.redirect_stderr(unread):
+        assert main(["push", "classic", "maya/play"]) == 0
+    assert set(hub.repos["models/maya/play"].files) == PUBLIC
 
 
 def test_without_a_hub_it_says_so(run, monkeypatch):

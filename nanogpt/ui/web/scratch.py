@@ -144,16 +144,9 @@ def new_folder(size: int) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Name the folder of uploads and downloads in the error for a full disk. Use it where files are written there.
-
-    A write that fails doesn't say where it was, and a copy names what it reads.
-    """
-    try:
+    """Name the folder of uploads and downloads in the error for a full disk. Use it where files are written there."""
+    with errors.writing_to(get_upload_folder()):
         yield
-    except OSError as error:
-        if error.errno in errors.FULL:
-            error.filename = get_upload_folder()
-        raise
 
 
 # ---- the folder ------------------------------------------------------------------------------------------------------
