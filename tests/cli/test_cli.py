@@ -244,6 +244,7 @@ MISTAKES = [
     (["ladder", "FILE", "--device", "cuda:99"], "device was 'cuda:99'"),
     (["ladder", "FILE", "--stage", "19"], "stage was 19; it must be a whole number from 1 to 18"),
     (["ladder", "FILE", "--stage", "x"], "invalid int value: 'x'"),
+    (["ladder", "FILE", "--seed", "99999999999999999999"], "seed was 99999999999999999999; it must be a whole number"),
     (["ladder", "FILE", "--device", "tpu"], "device was 'tpu'"),
     (["ladder", "FILE", "--stage", "1", "--max-iters", "-1"], "max_iters was -1"),
     (["ladder", "no-such-file.txt"], "no-such-file.txt can't be read"),
