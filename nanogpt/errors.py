@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -66,6 +67,33 @@ def discard_output(*streams: TextIO) -> None:
     os.close(nowhere)
 
 
+def open_streams() -> None:
+    """Open the null device as each of stdin, stdout and stderr that this process was started without.
+
+    Daemons and pythonw.exe start programs like that. Python sets such a stream to None, and the next file that is
+    opened would get its number, and with it what a library prints there. Call it before anything else.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115  it stays open
+            os.set_inheritable(stream.fileno(), True)  # for the processes that this one starts
+            setattr(sys, name, stream)
+
+
+@contextlib.contextmanager
+def writing_to(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Name a folder in the error for a full disk. Use it where files are written elsewhere than in `home()`.
+
+    A write that fails doesn't say where it was, and a copy names what it reads.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            error.filename = str(folder)
+        raise
+
+
 def explain(error: NanoGPTError | OSError | MemoryError) -> str:
     """Return a sentence that says what went wrong and what to do.
 
@@ -102,10 +130,11 @@ def _for_owner(error: OSError) -> str:
         return _not_permitted(where)
     if isinstance(error, NotAFile):
         return f"{where} is not a regular file. Delete it, or restore the file that belongs there."
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and error.filename:
         return f"{where} is gone; it was moved, renamed or deleted. Put it back, or choose another."
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "Too many files are open. Close other programs, or raise the limit (ulimit -n), then start again."
+    where = error.filename or "A file"
     return f"{where} can't be read or written ({_reason(error)}). Check the disk and the file's permissions."
 
 

@@ -21,7 +21,7 @@ from nanogpt.cli import runs as commands
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.disk import unfinished
-from nanogpt.errors import NoRoom, explain, home_problem, proxy_problem
+from nanogpt.errors import NoRoom, explain, home_problem, open_streams, proxy_problem
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
 from nanogpt.ui import api, chosen_text, run_panel, runs_tab, text_panel, train_tab, watching
@@ -115,6 +115,7 @@ def no_trainer(monkeypatch) -> None:
         (errno.ENOMEM, None, "This machine is short of memory. Try again later, or use less text or a"),
         (errno.EAGAIN, None, "This machine can't start another process at the moment. Close other programs, or"),
         (errno.EIO, "{home}/a", "{home}/a can't be read or written (input/output error)."),
+        (errno.ENOENT, None, "A file can't be read or written (no such file or directory)."),
     ],
 )
 def test_an_error_of_the_system_is_a_sentence(home, monkeypatch, number, file, said):
@@ -134,6 +135,18 @@ def test_visitors_are_not_told_what_only_the_owner_can_do(home, monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     assert explain(no_room) == "The server's disk is full. Nothing was saved; try again later."
     assert explain(no_process) == "The server can't start another process at the moment. Try again later."
+
+
+def test_a_stream_that_is_missing_is_the_null_device(monkeypatch):
+    before = sys.stderr
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, None)
+    open_streams()
+    assert sys.stderr is before
+    with sys.stdin as stdin, sys.stdout as stdout:
+        assert (stdin.read(), stdin.isatty()) == ("", False)
+        print("nowhere", flush=True)
+        assert os.get_inheritable(stdout.fileno())
 
 
 def test_a_temporary_name_is_in_no_sentence(home):

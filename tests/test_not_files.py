@@ -157,7 +157,7 @@ def test_pipes_in_the_queue_are_passed_over(text):
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_a_file_is_imported(home, tmp_path, kind):
     kind(tmp_path / "run.zip")
-    with pytest.raises(NanoGPTError, match=r"Couldn't import the archive: it is not a regular file\."):
+    with pytest.raises(OSError, match="not a regular file"):
         archive.unpack(tmp_path / "run.zip")
 
 

@@ -8,6 +8,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..errors import say
 from .flags import Command
 from .texts import text_in
 
@@ -29,7 +30,7 @@ def baselines_command(arguments: argparse.Namespace) -> int:
     corpus.check(text)
     *_, found = count(text)
     if not compressors()["ppmd"]:
-        print(MISSING, file=sys.stderr)
+        say(MISSING, sys.stderr)
     if arguments.json:
         print(json.dumps(as_json(found, len(text)), indent=1))
         return 0

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ..config import NanoGPTError
+from ..errors import say
 from ..paths import PROGRAM
 from ..runs import Run, free_name
 from .flags import Command
@@ -13,7 +14,7 @@ from .flags import Command
 
 def tell(sentence: str) -> None:
     """Print progress to stderr, so that stdout holds only the result."""
-    print(sentence, file=sys.stderr, flush=True)
+    say(sentence, sys.stderr)  # which doesn't fail: an upload must not end because no one reads this
 
 
 def push_command(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from ..config import NanoGPTError
+from ..config import NanoGPTError, TrainConfig
 from .flags import Command
 from .texts import text_in
 
@@ -22,6 +22,7 @@ def ladder_command(arguments: argparse.Namespace) -> int:
     from ..lecture import STAGES, print_ladder
     from ..rungs import print_rungs
 
+    TrainConfig(seed=arguments.seed)  # raises if it is out of range
     stage = arguments.stage
     text = text_in([arguments.file], arguments.encoding)
     device = pick_device(arguments.device)

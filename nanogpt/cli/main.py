@@ -11,14 +11,15 @@ import argparse
 import io
 import os
 import sys
-from typing import TextIO
+from contextlib import redirect_stdout
+from typing import TextIO, cast
 
 from .. import __version__
-from ..config import NanoGPTError
-from ..errors import PROBLEMS, discard_output, explain, lacks_memory
+from ..errors import PROBLEMS, discard_output, explain, lacks_memory, open_streams, say
 from ..paths import PROGRAM, home
 from . import baselines, explain as views, hub, jobs, ladder, runs, sample, serve, train
 from .flags import Parser
+from .output import Output, Unwritable
 
 
 def parser() -> Parser:
@@ -53,42 +54,51 @@ def choose_encoding(*streams: TextIO) -> None:
             stream.reconfigure(encoding=None if theirs else "utf-8", errors="replace")
 
 
-def write_out() -> None:
-    """Write what stdout still buffers, before Python does it at its exit, where it would complain if that fails.
-
-    Raise BrokenPipeError if the program that read it has exited, and NanoGPTError if its disk is full.
-    """
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        discard_output(sys.stdout)
-        raise NanoGPTError(f"The output can't be written: {error.strerror}.") from None
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status. Print the help if there is no command."""
+    open_streams()
     choose_encoding(sys.stdout, sys.stderr)
+    output = Output(sys.stdout)
+    with redirect_stdout(cast(TextIO, output)):
+        try:
+            return run(argv)
+        except KeyboardInterrupt:
+            return 130
+        except Unwritable as error:
+            return unwritten(error)
+        except PROBLEMS as error:
+            say(f"nanogpt: {explain(error)}", sys.stderr)
+            return 2
+        except RuntimeError as error:
+            if not lacks_memory(error):
+                raise
+            say(f"nanogpt: {explain(MemoryError())}", sys.stderr)
+            return 2
+        finally:
+            output.end()
+
+
+def run(argv: list[str] | None) -> int:
+    """Run one command, write what it prints, and return its exit status."""
+    commands = parser()  # fails if NANOGPT_HOME can't be a folder
     try:
-        commands = parser()  # fails if NANOGPT_HOME can't be a folder
         arguments = commands.parse_args(argv)
-        if "run" not in arguments:
-            commands.print_help()
-            return 0
+    except SystemExit:  # argparse has printed the help, the version or what is wrong
+        sys.stdout.flush()
+        raise
+    if "run" in arguments:
         status = arguments.run(arguments)
-        write_out()
-        return status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
+    else:
+        commands.print_help()
+        status = 0
+    sys.stdout.flush()
+    return status
+
+
+def unwritten(error: Unwritable) -> int:
+    """Return the exit status of a command whose output can't be written, and say why on stderr."""
+    if error.is_unread:
         discard_output()
         return 0
-    except PROBLEMS as error:
-        print(f"nanogpt: {explain(error)}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        if not lacks_memory(error):
-            raise
-        print(f"nanogpt: {explain(MemoryError())}", file=sys.stderr)
-        return 2
+    say(f"nanogpt: The output can't be written: {error.strerror}.", sys.stderr)
+    return 2

@@ -10,8 +10,9 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
-from ..config import NanoGPTError, TrainConfig
+from ..config import TrainConfig
 from ..durations import clock
+from ..errors import PROBLEMS, say
 from ..launch.sizes import forecast
 from ..runs import History, Run, length, queue
 
@@ -59,7 +60,7 @@ def with_progress(steps: Generator[float, None, T]) -> T:
         return end.value
     except KeyboardInterrupt:
         steps.close()
-        print("Stopped reading; nothing was stored.", file=sys.stderr)
+        say("Stopped reading; nothing was stored.", sys.stderr)
         raise
     finally:
         if bar:
@@ -112,7 +113,7 @@ def progress_bar(run: Run) -> Iterator[None]:
             try:
                 bar.n, words = share_of(run, history)
                 words = queue.in_words(queue.place_of(run.name)).lower() or words
-            except NanoGPTError:  # the folder was deleted; training will say so
+            except PROBLEMS:  # the folder was deleted, say; training will say so
                 return
             bar.set_description_str(words)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import disk
 from ..config import NanoGPTError
-from ..errors import FULL, PROBLEMS, home_problem
+from ..errors import FULL, PROBLEMS, home_problem, say
 from ..paths import PROGRAM
 from ..runs import Run, Status, all_runs, kept_loss, newest_loss, queue
 from .flags import Command
@@ -83,7 +83,7 @@ def export_command(arguments: argparse.Namespace) -> int:
             continue
         write(file, content)
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        print(f"{file}: {size / 1e6:.2f} MB", file=report)
+        say(f"{file}: {size / 1e6:.2f} MB", report)
     return 0
 
 
@@ -112,7 +112,7 @@ def contents(arguments: argparse.Namespace) -> dict[str, bytes | Path]:
     if arguments.gif:
         files[arguments.gif], problem = gif.animation(run)
         if problem:
-            print(problem, file=sys.stderr)
+            say(problem, sys.stderr)
     if arguments.text:
         about = run.settings()["corpus"]
         files[arguments.text] = corpus.load(about["id"], about["name"]).folder / "text.txt"
@@ -121,14 +121,15 @@ def contents(arguments: argparse.Namespace) -> dict[str, bytes | Path]:
 
 def write(file: str, content: bytes | Path) -> None:
     """Write a file atomically. Raise NanoGPTError if it is a text that would replace another one."""
-    path = Path(file).resolve()  # of a link, the file that it points to
+    path = Path(file)
     try:
         if isinstance(content, Path) and path.is_file() and not filecmp.cmp(path, content, shallow=False):
             raise NanoGPTError(f"{file} already exists with different contents. Choose another file name for --text.")
         if path.is_file() or not path.exists():
+            path = Path(os.path.realpath(path))  # of a link, the file that it points to
             disk.sweep_file(path)
             disk.write_whole(path, chunks(content))
-        else:  # a device, such as /dev/null, can't be replaced
+        else:  # a device such as /dev/null, or a pipe such as /dev/stdout, can't be replaced
             with path.open("wb") as device:
                 device.writelines(chunks(content))
     except OSError as error:

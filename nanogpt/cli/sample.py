@@ -8,6 +8,7 @@ import math
 import sys
 
 from ..config import DASHES, NanoGPTError, SampleConfig, unescaped
+from ..errors import say
 from ..runs import Run
 from .flags import Command, add_knobs, settings_in
 from .texts import text_in
@@ -30,7 +31,7 @@ def sample_command(arguments: argparse.Namespace) -> int:
     tokenizer = load_tokenizer(run.folder)
     prompt = tokenizer.fit(unescaped(arguments.prompt))
     if prompt.replaced:
-        print(prompt, file=sys.stderr)
+        say(str(prompt), sys.stderr)
     model = load_model(run.folder, pick_device(arguments.device).type)
     others: list[list[str]] = [[prompt.text] for _ in range(config.num_samples - 1)]
     shown = for_terminal if sys.stdout.isatty() else str
@@ -93,7 +94,7 @@ def ids_of(file: str, tokenizer, encoding: str | None = None):
     """
     text = tokenizer.fit(text_in([file], encoding))
     if text.replaced:
-        print(text, file=sys.stderr)
+        say(str(text), sys.stderr)
     return tokenizer.encode_array(text.text)
 
 

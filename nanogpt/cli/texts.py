@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ..errors import say
+
 
 def text_in(files: Sequence[str], encoding: str | None = None) -> str:
     """Return the text of files, or the start of those too large to be read at once, as stderr says."""
@@ -12,5 +14,5 @@ def text_in(files: Sequence[str], encoding: str | None = None) -> str:
 
     text, is_all = corpus.read_start(files, encoding)
     if not is_all:
-        print(f"Only the first {len(text):,} characters are used.", file=sys.stderr)
+        say(f"Only the first {len(text):,} characters are used.", sys.stderr)
     return text

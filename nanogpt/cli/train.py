@@ -112,7 +112,7 @@ def name_for(wanted: str | None) -> str:
             if wanted in DEVICES
             else "names consist of lower-case letters, digits and hyphens"
         )
-        print(f"The run is named {name}, because {reason}.")
+        say(f"The run is named {name}, because {reason}.")
     if name and Run(name).exists():
         resume = f"{PROGRAM} train --resume {name}"
         raise NanoGPTError(f"There is already a run named {name}. Choose another --name, or resume it: {resume}")
@@ -153,7 +153,7 @@ def text_of(arguments: argparse.Namespace) -> Corpus:
     how = dict(encoding=arguments.encoding, decline=arguments.keep, accept=arguments.clean, field=arguments.field)
     text = with_progress(corpus.adding(list(arguments.files), **how))
     for sentence in text.notes:
-        print(sentence, file=sys.stderr)
+        say(sentence, sys.stderr)
     return text
 
 
@@ -255,7 +255,7 @@ def follow(run: Run, work: Callable[[], int], second: str) -> int:
     if code or status.state in ("failed", "crashed"):  # following a job that failed is no failure of the follower
         raise NanoGPTError(status.message)
     if status.state == "stopped":
-        print(f"{status.message} Resume with: {PROGRAM} train --resume {run.name}", file=sys.stderr)
+        say(f"{status.message} Resume with: {PROGRAM} train --resume {run.name}", sys.stderr)
         return 130
     samples = run.history().samples
     print(f"\n{samples[-1]['text']}\n\nTry it: {PROGRAM} sample {run.name}")

@@ -47,7 +47,8 @@ def _download(api: HfApi, repo: str, folder: Path) -> bool:
     """Download what the job uploaded last into an empty folder, as its list says. Return False if there is nothing."""
     with asked(repo):
         head = api.model_info(repo).sha
-        fetch = lambda name: Path(api.hf_hub_download(repo, name, revision=head, local_dir=folder.parent / "fetched"))
+        there = folder.parent / archive.FETCHED
+        fetch = lambda name: Path(api.hf_hub_download(repo, name, revision=head, local_dir=there))
         try:
             about = checks.read_object(fetch("back.json"))
         except RemoteEntryNotFoundError:  # its base class also means that the Hub could not be reached

@@ -16,7 +16,7 @@ from huggingface_hub import CommitOperationAdd, JobInfo, get_token
 
 from ..config import NanoGPTError
 from ..durations import in_words
-from ..errors import PROBLEMS, explain
+from ..errors import PROBLEMS, explain, open_streams, say
 from ..publish import hub_errors
 from ..publish.hub_client import client
 from ..runs import Busy, Job, Run, job_of, queue
@@ -46,7 +46,7 @@ class Gone(NanoGPTError):
     """Raised when the job can't be started, so that the run has failed and nothing is billed."""
 
 
-def main(name: str, tell: Callable[[str], object] = print) -> int:
+def main(name: str, tell: Callable[[str], object] = say) -> int:
     """Follow a run's job until the run is back, and return the exit status."""
     run = Run(name)
     try:
@@ -55,9 +55,9 @@ def main(name: str, tell: Callable[[str], object] = print) -> int:
             queue.drop(name)  # it waits for no device of this machine
             return attempt(run, canceled, tell)
     except Busy as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
     except PROBLEMS as error:
-        print(f"nanogpt: {explain(error)}", file=sys.stderr)
+        say(f"nanogpt: {explain(error)}", sys.stderr)
     return 1
 
 
@@ -316,4 +316,5 @@ def why_ended(found: JobInfo, timeout: int) -> str:
 
 
 if __name__ == "__main__":
+    open_streams()
     sys.exit(main(sys.argv[1]))

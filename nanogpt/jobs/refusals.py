@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
@@ -27,7 +26,6 @@ BY_STATUS = {  # of requests about jobs; those about a repository have the sente
     "that is running, then try again.",
 }
 PASSING = (408, 409, 412)  # statuses that another try may not meet
-NETWORK = (hub_errors.HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
 UNCLEAR = "The Hub answered in a way that this version of nanogpt doesn't understand. Update nanogpt and try again."
 
 
@@ -47,7 +45,8 @@ class Unclear(NanoGPTError):
 def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
     """Raise what the Hub client raises in the block as a NanoGPTError: if possible, as one of those defined above.
 
-    An error of this machine's disk stays an OSError. `starting` a job, a refusal for too many of them is final.
+    An error of this machine's disk stays an OSError, as in `hub_errors.spoken`. `starting` a job, a refusal for too
+    many of them is final.
     """
     try:
         yield
@@ -55,12 +54,12 @@ def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
         raise
     except HfHubHTTPError as error:
         raise _refusal(error, repo, starting) from None  # the cause holds the token
-    except (LocalTokenNotFoundError, HFValidationError, OfflineModeIsEnabled) as error:  # the last is one of NETWORK
+    except (LocalTokenNotFoundError, HFValidationError, OfflineModeIsEnabled) as error:  # all are of the kinds below
         raise NanoGPTError(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
-    except (*NETWORK, json.JSONDecodeError) as error:  # the latter: a web page instead, as of a network's login
-        raise Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
-    except RuntimeError as error:  # "Error while uploading ..."
-        raise Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo))) from None
+    except (hub_errors.HTTPError, OSError, RuntimeError, json.JSONDecodeError) as error:
+        # RuntimeError wraps upload errors; JSONDecodeError: a web page instead, as of a network's login
+        unreachable = Unreachable(hub_errors.redacted(hub_errors.sentence(error, repo)))
+        raise hub_errors.of_this_machine(error) or unreachable from None
     except (ValueError, KeyError, TypeError):
         raise Unclear(UNCLEAR) from None
 

@@ -20,7 +20,7 @@ from huggingface_hub import CommitOperationAdd
 
 from .. import corpus, disk, paths
 from ..config import NanoGPTError
-from ..errors import PROBLEMS
+from ..errors import PROBLEMS, explain, open_streams, say
 from ..launch import trainer
 from ..publish.hub_client import client
 from ..runs import Run, snapshots
@@ -44,7 +44,7 @@ class Errand:
         self.api, self.repo, self.run = client(os.environ.pop("HF_TOKEN", None)), repo, Run(name)
         self.ends = float(os.environ.get("NANOGPT_JOB_BEGAN") or time.time()) + limit
         self.deadline = self.ends - RESERVE
-        self.feed = Feed(self.run.folder, lambda line: print(line, flush=True))
+        self.feed = Feed(self.run.folder, say)
         self.uploaded: Any = None  # the version of the checkpoint that was uploaded last
 
     def go(self) -> int:
@@ -134,7 +134,7 @@ class Errand:
 
 def say_failed(error: NanoGPTError) -> bool:
     """Print why the run could not be uploaded, and return False."""
-    print(f"The run could not be uploaded: {error}", flush=True)
+    say(f"The run could not be uploaded: {error}")
     return False
 
 
@@ -161,7 +161,8 @@ def again(attempt: Callable[[], bool], until: float) -> bool:
 
 
 if __name__ == "__main__":
+    open_streams()
     try:
         sys.exit(Errand(sys.argv[1], sys.argv[2], float(sys.argv[3])).go())
     except PROBLEMS as error:
-        sys.exit(f"nanogpt: {error}")
+        sys.exit(f"nanogpt: {explain(error)}")

@@ -16,7 +16,7 @@ from .. import corpus, limits
 from ..config import NanoGPTError
 from ..disk import size
 from ..durations import in_words
-from ..errors import PROBLEMS, explain
+from ..errors import PROBLEMS, explain, say
 from ..launch import local, prepare
 from ..presets import preset
 from ..runs import Job, Run, all_runs, job, job_of, open_job
@@ -163,7 +163,7 @@ def find_again(given_up: bool = True) -> list[str]:
                 local.start(run, FOLLOWER)
                 found.append(run.name)
         except PROBLEMS as error:  # the others still have their jobs
-            print(f"nanogpt: the job of {run.name} can't be followed: {explain(error)}", file=sys.stderr)
+            say(f"nanogpt: the job of {run.name} can't be followed: {explain(error)}", sys.stderr)
     return found
 
 

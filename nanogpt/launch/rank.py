@@ -10,6 +10,7 @@ import sys
 from typing import NoReturn
 
 from ..config import NanoGPTError
+from ..errors import open_streams, say
 from ..processes import joined
 from ..ranks import Lost
 from ..runs import Run
@@ -23,6 +24,7 @@ def main() -> NoReturn:
     It ends at once, because it has nothing to save, and Python's own exit sometimes aborts while threads of the
     connection still run ("terminate called without an active exception").
     """
+    open_streams()
     status = follow_to_the_end()
     sys.stderr.flush()
     os._exit(status)
@@ -33,7 +35,7 @@ def follow_to_the_end() -> int:
     try:
         ranks, name = joined(own_device)
     except NanoGPTError as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return 1
     try:
         follow(Run(name), ranks)

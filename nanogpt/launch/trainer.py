@@ -13,7 +13,7 @@ import traceback
 
 from .. import disk, limits
 from ..config import NanoGPTError
-from ..errors import explain, lacks_memory
+from ..errors import explain, lacks_memory, open_streams, say
 from ..paths import without_folders
 from ..runs import Busy, Run, queue
 
@@ -42,7 +42,7 @@ def main(name: str, alone: bool = False, processes: int = 1) -> int:
         with queue.arrived(name):  # until the end is logged, so that no other trainer begins before
             return attempt(run, alone, processes)
     except Busy as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
     except OSError as error:  # the queue's folder can't be written to, or can't lock files
         record(run, error)
     return 1
@@ -105,8 +105,7 @@ def record(run: Run, error: Exception) -> None:
             if make_room:
                 os.truncate(log, 0)
             return run.event("failed", message=message, **kept)
-    with contextlib.suppress(OSError):  # the terminal's window may be closed, or stderr be log.txt
-        print(message, file=sys.stderr, flush=True)
+    say(message, sys.stderr)
 
 
 def wait_for_name() -> str:
@@ -121,5 +120,6 @@ def wait_for_name() -> str:
 
 
 if __name__ == "__main__":
+    open_streams()
     chosen = wait_for_name() if sys.argv[1:] == ["--wait"] else sys.argv[1]
     sys.exit(main(chosen) if chosen else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,8 @@ from ..config import NanoGPTError
 from ..errors import proxy_problem
 
 HTTPError = HfHubHTTPError.__bases__[0]  # of the HTTP library under the Hub client, which differs between releases
+# what the Hub client raises if it can't reach the Hub
+NETWORK = (HTTPError, ConnectionError, TimeoutError, ssl.SSLError, LocalEntryNotFoundError)
 TOKEN = re.compile(r"hf_[\w.\-]{8,}")  # a user's token, or that of a visitor who signed in
 
 TOKENS = "https://huggingface.co/settings/tokens"  # where to make one
@@ -73,11 +76,11 @@ def sentence(error: Exception, repo: str = "") -> str:
     if isinstance(error, HfHubHTTPError):
         return refusal(error.response.status_code, error.server_message, repo)
     # JSONDecodeError: we got a web page instead, as from a network with a login page
-    if isinstance(error, HTTPError | LocalEntryNotFoundError | ConnectionError | TimeoutError | json.JSONDecodeError):
+    if isinstance(error, (*NETWORK, json.JSONDecodeError)):
         return UNREACHABLE
     if isinstance(error, ValueError):  # from a proxy's address, or the Hub client's check of the card's front matter
         return proxy_problem() or f"The Hub rejected the model card: {' '.join(str(error).split())[:200]}"
-    return f"That failed ({getattr(error, 'strerror', None) or type(error).__name__}). Try again."
+    return f"That failed ({type(error).__name__}). Try again."
 
 
 def refusal(status: int, message: str | None, repo: str) -> str:
@@ -89,14 +92,30 @@ def refusal(status: int, message: str | None, repo: str) -> str:
     return f"The Hub refused the request ({status}: {' '.join((message or 'no reason given').split())[:200]})."
 
 
+def of_this_machine(error: Exception) -> OSError | None:
+    """Return the error of this machine's disk that the Hub client has raised or wrapped, or None for any other error.
+
+    The Hub client's own kinds of OSError have no number.
+    """
+    cause = error.__cause__ if isinstance(error, RuntimeError) else error  # "Error while uploading ..."
+    if isinstance(cause, OSError) and cause.errno is not None and not isinstance(cause, NETWORK):
+        return cause
+    return None
+
+
 @contextmanager
 def spoken(repo: str = "", more: str = "") -> Iterator[None]:
-    """Turn whatever the Hub client raises inside the block into a NanoGPTError with a readable message, and `more`."""
+    """Turn whatever the Hub client raises inside the block into a NanoGPTError with a readable message, and `more`.
+
+    An error of this machine's disk stays an OSError, for which `explain` has the words.
+    """
     try:
         yield
     except NanoGPTError:
         raise
     except (HTTPError, OSError, ValueError, RuntimeError) as error:  # RuntimeError wraps upload errors
+        if own := of_this_machine(error):
+            raise own from None
         raise NanoGPTError(
             f"{redacted(sentence(error, repo))} {more}".strip()
         ) from None  # the cause holds the request, which holds the token

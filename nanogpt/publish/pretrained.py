@@ -9,10 +9,11 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from huggingface_hub import get_token
+from huggingface_hub import constants, get_token
 
 from .. import model
 from ..config import NanoGPTError, SampleConfig
+from ..errors import writing_to
 from ..formats import load_model
 from ..paths import NAME
 from ..presets import check_known
@@ -37,7 +38,8 @@ class GPT(model.GPT):
     ) -> GPT:
         """Load a model by the name of a run, from a folder, or from the Hub by way of the Hub client's cache.
 
-        Only safetensors and JSON are read. Raise NanoGPTError if the model is missing or in another format.
+        Only safetensors and JSON are read. Raise NanoGPTError if the model is missing or in another format, and OSError
+        if that cache can't be written to.
         """
         folder = folder_of(str(name_or_path), token)
         loaded = load_model(folder, device, cls)
@@ -99,7 +101,7 @@ def folder_of(name: str, token: str | None) -> Path:
         raise Run(name).missing()
     try:
         repo = repository(name)
-        with spoken(repo):
+        with spoken(repo), writing_to(constants.HF_HUB_CACHE):
             api = client(token or get_token())
             return Path(api.snapshot_download(repo, allow_patterns=list(NEEDED)))
     except NanoGPTError as problem:  # without the name, which may be a token by mistake

@@ -34,7 +34,7 @@ def pull(
     """Download a model as a run that you can sample from. It may be from nanogpt or any other in the same format.
 
     `owner`, `named` and `check_room` are as in `archive.unpack`. Raise NanoGPTError, and leave nothing behind, if the
-    repository is missing, too large, malicious or in another format.
+    repository is missing, too large, malicious or in another format, and OSError if the disk is full.
     """
     repo = repository(repo)
     with archive.scratch(repo.split("/")[1]) as folder:
@@ -44,7 +44,7 @@ def pull(
         try:
             rewrite(folder, repo)
             return archive.adopt(folder, owner, named, pulled=dict(repo=repo, commit=commit))
-        except (NanoGPTError, ValueError, OSError) as error:
+        except ValueError as error:  # a NanoGPTError is one, too
             said = str(error) if isinstance(error, NanoGPTError) else "its files cannot be read."
             raise NanoGPTError(f"Couldn't load {repo}: {said}"[:300]) from None
 
@@ -68,7 +68,7 @@ def _download(api: HfApi, repo: str, folder: Path, tell: Tell, check_room: Calla
         check_room(sum(there.values()))
         for name, bytes_there in there.items():
             tell(f"Downloading {name}, {disk.size(bytes_there)}.")
-            path = Path(api.hf_hub_download(repo, name, revision=head.sha, local_dir=folder.parent / "fetched"))
+            path = Path(api.hf_hub_download(repo, name, revision=head.sha, local_dir=folder.parent / archive.FETCHED))
             if path.stat().st_size != bytes_there:
                 raise NanoGPTError(f"The download of {name} from {repo} is incomplete. Try again.")
             disk.move(path, folder / name)

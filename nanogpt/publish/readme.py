@@ -6,12 +6,14 @@ be right even where the owner rewrote the rest.
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 
 from huggingface_hub.repocard import CardData, RepoCard
 
 from ..config import NanoGPTError
 
+FRONT_MATTER = re.compile(r"\A\s*---\n.*?^---\s*?$", re.DOTALL | re.MULTILINE)
 # by kind of repository, the settings that belong to what is uploaded with the README
 BELONG = {
     "model": {"model-index"},
@@ -30,6 +32,12 @@ def signed(text: str) -> str:
 def is_untouched(text: str) -> bool:
     """Return True if a README is unchanged since `signed`."""
     return text == signed(text.rpartition("\n<!-- ")[0])
+
+
+def is_of_the_hub(text: str) -> bool:
+    """Return True if a README is as the Hub writes it into a new repository: settings, and at most a line on them."""
+    body = FRONT_MATTER.sub("", text.replace("\r\n", "\n"), count=1).strip()
+    return re.fullmatch(r"(Check out the configuration reference at \S+)?", body) is not None
 
 
 def updated(edited: str, new: str, kind: str) -> str:

@@ -1,10 +1,10 @@
-"""Commit files to a repository on the Hub that nanogpt made or makes: a model, or a Space."""
+"""Commit files to a repository on the Hub that nanogpt made or makes, or that is still empty: a model, or a Space."""
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha1, sha256
 from pathlib import Path
@@ -14,12 +14,18 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from ..config import NanoGPTError
-from ..disk import size
+from ..disk import from_json, size
+from ..errors import writing_to
 from .hub_errors import spoken
-from .readme import is_untouched, updated
+from .readme import is_of_the_hub, is_untouched, updated
 from .run_files import PUBLIC
 
-OURS = {"run.json", "nanogpt/run.py", "nanogpt/runs/run.py"}  # every repository made by nanogpt contains one of these
+APP = {"nanogpt/run.py", "nanogpt/runs/run.py"}  # a Space with the app contains one of these
+# What the Hub itself puts into a new repository; only a static Space gets the last two
+OF_THE_HUB = {
+    "model": {".gitattributes", "README.md"}, "space": {".gitattributes", "README.md", "index.html", "style.css"},
+}  # fmt: skip
+WELCOME = b"Welcome to your static Space!"  # the heading of that index.html
 # What uploads put into a Space, or how its path begins. The app would show another run that was left there.
 IN_A_SPACE = re.compile(r"(checkpoints|nanogpt)/|(index\.html|run\.json)$")
 EMPTY = "{} exists now, but is still empty; publish again to fill it."
@@ -41,27 +47,63 @@ class Pushed:
         return " ".join([done, *self.notes])
 
 
+@dataclass(frozen=True)
+class There:
+    """A repository on the Hub, at one commit."""
+
+    api: HfApi
+    repo: str
+    kind: str
+    sha: str | None
+    names: frozenset[str]  # of its files
+
+    def content(self, name: str) -> bytes:
+        """Return the contents of a file."""
+        with tempfile.TemporaryDirectory() as folder, writing_to(folder):
+            path = self.api.hf_hub_download(self.repo, name, repo_type=self.kind, revision=self.sha, local_dir=folder)
+            return Path(path).read_bytes()
+
+    def is_ours(self) -> bool:
+        """Return True if nanogpt made it: it contains the app, or a run.json such as `push` writes."""
+        if self.names & APP or "run.json" not in self.names:
+            return bool(self.names & APP)
+        try:
+            about = from_json(self.content("run.json"))
+        except ValueError:
+            return False
+        return isinstance(about, dict) and {"corpus", "train"} <= about.keys()
+
+    def is_empty(self) -> bool:
+        """Return True if it contains only what the Hub itself puts into a new one, and perhaps another README."""
+        has_page = "index.html" in self.names
+        return self.names <= OF_THE_HUB[self.kind] and (not has_page or WELCOME in self.content("index.html"))
+
+
 def publish(
     api: HfApi, repo: str, kind: str, files: Mapping[str, bytes], message: str, tell: Tell, creation: dict[str, Any]
 ) -> Pushed:
     """Commit files to a repository made by nanogpt, creating it if needed. Make no commit if nothing has changed.
 
-    `creation` holds the arguments of create_repo for a new one. Raise NanoGPTError for a repository with other content.
+    A repository may also be one in which there is nothing yet but what the Hub itself has put there, and a README. One
+    with other content is left alone: raise NanoGPTError. `creation` holds the arguments of create_repo for a new one.
     """
     url = f"{constants.ENDPOINT}/{ABOVE[kind]}{repo}"
     with spoken(repo):
         tell(f"Checking that you can write to {repo}.")
         head, notes, is_new = _open(api, repo, kind, creation, tell)
-        names = {sibling.rfilename for sibling in head.siblings or []}
+        there = There(api, repo, kind, head.sha, frozenset(one.rfilename for one in head.siblings or []))
+        is_ours = not is_new and there.is_ours()
         if not is_new:
-            _leave_alone(api, repo, kind, names, bool(head.private), bool(creation.get("private")))
-    with spoken(repo, "" if names & OURS else EMPTY.format(repo)):
-        files, is_edited = _with_their_readme(api, repo, kind, head.sha, names, files)
-        changed = _changed(api, repo, kind, head.sha, files)
-        if is_edited:
+            _leave_alone(there, is_ours, bool(head.private), bool(creation.get("private")))
+    with spoken(repo, "" if is_ours else EMPTY.format(repo)):
+        edited = None if is_new else _edited_readme(there, is_ours)
+        if edited is not None:
+            files = {**files, "README.md": updated(edited, files["README.md"].decode(), kind).encode()}
+        changed = _changed(there, files)
+        if edited is not None:
             only = ", except for the settings at its top that belong to the upload" * ("README.md" in changed)
             notes.append(f"Its README was edited by hand, so it stays as it is{only}.")
-        gone = _left_over(kind, names - files.keys())
+        gone = _left_over(kind, there.names - files.keys())
         if not changed and not gone:
             return Pushed(url, "", tuple(notes))
         tell(f"Uploading {len(changed)} file{'s' * (len(changed) != 1)}, {size(sum(map(len, changed.values())))}.")
@@ -77,7 +119,7 @@ def _models_gone(gone: list[str]) -> list[str]:
     return [f"It no longer has the model {', '.join(models)}."] if models else []
 
 
-def _left_over(kind: str, names: set[str]) -> list[str]:
+def _left_over(kind: str, names: Collection[str]) -> list[str]:
     """Return those of the files that an earlier upload put into a repository."""
     return sorted(name for name in names if (name in PUBLIC if kind == "model" else IN_A_SPACE.match(name)))
 
@@ -106,39 +148,32 @@ def _open(api: HfApi, repo: str, kind: str, creation: dict[str, Any], tell: Tell
     return head, notes, is_new
 
 
-def _leave_alone(api: HfApi, repo: str, kind: str, names: set[str], private: bool, wanted: bool) -> None:
+def _leave_alone(there: There, is_ours: bool, private: bool, wanted: bool) -> None:
     """Raise NanoGPTError if a repository has other content, or is public although a private one is wanted."""
-    if not names & OURS and len(api.list_repo_commits(repo, repo_type=kind)) > 1:  # the Hub creates the first commit
-        raise NanoGPTError(f"The {kind} {repo} already exists and was not made with nanogpt. Choose another name.")
+    if not is_ours and not there.is_empty():
+        raise NanoGPTError(
+            f"The {there.kind} {there.repo} already exists and was not made with nanogpt. Choose another name."
+        )
     if wanted and not private:
         raise NanoGPTError(
-            f"{repo} already exists and is public, so nothing was sent. Make it private on the Hub first, or publish "
-            "to it as public."
+            f"{there.repo} already exists and is public, so nothing was sent. Make it private on the Hub first, or "
+            "publish to it as public."
         )
 
 
-def _with_their_readme(
-    api: HfApi, repo: str, kind: str, revision: str | None, names: set[str], files: Mapping[str, bytes]
-) -> tuple[Mapping[str, bytes], bool]:
-    """Return the files to upload, and whether the README in them is the repository's own, as it was edited by hand.
-
-    `names` are those of the files there. Only a repository made by nanogpt is looked at.
-    """
-    if "README.md" not in names or not names & OURS:
-        return files, False
-    with tempfile.TemporaryDirectory() as folder:
-        path = api.hf_hub_download(repo, "README.md", repo_type=kind, revision=revision, local_dir=folder)
-        text = Path(path).read_bytes().decode()
-    if is_untouched(text):
-        return files, False
-    return {**files, "README.md": updated(text, files["README.md"].decode(), kind).encode()}, True
+def _edited_readme(there: There, is_ours: bool) -> str | None:
+    """Return a repository's README if someone wrote or edited it, so that it is to be kept; None if no one did."""
+    if "README.md" not in there.names:
+        return None
+    text = there.content("README.md").decode()
+    return None if (is_untouched(text) if is_ours else is_of_the_hub(text)) else text
 
 
-def _changed(api: HfApi, repo: str, kind: str, revision: str | None, files: Mapping[str, bytes]) -> dict[str, bytes]:
+def _changed(there: There, files: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return those files that are missing from the repository or differ from its version."""
-    there = {}
-    for found in api.get_paths_info(repo, list(files), repo_type=kind, revision=revision):
-        there[found.path] = found.lfs.sha256 if getattr(found, "lfs", None) else getattr(found, "blob_id", "")
+    hashes = {}
+    for found in there.api.get_paths_info(there.repo, list(files), repo_type=there.kind, revision=there.sha):
+        hashes[found.path] = found.lfs.sha256 if getattr(found, "lfs", None) else getattr(found, "blob_id", "")
     git = lambda content: sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    same = lambda name, content: there.get(name) in (git(content), sha256(content).hexdigest())
+    same = lambda name, content: hashes.get(name) in (git(content), sha256(content).hexdigest())
     return {name: content for name, content in files.items() if not same(name, content)}

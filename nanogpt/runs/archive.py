@@ -7,6 +7,7 @@ folder, which becomes a run only if it passes checks.py.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -36,6 +37,7 @@ FILES = {  # file name -> maximum size in bytes
     "model.safetensors": MAX_BYTES, "last.safetensors": MAX_BYTES,
 }  # fmt: skip
 NEEDED = ("run.json", "config.json", "tokenizer.json", "model.safetensors")
+FETCHED = ".fetched"  # next to a `scratch` folder, where downloads go; no run, and no repository, can have this name
 DIRECTORY = 10_000  # bytes of an archive's list of files; that of a run has about 600
 TOO_MANY = f"The archive contains more than the {len(FILES)} files of a run. Nothing was imported."
 DAMAGED = "That file is damaged or not a .zip. Nothing was imported."
@@ -48,6 +50,7 @@ BROKEN = (*zips.DAMAGED, ValueError)
 def pack(run: Run, path: Path, to_continue: bool = False, public: Mapping[str, bytes] | None = None) -> None:
     """Write a run to an archive, and its checkpoint, too, if `to_continue`. Raise NanoGPTError if it has no weights.
 
+    If writing fails, there is no archive afterwards.
     For someone who doesn't own the run, `public` has what they may know of some files, and the log is left out.
     A run can be exported while it trains: files are replaced atomically, and resuming discards rows that were logged
     after the checkpoint. Without that, they are left out here, because the weights are those of the last save.
@@ -60,13 +63,19 @@ def pack(run: Run, path: Path, to_continue: bool = False, public: Mapping[str, b
     names.sort(key=lambda name: name != TO_CONTINUE)  # first: the log must not be older than the checkpoint
     _check_size(run, names)
     last = math.inf if to_continue else run.history().saved_step
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in names:
-            how = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
-            info = zipfile.ZipInfo(name)  # without a date, so that the same run gives the same archive
-            info.compress_type, info.external_attr = how, 0o644 << 16
-            with archive.open(info, "w") as target, _content(run, name, public or {}, last) as source:
-                shutil.copyfileobj(source, target, MB)
+    archive = zipfile.ZipFile(path, "w")
+    try:
+        with archive:
+            for name in names:
+                how = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
+                info = zipfile.ZipInfo(name)  # without a date, so that the same run gives the same archive
+                info.compress_type, info.external_attr = how, 0o644 << 16
+                with archive.open(info, "w") as target, _content(run, name, public or {}, last) as source:
+                    shutil.copyfileobj(source, target, MB)
+    except BaseException:
+        if path.is_file():  # and no device
+            path.unlink()
+        raise
 
 
 def _check_size(run: Run, names: list[str]) -> None:
@@ -103,6 +112,7 @@ def unpack(
 ) -> Run:  # fmt: skip
     """Import an archive as a new run. Raise NanoGPTError, leaving nothing behind, if it is not valid.
 
+    Raise OSError, leaving nothing behind either, if the disk is full or the archive can't be read.
     `owner` is the id of the visitor who will own it, on a public server; `named` turns its name into a free one. Before
     anything is unpacked, `check_room` is called with its size in bytes, and raises NanoGPTError if that is too much.
     """
@@ -112,8 +122,6 @@ def unpack(
             return adopt(folder, owner, named)
     except NanoGPTError as error:
         raise NanoGPTError(str(error)[:300]) from None  # text quoted from an archive may be long
-    except OSError as error:
-        raise NanoGPTError(f"Couldn't import the archive: {error.strerror or 'it cannot be read'}.") from None
 
 
 @contextmanager
@@ -164,6 +172,10 @@ def _unpack(path: Path, folder: Path, check_room: Callable[[int], None]) -> None
                     shutil.copyfileobj(source, target, MB)
     except BROKEN as error:
         raise error if isinstance(error, NanoGPTError) else NanoGPTError(DAMAGED) from None
+    except OSError as error:
+        if error.errno == errno.EINVAL and not error.filename:  # it names a place before its own beginning
+            raise NanoGPTError(DAMAGED) from None
+        raise
 
 
 def _entries(archive: zipfile.ZipFile, size: int) -> list[tuple[str, zipfile.ZipInfo]]:

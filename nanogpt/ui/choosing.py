@@ -135,16 +135,16 @@ def gathered(folder: Folder) -> Path:
     """Return a folder with the files of an uploaded one, as it was. Raise NanoGPTError if there are none."""
     if not folder.files:
         raise NanoGPTError("The folder has no files in it, except perhaps hidden ones. Choose one with text files.")
-    new = scratch.new_folder(scratch.PER_FILE * len(folder.files))
     parts = [parts_of(Path(file).name) for file in folder.files]
-    for number, (file, path) in enumerate(zip(folder.files, [new.joinpath(*each) for each in parts])):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():  # Gradio cuts long names off
-            path = path.with_name(f"{number}-{path.name}")
-        try:
-            os.link(file, path)
-        except OSError:  # another disk, or a file system without links
-            shutil.copyfile(file, path)
+    with scratch.new_folder(scratch.PER_FILE * len(folder.files)) as new:
+        for number, (file, path) in enumerate(zip(folder.files, [new.joinpath(*each) for each in parts])):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():  # Gradio cuts long names off
+                path = path.with_name(f"{number}-{path.name}")
+            try:
+                os.link(file, path)
+            except OSError:  # another disk, or a file system without links
+                shutil.copyfile(file, path)
     return new / parts[0][0]
 
 
@@ -158,8 +158,9 @@ def parts_of(name: str) -> list[str]:
 def set_aside(pasted: str) -> Path:
     """Write a pasted text to a temporary file, and return its path."""
     data = pasted.encode("utf-8")
-    path = scratch.new_folder(len(data)) / "pasted.txt"
-    path.write_bytes(data)
+    with scratch.new_folder(len(data)) as folder:
+        path = folder / "pasted.txt"
+        path.write_bytes(data)
     return path
 
 

@@ -34,13 +34,15 @@ def take(name: str | None, what: str, int8: bool = False) -> str:
     run = existing(name, NO_RUN)
     if what == "text":
         source = text_of(run).folder / "text.txt"
-        path = scratch.new_folder(source.stat().st_size) / code_export.text_file(run)
-        shutil.copyfile(source, path)  # which may be larger than memory
+        with scratch.new_folder(source.stat().st_size) as folder:
+            path = folder / code_export.text_file(run)
+            shutil.copyfile(source, path)  # which may be larger than memory
         return str(path)
     name_of, write = FILES[what]
     content = write(run, int8).encode()
-    path = scratch.new_folder(len(content)) / name_of(run)
-    path.write_bytes(content)
+    with scratch.new_folder(len(content)) as folder:
+        path = folder / name_of(run)
+        path.write_bytes(content)
     return str(path)
 
 

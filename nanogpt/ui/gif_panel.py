@@ -21,8 +21,9 @@ def take(name: str | None) -> tuple[str, str]:
     """Write a run's animation to a temporary folder for download. Return its path, and what it can't show or ""."""
     run = existing(name, NO_RUN)
     content, problem = gif.animation(run)
-    path = scratch.new_folder(len(content)) / f"{run.name}.gif"
-    path.write_bytes(content)
+    with scratch.new_folder(len(content)) as folder:
+        path = folder / f"{run.name}.gif"
+        path.write_bytes(content)
     return str(path), problem
 
 

@@ -95,19 +95,19 @@ def save(name: str | None, what: str, to_continue: bool = False) -> str:
     mine = visitor().owns(run)
     if what == "log" and not mine:
         raise NanoGPTError(NOT_YOURS)
-    folder = scratch.new_folder(run.size())
-    if what == "archive":
-        path = folder / f"{run.name}.zip"
-        public = None if mine else push.public_facts(run.settings(), run.history())
-        archive.pack(run, path, to_continue and mine, public)
+    with scratch.new_folder(run.size()) as folder:
+        if what == "archive":
+            path = folder / f"{run.name}.zip"
+            public = None if mine else push.public_facts(run.settings(), run.history())
+            archive.pack(run, path, to_continue and mine, public)
+            return str(path)
+        ending, _, content = SAVED[what]
+        text = content(run)
+        if not text:
+            raise NanoGPTError(f"{run.name} has no {what} yet.")
+        path = folder / f"{run.name}{ending}"
+        path.write_text(text, encoding="utf-8", newline="")
         return str(path)
-    ending, _, content = SAVED[what]
-    text = content(run)
-    if not text:
-        raise NanoGPTError(f"{run.name} has no {what} yet.")
-    path = folder / f"{run.name}{ending}"
-    path.write_text(text, encoding="utf-8", newline="")
-    return str(path)
 
 
 def rename(name: str | None, new: str) -> str:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 from .. import disk, limits
 from ..config import NanoGPTError
-from ..errors import PROBLEMS, explain, home_problem
+from ..errors import PROBLEMS, explain, home_problem, say
 from ..heap import give_memory_back
 from ..launch import counting, expiry
 from . import address
@@ -29,7 +29,7 @@ def serve(host: str, port: int | None) -> None:
     host = address.check(host, port)
     address.without_proxy(host)
     if problem := home_problem():
-        print(f"nanogpt: {problem}", file=sys.stderr)  # and go on: the models that ship with the project can be sampled
+        say(f"nanogpt: {problem}", sys.stderr)  # and go on: the models that ship with the project can be sampled
     threading.Thread(target=disk.sweep_home, daemon=True).start()  # what killed processes left
     if limits.is_public():
         allow_open_files()
@@ -51,9 +51,9 @@ def serve(host: str, port: int | None) -> None:
         threading.Thread(target=import_torch, daemon=True).start()
         if not limits.is_public():
             threading.Thread(target=find_jobs, daemon=True).start()
-        print(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.", flush=True)
+        say(f"nanogpt is running at {str(demo.local_url).rstrip('/')}. Press Ctrl-C to stop it.")
         if others := for_others(host, demo.server_port):
-            print(others, flush=True)
+            say(others)
         demo.block_thread()
 
 
@@ -82,9 +82,9 @@ def find_jobs() -> None:
     for looks in itertools.count():
         try:
             for name in start.find_again(given_up=looks == 0):
-                print(f"Following the job of {name} on Hugging Face again.", flush=True)
+                say(f"Following the job of {name} on Hugging Face again.")
         except PROBLEMS as error:
-            print(f"nanogpt: {explain(error)}", file=sys.stderr)
+            say(f"nanogpt: {explain(error)}", sys.stderr)
         time.sleep(SOON if looks == 0 else LATER)
 
 

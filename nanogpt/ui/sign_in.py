@@ -10,6 +10,7 @@ from gradio.context import Context
 
 from .. import limits
 from ..config import NanoGPTError
+from ..errors import PROBLEMS
 from ..publish import account
 from ..publish.hub_errors import TOKENS
 from .address import ALONE
@@ -38,14 +39,15 @@ def saved(page: gr.Blocks) -> str | None:
         return None
     try:
         return account.saved_token()
-    except NanoGPTError:  # the saved login can't be read or renewed
+    except PROBLEMS:  # the saved login can't be read or renewed
         return None
 
 
 def own(page: gr.Blocks) -> str | None:
     """Return the token saved on this machine, or None, for what only its owner may do: rent hardware.
 
-    Raise NanoGPTError if the request may come from another machine, or if the saved login can't be read or renewed.
+    Raise NanoGPTError if the request may come from another machine or the saved login can't be renewed, and OSError if
+    it can't be read.
     """
     if not at_home(page):
         raise NanoGPTError(ELSEWHERE)

@@ -244,6 +244,7 @@ MISTAKES = [
     (["ladder", "FILE", "--device", "cuda:99"], "device was 'cuda:99'"),
     (["ladder", "FILE", "--stage", "19"], "stage was 19; it must be a whole number from 1 to 18"),
     (["ladder", "FILE", "--stage", "x"], "invalid int value: 'x'"),
+    (["ladder", "FILE", "--seed", "99999999999999999999"], "seed was 99999999999999999999; it must be a whole number"),
     (["ladder", "FILE", "--device", "tpu"], "device was 'tpu'"),
     (["ladder", "FILE", "--stage", "1", "--max-iters", "-1"], "max_iters was -1"),
     (["ladder", "no-such-file.txt"], "no-such-file.txt can't be read"),
@@ -601,15 +602,86 @@ def test_training_goes_on_if_its_output_cannot_be_printed(file, output):
     assert Run(name).status().state == "finished"
 
 
-def test_a_list_that_is_not_read_is_no_error(first):
+PRINTING = [
+    ["runs"], ["runs", "--json"], ["sample", "first"], ["eval", "first"], ["explain", "doctor", "first"], ["--help"],
+    ["export", "first", "--html", "-"], ["export", "first", "--text", "-"], ["runs", "--help"], ["--version"], [],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_what_is_not_read_is_no_error(first, capfd, arguments):
     with unread() as stream, contextlib.redirect_stdout(stream):
-        assert main(["runs"]) == 0
+        assert main(arguments) == 0
+    assert capfd.readouterr().err == ""
 
 
-def test_a_list_that_cannot_be_written_is_one_line(first, capfd):
-    with full() as stream, contextlib.redirect_stdout(stream):
-        assert main(["runs"]) == 2
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_output_that_cannot_be_written_is_one_line(first, capfd, arguments):
+    with full() as stream, contextlib.redirect_stdout(stream):  # at its end, it writes what is still buffered
+        assert main(arguments) == 2
     assert one_line(capfd.readouterr().err) == "nanogpt: The output can't be written: No space left on device.\n"
+
+
+def test_an_error_stays_one_if_neither_it_nor_the_output_can_be_written(first):
+    with unread() as stream, contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        assert main(["sample", "nobody"]) == 2
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_the_status_of_its_command_if_its_output_cannot_be_written(first):
+    with full() as stream:
+        done = subprocess.run(command("sample", "first"), cwd=ROOT, stdout=stream, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, one_line(done.stderr)) == (
+        2,
+        "nanogpt: The output can't be written: No space left on device.\n",
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="this system has no /dev/fd")
+def test_an_export_reaches_a_pipe(first, capfd):
+    theirs, ours = os.pipe()
+    with os.fdopen(theirs, "rb") as reader:
+        with os.fdopen(ours, "wb") as writer:
+            assert main(["export", "first", "--code", f"/dev/fd/{writer.fileno()}"]) == 0  # as /dev/stdout is
+        assert b"import torch" in reader.read()
+    assert capfd.readouterr().err == ""
+
+
+def test_an_export_replaces_a_link_to_itself(first, tmp_path):
+    try:
+        (tmp_path / "loop.py").symlink_to("loop.py")
+    except OSError:
+        pytest.skip("this system has no links")
+    assert main(["export", "first", "--code", str(tmp_path / "loop.py")]) == 0
+    assert b"import torch" in (tmp_path / "loop.py").read_bytes()
+
+
+@contextlib.contextmanager
+def no_streams() -> Iterator[None]:
+    """Take away the standard streams, as from a daemon."""
+    names = ("stdin", "stdout", "stderr")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setattr(sys, name, None)
+        yield
+        for name in names:
+            getattr(sys, name).close()
+
+
+def test_without_streams_everything_works(file):
+    with no_streams():
+        assert main(["train", str(file), "--name", "daemon", *TWENTY]) == 0
+        assert main(["runs"]) == 0
+        assert main(["sample", "nobody"]) == 2
+    assert Run("daemon").status().state == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sh")
+def test_a_process_without_streams_works(first):
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    assert subprocess.run([*closed, *command("eval", "first")], cwd=ROOT).returncode == 0
+    assert subprocess.run([*closed, *command("sample", "nobody")], cwd=ROOT).returncode == 2
 
 
 def test_a_budget_of_0_is_none(file, capfd):

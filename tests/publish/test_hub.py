@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import errno
 import io
 import json
 import math
@@ -10,8 +12,10 @@ import os
 import pickle
 import re
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +26,7 @@ import torch
 import yaml
 from conftest import ROOT
 from fake_hub import MAYA, OLGA, READER, Refusal, Repo
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 from PIL import Image
 from safetensors.torch import load, save
@@ -33,7 +37,7 @@ from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.explain.baselines import baselines
 from nanogpt.formats import load_model, read_config
-from nanogpt.jobs import parcel
+from nanogpt.jobs import parcel, refusals
 from nanogpt.launch import prepare, trainer
 from nanogpt.paths import slug
 from nanogpt.publish import account, card, curve, deploy, hub_client, hub_errors, page_export, pull, push as ours
@@ -319,6 +323,49 @@ def test_a_taken_name_is_left_alone(hub, run):
     assert push(repo="maya/new").commit
 
 
+MINE = [
+    {"pytorch_model.bin": b"x"}, {"nanogpt/mine.py": b"x"}, {"checkpoints/mine.pt": b"x"},
+    {"run.json": b'{"distance": 42.2}'}, {"run.json": b"{"}, {"index.html": b"<h1>My page</h1>"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("more", MINE, ids=lambda more: next(iter(more)))
+@pytest.mark.parametrize("kind", ["model", "space", "static"])
+def test_one_commit_is_no_sign_that_a_repository_is_empty(hub, run, kind, more):
+    """A repository whose history was squashed has one, and so does a Space that was duplicated."""
+    theirs = Repo(commits=[{".gitattributes": b"", "README.md": b"---\nlicense: mit\n---\n", **more}])
+    hub.repos["models/maya/play" if kind == "model" else "spaces/maya/play"] = theirs
+    with pytest.raises(NanoGPTError, match="maya/play already exists and was not made with nanogpt"):
+        push() if kind == "model" else deploy.deploy(run, "play", MAYA, static=kind == "static")
+    assert len(theirs.commits) == 1
+
+
+LINE = "Check out the configuration reference at https://huggingface.co/docs/hub/spaces-config-reference"
+FIRST_PAGE = b"<html><body><h1>Welcome to your static Space!</h1></body></html>"
+
+
+def test_what_the_hub_puts_into_a_new_repository_is_replaced(hub, run):
+    """However often that was committed."""
+    hub.repos["models/maya/play"] = Repo(commits=[{"README.md": b"---\r\nlicense: mit\r\n---\r\n"}, Repo().files] * 2)
+    assert "edited by hand" not in str(push())
+    assert set(hub.repos["models/maya/play"].files) == PUBLIC
+    first = {".gitattributes": b"", "README.md": f"---\nsdk: static\n---\n\n{LINE}\n".encode()}
+    space = hub.repos["spaces/maya/page"] = Repo(commits=[{**first, "index.html": FIRST_PAGE, "style.css": b""}])
+    assert "edited by hand" not in str(deploy.deploy(run, "page", MAYA, static=True))
+    assert space.files["index.html"].decode() == page_export.html(run)
+    assert LINE.encode() not in space.files["README.md"]
+
+
+@pytest.mark.parametrize("above", ["", "---\nlicense: mit\n---\n", f"{LINE}\n"])
+def test_a_readme_written_into_an_empty_repository_stays(hub, run, above):
+    theirs = f"{above}my own words\n".encode()
+    repo = hub.repos["models/maya/play"] = Repo(commits=[{**Repo().files, "README.md": theirs}])
+    assert "Its README was edited by hand, so it stays as it is" in str(push())
+    assert repo.files["README.md"].endswith(b"my own words\n")
+    assert "model-index" in front_matter(repo.files["README.md"].decode())
+    assert set(repo.files) == PUBLIC
+
+
 def test_a_private_push_never_lands_in_a_public_repository(hub, run):
     push()
     with pytest.raises(NanoGPTError, match="and is public, so nothing was sent"):
@@ -331,6 +378,59 @@ def test_a_private_push_never_lands_in_a_public_repository(hub, run):
     with pytest.raises(NanoGPTError, match="no repository maya/secret"):
         pull.pull("maya/secret", None)
     assert pull.pull("maya/secret", MAYA).name == "classic-2"
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("at", ["nanogpt.disk.sync", "nanogpt.publish.pull.rewrite"])
+def test_a_full_disk_is_named_while_a_model_is_downloaded_and_while_it_is_stored(
+    hub, run, home, monkeypatch, capsys, at
+):
+    push()
+    monkeypatch.setattr(at, full)
+    assert main(["pull", "maya/play"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"nanogpt: There is no space left in {home}. Free some, or set NANOGPT_HOME to a folder on another disk."
+    )
+    assert not Run("classic-2").exists()
+
+
+def test_a_full_disk_elsewhere_is_named_too(hub, run, monkeypatch):
+    push()
+    monkeypatch.setattr(HfApi, "hf_hub_download", full)
+    monkeypatch.setattr(HfApi, "snapshot_download", full)
+    with pytest.raises(OSError, match="No space") as error:
+        push(license="mit")
+    assert error.value.filename.startswith(tempfile.gettempdir())
+    with pytest.raises(OSError, match="No space") as error:
+        nanogpt.GPT.from_pretrained("maya/play")
+    assert error.value.filename == constants.HF_HUB_CACHE
+
+
+@pytest.mark.parametrize("door", [hub_errors.spoken, refusals.asked])
+def test_an_error_of_the_disk_is_none_of_the_hub(door):
+    def wrapped():
+        try:
+            full()
+        except OSError as error:  # as the Hub client does
+            raise RuntimeError("Error while uploading 'x' to the Hub.") from error
+
+    for fails in (full, wrapped):
+        with pytest.raises(OSError, match="No space"), door():
+            fails()
+    for error in (ConnectionResetError(104, "reset"), ssl.SSLError(1, "no certificate"), OSError("Consistency check")):
+        with pytest.raises(NanoGPTError, match="Couldn't reach the Hub|That failed"), door():
+            raise error
+
+
+def test_an_upload_goes_on_if_its_progress_cannot_be_printed(hub, run):
+    theirs, ours = os.pipe()
+    os.close(theirs)  # as in `2>&1 | true`
+    with os.fdopen(ours, "w") as unread, contextlib.redirect_stderr(unread):
+        assert main(["push", "classic", "maya/play"]) == 0
+    assert set(hub.repos["models/maya/play"].files) == PUBLIC
 
 
 def test_without_a_hub_it_says_so(run, monkeypatch):
@@ -864,6 +964,12 @@ def test_only_what_is_wanted_is_fetched(hub, run, home):
     assert {path.name for path in pulled.folder.iterdir()} == {*ours.MODEL, "run.json", "metrics.jsonl"}
     assert "public" not in pulled.settings()
     assert "evil" not in pulled.settings()
+
+
+def test_no_name_of_a_repository_gets_in_the_way_of_its_download(hub, run):
+    push(repo="maya/fetched")
+    pulled = pull.pull("maya/fetched", MAYA)
+    assert {path.name for path in pulled.folder.iterdir()} == {*ours.MODEL, "run.json", "metrics.jsonl"}
 
 
 def test_a_model_too_large_is_refused_before_it_is_fetched(hub, run, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import math
@@ -203,6 +204,38 @@ def test_a_run_without_weights_is_not_packed(home, tiny_text):
     with pytest.raises(NanoGPTError, match="no run named two"):
         pack(Run("two"), home / "run.zip")
     assert not (home / "run.zip").exists()
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_on_a_full_disk_nothing_is_left_of_an_archive(file, trained, monkeypatch):
+    file.write_bytes(trained)
+    run = unpack(file)
+    (file.parent / "folder").mkdir()
+    with pytest.raises(OSError, match="directory|denied"):  # which isn't deleted
+        pack(run, file.parent / "folder")
+    monkeypatch.setattr(archive.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space"):
+        pack(run, file.parent / "new.zip")
+    assert {path.name for path in file.parent.iterdir()} == {"run.zip", "folder"}
+
+
+def test_a_full_disk_stays_an_error_of_the_disk_in_an_import(file, trained, monkeypatch):
+    file.write_bytes(trained)
+    monkeypatch.setattr(archive.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space"):
+        unpack(file)
+    assert [path.name for path in (file.parent.parent / "checkpoints").iterdir()] == [".writers"]
+
+
+def test_an_archive_that_points_to_before_its_beginning_is_damaged(file, trained, monkeypatch):
+    def misled(*_):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # as by a seek to there
+
+    monkeypatch.setattr(archive, "_entries", misled)
+    refused(file, trained, "damaged")
 
 
 def test_for_others_a_run_is_packed_without_its_log_and_with_what_is_public(file, trained):

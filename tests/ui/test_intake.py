@@ -312,7 +312,8 @@ def test_an_interrupted_upload_leaves_nothing(url, folder):
 
 
 def test_an_export_counts_and_expires_like_an_upload(url, folder, monkeypatch):
-    made = scratch.new_folder(1000)
+    with scratch.new_folder(1000) as made:
+        pass
     assert (made.is_dir(), scratch.space.used) == (True, 1000)
     scratch.expire(now=time.monotonic() + 61 * 60)
     assert (made.exists(), scratch.space.used) == (False, 0)

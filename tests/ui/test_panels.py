@@ -643,6 +643,35 @@ def test_a_full_disk_for_temporary_files_is_named(text, monkeypatch, kind):
     assert explain(error.value) == sentence
 
 
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("kind", ["curves", "archive", "page", "text", "gif", "pasted", "folder"])
+def test_an_export_that_fails_leaves_nothing(text, monkeypatch, tmp_path, kind):
+    act = {
+        "curves": lambda: run_panel.save("one", "curves"),
+        "archive": lambda: run_panel.save("one", "archive"),
+        "page": lambda: export_panel.take("one", "page"),
+        "text": lambda: export_panel.take("one", "text"),
+        "gif": lambda: gif_panel.take("one"),
+        "pasted": lambda: choosing.set_aside("a line"),
+        "folder": lambda: choosing.gathered(choosing.Folder((str(text.folder / "text.txt"),))),
+    }[kind]
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "page"))
+    monkeypatch.setattr(gif_panel.gif, "animation", lambda run: (b"GIF", ""))
+    monkeypatch.setitem(export_panel.FILES, "page", (lambda run: "one.html", lambda run, int8: "<p>"))
+    before = scratch.space.used
+    for module, name in ((shutil, "copyfile"), (shutil, "copyfileobj"), (Path, "write_bytes"), (Path, "write_text")):
+        monkeypatch.setattr(module, name, full)
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space"):
+        act()
+    assert list((tmp_path / "page").iterdir()) == []
+    assert scratch.space.used == before
+
+
 # --- texts ---------------------------------------------------------------------------------------------------------
 
 

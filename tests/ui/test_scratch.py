@@ -102,8 +102,8 @@ def test_a_visitor_without_room_gets_no_folder(own, monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     monkeypatch.setenv("NANOGPT_SERVER_UPLOADS", "1000")
     before = scratch.space.used
-    with pytest.raises(NanoGPTError, match="Try again in a few minutes"):
-        scratch.new_folder(1000)
+    with pytest.raises(NanoGPTError, match="Try again in a few minutes"), scratch.new_folder(1000):
+        pytest.fail("it got one")
     assert (scratch.space.used, own.exists()) == (before, False)
 
 

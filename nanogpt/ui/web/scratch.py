@@ -116,8 +116,12 @@ def delete(path: Path) -> None:
         path.parent.rmdir()  # fails if there is another file in it
 
 
-def new_folder(size: int) -> Path:
-    """Return a new folder for about `size` bytes. Raise NanoGPTError if the visitor has no room for it."""
+@contextlib.contextmanager
+def new_folder(size: int) -> Iterator[Path]:
+    """Make a folder for the block to write about `size` bytes into, and keep it; delete it if the block fails.
+
+    Raise NanoGPTError if the visitor has no room for it.
+    """
     request = visit.request()
     client = getattr(getattr(request, "client", None), "host", "")
     sender = sender_of(getattr(request, "headers", None) or {}, client)
@@ -127,25 +131,22 @@ def new_folder(size: int) -> Path:
         above = Path(get_upload_folder())
         above.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=above))
-    except OSError:
+        try:
+            yield folder
+        except BaseException:
+            delete(folder)
+            raise
+    except BaseException:
         space.give(sender, size)
         raise
     keep(folder, sender, size)
-    return folder
 
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Name the folder of uploads and downloads in the error for a full disk. Use it where files are written there.
-
-    A write that fails doesn't say where it was, and a copy names what it reads.
-    """
-    try:
+    """Name the folder of uploads and downloads in the error for a full disk. Use it where files are written there."""
+    with errors.writing_to(get_upload_folder()):
         yield
-    except OSError as error:
-        if error.errno in errors.FULL:
-            error.filename = get_upload_folder()
-        raise
 
 
 # ---- the folder ------------------------------------------------------------------------------------------------------
