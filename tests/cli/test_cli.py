@@ -197,6 +197,9 @@ MISTAKES = [
     (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),
     (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Give either --budget or --max-iters, not both."),
     (["train", "FILE", "--budget", "9", "--preset", "quick"], "--budget chooses the model itself."),
+    (["train", "FILE", "--budget", "9", "--preset", "Laptop"], "--budget chooses the model itself."),
+    (["train", "FILE", "--budget", "0", "--preset", "TIMED"], "Enter a time budget, such as 60s or 3m, or choose"),
+    (["train", "FILE", "--preset", ""], "There is no preset ''. Choose one of"),
     (["train", "FILE", "--budget", "0"], "Enter a time budget, such as 60s or 3m, or choose another preset."),
     (["train", "FILE", "--time-limit", "30m"], "--time-limit is for a job on Hugging Face Jobs. Add --on HARDWARE"),
     (["train", "--resume", "first", "--yes"], "--yes is for a job on Hugging Face Jobs. Add --on HARDWARE"),
@@ -357,6 +360,10 @@ def test_a_bare_train_does_what_the_page_does(file, monkeypatch):
         with pytest.raises(SystemExit):
             main(["train", str(file), *flags])
     assert asked == ["timed", "timed", "timed", "quick", "laptop"]
+    for flags in (["--preset", "Laptop"], ["--preset", "Time budget", "--budget", "9s"]):
+        with pytest.raises(SystemExit):
+            main(["train", str(file), *flags])
+    assert asked[5:] == ["laptop", "timed"]
     assert form.settings_of(train.DEFAULT)["preset"] == form.first_values()[0] == "timed"
 
 
