@@ -48,7 +48,7 @@ def settings_of(preset_name: str, layout: str | None = None) -> dict[str, Any]:
 
 
 def field_values(settings: dict[str, Any]) -> list:
-    """Return the values of `Form.fields` for the given settings."""
+    """Return the values of `Form.fields` for the given settings, whose preset is timed if they have a time budget."""
     timed = settings["budget"] > 0
     return [
         settings["preset"],
