@@ -56,9 +56,15 @@ def test_a_choice_is_one_of_those_named(value):
         TrainConfig(device=value)
 
 
-@pytest.mark.parametrize(("given", "taken"), [(7, 7), (7.0, 7), ("7", 7), ("7.0", 7), (" 7 ", 7)])
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (7, 7), (7.0, 7), ("7", 7), ("7.0", 7), (" 7 ", 7), ("1e3", 1000), ("1E+3", 1000), ("1.0e3", 1000),
+        ("1_000", 1000), (1e3, 1000),
+    ],
+)  # fmt: skip
 def test_a_whole_number_is_taken_from_what_a_form_or_a_flag_gives(given, taken):
-    value = ModelConfig(n_embd=8, n_head=1, n_layer=given).n_layer
+    value = TrainConfig(max_iters=given).max_iters
     assert value == taken
     assert type(value) is int
 
@@ -71,7 +77,7 @@ def test_a_budget_may_have_a_unit(given, seconds):
     assert TrainConfig(budget=given).budget == seconds
 
 
-@pytest.mark.parametrize("given", [7.5, "7.5", "7,5", "seven"])
+@pytest.mark.parametrize("given", [7.5, "7.5", "7,5", "seven", "75e-1", "1e", "1e400"])
 def test_a_broken_number_is_not_rounded(given):
     with pytest.raises(NanoGPTError, match="n_layer was"):
         ModelConfig(n_layer=given)
