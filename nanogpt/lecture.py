@@ -304,7 +304,9 @@ LADDER = (
     Stage(7, "scaled up, with dropout", GPT, "1.48", 64, 256, 384, 6, 6, 0.2, learning_rate=3e-4, needs_gpu=True),
 )
 STAGES = {stage.number: stage for stage in LADDER}
-WITHOUT_A_GPU = "It takes about 16 hours on two CPU cores; the lecture's A100 took 15 minutes."
+SKIPPED = f"""Skipped stage 7 ({STAGES[7].name}), which is for a GPU. \
+It takes about 16 hours on two CPU cores; the lecture's A100 took 15 minutes.
+To train it, run `python -m nanogpt ladder FILE --stage 7`."""
 
 
 def read(text, stage):
@@ -371,8 +373,7 @@ def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=133
         stage = STAGES[event["stage"]]
         print_event(event, stage.name, f"the lecture's loss on Tiny Shakespeare: {stage.lecture_loss}")
     if len(stages) < len(LADDER) and stage_number is None:
-        print(f"Skipped stage 7 ({STAGES[7].name}), which is for a GPU. {WITHOUT_A_GPU}")
-        print("To train it, run `python -m nanogpt ladder FILE --stage 7`.")
+        print(SKIPPED)
 
 
 if __name__ == "__main__":

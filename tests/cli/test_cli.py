@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,7 @@ from nanogpt.data import split
 from nanogpt.disk import write_whole
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare
+from nanogpt.lecture import SKIPPED, STAGES
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, Status, queue
 from nanogpt.tokenizer import CharTokenizer
@@ -786,6 +788,18 @@ def test_a_stage_of_the_ladder(file, capfd):
     losses = re.findall(r"^ +(\d+) +(\d\.\d{4}) +(\d\.\d{4})$", out, re.M)
     assert [int(step) for step, _, _ in losses] == [0, 20]
     assert float(losses[1][2]) < float(losses[0][2])
+
+
+def test_in_json_the_ladder_says_on_stderr_what_it_left_out(file, capfd, monkeypatch):
+    monkeypatch.setattr("nanogpt.lecture.LADDER", (replace(STAGES[1], eval_iters=1), STAGES[7]))
+    arguments = ["ladder", str(file), "--max-iters", "1", "--json", "--device", "cpu"]
+    assert main(arguments) == 0
+    out, err = capfd.readouterr()
+    assert [json.loads(line)["stage"] for line in out.splitlines()] == [1, 1]
+    assert err == f"{SKIPPED}\n"
+    assert err.startswith("Skipped stage 7 (scaled up, with dropout), which is for a GPU. ")
+    assert main([*arguments, "--stage", "1"]) == 0
+    assert capfd.readouterr().err == ""
 
 
 # --- help ----------------------------------------------------------------------------------------------------------
