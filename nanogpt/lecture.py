@@ -5,16 +5,15 @@ Read it from top to bottom, in the order it was typed: text, batch, loss, one mo
 is worth. Nothing here is optimized; model.py is, and its tests compare it with this file.
 """
 
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn as nn
 from torch.nn import functional as F
 
 from .config import NanoGPTError
+from .errors import text_given
 from .holdout import train_length
 from .ladder import check_length, print_event
 
@@ -377,6 +376,5 @@ def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=133
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m nanogpt.lecture FILE    (for more options: python -m nanogpt ladder --help)")
-    print_ladder(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    with text_given() as text:
+        print_ladder(text)
