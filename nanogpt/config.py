@@ -115,7 +115,10 @@ def _whole(value: Any) -> int:
     number = float(value)
     if number != int(number):
         raise ValueError(value)
-    return int(value) if isinstance(value, (int, str)) and "." not in str(value) else int(number)
+    try:
+        return int(value) if isinstance(value, (int, str)) else int(number)  # a float would round the largest seeds
+    except ValueError:
+        return int(number)  # as "1.0" and "1e3" are written
 
 
 def knobs(config: type) -> list[Knob]:

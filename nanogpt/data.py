@@ -194,16 +194,15 @@ def scored_characters(data: torch.Tensor, block_size: int, lengths: torch.Tensor
 
 
 if __name__ == "__main__":
-    import sys
-    from pathlib import Path
-
+    from .errors import text_given
     from .tokenizer import make_tokenizer, token_lengths, unit
 
-    text = Path(sys.argv[1]).read_text(encoding="utf-8")
-    tokenizer = make_tokenizer(text)
-    train, val = split(tokenizer.encode_array(text), token_lengths(tokenizer))
-    xb, yb = get_batch(train, block_size=8, batch_size=4, generator=torch.Generator().manual_seed(1337))
-    print(f"training set: {len(train):,} {unit(tokenizer)}s, validation set: {len(val):,}")
-    print(f"a batch of shape {tuple(xb.shape)}:")
-    for x, y in zip(xb, yb):
-        print(f"  {tokenizer.decode(x)!r} -> {tokenizer.decode(y)!r}")
+    with text_given() as text:
+        tokenizer = make_tokenizer(text)
+        train, val = split(tokenizer.encode_array(text), token_lengths(tokenizer))
+        block_size = fitting_block_size(len(val), 8)
+        xb, yb = get_batch(train, block_size, batch_size=4, generator=torch.Generator().manual_seed(1337))
+        print(f"training set: {len(train):,} {unit(tokenizer)}s, validation set: {len(val):,}")
+        print(f"a batch of shape {tuple(xb.shape)}:")
+        for x, y in zip(xb, yb):
+            print(f"  {tokenizer.decode(x)!r} -> {tokenizer.decode(y)!r}")

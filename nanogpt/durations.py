@@ -41,8 +41,9 @@ def clock(seconds: float) -> str:
 
 
 def short(seconds: float) -> str:
-    """Return seconds as 90s, 3m or 1h, a form that `config.duration` can read."""
+    """Return seconds, to the millisecond, as 90s, 3m or 1h, a form that `config.duration` can read."""
     for unit, size in (("h", 3600), ("m", 60)):
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:g}s"
+    number = f"{seconds:.3f}".rstrip("0").rstrip(".")
+    return f"{number}s"

@@ -5,16 +5,15 @@ Read it from top to bottom, in the order it was typed: text, batch, loss, one mo
 is worth. Nothing here is optimized; model.py is, and its tests compare it with this file.
 """
 
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn as nn
 from torch.nn import functional as F
 
 from .config import NanoGPTError
+from .errors import text_given
 from .holdout import train_length
 from .ladder import check_length, print_event
 
@@ -304,7 +303,9 @@ LADDER = (
     Stage(7, "scaled up, with dropout", GPT, "1.48", 64, 256, 384, 6, 6, 0.2, learning_rate=3e-4, needs_gpu=True),
 )
 STAGES = {stage.number: stage for stage in LADDER}
-WITHOUT_A_GPU = "It takes about 16 hours on two CPU cores; the lecture's A100 took 15 minutes."
+SKIPPED = f"""Skipped stage 7 ({STAGES[7].name}), which is for a GPU. \
+It takes about 16 hours on two CPU cores; the lecture's A100 took 15 minutes.
+To train it, run `python -m nanogpt ladder FILE --stage 7`."""
 
 
 def read(text, stage):
@@ -371,11 +372,9 @@ def print_ladder(text, stage_number=None, device="cpu", max_iters=None, seed=133
         stage = STAGES[event["stage"]]
         print_event(event, stage.name, f"the lecture's loss on Tiny Shakespeare: {stage.lecture_loss}")
     if len(stages) < len(LADDER) and stage_number is None:
-        print(f"Skipped stage 7 ({STAGES[7].name}), which is for a GPU. {WITHOUT_A_GPU}")
-        print("To train it, run `python -m nanogpt ladder FILE --stage 7`.")
+        print(SKIPPED)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m nanogpt.lecture FILE    (for more options: python -m nanogpt ladder --help)")
-    print_ladder(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    with text_given() as text:
+        print_ladder(text)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import ModelConfig, NanoGPTError, TrainConfig, brief, knobs
+from .config import NO_TIME, ModelConfig, NanoGPTError, TrainConfig, brief, knobs
 from .similar import did_you_mean
 
 
@@ -100,9 +100,38 @@ PLANNED = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")  # chosen 
 
 def preset(name: str) -> Preset:
     """Return the preset with this key or label. Raise NanoGPTError if there is none."""
+    return PRESETS[preset_key(name)]
+
+
+def preset_key(name: str) -> str:
+    """Return a preset's key, given its key or its label in any case. Raise NanoGPTError if there is none."""
     for key, found in PRESETS.items():
         if str(name).strip().lower() in (key, found.label.lower()):
-            return found
+            return key
     meant = did_you_mean(str(name), PRESETS)
     choices = f"; {meant}" if meant else f". Choose one of {', '.join(PRESETS)}."
     raise NanoGPTError(f"There is no preset {brief(repr(name))}{choices}")
+
+
+def default_key(changes: Mapping[str, Any]) -> str:
+    """Return the key of the preset that goes with `changes` where none is named: the first one, or quick for steps."""
+    return "quick" if "max_iters" in changes else next(iter(PRESETS))
+
+
+def pick(name: str | None, changes: Mapping[str, Any]) -> tuple[str, ModelConfig, TrainConfig]:
+    """Return the key of the preset with this key or label, and its configs with `changes`.
+
+    Without a name, it is the quick preset or, with a time budget, the timed one. Raise NanoGPTError if there is no such
+    preset, or if it doesn't go with a time budget, or with none.
+    """
+    key = "quick" if name is None else preset_key(name)
+    model, train = PRESETS[key].configs(**changes)
+    if train.budget and key != "timed":
+        if name is None:
+            return pick("timed", changes)
+        raise NanoGPTError(
+            "A time budget chooses the model itself. Leave out the preset, or give max_iters instead of the budget."
+        )
+    if key == "timed" and not (train.budget or "max_iters" in changes):
+        raise NanoGPTError(NO_TIME)
+    return key, model, train

@@ -206,8 +206,9 @@ def _shown(ch: str) -> str:
 
 
 if __name__ == "__main__":
-    import sys
+    from .errors import text_given
 
-    tokenizer = make_tokenizer(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    print(tokenizer.vocab_size, f"{unit(tokenizer)}s:", "".join(tokenizer.chars))
-    print(tokenizer.encode("".join(tokenizer.chars[-5:])))
+    with text_given() as text:
+        tokenizer = make_tokenizer(text)
+        print(tokenizer.vocab_size, f"{unit(tokenizer)}s:", "".join(tokenizer.chars))
+        print(tokenizer.encode("".join(tokenizer.chars[-5:])))

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig, TrainConfig, knobs
-from nanogpt.presets import PRESETS, preset
+from nanogpt.presets import PRESETS, pick, preset, preset_key
 
 CONFIGS = (ModelConfig, TrainConfig, SampleConfig)
 ALL = [pytest.param(config, k, id=f"{config.__name__}.{k.name}") for config in CONFIGS for k in knobs(config)]
@@ -56,9 +56,15 @@ def test_a_choice_is_one_of_those_named(value):
         TrainConfig(device=value)
 
 
-@pytest.mark.parametrize(("given", "taken"), [(7, 7), (7.0, 7), ("7", 7), ("7.0", 7), (" 7 ", 7)])
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (7, 7), (7.0, 7), ("7", 7), ("7.0", 7), (" 7 ", 7), ("1e3", 1000), ("1E+3", 1000), ("1.0e3", 1000),
+        ("1_000", 1000), (1e3, 1000),
+    ],
+)  # fmt: skip
 def test_a_whole_number_is_taken_from_what_a_form_or_a_flag_gives(given, taken):
-    value = ModelConfig(n_embd=8, n_head=1, n_layer=given).n_layer
+    value = TrainConfig(max_iters=given).max_iters
     assert value == taken
     assert type(value) is int
 
@@ -71,7 +77,7 @@ def test_a_budget_may_have_a_unit(given, seconds):
     assert TrainConfig(budget=given).budget == seconds
 
 
-@pytest.mark.parametrize("given", [7.5, "7.5", "7,5", "seven"])
+@pytest.mark.parametrize("given", [7.5, "7.5", "7,5", "seven", "75e-1", "1e", "1e400"])
 def test_a_broken_number_is_not_rounded(given):
     with pytest.raises(NanoGPTError, match="n_layer was"):
         ModelConfig(n_layer=given)
@@ -149,6 +155,7 @@ def test_no_two_knobs_of_a_command_have_the_same_flag():
 @pytest.mark.parametrize("key", PRESETS)
 def test_a_preset_is_found_by_key_and_label_and_names_only_knobs(key):
     assert preset(key) is preset(PRESETS[key].label.upper()) is PRESETS[key]
+    assert preset_key(f" {PRESETS[key].label.upper()} ") == key
     known = {k.name for config in (ModelConfig, TrainConfig) for k in knobs(config)}
     assert PRESETS[key].settings.keys() <= known
     model, train = PRESETS[key].configs()
@@ -196,6 +203,29 @@ def test_the_modern_layout_brings_its_recipe_and_what_is_set_by_hand_wins():
 def test_a_bad_learning_rate_is_a_sentence_in_a_preset_too(value):
     with pytest.raises(NanoGPTError, match="^learning_rate (was|is empty)"):
         preset("quick").configs(learning_rate=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "key", "budget"),
+    [
+        (None, {}, "quick", 0.0), (None, dict(budget="20s"), "timed", 20.0), (None, dict(budget=0), "quick", 0.0),
+        ("LAPTOP", {}, "laptop", 0.0), ("time BUDGET", {}, "timed", 60.0), ("timed", dict(max_iters=9), "timed", 0.0),
+    ],
+)  # fmt: skip
+def test_without_a_name_the_preset_is_the_one_that_goes_with_the_settings(name, changes, key, budget):
+    picked, model, train = pick(name, changes)
+    assert (picked, train.budget) == (key, budget)
+    assert (model, train) == PRESETS[key].configs(**changes)
+
+
+@pytest.mark.parametrize("name", ["quick", "Laptop", "lecture"])
+def test_a_time_chooses_the_model_itself_so_no_other_preset_goes_with_it(name):
+    with pytest.raises(NanoGPTError, match=r"^A time budget chooses the model itself\. Leave out the preset, or give"):
+        pick(name, dict(budget=60))
+    for timed in ("timed", "TIMED", "Time budget"):
+        assert pick(timed, dict(budget=30))[2].budget == 30
+        with pytest.raises(NanoGPTError, match="^Enter a time budget, such as 60s or 3m, or choose another preset"):
+            pick(timed, dict(budget=0))
 
 
 @pytest.mark.parametrize("name", ["huge", "", "quick look!", "../etc"])

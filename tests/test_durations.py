@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from nanogpt.config import duration
@@ -41,3 +43,11 @@ def test_a_time_on_a_clock(seconds, shown):
 def test_a_short_time_is_read_back_as_the_same(seconds, written):
     assert short(seconds) == written
     assert duration(written) == seconds
+
+
+def test_a_short_time_is_read_back_as_the_same_to_the_millisecond():
+    rng = random.Random(1)
+    times = [0, 0.001, 59.999, 1_000_000, 1_000_001, 1_234_567, 1_234_567.125, 2_591_999, 2_592_000]
+    times += [rng.randrange(2_592_000) for _ in range(1000)]
+    times += [round(rng.uniform(0, 2_592_000), rng.randint(1, 3)) for _ in range(1000)]
+    assert [(one, short(one)) for one in times if duration(short(one)) != one] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from nanogpt.cli import runs as commands
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.disk import unfinished
-from nanogpt.errors import NoRoom, explain, home_problem, open_streams, proxy_problem
+from nanogpt.errors import NoRoom, explain, home_problem, open_streams, proxy_problem, text_given
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
 from nanogpt.ui import api, chosen_text, run_panel, runs_tab, text_panel, train_tab, watching
@@ -396,3 +397,64 @@ def test_the_page_says_that_the_folder_may_not_be_written(browser, disk):
         page.wait_for_function("document.querySelector('#page-asked')?.innerText.includes('is not writable')")
         said = f"Runs and texts can't be stored in {closed}: {closed} is not writable. Set NANOGPT_HOME"
         assert said in page.locator("#page-asked").inner_text()
+
+
+# --- modules that are tried on a file -------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["lecture", "data", "tokenizer"])
+def tried(request, monkeypatch) -> Callable[..., Any]:
+    """Return a function that runs a module as `python -m` does, and returns the message or status of its exit."""
+    name = f"nanogpt.{request.param}"
+
+    def run(*arguments: Any) -> Any:
+        monkeypatch.delitem(sys.modules, name, raising=False)  # or runpy warns
+        monkeypatch.setattr(sys, "argv", ["", *map(str, arguments)])
+        try:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            return ended.code
+        return 0
+
+    run.module = request.param
+    return run
+
+
+def test_a_module_that_is_tried_on_a_file_says_what_is_wrong_with_it(tried, tmp_path, capsys):
+    usage = f"usage: python -m nanogpt.{tried.module} FILE    (for more options: python -m nanogpt --help)"
+    assert tried() == tried("a.txt", "b.txt") == usage
+    file = tmp_path / "diary.txt"
+    assert tried(file) == f"{file} can't be read (No such file or directory). Choose a text file."
+    file.write_bytes("Voilà, élève. ".encode("cp1252") * 100)
+    assert tried(file) == f"{file} is not in UTF-8. Save it in this encoding, then try again."
+    file.write_text("ab" * 15, encoding="utf-8")
+    expected = {
+        "lecture": "The text has only 30 characters. Stage 1 needs at least 81, so that",
+        "data": "The last tenth of the text has only 3 tokens, too few for a validation set.",
+    }
+    if tried.module in expected:
+        assert tried(file).startswith(expected[tried.module])
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_module_that_is_tried_on_a_file_prints_what_it_makes_of_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "play.txt")])
+    (tmp_path / "play.txt").write_text("to be or not to be, " * 10, encoding="utf-8")
+    shown = dict(data="training set: 180 characters, validation set: 20\n", tokenizer="8 characters:  ,benort\n[")
+    for module, first in shown.items():
+        monkeypatch.delitem(sys.modules, f"nanogpt.{module}", raising=False)
+        runpy.run_module(f"nanogpt.{module}", run_name="__main__", alter_sys=True)
+        assert capsys.readouterr().out.startswith(first)
+
+
+def test_a_module_that_is_tried_on_a_file_ends_quietly_when_it_is_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lecture.py", str(tmp_path / "play.txt")])
+    (tmp_path / "play.txt").write_text("to be", encoding="utf-8")
+
+    def interrupted() -> None:
+        with text_given() as text:
+            assert text == "to be"
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match="^130$"):
+        interrupted()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ..config import NanoGPTError, TrainConfig
@@ -38,21 +40,35 @@ def ladder_command(arguments: argparse.Namespace) -> int:
 
 
 def print_events(text: str, arguments: argparse.Namespace, device: Any) -> int:
-    """Print every evaluation as a line of JSON: stage, step and losses, at the end of a stage with a sample."""
-    from ..lecture import LADDER, stages_for, train_stage
-    from ..rungs import RUNGS, train_rung
+    """Print every evaluation as a line of JSON: stage, step and losses, at the end of a stage with a sample.
 
-    wanted = RUNGS if arguments.modern else stages_for(device.type)
-    if arguments.stage is not None:
-        wanted = [one for one in (*LADDER, *RUNGS) if one.number == arguments.stage]
-    if not wanted:
-        raise NanoGPTError(f"stage was {arguments.stage}; it must be a whole number from 1 to {RUNGS[-1].number}.")
+    If the last stage of the lecture is left out, say so on stderr.
+    """
+    from ..lecture import LADDER, SKIPPED, train_stage
+    from ..rungs import train_rung
+
+    wanted = stages_in(arguments, device)
     for one in wanted:
         how = (arguments.seed, arguments.max_iters)
         events = train_stage(text, one, device.type, *how) if one in LADDER else train_rung(text, one, device, *how)
         for event in events:
             print(json.dumps(event, ensure_ascii=False), flush=True)
+    if arguments.stage is None and not arguments.modern and len(wanted) < len(LADDER):
+        print(SKIPPED, file=sys.stderr)
     return 0
+
+
+def stages_in(arguments: argparse.Namespace, device: Any) -> Sequence[Any]:
+    """Return the stages that the flags ask for, by default those of the lecture that are practical on the device."""
+    from ..lecture import LADDER, stages_for
+    from ..rungs import RUNGS
+
+    if arguments.stage is None:
+        return RUNGS if arguments.modern else stages_for(device.type)
+    wanted = [one for one in (*LADDER, *RUNGS) if one.number == arguments.stage]
+    if not wanted:
+        raise NanoGPTError(f"stage was {arguments.stage}; it must be a whole number from 1 to {RUNGS[-1].number}.")
+    return wanted
 
 
 def add_commands(command: Command) -> None:

@@ -14,7 +14,7 @@ from ..config import ModelConfig, NanoGPTError, TrainConfig, duration
 from ..durations import short
 from ..errors import say
 from ..paths import DEVICES, PROGRAM, slug
-from ..presets import PLANNED, PRESETS, preset
+from ..presets import PLANNED, PRESETS, default_key, pick, preset, preset_key
 from ..runs import Run, free_name, queue
 from ..similar import similar
 from . import jobs
@@ -24,7 +24,7 @@ from .progress import progress_bar, with_progress
 if TYPE_CHECKING:
     from ..corpus import Corpus
 
-DEFAULT = next(iter(PRESETS))  # the page's, too
+DEFAULT = default_key({})  # the page's, too
 MOST = 64  # processes
 
 
@@ -79,7 +79,7 @@ def new_run(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run:
 
 def preset_of(arguments: argparse.Namespace, changes: dict[str, Any]) -> str:
     """Return the key of the preset that was asked for, or that goes with the other flags."""
-    return arguments.preset or ("quick" if "max_iters" in changes else DEFAULT)
+    return default_key(changes) if arguments.preset is None else preset_key(arguments.preset)
 
 
 def describe(name: str, text: Corpus, arguments: argparse.Namespace) -> None:
@@ -128,7 +128,7 @@ def check_flags(arguments: argparse.Namespace, changes: dict[str, Any]) -> None:
     if both := sorted({*arguments.keep} & {*arguments.clean}):
         raise NanoGPTError(f"{both[0]} is in --clean and in --keep. Leave it out of one of them.")
     timed = duration(changes.get("budget", "0")) > 0
-    if timed and arguments.preset not in (None, "timed"):
+    if timed and preset_of(arguments, {}) != "timed":
         raise NanoGPTError(
             "--budget chooses the model itself. Leave out --preset, or use --max-iters instead of --budget."
         )
@@ -198,8 +198,7 @@ def new_run_there(arguments: argparse.Namespace, changes: dict[str, Any]) -> Run
 
     check_flags(arguments, changes)
     name = name_for(arguments.name)
-    chosen = preset_of(arguments, changes)
-    _, config = preset(chosen).configs(**changes)
+    chosen, _, config = pick(preset_of(arguments, changes), changes)
     text = text_of(arguments)
     describe(name or free_name(text.name), text, arguments)
     agreed = jobs.terms(arguments, text, config.budget)

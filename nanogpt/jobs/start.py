@@ -18,7 +18,7 @@ from ..disk import size
 from ..durations import in_words
 from ..errors import PROBLEMS, explain, say
 from ..launch import local, prepare
-from ..presets import preset
+from ..presets import pick
 from ..runs import Job, Run, all_runs, job, job_of, open_job
 from . import offer, parcel
 
@@ -79,9 +79,9 @@ def new_run(name: str, text: corpus.Corpus, preset_name: str, changes: Mapping[s
         raise NanoGPTError("On a public server, runs train on the server itself.")
     limits.check_training()
     given = {key: value for key, value in changes.items() if value not in (None, "")}
-    _, train = preset(preset_name).configs(**given)
-    wish = dict(preset=preset_name, changes=given) if train.budget else {}
-    return prepare.for_elsewhere(name, text, preset_name, dict(changes), {job.NAME: _job(agreed, wish).as_text})
+    key, _, train = pick(preset_name, given)
+    wish = dict(preset=key, changes=given) if train.budget else {}
+    return prepare.for_elsewhere(name, text, key, dict(changes), {job.NAME: _job(agreed, wish).as_text})
 
 
 def terms_to_resume(

@@ -11,16 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import corpus, limits, memory
-from ..config import MOST_STEPS, NO_TIME, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
+from ..config import MOST_STEPS, ModelConfig, NanoGPTError, TrainConfig, duration, knobs
 from ..disk import write_whole
 from ..durations import in_words, short
 from ..formats import config_files, kind_of, read_config
 from ..model import count_parameters
-from ..presets import check_known, preset
+from ..presets import check_known, pick, preset
 from ..runs import STOPPED_EARLY, Run, Status, Taken, free_name, job, open_job
 from ..tokenizer import Tokenizer, unit
 from .pace import known_costs
 from .plan import Plan, choose, fits, fitting, measure_once
+
+ONE_LENGTH = "Give either a budget or max_iters, not both."
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,14 @@ class Recipe:
 
 
 def new_run(
-    name: str, text: corpus.Corpus, preset_name: str = "quick", owner: str | None = None, **changes: Any
+    name: str, text: corpus.Corpus, preset_name: str | None = None, owner: str | None = None, **changes: Any
 ) -> Run:
     """Create a run's folder, with a preset's settings and `changes` to them.
 
-    Without a name, it gets a free one like the text's, chosen only when the plan is ready: another start may be first.
-    `owner` is the id of the visitor who owns the run, on a public server. Raise NanoGPTError if a setting is out of
-    range, the name is taken, or the run exceeds the free memory or the server's limits.
+    The preset is quick by default or, with a time budget, timed. Without a name, the run gets a free one like the
+    text's, chosen only when the plan is ready: another start may be first. `owner` is the id of the visitor who owns
+    the run, on a public server. Raise NanoGPTError if a setting is out of range or doesn't go with the preset, the name
+    is taken, or the run exceeds the free memory or the server's limits.
     """
     return write(name, text, checked(text, preset_name, changes), owner)
 
@@ -70,26 +73,23 @@ def settle(run: Run, text: corpus.Corpus, preset_name: str, changes: dict[str, A
     run.change(**settings_of(text, recipe, run.settings()["owner"]))
 
 
-def checked(text: corpus.Corpus, preset_name: str, changes: dict[str, Any]) -> Recipe:
-    """Return the full settings of a run on this machine.
-
-    Raise NanoGPTError if a setting is out of range, or if the run exceeds the free memory or the server's limits.
-    """
+def checked(text: corpus.Corpus, preset_name: str | None, changes: dict[str, Any]) -> Recipe:
+    """Return the full settings of a run on this machine. Raise NanoGPTError like `new_run`, but not for its name."""
     recipe = resolve(text, preset_name, changes)
     check(recipe, text)
     return recipe
 
 
-def resolve(text: corpus.Corpus, preset_name: str, changes: dict[str, Any], here: bool = True) -> Recipe:
+def resolve(text: corpus.Corpus, preset_name: str | None, changes: dict[str, Any], here: bool = True) -> Recipe:
     """Return the full settings for a preset and `changes`, given this text and, if it trains `here`, this machine."""
     check_known(changes)
     changes = {key: value for key, value in changes.items() if value not in (None, "")}
-    model, train = preset(preset_name).configs(**changes)
+    key, model, train = pick(preset_name, changes)
+    if train.budget and "max_iters" in changes:
+        raise NanoGPTError(ONE_LENGTH)
     kind_of(model.features)  # fails before measuring if config.json can't describe the layout
-    if preset_name == "timed" and not (train.budget or "max_iters" in changes):
-        raise NanoGPTError(NO_TIME)
     tokenizer, tokens = text.tokenizer(), text.tokens()
-    recipe = Recipe(preset_name, model, train, tokenizer)
+    recipe = Recipe(key, model, train, tokenizer)
     if train.budget and here:
         recipe = choose_by_time(recipe, text.characters, len(tokens), changes)
     return replace(recipe, model=fitting(recipe.model, tokenizer, tokens))
@@ -104,7 +104,7 @@ def choose_by_time(recipe: Recipe, characters: int, tokens: int, changes: dict[s
     plan = replace(plan, promises=fits(plan, characters, recipe.tokenizer))
     model, train = preset("timed").configs(**plan.settings)
     costs = known_costs(model, train)
-    return replace(recipe, preset="timed", model=model, train=train, plan=plan, planning=planning, costs=costs)
+    return replace(recipe, model=model, train=train, plan=plan, planning=planning, costs=costs)
 
 
 def check(recipe: Recipe, text: corpus.Corpus) -> None:
@@ -239,7 +239,7 @@ def new_length(before: TrainConfig, steps: int, max_iters: int | None, budget: f
         longer["budget"] = TrainConfig.of({**before.as_dict(), "budget": budget}).budget
     if max_iters is not None:
         if longer.get("budget"):
-            raise NanoGPTError("Give either a budget or max_iters, not both.")
+            raise NanoGPTError(ONE_LENGTH)
         return dict(max_iters=max_iters, budget=0.0)
     if before.budget and longer.get("budget"):  # only the weight decay depends on the number of steps
         longer["max_iters"] = min(max(1, round(steps * longer["budget"] / before.budget)), MOST_STEPS)

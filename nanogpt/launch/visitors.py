@@ -100,7 +100,7 @@ class Visitor:
         """Return the visitor's runs that are queued or training."""
         return [run for run in self.runs() if self.owns(run) and run.glance().busy]
 
-    def start(self, text: str, name: str = "", preset_name: str = "quick", **changes: Any) -> Run:
+    def start(self, text: str, name: str = "", preset_name: str | None = None, **changes: Any) -> Run:
         """Start a run on one of the visitor's texts (by id) or a built-in one (by key). Call `place.attend` next.
 
         Raise NanoGPTError like `new_run`.
@@ -131,7 +131,7 @@ class Visitor:
 
         return not prepare.refusal(run, status, TrainConfig.of(run.settings()["train"]))
 
-    def new_run(self, name: str, text: corpus.Corpus, preset_name: str = "quick", **changes: Any) -> Run:
+    def new_run(self, name: str, text: corpus.Corpus, preset_name: str | None = None, **changes: Any) -> Run:
         """Create a run for this visitor, if the server's limits allow. Its name defaults to the text's."""
         from ..model import count_parameters
         from . import prepare

@@ -13,7 +13,7 @@ from ..config import Config, ModelConfig, NanoGPTError, TrainConfig, knobs
 from ..disk import from_json
 from ..formats import read_config
 from ..paths import PROGRAM, slug
-from ..presets import PLANNED, PRESETS, Preset, preset
+from ..presets import PLANNED, Preset, default_key, pick, preset, preset_key
 from .run import Run
 
 FLAGS = {k.name: k.flag for config in (ModelConfig, TrainConfig) for k in knobs(config)}
@@ -25,12 +25,24 @@ def values(*configs: Config) -> dict[str, Any]:
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """Return a run's preset and all its settings in one flat dict, as stored in a settings file."""
+    """Return a preset and all settings of a run in one flat dict, as stored in a settings file."""
     settings = run.settings()
-    chosen = settings.get("preset") if settings.get("preset") in PRESETS else next(iter(PRESETS))
-    if settings["train"].get("budget"):
-        chosen = "timed"  # only this preset has a time budget, which a run may also be given when it is resumed
-    return dict(preset=chosen, **values(read_config(run.folder), TrainConfig.of(settings["train"])))
+    train = TrainConfig.of(settings["train"])
+    return dict(preset=key_for(settings.get("preset"), train.budget), **values(read_config(run.folder), train))
+
+
+def key_for(named: Any, budget: float) -> str:
+    """Return the key of the preset that settings are listed with: timed if they have a time budget, and only then.
+
+    The preset that a run was started with may not fit: a resumed run may have got a budget or lost it, and the preset
+    may be gone. Without a budget, the settings are then listed as changes to quick.
+    """
+    if budget:
+        return "timed"
+    with suppress(NanoGPTError):
+        if (key := preset_key(named)) != "timed":
+            return key
+    return "quick"
 
 
 def settings_json(run: Run) -> str:
@@ -53,12 +65,14 @@ def read_settings(data: bytes) -> dict[str, Any]:
 
 
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in missing settings from the preset, by default the first one. Raise NanoGPTError if one is invalid."""
+    """Fill in missing settings from the preset, by default the first one or, for steps, the quick one.
+
+    Raise NanoGPTError if one is invalid, or if the preset doesn't go with the time budget, or with none.
+    """
     changes = dict(given)
-    chosen = changes.pop("preset", next(iter(PRESETS)))
-    if not isinstance(chosen, str) or chosen not in PRESETS:
-        raise NanoGPTError(f"There is no preset {str(chosen)[:40]!r}. Choose one of {', '.join(PRESETS)}.")
-    return dict(preset=chosen, **values(*preset(chosen).configs(**changes)))
+    named = changes.pop("preset", default_key(given))
+    key, model, train = pick(preset_key(named), changes)
+    return dict(preset=key_for(key, train.budget), **values(model, train))
 
 
 # ---- the command that reproduces the run -----------------------------------------------------------------------------
@@ -78,10 +92,9 @@ def needed_flags(chosen: Preset, wanted: dict[str, Any]) -> dict[str, Any]:
 
     One setting can change another's default, so drop a flag only if all settings stay the same. With a time budget the
     number of steps is an estimate, so it gets no flag; the sizes always get one, because they depend on the machine.
-    Without, but with a preset that has one, the number of steps says so, even if it is the preset's.
     """
     by_the_clock = bool(wanted["budget"])
-    kept = set(PLANNED) if by_the_clock else {"max_iters"} if chosen.settings.get("budget") else set()
+    kept = set(PLANNED) if by_the_clock else set()
     if by_the_clock:
         wanted = {**wanted, "max_iters": chosen.settings["max_iters"]}
     flags = dict(wanted)

@@ -32,9 +32,12 @@ def add_corpus(text: str, name: str = "pasted text") -> dict[str, Any]:
 
 
 def start_training(
-    corpus_id: str, name: str = "", preset: str = "quick", settings: dict | None = None
+    corpus_id: str, name: str = "", preset: str | None = None, settings: dict | None = None
 ) -> dict[str, Any]:
-    """Start a run on a stored text (id) or a built-in one (key). `settings` override the preset. Return its status."""
+    """Start a run on a stored text (id) or a built-in one (key). Return its status.
+
+    `settings` override those of the preset, which is quick by default or, with a time budget, timed.
+    """
     if not isinstance(settings or {}, dict):
         raise NanoGPTError("The settings must be an object of settings by name, such as {'max_iters': 500}.")
     check_known(settings or {})  # before they are passed on by name

@@ -13,7 +13,7 @@ from ..config import Knob, ModelConfig, NanoGPTError, TrainConfig, knobs
 from ..errors import PROBLEMS, explain
 from ..holdout import epochs
 from ..layout import LAYOUTS
-from ..presets import PLANNED, PRESETS, Preset, preset
+from ..presets import PLANNED, PRESETS, Preset, preset, preset_key
 from ..runs import queue
 from ..tokenizer import unit
 from .parts import QUIET, afterward, typed
@@ -44,16 +44,11 @@ KNOB = {k.name: k for k in knobs(ModelConfig) + knobs(TrainConfig)}
 def settings_of(preset_name: str, layout: str | None = None) -> dict[str, Any]:
     """Return every setting of a preset by name, in the given layout or its own."""
     model, train = preset(preset_name).configs(layout=layout)
-    return {**model.as_dict(), **train.as_dict(), "preset": preset_name}
-
-
-def preset_key(name: str) -> str:
-    """Return a preset's key, given its key or its label."""
-    return next(key for key, one in PRESETS.items() if one is preset(name))
+    return {**model.as_dict(), **train.as_dict(), "preset": preset_key(preset_name)}
 
 
 def field_values(settings: dict[str, Any]) -> list:
-    """Return the values of `Form.fields` for the given settings."""
+    """Return the values of `Form.fields` for the given settings, whose preset is timed if they have a time budget."""
     timed = settings["budget"] > 0
     return [
         settings["preset"],

@@ -92,7 +92,7 @@ def begin(
     text = visitor().text(corpus_id or "")
     wanted = name.strip()
     wanted = checked_name(wanted) if wanted else ""
-    run = start.new_run(wanted, text, form.preset_key(fields[0]), form.changes(*fields), agreed)
+    run = start.new_run(wanted, text, fields[0], form.changes(*fields), agreed)
     try:
         start.follow(run)
     except OSError:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from .. import corpus, durations, limits
 from ..errors import PROBLEMS, explain
-from ..presets import PRESETS
+from ..presets import preset_key
 from ..runs import settings
 from . import form
 from .choosing import builtin_key
@@ -44,7 +44,7 @@ class Asked:
 
 def query(corpus_id: str | None, *fields) -> str:
     """Return the form as a query string: the built-in text, the preset, and every setting that differs from it."""
-    chosen = form.preset_key(fields[0])
+    chosen = preset_key(fields[0])
     usual = form.settings_of(chosen)
     always = ("layout", "budget")  # always in `changes`, even if they equal the preset's
     changed = {k: value for k, value in form.changes(*fields).items() if k not in always or value != usual[k]}
@@ -106,7 +106,7 @@ def _settings(given: dict[str, str], said: list[str]) -> dict[str, Any] | None:
         said.append(f"The link has {unknown[0][:40]!r} in it, which is not a setting, so it was ignored.")
     known = {key: value for key, value in given.items() if key not in unknown}
     try:
-        return settings.complete({"preset": next(iter(PRESETS)), **known}) if known else None
+        return settings.complete(known) if known else None
     except PROBLEMS as error:
         said.append(f"{explain(error)[:300]} The link's settings were ignored.")
         return None

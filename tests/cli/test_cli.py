@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,7 @@ from nanogpt.data import split
 from nanogpt.disk import write_whole
 from nanogpt.formats import load_model
 from nanogpt.launch import prepare
+from nanogpt.lecture import SKIPPED, STAGES
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, Status, queue
 from nanogpt.tokenizer import CharTokenizer
@@ -197,6 +199,9 @@ MISTAKES = [
     (["train", "FILE", "--max-iters", "0"], "max_iters was 0"),
     (["train", "FILE", "--budget", "9s", "--max-iters", "5"], "Give either --budget or --max-iters, not both."),
     (["train", "FILE", "--budget", "9", "--preset", "quick"], "--budget chooses the model itself."),
+    (["train", "FILE", "--budget", "9", "--preset", "Laptop"], "--budget chooses the model itself."),
+    (["train", "FILE", "--budget", "0", "--preset", "TIMED"], "Enter a time budget, such as 60s or 3m, or choose"),
+    (["train", "FILE", "--preset", ""], "There is no preset ''. Choose one of"),
     (["train", "FILE", "--budget", "0"], "Enter a time budget, such as 60s or 3m, or choose another preset."),
     (["train", "FILE", "--time-limit", "30m"], "--time-limit is for a job on Hugging Face Jobs. Add --on HARDWARE"),
     (["train", "--resume", "first", "--yes"], "--yes is for a job on Hugging Face Jobs. Add --on HARDWARE"),
@@ -358,6 +363,10 @@ def test_a_bare_train_does_what_the_page_does(file, monkeypatch):
         with pytest.raises(SystemExit):
             main(["train", str(file), *flags])
     assert asked == ["timed", "timed", "timed", "quick", "laptop"]
+    for flags in (["--preset", "Laptop"], ["--preset", "Time budget", "--budget", "9s"]):
+        with pytest.raises(SystemExit):
+            main(["train", str(file), *flags])
+    assert asked[5:] == ["laptop", "timed"]
     assert form.settings_of(train.DEFAULT)["preset"] == form.first_values()[0] == "timed"
 
 
@@ -851,6 +860,18 @@ def test_a_stage_of_the_ladder(file, capfd):
     losses = re.findall(r"^ +(\d+) +(\d\.\d{4}) +(\d\.\d{4})$", out, re.M)
     assert [int(step) for step, _, _ in losses] == [0, 20]
     assert float(losses[1][2]) < float(losses[0][2])
+
+
+def test_in_json_the_ladder_says_on_stderr_what_it_left_out(file, capfd, monkeypatch):
+    monkeypatch.setattr("nanogpt.lecture.LADDER", (replace(STAGES[1], eval_iters=1), STAGES[7]))
+    arguments = ["ladder", str(file), "--max-iters", "1", "--json", "--device", "cpu"]
+    assert main(arguments) == 0
+    out, err = capfd.readouterr()
+    assert [json.loads(line)["stage"] for line in out.splitlines()] == [1, 1]
+    assert err == f"{SKIPPED}\n"
+    assert err.startswith("Skipped stage 7 (scaled up, with dropout), which is for a GPU. ")
+    assert main([*arguments, "--stage", "1"]) == 0
+    assert capfd.readouterr().err == ""
 
 
 # --- help ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -72,7 +73,36 @@ def test_a_wrong_setting_makes_no_run(text, home, wrong):
     assert not (home / "checkpoints" / "one").exists()
 
 
-@pytest.mark.parametrize("preset", ["huge", "", None, 5])
+@pytest.mark.parametrize("typed", ["Laptop", " LAPTOP ", "laptop"])
+def test_the_key_of_a_preset_is_stored_however_it_is_typed(text, typed):
+    assert prepare.new_run("one", text, typed, **TINY).settings()["preset"] == "laptop"
+
+
+def test_a_time_or_steps_without_a_preset_choose_it(text, known_speed):
+    presets = {}
+    for name, settings in dict(timed=dict(budget=20), steps=dict(max_iters=9), none={}).items():
+        presets[name] = prepare.new_run(name, text, **TINY, **settings).settings()["preset"]
+    assert presets == dict(timed="timed", steps="quick", none="quick")
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "said"),
+    [
+        ("lecture", dict(budget=60), "A time budget chooses the model itself. Leave out the preset, or give max_iters"),
+        ("Quick", dict(budget="1m"), "A time budget chooses the model itself."),
+        ("TIMED", dict(budget=0), "Enter a time budget, such as 60s or 3m, or choose another preset."),
+        ("timed", dict(budget=60, max_iters=9), "Give either a budget or max_iters, not both."),
+        (None, dict(budget=60, max_iters=9), "Give either a budget or max_iters, not both."),
+    ],
+)
+def test_a_preset_that_does_not_go_with_the_length_of_a_run_makes_none(text, preset, settings, said):
+    for make in (prepare.new_run, Visitor().new_run):
+        with pytest.raises(NanoGPTError, match=f"^{re.escape(said)}"):
+            make("one", text, preset, **settings)
+    assert all_runs() == []
+
+
+@pytest.mark.parametrize("preset", ["huge", "", 5])
 def test_an_unknown_preset_makes_no_run(text, home, preset):
     with pytest.raises(NanoGPTError, match="There is no preset"):
         prepare.new_run("one", text, preset)

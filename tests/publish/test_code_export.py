@@ -53,8 +53,8 @@ def text(home, tiny_text) -> corpus.Corpus:
 
 
 def made(name: str, text: corpus.Corpus, **changes) -> Run:
-    preset = "timed" if changes.get("budget") else "quick"
-    return prepare.new_run(name, text, preset, **{**TINY, **changes})
+    tiny = {key: value for key, value in TINY.items() if key != "max_iters"} if "budget" in changes else TINY
+    return prepare.new_run(name, text, **{**tiny, **changes})
 
 
 def trained(name: str, text: corpus.Corpus, **changes) -> Run:

@@ -65,7 +65,8 @@ def test_the_command_repeats_the_run_and_no_flag_of_it_is_too_many(text, key, ch
     flags = [word for word in words_of(run)[6:] if word.startswith("--")]
     assert flags[0] == "--preset"
     asked = {"--" + name.replace("_", "-") for name in {**SMALL, **changes}}
-    planned = {"--" + name.replace("_", "-") for name in PLANNED}  # measured, so always included
+    # measured, so always included; by steps, they are changes to the quick preset
+    planned = {"--" + name.replace("_", "-") for name in (*PLANNED, "layout")}
     followed = {"--min-lr"} | (planned if key == "timed" else set())
     assert set(flags[1:]) <= asked | followed
 
@@ -99,10 +100,11 @@ def test_the_text_is_named_by_key_by_id_or_by_its_file(text, home):
     assert words_of(run)[4:6] == ["--text", "shakespeare"]  # as of the model that ships with the project
 
 
-def test_a_preset_that_is_no_more_is_spelled_out(text):
+@pytest.mark.parametrize("stored", ["gone", "timed", "Time budget", None, "Laptop"])
+def test_a_preset_that_does_not_fit_a_run_is_spelled_out(text, stored):
     run = prepare.new_run("one", text, "laptop", **SMALL)
-    run.change(preset="gone")
-    assert settings_of(run)["preset"] in PRESETS
+    run.change(preset=stored)
+    assert settings_of(run)["preset"] == ("laptop" if stored == "Laptop" else "quick")
     assert repeated(run)[1] == TrainConfig.of(run.settings()["train"])
 
 
@@ -120,6 +122,23 @@ def test_settings_that_are_not_named_are_the_preset_s():
 
 
 @pytest.mark.parametrize(
+    ("given", "key", "layout", "budget", "steps"),
+    [
+        (dict(max_iters=500), "quick", "classic", 0.0, 500),
+        (dict(preset="Laptop"), "laptop", "classic", 0.0, 2000),
+        (dict(preset="timed", max_iters=500), "quick", "modern", 0.0, 500),
+        (dict(preset="TIMED", budget=0, max_iters=500), "quick", "modern", 0.0, 500),
+        (dict(budget="3m"), "timed", "modern", 180.0, 1000),
+        (dict(preset="Time budget", budget=90), "timed", "modern", 90.0, 1000),
+    ],
+    ids=str,
+)
+def test_settings_have_the_timed_preset_if_they_have_a_time_and_only_then(given, key, layout, budget, steps):
+    back = read_settings(json.dumps(given).encode())
+    assert (back["preset"], back["layout"], back["budget"], back["max_iters"]) == (key, layout, budget, steps)
+
+
+@pytest.mark.parametrize(
     ("data", "said"),
     [
         (b"", "not a settings file"),
@@ -131,6 +150,9 @@ def test_settings_that_are_not_named_are_the_preset_s():
         (json.dumps({f"k{i}" * 100: 0 for i in range(50)}).encode(), "and 45 more"),
         (b'{"preset": "huge"}', "no preset"),
         (b'{"preset": [1]}', "no preset"),
+        (b'{"preset": null}', "no preset"),
+        (b'{"preset": "laptop", "budget": "3m"}', "A time budget chooses the model itself. Leave out the preset"),
+        (b'{"preset": "timed", "budget": 0}', "Enter a time budget, such as 60s or 3m"),
         (b'{"n_layer": "many"}', "n_layer"),
         (b'{"n_layer": 1e999}', "n_layer"),
         (b'{"n_embd": 10, "n_head": 4}', "must be divisible by n_head"),

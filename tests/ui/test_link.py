@@ -58,6 +58,22 @@ def test_a_preset_as_it_stands_is_only_named(home, preset):
     assert link.query(None, *entered(form.settings_of(preset))) == f"?preset={preset}"
 
 
+@pytest.mark.parametrize(
+    ("asked", "preset", "n_embd"),
+    [
+        (dict(max_iters="500"), "quick", 128), (dict(preset="timed", max_iters="500"), "quick", 96),
+        (dict(preset="Laptop", max_iters="500"), "laptop", 128),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_number_of_steps_is_trained_as_such(home, asked, preset, n_embd):
+    found = link.read(asked)
+    assert (found.said, found.settings["preset"]) == ([], preset)
+    changed = form.changes(*entered(found.settings))
+    assert changed["max_iters"] == 500
+    assert {**form.settings_of(preset), **changed}["n_embd"] == n_embd
+
+
 def test_the_link_has_the_differences_and_a_text_that_all_have(home, tiny_text):
     fields = entered(complete(dict(preset="laptop", n_layer=3, learning_rate=3e-3)))
     mine, everybody_s = corpus.add(tiny_text), corpus.find("python-reference")
@@ -87,6 +103,8 @@ def test_what_the_form_cannot_mean_is_no_link(home):
         (dict(preset="huge"), "There is no preset 'huge'"),
         (dict(preset="laptop", n_head="3"), "n_embd (128) must be divisible by n_head (3)"),
         (dict(budget="soon"), "Couldn't read 'soon' as a time"),
+        (dict(preset="laptop", budget="3m"), "A time budget chooses the model itself. Leave out the preset"),
+        (dict(preset="timed", budget="0"), "Enter a time budget, such as 60s or 3m, or choose another preset."),
         (dict(seed="9" * 5000), "seed was"),
     ],
     ids=str,

@@ -127,7 +127,8 @@ def test_the_line_about_a_run_and_its_command(run):
     text = corpus.listed()[0]
     for wanted in (300, preset("timed").settings["max_iters"]):  # a preset with a time, by steps
         words = command_of(prepare.new_run(f"steps-{wanted}", text, "timed", max_iters=wanted)).split()
-        assert words[words.index("--max-iters") + 1] == str(wanted)
+        assert words[words.index("--preset") + 1] == "quick"  # whose number of steps is the timed one's, too
+        assert ("--max-iters" in words) == (wanted != preset("quick").settings["max_iters"])
         assert "--budget" not in words
     assert run_panel.facts(None) == [run_panel.NO_RUN, ""]
     assert "no run named gone" in run_panel.facts("gone")[0]

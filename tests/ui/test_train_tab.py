@@ -12,13 +12,14 @@ from conftest import ended_run, faint, until, visit
 from test_page import open_tab, put_run, wait_for_state, wait_for_step
 
 from nanogpt import corpus
-from nanogpt.config import NanoGPTError
+from nanogpt.config import NanoGPTError, TrainConfig
 from nanogpt.formats import read_config, weights_bytes
 from nanogpt.launch import gpu_plan, measured, pace, prepare, sizes
 from nanogpt.launch.visitors import Visitor
 from nanogpt.model import GPT
-from nanogpt.presets import PRESETS
+from nanogpt.presets import PLANNED, PRESETS
 from nanogpt.runs import Run, queue
+from nanogpt.runs.settings import read_settings, settings_json, settings_of
 from nanogpt.ui import form, form_picture, train_tab
 
 PLOT = "document.querySelector('#train-plot svg').getBoundingClientRect()"
@@ -41,6 +42,36 @@ def entered(preset: str, **changes) -> list:
     """Return the form's inputs for a preset with some settings changed."""
     s = form.settings_of(preset, changes.pop("layout", None)) | changes
     return [preset, s["layout"], "30s", s["max_iters"], *(s[k.name] for k in form.ADVANCED)]
+
+
+def sent(values: list) -> list:
+    """Return the form's inputs as a browser sends them after `field_values` has filled in the form."""
+    plain = [getattr(one, "value", one) for one in values]
+    return [plain[0], *plain[2:]]  # without the preset's description
+
+
+SHAPE = dict(n_layer=1, n_head=2, n_embd=16, block_size=16, batch_size=4)
+
+
+@pytest.mark.parametrize("key", PRESETS)
+@pytest.mark.parametrize("changes", [{}, dict(max_iters=500), dict(layout="classic", dropout=0.1, seed=7)], ids=str)
+@pytest.mark.parametrize("longer", [{}, dict(budget=120.0), dict(max_iters=600)], ids=str)
+def test_the_form_starts_a_run_with_the_settings_of_the_run_that_filled_it_in(
+    home, known_speed, tiny_text, key, changes, longer
+):
+    run = prepare.new_run("one", corpus.add(tiny_text), key, **{**SHAPE, **changes})
+    if longer:
+        prepare.to_continue(run, **longer)
+    model, train = read_config(run.folder), TrainConfig.of(run.settings()["train"])
+    by_time = {name: SHAPE.get(name, 1) for name in (*PLANNED, "max_iters")} if train.budget else {}  # what it chooses
+    wanted = {**model.as_dict(), **train.as_dict(), **by_time, "vocab_size": 0}
+    for stored in (run.settings()["preset"], "gone"):
+        run.change(preset=stored)
+        for settings in (settings_of(run), read_settings(settings_json(run).encode())):
+            chosen, *inputs = sent(form.field_values(settings))
+            assert chosen == ("timed" if train.budget else key if key != "timed" and stored != "gone" else "quick")
+            again = PRESETS[chosen].configs(**form.changes(chosen, *inputs))
+            assert {**again[0].as_dict(), **again[1].as_dict(), **by_time} == wanted
 
 
 def test_a_loss_is_predicted_only_for_a_text_like_the_one_it_was_measured_on(home, known_speed, tiny_text):
