@@ -210,6 +210,10 @@ class GPT(nn.Module):
         """Return the number of trainable parameters."""
         return sum(p.numel() for p in self.parameters())
 
+    def largest_weight(self) -> float:
+        """Return the largest absolute value of a weight, NaN if one is NaN."""
+        return float(nn.utils.get_total_norm(self.parameters(), math.inf))
+
 
 @contextmanager
 def without_dropout(model: GPT) -> Iterator[None]:
