@@ -1,8 +1,9 @@
-"""Shared by all stages of the ladder: the check that a text is long enough, and the printed progress.
+"""Shared by all stages of the ladder: the checks of a text, and the printed progress.
 
 Stages 1 to 7 are in lecture.py, stages 8 to 18 in rungs.py.
 """
 
+from . import limits
 from .config import NanoGPTError
 from .holdout import train_length
 
@@ -14,6 +15,16 @@ def check_length(text, stage):
         raise NanoGPTError(
             f"The text has only {len(text):,} characters. Stage {stage.number} needs at least {needed:,}, "
             f"so that the validation set (the last 10%) holds a window of {stage.block_size}."
+        )
+
+
+def check_table(vocab_size):
+    """Raise NanoGPTError if this server allows no table with a number for each pair of so many characters."""
+    most = limits.limit("NANOGPT_MAX_PARAMETERS")
+    if most is not None and vocab_size**2 > most:
+        raise NanoGPTError(
+            f"The bigram model has a number for each pair of characters. With {vocab_size:,} different ones, that is "
+            f"{vocab_size**2:,} parameters; this server allows {most:,}. Use nanogpt on your own computer."
         )
 
 

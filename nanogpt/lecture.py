@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .config import NanoGPTError
 from .errors import text_given
 from .holdout import train_length
-from .ladder import check_length, print_event
+from .ladder import check_length, check_table, print_event
 
 # ---- The text, as integers -------------------------------------------------------------------------------------------
 
@@ -326,6 +326,8 @@ def train_stage(text, stage, device="cpu", seed=1337, max_iters=None):
     if max_iters < 0:
         raise NanoGPTError(f"max_iters was {max_iters}; it must be 0 or more.")
     vocabulary, data = read(text, stage)
+    if stage.model is Bigram:
+        check_table(len(vocabulary.chars))
     torch.manual_seed(seed)
     start = time.perf_counter()
     model = stage.model(stage, len(vocabulary.chars)).to(device)

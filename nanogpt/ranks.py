@@ -67,10 +67,10 @@ class Ranks:
 
     def broadcast(self, value: float) -> float:
         """Return rank 0's value on all ranks."""
-        told = torch.tensor(value, dtype=torch.float64)
+        message = torch.tensor(value, dtype=torch.float64)
         with self.noticing():
-            dist.broadcast(told, src=0)
-        return float(told)
+            dist.broadcast(message, src=0)
+        return float(message)
 
     def rows(self, batch):
         """Return this rank's rows of a batch (B, T), every `size`-th one."""

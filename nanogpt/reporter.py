@@ -28,7 +28,7 @@ from .tokenizer import Tokenizer
 
 CLEARLY_WORSE = 0.05  # nats above the best validation loss; anything less may be noise or a temporary rise
 DIVERGED = (
-    "Training diverged at step {step:,} (the loss became NaN). The best weights so far are kept; try a learning rate "
+    "Training diverged at step {step:,} (the {what} became NaN). The best weights so far are kept; try a learning rate "
     "three times lower."
 )
 
@@ -169,7 +169,9 @@ class Reporter:
         """Write the best weights, if they are new, and a checkpoint to resume from exactly here."""
         began = time.perf_counter()
         self.at.loss_sum = float(self.loss_sum)
-        refuse_nan(self.at.step, self.at.loss_sum)  # never save a diverged run
+        # never save a diverged run; the losses are those before the last update, which may have spoiled the weights
+        refuse_nan(self.at.step, self.at.loss_sum)
+        refuse_nan(self.at.step, self.model.largest_weight(), "weights")
         self.snapshots.write()
         self.keep()
         self.save_state()
@@ -274,7 +276,10 @@ def write_sample(model: GPT, tokenizer: Tokenizer) -> str:
         return "".join(stream(model, tokenizer, "", config, decoder))
 
 
-def refuse_nan(step: int, loss: float) -> None:
-    """Raise NanoGPTError if a run has diverged. Call this before saving, so that the last good weights are kept."""
-    if not math.isfinite(loss):
-        raise NanoGPTError(DIVERGED.format(step=step))
+def refuse_nan(step: int, value: float, what: str = "loss") -> None:
+    """Raise NanoGPTError if a run has diverged: if its loss, or `what` the value is of, is NaN or infinite.
+
+    Call this before saving, so that the last good weights are kept.
+    """
+    if not math.isfinite(value):
+        raise NanoGPTError(DIVERGED.format(step=step, what=what))

@@ -117,7 +117,9 @@ def keep_ready(model: GPT) -> GPT:
 def weights(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
     """Return unnormalized probabilities (vocab_size,) of logits (vocab_size,) after temperature, top-k and top-p."""
     if config.temperature == 0:  # greedy
-        return np.eye(len(logits))[np.argmax(logits)]
+        p = np.zeros(len(logits))
+        p[np.argmax(logits)] = 1.0
+        return p
     p = np.exp((logits.astype(np.float64) - logits.max()) / config.temperature)
     if not config.plain:  # sort only if needed, because sorting takes longer than everything else here
         p /= p.sum()

@@ -34,7 +34,8 @@ class Timetable:
     may always take 1% of the budget. They are evenly spaced over what is left of the run.
 
     All evaluations of a run but the last use the same windows, because their losses are compared. If that would take
-    over 1% of the budget where a run is resumed, it uses fewer from there on.
+    over 1% of the budget where a run is resumed, it uses fewer from there on. If the machine was busy when a timed run
+    began, its first evaluation uses fewer than the others: it is of an untrained model.
 
     A pause of more than a minute in training isn't counted: a laptop that sleeps must not use up a run's budget. Pauses
     count in the first two steps and what precedes them, in saves and snapshots, and at the end.
@@ -253,6 +254,7 @@ class Timetable:
         self._began += pause
         self._apart += evaluation + sample + save + other - pause
         self._per_window.add(window)
+        before = self._window
         self._window = min(self._window, window or math.inf, opening or math.inf)
         self._evaluations.add(evaluation)
         self._samples.add(sample)
@@ -262,11 +264,13 @@ class Timetable:
         usual = ((evaluation, self._evaluation), (sample, self._samples.likely), (save, self._save))
         self._charged += other + sum(min(seconds, SLOWER * one) for seconds, one in usual)
         if self.config.budget:
-            self._choose_windows(opening)
+            # the looks before the first evaluation took much longer than that itself: the machine was busy
+            busy = self.first and SLOWER * self._window < before < math.inf
+            self._choose_windows(bool(opening) or busy)
 
-    def _choose_windows(self, opening: float) -> None:
-        """Choose by the seconds that windows take how many of them a timed run evaluates."""
-        if opening:
+    def _choose_windows(self, anew: bool) -> None:
+        """Choose by the seconds that windows take how many of them a timed run evaluates at its end; `anew`, always."""
+        if anew:
             self.windows = self._as_before() or self._affordable(0.0025, 0.01)
         if self._window < math.inf:
             left = overhead(self.config.budget) - self._charged - self._evaluation - self._sample - self._save

@@ -358,6 +358,16 @@ def test_a_text_needs_a_window_in_its_last_tenth():
     assert next(train_stage("ab" * 40 + "a", STAGES[1], max_iters=0))["step"] == 0
 
 
+def test_a_server_may_allow_no_table_of_so_many_characters(tiny_text, monkeypatch):
+    characters = len(set(tiny_text))
+    monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", str(characters**2))
+    assert next(train_stage(tiny_text, quick(STAGES[1]), max_iters=0))["step"] == 0
+    monkeypatch.setenv("NANOGPT_MAX_PARAMETERS", str(characters**2 - 1))
+    with pytest.raises(NanoGPTError, match=rf"With {characters} different ones, that is {characters**2:,} parameters"):
+        next(train_stage(tiny_text, quick(STAGES[1]), max_iters=0))
+    assert next(train_stage(tiny_text, quick(STAGES[2]), max_iters=0))["step"] == 0
+
+
 def test_settings_out_of_range_are_refused(tiny_text):
     with pytest.raises(NanoGPTError, match=r"max_iters was -1; it must be 0 or more"):
         next(train_stage(tiny_text, STAGES[1], max_iters=-1))

@@ -271,6 +271,15 @@ def test_parameters_are_counted_as_worked_out_by_hand():
 # --- features of the modern architecture ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("value", "largest"), [(0.5, 3.0), (-7.0, 7.0), (-math.inf, math.inf), (math.nan, math.nan)])
+def test_the_largest_weight_tells_whether_all_are_numbers(value, largest):
+    model = GPT(ModelConfig(layout="modern", vocab_size=5, n_layer=2, n_head=1, n_embd=4, block_size=4))
+    with torch.no_grad():
+        model.blocks[0].sa.proj.weight[1, 2] = value
+        model.token_embedding_table.weight.clamp_(-1, 1)[0, 0] = -3.0
+    assert model.largest_weight() == pytest.approx(largest, nan_ok=True)
+
+
 def test_rotary_positions_tell_how_far_apart_two_characters_stand_and_not_where():
     table = rotary_table(ModelConfig(layout="modern", block_size=32, n_head=2, n_embd=16))  # (2, T, hs / 2)
     torch.manual_seed(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from judges import probabilities
 
 from nanogpt.config import ModelConfig, NanoGPTError, SampleConfig
 from nanogpt.model import GPT
-from nanogpt.sample import Decoder, decoder_for, generate, pick, stream, stream_many
+from nanogpt.sample import Decoder, decoder_for, generate, pick, stream, stream_many, weights
 from nanogpt.tokenizer import CharTokenizer
 
 T = 8
@@ -209,6 +210,16 @@ def test_the_temperature_divides_the_logits(temperature):
 def test_temperature_zero_takes_the_first_of_the_likeliest():
     p = probabilities(np.array([0.0, 3.0, 3.0, -1.0], dtype=np.float32), SampleConfig(temperature=0))
     assert p.tolist() == [0, 1, 0, 0]
+
+
+def test_a_greedy_draw_takes_memory_for_a_number_per_character():
+    logits = np.zeros(4000, dtype=np.float32)
+    tracemalloc.start()
+    try:
+        assert weights(logits, GREEDY).sum() == 1
+        assert tracemalloc.get_traced_memory()[1] < 100_000  # bytes; a number for each pair would take 128 million
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("logits", [[1e30, -1e30, 0], [-1e30] * 3, [0, -math.inf, 0], [3e38, 3e38, -3e38]])

@@ -165,7 +165,7 @@ class Machine:
         self.now, self.step, self.window, self.sample, self.save = 0.0, step, window, sample, save
         self.steps, self.other = 0, 0.0
         self.evaluations: list[tuple[float, int]] = []  # seconds at which they began, and windows
-        self.cold = 1.0  # how many times as long the first look takes
+        self.cold = self.cold_again = 1.0  # how many times as long the first look takes, and the second one
         self.pause: tuple[str, float, float] | None = None  # in which kind of work, from when on, and its seconds
         monkeypatch.setattr(timetable, "time", self)
 
@@ -196,7 +196,7 @@ class Machine:
         given = dict(costs=costs, **(resumed or {}))
         due = Timetable(TrainConfig(budget=budget), spent, all_windows=1742, size=6_000_000, **given)
         due.look(self.steps)
-        for slower in (self.cold, 1.0):
+        for slower in (self.cold, self.cold_again):
             took = due.opening * self.window
             self.spend(due, took, other=took, opening=slower * self.window)
         while True:
@@ -283,6 +283,20 @@ def test_all_evaluations_of_a_timed_run_use_the_same_windows(monkeypatch, budget
     cold.cold = 30.0  # the first look loads libraries
     (windows,) = {count for _, count in cold.train(budget).evaluations}
     assert windows == Machine(monkeypatch, **machine).train(budget).evaluations[0][1]
+
+
+@pytest.mark.parametrize("machine", [USUAL, SLOW, BUSY, SLOW_DISK])
+@pytest.mark.parametrize("budget", [5.0, 10.0, 180.0])
+def test_two_slow_looks_do_not_decide_how_many_windows_are_evaluated(monkeypatch, budget, machine):
+    """The machine may be busy for a moment. Only the untrained model is then evaluated on fewer windows."""
+    usual, slow = Machine(monkeypatch, **machine).train(budget), Machine(monkeypatch, **machine)
+    slow.cold = slow.cold_again = 50.0
+    (_, first), *others = slow.train(budget).evaluations
+    [windows] = {windows for _, windows in others}
+    assert windows == pytest.approx(usual.evaluations[0][1], abs=1)  # but for rounding
+    assert first < windows
+    assert slow.now <= budget
+    assert slow.steps > 0.9 * usual.steps
 
 
 @pytest.mark.parametrize("machine", [USUAL, SLOW, BUSY, SLOW_DISK, SLOW_TO_EVALUATE])

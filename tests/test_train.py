@@ -862,6 +862,35 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_weights(text, 
         json.loads(line, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
 
 
+@pytest.mark.parametrize("settings", [{}, dict(grad_clip=0.0), dict(optimizer="muon")], ids=str)
+def test_weights_that_an_overflow_has_spoiled_are_not_saved(text, monkeypatch, settings):
+    """No loss has shown it yet when the clock says that it is time to save."""
+    forward_backward, taken = Step.forward_backward, []
+
+    def overflow(step, xb, yb):
+        loss = forward_backward(step, xb, yb)
+        taken.append(loss.item())
+        if len(taken) == 10:
+            step.model.blocks[0].sa.qkv.weight.grad[0, 0] = math.inf
+        return loss
+
+    name = f"overflow-{settings.get('optimizer', 'adamw')}-{len(settings)}"
+    run = prepare.new_run(name, text, **{**TINY, **PLAIN, **settings})
+    with monkeypatch.context() as patch:
+        patch.setattr("nanogpt.fastest.fastest_step", Step)
+        patch.setattr(Step, "forward_backward", overflow)
+        patch.setattr(Timetable, "saving", property(lambda due: len(taken) in (8, 10)))
+        assert main(run.name) == 1
+    assert len(taken) == 10
+    assert all(map(math.isfinite, taken))
+    assert run.status().message.startswith("Training diverged at step 10 (the weights became NaN). The best weights")
+    assert progress(run)["step"] == 8
+    assert all(tensor.float().isfinite().all() for tensor in state(run).values())
+    prepare.to_continue(run)
+    train(run)
+    assert run.status().step == PLAIN["max_iters"]
+
+
 def test_the_sentence_of_a_run_that_cannot_begin(text, tiny_text):
     other = corpus.add(tiny_text[::-1], "Backwards")
     run = prepare.new_run("no-text", other, **{**TINY, **PLAIN})

@@ -72,7 +72,7 @@ def add_knobs(parser: argparse.ArgumentParser, *configs: type, defaults: Mapping
 
     The flags themselves default to None, so that the preset's value applies.
     """
-    shown = defaults or {}
+    values = defaults or {}
     for config in configs:
         group = parser.add_argument_group(HEADINGS[config], (config.__doc__ or "").splitlines()[0])
         for k in knobs(config):
@@ -80,7 +80,7 @@ def add_knobs(parser: argparse.ArgumentParser, *configs: type, defaults: Mapping
             group.add_argument(
                 k.flag,
                 metavar=metavar(k),
-                help=f"{k.help}{typical} [{shown.get(k.name, k.default)}]".replace("%", "%%"),
+                help=f"{k.help}{typical} [{values.get(k.name, k.default)}]".replace("%", "%%"),
             )
 
 

@@ -34,15 +34,15 @@ def sample_command(arguments: argparse.Namespace) -> int:
         say(str(prompt), sys.stderr)
     model = load_model(run.folder, pick_device(arguments.device).type)
     others: list[list[str]] = [[prompt.text] for _ in range(config.num_samples - 1)]
-    shown = for_terminal if sys.stdout.isatty() else str
-    sys.stdout.write(shown(prompt.text))
+    show = for_terminal if sys.stdout.isatty() else str
+    sys.stdout.write(show(prompt.text))
     for first, *rest in stream_many(model, tokenizer, prompt.text, config):
         # stream the first sample; the others, generated in the same batch, follow at the end
-        sys.stdout.write(shown(first))
+        sys.stdout.write(show(first))
         sys.stdout.flush()
         for text, piece in zip(others, rest):
             text.append(piece)
-    sys.stdout.write(shown("".join(DASHES + "".join(text) for text in others)) + "\n")
+    sys.stdout.write(show("".join(DASHES + "".join(text) for text in others)) + "\n")
     return 0
 
 

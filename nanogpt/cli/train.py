@@ -163,8 +163,8 @@ def advice_on(text: Corpus, arguments: argparse.Namespace) -> list[str]:
         return []
     offered = [one for one in text.reading.repairs if not one.applied and one.key not in arguments.keep]
     more = [f"{one.label} To do so, add --clean {one.key}." for one in offered]
-    said = [one.replace("choose another encoding", "choose another --encoding") for one in text.report().advice]
-    return more + said
+    advice = [one.replace("choose another encoding", "choose another --encoding") for one in text.report().advice]
+    return more + advice
 
 
 def named_text(reference: str) -> Corpus:

@@ -35,7 +35,7 @@ ASSIGNED = re.compile(r"\s*(?:[A-Za-z_$][\w.$]{0,80} = )?[\[{]")  # JSON, or a s
 QUOTED = re.compile(r'(?<![^,;\t|\n])"(?:[^"]|"")*"(?![^,;\t|\n])')  # a field of a table that may hold anything
 
 
-def said(text: str) -> str:
+def sentence(text: str) -> str:
     """Return a sentence about a text that is not just prose or verse, or ""."""
     start = text[:LOOKED_AT]
     lines = [line for line in start.split("\n") if line.strip()]

@@ -107,12 +107,12 @@ class Pieces:
     def notes(self) -> tuple[str, ...]:
         """What there is to say about the files, one sentence each."""
         more = len(self._notes) - NOTES
-        said = self._notes[:NOTES]
+        sentences = self._notes[:NOTES]
         if more > 0:
-            said.append(f"There are {more:,} more notes like these on other files.")
+            sentences.append(f"There are {more:,} more notes like these on other files.")
         if self.left_out:
-            said.append(without(self.left_out, self.field))
-        return tuple(said)
+            sentences.append(without(self.left_out, self.field))
+        return tuple(sentences)
 
     @property
     def title(self) -> str:

@@ -68,8 +68,8 @@ def _equal_again(old: str, new: str, start: int) -> tuple[int, int]:
 
 def visible(text: str, spaces: bool = False) -> str:
     """Return a text on one line, with signs for control and invisible characters, and for spaces if asked for."""
-    shown = "".join(_sign(ch) for ch in text[:LONGEST])
-    return (shown.replace(" ", "·") if spaces else shown) + ("…" if len(text) > LONGEST else "")
+    signs = "".join(_sign(ch) for ch in text[:LONGEST])
+    return (signs.replace(" ", "·") if spaces else signs) + ("…" if len(text) > LONGEST else "")
 
 
 def _sign(ch: str) -> str:

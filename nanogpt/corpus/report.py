@@ -118,7 +118,7 @@ def _advice(text: str, counts: dict[str, int], characters: int) -> list[str]:
         _many(counts),
         _odd(counts, characters),
         _frame(text),
-        kinds.said(text),
+        kinds.sentence(text),
         _repeated(text),
     )
     return [sentence for sentence in questions if sentence]

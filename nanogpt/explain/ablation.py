@@ -176,12 +176,12 @@ def summary(model: GPT, rises: Mapping[str, float]) -> list[str]:
     names = dict(mlp="feed-forward layer", attention="attention")
     unused = [idle_words(rises, kind, name) for kind, name in names.items()]
     change = f"changes the loss by less than {NOTHING} nats"
-    said = [
+    sentences = [
         f"The {words} do nothing: leaving out any one of them {change}." if "s of" in words else
         f"The {words} does nothing: leaving it out {change}."
         for words in unused if words
     ]  # fmt: skip
-    return [_head_words(heads), *said]
+    return [_head_words(heads), *sentences]
 
 
 def _head_words(heads: dict[Part, float]) -> str:

@@ -8,6 +8,7 @@ character, spaces, earlier occurrences of the same character, or what followed t
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from .passages import first_counted
 
 VIEW = "attention"
 LONGEST = 256  # tokens of a window: the attention of a long one takes much memory
+AT_ONCE = 100_000_000  # numbers of attention in memory at a time, for which many heads have fewer windows
 STANDS_OUT = 0.15  # a head is said to look at a kind of place if it puts this much more attention there than is due
 COPIES = 0.3  # the share of attention that makes an induction head
 TELLING = 32  # the shortest context that tells: in shorter ones, heads look at what followed earlier because it is near
@@ -30,7 +32,6 @@ TELLING = 32  # the shortest context that tells: in shorter ones, heads look at 
 @torch.inference_mode()
 def attentions(model: GPT, idx: torch.Tensor) -> torch.Tensor:
     """Return the attention of all heads on idx (B, T): (n_layer, B, nh, T, T). Row t shows where position t looks."""
-    ours = copy.deepcopy(model, {id(p): p for p in model.parameters()})  # which shares the weights
     seen = []
 
     def attend(q, k, v, mask=None, p=0.0, is_causal=False):
@@ -38,10 +39,17 @@ def attentions(model: GPT, idx: torch.Tensor) -> torch.Tensor:
         seen.append(wei)
         return out
 
+    read_with(attend, model, idx)
+    return torch.stack(seen).float().cpu()
+
+
+@torch.inference_mode()
+def read_with(attend: Callable, model: GPT, idx: torch.Tensor) -> None:
+    """Let a model read idx (B, T), with `attend` in place of torch's scaled_dot_product_attention."""
+    ours = copy.deepcopy(model, {id(p): p for p in model.parameters()})  # which shares the weights
     for block in ours.blocks:
         block.sa.attend = attend
     ours(idx)
-    return torch.stack(seen).float().cpu()
 
 
 def of_text(model: GPT, ids: list[int]) -> np.ndarray:
@@ -120,9 +128,35 @@ def copying(model: GPT) -> float | None:
     half = model.config.block_size // 2
     generator = torch.Generator().manual_seed(0)
     once = torch.randint(model.config.vocab_size, (4, half), generator=generator)
-    wei = attentions(model, torch.cat([once, once], dim=1).to(model.device))  # (n_layer, 4, nh, 2 half, 2 half)
-    rows = torch.arange(half, 2 * half)
-    return float(wei[..., rows, rows - half + 1].mean(dim=(1, -1)).max())
+    scores = []  # of each block's heads: (nh,)
+
+    def attend(q, k, v, *how, **more):
+        scores.append(shares_after_a_copy(q, k))
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, *how, **more)
+
+    read_with(attend, model, torch.cat([once, once], dim=1).to(model.device))
+    return float(torch.stack(scores).max())
+
+
+def shares_after_a_copy(q, k):
+    """Return the mean attention that the second half of a text, a copy of the first, has on what followed there: (nh,).
+
+    q and k are (B, nh, T, hs). Only some rows of the attention are in memory at a time, because all rows of a long text
+    would take gigabytes.
+    """
+    B, nh, T, _ = q.shape
+    half, total = T // 2, 0.0
+    for rows in torch.arange(half, T, device=q.device).split(max(1, AT_ONCE // (4 * B * nh * T))):
+        wei = rows_of(q, k, rows)  # (B, nh, R, T)
+        total = total + wei.gather(3, (rows - half + 1).expand(B, nh, -1)[..., None]).sum(dim=(0, 2, 3))
+    return total / (B * half)
+
+
+def rows_of(q, k, rows):
+    """Return these rows (R,) of the attention of q and k (B, nh, T, hs), as in `attention_by_hand`: (B, nh, R, T)."""
+    wei = q[:, :, rows] @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, nh, R, hs) @ (B, nh, hs, T)
+    later = torch.arange(k.shape[2], device=q.device) > rows[:, None]  # (R, T)
+    return wei.masked_fill(later, float("-inf")).softmax(dim=-1)
 
 
 # ---- of a run ------------------------------------------------------------------------------------------------------
@@ -134,7 +168,9 @@ def of_heads(opened: Opened) -> dict[str, Any]:
         return kept
     xb, _, on = ablation.passages(opened)
     xb = xb[:, :LONGEST]
-    most = max(1, ablation.WINDOWS * LONGEST**2 // xb.shape[1] ** 2)  # windows, for the same reason
+    heads = opened.model.config.n_layer * opened.model.config.n_head
+    numbers = min(ablation.WINDOWS * LONGEST**2, AT_ONCE // heads)  # of a head
+    most = max(1, numbers // xb.shape[1] ** 2)  # windows, for the same reason
     score = copying(opened.model)
     found = dict(
         heads=facts(opened.model, opened.tokenizer, xb[:: -(-len(xb) // most)]),

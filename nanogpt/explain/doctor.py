@@ -80,12 +80,12 @@ def idle_parts(run: Run, curve: Curve) -> Finding | None:
 
     found = cache.load_for(run, hash_of(disk.read(path)), ablation.VIEW)
     rises = found["rises"] if found and found["done"] else {}
-    said = [words for kind in NAMES if (words := ablation.idle_words(rises, kind, NAMES[kind]))]
-    if not said:
+    parts = [words for kind in NAMES if (words := ablation.idle_words(rises, kind, NAMES[kind]))]
+    if not parts:
         return None
     if len(ablation.idle(rises, *NAMES)) == len(NAMES) * curve.n_layer:
         return Finding("idle parts", "No block of this model does anything yet.", curve.longer())
-    says, smaller = f"Parts of this model do nothing: {' and '.join(said)}.", "one fewer layer (n_layer)"
+    says, smaller = f"Parts of this model do nothing: {' and '.join(parts)}.", "one fewer layer (n_layer)"
     if curve.n_layer == 1:
         smaller = "a smaller width (n_embd)"
     return Finding("idle parts", says, f"Try {smaller}: it trains faster, and may reach the same loss.")

@@ -182,7 +182,7 @@ def summary(losses: Sequence[float]) -> list[str]:
         return [begins, f"No block does it alone: one after the other, they bring {each} of the improvement."]
     words = "All of" if share > 0.95 else f"{share:.0%} of"
     from_to = f"from {losses[most]:.2f} to {losses[most + 1]:.2f}"
-    said = [begins, f"{words} the improvement comes from block {most + 1}: {from_to}."]
+    sentences = [begins, f"{words} the improvement comes from block {most + 1}: {from_to}."]
     if idle := [i + 1 for i, gain in enumerate(gains) if gain < 0.03 * whole]:
-        said.append(f"After {ablation.blocks(idle)}, hardly anything more can be read out than before.")
-    return said
+        sentences.append(f"After {ablation.blocks(idle)}, hardly anything more can be read out than before.")
+    return sentences

@@ -141,8 +141,8 @@ def _events(child: subprocess.Popen, lines: queue.Queue, paused: Callable[[], bo
             break
         yield json.loads(line)
     if child.wait() != 0:
-        said = (child.stderr.read() if child.stderr else b"").decode(errors="replace").strip()
-        raise NanoGPTError(said.splitlines()[-1].removeprefix("nanogpt: ") if said else "The stage failed to train.")
+        text = (child.stderr.read() if child.stderr else b"").decode(errors="replace").strip()
+        raise NanoGPTError(text.splitlines()[-1].removeprefix("nanogpt: ") if text else "The stage failed to train.")
 
 
 def _read(child: subprocess.Popen, lines: queue.Queue) -> None:

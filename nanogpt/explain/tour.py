@@ -34,8 +34,8 @@ def lesson(opened: Opened, seed: int = 0) -> dict[str, Any]:
     passage = read(opened, text_of(opened, seed))
     rows = neighbors.rows_of(opened.model)
     known = sorted(opened.tokenizer.stoi[token] for token in {*passage.tokens})
-    shown = known[:ALPHABET] if len(rows) > ALPHABET else range(len(rows))
-    near, learned = neighbors.nearest(rows, opened.tokenizer, shown), neighbors.learned(rows)
+    alphabet = known[:ALPHABET] if len(rows) > ALPHABET else range(len(rows))
+    near, learned = neighbors.nearest(rows, opened.tokenizer, alphabet), neighbors.learned(rows)
     about = [
         steps.text_to_numbers(opened, passage), steps.next_character(passage), steps.surprise(opened, passage),
         *([] if learned is None else [steps.alike(near, passage, learned)]), steps.looking_back(passage),

@@ -37,8 +37,8 @@ def bring_back(api: HfApi, repo: str, run: Run) -> bool:
         try:
             _check(folder, run)
         except ValueError as error:  # a NanoGPTError is one, too
-            said = str(error) if isinstance(error, NanoGPTError) else "run.json cannot be read."
-            raise Damaged(said.replace(" Nothing was imported.", "")[:300]) from None
+            why = str(error) if isinstance(error, NanoGPTError) else "run.json cannot be read."
+            raise Damaged(why.replace(" Nothing was imported.", "")[:300]) from None
         _put_in_place(folder, run)
     return True
 

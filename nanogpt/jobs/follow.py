@@ -246,8 +246,8 @@ class Follower:
             self.run.event("failed", message=f"{error} What the job uploaded is kept in {self.job.repo} on the Hub.")
             self.progress.change(damaged=[*dict.fromkeys([*self.job.damaged, self.job.repo])])
             return
-        said = last_event(self.run, self.job)
-        if said in ("", "started") or (said != "failed" and not there):
+        last = last_event(self.run, self.job)
+        if last in ("", "started") or (last != "failed" and not there):
             self.last_words(reason, there)
 
     def last_words(self, reason: str, there: bool) -> None:
@@ -311,8 +311,8 @@ def why_ended(found: JobInfo, timeout: int) -> str:
         return "The job was canceled."
     if found.durations and (found.durations.running_secs or 0) >= timeout - 2:
         return f"The job reached its time limit of {in_words(timeout)}."
-    said = " ".join(str(found.status.message or "").split())[:200].rstrip(".")
-    return f"The job's machine ended it{f' ({said})' if said else ''}."
+    message = " ".join(str(found.status.message or "").split())[:200].rstrip(".")
+    return f"The job's machine ended it{f' ({message})' if message else ''}."
 
 
 if __name__ == "__main__":

@@ -65,13 +65,13 @@ def asked(repo: str = "", starting: bool = False) -> Iterator[None]:
 
 
 def _refusal(error: HfHubHTTPError, repo: str, starting: bool) -> NanoGPTError:
-    status, said = error.response.status_code, _sentence(error, repo)
+    status, sentence = error.response.status_code, _sentence(error, repo)
     if starting and status in (400, 404, 422):
-        said = " ".join(hub_errors.redacted(error.server_message or "no reason given").split())[:200].rstrip(".")
-        return NanoGPTError(f"The Hub refused the job ({said}). `{PROGRAM} hardware` lists what it offers now.")
+        reason = " ".join(hub_errors.redacted(error.server_message or "no reason given").split())[:200].rstrip(".")
+        return NanoGPTError(f"The Hub refused the job ({reason}). `{PROGRAM} hardware` lists what it offers now.")
     if status >= 500 or status in PASSING or (status == 429 and not starting):
-        return Unreachable(said)
-    return Missing(said) if status == 404 else NanoGPTError(said)
+        return Unreachable(sentence)
+    return Missing(sentence) if status == 404 else NanoGPTError(sentence)
 
 
 def _sentence(error: HfHubHTTPError, repo: str) -> str:

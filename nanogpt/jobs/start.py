@@ -23,6 +23,10 @@ from ..runs import Job, Run, all_runs, job, job_of, open_job
 from . import offer, parcel
 
 FOLLOWER = "nanogpt.jobs.follow"
+NOT_BACK = (
+    "What the job before trained didn't come back. It may still be in {} on the Hub, together with your text. Delete "
+    "that there once you don't need it."
+)
 AGAIN, DAY = 60.0, 86_400.0  # seconds until a job that was given up is tried again for the first time, and at most
 
 # By run folder: how many followers `find_again` has started since it last saw one alive, and when the last one was
@@ -112,10 +116,24 @@ def resumed(run: Run, agreed: Terms, changes: Mapping[str, Any]) -> None:
     if wish:
         wish = {**wish, "changes": {**wish["changes"], **changes}}
     prepare.set_length(run, train)
-    there = job_of(run.folder)
-    known = dict(left=there.to_delete, damaged=there.damaged) if there else {}
+    known = _repositories(run)
     run.stop_file.unlink(missing_ok=True)  # of an earlier time
     _job(agreed, wish).having(run.folder, before=next(reversed(run.history().events), {}), **known)
+
+
+def _repositories(run: Run) -> dict[str, list[str]]:
+    """Return the repositories of a run's earlier jobs: those that are left to delete, and those that stay.
+
+    That of a job which never came back stays, because it may hold what was paid for. Note that in the run.
+    """
+    there = job_of(run.folder)
+    if there is None:
+        return {}
+    left, stay = there.to_delete, there.damaged
+    if there.commit and not there.ended:
+        left, stay = [one for one in left if one != there.repo], [*stay, there.repo]
+        run.event("note", step=run.history().step, message=NOT_BACK.format(there.repo))
+    return dict(left=left, damaged=stay)
 
 
 def _job(agreed: Terms, wish: dict[str, Any]) -> Job:

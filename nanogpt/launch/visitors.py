@@ -332,14 +332,14 @@ def visitor_of(word: str | None) -> Visitor:
 
 def terms() -> str:
     """Return the rules for visitors of this server, in a few sentences."""
-    said = ["Other visitors can't see your runs and texts, but the owner of this server can; a cookie identifies you."]
+    rules = ["Other visitors can't see your runs and texts, but the owner of this server can; a cookie identifies you."]
     if hours := limits.limit("NANOGPT_EXPIRE_HOURS"):
-        said.append(f"They are deleted after {hours:,} hours without use, so export what you want to keep.")
+        rules.append(f"They are deleted after {hours:,} hours without use, so export what you want to keep.")
     if not is_lasting():
-        said.append("This server forgets everything when it restarts.")
+        rules.append("This server forgets everything when it restarts.")
     if limits.training_is_off():
-        said.append("Training is turned off, but you can sample from the models here.")
-        return " ".join(said)
+        rules.append("Training is turned off, but you can sample from the models here.")
+        return " ".join(rules)
     allowed = [f"{corpus.max_bytes() / 1e6:,.3g} MB of text"]
     if parameters := limits.limit("NANOGPT_MAX_PARAMETERS"):
         allowed.append(f"{parameters / 1e6:,.3g} million parameters")
@@ -347,10 +347,10 @@ def terms() -> str:
         allowed.append(f"{in_words(seconds)} of training at a time")
     if runs := limits.limit("NANOGPT_MAX_RUNS"):
         allowed.append(f"{runs} run{'s' if runs > 1 else ''} at once")
-    said.append(f"Limits: {', '.join(allowed)}.")
+    rules.append(f"Limits: {', '.join(allowed)}.")
     if limits.on_zero_gpu():
-        said.append("Training uses a shared GPU and counts against your daily quota; sampling runs on the CPU.")
-    return " ".join(said)
+        rules.append("Training uses a shared GPU and counts against your daily quota; sampling runs on the CPU.")
+    return " ".join(rules)
 
 
 def is_for_all(run: Run) -> bool:

@@ -44,8 +44,8 @@ def train_now(name: str) -> None:
 
 def in_a_line(error: Exception) -> str:
     """Return an error's message as one line, without the HTML that `spaces` puts in it."""
-    said = re.sub(r"<[^>]*>", "", str(getattr(error, "message", error)))
-    return " ".join(said.split())[:300]
+    text = re.sub(r"<[^>]*>", "", str(getattr(error, "message", error)))
+    return " ".join(text.split())[:300]
 
 
 def seconds_wanted(name: str) -> int:

@@ -173,24 +173,24 @@ def judged_on(source: RunFiles, compared: Counted) -> str:
     """Return on what part of the text the losses are."""
     percent = judged_percent(source.history, source.settings) or 100
     part = "" if percent == 100 else f"; this model's is on {percent}% of that"
-    said = f"Loss on the validation set, the last 10% of the text{part}. Lower is better."
+    sentence = f"Loss on the validation set, the last 10% of the text{part}. Lower is better."
     characters = source.settings["corpus"]["characters"]
     if compared.characters >= characters:
-        return said
-    return f"{said} The others were counted on {compared.characters:,} of the text's {characters:,} characters."
+        return sentence
+    return f"{sentence} The others were counted on {compared.characters:,} of the text's {characters:,} characters."
 
 
 def text_facts(source: RunFiles, quote: bool) -> str:
     """Return the text's name, length and hash, and the start of the text if `quote` is set."""
     about = source.settings["corpus"]
     hashed = f", SHA-256 `{about['sha256']}`" if re.fullmatch("[0-9a-f]{64}", str(about.get("sha256"))) else ""
-    said = (
+    facts = (
         f"{code(about['name'])}, {about['characters']:,} characters{hashed}. The text itself is not included in this "
     )
-    said += "repository."
+    facts += "repository."
     if not quote:
-        return said
-    return f"{said} It starts like this:\n\n{fenced(corpus.load(about['id']).between(0, QUOTED))}"
+        return facts
+    return f"{facts} It starts like this:\n\n{fenced(corpus.load(about['id']).between(0, QUOTED))}"
 
 
 def samples(source: RunFiles) -> str:

@@ -80,8 +80,8 @@ def text_file(run: Run) -> str:
 
 def literal(text: Any) -> str:
     """Return a text as a Python string literal, which nothing in the text can end early."""
-    shown = repr(str(text))
-    return shown if '"' in shown else f'"{shown[1:-1]}"'
+    code = repr(str(text))
+    return code if '"' in code else f'"{code[1:-1]}"'
 
 
 def filled(template: str, tags: set[str], values: dict[str, Any]) -> str:
@@ -156,11 +156,11 @@ def _eval_windows(
 def _reached(run: Run, history: History) -> str:
     """Return what the run reached, as text for the program's docstring."""
     took = in_words(history.seconds, rough=True)
-    said = f"The original run reached a validation loss of {kept_loss(history):.4f} in {took}."
+    sentences = f"The original run reached a validation loss of {kept_loss(history):.4f} in {took}."
     if TrainConfig.of(run.settings()["train"]).budget:
-        said += "\nIt had a time budget; this file takes the same number of steps and reaches about the same loss."
+        sentences += "\nIt had a time budget; this file takes the same number of steps and reaches about the same loss."
     if [event["event"] for event in history.events].count("finished") > 1:
-        said += (
+        sentences += (
             "\nIt was extended after it had finished; here the learning rate decays only once, so the loss will differ."
         )
-    return said
+    return sentences

@@ -104,8 +104,8 @@ def smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
     most, last = len(curve) // 60, len(curve) - 1
     reach = lambda i: min(most, i, last - i)
     around = lambda i: [loss for _, loss in curve[i - reach(i) : i + reach(i) + 1]]
-    shown = [*range(0, last, max(1, last // 800)), last] if curve else []
-    return [(curve[i][0], mean(around(i))) for i in shown]
+    places = [*range(0, last, max(1, last // 800)), last] if curve else []
+    return [(curve[i][0], mean(around(i))) for i in places]
 
 
 def ticks(low: float, high: float) -> list[float]:

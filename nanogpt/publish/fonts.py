@@ -80,10 +80,10 @@ def share_shown(font: Font, letters: Counter[str]) -> float:
     """Return the share of the letters, by count, that a font has: 1 if there are none, 0 for a damaged font."""
     try:
         missing = drawn(font, MISSING)
-        shown = sum(count for letter, count in letters.items() if drawn(font, letter) != missing)
+        number = sum(count for letter, count in letters.items() if drawn(font, letter) != missing)
     except OSError:
         return 0.0
-    return shown / letters.total() if letters else 1.0
+    return number / letters.total() if letters else 1.0
 
 
 def drawn(font: Font, letter: str) -> tuple[tuple[int, int], bytes]:

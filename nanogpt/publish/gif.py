@@ -65,12 +65,12 @@ def animation(run: Run) -> tuple[bytes, str]:
     story, palette = story_of(run), shared_palette()
     plotted, written = lru_cache(maxsize=1)(plot), lru_cache(maxsize=1)(panel)  # most frames change one of them
     pictures, seconds = [], []
-    for step, lines, shown in moments(story):
+    for step, lines, duration in moments(story):
         picture = plotted(story, step).copy()
         if story.font:
             picture.paste(written(story.font, tuple(lines)), (TEXT.left, TEXT.top))
         pictures.append(picture.quantize(palette=palette, dither=Image.Dither.NONE))
-        seconds.append(round(1000 * shown))
+        seconds.append(round(1000 * duration))
     out = io.BytesIO()
     # not optimized, because all frames share one palette
     pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=seconds, loop=0, optimize=False)

@@ -161,7 +161,7 @@ def _facts(source: RunFiles, parameters: int, int8: bool) -> str:
     if history.step:
         kept = f"; the weights are those of step {source.kept_step:,}" if source.kept_step < history.step else ""
         facts["Training"] = f"{history.step:,} steps in {in_words(history.seconds, rough=True)}{kept}"
-    return "\n".join(f"<div><dt>{escape(what)}</dt><dd>{escape(said)}</dd></div>" for what, said in facts.items())
+    return "\n".join(f"<div><dt>{escape(what)}</dt><dd>{escape(value)}</dd></div>" for what, value in facts.items())
 
 
 def _how(config: ModelConfig) -> str:

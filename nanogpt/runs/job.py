@@ -42,7 +42,7 @@ class Job:
     before: dict[str, Any] = field(default_factory=dict)  # the last event that the run had logged before this job
     ended: bool = False  # the run is back, or its job could not be started
     left: list[str] = field(default_factory=list)  # repositories to delete once the job has ended, also of earlier jobs
-    damaged: list[str] = field(default_factory=list)  # repositories that stay: what came back from them is damaged
+    damaged: list[str] = field(default_factory=list)  # repositories that stay: what came back is damaged, or it didn't
     problem: str = ""  # why the follower left, although the job may still run, or something is left to delete
     tries: int = 0  # how often a follower has left with a problem
 

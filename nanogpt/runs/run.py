@@ -172,8 +172,8 @@ class Run:
             return NanoGPTError(f"There is no run named {self.name}.")
         folders = [one.parent for at in (home() / "checkpoints", paths.SHIPPED) for one in at.glob("*/run.json")]
         meant = did_you_mean(self.name, sorted({folder.name for folder in folders} - {self.name}))
-        said = f"; {meant}" if meant else "."
-        return NanoGPTError(f"There is no run named {self.name}{said} `{paths.PROGRAM} runs` lists them.")
+        hint = f"; {meant}" if meant else "."
+        return NanoGPTError(f"There is no run named {self.name}{hint} `{paths.PROGRAM} runs` lists them.")
 
     def version(self) -> tuple:
         """Return a value that changes whenever `status` may change. Unlike `status`, it reads none of the files."""
@@ -206,8 +206,8 @@ class Run:
         facts: dict[str, Any] = dict(step=history.step, max_iters=length(train, history), seconds=history.seconds)
         if held:
             there = job.open_job(self.folder)
-            said = there.stage if there else ""
-            return Status("stopping" if self.stop_file.exists() else "running", message=said, **facts)
+            stage = there.stage if there else ""
+            return Status("stopping" if self.stop_file.exists() else "running", message=stage, **facts)
         if place:
             return Status("queued", place=place, **facts)
         if self._is_canceled(history):

@@ -117,11 +117,13 @@ class Snapshots:
             self._write()
 
     def _copy(self, step: int) -> None:
+        """Copy the weights, unless the run has diverged: if one is NaN or too large for half precision."""
         import torch
 
         began = time.perf_counter()
         half = lambda weights: weights.detach().to("cpu", torch.float16, copy=True)
-        self.waiting[step] = {name: half(weights) for name, weights in self.model.state_dict().items()}
+        if self.model.largest_weight() <= torch.finfo(torch.float16).max:  # False for NaN
+            self.waiting[step] = {name: half(weights) for name, weights in self.model.state_dict().items()}
         self.seconds += time.perf_counter() - began
 
     def _write(self) -> None:

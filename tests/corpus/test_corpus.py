@@ -545,7 +545,7 @@ MESSAGES = [
 @pytest.mark.parametrize("message", MESSAGES)
 def test_chats_and_logs_of_many_programs_are_recognized(message):
     text = "".join(message.format(i % 60) + line + "\n" for i, line in enumerate(text_of(lines=150).splitlines()))
-    assert kinds.said(text).startswith("150 lines have the date or time of a message")
+    assert kinds.sentence(text).startswith("150 lines have the date or time of a message")
 
 
 RECORDS = {
@@ -564,11 +564,11 @@ RECORDS = {
 def test_records_of_many_programs_are_recognized(sentence):
     lines = enumerate(text_of(lines=150).splitlines())
     text = "".join(RECORDS[sentence].format(i=i, line=line, more=", more" * (i % 3)) for i, line in lines)
-    assert kinds.said(text).startswith(sentence)
+    assert kinds.sentence(text).startswith(sentence)
 
 
 def test_times_in_prose_are_no_messages():
-    assert kinds.said("At 9:15 he came, on 31.12.20, 21:00 at last.\n[1] A note.\n12 < 13 > 2\n" * 50) == ""
+    assert kinds.sentence("At 9:15 he came, on 31.12.20, 21:00 at last.\n[1] A note.\n12 < 13 > 2\n" * 50) == ""
 
 
 SUBTITLES = {
@@ -586,7 +586,7 @@ SUBTITLES = {
 def test_subtitles_of_many_programs_lose_their_times(heading):
     lines = [line + ", she said." for line in text_of(lines=60).splitlines()]
     text = heading + "".join(SUBTITLES[heading].format(i=i, line=line) for i, line in enumerate(lines))
-    assert "lines are times of subtitles" in kinds.said(text)
+    assert "lines are times of subtitles" in kinds.sentence(text)
     cleaned = [line for line in read(text, accept=["subtitle-times"]).text.split("\n") if line]
     assert cleaned == ["23.976", *lines] if "23.976" in heading else lines
 

@@ -82,15 +82,12 @@ def test_kinds_of_places_by_hand():
 def test_a_head_that_copies_is_recognized(monkeypatch):
     model = GPT(ModelConfig(11, "modern", block_size=32, n_layer=1, n_head=1, n_embd=8))
 
-    def copying(model, idx):
-        T = idx.shape[1]
-        wei = torch.eye(T).repeat(1, len(idx), 1, 1, 1).clone()
-        for i in range(T // 2, T):
-            wei[..., i, :] = 0
-            wei[..., i, i - T // 2 + 1] = 1
+    def copying(q, k, rows):
+        wei = torch.zeros(*q.shape[:2], len(rows), k.shape[2])
+        wei[..., torch.arange(len(rows)), rows - k.shape[2] // 2 + 1] = 1
         return wei
 
-    monkeypatch.setattr(attention, "attentions", copying)
+    monkeypatch.setattr(attention, "rows_of", copying)
     assert attention.copying(model) == 1.0
     assert attention.copying_words(1.0).startswith("A head of this model copies")
     assert attention.copying_words(0.01) == "No head of this model copies earlier passages (best score 0.01 of 1)."
@@ -99,13 +96,14 @@ def test_a_head_that_copies_is_recognized(monkeypatch):
 def test_a_head_that_looks_at_the_previous_character_is_not_said_to_copy_in_a_short_context(
     monkeypatch, home, tiny_text
 ):
-    def previous(model, idx):
-        T = idx.shape[1]
-        wei = torch.zeros(T, T)
-        wei[range(T), [max(0, i - 1) for i in range(T)]] = 1
-        return wei.repeat(1, len(idx), 2, 1, 1)
+    def previous(rows, T):
+        wei = torch.zeros(len(rows), T)
+        wei[torch.arange(len(rows)), (rows - 1).clamp(min=0)] = 1
+        return wei
 
-    monkeypatch.setattr(attention, "attentions", previous)
+    every = lambda model, idx: previous(torch.arange(idx.shape[1]), idx.shape[1]).repeat(1, len(idx), 2, 1, 1)
+    monkeypatch.setattr(attention, "attentions", every)
+    monkeypatch.setattr(attention, "rows_of", lambda q, k, rows: previous(rows, k.shape[2]).repeat(*q.shape[:2], 1, 1))
     run = ended_run(corpus.add(tiny_text, "A play"), "one", **SMALL | dict(block_size=4))
     found = attention.of_heads(open_run(run))
     assert found["heads"][0][0]["says"] == "100% on the previous character"
@@ -115,6 +113,25 @@ def test_a_head_that_looks_at_the_previous_character_is_not_said_to_copy_in_a_sh
         == "Whether a head copies earlier passages can't be told in a context of fewer than 32 characters."
     )
     assert attention.copying(GPT(ModelConfig(11, "modern", block_size=32, n_layer=1, n_head=1, n_embd=8))) == 0.0
+
+
+@pytest.mark.parametrize("block_size", [32, 33])
+def test_the_score_of_copying_is_that_of_the_whole_attention_a_few_rows_at_a_time(monkeypatch, block_size):
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(5, "modern", block_size=block_size, n_layer=2, n_head=3, n_embd=24))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    once = torch.randint(5, (4, 16), generator=torch.Generator().manual_seed(0))
+    wei, rows = attention.attentions(model, torch.cat([once, once], dim=1)), torch.arange(16, 32)
+    expected = float(wei[..., rows, rows - 15].mean(dim=(1, -1)).max())
+    assert expected > 0.1
+    assert attention.copying(model) == pytest.approx(expected, abs=1e-6)
+    rows_of, numbers = attention.rows_of, []
+    monkeypatch.setattr(attention, "AT_ONCE", 4 * 4 * 3 * 32 * 5)  # of five rows, which are copied three times
+    monkeypatch.setattr(attention, "rows_of", lambda *of: numbers.append(len(of[2])) or rows_of(*of))
+    assert attention.copying(model) == pytest.approx(expected, abs=1e-6)
+    assert numbers == [5, 5, 5, 1] * 2
 
 
 @pytest.mark.parametrize("text", ["किताब में हिन्दी", "สวัสดี", "שָׁלוֹם", "cafe\u0301"])
@@ -149,3 +166,6 @@ def test_the_attention_of_long_windows_takes_no_more_memory_than_that_of_six(hom
     for block_size in (16, 200, 512):
         attention.of_heads(open_run(ended_run(text, f"run-{block_size}", **SMALL | dict(block_size=block_size))))
     assert [tuple(xb.shape) for xb in seen] == [(192, 16), (8, 200), (6, 256)]
+    monkeypatch.setattr(attention, "AT_ONCE", 2 * 3 * 256**2)  # as with many more heads than these two
+    attention.of_heads(open_run(ended_run(text, "many-heads", **SMALL | dict(block_size=512))))
+    assert tuple(seen[-1].shape) == (3, 256)

@@ -476,7 +476,7 @@ def test_open_jobs_are_found_again_after_a_restart(signed_in, tiny_text, followe
 def test_a_run_with_an_open_job_is_neither_deleted_nor_trained_here(signed_in, tiny_text, capsys):
     run = made(tiny_text, **ENDLESS)
     job_of(run.folder).having(run.folder, commit="0" * 40)
-    with pytest.raises(NanoGPTError, match="trains on Hugging Face Jobs"):
+    with pytest.raises(NanoGPTError, match="is training on Hugging Face Jobs"):
         run.delete()
     job_of(run.folder).having(run.folder, commit="")
     assert main(["train", "--resume", "diary", "--max-iters", "5"]) == 2
@@ -1289,7 +1289,7 @@ def test_a_run_whose_account_is_gone_is_freed_once_its_job_must_have_ended(signe
     assert follow.main(run.name) == 1
     assert main(longer) == 2
     assert "Follow it with --resume alone" in capsys.readouterr().err
-    with pytest.raises(NanoGPTError, match="trains on Hugging Face Jobs"):
+    with pytest.raises(NanoGPTError, match="is training on Hugging Face Jobs"):
         run.delete()
     job_of(run.folder).having(run.folder, since=time.time() - job_of(run.folder).timeout - WAIT - 1.0)
     assert f"First delete {repo} on the Hub: your text is there, and perhaps what" in run_panel.question("diary")
@@ -1300,7 +1300,15 @@ def test_a_run_whose_account_is_gone_is_freed_once_its_job_must_have_ended(signe
     assert main(longer) == 2
     assert "Nothing was uploaded. Add --yes" in capsys.readouterr().err
     start.resumed(run, start.terms_to_resume(*ours.signed_in(MAYA), "t4-small", run, {}, None), {})
-    assert (job_of(run.folder).left, job_of(run.folder).commit) == ([repo], "")
+    there = job_of(run.folder)
+    assert (there.left, there.damaged, there.commit) == ([], [repo], "")
+    assert run.history().notes == [start.NOT_BACK.format(repo)]
+    # the account is here again, after the new job has ended
+    there.having(run.folder, namespace="maya", ended=True)
+    ours.signed_in(OLGA)[0].create_repo(repo, private=True)
+    monkeypatch.setenv("HF_TOKEN", OLGA)
+    assert (follow.main(run.name), [*signed_in.repos]) == (0, [f"models/{repo}"])
+    assert f"First delete {repo} on the Hub" in run_panel.question("diary")
     run.delete()
 
 

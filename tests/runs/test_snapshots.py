@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 
 import pytest
 import torch
@@ -119,6 +120,15 @@ def test_a_run_with_a_time_budget_leaves_out_what_takes_more_than_two_percent_of
     fast.look(10, 0.5)
     assert list(fast.waiting) == [7]
     assert fast.pending == 0.15
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1e5])
+def test_weights_that_are_nan_or_too_large_for_half_precision_are_no_snapshot(taking, value):
+    weights = taking.model.lm_head.weight.data
+    for step, weights[0, 0] in ((1, 0.5), (2, value), (3, 60_000.0)):
+        taking.look(step, 100.0)
+    taking.write()
+    assert snapshots.steps_in(taking.folder) == [1, 3]
 
 
 def test_a_full_disk_is_noted_once(taking, monkeypatch):
