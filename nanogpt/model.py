@@ -59,10 +59,10 @@ def rotate(x, cos, sin):
     """Apply rotary positions (Su et al., 2021): rotate each pair of numbers by an angle that grows with the position.
 
     x is (B, nh, T, hs); cos and sin are (T, hs / 2). The dot product of a query and a key then depends on the distance
-    between them, not on their absolute positions. x may be less precise than cos and sin.
+    between them, not on their absolute positions.
     """
     a, b = x.chunk(2, dim=-1)  # two of (B, nh, T, hs / 2)
-    return torch.cat([a * cos + b * sin, b * cos - a * sin], dim=-1).to(x.dtype)  # (B, nh, T, hs)
+    return torch.cat([a * cos + b * sin, b * cos - a * sin], dim=-1)  # (B, nh, T, hs)
 
 
 class MultiHeadAttention(nn.Module):

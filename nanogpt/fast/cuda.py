@@ -119,8 +119,6 @@ class GraphStep(Step):
         with torch.no_grad(), self.device.autocast():
             self.model(self.xb, self.yb)  # loads the libraries that evaluations use
         self.low = copy.deepcopy(self.model).to(self.device.dtype)
-        if self.model.config.features.rotary:  # angles as precise as in the fused pass and in evaluations
-            self.low.rotary = self.model.rotary
         self.low_weights = list(self.low.parameters())
         for p in self.parameters:  # at a fixed address, which the optimizers read
             p.grad = torch.zeros_like(p)

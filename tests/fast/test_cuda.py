@@ -12,7 +12,7 @@ import torch
 from nanogpt.config import ModelConfig, TrainConfig
 from nanogpt.device import Device
 from nanogpt.fast import cuda
-from nanogpt.model import GPT, rotate
+from nanogpt.model import GPT
 from nanogpt.step import Step
 
 
@@ -143,18 +143,6 @@ def test_a_recorded_step_gives_the_plain_steps_losses(recorder, layout, optimize
         assert float(found_norm) == pytest.approx(float(norm), rel=0.1)
     assert other.graph is not None
     assert not other.note
-
-
-def test_the_bfloat16_copy_rotates_by_angles_in_float32(recorder):
-    step = cuda.GraphStep(a_model("modern"), TrainConfig(), HERE)
-    step.xb, step.yb = next(batches(1))
-    step.prepare()
-    assert {p.dtype for p in step.low.parameters()} == {torch.bfloat16}
-    assert step.low.rotary.dtype is torch.float32
-    assert torch.equal(step.low.rotary, step.model.rotary)
-    assert step.low(step.xb)[0].dtype is torch.bfloat16
-    x = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert torch.equal(rotate(x, *step.low.rotary), rotate(x.float(), *step.model.rotary).bfloat16())
 
 
 @both
