@@ -168,9 +168,9 @@ def train_now(page: Page, corpus_id: gr.HTML) -> None:
         return {page.tabs: gr.Tabs(selected="train"), top.said: told(""), **page.training.shown.put(updates)}
 
     attempted = lambda id: map(updated, train_tab.attempt(welcome.start, id))
-    done = train_tab.on_click(top.train, attempted, corpus_id, outputs, top.said)
-    done.then(None, top.said, None, js=train_tab.SHOW_RESULT).then(place.warm, **QUIET)
-    refresh.forget_models(done, top.said)
+    then = train_tab.on_click(top.train, attempted, corpus_id, outputs, top.said)
+    then(None, top.said, None, js=train_tab.SHOW_RESULT).then(place.warm, **QUIET)
+    refresh.forget_models(then, top.said)
     refresh.forget_models(page.training.started, page.training.shown["said"])
 
 

@@ -166,6 +166,23 @@ def test_what_a_button_shows_while_it_waits_ends_also_if_there_is_no_answer(home
     assert "try again" in says().value["text"]
 
 
+def test_what_follows_a_click_does_not_wait_for_the_training_within_the_request(home, monkeypatch):
+    monkeypatch.setattr(train_tab.place, "takes_the_request", lambda: True)
+    with gr.Blocks() as demo:
+        button, note = gr.Button(elem_id="go"), gr.HTML()
+        then = train_tab.on_click(button, lambda: iter([{note: "begun"}]), None, [note], note)
+        then(None, note, None, js="follows")
+    [click] = [one for one in demo.fns.values() if one.fn and (button._id, "click") in one.targets]
+    [follows] = [one for one in demo.fns.values() if one.js == "follows"]
+    [shown, answered] = click.outputs
+    assert shown is note
+    assert (follows.targets, follows.trigger_after) == ([(answered._id, "change")], None)
+    update, last = click.fn()
+    assert update[note] == "begun"
+    assert update[answered]
+    assert last == {answered: gr.skip()}  # Gradio sends it again when the training ends
+
+
 def test_every_setting_is_in_a_group_and_only_once():
     grouped = [name for names in form.GROUPS.values() for name in names]
     assert sorted(grouped) == sorted(k.name for k in form.ADVANCED)
