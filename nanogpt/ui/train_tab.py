@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..runs import Run
 from . import form, form_picture, jobs_panel, link, run_panel
-from .drawn import drawn, is_failure, said, told
+from .drawn import drawn, is_failure, line, said, told
 from .parts import HIDDEN, QUIET, REFUSED, Parts, afterward
 from .watching import EACH_SECOND, EMPTY, NO_SAMPLE, REST, catch_up, shown, ticked, view, written
 from .web.visit import visitor
@@ -33,6 +34,8 @@ SHOW_RESULT = """(said) => {
   if ((said || {}).text) show(["train-said", "welcome-said"], "nearest", 40);
   else show(["train-status"], "start", 40);
 }"""
+# Says that there was no answer. In the browser, because a server that has refused one request may refuse the next.
+UNANSWERED = f"() => ({{ __type__: 'update', visible: true, value: {json.dumps(line(REFUSED, 'failed'))} }})"
 
 
 # ---- handlers: plain functions of names and numbers ------------------------------------------------------------
@@ -118,7 +121,7 @@ def on_click(
         done = button.click(steps, inputs, [*outputs, answered], concurrency_limit=16, **HIDDEN)
         then = answered.change
     afterward(done, None, None, None, js=waits % "false")
-    done.failure(lambda: told(REFUSED, "failed"), None, note, **QUIET)
+    done.failure(None, None, note, js=UNANSWERED)
     return then
 
 
