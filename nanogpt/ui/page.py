@@ -192,7 +192,8 @@ def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.HTML, train: gr.Tab) -> N
     looked = lambda name, before, kept: open_train(page, watching.in_view(name or refresh.read(kept).run, before))
     shown = train.select(looked, [training.run, page.kept_run, kept], runs, **again)
     estimated = shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
-    estimated.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
+    redrawn = training.redrawn(estimated)  # another text may have been chosen
+    redrawn.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
     opened = [page.terms, page.asked, page.tab, top.text, top.replay, *page.texts.shown.outputs]
     opened += [training.about_text, *training.form.fields, *page.entered]
     filled = demo.load(lambda before, kept: open_page(page, before, kept), [page.kept_text, kept], opened, **again)

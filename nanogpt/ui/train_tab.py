@@ -63,6 +63,7 @@ class TrainTab:
     run: gr.Dropdown
     shown: Parts  # what `view` updates
     started: Callable[..., Any]  # wires what follows the answer to Start
+    redrawn: Callable[[Any], Any]  # has the picture of the model redrawn after an event
 
 
 def stop(name: str) -> dict[str, Any]:
@@ -212,7 +213,7 @@ def build(corpus_id: gr.HTML, page_status: gr.HTML, timer: gr.Timer) -> TrainTab
             result = draw_result()
         with gr.Column(elem_id="train-rest"):
             form.build_advanced(chosen, corpus_id)
-            form_picture.build(chosen, corpus_id)
+            redrawn = form_picture.build(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)
             jobs = None if limits.is_public() else jobs_panel.build(corpus_id, chosen.inputs)
     back = gr.State()
@@ -246,4 +247,4 @@ def build(corpus_id: gr.HTML, page_status: gr.HTML, timer: gr.Timer) -> TrainTab
     parts["when"].input(look_back, [run, parts["when"]], went, trigger_mode="always_last", **QUIET)
     with gr.Column(elem_id="train-runs"):
         run_panel.build(run_panel.View(run, view, parts, form.field_values, chosen.fields, chosen.typed))
-    return TrainTab(about_text, chosen, run, parts, started)
+    return TrainTab(about_text, chosen, run, parts, started, redrawn)

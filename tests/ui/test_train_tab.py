@@ -614,6 +614,28 @@ def redraw_the_picture(page) -> None:
 
 
 @pytest.mark.slow
+def test_the_picture_follows_a_choice_that_leaves_the_estimate_as_it_is(unopened_page, tiny_text: str):
+    page = unopened_page
+    run = watched(page, tiny_text)
+    words = "document.querySelector('#train-architecture .architecture-words')?.textContent"
+    told = "document.querySelector('#train-estimate textarea').value"
+    with queue.turn("one", "cpu"), run.held():
+        visit(page)
+        open_tab(page, "Train")
+        page.get_by_label("Quick").check()
+        page.wait_for_selector("#train-max-iters input")
+        page.wait_for_function(f"{told}.includes('available once no other run is training')")
+        page.get_by_role("button", name="The model as a picture").click()
+        page.wait_for_function(words)
+        before, estimate = page.evaluate(words), page.evaluate(told)
+        page.get_by_role("button", name="Advanced").first.click()
+        page.locator("#train-optimizer input").click()
+        page.get_by_role("option", name="muon", exact=True).click()
+        page.wait_for_function(f"was => {words} !== was", arg=before)
+        assert page.evaluate(told) == estimate
+
+
+@pytest.mark.slow
 def test_that_there_was_no_answer_is_said_without_the_server(unopened_page):
     page = unopened_page.context.new_page()  # whose console may have errors
     visit(page)
