@@ -48,6 +48,7 @@ ENDED = """(line) => {
 }"""
 # What trains, without how far it is: it changes when a run begins, is stopped or ends.
 DOING = "(line) => (line || {}).spoken || ''"
+NOW = "() => String(performance.now())"
 WAKE = "() => ({ __type__: 'update', active: true })"
 # Selects the tab that the server names, unless you have chosen one while its answer was on the way.
 SELECT = """(tab) => ({ __type__: "update", ...(tab && !window.nanogptChoseTab ? { selected: tab } : {}) })"""
@@ -113,7 +114,7 @@ def build_app() -> gr.Blocks:
         runs_and_models = [training.run, sharing.run], [writing.run, understanding.run]
         follow(training, line, corpus_id, listed, *runs_and_models)
         training.run.change(None, training.run, kept_run, js="(name) => name || { __type__: 'update' }")
-        keep_models(page, sample, understand, understanding.run)
+        keep_models(page, sample, understand, understanding)
         runs.select(runs_tab.rows, None, listed, **QUIET)
         share.select(sharing.open, [training.run, gr.Textbox(visible=False)], sharing.shown, js=refresh.READ, **QUIET)
         refresh.keep_model("share", sharing.run)
@@ -174,14 +175,18 @@ def train_now(page: Page, corpus_id: gr.HTML) -> None:
     refresh.forget_models(page.training.started, page.training.shown["said"])
 
 
-def keep_models(page: Page, sample: gr.Tab, understand: gr.Tab, understanding: gr.Dropdown) -> None:
+def keep_models(page: Page, sample: gr.Tab, understand: gr.Tab, understanding: understand_tab.UnderstandTab) -> None:
     """Wire the choice of a model in Sample and Understand: the run in Train's view, unless you choose another one."""
     kept = gr.Textbox(visible=False)
-    for tab, run in ((sample, page.writing.run), (understand, understanding)):
-        listed = lambda name, kept, tab=tab.id: sample_tab.choices(refresh.read(kept).models.get(tab), name)
-        tab.select(listed, [page.training.run, kept], run, js=refresh.READ, **QUIET)
+
+    def list_models(tab: gr.Tab, run: gr.Dropdown) -> Any:
+        listed = lambda name, kept: sample_tab.choices(refresh.read(kept).models.get(tab.id), name)
+        return tab.select(listed, [page.training.run, kept], run, js=refresh.READ, **QUIET)
+
+    list_models(sample, page.writing.run)
+    list_models(understand, understanding.run).then(None, None, understanding.came, js=NOW)
     refresh.keep_model("sample", page.writing.run, *page.writing.pulled)
-    refresh.keep_model("understand", understanding)
+    refresh.keep_model("understand", understanding.run)
 
 
 def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.HTML, train: gr.Tab) -> None:
