@@ -694,6 +694,21 @@ def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
     assert chosen_text.after_change(other.id, other.id)["corpus_id"] == other.id
 
 
+def test_a_row_of_the_table_picks_its_own_text(text):
+    row = text_panel.table()[0]
+    other = corpus.add("Another text, long enough to be one. " * 40, "Other")  # it comes first now
+    (text.folder / "counts.json").write_text("{}" * 5000)  # which makes it larger
+
+    def pick(*values: str) -> list:
+        return text_panel.by_row(gr.SelectData(None, dict(index=[0, 0], value="", row_value=list(values))), other.id)
+
+    assert pick(*row) == [gr.skip(), text.id]
+    corpus.delete(text.id)
+    for gone in (pick(*row), pick()):
+        assert gone[0] == text_panel.table()
+        assert gone[1].value == other.id
+
+
 def test_the_text_chosen_before_is_chosen_again(text):
     again = chosen_text.choose_first(text.id)
     assert (again["corpus_id"], again["builtin"]) == (text.id, None)
