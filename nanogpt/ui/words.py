@@ -246,7 +246,7 @@ def _idle_words() -> str:
     if not count and limits.training_is_off():
         return "Idle. There is no trained model here yet."
     if not count:
-        return "Ready. A text is selected: open Train and press Start."
+        return "Ready. Open Train and press Start."
     models, one = ("trained models", "one") if count > 1 else ("trained model", "it")
     return f"Idle. {count} {models} ready: open Sample to try {one}."
 

@@ -694,6 +694,31 @@ def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
     assert chosen_text.after_change(other.id, other.id)["corpus_id"] == other.id
 
 
+def test_no_text_is_said_to_be_selected_that_is_not_here(text, monkeypatch):
+    def refuse(key):
+        raise NanoGPTError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chosen_text, "choose_builtin", refuse)
+        still = chosen_text.take_builtin(text.id, "python-reference")
+        first = chosen_text.choose_first(None)
+        corpus.delete(text.id)
+        deleted = chosen_text.after_change(text.id, text.id)
+    assert still["report"]["title"] == "Couldn't use this text. Your previous text is still selected."
+    assert not {"corpus_id", "kept", "train", "next"} & still.keys()
+    refused = last_of(chosen_text.take_new(text.id, "too short"))  # it was deleted in another browser tab
+    for updates in (first, deleted, refused):
+        assert updates["report"]["title"] == "Couldn't use this text. No text is selected."
+        assert (updates["corpus_id"], updates["kept"], updates["builtin"]) == (None, None, None)
+        assert (updates["train"].value, updates["train"].interactive) == ("Train", False)
+        assert (updates["next"].value, updates["next"].interactive) == ("Next: choose settings", False)
+    assert (deleted["reading"].visible, deleted["given"]) == (False, None)
+    assert "encoding" not in refused
+    assert chosen_text.stopped(text.id)["report"]["title"] == "No text is selected."
+    default = chosen_text.attempt(choosing.choose_builtin, "python-reference")["corpus_id"]
+    assert chosen_text.stopped(default)["report"]["title"] == "Your previous text is still selected."
+
+
 def test_a_row_of_the_table_picks_its_own_text(text):
     row = text_panel.table()[0]
     other = corpus.add("Another text, long enough to be one. " * 40, "Other")  # it comes first now
