@@ -40,10 +40,10 @@ from .words import trained
 
 SCRIPTS = ("title.js", "accessible.js", "folders.js", "waking.js")
 TITLE, ACCESSIBLE, FOLDERS, WAKING = ((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-# Whether a run still trains, where it changes: an estimate has to wait for its end, and then only the first time.
+# Whether a run still trains here, where it changes: an estimate has to wait for its end, and then only the first time.
 ENDED = """(line) => {
   const was = window.nanogptTraining;
-  window.nanogptTraining = (line || {}).state === "running";
+  window.nanogptTraining = Boolean((line || {}).here);
   return was && !window.nanogptTraining ? String(performance.now()) : { __type__: "update" };
 }"""
 # What trains, without how far it is: it changes when a run begins, is stopped or ends.

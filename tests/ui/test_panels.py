@@ -576,6 +576,13 @@ def test_the_run_to_show_first(run, text):
     assert watching.in_view(None, "one") == "one"
 
 
+def test_an_estimate_waits_only_for_a_run_on_this_machine(run, monkeypatch):
+    monkeypatch.setattr("nanogpt.ui.words.elsewhere", lambda: ["far"])
+    assert (page_line()["state"], page_line()["here"]) == ("running", False)
+    with queue.turn("one", "cpu"), run.held():
+        assert page_line()["here"]
+
+
 def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
     prepare.new_run("two", text, **SMALL)
     caught = sent(watching.view("one")["caught"])
