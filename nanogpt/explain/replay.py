@@ -142,7 +142,8 @@ def _events(child: subprocess.Popen, lines: queue.Queue, paused: Callable[[], bo
         yield json.loads(line)
     if child.wait() != 0:
         said = (child.stderr.read() if child.stderr else b"").decode(errors="replace").strip()
-        raise NanoGPTError(said.splitlines()[-1].removeprefix("nanogpt: ") if said else "The stage failed to train.")
+        last = said.splitlines()[-1] if said else "Training failed without an error message. Try again."
+        raise NanoGPTError(last.removeprefix("nanogpt: "))
 
 
 def _read(child: subprocess.Popen, lines: queue.Queue) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import errno
 import json
@@ -1092,6 +1093,14 @@ def test_nothing_moves_at_every_frame():
     scripts = [path for path in Path(theme.__file__).parent.rglob("*.js") if path.name != "before_gradio.js"]
     assert len(scripts) > 20
     assert [path.name for path in scripts if "requestAnimationFrame" in path.read_text(encoding="utf-8")] == []
+
+
+def test_an_ellipsis_is_one_character():
+    sources = Path(theme.__file__).parent.rglob("*.py")
+    texts = [node.value for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+             if isinstance(node, ast.Constant) and isinstance(node.value, str)]  # fmt: skip
+    assert "Waiting for its turn …" in texts
+    assert [one for one in texts if one.endswith(" ...")] == []
 
 
 def test_choosing_another_text_ends_a_reading(home):

@@ -220,8 +220,12 @@ def find_a_unit(page) -> None:
     page.get_by_label("Late in the line").check()
     page.wait_for_function("document.querySelector('.units-words').textContent.startsWith('Late in the line: ')")
     assert page.locator(".units-find").is_disabled()
-    for key in [*["ArrowRight"] * 10, *["Shift+ArrowRight"] * 3]:
+    for key in [*["ArrowRight"] * 10, "Shift+ArrowRight"]:
         page.locator(".units-text").press(key)
+    page.get_by_text("1 character selected.", exact=True).wait_for()
+    for _ in range(2):
+        page.locator(".units-text").press("Shift+ArrowRight")
+    page.get_by_text("3 characters selected.", exact=True).wait_for()
     assert page.locator(".units-chosen").count() == 3
     page.locator(".units-find").click()
     page.wait_for_function("document.querySelector('.units-words').textContent.includes('your selection')")
