@@ -142,7 +142,8 @@ def _events(child: subprocess.Popen, lines: queue.Queue, paused: Callable[[], bo
         yield json.loads(line)
     if child.wait() != 0:
         text = (child.stderr.read() if child.stderr else b"").decode(errors="replace").strip()
-        raise NanoGPTError(text.splitlines()[-1].removeprefix("nanogpt: ") if text else "The stage failed to train.")
+        last = text.splitlines()[-1] if text else "Training failed without an error message. Try again."
+        raise NanoGPTError(last.removeprefix("nanogpt: "))
 
 
 def _read(child: subprocess.Popen, lines: queue.Queue) -> None:

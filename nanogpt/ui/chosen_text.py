@@ -12,7 +12,6 @@ from typing import Any
 import gradio as gr
 
 from .. import limits
-from ..config import NanoGPTError
 from ..errors import PROBLEMS, explain
 from . import text_panel, welcome
 from .choosing import Choice, Folder, Given, builtin_key, choose_builtin, choose_new, choose_stored
@@ -21,9 +20,12 @@ from .web.visit import visitor
 
 DEFAULT = "python-reference"
 ALL = "All of the file"
+NEXT = "Next: choose settings"  # on the button, followed by the text's name
 OPTIONS = ("reading", "repairs", "field", "given")  # the parts that read an upload again, and what they need for it
 NOT_KEPT = "What you uploaded or pasted is no longer kept, so it can't be read again. Upload or paste it again."
 STOPPED = "Reading was stopped, and nothing was stored."
+REFUSED = "Couldn't use this text."
+STILL, NONE = "Your previous text is still selected.", "No text is selected."
 PAUSE = 0.2  # seconds between two updates of the bar
 
 
@@ -38,7 +40,7 @@ def attempt(choose, *how, now: str | None = None) -> dict[str, Any]:
     try:
         choice: Choice = choose(*how)
     except PROBLEMS as error:
-        return unchanged(refused(explain(error)), now)
+        return unchanged(now, explain(error), REFUSED)
     return chosen(choice, how[0] if choose is choose_builtin else builtin_key(choice.corpus_id))
 
 
@@ -56,7 +58,7 @@ def attempt_new(*how, now: str | None = None) -> Iterator[dict[str, Any]]:
     except StopIteration as end:
         yield chosen(end.value, builtin_key(end.value.corpus_id))
     except PROBLEMS as error:
-        yield unchanged(refused(explain(error)), now)
+        yield unchanged(now, explain(error), REFUSED)
 
 
 def progress(share: float) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def chosen(choice: Choice, builtin: str | None) -> dict[str, Any]:
         report=choice.report,
         builtin=builtin,
         stored=stored_choices(choice.corpus_id),
-        next=gr.Button(f'Next: choose settings for "{title}"', interactive=True),
+        next=gr.Button(f'{NEXT} for "{title}"', interactive=True),
         train=gr.Button(welcome.label(title), interactive=not limits.training_is_off()),
         reading=gr.Accordion(visible=given is not None),
         repairs=gr.CheckboxGroup(choice.repairs, value=choice.applied, visible=bool(choice.repairs)),
@@ -83,25 +85,50 @@ def chosen(choice: Choice, builtin: str | None) -> dict[str, Any]:
     )
 
 
-def unchanged(report: dict[str, Any], now: str | None) -> dict[str, Any]:
-    """Return updates that show a report on what went wrong, and select the current text again."""
+def unchanged(now: str | None, sentence: str, refused: str = "") -> dict[str, Any]:
+    """Return updates that show a sentence, and select the current text again, or none if it is gone.
+
+    `refused` says that a text was, if the sentence is about an error.
+    """
+    here = is_here(now)
+    title = " ".join(filter(None, [refused, STILL if here else NONE]))
+    report = dict(title=title, facts=[], notes=[dict(kind="error" if refused else "note", text=sentence)], preview="")
     row = gr.Row(visible=False)
-    return dict(report=report, builtin=builtin_key(now), stored=stored_choices(now), reading_row=row)
+    selected = dict(builtin=builtin_key(now), stored=stored_choices(now)) if here else without_text()
+    return dict(report=report, reading_row=row, **selected)
+
+
+def without_text() -> dict[str, Any]:
+    """Return updates for when no text is selected: nothing is offered that needs one."""
+    return dict(
+        corpus_id=None,
+        kept=None,
+        builtin=None,
+        stored=stored_choices(),
+        next=gr.Button(NEXT, interactive=False),
+        train=gr.Button(welcome.label(), interactive=False),
+    )
+
+
+def is_here(corpus_id: str | None) -> bool:
+    """Return True if there is such a text, and the visitor may use it."""
+    try:
+        visitor().text(corpus_id or "")
+    except PROBLEMS:
+        return False
+    return True
 
 
 def stopped(now: str | None) -> dict[str, Any]:
     """Return updates for when the reading of a large text was stopped."""
-    return unchanged(message("Your previous text is still selected.", STOPPED, "note"), now)
+    return unchanged(now, STOPPED)
 
 
 def choose_first(*before: str | None) -> dict[str, Any]:
     """Choose the text that the page opens with: the first of those `before` that still exists, or the default."""
     for corpus_id in before:
-        try:
-            visitor().text(corpus_id or "")
-        except NanoGPTError:
-            continue
-        return attempt(choose_stored, corpus_id)
+        if is_here(corpus_id):
+            return attempt(choose_stored, corpus_id)
     return {"stored": stored_choices(), **attempt(choose_builtin, DEFAULT)}
 
 
@@ -110,9 +137,9 @@ def after_change(in_use: str | None, changed: str) -> dict[str, Any]:
     if in_use != changed:
         return dict(stored=stored_choices(in_use))
     if changed in [id for _, id in text_panel.choices()]:
-        updates = attempt(choose_stored, changed)
+        updates = attempt(choose_stored, changed, now=changed)
         return {key: value for key, value in updates.items() if key not in OPTIONS}  # it can still be read again
-    return attempt(choose_builtin, DEFAULT)
+    return dict(reading=gr.Accordion(visible=False), given=None) | attempt(choose_builtin, DEFAULT)
 
 
 def take_new(now: str | None, source: str | list[str] | None) -> Iterator[dict[str, Any]]:
@@ -133,13 +160,13 @@ def detected(updates: dict[str, Any]) -> dict[str, Any]:
 
     If it is refused, the encoding chosen for the text before stays, because that one can still be read again.
     """
-    return updates | dict(encoding="") if "corpus_id" in updates else updates
+    return updates | dict(encoding="") if updates.get("corpus_id") else updates
 
 
 def take_builtin(now: str | None, key: str) -> dict[str, Any]:
     """Choose an example. Leave the radio as it is, unless there was an error: another may have been clicked since."""
     updates = attempt(choose_builtin, key, now=now)
-    return updates | dict(builtin=gr.skip()) if "corpus_id" in updates else updates
+    return updates | dict(builtin=gr.skip()) if updates.get("corpus_id") else updates
 
 
 def take_stored(now: str | None, corpus_id: str | None) -> dict[str, Any]:
@@ -152,20 +179,9 @@ def take_again(
 ) -> Iterator[dict[str, Any]]:
     """Read the last upload or paste again, with another encoding, other repairs or another field."""
     if given is None:  # the server was restarted
-        yield unchanged(refused(NOT_KEPT), now) | dict(reading=gr.Accordion(visible=False))
+        yield unchanged(now, NOT_KEPT, REFUSED) | dict(reading=gr.Accordion(visible=False))
         return
     name = given.name if field is None else field
     for updates in attempt_new(given.source, codec or None, keep, given, name, now=now):
-        was_refused = "report" in updates and "corpus_id" not in updates  # so the choices before that still hold
+        was_refused = "report" in updates and not updates.get("corpus_id")  # so the choices before that still hold
         yield updates | dict(encoding=given.encoding, field=given.name) if was_refused else updates
-
-
-def refused(sentence: str) -> dict[str, Any]:
-    """Return a report that shows an error."""
-    return message("Couldn't use this text. Your previous text is still selected.", sentence, "error")
-
-
-def message(title: str, sentence: str, kind: str) -> dict[str, Any]:
-    """Return a report that has only a title and a sentence."""
-    facts: list = []
-    return dict(title=title, facts=facts, notes=[dict(kind=kind, text=sentence)], preview="")

@@ -55,7 +55,7 @@ def build(corpus_id: gr.HTML, kept: gr.BrowserState) -> CorpusTab:
     with gr.Row(equal_height=False), gr.Column(min_width=320):
         report = drawn("report", elem_id="corpus-report")
         reading, encoding, field, repairs = draw_options()
-        next_button = gr.Button("Next: choose settings", interactive=False, elem_id="corpus-next")
+        next_button = gr.Button(chosen_text.NEXT, interactive=False, elem_id="corpus-next")
         parts = Parts(
             corpus_id=corpus_id, kept=kept, report=report, builtin=builtins, stored=earlier, reading=reading,
             repairs=repairs, field=field, given=given, next=next_button, train=top.train, reading_row=reading_row,

@@ -172,8 +172,8 @@ def _time_of(one: Preset) -> str:
 class Form:
     """The components of the form: `inputs` are read by the tab, and `fields` are filled in by `field_values`.
 
-    `filled` are the events after which a preset or a layout has filled them in. `typed` changes after typing, and when
-    the settings of a run or a file have filled them in.
+    `filled` are the events after which a preset, a layout or a choice under Advanced is in effect. `typed` changes
+    after typing, and when the settings of a run or a file have filled them in.
     """
 
     presets: gr.Radio
@@ -264,7 +264,6 @@ def build_advanced(form: Form, corpus_id: gr.HTML) -> None:
     fill.then(estimate, **asked)
     refill = form.layout.input(other_layout, [form.presets, form.layout], form.fields, **quick)
     refill.then(estimate, **asked)
-    form.filled = [fill, refill]
     chosen = [form.presets.input, form.layout.input]
     # in the browser, so that it shows at once
     gr.on(chosen, None, None, form.estimate, js="() => 'Measuring this machine …'")
@@ -272,9 +271,8 @@ def build_advanced(form: Form, corpus_id: gr.HTML) -> None:
     form.typed = typed(boxes, marks="train-estimate")
     told = form.typed.change(estimate, **asked)
     afterward(told, None, None, None, js=TOLD)
-    for one in form.advanced:
-        if isinstance(one, gr.Dropdown):
-            one.input(estimate, **asked)
+    lists = [one for one in form.advanced if isinstance(one, gr.Dropdown)]
+    form.filled = [fill, refill, *(one.input(estimate, **asked) for one in lists)]
     labels = gr.State()  # those in view, so that they are only sent if they change
 
     def label(before):

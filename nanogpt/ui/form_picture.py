@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -47,8 +48,11 @@ def picture(corpus_id: str | None, *fields) -> dict[str, Any]:
 # ---- the picture ---------------------------------------------------------------------------------------------------
 
 
-def build(form: Form, corpus_id: gr.HTML) -> None:
-    """Draw the picture, closed at first, and wire it to the form. Closed, it computes nothing."""
+def build(form: Form, corpus_id: gr.HTML) -> Callable[[Any], Any]:
+    """Draw the picture, closed at first, and wire it to the form. Closed, it computes nothing.
+
+    Return a function that has it redrawn after one more event: the picture may change where the estimate doesn't.
+    """
     with gr.Accordion("The model as a picture", open=False, elem_id="train-picture") as box:
         wrong, view = said("train-picture-said"), drawn("architecture", elem_id="train-architecture")
     is_open = gr.State(False)
@@ -63,5 +67,7 @@ def build(form: Form, corpus_id: gr.HTML) -> None:
     box.expand(lambda: True, None, is_open, **QUIET).then(redraw, **asked)
     box.collapse(lambda: False, None, is_open, **QUIET)
     gr.on([form.estimate.change, form.typed.change], redraw, **asked)
+    redrawn = lambda event: event.then(redraw, **asked)
     for filled in form.filled:
-        filled.then(redraw, **asked)
+        redrawn(filled)
+    return redrawn

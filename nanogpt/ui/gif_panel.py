@@ -35,7 +35,7 @@ def build(run: gr.Dropdown) -> None:
     file = gr.DownloadButton(visible=False)
 
     def make(name: str | None) -> Iterator[list]:
-        yield [None, told("Drawing the frames ...", "running")]
+        yield [None, told("Drawing the frames …", "running")]
         try:
             path, problem = take(name)
         except PROBLEMS as error:

@@ -47,11 +47,14 @@ def download(name: str | None) -> tuple[Any, Any]:
 # ---- the offer -----------------------------------------------------------------------------------------------------
 
 
-def build(run: gr.Dropdown) -> Any:
-    """Draw the offer, hidden at first, and wire it. Return the event after which the text may be there."""
+def build(run: gr.Dropdown, came: gr.Textbox) -> Any:
+    """Draw the offer, hidden at first, and wire it: `came` changes when the text may have been added or deleted.
+
+    Return the event after which the text may be there.
+    """
     with gr.Column(visible=False, elem_id="understand-missing") as part:
         what = drawn("status_line", line(""), elem_classes="quiet-line")
         button = gr.Button("Download it (1 MB)", size="sm", min_width=160, scale=0, elem_id="understand-download")
     wrong = said("understand-said")
-    run.change(offer, run, [part, what], **QUIET)
+    gr.on([run.change, came.change], offer, run, [part, what], trigger_mode="always_last", **QUIET)
     return button.click(download, run, [part, wrong], **HIDDEN, **READING)

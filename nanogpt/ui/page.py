@@ -40,14 +40,15 @@ from .words import trained
 
 SCRIPTS = ("title.js", "accessible.js", "folders.js", "waking.js")
 TITLE, ACCESSIBLE, FOLDERS, WAKING = ((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-# Whether a run still trains, where it changes: an estimate has to wait for its end, and then only the first time.
+# Whether a run still trains here, where it changes: an estimate has to wait for its end, and then only the first time.
 ENDED = """(line) => {
   const was = window.nanogptTraining;
-  window.nanogptTraining = (line || {}).state === "running";
+  window.nanogptTraining = Boolean((line || {}).here);
   return was && !window.nanogptTraining ? String(performance.now()) : { __type__: "update" };
 }"""
 # What trains, without how far it is: it changes when a run begins, is stopped or ends.
 DOING = "(line) => (line || {}).spoken || ''"
+NOW = "() => String(performance.now())"
 WAKE = "() => ({ __type__: 'update', active: true })"
 # Selects the tab that the server names, unless you have chosen one while its answer was on the way.
 SELECT = """(tab) => ({ __type__: "update", ...(tab && !window.nanogptChoseTab ? { selected: tab } : {}) })"""
@@ -113,7 +114,7 @@ def build_app() -> gr.Blocks:
         runs_and_models = [training.run, sharing.run], [writing.run, understanding.run]
         follow(training, line, corpus_id, listed, *runs_and_models)
         training.run.change(None, training.run, kept_run, js="(name) => name || { __type__: 'update' }")
-        keep_models(page, sample, understand, understanding.run)
+        keep_models(page, sample, understand, understanding)
         runs.select(runs_tab.rows, None, listed, **QUIET)
         share.select(sharing.open, [training.run, gr.Textbox(visible=False)], sharing.shown, js=refresh.READ, **QUIET)
         refresh.keep_model("share", sharing.run)
@@ -168,20 +169,24 @@ def train_now(page: Page, corpus_id: gr.HTML) -> None:
         return {page.tabs: gr.Tabs(selected="train"), top.said: told(""), **page.training.shown.put(updates)}
 
     attempted = lambda id: map(updated, train_tab.attempt(welcome.start, id))
-    done = train_tab.on_click(top.train, attempted, corpus_id, outputs, top.said)
-    done.then(None, top.said, None, js=train_tab.SHOW_RESULT).then(place.warm, **QUIET)
-    refresh.forget_models(done, top.said)
+    then = train_tab.on_click(top.train, attempted, corpus_id, outputs, top.said)
+    then(None, top.said, None, js=train_tab.SHOW_RESULT).then(place.warm, **QUIET)
+    refresh.forget_models(then, top.said)
     refresh.forget_models(page.training.started, page.training.shown["said"])
 
 
-def keep_models(page: Page, sample: gr.Tab, understand: gr.Tab, understanding: gr.Dropdown) -> None:
+def keep_models(page: Page, sample: gr.Tab, understand: gr.Tab, understanding: understand_tab.UnderstandTab) -> None:
     """Wire the choice of a model in Sample and Understand: the run in Train's view, unless you choose another one."""
     kept = gr.Textbox(visible=False)
-    for tab, run in ((sample, page.writing.run), (understand, understanding)):
-        listed = lambda name, kept, tab=tab.id: sample_tab.choices(refresh.read(kept).models.get(tab), name)
-        tab.select(listed, [page.training.run, kept], run, js=refresh.READ, **QUIET)
+
+    def list_models(tab: gr.Tab, run: gr.Dropdown) -> Any:
+        listed = lambda name, kept: sample_tab.choices(refresh.read(kept).models.get(tab.id), name)
+        return tab.select(listed, [page.training.run, kept], run, js=refresh.READ, **QUIET)
+
+    list_models(sample, page.writing.run)
+    list_models(understand, understanding.run).then(None, None, understanding.came, js=NOW)
     refresh.keep_model("sample", page.writing.run, *page.writing.pulled)
-    refresh.keep_model("understand", understanding)
+    refresh.keep_model("understand", understanding.run)
 
 
 def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.HTML, train: gr.Tab) -> None:
@@ -192,7 +197,8 @@ def on_open(demo: gr.Blocks, page: Page, corpus_id: gr.HTML, train: gr.Tab) -> N
     looked = lambda name, before, kept: open_train(page, watching.in_view(name or refresh.read(kept).run, before))
     shown = train.select(looked, [training.run, page.kept_run, kept], runs, **again)
     estimated = shown.then(form.estimate, [corpus_id, *training.form.inputs], training.form.estimate, **QUIET)
-    estimated.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
+    redrawn = training.redrawn(estimated)  # another text may have been chosen
+    redrawn.then(place.warm, **QUIET)  # last: importing torch in another process would skew the measurement
     opened = [page.terms, page.asked, page.tab, top.text, top.replay, *page.texts.shown.outputs]
     opened += [training.about_text, *training.form.fields, *page.entered]
     filled = demo.load(lambda before, kept: open_page(page, before, kept), [page.kept_text, kept], opened, **again)

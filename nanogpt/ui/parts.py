@@ -32,7 +32,7 @@ DOWNLOAD = """(file) => {
   link.click();
   link.remove();
 }"""
-REFUSED = "The server didn't answer. It may be busy: wait a moment, then try again."
+REFUSED = "That didn't work: the server is too busy, or something went wrong there. Wait a moment, then try again."
 NO_SECRET = "nanogpt"  # Gradio's default is random, so a restarted server couldn't read what browsers have stored
 
 

@@ -7,7 +7,7 @@ afresh, and the server stores nothing. The text, the run and the settings of a l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,9 +147,12 @@ def keep_model(tab: str, run: gr.Dropdown, pulled: Any = None, said: gr.HTML | N
         pulled.then(None, [run, said], None, js=KEEP.replace("KEPT", loaded))
 
 
-def forget_models(started: Any, said: gr.HTML) -> None:
-    """Forget the runs chosen in the tabs of MODELS after the event `started`, unless `said` has its error."""
-    started.then(None, said, None, js=KEEP.replace("KEPT", "(values[0] || {}).text ? {} : { models: {} }"))
+def forget_models(then: Callable[..., Any], said: gr.HTML) -> None:
+    """Forget the runs chosen in the tabs of MODELS once a run has started, unless `said` says why not.
+
+    `then` wires what follows the attempt.
+    """
+    then(None, said, None, js=KEEP.replace("KEPT", "(values[0] || {}).text ? {} : { models: {} }"))
 
 
 def keep_all(tabs: list[gr.Tab], corpus_id: gr.HTML, run: gr.Dropdown, parts: list[Component]) -> None:

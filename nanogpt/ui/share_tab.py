@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ WRITING = "Writing the model card …"
 # Hides a preview that is no longer what Publish would upload, and what the line above says of it.
 OUTDATED = f"""(said) => [{{ visible: false, __type__: "update" }},
   ["{PREVIEWED}", "{WRITING}"].includes(said?.text) ? {{ text: "", state: "idle" }} : {{ __type__: "update" }}]"""
+# Shows what was found in a sample, unless another run has been chosen since: that takes seconds.
+OF_THIS_RUN = "(name, found) => found?.run === name ? found.line : { __type__: 'update' }"
 LICENSES = [("No license yet", ""), *((words, key) for key, words in card.LICENSES.items())]
 
 
@@ -136,18 +139,22 @@ def build() -> ShareTab:
         with gr.Column(scale=1, min_width=320):
             export_panel.build(run)
             create = space_panel.build(run, license, account)
+    came, checked = gr.Textbox(visible=False), gr.HTML(html_template="", visible="hidden")
     run.change(lambda name: [about(name), line("")], run, [shared, copied], **QUIET)
-    run.change(copied_words, run, copied, **LATEST)
+    check = lambda name: dict(run=name, line=copied_words(name))
+    # also when you come back to the tab: the run may have trained on, or its text may be here now
+    found = gr.on([run.change, came.change], check, run, checked, **LATEST)
+    found.then(None, [run, checked], copied, js=OF_THIS_RUN)
 
     def opened(name, kept, oauth: gr.OAuthToken | None):
         names, chosen = choices(refresh.read(kept).models.get("share"), name)
         signed_in = sign_in.token(account.page, None, oauth) is not None
         login = line(sign_in.told(account.page, oauth), "finished" if signed_in else "")
-        return [gr.Dropdown(names, value=chosen), about(chosen), login]
+        return [gr.Dropdown(names, value=chosen), str(time.monotonic()), about(chosen), login]
 
     login = [account.said, account.typed]
     gr.on([part.change for part in login], None, login, [publish, create], js=HAS_TOKEN)
-    return ShareTab(run, opened, [run, shared, account.said])
+    return ShareTab(run, opened, [run, came, shared, account.said])
 
 
 def build_push(run: gr.Dropdown, account: sign_in.Account) -> tuple[gr.Dropdown, gr.Button]:

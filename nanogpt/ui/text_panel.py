@@ -127,7 +127,8 @@ def build(corpus_id: gr.HTML, report: gr.HTML, after: Callable[[str, str], dict]
 
     listed = lambda id: [table(), listing(id)]
     gr.on([panel.expand, report.change], listed, corpus_id, [rows, pick], trigger_mode="always_last", **QUIET)
-    rows.select(by_line, None, pick, **QUIET)
+    # each click: of several, "always_last" would send the first one's row again
+    rows.select(by_row, pick, [rows, pick], trigger_mode="multiple", **QUIET)
 
 
 def listing(id: str | None) -> gr.Dropdown:
@@ -136,7 +137,11 @@ def listing(id: str | None) -> gr.Dropdown:
     return gr.Dropdown(choices(), value=id if id in ids else next(iter(ids), None))
 
 
-def by_line(event: gr.SelectData) -> str | None:
-    """Return the id of the text in the selected row."""
-    ids = [one.id for one in texts()]
-    return ids[event.index[0]] if event.index[0] < len(ids) else None
+def by_row(event: gr.SelectData, picked: str | None) -> list:
+    """Return updates that pick the text of the selected row, or list the texts again if it is gone.
+
+    It goes by the name and the length in the row: since the table was drawn, texts may have been added elsewhere.
+    """
+    name, characters = [*(event.row_value or ()), "", ""][:2]
+    found = dict(choices()).get(f"{name} ({characters})")
+    return [gr.skip(), found] if found else [table(), listing(picked)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +16,7 @@ from ..errors import PROBLEMS, explain
 from ..launch import place
 from ..runs import Run
 from . import form, form_picture, jobs_panel, link, run_panel
-from .drawn import drawn, is_failure, said, told
+from .drawn import drawn, is_failure, line, said, told
 from .parts import HIDDEN, QUIET, REFUSED, Parts, afterward
 from .watching import EACH_SECOND, EMPTY, NO_SAMPLE, REST, catch_up, shown, ticked, view, written
 from .web.visit import visitor
@@ -32,6 +34,8 @@ SHOW_RESULT = """(said) => {
   if ((said || {}).text) show(["train-said", "welcome-said"], "nearest", 40);
   else show(["train-status"], "start", 40);
 }"""
+# Says that there was no answer. In the browser, because a server that has refused one request may refuse the next.
+UNANSWERED = f"() => ({{ __type__: 'update', visible: true, value: {json.dumps(line(REFUSED, 'failed'))} }})"
 
 
 # ---- handlers: plain functions of names and numbers ------------------------------------------------------------
@@ -58,7 +62,8 @@ class TrainTab:
     form: form.Form
     run: gr.Dropdown
     shown: Parts  # what `view` updates
-    started: Any  # the event that starts a run
+    started: Callable[..., Any]  # wires what follows the answer to Start
+    redrawn: Callable[[Any], Any]  # has the picture of the model redrawn after an event
 
 
 def stop(name: str) -> dict[str, Any]:
@@ -73,7 +78,8 @@ def stop(name: str) -> dict[str, Any]:
 def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
     """Start or resume a run and show it. An error is shown below the buttons until the next action.
 
-    If the run trains within the request, on the visitor's own quota, show it again at the end.
+    If the run trains within the request, on the visitor's own quota, stay until it ends. The timer shows that it has
+    ended: by then, the visitor may look at something else.
     """
     try:
         run = action(*inputs)
@@ -81,42 +87,43 @@ def attempt(action: Callable[..., Run], *inputs) -> Iterator[dict[str, Any]]:
         yield dict(said=told(explain(error), "failed"))
         return
     yield {**view(run.name), "said": told("")}
-    if place.takes_the_request():
-        place.attend(run)
-        yield view(run.name)
+    place.attend(run)
 
 
 def attempt_start(*inputs) -> Iterator[dict[str, Any]]:
     """Start a run and show it, as `attempt` does. Once it has started, empty the field with its name."""
     for updates in attempt(start, *inputs):
-        has_started = "said" in updates and not is_failure(updates["said"])
-        yield {**updates, "name": ""} if has_started else updates
+        yield updates if is_failure(updates["said"]) else {**updates, "name": ""}
 
 
 def on_click(
     button: gr.Button, attempted: Callable[..., Iterable[dict]], inputs: Any, outputs: list, note: gr.HTML
-) -> Any:
+) -> Callable[..., Any]:
     """Wire a button that trains, given a function that returns the updates of `attempt` by component.
 
-    `note` shows that there was no answer.
+    `note` shows that there was no answer. Return the function that wires what follows an answer.
 
     It shows at once that it was clicked, and can't be clicked again before the answer: on a busy machine, that takes
-    seconds. Where training lasts as long as the request, show all updates, each when it comes; anywhere else there is
-    only one.
+    seconds. Where the request lasts as long as the training, only what follows the answer doesn't wait for its end.
     """
     waits = f"() => document.getElementById('{button.elem_id}').classList.toggle('waits', %s)"
     button.click(None, None, None, js=waits % "true")
     if not place.takes_the_request():
         done = button.click(lambda *a: next(iter(attempted(*a))), inputs, outputs, **QUIET)
+        then = done.then
     else:
+        answered = gr.Textbox(visible=False)  # changes with the answer, long before the event is done
 
         def steps(*a):  # Gradio has to see that it is a generator
-            yield from attempted(*a)
+            for updates in attempted(*a):
+                yield {**updates, answered: str(time.monotonic())}
+                yield {answered: gr.skip()}  # Gradio sends the last one again at the end
 
-        done = button.click(steps, inputs, outputs, concurrency_limit=16, **HIDDEN)
+        done = button.click(steps, inputs, [*outputs, answered], concurrency_limit=16, **HIDDEN)
+        then = answered.change
     afterward(done, None, None, None, js=waits % "false")
-    done.failure(lambda: told(REFUSED, "failed"), None, note, **QUIET)
-    return done
+    done.failure(None, None, note, js=UNANSWERED)
+    return then
 
 
 def wire_jobs(jobs: jobs_panel.JobsPanel, inputs: list, parts: Parts) -> None:
@@ -136,8 +143,8 @@ def wire_jobs(jobs: jobs_panel.JobsPanel, inputs: list, parts: Parts) -> None:
             said = updates.pop("said")
             yield {**parts.put(updates), **terms, jobs.note: said, jobs.agreed: gr.Column(visible=is_failure(said))}
 
-    done = on_click(jobs.go, attempted, inputs, [*parts.outputs, jobs.terms, jobs.note, jobs.agreed], jobs.note)
-    done.then(None, jobs.note, None, js=jobs_panel.SHOW_RUN)
+    then = on_click(jobs.go, attempted, inputs, [*parts.outputs, jobs.terms, jobs.note, jobs.agreed], jobs.note)
+    then(None, jobs.note, None, js=jobs_panel.SHOW_RUN)
 
 
 def look_back(name: str | None, where: dict[str, Any]) -> list:
@@ -206,7 +213,7 @@ def build(corpus_id: gr.HTML, page_status: gr.HTML, timer: gr.Timer) -> TrainTab
             result = draw_result()
         with gr.Column(elem_id="train-rest"):
             form.build_advanced(chosen, corpus_id)
-            form_picture.build(chosen, corpus_id)
+            redrawn = form_picture.build(chosen, corpus_id)
             link.build(corpus_id, chosen.inputs)
             jobs = None if limits.is_public() else jobs_panel.build(corpus_id, chosen.inputs)
     back = gr.State()
@@ -222,15 +229,12 @@ def build(corpus_id: gr.HTML, page_status: gr.HTML, timer: gr.Timer) -> TrainTab
 
     def train(button, attempted, inputs):
         """Wire a button that starts or resumes a run, and brings it into view."""
-        if place.takes_the_request():  # before the click below, because listeners wait for each other
-            button.click(None, said_line, None, js=SHOW_RESULT)
-        done = on_click(button, lambda *a: map(parts.put, attempted(*a)), inputs, parts.outputs, said_line)
-        if not place.takes_the_request():
-            done.then(None, said_line, None, js=SHOW_RESULT)
-        return done
+        then = on_click(button, lambda *a: map(parts.put, attempted(*a)), inputs, parts.outputs, said_line)
+        then(None, said_line, None, js=SHOW_RESULT)
+        return then
 
     started = train(parts["start"], attempt_start, [corpus_id, name, *chosen.inputs])
-    started.then(place.warm, **QUIET)
+    started(place.warm, **QUIET)
     if jobs:
         wire_jobs(jobs, [corpus_id, name, *jobs.inputs, *chosen.inputs], parts)
     train(parts["go_on"], partial(attempt, go_on), [run, parts["more"]])
@@ -243,4 +247,4 @@ def build(corpus_id: gr.HTML, page_status: gr.HTML, timer: gr.Timer) -> TrainTab
     parts["when"].input(look_back, [run, parts["when"]], went, trigger_mode="always_last", **QUIET)
     with gr.Column(elem_id="train-runs"):
         run_panel.build(run_panel.View(run, view, parts, form.field_values, chosen.fields, chosen.typed))
-    return TrainTab(about_text, chosen, run, parts, started)
+    return TrainTab(about_text, chosen, run, parts, started, redrawn)

@@ -57,11 +57,15 @@ ASKED = """(asked, ...inputs) => {
 
 @dataclass
 class Opening:
-    """The newest opening of a view in a browser tab: its number, its run, and `View.state` once it is complete."""
+    """The newest opening of a view in a browser tab: its number, its run, and `View.state` once it is complete.
+
+    It is `ongoing` until it has ended, complete or not.
+    """
 
     number: int = 0
     name: str | None = None
     state: tuple | None = None
+    ongoing: bool = False
 
 
 @dataclass
@@ -69,18 +73,20 @@ class UnderstandTab:
     """The components that the rest of the page uses."""
 
     run: gr.Dropdown
+    came: gr.Textbox  # changes each time you have come to the tab, and its models are listed
 
 
 def build() -> UnderstandTab:
     """Draw the tab and wire it. Only the view in front computes anything."""
     run = gr.Dropdown(label="Model", choices=[], value=None, elem_id="understand-run")
-    downloaded = missing_text.build(run)
+    came = gr.Textbox(visible=False)
+    downloaded = missing_text.build(run, came)
     asked, newest = gr.JSON(visible=False), gr.State({})
     scores = drawn("scores", {}, visible="hidden")
     views: dict[str, View] = {}
     with gr.Tabs(elem_id="understand-views"):
         for id, (title, module) in VIEWS.items():
-            with gr.Tab(title, id=id, elem_id=f"understand-{id}") as tab:
+            with gr.Tab(title, id=id, elem_id=f"understand-{id}") as inner:
                 view = views[id] = module.build(run, scores) if module in SCORED else module.build(run)
 
             def open_it(asked, newest, *values, id=id, view=view):
@@ -89,26 +95,27 @@ def build() -> UnderstandTab:
                     yield from coming_to(view, id, newest, number_of(asked), values)
 
             inputs = [asked, newest, *view.inputs, *view.holds]
-            tab.select(open_it, inputs, view.outputs, js=ASKED, **WAITS if view.waits else LATEST)
-    wire_run(run, downloaded, asked, newest, views)
-    return UnderstandTab(run)
+            inner.select(open_it, inputs, view.outputs, js=ASKED, **WAITS if view.waits else LATEST)
+    tab = UnderstandTab(run, came)
+    wire_run(tab, downloaded, asked, newest, views)
+    return tab
 
 
-def wire_run(run: gr.Dropdown, downloaded: Any, asked: gr.JSON, newest: gr.State, views: dict[str, View]) -> None:
-    """Open the view in front again when another run is chosen, or its text has been downloaded.
+def wire_run(tab: UnderstandTab, downloaded: Any, asked: gr.JSON, newest: gr.State, views: dict[str, View]) -> None:
+    """Open the view in front again when another run is chosen, or what it shows may have changed.
 
     What views still show of the previous model ends: their requests are canceled, and their openings outdated.
     """
-    run.change(None, cancels=[event for view in views.values() for event in view.events])
+    tab.run.change(None, cancels=[event for view in views.values() for event in view.events])
     leave = lambda asked, newest, name: leave_others(newest, name, number_of(asked))
-    run.change(leave, [asked, newest, run], None, js=ASKED, trigger_mode="multiple", **QUIET)
+    tab.run.change(leave, [asked, newest, tab.run], None, js=ASKED, trigger_mode="multiple", **QUIET)
     for waits, places in ((False, dict(concurrency_limit=8, concurrency_id="understand")), (True, WAITS)):
         these = {id: view for id, view in views.items() if view.waits == waits}
-        wire_openings(run, downloaded, asked, newest, these, LATEST | places | dict(js=ASKED, trigger_mode="multiple"))
+        wire_openings(tab, downloaded, asked, newest, these, LATEST | places | dict(js=ASKED, trigger_mode="multiple"))
 
 
 def wire_openings(
-    run: gr.Dropdown, downloaded: Any, asked: gr.JSON, newest: gr.State, views: dict[str, View], how: dict[str, Any]
+    tab: UnderstandTab, downloaded: Any, asked: gr.JSON, newest: gr.State, views: dict[str, View], how: dict[str, Any]
 ) -> None:
     """Let one event for all `views` open the one in front: Gradio sends a component's events one after another."""
     inputs = list(dict.fromkeys(one for view in views.values() for one in (*view.inputs, *view.holds)))
@@ -119,27 +126,28 @@ def wire_openings(
         own = (*views[id].inputs, *views[id].holds) if id in views else ()
         return id, [values[inputs.index(one)] for one in own]
 
-    def open_in_front(asked, newest, *values):
-        yield {outputs[0]: gr.skip()}  # see `open_it`
-        id, own = in_front(asked, values)
-        if own and newest.get(id, Opening()).name != own[0]:  # or its tab has just opened it for this model
-            yield from coming_to(views[id], id, newest, number_of(asked), own)
+    def opening(unless: Callable[[Opening, str | None], bool]) -> Callable:
+        def open_in_front(asked, newest, *values):
+            yield {outputs[0]: gr.skip()}  # see `open_it`
+            id, own = in_front(asked, values)
+            if own and not unless(newest.get(id, Opening()), own[0]):
+                yield from coming_to(views[id], id, newest, number_of(asked), own)
 
-    def with_text(asked, newest, *values):
-        yield {outputs[0]: gr.skip()}
-        id, own = in_front(asked, values)
-        if own:
-            yield from coming_to(views[id], id, newest, number_of(asked), own)
+        return open_in_front
 
-    run.change(open_in_front, [asked, newest, *inputs], outputs, **how)
-    downloaded.then(with_text, [asked, newest, *inputs], outputs, **how)
+    def wire(event: Callable, unless: Callable[[Opening, str | None], bool]) -> None:
+        event(opening(unless), [asked, newest, *inputs], outputs, **how)
+
+    wire(tab.run.change, lambda last, name: last.name == name)  # its tab has just opened it for this model
+    wire(tab.came.change, lambda last, name: is_pending(name) or (last.ongoing and last.name == name))
+    wire(downloaded.then, lambda last, name: False)
 
 
 def leave_others(newest: dict[str, Opening], name: str | None, number: int) -> None:
     """End the openings of other models that are older than `number`. What they have shown isn't complete."""
     for opening in newest.values():
         if opening.name != name and opening.number < number:
-            opening.state, opening.number = None, number
+            opening.state, opening.number, opening.ongoing = None, number, False
 
 
 def number_of(asked: Any) -> int:
@@ -179,14 +187,18 @@ def while_newest(newest: dict[str, Opening], id: str, opening: Opening, updates:
     """
     number, complete = opening.number, True
     if number >= newest.get(id, Opening()).number:
-        newest[id] = Opening(number, opening.name)
-    for update in updates:
-        if newest[id].number != number:
-            return
-        complete = complete and not any(map(is_failure, update.values()))
-        yield update
-    if complete and newest[id].number == number:
-        newest[id].state = opening.state
+        newest[id] = Opening(number, opening.name, ongoing=True)
+    try:
+        for update in updates:
+            if newest[id].number != number:
+                return
+            complete = complete and not any(map(is_failure, update.values()))
+            yield update
+        if complete and newest[id].number == number:
+            newest[id].state = opening.state
+    finally:
+        if newest[id].number == number:
+            newest[id].ongoing = False
 
 
 def updates_of(handler: Callable, values: Sequence[Any]) -> Iterator[dict]:

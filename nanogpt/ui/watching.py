@@ -119,7 +119,7 @@ def curves(run: Run, status: Status) -> dict[str, Any]:
     """Return the data for the plot: over time if the run has a time budget, whose end is known, else over steps."""
     if status.state == "damaged":
         return EMPTY | dict(waiting="")
-    waits = {"queued": "Waiting for its turn ...", "running": "Waiting for the first step ..."}
+    waits = {"queued": "Waiting for its turn …", "running": "Waiting for the first step …"}
     waiting = waits.get(status.state, NO_POINTS)
     budget, history = run.settings()["train"].get("budget"), run.history()
     more = dict(name=run.name, waiting=waiting, **compared(run, status))

@@ -67,9 +67,9 @@ def seconds() -> float:
     return min(BUDGET, at_a_time())
 
 
-def label(title: str) -> str:
-    """Return the label of the button for a text."""
-    return f'Train on "{title}" for {durations.in_words(seconds())}'
+def label(title: str = "") -> str:
+    """Return the label of the button for a text, or for none."""
+    return f'Train on "{title}" for {durations.in_words(seconds())}' if title else "Train"
 
 
 def start(corpus_id: str | None) -> Run:
@@ -82,7 +82,7 @@ def build() -> Welcome:
     with gr.Row(equal_height=False, elem_id="welcome"):
         with gr.Column(scale=2, min_width=300):
             text = gr.Markdown(introduction(replayed()), elem_id="welcome-text")
-            train = gr.Button("Train", variant="primary", interactive=False, elem_id="welcome-train")
+            train = gr.Button(label(), variant="primary", interactive=False, elem_id="welcome-train")
             below = said("welcome-said")
         with gr.Column(scale=3, min_width=320):
             shown = drawn("welcome", elem_id="welcome-replay")

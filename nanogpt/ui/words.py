@@ -230,7 +230,8 @@ def of_the_set(percent: int) -> str:
 
 def page_line() -> dict:
     """Return the line above the tabs: what is running and for how long, whichever run is selected."""
-    running, waiting = queue.running() + elsewhere(), queue.waiting()
+    here, waiting = queue.running(), queue.waiting()
+    running = here + elsewhere()
     if not running and not waiting:
         return line(_idle_words())
     training = [(run, overview(run).status) for run in filter(None, map(seen, running))]
@@ -239,7 +240,7 @@ def page_line() -> dict:
     far = [f"{_doing(run, status)}{_far(run, status)}" for run, status in training]
     spoken = "; ".join([_doing(run, status) for run, status in training] + others)
     said = line("; ".join(far + others + queued) + ".", "running", spoken=f"{spoken}." if spoken else None)
-    return said | dict(title=title_words(*training[0]) if training else [])
+    return said | dict(title=title_words(*training[0]) if training else [], here=bool(here or waiting))
 
 
 def _idle_words() -> str:
@@ -247,7 +248,7 @@ def _idle_words() -> str:
     if not count and limits.training_is_off():
         return "Idle. There is no trained model here yet."
     if not count:
-        return "Ready. A text is selected: open Train and press Start."
+        return "Ready. Open Train and press Start."
     models, one = ("trained models", "one") if count > 1 else ("trained model", "it")
     return f"Idle. {count} {models} ready: open Sample to try {one}."
 

@@ -74,6 +74,8 @@ def test_a_stage_that_fails_says_why(folder):
     (folder / "text.txt").write_text("short")
     with pytest.raises(NanoGPTError, match="at least"):
         list(replay.replay(folder / "text.txt", 1))
+    with pytest.raises(NanoGPTError, match="^Training failed without an error message"):  # here and in the Tour
+        list(replay.events_of([sys.executable, "-c", "raise SystemExit(3)"]))
 
 
 EVENTS = [

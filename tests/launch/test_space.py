@@ -141,6 +141,8 @@ class Lender:
         self.scheduled: list[dict[str, str]] = []
         self.released: list[str] = []
         self.exhausted = False
+        self.ready = threading.Event()  # until it is set, calls wait for their GPU
+        self.ready.set()
         lender = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -168,6 +170,8 @@ class Lender:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def answer(self, way: str, asked: dict[str, str]) -> tuple[int, dict]:
+        if way == "/schedule":
+            self.ready.wait(60)
         if way == "/schedule" and self.exhausted:
             return 429, dict(left=3, wait=3600)
         if way == "/schedule":
@@ -263,4 +267,25 @@ def test_a_click_trains_and_continue_goes_on(space, browser, tiny_text):
         assert len(lender.scheduled) == asked + 2
         assert "shared GPU" in page.locator("#page-terms textarea").input_value()
     finally:
+        page.close()
+
+
+@pytest.mark.slow
+def test_when_training_ends_the_page_stays_where_you_are(space, browser):
+    server, lender, _ = space
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    selected = lambda name: page.locator(f"[role=tab][aria-selected=true]:text-is('{name}')")
+    lender.ready.clear()
+    try:
+        page.set_default_timeout(60_000)
+        page.goto(server.url)
+        page.locator("#welcome-train:not([disabled])").click()
+        selected("Train").wait_for()
+        page.get_by_role("tab", name="Sample", exact=True).click()
+        lender.ready.set()
+        page.wait_for_function("/^(Ready|Idle)/.test(document.querySelector('#page-status').innerText)")
+        page.wait_for_timeout(1000)  # in which the end of the request would have been answered
+        assert selected("Sample").is_visible()
+    finally:
+        lender.ready.set()
         page.close()

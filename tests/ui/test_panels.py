@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import errno
 import json
@@ -581,6 +582,13 @@ def test_the_run_to_show_first(run, text):
     assert watching.in_view(None, "one") == "one"
 
 
+def test_an_estimate_waits_only_for_a_run_on_this_machine(run, monkeypatch):
+    monkeypatch.setattr("nanogpt.ui.words.elsewhere", lambda: ["far"])
+    assert (page_line()["state"], page_line()["here"]) == ("running", False)
+    with queue.turn("one", "cpu"), run.held():
+        assert page_line()["here"]
+
+
 def test_a_run_trained_elsewhere_sets_the_page_watching(run, text):
     prepare.new_run("two", text, **SMALL)
     caught = sent(watching.view("one")["caught"])
@@ -726,6 +734,46 @@ def test_when_the_text_in_use_is_deleted_the_default_is_chosen(text):
     assert chosen_text.after_change(other.id, text.id).keys() == {"stored"}
     assert chosen_text.after_change(text.id, text.id)["corpus_id"] == corpus.find(chosen_text.DEFAULT).id
     assert chosen_text.after_change(other.id, other.id)["corpus_id"] == other.id
+
+
+def test_no_text_is_said_to_be_selected_that_is_not_here(text, monkeypatch):
+    def refuse(key):
+        raise NanoGPTError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chosen_text, "choose_builtin", refuse)
+        still = chosen_text.take_builtin(text.id, "python-reference")
+        first = chosen_text.choose_first(None)
+        corpus.delete(text.id)
+        deleted = chosen_text.after_change(text.id, text.id)
+    assert still["report"]["title"] == "Couldn't use this text. Your previous text is still selected."
+    assert not {"corpus_id", "kept", "train", "next"} & still.keys()
+    refused = last_of(chosen_text.take_new(text.id, "too short"))  # it was deleted in another browser tab
+    for updates in (first, deleted, refused):
+        assert updates["report"]["title"] == "Couldn't use this text. No text is selected."
+        assert (updates["corpus_id"], updates["kept"], updates["builtin"]) == (None, None, None)
+        assert (updates["train"].value, updates["train"].interactive) == ("Train", False)
+        assert (updates["next"].value, updates["next"].interactive) == ("Next: choose settings", False)
+    assert (deleted["reading"].visible, deleted["given"]) == (False, None)
+    assert "encoding" not in refused
+    assert chosen_text.stopped(text.id)["report"]["title"] == "No text is selected."
+    default = chosen_text.attempt(choosing.choose_builtin, "python-reference")["corpus_id"]
+    assert chosen_text.stopped(default)["report"]["title"] == "Your previous text is still selected."
+
+
+def test_a_row_of_the_table_picks_its_own_text(text):
+    row = text_panel.table()[0]
+    other = corpus.add("Another text, long enough to be one. " * 40, "Other")  # it comes first now
+    (text.folder / "counts.json").write_text("{}" * 5000)  # which makes it larger
+
+    def pick(*values: str) -> list:
+        return text_panel.by_row(gr.SelectData(None, dict(index=[0, 0], value="", row_value=list(values))), other.id)
+
+    assert pick(*row) == [gr.skip(), text.id]
+    corpus.delete(text.id)
+    for gone in (pick(*row), pick()):
+        assert gone[0] == text_panel.table()
+        assert gone[1].value == other.id
 
 
 def test_the_text_chosen_before_is_chosen_again(text):
@@ -1079,6 +1127,14 @@ def test_nothing_moves_at_every_frame():
     scripts = [path for path in Path(theme.__file__).parent.rglob("*.js") if path.name != "before_gradio.js"]
     assert len(scripts) > 20
     assert [path.name for path in scripts if "requestAnimationFrame" in path.read_text(encoding="utf-8")] == []
+
+
+def test_an_ellipsis_is_one_character():
+    sources = Path(theme.__file__).parent.rglob("*.py")
+    texts = [node.value for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+             if isinstance(node, ast.Constant) and isinstance(node.value, str)]  # fmt: skip
+    assert "Waiting for its turn …" in texts
+    assert [one for one in texts if one.endswith(" ...")] == []
 
 
 def test_choosing_another_text_ends_a_reading(home):

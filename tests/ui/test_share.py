@@ -104,6 +104,31 @@ def test_the_line_about_a_run(run, tiny_text):
     assert share_tab.choices("one")[1] == "one"
 
 
+def test_what_was_found_in_a_sample_goes_with_its_run_and_is_found_again_when_you_come_back(run):
+    demo = build_app()
+    parts = {part.elem_id: part for part in demo.blocks.values()}
+    events = lambda part: [one for one in demo.fns.values() if (parts[part]._id, "change") in one.targets]
+    [check] = [one for one in events("share-run") if len(one.targets) == 2 and one.fn]
+    [came] = [id for id, _ in check.targets if id != parts["share-run"]._id]
+    [opened] = [one for one in demo.fns.values() if came in [part._id for part in one.outputs]]
+    assert opened.name == "opened"
+    assert check.fn("absent")["run"] == "absent"
+    [follows] = [one for one in demo.fns.values() if check.outputs[0] in one.inputs]
+    assert follows.js == share_tab.OF_THIS_RUN
+    assert follows.outputs == [parts["share-copied"]]
+
+
+@pytest.mark.slow
+def test_what_was_found_in_a_sample_is_not_shown_for_another_run(browser):
+    page = browser.new_page()
+    shown = lambda *inputs: page.evaluate(f"(inputs) => ({share_tab.OF_THIS_RUN})(...inputs)", inputs)
+    found = dict(run="one", line=dict(text="Checked a sample"))
+    assert shown("one", found) == found["line"]
+    for late in (("two", found), (None, found), (None, None), ("one", None)):
+        assert shown(*late) == {"__type__": "update"}
+    page.close()
+
+
 def test_one_file_is_what_its_exporter_writes(run):
     assert Path(export_panel.take("one", "page")).read_text(encoding="utf-8") == page_export.html(run)
     assert Path(export_panel.take("one", "code")).read_text(encoding="utf-8") == code_export.python(run)

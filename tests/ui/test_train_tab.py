@@ -193,8 +193,26 @@ def test_what_a_button_shows_while_it_waits_ends_also_if_there_is_no_answer(home
     shown = [one for one in after if one.trigger_only_on_failure]
     assert sum("toggle('waits', false)" in str(one.js) for one in after) == 2
     assert sum("toggle('waits', false)" in str(one.js) for one in shown) == 1
-    [says] = [one.fn for one in shown if one.fn]
-    assert "try again" in says().value["text"]
+    [says] = [one.js for one in shown if one.outputs]
+    assert "try again" in says
+    assert not any(one.fn for one in shown)  # a server that has refused one request may refuse the next
+
+
+def test_what_follows_a_click_does_not_wait_for_the_training_within_the_request(home, monkeypatch):
+    monkeypatch.setattr(train_tab.place, "takes_the_request", lambda: True)
+    with gr.Blocks() as demo:
+        button, note = gr.Button(elem_id="go"), gr.HTML()
+        then = train_tab.on_click(button, lambda: iter([{note: "begun"}]), None, [note], note)
+        then(None, note, None, js="follows")
+    [click] = [one for one in demo.fns.values() if one.fn and (button._id, "click") in one.targets]
+    [follows] = [one for one in demo.fns.values() if one.js == "follows"]
+    [shown, answered] = click.outputs
+    assert shown is note
+    assert (follows.targets, follows.trigger_after) == ([(answered._id, "change")], None)
+    update, last = click.fn()
+    assert update[note] == "begun"
+    assert update[answered]
+    assert last == {answered: gr.skip()}  # Gradio sends it again when the training ends
 
 
 def test_every_setting_is_in_a_group_and_only_once():
@@ -624,6 +642,42 @@ def redraw_the_picture(page) -> None:
     page.wait_for_function("document.querySelector('.architecture-times').textContent === 'block, 2 times'")
     page.get_by_label("Laptop").check()
     page.wait_for_function("document.querySelector('.architecture-times').textContent === 'block, 4 times'")
+
+
+@pytest.mark.slow
+def test_the_picture_follows_a_choice_that_leaves_the_estimate_as_it_is(unopened_page, tiny_text: str):
+    page = unopened_page
+    run = watched(page, tiny_text)
+    words = "document.querySelector('#train-architecture .architecture-words')?.textContent"
+    told = "document.querySelector('#train-estimate textarea').value"
+    with queue.turn("one", "cpu"), run.held():
+        visit(page)
+        open_tab(page, "Train")
+        page.get_by_label("Quick").check()
+        page.wait_for_selector("#train-max-iters input")
+        page.wait_for_function(f"{told}.includes('available once no other run is training')")
+        page.get_by_role("button", name="The model as a picture").click()
+        page.wait_for_function(words)
+        before, estimate = page.evaluate(words), page.evaluate(told)
+        page.get_by_role("button", name="Advanced").first.click()
+        page.locator("#train-optimizer input").click()
+        page.get_by_role("option", name="muon", exact=True).click()
+        page.wait_for_function(f"was => {words} !== was", arg=before)
+        assert page.evaluate(told) == estimate
+
+
+@pytest.mark.slow
+def test_that_there_was_no_answer_is_said_without_the_server(unopened_page):
+    page = unopened_page.context.new_page()  # whose console may have errors
+    visit(page)
+    open_tab(page, "Train")
+    page.locator("#train-start").wait_for()
+    page.route("**/run/predict*", lambda route: route.fulfill(status=429, json=dict(detail="Too many requests.")))
+    page.locator("#train-start").click()
+    page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('try again')")
+    assert page.locator("#train-said .status-line").get_attribute("data-state") == "failed"
+    page.wait_for_function("!document.querySelector('.waits')")
+    page.close()
 
 
 @pytest.mark.slow

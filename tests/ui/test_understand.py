@@ -79,6 +79,22 @@ def test_another_model_ends_what_a_view_still_shows_of_the_one_before():
     assert next(other) == dict(said="waiting")
 
 
+def test_an_opening_is_ongoing_until_it_has_ended():
+    newest: dict[str, Opening] = {}
+    forever = iter(lambda: dict(said="waiting"), None)
+    first, second, third = (while_newest(newest, "loss", Opening(number, "one"), forever) for number in (1, 2, 4))
+    next(first)
+    assert newest["loss"].ongoing
+    next(second)
+    assert list(first) == []
+    assert newest["loss"].ongoing  # the second one is
+    second.close()
+    assert not newest["loss"].ongoing
+    next(third)
+    leave_others(newest, "another", 5)
+    assert not newest["loss"].ongoing
+
+
 def test_views_that_wait_take_no_places_of_others_and_their_openings_are_never_dropped(home):
     with gr.Blocks() as demo:
         tab = understand_tab.build()
@@ -151,6 +167,32 @@ def test_a_game_goes_on_after_coming_back_but_not_with_another_model(one, anothe
     trained_on(another)
     [again] = visit.come("another")
     assert again[game] == shown[game]
+
+
+def test_coming_to_the_tab_opens_the_view_in_front_again_if_its_model_has_changed(one):
+    with gr.Blocks() as demo:
+        tab = understand_tab.build()
+    came = [fn for fn in demo.fns.values() if (tab.came._id, "change") in fn.targets]
+    assert [fn.name for fn in came] == ["offer", "open_in_front", "open_in_front"]  # see `wire_openings`
+    opens, newest = came[1], {}
+
+    def come(number: int) -> list[dict]:
+        """Come with Embeddings in front, and return the updates."""
+        given = ["one" if part is tab.run else part.value for part in opens.inputs[2:]]
+        in_a_handler = LocalContext.in_event_listener.set(True)
+        try:
+            _, *updates = opens.fn(dict(number=number, view="neighbors"), newest, *given)
+        finally:
+            LocalContext.in_event_listener.reset(in_a_handler)
+        return updates
+
+    assert [bool(come(number)) for number in (1, 2)] == [True, False]
+    trained_on(one.run)
+    assert [bool(come(number)) for number in (3, 4)] == [True, False]
+    newest["neighbors"].state, newest["neighbors"].ongoing = None, True
+    assert come(5) == []
+    newest["neighbors"].ongoing = False  # it has failed
+    assert come(6)
 
 
 def test_a_view_shows_its_model_again_after_another_one_was_chosen_elsewhere(one, another):

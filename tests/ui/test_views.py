@@ -44,6 +44,7 @@ def test_a_text_is_colored_token_by_token(one):
     assert len(data["tokens"]) == len(data["bits"]) == len(data["ranks"])
     assert "Q" in data["note"]
     assert "bits each on average. Least expected: “" in data["words"]
+    assert re.fullmatch(r"1 character, \d+\.\d\d bits\.", view_characters.colored(one, "T")["words"])
 
 
 def test_a_long_text_is_cut_and_an_empty_one_refused(one):

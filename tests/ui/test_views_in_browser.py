@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from conftest import TWO_BLOCKS, ended_run, faint, visit
 
 from nanogpt import corpus
 from nanogpt.explain import readout, replay
 from nanogpt.explain.opened import open_run
+from nanogpt.formats import read_config, weights_bytes
+from nanogpt.model import GPT
 
 SWATCHES = """(keys) => [...document.querySelectorAll(keys)].map((key) => {
   const { display, backgroundColor } = getComputedStyle(key, "::before");
@@ -217,8 +220,12 @@ def find_a_unit(page) -> None:
     page.get_by_label("Late in the line").check()
     page.wait_for_function("document.querySelector('.units-words').textContent.startsWith('Late in the line: ')")
     assert page.locator(".units-find").is_disabled()
-    for key in [*["ArrowRight"] * 10, *["Shift+ArrowRight"] * 3]:
+    for key in [*["ArrowRight"] * 10, "Shift+ArrowRight"]:
         page.locator(".units-text").press(key)
+    page.get_by_text("1 character selected.", exact=True).wait_for()
+    for _ in range(2):
+        page.locator(".units-text").press("Shift+ArrowRight")
+    page.get_by_text("3 characters selected.", exact=True).wait_for()
     assert page.locator(".units-chosen").count() == 3
     page.locator(".units-find").click()
     page.wait_for_function("document.querySelector('.units-words').textContent.includes('your selection')")
@@ -319,6 +326,21 @@ def come_back(page, text: str) -> None:
     page.wait_for_timeout(500)  # an opening would have replaced them by now
     assert page.locator(".guessing-text .guessed").count() == 1
     assert page.locator(".copies-text").text_content() == text[:200] + "\n" + text[300:340]
+
+
+@pytest.mark.slow
+def test_the_view_in_front_follows_its_model_when_you_come_back_to_the_tab(unopened_page, tiny_text):
+    run, page = ended_run(corpus.add(tiny_text, "A play"), "one", **TWO_BLOCKS), unopened_page
+    visit(page)
+    page.get_by_role("tab", name="Understand").click()
+    words = "document.querySelector('.characters-words')?.textContent"
+    page.wait_for_function(words)
+    before, path = page.evaluate(words), run.folder / "model.safetensors"
+    page.get_by_role("tab", name="Train", exact=True).click()
+    torch.manual_seed(2)
+    path.write_bytes(weights_bytes(GPT(read_config(run.folder))))  # it has trained on
+    page.get_by_role("tab", name="Understand").click()
+    page.wait_for_function(f"was => {words} !== was", arg=before)
 
 
 @pytest.mark.slow

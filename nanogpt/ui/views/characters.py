@@ -47,7 +47,8 @@ def colored(one: Opened, text: str, at: int | None = None) -> dict[str, Any]:
 
 def in_words(read: Read) -> str:
     """Return what the colors show, for reading: the mean, and the three characters that cost most."""
-    mean = f"{len(read.tokens):,} characters, {read.bits.mean():.2f} bits each on average."
+    count, bits = len(read.tokens), f"{read.bits.mean():.2f} bits"
+    mean = f"{count:,} characters, {bits} each on average." if count > 1 else f"1 character, {bits}."
     worst = sorted(range(len(read.tokens)), key=lambda i: -read.bits[i])[:3]
     named = [f"{shown(read.tokens[i])} after {shown(''.join(read.tokens[max(0, i - 12) : i]))}" for i in worst if i]
     return f"{mean} Least expected: {'; '.join(named)}." if named else mean

@@ -52,7 +52,7 @@ function draw(root, data) {
   }
   function choose(start, end) {
     range = end > start ? [start, end] : null;
-    here.textContent = range ? `${end - start} characters selected.` : "";
+    here.textContent = range ? `${end - start} character${end - start > 1 ? "s" : ""} selected.` : "";
     paint();
   }
   function paint() {
