@@ -211,6 +211,7 @@ def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
     page.get_by_role("button", name="Train with both").click()
     assert (curves(), page.locator(".tour-dot[data-done=true]").count()) == (1, 2)
     assert page.locator(".tour-said").text_content().startswith("Both are already trained.")
+    assert page.get_by_role("region", name="Steps of the weight").get_attribute("tabindex") == "0"
     assert [event for event, _ in page.evaluate("sent")] == ["apply"]  # only once
     page.get_by_role("button", name="Back").click()
     assert curves() == 0
