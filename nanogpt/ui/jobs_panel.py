@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ..jobs.start import Terms
 
 INTRO = (
-    "Rent a GPU from Hugging Face for one run, billed to your account there. The run appears above like any other, and "
-    "keeps training if you close the page or turn this machine off."
+    "Rent a GPU from Hugging Face for one run, billed to your account there. The run appears in this tab like any "
+    "other, and keeps training if you close the page or turn this machine off."
 )
 # The run is above the panel, so bring it into view, unless there is a message that it has not started.
 SHOW_RUN = """(said) => {
