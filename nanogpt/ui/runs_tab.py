@@ -27,16 +27,6 @@ COLUMNS = [
     ("epochs", "Epochs", True, True), ("time", "Time", True, True), ("when", "Created", False, True),
 ]  # fmt: skip
 UNKNOWN = ("–", None)
-# Goes to a dialog that opens below the table: it may be out of view, and focus is back at the row.
-GO_TO = """(id) => {
-  const go = (tries) => { // it may only just be opening
-    const part = document.getElementById(id);
-    if (!part?.offsetParent) return tries && setTimeout(go, 50, tries - 1);
-    (part.querySelector("textarea, input") || part).focus({ preventScroll: true });
-    part.closest(".dialog").scrollIntoView({ block: "nearest" });
-  };
-  if (id) go(200); // 10 seconds: a busy machine draws late
-}"""
 GO_BACK = changing.refocus("tr[data-name='NAME'] .runs-more", ".runs-more", "#run-import")
 # If a run was opened, its row is out of view.
 GO_ON = changing.refocus("tr[data-name='NAME'] .runs-more", "[role=tab][aria-selected=true]")
@@ -195,7 +185,7 @@ def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
     acted = [*dialogs.closed(), *texts, table, train.tabs, *train.shown.outputs]
     answered = table.select(act, None, acted, **QUIET)
     answered.then(None, dialogs.file, None, js=run_panel.DOWNLOAD)
-    answered.then(None, dialogs.goal, None, js=GO_TO)
+    answered.then(None, dialogs.goal, None, js=changing.GO_TO)
     answered.then(None, dialogs.row, None, js=GO_ON)
 
 

@@ -894,10 +894,16 @@ def it_saves_imports_renames_and_deletes(page, home: Path) -> None:
     said(page, "#run-changed-said", "short-2 is now called renamed.")
     for answer in ("no", "yes"):
         page.locator("#run-delete").press("Enter")
+        it_goes_to_the_question(page, "run", "Delete renamed, ")
         page.locator(f"#run-delete-{answer}").press("Enter")
         page.wait_for_function("document.activeElement.id === 'run-delete'")
     said(page, "#run-changed-said", "renamed is deleted.")
     assert not (home / "checkpoints" / "renamed").exists()
+
+
+def it_goes_to_the_question(page, what: str, words: str) -> None:
+    page.wait_for_function("what => document.activeElement.id === `${what}-delete-no`", arg=what)
+    assert page.get_by_role("alertdialog", name=words).locator(f"#{what}-delete-no").is_visible()
 
 
 def give(page, archive: Path) -> None:
@@ -932,6 +938,7 @@ def the_text_is_kept_until_nobody_needs_it(page) -> None:
     state(page, "stopped")
     page.get_by_role("tab", name="Text", exact=True).click()
     page.locator("#text-delete").click()
+    it_goes_to_the_question(page, "text", "Delete millers-play, ")
     page.locator("#text-delete-yes").press("Enter")
     said(page, "#text-said", "millers-play is deleted.")
     page.wait_for_function("document.activeElement.id === 'text-delete'")

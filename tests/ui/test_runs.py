@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -400,6 +401,8 @@ def it_goes_to_the_dialog_and_back(page) -> None:
     for (action, goal), leave in ((rename, "#runs-rename-no"), (delete, "#runs-delete-no")):
         choose(page, "b-run", action)
         page.wait_for_function(IN_VIEW, arg=goal)
+        asked = page.get_by_role("alertdialog", name=re.compile("^Delete b-run, .* This can't be undone.$"))
+        assert asked.is_visible() == (action == "Delete run")  # its name is read out when the focus goes there
         page.locator(leave).press("Enter")
         page.wait_for_function(IN_VIEW, arg="tr[data-name=b-run] .runs-more")
     for action, goal in (rename, delete, rename):  # one after another
