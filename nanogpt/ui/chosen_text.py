@@ -80,13 +80,14 @@ def chosen(choice: Choice, builtin: str | None) -> dict[str, Any]:
         field=gr.Dropdown([(ALL, ""), *choice.fields], value=given.name if given else "", visible=bool(choice.fields)),
         given=given,
         reading_row=gr.Row(visible=False),
+        bar=line(""),
     )
 
 
 def unchanged(report: dict[str, Any], now: str | None) -> dict[str, Any]:
     """Return updates that show a report on what went wrong, and select the current text again."""
     row = gr.Row(visible=False)
-    return dict(report=report, builtin=builtin_key(now), stored=stored_choices(now), reading_row=row)
+    return dict(report=report, builtin=builtin_key(now), stored=stored_choices(now), reading_row=row, bar=line(""))
 
 
 def stopped(now: str | None) -> dict[str, Any]:

@@ -1043,6 +1043,13 @@ def test_a_hidden_progress_display_is_on_nothing():
     assert shown == {"corpus-report", "run-import"}
 
 
+def test_an_update_is_not_drawn_as_a_part_of_the_page():
+    """Outside a handler, what `told` returns is a component, and Gradio draws it."""
+    drawings = [part for part in build_app().blocks.values() if isinstance(part, gr.HTML)]
+    assert len(drawings) > 50
+    assert {part.html_template for part in drawings} == {"", "<div></div>"}
+
+
 def test_nothing_moves_at_every_frame():
     """A page stays open for hours, beside a run that wants the same cores."""
     lasting = re.findall(r"[{;] *(animation: [^;}]*infinite[^;}]*)", theme.CSS)

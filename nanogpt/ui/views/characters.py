@@ -192,9 +192,9 @@ def build(run: gr.Dropdown) -> View:
     with gr.Row(equal_height=False, elem_id="characters-parts"):
         with gr.Column(scale=3, min_width=320):
             text = drawn("characters", uses=("tokens", "text_cells"), elem_id="characters-text")
-            note = drawn("status_line", line(""), elem_id="characters-note", elem_classes="quiet-line")
+            note = said("characters-note")
         with gr.Column(scale=2, min_width=280):
-            details = drawn("expected", uses=("tokens",), elem_id="characters-expected")
+            details = drawn("expected", uses=("aloud", "tokens"), elem_id="characters-expected")
             settings = build_settings()
     with gr.Accordion("Color your own text", open=False):
         own = gr.Textbox(

@@ -66,7 +66,7 @@ def build(run: gr.Dropdown) -> View:
     )  # fmt: skip
     with gr.Row():
         check = gr.Button("Check a new sample", size="sm", min_width=160, scale=0, elem_id="copies-sample")
-    wrong, view = said("copies-said"), drawn("copies", elem_id="copies-found")
+    wrong, view = said("copies-said"), drawn("copies", uses=("aloud",), elem_id="copies-found")
     with gr.Accordion("Check your own text", open=False):
         own = gr.Textbox(
             label="Text", info=f"Up to {LONGEST:,} characters, for example a sample that you liked.", lines=4,

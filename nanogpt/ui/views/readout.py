@@ -90,7 +90,7 @@ def build(run: gr.Dropdown) -> View:
     )  # fmt: skip
     sample, passage = text_buttons("readout")
     wrong, text = said("readout-said"), gr.State("")
-    view = drawn("readout", uses=("tokens", "text_cells"), elem_id="readout-view")
+    view = drawn("readout", uses=("aloud", "tokens", "text_cells"), elem_id="readout-view")
     entered, use = own_text("readout", LONGEST)
     outputs = [view, wrong, text]
 

@@ -89,7 +89,7 @@ def build(run: gr.Dropdown) -> View:
     )
     sample, passage = text_buttons("units")
     wrong, text = said("units-said"), gr.State("")
-    view = drawn("units", uses=("tokens", "text_cells"), elem_id="units-view")
+    view = drawn("units", uses=("aloud", "tokens", "text_cells"), elem_id="units-view")
     entered, use = own_text("units", LONGEST)
     outputs = [view, wrong, text]
 
