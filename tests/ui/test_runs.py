@@ -335,8 +335,15 @@ def it_compares(page) -> None:
         "[...document.querySelectorAll('#compare-plot svg text')].some((text) => text.textContent === 'epochs')"
     )
     page.locator("#compare-prompt textarea, #compare-prompt input").first.fill("The Ж")
-    page.locator("#compare-length input").fill("30")
-    page.locator("#compare-length input").press("Tab")
+    for length in ("0", "30"):
+        page.locator("#compare-length input").fill(length)
+        page.locator("#compare-length input").press("Tab")
+        if length == "0":
+            page.locator("#compare-sample").click()
+            said(page, "#compare-sample-said", "Length was 0")
+            button, line = (page.locator(f"#compare-{one}").bounding_box() for one in ("sample", "sample-said"))
+            assert 0 <= line["y"] - button["y"] - button["height"] < 30  # right below it
+            page.wait_for_selector("#compare-sample:not([disabled])")
     assert page.locator("#compare-stop").is_disabled()
     page.set_viewport_size(dict(width=390, height=500))
     page.locator("#compare-sample").click()
