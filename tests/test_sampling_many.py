@@ -427,7 +427,7 @@ LENGTH = f"{TEXTS}.join('').length"
 
 
 def said(page, name: str) -> str:
-    return page.locator(f"#sample-{name} span[role=status]").text_content()
+    return page.locator(f"#sample-{name} span[role=status]").first.text_content()
 
 
 def a_wrong_seed_is_said_and_the_text_stays(page, written: list[str]) -> None:
@@ -480,7 +480,7 @@ def test_the_page_writes_several_stops_and_saves(trained, page):
     page.wait_for_function("document.querySelector('#sample-run input').value === 'one'")
 
     # unknown characters are reported while you type, in a live region that already exists
-    region = page.locator("#sample-note span[role=status]").element_handle()
+    region = page.locator("#sample-note span[role=status]").first.element_handle()
     assert region.text_content() == ""
     page.locator("#sample-prompt textarea").press_sequentially("Th\u00e9 \u6f22", delay=5)
     page.wait_for_function("node => node.textContent.includes('\u6f22')", arg=region)

@@ -2,7 +2,8 @@
 //
 // It names every radio button differently, so each would be a tab stop of its own. With one name per group, the browser
 // gives a group one tab stop and the arrow keys. Tabs and openings get the same here: the arrow keys, Home and End move
-// among them, Enter opens one. And a text field with a Copy button loses its label.
+// among them, Enter opens one. A text field with a Copy button loses its label. And a group can't be made a dialog: one with
+// a question gets its role and its name here, so that the question is read out when the focus goes to one of its buttons.
 const title = (box) => box?.querySelector("[data-testid=block-info]")?.textContent ?? "";
 const GROUPS = { "[role=tablist]": "[role=tab]", ".overflow-dropdown": "button", "#sample-openings": "button" };
 const members = (group) => [...group.querySelectorAll(GROUPS[Object.keys(GROUPS).find((one) => group.matches(one))])];
@@ -25,9 +26,15 @@ const amend = () => {
   for (const field of document.querySelectorAll("textarea:not([aria-label])")) {
     if (!field.labels.length) field.setAttribute("aria-label", title(field.closest(".block")));
   }
+  for (const question of document.querySelectorAll(".dialog-question")) {
+    const dialog = question.closest(".dialog");
+    question.id = dialog.id + "-words";
+    dialog.setAttribute("role", "alertdialog");
+    dialog.setAttribute("aria-labelledby", question.id);
+  }
   document.querySelectorAll(Object.keys(GROUPS).join()).forEach(oneStop);
 };
-const KINDS = "[type=radio], textarea, [role=tab], .overflow-dropdown button, #sample-openings button";
+const KINDS = "[type=radio], textarea, [role=tab], .overflow-dropdown button, #sample-openings button, .dialog-question";
 const concerns = (node) => node.matches?.(KINDS) || Boolean(node.querySelector?.(KINDS));
 if (!window.__amended) {
   window.__amended = new MutationObserver((changes) => {

@@ -10,10 +10,21 @@ from typing import Any
 import gradio as gr
 
 from ..errors import PROBLEMS, explain
-from .drawn import said, told
+from .drawn import drawn, said, told
 from .parts import QUIET
 
 CLOSE = """() => ({ __type__: "update", visible: false })"""
+
+# Goes to a part of a dialog that opens, which may be out of view. Screen readers read out its question then.
+GO_TO = """(id) => {
+  const go = (tries) => { // it may only just be opening
+    const part = document.getElementById(id);
+    if (!part?.offsetParent) return tries && setTimeout(go, 50, tries - 1);
+    (part.querySelector("textarea, input") || part).focus({ preventScroll: true });
+    part.closest(".dialog").scrollIntoView({ block: "nearest" });
+  };
+  if (id) go(200); // 10 seconds: a busy machine draws late
+}"""
 
 # Moves a focus that was lost with a part of the page, to the first that is visible of some selectors. The page may only
 # just be drawing them, so the first one is waited for. If nothing has changed, its input is "", and the focus stays.
@@ -36,7 +47,7 @@ class Sure:
     """The question before a deletion, hidden until it is asked, with its two buttons."""
 
     group: gr.Column
-    ask: gr.Textbox
+    ask: gr.HTML
     yes: gr.Button
     no: gr.Button
 
@@ -49,7 +60,7 @@ def refocus(*selectors: str) -> str:
 def draw_sure(prefix: str) -> Sure:
     """Draw the question. `prefix` begins its elem_ids."""
     with gr.Column(visible=False, elem_id=f"{prefix}-sure", elem_classes="dialog") as group:
-        ask = gr.Textbox(label="Are you sure?", interactive=False, max_lines=4, elem_id=f"{prefix}-question")
+        ask = drawn("question", "", elem_id=f"{prefix}-question")
         with gr.Row():
             yes = gr.Button(
                 "Delete permanently", variant="stop", size="sm", scale=0, min_width=160,
@@ -89,7 +100,7 @@ def build(
         try:
             return [question(id), gr.Column(visible=True), id, told("")]
         except PROBLEMS as error:
-            return [gr.skip(), gr.Column(visible=False), None, told(explain(error), "failed")]
+            return ["", gr.Column(visible=False), None, told(explain(error), "failed")]
 
     def change(action: Change, *inputs):
         try:
@@ -108,7 +119,8 @@ def build(
 
     changed = [note, new, *outputs]
     gr.on([rename_button.click, new.submit], lambda *a: change(rename, *a), [*beside, chosen, new], changed, **QUIET)
-    delete_button.click(pose, chosen, [sure.ask, sure.group, asked, note], **QUIET)
+    posed = delete_button.click(pose, chosen, [sure.ask, sure.group, asked, note], **QUIET)
+    posed.then(None, sure.ask, None, js=f"(question) => ({GO_TO})(question && {json.dumps(sure.no.elem_id)})")
     gone = sure.yes.click(confirm, [*beside, asked], changed, **QUIET)
     gone.then(None, None, sure.group, js=CLOSE)
     left = sure.no.click(None, None, sure.group, js=CLOSE)

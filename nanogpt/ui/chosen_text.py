@@ -82,6 +82,7 @@ def chosen(choice: Choice, builtin: str | None) -> dict[str, Any]:
         field=gr.Dropdown([(ALL, ""), *choice.fields], value=given.name if given else "", visible=bool(choice.fields)),
         given=given,
         reading_row=gr.Row(visible=False),
+        bar=line(""),
     )
 
 
@@ -95,7 +96,7 @@ def unchanged(now: str | None, sentence: str, refused: str = "") -> dict[str, An
     report = dict(title=title, facts=[], notes=[dict(kind="error" if refused else "note", text=sentence)], preview="")
     row = gr.Row(visible=False)
     selected = dict(builtin=builtin_key(now), stored=stored_choices(now)) if here else without_text()
-    return dict(report=report, reading_row=row, **selected)
+    return dict(report=report, reading_row=row, bar=line(""), **selected)
 
 
 def without_text() -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Comparison:
 
     names: gr.State
     wrong: gr.HTML
+    wrong_sample: gr.HTML
     shown: gr.Column
     axis: gr.Radio
     plot: gr.HTML
@@ -56,8 +57,8 @@ def build(table: gr.HTML, rows: Callable[[], dict]) -> None:
         results = drawn("plain_table", elem_id="compare-results")
         gr.Markdown("### Settings that differ", container=False)
         settings = drawn("plain_table", elem_id="compare-settings")
-        samples, event = build_samples(names, wrong)
-    wire(table, Comparison(names, wrong, shown, axis, plot, results, settings, samples), rows, event)
+        samples, wrong_sample, event = build_samples(names)
+    wire(table, Comparison(names, wrong, wrong_sample, shown, axis, plot, results, settings, samples), rows, event)
 
 
 def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any) -> None:
@@ -70,8 +71,8 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any
             data = {parts.plot: compare.plot(runs, axis), **tables}
         except PROBLEMS as error:
             return {parts.wrong: told(explain(error), "failed"), table: rows()}
-        shown = {parts.shown: gr.Column(visible=True), parts.wrong: told(""), parts.samples: compare.blank(runs)}
-        return {**data, **shown, parts.names: [run.name for run in runs]}
+        shown = {parts.shown: gr.Column(visible=True), parts.wrong: told(""), parts.wrong_sample: told("")}
+        return {**data, **shown, parts.samples: compare.blank(runs), parts.names: [run.name for run in runs]}
 
     def redrawn(names, axis):
         try:
@@ -80,7 +81,8 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any
             return [gr.skip(), told(explain(error), "failed")]
 
     tables = [parts.results, parts.settings]
-    drawn_parts = [parts.plot, *tables, parts.samples, parts.names, parts.shown, parts.wrong, table]
+    lines = [parts.wrong, parts.wrong_sample]
+    drawn_parts = [parts.plot, *tables, parts.samples, parts.names, parts.shown, *lines, table]
     compared = table.submit(opened, parts.axis, drawn_parts, cancels=[event], **QUIET)
     compared.then(None, None, None, js="() => document.querySelector('#compare')?.scrollIntoView({ block: 'start' })")
     table.change(None, [table, parts.samples], parts.shown, js=GONE)
@@ -88,8 +90,8 @@ def wire(table: gr.HTML, parts: Comparison, rows: Callable[[], dict], event: Any
     parts.axis.input(redrawn, [parts.names, parts.axis], redrawing, trigger_mode="always_last", **QUIET)
 
 
-def build_samples(names: gr.State, wrong: gr.HTML) -> tuple[gr.HTML, Any]:
-    """Draw and wire the samples of the runs in `names`. Return the component that shows them, and the event."""
+def build_samples(names: gr.State) -> tuple[gr.HTML, gr.HTML, Any]:
+    """Draw and wire the samples of the runs in `names`. Return what shows them, the line for errors, and the event."""
     k = {knob.name: knob for knob in knobs(SampleConfig)}
     gr.Markdown("### Samples from the same prompt and seed", container=False)
     with gr.Row(equal_height=True):
@@ -108,6 +110,7 @@ def build_samples(names: gr.State, wrong: gr.HTML) -> tuple[gr.HTML, Any]:
     with gr.Row():
         generate = gr.Button("Sample from each", variant="primary", scale=0, min_width=200, elem_id="compare-sample")
         stop = gr.Button("Stop", scale=0, min_width=90, interactive=False, elem_id="compare-stop")
+    wrong = said("compare-sample-said")
     samples = drawn("side_by_side", uses=("in_view",), elem_id="compare-samples")
 
     def sampled(*asked):
@@ -123,4 +126,4 @@ def build_samples(names: gr.State, wrong: gr.HTML) -> tuple[gr.HTML, Any]:
         concurrency_limit=AT_ONCE, concurrency_id="sample", **HIDDEN,
     )  # fmt: skip
     stoppable([event], samples, [generate], stop)
-    return samples, event
+    return samples, wrong, event

@@ -11,11 +11,22 @@ from .. import corpus
 from ..config import NanoGPTError
 from ..launch import counting
 from . import chosen_text, text_panel, welcome
-from .drawn import drawn
+from .drawn import drawn, said
 from .parts import QUIET, READING, Parts
 from .web.visit import visitor
 
 DETECT = "Detect automatically"
+# The report is below all that you choose a text with: on a phone, out of view. Show it for an upload or a paste, and
+# for any other choice if it says what went wrong. It may only just be drawn.
+SHOW_REPORT = """(report) => {
+  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
+  const show = (tries) => {
+    const part = document.querySelector("#corpus-report .report"), title = part?.querySelector("h3")?.textContent;
+    if (title !== undefined && title === report?.title) part.scrollIntoView({ behavior, block: "nearest" });
+    else if (tries) setTimeout(show, 50, tries - 1);
+  };
+  if (IS_NEW || report?.notes.some(({ kind }) => kind === "error")) show(40);
+}"""
 
 
 # ---- handlers: plain functions of ids and names ------------------------------------------------------------------
@@ -50,10 +61,10 @@ def build(corpus_id: gr.HTML, kept: gr.BrowserState) -> CorpusTab:
     top = welcome.build()
     upload, folder, paste, use, builtins, earlier = draw_cards()
     with gr.Row(visible=False, elem_id="corpus-progress") as reading_row:
-        bar = drawn("status_line", chosen_text.progress(0), elem_id="corpus-bar")
+        bar = said("corpus-bar")
         stop = gr.Button("Stop reading", size="sm", scale=0, min_width=120, elem_id="corpus-stop")
     with gr.Row(equal_height=False), gr.Column(min_width=320):
-        report = drawn("report", elem_id="corpus-report")
+        report = drawn("report", uses=("aloud",), elem_id="corpus-report")
         reading, encoding, field, repairs = draw_options()
         next_button = gr.Button(chosen_text.NEXT, interactive=False, elem_id="corpus-next")
         parts = Parts(
@@ -90,8 +101,13 @@ def build(corpus_id: gr.HTML, kept: gr.BrowserState) -> CorpusTab:
     ]  # fmt: skip
     for trigger, own in zip((upload.upload, folder.upload, use.click), events):  # a new text ends the other readings
         trigger(None, None, None, cancels=[event for event in events if event is not own])
-    on(builtins.input, chosen_text.take_builtin, [corpus_id, builtins])
-    on(earlier.input, chosen_text.take_stored, [corpus_id, earlier])
+    others = [
+        on(builtins.input, chosen_text.take_builtin, [corpus_id, builtins]),
+        on(earlier.input, chosen_text.take_stored, [corpus_id, earlier]),
+    ]
+    for is_new, chosen in (("true", events[:3]), ("false", [*events[3:], *others])):
+        for event in chosen:
+            event.then(None, report, None, js=SHOW_REPORT.replace("IS_NEW", is_new))
     stop.click(lambda now: parts.put(chosen_text.stopped(now)), corpus_id, parts.outputs, cancels=events, **QUIET)
     return CorpusTab(report, parts, next_button, top)
 

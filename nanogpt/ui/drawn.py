@@ -55,14 +55,17 @@ def plot_data(history: History, end: float, axis: str = "step", **more: Any) -> 
     return dict(axis=axis, end=most, **curves, **more)
 
 
-def said(elem_id: str) -> gr.HTML:
-    """Draw the line that shows the result of an action, hidden until there is one."""
-    return drawn("status_line", line(""), visible=False, elem_id=elem_id)
+def said(elem_id: str | None = None) -> gr.HTML:
+    """Draw the line that shows the result of an action. Until there is one, it takes no room.
+
+    It is in the page all the same, because screen readers announce only what changes in a region they know.
+    """
+    return drawn("status_line", line(""), elem_id=elem_id, elem_classes="quiet-line")
 
 
 def told(text: str, state: str = "idle", spoken: str | None = None) -> gr.HTML:
     """Return the update for a `said` line: what was done, or why it failed. See `line` for `spoken`."""
-    return gr.HTML(line(text, state, spoken=spoken), visible=bool(text))
+    return gr.HTML(line(text, state, spoken=spoken))
 
 
 def is_failure(update: Any) -> bool:

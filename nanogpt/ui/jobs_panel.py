@@ -26,15 +26,16 @@ if TYPE_CHECKING:
     from ..jobs.start import Terms
 
 INTRO = (
-    "Rent a GPU from Hugging Face for one run, billed to your account there. The run appears above like any other, and "
-    "keeps training if you close the page or turn this machine off."
+    "Rent a GPU from Hugging Face for one run, billed to your account there. The run appears in this tab like any "
+    "other, and keeps training if you close the page or turn this machine off."
 )
-# The run is above the panel, so bring it into view, unless there is a message that it has not started.
+# The run is above the panel, so bring it into view, or the message that it has not started, which is above the terms.
 SHOW_RUN = """(said) => {
-  if ((said || {}).text) return;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
-  document.getElementById("train-status")?.scrollIntoView({ behavior, block: "center" });
+  const [id, block] = (said || {}).text ? ["jobs-said", "nearest"] : ["train-status", "center"];
+  document.getElementById(id)?.scrollIntoView({ behavior, block });
 }"""
+AGREE = "Below are the cost and the files. Read them, then press Upload and start."
 CHANGED = "Something has changed since you saw this. Look at it again, then press the button once more."
 
 
@@ -160,11 +161,11 @@ def build(corpus_id: gr.HTML, fields: list) -> JobsPanel:
 
     def asked(*inputs: Any) -> list:
         try:
-            return [str(terms(page, *inputs)), gr.Column(visible=True), told("")]
+            return [str(terms(page, *inputs)), gr.Column(visible=True), told(AGREE)]
         except PROBLEMS as error:
             return ["", gr.Column(visible=False), told(explain(error), "failed")]
 
     panel.expand(listed, hardware, [hardware, note], **QUIET)
     ask.click(asked, [corpus_id, hardware, limit, *fields], [shown, agreed, note], **QUIET)
-    cancel.click(lambda: gr.Column(visible=False), None, agreed, **QUIET)
+    cancel.click(lambda: [gr.Column(visible=False), told("")], None, [agreed, note], **QUIET)
     return JobsPanel(page, go, [hardware, limit, shown], shown, note, agreed)

@@ -15,7 +15,7 @@ from ..presets import preset_key
 from ..runs import settings
 from . import form
 from .choosing import builtin_key
-from .drawn import drawn, line
+from .drawn import said, told
 from .parts import COPIED, QUIET
 from .web.visit import seen
 
@@ -26,7 +26,7 @@ COPY = f"""async (query, said) => {{
   const link = location.origin + location.pathname + query;
   return [link, {{ ...said, text: (await copied(link) ? "Copied. " : "") + said.text }}];
 }}"""
-HIDE = """() => Array(2).fill({ __type__: "update", visible: false })"""
+HIDE = """() => [{ __type__: "update", visible: false }, { text: "", state: "idle" }]"""
 
 
 @dataclass
@@ -59,14 +59,14 @@ def offered(corpus_id: str | None, *fields) -> list:
     try:
         found = query(corpus_id, *fields)
     except PROBLEMS as error:
-        return [gr.Textbox(visible=False), gr.HTML(line(explain(error), "failed"), visible=True)]
-    said = "Anyone who opens this link gets these settings"
-    said += (
+        return [gr.Textbox(visible=False), told(explain(error), "failed")]
+    sentence = "Anyone who opens this link gets these settings"
+    sentence += (
         " and this text."
         if builtin_key(corpus_id)
         else ". The link can't include your own text, so share that separately."
     )
-    return [gr.Textbox(found, visible=True), gr.HTML(line(said), visible=True)]
+    return [gr.Textbox(found, visible=True), told(sentence)]
 
 
 def read(address: Mapping[str, str]) -> Asked:
@@ -122,7 +122,7 @@ def build(corpus_id: gr.HTML, inputs: list) -> None:
         label="Link to these settings", interactive=False, visible=False, buttons=["copy"], max_lines=3,
         elem_id="link-address",
     )  # fmt: skip
-    note = drawn("status_line", line(""), visible=False, elem_id="link-said")
+    note = said("link-said")
     made = copy.click(offered, [corpus_id, *inputs], [address, note], **QUIET)
     made.then(None, [address, note], [address, note], js=COPY)
     gr.on([part.change for part in (corpus_id, *inputs)], None, None, [address, note], js=HIDE)  # it would be outdated

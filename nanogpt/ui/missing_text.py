@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from .. import corpus, errors
-from .drawn import drawn, line, said, told
+from .drawn import line, said, told
 from .parts import HIDDEN, QUIET, READING
 from .view import may_read_text
 from .web.visit import seen, visitor
@@ -52,8 +52,8 @@ def build(run: gr.Dropdown, came: gr.Textbox) -> Any:
 
     Return the event after which the text may be there.
     """
+    what = said()
     with gr.Column(visible=False, elem_id="understand-missing") as part:
-        what = drawn("status_line", line(""), elem_classes="quiet-line")
         button = gr.Button("Download it (1 MB)", size="sm", min_width=160, scale=0, elem_id="understand-download")
     wrong = said("understand-said")
     gr.on([run.change, came.change], offer, run, [part, what], trigger_mode="always_last", **QUIET)

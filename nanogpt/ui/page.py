@@ -31,7 +31,7 @@ from . import (
     watching,
     welcome,
 )
-from .drawn import HERE, drawn, line as drawn_line, told
+from .drawn import HERE, drawn, line as drawn_line, said, told
 from .parts import NO_SECRET, QUIET
 from .web import visit
 from .web.guard import middleware
@@ -82,7 +82,7 @@ def build_app() -> gr.Blocks:
         terms = gr.Textbox(
             show_label=False, container=False, interactive=False, visible=False, max_lines=20, elem_id="page-terms"
         )
-        asked = drawn("status_line", drawn_line(""), visible=False, elem_id="page-asked")
+        asked = said("page-asked")
         first_tab = gr.Textbox(visible=False)
         # in the browser: the server forgets the values of gr.State some time after a connection was lost
         corpus_id = gr.HTML(html_template="", visible="hidden", elem_id="corpus-id")
@@ -217,11 +217,10 @@ def open_page(page: Page, before: str | None, kept: str = "") -> dict:
     values = linked or refresh.form_values(page.training.form, was.values) or form.first_values()
     tab = was.tab or ("train" if wanted.settings or wanted.run else "")  # a new visit has no tab to go back to
     problems = [*filter(None, [home_problem()]), *wanted.said]
-    said = gr.HTML(drawn_line(" ".join(problems), "failed"), visible=bool(problems))
     replayed = welcome.replayed()
     return {
         page.terms: visit.terms(),
-        page.asked: said,
+        page.asked: told(" ".join(problems), "failed"),
         page.texts.welcome.text: welcome.introduction(replayed),
         page.texts.welcome.replay: welcome.replay(replayed),
         page.tab: tab if tab in [one.id for one in page.tabs.children] else "",

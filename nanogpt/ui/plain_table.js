@@ -7,8 +7,10 @@ function draw(root, data) {
     parent.append(node);
     return node;
   };
-  const box = document.createElement("div");
-  box.className = "plain-table";
+  const box = root.__table ||= Object.assign(document.createElement("div"), { className: "plain-table" });
+  const region = { tabindex: 0, role: "region", "aria-label": `${head[0]} table` }; // on a narrow page, it scrolls sideways
+  for (const [name, value] of Object.entries(region)) rows.length ? box.setAttribute(name, value) : box.removeAttribute(name);
+  box.replaceChildren();
   if (said) add(box, "p", said);
   if (rows.length) {
     const table = add(box, "table");
@@ -21,5 +23,5 @@ function draw(root, data) {
       for (const value of values) add(line, "td", value);
     }
   }
-  root.replaceChildren(box);
+  if (!box.parentNode) root.replaceChildren(box);
 }

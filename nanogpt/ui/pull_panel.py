@@ -13,7 +13,7 @@ from ..publish import pull as from_hub
 from ..publish.upload import Tell
 from ..runs import Run
 from . import sign_in
-from .drawn import drawn, line
+from .drawn import line, said
 from .following import following
 from .parts import HIDDEN
 from .web.visit import visitor
@@ -45,7 +45,7 @@ def build(run: gr.Dropdown, listed: Callable[[str | None], Any]) -> tuple[Any, g
             info="A model published from this app, or another small character-level GPT-2 or NanoChat model.",
         )  # fmt: skip
         button = gr.Button("Load", size="sm", elem_id="pull")
-        note = drawn("status_line", line(""), elem_id="pull-said", elem_classes="quiet-line")
+        note = said("pull-said")
 
     def fetch(repo, oauth: gr.OAuthToken | None):
         token = sign_in.token(page, None, oauth)

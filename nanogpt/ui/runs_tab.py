@@ -27,16 +27,6 @@ COLUMNS = [
     ("epochs", "Epochs", True, True), ("time", "Time", True, True), ("when", "Created", False, True),
 ]  # fmt: skip
 UNKNOWN = ("–", None)
-# Goes to a dialog that opens below the table: it may be out of view, and focus is back at the row.
-GO_TO = """(id) => {
-  const go = (tries) => { // it may only just be opening
-    const part = document.getElementById(id);
-    if (!part?.offsetParent) return tries && setTimeout(go, 50, tries - 1);
-    (part.querySelector("textarea, input") || part).focus({ preventScroll: true });
-    part.closest(".dialog").scrollIntoView({ block: "nearest" });
-  };
-  if (id) go(200); // 10 seconds: a busy machine draws late
-}"""
 GO_BACK = changing.refocus("tr[data-name='NAME'] .runs-more", ".runs-more", "#run-import")
 # If a run was opened, its row is out of view.
 GO_ON = changing.refocus("tr[data-name='NAME'] .runs-more", "[role=tab][aria-selected=true]")
@@ -134,10 +124,15 @@ class Dialogs:
     row: gr.Textbox  # the name of the run whose row to go to after a change, never shown
     file: gr.DownloadButton  # to download, never shown
 
+    @property
+    def all(self) -> list:
+        """The components that `closed` updates. It can't say so itself: outside a handler, it would draw its updates."""
+        return [self.renaming, self.sure.group, self.note, self.file, self.goal]
+
     def closed(self) -> dict:
         """Return updates that hide everything."""
         hidden = gr.Column(visible=False)
-        return {self.renaming: hidden, self.sure.group: hidden, self.note: told(""), self.file: None, self.goal: ""}
+        return dict(zip(self.all, (hidden, hidden, told(""), None, "")))
 
 
 def build(train: Train) -> gr.HTML:
@@ -192,10 +187,10 @@ def wire_actions(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
             return {**done, dialogs.row: name, dialogs.note: told(explain(error), "failed"), table: rows()}
 
     texts = [dialogs.about, dialogs.row, dialogs.new, sure.ask]
-    acted = [*dialogs.closed(), *texts, table, train.tabs, *train.shown.outputs]
+    acted = [*dialogs.all, *texts, table, train.tabs, *train.shown.outputs]
     answered = table.select(act, None, acted, **QUIET)
     answered.then(None, dialogs.file, None, js=run_panel.DOWNLOAD)
-    answered.then(None, dialogs.goal, None, js=GO_TO)
+    answered.then(None, dialogs.goal, None, js=changing.GO_TO)
     answered.then(None, dialogs.row, None, js=GO_ON)
 
 
@@ -210,13 +205,13 @@ def wire_dialogs(table: gr.HTML, dialogs: Dialogs, train: Train) -> None:
         shown = {dialogs.note: told(sentence), table: rows(), **train.shown.put(train.show(in_view))}
         return {**dialogs.closed(), **shown, dialogs.row: row}
 
-    changed = [*dialogs.closed(), dialogs.row, table, *train.shown.outputs]
+    changed = [*dialogs.all, dialogs.row, table, *train.shown.outputs]
     named, gone = lambda *a: change(renamed, *a), lambda *a: change(deleted, *a)
     entered = [dialogs.about, dialogs.new, train.run]
     dialogs.sure.yes.click(None, dialogs.about, dialogs.row, js=NEIGHBOR)
     done = gr.on([dialogs.rename.click, dialogs.new.submit], named, entered, changed, **QUIET)
     deletion = dialogs.sure.yes.click(gone, [dialogs.about, train.run], changed, **QUIET)
-    left = gr.on([dialogs.leave.click, dialogs.sure.no.click], dialogs.closed, None, [*dialogs.closed()], **QUIET)
+    left = gr.on([dialogs.leave.click, dialogs.sure.no.click], dialogs.closed, None, dialogs.all, **QUIET)
     for ended, row in ((done, dialogs.row), (deletion, dialogs.row), (left, dialogs.about)):
         ended.then(None, row, None, js=GO_BACK)
 

@@ -14,7 +14,7 @@ from ..errors import PROBLEMS, explain
 from ..launch import serving
 from ..runs import Run, kept_step
 from . import pull_panel
-from .drawn import drawn, line
+from .drawn import drawn, line, said
 from .openings import openings
 from .parts import COPIED, HIDDEN, QUIET, afterward, begun, stoppable
 from .web.visit import NO_MODEL, existing, seen, trained, visitor
@@ -155,8 +155,7 @@ def build() -> SampleTab:
                 label="Prompt", info="How the text should start (optional). Ctrl+Enter generates.", lines=2,
                 elem_id="sample-prompt",
             )  # fmt: skip
-            # present even if empty, because screen readers announce changes only in existing regions
-            prompt_note = drawn("status_line", line(""), elem_id="sample-note", elem_classes="quiet-line")
+            prompt_note = said("sample-note")
             offered = gr.Dataset(
                 label="Openings from the text", components=[gr.Textbox(visible=False)], samples=[], layout="gallery",
                 visible=False, elem_id="sample-openings",
@@ -166,12 +165,12 @@ def build() -> SampleTab:
                 another = gr.Button("New seed", visible=False, min_width=90, elem_id="sample-another")
                 stop = gr.Button("Stop", min_width=80, interactive=False, elem_id="sample-stop")
         with gr.Column(min_width=320, elem_id="sample-result"):
-            whose_line = drawn("status_line", line(""), elem_id="sample-whose", elem_classes="quiet-line")
+            whose_line = said("sample-whose")
             output = drawn("writing", EMPTY, uses=("in_view",), elem_id="sample-output")
             with gr.Row(elem_id="sample-take"):
                 copy = gr.Button("Copy text", size="sm", min_width=110, elem_id="sample-copy")
                 download = gr.Button("Download text", size="sm", min_width=110, elem_id="sample-download")
-            taken = drawn("status_line", line(""), elem_id="sample-taken", elem_classes="quiet-line")
+            taken = said("sample-taken")
         with gr.Column(min_width=300, elem_id="sample-settings"):
             settings, seed, keep = build_settings()
             pulled = pull_panel.build(run, choices)

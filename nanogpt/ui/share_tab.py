@@ -15,7 +15,7 @@ from ..publish import card, push as to_hub
 from ..publish.account import repository
 from ..runs import Run
 from . import export_panel, refresh, sign_in, space_panel
-from .drawn import drawn, line
+from .drawn import drawn, line, said
 from .export_panel import NO_RUN, text_of
 from .following import following, lines
 from .parts import HIDDEN, QUIET
@@ -132,7 +132,7 @@ def build() -> ShareTab:
         with gr.Column(scale=3, min_width=320):
             account = sign_in.build()
     shared = drawn("status_line", line(""), elem_id="share-about")
-    copied = drawn("status_line", line(""), elem_id="share-copied", elem_classes="quiet-line")
+    copied = said("share-copied")
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=320):
             license, publish = build_push(run, account)
@@ -183,7 +183,7 @@ def build_push(run: gr.Dropdown, account: sign_in.Account) -> tuple[gr.Dropdown,
     with gr.Row():
         dry = gr.Button("Preview upload", elem_id="share-dry", min_width=150)
         button = gr.Button("Publish", variant="primary", interactive=False, elem_id="share-push", min_width=150)
-    progress = drawn("status_line", line(""), elem_id="share-push-said", elem_classes="quiet-line")
+    progress = said("share-push-said")
     with gr.Column(visible=False, elem_id="share-offer") as offered:
         files = gr.Dataframe(
             headers=["File", "Bytes"], datatype="str", interactive=False, label="Files to upload",

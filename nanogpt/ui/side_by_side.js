@@ -40,7 +40,6 @@ function draw(root, data) {
     mark.textContent = prompt;
     part.text.replaceChildren(...(prompt ? [mark, text] : [text]));
     if (part.said.textContent !== said) part.said.textContent = said;
-    part.said.hidden = !said;
     part.text.hidden = !prompt && !text;
     part.column.dataset.state = state;
   });

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ..publish import deploy
 from . import sign_in
-from .drawn import drawn, line
+from .drawn import said
 from .export_panel import NO_RUN
 from .following import following, lines
 from .parts import HIDDEN, QUIET
@@ -54,7 +54,7 @@ def build(run: gr.Dropdown, license: gr.Dropdown, account: Account) -> gr.Button
         )  # fmt: skip
         private = gr.Checkbox(True, label="Private", elem_id="share-space-private", info="Only you can open it.")
     button = gr.Button("Create Space", interactive=False, elem_id="share-create")
-    progress = drawn("status_line", line(""), elem_id="share-space-said", elem_classes="quiet-line")
+    progress = said("share-space-said")
 
     def create(name, where, kind, hardware, private, license, typed, oauth: gr.OAuthToken | None):
         token = sign_in.token(account.page, typed, oauth)

@@ -1,5 +1,6 @@
 // A message, with an optional progress bar and link: draw(root, {text, state, share, link, spoken}).
-// Screen readers announce the message, or where it changes each second, `spoken` in its place.
+// Screen readers announce the message, or where it changes each second, `spoken` in its place. There is a region for either
+// from the start: what comes together with its region isn't announced.
 function draw(root, data) {
   let view = root.__line;
   if (!view) {
@@ -8,21 +9,18 @@ function draw(root, data) {
     view.box.className = "status-line";
     view.text.setAttribute("role", "status");
     view.spoken.className = "spoken";
+    view.spoken.setAttribute("role", "status");
     view.bar.max = 1;
     view.bar.setAttribute("aria-label", "progress");
     Object.assign(view.link, { target: "_blank", rel: "noopener", textContent: "Open it" });
-    view.box.append(view.text, view.link, view.bar);
+    view.box.append(view.text, view.spoken, view.link, view.bar);
     root.replaceChildren(view.box);
   }
   const { text = "", state = "", share = null, link = "", spoken = null } = data || {};
   view.box.dataset.state = state;
-  if (spoken !== null && view.text.hasAttribute("role")) { // from now on, only the hidden text is announced
-    view.text.removeAttribute("role");
-    view.spoken.setAttribute("role", "status");
-    view.text.after(view.spoken);
-  }
-  const announced = spoken ?? text;
-  if (view.spoken.parentNode && view.spoken.textContent !== announced) view.spoken.textContent = announced;
+  if (spoken !== null) view.text.removeAttribute("role"); // from now on, only the hidden text is announced
+  const announced = view.text.hasAttribute("role") ? "" : spoken ?? text;
+  if (view.spoken.textContent !== announced) view.spoken.textContent = announced;
   if (view.text.textContent !== text) view.text.textContent = text;
   view.link.hidden = !/^https?:[/][/]/.test(link);
   if (!view.link.hidden) view.link.href = link;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from .. import explain
 from ..config import NanoGPTError, SampleConfig
 from ..errors import PROBLEMS
 from ..tokenizer import unit
+from .drawn import said, told
 from .parts import HIDDEN
 from .web.visit import NO_MODEL, existing, visitor
 
@@ -89,13 +90,19 @@ def text_buttons(id: str) -> tuple[gr.Button, gr.Button]:
     return sample, passage
 
 
-def own_text(id: str, longest: int) -> tuple[gr.Textbox, gr.Button]:
-    """Draw the field, closed at first, for a text of your own of up to `longest` characters, and its button."""
+def own_text(id: str, longest: int) -> tuple[gr.Textbox, gr.Button, gr.HTML]:
+    """Draw the field, closed at first, for a text of your own of up to `longest` characters, its button and a line."""
     info = f"Up to {longest} characters, and no more than the model's context."
     with gr.Accordion("Use your own text", open=False):
         own = gr.Textbox(label="Text", info=info, lines=3, max_lines=8, elem_id=f"{id}-own")
         use = gr.Button("Use this text", size="sm", min_width=140, scale=0, elem_id=f"{id}-use")
-    return own, use
+        below = said(f"{id}-own-said")
+    return own, use, below
+
+
+def tell(at: gr.HTML, lines: Sequence[gr.HTML], text: str = "", state: str = "idle") -> dict[Any, Any]:
+    """Return updates for the lines of a view: a message in `at`, which is by the button that was pressed, only."""
+    return {one: told(text, state) if one is at else told("") for one in lines}
 
 
 def own(entered: Any, longest: int) -> str:

@@ -95,7 +95,7 @@ def test_a_sample_that_begins_as_the_stopped_one_is_being_written(alone):
 
 @pytest.mark.slow
 def test_a_guess_is_the_character_that_a_keyboard_has_composed(alone):
-    page = alone("guessing", "tokens", "token_bars")
+    page = alone("guessing", "aloud", "tokens", "token_bars")
     for passage, steps, letter in (
         ("学而时习之，不亦说", ["h", "hu", "hu'"], "乎"),
         ("古池や蛙飛びこむ", ["m", "み", "みず"], "水"),
@@ -111,7 +111,7 @@ def test_a_guess_is_the_character_that_a_keyboard_has_composed(alone):
 @pytest.mark.slow
 @pytest.mark.parametrize(("passage", "letter"), [("The mill turns 学", "e"), ("Мельница the", "в")])
 def test_a_phone_that_composes_every_letter_sends_one_of_the_passages_alphabet_at_once(alone, passage, letter):
-    page = alone("guessing", "tokens", "token_bars")
+    page = alone("guessing", "aloud", "tokens", "token_bars")
     draw(page, before=passage, left=5)
     assert compose(page, letter) == [letter]
     assert compose(page, commit=letter) == []
@@ -119,7 +119,7 @@ def test_a_phone_that_composes_every_letter_sends_one_of_the_passages_alphabet_a
 
 @pytest.mark.slow
 def test_one_guess_is_sent_until_the_answer_is_drawn(alone):
-    page = alone("guessing", "tokens", "token_bars")
+    page = alone("guessing", "aloud", "tokens", "token_bars")
     draw(page, before="The mill", left=5)
     page.locator(".guessing-field").focus()
     page.keyboard.type("abc")
@@ -211,6 +211,7 @@ def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
     page.get_by_role("button", name="Train with both").click()
     assert (curves(), page.locator(".tour-dot[data-done=true]").count()) == (1, 2)
     assert page.locator(".tour-said").text_content().startswith("Both are already trained.")
+    assert page.get_by_role("region", name="Steps of the weight").get_attribute("tabindex") == "0"
     assert [event for event, _ in page.evaluate("sent")] == ["apply"]  # only once
     page.get_by_role("button", name="Back").click()
     assert curves() == 0
@@ -285,7 +286,7 @@ def test_the_tours_progress_in_two_browser_tabs_adds_up(alone):
 
 @pytest.mark.slow
 def test_guesses_are_told_apart_without_their_shades(alone):
-    page = alone("guessing", "tokens", "token_bars")
+    page = alone("guessing", "aloud", "tokens", "token_bars")
     draw(page, before="The mill", guessed=[["a", 1], ["b", 2], ["c", 3], ["d", 4]], left=5)
     assert (
         page.locator(".guessing-legend").text_content() == "right on the 1st guess on the 2nd on the 3rd not guessed "
@@ -302,7 +303,7 @@ def test_guesses_are_told_apart_without_their_shades(alone):
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks", [5, 8, 9, 12, 48])
 def test_losses_of_many_blocks_do_not_overlap(alone, blocks):
-    page = alone("readout", "tokens", "text_cells")
+    page = alone("readout", "aloud", "tokens", "text_cells")
     page.add_style_tag(content=CSS)
     depths = ["Embedding", *(f"Block {i}" for i in range(1, blocks + 1))]
     likeliest = [[[[0, 90.0]]] * 2] * len(depths)
@@ -321,11 +322,89 @@ def test_losses_of_many_blocks_do_not_overlap(alone, blocks):
 
 @pytest.mark.slow
 def test_heads_are_said_to_be_sorted_only_when_they_are(alone):
-    page = alone("attention", "tokens", "text_cells")
+    page = alone("attention", "aloud", "tokens", "text_cells")
     for cost, label in (("", "Heads"), ("loss +0.10 without it", "Heads, the most important first")):
         heads = [dict(key="0.head.0", name="Block 1, head 1", says="", cost=cost, small="AA==")]
         draw(page, tokens=["T"], heads=heads, size=1, head="0.head.0", matrix="AA==")
         assert page.locator(".attention-heads").get_attribute("aria-label") == label
+
+
+HEADS = [dict(key="0.head.0", name="Block 1, head 1", says="", cost="", small="AA==")]
+COLUMN = dict(name="a", prompt="", text="")
+ANSWERS: dict[str, tuple[str, dict, str]] = {  # of drawings: what they use, an answer, and what is announced of it
+    "status_line": ("", dict(text="Bad Name!", state="failed"), "Bad Name!"),
+    "guessing": (
+        "aloud tokens token_bars", dict(left=5, last=dict(right="m", rank=1, bars=[]), words="2 bits."),
+        "Right on the first guess: it was “m”. 2 bits.",
+    ),
+    "expected": ("aloud tokens", dict(bars=[], found="The text has “m”.", seen="Never."), "The text has “m”. Never."),
+    "units": ("aloud tokens text_cells", dict(tokens=["T"], values=[1], words="Start."), "Start."),
+    "readout": ("aloud tokens text_cells", dict(depths=["Embedding"], words="Fitting."), "Fitting."),
+    "attention": (
+        "aloud tokens text_cells", dict(tokens=["T"], heads=HEADS, size=1, head="0.head.0", matrix="/w=="),
+        "looks most at “T” itself 100%",
+    ),
+    "copies": ("aloud", dict(text="The", words="Nothing is copied."), "Nothing is copied."),
+    "side_by_side": ("in_view", dict(columns=[dict(COLUMN, said="Left out Ω.")]), "Left out Ω."),
+}  # fmt: skip
+HEARD = "regions.filter((one) => one.isConnected && one.checkVisibility()).map((one) => one.textContent).join('')"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_comes_into_a_region_that_screen_readers_know(alone, name):
+    """One that comes into the page together with its words isn't announced."""
+    uses, answer, words = ANSWERS[name]
+    page = alone(name, *uses.split())
+    if name == "side_by_side":
+        draw(page, columns=[dict(COLUMN, said="")])
+    page.evaluate("() => { window.regions = [...document.querySelectorAll('[role=status]')]; }")
+    draw(page, **answer)
+    assert words in page.evaluate(HEARD)
+
+
+@pytest.mark.slow
+def test_what_changes_each_second_is_announced_by_its_other_words(alone):
+    page = alone("status_line")
+    page.evaluate("() => { window.regions = [...document.querySelectorAll('[role=status]')]; }")
+    draw(page, text="Step 1.", state="running", spoken="Training.")
+    assert page.get_by_role("status").all_text_contents() == ["Training."]
+    assert "Training." in page.evaluate(HEARD)
+    draw(page, text="Finished.", state="finished")
+    assert page.get_by_role("status").all_text_contents() == ["Finished."]
+
+
+@pytest.mark.slow
+def test_the_report_on_another_text_is_announced_and_that_of_the_page_is_not(alone):
+    page = alone("report", "aloud")
+    region = page.locator("[role=status]").element_handle()
+    fine = dict(title="Plays", facts=[["Characters", "5,000"], ["Lines", "90"]], preview="The mill")
+    draw(page, **fine, notes=[])
+    assert region.text_content() == ""
+    draw(page, **fine, notes=[dict(kind="advice", text="Only 5,000 characters.")])
+    assert region.text_content() == "Plays. Characters: 5,000. Only 5,000 characters."
+    refused = dict(title="Couldn't use this text.", facts=[], notes=[dict(kind="error", text="It is an image.")])
+    draw(page, **refused, preview="")
+    assert region.text_content() == "Couldn't use this text. It is an image."
+    assert region.evaluate("(node) => node.isConnected")
+
+
+@pytest.mark.slow
+def test_a_table_that_may_be_too_wide_can_be_scrolled_with_the_keyboard(alone):
+    page = alone("plain_table")
+    page.add_style_tag(content=CSS)
+    names = [f"a-run-of-that-name-{i}" for i in range(5)]
+    table = dict(head=["Setting", *names], rows=[["learning_rate", *["0.000123456789"] * 5]])
+    draw(page, **table)
+    page.keyboard.press("Tab")
+    region = page.get_by_role("region", name="Setting table")
+    assert region.evaluate("(box) => box === document.activeElement")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.scrollLeft > 0")
+    draw(page, **table, said="They differ.")
+    assert region.evaluate("(box) => box === document.activeElement")
+    draw(page, said="The same settings.")
+    assert page.locator("[tabindex], [role]").count() == 0
 
 
 @pytest.mark.slow
@@ -361,7 +440,7 @@ def test_scores_of_two_browser_tabs_add_up(alone):
 @pytest.mark.slow
 @pytest.mark.parametrize("view", ["attention", "units"])
 def test_a_view_of_a_text_shows_which_characters_were_left_out(alone, view):
-    page = alone(view, "tokens", "text_cells")
+    page = alone(view, "aloud", "tokens", "text_cells")
     heads = [dict(key="0.head.0", name="Block 1, head 1", says="", cost="", small="AA==")]
     text = dict(tokens=["T"], values=[0.5], heads=heads, size=1, head="0.head.0", matrix="AA==")
     note = "Not in this model's alphabet: skipped Ω."
@@ -374,7 +453,7 @@ def test_a_view_of_a_text_shows_which_characters_were_left_out(alone, view):
 @pytest.mark.slow
 def test_focus_stays_where_it_was_pressed_when_the_answer_is_drawn(alone):
     focused = lambda: page.evaluate("document.activeElement.className")
-    page = alone("expected", "tokens")
+    page = alone("expected", "aloud", "tokens")
     bars = [dict(token=token, p=0.3, drawn=0.4) for token in "abc"]
     draw(page, bars=bars, at=1)
     page.locator(".expected-bar").first.press("ArrowDown")
@@ -385,7 +464,7 @@ def test_focus_stays_where_it_was_pressed_when_the_answer_is_drawn(alone):
     draw(page, bars=bars[:1], at=3)
     assert focused() == "expected-bar"
 
-    page = alone("units", "tokens", "text_cells")
+    page = alone("units", "aloud", "tokens", "text_cells")
     text = dict(tokens=list("mill"), values=[0, 0, 1, 0], name="unit 1")
     draw(page, **text)
     page.locator(".units-text").press("Shift+ArrowRight")
@@ -399,7 +478,7 @@ def test_focus_stays_where_it_was_pressed_when_the_answer_is_drawn(alone):
 
 @pytest.mark.slow
 def test_a_stretch_is_selected_wherever_the_pointer_is_released(alone):
-    page = alone("units", "tokens", "text_cells")
+    page = alone("units", "aloud", "tokens", "text_cells")
     text = dict(tokens=list("the\tmill\nturns"), values=[0] * 14, name="unit 1")
     strongest = [dict(before="a", here="\t", after="b", value=1)]
     draw(page, **text, strongest=strongest)

@@ -95,6 +95,7 @@ def test_what_has_changed_is_shown_again_and_an_error_stays_in_the_panel(jobs_pa
     open_panel(page)
     page.locator("#jobs-ask").click()
     page.wait_for_selector("#jobs-start")
+    page.locator("#jobs-said", has_text=jobs_panel.AGREE).wait_for()
     page.locator("#jobs-limit").locator("input, textarea").fill("2h")
     page.locator("#jobs-start").click()
     page.wait_for_function("document.querySelector('#jobs-said')?.innerText.includes('changed')")

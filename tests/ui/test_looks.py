@@ -41,6 +41,17 @@ CLIPPED = """() => [...document.querySelectorAll("main :is(button, input, textar
   return false;
 }).map((node) => `${node.tagName} ${node.closest("[id]")?.id} ${(node.textContent || node.value).slice(0, 40)}`)"""
 
+# The lines without a message that take room, or leave a gap.
+ROOM = """() => [...document.querySelectorAll(".quiet-line")].filter((line) => {
+  const { parentElement: box } = line, height = () => box.getBoundingClientRect().height;
+  if (line.querySelector(".status-line span").textContent || !box.checkVisibility()) return false;
+  const before = height();
+  line.style.display = "none";
+  const without = height();
+  line.style.display = "";
+  return Math.abs(before - without) > 0.5;
+}).map((line) => line.id)"""
+
 
 @pytest.fixture(autouse=True)
 def finished_run(standing_server, monkeypatch: pytest.MonkeyPatch, tiny_text: str) -> Iterator[None]:
@@ -87,6 +98,7 @@ def test_everyone_can_read_it_and_every_control_has_a_name_and_nothing_is_too_wi
     for tab in visit(page):
         found[tab, "foreign"] = re.findall("[а-яё]+", page.inner_text("body").lower())
         found[tab, "nameless"] = nameless(page)
+        found[tab, "room"] = page.evaluate(ROOM)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             found[tab, scheme] = faint(page)
@@ -96,6 +108,7 @@ def test_everyone_can_read_it_and_every_control_has_a_name_and_nothing_is_too_wi
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
             found[tab, width] = page.evaluate(CLIPPED)
+            found[tab, width, "room"] = page.evaluate(ROOM)
         page.set_viewport_size(dict(width=1280, height=900))
         page.emulate_media(color_scheme="light")
     page.close()

@@ -144,13 +144,25 @@ def it_writes_and_can_be_stopped(page) -> None:
     assert page.locator("#sample-whose .status-line").get_attribute("data-state") == "finished"
 
 
+IN_WINDOW = """(selector) => {
+  const { top, bottom } = document.querySelector(selector).getBoundingClientRect();
+  return top >= 0 && bottom <= innerHeight;
+}"""
+
+
 def test_what_cannot_be_done_is_said_where_it_happened(standing_page, tmp_path: Path):
     page = standing_page
     short = tmp_path / "short.txt"
     short.write_text("too short", encoding="utf-8")
+    page.set_viewport_size(dict(width=360, height=640))  # a phone, where the report is far below
+    page.evaluate("scrollTo(0, 0)")
+    spoken = page.locator("#corpus-report [role=status]").element_handle()
     page.set_input_files("#corpus-upload input[type=file]", str(short))
     page.wait_for_selector("#corpus-report .note-error")
     assert "characters" in page.locator("#corpus-report .note-error").inner_text()
+    page.wait_for_function(IN_WINDOW, arg="#corpus-report .note-error")
+    assert spoken.text_content().startswith("Couldn't use this text.")  # in a region that was there before
+    page.set_viewport_size(dict(width=1280, height=900))
 
     # the previous text is still selected, and named; clearing an empty list changes nothing
     assert page.locator("#corpus-next").inner_text() == 'Next: choose settings for "Python reference"'
@@ -162,8 +174,9 @@ def test_what_cannot_be_done_is_said_where_it_happened(standing_page, tmp_path: 
     page.wait_for_selector("#train-max-iters input")  # the preset has filled in the fields
     page.get_by_role("button", name="Advanced").first.click()
     page.locator("#train-n-head input").fill("3")
+    line = page.locator("#train-said [role=status]").first.element_handle()
     page.locator("#train-start").click()
-    page.wait_for_function("document.querySelector('#train-said')?.innerText.includes('n_embd')")
+    page.wait_for_function("(line) => line.isConnected && line.textContent.includes('n_embd')", arg=line)
     assert page.locator("#train-n-head input").input_value() == "3"
 
 

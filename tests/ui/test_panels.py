@@ -976,10 +976,16 @@ def it_saves_imports_renames_and_deletes(page, home: Path) -> None:
     said(page, "#run-changed-said", "short-2 is now called renamed.")
     for answer in ("no", "yes"):
         page.locator("#run-delete").press("Enter")
+        it_goes_to_the_question(page, "run", "Delete renamed, ")
         page.locator(f"#run-delete-{answer}").press("Enter")
         page.wait_for_function("document.activeElement.id === 'run-delete'")
     said(page, "#run-changed-said", "renamed is deleted.")
     assert not (home / "checkpoints" / "renamed").exists()
+
+
+def it_goes_to_the_question(page, what: str, words: str) -> None:
+    page.wait_for_function("what => document.activeElement.id === `${what}-delete-no`", arg=what)
+    assert page.get_by_role("alertdialog", name=words).locator(f"#{what}-delete-no").is_visible()
 
 
 def give(page, archive: Path) -> None:
@@ -1014,6 +1020,7 @@ def the_text_is_kept_until_nobody_needs_it(page) -> None:
     state(page, "stopped")
     page.get_by_role("tab", name="Text", exact=True).click()
     page.locator("#text-delete").click()
+    it_goes_to_the_question(page, "text", "Delete millers-play, ")
     page.locator("#text-delete-yes").press("Enter")
     said(page, "#text-said", "millers-play is deleted.")
     page.wait_for_function("document.activeElement.id === 'text-delete'")
@@ -1116,6 +1123,13 @@ def test_a_hidden_progress_display_is_on_nothing():
     full = [one for one in page.fns.values() if one.fn and one.show_progress == "full"]
     shown = {part.elem_id for one in full for part in one.show_progress_on or one.outputs}
     assert shown == {"corpus-report", "run-import"}
+
+
+def test_an_update_is_not_drawn_as_a_part_of_the_page():
+    """Outside a handler, what `told` returns is a component, and Gradio draws it."""
+    drawings = [part for part in build_app().blocks.values() if isinstance(part, gr.HTML)]
+    assert len(drawings) > 50
+    assert {part.html_template for part in drawings} == {"", "<div></div>"}
 
 
 def test_nothing_moves_at_every_frame():

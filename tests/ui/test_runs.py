@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -334,8 +335,15 @@ def it_compares(page) -> None:
         "[...document.querySelectorAll('#compare-plot svg text')].some((text) => text.textContent === 'epochs')"
     )
     page.locator("#compare-prompt textarea, #compare-prompt input").first.fill("The Ж")
-    page.locator("#compare-length input").fill("30")
-    page.locator("#compare-length input").press("Tab")
+    for length in ("0", "30"):
+        page.locator("#compare-length input").fill(length)
+        page.locator("#compare-length input").press("Tab")
+        if length == "0":
+            page.locator("#compare-sample").click()
+            said(page, "#compare-sample-said", "Length was 0")
+            button, line = (page.locator(f"#compare-{one}").bounding_box() for one in ("sample", "sample-said"))
+            assert 0 <= line["y"] - button["y"] - button["height"] < 30  # right below it
+            page.wait_for_selector("#compare-sample:not([disabled])")
     assert page.locator("#compare-stop").is_disabled()
     page.set_viewport_size(dict(width=390, height=500))
     page.locator("#compare-sample").click()
@@ -400,6 +408,8 @@ def it_goes_to_the_dialog_and_back(page) -> None:
     for (action, goal), leave in ((rename, "#runs-rename-no"), (delete, "#runs-delete-no")):
         choose(page, "b-run", action)
         page.wait_for_function(IN_VIEW, arg=goal)
+        asked = page.get_by_role("alertdialog", name=re.compile("^Delete b-run, .* This can't be undone.$"))
+        assert asked.is_visible() == (action == "Delete run")  # its name is read out when the focus goes there
         page.locator(leave).press("Enter")
         page.wait_for_function(IN_VIEW, arg="tr[data-name=b-run] .runs-more")
     for action, goal in (rename, delete, rename):  # one after another

@@ -594,6 +594,27 @@ def test_on_a_phone_the_first_tab_s_button_shows_the_result_and_a_late_tick_is_c
     page.unroute_all(behavior="ignoreErrors")
 
 
+# The parts that stand above or to the left of one that comes before them, as the Tab key goes.
+AGAINST_THE_ORDER = """() => ["#train-parts", "#train-watch"].flatMap((name) => {
+  const parts = [...document.querySelector(name).children].filter((part) => part.offsetParent);
+  const boxes = parts.map((part) => part.getBoundingClientRect());
+  const follows = (box, before) => box.top > before.bottom - 1 || box.left > before.right - 1;
+  return parts.slice(1).filter((_, i) => !follows(boxes[i + 1], boxes[i]));
+}).map((part) => part.id)"""
+
+
+@pytest.mark.slow
+def test_what_is_shown_is_in_the_order_of_the_tab_key_at_each_width(standing_page):
+    page = standing_page
+    open_tab(page, "Train")
+    page.wait_for_selector("#train-plot svg")
+    for width in (1280, 1000, 768, 360):
+        page.set_viewport_size(dict(width=width, height=844))
+        assert page.evaluate(AGAINST_THE_ORDER) == [], width
+    settings, result = (page.locator(f"#train-{one}").bounding_box() for one in ("settings", "result"))
+    assert 0 <= result["y"] - settings["y"] - settings["height"] < 30  # on a phone, the result follows the buttons
+
+
 @pytest.mark.slow
 def test_advanced_stands_in_even_rows(standing_page):
     page = standing_page

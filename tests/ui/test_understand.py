@@ -15,7 +15,15 @@ from nanogpt.config import NanoGPTError
 from nanogpt.explain import copies, guessing, readout
 from nanogpt.ui import missing_text, understand_tab, view
 from nanogpt.ui.drawn import is_failure
-from nanogpt.ui.understand_tab import SCORED, Opening, coming_to, is_pending, leave_others, while_newest
+from nanogpt.ui.understand_tab import (
+    SCORED,
+    Opening,
+    coming_to,
+    is_pending,
+    leave_others,
+    updates_of,
+    while_newest,
+)
 from nanogpt.ui.views import (
     ablation as view_ablation,
     architecture as view_architecture,
@@ -236,6 +244,23 @@ def test_an_own_text_stays_in_a_view_but_not_for_another_model(module, one, anot
     assert written(shown[drawn]) != text
 
 
+@pytest.mark.parametrize("module", TEXTS)
+def test_an_error_about_your_own_text_is_shown_below_its_button(module, one, monkeypatch):
+    for size, value in dict(STEPS=1, FITTED_ON=64, JUDGED_BY=64).items():
+        monkeypatch.setattr(readout, size, value)
+    with gr.Blocks() as demo:
+        run = gr.Dropdown()
+        module.build(run)
+    parts = {part.elem_id: part for part in demo.blocks.values()}
+    name = module.__name__.rpartition(".")[2]
+    [button] = [part for id, part in parts.items() if id in [f"{name}-{do}" for do in ("use", "color", "check")]]
+    [clicked] = [one for one in demo.fns.values() if (button._id, "click") in one.targets]
+    values = ["one" if part is run else part.value or "" for part in clicked.inputs]
+    *_, updates = updates_of(clicked.fn, values)
+    assert is_failure(updates[parts[f"{name}-own-said"]])
+    assert updates[parts[f"{name}-said"]].constructor_args["value"]["text"] == ""
+
+
 def test_parts_stay_off_after_coming_back(one, another):
     visit = Visit(view_ablation)
     grid, off, *_ = visit.view.outputs
@@ -331,7 +356,7 @@ def test_the_text_of_the_shipped_model_can_be_downloaded(one, monkeypatch):
 
 def test_before_units_are_computed_the_view_says_that_it_reads(one):
     visit = Visit(view_units)
-    drawn, wrong, _ = visit.view.outputs
+    drawn, wrong, *_ = visit.view.outputs
     reading, found = visit.come("one")
     assert reading[wrong].constructor_args["value"]["text"] == "Reading …"
     assert found[drawn]["words"].startswith("Start of a word: ")

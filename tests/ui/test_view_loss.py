@@ -340,6 +340,8 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tin
     assert page.locator(".ruler-told").text_content() != ""
     assert page.locator(".ruler-mark.ruler-chosen").count() == 1
     assert page.locator(".ruler-table tbody tr").count() == len(losses) + 1
+    page.locator(".ruler-more summary").click()
+    assert page.get_by_role("region", name="Losses as a table").get_attribute("tabindex") == "0"
     page.click("#loss-learn")
     page.wait_for_function("n => document.querySelectorAll('.ruler-mark').length === n", arg=len(losses) + 2)
     page.wait_for_selector("#loss-learn:enabled")

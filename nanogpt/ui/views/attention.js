@@ -5,7 +5,8 @@
 // character. The heads are one tab stop with arrow keys; choosing one sets `head` and `at` and triggers `input`.
 function draw(root, data) {
   const { tokens = [], at = 0, heads = [], size = 0, head = "", matrix = "", words = "", note = "" } = data || {};
-  if (!tokens.length) return root.replaceChildren();
+  const { area, say } = aloud(root);
+  if (!tokens.length) return area.replaceChildren();
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   const T = tokens.length, shares = bytes(matrix), share = (i, j) => (shares[i * T + j] / 255) ** 2;
@@ -14,7 +15,6 @@ function draw(root, data) {
 
   const title = html("p", "attention-title"), said = html("p", "attention-said");
   title.append(html("b", "", shown.name), `: ${shown.says}`);
-  said.setAttribute("role", "status");
   const box = html("div", "characters attention-text");
   const { cells, mark } = textCells(box, tokens, {
     label: "Text shaded by attention. Move with the arrow keys.",
@@ -54,7 +54,7 @@ function draw(root, data) {
   left.append(title, box, ...(note ? [html("p", "expected-hint", note)] : []), said, whole);
   parts.append(left, list);
   const refocus = root.contains(document.activeElement) && document.activeElement.classList.contains("attention-heads");
-  root.replaceChildren(parts, html("p", "characters-words", words));
+  area.replaceChildren(parts, html("p", "characters-words", words));
   const chosen = options[heads.indexOf(shown)];
   list.scrollTop = Math.max(0, chosen.offsetTop - list.clientHeight / 2);
   if (refocus) list.focus({ preventScroll: true });
@@ -72,6 +72,7 @@ function draw(root, data) {
     const best = row.map((value, j) => [value, j]).sort((a, b) => b[0] - a[0]).slice(0, 3);
     const places = best.map(([value, j]) => `“${visible(tokens[j])}” ${i - j ? `${i - j} back` : "itself"} ${Math.round(100 * value)}%`);
     said.textContent = `From the marked character it looks most at ${places.join(", ")}.`;
+    say(said.textContent);
   }
   function paint(canvas, values, n) {
     canvas.width = canvas.height = n;

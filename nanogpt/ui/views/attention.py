@@ -11,8 +11,20 @@ import numpy as np
 
 from ... import errors, explain
 from ...config import NanoGPTError
-from ..drawn import drawn, said, told
-from ..view import LATEST as SINGLE, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
+from ..drawn import drawn, said
+from ..view import (
+    LATEST as SINGLE,
+    View,
+    a_passage,
+    a_sample,
+    first_text,
+    fitting,
+    opened,
+    own,
+    own_text,
+    tell,
+    text_buttons,
+)
 
 if TYPE_CHECKING:
     from ...explain.ablation import Part
@@ -101,15 +113,17 @@ def build(run: gr.Dropdown) -> View:
     )  # fmt: skip
     sample, passage = text_buttons("attention")
     wrong = said("attention-said")
-    view = drawn("attention", uses=("tokens", "text_cells"), elem_id="attention-view")
-    entered, use = own_text("attention", LONGEST)
+    view = drawn("attention", uses=("aloud", "tokens", "text_cells"), elem_id="attention-view")
+    entered, use, below = own_text("attention", LONGEST)
+    lines = [wrong, below]
+    outputs = [view, *lines]
 
-    def show(name: str | None, make: Callable[[Opened], str], *how) -> dict:
+    def show(name: str | None, make: Callable[[Opened], str], *how, at: gr.HTML = wrong) -> dict:
         try:
             one = opened(name)
-            return {view: looked(one, make(one), *how), wrong: told("")}
+            return {view: looked(one, make(one), *how), **tell(at, lines)}
         except errors.PROBLEMS as error:
-            return {wrong: told(errors.explain(error), "failed")}
+            return tell(at, lines, errors.explain(error), "failed")
 
     def select(data, name):
         tokens, head, at, note = ((data or {}).get(key) for key in ("tokens", "head", "at", "note"))
@@ -117,14 +131,14 @@ def build(run: gr.Dropdown) -> View:
         return show(name, lambda one: text, str(head), at if isinstance(at, int) else None, str(note or ""))
 
     begin = lambda name: show(name, first_text)
-    use_own = lambda name, text: show(name, lambda one: own(text, LONGEST))
+    use_own = lambda name, text: show(name, lambda one: own(text, LONGEST), at=below)
     again = lambda name, data: select(data, name) if data else begin(name)
     # the heads are sorted by what "Switch it off" measures
     measured = lambda run: explain.cache.version(run, explain.ablation.VIEW)
     events = [
-        sample.click(lambda name: show(name, a_sample), run, [view, wrong], **SINGLE),
-        passage.click(lambda name: show(name, a_passage), run, [view, wrong], **SINGLE),
-        use.click(use_own, [run, entered], [view, wrong], **SINGLE),
-        view.input(select, [view, run], [view, wrong], **SINGLE),
+        sample.click(lambda name: show(name, a_sample), run, outputs, **SINGLE),
+        passage.click(lambda name: show(name, a_passage), run, outputs, **SINGLE),
+        use.click(use_own, [run, entered], outputs, **SINGLE),
+        view.input(select, [view, run], outputs, **SINGLE),
     ]
-    return View(begin, [run], [view, wrong], events, again, [view], measured)
+    return View(begin, [run], outputs, events, again, [view], measured)

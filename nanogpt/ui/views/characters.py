@@ -14,8 +14,8 @@ import gradio as gr
 
 from ... import errors, explain
 from ...config import NanoGPTError, SampleConfig, knobs
-from ..drawn import drawn, line, said, told
-from ..view import LATEST as SINGLE, View, a_passage, a_sample, first_text, opened
+from ..drawn import drawn, line, said
+from ..view import LATEST as SINGLE, View, a_passage, a_sample, first_text, opened, tell
 
 if TYPE_CHECKING:
     from ...explain.characters import Read
@@ -111,31 +111,46 @@ def shown(token: str) -> str:
 
 @dataclass
 class Characters:
-    """The parts of the view. `place` holds the text and the selected token, `before` the places to undo to."""
+    """The parts of the view. `place` holds the text and the selected token, `before` the places to undo to.
+
+    `wrong` is the line for messages, `below` that of your own text.
+    """
 
     text: gr.HTML
     details: gr.HTML
     note: gr.HTML
     wrong: gr.HTML
+    below: gr.HTML
     undo: gr.Button
     place: gr.State
     before: gr.State
 
     @property
     def all(self) -> list:
-        return [self.text, self.details, self.note, self.wrong, self.undo, self.place, self.before]
+        return [self.text, self.details, self.note, *self.lines, self.undo, self.place, self.before]
 
-    def show(self, name: str | None, make: Callable[[Opened], tuple[str, int | None]], settings, before: list) -> dict:
-        """Color what `make` returns: a text, and the token to select, None for the place after the last one."""
+    @property
+    def lines(self) -> list[gr.HTML]:
+        return [self.wrong, self.below]
+
+    def show(
+        self, name: str | None, make: Callable[[Opened], tuple[str, int | None]], settings, before: list,
+        at: gr.HTML | None = None,
+    ) -> dict:  # fmt: skip
+        """Color what `make` returns: a text, and the token to select, None for the place after the last one.
+
+        An error is shown in the line `at`, by default `wrong`.
+        """
+        at = self.wrong if at is None else at
         try:
             one = opened(name)
             data = colored(one, *make(one))
             place = ("".join(data["tokens"]), data["at"])
             details = expected(one, *place, config_of(settings))
         except errors.PROBLEMS as error:
-            return {self.wrong: told(errors.explain(error), "failed")}
+            return tell(at, self.lines, errors.explain(error), "failed")
         return {
-            self.text: data, self.details: details, self.note: line(data["note"]), self.wrong: told(""),
+            self.text: data, self.details: details, self.note: line(data["note"]), **tell(at, self.lines),
             self.undo: gr.Button(interactive=bool(before)), self.place: place, self.before: before,
         }  # fmt: skip
 
@@ -145,12 +160,12 @@ class Characters:
         try:
             details = expected(opened(name), text, at, config_of(settings))
         except errors.PROBLEMS as error:
-            return {self.wrong: told(errors.explain(error), "failed")}
-        return {self.details: details, self.wrong: told(""), self.place: place}
+            return tell(self.wrong, self.lines, errors.explain(error), "failed")
+        return {self.details: details, **tell(self.wrong, self.lines), self.place: place}
 
     def wire(self, run: gr.Dropdown, settings: list) -> list:
         """Wire choosing a character, writing on with another one, going back, and the settings. Return the events."""
-        looked = [self.details, self.wrong, self.place]
+        looked = [self.details, *self.lines, self.place]
 
         def select(data, name, *values):
             tokens, at = ((data or {}).get(key) for key in ("tokens", "at"))
@@ -193,22 +208,23 @@ def build(run: gr.Dropdown) -> View:
     with gr.Row(equal_height=False, elem_id="characters-parts"):
         with gr.Column(scale=3, min_width=320):
             text = drawn("characters", uses=("tokens", "text_cells"), elem_id="characters-text")
-            note = drawn("status_line", line(""), elem_id="characters-note", elem_classes="quiet-line")
+            note = said("characters-note")
         with gr.Column(scale=2, min_width=280):
-            details = drawn("expected", uses=("tokens",), elem_id="characters-expected")
+            details = drawn("expected", uses=("aloud", "tokens"), elem_id="characters-expected")
             settings = build_settings()
     with gr.Accordion("Color your own text", open=False):
         own = gr.Textbox(
             label="Text", info=f"Up to {LONGEST:,} characters.", lines=4, max_lines=10, elem_id="characters-own"
         )
         color = gr.Button("Color this text", size="sm", min_width=140, scale=0, elem_id="characters-color")
-    view = Characters(text, details, note, wrong, undo, gr.State(("", 0)), gr.State([]))
+        below = said("characters-own-said")
+    view = Characters(text, details, note, wrong, below, undo, gr.State(("", 0)), gr.State([]))
     events = view.wire(run, settings)
 
     def from_(source: Callable[[Opened], str]) -> Callable:
         return lambda name, *values: view.show(name, lambda one: (source(one), 0), values, [])
 
-    use_own = lambda name, text, *values: view.show(name, lambda one: (text or "", 0), values, [])
+    use_own = lambda name, text, *values: view.show(name, lambda one: (text or "", 0), values, [], below)
 
     def again(name, *values):
         settings, (place, before) = values[:-2], values[-2:]

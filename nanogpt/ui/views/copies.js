@@ -3,13 +3,14 @@
 // The spans are marked in the text and listed, the longest first. The list is one tab stop with arrow keys; the selected
 // span is shown as it stands in the training text. `start` and `length` count code points.
 function draw(root, data) {
-  if (!data || data.text === undefined) return root.replaceChildren();
+  const { area, say } = aloud(root);
+  if (!data || data.text === undefined) return area.replaceChildren();
   const { text, spans = [], words = "" } = data;
   const html = (tag, className, content = "") => Object.assign(document.createElement(tag), { className, textContent: content });
   const characters = Array.from(text);
   const piece = (start, end) => characters.slice(start, end).join("");
   const verdict = html("p", "copies-words", words);
-  verdict.setAttribute("role", "status");
+  say(words);
   const box = html("div", "characters copies-text");
   box.dir = "auto";
   box.tabIndex = 0;
@@ -50,7 +51,7 @@ function draw(root, data) {
     choose(Math.max(0, Math.min(spans.length - 1, to)));
   });
   shown.setAttribute("role", "status");
-  root.replaceChildren(verdict, ...(spans.length ? [box, list, shown] : [box]));
+  area.replaceChildren(verdict, ...(spans.length ? [box, list, shown] : [box]));
   if (spans.length) choose(0, false);
 
   function choose(i, scroll = true) {

@@ -10,8 +10,8 @@ import gradio as gr
 
 from ... import errors, explain
 from ...config import NanoGPTError, SampleConfig
-from ..drawn import drawn, said, told
-from ..view import SINGLE, View, opened
+from ..drawn import drawn, said
+from ..view import SINGLE, View, opened, tell
 
 if TYPE_CHECKING:
     from ...explain.opened import Opened
@@ -66,30 +66,33 @@ def build(run: gr.Dropdown) -> View:
     )  # fmt: skip
     with gr.Row():
         check = gr.Button("Check a new sample", size="sm", min_width=160, scale=0, elem_id="copies-sample")
-    wrong, view = said("copies-said"), drawn("copies", elem_id="copies-found")
+    wrong, view = said("copies-said"), drawn("copies", uses=("aloud",), elem_id="copies-found")
     with gr.Accordion("Check your own text", open=False):
         own = gr.Textbox(
             label="Text", info=f"Up to {LONGEST:,} characters, for example a sample that you liked.", lines=4,
             max_lines=10, elem_id="copies-own",
         )  # fmt: skip
         check_own = gr.Button("Check this text", size="sm", min_width=140, scale=0, elem_id="copies-check")
+        below = said("copies-own-said")
+    lines = [wrong, below]
+    outputs = [view, *lines]
 
-    def show(name: str | None, make: Callable[[Opened], str]) -> dict:
+    def show(name: str | None, make: Callable[[Opened], str], at: gr.HTML = wrong) -> dict:
         try:
             one = opened(name)
-            return {view: found(one, make(one)), wrong: told("")}
+            return {view: found(one, make(one)), **tell(at, lines)}
         except errors.PROBLEMS as error:
-            return {view: None, wrong: told(errors.explain(error), "failed")}
+            return {view: None, **tell(at, lines, errors.explain(error), "failed")}
 
     of_a_sample = lambda name: show(name, a_sample)
-    use_own = lambda name, text: show(name, lambda one: text or "")
+    use_own = lambda name, text: show(name, lambda one: text or "", below)
 
     def again(name, data):
         text = (data or {}).get("text")
         return show(name, lambda one: str(text)) if text else of_a_sample(name)
 
     events = [
-        check.click(of_a_sample, run, [view, wrong], **SINGLE),
-        check_own.click(use_own, [run, own], [view, wrong], **SINGLE),
+        check.click(of_a_sample, run, outputs, **SINGLE),
+        check_own.click(use_own, [run, own], outputs, **SINGLE),
     ]
-    return View(of_a_sample, [run], [view, wrong], events, again, [view])
+    return View(of_a_sample, [run], outputs, events, again, [view])

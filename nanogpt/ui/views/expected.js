@@ -3,7 +3,8 @@
 // Each bar shows the model's own probability `p` and, below it, the one it has when sampling (`drawn`). The bars are one
 // tab stop with arrow keys; choosing one triggers `select` with {token}: continue with it.
 function draw(root, data) {
-  if (!data || !data.bars) return root.replaceChildren();
+  const { area, say } = aloud(root);
+  if (!data || !data.bars) return area.replaceChildren();
   const { before = "", own = "", found = "", bars, seen = "", at = 0 } = data;
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const percent = (p) => (p > 0 && p < 0.001 ? "< 0.1%" : `${(100 * p).toFixed(1)}%`);
@@ -40,10 +41,9 @@ function draw(root, data) {
     return at;
   };
   const hint = html("p", "expected-hint", `Upper bar: the model's probability. Lower bar: with the settings below. ${bars.some(({ token }) => token === own) ? "Outlined: what the text has. " : ""}Click one to add that character and go on.`);
-  const said = html("div", "");
-  said.setAttribute("role", "status");
-  said.append(...[found, seen].filter(Boolean).map((text) => html("p", "expected-seen", text)));
+  const said = [found, seen].filter(Boolean);
   const focused = [...root.querySelectorAll(".expected-bar")].indexOf(document.activeElement);
-  root.replaceChildren(title, list, hint, said);
+  area.replaceChildren(title, list, hint, ...said.map((text) => html("p", "expected-seen", text)));
+  say(said.join(" "));
   if (focused >= 0) stop(buttons[Math.min(focused, buttons.length - 1)]).focus({ preventScroll: true });
 }

@@ -3,7 +3,8 @@
 // Type a character to guess it; Enter alone guesses a line break. It triggers `select` with {letter}. `last` shows what
 // the model expected for the character before: {right, rank, bars: [{token, p}, …]}.
 function draw(root, data) {
-  if (!data) return root.replaceChildren();
+  const { area, say } = aloud(root);
+  if (!data) return area.replaceChildren();
   const { before = "", guessed = [], left = 0, wrong = [], tries = 3, last = {}, words = "", over = false } = data;
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const spoken = (token) => ({ "\n": "a line break", " ": "a space", "\t": "a tab" })[token] || `“${token}”`;
@@ -55,7 +56,6 @@ function draw(root, data) {
     parts.push(label);
   }
   const said = html("p", "guessing-words");
-  said.setAttribute("role", "status");
   if (last.right !== undefined) {
     const how = last.rank > tries ? "None of your guesses" : ["", "Right on the first guess", "Right on the second guess", "Right on the third guess"][last.rank] || "Right";
     said.append(`${how}: it was ${spoken(last.right)}. ${words}`);
@@ -64,6 +64,7 @@ function draw(root, data) {
     parts.push(said, html("p", "expected-hint", "What the model expected there:"), list);
   } else parts.push(said);
   const typing = root.contains(document.activeElement);
-  root.replaceChildren(...parts);
+  area.replaceChildren(...parts);
+  say(said.textContent);
   if (typing) root.querySelector(".guessing-field")?.focus({ preventScroll: true });
 }

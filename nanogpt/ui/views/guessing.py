@@ -88,7 +88,7 @@ def build(run: gr.Dropdown, scores: gr.HTML) -> View:
     )  # fmt: skip
     new, wrong = gr.Button("New passage", size="sm", min_width=130, scale=0), said("guessing-said")
     game = gr.State()  # the identity of a run, and its game
-    view = drawn("guessing", uses=("tokens", "token_bars"), elem_id="guessing-view")
+    view = drawn("guessing", uses=("aloud", "tokens", "token_bars"), elem_id="guessing-view")
     outputs = [view, wrong, game]
 
     def begin(name, now=None):

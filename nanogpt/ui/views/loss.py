@@ -30,11 +30,11 @@ from .guessing import mean_score
 PATIENCE = 120.0  # seconds to wait for the counts; after that, opening the view again shows them
 PUBLIC_SECONDS = 20.0  # on a public server, of learning while reading
 TURN = "Waiting for its turn …"
-# For when learning ends, in whatever way: enable the button again, and hide a line that still says it is running.
-ENDED = """(said) => {
-  const shown = said?.state === "running" ? { visible: false } : {};
-  return [{ __type__: "update", ...shown }, { __type__: "update", interactive: true }];
-}"""
+# For when learning ends, in whatever way: enable the button again, and empty a line that still says it is running.
+ENDED = """(said) => [
+  said?.state === "running" ? { text: "", state: "idle" } : said,
+  { __type__: "update", interactive: true },
+]"""
 CLOSE = 0.02  # nats: a loss as near as this is as good
 NOTHING_LEFT = "Nothing is left to learn: the model predicts nearly every character of text it hasn't seen."
 NO_BETTER = "No better than guessing"

@@ -31,7 +31,10 @@ function draw(root, data) {
     made.told.setAttribute("aria-live", "polite");
     made.more = html("details", "ruler-more");
     made.table = html("table", "ruler-table");
-    const frame = html("div", "ruler-frame");
+    const frame = html("div", "ruler-frame"); // on a narrow page, it scrolls sideways
+    frame.tabIndex = 0;
+    frame.setAttribute("role", "region");
+    frame.setAttribute("aria-label", "Losses as a table");
     frame.append(made.table);
     made.more.append(html("summary", "", "As a table"), frame);
     root.replaceChildren(made.words, made.svg, made.told, made.more);

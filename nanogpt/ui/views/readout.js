@@ -5,11 +5,12 @@
 // depths color the text. Without tokens, only the losses are drawn, as they come in.
 function draw(root, data) {
   const { tokens = [], at = 0, depths = [], losses = [], names = [], likeliest = [], bits = [], words = "", note = "" } = data || {};
+  const { area, say } = aloud(root);
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const WIDTH = 320, LEFT = 24, STEP = (WIDTH - 2 * LEFT) / Math.max(1, depths.length - 1), LABEL = 29; // of the curve
   const said = html("p", "characters-words readout-words", words);
-  said.setAttribute("role", "status");
-  if (!tokens.length) return root.replaceChildren(...(depths.length ? [curve(), said] : []));
+  say(words);
+  if (!tokens.length) return area.replaceChildren(...(depths.length ? [curve(), said] : []));
 
   let depth = Math.min(root.__depth ?? depths.length - 1, depths.length - 1), place = Math.min(at, tokens.length);
   const box = html("div", "characters readout-text"), title = html("p", "attention-title"), here = html("p", "attention-title");
@@ -41,7 +42,7 @@ function draw(root, data) {
   left.append(title, box, ...(note ? [html("p", "expected-hint", note)] : []));
   right.append(here, list, html("p", "expected-hint", "Right: the loss on held-out text, in nats per character. Outlined: what the text has."), curve());
   parts.append(left, right);
-  root.replaceChildren(said, parts);
+  area.replaceChildren(said, parts);
   mark(place);
   choose(depth);
 

@@ -10,9 +10,9 @@ import gradio as gr
 
 from ... import errors, explain
 from ...config import NanoGPTError
-from ..drawn import drawn, said, told
+from ..drawn import drawn, said
 from ..measuring import WAITING, in_turn
-from ..view import WAITS, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
+from ..view import WAITS, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, tell, text_buttons
 
 if TYPE_CHECKING:
     from ...explain.opened import Opened
@@ -90,22 +90,23 @@ def build(run: gr.Dropdown) -> View:
     )  # fmt: skip
     sample, passage = text_buttons("readout")
     wrong, text = said("readout-said"), gr.State("")
-    view = drawn("readout", uses=("tokens", "text_cells"), elem_id="readout-view")
-    entered, use = own_text("readout", LONGEST)
-    outputs = [view, wrong, text]
+    view = drawn("readout", uses=("aloud", "tokens", "text_cells"), elem_id="readout-view")
+    entered, use, below = own_text("readout", LONGEST)
+    lines = [wrong, below]
+    outputs = [view, *lines, text]
 
-    def show(name: str | None, make: Callable[[Opened], str]) -> Iterator[dict]:
+    def show(name: str | None, make: Callable[[Opened], str], at: gr.HTML = wrong) -> Iterator[dict]:
         try:
             one = opened(name)
             now, found = make(one), explain.readout.kept(one)
             if found is None:
-                yield {wrong: told(""), text: now}
+                yield {**tell(at, lines), text: now}
                 for data in fitted(one):
                     yield {view: data or gr.skip()}
                 found = explain.readout.kept(one)
-            yield {view: read(one, (found or {}).get("losses", []), now), wrong: told(""), text: now}
+            yield {view: read(one, (found or {}).get("losses", []), now), **tell(at, lines), text: now}
         except errors.PROBLEMS as error:
-            yield {wrong: told(errors.explain(error), "failed")}
+            yield tell(at, lines, errors.explain(error), "failed")
 
     def begin(name):
         yield from show(name, first_text)
@@ -117,7 +118,7 @@ def build(run: gr.Dropdown) -> View:
         yield from show(name, a_passage)
 
     def use_own(name, text):
-        yield from show(name, lambda one: own(text, LONGEST))
+        yield from show(name, lambda one: own(text, LONGEST), below)
 
     def again(name, now):
         yield from show(name, lambda one: now or first_text(one))

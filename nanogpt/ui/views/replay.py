@@ -153,8 +153,7 @@ def build(run: gr.Dropdown) -> View:
             "Train the stages", variant="primary", min_width=200, scale=0, elem_id="replay-start", interactive=False
         )  # until the view is opened: what that answers would take back what a training has said
         stop = gr.Button("Stop", min_width=90, scale=0, interactive=False, elem_id="replay-stop")
-    status = drawn("status_line", line(""), elem_id="replay-status", elem_classes="quiet-line")
-    wrong = said("replay-said")
+    status, wrong = said("replay-status"), said("replay-said")
     plot, table = drawn("loss_plot", elem_id="replay-plot"), drawn("plain_table", elem_id="replay-table")
     samples = drawn("side_by_side", uses=("in_view",), elem_id="replay-samples")
     outputs = [status, wrong, plot, table, samples]

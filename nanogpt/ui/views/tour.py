@@ -102,8 +102,8 @@ def build(run: gr.Dropdown) -> View:
         "From text to attention in short steps, with your own model. Each asks first; answer before you try it.",
         container=False,
     )
-    wrong = said("tour-said")
     view = drawn("tour", uses=("tokens", "text_cells", "token_bars", "tour_steps"), elem_id="tour-view")
+    wrong = said("tour-said")  # below it, because its buttons are at the end
 
     def begin(name):
         try:

@@ -178,6 +178,7 @@ function tourSteps(html) {
       const ready = () => heard.adamw?.weights;
       for (const count of [1, 10, 100]) row.append(button(count === 1 ? "1 step" : `${count} steps`, () => step(count)));
       code.tabIndex = 0;
+      code.setAttribute("role", "region");
       code.setAttribute("aria-label", "The training step in PyTorch, with the numbers of the last one");
       area.append(row, code, ...nodes, shown);
       write();
@@ -233,6 +234,9 @@ function tourSteps(html) {
 
       function follow(weights) {
         const box = html("fieldset", "tour-question"), frame = html("div", "tour-frame");
+        frame.tabIndex = 0; // on a narrow page, it scrolls sideways
+        frame.setAttribute("role", "region");
+        frame.setAttribute("aria-label", "Steps of the weight");
         box.append(html("legend", "", "Follow a weight"));
         weights.map(({ character }, i) => `${"AB"[i]}: embedding of “${visible(character)}”`).forEach((name, i) => {
           const label = html("label", "tour-choice"), radio = html("input", "");

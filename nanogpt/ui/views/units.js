@@ -4,10 +4,10 @@
 // the arrow keys; the button then triggers `select` with {start, end}, the places of its first token and of the one after it.
 function draw(root, data) {
   const { tokens = [], values = [], name = "", words = "", strongest = [], selected = null, note = "" } = data || {};
-  if (!tokens.length) return root.replaceChildren();
+  const { area, say } = aloud(root);
+  if (!tokens.length) return area.replaceChildren();
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const said = html("p", "characters-words units-words", words), here = html("p", "expected-hint");
-  said.setAttribute("role", "status");
   here.setAttribute("role", "status");
   const box = html("div", "characters units-text"), find = html("button", "units-find", "Find the unit of the selection");
   find.type = "button";
@@ -36,7 +36,8 @@ function draw(root, data) {
   const parts = [said, box, ...(note ? [html("p", "expected-hint", note)] : []), here, find];
   if (strongest.length) parts.push(html("p", "attention-title", "Its strongest places:"), list);
   const focused = root.contains(document.activeElement) && document.activeElement.className;
-  root.replaceChildren(...parts);
+  area.replaceChildren(...parts);
+  say(words);
   mark(0);
   paint();
   if (focused) (find.className === focused && !find.disabled ? find : box).focus({ preventScroll: true });

@@ -9,9 +9,9 @@ import gradio as gr
 
 from ... import errors, explain
 from ...config import NanoGPTError
-from ..drawn import drawn, said, told
+from ..drawn import drawn, said
 from ..measuring import WAITING, in_turn
-from ..view import WAITS, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, text_buttons
+from ..view import WAITS, View, a_passage, a_sample, first_text, fitting, opened, own, own_text, tell, text_buttons
 
 if TYPE_CHECKING:
     from ...explain.opened import Opened
@@ -89,22 +89,25 @@ def build(run: gr.Dropdown) -> View:
     )
     sample, passage = text_buttons("units")
     wrong, text = said("units-said"), gr.State("")
-    view = drawn("units", uses=("tokens", "text_cells"), elem_id="units-view")
-    entered, use = own_text("units", LONGEST)
-    outputs = [view, wrong, text]
+    view = drawn("units", uses=("aloud", "tokens", "text_cells"), elem_id="units-view")
+    entered, use, below = own_text("units", LONGEST)
+    lines = [wrong, below]
+    outputs = [view, *lines, text]
 
-    def show(name: str | None, source: Callable[[Opened], str], find: Callable[[Opened, str], dict]) -> Iterator[dict]:
+    def show(
+        name: str | None, source: Callable[[Opened], str], find: Callable[[Opened, str], dict], at: gr.HTML = wrong
+    ) -> Iterator[dict]:
         try:
             one = opened(name)
-            yield {wrong: told("Reading …", "running")}
+            yield tell(at, lines, "Reading …", "running")
             now = source(one)
             for data in in_turn(find(one, now) for _ in range(1)):
                 if data is None:
-                    yield {wrong: told(WAITING, "running")}
+                    yield tell(at, lines, WAITING, "running")
                 else:
-                    yield {view: data, wrong: told(""), text: now}
+                    yield {view: data, **tell(at, lines), text: now}
         except errors.PROBLEMS as error:
-            yield {wrong: told(errors.explain(error), "failed")}
+            yield tell(at, lines, errors.explain(error), "failed")
 
     def from_(source: Callable[[Opened], str]) -> Callable:
         def handler(name, wanted):
@@ -116,7 +119,7 @@ def build(run: gr.Dropdown) -> View:
         yield from show(name, lambda one: now or first_text(one), lambda one, text: of_feature(one, wanted, text))
 
     def use_own(name, wanted, entered):
-        yield from show(name, lambda one: own(entered, LONGEST), lambda one, text: of_feature(one, wanted, text))
+        yield from show(name, lambda one: own(entered, LONGEST), lambda one, text: of_feature(one, wanted, text), below)
 
     def select(event: gr.EventData, name, now):
         start, end = getattr(event, "start", 0), getattr(event, "end", 0)
