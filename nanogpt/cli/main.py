@@ -15,7 +15,7 @@ from typing import TextIO
 
 from .. import __version__
 from ..config import NanoGPTError
-from ..errors import PROBLEMS, discard_output, explain, lacks_memory
+from ..errors import PROBLEMS, discard_output, explain, shortage
 from ..paths import PROGRAM, home
 from . import baselines, explain as views, hub, jobs, ladder, runs, sample, serve, train
 from .flags import Parser
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"nanogpt: {explain(error)}", file=sys.stderr)
         return 2
     except RuntimeError as error:
-        if not lacks_memory(error):
+        if not (found := shortage(error)):
             raise
-        print(f"nanogpt: {explain(MemoryError())}", file=sys.stderr)
+        print(f"nanogpt: {explain(found)}", file=sys.stderr)
         return 2

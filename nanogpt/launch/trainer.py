@@ -13,13 +13,14 @@ import traceback
 
 from .. import disk, limits
 from ..config import NanoGPTError
-from ..errors import explain, lacks_memory
+from ..errors import explain, lacks_memory, shortage
 from ..paths import without_folders
 from ..runs import Busy, Run, queue
 
 
 def user_message(error: Exception) -> str:
     """Turn an exception into a user-facing message."""
+    error = shortage(error) or error
     if isinstance(error, NanoGPTError):
         return str(error)
     if lacks_memory(error):
