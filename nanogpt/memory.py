@@ -32,12 +32,14 @@ def needed(model: ModelConfig, train: TrainConfig, device: Device, text: int = 0
     cores of a CPU, models without dropout need from 3% more to 8% less (benchmarks/README.md).
     """
     on_cpu = device.type == "cpu"
-    state = 1 if train.optimizer == "muon" else 2
+    parameters = count_parameters(model)
+    # AdamW keeps two numbers for each; Muon keeps one, but trains only the matrices in the blocks
+    state = 2 * parameters - (12 * model.n_layer * model.n_embd**2 if train.optimizer == "muon" else 0)
     more = 3 if on_cpu else 2  # copies: the best weights, and on a CPU two to draw samples from
     ranks = ranks if on_cpu else 1
     threads = gradients(model, train.batch_size, device, ranks)
     rounded = 2 * threads if dtype_by_hand(model, device) is torch.bfloat16 else 0  # each has the weights in bfloat16
-    kept = count_parameters(model) * (ranks * (4 * (1 + threads + state) + rounded) + 4 * more)
+    kept = ranks * (parameters * (4 * (1 + threads) + rounded) + 4 * state) + 4 * more * parameters
     tokens = train.batch_size * model.block_size
     per_layer = kept_per_token(model, device)
     activations = tokens * (model.n_layer * per_layer + 4 * 4 * model.vocab_size + 8 * model.n_embd)

@@ -21,7 +21,8 @@ from nanogpt.device import Device, pick_device
 from nanogpt.formats import read_config
 from nanogpt.launch import local, prepare, trainer
 from nanogpt.launch.visitors import Visitor
-from nanogpt.model import count_parameters
+from nanogpt.model import GPT, count_parameters
+from nanogpt.optim import make_optimizers, optimizer_tensors
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, all_runs, queue
 from nanogpt.tokenizer import CharTokenizer
@@ -478,6 +479,24 @@ def test_each_thread_s_gradients_and_rounded_weights_are_counted(monkeypatch):
             monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
             needed.append(memory.needed(replace(shape, dropout=dropout), train, pick_device("cpu")))
         assert needed[1] - needed[0] == more * count_parameters(shape)
+
+
+@pytest.mark.parametrize("layout", ["classic", "modern"])
+def test_what_the_optimizers_keep_is_counted(layout):
+    """With Muon, AdamW still keeps two tensors for the embeddings and the head, most of a model of many characters."""
+    shape = ModelConfig(vocab_size=5000, layout=layout, n_layer=2, n_head=2, n_embd=32, block_size=16)
+    kept, needed = [], []
+    for train in (TrainConfig(optimizer="adamw"), TrainConfig(optimizer="muon")):
+        model = GPT(shape)
+        optimizers = make_optimizers(model, train)
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        for optimizer in optimizers:
+            optimizer.step()
+        kept.append(sum(value.numel() for value in optimizer_tensors(optimizers).values() if value.dim()))
+        needed.append(memory.needed(shape, train, pick_device("cpu")))
+    assert kept[0] == 2 * count_parameters(shape)
+    assert needed[0] - needed[1] == 4 * (kept[0] - kept[1])
 
 
 def test_several_processes_on_a_cpu_need_memory_each(monkeypatch):
