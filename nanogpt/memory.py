@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +87,14 @@ def gradients(model: ModelConfig, batch_size: int, device: Device, ranks: int) -
 
 
 def free_now(device: Device) -> int:
-    """Return the free memory of the device in bytes, or 0 if the system does not report it."""
+    """Return the free memory of the device in bytes, or 0 if the system does not report it.
+
+    Of several GPUs, that is the one with the most, which the next run gets (`most_free_first`).
+    """
     if device.elsewhere:
         return 0
     if device.type == "cuda":
-        return free_on_gpu()
+        return max(free_on_gpus())
     free = int(0.7 * physical())  # macOS reports only the total
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -102,15 +106,35 @@ def free_now(device: Device) -> int:
     return free
 
 
-def free_on_gpu() -> int:
-    """Return the free GPU memory in bytes. Asks nvidia-smi: torch would allocate a CUDA context in this process."""
-    properties = torch.cuda.get_device_properties(0)
-    command = ["nvidia-smi", "-i", f"GPU-{properties.uuid}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+def free_on_gpus() -> list[int]:
+    """Return each GPU's free memory in bytes; all of its memory if that isn't known.
+
+    Asks nvidia-smi: torch would allocate a CUDA context in this process.
+    """
+    command = ["nvidia-smi", "--query-gpu=uuid,memory.free", "--format=csv,noheader,nounits"]
+    free: dict[str, int] = {}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-        return int(done.stdout) * 2**20
+        for line in done.stdout.splitlines():
+            uuid, _, megabytes = line.partition(", ")
+            free[uuid] = int(megabytes) * 2**20
     except (OSError, ValueError, subprocess.TimeoutExpired):
-        return properties.total_memory
+        pass
+    return [free.get(f"GPU-{gpu.uuid}", gpu.total_memory) for gpu in gpus()]
+
+
+def gpus() -> list:
+    """Return torch's properties of each GPU. To ask for them allocates no CUDA context."""
+    return [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+
+
+def most_free_first(places: Sequence[str]) -> list[str]:
+    """Return the places of several GPUs (device.py), those with the most free memory first.
+
+    A run doesn't know what other programs do there, but it can leave a GPU alone that they have filled.
+    """
+    free = free_on_gpus()
+    return sorted(places, key=lambda place: -free[int(place.removeprefix("cuda-"))])
 
 
 def free_at_turn(device: Device) -> int:
@@ -126,7 +150,7 @@ def in_all(device: Device) -> int:
     if device.elsewhere:
         return 0
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(0).total_memory
+        return max(gpu.total_memory for gpu in gpus())
     try:
         return int(min(physical(), limit_of_container()))
     except (OSError, ValueError):

@@ -525,6 +525,30 @@ def test_several_processes_on_a_cpu_need_memory_each(monkeypatch):
         memory.check_at_turn(shape, train, tokens, gpu)
 
 
+def test_of_several_gpus_the_one_with_the_most_free_memory_counts(home, monkeypatch):
+    gpus = [SimpleNamespace(uuid=uuid, total_memory=80 * 2**30) for uuid in ("aa", "bb")]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", gpus.__getitem__)
+    gpu, train, tokens = Device("cuda", torch.bfloat16, "a GPU"), TrainConfig(), np.zeros(100, np.uint8)
+    monkeypatch.setattr(memory, "pick_device", lambda wanted: gpu)
+    places, filled = ["cuda-0", "cuda-1"], "GPU-cc, 81000\nGPU-bb, 80000\nGPU-aa, 100\n"  # one isn't ours to see
+    for answer, order, free in (
+        (filled, ["cuda-1", "cuda-0"], 80_000 * 2**20),
+        (filled.replace("bb, 80000", "bb, 90"), places, 100 * 2**20),
+        ("No devices were found\n", places, 80 * 2**30),
+        ("", places, 80 * 2**30),
+    ):
+        monkeypatch.setattr("subprocess.run", lambda *_, answer=answer, **how: SimpleNamespace(stdout=answer))
+        assert memory.most_free_first(places) == order
+        assert memory.free_now(gpu) == free
+        if free > 2**30:
+            memory.check(ModelConfig(vocab_size=65), train, tokens)
+        else:
+            with pytest.raises(NanoGPTError, match=r"but only 0\.1 GB are free"):
+                memory.check(ModelConfig(vocab_size=65), train, tokens)
+    assert memory.in_all(gpu) == 80 * 2**30
+
+
 def test_an_evaluation_with_a_large_vocabulary_is_counted():
     """Its activations can be larger than a batch's, and on a GPU they come on top of those of a recorded step."""
     shape, cpu, gpu = ModelConfig(vocab_size=10_000), pick_device("cpu"), Device("cuda", torch.bfloat16, "a GPU")
