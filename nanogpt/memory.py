@@ -58,22 +58,14 @@ def of_text(tokens: np.ndarray, device: Device) -> int:
 
 def kept_per_token(model: ModelConfig, device: Device) -> int:
     """Return how many bytes a block keeps per token for its backward pass."""
-    layout, C, dtype = model.features, model.n_embd, dtype_by_hand(model, device)
-    if dtype:  # what block.py's `Kept` has; of rotated or normalized queries and keys, also what they were before
-        turned = layout.rotary or layout.qk_norm
-        products = (10 + 2 * turned + 4 * layout.relu_squared) * C + attention_weights(model)
-        return products * dtype.itemsize + (0 if layout.plain_norms else 2 * 4 * C)
+    if dtype := dtype_by_hand(model, device):
+        from .fast.cpu import kept_by_hand
+
+        return kept_by_hand(model, dtype)
+    layout = model.features
     # autograd keeps the rotated, normalized or squared tensor as well as its input
     copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
-    return (20 + copies) * C * device.dtype.itemsize
-
-
-def attention_weights(model: ModelConfig) -> int:
-    """Return how many attention weights attention.py keeps per token. Each group of queries meets the keys up to it."""
-    from .fast.attention import KEEP, ROWS
-
-    T = model.block_size
-    return model.n_head * (T if T <= ROWS else (T + ROWS) // 2) if T <= KEEP else 0
+    return (20 + copies) * model.n_embd * device.dtype.itemsize
 
 
 def gradients(model: ModelConfig, batch_size: int, device: Device, ranks: int) -> int:
@@ -197,7 +189,9 @@ def check(model: ModelConfig, train: TrainConfig, tokens: np.ndarray) -> None:
     need = needed(model, train, device, text)
     if room and need > room:
         gb, where = f"{room / 1e9:.1f} GB", "this machine" if device.type == "cpu" else "the GPU"
-        raise NanoGPTError(refusal(model, train, need, text, f"{where} has only {gb}" if busy else f"only {gb} are free"))
+        raise NanoGPTError(
+            refusal(model, train, need, text, f"{where} has only {gb}" if busy else f"only {gb} are free")
+        )
 
 
 def check_at_turn(

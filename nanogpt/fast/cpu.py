@@ -21,9 +21,9 @@ from ..heap import keep_freed_memory
 from ..model import GPT
 from ..optim import Muon, orthogonalize
 from ..step import Step
-from .gradients import by_hand, product_dtype
+from .gradients import by_hand, kept_by_hand, product_dtype
 
-__all__ = ["CrewStep", "product_dtype", "threads_for"]
+__all__ = ["CrewStep", "kept_by_hand", "product_dtype", "threads_for"]
 
 MOST = 4  # threads; more haven't been measured, and each would have few rows of the batch
 
