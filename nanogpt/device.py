@@ -77,8 +77,8 @@ def find_cuda(probe: bool) -> Device | None:
 
 
 def find_mps(probe: bool) -> Device | None:
-    """Return Apple's GPU if it is here and computes correctly."""
-    if torch.backends.mps.is_available() and computes_alike("mps"):
+    """Return Apple's GPU if it is here and, with `probe`, computes correctly."""
+    if torch.backends.mps.is_available() and (not probe or computes_alike("mps")):
         return Device("mps", torch.float32, "Apple GPU")
     return None
 
@@ -108,11 +108,19 @@ def gpu_bfloat16() -> bool:
 def computes_alike(device: str) -> bool:
     """Return True if a few training steps of a tiny model reach the same loss on the device as on the CPU.
 
-    Apple GPUs have silently computed wrong results more than once (pytorch#107294, #109457).
+    Apple GPUs have silently computed wrong results more than once (pytorch#107294, #109457). One that raises an error
+    isn't used either, unless its memory is full, which says nothing about it.
     """
-    losses = []
-    for place in ("cpu", device):
-        torch.manual_seed(0)
+    try:
+        return abs(tiny_loss("cpu") - tiny_loss(device)) < 0.01
+    except RuntimeError as error:
+        return lacks_memory(error)
+
+
+def tiny_loss(place: str) -> float:
+    """Return the loss after ten training steps of a tiny model, always the same one."""
+    with torch.random.fork_rng([]):  # of the random numbers, only the CPU's are used, and they are left as they were
+        torch.default_generator.manual_seed(0)
         net = torch.nn.Sequential(
             torch.nn.Embedding(16, 32), torch.nn.LayerNorm(32), torch.nn.Linear(32, 64), torch.nn.ReLU(),
             torch.nn.Linear(64, 16),
@@ -124,8 +132,7 @@ def computes_alike(device: str) -> bool:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        losses.append(loss.item())
-    return abs(losses[0] - losses[1]) < 0.01
+        return loss.item()
 
 
 def cuda_dtype() -> torch.dtype:
@@ -142,8 +149,12 @@ def cuda_dtype() -> torch.dtype:
 @lru_cache
 def cuda_problem(probe: bool = False) -> str:
     """Return a sentence that says why the GPU torch sees can't be used, or "" if it can."""
-    name = torch.cuda.get_device_name()
-    if problem := build_problem(torch.cuda.get_device_capability(), torch.cuda.get_arch_list()):
+    try:
+        name = torch.cuda.get_device_name()
+        problem = build_problem(torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
+    except RuntimeError as error:  # another program may have it for itself
+        return f"Your GPU can't be used ({str(error).splitlines()[0]}), so the CPU is used."
+    if problem:
         return f"Your GPU ({name}) is {problem}"
     if probe:
         try:

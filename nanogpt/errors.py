@@ -23,6 +23,7 @@ from .paths import home
 PROBLEMS = (NanoGPTError, OSError, MemoryError)  # what is answered with a sentence; anything else is a bug
 # Out-of-memory errors that are no MemoryError: from the CPU allocator (the second one is Windows'), CUDA and cuBLAS
 NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+NO_THREAD = "can't start new thread"  # what Python says if the system allows no more of them
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # EDQUOT: a user's quota; Windows doesn't have it
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)  # the last one: NFS without a lock server
 PROXIES = ("http", "https", "socks5", "socks5h")
@@ -40,6 +41,29 @@ class NoRoom(OSError):
 def lacks_memory(error: BaseException) -> bool:
     """Return True for an error that says that memory ran out, from Python, NumPy or torch."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def shortage(error: BaseException) -> MemoryError | OSError | None:
+    """Return what to `explain` in place of a RuntimeError that says that memory or threads ran out; None for others."""
+    if not isinstance(error, RuntimeError):
+        return None
+    if lacks_memory(error):
+        return MemoryError(str(error))
+    return OSError(errno.EAGAIN, str(error)) if NO_THREAD in str(error) else None
+
+
+@contextlib.contextmanager
+def shortages() -> Iterator[None]:
+    """Raise MemoryError or OSError, which are PROBLEMS, where a RuntimeError says that memory or threads ran out.
+
+    A context manager or decorator for what computes with torch, or starts a thread, for a person who waits for it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if found := shortage(error):
+            raise found from error
+        raise
 
 
 def say(line: str, stream: TextIO | None = None) -> None:

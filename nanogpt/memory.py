@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,14 @@ def needed(model: ModelConfig, train: TrainConfig, device: Device, text: int = 0
     cores of a CPU, models without dropout need from 3% more to 8% less (benchmarks/README.md).
     """
     on_cpu = device.type == "cpu"
-    state = 1 if train.optimizer == "muon" else 2
+    parameters = count_parameters(model)
+    # AdamW keeps two numbers for each; Muon keeps one, but trains only the matrices in the blocks
+    state = 2 * parameters - (12 * model.n_layer * model.n_embd**2 if train.optimizer == "muon" else 0)
     more = 3 if on_cpu else 2  # copies: the best weights, and on a CPU two to draw samples from
     ranks = ranks if on_cpu else 1
     threads = gradients(model, train.batch_size, device, ranks)
     rounded = 2 * threads if dtype_by_hand(model, device) is torch.bfloat16 else 0  # each has the weights in bfloat16
-    kept = count_parameters(model) * (ranks * (4 * (1 + threads + state) + rounded) + 4 * more)
+    kept = ranks * (parameters * (4 * (1 + threads) + rounded) + 4 * state) + 4 * more * parameters
     tokens = train.batch_size * model.block_size
     per_layer = kept_per_token(model, device)
     activations = tokens * (model.n_layer * per_layer + 4 * 4 * model.vocab_size + 8 * model.n_embd)
@@ -55,22 +58,14 @@ def of_text(tokens: np.ndarray, device: Device) -> int:
 
 def kept_per_token(model: ModelConfig, device: Device) -> int:
     """Return how many bytes a block keeps per token for its backward pass."""
-    layout, C, dtype = model.features, model.n_embd, dtype_by_hand(model, device)
-    if dtype:  # what block.py's `Kept` has; of rotated or normalized queries and keys, also what they were before
-        turned = layout.rotary or layout.qk_norm
-        products = (10 + 2 * turned + 4 * layout.relu_squared) * C + attention_weights(model)
-        return products * dtype.itemsize + (0 if layout.plain_norms else 2 * 4 * C)
+    if dtype := dtype_by_hand(model, device):
+        from .fast.cpu import kept_by_hand
+
+        return kept_by_hand(model, dtype)
+    layout = model.features
     # autograd keeps the rotated, normalized or squared tensor as well as its input
     copies = 2 * layout.rotary + 2 * layout.qk_norm + 4 * layout.relu_squared + (6 if model.dropout else 0)
-    return (20 + copies) * C * device.dtype.itemsize
-
-
-def attention_weights(model: ModelConfig) -> int:
-    """Return how many attention weights attention.py keeps per token. Each group of queries meets the keys up to it."""
-    from .fast.attention import KEEP, ROWS
-
-    T = model.block_size
-    return model.n_head * (T if T <= ROWS else (T + ROWS) // 2) if T <= KEEP else 0
+    return (20 + copies) * model.n_embd * device.dtype.itemsize
 
 
 def gradients(model: ModelConfig, batch_size: int, device: Device, ranks: int) -> int:
@@ -84,11 +79,14 @@ def gradients(model: ModelConfig, batch_size: int, device: Device, ranks: int) -
 
 
 def free_now(device: Device) -> int:
-    """Return the free memory of the device in bytes, or 0 if the system does not report it."""
+    """Return the free memory of the device in bytes, or 0 if the system does not report it.
+
+    Of several GPUs, that is the one with the most, which the next run gets (`most_free_first`).
+    """
     if device.elsewhere:
         return 0
     if device.type == "cuda":
-        return free_on_gpu()
+        return max(free_on_gpus())
     free = int(0.7 * physical())  # macOS reports only the total
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -100,15 +98,35 @@ def free_now(device: Device) -> int:
     return free
 
 
-def free_on_gpu() -> int:
-    """Return the free GPU memory in bytes. Asks nvidia-smi: torch would allocate a CUDA context in this process."""
-    properties = torch.cuda.get_device_properties(0)
-    command = ["nvidia-smi", "-i", f"GPU-{properties.uuid}", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+def free_on_gpus() -> list[int]:
+    """Return each GPU's free memory in bytes; all of its memory if that isn't known.
+
+    Asks nvidia-smi: torch would allocate a CUDA context in this process.
+    """
+    command = ["nvidia-smi", "--query-gpu=uuid,memory.free", "--format=csv,noheader,nounits"]
+    free: dict[str, int] = {}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-        return int(done.stdout) * 2**20
+        for line in done.stdout.splitlines():
+            uuid, _, megabytes = line.partition(", ")
+            free[uuid] = int(megabytes) * 2**20
     except (OSError, ValueError, subprocess.TimeoutExpired):
-        return properties.total_memory
+        pass
+    return [free.get(f"GPU-{gpu.uuid}", gpu.total_memory) for gpu in gpus()]
+
+
+def gpus() -> list:
+    """Return torch's properties of each GPU. To ask for them allocates no CUDA context."""
+    return [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+
+
+def most_free_first(places: Sequence[str]) -> list[str]:
+    """Return the places of several GPUs (device.py), those with the most free memory first.
+
+    A run doesn't know what other programs do there, but it can leave a GPU alone that they have filled.
+    """
+    free = free_on_gpus()
+    return sorted(places, key=lambda place: -free[int(place.removeprefix("cuda-"))])
 
 
 def free_at_turn(device: Device) -> int:
@@ -124,7 +142,7 @@ def in_all(device: Device) -> int:
     if device.elsewhere:
         return 0
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(0).total_memory
+        return max(gpu.total_memory for gpu in gpus())
     try:
         return int(min(physical(), limit_of_container()))
     except (OSError, ValueError):

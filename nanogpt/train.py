@@ -92,7 +92,8 @@ def train(run: Run, seconds: float | None = None, alone: bool = False, processes
     settings = run.settings()
     config, tokenizer = TrainConfig.of(settings["train"]), load_tokenizer(run.folder)
     devices, count = wanted(processes, config.batch_size, places(pick_device(config.device)))
-    with queue.turn(run.name, *devices, count=count, alone=alone) as taken, run.held(), ExitStack() as shared:
+    waited = queue.turn(run.name, *devices, count=count, alone=alone, in_order=memory.most_free_first)
+    with waited as taken, run.held(), ExitStack() as shared:
         use(taken[0])
         device = pick_device(config.device, probe=True)  # only now: until its turn, another run may fill the GPU
         text = corpus.load(settings["corpus"]["id"], settings["corpus"]["name"])

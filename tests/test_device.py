@@ -10,11 +10,13 @@ import torch
 from nanogpt.config import NanoGPTError
 from nanogpt.device import (
     build_problem,
+    computes_alike,
     cuda_dtype,
     cuda_hint,
     cuda_problem,
     pick_device,
     places,
+    tiny_loss,
     usable_cpus,
     use,
 )
@@ -160,6 +162,54 @@ def test_a_gpu_is_tried_before_it_trains(monkeypatch):
     card.error = torch.OutOfMemoryError("CUDA out of memory")  # other programs fill it
     assert pick_device("auto", probe=True).type == pick_device("cuda", probe=True).type == "cuda"
     cuda_problem.cache_clear()
+
+
+def test_a_gpu_that_cannot_even_be_asked_for_its_name_is_not_used(monkeypatch):
+    def taken():
+        raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nmore")
+
+    Card(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "get_device_name", taken)
+    assert pick_device("auto").type == "cpu"
+    assert "busy or unavailable), so the CPU is used." in cuda_hint()
+    cuda_problem.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("found", "used"),
+    [
+        (1.0, "mps"),
+        (2.0, "cpu"),  # a wrong result
+        (RuntimeError("MPS: no kernel for this"), "cpu"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), "mps"),  # other programs fill it
+    ],
+)
+def test_an_apple_gpu_is_tried_before_it_trains_and_not_earlier(monkeypatch, found, used):
+    def loss(place: str) -> float:
+        tried.append(place)
+        if place == "mps" and isinstance(found, Exception):
+            raise found
+        return found if place == "mps" else 1.0
+
+    tried: list[str] = []
+    monkeypatch.setattr("nanogpt.device.tiny_loss", loss)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    computes_alike.cache_clear()
+    assert pick_device("auto").type == pick_device("mps").type == "mps"
+    assert tried == []  # a server would hold its memory
+    assert pick_device("auto", probe=True).type == used
+    assert tried == ["cpu", "mps"]
+    computes_alike.cache_clear()
+
+
+def test_trying_a_device_leaves_the_random_numbers_as_they_were():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    losses = [tiny_loss("cpu") for _ in range(2)]
+    assert torch.equal(torch.rand(3), expected)
+    assert losses[0] == losses[1] < 2.8  # less than the log of 16, with which it begins
 
 
 def test_an_old_gpu_is_left_alone_and_the_page_says_so(monkeypatch):

@@ -22,7 +22,7 @@ from nanogpt.cli import runs as commands
 from nanogpt.cli.main import main
 from nanogpt.config import NanoGPTError
 from nanogpt.disk import unfinished
-from nanogpt.errors import NoRoom, explain, home_problem, open_streams, proxy_problem, text_given
+from nanogpt.errors import NoRoom, explain, home_problem, open_streams, proxy_problem, shortages, text_given
 from nanogpt.launch import local
 from nanogpt.runs import Run, all_runs, users_of
 from nanogpt.ui import api, chosen_text, run_panel, runs_tab, text_panel, train_tab, watching
@@ -189,6 +189,28 @@ def test_too_little_memory_is_a_sentence(home, monkeypatch, capsys, error):
     )
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     assert explain(MemoryError()).startswith("The server is short of memory")
+
+
+def test_too_few_threads_is_a_sentence(home, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "all_runs", lambda: (_ for _ in ()).throw(RuntimeError("can't start new thread")))
+    assert main(["runs"]) == 2
+    said = "This machine can't start another process at the moment. Close other programs, or try again later."
+    assert capsys.readouterr().err == f"nanogpt: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("CUDA out of memory. Tried to allocate 48.00 MiB.", MemoryError),
+        ("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: 9 bytes", MemoryError),
+        ("can't start new thread", BlockingIOError),  # an OSError
+        ("a bug", RuntimeError),
+    ],
+)
+def test_what_says_that_memory_or_threads_ran_out_is_a_problem_with_a_sentence(words, kind):
+    with pytest.raises(kind) as found, shortages():
+        raise RuntimeError(words)
+    assert words in str(found.value)
 
 
 def test_a_bug_is_not_called_a_lack_of_memory(home, monkeypatch):

@@ -361,6 +361,30 @@ def test_a_model_is_loaded_once_for_all_and_again_once_it_was_replaced(trained, 
     first.close()
 
 
+@pytest.mark.parametrize("where", ["when it is loaded", "when it writes", "when a thread starts"])
+def test_too_little_memory_and_too_few_threads_are_a_sentence_in_the_tab(trained, monkeypatch, where):
+    from nanogpt.ui import sample_tab
+
+    def fail(*_):
+        raise RuntimeError(words)
+
+    words = "can't start new thread" if "thread" in where else "DefaultCPUAllocator: can't allocate memory: 9 bytes"
+    generated = lambda: list(sample_tab.on_page("one", "", 0.8, 5, 1, 0, 1.0, 3, True, ""))[-1]
+    monkeypatch.setattr(serving, "_loaded", {})
+    with monkeypatch.context() as patch:
+        if where == "when it is loaded":
+            patch.setattr(serving, "load_model", fail)
+        elif where == "when it writes":
+            patch.setattr(FastDecoder, "read", fail)
+        else:
+            patch.setattr("threading.Thread.start", fail)
+        _, line, _ = generated()
+    said = "can't start another process" if "thread" in where else "is short of memory. Try again later"
+    assert line["state"] == "failed"
+    assert said in line["text"]
+    assert generated()[1]["state"] == "finished"  # later, there is enough
+
+
 def test_few_models_are_in_memory_at_once(trained, monkeypatch):
     from nanogpt.ui import sample_tab
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,6 +111,21 @@ def test_of_a_long_prompt_only_what_the_model_sees_is_kept():
     [reference] = written(model.ask(TOKENIZER, prompt[-T:], SampleConfig(length=3 * T, seed=8)))
     assert reference == expected[0]
     assert ended(model)
+
+
+@pytest.mark.parametrize("layout", ["classic", "modern"])
+def test_a_model_that_is_dropped_is_freed_without_the_garbage_collector(layout):
+    gc.disable()
+    try:
+        model = Together(made(layout))
+        left = weakref.ref(model.model)
+        for several in (1, 3):
+            written(model.ask(TOKENIZER, "abcd" * 4, SampleConfig(length=2 * T, num_samples=several)))
+            assert ended(model)
+        del model
+        until(lambda: left() is None)  # once its thread is gone
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("layout", ["classic", "modern"])

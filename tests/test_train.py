@@ -772,6 +772,17 @@ def test_a_gpu_is_tried_and_memory_counted_once_it_is_the_run_s_turn(text, monke
     assert runs.queue.running() == []
 
 
+def test_a_run_gets_the_gpu_with_the_most_free_memory(text, monkeypatch):
+    def use(place: str) -> None:
+        raise NanoGPTError(f"It was given {place}.")
+
+    monkeypatch.setattr("nanogpt.train.places", lambda device: ["cuda-0", "cuda-1"])
+    monkeypatch.setattr(memory, "free_on_gpus", lambda: [10**9, 8 * 10**10])
+    monkeypatch.setattr("nanogpt.train.use", use)
+    with pytest.raises(NanoGPTError, match="It was given cuda-1"):
+        train(prepare.new_run("one", text, **{**TINY, **PLAIN}))
+
+
 @pytest.fixture
 def overfits(text):
     """Return settings that make the validation loss rise soon: a very high learning rate on a tiny text."""

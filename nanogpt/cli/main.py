@@ -15,7 +15,7 @@ from contextlib import redirect_stdout
 from typing import TextIO, cast
 
 from .. import __version__
-from ..errors import PROBLEMS, discard_output, explain, lacks_memory, open_streams, say
+from ..errors import PROBLEMS, discard_output, explain, open_streams, say, shortage
 from ..paths import PROGRAM, home
 from . import baselines, explain as views, hub, jobs, ladder, runs, sample, serve, train
 from .flags import Parser
@@ -70,9 +70,9 @@ def main(argv: list[str] | None = None) -> int:
             say(f"nanogpt: {explain(error)}", sys.stderr)
             return 2
         except RuntimeError as error:
-            if not lacks_memory(error):
+            if not (found := shortage(error)):
                 raise
-            say(f"nanogpt: {explain(MemoryError())}", sys.stderr)
+            say(f"nanogpt: {explain(found)}", sys.stderr)
             return 2
         finally:
             output.end()

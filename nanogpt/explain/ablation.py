@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from ..config import NanoGPTError, SampleConfig
+from ..errors import shortages
 from ..model import GPT, Block
 from ..sample import stream
 from ..tokenizer import token_lengths
@@ -220,8 +221,9 @@ def with_and_without(
     """Yield the text so far of the whole model, and of the model without these parts: same prompt, same seed."""
     config = replace(config, num_samples=1)
     texts = ["", ""]
-    both = [stream(one, opened.tokenizer, prompt, config) for one in (opened.model, without(opened.model, parts))]
-    for _ in range(config.length):
-        for i, one in enumerate(both):
-            texts[i] += next(one, "")
-        yield texts[0], texts[1]
+    with shortages():
+        both = [stream(one, opened.tokenizer, prompt, config) for one in (opened.model, without(opened.model, parts))]
+        for _ in range(config.length):
+            for i, one in enumerate(both):
+                texts[i] += next(one, "")
+            yield texts[0], texts[1]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import shortages
 from ..model import GPT, attention_by_hand
 from ..tokenizer import Tokenizer
 from . import ablation, cache
@@ -29,6 +30,7 @@ COPIES = 0.3  # the share of attention that makes an induction head
 TELLING = 32  # the shortest context that tells: in shorter ones, heads look at what followed earlier because it is near
 
 
+@shortages()
 @torch.inference_mode()
 def attentions(model: GPT, idx: torch.Tensor) -> torch.Tensor:
     """Return the attention of all heads on idx (B, T): (n_layer, B, nh, T, T). Row t shows where position t looks."""

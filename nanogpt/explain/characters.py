@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from ..config import SampleConfig
+from ..errors import shortages
 from ..model import GPT
 from ..sample import weights
 from ..tokenizer import Tokenizer
@@ -39,6 +40,7 @@ def context_start(i: int, block_size: int) -> int:
     return max(0, (i - block_size) // half + 1) * half if i >= block_size else 0
 
 
+@shortages()
 @torch.inference_mode()
 def read(model: GPT, tokenizer: Tokenizer, text: str) -> Read:
     """Read a text in the model's alphabet (see `Tokenizer.fit`), and return the bits and rank of each token."""
@@ -59,6 +61,7 @@ def read(model: GPT, tokenizer: Tokenizer, text: str) -> Read:
     return Read([tokenizer.itos[i] for i in ids], bits, ranks)
 
 
+@shortages()
 @torch.inference_mode()
 def logits_at(model: GPT, tokenizer: Tokenizer, text: str, i: int) -> np.ndarray:
     """Return the logits (vocab_size,) of the token at position `i`, from the same context as `read` uses."""

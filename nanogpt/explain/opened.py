@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import corpus, disk
 from ..config import NanoGPTError, SampleConfig
+from ..errors import shortages
 from ..formats import load_model
 from ..holdout import train_length
 from ..runs import Run
@@ -33,6 +34,7 @@ class Opened:
     weights: str  # the first 16 hex digits of the SHA-256 of model.safetensors
     corpus_id: str | None  # None if the text isn't here, or isn't the reader's to read
 
+    @shortages()
     def write(self, config: SampleConfig) -> str:
         """Return a text that the model writes, without a prompt."""
         from ..sample import stream  # here, because it imports torch
@@ -66,6 +68,7 @@ class Opened:
         return f"Only the last {last} of the training text's {all_of_it} characters were searched."
 
 
+@shortages()
 def open_run(run: Run, may_read_text: bool = True) -> Opened:
     """Open a run. Without `may_read_text`, leave out its text: a shared run can be sampled from, not read.
 

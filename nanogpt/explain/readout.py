@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from ..config import NanoGPTError
+from ..errors import shortages
 from ..model import GPT
 from ..optim import AdamW
 from . import ablation, cache, characters, passages
@@ -148,6 +149,7 @@ def translators(opened: Opened) -> list[Translator | None]:
     return [*(pick(depth) for depth in range(len(opened.model.blocks))), None]
 
 
+@shortages()
 @torch.no_grad()
 def of_text(opened: Opened, ids: Sequence[int], chosen: Sequence[Translator | None]) -> torch.Tensor:
     """Return the log-probabilities that each depth gives at each token of a text, (n_layer + 1, N, vocab_size).

@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import disk
 from ..config import NanoGPTError
+from ..errors import shortages
 
 LECTURE, MODERN = range(1, 7), range(8, 19)  # stages; the seventh takes hours without a GPU
 AT_ONCE = 2  # stages that train at the same time
@@ -114,8 +115,9 @@ def events_of(
         **_alone(),
     ) as child:  # fmt: skip
         lines: queue.Queue[bytes | None] = queue.Queue()
-        threading.Thread(target=_read, args=(child, lines), daemon=True).start()
         try:
+            with shortages():
+                threading.Thread(target=_read, args=(child, lines), daemon=True).start()
             yield from _events(child, lines, paused)
         finally:
             _signal(child, "SIGCONT")

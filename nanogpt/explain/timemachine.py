@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..config import NanoGPTError, SampleConfig
+from ..errors import shortages
 from ..runs import History, kept_step, snapshots
 from . import cache
 from .features import words
@@ -156,6 +157,7 @@ def from_snapshots(opened: Opened, prompt: str, seed: int) -> Iterator[Written]:
         yield Written(last, _text(opened, prompt, config))
 
 
+@shortages()
 def _text(opened: Opened, prompt: str, config: SampleConfig, step: int | None = None) -> str:
     from ..sample import stream  # here, because it imports torch
 

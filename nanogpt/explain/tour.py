@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..config import SampleConfig
+from ..errors import shortages
 from ..sample import stream
 from . import ablation, attention, cache, characters, neighbors, passages, tour_steps as steps
 from .opened import Opened
@@ -71,7 +72,7 @@ def read(opened: Opened, text: str) -> Passage:
     model, tokenizer = opened.model, opened.tokenizer
     ids = tokenizer.encode(tokenizer.fit(text).text)[: min(LENGTH, model.config.block_size - 1)]
     idx = torch.tensor([[characters.start_token(tokenizer), *ids]], device=model.device)  # (1, N + 1)
-    with torch.inference_mode():
+    with shortages(), torch.inference_mode():
         p = model(idx)[0][0, :-1].float().softmax(-1).cpu()  # (N, vocab_size)
     own, top = p[range(len(ids)), ids], p.topk(min(characters.BARS, p.shape[-1]))
     likeliest = [
@@ -130,12 +131,13 @@ def without(opened: Opened, kind: str) -> Iterator[dict[str, Any]]:
         if i % 20 == 0:
             yield found | dict(texts=texts)
     xb, yb, on = ablation.passages(opened)
-    with torch.inference_mode():
+    with shortages(), torch.inference_mode():
         less = ablation.without(opened.model, parts_of(opened, kind))
         losses = [float(one(xb, yb)[1]) for one in (opened.model, less)]
     yield found | dict(texts=texts, losses=losses, on=on)
 
 
+@shortages()
 def written(opened: Opened, temperature: float, seeds: Sequence[int] = (1, 2)) -> list[str]:
     """Return what the model writes at a temperature, with each of the seeds."""
     config = SampleConfig(temperature=temperature, length=WRITTEN)

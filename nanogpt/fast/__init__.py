@@ -5,4 +5,4 @@ function runs instead. That's why nothing is imported here: import the module yo
 that are chosen; the others are parts of them.
 """
 
-__all__ = ["attention", "cpu", "cuda", "cuda_decode", "decode", "ready", "rows", "threads"]
+__all__ = ["cpu", "cuda", "cuda_decode", "decode", "ready", "rows", "threads"]

@@ -21,19 +21,19 @@ from ..heap import keep_freed_memory
 from ..model import GPT
 from ..optim import Muon, orthogonalize
 from ..step import Step
-from .gradients import by_hand, product_dtype
+from .gradients import by_hand, kept_by_hand, product_dtype
 
-__all__ = ["CrewStep", "product_dtype", "threads_for"]
+__all__ = ["CrewStep", "kept_by_hand", "product_dtype", "threads_for"]
 
 MOST = 4  # threads; more haven't been measured, and each would have few rows of the batch
 
 
 def threads_for(model: ModelConfig, cores: int) -> int:
     """Return how many threads share a batch. Dropout draws from one generator: several threads would race for it."""
-    return 1 if model.dropout else crew(cores)
+    return 1 if model.dropout else sharing(cores)
 
 
-def crew(cores: int) -> int:
+def sharing(cores: int) -> int:
     """Return how many threads share the cores, with the same number for each: on six or seven, three have two each.
 
     With four, two or three of those would be idle. Threads that share an operation wait for each other, so from eight
@@ -53,55 +53,12 @@ def cores_each(cores: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class CrewStep(Step):
-    """A step whose forward, backward and Newton-Schulz iteration are split among threads of one core or more each."""
+class Crew:
+    """Threads that share work, the one that calls and `size` - 1 others. These end when this object is freed."""
 
-    def __init__(self, model: GPT, config: TrainConfig, device: Device):
-        keep_freed_memory()
-        super().__init__(model, config, device)
-        self.by_hand = by_hand(model)
-        if self.by_hand and self.by_hand.problem:
-            self.note = f"TorchScript doesn't work here, so each step takes longer ({self.by_hand.problem})"
-        self.parameters = list(model.parameters())
-        self.cores = torch.get_num_threads()
-        self.size = threads_for(model.config, self.cores)
-        self.each = self.cores // self.size
-        self.others = ThreadPoolExecutor(max(1, self.size - 1), "step")
-        for optimizer in self.optimizers:
-            if isinstance(optimizer, Muon):
-                optimizer.orthogonalize, optimizer.shares = self.orthogonalize, self.size
-
-    def __call__(self, xb, yb, lr: float):
-        with cores_each(self.each):
-            return super().__call__(xb, yb, lr)
-
-    def ready(self, xb, yb) -> None:
-        with cores_each(self.each):
-            super().ready(xb, yb)
-
-    def evaluate(self, xb, yb):
-        """Return the mean loss of a batch, for an evaluation while training, as precise as the training is."""
-        if not self.by_hand or len(xb) < self.size:  # few long rows: all cores on each of them
-            return super().evaluate(xb, yb)
-        return torch.stack(self.divided(self.by_hand.loss, *self.shares(xb, yb))).sum()
-
-    def forward_backward(self, xb, yb):
-        """Compute the gradients of the mean loss of `xb` and `yb` (B, T) into `.grad`. Return the loss."""
-        if not self.by_hand:
-            return super().forward_backward(xb, yb)
-        self.model.zero_grad(set_to_none=True)  # or there would be one more copy of them in memory
-        (loss, grads), *rest = self.divided(self.by_hand, *self.shares(xb, yb))
-        for more, others in rest:
-            loss = loss + more
-            torch._foreach_add_(grads, others)
-        for p, grad in zip(self.parameters, grads):
-            p.grad = grad
-        return loss
-
-    def shares(self, xb, yb) -> tuple[Sequence, Sequence, list[float]]:
-        """Return the threads' parts of `xb` and of `yb`, and each part's share of the batch."""
-        xbs = xb.chunk(self.size)
-        return xbs, yb.chunk(self.size), [len(part) / len(xb) for part in xbs]
+    def __init__(self, size: int):
+        self.size, self.cores = size, torch.get_num_threads()
+        self.others = ThreadPoolExecutor(max(1, size - 1), "step")
 
     def divided(self, function: Callable, *inputs: Sequence) -> list:
         """Return what `function` returns for each of the inputs, as `map` does: the first here, others in threads.
@@ -122,3 +79,56 @@ class CrewStep(Step):
     def orthogonalize(self, matrices):
         """Orthogonalize as optim.py does, but split the stack among threads: (N, rows, columns) to the same."""
         return torch.cat(self.divided(orthogonalize, matrices.chunk(self.size)))
+
+
+class CrewStep(Step):
+    """A step whose forward, backward and Newton-Schulz iteration are split among threads of one core or more each.
+
+    Nothing that it has refers to it, so that its memory is freed with it, and not only by the garbage collector: a
+    server tries several models in a second.
+    """
+
+    def __init__(self, model: GPT, config: TrainConfig, device: Device):
+        keep_freed_memory()
+        super().__init__(model, config, device)
+        self.by_hand = by_hand(model)
+        if self.by_hand and self.by_hand.problem:
+            self.note = f"TorchScript doesn't work here, so each step takes longer ({self.by_hand.problem})"
+        self.parameters = list(model.parameters())
+        self.crew = Crew(threads_for(model.config, torch.get_num_threads()))
+        self.each = self.crew.cores // self.crew.size
+        for optimizer in self.optimizers:
+            if isinstance(optimizer, Muon):
+                optimizer.orthogonalize, optimizer.shares = self.crew.orthogonalize, self.crew.size
+
+    def __call__(self, xb, yb, lr: float):
+        with cores_each(self.each):
+            return super().__call__(xb, yb, lr)
+
+    def ready(self, xb, yb) -> None:
+        with cores_each(self.each):
+            super().ready(xb, yb)
+
+    def evaluate(self, xb, yb):
+        """Return the mean loss of a batch, for an evaluation while training, as precise as the training is."""
+        if not self.by_hand or len(xb) < self.crew.size:  # few long rows: all cores on each of them
+            return super().evaluate(xb, yb)
+        return torch.stack(self.crew.divided(self.by_hand.loss, *self.shares(xb, yb))).sum()
+
+    def forward_backward(self, xb, yb):
+        """Compute the gradients of the mean loss of `xb` and `yb` (B, T) into `.grad`. Return the loss."""
+        if not self.by_hand:
+            return super().forward_backward(xb, yb)
+        self.model.zero_grad(set_to_none=True)  # or there would be one more copy of them in memory
+        (loss, grads), *rest = self.crew.divided(self.by_hand, *self.shares(xb, yb))
+        for more, others in rest:
+            loss = loss + more
+            torch._foreach_add_(grads, others)
+        for p, grad in zip(self.parameters, grads):
+            p.grad = grad
+        return loss
+
+    def shares(self, xb, yb) -> tuple[Sequence, Sequence, list[float]]:
+        """Return the threads' parts of `xb` and of `yb`, and each part's share of the batch."""
+        xbs = xb.chunk(self.crew.size)
+        return xbs, yb.chunk(self.crew.size), [len(part) / len(xb) for part in xbs]

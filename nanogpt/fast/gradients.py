@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from ..config import ModelConfig
 from ..device import native_bfloat16
 from ..model import GPT
-from .attention import ROWS
+from .attention import KEEP, ROWS
 from .block import PARAMETERS, Common, Kept, backward, forward, norm, norm_backward, rms, rms_backward
 
 # The parameters outside the blocks, in the order in which the functions here take and return them, before the blocks'.
@@ -32,6 +32,19 @@ def product_dtype(config: ModelConfig, device: str) -> torch.dtype | None:
     if config.dropout or device != "cpu":
         return None
     return torch.bfloat16 if native_bfloat16() else torch.float32
+
+
+def kept_by_hand(config: ModelConfig, dtype: torch.dtype) -> int:
+    """Return how many bytes a block keeps per token for its backward pass: those of `Kept` that grow with the batch.
+
+    Of rotated or normalized queries and keys, these are also what they were before. Of the attention weights, each
+    group of queries has those of the keys up to it.
+    """
+    layout, C, T = config.features, config.n_embd, config.block_size
+    turned = layout.rotary or layout.qk_norm
+    wei = config.n_head * (T if T <= ROWS else (T + ROWS) // 2) if T <= KEEP else 0
+    products = (10 + 2 * turned + 4 * layout.relu_squared) * C + wei
+    return products * dtype.itemsize + (0 if layout.plain_norms else 2 * 4 * C)
 
 
 class ByHand:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +21,8 @@ class Ready:
     """A model's weights prepared for decoding one text and several texts, each on first use."""
 
     def __init__(self, model: GPT):
-        self.model = model
+        # a second object with the same weights: the first one refers to this, and would never be freed by itself
+        self.model = copy.copy(model)
 
     @cached_property
     def weights(self) -> Weights:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import replace
 
 import torch
 
+from .. import memory
 from ..config import ModelConfig, TrainConfig
 from ..device import Device, pick_device
+from ..errors import shortages
 from ..fastest import make_step
 from ..formats import read_config
 from ..model import GPT
 from ..runs import Run, queue
 from . import gpu_plan, measured
-from .sizes import TRIAL_FLOPS, TRIAL_PREDICTIONS
+from .sizes import SLOW, TRIAL_BYTES, TRIAL_FLOPS, TRIAL_PREDICTIONS
 
 # ZeroGPU can't be measured before a call, so guess: seconds of overhead per step, and operations per second.
 ZERO_STEP, ZERO_SPEED = 0.006, 1e13
@@ -35,7 +38,8 @@ def step_flops(config: ModelConfig, batch_size: int) -> float:
 def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS) -> float:
     """Return the operations per second that training steps of this shape reach, measured once per machine.
 
-    On a CPU, measure training steps for about `seconds`; on a GPU, derive it from the speed of a matrix product.
+    On a CPU, measure training steps for about `seconds`; on a GPU, derive it from the speed of a matrix product. Where
+    a trial would take too much memory, guess: the typical speed here.
     """
     device, flops = pick_device(train.device), step_flops(model, train.batch_size)
     if device.elsewhere:
@@ -45,10 +49,14 @@ def speed(model: ModelConfig, train: TrainConfig, seconds: float = TRIAL_SECONDS
     with _measuring:
         shared, key = is_shared(), _keys(model, train)[0]
         known = known_speed(model, train) or (speed_beside(model, train) if shared else None)
-        if known is None:
-            known = trial(device, model, train, seconds)
-            # half the speed mustn't be recalled for good, nor measured again for every run on a busy server
-            measured.keep(BESIDE + key if shared or is_shared() else key, known)
+        if known is not None:
+            return known
+        if not fits_a_trial(device, model, train):
+            return measured.typical(device) or SLOW
+        device = pick_device(train.device, probe=True)  # the trial will take memory of an Apple GPU anyway
+        known = trial(device, model, train, seconds)
+        # half the speed mustn't be recalled for good, nor measured again for every run on a busy server
+        measured.keep(BESIDE + key if shared or is_shared() else key, known)
         return known
 
 
@@ -81,20 +89,35 @@ def _keys(model: ModelConfig, train: TrainConfig) -> list[str]:
     return [measured.key_of(device, model, train, load) for load in sorted({own, 0}, reverse=True)]
 
 
-def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float) -> float:
-    """Train on random tokens for about `seconds` and return the operations per second.
+def reduced(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainConfig]:
+    """Return what a trial trains in place of a model.
 
     A large model is measured with fewer blocks and a smaller batch, so that it takes no longer than a small one; one of
-    many characters, too, is measured with a smaller batch, because its predictions could fill the memory. The first
-    step, which also loads libraries, doesn't count, unless it took three times as long as the whole trial should.
+    many characters, too, is measured with a smaller batch, because its predictions could fill the memory.
     """
     small = replace(model, n_layer=1, vocab_size=max(2, model.vocab_size))
     most = min(int(TRIAL_FLOPS / step_flops(small, 1)), TRIAL_PREDICTIONS // (small.block_size * small.vocab_size))
     batch_size = max(1, min(train.batch_size, most))
     layers = max(1, min(model.n_layer, int(TRIAL_FLOPS / step_flops(small, batch_size))))
-    small = replace(small, n_layer=layers)
+    return replace(small, n_layer=layers), replace(train, batch_size=batch_size)
+
+
+def fits_a_trial(device: Device, model: ModelConfig, train: TrainConfig) -> bool:
+    """Return True if a trial takes little memory. A server makes it itself, and its runs have their own processes."""
+    most = min(TRIAL_BYTES, (memory.free_now(device) or math.inf) / 2)
+    return memory.needed(*reduced(model, train), device) - memory.TORCH <= most
+
+
+@shortages()
+def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float) -> float:
+    """Train what `reduced` returns on random tokens for about `seconds`, and return the operations per second.
+
+    The first step, which also loads libraries, doesn't count, unless it took three times as long as the whole trial
+    should.
+    """
+    small, train = reduced(model, train)
     take_step = make_step(GPT(small).to(device.type), train, device)
-    xb = torch.randint(small.vocab_size, (batch_size, small.block_size), device=device.type)
+    xb = torch.randint(small.vocab_size, (train.batch_size, small.block_size), device=device.type)
     times: list[float] = []
     start = time.perf_counter()
     while time.perf_counter() < start + (seconds if len(times) >= 3 else 3 * seconds) or not times:
@@ -103,7 +126,7 @@ def trial(device: Device, model: ModelConfig, train: TrainConfig, seconds: float
         loss.item()  # wait until the device has finished
         times.append(time.perf_counter() - began)
     counted = sorted(times[1:] or times)
-    return step_flops(small, batch_size) / counted[len(counted) // 2]
+    return step_flops(small, train.batch_size) / counted[len(counted) // 2]
 
 
 def learned_from(run: Run) -> None:

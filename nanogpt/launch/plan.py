@@ -24,7 +24,6 @@ from . import gpu_plan, pace, sizes
 from .gpu_plan import GpuSize
 from .sizes import MEASURED_LAYOUT, SIZES, Size
 
-SLOW = 2e10  # operations per second to assume where there is no time to measure
 FIRST_TRIAL = 0.3  # seconds that the first trial may need, most of it to load libraries
 LEAST, MOST = 1.0, 86400.0  # seconds: the shortest and the longest budget of a new run
 MOST_PLANNING = 2.0  # seconds: the longest time to choose a model in
@@ -177,7 +176,7 @@ def step_times(made: Mapping[Size, Configs], trained: float, allowed: float) -> 
         return sizes.fill(flops, known)
     if not known and allowed < FIRST_TRIAL:  # too short to measure anything
         smallest = min(made, key=flops.__getitem__)
-        return sizes.fill(flops, {smallest: flops[smallest] / SLOW})
+        return sizes.fill(flops, {smallest: flops[smallest] / sizes.SLOW})
     best = lambda seconds: best_size(made, seconds, trained)
     measure = lambda size: flops[size] / pace.speed(*made[size], (until - time.perf_counter()) / 4)
     return sizes.search(flops, known, best, measure, lambda seconds: time.perf_counter() + seconds <= until)

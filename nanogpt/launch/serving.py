@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .. import disk
 from ..config import NanoGPTError, SampleConfig
+from ..errors import shortages
 from ..formats import load_model
 from ..runs import Run, queue
 from ..tokenizer import Tokenizer, load_tokenizer
@@ -32,18 +33,20 @@ _asked: list[tuple[object, Key]] = []  # the requests that wait for a model, in 
 def stream(run: Run, prompt: str, config: SampleConfig) -> Iterator[tuple[str, list[str]]]:
     """Yield the prompt in the model's alphabet and the samples so far without it, several times per second.
 
-    Raise NanoGPTError if the server is busy or the run can't be read.
+    Raise NanoGPTError if the server is busy or the run can't be read, and MemoryError or OSError if memory or threads
+    run out.
     """
-    tokenizer, model = tokenizer_of(run), together(run)
-    start = tokenizer.fit(prompt).text
-    with model.ask(tokenizer, start, config) as request:
-        request.begun.wait(10)
-        ended = request.wait(0)
-        while not ended:
-            texts = request.written()
-            yield start, texts
-            ended = request.wait(pause(model.texts, len(start) + sum(map(len, texts))))
-        yield start, request.written()
+    with shortages():
+        tokenizer, model = tokenizer_of(run), together(run)
+        start = tokenizer.fit(prompt).text
+        with model.ask(tokenizer, start, config) as request:
+            request.begun.wait(10)
+            ended = request.wait(0)
+            while not ended:
+                texts = request.written()
+                yield start, texts
+                ended = request.wait(pause(model.texts, len(start) + sum(map(len, texts))))
+            yield start, request.written()
 
 
 def pause(texts: int, characters: int) -> float:

@@ -22,6 +22,8 @@ EPOCHS = 15.0  # as many as were measured; no loss is promised for more
 MEMORIZED = 100_000  # tokens; training on a shorter text ends by `patience`, not after a number of epochs
 TRIAL_PREDICTIONS = 16_000_000  # of a step of a trial at most, each a number that is copied a few times
 TRIAL_FLOPS = 2e10  # operations per step of a trial at most: a fifth of a second on a slow machine
+TRIAL_BYTES = 1e9  # of memory that a trial takes at most; also at most half of what is free
+SLOW = 2e10  # operations per second to assume where nothing can be measured
 # Beyond the sizes measured, a step of ten times the operations takes 10 ** SLOPE times as long. HOPED decides what to
 # measure next: the time per step can grow as slowly as that, and a size that may be the best shouldn't be missed. Even
 # between two sizes, a guess may be too high, and DOUBT times it may be right.

@@ -13,7 +13,7 @@ import traceback
 
 from .. import disk, limits
 from ..config import NanoGPTError
-from ..errors import explain, lacks_memory, open_streams, say
+from ..errors import explain, lacks_memory, open_streams, say, shortage
 from ..paths import without_folders
 from ..runs import Busy, Run, queue
 
@@ -22,6 +22,7 @@ LONGEST = 1000  # characters of another program's error in a message; torch's ma
 
 def user_message(error: Exception) -> str:
     """Turn an exception into a user-facing message."""
+    error = shortage(error) or error
     if isinstance(error, NanoGPTError):
         return str(error)
     if lacks_memory(error):

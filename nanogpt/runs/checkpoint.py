@@ -19,6 +19,7 @@ from safetensors.torch import load
 
 from ..config import NanoGPTError
 from ..disk import from_json, read, write_whole
+from ..errors import lacks_memory
 from ..formats import check_header, safetensors_parts
 from ..model import GPT
 from ..optim import load_optimizer_tensors, optimizer_tensors
@@ -91,9 +92,11 @@ def load_state(
             getattr(torch, model.device.type).set_rng_state(state)
         if "scaler" in tensors:
             _load_scaler(scaler, tensors["scaler"])
-    except (NanoGPTError, torch.OutOfMemoryError):
+    except NanoGPTError:
         raise
-    except (KeyError, ValueError, TypeError, RuntimeError):  # missing, or of another shape or type
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:  # missing, or of another shape or type
+        if lacks_memory(error):
+            raise
         raise NanoGPTError(
             f"last.safetensors of {run.name} is not its checkpoint, so the run can't be resumed. You can still sample "
             "from it."

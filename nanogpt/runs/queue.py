@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from .. import locks
 from ..config import NanoGPTError
@@ -22,6 +23,7 @@ from . import tickets
 from .tickets import disown, folder
 
 GRACE = 60.0  # seconds within which a started trainer must arrive
+Order: TypeAlias = Callable[[Sequence[str]], Sequence[str]]  # of devices
 SOON, LATER = 0.2, 1.0  # seconds between two looks at the queue: of the run that is next, and at most
 
 _look: ContextVar[Look | None] = ContextVar("look", default=None)  # that of `one_look`
@@ -223,18 +225,21 @@ def wait_for_place(name: str, place: int) -> None:
 
 
 @contextmanager
-def turn(name: str, *devices: str, count: int = 1, alone: bool = False) -> Iterator[list[str]]:
+def turn(
+    name: str, *devices: str, count: int = 1, alone: bool = False, in_order: Order = lambda free: free
+) -> Iterator[list[str]]:  # fmt: skip
     """Wait for the run's turn, take the first `count` devices that are free, yield them, and hold them in the block.
 
-    With `alone`, they belong to this run only, so there is nothing to wait for. Raise Withdrawn if the run is removed
-    from the queue while it waits, and Busy if it has another trainer.
+    If more are free, the first ones are those of `in_order(free)`. With `alone`, they belong to this run only, so there
+    is nothing to wait for. Raise Withdrawn if the run is removed from the queue while it waits, and Busy if it has
+    another trainer.
     """
     of = f"-of-{name}" if alone else ""
     with arrived(name), ExitStack() as held:
         while True:
             if not alone:
                 wait_for_place(name, 1)
-            if taken := _take(held, devices, count, of):
+            if taken := _take(held, _free(devices, count, of, in_order), count, of):
                 break
             _ticket_of(name)  # raises if the run was withdrawn
             time.sleep(SOON)
@@ -247,7 +252,17 @@ def turn(name: str, *devices: str, count: int = 1, alone: bool = False) -> Itera
         yield taken
 
 
-def _take(held: ExitStack, devices: tuple[str, ...], count: int, of: str) -> list[str]:
+def _free(devices: Sequence[str], count: int, of: str, in_order: Order) -> Sequence[str]:
+    """Return the devices that no run uses, in order if there are more than `count`. They may be taken since."""
+    free = [device for device in devices if not locks.is_held(_lock(device, of))]
+    return in_order(free) if len(free) > count else free
+
+
+def _lock(device: str, of: str) -> Path:
+    return folder() / f"{device}{of}.lock"
+
+
+def _take(held: ExitStack, devices: Sequence[str], count: int, of: str) -> list[str]:
     """Lock the first `count` of the devices that are free, and return them; lock none and return [] if fewer are.
 
     Holding some while waiting for the others could have two runs wait for each other.
@@ -256,7 +271,7 @@ def _take(held: ExitStack, devices: tuple[str, ...], count: int, of: str) -> lis
         taken: list[str] = []
         for device in devices:
             with contextlib.suppress(locks.Held):
-                locked.enter_context(locks.held(folder() / f"{device}{of}.lock", passing=bool(of)))
+                locked.enter_context(locks.held(_lock(device, of), passing=bool(of)))
                 taken.append(device)
                 _delete(folder() / f"{device}{of}.now")  # of a run that was killed
             if len(taken) == count:

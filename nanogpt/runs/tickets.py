@@ -15,7 +15,6 @@ kill -9, so a dead process never blocks the queue, and the clock doesn't matter.
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from .. import locks
 from ..disk import read
+from ..errors import shortages
 from ..paths import NAME, home
 
 TICKET = re.compile(rf"\d{{20}}\.{NAME.pattern}")
@@ -155,10 +155,11 @@ def vouch(ticket: Path, seconds: float) -> None:
     lock.callback(timer.cancel)
     _starting[ticket] = lock
     try:
-        timer.start()
-    except RuntimeError as error:  # the system allows no more threads
+        with shortages():
+            timer.start()
+    except OSError:
         disown(ticket)
-        raise OSError(errno.EAGAIN, str(error)) from None
+        raise
 
 
 def disown(ticket: Path) -> None:

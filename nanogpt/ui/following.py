@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..config import NanoGPTError
-from ..errors import PROBLEMS, explain
+from ..errors import PROBLEMS, explain, shortages
 from ..launch.visitors import Visitor
 from .drawn import line
 from .web.visit import visitor
@@ -25,7 +25,7 @@ _counting = threading.Lock()
 def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
     """Run `work(tell)` in a thread. Yield a line per message, with the seconds elapsed, then the result or error.
 
-    Raise NanoGPTError if too much work is running already.
+    Raise NanoGPTError if too much work is running already, and OSError if the system allows no more threads.
     """
     who = visitor()
     begin(who)
@@ -49,7 +49,12 @@ def following(work: Callable[[Tell], Any]) -> Iterator[dict[str, Any]]:
         finally:
             end(who)
 
-    threading.Thread(target=run, daemon=True).start()
+    try:
+        with shortages():
+            threading.Thread(target=run, daemon=True).start()
+    except OSError:
+        end(who)
+        raise
     sentence, state, since = "Starting.", "running", time.monotonic()
     while state == "running":
         yield line(f"{sentence} {time.monotonic() - since:.0f} s", state, spoken=sentence)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from .. import limits
 from ..config import NanoGPTError
+from ..errors import shortages
 from ..runs import queue
 from .web.visit import visitor
 
@@ -55,13 +56,14 @@ def in_turn(results: Iterable[Result], kept: bool = False) -> Iterator[Result | 
             del waits[id]
     try:
         spent, began = 0.0, time.monotonic()
-        for result in results:
-            spent += time.monotonic() - began
-            if limits.is_public() and spent > SECONDS:
-                raise NanoGPTError((KEPT if kept else TOO_LONG).format(f"{SECONDS:.0f} s"))
-            yield from waiting(queue.running)
-            yield result
-            began = time.monotonic()
+        with shortages():
+            for result in results:
+                spent += time.monotonic() - began
+                if limits.is_public() and spent > SECONDS:
+                    raise NanoGPTError((KEPT if kept else TOO_LONG).format(f"{SECONDS:.0f} s"))
+                yield from waiting(queue.running)
+                yield result
+                began = time.monotonic()
     finally:
         measuring.release()
 

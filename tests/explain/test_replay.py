@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -67,6 +68,18 @@ def test_a_stage_that_is_paused_ends_with_a_server_that_is_killed():
 def state(process: int) -> str:
     """Return what `ps` says of a process, such as "T" of one that is stopped; "" if there is none."""
     return subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.slow
+def test_a_stage_that_cannot_be_followed_ends(monkeypatch):
+    def none_left(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    began = time.monotonic()
+    with pytest.raises(BlockingIOError):  # which has a sentence
+        next(replay.events_of([sys.executable, "-c", "import time; time.sleep(60)"]))
+    assert time.monotonic() < began + 30
 
 
 @pytest.mark.slow

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import gc
 import sys
+import threading
+import weakref
 
 import pytest
 import torch
+from conftest import until
 
 from nanogpt.config import ModelConfig, TrainConfig
 from nanogpt.device import Device, native_bfloat16, pick_device
 from nanogpt.fast.attention import attend, attend_backward
-from nanogpt.fast.cpu import CrewStep, crew
+from nanogpt.fast.cpu import Crew, CrewStep, sharing
 from nanogpt.fast.gradients import ByHand, by_hand, compiled, loss_and_gradients, loss_only
 from nanogpt.fastest import described, fastest_step, make_step
 from nanogpt.layout import LAYOUTS
@@ -227,7 +231,7 @@ def test_a_divided_step_is_the_plain_one(layout, optimizer, cores, B, monkeypatc
     try:
         torch.set_num_threads(cores)
         many = CrewStep(divided, config, device)
-        assert many.size == cores
+        assert many.crew.size == cores
         for seed in range(3):
             batch = a_batch(B, seed=seed)
             (loss, norm), (found, found_norm) = one(*batch, 1e-3), many(*batch, 1e-3)
@@ -252,7 +256,7 @@ def test_a_divided_step_is_the_plain_one(layout, optimizer, cores, B, monkeypatc
     [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (6, 3), (7, 3), (8, 4), (10, 4), (11, 4), (12, 4), (16, 4)],
 )
 def test_six_or_seven_cores_are_divided_among_three(cores, threads):
-    assert crew(cores) == threads
+    assert sharing(cores) == threads
 
 
 @pytest.mark.parametrize(("B", "expected"), [(1, [4]), (2, [2] * 2), (3, [1] * 3), (4, [1] * 4), (8, [1] * 4)])
@@ -311,7 +315,7 @@ def test_with_dropout_the_batch_is_not_divided():
     """Threads sharing one random generator would draw from it in no fixed order."""
     step = make_step(a_model(dropout=0.2), TrainConfig(), pick_device("cpu"))
     assert isinstance(step, CrewStep)
-    assert step.size == 1
+    assert step.crew.size == 1
     step(*a_batch(), 1e-3)
 
 
@@ -345,19 +349,42 @@ def test_a_shared_step_divides_its_rank_s_matrices_among_threads(monkeypatch):
     there.rank, there.size, there.group = 1, 3, None
     gather = lambda shares, mine, group: [share.copy_(mine) for share in shares]
     monkeypatch.setattr("torch.distributed.all_gather", gather)
-    monkeypatch.setattr(CrewStep, "orthogonalize", lambda step, matrices: stacks.append(len(matrices)) or matrices)
+    monkeypatch.setattr(Crew, "orthogonalize", lambda crew, matrices: stacks.append(len(matrices)) or matrices)
     step = CrewStep(a_model(), TrainConfig(optimizer="muon"), pick_device("cpu"))
     SharedStep(step, there)
     muon = step.optimizers[1]
     assert muon.orthogonalize(torch.ones(5, 8, 20)).shape == (5, 8, 20)
     assert stacks == [2]  # the third and the fourth of five
-    assert muon.shares == 3 * step.size
+    assert muon.shares == 3 * step.crew.size
 
 
 def test_orthogonalizing_is_divided_too():
     step = CrewStep(a_model(), TrainConfig(optimizer="muon"), pick_device("cpu"))
     matrices = torch.randn(5, 8, 20, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(step.orthogonalize(matrices), orthogonalize(matrices), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(step.crew.orthogonalize(matrices), orthogonalize(matrices), rtol=1e-3, atol=1e-4)
+
+
+@both
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_step_that_is_dropped_leaves_no_model_and_no_threads(layout, optimizer, dropout):
+    """Without the garbage collector: it may come minutes later, and a server tries several large models in a second."""
+    threads = lambda: [one for one in threading.enumerate() if one.name.startswith("step")]
+    device, before = pick_device("cpu"), torch.get_num_threads()
+    gc.collect()
+    until(lambda: not threads())  # those of other tests
+    gc.disable()
+    try:
+        torch.set_num_threads(2)
+        model = a_model(layout, dropout)
+        step, left = CrewStep(model, TrainConfig(optimizer=optimizer), device), weakref.ref(model)
+        step(*a_batch(), 1e-3)
+        assert len(threads()) == (0 if dropout else 1)
+        del step, model
+        assert left() is None
+        until(lambda: not threads())
+    finally:
+        gc.enable()
+        torch.set_num_threads(before)
 
 
 def test_what_the_cpu_can_do_is_asked_without_fail(monkeypatch):

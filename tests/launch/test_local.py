@@ -22,7 +22,8 @@ from nanogpt.device import Device, pick_device
 from nanogpt.formats import read_config
 from nanogpt.launch import local, prepare, trainer
 from nanogpt.launch.visitors import Visitor
-from nanogpt.model import count_parameters
+from nanogpt.model import GPT, count_parameters
+from nanogpt.optim import make_optimizers, optimizer_tensors
 from nanogpt.presets import PRESETS
 from nanogpt.runs import Run, all_runs, queue
 from nanogpt.tokenizer import CharTokenizer
@@ -511,6 +512,24 @@ def test_each_thread_s_gradients_and_rounded_weights_are_counted(monkeypatch):
         assert needed[1] - needed[0] == more * count_parameters(shape)
 
 
+@pytest.mark.parametrize("layout", ["classic", "modern"])
+def test_what_the_optimizers_keep_is_counted(layout):
+    """With Muon, AdamW still keeps two tensors for the embeddings and the head, most of a model of many characters."""
+    shape = ModelConfig(vocab_size=5000, layout=layout, n_layer=2, n_head=2, n_embd=32, block_size=16)
+    kept, needed = [], []
+    for train in (TrainConfig(optimizer="adamw"), TrainConfig(optimizer="muon")):
+        model = GPT(shape)
+        optimizers = make_optimizers(model, train)
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        for optimizer in optimizers:
+            optimizer.step()
+        kept.append(sum(value.numel() for value in optimizer_tensors(optimizers).values() if value.dim()))
+        needed.append(memory.needed(shape, train, pick_device("cpu")))
+    assert kept[0] == 2 * count_parameters(shape)
+    assert needed[0] - needed[1] == 4 * (kept[0] - kept[1])
+
+
 def test_several_processes_on_a_cpu_need_memory_each(monkeypatch):
     """Their own weights, gradients, optimizer and torch. Their rows are parts of one batch; each GPU has its own."""
     monkeypatch.setattr("nanogpt.fast.gradients.native_bfloat16", lambda: False)
@@ -535,6 +554,30 @@ def test_several_processes_on_a_cpu_need_memory_each(monkeypatch):
     monkeypatch.setattr(memory, "free_at_turn", lambda device: needed(gpu, 1) - memory.TORCH - 1)
     with pytest.raises(NanoGPTError, match=r"need about .* GB are free"):  # a GPU has the memory of one of them
         memory.check_at_turn(shape, train, tokens, gpu)
+
+
+def test_of_several_gpus_the_one_with_the_most_free_memory_counts(home, monkeypatch):
+    gpus = [SimpleNamespace(uuid=uuid, total_memory=80 * 2**30) for uuid in ("aa", "bb")]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", gpus.__getitem__)
+    gpu, train, tokens = Device("cuda", torch.bfloat16, "a GPU"), TrainConfig(), np.zeros(100, np.uint8)
+    monkeypatch.setattr(memory, "pick_device", lambda wanted: gpu)
+    places, filled = ["cuda-0", "cuda-1"], "GPU-cc, 81000\nGPU-bb, 80000\nGPU-aa, 100\n"  # one isn't ours to see
+    for answer, order, free in (
+        (filled, ["cuda-1", "cuda-0"], 80_000 * 2**20),
+        (filled.replace("bb, 80000", "bb, 90"), places, 100 * 2**20),
+        ("No devices were found\n", places, 80 * 2**30),
+        ("", places, 80 * 2**30),
+    ):
+        monkeypatch.setattr("subprocess.run", lambda *_, answer=answer, **how: SimpleNamespace(stdout=answer))
+        assert memory.most_free_first(places) == order
+        assert memory.free_now(gpu) == free
+        if free > 2**30:
+            memory.check(ModelConfig(vocab_size=65), train, tokens)
+        else:
+            with pytest.raises(NanoGPTError, match=r"but only 0\.1 GB are free"):
+                memory.check(ModelConfig(vocab_size=65), train, tokens)
+    assert memory.in_all(gpu) == 80 * 2**30
 
 
 def test_an_evaluation_with_a_large_vocabulary_is_counted():

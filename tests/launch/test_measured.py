@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nanogpt import corpus
+from nanogpt import corpus, memory
 from nanogpt.device import pick_device
-from nanogpt.launch import measured, pace, plan, prepare, trainer
+from nanogpt.launch import measured, pace, plan, prepare, sizes, trainer
 from nanogpt.presets import PRESETS
 from nanogpt.runs import queue
 
@@ -27,6 +27,28 @@ def test_a_speed_is_measured_once(monkeypatch):
     wider, _ = PRESETS["quick"].configs(n_layer=1, n_embd=32, n_head=2, device="cpu")
     pace.speed(wider, train)
     assert len(calls) == 2
+
+
+def test_the_speed_of_a_model_too_large_for_a_trial_is_guessed(monkeypatch):
+    monkeypatch.setattr(pace, "GPT", lambda config: pytest.fail("it is built"))
+    small, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
+    wide, _ = PRESETS["quick"].configs(n_embd=4096, n_head=32)  # 200 million parameters, even with a single block
+    many = replace(small, vocab_size=2_000_000)
+    assert pace.speed(wide, train) == pace.speed(many, train) == sizes.SLOW
+    measured.keep(measured.key_of(pick_device("cpu"), small, train), 7e10)
+    assert pace.speed(wide, train) == pace.speed(many, train) == 7e10  # the typical one
+    assert pace.known_speed(wide, train) is None
+    given = dict(n_embd=4096, n_head=32, device="cpu")
+    assert plan.choose(60, 65, 1_115_394, given).settings["max_iters"] == 20  # so it can be refused for its memory
+
+
+def test_a_trial_takes_half_of_the_free_memory_at_most(monkeypatch):
+    monkeypatch.setattr(pace, "trial", lambda *_: 3e9)
+    model, train = PRESETS["quick"].configs(n_layer=1, n_embd=16, n_head=2, device="cpu")
+    needed = memory.needed(*pace.reduced(model, train), pick_device("cpu")) - memory.TORCH
+    for free, speed in ((2 * needed - 2, sizes.SLOW), (2 * needed, 3e9), (0, 3e9)):  # 0: it isn't known
+        monkeypatch.setattr(memory, "free_now", lambda device, free=free: free)
+        assert pace.speed(replace(model, dropout=0.1 if free == 0 else 0.0), train) == speed
 
 
 def test_another_version_is_measured_anew(monkeypatch):

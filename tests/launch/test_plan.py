@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 
 import pytest
 import torch
@@ -161,6 +163,19 @@ def test_a_trial_of_many_characters_has_a_small_batch(monkeypatch):
         model = ModelConfig(characters, block_size=4, n_layer=1, n_head=1, n_embd=4)
         pace.trial(pick_device("cpu"), model, TrainConfig(batch_size=64), 0.001)
         assert shapes[0] == (batch_size, 4)
+
+
+def test_a_trial_leaves_no_model_behind(monkeypatch):
+    """The run's memory is checked next, in the same process."""
+    made, build = [], pace.GPT
+    monkeypatch.setattr(pace, "GPT", lambda config: made.append(weakref.ref(model := build(config))) or model)
+    model = ModelConfig(65, "modern", block_size=8, n_layer=1, n_head=2, n_embd=16)
+    gc.disable()
+    try:
+        pace.trial(pick_device("cpu"), model, TrainConfig(optimizer="muon", batch_size=4), 0.001)
+        assert [one() for one in made] == [None]
+    finally:
+        gc.enable()
 
 
 # --- the promise ---------------------------------------------------------------------------------------------------

@@ -258,6 +258,15 @@ def test_each_of_several_gpus_trains_a_run(home):
     assert queue.running() == queue.waiting() == []
 
 
+def test_of_several_free_gpus_a_run_takes_the_first_in_the_order_that_it_is_given(home):
+    asked, gpus = [], ("cuda-0", "cuda-1", "cuda-2")
+    last_first = lambda free: asked.append(list(free)) or sorted(free, reverse=True)
+    with ExitStack() as stack:
+        turns = [stack.enter_context(queue.turn(name, *gpus, in_order=last_first)) for name in ("one", "two", "three")]
+    assert turns == [["cuda-2"], ["cuda-1"], ["cuda-0"]]
+    assert asked == [[*gpus], ["cuda-0", "cuda-1"]]  # with a single one left, there is nothing to ask
+
+
 @pytest.mark.slow
 def test_a_run_on_several_gpus_takes_all_of_them_or_none(home):
     gpus = ("cuda-0", "cuda-1", "cuda-2")

@@ -177,6 +177,18 @@ def test_only_so_many_work_at_once():
     assert list(following.following(lambda tell: "done"))[-1]["text"] == "done"
 
 
+def test_work_that_gets_no_thread_is_not_counted(monkeypatch):
+    def none_left(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        for _ in range(following.AT_ONCE + 1):
+            [last] = following.lines(lambda: following.following(lambda tell: None))
+            assert "can't start another process at the moment" in last["text"]
+    assert list(following.following(lambda tell: "done"))[-1]["text"] == "done"
+
+
 def test_one_address_does_not_keep_others_from_publishing(monkeypatch):
     monkeypatch.setenv("NANOGPT_PUBLIC", "1")
     now, end = [Visitor("a" * 32, "10.0.0.1")], threading.Event()

@@ -15,7 +15,7 @@ from conftest import MASKS, TWO_BLOCKS, ended_run
 
 from nanogpt import corpus
 from nanogpt.config import NanoGPTError, SampleConfig
-from nanogpt.explain import ablation, cache, guessing, readout, replay, tiny, tour_steps
+from nanogpt.explain import ablation, cache, guessing, readout, replay, tiny, tour, tour_steps
 from nanogpt.explain.opened import open_run
 from nanogpt.launch import visitors
 from nanogpt.runs import queue
@@ -104,6 +104,28 @@ def test_a_passage_begins_with_a_line_and_is_held_out(one, monkeypatch):
         at = held_out.index(passage)
         assert len(passage) == 60
         assert held_out[at - 1] == "\n" or "\n" not in held_out[at:-60]  # no line begins before what is left is shorter
+
+
+def test_running_out_of_memory_has_a_sentence_in_every_view(one, monkeypatch):
+    def full(*_, **more):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr("nanogpt.model.MultiHeadAttention.forward", full)
+    monkeypatch.setattr("nanogpt.fast.decode.FastDecoder.read", full)
+    for compute in (
+        lambda: view_characters.colored(one, "The mill"),
+        lambda: view_characters.expected(one, "The mill", 4, SampleConfig()),
+        lambda: view_attention.looked(one, "The mill"),
+        lambda: list(view_ablation.measured(one, [])),
+        lambda: list(view_ablation.side_by_side(one, ["0.mlp"], "", 5, 30)),
+        lambda: readout.of_text(one, [1, 2], [None] * 3),
+        lambda: tour.read(one, "The mill"),
+        lambda: tour.written(one, 1.0),
+        lambda: list(tour.without(one, "mlp")),
+        lambda: view.a_sample(one),
+    ):
+        with pytest.raises(MemoryError):
+            compute()
 
 
 # --- switch it off ----------------------------------------------------------------------------------------------------
