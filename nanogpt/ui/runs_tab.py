@@ -126,7 +126,7 @@ class Dialogs:
 
     @property
     def all(self) -> list:
-        """The components that `closed` updates. It can't say so itself: outside a handler, it would draw its updates."""
+        """The components that `closed` updates. It can't say so itself: outside a handler, it would draw them."""
         return [self.renaming, self.sure.group, self.note, self.file, self.goal]
 
     def closed(self) -> dict:
