@@ -966,6 +966,18 @@ def test_a_save_with_something_wrong_in_it_is_a_sentence(text, what):
     assert said in run.status().message
 
 
+def test_too_little_memory_for_a_save_is_not_taken_for_a_wrong_one(text, monkeypatch):
+    def full(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    run = prepare.new_run(f"full-{time.time_ns()}", text, **{**TINY, "max_iters": 5, "eval_interval": 5})
+    train(run)
+    prepare.to_continue(run, 9)
+    monkeypatch.setattr("nanogpt.runs.checkpoint.load_optimizer_tensors", full)
+    assert main(run.name) == 1
+    assert run.status().message.startswith("Out of memory. Halve batch_size")
+
+
 @pytest.mark.slow
 def test_a_run_that_somebody_else_trains_is_left_to_them(text):
     run = prepare.new_run("taken", text, **{**TINY, **PLAIN})
