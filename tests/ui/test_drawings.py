@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -15,13 +16,13 @@ from nanogpt.ui.views import (
 )
 
 # Runs the script of a component. What it triggers is in `sent`, and how often it listens to the window in `listens`.
+# As in Gradio, a value that is given is drawn, and one that the script sets is not.
 ALONE = """(script) => {
   const element = document.body.appendChild(document.createElement("div")), listen = window.addEventListener;
   const shows = [];
-  let value = null;
-  Object.assign(window, { sent: [], listens: 0 });
+  Object.assign(window, { sent: [], listens: 0, props: { value: null } });
   window.addEventListener = (...what) => { window.listens++; listen.apply(window, what); };
-  window.props = { get value() { return value; }, set value(to) { value = to; for (const show of shows) show(); } };
+  window.give = (value) => { props.value = value; for (const show of shows) show(); };
   const trigger = (event, data) => sent.push([event, data]), watch = (_, show) => shows.push(show);
   new Function("element", "props", "trigger", "watch", script)(element, props, trigger, watch);
 }"""
@@ -36,15 +37,20 @@ def alone(browser):
     def opened(name: str, *uses: str):
         page = window.new_page()
         page.goto("http://alone/")
-        page.evaluate(ALONE, drawn.drawn(name, uses=uses).js_on_load)
+        mount(page, name, *uses)
         return page
 
     yield opened
     window.close()
 
 
+def mount(page, name: str, *uses: str) -> None:
+    """Add a component to a page, as Gradio does when it shows one again that was hidden."""
+    page.evaluate(ALONE, drawn.drawn(name, uses=uses).js_on_load)
+
+
 def draw(page, **data) -> None:
-    page.evaluate("(data) => { props.value = data; }", data)
+    page.evaluate("(data) => give(data)", data)
 
 
 def compose(page, *steps: str, commit: str = "") -> list:
@@ -436,6 +442,38 @@ def test_columns_that_are_followed_listen_to_the_window_once(alone):
     for names in ("ab", "bc", "abc"):
         draw(page, columns=columns(*names), follow=True)
         assert page.evaluate("listens") == 4
+    page.evaluate("document.body.replaceChildren()")
+    mount(page, "side_by_side", "in_view")  # which begins to count anew
+    draw(page, columns=columns("a", "b"), follow=True)
+    assert page.evaluate("listens") == 0
+
+
+@pytest.mark.slow
+def test_what_is_followed_is_left_when_you_scroll_until_another_text_begins(alone):
+    page = alone("side_by_side", "in_view")
+    grow = lambda text: draw(
+        page, columns=[dict(name="a", prompt="", text=text, said="", state="writing")], follow=True
+    )
+    page.add_style_tag(content="body { padding-top: 2000px; }")
+    top = lambda: page.evaluate("scrollY")
+    grow("a")
+    assert top() > 0
+    page.mouse.wheel(0, -2000)
+    page.wait_for_function("scrollY === 0")
+    grow("ab")
+    assert top() == 0
+    grow("b")
+    assert top() > 0
+
+
+@pytest.mark.slow
+def test_the_keys_that_generate_do_it_once_however_often_the_text_was_shown(alone):
+    page = alone("writing", "in_view")
+    mount(page, "writing", "in_view")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<input id=sample-prompt><b id=sample-generate>')")
+    page.evaluate("window.clicks = 0; document.querySelector('b').addEventListener('click', () => { clicks++; })")
+    page.locator("#sample-prompt").press("Control+Enter")
+    assert page.evaluate("clicks") == 1
 
 
 @pytest.mark.slow
