@@ -490,3 +490,58 @@ def test_the_losses_at_a_point_are_within_a_plot_of_any_width(alone, width):
         tip = page.locator(".plot-tip rect").bounding_box()
         assert plot["x"] <= tip["x"]
         assert tip["x"] + tip["width"] <= plot["x"] + plot["width"]
+
+
+MARKS = [
+    dict(label=label, loss=loss, bits=loss, knows="knows a lot", kind="counted") for label, loss in zip("ab", (3, 2))
+]
+
+
+@pytest.mark.slow
+def test_the_ruler_is_read_as_a_slider_and_keeps_its_mark(alone):
+    page = alone("loss_ruler")
+    draw(page, marks=MARKS)
+    ruler = page.get_by_role("slider", name="Losses in nats per character: a 3.00, b 2.00.")
+    value = lambda: [ruler.get_attribute(f"aria-value{key}") for key in ("min", "now", "max", "text")]
+    assert value() == ["0", "0", "2", "no mark chosen"]
+    ruler.press("End")
+    assert value() == ["0", "2", "2", "b knows a lot: 2.000 nats, 2.00 bits per character."]
+    assert page.locator("[aria-live]").count() == 0  # or it would be heard twice
+    ruler = page.get_by_role("slider", name="Losses in nats per character: you 4.00, a 3.00, b 2.00.")
+    draw(page, marks=[dict(MARKS[0], label="you", loss=4), *MARKS])  # a score that was just reached
+    assert value()[1:] == ["3", "3", "b knows a lot: 2.000 nats, 2.00 bits per character."]
+    draw(page, marks=MARKS[:1])
+    ruler = page.get_by_role("slider", name="Losses in nats per character: a 3.00.")
+    assert value()[3] == "no mark chosen"
+
+
+@pytest.mark.slow
+def test_a_plot_that_has_the_focus_does_not_say_each_new_point(alone):
+    page = alone("loss_plot")
+    points = lambda many: [[i, 3.25, i] for i in range(many)]
+    draw(page, axis="step", end=9, train=points(3), val=[])
+    plot = page.get_by_role("slider", name="Loss over steps")
+    said = lambda: [plot.get_attribute(f"aria-value{key}") for key in ("now", "text")]
+    latest = "Latest training loss 3.2500, validation loss none yet."
+    assert said() == ["2", latest]
+    plot.focus()
+    draw(page, axis="step", end=9, train=points(4), val=[])
+    assert said() == ["2", latest]
+    plot.press("ArrowUp")
+    assert said() == ["3", "Step 3, training loss 3.2500."]
+    draw(page, axis="step", end=9, train=points(5), val=[])
+    assert said() == ["3", "Step 3, training loss 3.2500."]
+    plot.evaluate("(plot) => plot.blur()")
+    assert said() == ["4", latest]
+    page.mouse.move(300, 100)  # where there is no point yet
+    assert said() == ["4", latest]
+
+
+@pytest.mark.slow
+def test_a_part_that_is_switched_off_is_not_called_off_and_pressed(alone):
+    page = alone("ablation")
+    names = {"0.attention": "attention", "0.mlp": "mlp"}
+    draw(page, model="one", n_layer=1, n_head=0, rises={"0.mlp": 0.1}, names=names, off=[])
+    switch = page.get_by_role("button", name="mlp: +0.10 nats without it", exact=True)
+    switch.click()
+    assert switch.get_attribute("aria-pressed") == "true"

@@ -31,7 +31,7 @@ LONGEST_PRESETS = """() => document.querySelectorAll("#train-preset label span")
 })"""
 # What is cut off at the edge of a box around it.
 CLIPPED = """() => [...document.querySelectorAll("main :is(button, input, textarea, label, span)")].filter((node) => {
-  if (!node.checkVisibility() || node.closest("svg, .spoken, .sr-only, .visually-hidden, .plot-said")) return false;
+  if (!node.checkVisibility() || node.closest("svg, .spoken, .sr-only, .visually-hidden")) return false;
   for (let box = node.parentElement; box; box = box.parentElement) {
     const { overflowX, textOverflow } = getComputedStyle(box);
     if (overflowX === "visible") continue;
