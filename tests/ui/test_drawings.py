@@ -545,3 +545,29 @@ def test_a_part_that_is_switched_off_is_not_called_off_and_pressed(alone):
     switch = page.get_by_role("button", name="mlp: +0.10 nats without it", exact=True)
     switch.click()
     assert switch.get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.slow
+def test_the_menu_of_a_run_closes_when_the_focus_leaves_it(alone):
+    page = alone("runs_table")
+    cells = dict(name=["a", "a"])
+    rows = [dict(name=name, actions=["open", "rename"], cells=dict(name=[name, name])) for name in "ab"]
+    columns = [dict(key="name", label="Name")]
+    draw(page, columns=columns, rows=rows)
+    more = page.get_by_role("button", name="Actions for a", exact=True)
+    expanded = lambda: [one.get_attribute("aria-expanded") for one in page.locator(".runs-more").all()]
+    assert expanded() == ["false", "false"]
+    for leave in ("Shift+Tab", "Escape"):
+        more.press("Enter")
+        assert expanded()[0] == "true"
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowDown")
+        draw(page, columns=columns, rows=[*rows, dict(rows[0], name=f"after {leave}", cells=cells)])
+        assert page.get_by_role("menuitem").count() == 2  # it stays open meanwhile
+        page.keyboard.press(leave)
+        page.locator(f"tr[data-name='after {leave}']").wait_for()
+        assert page.get_by_role("menuitem").count() == 0
+        assert set(expanded()) == {"false"}
+    more.click()
+    page.get_by_role("menuitem", name="Rename run").click()
+    assert page.evaluate("sent") == [["select", dict(action="rename", name="a")]]
