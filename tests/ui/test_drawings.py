@@ -147,7 +147,7 @@ STEPS = [
 
 @pytest.mark.slow
 def test_what_a_model_showed_in_the_tour_goes_with_it(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=STEPS, model="a", tokens=["T"])
     page.locator(".tour-question input").first.check()
     draw(page, want="parts", kind="mlp", texts=["The", "Eee"], losses=[1.5, 3.5], on="held-out text")
@@ -161,7 +161,7 @@ def test_what_a_model_showed_in_the_tour_goes_with_it(alone):
 @pytest.mark.slow
 @pytest.mark.parametrize("other", [dict(choices=["these", "that"]), dict(question="Which of these?")])
 def test_an_answer_to_another_models_question_is_not_judged(alone, other):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=STEPS, model="a", tokens=["T"])
     page.locator(".tour-question input").first.check()
     draw(page, want="parts", kind="mlp", texts=["The", "Eee"], losses=[1.5, 3.5], on="held-out text")
@@ -175,7 +175,7 @@ def test_an_answer_to_another_models_question_is_not_judged(alone, other):
 
 @pytest.mark.slow
 def test_tries_of_the_tour_are_what_was_chosen_and_not_what_was_passed(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=[dict(STEPS[0], key="surprise")], model="a", tokens=list("mill"), bits=[1, 2, 3, 4])
     page.locator(".tour-question input").first.check()
     text, said = page.locator(".tour-text"), page.locator(".tour-said")
@@ -197,7 +197,7 @@ def test_tries_of_the_tour_are_what_was_chosen_and_not_what_was_passed(alone):
 
 @pytest.mark.slow
 def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=[dict(STEPS[0], key=key, title=key) for key in ("training", "adamw")], model="a", tokens=["T"])
     curves = lambda: page.locator(".tour-curves").count()
     page.locator(".tour-question input").first.check()
@@ -226,7 +226,7 @@ def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
 
 @pytest.mark.slow
 def test_a_training_of_the_tour_that_was_canceled_says_so(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=STEPS[1:], model="a", tokens=["T"])
     page.locator(".tour-question input").first.check()
     ended = lambda: page.evaluate(f"({view_tour.ENDED.replace('WANT', 'mask')})()")
@@ -256,7 +256,7 @@ def test_a_training_of_the_tour_that_was_canceled_says_so(alone):
 
 @pytest.mark.slow
 def test_two_steps_of_the_tour_can_train_at_once(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     steps = [dict(STEPS[0], key=key, title=key) for key in ("mask", "training", "adamw")]
     draw(page, steps=steps, model="a", tokens=["T"])
     said = lambda: page.locator(".tour-said").text_content()
@@ -274,7 +274,7 @@ def test_two_steps_of_the_tour_can_train_at_once(alone):
 
 @pytest.mark.slow
 def test_the_tours_progress_in_two_browser_tabs_adds_up(alone):
-    pages = [alone("tour", "tokens", "text_cells", "token_bars", "tour_steps") for _ in range(2)]
+    pages = [alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps") for _ in range(2)]
     for page in pages:
         draw(page, steps=STEPS, model="a", tokens=["T"])
     stored = lambda: json.loads(pages[0].evaluate("localStorage.getItem('nanogpt-tour')"))
@@ -327,7 +327,7 @@ def test_losses_of_many_blocks_do_not_overlap(alone, blocks):
 
 @pytest.mark.slow
 def test_heads_are_said_to_be_sorted_only_when_they_are(alone):
-    page = alone("attention", "tokens", "text_cells")
+    page = alone("attention", "tokens", "text_cells", "looking")
     for cost, label in (("", "Heads"), ("loss +0.10 without it", "Heads, the most important first")):
         heads = [dict(key="0.head.0", name="Block 1, head 1", says="", cost=cost, small="AA==")]
         draw(page, tokens=["T"], heads=heads, size=1, head="0.head.0", matrix="AA==")
@@ -367,7 +367,7 @@ def test_scores_of_two_browser_tabs_add_up(alone):
 @pytest.mark.slow
 @pytest.mark.parametrize("view", ["attention", "units"])
 def test_a_view_of_a_text_shows_which_characters_were_left_out(alone, view):
-    page = alone(view, "tokens", "text_cells")
+    page = alone(view, "tokens", "text_cells", "looking")
     heads = [dict(key="0.head.0", name="Block 1, head 1", says="", cost="", small="AA==")]
     text = dict(tokens=["T"], values=[0.5], heads=heads, size=1, head="0.head.0", matrix="AA==")
     note = "Not in this model's alphabet: skipped Ω."
@@ -490,6 +490,31 @@ def test_the_losses_at_a_point_are_within_a_plot_of_any_width(alone, width):
         tip = page.locator(".plot-tip rect").bounding_box()
         assert plot["x"] <= tip["x"]
         assert tip["x"] + tip["width"] <= plot["x"] + plot["width"]
+
+
+HEADS = [dict(key=f"0.head.{i}", name=f"Head {i}", says="", cost="", small="AA==") for i in range(4)]
+SHARES = [255, 0, 0, 150, 206, 0, 90, 180, 156]  # of three characters, as in the data of the views
+
+
+def attend(page, head: int, at: int = 2, tokens: str = "the") -> None:
+    matrix = base64.b64encode(bytes(SHARES)).decode()
+    draw(page, tokens=list(tokens), at=at, heads=HEADS, size=1, head=HEADS[head]["key"], matrix=matrix)
+
+
+@pytest.mark.slow
+def test_the_tour_shades_and_says_what_attention_does(alone):
+    read = "(cells) => cells.map((cell) => cell.style.getPropertyValue('--strength'))"
+    strengths = lambda: page.locator(".cell").evaluate_all(read)
+    most = lambda said: page.locator(said).first.text_content().partition("it looks most at ")[2]
+    page = alone("attention", "tokens", "text_cells", "looking")
+    attend(page, 0)
+    shown = strengths(), most(".attention-said")
+    assert shown == (["35%", "70%", "61%", "0%"], "“h” 1 back 50%, “e” itself 37%, “t” 2 back 12%.")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
+    draw(page, steps=[dict(STEPS[0], key="attention")], model="a", tokens=list("the"), head=dict(shares=SHARES))
+    page.locator(".tour-question input").first.check()
+    page.locator(".tour-text .cell").nth(2).click()
+    assert (strengths(), most(".tour-said")) == shown
 
 
 MARKS = [

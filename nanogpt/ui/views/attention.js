@@ -8,7 +8,7 @@ function draw(root, data) {
   if (!tokens.length) return root.replaceChildren();
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const T = tokens.length, shares = bytes(matrix), share = (i, j) => (shares[i * T + j] / 255) ** 2;
+  const T = tokens.length, shares = bytes(matrix), look = looking(tokens, shares);
   const shown = heads.find(({ key }) => key === head) || heads[0];
   let now = Math.min(at, T - 1);
 
@@ -18,7 +18,7 @@ function draw(root, data) {
   const box = html("div", "characters attention-text");
   const { cells, mark } = textCells(box, tokens, {
     label: "Text shaded by attention. Move with the arrow keys.",
-    name: (i) => `${spoken(tokens[i])}, ${Math.round(100 * (i <= now ? share(now, i) : 0))}%`,
+    name: (i) => `${spoken(tokens[i])}, ${Math.round(100 * look.share(now, i))}%`,
     chosen: (i) => shade(Math.min(i, T - 1)),
   });
   const list = html("div", "attention-heads");
@@ -67,11 +67,8 @@ function draw(root, data) {
   }
   function shade(i) {
     now = i;
-    const row = tokens.map((_, j) => (j <= i ? share(i, j) : 0)), most = Math.max(...row, 0.15); // an even spread stays pale
-    cells.forEach((cell, j) => cell.style.setProperty("--strength", `${j <= i && j < T ? Math.round(70 * Math.sqrt(row[j] / most)) : 0}%`));
-    const best = row.map((value, j) => [value, j]).sort((a, b) => b[0] - a[0]).slice(0, 3);
-    const places = best.map(([value, j]) => `“${visible(tokens[j])}” ${i - j ? `${i - j} back` : "itself"} ${Math.round(100 * value)}%`);
-    said.textContent = `From the marked character it looks most at ${places.join(", ")}.`;
+    look.shade(cells, i);
+    said.textContent = `From the marked character it looks most at ${look.most(i)}.`;
   }
   function paint(canvas, values, n) {
     canvas.width = canvas.height = n;

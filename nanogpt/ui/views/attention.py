@@ -101,7 +101,7 @@ def build(run: gr.Dropdown) -> View:
     )  # fmt: skip
     sample, passage = text_buttons("attention")
     wrong = said("attention-said")
-    view = drawn("attention", uses=("tokens", "text_cells"), elem_id="attention-view")
+    view = drawn("attention", uses=("tokens", "text_cells", "looking"), elem_id="attention-view")
     entered, use = own_text("attention", LONGEST)
 
     def show(name: str | None, make: Callable[[Opened], str], *how) -> dict:

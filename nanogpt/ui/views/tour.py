@@ -103,7 +103,7 @@ def build(run: gr.Dropdown) -> View:
         container=False,
     )
     wrong = said("tour-said")
-    view = drawn("tour", uses=("tokens", "text_cells", "token_bars", "tour_steps"), elem_id="tour-view")
+    view = drawn("tour", uses=("tokens", "text_cells", "token_bars", "looking", "tour_steps"), elem_id="tour-view")
 
     def begin(name):
         try:
