@@ -502,6 +502,31 @@ def attend(page, head: int, at: int = 2, tokens: str = "the") -> None:
 
 
 @pytest.mark.slow
+def test_what_you_do_before_attention_has_answered_counts(alone):
+    page = alone("attention", "tokens", "text_cells", "looking")
+    heads, text = page.locator(".attention-heads"), page.locator(".attention-text")
+    chosen = lambda: page.locator(".attention-head[aria-selected=true] b").all_text_contents()
+    place = lambda: page.locator(".cell").evaluate_all("(all) => all.findIndex((one) => one.ariaSelected === 'true')")
+    asked = lambda: page.evaluate("[props.value.head, props.value.at]")
+    attend(page, 0)
+    heads.press("ArrowDown")
+    assert chosen() == ["Head 1"]  # at once
+    heads.press("ArrowDown")
+    assert (chosen(), asked(), page.evaluate("sent.length")) == (["Head 2"], ["0.head.2", 2], 2)
+    assert page.locator(f"#{heads.get_attribute('aria-activedescendant')}").text_content() == "Head 2"
+    text.press("Home")
+    attend(page, 1)  # the answer to the first
+    assert (chosen(), place()) == (["Head 2"], 0)
+    assert text.evaluate("(text) => text === document.activeElement")
+    attend(page, 2)
+    assert (chosen(), place()) == (["Head 2"], 0)
+    heads.press("ArrowDown")
+    assert asked() == ["0.head.3", 0]
+    attend(page, 0, tokens="mil")  # another text begins anew
+    assert (chosen(), place()) == (["Head 0"], 2)
+
+
+@pytest.mark.slow
 def test_the_tour_shades_and_says_what_attention_does(alone):
     read = "(cells) => cells.map((cell) => cell.style.getPropertyValue('--strength'))"
     strengths = lambda: page.locator(".cell").evaluate_all(read)
@@ -515,6 +540,30 @@ def test_the_tour_shades_and_says_what_attention_does(alone):
     page.locator(".tour-question input").first.check()
     page.locator(".tour-text .cell").nth(2).click()
     assert (strengths(), most(".tour-said")) == shown
+
+
+@pytest.mark.slow
+def test_what_you_do_before_units_has_answered_counts(alone):
+    page = alone("units", "tokens", "text_cells")
+    text, find = page.locator(".units-text"), page.locator(".units-find")
+    chosen = lambda: "".join(page.locator(".units-chosen").all_text_contents())
+    data = dict(tokens=list("the mill"), values=[0] * 8, name="unit 1")
+    draw(page, **data)
+    for _ in range(4):
+        text.press("ArrowRight")
+    draw(page, **data)  # the unit of another feature
+    for _ in range(2):
+        text.press("Shift+ArrowRight")
+    assert chosen() == "mi"
+    find.click()
+    text.press("Shift+ArrowRight")
+    draw(page, **data, selected=[4, 6])
+    assert chosen() == "mil"
+    find.click()
+    draw(page, **data, selected=[4, 7])
+    assert chosen() == "mil"
+    draw(page, **data)
+    assert chosen() == ""
 
 
 MARKS = [
