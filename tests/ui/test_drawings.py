@@ -645,3 +645,70 @@ def test_the_menu_of_a_run_closes_when_the_focus_leaves_it(alone):
     more.click()
     page.get_by_role("menuitem", name="Rename run").click()
     assert page.evaluate("sent") == [["select", dict(action="rename", name="a")]]
+
+
+RUN = dict(
+    name="one", val=[[0, 4.0], [50, 2.0], [100, 1.5]], train=[[50, 2.1], [100, 1.4]],
+    samples=[[step, f"text {step} " * 9] for step in (0, 25, 50, 100)],
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_replay_can_be_paused_and_goes_on_from_there(alone):
+    page = alone("welcome")
+    page.add_style_tag(content=CSS)
+    text, slider = page.locator(".replay-text"), page.locator(".replay-controls input")
+    state = lambda: (text.text_content(), slider.input_value())
+    draw(page, **RUN)
+    button = page.locator(".replay-controls button")
+    page.wait_for_function("document.querySelector('.replay-text').textContent.length < 20")  # it has begun by itself
+    width = button.bounding_box()["width"]
+    page.get_by_role("button", name="Pause").click()
+    paused = state()
+    page.wait_for_timeout(400)
+    assert state() == paused
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_function("([text]) => document.querySelector('.replay-text').textContent !== text", arg=paused)
+    assert text.text_content().startswith(paused[0])
+    assert button.text_content() == "Pause"
+    slider.fill("3")
+    assert state() == (RUN["samples"][2][1], "3")  # which stops it, too
+    assert button.text_content() == "Continue"
+    assert button.bounding_box()["width"] == width  # so the slider stays as long as it is
+    button.click()
+    assert slider.input_value() == "3"
+    page.get_by_role("button", name="Replay").wait_for()
+    assert state() == (RUN["samples"][3][1], "4")
+    button.click()
+    assert state()[1] == "1"
+
+
+@pytest.mark.slow
+def test_the_replay_fits_when_the_page_is_turned_or_its_tab_is_chosen_later(alone):
+    page = alone("welcome")
+    page.emulate_media(reduced_motion="reduce")
+    page.add_style_tag(content=CSS)
+    page.evaluate("document.querySelector('div').style.display = 'none'")
+    draw(page, **RUN)
+    page.evaluate("document.querySelector('div').style.display = ''")
+    fits = "(svg) => Math.abs(svg.viewBox.baseVal.width - svg.getBoundingClientRect().width)"
+    for width in (360, 700, 360):
+        page.set_viewport_size(dict(width=width, height=700))
+        page.wait_for_function(f"({fits})(document.querySelector('.replay-plot')) < 3")  # its border
+        assert page.locator(".replay-plot").bounding_box()["height"] == 110
+        drawn_to = "document.querySelector('.replay-plot').viewBox.baseVal.width - 8"
+        assert float(page.locator(".plot-dot").get_attribute("cx")) == page.evaluate(drawn_to)
+
+
+@pytest.mark.slow
+def test_the_curve_of_the_time_machine_fits_when_the_page_is_turned(alone):
+    page = alone("timemachine")
+    page.add_style_tag(content=CSS)
+    shown = dict(texts=[dict(step=step, text="The") for step in (0, 100)], curve=[[1, 4], [100, 2]], at=1)
+    page.evaluate("document.querySelector('div').style.display = 'none'")
+    draw(page, **shown, milestones=[dict(step=100, at=1, says="It spells")])
+    page.evaluate("document.querySelector('div').style.display = ''")
+    for width in (360, 600, 1000):
+        page.set_viewport_size(dict(width=width, height=700))
+        room = "Math.min(720, document.querySelector('div').clientWidth)"
+        page.wait_for_function(f"document.querySelector('.timemachine-curve').viewBox.baseVal.width === {room}")
