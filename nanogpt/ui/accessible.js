@@ -2,8 +2,10 @@
 //
 // It names every radio button differently, so each would be a tab stop of its own. With one name per group, the browser
 // gives a group one tab stop and the arrow keys. Tabs and openings get the same here: the arrow keys, Home and End move
-// among them, Enter opens one. A text field with a Copy button loses its label. And a group can't be made a dialog: one with
-// a question gets its role and its name here, so that the question is read out when the focus goes to one of its buttons.
+// among them, Enter opens one. A tab that you choose from "More tabs" gets the focus, which would be lost with the list, and
+// the list closes when the focus leaves it. A text field with a Copy button loses its label. And a group can't be made a
+// dialog: one with a question gets its role and its name here, so that the question is read out when the focus goes to one of
+// its buttons.
 const title = (box) => box?.querySelector("[data-testid=block-info]")?.textContent ?? "";
 const GROUPS = { "[role=tablist]": "[role=tab]", ".overflow-dropdown": "button", "#sample-openings": "button" };
 const members = (group) => [...group.querySelectorAll(GROUPS[Object.keys(GROUPS).find((one) => group.matches(one))])];
@@ -16,6 +18,7 @@ function oneStop(group) { // the member that has the focus, else the selected on
     if (one.tabIndex !== index) one.tabIndex = index;
   }
 }
+let goal = null; // the row of tabs that the focus goes to, once it has the selected one
 const amend = () => {
   for (const radio of document.querySelectorAll("fieldset[id] input[type=radio]")) {
     const box = radio.closest("fieldset"), name = "group-" + box.id;
@@ -31,6 +34,11 @@ const amend = () => {
     question.id = dialog.id + "-words";
     dialog.setAttribute("role", "alertdialog");
     dialog.setAttribute("aria-labelledby", question.id);
+  }
+  const tab = goal?.querySelector("[role=tab][aria-selected=true]");
+  if (tab) {
+    goal = null;
+    tab.focus();
   }
   document.querySelectorAll(Object.keys(GROUPS).join()).forEach(oneStop);
 };
@@ -56,8 +64,15 @@ if (!window.__amended) {
       if (group) setTimeout(oneStop, 0, group); // once the focus is where it goes
     });
   }
-  document.addEventListener("click", (event) => { // after a refresh, the tab that you choose stays
-    if (event.isTrusted && event.target.closest?.("[role=tab], .overflow-dropdown button")) window.nanogptChoseTab = true;
+  document.addEventListener("focusout", ({ target, relatedTarget }) => {
+    const more = target.closest?.(".overflow-menu");
+    if (!relatedTarget || !more || more.contains(relatedTarget)) return;
+    if (more.querySelector(".overflow-dropdown:not(.hide)")) more.querySelector("button").click();
+  });
+  document.addEventListener("click", ({ isTrusted, target }) => {
+    const listed = target.closest?.(".overflow-dropdown button");
+    goal = listed ? listed.closest(".tab-wrapper") : null;
+    if (isTrusted && (listed || target.closest?.("[role=tab]"))) window.nanogptChoseTab = true; // it stays after a refresh
   }, true);
 }
 amend();

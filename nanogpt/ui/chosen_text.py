@@ -151,8 +151,8 @@ def take_new(now: str | None, source: str | list[str] | None) -> Iterator[dict[s
         yield dict(given=gr.skip())
 
 
-def take_folder(now: str | None, files: list[str] | None) -> Iterator[dict[str, Any]]:
-    """Choose the files of an uploaded folder as one text."""
+def take_folder(now: str | None, files: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Choose the files of an uploaded folder as one text. Without any, show an error."""
     yield from map(detected, attempt_new(Folder(tuple(files or ())), now=now))
 
 

@@ -59,6 +59,7 @@ def build(corpus_id: gr.HTML, kept: gr.BrowserState) -> CorpusTab:
     """Draw the tab and wire it. `kept` remembers the chosen text for the next time the page is opened."""
     given = gr.State()
     top = welcome.build()
+    no_files = gr.Button(visible="hidden", elem_id="corpus-no-files")  # pressed by folders.js
     upload, folder, paste, use, builtins, earlier = draw_cards()
     with gr.Row(visible=False, elem_id="corpus-progress") as reading_row:
         bar = said("corpus-bar")
@@ -93,13 +94,15 @@ def build(corpus_id: gr.HTML, kept: gr.BrowserState) -> CorpusTab:
     events = [
         on_steps(upload.upload, chosen_text.take_new, [corpus_id, upload]),
         on_steps(folder.upload, chosen_text.take_folder, [corpus_id, folder]),
+        on_steps(no_files.click, chosen_text.take_folder, [corpus_id]),
         on_steps(use.click, chosen_text.take_new, [corpus_id, paste]),
         on_steps(encoding.input, chosen_text.take_again, [corpus_id, given, encoding]),
         on_steps(repairs.input, chosen_text.take_again, [corpus_id, given, encoding, repairs]),
         on_steps(field.input, lambda now, given, codec, name: chosen_text.take_again(now, given, codec, None, name),
                  [corpus_id, given, encoding, field]),
     ]  # fmt: skip
-    for trigger, own in zip((upload.upload, folder.upload, use.click), events):  # a new text ends the other readings
+    new = (upload.upload, folder.upload, no_files.click, use.click)
+    for trigger, own in zip(new, events):  # a new text ends the other readings
         trigger(None, None, None, cancels=[event for event in events if event is not own])
     others = [
         on(builtins.input, chosen_text.take_builtin, [corpus_id, builtins]),

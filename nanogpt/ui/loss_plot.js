@@ -6,7 +6,7 @@
 // thin line. `passed` is a sentence about them below the plot, which screen readers announce while `live`; `warning`, one of
 // a comparison, takes its place.
 // The scale and the smoothing are chosen here and not sent to the server. The pointer and the arrow keys show
-// the losses at the nearest point, and the keys also have screen readers announce them.
+// the losses at the nearest point. For screen readers the plot is a slider: they pass its keys on, and read its value.
 function draw(root, data) {
   const NS = "http://www.w3.org/2000/svg", HEIGHT = 300, TOP = 26, BOTTOM = 40, LEFT = 46;
   const NOTE = "Dotted lines: what simpler models and compressors reach on the same text. The Loss view under Understand explains each.";
@@ -43,12 +43,10 @@ function draw(root, data) {
     const tools = html("span", { className: "plot-tools" }); // on one line, together
     tools.append(smoothing, log, svg, png);
     bar.append(legend, tools);
-    made.svg = make("svg", { role: "img", tabindex: "0", class: "plot", xmlns: NS });
-    made.said = html("div", { className: "plot-said" });
-    made.said.setAttribute("aria-live", "polite");
+    made.svg = make("svg", { role: "slider", tabindex: "0", class: "plot", xmlns: NS });
     made.passed = html("p", { className: "plot-passed" });
     made.note = html("p", { className: "plot-note", textContent: NOTE });
-    root.replaceChildren(bar, made.svg, made.said, made.passed, made.note);
+    root.replaceChildren(bar, made.svg, made.passed, made.note);
     root.__plot = made;
     smooth.addEventListener("input", () => { made.smooth = Number(smooth.value); paint(); });
     log.addEventListener("click", () => {
@@ -64,15 +62,14 @@ function draw(root, data) {
     });
     made.svg.addEventListener("pointerleave", () => { made.at = null; paint(); });
     made.svg.addEventListener("keydown", (event) => {
-      const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (!way || !made.all.length) return;
+      const way = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key], end = made.all.length - 1;
+      if (end < 0 || !(way || ["Home", "End"].includes(event.key))) return;
       event.preventDefault();
-      const now = made.at === null ? made.all.length - 1 : made.all.indexOf(nearest(made.all, made.at)[0]);
-      made.at = made.all[Math.min(made.all.length - 1, Math.max(0, now + way))];
+      const now = made.at === null ? end : made.all.indexOf(nearest(made.all, made.at)[0]);
+      made.at = made.all[{ Home: 0, End: end }[event.key] ?? Math.min(end, Math.max(0, now + way))];
       paint();
-      made.said.textContent = words(made.at);
     });
-    made.svg.addEventListener("blur", () => { made.at = null; made.said.textContent = ""; paint(); });
+    made.svg.addEventListener("blur", () => { made.at = null; paint(); });
     new ResizeObserver(() => paint()).observe(root);
     return made;
   }
@@ -142,8 +139,8 @@ function draw(root, data) {
     const losses = Object.values(view.points).flat().map(([, y]) => y);
     view.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     view.svg.setAttribute("height", HEIGHT);
-    const said = view.lines.map(({ long, points }) => `${long} ${last(points)?.[1].toFixed(4) ?? "none yet"}`);
-    view.svg.setAttribute("aria-label", `Loss over ${AXES[axis][1]}. Latest ${said.join(", ")}.`);
+    view.svg.setAttribute("aria-label", `Loss over ${AXES[axis][1]}`);
+    paintValue();
     view.svg.dataset.points = view.lines.length ? view.lines[0].points.length : 0;
     view.svg.dataset.step = Math.max(0, ...every.map(([, , step]) => step)) || (losses.length ? 0 : "");
     view.fromPixel = (px) => ((px - LEFT) / (width - LEFT - right)) * end;
@@ -188,6 +185,16 @@ function draw(root, data) {
     if (view.at === null) parts.push(...newest, ...best(x, y, val, newest));
     else parts.push(...hover(x, y, width));
     view.svg.replaceChildren(...parts);
+  }
+  function latest() {
+    return `Latest ${view.lines.map(({ long, points }) => `${long} ${last(points)?.[1].toFixed(4) ?? "none yet"}`).join(", ")}.`;
+  }
+  function paintValue() { // what screen readers read; while it has the focus, they would announce each new point
+    if (view.at === null && document.activeElement === view.svg) return;
+    const isAt = view.at !== null && at(view.at).length > 0;
+    const now = (isAt ? nearest(view.all, view.at)[0] : last(view.all)) ?? 0;
+    const value = { min: 0, max: Math.max(view.end, now), now, text: isAt ? words(view.at) : latest() };
+    for (const [key, of] of Object.entries(value)) view.svg.setAttribute("aria-value" + key, of);
   }
   function paintLegend() { // again only if other runs are compared
     const names = JSON.stringify(view.lines.map(({ long }) => long));
@@ -273,6 +280,9 @@ function draw(root, data) {
     });
     const { width, height } = view.svg.viewBox.baseVal, head = heading(width), top = head.bottom;
     copy.append(...head.parts);
+    copy.setAttribute("role", "img"); // it can't be operated any more
+    copy.setAttribute("aria-label", `${copy.getAttribute("aria-label")}. ${latest()}`);
+    for (const name of ["tabindex", ...["min", "max", "now", "text"].map((key) => "aria-value" + key)]) copy.removeAttribute(name);
     copy.setAttribute("viewBox", `0 ${-top} ${width} ${height + top}`);
     copy.setAttribute("width", width);
     copy.setAttribute("height", height + top);

@@ -2,7 +2,8 @@
 //
 // A cell is [text, value to sort by]; null sorts last. `falls` sorts a column from its largest value first. Rows and their
 // actions come from the server; the order and the selection are kept here. It triggers `select` with {action, name}, and
-// `submit` with {names} to compare. Drawn again, it keeps the focus and waits for an open menu to be closed.
+// `submit` with {names} to compare. Drawn again, it keeps the focus and waits for an open menu to be closed; a menu closes
+// when the focus leaves it, too.
 function draw(root, data) {
   const open = root.querySelector(".runs-menu:popover-open");
   if (open) {
@@ -25,8 +26,11 @@ function draw(root, data) {
   count.setAttribute("role", "status");
   const clear = html("button", { type: "button", className: "runs-clear", textContent: "Clear selection" });
   const bar = html("div", { className: "runs-bar" }, compare, count, clear);
-  const menu = html("div", { className: "runs-menu", popover: "auto" });
+  const menu = html("div", { className: "runs-menu", popover: "auto", tabIndex: -1 }); // Safari doesn't focus a button that is clicked
   menu.setAttribute("role", "menu");
+  let opener = null; // the button whose menu it is
+  menu.addEventListener("beforetoggle", ({ newState }) => opener.setAttribute("aria-expanded", String(newState === "open")));
+  menu.addEventListener("focusout", ({ relatedTarget }) => { if (!menu.contains(relatedTarget)) menu.togglePopover(false); });
   const head = html("tr"), body = html("tbody");
   const table = html("table", {}, html("thead", {}, head), body);
   table.setAttribute("aria-label", "All runs");
@@ -95,6 +99,7 @@ function draw(root, data) {
     const more = html("button", { type: "button", className: "runs-more", textContent: "⋯" });
     more.setAttribute("aria-label", `Actions for ${name}`);
     more.setAttribute("aria-haspopup", "menu");
+    more.setAttribute("aria-expanded", "false");
     more.addEventListener("click", () => openMenu(more, name, actions));
     line.append(html("td", { className: "runs-check" }, more));
     line.dataset.name = name;
@@ -119,6 +124,7 @@ function draw(root, data) {
       return item;
     }));
     menu.setAttribute("aria-label", `Actions for ${name}`);
+    opener = button;
     menu.showPopover();
     const at = button.getBoundingClientRect(), below = at.bottom + menu.offsetHeight + 8 < innerHeight;
     menu.style.left = `${Math.max(8, at.right - menu.offsetWidth)}px`;

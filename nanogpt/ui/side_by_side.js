@@ -29,7 +29,7 @@ function draw(root, data) {
     root.replaceChildren(box);
     view = root.__columns = { names, parts };
   }
-  const page = follow && (root.__page ||= inView()); // it listens to the window, so there is one for all columns to come
+  const page = follow && (root.__page ||= inView());
   const grew = columns.findLastIndex(({ text }, i) => text !== view.parts[i].written);
   const before = view.parts[0]?.written;
   if (page && grew >= 0 && !(before && columns[0].text.startsWith(before))) page.again(); // another text than before

@@ -11,10 +11,13 @@ function draw(root, data) {
     box.setAttribute("aria-label", "Generated text");
     root.replaceChildren(box);
     view = root.__writing = { box, prompt: null, texts: [], page: inView() };
-    document.addEventListener("keydown", (event) => {
+  }
+  if (!window.__generates) {
+    window.__generates = (event) => {
       if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
       if (event.target.closest("#sample-prompt")) document.querySelector("#sample-generate").click();
-    });
+    };
+    document.addEventListener("keydown", window.__generates);
   }
   const { prompt = "", texts = [], stopped = view.stopped } = data || {};
   const state = stopped && data?.state === "writing" ? "stopped" : data?.state || "";

@@ -21,7 +21,7 @@
     const text = [...node.childNodes].filter((child) => child.nodeType === Node.TEXT_NODE).map((child) => child.textContent).join("").trim();
     const typed = node.matches("textarea, input:not([type=radio], [type=checkbox], [type=range])") ? node.value : "";
     if (!(text || typed) || !node.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
-    if (node.closest("[disabled], [aria-disabled=true], .plot-said") || node.getBoundingClientRect().width < 2) continue;
+    if (node.closest("[disabled], [aria-disabled=true]") || node.getBoundingClientRect().width < 2) continue;
     const style = getComputedStyle(node), drawn = node.closest("svg"), written = drawn ? style.fill : style.color;
     if (drawn && !(node.matches("text, tspan") && written.includes("("))) continue; // "none", or a pattern
     const below = background(node), color = over(parse(written), below);

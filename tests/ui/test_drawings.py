@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -15,13 +16,13 @@ from nanogpt.ui.views import (
 )
 
 # Runs the script of a component. What it triggers is in `sent`, and how often it listens to the window in `listens`.
+# As in Gradio, a value that is given is drawn, and one that the script sets is not.
 ALONE = """(script) => {
   const element = document.body.appendChild(document.createElement("div")), listen = window.addEventListener;
   const shows = [];
-  let value = null;
-  Object.assign(window, { sent: [], listens: 0 });
+  Object.assign(window, { sent: [], listens: 0, props: { value: null } });
   window.addEventListener = (...what) => { window.listens++; listen.apply(window, what); };
-  window.props = { get value() { return value; }, set value(to) { value = to; for (const show of shows) show(); } };
+  window.give = (value) => { props.value = value; for (const show of shows) show(); };
   const trigger = (event, data) => sent.push([event, data]), watch = (_, show) => shows.push(show);
   new Function("element", "props", "trigger", "watch", script)(element, props, trigger, watch);
 }"""
@@ -36,15 +37,20 @@ def alone(browser):
     def opened(name: str, *uses: str):
         page = window.new_page()
         page.goto("http://alone/")
-        page.evaluate(ALONE, drawn.drawn(name, uses=uses).js_on_load)
+        mount(page, name, *uses)
         return page
 
     yield opened
     window.close()
 
 
+def mount(page, name: str, *uses: str) -> None:
+    """Add a component to a page, as Gradio does when it shows one again that was hidden."""
+    page.evaluate(ALONE, drawn.drawn(name, uses=uses).js_on_load)
+
+
 def draw(page, **data) -> None:
-    page.evaluate("(data) => { props.value = data; }", data)
+    page.evaluate("(data) => give(data)", data)
 
 
 def compose(page, *steps: str, commit: str = "") -> list:
@@ -141,7 +147,7 @@ STEPS = [
 
 @pytest.mark.slow
 def test_what_a_model_showed_in_the_tour_goes_with_it(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=STEPS, model="a", tokens=["T"])
     page.locator(".tour-question input").first.check()
     draw(page, want="parts", kind="mlp", texts=["The", "Eee"], losses=[1.5, 3.5], on="held-out text")
@@ -155,7 +161,7 @@ def test_what_a_model_showed_in_the_tour_goes_with_it(alone):
 @pytest.mark.slow
 @pytest.mark.parametrize("other", [dict(choices=["these", "that"]), dict(question="Which of these?")])
 def test_an_answer_to_another_models_question_is_not_judged(alone, other):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=STEPS, model="a", tokens=["T"])
     page.locator(".tour-question input").first.check()
     draw(page, want="parts", kind="mlp", texts=["The", "Eee"], losses=[1.5, 3.5], on="held-out text")
@@ -169,7 +175,7 @@ def test_an_answer_to_another_models_question_is_not_judged(alone, other):
 
 @pytest.mark.slow
 def test_tries_of_the_tour_are_what_was_chosen_and_not_what_was_passed(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=[dict(STEPS[0], key="surprise")], model="a", tokens=list("mill"), bits=[1, 2, 3, 4])
     page.locator(".tour-question input").first.check()
     text, said = page.locator(".tour-text"), page.locator(".tour-said")
@@ -191,7 +197,7 @@ def test_tries_of_the_tour_are_what_was_chosen_and_not_what_was_passed(alone):
 
 @pytest.mark.slow
 def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=[dict(STEPS[0], key=key, title=key) for key in ("training", "adamw")], model="a", tokens=["T"])
     curves = lambda: page.locator(".tour-curves").count()
     page.locator(".tour-question input").first.check()
@@ -221,7 +227,7 @@ def test_a_step_of_the_tour_shows_only_what_was_asked_for_in_it(alone):
 
 @pytest.mark.slow
 def test_a_training_of_the_tour_that_was_canceled_says_so(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     draw(page, steps=STEPS[1:], model="a", tokens=["T"])
     page.locator(".tour-question input").first.check()
     ended = lambda: page.evaluate(f"({view_tour.ENDED.replace('WANT', 'mask')})()")
@@ -251,7 +257,7 @@ def test_a_training_of_the_tour_that_was_canceled_says_so(alone):
 
 @pytest.mark.slow
 def test_two_steps_of_the_tour_can_train_at_once(alone):
-    page = alone("tour", "tokens", "text_cells", "token_bars", "tour_steps")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
     steps = [dict(STEPS[0], key=key, title=key) for key in ("mask", "training", "adamw")]
     draw(page, steps=steps, model="a", tokens=["T"])
     said = lambda: page.locator(".tour-said").text_content()
@@ -269,7 +275,7 @@ def test_two_steps_of_the_tour_can_train_at_once(alone):
 
 @pytest.mark.slow
 def test_the_tours_progress_in_two_browser_tabs_adds_up(alone):
-    pages = [alone("tour", "tokens", "text_cells", "token_bars", "tour_steps") for _ in range(2)]
+    pages = [alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps") for _ in range(2)]
     for page in pages:
         draw(page, steps=STEPS, model="a", tokens=["T"])
     stored = lambda: json.loads(pages[0].evaluate("localStorage.getItem('nanogpt-tour')"))
@@ -322,7 +328,7 @@ def test_losses_of_many_blocks_do_not_overlap(alone, blocks):
 
 @pytest.mark.slow
 def test_heads_are_said_to_be_sorted_only_when_they_are(alone):
-    page = alone("attention", "aloud", "tokens", "text_cells")
+    page = alone("attention", "aloud", "tokens", "text_cells", "looking")
     for cost, label in (("", "Heads"), ("loss +0.10 without it", "Heads, the most important first")):
         heads = [dict(key="0.head.0", name="Block 1, head 1", says="", cost=cost, small="AA==")]
         draw(page, tokens=["T"], heads=heads, size=1, head="0.head.0", matrix="AA==")
@@ -440,7 +446,7 @@ def test_scores_of_two_browser_tabs_add_up(alone):
 @pytest.mark.slow
 @pytest.mark.parametrize("view", ["attention", "units"])
 def test_a_view_of_a_text_shows_which_characters_were_left_out(alone, view):
-    page = alone(view, "aloud", "tokens", "text_cells")
+    page = alone(view, "aloud", "tokens", "text_cells", "looking")
     heads = [dict(key="0.head.0", name="Block 1, head 1", says="", cost="", small="AA==")]
     text = dict(tokens=["T"], values=[0.5], heads=heads, size=1, head="0.head.0", matrix="AA==")
     note = "Not in this model's alphabet: skipped Ω."
@@ -515,6 +521,38 @@ def test_columns_that_are_followed_listen_to_the_window_once(alone):
     for names in ("ab", "bc", "abc"):
         draw(page, columns=columns(*names), follow=True)
         assert page.evaluate("listens") == 4
+    page.evaluate("document.body.replaceChildren()")
+    mount(page, "side_by_side", "in_view")  # which begins to count anew
+    draw(page, columns=columns("a", "b"), follow=True)
+    assert page.evaluate("listens") == 0
+
+
+@pytest.mark.slow
+def test_what_is_followed_is_left_when_you_scroll_until_another_text_begins(alone):
+    page = alone("side_by_side", "in_view")
+    grow = lambda text: draw(
+        page, columns=[dict(name="a", prompt="", text=text, said="", state="writing")], follow=True
+    )
+    page.add_style_tag(content="body { padding-top: 2000px; }")
+    top = lambda: page.evaluate("scrollY")
+    grow("a")
+    assert top() > 0
+    page.mouse.wheel(0, -2000)
+    page.wait_for_function("scrollY === 0")
+    grow("ab")
+    assert top() == 0
+    grow("b")
+    assert top() > 0
+
+
+@pytest.mark.slow
+def test_the_keys_that_generate_do_it_once_however_often_the_text_was_shown(alone):
+    page = alone("writing", "in_view")
+    mount(page, "writing", "in_view")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<input id=sample-prompt><b id=sample-generate>')")
+    page.evaluate("window.clicks = 0; document.querySelector('b').addEventListener('click', () => { clicks++; })")
+    page.locator("#sample-prompt").press("Control+Enter")
+    assert page.evaluate("clicks") == 1
 
 
 @pytest.mark.slow
@@ -531,3 +569,225 @@ def test_the_losses_at_a_point_are_within_a_plot_of_any_width(alone, width):
         tip = page.locator(".plot-tip rect").bounding_box()
         assert plot["x"] <= tip["x"]
         assert tip["x"] + tip["width"] <= plot["x"] + plot["width"]
+
+
+HEADS = [dict(key=f"0.head.{i}", name=f"Head {i}", says="", cost="", small="AA==") for i in range(4)]
+SHARES = [255, 0, 0, 150, 206, 0, 90, 180, 156]  # of three characters, as in the data of the views
+
+
+def attend(page, head: int, at: int = 2, tokens: str = "the") -> None:
+    matrix = base64.b64encode(bytes(SHARES)).decode()
+    draw(page, tokens=list(tokens), at=at, heads=HEADS, size=1, head=HEADS[head]["key"], matrix=matrix)
+
+
+@pytest.mark.slow
+def test_what_you_do_before_attention_has_answered_counts(alone):
+    page = alone("attention", "tokens", "text_cells", "looking")
+    heads, text = page.locator(".attention-heads"), page.locator(".attention-text")
+    chosen = lambda: page.locator(".attention-head[aria-selected=true] b").all_text_contents()
+    place = lambda: page.locator(".cell").evaluate_all("(all) => all.findIndex((one) => one.ariaSelected === 'true')")
+    asked = lambda: page.evaluate("[props.value.head, props.value.at]")
+    attend(page, 0)
+    heads.press("ArrowDown")
+    assert chosen() == ["Head 1"]  # at once
+    heads.press("ArrowDown")
+    assert (chosen(), asked(), page.evaluate("sent.length")) == (["Head 2"], ["0.head.2", 2], 2)
+    assert page.locator(f"#{heads.get_attribute('aria-activedescendant')}").text_content() == "Head 2"
+    text.press("Home")
+    attend(page, 1)  # the answer to the first
+    assert (chosen(), place()) == (["Head 2"], 0)
+    assert text.evaluate("(text) => text === document.activeElement")
+    attend(page, 2)
+    assert (chosen(), place()) == (["Head 2"], 0)
+    heads.press("ArrowDown")
+    assert asked() == ["0.head.3", 0]
+    attend(page, 0, tokens="mil")  # another text begins anew
+    assert (chosen(), place()) == (["Head 0"], 2)
+
+
+@pytest.mark.slow
+def test_the_tour_shades_and_says_what_attention_does(alone):
+    read = "(cells) => cells.map((cell) => cell.style.getPropertyValue('--strength'))"
+    strengths = lambda: page.locator(".cell").evaluate_all(read)
+    most = lambda said: page.locator(said).first.text_content().partition("it looks most at ")[2]
+    page = alone("attention", "tokens", "text_cells", "looking")
+    attend(page, 0)
+    shown = strengths(), most(".attention-said")
+    assert shown == (["35%", "70%", "61%", "0%"], "“h” 1 back 50%, “e” itself 37%, “t” 2 back 12%.")
+    page = alone("tour", "tokens", "text_cells", "token_bars", "looking", "tour_steps")
+    draw(page, steps=[dict(STEPS[0], key="attention")], model="a", tokens=list("the"), head=dict(shares=SHARES))
+    page.locator(".tour-question input").first.check()
+    page.locator(".tour-text .cell").nth(2).click()
+    assert (strengths(), most(".tour-said")) == shown
+
+
+@pytest.mark.slow
+def test_what_you_do_before_units_has_answered_counts(alone):
+    page = alone("units", "tokens", "text_cells")
+    text, find = page.locator(".units-text"), page.locator(".units-find")
+    chosen = lambda: "".join(page.locator(".units-chosen").all_text_contents())
+    data = dict(tokens=list("the mill"), values=[0] * 8, name="unit 1")
+    draw(page, **data)
+    for _ in range(4):
+        text.press("ArrowRight")
+    draw(page, **data)  # the unit of another feature
+    for _ in range(2):
+        text.press("Shift+ArrowRight")
+    assert chosen() == "mi"
+    find.click()
+    text.press("Shift+ArrowRight")
+    draw(page, **data, selected=[4, 6])
+    assert chosen() == "mil"
+    find.click()
+    draw(page, **data, selected=[4, 7])
+    assert chosen() == "mil"
+    draw(page, **data)
+    assert chosen() == ""
+
+
+MARKS = [
+    dict(label=label, loss=loss, bits=loss, knows="knows a lot", kind="counted") for label, loss in zip("ab", (3, 2))
+]
+
+
+@pytest.mark.slow
+def test_the_ruler_is_read_as_a_slider_and_keeps_its_mark(alone):
+    page = alone("loss_ruler")
+    draw(page, marks=MARKS)
+    ruler = page.get_by_role("slider", name="Losses in nats per character: a 3.00, b 2.00.")
+    value = lambda: [ruler.get_attribute(f"aria-value{key}") for key in ("min", "now", "max", "text")]
+    assert value() == ["0", "0", "2", "no mark chosen"]
+    ruler.press("End")
+    assert value() == ["0", "2", "2", "b knows a lot: 2.000 nats, 2.00 bits per character."]
+    assert page.locator("[aria-live]").count() == 0  # or it would be heard twice
+    ruler = page.get_by_role("slider", name="Losses in nats per character: you 4.00, a 3.00, b 2.00.")
+    draw(page, marks=[dict(MARKS[0], label="you", loss=4), *MARKS])  # a score that was just reached
+    assert value()[1:] == ["3", "3", "b knows a lot: 2.000 nats, 2.00 bits per character."]
+    draw(page, marks=MARKS[:1])
+    ruler = page.get_by_role("slider", name="Losses in nats per character: a 3.00.")
+    assert value()[3] == "no mark chosen"
+
+
+@pytest.mark.slow
+def test_a_plot_that_has_the_focus_does_not_say_each_new_point(alone):
+    page = alone("loss_plot")
+    points = lambda many: [[i, 3.25, i] for i in range(many)]
+    draw(page, axis="step", end=9, train=points(3), val=[])
+    plot = page.get_by_role("slider", name="Loss over steps")
+    said = lambda: [plot.get_attribute(f"aria-value{key}") for key in ("now", "text")]
+    latest = "Latest training loss 3.2500, validation loss none yet."
+    assert said() == ["2", latest]
+    plot.focus()
+    draw(page, axis="step", end=9, train=points(4), val=[])
+    assert said() == ["2", latest]
+    plot.press("ArrowUp")
+    assert said() == ["3", "Step 3, training loss 3.2500."]
+    draw(page, axis="step", end=9, train=points(5), val=[])
+    assert said() == ["3", "Step 3, training loss 3.2500."]
+    plot.evaluate("(plot) => plot.blur()")
+    assert said() == ["4", latest]
+    page.mouse.move(300, 100)  # where there is no point yet
+    assert said() == ["4", latest]
+
+
+@pytest.mark.slow
+def test_a_part_that_is_switched_off_is_not_called_off_and_pressed(alone):
+    page = alone("ablation")
+    names = {"0.attention": "attention", "0.mlp": "mlp"}
+    draw(page, model="one", n_layer=1, n_head=0, rises={"0.mlp": 0.1}, names=names, off=[])
+    switch = page.get_by_role("button", name="mlp: +0.10 nats without it", exact=True)
+    switch.click()
+    assert switch.get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.slow
+def test_the_menu_of_a_run_closes_when_the_focus_leaves_it(alone):
+    page = alone("runs_table")
+    cells = dict(name=["a", "a"])
+    rows = [dict(name=name, actions=["open", "rename"], cells=dict(name=[name, name])) for name in "ab"]
+    columns = [dict(key="name", label="Name")]
+    draw(page, columns=columns, rows=rows)
+    more = page.get_by_role("button", name="Actions for a", exact=True)
+    expanded = lambda: [one.get_attribute("aria-expanded") for one in page.locator(".runs-more").all()]
+    assert expanded() == ["false", "false"]
+    for leave in ("Shift+Tab", "Escape"):
+        more.press("Enter")
+        assert expanded()[0] == "true"
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowDown")
+        draw(page, columns=columns, rows=[*rows, dict(rows[0], name=f"after {leave}", cells=cells)])
+        assert page.get_by_role("menuitem").count() == 2  # it stays open meanwhile
+        page.keyboard.press(leave)
+        page.locator(f"tr[data-name='after {leave}']").wait_for()
+        assert page.get_by_role("menuitem").count() == 0
+        assert set(expanded()) == {"false"}
+    more.click()
+    page.get_by_role("menuitem", name="Rename run").click()
+    assert page.evaluate("sent") == [["select", dict(action="rename", name="a")]]
+
+
+RUN = dict(
+    name="one", val=[[0, 4.0], [50, 2.0], [100, 1.5]], train=[[50, 2.1], [100, 1.4]],
+    samples=[[step, f"text {step} " * 9] for step in (0, 25, 50, 100)],
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_replay_can_be_paused_and_goes_on_from_there(alone):
+    page = alone("welcome")
+    page.add_style_tag(content=CSS)
+    text, slider = page.locator(".replay-text"), page.locator(".replay-controls input")
+    state = lambda: (text.text_content(), slider.input_value())
+    draw(page, **RUN)
+    button = page.locator(".replay-controls button")
+    page.wait_for_function("document.querySelector('.replay-text').textContent.length < 20")  # it has begun by itself
+    width = button.bounding_box()["width"]
+    page.get_by_role("button", name="Pause").click()
+    paused = state()
+    page.wait_for_timeout(400)
+    assert state() == paused
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_function("([text]) => document.querySelector('.replay-text').textContent !== text", arg=paused)
+    assert text.text_content().startswith(paused[0])
+    assert button.text_content() == "Pause"
+    slider.fill("3")
+    assert state() == (RUN["samples"][2][1], "3")  # which stops it, too
+    assert button.text_content() == "Continue"
+    assert button.bounding_box()["width"] == width  # so the slider stays as long as it is
+    button.click()
+    assert slider.input_value() == "3"
+    page.get_by_role("button", name="Replay").wait_for()
+    assert state() == (RUN["samples"][3][1], "4")
+    button.click()
+    assert state()[1] == "1"
+
+
+@pytest.mark.slow
+def test_the_replay_fits_when_the_page_is_turned_or_its_tab_is_chosen_later(alone):
+    page = alone("welcome")
+    page.emulate_media(reduced_motion="reduce")
+    page.add_style_tag(content=CSS)
+    page.evaluate("document.querySelector('div').style.display = 'none'")
+    draw(page, **RUN)
+    page.evaluate("document.querySelector('div').style.display = ''")
+    fits = "(svg) => Math.abs(svg.viewBox.baseVal.width - svg.getBoundingClientRect().width)"
+    for width in (360, 700, 360):
+        page.set_viewport_size(dict(width=width, height=700))
+        page.wait_for_function(f"({fits})(document.querySelector('.replay-plot')) < 3")  # its border
+        assert page.locator(".replay-plot").bounding_box()["height"] == 110
+        drawn_to = "document.querySelector('.replay-plot').viewBox.baseVal.width - 8"
+        assert float(page.locator(".plot-dot").get_attribute("cx")) == page.evaluate(drawn_to)
+
+
+@pytest.mark.slow
+def test_the_curve_of_the_time_machine_fits_when_the_page_is_turned(alone):
+    page = alone("timemachine")
+    page.add_style_tag(content=CSS)
+    shown = dict(texts=[dict(step=step, text="The") for step in (0, 100)], curve=[[1, 4], [100, 2]], at=1)
+    page.evaluate("document.querySelector('div').style.display = 'none'")
+    draw(page, **shown, milestones=[dict(step=100, at=1, says="It spells")])
+    page.evaluate("document.querySelector('div').style.display = ''")
+    for width in (360, 600, 1000):
+        page.set_viewport_size(dict(width=width, height=700))
+        room = "Math.min(720, document.querySelector('div').clientWidth)"
+        page.wait_for_function(f"document.querySelector('.timemachine-curve').viewBox.baseVal.width === {room}")

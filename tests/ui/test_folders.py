@@ -93,3 +93,18 @@ def test_hidden_files_of_a_folder_are_not_even_sent(standing_page, tmp_path):
     [text] = [one for one in corpus.listed() if one.name == "journal"]
     assert text.text() == "".join(f"{name}\n" + 200 * LINE for name in ("a.txt", "2020/b.txt"))
     assert b"config" not in (sent.value.post_data_buffer or b"")
+
+
+@pytest.mark.slow
+def test_a_folder_of_hidden_files_is_refused_with_the_reason(standing_page, tmp_path):
+    path = tmp_path / "journal" / ".git" / "config"
+    path.parent.mkdir(parents=True)
+    path.write_text(20 * LINE, encoding="utf-8")
+    uploads = []
+    standing_page.on("request", lambda request: uploads.append(request.url) if "/upload" in request.url else None)
+    with standing_page.expect_file_chooser() as chooser:
+        standing_page.locator("#corpus-folder").click()
+    chooser.value.set_files(tmp_path / "journal")
+    standing_page.wait_for_selector("#corpus-report .note-error:has-text('The folder has no files in it')")
+    assert uploads == []
+    assert standing_page.locator("#corpus-next").is_enabled()  # the text before is still chosen

@@ -31,7 +31,7 @@ LONGEST_PRESETS = """() => document.querySelectorAll("#train-preset label span")
 })"""
 # What is cut off at the edge of a box around it.
 CLIPPED = """() => [...document.querySelectorAll("main :is(button, input, textarea, label, span)")].filter((node) => {
-  if (!node.checkVisibility() || node.closest("svg, .spoken, .sr-only, .visually-hidden, .plot-said")) return false;
+  if (!node.checkVisibility() || node.closest("svg, .spoken, .sr-only, .visually-hidden")) return false;
   for (let box = node.parentElement; box; box = box.parentElement) {
     const { overflowX, textOverflow } = getComputedStyle(box);
     if (overflowX === "visible") continue;
@@ -150,3 +150,24 @@ def test_the_report_is_in_line_with_the_cards_and_no_button_is_a_slab(standing_p
     assert (report["x"], report["width"]) == (cards["x"], cards["width"])
     assert use["height"] <= 44
     assert edges("#corpus-paste textarea")["y"] - edges(".card h3 >> nth=1")["y"] < 60  # right below its heading
+
+
+@pytest.mark.slow
+def test_the_list_of_more_tabs_hands_the_focus_on_and_closes_behind_it(standing_page):
+    page = standing_page
+    page.get_by_role("tab", name="Understand", exact=True).click()
+    page.set_viewport_size(dict(width=390, height=844))
+    more = page.locator("#understand-views").get_by_label("More tabs")
+    listed = page.locator("#understand-views .overflow-dropdown button")
+    more.press("Enter")
+    name = listed.last.inner_text()
+    listed.last.press("Enter")
+    page.wait_for_function(
+        "(name) => document.activeElement.matches('#understand-views [role=tab][aria-selected=true]') && "
+        "document.activeElement.innerText === name", arg=name,
+    )  # fmt: skip
+    more.press("Enter")
+    listed.first.focus()
+    page.keyboard.press("Tab")
+    listed.first.wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.closest('.overflow-menu')") is None

@@ -343,16 +343,22 @@ def test_the_plot_is_read_with_the_keyboard(standing_page, tiny_text: str):
     page.get_by_role("button", name="PNG", exact=True).focus()  # the last one in the toolbar
     page.keyboard.press("Tab")
     assert page.evaluate(focus)
-    spoken = page.locator("#train-plot .plot-said")
+    plot = page.get_by_role("slider", name="Loss over steps", exact=True)
+    spoken = lambda: plot.get_attribute("aria-valuetext")
+    assert spoken() == "Latest training loss 3.0000, validation loss 3.1000."
     page.keyboard.press("ArrowLeft")
-    assert spoken.inner_text() == "Step 25, training loss 3.5000, validation loss 3.6000."
+    assert spoken() == "Step 25, training loss 3.5000, validation loss 3.6000."
+    assert [plot.get_attribute(f"aria-value{key}") for key in ("min", "now", "max")] == ["0", "25", "50"]
     assert "training 3.5000" in page.locator("#train-plot .plot-tip").inner_html()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")  # stays at the last step
-    assert spoken.inner_text().startswith("Step 50,")
+    assert spoken().startswith("Step 50,")
+    page.keyboard.press("Home")
+    assert spoken().startswith("Step 0,")
     page.keyboard.press("Tab")
     assert not page.evaluate(focus)
     assert page.locator("#train-plot .plot-tip").count() == 0
+    assert spoken().startswith("Latest ")
 
 
 PLOT_OF = """data => {
@@ -401,6 +407,8 @@ def test_the_plot_draws_what_was_measured_and_nothing_else(standing_page, tiny_t
             picture = content.decode("utf-8")
             assert all(f">{key}</text>" in picture for key in ("one", "training loss", "validation loss"))
             assert picture.count('rx="1.5"') == 2  # the keys of the lines
+            assert 'role="img"' in picture
+            assert not re.search("tabindex|aria-value", picture)
     for width in (768, 390):  # the field for more time stays within its column
         page.set_viewport_size(dict(width=width, height=844))
         field, column = page.locator("#train-more").bounding_box(), page.locator("#train-settings").bounding_box()

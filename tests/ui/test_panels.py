@@ -1156,11 +1156,12 @@ def test_choosing_another_text_ends_a_reading(home):
         corpus_tab.build(gr.HTML(), gr.BrowserState())
     parts = {part.elem_id: part for part in demo.blocks.values()}
     readings = {number for number, one in demo.fns.items() if one.fn and one.fn.__name__ == "steps"}
-    assert len(readings) == 6
+    assert len(readings) == 7
     for name in ("corpus-builtin", "corpus-stored"):
         canceled = [one.cancels for one in demo.fns.values() if (parts[name]._id, "input") in one.targets]
         assert readings in map(set, canceled)
-    for name, event in (("corpus-upload", "upload"), ("corpus-folder", "upload"), ("corpus-use", "click")):
+    uploads = [(name, "upload") for name in ("corpus-upload", "corpus-folder")]
+    for name, event in (*uploads, ("corpus-no-files", "click"), ("corpus-use", "click")):
         wired = [one for one in demo.fns.values() if (parts[name]._id, event) in one.targets]
         [canceled] = [one.cancels for one in wired if one.cancels]
         assert len(readings - set(canceled)) == 1  # its own

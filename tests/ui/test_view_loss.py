@@ -337,7 +337,9 @@ def test_the_ruler_and_the_lines_with_keyboard_in_both_themes(unopened_page, tin
     page.keyboard.press("Home")
     assert page.locator(".ruler-told").text_content().startswith("Uniform knows only the alphabet: 3.")
     page.keyboard.press("ArrowDown")
-    assert page.locator(".ruler-told").text_content() != ""
+    told = page.locator(".ruler-told").text_content()
+    assert told != ""
+    assert page.get_by_role("slider", name="Losses in nats per character").get_attribute("aria-valuetext") == told
     assert page.locator(".ruler-mark.ruler-chosen").count() == 1
     assert page.locator(".ruler-table tbody tr").count() == len(losses) + 1
     page.locator(".ruler-more summary").click()

@@ -12,7 +12,7 @@ function draw(root, data) {
   let view = root.__switches;
   if (!view || view.size !== size) {
     const box = html("div", "switches-frame"), table = html("table", "switches");
-    table.setAttribute("aria-label", "Parts of the model. Move with the arrow keys, switch with Enter.");
+    table.setAttribute("aria-label", "Parts of the model. Move with the arrow keys, switch off with Enter.");
     const head = html("tr");
     const columns = [...Array.from({ length: n_head }, (_, i) => `head ${i + 1}`), "attention", "feed-forward"];
     head.append(html("td"), ...columns.map((name) => Object.assign(html("th", "", name), { scope: "col" })));
@@ -81,7 +81,7 @@ function draw(root, data) {
       const rise = view.rises[key], isOff = view.off.has(key);
       button.textContent = isOff ? "off" : signed(rise);
       button.setAttribute("aria-pressed", String(isOff));
-      button.setAttribute("aria-label", `${view.names[key]}${rise === undefined ? "" : `: ${signed(rise)} nats without it`}${isOff ? ", off" : ""}`);
+      button.setAttribute("aria-label", `${view.names[key]}${rise === undefined ? "" : `: ${signed(rise)} nats without it`}`);
       button.title = rise === undefined ? view.names[key] || "" : `${view.names[key]}: the loss changes by ${rise.toFixed(3)} nats without it`;
       button.style.setProperty("--worth", `${Math.round(75 * Math.sqrt(Math.max(0, rise || 0) / most))}%`);
     }

@@ -2,23 +2,28 @@
 //
 // `small` is a picture of a head's attention, `size` x `size` bytes in base64; `matrix` is the whole attention of `head`,
 // T x T bytes, the square root of each share so that small ones can be seen. The text is shaded by the row of the selected
-// character. The heads are one tab stop with arrow keys; choosing one sets `head` and `at` and triggers `input`.
+// character. The heads are one tab stop with arrow keys; choosing one sets `head` and `at` and triggers `input`. Until the
+// answer is drawn, the keys go on from the head that was chosen, and the answer leaves the text at the place where you are.
 function draw(root, data) {
   const { tokens = [], at = 0, heads = [], size = 0, head = "", matrix = "", words = "", note = "" } = data || {};
+  const view = root.__attention || (root.__attention = { text: "", wanted: "", now: 0 });
+  const text = JSON.stringify(tokens);
+  if (view.text !== text) Object.assign(view, { text, wanted: "", now: at });
   const { area, say } = aloud(root);
   if (!tokens.length) return area.replaceChildren();
   const html = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
   const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const T = tokens.length, shares = bytes(matrix), share = (i, j) => (shares[i * T + j] / 255) ** 2;
+  const T = tokens.length, shares = bytes(matrix), look = looking(tokens, shares);
   const shown = heads.find(({ key }) => key === head) || heads[0];
-  let now = Math.min(at, T - 1);
+  view.now = Math.min(view.now, T - 1);
+  if (view.wanted === shown.key) view.wanted = ""; // its answer
 
   const title = html("p", "attention-title"), said = html("p", "attention-said");
   title.append(html("b", "", shown.name), `: ${shown.says}`);
   const box = html("div", "characters attention-text");
   const { cells, mark } = textCells(box, tokens, {
     label: "Text shaded by attention. Move with the arrow keys.",
-    name: (i) => `${spoken(tokens[i])}, ${Math.round(100 * (i <= now ? share(now, i) : 0))}%`,
+    name: (i) => `${spoken(tokens[i])}, ${Math.round(100 * look.share(view.now, i))}%`,
     chosen: (i) => shade(Math.min(i, T - 1)),
   });
   const list = html("div", "attention-heads");
@@ -28,20 +33,18 @@ function draw(root, data) {
   const options = heads.map(({ key, name, says, cost, small }) => {
     const option = html("div", "attention-head"), canvas = html("canvas", "");
     option.setAttribute("role", "option");
-    option.setAttribute("aria-selected", String(key === shown.key));
     option.id = `attention-${key.replaceAll(".", "-")}`;
     paint(canvas, bytes(small), size);
     option.append(canvas, html("b", "", name), html("span", "", says), html("i", "", cost));
     option.addEventListener("click", () => choose(key));
     return option;
   });
-  list.setAttribute("aria-activedescendant", `attention-${shown.key.replaceAll(".", "-")}`);
   list.append(...options);
   list.addEventListener("keydown", (event) => {
-    const i = heads.indexOf(shown) + ({ ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key] || 0);
-    if (heads[i] === shown || !heads[i]) return;
+    const way = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key], next = heads[selected() + way];
+    if (!next) return;
     event.preventDefault();
-    choose(heads[i].key);
+    choose(next.key);
   });
   const whole = html("details", "attention-whole"), summary = html("summary", "", "The whole matrix of this head"), canvas = html("canvas", "");
   whole.open = Boolean(root.__open);
@@ -53,25 +56,32 @@ function draw(root, data) {
   const parts = html("div", "attention-parts"), left = html("div", "attention-left");
   left.append(title, box, ...(note ? [html("p", "expected-hint", note)] : []), said, whole);
   parts.append(left, list);
-  const refocus = root.contains(document.activeElement) && document.activeElement.classList.contains("attention-heads");
+  const focused = [".attention-heads", ".attention-text", "summary"].find((one) => root.querySelector(`${one}:focus`));
   area.replaceChildren(parts, html("p", "characters-words", words));
-  const chosen = options[heads.indexOf(shown)];
-  list.scrollTop = Math.max(0, chosen.offsetTop - list.clientHeight / 2);
-  if (refocus) list.focus({ preventScroll: true });
-  mark(now);
-  shade(now);
+  select();
+  if (focused) root.querySelector(focused).focus({ preventScroll: true });
+  mark(view.now);
+  shade(view.now);
 
+  function selected() { // in the list: the head that was chosen, also before its answer is there
+    return heads.indexOf(heads.find(({ key }) => key === view.wanted) || shown);
+  }
+  function select() {
+    const option = options[selected()];
+    for (const one of options) one.setAttribute("aria-selected", String(one === option));
+    list.setAttribute("aria-activedescendant", option.id);
+    list.scrollTop = Math.max(0, option.offsetTop - list.clientHeight / 2);
+  }
   function choose(key) {
-    props.value = { ...props.value, head: key, at: now };
+    view.wanted = key;
+    select();
+    props.value = { ...props.value, head: key, at: view.now };
     trigger("input");
   }
   function shade(i) {
-    now = i;
-    const row = tokens.map((_, j) => (j <= i ? share(i, j) : 0)), most = Math.max(...row, 0.15); // an even spread stays pale
-    cells.forEach((cell, j) => cell.style.setProperty("--strength", `${j <= i && j < T ? Math.round(70 * Math.sqrt(row[j] / most)) : 0}%`));
-    const best = row.map((value, j) => [value, j]).sort((a, b) => b[0] - a[0]).slice(0, 3);
-    const places = best.map(([value, j]) => `“${visible(tokens[j])}” ${i - j ? `${i - j} back` : "itself"} ${Math.round(100 * value)}%`);
-    said.textContent = `From the marked character it looks most at ${places.join(", ")}.`;
+    view.now = i;
+    look.shade(cells, i);
+    said.textContent = `From the marked character it looks most at ${look.most(i)}.`;
     say(said.textContent);
   }
   function paint(canvas, values, n) {

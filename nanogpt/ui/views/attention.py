@@ -113,7 +113,7 @@ def build(run: gr.Dropdown) -> View:
     )  # fmt: skip
     sample, passage = text_buttons("attention")
     wrong = said("attention-said")
-    view = drawn("attention", uses=("aloud", "tokens", "text_cells"), elem_id="attention-view")
+    view = drawn("attention", uses=("aloud", "tokens", "text_cells", "looking"), elem_id="attention-view")
     entered, use, below = own_text("attention", LONGEST)
     lines = [wrong, below]
     outputs = [view, *lines]

@@ -1,7 +1,8 @@
 // A ruler of losses: draw(root, {marks: [{label, loss, bits, knows, kind}, …], words: [sentence, …]}).
 //
 // The marks come sorted, highest loss first. `kind` is "model", "counted" or "adaptive", or two of them. The ruler is one
-// tab stop: the arrow keys go from mark to mark, and what each knows is shown below and announced. A table says the same.
+// tab stop: the arrow keys go from mark to mark, and what each knows is shown below. For screen readers the ruler is a
+// slider: they pass its keys on, and read its value. A table says the same.
 function draw(root, data) {
   const NS = "http://www.w3.org/2000/svg", LEFT = 14, ROW = 22, TOP = 34;
   const { marks = [], words = [] } = data || {};
@@ -13,7 +14,8 @@ function draw(root, data) {
     return node;
   };
   const view = root.__ruler || (root.__ruler = build());
-  if (view.marks !== marks) view.at = null;
+  const chosen = view.marks[view.at]?.label, at = marks.findIndex(({ label }) => label === chosen);
+  view.at = at < 0 ? null : at; // drawn again, it stays at the mark that was chosen
   view.marks = marks;
   const text = words.join(" ");
   if (view.words.textContent !== text) view.words.textContent = text;
@@ -26,9 +28,8 @@ function draw(root, data) {
     const made = { at: null, marks: [], width: 0 };
     made.words = html("p", "ruler-words");
     made.words.setAttribute("role", "status");
-    made.svg = make("svg", { role: "img", tabindex: "0", class: "ruler" });
+    made.svg = make("svg", { role: "slider", tabindex: "0", class: "ruler", "aria-orientation": "vertical", "aria-valuemin": 0 });
     made.told = html("p", "ruler-told");
-    made.told.setAttribute("aria-live", "polite");
     made.more = html("details", "ruler-more");
     made.table = html("table", "ruler-table");
     const frame = html("div", "ruler-frame"); // on a narrow page, it scrolls sideways
@@ -71,7 +72,10 @@ function draw(root, data) {
     const name = ({ label, loss }) => `${label} ${loss.toFixed(2)}`;
     view.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     view.svg.setAttribute("height", height);
-    view.svg.setAttribute("aria-label", "Losses in nats per character: " + view.marks.map((one) => `${one.label} ${one.loss.toFixed(2)}`).join(", ") + ". Arrow keys read what each knows.");
+    view.svg.setAttribute("aria-label", "Losses in nats per character: " + view.marks.map(name).join(", ") + ". Arrow keys read what each knows.");
+    view.svg.setAttribute("aria-valuemax", view.marks.length);
+    view.svg.setAttribute("aria-valuenow", view.at === null ? 0 : view.at + 1);
+    view.svg.setAttribute("aria-valuetext", view.at === null ? "no mark chosen" : told);
     const bottom = height - 26;
     const parts = [make("line", { x1: LEFT, x2: width - LEFT, y1: TOP - 8, y2: TOP - 8, class: "ruler-axis" }),
       make("line", { x1: LEFT, x2: width - LEFT, y1: bottom, y2: bottom, class: "ruler-axis" })];

@@ -2,7 +2,8 @@
 // draw(root, {texts: [{step, text}, …], at, prompt, milestones: [{step, at, says}, …], curve: [[step, loss], …], note}); `at`
 // counts from 1. The milestones are numbered on the curve of the training loss, over the steps on a log scale.
 //
-// The milestones are one tab stop with arrow keys. Choosing one sets `at` and triggers the event "input".
+// The milestones are one tab stop with arrow keys. Choosing one sets `at` and triggers the event "input". The curve is drawn
+// again when its room changes.
 function draw(root, data) {
   const { texts = [], at = 0, prompt = "", milestones = [], curve = [], note = "" } = data || {};
   if (!texts.length) return root.replaceChildren();
@@ -48,9 +49,17 @@ function draw(root, data) {
   if (note) shown.push(html("p", "timemachine-note", note));
   root.replaceChildren(...shown);
   if (focused) root.querySelector(`[class="${focused}"]`)?.focus();
+  root.__fit = () => {
+    const shown = root.querySelector(".timemachine-curve");
+    if (shown && root.clientWidth && shown.viewBox.baseVal.width !== room()) shown.replaceWith(picture());
+  };
+  if (!root.__fits) (root.__fits = new ResizeObserver(() => root.__fit())).observe(root);
 
+  function room() {
+    return Math.min(720, Math.max(260, root.clientWidth));
+  }
   function picture() {
-    const NS = "http://www.w3.org/2000/svg", WIDTH = Math.min(720, Math.max(260, root.clientWidth)), HEIGHT = 150, LEFT = 34, BOTTOM = 34;
+    const NS = "http://www.w3.org/2000/svg", WIDTH = room(), HEIGHT = 150, LEFT = 34, BOTTOM = 34;
     const make = (tag, attributes, content = "") => {
       const node = document.createElementNS(NS, tag);
       for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);

@@ -102,7 +102,8 @@ def build(run: gr.Dropdown) -> View:
         "From text to attention in short steps, with your own model. Each asks first; answer before you try it.",
         container=False,
     )
-    view = drawn("tour", uses=("tokens", "text_cells", "token_bars", "tour_steps"), elem_id="tour-view")
+    uses = ("tokens", "text_cells", "token_bars", "looking", "tour_steps")
+    view = drawn("tour", uses=uses, elem_id="tour-view")
     wrong = said("tour-said")  # below it, because its buttons are at the end
 
     def begin(name):

@@ -122,13 +122,10 @@ function tourSteps(html) {
     },
 
     attention(area, { tokens, head, note }, { complete }) {
-      const T = tokens.length, share = (i, j) => (j <= i ? (head.shares[i * T + j] / 255) ** 2 : 0);
+      const { shade, most } = looking(tokens, head.shares);
       const cells = text(area, tokens, "Choose a character to see where the head looks from there.", (i) => spoken(tokens[i]), (i, places, said) => {
-        const row = tokens.map((_, j) => share(i, j)), most = Math.max(...row, 0.15);
-        cells.forEach((cell, j) => cell.style.setProperty("--strength", `${j < T ? Math.round(70 * Math.sqrt(row[j] / most)) : 0}%`));
-        const best = row.map((value, j) => [value, j]).sort((a, b) => b[0] - a[0]).slice(0, 3);
-        const places3 = best.map(([value, j]) => `“${visible(tokens[j])}” ${i - j ? `${i - j} back` : "itself"} ${Math.round(100 * value)}%`);
-        said.replaceChildren(html("p", "", `From “${visible(tokens[i])}” it looks most at ${places3.join(", ")}.`));
+        shade(cells, i);
+        said.replaceChildren(html("p", "", `From “${visible(tokens[i])}” it looks most at ${most(i)}.`));
         if (places.size >= 3) complete();
       }, note);
     },
