@@ -177,12 +177,16 @@ def _for_owner(error: OSError) -> str:
         return f"{where} is on a read-only disk. {ANOTHER}."
     if error.errno in (errno.EACCES, errno.EPERM):
         return _not_permitted(where)
-    if isinstance(error, NotAFile):
-        return f"{where} is not a regular file. Delete it, or restore the file that belongs there."
-    if error.errno == errno.ENOENT and error.filename:
-        return f"{where} is gone; it was moved, renamed or deleted. Put it back, or choose another."
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "Too many files are open. Close other programs, or raise the limit (ulimit -n), then start again."
+    return _about_a_file(error)
+
+
+def _about_a_file(error: OSError) -> str:
+    if isinstance(error, NotAFile):
+        return f"{error.filename} is not a regular file. Delete it, or restore the file that belongs there."
+    if error.errno == errno.ENOENT and error.filename:
+        return f"{error.filename} is gone; it was moved, renamed or deleted. Put it back, or choose another."
     where = error.filename or "A file"
     return f"{where} can't be read or written ({_reason(error)}). Check the disk and the file's permissions."
 
